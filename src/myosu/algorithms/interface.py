@@ -1,0 +1,79 @@
+"""What an algorithm's file must offer. The training loop, the evaluator and the page know no more of it than this."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+
+from myosu.envs.vector import EnvSpec, VectorEnv
+from myosu.games.game import Symmetries
+from myosu.replay.episode import Episode
+from myosu.replay.replay import Replay
+
+#: Nested dictionaries of arrays, tensors, numbers, strings and lists of those; goes into a checkpoint.
+State = dict[str, Any]
+Weights = dict[str, torch.Tensor]
+
+
+class Config(Protocol):
+    """A frozen dataclass, one docstring a field. The loop reads these fields, whatever else is there."""
+
+    num_envs: int  # environments per actor
+    replay_capacity: int  # positions
+    replay_ratio: float  # samples drawn per position collected
+    min_positions: int  # collected before the first update
+    batch_size: int
+
+
+class Actor(Protocol):
+    """Plays in ``env`` with its own copy of the network and hands out finished episodes."""
+
+    def step(self) -> list[Episode]:
+        """Act once in every environment; the episodes that ended by it."""
+
+    def load_weights(self, weights: Weights, version: int) -> None: ...
+
+    def state_dict(self) -> State: ...
+
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class Learner(Protocol):
+    def update(self, replay: Replay, progress: float) -> dict[str, float]:
+        """One gradient step on ``batch_size`` samples. ``progress`` in [0, 1] is the share of the run that is done
+        (schedules follow it). Returns the losses by name, ``{}`` on most updates if reading them costs time."""
+
+    def weights(self) -> Weights:
+        """What actors and agents need, on the CPU."""
+
+    def state_dict(self) -> State: ...
+
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class Agent(Protocol):
+    """Chooses actions as strongly as it can; what a checkpoint is loaded as."""
+
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray) -> np.ndarray:
+        """Actions int64 [n] for observations [n, *shape] and masks bool [n, A]."""
+
+
+class Algorithm(Protocol):
+    """A module of ``myosu.algorithms`` is one of these."""
+
+    Config: ClassVar[type]
+
+    @staticmethod
+    def make_replay(config: Any, spec: EnvSpec) -> Replay: ...
+
+    @staticmethod
+    def make_actor(config: Any, env: VectorEnv, seed: int) -> Actor: ...
+
+    @staticmethod
+    def make_learner(config: Any, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner: ...
+
+    @staticmethod
+    def make_agent(config: Any, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,
+                   seed: int = 0) -> Agent: ...

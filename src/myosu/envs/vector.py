@@ -1,0 +1,66 @@
+"""The stepping contract: many environments, actions sent and results received apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an algorithm may know of an environment.
+
+    reward_range: range of one reward; infinite where it is unknown.
+    num_players: 1, or 2 for a zero-sum game that alternates strictly.
+    """
+
+    observation_shape: tuple[int, ...]
+    observation_dtype: Any
+    num_actions: int
+    num_players: int
+    reward_range: tuple[float, float]
+    max_steps: int
+
+
+@dataclass
+class Step:
+    """What came back from the environments ``env_ids``, n of them. Fresh arrays; the caller may keep them.
+
+    observation: [n, *shape], to act on next. Where an episode ended it is the first of the next one (the
+        environments start again by themselves), and the true last observation is in ``final_observation``.
+    legal_actions: bool [n, A], for ``observation``.
+    to_play: int8 [n], the seat to act on ``observation``.
+    reward: float32 [n], earned by the action just sent; belongs to the player who made it. 0 after ``reset``.
+    terminated: bool [n], the episode ended by its rules; the value after it is 0.
+    truncated: bool [n], the episode was cut by a limit; the value after it is that of ``final_observation``.
+    final_observation: [n, *shape]; rows of episodes that have not ended are zero.
+    """
+
+    env_ids: np.ndarray
+    observation: np.ndarray
+    legal_actions: np.ndarray
+    to_play: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    final_observation: np.ndarray
+
+
+class VectorEnv(Protocol):
+    """Many environments of one kind. In lockstep: ``send(actions, env_ids)`` for all, then ``recv()``."""
+
+    spec: EnvSpec
+    num_envs: int
+
+    def reset(self) -> None:
+        """Start every environment; the first ``recv`` gives the first observations."""
+
+    def send(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
+        """Act in the environments ``env_ids`` (int64 [n]) with ``actions`` (int64 [n])."""
+
+    def recv(self, min_ready: int | None = None) -> Step:
+        """Wait until ``min_ready`` environments (all that were sent, by default) have answered."""
+
+    def close(self) -> None: ...

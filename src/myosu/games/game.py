@@ -1,0 +1,137 @@
+"""A game is one file of scalar functions on a small record; this module makes batches of them.
+
+The one convention (``docs/convention.md``): a reward belongs to the player who just moved, a value to the player to
+move. Two-player games are zero-sum and alternate strictly: a player who cannot move passes by an explicit action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numba
+import numpy as np
+
+#: Decorates the scalar functions of a game file. Compiled once and kept on disk.
+compiled = numba.njit(cache=True, error_model="numpy")
+
+
+@dataclass(frozen=True)
+class Symmetries:
+    """The symmetry group of a game, as permutations. Row 0 is the identity.
+
+    cells: int64 [S, H*W]; plane cell ``i`` of the transformed observation is cell ``cells[s, i]`` of the original
+        (applied to every plane of an observation of shape [C, H, W]).
+    actions: int64 [S, num_actions]; likewise entry ``i`` of a transformed policy is entry ``actions[s, i]``.
+    """
+
+    cells: np.ndarray
+    actions: np.ndarray
+
+    @cached_property
+    def inverse_actions(self) -> np.ndarray:
+        """int64 [S, num_actions]; where action ``a`` goes under symmetry ``s``."""
+        return np.argsort(self.actions, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """The rules of one game.
+
+    Every function below takes ``state``, one record of dtype ``state_dtype``, and is decorated with ``compiled``
+    (except ``render`` and the action names, which are plain Python).
+
+    init(state, seed): write the start position. ``seed`` (uint64) matters only in games with chance.
+    legal_actions(state, mask): write bool [num_actions]. Never empty before the end; all true after it.
+    step(state, action) -> (reward, terminated): the reward belongs to the player who moves.
+    observe(state, out): write ``observation_shape`` of ``observation_dtype``, seen from the player to move.
+    to_play(state) -> 0 or 1: the seat to move. Always 0 in a single-player game.
+    render(state) -> str: the position as text.
+    """
+
+    name: str
+    num_players: Literal[1, 2]
+    num_actions: int
+    observation_shape: tuple[int, ...]
+    state_dtype: np.dtype
+    init: Callable
+    legal_actions: Callable
+    step: Callable
+    observe: Callable
+    to_play: Callable
+    render: Callable[[Any], str]
+    #: Range of one reward, and of the sum of a game's rewards for one seat.
+    reward_range: tuple[float, float]
+    #: A game that lasts longer is truncated.
+    max_plies: int
+    observation_dtype: type = np.uint8
+    #: Text of an action as people write it ("d3"); parse_action raises ValueError for text that is no action.
+    action_name: Callable[[int], str] = str
+    parse_action: Callable[[str], int] = int
+    symmetries: Symmetries | None = None
+    #: "score": the rewards of ``step``; "outcome": their sign, so that only winning counts.
+    rewards: Literal["score", "outcome"] = "score"
+
+    def with_outcome_rewards(self) -> Game:
+        """The same game, rewarded −1, 0 or +1 (a loss, a draw, a win)."""
+        return replace(self, rewards="outcome", reward_range=(-1.0, 1.0))
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The rules over arrays of states, compiled on first use in a process."""
+        return Batch(self)
+
+    def new_states(self, count: int, seed: int = 0) -> np.ndarray:
+        """``count`` start positions, [count] of ``state_dtype``."""
+        states = np.zeros(count, self.state_dtype)
+        self.batch.init(states, np.arange(count, dtype=np.uint64) + np.uint64(seed))
+        return states
+
+
+class Batch:
+    """The rules of ``game`` over arrays: thin loops around the cached scalar functions.
+
+    init(states, seeds uint64 [n])
+    legal_actions(states, out bool [n, A])
+    step(states, actions int64 [n], rewards float32 [n], terminated bool [n])
+    observe(states, out [n, *observation_shape])
+    to_play(states, out int8 [n])
+    """
+
+    def __init__(self, game: Game) -> None:
+        init, legal_actions, observe, to_play = game.init, game.legal_actions, game.observe, game.to_play
+        step = game.step
+        outcome = game.rewards == "outcome"
+        njit = numba.njit(nogil=True, error_model="numpy")
+
+        @njit
+        def init_batch(states, seeds):
+            for i in range(len(states)):
+                init(states[i], seeds[i])
+
+        @njit
+        def legal_batch(states, out):
+            for i in range(len(states)):
+                legal_actions(states[i], out[i])
+
+        @njit
+        def observe_batch(states, out):
+            for i in range(len(states)):
+                observe(states[i], out[i])
+
+        @njit
+        def to_play_batch(states, out):
+            for i in range(len(states)):
+                out[i] = to_play(states[i])
+
+        @njit
+        def step_batch(states, actions, rewards, terminated):
+            for i in range(len(states)):
+                reward, end = step(states[i], actions[i])
+                rewards[i] = np.sign(reward) if outcome else reward
+                terminated[i] = end
+
+        self.init, self.legal_actions, self.step = init_batch, legal_batch, step_batch
+        self.observe, self.to_play = observe_batch, to_play_batch
