@@ -1,0 +1,174 @@
+"""Othello on bitboards: 64 squares and an explicit pass, which is legal only when nothing else is.
+
+The game ends when neither player can move. All rewards are zero before that; then the mover earns half the difference
+of discs. On a full board this is *discs − 32*. Where squares stay empty they are shared equally between the players,
+for with *discs − 32* taken literally both could lose and the game would not be zero-sum. So 33:20 is +6.5 and
+not +1, and a player who is wiped out 13:0 in the middle of the game loses 6.5 and not 32.
+"""
+
+import numpy as np
+
+from myosu.games.game import Game, compiled
+from myosu.games.symmetry import board_symmetries
+
+PASS = 64
+
+#: Bit ``8 * row + column`` is one square; a1 is bit 0 and the top left. ``own`` belongs to the player to move, whose
+#: moves are in ``legal`` (found once a ply). Player 0 is Black.
+STATE = np.dtype(
+    [("own", np.uint64), ("opponent", np.uint64), ("legal", np.uint64), ("player", np.int8), ("over", np.bool_)],
+    align=True,
+)
+
+ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+#: Squares on which a disc can be flipped sideways or diagonally: all but the columns a and h.
+INNER = np.uint64(0x7E7E7E7E7E7E7E7E)
+ZERO, ONE, TWO = np.uint64(0), np.uint64(1), np.uint64(2)
+RIGHT, DOWN_LEFT, DOWN, DOWN_RIGHT = np.uint64(1), np.uint64(7), np.uint64(8), np.uint64(9)
+
+
+@compiled
+def _reach_up(start, through, shift):
+    """Squares of ``through`` in an unbroken line from ``start`` towards higher bits (parallel prefix: 1, 2, 4, 6)."""
+    double, line = shift * TWO, through & (start << shift)
+    line |= through & (line << shift)
+    pairs = through & (through << shift)
+    line |= pairs & (line << double)
+    return line | (pairs & (line << double))
+
+
+@compiled
+def _reach_down(start, through, shift):
+    double, line = shift * TWO, through & (start >> shift)
+    line |= through & (line >> shift)
+    pairs = through & (through >> shift)
+    line |= pairs & (line >> double)
+    return line | (pairs & (line >> double))
+
+
+@compiled
+def legal_squares(own, opponent):
+    """Squares where the player with the discs ``own`` may place one."""
+    inner = opponent & INNER
+    moves = (_reach_up(own, inner, RIGHT) << RIGHT) | (_reach_down(own, inner, RIGHT) >> RIGHT)
+    moves |= (_reach_up(own, opponent, DOWN) << DOWN) | (_reach_down(own, opponent, DOWN) >> DOWN)
+    moves |= (_reach_up(own, inner, DOWN_LEFT) << DOWN_LEFT) | (_reach_down(own, inner, DOWN_LEFT) >> DOWN_LEFT)
+    moves |= (_reach_up(own, inner, DOWN_RIGHT) << DOWN_RIGHT) | (_reach_down(own, inner, DOWN_RIGHT) >> DOWN_RIGHT)
+    return moves & ~(own | opponent)
+
+
+@compiled
+def _flipped_along(move, own, through, shift):
+    up = _reach_up(move, through, shift)
+    down = _reach_down(move, through, shift)
+    return (up if (up << shift) & own else ZERO) | (down if (down >> shift) & own else ZERO)
+
+
+@compiled
+def flipped_discs(own, opponent, square):
+    """Discs that turn when the player with the discs ``own`` places one on ``square``."""
+    move, inner = ONE << np.uint64(square), opponent & INNER
+    flips = _flipped_along(move, own, inner, RIGHT) | _flipped_along(move, own, opponent, DOWN)
+    return flips | _flipped_along(move, own, inner, DOWN_LEFT) | _flipped_along(move, own, inner, DOWN_RIGHT)
+
+
+@compiled
+def count_bits(board):
+    pairs = board - ((board >> ONE) & np.uint64(0x5555555555555555))
+    fours = (pairs & np.uint64(0x3333333333333333)) + ((pairs >> TWO) & np.uint64(0x3333333333333333))
+    bytes_ = (fours + (fours >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((bytes_ * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@compiled
+def init(state, seed):
+    state.own = np.uint64(0x0000000810000000)
+    state.opponent = np.uint64(0x0000001008000000)
+    state.legal = legal_squares(state.own, state.opponent)
+    state.player = 0
+    state.over = False
+
+
+@compiled
+def legal_actions(state, mask):
+    legal = ALL if state.over else state.legal
+    for square in range(64):
+        mask[square] = (legal >> np.uint64(square)) & ONE
+    mask[PASS] = state.over or legal == ZERO
+
+
+@compiled
+def step(state, action):
+    own, opponent = state.own, state.opponent
+    if action != PASS:
+        flips = flipped_discs(own, opponent, action)
+        own |= flips | (ONE << np.uint64(action))
+        opponent &= ~flips
+    legal = legal_squares(opponent, own)
+    state.own, state.opponent, state.legal = opponent, own, legal
+    state.player = 1 - state.player
+    state.over = legal == ZERO and legal_squares(own, opponent) == ZERO
+    return (0.5 * (count_bits(own) - count_bits(opponent)) if state.over else 0.0), state.over
+
+
+@compiled
+def observe(state, out):
+    """Planes: the mover's discs, the opponent's, the squares where the mover may place one."""
+    for row in range(8):
+        for column in range(8):
+            square = np.uint64(8 * row + column)
+            out[0, row, column] = (state.own >> square) & ONE
+            out[1, row, column] = (state.opponent >> square) & ONE
+            out[2, row, column] = (state.legal >> square) & ONE
+
+
+@compiled
+def to_play(state):
+    return state.player
+
+
+def render(state) -> str:
+    """X is Black, O is White, * a square where the player to move may place a disc."""
+    black, white = int(state["own"]), int(state["opponent"])
+    if state["player"] == 1:
+        black, white = white, black
+    legal = 0 if state["over"] else int(state["legal"])
+
+    def mark(square: int) -> str:
+        return next((c for c, board in (("X", black), ("O", white), ("*", legal)) if board >> square & 1), ".")
+
+    rows = [f"{row + 1} " + " ".join(mark(8 * row + column) for column in range(8)) for row in range(8)]
+    return "\n".join(["  a b c d e f g h", *rows, f"X {black.bit_count()}  O {white.bit_count()}"])
+
+
+def action_name(action: int) -> str:
+    return "pass" if action == PASS else "abcdefgh"[action % 8] + str(action // 8 + 1)
+
+
+def parse_action(text: str) -> int:
+    text = text.strip().lower()
+    if text in ("pass", "pa"):
+        return PASS
+    if len(text) != 2 or text[0] not in "abcdefgh" or text[1] not in "12345678":
+        raise ValueError(f"{text!r} is no move: write a column a–h and a row 1–8, such as d3, or pass")
+    return "12345678".index(text[1]) * 8 + "abcdefgh".index(text[0])
+
+
+GAME = Game(
+    name="othello",
+    num_players=2,
+    num_actions=65,
+    observation_shape=(3, 8, 8),
+    state_dtype=STATE,
+    init=init,
+    legal_actions=legal_actions,
+    step=step,
+    observe=observe,
+    to_play=to_play,
+    render=render,
+    reward_range=(-32.0, 32.0),
+    max_plies=80,
+    action_name=action_name,
+    parse_action=parse_action,
+    symmetries=board_symmetries(8, 8, extra_actions=1),
+)
