@@ -1,0 +1,252 @@
+"""Batched tree search: PUCT as in MuZero, and Gumbel MuZero. It knows no game and no network.
+
+Schrittwieser et al., "Mastering Atari, Go, chess and shogi by planning with a learned model" (2020);
+Danihelka et al., "Policy improvement by planning with Gumbel" (2022).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from myosu.search import kernels
+from myosu.search.kernels import TAKEN
+
+#: expand(parents int64 [B], actions int64 [B], slot) -> (reward f32 [B], value f32 [B], prior_logits f32 [B, A]).
+Expand = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class GumbelConfig:
+    """Gumbel MuZero: sequential halving at the root, deterministic selection below it."""
+
+    num_simulations: int = 16
+    """Model evaluations a move, the root's not counted."""
+    max_considered_actions: int = 8
+    """Actions at the root that sequential halving starts with."""
+    c_visit: float = 50.0
+    """Added to the visits of the most visited child, times ``c_scale``: the weight of Q against the prior's logits."""
+    c_scale: float = 1.0
+    """See ``c_visit``. Q is rescaled to [0, 1] in every node first."""
+    gumbel_scale: float = 1.0
+    """Scale of the root's noise; 0 to play as strongly as possible."""
+
+
+@dataclass(frozen=True)
+class PUCTConfig:
+    """MuZero's search."""
+
+    num_simulations: int = 50
+    """Model evaluations a move, the root's not counted."""
+    c_init: float = 1.25
+    """Weight of exploration after few visits."""
+    c_base: float = 19652.0
+    """Visits over which the weight of exploration grows."""
+    dirichlet_alpha: float = 0.3
+    """Concentration of the noise over the root's legal actions: about 10 / their usual number."""
+    dirichlet_fraction: float = 0.25
+    """Share of the noise in the root's prior; 0 to play as strongly as possible."""
+    temperature: float = 1.0
+    """Actions are drawn from visits ** (1 / temperature); 0 takes the most visited one."""
+
+
+@dataclass
+class SearchResult:
+    """action: int64 [B]. policy: f32 [B, A], the training target (improved policy, or share of visits); 0 where illegal.
+    value: f32 [B], mean of the root's visits, for the player to move. visits: int32 [B, A], of the root's children.
+    q: f32 [B, A], of the root's actions, for the player to move; an untried one has the mixed value (Gumbel) or the
+    root's value (PUCT).
+    """
+
+    action: np.ndarray
+    policy: np.ndarray
+    value: np.ndarray
+    visits: np.ndarray
+    q: np.ndarray
+
+
+class Search:
+    """Searches up to ``capacity`` positions at once.
+
+    discount is signed: -gamma for two players who alternate, +gamma for one.
+    """
+
+    def __init__(
+        self, config: GumbelConfig | PUCTConfig, capacity: int, num_actions: int, discount: float, seed: int
+    ) -> None:
+        self.config, self.capacity, self.num_actions, self.discount = config, capacity, num_actions, float(discount)
+        self._rng = np.random.default_rng(seed)
+        self._parents = np.empty(capacity, np.int64)
+        self._actions = np.empty(capacity, np.int64)
+        self._weights = np.empty((capacity, num_actions), np.float32)
+        self._allocate(config.num_simulations + 1)
+
+    def run(
+        self,
+        prior_logits: np.ndarray,
+        value: np.ndarray,
+        legal: np.ndarray,
+        expand: Expand,
+        num_simulations: int | None = None,
+    ) -> SearchResult:
+        """Search from B <= capacity roots with prior_logits f32 [B, A], value f32 [B] and legal bool [B, A].
+
+        ``expand(parents, actions, slot)`` evaluates the model: reward f32 [B] for the player who acts in the parent,
+        value f32 [B] for the player to move in the child, prior_logits f32 [B, A]. Node 0 is the root and simulation s
+        makes node s + 1 = ``slot`` in every tree; the model keeps its own states by node. ``parents`` and ``actions``
+        (int64 [B]) are overwritten by the next simulation. Only the root knows which actions are legal.
+        """
+        if not legal.any(axis=1).all():
+            raise ValueError(f"no legal action in row {int(legal.any(axis=1).argmin())} of {len(legal)}")
+        shape = (len(value), self.num_actions)
+        config = self.config
+        if isinstance(config, GumbelConfig):
+            noise = self._gumbel(shape) * np.float32(config.gumbel_scale) if config.gumbel_scale else None
+        else:
+            noise = self._dirichlet(legal, config.dirichlet_alpha) if config.dirichlet_fraction else None
+        return self._run(prior_logits, value, legal, expand, num_simulations or config.num_simulations, noise)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the random numbers; goes into JSON."""
+        return {"rng": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._rng.bit_generator.state = state["rng"]
+
+    def _allocate(self, num_nodes: int) -> None:
+        self._nodes = np.zeros((self.capacity, num_nodes), kernels.Node)
+        self._open_scores = np.empty((self.capacity, num_nodes, self.num_actions), np.float32)
+        self._scratch = np.empty(num_nodes, np.float64)
+
+    def _run(
+        self,
+        prior_logits: np.ndarray,
+        value: np.ndarray,
+        legal: np.ndarray,
+        expand: Expand,
+        num_simulations: int,
+        noise: np.ndarray | None,
+    ) -> SearchResult:
+        """``run`` with given noise [B, A]: scaled Gumbel, or Dirichlet over the legal actions."""
+        size, config = len(value), self.config
+        if num_simulations >= self._nodes.shape[1]:
+            self._allocate(num_simulations + 1)
+        nodes, open_scores = self._nodes[:size], self._open_scores[:size]
+        parents, actions, weights = self._parents[:size], self._actions[:size], self._weights[:size]
+
+        logits = log_softmax(prior_logits, legal)
+        priors = np.exp(logits)
+        if isinstance(config, GumbelConfig):
+            scores = logits if noise is None else np.where(legal, logits + noise, TAKEN)
+            table = considered_visits(config.max_considered_actions, num_simulations)
+            considered = table[:, np.minimum(legal.sum(axis=1), config.max_considered_actions)]
+        else:
+            if noise is not None:
+                priors = (1 - config.dirichlet_fraction) * priors + config.dirichlet_fraction * noise
+                priors = priors.astype(np.float32)
+            scores = np.where(legal, priors, TAKEN)
+            visits = np.arange(num_simulations + 2)
+            exploration = np.sqrt(visits) * (config.c_init + np.log((visits + config.c_base + 1) / config.c_base))
+        kernels.make_roots(nodes, open_scores, scores, priors, np.ascontiguousarray(value, np.float32))
+
+        for simulation in range(num_simulations):
+            if isinstance(config, GumbelConfig):
+                kernels.select_gumbel(nodes, open_scores, scores, considered[simulation], self._scratch,
+                                      config.c_visit, config.c_scale, parents, actions)
+            else:
+                kernels.select_puct(nodes, open_scores, exploration, parents, actions)
+            slot = simulation + 1
+            reward, leaf_value, leaf_logits = expand(parents, actions, slot)
+            kernels.shift_logits(np.ascontiguousarray(leaf_logits, np.float32), weights)
+            np.exp(weights, out=weights)
+            kernels.expand_and_back_up(
+                nodes, open_scores, priors, parents, actions, slot, weights,
+                np.ascontiguousarray(reward, np.float32), np.ascontiguousarray(leaf_value, np.float32), self.discount)
+
+        if isinstance(config, GumbelConfig):
+            return self._gumbel_result(nodes, logits, scores, legal, config)
+        return self._puct_result(nodes, config.temperature)
+
+    def _gumbel_result(
+        self, nodes: np.ndarray, logits: np.ndarray, scores: np.ndarray, legal: np.ndarray, config: GumbelConfig
+    ) -> SearchResult:
+        visits = np.zeros(logits.shape, np.int32)
+        q, scaled_q = np.empty_like(logits), np.empty_like(logits)
+        kernels.root_children(nodes, visits, q)
+        kernels.gumbel_root_q(nodes, q, scaled_q, config.c_visit, config.c_scale)
+        most_visited = visits == visits.max(axis=1, keepdims=True)
+        action = np.where(most_visited & legal, scores + scaled_q, -np.inf).argmax(axis=1)
+        policy = np.exp(log_softmax(logits + scaled_q, legal))
+        return SearchResult(action, policy, nodes["value"][:, 0].copy(), visits, q)
+
+    def _puct_result(self, nodes: np.ndarray, temperature: float) -> SearchResult:
+        value = nodes["value"][:, 0].copy()
+        visits = np.zeros((len(nodes), self.num_actions), np.int32)
+        q = np.repeat(value[:, None], self.num_actions, axis=1)
+        kernels.root_children(nodes, visits, q)
+        share = visits / visits.max(axis=1, keepdims=True)
+        if temperature > 0:
+            cumulative = np.cumsum(share ** (1 / temperature), axis=1)
+            drawn = self._rng.random((len(nodes), 1)) * cumulative[:, -1:]
+            action = (cumulative > drawn).argmax(axis=1)
+        else:
+            action = share.argmax(axis=1)
+        policy = (visits / visits.sum(axis=1, keepdims=True)).astype(np.float32)
+        return SearchResult(action, policy, value, visits, q)
+
+    def _gumbel(self, shape: tuple[int, int]) -> np.ndarray:
+        exponential = self._rng.standard_exponential(shape, np.float32)
+        return -np.log(np.maximum(exponential, np.float32(kernels.TINY)))
+
+    def _dirichlet(self, legal: np.ndarray, alpha: float) -> np.ndarray:
+        # The added constant only matters where every draw of a small alpha underflows.
+        draws = np.where(legal, self._rng.standard_gamma(alpha, legal.shape) + 1e-300, 0.0)
+        return draws / draws.sum(axis=1, keepdims=True)
+
+
+def log_softmax(logits: np.ndarray, legal: np.ndarray) -> np.ndarray:
+    """Log-probabilities f32 [B, A] over the legal actions; ``TAKEN`` where illegal, whose exponential is 0."""
+    shifted = np.where(legal, logits, TAKEN)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return np.where(legal, shifted, TAKEN).astype(np.float32, copy=False)
+
+
+def policy_entropy(policy: np.ndarray) -> np.ndarray:
+    """Entropy f32 [B] in nats of policy f32 [B, A]."""
+    return -(policy * np.log(np.maximum(policy, kernels.TINY))).sum(axis=1)
+
+
+def kl_from_prior(policy: np.ndarray, prior_logits: np.ndarray, legal: np.ndarray) -> np.ndarray:
+    """KL(policy || prior) f32 [B] in nats, the prior taken over the legal actions: what the search changed."""
+    prior = log_softmax(prior_logits, legal)
+    gain = policy * (np.log(np.maximum(policy, kernels.TINY)) - prior)
+    return np.where(policy > 0, gain, 0).sum(axis=1)
+
+
+@cache
+def considered_visits(max_considered_actions: int, num_simulations: int) -> np.ndarray:
+    """Sequential halving as int32 [num_simulations, max_considered_actions + 1]: in simulation s of a root that
+    considers m actions, those with ``[s, m]`` visits compete."""
+    columns = [_halving_schedule(m, num_simulations) for m in range(max_considered_actions + 1)]
+    return np.ascontiguousarray(np.array(columns, np.int32).T)
+
+
+def _halving_schedule(num_actions: int, num_simulations: int) -> list[int]:
+    if num_actions <= 1:
+        return list(range(num_simulations))
+    phases = math.ceil(math.log2(num_actions))
+    schedule: list[int] = []
+    visits, remaining = 0, num_actions
+    while len(schedule) < num_simulations:
+        # Every phase spends the same share of the simulations on the actions that remain in it.
+        for _ in range(max(1, num_simulations // (phases * remaining))):
+            schedule += [visits] * remaining
+            visits += 1
+        remaining = max(2, remaining // 2)
+    return schedule[:num_simulations]
