@@ -1,0 +1,123 @@
+"""Connect Four: 7 columns, 6 rows, four in a row win. Reward +1 to the player who makes four; a full board is a draw."""
+
+import numpy as np
+
+from myosu.games.game import Game, Symmetries, compiled
+
+ROWS, COLUMNS = 6, 7
+
+#: Bit ``7 * column + height`` is one cell, height 0 at the bottom; the seventh bit of a column stays empty, so that
+#: no line runs from one column into the next. ``own`` belongs to the player to move.
+STATE = np.dtype([("own", np.uint64), ("opponent", np.uint64), ("player", np.int8), ("over", np.bool_)], align=True)
+
+ZERO, ONE = np.uint64(0), np.uint64(1)
+UP, RIGHT, RIGHT_DOWN, RIGHT_UP = np.uint64(1), np.uint64(7), np.uint64(6), np.uint64(8)
+TOP_CELLS = np.uint64(sum(1 << (7 * column + ROWS - 1) for column in range(COLUMNS)))
+
+
+@compiled
+def _has_line(discs, shift):
+    pairs = discs & (discs >> shift)
+    return (pairs & (pairs >> (shift + shift))) != ZERO
+
+
+@compiled
+def has_four(discs):
+    return _has_line(discs, UP) or _has_line(discs, RIGHT) or _has_line(discs, RIGHT_DOWN) or _has_line(discs, RIGHT_UP)
+
+
+@compiled
+def init(state, seed):
+    state.own = ZERO
+    state.opponent = ZERO
+    state.player = 0
+    state.over = False
+
+
+@compiled
+def legal_actions(state, mask):
+    occupied = state.own | state.opponent
+    for column in range(COLUMNS):
+        full = (occupied >> np.uint64(7 * column + ROWS - 1)) & ONE
+        mask[column] = state.over or not full
+
+
+@compiled
+def step(state, action):
+    occupied = state.own | state.opponent
+    shift = np.uint64(7 * action)
+    # Adding one to a column's discs gives the lowest empty cell.
+    disc = ((occupied >> shift & np.uint64(0x3F)) + ONE) << shift & ~occupied
+    own = state.own | disc
+    won = has_four(own)
+    state.own, state.opponent = state.opponent, own
+    state.player = 1 - state.player
+    state.over = won or (occupied | disc) & TOP_CELLS == TOP_CELLS
+    return (1.0 if won else 0.0), state.over
+
+
+@compiled
+def observe(state, out):
+    """Planes: the mover's discs, the opponent's; row 0 is the top."""
+    for row in range(ROWS):
+        for column in range(COLUMNS):
+            cell = np.uint64(7 * column + ROWS - 1 - row)
+            out[0, row, column] = (state.own >> cell) & ONE
+            out[1, row, column] = (state.opponent >> cell) & ONE
+
+
+@compiled
+def to_play(state):
+    return state.player
+
+
+def render(state) -> str:
+    first, second = int(state["own"]), int(state["opponent"])
+    if state["player"] == 1:
+        first, second = second, first
+
+    def mark(row: int, column: int) -> str:
+        cell = 7 * column + ROWS - 1 - row
+        return "X" if first >> cell & 1 else "O" if second >> cell & 1 else "."
+
+    rows = [" ".join(mark(row, column) for column in range(COLUMNS)) for row in range(ROWS)]
+    return "\n".join([*rows, "a b c d e f g"])
+
+
+def action_name(action: int) -> str:
+    return "abcdefg"[action]
+
+
+def parse_action(text: str) -> int:
+    text = text.strip().lower()
+    if len(text) != 1 or text not in "abcdefg":
+        raise ValueError(f"{text!r} is no column: write one of a–g")
+    return "abcdefg".index(text)
+
+
+def _mirrored() -> Symmetries:
+    cells, actions = np.arange(ROWS * COLUMNS), np.arange(COLUMNS)
+    return Symmetries(
+        cells=np.stack([cells, cells.reshape(ROWS, COLUMNS)[:, ::-1].reshape(-1)]).astype(np.int64),
+        actions=np.stack([actions, actions[::-1]]).astype(np.int64),
+    )
+
+
+GAME = Game(
+    name="connect_four",
+    num_players=2,
+    num_actions=COLUMNS,
+    observation_shape=(2, ROWS, COLUMNS),
+    state_dtype=STATE,
+    init=init,
+    legal_actions=legal_actions,
+    step=step,
+    observe=observe,
+    to_play=to_play,
+    render=render,
+    reward_range=(-1.0, 1.0),
+    max_plies=ROWS * COLUMNS,
+    action_name=action_name,
+    parse_action=parse_action,
+    symmetries=_mirrored(),
+)
