@@ -71,6 +71,9 @@ class Game:
     action_name: Callable[[int], str] = str
     parse_action: Callable[[str], int] = int
     symmetries: Symmetries | None = None
+    #: heuristic(state) -> float, compiled: a guess at the rewards still to come, seen by the player to move. Only the
+    #: alpha-beta opponent reads it.
+    heuristic: Callable | None = None
     #: "score": the rewards of ``step``; "outcome": their sign, so that only winning counts.
     rewards: Literal["score", "outcome"] = "score"
 

@@ -1,0 +1,170 @@
+"""Two players, many games, and what can honestly be said about the result."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from myosu.errors import UserError
+from myosu.evaluation.players import History, Player, RandomPlayer, legal_mask
+from myosu.evaluation.statistics import Interval, mean_interval, rate_interval
+from myosu.games.game import Game
+
+
+@dataclass(frozen=True)
+class Score:
+    """Results of one player over ``games``; every interval covers 95 %."""
+
+    games: int
+    mean_reward: float
+    mean_reward_ci95: Interval
+    win_rate: float
+    win_rate_ci95: Interval
+    draw_rate: float
+    draw_rate_ci95: Interval
+    loss_rate: float
+    loss_rate_ci95: Interval
+
+    @classmethod
+    def of(cls, rewards: np.ndarray) -> Score:
+        """From rewards [units, games]: the units are independent of each other, the games of one need not be."""
+        win, draw, loss = rewards > 0, rewards == 0, rewards < 0
+        return cls(
+            games=rewards.size,
+            mean_reward=float(rewards.mean()),
+            mean_reward_ci95=mean_interval(rewards.mean(axis=1)),
+            win_rate=float(win.mean()),
+            win_rate_ci95=rate_interval(win),
+            draw_rate=float(draw.mean()),
+            draw_rate_ci95=rate_interval(draw),
+            loss_rate=float(loss.mean()),
+            loss_rate_ci95=rate_interval(loss),
+        )
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    """Seen by the first player of ``play_match``.
+
+    rewards: float64 [games / 2, 2], the sum of a game's rewards; column 0 in the first seat, column 1 in the second.
+    histories: the actions of those games, in the order of ``rewards.reshape(-1)``.
+    """
+
+    game: str
+    player: str
+    opponent: str
+    opening_plies: int
+    rewards: np.ndarray
+    histories: list[History]
+    seconds: float
+    overall: Score
+    first_seat: Score
+    second_seat: Score
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``myosu evaluate --json`` prints, without what only the caller knows."""
+        seats = {"first_seat": _score_json(self.first_seat), "second_seat": _score_json(self.second_seat)}
+        return {"game": self.game, "player": self.player, "opponent": self.opponent, **_score_json(self.overall),
+                **seats, "opening_plies": self.opening_plies, "seconds": round(self.seconds, 3)}
+
+
+def default_opening_plies(game: Game, opponent: Player) -> int:
+    """Random plies before the players begin: none against chance, else a tenth of the longest game (8 in Othello)."""
+    return max(1, game.max_plies // 10) if opponent.repeats_itself else 0
+
+
+def play_match(game: Game, player: Player, opponent: Player, games: int, opening_plies: int | None = None,
+               seed: int = 0) -> MatchResult:
+    """Play ``games`` games (an even number), half from each seat; all of them go on at once.
+
+    With openings, games 2k and 2k + 1 begin with the same random one, played from both sides, and count as one
+    independent observation. ``opening_plies=None`` chooses as ``default_opening_plies`` says. A game longer than
+    ``game.max_plies`` ends there, with the rewards earned so far.
+    """
+    if game.num_players != 2:
+        raise UserError(f"A match needs two players; {game.name} is a game for one.")
+    if games < 4 or games % 2:
+        raise UserError(f"--games {games}: half are played from each seat, so it must be an even number from 4.")
+    plies = default_opening_plies(game, opponent) if opening_plies is None else opening_plies
+    if not 0 <= plies < game.max_plies:
+        raise UserError(f"--opening-plies {plies} must be 0 to {game.max_plies - 1} in {game.name}.")
+    start = time.perf_counter()
+    openings = random_openings(game, games // 2, plies, seed)
+    histories: list[History] = [list(opening) for opening in openings for _ in range(2)]
+    states = np.repeat(replay_openings(game, openings), 2)
+    seats = np.tile(np.array([0, 1], np.int8), games // 2)
+    rewards = np.zeros(games)
+    over = np.zeros(games, np.bool_)
+    to_play = np.empty(games, np.int8)
+    # Each player in turn moves in every game that waits for it, so after the first turn both have full batches.
+    while not over.all():
+        for mover, sign in ((player, 1.0), (opponent, -1.0)):
+            game.batch.to_play(states, to_play)
+            waiting = np.flatnonzero(~over & ((to_play == seats) == (sign > 0)))
+            if len(waiting) == 0:
+                continue
+            earned, ended = _advance(game, mover, states, histories, waiting)
+            rewards[waiting] += sign * earned
+            over[waiting] = ended | [len(histories[i]) >= game.max_plies for i in waiting]
+    pairs = rewards.reshape(-1, 2)
+    return MatchResult(
+        game=game.name, player=player.name, opponent=opponent.name, opening_plies=plies, rewards=pairs,
+        histories=histories, seconds=time.perf_counter() - start,
+        overall=Score.of(pairs if plies else pairs.reshape(-1, 1)),
+        first_seat=Score.of(pairs[:, :1]), second_seat=Score.of(pairs[:, 1:]),
+    )
+
+
+def random_openings(game: Game, count: int, plies: int, seed: int) -> list[tuple[int, ...]]:
+    """``count`` openings of ``plies`` random legal actions that do not end the game; different ones as far as the game
+    has so many, then all of them again."""
+    openings: dict[tuple[int, ...], None] = {}
+    chance = RandomPlayer(game, seed)
+    for _ in range(20):
+        states = game.new_states(count)
+        histories: list[History] = [[] for _ in range(count)]
+        going = np.arange(count)
+        for _ in range(plies):
+            _, ended = _advance(game, chance, states, histories, going)
+            going = going[~ended]
+        openings.update(dict.fromkeys(tuple(histories[i]) for i in going))
+        if len(openings) >= count or plies == 0:
+            break
+    if not openings:
+        raise UserError(f"{plies} random plies always end {game.name}; choose fewer with --opening-plies.")
+    distinct = list(openings)
+    return [distinct[k % len(distinct)] for k in range(count)]
+
+
+def replay_openings(game: Game, openings: list[tuple[int, ...]]) -> np.ndarray:
+    """The positions [n] after ``openings``, all of the same length."""
+    states = game.new_states(len(openings))
+    rewards, ended = np.empty(len(openings), np.float32), np.empty(len(openings), np.bool_)
+    for actions in np.array(openings, np.int64).T:
+        game.batch.step(states, actions, rewards, ended)
+    return states
+
+
+def _advance(game: Game, mover: Player, states: np.ndarray, histories: list[History],
+             indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``mover`` acts in the games ``indices``; what it earned and whether they ended, [n] each."""
+    current = states[indices]
+    actions = mover.choose(current, [histories[i] for i in indices])
+    wrong = np.flatnonzero(~legal_mask(game, current)[np.arange(len(current)), actions])
+    if len(wrong):
+        k = wrong[0]
+        moves = " ".join(game.action_name(a) for a in histories[indices[k]])
+        raise UserError(f"{mover.name} played the illegal move {game.action_name(int(actions[k]))} after: {moves}")
+    rewards, ended = np.empty(len(current), np.float32), np.empty(len(current), np.bool_)
+    game.batch.step(current, actions, rewards, ended)
+    states[indices] = current
+    for i, action in zip(indices, actions.tolist(), strict=True):
+        histories[i].append(action)
+    return rewards, ended
+
+
+def _score_json(score: Score) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(score).items()}

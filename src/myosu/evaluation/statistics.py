@@ -1,0 +1,63 @@
+"""Intervals of 95 %, without SciPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+Z95 = 1.959963984540054
+
+Interval = tuple[float, float]
+
+
+def student_quantile(degrees: int) -> float:
+    """The 97.5 % quantile of Student's t, by halving on the closed form (Abramowitz and Stegun 26.7.3-4)."""
+    low, high = 0.0, 13.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _central_probability(middle, degrees) < 0.95 else (low, middle)
+    return high
+
+
+def _central_probability(t: float, degrees: int) -> float:
+    """P(|T| < t) with an integer number of degrees of freedom."""
+    angle = math.atan(t / math.sqrt(degrees))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = degrees % 2 == 1
+    term, total = (cosine, 0.0) if odd else (1.0, 0.0)
+    for k in range(1 if odd else 0, degrees - 1, 2):
+        total += term
+        term *= cosine**2 * (k + 1) / (k + 2)
+    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+
+
+def mean_interval(values: np.ndarray) -> Interval:
+    """Student's interval of the mean of independent ``values`` [n], two at least."""
+    n, mean = len(values), float(np.mean(values))
+    half = student_quantile(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return (mean - half, mean + half)
+
+
+def wilson_interval(rate: float, n: float) -> Interval:
+    """Wilson's interval of a rate seen in ``n`` independent trials."""
+    centre = rate + Z95**2 / (2 * n)
+    half = Z95 * math.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n * n))
+    scale = 1 + Z95**2 / n
+    return (max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
+
+
+def rate_interval(hits: np.ndarray) -> Interval:
+    """Interval of a rate from 0/1 ``hits`` [units, games]: games of one unit may depend on each other, units do not.
+
+    Wilson's, with as many trials as independent games would give the variance seen between the units: no fewer than
+    the units, no more than the games.
+    """
+    units, per_unit = hits.shape
+    rate = float(hits.mean())
+    trials: float = units
+    if per_unit > 1 and units > 1 and 0 < rate < 1:
+        variance = float(hits.mean(axis=1).var(ddof=1)) / units
+        games = units * per_unit
+        trials = games if variance == 0 else min(max(rate * (1 - rate) / variance, units), games)
+    return wilson_interval(rate, trials)

@@ -1,0 +1,34 @@
+"""Intervals against published tables and numbers worked by hand."""
+
+import numpy as np
+import pytest
+
+from myosu.evaluation.statistics import mean_interval, rate_interval, student_quantile, wilson_interval
+
+
+@pytest.mark.parametrize(
+    "degrees, quantile",
+    [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (5, 2.57058), (10, 2.22814), (30, 2.04227), (99, 1.98422)],
+)
+def test_student_quantiles_are_those_of_the_tables(degrees, quantile):
+    assert student_quantile(degrees) == pytest.approx(quantile, abs=1e-4)
+
+
+def test_mean_interval_by_hand():
+    """2, 4, 6, 8: mean 5, variance 20/3, standard error 1.290994, times 3.182446."""
+    assert mean_interval(np.array([2.0, 4.0, 6.0, 8.0])) == pytest.approx((5 - 4.108520, 5 + 4.108520), abs=1e-5)
+
+
+def test_wilson_by_hand():
+    """8 of 10: centre (0.8 + 3.841459/20) / 1.3841459, and for 10 of 10 the low end is 10 / (10 + 3.841459)."""
+    assert wilson_interval(0.8, 10) == pytest.approx((0.490162, 0.943318), abs=1e-5)
+    assert wilson_interval(1.0, 10) == pytest.approx((10 / 13.841459, 1.0), abs=1e-6)
+    assert wilson_interval(0.0, 10) == pytest.approx((0.0, 3.841459 / 13.841459), abs=1e-6)
+
+
+def test_dependent_games_count_as_their_units():
+    alike = np.repeat(np.array([[1.0], [0.0]] * 10), 2, axis=1)  # both games of a pair end alike: 20 trials, not 40
+    assert rate_interval(alike) == pytest.approx(wilson_interval(0.5, 20))
+    opposite = np.tile([1.0, 0.0], (20, 1))  # each pair 1 : 1; never narrower than 40 independent games
+    assert rate_interval(opposite) == wilson_interval(0.5, 40)
+    assert rate_interval(np.ones((20, 2))) == wilson_interval(1.0, 20)
