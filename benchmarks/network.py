@@ -69,7 +69,7 @@ def fold(module: nn.Module) -> nn.Module:
 
 
 class Fused:
-    """The folded tower by oneDNN's own operators: weights reordered once, ReLU and residual sum inside the convolution."""
+    """The folded tower by oneDNN's operators: weights reordered once, ReLU and residual sum inside a convolution."""
 
     def __init__(self, tower: Tower, dtype: torch.dtype, batch: int, channels: int) -> None:
         tower = fold(tower).to(dtype)  # type: ignore[assignment]

@@ -1,0 +1,49 @@
+# A fresh machine needs Python 3.11 or newer, pip and make. Everything is installed into .venv.
+#
+#   make train   [MINUTES=10] [RUN=runs/NAME]   learn Othello from nothing
+#   make install | test | bench | clean
+
+PYTHON ?= python3
+MINUTES ?= 10
+RUN ?= runs/othello-$(shell date +%Y%m%d-%H%M%S)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: install train test bench clean
+
+install: .venv/.installed
+
+train: install
+	$(BIN)/myosu train othello --minutes $(MINUTES) --run $(RUN)
+
+# Without GRhino (a Debian package) its tests skip and say so.
+test: .venv/.installed-dev
+	sh scripts/install_engines.sh || echo "Game engines are not installed; their tests will be skipped."
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: install
+	$(BIN)/myosu bench othello
+
+# Trained runs stay.
+clean:
+	rm -rf .venv .venv-mctx .venv-lightzero build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Myosu needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	    "Name another one: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: requirements.lock pyproject.toml | .venv/bin/python
+	$(PIP) -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.lock .venv/.installed
+	$(PIP) -r requirements-dev.lock
+	@touch $@
