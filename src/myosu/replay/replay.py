@@ -2,33 +2,116 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
+from myosu.errors import UserError
 from myosu.replay.episode import Episode
+
+#: Rows a file of a saved replay. A save rewrites only blocks that changed.
+BLOCK_ROWS = 8192
+
+Columns = dict[str, tuple[tuple[int, ...], Any]]
 
 
 class Replay:
-    """A ring of positions. (Contract; the implementation follows.)
+    """A ring of positions: one preallocated array [capacity, ...] a column, a cursor and modulo.
 
-    positions, games: stored now. total_positions, total_games: ever added.
+    Every episode's rows follow each other. ``remaining`` (int32) counts the rows from a position to the end of its
+    episode, itself included, so that a position whose older neighbours are overwritten can still look forward.
+    ``version`` (int32) is the number of updates of the weights that played it.
     """
 
-    positions: int
-    games: int
-    total_positions: int
-    total_games: int
+    def __init__(self, columns: Columns, capacity: int) -> None:
+        self.capacity = capacity
+        self.columns = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        self.columns["remaining"] = np.zeros(capacity, np.int32)
+        self.columns["version"] = np.zeros(capacity, np.int32)
+        self.cursor = 0
+        self.positions = self.games = 0
+        self.total_positions = self.total_games = 0
+        self._changed = np.zeros(-(-capacity // BLOCK_ROWS), np.bool_)
+        self._files: list[str] = [""] * len(self._changed)
+        self._saves = 0
 
-    def add(self, episode: Episode) -> None: ...
+    def add(self, episode: Episode) -> np.ndarray:
+        """Store an episode over the oldest rows; the rows it took, int64 [T]."""
+        length = episode.length
+        if length > self.capacity:
+            raise UserError(f"An episode of {length} positions does not fit into a replay of {self.capacity}: "
+                            "raise replay_capacity.")
+        rows = (self.cursor + np.arange(length)) % self.capacity
+        remaining = self.columns["remaining"]
+        self.games += 1 - int(np.count_nonzero(remaining[rows] == 1))
+        for name, values in episode.columns.items():
+            self.columns[name][rows] = values
+        remaining[rows] = np.arange(length, 0, -1)
+        self.columns["version"][rows] = episode.weights_version
+        self.mark_changed(rows)
+        self.cursor = int((self.cursor + length) % self.capacity)
+        self.positions = min(self.positions + length, self.capacity)
+        self.total_positions += length
+        self.total_games += 1
+        return rows
+
+    def mark_changed(self, rows: np.ndarray) -> None:
+        """Rows were written from outside (reanalysis): the next save includes them."""
+        self._changed[rows // BLOCK_ROWS] = True
+
+    def sample_rows(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """``count`` stored rows, uniformly; int64 [count]."""
+        return rng.integers(0, self.positions, count)
+
+    # --- saving: files of BLOCK_ROWS rows, rewritten under a new name when they changed, never in place
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write what changed since the last save into ``folder`` (atomic, incremental); the manifest (JSON-able)
-        to put into the checkpoint. Files of the previous manifest stay until ``forget`` is called."""
-        raise NotImplementedError
+        """Write what changed since the last save into ``folder``; the manifest (JSON) that ``load`` needs.
 
-    def load(self, folder: Path, manifest: dict[str, Any]) -> None: ...
+        Files that older manifests name are left alone; ``prune`` removes them.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._saves += 1
+        for block in np.flatnonzero(self._changed):
+            name = f"block-{block:05d}-{self._saves:06d}.safetensors"
+            rows = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
+            temporary = folder / (name + ".tmp")
+            save_file({key: np.ascontiguousarray(column[rows]) for key, column in self.columns.items()}, temporary)
+            os.replace(temporary, folder / name)
+            self._files[block] = name
+        self._changed[:] = False
+        return {
+            "capacity": self.capacity, "cursor": self.cursor, "positions": self.positions, "games": self.games,
+            "total_positions": self.total_positions, "total_games": self.total_games, "saves": self._saves,
+            "files": list(self._files),
+        }
+
+    def load(self, folder: Path, manifest: dict[str, Any]) -> None:
+        """Restore what ``save`` wrote. Raises UserError when a file is missing or damaged."""
+        if manifest["capacity"] != self.capacity:
+            raise UserError(f"The saved replay holds {manifest['capacity']} positions, the configuration says "
+                            f"replay_capacity={self.capacity}: resume with the saved value.")
+        for block, name in enumerate(manifest["files"]):
+            if not name:
+                continue
+            try:
+                arrays = load_file(folder / name)
+            except Exception as error:
+                raise UserError(f"The replay file {folder / name} is missing or damaged ({error}).") from error
+            for key, column in self.columns.items():
+                column[block * BLOCK_ROWS:(block + 1) * BLOCK_ROWS] = arrays[key]
+        self._files = list(manifest["files"])
+        self._changed[:] = False
+        self._saves = manifest["saves"]
+        for key in ("cursor", "positions", "games", "total_positions", "total_games"):
+            setattr(self, key, manifest[key])
 
     def prune(self, folder: Path, keep: list[dict[str, Any]]) -> None:
         """Delete the files in ``folder`` that no manifest of ``keep`` names."""
+        wanted = {name for manifest in keep for name in manifest["files"]}
+        for path in folder.glob("block-*"):
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""Layers shared by the networks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+class ConvNorm(nn.Module):
+    """A convolution that keeps the board's size, and batch normalisation. ``fuse`` folds the second into the first."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+    def fuse(self) -> None:
+        """Fold the normalisation's running statistics into the convolution: the same output, for inference only."""
+        self.conv = fuse_conv_bn_eval(self.conv, self.norm)
+        self.norm = nn.Identity()
+
+
+class ResidualBlock(nn.Module):
+    """relu(x + norm(conv(relu(norm(conv(x)))))), He et al. 2016."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(channels, channels)
+        self.second = ConvNorm(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(F.relu(self.first(x))))
+
+
+class ConvHead(nn.Module):
+    """A 1×1 convolution to few channels, then linear layers over the whole board: [B, C, H, W] → [B, outputs]."""
+
+    def __init__(self, channels: int, cells: int, outputs: int, head_channels: int, hidden: int = 0) -> None:
+        super().__init__()
+        self.reduce = ConvNorm(channels, head_channels, kernel=1)
+        self.hidden = nn.Linear(head_channels * cells, hidden) if hidden else None
+        self.out = nn.Linear(hidden or head_channels * cells, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # reshape, not flatten: the memory may be channels-last, and training and inference must agree on the order
+        x = F.relu(self.reduce(x)).reshape(x.shape[0], -1)
+        if self.hidden is not None:
+            x = F.relu(self.hidden(x))
+        return self.out(x)
+
+
+def mlp(inputs: int, hidden: int, outputs: int, layers: int = 1) -> nn.Sequential:
+    """``layers`` hidden layers with layer normalisation, and a linear output."""
+    modules: list[nn.Module] = []
+    for k in range(layers):
+        modules += [nn.Linear(inputs if k == 0 else hidden, hidden), nn.LayerNorm(hidden), nn.ReLU()]
+    return nn.Sequential(*modules, nn.Linear(hidden, outputs))
+
+
+def scale_to_unit(latent: Tensor) -> Tensor:
+    """Scale every latent state to [0, 1] by its own least and greatest entry (MuZero, appendix G)."""
+    flat = latent.flatten(1)
+    low, high = torch.aminmax(flat, dim=1, keepdim=True)
+    shape = (-1,) + (1,) * (latent.dim() - 1)
+    return (latent - low.view(shape)) / (high - low + 1e-5).view(shape)
+
+
+class _ScaleGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return gradient * ctx.scale, None
+
+
+def scale_gradient(x: Tensor, scale: float) -> Tensor:
+    """``x`` itself, whose gradient is multiplied by ``scale`` on the way back."""
+    return _ScaleGradient.apply(x, scale)

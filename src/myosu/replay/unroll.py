@@ -1,0 +1,89 @@
+"""From stored positions to the unrolled sequences that a model-based learner trains on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from myosu.games.game import Symmetries
+from myosu.replay.replay import Replay
+
+
+@dataclass
+class UnrolledBatch:
+    """B sequences of K actions from the sampled rows. Positions past the end of an episode are absorbing: reward 0,
+    value 0, any action, no policy.
+
+    observation: [B, *shape]. next_observations: [B, K, *shape] or None. action: int64 [B, K]. reward: f32 [B, K].
+    value: f32 [B, K+1]. policy: f32 [B, K+1, A]. valid: bool [B, K+1], the position exists.
+    rows: int64 [B], where the sequences start in the replay.
+    """
+
+    observation: np.ndarray
+    next_observations: np.ndarray | None
+    action: np.ndarray
+    reward: np.ndarray
+    value: np.ndarray
+    policy: np.ndarray
+    valid: np.ndarray
+    rows: np.ndarray
+
+
+def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: int, search_weight: float) -> np.ndarray:
+    """Value targets of the rows (any shape), for the player to move there; float32.
+
+    (1 − search_weight)·z + search_weight·v with v the search's value of the position itself and
+    z = Σ_{j<n} d^j r_{t+j} + d^n v_{t+n}, the n-step return (n = ``td_steps``), or the return to the end of the episode
+    where that is nearer or ``td_steps`` is 0. The discount d is negative where players alternate.
+    """
+    columns = replay.columns
+    search_value = columns["search_value"][rows]
+    target = columns["outcome"][rows]
+    if td_steps:
+        far = columns["remaining"][rows] > td_steps
+        ahead = rows[far]
+        n_step = np.zeros(len(ahead), np.float32)
+        for j in range(td_steps):
+            n_step += discount**j * columns["reward"][(ahead + j) % replay.capacity]
+        n_step += discount**td_steps * columns["search_value"][(ahead + td_steps) % replay.capacity]
+        target = target.copy()
+        target[far] = n_step
+    return ((1.0 - search_weight) * target + search_weight * search_value).astype(np.float32)
+
+
+def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discount: float, td_steps: int,
+                    search_weight: float, symmetries: Symmetries | None, observations: bool,
+                    rng: np.random.Generator) -> UnrolledBatch:
+    """Sequences of ``unroll_steps`` actions from ``rows``, each under a symmetry of the game drawn at random.
+
+    ``observations``: give those of the later positions too.
+    """
+    columns, batch = replay.columns, len(rows)
+    offsets = np.arange(unroll_steps + 1)
+    along = (rows[:, None] + offsets) % replay.capacity
+    valid = offsets < columns["remaining"][rows][:, None]
+
+    value = np.where(valid, value_targets(replay, along, discount, td_steps, search_weight), 0.0).astype(np.float32)
+    policy = columns["policy"][along].astype(np.float32) * valid[..., None]
+    reward = columns["reward"][along[:, :-1]] * valid[:, :-1]
+    random_action = rng.integers(0, policy.shape[-1], (batch, unroll_steps))
+    action = np.where(valid[:, :-1], columns["action"][along[:, :-1]], random_action).astype(np.int64)
+    observation = columns["observation"][rows]
+    later = columns["observation"][along[:, 1:]] if observations else None
+
+    if symmetries is not None:
+        drawn = rng.integers(0, len(symmetries.actions), batch)
+        policy = np.take_along_axis(policy, symmetries.actions[drawn][:, None, :], axis=2)
+        action = np.take_along_axis(symmetries.inverse_actions[drawn], action, axis=1)
+        observation = _transform(observation, symmetries.cells[drawn])
+        if later is not None:
+            flat = later.reshape(-1, *later.shape[2:])
+            later = _transform(flat, np.repeat(symmetries.cells[drawn], unroll_steps, axis=0)).reshape(later.shape)
+    return UnrolledBatch(observation, later, action, reward, value, policy, valid, rows)
+
+
+def _transform(observation: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Permute the cells of observations [B, C, H, W] by ``cells`` [B, H*W]."""
+    flat = observation.reshape(*observation.shape[:2], -1)
+    return np.take_along_axis(flat, cells[:, None, :], axis=2).reshape(observation.shape)
