@@ -52,13 +52,13 @@ def best_open(scores):
     if top == TAKEN:
         return -1
     a = 0
-    while scores[a] != top:
+    while scores[a] != top and a < len(scores) - 1:  # the bound only matters to a model that returns NaN
         a += 1
     return a
 
 
 @compiled
-def make_roots(nodes, open_scores, root_scores, root_priors, values):
+def make_roots(nodes, open_scores, root_scores, values):
     """``root_scores`` [B, A] ranks the untried actions of the root (TAKEN if illegal)."""
     for b in range(len(values)):
         root = nodes[b, 0]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from myosu.errors import UserError
 from myosu.search import kernels
 from myosu.search.kernels import TAKEN
 
@@ -36,6 +37,9 @@ class GumbelConfig:
     gumbel_scale: float = 1.0
     """Scale of the root's noise; 0 to play as strongly as possible."""
 
+    def __post_init__(self) -> None:
+        _at_least(self, num_simulations=1, max_considered_actions=1, c_visit=0, c_scale=0, gumbel_scale=0)
+
 
 @dataclass(frozen=True)
 class PUCTConfig:
@@ -54,13 +58,29 @@ class PUCTConfig:
     temperature: float = 1.0
     """Actions are drawn from visits ** (1 / temperature); 0 takes the most visited one."""
 
+    def __post_init__(self) -> None:
+        _at_least(self, num_simulations=1, c_init=0, c_base=1)
+        _at_least(self, dirichlet_alpha=1e-6, dirichlet_fraction=0, temperature=0)
+        if self.dirichlet_fraction > 1:
+            raise UserError(f"dirichlet_fraction is {self.dirichlet_fraction}; choose one from 0 to 1.")
+
+
+def _at_least(config: GumbelConfig | PUCTConfig, **least: float) -> None:
+    for name, bound in least.items():
+        if not getattr(config, name) >= bound:
+            raise UserError(f"{name} is {getattr(config, name)}; choose one of at least {bound}.")
+
 
 @dataclass
 class SearchResult:
-    """action: int64 [B]. policy: f32 [B, A], the training target (improved policy, or share of visits); 0 where illegal.
-    value: f32 [B], mean of the root's visits, for the player to move. visits: int32 [B, A], of the root's children.
-    q: f32 [B, A], of the root's actions, for the player to move; an untried one has the mixed value (Gumbel) or the
-    root's value (PUCT).
+    """What a batch of searches found.
+
+    action: int64 [B].
+    policy: f32 [B, A], the training target: improved policy (Gumbel) or share of visits (PUCT). 0 where illegal.
+    value: f32 [B], mean over the visits of the root, for the player to move.
+    visits: int32 [B, A], of the root's children.
+    q: f32 [B, A], of the root's actions, for the player to move. An untried one has the mixed value (Gumbel) or the
+        root's value (PUCT).
     """
 
     action: np.ndarray
@@ -101,9 +121,16 @@ class Search:
         makes node s + 1 = ``slot`` in every tree; the model keeps its own states by node. ``parents`` and ``actions``
         (int64 [B]) are overwritten by the next simulation. Only the root knows which actions are legal.
         """
+        shape = (len(value), self.num_actions)
+        if len(value) > self.capacity or not prior_logits.shape == legal.shape == shape:
+            raise ValueError(
+                f"prior_logits {prior_logits.shape}, value {value.shape} and legal {legal.shape} for a search of up to "
+                f"{self.capacity} positions with {self.num_actions} actions"
+            )
         if not legal.any(axis=1).all():
             raise ValueError(f"no legal action in row {int(legal.any(axis=1).argmin())} of {len(legal)}")
-        shape = (len(value), self.num_actions)
+        if not (np.isfinite(prior_logits).all() and np.isfinite(value).all()):
+            raise FloatingPointError("the model's policy or value at the root of a search is not finite")
         config = self.config
         if isinstance(config, GumbelConfig):
             noise = self._gumbel(shape) * np.float32(config.gumbel_scale) if config.gumbel_scale else None
@@ -152,7 +179,7 @@ class Search:
             scores = np.where(legal, priors, TAKEN)
             visits = np.arange(num_simulations + 2)
             exploration = np.sqrt(visits) * (config.c_init + np.log((visits + config.c_base + 1) / config.c_base))
-        kernels.make_roots(nodes, open_scores, scores, priors, np.ascontiguousarray(value, np.float32))
+        kernels.make_roots(nodes, open_scores, scores, np.ascontiguousarray(value, np.float32))
 
         for simulation in range(num_simulations):
             if isinstance(config, GumbelConfig):
@@ -168,6 +195,8 @@ class Search:
                 nodes, open_scores, priors, parents, actions, slot, weights,
                 np.ascontiguousarray(reward, np.float32), np.ascontiguousarray(leaf_value, np.float32), self.discount)
 
+        if not np.isfinite(nodes["value"][:, 0]).all():
+            raise FloatingPointError("the model's reward or value in a search is not finite")
         if isinstance(config, GumbelConfig):
             return self._gumbel_result(nodes, logits, scores, legal, config)
         return self._puct_result(nodes, config.temperature)
