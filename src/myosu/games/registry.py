@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import difflib
-import importlib
+import hashlib
 import importlib.util
+import re
 import sys
+import traceback
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
+
+import numba
+import numpy as np
 
 from myosu.errors import UserError
 from myosu.games.game import Game
+
+_RULES = ("init", "legal_actions", "step", "observe", "to_play")
 
 
 def game_names() -> list[str]:
@@ -21,26 +30,90 @@ def game_names() -> list[str]:
 def load_game(name: str) -> Game:
     """The game called ``name``; ``name`` may be a path to a file that defines ``GAME``.
 
-    Raises UserError when there is no such game.
+    Its rules are compiled and tried once. Raises UserError when there is no such game or it does not work.
     """
     if name.endswith(".py"):
-        return _load_file(Path(name))
-    found = {entry.name: entry for entry in entry_points(group="myosu.games")}
-    if name not in found:
-        near = difflib.get_close_matches(name, found, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known games: {', '.join(sorted(found))}."
-        raise UserError(f"There is no game {name!r}. {hint} A game of your own: give the path of its .py file.")
-    return found[name].load().GAME
+        module, source = _load_file(Path(name)), name
+    else:
+        found = {entry.name: entry for entry in entry_points(group="myosu.games")}
+        if name not in found:
+            near = difflib.get_close_matches(name, found, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known games: {', '.join(sorted(found))}."
+            raise UserError(f"There is no game {name!r}. {hint} A game of your own: give the path of its .py file.")
+        try:
+            module, source = found[name].load(), found[name].value
+        except Exception as error:
+            raise UserError(f"The game {name!r} ({found[name].value}) cannot be loaded: "
+                            f"{type(error).__name__}: {error}") from error
+    game = getattr(module, "GAME", None)
+    if not isinstance(game, Game):
+        raise UserError(f"{source} defines no GAME = Game(...).")
+    _try_rules(game, source)
+    return game
 
 
-def _load_file(path: Path) -> Game:
+def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"There is no game file {str(path)!r}.")
-    spec = importlib.util.spec_from_file_location(f"myosu_game_{path.stem}", path.resolve())
+    path = path.resolve()
+    # Numba names machine code after the module: two files, or two versions of one, must not share a name.
+    digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]
+    name = f"myosu_game_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    if not isinstance(getattr(module, "GAME", None), Game):
-        raise UserError(f"{path} defines no GAME = Game(...).")
-    return module.GAME
+    sys.modules[name] = module
+    try:
+        # Compiled here rather than by the loader, whose cache takes an edit within one second for no edit.
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    except Exception as error:
+        del sys.modules[name]
+        if isinstance(error, SyntaxError):
+            line = error.lineno
+        else:
+            inside = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+            line = inside[-1] if inside else None
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise UserError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error
+    return module
+
+
+def _try_rules(game: Game, source: str) -> None:
+    """Call each rule once on a start position, so that what cannot be compiled is named here and not in a kernel."""
+    for rule in _RULES:
+        if not isinstance(getattr(game, rule), numba.core.dispatcher.Dispatcher):
+            raise UserError(f"{source}: {rule} must be decorated with @compiled (from myosu.games import compiled).")
+    if not np.dtype(game.state_dtype).names:
+        raise UserError(f"{source}: state_dtype must be a record: np.dtype([(\"field\", type), ...], align=True).")
+    state = np.zeros(1, game.state_dtype)[0]
+    mask = np.zeros(game.num_actions, np.bool_)
+    rule = ""
+    try:
+        rule = "init"
+        game.init(state, np.uint64(0))
+        rule = "legal_actions"
+        game.legal_actions(state, mask)
+        rule = "observe"
+        game.observe(state, np.zeros(game.observation_shape, game.observation_dtype))
+        rule = "to_play"
+        game.to_play(state)
+        if mask.any():
+            rule = "step"
+            reward, ended = game.step(state, np.int64(np.flatnonzero(mask)[0]))
+            float(reward), bool(ended)
+    except Exception as error:
+        raise UserError(_in_short(error, source, getattr(game, rule).py_func)) from error
+
+
+def _in_short(error: Exception, source: str, rule: Callable) -> str:
+    """Of Numba's pages, the line of ``rule`` and the reason."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    code = rule.__code__
+    lines = [int(line) for file, line in re.findall(r'File "([^"]+)", line (\d+):', text)
+             if Path(file).name == Path(code.co_filename).name]
+    reasons = [line.strip() for line in text.splitlines() if line.strip()]
+    reason = next((r for r in reasons if not r.startswith(("Failed in", "During:", "File "))), "no message")
+    return (f"{source}, line {lines[-1] if lines else code.co_firstlineno}: {rule.__name__} does not work: "
+            f"{type(error).__name__}: {reason}")
