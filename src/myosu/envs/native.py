@@ -17,6 +17,7 @@ def game_spec(game: Game) -> EnvSpec:
         num_players=game.num_players,
         reward_range=game.reward_range,
         max_steps=game.max_plies,
+        pass_action=game.pass_action,
     )
 
 

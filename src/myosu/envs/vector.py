@@ -22,6 +22,7 @@ class EnvSpec:
     num_players: int
     reward_range: tuple[float, float]
     max_steps: int
+    pass_action: int | None = None
 
 
 @dataclass

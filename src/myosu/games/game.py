@@ -71,6 +71,8 @@ class Game:
     action_name: Callable[[int], str] = str
     parse_action: Callable[[str], int] = int
     symmetries: Symmetries | None = None
+    #: The action that passes, in games that have one.
+    pass_action: int | None = None
     #: heuristic(state) -> float, compiled: a guess at the rewards still to come, seen by the player to move. Only the
     #: alpha-beta opponent reads it.
     heuristic: Callable | None = None

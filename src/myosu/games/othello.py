@@ -23,6 +23,7 @@ STATE = np.dtype(
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 #: Squares on which a disc can be flipped sideways or diagonally: all but the columns a and h.
 INNER = np.uint64(0x7E7E7E7E7E7E7E7E)
+CORNERS = np.uint64(0x8100000000000081)
 ZERO, ONE, TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 RIGHT, DOWN_LEFT, DOWN, DOWN_RIGHT = np.uint64(1), np.uint64(7), np.uint64(8), np.uint64(9)
 
@@ -127,6 +128,16 @@ def to_play(state):
     return state.player
 
 
+@compiled
+def heuristic(state):
+    """Corners and mobility; discs when the board is nearly full."""
+    own, opponent = state.own, state.opponent
+    corners = count_bits(own & CORNERS) - count_bits(opponent & CORNERS)
+    mobility = count_bits(state.legal) - count_bits(legal_squares(opponent, own))
+    discs = count_bits(own) - count_bits(opponent)
+    return 4.0 * corners + 0.5 * mobility + (0.5 * discs if count_bits(own | opponent) > 54 else 0.0)
+
+
 def render(state) -> str:
     """X is Black, O is White, * a square where the player to move may place a disc."""
     black, white = int(state["own"]), int(state["opponent"])
@@ -168,7 +179,9 @@ GAME = Game(
     render=render,
     reward_range=(-32.0, 32.0),
     max_plies=80,
+    pass_action=PASS,
     action_name=action_name,
     parse_action=parse_action,
     symmetries=board_symmetries(8, 8, extra_actions=1),
+    heuristic=heuristic,
 )

@@ -1,0 +1,522 @@
+"""MuZero (Schrittwieser et al. 2020) with the Gumbel search of Danihelka et al. 2022.
+
+Read it from top to bottom: the configuration, the model as the search sees it, how an actor plays, what the learner
+fits, the agent. Rewards belong to the mover and values to the player to move, so between two players the discount
+is negative and nothing else needs to know whose turn it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from myosu.algorithms.interface import State, Weights
+from myosu.envs.vector import EnvSpec, Step, VectorEnv
+from myosu.errors import NonFiniteLoss, UserError
+from myosu.games.game import Symmetries
+from myosu.losses.categorical import Support, cross_entropy, negative_cosine
+from myosu.nets.inference import DTYPES, choose_device, choose_precision, inference_model
+from myosu.nets.layers import scale_gradient
+from myosu.nets.muzero import MuZeroNet
+from myosu.replay.episode import Episode
+from myosu.replay.priorities import SumTree
+from myosu.replay.replay import Columns, Replay
+from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
+from myosu.search import GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
+
+
+@dataclass(frozen=True)
+class Config:
+    """MuZero's settings. Presets for games: ``myosu/presets/muzero``."""
+
+    channels: int = 32
+    """Channels of the residual towers (units of the layers, for vector observations)."""
+    blocks: int = 2
+    """Residual blocks of the representation and of the dynamics tower, each."""
+    atoms: int = 41
+    """Atoms of the categorical value and reward, over the game's reward range."""
+    value_range: tuple[float, float] | None = None
+    """Least and greatest value and reward; by default the game's reward range."""
+    discount: float = 1.0
+    """Discount of rewards, in (0, 1]. Its sign for two players is the library's business."""
+
+    search: Literal["gumbel", "puct"] = "gumbel"
+    """Gumbel MuZero, or MuZero's original PUCT with noise at the root."""
+    simulations: int = 16
+    """Model evaluations a move in self-play."""
+    considered_actions: int = 8
+    """Gumbel: actions at the root that sequential halving starts with."""
+    c_visit: float = 50.0
+    """Gumbel: visits that the weight of Q against the prior counts from."""
+    c_scale: float = 1.0
+    """Gumbel: weight of Q against the prior."""
+    dirichlet_alpha: float = 0.3
+    """PUCT: concentration of the noise at the root; about 10 / the usual number of legal actions."""
+    temperature: float = 1.0
+    """PUCT: moves of self-play are drawn from visits ** (1 / temperature)."""
+
+    num_envs: int = 128
+    """Games that one actor plays at once."""
+    replay_capacity: int = 500_000
+    """Positions kept. The oldest go first."""
+    replay_ratio: float = 2.0
+    """Samples drawn per position collected; actors or learner wait so that it holds."""
+    min_positions: int = 10_000
+    """Positions collected before the first update."""
+    prioritized: bool = False
+    """Draw positions in proportion to the error of their value, with importance weights (PER)."""
+    priority_exponent: float = 0.6
+    """PER's alpha; its beta goes from 0.4 to 1 over the run."""
+    symmetries: bool = True
+    """Show every sample under a symmetry of the game drawn at random."""
+
+    batch_size: int = 256
+    """Sequences an update."""
+    unroll_steps: int = 5
+    """Actions that the model is unrolled for in training."""
+    td_steps: int = 0
+    """Steps of the value target's return before it bootstraps; 0: to the end of the game."""
+    search_value_weight: float = 0.5
+    """Share of the search's value in the value target; the rest is the return."""
+    value_loss_weight: float = 1.0
+    """Weight of the value loss."""
+    reward_loss_weight: float = 1.0
+    """Weight of the reward loss."""
+    ssl_loss_weight: float = 0.0
+    """Weight of the self-supervised consistency loss: imagined latent states match encoded ones."""
+    reanalyze_fraction: float = 0.0
+    """Share of sampled positions whose search is run again with the newest network before the update."""
+    learning_rate: float = 2e-3
+    """AdamW's greatest learning rate: a short warm-up, then a cosine down to a twentieth over the run."""
+    weight_decay: float = 1e-4
+    """AdamW's decay of weights."""
+    gradient_clip: float = 5.0
+    """Greatest norm of the gradient."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Numbers of inference and training; auto: the quicker by a short timing (float32 in deterministic runs)."""
+    device: str = "auto"
+    """cpu, cuda or mps; auto: an accelerator if there is one."""
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "channels": (1, 4096), "blocks": (0, 100), "atoms": (2, 2001), "discount": (1e-6, 1.0),
+            "simulations": (1, 100_000), "considered_actions": (1, 10_000), "num_envs": (1, 1_000_000),
+            "replay_capacity": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
+            "unroll_steps": (1, 100), "td_steps": (0, 10_000), "search_value_weight": (0.0, 1.0),
+            "reanalyze_fraction": (0.0, 1.0), "learning_rate": (0.0, 10.0), "min_positions": (1, 10**9),
+            "ssl_loss_weight": (0.0, 1e6), "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6),
+            "temperature": (0.0, 100.0), "dirichlet_alpha": (1e-6, 1e6), "priority_exponent": (0.0, 10.0),
+            "weight_decay": (0.0, 10.0), "gradient_clip": (1e-6, 1e9), "c_visit": (0.0, 1e6), "c_scale": (0.0, 1e6),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise UserError(f"{name} = {value} is impossible: it must be from {low} to {high}.")
+        if self.min_positions > self.replay_capacity:
+            raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
+                            f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
+
+
+def signed_discount(config: Config, spec: EnvSpec) -> float:
+    """The value of what follows a move, in the mover's eyes, is this times the next player's value."""
+    return -config.discount if spec.num_players == 2 else config.discount
+
+
+def value_support(config: Config, spec: EnvSpec) -> Support:
+    low, high = config.value_range or spec.reward_range
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UserError(f"The rewards range from {low} to {high}: say the range of returns with value_range.")
+    # Between players a value may have either sign.
+    bound = max(abs(low), abs(high))
+    return Support(-bound if spec.num_players == 2 else low, bound if spec.num_players == 2 else high, config.atoms)
+
+
+def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
+    return MuZeroNet(spec.observation_shape, spec.num_actions, config.channels, config.blocks, config.atoms,
+                     consistency=config.ssl_loss_weight > 0)
+
+
+def make_replay(config: Config, spec: EnvSpec) -> Replay:
+    return Replay(position_columns(spec), config.replay_capacity)
+
+
+def position_columns(spec: EnvSpec) -> Columns:
+    """What is stored of a position. ``outcome`` is the discounted return from it to the end, for the player to move."""
+    return {
+        "observation": (spec.observation_shape, spec.observation_dtype),
+        "legal_actions": ((spec.num_actions,), np.bool_),
+        "action": ((), np.int16),
+        "reward": ((), np.float32),
+        "policy": ((spec.num_actions,), np.float16),
+        "search_value": ((), np.float32),
+        "outcome": ((), np.float32),
+    }
+
+
+class Planner:
+    """The model and the search together: from observations to actions. Keeps the latent states of the tree."""
+
+    def __init__(self, config: Config, spec: EnvSpec, capacity: int, simulations: int, explore: bool, seed: int) -> None:
+        self.config, self.spec, self.capacity = config, spec, capacity
+        self.device = choose_device(config.device)
+        self.net = make_net(config, spec).eval()
+        if config.precision == "auto":
+            config = self.config = replace(config, precision=choose_precision(self.net, self.device, min(capacity, 256)))
+        self.dtype = DTYPES[config.precision]
+        self.points = value_support(config, spec).points(str(self.device))
+        self.search = Search(_search_config(config, simulations, explore), capacity, spec.num_actions,
+                             signed_discount(config, spec), seed)
+        shape = self.net.latent_shape
+        # The board's axes come before the channels, as the convolutions read them.
+        self.stored_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
+        self.latents = torch.empty(simulations + 1, capacity, *self.stored_shape, dtype=self.dtype, device=self.device)
+        self.refresh()
+
+    def load_weights(self, weights: Weights) -> None:
+        self.net.load_state_dict(weights, strict=False)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Make the quick form of the network again from its weights."""
+        self.model = inference_model(self.net, self.dtype, self.device, min(self.capacity, 256))
+
+    @torch.inference_mode()
+    def plan(self, observation: np.ndarray, legal_actions: np.ndarray,
+             simulations: int | None = None) -> tuple[SearchResult, np.ndarray]:
+        """Search from observations [n, *shape], n ≤ capacity; the result and the root's prior logits f32 [n, A]."""
+        n = len(observation)
+        if simulations is not None and simulations >= len(self.latents):
+            self.latents = self.latents.new_empty(simulations + 1, *self.latents.shape[1:])
+        rows = torch.arange(n, device=self.device)
+        latent, value, policy = self.model.initial(torch.from_numpy(observation).to(self.device))
+        self._store(0, latent)
+
+        def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            parent = torch.from_numpy(parents).to(self.device)
+            latent = self.latents[parent, rows]
+            if latent.dim() == 4:
+                latent = latent.permute(0, 3, 1, 2)
+            out = self.model.recurrent(latent, torch.from_numpy(actions).to(self.device))
+            self._store(slot, out.latent)
+            return self._scalar(out.reward_logits), self._scalar(out.value_logits), self._numpy(out.policy_logits)
+
+        logits = self._numpy(policy)
+        return self.search.run(logits, self._scalar(value), legal_actions, expand, simulations), logits
+
+    def _store(self, slot: int, latent: Tensor) -> None:
+        self.latents[slot, : len(latent)] = latent.permute(0, 2, 3, 1) if latent.dim() == 4 else latent
+
+    def _scalar(self, logits: Tensor) -> np.ndarray:
+        return self._numpy(torch.softmax(logits.float(), dim=-1) @ self.points)
+
+    @staticmethod
+    def _numpy(x: Tensor) -> np.ndarray:
+        return x.float().cpu().numpy()
+
+
+class Actor:
+    """Plays ``env`` against itself, all games in lockstep, one search a move."""
+
+    def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
+        self.config, self.env, self.spec = config, env, env.spec
+        self.planner = Planner(config, env.spec, env.num_envs, config.simulations, explore=True, seed=seed)
+        self.version = 0
+        self.discount = signed_discount(config, env.spec)
+        n, length = env.num_envs, env.spec.max_steps
+        columns = position_columns(env.spec)
+        self.columns = {name: np.zeros((n, length, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        self.seats = np.zeros((n, length), np.int8)
+        self.sums = {name: np.zeros(n, np.float64) for name in ("policy_entropy", "search_kl", "forced_moves")}
+        self.lengths = np.zeros(n, np.int64)
+        self.ids = np.arange(n)
+        env.reset()
+        self.current: Step = env.recv()
+
+    def step(self) -> list[Episode]:
+        now, n = self.current, self.ids
+        result, logits = self.planner.plan(now.observation, now.legal_actions)
+        t = self.lengths
+        for name, values in {
+            "observation": now.observation, "legal_actions": now.legal_actions, "action": result.action,
+            "policy": result.policy, "search_value": result.value,
+        }.items():
+            self.columns[name][n, t] = values
+        self.seats[n, t] = now.to_play
+        self.sums["policy_entropy"] += policy_entropy(result.policy)
+        self.sums["search_kl"] += kl_from_prior(result.policy, logits, now.legal_actions)
+        self.sums["forced_moves"] += now.legal_actions.sum(axis=1) == 1
+
+        self.env.send(result.action, n)
+        self.current = after = self.env.recv()
+        self.columns["reward"][n, t] = after.reward
+        self.lengths = t + 1
+        ended = np.flatnonzero(after.terminated | after.truncated)
+        bootstrap = self._values_after(after, ended)
+        return [self._finish(i, value) for i, value in zip(ended, bootstrap, strict=True)]
+
+    def _values_after(self, step: Step, ended: np.ndarray) -> np.ndarray:
+        """The value of the final observations: 0 where the game ended, the network's where it was cut."""
+        values = np.zeros(len(ended), np.float32)
+        cut = step.truncated[ended]
+        if cut.any():
+            with torch.inference_mode():
+                observation = torch.from_numpy(step.final_observation[ended[cut]]).to(self.planner.device)
+                values[cut] = self.planner._scalar(self.planner.model.initial(observation)[1])
+        return values
+
+    def _finish(self, i: int, value_after: float) -> Episode:
+        length = int(self.lengths[i])
+        columns = {name: column[i, :length].copy() for name, column in self.columns.items()}
+        seats, rewards = self.seats[i, :length].copy(), columns["reward"]
+        value = value_after
+        for t in range(length - 1, -1, -1):
+            value = rewards[t] + self.discount * value
+            columns["outcome"][t] = value
+        returns = _returns(rewards, seats, self.spec.num_players)
+        error = columns["search_value"] - columns["outcome"]
+        stats = {name: float(total[i] / length) for name, total in self.sums.items()}
+        stats |= {"forced_moves": float(self.sums["forced_moves"][i]),
+                  "value_error": float(np.abs(error).mean()), "value_bias": float(error.mean())}
+        if self.spec.pass_action is not None:
+            stats["passes"] = float(np.count_nonzero(columns["action"] == self.spec.pass_action))
+        for total in self.sums.values():
+            total[i] = 0
+        self.lengths[i] = 0
+        return Episode(columns=columns, actions=columns["action"], seats=seats, returns=returns,
+                       truncated=bool(self.current.truncated[i]), weights_version=self.version, stats=stats)
+
+    def load_weights(self, weights: Weights, version: int) -> None:
+        self.planner.load_weights(weights)
+        self.version = version
+
+    def state_dict(self) -> State:
+        return {
+            "env": self.env.state_dict(), "search": self.planner.search.state_dict(), "version": self.version,  # type: ignore[attr-defined]
+            "weights": dict(self.planner.net.state_dict()), "lengths": self.lengths.copy(), "seats": self.seats.copy(),
+            "columns": {name: column.copy() for name, column in self.columns.items()},
+            "sums": {name: total.copy() for name, total in self.sums.items()},
+            "current": {name: getattr(self.current, name) for name in Step.__dataclass_fields__},
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]
+        self.planner.search.load_state_dict(state["search"])
+        self.load_weights(state["weights"], state["version"])
+        self.lengths, self.seats = state["lengths"], state["seats"]
+        self.columns, self.sums = state["columns"], state["sums"]
+        self.current = Step(**state["current"])
+
+
+def _returns(rewards: np.ndarray, seats: np.ndarray, num_players: int) -> tuple[float, ...]:
+    """The undiscounted return of every seat; what one of two players wins the other loses."""
+    total = float(rewards[seats == 0].sum() - rewards[seats == 1].sum())
+    return (total, -total) if num_players == 2 else (total,)
+
+
+class Learner:
+    """Fits the model to sampled sequences."""
+
+    def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
+        self.config, self.spec = config, spec
+        self.symmetries = symmetries if config.symmetries else None
+        self.rng = np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        self.device = choose_device(config.device)
+        self.net = make_net(config, spec).to(self.device)
+        self.support = value_support(config, spec)
+        self.discount = signed_discount(config, spec)
+        self.optimizer = torch.optim.AdamW(_decayed_groups(self.net, config.weight_decay), lr=config.learning_rate,
+                                           fused=True)
+        self.updates = 0
+        precision = config.precision
+        if precision == "auto":
+            precision = choose_precision(self.net.eval(), self.device, config.batch_size)
+        self.autocast = precision == "bfloat16"
+        self.priorities = SumTree(config.replay_capacity) if config.prioritized else None
+        self.seen_positions = 0
+        self._planner: Planner | None = None
+
+    def update(self, replay: Replay, progress: float) -> dict[str, float]:
+        config = self.config
+        rows, weights = self._draw(replay, progress)
+        if config.reanalyze_fraction:
+            self._reanalyze(replay, rows[: round(config.reanalyze_fraction * len(rows))])
+        batch = sample_unrolled(replay, rows, config.unroll_steps, self.discount, config.td_steps,
+                                config.search_value_weight, self.symmetries, config.ssl_loss_weight > 0, self.rng)
+        rate = config.learning_rate * _schedule(progress, self.updates)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.net.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            losses, value_error = self._losses(batch)
+        total = (losses.pop("weighted") * torch.from_numpy(weights).to(self.device)).mean()
+        self.optimizer.zero_grad()
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), config.gradient_clip)
+        if not bool(torch.isfinite(total) & torch.isfinite(norm)):
+            arrays = {name: value for name, value in vars(batch).items() if value is not None}
+            raise NonFiniteLoss(f"loss {float(total)}, gradient norm {float(norm)} at update {self.updates}", arrays)
+        self.optimizer.step()
+        self.updates += 1
+        if self.priorities is not None:
+            error = value_error.detach().abs().cpu().numpy().astype(np.float64)
+            self.priorities.set(rows, (error + 1e-3 * (self.support.high - self.support.low)) ** config.priority_exponent)
+        metrics = {name: float(value.detach().mean()) for name, value in losses.items()}
+        age = self.updates - 1 - replay.columns["version"][rows].mean()
+        return metrics | {"loss": float(total), "gradient_norm": float(norm), "learning_rate": rate,
+                          "replay_age_updates": float(age)}
+
+    def _losses(self, batch: UnrolledBatch) -> tuple[dict[str, Tensor], Tensor]:
+        """Every loss [B] by name, their weighted sum as "weighted", and the error of the first value [B].
+
+        L = L_0 + (1/K) Σ_k L_k over the K unrolled steps (MuZero, appendix G), each L_k = policy + value + reward.
+        """
+        config, K = self.config, self.config.unroll_steps
+        action, reward, value, policy, valid = (
+            torch.from_numpy(x).to(self.device)
+            for x in (batch.action, batch.reward, batch.value, batch.policy, batch.valid))
+        value_target, reward_target = self.support.two_hot(value), self.support.two_hot(reward)
+
+        latent, value_logits, policy_logits = self.net.initial(torch.from_numpy(batch.observation).to(self.device))
+        value_error = self.support.mean(value_logits) - value[:, 0]
+        value_loss = cross_entropy(value_logits, value_target[:, 0])
+        policy_loss = cross_entropy(policy_logits, policy[:, 0])
+        reward_loss, ssl_loss = torch.zeros_like(value_loss), torch.zeros_like(value_loss)
+        targets = self._projected_targets(batch)
+        for k in range(K):
+            out = self.net.recurrent(latent, action[:, k])
+            reward_loss = reward_loss + cross_entropy(out.reward_logits, reward_target[:, k]) / K
+            value_loss = value_loss + cross_entropy(out.value_logits, value_target[:, k + 1]) / K
+            policy_loss = policy_loss + cross_entropy(out.policy_logits, policy[:, k + 1]) / K
+            if targets is not None:
+                assert self.net.projector is not None and self.net.predictor is not None
+                predicted = self.net.predictor(self.net.projector(out.latent.flatten(1)))
+                ssl_loss = ssl_loss + valid[:, k + 1] * negative_cosine(predicted, targets[k]) / K
+            # Half the gradient at every step, so that the first dynamics are not K times as strong (appendix G).
+            latent = scale_gradient(out.latent, 0.5)
+        weighted = (policy_loss + config.value_loss_weight * value_loss + config.reward_loss_weight * reward_loss
+                    + config.ssl_loss_weight * ssl_loss)
+        losses = {"policy_loss": policy_loss, "value_loss": value_loss, "reward_loss": reward_loss,
+                  "weighted": weighted}
+        if targets is not None:
+            losses["ssl_loss"] = ssl_loss
+        return losses, value_error
+
+    def _projected_targets(self, batch: UnrolledBatch) -> Tensor | None:
+        """[K, B, D]: the projections of the later observations as the representation encodes them; no gradient."""
+        if batch.next_observations is None or self.net.projector is None:
+            return None
+        with torch.no_grad():
+            later = torch.from_numpy(batch.next_observations.swapaxes(0, 1).copy()).to(self.device)
+            latent = self.net.represent(later.flatten(0, 1))
+            return self.net.projector(latent.flatten(1)).view(*later.shape[:2], -1)
+
+    def _draw(self, replay: Replay, progress: float) -> tuple[np.ndarray, np.ndarray]:
+        """Rows int64 [B] and the importance weights of their losses f32 [B], at most 1."""
+        size = self.config.batch_size
+        if self.priorities is None:
+            return replay.sample_rows(size, self.rng), np.ones(size, np.float32)
+        fresh = min(replay.total_positions - self.seen_positions, replay.capacity)
+        rows = (replay.cursor - 1 - np.arange(fresh)) % replay.capacity
+        error = np.abs(replay.columns["search_value"][rows] - value_targets(
+            replay, rows, self.discount, self.config.td_steps, 0.0))
+        self.priorities.set(rows, (error + 1e-3 * (self.support.high - self.support.low)) ** self.config.priority_exponent)
+        self.seen_positions = replay.total_positions
+        rows = self.priorities.sample(size, self.rng)
+        chance = self.priorities.get(rows) / self.priorities.total
+        weights = (replay.positions * chance) ** -(0.4 + 0.6 * progress)
+        return rows, (weights / weights.max()).astype(np.float32)
+
+    def _reanalyze(self, replay: Replay, rows: np.ndarray) -> None:
+        """Search the positions again with the network as it is and store the fresher policy and value."""
+        if self._planner is None:
+            self._planner = Planner(self.config, self.spec, max(1, len(rows)), self.config.simulations, explore=True,
+                                    seed=int(self.rng.integers(2**31)))
+        if self.updates % 100 == 0 or self.updates == 0:
+            self._planner.load_weights(self.net.state_dict())
+        result, _ = self._planner.plan(replay.columns["observation"][rows], replay.columns["legal_actions"][rows])
+        replay.columns["policy"][rows] = result.policy
+        replay.columns["search_value"][rows] = result.value
+        replay.mark_changed(rows)
+
+    def weights(self) -> Weights:
+        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
+
+    def state_dict(self) -> State:
+        state: State = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates,
+                        "rng": self.rng.bit_generator.state, "seen_positions": self.seen_positions}
+        if self.priorities is not None:
+            state["priorities"] = self.priorities.tree
+        if self._planner is not None:
+            state["planner"] = {"search": self._planner.search.state_dict(), "net": self._planner.net.state_dict(),
+                                "capacity": self._planner.capacity}
+        return copy.deepcopy(state)
+
+    def load_state_dict(self, state: State) -> None:
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updates, self.seen_positions = state["updates"], state["seen_positions"]
+        self.rng.bit_generator.state = state["rng"]
+        if self.priorities is not None:
+            self.priorities.tree[:] = state["priorities"]
+        if "planner" in state:
+            saved = state["planner"]
+            self._planner = Planner(self.config, self.spec, saved["capacity"], self.config.simulations, explore=True,
+                                    seed=0)
+            self._planner.load_weights(saved["net"])
+            self._planner.search.load_state_dict(saved["search"])
+
+
+class Agent:
+    """Plays as strongly as it can: no noise, the best action of the search."""
+
+    def __init__(self, config: Config, spec: EnvSpec, weights: Weights, simulations: int | None, seed: int,
+                 capacity: int = 128) -> None:
+        self.planner = Planner(config, spec, capacity, simulations or config.simulations, explore=False, seed=seed)
+        self.planner.load_weights(weights)
+
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray) -> np.ndarray:
+        size = self.planner.capacity
+        parts = [self.planner.plan(observation[k:k + size], legal_actions[k:k + size])[0].action
+                 for k in range(0, len(observation), size)]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:
+    return Actor(config, env, seed)
+
+
+def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:
+    return Learner(config, spec, symmetries, seed)
+
+
+def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,
+               seed: int = 0) -> Agent:
+    return Agent(config, spec, weights, simulations, seed)
+
+
+def _search_config(config: Config, simulations: int, explore: bool) -> GumbelConfig | PUCTConfig:
+    if config.search == "gumbel":
+        return GumbelConfig(simulations, config.considered_actions, config.c_visit, config.c_scale,
+                            gumbel_scale=1.0 if explore else 0.0)
+    return PUCTConfig(simulations, dirichlet_alpha=config.dirichlet_alpha,
+                      dirichlet_fraction=0.25 if explore else 0.0, temperature=config.temperature if explore else 0.0)
+
+
+def _schedule(progress: float, updates: int) -> float:
+    """100 updates of warm-up, then a cosine from 1 down to 0.05 over the run."""
+    return min(1.0, (updates + 1) / 100) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def _decayed_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights decay; biases and normalisations do not."""
+    decayed = [p for p in net.parameters() if p.dim() > 1]
+    rest = [p for p in net.parameters() if p.dim() <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
