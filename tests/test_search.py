@@ -125,6 +125,23 @@ def test_simulations_can_be_chosen_for_a_run(config):
 
 
 @rule
+@pytest.mark.parametrize("spread", [0.0, 1000.0])
+def test_extreme_logits(config, spread):
+    """Priors that are all equal or that underflow to 0, in trees wider and narrower than the simulations."""
+    for num_actions in (2, 5, 30):
+        logits, value, legal, expand = random_problem(16, num_actions, 24)
+
+        def extreme(parents, actions, slot, expand=expand):
+            reward, value, logits = expand(parents, actions, slot)
+            assert ((actions >= 0) & (actions < logits.shape[1])).all() and (parents < slot).all()
+            return reward, value, logits * np.float32(spread)
+
+        result = Search(config, 16, num_actions, -1.0, 0).run(logits * np.float32(spread), value, legal, extreme)
+        assert (result.visits.sum(axis=1) == 24).all() and np.isfinite(result.value).all()
+        np.testing.assert_allclose(result.policy.sum(axis=1), 1, rtol=1e-5)
+
+
+@rule
 def test_same_seed_same_search(config):
     problem = random_problem(16, 9, 24)
     one, other = (Search(config, 16, 9, -1.0, seed=7) for _ in range(2))
@@ -255,11 +272,11 @@ def test_bad_input_is_named(config):
         search.run(*random_problem(5, 9, 24))
     with pytest.raises(ValueError, match="no legal action in row 2"):
         search.run(logits, value, legal & (np.arange(4) != 2)[:, None], expand)
-    with pytest.raises(FloatingPointError, match="root"):
+    with pytest.raises(FloatingPointError, match="at the root"):
         search.run(logits * np.float32(np.nan), value, legal, expand)
     nan = np.full(4, np.nan, np.float32)
-    with pytest.raises(FloatingPointError, match="in a search"):
-        search.run(logits, value, legal, lambda *_: (nan, nan, np.full((4, 9), np.nan, np.float32)))
+    with pytest.raises(FloatingPointError, match="below the root"):
+        search.run(logits, value, legal, lambda *_: (nan, value, logits))
 
 
 def test_bad_config_is_named():

@@ -39,22 +39,18 @@ TAKEN = np.float32(-3e38)
 EPSILON = 1e-8
 TINY = float(np.finfo(np.float32).tiny)
 
-# No NaN ever enters a comparison, so maxima may be vectorised; infinities stay what they are.
+# The search refuses NaN from the model, so the compiler need not think of it; infinities stay what they are.
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz", "reassoc", "contract"})
 
 
 @compiled
 def best_open(scores):
     """The first index of the maximum; -1 if all are taken."""
-    top = TAKEN
+    best, top = -1, TAKEN
     for a in range(len(scores)):
-        top = max(top, scores[a])
-    if top == TAKEN:
-        return -1
-    a = 0
-    while scores[a] != top and a < len(scores) - 1:  # the bound only matters to a model that returns NaN
-        a += 1
-    return a
+        if scores[a] > top:
+            best, top = a, scores[a]
+    return best
 
 
 @compiled
@@ -233,13 +229,13 @@ def gumbel_child(tree, index, priors, weights, c_visit, c_scale):
     value, low, high, most_visits = completed_q(tree, index, len(priors))
     scale = c_scale * (c_visit + most_visits) / max(high - low, EPSILON)
 
-    # Exponents are taken from the greatest one, which is at most 0: nothing overflows.
+    # Exponents are at most 0 and one of them is 0, and no prior is below TINY: neither overflow nor a total of 0.
     open_weight = math.exp((value - high) * scale) if node.best >= 0 else 0.0
-    total = open_weight * max(node.open_mass, 0.0)
+    total = open_weight * max(node.open_mass, TINY)
     c = node.first_child
     while c >= 0:
         child = tree[c]
-        weights[c] = child.prior * math.exp((child.q - high) * scale)
+        weights[c] = max(float(child.prior), TINY) * math.exp((child.q - high) * scale)
         total += weights[c]
         c = child.next_sibling
 

@@ -129,8 +129,7 @@ class Search:
             )
         if not legal.any(axis=1).all():
             raise ValueError(f"no legal action in row {int(legal.any(axis=1).argmin())} of {len(legal)}")
-        if not (np.isfinite(prior_logits).all() and np.isfinite(value).all()):
-            raise FloatingPointError("the model's policy or value at the root of a search is not finite")
+        _require_finite("at the root", value, prior_logits)
         config = self.config
         if isinstance(config, GumbelConfig):
             noise = self._gumbel(shape) * np.float32(config.gumbel_scale) if config.gumbel_scale else None
@@ -189,14 +188,13 @@ class Search:
                 kernels.select_puct(nodes, open_scores, exploration, parents, actions)
             slot = simulation + 1
             reward, leaf_value, leaf_logits = expand(parents, actions, slot)
+            _require_finite("below the root", reward, leaf_value, leaf_logits)
             kernels.shift_logits(np.ascontiguousarray(leaf_logits, np.float32), weights)
             np.exp(weights, out=weights)
             kernels.expand_and_back_up(
                 nodes, open_scores, priors, parents, actions, slot, weights,
                 np.ascontiguousarray(reward, np.float32), np.ascontiguousarray(leaf_value, np.float32), self.discount)
 
-        if not np.isfinite(nodes["value"][:, 0]).all():
-            raise FloatingPointError("the model's reward or value in a search is not finite")
         if isinstance(config, GumbelConfig):
             return self._gumbel_result(nodes, logits, scores, legal, config)
         return self._puct_result(nodes, config.temperature)
@@ -236,6 +234,11 @@ class Search:
         # The added constant only matters where every draw of a small alpha underflows.
         draws = np.where(legal, self._rng.standard_gamma(alpha, legal.shape) + 1e-300, 0.0)
         return draws / draws.sum(axis=1, keepdims=True)
+
+
+def _require_finite(where: str, *outputs: np.ndarray) -> None:
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise FloatingPointError(f"the model's reward, value or policy {where} of a search is not finite")
 
 
 def log_softmax(logits: np.ndarray, legal: np.ndarray) -> np.ndarray:
