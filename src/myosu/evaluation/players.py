@@ -74,7 +74,8 @@ class AgentPlayer:
         self._game, self._agent, self.name = game, agent, name
 
     def choose(self, states: np.ndarray, histories: list[History]) -> np.ndarray:
-        observation = np.empty((len(states), *self._game.observation_shape), self._game.observation_dtype)
+        shape = (len(states), *self._game.observation_shape)
+        observation: np.ndarray = np.empty(shape, self._game.observation_dtype)
         self._game.batch.observe(states, observation)
         return np.asarray(self._agent.act(observation, legal_mask(self._game, states)), np.int64)
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from myosu.games.game import Game, Symmetries, compiled
+from myosu.games.othello import count_bits
 
 ROWS, COLUMNS = 6, 7
 
@@ -12,6 +13,7 @@ STATE = np.dtype([("own", np.uint64), ("opponent", np.uint64), ("player", np.int
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
 UP, RIGHT, RIGHT_DOWN, RIGHT_UP = np.uint64(1), np.uint64(7), np.uint64(6), np.uint64(8)
+CELLS = np.uint64(sum(0x3F << (7 * column) for column in range(COLUMNS)))
 TOP_CELLS = np.uint64(sum(1 << (7 * column + ROWS - 1) for column in range(COLUMNS)))
 
 
@@ -71,6 +73,26 @@ def to_play(state):
     return state.player
 
 
+@compiled
+def _lines_open_to(own, opponent, shift):
+    """Four cells in a row that ``opponent`` has none of: a little each, more where three are taken."""
+    free = CELLS & ~opponent
+    two, three = shift + shift, shift + shift + shift
+    lines = free & (free >> shift) & (free >> two) & (free >> three)
+    a, b, c, d = own, own >> shift, own >> two, own >> three
+    threes = lines & ((a & b & (c | d)) | (c & d & (a | b)))
+    return 0.004 * count_bits(lines) + 0.05 * count_bits(threes)
+
+
+@compiled
+def heuristic(state):
+    """Lines of four that can still be made."""
+    value = 0.0
+    for shift in (UP, RIGHT, RIGHT_DOWN, RIGHT_UP):
+        value += _lines_open_to(state.own, state.opponent, shift) - _lines_open_to(state.opponent, state.own, shift)
+    return value
+
+
 def render(state) -> str:
     first, second = int(state["own"]), int(state["opponent"])
     if state["player"] == 1:
@@ -120,4 +142,5 @@ GAME = Game(
     action_name=action_name,
     parse_action=parse_action,
     symmetries=_mirrored(),
+    heuristic=heuristic,
 )

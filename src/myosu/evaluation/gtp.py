@@ -1,0 +1,163 @@
+"""An engine in a process of its own that speaks GTP, the Go Text Protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shlex
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+
+import numpy as np
+
+from myosu.errors import UserError
+from myosu.evaluation.players import History, legal_mask
+from myosu.games.game import Game
+
+#: Debian puts engines where PATH often does not look.
+GAME_FOLDERS = "/usr/games:/usr/local/games"
+COLOURS = ("black", "white")
+
+
+class RefusedCommand(UserError):
+    """The engine answered with an error."""
+
+
+class GtpPlayer:
+    """The engine started by ``command``; one process plays all games of a match, taking them up again move by move.
+
+    timeout: seconds for one answer. An engine that fails in any way raises UserError with the game so far.
+    """
+
+    repeats_itself = True
+
+    def __init__(self, game: Game, command: str, timeout: float = 120.0) -> None:
+        self.name = f"gtp:{command}"
+        self._game, self._timeout = game, timeout
+        self._played: History = []
+        self._answers: queue.Queue[str | None] = queue.Queue(maxsize=1000)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the engine
+        self._process = self._start(command)
+        threading.Thread(target=self._read, daemon=True).start()
+        try:
+            self._set_up()
+        except UserError:
+            self.close()
+            raise
+
+    def choose(self, states: np.ndarray, histories: list[History]) -> np.ndarray:
+        legal = legal_mask(self._game, states)
+        return np.array([self._genmove(h, mask) for h, mask in zip(histories, legal, strict=True)], np.int64)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self._process.stdin.write("quit\n")  # type: ignore[union-attr]
+                self._process.stdin.flush()  # type: ignore[union-attr]
+                self._process.wait(timeout=1)
+        self._process.kill()
+        self._process.wait()
+        self._errors.close()
+
+    def send(self, command: str) -> str:
+        """The engine's answer to ``command``, without its ``=``."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            self._process.stdin.write(command + "\n")  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
+        except OSError:
+            raise self._crashed(command) from None
+        lines: list[str] = []
+        while True:
+            try:
+                line = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise self._failed(command, f"gave no answer within {self._timeout:g} seconds") from None
+            if line is None:
+                raise self._crashed(command)
+            if line:
+                lines.append(line)
+                if not lines[0].startswith(("=", "?")):
+                    raise self._failed(command, f"answered {line!r}, which is not GTP")
+            elif lines:
+                break
+        answer = "\n".join(lines)
+        if answer.startswith("?"):
+            raise RefusedCommand(self._failed(command, f"answered {answer!r}"))
+        return answer[1:].strip()
+
+    def _start(self, command: str) -> subprocess.Popen[str]:
+        words = shlex.split(command)
+        program = find_engine(words[0]) if words else None
+        if program is None:
+            raise UserError(f"gtp:{command!r}: there is no program {words[0] if words else ''!r}. "
+                            "scripts/install_engines.sh installs GRhino (gtp-rhino).")
+        return subprocess.Popen([program, *words[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                stderr=self._errors, text=True, errors="replace", bufsize=1)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._answers.put(line.strip())
+        self._answers.put(None)
+
+    def _set_up(self) -> None:
+        known = self.send("list_commands").split()
+        if "set_game" in known:
+            self.send("set_game " + self._game.name.replace("_", " ").title())
+        if "boardsize" in known and len(self._game.observation_shape) == 3:
+            self.send(f"boardsize {self._game.observation_shape[-1]}")
+        self.send("clear_board")
+
+    def _genmove(self, history: History, legal: np.ndarray) -> int:
+        known = len(self._played)
+        if history[:known] != self._played:
+            self.send("clear_board")
+            self._played, known = [], 0
+        for action in history[known:]:
+            self._play(action)
+        command = f"genmove {self._colour()}"
+        answer = self.send(command)
+        try:
+            action = self._game.parse_action(answer)
+        except ValueError as error:
+            raise self._failed(command, f"answered {answer!r}: {error}") from None
+        if not 0 <= action < len(legal) or not legal[action]:
+            raise self._failed(command, f"answered {answer!r}, an illegal move")
+        self._played.append(action)
+        return action
+
+    def _play(self, action: int) -> None:
+        move = self._game.action_name(action)
+        try:
+            self.send(f"play {self._colour()} {move}")
+        except RefusedCommand:
+            # GRhino passes by itself and has no word for it. Where a refusal meant more, the next command fails.
+            if move != "pass":
+                raise
+        self._played.append(action)
+
+    def _colour(self) -> str:
+        return COLOURS[len(self._played) % 2]
+
+    def _crashed(self, command: str) -> UserError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)
+        self._errors.seek(0)
+        said = self._errors.read()[-500:].decode(errors="replace").strip()
+        code = self._process.poll()
+        return self._failed(command, ("closed its output" if code is None else f"ended with exit code {code}")
+                            + (f" and said: {said}" if said else ""))
+
+    def _failed(self, command: str, what: str) -> UserError:
+        moves = " ".join(self._game.action_name(a) for a in self._played) or "(no move yet)"
+        return UserError(f"The engine {self.name} {what}, asked to {command!r} after: {moves}")
+
+
+def find_engine(program: str) -> str | None:
+    """The path of an engine's ``program``, or None where it is not installed."""
+    return shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":" + GAME_FOLDERS)
