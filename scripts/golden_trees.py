@@ -52,6 +52,8 @@ CASES = [
     Case("puct", 0.99, False, 64, dirichlet_fraction=0.0),
     Case("puct", 0.99, True, 4, batch=8),
     Case("puct", -0.97, True, 50, batch=3, num_actions=65, sharpness=3.0),
+    # Roots all of whose legal actions are tried, some with a mixed value beyond all Q: illegal actions count there.
+    Case("gumbel", -1.0, True, 4, batch=32, num_actions=4),
 ]
 
 
