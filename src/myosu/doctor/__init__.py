@@ -1,0 +1,7 @@
+"""Checks that find silent failures."""
+
+from myosu.doctor.check_env import check_vector_env
+from myosu.doctor.check_game import check_game
+from myosu.doctor.finding import Finding
+
+__all__ = ["Finding", "check_game", "check_vector_env"]

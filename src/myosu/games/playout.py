@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numba
 import numpy as np
@@ -58,16 +59,14 @@ class RandomGames:
 def random_games(game: Game, games: int, seed: int = 0) -> RandomGames:
     """Play ``games`` games at random; compiled once per game and process."""
     found = RandomGames(np.zeros(games, np.int64), np.zeros((games, 2)), np.zeros(2), np.zeros(games, np.bool_))
-    play = _kernels.get(game) or _kernels.setdefault(game, _compile(game))
-    play(np.zeros(1, game.state_dtype), np.zeros(game.observation_shape, game.observation_dtype),
-         np.zeros(game.num_actions, np.bool_), np.uint64(seed), found.lengths, found.returns, found.rewards,
-         found.truncated)
+    _compile(game)(
+        np.zeros(1, game.state_dtype), np.zeros(game.observation_shape, game.observation_dtype),
+        np.zeros(game.num_actions, np.bool_), np.uint64(seed), found.lengths, found.returns, found.rewards,
+        found.truncated)
     return found
 
 
-_kernels: dict[Game, object] = {}
-
-
+@cache
 def _compile(game: Game):
     init, legal_actions, step, observe, to_play = (
         game.init, game.legal_actions, game.step, game.observe, game.to_play)

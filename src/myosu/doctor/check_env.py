@@ -1,0 +1,158 @@
+"""Does a VectorEnv keep the contract of ``myosu.envs.vector``? Random steps, watched closely."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from myosu.doctor.finding import Finding, Findings
+from myosu.envs.vector import Step, VectorEnv
+from myosu.games.playout import random_actions
+
+_FIELDS = ("observation", "legal_actions", "to_play", "reward", "terminated", "truncated", "final_observation")
+
+
+def check_vector_env(env: VectorEnv, steps: int = 500, seed: int = 0, twin: VectorEnv | None = None) -> list[Finding]:
+    """Step every environment ``steps`` times at random and report what is wrong, errors first.
+
+    ``twin``: another, made with the same seed; it must do the same.
+    """
+    findings = Findings()
+    check = _EnvCheck(env, findings)
+    env.reset()
+    now = env.recv()
+    if not check.shapes(now) or not check.start(now):
+        return findings.sorted()
+    if twin is not None:
+        twin.reset()
+        check.same(now, twin.recv(), 0)
+    for number in range(steps):
+        actions, ids = random_actions(now.legal_actions, seed * 1_000_003 + number), now.env_ids.copy()
+        old = {name: getattr(now, name).copy() for name in _FIELDS}
+        env.send(actions, ids)
+        after = env.recv()
+        check.fresh(now, old, after)
+        if not check.shapes(after) or not check.transition(now, after):
+            return findings.sorted()
+        if twin is not None:
+            twin.send(actions, ids)
+            check.same(after, twin.recv(), number + 1)
+        now = after
+    check.totals()
+    return findings.sorted()
+
+
+class _EnvCheck:
+    def __init__(self, env: VectorEnv, findings: Findings) -> None:
+        self.spec, self.count, self.findings = env.spec, env.num_envs, findings
+        self.lengths = np.zeros(env.num_envs, np.int64)
+        self.returns = np.zeros((env.num_envs, 2))
+        self.episodes = self.blank_finals = self.copied_finals = 0
+
+    def error(self, check: str, message: str, advice: str = "") -> None:
+        self.findings.add("error", check, message, advice)
+
+    def shapes(self, step: Step) -> bool:
+        n, spec = len(step.env_ids), self.spec
+        wanted = {
+            "observation": ((n, *spec.observation_shape), spec.observation_dtype),
+            "legal_actions": ((n, spec.num_actions), np.bool_), "to_play": ((n,), np.int8),
+            "reward": ((n,), np.float32), "terminated": ((n,), np.bool_), "truncated": ((n,), np.bool_),
+            "final_observation": ((n, *spec.observation_shape), spec.observation_dtype),
+        }
+        for name, (shape, dtype) in wanted.items():
+            array = getattr(step, name)
+            if array.shape != shape or array.dtype != np.dtype(dtype):
+                self.error("shape", f"{name} is {array.dtype} {list(array.shape)}; it must be "
+                           f"{np.dtype(dtype)} {list(shape)}.", "Correct the environment or its spec.")
+                return False
+        ids = np.asarray(step.env_ids)
+        if sorted(ids.tolist()) != list(range(self.count)):
+            self.error("env-ids", f"recv() gave environments {ids.tolist()}; all {self.count} that were sent to must "
+                       "answer, each once.")
+            return False
+        empty = np.flatnonzero(~step.legal_actions.any(1))
+        if len(empty):
+            self.error("legal-actions", f"environment {ids[empty[0]]} has no legal action to offer.",
+                       "An episode in which nothing can be done is over; a player who cannot move passes.")
+            return False
+        seats = step.to_play
+        if ((seats < 0) | (seats >= spec.num_players)).any():
+            self.error("to-play", f"to_play holds {sorted(set(seats.tolist()))} for {spec.num_players} player(s).")
+            return False
+        for name in ("observation", "final_observation"):
+            array = getattr(step, name)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                self.error("finite", f"{name} holds NaN or infinity.")
+        return True
+
+    def start(self, step: Step) -> bool:
+        if step.reward.any() or step.terminated.any() or step.truncated.any():
+            self.error("reset", "after reset() rewards must be 0 and no episode ended.")
+        return True
+
+    def transition(self, now: Step, after: Step) -> bool:
+        if not np.array_equal(now.env_ids, after.env_ids):
+            order = np.argsort(after.env_ids)[np.argsort(np.argsort(now.env_ids))]
+            after_ids = after.env_ids
+            after = Step(after_ids[order], *(getattr(after, name)[order] for name in _FIELDS))
+        ids, seats, spec = now.env_ids, now.to_play, self.spec
+        ended = after.terminated | after.truncated
+        if not np.isfinite(after.reward).all():
+            self.error("finite", "a reward is NaN or infinite.")
+            return False
+        low, high = spec.reward_range
+        outside = np.flatnonzero((after.reward < low - 1e-4) | (after.reward > high + 1e-4))
+        if len(outside):
+            self.error("reward-range", f"environment {ids[outside[0]]} gave reward {after.reward[outside[0]]:g}, outside "
+                       f"reward_range ({low:g}, {high:g}).")
+        if (after.terminated & after.truncated).any():
+            self.error("end", "an episode is both terminated and truncated.", "What ends by its rules is not cut.")
+        if spec.num_players == 2 and (~ended & (after.to_play == seats)).any():
+            place = ids[np.flatnonzero(~ended & (after.to_play == seats))[0]]
+            self.error("alternation", f"in environment {place} the same player moves twice in a row.",
+                       "Add an explicit pass, so that players alternate.")
+        self.lengths[ids] += 1
+        self.returns[ids, seats] += after.reward
+        if spec.num_players == 2:
+            self.returns[ids, 1 - seats] -= after.reward
+            wide = np.flatnonzero(np.abs(self.returns[ids]).max(1) > max(-low, high) + 1e-3)
+            if len(wide):
+                self.error("return-range", f"in environment {ids[wide[0]]} the rewards of one seat, less the other's, sum "
+                           f"to {self.returns[ids[wide[0]]].tolist()}, outside reward_range.")
+        long = np.flatnonzero((self.lengths[ids] > spec.max_steps) | (~ended & (self.lengths[ids] >= spec.max_steps)))
+        if len(long):
+            self.error("max-steps", f"environment {ids[long[0]]} went on beyond max_steps = {spec.max_steps}.",
+                       "Truncate the episode at max_steps.")
+        finals = after.final_observation.reshape(len(ids), -1)
+        if finals[~ended].any():
+            self.error("final-observation", "final_observation must be 0 where the episode goes on.")
+        self.episodes += int(ended.sum())
+        self.blank_finals += int((~finals[ended].any(1)).sum())
+        self.copied_finals += int((finals[ended] == after.observation.reshape(len(ids), -1)[ended]).all(1).sum())
+        self.lengths[ids[ended]] = 0
+        self.returns[ids[ended]] = 0
+        return True
+
+    def fresh(self, now: Step, old: dict[str, np.ndarray], after: Step) -> None:
+        for name, kept in old.items():
+            if not np.array_equal(getattr(now, name), kept) or np.shares_memory(getattr(now, name),
+                                                                               getattr(after, name)):
+                self.error("aliasing", f"{name} of an earlier step changes when the environments step again.",
+                           "Give out fresh arrays: replay keeps them.")
+
+    def same(self, one: Step, two: Step, number: int) -> None:
+        for name in ("env_ids", *_FIELDS):
+            if not np.array_equal(getattr(one, name), getattr(two, name)):
+                self.error("determinism", f"step {number}: {name} differs between two environments made with the same "
+                           "seed and given the same actions.", "Derive all chance from the seed.")
+
+    def totals(self) -> None:
+        if not self.episodes:
+            self.findings.add("warning", "episodes", "no episode ended: nothing about ends was checked.",
+                              "Check with more steps.")
+        elif self.blank_finals == self.episodes:
+            self.error("final-observation", f"final_observation was 0 at all {self.episodes} ends of episodes.",
+                       "Keep the true last observation before starting again.")
+        elif self.copied_finals == self.episodes:
+            self.error("final-observation", f"final_observation was the first observation of the next episode at all "
+                       f"{self.episodes} ends of episodes.", "Keep the true last observation before starting again.")

@@ -1,0 +1,251 @@
+"""Does a game keep the contract of ``myosu.games.Game``? Random games, watched closely."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from myosu.doctor.finding import Finding, Findings
+from myosu.doctor.game_statistics import check_statistics
+from myosu.doctor.game_symmetries import check_symmetries
+from myosu.games.game import Game
+
+#: Two copies of each game live in memory filled with these bytes: what is never written differs between them.
+_FILLS = (0x00, 0xAA)
+_GUARD = 64  # bytes before and after every buffer that no rule may touch
+
+
+def check_game(game: Game, games: int = 200, seed: int = 0) -> list[Finding]:
+    """Play ``games`` random games and report what is wrong, errors first. An empty list or infos only: all is well."""
+    findings = Findings()
+    _check_description(game, findings)
+    tables = [_Table(game, fill) for fill in _FILLS]
+    random = np.random.default_rng(seed)
+    for number in range(games):
+        _GameCheck(game, tables, findings).play(random, seed + number)
+    if not findings.errors():  # they build on rules that hold
+        check_symmetries(game, findings, seed)
+        check_statistics(game, findings, 10 * games, seed)
+    return findings.sorted()
+
+
+class _Guarded:
+    """An array within a larger one, so that what is written outside shows."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, fill: int) -> None:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self.fill, self.end = fill, _GUARD + size
+        self.raw = np.empty(self.end + _GUARD, np.uint8)
+        self.array = self.raw[_GUARD:self.end].view(dtype).reshape(shape)
+        self.refill()
+
+    def refill(self) -> None:
+        self.raw[:] = self.fill
+
+    def inside(self) -> bytes:
+        return self.raw[_GUARD:self.end].tobytes()
+
+    def overrun(self) -> bool:
+        return bool((self.raw[:_GUARD] != self.fill).any() or (self.raw[self.end:] != self.fill).any())
+
+
+class _Table:
+    """One copy of the game, with buffers filled with one byte before the rules write them."""
+
+    def __init__(self, game: Game, fill: int) -> None:
+        self.game = game
+        self.state = _Guarded((1,), game.state_dtype, fill)
+        self.mask = _Guarded((1, game.num_actions), np.bool_, fill)
+        self.observation = _Guarded((1, *game.observation_shape), game.observation_dtype, fill)
+        self.seat = np.zeros(1, np.int8)
+        self.reward, self.ended = np.zeros(1, np.float32), np.zeros(1, np.bool_)
+
+    def start(self, seed: int) -> None:
+        self.state.refill()
+        self.game.batch.init(self.state.array, np.array([seed], np.uint64))
+
+    def look(self) -> str | None:
+        """Fill mask, observation and seat. Returns the rule that changed the state by looking, if one did."""
+        self.mask.refill()
+        self.observation.refill()
+        before, blame = self.state.inside(), None
+        for rule, out in (("legal_actions", self.mask.array), ("observe", self.observation.array),
+                          ("to_play", self.seat)):
+            getattr(self.game.batch, rule)(self.state.array, out)
+            if self.state.inside() != before:
+                before, blame = self.state.inside(), blame or rule
+        return blame
+
+    def step(self, action: int) -> None:
+        self.game.batch.step(self.state.array, np.array([action]), self.reward, self.ended)
+
+
+class _GameCheck:
+    """One random game at two tables."""
+
+    def __init__(self, game: Game, tables: list[_Table], findings: Findings) -> None:
+        self.game, self.tables, self.findings = game, tables, findings
+        self.history: list[int] = []
+
+    def error(self, check: str, message: str, advice: str) -> None:
+        moves = tuple(self.game.action_name(action) for action in self.history)
+        self.findings.add("error", check, f"{self.game.name}, ply {len(self.history)}: {message}", advice, moves)
+
+    def play(self, random: np.random.Generator, seed: int) -> None:
+        game, (first, second) = self.game, self.tables
+        for table in self.tables:
+            table.start(seed)
+        self._check_start()
+        if not self._look():
+            return
+        returns = [0.0, 0.0]
+        while len(self.history) < game.max_plies:
+            legal = np.flatnonzero(first.mask.array[0])
+            if len(legal) == 0:
+                self.error("legal-actions", "no action is legal, but the game is not over.",
+                           "A player who cannot move passes by an action of its own, legal only then; a game in which "
+                           "nobody can move is over: let step return True.")
+                return
+            seat, action = int(first.seat[0]), int(random.choice(legal))
+            for table in self.tables:
+                table.step(action)
+            self.history.append(action)
+            if not self._check_step():
+                return
+            reward, ended = float(first.reward[0]), bool(first.ended[0])
+            returns[seat] += reward
+            returns[1 - seat] -= reward
+            self._check_range(reward, returns[:game.num_players])
+            if not self._look():
+                return
+            if ended:
+                self._check_end()
+                return
+            self._check_turn(seat)
+
+    def _check_start(self) -> None:
+        first, second = (table.state.array for table in self.tables)
+        left = [field for field in self.game.state_dtype.names or ()
+                if first[field].tobytes() != second[field].tobytes()]
+        if left:
+            self.findings.add("error", "init", f"{self.game.name}: init does not write all of {', '.join(left)}, or "
+                              "writes something else each time: a new game starts with what the last one left there.",
+                              "Write every field of the state in init; take chance from the seed only.")
+
+    def _look(self) -> bool:
+        """Look at both tables and compare; False when it makes no sense to play on."""
+        game, (first, second) = self.game, self.tables
+        blames = [table.look() for table in self.tables]
+        for blame in filter(None, blames):
+            self.error("looking-changes", f"{blame} changes the state.", "Only init and step may write the state.")
+        for name, rule in (("mask", "legal_actions"), ("observation", "observe")):
+            one, two = getattr(first, name), getattr(second, name)
+            if one.overrun() or two.overrun():
+                self.error("overrun", f"{rule} writes outside its array, into memory that belongs to something else.",
+                           f"Its array has shape {one.array.shape[1:]}: compare with the loop in {rule}.")
+                return False
+            if one.inside() != two.inside():
+                self._explain_difference(name, rule)
+                return False
+        if first.seat[0] != second.seat[0]:
+            self.error("determinism", "to_play differs for the same game played twice.", _DETERMINISM)
+            return False
+        if int(first.seat[0]) not in range(game.num_players):
+            self.error("to-play", f"to_play is {first.seat[0]} in a game of {game.num_players} player(s).",
+                       "Seats are 0 and 1; in a single-player game always 0.")
+            return False
+        if (first.mask.array.view(np.uint8) > 1).any():
+            self.error("mask-values", "legal_actions writes values other than True and False.",
+                       "Write a comparison, such as mask[a] = board[a] == 0.")
+            return False
+        observation = first.observation.array
+        if observation.dtype.kind == "f" and not np.isfinite(observation).all():
+            self.error("observation-finite", "the observation holds NaN or infinity.", "Write finite numbers in observe.")
+        return True
+
+    def _explain_difference(self, name: str, rule: str) -> None:
+        first, second = (getattr(table, name).array[0] for table in self.tables)
+        size = first.size
+        one, two = (part.reshape(size, -1) for part in (np.ascontiguousarray(first).view(np.uint8),
+                                                        np.ascontiguousarray(second).view(np.uint8)))
+        unwritten = np.flatnonzero(((one == _FILLS[0]) & (two == _FILLS[1])).all(1))
+        if len(unwritten) == (one != two).any(1).sum():
+            place = tuple(int(i) for i in np.unravel_index(unwritten[0], first.shape))
+            self.error(f"{rule}-unwritten", f"{rule} leaves {len(unwritten)} of {size} entries unwritten, the first at "
+                       f"{place}: they hold whatever was in memory.", f"Write every entry in {rule}, zeros too.")
+        else:
+            self.error("determinism", f"{rule} gives something else when the same game is played twice.", _DETERMINISM)
+
+    def _check_step(self) -> bool:
+        first, second = self.tables
+        if first.state.overrun() or second.state.overrun():
+            self.error("overrun", "step writes outside the state, into memory that belongs to something else.",
+                       "Compare the indices in step with the shapes in state_dtype.")
+            return False
+        if not np.isfinite(first.reward[0]):
+            self.error("reward-finite", f"the reward is {first.reward[0]}.", "Return a finite reward from step.")
+            return False
+        if first.reward[0] != second.reward[0] or first.ended[0] != second.ended[0]:
+            self.error("determinism", f"the same game played twice gives reward {first.reward[0]:g} and "
+                       f"{second.reward[0]:g}, ended {first.ended[0]} and {second.ended[0]}.", _DETERMINISM)
+            return False
+        return True
+
+    def _check_range(self, reward: float, returns: list[float]) -> None:
+        low, high = self.game.reward_range
+        slack = 1e-4 * max(1.0, abs(low), abs(high))
+        if not low - slack <= reward <= high + slack:
+            self.error("reward-range", f"the reward is {reward:g}, outside reward_range ({low:g}, {high:g}).",
+                       "Correct step, or widen reward_range.")
+        for seat, total in enumerate(returns):
+            if not low - slack <= total <= high + slack:
+                self.error("return-range", f"the rewards of seat {seat} (less the opponent's, if there is one) sum to "
+                           f"{total:g}, outside reward_range ({low:g}, {high:g}).",
+                           "reward_range must hold the sum of a game's rewards for one seat too.")
+
+    def _check_turn(self, seat: int) -> None:
+        now = int(self.tables[0].seat[0])
+        if self.game.num_players == 2 and now == seat:
+            self.error("alternation", f"player {seat} moves twice in a row. Search and replay take it that players "
+                       "alternate, and would give rewards and values to the wrong player.",
+                       "Switch the player on every step; a player who cannot move passes by an action of its own.")
+
+    def _check_end(self) -> None:
+        if not self.tables[0].mask.array.all():
+            self.error("end-mask", "the game is over, but not all actions are legal.",
+                       "After the end write True for every action, so that code which looks once more is never stuck.")
+
+
+_DETERMINISM = ("All chance must come from the seed given to init and be kept in the state: no np.random, no module "
+                "variables, no field that init leaves unwritten.")
+
+
+def _check_description(game: Game, findings: Findings) -> None:
+    low, high = game.reward_range
+    if not (np.isfinite(low) and np.isfinite(high) and low < high and low <= 0 <= high):
+        findings.add("error", "reward-range", f"{game.name}: reward_range {game.reward_range} must be two finite "
+                     "numbers, the lower first, with 0 between them.")
+    if game.num_players == 2 and low != -high:
+        findings.add("error", "zero-sum", f"{game.name}: reward_range {game.reward_range} is not the same on both "
+                     "sides of 0, but what one player wins the other loses.",
+                     f"Give ({-max(-low, high):g}, {max(-low, high):g}).")
+    names: dict[str, int] = {}
+    for action in range(game.num_actions):
+        name = game.action_name(action)
+        if name in names:
+            findings.add("error", "action-names", f"{game.name}: actions {names[name]} and {action} have the same "
+                         f"name {name!r}.", "Give every action a name of its own.")
+        names[name] = action
+        try:
+            parsed: Any = game.parse_action(name)
+        except ValueError as error:
+            parsed = f"ValueError: {error}"
+        if parsed != action:
+            findings.add("error", "action-names", f"{game.name}: action {action} is called {name!r}, but parse_action "
+                         f"of that gives {parsed!r}.", "parse_action must undo action_name.")
+    try:
+        game.render(game.new_states(1)[0])
+    except Exception as error:
+        findings.add("error", "render", f"{game.name}: render fails on the start position: "
+                     f"{type(error).__name__}: {error}", "render takes one state and returns text.")

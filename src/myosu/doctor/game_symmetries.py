@@ -1,0 +1,83 @@
+"""Are a game's symmetries a group that its rules respect?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from myosu.doctor.finding import Findings
+from myosu.games.game import Game
+
+
+def check_symmetries(game: Game, findings: Findings, seed: int, games: int = 20) -> None:
+    """Shapes, group, and, for those that leave the start position as it is, transformed games beside the originals."""
+    symmetries = game.symmetries
+    if symmetries is None:
+        return
+    if len(game.observation_shape) != 3:
+        findings.add("error", "symmetries", f"{game.name}: symmetries need an observation of shape [C, H, W], not "
+                     f"{game.observation_shape}.", "Leave symmetries out.")
+        return
+    cells = int(np.prod(game.observation_shape[1:]))
+    for name, table, size in (("cells", symmetries.cells, cells), ("actions", symmetries.actions, game.num_actions)):
+        if table.ndim != 2 or table.shape[1] != size or (np.sort(table, axis=1) != np.arange(size)).any():
+            findings.add("error", "symmetries", f"{game.name}: symmetries.{name} of shape {table.shape} must hold in "
+                         f"each row the numbers 0 to {size - 1}, each once.")
+            return
+        if (table[0] != np.arange(size)).any():
+            findings.add("error", "symmetries", f"{game.name}: row 0 of symmetries.{name} must be the identity.")
+            return
+    both = {(c.tobytes(), a.tobytes()) for c, a in zip(symmetries.cells, symmetries.actions, strict=True)}
+    for one in range(len(symmetries.cells)):
+        for two in range(len(symmetries.cells)):
+            product = (symmetries.cells[one][symmetries.cells[two]].tobytes(),
+                       symmetries.actions[one][symmetries.actions[two]].tobytes())
+            if product not in both:
+                findings.add("error", "symmetries", f"{game.name}: symmetry {two} after symmetry {one} is none of the "
+                             "symmetries.", "Add the missing ones, or correct cells and actions: they must go together.")
+                return
+    random = np.random.default_rng(seed)
+    for number in range(games):
+        original = _Line(game, seed + number)
+        others = [(s, _Line(game, seed + number)) for s in range(1, len(symmetries.cells))]
+        others = [(s, other) for s, other in others if _same(game, original, other, s)]
+        history: list[int] = []
+        while not original.ended and len(history) < game.max_plies:
+            action = int(random.choice(np.flatnonzero(original.mask)))
+            history.append(action)
+            original.step(action)
+            for s, other in others:
+                other.step(int(symmetries.inverse_actions[s, action]))
+                if not _same(game, original, other, s):
+                    findings.add("error", "symmetries", f"{game.name}, ply {len(history)}: playing the game transformed "
+                                 f"by symmetry {s} does not give the transformed position, legal actions and reward.",
+                                 "Correct symmetries.cells and symmetries.actions of that row.",
+                                 tuple(game.action_name(a) for a in history))
+                    return
+
+
+class _Line:
+    """One game and all that can be seen of it."""
+
+    def __init__(self, game: Game, seed: int) -> None:
+        self.batch, self.state = game.batch, game.new_states(1, seed)
+        self.observation = np.zeros((1, *game.observation_shape), game.observation_dtype)
+        self._mask = np.zeros((1, game.num_actions), np.bool_)
+        self._reward, self._ended = np.zeros(1, np.float32), np.zeros(1, np.bool_)
+        self._look()
+
+    def step(self, action: int) -> None:
+        self.batch.step(self.state, np.array([action]), self._reward, self._ended)
+        self._look()
+
+    def _look(self) -> None:
+        self.batch.observe(self.state, self.observation)
+        self.batch.legal_actions(self.state, self._mask)
+        self.mask, self.reward, self.ended = self._mask[0], float(self._reward[0]), bool(self._ended[0])
+
+
+def _same(game: Game, original: _Line, other: _Line, s: int) -> bool:
+    assert game.symmetries is not None
+    planes = original.observation.reshape(game.observation_shape[0], -1)[:, game.symmetries.cells[s]]
+    return (np.array_equal(planes, other.observation.reshape(planes.shape))
+            and np.array_equal(original.mask[game.symmetries.actions[s]], other.mask)
+            and original.reward == other.reward and original.ended == other.ended)
