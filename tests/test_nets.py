@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from myosu.nets.fused import FusedMuZero, fused
+from myosu.nets.layers import scale_gradient, scale_to_unit
+from myosu.nets.muzero import MuZeroNet, action_planes
+
+
+def trained_net(shape=(3, 8, 8), actions=65):
+    """A net whose weights and running statistics are not at their start."""
+    torch.manual_seed(0)
+    net = MuZeroNet(shape, actions, channels=16, blocks=2, atoms=11, consistency=True).train()
+    for head in (net.policy, net.value, net.reward):
+        torch.nn.init.normal_((head.out if hasattr(head, "out") else head[-1]).weight)
+    for _ in range(3):
+        latent, *_ = net.initial(torch.rand(32, *shape))
+        net.recurrent(latent, torch.randint(0, actions, (32,)))
+    return net.eval()
+
+
+def test_folding_normalisations_changes_nothing():
+    net = trained_net()
+    quick = net.for_inference(torch.float32)
+    observation, action = torch.rand(5, 3, 8, 8), torch.tensor([0, 7, 31, 63, 64])
+    for expected, actual in zip(net.initial(observation), quick.initial(observation), strict=True):
+        assert torch.allclose(expected, actual, atol=1e-4)
+    latent = net.initial(observation)[0]
+    for expected, actual in zip(net.recurrent(latent, action), quick.recurrent(latent, action), strict=True):
+        assert torch.allclose(expected, actual, atol=1e-4)
+
+
+@pytest.mark.parametrize(("shape", "actions"), [((3, 8, 8), 65), ((2, 6, 7), 7), ((2, 3, 3), 9)])
+def test_fused_operators_compute_the_same(shape, actions):
+    net = trained_net(shape, actions)
+    with torch.inference_mode():
+        plain = net.for_inference(torch.float32)
+        quick = fused(plain, batch=16)
+        if quick is None:
+            pytest.skip("this torch or processor has not oneDNN's fused operators")
+        assert isinstance(quick, FusedMuZero)
+        observation, action = torch.rand(16, *shape), torch.arange(16) % actions
+        latent = plain.initial(observation)[0]
+        kept = latent.clone()
+        for _ in range(3):
+            for expected, actual in zip(plain.recurrent(latent, action), quick.recurrent(latent, action), strict=True):
+                assert torch.allclose(expected, actual, atol=1e-4)
+        assert torch.equal(latent, kept), "the fused operators wrote over their input"
+
+
+def test_action_planes_mark_cells_columns_or_everything():
+    assert action_planes(65, 8, 8).shape == (65, 2, 8, 8)
+    assert action_planes(65, 8, 8)[19, 0, 2, 3] == 1 and action_planes(65, 8, 8)[19].sum() == 1
+    assert action_planes(65, 8, 8)[64, 1].sum() == 64 and action_planes(65, 8, 8)[64, 0].sum() == 0
+    assert action_planes(7, 6, 7)[2, 0, :, 2].sum() == 6 and action_planes(7, 6, 7)[2].sum() == 6
+    assert action_planes(4, 5, 5)[3, 3].sum() == 25
+
+
+def test_actions_change_the_imagined_state():
+    net = trained_net()
+    latent = net.initial(torch.rand(1, 3, 8, 8))[0].expand(65, -1, -1, -1)
+    out = net.recurrent(latent, torch.arange(65)).latent.flatten(1)
+    distances = torch.cdist(out, out) + 10 * torch.eye(65)
+    assert float(distances.min().detach()) > 1e-3
+
+
+def test_latents_are_scaled_to_unit_range():
+    scaled = scale_to_unit(torch.randn(4, 3, 5, 5) * 7)
+    assert torch.allclose(scaled.flatten(1).amin(1), torch.zeros(4)) and scaled.max() <= 1
+    assert torch.allclose(scaled.flatten(1).amax(1), torch.ones(4), atol=1e-4)
+
+
+def test_gradient_is_scaled():
+    x = torch.ones(3, requires_grad=True)
+    scale_gradient(x, 0.5).sum().backward()
+    assert torch.equal(x.grad, torch.full((3,), 0.5))
+
+
+def test_vectors_get_a_multilayer_model():
+    net = trained_net((4,), 2)
+    latent, value, policy = net.initial(torch.rand(3, 4))
+    assert latent.shape == (3, 16) and value.shape == (3, 11) and policy.shape == (3, 2)
+    assert net.recurrent(latent, torch.tensor([0, 1, 0])).reward_logits.shape == (3, 11)

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from myosu.errors import UserError
+from myosu.games.symmetry import board_symmetries
+from myosu.replay.episode import Episode
+from myosu.replay.priorities import SumTree
+from myosu.replay.replay import BLOCK_ROWS, Replay
+from myosu.replay.unroll import sample_unrolled, value_targets
+
+COLUMNS = {
+    "observation": ((1, 3, 3), np.uint8), "action": ((), np.int16), "reward": ((), np.float32),
+    "policy": ((9,), np.float16), "search_value": ((), np.float32), "outcome": ((), np.float32),
+}
+
+
+def episode(length, first=0, rewards=None, search_values=None, outcomes=None, version=0):
+    observation = np.zeros((length, 1, 3, 3), np.uint8)
+    actions = np.arange(first, first + length, dtype=np.int16) % 9
+    observation.reshape(length, 9)[np.arange(length), actions] = 1
+    policy = np.zeros((length, 9), np.float16)
+    policy[np.arange(length), actions] = 1
+    zeros = np.zeros(length, np.float32)
+    columns = {
+        "observation": observation, "action": actions, "policy": policy,
+        "reward": zeros if rewards is None else np.array(rewards, np.float32),
+        "search_value": zeros if search_values is None else np.array(search_values, np.float32),
+        "outcome": zeros if outcomes is None else np.array(outcomes, np.float32),
+    }
+    return Episode(columns, actions, np.zeros(length, np.int8), (0.0,), False, version)
+
+
+def test_ring_overwrites_the_oldest_and_counts_games():
+    replay = Replay(COLUMNS, 10)
+    replay.add(episode(4))
+    replay.add(episode(4))
+    assert (replay.positions, replay.games, replay.cursor) == (8, 2, 8)
+    rows = replay.add(episode(5))  # takes the whole first game's place but its last row
+    assert rows.tolist() == [8, 9, 0, 1, 2]
+    assert (replay.positions, replay.games, replay.total_positions, replay.total_games) == (10, 3, 13, 3)
+    assert replay.columns["remaining"][3] == 1, "the last row of the first game is still there and still its end"
+    replay.add(episode(1))
+    assert replay.games == 3
+    with pytest.raises(UserError, match="replay_capacity"):
+        replay.add(episode(11))
+
+
+def test_value_targets_by_hand():
+    # Two players, four plies, the mover of the last one wins 1. Seen by the mover of each: −1, +1, −1, +1.
+    replay = Replay(COLUMNS, 16)
+    replay.add(episode(4, rewards=[0, 0, 0, 1], search_values=[0.1, 0.2, 0.3, 0.4], outcomes=[-1, 1, -1, 1]))
+    rows = np.arange(4)
+    assert np.allclose(value_targets(replay, rows, -1.0, 0, 0.0), [-1, 1, -1, 1])
+    assert np.allclose(value_targets(replay, rows, -1.0, 0, 0.5), [-0.45, 0.6, -0.35, 0.7])
+    # One step: r_t − v_{t+1}, and the last position has its reward alone.
+    assert np.allclose(value_targets(replay, rows, -1.0, 1, 0.0), [-0.2, -0.3, -0.4, 1])
+    # Two steps: r_t − r_{t+1} + v_{t+2}.
+    assert np.allclose(value_targets(replay, rows, -1.0, 2, 0.0), [0.3, 0.4, -1, 1])
+    # Three steps with the discount 0.5 of one player: 0 + 0 + 0 + 0.125·v_3.
+    assert np.allclose(value_targets(replay, rows[:1], 0.5, 3, 0.0), [0.05])
+
+
+def test_sequences_end_with_the_episode():
+    replay = Replay(COLUMNS, 16)
+    replay.add(episode(3, first=0, rewards=[0, 0, 1], outcomes=[1, -1, 1]))
+    replay.add(episode(5, first=3, rewards=[0, 0, 0, 0, -1], outcomes=[-1, 1, -1, 1, -1]))
+    rng = np.random.default_rng(0)
+    batch = sample_unrolled(replay, np.array([1, 3]), 4, -1.0, 0, 0.0, None, True, rng)
+    assert batch.valid.tolist() == [[True, True, False, False, False], [True] * 5]
+    assert batch.value.tolist() == [[-1, 1, 0, 0, 0], [-1, 1, -1, 1, -1]]
+    assert batch.reward.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
+    assert batch.action[0, :2].tolist() == [1, 2] and batch.action[1].tolist() == [3, 4, 5, 6]
+    assert batch.policy[0, 2:].sum() == 0
+    assert batch.next_observations.shape == (2, 4, 1, 3, 3)
+    assert batch.next_observations[1, 0].reshape(9)[4] == 1
+
+
+def test_symmetry_moves_board_policy_and_action_together():
+    replay = Replay(COLUMNS, 16)
+    replay.add(episode(9))
+    rng = np.random.default_rng(0)
+    batch = sample_unrolled(replay, np.zeros(64, np.int64), 3, -1.0, 0, 0.0, board_symmetries(3, 3), True, rng)
+    # Every stored policy and observation has its one at the action.
+    assert (batch.policy[:, :3].argmax(2) == batch.action).all()
+    assert (batch.observation.reshape(64, 9).argmax(1) == batch.action[:, 0]).all()
+    assert (batch.next_observations.reshape(64, 3, 9)[:, :2].argmax(2) == batch.action[:, 1:]).all()
+    assert set(batch.action[:, 0]) == {0, 2, 6, 8}, "corner a1 goes to the four corners"
+
+
+def test_saved_replay_is_the_same_and_incremental(tmp_path):
+    capacity = 2 * BLOCK_ROWS + 100
+    replay = Replay(COLUMNS, capacity)
+    for k in range(2100):
+        replay.add(episode(8, first=k, version=k))
+    first = replay.save(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    replay.add(episode(8, first=5, version=9))
+    second = replay.save(tmp_path)
+    new = {path.name for path in tmp_path.iterdir()} - names
+    assert 1 <= len(new) <= 2 < len(names), "only the blocks that changed are written"
+    for manifest in (first, second):
+        again = Replay(COLUMNS, capacity)
+        again.load(tmp_path, manifest)
+        assert again.total_games == manifest["total_games"] and again.cursor == manifest["cursor"]
+    for name, column in replay.columns.items():
+        assert np.array_equal(column, again.columns[name]), name
+    replay.prune(tmp_path, [second])
+    assert {path.name for path in tmp_path.iterdir()} == {name for name in second["files"] if name}
+    (tmp_path / second["files"][0]).write_bytes(b"cut")
+    with pytest.raises(UserError, match="damaged"):
+        Replay(COLUMNS, capacity).load(tmp_path, second)
+
+
+def test_sum_tree_draws_in_proportion():
+    tree = SumTree(5)
+    tree.set(np.array([0, 1, 4]), np.array([1.0, 2.0, 5.0]))
+    assert tree.total == 8.0
+    rows = tree.sample(8000, np.random.default_rng(0))
+    counts = np.bincount(rows, minlength=5) / 8000
+    assert np.allclose(counts, [1 / 8, 2 / 8, 0, 0, 5 / 8], atol=0.01)
+    tree.set(np.array([4]), np.array([0.0]))
+    assert set(tree.sample(100, np.random.default_rng(0))) == {0, 1}
