@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import sys
+from pathlib import Path
 from typing import Any
 
 from myosu.errors import UserError
@@ -13,14 +15,26 @@ ALGORITHMS = ("muzero",)
 
 
 def load_algorithm(name: str) -> Any:
-    """The module of the algorithm (see ``interface.Algorithm``); ``package.module`` is one of your own.
+    """The module of the algorithm (see ``interface.Algorithm``); ``name`` may be the path of a file of your own.
 
     Raises UserError when there is none.
     """
-    if "." in name and importlib.util.find_spec(name.partition(".")[0]):
-        return importlib.import_module(name)
+    if name.endswith(".py"):
+        return _load_file(Path(name))
     if name not in ALGORITHMS:
         near = difflib.get_close_matches(name, ALGORITHMS, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(ALGORITHMS)}."
         raise UserError(f"There is no algorithm {name!r}. {hint}")
     return importlib.import_module(f"myosu.algorithms.{name}")
+
+
+def _load_file(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"There is no algorithm file {str(path)!r}.")
+    name = f"myosu_algorithm_{path.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path.resolve())
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]

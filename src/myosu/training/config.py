@@ -1,0 +1,123 @@
+"""How long and how a run trains, and the whole configuration of a run as its folder keeps it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import myosu
+from myosu.algorithms import load_algorithm
+from myosu.envs.native import game_spec
+from myosu.errors import UserError
+from myosu.games import Game, load_game
+
+LIMITS = ("minutes", "updates", "games", "env_steps")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """When training ends, and how it is run. Whichever limit comes first ends it."""
+
+    minutes: float | None = None
+    """Wall-clock minutes, start-up and compilation included."""
+    updates: int | None = None
+    """Gradient steps."""
+    games: int | None = None
+    """Finished self-play games (episodes)."""
+    env_steps: int | None = None
+    """Positions of finished self-play games."""
+    seed: int = 0
+    """Everything random follows from it; in deterministic mode the same seed gives the same weights, bit for bit."""
+    actors: int = field(default_factory=lambda: max(1, (os.cpu_count() or 1) - 1))
+    """Processes that play, one core each; by default all cores but the learner's."""
+    deterministic: bool = False
+    """Play, learn and evaluate in turn in one process, so that a run can be repeated exactly."""
+    evaluate_every: int = 1000
+    """Updates between evaluations against a random player; 0 for none."""
+    evaluation_games: int = 200
+    """Games of one evaluation, half from each seat."""
+    checkpoint_every_minutes: float = 2.0
+    """Minutes between checkpoints; each evaluation and the end of training make one too."""
+    keep_every: int = 1000
+    """The first checkpoint at or after every so many updates is kept, weights only."""
+
+    def __post_init__(self) -> None:
+        for name in LIMITS:
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, value, "above 0")
+        _require(self.actors >= 1, "actors", self.actors, "1 or more")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 (never) or more")
+        _require(self.evaluation_games >= 4 and self.evaluation_games % 2 == 0, "evaluation_games",
+                 self.evaluation_games, "an even number from 4")
+        minutes = self.checkpoint_every_minutes
+        _require(minutes > 0, "checkpoint_every_minutes", minutes, "above 0")
+        _require(self.keep_every >= 1, "keep_every", self.keep_every, "1 or more")
+        if all(getattr(self, name) is None for name in LIMITS):
+            raise UserError("The training has no end: set minutes, updates, games or env_steps.")
+        if self.deterministic and self.updates is None and self.games is None and self.env_steps is None:
+            raise UserError("A deterministic run cannot be limited by minutes alone, for time does not repeat: "
+                            "set updates, games or env_steps as well.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run was started with.
+
+    game: a registered name or the path of a game file. rewards: "score" or "outcome", see ``Game.rewards``.
+    algorithm_config: an instance of the algorithm's ``Config``.
+    """
+
+    game: str
+    algorithm: str
+    algorithm_config: Any
+    train: TrainConfig
+    rewards: Literal["score", "outcome"] = "score"
+    myosu: str = myosu.__version__
+
+    def load_game(self) -> Game:
+        game = load_game(self.game)
+        return game.with_outcome_rewards() if self.rewards == "outcome" else game
+
+    def to_json(self) -> dict[str, Any]:
+        spec = game_spec(self.load_game())
+        shape = {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions}
+        return {**dataclasses.asdict(self), "spec": shape}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> RunConfig:
+        config = cls(
+            game=data["game"],
+            algorithm=data["algorithm"],
+            algorithm_config=from_dict(load_algorithm(data["algorithm"]).Config, data["algorithm_config"]),
+            train=from_dict(TrainConfig, data["train"]),
+            rewards=data["rewards"],
+            myosu=data["myosu"],
+        )
+        if (now := config.to_json()["spec"]) != data["spec"]:
+            raise UserError(f"The rules of {config.game!r} have changed since this run was made: it was trained on "
+                            f"{data['spec']}, the game now has {now}.")
+        return config
+
+
+def from_dict(kind: Any, data: dict[str, Any]) -> Any:
+    """The dataclass ``kind`` from what ``dataclasses.asdict`` and JSON made of it."""
+    types = typing.get_type_hints(kind)
+    known = {item.name for item in dataclasses.fields(kind)}
+    if unknown := sorted(set(data) - known):
+        raise UserError(f"{kind.__name__} has no field {unknown[0]!r}; was the run made by another version of Myosu?")
+    return kind(**{name: _restore(types[name], value) for name, value in data.items()})
+
+
+def _restore(annotation: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(annotation) and isinstance(value, dict):
+        return from_dict(annotation, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _require(fine: bool, name: str, value: Any, allowed: str) -> None:
+    if not fine:
+        raise UserError(f"{name} must be {allowed}, not {value!r}.")

@@ -1,0 +1,131 @@
+"""What a run tells about itself: JSON lines, TensorBoard, and the index of its games."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+from myosu.replay.episode import Episode
+from myosu.training.files import truncate_lines
+from myosu.training.run import Run
+
+#: Of so many games one has its moves in games.jsonl.
+MOVES_EVERY = 10
+SEATS = ("first", "second")
+
+
+class Rates:
+    """Counters per second over the last ``window`` seconds."""
+
+    def __init__(self, window: float = 60.0) -> None:
+        self._window = window
+        self._samples: deque[tuple[float, dict[str, int]]] = deque()
+
+    def update(self, counters: dict[str, int]) -> dict[str, float]:
+        now = time.monotonic()
+        self._samples.append((now, counters))
+        while now - self._samples[0][0] > self._window and len(self._samples) > 2:
+            self._samples.popleft()
+        start, first = self._samples[0]
+        seconds = max(now - start, 1e-9)
+        return {name: (value - first[name]) / seconds if now > start else 0.0 for name, value in counters.items()}
+
+
+class Metrics:
+    """Gathers between records, and writes them. Opened again, it drops whatever came after the counters given."""
+
+    def __init__(self, run: Run, update: int, positions: int, games: int) -> None:
+        folder = run.folder
+        truncate_lines(folder / "metrics.jsonl", lambda line: line["update"] <= update and (
+            line["kind"] == "evaluation" or line["positions"] <= positions))
+        truncate_lines(folder / "games.jsonl", lambda line: line["index"] < games)
+        self.evaluations = read_evaluations(folder / "metrics.jsonl")
+        self._metrics = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._games = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=update + 1)
+        self._board_update = update
+        self._episodes: list[tuple[int, tuple[float, ...], dict[str, float]]] = []
+        self._losses: list[dict[str, float]] = []
+
+    def add_game(self, episode: Episode, index: int, positions: int) -> None:
+        """``positions``: collected by the run, this game included."""
+        line: dict[str, Any] = {
+            "index": index, "positions": positions, "weights_version": episode.weights_version,
+            "length": episode.length, "returns": [float(value) for value in episode.returns],
+            "truncated": bool(episode.truncated),
+        }
+        if index % MOVES_EVERY == 0:
+            line["moves"] = episode.actions.tolist()
+        self._games.write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._episodes.append((episode.length, episode.returns, episode.stats))
+
+    def add_losses(self, losses: dict[str, float]) -> None:
+        if losses:
+            self._losses.append(losses)
+
+    def record(self, counters: dict[str, Any]) -> dict[str, float]:
+        """Write what was gathered since the last record together with ``counters`` (``update`` and ``positions``
+        among them); the means of the losses."""
+        losses = _means(self._losses)
+        line = {**counters, **{f"loss/{name}": value for name, value in losses.items()}, **self._self_play()}
+        self._losses, self._episodes = [], []
+        self._write({"kind": "training", **line})
+        # TensorBoard wants one value a step; while no update is made there is nothing new to show.
+        if counters["update"] > self._board_update:
+            self._board_update = counters["update"]
+            for name, value in line.items():
+                if name not in ("update", "phase") and value is not None:
+                    self._board.add_scalar(name if "/" in name else f"run/{name}", value, counters["update"])
+        return losses
+
+    def add_evaluation(self, evaluation: dict[str, Any]) -> None:
+        """``evaluation``: ``update`` and the JSON of a match against a random player."""
+        self.evaluations.append(evaluation)
+        self._write({"kind": "evaluation", **evaluation})
+        for name in ("mean_reward", "win_rate", "draw_rate"):
+            self._board.add_scalar(f"evaluation/{name}", evaluation[name], evaluation["update"])
+
+    def flush(self) -> None:
+        self._metrics.flush()
+        self._games.flush()
+        self._board.flush()
+
+    def close(self) -> None:
+        self._metrics.close()
+        self._games.close()
+        self._board.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._metrics.write(json.dumps(line) + "\n")
+        self._metrics.flush()
+        self._games.flush()
+
+    def _self_play(self) -> dict[str, float]:
+        if not self._episodes:
+            return {}
+        lengths, returns, stats = zip(*self._episodes, strict=True)
+        result = {"selfplay/length": float(np.mean(lengths))}
+        for seat, rewards in zip(SEATS, np.array(returns, np.float64).T, strict=False):
+            for name in ("min", "max", "mean", "std"):
+                result[f"selfplay/reward_{seat}_{name}"] = float(getattr(np, name)(rewards))
+        return result | {f"selfplay/{name}": value for name, value in _means(list(stats)).items()}
+
+
+def read_evaluations(file: Path) -> list[dict[str, Any]]:
+    """The evaluations in a run's metrics.jsonl, oldest first."""
+    if not file.exists():
+        return []
+    with open(file, encoding="utf-8") as lines:
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [record for record in records if record.pop("kind") == "evaluation"]
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}

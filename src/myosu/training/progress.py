@@ -1,0 +1,134 @@
+"""What a person sees while training runs: a live table in a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from myosu.training.run import Run
+
+LIVE_SECONDS, LINE_SECONDS = 0.5, 30.0
+BARS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True)
+class Status:
+    """limits: name -> (done, limit). rates: a second, over a recent window."""
+
+    phase: str
+    seconds: float
+    limits: dict[str, tuple[float, float]]
+    rates: dict[str, float]
+    evaluations: list[dict[str, Any]]
+
+
+class Progress:
+    """``losses`` and ``record`` hold the latest that the metrics got."""
+
+    def __init__(self, run: Run, quiet: bool = False) -> None:
+        self.losses: dict[str, float] = {}
+        self.record: dict[str, Any] = {}
+        self._run, self._quiet = run, quiet
+        self._console = Console(quiet=quiet, highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False) if sys.stdout.isatty() and not quiet else None
+        self._shown = -LINE_SECONDS
+
+    def __enter__(self) -> Progress:
+        self.say(f"Training in {self._run.folder} (Ctrl-C saves and stops)")
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, markup=False)
+
+    def refresh(self, status: Callable[[], Status]) -> None:
+        """Show ``status()`` if the last time is long enough ago."""
+        now = time.monotonic()
+        if self._quiet or now - self._shown < (LIVE_SECONDS if self._live else LINE_SECONDS):
+            return
+        self._shown = now
+        if self._live:
+            self._live.update(self._table(status()), refresh=True)
+        else:
+            self.say(self._line(status()))
+
+    def summary(self, result: Any) -> None:
+        folder = self._run.folder
+        self.say(f"\nStopped after {_clock(result.seconds)}: {result.reason}. {result.updates:,} updates, "
+                 f"{result.games:,} games, {result.positions:,} positions.")
+        if result.evaluation:
+            self.say(f"Against a random player: {_evaluation(result.evaluation)}")
+        self.say(f"The run is in {folder}\n"
+                 f"  myosu evaluate {folder} --opponent greedy --games 200\n"
+                 f"  myosu play {folder}\n"
+                 f"  myosu train --resume {folder}" + ("" if result.reason == "interrupted" else " --minutes M"))
+
+    def _table(self, status: Status) -> Table:
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for name, text in self._rows(status):
+            table.add_row(f"[bold]{name}[/bold]", escape(text))
+        return table
+
+    def _line(self, status: Status) -> str:
+        return " | ".join(f"{name} {text}" for name, text in self._rows(status))
+
+    def _rows(self, status: Status) -> list[tuple[str, str]]:
+        record, rates = self.record, status.rates
+        rows = [(status.phase, f"{_clock(status.seconds)}, {time_left(status.seconds, status.limits)}")]
+        if record:
+            rows += [
+                ("games", f"{record['games']:,} ({rates['games']:.1f}/s)"),
+                ("positions", f"{record['positions']:,} ({rates['positions']:.0f}/s)"),
+                ("updates", f"{record['update']:,} ({rates['updates']:.1f}/s)"),
+                ("replay", f"{record['replay_positions']:,} positions, {record['replay_games']:,} games, "
+                           f"{record['replay_ratio']:.2f} samples a position"),
+            ]
+            if record["memory_mib"] is not None:
+                rows.append(("memory", f"{record['memory_mib']:,.0f} MiB"))
+        if self.losses:
+            rows.append(("losses", ", ".join(f"{name} {value:.3g}" for name, value in self.losses.items())))
+        if status.evaluations:
+            history = [entry["mean_reward"] for entry in status.evaluations]
+            rows.append(("against random", f"{_evaluation(status.evaluations[-1])} {sparkline(history)}"))
+        return rows
+
+
+def time_left(seconds: float, limits: dict[str, tuple[float, float]]) -> str:
+    """The estimate for the limit that comes first at the pace so far."""
+    remaining = [seconds * (limit - done) / done for done, limit in limits.values() if done > 0]
+    return f"about {_clock(max(0.0, min(remaining)))} left" if remaining else "time left unknown yet"
+
+
+def sparkline(values: list[float], width: int = 40) -> str:
+    """The last ``width`` values as bars from their least to their greatest."""
+    values = values[-width:]
+    low, high = min(values), max(values)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((value - low) * scale)] for value in values)
+
+
+def _evaluation(entry: dict[str, Any]) -> str:
+    low, high = entry["mean_reward_ci95"]
+    return (f"reward {entry['mean_reward']:+.2f} [{low:+.2f}, {high:+.2f}], {100 * entry['win_rate']:.0f} % won "
+            f"of {entry['games']} games at update {entry['update']:,}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

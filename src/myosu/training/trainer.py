@@ -1,0 +1,398 @@
+"""The training loop: one learner, and whoever plays and evaluates for it (``workers.py``).
+
+The loop knows an algorithm only by ``algorithms/interface.py``. In deterministic mode the same objects take turns in
+one process, and nothing that changes the weights depends on the clock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+
+from myosu.algorithms import load_algorithm
+from myosu.algorithms.interface import State
+from myosu.envs.native import game_spec
+from myosu.errors import NonFiniteLoss, UserError
+from myosu.replay.episode import Episode
+from myosu.training.checkpoint import Checkpoint, Checkpoints, open_checkpoint
+from myosu.training.config import LIMITS, TrainConfig
+from myosu.training.memory import total_memory
+from myosu.training.metrics import Metrics, Rates
+from myosu.training.progress import Progress, Status
+from myosu.training.run import Run
+from myosu.training.state import save_state
+from myosu.training.workers import ActorInTurn, ActorProcesses, EvaluatorInTurn, EvaluatorProcess, derive_seed
+
+#: Seconds between records in the metrics, and between new weights for the actors.
+RECORD_SECONDS = 5.0
+PUBLISH_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """reason: the limit that was reached, or "interrupted". evaluation: the last one, if there is any."""
+
+    run: Run
+    reason: str
+    updates: int
+    games: int
+    positions: int
+    seconds: float
+    evaluation: dict[str, Any] | None
+
+
+def train(run: Run, quiet: bool = False) -> TrainResult:
+    """Train until the first limit of ``run.config.train``, going on from the run's latest checkpoint if it has one.
+
+    Ctrl-C and SIGTERM end it in order, with a checkpoint. Raises UserError for what a person can mend: no space left,
+    a damaged checkpoint, a loss that is not finite.
+    """
+    lock = run.lock()
+    try:
+        with _stop_signals() as stop:
+            trainer = Trainer(run, quiet)
+            try:
+                return trainer.run_until(stop)
+            except NonFiniteLoss as error:
+                raise UserError(trainer.keep_evidence(error)) from error
+            finally:
+                trainer.close()
+    except (OSError, SafetensorError) as error:
+        if not _out_of_space(error):
+            raise
+        latest = Checkpoints(run.checkpoints).latest()
+        kept = f"The last checkpoint, {latest}, is whole" if latest else "There was no checkpoint yet"
+        raise UserError(f"No space is left for {run.folder}. {kept}. Make room, then go on with: "
+                        f"myosu train --resume {run.folder}") from error
+    finally:
+        os.close(lock)
+
+
+class Trainer:
+    """Everything that one run of the loop needs. ``samples``: drawn by the learner so far."""
+
+    def __init__(self, run: Run, quiet: bool = False) -> None:
+        self._begin = time.monotonic()
+        self.run, self.config = run, run.config.train
+        settings, game = run.config.algorithm_config, run.config.load_game()
+        algorithm, spec = load_algorithm(run.config.algorithm), game_spec(game)
+        self.settings = settings
+        self._slack = self.config.actors * settings.num_envs * spec.max_steps
+        _seed_everything(self.config)
+        self.updates = self.samples = 0
+        self._seconds_before = 0.0
+        self.checkpoints = Checkpoints(run.checkpoints)
+        self.replay = algorithm.make_replay(settings, spec)
+        self.learner = algorithm.make_learner(settings, spec, game.symmetries, derive_seed(self.config.seed, 0))
+        checkpoint = self._find_start()
+        state = checkpoint.state() if checkpoint else None
+        deterministic = self.config.deterministic
+        self.actors: ActorInTurn | ActorProcesses
+        if deterministic:
+            self.actors = ActorInTurn(run.config)
+        else:
+            self.actors = ActorProcesses(run.config, **(state["actors"] if state else {}))
+        self.evaluator = EvaluatorInTurn() if deterministic else EvaluatorProcess()
+        if checkpoint and state:
+            self._restore(checkpoint, state)
+        self._evaluates = self.config.evaluate_every > 0 and game.num_players == 2
+        self.metrics = Metrics(run, self.updates, self.replay.total_positions, self.replay.total_games)
+        self._evaluated = max((entry["update"] for entry in self.metrics.evaluations), default=0)
+        self._set_best()
+        self.rates = Rates()
+        self._published: int | None = None
+        self._last = dict.fromkeys(("publish", "record", "checkpoint"), time.monotonic())
+        self.progress = Progress(run, quiet)
+        if checkpoint:
+            self.progress.say(f"Going on from {checkpoint.path}")
+            if self.limit_reached() and (not self._evaluates or self._evaluated == self.updates):
+                raise UserError(f"{run.folder} has reached its end ({self.limit_reached()}). To train on, set a later "
+                                f"one: myosu train --resume {run.folder} --minutes M (or --updates, --games, "
+                                "--env-steps).")
+
+    # --- the loop
+
+    def run_until(self, stop: list[int]) -> TrainResult:
+        """Loop until a limit is reached or a signal is in ``stop``; then save, evaluate and sum up."""
+        self._publish()
+        with self.progress:
+            while not (reason := self.limit_reached()) and not stop:
+                can_learn = self.can_learn()
+                self._add(self.actors.collect(wait=not can_learn))
+                if can_learn:
+                    self._learn()
+                self._housekeeping("training" if can_learn else "waiting for games")
+            self.checkpoint()
+            self.actors.close()
+            if self._evaluates:
+                self._evaluate_last(stop)
+            self._record("finished")
+        self.metrics.flush()
+        result = TrainResult(self.run, reason or "interrupted", self.updates, self.replay.total_games,
+                             self.replay.total_positions, self.elapsed(),
+                             self.metrics.evaluations[-1] if self.metrics.evaluations else None)
+        self.progress.summary(result)
+        return result
+
+    def can_learn(self) -> bool:
+        """Whether the positions collected allow one more batch; holds the replay ratio from the learner's side."""
+        replay, settings = self.replay, self.settings
+        return (replay.positions >= settings.min_positions
+                and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions)
+
+    def must_hold_actors(self) -> bool:
+        """Whether the learner is behind by more than the actors' games that may end all at once."""
+        replay, settings = self.replay, self.settings
+        ahead = replay.total_positions - max(self.samples / settings.replay_ratio, settings.min_positions)
+        return ahead > self._slack
+
+    def limit_reached(self) -> str:
+        """The limit that ended the run, in words; "" while there is none."""
+        for name, (done, limit) in self._limits().items():
+            if done >= limit:
+                return f"{limit:g} {name.replace('_', ' ')}"
+        return ""
+
+    def share_done(self) -> float:
+        """In [0, 1]; what schedules follow. The clock has no part in it in deterministic mode."""
+        shares = [done / limit for name, (done, limit) in self._limits().items()
+                  if not (self.config.deterministic and name == "minutes")]
+        return min(1.0, max(shares))
+
+    def elapsed(self) -> float:
+        """Seconds of training, those before the run was resumed included."""
+        return self._seconds_before + time.monotonic() - self._begin
+
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        done = {"minutes": self.elapsed() / 60, "updates": self.updates, "games": self.replay.total_games,
+                "env_steps": self.replay.total_positions}
+        return {name: (done[name], getattr(self.config, name)) for name in LIMITS
+                if getattr(self.config, name) is not None}
+
+    def _learn(self) -> None:
+        self.metrics.add_losses(self.learner.update(self.replay, self.share_done()))
+        self.updates += 1
+        self.samples += self.settings.batch_size
+
+    def _add(self, episodes: list[Episode]) -> None:
+        for episode in episodes:
+            index = self.replay.total_games
+            self.replay.add(episode)
+            self.metrics.add_game(episode, index, self.replay.total_positions)
+
+    def _housekeeping(self, phase: str) -> None:
+        """What is due after a turn of the loop."""
+        self.actors.hold(self.must_hold_actors())
+        if self.config.deterministic:
+            # At each turn, for a resumed run begins with the latest weights as well.
+            if self._published != self.updates and not self.can_learn():
+                self._publish()
+        elif self._due("publish", PUBLISH_SECONDS) and self._published != self.updates:
+            self._publish()
+        if self._evaluates and self._evaluation_due() and self.evaluator.pending is None:
+            path = self.checkpoint()
+            self._submit(path)
+        if result := self.evaluator.poll():
+            self._take_evaluation(result)
+        if self._due("checkpoint", 60 * self.config.checkpoint_every_minutes):
+            self.checkpoint()
+        if self._due("record", RECORD_SECONDS):
+            self._record("evaluating" if self.evaluator.pending is not None else phase)
+        for notice in self.actors.notices():
+            self.progress.say(notice)
+        self.progress.refresh(lambda: self._status(phase))
+
+    def _due(self, what: str, seconds: float) -> bool:
+        if time.monotonic() - self._last[what] < seconds:
+            return False
+        self._last[what] = time.monotonic()
+        return True
+
+    def _publish(self) -> None:
+        self.actors.publish(self.learner.weights(), self.updates)
+        self._published = self.updates
+
+    # --- evaluation
+
+    def _evaluation_due(self) -> bool:
+        every = self.config.evaluate_every
+        return self.updates // every > self._evaluated // every
+
+    def _submit(self, path: Path) -> None:
+        self._evaluated = self.updates
+        self.evaluator.submit(self.updates, path, self.config.evaluation_games,
+                              derive_seed(self.config.seed, 3, self.updates))
+
+    def _evaluate_last(self, stop: list[int]) -> None:
+        """Wait for a match of the final weights and one still being played; nobody who pressed Ctrl-C waits."""
+        while not stop:
+            if self.evaluator.pending is None:
+                if self._evaluated >= self.updates:
+                    break
+                self._submit(self.checkpoints.path(self.updates))
+            if result := self.evaluator.poll(timeout=0.2):
+                self._take_evaluation(result)
+            self.progress.refresh(lambda: self._status("evaluating"))
+
+    def _take_evaluation(self, result: dict[str, Any]) -> None:
+        if "error" in result:
+            self.progress.say(f"The evaluation of update {result['update']} failed: {result['error']}")
+            return
+        self.metrics.add_evaluation(result)
+        self._set_best()
+
+    def _set_best(self) -> None:
+        there = [entry for entry in self.metrics.evaluations if self.checkpoints.path(entry["update"]).is_dir()]
+        if there:
+            best = max(there, key=lambda entry: (entry["mean_reward"], entry["update"]))
+            self.checkpoints.set_best(best["update"], best["mean_reward"])
+        else:
+            self.checkpoints.clear_best()
+
+    # --- checkpoints
+
+    def checkpoint(self) -> Path:
+        """Save everything; nothing to do where this update has been saved."""
+        path = self.checkpoints.path(self.updates)
+        if path.is_dir():
+            return path
+        weights = self.learner.weights()
+        for name, tensor in weights.items():
+            if not torch.isfinite(tensor.float()).all():
+                raise NonFiniteLoss(f"the weights {name} are not finite", {})
+        self.metrics.flush()
+        self.checkpoints.write(self.updates, self.run.config, weights, self._state(),
+                               self.replay.save(self.run.replay), self.run.replay)
+        pending = set() if self.evaluator.pending is None else {self.evaluator.pending}
+        kept = self.checkpoints.retain(self.config.keep_every, pending)
+        self.replay.prune(self.run.replay, [checkpoint.manifest["replay"] for checkpoint in kept])
+        return path
+
+    def _state(self) -> State:
+        state: State = {
+            "updates": self.updates,
+            "samples": self.samples,
+            "seconds": self.elapsed(),
+            "learner": self.learner.state_dict(),
+            "actors": {"starts": self.actors.starts, "restarts": self.actors.restarts},
+        }
+        if isinstance(self.actors, ActorInTurn):
+            state["actor"] = self.actors.actor.state_dict()
+            state["randomness"] = _global_randomness()
+        return state
+
+    def _find_start(self) -> Checkpoint | None:
+        path = self.run.start or self.checkpoints.latest()
+        if path is None:
+            return None
+        checkpoint = open_checkpoint(path)
+        for moved in self.checkpoints.set_aside_after(checkpoint.update):
+            print(f"A later checkpoint is set aside as {moved}")
+        return checkpoint
+
+    def _restore(self, checkpoint: Checkpoint, state: State) -> None:
+        self.updates, self.samples, self._seconds_before = state["updates"], state["samples"], state["seconds"]
+        checkpoint.check_replay(self.run.replay)
+        self.replay.load(self.run.replay, checkpoint.manifest["replay"])
+        self.learner.load_state_dict(state["learner"])
+        if isinstance(self.actors, ActorInTurn):
+            self.actors.actor.load_state_dict(state["actor"])
+            _set_global_randomness(state["randomness"])
+
+    def keep_evidence(self, error: NonFiniteLoss) -> str:
+        """Save the batch that broke the training; what to tell the user."""
+        latest = self.checkpoints.latest()
+        message = f"Training stopped at update {self.updates}: {error}."
+        if error.batch:
+            folder = self.run.folder / f"nonfinite-update-{self.updates:08d}"
+            folder.mkdir(exist_ok=True)
+            save_state(folder, error.batch)
+            message += f" The batch that did it is in {folder}."
+        message += f" The last good checkpoint is {latest}." if latest else " There was no checkpoint yet."
+        return message + " A lower learning rate is the first thing to try."
+
+    # --- telling
+
+    def _counters(self) -> dict[str, int]:
+        return {"games": self.replay.total_games, "positions": self.replay.total_positions, "updates": self.updates,
+                "samples": self.samples}
+
+    def _record(self, phase: str) -> None:
+        rates = self.rates.update(self._counters())
+        counters = {
+            "update": self.updates, "phase": phase, "seconds": round(self.elapsed(), 1),
+            "games": self.replay.total_games, "positions": self.replay.total_positions, "samples": self.samples,
+            "replay_positions": self.replay.positions, "replay_games": self.replay.games,
+            "replay_ratio": self.samples / max(1, self.replay.total_positions),
+            **{f"{name}_per_second": round(value, 2) for name, value in rates.items() if name != "samples"},
+            "actor_restarts": self.actors.restarts, "memory_mib": total_memory(),
+        }
+        self.progress.losses = self.metrics.record(counters) or self.progress.losses
+        self.progress.record = counters
+
+    def _status(self, phase: str) -> Status:
+        return Status(phase=phase, seconds=self.elapsed(), limits=self._limits(),
+                      rates=self.rates.update(self._counters()), evaluations=self.metrics.evaluations)
+
+    def close(self) -> None:
+        self.actors.close()
+        self.evaluator.close()
+        self.metrics.close()
+
+
+def _out_of_space(error: Exception) -> bool:
+    # safetensors tells of the system's errors in words only.
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "code: 28" in str(error)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """A list that a first Ctrl-C or SIGTERM is put into; a second Ctrl-C interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _seed_everything(config: TrainConfig) -> None:
+    torch.set_num_threads(1)
+    seed = derive_seed(config.seed, 4)
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+    if config.deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _global_randomness() -> State:
+    """The generators that an algorithm may use without owning them."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    return {"torch": torch.get_rng_state(), "numpy": [kind, keys, position, has_gauss, gauss],
+            "python": list(random.getstate())}
+
+
+def _set_global_randomness(state: State) -> None:
+    torch.set_rng_state(state["torch"])
+    np.random.set_state(tuple(state["numpy"]))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))

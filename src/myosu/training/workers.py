@@ -1,0 +1,332 @@
+"""Who plays and who evaluates: processes of one thread each, or in turn with the learner.
+
+A worker process asks, the learner's process answers: a thread an actor takes what came and replies with newer weights.
+An answer that does not come is all that it takes to hold an actor back. Weights and episodes travel over pipes, so a
+worker that is killed at any moment damages nothing, and one whose parent is gone ends by itself.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+from myosu.algorithms import load_algorithm
+from myosu.algorithms.interface import Actor, Weights
+from myosu.envs.native import NativeVectorEnv
+from myosu.errors import UserError
+from myosu.evaluation.match import play_match
+from myosu.evaluation.players import AgentPlayer, RandomPlayer
+from myosu.replay.episode import Episode
+from myosu.training.checkpoint import load_agent
+from myosu.training.config import RunConfig
+
+#: An actor reports at least so often (seconds), for newer weights, even while no game ends.
+REPORT_SECONDS = 1.0
+#: So many actors may fail one after another before any of them delivers a game.
+MAX_FAILURES = 3
+SPAWN = multiprocessing.get_context("spawn")
+
+
+class Report(NamedTuple):
+    """From an actor. version: of the weights it has. error: why it ends, and whether the user can mend that."""
+
+    version: int
+    episodes: list[Episode]
+    error: str = ""
+    mendable: bool = False
+
+
+def derive_seed(*entropy: int) -> int:
+    """A seed of 32 bits for each combination of numbers."""
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def make_actor(config: RunConfig, start: int) -> Actor:
+    """The ``start``-th actor that the run ever started: no two of a run play the same games."""
+    settings, seed = config.algorithm_config, config.train.seed
+    env = NativeVectorEnv(config.load_game(), settings.num_envs, derive_seed(seed, 1, start))
+    env.reset()
+    return load_algorithm(config.algorithm).make_actor(settings, env, derive_seed(seed, 2, start))
+
+
+def evaluate_checkpoint(path: Path, games: int, seed: int) -> dict[str, Any]:
+    """The JSON of a match of the agent in ``path`` against a random player."""
+    agent, game, _ = load_agent(path, seed=seed)
+    return play_match(game, AgentPlayer(game, agent, path.name), RandomPlayer(game, seed), games, seed=seed).to_json()
+
+
+# --- in turn
+
+
+class ActorInTurn:
+    """One actor in the learner's process: a step whenever its episodes are wanted."""
+
+    restarts = 0
+    starts = 1
+
+    def __init__(self, config: RunConfig) -> None:
+        self.actor = make_actor(config, 0)
+
+    def collect(self, wait: bool) -> list[Episode]:
+        return self.actor.step() if wait else []
+
+    def publish(self, weights: Weights, version: int) -> None:
+        self.actor.load_weights(weights, version)
+
+    def hold(self, back: bool) -> None:
+        """Nothing to do: the learner asks for every step."""
+
+    def notices(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+class EvaluatorInTurn:
+    def __init__(self) -> None:
+        self._result: dict[str, Any] | None = None
+
+    @property
+    def pending(self) -> int | None:
+        return None if self._result is None else self._result["update"]
+
+    def submit(self, update: int, path: Path, games: int, seed: int) -> None:
+        self._result = {"update": update, **evaluate_checkpoint(path, games, seed)}
+
+    def poll(self, timeout: float = 0.0) -> dict[str, Any] | None:
+        result, self._result = self._result, None
+        return result
+
+    def close(self) -> None:
+        pass
+
+
+# --- processes
+
+
+class ActorProcesses:
+    """``count`` actors. One that dies is replaced by a new one with other games.
+
+    starts: actors ever started by the run, those before it was resumed included. restarts: replacements.
+    """
+
+    def __init__(self, config: RunConfig, starts: int = 0, restarts: int = 0) -> None:
+        self.starts, self.restarts = starts, restarts
+        self._config = config
+        self._inbox: queue.Queue[list[Episode]] = queue.Queue()
+        self._ended: queue.Queue[tuple[int, Report | None]] = queue.Queue()
+        self._weights: tuple[int, bytes] | None = None
+        self._go = threading.Event()
+        self._closing = False
+        self._failures = 0
+        self._notices: list[str] = []
+        self._processes: dict[int, Any] = {}
+        self._wanted = config.train.actors
+
+    def publish(self, weights: Weights, version: int) -> None:
+        """Weights that every actor gets with its next report; the first call starts the actors."""
+        self._weights = (version, save({name: tensor.contiguous() for name, tensor in weights.items()}))
+        if not self._processes:
+            self._go.set()
+            for _ in range(self._wanted):
+                self._start()
+
+    def hold(self, back: bool) -> None:
+        """Leave the reports of actors without an answer, so that they wait."""
+        (self._go.clear if back else self._go.set)()
+
+    def collect(self, wait: bool) -> list[Episode]:
+        """Episodes that have come in; with ``wait``, stay a moment for the first."""
+        self._replace_dead()
+        episodes: list[Episode] = []
+        try:
+            episodes += self._inbox.get(timeout=0.1) if wait else self._inbox.get_nowait()
+            while True:
+                episodes += self._inbox.get_nowait()
+        except queue.Empty:
+            pass
+        if episodes:
+            self._failures = 0
+        return episodes
+
+    def notices(self) -> list[str]:
+        """What a person should know, once."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def close(self) -> None:
+        self._closing = True
+        self._go.set()
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            _end(process)
+
+    def _start(self) -> None:
+        key, self.starts = self.starts, self.starts + 1
+        self._processes[key], connection = _spawn(_act, self._config.to_json(), key)
+        threading.Thread(target=self._serve, args=(key, connection), daemon=True).start()
+
+    def _serve(self, key: int, connection: Connection) -> None:
+        """Answer one actor until it is gone."""
+        last: Report | None = None
+        try:
+            while True:
+                last = connection.recv()
+                if last.error:
+                    break
+                if last.episodes:
+                    self._inbox.put(last.episodes)
+                self._go.wait()
+                if self._closing:
+                    break
+                weights = self._weights
+                assert weights is not None
+                connection.send(weights if weights[0] != last.version else None)
+        except (EOFError, OSError):
+            pass
+        connection.close()
+        self._ended.put((key, last))
+
+    def _replace_dead(self) -> None:
+        while not self._ended.empty():
+            key, last = self._ended.get_nowait()
+            process = self._processes.pop(key)
+            _end(process)
+            reason = last.error if last and last.error else f"it died (exit code {process.exitcode})"
+            if last and last.mendable:
+                raise UserError(reason)
+            self._failures += 1
+            if self._failures > MAX_FAILURES:
+                raise RuntimeError(f"{self._failures} actors failed without finishing a game. The last one: {reason}")
+            self._notices.append(f"An actor was restarted: {reason.strip().splitlines()[-1]}")
+            self.restarts += 1
+            self._start()
+
+
+class EvaluatorProcess:
+    """Plays the matches against a random player, one at a time."""
+
+    def __init__(self) -> None:
+        self.pending: int | None = None
+        self._process: Any = None
+
+    def submit(self, update: int, path: Path, games: int, seed: int) -> None:
+        if self._process is None or not self._process.is_alive():
+            self._process, self._connection = _spawn(_evaluate)
+        self._connection.send((update, path, games, seed))
+        self.pending = update
+
+    def poll(self, timeout: float = 0.0) -> dict[str, Any] | None:
+        """The result of a match that has ended: its JSON with ``update``, or ``update`` and ``error``."""
+        if self.pending is None:
+            return None
+        update = self.pending
+        try:
+            if not self._connection.poll(timeout):
+                return None
+            result = self._connection.recv()
+        except (EOFError, OSError):
+            _end(self._process)
+            result = {"update": update, "error": f"the evaluator died (exit code {self._process.exitcode})"}
+            self._process = None
+        self.pending = None
+        return result
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._connection.close()
+            self._process.terminate()
+            _end(self._process)
+
+
+def _spawn(target: Any, *arguments: Any) -> tuple[Any, Connection]:
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=target, args=(theirs, os.getpid(), *arguments), daemon=True)
+    # One thread a process: libraries read these when they are imported, so before the first line of the child.
+    for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+    with _no_interrupts():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Processes started here never see Ctrl-C: it is for the learner, which ends them in order."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(process: Any) -> None:
+    process.join(5)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+
+
+def _prepare_child(parent: int) -> None:
+    torch.set_num_threads(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _act(connection: Connection, parent: int, config_json: dict[str, Any], start: int) -> None:
+    _prepare_child(parent)
+    try:
+        actor = make_actor(RunConfig.from_json(config_json), start)
+        version = -1
+        episodes: list[Episode] = []
+        while True:
+            connection.send(Report(version, episodes))
+            if (reply := connection.recv()) is not None:
+                version, data = reply
+                actor.load_weights(load(data), version)
+            reported = time.monotonic()
+            episodes = actor.step()
+            while not episodes and time.monotonic() - reported < REPORT_SECONDS:
+                episodes = actor.step()
+    except (EOFError, ConnectionError):
+        pass  # The learner has gone, or wants this actor to.
+    except UserError as error:
+        connection.send(Report(-1, [], str(error), True))
+    except Exception:
+        connection.send(Report(-1, [], traceback.format_exc()))
+
+
+def _evaluate(connection: Connection, parent: int) -> None:
+    _prepare_child(parent)
+    try:
+        while True:
+            update, path, games, seed = connection.recv()
+            try:
+                result = evaluate_checkpoint(path, games, seed)
+            except Exception as error:
+                result = {"error": f"{type(error).__name__}: {error}"}
+            connection.send({"update": update, **result})
+    except (EOFError, ConnectionError):
+        pass
