@@ -1,0 +1,81 @@
+"""Myosu's own self-play, and self-play with learning in turn, on one thread; a side of ``side_by_side.py``.
+
+    .venv/bin/python benchmarks/myosu_selfplay.py [--game othello] [--envs 256] [--simulations 16] [--learn]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+
+from myosu.algorithms import muzero
+from myosu.envs.native import NativeVectorEnv
+from myosu.games import load_game
+from worker import serve
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--game", default="othello")
+    parser.add_argument("--envs", type=int, default=256, help="games at once")
+    parser.add_argument("--simulations", type=int, default=16)
+    parser.add_argument("--search", choices=["gumbel", "puct"], default="gumbel")
+    parser.add_argument("--channels", type=int, default=32)
+    parser.add_argument("--blocks", type=int, default=2)
+    parser.add_argument("--learn", action="store_true", help="also measure end to end")
+    parser.add_argument("--batch-size", type=int, default=256, help="sequences an update")
+    parser.add_argument("--updates-per-game", type=float, default=6.25)
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each figure")
+    parser.add_argument("--serve", action="store_true", help="measure whenever a line comes in")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    game = load_game(args.game)
+    config = muzero.Config(channels=args.channels, blocks=args.blocks, num_envs=args.envs, simulations=args.simulations,
+                           search=args.search, batch_size=args.batch_size, device="cpu")
+    env = NativeVectorEnv(game, args.envs, seed=0)
+    replay = muzero.make_replay(config, env.spec)
+    actor = muzero.make_actor(config, env, seed=0)
+    learner = muzero.make_learner(config, env.spec, game.symmetries, seed=0)
+    owed = 0.0  # updates for finished games, not made yet
+
+    def play() -> int:
+        for episode in actor.step():
+            replay.add(episode)
+        return args.envs
+
+    def play_and_learn() -> int:
+        nonlocal owed
+        before = replay.total_games
+        play()
+        owed += (replay.total_games - before) * args.updates_per_game
+        if owed >= 1:
+            while owed >= 1:
+                learner.update(replay, progress=0.5)
+                owed -= 1
+            actor.load_weights(learner.weights(), learner.updates)
+        return args.envs
+
+    def rate(part) -> float:
+        moves, start = 0, time.process_time()
+        while time.process_time() - start < args.seconds:
+            moves += part()
+        return moves / (time.process_time() - start)
+
+    def measure() -> dict[str, float]:
+        collection = rate(play)
+        rates = {"simulations_per_second": collection * args.simulations, "collection_steps_per_second": collection}
+        if args.learn:
+            rates["end_to_end_steps_per_second"] = rate(play_and_learn)
+        return rates
+
+    while replay.positions < args.batch_size:  # also warms everything up, and spreads the games' lengths
+        play()
+    if args.learn:
+        learner.update(replay, progress=0.5)
+    serve(measure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""How a measured program talks to ``side_by_side.py``: a line in, a measurement out. Runs in any environment.
+
+Seconds are those of the processor (``time.process_time``): with one thread they are the wall's on an idle machine,
+and other programs on the same machine do not stretch them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+
+def serve(measure: Callable[[], dict[str, float]]) -> None:
+    """Print ``measure()`` as JSON, once at a terminal; behind ``--serve``, once for each line that comes in."""
+    out = sys.stdout
+    if "--serve" not in sys.argv:
+        print(json.dumps(measure()), file=out)
+        return
+    sys.stdout = sys.stderr  # what libraries print must not mix with the measurements
+    print(json.dumps({"ready": True}), file=out, flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(measure()), file=out, flush=True)
