@@ -56,29 +56,32 @@ class _Table:
     def __init__(self, game: Game, fill: int) -> None:
         self.game = game
         self.state = _Guarded((1,), game.state_dtype, fill)
-        self.mask = _Guarded((1, game.num_actions), np.bool_, fill)
-        self.observation = _Guarded((1, *game.observation_shape), game.observation_dtype, fill)
-        self.seat = np.zeros(1, np.int8)
-        self.reward, self.ended = np.zeros(1, np.float32), np.zeros(1, np.bool_)
+        self.mask = _Guarded((game.num_actions,), np.bool_, fill)
+        self.observation = _Guarded(game.observation_shape, game.observation_dtype, fill)
+        self.record = self.state.array[0]  # a view
+        self.seat, self.reward, self.ended = 0, 0.0, False
 
     def start(self, seed: int) -> None:
         self.state.refill()
-        self.game.batch.init(self.state.array, np.array([seed], np.uint64))
+        self.game.init(self.record, np.uint64(seed))
 
     def look(self) -> str | None:
         """Fill mask, observation and seat. Returns the rule that changed the state by looking, if one did."""
         self.mask.refill()
         self.observation.refill()
         before, blame = self.state.inside(), None
-        for rule, out in (("legal_actions", self.mask.array), ("observe", self.observation.array),
-                          ("to_play", self.seat)):
-            getattr(self.game.batch, rule)(self.state.array, out)
+        for rule, out in (("legal_actions", (self.mask.array,)), ("observe", (self.observation.array,)),
+                          ("to_play", ())):
+            answer = getattr(self.game, rule)(self.record, *out)
             if self.state.inside() != before:
                 before, blame = self.state.inside(), blame or rule
+        self.seat = int(answer)
         return blame
 
     def step(self, action: int) -> None:
-        self.game.batch.step(self.state.array, np.array([action]), self.reward, self.ended)
+        reward, ended = self.game.step(self.record, np.int64(action))
+        self.reward = float(np.sign(reward) if self.game.rewards == "outcome" else reward)
+        self.ended = bool(ended)
 
 
 class _GameCheck:
@@ -101,19 +104,19 @@ class _GameCheck:
             return
         returns = [0.0, 0.0]
         while len(self.history) < game.max_plies:
-            legal = np.flatnonzero(first.mask.array[0])
+            legal = np.flatnonzero(first.mask.array)
             if len(legal) == 0:
                 self.error("legal-actions", "no action is legal, but the game is not over.",
                            "A player who cannot move passes by an action of its own, legal only then; a game in which "
                            "nobody can move is over: let step return True.")
                 return
-            seat, action = int(first.seat[0]), int(random.choice(legal))
+            seat, action = first.seat, int(random.choice(legal))
             for table in self.tables:
                 table.step(action)
             self.history.append(action)
             if not self._check_step():
                 return
-            reward, ended = float(first.reward[0]), bool(first.ended[0])
+            reward, ended = first.reward, first.ended
             returns[seat] += reward
             returns[1 - seat] -= reward
             self._check_range(reward, returns[:game.num_players])
@@ -143,16 +146,16 @@ class _GameCheck:
             one, two = getattr(first, name), getattr(second, name)
             if one.overrun() or two.overrun():
                 self.error("overrun", f"{rule} writes outside its array, into memory that belongs to something else.",
-                           f"Its array has shape {one.array.shape[1:]}: compare with the loop in {rule}.")
+                           f"Its array has shape {one.array.shape}: compare with the loop in {rule}.")
                 return False
             if one.inside() != two.inside():
                 self._explain_difference(name, rule)
                 return False
-        if first.seat[0] != second.seat[0]:
+        if first.seat != second.seat:
             self.error("determinism", "to_play differs for the same game played twice.", _DETERMINISM)
             return False
-        if int(first.seat[0]) not in range(game.num_players):
-            self.error("to-play", f"to_play is {first.seat[0]} in a game of {game.num_players} player(s).",
+        if first.seat not in range(game.num_players):
+            self.error("to-play", f"to_play is {first.seat} in a game of {game.num_players} player(s).",
                        "Seats are 0 and 1; in a single-player game always 0.")
             return False
         if (first.mask.array.view(np.uint8) > 1).any():
@@ -165,7 +168,7 @@ class _GameCheck:
         return True
 
     def _explain_difference(self, name: str, rule: str) -> None:
-        first, second = (getattr(table, name).array[0] for table in self.tables)
+        first, second = (getattr(table, name).array for table in self.tables)
         size = first.size
         one, two = (part.reshape(size, -1) for part in (np.ascontiguousarray(first).view(np.uint8),
                                                         np.ascontiguousarray(second).view(np.uint8)))
@@ -183,12 +186,12 @@ class _GameCheck:
             self.error("overrun", "step writes outside the state, into memory that belongs to something else.",
                        "Compare the indices in step with the shapes in state_dtype.")
             return False
-        if not np.isfinite(first.reward[0]):
-            self.error("reward-finite", f"the reward is {first.reward[0]}.", "Return a finite reward from step.")
+        if not np.isfinite(first.reward):
+            self.error("reward-finite", f"the reward is {first.reward}.", "Return a finite reward from step.")
             return False
-        if first.reward[0] != second.reward[0] or first.ended[0] != second.ended[0]:
-            self.error("determinism", f"the same game played twice gives reward {first.reward[0]:g} and "
-                       f"{second.reward[0]:g}, ended {first.ended[0]} and {second.ended[0]}.", _DETERMINISM)
+        if first.reward != second.reward or first.ended != second.ended:
+            self.error("determinism", f"the same game played twice gives reward {first.reward:g} and "
+                       f"{second.reward:g}, ended {first.ended} and {second.ended}.", _DETERMINISM)
             return False
         return True
 
@@ -205,7 +208,7 @@ class _GameCheck:
                            "reward_range must hold the sum of a game's rewards for one seat too.")
 
     def _check_turn(self, seat: int) -> None:
-        now = int(self.tables[0].seat[0])
+        now = self.tables[0].seat
         if self.game.num_players == 2 and now == seat:
             self.error("alternation", f"player {seat} moves twice in a row. Search and replay take it that players "
                        "alternate, and would give rewards and values to the wrong player.",

@@ -24,8 +24,8 @@ class _Games:
     last_reward: np.ndarray
     last_observation: np.ndarray
     earlier_rewards: bool  # some reward was not the last
-    kept_planes: int  # plies at which planes 0 and 1 changed less than they would if their meaning was exchanged
-    plies: int
+    kept_planes: int  # plies at which planes 0 and 1 change less if they keep their meaning
+    exchanged_planes: int  # and those at which they change less if they exchange it
 
 
 def check_statistics(game: Game, findings: Findings, games: int, seed: int) -> None:
@@ -64,7 +64,7 @@ def _play(game: Game, games: int, seed: int) -> _Games:
             kept = np.abs(then - before).sum((1, 2, 3))
             exchanged = np.abs(then[:, ::-1] - before).sum((1, 2, 3))
             found.kept_planes += int((kept < exchanged).sum())
-            found.plies += len(kept)
+            found.exchanged_planes += int((kept > exchanged).sum())
         now = after
         if not playing.any():
             break
@@ -143,7 +143,7 @@ def _check_same_for_both(game: Game, observation: np.ndarray, reward: np.ndarray
 
 
 def _check_point_of_view(game: Game, played: _Games, findings: Findings) -> None:
-    if played.plies >= 100 and played.kept_planes > 0.95 * played.plies:
+    if played.kept_planes >= 100 and played.kept_planes > 19 * played.exchanged_planes:
         findings.add("warning", "point-of-view", f"{game.name}: planes 0 and 1 of the observation keep their meaning "
                      "when the turn passes to the other player, so they do not show the board from the side of the "
                      "player to move.", "Write the discs of the player to move into one plane and those of the "
