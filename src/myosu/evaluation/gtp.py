@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
+import select
 import shlex
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 
 import numpy as np
@@ -39,10 +38,9 @@ class GtpPlayer:
         self.name = f"gtp:{command}"
         self._game, self._timeout = game, timeout
         self._played: History = []
-        self._answers: queue.Queue[str | None] = queue.Queue(maxsize=1000)
+        self._unread = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the engine
         self._process = self._start(command)
-        threading.Thread(target=self._read, daemon=True).start()
         try:
             self._set_up()
         except UserError:
@@ -56,8 +54,7 @@ class GtpPlayer:
     def close(self) -> None:
         if self._process.poll() is None:
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                self._process.stdin.write("quit\n")  # type: ignore[union-attr]
-                self._process.stdin.flush()  # type: ignore[union-attr]
+                self._process.stdin.write(b"quit\n")  # type: ignore[union-attr]
                 self._process.wait(timeout=1)
         self._process.kill()
         self._process.wait()
@@ -65,45 +62,50 @@ class GtpPlayer:
 
     def send(self, command: str) -> str:
         """The engine's answer to ``command``, without its ``=``."""
-        deadline = time.monotonic() + self._timeout
+        self._write([command])
+        return self._answer(command)
+
+    def _write(self, commands: list[str]) -> None:
         try:
-            self._process.stdin.write(command + "\n")  # type: ignore[union-attr]
-            self._process.stdin.flush()  # type: ignore[union-attr]
+            os.write(self._process.stdin.fileno(), "".join(c + "\n" for c in commands).encode())  # type: ignore[union-attr]
         except OSError:
-            raise self._crashed(command) from None
+            raise self._crashed(commands[0]) from None
+
+    def _answer(self, command: str) -> str:
+        deadline = time.monotonic() + self._timeout
         lines: list[str] = []
-        while True:
-            try:
-                line = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise self._failed(command, f"gave no answer within {self._timeout:g} seconds") from None
-            if line is None:
-                raise self._crashed(command)
-            if line:
+        while not lines or lines[-1]:
+            line = self._line(command, deadline)
+            if line or lines:
                 lines.append(line)
-                if not lines[0].startswith(("=", "?")):
-                    raise self._failed(command, f"answered {line!r}, which is not GTP")
-            elif lines:
-                break
-        answer = "\n".join(lines)
+            if lines and not lines[0].startswith(("=", "?")):
+                raise self._failed(command, f"answered {line!r}, which is not GTP")
+        answer = "\n".join(lines).strip()
         if answer.startswith("?"):
             raise RefusedCommand(self._failed(command, f"answered {answer!r}"))
         return answer[1:].strip()
 
-    def _start(self, command: str) -> subprocess.Popen[str]:
+    def _line(self, command: str, deadline: float) -> str:
+        stdout = self._process.stdout
+        assert stdout is not None
+        while b"\n" not in self._unread:
+            if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise self._failed(command, f"gave no answer within {self._timeout:g} seconds")
+            received = os.read(stdout.fileno(), 65536)
+            if not received:
+                raise self._crashed(command)
+            self._unread += received
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line.decode(errors="replace").strip()
+
+    def _start(self, command: str) -> subprocess.Popen[bytes]:
         words = shlex.split(command)
         program = find_engine(words[0]) if words else None
         if program is None:
             raise UserError(f"gtp:{command!r}: there is no program {words[0] if words else ''!r}. "
                             "scripts/install_engines.sh installs GRhino (gtp-rhino).")
         return subprocess.Popen([program, *words[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                stderr=self._errors, text=True, errors="replace", bufsize=1)
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._answers.put(line.strip())
-        self._answers.put(None)
+                                stderr=self._errors, bufsize=0)
 
     def _set_up(self) -> None:
         known = self.send("list_commands").split()
@@ -114,12 +116,7 @@ class GtpPlayer:
         self.send("clear_board")
 
     def _genmove(self, history: History, legal: np.ndarray) -> int:
-        known = len(self._played)
-        if history[:known] != self._played:
-            self.send("clear_board")
-            self._played, known = [], 0
-        for action in history[known:]:
-            self._play(action)
+        self._take_up(history)
         command = f"genmove {self._colour()}"
         answer = self.send(command)
         try:
@@ -131,15 +128,24 @@ class GtpPlayer:
         self._played.append(action)
         return action
 
-    def _play(self, action: int) -> None:
-        move = self._game.action_name(action)
-        try:
-            self.send(f"play {self._colour()} {move}")
-        except RefusedCommand:
-            # GRhino passes by itself and has no word for it. Where a refusal meant more, the next command fails.
-            if move != "pass":
-                raise
-        self._played.append(action)
+    def _take_up(self, history: History) -> None:
+        """Bring the engine's board to ``history``, all commands at once."""
+        if history[: len(self._played)] != self._played:
+            self.send("clear_board")
+            self._played = []
+        known = len(self._played)
+        moves = [self._game.action_name(action) for action in history[known:]]
+        commands = [f"play {COLOURS[(known + k) % 2]} {move}" for k, move in enumerate(moves)]
+        if commands:
+            self._write(commands)
+        for command, move, action in zip(commands, moves, history[known:], strict=True):
+            try:
+                self._answer(command)
+            except RefusedCommand:
+                # GRhino passes by itself and has no word for it. Where a refusal meant more, the next command fails.
+                if move != "pass":
+                    raise
+            self._played.append(action)
 
     def _colour(self) -> str:
         return COLOURS[len(self._played) % 2]
