@@ -18,7 +18,7 @@ train: install
 
 # Without GRhino (a Debian package) its tests skip and say so.
 test: .venv/.installed-dev
-	sh scripts/install_engines.sh || echo "Game engines are not installed; their tests will be skipped."
+	bash scripts/install_engines.sh || echo "Game engines are not installed; their tests will be skipped."
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest
