@@ -81,9 +81,9 @@ class ConnectFour(BaseEnv):
         return BaseEnvTimestep(self._observe(), reward, won or bool(self.board.all()), {"eval_episode_return": reward})
 
 
-def configuration(envs: int, folder: str) -> EasyDict:
+def configuration(envs: int) -> EasyDict:
     user = EasyDict(
-        exp_name=folder,
+        exp_name="run",
         env=dict(collector_env_num=envs, evaluator_env_num=1, n_evaluator_episode=1, stop_value=2,
                  manager=dict(shared_memory=False)),
         policy=dict(
@@ -110,7 +110,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["WANDB_MODE"] = "disabled"
-    config = configuration(args.envs, os.path.join(tempfile.mkdtemp(prefix="lightzero-"), "run"))
+    with tempfile.TemporaryDirectory(prefix="lightzero-") as folder:
+        os.chdir(folder)  # its logs go where it is started
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    config = configuration(args.envs)
     set_pkg_seed(0, use_cuda=False)
     env = BaseEnvManager([ConnectFour for _ in range(args.envs)], config.env.manager)
     env.seed(0)
