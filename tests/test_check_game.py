@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from myosu.doctor import check_game
-from myosu.games import Game, Symmetries, compiled, load_game
-from myosu.games import connect_four, othello, tictactoe
+from myosu.games import Game, Symmetries, compiled, connect_four, load_game, othello, tictactoe
 
 TICTACTOE, OTHELLO = tictactoe.GAME, othello.GAME
 won_by, init, legal_actions, observe = tictactoe.step, tictactoe.init, tictactoe.legal_actions, tictactoe.observe
@@ -37,7 +36,7 @@ def step_without_turns(state, action):
 
 @compiled
 def step_never_over(state, action):
-    reward, over = won_by(state, action)
+    won_by(state, action)
     state.over = False
     return 0.0, False
 
@@ -56,13 +55,13 @@ def step_by_chance(state, action):
 
 @compiled
 def step_pays_each_move(state, action):
-    reward, over = won_by(state, action)
+    over = won_by(state, action)[1]
     return (0.8 if state.player == 0 else -0.8), over
 
 
 @compiled
 def step_nan(state, action):
-    reward, over = won_by(state, action)
+    over = won_by(state, action)[1]
     return (np.nan if over else 0.0), over
 
 
@@ -182,8 +181,9 @@ def othello_without_pass(state, action):
     return reward, over
 
 
-@pytest.mark.parametrize(("step", "check"), [(othello_draw_unless_won, "draws"), (othello_reward_of_black, "reward-owner"),
-                                             (othello_without_pass, "alternation")])
+@pytest.mark.parametrize(("step", "check"), [
+    (othello_draw_unless_won, "draws"), (othello_reward_of_black, "reward-owner"), (othello_without_pass, "alternation"),
+])
 def test_othello_bugs_of_the_diary_are_noticed(step, check):
     findings = check_game(replace(OTHELLO, step=step), games=100)
     assert check in {f.check for f in findings if f.severity != "info"}, "\n".join(map(str, findings))

@@ -20,8 +20,9 @@ def check_vector_env(env: VectorEnv, steps: int = 500, seed: int = 0, twin: Vect
     check = _EnvCheck(env, findings)
     env.reset()
     now = env.recv()
-    if not check.shapes(now) or not check.start(now):
+    if not check.shapes(now):
         return findings.sorted()
+    check.start(now)
     if twin is not None:
         twin.reset()
         check.same(now, twin.recv(), 0)
@@ -85,10 +86,9 @@ class _EnvCheck:
                 self.error("finite", f"{name} holds NaN or infinity.")
         return True
 
-    def start(self, step: Step) -> bool:
+    def start(self, step: Step) -> None:
         if step.reward.any() or step.terminated.any() or step.truncated.any():
             self.error("reset", "after reset() rewards must be 0 and no episode ended.")
-        return True
 
     def transition(self, now: Step, after: Step) -> bool:
         if not np.array_equal(now.env_ids, after.env_ids):
@@ -103,8 +103,8 @@ class _EnvCheck:
         low, high = spec.reward_range
         outside = np.flatnonzero((after.reward < low - 1e-4) | (after.reward > high + 1e-4))
         if len(outside):
-            self.error("reward-range", f"environment {ids[outside[0]]} gave reward {after.reward[outside[0]]:g}, outside "
-                       f"reward_range ({low:g}, {high:g}).")
+            self.error("reward-range", f"environment {ids[outside[0]]} gave reward {after.reward[outside[0]]:g}, "
+                       f"outside reward_range ({low:g}, {high:g}).")
         if (after.terminated & after.truncated).any():
             self.error("end", "an episode is both terminated and truncated.", "What ends by its rules is not cut.")
         if spec.num_players == 2 and (~ended & (after.to_play == seats)).any():
@@ -117,8 +117,8 @@ class _EnvCheck:
             self.returns[ids, 1 - seats] -= after.reward
             wide = np.flatnonzero(np.abs(self.returns[ids]).max(1) > max(-low, high) + 1e-3)
             if len(wide):
-                self.error("return-range", f"in environment {ids[wide[0]]} the rewards of one seat, less the other's, sum "
-                           f"to {self.returns[ids[wide[0]]].tolist()}, outside reward_range.")
+                self.error("return-range", f"in environment {ids[wide[0]]} the rewards of one seat, less the other's, "
+                           f"sum to {self.returns[ids[wide[0]]].tolist()}, outside reward_range.")
         long = np.flatnonzero((self.lengths[ids] > spec.max_steps) | (~ended & (self.lengths[ids] >= spec.max_steps)))
         if len(long):
             self.error("max-steps", f"environment {ids[long[0]]} went on beyond max_steps = {spec.max_steps}.",

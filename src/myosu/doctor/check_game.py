@@ -96,7 +96,7 @@ class _GameCheck:
         self.findings.add("error", check, f"{self.game.name}, ply {len(self.history)}: {message}", advice, moves)
 
     def play(self, random: np.random.Generator, seed: int) -> None:
-        game, (first, second) = self.game, self.tables
+        game, first = self.game, self.tables[0]
         for table in self.tables:
             table.start(seed)
         self._check_start()
@@ -164,7 +164,8 @@ class _GameCheck:
             return False
         observation = first.observation.array
         if observation.dtype.kind == "f" and not np.isfinite(observation).all():
-            self.error("observation-finite", "the observation holds NaN or infinity.", "Write finite numbers in observe.")
+            self.error("observation-finite", "the observation holds NaN or infinity.",
+                       "Write finite numbers in observe.")
         return True
 
     def _explain_difference(self, name: str, rule: str) -> None:

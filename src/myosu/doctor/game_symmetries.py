@@ -32,8 +32,8 @@ def check_symmetries(game: Game, findings: Findings, seed: int, games: int = 20)
             product = (symmetries.cells[one][symmetries.cells[two]].tobytes(),
                        symmetries.actions[one][symmetries.actions[two]].tobytes())
             if product not in both:
-                findings.add("error", "symmetries", f"{game.name}: symmetry {two} after symmetry {one} is none of the "
-                             "symmetries.", "Add the missing ones, or correct cells and actions: they must go together.")
+                findings.add("error", "symmetries", f"{game.name}: symmetry {two} after symmetry {one} is none of "
+                             "them.", "Add the missing ones, or correct cells and actions: they must go together.")
                 return
     random = np.random.default_rng(seed)
     for number in range(games):
@@ -48,8 +48,8 @@ def check_symmetries(game: Game, findings: Findings, seed: int, games: int = 20)
             for s, other in others:
                 other.step(int(symmetries.inverse_actions[s, action]))
                 if not _same(game, original, other, s):
-                    findings.add("error", "symmetries", f"{game.name}, ply {len(history)}: playing the game transformed "
-                                 f"by symmetry {s} does not give the transformed position, legal actions and reward.",
+                    findings.add("error", "symmetries", f"{game.name}, ply {len(history)}: playing the game "
+                                 f"transformed by symmetry {s} does not give the transformed position, legal actions and reward.",
                                  "Correct symmetries.cells and symmetries.actions of that row.",
                                  tuple(game.action_name(a) for a in history))
                     return
@@ -60,7 +60,7 @@ class _Line:
 
     def __init__(self, game: Game, seed: int) -> None:
         self.batch, self.state = game.batch, game.new_states(1, seed)
-        self.observation = np.zeros((1, *game.observation_shape), game.observation_dtype)
+        self.observation: np.ndarray = np.zeros((1, *game.observation_shape), game.observation_dtype)
         self._mask = np.zeros((1, game.num_actions), np.bool_)
         self._reward, self._ended = np.zeros(1, np.float32), np.zeros(1, np.bool_)
         self._look()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numba
 import numpy as np
 
 from myosu.envs.vector import EnvSpec, Step
 from myosu.games.game import Game
+from myosu.games.playout import mix64
 
 
 def game_spec(game: Game) -> EnvSpec:
@@ -83,6 +86,7 @@ class NativeVectorEnv:
                 step.final_observation)
 
 
+@cache
 def _compile_advance(game: Game):
     init, legal_actions, observe, to_play = game.init, game.legal_actions, game.observe, game.to_play
     rules_step, max_plies, outcome = game.step, game.max_plies, game.rewards == "outcome"
@@ -107,8 +111,7 @@ def _compile_advance(game: Game):
                     plies[i] = 0
                     start = True
             if start:
-                mixed = (seed * np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(i) << np.uint64(40)) ^ episodes[i]
-                init(state, mixed)
+                init(state, mix64(mix64(mix64(seed) + np.uint64(i)) + episodes[i]))
             observe(state, observation[k])
             legal_actions(state, legal[k])
             player[k] = to_play(state)

@@ -1,4 +1,4 @@
-"""Connect Four: 7 columns, 6 rows, four in a row win. Reward +1 to the player who makes four; a full board is a draw."""
+"""Connect Four: 7 columns, 6 rows. Reward +1 to the player who makes four in a row; a full board is a draw."""
 
 import numpy as np
 

@@ -45,24 +45,22 @@ def random_actions(legal, seed):
 class RandomGames:
     """Games between random players.
 
-    lengths: int64 [n], plies. returns: float64 [n, 2], the sum of rewards of each seat, both from its own moves and,
-        in two-player games, minus those of the other. rewards: float64 [2], the least and greatest single reward.
+    lengths: int64 [n], plies. returns: float64 [n, 2], the sum of rewards of each seat, less those of the other one
+        in two-player games.
     truncated: bool [n], cut at ``max_plies``.
     """
 
     lengths: np.ndarray
     returns: np.ndarray
-    rewards: np.ndarray
     truncated: np.ndarray
 
 
 def random_games(game: Game, games: int, seed: int = 0) -> RandomGames:
     """Play ``games`` games at random; compiled once per game and process."""
-    found = RandomGames(np.zeros(games, np.int64), np.zeros((games, 2)), np.zeros(2), np.zeros(games, np.bool_))
+    found = RandomGames(np.zeros(games, np.int64), np.zeros((games, 2)), np.zeros(games, np.bool_))
     _compile(game)(
         np.zeros(1, game.state_dtype), np.zeros(game.observation_shape, game.observation_dtype),
-        np.zeros(game.num_actions, np.bool_), np.uint64(seed), found.lengths, found.returns, found.rewards,
-        found.truncated)
+        np.zeros(game.num_actions, np.bool_), np.uint64(seed), found.lengths, found.returns, found.truncated)
     return found
 
 
@@ -73,7 +71,7 @@ def _compile(game: Game):
     max_plies, outcome, two_players = game.max_plies, game.rewards == "outcome", game.num_players == 2
 
     @numba.njit(nogil=True, error_model="numpy")
-    def play(states, observation, legal, seed, lengths, returns, rewards, truncated):
+    def play(states, observation, legal, seed, lengths, returns, truncated):
         state, scratch = states[0], np.empty(len(legal), np.int32)
         for g in range(len(lengths)):
             stream = mix64(mix64(seed) + np.uint64(g))
@@ -89,7 +87,6 @@ def _compile(game: Game):
                 returns[g, seat] += reward
                 if two_players:
                     returns[g, 1 - seat] -= reward
-                rewards[0], rewards[1] = min(rewards[0], reward), max(rewards[1], reward)
                 ply += 1
             lengths[g] = ply
             truncated[g] = not ended

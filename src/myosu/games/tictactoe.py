@@ -29,8 +29,8 @@ def step(state, action):
     state.player = 1 - player
     won = False
     for k in range(8):
-        line = LINES[k]
-        won = won or (state.board[line[0]] == player and state.board[line[1]] == player and state.board[line[2]] == player)
+        a, b, c = LINES[k]
+        won = won or (state.board[a] == player and state.board[b] == player and state.board[c] == player)
     full = True
     for a in range(9):
         full = full and state.board[a] != -1
@@ -40,10 +40,10 @@ def step(state, action):
 
 @compiled
 def observe(state, out):
-    flat = out.reshape(2, 9)
+    """Planes: the mover's marks, the opponent's."""
     for a in range(9):
-        flat[0, a] = state.board[a] == state.player
-        flat[1, a] = state.board[a] == 1 - state.player
+        out[0, a // 3, a % 3] = state.board[a] == state.player
+        out[1, a // 3, a % 3] = state.board[a] == 1 - state.player
 
 
 @compiled
