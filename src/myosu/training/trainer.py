@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import signal
 import time
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 
@@ -27,13 +25,14 @@ from myosu.envs.native import game_spec
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.replay.episode import Episode
 from myosu.training.checkpoint import Checkpoint, Checkpoints, open_checkpoint
-from myosu.training.config import LIMITS, TrainConfig
+from myosu.training.config import LIMITS
 from myosu.training.memory import total_memory
 from myosu.training.metrics import Metrics, Rates
 from myosu.training.progress import Progress, Status
+from myosu.training.randomness import derive_seed, get_randomness, seed_process, set_randomness
 from myosu.training.run import Run
 from myosu.training.state import save_state
-from myosu.training.workers import ActorInTurn, ActorProcesses, EvaluatorInTurn, EvaluatorProcess, derive_seed
+from myosu.training.workers import ActorInTurn, ActorProcesses, EvaluatorInTurn, EvaluatorProcess
 
 #: Seconds between records in the metrics, and between new weights for the actors.
 RECORD_SECONDS = 5.0
@@ -61,7 +60,7 @@ def train(run: Run, quiet: bool = False) -> TrainResult:
     """
     lock = run.lock()
     try:
-        with _stop_signals() as stop:
+        with _stop_signals() as stop, _repeatable(run.config.train.deterministic):
             trainer = Trainer(run, quiet)
             try:
                 return trainer.run_until(stop)
@@ -90,7 +89,8 @@ class Trainer:
         algorithm, spec = load_algorithm(run.config.algorithm), game_spec(game)
         self.settings = settings
         self._slack = self.config.actors * settings.num_envs * spec.max_steps
-        _seed_everything(self.config)
+        torch.set_num_threads(1)
+        seed_process(derive_seed(self.config.seed, 4))
         self.updates = self.samples = 0
         self._seconds_before = 0.0
         self.checkpoints = Checkpoints(run.checkpoints)
@@ -290,7 +290,7 @@ class Trainer:
         }
         if isinstance(self.actors, ActorInTurn):
             state["actor"] = self.actors.actor.state_dict()
-            state["randomness"] = _global_randomness()
+            state["randomness"] = get_randomness()
         return state
 
     def _find_start(self) -> Checkpoint | None:
@@ -309,7 +309,7 @@ class Trainer:
         self.learner.load_state_dict(state["learner"])
         if isinstance(self.actors, ActorInTurn):
             self.actors.actor.load_state_dict(state["actor"])
-            _set_global_randomness(state["randomness"])
+            set_randomness(state["randomness"])
 
     def keep_evidence(self, error: NonFiniteLoss) -> str:
         """Save the batch that broke the training; what to tell the user."""
@@ -358,6 +358,16 @@ def _out_of_space(error: Exception) -> bool:
 
 
 @contextmanager
+def _repeatable(deterministic: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
 def _stop_signals() -> Iterator[list[int]]:
     """A list that a first Ctrl-C or SIGTERM is put into; a second Ctrl-C interrupts at once."""
     received: list[int] = []
@@ -372,27 +382,3 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _seed_everything(config: TrainConfig) -> None:
-    torch.set_num_threads(1)
-    seed = derive_seed(config.seed, 4)
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)
-    if config.deterministic:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def _global_randomness() -> State:
-    """The generators that an algorithm may use without owning them."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state()
-    return {"torch": torch.get_rng_state(), "numpy": [kind, keys, position, has_gauss, gauss],
-            "python": list(random.getstate())}
-
-
-def _set_global_randomness(state: State) -> None:
-    torch.set_rng_state(state["torch"])
-    np.random.set_state(tuple(state["numpy"]))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))

@@ -20,7 +20,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from safetensors.torch import load, save
 
@@ -33,6 +32,7 @@ from myosu.evaluation.players import AgentPlayer, RandomPlayer
 from myosu.replay.episode import Episode
 from myosu.training.checkpoint import load_agent
 from myosu.training.config import RunConfig
+from myosu.training.randomness import derive_seed, randomness_kept, seed_process
 
 #: An actor reports at least so often (seconds), for newer weights, even while no game ends.
 REPORT_SECONDS = 1.0
@@ -48,11 +48,6 @@ class Report(NamedTuple):
     episodes: list[Episode]
     error: str = ""
     mendable: bool = False
-
-
-def derive_seed(*entropy: int) -> int:
-    """A seed of 32 bits for each combination of numbers."""
-    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 def make_actor(config: RunConfig, start: int) -> Actor:
@@ -106,7 +101,9 @@ class EvaluatorInTurn:
         return None if self._result is None else self._result["update"]
 
     def submit(self, update: int, path: Path, games: int, seed: int) -> None:
-        self._result = {"update": update, **evaluate_checkpoint(path, games, seed)}
+        # Whether the match is played before or after a checkpoint must not matter to the training.
+        with randomness_kept():
+            self._result = {"update": update, **evaluate_checkpoint(path, games, seed)}
 
     def poll(self, timeout: float = 0.0) -> dict[str, Any] | None:
         result, self._result = self._result, None
@@ -284,8 +281,9 @@ def _end(process: Any) -> None:
         process.join()
 
 
-def _prepare_child(parent: int) -> None:
+def _prepare_child(parent: int, seed: int) -> None:
     torch.set_num_threads(1)
+    seed_process(seed)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -296,7 +294,7 @@ def _prepare_child(parent: int) -> None:
 
 
 def _act(connection: Connection, parent: int, config_json: dict[str, Any], start: int) -> None:
-    _prepare_child(parent)
+    _prepare_child(parent, derive_seed(config_json["train"]["seed"], 4, start))
     try:
         actor = make_actor(RunConfig.from_json(config_json), start)
         version = -1
@@ -319,7 +317,7 @@ def _act(connection: Connection, parent: int, config_json: dict[str, Any], start
 
 
 def _evaluate(connection: Connection, parent: int) -> None:
-    _prepare_child(parent)
+    _prepare_child(parent, 0)
     try:
         while True:
             update, path, games, seed = connection.recv()

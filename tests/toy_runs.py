@@ -1,0 +1,55 @@
+"""Runs of the toy algorithm, for the tests of training; as a script, a concurrent one in a folder, new or not."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from myosu.algorithms import load_algorithm
+from myosu.training.config import RunConfig, TrainConfig
+from myosu.training.run import Run, create_run, open_run
+from myosu.training.trainer import train
+
+TOY = str(Path(__file__).with_name("toy_algorithm.py"))
+
+
+def toy_run(folder: Path, settings: dict | None = None, **limits) -> Run:
+    defaults = {"deterministic": True, "evaluate_every": 0, "actors": 1}
+    return create_run(RunConfig("tictactoe", TOY, load_algorithm(TOY).Config(**settings or {}),
+                                TrainConfig(**defaults | limits)), folder)
+
+
+def last_weights(folder: Path) -> dict:
+    paths = sorted((folder / "checkpoints").glob("update-*"))
+    return load_file(paths[-1] / "weights.safetensors")
+
+
+def same_weights(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
+
+
+def in_fork(action) -> int:
+    """Run ``action`` in a forked process; its process id."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            action()
+            os._exit(0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+    return pid
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    if folder.exists():
+        run = open_run(folder)
+    else:
+        run = toy_run(folder, updates=int(sys.argv[2]), deterministic=False, actors=2, checkpoint_every_minutes=0.005)
+    train(run)
