@@ -350,6 +350,8 @@ class Learner:
             self._reanalyze(replay, rows[: round(config.reanalyze_fraction * len(rows))])
         batch = sample_unrolled(replay, rows, config.unroll_steps, self.discount, config.td_steps,
                                 config.search_value_weight, self.symmetries, config.ssl_loss_weight > 0, self.rng)
+        if not (np.isfinite(batch.value).all() and np.isfinite(batch.reward).all()):
+            raise NonFiniteLoss(f"a target that is no number at update {self.updates}", _arrays(batch))
         rate = config.learning_rate * _schedule(progress, self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -361,8 +363,8 @@ class Learner:
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), config.gradient_clip)
         if not bool(torch.isfinite(total) & torch.isfinite(norm)):
-            arrays = {name: value for name, value in vars(batch).items() if value is not None}
-            raise NonFiniteLoss(f"loss {float(total)}, gradient norm {float(norm)} at update {self.updates}", arrays)
+            raise NonFiniteLoss(f"loss {float(total.detach())}, gradient norm {float(norm)} at update {self.updates}",
+                                _arrays(batch))
         self.optimizer.step()
         self.updates += 1
         if self.priorities is not None:
@@ -370,7 +372,7 @@ class Learner:
             self.priorities.set(rows, (error + 1e-3 * (self.support.high - self.support.low)) ** config.priority_exponent)
         metrics = {name: float(value.detach().mean()) for name, value in losses.items()}
         age = self.updates - 1 - replay.columns["version"][rows].mean()
-        return metrics | {"loss": float(total), "gradient_norm": float(norm), "learning_rate": rate,
+        return metrics | {"loss": float(total.detach()), "gradient_norm": float(norm), "learning_rate": rate,
                           "replay_age_updates": float(age)}
 
     def _losses(self, batch: UnrolledBatch) -> tuple[dict[str, Tensor], Tensor]:
@@ -500,6 +502,10 @@ def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, s
 def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,
                seed: int = 0) -> Agent:
     return Agent(config, spec, weights, simulations, seed)
+
+
+def _arrays(batch: UnrolledBatch) -> dict[str, np.ndarray]:
+    return {name: value for name, value in vars(batch).items() if value is not None}
 
 
 def _search_config(config: Config, simulations: int, explore: bool) -> GumbelConfig | PUCTConfig:

@@ -1,0 +1,201 @@
+"""MuZero's signs, targets and bookkeeping, and that it learns; with what a broken part would do."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from myosu.algorithms import muzero
+from myosu.envs.native import NativeVectorEnv, game_spec
+from myosu.errors import NonFiniteLoss, UserError
+from myosu.games import load_game
+from myosu.replay.unroll import sample_unrolled
+
+TINY = muzero.Config(channels=16, blocks=1, atoms=11, simulations=8, num_envs=16, batch_size=32, unroll_steps=3,
+                     min_positions=100, replay_capacity=5000, precision="float32", device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def play(config, game_name="tictactoe", games=40, seed=0):
+    game = load_game(game_name)
+    actor = muzero.make_actor(config, NativeVectorEnv(game, config.num_envs, seed), seed)
+    episodes = []
+    while len(episodes) < games:
+        episodes += actor.step()
+    return game, actor, episodes
+
+
+def filled(config, game_name="tictactoe", games=40):
+    game, actor, episodes = play(config, game_name, games)
+    replay = muzero.make_replay(config, actor.spec)
+    for episode in episodes:
+        replay.add(episode)
+    return game, actor, replay
+
+
+@pytest.mark.parametrize("search", ["gumbel", "puct"])
+def test_episodes_replay_to_what_they_say(search):
+    """Every stored position is the game's own, and its outcome is the final reward in the mover's eyes."""
+    game, actor, episodes = play(dataclasses.replace(TINY, search=search))
+    for episode in episodes:
+        states = game.new_states(1)
+        observation = np.zeros((1, *game.observation_shape), game.observation_dtype)
+        legal = np.zeros((1, game.num_actions), np.bool_)
+        reward, terminated = np.zeros(1, np.float32), np.zeros(1, np.bool_)
+        for t, action in enumerate(episode.actions):
+            game.batch.observe(states, observation)
+            game.batch.legal_actions(states, legal)
+            assert np.array_equal(observation[0], episode.columns["observation"][t])
+            assert np.array_equal(legal[0], episode.columns["legal_actions"][t])
+            assert episode.seats[t] == t % 2
+            assert episode.columns["policy"][t][~legal[0]].sum() == 0 and legal[0, action]
+            assert abs(float(episode.columns["policy"][t].sum()) - 1) < 1e-2
+            game.batch.step(states, np.array([action]), reward, terminated)
+            assert reward[0] == episode.columns["reward"][t]
+            assert terminated[0] == (t == episode.length - 1)
+        last_mover = (episode.length - 1) % 2
+        expected = [reward[0] if t % 2 == last_mover else -reward[0] for t in range(episode.length)]
+        assert np.allclose(episode.columns["outcome"], expected)
+        assert episode.returns[last_mover] == reward[0] and sum(episode.returns) == 0
+
+
+def test_truncated_games_bootstrap_from_the_final_observation(monkeypatch):
+    """Cut after 4 plies: the last outcome is 0 + (−1)·v(final), with v the network's value for the next player."""
+    game = dataclasses.replace(load_game("tictactoe"), max_plies=4)
+    actor = muzero.make_actor(TINY, NativeVectorEnv(game, 4, 0), 0)
+    monkeypatch.setattr(actor.planner, "_scalar", lambda logits: np.full(len(logits), 0.25, np.float32))
+    episodes = []
+    while len(episodes) < 4:
+        episodes += actor.step()
+    for episode in episodes:
+        assert episode.truncated and episode.length == 4
+        assert np.allclose(episode.columns["outcome"], [0.25, -0.25, 0.25, -0.25])
+
+
+def test_support_follows_the_reward_range():
+    othello, single = game_spec(load_game("othello")), dataclasses.replace(game_spec(load_game("othello")), num_players=1)
+    assert (muzero.value_support(TINY, othello).low, muzero.value_support(TINY, othello).high) == (-32, 32)
+    lopsided = dataclasses.replace(othello, reward_range=(0.0, 5.0))
+    assert muzero.value_support(TINY, lopsided).low == -5, "the other player sees the negative"
+    assert muzero.value_support(TINY, dataclasses.replace(single, reward_range=(0.0, 5.0))).low == 0
+    with pytest.raises(UserError, match="value_range"):
+        muzero.value_support(TINY, dataclasses.replace(othello, reward_range=(-np.inf, np.inf)))
+
+
+@pytest.mark.parametrize("field", [{"batch_size": 0}, {"discount": 1.5}, {"search_value_weight": -0.1},
+                                   {"min_positions": 10**6}])
+def test_impossible_config_is_named(field):
+    with pytest.raises(UserError, match=next(iter(field))):
+        dataclasses.replace(TINY, **field)
+
+
+def test_non_finite_loss_hands_out_the_batch():
+    game, actor, replay = filled(TINY)
+    learner = muzero.make_learner(TINY, actor.spec, game.symmetries, 0)
+    before = learner.weights()
+    replay.columns["outcome"][:] = np.nan
+    with pytest.raises(NonFiniteLoss) as caught:
+        learner.update(replay, 0.0)
+    assert np.isnan(caught.value.batch["value"]).any()
+    for name, value in learner.weights().items():
+        if "norm" not in name:
+            assert torch.equal(value, before[name]), "the weights are as they were"
+
+
+@pytest.mark.parametrize("options", [{}, {"prioritized": True}, {"reanalyze_fraction": 0.5}, {"ssl_loss_weight": 1.0},
+                                     {"td_steps": 2}, {"search": "puct"}])
+def test_learner_goes_on_exactly_after_restoring(options):
+    config = dataclasses.replace(TINY, **options)
+    game, actor, replay = filled(config)
+    first = muzero.make_learner(config, actor.spec, game.symmetries, 3)
+    for _ in range(3):
+        metrics = first.update(replay, 0.1)
+    assert all(np.isfinite(value) for value in metrics.values())
+    second = muzero.make_learner(config, actor.spec, game.symmetries, 99)
+    second.load_state_dict(first.state_dict())
+    columns = {name: column.copy() for name, column in replay.columns.items()}
+    expected = [first.update(replay, 0.2) for _ in range(2)]
+    replay.columns.update(columns)  # reanalysis wrote into the replay
+    assert [second.update(replay, 0.2) for _ in range(2)] == expected
+    for name, value in first.weights().items():
+        assert torch.equal(value, second.weights()[name])
+
+
+def test_actor_goes_on_exactly_after_restoring():
+    _, first, _ = play(TINY, games=3)
+    second = muzero.make_actor(TINY, NativeVectorEnv(load_game("tictactoe"), TINY.num_envs, 5), 5)
+    second.load_state_dict(first.state_dict())
+    for _ in range(8):
+        ours, theirs = first.step(), second.step()
+        assert [e.actions.tolist() for e in ours] == [e.actions.tolist() for e in theirs]
+        assert [e.stats for e in ours] == [e.stats for e in theirs]
+
+
+def test_reanalysis_refreshes_policies_and_keeps_outcomes():
+    config = dataclasses.replace(TINY, reanalyze_fraction=1.0)
+    game, actor, replay = filled(config)
+    outcome, policy = replay.columns["outcome"].copy(), replay.columns["policy"].copy()
+    learner = muzero.make_learner(config, actor.spec, game.symmetries, 0)
+    torch.nn.init.normal_(learner.net.policy.out.weight)  # no longer the network that played
+    learner.update(replay, 0.0)
+    assert np.array_equal(outcome, replay.columns["outcome"])
+    changed = (policy != replay.columns["policy"]).any(axis=1)
+    assert 10 < changed.sum() <= config.batch_size
+    legal = replay.columns["legal_actions"]
+    assert (replay.columns["policy"][changed][~legal[changed]] == 0).all()
+
+
+def test_model_learns_rewards_values_and_policies_that_are_known():
+    """Fit one random game's data: rewards, values and policies along the unroll must come out as stored. A sign, a
+    shift by one step or a mask past the end that is wrong cannot fit."""
+    config = dataclasses.replace(TINY, search_value_weight=0.0, symmetries=False, learning_rate=5e-3)
+    game, actor, replay = filled(config, games=1)
+    learner = muzero.make_learner(config, actor.spec, None, 0)
+    for _ in range(150):
+        learner.update(replay, 0.0)
+    rows = np.arange(replay.positions)
+    batch = sample_unrolled(replay, rows, 3, -1.0, 0, 0.0, None, False, np.random.default_rng(0))
+    net, support = learner.net.eval(), learner.support
+    with torch.no_grad():
+        latent, value, policy = net.initial(torch.from_numpy(batch.observation))
+        worst = [float((support.mean(value) - torch.from_numpy(batch.value[:, 0])).abs().max())]
+        variation = 0.5 * np.abs(torch.softmax(policy, 1).numpy() - batch.policy[:, 0]).sum(1).mean()
+        for k in range(3):
+            out = net.recurrent(latent, torch.from_numpy(batch.action[:, k]))
+            inside = batch.valid[:, k]
+            for logits, target in ((out.reward_logits, batch.reward[:, k]), (out.value_logits, batch.value[:, k + 1])):
+                error = (support.mean(logits) - torch.from_numpy(target)).abs().numpy()
+                worst.append(float(error[inside].max()))
+            latent = out.latent
+    assert max(worst) < 0.1 and variation < 0.1, (worst, variation)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_learns_tictactoe(broken, monkeypatch):
+    """A minute of one core beats a random player; with the sign between the players broken it does not."""
+    if broken:
+        monkeypatch.setattr(muzero, "signed_discount", lambda config, spec: 1.0)
+    config = dataclasses.replace(TINY, num_envs=32, batch_size=64, simulations=12, min_positions=1000)
+    game = load_game("tictactoe")
+    env = NativeVectorEnv(game, config.num_envs, 1)
+    actor, learner = muzero.make_actor(config, env, 1), muzero.make_learner(config, env.spec, game.symmetries, 1)
+    replay = muzero.make_replay(config, env.spec)
+    total = 350
+    while learner.updates < total:
+        for episode in actor.step():
+            replay.add(episode)
+        if replay.positions >= config.min_positions:
+            for _ in range(2):
+                learner.update(replay, learner.updates / total)
+            actor.load_weights(learner.weights(), learner.updates)
+    from myosu.evaluation.match import play_match
+    from myosu.evaluation.players import AgentPlayer, RandomPlayer
+
+    agent = muzero.make_agent(config, env.spec, learner.weights())
+    result = play_match(game, AgentPlayer(game, agent, "muzero"), RandomPlayer(game, 3), 200, seed=3)
+    assert (result.to_json()["mean_reward"] > 0.75) != broken, result
