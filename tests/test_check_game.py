@@ -182,7 +182,8 @@ def othello_without_pass(state, action):
 
 
 @pytest.mark.parametrize(("step", "check"), [
-    (othello_draw_unless_won, "draws"), (othello_reward_of_black, "reward-owner"), (othello_without_pass, "alternation"),
+    (othello_draw_unless_won, "draws"), (othello_reward_of_black, "reward-owner"),
+    (othello_without_pass, "alternation"),
 ])
 def test_othello_bugs_of_the_diary_are_noticed(step, check):
     findings = check_game(replace(OTHELLO, step=step), games=100)

@@ -88,8 +88,8 @@ def _check_rewards(game: Game, played: _Games, findings: Findings) -> None:
                      "a reward other than 0.", "If that is right, the game gives a beginner nothing to learn from.")
     elif seen < allowed / 4:
         findings.add("warning", "support", f"{game.name}: reward_range {game.reward_range} is far wider than the "
-                     f"rewards: random games never went beyond ±{seen:g}.", "A value network divides this range into steps; "
-                     "narrow it to what can really happen, or the differences that matter are lost.")
+                     f"rewards: random games never went beyond ±{seen:g}.",
+                     "A value network divides this range into steps; narrow it to what can really happen, or the differences that matter are lost.")
 
 
 def _check_who_earns(game: Game, played: _Games, findings: Findings) -> None:

@@ -49,7 +49,8 @@ def check_symmetries(game: Game, findings: Findings, seed: int, games: int = 20)
                 other.step(int(symmetries.inverse_actions[s, action]))
                 if not _same(game, original, other, s):
                     findings.add("error", "symmetries", f"{game.name}, ply {len(history)}: playing the game "
-                                 f"transformed by symmetry {s} does not give the transformed position, legal actions and reward.",
+                                 f"transformed by symmetry {s} does not give the transformed position, legal "
+                                 "actions and reward.",
                                  "Correct symmetries.cells and symmetries.actions of that row.",
                                  tuple(game.action_name(a) for a in history))
                     return

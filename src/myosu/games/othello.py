@@ -113,14 +113,18 @@ def step(state, action):
 
 
 @compiled
-def observe(state, out):
-    """Planes: the mover's discs, the opponent's, the squares where the mover may place one."""
+def _write_plane(out, plane, board):
     for row in range(8):
         for column in range(8):
-            square = np.uint64(8 * row + column)
-            out[0, row, column] = (state.own >> square) & ONE
-            out[1, row, column] = (state.opponent >> square) & ONE
-            out[2, row, column] = (state.legal >> square) & ONE
+            out[plane, row, column] = (board >> np.uint64(8 * row + column)) & ONE
+
+
+@compiled
+def observe(state, out):
+    """Planes: the mover's discs, the opponent's, the squares where the mover may place one."""
+    _write_plane(out, 0, state.own)
+    _write_plane(out, 1, state.opponent)
+    _write_plane(out, 2, state.legal)
 
 
 @compiled
