@@ -89,7 +89,8 @@ def _check_rewards(game: Game, played: _Games, findings: Findings) -> None:
     elif seen < allowed / 4:
         findings.add("warning", "support", f"{game.name}: reward_range {game.reward_range} is far wider than the "
                      f"rewards: random games never went beyond ±{seen:g}.",
-                     "A value network divides this range into steps; narrow it to what can really happen, or the differences that matter are lost.")
+                     "A value network divides this range into steps; "
+                     "narrow it to what can really happen, or the differences that matter are lost.")
 
 
 def _check_who_earns(game: Game, played: _Games, findings: Findings) -> None:
