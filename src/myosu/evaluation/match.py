@@ -68,7 +68,9 @@ class MatchResult:
         """What ``myosu evaluate --json`` prints, without what only the caller knows."""
         seats = {"first_seat": _score_json(self.first_seat), "second_seat": _score_json(self.second_seat)}
         return {"game": self.game, "player": self.player, "opponent": self.opponent, **_score_json(self.overall),
-                **seats, "opening_plies": self.opening_plies, "seconds": round(self.seconds, 3)}
+                **seats, "opening_plies": self.opening_plies,
+                "distinct_games": len({tuple(history) for history in self.histories}),
+                "seconds": round(self.seconds, 3)}
 
 
 def default_opening_plies(game: Game, opponent: Player) -> int:

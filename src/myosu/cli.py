@@ -1,0 +1,65 @@
+"""The command ``myosu``. Each command's module is imported only when it is asked for, so that help comes at once."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+
+from myosu import __version__
+from myosu.errors import UserError
+
+COMMANDS = {
+    "train": "train an agent on a game, or go on with a run",
+    "evaluate": "let an agent play a match, with intervals",
+    "play": "play against an agent in the terminal",
+    "games": "list the games",
+    "check": "check the rules of a game",
+    "bench": "measure the speed of this machine on a game",
+}
+
+HELP = (
+    "usage: myosu COMMAND ...\n\nTrain agents that play games, rate them honestly, play against them.\n\n"
+    + "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
+    + "\n\nmyosu COMMAND --help tells more. Begin with: myosu train tictactoe --minutes 2"
+)
+
+
+def main() -> None:
+    """Exit codes: 0 well, 1 a check found errors, 2 bad input, 130 interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The command with these arguments; its exit code."""
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        print(f"myosu: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(HELP)
+        return 0
+    name, *rest = arguments
+    if name == "--version":
+        print(f"myosu {__version__}")
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(COMMANDS)}."
+        raise UserError(f"There is no command {name!r}. {hint}")
+    return importlib.import_module(f"myosu.commands.{name}").main(rest)
+
+
+if __name__ == "__main__":
+    main()

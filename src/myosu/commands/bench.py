@@ -1,0 +1,42 @@
+"""``myosu bench``"""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+from myosu.games import load_game
+
+
+@dataclass
+class Options:
+    """Measure how fast this machine plays, thinks and learns a game."""
+
+    game: Annotated[Positional[str], tyro.conf.arg(metavar="GAME")] = "othello"
+    """A game's name, or the path of its .py file."""
+    json: bool = False
+    """Print JSON only."""
+
+
+def main(arguments: list[str]) -> int:
+    options = tyro.cli(Options, prog="myosu bench", args=arguments)
+    game = load_game(options.game)
+    from myosu.training.bench import run_bench
+
+    measured = run_bench(game)
+    if options.json:
+        print(json_module.dumps(measured, indent=1))
+        return 0
+    table = Table(game.name, "", show_header=True)
+    for name, value in measured.items():
+        large = isinstance(value, float) and value >= 100
+        table.add_row(name.replace("_", " "), f"{value:,.0f}" if large else f"{value:.3g}"
+                      if isinstance(value, float) else str(value))
+    Console().print(table)
+    return 0

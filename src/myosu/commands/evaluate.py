@@ -1,0 +1,107 @@
+"""``myosu evaluate``"""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+from myosu.errors import UserError
+from myosu.games import Game
+
+
+@dataclass
+class Options:
+    """Let the agent of a run play a match, half of the games from each seat.
+
+    Against an opponent that could repeat itself, every game begins with a random opening that is played from both
+    sides. All intervals cover 95 %.
+    """
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
+    opponent: str = "random"
+    """random, greedy, alphabeta:DEPTH, gtp:"COMMAND", another run, or exhaustive (every reply; small games)."""
+    games: int = 200
+    """Games, an even number."""
+    simulations: int | None = None
+    """Simulations a move, instead of what the run was trained with."""
+    opening_plies: int | None = None
+    """Random plies at the start of each pair of games, instead of a number that suits the game."""
+    seed: int = 0
+    """What the openings and the random opponent follow from."""
+    json: bool = False
+    """Print JSON only."""
+
+
+def main(arguments: list[str]) -> int:
+    options = tyro.cli(Options, prog="myosu evaluate", args=arguments)
+    if options.simulations is not None and options.simulations < 1:
+        raise UserError(f"--simulations {options.simulations}: one at least.")
+    import torch
+
+    from myosu.evaluation.players import AgentPlayer
+    from myosu.training.checkpoint import load_agent
+
+    torch.set_num_threads(1)
+    agent, game, config = load_agent(options.run, options.simulations, options.seed)
+    known = {"run": str(options.run), "algorithm": config.algorithm,
+             "simulations": options.simulations or getattr(config.algorithm_config, "simulations", None)}
+    player = AgentPlayer(game, agent, str(options.run))
+    if options.opponent == "exhaustive":
+        from myosu.evaluation.exhaustive import exhaustive_report
+
+        report = {**exhaustive_report(game, player), **known}
+    else:
+        report = {**_match(options, game, player), **known}
+    report.pop("player")
+    if options.json:
+        print(json_module.dumps(report, indent=1))
+    else:
+        _print(report)
+    return 0
+
+
+def _match(options: Options, game: Game, player: Any) -> dict[str, Any]:
+    from myosu.evaluation.match import play_match
+    from myosu.evaluation.opponents import make_opponent
+
+    opponent = make_opponent(options.opponent, game, options.simulations, options.seed + 1)
+    try:
+        return play_match(game, player, opponent, options.games, options.opening_plies, options.seed).to_json()
+    finally:
+        opponent.close()
+
+
+def _print(report: dict[str, Any]) -> None:
+    parts = {"both seats": report, "first seat": report["first_seat"], "second seat": report["second_seat"]}
+    table = Table(f"{report['game']} against {report['opponent']}", *parts)
+    table.add_row("games", *(str(part["games"]) for part in parts.values()))
+    if "mean_reward" in report:
+        table.add_row("mean reward", *(_with_interval(part, "mean_reward", "+.2f") for part in parts.values()))
+    for name in ("win", "draw", "loss"):
+        table.add_row(name, *(_with_interval(part, f"{name}_rate", ".1%") for part in parts.values()))
+    console = Console()
+    console.print(table)
+    if report["opponent"] == "exhaustive":
+        for line in report["losing_lines"][:10]:
+            console.print("lost after:", " ".join(line))
+        console.print(f"{report['losses']} of {report['games']} lines of play are lost.")
+    elif report["distinct_games"] < report["games"]:
+        console.print(f"Only {report['distinct_games']} of these games differ, so the intervals are too narrow; "
+                      "--opening-plies varies them.")
+    thought = f", {report['simulations']} simulations a move" if report["simulations"] else ""
+    console.print(f"{report['algorithm']}{thought}, {report['seconds']:.1f} s; intervals of 95 %")
+
+
+def _with_interval(part: dict[str, Any], name: str, form: str) -> str:
+    text = format(part[name], form)
+    if name + "_ci95" in part:
+        text += " ({} to {})".format(*(format(end, form) for end in part[name + "_ci95"]))
+    return text

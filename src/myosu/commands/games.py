@@ -1,0 +1,38 @@
+"""``myosu games``"""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import dataclass
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from myosu.games import game_names, load_game
+
+
+@dataclass
+class Options:
+    """List the games that can be trained."""
+
+    json: bool = False
+    """Print JSON only."""
+
+
+def main(arguments: list[str]) -> int:
+    options = tyro.cli(Options, prog="myosu games", args=arguments)
+    games = [load_game(name) for name in game_names()]
+    if options.json:
+        print(json_module.dumps([
+            {"name": game.name, "players": game.num_players, "actions": game.num_actions,
+             "observation_shape": list(game.observation_shape), "reward_range": list(game.reward_range),
+             "max_plies": game.max_plies} for game in games], indent=1))
+        return 0
+    table = Table("game", "players", "actions", "observation", "reward", "longest")
+    for game in games:
+        low, high = game.reward_range
+        table.add_row(game.name, str(game.num_players), str(game.num_actions),
+                      "×".join(map(str, game.observation_shape)), f"{low:g} to {high:g}", f"{game.max_plies} plies")
+    Console().print(table)
+    return 0

@@ -1,0 +1,156 @@
+"""``myosu play``"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from tyro.conf import Positional
+
+from myosu.errors import UserError
+from myosu.evaluation.players import History, Player, legal_mask
+from myosu.games import Game
+
+
+@dataclass
+class Options:
+    """Play against the agent of a run in the terminal."""
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
+    seat: Literal["first", "second", "random"] = "first"
+    """Your seat; the first moves first."""
+    simulations: int | None = None
+    """Simulations a move, instead of what the run was trained with: more is stronger and slower."""
+    seed: int = 0
+    """What the agent's chance follows from."""
+
+
+def main(arguments: list[str]) -> int:
+    options = tyro.cli(Options, prog="myosu play", args=arguments)
+    if options.simulations is not None and options.simulations < 1:
+        raise UserError(f"--simulations {options.simulations}: one at least.")
+    import torch
+
+    from myosu.evaluation.players import AgentPlayer
+    from myosu.training.checkpoint import load_agent
+
+    torch.set_num_threads(1)
+    agent, game, _ = load_agent(options.run, options.simulations, options.seed)
+    seat = {"first": 0, "second": 1, "random": random.randrange(2)}[options.seat]
+    Table(game, AgentPlayer(game, agent, "agent"), seat).play()
+    return 0
+
+
+class Table:
+    """One game between a person in ``seat`` and ``player``."""
+
+    def __init__(self, game: Game, player: Player, seat: int) -> None:
+        if game.num_players != 2:
+            raise UserError(f"{game.name} is a game for one; there is nobody to play against.")
+        self.game, self.player, self.seat = game, player, seat
+        self.go_to([])
+
+    def go_to(self, history: History) -> None:
+        """Set up the position after ``history``. reward: the person's so far. legal: names of what may be played."""
+        self.history: History = []
+        self.state, self.over, self.reward = self.game.new_states(1), False, 0.0
+        self._look()
+        for action in history:
+            self.act(action)
+
+    def act(self, action: int) -> None:
+        earned, ended = np.empty(1, np.float32), np.empty(1, np.bool_)
+        self.game.batch.step(self.state, np.array([action]), earned, ended)
+        self.reward += float(earned[0]) if self.persons_turn else -float(earned[0])
+        self.history.append(action)
+        self.over = bool(ended[0]) or len(self.history) >= self.game.max_plies
+        self._look()
+
+    def play(self) -> None:
+        """Until the game ends, or the person has had enough."""
+        print(f"You are {('first', 'second')[self.seat]}. Write {self._help()}.\n")
+        self._show()
+        while not self.over:
+            if not self.persons_turn:
+                action = self._agents_choice()
+                print(f"The agent plays {self.game.action_name(action)}.\n")
+                self.act(action)
+                self._show()
+            elif self.legal == ["pass"]:
+                print("You have no move and must pass.\n")
+                self.act(self.game.parse_action("pass"))
+            elif not self._obey(self._read()):
+                return
+        result = "A draw." if self.reward == 0 else "You win." if self.reward > 0 else "The agent wins."
+        print(f"{result} Your reward: {self.reward:+g}")
+
+    def _obey(self, text: str) -> bool:
+        """Do what the person wrote; whether the game goes on."""
+        match text.lower():
+            case "quit" | "exit" | "q":
+                return False
+            case "" | "help" | "?":
+                print(f"Write {self._help()}.")
+            case "moves":
+                print(" ".join(self.legal))
+            case "board":
+                self._show()
+            case "hint":
+                print(f"The agent would play {self.game.action_name(self._agents_choice())}.")
+            case "undo":
+                self._undo()
+            case _:
+                self._move(text)
+        return True
+
+    def _move(self, text: str) -> None:
+        try:
+            action = self.game.parse_action(text)
+        except ValueError as error:
+            print(f"{error}. Or write {self._help()}.")
+            return
+        if not 0 <= action < self.game.num_actions or self.game.action_name(action) not in self.legal:
+            print(f"{text} is not legal here. Legal: {' '.join(self.legal)}")
+            return
+        self.act(action)
+        self._show()
+
+    def _undo(self) -> None:
+        """Back to the person's last own decision."""
+        for plies in range(len(self.history) - 1, -1, -1):
+            if plies % 2 == self.seat:
+                played = self.history
+                self.go_to(played[:plies])
+                if self.legal != ["pass"]:
+                    self._show()
+                    return
+                self.go_to(played)
+        print("There is nothing to take back.")
+
+    def _agents_choice(self) -> int:
+        return int(self.player.choose(self.state, [self.history])[0])
+
+    def _look(self) -> None:
+        to_play = np.empty(1, np.int8)
+        self.game.batch.to_play(self.state, to_play)
+        self.persons_turn = int(to_play[0]) == self.seat
+        self.legal = [self.game.action_name(int(a)) for a in np.flatnonzero(legal_mask(self.game, self.state)[0])]
+
+    def _show(self) -> None:
+        print(self.game.render(self.state[0]), end="\n\n")
+
+    def _help(self) -> str:
+        return f"a move such as {self.legal[0]}, or moves (what is legal), hint, undo, board, quit"
+
+    @staticmethod
+    def _read() -> str:
+        try:
+            return input("your move> ").strip()
+        except EOFError:
+            print()
+            return "quit"
