@@ -13,13 +13,12 @@ import argparse
 import logging
 import os
 import tempfile
-import time
 import warnings
 
 import numpy as np
 import torch
 
-from worker import serve
+from worker import end_to_end, rate, serve
 
 warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
@@ -133,22 +132,19 @@ def run(args: argparse.Namespace) -> None:
         replay.remove_oldest_data_to_fit()
         return collector.envstep - before
 
-    def learn() -> None:
-        for _ in range(round(UPDATES_PER_GAME * args.envs)):
-            learner.train(replay.sample(BATCH, policy), collector.envstep)
-
-    def rate(*parts) -> float:
-        steps, start = 0, time.process_time()
-        while time.process_time() - start < args.seconds:
-            steps += sum(part() or 0 for part in parts)
-        return steps / (time.process_time() - start)
+    def learn() -> int:
+        learner.train(replay.sample(BATCH, policy), collector.envstep)
+        return 1
 
     while replay.get_num_of_transitions() <= BATCH:
         collect()
     learn()
 
     def measure() -> dict[str, float]:
-        return {"collection_steps_per_second": rate(collect), "end_to_end_steps_per_second": rate(collect, learn)}
+        steps, games = collector.envstep, collector._total_episode_count
+        collection, updates = rate(collect, args.seconds), rate(learn, args.seconds)
+        game_length = (collector.envstep - steps) / (collector._total_episode_count - games)
+        return end_to_end(collection, updates, UPDATES_PER_GAME / game_length)
 
     serve(measure)
 

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import argparse
-import time
 
 import torch
 
 from myosu.algorithms import muzero
 from myosu.envs.native import NativeVectorEnv
 from myosu.games import load_game
-from worker import serve
+from worker import end_to_end, rate, serve
 
 
 def main() -> None:
@@ -38,42 +37,31 @@ def main() -> None:
     replay = muzero.make_replay(config, env.spec)
     actor = muzero.make_actor(config, env, seed=0)
     learner = muzero.make_learner(config, env.spec, game.symmetries, seed=0)
-    owed = 0.0  # updates for finished games, not made yet
 
     def play() -> int:
         for episode in actor.step():
             replay.add(episode)
         return args.envs
 
-    def play_and_learn() -> int:
-        nonlocal owed
-        before = replay.total_games
-        play()
-        owed += (replay.total_games - before) * args.updates_per_game
-        if owed >= 1:
-            while owed >= 1:
-                learner.update(replay, progress=0.5)
-                owed -= 1
-            actor.load_weights(learner.weights(), learner.updates)
-        return args.envs
+    def learn() -> int:
+        learner.update(replay, progress=0.5)
+        actor.load_weights(learner.weights(), learner.updates)  # after every update: oftener than in a run
+        return 1
 
-    def rate(part) -> float:
-        moves, start = 0, time.process_time()
-        while time.process_time() - start < args.seconds:
-            moves += part()
-        return moves / (time.process_time() - start)
-
-    def measure() -> dict[str, float]:
-        collection = rate(play)
-        rates = {"simulations_per_second": collection * args.simulations, "collection_steps_per_second": collection}
-        if args.learn:
-            rates["end_to_end_steps_per_second"] = rate(play_and_learn)
-        return rates
-
-    while replay.positions < args.batch_size:  # also warms everything up, and spreads the games' lengths
+    while replay.positions < args.batch_size:
         play()
     if args.learn:
-        learner.update(replay, progress=0.5)
+        learn()
+
+    def measure() -> dict[str, float]:
+        collection = rate(play, args.seconds)
+        rates = {"simulations_per_second": collection * args.simulations}
+        if args.learn:
+            game_length = replay.total_positions / replay.total_games
+            updates_per_step = args.updates_per_game / game_length
+            rates |= end_to_end(collection, rate(learn, args.seconds), updates_per_step)
+        return rates
+
     serve(measure)
 
 

@@ -105,7 +105,7 @@ def main() -> None:
     lightzero = sides.add_parser("lightzero")
     lightzero.add_argument("--envs", type=int, default=64, help="Myosu's parallel games")
     lightzero.add_argument("--lightzero-envs", type=int, nargs="+", default=[8, 64], help="its configuration says 8")
-    lightzero.add_argument("--seconds", type=float, default=15.0)
+    lightzero.add_argument("--seconds", type=float, default=6.0)
     lightzero.set_defaults(run=beside_lightzero)
     for side in (mctx, lightzero):
         side.add_argument("--rounds", type=int, default=5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 
 
@@ -21,3 +22,17 @@ def serve(measure: Callable[[], dict[str, float]]) -> None:
     print(json.dumps({"ready": True}), file=out, flush=True)
     for _ in sys.stdin:
         print(json.dumps(measure()), file=out, flush=True)
+
+
+def rate(work: Callable[[], int], seconds: float) -> float:
+    """Units of work a second; ``work`` returns how many it did."""
+    done, start = 0, time.process_time()
+    while time.process_time() - start < seconds:
+        done += work()
+    return done / (time.process_time() - start)
+
+
+def end_to_end(collection: float, updates: float, updates_per_step: float) -> dict[str, float]:
+    """Rates of collecting (steps/s), learning (updates/s) and of both done in turn by one thread (steps/s)."""
+    return {"collection_steps_per_second": collection, "updates_per_second": updates,
+            "end_to_end_steps_per_second": 1 / (1 / collection + updates_per_step / updates)}
