@@ -64,6 +64,20 @@ def test_episodes_replay_to_what_they_say(search):
         assert episode.returns[last_mover] == reward[0] and sum(episode.returns) == 0
 
 
+def test_final_pieces_are_the_last_board_in_the_movers_eyes():
+    config = dataclasses.replace(TINY, ownership_loss_weight=1.0)
+    game, _, episodes = play(config, games=10)
+    for episode in episodes:
+        states = game.new_states(1)
+        for action in episode.actions:
+            mover = int(states["player"][0])
+            game.batch.step(states, np.array([action]), np.zeros(1, np.float32), np.zeros(1, np.bool_))
+        board = states["board"][0].reshape(3, 3)
+        for t in range(episode.length):
+            assert np.array_equal(episode.columns["final_pieces"][t], [board == t % 2, board == 1 - t % 2])
+        assert mover == (episode.length - 1) % 2
+
+
 def test_truncated_games_bootstrap_from_the_final_observation(monkeypatch):
     """Cut after 4 plies: the last outcome is 0 + (−1)·v(final), with v the network's value for the next player."""
     game = dataclasses.replace(load_game("tictactoe"), max_plies=4)
@@ -108,6 +122,7 @@ def test_non_finite_loss_hands_out_the_batch():
 
 
 @pytest.mark.parametrize("options", [{}, {"prioritized": True}, {"reanalyze_fraction": 0.5}, {"ssl_loss_weight": 1.0},
+                                     {"reconstruction_loss_weight": 1.0, "ownership_loss_weight": 1.0},
                                      {"td_steps": 2}, {"search": "puct"}])
 def test_learner_goes_on_exactly_after_restoring(options):
     config = dataclasses.replace(TINY, **options)

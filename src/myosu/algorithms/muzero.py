@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from myosu.algorithms.interface import State, Weights
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
-from myosu.losses.categorical import Support, cross_entropy, negative_cosine
+from myosu.losses.categorical import Support, cross_entropy, negative_cosine, plane_loss
 from myosu.nets.inference import DTYPES, choose_device, choose_precision, inference_model
 from myosu.nets.layers import scale_gradient
 from myosu.nets.muzero import MuZeroNet
@@ -90,6 +90,12 @@ class Config:
     """Weight of the reward loss."""
     ssl_loss_weight: float = 0.0
     """Weight of the self-supervised consistency loss: imagined latent states match encoded ones."""
+    reconstruction_loss_weight: float = 0.0
+    """Weight of reading the observation (planes of zeros and ones) off every latent state: teaches the dynamics the
+    rules at next to no cost."""
+    ownership_loss_weight: float = 0.0
+    """Weight of foretelling who holds each cell at the end (KataGo's ownership target); the first two planes of the
+    observation must be the pieces of the mover and of the opponent."""
     reanalyze_fraction: float = 0.0
     """Share of sampled positions whose search is run again with the newest network before the update."""
     learning_rate: float = 2e-3
@@ -111,7 +117,9 @@ class Config:
             "replay_capacity": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
             "unroll_steps": (1, 100), "td_steps": (0, 10_000), "search_value_weight": (0.0, 1.0),
             "reanalyze_fraction": (0.0, 1.0), "learning_rate": (0.0, 10.0), "min_positions": (1, 10**9),
-            "ssl_loss_weight": (0.0, 1e6), "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6),
+            "ssl_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
+            "ownership_loss_weight": (0.0, 1e6),
+            "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6),
             "temperature": (0.0, 100.0), "dirichlet_alpha": (1e-6, 1e6), "priority_exponent": (0.0, 10.0),
             "weight_decay": (0.0, 10.0), "gradient_clip": (1e-6, 1e9), "c_visit": (0.0, 1e6), "c_scale": (0.0, 1e6),
         }
@@ -139,17 +147,29 @@ def value_support(config: Config, spec: EnvSpec) -> Support:
 
 
 def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
+    planes = sum(decoded_planes(config, spec))
+    if planes and len(spec.observation_shape) != 3:
+        raise UserError(f"reconstruction_loss_weight and ownership_loss_weight need a board of planes; observations "
+                        f"here have the shape {spec.observation_shape}.")
     return MuZeroNet(spec.observation_shape, spec.num_actions, config.channels, config.blocks, config.atoms,
-                     consistency=config.ssl_loss_weight > 0)
+                     consistency=config.ssl_loss_weight > 0, decoded_planes=planes)
+
+
+def decoded_planes(config: Config, spec: EnvSpec) -> tuple[int, int]:
+    """Planes that the auxiliary losses read off a latent state: of the observation, of the final pieces."""
+    return (spec.observation_shape[0] if config.reconstruction_loss_weight else 0,
+            2 if config.ownership_loss_weight else 0)
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    return Replay(position_columns(spec), config.replay_capacity)
+    return Replay(position_columns(config, spec), config.replay_capacity)
 
 
-def position_columns(spec: EnvSpec) -> Columns:
-    """What is stored of a position. ``outcome`` is the discounted return from it to the end, for the player to move."""
-    return {
+def position_columns(config: Config, spec: EnvSpec) -> Columns:
+    """What is stored of a position, all in the eyes of the player to move. ``outcome`` is the discounted return from
+    it to the end, ``final_pieces`` who holds which cell then."""
+    final = {"final_pieces": ((2, *spec.observation_shape[1:]), np.uint8)} if config.ownership_loss_weight else {}
+    return final | {
         "observation": (spec.observation_shape, spec.observation_dtype),
         "legal_actions": ((spec.num_actions,), np.bool_),
         "action": ((), np.int16),
@@ -163,13 +183,15 @@ def position_columns(spec: EnvSpec) -> Columns:
 class Planner:
     """The model and the search together: from observations to actions. Keeps the latent states of the tree."""
 
-    def __init__(self, config: Config, spec: EnvSpec, capacity: int, simulations: int, explore: bool, seed: int) -> None:
-        self.config, self.spec, self.capacity = config, spec, capacity
+    def __init__(self, config: Config, spec: EnvSpec, capacity: int, simulations: int, explore: bool,
+                 seed: int) -> None:
+        self.capacity = capacity
         self.device = choose_device(config.device)
         self.net = make_net(config, spec).eval()
-        if config.precision == "auto":
-            config = self.config = replace(config, precision=choose_precision(self.net, self.device, min(capacity, 256)))
-        self.dtype = DTYPES[config.precision]
+        precision = config.precision
+        if precision == "auto":
+            precision = choose_precision(self.net, self.device, min(capacity, 256))
+        self.dtype = DTYPES[precision]
         self.points = value_support(config, spec).points(str(self.device))
         self.search = Search(_search_config(config, simulations, explore), capacity, spec.num_actions,
                              signed_discount(config, spec), seed)
@@ -230,7 +252,7 @@ class Actor:
         self.version = 0
         self.discount = signed_discount(config, env.spec)
         n, length = env.num_envs, env.spec.max_steps
-        columns = position_columns(env.spec)
+        columns = position_columns(config, env.spec)
         self.columns = {name: np.zeros((n, length, *shape), dtype) for name, (shape, dtype) in columns.items()}
         self.seats = np.zeros((n, length), np.int8)
         self.sums = {name: np.zeros(n, np.float64) for name in ("policy_entropy", "search_kl", "forced_moves")}
@@ -259,7 +281,7 @@ class Actor:
         self.lengths = t + 1
         ended = np.flatnonzero(after.terminated | after.truncated)
         bootstrap = self._values_after(after, ended)
-        return [self._finish(i, value) for i, value in zip(ended, bootstrap, strict=True)]
+        return [self._finish(int(i), value) for i, value in zip(ended, bootstrap, strict=True)]
 
     def _values_after(self, step: Step, ended: np.ndarray) -> np.ndarray:
         """The value of the final observations: 0 where the game ended, the network's where it was cut."""
@@ -279,6 +301,10 @@ class Actor:
         for t in range(length - 1, -1, -1):
             value = rewards[t] + self.discount * value
             columns["outcome"][t] = value
+        if "final_pieces" in columns:
+            pieces = self.current.final_observation[i, :2]
+            same_player = (length - np.arange(length)) % 2 == 0
+            columns["final_pieces"][:] = np.where(same_player[:, None, None, None], pieces, pieces[::-1])
         returns = _returns(rewards, seats, self.spec.num_players)
         error = columns["search_value"] - columns["outcome"]
         stats = {name: float(total[i] / length) for name, total in self.sums.items()}
@@ -349,7 +375,8 @@ class Learner:
         if config.reanalyze_fraction:
             self._reanalyze(replay, rows[: round(config.reanalyze_fraction * len(rows))])
         batch = sample_unrolled(replay, rows, config.unroll_steps, self.discount, config.td_steps,
-                                config.search_value_weight, self.symmetries, config.ssl_loss_weight > 0, self.rng)
+                                config.search_value_weight, self.symmetries,
+                                config.ssl_loss_weight > 0 or config.reconstruction_loss_weight > 0, self.rng)
         if not (np.isfinite(batch.value).all() and np.isfinite(batch.reward).all()):
             raise NonFiniteLoss(f"a target that is no number at update {self.updates}", _arrays(batch))
         rate = config.learning_rate * _schedule(progress, self.updates)
@@ -368,8 +395,7 @@ class Learner:
         self.optimizer.step()
         self.updates += 1
         if self.priorities is not None:
-            error = value_error.detach().abs().cpu().numpy().astype(np.float64)
-            self.priorities.set(rows, (error + 1e-3 * (self.support.high - self.support.low)) ** config.priority_exponent)
+            self._prioritize(rows, value_error.detach().cpu().numpy())
         metrics = {name: float(value.detach().mean()) for name, value in losses.items()}
         age = self.updates - 1 - replay.columns["version"][rows].mean()
         return metrics | {"loss": float(total.detach()), "gradient_norm": float(norm), "learning_rate": rate,
@@ -382,16 +408,17 @@ class Learner:
         """
         config, K = self.config, self.config.unroll_steps
         action, reward, value, policy, valid = (
-            torch.from_numpy(x).to(self.device)
+            self._tensor(x)
             for x in (batch.action, batch.reward, batch.value, batch.policy, batch.valid))
         value_target, reward_target = self.support.two_hot(value), self.support.two_hot(reward)
 
-        latent, value_logits, policy_logits = self.net.initial(torch.from_numpy(batch.observation).to(self.device))
+        latent, value_logits, policy_logits = self.net.initial(self._tensor(batch.observation))
         value_error = self.support.mean(value_logits) - value[:, 0]
         value_loss = cross_entropy(value_logits, value_target[:, 0])
         policy_loss = cross_entropy(policy_logits, policy[:, 0])
         reward_loss, ssl_loss = torch.zeros_like(value_loss), torch.zeros_like(value_loss)
         targets = self._projected_targets(batch)
+        decoded = self._decoded(latent, batch, 0)
         for k in range(K):
             out = self.net.recurrent(latent, action[:, k])
             reward_loss = reward_loss + cross_entropy(out.reward_logits, reward_target[:, k]) / K
@@ -401,22 +428,43 @@ class Learner:
                 assert self.net.projector is not None and self.net.predictor is not None
                 predicted = self.net.predictor(self.net.projector(out.latent.flatten(1)))
                 ssl_loss = ssl_loss + valid[:, k + 1] * negative_cosine(predicted, targets[k]) / K
+            for name, loss in self._decoded(out.latent, batch, k + 1).items():
+                decoded[name] = decoded[name] + loss * valid[:, k + 1] / K
             # Half the gradient at every step, so that the first dynamics are not K times as strong (appendix G).
             latent = scale_gradient(out.latent, 0.5)
         weighted = (policy_loss + config.value_loss_weight * value_loss + config.reward_loss_weight * reward_loss
                     + config.ssl_loss_weight * ssl_loss)
+        for name, loss in decoded.items():
+            weighted = weighted + getattr(config, f"{name}_weight") * loss
         losses = {"policy_loss": policy_loss, "value_loss": value_loss, "reward_loss": reward_loss,
                   "weighted": weighted}
         if targets is not None:
             losses["ssl_loss"] = ssl_loss
-        return losses, value_error
+        return losses | decoded, value_error
+
+    def _decoded(self, latent: Tensor, batch: UnrolledBatch, k: int) -> dict[str, Tensor]:
+        """The losses [B] of what is read off the latent state after k steps, by name."""
+        if self.net.decoder is None:
+            return {}
+        planes, losses = self.net.decoder(latent), {}
+        observed, _ = decoded_planes(self.config, self.spec)
+        if observed:
+            assert batch.next_observations is not None
+            observation = batch.observation if k == 0 else batch.next_observations[:, k - 1]
+            losses["reconstruction_loss"] = plane_loss(planes[:, :observed], self._tensor(observation))
+        if batch.final_pieces is not None:
+            losses["ownership_loss"] = plane_loss(planes[:, observed:], self._tensor(batch.final_pieces[:, k]))
+        return losses
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def _projected_targets(self, batch: UnrolledBatch) -> Tensor | None:
         """[K, B, D]: the projections of the later observations as the representation encodes them; no gradient."""
         if batch.next_observations is None or self.net.projector is None:
             return None
         with torch.no_grad():
-            later = torch.from_numpy(batch.next_observations.swapaxes(0, 1).copy()).to(self.device)
+            later = self._tensor(batch.next_observations.swapaxes(0, 1))
             latent = self.net.represent(later.flatten(0, 1))
             return self.net.projector(latent.flatten(1)).view(*later.shape[:2], -1)
 
@@ -427,14 +475,19 @@ class Learner:
             return replay.sample_rows(size, self.rng), np.ones(size, np.float32)
         fresh = min(replay.total_positions - self.seen_positions, replay.capacity)
         rows = (replay.cursor - 1 - np.arange(fresh)) % replay.capacity
-        error = np.abs(replay.columns["search_value"][rows] - value_targets(
-            replay, rows, self.discount, self.config.td_steps, 0.0))
-        self.priorities.set(rows, (error + 1e-3 * (self.support.high - self.support.low)) ** self.config.priority_exponent)
+        targets = value_targets(replay, rows, self.discount, self.config.td_steps, search_weight=0.0)
+        self._prioritize(rows, replay.columns["search_value"][rows] - targets)
         self.seen_positions = replay.total_positions
         rows = self.priorities.sample(size, self.rng)
         chance = self.priorities.get(rows) / self.priorities.total
         weights = (replay.positions * chance) ** -(0.4 + 0.6 * progress)
         return rows, (weights / weights.max()).astype(np.float32)
+
+    def _prioritize(self, rows: np.ndarray, value_error: np.ndarray) -> None:
+        """p = (|error| + a thousandth of the value's range)^alpha, so that nothing is never drawn."""
+        assert self.priorities is not None
+        least = 1e-3 * (self.support.high - self.support.low)
+        self.priorities.set(rows, (np.abs(value_error) + least) ** self.config.priority_exponent)
 
     def _reanalyze(self, replay: Replay, rows: np.ndarray) -> None:
         """Search the positions again with the network as it is and store the fresher policy and value."""

@@ -44,6 +44,11 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(target * F.log_softmax(logits.float(), dim=-1)).sum(-1)
 
 
+def plane_loss(logits: Tensor, planes: Tensor) -> Tensor:
+    """Mean binary cross-entropy of logits [B, C, H, W] against planes of zeros and ones; [B]."""
+    return F.binary_cross_entropy_with_logits(logits.float(), planes.float(), reduction="none").mean((1, 2, 3))
+
+
 def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:
     """SimSiam's loss 1 − cos(predicted, target), [B, D] → [B]; in [0, 2]. No gradient reaches ``target``."""
     return 1.0 - F.cosine_similarity(predicted.float(), target.detach().float(), dim=-1)

@@ -65,9 +65,9 @@ class FusedMuZero:
             self.heads.append(head)
         convs = [head.reduce.conv for head in self.heads]
         joined = nn.Conv2d(net.latent_shape[0], sum(c.out_channels for c in convs), 1, dtype=self.dtype)
-        joined.weight.data = torch.cat([c.weight for c in convs])
-        joined.bias.data = torch.cat([c.bias for c in convs if c.bias is not None])
-        self.reduce = FusedConv(joined.requires_grad_(False), batch, board)
+        joined.weight = nn.Parameter(torch.cat([c.weight for c in convs]), requires_grad=False)
+        joined.bias = nn.Parameter(torch.cat([c.bias for c in convs if c.bias is not None]), requires_grad=False)
+        self.reduce = FusedConv(joined, batch, board)
 
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.observation_stem.relu(observation.to(self.dtype, memory_format=torch.channels_last))

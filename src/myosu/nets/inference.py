@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from statistics import median
+from typing import Literal
 
 import torch
 
 from myosu.nets.fused import FusedMuZero, fused
 from myosu.nets.muzero import MuZeroNet
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Precision = Literal["float32", "bfloat16"]
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -29,7 +31,7 @@ def inference_model(net: MuZeroNet, dtype: torch.dtype, device: torch.device, ba
         return (device.type == "cpu" and fused(plain, batch)) or plain
 
 
-def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> str:
+def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precision:
     """The name of the quicker type for inference, by a short timing. bfloat16 pays only where the processor has it,
     and must win by a fifth, so that noise does not choose it."""
     latent = torch.rand(batch, *net.latent_shape, device=device)

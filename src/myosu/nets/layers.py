@@ -21,6 +21,7 @@ class ConvNorm(nn.Module):
 
     def fuse(self) -> None:
         """Fold the normalisation's running statistics into the convolution: the same output, for inference only."""
+        assert isinstance(self.norm, nn.BatchNorm2d)
         self.conv = fuse_conv_bn_eval(self.conv, self.norm)
         self.norm = nn.Identity()
 
@@ -52,6 +53,13 @@ class ConvHead(nn.Module):
         if self.hidden is not None:
             x = F.relu(self.hidden(x))
         return self.out(x)
+
+
+def last_linear(head: nn.Module) -> nn.Linear:
+    """The layer whose outputs are the head's."""
+    last = head.out if isinstance(head, ConvHead) else list(head.children())[-1]
+    assert isinstance(last, nn.Linear)
+    return last
 
 
 def mlp(inputs: int, hidden: int, outputs: int, layers: int = 1) -> nn.Sequential:

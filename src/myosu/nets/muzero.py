@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from myosu.nets.layers import ConvHead, ConvNorm, ResidualBlock, mlp, scale_to_unit
+from myosu.nets.layers import ConvHead, ConvNorm, ResidualBlock, last_linear, mlp, scale_to_unit
 
 
 class Prediction(NamedTuple):
@@ -31,7 +31,7 @@ class MuZeroNet(nn.Module):
     """
 
     def __init__(self, observation_shape: tuple[int, ...], num_actions: int, channels: int, blocks: int, atoms: int,
-                 consistency: bool) -> None:
+                 consistency: bool = False, decoded_planes: int = 0) -> None:
         super().__init__()
         self.num_actions, self.atoms = num_actions, atoms
         if len(observation_shape) == 3:
@@ -53,9 +53,11 @@ class MuZeroNet(nn.Module):
             self.reward = mlp(channels, channels, atoms)
         # The value and reward start at the middle of their support, the policy uniform: no noise to be unlearnt.
         for head in (self.policy, self.value, self.reward):
-            last = head.out if isinstance(head, ConvHead) else head[-1]
+            last = last_linear(head)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+        # For auxiliary losses alone: planes read off the latent board, cell by cell.
+        self.decoder = nn.Conv2d(channels, decoded_planes, 1) if decoded_planes else None
         # SimSiam's projector and predictor, as EfficientZero uses them for the self-supervised consistency loss.
         latent_size = int(torch.tensor(self.latent_shape).prod())
         self.projector = mlp(latent_size, 128, 128) if consistency else None
@@ -77,11 +79,11 @@ class MuZeroNet(nn.Module):
     def for_inference(self, dtype: torch.dtype) -> MuZeroNet:
         """A copy in ``dtype`` with every normalisation folded into its convolution."""
         net = copy.deepcopy(self).eval()
-        net.projector = net.predictor = None
+        net.projector = net.predictor = net.decoder = None
         for module in net.modules():
             if isinstance(module, ConvNorm):
                 module.fuse()
-        return net.to(dtype=dtype, memory_format=torch.channels_last).requires_grad_(False)
+        return net.to(dtype).to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
 
 
 class BoardRepresentation(nn.Module):
@@ -133,7 +135,7 @@ class VectorRepresentation(nn.Module):
         self.layers = mlp(size, channels, channels, layers=max(1, blocks))
 
     def forward(self, observation: Tensor) -> Tensor:
-        return self.layers(observation.flatten(1).to(self.layers[0].weight.dtype))
+        return self.layers(observation.flatten(1).to(next(self.parameters()).dtype))
 
 
 class VectorDynamics(nn.Module):

@@ -15,13 +15,15 @@ class UnrolledBatch:
     """B sequences of K actions from the sampled rows. Positions past the end of an episode are absorbing: reward 0,
     value 0, any action, no policy.
 
-    observation: [B, *shape]. next_observations: [B, K, *shape] or None. action: int64 [B, K]. reward: f32 [B, K].
+    observation: [B, *shape]. next_observations: [B, K, *shape] or None. final_pieces: [B, K+1, 2, H, W] or None.
+    action: int64 [B, K]. reward: f32 [B, K].
     value: f32 [B, K+1]. policy: f32 [B, K+1, A]. valid: bool [B, K+1], the position exists.
     rows: int64 [B], where the sequences start in the replay.
     """
 
     observation: np.ndarray
     next_observations: np.ndarray | None
+    final_pieces: np.ndarray | None
     action: np.ndarray
     reward: np.ndarray
     value: np.ndarray
@@ -71,19 +73,19 @@ def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discoun
     action = np.where(valid[:, :-1], columns["action"][along[:, :-1]], random_action).astype(np.int64)
     observation = columns["observation"][rows]
     later = columns["observation"][along[:, 1:]] if observations else None
+    final = columns["final_pieces"][along] if "final_pieces" in columns else None
 
     if symmetries is not None:
         drawn = rng.integers(0, len(symmetries.actions), batch)
         policy = np.take_along_axis(policy, symmetries.actions[drawn][:, None, :], axis=2)
         action = np.take_along_axis(symmetries.inverse_actions[drawn], action, axis=1)
         observation = _transform(observation, symmetries.cells[drawn])
-        if later is not None:
-            flat = later.reshape(-1, *later.shape[2:])
-            later = _transform(flat, np.repeat(symmetries.cells[drawn], unroll_steps, axis=0)).reshape(later.shape)
-    return UnrolledBatch(observation, later, action, reward, value, policy, valid, rows)
+        later = None if later is None else _transform(later, symmetries.cells[drawn])
+        final = None if final is None else _transform(final, symmetries.cells[drawn])
+    return UnrolledBatch(observation, later, final, action, reward, value, policy, valid, rows)
 
 
-def _transform(observation: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Permute the cells of observations [B, C, H, W] by ``cells`` [B, H*W]."""
-    flat = observation.reshape(*observation.shape[:2], -1)
-    return np.take_along_axis(flat, cells[:, None, :], axis=2).reshape(observation.shape)
+def _transform(planes: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Permute the cells of planes [B, ..., H, W] by ``cells`` [B, H*W]."""
+    flat = planes.reshape(len(planes), -1, cells.shape[1])
+    return np.take_along_axis(flat, cells[:, None, :], axis=2).reshape(planes.shape)
