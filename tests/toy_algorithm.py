@@ -43,6 +43,7 @@ class Actor:
     def __init__(self, config, env, seed):
         self.env, self.spec, self.rng, self.version = env, env.spec, np.random.default_rng(seed), 0
         self.model = make_model(env.spec, seed)
+        env.reset()
         step = env.recv()
         self.observation, self.legal, self.to_play = step.observation, step.legal_actions, step.to_play
         self.games = [[] for _ in range(env.num_envs)]

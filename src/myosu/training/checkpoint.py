@@ -57,9 +57,9 @@ class Checkpoint:
         return load_file(self.path / "weights.safetensors")
 
     def state(self) -> State:
-        """What training needs to go on, checked likewise."""
-        self._check("state.json")
-        self._check("state.safetensors")
+        """What training needs to go on; the whole checkpoint is checked."""
+        for name in {**self.manifest["files"], "state.json": None, "state.safetensors": None}:
+            self._check(name)
         return load_state(self.path)
 
     def check_replay(self, folder: Path) -> None:

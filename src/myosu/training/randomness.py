@@ -24,14 +24,13 @@ def seed_process(seed: int) -> None:
 
 
 def get_randomness() -> State:
-    return {"torch": torch.get_rng_state(), "numpy": list(np.random.get_state()), "python": list(random.getstate())}
+    return {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "python": random.getstate()}
 
 
 def set_randomness(state: State) -> None:
     torch.set_rng_state(state["torch"])
-    np.random.set_state(tuple(state["numpy"]))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])
 
 
 @contextmanager

@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 #: Marks in the JSON of what JSON has no word for.
-ARRAY, TENSOR, ITEMS = "$array", "$tensor", "$items"
+ARRAY, TENSOR, TUPLE, ITEMS = "$array", "$tensor", "$tuple", "$items"
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> list[str]:
     """Write ``state`` into ``folder``; the names of the files written.
 
-    ``state``: dictionaries and lists of NumPy arrays, tensors, numbers (integers of any size), strings, booleans and
-    None. Tuples come back as lists, NumPy scalars as Python numbers, tensors on the CPU.
+    ``state``: dictionaries, lists and tuples of NumPy arrays, tensors, numbers (integers of any size), strings,
+    booleans and None. NumPy scalars come back as Python numbers, tensors on the CPU.
     """
     arrays: dict[str, torch.Tensor] = {}
     tree = _pack(state, "state", arrays)
@@ -43,7 +43,8 @@ def _pack(value: Any, name: str, arrays: dict[str, torch.Tensor]) -> Any:
         arrays[name] = value.detach().to("cpu", copy=True).contiguous()
         return {TENSOR: name}
     if isinstance(value, list | tuple):
-        return [_pack(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+        items = [_pack(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else {TUPLE: items}
     if isinstance(value, dict):
         if all(isinstance(key, str) and not key.startswith("$") for key in value):
             return {key: _pack(item, f"{name}.{key}", arrays) for key, item in value.items()}
@@ -61,6 +62,8 @@ def _unpack(value: Any, arrays: dict[str, torch.Tensor]) -> Any:
         return arrays[value[TENSOR]]
     if ARRAY in value:
         return arrays[value[ARRAY]].numpy()
+    if TUPLE in value:
+        return tuple(_unpack(item, arrays) for item in value[TUPLE])
     if ITEMS in value:
         return {key: _unpack(item, arrays) for key, item in value[ITEMS]}
     return {key: _unpack(item, arrays) for key, item in value.items()}

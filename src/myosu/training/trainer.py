@@ -354,7 +354,7 @@ class Trainer:
 
 def _out_of_space(error: Exception) -> bool:
     # safetensors tells of the system's errors in words only.
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "code: 28" in str(error)
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
 
 
 @contextmanager

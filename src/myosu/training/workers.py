@@ -54,7 +54,6 @@ def make_actor(config: RunConfig, start: int) -> Actor:
     """The ``start``-th actor that the run ever started: no two of a run play the same games."""
     settings, seed = config.algorithm_config, config.train.seed
     env = NativeVectorEnv(config.load_game(), settings.num_envs, derive_seed(seed, 1, start))
-    env.reset()
     return load_algorithm(config.algorithm).make_actor(settings, env, derive_seed(seed, 2, start))
 
 

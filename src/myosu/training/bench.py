@@ -1,0 +1,105 @@
+"""How fast this machine plays, thinks and learns a game with MuZero, one thread a figure."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from myosu.algorithms import muzero
+from myosu.envs.native import NativeVectorEnv
+from myosu.games.game import Game
+from myosu.games.playout import random_games
+from myosu.presets import load_preset
+
+
+def run_bench(game: Game, config: muzero.Config | None = None, rounds: int = 11,
+              seconds: float = 0.4) -> dict[str, Any]:
+    """Figures by name; ``config`` is the game's preset by default.
+
+    An evaluation is one position through the network: of a search, the root and each simulation. Self-play and the
+    bare network do the same evaluations in turn, ``rounds`` times for about ``seconds`` each, and
+    ``search_efficiency`` is the median of the rounds' ratios, so that a busy machine slows both alike.
+    """
+    config = config or muzero.Config(**load_preset("muzero", game.name, muzero.Config))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        env = NativeVectorEnv(game, config.num_envs, seed=0)
+        actor = muzero.Actor(config, env, seed=0)
+        replay = muzero.make_replay(config, env.spec)
+        learner = muzero.make_learner(config, env.spec, game.symmetries, seed=0)
+
+        def play() -> None:
+            for episode in actor.step():
+                replay.add(episode)
+
+        while replay.positions < config.batch_size:
+            play()
+        evaluate = _bare_network(actor, config)
+        evaluations = config.num_envs * (config.simulations + 1)
+        network, self_play = [], []
+        for _ in range(rounds):
+            network.append(evaluations * _rate(evaluate, seconds))
+            self_play.append(evaluations * _rate(play, seconds))
+        learning = [config.batch_size * _rate(lambda: learner.update(replay, 0.5), seconds) for _ in range(rounds)]
+    finally:
+        torch.set_num_threads(before)
+    return {
+        "rules_steps_per_second_per_core": _rules_rate(game),
+        "network_evaluations_per_second": median(network),
+        "selfplay_evaluations_per_second": median(self_play),
+        "search_efficiency": median(b / a for a, b in zip(network, self_play, strict=True)),
+        "learner_samples_per_second": median(learning),
+        "dtype": str(actor.planner.dtype).removeprefix("torch."),
+        "device": str(actor.planner.device),
+        "cores": os.cpu_count(),
+    }
+
+
+def _bare_network(actor: muzero.Actor, config: muzero.Config) -> Callable[[], None]:
+    """The evaluations of one search without the search."""
+    spec, planner, n = actor.spec, actor.planner, config.num_envs
+    device = planner.device
+    observation = torch.from_numpy(np.zeros((n, *spec.observation_shape), spec.observation_dtype)).to(device)
+    action = torch.arange(n, device=device) % spec.num_actions
+
+    @torch.inference_mode()
+    def evaluate() -> None:
+        latent, _, policy = planner.model.initial(observation)
+        for _ in range(config.simulations):
+            policy = planner.model.recurrent(latent, action).policy_logits
+        float(policy.float().sum())  # Waits for a GPU.
+
+    return evaluate
+
+
+def _rate(call: Callable[[], Any], seconds: float) -> float:
+    """Calls a second over about ``seconds``, after one that does not count."""
+    call()
+    count, start = 0, time.perf_counter()
+    while True:
+        call()
+        count += 1
+        if (passed := time.perf_counter() - start) >= seconds:
+            return count / passed
+
+
+def _rules_rate(game: Game, runs: int = 200, seconds: float = 0.005) -> float:
+    """Steps a second with legal mask, observation and a random choice: the best of many short runs, for other
+    processes only ever make one slower."""
+    random_games(game, 10)  # compiles
+    start = time.perf_counter()
+    random_games(game, 1000)
+    games = max(1, int(1000 * seconds / (time.perf_counter() - start)))
+    best = 0.0
+    for seed in range(runs):
+        start = time.perf_counter()
+        steps = random_games(game, games, seed).lengths.sum()
+        best = max(best, steps / (time.perf_counter() - start))
+    return best

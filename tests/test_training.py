@@ -1,0 +1,157 @@
+"""The training loop: what is held, what is counted, and what goes wrong."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from myosu.algorithms import load_algorithm
+from myosu.errors import UserError
+from myosu.training.checkpoint import find_checkpoint
+from myosu.training.config import RunConfig, TrainConfig
+from myosu.training.progress import sparkline, time_left
+from myosu.training.run import create_run, open_run
+from myosu.training.trainer import Trainer, train
+from myosu.training.workers import ActorProcesses
+from toy_runs import TOY, last_weights, toy_run
+
+
+def records(folder: Path, kind: str) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_impossible_settings_are_named():
+    with pytest.raises(UserError, match="has no end"):
+        TrainConfig()
+    with pytest.raises(UserError, match="minutes must be above 0, not -1"):
+        TrainConfig(minutes=-1)
+    with pytest.raises(UserError, match="deterministic run cannot be limited by minutes alone"):
+        TrainConfig(minutes=1, deterministic=True)
+    with pytest.raises(UserError, match="evaluation_games must be an even number"):
+        TrainConfig(updates=1, evaluation_games=7)
+
+
+def test_a_run_is_made_once(tmp_path, monkeypatch):
+    run = toy_run(tmp_path / "run", updates=1)
+    with pytest.raises(UserError, match=f"--resume {run.folder}"):
+        toy_run(tmp_path / "run", updates=1)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="exists and is no run"):
+        toy_run(tmp_path / "other", updates=1)
+    with pytest.raises(UserError, match=r"config\.json is missing"):
+        open_run(tmp_path / "other")
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig("tictactoe", TOY, load_algorithm(TOY).Config(), TrainConfig(updates=1))
+    assert create_run(config).folder.name.startswith("tictactoe-toy_algorithm-20")
+
+
+def test_the_configuration_comes_back(tmp_path):
+    run = toy_run(tmp_path / "run", {"learning_rate": 0.5}, updates=7)
+    assert open_run(tmp_path / "run").config == run.config
+    assert open_run(tmp_path / "run", updates=9).config.train.updates == 9
+    assert open_run(tmp_path / "run").config.train.updates == 9
+    file = tmp_path / "run" / "config.json"
+    data = json.loads(file.read_text())
+    data["train"]["momentum"] = 1
+    file.write_text(json.dumps(data))
+    with pytest.raises(UserError, match="TrainConfig has no field 'momentum'"):
+        open_run(tmp_path / "run")
+    file.write_text(file.read_text()[:50])
+    with pytest.raises(UserError, match="cannot be read"):
+        open_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("limit", [{"updates": 30}, {"games": 90}, {"env_steps": 500}])
+def test_the_first_limit_ends_it(tmp_path, limit):
+    result = train(toy_run(tmp_path / "run", **{"updates": 10**9, **limit}), quiet=True)
+    done = {"updates": result.updates, "games": result.games, "env_steps": result.positions}
+    (name, value), = limit.items()
+    assert value <= done[name] < value + 100
+    assert result.reason == f"{value} {name.replace('_', ' ')}"
+
+
+def test_metrics_and_games_join(tmp_path):
+    folder = tmp_path / "run"
+    result = train(toy_run(folder, updates=200, evaluate_every=100, evaluation_games=10), quiet=True)
+    games = [json.loads(line) for line in (folder / "games.jsonl").read_text().splitlines()]
+    assert [game["index"] for game in games] == list(range(result.games))
+    assert games[-1]["positions"] == result.positions == sum(game["length"] for game in games)
+    assert all(game["returns"][0] == -game["returns"][1] for game in games)
+    assert len(games[0]["moves"]) == games[0]["length"]
+    last = records(folder, "training")[-1]
+    assert last["games"] == result.games and last["update"] == 200
+    returns = [game["returns"][0] for game in games]
+    assert last["selfplay/reward_first_mean"] == pytest.approx(sum(returns) / len(returns))
+    assert last["selfplay/reward_second_min"] == -last["selfplay/reward_first_max"]
+    assert [line["update"] for line in records(folder, "evaluation")] == [100, 200]
+    assert result.evaluation["update"] == 200
+    assert list((folder / "tensorboard").iterdir())
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_evidence(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(UserError, match="the loss is nan") as caught:
+        train(toy_run(folder, {"broken_at": 50}, updates=100, evaluate_every=20, evaluation_games=4), quiet=True)
+    assert find_checkpoint(folder).update == 40
+    assert "update-00000040" in str(caught.value) and "nonfinite-update-00000049" in str(caught.value)
+    assert (folder / "nonfinite-update-00000049" / "state.safetensors").is_file()
+    assert all(tensor.isfinite().all() for tensor in last_weights(folder).values())
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    trainer = Trainer(toy_run(tmp_path / "run", updates=10), quiet=True)
+    trainer.learner.model.weight.data[0, 0] = float("nan")
+    with pytest.raises(Exception, match="weights weight are not finite"):
+        trainer.checkpoint()
+    trainer.close()
+    assert trainer.checkpoints.latest() is None
+
+
+def test_replay_ratio_is_held_in_turn(tmp_path):
+    result = train(toy_run(tmp_path / "run", {"replay_ratio": 0.5, "batch_size": 8}, updates=200), quiet=True)
+    # No more than a batch below, or the positions that one step of eight games ends with.
+    assert 0.5 * (result.positions - 8 * 9) - 8 <= 200 * 8 <= 0.5 * result.positions
+
+
+def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, monkeypatch):
+    """A slow learner: it is the actors that must wait; and one of them is killed."""
+    folder = tmp_path / "run"
+    run = toy_run(folder, {"replay_ratio": 1.0, "replay_capacity": 20_000}, deterministic=False, actors=2,
+                  updates=500, evaluate_every=250, evaluation_games=10)
+    killed = []
+    collect = ActorProcesses.collect
+
+    def collect_and_kill(self, wait):
+        episodes = collect(self, wait)
+        if episodes and not killed:
+            killed.append(next(iter(self._processes.values())).pid)
+            os.kill(killed[0], signal.SIGKILL)
+        time.sleep(0.002)
+        return episodes
+
+    monkeypatch.setattr(ActorProcesses, "collect", collect_and_kill)
+    result = train(run, quiet=True)
+    assert result.updates == 500 and result.evaluation["update"] == 500
+    last = records(folder, "training")[-1]
+    assert last["actor_restarts"] == 1
+    slack = 2 * 8 * 9  # actors × games × plies
+    in_flight = 10 * slack  # what had been sent before an actor was told to wait
+    assert result.positions - slack - in_flight <= 500 * 16 <= result.positions
+    assert last["memory_mib"] is None or last["memory_mib"] > 100
+    # The actors played with newer weights than those they began with.
+    games = [json.loads(line) for line in (folder / "games.jsonl").read_text().splitlines()]
+    assert games[-1]["weights_version"] > 0
+
+
+def test_time_left_is_that_of_the_limit_that_comes_first():
+    assert time_left(60, {"minutes": (1, 10), "updates": (900, 1000)}) == "about 0:07 left"
+    assert time_left(60, {"updates": (0, 1000)}) == "time left unknown yet"
+
+
+def test_sparkline():
+    assert sparkline([0.0, 1.0, 0.5]) == "▁█▅" and sparkline([3.0]) == "▁"
