@@ -41,7 +41,7 @@ def filled(config, game_name="tictactoe", games=40):
 @pytest.mark.parametrize("search", ["gumbel", "puct"])
 def test_episodes_replay_to_what_they_say(search):
     """Every stored position is the game's own, and its outcome is the final reward in the mover's eyes."""
-    game, actor, episodes = play(dataclasses.replace(TINY, search=search))
+    game, _, episodes = play(dataclasses.replace(TINY, search=search))
     for episode in episodes:
         states = game.new_states(1)
         observation = np.zeros((1, *game.observation_shape), game.observation_dtype)
@@ -62,6 +62,18 @@ def test_episodes_replay_to_what_they_say(search):
         expected = [reward[0] if t % 2 == last_mover else -reward[0] for t in range(episode.length)]
         assert np.allclose(episode.columns["outcome"], expected)
         assert episode.returns[last_mover] == reward[0] and sum(episode.returns) == 0
+
+
+def test_random_openings_are_played_and_not_recorded():
+    config = dataclasses.replace(TINY, opening_plies=4)
+    _, _, episodes = play(config, games=60)
+    recorded = {episode.length - episode.rows for episode in episodes}
+    assert recorded == {0, 1, 2, 3, 4}
+    for episode in episodes:
+        assert np.array_equal(episode.actions[episode.length - episode.rows:], episode.columns["action"])
+        last = episode.columns["reward"][-1]
+        assert episode.returns[(episode.length - 1) % 2] == last
+    assert len({tuple(episode.actions[:3]) for episode in episodes if episode.length - episode.rows >= 3}) > 5
 
 
 def test_final_pieces_are_the_last_board_in_the_movers_eyes():
@@ -92,7 +104,8 @@ def test_truncated_games_bootstrap_from_the_final_observation(monkeypatch):
 
 
 def test_support_follows_the_reward_range():
-    othello, single = game_spec(load_game("othello")), dataclasses.replace(game_spec(load_game("othello")), num_players=1)
+    othello = game_spec(load_game("othello"))
+    single = dataclasses.replace(othello, num_players=1)
     assert (muzero.value_support(TINY, othello).low, muzero.value_support(TINY, othello).high) == (-32, 32)
     lopsided = dataclasses.replace(othello, reward_range=(0.0, 5.0))
     assert muzero.value_support(TINY, lopsided).low == -5, "the other player sees the negative"
@@ -142,8 +155,9 @@ def test_learner_goes_on_exactly_after_restoring(options):
 
 
 def test_actor_goes_on_exactly_after_restoring():
-    _, first, _ = play(TINY, games=3)
-    second = muzero.make_actor(TINY, NativeVectorEnv(load_game("tictactoe"), TINY.num_envs, 5), 5)
+    config = dataclasses.replace(TINY, opening_plies=3, ownership_loss_weight=1.0)
+    _, first, _ = play(config, games=3)
+    second = muzero.make_actor(config, NativeVectorEnv(load_game("tictactoe"), config.num_envs, 5), 5)
     second.load_state_dict(first.state_dict())
     for _ in range(8):
         ours, theirs = first.step(), second.step()
@@ -169,7 +183,7 @@ def test_model_learns_rewards_values_and_policies_that_are_known():
     """Fit one random game's data: rewards, values and policies along the unroll must come out as stored. A sign, a
     shift by one step or a mask past the end that is wrong cannot fit."""
     config = dataclasses.replace(TINY, search_value_weight=0.0, symmetries=False, learning_rate=5e-3)
-    game, actor, replay = filled(config, games=1)
+    _, actor, replay = filled(config, games=1)
     learner = muzero.make_learner(config, actor.spec, None, 0)
     for _ in range(150):
         learner.update(replay, 0.0)

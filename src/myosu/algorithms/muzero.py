@@ -20,6 +20,7 @@ from myosu.algorithms.interface import State, Weights
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
+from myosu.games.playout import random_actions
 from myosu.losses.categorical import Support, cross_entropy, negative_cosine, plane_loss
 from myosu.nets.inference import DTYPES, choose_device, choose_precision, inference_model
 from myosu.nets.layers import scale_gradient
@@ -61,6 +62,8 @@ class Config:
     temperature: float = 1.0
     """PUCT: moves of self-play are drawn from visits ** (1 / temperature)."""
 
+    opening_plies: int = 0
+    """Self-play games begin with 0 to so many random plies, which are not learnt from."""
     num_envs: int = 128
     """Games that one actor plays at once."""
     replay_capacity: int = 500_000
@@ -114,6 +117,7 @@ class Config:
         ranges = {
             "channels": (1, 4096), "blocks": (0, 100), "atoms": (2, 2001), "discount": (1e-6, 1.0),
             "simulations": (1, 100_000), "considered_actions": (1, 10_000), "num_envs": (1, 1_000_000),
+            "opening_plies": (0, 10_000),
             "replay_capacity": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
             "unroll_steps": (1, 100), "td_steps": (0, 10_000), "search_value_weight": (0.0, 1.0),
             "reanalyze_fraction": (0.0, 1.0), "learning_rate": (0.0, 10.0), "min_positions": (1, 10**9),
@@ -244,44 +248,70 @@ class Planner:
 
 
 class Actor:
-    """Plays ``env`` against itself, all games in lockstep, one search a move."""
+    """Plays ``env`` against itself, all games in lockstep, one search a move.
+
+    The first plies of a game, up to ``opening_plies`` of them, are drawn at random and not recorded, so that games
+    differ and the agent knows positions that good play alone would never reach.
+    """
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.config, self.env, self.spec = config, env, env.spec
         self.planner = Planner(config, env.spec, env.num_envs, config.simulations, explore=True, seed=seed)
+        self.rng = np.random.default_rng([seed, 1])
         self.version = 0
         self.discount = signed_discount(config, env.spec)
-        n, length = env.num_envs, env.spec.max_steps
+        n, most = env.num_envs, env.spec.max_steps
         columns = position_columns(config, env.spec)
-        self.columns = {name: np.zeros((n, length, *shape), dtype) for name, (shape, dtype) in columns.items()}
-        self.seats = np.zeros((n, length), np.int8)
+        self.columns = {name: np.zeros((n, most, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        self.moves, self.seats = np.zeros((n, most), np.int16), np.zeros((n, most), np.int8)
+        #: Of every game: plies made, plies recorded, random plies to come, return of the first seat.
+        self.plies, self.lengths = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self.openings, self.totals = self._draw_openings(n), np.zeros(n, np.float64)
         self.sums = {name: np.zeros(n, np.float64) for name in ("policy_entropy", "search_kl", "forced_moves")}
-        self.lengths = np.zeros(n, np.int64)
         self.ids = np.arange(n)
         env.reset()
         self.current: Step = env.recv()
 
     def step(self) -> list[Episode]:
-        now, n = self.current, self.ids
+        now = self.current
         result, logits = self.planner.plan(now.observation, now.legal_actions)
-        t = self.lengths
+        action = result.action
+        opening = self.openings > 0
+        if opening.any():
+            action = np.where(opening, random_actions(now.legal_actions, int(self.rng.integers(2**31))), action)
+        i = self.ids[~opening]
+        t = self.lengths[i]
         for name, values in {
-            "observation": now.observation, "legal_actions": now.legal_actions, "action": result.action,
+            "observation": now.observation, "legal_actions": now.legal_actions, "action": action,
             "policy": result.policy, "search_value": result.value,
         }.items():
-            self.columns[name][n, t] = values
-        self.seats[n, t] = now.to_play
-        self.sums["policy_entropy"] += policy_entropy(result.policy)
-        self.sums["search_kl"] += kl_from_prior(result.policy, logits, now.legal_actions)
-        self.sums["forced_moves"] += now.legal_actions.sum(axis=1) == 1
+            self.columns[name][i, t] = values[i]
+        for name, values in {
+            "policy_entropy": policy_entropy(result.policy),
+            "search_kl": kl_from_prior(result.policy, logits, now.legal_actions),
+            "forced_moves": now.legal_actions.sum(axis=1) == 1,
+        }.items():
+            self.sums[name][i] += values[i]
+        self.moves[self.ids, self.plies], self.seats[self.ids, self.plies] = action, now.to_play
 
-        self.env.send(result.action, n)
+        self.env.send(action, self.ids)
         self.current = after = self.env.recv()
-        self.columns["reward"][n, t] = after.reward
-        self.lengths = t + 1
+        self.columns["reward"][i, t] = after.reward[i]
+        self.totals += np.where(now.to_play == 0, after.reward, -after.reward)
+        self.plies += 1
+        self.lengths[i] += 1
+        self.openings[opening] -= 1
         ended = np.flatnonzero(after.terminated | after.truncated)
-        bootstrap = self._values_after(after, ended)
-        return [self._finish(int(i), value) for i, value in zip(ended, bootstrap, strict=True)]
+        values_after = self._values_after(after, ended)
+        episodes = [self._finish(int(k), value) for k, value in zip(ended, values_after, strict=True)
+                    if self.lengths[k] > 0]
+        for counter in (self.plies, self.lengths, self.totals, *self.sums.values()):
+            counter[ended] = 0
+        self.openings[ended] = self._draw_openings(len(ended))
+        return episodes
+
+    def _draw_openings(self, games: int) -> np.ndarray:
+        return self.rng.integers(0, self.config.opening_plies + 1, games)
 
     def _values_after(self, step: Step, ended: np.ndarray) -> np.ndarray:
         """The value of the final observations: 0 where the game ended, the network's where it was cut."""
@@ -294,28 +324,25 @@ class Actor:
         return values
 
     def _finish(self, i: int, value_after: float) -> Episode:
-        length = int(self.lengths[i])
+        plies, length = int(self.plies[i]), int(self.lengths[i])
         columns = {name: column[i, :length].copy() for name, column in self.columns.items()}
-        seats, rewards = self.seats[i, :length].copy(), columns["reward"]
         value = value_after
         for t in range(length - 1, -1, -1):
-            value = rewards[t] + self.discount * value
+            value = columns["reward"][t] + self.discount * value
             columns["outcome"][t] = value
         if "final_pieces" in columns:
             pieces = self.current.final_observation[i, :2]
             same_player = (length - np.arange(length)) % 2 == 0
             columns["final_pieces"][:] = np.where(same_player[:, None, None, None], pieces, pieces[::-1])
-        returns = _returns(rewards, seats, self.spec.num_players)
         error = columns["search_value"] - columns["outcome"]
         stats = {name: float(total[i] / length) for name, total in self.sums.items()}
-        stats |= {"forced_moves": float(self.sums["forced_moves"][i]),
-                  "value_error": float(np.abs(error).mean()), "value_bias": float(error.mean())}
+        stats |= {"value_error": float(np.abs(error).mean()), "value_bias": float(error.mean())}
         if self.spec.pass_action is not None:
-            stats["passes"] = float(np.count_nonzero(columns["action"] == self.spec.pass_action))
-        for total in self.sums.values():
-            total[i] = 0
-        self.lengths[i] = 0
-        return Episode(columns=columns, actions=columns["action"], seats=seats, returns=returns,
+            stats["passes"] = float(np.count_nonzero(self.moves[i, :plies] == self.spec.pass_action))
+        # What one of two players wins the other loses.
+        total = float(self.totals[i])
+        return Episode(columns=columns, actions=self.moves[i, :plies].copy(), seats=self.seats[i, :plies].copy(),
+                       returns=(total, -total) if self.spec.num_players == 2 else (total,),
                        truncated=bool(self.current.truncated[i]), weights_version=self.version, stats=stats)
 
     def load_weights(self, weights: Weights, version: int) -> None:
@@ -324,26 +351,26 @@ class Actor:
 
     def state_dict(self) -> State:
         return {
-            "env": self.env.state_dict(), "search": self.planner.search.state_dict(), "version": self.version,  # type: ignore[attr-defined]
-            "weights": dict(self.planner.net.state_dict()), "lengths": self.lengths.copy(), "seats": self.seats.copy(),
+            "env": self.env.state_dict(),  # type: ignore[attr-defined]
+            "current": {name: getattr(self.current, name) for name in Step.__dataclass_fields__},
+            "search": self.planner.search.state_dict(), "rng": self.rng.bit_generator.state,
+            "weights": dict(self.planner.net.state_dict()), "version": self.version,
             "columns": {name: column.copy() for name, column in self.columns.items()},
             "sums": {name: total.copy() for name, total in self.sums.items()},
-            "current": {name: getattr(self.current, name) for name in Step.__dataclass_fields__},
+            "games": {name: getattr(self, name).copy() for name in self._GAMES},
         }
 
     def load_state_dict(self, state: State) -> None:
         self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]
-        self.planner.search.load_state_dict(state["search"])
-        self.load_weights(state["weights"], state["version"])
-        self.lengths, self.seats = state["lengths"], state["seats"]
-        self.columns, self.sums = state["columns"], state["sums"]
         self.current = Step(**state["current"])
+        self.planner.search.load_state_dict(state["search"])
+        self.rng.bit_generator.state = state["rng"]
+        self.load_weights(state["weights"], state["version"])
+        self.columns, self.sums = state["columns"], state["sums"]
+        for name in self._GAMES:
+            setattr(self, name, state["games"][name])
 
-
-def _returns(rewards: np.ndarray, seats: np.ndarray, num_players: int) -> tuple[float, ...]:
-    """The undiscounted return of every seat; what one of two players wins the other loses."""
-    total = float(rewards[seats == 0].sum() - rewards[seats == 1].sum())
-    return (total, -total) if num_players == 2 else (total,)
+    _GAMES = ("plies", "lengths", "openings", "totals", "moves", "seats")
 
 
 class Learner:

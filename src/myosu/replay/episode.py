@@ -9,8 +9,8 @@ import numpy as np
 
 @dataclass
 class Episode:
-    """columns: arrays [T, ...] by name, one row a position (what replay stores).
-    actions: int16 [T], the whole game. seats: int8 [T], who made each.
+    """columns: arrays [T, ...] by name, one row a position to learn from, the last of them the episode's last.
+    actions: int16 [length], the whole game. seats: int8 [length], who made each.
     returns: the sum of rewards of each seat (one number for a single-player game).
     weights_version: updates made by the learner when the last weights came in.
     stats: means over the episode (policy entropy, search-against-prior KL, …) by name.
@@ -26,4 +26,10 @@ class Episode:
 
     @property
     def length(self) -> int:
+        """Plies of the game."""
         return len(self.actions)
+
+    @property
+    def rows(self) -> int:
+        """Positions to learn from."""
+        return len(next(iter(self.columns.values())))

@@ -40,7 +40,7 @@ class Replay:
 
     def add(self, episode: Episode) -> np.ndarray:
         """Store an episode over the oldest rows; the rows it took, int64 [T]."""
-        length = episode.length
+        length = episode.rows
         if length > self.capacity:
             raise UserError(f"An episode of {length} positions does not fit into a replay of {self.capacity}: "
                             "raise replay_capacity.")
