@@ -25,6 +25,10 @@ class Config:
     """The update at which the loss becomes NaN; 0 for never."""
 
 
+def resolve(config, spec, deterministic):
+    return config
+
+
 def make_replay(config, spec: EnvSpec) -> Replay:
     return Replay({"observation": (spec.observation_shape, spec.observation_dtype), "action": ((), np.int16),
                    "outcome": ((), np.float32)}, config.replay_capacity)

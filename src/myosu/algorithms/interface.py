@@ -66,6 +66,10 @@ class Algorithm(Protocol):
     Config: ClassVar[type]
 
     @staticmethod
+    def resolve(config: Any, spec: EnvSpec, deterministic: bool) -> Any:
+        """The configuration with what depends on this machine decided, once for a run and all its processes."""
+
+    @staticmethod
     def make_replay(config: Any, spec: EnvSpec) -> Replay: ...
 
     @staticmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
 from myosu.games.playout import random_actions
 from myosu.losses.categorical import Support, cross_entropy, negative_cosine, plane_loss
-from myosu.nets.inference import DTYPES, choose_device, choose_precision, inference_model
+from myosu.nets.inference import DTYPES, Precision, choose_device, choose_precision, inference_model
 from myosu.nets.layers import scale_gradient
 from myosu.nets.muzero import MuZeroNet
 from myosu.replay.episode import Episode
@@ -136,6 +136,21 @@ class Config:
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
 
 
+def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
+    """``config`` with its number type decided; float32 in deterministic runs, for a timing may fall out otherwise the
+    next time."""
+    if config.precision != "auto":
+        return config
+    quickest = "float32" if deterministic else _quickest_precision(make_net(config, spec), config)
+    return replace(config, precision=quickest)
+
+
+def _quickest_precision(net: MuZeroNet, config: Config) -> Precision:
+    if config.precision != "auto":
+        return config.precision
+    return choose_precision(net.eval(), choose_device(config.device), min(config.num_envs, 256))
+
+
 def signed_discount(config: Config, spec: EnvSpec) -> float:
     """The value of what follows a move, in the mover's eyes, is this times the next player's value."""
     return -config.discount if spec.num_players == 2 else config.discount
@@ -192,10 +207,7 @@ class Planner:
         self.capacity = capacity
         self.device = choose_device(config.device)
         self.net = make_net(config, spec).eval()
-        precision = config.precision
-        if precision == "auto":
-            precision = choose_precision(self.net, self.device, min(capacity, 256))
-        self.dtype = DTYPES[precision]
+        self.dtype = DTYPES[_quickest_precision(self.net, config)]
         self.points = value_support(config, spec).points(str(self.device))
         self.search = Search(_search_config(config, simulations, explore), capacity, spec.num_actions,
                              signed_discount(config, spec), seed)
@@ -388,10 +400,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(_decayed_groups(self.net, config.weight_decay), lr=config.learning_rate,
                                            fused=True)
         self.updates = 0
-        precision = config.precision
-        if precision == "auto":
-            precision = choose_precision(self.net.eval(), self.device, config.batch_size)
-        self.autocast = precision == "bfloat16"
+        self.autocast = _quickest_precision(self.net, config) == "bfloat16"
         self.priorities = SumTree(config.replay_capacity) if config.prioritized else None
         self.seen_positions = 0
         self._planner: Planner | None = None

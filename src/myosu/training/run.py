@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from myosu.algorithms import load_algorithm
+from myosu.envs.native import game_spec
 from myosu.errors import UserError
 from myosu.training.config import LIMITS, RunConfig
 from myosu.training.files import write_json
@@ -60,10 +62,9 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
                             "Or name another folder with --run.")
         raise UserError(f"{folder} exists and is no run. Name another folder with --run.")
     config = dataclasses.replace(config, game=_absolute(config.game), algorithm=_absolute(config.algorithm))
-    if config.train.deterministic and getattr(config.algorithm_config, "precision", None) == "auto":
-        # A choice by timing may differ the next time.
-        settings = dataclasses.replace(config.algorithm_config, precision="float32")
-        config = dataclasses.replace(config, algorithm_config=settings)
+    settings = load_algorithm(config.algorithm).resolve(config.algorithm_config, game_spec(config.load_game()),
+                                                        config.train.deterministic)
+    config = dataclasses.replace(config, algorithm_config=settings)
     data = config.to_json()
     for part in ("checkpoints", "replay", "tensorboard"):
         (folder / part).mkdir(parents=True, exist_ok=True)
