@@ -8,6 +8,8 @@ and callers fall back on it.
 
 from __future__ import annotations
 
+import numba
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -73,7 +75,7 @@ class FusedMuZero:
         x = self.observation_stem.relu(observation.to(self.dtype, memory_format=torch.channels_last))
         for first, second in self.observation_tower:
             x = second.add_relu_(x, first.relu(x))
-        latent = scale_to_unit(x)
+        latent = _scale_to_unit_(x)
         policy, value, _ = self._predict(latent)
         return latent, value, policy
 
@@ -81,7 +83,7 @@ class FusedMuZero:
         x = self.latent_stem.add_relu_(self.actions[action].add_(latent), latent)
         for first, second in self.latent_tower:
             x = second.add_relu_(x, first.relu(x))
-        latent = scale_to_unit(x)
+        latent = _scale_to_unit_(x)
         policy, value, reward = self._predict(latent)
         return Prediction(latent, reward, value, policy)
 
@@ -92,6 +94,26 @@ class FusedMuZero:
             flat = part.reshape(len(part), -1)
             outputs.append(head.out(flat if head.hidden is None else F.relu(head.hidden(flat))))
         return outputs
+
+
+def _scale_to_unit_(x: Tensor) -> Tensor:
+    """``scale_to_unit`` of channels-last x, in place where it can be (torch's passes cost a sixth of a search)."""
+    if x.dtype != torch.float32:
+        return scale_to_unit(x)
+    _scale_rows(x.permute(0, 2, 3, 1).numpy().reshape(len(x), -1))
+    return x
+
+
+@numba.njit(cache=True, error_model="numpy", fastmath={"nsz", "reassoc"})
+def _scale_rows(rows):
+    for i in range(len(rows)):
+        row = rows[i]
+        low = high = row[0]
+        for value in row:
+            low, high = min(low, value), max(high, value)
+        scale = np.float32(1.0) / (high - low + np.float32(1e-5))
+        for j in range(len(row)):
+            row[j] = (row[j] - low) * scale
 
 
 def fused(net: MuZeroNet, batch: int) -> FusedMuZero | None:
