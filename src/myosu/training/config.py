@@ -35,7 +35,7 @@ class TrainConfig:
     """Processes that play, one core each; by default all cores but the learner's."""
     deterministic: bool = False
     """Play, learn and evaluate in turn in one process, so that a run can be repeated exactly."""
-    evaluate_every: int = 1000
+    evaluate_every: int = 500
     """Updates between evaluations against a random player; 0 for none."""
     evaluation_games: int = 200
     """Games of one evaluation, half from each seat."""

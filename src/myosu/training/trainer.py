@@ -110,6 +110,7 @@ class Trainer:
         self._evaluates = self.config.evaluate_every > 0 and game.num_players == 2
         self.metrics = Metrics(run, self.updates, self.replay.total_positions, self.replay.total_games)
         self._evaluated = max((entry["update"] for entry in self.metrics.evaluations), default=0)
+        self._evaluated_at = 0.0
         self._set_best()
         self.rates = Rates()
         self._published: int | None = None
@@ -231,7 +232,7 @@ class Trainer:
         return self.updates // every > self._evaluated // every
 
     def _submit(self, path: Path) -> None:
-        self._evaluated = self.updates
+        self._evaluated, self._evaluated_at = self.updates, self.elapsed()
         self.evaluator.submit(self.updates, path, self.config.evaluation_games,
                               derive_seed(self.config.seed, 3, self.updates))
 
@@ -250,7 +251,7 @@ class Trainer:
         if "error" in result:
             self.progress.say(f"The evaluation of update {result['update']} failed: {result['error']}")
             return
-        self.metrics.add_evaluation(result)
+        self.metrics.add_evaluation({**result, "training_seconds": round(self._evaluated_at, 1)})
         self._set_best()
 
     def _set_best(self) -> None:
