@@ -15,10 +15,11 @@ from myosu.training.run import create_run
 from myosu.training.trainer import train
 
 STONES = 10
+SEED = 1
 PAGE = Path(__file__).parents[1] / "docs" / "new-game.md"
 CONFIG = muzero.Config(channels=64, blocks=1, atoms=11, simulations=12, considered_actions=3, num_envs=32,
-                       opening_plies=3, batch_size=64, unroll_steps=3, min_positions=500, replay_capacity=3000,
-                       replay_ratio=4.0, device="cpu", precision="float32")
+                       opening_plies=3, batch_size=64, unroll_steps=3, min_positions=500, replay_capacity=2000,
+                       replay_ratio=4.0, learning_rate=5e-3, device="cpu", precision="float32")
 
 
 @pytest.fixture
@@ -31,9 +32,9 @@ def nim(tmp_path):
     return path
 
 
-def train_and_judge(nim, tmp_path, updates=400):
+def train_and_judge(nim, tmp_path, updates=800):
     """Share of the winning moves that the agent finds, and the worst error of the values that its network foresees."""
-    run = create_run(RunConfig(str(nim), "muzero", CONFIG, TrainConfig(updates=updates, deterministic=True, seed=1,
+    run = create_run(RunConfig(str(nim), "muzero", CONFIG, TrainConfig(updates=updates, deterministic=True, seed=SEED,
                                                                      evaluate_every=0)), tmp_path / "run")
     train(run, quiet=True)
     agent, game, _ = load_agent(run.folder)
@@ -78,8 +79,8 @@ def test_a_broken_value_target_does_not_learn(nim, tmp_path, monkeypatch):
 def test_learns_to_beat_a_random_player_at_tictactoe(tmp_path):
     """A board, a residual tower, symmetries: well above the +0.3 that moving first against random play is worth."""
     settings = dataclasses.replace(CONFIG, channels=16, opening_plies=2, considered_actions=9, num_envs=16,
-                                   reconstruction_loss_weight=2.0)
-    run = create_run(RunConfig("tictactoe", "muzero", settings, TrainConfig(updates=250, deterministic=True, seed=1,
-                                                                           evaluate_every=250)), tmp_path / "run")
+                                   reconstruction_loss_weight=2.0, replay_capacity=10_000)
+    run = create_run(RunConfig("tictactoe", "muzero", settings, TrainConfig(updates=500, deterministic=True, seed=SEED,
+                                                                           evaluate_every=500)), tmp_path / "run")
     result = train(run, quiet=True)
     assert result.evaluation["mean_reward"] > 0.7, result.evaluation
