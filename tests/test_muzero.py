@@ -16,11 +16,6 @@ TINY = muzero.Config(channels=16, blocks=1, atoms=11, simulations=8, num_envs=16
                      min_positions=100, replay_capacity=5000, precision="float32", device="cpu")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def play(config, game_name="tictactoe", games=40, seed=0):
     game = load_game(game_name)
     actor = muzero.make_actor(config, NativeVectorEnv(game, config.num_envs, seed), seed)
@@ -188,7 +183,7 @@ def test_model_learns_rewards_values_and_policies_that_are_known():
     for _ in range(150):
         learner.update(replay, 0.0)
     rows = np.arange(replay.positions)
-    batch = sample_unrolled(replay, rows, 3, -1.0, 0, 0.0, None, False, np.random.default_rng(0))
+    batch = sample_unrolled(replay, rows, 3, -1.0, 0, 0.0, True, None, False, np.random.default_rng(0))
     net, support = learner.net.eval(), learner.support
     with torch.no_grad():
         latent, value, policy = net.initial(torch.from_numpy(batch.observation))

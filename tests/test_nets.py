@@ -3,7 +3,7 @@ import torch
 
 from myosu.nets.fused import FusedMuZero, fused
 from myosu.nets.layers import scale_gradient, scale_to_unit
-from myosu.nets.muzero import MuZeroNet, action_planes
+from myosu.nets.muzero import ActionPlanes, MuZeroNet
 
 
 def trained_net(shape=(3, 8, 8), actions=65):
@@ -47,12 +47,21 @@ def test_fused_operators_compute_the_same(shape, actions):
         assert torch.equal(latent, kept), "the fused operators wrote over their input"
 
 
-def test_action_planes_mark_cells_columns_or_everything():
-    assert action_planes(65, 8, 8).shape == (65, 2, 8, 8)
-    assert action_planes(65, 8, 8)[19, 0, 2, 3] == 1 and action_planes(65, 8, 8)[19].sum() == 1
-    assert action_planes(65, 8, 8)[64, 1].sum() == 64 and action_planes(65, 8, 8)[64, 0].sum() == 0
-    assert action_planes(7, 6, 7)[2, 0, :, 2].sum() == 6 and action_planes(7, 6, 7)[2].sum() == 6
-    assert action_planes(4, 5, 5)[3, 3].sum() == 25
+def test_every_cell_sees_how_far_away_the_action_is():
+    with torch.no_grad():
+        planes = ActionPlanes(65, 8, 8, 4)
+        table = planes()
+        assert table.shape == (65, 4, 8, 8)
+        # Two right and three down of the action, for two actions; and no two distances look alike.
+        assert torch.equal(table[8 * 1 + 2, :, 4, 4], table[8 * 4 + 5, :, 7, 7])
+        assert torch.equal(table[8 * 1 + 2, :, 4, 4], planes.kernel[:, 7 + 3, 7 + 2])
+        assert len(table[0, 0].unique()) == 64
+        assert all(len(plane.unique()) == 1 for plane in table[64]), "to pass looks the same from everywhere"
+        columns = ActionPlanes(7, 6, 7, 4)()
+        assert columns.shape == (7, 4, 6, 7) and torch.equal(columns[2, :, 0], columns[2, :, 5])
+        assert torch.equal(columns[2, :, 3, 5], columns[3, :, 3, 6])
+        directions = ActionPlanes(4, 5, 5, 8)()
+        assert directions.shape == (4, 8, 5, 5) and len(directions[3, 0].unique()) == 1
 
 
 def test_actions_change_the_imagined_state():

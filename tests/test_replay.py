@@ -65,7 +65,7 @@ def test_sequences_end_with_the_episode():
     replay.add(episode(3, first=0, rewards=[0, 0, 1], outcomes=[1, -1, 1]))
     replay.add(episode(5, first=3, rewards=[0, 0, 0, 0, -1], outcomes=[-1, 1, -1, 1, -1]))
     rng = np.random.default_rng(0)
-    batch = sample_unrolled(replay, np.array([1, 3]), 4, -1.0, 0, 0.0, None, True, rng)
+    batch = sample_unrolled(replay, np.array([1, 3]), 4, -1.0, 0, 0.0, True, None, True, rng)
     assert batch.valid.tolist() == [[True, True, False, False, False], [True] * 5]
     assert batch.value.tolist() == [[-1, 1, 0, 0, 0], [-1, 1, -1, 1, -1]]
     assert batch.reward.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
@@ -75,11 +75,26 @@ def test_sequences_end_with_the_episode():
     assert batch.next_observations[1, 0].reshape(9)[4] == 1
 
 
+def test_values_after_the_end():
+    """Where rewards are not predicted the end keeps the outcome; where an episode was cut, what was to come."""
+    replay, rng = Replay(COLUMNS, 16), np.random.default_rng(0)
+    replay.add(episode(2, first=0, rewards=[0, 1], outcomes=[-1, 1]))
+    replay.add(episode(2, first=2, rewards=[0, 0], outcomes=[0.25, -0.5]))  # cut: 0.5 to the player to move then
+
+    def values(rewards, discount=-1.0):
+        batch = sample_unrolled(replay, np.array([0, 2]), 4, discount, 0, 0.0, rewards, None, False, rng)
+        return batch.value.tolist(), batch.reward.tolist()
+
+    assert values(True) == ([[-1, 1, 0, 0, 0], [0.25, -0.5, 0.5, -0.5, 0.5]], [[0, 1, 0, 0], [0] * 4])
+    assert values(False) == ([[-1, 1, -1, 1, -1], [0.25, -0.5, 0.5, -0.5, 0.5]], [[0] * 4, [0] * 4])
+    assert values(False, 0.5)[0][0] == [-1, 1, 2, 4, 8]
+
+
 def test_symmetry_moves_board_policy_and_action_together():
     replay = Replay(COLUMNS, 16)
     replay.add(episode(9))
     rng = np.random.default_rng(0)
-    batch = sample_unrolled(replay, np.zeros(64, np.int64), 3, -1.0, 0, 0.0, board_symmetries(3, 3), True, rng)
+    batch = sample_unrolled(replay, np.zeros(64, np.int64), 3, -1.0, 0, 0.0, True, board_symmetries(3, 3), True, rng)
     # Every stored policy and observation has its one at the action.
     assert (batch.policy[:, :3].argmax(2) == batch.action).all()
     assert (batch.observation.reshape(64, 9).argmax(1) == batch.action[:, 0]).all()

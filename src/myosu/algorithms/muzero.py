@@ -87,6 +87,9 @@ class Config:
     """Steps of the value target's return before it bootstraps; 0: to the end of the game."""
     search_value_weight: float = 0.5
     """Share of the search's value in the value target; the rest is the return."""
+    predict_rewards: bool = True
+    """False where a reward comes only with the end (board games): the end then keeps the outcome as its value, as in
+    MuZero's own board games, which is learnt sooner than a reward that is seldom seen."""
     value_loss_weight: float = 1.0
     """Weight of the value loss."""
     reward_loss_weight: float = 1.0
@@ -171,7 +174,7 @@ def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
         raise UserError(f"reconstruction_loss_weight and ownership_loss_weight need a board of planes; observations "
                         f"here have the shape {spec.observation_shape}.")
     return MuZeroNet(spec.observation_shape, spec.num_actions, config.channels, config.blocks, config.atoms,
-                     consistency=config.ssl_loss_weight > 0, decoded_planes=planes)
+                     rewards=config.predict_rewards, consistency=config.ssl_loss_weight > 0, decoded_planes=planes)
 
 
 def decoded_planes(config: Config, spec: EnvSpec) -> tuple[int, int]:
@@ -232,7 +235,7 @@ class Planner:
         n = len(observation)
         if simulations is not None and simulations >= len(self.latents):
             self.latents = self.latents.new_empty(simulations + 1, *self.latents.shape[1:])
-        rows = torch.arange(n, device=self.device)
+        rows, no_reward = torch.arange(n, device=self.device), np.zeros(n, np.float32)
         latent, value, policy = self.model.initial(torch.from_numpy(observation).to(self.device))
         self._store(0, latent)
 
@@ -243,7 +246,8 @@ class Planner:
                 latent = latent.permute(0, 3, 1, 2)
             out = self.model.recurrent(latent, torch.from_numpy(actions).to(self.device))
             self._store(slot, out.latent)
-            return self._scalar(out.reward_logits), self._scalar(out.value_logits), self._numpy(out.policy_logits)
+            reward = no_reward if out.reward_logits is None else self._scalar(out.reward_logits)
+            return reward, self._scalar(out.value_logits), self._numpy(out.policy_logits)
 
         logits = self._numpy(policy)
         return self.search.run(logits, self._scalar(value), legal_actions, expand, simulations), logits
@@ -345,6 +349,9 @@ class Actor:
         plies, length = int(self.plies[i]), int(self.lengths[i])
         columns = {name: column[i, :length].copy() for name, column in self.columns.items()}
         value = value_after
+        if not self.config.predict_rewards and (early := np.flatnonzero(columns["reward"][:-1])).size:
+            raise UserError(f"A reward of {columns['reward'][early[0]]:g} came before the end of a game: "
+                            "predict_rewards = false is for rewards that come only with the end. Set it to true.")
         for t in range(length - 1, -1, -1):
             value = columns["reward"][t] + self.discount * value
             columns["outcome"][t] = value
@@ -417,7 +424,7 @@ class Learner:
         if config.reanalyze_fraction:
             self._reanalyze(replay, rows[: round(config.reanalyze_fraction * len(rows))])
         batch = sample_unrolled(replay, rows, config.unroll_steps, self.discount, config.td_steps,
-                                config.search_value_weight, self.symmetries,
+                                config.search_value_weight, config.predict_rewards, self.symmetries,
                                 config.ssl_loss_weight > 0 or config.reconstruction_loss_weight > 0, self.rng)
         if not (np.isfinite(batch.value).all() and np.isfinite(batch.reward).all()):
             raise NonFiniteLoss(f"a target that is no number at update {self.updates}", _arrays(batch))
@@ -463,7 +470,8 @@ class Learner:
         decoded = self._decoded(latent, batch, 0)
         for k in range(K):
             out = self.net.recurrent(latent, action[:, k])
-            reward_loss = reward_loss + cross_entropy(out.reward_logits, reward_target[:, k]) / K
+            if out.reward_logits is not None:
+                reward_loss = reward_loss + cross_entropy(out.reward_logits, reward_target[:, k]) / K
             value_loss = value_loss + cross_entropy(out.value_logits, value_target[:, k + 1]) / K
             policy_loss = policy_loss + cross_entropy(out.policy_logits, policy[:, k + 1]) / K
             if targets is not None:
@@ -478,8 +486,9 @@ class Learner:
                     + config.ssl_loss_weight * ssl_loss)
         for name, loss in decoded.items():
             weighted = weighted + getattr(config, f"{name}_weight") * loss
-        losses = {"policy_loss": policy_loss, "value_loss": value_loss, "reward_loss": reward_loss,
-                  "weighted": weighted}
+        losses = {"policy_loss": policy_loss, "value_loss": value_loss, "weighted": weighted}
+        if config.predict_rewards:
+            losses["reward_loss"] = reward_loss
         if targets is not None:
             losses["ssl_loss"] = ssl_loss
         return losses | decoded, value_error

@@ -9,11 +9,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class ConvNorm(nn.Module):
-    """A convolution that keeps the board's size, and batch normalisation. ``fuse`` folds the second into the first."""
+    """A 3×3 convolution that keeps the board's size, then batch normalisation, which ``fuse`` folds into it."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,11 +39,15 @@ class ResidualBlock(nn.Module):
 
 
 class ConvHead(nn.Module):
-    """A 1×1 convolution to few channels, then linear layers over the whole board: [B, C, H, W] → [B, outputs]."""
+    """A 1×1 convolution to few channels, then linear layers over the whole board: [B, C, H, W] → [B, outputs].
+
+    Without batch normalisation: a head reads latent states both encoded and imagined, whose statistics differ, and
+    their mixture would fit neither when it is frozen for inference.
+    """
 
     def __init__(self, channels: int, cells: int, outputs: int, head_channels: int, hidden: int = 0) -> None:
         super().__init__()
-        self.reduce = ConvNorm(channels, head_channels, kernel=1)
+        self.reduce = nn.Conv2d(channels, head_channels, 1)
         self.hidden = nn.Linear(head_channels * cells, hidden) if hidden else None
         self.out = nn.Linear(hidden or head_channels * cells, outputs)
 

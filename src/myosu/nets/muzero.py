@@ -13,13 +13,14 @@ from myosu.nets.layers import ConvHead, ConvNorm, ResidualBlock, last_linear, ml
 
 
 class Prediction(NamedTuple):
-    """latent [B, ...], reward_logits [B, atoms], value_logits [B, atoms], policy_logits [B, A].
+    """latent [B, ...], reward_logits [B, atoms] or None where rewards are not predicted, value_logits [B, atoms],
+    policy_logits [B, A].
 
     The reward belongs to the player who acted, the value to the player to move in ``latent``.
     """
 
     latent: Tensor
-    reward_logits: Tensor
+    reward_logits: Tensor | None
     value_logits: Tensor
     policy_logits: Tensor
 
@@ -31,7 +32,7 @@ class MuZeroNet(nn.Module):
     """
 
     def __init__(self, observation_shape: tuple[int, ...], num_actions: int, channels: int, blocks: int, atoms: int,
-                 consistency: bool = False, decoded_planes: int = 0) -> None:
+                 rewards: bool = True, consistency: bool = False, decoded_planes: int = 0) -> None:
         super().__init__()
         self.num_actions, self.atoms = num_actions, atoms
         if len(observation_shape) == 3:
@@ -42,7 +43,8 @@ class MuZeroNet(nn.Module):
             self.dynamics: nn.Module = BoardDynamics(num_actions, height, width, channels, blocks)
             self.policy: nn.Module = ConvHead(channels, cells, num_actions, head_channels=4)
             self.value: nn.Module = ConvHead(channels, cells, atoms, head_channels=4, hidden=64)
-            self.reward: nn.Module = ConvHead(channels, cells, atoms, head_channels=4, hidden=64)
+            self.reward: nn.Module | None = (
+                ConvHead(channels, cells, atoms, head_channels=4, hidden=64) if rewards else None)
         else:
             size = int(torch.tensor(observation_shape).prod())
             self.latent_shape = (channels,)
@@ -50,9 +52,9 @@ class MuZeroNet(nn.Module):
             self.dynamics = VectorDynamics(num_actions, channels, blocks)
             self.policy = mlp(channels, channels, num_actions)
             self.value = mlp(channels, channels, atoms)
-            self.reward = mlp(channels, channels, atoms)
+            self.reward = mlp(channels, channels, atoms) if rewards else None
         # The value and reward start at the middle of their support, the policy uniform: no noise to be unlearnt.
-        for head in (self.policy, self.value, self.reward):
+        for head in filter(None, (self.policy, self.value, self.reward)):
             last = last_linear(head)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
@@ -74,7 +76,8 @@ class MuZeroNet(nn.Module):
     def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
         """latent [B, ...], action int64 [B]."""
         latent = scale_to_unit(self.dynamics(latent, action))
-        return Prediction(latent, self.reward(latent), self.value(latent), self.policy(latent))
+        reward = None if self.reward is None else self.reward(latent)
+        return Prediction(latent, reward, self.value(latent), self.policy(latent))
 
     def for_inference(self, dtype: torch.dtype) -> MuZeroNet:
         """A copy in ``dtype`` with every normalisation folded into its convolution."""
@@ -98,35 +101,47 @@ class BoardRepresentation(nn.Module):
 
 
 class BoardDynamics(nn.Module):
-    """relu(latent + norm(conv(latent)) + encoding of the action), then the tower."""
-
-    planes: Tensor
+    """relu(latent + norm(conv(latent)) + the action as the cells see it), then the tower."""
 
     def __init__(self, num_actions: int, height: int, width: int, channels: int, blocks: int) -> None:
         super().__init__()
-        self.register_buffer("planes", action_planes(num_actions, height, width), persistent=False)
-        self.encode = nn.Conv2d(self.planes.shape[1], channels, 3, padding=1)
+        self.actions = ActionPlanes(num_actions, height, width, channels)
         self.stem = ConvNorm(channels, channels)
         self.tower = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
 
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
-        # One small convolution encodes every action there is; it is exact and cheaper than one plane a sample.
-        table = self.encode(self.planes)
-        return self.tower(F.relu(latent + self.stem(latent) + table[action]))
+        return self.tower(F.relu(latent + self.stem(latent) + self.actions()[action]))
 
 
-def action_planes(num_actions: int, height: int, width: int) -> Tensor:
-    """float32 [A, P, H, W]: a one at the action's cell where actions are cells (a further action is a plane of
-    ones of its own), a column of ones where they are columns, a constant plane an action otherwise."""
-    cells = height * width
-    if cells <= num_actions <= cells + 1:
-        planes = torch.zeros(num_actions, num_actions - cells + 1, height, width)
-        planes[:cells, 0] = torch.eye(cells).view(cells, height, width)
-        planes[cells:, 1:] = 1.0
-        return planes
-    if num_actions == width:
-        return torch.eye(width).view(width, 1, 1, width).expand(-1, -1, height, -1).contiguous()
-    return torch.eye(num_actions).view(num_actions, num_actions, 1, 1).expand(-1, -1, height, width).contiguous()
+class ActionPlanes(nn.Module):
+    """Every action as a board that is added to the latent state, [A, channels, H, W].
+
+    Where actions are the board's cells, what a cell sees depends on how far and in which direction the action lies:
+    a learnt kernel twice as large as the board, moved over it. A small convolution of the action's cell would reach
+    its neighbours only, and the tower would have to carry a move across the board before it could turn a long line.
+    Columns likewise; a further action, or one of any other kind, looks the same to all cells.
+    """
+
+    def __init__(self, num_actions: int, height: int, width: int, channels: int) -> None:
+        super().__init__()
+        self.board = (height, width)
+        cells = height * width
+        # The rows and columns that tell actions apart.
+        self.reach = ((height, width) if cells <= num_actions <= cells + 1 else
+                      (1, width) if num_actions == width else (0, 0))
+        others = num_actions - self.reach[0] * self.reach[1]
+        self.others = nn.Parameter(0.05 * torch.randn(others, channels, 1, 1))
+        rows, columns = (max(0, 2 * size - 1) for size in self.reach)
+        self.kernel = nn.Parameter(0.05 * torch.randn(channels, rows, columns))
+
+    def forward(self) -> Tensor:
+        others = self.others.expand(-1, -1, *self.board)
+        rows, columns = self.reach
+        if not rows:
+            return others
+        # placed[i, j, c, y, x] = kernel[c, rows − 1 − i + y, columns − 1 − j + x] for the action at (i, j)
+        placed = self.kernel.unfold(1, rows, 1).unfold(2, columns, 1).flip(1, 2).permute(1, 2, 0, 3, 4)
+        return torch.cat([placed.flatten(0, 1).expand(-1, -1, *self.board), others])
 
 
 class VectorRepresentation(nn.Module):

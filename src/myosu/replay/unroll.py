@@ -13,7 +13,8 @@ from myosu.replay.replay import Replay
 @dataclass
 class UnrolledBatch:
     """B sequences of K actions from the sampled rows. Positions past the end of an episode are absorbing: reward 0,
-    value 0, any action, no policy.
+    any action, no policy. Their value is 0, but that of the position where an episode was cut short, and the outcome
+    where rewards are not predicted.
 
     observation: [B, *shape]. next_observations: [B, K, *shape] or None. final_pieces: [B, K+1, 2, H, W] or None.
     action: int64 [B, K]. reward: f32 [B, K].
@@ -55,20 +56,26 @@ def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: i
 
 
 def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discount: float, td_steps: int,
-                    search_weight: float, symmetries: Symmetries | None, observations: bool,
+                    search_weight: float, rewards: bool, symmetries: Symmetries | None, observations: bool,
                     rng: np.random.Generator) -> UnrolledBatch:
     """Sequences of ``unroll_steps`` actions from ``rows``, each under a symmetry of the game drawn at random.
 
+    ``rewards``: whether they are predicted; where not, the last one of an episode is part of the values after it.
     ``observations``: give those of the later positions too.
     """
     columns, batch = replay.columns, len(rows)
     offsets = np.arange(unroll_steps + 1)
     along = (rows[:, None] + offsets) % replay.capacity
-    valid = offsets < columns["remaining"][rows][:, None]
+    remaining = columns["remaining"][rows][:, None]
+    valid = offsets < remaining
 
-    value = np.where(valid, value_targets(replay, along, discount, td_steps, search_weight), 0.0).astype(np.float32)
+    # Past the end: outcome = r + d·value after the last action, and from there v = d·v of the next one.
+    last = (rows[:, None] + remaining - 1) % replay.capacity
+    left = columns["outcome"][last] - (columns["reward"][last] if rewards else 0.0)
+    past = left / np.float64(discount) ** np.maximum(offsets - remaining + 1, 1)
+    value = np.where(valid, value_targets(replay, along, discount, td_steps, search_weight), past).astype(np.float32)
     policy = columns["policy"][along].astype(np.float32) * valid[..., None]
-    reward = columns["reward"][along[:, :-1]] * valid[:, :-1]
+    reward = columns["reward"][along[:, :-1]] * (valid[:, :-1] & rewards)
     random_action = rng.integers(0, policy.shape[-1], (batch, unroll_steps))
     action = np.where(valid[:, :-1], columns["action"][along[:, :-1]], random_action).astype(np.int64)
     observation = columns["observation"][rows]
