@@ -26,6 +26,7 @@ def main() -> None:
         line, = axes.plot(minutes, rewards, marker="o", markersize=3, label=run.name)
         axes.fill_between(minutes, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
     axes.axhline(0, color="grey", linewidth=0.8)
+    axes.set_xlim(left=0)
     axes.set_xlabel("minutes of training")
     axes.set_ylabel("mean reward against random")
     axes.set_title(arguments.title)

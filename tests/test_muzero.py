@@ -129,9 +129,22 @@ def test_non_finite_loss_hands_out_the_batch():
             assert torch.equal(value, before[name]), "the weights are as they were"
 
 
+def test_settings_that_do_not_fit_the_game_are_told():
+    config = dataclasses.replace(TINY, predict_rewards=False, reconstruction_loss_weight=1.0)
+    game, actor, replay = filled(config)
+    learner = muzero.make_learner(config, actor.spec, game.symmetries, 0)
+    replay.columns["observation"][:] *= 3
+    with pytest.raises(UserError, match="planes of zeros and ones"):
+        learner.update(replay, 0.0)
+    with pytest.raises(UserError, match="came before the end of a game"):
+        while True:
+            actor.columns["reward"][:, 0] = 0.5
+            actor.step()
+
+
 @pytest.mark.parametrize("options", [{}, {"prioritized": True}, {"reanalyze_fraction": 0.5}, {"ssl_loss_weight": 1.0},
                                      {"reconstruction_loss_weight": 1.0, "ownership_loss_weight": 1.0},
-                                     {"td_steps": 2}, {"search": "puct"}])
+                                     {"td_steps": 2}, {"search": "puct"}, {"predict_rewards": False}])
 def test_learner_goes_on_exactly_after_restoring(options):
     config = dataclasses.replace(TINY, **options)
     game, actor, replay = filled(config)

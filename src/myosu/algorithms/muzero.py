@@ -428,6 +428,9 @@ class Learner:
                                 config.ssl_loss_weight > 0 or config.reconstruction_loss_weight > 0, self.rng)
         if not (np.isfinite(batch.value).all() and np.isfinite(batch.reward).all()):
             raise NonFiniteLoss(f"a target that is no number at update {self.updates}", _arrays(batch))
+        if config.reconstruction_loss_weight and batch.observation.max() > 1:
+            raise UserError(f"Observations hold {batch.observation.max()}, but reconstruction_loss_weight reads planes "
+                            "of zeros and ones: set it to 0, or observe each kind of piece on a plane of its own.")
         rate = config.learning_rate * _schedule(progress, self.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

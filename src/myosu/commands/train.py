@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     # Read once for the game alone, then again with the defaults that suit it.
     game, _ = tyro.cli(_options(TrainConfig, settings, {}), prog="myosu train", args=_without_help(arguments),
                        return_unknown_args=True)
-    preset = {} if game.game is None else load_preset(algorithm, load_game(game.game).name, settings)
+    preset = {} if game.game is None else load_preset(algorithm, load_game(game.game), settings)
     options = vars(tyro.cli(_options(TrainConfig, settings, preset), prog="myosu train", args=arguments))
     own = {field.name for field in dataclasses.fields(TrainConfig)}
     given = {name for name in options if _is_given(name, arguments)}
@@ -90,7 +90,7 @@ def _options(train_config: Any, settings: Any, preset: dict[str, Any]) -> Any:
         "train", [(name, Annotated[kind, tyro.conf.arg(help=help_of[name])], dataclasses.field(default=default))
                   for name, kind, default in fields],
         namespace={"__doc__": "Train an agent on a game by self-play, or go on with a run. The first limit ends it. "
-                              "Defaults are those for the game, where it has a preset."})
+                              "Defaults are those that suit the game."})
 
 
 def field_docs(kind: type) -> dict[str, str]:

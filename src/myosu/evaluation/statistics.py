@@ -44,7 +44,8 @@ def wilson_interval(rate: float, n: float) -> Interval:
     centre = rate + Z95**2 / (2 * n)
     half = Z95 * math.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n * n))
     scale = 1 + Z95**2 / n
-    return (max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
+    low, high = (centre - half) / scale, (centre + half) / scale
+    return (0.0 if rate == 0 else low, 1.0 if rate == 1 else high)
 
 
 def rate_interval(hits: np.ndarray) -> Interval:

@@ -1,4 +1,5 @@
-"""Settings that suit a game: ``ALGORITHM/GAME.toml`` beside this file holds fields of the algorithm's ``Config``."""
+"""Settings that suit a game: ``ALGORITHM/GAME.toml`` beside this file holds fields of the algorithm's ``Config``, and
+``ALGORITHM/board.toml`` those for a board game for two that has no file of its own."""
 
 from __future__ import annotations
 
@@ -6,14 +7,19 @@ import tomllib
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+
+from myosu.games import Game
 from myosu.training.config import from_dict
 
 
-def load_preset(algorithm: str, game: str, config: Any) -> dict[str, Any]:
-    """The fields of ``config`` (the algorithm's ``Config``) that the preset of ``game`` sets; empty without one."""
-    file = files(__name__) / algorithm / f"{game}.toml"
-    if not file.is_file():
-        return {}
-    fields = tomllib.loads(file.read_text(encoding="utf-8"))
-    made = from_dict(config, fields)
-    return {name: getattr(made, name) for name in fields}
+def load_preset(algorithm: str, game: Game, config: Any) -> dict[str, Any]:
+    """The fields of ``config`` (the algorithm's ``Config``) that the preset for ``game`` sets; empty without one."""
+    board = game.num_players == 2 and len(game.observation_shape) == 3 and game.observation_dtype == np.uint8
+    for name in (game.name, *["board"] * board):
+        file = files(__name__) / algorithm / f"{name}.toml"
+        if file.is_file():
+            fields = tomllib.loads(file.read_text(encoding="utf-8"))
+            made = from_dict(config, fields)
+            return {name: getattr(made, name) for name in fields}
+    return {}

@@ -26,7 +26,7 @@ def run_bench(game: Game, config: muzero.Config | None = None, rounds: int = 11,
     bare network do the same evaluations in turn, ``rounds`` times for about ``seconds`` each, and
     ``search_efficiency`` is the median of the rounds' ratios, so that a busy machine slows both alike.
     """
-    config = config or muzero.Config(**load_preset("muzero", game.name, muzero.Config))
+    config = config or muzero.Config(**load_preset("muzero", game, muzero.Config))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

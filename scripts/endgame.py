@@ -1,0 +1,73 @@
+"""How far from perfect play an agent is at the end of Othello, in discs: endgame.py RUN [--simulations S] [--games N]
+
+The agent plays itself after eight random plies. Its move in a position with few empty squares is compared with the
+best one, which an exhaustive search knows: an oracle that says whether it is the model and the search that fail.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+
+from myosu.evaluation.alphabeta import compile_alphabeta
+from myosu.games.game import Game
+from myosu.games.playout import random_actions
+from myosu.training.checkpoint import load_agent
+
+MOST_EMPTY = 10
+OPENING_PLIES = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("--simulations", type=int, default=64)
+    parser.add_argument("--games", type=int, default=150)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    agent, game, _ = load_agent(arguments.run, simulations=arguments.simulations, game="othello")
+    lost: list[list[float]] = [[] for _ in range(MOST_EMPTY + 1)]
+    states, ply = game.new_states(arguments.games), 0
+    while len(states):
+        observation = np.zeros((len(states), *game.observation_shape), game.observation_dtype)
+        legal = np.zeros((len(states), game.num_actions), np.bool_)
+        game.batch.observe(states, observation)
+        game.batch.legal_actions(states, legal)
+        action = random_actions(legal, ply) if ply < OPENING_PLIES else agent.act(observation, legal)
+        empty = 64 - observation[:, :2].sum(axis=(1, 2, 3), dtype=np.int64)
+        for i in np.flatnonzero((empty <= MOST_EMPTY) & (legal.sum(axis=1) > 1)):
+            lost[empty[i]].append(regret(game, states[i:i + 1], action[i:i + 1], 2 * int(empty[i]) + 2))
+        states = states[~step(game, states, action)[1]]
+        ply += 1
+    print("empty squares   discs lost a move   best moves   positions with a choice")
+    for empty_squares, regrets in enumerate(lost):
+        if regrets:
+            print(f"{empty_squares:13}   {np.mean(regrets):17.2f}   {np.mean(np.array(regrets) < 0.01):10.0%}   "
+                  f"{len(regrets):24}")
+
+
+def step(game: Game, states: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards and whether the games are over; ``states`` are stepped in place."""
+    reward, over = np.zeros(len(states), np.float32), np.zeros(len(states), np.bool_)
+    game.batch.step(states, action.astype(np.int64), reward, over)
+    return reward, over
+
+
+def regret(game: Game, state: np.ndarray, action: np.ndarray, depth: int) -> float:
+    """What the best move in ``state`` [1] would have brought more than ``action``; ``depth`` plies reach the end."""
+    best = compile_alphabeta(game)(state, depth)
+    return outcome(game, state, best, depth) - outcome(game, state, action, depth)
+
+
+def outcome(game: Game, state: np.ndarray, action: np.ndarray, depth: int) -> float:
+    """The mover's reward at the end after ``action`` and perfect play by both."""
+    state, sign = state.copy(), 1.0
+    while True:
+        reward, over = step(game, state, action)
+        if over[0]:
+            return sign * float(reward[0])
+        sign, action = -sign, compile_alphabeta(game)(state, depth)
+
+
+if __name__ == "__main__":
+    main()

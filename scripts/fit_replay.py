@@ -1,0 +1,105 @@
+"""Fit a fresh network to the games of a finished run and tell what its model gets right on games held out.
+
+    python scripts/fit_replay.py RUN --updates 1200 learning_rate=2e-3 batch_size=128
+
+Takes minutes and no self-play, so two settings or two networks can be compared on the same data; settings that are
+not given are the run's. For a MuZero run of a board game with ``reconstruction_loss_weight``.
+"""
+
+import argparse
+import ast
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from myosu.algorithms import muzero
+from myosu.envs.native import game_spec
+from myosu.losses.categorical import cross_entropy
+from myosu.replay.replay import Replay
+from myosu.replay.unroll import sample_unrolled
+from myosu.training.checkpoint import Checkpoints, open_checkpoint
+
+STEPS = 5
+PLIES_LEFT = ((1, 2), (3, 5), (6, 10), (11, 20), (21, 40), (41, 1000))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("settings", nargs="*", metavar="name=value")
+    parser.add_argument("--updates", type=int, default=1200)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+
+    latest = Checkpoints(arguments.run / "checkpoints").latest()
+    assert latest is not None, f"{arguments.run} has no checkpoint"
+    checkpoint = open_checkpoint(latest)
+    run = checkpoint.config
+    given = {name: ast.literal_eval(value) for name, value in (s.split("=", 1) for s in arguments.settings)}
+    config = dataclasses.replace(run.algorithm_config, **given)
+    game = run.load_game()
+    spec = game_spec(game)
+    replay = muzero.make_replay(config, spec)
+    replay.load(arguments.run / "replay", checkpoint.manifest["replay"])
+    # The newest tenth is held out, and a game's length before it.
+    learnt = Share(replay, 0, int(0.9 * replay.positions))
+    held_out = np.random.default_rng(0).integers(learnt.end + spec.max_steps, replay.positions - spec.max_steps, 4000)
+
+    learner = muzero.make_learner(config, spec, game.symmetries, seed=1)
+    start = time.process_time()
+    for update in range(arguments.updates):
+        learner.update(learnt, update / arguments.updates)  # type: ignore[arg-type]
+    print(f"{arguments.updates} updates in {time.process_time() - start:.0f} s of one core", given or "")
+    report(learner, replay, held_out)
+
+
+class Share:
+    """Positions from ``start`` to ``end`` of a replay, for the learner to draw from."""
+
+    def __init__(self, replay: Replay, start: int, end: int) -> None:
+        self._replay, self.start, self.end = replay, start, end
+
+    def __getattr__(self, name: str):
+        return getattr(self._replay, name)
+
+    def sample_rows(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.integers(self.start, self.end, count)
+
+
+@torch.inference_mode()
+def report(learner: muzero.Learner, replay: Replay, rows: np.ndarray) -> None:
+    config, net, support = learner.config, learner.net.eval(), learner.support
+    batch = sample_unrolled(replay, rows, STEPS, learner.discount, 0, 0.0, config.predict_rewards, None, True,
+                            np.random.default_rng(0))
+    assert batch.next_observations is not None
+    planes = muzero.decoded_planes(config, learner.spec)[0]
+    latent, value, policy = net.initial(torch.from_numpy(batch.observation))
+    error = np.abs(support.mean(value).numpy() - batch.value[:, 0])
+    left = replay.columns["remaining"][rows]
+    print("|value − outcome| by plies left:", "  ".join(
+        f"{low}–{min(high, left.max())}: {error[(left >= low) & (left <= high)].mean():.2f}" for low, high in PLIES_LEFT
+        if ((left >= low) & (left <= high)).any()))
+    print(f"step 0: policy cross-entropy {_mean(cross_entropy(policy, torch.from_numpy(batch.policy[:, 0]))):.3f}")
+    for k in range(STEPS):
+        out = net.recurrent(latent, torch.from_numpy(batch.action[:, k]))
+        latent, there = out.latent, batch.valid[:, k + 1]
+        ended = batch.valid[:, k] & ~there
+        cost = cross_entropy(out.policy_logits, torch.from_numpy(batch.policy[:, k + 1]))[torch.from_numpy(there)]
+        line = f"step {k + 1}: policy cross-entropy {_mean(cost):.3f}"
+        if net.decoder is not None and planes:
+            seen = (net.decoder(latent)[:, :planes] > 0).numpy()
+            exact = (seen == batch.next_observations[:, k]).all((1, 2, 3))[there].mean()
+            line += f", observation exact in {exact:.1%}"
+        value_error = np.abs(support.mean(out.value_logits).numpy() - batch.value[:, k + 1])[ended]
+        print(f"{line}, |value error| where the game has just ended {value_error.mean():.2f}")
+
+
+def _mean(x: torch.Tensor) -> float:
+    return float(x.mean())
+
+
+if __name__ == "__main__":
+    main()
