@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from myosu.games.bitboard import count_bits
 from myosu.games.game import Game, Symmetries, compiled
-from myosu.games.othello import count_bits
 
 ROWS, COLUMNS = 6, 7
 

@@ -8,6 +8,7 @@ not +1, and a player who is wiped out 13:0 in the middle of the game loses 6.5 a
 
 import numpy as np
 
+from myosu.games.bitboard import count_bits
 from myosu.games.game import Game, compiled
 from myosu.games.symmetry import board_symmetries
 
@@ -71,14 +72,6 @@ def flipped_discs(own, opponent, square):
     move, inner = ONE << np.uint64(square), opponent & INNER
     flips = _flipped_along(move, own, inner, RIGHT) | _flipped_along(move, own, opponent, DOWN)
     return flips | _flipped_along(move, own, inner, DOWN_LEFT) | _flipped_along(move, own, inner, DOWN_RIGHT)
-
-
-@compiled
-def count_bits(board):
-    pairs = board - ((board >> ONE) & np.uint64(0x5555555555555555))
-    fours = (pairs & np.uint64(0x3333333333333333)) + ((pairs >> TWO) & np.uint64(0x3333333333333333))
-    bytes_ = (fours + (fours >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((bytes_ * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
 @compiled

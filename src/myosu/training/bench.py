@@ -51,7 +51,7 @@ def run_bench(game: Game, config: muzero.Config | None = None, rounds: int = 11,
     finally:
         torch.set_num_threads(before)
     return {
-        "rules_steps_per_second_per_core": _rules_rate(game),
+        "rules_steps_per_second_per_core": rules_rate(game),
         "network_evaluations_per_second": median(network),
         "selfplay_evaluations_per_second": median(self_play),
         "search_efficiency": median(b / a for a, b in zip(network, self_play, strict=True)),
@@ -90,7 +90,7 @@ def _rate(call: Callable[[], Any], seconds: float) -> float:
             return count / passed
 
 
-def _rules_rate(game: Game, runs: int = 200, seconds: float = 0.005) -> float:
+def rules_rate(game: Game, runs: int = 200, seconds: float = 0.005) -> float:
     """Steps a second with legal mask, observation and a random choice: the best of many short runs, for other
     processes only ever make one slower."""
     random_games(game, 10)  # compiles
