@@ -233,7 +233,7 @@ def test_rules_commute_with_the_symmetry():
 
 
 def test_random_play_earns_what_was_published():
-    """77 in 14.8 moves, of which the sample size is not known: taken as 100 games."""
+    """77 in 14.8 moves, of which the sample size is not known: taken as 100 games. 100,000 games here: 72.5 in 14.4."""
     games = random_games(woodoku.PUBLISHED, 4000, 0)
     for values, published in ((games.returns[:, 0], 77.0), (games.lengths, 14.8)):
         margin = 3 * values.std() * np.sqrt(1 / 100 + 1 / len(values))

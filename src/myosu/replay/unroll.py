@@ -95,8 +95,8 @@ def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discoun
 
 def _transform(boards: np.ndarray, cells: np.ndarray, planes: np.ndarray | None = None) -> np.ndarray:
     """Permute the cells of boards [B, ..., C, H, W] by ``cells`` [B, H*W], and their planes by ``planes`` [B, C]."""
-    flat = boards.reshape(len(boards), -1, boards.shape[-3], cells.shape[1])
-    flat = np.take_along_axis(flat, cells[:, None, None, :], axis=3)
-    if planes is not None:
-        flat = np.take_along_axis(flat, planes[:, None, :, None], axis=2)
-    return flat.reshape(boards.shape)
+    flat = np.take_along_axis(boards.reshape(len(boards), -1, cells.shape[1]), cells[:, None, :], axis=2)
+    if planes is None:
+        return flat.reshape(boards.shape)
+    by_plane = flat.reshape(len(boards), -1, planes.shape[1], cells.shape[1])
+    return np.take_along_axis(by_plane, planes[:, None, :, None], axis=2).reshape(boards.shape)
