@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from myosu.doctor import check_game
-from myosu.games import Game, Symmetries, compiled, connect_four, load_game, othello, tictactoe
+from myosu.games import Game, Symmetries, compiled, connect_four, load_game, othello, snake, tictactoe, woodoku
 
 TICTACTOE, OTHELLO = tictactoe.GAME, othello.GAME
 won_by, init, legal_actions, observe = tictactoe.step, tictactoe.init, tictactoe.legal_actions, tictactoe.observe
@@ -142,6 +142,12 @@ BROKEN = {
     "range of one side": (replace(TICTACTOE, reward_range=(0.0, 1.0)), "zero-sum"),
     "names do not come back": (replace(TICTACTOE, action_name=lambda a: f"x{a}"), "action-names"),
     "render fails": (replace(TICTACTOE, render=lambda state: state["nothing"]), "render"),
+    "draw fails": (replace(TICTACTOE, draw=lambda state: state["nothing"]), "draw"),
+    "draw gives no picture": (replace(TICTACTOE, draw=lambda state: np.zeros((3, 3))), "draw"),
+    "planes exchanged": (replace(TICTACTOE, symmetries=replace(
+        TICTACTOE.symmetries, planes=np.array([[0, 1]] + 7 * [[1, 0]]))), "symmetries"),
+    "planes of another board": (replace(TICTACTOE, symmetries=replace(
+        TICTACTOE.symmetries, planes=np.zeros((8, 2), np.int64))), "symmetries"),
     "symmetries no group": (replace(TICTACTOE, symmetries=Symmetries(
         np.stack([np.arange(9), ONE_TURN]), np.stack([np.arange(9), ONE_TURN]))), "symmetries"),
     "symmetries of another board": (replace(TICTACTOE, symmetries=Symmetries(
@@ -196,6 +202,27 @@ def test_games_of_the_library_pass(game: Game):
     findings = check_game(game, games=60)
     assert [str(f) for f in findings if f.severity != "info"] == []
     assert {f.check for f in findings} >= {"length", "first-seat"}
+
+
+@pytest.mark.parametrize("game", [snake.GAME, woodoku.GAME], ids=lambda game: game.name)
+def test_games_for_one_pass(game: Game):
+    """They have chance, which falls differently under a symmetry, and random play earns little of what is there."""
+    findings = {f.check: f for f in check_game(game, games=20)}
+    assert [str(f) for f in findings.values() if f.severity != "info"] == []
+    assert set(findings) == {"length", "support"}
+
+
+@compiled
+def init_with_an_obstacle(state, seed):
+    init(state, seed)
+    state.board[np.int64(seed % 9)] = 0
+
+
+def test_symmetries_are_compared_game_by_game_only_without_chance():
+    game = replace(TICTACTOE, init=init_with_an_obstacle)
+    assert "symmetries" not in {f.check for f in check_game(game, games=20)}
+    no_group = replace(game, symmetries=BROKEN["symmetries no group"][0].symmetries)
+    assert "symmetries" in {f.check for f in check_game(no_group, games=20)}
 
 
 def test_finding_says_how_to_get_there():

@@ -10,7 +10,7 @@ import pytest
 from myosu.doctor import check_game, check_vector_env
 from myosu.envs.native import NativeVectorEnv
 from myosu.errors import UserError
-from myosu.games import game_names, load_game
+from myosu.games import game_names, load_game, snake
 
 PAGE = Path(__file__).parents[1] / "docs" / "new-game.md"
 NIM = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL).group(1)
@@ -79,7 +79,7 @@ def test_broken_file_gives_one_message(nim, old, new, words):
 
 
 def test_names():
-    assert {"othello", "connect_four", "tictactoe"} <= set(game_names())
+    assert {"othello", "connect_four", "tictactoe", "snake", "woodoku"} <= set(game_names())
     with pytest.raises(UserError, match="Did you mean 'othello'"):
         load_game("othelo")
     with pytest.raises(UserError, match=r"Known games: .*tictactoe"):
@@ -97,6 +97,12 @@ def test_entry_point_that_cannot_be_loaded(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
     with pytest.raises(UserError, match=r"'lost' \(no_such_package.lost\) cannot be loaded: ModuleNotFoundError"):
         load_game("lost")
+
+
+def test_one_file_may_hold_several_games():
+    for name in ("snake", "snake-published", "woodoku", "woodoku-published"):
+        assert load_game(name).name == name
+    assert load_game("snake-published") is snake.PUBLISHED
 
 
 def test_error_at_import_is_named(nim):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from myosu.errors import UserError
+from myosu.games.game import Symmetries
 from myosu.games.symmetry import board_symmetries
 from myosu.replay.episode import Episode
 from myosu.replay.priorities import SumTree
@@ -100,6 +101,24 @@ def test_symmetry_moves_board_policy_and_action_together():
     assert (batch.observation.reshape(64, 9).argmax(1) == batch.action[:, 0]).all()
     assert (batch.next_observations.reshape(64, 3, 9)[:, :2].argmax(2) == batch.action[:, 1:]).all()
     assert set(batch.action[:, 0]) == {0, 2, 6, 8}, "corner a1 goes to the four corners"
+
+
+def test_symmetry_turns_planes_that_stand_for_directions():
+    """Planes 0 and 1: a right and a left neighbour. The mirrored board has them exchanged, in later positions too."""
+    columns = {**COLUMNS, "observation": ((2, 1, 3), np.uint8), "policy": ((2,), np.float16)}
+    replay = Replay(columns, 16)
+    original = np.array([[[1, 0, 0]], [[0, 0, 0]]], np.uint8)
+    played = episode(3)
+    played.columns.update(observation=np.stack([original] * 3), policy=np.zeros((3, 2), np.float16),
+                          action=np.zeros(3, np.int16))
+    replay.add(played)
+    mirror = Symmetries(np.array([[0, 1, 2], [2, 1, 0]]), np.array([[0, 1], [1, 0]]), np.array([[0, 1], [1, 0]]))
+    rng = np.random.default_rng(0)
+    batch = sample_unrolled(replay, np.zeros(32, np.int64), 2, 1.0, 0, 0.0, True, mirror, True, rng)
+    for observation, later, action in zip(batch.observation, batch.next_observations, batch.action, strict=True):
+        wanted = original if action[0] == 0 else [[[0, 0, 0]], [[0, 0, 1]]]
+        assert np.array_equal(observation, wanted) and all(np.array_equal(other, wanted) for other in later)
+    assert set(batch.action[:, 0]) == {0, 1}
 
 
 def test_saved_replay_is_the_same_and_incremental(tmp_path):

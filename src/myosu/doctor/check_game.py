@@ -253,3 +253,18 @@ def _check_description(game: Game, findings: Findings) -> None:
     except Exception as error:
         findings.add("error", "render", f"{game.name}: render fails on the start position: "
                      f"{type(error).__name__}: {error}", "render takes one state and returns text.")
+    if game.draw is not None:
+        _check_draw(game, findings)
+
+
+def _check_draw(game: Game, findings: Findings) -> None:
+    assert game.draw is not None
+    try:
+        image = game.draw(game.new_states(1)[0])
+        fault = "" if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 else (
+            f"gives {image.dtype} {list(image.shape)}")
+    except Exception as error:
+        fault = f"fails: {type(error).__name__}: {error}"
+    if fault:
+        findings.add("error", "draw", f"{game.name}: draw on the start position {fault}.",
+                     "draw takes one state and returns a picture, uint8 [height, width, 3].")

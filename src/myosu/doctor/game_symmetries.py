@@ -18,7 +18,9 @@ def check_symmetries(game: Game, findings: Findings, seed: int, games: int = 20)
                      f"{game.observation_shape}.", "Leave symmetries out.")
         return
     cells = int(np.prod(game.observation_shape[1:]))
-    for name, table, size in (("cells", symmetries.cells, cells), ("actions", symmetries.actions, game.num_actions)):
+    planes = _planes(game)
+    for name, table, size in (("cells", symmetries.cells, cells), ("actions", symmetries.actions, game.num_actions),
+                              ("planes", planes, game.observation_shape[0])):
         if table.ndim != 2 or table.shape[1] != size or (np.sort(table, axis=1) != np.arange(size)).any():
             findings.add("error", "symmetries", f"{game.name}: symmetries.{name} of shape {table.shape} must hold in "
                          f"each row the numbers 0 to {size - 1}, each once.")
@@ -26,15 +28,16 @@ def check_symmetries(game: Game, findings: Findings, seed: int, games: int = 20)
         if (table[0] != np.arange(size)).any():
             findings.add("error", "symmetries", f"{game.name}: row 0 of symmetries.{name} must be the identity.")
             return
-    both = {(c.tobytes(), a.tobytes()) for c, a in zip(symmetries.cells, symmetries.actions, strict=True)}
+    parts = (symmetries.cells, symmetries.actions, planes)
+    rows = {tuple(row.tobytes() for row in rows) for rows in zip(*parts, strict=True)}
     for one in range(len(symmetries.cells)):
         for two in range(len(symmetries.cells)):
-            product = (symmetries.cells[one][symmetries.cells[two]].tobytes(),
-                       symmetries.actions[one][symmetries.actions[two]].tobytes())
-            if product not in both:
+            if tuple(part[one][part[two]].tobytes() for part in parts) not in rows:
                 findings.add("error", "symmetries", f"{game.name}: symmetry {two} after symmetry {one} is none of "
                              "them.", "Add the missing ones, or correct cells and actions: they must go together.")
                 return
+    if _has_chance(game, seed):
+        return  # the rules hold under a symmetry on average only, and chance falls differently in each game
     random = np.random.default_rng(seed)
     for number in range(games):
         original = _Line(game, seed + number)
@@ -56,6 +59,27 @@ def check_symmetries(game: Game, findings: Findings, seed: int, games: int = 20)
                     return
 
 
+def _planes(game: Game) -> np.ndarray:
+    assert game.symmetries is not None
+    if game.symmetries.planes is not None:
+        return game.symmetries.planes
+    return np.tile(np.arange(game.observation_shape[0]), (len(game.symmetries.cells), 1))
+
+
+def _has_chance(game: Game, seed: int) -> bool:
+    """Whether a game takes another course under another seed, the moves being the same."""
+    random, lines = np.random.default_rng(seed), [_Line(game, seed + number) for number in range(4)]
+    for _ in range(game.max_plies):
+        if any(not line.same_as(lines[0]) for line in lines):
+            return True
+        if lines[0].ended:
+            return False
+        action = int(random.choice(np.flatnonzero(lines[0].mask)))
+        for line in lines:
+            line.step(action)
+    return False
+
+
 class _Line:
     """One game and all that can be seen of it."""
 
@@ -70,6 +94,10 @@ class _Line:
         self.batch.step(self.state, np.array([action]), self._reward, self._ended)
         self._look()
 
+    def same_as(self, other: _Line) -> bool:
+        return (np.array_equal(self.observation, other.observation) and np.array_equal(self.mask, other.mask)
+                and self.reward == other.reward and self.ended == other.ended)
+
     def _look(self) -> None:
         self.batch.observe(self.state, self.observation)
         self.batch.legal_actions(self.state, self._mask)
@@ -78,7 +106,7 @@ class _Line:
 
 def _same(game: Game, original: _Line, other: _Line, s: int) -> bool:
     assert game.symmetries is not None
-    planes = original.observation.reshape(game.observation_shape[0], -1)[:, game.symmetries.cells[s]]
+    planes = original.observation.reshape(game.observation_shape[0], -1)[_planes(game)[s]][:, game.symmetries.cells[s]]
     return (np.array_equal(planes, other.observation.reshape(planes.shape))
             and np.array_equal(original.mask[game.symmetries.actions[s]], other.mask)
             and original.reward == other.reward and original.ended == other.ended)

@@ -25,10 +25,13 @@ class Symmetries:
     cells: int64 [S, H*W]; plane cell ``i`` of the transformed observation is cell ``cells[s, i]`` of the original
         (applied to every plane of an observation of shape [C, H, W]).
     actions: int64 [S, num_actions]; likewise entry ``i`` of a transformed policy is entry ``actions[s, i]``.
+    planes: int64 [S, C] where planes stand for directions, which turn with the board: plane ``i`` of the transformed
+        observation is plane ``planes[s, i]`` of the original. None: every plane stays what it is.
     """
 
     cells: np.ndarray
     actions: np.ndarray
+    planes: np.ndarray | None = None
 
     @cached_property
     def inverse_actions(self) -> np.ndarray:
@@ -76,6 +79,8 @@ class Game:
     #: heuristic(state) -> float, compiled: a guess at the rewards still to come, seen by the player to move. Only the
     #: alpha-beta opponent reads it.
     heuristic: Callable | None = None
+    #: draw(state) -> uint8 [H, W, 3]: the position as a picture, in plain Python. Without it there is only text.
+    draw: Callable[[Any], np.ndarray] | None = None
     #: "score": the rewards of ``step``; "outcome": their sign, so that only winning counts.
     rewards: Literal["score", "outcome"] = "score"
 

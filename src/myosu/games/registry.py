@@ -1,4 +1,5 @@
-"""Finding a game by its name (an entry point of the group ``myosu.games``) or by the path of its file."""
+"""Finding a game by its name (an entry point of the group ``myosu.games``, which is a module with a ``GAME`` or a
+``Game`` itself) or by the path of its file."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def load_game(name: str) -> Game:
         except Exception as error:
             raise UserError(f"The game {name!r} ({found[name].value}) cannot be loaded: "
                             f"{type(error).__name__}: {error}") from error
-    game = getattr(module, "GAME", None)
+    game = module if isinstance(module, Game) else getattr(module, "GAME", None)
     if not isinstance(game, Game):
         raise UserError(f"{source} defines no GAME = Game(...).")
     _try_rules(game, source)

@@ -1,0 +1,270 @@
+"""Snake: eat targets (+1 each) and grow; hitting a wall or oneself ends the game (−1), and filling the board wins it.
+
+``GAME`` is the game as it should be. ``PUBLISHED`` is gym-snakegame, step for step: there the tail's cell is still
+taken in the move in which the tail leaves it, a full board is no win (the test comes before the growth, so the next
+move is a death), several targets may fall on one cell at the start, and nothing ends the game of a snake that goes
+round in circles. In ``GAME`` such a snake starves (−1) when it has eaten nothing in as many moves as the board has
+cells: time enough to visit every cell.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from myosu.games.chance import draw_below, start_chance
+from myosu.games.drawing import bar, canvas, disc
+from myosu.games.game import Game, Symmetries, compiled
+from myosu.games.symmetry import board_symmetries
+
+#: Actions are directions, and ``direction ^ 2`` is the opposite one.
+NAMES = ("down", "right", "up", "left")
+ROW_STEPS, COLUMN_STEPS = np.array([1, 0, -1, 0]), np.array([0, 1, 0, -1])
+RIGHT = 1
+
+#: Planes of the fixed mode: the head, the targets, and of every other segment the direction in which the next one lies,
+#: from ``LINKS`` on; then the binary digits of the moves since the last meal, each all over its plane.
+HEAD, TARGET, LINKS, HUNGER = 0, 1, 2, 6
+
+
+def state_dtype(size: int) -> np.dtype:
+    """stamps: when the head entered a cell; the snake lies where that is at least ``tail``. head: the stamp under it.
+
+    channels: 0 in the fixed mode; in the published one the channels of its observation.
+    """
+    return np.dtype([("stamps", np.int32, (size, size)), ("targets", np.uint8, (size, size)), ("chance", np.uint64),
+                     ("head", np.int32), ("tail", np.int32), ("hunger", np.int32), ("row", np.int16),
+                     ("column", np.int16), ("heading", np.int8), ("channels", np.int8), ("over", np.bool_)],
+                    align=True)
+
+
+@compiled
+def _start(state, seed, targets, channels):
+    size = state.stamps.shape[0]
+    middle = size // 2
+    state.stamps[:] = 0
+    state.targets[:] = 0
+    start_chance(state, seed)
+    state.head = 3
+    state.tail = 1
+    state.hunger = 0
+    state.row = middle
+    state.column = middle
+    state.heading = RIGHT
+    state.channels = channels
+    state.over = False
+    for segment in range(3):
+        state.stamps[middle, middle - segment] = 3 - segment
+    for _ in range(targets):
+        _place_target(state, channels > 0)
+
+
+@compiled
+def _place_target(state, may_overlap):
+    """A target on a random free cell, if there is one; ``may_overlap``: on another target too."""
+    size, free = state.stamps.shape[0], 0
+    for row in range(size):
+        for column in range(size):
+            free += state.stamps[row, column] < state.tail and (may_overlap or state.targets[row, column] == 0)
+    if free == 0:
+        return
+    left = draw_below(state, free)
+    for row in range(size):
+        for column in range(size):
+            if state.stamps[row, column] < state.tail and (may_overlap or state.targets[row, column] == 0):
+                if left == 0:
+                    state.targets[row, column] = 1
+                    return
+                left -= 1
+
+
+@compiled
+def legal_actions(state, mask):
+    """All but turning back; in the published mode that too."""
+    for action in range(4):
+        mask[action] = state.over or state.channels > 0 or action != state.heading ^ 2
+
+
+@compiled
+def step(state, action):
+    size, published = state.stamps.shape[0], state.channels > 0
+    heading = state.heading if action == state.heading ^ 2 else action  # turning back goes straight on
+    row, column = state.row + ROW_STEPS[heading], state.column + COLUMN_STEPS[heading]
+    if row < 0 or row >= size or column < 0 or column >= size:
+        state.over = True
+        return -1.0, True
+    eats = state.targets[row, column] == 1
+    # The tail leaves in the same move, unless the snake grows. The published game looks before that.
+    if state.stamps[row, column] >= (state.tail if published else state.tail + 1):
+        state.over = True
+        return -1.0, True
+    state.heading = heading
+    state.row = row
+    state.column = column
+    state.head += 1
+    state.stamps[row, column] = state.head
+    if eats:
+        state.hunger = 0
+        state.targets[row, column] = 0
+        _place_target(state, False)
+        state.over = not published and state.head - state.tail + 1 == size * size
+        return 1.0, state.over
+    state.tail += 1
+    state.hunger += 1
+    state.over = not published and state.hunger == size * size
+    return (-1.0 if state.over else 0.0), state.over
+
+
+@compiled
+def observe(state, out):
+    if state.channels == 0:
+        _observe_planes(state, out)
+    else:
+        _observe_published(state, out)
+
+
+@compiled
+def _observe_planes(state, out):
+    size = state.stamps.shape[0]
+    for row in range(size):
+        for column in range(size):
+            stamp = state.stamps[row, column]
+            out[HEAD, row, column] = stamp == state.head
+            out[TARGET, row, column] = state.targets[row, column]
+            for direction in range(4):
+                r, c = row + ROW_STEPS[direction], column + COLUMN_STEPS[direction]
+                inside = 0 <= r < size and 0 <= c < size
+                out[LINKS + direction, row, column] = (
+                    inside and stamp >= state.tail and state.stamps[r, c] == stamp + 1)
+    for plane in range(HUNGER, out.shape[0]):
+        out[plane] = (state.hunger >> (plane - HUNGER)) & 1
+
+
+@compiled
+def _observe_published(state, out):
+    """Cells hold 1 at the head, 2 behind it and so on, and cells + 1 at a target. One channel: all; two: the snake, the
+    targets; four: the body, the head, the tail, the targets."""
+    size, length = state.stamps.shape[0], state.head - state.tail + 1
+    out[:] = 0
+    last = state.channels - 1
+    for row in range(size):
+        for column in range(size):
+            if state.targets[row, column]:
+                out[last, row, column] = size * size + 1
+            elif state.stamps[row, column] >= state.tail:
+                place = state.head - state.stamps[row, column] + 1
+                channel = 0
+                if state.channels == 4:
+                    channel = 1 if place == 1 else 2 if place == length else 0
+                out[channel, row, column] = place
+
+
+@compiled
+def to_play(state):
+    return 0
+
+
+def render(state) -> str:
+    """@ is the head, o the snake, # its tail, * a target."""
+    stamps, head, tail = state["stamps"], state["head"], state["tail"]
+    marks = np.full(stamps.shape, ".")
+    marks[stamps >= tail] = "o"
+    marks[stamps == tail] = "#"
+    marks[stamps == head] = "@"
+    marks[state["targets"] == 1] = "*"
+    return "\n".join([*(" ".join(row) for row in marks), f"length {head - tail + 1}"])
+
+
+def draw(state, pixels: int = 32) -> np.ndarray:
+    """A picture, uint8 [H, W, 3], with ``pixels`` a cell."""
+    stamps, head, tail = state["stamps"], int(state["head"]), int(state["tail"])
+    size = len(stamps)
+    image = canvas(size * pixels, size * pixels, (38, 46, 56))
+    light = np.add.outer(np.arange(size), np.arange(size)) % 2 == 0
+    image[light.repeat(pixels, 0).repeat(pixels, 1)] = (43, 52, 63)
+    for y, x in (np.argwhere(state["targets"]) + 0.5) * pixels:
+        disc(image, y, x, 0.32 * pixels, (231, 76, 60))
+        disc(image, y - 0.1 * pixels, x - 0.1 * pixels, 0.07 * pixels, (255, 190, 180))
+    cells = np.argwhere(stamps >= tail)
+    centres = (cells[np.argsort(stamps[tuple(cells.T)])] + 0.5) * pixels  # from the tail to the head
+    before = centres[0]
+    for number, centre in enumerate(centres, tail):
+        fresh = (number - tail + 1) / (head - tail + 1)
+        colour = int(30 + 40 * fresh), int(110 + 105 * fresh), int(80 + 40 * fresh)
+        if number > tail:
+            bar(image, (before[0], before[1]), (centre[0], centre[1]), 0.36 * pixels, colour)
+        disc(image, centre[0], centre[1], 0.36 * pixels, colour)
+        before = centre
+    ahead = np.array([ROW_STEPS[state["heading"]], COLUMN_STEPS[state["heading"]]])
+    for side in (-1, 1):
+        y, x = before + pixels * (0.12 * ahead + 0.16 * side * ahead[::-1])
+        disc(image, y, x, 0.1 * pixels, (250, 250, 250))
+        disc(image, y + 0.03 * pixels * ahead[0], x + 0.03 * pixels * ahead[1], 0.05 * pixels, (20, 24, 30))
+    return image
+
+
+def action_name(action: int) -> str:
+    return NAMES[action]
+
+
+def parse_action(text: str) -> int:
+    text = text.strip().lower()
+    for action, name in enumerate(NAMES):
+        if text and name.startswith(text):
+            return action
+    raise ValueError(f"{text!r} is no direction: write down, right, up or left, or its first letter")
+
+
+def _symmetries(size: int, planes: int) -> Symmetries:
+    """The eight of the board; directions, as actions and as planes, turn with it. ``planes`` 0: none is a direction."""
+    cells = board_symmetries(size, size).cells
+    places = np.stack(np.divmod(cells, size), -1).reshape(-1, size, size, 2)  # [S, row, column] -> original place
+    steps = np.stack([ROW_STEPS, COLUMN_STEPS], -1)
+    moved = places[:, 1 + ROW_STEPS, 1 + COLUMN_STEPS] - places[:, None, 1, 1]  # [S, direction, 2]
+    actions = (moved[:, :, None] == steps).all(-1).argmax(-1).astype(np.int64)
+    if planes == 0:
+        return Symmetries(cells, actions)
+    turned = np.tile(np.arange(planes), (len(cells), 1))
+    turned[:, LINKS:HUNGER] = LINKS + actions
+    return Symmetries(cells, actions, turned)
+
+
+def make_game(published: bool = False, size: int | None = None, targets: int = 1, channels: int = 1) -> Game:
+    """Snake on ``size`` × ``size`` cells (10, published 15). channels: of the published observation, 1, 2 or 4."""
+    size = size or (15 if published else 10)
+    if size < 5 or targets < 1 or channels not in (1, 2, 4):
+        raise ValueError(f"size {size}, targets {targets}, channels {channels}: the size must be 5 or more, the "
+                         "targets 1 or more, the channels 1, 2 or 4")
+    mode, cells = channels if published else 0, size * size
+    planes = mode or HUNGER + math.ceil(math.log2(cells))
+
+    @compiled
+    def init(state, seed):
+        _start(state, seed, targets, mode)
+
+    return Game(
+        name="snake-published" if published else "snake",
+        num_players=1,
+        num_actions=4,
+        observation_shape=(planes, size, size),
+        state_dtype=state_dtype(size),
+        init=init,
+        legal_actions=legal_actions,
+        step=step,
+        observe=observe,
+        to_play=to_play,
+        render=render,
+        reward_range=(-1.0, float(cells - 3)),
+        # Starving bounds the fixed game; the published one would go on for ever, and is cut.
+        max_plies=20 * cells if published else (cells - 3) * cells,
+        observation_dtype=np.uint32 if published else np.uint8,
+        action_name=action_name,
+        parse_action=parse_action,
+        symmetries=_symmetries(size, 0 if published else planes),
+        draw=draw,
+    )
+
+
+GAME = make_game()
+PUBLISHED = make_game(published=True)
