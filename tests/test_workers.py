@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from gym_toys import Broken, Counter, DiesWhenMade, Everything, FailsOnce, Slow
 
+from gym_toys import Broken, Counter, DiesWhenMade, Everything, FailsOnce, Slow
 from myosu.doctor import check_vector_env
 from myosu.doctor.check_env import sample_actions
 from myosu.envs.gym_env import GymVectorEnv

@@ -83,6 +83,12 @@ def row_type(spec: EnvSpec) -> np.dtype:
     ], align=True)
 
 
+def row_at(rows: np.ndarray, index: int) -> dict[str, np.ndarray]:
+    """Views [1, ...] of the fields of ``rows[index]``."""
+    assert rows.dtype.names is not None
+    return {name: rows[name][index : index + 1] for name in rows.dtype.names}
+
+
 def step_of(rows: np.ndarray, env_ids: np.ndarray) -> Step:
     """What lies in ``rows[env_ids]``, copied."""
     terminated, truncated = rows["terminated"][env_ids], rows["truncated"][env_ids]
@@ -95,7 +101,7 @@ def step_of(rows: np.ndarray, env_ids: np.ndarray) -> Step:
 class SingleEnv:
     """One Gymnasium environment, which starts again by itself and writes what it answers into a row.
 
-    A row is an array [1] of ``row_type(spec)``. The seed of every episode follows from ``seed``, ``index`` and the
+    A row is what ``row_at`` gives. The seed of every episode follows from ``seed``, ``index`` and the
     episode's number. Methods raise UserError when the environment fails or breaks a rule.
     """
 
@@ -107,12 +113,12 @@ class SingleEnv:
         self._has_mask = ""  # where the mask is found: "info", "method" or nowhere
         self._episode = self._steps = self._episode_seed = 0
 
-    def start(self, row: np.ndarray, episode: int) -> None:
+    def start(self, row: dict[str, np.ndarray], episode: int) -> None:
         """Begin the episode number ``episode``; no reward, no end."""
-        row["reward"], row["terminated"], row["truncated"] = 0, False, False
+        row["reward"][0], row["terminated"][0], row["truncated"][0] = 0, False, False
         self._begin(row, episode)
 
-    def step(self, row: np.ndarray) -> None:
+    def step(self, row: dict[str, np.ndarray]) -> None:
         """Do ``row["action"]``; where that ends the episode, begin the next one."""
         self._steps += 1
         answer = self._call("step", self._env.step, self._native_action(row["action"][0]))
@@ -121,13 +127,13 @@ class SingleEnv:
                        "documentation says how to move an environment over from gym.")
         observation, reward, terminated, truncated, info = answer
         try:
-            row["reward"] = float(reward)
+            row["reward"][0] = earned = float(reward)
         except (TypeError, ValueError):
             self._fail(f"the reward is {reward!r}.", "It must be one number.")
-        if not math.isfinite(row["reward"][0]):
+        if not math.isfinite(earned):
             self._fail(f"the reward is {reward}.", "It must be finite: look for divisions by zero in step().")
-        row["terminated"] = ended = bool(terminated)
-        row["truncated"] = cut = not ended and (bool(truncated) or self._steps >= self.spec.max_steps)
+        row["terminated"][0] = ended = bool(terminated)
+        row["truncated"][0] = cut = not ended and (bool(truncated) or self._steps >= self.spec.max_steps)
         if ended or cut:
             self._write(row["final_observation"], self._spaces[0], observation, "the observation")
             self._begin(row, self._episode + 1)
@@ -138,7 +144,7 @@ class SingleEnv:
     def close(self) -> None:
         self._env.close()
 
-    def _begin(self, row: np.ndarray, episode: int) -> None:
+    def _begin(self, row: dict[str, np.ndarray], episode: int) -> None:
         self._episode, self._steps = episode, 0
         self._episode_seed = int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0])
         answer = self._call("reset", lambda: self._env.reset(seed=self._episode_seed))
@@ -155,10 +161,12 @@ class SingleEnv:
     def _native_action(self, action: np.ndarray) -> Any:
         """The action as the environment's own space has it."""
         space = self._spaces[1]
+        if isinstance(space, spaces.Discrete):
+            return space.dtype.type(action + space.start)
         if isinstance(space, spaces.Box):
             return np.clip(action.reshape(space.shape), space.low, space.high).astype(space.dtype)
-        assert isinstance(space, (spaces.Discrete, spaces.MultiDiscrete))
-        return (action.reshape(space.shape) + space.start).astype(space.dtype)[()]
+        assert isinstance(space, spaces.MultiDiscrete)
+        return (action.reshape(space.shape) + space.start).astype(space.dtype)
 
     def _write(self, target: np.ndarray, space: spaces.Space, value: Any, what: str) -> None:
         """Copy the observation ``value`` into ``target[0]``."""
@@ -239,7 +247,7 @@ class GymVectorEnv:
         self._envs = [SingleEnv(make, index, seed) for index in range(num_envs)]
         self.spec = self._envs[0].spec
         self._rows = np.zeros(num_envs, row_type(self.spec))
-        self._row = [self._rows[index : index + 1] for index in range(num_envs)]
+        self._row = [row_at(self._rows, index) for index in range(num_envs)]
         self._sent: np.ndarray | None = None
 
     def reset(self) -> None:

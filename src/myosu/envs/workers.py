@@ -20,7 +20,7 @@ import cloudpickle
 import gymnasium
 import numpy as np
 
-from myosu.envs.gym_env import EnvMaker, SingleEnv, describe, row_type, step_of
+from myosu.envs.gym_env import EnvMaker, SingleEnv, describe, row_at, row_type, step_of
 from myosu.envs.vector import EnvSpec, Step
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
@@ -216,7 +216,7 @@ def _work(connection: Connection, parent: int, make: bytes, index: int, seed: in
             if start is not None and memory is None:
                 memory = SharedMemory(start[0])
                 rows = row_type(env.spec)
-                row: np.ndarray = np.ndarray(1, rows, memory.buf, offset=index * rows.itemsize)
+                row = row_at(np.ndarray(1, rows, memory.buf, offset=index * rows.itemsize), 0)
             if start is not None:
                 env.start(row, start[1])
             else:
