@@ -1,7 +1,6 @@
 """Small Gymnasium environments with habits, importable by worker processes."""
 
 import os
-import signal
 import time
 from copy import deepcopy
 
@@ -50,13 +49,13 @@ class Broken(Counter):
             raise RuntimeError("no level")
         if self.habit == "old reset":
             return observation
-        if "mask" in self.habit:
+        if "mask" in self.habit and self.habit != "late mask":
             info["action_mask"] = np.ones(3, np.int8)
         return observation, info
 
     def step(self, action):
         observation, reward, terminated, truncated, info = super().step(action)
-        if "mask" in self.habit:
+        if "mask" in self.habit and (self.habit != "late mask" or self.shown[0] == 3):
             info["action_mask"] = np.ones(3, np.int8)
         if self.shown[0] == 3:
             match self.habit:
@@ -80,12 +79,6 @@ class Broken(Counter):
                     info["action_mask"] = np.zeros(3, np.int8)
                 case "no mask":
                     info.clear()
-                case "dies":
-                    os._exit(3)
-                case "killed":
-                    os.kill(os.getpid(), signal.SIGKILL)
-                case "hangs":
-                    time.sleep(1000)
         return observation, reward, terminated, truncated, info
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import threading
 import time
 from contextlib import contextmanager
 
@@ -136,6 +137,15 @@ def test_what_an_environment_breaks_is_named(habit, message):
 
     with pytest.raises(UserError, match=message):
         play()
+
+
+def test_a_function_of_the_moment():
+    with workers(lambda: Counter(length=2), 1) as env:
+        start(env)
+        assert [bool(act(env, [0]).terminated[0]) for _ in range(3)] == [False, True, False]
+    lock = threading.Lock()
+    with pytest.raises(UserError, match="cannot be sent to a worker process: TypeError: cannot pickle"):
+        WorkerVectorEnv(lambda: Counter(length=lock), 1)
 
 
 def test_unknown_id():

@@ -173,7 +173,10 @@ class _EnvCheck:
         env.send(sample_actions(self.spec, now.legal_actions, 0), now.env_ids)
         answered: list[int] = []
         while len(answered) < self.count:
-            answered += env.recv(min_ready=1).env_ids.tolist()
+            ready = env.recv(min_ready=1).env_ids.tolist()
+            answered += ready
+            if not ready:
+                break
         if sorted(answered) != list(range(self.count)):
             self.error("env-ids", f"recv(min_ready=1), called until all had answered, gave {answered}.",
                        "Each environment must answer once for each action sent to it.")

@@ -110,7 +110,7 @@ class SingleEnv:
         self._env = make()
         self._spaces = self._env.observation_space, self._env.action_space
         self.spec = _spec(self._env, make.name)
-        self._has_mask = ""  # where the mask is found: "info", "method" or nowhere
+        self._mask_place = ""  # where masks are found: "info", "method" or "nowhere"; known from the first reset
         self._episode = self._steps = self._episode_seed = 0
 
     def start(self, row: dict[str, np.ndarray], episode: int) -> None:
@@ -153,8 +153,8 @@ class SingleEnv:
                        "environment over from gym.")
         observation, info = answer
         self._write(row["observation"], self._spaces[0], observation, "the observation")
-        if not self._has_mask and self.spec.num_actions:
-            self._has_mask = ("info" if "action_mask" in info else
+        if not self._mask_place and self.spec.num_actions:
+            self._mask_place = ("info" if "action_mask" in info else
                               "method" if self._env.has_wrapper_attr("action_masks") else "nowhere")
         self._write_mask(row["legal_actions"], info)
 
@@ -197,16 +197,15 @@ class SingleEnv:
                        "Give the Box the dtype of the values.")
 
     def _write_mask(self, target: np.ndarray, info: dict[str, Any]) -> None:
-        if not self.spec.num_actions or self._has_mask == "nowhere":
+        if not self.spec.num_actions:
+            return
+        if (self._mask_place == "info") != ("action_mask" in info) and self._mask_place != "method":
+            self._fail("info has an \"action_mask\" at some steps only.", "Give it at reset() and at every step.")
+        if self._mask_place == "nowhere":
             target[:] = True
             return
-        if self._has_mask == "info":
-            if "action_mask" not in info:
-                self._fail("info has no \"action_mask\", although the first reset() gave one.",
-                           "Give it at every step.")
-            mask = info["action_mask"]
-        else:
-            mask = self._call("action_masks", self._env.get_wrapper_attr("action_masks"))
+        mask = (info["action_mask"] if self._mask_place == "info" else
+                self._call("action_masks", self._env.get_wrapper_attr("action_masks")))
         branches = self.spec.action_branches
         if isinstance(mask, (tuple, list)) and branches and len(mask) == len(branches):
             mask = np.concatenate([np.ravel(part) for part in mask])
@@ -315,4 +314,4 @@ def _observation_layout(space: spaces.Space, name: str) -> tuple[tuple[int, ...]
 def _one_hot(target: np.ndarray, space: spaces.Discrete | spaces.MultiDiscrete, value: Any) -> None:
     counts = np.ravel(space.n if isinstance(space, spaces.Discrete) else space.nvec)
     target[:] = 0
-    target[np.ravel(np.asarray(value) - space.start) + np.cumsum(counts) - counts] = 1
+    target[np.ravel(np.asarray(value, np.int64) - space.start) + np.cumsum(counts) - counts] = 1

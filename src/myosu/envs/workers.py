@@ -28,7 +28,7 @@ from myosu.processes import end, end_with, spawn
 #: A process may take so much longer (seconds) to start and make its environment than to answer.
 START_SECONDS = 60.0
 #: A worker may fail so often in a row without having answered once.
-MAX_FAILURES = 3
+MAX_FAILURES = 5
 
 
 class WorkerVectorEnv:
@@ -49,8 +49,11 @@ class WorkerVectorEnv:
         make = EnvMaker(env, kwargs)
         self.num_envs, self.restarts = num_envs, 0
         self._name, self._seed, self._timeout = make.name, seed, timeout
-        # Plain pickle cannot carry what a notebook or the main script defines.
-        self._make = cloudpickle.dumps(make)
+        try:  # plain pickle cannot carry what a notebook or the main script defines
+            self._make = cloudpickle.dumps(make)
+        except Exception as error:
+            raise UserError(f"{make.name} cannot be sent to a worker process: {type(error).__name__}: {error}. Give a "
+                            "function that makes all it needs by itself.") from error
         self._notices: list[str] = []
         self._memory: SharedMemory | None = None
         self._spec: EnvSpec | None = None
