@@ -101,8 +101,8 @@ def step_of(rows: np.ndarray, env_ids: np.ndarray) -> Step:
 class SingleEnv:
     """One Gymnasium environment, which starts again by itself and writes what it answers into a row.
 
-    A row is what ``row_at`` gives. The seed of every episode follows from ``seed``, ``index`` and the
-    episode's number. Methods raise UserError when the environment fails or breaks a rule.
+    A row is what ``row_at`` gives. The seed of every episode follows from ``seed``, ``index`` and the episode's number.
+    Methods raise UserError when the environment fails or breaks a rule.
     """
 
     def __init__(self, make: EnvMaker, index: int, seed: int) -> None:
@@ -155,7 +155,7 @@ class SingleEnv:
         self._write(row["observation"], self._spaces[0], observation, "the observation")
         if not self._mask_place and self.spec.num_actions:
             self._mask_place = ("info" if "action_mask" in info else
-                              "method" if self._env.has_wrapper_attr("action_masks") else "nowhere")
+                                "method" if self._env.has_wrapper_attr("action_masks") else "nowhere")
         self._write_mask(row["legal_actions"], info)
 
     def _native_action(self, action: np.ndarray) -> Any:
