@@ -207,3 +207,15 @@ def loses_one(env, step):
 def test_broken_environment_is_noticed(spoil, check):
     findings = check_vector_env(Spoiled(spoil), 60, twin=Spoiled(spoil))
     assert check in {f.check for f in findings if f.severity == "error"}, "\n".join(map(str, findings))
+
+
+def test_answering_for_another_is_noticed():
+    class Confused(NativeVectorEnv):
+        def recv(self, min_ready=None):
+            step = super().recv(min_ready)
+            if min_ready is not None:
+                step.env_ids[:] = 0
+            return step
+
+    finding, = check_vector_env(Confused(tictactoe.GAME, 3), 60)
+    assert finding.check == "env-ids" and "[0, 0, 0]" in finding.message

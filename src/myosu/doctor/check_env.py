@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from myosu.doctor.finding import Finding, Findings
-from myosu.envs.vector import Step, VectorEnv
+from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.games.playout import random_actions
 
 _FIELDS = ("observation", "legal_actions", "to_play", "reward", "terminated", "truncated", "final_observation")
@@ -27,7 +27,7 @@ def check_vector_env(env: VectorEnv, steps: int = 500, seed: int = 0, twin: Vect
         twin.reset()
         check.same(now, twin.recv(), 0)
     for number in range(steps):
-        actions, ids = random_actions(now.legal_actions, seed * 1_000_003 + number), now.env_ids.copy()
+        actions, ids = sample_actions(env.spec, now.legal_actions, seed * 1_000_003 + number), now.env_ids.copy()
         old = {name: getattr(now, name).copy() for name in _FIELDS}
         env.send(actions, ids)
         after = env.recv()
@@ -39,7 +39,27 @@ def check_vector_env(env: VectorEnv, steps: int = 500, seed: int = 0, twin: Vect
             check.same(after, twin.recv(), number + 1)
         now = after
     check.totals()
+    if not findings.errors():
+        check.first_ready(env, now)
     return findings.sorted()
+
+
+def sample_actions(spec: EnvSpec, legal_actions: np.ndarray, seed: int) -> np.ndarray:
+    """Random legal actions [n, *action_shape] for the masks bool [n, A]; the same for the same ``seed``."""
+    if spec.action_low:
+        rng = np.random.default_rng(seed)
+        low, high = np.maximum(spec.action_low, -10.0), np.minimum(spec.action_high, 10.0)
+        return rng.uniform(low, high, (len(legal_actions), len(low))).astype(np.float32)
+    choices = [random_actions(mask, seed + 1_000_000_007 * branch)
+               for branch, mask in enumerate(spec.branch_masks(legal_actions))]
+    return np.stack(choices, axis=1) if spec.action_branches else choices[0]
+
+
+def _values(observation: np.ndarray) -> np.ndarray:
+    """[n, values] of observations, those of all parts of a record beside each other."""
+    if observation.dtype.names:
+        return np.concatenate([_values(observation[name]) for name in observation.dtype.names], axis=1)
+    return observation.reshape(len(observation), -1)
 
 
 class _EnvCheck:
@@ -71,9 +91,11 @@ class _EnvCheck:
             self.error("env-ids", f"recv() gave environments {ids.tolist()}; all {self.count} that were sent to must "
                        "answer, each once.")
             return False
-        empty = np.flatnonzero(~step.legal_actions.any(1))
-        if len(empty):
-            self.error("legal-actions", f"environment {ids[empty[0]]} has no legal action to offer.",
+        nothing = np.zeros(n, np.bool_)
+        for mask in spec.branch_masks(step.legal_actions):
+            nothing |= ~mask.any(1)
+        if nothing.any():
+            self.error("legal-actions", f"environment {ids[np.flatnonzero(nothing)[0]]} has no legal action to offer.",
                        "An episode in which nothing can be done is over; a player who cannot move passes.")
             return False
         seats = step.to_play
@@ -81,7 +103,7 @@ class _EnvCheck:
             self.error("to-play", f"to_play holds {sorted(set(seats.tolist()))} for {spec.num_players} player(s).")
             return False
         for name in ("observation", "final_observation"):
-            array = getattr(step, name)
+            array = _values(getattr(step, name))
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 self.error("finite", f"{name} holds NaN or infinity.")
         return True
@@ -123,12 +145,12 @@ class _EnvCheck:
         if len(long):
             self.error("max-steps", f"environment {ids[long[0]]} went on beyond max_steps = {spec.max_steps}.",
                        "Truncate the episode at max_steps.")
-        finals = after.final_observation.reshape(len(ids), -1)
+        finals = _values(after.final_observation)
         if finals[~ended].any():
             self.error("final-observation", "final_observation must be 0 where the episode goes on.")
         self.episodes += int(ended.sum())
         self.blank_finals += int((~finals[ended].any(1)).sum())
-        self.copied_finals += int((finals[ended] == after.observation.reshape(len(ids), -1)[ended]).all(1).sum())
+        self.copied_finals += int((finals[ended] == _values(after.observation)[ended]).all(1).sum())
         self.lengths[ids[ended]] = 0
         self.returns[ids[ended]] = 0
         return True
@@ -145,6 +167,19 @@ class _EnvCheck:
             if not np.array_equal(getattr(one, name), getattr(two, name)):
                 self.error("determinism", f"step {number}: {name} differs between two environments made with the same "
                            "seed and given the same actions.", "Derive all chance from the seed.")
+
+    def first_ready(self, env: VectorEnv, now: Step) -> None:
+        """Act everywhere, then take what is ready, one or more at a time: each must answer, once."""
+        env.send(sample_actions(self.spec, now.legal_actions, 0), now.env_ids)
+        answered: list[int] = []
+        while len(answered) < self.count:
+            ready = env.recv(min_ready=1).env_ids.tolist()
+            answered += ready
+            if not ready:
+                break
+        if sorted(answered) != list(range(self.count)):
+            self.error("env-ids", f"recv(min_ready=1), called until all had answered, gave {answered}.",
+                       "Each environment must answer once for each action sent to it.")
 
     def totals(self) -> None:
         if not self.episodes:

@@ -12,8 +12,15 @@ import numpy as np
 class EnvSpec:
     """What an algorithm may know of an environment.
 
+    observation_shape, observation_dtype: of one observation. Where it has several parts (a Gymnasium ``Dict``) the
+        shape is () and the dtype a record, so that ``observation["camera"]`` is an array [n, *shape of the part] and
+        everything that copies or stores observations needs to know nothing of it.
+    num_actions: width of the mask: the choices of all branches together; 0 where actions are continuous.
     reward_range: range of one reward; infinite where it is unknown.
     num_players: 1, or 2 for a zero-sum game that alternates strictly.
+    max_steps: an episode is truncated after so many, if not before.
+    action_branches: choices of each branch, where an action makes several choices at once; else empty.
+    action_low, action_high: bounds of each component of a continuous action, perhaps infinite; else empty.
     """
 
     observation_shape: tuple[int, ...]
@@ -23,6 +30,24 @@ class EnvSpec:
     reward_range: tuple[float, float]
     max_steps: int
     pass_action: int | None = None
+    action_branches: tuple[int, ...] = ()
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """Of one action: () for a choice, (branches,) for several, (components,) for a continuous action."""
+        return (len(self.action_low or self.action_branches),) if self.action_low or self.action_branches else ()
+
+    @property
+    def action_dtype(self) -> Any:
+        return np.float32 if self.action_low else np.int64
+
+    def branch_masks(self, legal_actions: np.ndarray) -> list[np.ndarray]:
+        """The mask [..., choices] of each branch of the masks [..., A]; of a single choice, the mask itself."""
+        if self.action_branches:
+            return np.split(legal_actions, np.cumsum(self.action_branches)[:-1], axis=-1)
+        return [legal_actions] if self.num_actions else []
 
 
 @dataclass
@@ -31,7 +56,7 @@ class Step:
 
     observation: [n, *shape], to act on next. Where an episode ended it is the first of the next one (the
         environments start again by themselves), and the true last observation is in ``final_observation``.
-    legal_actions: bool [n, A], for ``observation``.
+    legal_actions: bool [n, A], for ``observation``; the masks of all branches, one after another.
     to_play: int8 [n], the seat to act on ``observation``.
     reward: float32 [n], earned by the action just sent; belongs to the player who made it. 0 after ``reset``.
     terminated: bool [n], the episode ended by its rules; the value after it is 0.
@@ -59,9 +84,13 @@ class VectorEnv(Protocol):
         """Start every environment; the first ``recv`` gives the first observations."""
 
     def send(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
-        """Act in the environments ``env_ids`` (int64 [n]) with ``actions`` (int64 [n])."""
+        """Act in the environments ``env_ids`` (int64 [n]) with ``actions`` [n, *action_shape] of ``action_dtype``.
+
+        None of them may still owe an answer.
+        """
 
     def recv(self, min_ready: int | None = None) -> Step:
-        """Wait until ``min_ready`` environments (all that were sent, by default) have answered."""
+        """Wait until ``min_ready`` environments (all that were sent, by default) have answered, and give all that
+        have, in the order in which they were sent."""
 
     def close(self) -> None: ...

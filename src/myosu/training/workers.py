@@ -7,15 +7,10 @@ worker that is killed at any moment damages nothing, and one whose parent is gon
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import queue
-import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +24,7 @@ from myosu.envs.native import NativeVectorEnv
 from myosu.errors import UserError
 from myosu.evaluation.match import play_match
 from myosu.evaluation.players import AgentPlayer, RandomPlayer
+from myosu.processes import end, end_with, spawn
 from myosu.replay.episode import Episode
 from myosu.training.checkpoint import load_agent
 from myosu.training.config import RunConfig
@@ -38,7 +34,6 @@ from myosu.training.randomness import derive_seed, randomness_kept, seed_process
 REPORT_SECONDS = 1.0
 #: So many actors may fail one after another before any of them delivers a game.
 MAX_FAILURES = 3
-SPAWN = multiprocessing.get_context("spawn")
 
 
 class Report(NamedTuple):
@@ -171,11 +166,11 @@ class ActorProcesses:
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
-            _end(process)
+            end(process)
 
     def _start(self) -> None:
         key, self.starts = self.starts, self.starts + 1
-        self._processes[key], connection = _spawn(_act, self._config.to_json(), key)
+        self._processes[key], connection = spawn(_act, self._config.to_json(), key)
         threading.Thread(target=self._serve, args=(key, connection), daemon=True).start()
 
     def _serve(self, key: int, connection: Connection) -> None:
@@ -203,7 +198,7 @@ class ActorProcesses:
         while not self._ended.empty():
             key, last = self._ended.get_nowait()
             process = self._processes.pop(key)
-            _end(process)
+            end(process)
             reason = last.error if last and last.error else f"it died (exit code {process.exitcode})"
             if last and last.mendable:
                 raise UserError(reason)
@@ -224,7 +219,7 @@ class EvaluatorProcess:
 
     def submit(self, update: int, path: Path, games: int, seed: int) -> None:
         if self._process is None or not self._process.is_alive():
-            self._process, self._connection = _spawn(_evaluate)
+            self._process, self._connection = spawn(_evaluate)
         self._connection.send((update, path, games, seed))
         self.pending = update
 
@@ -238,7 +233,7 @@ class EvaluatorProcess:
                 return None
             result = self._connection.recv()
         except (EOFError, OSError):
-            _end(self._process)
+            end(self._process)
             result = {"update": update, "error": f"the evaluator died (exit code {self._process.exitcode})"}
             self._process = None
         self.pending = None
@@ -248,48 +243,13 @@ class EvaluatorProcess:
         if self._process is not None:
             self._connection.close()
             self._process.terminate()
-            _end(self._process)
-
-
-def _spawn(target: Any, *arguments: Any) -> tuple[Any, Connection]:
-    ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=target, args=(theirs, os.getpid(), *arguments), daemon=True)
-    # One thread a process: libraries read these when they are imported, so before the first line of the child.
-    for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
-        os.environ[f"{library}_NUM_THREADS"] = "1"
-    with _no_interrupts():
-        process.start()
-    theirs.close()
-    return process, ours
-
-
-@contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Processes started here never see Ctrl-C: it is for the learner, which ends them in order."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end(process: Any) -> None:
-    process.join(5)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
+            end(self._process)
 
 
 def _prepare_child(parent: int, seed: int) -> None:
     torch.set_num_threads(1)
     seed_process(seed)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with(parent)
 
 
 def _act(connection: Connection, parent: int, config_json: dict[str, Any], start: int) -> None:

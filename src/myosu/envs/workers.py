@@ -1,0 +1,240 @@
+"""Gymnasium environments in worker processes, one in each: all in step, or whoever is ready first.
+
+Observations lie in shared memory; a few bytes over a pipe say whose turn it is. A worker that dies or hangs is
+replaced, its episode counts as truncated, and nothing else notices.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import cloudpickle
+import gymnasium
+import numpy as np
+
+from myosu.envs.gym_env import EnvMaker, SingleEnv, describe, row_at, row_type, step_of
+from myosu.envs.vector import EnvSpec, Step
+from myosu.errors import UserError
+from myosu.processes import end, end_with, spawn
+
+#: A process may take so much longer (seconds) to start and make its environment than to answer.
+START_SECONDS = 60.0
+#: A worker may fail so often in a row without having answered once.
+MAX_FAILURES = 5
+
+
+class WorkerVectorEnv:
+    """``num_envs`` Gymnasium environments, each in a process of one thread (``myosu.envs.vector.VectorEnv``).
+
+    env, kwargs: as for ``EnvMaker``. Episodes are the same as those of ``GymVectorEnv`` with the same ``seed``, as long
+    as no worker is replaced. timeout: seconds that a step or a reset may take before the worker counts as hung.
+
+    An episode cut by the loss of its worker comes back like any other truncated one: reward 0, and as its final
+    observation the last one that was given out. restarts: workers replaced so far.
+
+    ``__init__``, ``send`` and ``recv`` raise UserError when an environment raises or breaks a rule, and when a worker
+    fails again and again.
+    """
+
+    def __init__(self, env: str | Callable[..., gymnasium.Env], num_envs: int, seed: int = 0,
+                 kwargs: Mapping[str, Any] | None = None, timeout: float = 60.0) -> None:
+        make = EnvMaker(env, kwargs)
+        self.num_envs, self.restarts = num_envs, 0
+        self._name, self._seed, self._timeout = make.name, seed, timeout
+        try:  # plain pickle cannot carry what a notebook or the main script defines
+            self._make = cloudpickle.dumps(make)
+        except Exception as error:
+            raise UserError(f"{make.name} cannot be sent to a worker process: {type(error).__name__}: {error}. Give a "
+                            "function that makes all it needs by itself.") from error
+        self._notices: list[str] = []
+        self._memory: SharedMemory | None = None
+        self._spec: EnvSpec | None = None
+        #: Who owes an answer or has one that was not fetched, in the order sent, and which of them have it.
+        self._sent: list[int] = []
+        self._ready: set[int] = set()
+        self._workers = [_Worker() for _ in range(num_envs)]
+        try:
+            for index in range(num_envs):
+                self._start(index)
+                self._sent.append(index)
+            self._wait_for(num_envs)
+        except BaseException:
+            self.close()
+            raise
+        self._sent, self._ready = [], set()
+        assert self._spec is not None
+        self.spec = self._spec
+        rows = row_type(self.spec)
+        self._memory = SharedMemory(create=True, size=num_envs * rows.itemsize)
+        self._rows: np.ndarray = np.ndarray(num_envs, rows, self._memory.buf)
+        self._last: np.ndarray = np.zeros((num_envs, *self.spec.observation_shape), self.spec.observation_dtype)
+
+    def reset(self) -> None:
+        self._wait_for(len(self._sent))
+        self._ready.clear()
+        self._sent = list(range(self.num_envs))
+        for index, worker in enumerate(self._workers):
+            worker.episode, worker.lost = 0, False
+            self._request(index, start=True)
+
+    def send(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
+        self._rows["action"][env_ids] = actions
+        for index in env_ids.tolist():
+            assert index not in self._sent, f"environment {index} has not answered the action before"
+            self._sent.append(index)
+            self._request(index, start=False)
+
+    def recv(self, min_ready: int | None = None) -> Step:
+        assert self._sent, "recv() without send()"
+        self._wait_for(len(self._sent) if min_ready is None else min(min_ready, len(self._sent)))
+        ids = np.array([index for index in self._sent if index in self._ready])
+        self._sent = [index for index in self._sent if index not in self._ready]
+        self._ready.clear()
+        step = step_of(self._rows, ids)
+        for place, index in enumerate(ids.tolist()):
+            worker = self._workers[index]
+            if worker.lost:
+                step.truncated[place], worker.lost = True, False
+                step.final_observation[place] = self._last[index]
+            elif step.terminated[place] or step.truncated[place]:
+                worker.episode += 1
+        self._last[ids] = step.observation
+        return step
+
+    def notices(self) -> list[str]:
+        """What a person should know, once: which workers were replaced, and why."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def close(self) -> None:
+        """End the workers; environments that do not close within seconds are killed."""
+        for worker in self._workers:
+            if worker.connection is not None:
+                worker.connection.close()
+        patience = time.monotonic() + 5
+        for worker in self._workers:
+            if worker.process is not None:
+                end(worker.process, max(0.0, patience - time.monotonic()))
+        self._workers = []
+        if self._memory is not None:
+            del self._rows
+            self._memory.close()
+            self._memory.unlink()
+            self._memory = None
+
+    def _start(self, index: int) -> None:
+        worker = self._workers[index]
+        worker.process, worker.connection = spawn(_work, self._make, index, self._seed)
+        if self._memory is not None:  # it is read when the environment has been made
+            self._request(index, start=True)
+        worker.deadline = time.monotonic() + self._timeout + START_SECONDS
+
+    def _request(self, index: int, start: bool) -> None:
+        """Ask for the first step of an episode, or for the action in the environment's row."""
+        worker = self._workers[index]
+        assert self._memory is not None
+        worker.acting = not start
+        worker.deadline = time.monotonic() + self._timeout
+        with suppress(OSError):  # it has died: seen when its answer is waited for
+            worker.connection.send((self._memory.name, worker.episode) if start else None)
+
+    def _wait_for(self, count: int) -> None:
+        """Until ``count`` of the workers that were sent to are ready; all that are ready by then are noted."""
+        while len(self._ready) < count:
+            waiting = {self._workers[index].connection: index for index in self._sent if index not in self._ready}
+            soonest = min(self._workers[index].deadline for index in waiting.values())
+            for connection in wait(list(waiting), max(0.0, soonest - time.monotonic())):
+                self._hear(waiting.pop(connection))
+            for index in waiting.values():
+                if self._workers[index].deadline < time.monotonic():
+                    self._replace(index, hung=True)
+
+    def _hear(self, index: int) -> None:
+        worker = self._workers[index]
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            self._replace(index, hung=False)
+            return
+        if isinstance(message, str):
+            raise UserError(message)
+        if isinstance(message, EnvSpec):
+            self._spec = self._spec or message
+            if message != self._spec:
+                raise UserError(f"{self._name}: two environments differ in their spaces or limits ({self._spec} and "
+                                f"{message}). All that train together must be of one kind.")
+            if self._memory is not None:
+                return  # made again; its first observation follows
+        worker.failures = 0
+        self._ready.add(index)
+
+    def _replace(self, index: int, hung: bool) -> None:
+        worker = self._workers[index]
+        worker.connection.close()
+        end(worker.process, 0.0 if hung else 5.0)
+        reason = f"did not answer within {self._timeout:g} s" if hung else _reason(worker.process.exitcode)
+        notice = f"{self._name} (environment {index}, episode {worker.episode}): its worker {reason}"
+        worker.failures += 1
+        if worker.failures > MAX_FAILURES:
+            raise UserError(f"{notice}, {worker.failures} times without one answer. Try the environment alone, and "
+                            "give it more time (timeout) if it is only slow.")
+        self._notices.append(f"{notice}; it was restarted.")
+        self.restarts += 1
+        worker.lost = worker.lost or worker.acting
+        worker.episode += 1  # with another seed: this one may be what it died of
+        self._start(index)
+
+
+@dataclass
+class _Worker:
+    """episode: the one that it plays. acting: it was sent an action. lost: its episode was cut by its end.
+    failures: ends in a row without an answer."""
+
+    process: Any = None
+    connection: Any = None
+    deadline: float = 0.0
+    episode: int = 0
+    acting: bool = False
+    lost: bool = False
+    failures: int = 0
+
+
+def _work(connection: Connection, parent: int, make: bytes, index: int, seed: int) -> None:
+    """Make the environment and say what it is like, then start and step as asked."""
+    end_with(parent)
+    memory: SharedMemory | None = None
+    try:
+        env = SingleEnv(pickle.loads(make), index, seed)
+        connection.send(env.spec)
+        while True:
+            start = connection.recv()
+            if start is not None and memory is None:
+                memory = SharedMemory(start[0])
+                rows = row_type(env.spec)
+                row = row_at(np.ndarray(1, rows, memory.buf, offset=index * rows.itemsize), 0)
+            if start is not None:
+                env.start(row, start[1])
+            else:
+                env.step(row)
+            connection.send(None)
+    except (EOFError, ConnectionError):
+        env.close()  # Nobody asks any more.
+    except Exception as error:
+        with suppress(OSError):
+            connection.send(str(error) if isinstance(error, UserError) else describe(error))
+    finally:
+        if memory is not None:
+            del row
+            memory.close()
+
+
+def _reason(exitcode: int) -> str:
+    return f"was ended by {signal.Signals(-exitcode).name}" if exitcode < 0 else f"ended (exit code {exitcode})"

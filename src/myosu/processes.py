@@ -1,0 +1,62 @@
+"""Child processes of one thread that never outlive their parent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection]:
+    """Start ``target(connection, parent, *arguments)``; the process and our end of the connection.
+
+    The first thing that ``target`` does is ``end_with(parent)``.
+    """
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=target, args=(theirs, os.getpid(), *arguments), daemon=True)
+    # One thread a process: libraries read these when they are imported, so before the first line of the child.
+    for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+    with _no_interrupts():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Processes started here never see Ctrl-C: it is for the parent, which ends them in order."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end(process: Any, patience: float = 5.0) -> None:
+    """Wait ``patience`` seconds for ``process`` to end by itself, then kill it."""
+    process.join(patience)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+
+
+def end_with(parent: int) -> None:
+    """From now on, end this process as soon as the process ``parent`` is gone."""
+    # To its parent it stays a daemon, ended at exit; but a daemon may have no children, and an actor has environments.
+    multiprocessing.current_process().daemon = False
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,153 @@
+"""Small Gymnasium environments with habits, importable by worker processes."""
+
+import os
+import time
+from copy import deepcopy
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+class Counter(gymnasium.Env):
+    """Counts its steps; ends after ``length``. The observation is always the same array, changed in place."""
+
+    observation_space = spaces.Box(0, 1000, (2,), np.int32)
+    action_space = spaces.Discrete(3)
+
+    def __init__(self, length: int = 5, action_space: spaces.Space | None = None) -> None:
+        self.length = length
+        self.shown = np.zeros(2, np.int32)
+        self.actions: list = []
+        if action_space is not None:
+            self.action_space = action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.shown[:] = 0, seed % 1000
+        return self.shown, {}
+
+    def step(self, action):
+        self.actions.append(action)
+        assert self.action_space.contains(action), action
+        self.shown[0] += 1
+        return self.shown, float(self.shown[0]), bool(self.shown[0] >= self.length), False, {}
+
+
+class Broken(Counter):
+    """Does at its third step what ``habit`` says."""
+
+    def __init__(self, habit: str, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.habit = habit
+        if habit == "init":
+            raise RuntimeError("no licence")
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        if self.habit == "reset":
+            raise RuntimeError("no level")
+        if self.habit == "old reset":
+            return observation
+        if "mask" in self.habit and self.habit != "late mask":
+            info["action_mask"] = np.ones(3, np.int8)
+        return observation, info
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        if "mask" in self.habit and (self.habit != "late mask" or self.shown[0] == 3):
+            info["action_mask"] = np.ones(3, np.int8)
+        if self.shown[0] == 3:
+            match self.habit:
+                case "step":
+                    raise ZeroDivisionError("division by zero")
+                case "old step":
+                    return observation, reward, terminated, info
+                case "nan reward":
+                    reward = np.nan
+                case "list reward":
+                    reward = [1, 2]
+                case "nan":
+                    observation = np.array([np.nan, 0])
+                case "shape":
+                    observation = np.zeros(3, np.int32)
+                case "fractions":
+                    observation = np.array([0.5, 0])
+                case "long mask":
+                    info["action_mask"] = np.ones(4, np.int8)
+                case "empty mask":
+                    info["action_mask"] = np.zeros(3, np.int8)
+                case "no mask":
+                    info.clear()
+        return observation, reward, terminated, truncated, info
+
+
+class DiesWhenMade(Counter):
+    def __init__(self) -> None:
+        os._exit(5)
+
+
+class FailsOnce(Counter):
+    """Does what ``habit`` says at its third step unless the file ``done`` is there."""
+
+    def __init__(self, habit: str, done: str) -> None:
+        super().__init__()
+        self.habit, self.done = habit, done
+
+    def step(self, action):
+        answer = super().step(action)
+        if self.shown[0] == 3 and not os.path.exists(self.done):
+            with open(self.done, "w"):
+                pass
+            if self.habit == "hangs":
+                time.sleep(1000)
+            os._exit(3)
+        return answer
+
+
+class Slow(Counter):
+    """A step takes as many tenths of a second as the action says."""
+
+    action_space = spaces.Discrete(20)
+
+    def step(self, action):
+        time.sleep(action / 10)
+        return super().step(action)
+
+
+class Everything(gymnasium.Env):
+    """A dictionary of every kind of space, and a mask by method."""
+
+    observation_space = spaces.Dict({
+        "camera": spaces.Box(0, 255, (4, 5, 3), np.uint8),
+        "speed": spaces.Box(-np.inf, np.inf, (), np.float64),
+        "gear": spaces.Discrete(4, start=-1),
+        "dials": spaces.MultiDiscrete([2, 3]),
+        "lamps": spaces.MultiBinary(3),
+        "inner": spaces.Dict({"flag": spaces.Box(0, 1, (1,), np.bool_)}),
+    })
+    action_space = spaces.MultiDiscrete([2, 3], start=[0, 1])
+
+    def __init__(self):
+        self.observation_space = deepcopy(self.observation_space)  # each draws its own samples
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        self.count = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        assert self.action_masks()[[action[0], 2 + action[1] - 1]].all()
+        self.count += 1
+        return self._observe(), 0, False, self.count == 4, {}
+
+    def action_masks(self):
+        return np.array([True, False, True, False, self.count % 2 == 0])
+
+    def _observe(self):
+        self.last = self.observation_space.sample()
+        self.last["speed"] = np.float64(self.count)
+        self.last["inner"]["flag"][:] = True
+        return self.last
