@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from myosu.evaluation.alphabeta import compile_alphabeta
+from myosu.evaluation.players import AgentPlayer, legal_mask
 from myosu.games.game import Game
 from myosu.games.playout import random_actions
 from myosu.training.checkpoint import load_agent
@@ -27,14 +28,12 @@ def main() -> None:
     torch.set_num_threads(1)
     agent, game, _ = load_agent(arguments.run, simulations=arguments.simulations, game="othello")
     lost: list[list[float]] = [[] for _ in range(MOST_EMPTY + 1)]
+    player = AgentPlayer(game, agent, arguments.run)
     states, ply = game.new_states(arguments.games), 0
     while len(states):
-        observation = np.zeros((len(states), *game.observation_shape), game.observation_dtype)
-        legal = np.zeros((len(states), game.num_actions), np.bool_)
-        game.batch.observe(states, observation)
-        game.batch.legal_actions(states, legal)
-        action = random_actions(legal, ply) if ply < OPENING_PLIES else agent.act(observation, legal)
-        empty = 64 - observation[:, :2].sum(axis=(1, 2, 3), dtype=np.int64)
+        legal = legal_mask(game, states)
+        action = random_actions(legal, ply) if ply < OPENING_PLIES else player.choose(states, [])
+        empty = 64 - np.bitwise_count(states["own"] | states["opponent"]).astype(np.int64)
         for i in np.flatnonzero((empty <= MOST_EMPTY) & (legal.sum(axis=1) > 1)):
             lost[empty[i]].append(regret(game, states[i:i + 1], action[i:i + 1], 2 * int(empty[i]) + 2))
         states = states[~step(game, states, action)[1]]

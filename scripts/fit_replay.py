@@ -44,29 +44,16 @@ def main() -> None:
     spec = game_spec(game)
     replay = muzero.make_replay(config, spec)
     replay.load(arguments.run / "replay", checkpoint.manifest["replay"])
-    # The newest tenth is held out, and a game's length before it.
-    learnt = Share(replay, 0, int(0.9 * replay.positions))
-    held_out = np.random.default_rng(0).integers(learnt.end + spec.max_steps, replay.positions - spec.max_steps, 4000)
+    # The last tenth is held out, and a game's length before it: the learner draws from the first ``positions`` rows.
+    stored, replay.positions = replay.positions, int(0.9 * replay.positions)
+    held_out = np.random.default_rng(0).integers(replay.positions + spec.max_steps, stored - spec.max_steps, 4000)
 
     learner = muzero.make_learner(config, spec, game.symmetries, seed=1)
     start = time.process_time()
     for update in range(arguments.updates):
-        learner.update(learnt, update / arguments.updates)  # type: ignore[arg-type]
+        learner.update(replay, update / arguments.updates)
     print(f"{arguments.updates} updates in {time.process_time() - start:.0f} s of one core", given or "")
     report(learner, replay, held_out)
-
-
-class Share:
-    """Positions from ``start`` to ``end`` of a replay, for the learner to draw from."""
-
-    def __init__(self, replay: Replay, start: int, end: int) -> None:
-        self._replay, self.start, self.end = replay, start, end
-
-    def __getattr__(self, name: str):
-        return getattr(self._replay, name)
-
-    def sample_rows(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        return rng.integers(self.start, self.end, count)
 
 
 @torch.inference_mode()
