@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
 
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.games.game import Symmetries
-from myosu.replay.episode import Episode
+from myosu.replay.episode import Experience
 from myosu.replay.replay import Replay
 
 #: Nested dictionaries of arrays, tensors, numbers, strings and lists of those; goes into a checkpoint.
@@ -28,10 +28,11 @@ class Config(Protocol):
 
 
 class Actor(Protocol):
-    """Plays in ``env`` with its own copy of the network and hands out finished episodes."""
+    """Plays in ``env`` with its own copy of the network."""
 
-    def step(self) -> list[Episode]:
-        """Act once in every environment; the episodes that ended by it."""
+    def step(self) -> Experience:
+        """Act once in every environment that waits for an action; what there is to hand over after it. Rows may come
+        when they like (each step, each rollout, each episode), episodes as soon as they have ended."""
 
     def load_weights(self, weights: Weights, version: int) -> None: ...
 
@@ -56,14 +57,21 @@ class Learner(Protocol):
 class Agent(Protocol):
     """Chooses actions as strongly as it can; what a checkpoint is loaded as."""
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray) -> np.ndarray:
-        """Actions int64 [n] for observations [n, *shape] and masks bool [n, A]."""
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
+        """Actions [n, *action_shape] for observations [n, *shape] and masks bool [n, A].
+
+        starts: bool [n], which episodes begin here. Only agents with a memory read it; to them row i is the same
+        environment at every call. Without it all begin.
+        """
 
 
 class Algorithm(Protocol):
     """A module of ``myosu.algorithms`` is one of these."""
 
     Config: ClassVar[type]
+    #: How actors run unless the user says how many there are: "beside" the learner, in processes on the other cores;
+    #: "in turn" with it, in its process; "only in turn" where the data must come from the learner's own policy.
+    ACTORS: Literal["beside", "in turn", "only in turn"]
 
     @staticmethod
     def resolve(config: Any, spec: EnvSpec, deterministic: bool) -> Any:

@@ -62,6 +62,8 @@ class Step:
     terminated: bool [n], the episode ended by its rules; the value after it is 0.
     truncated: bool [n], the episode was cut by a limit; the value after it is that of ``final_observation``.
     final_observation: [n, *shape]; rows of episodes that have not ended are zero.
+    raw_reward: float32 [n], the environment's own reward, below every wrapper that changes it.
+    seed: uint64 [n], what the episode that ``observation`` belongs to began with.
     """
 
     env_ids: np.ndarray
@@ -72,6 +74,8 @@ class Step:
     terminated: np.ndarray
     truncated: np.ndarray
     final_observation: np.ndarray
+    raw_reward: np.ndarray
+    seed: np.ndarray
 
 
 class VectorEnv(Protocol):
@@ -92,5 +96,11 @@ class VectorEnv(Protocol):
     def recv(self, min_ready: int | None = None) -> Step:
         """Wait until ``min_ready`` environments (all that were sent, by default) have answered, and give all that
         have, in the order in which they were sent."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the environments' future depends on. Call it when no answer is owed."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there: the next ``send`` acts on the observations that were current then."""
 
     def close(self) -> None: ...

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from myosu.errors import UserError
-from myosu.replay.episode import Episode
+from myosu.replay.episode import Rows
 
 #: Rows a file of a saved replay. A save rewrites only blocks that changed.
 BLOCK_ROWS = 8192
@@ -21,8 +21,9 @@ Columns = dict[str, tuple[tuple[int, ...], Any]]
 class Replay:
     """A ring of positions: one preallocated array [capacity, ...] a column, a cursor and modulo.
 
-    Every episode's rows follow each other. ``remaining`` (int32) counts the rows from a position to the end of its
-    episode, itself included, so that a position whose older neighbours are overwritten can still look forward.
+    The rows of a sequence follow each other. ``remaining`` (int32) counts the rows from a position to the end of its
+    episode, itself included, so that a position whose older neighbours are overwritten can still look forward; an actor
+    that hands out rows in another order gives the column itself, with 1 in the last row of an episode.
     ``version`` (int32) is the number of updates of the weights that played it.
     """
 
@@ -33,29 +34,27 @@ class Replay:
         self.columns["version"] = np.zeros(capacity, np.int32)
         self.cursor = 0
         self.positions = self.games = 0
-        self.total_positions = self.total_games = 0
+        self.total_positions = 0
         self._changed = np.zeros(-(-capacity // BLOCK_ROWS), np.bool_)
         self._files: list[str] = [""] * len(self._changed)
         self._saves = 0
 
-    def add(self, episode: Episode) -> np.ndarray:
-        """Store an episode over the oldest rows; the rows it took, int64 [T]."""
-        length = episode.rows
+    def add(self, sequence: Rows, version: int) -> np.ndarray:
+        """Store rows over the oldest ones; where they are, int64 [T]. Raises UserError if there are more than fit."""
+        length = len(next(iter(sequence.values())))
         if length > self.capacity:
-            raise UserError(f"An episode of {length} positions does not fit into a replay of {self.capacity}: "
+            raise UserError(f"{length} positions that follow each other do not fit into a replay of {self.capacity}: "
                             "raise replay_capacity.")
         rows = (self.cursor + np.arange(length)) % self.capacity
-        remaining = self.columns["remaining"]
-        self.games += 1 - int(np.count_nonzero(remaining[rows] == 1))
-        for name, values in episode.columns.items():
+        ended = np.count_nonzero(self.columns["remaining"][rows] == 1)
+        for name, values in ({"remaining": np.arange(length, 0, -1)} | sequence).items():
             self.columns[name][rows] = values
-        remaining[rows] = np.arange(length, 0, -1)
-        self.columns["version"][rows] = episode.weights_version
+        self.games += int(np.count_nonzero(self.columns["remaining"][rows] == 1) - ended)
+        self.columns["version"][rows] = version
         self.mark_changed(rows)
         self.cursor = int((self.cursor + length) % self.capacity)
         self.positions = min(self.positions + length, self.capacity)
         self.total_positions += length
-        self.total_games += 1
         return rows
 
     def mark_changed(self, rows: np.ndarray) -> None:
@@ -85,8 +84,7 @@ class Replay:
         self._changed[:] = False
         return {
             "capacity": self.capacity, "cursor": self.cursor, "positions": self.positions, "games": self.games,
-            "total_positions": self.total_positions, "total_games": self.total_games, "saves": self._saves,
-            "files": list(self._files),
+            "total_positions": self.total_positions, "saves": self._saves, "files": list(self._files),
         }
 
     def load(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -106,7 +104,7 @@ class Replay:
         self._files = list(manifest["files"])
         self._changed[:] = False
         self._saves = manifest["saves"]
-        for key in ("cursor", "positions", "games", "total_positions", "total_games"):
+        for key in ("cursor", "positions", "games", "total_positions"):
             setattr(self, key, manifest[key])
 
     def prune(self, folder: Path, keep: list[dict[str, Any]]) -> None:

@@ -1,0 +1,141 @@
+"""From observations of any environment to features: layers for vectors, convolutions for boards and images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from myosu.envs.vector import EnvSpec
+
+#: The parts of observations [n, *shape] by name; an observation of one part has the name "".
+Observation = dict[str, Tensor]
+
+#: Pictures up to so many cells a side are boards: read cell by cell, without strides.
+BOARD_SIDE = 24
+
+
+def to_tensors(observation: np.ndarray, device: torch.device | str = "cpu") -> Observation:
+    """Observations [n, *shape], records of several parts among them, in their own dtypes."""
+    return {name: torch.from_numpy(np.ascontiguousarray(part)).to(device)
+            for name, part in _parts(observation, "").items()}
+
+
+def _parts(observation: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    if observation.dtype.names is None:
+        return {name: observation}
+    found: dict[str, np.ndarray] = {}
+    for key in observation.dtype.names:
+        found |= _parts(observation[key], f"{name}/{key}")
+    return found
+
+
+class Encoder(nn.Module):
+    """Features float32 [n, ``features``] of observations; the parts of an observation are encoded apart and joined.
+
+    A part of rank 3 is a board (both sides at most ``BOARD_SIDE``: a 3×3 convolution, ``blocks`` residual blocks of
+    ``channels``, then one layer of the last width in ``hidden``) or an image (the three strided convolutions of Mnih et
+    al. 2015, then such a layer). Channels are its shorter outer axis. Anything else is flattened and goes through
+    layers of the widths ``hidden``.
+
+    scale: every observation is divided by it (255 for images of bytes). normalize: subtract the running mean of
+    ``observe`` and divide by its standard deviation, then clip to ±10; for parts that are not pictures.
+    """
+
+    def __init__(self, spec: EnvSpec, hidden: tuple[int, ...], channels: int = 32, blocks: int = 1,
+                 activation: type[nn.Module] = nn.ReLU, scale: float = 1.0, normalize: bool = False) -> None:
+        super().__init__()
+        self.scale = scale
+        sample = _parts(np.zeros((1, *spec.observation_shape), spec.observation_dtype), "")
+        self.names = list(sample)
+        self.norms, self.parts, self.features = nn.ModuleList(), nn.ModuleList(), 0
+        for part in sample.values():
+            shape = part.shape[1:]
+            picture = len(shape) == 3
+            self.norms.append(RunningNorm(shape) if normalize and not picture else nn.Identity())
+            self.parts.append(_picture(shape, hidden[-1], channels, blocks) if picture
+                              else layers(int(np.prod(shape)), hidden, activation))
+            self.features += hidden[-1] if picture or hidden else int(np.prod(shape))
+
+    def forward(self, observation: Observation) -> Tensor:
+        found = [part(norm(observation[name].float() / self.scale))
+                 for name, norm, part in zip(self.names, self.norms, self.parts, strict=True)]
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+    @torch.no_grad()
+    def observe(self, observation: Observation) -> None:
+        """Count observations [n, *shape] into the running mean and deviation of ``normalize``."""
+        for name, norm in zip(self.names, self.norms, strict=True):
+            if isinstance(norm, RunningNorm):
+                norm.observe(observation[name].float() / self.scale)
+
+
+class RunningNorm(nn.Module):
+    """(x − mean) / deviation of all that ``observe`` was shown, clipped to ±10; the identity before that."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        # float64: sums over hundreds of millions of observations
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones(shape, dtype=torch.float64))
+
+    @torch.no_grad()
+    def observe(self, x: Tensor) -> None:
+        """x: [n, *shape]. Chan's way of joining two means and variances."""
+        x = x.double()
+        n, mean, variance = len(x), x.mean(0), x.var(0, unbiased=False)
+        total = self.count + n
+        shift = mean - self.mean
+        between = shift.square() * self.count * n / total**2
+        self.variance.copy_((self.variance * self.count + variance * n) / total + between)
+        self.mean.add_(shift * n / total)
+        self.count.copy_(total)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled = (x - self.mean.float()) / (self.variance.float() + 1e-8).sqrt()
+        return scaled.clamp(-10.0, 10.0)
+
+
+def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) -> nn.Sequential:
+    """Flatten, then a linear layer and ``activation`` for each width in ``hidden``."""
+    modules: list[nn.Module] = [nn.Flatten()]
+    for width in hidden:
+        modules += [nn.Linear(inputs, width), activation()]
+        inputs = width
+    return nn.Sequential(*modules)
+
+
+def _picture(shape: tuple[int, ...], width: int, channels: int, blocks: int) -> nn.Sequential:
+    last = shape[2] < shape[0]
+    c, h, w = (shape[2], shape[0], shape[1]) if last else shape
+    first: list[nn.Module] = [ChannelsFirst()] if last else []
+    if max(h, w) <= BOARD_SIDE:
+        first += [nn.Conv2d(c, channels, 3, padding=1), nn.ReLU(), *(_Residual(channels) for _ in range(blocks))]
+    else:
+        first += [nn.Conv2d(c, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3, 1),
+                  nn.ReLU()]
+    convolutions = nn.Sequential(*first)
+    with torch.no_grad():
+        cells = convolutions(torch.zeros(1, *shape)).numel()
+    return nn.Sequential(convolutions, nn.Flatten(), nn.Linear(cells, width), nn.ReLU())
+
+
+class ChannelsFirst(nn.Module):
+    """[n, H, W, C] → [n, C, H, W]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 1, 2)
+
+
+class _Residual(nn.Module):
+    """relu(x + conv(relu(conv(x)))), without normalisation: the data of reinforcement learning drifts."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(F.relu(self.first(x))))
