@@ -70,7 +70,7 @@ def test_help_imports_neither_torch_nor_numba():
     "arguments, message",
     [
         ("trian othello", "There is no command 'trian'. Did you mean 'train'?"),
-        ("train othelo", "There is no game 'othelo'. Did you mean 'othello'?"),
+        ("train othelo", "There is no game or environment 'othelo'. Did you mean 'othello'?"),
         ("train othello --algorithm muzeroo", "There is no algorithm 'muzeroo'. Did you mean 'muzero'?"),
         ("train", "Which game?"),
         ("train tictactoe --learning-rate 100", "learning_rate = 100.0 is impossible: it must be from"),

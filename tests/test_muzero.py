@@ -170,7 +170,7 @@ def test_actor_goes_on_exactly_after_restoring():
     second = muzero.make_actor(config, NativeVectorEnv(load_game("tictactoe"), config.num_envs, 5), 5)
     second.load_state_dict(first.state_dict())
     for _ in range(8):
-        ours, theirs = first.step(), second.step()
+        ours, theirs = first.step().episodes, second.step().episodes
         assert [e.actions.tolist() for e in ours] == [e.actions.tolist() for e in theirs]
         assert [e.stats for e in ours] == [e.stats for e in theirs]
 
