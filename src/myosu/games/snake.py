@@ -259,6 +259,7 @@ def make_game(published: bool = False, size: int | None = None, targets: int = 1
         # Starving bounds the fixed game; the published one would go on for ever, and is cut.
         max_plies=20 * cells if published else (cells - 3) * cells,
         observation_dtype=np.uint32 if published else np.uint8,
+        observation_range=(0, cells + 1 if published else 1),
         action_name=action_name,
         parse_action=parse_action,
         symmetries=_symmetries(size, 0 if published else planes),
