@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 from myosu.games.bitboard import count_bits
-from myosu.games.drawing import Colour, canvas, copy_cells, disc, panel
+from myosu.games.drawing import Colour, canvas, cell, copy_cells, disc, panel
 from myosu.games.game import Game, Symmetries, compiled
 
 ROWS, COLUMNS = 6, 7
@@ -132,22 +132,19 @@ def _boards(pixels: int) -> tuple[np.ndarray, ...]:
     panel(empty, margin - frame, margin - frame, height + 2 * frame, width + 2 * frame, 0.35 * pixels, (36, 84, 184),
           raised=True)
     first, second = empty.copy(), empty.copy()
-    for row in range(ROWS):
-        for column in range(COLUMNS):
-            area = np.s_[margin + row * pixels:margin + (row + 1) * pixels,
-                         margin + column * pixels:margin + (column + 1) * pixels]
-            _hole(empty[area], (27, 62, 142), (24, 53, 122))
-            _hole(first[area], (232, 72, 66), (198, 46, 46))
-            _hole(second[area], (252, 205, 70), (230, 168, 36))
+    for row, column in np.ndindex(ROWS, COLUMNS):
+        _hole(cell(empty, row, column, pixels, margin), (27, 62, 142), (24, 53, 122))
+        _hole(cell(first, row, column, pixels, margin), (232, 72, 66), (198, 46, 46))
+        _hole(cell(second, row, column, pixels, margin), (252, 205, 70), (230, 168, 36))
     return empty, first, second
 
 
-def _hole(cell: np.ndarray, face: Colour, edge: Colour) -> None:
+def _hole(image: np.ndarray, face: Colour, edge: Colour) -> None:
     """Draw a hole in the board on the picture of its cell, and what is seen through it."""
-    size = len(cell)
-    disc(cell, 0.5 * size, 0.5 * size, 0.42 * size, (20, 46, 108))
-    disc(cell, 0.52 * size, 0.5 * size, 0.4 * size, edge)
-    disc(cell, 0.52 * size, 0.5 * size, 0.29 * size, face, softness=1.5)
+    size = len(image)
+    disc(image, 0.5 * size, 0.5 * size, 0.42 * size, (20, 46, 108))
+    disc(image, 0.52 * size, 0.5 * size, 0.4 * size, edge)
+    disc(image, 0.52 * size, 0.5 * size, 0.29 * size, face, softness=1.5)
 
 
 def action_name(action: int) -> str:

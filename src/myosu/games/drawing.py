@@ -50,13 +50,17 @@ def panel(image: np.ndarray, top: float, left: float, height: float, width: floa
     _blend(image, radius - np.hypot(y, x) + 0.5, np.minimum(np.array(colour) * light, 255))
 
 
+def cell(image: np.ndarray, row: int, column: int, pixels: int, margin: int = 0) -> np.ndarray:
+    """The part of a board's picture, as a view, that shows one cell of ``pixels`` × ``pixels``."""
+    top, left = margin + row * pixels, margin + column * pixels
+    return image[top:top + pixels, left:left + pixels]
+
+
 def copy_cells(image: np.ndarray, source: np.ndarray, cells: Iterable[tuple[int, int]], pixels: int,
                margin: int) -> None:
     """Make ``cells`` (row, column) of a board look as they do on ``source``, another picture of the same board."""
     for row, column in cells:
-        top, left = margin + row * pixels, margin + column * pixels
-        area = np.s_[top:top + pixels, left:left + pixels]
-        image[area] = source[area]
+        cell(image, row, column, pixels, margin)[:] = cell(source, row, column, pixels, margin)
 
 
 def _pixels(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from myosu.games.chance import draw_below, start_chance
-from myosu.games.drawing import canvas, disc, stroke
+from myosu.games.drawing import canvas, cell, disc, stroke
 from myosu.games.game import Game, Symmetries, compiled
 from myosu.games.symmetry import board_symmetries
 
@@ -179,6 +179,10 @@ def render(state) -> str:
     return "\n".join([*(" ".join(row) for row in marks), f"length {head - tail + 1}"])
 
 
+#: Steps from the dark of the tail to the light of the head.
+SHADES = 24
+
+
 def draw(state, pixels: int = 32) -> np.ndarray:
     """A picture, uint8 [H, W, 3], with ``pixels`` a cell."""
     size, length = len(state["stamps"]), int(state["head"] - state["tail"]) + 1
@@ -186,8 +190,7 @@ def draw(state, pixels: int = 32) -> np.ndarray:
 
     def put(place: int, sprite: Callable, *looks: int | None) -> None:
         row, column = divmod(place, size)
-        image[row * pixels:(row + 1) * pixels, column * pixels:(column + 1) * pixels] = sprite(
-            pixels, (row + column) % 2, *looks)
+        cell(image, row, column, pixels)[:] = sprite(pixels, (row + column) % 2, *looks)
 
     for place in np.flatnonzero(state["targets"]).tolist():
         put(place, _target)
@@ -202,10 +205,6 @@ def draw(state, pixels: int = 32) -> np.ndarray:
     return image
 
 
-#: Steps from the dark of the tail to the light of the head.
-SHADES = 24
-
-
 @cache
 def _ground(size: int, pixels: int) -> np.ndarray:
     image = canvas(size * pixels, size * pixels, (38, 46, 56))
@@ -214,13 +213,13 @@ def _ground(size: int, pixels: int) -> np.ndarray:
     return image
 
 
-def _cell(pixels: int, odd: int) -> np.ndarray:
-    return _ground(2, pixels)[:pixels, odd * pixels:(odd + 1) * pixels].copy()
+def _free(pixels: int, odd: int) -> np.ndarray:
+    return cell(_ground(2, pixels), 0, odd, pixels).copy()
 
 
 @cache
 def _target(pixels: int, odd: int) -> np.ndarray:
-    image = _cell(pixels, odd)
+    image = _free(pixels, odd)
     disc(image, 0.5 * pixels, 0.5 * pixels, 0.32 * pixels, (231, 76, 60))
     disc(image, 0.4 * pixels, 0.4 * pixels, 0.07 * pixels, (255, 190, 180))
     return image
@@ -229,7 +228,7 @@ def _target(pixels: int, odd: int) -> np.ndarray:
 @cache
 def _segment(pixels: int, odd: int, behind: int | None, ahead: int | None, shade: int) -> np.ndarray:
     """A cell of the snake, joined to the next ones in the directions ``behind`` and ``ahead``."""
-    image, middle = _cell(pixels, odd), 0.5 * pixels
+    image, middle = _free(pixels, odd), 0.5 * pixels
     radius = round(0.36 * pixels)  # whole pixels: where half-covered ones overlap, their colours would add up
     fresh = shade / SHADES
     colour = int(30 + 40 * fresh), int(110 + 105 * fresh), int(80 + 40 * fresh)

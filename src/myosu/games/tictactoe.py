@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from myosu.games.drawing import canvas, copy_cells, ring, stroke
+from myosu.games.drawing import canvas, cell, copy_cells, ring, stroke
 from myosu.games.game import Game, compiled
 from myosu.games.symmetry import board_symmetries
 
@@ -79,13 +79,11 @@ def _boards(pixels: int) -> tuple[np.ndarray, ...]:
         stroke(empty, (margin, line), (margin + side, line), 0.02 * pixels, (205, 198, 186))
     crosses, rings = empty.copy(), empty.copy()
     near, far, middle = 0.26 * pixels, 0.74 * pixels, 0.5 * pixels
-    for square in range(9):
-        row, column = divmod(square, 3)
-        area = np.s_[margin + row * pixels:margin + (row + 1) * pixels,
-                     margin + column * pixels:margin + (column + 1) * pixels]
-        stroke(crosses[area], (near, near), (far, far), 0.065 * pixels, (226, 93, 80))
-        stroke(crosses[area], (near, far), (far, near), 0.065 * pixels, (226, 93, 80))
-        ring(rings[area], middle, middle, 0.25 * pixels, 0.13 * pixels, (46, 134, 150))
+    for row, column in np.ndindex(3, 3):
+        square = cell(crosses, row, column, pixels, margin)
+        stroke(square, (near, near), (far, far), 0.065 * pixels, (226, 93, 80))
+        stroke(square, (near, far), (far, near), 0.065 * pixels, (226, 93, 80))
+        ring(cell(rings, row, column, pixels, margin), middle, middle, 0.25 * pixels, 0.13 * pixels, (46, 134, 150))
     return empty, crosses, rings
 
 

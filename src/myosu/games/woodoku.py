@@ -19,7 +19,7 @@ from functools import cache
 import numpy as np
 
 from myosu.games.chance import draw_below, start_chance
-from myosu.games.drawing import Colour, canvas, copy_cells, panel
+from myosu.games.drawing import Colour, canvas, cell, copy_cells, panel
 from myosu.games.game import Game, Symmetries, compiled
 
 SIZE, BOX = 9, 5
@@ -191,6 +191,10 @@ def render(state) -> str:
                       f"straight {state['straight']}"])
 
 
+PAGE, WOOD, LIGHT_WOOD, FREE, FREE_BOX = (
+    (244, 233, 214), (166, 102, 52), (192, 124, 66), (224, 202, 168), (233, 216, 188))
+
+
 def draw(state, pixels: int = 32) -> np.ndarray:
     """A picture, uint8 [H, W, 3], with ``pixels`` a cell of the board."""
     margin, small = pixels // 2, pixels // 2
@@ -205,22 +209,15 @@ def draw(state, pixels: int = 32) -> np.ndarray:
     return image
 
 
-PAGE, WOOD, LIGHT_WOOD, FREE, FREE_BOX = (
-    (244, 233, 214), (166, 102, 52), (192, 124, 66), (224, 202, 168), (233, 216, 188))
-
-
 @cache
 def _boards(pixels: int) -> tuple[np.ndarray, np.ndarray]:
     """Two pictures: of the empty board and of the full one."""
     margin, side = pixels // 2, SIZE * pixels
     empty = canvas(side + BOX * (pixels // 2) + 3 * margin, side + 2 * margin, PAGE)
     full = empty.copy()
-    for row in range(SIZE):
-        for column in range(SIZE):
-            area = np.s_[margin + row * pixels:margin + (row + 1) * pixels,
-                         margin + column * pixels:margin + (column + 1) * pixels]
-            _tile(empty[area], FREE_BOX if (row // 3 + column // 3) % 2 else FREE)
-            _tile(full[area], WOOD, raised=True)
+    for row, column in np.ndindex(SIZE, SIZE):
+        _tile(cell(empty, row, column, pixels, margin), FREE_BOX if (row // 3 + column // 3) % 2 else FREE)
+        _tile(cell(full, row, column, pixels, margin), WOOD, raised=True)
     return empty, full
 
 
@@ -231,10 +228,10 @@ def _piece_tile(pixels: int) -> np.ndarray:
     return image
 
 
-def _tile(cell: np.ndarray, colour: Colour, raised: bool = False) -> None:
+def _tile(image: np.ndarray, colour: Colour, raised: bool = False) -> None:
     """Fill the picture of a cell but for one pixel around."""
-    size = len(cell)
-    panel(cell, 1, 1, size - 2, size - 2, size / 5, colour, raised)
+    size = len(image)
+    panel(image, 1, 1, size - 2, size - 2, size / 5, colour, raised)
 
 
 def action_name(action: int) -> str:
