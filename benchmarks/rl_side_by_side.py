@@ -105,6 +105,9 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, nargs="+", help="mean returns to be reached")
     args = parser.parse_args()
     args.steps = args.steps or STEPS[args.environment, args.algorithm]
+    args.threshold = args.threshold or THRESHOLDS[args.environment]
+    if "cleanrl" in args.rivals and (args.environment, args.algorithm) != ("CartPole-v1", "ppo"):
+        parser.error("CleanRL is only run with ppo on CartPole-v1.")
 
     sides = {"Myosu": learn_with_myosu}
     for rival in args.rivals:
@@ -112,13 +115,16 @@ def main() -> None:
         sides[name] = partial(learn_with_rival, python_of(venv, name), script)
     print(f"{args.environment}, {args.algorithm}, {args.steps:,} steps, {args.rounds} rounds; {platform.machine()}, "
           f"{os.cpu_count()} cores", flush=True)
-    rounds = []
+    rounds: list[dict[str, list[Evaluation]]] = []
     for seed in range(args.rounds):
-        rounds.append({name: learn(args, seed) for name, learn in sides.items()})
-        for name, evaluations in rounds[-1].items():
-            print(f"  round {seed}: {name:18} {steps_per_second(evaluations):,.0f} steps/s, "
-                  f"{evaluations[-1].mean_return:.1f} at the end", flush=True)
-    print_table(rounds, args.threshold or THRESHOLDS[args.environment])
+        rounds.append({})
+        for name, learn in sides.items():
+            rounds[-1][name] = found = learn(args, seed)
+            reached = "".join(f", {threshold:g} after {number(seconds_to(threshold, found))} s"
+                              for threshold in args.threshold)
+            print(f"  round {seed}: {name:18}{steps_per_second(found):8,.0f} steps/s{reached}, "
+                  f"{found[-1].mean_return:.1f} at the end", flush=True)
+    print_table(rounds, args.threshold)
 
 
 if __name__ == "__main__":

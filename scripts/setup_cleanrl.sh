@@ -1,7 +1,7 @@
 #!/bin/sh
 # A virtual environment of its own for CleanRL 1.2, which only the side-by-side benchmark needs.
-# Its package declares Python below 3.11 and many old versions; its ppo.py needs only torch and an old gym, whose CartPole
-# imports pygame. Gymnasium is for the evaluations.
+# Its package declares Python below 3.11 and many old versions; its ppo.py needs only torch and an old gym, whose
+# CartPole imports pygame. Gymnasium is for the evaluations.
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3.11}
