@@ -79,7 +79,8 @@ def test_values_after_the_end():
     """Where rewards are not predicted the end keeps the outcome; where an episode was cut, what was to come."""
     replay, rng = Replay(COLUMNS, 16), np.random.default_rng(0)
     replay.add(rows_of(2, first=0, rewards=[0, 1], outcomes=[-1, 1]), version=0)
-    replay.add(rows_of(2, first=2, rewards=[0, 0], outcomes=[0.25, -0.5]), version=0)  # cut: 0.5 to the player to move then
+    # cut: 0.5 to the player to move then
+    replay.add(rows_of(2, first=2, rewards=[0, 0], outcomes=[0.25, -0.5]), version=0)
 
     def values(rewards, discount=-1.0):
         batch = sample_unrolled(replay, np.array([0, 2]), 4, discount, 0, 0.0, rewards, None, False, rng)

@@ -40,8 +40,8 @@ class TrainConfig:
     """Play, learn and evaluate in turn in one process, so that a run can be repeated exactly."""
     evaluate_every: int = 500
     """Updates between evaluations, against a random player in games for two; 0 for none."""
-    evaluation_games: int = 200
-    """Games of one evaluation, half from each seat; a quarter as many episodes in environments for one."""
+    evaluation_games: int | None = None
+    """Games of one evaluation, half from each seat, or episodes in environments for one; by default 200, and 50."""
     checkpoint_every_minutes: float = 2.0
     """Minutes between checkpoints; each evaluation and the end of training make one too."""
     keep_every: int = 1000
@@ -54,8 +54,8 @@ class TrainConfig:
         _require(self.actors is None or self.actors >= 0, "actors", self.actors, "0 or more")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 (never) or more")
-        _require(self.evaluation_games >= 4 and self.evaluation_games % 2 == 0, "evaluation_games",
-                 self.evaluation_games, "an even number from 4")
+        games = self.evaluation_games
+        _require(games is None or games >= 4 and games % 2 == 0, "evaluation_games", games, "an even number from 4")
         minutes = self.checkpoint_every_minutes
         _require(minutes > 0, "checkpoint_every_minutes", minutes, "above 0")
         _require(self.keep_every >= 1, "keep_every", self.keep_every, "1 or more")

@@ -236,7 +236,7 @@ class Trainer:
     def _submit(self, path: Path) -> None:
         self._evaluated = self.updates
         self._evaluated_at = {"env_steps": self.env_steps, "training_seconds": round(self.elapsed(), 1)}
-        games = self.config.evaluation_games if self.two_players else max(2, self.config.evaluation_games // 4)
+        games = self.config.evaluation_games or (200 if self.two_players else 50)
         self.evaluator.submit(self.updates, path, games, derive_seed(self.config.seed, 3, self.updates))
 
     def _evaluate_last(self, stop: list[int]) -> None:
