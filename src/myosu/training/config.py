@@ -55,7 +55,7 @@ class TrainConfig:
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 (never) or more")
         games = self.evaluation_games
-        _require(games is None or games >= 4 and games % 2 == 0, "evaluation_games", games, "an even number from 4")
+        _require(games is None or (games >= 4 and games % 2 == 0), "evaluation_games", games, "an even number from 4")
         minutes = self.checkpoint_every_minutes
         _require(minutes > 0, "checkpoint_every_minutes", minutes, "above 0")
         _require(self.keep_every >= 1, "keep_every", self.keep_every, "1 or more")
