@@ -74,6 +74,10 @@ class Encoder(nn.Module):
 class RunningNorm(nn.Module):
     """(x − mean) / deviation of all that ``observe`` was shown, clipped to ±10; the identity before that."""
 
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
+
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         # float64: sums over hundreds of millions of observations
@@ -100,7 +104,7 @@ class RunningNorm(nn.Module):
 
 def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) -> nn.Sequential:
     """Flatten, then a linear layer and ``activation`` for each width in ``hidden``."""
-    modules: list[nn.Module] = [nn.Flatten()]
+    modules: list[nn.Module] = [Flat()]
     for width in hidden:
         modules += [nn.Linear(inputs, width), activation()]
         inputs = width
@@ -121,6 +125,13 @@ def _picture(shape: tuple[int, ...], dtype: np.dtype, width: int, channels: int,
     with torch.no_grad():
         cells = convolutions(torch.zeros(1, *shape)).numel()
     return nn.Sequential(convolutions, nn.Flatten(), nn.Linear(cells, width), nn.ReLU())
+
+
+class Flat(nn.Module):
+    """[n, *shape] → [n, product of shape], which is 1 for single numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), -1)
 
 
 class Bytes(nn.Module):
