@@ -36,30 +36,30 @@ class Encoder(nn.Module):
 
     A part of rank 3 is a board (both sides at most ``BOARD_SIDE``: a 3×3 convolution, ``blocks`` residual blocks of
     ``channels``, then one layer of the last width in ``hidden``) or an image (the three strided convolutions of Mnih et
-    al. 2015, then such a layer). Channels are its shorter outer axis. Anything else is flattened and goes through
-    layers of the widths ``hidden``.
+    al. 2015, then such a layer; bytes are divided by 255). Channels are its shorter outer axis. Anything else is
+    flattened and goes through layers of the widths ``hidden``.
 
-    scale: every observation is divided by it (255 for images of bytes). normalize: subtract the running mean of
-    ``observe`` and divide by its standard deviation, then clip to ±10; for parts that are not pictures.
+    normalize: subtract the running mean of ``observe`` and divide by its standard deviation, then clip to ±10; for
+    parts that are not pictures.
     """
 
     def __init__(self, spec: EnvSpec, hidden: tuple[int, ...], channels: int = 32, blocks: int = 1,
-                 activation: type[nn.Module] = nn.ReLU, scale: float = 1.0, normalize: bool = False) -> None:
+                 activation: type[nn.Module] = nn.ReLU, normalize: bool = False) -> None:
         super().__init__()
-        self.scale = scale
         sample = _parts(np.zeros((1, *spec.observation_shape), spec.observation_dtype), "")
-        self.names = list(sample)
+        self.names, self.sees_pictures = list(sample), False
         self.norms, self.parts, self.features = nn.ModuleList(), nn.ModuleList(), 0
         for part in sample.values():
             shape = part.shape[1:]
             picture = len(shape) == 3
+            self.sees_pictures |= picture
             self.norms.append(RunningNorm(shape) if normalize and not picture else nn.Identity())
-            self.parts.append(_picture(shape, hidden[-1], channels, blocks) if picture
+            self.parts.append(_picture(shape, part.dtype, hidden[-1], channels, blocks) if picture
                               else layers(int(np.prod(shape)), hidden, activation))
             self.features += hidden[-1] if picture or hidden else int(np.prod(shape))
 
     def forward(self, observation: Observation) -> Tensor:
-        found = [part(norm(observation[name].float() / self.scale))
+        found = [part(norm(observation[name].float()))
                  for name, norm, part in zip(self.names, self.norms, self.parts, strict=True)]
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
@@ -68,11 +68,15 @@ class Encoder(nn.Module):
         """Count observations [n, *shape] into the running mean and deviation of ``normalize``."""
         for name, norm in zip(self.names, self.norms, strict=True):
             if isinstance(norm, RunningNorm):
-                norm.observe(observation[name].float() / self.scale)
+                norm.observe(observation[name].float())
 
 
 class RunningNorm(nn.Module):
     """(x − mean) / deviation of all that ``observe`` was shown, clipped to ±10; the identity before that."""
+
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -103,26 +107,41 @@ class RunningNorm(nn.Module):
 
 def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) -> nn.Sequential:
     """Flatten, then a linear layer and ``activation`` for each width in ``hidden``."""
-    modules: list[nn.Module] = [nn.Flatten()]
+    modules: list[nn.Module] = [Flat()]
     for width in hidden:
         modules += [nn.Linear(inputs, width), activation()]
         inputs = width
     return nn.Sequential(*modules)
 
 
-def _picture(shape: tuple[int, ...], width: int, channels: int, blocks: int) -> nn.Sequential:
+def _picture(shape: tuple[int, ...], dtype: np.dtype, width: int, channels: int, blocks: int) -> nn.Sequential:
     last = shape[2] < shape[0]
     c, h, w = (shape[2], shape[0], shape[1]) if last else shape
     first: list[nn.Module] = [ChannelsFirst()] if last else []
     if max(h, w) <= BOARD_SIDE:
         first += [nn.Conv2d(c, channels, 3, padding=1), nn.ReLU(), *(_Residual(channels) for _ in range(blocks))]
     else:
+        first += [Bytes()] if dtype == np.uint8 else []
         first += [nn.Conv2d(c, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3, 1),
                   nn.ReLU()]
     convolutions = nn.Sequential(*first)
     with torch.no_grad():
         cells = convolutions(torch.zeros(1, *shape)).numel()
     return nn.Sequential(convolutions, nn.Flatten(), nn.Linear(cells, width), nn.ReLU())
+
+
+class Flat(nn.Module):
+    """[n, *shape] → [n, product of shape], which is 1 for single numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), -1)
+
+
+class Bytes(nn.Module):
+    """0 … 255 → 0 … 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 255.0
 
 
 class ChannelsFirst(nn.Module):

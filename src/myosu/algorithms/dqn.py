@@ -1,0 +1,371 @@
+"""Deep Q-learning (Mnih et al. 2015) with what made it better: double (van Hasselt et al. 2016) and dueling (Wang et
+al. 2016) networks, n-step returns, prioritised replay (Schaul et al. 2016), masks of legal actions, and branches of
+choices (Tavakoli et al. 2018).
+
+Read it from top to bottom: the configuration, the network, how an actor plays, what the learner fits, the agent.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from myosu.algorithms.checks import check_ranges
+from myosu.algorithms.interface import State, Weights
+from myosu.algorithms.recorder import EpisodeRecorder
+from myosu.envs.vector import EnvSpec, Step, VectorEnv
+from myosu.errors import NonFiniteLoss, UserError
+from myosu.games.game import Symmetries
+from myosu.games.playout import random_actions
+from myosu.losses.q_learning import best_columns, bootstrapped, dueling, huber
+from myosu.nets.encoder import Encoder, Observation, to_tensors
+from myosu.nets.flat import FlatParameters
+from myosu.nets.inference import choose_device
+from myosu.replay.episode import Experience
+from myosu.replay.n_step import NStep, transition_columns
+from myosu.replay.priorities import SumTree
+from myosu.replay.replay import Columns, Replay
+
+ACTORS = "in turn"
+
+#: The metrics are those of one update in so many: reading them costs time.
+METRICS_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Config:
+    """DQN's settings. Presets for environments: ``myosu/presets/dqn``."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Units of the layers; of pictures, the last one after the convolutions."""
+    channels: int = 32
+    """Channels of the convolutions that read a board."""
+    blocks: int = 1
+    """Residual blocks of the convolutions that read a board."""
+    dueling: bool = True
+    """Apart: how good the state is, and how much better each action is than the mean one."""
+    double: bool = True
+    """The network that learns chooses the best next action, the target network says what it is worth: values are
+    overestimated less."""
+
+    discount: float = 0.99
+    """Discount of rewards, in [0, 1]."""
+    n_step: int = 1
+    """Steps of the return before it bootstraps."""
+    epsilon_initial: float = 1.0
+    """Share of random actions at the beginning."""
+    epsilon_final: float = 0.05
+    """Share of random actions from ``exploration_fraction`` on."""
+    exploration_fraction: float = 0.1
+    """Share of the run over which the share of random actions goes down in a line."""
+
+    num_envs: int = 8
+    """Environments that one actor plays at once."""
+    replay_capacity: int = 100_000
+    """Transitions kept. The oldest go first."""
+    min_positions: int = 1000
+    """Transitions collected before the first update."""
+    replay_ratio: float = 32.0
+    """Samples drawn per transition collected: an update follows every ``batch_size / replay_ratio`` steps."""
+    batch_size: int = 64
+    """Transitions an update."""
+    prioritized: bool = False
+    """Draw transitions in proportion to their error, with importance weights (PER)."""
+    priority_exponent: float = 0.6
+    """PER's alpha; its beta goes from 0.4 to 1 over the run."""
+
+    target_every: int = 10
+    """Updates between those of the target network."""
+    target_share: float = 1.0
+    """How far the target network then goes towards the one that learns; 1: it becomes the same."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate."""
+    learning_rate_decay: bool = False
+    """Lower the learning rate in a line to 0 at the end of the run."""
+    gradient_clip: float = 10.0
+    """Greatest norm of the gradient."""
+    device: str = "auto"
+    """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {
+            "channels": (1, 4096), "blocks": (0, 100), "discount": (0.0, 1.0), "n_step": (1, 1000),
+            "epsilon_initial": (0.0, 1.0), "epsilon_final": (0.0, 1.0), "exploration_fraction": (0.0, 1.0),
+            "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9), "min_positions": (1, 10**9),
+            "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6), "priority_exponent": (0.0, 10.0),
+            "target_every": (1, 10**9), "target_share": (1e-6, 1.0), "learning_rate": (0.0, 10.0),
+            "gradient_clip": (1e-6, 1e9),
+        })
+        if not self.hidden or min(self.hidden) < 2:
+            raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 2 units or more.")
+        if self.min_positions > self.replay_capacity:
+            raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
+                            f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
+
+
+def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
+    """``config`` as it is. Raises UserError where DQN does not fit."""
+    if spec.num_players != 1:
+        raise UserError(f"DQN is for one player; here are {spec.num_players}. Use muzero.")
+    if not spec.num_actions:
+        raise UserError("DQN needs actions that can be counted (Discrete or MultiDiscrete); here they are continuous "
+                        "(Box). Use ppo.")
+    return config
+
+
+def action_branches(spec: EnvSpec) -> tuple[int, ...]:
+    return spec.action_branches or (spec.num_actions,)
+
+
+def position_columns(spec: EnvSpec) -> Columns:
+    """A row is a transition over ``n_step`` steps; its action the columns of the choices, as in ``q_learning``."""
+    return transition_columns(spec, ((len(action_branches(spec)),), np.int64))
+
+
+def make_replay(config: Config, spec: EnvSpec) -> Replay:
+    return Replay(position_columns(spec), config.replay_capacity)
+
+
+class QNet(nn.Module):
+    """Values float32 [n, A] of all actions. ``epsilon`` is the share of random actions: it is no part of the network,
+    but must reach the actors as its weights do."""
+
+    epsilon: Tensor
+
+    def __init__(self, config: Config, spec: EnvSpec) -> None:
+        super().__init__()
+        self.branches = action_branches(spec)
+        self.encoder = Encoder(spec, config.hidden, config.channels, config.blocks)
+        features = self.encoder.features
+        self.value = nn.Linear(features - features // 2, 1) if config.dueling else None
+        self.advantage = nn.Linear(features // 2 if config.dueling else features, spec.num_actions)
+        self.register_buffer("epsilon", torch.tensor(config.epsilon_initial))
+
+    def forward(self, observation: Observation) -> Tensor:
+        features = self.encoder(observation)
+        if self.value is None:
+            return self.advantage(features)
+        # Every other unit, so that each of the two streams has a layer of its own over all parts of the observation.
+        return dueling(self.value(features[:, ::2]), self.advantage(features[:, 1::2]), self.branches)
+
+
+def make_net(config: Config, spec: EnvSpec) -> QNet:
+    """On its device: small layers are quicker on the CPU than their way to an accelerator."""
+    net = QNet(config, spec)
+    return net if config.device == "auto" and not net.encoder.sees_pictures else net.to(choose_device(config.device))
+
+
+class Player:
+    """The network as actors and agents use it: from observations to actions."""
+
+    def __init__(self, config: Config, spec: EnvSpec) -> None:
+        self.spec, self.branches = spec, action_branches(spec)
+        self.starts = np.cumsum((0, *self.branches[:-1]))
+        self.net = make_net(config, spec)
+        self.device = self.net.epsilon.device
+        self.tensors = self.net.state_dict()
+
+    def load_weights(self, weights: Weights) -> None:
+        for name, tensor in self.tensors.items():
+            tensor.copy_(weights[name])
+
+    @torch.inference_mode()
+    def best(self, observation: np.ndarray, legal_actions: np.ndarray) -> np.ndarray:
+        """Columns int64 [n, B] of the actions with the greatest value."""
+        q = self.net(to_tensors(observation, self.device))
+        return best_columns(q, torch.from_numpy(legal_actions).to(self.device), self.branches).cpu().numpy()
+
+    def random(self, legal_actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Columns int64 [n, B] of actions drawn from the legal ones."""
+        drawn = [random_actions(mask, int(rng.integers(2**63))) for mask in self.spec.branch_masks(legal_actions)]
+        return np.stack(drawn, axis=1) + self.starts
+
+    def actions(self, columns: np.ndarray) -> np.ndarray:
+        """The environment's actions [n, *action_shape]."""
+        return (columns - self.starts).reshape(len(columns), *self.spec.action_shape)
+
+
+class Actor:
+    """Plays ε-greedily, and makes transitions of it as soon as they are complete."""
+
+    def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
+        self.env, self.player, self.rng = env, Player(config, env.spec), np.random.default_rng(seed)
+        self.transitions = NStep(position_columns(env.spec), env.num_envs, config.n_step, config.discount)
+        self.recorder = EpisodeRecorder(env.spec, env.num_envs)
+        self.version = 0
+        self.actions = np.zeros((env.num_envs, *env.spec.action_shape), np.int64)
+        env.reset()
+        self.current: Step = env.recv(env.num_envs)
+        self.recorder.start(self.current)
+
+    def step(self) -> Experience:
+        now = self.current
+        columns = self._choose(now)
+        self.transitions.act(now.env_ids, now.observation, now.legal_actions, columns)
+        self.actions[now.env_ids] = actions = self.player.actions(columns)
+        self.env.send(actions, now.env_ids)
+        self.current = after = self.env.recv()
+        rows = self.transitions.answer(after)
+        episodes = self.recorder.record(after, self.actions[after.env_ids], self.version)
+        return Experience(self.version, len(after.env_ids), [rows] if len(rows["reward"]) else [], episodes)
+
+    def _choose(self, step: Step) -> np.ndarray:
+        explores = self.rng.random(len(step.env_ids)) < self.epsilon
+        if explores.all():
+            return self.player.random(step.legal_actions, self.rng)
+        best = self.player.best(step.observation, step.legal_actions)
+        if not explores.any():
+            return best
+        return np.where(explores[:, None], self.player.random(step.legal_actions, self.rng), best)
+
+    def load_weights(self, weights: Weights, version: int) -> None:
+        self.player.load_weights(weights)
+        self.epsilon, self.version = float(weights["epsilon"]), version
+
+    def state_dict(self) -> State:
+        return {
+            "env": self.env.state_dict(), "current": dict(vars(self.current)), "rng": self.rng.bit_generator.state,
+            "weights": dict(self.player.tensors), "version": self.version, "actions": self.actions.copy(),
+            "transitions": self.transitions.state_dict(), "recorder": self.recorder.state_dict(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        self.env.load_state_dict(state["env"])
+        self.current = Step(**state["current"])
+        self.rng.bit_generator.state = state["rng"]
+        self.load_weights(state["weights"], state["version"])
+        self.actions = state["actions"].copy()
+        self.transitions.load_state_dict(state["transitions"])
+        self.recorder.load_state_dict(state["recorder"])
+
+
+class Learner:
+    """Fits the values to what the target network says comes after."""
+
+    def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
+        self.config, self.branches = config, action_branches(spec)
+        self.rng = np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        self.net = make_net(config, spec)
+        self.device = self.net.epsilon.device
+        self.target = copy.deepcopy(self.net)
+        self.parameters, self.target_parameters = FlatParameters(self.net), FlatParameters(self.target)
+        self.optimizer = torch.optim.Adam([self.parameters.vector], lr=config.learning_rate, fused=True)
+        self.priorities = SumTree(config.replay_capacity) if config.prioritized else None
+        self.updates = self.seen_positions = 0
+        self.greatest_priority = 1.0
+
+    def update(self, replay: Replay, progress: float) -> dict[str, float]:
+        config = self.config
+        rows, importance = self._draw(replay, progress)
+        batch = {name: column.take(rows, axis=0) for name, column in replay.columns.items()}
+        q = self.net(to_tensors(batch["observation"], self.device))
+        error = q.gather(1, self._tensor(batch["action"])) - self._targets(batch)[:, None]
+        losses = huber(error).mean(1)
+        total = losses.mean() if importance is None else (losses * self._tensor(importance)).mean()
+        self.parameters.zero_gradient()
+        total.backward()
+        norm, loss = self.parameters.clip_gradient(config.gradient_clip), float(total.detach())
+        if not (math.isfinite(norm) and math.isfinite(loss)):
+            raise NonFiniteLoss(f"loss {loss}, gradient norm {norm} at update {self.updates}", batch)
+        rate = config.learning_rate * (1.0 - progress if config.learning_rate_decay else 1.0)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        self.updates += 1
+        if self.updates % config.target_every == 0:
+            self.target_parameters.approach(self.parameters, config.target_share)
+        self.net.epsilon.fill_(epsilon := exploration(config, progress))
+        td_error = error.detach().abs().mean(1)
+        if self.priorities is not None:
+            self._prioritize(rows, td_error.cpu().numpy())
+        if (self.updates - 1) % METRICS_EVERY:
+            return {}
+        return {"loss": loss, "q_mean": float(q.detach().mean()), "td_error": float(td_error.mean()),
+                "epsilon": epsilon, "gradient_norm": norm, "learning_rate": rate}
+
+    @torch.no_grad()
+    def _targets(self, batch: dict[str, np.ndarray]) -> Tensor:
+        after, legal = to_tensors(batch["next_observation"], self.device), self._tensor(batch["next_legal_actions"])
+        next_q = self.target(after)
+        columns = best_columns(self.net(after) if self.config.double else next_q, legal, self.branches)
+        return bootstrapped(self._tensor(batch["reward"]), self._tensor(batch["discount"]), next_q, columns)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def _draw(self, replay: Replay, progress: float) -> tuple[np.ndarray, np.ndarray | None]:
+        """Rows int64 [batch] and the importance weights of their losses, if they differ."""
+        if self.priorities is None:
+            return replay.sample_rows(self.config.batch_size, self.rng), None
+        # New rows have the greatest priority so far, so that each is soon seen once.
+        fresh = min(replay.total_positions - self.seen_positions, replay.capacity)
+        new = (replay.cursor - 1 - np.arange(fresh)) % replay.capacity
+        self.priorities.set(new, np.full(fresh, self.greatest_priority))
+        self.seen_positions = replay.total_positions
+        rows = self.priorities.sample(self.config.batch_size, self.rng)
+        return rows, self.priorities.importance(rows, replay.positions, beta=0.4 + 0.6 * progress)
+
+    def _prioritize(self, rows: np.ndarray, error: np.ndarray) -> None:
+        """p = (|error| + 0.001)^alpha, so that nothing is never drawn."""
+        assert self.priorities is not None
+        priorities = (error + 1e-3) ** self.config.priority_exponent
+        self.greatest_priority = max(self.greatest_priority, float(priorities.max()))
+        self.priorities.set(rows, priorities)
+
+    def weights(self) -> Weights:
+        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
+
+    def state_dict(self) -> State:
+        state: State = {"net": self.net.state_dict(), "target": self.target.state_dict(),
+                        "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
+                        "updates": self.updates, "seen_positions": self.seen_positions,
+                        "greatest_priority": self.greatest_priority}
+        if self.priorities is not None:
+            state["priorities"] = self.priorities.tree
+        return copy.deepcopy(state)
+
+    def load_state_dict(self, state: State) -> None:
+        self.net.load_state_dict(state["net"])
+        self.target.load_state_dict(state["target"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = state["rng"]
+        for name in ("updates", "seen_positions", "greatest_priority"):
+            setattr(self, name, state[name])
+        if self.priorities is not None:
+            self.priorities.tree[:] = state["priorities"]
+
+
+class Agent:
+    """Takes the best action by the values."""
+
+    def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
+        self.player = Player(config, spec)
+        self.player.load_weights(weights)
+
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
+        return self.player.actions(self.player.best(observation, legal_actions))
+
+
+def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:
+    return Actor(config, env, seed)
+
+
+def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:
+    return Learner(config, spec, seed)
+
+
+def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,
+               seed: int = 0) -> Agent:
+    return Agent(config, spec, weights)
+
+
+def exploration(config: Config, progress: float) -> float:
+    """ε. It follows the run, not the actor's own steps: the run's end may be a time, and of several actors none knows
+    how many steps all have made. So the learner says it, and it comes with the weights."""
+    share = 1.0 if config.exploration_fraction == 0 else min(1.0, progress / config.exploration_fraction)
+    return config.epsilon_initial + share * (config.epsilon_final - config.epsilon_initial)

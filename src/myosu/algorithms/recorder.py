@@ -1,0 +1,68 @@
+"""The records of running episodes, for actors in environments with one player."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from myosu.algorithms.interface import State
+from myosu.envs.vector import EnvSpec, Step
+from myosu.replay.episode import Episode
+
+_ARRAYS = ("actions", "lengths", "seeds", "returns", "raw_returns")
+
+
+class EpisodeRecorder:
+    """Keeps the actions, returns, seed and statistics of the episode that runs in each of ``num_envs`` environments.
+
+    ``start`` with the step after ``reset``, then ``record`` every answer, of as many environments as have answered.
+    """
+
+    def __init__(self, spec: EnvSpec, num_envs: int) -> None:
+        self.actions = np.zeros((num_envs, 64, *spec.action_shape), spec.action_dtype)  # grows with the episodes
+        self.lengths = np.zeros(num_envs, np.int64)
+        self.seeds = np.zeros(num_envs, np.uint64)
+        self.returns, self.raw_returns = np.zeros(num_envs), np.zeros(num_envs)
+        self.sums: dict[str, np.ndarray] = {}
+
+    def start(self, step: Step) -> None:
+        self.lengths[step.env_ids], self.seeds[step.env_ids] = 0, step.seed
+
+    def record(self, step: Step, actions: np.ndarray, weights_version: int,
+               stats: dict[str, np.ndarray] | None = None) -> list[Episode]:
+        """The episodes that ended with ``step``, which answered the ``actions`` [n, *action_shape].
+
+        stats: numbers [n] by name, the same names at every call; an episode has their means.
+        """
+        ids, t = step.env_ids, self.lengths[step.env_ids]
+        if t.max() >= self.actions.shape[1]:
+            self.actions = np.concatenate([self.actions, np.zeros_like(self.actions)], axis=1)
+        self.actions[ids, t] = actions
+        self.lengths[ids] = t + 1
+        self.returns[ids] += step.reward
+        self.raw_returns[ids] += step.raw_reward
+        for name, values in (stats or {}).items():
+            self.sums.setdefault(name, np.zeros(len(self.lengths)))[ids] += values
+        ended = np.flatnonzero(step.terminated | step.truncated)
+        if not len(ended):
+            return []
+        episodes = [self._episode(int(ids[k]), bool(step.truncated[k]), weights_version) for k in ended]
+        over = ids[ended]
+        for total in (self.lengths, self.returns, self.raw_returns, *self.sums.values()):
+            total[over] = 0
+        self.seeds[over] = step.seed[ended]
+        return episodes
+
+    def _episode(self, i: int, truncated: bool, weights_version: int) -> Episode:
+        length = int(self.lengths[i])
+        return Episode(self.actions[i, :length].copy(), np.zeros(length, np.int8), (float(self.returns[i]),),
+                       (float(self.raw_returns[i]),), int(self.seeds[i]), truncated, weights_version,
+                       {name: float(total[i] / length) for name, total in self.sums.items()})
+
+    def state_dict(self) -> State:
+        return {**{name: getattr(self, name).copy() for name in _ARRAYS},
+                "sums": {name: total.copy() for name, total in self.sums.items()}}
+
+    def load_state_dict(self, state: State) -> None:
+        for name in _ARRAYS:
+            setattr(self, name, state[name].copy())
+        self.sums = {name: total.copy() for name, total in state["sums"].items()}

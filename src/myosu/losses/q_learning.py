@@ -1,0 +1,47 @@
+"""Learning of action values: what is best, what it is worth, and what an error costs.
+
+An action makes a choice in each of B branches (B = 1 unless the action space says otherwise). The choices of all
+branches lie side by side in A columns, the values q [n, A] and the masks bool [n, A] alike; an action is the B columns
+that it chooses. ``branches`` are the widths of the branches, whose sum is A.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def dueling(value: Tensor, advantage: Tensor, branches: tuple[int, ...]) -> Tensor:
+    """Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a'), the mean over the choices of each branch; float32 [n, A].
+
+    value: float32 [n, 1]. advantage: float32 [n, A]. Wang et al. 2016, equation 9; of branches, Tavakoli et al. 2018,
+    equation 1.
+    """
+    if len(branches) == 1:
+        return value + (advantage - advantage.mean(1, keepdim=True))
+    return value + torch.cat([part - part.mean(1, keepdim=True) for part in advantage.split(branches, 1)], 1)
+
+
+def best_columns(q: Tensor, legal: Tensor, branches: tuple[int, ...]) -> Tensor:
+    """The legal column with the greatest value in each branch, argmax_{a legal} Q(s, a); int64 [n, B]."""
+    q = torch.where(legal, q, -torch.inf)
+    if len(branches) == 1:
+        return q.argmax(1, keepdim=True)
+    starts = torch.tensor((0, *branches[:-1]), device=q.device).cumsum(0)
+    return torch.stack([part.argmax(1) for part in q.split(branches, 1)], 1) + starts
+
+
+def bootstrapped(reward: Tensor, discount: Tensor, next_q: Tensor, columns: Tensor) -> Tensor:
+    """y = R + d · mean_b Q(s', a'_b), what the values of an action should be; float32 [n].
+
+    reward: float32 [n], R = Σ_{j<m} γ^j r_{t+j} of the m ≤ n steps to s'. discount: float32 [n], d = γ^m, and 0 where
+    the episode terminated. next_q: float32 [n, A], the target network's values of s'. columns: int64 [n, B], the action
+    there: the best one by the same values (Mnih et al. 2015), or by those of the network that learns (double
+    Q-learning, van Hasselt et al. 2016). The mean over branches is Tavakoli et al.'s equation 6.
+    """
+    return torch.addcmul(reward, discount, next_q.gather(1, columns).mean(1))
+
+
+def huber(error: Tensor) -> Tensor:
+    """e²/2 where |e| ≤ 1, else |e| − 1/2: the gradient is the error clipped to ±1 (Mnih et al. 2015). Same shape."""
+    return torch.nn.functional.smooth_l1_loss(error, torch.zeros_like(error), reduction="none")

@@ -1,0 +1,41 @@
+"""All parameters of a network in one vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class FlatParameters:
+    """The parameters of ``net`` become views of one vector, and their gradients of another, so that the optimiser, the
+    norm of the gradient and a moving average are one operation each: for small networks half of an update's time.
+
+    vector: the parameter to give to the optimiser. Zero the gradient with ``zero_gradient`` alone, and move the network
+    to its device before.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        parameters = list(net.parameters())
+        self.vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+        self.vector.grad = self.gradient = torch.zeros_like(self.vector)
+        start = 0
+        for p in parameters:
+            end = start + p.numel()
+            p.data = self.vector.data[start:end].view(p.shape)
+            p.grad = self.gradient[start:end].view(p.shape)
+            start = end
+
+    def zero_gradient(self) -> None:
+        self.gradient.zero_()
+
+    def clip_gradient(self, greatest: float) -> float:
+        """Scale the gradient down to the norm ``greatest`` if it is longer; its norm before that."""
+        norm = float(torch.linalg.vector_norm(self.gradient))
+        if norm > greatest:
+            self.gradient.mul_(greatest / norm)
+        return norm
+
+    @torch.no_grad()
+    def approach(self, other: FlatParameters, share: float) -> None:
+        """θ ← θ + share · (θ_other − θ)."""
+        self.vector.lerp_(other.vector, share)
