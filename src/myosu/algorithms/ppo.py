@@ -28,6 +28,7 @@ from myosu.losses.policy_gradient import approximate_kl, clip_fraction, clipped_
 from myosu.nets.encoder import Encoder, Observation, RunningNorm, has_pictures, to_tensors
 from myosu.nets.flat import FlatParameters
 from myosu.nets.inference import choose_device
+from myosu.nets.popart import PopArt
 from myosu.nets.towers import TwinTowers
 from myosu.replay.episode import Experience, Rows
 from myosu.replay.replay import Columns, Replay
@@ -89,8 +90,8 @@ class Config:
     """Weight of the policy's entropy, which keeps it from settling too soon."""
     gradient_clip: float = 0.5
     """Greatest norm of the gradient."""
-    device: str = "cpu"
-    """cpu, cuda, mps, or auto: an accelerator if there is one. It pays only for pictures."""
+    device: str = "auto"
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations have pictures."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -100,6 +101,8 @@ class Config:
             "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
             "entropy_weight": (0.0, 1e6), "gradient_clip": (1e-6, 1e9),
         })
+        if not self.hidden or min(self.hidden) < 1:
+            raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")
         if self.rollout_size % self.batch_size:
             raise UserError(f"batch_size = {self.batch_size} does not divide the rollout of num_envs * rollout_steps = "
                             f"{self.num_envs} * {self.rollout_steps} = {self.rollout_size} steps: change one of them.")
@@ -135,8 +138,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
 class ActorCritic(nn.Module):
     """The policy's parameters and the value of observations.
 
-    Of vectors: two networks that share nothing. Of pictures, and with a memory: one encoder (and LSTM), two heads. The
-    value comes out in units of the running mean and deviation of what it is fitted to.
+    Of vectors: two networks that share nothing. Of pictures, and with a memory: one encoder (and LSTM), two heads.
     """
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
@@ -152,15 +154,16 @@ class ActorCritic(nn.Module):
             nn.init.zeros_(parameter) if parameter.dim() == 1 else nn.init.orthogonal_(parameter, math.sqrt(2))
         self.towers = None if self.shared else TwinTowers(features, config.hidden, activation)
         features = self.towers.features if self.towers else features
-        self.policy = _linear(features, len(spec.action_low) or spec.num_actions, gain=0.01)
-        self.value = _linear(features, 1, gain=1.0)
+        self.policy = nn.Linear(features, len(spec.action_low) or spec.num_actions)
+        nn.init.orthogonal_(self.policy.weight, 0.01)
+        nn.init.zeros_(self.policy.bias)
+        self.value = PopArt(features)
         self.log_std = nn.Parameter(torch.zeros(len(spec.action_low))) if spec.action_low else None
-        self.register_buffer("value_mean", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("value_variance", torch.ones((), dtype=torch.float64))
 
     def forward(self, observation: Observation, memory: Tensor | None = None,
                 continues: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Parameters [n, P], values [n] and, with a memory, what is remembered after the last step, [B, 2 H].
+        """Parameters [n, P], values [n] in ``PopArt``'s units and, with a memory, what is remembered after the last
+        step, [B, 2 H].
 
         With a memory the n = B · T observations are B sequences of T steps. memory: [B, T, 2 H], what the actor
         remembered before each step. continues: bool [B, T], the step follows the one before it in the sequence, so
@@ -174,7 +177,7 @@ class ActorCritic(nn.Module):
         parameters = self.policy(for_policy)
         if self.log_std is not None:
             parameters = torch.cat([parameters, self.log_std.expand_as(parameters)], dim=1)
-        return parameters, self.value(for_value).squeeze(1), memory
+        return parameters, self.value(for_value), memory
 
     def _remember(self, x: Tensor, memory: Tensor, continues: Tensor | None) -> tuple[Tensor, Tensor]:
         assert self.cell is not None
@@ -192,44 +195,17 @@ class ActorCritic(nn.Module):
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Parameters, values in units of the rewards and new memory [n, 2 H] of one step in n environments."""
-        device = self.value.weight.device
+        device = self.policy.weight.device
         parameters, value, remembered = self(to_tensors(observation, device),
                                              torch.from_numpy(memory).to(device)[:, None])
         after = memory if remembered is None or self.cell is None else remembered.cpu().numpy()
-        return parameters.cpu().numpy(), self.in_reward_units(value.cpu().numpy()), after
-
-    def in_reward_units(self, value: np.ndarray) -> np.ndarray:
-        return value * np.float32(self.value_deviation) + np.float32(self.value_mean)
-
-    def in_value_units(self, target: np.ndarray) -> np.ndarray:
-        return (target - np.float32(self.value_mean)) / np.float32(self.value_deviation)
-
-    @property
-    def value_deviation(self) -> float:
-        """At least 0.1, so that the first reward after many zeros is no earthquake."""
-        return math.sqrt(max(float(self.value_variance), 0.01))
-
-    @torch.no_grad()
-    def observe_values(self, targets: np.ndarray, first: bool) -> None:
-        """Count a rollout's value targets [n] with a share of a tenth into their running mean and variance. The head
-        is changed so that it predicts what it did (van Hasselt et al. 2016); the ``first`` time, when it knows
-        nothing yet, it starts from their mean instead."""
-        share = 1.0 if first else 0.1
-        mean, deviation = float(self.value_mean), self.value_deviation
-        shift = float(np.mean(targets, dtype=np.float64)) - mean
-        variance = float(np.var(targets, dtype=np.float64)) + (1.0 - share) * shift**2
-        self.value_mean.fill_(mean + share * shift)
-        self.value_variance.lerp_(torch.tensor(variance, dtype=torch.float64), share)
-        if not first:
-            self.value.weight.mul_(deviation / self.value_deviation)
-            self.value.bias.mul_(deviation).sub_(share * shift).div_(self.value_deviation)
+        return parameters.cpu().numpy(), self.value.to_rewards(value.cpu().numpy()), after
 
 
-def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
-    return layer
+def make_net(config: Config, spec: EnvSpec) -> ActorCritic:
+    """On its device."""
+    net = ActorCritic(config, spec)
+    return net if config.device == "auto" and not has_pictures(spec) else net.to(choose_device(config.device))
 
 
 def make_policy(spec: EnvSpec) -> Distribution:
@@ -292,7 +268,7 @@ class Actor:
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.config, self.env, self.spec = config, env, env.spec
-        self.net = ActorCritic(config, env.spec).to(choose_device(config.device)).eval()
+        self.net = make_net(config, env.spec).eval()
         self.policy = make_policy(env.spec)
         self.rng = np.random.default_rng([seed, 1])
         self.version = 0
@@ -440,8 +416,8 @@ class Learner:
         self.config = config
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
-        self.device = choose_device(config.device)
-        self.net = ActorCritic(config, spec).to(self.device)
+        self.net = make_net(config, spec)
+        self.device = self.net.policy.weight.device
         self.policy = make_policy(spec)
         self.flat = FlatParameters(self.net)
         self.optimizer = torch.optim.Adam([self.flat.vector], lr=config.learning_rate, eps=1e-5, fused=True)
@@ -457,10 +433,9 @@ class Learner:
         config = self.config
         if replay.total_positions != self.seen_positions:
             self._begin_rollout(replay)
-        if self.position == 0:
-            self.order = self.rng.permutation(config.rollout_size // config.unroll)
-        if self.position == 0 or not self.batches:
-            self.batches = self._shuffled(replay)
+        if self.position == 0 and (self.epoch == 0 or config.batch_size < config.rollout_size):
+            self.order, self.batches = self.rng.permutation(config.rollout_size // config.unroll), []
+        self.batches = self.batches or self._shuffled(replay)
         batch = self.batches[self.position]
         clip_range = config.clip_range * (1.0 - progress * config.anneal_clip_range)
         learning_rate = config.learning_rate * (1.0 - progress * config.anneal_learning_rate)
@@ -503,7 +478,7 @@ class Learner:
         if config.normalize_observations:
             self.net.encoder.observe(to_tensors(columns["observation"], self.device))
         if config.normalize_values:
-            self.net.observe_values(columns["value_target"], first=self.rollouts == 0)
+            self.net.value.observe(columns["value_target"], share=0.1 if self.rollouts else 1.0)
         self.explained_variance = explained_variance(columns["value"], columns["value_target"])
         self.seen_positions, self.rollouts = replay.total_positions, self.rollouts + 1
         self.epoch = self.position = 0
@@ -517,7 +492,7 @@ class Learner:
         if config.normalize_advantages:
             deviation = advantage.std(axis=1, keepdims=True) + np.float32(1e-8)
             advantage = (advantage - advantage.mean(axis=1, keepdims=True)) / deviation
-        value_target = self.net.in_value_units(columns["value_target"])
+        value_target = self.net.value.from_rewards(columns["value_target"])
         observation = to_tensors(columns["observation"], self.device)
         all_legal = columns["legal_actions"].all()
         memory = continues = None
@@ -564,7 +539,7 @@ class Agent:
 
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
         self.spec, self.policy = spec, make_policy(spec)
-        self.net = ActorCritic(config, spec).to(choose_device(config.device)).eval()
+        self.net = make_net(config, spec).eval()
         self.net.load_state_dict(weights)
         self.size = 2 * config.lstm_size
         self.memory = np.zeros((0, self.size), np.float32)

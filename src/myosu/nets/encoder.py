@@ -80,6 +80,10 @@ class Encoder(nn.Module):
 class RunningNorm(nn.Module):
     """(x − mean) / deviation of all that ``observe`` was shown, clipped to ±10; the identity before that."""
 
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
+
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         # float64: sums over hundreds of millions of observations
@@ -106,11 +110,18 @@ class RunningNorm(nn.Module):
 
 def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) -> nn.Sequential:
     """Flatten, then a linear layer and ``activation`` for each width in ``hidden``."""
-    modules: list[nn.Module] = [nn.Flatten()]
+    modules: list[nn.Module] = [Flatten()]
     for width in hidden:
         modules += [nn.Linear(inputs, width), activation()]
         inputs = width
     return nn.Sequential(*modules)
+
+
+class Flatten(nn.Module):
+    """[n, *shape] → [n, numbers]; of a single number too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), -1)
 
 
 def _picture(shape: tuple[int, ...], dtype: np.dtype, width: int, channels: int, blocks: int) -> nn.Sequential:
