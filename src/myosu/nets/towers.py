@@ -15,18 +15,19 @@ class TwinTowers(nn.Module):
 
     def __init__(self, inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) -> None:
         super().__init__()
-        self.features = hidden[-1] if hidden else inputs
-        self.activation = activation()
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        self.features = hidden[-1]
+        self.activate = activation().forward
+        weights, biases = [], []
         for width in hidden:
-            self.weights.append(torch.stack([nn.init.orthogonal_(torch.empty(inputs, width), math.sqrt(2))
-                                             for _ in range(2)]))
-            self.biases.append(torch.zeros(2, 1, width))
+            towers = [nn.init.orthogonal_(torch.empty(inputs, width), math.sqrt(2)) for _ in range(2)]
+            weights.append(nn.Parameter(torch.stack(towers)))
+            biases.append(nn.Parameter(torch.zeros(2, 1, width)))
             inputs = width
+        self.weights, self.biases = nn.ParameterList(weights), nn.ParameterList(biases)
+        self.layers = list(zip(weights, biases, strict=True))  # the same, for these lists are slow to walk
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.expand(2, *x.shape)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            x = self.activation(torch.baddbmm(bias, x, weight))
+        for weight, bias in self.layers:
+            x = self.activate(torch.baddbmm(bias, x, weight))
         return x
-
