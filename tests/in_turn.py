@@ -89,7 +89,8 @@ def returns(agent, env, episodes):
 
 
 class InTwoGroups:
-    """A VectorEnv around another whose ``recv`` gives only half of the environments, as if the others were slow."""
+    """A VectorEnv around another, whose ``recv`` gives half of the environments at a time, as if the others were slow,
+    unless it is asked for all."""
 
     def __init__(self, env):
         self.env, self.spec, self.num_envs = env, env.spec, env.num_envs
@@ -97,16 +98,21 @@ class InTwoGroups:
 
     def reset(self):
         self.env.reset()
-        step, half = self.env.recv(), self.num_envs // 2
-        self.waiting = [Step(**{name: value[part] for name, value in vars(step).items()})
-                        for part in (slice(half), slice(half, None))]
+        self._take()
 
     def send(self, actions, env_ids):
         self.env.send(actions, env_ids)
-        self.waiting.append(self.env.recv())
+        self._take()
+
+    def _take(self):
+        step, half = self.env.recv(), self.num_envs // 2
+        for k in range(0, len(step.env_ids), half):
+            self.waiting.append(Step(**{name: value[k:k + half] for name, value in vars(step).items()}))
 
     def recv(self, min_ready=None):
-        return self.waiting.pop(0)
+        count = len(self.waiting) if min_ready == self.num_envs else 1
+        ready, self.waiting = self.waiting[:count], self.waiting[count:]
+        return Step(**{name: np.concatenate([vars(step)[name] for step in ready]) for name in vars(ready[0])})
 
     def state_dict(self):
         return {"env": self.env.state_dict(), "waiting": [dict(vars(step)) for step in self.waiting]}
@@ -117,4 +123,3 @@ class InTwoGroups:
 
     def close(self):
         self.env.close()
-

@@ -1,6 +1,6 @@
-"""Deep Q-learning (Mnih et al. 2015) with what made it better: double (van Hasselt et al. 2016), dueling (Wang et al.
-2016), n-step returns, prioritised replay (Schaul et al. 2016), masks of legal actions, and branches of choices (Tavakoli
-et al. 2018).
+"""Deep Q-learning (Mnih et al. 2015) with what made it better: double (van Hasselt et al. 2016) and dueling (Wang et
+al. 2016) networks, n-step returns, prioritised replay (Schaul et al. 2016), masks of legal actions, and branches of
+choices (Tavakoli et al. 2018).
 
 Read it from top to bottom: the configuration, the network, how an actor plays, what the learner fits, the agent.
 """
@@ -266,13 +266,13 @@ class Learner:
         batch = {name: column.take(rows, axis=0) for name, column in replay.columns.items()}
         q = self.net(to_tensors(batch["observation"], self.device))
         error = q.gather(1, self._tensor(batch["action"])) - self._targets(batch)[:, None]
-        loss = huber(error).mean(1)
-        loss = loss.mean() if importance is None else (loss * self._tensor(importance)).mean()
+        losses = huber(error).mean(1)
+        total = losses.mean() if importance is None else (losses * self._tensor(importance)).mean()
         self.parameters.zero_gradient()
-        loss.backward()
-        norm = self.parameters.clip_gradient(config.gradient_clip)
-        if not (math.isfinite(norm) and math.isfinite(float(loss.detach()))):
-            raise NonFiniteLoss(f"loss {float(loss.detach())}, gradient norm {norm} at update {self.updates}", batch)
+        total.backward()
+        norm, loss = self.parameters.clip_gradient(config.gradient_clip), float(total.detach())
+        if not (math.isfinite(norm) and math.isfinite(loss)):
+            raise NonFiniteLoss(f"loss {loss}, gradient norm {norm} at update {self.updates}", batch)
         rate = config.learning_rate * (1.0 - progress if config.learning_rate_decay else 1.0)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
@@ -280,11 +280,12 @@ class Learner:
         if self.updates % config.target_every == 0:
             self.target_parameters.approach(self.parameters, config.target_share)
         self.net.epsilon.fill_(epsilon := exploration(config, progress))
+        td_error = error.detach().abs().mean(1)
         if self.priorities is not None:
-            self._prioritize(rows, error.detach().abs().mean(1).cpu().numpy())
+            self._prioritize(rows, td_error.cpu().numpy())
         if (self.updates - 1) % METRICS_EVERY:
             return {}
-        return {"loss": float(loss.detach()), "q_mean": float(q.detach().mean()), "td_error": float(error.detach().abs().mean()),
+        return {"loss": loss, "q_mean": float(q.detach().mean()), "td_error": float(td_error.mean()),
                 "epsilon": epsilon, "gradient_norm": norm, "learning_rate": rate}
 
     @torch.no_grad()

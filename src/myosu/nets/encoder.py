@@ -110,18 +110,11 @@ class RunningNorm(nn.Module):
 
 def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) -> nn.Sequential:
     """Flatten, then a linear layer and ``activation`` for each width in ``hidden``."""
-    modules: list[nn.Module] = [Flatten()]
+    modules: list[nn.Module] = [Flat()]
     for width in hidden:
         modules += [nn.Linear(inputs, width), activation()]
         inputs = width
     return nn.Sequential(*modules)
-
-
-class Flatten(nn.Module):
-    """[n, *shape] → [n, numbers]; of a single number too."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), -1)
 
 
 def _picture(shape: tuple[int, ...], dtype: np.dtype, width: int, channels: int, blocks: int) -> nn.Sequential:
@@ -138,6 +131,13 @@ def _picture(shape: tuple[int, ...], dtype: np.dtype, width: int, channels: int,
     with torch.no_grad():
         cells = convolutions(torch.zeros(1, *shape)).numel()
     return nn.Sequential(convolutions, nn.Flatten(), nn.Linear(cells, width), nn.ReLU())
+
+
+class Flat(nn.Module):
+    """[n, *shape] → [n, product of shape], which is 1 for single numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), -1)
 
 
 class Bytes(nn.Module):
