@@ -28,7 +28,7 @@ bench: install
 
 # Trained runs stay.
 clean:
-	rm -rf .venv .venv-mctx .venv-lightzero build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-mctx .venv-lightzero .venv-sb3 .venv-cleanrl build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

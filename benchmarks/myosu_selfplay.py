@@ -39,8 +39,8 @@ def main() -> None:
     learner = muzero.make_learner(config, env.spec, game.symmetries, seed=0)
 
     def play() -> int:
-        for episode in actor.step():
-            replay.add(episode)
+        for rows in actor.step().sequences:
+            replay.add(rows, version=0)
         return args.envs
 
     def learn() -> int:
@@ -57,7 +57,7 @@ def main() -> None:
         collection = rate(play, args.seconds)
         rates = {"simulations_per_second": collection * args.simulations}
         if args.learn:
-            game_length = replay.total_positions / replay.total_games
+            game_length = replay.positions / replay.games
             updates_per_step = args.updates_per_game / game_length
             rates |= end_to_end(collection, rate(learn, args.seconds), updates_per_step)
         return rates

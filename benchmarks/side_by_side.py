@@ -22,18 +22,23 @@ from statistics import median
 HERE = Path(__file__).resolve().parent
 
 
+def python_of(venv: str, name: str) -> Path:
+    """The interpreter of the virtual environment that ``name`` runs in."""
+    python = HERE.parent / venv / "bin" / "python"
+    if not python.exists():
+        sys.exit(f"{name} needs the environment {venv}: run its script in scripts/ first (setup_*.sh).")
+    return python
+
+
 class Side:
     """A worker process that measures once for every line it is sent."""
 
     def __init__(self, name: str, venv: str, script: str, *options: object) -> None:
         self.name = name
-        python = HERE.parent / venv / "bin" / "python"
-        if not python.exists():
-            sys.exit(f"{name} needs the environment {venv}: run its script in scripts/ first (setup_*.sh).")
         environment = dict(os.environ, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", WANDB_MODE="disabled")
         self.process = subprocess.Popen(
-            [python, HERE / script, *map(str, options), "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, env=environment)
+            [python_of(venv, name), HERE / script, *map(str, options), "--serve"], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
         self._read()
 
     def measure(self) -> dict[str, float]:

@@ -26,7 +26,8 @@ def main() -> None:
     parser.add_argument("--games", type=int, default=150)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    agent, game, _ = load_agent(arguments.run, simulations=arguments.simulations, game="othello")
+    agent, environment, _ = load_agent(arguments.run, simulations=arguments.simulations, game="othello")
+    game = environment.rules
     lost: list[list[float]] = [[] for _ in range(MOST_EMPTY + 1)]
     player = AgentPlayer(game, agent, arguments.run)
     states, ply = game.new_states(arguments.games), 0

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from myosu.algorithms import muzero
-from myosu.envs.native import game_spec
 from myosu.losses.categorical import cross_entropy
 from myosu.replay.replay import Replay
 from myosu.replay.unroll import sample_unrolled
@@ -40,15 +39,15 @@ def main() -> None:
     run = checkpoint.config
     given = {name: ast.literal_eval(value) for name, value in (s.split("=", 1) for s in arguments.settings)}
     config = dataclasses.replace(run.algorithm_config, **given)
-    game = run.load_game()
-    spec = game_spec(game)
+    environment = run.load_environment()
+    spec = environment.spec
     replay = muzero.make_replay(config, spec)
     replay.load(arguments.run / "replay", checkpoint.manifest["replay"])
     # The last tenth is held out, and a game's length before it: the learner draws from the first ``positions`` rows.
     stored, replay.positions = replay.positions, int(0.9 * replay.positions)
     held_out = np.random.default_rng(0).integers(replay.positions + spec.max_steps, stored - spec.max_steps, 4000)
 
-    learner = muzero.make_learner(config, spec, game.symmetries, seed=1)
+    learner = muzero.make_learner(config, spec, environment.symmetries, seed=1)
     start = time.process_time()
     for update in range(arguments.updates):
         learner.update(replay, update / arguments.updates)

@@ -115,6 +115,13 @@ def observe_from_seat_0(state, out):
 
 
 @compiled
+def observe_counts(state, out):
+    observe(state, out)
+    for a in range(9):
+        out[0, a // 3, a % 3] *= a
+
+
+@compiled
 def to_play_seven(state):
     return 7
 
@@ -136,6 +143,7 @@ BROKEN = {
     "observation unwritten": (replace(TICTACTOE, observe=observe_forgets_a_plane), "observe-unwritten"),
     "looking changes the state": (replace(TICTACTOE, observe=observe_changes_state), "looking-changes"),
     "observation of one seat": (replace(TICTACTOE, observe=observe_from_seat_0), "point-of-view"),
+    "observation out of range": (replace(TICTACTOE, observe=observe_counts), "observation-range"),
     "seat 7": (replace(TICTACTOE, to_play=to_play_seven), "to-play"),
     "support too wide": (replace(TICTACTOE, reward_range=(-100.0, 100.0)), "support"),
     "cut too early": (replace(TICTACTOE, max_plies=6), "truncation"),

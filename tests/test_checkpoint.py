@@ -76,7 +76,8 @@ def test_best_and_latest_and_run_and_checkpoint_load(run):
     best = max(evaluations, key=lambda line: (line["mean_reward"], line["update"]))["update"]
     assert find_checkpoint(run / "checkpoints" / "best").update == best
     assert find_checkpoint(run / "checkpoints" / "latest").update == 60 == find_checkpoint(run).update
-    agent, game, config = load_agent(run / "checkpoints" / "update-00000020")
+    agent, environment, config = load_agent(run / "checkpoints" / "update-00000020")
+    game = environment.rules
     assert game.name == "tictactoe" and config.train.updates == 60
     states = game.new_states(3)
     observation, legal = np.empty((3, *game.observation_shape), game.observation_dtype), np.empty((3, 9), np.bool_)

@@ -12,6 +12,7 @@ import pytest
 import myosu.training.checkpoint
 import myosu.training.trainer
 from myosu import cli
+from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
 
@@ -19,7 +20,7 @@ from myosu.games import load_game
 class CentreFirst:
     """An agent for tic-tac-toe: the centre, else the first free square."""
 
-    def act(self, observation, legal_actions):
+    def act(self, observation, legal_actions, starts=None):
         preference = np.array([2, 1, 1, 1, 3, 1, 1, 1, 1])
         return np.argmax(legal_actions * preference, axis=1)
 
@@ -32,7 +33,7 @@ def agent(monkeypatch):
     def load_agent(path, simulations=None, seed=0, game=None):
         calls.append((str(path), simulations))
         config = SimpleNamespace(algorithm="stub", algorithm_config=SimpleNamespace(simulations=16))
-        return CentreFirst(), load_game("tictactoe"), config
+        return CentreFirst(), load_environment("tictactoe"), config
 
     monkeypatch.setattr(myosu.training.checkpoint, "load_agent", load_agent)
     return calls
@@ -69,7 +70,7 @@ def test_help_imports_neither_torch_nor_numba():
     "arguments, message",
     [
         ("trian othello", "There is no command 'trian'. Did you mean 'train'?"),
-        ("train othelo", "There is no game 'othelo'. Did you mean 'othello'?"),
+        ("train othelo", "There is no game or environment 'othelo'. Did you mean 'othello'?"),
         ("train othello --algorithm muzeroo", "There is no algorithm 'muzeroo'. Did you mean 'muzero'?"),
         ("train", "Which game?"),
         ("train tictactoe --learning-rate 100", "learning_rate = 100.0 is impossible: it must be from"),
@@ -147,10 +148,11 @@ def test_every_preset_is_a_valid_configuration():
 
     for file in Path(str(files("myosu.presets"))).glob("*/*.toml"):
         settings = load_algorithm(file.parent.name).Config
-        game = load_game("othello" if file.stem == "board" else file.stem)
+        environment = load_environment("othello" if file.stem == "board" else file.stem)
         if file.stem == "board":
-            game = dataclasses.replace(game, name="a board game of a user's")
-        preset = load_preset(file.parent.name, game, settings)
+            game = dataclasses.replace(environment.rules, name="a board game of a user's")
+            environment = dataclasses.replace(environment, game=game)
+        preset = load_preset(file.parent.name, environment, settings)
         assert preset
         settings(**preset)
 

@@ -37,7 +37,8 @@ def train_and_judge(nim, tmp_path, updates=800):
     run = create_run(RunConfig(str(nim), "muzero", CONFIG, TrainConfig(updates=updates, deterministic=True, seed=SEED,
                                                                      evaluate_every=0)), tmp_path / "run")
     train(run, quiet=True)
-    agent, game, _ = load_agent(run.folder)
+    agent, environment, _ = load_agent(run.folder)
+    game = environment.rules
     stones = np.arange(1, STONES + 1)
     states = game.new_states(len(stones))
     states["stones"] = stones

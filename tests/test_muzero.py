@@ -19,25 +19,26 @@ TINY = muzero.Config(channels=16, blocks=1, atoms=11, simulations=8, num_envs=16
 def play(config, game_name="tictactoe", games=40, seed=0):
     game = load_game(game_name)
     actor = muzero.make_actor(config, NativeVectorEnv(game, config.num_envs, seed), seed)
-    episodes = []
-    while len(episodes) < games:
-        episodes += actor.step()
-    return game, actor, episodes
+    played = []
+    while len(played) < games:
+        experience = actor.step()
+        played += zip(experience.sequences, experience.episodes, strict=True)
+    return game, actor, played
 
 
 def filled(config, game_name="tictactoe", games=40):
-    game, actor, episodes = play(config, game_name, games)
+    game, actor, played = play(config, game_name, games)
     replay = muzero.make_replay(config, actor.spec)
-    for episode in episodes:
-        replay.add(episode)
+    for rows, _ in played:
+        replay.add(rows, version=0)
     return game, actor, replay
 
 
 @pytest.mark.parametrize("search", ["gumbel", "puct"])
 def test_episodes_replay_to_what_they_say(search):
     """Every stored position is the game's own, and its outcome is the final reward in the mover's eyes."""
-    game, _, episodes = play(dataclasses.replace(TINY, search=search))
-    for episode in episodes:
+    game, _, played = play(dataclasses.replace(TINY, search=search))
+    for rows, episode in played:
         states = game.new_states(1)
         observation = np.zeros((1, *game.observation_shape), game.observation_dtype)
         legal = np.zeros((1, game.num_actions), np.bool_)
@@ -45,43 +46,43 @@ def test_episodes_replay_to_what_they_say(search):
         for t, action in enumerate(episode.actions):
             game.batch.observe(states, observation)
             game.batch.legal_actions(states, legal)
-            assert np.array_equal(observation[0], episode.columns["observation"][t])
-            assert np.array_equal(legal[0], episode.columns["legal_actions"][t])
+            assert np.array_equal(observation[0], rows["observation"][t])
+            assert np.array_equal(legal[0], rows["legal_actions"][t])
             assert episode.seats[t] == t % 2
-            assert episode.columns["policy"][t][~legal[0]].sum() == 0 and legal[0, action]
-            assert abs(float(episode.columns["policy"][t].sum()) - 1) < 1e-2
+            assert rows["policy"][t][~legal[0]].sum() == 0 and legal[0, action]
+            assert abs(float(rows["policy"][t].sum()) - 1) < 1e-2
             game.batch.step(states, np.array([action]), reward, terminated)
-            assert reward[0] == episode.columns["reward"][t]
+            assert reward[0] == rows["reward"][t]
             assert terminated[0] == (t == episode.length - 1)
         last_mover = (episode.length - 1) % 2
         expected = [reward[0] if t % 2 == last_mover else -reward[0] for t in range(episode.length)]
-        assert np.allclose(episode.columns["outcome"], expected)
+        assert np.allclose(rows["outcome"], expected)
         assert episode.returns[last_mover] == reward[0] and sum(episode.returns) == 0
 
 
 def test_random_openings_are_played_and_not_recorded():
     config = dataclasses.replace(TINY, opening_plies=4)
-    _, _, episodes = play(config, games=60)
-    recorded = {episode.length - episode.rows for episode in episodes}
-    assert recorded == {0, 1, 2, 3, 4}
-    for episode in episodes:
-        assert np.array_equal(episode.actions[episode.length - episode.rows:], episode.columns["action"])
-        last = episode.columns["reward"][-1]
-        assert episode.returns[(episode.length - 1) % 2] == last
-    assert len({tuple(episode.actions[:3]) for episode in episodes if episode.length - episode.rows >= 3}) > 5
+    _, _, played = play(config, games=60)
+    openings = [episode.length - len(rows["action"]) for rows, episode in played]
+    assert set(openings) == {0, 1, 2, 3, 4}
+    for opening, (rows, episode) in zip(openings, played, strict=True):
+        assert np.array_equal(episode.actions[opening:], rows["action"])
+        assert episode.returns[(episode.length - 1) % 2] == rows["reward"][-1]
+    assert len({tuple(episode.actions[:3]) for opening, (_, episode) in zip(openings, played, strict=True)
+                if opening >= 3}) > 5
 
 
 def test_final_pieces_are_the_last_board_in_the_movers_eyes():
     config = dataclasses.replace(TINY, ownership_loss_weight=1.0)
-    game, _, episodes = play(config, games=10)
-    for episode in episodes:
+    game, _, played = play(config, games=10)
+    for rows, episode in played:
         states = game.new_states(1)
         for action in episode.actions:
             mover = int(states["player"][0])
             game.batch.step(states, np.array([action]), np.zeros(1, np.float32), np.zeros(1, np.bool_))
         board = states["board"][0].reshape(3, 3)
         for t in range(episode.length):
-            assert np.array_equal(episode.columns["final_pieces"][t], [board == t % 2, board == 1 - t % 2])
+            assert np.array_equal(rows["final_pieces"][t], [board == t % 2, board == 1 - t % 2])
         assert mover == (episode.length - 1) % 2
 
 
@@ -90,12 +91,13 @@ def test_truncated_games_bootstrap_from_the_final_observation(monkeypatch):
     game = dataclasses.replace(load_game("tictactoe"), max_plies=4)
     actor = muzero.make_actor(TINY, NativeVectorEnv(game, 4, 0), 0)
     monkeypatch.setattr(actor.planner, "_scalar", lambda logits: np.full(len(logits), 0.25, np.float32))
-    episodes = []
-    while len(episodes) < 4:
-        episodes += actor.step()
-    for episode in episodes:
+    played = []
+    while len(played) < 4:
+        experience = actor.step()
+        played += zip(experience.sequences, experience.episodes, strict=True)
+    for rows, episode in played:
         assert episode.truncated and episode.length == 4
-        assert np.allclose(episode.columns["outcome"], [0.25, -0.25, 0.25, -0.25])
+        assert np.allclose(rows["outcome"], [0.25, -0.25, 0.25, -0.25])
 
 
 def test_support_follows_the_reward_range():
@@ -168,7 +170,7 @@ def test_actor_goes_on_exactly_after_restoring():
     second = muzero.make_actor(config, NativeVectorEnv(load_game("tictactoe"), config.num_envs, 5), 5)
     second.load_state_dict(first.state_dict())
     for _ in range(8):
-        ours, theirs = first.step(), second.step()
+        ours, theirs = first.step().episodes, second.step().episodes
         assert [e.actions.tolist() for e in ours] == [e.actions.tolist() for e in theirs]
         assert [e.stats for e in ours] == [e.stats for e in theirs]
 

@@ -4,7 +4,6 @@ import pytest
 from myosu.errors import UserError
 from myosu.games.game import Symmetries
 from myosu.games.symmetry import board_symmetries
-from myosu.replay.episode import Episode
 from myosu.replay.priorities import SumTree
 from myosu.replay.replay import BLOCK_ROWS, Replay
 from myosu.replay.unroll import sample_unrolled, value_targets
@@ -15,7 +14,7 @@ COLUMNS = {
 }
 
 
-def episode(length, first=0, rewards=None, search_values=None, outcomes=None, version=0):
+def rows_of(length, first=0, rewards=None, search_values=None, outcomes=None):
     observation = np.zeros((length, 1, 3, 3), np.uint8)
     actions = np.arange(first, first + length, dtype=np.int16) % 9
     observation.reshape(length, 9)[np.arange(length), actions] = 1
@@ -28,28 +27,28 @@ def episode(length, first=0, rewards=None, search_values=None, outcomes=None, ve
         "search_value": zeros if search_values is None else np.array(search_values, np.float32),
         "outcome": zeros if outcomes is None else np.array(outcomes, np.float32),
     }
-    return Episode(columns, actions, np.zeros(length, np.int8), (0.0,), False, version)
+    return columns
 
 
 def test_ring_overwrites_the_oldest_and_counts_games():
     replay = Replay(COLUMNS, 10)
-    replay.add(episode(4))
-    replay.add(episode(4))
+    replay.add(rows_of(4), version=0)
+    replay.add(rows_of(4), version=0)
     assert (replay.positions, replay.games, replay.cursor) == (8, 2, 8)
-    rows = replay.add(episode(5))  # takes the whole first game's place but its last row
+    rows = replay.add(rows_of(5), version=0)  # takes the whole first game's place but its last row
     assert rows.tolist() == [8, 9, 0, 1, 2]
-    assert (replay.positions, replay.games, replay.total_positions, replay.total_games) == (10, 3, 13, 3)
+    assert (replay.positions, replay.games, replay.total_positions) == (10, 3, 13)
     assert replay.columns["remaining"][3] == 1, "the last row of the first game is still there and still its end"
-    replay.add(episode(1))
+    replay.add(rows_of(1), version=0)
     assert replay.games == 3
     with pytest.raises(UserError, match="replay_capacity"):
-        replay.add(episode(11))
+        replay.add(rows_of(11), version=0)
 
 
 def test_value_targets_by_hand():
     # Two players, four plies, the mover of the last one wins 1. Seen by the mover of each: −1, +1, −1, +1.
     replay = Replay(COLUMNS, 16)
-    replay.add(episode(4, rewards=[0, 0, 0, 1], search_values=[0.1, 0.2, 0.3, 0.4], outcomes=[-1, 1, -1, 1]))
+    replay.add(rows_of(4, rewards=[0, 0, 0, 1], search_values=[0.1, 0.2, 0.3, 0.4], outcomes=[-1, 1, -1, 1]), version=0)
     rows = np.arange(4)
     assert np.allclose(value_targets(replay, rows, -1.0, 0, 0.0), [-1, 1, -1, 1])
     assert np.allclose(value_targets(replay, rows, -1.0, 0, 0.5), [-0.45, 0.6, -0.35, 0.7])
@@ -61,10 +60,10 @@ def test_value_targets_by_hand():
     assert np.allclose(value_targets(replay, rows[:1], 0.5, 3, 0.0), [0.05])
 
 
-def test_sequences_end_with_the_episode():
+def test_sequences_end_with_the_rows_of():
     replay = Replay(COLUMNS, 16)
-    replay.add(episode(3, first=0, rewards=[0, 0, 1], outcomes=[1, -1, 1]))
-    replay.add(episode(5, first=3, rewards=[0, 0, 0, 0, -1], outcomes=[-1, 1, -1, 1, -1]))
+    replay.add(rows_of(3, first=0, rewards=[0, 0, 1], outcomes=[1, -1, 1]), version=0)
+    replay.add(rows_of(5, first=3, rewards=[0, 0, 0, 0, -1], outcomes=[-1, 1, -1, 1, -1]), version=0)
     rng = np.random.default_rng(0)
     batch = sample_unrolled(replay, np.array([1, 3]), 4, -1.0, 0, 0.0, True, None, True, rng)
     assert batch.valid.tolist() == [[True, True, False, False, False], [True] * 5]
@@ -79,8 +78,8 @@ def test_sequences_end_with_the_episode():
 def test_values_after_the_end():
     """Where rewards are not predicted the end keeps the outcome; where an episode was cut, what was to come."""
     replay, rng = Replay(COLUMNS, 16), np.random.default_rng(0)
-    replay.add(episode(2, first=0, rewards=[0, 1], outcomes=[-1, 1]))
-    replay.add(episode(2, first=2, rewards=[0, 0], outcomes=[0.25, -0.5]))  # cut: 0.5 to the player to move then
+    replay.add(rows_of(2, first=0, rewards=[0, 1], outcomes=[-1, 1]), version=0)
+    replay.add(rows_of(2, first=2, rewards=[0, 0], outcomes=[0.25, -0.5]), version=0)  # cut: 0.5 to the player to move then
 
     def values(rewards, discount=-1.0):
         batch = sample_unrolled(replay, np.array([0, 2]), 4, discount, 0, 0.0, rewards, None, False, rng)
@@ -93,7 +92,7 @@ def test_values_after_the_end():
 
 def test_symmetry_moves_board_policy_and_action_together():
     replay = Replay(COLUMNS, 16)
-    replay.add(episode(9))
+    replay.add(rows_of(9), version=0)
     rng = np.random.default_rng(0)
     batch = sample_unrolled(replay, np.zeros(64, np.int64), 3, -1.0, 0, 0.0, True, board_symmetries(3, 3), True, rng)
     # Every stored policy and observation has its one at the action.
@@ -108,10 +107,10 @@ def test_symmetry_turns_planes_that_stand_for_directions():
     columns = {**COLUMNS, "observation": ((2, 1, 3), np.uint8), "policy": ((2,), np.float16)}
     replay = Replay(columns, 16)
     original = np.array([[[1, 0, 0]], [[0, 0, 0]]], np.uint8)
-    played = episode(3)
-    played.columns.update(observation=np.stack([original] * 3), policy=np.zeros((3, 2), np.float16),
+    played = rows_of(3)
+    played.update(observation=np.stack([original] * 3), policy=np.zeros((3, 2), np.float16),
                           action=np.zeros(3, np.int16))
-    replay.add(played)
+    replay.add(played, version=0)
     mirror = Symmetries(np.array([[0, 1, 2], [2, 1, 0]]), np.array([[0, 1], [1, 0]]), np.array([[0, 1], [1, 0]]))
     rng = np.random.default_rng(0)
     batch = sample_unrolled(replay, np.zeros(32, np.int64), 2, 1.0, 0, 0.0, True, mirror, True, rng)
@@ -125,17 +124,17 @@ def test_saved_replay_is_the_same_and_incremental(tmp_path):
     capacity = 2 * BLOCK_ROWS + 100
     replay = Replay(COLUMNS, capacity)
     for k in range(2100):
-        replay.add(episode(8, first=k, version=k))
+        replay.add(rows_of(8, first=k), version=k)
     first = replay.save(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    replay.add(episode(8, first=5, version=9))
+    replay.add(rows_of(8, first=5), version=9)
     second = replay.save(tmp_path)
     new = {path.name for path in tmp_path.iterdir()} - names
     assert 1 <= len(new) <= 2 < len(names), "only the blocks that changed are written"
     for manifest in (first, second):
         again = Replay(COLUMNS, capacity)
         again.load(tmp_path, manifest)
-        assert again.total_games == manifest["total_games"] and again.cursor == manifest["cursor"]
+        assert again.games == manifest["games"] and again.cursor == manifest["cursor"]
     for name, column in replay.columns.items():
         assert np.array_equal(column, again.columns[name]), name
     replay.prune(tmp_path, [second])
@@ -154,3 +153,23 @@ def test_sum_tree_draws_in_proportion():
     assert np.allclose(counts, [1 / 8, 2 / 8, 0, 0, 5 / 8], atol=0.01)
     tree.set(np.array([4]), np.array([0.0]))
     assert set(tree.sample(100, np.random.default_rng(0))) == {0, 1}
+
+
+def test_rows_in_another_order_say_themselves_where_episodes_end():
+    replay = Replay({"reward": ((), np.float32)}, 4)
+    replay.add({"reward": np.zeros(3, np.float32), "remaining": np.array([0, 1, 0])}, version=2)
+    assert replay.games == 1 and replay.columns["remaining"].tolist() == [0, 1, 0, 0]
+    replay.add({"reward": np.zeros(3, np.float32), "remaining": np.array([1, 1, 0])}, version=3)
+    assert replay.games == 2, "one more in the free row and one over the first; the old end was not overwritten"
+    assert replay.columns["version"].tolist() == [3, 3, 2, 3]
+
+
+def test_observations_of_several_parts_are_stored_and_saved(tmp_path):
+    record = np.dtype([("camera", np.uint8, (2, 2)), ("speed", np.float32)], align=True)
+    replay = Replay({"observation": ((), record)}, 10)
+    observation = np.zeros(3, record)
+    observation["camera"][1], observation["speed"] = 7, [0.5, 1.5, 2.5]
+    replay.add({"observation": observation}, version=0)
+    again = Replay({"observation": ((), record)}, 10)
+    again.load(tmp_path, replay.save(tmp_path))
+    assert np.array_equal(again.columns["observation"][:3], observation)

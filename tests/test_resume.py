@@ -86,7 +86,7 @@ def test_killed_while_it_writes_equals_uninterrupted(whole, tmp_path):
     kills = train_under_fire(folder, aim)
     assert kills >= 5
     assert same_weights(last_weights(whole), last_weights(folder))
-    for name in ("index", "positions", "returns", "weights_version"):
+    for name in ("index", "env_steps", "returns", "weights_version"):
         assert [line[name] for line in lines(whole / "games.jsonl")] == [
             line[name] for line in lines(folder / "games.jsonl")]
     found = [(line["update"], line["mean_reward"]) for line in lines(folder / "metrics.jsonl")

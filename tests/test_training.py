@@ -69,7 +69,7 @@ def test_the_configuration_comes_back(tmp_path):
 @pytest.mark.parametrize("limit", [{"updates": 30}, {"games": 90}, {"env_steps": 500}])
 def test_the_first_limit_ends_it(tmp_path, limit):
     result = train(toy_run(tmp_path / "run", **{"updates": 10**9, **limit}), quiet=True)
-    done = {"updates": result.updates, "games": result.games, "env_steps": result.positions}
+    done = {"updates": result.updates, "games": result.games, "env_steps": result.env_steps}
     (name, value), = limit.items()
     assert value <= done[name] < value + 100
     assert result.reason == f"{value} {name.replace('_', ' ')}"
@@ -80,9 +80,10 @@ def test_metrics_and_games_join(tmp_path):
     result = train(toy_run(folder, updates=200, evaluate_every=100, evaluation_games=10), quiet=True)
     games = [json.loads(line) for line in (folder / "games.jsonl").read_text().splitlines()]
     assert [game["index"] for game in games] == list(range(result.games))
-    assert games[-1]["positions"] == result.positions == sum(game["length"] for game in games)
+    assert games[-1]["env_steps"] <= result.env_steps
+    assert 0 <= result.env_steps - sum(game["length"] for game in games) < 8 * 9, "the rest is in games still going on"
     assert all(game["returns"][0] == -game["returns"][1] for game in games)
-    assert len(games[0]["moves"]) == games[0]["length"]
+    assert len(games[0]["actions"]) == games[0]["length"]
     last = records(folder, "training")[-1]
     assert last["games"] == result.games and last["update"] == 200
     returns = [game["returns"][0] for game in games]
@@ -115,7 +116,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
 def test_replay_ratio_is_held_in_turn(tmp_path):
     result = train(toy_run(tmp_path / "run", {"replay_ratio": 0.5, "batch_size": 8}, updates=200), quiet=True)
     # No more than a batch below, or the positions that one step of eight games ends with.
-    assert 0.5 * (result.positions - 8 * 9) - 8 <= 200 * 8 <= 0.5 * result.positions
+    assert 0.5 * (result.env_steps - 2 * 8 * 9) - 8 <= 200 * 8 <= 0.5 * result.env_steps
 
 
 def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, monkeypatch):
@@ -127,12 +128,12 @@ def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, mo
     collect = ActorProcesses.collect
 
     def collect_and_kill(self, wait):
-        episodes = collect(self, wait)
-        if episodes and not killed:
+        experience = collect(self, wait)
+        if experience and not killed:
             killed.append(next(iter(self._processes.values())).pid)
             os.kill(killed[0], signal.SIGKILL)
         time.sleep(0.002)
-        return episodes
+        return experience
 
     monkeypatch.setattr(ActorProcesses, "collect", collect_and_kill)
     result = train(run, quiet=True)
@@ -141,7 +142,7 @@ def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, mo
     assert last["actor_restarts"] == 1
     slack = 2 * 8 * 9  # actors × games × plies
     in_flight = 10 * slack  # what had been sent before an actor was told to wait
-    assert result.positions - slack - in_flight <= 500 * 16 <= result.positions
+    assert result.env_steps - 2 * slack - in_flight <= 500 * 16 <= result.env_steps
     assert last["memory_mib"] is None or last["memory_mib"] > 100
     # The actors played with newer weights than those they began with.
     games = [json.loads(line) for line in (folder / "games.jsonl").read_text().splitlines()]

@@ -9,8 +9,10 @@ import torch
 
 from myosu.envs.vector import EnvSpec
 from myosu.errors import NonFiniteLoss
-from myosu.replay.episode import Episode
+from myosu.replay.episode import Episode, Experience
 from myosu.replay.replay import Replay
+
+ACTORS = "beside"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Actor:
         env.reset()
         step = env.recv()
         self.observation, self.legal, self.to_play = step.observation, step.legal_actions, step.to_play
+        self.seeds = step.seed
         self.games = [[] for _ in range(env.num_envs)]
 
     def step(self):
@@ -58,25 +61,28 @@ class Actor:
             logits = self.model(torch.from_numpy(self.observation.reshape(n, -1)).float())[:, :-1].numpy()
         scores = np.where(self.legal, logits + self.rng.gumbel(size=logits.shape), -np.inf)
         actions = scores.argmax(axis=1)
-        before, seats = self.observation, self.to_play
+        before, seats, seeds = self.observation, self.to_play, self.seeds
         self.env.send(actions, np.arange(n))
         step = self.env.recv()
         self.observation, self.legal, self.to_play = step.observation, step.legal_actions, step.to_play
-        episodes = []
+        self.seeds = step.seed
+        experience = Experience(self.version, steps=n)
         for i in range(n):
             self.games[i].append((before[i], int(actions[i]), int(seats[i]), float(step.reward[i])))
             if step.terminated[i] or step.truncated[i]:
-                episodes.append(self._episode(self.games[i], bool(step.truncated[i])))
+                rows, episode = self._episode(self.games[i], bool(step.truncated[i]), int(seeds[i]))
+                experience.sequences.append(rows)
+                experience.episodes.append(episode)
                 self.games[i] = []
-        return episodes
+        return experience
 
-    def _episode(self, rows, truncated):
+    def _episode(self, rows, truncated, seed):
         observation, actions, seats, rewards = (np.array(column) for column in zip(*rows, strict=True))
         first = float(np.sum(np.where(seats == 0, rewards, -rewards)))
         outcome = np.where(seats == 0, first, -first).astype(np.float32)
         columns = {"observation": observation, "action": actions.astype(np.int16), "outcome": outcome}
-        return Episode(columns, actions.astype(np.int16), seats.astype(np.int8), (first, -first), truncated,
-                       self.version, {"policy_entropy": 1.0})
+        return columns, Episode(actions.astype(np.int16), seats.astype(np.int8), (first, -first), (first, -first), seed,
+                                truncated, self.version, {"policy_entropy": 1.0})
 
     def load_weights(self, weights, version):
         self.model.load_state_dict(weights)
@@ -84,12 +90,13 @@ class Actor:
 
     def state_dict(self):
         return {"env": self.env.state_dict(), "observation": self.observation, "legal": self.legal,
-                "to_play": self.to_play, "rng": self.rng.bit_generator.state,
+                "to_play": self.to_play, "seeds": self.seeds, "rng": self.rng.bit_generator.state,
                 "games": [[list(row) for row in game] for game in self.games]}
 
     def load_state_dict(self, state):
         self.env.load_state_dict(state["env"])
         self.observation, self.legal, self.to_play = state["observation"], state["legal"], state["to_play"]
+        self.seeds = state["seeds"]
         self.rng.bit_generator.state = state["rng"]
         self.games = [[tuple(row) for row in game] for game in state["games"]]
 
@@ -142,7 +149,7 @@ class Agent:
         self.model = make_model(spec, 0)
         self.model.load_state_dict(weights)
 
-    def act(self, observation, legal_actions):
+    def act(self, observation, legal_actions, starts=None):
         with torch.no_grad():
             logits = self.model(torch.from_numpy(observation.reshape(len(observation), -1)).float())[:, :-1].numpy()
         return np.where(legal_actions, logits, -np.inf).argmax(axis=1)

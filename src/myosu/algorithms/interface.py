@@ -30,6 +30,8 @@ class Config(Protocol):
 class Actor(Protocol):
     """Plays in ``env`` with its own copy of the network."""
 
+    env: VectorEnv
+
     def step(self) -> Experience:
         """Act once in every environment that waits for an action; what there is to hand over after it. Rows may come
         when they like (each step, each rollout, each episode), episodes as soon as they have ended."""

@@ -25,11 +25,13 @@ from myosu.losses.categorical import Support, cross_entropy, negative_cosine, pl
 from myosu.nets.inference import DTYPES, Precision, choose_device, choose_precision, inference_model
 from myosu.nets.layers import scale_gradient
 from myosu.nets.muzero import MuZeroNet
-from myosu.replay.episode import Episode
+from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import SumTree
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
 from myosu.search import GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
+
+ACTORS = "beside"
 
 
 @dataclass(frozen=True)
@@ -286,15 +288,16 @@ class Actor:
         columns = position_columns(config, env.spec)
         self.columns = {name: np.zeros((n, most, *shape), dtype) for name, (shape, dtype) in columns.items()}
         self.moves, self.seats = np.zeros((n, most), np.int16), np.zeros((n, most), np.int8)
-        #: Of every game: plies made, plies recorded, random plies to come, return of the first seat.
+        #: Of every game: plies made, plies recorded, random plies to come, return of the first seat (as the learner
+        #: sees it, and as the environment pays).
         self.plies, self.lengths = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self.openings, self.totals = self._draw_openings(n), np.zeros(n, np.float64)
+        self.openings, self.totals, self.raw_totals = self._draw_openings(n), np.zeros(n), np.zeros(n)
         self.sums = {name: np.zeros(n, np.float64) for name in ("policy_entropy", "search_kl", "forced_moves")}
         self.ids = np.arange(n)
         env.reset()
-        self.current: Step = env.recv()
+        self.current: Step = env.recv(n)
 
-    def step(self) -> list[Episode]:
+    def step(self) -> Experience:
         now = self.current
         result, logits = self.planner.plan(now.observation, now.legal_actions)
         action = result.action
@@ -317,20 +320,25 @@ class Actor:
         self.moves[self.ids, self.plies], self.seats[self.ids, self.plies] = action, now.to_play
 
         self.env.send(action, self.ids)
-        self.current = after = self.env.recv()
+        self.current = after = self.env.recv(len(self.ids))
         self.columns["reward"][i, t] = after.reward[i]
         self.totals += np.where(now.to_play == 0, after.reward, -after.reward)
+        self.raw_totals += np.where(now.to_play == 0, after.raw_reward, -after.raw_reward)
         self.plies += 1
         self.lengths[i] += 1
         self.openings[opening] -= 1
         ended = np.flatnonzero(after.terminated | after.truncated)
         values_after = self._values_after(after, ended)
-        episodes = [self._finish(int(k), value) for k, value in zip(ended, values_after, strict=True)
-                    if self.lengths[k] > 0]
-        for counter in (self.plies, self.lengths, self.totals, *self.sums.values()):
+        experience = Experience(self.version, steps=len(self.ids))
+        for k, value in zip(ended.tolist(), values_after, strict=True):
+            if self.lengths[k] > 0:
+                rows = self._rows(k, value)
+                experience.sequences.append(rows)
+                experience.episodes.append(self._episode(k, rows, int(now.seed[k])))
+        for counter in (self.plies, self.lengths, self.totals, self.raw_totals, *self.sums.values()):
             counter[ended] = 0
         self.openings[ended] = self._draw_openings(len(ended))
-        return episodes
+        return experience
 
     def _draw_openings(self, games: int) -> np.ndarray:
         return self.rng.integers(0, self.config.opening_plies + 1, games)
@@ -345,13 +353,14 @@ class Actor:
                 values[cut] = self.planner._scalar(self.planner.model.initial(observation)[1])
         return values
 
-    def _finish(self, i: int, value_after: float) -> Episode:
-        plies, length = int(self.plies[i]), int(self.lengths[i])
+    def _rows(self, i: int, value_after: float) -> Rows:
+        """Game ``i``, which has ended, as the replay stores it."""
+        length = int(self.lengths[i])
         columns = {name: column[i, :length].copy() for name, column in self.columns.items()}
-        value = value_after
         if not self.config.predict_rewards and (early := np.flatnonzero(columns["reward"][:-1])).size:
             raise UserError(f"A reward of {columns['reward'][early[0]]:g} came before the end of a game: "
                             "predict_rewards = false is for rewards that come only with the end. Set it to true.")
+        value = value_after
         for t in range(length - 1, -1, -1):
             value = columns["reward"][t] + self.discount * value
             columns["outcome"][t] = value
@@ -359,16 +368,22 @@ class Actor:
             pieces = self.current.final_observation[i, :2]
             same_player = (length - np.arange(length)) % 2 == 0
             columns["final_pieces"][:] = np.where(same_player[:, None, None, None], pieces, pieces[::-1])
-        error = columns["search_value"] - columns["outcome"]
-        stats = {name: float(total[i] / length) for name, total in self.sums.items()}
+        return columns
+
+    def _episode(self, i: int, rows: Rows, seed: int) -> Episode:
+        plies = int(self.plies[i])
+        error = rows["search_value"] - rows["outcome"]
+        stats = {name: float(total[i] / self.lengths[i]) for name, total in self.sums.items()}
         stats |= {"value_error": float(np.abs(error).mean()), "value_bias": float(error.mean())}
         if self.spec.pass_action is not None:
             stats["passes"] = float(np.count_nonzero(self.moves[i, :plies] == self.spec.pass_action))
-        # What one of two players wins the other loses.
-        total = float(self.totals[i])
-        return Episode(columns=columns, actions=self.moves[i, :plies].copy(), seats=self.seats[i, :plies].copy(),
-                       returns=(total, -total) if self.spec.num_players == 2 else (total,),
-                       truncated=bool(self.current.truncated[i]), weights_version=self.version, stats=stats)
+
+        def by_seat(total: float) -> tuple[float, ...]:
+            # What one of two players wins the other loses.
+            return (total, -total) if self.spec.num_players == 2 else (total,)
+
+        return Episode(self.moves[i, :plies].copy(), self.seats[i, :plies].copy(), by_seat(float(self.totals[i])),
+                       by_seat(float(self.raw_totals[i])), seed, bool(self.current.truncated[i]), self.version, stats)
 
     def load_weights(self, weights: Weights, version: int) -> None:
         self.planner.load_weights(weights)
@@ -376,7 +391,7 @@ class Actor:
 
     def state_dict(self) -> State:
         return {
-            "env": self.env.state_dict(),  # type: ignore[attr-defined]
+            "env": self.env.state_dict(),
             "current": {name: getattr(self.current, name) for name in Step.__dataclass_fields__},
             "search": self.planner.search.state_dict(), "rng": self.rng.bit_generator.state,
             "weights": dict(self.planner.net.state_dict()), "version": self.version,
@@ -386,7 +401,7 @@ class Actor:
         }
 
     def load_state_dict(self, state: State) -> None:
-        self.env.load_state_dict(state["env"])  # type: ignore[attr-defined]
+        self.env.load_state_dict(state["env"])
         self.current = Step(**state["current"])
         self.planner.search.load_state_dict(state["search"])
         self.rng.bit_generator.state = state["rng"]
@@ -395,7 +410,7 @@ class Actor:
         for name in self._GAMES:
             setattr(self, name, state["games"][name])
 
-    _GAMES = ("plies", "lengths", "openings", "totals", "moves", "seats")
+    _GAMES = ("plies", "lengths", "openings", "totals", "raw_totals", "moves", "seats")
 
 
 class Learner:
@@ -591,7 +606,7 @@ class Agent:
         self.planner = Planner(config, spec, capacity, simulations or config.simulations, explore=False, seed=seed)
         self.planner.load_weights(weights)
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray) -> np.ndarray:
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
         size = self.planner.capacity
         parts = [self.planner.plan(observation[k:k + size], legal_actions[k:k + size])[0].action
                  for k in range(0, len(observation), size)]

@@ -18,7 +18,7 @@ from myosu.games import Game
 
 @dataclass
 class Options:
-    """Let the agent of a run play a match, half of the games from each seat.
+    """Let the agent of a run play: a match in a game for two, half of the games from each seat; else whole episodes.
 
     Against an opponent that could repeat itself, every game begins with a random opening that is played from both
     sides. All intervals cover 95 %.
@@ -27,9 +27,10 @@ class Options:
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
     opponent: str = "random"
-    """random, greedy, alphabeta:DEPTH, gtp:"COMMAND", another run, or exhaustive (every reply; small games)."""
+    """In games for two: random, greedy, alphabeta:DEPTH, gtp:"COMMAND", another run, or exhaustive (every reply; small
+    games)."""
     games: int = 200
-    """Games, an even number."""
+    """Games, an even number; or episodes."""
     simulations: int | None = None
     """Simulations a move, instead of what the run was trained with."""
     opening_plies: int | None = None
@@ -46,25 +47,30 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     import torch
 
+    from myosu.evaluation.episodes import play_episodes
+    from myosu.evaluation.exhaustive import exhaustive_report
     from myosu.evaluation.players import AgentPlayer
     from myosu.training.checkpoint import load_agent
 
     torch.set_num_threads(1)
-    agent, game, config = load_agent(options.run, options.simulations, options.seed)
+    agent, environment, config = load_agent(options.run, options.simulations, options.seed)
     known = {"run": str(options.run), "algorithm": config.algorithm,
              "simulations": options.simulations or getattr(config.algorithm_config, "simulations", None)}
-    player = AgentPlayer(game, agent, str(options.run))
-    if options.opponent == "exhaustive":
-        from myosu.evaluation.exhaustive import exhaustive_report
-
-        report = {**exhaustive_report(game, player), **known}
+    if environment.spec.num_players == 1:
+        if options.opponent != "random" or options.opening_plies is not None:
+            raise UserError(f"{environment.name} is for one player: leave out --opponent and --opening-plies.")
+        report = {**play_episodes(environment, agent, options.games, options.seed).to_json(), **known}
+    elif options.opponent == "exhaustive":
+        player = AgentPlayer(environment.rules, agent, str(options.run))
+        report = {**exhaustive_report(environment.rules, player), **known}
     else:
-        report = {**_match(options, game, player), **known}
-    report.pop("player")
+        player = AgentPlayer(environment.rules, agent, str(options.run))
+        report = {**_match(options, environment.rules, player), **known}
+    report.pop("player", None)
     if options.json:
         print(json_module.dumps(report, indent=1))
     else:
-        _print(report)
+        (_print_episodes if environment.spec.num_players == 1 else _print)(report)
     return 0
 
 
@@ -98,6 +104,21 @@ def _print(report: dict[str, Any]) -> None:
                       "--opening-plies varies them.")
     thought = f", {report['simulations']} simulations a move" if report["simulations"] else ""
     console.print(f"{report['algorithm']}{thought}, {report['seconds']:.1f} s; intervals of 95 %")
+
+
+def _print_episodes(report: dict[str, Any]) -> None:
+    table = Table(report["game"], f"{report['games']} episodes")
+    table.add_row("mean reward", _with_interval(report, "mean_reward", ".2f"))
+    for name in ("std", "min", "median", "max"):
+        table.add_row(name, f"{report[f'{name}_reward']:.2f}")
+    if report["mean_raw_reward"] != report["mean_reward"]:
+        table.add_row("mean reward below all wrappers", f"{report['mean_raw_reward']:.2f}")
+    table.add_row("mean length", f"{report['mean_length']:.1f} steps")
+    table.add_row("cut by a limit", f"{report['truncated_rate']:.1%}")
+    console = Console()
+    console.print(table)
+    thought = f", {report['simulations']} simulations a move" if report["simulations"] else ""
+    console.print(f"{report['algorithm']}{thought}, {report['seconds']:.1f} s; interval of 95 %")
 
 
 def _with_interval(part: dict[str, Any], name: str, form: str) -> str:

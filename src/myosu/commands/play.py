@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> int:
     from myosu.training.checkpoint import load_agent
 
     torch.set_num_threads(1)
-    agent, game, _ = load_agent(options.run, options.simulations, options.seed)
+    agent, environment, _ = load_agent(options.run, options.simulations, options.seed)
+    game = environment.rules
     seat = {"first": 0, "second": 1, "random": random.randrange(2)}[options.seat]
     Table(game, AgentPlayer(game, agent, "agent"), seat).play()
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import json
 import textwrap
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,6 @@ import tyro
 
 from myosu.algorithms import ALGORITHMS, load_algorithm
 from myosu.errors import UserError
-from myosu.games import load_game
 from myosu.presets import load_preset
 
 DEFAULT_MINUTES = 60.0
@@ -23,6 +23,7 @@ DEFAULT_MINUTES = 60.0
 def main(arguments: list[str]) -> int:
     import torch
 
+    from myosu.envs.registry import load_environment
     from myosu.training.config import LIMITS, RunConfig, TrainConfig
     from myosu.training.run import create_run, open_run
     from myosu.training.trainer import train
@@ -30,10 +31,13 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     algorithm = _algorithm_named(arguments)
     settings = load_algorithm(algorithm).Config
-    # Read once for the game alone, then again with the defaults that suit it.
-    game, _ = tyro.cli(_options(TrainConfig, settings, {}), prog="myosu train", args=_without_help(arguments),
-                       return_unknown_args=True)
-    preset = {} if game.game is None else load_preset(algorithm, load_game(game.game), settings)
+    # Read once for the environment alone, then again with the defaults that suit it.
+    known, _ = tyro.cli(_options(TrainConfig, settings, {}), prog="myosu train", args=_without_help(arguments),
+                        return_unknown_args=True)
+    env_kwargs = _read_kwargs(known.env_kwargs)
+    preset = {}
+    if known.game is not None:
+        preset = load_preset(algorithm, load_environment(known.game, env_kwargs, known.rewards), settings)
     options = vars(tyro.cli(_options(TrainConfig, settings, preset), prog="myosu train", args=arguments))
     own = {field.name for field in dataclasses.fields(TrainConfig)}
     given = {name for name in options if _is_given(name, arguments)}
@@ -45,7 +49,8 @@ def main(arguments: list[str]) -> int:
         run = open_run(options["resume"], **{name: options[name] for name in given & own})
     else:
         if options["game"] is None:
-            raise UserError("Which game? For example: myosu train othello. All games: myosu games.")
+            raise UserError("Which game? For example: myosu train othello, or a Gymnasium environment: myosu train "
+                            "CartPole-v1 --algorithm ppo. All games: myosu games.")
         if all(options[name] is None for name in LIMITS):
             options["minutes"] = DEFAULT_MINUTES
         config = RunConfig(
@@ -54,6 +59,7 @@ def main(arguments: list[str]) -> int:
             algorithm_config=_pick(settings, options),
             train=_pick(TrainConfig, options),
             rewards=options["rewards"],
+            env_kwargs=env_kwargs,
         )
         run = create_run(config, options["run"])
     result = train(run, quiet=options["quiet"])
@@ -64,11 +70,13 @@ def _options(train_config: Any, settings: Any, preset: dict[str, Any]) -> Any:
     """A dataclass of all flags: what is asked for here, then the fields of both configurations without their checks,
     which come when these are made."""
     help_of = {
-        "game": "A game's name, or the path of its .py file.",
+        "game": "A game's name, the path of its .py file, or a Gymnasium environment's id (module:Id-v0 imports the "
+                "module first).",
         "algorithm": f"What learns: {', '.join(ALGORITHMS)}.",
         "run": "The run's folder; runs/GAME-ALGORITHM-TIME by default.",
         "resume": "Go on with the run in this folder, or from one of its checkpoints.",
         "rewards": "score: the game's rewards; outcome: only winning counts.",
+        "env_kwargs": "Arguments of a Gymnasium environment, as JSON: '{\"gravity\": -5}'.",
         "quiet": "Show no progress.",
     }
     fields: list[tuple[str, Any, Any]] = [
@@ -77,6 +85,7 @@ def _options(train_config: Any, settings: Any, preset: dict[str, Any]) -> Any:
         ("run", Path | None, None),
         ("resume", Path | None, None),
         ("rewards", Literal["score", "outcome"], "score"),
+        ("env_kwargs", str, "{}"),
         ("quiet", bool, False),
     ]
     for kind, values in ((train_config, {}), (settings, preset)):
@@ -89,8 +98,8 @@ def _options(train_config: Any, settings: Any, preset: dict[str, Any]) -> Any:
     return dataclasses.make_dataclass(
         "train", [(name, Annotated[kind, tyro.conf.arg(help=help_of[name])], dataclasses.field(default=default))
                   for name, kind, default in fields],
-        namespace={"__doc__": "Train an agent on a game by self-play, or go on with a run. The first limit ends it. "
-                              "Defaults are those that suit the game."})
+        namespace={"__doc__": "Train an agent on a game or an environment, or go on with a run. The first limit ends "
+                              "it. Defaults are those that suit the environment."})
 
 
 def field_docs(kind: type) -> dict[str, str]:
@@ -99,6 +108,16 @@ def field_docs(kind: type) -> dict[str, str]:
     return {field.target.id: " ".join(str(text.value.value).split()) for field, text in pairwise(body)
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
             and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)}
+
+
+def _read_kwargs(text: str) -> dict[str, Any]:
+    try:
+        kwargs = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--env-kwargs {text}: this is no JSON ({error}).") from None
+    if not isinstance(kwargs, dict):
+        raise UserError(f"--env-kwargs {text}: it must be an object, such as '{{\"gravity\": -5}}'.")
+    return kwargs
 
 
 def _pick(kind: Any, options: dict[str, Any]) -> Any:

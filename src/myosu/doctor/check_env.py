@@ -8,7 +8,8 @@ from myosu.doctor.finding import Finding, Findings
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.games.playout import random_actions
 
-_FIELDS = ("observation", "legal_actions", "to_play", "reward", "terminated", "truncated", "final_observation")
+_FIELDS = ("observation", "legal_actions", "to_play", "reward", "terminated", "truncated", "final_observation",
+           "raw_reward", "seed")
 
 
 def check_vector_env(env: VectorEnv, steps: int = 500, seed: int = 0, twin: VectorEnv | None = None) -> list[Finding]:

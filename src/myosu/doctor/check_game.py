@@ -166,7 +166,15 @@ class _GameCheck:
         if observation.dtype.kind == "f" and not np.isfinite(observation).all():
             self.error("observation-finite", "the observation holds NaN or infinity.",
                        "Write finite numbers in observe.")
+        self._check_observation_range(observation)
         return True
+
+    def _check_observation_range(self, observation: np.ndarray) -> None:
+        low, high = self.game.observation_range
+        least, most = observation.min(), observation.max()
+        if least < low or most > high:
+            self.error("observation-range", f"the observation holds numbers from {least:g} to {most:g}, outside "
+                       f"observation_range ({low:g}, {high:g}).", "Correct observe, or give the range that it has.")
 
     def _explain_difference(self, name: str, rule: str) -> None:
         first, second = (getattr(table, name).array for table in self.tables)

@@ -11,7 +11,7 @@ import importlib
 import math
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, SupportsFloat
 
 import gymnasium
 import numpy as np
@@ -50,6 +50,14 @@ class EnvMaker:
         return env
 
 
+#: An environment's id, a function that makes one, or either with its arguments.
+EnvSource = str | Callable[..., gymnasium.Env] | EnvMaker
+
+
+def as_maker(env: EnvSource, kwargs: Mapping[str, Any] | None) -> EnvMaker:
+    return env if isinstance(env, EnvMaker) else EnvMaker(env, kwargs)
+
+
 def _registered(env_id: str) -> gymnasium.envs.registration.EnvSpec:
     module, _, name = env_id.rpartition(":")
     if module:
@@ -80,6 +88,7 @@ def row_type(spec: EnvSpec) -> np.dtype:
         ("action", spec.action_dtype, spec.action_shape),
         ("legal_actions", np.bool_, (spec.num_actions,)),
         ("reward", np.float32), ("terminated", np.bool_), ("truncated", np.bool_),
+        ("raw_reward", np.float32), ("seed", np.uint64),
     ], align=True)
 
 
@@ -95,7 +104,49 @@ def step_of(rows: np.ndarray, env_ids: np.ndarray) -> Step:
     final = rows["final_observation"][env_ids]
     final[~(terminated | truncated)] = np.zeros((), final.dtype)
     return Step(env_ids, rows["observation"][env_ids], rows["legal_actions"][env_ids],
-                np.zeros(len(env_ids), np.int8), rows["reward"][env_ids], terminated, truncated, final)
+                np.zeros(len(env_ids), np.int8), rows["reward"][env_ids], terminated, truncated, final,
+                rows["raw_reward"][env_ids], rows["seed"][env_ids])
+
+
+class EpisodeLog:
+    """The episode that each of ``num_envs`` environments plays, and its actions so far: enough to play it again."""
+
+    def __init__(self, num_envs: int) -> None:
+        self.episodes = np.zeros(num_envs, np.int64)
+        self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+
+    def start(self, episodes: np.ndarray) -> None:
+        """Every environment begins the episode of this number."""
+        self.episodes[:] = episodes
+        for actions in self._actions:
+            actions.clear()
+
+    def act(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
+        for index, action in zip(env_ids.tolist(), np.array(actions), strict=True):
+            self._actions[index].append(action)
+
+    def end(self, env_ids: np.ndarray) -> None:
+        """The episodes of these environments are over, the next ones begin."""
+        self.episodes[env_ids] += 1
+        for index in env_ids.tolist():
+            self._actions[index].clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"episodes": self.episodes.copy(), "actions": [np.array(actions) for actions in self._actions]}
+
+
+def play_again(env: Any, state: dict[str, Any]) -> None:
+    """Bring ``env`` (one of the classes with an ``EpisodeLog``) to where the log was by the same actions.
+
+    Exact where the environments do the same after the same seed, as Gymnasium asks of them.
+    """
+    env.start(state["episodes"])
+    env.recv(env.num_envs)
+    lengths = np.array([len(actions) for actions in state["actions"]])
+    for t in range(lengths.max()):
+        ids = np.flatnonzero(lengths > t)
+        env.send(np.array([state["actions"][index][t] for index in ids]), ids)
+        env.recv(len(ids))
 
 
 class SingleEnv:
@@ -112,15 +163,18 @@ class SingleEnv:
         self.spec = _spec(self._env, make.name)
         self._mask_place = ""  # where masks are found: "info", "method" or "nowhere"; known from the first reset
         self._episode = self._steps = self._episode_seed = 0
+        self._raw_reward = 0.0
+        self._watch_raw_reward()
 
     def start(self, row: dict[str, np.ndarray], episode: int) -> None:
         """Begin the episode number ``episode``; no reward, no end."""
-        row["reward"][0], row["terminated"][0], row["truncated"][0] = 0, False, False
+        row["reward"][0], row["terminated"][0], row["truncated"][0], row["raw_reward"][0] = 0, False, False, 0
         self._begin(row, episode)
 
     def step(self, row: dict[str, np.ndarray]) -> None:
         """Do ``row["action"]``; where that ends the episode, begin the next one."""
         self._steps += 1
+        self._raw_reward = 0.0
         answer = self._call("step", self._env.step, self._native_action(row["action"][0]))
         if not isinstance(answer, tuple) or len(answer) != 5:
             self._fail("step() must return (observation, reward, terminated, truncated, info).", "Gymnasium's "
@@ -132,6 +186,7 @@ class SingleEnv:
             self._fail(f"the reward is {reward!r}.", "It must be one number.")
         if not math.isfinite(earned):
             self._fail(f"the reward is {reward}.", "It must be finite: look for divisions by zero in step().")
+        row["raw_reward"][0] = self._raw_reward
         row["terminated"][0] = ended = bool(terminated)
         row["truncated"][0] = cut = not ended and (bool(truncated) or self._steps >= self.spec.max_steps)
         if ended or cut:
@@ -144,9 +199,23 @@ class SingleEnv:
     def close(self) -> None:
         self._env.close()
 
+    def _watch_raw_reward(self) -> None:
+        """Add up what the environment itself pays, below every wrapper and however often one of them steps it."""
+        base = self._env.unwrapped
+        step = base.step
+
+        def watched(action: Any) -> Any:
+            answer = step(action)
+            if isinstance(answer, tuple) and len(answer) == 5 and isinstance(answer[1], SupportsFloat):
+                self._raw_reward += float(answer[1])
+            return answer
+
+        base.step = watched  # type: ignore[method-assign]
+
     def _begin(self, row: dict[str, np.ndarray], episode: int) -> None:
         self._episode, self._steps = episode, 0
         self._episode_seed = int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0])
+        row["seed"][0] = self._episode_seed
         answer = self._call("reset", lambda: self._env.reset(seed=self._episode_seed))
         if not isinstance(answer, tuple) or len(answer) != 2:
             self._fail("reset() must return (observation, info).", "Gymnasium's documentation says how to move an "
@@ -236,26 +305,33 @@ class SingleEnv:
 class GymVectorEnv:
     """``num_envs`` Gymnasium environments in this process, in lockstep (``myosu.envs.vector.VectorEnv``).
 
-    env, kwargs: as for ``EnvMaker``. Episodes are the same as those of ``WorkerVectorEnv`` with the same ``seed``.
+    env: an ``EnvMaker``, or what it is made from together with ``kwargs``. Episodes are the same
+    as those of ``WorkerVectorEnv`` with the same ``seed``.
     """
 
-    def __init__(self, env: str | Callable[..., gymnasium.Env], num_envs: int, seed: int = 0,
-                 kwargs: Mapping[str, Any] | None = None) -> None:
-        make = EnvMaker(env, kwargs)
+    def __init__(self, env: EnvSource, num_envs: int, seed: int = 0, kwargs: Mapping[str, Any] | None = None) -> None:
+        make = as_maker(env, kwargs)
         self.num_envs = num_envs
         self._envs = [SingleEnv(make, index, seed) for index in range(num_envs)]
         self.spec = self._envs[0].spec
         self._rows = np.zeros(num_envs, row_type(self.spec))
         self._row = [row_at(self._rows, index) for index in range(num_envs)]
         self._sent: np.ndarray | None = None
+        self._log = EpisodeLog(num_envs)
 
     def reset(self) -> None:
-        for env, row in zip(self._envs, self._row, strict=True):
-            env.start(row, 0)
+        self.start(np.zeros(self.num_envs, np.int64))
+
+    def start(self, episodes: np.ndarray) -> None:
+        """As ``reset``, but begin with the episodes of these numbers, int64 [num_envs]."""
+        self._log.start(episodes)
+        for env, row, episode in zip(self._envs, self._row, episodes.tolist(), strict=True):
+            env.start(row, episode)
         self._sent = np.arange(self.num_envs)
 
     def send(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
         self._rows["action"][env_ids] = actions
+        self._log.act(self._rows["action"][env_ids], env_ids)
         for index in env_ids:
             self._envs[index].step(self._row[index])
         self._sent = env_ids.copy()
@@ -263,7 +339,15 @@ class GymVectorEnv:
     def recv(self, min_ready: int | None = None) -> Step:
         sent, self._sent = self._sent, None
         assert sent is not None, "recv() without send()"
-        return step_of(self._rows, sent)
+        step = step_of(self._rows, sent)
+        self._log.end(sent[step.terminated | step.truncated])
+        return step
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._log.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        play_again(self, state)
 
     def close(self) -> None:
         for env in self._envs:

@@ -78,12 +78,14 @@ class NativeVectorEnv:
             terminated=np.zeros(n, np.bool_),
             truncated=np.zeros(n, np.bool_),
             final_observation=np.zeros((n, *spec.observation_shape), spec.observation_dtype),
+            raw_reward=np.zeros(n, np.float32),
+            seed=np.zeros(n, np.uint64),
         )
 
     @staticmethod
     def _outputs(step: Step) -> tuple:
         return (step.observation, step.legal_actions, step.to_play, step.reward, step.terminated, step.truncated,
-                step.final_observation)
+                step.final_observation, step.raw_reward, step.seed)
 
 
 @cache
@@ -93,7 +95,7 @@ def _compile_advance(game: Game):
 
     @numba.njit(nogil=True, error_model="numpy")
     def advance(states, plies, episodes, seed, env_ids, actions, observation, legal, player, reward, terminated,
-                truncated, final_observation):
+                truncated, final_observation, raw_reward, seeds):
         """Step, end and start again, and observe; an action below 0 only starts the first episode."""
         for k in range(len(env_ids)):
             i = env_ids[k]
@@ -101,6 +103,7 @@ def _compile_advance(game: Game):
             start = actions[k] < 0
             if not start:
                 earned, ended = rules_step(state, actions[k])
+                raw_reward[k] = earned
                 reward[k] = np.sign(earned) if outcome else earned
                 plies[i] += 1
                 terminated[k] = ended
@@ -110,8 +113,9 @@ def _compile_advance(game: Game):
                     episodes[i] += np.uint64(1)
                     plies[i] = 0
                     start = True
+            seeds[k] = mix64(mix64(mix64(seed) + np.uint64(i)) + episodes[i])
             if start:
-                init(state, mix64(mix64(mix64(seed) + np.uint64(i)) + episodes[i]))
+                init(state, seeds[k])
             observe(state, observation[k])
             legal_actions(state, legal[k])
             player[k] = to_play(state)

@@ -9,7 +9,7 @@ Each needs one thing more than the one before. Values are those of the best poli
 - ``myosu/ProbeBoth-v0``: two actions, one step, action 1 pays 1 at the observation 1 and action 0 at -1, what
   does not pay costs 1. Value 1.
 
-Import this module, or name it in the id: ``myosu.envs.probes:myosu/ProbeBoth-v0``.
+``myosu.envs`` registers them; an id can name that package too: ``myosu.envs:myosu/ProbeBoth-v0``.
 """
 
 from __future__ import annotations
@@ -85,7 +85,3 @@ class ProbeBoth(ProbeObservation):
 
     def rules(self, action: int) -> tuple[float, float]:
         return (1.0 if action == (self.observation > 0) else -1.0), END
-
-
-for _probe in (ProbeConstant, ProbeObservation, ProbeDiscount, ProbeAction, ProbeBoth):
-    gymnasium.register(f"myosu/{_probe.__name__}-v0", f"{__name__}:{_probe.__name__}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -17,10 +17,19 @@ from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 import cloudpickle
-import gymnasium
 import numpy as np
 
-from myosu.envs.gym_env import EnvMaker, SingleEnv, describe, row_at, row_type, step_of
+from myosu.envs.gym_env import (
+    EnvSource,
+    EpisodeLog,
+    SingleEnv,
+    as_maker,
+    describe,
+    play_again,
+    row_at,
+    row_type,
+    step_of,
+)
 from myosu.envs.vector import EnvSpec, Step
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
@@ -34,8 +43,10 @@ MAX_FAILURES = 5
 class WorkerVectorEnv:
     """``num_envs`` Gymnasium environments, each in a process of one thread (``myosu.envs.vector.VectorEnv``).
 
-    env, kwargs: as for ``EnvMaker``. Episodes are the same as those of ``GymVectorEnv`` with the same ``seed``, as long
-    as no worker is replaced. timeout: seconds that a step or a reset may take before the worker counts as hung.
+    env: an ``EnvMaker``, or what it is made from together with ``kwargs``. Episodes are the same
+    as those of ``GymVectorEnv`` with the same ``seed``, as long as no worker is replaced.
+    timeout: seconds that a step or a reset may take before the worker counts as hung.
+    min_ready: environments that ``recv`` waits for where it is not told; all that owe an answer by default.
 
     An episode cut by the loss of its worker comes back like any other truncated one: reward 0, and as its final
     observation the last one that was given out. restarts: workers replaced so far.
@@ -44,10 +55,10 @@ class WorkerVectorEnv:
     fails again and again.
     """
 
-    def __init__(self, env: str | Callable[..., gymnasium.Env], num_envs: int, seed: int = 0,
-                 kwargs: Mapping[str, Any] | None = None, timeout: float = 60.0) -> None:
-        make = EnvMaker(env, kwargs)
-        self.num_envs, self.restarts = num_envs, 0
+    def __init__(self, env: EnvSource, num_envs: int, seed: int = 0, kwargs: Mapping[str, Any] | None = None,
+                 timeout: float = 60.0, min_ready: int | None = None) -> None:
+        make = as_maker(env, kwargs)
+        self.num_envs, self.restarts, self._min_ready = num_envs, 0, min_ready
         self._name, self._seed, self._timeout = make.name, seed, timeout
         try:  # plain pickle cannot carry what a notebook or the main script defines
             self._make = cloudpickle.dumps(make)
@@ -55,6 +66,7 @@ class WorkerVectorEnv:
             raise UserError(f"{make.name} cannot be sent to a worker process: {type(error).__name__}: {error}. Give a "
                             "function that makes all it needs by itself.") from error
         self._notices: list[str] = []
+        self._log = EpisodeLog(num_envs)
         self._memory: SharedMemory | None = None
         self._spec: EnvSpec | None = None
         #: Who owes an answer or has one that was not fetched, in the order sent, and which of them have it.
@@ -78,15 +90,21 @@ class WorkerVectorEnv:
         self._last: np.ndarray = np.zeros((num_envs, *self.spec.observation_shape), self.spec.observation_dtype)
 
     def reset(self) -> None:
+        self.start(np.zeros(self.num_envs, np.int64))
+
+    def start(self, episodes: np.ndarray) -> None:
+        """As ``reset``, but begin with the episodes of these numbers, int64 [num_envs]."""
+        self._log.start(episodes)
         self._wait_for(len(self._sent))
         self._ready.clear()
         self._sent = list(range(self.num_envs))
         for index, worker in enumerate(self._workers):
-            worker.episode, worker.lost = 0, False
+            worker.lost = False
             self._request(index, start=True)
 
     def send(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
         self._rows["action"][env_ids] = actions
+        self._log.act(self._rows["action"][env_ids], env_ids)
         for index in env_ids.tolist():
             assert index not in self._sent, f"environment {index} has not answered the action before"
             self._sent.append(index)
@@ -94,7 +112,7 @@ class WorkerVectorEnv:
 
     def recv(self, min_ready: int | None = None) -> Step:
         assert self._sent, "recv() without send()"
-        self._wait_for(len(self._sent) if min_ready is None else min(min_ready, len(self._sent)))
+        self._wait_for(min(min_ready or self._min_ready or self.num_envs, len(self._sent)))
         ids = np.array([index for index in self._sent if index in self._ready])
         self._sent = [index for index in self._sent if index not in self._ready]
         self._ready.clear()
@@ -105,9 +123,15 @@ class WorkerVectorEnv:
                 step.truncated[place], worker.lost = True, False
                 step.final_observation[place] = self._last[index]
             elif step.terminated[place] or step.truncated[place]:
-                worker.episode += 1
+                self._log.end(ids[place:place + 1])
         self._last[ids] = step.observation
         return step
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._log.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        play_again(self, state)
 
     def notices(self) -> list[str]:
         """What a person should know, once: which workers were replaced, and why."""
@@ -144,7 +168,7 @@ class WorkerVectorEnv:
         worker.acting = not start
         worker.deadline = time.monotonic() + self._timeout
         with suppress(OSError):  # it has died: seen when its answer is waited for
-            worker.connection.send((self._memory.name, worker.episode) if start else None)
+            worker.connection.send((self._memory.name, int(self._log.episodes[index])) if start else None)
 
     def _wait_for(self, count: int) -> None:
         """Until ``count`` of the workers that were sent to are ready; all that are ready by then are noted."""
@@ -181,7 +205,7 @@ class WorkerVectorEnv:
         worker.connection.close()
         end(worker.process, 0.0 if hung else 5.0)
         reason = f"did not answer within {self._timeout:g} s" if hung else _reason(worker.process.exitcode)
-        notice = f"{self._name} (environment {index}, episode {worker.episode}): its worker {reason}"
+        notice = f"{self._name} (environment {index}, episode {self._log.episodes[index]}): its worker {reason}"
         worker.failures += 1
         if worker.failures > MAX_FAILURES:
             raise UserError(f"{notice}, {worker.failures} times without one answer. Try the environment alone, and "
@@ -189,19 +213,18 @@ class WorkerVectorEnv:
         self._notices.append(f"{notice}; it was restarted.")
         self.restarts += 1
         worker.lost = worker.lost or worker.acting
-        worker.episode += 1  # with another seed: this one may be what it died of
+        self._log.end(np.array([index]))  # with another seed: this one may be what it died of
         self._start(index)
 
 
 @dataclass
 class _Worker:
-    """episode: the one that it plays. acting: it was sent an action. lost: its episode was cut by its end.
-    failures: ends in a row without an answer."""
+    """acting: it was sent an action. lost: its episode was cut by its end. failures: ends in a row without an
+    answer."""
 
     process: Any = None
     connection: Any = None
     deadline: float = 0.0
-    episode: int = 0
     acting: bool = False
     lost: bool = False
     failures: int = 0

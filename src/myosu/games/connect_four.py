@@ -1,8 +1,11 @@
 """Connect Four: 7 columns, 6 rows. Reward +1 to the player who makes four in a row; a full board is a draw."""
 
+from functools import cache
+
 import numpy as np
 
 from myosu.games.bitboard import count_bits
+from myosu.games.drawing import Colour, canvas, cell, copy_cells, disc, panel
 from myosu.games.game import Game, Symmetries, compiled
 
 ROWS, COLUMNS = 6, 7
@@ -106,6 +109,44 @@ def render(state) -> str:
     return "\n".join([*rows, "a b c d e f g"])
 
 
+def draw(state, pixels: int = 56) -> np.ndarray:
+    """A picture, uint8 [H, W, 3], with ``pixels`` a cell."""
+    empty, *others = _boards(pixels)
+    image = empty.copy()
+    first, second = state["own"], state["opponent"]
+    if state["player"] == 1:
+        first, second = second, first
+    for other, discs in zip(others, (first, second), strict=True):
+        cells = [(ROWS - 1 - height, column) for column in range(COLUMNS) for height in range(ROWS)
+                 if int(discs) >> 7 * column + height & 1]
+        copy_cells(image, other, cells, pixels, pixels // 2)
+    return image
+
+
+@cache
+def _boards(pixels: int) -> tuple[np.ndarray, ...]:
+    """Three pictures: of the empty board, of one full of the first player's discs, of the second's."""
+    margin, frame = pixels // 2, pixels // 5
+    height, width = ROWS * pixels, COLUMNS * pixels
+    empty = canvas(height + 2 * margin, width + 2 * margin, (238, 242, 249))
+    panel(empty, margin - frame, margin - frame, height + 2 * frame, width + 2 * frame, 0.35 * pixels, (36, 84, 184),
+          raised=True)
+    first, second = empty.copy(), empty.copy()
+    for row, column in np.ndindex(ROWS, COLUMNS):
+        _hole(cell(empty, row, column, pixels, margin), (27, 62, 142), (24, 53, 122))
+        _hole(cell(first, row, column, pixels, margin), (232, 72, 66), (198, 46, 46))
+        _hole(cell(second, row, column, pixels, margin), (252, 205, 70), (230, 168, 36))
+    return empty, first, second
+
+
+def _hole(image: np.ndarray, face: Colour, edge: Colour) -> None:
+    """Draw a hole in the board on the picture of its cell, and what is seen through it."""
+    size = len(image)
+    disc(image, 0.5 * size, 0.5 * size, 0.42 * size, (20, 46, 108))
+    disc(image, 0.52 * size, 0.5 * size, 0.4 * size, edge)
+    disc(image, 0.52 * size, 0.5 * size, 0.29 * size, face, softness=1.5)
+
+
 def action_name(action: int) -> str:
     return "abcdefg"[action]
 
@@ -143,4 +184,5 @@ GAME = Game(
     parse_action=parse_action,
     symmetries=_mirrored(),
     heuristic=heuristic,
+    draw=draw,
 )

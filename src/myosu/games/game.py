@@ -70,6 +70,8 @@ class Game:
     #: A game that lasts longer is truncated.
     max_plies: int
     observation_dtype: type = np.uint8
+    #: Least and greatest number in an observation.
+    observation_range: tuple[float, float] = (0, 1)
     #: Text of an action as people write it ("d3"); parse_action raises ValueError for text that is no action.
     action_name: Callable[[int], str] = str
     parse_action: Callable[[str], int] = int

@@ -6,9 +6,12 @@ for with *discs − 32* taken literally both could lose and the game would not b
 not +1, and a player who is wiped out 13:0 in the middle of the game loses 6.5 and not 32.
 """
 
+from functools import cache
+
 import numpy as np
 
 from myosu.games.bitboard import count_bits
+from myosu.games.drawing import Colour, canvas, cell, copy_cells, disc, panel
 from myosu.games.game import Game, compiled
 from myosu.games.symmetry import board_symmetries
 
@@ -149,6 +152,50 @@ def render(state) -> str:
     return "\n".join(["  a b c d e f g h", *rows, f"X {black.bit_count()}  O {white.bit_count()}"])
 
 
+def draw(state, pixels: int = 48) -> np.ndarray:
+    """A picture, uint8 [H, W, 3], with ``pixels`` a square; dots where the player to move may place a disc."""
+    empty, *others = _boards(pixels)
+    image = empty.copy()
+    black, white = state["own"], state["opponent"]
+    if state["player"] == 1:
+        black, white = white, black
+    legal = ZERO if state["over"] else state["legal"]
+    for other, board in zip(others, (black, white, legal), strict=True):
+        squares = [divmod(square, 8) for square in range(64) if int(board) >> square & 1]
+        copy_cells(image, other, squares, pixels, pixels // 2)
+    return image
+
+
+@cache
+def _boards(pixels: int) -> tuple[np.ndarray, ...]:
+    """Four pictures: of the empty board, of one full of black discs, of white ones, of dots."""
+    margin, side, lines = pixels // 2, 8 * pixels, (27, 88, 60)
+    empty = canvas(side + 2 * margin, side + 2 * margin, (44, 33, 27))
+    panel(empty, margin - 4, margin - 4, side + 8, side + 8, 6, (24, 66, 46))
+    panel(empty, margin - 1, margin - 1, side + 2, side + 2, 3, (42, 128, 86), raised=True)
+    for line in range(1, 8):
+        place = margin + line * pixels
+        empty[place - 1:place + 1, margin:margin + side] = empty[margin:margin + side, place - 1:place + 1] = lines
+    for y in (2, 6):
+        for x in (2, 6):
+            disc(empty, margin + y * pixels, margin + x * pixels, 0.09 * pixels, lines)
+    black, white, dots = (empty.copy() for _ in range(3))
+    for row, column in np.ndindex(8, 8):
+        _disc(cell(black, row, column, pixels, margin), (18, 19, 22), (34, 36, 41), (92, 97, 108))
+        _disc(cell(white, row, column, pixels, margin), (196, 196, 190), (234, 233, 228), (255, 255, 255))
+        disc(cell(dots, row, column, pixels, margin), pixels / 2, pixels / 2, 0.11 * pixels, (12, 40, 28), opacity=0.45)
+    return empty, black, white, dots
+
+
+def _disc(image: np.ndarray, edge: Colour, face: Colour, light: Colour) -> None:
+    """Draw a disc on the picture of its square: a shadow, the edge, the face, light on it."""
+    size = len(image)
+    disc(image, 0.55 * size, 0.52 * size, 0.39 * size, (0, 0, 0), softness=0.14 * size, opacity=0.4)
+    disc(image, 0.5 * size, 0.5 * size, 0.41 * size, edge)
+    disc(image, 0.485 * size, 0.495 * size, 0.375 * size, face, softness=0.04 * size)
+    disc(image, 0.36 * size, 0.4 * size, 0.11 * size, light, softness=0.26 * size, opacity=0.55)
+
+
 def action_name(action: int) -> str:
     return "pass" if action == PASS else "abcdefgh"[action % 8] + str(action // 8 + 1)
 
@@ -181,4 +228,5 @@ GAME = Game(
     parse_action=parse_action,
     symmetries=board_symmetries(8, 8, extra_actions=1),
     heuristic=heuristic,
+    draw=draw,
 )

@@ -10,11 +10,14 @@ cells: time enough to visit every cell.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
 from myosu.games.chance import draw_below, start_chance
-from myosu.games.drawing import bar, canvas, disc
+from myosu.games.drawing import canvas, cell, disc, stroke
 from myosu.games.game import Game, Symmetries, compiled
 from myosu.games.symmetry import board_symmetries
 
@@ -176,29 +179,73 @@ def render(state) -> str:
     return "\n".join([*(" ".join(row) for row in marks), f"length {head - tail + 1}"])
 
 
+#: Steps from the dark of the tail to the light of the head.
+SHADES = 24
+
+
 def draw(state, pixels: int = 32) -> np.ndarray:
     """A picture, uint8 [H, W, 3], with ``pixels`` a cell."""
-    stamps, head, tail = state["stamps"], int(state["head"]), int(state["tail"])
-    size = len(stamps)
+    size, length = len(state["stamps"]), int(state["head"] - state["tail"]) + 1
+    image = _ground(size, pixels).copy()
+
+    def put(place: int, sprite: Callable, *looks: int | None) -> None:
+        row, column = divmod(place, size)
+        cell(image, row, column, pixels)[:] = sprite(pixels, (row + column) % 2, *looks)
+
+    for place in np.flatnonzero(state["targets"]).tolist():
+        put(place, _target)
+    body = np.argsort(state["stamps"], axis=None)[-length:].tolist()  # from the tail to the head
+    headings = {size: 0, 1: 1, -size: 2, -1: 3}
+    behind = None
+    for number, (place, following) in enumerate(pairwise(body)):
+        ahead = headings[following - place]
+        put(place, _segment, behind, ahead, number * SHADES // length)
+        behind = ahead ^ 2
+    put(body[-1], _head, behind, int(state["heading"]))
+    return image
+
+
+@cache
+def _ground(size: int, pixels: int) -> np.ndarray:
     image = canvas(size * pixels, size * pixels, (38, 46, 56))
     light = np.add.outer(np.arange(size), np.arange(size)) % 2 == 0
     image[light.repeat(pixels, 0).repeat(pixels, 1)] = (43, 52, 63)
-    for y, x in (np.argwhere(state["targets"]) + 0.5) * pixels:
-        disc(image, y, x, 0.32 * pixels, (231, 76, 60))
-        disc(image, y - 0.1 * pixels, x - 0.1 * pixels, 0.07 * pixels, (255, 190, 180))
-    cells = np.argwhere(stamps >= tail)
-    centres = (cells[np.argsort(stamps[tuple(cells.T)])] + 0.5) * pixels  # from the tail to the head
-    before = centres[0]
-    for number, centre in enumerate(centres, tail):
-        fresh = (number - tail + 1) / (head - tail + 1)
-        colour = int(30 + 40 * fresh), int(110 + 105 * fresh), int(80 + 40 * fresh)
-        if number > tail:
-            bar(image, (before[0], before[1]), (centre[0], centre[1]), 0.36 * pixels, colour)
-        disc(image, centre[0], centre[1], 0.36 * pixels, colour)
-        before = centre
-    ahead = np.array([ROW_STEPS[state["heading"]], COLUMN_STEPS[state["heading"]]])
+    return image
+
+
+def _free(pixels: int, odd: int) -> np.ndarray:
+    return cell(_ground(2, pixels), 0, odd, pixels).copy()
+
+
+@cache
+def _target(pixels: int, odd: int) -> np.ndarray:
+    image = _free(pixels, odd)
+    disc(image, 0.5 * pixels, 0.5 * pixels, 0.32 * pixels, (231, 76, 60))
+    disc(image, 0.4 * pixels, 0.4 * pixels, 0.07 * pixels, (255, 190, 180))
+    return image
+
+
+@cache
+def _segment(pixels: int, odd: int, behind: int | None, ahead: int | None, shade: int) -> np.ndarray:
+    """A cell of the snake, joined to the next ones in the directions ``behind`` and ``ahead``."""
+    image, middle = _free(pixels, odd), 0.5 * pixels
+    radius = round(0.36 * pixels)  # whole pixels: where half-covered ones overlap, their colours would add up
+    fresh = shade / SHADES
+    colour = int(30 + 40 * fresh), int(110 + 105 * fresh), int(80 + 40 * fresh)
+    disc(image, middle, middle, radius, colour)
+    for heading in (behind, ahead):
+        if heading is not None:
+            end = middle + pixels * ROW_STEPS[heading], middle + pixels * COLUMN_STEPS[heading]
+            stroke(image, (middle, middle), end, radius, colour)
+    return image
+
+
+@cache
+def _head(pixels: int, odd: int, behind: int | None, heading: int) -> np.ndarray:
+    image = _segment(pixels, odd, behind, None, SHADES).copy()
+    ahead = np.array([ROW_STEPS[heading], COLUMN_STEPS[heading]])
     for side in (-1, 1):
-        y, x = before + pixels * (0.12 * ahead + 0.16 * side * ahead[::-1])
+        y, x = pixels * (0.5 + 0.12 * ahead + 0.16 * side * ahead[::-1])
         disc(image, y, x, 0.1 * pixels, (250, 250, 250))
         disc(image, y + 0.03 * pixels * ahead[0], x + 0.03 * pixels * ahead[1], 0.05 * pixels, (20, 24, 30))
     return image
@@ -259,6 +306,7 @@ def make_game(published: bool = False, size: int | None = None, targets: int = 1
         # Starving bounds the fixed game; the published one would go on for ever, and is cut.
         max_plies=20 * cells if published else (cells - 3) * cells,
         observation_dtype=np.uint32 if published else np.uint8,
+        observation_range=(0, cells + 1 if published else 1),
         action_name=action_name,
         parse_action=parse_action,
         symmetries=_symmetries(size, 0 if published else planes),

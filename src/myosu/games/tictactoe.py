@@ -1,7 +1,10 @@
 """Tic-tac-toe: three in a row wins. Reward +1 to the player who completes a row; a full board is a draw."""
 
+from functools import cache
+
 import numpy as np
 
+from myosu.games.drawing import canvas, cell, copy_cells, ring, stroke
 from myosu.games.game import Game, compiled
 from myosu.games.symmetry import board_symmetries
 
@@ -56,6 +59,34 @@ def render(state) -> str:
     return "\n".join(" ".join(marks[c] for c in row) for row in state["board"].reshape(3, 3))
 
 
+def draw(state, pixels: int = 112) -> np.ndarray:
+    """A picture, uint8 [H, W, 3], with ``pixels`` a square."""
+    empty, *others = _boards(pixels)
+    image = empty.copy()
+    for player, other in enumerate(others):
+        squares = [divmod(square, 3) for square in np.flatnonzero(state["board"] == player).tolist()]
+        copy_cells(image, other, squares, pixels, pixels // 4)
+    return image
+
+
+@cache
+def _boards(pixels: int) -> tuple[np.ndarray, ...]:
+    """Three pictures: of the empty board, of one full of crosses, of one full of rings."""
+    margin, side = pixels // 4, 3 * pixels
+    empty = canvas(side + 2 * margin, side + 2 * margin, (250, 247, 241))
+    for line in (margin + pixels, margin + 2 * pixels):
+        stroke(empty, (line, margin), (line, margin + side), 0.02 * pixels, (205, 198, 186))
+        stroke(empty, (margin, line), (margin + side, line), 0.02 * pixels, (205, 198, 186))
+    crosses, rings = empty.copy(), empty.copy()
+    near, far, middle = 0.26 * pixels, 0.74 * pixels, 0.5 * pixels
+    for row, column in np.ndindex(3, 3):
+        square = cell(crosses, row, column, pixels, margin)
+        stroke(square, (near, near), (far, far), 0.065 * pixels, (226, 93, 80))
+        stroke(square, (near, far), (far, near), 0.065 * pixels, (226, 93, 80))
+        ring(cell(rings, row, column, pixels, margin), middle, middle, 0.25 * pixels, 0.13 * pixels, (46, 134, 150))
+    return empty, crosses, rings
+
+
 def action_name(action: int) -> str:
     return "abc"[action % 3] + str(action // 3 + 1)
 
@@ -84,4 +115,5 @@ GAME = Game(
     action_name=action_name,
     parse_action=parse_action,
     symmetries=board_symmetries(3, 3),
+    draw=draw,
 )

@@ -14,10 +14,12 @@ caller says where the observation is written.)
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from myosu.games.chance import draw_below, start_chance
-from myosu.games.drawing import canvas, tile
+from myosu.games.drawing import Colour, canvas, cell, copy_cells, panel
 from myosu.games.game import Game, Symmetries, compiled
 
 SIZE, BOX = 9, 5
@@ -189,23 +191,47 @@ def render(state) -> str:
                       f"straight {state['straight']}"])
 
 
+PAGE, WOOD, LIGHT_WOOD, FREE, FREE_BOX = (
+    (244, 233, 214), (166, 102, 52), (192, 124, 66), (224, 202, 168), (233, 216, 188))
+
+
 def draw(state, pixels: int = 32) -> np.ndarray:
     """A picture, uint8 [H, W, 3], with ``pixels`` a cell of the board."""
     margin, small = pixels // 2, pixels // 2
-    side = SIZE * pixels
-    image = canvas(side + BOX * small + 3 * margin, side + 2 * margin, (244, 233, 214))
-    for row in range(SIZE):
-        for column in range(SIZE):
-            empty = (233, 216, 188) if (row // 3 + column // 3) % 2 else (224, 202, 168)
-            full = bool(state["board"][row, column])
-            tile(image, margin + row * pixels, margin + column * pixels, pixels, (166, 102, 52) if full else empty,
-                 raised=full)
+    empty, full = _boards(pixels)
+    image, side, piece = empty.copy(), SIZE * pixels, _piece_tile(small)
+    copy_cells(image, full, np.argwhere(state["board"]), pixels, margin)
     gap = (side - 3 * BOX * small) // 2
     for slot, box in enumerate(piece_boxes(state)):
         for row, column in np.argwhere(box):
-            tile(image, 2 * margin + side + row * small, margin + slot * (BOX * small + gap) + column * small, small,
-                 (192, 124, 66), raised=True)
+            top, left = 2 * margin + side + row * small, margin + slot * (BOX * small + gap) + column * small
+            image[top:top + small, left:left + small] = piece
     return image
+
+
+@cache
+def _boards(pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two pictures: of the empty board and of the full one."""
+    margin, side = pixels // 2, SIZE * pixels
+    empty = canvas(side + BOX * (pixels // 2) + 3 * margin, side + 2 * margin, PAGE)
+    full = empty.copy()
+    for row, column in np.ndindex(SIZE, SIZE):
+        _tile(cell(empty, row, column, pixels, margin), FREE_BOX if (row // 3 + column // 3) % 2 else FREE)
+        _tile(cell(full, row, column, pixels, margin), WOOD, raised=True)
+    return empty, full
+
+
+@cache
+def _piece_tile(pixels: int) -> np.ndarray:
+    image = canvas(pixels, pixels, PAGE)
+    _tile(image, LIGHT_WOOD, raised=True)
+    return image
+
+
+def _tile(image: np.ndarray, colour: Colour, raised: bool = False) -> None:
+    """Fill the picture of a cell but for one pixel around."""
+    size = len(image)
+    panel(image, 1, 1, size - 2, size - 2, size / 5, colour, raised)
 
 
 def action_name(action: int) -> str:

@@ -87,6 +87,9 @@ class RunningNorm(nn.Module):
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         # float64: sums over hundreds of millions of observations
+        self.count: Tensor
+        self.mean: Tensor
+        self.variance: Tensor
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(shape, dtype=torch.float64))

@@ -1,5 +1,5 @@
-"""Settings that suit a game: ``ALGORITHM/GAME.toml`` beside this file holds fields of the algorithm's ``Config``, and
-``ALGORITHM/board.toml`` those for a board game for two that has no file of its own."""
+"""Settings that suit an environment: ``ALGORITHM/NAME.toml`` beside this file holds fields of the algorithm's
+``Config``, and ``ALGORITHM/board.toml`` those for a board game for two that has no file of its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from myosu.games import Game
+from myosu.envs.registry import Environment
 from myosu.training.config import from_dict
 
 
-def load_preset(algorithm: str, game: Game, config: Any) -> dict[str, Any]:
-    """The fields of ``config`` (the algorithm's ``Config``) that the preset for ``game`` sets; empty without one."""
-    board = game.num_players == 2 and len(game.observation_shape) == 3 and game.observation_dtype == np.uint8
-    for name in (game.name, *["board"] * board):
+def load_preset(algorithm: str, environment: Environment, config: Any) -> dict[str, Any]:
+    """The fields of ``config`` (the algorithm's ``Config``) that the preset for it sets; empty without one."""
+    spec, game = environment.spec, environment.game
+    board = spec.num_players == 2 and len(spec.observation_shape) == 3 and spec.observation_dtype == np.uint8
+    own = game.name if game else environment.name.rpartition(":")[2].replace("/", "-")
+    for name in (own, *["board"] * board):
         file = files(__name__) / algorithm / f"{name}.toml"
         if file.is_file():
             fields = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from myosu.errors import UserError
 from myosu.replay.episode import Rows
+from myosu.replay.records import record_bytes, record_of
 
 #: Rows a file of a saved replay. A save rewrites only blocks that changed.
 BLOCK_ROWS = 8192
@@ -78,7 +79,8 @@ class Replay:
             name = f"block-{block:05d}-{self._saves:06d}.safetensors"
             rows = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
             temporary = folder / (name + ".tmp")
-            save_file({key: np.ascontiguousarray(column[rows]) for key, column in self.columns.items()}, temporary)
+            save_file({key: record_bytes(column[rows]) if column.dtype.names else np.ascontiguousarray(column[rows])
+                       for key, column in self.columns.items()}, temporary)
             os.replace(temporary, folder / name)
             self._files[block] = name
         self._changed[:] = False
@@ -100,7 +102,8 @@ class Replay:
             except Exception as error:
                 raise UserError(f"The replay file {folder / name} is missing or damaged ({error}).") from error
             for key, column in self.columns.items():
-                column[block * BLOCK_ROWS:(block + 1) * BLOCK_ROWS] = arrays[key]
+                saved = record_of(arrays[key], column.dtype) if column.dtype.names else arrays[key]
+                column[block * BLOCK_ROWS:(block + 1) * BLOCK_ROWS] = saved
         self._files = list(manifest["files"])
         self._changed[:] = False
         self._saves = manifest["saves"]

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from myosu.algorithms import muzero
-from myosu.envs.native import NativeVectorEnv
+from myosu.envs.native import NativeVectorEnv, game_spec
+from myosu.envs.registry import Environment
 from myosu.games.game import Game
 from myosu.games.playout import random_games
 from myosu.presets import load_preset
@@ -26,7 +27,8 @@ def run_bench(game: Game, config: muzero.Config | None = None, rounds: int = 11,
     bare network do the same evaluations in turn, ``rounds`` times for about ``seconds`` each, and
     ``search_efficiency`` is the median of the rounds' ratios, so that a busy machine slows both alike.
     """
-    config = config or muzero.Config(**load_preset("muzero", game, muzero.Config))
+    environment = Environment(game.name, game_spec(game), game)
+    config = config or muzero.Config(**load_preset("muzero", environment, muzero.Config))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -36,8 +38,8 @@ def run_bench(game: Game, config: muzero.Config | None = None, rounds: int = 11,
         learner = muzero.make_learner(config, env.spec, game.symmetries, seed=0)
 
         def play() -> None:
-            for episode in actor.step():
-                replay.add(episode)
+            for rows in actor.step().sequences:
+                replay.add(rows, version=0)
 
         while replay.positions < config.batch_size:
             play()

@@ -21,9 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from myosu.algorithms import load_algorithm
 from myosu.algorithms.interface import Agent, State, Weights
-from myosu.envs.native import game_spec
+from myosu.envs.registry import Environment
 from myosu.errors import UserError
-from myosu.games import Game
 from myosu.training.config import RunConfig
 from myosu.training.files import sha256, sync, write_json
 from myosu.training.state import load_state, save_state
@@ -224,20 +223,21 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
-               game: str | None = None) -> tuple[Agent, Game, RunConfig]:
-    """The agent in the run or checkpoint ``path`` (see ``find_checkpoint``), its game, and how it was trained.
+               game: str | None = None) -> tuple[Agent, Environment, RunConfig]:
+    """The agent in the run or checkpoint ``path`` (see ``find_checkpoint``), its environment, and how it was trained.
 
     simulations: a move, instead of what it was trained with. game: raise UserError unless it is an agent for this one.
     """
     checkpoint = find_checkpoint(path)
     config = checkpoint.config
-    rules = config.load_game()
-    if game is not None and game not in (config.game, rules.name):
-        raise UserError(f"{checkpoint.path} plays {rules.name}, not {game}.")
+    environment = config.load_environment()
+    own = environment.game.name if environment.game else environment.name
+    if game is not None and game not in (config.game, own):
+        raise UserError(f"{checkpoint.path} plays {own}, not {game}.")
     algorithm = load_algorithm(config.algorithm)
-    agent = algorithm.make_agent(config.algorithm_config, game_spec(rules), checkpoint.weights(),
+    agent = algorithm.make_agent(config.algorithm_config, environment.spec, checkpoint.weights(),
                                  simulations=simulations, seed=seed)
-    return agent, rules, config
+    return agent, environment, config
 
 
 def _seal(file: Path) -> dict[str, Any]:

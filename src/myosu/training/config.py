@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import myosu
 from myosu.algorithms import load_algorithm
-from myosu.envs.native import game_spec
+from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.errors import UserError
-from myosu.games import Game, load_game
 
 LIMITS = ("minutes", "updates", "games", "env_steps")
 
@@ -26,19 +25,23 @@ class TrainConfig:
     updates: int | None = None
     """Gradient steps."""
     games: int | None = None
-    """Finished self-play games (episodes)."""
+    """Finished games (episodes)."""
     env_steps: int | None = None
-    """Positions of finished self-play games."""
+    """Actions taken in all environments together."""
     seed: int = 0
     """Everything random follows from it; in deterministic mode the same seed gives the same weights, bit for bit."""
-    actors: int = field(default_factory=lambda: max(1, (os.cpu_count() or 1) - 1))
-    """Processes that play, one core each; by default all cores but the learner's."""
+    actors: int | None = None
+    """Processes that play, one core each; 0: the learner's process plays and learns in turn. By default what suits the
+    algorithm: all cores but the learner's, or in turn."""
+    env_workers: Workers = "none"
+    """Gymnasium environments in processes of their own, one each: synchronous (every step waits for all) or
+    asynchronous (it acts in those that are ready). Worth it where a step takes a millisecond or more."""
     deterministic: bool = False
     """Play, learn and evaluate in turn in one process, so that a run can be repeated exactly."""
     evaluate_every: int = 500
-    """Updates between evaluations against a random player; 0 for none."""
+    """Updates between evaluations, against a random player in games for two; 0 for none."""
     evaluation_games: int = 200
-    """Games of one evaluation, half from each seat."""
+    """Games of one evaluation, half from each seat; a quarter as many episodes in environments for one."""
     checkpoint_every_minutes: float = 2.0
     """Minutes between checkpoints; each evaluation and the end of training make one too."""
     keep_every: int = 1000
@@ -48,7 +51,7 @@ class TrainConfig:
         for name in LIMITS:
             value = getattr(self, name)
             _require(value is None or value > 0, name, value, "above 0")
-        _require(self.actors >= 1, "actors", self.actors, "1 or more")
+        _require(self.actors is None or self.actors >= 0, "actors", self.actors, "0 or more")
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 (never) or more")
         _require(self.evaluation_games >= 4 and self.evaluation_games % 2 == 0, "evaluation_games",
@@ -67,8 +70,9 @@ class TrainConfig:
 class RunConfig:
     """Everything that a run was started with.
 
-    game: a registered name or the path of a game file. rewards: "score" or "outcome", see ``Game.rewards``.
-    algorithm_config: an instance of the algorithm's ``Config``.
+    game: a registered name, the path of a game file, or a Gymnasium environment's id. algorithm_config: an instance of
+    the algorithm's ``Config``. rewards: "score" or "outcome", see ``Game.rewards``. env_kwargs: arguments of a
+    Gymnasium environment.
     """
 
     game: str
@@ -76,14 +80,29 @@ class RunConfig:
     algorithm_config: Any
     train: TrainConfig
     rewards: Literal["score", "outcome"] = "score"
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
     myosu: str = myosu.__version__
 
-    def load_game(self) -> Game:
-        game = load_game(self.game)
-        return game.with_outcome_rewards() if self.rewards == "outcome" else game
+    def __post_init__(self) -> None:
+        if load_algorithm(self.algorithm).ACTORS == "only in turn" and self.train.actors:
+            raise UserError(f"actors = {self.train.actors}: {self.algorithm} learns only from what its newest policy "
+                            "did, so it acts and learns in turn (actors = 0). num_envs and env_workers spread its "
+                            "environments.")
+
+    @property
+    def actors(self) -> int:
+        """Actor processes; 0 where actor and learner take turns."""
+        if self.train.deterministic:
+            return 0
+        if self.train.actors is not None:
+            return self.train.actors
+        return max(1, (os.cpu_count() or 1) - 1) if load_algorithm(self.algorithm).ACTORS == "beside" else 0
+
+    def load_environment(self) -> Environment:
+        return load_environment(self.game, self.env_kwargs, self.rewards)
 
     def to_json(self) -> dict[str, Any]:
-        spec = game_spec(self.load_game())
+        spec = self.load_environment().spec
         shape = {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions}
         return {**dataclasses.asdict(self), "spec": shape}
 
@@ -95,6 +114,7 @@ class RunConfig:
             algorithm_config=from_dict(load_algorithm(data["algorithm"]).Config, data["algorithm_config"]),
             train=from_dict(TrainConfig, data["train"]),
             rewards=data["rewards"],
+            env_kwargs=data.get("env_kwargs", {}),
             myosu=data["myosu"],
         )
         if (now := config.to_json()["spec"]) != data["spec"]:

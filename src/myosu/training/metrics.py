@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from myosu.replay.episode import Episode
 from myosu.training.files import truncate_lines
 from myosu.training.run import Run
 
-#: Of so many games one has its moves in games.jsonl.
-MOVES_EVERY = 10
+#: Of so many episodes one has its actions in games.jsonl.
+ACTIONS_EVERY = 10
 SEATS = ("first", "second")
+#: What TensorBoard shows of an evaluation.
+EVALUATED = ("mean_reward", "mean_raw_reward", "win_rate", "draw_rate", "mean_length")
 
 
 class Rates:
@@ -40,12 +44,14 @@ class Rates:
 class Metrics:
     """Gathers between records, and writes them. Opened again, it drops whatever came after the counters given."""
 
-    def __init__(self, run: Run, update: int, positions: int, games: int) -> None:
+    def __init__(self, run: Run, update: int, env_steps: int, games: int) -> None:
         folder = run.folder
         truncate_lines(folder / "metrics.jsonl", lambda line: line["update"] <= update and (
-            line["kind"] == "evaluation" or line["positions"] <= positions))
+            line["kind"] == "evaluation" or line["env_steps"] <= env_steps))
         truncate_lines(folder / "games.jsonl", lambda line: line["index"] < games)
         self.evaluations = read_evaluations(folder / "metrics.jsonl")
+        self._best = max((line["returns"][0] for line in read_lines(folder / "games.jsonl") if "actions" in line),
+                         default=-math.inf)
         self._metrics = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._games = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=update + 1)
@@ -53,27 +59,36 @@ class Metrics:
         self._episodes: list[tuple[int, tuple[float, ...], dict[str, float]]] = []
         self._losses: list[dict[str, float]] = []
 
-    def add_game(self, episode: Episode, index: int, positions: int) -> None:
-        """``positions``: collected by the run, this game included."""
+    def add_episode(self, episode: Episode, index: int, env_steps: int) -> None:
+        """``env_steps``: of the run, when the episode had ended and come in."""
         line: dict[str, Any] = {
-            "index": index, "positions": positions, "weights_version": episode.weights_version,
+            "index": index, "env_steps": env_steps, "weights_version": episode.weights_version,
             "length": episode.length, "returns": [float(value) for value in episode.returns],
+            "raw_returns": [float(value) for value in episode.raw_returns], "seed": int(episode.seed),
             "truncated": bool(episode.truncated),
         }
-        if index % MOVES_EVERY == 0:
-            line["moves"] = episode.actions.tolist()
+        if self._keeps_actions(episode, index):
+            line["actions"] = episode.actions.tolist()
         self._games.write(json.dumps(line, separators=(",", ":")) + "\n")
         self._episodes.append((episode.length, episode.returns, episode.stats))
+
+    def _keeps_actions(self, episode: Episode, index: int) -> bool:
+        """One in ``ACTIONS_EVERY``, and whenever one player alone did better than ever."""
+        best = len(episode.returns) == 1 and episode.returns[0] > self._best
+        if best:
+            self._best = episode.returns[0]
+        return best or index % ACTIONS_EVERY == 0
 
     def add_losses(self, losses: dict[str, float]) -> None:
         if losses:
             self._losses.append(losses)
 
-    def record(self, counters: dict[str, Any]) -> dict[str, float]:
-        """Write what was gathered since the last record together with ``counters`` (``update`` and ``positions``
-        among them); the means of the losses."""
+    def record(self, counters: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+        """Write what was gathered since the last record together with ``counters`` (``update`` and ``env_steps``
+        among them); the means of the losses, and what the episodes were like."""
         losses = _means(self._losses)
-        line = {**counters, **{f"loss/{name}": value for name, value in losses.items()}, **self._self_play()}
+        played = self._played()
+        line = {**counters, **{f"loss/{name}": value for name, value in losses.items()}, **played}
         self._losses, self._episodes = [], []
         self._write({"kind": "training", **line})
         # TensorBoard wants one value a step; while no update is made there is nothing new to show.
@@ -82,14 +97,15 @@ class Metrics:
             for name, value in line.items():
                 if name not in ("update", "phase") and value is not None:
                     self._board.add_scalar(name if "/" in name else f"run/{name}", value, counters["update"])
-        return losses
+        return losses, played
 
     def add_evaluation(self, evaluation: dict[str, Any]) -> None:
-        """``evaluation``: ``update`` and the JSON of a match against a random player."""
+        """``evaluation``: ``update`` and the JSON of a match against a random player, or of episodes."""
         self.evaluations.append(evaluation)
         self._write({"kind": "evaluation", **evaluation})
-        for name in ("mean_reward", "win_rate", "draw_rate"):
-            self._board.add_scalar(f"evaluation/{name}", evaluation[name], evaluation["update"])
+        for name in EVALUATED:
+            if name in evaluation:
+                self._board.add_scalar(f"evaluation/{name}", evaluation[name], evaluation["update"])
 
     def flush(self) -> None:
         self._metrics.flush()
@@ -106,24 +122,30 @@ class Metrics:
         self._metrics.flush()
         self._games.flush()
 
-    def _self_play(self) -> dict[str, float]:
+    def _played(self) -> dict[str, float]:
+        """Of the episodes since the last record: length, reward (from each seat where there are two), statistics."""
         if not self._episodes:
             return {}
         lengths, returns, stats = zip(*self._episodes, strict=True)
-        result = {"selfplay/length": float(np.mean(lengths))}
-        for seat, rewards in zip(SEATS, np.array(returns, np.float64).T, strict=False):
+        seats = [f"_{seat}" for seat in SEATS] if len(returns[0]) == 2 else [""]
+        place = "selfplay" if len(seats) == 2 else "episodes"
+        result = {f"{place}/length": float(np.mean(lengths))}
+        for seat, rewards in zip(seats, np.array(returns, np.float64).T, strict=True):
             for name in ("min", "max", "mean", "std"):
-                result[f"selfplay/reward_{seat}_{name}"] = float(getattr(np, name)(rewards))
-        return result | {f"selfplay/{name}": value for name, value in _means(list(stats)).items()}
+                result[f"{place}/reward{seat}_{name}"] = float(getattr(np, name)(rewards))
+        return result | {f"{place}/{name}": value for name, value in _means(list(stats)).items()}
+
+
+def read_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a file of JSON lines; none where there is no file."""
+    if file.exists():
+        with open(file, encoding="utf-8") as lines:
+            yield from (json.loads(line) for line in lines if line.endswith("\n"))
 
 
 def read_evaluations(file: Path) -> list[dict[str, Any]]:
     """The evaluations in a run's metrics.jsonl, oldest first."""
-    if not file.exists():
-        return []
-    with open(file, encoding="utf-8") as lines:
-        records = [json.loads(line) for line in lines if line.endswith("\n")]
-    return [record for record in records if record.pop("kind") == "evaluation"]
+    return [record for record in read_lines(file) if record.pop("kind") == "evaluation"]
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:

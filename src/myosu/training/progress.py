@@ -32,10 +32,13 @@ class Status:
 
 
 class Progress:
-    """``losses`` and ``record`` hold the latest that the metrics got."""
+    """``losses``, ``played`` (what the episodes were like) and ``record`` hold the latest that the metrics got."""
 
-    def __init__(self, run: Run, quiet: bool = False) -> None:
+    def __init__(self, run: Run, two_players: bool, quiet: bool = False) -> None:
+        self._two_players = two_players
+        self._games, self._evaluated = ("games", "against random") if two_players else ("episodes", "evaluation")
         self.losses: dict[str, float] = {}
+        self.played: dict[str, float] = {}
         self.record: dict[str, Any] = {}
         self._run, self._quiet = run, quiet
         self._console = Console(quiet=quiet, highlight=False)
@@ -70,12 +73,12 @@ class Progress:
     def summary(self, result: Any) -> None:
         folder = self._run.folder
         self.say(f"\nStopped after {_clock(result.seconds)}: {result.reason}. {result.updates:,} updates, "
-                 f"{result.games:,} games, {result.positions:,} positions.")
+                 f"{result.games:,} {self._games}, {result.env_steps:,} steps.")
         if result.evaluation:
-            self.say(f"Against a random player: {_evaluation(result.evaluation)}")
+            self.say(f"{self._evaluated.capitalize()}: {_evaluation(result.evaluation)}")
+        then = (f"--opponent greedy --games 200\n  myosu play {folder}" if self._two_players else "--games 100")
         self.say(f"The run is in {folder}\n"
-                 f"  myosu evaluate {folder} --opponent greedy --games 200\n"
-                 f"  myosu play {folder}\n"
+                 f"  myosu evaluate {folder} {then}\n"
                  f"  myosu train --resume {folder}" + ("" if result.reason == "interrupted" else " --minutes M"))
 
     def _table(self, status: Status) -> Table:
@@ -92,19 +95,24 @@ class Progress:
         rows = [(status.phase, f"{_clock(status.seconds)}, {time_left(status.seconds, status.limits)}")]
         if record:
             rows += [
-                ("games", f"{record['games']:,} ({rates['games']:.1f}/s)"),
-                ("positions", f"{record['positions']:,} ({rates['positions']:.0f}/s)"),
+                (self._games, f"{record['games']:,} ({rates['games']:.1f}/s)"),
+                ("steps", f"{record['env_steps']:,} ({rates['env_steps']:.0f}/s)"),
                 ("updates", f"{record['update']:,} ({rates['updates']:.1f}/s)"),
-                ("replay", f"{record['replay_positions']:,} positions, {record['replay_games']:,} games, "
+                ("replay", f"{record['replay_positions']:,} positions, {record['replay_games']:,} {self._games}, "
                            f"{record['replay_ratio']:.2f} samples a position"),
             ]
             if record["memory_mib"] is not None:
                 rows.append(("memory", f"{record['memory_mib']:,.0f} MiB"))
+        if "episodes/reward_mean" in self.played:
+            rows.append(("reward", f"mean {self.played['episodes/reward_mean']:.4g}, from "
+                                   f"{self.played['episodes/reward_min']:.4g} to "
+                                   f"{self.played['episodes/reward_max']:.4g}, length "
+                                   f"{self.played['episodes/length']:.4g}"))
         if self.losses:
             rows.append(("losses", ", ".join(f"{name} {value:.3g}" for name, value in self.losses.items())))
         if status.evaluations:
             history = [entry["mean_reward"] for entry in status.evaluations]
-            rows.append(("against random", f"{_evaluation(status.evaluations[-1])} {sparkline(history)}"))
+            rows.append((self._evaluated, f"{_evaluation(status.evaluations[-1])} {sparkline(history)}"))
         return rows
 
 
@@ -124,8 +132,9 @@ def sparkline(values: list[float], width: int = 40) -> str:
 
 def _evaluation(entry: dict[str, Any]) -> str:
     low, high = entry["mean_reward_ci95"]
-    return (f"reward {entry['mean_reward']:+.2f} [{low:+.2f}, {high:+.2f}], {100 * entry['win_rate']:.0f} % won "
-            f"of {entry['games']} games at update {entry['update']:,}")
+    of = (f"{100 * entry['win_rate']:.0f} % won of {entry['games']} games" if "win_rate" in entry
+          else f"{entry['games']} episodes of {entry['mean_length']:.4g} steps")
+    return f"reward {entry['mean_reward']:+.2f} [{low:+.2f}, {high:+.2f}], {of} at update {entry['update']:,}"
 
 
 def _clock(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """A run is a folder.
 
-    config.json    what it was started with            games.jsonl    one line a finished self-play game
+    config.json    what it was started with            games.jsonl    one line a finished game (episode)
     checkpoints/   see ``checkpoint.py``               metrics.jsonl  one line every few seconds or evaluation
     replay/        the positions, saved in parts       tensorboard/   the same numbers for TensorBoard
 """
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from myosu.algorithms import load_algorithm
-from myosu.envs.native import game_spec
 from myosu.errors import UserError
 from myosu.training.config import LIMITS, RunConfig
 from myosu.training.files import write_json
@@ -53,7 +52,8 @@ class Run:
 def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
     """Make the folder (``runs/GAME-ALGORITHM-DATE-TIME`` by default). Raises UserError where something is already."""
     if folder is None:
-        names = f"{Path(config.game).stem}-{Path(config.algorithm).stem}"
+        # Of "module:name/Id-v0" only the id names a folder well.
+        names = f"{Path(config.game.rpartition(':')[2]).stem}-{Path(config.algorithm).stem}"
         folder = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -62,7 +62,7 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
                             "Or name another folder with --run.")
         raise UserError(f"{folder} exists and is no run. Name another folder with --run.")
     config = dataclasses.replace(config, game=_absolute(config.game), algorithm=_absolute(config.algorithm))
-    settings = load_algorithm(config.algorithm).resolve(config.algorithm_config, game_spec(config.load_game()),
+    settings = load_algorithm(config.algorithm).resolve(config.algorithm_config, config.load_environment().spec,
                                                         config.train.deterministic)
     config = dataclasses.replace(config, algorithm_config=settings)
     data = config.to_json()

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from myosu.replay.records import record_bytes, record_of
+
 #: Marks in the JSON of what JSON has no word for.
-ARRAY, TENSOR, TUPLE, ITEMS = "$array", "$tensor", "$tuple", "$items"
+ARRAY, TENSOR, TUPLE, ITEMS, RECORD = "$array", "$tensor", "$tuple", "$items", "$record"
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> list[str]:
@@ -31,11 +33,21 @@ def load_state(folder: Path) -> dict[str, Any]:
     return _unpack(json.loads((folder / "state.json").read_text()), load_file(folder / "state.safetensors"))
 
 
+def _tuples(descr: Any) -> Any:
+    """NumPy's description of a dtype after JSON, which has no tuples: fields and shapes are tuples, the rest lists."""
+    if not isinstance(descr, list):
+        return descr
+    return [tuple(tuple(part) if k == 2 else _tuples(part) for k, part in enumerate(field)) for field in descr]
+
+
 def _pack(value: Any, name: str, arrays: dict[str, torch.Tensor]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.names:
+        arrays[name] = torch.from_numpy(record_bytes(value))
+        return {RECORD: name, "dtype": np.lib.format.dtype_to_descr(value.dtype)}
     if isinstance(value, np.ndarray):
         arrays[name] = torch.from_numpy(np.array(value, order="C"))
         return {ARRAY: name}
@@ -62,6 +74,8 @@ def _unpack(value: Any, arrays: dict[str, torch.Tensor]) -> Any:
         return arrays[value[TENSOR]]
     if ARRAY in value:
         return arrays[value[ARRAY]].numpy()
+    if RECORD in value:
+        return record_of(arrays[value[RECORD]].numpy(), np.lib.format.descr_to_dtype(_tuples(value["dtype"])))
     if TUPLE in value:
         return tuple(_unpack(item, arrays) for item in value[TUPLE])
     if ITEMS in value:

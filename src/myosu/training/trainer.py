@@ -21,9 +21,8 @@ from safetensors import SafetensorError
 
 from myosu.algorithms import load_algorithm
 from myosu.algorithms.interface import State
-from myosu.envs.native import game_spec
 from myosu.errors import NonFiniteLoss, UserError
-from myosu.replay.episode import Episode
+from myosu.replay.episode import Experience
 from myosu.training.checkpoint import Checkpoint, Checkpoints, open_checkpoint
 from myosu.training.config import LIMITS
 from myosu.training.memory import total_memory
@@ -47,7 +46,7 @@ class TrainResult:
     reason: str
     updates: int
     games: int
-    positions: int
+    env_steps: int
     seconds: float
     evaluation: dict[str, Any] | None
 
@@ -80,42 +79,43 @@ def train(run: Run, quiet: bool = False) -> TrainResult:
 
 
 class Trainer:
-    """Everything that one run of the loop needs. ``samples``: drawn by the learner so far."""
+    """Everything that one run of the loop needs. Done so far: ``updates`` of the learner, ``samples`` that it drew,
+    finished ``games`` (episodes), ``env_steps`` in all environments."""
 
     def __init__(self, run: Run, quiet: bool = False) -> None:
         self._begin = time.monotonic()
         self.run, self.config = run, run.config.train
-        settings, game = run.config.algorithm_config, run.config.load_game()
-        algorithm, spec = load_algorithm(run.config.algorithm), game_spec(game)
-        self.settings = settings
-        self._slack = self.config.actors * settings.num_envs * spec.max_steps
+        settings, environment = run.config.algorithm_config, run.config.load_environment()
+        algorithm, spec = load_algorithm(run.config.algorithm), environment.spec
+        self.settings, self.two_players = settings, spec.num_players == 2
+        self._slack = run.config.actors * settings.num_envs * spec.max_steps
         torch.set_num_threads(1)
         seed_process(derive_seed(self.config.seed, 4))
-        self.updates = self.samples = 0
+        self.updates = self.samples = self.games = self.env_steps = 0
         self._seconds_before = 0.0
         self.checkpoints = Checkpoints(run.checkpoints)
         self.replay = algorithm.make_replay(settings, spec)
-        self.learner = algorithm.make_learner(settings, spec, game.symmetries, derive_seed(self.config.seed, 0))
+        self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
+                                              derive_seed(self.config.seed, 0))
         checkpoint = self._find_start()
         state = checkpoint.state() if checkpoint else None
-        deterministic = self.config.deterministic
         self.actors: ActorInTurn | ActorProcesses
-        if deterministic:
+        if run.config.actors == 0:
             self.actors = ActorInTurn(run.config)
         else:
             self.actors = ActorProcesses(run.config, **(state["actors"] if state else {}))
-        self.evaluator = EvaluatorInTurn() if deterministic else EvaluatorProcess()
+        self.evaluator = EvaluatorInTurn() if self.config.deterministic else EvaluatorProcess()
         if checkpoint and state:
             self._restore(checkpoint, state)
-        self._evaluates = self.config.evaluate_every > 0 and game.num_players == 2
-        self.metrics = Metrics(run, self.updates, self.replay.total_positions, self.replay.total_games)
+        self._evaluates = self.config.evaluate_every > 0
+        self.metrics = Metrics(run, self.updates, self.env_steps, self.games)
         self._evaluated = max((entry["update"] for entry in self.metrics.evaluations), default=0)
-        self._evaluated_at = 0.0
+        self._evaluated_at: dict[str, float] = {}
         self._set_best()
         self.rates = Rates()
         self._published: int | None = None
         self._last = dict.fromkeys(("publish", "record", "checkpoint"), time.monotonic())
-        self.progress = Progress(run, quiet)
+        self.progress = Progress(run, self.two_players, quiet)
         if checkpoint:
             self.progress.say(f"Going on from {checkpoint.path}")
             if self.limit_reached() and (not self._evaluates or self._evaluated == self.updates):
@@ -131,7 +131,8 @@ class Trainer:
         with self.progress:
             while not (reason := self.limit_reached()) and not stop:
                 can_learn = self.can_learn()
-                self._add(self.actors.collect(wait=not can_learn))
+                for experience in self.actors.collect(wait=not can_learn):
+                    self._add(experience)
                 if can_learn:
                     self._learn()
                 self._housekeeping("training" if can_learn else "waiting for games")
@@ -141,9 +142,8 @@ class Trainer:
                 self._evaluate_last(stop)
             self._record("finished")
         self.metrics.flush()
-        result = TrainResult(self.run, reason or "interrupted", self.updates, self.replay.total_games,
-                             self.replay.total_positions, self.elapsed(),
-                             self.metrics.evaluations[-1] if self.metrics.evaluations else None)
+        result = TrainResult(self.run, reason or "interrupted", self.updates, self.games, self.env_steps,
+                             self.elapsed(), self.metrics.evaluations[-1] if self.metrics.evaluations else None)
         self.progress.summary(result)
         return result
 
@@ -177,8 +177,8 @@ class Trainer:
         return self._seconds_before + time.monotonic() - self._begin
 
     def _limits(self) -> dict[str, tuple[float, float]]:
-        done = {"minutes": self.elapsed() / 60, "updates": self.updates, "games": self.replay.total_games,
-                "env_steps": self.replay.total_positions}
+        done = {"minutes": self.elapsed() / 60, "updates": self.updates, "games": self.games,
+                "env_steps": self.env_steps}
         return {name: (done[name], getattr(self.config, name)) for name in LIMITS
                 if getattr(self.config, name) is not None}
 
@@ -187,16 +187,18 @@ class Trainer:
         self.updates += 1
         self.samples += self.settings.batch_size
 
-    def _add(self, episodes: list[Episode]) -> None:
-        for episode in episodes:
-            index = self.replay.total_games
-            self.replay.add(episode)
-            self.metrics.add_game(episode, index, self.replay.total_positions)
+    def _add(self, experience: Experience) -> None:
+        for sequence in experience.sequences:
+            self.replay.add(sequence, experience.weights_version)
+        self.env_steps += experience.steps
+        for episode in experience.episodes:
+            self.metrics.add_episode(episode, self.games, self.env_steps)
+            self.games += 1
 
     def _housekeeping(self, phase: str) -> None:
         """What is due after a turn of the loop."""
         self.actors.hold(self.must_hold_actors())
-        if self.config.deterministic:
+        if self.run.config.actors == 0:
             # At each turn, for a resumed run begins with the latest weights as well.
             if self._published != self.updates and not self.can_learn():
                 self._publish()
@@ -232,9 +234,10 @@ class Trainer:
         return self.updates // every > self._evaluated // every
 
     def _submit(self, path: Path) -> None:
-        self._evaluated, self._evaluated_at = self.updates, self.elapsed()
-        self.evaluator.submit(self.updates, path, self.config.evaluation_games,
-                              derive_seed(self.config.seed, 3, self.updates))
+        self._evaluated = self.updates
+        self._evaluated_at = {"env_steps": self.env_steps, "training_seconds": round(self.elapsed(), 1)}
+        games = self.config.evaluation_games if self.two_players else max(2, self.config.evaluation_games // 4)
+        self.evaluator.submit(self.updates, path, games, derive_seed(self.config.seed, 3, self.updates))
 
     def _evaluate_last(self, stop: list[int]) -> None:
         """Wait for a match of the final weights and one still being played; nobody who pressed Ctrl-C waits."""
@@ -251,7 +254,7 @@ class Trainer:
         if "error" in result:
             self.progress.say(f"The evaluation of update {result['update']} failed: {result['error']}")
             return
-        self.metrics.add_evaluation({**result, "training_seconds": round(self._evaluated_at, 1)})
+        self.metrics.add_evaluation({**result, **self._evaluated_at})
         self._set_best()
 
     def _set_best(self) -> None:
@@ -285,6 +288,8 @@ class Trainer:
         state: State = {
             "updates": self.updates,
             "samples": self.samples,
+            "games": self.games,
+            "env_steps": self.env_steps,
             "seconds": self.elapsed(),
             "learner": self.learner.state_dict(),
             "actors": {"starts": self.actors.starts, "restarts": self.actors.restarts},
@@ -305,6 +310,7 @@ class Trainer:
 
     def _restore(self, checkpoint: Checkpoint, state: State) -> None:
         self.updates, self.samples, self._seconds_before = state["updates"], state["samples"], state["seconds"]
+        self.games, self.env_steps = state["games"], state["env_steps"]
         checkpoint.check_replay(self.run.replay)
         self.replay.load(self.run.replay, checkpoint.manifest["replay"])
         self.learner.load_state_dict(state["learner"])
@@ -327,20 +333,21 @@ class Trainer:
     # --- telling
 
     def _counters(self) -> dict[str, int]:
-        return {"games": self.replay.total_games, "positions": self.replay.total_positions, "updates": self.updates,
-                "samples": self.samples}
+        return {"games": self.games, "env_steps": self.env_steps, "updates": self.updates, "samples": self.samples}
 
     def _record(self, phase: str) -> None:
         rates = self.rates.update(self._counters())
         counters = {
             "update": self.updates, "phase": phase, "seconds": round(self.elapsed(), 1),
-            "games": self.replay.total_games, "positions": self.replay.total_positions, "samples": self.samples,
+            "games": self.games, "env_steps": self.env_steps, "samples": self.samples,
             "replay_positions": self.replay.positions, "replay_games": self.replay.games,
             "replay_ratio": self.samples / max(1, self.replay.total_positions),
             **{f"{name}_per_second": round(value, 2) for name, value in rates.items() if name != "samples"},
-            "actor_restarts": self.actors.restarts, "memory_mib": total_memory(),
+            "actor_restarts": self.actors.restarts, "env_restarts": self.actors.env_restarts,
+            "memory_mib": total_memory(),
         }
-        self.progress.losses = self.metrics.record(counters) or self.progress.losses
+        losses, played = self.metrics.record(counters)
+        self.progress.losses, self.progress.played = losses or self.progress.losses, played or self.progress.played
         self.progress.record = counters
 
     def _status(self, phase: str) -> Status:

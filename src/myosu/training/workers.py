@@ -20,27 +20,31 @@ from safetensors.torch import load, save
 
 from myosu.algorithms import load_algorithm
 from myosu.algorithms.interface import Actor, Weights
-from myosu.envs.native import NativeVectorEnv
+from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
+from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.match import play_match
 from myosu.evaluation.players import AgentPlayer, RandomPlayer
 from myosu.processes import end, end_with, spawn
-from myosu.replay.episode import Episode
+from myosu.replay.episode import Experience
 from myosu.training.checkpoint import load_agent
 from myosu.training.config import RunConfig
 from myosu.training.randomness import derive_seed, randomness_kept, seed_process
 
-#: An actor reports at least so often (seconds), for newer weights, even while no game ends.
-REPORT_SECONDS = 1.0
+#: An actor reports at least so often (seconds), for newer weights, even while it has nothing to hand over; and never
+#: more often, so that small rows travel together.
+REPORT_SECONDS, GATHER_SECONDS = 1.0, 0.05
 #: So many actors may fail one after another before any of them delivers a game.
 MAX_FAILURES = 3
 
 
 class Report(NamedTuple):
-    """From an actor. version: of the weights it has. error: why it ends, and whether the user can mend that."""
+    """From an actor. version: of the weights it has. notices: what a person should know. error: why it ends, and
+    whether the user can mend that."""
 
     version: int
-    episodes: list[Episode]
+    experience: Experience | None = None
+    notices: tuple[str, ...] = ()
     error: str = ""
     mendable: bool = False
 
@@ -48,30 +52,40 @@ class Report(NamedTuple):
 def make_actor(config: RunConfig, start: int) -> Actor:
     """The ``start``-th actor that the run ever started: no two of a run play the same games."""
     settings, seed = config.algorithm_config, config.train.seed
-    env = NativeVectorEnv(config.load_game(), settings.num_envs, derive_seed(seed, 1, start))
+    environment = config.load_environment()
+    env = environment.make(settings.num_envs, derive_seed(seed, 1, start), config.train.env_workers)
     return load_algorithm(config.algorithm).make_actor(settings, env, derive_seed(seed, 2, start))
 
 
 def evaluate_checkpoint(path: Path, games: int, seed: int) -> dict[str, Any]:
-    """The JSON of a match of the agent in ``path`` against a random player."""
-    agent, game, _ = load_agent(path, seed=seed)
+    """The JSON of a match of the agent in ``path`` against a random player, or of episodes that it plays alone."""
+    agent, environment, _ = load_agent(path, seed=seed)
+    if environment.spec.num_players == 1:
+        return play_episodes(environment, agent, games, seed).to_json()
+    game = environment.rules
     return play_match(game, AgentPlayer(game, agent, path.name), RandomPlayer(game, seed), games, seed=seed).to_json()
+
+
+def env_notices(actor: Actor) -> tuple[str, ...]:
+    """What the actor's environments have to tell: a line for each worker process that was replaced."""
+    return tuple(actor.env.notices()) if isinstance(actor.env, WorkerVectorEnv) else ()
 
 
 # --- in turn
 
 
 class ActorInTurn:
-    """One actor in the learner's process: a step whenever its episodes are wanted."""
+    """One actor in the learner's process: a step whenever something new is wanted."""
 
     restarts = 0
     starts = 1
 
     def __init__(self, config: RunConfig) -> None:
+        self.env_restarts = 0
         self.actor = make_actor(config, 0)
 
-    def collect(self, wait: bool) -> list[Episode]:
-        return self.actor.step() if wait else []
+    def collect(self, wait: bool) -> list[Experience]:
+        return [self.actor.step()] if wait else []
 
     def publish(self, weights: Weights, version: int) -> None:
         self.actor.load_weights(weights, version)
@@ -80,10 +94,12 @@ class ActorInTurn:
         """Nothing to do: the learner asks for every step."""
 
     def notices(self) -> list[str]:
-        return []
+        found = env_notices(self.actor)
+        self.env_restarts += len(found)
+        return list(found)
 
     def close(self) -> None:
-        pass
+        self.actor.env.close()
 
 
 class EvaluatorInTurn:
@@ -114,12 +130,13 @@ class ActorProcesses:
     """``count`` actors. One that dies is replaced by a new one with other games.
 
     starts: actors ever started by the run, those before it was resumed included. restarts: replacements.
+    env_restarts: worker processes of their environments that were replaced.
     """
 
     def __init__(self, config: RunConfig, starts: int = 0, restarts: int = 0) -> None:
-        self.starts, self.restarts = starts, restarts
+        self.starts, self.restarts, self.env_restarts = starts, restarts, 0
         self._config = config
-        self._inbox: queue.Queue[list[Episode]] = queue.Queue()
+        self._inbox: queue.Queue[Experience] = queue.Queue()
         self._ended: queue.Queue[tuple[int, Report | None]] = queue.Queue()
         self._weights: tuple[int, bytes] | None = None
         self._go = threading.Event()
@@ -127,7 +144,7 @@ class ActorProcesses:
         self._failures = 0
         self._notices: list[str] = []
         self._processes: dict[int, Any] = {}
-        self._wanted = config.train.actors
+        self._wanted = config.actors
 
     def publish(self, weights: Weights, version: int) -> None:
         """Weights that every actor gets with its next report; the first call starts the actors."""
@@ -141,19 +158,19 @@ class ActorProcesses:
         """Leave the reports of actors without an answer, so that they wait."""
         (self._go.clear if back else self._go.set)()
 
-    def collect(self, wait: bool) -> list[Episode]:
-        """Episodes that have come in; with ``wait``, stay a moment for the first."""
+    def collect(self, wait: bool) -> list[Experience]:
+        """What has come in; with ``wait``, stay a moment for the first."""
         self._replace_dead()
-        episodes: list[Episode] = []
+        found: list[Experience] = []
         try:
-            episodes += self._inbox.get(timeout=0.1) if wait else self._inbox.get_nowait()
+            found.append(self._inbox.get(timeout=0.1) if wait else self._inbox.get_nowait())
             while True:
-                episodes += self._inbox.get_nowait()
+                found.append(self._inbox.get_nowait())
         except queue.Empty:
             pass
-        if episodes:
+        if any(experience.sequences for experience in found):
             self._failures = 0
-        return episodes
+        return found
 
     def notices(self) -> list[str]:
         """What a person should know, once."""
@@ -181,8 +198,10 @@ class ActorProcesses:
                 last = connection.recv()
                 if last.error:
                     break
-                if last.episodes:
-                    self._inbox.put(last.episodes)
+                self._notices += last.notices
+                self.env_restarts += len(last.notices)
+                if last.experience is not None:
+                    self._inbox.put(last.experience)
                 self._go.wait()
                 if self._closing:
                     break
@@ -257,22 +276,23 @@ def _act(connection: Connection, parent: int, config_json: dict[str, Any], start
     try:
         actor = make_actor(RunConfig.from_json(config_json), start)
         version = -1
-        episodes: list[Episode] = []
+        experience: Experience | None = None
         while True:
-            connection.send(Report(version, episodes))
+            connection.send(Report(version, experience, env_notices(actor)))
             if (reply := connection.recv()) is not None:
                 version, data = reply
                 actor.load_weights(load(data), version)
             reported = time.monotonic()
-            episodes = actor.step()
-            while not episodes and time.monotonic() - reported < REPORT_SECONDS:
-                episodes = actor.step()
+            experience = actor.step()
+            while (waited := time.monotonic() - reported) < REPORT_SECONDS and not (
+                    experience.sequences and waited >= GATHER_SECONDS):
+                experience.extend(actor.step())
     except (EOFError, ConnectionError):
         pass  # The learner has gone, or wants this actor to.
     except UserError as error:
-        connection.send(Report(-1, [], str(error), True))
+        connection.send(Report(-1, error=str(error), mendable=True))
     except Exception:
-        connection.send(Report(-1, [], traceback.format_exc()))
+        connection.send(Report(-1, error=traceback.format_exc()))
 
 
 def _evaluate(connection: Connection, parent: int) -> None:

@@ -1,0 +1,104 @@
+"""Native games for two as PettingZoo environments. Needs pettingzoo: ``pip install "myosu[pettingzoo]"``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from pettingzoo import AECEnv
+
+from myosu.envs.single_game import RENDER_MODES, SingleGame
+from myosu.games import Game
+
+
+class PettingZooEnv(AECEnv[str, dict[str, np.ndarray], int]):
+    """A game for two: ``game`` is a name, the path of a file, or a ``Game``. "player_0" moves first.
+
+    The agent to move observes ``{"observation": what the rules show it, "action_mask": int8 [num_actions]}``. To the
+    other one, and to both after the end, nothing is legal, and the rules show a position only to the player to move:
+    the other one's observation is zero. What one agent earns the other one loses, at once. The game is truncated after
+    ``Game.max_plies``. ``reset(seed=...)`` fixes all that is to come.
+
+    Raises what ``SingleGame`` raises; ValueError for an illegal action, unless PettingZoo's TerminateIllegalWrapper
+    around it makes that a loss.
+    """
+
+    def __init__(self, game: str | Game, render_mode: str | None = None) -> None:
+        super().__init__()
+        fps = 2
+        self._play = SingleGame(game, 2, render_mode, fps)
+        self.game, self.render_mode = self._play.game, render_mode
+        self.metadata = {"render_modes": RENDER_MODES, "render_fps": fps, "name": f"myosu_{self.game.name}_v0",
+                         "is_parallelizable": False}
+        self.possible_agents = ["player_0", "player_1"]
+        self.agents: list[str] = []
+        # One space for each agent: whoever seeds one must not seed the other.
+        self.observation_spaces = {agent: self._observation_space() for agent in self.possible_agents}
+        self.action_spaces = {agent: spaces.Discrete(self.game.num_actions) for agent in self.possible_agents}
+        self._random = np.random.default_rng()
+
+    def observation_space(self, agent: str) -> spaces.Dict:
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> spaces.Discrete:
+        return self.action_spaces[agent]
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+        if seed is not None:
+            self._random, _ = gymnasium.utils.seeding.np_random(seed)
+        self._play.start(self._random)
+        self.agents = self.possible_agents[:]
+        self.rewards, self._cumulative_rewards = (dict.fromkeys(self.agents, 0.0) for _ in range(2))
+        self._end(False, False)
+        self.infos: dict[str, dict] = {agent: {} for agent in self.agents}
+        self._pass_the_turn()
+
+    def observe(self, agent: str) -> dict[str, np.ndarray]:
+        play = self._play
+        if agent == self._to_move():
+            observation = play.observation()
+        else:
+            observation = np.zeros(self.game.observation_shape, self.game.observation_dtype)
+        over = any(self.terminations.values()) or any(self.truncations.values())
+        moves = agent == self._to_move() and not over
+        mask = play.legal_actions() if moves else np.zeros(self.game.num_actions)
+        return {"observation": observation, "action_mask": mask.astype(np.int8)}
+
+    def step(self, action: int | None) -> None:
+        mover = self.agent_selection
+        if self.terminations[mover] or self.truncations[mover]:
+            self._was_dead_step(action)
+            return
+        if action is None or not self.action_spaces[mover].contains(action) or not self._play.legal_actions()[action]:
+            raise ValueError(f"the action {action!r} is illegal: take one that \"action_mask\" allows")
+        reward, terminated, truncated = self._play.step(int(action))
+        self._end(terminated, truncated)
+        self._cumulative_rewards[mover] = 0.0
+        self.rewards = {agent: reward if agent == mover else -reward for agent in self.agents}
+        self._accumulate_rewards()
+        self._pass_the_turn()
+
+    def render(self) -> str | np.ndarray | None:
+        """The position as text ("ansi") or as a picture, uint8 [H, W, 3] ("rgb_array"); "human" shows it itself."""
+        return self._play.render()
+
+    def close(self) -> None:
+        self._play.close()
+
+    def _to_move(self) -> str:
+        return self.possible_agents[self.game.to_play(self._play.state)]
+
+    def _end(self, terminated: bool, truncated: bool) -> None:
+        self.terminations = dict.fromkeys(self.agents, terminated)
+        self.truncations = dict.fromkeys(self.agents, truncated)
+
+    def _pass_the_turn(self) -> None:
+        self.agent_selection = self._to_move()
+        if self.render_mode == "human":
+            self._play.render()
+
+    def _observation_space(self) -> spaces.Dict:
+        mask = spaces.Box(0, 1, (self.game.num_actions,), np.int8)
+        return spaces.Dict({"observation": self._play.observation_space(), "action_mask": mask})

@@ -1,0 +1,79 @@
+"""Anything that can be trained on, by its name: a game of ours, or a Gymnasium environment."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium
+
+from myosu.envs.gym_env import EnvMaker, GymVectorEnv, SingleEnv
+from myosu.envs.native import NativeVectorEnv, game_spec
+from myosu.envs.vector import EnvSpec, VectorEnv
+from myosu.envs.workers import WorkerVectorEnv
+from myosu.errors import UserError
+from myosu.games import Game, game_names, load_game
+from myosu.games.game import Symmetries
+
+#: Where Gymnasium environments run: in the process that acts in them, or each in one of its own; there, recv() waits
+#: for all of them (synchronous) or for the first to be ready (asynchronous).
+Workers = Literal["none", "synchronous", "asynchronous"]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """game: its rules, where it is one of our games. maker: how to make one, where it is Gymnasium's."""
+
+    name: str
+    spec: EnvSpec
+    game: Game | None = None
+    maker: EnvMaker | None = None
+
+    @property
+    def rules(self) -> Game:
+        """Raises UserError where they are not known."""
+        if self.game is None:
+            raise UserError(f"{self.name} is a Gymnasium environment; this needs the rules of a game of Myosu's own.")
+        return self.game
+
+    @property
+    def symmetries(self) -> Symmetries | None:
+        return self.game.symmetries if self.game else None
+
+    def make(self, num_envs: int, seed: int, workers: Workers = "none") -> VectorEnv:
+        if self.game:
+            return NativeVectorEnv(self.game, num_envs, seed)
+        assert self.maker is not None
+        if workers == "none":
+            return GymVectorEnv(self.maker, num_envs, seed)
+        return WorkerVectorEnv(self.maker, num_envs, seed, min_ready=1 if workers == "asynchronous" else None)
+
+
+def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards: str = "score") -> Environment:
+    """The game called ``name`` (or in the file of this name), else the Gymnasium environment with this id.
+
+    kwargs: arguments for a Gymnasium environment. rewards: "outcome" makes only winning count in a game of ours.
+    Raises UserError when there is none, or it cannot be made.
+    """
+    if name.endswith(".py") or name in game_names():
+        if kwargs:
+            raise UserError(f"{name} is a game without arguments: leave out {', '.join(kwargs)}.")
+        game = load_game(name)
+        game = game.with_outcome_rewards() if rewards == "outcome" else game
+        return Environment(name, game_spec(game), game=game)
+    if ":" not in name and name not in gymnasium.registry:
+        known = [*game_names(), *gymnasium.registry]
+        near = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(f"{name}-v1", known, n=1)
+        raise UserError(f"There is no game or environment {name!r}. "
+                        f"{f'Did you mean {near[0]!r}?' if near else 'Games: ' + ', '.join(game_names()) + '.'} A game "
+                        "of your own: the path of its .py file. An environment of your own: module:Id-v0, with the "
+                        "module that registers it.")
+    if rewards != "score":
+        raise UserError(f"--rewards {rewards}: only games of Myosu's own know who won; {name} is a Gymnasium "
+                        "environment.")
+    maker = EnvMaker(name, kwargs)
+    probe = SingleEnv(maker, 0, 0)
+    probe.close()
+    return Environment(name, probe.spec, maker=maker)

@@ -1,0 +1,112 @@
+"""One native game being played, with pictures: what its interfaces to other libraries have in common."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from myosu.errors import UserError
+from myosu.games import Game, load_game
+
+RENDER_MODES = ["ansi", "human", "rgb_array"]
+
+
+class SingleGame:
+    """One game of ``game`` (a name, the path of a file, or a ``Game``). All arrays it gives are fresh.
+
+    Raises UserError where there is no such game, where it is not for ``num_players``, or where it has no picture for
+    ``render_mode``; gymnasium.error.DependencyNotInstalled for ``render_mode`` "human" without pygame.
+    """
+
+    def __init__(self, game: str | Game, num_players: int, render_mode: str | None, fps: int) -> None:
+        self.game = game = load_game(game) if isinstance(game, str) else game
+        if game.num_players != num_players:
+            raise UserError(f"{game.name} is a game for {game.num_players}. Games for one are Gymnasium environments "
+                            "(myosu.envs.game_env.GameEnv), games for two are PettingZoo environments "
+                            "(myosu.envs.pettingzoo_env.PettingZooEnv).")
+        if render_mode not in (None, *RENDER_MODES):
+            raise UserError(f"There is no render mode {render_mode!r}: take one of {', '.join(RENDER_MODES)}.")
+        if render_mode in ("human", "rgb_array") and game.draw is None:
+            raise UserError(f"{game.name} has no draw function, so only the render mode \"ansi\" shows it.")
+        self.render_mode = render_mode
+        self.window = Window(f"Myosu: {game.name}", fps) if render_mode == "human" else None
+        self.state = np.zeros(1, game.state_dtype)[0]
+        self.plies = 0
+
+    def start(self, random: np.random.Generator) -> None:
+        """Begin a new game, whose chance follows from the next number of ``random``."""
+        self.game.init(self.state, random.integers(2**64, dtype=np.uint64))
+        self.plies = 0
+
+    def step(self, action: int) -> tuple[float, bool, bool]:
+        """Reward of the player who moves, terminated, truncated."""
+        reward, terminated = self.game.step(self.state, np.int64(action))
+        self.plies += 1
+        if self.game.rewards == "outcome":
+            reward = np.sign(reward)
+        return float(reward), bool(terminated), not terminated and self.plies >= self.game.max_plies
+
+    def observation(self) -> np.ndarray:
+        """As the rules show it to the player to move."""
+        out: np.ndarray = np.empty(self.game.observation_shape, self.game.observation_dtype)
+        self.game.observe(self.state, out)
+        return out
+
+    def legal_actions(self) -> np.ndarray:
+        """bool [num_actions]"""
+        mask = np.empty(self.game.num_actions, np.bool_)
+        self.game.legal_actions(self.state, mask)
+        return mask
+
+    def observation_space(self) -> spaces.Box:
+        low, high = self.game.observation_range
+        return spaces.Box(low, high, self.game.observation_shape, self.game.observation_dtype)
+
+    def render(self) -> str | np.ndarray | None:
+        """Text for "ansi", a picture (uint8 [H, W, 3]) for "rgb_array", a window for "human"."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() shows nothing without a render_mode, given when the environment is made.")
+            return None
+        if self.render_mode == "ansi":
+            return self.game.render(self.state)
+        assert self.game.draw is not None
+        image = self.game.draw(self.state)
+        if self.window is None:
+            return image
+        self.window.show(image)
+        return None
+
+    def close(self) -> None:
+        if self.window is not None:
+            self.window.close()
+
+
+class Window:
+    """A pygame window, opened by the first picture. Raises DependencyNotInstalled if there is no pygame."""
+
+    def __init__(self, title: str, fps: int) -> None:
+        try:
+            import pygame
+        except ImportError as error:
+            raise gymnasium.error.DependencyNotInstalled(
+                'The render mode "human" needs pygame: pip install "myosu[human]"') from error
+        self._pygame, self._title, self._fps = pygame, title, fps
+        self._clock = pygame.time.Clock()
+        self._surface: pygame.Surface | None = None
+
+    def show(self, image: np.ndarray) -> None:
+        """Show uint8 [H, W, 3], no sooner than one frame after the last."""
+        if self._surface is None:
+            self._pygame.display.init()
+            self._surface = self._pygame.display.set_mode((image.shape[1], image.shape[0]))
+            self._pygame.display.set_caption(self._title)
+        self._pygame.event.pump()  # or the desktop takes the window for dead
+        self._pygame.surfarray.blit_array(self._surface, image.swapaxes(0, 1))
+        self._pygame.display.flip()
+        self._clock.tick(self._fps)
+
+    def close(self) -> None:
+        if self._surface is not None:
+            self._surface = None
+            self._pygame.display.quit()
