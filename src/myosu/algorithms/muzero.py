@@ -177,6 +177,12 @@ def value_support(config: Config, spec: EnvSpec) -> Support:
 
 
 def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
+    if spec.action_shape:
+        raise UserError("MuZero's search chooses one of a number of actions; here an action has several parts or is "
+                        "continuous. PPO can learn that: --algorithm ppo.")
+    if np.dtype(spec.observation_dtype).names:
+        raise UserError("MuZero reads observations of one part; here they have several. "
+                        "gymnasium.wrappers.FlattenObservation makes one of them, and PPO reads them as they are.")
     planes = sum(decoded_planes(config, spec))
     if planes and len(spec.observation_shape) != 3:
         raise UserError(f"reconstruction_loss_weight and ownership_loss_weight need a board of planes; observations "
