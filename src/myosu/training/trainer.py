@@ -368,11 +368,13 @@ def _out_of_space(error: Exception) -> bool:
 @contextmanager
 def _repeatable(deterministic: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if deterministic != before:  # the call alone imports a compiler, for seconds
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        if deterministic != before:
+            torch.use_deterministic_algorithms(before)
 
 
 @contextmanager
