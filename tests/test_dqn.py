@@ -6,11 +6,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gym_toys import Everything
 from gymnasium import spaces
-from in_turn import InTurn, InTwoGroups, returns
 
 import myosu.envs.probes  # noqa: F401
+from gym_toys import Everything
+from in_turn import InTurn, InTwoGroups
 from myosu.algorithms import dqn, load_algorithm
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.native import NativeVectorEnv, game_spec
@@ -216,7 +216,7 @@ def test_priorities_draw_what_is_wrong_most():
     errors[7] = 1e3
     learner._prioritize(np.arange(100), errors)
     rows, weights = learner._draw(replay, 1.0)
-    assert np.count_nonzero(rows == 7) >= 30 and weights[rows == 7].max() < 1e-3 or (rows == 7).all()
+    assert (np.count_nonzero(rows == 7) >= 30 and weights[rows == 7].max() < 1e-3) or (rows == 7).all()
     replay.add({name: replay.columns[name][:2] for name in replay.columns if name != "version"}, 0)
     learner._draw(replay, 1.0)
     assert (learner.priorities.get(np.array([100, 101])) == learner.greatest_priority).all(), "new rows come first"

@@ -61,9 +61,8 @@ def play(window, ids, now, after, reward, terminated=(), truncated=(), mask=(Tru
 
 
 def table(rows):
-    return [(float(o[0]), int(a[0]), round(float(r), 4), round(float(d), 4), float(s[0]), int(e)) for o, a, r, d, s, e in
-            zip(rows["observation"], rows["action"], rows["reward"], rows["discount"], rows["next_observation"],
-                rows["remaining"], strict=True)]
+    names = ("observation", "action", "reward", "discount", "next_observation", "remaining")
+    return list(zip(*(np.ravel(rows[name]).round(4).tolist() for name in names), strict=True))
 
 
 def window(n, num_envs=1, discount=0.5):

@@ -197,7 +197,7 @@ class Actor:
         self.env, self.player, self.rng = env, Player(config, env.spec), np.random.default_rng(seed)
         self.transitions = NStep(position_columns(env.spec), env.num_envs, config.n_step, config.discount)
         self.recorder = EpisodeRecorder(env.spec, env.num_envs)
-        self.version = 0
+        self.epsilon, self.version = config.epsilon_initial, 0
         self.actions = np.zeros((env.num_envs, *env.spec.action_shape), np.int64)
         env.reset()
         self.current: Step = env.recv(env.num_envs)

@@ -80,10 +80,6 @@ class Encoder(nn.Module):
 class RunningNorm(nn.Module):
     """(x − mean) / deviation of all that ``observe`` was shown, clipped to ±10; the identity before that."""
 
-    count: Tensor
-    mean: Tensor
-    variance: Tensor
-
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         # float64: sums over hundreds of millions of observations
