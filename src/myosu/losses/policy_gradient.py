@@ -16,7 +16,7 @@ def clipped_surrogate(log_ratio: np.ndarray, advantage: np.ndarray,
     ratio = np.exp(log_ratio)
     gain = ratio * advantage
     clipped = np.clip(ratio, 1.0 - clip_range, 1.0 + clip_range) * advantage
-    return -np.minimum(gain, clipped), np.where(gain <= clipped, -gain, np.float32(0.0))
+    return -np.minimum(gain, clipped), np.where(gain > clipped, np.float32(0.0), -gain)
 
 
 def approximate_kl(log_ratio: np.ndarray) -> float:
