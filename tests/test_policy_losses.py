@@ -53,27 +53,25 @@ def test_measures_of_an_update():
 def test_choices_that_are_not_legal_have_no_part():
     """Probabilities ¼ and ¾ among the two that are legal: H = ¼ ln 4 + ¾ ln 4/3."""
     policy = Choices((4,), several=False)
-    parameters = np.tile(f32(50, 0, math.log(3), -3), (2, 1))
-    legal = np.array([[0, 1, 1, 0]] * 2, bool)
-    log_prob, entropy = policy.log_prob(parameters, legal, np.array([1, 2]))
-    assert np.allclose(np.exp(log_prob), [0.25, 0.75])
-    assert np.allclose(entropy, 0.25 * math.log(4) + 0.75 * math.log(4 / 3))
-    assert policy.mode(parameters, legal).tolist() == [2, 2]
-    gradient = policy.gradient(parameters, legal, np.array([1, 2]), f32(1, 1), 0.0)
+    parameters = policy.normalize(np.tile(f32(50, 0, math.log(3), -3), (2, 1)), np.array([[0, 1, 1, 0]] * 2, bool))
+    assert np.allclose(np.exp(policy.log_prob(parameters, np.array([1, 2]))), [0.25, 0.75])
+    assert np.allclose(policy.entropy(parameters), 0.25 * math.log(4) + 0.75 * math.log(4 / 3))
+    assert policy.mode(parameters).tolist() == [2, 2]
+    gradient = policy.gradient(parameters, np.array([1, 2]), f32(1, 1), 0.0)
     assert np.allclose(gradient, [[0, 0.75, -0.75, 0], [0, -0.25, 0.25, 0]])
 
 
 def test_thousands_of_choices_and_great_logits_stay_finite():
     policy, rng = Choices((5000,), several=False), np.random.default_rng(0)
-    parameters = rng.normal(0, 1000, (3, 5000)).astype(np.float32)
     legal = rng.random((3, 5000)) < 0.01
     legal[0] = False
     legal[0, 4321] = True
-    action = policy.sample(parameters, legal, rng)
+    parameters = policy.normalize(rng.normal(0, 1000, (3, 5000)).astype(np.float32), legal)
+    action = policy.sample(parameters, rng)
     assert action[0] == 4321 and legal[np.arange(3), action].all()
-    log_prob, entropy = policy.log_prob(parameters, legal, action)
+    log_prob, entropy = policy.log_prob(parameters, action), policy.entropy(parameters)
     assert log_prob[0] == 0 and entropy[0] == 0 and np.isfinite(entropy).all()
-    assert np.isfinite(policy.gradient(parameters, legal, action, f32(1, 1, 1), -0.1)).all()
+    assert np.isfinite(policy.gradient(parameters, action, f32(1, 1, 1), -0.1)).all()
 
 
 def _by_torch(distribution, log_prob_slope, entropy_slope, action, *leaves):
@@ -86,39 +84,39 @@ def _by_torch(distribution, log_prob_slope, entropy_slope, action, *leaves):
 
 def test_slopes_of_choices_are_those_of_torch():
     rng = np.random.default_rng(1)
-    policy, parameters = Choices((3, 2), several=True), rng.normal(size=(6, 5)).astype(np.float32)
+    policy, outputs = Choices((3, 2), several=True), rng.normal(size=(6, 5)).astype(np.float32)
     legal = np.ones((6, 5), bool)
     legal[::2, 1] = False
-    action, slope = policy.sample(parameters, legal, rng), rng.normal(size=6).astype(np.float32)
-    masked = np.where(legal, parameters, np.float32(-1e9))
+    parameters = policy.normalize(outputs, legal)
+    action, slope = policy.sample(parameters, rng), rng.normal(size=6).astype(np.float32)
+    masked = np.where(legal, outputs, np.float32(-1e9))
     first, second = (torch.tensor(part, requires_grad=True) for part in (masked[:, :3], masked[:, 3:]))
     one = _by_torch(torch.distributions.Categorical(logits=first), slope, 0.3, action[:, 0], first)
     two = _by_torch(torch.distributions.Categorical(logits=second), slope, 0.3, action[:, 1], second)
-    log_prob, entropy = policy.log_prob(parameters, legal, action)
+    log_prob, entropy = policy.log_prob(parameters, action), policy.entropy(parameters)
     assert np.allclose(log_prob, one[0] + two[0], atol=1e-6) and np.allclose(entropy, one[1] + two[1], atol=1e-6)
-    gradient = policy.gradient(parameters, legal, action, slope, 0.3)
+    gradient = policy.gradient(parameters, action, slope, 0.3)
     assert np.allclose(gradient, np.concatenate([one[2], two[2]], axis=1), atol=1e-6)
 
 
 def test_slopes_of_gaussians_are_those_of_torch():
     rng = np.random.default_rng(2)
     policy, parameters = Gaussian(2), rng.normal(size=(5, 4)).astype(np.float32)
-    action, slope = policy.sample(parameters, None, rng), rng.normal(size=5).astype(np.float32)
+    action, slope = policy.sample(parameters, rng), rng.normal(size=5).astype(np.float32)
     mean, log_std = (torch.tensor(part, requires_grad=True) for part in (parameters[:, :2], parameters[:, 2:]))
     expected = _by_torch(torch.distributions.Normal(mean, log_std.exp()), slope, 0.3, action, mean, log_std)
-    log_prob, entropy = policy.log_prob(parameters, None, action)
+    log_prob, entropy = policy.log_prob(parameters, action), policy.entropy(parameters)
     assert np.allclose(log_prob, expected[0], atol=1e-5) and np.allclose(entropy, expected[1], atol=1e-5)
-    gradient = policy.gradient(parameters, None, action, slope, 0.3)
+    gradient = policy.gradient(parameters, action, slope, 0.3)
     assert np.allclose(gradient, np.concatenate(expected[2:], axis=1), atol=1e-4)
-    assert policy.mode(parameters, None).tolist() == parameters[:, :2].tolist()
+    assert policy.mode(parameters).tolist() == parameters[:, :2].tolist()
 
 
 def test_samples_come_as_often_as_they_should():
     policy, rng = Choices((3, 2), several=True), np.random.default_rng(3)
-    parameters = np.tile(np.log(f32(0.5, 0.3, 0.2, 0.9, 0.1)), (40_000, 1))
-    legal = np.tile(np.array([1, 0, 1, 1, 1], bool), (40_000, 1))
-    action = policy.sample(parameters, legal, rng)
+    outputs = np.tile(np.log(f32(0.5, 0.3, 0.2, 0.9, 0.1)), (40_000, 1))
+    action = policy.sample(policy.normalize(outputs, np.tile(np.array([1, 0, 1, 1, 1], bool), (40_000, 1))), rng)
     assert np.allclose(np.bincount(action[:, 0]) / 40_000, [5 / 7, 0, 2 / 7], atol=0.01)
     assert np.bincount(action[:, 1])[1] / 40_000 == pytest.approx(0.1, abs=0.01)
-    draws = Gaussian(1).sample(np.tile(f32(3, math.log(2)), (40_000, 1)), None, rng)
+    draws = Gaussian(1).sample(np.tile(f32(3, math.log(2)), (40_000, 1)), rng)
     assert draws.mean() == pytest.approx(3, abs=0.05) and draws.std() == pytest.approx(2, abs=0.05)

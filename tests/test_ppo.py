@@ -240,7 +240,7 @@ def test_rollouts_are_the_steps_of_the_environments(wrap, lstm_size):
         for t in range(len(shown) - 1):
             if shown[t + 1][1] == 0 and shown[t][0] % 2:
                 assert mine["value_target"][t] == pytest.approx(mine["action"][t], abs=1e-5), "terminated"
-                assert mine["remaining"][t] == 1
+                assert mine["remaining"][t]
             elif shown[t + 1][1] and not _new_rollout(rollouts, mine, t):
                 error = mine["action"][t] + 0.9 * mine["value"][t + 1] - mine["value"][t]
                 assert mine["advantage"][t] == pytest.approx(error + 0.63 * mine["advantage"][t + 1], abs=1e-4)

@@ -26,7 +26,7 @@ from myosu.losses.advantage import generalized_advantages
 from myosu.losses.distributions import Choices, Distribution, Gaussian
 from myosu.losses.policy_gradient import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
 from myosu.nets.encoder import Encoder, Observation, RunningNorm, has_pictures, to_tensors
-from myosu.nets.flat import FlatParameters
+from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.nets.popart import PopArt
 from myosu.nets.towers import TwinTowers
@@ -225,24 +225,27 @@ def environment_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
     return np.clip(scaled.astype(np.float32), low, high)
 
 
-def rollout_columns(config: Config, spec: EnvSpec) -> Columns:
-    """What is kept of a step until it has been learnt from. ``value`` is that of the policy which acted, in units of
-    the rewards, and ``memory`` what it remembered before the step."""
-    memory: Columns = {"memory": ((2 * config.lstm_size,), np.float32)} if config.lstm_size else {}
-    return memory | {
+def thought_columns(config: Config, spec: EnvSpec) -> Columns:
+    """What was thought of a step. ``value`` is in units of the rewards; ``memory`` is what was remembered before."""
+    return {
         "observation": (spec.observation_shape, spec.observation_dtype),
         "legal_actions": ((spec.num_actions,), np.bool_),
         "action": (spec.action_shape, spec.action_dtype),
         "log_prob": ((), np.float32),
         "value": ((), np.float32),
+        "memory": ((2 * config.lstm_size,), np.float32),
     }
 
 
+def replay_columns(config: Config, spec: EnvSpec) -> Columns:
+    """What is learnt from. ``continues``: the step follows the row before it, in the same episode."""
+    continues: Columns = {"continues": ((), np.bool_)} if config.lstm_size else {}
+    return thought_columns(config, spec) | continues | {"advantage": ((), np.float32),
+                                                        "value_target": ((), np.float32)}
+
+
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    computed: Columns = {"advantage": ((), np.float32), "value_target": ((), np.float32)}
-    if config.lstm_size:
-        computed["continues"] = ((), np.bool_)
-    return Replay(rollout_columns(config, spec) | computed, config.rollout_size)
+    return Replay(replay_columns(config, spec), config.rollout_size)
 
 
 class RewardScale:
@@ -262,8 +265,8 @@ class RewardScale:
 class Actor:
     """Plays ``env`` with the newest policy and hands over a whole rollout at a time.
 
-    Environments may answer in any number and order. What was thought when acting waits in ``waiting`` until the
-    environment has answered; then it is the next row of the rollout.
+    Environments may answer in any number and order. A row of the rollout is begun when its action is sent and completed
+    when the environment has answered.
     """
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
@@ -274,76 +277,92 @@ class Actor:
         self.version = 0
         self.recorder = EpisodeRecorder(env.spec, env.num_envs)
         self.scale = RewardScale(env.num_envs, config.discount) if config.normalize_rewards else None
-        thought = rollout_columns(config, env.spec)
-        answered: Columns = {"reward": ((), np.float32), "terminated": ((), np.bool_), "truncated": ((), np.bool_),
-                             "final_value": ((), np.float32), "env_id": ((), np.int64)}
-        self.waiting = _arrays(thought | {"entropy": ((), np.float32)}, env.num_envs)
-        self.rollout = _arrays(thought | answered, config.rollout_size + env.num_envs)
-        self.filled = 0
+        columns: Columns = thought_columns(config, env.spec) | {
+            "env_id": ((), np.int64), "entropy": ((), np.float32), "reward": ((), np.float32),
+            "terminated": ((), np.bool_), "truncated": ((), np.bool_), "final_value": ((), np.float32),
+            "answered": ((), np.bool_)}
+        most = config.rollout_size + 2 * env.num_envs
+        self.rollout = {name: np.zeros((most, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        #: Rows begun, how many of them are complete, and the latest row of each environment.
+        self.begun = self.complete = 0
+        self.row = np.zeros(env.num_envs, np.int64)
         self.memory = np.zeros((env.num_envs, 2 * config.lstm_size), np.float32)
         env.reset()
         self.current = _all_first(env)
         self.recorder.start(self.current)
 
     def step(self) -> Experience:
-        now = self.current
-        legal = now.legal_actions if self.spec.num_actions else None
-        memory = self.memory[now.env_ids]
-        parameters, value, self.memory[now.env_ids] = self.net.evaluate(now.observation, memory)
-        action = self.policy.sample(parameters, legal, self.rng)
-        log_prob, entropy = self.policy.log_prob(parameters, legal, action)
-        thought = {"observation": now.observation, "legal_actions": now.legal_actions, "action": action,
-                   "log_prob": log_prob, "value": value, "entropy": entropy, "memory": memory}
-        for name, column in self.waiting.items():
-            column[now.env_ids] = thought[name]
-        self.env.send(environment_action(self.spec, action), now.env_ids)
-
+        self._act(self.current)
         self.current = after = self.env.recv()
-        self._add(after)
-        ids = after.env_ids
-        episodes = self.recorder.record(after, environment_action(self.spec, self.waiting["action"][ids]),
-                                        self.version, {"policy_entropy": self.waiting["entropy"][ids]})
-        sequences = [self._full_rollout()] if self.filled >= self.config.rollout_size else []
-        return Experience(self.version, steps=len(ids), sequences=sequences, episodes=episodes)
+        self._answer(after)
+        rows = self.row[after.env_ids]
+        episodes = self.recorder.record(after, environment_action(self.spec, self.rollout["action"][rows]),
+                                        self.version, {"policy_entropy": self.rollout["entropy"][rows]})
+        sequences = [self._full_rollout()] if self.complete >= self.config.rollout_size else []
+        return Experience(self.version, steps=len(rows), sequences=sequences, episodes=episodes)
 
-    def _add(self, after: Step) -> None:
-        """Append what the environments answered to what was thought before."""
-        ids, rows = after.env_ids, slice(self.filled, self.filled + len(after.env_ids))
-        final_value = np.zeros(len(ids), np.float32)
-        if after.truncated.any():
+    def _act(self, now: Step) -> None:
+        ids, rows = now.env_ids, slice(self.begun, self.begun + len(now.env_ids))
+        memory = self.memory[ids]
+        outputs, value, self.memory[ids] = self.net.evaluate(now.observation, memory)
+        parameters = self.policy.normalize(outputs, now.legal_actions)
+        action = self.policy.sample(parameters, self.rng)
+        for name, values in {
+            "observation": now.observation, "legal_actions": now.legal_actions, "action": action, "value": value,
+            "log_prob": self.policy.log_prob(parameters, action), "entropy": self.policy.entropy(parameters),
+            "memory": memory, "env_id": ids,
+        }.items():
+            self.rollout[name][rows] = values
+        self.rollout["answered"][rows] = False
+        self.row[ids] = np.arange(rows.start, rows.stop)
+        self.begun = rows.stop
+        self.env.send(environment_action(self.spec, action), ids)
+
+    def _answer(self, after: Step) -> None:
+        ids, rows, ended = after.env_ids, self.row[after.env_ids], after.terminated | after.truncated
+        self.rollout["reward"][rows] = after.reward if self.scale is None else self.scale(after)
+        self.rollout["terminated"][rows], self.rollout["truncated"][rows] = after.terminated, after.truncated
+        self.rollout["answered"][rows] = True
+        self.complete += len(rows)
+        if ended.any():
             cut = after.truncated
-            final_value[cut] = self.net.evaluate(after.final_observation[cut], self.memory[ids[cut]])[1]
-        answered = {"reward": after.reward if self.scale is None else self.scale(after), "env_id": ids,
-                    "terminated": after.terminated, "truncated": after.truncated, "final_value": final_value}
-        for name, column in self.rollout.items():
-            column[rows] = answered[name] if name in answered else self.waiting[name][ids]
-        self.filled = rows.stop
-        self.memory[ids[after.terminated | after.truncated]] = 0.0
+            if cut.any():
+                last_value = self.net.evaluate(after.final_observation[cut], self.memory[ids[cut]])[1]
+                self.rollout["final_value"][rows[cut]] = last_value
+            self.memory[ids[ended]] = 0.0
 
     def _full_rollout(self) -> Rows:
-        """The first ``rollout_size`` rows with their advantages; more that came with them stay for the next time."""
-        config, size, ids = self.config, self.config.rollout_size, self.current.env_ids
-        rows = {name: column[: self.filled] for name, column in self.rollout.items()}
-        # After its last row an environment is where it acted last, or where it waits for an action.
-        last_value = self.waiting["value"].copy()
-        last_value[ids] = self.net.evaluate(self.current.observation, self.memory[ids])[1]
-        advantage = generalized_advantages(rows["reward"], rows["value"], rows["terminated"], rows["truncated"],
-                                           rows["final_value"], rows["env_id"], last_value, config.discount,
-                                           config.gae_lambda)
-        ended = rows["terminated"] | rows["truncated"]
-        full = {name: rows[name] for name in rollout_columns(config, self.spec)} | {
-            "advantage": advantage, "value_target": advantage + rows["value"], "remaining": np.where(ended, 1, 2)}
-        # A memory learns from sequences: one environment after the other.
-        order = np.argsort(rows["env_id"][:size], kind="stable") if config.lstm_size else np.arange(size)
-        full = {name: column[:size][order] for name, column in full.items()}
+        """The first ``rollout_size`` complete rows with their advantages; the others stay for the next time."""
+        config, now = self.config, self.current
+        begun = {name: column[: self.begun] for name, column in self.rollout.items()}
+        complete = np.flatnonzero(begun["answered"])
+        # After its last complete row an environment is where it acted again, or where it waits for an action.
+        last_value = begun["value"][self.row]
+        last_value[now.env_ids] = self.net.evaluate(now.observation, self.memory[now.env_ids])[1]
+        rows: Rows = {name: column[complete] for name, column in begun.items()}
+        rows["advantage"] = generalized_advantages(
+            rows["reward"], rows["value"], rows["terminated"], rows["truncated"], rows["final_value"], rows["env_id"],
+            last_value, config.discount, config.gae_lambda)
+        rows["value_target"] = rows["advantage"] + rows["value"]
+        ended = np.logical_or(rows["terminated"], rows["truncated"])
+        rows["remaining"] = ended  # rows to the end of the episode: all that matters is where it is 1
+        names = [*thought_columns(config, self.spec), "advantage", "value_target", "remaining"]
+        full = {name: rows[name][: config.rollout_size] for name in names}
         if config.lstm_size:
+            # A memory learns from sequences: one environment after the other.
+            order = np.argsort(rows["env_id"][: config.rollout_size], kind="stable")
+            full = {name: column[order] for name, column in full.items()}
             env_id, ended = rows["env_id"][order], ended[order]
             full["continues"] = np.append(False, (env_id[1:] == env_id[:-1]) & ~ended[:-1])
-        rest = self.filled - size
-        for column in self.rollout.values():
-            column[:rest] = column[size: self.filled].copy()
-        self.filled = rest
+        self._keep(np.setdiff1d(np.arange(self.begun), complete[: config.rollout_size]))
         return full
+
+    def _keep(self, rows: np.ndarray) -> None:
+        """Forget all rows but these."""
+        for column in self.rollout.values():
+            column[: len(rows)] = column[rows]
+        self.begun, self.complete = len(rows), int(self.rollout["answered"][: len(rows)].sum())
+        self.row[self.rollout["env_id"][: len(rows)]] = np.arange(len(rows))
 
     def load_weights(self, weights: Weights, version: int) -> None:
         self.net.load_state_dict(weights)
@@ -353,8 +372,8 @@ class Actor:
         return copy.deepcopy({
             "env": self.env.state_dict(), "current": vars(self.current), "rng": self.rng.bit_generator.state,
             "weights": dict(self.net.state_dict()), "version": self.version, "recorder": self.recorder.state_dict(),
-            "waiting": self.waiting, "rollout": {name: column[: self.filled] for name, column in self.rollout.items()},
-            "memory": self.memory,
+            "rollout": {name: column[: self.begun] for name, column in self.rollout.items()},
+            "complete": self.complete, "row": self.row, "memory": self.memory,
             "scale": None if self.scale is None else {"returns": self.scale.returns,
                                                       "norm": dict(self.scale.norm.state_dict())},
         })
@@ -366,17 +385,13 @@ class Actor:
         self.rng.bit_generator.state = state["rng"]
         self.load_weights(state["weights"], state["version"])
         self.recorder.load_state_dict(state["recorder"])
-        self.waiting, self.memory = state["waiting"], state["memory"]
-        self.filled = len(state["rollout"]["reward"])
+        self.complete, self.row, self.memory = state["complete"], state["row"], state["memory"]
+        self.begun = len(state["rollout"]["reward"])
         for name, column in self.rollout.items():
-            column[: self.filled] = state["rollout"][name]
+            column[: self.begun] = state["rollout"][name]
         if self.scale is not None:
             self.scale.returns = state["scale"]["returns"]
             self.scale.norm.load_state_dict(state["scale"]["norm"])
-
-
-def _arrays(columns: Columns, length: int) -> Rows:
-    return {name: np.zeros((length, *shape), dtype) for name, (shape, dtype) in columns.items()}
 
 
 def _all_first(env: VectorEnv) -> Step:
@@ -420,7 +435,7 @@ class Learner:
         self.device = self.net.policy.weight.device
         self.policy = make_policy(spec)
         self.flat = FlatParameters(self.net)
-        self.optimizer = torch.optim.Adam([self.flat.vector], lr=config.learning_rate, eps=1e-5, fused=True)
+        self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
         self.updates = self.rollouts = self.seen_positions = 0
         #: Where in the rollout: passes done, minibatches done of this one, and the order of the rows.
         self.epoch = self.position = 0
@@ -441,33 +456,31 @@ class Learner:
         learning_rate = config.learning_rate * (1.0 - progress * config.anneal_learning_rate)
 
         outputs, values, _ = self.net(batch.observation, batch.memory, batch.continues)
-        parameters = outputs.detach().cpu().numpy()
-        log_prob, entropy = self.policy.log_prob(parameters, batch.legal_actions, batch.action)
-        log_ratio = log_prob - batch.log_prob
+        parameters = self.policy.normalize(outputs.detach().cpu().numpy(), batch.legal_actions)
+        log_ratio = self.policy.log_prob(parameters, batch.action) - batch.log_prob
         surrogate, slope = clipped_surrogate(log_ratio, batch.advantage, clip_range)
         value_error = values.detach().cpu().numpy() - batch.value_target
         # loss = mean(surrogate) + value_loss_weight · mean(value_error²) − entropy_weight · mean(entropy)
         n = config.batch_size
-        policy_gradient = self.policy.gradient(parameters, batch.legal_actions, batch.action, slope / np.float32(n),
+        policy_gradient = self.policy.gradient(parameters, batch.action, slope / np.float32(n),
                                                -config.entropy_weight / n)
         value_gradient = value_error * np.float32(2.0 * config.value_loss_weight / n)
         self.flat.zero_gradient()
         torch.autograd.backward([outputs, values], [torch.from_numpy(policy_gradient).to(self.device),
                                                     torch.from_numpy(value_gradient).to(self.device)])
         norm = self.flat.clip_gradient(config.gradient_clip)
-        policy_loss, value_loss = float(surrogate.mean()), float(np.square(value_error).mean())
-        if not math.isfinite(policy_loss + value_loss + norm):
-            raise NonFiniteLoss(f"policy loss {policy_loss}, value loss {value_loss}, gradient norm {norm} at update "
-                                f"{self.updates}", _evidence(batch))
-        self.optimizer.param_groups[0]["lr"] = learning_rate
-        self.optimizer.step()
+        if not math.isfinite(norm):
+            raise NonFiniteLoss(f"policy loss {surrogate.mean()}, value loss {np.square(value_error).mean()}, gradient "
+                                f"norm {norm} at update {self.updates}", _evidence(batch))
+        self.optimizer.step(learning_rate)
 
         last_pass = self.epoch == config.epochs - 1
         self.updates += 1
         self.position = (self.position + 1) % len(self.batches)
         self.epoch += self.position == 0
         return {
-            "policy_loss": policy_loss, "value_loss": value_loss, "entropy": float(entropy.mean()),
+            "policy_loss": float(surrogate.mean()), "value_loss": float(np.square(value_error).mean()),
+            "entropy": float(self.policy.entropy(parameters).mean()),
             "approx_kl": approximate_kl(log_ratio), "clip_fraction": clip_fraction(log_ratio, clip_range),
             "explained_variance": self.explained_variance, "gradient_norm": norm, "learning_rate": learning_rate,
         } if last_pass else {}
@@ -522,7 +535,7 @@ class Learner:
 
     def load_state_dict(self, state: State) -> None:
         self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
         self.order, self.batches = state["order"], []
         for name in self._COUNTS:
@@ -549,9 +562,8 @@ class Agent:
         memory = np.zeros((n, self.size), np.float32)
         if starts is not None and not starts.all():
             memory[~starts] = self.memory[~starts]
-        parameters, _, self.memory = self.net.evaluate(observation, memory)
-        legal = legal_actions if self.spec.num_actions else None
-        return environment_action(self.spec, self.policy.mode(parameters, legal))
+        outputs, _, self.memory = self.net.evaluate(observation, memory)
+        return environment_action(self.spec, self.policy.mode(self.policy.normalize(outputs, legal_actions)))
 
 
 def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:

@@ -1,7 +1,7 @@
-"""Distributions over actions: masked choices and Gaussians.
+"""Distributions over actions: masked choices and Gaussians, with gradients in closed form.
 
-Both have the same methods. ``parameters`` are a policy's outputs, float32 [n, ``size``]; ``legal`` is bool [n, A], or
-None where everything is. Gradients are given in closed form.
+Both have the same methods. ``normalize`` takes a policy's outputs, float32 [n, ``size``], once; all else takes what it
+returns, ``parameters``.
 """
 
 from __future__ import annotations
@@ -12,56 +12,62 @@ from typing import Protocol
 import numba
 import numpy as np
 
-Legal = np.ndarray | None
-
 
 class Distribution(Protocol):
     size: int
 
-    def log_prob(self, parameters: np.ndarray, legal: Legal, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """log π(a) [n] of the actions, and the entropy [n]."""
+    def normalize(self, outputs: np.ndarray, legal: np.ndarray | None) -> np.ndarray:
+        """Parameters [n, size]. legal: bool [n, A], or None where everything is."""
 
-    def gradient(self, parameters: np.ndarray, legal: Legal, action: np.ndarray, log_prob_slope: np.ndarray,
+    def log_prob(self, parameters: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """log π(a) [n] of the actions [n, *action_shape]."""
+
+    def entropy(self, parameters: np.ndarray) -> np.ndarray:
+        """[n]."""
+
+    def gradient(self, parameters: np.ndarray, action: np.ndarray, log_prob_slope: np.ndarray,
                  entropy_slope: float) -> np.ndarray:
-        """d/d parameters [n, size] of Σ ``log_prob_slope`` · log π(a) + ``entropy_slope`` · entropy."""
+        """d / d outputs [n, size] of Σ ``log_prob_slope`` [n] · log π(a) + ``entropy_slope`` · entropy."""
 
-    def sample(self, parameters: np.ndarray, legal: Legal, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Actions [n, *action_shape] drawn at random."""
 
-    def mode(self, parameters: np.ndarray, legal: Legal) -> np.ndarray:
+    def mode(self, parameters: np.ndarray) -> np.ndarray:
         """The likeliest actions [n, *action_shape]."""
 
 
 class Choices:
     """One choice among ``branches[0]``, or several at once, independent of each other, with ``branches`` choices each.
 
-    parameters: logits of all branches, one after another. Actions int64 [n], or [n, branches] if there are several.
-    An action that is not legal has probability 0, and its term is left out of the entropy.
+    Outputs are the logits of all branches, one after another, parameters their log-probabilities. Actions are int64
+    [n], or [n, branches] if there are several. What is not legal has probability 0 and no part in the entropy.
     """
 
     def __init__(self, branches: tuple[int, ...], several: bool) -> None:
         self.size = sum(branches)
         self.several = several
         self.ends = np.cumsum(branches)
+        self.all_legal = np.ones((1, self.size), np.bool_)
 
-    def log_prob(self, parameters: np.ndarray, legal: Legal, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        log_probs = self._log_probs(parameters, legal)
-        return _chosen(log_probs, self.ends, self._columns(action)), _entropy(log_probs)
+    def normalize(self, outputs: np.ndarray, legal: np.ndarray | None) -> np.ndarray:
+        return log_softmax(outputs, self.all_legal if legal is None else legal, self.ends)
 
-    def gradient(self, parameters: np.ndarray, legal: Legal, action: np.ndarray, log_prob_slope: np.ndarray,
+    def log_prob(self, parameters: np.ndarray, action: np.ndarray) -> np.ndarray:
+        return _chosen(parameters, self.ends, self._columns(action))
+
+    def entropy(self, parameters: np.ndarray) -> np.ndarray:
+        return _entropy(parameters)
+
+    def gradient(self, parameters: np.ndarray, action: np.ndarray, log_prob_slope: np.ndarray,
                  entropy_slope: float) -> np.ndarray:
-        log_probs = self._log_probs(parameters, legal)
-        return _gradient(log_probs, self.ends, self._columns(action), log_prob_slope, entropy_slope)
+        return _gradient(parameters, self.ends, self._columns(action), log_prob_slope, entropy_slope)
 
-    def sample(self, parameters: np.ndarray, legal: Legal, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         uniform = rng.random((len(parameters), len(self.ends)))
-        return self._actions(_sample(self._log_probs(parameters, legal), self.ends, uniform))
+        return self._actions(_sample(parameters, self.ends, uniform))
 
-    def mode(self, parameters: np.ndarray, legal: Legal) -> np.ndarray:
-        return self._actions(_mode(self._log_probs(parameters, legal), self.ends))
-
-    def _log_probs(self, parameters: np.ndarray, legal: Legal) -> np.ndarray:
-        return log_softmax(parameters, np.ones((1, self.size), np.bool_) if legal is None else legal, self.ends)
+    def mode(self, parameters: np.ndarray) -> np.ndarray:
+        return self._actions(_mode(parameters, self.ends))
 
     def _columns(self, action: np.ndarray) -> np.ndarray:
         return action if self.several else action[:, None]
@@ -171,29 +177,34 @@ def _mode(log_probs, ends):
 class Gaussian:
     """Independent normal distributions of ``components`` numbers.
 
-    parameters: the means, then the logarithms of the standard deviations. Actions float32 [n, components].
+    Outputs and parameters are the means, then the logarithms of the standard deviations. Actions are float32
+    [n, components].
     """
 
     def __init__(self, components: int) -> None:
         self.components, self.size = components, 2 * components
 
-    def log_prob(self, parameters: np.ndarray, legal: Legal, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def normalize(self, outputs: np.ndarray, legal: np.ndarray | None) -> np.ndarray:
+        return outputs
+
+    def log_prob(self, parameters: np.ndarray, action: np.ndarray) -> np.ndarray:
         mean, log_std = np.split(parameters, 2, axis=1)
         z = (action - mean) * np.exp(-log_std)
-        log_stds = log_std.sum(1)
-        constant = 0.5 * self.components * math.log(2 * math.pi)
-        return -0.5 * (z * z).sum(1) - log_stds - constant, log_stds + constant + 0.5 * self.components
+        return -0.5 * (z * z).sum(1) - log_std.sum(1) - 0.5 * self.components * math.log(2 * math.pi)
 
-    def gradient(self, parameters: np.ndarray, legal: Legal, action: np.ndarray, log_prob_slope: np.ndarray,
+    def entropy(self, parameters: np.ndarray) -> np.ndarray:
+        return parameters[:, self.components:].sum(1) + 0.5 * self.components * (1.0 + math.log(2 * math.pi))
+
+    def gradient(self, parameters: np.ndarray, action: np.ndarray, log_prob_slope: np.ndarray,
                  entropy_slope: float) -> np.ndarray:
         mean, log_std = np.split(parameters, 2, axis=1)
         inverse = np.exp(-log_std)
         z, slope = (action - mean) * inverse, log_prob_slope[:, None]
         return np.concatenate([slope * z * inverse, slope * (z * z - 1.0) + entropy_slope], axis=1)
 
-    def sample(self, parameters: np.ndarray, legal: Legal, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         mean, log_std = np.split(parameters, 2, axis=1)
         return mean + np.exp(log_std) * rng.standard_normal(mean.shape, np.float32)
 
-    def mode(self, parameters: np.ndarray, legal: Legal) -> np.ndarray:
+    def mode(self, parameters: np.ndarray) -> np.ndarray:
         return parameters[:, : self.components]
