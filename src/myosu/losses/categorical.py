@@ -24,8 +24,8 @@ class Support:
         """float32 [atoms]."""
         if not self.squeezed:
             return torch.linspace(self.low, self.high, self.atoms, device=device)
-        ends = squeeze(torch.tensor([self.low, self.high], dtype=torch.float64))
-        return unsqueeze(torch.linspace(*ends.tolist(), self.atoms, dtype=torch.float64)).float().to(device)
+        low, high = squeeze(torch.tensor([self.low, self.high], dtype=torch.float64)).tolist()
+        return unsqueeze(torch.linspace(low, high, self.atoms, dtype=torch.float64)).float().to(device)
 
     def two_hot(self, scalars: Tensor) -> Tensor:
         """float32 [...] → [..., atoms]: weight on the two nearest atoms so that the mean is the scalar.
