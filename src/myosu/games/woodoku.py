@@ -154,8 +154,8 @@ def step(state, action):
 
 @compiled
 def observe(state, out):
-    """Planes: the board, the three pieces in the 5×5 cells in the middle; in the fixed mode the binary digits of
-    ``straight``, each all over its plane."""
+    """Planes: the board, the three pieces in the 5×5 cells in the middle; in the fixed mode also where each piece fits,
+    as its middle, and the binary digits of ``straight``, each all over its plane."""
     out[:] = 0
     for row in range(SIZE):
         for column in range(SIZE):
@@ -165,8 +165,13 @@ def observe(state, out):
         if piece >= 0:
             for k in range(CELL_COUNTS[piece]):
                 out[1 + slot, 2 + CELLS[piece, k, 0], 2 + CELLS[piece, k, 1]] = 1
-    for plane in range(4, out.shape[0]):
-        out[plane] = (state.straight >> (plane - 4)) & 1
+    if out.shape[0] > 4:
+        for slot in range(3):
+            for row in range(SIZE):
+                for column in range(SIZE):
+                    out[4 + slot, row, column] = _fits(state, slot, row, column)
+        for digit in range(STRAIGHT_BITS):
+            out[7 + digit] = (state.straight >> digit) & 1
 
 
 @compiled
@@ -265,7 +270,7 @@ def make_game(published: bool = False, boxes: bool = True) -> Game:
         name="woodoku-published" if published else "woodoku",
         num_players=1,
         num_actions=3 * SIZE * SIZE,
-        observation_shape=(4 if published else 4 + STRAIGHT_BITS, SIZE, SIZE),
+        observation_shape=(4 if published else 4 + 3 + STRAIGHT_BITS, SIZE, SIZE),
         state_dtype=STATE,
         init=init,
         legal_actions=legal_actions,
