@@ -220,7 +220,7 @@ class Walk(gymnasium.Env):
 @pytest.mark.parametrize("lockstep", [True, False])
 def test_rollouts_are_the_steps_of_the_environments(lockstep, lstm_size):
     """Every step once and in its order, whoever answers first, with the advantage along its own episode."""
-    config = dataclasses.replace(SMALL, num_envs=5, rollout_steps=8, batch_size=40, lstm_size=lstm_size,
+    config = dataclasses.replace(SMALL, num_envs=4, rollout_steps=7, batch_size=28, lstm_size=lstm_size,
                                  sequence_length=4, discount=0.9, gae_lambda=0.7)
     env = GymVectorEnv(Walk, config.num_envs)
     actor = ppo.make_actor(config, env if lockstep else WhoeverIsReady(env), seed=0)
@@ -230,8 +230,8 @@ def test_rollouts_are_the_steps_of_the_environments(lockstep, lstm_size):
         rollouts += experience.sequences
         episodes += experience.episodes
         steps += experience.steps
-    assert {len(rollout["action"]) for rollout in rollouts} == {40}
-    assert 0 <= steps - 240 < config.num_envs
+    assert {len(rollout["action"]) for rollout in rollouts} == {28}
+    assert 0 <= steps - 168 < config.num_envs
     rows = {name: np.concatenate([rollout[name] for rollout in rollouts]) for name in rollouts[0]}
     for number in np.unique(rows["observation"][:, 0]):
         mine = {name: column[rows["observation"][:, 0] == number] for name, column in rows.items()}
