@@ -34,7 +34,7 @@ def value_of(loop, observation):
 @pytest.mark.parametrize("probe, values, options", [
     ("Constant", {1.0: 1.0}, {}), ("Observation", {-1.0: -1.0, 1.0: 1.0}, {}), ("Discount", {0.0: 0.5, 1.0: 1.0}, {}),
     ("Action", {1.0: 1.0}, {}), ("Both", {-1.0: 1.0, 1.0: 1.0}, {}),
-    ("Both", {-1.0: 1.0, 1.0: 1.0}, {"normalize_values": False, "hidden": (16, 16), "activation": "relu"}),
+    ("Both", {-1.0: 1.0, 1.0: 1.0}, {"normalize_values": True, "hidden": (16, 16), "activation": "relu"}),
 ])
 def test_probes_get_their_exact_values(probe, values, options):
     config = dataclasses.replace(SMALL, anneal_learning_rate=True, **options)
@@ -147,14 +147,14 @@ def test_what_has_to_be_remembered(lstm_size, solved):
 
 def test_cart_pole():
     config = ppo.Config(num_envs=8, rollout_steps=32, epochs=10, batch_size=128, discount=0.98, gae_lambda=0.8,
-                        learning_rate=1e-3)
+                        learning_rate=1e-3, normalize_values=True)
     loop = InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs)).run(14_000)
     assert returns(loop.agent(), GymVectorEnv("CartPole-v1", 10, seed=1), 10).mean() > 150
 
 
 @pytest.mark.parametrize("make", [Everything, lambda: Counter(action_space=spaces.Box(-1, np.inf, (2, 2), np.float32))])
 @pytest.mark.parametrize("options", [{}, {"normalize_observations": True, "normalize_rewards": True},
-                                     {"lstm_size": 8, "sequence_length": 4}])
+                                     {"lstm_size": 8, "sequence_length": 4, "normalize_values": True}])
 def test_every_kind_of_observation_and_action(make, options):
     config = dataclasses.replace(SMALL, **options)
     loop = InTurn(ppo, config, GymVectorEnv(make, config.num_envs)).run(300)
@@ -266,7 +266,7 @@ def _new_rollout(rollouts, mine, t):
 def test_a_first_update_changes_nothing_that_was_thought():
     """The log-probabilities and values of the actor are those that the learner computes, memory included."""
     for options in ({}, {"lstm_size": 8, "sequence_length": 16}):
-        config = dataclasses.replace(SMALL, epochs=1, batch_size=128, normalize_values=False, **options)
+        config = dataclasses.replace(SMALL, epochs=1, batch_size=128, **options)
         loop = InTurn(ppo, config, GymVectorEnv(Walk, config.num_envs)).run(128)
         assert loop.updates == 1
         assert abs(loop.metrics[0]["approx_kl"]) < 1e-7 and loop.metrics[0]["clip_fraction"] == 0
@@ -327,8 +327,9 @@ def _step(n):
 # --- going on, and refusing
 
 
-@pytest.mark.parametrize("options", [{}, {"normalize_observations": True, "normalize_rewards": True},
-                                     {"lstm_size": 8, "sequence_length": 8}])
+@pytest.mark.parametrize("options", [
+    {}, {"normalize_observations": True, "normalize_rewards": True, "normalize_values": True},
+    {"lstm_size": 8, "sequence_length": 8}])
 def test_a_restored_run_goes_on_exactly(options):
     config = dataclasses.replace(SMALL, **options)
     first, second = (InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs), seed) for seed in (0, 7))
