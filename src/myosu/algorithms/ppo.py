@@ -82,8 +82,9 @@ class Config:
     """Let the learning rate fall to 0 over the run."""
     normalize_advantages: bool = True
     """Give the advantages of each minibatch mean 0 and deviation 1."""
-    normalize_values: bool = True
-    """Predict values in units of their own running mean and deviation (PopArt)."""
+    normalize_values: bool = False
+    """Predict values in units of their own running mean and deviation (PopArt), for returns far from 1. The policy
+    settles sooner, perhaps too soon with settings that were found without it."""
     value_loss_weight: float = 0.5
     """Weight of the squared error of the value."""
     entropy_weight: float = 0.0
@@ -136,7 +137,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
 
 
 class ActorCritic(nn.Module):
-    """The policy's parameters and the value of observations.
+    """What the policy is made from, and the value of observations.
 
     Of vectors: two networks that share nothing. Of pictures, and with a memory: one encoder (and LSTM), two heads.
     """
@@ -147,23 +148,23 @@ class ActorCritic(nn.Module):
         self.shared = has_pictures(spec) or config.lstm_size > 0
         self.encoder = Encoder(spec, config.hidden if self.shared else (), config.channels, config.blocks, activation,
                                config.normalize_observations)
+        _orthogonal(self.encoder, math.sqrt(2))
         features = self.encoder.features
         self.cell = nn.LSTMCell(features, config.lstm_size) if config.lstm_size else None
-        features = config.lstm_size or features
-        for parameter in self.parameters():
-            nn.init.zeros_(parameter) if parameter.dim() == 1 else nn.init.orthogonal_(parameter, math.sqrt(2))
+        if self.cell is not None:
+            _orthogonal(self.cell, 1.0)
+            features = config.lstm_size
         self.towers = None if self.shared else TwinTowers(features, config.hidden, activation)
         features = self.towers.features if self.towers else features
         self.policy = nn.Linear(features, len(spec.action_low) or spec.num_actions)
-        nn.init.orthogonal_(self.policy.weight, 0.01)
-        nn.init.zeros_(self.policy.bias)
+        _orthogonal(self.policy, 0.01)
         self.value = PopArt(features)
         self.log_std = nn.Parameter(torch.zeros(len(spec.action_low))) if spec.action_low else None
 
     def forward(self, observation: Observation, memory: Tensor | None = None,
                 continues: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Parameters [n, P], values [n] in ``PopArt``'s units and, with a memory, what is remembered after the last
-        step, [B, 2 H].
+        """The policy's outputs [n, P], values [n] in ``PopArt``'s units and, with a memory, what is remembered after
+        the last step, [B, 2 H].
 
         With a memory the n = B · T observations are B sequences of T steps. memory: [B, T, 2 H], what the actor
         remembered before each step. continues: bool [B, T], the step follows the one before it in the sequence, so
@@ -174,10 +175,10 @@ class ActorCritic(nn.Module):
             assert memory is not None
             x, memory = self._remember(x.view(*memory.shape[:2], -1), memory, continues)
         for_policy, for_value = self.towers(x) if self.towers else (x, x)
-        parameters = self.policy(for_policy)
+        outputs = self.policy(for_policy)
         if self.log_std is not None:
-            parameters = torch.cat([parameters, self.log_std.expand_as(parameters)], dim=1)
-        return parameters, self.value(for_value), memory
+            outputs = torch.cat([outputs, self.log_std.expand_as(outputs)], dim=1)
+        return outputs, self.value(for_value), memory
 
     def _remember(self, x: Tensor, memory: Tensor, continues: Tensor | None) -> tuple[Tensor, Tensor]:
         assert self.cell is not None
@@ -194,12 +195,17 @@ class ActorCritic(nn.Module):
 
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Parameters, values in units of the rewards and new memory [n, 2 H] of one step in n environments."""
+        """The policy's outputs, values in units of the rewards and new memory [n, 2 H], of n environments."""
         device = self.policy.weight.device
-        parameters, value, remembered = self(to_tensors(observation, device),
-                                             torch.from_numpy(memory).to(device)[:, None])
+        outputs, value, remembered = self(to_tensors(observation, device),
+                                          torch.from_numpy(memory).to(device)[:, None])
         after = memory if remembered is None or self.cell is None else remembered.cpu().numpy()
-        return parameters.cpu().numpy(), self.value.to_rewards(value.cpu().numpy()), after
+        return outputs.cpu().numpy(), self.value.to_rewards(value.cpu().numpy()), after
+
+
+def _orthogonal(module: nn.Module, gain: float) -> None:
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter) if parameter.dim() == 1 else nn.init.orthogonal_(parameter, gain)
 
 
 def make_net(config: Config, spec: EnvSpec) -> ActorCritic:
