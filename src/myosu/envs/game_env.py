@@ -35,7 +35,7 @@ class GameEnv(gymnasium.Env[np.ndarray, np.int64]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
-        self._play.start(self.np_random.integers(2**64, dtype=np.uint64))
+        self._play.start(int(self.np_random.integers(2**64, dtype=np.uint64)))
         return self._show()
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict]:
