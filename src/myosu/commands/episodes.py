@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     if options.video is not None:
         return _make_video(options, index.recorded(options.video))
     episodes = index.last(options.last) if options.best is None else index.best(options.best)
-    videos = find_videos(options.run)
+    videos = dict(find_videos(options.run))
     if options.json:
         for episode in episodes:
             _print_json(episode, videos.get(episode["index"]))

@@ -65,7 +65,7 @@ def video_path(folder: Path, index: int) -> Path:
     return folder / "videos" / f"episode-{index:06d}.mp4"
 
 
-def find_videos(folder: Path) -> dict[int, Path]:
-    """The videos in the run's folder, by the indices of their episodes."""
+def find_videos(folder: Path) -> list[tuple[int, Path]]:
+    """The videos in the run's folder, each with the index of its episode."""
     named = ((path, re.fullmatch(r"episode-(\d+)", path.stem)) for path in sorted((folder / "videos").glob("*")))
-    return {int(match[1]): path for path, match in named if match and path.suffix in VIDEO_FORMATS}
+    return [(int(match[1]), path) for path, match in named if match and path.suffix in VIDEO_FORMATS]

@@ -49,7 +49,7 @@ class Metrics:
         truncate_lines(folder / "metrics.jsonl", lambda line: line["update"] <= update and (
             line["kind"] == "evaluation" or line["env_steps"] <= env_steps))
         truncate_lines(folder / "games.jsonl", lambda line: line["index"] < games)
-        for index, video in find_videos(folder).items():
+        for index, video in find_videos(folder):
             if index >= games:  # another episode will have this index
                 video.unlink()
         self.evaluations = read_evaluations(folder / "metrics.jsonl")
