@@ -166,7 +166,7 @@ def test_a_window_without_pygame_names_the_remedy(monkeypatch):
 ])
 def test_what_cannot_be_made_is_named(game, mode, match):
     with pytest.raises(UserError, match=match):
-        SingleGame(game, 1, mode, 8)
+        SingleGame(game, 1, mode)
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL),

@@ -13,6 +13,7 @@ from myosu.errors import UserError
 COMMANDS = {
     "train": "train an agent on a game, or go on with a run",
     "evaluate": "let an agent play a match, with intervals",
+    "episodes": "list the episodes of a run, make videos of them",
     "play": "play against an agent in the terminal",
     "games": "list the games",
     "check": "check the rules of a game",

@@ -24,17 +24,18 @@ class GameEnv(gymnasium.Env[np.ndarray, np.int64]):
     Raises what ``SingleGame`` raises; ValueError for an action outside the space.
     """
 
-    metadata = {"render_modes": RENDER_MODES, "render_fps": 8}  # noqa: RUF012
+    metadata = {"render_modes": RENDER_MODES}  # noqa: RUF012
 
     def __init__(self, game: str | Game, render_mode: str | None = None) -> None:
-        self._play = SingleGame(game, 1, render_mode, self.metadata["render_fps"])
+        self._play = SingleGame(game, 1, render_mode)
+        self.metadata = {**self.metadata, "render_fps": self._play.game.fps}
         self.render_mode = render_mode
         self.observation_space = self._play.observation_space()
         self.action_space: spaces.Discrete = spaces.Discrete(self._play.game.num_actions)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
-        self._play.start(self.np_random)
+        self._play.start(int(self.np_random.integers(2**64, dtype=np.uint64)))
         return self._show()
 
     def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict]:

@@ -176,7 +176,7 @@ class SingleEnv:
         """Do ``row["action"]``; where that ends the episode, begin the next one."""
         self._steps += 1
         self._raw_reward = 0.0
-        answer = self._call("step", self._env.step, self._native_action(row["action"][0]))
+        answer = self._call("step", self._env.step, native_action(self._spaces[1], row["action"][0]))
         if not isinstance(answer, tuple) or len(answer) != 5:
             self._fail("step() must return (observation, reward, terminated, truncated, info).", "Gymnasium's "
                        "documentation says how to move an environment over from gym.")
@@ -227,16 +227,6 @@ class SingleEnv:
             self._mask_place = ("info" if "action_mask" in info else
                                 "method" if self._env.has_wrapper_attr("action_masks") else "nowhere")
         self._write_mask(row["legal_actions"], info)
-
-    def _native_action(self, action: np.ndarray) -> Any:
-        """The action as the environment's own space has it."""
-        space = self._spaces[1]
-        if isinstance(space, spaces.Discrete):
-            return int(action) + int(space.start)
-        if isinstance(space, spaces.Box):
-            return np.clip(action.reshape(space.shape), space.low, space.high).astype(space.dtype)
-        assert isinstance(space, spaces.MultiDiscrete)
-        return (action.reshape(space.shape) + space.start).astype(space.dtype)
 
     def _write(self, target: np.ndarray, space: spaces.Space, value: Any, what: str) -> None:
         """Copy the observation ``value`` into ``target[0]``."""
@@ -356,6 +346,16 @@ class GymVectorEnv:
 
 
 # --- spaces
+
+
+def native_action(space: spaces.Space, action: np.ndarray) -> Any:
+    """The action, one of our rows', as the environment's own space has it."""
+    if isinstance(space, spaces.Discrete):
+        return int(action) + int(space.start)
+    if isinstance(space, spaces.Box):
+        return np.clip(action.reshape(space.shape), space.low, space.high).astype(space.dtype)
+    assert isinstance(space, spaces.MultiDiscrete)
+    return (action.reshape(space.shape) + space.start).astype(space.dtype)
 
 
 def _spec(env: gymnasium.Env, name: str) -> EnvSpec:

@@ -27,11 +27,10 @@ class PettingZooEnv(AECEnv[str, dict[str, np.ndarray], int]):
 
     def __init__(self, game: str | Game, render_mode: str | None = None) -> None:
         super().__init__()
-        fps = 2
-        self._play = SingleGame(game, 2, render_mode, fps)
+        self._play = SingleGame(game, 2, render_mode)
         self.game, self.render_mode = self._play.game, render_mode
-        self.metadata = {"render_modes": RENDER_MODES, "render_fps": fps, "name": f"myosu_{self.game.name}_v0",
-                         "is_parallelizable": False}
+        self.metadata = {"render_modes": RENDER_MODES, "render_fps": self.game.fps,
+                         "name": f"myosu_{self.game.name}_v0", "is_parallelizable": False}
         self.possible_agents = ["player_0", "player_1"]
         self.agents: list[str] = []
         # One space for each agent: whoever seeds one must not seed the other.
@@ -48,7 +47,7 @@ class PettingZooEnv(AECEnv[str, dict[str, np.ndarray], int]):
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         if seed is not None:
             self._random, _ = gymnasium.utils.seeding.np_random(seed)
-        self._play.start(self._random)
+        self._play.start(int(self._random.integers(2**64, dtype=np.uint64)))
         self.agents = self.possible_agents[:]
         self.rewards, self._cumulative_rewards = (dict.fromkeys(self.agents, 0.0) for _ in range(2))
         self._end(False, False)

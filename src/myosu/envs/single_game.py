@@ -19,7 +19,7 @@ class SingleGame:
     ``render_mode``; gymnasium.error.DependencyNotInstalled for ``render_mode`` "human" without pygame.
     """
 
-    def __init__(self, game: str | Game, num_players: int, render_mode: str | None, fps: int) -> None:
+    def __init__(self, game: str | Game, num_players: int, render_mode: str | None) -> None:
         self.game = game = load_game(game) if isinstance(game, str) else game
         if game.num_players != num_players:
             raise UserError(f"{game.name} is a game for {game.num_players}. Games for one are Gymnasium environments "
@@ -30,13 +30,13 @@ class SingleGame:
         if render_mode in ("human", "rgb_array") and game.draw is None:
             raise UserError(f"{game.name} has no draw function, so only the render mode \"ansi\" shows it.")
         self.render_mode = render_mode
-        self.window = Window(f"Myosu: {game.name}", fps) if render_mode == "human" else None
+        self.window = Window(f"Myosu: {game.name}", game.fps) if render_mode == "human" else None
         self.state = np.zeros(1, game.state_dtype)[0]
         self.plies = 0
 
-    def start(self, random: np.random.Generator) -> None:
-        """Begin a new game, whose chance follows from the next number of ``random``."""
-        self.game.init(self.state, random.integers(2**64, dtype=np.uint64))
+    def start(self, seed: int) -> None:
+        """Begin a new game, whose chance follows from ``seed``, below 2**64."""
+        self.game.init(self.state, np.uint64(seed))
         self.plies = 0
 
     def step(self, action: int) -> tuple[float, bool, bool]:

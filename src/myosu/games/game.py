@@ -83,6 +83,8 @@ class Game:
     heuristic: Callable | None = None
     #: draw(state) -> uint8 [H, W, 3]: the position as a picture, in plain Python. Without it there is only text.
     draw: Callable[[Any], np.ndarray] | None = None
+    #: Positions a second when somebody watches.
+    fps: int = 2
     #: "score": the rewards of ``step``; "outcome": their sign, so that only winning counts.
     rewards: Literal["score", "outcome"] = "score"
 

@@ -311,6 +311,7 @@ def make_game(published: bool = False, size: int | None = None, targets: int = 1
         parse_action=parse_action,
         symmetries=_symmetries(size, 0 if published else planes),
         draw=draw,
+        fps=10,
     )
 
 

@@ -46,6 +46,9 @@ class TrainConfig:
     """Minutes between checkpoints; each evaluation and the end of training make one too."""
     keep_every: int = 1000
     """The first checkpoint at or after every so many updates is kept, weights only."""
+    video_every: int = 0
+    """Every so many episodes, and whenever a player alone did better than ever, a video of it is made beside the
+    training, one at a time; 0 for none."""
 
     def __post_init__(self) -> None:
         for name in LIMITS:
@@ -59,6 +62,7 @@ class TrainConfig:
         minutes = self.checkpoint_every_minutes
         _require(minutes > 0, "checkpoint_every_minutes", minutes, "above 0")
         _require(self.keep_every >= 1, "keep_every", self.keep_every, "1 or more")
+        _require(self.video_every >= 0, "video_every", self.video_every, "0 (none) or more")
         if all(getattr(self, name) is None for name in LIMITS):
             raise UserError("The training has no end: set minutes, updates, games or env_steps.")
         if self.deterministic and self.updates is None and self.games is None and self.env_steps is None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from myosu.errors import UserError
 
 
 def sync(path: Path) -> None:
@@ -33,6 +37,18 @@ def write_json(path: Path, value: Any) -> None:
 def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_lines(file: Path, last: int | None = None) -> Iterator[dict[str, Any]]:
+    """The whole lines of a file of JSON lines, or the ``last`` so many of them; none where there is no file."""
+    if not file.exists():
+        return
+    with open(file, encoding="utf-8") as lines:
+        whole = (line for line in lines if line.endswith("\n"))
+        try:
+            yield from map(json.loads, whole if last is None else deque(whole, last))
+        except ValueError as error:
+            raise UserError(f"{file} is damaged, for a line of it is no JSON: {error}.") from error
 
 
 def truncate_lines(path: Path, keep: Any) -> None:

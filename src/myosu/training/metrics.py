@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from myosu.replay.episode import Episode
-from myosu.training.files import truncate_lines
+from myosu.training.episodes import EpisodeRecord, find_videos
+from myosu.training.files import read_lines, truncate_lines
 from myosu.training.run import Run
 
 #: Of so many episodes one has its actions in games.jsonl.
@@ -49,9 +49,13 @@ class Metrics:
         truncate_lines(folder / "metrics.jsonl", lambda line: line["update"] <= update and (
             line["kind"] == "evaluation" or line["env_steps"] <= env_steps))
         truncate_lines(folder / "games.jsonl", lambda line: line["index"] < games)
+        for index, video in find_videos(folder):
+            if index >= games:  # another episode will have this index
+                video.unlink()
         self.evaluations = read_evaluations(folder / "metrics.jsonl")
         self._best = max((line["returns"][0] for line in read_lines(folder / "games.jsonl") if "actions" in line),
                          default=-math.inf)
+        self._video_every = run.config.train.video_every
         self._metrics = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._games = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=update + 1)
@@ -59,25 +63,24 @@ class Metrics:
         self._episodes: list[tuple[int, tuple[float, ...], dict[str, float]]] = []
         self._losses: list[dict[str, float]] = []
 
-    def add_episode(self, episode: Episode, index: int, env_steps: int) -> None:
-        """``env_steps``: of the run, when the episode had ended and come in."""
-        line: dict[str, Any] = {
+    def add_episode(self, episode: Episode, index: int, env_steps: int) -> EpisodeRecord | None:
+        """Its record with its actions, if a video of it is wanted. ``env_steps``: of the run, when the episode had
+        ended and come in."""
+        line: EpisodeRecord = {
             "index": index, "env_steps": env_steps, "weights_version": episode.weights_version,
             "length": episode.length, "returns": [float(value) for value in episode.returns],
             "raw_returns": [float(value) for value in episode.raw_returns], "seed": int(episode.seed),
             "truncated": bool(episode.truncated),
         }
-        if self._keeps_actions(episode, index):
+        best = len(episode.returns) == 1 and episode.returns[0] > self._best  # a player alone did better than ever
+        if best:
+            self._best = episode.returns[0]
+        filmed = self._video_every > 0 and (best or index % self._video_every == 0)
+        if best or filmed or index % ACTIONS_EVERY == 0:
             line["actions"] = episode.actions.tolist()
         self._games.write(json.dumps(line, separators=(",", ":")) + "\n")
         self._episodes.append((episode.length, episode.returns, episode.stats))
-
-    def _keeps_actions(self, episode: Episode, index: int) -> bool:
-        """One in ``ACTIONS_EVERY``, and whenever one player alone did better than ever."""
-        best = len(episode.returns) == 1 and episode.returns[0] > self._best
-        if best:
-            self._best = episode.returns[0]
-        return best or index % ACTIONS_EVERY == 0
+        return line if filmed else None
 
     def add_losses(self, losses: dict[str, float]) -> None:
         if losses:
@@ -134,13 +137,6 @@ class Metrics:
             for name in ("min", "max", "mean", "std"):
                 result[f"{place}/reward{seat}_{name}"] = float(getattr(np, name)(rewards))
         return result | {f"{place}/{name}": value for name, value in _means(list(stats)).items()}
-
-
-def read_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a file of JSON lines; none where there is no file."""
-    if file.exists():
-        with open(file, encoding="utf-8") as lines:
-            yield from (json.loads(line) for line in lines if line.endswith("\n"))
 
 
 def read_evaluations(file: Path) -> list[dict[str, Any]]:

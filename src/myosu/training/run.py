@@ -3,6 +3,7 @@
     config.json    what it was started with            games.jsonl    one line a finished game (episode)
     checkpoints/   see ``checkpoint.py``               metrics.jsonl  one line every few seconds or evaluation
     replay/        the positions, saved in parts       tensorboard/   the same numbers for TensorBoard
+    videos/        of episodes, see ``episodes.py``
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def open_run(path: str | Path, **changes: Any) -> Run:
     changes = {name: value for name, value in changes.items() if value is not None}
     if changes:
         for name in set(changes) - set(LIMITS) - {"actors", "evaluate_every", "evaluation_games",
-                                                  "checkpoint_every_minutes", "keep_every"}:
+                                                  "checkpoint_every_minutes", "keep_every", "video_every"}:
             raise UserError(f"{name} of a run cannot be changed when it goes on; start a new run for that.")
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
         write_json(file, config.to_json())

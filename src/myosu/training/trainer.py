@@ -31,11 +31,14 @@ from myosu.training.progress import Progress, Status
 from myosu.training.randomness import derive_seed, get_randomness, prepare_process, set_randomness
 from myosu.training.run import Run
 from myosu.training.state import save_state
+from myosu.training.videos import VideoProcess
 from myosu.training.workers import ActorInTurn, ActorProcesses, EvaluatorInTurn, EvaluatorProcess
 
 #: Seconds between records in the metrics, and between new weights for the actors.
 RECORD_SECONDS = 5.0
 PUBLISH_SECONDS = 2.0
+#: At the end, a video that is being made is waited for so long.
+VIDEO_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class Trainer:
         else:
             self.actors = ActorProcesses(run.config, **(state["actors"] if state else {}))
         self.evaluator = EvaluatorInTurn() if self.config.deterministic else EvaluatorProcess()
+        self.videos = VideoProcess(run)
         if checkpoint and state:
             self._restore(checkpoint, state)
         self._evaluates = self.config.evaluate_every > 0
@@ -139,6 +143,7 @@ class Trainer:
             self.actors.close()
             if self._evaluates:
                 self._evaluate_last(stop)
+            self._film_last(stop)
             self._record("finished")
         self.metrics.flush()
         result = TrainResult(self.run, reason or "interrupted", self.updates, self.games, self.env_steps,
@@ -191,7 +196,8 @@ class Trainer:
             self.replay.add(sequence, experience.weights_version)
         self.env_steps += experience.steps
         for episode in experience.episodes:
-            self.metrics.add_episode(episode, self.games, self.env_steps)
+            if (filmed := self.metrics.add_episode(episode, self.games, self.env_steps)) is not None:
+                self.videos.submit(filmed)
             self.games += 1
 
     def _housekeeping(self, phase: str) -> None:
@@ -212,7 +218,7 @@ class Trainer:
             self.checkpoint()
         if self._due("record", RECORD_SECONDS):
             self._record("evaluating" if self.evaluator.pending is not None else phase)
-        for notice in self.actors.notices():
+        for notice in (*self.actors.notices(), *self.videos.notices()):
             self.progress.say(notice)
         self.progress.refresh(lambda: self._status(phase))
 
@@ -263,6 +269,14 @@ class Trainer:
             self.checkpoints.set_best(best["update"], best["mean_reward"])
         else:
             self.checkpoints.clear_best()
+
+    def _film_last(self, stop: list[int]) -> None:
+        """Wait for a video that is being made; nobody who pressed Ctrl-C waits."""
+        deadline = time.monotonic() + VIDEO_SECONDS
+        while self.videos.busy and not stop and time.monotonic() < deadline:
+            for notice in self.videos.notices(timeout=0.2):
+                self.progress.say(notice)
+            self.progress.refresh(lambda: self._status("making a video"))
 
     # --- checkpoints
 
@@ -356,6 +370,7 @@ class Trainer:
     def close(self) -> None:
         self.actors.close()
         self.evaluator.close()
+        self.videos.close()
         self.metrics.close()
 
 

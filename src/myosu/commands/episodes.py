@@ -1,0 +1,109 @@
+"""``myosu episodes``"""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+from myosu.errors import UserError
+from myosu.training.episodes import VIDEO_FORMATS, EpisodeIndex, EpisodeRecord, find_videos, video_path
+
+
+@dataclass
+class Options:
+    """List the episodes of a run, or make the video of one from its seed and actions."""
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run's folder."""
+    last: int = 20
+    """List so many of the newest."""
+    best: int | None = None
+    """List so many of the best instead."""
+    video: int | Literal["best"] | None = None
+    """Make a video of the episode with this index, or of the best one. One in ten has its actions recorded, which that
+    takes, and so has each that was the best of a player alone."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
+    """The video's file, an .mp4 or .gif; RUN/videos/episode-INDEX.mp4 by default."""
+    json: bool = False
+    """Print JSON only, a line for each episode."""
+
+
+def main(arguments: list[str]) -> int:
+    options = tyro.cli(Options, prog="myosu episodes", args=arguments)
+    for name, value in (("last", options.last), ("best", options.best)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} {value}: one at least.")
+    if options.output is not None and options.video is None:
+        raise UserError("-o names the file of a video: add --video INDEX, or --video best.")
+    if options.output is not None and options.output.suffix not in VIDEO_FORMATS:
+        raise UserError(f"-o {options.output}: a video is an {' or '.join(VIDEO_FORMATS)} file.")
+    index = EpisodeIndex(options.run)
+    if options.video is not None:
+        return _make_video(options, index.recorded(options.video))
+    episodes = index.last(options.last) if options.best is None else index.best(options.best)
+    videos = dict(find_videos(options.run))
+    if options.json:
+        for episode in episodes:
+            _print_json(episode, videos.get(episode["index"]))
+    elif episodes:
+        # A program that reads it must find each episode in one line.
+        Console(width=None if sys.stdout.isatty() else 120).print(_table(episodes, videos))
+    else:
+        print(f"No episode of {options.run} has ended yet.")
+    return 0
+
+
+def _make_video(options: Options, episode: EpisodeRecord) -> int:
+    from myosu.training.run import open_run
+    from myosu.training.videos import make_video
+
+    path = options.output or video_path(options.run, episode["index"])
+    difference = make_video(open_run(options.run).config.load_environment(), episode, path)
+    if options.json:
+        _print_json(episode, path)
+    else:
+        print(f"Episode {episode['index']}, return {_numbers(episode['returns'])} in {episode['length']} steps: {path}")
+    if difference:
+        print(f"myosu: {difference}", file=sys.stderr)
+    return int(bool(difference))
+
+
+def _print_json(episode: EpisodeRecord, video: Path | None) -> None:
+    print(json_module.dumps({**episode, "video": None if video is None else str(video)}))
+
+
+def _table(episodes: list[EpisodeRecord], videos: dict[int, Path]) -> Table:
+    wrapped = any(episode["returns"] != episode["raw_returns"] for episode in episodes)
+    columns: dict[str, Any] = {
+        "index": lambda episode: str(episode["index"]),
+        "step": lambda episode: str(episode["env_steps"]),
+        "length": lambda episode: str(episode["length"]),
+        "return": lambda episode: _numbers(episode["returns"]),
+        "raw return": lambda episode: _numbers(episode["raw_returns"]),
+        "seed": lambda episode: str(episode["seed"]),
+        "truncated": lambda episode: "yes" if episode["truncated"] else "",
+        "weights": lambda episode: str(episode["weights_version"]),
+        "recorded": lambda episode: ("video" if episode["index"] in videos else
+                                     "actions" if "actions" in episode else ""),
+    }
+    if not wrapped:
+        del columns["raw return"]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("truncated", "recorded") else "right", overflow="fold")
+    for episode in episodes:
+        table.add_row(*(text(episode) for text in columns.values()))
+    return table
+
+
+def _numbers(returns: list[float]) -> str:
+    """Of each seat, the first first."""
+    return " / ".join(f"{value + 0.0:g}" for value in returns)  # −0 is 0

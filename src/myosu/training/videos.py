@@ -1,0 +1,160 @@
+"""Videos of episodes, made from their seeds and actions alone: when asked for, or beside the training.
+
+imageio is optional: it is imported only where a video is made.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from myosu.envs.playback import Playback
+from myosu.envs.registry import Environment
+from myosu.errors import UserError
+from myosu.processes import end, end_with, spawn
+from myosu.training.episodes import EpisodeRecord, video_path
+from myosu.training.run import Run, open_run
+
+
+def make_video(environment: Environment, record: EpisodeRecord, path: Path) -> str:
+    """Film the episode of ``record``, which has its actions, into ``path``, an .mp4 or a .gif that appears when it is
+    whole. Where the episode went differently this time: a sentence that says so; else "".
+
+    Raises UserError where imageio is missing, the environment gives no pictures, or nothing can be written there.
+    """
+    part = _part(path)
+    with closing(Playback(environment)) as playback:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.touch()  # where that fails it says why more clearly than imageio
+            with closing(_open_writer(part, playback.fps)) as writer:
+                for image in playback.pictures(record["seed"], record["actions"]):
+                    writer.append_data(_even(image))
+            os.replace(part, path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return _difference(environment, record, playback)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".part-{path.name}")
+
+
+def require_imageio() -> Any:
+    """The module that writes videos; raises UserError where it is not installed."""
+    try:
+        import imageio.v2
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError:
+        raise UserError('Videos need imageio: pip install "myosu[video]"') from None
+    return imageio.v2
+
+
+def _open_writer(path: Path, fps: float) -> Any:
+    imageio = require_imageio()
+    if path.suffix == ".gif":
+        return imageio.get_writer(path, duration=1000 / fps, loop=0)
+    return imageio.get_writer(path, fps=fps, macro_block_size=1)  # or it stretches pictures to multiples of 16
+
+
+def _even(image: np.ndarray) -> np.ndarray:
+    """The picture with an even height and width, as MP4 must have."""
+    height, width = image.shape[:2]
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _difference(environment: Environment, record: EpisodeRecord, playback: Playback) -> str:
+    # Rewards are float32, and who added them up may have added them in another order.
+    if (playback.length == record["length"] and playback.terminated != record["truncated"]
+            and np.allclose(playback.returns, record["returns"], rtol=1e-4, atol=1e-4)):
+        return ""
+    was, now = (" and ".join(f"{value:g}" for value in returns) for returns in (record["returns"], playback.returns))
+    return (f"The video of episode {record['index']} does not show what happened: it had a return of {was} in "
+            f"{record['length']} steps; played again it got {now} in {playback.length}. {environment.name} does not "
+            "do the same after the same seed and actions.")
+
+
+class VideoProcess:
+    """Makes videos beside the training, one at a time. Of the episodes that come meanwhile only the last one waits; the
+    others can have theirs later by ``myosu episodes``. After a failure it makes no more; training goes on.
+
+    Raises UserError where videos are asked for and cannot be written.
+    """
+
+    def __init__(self, run: Run) -> None:
+        if run.config.train.video_every:
+            require_imageio()  # said now, not after the first thousand episodes
+        self._folder = run.folder
+        self._process: Any = None
+        self._failed = False
+        self._filmed: EpisodeRecord | None = None
+        self._waiting: EpisodeRecord | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._filmed is not None
+
+    def submit(self, record: EpisodeRecord) -> None:
+        self._waiting = record
+        self._begin()
+
+    def _begin(self) -> None:
+        if self.busy or self._failed or self._waiting is None:
+            return
+        if self._process is None:
+            self._process, self._connection = spawn(_film, self._folder)
+        self._filmed, self._waiting = self._waiting, None
+        with suppress(OSError):  # it is gone: notices() will say so
+            self._connection.send(self._filmed)
+
+    def notices(self, timeout: float = 0.0) -> list[str]:
+        """What a person should know, once. Waits ``timeout`` seconds for the video that is being made."""
+        if not self.busy:
+            return []
+        try:
+            if not self._connection.poll(timeout):
+                return []
+            notice, self._failed = self._connection.recv()
+        except (EOFError, OSError):
+            end(self._process)
+            notice, self._failed = f"the process that makes them died (exit code {self._process.exitcode})", True
+        self._filmed = None
+        if self._failed:
+            notice = f"No more videos are made: {notice}"
+        self._begin()
+        return [notice] if notice else []
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._connection.close()
+            self._process.terminate()
+            end(self._process)
+            if self._filmed is not None:
+                _part(video_path(self._folder, self._filmed["index"])).unlink(missing_ok=True)
+
+
+def _film(connection: Connection, parent: int, folder: Path) -> None:
+    end_with(parent)
+    os.nice(5)  # whoever plays and learns goes first
+    told = False
+    try:
+        environment = None
+        while True:
+            record = connection.recv()
+            try:
+                environment = environment or open_run(folder).config.load_environment()
+                notice = make_video(environment, record, video_path(folder, record["index"]))
+            except Exception as error:
+                connection.send((str(error) if isinstance(error, UserError) else repr(error), True))
+            else:
+                connection.send(("" if told else notice, False))
+                told = told or bool(notice)
+    except (EOFError, ConnectionError):
+        pass
