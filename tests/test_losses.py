@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from myosu.losses.categorical import Support, cross_entropy, negative_cosine
+from myosu.losses.categorical import Support, cross_entropy, negative_cosine, squeeze, unsqueeze
 
 
 def test_two_hot_splits_between_neighbours():
@@ -23,6 +23,17 @@ def test_two_hot_has_the_scalar_as_its_mean():
     target = support.two_hot(scalars)
     assert torch.allclose(target.sum(-1), torch.ones(1, 101))
     assert torch.allclose(target @ support.points(), scalars, atol=1e-4)
+
+
+def test_squeezed_atoms_are_evenly_spaced_under_h_and_keep_the_mean():
+    # h(3) = √4 − 1 + 0.003 = 1.003, h(8) = 2.008: of three atoms from −8 to 8 the middle one is 0
+    assert torch.allclose(squeeze(torch.tensor([3.0, 8.0, -8.0])), torch.tensor([1.003, 2.008, -2.008]))
+    assert torch.allclose(unsqueeze(squeeze(torch.tensor([-500.0, 0.0, 7.0], dtype=torch.float64))),
+                          torch.tensor([-500.0, 0.0, 7.0], dtype=torch.float64))
+    support = Support(-8.0, 8.0, 5, squeezed=True)
+    assert torch.allclose(squeeze(support.points()), torch.tensor([-2.008, -1.004, 0.0, 1.004, 2.008]), atol=1e-4)
+    scalars = torch.tensor([-8.0, -0.3, 0.0, 1.0, 5.0])
+    assert torch.allclose(support.two_hot(scalars) @ support.points(), scalars, atol=1e-5)
 
 
 def test_mean_of_uniform_logits_is_the_middle():

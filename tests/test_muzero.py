@@ -107,8 +107,12 @@ def test_support_follows_the_reward_range():
     lopsided = dataclasses.replace(othello, reward_range=(0.0, 5.0))
     assert muzero.value_support(TINY, lopsided).low == -5, "the other player sees the negative"
     assert muzero.value_support(TINY, dataclasses.replace(single, reward_range=(0.0, 5.0))).low == 0
-    with pytest.raises(UserError, match="value_range"):
-        muzero.value_support(TINY, dataclasses.replace(othello, reward_range=(-np.inf, np.inf)))
+    unknown = muzero.value_support(TINY, dataclasses.replace(single, reward_range=(-np.inf, np.inf)))
+    assert unknown.high == muzero.WIDEST and unknown.squeezed
+    net = muzero.make_net(TINY, dataclasses.replace(single, reward_range=(0.0, 1000.0)))
+    _, value, _ = net.eval().initial(torch.zeros(1, *othello.observation_shape, dtype=torch.uint8))
+    support = muzero.value_support(TINY, dataclasses.replace(single, reward_range=(0.0, 1000.0)))
+    assert support.mean(value).item() < 30, "what nothing is known of is worth little, not half of all there is"
 
 
 @pytest.mark.parametrize("field", [{"batch_size": 0}, {"discount": 1.5}, {"search_value_weight": -0.1},

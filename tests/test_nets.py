@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.fused import FusedMuZero, fused
 from myosu.nets.layers import scale_gradient, scale_to_unit
 from myosu.nets.muzero import ActionPlanes, MuZeroNet
@@ -89,3 +90,25 @@ def test_vectors_get_a_multilayer_model():
     latent, value, policy = net.initial(torch.rand(3, 4))
     assert latent.shape == (3, 16) and value.shape == (3, 11) and policy.shape == (3, 2)
     assert net.recurrent(latent, torch.tensor([0, 1, 0])).reward_logits.shape == (3, 11)
+
+
+def test_adam_on_one_vector_is_torchs():
+    torch.manual_seed(0)
+    nets = [torch.nn.Linear(3, 2) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    plain = torch.optim.Adam(nets[0].parameters(), lr=0.01, eps=1e-5)
+    flat = FlatParameters(nets[1])
+    adam = FlatAdam(flat, epsilon=1e-5)
+    for step in range(4):
+        if step == 2:
+            saved, adam = adam.state_dict(), FlatAdam(flat, epsilon=1e-5)
+            adam.load_state_dict(saved)
+        x = torch.randn(5, 3)
+        plain.zero_grad()
+        flat.zero_gradient()
+        for net in nets:
+            net(x).square().sum().backward()
+        plain.step()
+        adam.step(0.01)
+    for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)

@@ -23,7 +23,7 @@ from myosu.games.game import Symmetries
 from myosu.games.playout import random_actions
 from myosu.losses.categorical import Support, cross_entropy, negative_cosine, plane_loss
 from myosu.nets.inference import DTYPES, Precision, choose_device, choose_precision, inference_model
-from myosu.nets.layers import scale_gradient
+from myosu.nets.layers import last_linear, scale_gradient
 from myosu.nets.muzero import MuZeroNet
 from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import SumTree
@@ -32,6 +32,10 @@ from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
 from myosu.search import GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 
 ACTORS = "beside"
+
+#: A range of returns wider than ``WIDE`` gets atoms that lie closer near zero; one that is not known, or wider, is
+#: taken for ±``WIDEST``.
+WIDE, WIDEST = 256.0, 20_000.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Config:
     atoms: int = 41
     """Atoms of the categorical value and reward, over the game's reward range."""
     value_range: tuple[float, float] | None = None
-    """Least and greatest value and reward; by default the game's reward range."""
+    """Least and greatest value and reward; by default the game's reward range, or ±20,000 where that is not known."""
     discount: float = 1.0
     """Discount of rewards, in (0, 1]. Its sign for two players is the library's business."""
 
@@ -132,6 +136,8 @@ class Config:
             "temperature": (0.0, 100.0), "dirichlet_alpha": (1e-6, 1e6), "priority_exponent": (0.0, 10.0),
             "weight_decay": (0.0, 10.0), "gradient_clip": (1e-6, 1e9), "c_visit": (0.0, 1e6), "c_scale": (0.0, 1e6),
         }
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -163,20 +169,32 @@ def signed_discount(config: Config, spec: EnvSpec) -> float:
 
 def value_support(config: Config, spec: EnvSpec) -> Support:
     low, high = config.value_range or spec.reward_range
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise UserError(f"The rewards range from {low} to {high}: say the range of returns with value_range.")
-    # Between players a value may have either sign.
-    bound = max(abs(low), abs(high))
-    return Support(-bound if spec.num_players == 2 else low, bound if spec.num_players == 2 else high, config.atoms)
+    low, high = max(low, -WIDEST), min(high, WIDEST)
+    if spec.num_players == 2:  # between players a value may have either sign
+        high = max(abs(low), abs(high))
+        low = -high
+    return Support(low, high, config.atoms, squeezed=high - low > WIDE)
 
 
 def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
+    if spec.action_shape:
+        raise UserError("MuZero's search chooses one of a number of actions; here an action has several parts or is "
+                        "continuous. PPO can learn that: --algorithm ppo.")
+    if np.dtype(spec.observation_dtype).names:
+        raise UserError("MuZero reads observations of one part; here they have several. "
+                        "gymnasium.wrappers.FlattenObservation makes one of them, and PPO reads them as they are.")
     planes = sum(decoded_planes(config, spec))
     if planes and len(spec.observation_shape) != 3:
         raise UserError(f"reconstruction_loss_weight and ownership_loss_weight need a board of planes; observations "
                         f"here have the shape {spec.observation_shape}.")
-    return MuZeroNet(spec.observation_shape, spec.num_actions, config.channels, config.blocks, config.atoms,
-                     rewards=config.predict_rewards, consistency=config.ssl_loss_weight > 0, decoded_planes=planes)
+    net = MuZeroNet(spec.observation_shape, spec.num_actions, config.channels, config.blocks, config.atoms,
+                    rewards=config.predict_rewards, consistency=config.ssl_loss_weight > 0, decoded_planes=planes)
+    points = value_support(config, spec).points()
+    if points[0] != -points[-1]:  # the middle is not 0, where values and rewards had better start
+        distance = (torch.arange(config.atoms) - points.abs().argmin()).abs()
+        for head in filter(None, (net.value, net.reward)):
+            last_linear(head).bias.data.copy_(-distance)
+    return net
 
 
 def decoded_planes(config: Config, spec: EnvSpec) -> tuple[int, int]:

@@ -11,7 +11,8 @@ import importlib
 import math
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, SupportsFloat
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -206,7 +207,7 @@ class SingleEnv:
 
         def watched(action: Any) -> Any:
             answer = step(action)
-            if isinstance(answer, tuple) and len(answer) == 5 and isinstance(answer[1], SupportsFloat):
+            with suppress(TypeError, ValueError, IndexError):  # step() says what is wrong with it
                 self._raw_reward += float(answer[1])
             return answer
 
@@ -231,7 +232,7 @@ class SingleEnv:
         """The action as the environment's own space has it."""
         space = self._spaces[1]
         if isinstance(space, spaces.Discrete):
-            return space.dtype.type(action + space.start)
+            return int(action) + int(space.start)
         if isinstance(space, spaces.Box):
             return np.clip(action.reshape(space.shape), space.low, space.high).astype(space.dtype)
         assert isinstance(space, spaces.MultiDiscrete)

@@ -11,25 +11,33 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Support:
-    """``atoms`` evenly spaced points from ``low`` to ``high``."""
+    """``atoms`` points from ``low`` to ``high``: evenly spaced, or ``squeezed``, which is evenly spaced under
+    h(x) = sign(x)(√(|x| + 1) − 1) + 0.001 x (MuZero, appendix F), so that small values are told apart as well as large
+    ones. Unlike there the mean is taken of the points themselves, so it is unbiased."""
 
     low: float
     high: float
     atoms: int
+    squeezed: bool = False
 
     def points(self, device: torch.device | str = "cpu") -> Tensor:
         """float32 [atoms]."""
-        return torch.linspace(self.low, self.high, self.atoms, device=device)
+        if not self.squeezed:
+            return torch.linspace(self.low, self.high, self.atoms, device=device)
+        low, high = squeeze(torch.tensor([self.low, self.high], dtype=torch.float64)).tolist()
+        return unsqueeze(torch.linspace(low, high, self.atoms, dtype=torch.float64)).float().to(device)
 
     def two_hot(self, scalars: Tensor) -> Tensor:
         """float32 [...] → [..., atoms]: weight on the two nearest atoms so that the mean is the scalar.
 
         Scalars outside the support go to its nearest end.
         """
-        position = (scalars.clamp(self.low, self.high) - self.low) * ((self.atoms - 1) / (self.high - self.low))
-        lower = position.floor().clamp(max=self.atoms - 2)
-        upper_weight = (position - lower).unsqueeze(-1)
-        index = lower.long().unsqueeze(-1)
+        points = self.points(str(scalars.device))
+        scalars = scalars.float().clamp(points[0], points[-1])
+        lower = (torch.searchsorted(points, scalars.contiguous(), right=True) - 1).clamp(max=self.atoms - 2)
+        below, above = points[lower], points[lower + 1]
+        upper_weight = ((scalars - below) / (above - below)).unsqueeze(-1)
+        index = lower.unsqueeze(-1)
         target = torch.zeros(*scalars.shape, self.atoms, device=scalars.device)
         target.scatter_(-1, index, 1.0 - upper_weight)
         return target.scatter_(-1, index + 1, upper_weight)
@@ -37,6 +45,18 @@ class Support:
     def mean(self, logits: Tensor) -> Tensor:
         """[..., atoms] → float32 [...]: the expected scalar."""
         return torch.softmax(logits.float(), dim=-1) @ self.points(str(logits.device))
+
+
+def squeeze(x: Tensor) -> Tensor:
+    """h(x) = sign(x)(√(|x| + 1) − 1) + εx with ε = 0.001 (Pohlen et al. 2018)."""
+    return x.sign() * ((x.abs() + 1).sqrt() - 1) + 0.001 * x
+
+
+def unsqueeze(y: Tensor) -> Tensor:
+    """The x with h(x) = y: sign(y)(((√(1 + 4ε(|y| + 1 + ε)) − 1) / 2ε)² − 1)."""
+    epsilon = 0.001
+    root = ((1 + 4 * epsilon * (y.abs() + 1 + epsilon)).sqrt() - 1) / (2 * epsilon)
+    return y.sign() * (root.square() - 1)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -31,6 +31,12 @@ def _parts(observation: np.ndarray, name: str) -> dict[str, np.ndarray]:
     return found
 
 
+def has_pictures(spec: EnvSpec) -> bool:
+    """Whether a part of the observation is a board or an image."""
+    return any(part.ndim == 4 for part in _parts(np.zeros((1, *spec.observation_shape), spec.observation_dtype),
+                                                 "").values())
+
+
 class Encoder(nn.Module):
     """Features float32 [n, ``features``] of observations; the parts of an observation are encoded apart and joined.
 

@@ -28,7 +28,7 @@ from myosu.training.config import LIMITS
 from myosu.training.memory import total_memory
 from myosu.training.metrics import Metrics, Rates
 from myosu.training.progress import Progress, Status
-from myosu.training.randomness import derive_seed, get_randomness, seed_process, set_randomness
+from myosu.training.randomness import derive_seed, get_randomness, prepare_process, set_randomness
 from myosu.training.run import Run
 from myosu.training.state import save_state
 from myosu.training.workers import ActorInTurn, ActorProcesses, EvaluatorInTurn, EvaluatorProcess
@@ -89,8 +89,7 @@ class Trainer:
         algorithm, spec = load_algorithm(run.config.algorithm), environment.spec
         self.settings, self.two_players = settings, spec.num_players == 2
         self._slack = run.config.actors * settings.num_envs * spec.max_steps
-        torch.set_num_threads(1)
-        seed_process(derive_seed(self.config.seed, 4))
+        prepare_process(derive_seed(self.config.seed, 4))
         self.updates = self.samples = self.games = self.env_steps = 0
         self._seconds_before = 0.0
         self.checkpoints = Checkpoints(run.checkpoints)
@@ -368,11 +367,13 @@ def _out_of_space(error: Exception) -> bool:
 @contextmanager
 def _repeatable(deterministic: bool) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if deterministic != before:  # the call alone imports a compiler, for seconds
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        if deterministic != before:
+            torch.use_deterministic_algorithms(before)
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from safetensors.torch import load, save
 
 from myosu.algorithms import load_algorithm
@@ -29,7 +28,7 @@ from myosu.processes import end, end_with, spawn
 from myosu.replay.episode import Experience
 from myosu.training.checkpoint import load_agent
 from myosu.training.config import RunConfig
-from myosu.training.randomness import derive_seed, randomness_kept, seed_process
+from myosu.training.randomness import derive_seed, prepare_process, randomness_kept
 
 #: An actor reports at least so often (seconds), for newer weights, even while it has nothing to hand over; and never
 #: more often, so that small rows travel together.
@@ -266,8 +265,7 @@ class EvaluatorProcess:
 
 
 def _prepare_child(parent: int, seed: int) -> None:
-    torch.set_num_threads(1)
-    seed_process(seed)
+    prepare_process(seed)
     end_with(parent)
 
 

@@ -1,0 +1,579 @@
+"""Proximal policy optimisation (Schulman et al. 2017) with generalised advantage estimation.
+
+Read it from top to bottom: the configuration, the network, how the actor collects a rollout, the learner that goes over
+it a few times, the agent. A rollout is ``num_envs · rollout_steps`` steps of the current policy; it fills the replay,
+is learnt from in minibatches for ``epochs`` passes, and makes way for the next.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from myosu.algorithms.checks import check_ranges
+from myosu.algorithms.interface import State, Weights
+from myosu.algorithms.recorder import EpisodeRecorder
+from myosu.envs.vector import EnvSpec, Step, VectorEnv
+from myosu.errors import NonFiniteLoss, UserError
+from myosu.games.game import Symmetries
+from myosu.losses.advantage import generalized_advantages
+from myosu.losses.distributions import Choices, Distribution, Gaussian
+from myosu.losses.policy_gradient import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
+from myosu.nets.encoder import Encoder, Observation, RunningNorm, has_pictures, to_tensors
+from myosu.nets.flat import FlatAdam, FlatParameters
+from myosu.nets.inference import choose_device
+from myosu.nets.popart import PopArt
+from myosu.nets.towers import TwinTowers
+from myosu.replay.episode import Experience, Rows
+from myosu.replay.replay import Columns, Replay
+
+#: The data must come from the policy that learns.
+ACTORS = "only in turn"
+
+
+@dataclass(frozen=True)
+class Config:
+    """PPO's settings. Presets: ``myosu/presets/ppo``."""
+
+    num_envs: int = 8
+    """Environments that are played at once."""
+    rollout_steps: int = 128
+    """Steps in each environment between two rounds of learning."""
+    epochs: int = 4
+    """Passes over a rollout."""
+    batch_size: int = 256
+    """Steps a minibatch; num_envs * rollout_steps must be a multiple of it."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the layers: of a policy and a value network of their own or, for pictures and with a memory, of one
+    encoder for both."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Between these layers."""
+    channels: int = 32
+    """Channels of the convolutions over a board."""
+    blocks: int = 1
+    """Residual blocks over a board."""
+    lstm_size: int = 0
+    """Units of a memory (LSTM) for what one observation does not show; 0: none."""
+    sequence_length: int = 32
+    """With a memory: steps that its training goes back; batch_size must be a multiple of it."""
+    normalize_observations: bool = False
+    """Subtract the running mean of observations and divide by their deviation; pictures stay as they are."""
+    normalize_rewards: bool = False
+    """Divide rewards by the running deviation of the discounted return."""
+
+    discount: float = 0.99
+    """Discount of rewards γ, in [0, 1]."""
+    gae_lambda: float = 0.95
+    """λ of generalised advantage estimation, in [0, 1]: 0 trusts the value one step on, 1 only the rewards."""
+    clip_range: float = 0.2
+    """How far the probability of an action may move in a round of learning, as a ratio."""
+    anneal_clip_range: bool = False
+    """Let the clip range fall to 0 over the run."""
+    learning_rate: float = 3e-4
+    """Adam's learning rate."""
+    anneal_learning_rate: bool = False
+    """Let the learning rate fall to 0 over the run."""
+    normalize_advantages: bool = True
+    """Give the advantages of each minibatch mean 0 and deviation 1."""
+    normalize_values: bool = True
+    """Predict values in units of their own running mean and deviation (PopArt)."""
+    value_loss_weight: float = 0.5
+    """Weight of the squared error of the value."""
+    entropy_weight: float = 0.0
+    """Weight of the policy's entropy, which keeps it from settling too soon."""
+    gradient_clip: float = 0.5
+    """Greatest norm of the gradient."""
+    device: str = "auto"
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations have pictures."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {
+            "num_envs": (1, 1_000_000), "rollout_steps": (1, 1_000_000), "epochs": (1, 1000), "batch_size": (1, 10**7),
+            "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
+            "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
+            "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
+            "entropy_weight": (0.0, 1e6), "gradient_clip": (1e-6, 1e9),
+        })
+        if not self.hidden or min(self.hidden) < 1:
+            raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")
+        if self.rollout_size % self.batch_size:
+            raise UserError(f"batch_size = {self.batch_size} does not divide the rollout of num_envs * rollout_steps = "
+                            f"{self.num_envs} * {self.rollout_steps} = {self.rollout_size} steps: change one of them.")
+        if self.batch_size % self.unroll:
+            raise UserError(f"batch_size = {self.batch_size} is no multiple of sequence_length = "
+                            f"{self.sequence_length}, as a memory (lstm_size) needs it: change one of them.")
+        if self.batch_size == 1 and self.normalize_advantages:
+            raise UserError("normalize_advantages has no meaning with batch_size = 1: raise batch_size.")
+
+    @property
+    def rollout_size(self) -> int:
+        return self.num_envs * self.rollout_steps
+
+    @property
+    def unroll(self) -> int:
+        """Rows that must stay together in a minibatch."""
+        return self.sequence_length if self.lstm_size else 1
+
+    # What the loop reads: a rollout fills the replay, and each of its steps is drawn ``epochs`` times.
+    replay_capacity = min_positions = rollout_size
+
+    @property
+    def replay_ratio(self) -> float:
+        return float(self.epochs)
+
+
+def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
+    if spec.num_players != 1:
+        raise UserError("PPO is for environments with one player: train games for two with muzero.")
+    return config
+
+
+class ActorCritic(nn.Module):
+    """The policy's parameters and the value of observations.
+
+    Of vectors: two networks that share nothing. Of pictures, and with a memory: one encoder (and LSTM), two heads.
+    """
+
+    def __init__(self, config: Config, spec: EnvSpec) -> None:
+        super().__init__()
+        activation = {"tanh": nn.Tanh, "relu": nn.ReLU}[config.activation]
+        self.shared = has_pictures(spec) or config.lstm_size > 0
+        self.encoder = Encoder(spec, config.hidden if self.shared else (), config.channels, config.blocks, activation,
+                               config.normalize_observations)
+        features = self.encoder.features
+        self.cell = nn.LSTMCell(features, config.lstm_size) if config.lstm_size else None
+        features = config.lstm_size or features
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter) if parameter.dim() == 1 else nn.init.orthogonal_(parameter, math.sqrt(2))
+        self.towers = None if self.shared else TwinTowers(features, config.hidden, activation)
+        features = self.towers.features if self.towers else features
+        self.policy = nn.Linear(features, len(spec.action_low) or spec.num_actions)
+        nn.init.orthogonal_(self.policy.weight, 0.01)
+        nn.init.zeros_(self.policy.bias)
+        self.value = PopArt(features)
+        self.log_std = nn.Parameter(torch.zeros(len(spec.action_low))) if spec.action_low else None
+
+    def forward(self, observation: Observation, memory: Tensor | None = None,
+                continues: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Parameters [n, P], values [n] in ``PopArt``'s units and, with a memory, what is remembered after the last
+        step, [B, 2 H].
+
+        With a memory the n = B · T observations are B sequences of T steps. memory: [B, T, 2 H], what the actor
+        remembered before each step. continues: bool [B, T], the step follows the one before it in the sequence, so
+        that what is remembered comes from there; elsewhere it comes from ``memory``, which is 0 where episodes begin.
+        """
+        x = self.encoder(observation)
+        if self.cell is not None:
+            assert memory is not None
+            x, memory = self._remember(x.view(*memory.shape[:2], -1), memory, continues)
+        for_policy, for_value = self.towers(x) if self.towers else (x, x)
+        parameters = self.policy(for_policy)
+        if self.log_std is not None:
+            parameters = torch.cat([parameters, self.log_std.expand_as(parameters)], dim=1)
+        return parameters, self.value(for_value), memory
+
+    def _remember(self, x: Tensor, memory: Tensor, continues: Tensor | None) -> tuple[Tensor, Tensor]:
+        assert self.cell is not None
+        state, outputs = memory[:, 0], []
+        for t in range(x.shape[1]):
+            if t > 0:
+                assert continues is not None
+                state = torch.where(continues[:, t, None], state, memory[:, t])
+            hidden, cell = state.chunk(2, dim=1)
+            hidden, cell = self.cell(x[:, t], (hidden, cell))
+            state = torch.cat([hidden, cell], dim=1)
+            outputs.append(hidden)
+        return torch.stack(outputs, dim=1).flatten(0, 1), state
+
+    @torch.inference_mode()
+    def evaluate(self, observation: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Parameters, values in units of the rewards and new memory [n, 2 H] of one step in n environments."""
+        device = self.policy.weight.device
+        parameters, value, remembered = self(to_tensors(observation, device),
+                                             torch.from_numpy(memory).to(device)[:, None])
+        after = memory if remembered is None or self.cell is None else remembered.cpu().numpy()
+        return parameters.cpu().numpy(), self.value.to_rewards(value.cpu().numpy()), after
+
+
+def make_net(config: Config, spec: EnvSpec) -> ActorCritic:
+    """On its device."""
+    net = ActorCritic(config, spec)
+    return net if config.device == "auto" and not has_pictures(spec) else net.to(choose_device(config.device))
+
+
+def make_policy(spec: EnvSpec) -> Distribution:
+    if spec.action_low:
+        return Gaussian(len(spec.action_low))
+    return Choices(spec.action_branches or (spec.num_actions,), several=bool(spec.action_branches))
+
+
+def environment_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
+    """A policy's action as the environment has it: −1 and 1 are the bounds of a component that has two of them."""
+    if not spec.action_low:
+        return action
+    low, high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
+    half = (high - low) / 2
+    bounded = np.isfinite(half)
+    scaled = np.where(bounded, low, -1.0) + np.where(bounded, half, 1.0) * (action + 1.0)
+    return np.clip(scaled.astype(np.float32), low, high)
+
+
+def thought_columns(config: Config, spec: EnvSpec) -> Columns:
+    """What was thought of a step. ``value`` is in units of the rewards; ``memory`` is what was remembered before."""
+    return {
+        "observation": (spec.observation_shape, spec.observation_dtype),
+        "legal_actions": ((spec.num_actions,), np.bool_),
+        "action": (spec.action_shape, spec.action_dtype),
+        "log_prob": ((), np.float32),
+        "value": ((), np.float32),
+        "memory": ((2 * config.lstm_size,), np.float32),
+    }
+
+
+def replay_columns(config: Config, spec: EnvSpec) -> Columns:
+    """What is learnt from. ``continues``: the step follows the row before it, in the same episode."""
+    continues: Columns = {"continues": ((), np.bool_)} if config.lstm_size else {}
+    return thought_columns(config, spec) | continues | {"advantage": ((), np.float32),
+                                                        "value_target": ((), np.float32)}
+
+
+def make_replay(config: Config, spec: EnvSpec) -> Replay:
+    return Replay(replay_columns(config, spec), config.rollout_size)
+
+
+class RewardScale:
+    """Divides rewards by the running deviation of the discounted return, and clips them to ±10."""
+
+    def __init__(self, num_envs: int, discount: float) -> None:
+        self.discount, self.returns, self.norm = discount, np.zeros(num_envs), RunningNorm(())
+
+    def __call__(self, step: Step) -> np.ndarray:
+        ids = step.env_ids
+        self.returns[ids] = self.discount * self.returns[ids] + step.reward
+        self.norm.observe(torch.from_numpy(self.returns[ids]))
+        self.returns[ids[step.terminated | step.truncated]] = 0.0
+        return np.clip(step.reward / math.sqrt(float(self.norm.variance) + 1e-8), -10.0, 10.0).astype(np.float32)
+
+
+class Actor:
+    """Plays ``env`` with the newest policy and hands over a whole rollout at a time.
+
+    Environments may answer in any number and order. A row of the rollout is begun when its action is sent and completed
+    when the environment has answered.
+    """
+
+    def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
+        self.config, self.env, self.spec = config, env, env.spec
+        self.net = make_net(config, env.spec).eval()
+        self.policy = make_policy(env.spec)
+        self.rng = np.random.default_rng([seed, 1])
+        self.version = 0
+        self.recorder = EpisodeRecorder(env.spec, env.num_envs)
+        self.scale = RewardScale(env.num_envs, config.discount) if config.normalize_rewards else None
+        columns: Columns = thought_columns(config, env.spec) | {
+            "env_id": ((), np.int64), "entropy": ((), np.float32), "reward": ((), np.float32),
+            "terminated": ((), np.bool_), "truncated": ((), np.bool_), "final_value": ((), np.float32),
+            "answered": ((), np.bool_)}
+        most = config.rollout_size + 2 * env.num_envs
+        self.rollout = {name: np.zeros((most, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        #: Rows begun, how many of them are complete, and the latest row of each environment.
+        self.begun = self.complete = 0
+        self.row = np.zeros(env.num_envs, np.int64)
+        self.memory = np.zeros((env.num_envs, 2 * config.lstm_size), np.float32)
+        env.reset()
+        self.current = _all_first(env)
+        self.recorder.start(self.current)
+
+    def step(self) -> Experience:
+        self._act(self.current)
+        self.current = after = self.env.recv()
+        self._answer(after)
+        rows = self.row[after.env_ids]
+        episodes = self.recorder.record(after, environment_action(self.spec, self.rollout["action"][rows]),
+                                        self.version, {"policy_entropy": self.rollout["entropy"][rows]})
+        sequences = [self._full_rollout()] if self.complete >= self.config.rollout_size else []
+        return Experience(self.version, steps=len(rows), sequences=sequences, episodes=episodes)
+
+    def _act(self, now: Step) -> None:
+        ids, rows = now.env_ids, slice(self.begun, self.begun + len(now.env_ids))
+        memory = self.memory[ids]
+        outputs, value, self.memory[ids] = self.net.evaluate(now.observation, memory)
+        parameters = self.policy.normalize(outputs, now.legal_actions)
+        action = self.policy.sample(parameters, self.rng)
+        for name, values in {
+            "observation": now.observation, "legal_actions": now.legal_actions, "action": action, "value": value,
+            "log_prob": self.policy.log_prob(parameters, action), "entropy": self.policy.entropy(parameters),
+            "memory": memory, "env_id": ids,
+        }.items():
+            self.rollout[name][rows] = values
+        self.rollout["answered"][rows] = False
+        self.row[ids] = np.arange(rows.start, rows.stop)
+        self.begun = rows.stop
+        self.env.send(environment_action(self.spec, action), ids)
+
+    def _answer(self, after: Step) -> None:
+        ids, rows, ended = after.env_ids, self.row[after.env_ids], after.terminated | after.truncated
+        self.rollout["reward"][rows] = after.reward if self.scale is None else self.scale(after)
+        self.rollout["terminated"][rows], self.rollout["truncated"][rows] = after.terminated, after.truncated
+        self.rollout["answered"][rows] = True
+        self.complete += len(rows)
+        if ended.any():
+            cut = after.truncated
+            if cut.any():
+                last_value = self.net.evaluate(after.final_observation[cut], self.memory[ids[cut]])[1]
+                self.rollout["final_value"][rows[cut]] = last_value
+            self.memory[ids[ended]] = 0.0
+
+    def _full_rollout(self) -> Rows:
+        """The first ``rollout_size`` complete rows with their advantages; the others stay for the next time."""
+        config, now = self.config, self.current
+        begun = {name: column[: self.begun] for name, column in self.rollout.items()}
+        complete = np.flatnonzero(begun["answered"])
+        # After its last complete row an environment is where it acted again, or where it waits for an action.
+        last_value = begun["value"][self.row]
+        last_value[now.env_ids] = self.net.evaluate(now.observation, self.memory[now.env_ids])[1]
+        rows: Rows = {name: column[complete] for name, column in begun.items()}
+        rows["advantage"] = generalized_advantages(
+            rows["reward"], rows["value"], rows["terminated"], rows["truncated"], rows["final_value"], rows["env_id"],
+            last_value, config.discount, config.gae_lambda)
+        rows["value_target"] = rows["advantage"] + rows["value"]
+        ended = np.logical_or(rows["terminated"], rows["truncated"])
+        rows["remaining"] = ended  # rows to the end of the episode: all that matters is where it is 1
+        names = [*thought_columns(config, self.spec), "advantage", "value_target", "remaining"]
+        full = {name: rows[name][: config.rollout_size] for name in names}
+        if config.lstm_size:
+            # A memory learns from sequences: one environment after the other.
+            order = np.argsort(rows["env_id"][: config.rollout_size], kind="stable")
+            full = {name: column[order] for name, column in full.items()}
+            env_id, ended = rows["env_id"][order], ended[order]
+            full["continues"] = np.append(False, (env_id[1:] == env_id[:-1]) & ~ended[:-1])
+        self._keep(np.setdiff1d(np.arange(self.begun), complete[: config.rollout_size]))
+        return full
+
+    def _keep(self, rows: np.ndarray) -> None:
+        """Forget all rows but these."""
+        for column in self.rollout.values():
+            column[: len(rows)] = column[rows]
+        self.begun, self.complete = len(rows), int(self.rollout["answered"][: len(rows)].sum())
+        self.row[self.rollout["env_id"][: len(rows)]] = np.arange(len(rows))
+
+    def load_weights(self, weights: Weights, version: int) -> None:
+        self.net.load_state_dict(weights)
+        self.version = version
+
+    def state_dict(self) -> State:
+        return copy.deepcopy({
+            "env": self.env.state_dict(), "current": vars(self.current), "rng": self.rng.bit_generator.state,
+            "weights": dict(self.net.state_dict()), "version": self.version, "recorder": self.recorder.state_dict(),
+            "rollout": {name: column[: self.begun] for name, column in self.rollout.items()},
+            "complete": self.complete, "row": self.row, "memory": self.memory,
+            "scale": None if self.scale is None else {"returns": self.scale.returns,
+                                                      "norm": dict(self.scale.norm.state_dict())},
+        })
+
+    def load_state_dict(self, state: State) -> None:
+        state = copy.deepcopy(state)
+        self.env.load_state_dict(state["env"])
+        self.current = Step(**state["current"])
+        self.rng.bit_generator.state = state["rng"]
+        self.load_weights(state["weights"], state["version"])
+        self.recorder.load_state_dict(state["recorder"])
+        self.complete, self.row, self.memory = state["complete"], state["row"], state["memory"]
+        self.begun = len(state["rollout"]["reward"])
+        for name, column in self.rollout.items():
+            column[: self.begun] = state["rollout"][name]
+        if self.scale is not None:
+            self.scale.returns = state["scale"]["returns"]
+            self.scale.norm.load_state_dict(state["scale"]["norm"])
+
+
+def _all_first(env: VectorEnv) -> Step:
+    """The first observations of all environments, in however many parts they come."""
+    steps = [env.recv()]
+    while sum(len(step.env_ids) for step in steps) < env.num_envs:
+        steps.append(env.recv())
+    return Step(**{name: np.concatenate([getattr(step, name) for step in steps]) for name in vars(steps[0])})
+
+
+@dataclass
+class Batch:
+    """Part of a rollout, shuffled: n steps, or B sequences of T where there is a memory.
+
+    observation: tensors [n, ...]. memory [B, T, 2 H], continues bool [B, T]: see ``ActorCritic.forward``.
+    legal_actions: bool [n, A], or None where all are. action: [n, *action_shape].
+    log_prob, advantage, value_target: float32 [n], the last in the value head's units.
+    """
+
+    observation: Observation
+    memory: Tensor | None
+    continues: Tensor | None
+    legal_actions: np.ndarray | None
+    action: np.ndarray
+    log_prob: np.ndarray
+    advantage: np.ndarray
+    value_target: np.ndarray
+
+
+class Learner:
+    """Goes ``epochs`` times over every rollout, each time in another order. The losses' slopes in the network's outputs
+    are known in closed form; only from there on does torch differentiate."""
+
+    _COUNTS: ClassVar = ("updates", "rollouts", "seen_positions", "epoch", "position", "explained_variance")
+
+    def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
+        self.config = config
+        self.rng = np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        self.net = make_net(config, spec)
+        self.device = self.net.policy.weight.device
+        self.policy = make_policy(spec)
+        self.flat = FlatParameters(self.net)
+        self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
+        self.updates = self.rollouts = self.seen_positions = 0
+        #: Where in the rollout: passes done, minibatches done of this one, and the order of the rows.
+        self.epoch = self.position = 0
+        self.order = np.zeros(0, np.int64)
+        self.batches: list[Batch] = []
+        self.explained_variance = 0.0
+
+    def update(self, replay: Replay, progress: float) -> dict[str, float]:
+        """The losses come with the last pass over a rollout."""
+        config = self.config
+        if replay.total_positions != self.seen_positions:
+            self._begin_rollout(replay)
+        if self.position == 0 and (self.epoch == 0 or config.batch_size < config.rollout_size):
+            self.order, self.batches = self.rng.permutation(config.rollout_size // config.unroll), []
+        self.batches = self.batches or self._shuffled(replay)
+        batch = self.batches[self.position]
+        clip_range = config.clip_range * (1.0 - progress * config.anneal_clip_range)
+        learning_rate = config.learning_rate * (1.0 - progress * config.anneal_learning_rate)
+
+        outputs, values, _ = self.net(batch.observation, batch.memory, batch.continues)
+        parameters = self.policy.normalize(outputs.detach().cpu().numpy(), batch.legal_actions)
+        log_ratio = self.policy.log_prob(parameters, batch.action) - batch.log_prob
+        surrogate, slope = clipped_surrogate(log_ratio, batch.advantage, clip_range)
+        value_error = values.detach().cpu().numpy() - batch.value_target
+        # loss = mean(surrogate) + value_loss_weight · mean(value_error²) − entropy_weight · mean(entropy)
+        n = config.batch_size
+        policy_gradient = self.policy.gradient(parameters, batch.action, slope / np.float32(n),
+                                               -config.entropy_weight / n)
+        value_gradient = value_error * np.float32(2.0 * config.value_loss_weight / n)
+        self.flat.zero_gradient()
+        torch.autograd.backward([outputs, values], [torch.from_numpy(policy_gradient).to(self.device),
+                                                    torch.from_numpy(value_gradient).to(self.device)])
+        norm = self.flat.clip_gradient(config.gradient_clip)
+        if not math.isfinite(norm):
+            raise NonFiniteLoss(f"policy loss {surrogate.mean()}, value loss {np.square(value_error).mean()}, gradient "
+                                f"norm {norm} at update {self.updates}", _evidence(batch))
+        self.optimizer.step(learning_rate)
+
+        last_pass = self.epoch == config.epochs - 1
+        self.updates += 1
+        self.position = (self.position + 1) % len(self.batches)
+        self.epoch += self.position == 0
+        return {
+            "policy_loss": float(surrogate.mean()), "value_loss": float(np.square(value_error).mean()),
+            "entropy": float(self.policy.entropy(parameters).mean()),
+            "approx_kl": approximate_kl(log_ratio), "clip_fraction": clip_fraction(log_ratio, clip_range),
+            "explained_variance": self.explained_variance, "gradient_norm": norm, "learning_rate": learning_rate,
+        } if last_pass else {}
+
+    def _begin_rollout(self, replay: Replay) -> None:
+        """Take in the statistics of a new rollout."""
+        config, columns = self.config, replay.columns
+        if config.normalize_observations:
+            self.net.encoder.observe(to_tensors(columns["observation"], self.device))
+        if config.normalize_values:
+            self.net.value.observe(columns["value_target"], share=0.1 if self.rollouts else 1.0)
+        self.explained_variance = explained_variance(columns["value"], columns["value_target"])
+        self.seen_positions, self.rollouts = replay.total_positions, self.rollouts + 1
+        self.epoch = self.position = 0
+
+    def _shuffled(self, replay: Replay) -> list[Batch]:
+        """The minibatches of this pass."""
+        config, size = self.config, self.config.batch_size
+        rows = (self.order[:, None] * config.unroll + np.arange(config.unroll)).ravel()
+        columns = {name: column[rows] for name, column in replay.columns.items()}
+        advantage = columns["advantage"].reshape(-1, size)
+        if config.normalize_advantages:
+            deviation = advantage.std(axis=1, keepdims=True) + np.float32(1e-8)
+            advantage = (advantage - advantage.mean(axis=1, keepdims=True)) / deviation
+        value_target = self.net.value.from_rewards(columns["value_target"])
+        observation = to_tensors(columns["observation"], self.device)
+        all_legal = columns["legal_actions"].all()
+        memory = continues = None
+        if config.lstm_size:
+            shape = (-1, config.unroll)
+            memory = torch.from_numpy(columns["memory"].reshape(*shape, 2 * config.lstm_size)).to(self.device)
+            continues = torch.from_numpy(columns["continues"].reshape(shape)).to(self.device)
+        batches = []
+        for k in range(config.rollout_size // size):
+            part = slice(k * size, (k + 1) * size)
+            whole = slice(part.start // config.unroll, part.stop // config.unroll)
+            batches.append(Batch(
+                {name: value[part] for name, value in observation.items()},
+                None if memory is None else memory[whole], None if continues is None else continues[whole],
+                None if all_legal else columns["legal_actions"][part], columns["action"][part],
+                columns["log_prob"][part], advantage[k], value_target[part]))
+        return batches
+
+    def weights(self) -> Weights:
+        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
+
+    def state_dict(self) -> State:
+        return copy.deepcopy({
+            "net": self.weights(), "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
+            "order": self.order, **{name: getattr(self, name) for name in self._COUNTS},
+        })
+
+    def load_state_dict(self, state: State) -> None:
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = state["rng"]
+        self.order, self.batches = state["order"], []
+        for name in self._COUNTS:
+            setattr(self, name, state[name])
+
+
+def _evidence(batch: Batch) -> dict[str, Any]:
+    arrays = {name: value for name, value in vars(batch).items() if name != "observation" and value is not None}
+    return arrays | {f"observation{name}": value for name, value in batch.observation.items()}
+
+
+class Agent:
+    """Takes the likeliest action; of continuous ones, the mean."""
+
+    def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
+        self.spec, self.policy = spec, make_policy(spec)
+        self.net = make_net(config, spec).eval()
+        self.net.load_state_dict(weights)
+        self.size = 2 * config.lstm_size
+        self.memory = np.zeros((0, self.size), np.float32)
+
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
+        n = len(observation)
+        memory = np.zeros((n, self.size), np.float32)
+        if starts is not None and not starts.all():
+            memory[~starts] = self.memory[~starts]
+        outputs, _, self.memory = self.net.evaluate(observation, memory)
+        return environment_action(self.spec, self.policy.mode(self.policy.normalize(outputs, legal_actions)))
+
+
+def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:
+    return Actor(config, env, seed)
+
+
+def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:
+    return Learner(config, spec, seed)
+
+
+def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,
+               seed: int = 0) -> Agent:
+    return Agent(config, spec, weights)

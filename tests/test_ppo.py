@@ -1,0 +1,377 @@
+"""PPO's values, bookkeeping and learning; with what a broken part would do."""
+
+import dataclasses
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from gym_toys import Counter, Everything
+from in_turn import InTurn, returns
+from myosu.algorithms import ppo
+from myosu.envs import probes  # noqa: F401  (registers them)
+from myosu.envs.gym_env import GymVectorEnv
+from myosu.envs.native import game_spec
+from myosu.envs.vector import Step
+from myosu.errors import NonFiniteLoss, UserError
+from myosu.games import load_game
+from myosu.nets.popart import PopArt
+
+SMALL = ppo.Config(num_envs=16, rollout_steps=8, batch_size=64, hidden=(16,), learning_rate=1e-2, discount=0.5)
+
+
+def value_of(loop, observation):
+    """The learner's value of one observation."""
+    memory = np.zeros((1, 0), np.float32)
+    return float(loop.learner.net.evaluate(np.array([observation], loop.env.spec.observation_dtype), memory)[1][0])
+
+
+# --- what is learnt
+
+
+@pytest.mark.parametrize("probe, values, options", [
+    ("Constant", {1.0: 1.0}, {}), ("Observation", {-1.0: -1.0, 1.0: 1.0}, {}), ("Discount", {0.0: 0.5, 1.0: 1.0}, {}),
+    ("Action", {1.0: 1.0}, {}), ("Both", {-1.0: 1.0, 1.0: 1.0}, {}),
+    ("Both", {-1.0: 1.0, 1.0: 1.0}, {"normalize_values": False, "hidden": (16, 16), "activation": "relu"}),
+])
+def test_probes_get_their_exact_values(probe, values, options):
+    config = dataclasses.replace(SMALL, anneal_learning_rate=True, **options)
+    loop = InTurn(ppo, config, GymVectorEnv(f"myosu/Probe{probe}-v0", config.num_envs)).run(8000)
+    for observation, value in values.items():
+        assert value_of(loop, [observation]) == pytest.approx(value, abs=0.03)
+        best = loop.agent().act(np.array([[observation]], np.float32), np.ones((1, loop.env.spec.num_actions), bool))
+        assert best[0] == (observation > 0) * (loop.env.spec.num_actions - 1)
+
+
+class Endless(gymnasium.Env):
+    """Every step pays 1 and nothing ever changes. Cut after 5 steps."""
+
+    observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(1)
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.ones(1, np.float32), 1.0, False, self.steps == 5, {}
+
+
+def test_a_truncated_episode_goes_on_in_its_value():
+    """1 / (1 − γ) = 2, where a return that is cut with the episode has the mean 1.6."""
+    loop = InTurn(ppo, SMALL, GymVectorEnv(Endless, SMALL.num_envs)).run(5000)
+    assert value_of(loop, [1.0]) == pytest.approx(2.0, abs=0.05)
+
+
+class Forbidden(gymnasium.Env):
+    """Action 2 pays most and is never legal; 0 is not at the first of two steps, and pays."""
+
+    observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        self.second = False
+        return np.zeros(1, np.float32), {"action_mask": np.array([0, 1, 0], np.int8)}
+
+    def step(self, action):
+        reward, ended, self.second = (0.0, 1.0, 100.0)[action] if action else 2.0, self.second, True
+        return np.ones(1, np.float32), reward, ended, False, {"action_mask": np.array([1, 1, 0], np.int8)}
+
+
+def test_what_is_not_legal_is_never_done():
+    loop = InTurn(ppo, SMALL, GymVectorEnv(Forbidden, SMALL.num_envs)).run(4000)
+    played = np.array([episode.actions for episode in loop.episodes])
+    assert (played[:, 0] == 1).all() and (played != 2).all()
+    assert returns(loop.agent(), GymVectorEnv(Forbidden, 2), 2).tolist() == [3.0, 3.0]
+    assert loop.metrics[0]["entropy"] < 0.5 * np.log(2) + 0.01, "of one and of two actions"
+
+
+class Matching(gymnasium.Env):
+    """Two choices at once, each to be told by its part of the observation."""
+
+    observation_space, action_space = spaces.MultiDiscrete([3, 2]), spaces.MultiDiscrete([3, 2])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.shown = self.np_random.integers(0, [3, 2])
+        return self.shown, {}
+
+    def step(self, action):
+        return self.shown, float((action == self.shown).sum()), True, False, {}
+
+
+class Nearby(gymnasium.Env):
+    """One step, which pays the less the farther the action is from 10 + 5 × the observation; actions from 0 to 20."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (1,), np.float32), spaces.Box(0, 20, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.shown = self.np_random.choice([-1.0, 1.0], 1).astype(np.float32)
+        return self.shown, {}
+
+    def step(self, action):
+        return self.shown, -float((action[0] - 10 - 5 * self.shown[0]) ** 2) / 25, True, False, {}
+
+
+@pytest.mark.parametrize("make, steps, least", [(Matching, 8000, 2.0), (Nearby, 12_000, -0.02)])
+def test_several_choices_and_continuous_actions(make, steps, least):
+    loop = InTurn(ppo, SMALL, GymVectorEnv(make, SMALL.num_envs)).run(steps)
+    assert returns(loop.agent(), GymVectorEnv(make, 4, seed=1), 20).min() >= least
+
+
+class Recall(gymnasium.Env):
+    """The first of four observations says what to do at the last; the others say nothing."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (1,), np.float32), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.secret, self.steps = int(self.np_random.integers(2)), 0
+        return np.array([2 * self.secret - 1], np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        reward = (1.0 if action == self.secret else -1.0) if self.steps == 4 else 0.0
+        return np.zeros(1, np.float32), reward, self.steps == 4, False, {}
+
+
+@pytest.mark.parametrize("lstm_size, solved", [(16, True), (0, False)])
+def test_what_has_to_be_remembered(lstm_size, solved):
+    config = dataclasses.replace(SMALL, batch_size=128, discount=0.9, lstm_size=lstm_size,
+                                 sequence_length=8)
+    loop = InTurn(ppo, config, GymVectorEnv(Recall, config.num_envs)).run(8192)
+    assert (returns(loop.agent(), GymVectorEnv(Recall, 4, seed=1), 40).mean() == 1.0) == solved
+
+
+def test_cart_pole():
+    config = ppo.Config(num_envs=8, rollout_steps=32, epochs=10, batch_size=128, discount=0.98, gae_lambda=0.8,
+                        learning_rate=1e-3)
+    loop = InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs)).run(14_000)
+    assert returns(loop.agent(), GymVectorEnv("CartPole-v1", 10, seed=1), 10).mean() > 150
+
+
+@pytest.mark.parametrize("make", [Everything, lambda: Counter(action_space=spaces.Box(-1, np.inf, (2, 2), np.float32))])
+@pytest.mark.parametrize("options", [{}, {"normalize_observations": True, "normalize_rewards": True},
+                                     {"lstm_size": 8, "sequence_length": 4}])
+def test_every_kind_of_observation_and_action(make, options):
+    config = dataclasses.replace(SMALL, **options)
+    loop = InTurn(ppo, config, GymVectorEnv(make, config.num_envs)).run(300)
+    assert loop.updates == 2 * 8 and all(np.isfinite(list(m.values())).all() for m in loop.metrics)
+    assert {"policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "explained_variance",
+            "learning_rate", "gradient_norm"} == set(loop.metrics[0])
+    assert len(returns(loop.agent(), GymVectorEnv(make, 2), 2)) == 2
+
+
+# --- the rollout
+
+
+class WhoeverIsReady:
+    """A VectorEnv around another that answers for some environments at a time, drawn at random."""
+
+    def __init__(self, env, seed=0):
+        self.env, self.spec, self.num_envs = env, env.spec, env.num_envs
+        self.rng, self.answers = np.random.default_rng(seed), []
+
+    def reset(self):
+        self.env.reset()
+        self._keep(self.env.recv())
+
+    def send(self, actions, env_ids):
+        self.env.send(actions, env_ids)
+        self._keep(self.env.recv())
+
+    def recv(self, min_ready=None):
+        self.rng.shuffle(self.answers)
+        now, self.answers = np.split(self.answers, [self.rng.integers(1, len(self.answers) + 1)])
+        self.answers = list(self.answers)
+        return Step(**{name: np.concatenate([vars(step)[name] for step in now]) for name in vars(now[0])})
+
+    def _keep(self, step):
+        self.answers += [Step(**{name: value[k:k + 1] for name, value in vars(step).items()})
+                         for k in range(len(step.env_ids))]
+
+
+class Walk(gymnasium.Env):
+    """Shows its number, episode and step. An action pays itself; an episode has 3 or 5 steps and is cut or ends."""
+
+    observation_space, action_space = spaces.Box(0, 1e6, (3,), np.float32), spaces.Discrete(4)
+    made = 0
+
+    def __init__(self):
+        Walk.made += 1
+        self.number, self.episode = Walk.made, 0
+
+    def reset(self, *, seed=None, options=None):
+        self.episode, self.steps = self.episode + 1, 0
+        return self._shown(), {}
+
+    def step(self, action):
+        self.steps += 1
+        terminated, truncated = self.episode % 2 and self.steps == 3, self.steps == 5
+        return self._shown(), float(action), bool(terminated), truncated, {}
+
+    def _shown(self):
+        return np.array([self.number, self.episode, self.steps], np.float32)
+
+
+@pytest.mark.parametrize("lstm_size", [0, 4])
+@pytest.mark.parametrize("wrap", [lambda env: env, WhoeverIsReady])
+def test_rollouts_are_the_steps_of_the_environments(wrap, lstm_size):
+    """Every step once and in its order, whoever answers first, with the advantage along its own episode."""
+    config = dataclasses.replace(SMALL, num_envs=5, rollout_steps=8, batch_size=40, lstm_size=lstm_size,
+                                 sequence_length=4, discount=0.9, gae_lambda=0.7)
+    actor = ppo.make_actor(config, wrap(GymVectorEnv(Walk, config.num_envs)), seed=0)
+    rollouts, episodes, steps = [], [], 0
+    while len(rollouts) < 6:
+        experience = actor.step()
+        rollouts += experience.sequences
+        episodes += experience.episodes
+        steps += experience.steps
+    assert {len(rollout["action"]) for rollout in rollouts} == {40}
+    assert 0 <= steps - 240 < config.num_envs
+    rows = {name: np.concatenate([rollout[name] for rollout in rollouts]) for name in rollouts[0]}
+    for number in np.unique(rows["observation"][:, 0]):
+        mine = {name: column[rows["observation"][:, 0] == number] for name, column in rows.items()}
+        shown = mine["observation"][:, 1:].astype(int).tolist()
+        expected = [[episode, step] for episode in range(1, 99) for step in range(3 if episode % 2 else 5)]
+        assert shown == expected[:len(shown)]
+        for t in range(len(shown) - 1):
+            if shown[t + 1][1] == 0 and shown[t][0] % 2:
+                assert mine["value_target"][t] == pytest.approx(mine["action"][t], abs=1e-5), "terminated"
+                assert mine["remaining"][t]
+            elif shown[t + 1][1] and not _new_rollout(rollouts, mine, t):
+                error = mine["action"][t] + 0.9 * mine["value"][t + 1] - mine["value"][t]
+                assert mine["advantage"][t] == pytest.approx(error + 0.63 * mine["advantage"][t + 1], abs=1e-4)
+    assert all(episode.returns == (episode.actions.sum(),) for episode in episodes)
+    if lstm_size:
+        for rollout in rollouts:
+            same = (np.diff(rollout["observation"][:, :2], axis=0) == 0).all(axis=1)
+            assert rollout["continues"].tolist() == [False, *same.tolist()]
+            assert not rollout["memory"][rollout["observation"][:, 2] == 0].any()
+
+
+def _new_rollout(rollouts, mine, t):
+    """Whether the step after ``t`` came with a later rollout, and so after other weights or a bootstrap."""
+    def where(k):
+        return [i for i, r in enumerate(rollouts) if (r["observation"] == mine["observation"][k]).all(axis=1).any()]
+    return where(t) != where(t + 1)
+
+
+def test_a_first_update_changes_nothing_that_was_thought():
+    """The log-probabilities and values of the actor are those that the learner computes, memory included."""
+    for options in ({}, {"lstm_size": 8, "sequence_length": 8}):
+        config = dataclasses.replace(SMALL, epochs=1, batch_size=128, normalize_values=False, **options)
+        loop = InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs)).run(128)
+        assert loop.updates == 1
+        assert abs(loop.metrics[0]["approx_kl"]) < 1e-7 and loop.metrics[0]["clip_fraction"] == 0
+        columns = loop.replay.columns
+        squared = np.square(columns["value_target"] - columns["value"]).mean()
+        assert loop.metrics[0]["value_loss"] == pytest.approx(squared, rel=1e-3)
+
+
+def test_each_pass_sees_every_step_once(monkeypatch):
+    config = dataclasses.replace(SMALL, epochs=3)
+    seen = []
+    shuffled = ppo.Learner._shuffled
+
+    def watched(self, replay):
+        batches = shuffled(self, replay)
+        seen.append(np.concatenate([batch.log_prob for batch in batches]))
+        return batches
+
+    monkeypatch.setattr(ppo.Learner, "_shuffled", watched)
+    loop = InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs)).run(128)
+    assert loop.updates == 6 and len(seen) == 3
+    for order in seen:
+        assert np.array_equal(np.sort(order), np.sort(loop.replay.columns["log_prob"]))
+        assert len({tuple(order.tolist()) for order in seen}) == 3
+
+
+def test_values_are_kept_when_their_scale_moves():
+    head, x = PopArt(4), torch.randn(5, 4)
+    head.observe(np.array([1.0, 3.0]), share=1.0)
+    assert (float(head.mean), float(head.variance)) == (2, 1)
+    before = head.to_rewards(head(x).detach().numpy())
+    head.observe(np.array([10.0, 14.0]), share=0.1)
+    # mean 2 + 0.1 · 10, variance 0.9 · 1 + 0.1 · 4 + 0.1 · 0.9 · 10²
+    assert float(head.mean) == pytest.approx(3) and float(head.variance) == pytest.approx(10.3)
+    assert np.allclose(head.to_rewards(head(x).detach().numpy()), before, atol=1e-4)
+    assert np.allclose(head.to_rewards(head.from_rewards(before)), before, atol=1e-4)
+
+
+def test_rewards_are_divided_by_the_deviation_of_the_return():
+    scale = ppo.RewardScale(2, discount=0.5)
+    rewards = [(1.0, 2.0), (3.0, -1.0), (2.0, 1.0)]
+    totals, seen = np.zeros(2), []
+    for reward in rewards:
+        totals = 0.5 * totals + reward
+        seen += totals.tolist()
+        step = dataclasses.replace(_step(2), reward=np.array(reward, np.float32))
+        assert np.allclose(scale(step), np.array(reward) / np.std(seen), atol=1e-4)
+    scale(dataclasses.replace(_step(2), terminated=np.array([True, False])))
+    assert scale.returns[0] == 0 and scale.returns[1] != 0
+
+
+def _step(n):
+    no = np.zeros(n, bool)
+    return Step(np.arange(n), np.zeros((n, 1)), np.ones((n, 1), bool), np.zeros(n, np.int8), np.zeros(n, np.float32),
+                no, no, np.zeros((n, 1)), np.zeros(n, np.float32), np.zeros(n, np.uint64))
+
+
+# --- going on, and refusing
+
+
+@pytest.mark.parametrize("options", [{}, {"normalize_observations": True, "normalize_rewards": True},
+                                     {"lstm_size": 8, "sequence_length": 8}])
+def test_a_restored_run_goes_on_exactly(options):
+    config = dataclasses.replace(SMALL, **options)
+    first, second = (InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs), seed) for seed in (0, 7))
+    first.run(300, until=800)
+    second.load_state_dict(first.state_dict())
+    for loop in (first, second):
+        loop.run(500, until=800)
+    assert second.updates == first.updates and second.steps == first.steps
+    for name, value in first.learner.weights().items():
+        assert torch.equal(value, second.learner.weights()[name]), name
+    assert [e.actions.tolist() for e in first.episodes[-20:]] == [e.actions.tolist() for e in second.episodes[-20:]]
+
+
+def test_a_learner_goes_on_exactly_in_the_middle_of_a_pass():
+    loop = InTurn(ppo, SMALL, GymVectorEnv("CartPole-v1", SMALL.num_envs)).run(127)
+    while not (experience := loop.actor.step()).sequences:
+        pass
+    loop.replay.add(experience.sequences[0], 0)
+    first = loop.learner
+    for _ in range(3):
+        first.update(loop.replay, 0.1)
+    second = ppo.make_learner(SMALL, loop.env.spec, None, 99)
+    second.load_state_dict(first.state_dict())
+    assert [first.update(loop.replay, 0.2) for _ in range(5)] == [second.update(loop.replay, 0.2) for _ in range(5)]
+    for name, value in first.weights().items():
+        assert torch.equal(value, second.weights()[name])
+
+
+def test_non_finite_loss_hands_out_the_batch():
+    loop = InTurn(ppo, SMALL, GymVectorEnv("CartPole-v1", SMALL.num_envs)).run(128)
+    before = loop.learner.weights()
+    loop.replay.columns["advantage"][3] = np.nan
+    with pytest.raises(NonFiniteLoss, match="policy loss nan") as caught:
+        for _ in range(2):
+            loop.learner.update(loop.replay, 0.0)
+    assert np.isnan(caught.value.batch["advantage"]).any()
+    assert caught.value.batch["observation"].shape == (64, 4)
+    assert all(torch.isfinite(value).all() for value in loop.learner.weights().values()) and before
+
+
+@pytest.mark.parametrize("field", [{"batch_size": 48}, {"discount": 1.5}, {"hidden": ()}, {"epochs": 0},
+                                   {"lstm_size": 8, "sequence_length": 48}])
+def test_impossible_config_is_named(field):
+    with pytest.raises(UserError, match=list(field)[-1]):
+        dataclasses.replace(SMALL, **field)
+
+
+def test_games_for_two_are_refused():
+    with pytest.raises(UserError, match="muzero"):
+        ppo.resolve(SMALL, game_spec(load_game("tictactoe")), True)
