@@ -126,7 +126,7 @@ def test_observations_of_many_parts_and_masks_by_branch():
 
 def test_snake_and_woodoku_run_and_store_what_was_seen():
     for name in ("snake", "woodoku"):
-        config = dataclasses.replace(TINY, num_envs=32, hidden=(64,), channels=8, n_step=2)
+        config = dataclasses.replace(TINY, num_envs=32, hidden=(64,), channels=8, n_step=2, replay_ratio=1.0)
         loop = InTurn(dqn, config, NativeVectorEnv(load_game(name), 32, 0), 0).run(640)
         columns, size = loop.replay.columns, loop.replay.positions
         assert columns["observation"].dtype == loop.env.spec.observation_dtype
@@ -169,7 +169,7 @@ def test_new_weights_are_those_that_act():
 def test_a_resumed_run_goes_on_exactly(options, groups):
     def loop(seed):
         env = NativeVectorEnv(load_game("snake"), 8, seed)
-        config = dataclasses.replace(TINY, channels=4, hidden=(16,), **options)
+        config = dataclasses.replace(TINY, channels=4, hidden=(16,), replay_ratio=4.0, **options)
         return InTurn(dqn, config, InTwoGroups(env) if groups else env, seed)
 
     first = loop(3)
@@ -179,7 +179,7 @@ def test_a_resumed_run_goes_on_exactly(options, groups):
     second.load_state_dict(state)
     first.run(300, until=600)
     second.run(300, until=600)
-    assert first.updates == second.updates > 50
+    assert first.updates == second.updates > 30
     for name, value in first.learner.weights().items():
         assert torch.equal(value, second.learner.weights()[name]), name
     ours, theirs = first.episodes[episodes:], second.episodes
