@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 import myosu.envs.probes  # noqa: F401
 from gym_toys import Everything
-from in_turn import InTurn, InTwoGroups
+from in_turn import InTurn, InTwoGroups, returns
 from myosu.algorithms import dqn, load_algorithm
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.native import NativeVectorEnv, game_spec
@@ -71,7 +71,7 @@ def test_what_follows_a_truncation_counts(n_step):
 
 
 class Forbidden(gymnasium.Env):
-    """Two steps; action 0 pays 1. Action 1 is legal only at the beginning, and pays 100 where it is not legal."""
+    """Two steps; action 0 pays 1. Action 1 pays 4, but only at the beginning is it legal."""
 
     observation_space, action_space = spaces.Box(0, 2, (1,), np.float32), spaces.Discrete(2)
 
@@ -86,18 +86,16 @@ class Forbidden(gymnasium.Env):
         assert action == 0 or self.count == 0, "an illegal action"
         self.count += 1
         observation, info = self.observe()
-        return observation, 1.0 if action == 0 else -1.0, self.count == 2, False, info
+        return observation, 1.0 if action == 0 else 4.0, self.count == 2, False, info
 
 
 @pytest.mark.parametrize("double", [True, False])
 def test_illegal_actions_are_not_taken_and_not_believed(double):
-    """Nothing is learnt of the illegal action at 1. Whatever its value is, that of 0 must not bootstrap from it."""
-    config = dataclasses.replace(TINY, double=double)
-    loop = InTurn(dqn, config, GymVectorEnv(Forbidden, 4, 0), 0)
-    for net in (loop.learner.net, loop.learner.target):
-        net.advantage.bias.data[:] = torch.tensor([-5.0, 5.0])
-    loop.run(700)
-    assert np.abs(values(loop, [0]) - [[1.5, -0.5]]).max() < 0.05 and abs(values(loop, [1])[0, 0] - 1) < 0.05
+    """Nothing is learnt of the illegal action at 1, but it looks as good as at 0, where it pays 4: that of 0 must not
+    bootstrap from it."""
+    loop = learnt(Forbidden, double=double)
+    assert np.abs(values(loop, [0]) - [[1.5, 4.5]]).max() < 0.05 and abs(values(loop, [1])[0, 0] - 1) < 0.05
+    assert values(loop, [1])[0, 1] > 1.5, "the temptation"
     acts = loop.agent().act(np.ones((1, 1), np.float32), np.array([[False, True]]))
     assert acts.tolist() == [1], "the only legal action, whatever it is worth"
 
@@ -128,7 +126,7 @@ def test_observations_of_many_parts_and_masks_by_branch():
 
 def test_snake_and_woodoku_run_and_store_what_was_seen():
     for name in ("snake", "woodoku"):
-        config = dataclasses.replace(TINY, num_envs=32, hidden=(64,), channels=8, n_step=2)
+        config = dataclasses.replace(TINY, num_envs=32, hidden=(64,), channels=8, n_step=2, replay_ratio=1.0)
         loop = InTurn(dqn, config, NativeVectorEnv(load_game(name), 32, 0), 0).run(640)
         columns, size = loop.replay.columns, loop.replay.positions
         assert columns["observation"].dtype == loop.env.spec.observation_dtype
@@ -171,7 +169,7 @@ def test_new_weights_are_those_that_act():
 def test_a_resumed_run_goes_on_exactly(options, groups):
     def loop(seed):
         env = NativeVectorEnv(load_game("snake"), 8, seed)
-        config = dataclasses.replace(TINY, channels=4, hidden=(16,), **options)
+        config = dataclasses.replace(TINY, channels=4, hidden=(16,), replay_ratio=4.0, **options)
         return InTurn(dqn, config, InTwoGroups(env) if groups else env, seed)
 
     first = loop(3)
@@ -181,7 +179,7 @@ def test_a_resumed_run_goes_on_exactly(options, groups):
     second.load_state_dict(state)
     first.run(300, until=600)
     second.run(300, until=600)
-    assert first.updates == second.updates > 50
+    assert first.updates == second.updates > 30
     for name, value in first.learner.weights().items():
         assert torch.equal(value, second.learner.weights()[name]), name
     ours, theirs = first.episodes[episodes:], second.episodes
@@ -243,3 +241,11 @@ def test_what_does_not_fit_is_told():
     for field in ({"batch_size": 0}, {"discount": 1.5}, {"hidden": ()}, {"min_positions": 10**6}, {"n_step": 0}):
         with pytest.raises(UserError, match=next(iter(field))):
             dataclasses.replace(TINY, **field)
+
+
+def test_it_learns_cartpole():
+    """Far more than chance (22); with a wrong sign, or values that go on after the end, it is about 10."""
+    config = dqn.Config(hidden=(64, 64), n_step=10, num_envs=16, replay_ratio=16.0, min_positions=500,
+                        target_every=50, learning_rate=2e-3, learning_rate_decay=True, exploration_fraction=0.3)
+    loop = InTurn(dqn, config, GymVectorEnv("CartPole-v1", 16, 0), 0).run(8000)
+    assert returns(loop.agent(), GymVectorEnv("CartPole-v1", 16, 1000), 16).mean() > 80

@@ -79,7 +79,7 @@ class Config:
     priority_exponent: float = 0.6
     """PER's alpha; its beta goes from 0.4 to 1 over the run."""
 
-    target_every: int = 10
+    target_every: int = 100
     """Updates between those of the target network."""
     target_share: float = 1.0
     """How far the target network then goes towards the one that learns; 1: it becomes the same."""
