@@ -15,7 +15,7 @@ COMMANDS = {
     "evaluate": "let an agent play a match, with intervals",
     "play": "play against an agent in the terminal",
     "games": "list the games",
-    "check": "check the rules of a game",
+    "check": "find what is wrong with a game or an environment",
     "bench": "measure the speed of this machine on a game",
 }
 
