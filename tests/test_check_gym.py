@@ -153,7 +153,12 @@ def test_illegal_moves_of_gymnasiums_checker_are_no_error():
 
 
 def test_command(capsys):
-    gymnasium.register("toys/Walk-v0", Walk, max_episode_steps=200)
+    class Loud(Walk):
+        def reset(self, *, seed=None, options=None):
+            print("reset")
+            return super().reset(seed=seed)
+
+    gymnasium.register("toys/Walk-v0", Loud, max_episode_steps=200)
     try:
         assert cli.run(["check", "toys/Walk-v0", "--games", "10"]) == 0
         assert "toys/Walk-v0: the environment keeps the contract" in capsys.readouterr().out

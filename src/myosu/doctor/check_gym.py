@@ -18,7 +18,8 @@ from myosu.doctor.gym_statistics import check_played
 from myosu.envs.gym_env import EnvMaker, GymVectorEnv, describe
 from myosu.errors import UserError
 
-_TWIN_SECONDS = 3.0  # about so long the environment is played beside its twin
+#: About so long the environment is played beside its twin, and one episode whose course is compared with others.
+_TWIN_SECONDS, _COURSE_SECONDS = 3.0, 2.0
 
 #: Of what check_vector_env reports, this is no fault of the environment: it may be long, or look the same at both ends.
 _NOT_THE_ENVIRONMENT = ("episodes", "final-observation")
@@ -59,7 +60,7 @@ def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0) -> list[Findin
 
 
 def _check_play(player: RandomPlayer, maker: EnvMaker, episodes: int, seed: int, findings: Findings) -> None:
-    watch, first = player.watch, player.course(0)
+    watch, first = player.watch, player.course(0, seconds=_COURSE_SECONDS)
     limit = watch.get_wrapper_attr("_max_episode_steps") if watch.has_wrapper_attr("_max_episode_steps") else None
     answers = AnswerCheck(watch.observation_space, limit, findings)
     played = player.play(episodes, answers.look)
@@ -83,16 +84,16 @@ def _check_twin(maker: EnvMaker, seed: int, speed: float, findings: Findings) ->
 
 def _check_seeds(player: RandomPlayer, first: list[bytes], findings: Findings) -> None:
     """first: the course of episode 0 when the environment was new."""
-    again = player.course(0)
-    differ = [step for step, (one, two) in enumerate(zip(first, again, strict=False)) if one != two]
     if any(found.check == "determinism" for found in findings.list):
         return  # chance that no seed rules: nothing more is to be learnt here
+    again = player.course(0, len(first))
+    differ = [step for step, (one, two) in enumerate(zip(first, again, strict=False)) if one != two]
     if differ:
         place = f"step {differ[0]}" if differ[0] else "reset()"
         findings.add("warning" if differ[0] else "error", "leftover", "episode 0, played again in the same environment "
                      f"with the same seed and actions, goes differently from {place} on: something of the episodes "
                      "between is left.", "Set everything anew in reset().")
-    elif all(player.course(episode) == first for episode in range(1, 6)):
+    elif all(player.course(episode, len(first)) == first for episode in range(1, 6)):
         findings.add("info", "one-episode", "six different seeds gave the same episode for the same actions: there is "
                      "no chance in it.", "Right for a puzzle, of which an agent may learn one sequence of actions by "
                      "heart. Otherwise reset() does not use its seed: take chance from self.np_random.")

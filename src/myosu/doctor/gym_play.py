@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -169,14 +170,16 @@ class RandomPlayer:
             self.history = []
         return ended
 
-    def course(self, episode: int, limit: int = 200) -> list[bytes]:
+    def course(self, episode: int, limit: int = 200, seconds: float = math.inf) -> list[bytes]:
         """All that is to be seen of an episode, step by step. Where two go the same way, so do their actions."""
+        until, ended = time.monotonic() + seconds, False
         self.start(episode)
-        seen, ended = [self.row["observation"].tobytes()], False
-        while not ended and len(seen) < limit:
+        seen = [self.row["observation"].tobytes()]
+        while not ended and len(seen) < limit and time.monotonic() < until:
             ended = self.act(len(seen))
             shown = self.row["final_observation" if ended else "observation"]
-            seen.append(b"".join(part.tobytes() for part in (shown, self.row["reward"], self.row["terminated"])))
+            seen.append(b"".join(part.tobytes() for part in (shown, self.row["reward"], self.row["terminated"],
+                                                             self.row["truncated"])))
         self.watch.answers.clear()
         return seen
 
@@ -203,7 +206,7 @@ class RandomPlayer:
             for answer in self.watch.answers:
                 for name, space, value in parts(self.watch.observation_space, answer.observation_then):
                     if isinstance(space, spaces.Box):
-                        samples.setdefault(name, Samples()).add(np.asarray(value))
+                        samples.setdefault(name, Samples()).add(np.asarray(value, space.dtype))
                 look(answer)
             self.watch.answers.clear()
             if ended:
