@@ -151,3 +151,72 @@ class Everything(gymnasium.Env):
         self.last["speed"] = np.float64(self.count)
         self.last["inner"]["flag"][:] = True
         return self.last
+
+
+class Walk(gymnasium.Env):
+    """A walk between two walls, pushed about by chance, that passes every check; ``flaw`` plants one fault in it."""
+
+    def __init__(self, flaw: str = "") -> None:
+        self.flaw = flaw
+        big = 5000.0 if flaw == "badly scaled" else 2.0
+        self.observation_space = spaces.Box(-big, big, (2,), np.float64 if flaw == "float64" else np.float32)
+        if flaw == "bytes":
+            self.observation_space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+        self.action_space = spaces.Discrete(300 if flaw == "useless moves" else 2)
+        self.wall = {"endless": 10**9, "time limit": 10**9, "useless moves": 1}.get(flaw, 5)
+        self.buffer, self.mask = np.zeros(2, np.float32), np.ones(2, np.int8)
+        self.episodes = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episodes += 1
+        self.steps = 0
+        self.position = min(self.episodes - 1, 3) if self.flaw == "leftover at reset" else 0
+        self.weather = 0.0
+        return self.observe(), self.info()
+
+    def step(self, action):
+        self.steps += 1
+        if action < 2:
+            chance = {"foreign chance": np.random.random, "no chance": lambda: 0.7}.get(
+                self.flaw, self.np_random.random)()
+            self.position += 2 * int(action) - 1 if chance < 0.8 else 0
+            self.weather = chance
+            if self.flaw == "leftover later" and self.steps > 3:
+                self.weather = 1 / self.episodes
+        ended = abs(self.position) >= self.wall
+        cut = ended and self.flaw == "both ends"
+        if self.flaw == "time limit":
+            ended = self.steps == 30
+        return self.observe(), self.reward(ended), ended, cut, self.info()
+
+    def reward(self, ended):
+        reward = np.sign(self.position) if ended else 0.0
+        return {"dying early pays": -0.3 if ended else -0.1, "hurry": -1.0, "high reward": 5000.0 * reward,
+                "low reward": 0.0001 * reward, "no reward": 0.0, "always 1": float(ended)}.get(self.flaw, float(reward))
+
+    def observe(self):
+        shown = np.array([np.clip(self.position / 5, -1, 1), self.weather], np.float32)
+        match self.flaw:
+            case "outside":
+                shown *= 5
+            case "dtype" | "float64":
+                return shown.astype(np.float64)
+            case "live observation":
+                self.buffer[:] = shown
+                return self.buffer
+            case "bytes":
+                return np.full((8, 8, 3), 100 + 20 * self.position, np.uint8)
+            case "badly scaled":
+                shown[0] *= 1000
+            case "constant component":
+                shown[1] = 0.5
+            case "constant":
+                shown[:] = 0.5
+        return shown
+
+    def info(self):
+        if self.flaw not in ("live mask", "illegal moves"):
+            return {}
+        self.mask[0] = self.position > -3
+        return {"action_mask": self.mask if self.flaw == "live mask" else self.mask.copy()}

@@ -87,6 +87,9 @@ def test_help_imports_neither_torch_nor_numba():
         ("play nowhere", "nowhere"),
         ("play nowhere --seat third", "second"),
         ("check nosuch.py", "There is no game file 'nosuch.py'"),
+        ("check CartPole-v11", "Did you mean 'CartPole-v1'?"),
+        ("check CartPole-v1 --env-kwargs {", "--env-kwargs {: this is no JSON"),
+        ("check tictactoe --games 0", "--games 0"),
         ("bench othelo", "Did you mean 'othello'?"),
     ],
 )

@@ -28,6 +28,7 @@ def act(env, actions):
 
 @pytest.mark.parametrize(("env", "steps"), [
     ("CartPole-v1", 150), ("Pendulum-v1", 210), ("Taxi-v4", 210), ("FrozenLake-v1", 110), (Counter, 30),
+    ("Blackjack-v1", 20),
     (Everything, 30), *((f"myosu.envs.probes:myosu/Probe{name}-v0", 20) for name in PROBES),
 ], ids=str)
 def test_keeps_the_contract(env, steps):
@@ -116,6 +117,25 @@ def test_parts_of_a_dictionary_keep_their_types():
     step = act(env, [[0, 0], [0, 0]])
     assert step.truncated.all() and step.final_observation["speed"].tolist() == [4, 4]
     assert step.observation["speed"].tolist() == [0, 0]
+
+
+def test_parts_of_a_tuple_are_numbered():
+    env = GymVectorEnv("Blackjack-v1", 2, seed=3)
+    step = start(env)
+    assert {name: step.observation[name].shape for name in step.observation.dtype.names} == {
+        "0": (2, 32), "1": (2, 11), "2": (2, 2)}
+    shown = env._envs[1]._env.unwrapped._get_obs()
+    assert tuple(step.observation[name][1].argmax() for name in "012") == shown
+
+    class Short(gymnasium.Env):
+        observation_space = spaces.Tuple([spaces.Discrete(2), spaces.Discrete(2)])
+        action_space = spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            return (0,), {}
+
+    with pytest.raises(UserError, match=r"the observation is \(0,\)\. It must be a tuple of 2"):
+        start(GymVectorEnv(Short, 1))
 
 
 @pytest.mark.parametrize(("space", "sent", "arrives"), [

@@ -16,7 +16,7 @@ COMMANDS = {
     "episodes": "list the episodes of a run, make videos of them",
     "play": "play against an agent in the terminal",
     "games": "list the games",
-    "check": "check the rules of a game",
+    "check": "find what is wrong with a game or an environment",
     "bench": "measure the speed of this machine on a game",
 }
 

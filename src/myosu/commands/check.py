@@ -2,47 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json as json_module
+import sys
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 from tyro.conf import Positional
 
+from myosu.commands.options import ENV_KWARGS_HELP, read_env_kwargs
 from myosu.errors import UserError
-from myosu.games import load_game
 
 
 @dataclass
 class Options:
-    """Check the rules of a game over random games, and say in plain words what is wrong."""
+    """Play a game or a Gymnasium environment at random, and say in plain words what is wrong with it."""
 
     game: Annotated[Positional[str], tyro.conf.arg(metavar="GAME")]
-    """A game's name, or the path of its .py file."""
-    games: int = 200
-    """Random games to play."""
+    """A game's name, the path of its .py file, or a Gymnasium environment's id (module:Id-v0 imports the module
+    first)."""
+    games: int | None = None
+    """Random games to play, 200 unless told; or episodes of an environment, 50 and fewer where they are long."""
     seed: int = 0
     """What the random games follow from."""
+    env_kwargs: Annotated[str, tyro.conf.arg(help=ENV_KWARGS_HELP)] = "{}"
     json: bool = False
     """Print JSON only."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu check", args=arguments)
-    from myosu.doctor.check_game import check_game
+    from myosu.doctor import check_game, check_gym
+    from myosu.envs.registry import load_environment
 
-    if options.games < 1:
+    if options.games is not None and options.games < 1:
         raise UserError(f"--games {options.games}: play one at least.")
-    game = load_game(options.game)
-    findings = check_game(game, options.games, options.seed)
+    with contextlib.redirect_stdout(sys.stderr):  # an environment may print what it likes: JSON stays JSON
+        environment = load_environment(options.game, read_env_kwargs(options.env_kwargs))
+        if environment.game is not None:
+            name, games = environment.game.name, options.games or 200
+            findings = check_game(environment.game, games, options.seed)
+            verdicts = f"the rules hold ({games} random games)", f"the rules break the contract ({games} random games)"
+        else:
+            assert environment.maker is not None
+            name, games = environment.name, options.games or 50
+            findings = check_gym(environment.maker, games, options.seed)
+            verdicts = "the environment keeps the contract", "the environment breaks the contract"
     failed = any(finding.severity == "error" for finding in findings)
     if options.json:
-        print(json_module.dumps({"game": game.name, "ok": not failed,
+        print(json_module.dumps({"game": name, "ok": not failed,
                                  "findings": [dataclasses.asdict(finding) for finding in findings]}, indent=1))
     else:
         for finding in findings:
             print(finding, end="\n\n")
-        print(f"{game.name}: {'the rules break the contract' if failed else 'the rules hold'} "
-              f"({options.games} random games)")
+        print(f"{name}: {verdicts[failed]}")
     return int(failed)

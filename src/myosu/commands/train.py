@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import json
 import textwrap
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tyro
 
 from myosu.algorithms import ALGORITHMS, load_algorithm
+from myosu.commands.options import ENV_KWARGS_HELP, read_env_kwargs
 from myosu.errors import UserError
 from myosu.presets import load_preset
 
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     # Read once for the environment alone, then again with the defaults that suit it.
     known, _ = tyro.cli(_options(TrainConfig, settings, {}), prog="myosu train", args=_without_help(arguments),
                         return_unknown_args=True)
-    env_kwargs = _read_kwargs(known.env_kwargs)
+    env_kwargs = read_env_kwargs(known.env_kwargs)
     preset = {}
     if known.game is not None:
         preset = load_preset(algorithm, load_environment(known.game, env_kwargs, known.rewards), settings)
@@ -76,7 +76,7 @@ def _options(train_config: Any, settings: Any, preset: dict[str, Any]) -> Any:
         "run": "The run's folder; runs/GAME-ALGORITHM-TIME by default.",
         "resume": "Go on with the run in this folder, or from one of its checkpoints.",
         "rewards": "score: the game's rewards; outcome: only winning counts.",
-        "env_kwargs": "Arguments of a Gymnasium environment, as JSON: '{\"gravity\": -5}'.",
+        "env_kwargs": ENV_KWARGS_HELP,
         "quiet": "Show no progress.",
     }
     fields: list[tuple[str, Any, Any]] = [
@@ -108,16 +108,6 @@ def field_docs(kind: type) -> dict[str, str]:
     return {field.target.id: " ".join(str(text.value.value).split()) for field, text in pairwise(body)
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
             and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)}
-
-
-def _read_kwargs(text: str) -> dict[str, Any]:
-    try:
-        kwargs = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"--env-kwargs {text}: this is no JSON ({error}).") from None
-    if not isinstance(kwargs, dict):
-        raise UserError(f"--env-kwargs {text}: it must be an object, such as '{{\"gravity\": -5}}'.")
-    return kwargs
 
 
 def _pick(kind: Any, options: dict[str, Any]) -> Any:

@@ -236,6 +236,12 @@ class SingleEnv:
                     self._fail(f"{what} has no {key!r}.", "It must be a dictionary with all keys of its space.")
                 self._write(target[key], part, value[key], f"{what}[{key!r}]")
             return
+        if isinstance(space, spaces.Tuple):
+            if not isinstance(value, (tuple, list)) or len(value) != len(space):
+                self._fail(f"{what} is {value!r}.", f"It must be a tuple of {len(space)}, as its space is.")
+            for index, part in enumerate(space):
+                self._write(target[str(index)], part, value[index], f"{what}[{index}]")
+            return
         if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
             if not space.contains(np.asarray(value)[()]):
                 self._fail(f"{what} is {value!r}, outside its space {space}.", "Correct the one or the other.")
@@ -389,11 +395,13 @@ def _observation_layout(space: spaces.Space, name: str) -> tuple[tuple[int, ...]
         return (int(space.n),), np.dtype(np.uint8)
     if isinstance(space, spaces.MultiDiscrete):
         return (int(space.nvec.sum()),), np.dtype(np.uint8)
-    if isinstance(space, spaces.Dict) and space.spaces:
-        parts = [(key, *_observation_layout(part, name)) for key, part in space.items()]
+    if isinstance(space, (spaces.Dict, spaces.Tuple)) and space.spaces:
+        items = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
+        parts = [(str(key), *_observation_layout(part, name)) for key, part in items]
         return (), np.dtype([(key, dtype, shape) for key, shape, dtype in parts], align=True)
     raise UserError(f"{name}: the observation space {space} is not supported. Box, Discrete, MultiDiscrete, "
-                    "MultiBinary and Dict of these are; gymnasium.wrappers.FlattenObservation makes one of others.")
+                    "MultiBinary and Dict or Tuple of these are; gymnasium.wrappers.FlattenObservation makes one of "
+                    "others.")
 
 
 def _one_hot(target: np.ndarray, space: spaces.Discrete | spaces.MultiDiscrete, value: Any) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 class EnvSpec:
     """What an algorithm may know of an environment.
 
-    observation_shape, observation_dtype: of one observation. Where it has several parts (a Gymnasium ``Dict``) the
-        shape is () and the dtype a record, so that ``observation["camera"]`` is an array [n, *shape of the part] and
-        everything that copies or stores observations needs to know nothing of it.
+    observation_shape, observation_dtype: of one observation. Where it has several parts (a Gymnasium ``Dict``, or a
+        ``Tuple``, whose parts are called "0", "1" …) the shape is () and the dtype a record, so that
+        ``observation["camera"]`` is an array [n, *shape of the part] and everything that copies or stores observations
+        needs to know nothing of it.
     num_actions: width of the mask: the choices of all branches together; 0 where actions are continuous.
     reward_range: range of one reward; infinite where it is unknown.
     num_players: 1, or 2 for a zero-sum game that alternates strictly.

@@ -1,0 +1,21 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from myosu.errors import UserError
+
+ENV_KWARGS_HELP = "Arguments of a Gymnasium environment, as JSON: '{\"gravity\": -5}'."
+
+
+def read_env_kwargs(text: str) -> dict[str, Any]:
+    """What ``--env-kwargs text`` says. Raises UserError."""
+    try:
+        kwargs = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--env-kwargs {text}: this is no JSON ({error}).") from None
+    if not isinstance(kwargs, dict):
+        raise UserError(f"--env-kwargs {text}: it must be an object, such as '{{\"gravity\": -5}}'.")
+    return kwargs

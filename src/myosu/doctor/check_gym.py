@@ -1,0 +1,141 @@
+"""Can an agent learn in a Gymnasium environment? Gymnasium's own checker, then random play, watched closely."""
+
+from __future__ import annotations
+
+import re
+import traceback
+import warnings
+from typing import Literal
+
+import gymnasium
+from gymnasium.utils import env_checker, passive_env_checker
+
+from myosu.doctor.check_env import check_vector_env
+from myosu.doctor.finding import Finding, Findings
+from myosu.doctor.gym_answers import AnswerCheck
+from myosu.doctor.gym_play import RandomPlayer
+from myosu.doctor.gym_statistics import check_played
+from myosu.envs.gym_env import EnvMaker, GymVectorEnv, describe
+from myosu.errors import UserError
+
+#: About so long the environment is played beside its twin, and one episode whose course is compared with others.
+_TWIN_SECONDS, _COURSE_SECONDS = 3.0, 2.0
+
+#: Of what check_vector_env reports, this is no fault of the environment: it may be long, or look the same at both ends.
+_NOT_THE_ENVIRONMENT = ("episodes", "final-observation")
+
+#: How a message of Gymnasium's checker is known, the names of our checks that speak of the same, and how bad it is
+#: where that is not as bad as Gymnasium says: what is shared but never changes, and what Myosu does not mind.
+_KNOWN: tuple[tuple[str, tuple[str, ...], Literal["warning", "info"] | None], ...] = (
+    ("share an object", ("live-reference",), "warning"),
+    ("not within the observation space", ("observation-space", "observation-dtype"), None),
+    ("expecting numpy array dtype", ("observation-dtype",), None),
+    ("Casting input", ("observation-dtype",), "info"),
+    ("non-deterministic", ("determinism", "leftover"), None),
+    ("not equivalent", ("determinism", "leftover"), None),
+    ("is -infinity", ("unbounded",), "info"),
+    ("is infinity", ("unbounded",), "info"),
+    ("symmetric and normalized space", ("action-range",), "info"),
+)
+
+
+def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0) -> list[Finding]:
+    """Play about ``episodes`` random episodes and report what is wrong, errors first, and at last how quick it is.
+
+    Raises UserError if the environment cannot be made.
+    """
+    findings = Findings()
+    player = RandomPlayer(maker, seed)
+    try:
+        _check_play(player, maker, episodes, seed, findings)
+    except UserError as error:
+        findings.add("error", "contract", str(error), "Everything after this place is unchecked.",
+                     tuple(player.history) if len(player.history) <= 50 else ())
+    _check_with_gymnasium(maker, findings)
+    if speed := player.speed:
+        findings.add("info", "speed", f"{speed:,.0f} steps/s in one process.", "" if speed > 1000 else
+                     "Slower than most learning: play in several processes (--env-workers asynchronous).")
+    player.watch.close()
+    return findings.sorted()
+
+
+def _check_play(player: RandomPlayer, maker: EnvMaker, episodes: int, seed: int, findings: Findings) -> None:
+    watch, first = player.watch, player.course(0, seconds=_COURSE_SECONDS)
+    limit = watch.get_wrapper_attr("_max_episode_steps") if watch.has_wrapper_attr("_max_episode_steps") else None
+    answers = AnswerCheck(watch.observation_space, limit, findings)
+    played = player.play(episodes, answers.look)
+    answers.finish()
+    check_played(played, player.spec, limit, findings)
+    if watch.spec is None or not watch.spec.nondeterministic:  # by its own account
+        _check_twin(maker, seed, player.speed, findings)
+        _check_seeds(player, first, findings)
+
+
+def _check_twin(maker: EnvMaker, seed: int, speed: float, findings: Findings) -> None:
+    """The stepping contract, beside a twin made with the same seed."""
+    env, twin = (GymVectorEnv(maker, 2, seed) for _ in range(2))
+    steps = min(max(int(speed * _TWIN_SECONDS / 4), 20), 300)
+    for finding in check_vector_env(env, steps, seed, twin):
+        if finding.check not in _NOT_THE_ENVIRONMENT:
+            findings.add(finding.severity, finding.check, finding.message, finding.advice)
+    env.close()
+    twin.close()
+
+
+def _check_seeds(player: RandomPlayer, first: list[bytes], findings: Findings) -> None:
+    """first: the course of episode 0 when the environment was new."""
+    if any(found.check == "determinism" for found in findings.list):
+        return  # chance that no seed rules: nothing more is to be learnt here
+    again = player.course(0, len(first))
+    differ = [step for step, (one, two) in enumerate(zip(first, again, strict=False)) if one != two]
+    if differ:
+        place = f"step {differ[0]}" if differ[0] else "reset()"
+        findings.add("warning" if differ[0] else "error", "leftover", "episode 0, played again in the same environment "
+                     f"with the same seed and actions, goes differently from {place} on: something of the episodes "
+                     "between is left.", "Set everything anew in reset().")
+    elif all(player.course(episode, len(first)) == first for episode in range(1, 6)):
+        findings.add("info", "one-episode", "six different seeds gave the same episode for the same actions: there is "
+                     "no chance in it.", "Right for a puzzle, of which an agent may learn one sequence of actions by "
+                     "heart. Otherwise reset() does not use its seed: take chance from self.np_random.")
+
+
+def _check_with_gymnasium(maker: EnvMaker, findings: Findings) -> None:
+    env = maker()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            env_checker.check_env(env.unwrapped, skip_render_check=True)
+            failure = None
+        except Exception as error:
+            failure = error
+        env.close()
+    for message in dict.fromkeys(_plain(str(warning.message)) for warning in caught):
+        if message.startswith("WARN: "):  # what the environment's own libraries warn of is none of ours
+            _tell("warning", message.removeprefix("WARN: "), findings)
+    if failure is None:
+        return
+    place = traceback.extract_tb(failure.__traceback__)[-1].filename
+    if isinstance(failure, gymnasium.error.Error) or place in (env_checker.__file__, passive_env_checker.__file__):
+        _tell("error", _plain(str(failure)), findings)
+    elif all(found.check != "contract" for found in findings.list):
+        masked = any(found.check == "legal-actions" for found in findings.list)
+        findings.add("warning" if masked else "error", "gymnasium", "while Gymnasium's checker played, the environment "
+                     f"raised {describe(failure)}.", "It plays actions that the action mask forbids as well, as other "
+                     "tools do." if masked else "It calls reset() without a seed too, and plays any action of the "
+                     "space.")
+
+
+def _tell(severity: Literal["error", "warning"], message: str, findings: Findings) -> None:
+    """Under the name of our own check for it, where that has found nothing; other messages each for themselves."""
+    text = f"Gymnasium's checker: {message}"
+    for words, checks, milder in _KNOWN:
+        if words in message:
+            if all(found.check not in checks for found in findings.list):
+                findings.add(milder or severity, checks[0], text)
+            return
+    findings.list.append(Finding(severity, "gymnasium", text))
+
+
+def _plain(text: str) -> str:
+    """Without the colours of a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

@@ -1,0 +1,220 @@
+"""Random legal play of one Gymnasium environment, watched from outside: what it returns, and what that adds up to."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from myosu.doctor.check_env import sample_actions
+from myosu.envs.gym_env import EnvMaker, SingleEnv, row_at, row_type
+
+#: Play ends after so many steps or seconds, however many episodes that was.
+MAX_STEPS, MAX_SECONDS = 100_000, 20.0
+#: Of each part of the observations at most so many samples are kept, evenly over all of play, and not more bytes.
+_SAMPLES, _SAMPLE_BYTES = 4_000, 32 << 20
+
+
+@dataclass
+class Answer:
+    """What reset() or step() returned, as it came, and the copies that were made of it at once.
+
+    episode, step: where; step 0 is reset(). mask: the action mask of ``info``, or of the method ``action_masks``.
+    """
+
+    episode: int
+    step: int
+    observation: Any
+    observation_then: Any
+    terminated: bool = False
+    truncated: bool = False
+    mask: Any = None
+    mask_then: Any = None
+
+
+class Watch(gymnasium.Wrapper):
+    """Passes everything on as it is. ``answers`` are those that nobody has taken out yet."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self.answers: list[Answer] = []
+        self.steps, self.seconds = 0, 0.0  # of the environment itself, resets included
+        self.episode = self._step = -1
+        if env.has_wrapper_attr("action_masks"):
+            self.action_masks = self._masks
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.episode, self._step = self.episode + 1, 0
+        answer = self._timed(lambda: self.env.reset(**kwargs))
+        if isinstance(answer, tuple) and len(answer) == 2:
+            self._keep(*answer)
+        return answer
+
+    def step(self, action: Any) -> Any:
+        self._step += 1
+        self.steps += 1
+        answer = self._timed(lambda: self.env.step(action))
+        if isinstance(answer, tuple) and len(answer) == 5:
+            observation, _, terminated, truncated, info = answer
+            self._keep(observation, info, bool(terminated), bool(truncated))
+        return answer
+
+    def _masks(self) -> Any:
+        mask = self.env.get_wrapper_attr("action_masks")()
+        if self.answers:
+            self.answers[-1].mask, self.answers[-1].mask_then = mask, deepcopy(mask)
+        return mask
+
+    def _timed(self, call: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        try:
+            return call()
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    def _keep(self, observation: Any, info: Any, terminated: bool = False, truncated: bool = False) -> None:
+        mask = info.get("action_mask") if isinstance(info, dict) else None
+        self.answers.append(Answer(self.episode, self._step, observation, deepcopy(observation), terminated, truncated,
+                                   mask, deepcopy(mask)))
+
+
+def parts(space: spaces.Space, value: Any, name: str = "") -> list[tuple[str, spaces.Space, Any]]:
+    """Name, space and value of every part of an observation; of one that has no parts, the observation itself."""
+    if isinstance(space, spaces.Dict):
+        return [part for key, inner in space.items() for part in parts(inner, value[key], f"{name}[{key!r}]")]
+    if isinstance(space, spaces.Tuple):
+        return [part for index, inner in enumerate(space) for part in parts(inner, value[index], f"{name}[{index}]")]
+    return [(name, space, value)]
+
+
+class Samples:
+    """Arrays of one kind, every so-manieth of those that were added."""
+
+    def __init__(self) -> None:
+        self._kept: list[np.ndarray] = []
+        self._stride, self._seen = 1, 0
+
+    def add(self, array: np.ndarray) -> None:
+        if self._seen % self._stride == 0:
+            self._kept.append(array)
+            if len(self._kept) > min(_SAMPLES, max(2, _SAMPLE_BYTES // max(1, array.nbytes))):
+                del self._kept[1::2]
+                self._stride *= 2
+        self._seen += 1
+
+    def array(self) -> np.ndarray:
+        return np.stack(self._kept)
+
+
+@dataclass
+class Played:
+    """n random episodes, and the steps of all of them.
+
+    lengths, returns, terminated: [n]; an episode that was not terminated was truncated.
+    rewards, final: [steps]; final: the step terminated its episode.
+    legal: [steps], the share of actions that were legal. useless: steps that changed nothing.
+    samples: of the numbers (``Box``) in the observations, part by part.
+    open_steps: of the last episode, which was still running when steps or time ran out; else 0.
+    """
+
+    lengths: np.ndarray
+    returns: np.ndarray
+    terminated: np.ndarray
+    rewards: np.ndarray
+    final: np.ndarray
+    legal: np.ndarray
+    useless: int
+    samples: dict[str, np.ndarray]
+    open_steps: int
+
+
+class RandomPlayer:
+    """Plays the episodes of one environment, which are numbered from 0 and have each a seed of their own.
+
+    Raises UserError where the environment fails or breaks a rule (see ``SingleEnv``).
+    """
+
+    def __init__(self, maker: EnvMaker, seed: int) -> None:
+        self.watch = Watch(maker())
+        watched = EnvMaker(lambda: self.watch)
+        watched.name = maker.name  # for the messages
+        self._env, self._seed = SingleEnv(watched, 0, seed), seed
+        self.spec = self._env.spec
+        self.row = row_at(np.zeros(1, row_type(self.spec)), 0)
+        self.history: list[str] = []  # the actions of the running episode
+
+    @property
+    def speed(self) -> float:
+        """Steps a second of the environment alone, resets included; 0 before the first."""
+        return self.watch.steps / max(self.watch.seconds, 1e-9)
+
+    def start(self, episode: int) -> None:
+        self.history = []
+        self._env.start(self.row, episode)
+
+    def act(self, number: int) -> bool:
+        """Do the random action that follows from ``number``. Whether that ended the episode."""
+        action = sample_actions(self.spec, self.row["legal_actions"], self._seed * 1_000_003 + number)[0]
+        self.history.append(str(action))
+        self.row["action"][0] = action
+        self._env.step(self.row)
+        ended = bool(self.row["terminated"][0] or self.row["truncated"][0])
+        if ended:
+            self.history = []
+        return ended
+
+    def course(self, episode: int, limit: int = 200, seconds: float = math.inf) -> list[bytes]:
+        """All that is to be seen of an episode, step by step. Where two go the same way, so do their actions."""
+        until, ended = time.monotonic() + seconds, False
+        self.start(episode)
+        seen = [self.row["observation"].tobytes()]
+        while not ended and len(seen) < limit and time.monotonic() < until:
+            ended = self.act(len(seen))
+            shown = self.row["final_observation" if ended else "observation"]
+            seen.append(b"".join(part.tobytes() for part in (shown, self.row["reward"], self.row["terminated"],
+                                                             self.row["truncated"])))
+        self.watch.answers.clear()
+        return seen
+
+    def play(self, episodes: int, look: Callable[[Answer], None]) -> Played:
+        """Play the first ``episodes`` episodes, fewer where that takes too long, and have ``look`` see each answer."""
+        lengths: list[int] = []
+        returns: list[float] = []
+        terminated: list[bool] = []
+        rewards: list[float] = []
+        final: list[bool] = []
+        legal: list[float] = []
+        samples: dict[str, Samples] = {}
+        useless = length = 0
+        until = time.monotonic() + MAX_SECONDS
+        self.watch.episode, self.watch.steps, self.watch.seconds = -1, 0, 0.0
+        self.start(0)
+        while len(lengths) < episodes and len(rewards) < MAX_STEPS and time.monotonic() < until:
+            before = self.row["observation"].copy()
+            legal.append(float(self.row["legal_actions"].mean()) if self.spec.num_actions else 1.0)
+            ended, length = self.act(len(rewards)), length + 1
+            rewards.append(float(self.row["reward"][0]))
+            final.append(bool(self.row["terminated"][0]))
+            useless += not ended and np.array_equal(before, self.row["observation"])
+            for answer in self.watch.answers:
+                for name, space, value in parts(self.watch.observation_space, answer.observation_then):
+                    if isinstance(space, spaces.Box):
+                        samples.setdefault(name, Samples()).add(np.asarray(value, space.dtype))
+                look(answer)
+            self.watch.answers.clear()
+            if ended:
+                lengths.append(length)
+                returns.append(sum(rewards[-length:]))
+                terminated.append(final[-1])
+                length = 0
+        self.history = []
+        return Played(np.array(lengths, np.int64), np.array(returns), np.array(terminated, np.bool_),
+                      np.array(rewards), np.array(final), np.array(legal), useless,
+                      {name: kept.array() for name, kept in samples.items()}, length)
