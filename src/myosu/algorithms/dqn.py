@@ -23,7 +23,7 @@ from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
 from myosu.games.playout import random_actions
 from myosu.losses.q_learning import best_columns, bootstrapped, dueling, huber
-from myosu.nets.encoder import Encoder, Observation, to_tensors
+from myosu.nets.encoder import ActionHead, Encoder, Observation, to_tensors
 from myosu.nets.flat import FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.replay.episode import Experience
@@ -143,15 +143,15 @@ class QNet(nn.Module):
         self.encoder = Encoder(spec, config.hidden, config.channels, config.blocks)
         features = self.encoder.features
         self.value = nn.Linear(features - features // 2, 1) if config.dueling else None
-        self.advantage = nn.Linear(features // 2 if config.dueling else features, spec.num_actions)
+        self.advantage = ActionHead(features // 2 if config.dueling else features, spec.num_actions, self.encoder.cells)
         self.register_buffer("epsilon", torch.tensor(config.epsilon_initial))
 
     def forward(self, observation: Observation) -> Tensor:
-        features = self.encoder(observation)
+        features, cells = self.encoder(observation)
         if self.value is None:
-            return self.advantage(features)
+            return self.advantage(features, cells)
         # Every other unit, so that each of the two streams has a layer of its own over all parts of the observation.
-        return dueling(self.value(features[:, ::2]), self.advantage(features[:, 1::2]), self.branches)
+        return dueling(self.value(features[:, ::2]), self.advantage(features[:, 1::2], cells), self.branches)
 
 
 def make_net(config: Config, spec: EnvSpec) -> QNet:

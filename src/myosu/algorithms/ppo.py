@@ -25,7 +25,7 @@ from myosu.games.game import Symmetries
 from myosu.losses.advantage import generalized_advantages
 from myosu.losses.distributions import Choices, Distribution, Gaussian
 from myosu.losses.policy_gradient import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
-from myosu.nets.encoder import Encoder, Observation, RunningNorm, has_pictures, to_tensors
+from myosu.nets.encoder import ActionHead, Encoder, Observation, RunningNorm, has_pictures, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.nets.popart import PopArt
@@ -156,7 +156,8 @@ class ActorCritic(nn.Module):
             features = config.lstm_size
         self.towers = None if self.shared else TwinTowers(features, config.hidden, activation)
         features = self.towers.features if self.towers else features
-        self.policy = nn.Linear(features, len(spec.action_low) or spec.num_actions)
+        cells = None if self.cell else self.encoder.cells
+        self.policy = ActionHead(features, len(spec.action_low) or spec.num_actions, cells)
         _orthogonal(self.policy, 0.01)
         self.value = PopArt(features)
         self.log_std = nn.Parameter(torch.zeros(len(spec.action_low))) if spec.action_low else None
@@ -170,12 +171,12 @@ class ActorCritic(nn.Module):
         remembered before each step. continues: bool [B, T], the step follows the one before it in the sequence, so
         that what is remembered comes from there; elsewhere it comes from ``memory``, which is 0 where episodes begin.
         """
-        x = self.encoder(observation)
+        x, cells = self.encoder(observation)
         if self.cell is not None:
             assert memory is not None
             x, memory = self._remember(x.view(*memory.shape[:2], -1), memory, continues)
         for_policy, for_value = self.towers(x) if self.towers else (x, x)
-        outputs = self.policy(for_policy)
+        outputs = self.policy(for_policy, cells)
         if self.log_std is not None:
             outputs = torch.cat([outputs, self.log_std.expand_as(outputs)], dim=1)
         return outputs, self.value(for_value), memory
@@ -196,7 +197,7 @@ class ActorCritic(nn.Module):
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The policy's outputs, values in units of the rewards and new memory [n, 2 H], of n environments."""
-        device = self.policy.weight.device
+        device = next(self.parameters()).device
         outputs, value, remembered = self(to_tensors(observation, device),
                                           torch.from_numpy(memory).to(device)[:, None])
         after = memory if remembered is None or self.cell is None else remembered.cpu().numpy()
@@ -438,7 +439,7 @@ class Learner:
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
         self.net = make_net(config, spec)
-        self.device = self.net.policy.weight.device
+        self.device = next(self.net.parameters()).device
         self.policy = make_policy(spec)
         self.flat = FlatParameters(self.net)
         self.optimizer = FlatAdam(self.flat, epsilon=1e-5)

@@ -40,10 +40,13 @@ def has_pictures(spec: EnvSpec) -> bool:
 class Encoder(nn.Module):
     """Features float32 [n, ``features``] of observations; the parts of an observation are encoded apart and joined.
 
-    A part of rank 3 is a board (both sides at most ``BOARD_SIDE``: a 3×3 convolution, ``blocks`` residual blocks of
-    ``channels``, then one layer of the last width in ``hidden``) or an image (the three strided convolutions of Mnih et
-    al. 2015, then such a layer; bytes are divided by 255). Channels are its shorter outer axis. Anything else is
-    flattened and goes through layers of the widths ``hidden``.
+    A part of rank 3 is a board (both sides at most ``BOARD_SIDE``: a ``BoardTower`` of ``channels`` and ``blocks``, then
+    one layer of the last width in ``hidden``) or an image (the three strided convolutions of Mnih et al. 2015, then such
+    a layer; bytes are divided by 255). Channels are its shorter outer axis. Anything else is flattened and goes through
+    layers of the widths ``hidden``.
+
+    cells: (channels, H, W) where the observation is one board, else None; what is found of each cell then comes beside
+    the features.
 
     normalize: subtract the running mean of ``observe`` and divide by its standard deviation, then clip to ±10; for
     parts that are not pictures.
@@ -55,19 +58,26 @@ class Encoder(nn.Module):
         sample = _parts(np.zeros((1, *spec.observation_shape), spec.observation_dtype), "")
         self.names, self.sees_pictures = list(sample), False
         self.norms, self.parts, self.features = nn.ModuleList(), nn.ModuleList(), 0
+        self.cells: tuple[int, int, int] | None = None
         for part in sample.values():
             shape = part.shape[1:]
             picture = len(shape) == 3
             self.sees_pictures |= picture
             self.norms.append(RunningNorm(shape) if normalize and not picture else nn.Identity())
-            self.parts.append(_picture(shape, part.dtype, hidden[-1], channels, blocks) if picture
+            self.parts.append(Picture(shape, part.dtype, hidden[-1], channels, blocks) if picture
                               else layers(int(np.prod(shape)), hidden, activation))
             self.features += hidden[-1] if picture or hidden else int(np.prod(shape))
 
-    def forward(self, observation: Observation) -> Tensor:
+        if len(self.parts) == 1 and isinstance(self.parts[0], Picture) and self.parts[0].is_board:
+            self.cells = self.parts[0].cells
+
+    def forward(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+        """Features, and [n, *cells] of a board."""
+        if self.cells is not None:
+            return self.parts[0].both(observation[self.names[0]].float())  # type: ignore[operator]
         found = [part(norm(observation[name].float()))
                  for name, norm, part in zip(self.names, self.norms, self.parts, strict=True)]
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        return (found[0] if len(found) == 1 else torch.cat(found, dim=1)), None
 
     @torch.no_grad()
     def observe(self, observation: Observation) -> None:
@@ -116,20 +126,62 @@ def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) ->
     return nn.Sequential(*modules)
 
 
-def _picture(shape: tuple[int, ...], dtype: np.dtype, width: int, channels: int, blocks: int) -> nn.Sequential:
-    last = shape[2] < shape[0]
-    c, h, w = (shape[2], shape[0], shape[1]) if last else shape
-    first: list[nn.Module] = [ChannelsFirst()] if last else []
-    if max(h, w) <= BOARD_SIDE:
-        first += [nn.Conv2d(c, channels, 3, padding=1), nn.ReLU(), *(_Residual(channels) for _ in range(blocks))]
-    else:
-        first += [Bytes()] if dtype == np.uint8 else []
-        first += [nn.Conv2d(c, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3, 1),
-                  nn.ReLU()]
-    convolutions = nn.Sequential(*first)
-    with torch.no_grad():
-        cells = convolutions(torch.zeros(1, *shape)).numel()
-    return nn.Sequential(convolutions, nn.Flatten(), nn.Linear(cells, width), nn.ReLU())
+class Picture(nn.Module):
+    """A board or an image [n, *shape] → [n, width]; ``both`` gives what the convolutions found as well."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, width: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        last = shape[2] < shape[0]
+        c, h, w = (shape[2], shape[0], shape[1]) if last else shape
+        self.is_board = max(h, w) <= BOARD_SIDE
+        prepared: list[nn.Module] = [ChannelsFirst()] if last else []
+        if self.is_board:
+            prepared += [BoardTower(c, h, w, channels, blocks)]
+        else:
+            prepared += [Bytes()] if dtype == np.uint8 else []
+            prepared += [nn.Conv2d(c, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3, 1),
+                         nn.ReLU()]
+        self.convolutions = nn.Sequential(*prepared)
+        with torch.no_grad():
+            _, *cells = self.convolutions(torch.zeros(1, *shape)).shape
+        self.cells = (cells[0], cells[1], cells[2])
+        self.out = nn.Linear(int(np.prod(cells)), width)
+
+    def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.convolutions(x)
+        return F.relu(self.out(found.flatten(1))), found
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.both(x)[0]
+
+
+class BoardTower(nn.Module):
+    """[n, C, H, W] → [n, channels, H, W]: relu(conv(x) + whole(x)), then residual blocks. ``whole`` is a linear map of
+    the whole board into the channels of every cell: what matters to a cell may lie far from it."""
+
+    def __init__(self, planes: int, height: int, width: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(planes, channels, 3, padding=1)
+        self.whole = nn.Linear(planes * height * width, channels)
+        self.blocks = nn.Sequential(*(_Residual(channels) for _ in range(blocks)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(F.relu(self.first(x) + self.whole(x.flatten(1))[:, :, None, None]))
+
+
+class ActionHead(nn.Module):
+    """An output [n, A] for each action: cell by cell where the actions are layers over the board of ``cells``
+    (action = layer · H · W + row · W + column), else a linear map of the features."""
+
+    def __init__(self, features: int, num_actions: int, cells: tuple[int, int, int] | None) -> None:
+        super().__init__()
+        self.by_cell = cells is not None and num_actions % (cells[1] * cells[2]) == 0
+        self.out: nn.Module = nn.Linear(features, num_actions)
+        if cells is not None and self.by_cell:
+            self.out = nn.Conv2d(cells[0], num_actions // (cells[1] * cells[2]), 1)
+
+    def forward(self, features: Tensor, cells: Tensor | None) -> Tensor:
+        return self.out(cells).flatten(1) if self.by_cell else self.out(features)
 
 
 class Flat(nn.Module):
