@@ -22,18 +22,11 @@ class Filmed(Counter):
 
 
 class Forgetful(Filmed):
-    """Knows how often any of its kind was made: the seed does not fix its rewards."""
-
-    made = 0
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        Forgetful.made += 1
-        self.number = Forgetful.made
+    """Its rewards do not follow from the seed."""
 
     def step(self, action):
         observation, _, *rest = super().step(action)
-        return observation, float(self.number), *rest
+        return observation, np.random.default_rng().random(), *rest
 
 
 class Blind(Filmed):

@@ -1,6 +1,7 @@
 """The index of a run's episodes, and their videos: made again from seed and actions, or beside the training."""
 
 import json
+import subprocess
 import sys
 from contextlib import closing
 
@@ -271,7 +272,13 @@ def test_an_index_that_comes_again_loses_its_old_video(tmp_path):
     assert [index for index, _ in find_videos(folder)] == [0, 1, 2]
 
 
-def test_videos_are_made_beside_the_training(tmp_path):
+@pytest.fixture
+def patience(monkeypatch):
+    """However busy the machine is."""
+    monkeypatch.setattr("myosu.training.trainer.VIDEO_SECONDS", 500)
+
+
+def test_videos_are_made_beside_the_training(tmp_path, patience):
     folder = tmp_path / "run"
     result = train(toy_run(folder, updates=100, video_every=7), quiet=True)
     videos = find_videos(folder)
@@ -285,13 +292,18 @@ def test_videos_are_made_beside_the_training(tmp_path):
     ("Blind", "No more videos are made: filmed_envs:Blind-v0 gives no pictures"),
     ("Forgetful", "does not show what happened"),
 ])
-def test_training_goes_on_where_videos_fail(tmp_path, capsys, name, message):
+def test_training_goes_on_where_videos_fail(tmp_path, capsys, name, message, patience):
     settings = load_algorithm("ppo").Config(num_envs=2, rollout_steps=16, batch_size=32)
     run = create_run(RunConfig(f"filmed_envs:{name}-v0", "ppo", settings,
                                TrainConfig(env_steps=500, evaluate_every=0, video_every=5)), tmp_path / "run")
     result = train(run)
     assert result.env_steps >= 500 and result.games >= 90
     assert capsys.readouterr().out.count(message) == 1
+
+
+def test_filming_does_without_torch():
+    script = "import sys, myosu.training.videos; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_a_video_process_that_dies_is_told_once(tmp_path):

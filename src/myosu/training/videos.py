@@ -9,16 +9,18 @@ import os
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from myosu.envs.playback import Playback
-from myosu.envs.registry import Environment
+from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
 from myosu.training.episodes import EpisodeRecord, video_path
-from myosu.training.run import Run, open_run
+
+if TYPE_CHECKING:  # it imports torch, which the process that films does without
+    from myosu.training.run import Run
 
 
 def make_video(environment: Environment, record: EpisodeRecord, path: Path) -> str:
@@ -91,7 +93,7 @@ class VideoProcess:
     def __init__(self, run: Run) -> None:
         if run.config.train.video_every:
             require_imageio()  # said now, not after the first thousand episodes
-        self._folder = run.folder
+        self._folder, self._environment = run.folder, (run.config.game, run.config.env_kwargs, run.config.rewards)
         self._process: Any = None
         self._failed = False
         self._filmed: EpisodeRecord | None = None
@@ -109,7 +111,7 @@ class VideoProcess:
         if self.busy or self._failed or self._waiting is None:
             return
         if self._process is None:
-            self._process, self._connection = spawn(_film, self._folder)
+            self._process, self._connection = spawn(_film, self._folder, *self._environment)
         self._filmed, self._waiting = self._waiting, None
         with suppress(OSError):  # it is gone: notices() will say so
             self._connection.send(self._filmed)
@@ -140,7 +142,7 @@ class VideoProcess:
                 _part(video_path(self._folder, self._filmed["index"])).unlink(missing_ok=True)
 
 
-def _film(connection: Connection, parent: int, folder: Path) -> None:
+def _film(connection: Connection, parent: int, folder: Path, name: str, kwargs: dict[str, Any], rewards: str) -> None:
     end_with(parent)
     os.nice(5)  # whoever plays and learns goes first
     told = False
@@ -149,7 +151,7 @@ def _film(connection: Connection, parent: int, folder: Path) -> None:
         while True:
             record = connection.recv()
             try:
-                environment = environment or open_run(folder).config.load_environment()
+                environment = environment or load_environment(name, kwargs, rewards)
                 notice = make_video(environment, record, video_path(folder, record["index"]))
             except Exception as error:
                 connection.send((str(error) if isinstance(error, UserError) else repr(error), True))
