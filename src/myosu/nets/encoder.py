@@ -40,10 +40,10 @@ def has_pictures(spec: EnvSpec) -> bool:
 class Encoder(nn.Module):
     """Features float32 [n, ``features``] of observations; the parts of an observation are encoded apart and joined.
 
-    A part of rank 3 is a board (both sides at most ``BOARD_SIDE``: a ``BoardTower`` of ``channels`` and ``blocks``, then
-    one layer of the last width in ``hidden``) or an image (the three strided convolutions of Mnih et al. 2015, then such
-    a layer; bytes are divided by 255). Channels are its shorter outer axis. Anything else is flattened and goes through
-    layers of the widths ``hidden``.
+    A part of rank 3 is a board (both sides at most ``BOARD_SIDE``: a 3×3 convolution, ``blocks`` residual blocks of
+    ``channels``, then one layer of the last width in ``hidden``) or an image (the three strided convolutions of Mnih et
+    al. 2015, then such a layer; bytes are divided by 255). Channels are its shorter outer axis. Anything else is
+    flattened and goes through layers of the widths ``hidden``.
 
     cells: (channels, H, W) where the observation is one board, else None; what is found of each cell then comes beside
     the features.
@@ -136,7 +136,7 @@ class Picture(nn.Module):
         self.is_board = max(h, w) <= BOARD_SIDE
         prepared: list[nn.Module] = [ChannelsFirst()] if last else []
         if self.is_board:
-            prepared += [BoardTower(c, h, w, channels, blocks)]
+            prepared += [nn.Conv2d(c, channels, 3, padding=1), nn.ReLU(), *(_Residual(channels) for _ in range(blocks))]
         else:
             prepared += [Bytes()] if dtype == np.uint8 else []
             prepared += [nn.Conv2d(c, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3, 1),
@@ -153,20 +153,6 @@ class Picture(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.both(x)[0]
-
-
-class BoardTower(nn.Module):
-    """[n, C, H, W] → [n, channels, H, W]: relu(conv(x) + whole(x)), then residual blocks. ``whole`` is a linear map of
-    the whole board into the channels of every cell: what matters to a cell may lie far from it."""
-
-    def __init__(self, planes: int, height: int, width: int, channels: int, blocks: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(planes, channels, 3, padding=1)
-        self.whole = nn.Linear(planes * height * width, channels)
-        self.blocks = nn.Sequential(*(_Residual(channels) for _ in range(blocks)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(F.relu(self.first(x) + self.whole(x.flatten(1))[:, :, None, None]))
 
 
 class ActionHead(nn.Module):
