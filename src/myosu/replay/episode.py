@@ -47,6 +47,10 @@ class Experience:
     sequences: list[Rows] = field(default_factory=list)
     episodes: list[Episode] = field(default_factory=list)
 
+    @property
+    def rows(self) -> int:
+        return sum(len(next(iter(sequence.values()))) for sequence in self.sequences)
+
     def extend(self, later: Experience) -> None:
         """Take in what came after it."""
         self.weights_version = later.weights_version

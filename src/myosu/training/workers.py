@@ -30,9 +30,8 @@ from myosu.training.checkpoint import load_agent
 from myosu.training.config import RunConfig
 from myosu.training.randomness import derive_seed, prepare_process, randomness_kept
 
-#: An actor reports at least so often (seconds), for newer weights, even while it has nothing to hand over; and never
-#: more often, so that small rows travel together.
-REPORT_SECONDS, GATHER_SECONDS = 1.0, 0.05
+#: An actor reports when it has rows for a batch, and at least so often (seconds), for newer weights.
+REPORT_SECONDS = 1.0
 #: So many actors may fail one after another before any of them delivers a game.
 MAX_FAILURES = 3
 
@@ -272,7 +271,8 @@ def _prepare_child(parent: int, seed: int) -> None:
 def _act(connection: Connection, parent: int, config_json: dict[str, Any], start: int) -> None:
     _prepare_child(parent, derive_seed(config_json["train"]["seed"], 4, start))
     try:
-        actor = make_actor(RunConfig.from_json(config_json), start)
+        config = RunConfig.from_json(config_json)
+        actor, enough = make_actor(config, start), config.algorithm_config.batch_size
         version = -1
         experience: Experience | None = None
         while True:
@@ -282,8 +282,7 @@ def _act(connection: Connection, parent: int, config_json: dict[str, Any], start
                 actor.load_weights(load(data), version)
             reported = time.monotonic()
             experience = actor.step()
-            while (waited := time.monotonic() - reported) < REPORT_SECONDS and not (
-                    experience.sequences and waited >= GATHER_SECONDS):
+            while experience.rows < enough and time.monotonic() - reported < REPORT_SECONDS:
                 experience.extend(actor.step())
     except (EOFError, ConnectionError):
         pass  # The learner has gone, or wants this actor to.
