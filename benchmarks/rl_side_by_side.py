@@ -31,7 +31,7 @@ RIVALS = {"sb3": ("Stable-Baselines3", ".venv-sb3", "sb3_run.py"),
 #: What Myosu is told beside its preset: evaluations as often as the rivals', counted in updates, and as many episodes.
 MYOSU_FLAGS: dict[tuple[str, str], dict[str, object]] = {
     ("CartPole-v1", "ppo"): {"evaluate-every": 160, "evaluation-games": 50},
-    ("CartPole-v1", "dqn"): {"evaluate-every": 500, "evaluation-games": 50},
+    ("CartPole-v1", "dqn"): {"evaluate-every": 250, "evaluation-games": 50},
     ("LunarLander-v3", "ppo"): {"evaluate-every": 1024, "evaluation-games": 50},
     ("LunarLander-v3", "dqn"): {"evaluate-every": 2000, "evaluation-games": 50},
 }
