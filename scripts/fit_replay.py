@@ -39,7 +39,7 @@ def main() -> None:
     run = checkpoint.config
     given = {name: ast.literal_eval(value) for name, value in (s.split("=", 1) for s in arguments.settings)}
     config = dataclasses.replace(run.algorithm_config, **given)
-    environment = run.load_environment()
+    environment = run.environment
     spec = environment.spec
     replay = muzero.make_replay(config, spec)
     replay.load(arguments.run / "replay", checkpoint.manifest["replay"])

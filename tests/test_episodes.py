@@ -51,7 +51,7 @@ def random_run(folder, name, count=15, **kwargs):
                      folder)
     metrics = Metrics(run, 0, 0, 0)
     steps = 0
-    for index, episode in enumerate(played(run.config.load_environment(), count)):
+    for index, episode in enumerate(played(run.config.environment, count)):
         steps += episode.length
         metrics.add_episode(episode, index, steps)
     metrics.close()

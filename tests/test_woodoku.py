@@ -6,6 +6,7 @@ import pytest
 from myosu.doctor import check_game
 from myosu.games import woodoku
 from myosu.games.playout import random_games
+from positions import legal, look
 
 MODES = {"fixed": woodoku.GAME, "published": woodoku.PUBLISHED}
 EACH = pytest.mark.parametrize("mode", MODES)
@@ -26,18 +27,6 @@ def lay(game, board, pieces, straight=0):
     state["pieces"] = [-1 if shape is None else number_of(shape) for shape in pieces]
     state["straight"] = straight
     return state
-
-
-def look(game, state):
-    observation = np.full(game.observation_shape, 99, np.uint8)
-    game.observe(state, observation)
-    return observation
-
-
-def legal(game, state):
-    mask = np.zeros(243, np.bool_)
-    game.legal_actions(state, mask)
-    return mask
 
 
 def play(game, state, text):

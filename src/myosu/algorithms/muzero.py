@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from myosu.algorithms.checks import check_ranges
 from myosu.algorithms.interface import State, Weights
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -138,10 +139,7 @@ class Config:
         }
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise UserError(f"{name} = {value} is impossible: it must be from {low} to {high}.")
+        check_ranges(self, ranges)
         if self.min_positions > self.replay_capacity:
             raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
@@ -566,9 +564,7 @@ class Learner:
         self._prioritize(rows, replay.columns["search_value"][rows] - targets)
         self.seen_positions = replay.total_positions
         rows = self.priorities.sample(size, self.rng)
-        chance = self.priorities.get(rows) / self.priorities.total
-        weights = (replay.positions * chance) ** -(0.4 + 0.6 * progress)
-        return rows, (weights / weights.max()).astype(np.float32)
+        return rows, self.priorities.importance(rows, replay.positions, beta=0.4 + 0.6 * progress)
 
     def _prioritize(self, rows: np.ndarray, value_error: np.ndarray) -> None:
         """p = (|error| + a thousandth of the value's range)^alpha, so that nothing is never drawn."""

@@ -66,7 +66,7 @@ def _make_video(options: Options, episode: EpisodeRecord) -> int:
     from myosu.training.videos import make_video
 
     path = options.output or video_path(options.run, episode["index"])
-    difference = make_video(open_run(options.run).config.load_environment(), episode, path)
+    difference = make_video(open_run(options.run).config.environment, episode, path)
     if options.json:
         _print_json(episode, path)
     else:

@@ -230,7 +230,7 @@ def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
     """
     checkpoint = find_checkpoint(path)
     config = checkpoint.config
-    environment = config.load_environment()
+    environment = config.environment
     own = environment.game.name if environment.game else environment.name
     if game is not None and game not in (config.game, own):
         raise UserError(f"{checkpoint.path} plays {own}, not {game}.")

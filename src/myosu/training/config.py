@@ -6,6 +6,7 @@ import dataclasses
 import os
 import typing
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import myosu
@@ -102,11 +103,13 @@ class RunConfig:
             return self.train.actors
         return max(1, (os.cpu_count() or 1) - 1) if load_algorithm(self.algorithm).ACTORS == "beside" else 0
 
-    def load_environment(self) -> Environment:
+    @cached_property
+    def environment(self) -> Environment:
+        """Made once: every checkpoint asks for its spec, and making a Gymnasium environment may take long."""
         return load_environment(self.game, self.env_kwargs, self.rewards)
 
     def to_json(self) -> dict[str, Any]:
-        spec = self.load_environment().spec
+        spec = self.environment.spec
         shape = {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions}
         return {**dataclasses.asdict(self), "spec": shape}
 

@@ -63,7 +63,7 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
                             "Or name another folder with --run.")
         raise UserError(f"{folder} exists and is no run. Name another folder with --run.")
     config = dataclasses.replace(config, game=_absolute(config.game), algorithm=_absolute(config.algorithm))
-    settings = load_algorithm(config.algorithm).resolve(config.algorithm_config, config.load_environment().spec,
+    settings = load_algorithm(config.algorithm).resolve(config.algorithm_config, config.environment.spec,
                                                         config.train.deterministic)
     config = dataclasses.replace(config, algorithm_config=settings)
     data = config.to_json()

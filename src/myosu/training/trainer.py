@@ -88,7 +88,7 @@ class Trainer:
     def __init__(self, run: Run, quiet: bool = False) -> None:
         self._begin = time.monotonic()
         self.run, self.config = run, run.config.train
-        settings, environment = run.config.algorithm_config, run.config.load_environment()
+        settings, environment = run.config.algorithm_config, run.config.environment
         algorithm, spec = load_algorithm(run.config.algorithm), environment.spec
         self.settings, self.two_players = settings, spec.num_players == 2
         self._slack = run.config.actors * settings.num_envs * spec.max_steps

@@ -50,7 +50,7 @@ class Report(NamedTuple):
 def make_actor(config: RunConfig, start: int) -> Actor:
     """The ``start``-th actor that the run ever started: no two of a run play the same games."""
     settings, seed = config.algorithm_config, config.train.seed
-    environment = config.load_environment()
+    environment = config.environment
     env = environment.make(settings.num_envs, derive_seed(seed, 1, start), config.train.env_workers)
     return load_algorithm(config.algorithm).make_actor(settings, env, derive_seed(seed, 2, start))
 
