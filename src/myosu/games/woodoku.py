@@ -29,6 +29,8 @@ SHAPES = ("#", "##", "#./.#", "###", "#../.#./..#", "##/#.", "####", "#.../.#../
           "###/.#.", "##./.##", "#####", "###/#../#..", ".#./###/.#.", "###/.#./.#.", "###/#.#")
 #: Binary digits that hold the longest run of clearing moves: each takes at least four cells from at most 80.
 STRAIGHT_BITS = 5
+#: No piece of five cells lies in more rows, columns and boxes together.
+MOST_LINES = 9
 
 STATE = np.dtype([("board", np.uint8, (SIZE, SIZE)), ("chance", np.uint64), ("pieces", np.int8, (3,)),
                   ("straight", np.int8), ("published", np.bool_), ("boxes", np.bool_), ("over", np.bool_)], align=True)
@@ -99,9 +101,9 @@ def _nothing_fits(state):
 
 
 @compiled
-def _clear(state):
-    """Empty the full rows, columns and boxes. Returns how many there were."""
-    rows, columns, boxes, combo = 0, 0, 0, 0  # bits
+def _full_lines(state):
+    """Bits of the full rows, columns and boxes, and how many there are together."""
+    rows, columns, boxes, combo = 0, 0, 0, 0
     for a in range(SIZE):
         full_row, full_column = True, True
         for b in range(SIZE):
@@ -118,6 +120,19 @@ def _clear(state):
                 full &= state.board[top + cell // 3, left + cell % 3]
             boxes |= full << box
             combo += full
+    return rows, columns, boxes, combo
+
+
+@compiled
+def _put(state, piece, row, column, value):
+    for k in range(CELL_COUNTS[piece]):
+        state.board[row - 2 + CELLS[piece, k, 0], column - 2 + CELLS[piece, k, 1]] = value
+
+
+@compiled
+def _clear(state):
+    """Empty the full rows, columns and boxes. Returns how many there were."""
+    rows, columns, boxes, combo = _full_lines(state)
     if combo > 0:
         for row in range(SIZE):
             for column in range(SIZE):
@@ -141,8 +156,7 @@ def step(state, action):
         return 0.0, state.over
     piece = state.pieces[slot]
     cells = CELL_COUNTS[piece]
-    for k in range(cells):
-        state.board[row - 2 + CELLS[piece, k, 0], column - 2 + CELLS[piece, k, 1]] = 1
+    _put(state, piece, row, column, 1)
     combo = _clear(state)
     state.straight = state.straight + 1 if combo > 0 else 0
     state.pieces[slot] = -1
@@ -155,7 +169,7 @@ def step(state, action):
 @compiled
 def observe(state, out):
     """Planes: the board, the three pieces in the 5×5 cells in the middle; in the fixed mode also where each piece fits,
-    as its middle, and the binary digits of ``straight``, each all over its plane."""
+    as its middle, how many lines it would clear there, and the binary digits of ``straight``, each all over its plane."""
     out[:] = 0
     for row in range(SIZE):
         for column in range(SIZE):
@@ -169,9 +183,13 @@ def observe(state, out):
         for slot in range(3):
             for row in range(SIZE):
                 for column in range(SIZE):
-                    out[4 + slot, row, column] = _fits(state, slot, row, column)
+                    if _fits(state, slot, row, column):
+                        out[4 + slot, row, column] = 1
+                        _put(state, state.pieces[slot], row, column, 1)
+                        out[7 + slot, row, column] = _full_lines(state)[3]
+                        _put(state, state.pieces[slot], row, column, 0)
         for digit in range(STRAIGHT_BITS):
-            out[7 + digit] = (state.straight >> digit) & 1
+            out[10 + digit] = (state.straight >> digit) & 1
 
 
 @compiled
@@ -270,8 +288,9 @@ def make_game(published: bool = False, boxes: bool = True) -> Game:
         name="woodoku-published" if published else "woodoku",
         num_players=1,
         num_actions=3 * SIZE * SIZE,
-        observation_shape=(4 if published else 4 + 3 + STRAIGHT_BITS, SIZE, SIZE),
+        observation_shape=(4 if published else 4 + 3 + 3 + STRAIGHT_BITS, SIZE, SIZE),
         state_dtype=STATE,
+        observation_range=(0, 1 if published else MOST_LINES),
         init=init,
         legal_actions=legal_actions,
         step=step,

@@ -136,7 +136,7 @@ class Picture(nn.Module):
         self.is_board = max(h, w) <= BOARD_SIDE
         prepared: list[nn.Module] = [ChannelsFirst()] if last else []
         if self.is_board:
-            prepared += [nn.Conv2d(c, channels, 3, padding=1), nn.ReLU(), *(_Residual(channels) for _ in range(blocks))]
+            prepared += [_Stem(c, h, w, channels), nn.ReLU(), *(_Residual(channels) for _ in range(blocks))]
         else:
             prepared += [Bytes()] if dtype == np.uint8 else []
             prepared += [nn.Conv2d(c, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3, 1),
@@ -189,6 +189,19 @@ class ChannelsFirst(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2)
+
+
+class _Stem(nn.Module):
+    """What a cell sees of its neighbours, and of the whole board: a 3×3 convolution plus a linear map of all cells that is
+    the same for each. Without the second a piece that lies in one corner says nothing to the cells of another."""
+
+    def __init__(self, planes: int, height: int, width: int, channels: int) -> None:
+        super().__init__()
+        self.near = nn.Conv2d(planes, channels, 3, padding=1)
+        self.whole = nn.Linear(planes * height * width, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.near(x) + self.whole(x.flatten(1))[:, :, None, None]
 
 
 class _Residual(nn.Module):
