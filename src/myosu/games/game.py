@@ -38,6 +38,27 @@ class Symmetries:
         """int64 [S, num_actions]; where action ``a`` goes under symmetry ``s``."""
         return np.argsort(self.actions, axis=1)
 
+    # Of B arrays, each under a symmetry of its own, ``drawn`` [B].
+
+    def boards(self, boards: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        """Boards [B, ..., H, W] with their cells permuted."""
+        flat = boards.reshape(len(boards), -1, self.cells.shape[1])
+        return np.take_along_axis(flat, self.cells[drawn][:, None], axis=2).reshape(boards.shape)
+
+    def observations(self, observations: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        """Observations [B, ..., C, H, W] with their cells permuted, and their planes that are directions."""
+        turned = self.boards(observations, drawn)
+        if self.planes is None:
+            return turned
+        by_plane = turned.reshape(len(turned), -1, *turned.shape[-3:])
+        planes = self.planes[drawn][:, None, :, None, None]
+        return np.take_along_axis(by_plane, planes, axis=2).reshape(turned.shape)
+
+    def by_action(self, values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        """What belongs to actions (policies, masks), [B, ..., A], permuted."""
+        flat = values.reshape(len(values), -1, values.shape[-1])
+        return np.take_along_axis(flat, self.actions[drawn][:, None], axis=2).reshape(values.shape)
+
 
 @dataclass(frozen=True, eq=False)
 class Game:
