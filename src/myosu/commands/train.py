@@ -24,11 +24,13 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from myosu.envs.registry import load_environment
+    from myosu.processes import keep_freed_memory
     from myosu.training.config import LIMITS, RunConfig, TrainConfig
     from myosu.training.run import create_run, open_run
     from myosu.training.trainer import train
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     algorithm = _algorithm_named(arguments)
     settings = load_algorithm(algorithm).Config
     # Read once for the environment alone, then again with the defaults that suit it.

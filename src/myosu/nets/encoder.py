@@ -192,16 +192,21 @@ class ChannelsFirst(nn.Module):
 
 
 class _Stem(nn.Module):
-    """What a cell sees of its neighbours, and of the whole board: a 3×3 convolution plus a linear map of all cells that is
-    the same for each. Without the second a piece that lies in one corner says nothing to the cells of another."""
+    """What a cell sees of its neighbours, and of the whole board: a 3×3 convolution, and a linear map of all cells that
+    is the same for each. Without the second, a piece shown in one corner says nothing to the cells of another.
+
+    The second begins at 0 (as in ReZero, Bachlechner et al. 2020): where games are local, as Snake is, it would
+    drown the first before anything is learnt.
+    """
 
     def __init__(self, planes: int, height: int, width: int, channels: int) -> None:
         super().__init__()
         self.near = nn.Conv2d(planes, channels, 3, padding=1)
         self.whole = nn.Linear(planes * height * width, channels)
+        self.share = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.near(x) + self.whole(x.flatten(1))[:, :, None, None]
+        return self.near(x) + (self.share * self.whole(x.flatten(1)))[:, :, None, None]
 
 
 class _Residual(nn.Module):
