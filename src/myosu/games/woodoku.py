@@ -29,8 +29,6 @@ SHAPES = ("#", "##", "#./.#", "###", "#../.#./..#", "##/#.", "####", "#.../.#../
           "###/.#.", "##./.##", "#####", "###/#../#..", ".#./###/.#.", "###/.#./.#.", "###/#.#")
 #: Binary digits that hold the longest run of clearing moves: each takes at least four cells from at most 80.
 STRAIGHT_BITS = 5
-#: No piece of five cells lies in more rows, columns and boxes together.
-MOST_LINES = 9
 
 STATE = np.dtype([("board", np.uint8, (SIZE, SIZE)), ("chance", np.uint64), ("pieces", np.int8, (3,)),
                   ("straight", np.int8), ("published", np.bool_), ("boxes", np.bool_), ("over", np.bool_)], align=True)
@@ -169,7 +167,8 @@ def step(state, action):
 @compiled
 def observe(state, out):
     """Planes: the board, the three pieces in the 5×5 cells in the middle; in the fixed mode also where each piece fits,
-    as its middle, how many lines it would clear there, and the binary digits of ``straight``, each all over its plane."""
+    as its middle, where it would clear one line or more, and two or more, and the binary digits of ``straight``, each
+    all over its plane."""
     out[:] = 0
     for row in range(SIZE):
         for column in range(SIZE):
@@ -186,10 +185,12 @@ def observe(state, out):
                     if _fits(state, slot, row, column):
                         out[4 + slot, row, column] = 1
                         _put(state, state.pieces[slot], row, column, 1)
-                        out[7 + slot, row, column] = _full_lines(state)[3]
+                        combo = _full_lines(state)[3]
+                        out[7 + slot, row, column] = combo >= 1
+                        out[10 + slot, row, column] = combo >= 2
                         _put(state, state.pieces[slot], row, column, 0)
         for digit in range(STRAIGHT_BITS):
-            out[10 + digit] = (state.straight >> digit) & 1
+            out[13 + digit] = (state.straight >> digit) & 1
 
 
 @compiled
@@ -288,9 +289,8 @@ def make_game(published: bool = False, boxes: bool = True) -> Game:
         name="woodoku-published" if published else "woodoku",
         num_players=1,
         num_actions=3 * SIZE * SIZE,
-        observation_shape=(4 if published else 4 + 3 + 3 + STRAIGHT_BITS, SIZE, SIZE),
+        observation_shape=(4 if published else 4 + 3 * 3 + STRAIGHT_BITS, SIZE, SIZE),
         state_dtype=STATE,
-        observation_range=(0, 1 if published else MOST_LINES),
         init=init,
         legal_actions=legal_actions,
         step=step,

@@ -12,9 +12,8 @@ import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from myosu.nets.layers import ConvHead, ResidualBlock, scale_to_unit
+from myosu.nets.layers import CellHead, ConvHead, ResidualBlock, scale_to_unit
 from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Prediction
 
 
@@ -61,9 +60,9 @@ class FusedMuZero:
         self.latent_stem, self.latent_tower = conv(dynamics.stem.conv), tower(dynamics.tower)
         self.actions = dynamics.actions().contiguous(memory_format=torch.channels_last)
         # The heads' 1x1 convolutions read the same latent: joined, it is read once.
-        self.heads: list[ConvHead] = []
+        self.heads: list[ConvHead | CellHead] = []
         for head in filter(None, (net.policy, net.value, net.reward)):
-            assert isinstance(head, ConvHead)
+            assert isinstance(head, ConvHead | CellHead)
             self.heads.append(head)
         convs = [head.reduce for head in self.heads]
         joined = nn.Conv2d(net.latent_shape[0], sum(c.out_channels for c in convs), 1, dtype=self.dtype)
@@ -88,12 +87,8 @@ class FusedMuZero:
         return Prediction(latent, reward[0] if reward else None, value, policy)
 
     def _predict(self, latent: Tensor) -> list[Tensor]:
-        outputs = []
         parts = self.reduce.relu(latent).split([head.reduce.out_channels for head in self.heads], dim=1)
-        for head, part in zip(self.heads, parts, strict=True):
-            flat = part.reshape(len(part), -1)
-            outputs.append(head.out(flat if head.hidden is None else F.relu(head.hidden(flat))))
-        return outputs
+        return [head.read(part) for head, part in zip(self.heads, parts, strict=True)]
 
 
 def _scale_to_unit_(x: Tensor) -> Tensor:

@@ -52,17 +52,37 @@ class ConvHead(nn.Module):
         self.out = nn.Linear(hidden or head_channels * cells, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.read(F.relu(self.reduce(x)))
+
+    def read(self, x: Tensor) -> Tensor:
+        """From the few channels [B, head_channels, H, W] to the outputs."""
         # reshape, not flatten: the memory may be channels-last, and training and inference must agree on the order
-        x = F.relu(self.reduce(x)).reshape(x.shape[0], -1)
+        x = x.reshape(x.shape[0], -1)
         if self.hidden is not None:
             x = F.relu(self.hidden(x))
         return self.out(x)
 
 
-def last_linear(head: nn.Module) -> nn.Linear:
+class CellHead(nn.Module):
+    """An output for each cell and layer of actions, by the same weights everywhere: [B, C, H, W] → [B, layers * H * W]."""
+
+    def __init__(self, channels: int, layers: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, channels, 1)
+        self.out = nn.Conv2d(channels, layers, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.read(F.relu(self.reduce(x)))
+
+    def read(self, x: Tensor) -> Tensor:
+        x = self.out(x)
+        return x.reshape(x.shape[0], -1)
+
+
+def last_linear(head: nn.Module) -> nn.Linear | nn.Conv2d:
     """The layer whose outputs are the head's."""
-    last = head.out if isinstance(head, ConvHead) else list(head.children())[-1]
-    assert isinstance(last, nn.Linear)
+    last = head.out if isinstance(head, ConvHead | CellHead) else list(head.children())[-1]
+    assert isinstance(last, nn.Linear | nn.Conv2d)
     return last
 
 

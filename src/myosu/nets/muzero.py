@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from myosu.nets.layers import ConvHead, ConvNorm, ResidualBlock, last_linear, mlp, scale_to_unit
+from myosu.nets.layers import CellHead, ConvHead, ConvNorm, ResidualBlock, last_linear, mlp, scale_to_unit
 
 
 class Prediction(NamedTuple):
@@ -41,7 +41,8 @@ class MuZeroNet(nn.Module):
             self.latent_shape: tuple[int, ...] = (channels, height, width)
             self.representation: nn.Module = BoardRepresentation(planes, channels, blocks)
             self.dynamics: nn.Module = BoardDynamics(num_actions, height, width, channels, blocks)
-            self.policy: nn.Module = ConvHead(channels, cells, num_actions, head_channels=4)
+            self.policy: nn.Module = (CellHead(channels, layers) if (layers := action_layers(num_actions, cells)) > 1 else
+                                      ConvHead(channels, cells, num_actions, head_channels=4))
             self.value: nn.Module = ConvHead(channels, cells, atoms, head_channels=4, hidden=64)
             self.reward: nn.Module | None = (
                 ConvHead(channels, cells, atoms, head_channels=4, hidden=64) if rewards else None)
@@ -89,6 +90,12 @@ class MuZeroNet(nn.Module):
         return net.to(dtype).to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
 
 
+def action_layers(num_actions: int, cells: int) -> int:
+    """How many times the actions are the cells of the board (action = layer * cells + cell), but for one more, as a pass;
+    0 where they are something else."""
+    return num_actions // cells if num_actions % cells <= 1 else 0
+
+
 class BoardRepresentation(nn.Module):
     def __init__(self, planes: int, channels: int, blocks: int) -> None:
         super().__init__()
@@ -116,32 +123,35 @@ class BoardDynamics(nn.Module):
 class ActionPlanes(nn.Module):
     """Every action as a board that is added to the latent state, [A, channels, H, W].
 
-    Where actions are the board's cells, what a cell sees depends on how far and in which direction the action lies:
-    a learnt kernel twice as large as the board, moved over it. A small convolution of the action's cell would reach
-    its neighbours only, and the tower would have to carry a move across the board before it could turn a long line.
-    Columns likewise; a further action, or one of any other kind, looks the same to all cells.
+    Where actions are the board's cells, once or in several layers, what a cell sees depends on how far and in which
+    direction the action lies: a learnt kernel twice as large as the board for each layer, moved over it. A small
+    convolution of the action's cell would reach its neighbours only, and the tower would have to carry a move across the
+    board before it could turn a long line. Columns likewise; a further action, or one of any other kind, looks the same
+    to all cells.
     """
 
     def __init__(self, num_actions: int, height: int, width: int, channels: int) -> None:
         super().__init__()
-        self.board = (height, width)
-        cells = height * width
-        # The rows and columns that tell actions apart.
-        self.reach = ((height, width) if cells <= num_actions <= cells + 1 else
-                      (1, width) if num_actions == width else (0, 0))
-        others = num_actions - self.reach[0] * self.reach[1]
+        self.board, self.channels = (height, width), channels
+        self.layers = action_layers(num_actions, height * width)
+        # The rows and columns that tell the actions of a layer apart.
+        self.reach = (height, width)
+        if not self.layers:
+            self.layers, self.reach = (1, (1, width)) if num_actions == width else (0, (0, 0))
+        others = num_actions - self.layers * self.reach[0] * self.reach[1]
         self.others = nn.Parameter(0.05 * torch.randn(others, channels, 1, 1))
         rows, columns = (max(0, 2 * size - 1) for size in self.reach)
-        self.kernel = nn.Parameter(0.05 * torch.randn(channels, rows, columns))
+        self.kernel = nn.Parameter(0.05 * torch.randn(self.layers * channels, rows, columns))
 
     def forward(self) -> Tensor:
         others = self.others.expand(-1, -1, *self.board)
-        rows, columns = self.reach
-        if not rows:
+        if not self.layers:
             return others
-        # placed[i, j, c, y, x] = kernel[c, rows − 1 − i + y, columns − 1 − j + x] for the action at (i, j)
-        placed = self.kernel.unfold(1, rows, 1).unfold(2, columns, 1).flip(1, 2).permute(1, 2, 0, 3, 4)
-        return torch.cat([placed.flatten(0, 1).expand(-1, -1, *self.board), others])
+        rows, columns = self.reach
+        # placed[l, i, j, c, y, x] = kernel[l, c, rows − 1 − i + y, columns − 1 − j + x] for the action at (i, j) of layer l
+        moved = self.kernel.unfold(1, rows, 1).unfold(2, columns, 1).flip(1, 2)
+        placed = moved.unflatten(0, (self.layers, self.channels)).permute(0, 2, 3, 1, 4, 5)
+        return torch.cat([placed.flatten(0, 2).expand(-1, -1, *self.board), others])
 
 
 class VectorRepresentation(nn.Module):
