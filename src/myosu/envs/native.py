@@ -21,6 +21,7 @@ def game_spec(game: Game) -> EnvSpec:
         reward_range=game.reward_range,
         max_steps=game.max_plies,
         pass_action=game.pass_action,
+        planes_first=True,
     )
 
 

@@ -22,6 +22,7 @@ class EnvSpec:
     max_steps: an episode is truncated after so many, if not before.
     action_branches: choices of each branch, where an action makes several choices at once; else empty.
     action_low, action_high: bounds of each component of a continuous action, perhaps infinite; else empty.
+    planes_first: observations of rank 3 are boards [C, H, W]. Of other environments only the shape can tell.
     """
 
     observation_shape: tuple[int, ...]
@@ -34,6 +35,7 @@ class EnvSpec:
     action_branches: tuple[int, ...] = ()
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
+    planes_first: bool = False
 
     @property
     def action_shape(self) -> tuple[int, ...]:

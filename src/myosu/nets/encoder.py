@@ -42,8 +42,8 @@ class Encoder(nn.Module):
 
     A part of rank 3 is a board (both sides at most ``BOARD_SIDE``: a 3×3 convolution, ``blocks`` residual blocks of
     ``channels``, then one layer of the last width in ``hidden``) or an image (the three strided convolutions of Mnih et
-    al. 2015, then such a layer; bytes are divided by 255). Channels are its shorter outer axis. Anything else is
-    flattened and goes through layers of the widths ``hidden``.
+    al. 2015, then such a layer; bytes are divided by 255). Where the specification does not say which axis is the
+    channels, ``channels_last`` guesses. Anything else is flattened and goes through layers of the widths ``hidden``.
 
     cells: (channels, H, W) where the observation is one board, else None; what is found of each cell then comes beside
     the features.
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
             picture = len(shape) == 3
             self.sees_pictures |= picture
             self.norms.append(RunningNorm(shape) if normalize and not picture else nn.Identity())
-            self.parts.append(Picture(shape, part.dtype, hidden[-1], channels, blocks) if picture
+            self.parts.append(Picture(shape, part.dtype, hidden[-1], channels, blocks, spec.planes_first) if picture
                               else layers(int(np.prod(shape)), hidden, activation))
             self.features += hidden[-1] if picture or hidden else int(np.prod(shape))
 
@@ -129,9 +129,10 @@ def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) ->
 class Picture(nn.Module):
     """A board or an image [n, *shape] → [n, width]; ``both`` gives what the convolutions found as well."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, width: int, channels: int, blocks: int) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, width: int, channels: int, blocks: int,
+                 planes_first: bool) -> None:
         super().__init__()
-        last = shape[2] < shape[0]
+        last = not planes_first and channels_last(shape)
         c, h, w = (shape[2], shape[0], shape[1]) if last else shape
         self.is_board = max(h, w) <= BOARD_SIDE
         prepared: list[nn.Module] = [ChannelsFirst()] if last else []
@@ -153,6 +154,12 @@ class Picture(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.both(x)[0]
+
+
+def channels_last(shape: tuple[int, ...]) -> bool:
+    """Of a square picture the channels are the axis that is unlike the other two, of any other the shorter outer one."""
+    first, middle, last = shape
+    return last < first if (first == middle) == (middle == last) else first == middle
 
 
 class ActionHead(nn.Module):
