@@ -136,6 +136,32 @@ def test_snake_and_woodoku_run_and_store_what_was_seen():
         assert 0 < 640 - size <= 2 * 32, "what is not complete yet"
 
 
+def test_samples_are_turned_as_a_whole():
+    """In Woodoku what is legal is to be seen, in Snake where the head went."""
+    for name in ("woodoku", "snake"):
+        game = load_game(name)
+        config = dataclasses.replace(TINY, num_envs=16, batch_size=256)
+        loop = InTurn(dqn, config, NativeVectorEnv(game, 16, 0), 0)
+        while loop.replay.positions < 400:
+            for rows in loop.actor.step().sequences:
+                loop.replay.add(rows, 0)
+        learner = dqn.make_learner(config, loop.env.spec, game.symmetries, 0)
+        batch = {name: column[:256] for name, column in loop.replay.columns.items()}
+        turned = learner._turned(batch)
+        assert not np.array_equal(turned["observation"], batch["observation"])
+        before, after, action = turned["observation"], turned["next_observation"], turned["action"][:, 0]
+        going_on = turned["discount"] > 0
+        if name == "woodoku":
+            assert before[:, 4:7].reshape(256, 243)[np.arange(256), action].all()
+            fits = after[going_on, 4:7].reshape(-1, 243)
+            assert np.array_equal(fits, turned["next_legal_actions"][going_on])
+        else:
+            heads = [np.argwhere(planes[going_on, 0])[:, 1:] for planes in (before, after)]
+            steps = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
+            assert np.array_equal(heads[1] - heads[0], steps[action[going_on]])
+            assert not turned["next_legal_actions"][going_on, action[going_on] ^ 2].any(), "no turning back"
+
+
 def test_epsilon_follows_the_run_and_reaches_the_actor():
     config = dataclasses.replace(TINY, epsilon_initial=0.9, epsilon_final=0.1, exploration_fraction=0.5)
     assert [round(dqn.exploration(config, p), 6) for p in (0.0, 0.25, 0.5, 1.0)] == [0.9, 0.5, 0.1, 0.1]

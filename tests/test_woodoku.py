@@ -193,7 +193,7 @@ def test_published_bug_straight_is_not_to_be_seen():
     same = {mode: np.array_equal(*(look(game, lay(game, ROW, ["#", "##", "###"], straight)) for straight in (1, 17)))
             for mode, game in MODES.items()}
     assert same == {"fixed": False, "published": True}
-    digits = look(woodoku.GAME, lay(woodoku.GAME, "", ["#", "##", "###"], 17))[7:]
+    digits = look(woodoku.GAME, lay(woodoku.GAME, "", ["#", "##", "###"], 17))[13:]
     assert digits.reshape(5, 81).tolist() == [[digit] * 81 for digit in (1, 0, 0, 0, 1)]
 
 
@@ -213,13 +213,34 @@ def test_rules_commute_with_the_symmetry():
             mask, last = legal(game, state), (state["pieces"] >= 0).sum() == 1
             assert np.array_equal(mask[actions], legal(game, other))
             assert np.array_equal(look(game, state)[4:7].reshape(243), mask), "where the pieces fit is to be seen"
-            assert np.array_equal(look(game, state).reshape(12, 81)[:, cells], look(game, other).reshape(12, 81))
+            assert np.array_equal(look(game, state).reshape(18, 81)[:, cells], look(game, other).reshape(18, 81))
             action = int(random.choice(np.flatnonzero(mask)))
             reward, ended = game.step(state, action)
             again = game.step(other, int(game.symmetries.inverse_actions[1, action]))
             assert again == (reward, ended) if not last else again[0] == reward
             assert np.array_equal(other["board"], state["board"].T)
     assert woodoku.PUBLISHED.symmetries is None
+
+
+def test_what_a_placement_would_clear_is_to_be_seen():
+    game, random, seen = woodoku.GAME, np.random.default_rng(5), set()
+    for seed in range(60):
+        state, ended = game.new_states(1, seed)[0], False
+        while not ended:
+            before = np.array([state])[0]
+            actions = np.flatnonzero(legal(game, state))
+            would_clear = look(game, state)[7:13].reshape(2, 243)
+            assert np.array_equal(state, before), "looking changes nothing"
+            for action in actions:
+                after = np.array([state])[0]
+                reward, _ = game.step(after, int(action))
+                cells = woodoku.CELL_COUNTS[state["pieces"][action // 81]]
+                combo = (reward + 20 - cells - 10 * after["straight"]) / 28 if after["straight"] else 0
+                assert would_clear[:, action].tolist() == [combo >= 1, combo >= 2]
+                seen.add(combo)
+            assert not np.delete(would_clear, actions, axis=1).any()
+            _, ended = game.step(state, int(random.choice(actions)))
+    assert {0, 1, 2} <= seen
 
 
 def test_random_play_earns_what_was_published():
