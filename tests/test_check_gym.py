@@ -105,6 +105,11 @@ def test_parts_of_an_observation_are_named():
     assert "AssertionError" in findings["gymnasium"].message, "its mask is not known to Gymnasium's checker"
 
 
+def test_how_pictures_are_read_is_said():
+    findings = check("myosu.envs:myosu/Woodoku-v0", episodes=2)
+    assert "[18, 9, 9] are read as 9 rows and 9 columns with 18 channels, which come first" in told(findings)
+
+
 def test_findings_say_what_to_do():
     mountain = check("MountainCar-v0", 12)
     assert "all 12 random episodes had the return -200" in mountain["no-signal"].message

@@ -8,7 +8,7 @@ from myosu.algorithms import dqn
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.envs.vector import EnvSpec
 from myosu.games import load_game
-from myosu.nets.encoder import Encoder, channels_last
+from myosu.nets.encoder import Encoder
 
 
 def spec(shape, **fields):
@@ -19,7 +19,8 @@ def spec(shape, **fields):
     ((3, 84, 84), False), ((84, 84, 3), True), ((210, 160, 3), True), ((3, 210, 160), False), ((8, 8, 1), True),
     ((13, 10, 10), False), ((10, 10, 13), True), ((2, 6, 7), False), ((6, 7, 2), True)])
 def test_channels_are_told_from_rows_and_columns(shape, last):
-    assert channels_last(shape) is last
+    assert spec(shape).channels_last(shape) is last
+    assert not spec(shape, planes_first=True).channels_last(shape)
 
 
 @pytest.mark.parametrize("name, board", [("woodoku", (9, 9)), ("snake", (10, 10)), ("connect_four", (6, 7))])
@@ -52,8 +53,8 @@ def test_after_a_while_every_cell_hears_of_all_others():
 
 
 def test_what_a_placement_clears_is_learnt_from_rewards():
-    """Of random play, DQN without a future learns what a move earns. Were a piece's planes taken for rows, it would
-    take hardly more lines than by chance (a quarter of those it could)."""
+    """Of random play, DQN without a future learns what a move earns. Were planes taken for rows, it would take no more
+    lines than by chance, a quarter of those it could."""
     torch.set_num_threads(1)
     game = load_game("woodoku")
     env = NativeVectorEnv(game, 64, 0)

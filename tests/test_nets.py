@@ -30,7 +30,7 @@ def test_folding_normalisations_changes_nothing():
         assert torch.allclose(expected, actual, atol=1e-4)
 
 
-@pytest.mark.parametrize(("shape", "actions"), [((3, 8, 8), 65), ((2, 6, 7), 7), ((2, 3, 3), 9)])
+@pytest.mark.parametrize(("shape", "actions"), [((3, 8, 8), 65), ((2, 6, 7), 7), ((2, 3, 3), 9), ((4, 5, 5), 75)])
 def test_fused_operators_compute_the_same(shape, actions):
     net = trained_net(shape, actions)
     with torch.inference_mode():
@@ -61,6 +61,8 @@ def test_every_cell_sees_how_far_away_the_action_is():
         columns = ActionPlanes(7, 6, 7, 4)()
         assert columns.shape == (7, 4, 6, 7) and torch.equal(columns[2, :, 0], columns[2, :, 5])
         assert torch.equal(columns[2, :, 3, 5], columns[3, :, 3, 6])
+        pieces = ActionPlanes(3 * 25, 5, 5, 4)
+        assert torch.equal(pieces()[2 * 25 + 5 * 1 + 3, :, 4, 2], pieces.kernel[8:, 4 + 3, 4 - 1])
         directions = ActionPlanes(4, 5, 5, 8)()
         assert directions.shape == (4, 8, 5, 5) and len(directions[3, 0].unique()) == 1
 

@@ -103,8 +103,8 @@ class Config:
             "epsilon_initial": (0.0, 1.0), "epsilon_final": (0.0, 1.0), "exploration_fraction": (0.0, 1.0),
             "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9), "min_positions": (1, 10**9),
             "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6), "priority_exponent": (0.0, 10.0),
-            "reward_scale": (1e-9, 1e9), "target_every": (1, 10**9), "target_share": (1e-6, 1.0), "learning_rate": (0.0, 10.0),
-            "gradient_clip": (1e-6, 1e9),
+            "reward_scale": (1e-9, 1e9), "target_every": (1, 10**9), "target_share": (1e-6, 1.0),
+            "learning_rate": (0.0, 10.0), "gradient_clip": (1e-6, 1e9),
         })
         if not self.hidden or min(self.hidden) < 2:
             raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 2 units or more.")
@@ -299,7 +299,8 @@ class Learner:
         after, legal = to_tensors(batch["next_observation"], self.device), self._tensor(batch["next_legal_actions"])
         next_q = self.target(after)
         columns = best_columns(self.net(after) if self.config.double else next_q, legal, self.branches)
-        return bootstrapped(self._tensor(batch["reward"]) * self.config.reward_scale, self._tensor(batch["discount"]), next_q, columns)
+        reward = self._tensor(batch["reward"]) * self.config.reward_scale
+        return bootstrapped(reward, self._tensor(batch["discount"]), next_q, columns)
 
     def _turned(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Each transition under a symmetry of the game drawn at random."""

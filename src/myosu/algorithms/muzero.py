@@ -23,7 +23,6 @@ from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
 from myosu.games.playout import random_actions
 from myosu.losses.categorical import Support, cross_entropy, negative_cosine, plane_loss
-from myosu.nets.encoder import channels_last
 from myosu.nets.inference import DTYPES, Precision, choose_device, choose_precision, inference_model
 from myosu.nets.layers import last_linear, scale_gradient
 from myosu.nets.muzero import MuZeroNet
@@ -182,10 +181,10 @@ def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
     if np.dtype(spec.observation_dtype).names:
         raise UserError("MuZero reads observations of one part; here they have several. "
                         "gymnasium.wrappers.FlattenObservation makes one of them, and PPO reads them as they are.")
-    if len(spec.observation_shape) == 3 and not spec.planes_first and channels_last(spec.observation_shape):
-        raise UserError(f"MuZero reads pictures as [channels, rows, columns]; here they are {spec.observation_shape}, with "
-                        "the channels last. A gymnasium.ObservationWrapper that moves them turns them round "
-                        "(numpy.moveaxis(observation, -1, 0)); PPO and DQN read them as they are.")
+    if len(spec.observation_shape) == 3 and spec.channels_last(spec.observation_shape):
+        raise UserError(f"MuZero reads pictures as [channels, rows, columns]; here they are {spec.observation_shape}, "
+                        "the channels last. Move them in a gymnasium.ObservationWrapper (numpy.moveaxis(observation, -1, 0)), "
+                        "or use PPO or DQN, which read them as they are.")
     planes = sum(decoded_planes(config, spec))
     if planes and len(spec.observation_shape) != 3:
         raise UserError(f"reconstruction_loss_weight and ownership_loss_weight need a board of planes; observations "

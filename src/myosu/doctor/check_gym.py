@@ -8,6 +8,7 @@ import warnings
 from typing import Literal
 
 import gymnasium
+import numpy as np
 from gymnasium.utils import env_checker, passive_env_checker
 
 from myosu.doctor.check_env import check_vector_env
@@ -16,6 +17,7 @@ from myosu.doctor.gym_answers import AnswerCheck
 from myosu.doctor.gym_play import RandomPlayer
 from myosu.doctor.gym_statistics import check_played
 from myosu.envs.gym_env import EnvMaker, GymVectorEnv, describe
+from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 
 #: About so long the environment is played beside its twin, and one episode whose course is compared with others.
@@ -52,6 +54,7 @@ def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0) -> list[Findin
         findings.add("error", "contract", str(error), "Everything after this place is unchecked.",
                      tuple(player.history) if len(player.history) <= 50 else ())
     _check_with_gymnasium(maker, findings)
+    _tell_layout(player.spec, findings)
     if speed := player.speed:
         findings.add("info", "speed", f"{speed:,.0f} steps/s in one process.", "" if speed > 1000 else
                      "Slower than most learning: play in several processes (--env-workers asynchronous).")
@@ -69,6 +72,21 @@ def _check_play(player: RandomPlayer, maker: EnvMaker, episodes: int, seed: int,
     if watch.spec is None or not watch.spec.nondeterministic:  # by its own account
         _check_twin(maker, seed, player.speed, findings)
         _check_seeds(player, first, findings)
+
+
+def _tell_layout(spec: EnvSpec, findings: Findings) -> None:
+    """How the networks will read pictures: the worst that can go wrong silently."""
+    record = np.zeros(0, spec.observation_dtype).dtype
+    parts = {"": spec.observation_shape} if record.fields is None else {
+        f" {name!r}": dtype.shape for name, (dtype, *_) in record.fields.items()}
+    for name, shape in parts.items():
+        if len(shape) == 3:
+            last = spec.channels_last(shape)
+            channels, rows, columns = (shape[2], *shape[:2]) if last else shape
+            findings.add("info", "layout", f"observations{name} {list(shape)} are read as {rows} rows and {columns} "
+                         f"columns with {channels} channels, which come {'last' if last else 'first'}.",
+                         "If that is not so, change the order of the axes: an agent hardly learns from a board whose "
+                         "channels are taken for its rows.")
 
 
 def _check_twin(maker: EnvMaker, seed: int, speed: float, findings: Findings) -> None:

@@ -22,7 +22,7 @@ class EnvSpec:
     max_steps: an episode is truncated after so many, if not before.
     action_branches: choices of each branch, where an action makes several choices at once; else empty.
     action_low, action_high: bounds of each component of a continuous action, perhaps infinite; else empty.
-    planes_first: observations of rank 3 are boards [C, H, W]. Of other environments only the shape can tell.
+    planes_first: all observations of rank 3 are [C, H, W], as our games' are. Elsewhere only their shape can tell.
     """
 
     observation_shape: tuple[int, ...]
@@ -36,6 +36,14 @@ class EnvSpec:
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
     planes_first: bool = False
+
+    def channels_last(self, shape: tuple[int, ...]) -> bool:
+        """Whether a picture of this shape is [H, W, C], not [C, H, W]. Of a square one the channels are the axis that
+        is unlike the other two, of any other the shorter outer one."""
+        if self.planes_first:
+            return False
+        first, middle, last = shape
+        return last < first if (first == middle) == (middle == last) else first == middle
 
     @property
     def action_shape(self) -> tuple[int, ...]:

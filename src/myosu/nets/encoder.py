@@ -42,8 +42,8 @@ class Encoder(nn.Module):
 
     A part of rank 3 is a board (both sides at most ``BOARD_SIDE``: a 3×3 convolution, ``blocks`` residual blocks of
     ``channels``, then one layer of the last width in ``hidden``) or an image (the three strided convolutions of Mnih et
-    al. 2015, then such a layer; bytes are divided by 255). Where the specification does not say which axis is the
-    channels, ``channels_last`` guesses. Anything else is flattened and goes through layers of the widths ``hidden``.
+    al. 2015, then such a layer; bytes are divided by 255). Which axis is the channels, ``spec.channels_last`` says.
+    Anything else is flattened and goes through layers of the widths ``hidden``.
 
     cells: (channels, H, W) where the observation is one board, else None; what is found of each cell then comes beside
     the features.
@@ -64,8 +64,9 @@ class Encoder(nn.Module):
             picture = len(shape) == 3
             self.sees_pictures |= picture
             self.norms.append(RunningNorm(shape) if normalize and not picture else nn.Identity())
-            self.parts.append(Picture(shape, part.dtype, hidden[-1], channels, blocks, spec.planes_first) if picture
-                              else layers(int(np.prod(shape)), hidden, activation))
+            self.parts.append(
+                Picture(shape, part.dtype, hidden[-1], channels, blocks, spec.channels_last(shape)) if picture
+                else layers(int(np.prod(shape)), hidden, activation))
             self.features += hidden[-1] if picture or hidden else int(np.prod(shape))
 
         if len(self.parts) == 1 and isinstance(self.parts[0], Picture) and self.parts[0].is_board:
@@ -130,9 +131,9 @@ class Picture(nn.Module):
     """A board or an image [n, *shape] → [n, width]; ``both`` gives what the convolutions found as well."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, width: int, channels: int, blocks: int,
-                 planes_first: bool) -> None:
+                 last: bool) -> None:
+        """last: whether the channels are the last axis of ``shape``."""
         super().__init__()
-        last = not planes_first and channels_last(shape)
         c, h, w = (shape[2], shape[0], shape[1]) if last else shape
         self.is_board = max(h, w) <= BOARD_SIDE
         prepared: list[nn.Module] = [ChannelsFirst()] if last else []
@@ -154,12 +155,6 @@ class Picture(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.both(x)[0]
-
-
-def channels_last(shape: tuple[int, ...]) -> bool:
-    """Of a square picture the channels are the axis that is unlike the other two, of any other the shorter outer one."""
-    first, middle, last = shape
-    return last < first if (first == middle) == (middle == last) else first == middle
 
 
 class ActionHead(nn.Module):

@@ -64,25 +64,24 @@ class ConvHead(nn.Module):
 
 
 class CellHead(nn.Module):
-    """An output for each cell and layer of actions, by the same weights everywhere: [B, C, H, W] → [B, layers * H * W]."""
+    """Outputs for every cell, by the same weights everywhere: [B, C, H, W] → [B, layers * H * W]."""
 
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(channels, channels, 1)
-        self.out = nn.Conv2d(channels, layers, 1)
+        self.out = nn.Linear(channels, layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.read(F.relu(self.reduce(x)))
 
     def read(self, x: Tensor) -> Tensor:
-        x = self.out(x)
-        return x.reshape(x.shape[0], -1)
+        return self.out(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).flatten(1)
 
 
-def last_linear(head: nn.Module) -> nn.Linear | nn.Conv2d:
+def last_linear(head: nn.Module) -> nn.Linear:
     """The layer whose outputs are the head's."""
     last = head.out if isinstance(head, ConvHead | CellHead) else list(head.children())[-1]
-    assert isinstance(last, nn.Linear | nn.Conv2d)
+    assert isinstance(last, nn.Linear)
     return last
 
 

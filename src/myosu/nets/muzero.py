@@ -41,7 +41,8 @@ class MuZeroNet(nn.Module):
             self.latent_shape: tuple[int, ...] = (channels, height, width)
             self.representation: nn.Module = BoardRepresentation(planes, channels, blocks)
             self.dynamics: nn.Module = BoardDynamics(num_actions, height, width, channels, blocks)
-            self.policy: nn.Module = (CellHead(channels, layers) if (layers := action_layers(num_actions, cells)) > 1 else
+            by_cell = num_actions > cells and num_actions % cells == 0
+            self.policy: nn.Module = (CellHead(channels, num_actions // cells) if by_cell else
                                       ConvHead(channels, cells, num_actions, head_channels=4))
             self.value: nn.Module = ConvHead(channels, cells, atoms, head_channels=4, hidden=64)
             self.reward: nn.Module | None = (
@@ -91,8 +92,8 @@ class MuZeroNet(nn.Module):
 
 
 def action_layers(num_actions: int, cells: int) -> int:
-    """How many times the actions are the cells of the board (action = layer * cells + cell), but for one more, as a pass;
-    0 where they are something else."""
+    """How many times the actions are the cells of the board (action = layer * cells + cell), but for one more, as a
+    pass; 0 where they are something else."""
     return num_actions // cells if num_actions % cells <= 1 else 0
 
 
@@ -125,9 +126,9 @@ class ActionPlanes(nn.Module):
 
     Where actions are the board's cells, once or in several layers, what a cell sees depends on how far and in which
     direction the action lies: a learnt kernel twice as large as the board for each layer, moved over it. A small
-    convolution of the action's cell would reach its neighbours only, and the tower would have to carry a move across the
-    board before it could turn a long line. Columns likewise; a further action, or one of any other kind, looks the same
-    to all cells.
+    convolution of the action's cell would reach its neighbours only, and the tower would have to carry a move across
+    the board before it could turn a long line. Columns likewise; a further action, or one of any other kind, looks the
+    same to all cells.
     """
 
     def __init__(self, num_actions: int, height: int, width: int, channels: int) -> None:
@@ -148,7 +149,7 @@ class ActionPlanes(nn.Module):
         if not self.layers:
             return others
         rows, columns = self.reach
-        # placed[l, i, j, c, y, x] = kernel[l, c, rows − 1 − i + y, columns − 1 − j + x] for the action at (i, j) of layer l
+        # placed[l, i, j, c, y, x] = kernel[l, c, rows − 1 − i + y, columns − 1 − j + x] at (i, j) of layer l
         moved = self.kernel.unfold(1, rows, 1).unfold(2, columns, 1).flip(1, 2)
         placed = moved.unflatten(0, (self.layers, self.channels)).permute(0, 2, 3, 1, 4, 5)
         return torch.cat([placed.flatten(0, 2).expand(-1, -1, *self.board), others])
