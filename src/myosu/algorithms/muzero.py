@@ -183,8 +183,8 @@ def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
                         "gymnasium.wrappers.FlattenObservation makes one of them, and PPO reads them as they are.")
     if len(spec.observation_shape) == 3 and spec.channels_last(spec.observation_shape):
         raise UserError(f"MuZero reads pictures as [channels, rows, columns]; here they are {spec.observation_shape}, "
-                        "the channels last. Move them in a gymnasium.ObservationWrapper (numpy.moveaxis(observation, -1, 0)), "
-                        "or use PPO or DQN, which read them as they are.")
+                        "the channels last. Move them in a gymnasium.ObservationWrapper by numpy.moveaxis(observation, "
+                        "-1, 0), or use PPO or DQN, which read both.")
     planes = sum(decoded_planes(config, spec))
     if planes and len(spec.observation_shape) != 3:
         raise UserError(f"reconstruction_loss_weight and ownership_loss_weight need a board of planes; observations "
