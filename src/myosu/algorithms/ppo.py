@@ -197,7 +197,7 @@ class ActorCritic(nn.Module):
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The policy's outputs, values in units of the rewards and new memory [n, 2 H], of n environments."""
-        device = next(self.parameters()).device
+        device = self.value.linear.weight.device
         outputs, value, remembered = self(to_tensors(observation, device),
                                           torch.from_numpy(memory).to(device)[:, None])
         after = memory if remembered is None or self.cell is None else remembered.cpu().numpy()
