@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,15 +109,7 @@ def _text(course: Course, position: Position, *_: Any) -> Board:
     return {"kind": "text", "text": course.game.render(position.state)}
 
 
-def _tictactoe(*arguments: Any) -> Board:
-    return _grid(*arguments, line=3)
-
-
-def _connect_four(*arguments: Any) -> Board:
-    return _grid(*arguments, line=4, drops=True)
-
-
 _BOARDS: dict[str, Callable[..., Board]] = {
-    "othello": _grid, "connect_four": _connect_four, "tictactoe": _tictactoe, "snake": _snake,
-    "snake-published": _snake, "woodoku": _woodoku, "woodoku-published": _woodoku,
+    "othello": _grid, "connect_four": partial(_grid, line=4, drops=True), "tictactoe": partial(_grid, line=3),
+    "snake": _snake, "snake-published": _snake, "woodoku": _woodoku, "woodoku-published": _woodoku,
 }

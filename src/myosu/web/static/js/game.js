@@ -23,6 +23,7 @@ export class Game {
     this.actions.push(position.last);
     this.newest = position.ply;
     this.positions.set(position.ply, position);
+    if (position.over) this.outlook.set(position.ply, position.returns[0]);
   }
 
   think(message) {

@@ -5,7 +5,7 @@ import { Game } from './game.js';
 import { Link } from './link.js';
 import { newGameDialog, replaysDialog } from './dialogs.js';
 import { Panel } from './panel.js';
-import { describe, outcome, playerName } from './words.js';
+import { describe, outcome, playerName, title } from './words.js';
 import { GridBoard } from './boards/grid.js';
 import { SnakeBoard } from './boards/snake.js';
 import { TextBoard } from './boards/text.js';
@@ -24,8 +24,8 @@ async function ask(address, order) {
 
 async function start() {
   page.run = await ask('/api/run');
-  $('run-name').textContent = `${page.run.game.replaceAll('_', ' ')} · ${page.run.run}`;
-  document.title = `Myosu: ${page.run.game.replaceAll('_', ' ')}`;
+  $('run-name').textContent = `${title(page.run)} · ${page.run.run}`;
+  document.title = `Myosu: ${title(page.run)}`;
   page.panel = new Panel(page.run, lookAt);
   listen();
   const id = location.pathname.match(/^\/game\/([\w-]+)$/)?.[1];

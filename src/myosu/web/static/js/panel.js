@@ -3,7 +3,7 @@
 import { $, make, svg } from './dom.js';
 import { moveName, sideName } from './words.js';
 
-const percent = share => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+const percent = share => share < 0.0005 ? '0 %' : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 const number = value => (value > 0 ? '+' : '') + String(Math.round(10 * value) / 10).replace('-', '−');
 
 export class Panel {
@@ -61,7 +61,9 @@ export class Panel {
     const { run } = this;
     if (Math.abs(outlook) < 0.02 * run.reward_range[1]) return 'Even';
     const side = sideName(run, outlook > 0 ? 0 : 1);
-    return run.game === 'othello' ? `${side} by ${Math.round(2 * Math.abs(outlook))} discs` : `${side} ${number(Math.abs(outlook))}`;
+    if (run.game === 'othello') return `${side} by ${Math.round(2 * Math.abs(outlook))} discs`;
+    const share = (1 + Math.min(1, Math.abs(outlook) / run.reward_range[1])) / 2;
+    return `${side} ${Math.round(100 * share)} %`;
   }
 
   curve(game, visible) {
@@ -114,7 +116,7 @@ export class Panel {
     list.querySelector('[aria-current]')?.removeAttribute('aria-current');
     const current = list.children[game.ply - 1 - from]?.firstChild;
     current?.setAttribute('aria-current', 'step');
-    if (current) list.scrollTop = current.parentElement.offsetTop - list.offsetTop - list.clientHeight / 2;
+    if (current) list.scrollTop = current.parentElement.offsetTop - list.clientHeight / 2;
     const scrub = $('scrub');
     scrub.max = game.newest;
     scrub.value = game.ply;

@@ -2,6 +2,10 @@
 
 const SIDES = { othello: ['Black', 'White'], connect_four: ['Red', 'Yellow'], tictactoe: ['Cross', 'Ring'] };
 
+const TITLES = { othello: 'Othello', connect_four: 'Connect Four', tictactoe: 'Tic-tac-toe', snake: 'Snake', woodoku: 'Woodoku' };
+
+export const title = run => TITLES[run.game] ?? run.game;
+
 export const sideName = (run, seat) => run.players === 1 ? 'Player' : (SIDES[run.game] ?? ['First', 'Second'])[seat];
 
 export function playerName(game, seat) {

@@ -3,7 +3,7 @@
 import { make } from '../dom.js';
 
 export class Cells {
-  // names(cell): how people call it. on: {choose(cell), enter(cell), leave()}; label(cell) is read aloud.
+  // label: of the whole grid. on: {choose(cell), enter(cell), leave()}; the last two show what a choice would do.
   constructor(host, rows, columns, label, on) {
     this.rows = rows;
     this.columns = columns;

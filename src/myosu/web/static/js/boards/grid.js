@@ -1,6 +1,7 @@
 // Othello, Connect Four and tic-tac-toe: pieces on cells.
 
 import { make } from '../dom.js';
+import { title } from '../words.js';
 import { Cells } from './cells.js';
 
 const PIECES = {
@@ -19,7 +20,7 @@ export class GridBoard {
     this.names = PIECES[this.run.game] ?? ['empty', 'first', 'second'];
     this.host.className = `board ${this.run.game}`;
     const frame = make('div', { class: 'frame' });
-    this.grid = new Cells(frame, board.rows, board.columns, `${this.run.game.replaceAll('_', ' ')} board`, {
+    this.grid = new Cells(frame, board.rows, board.columns, `${title(this.run)} board`, {
       choose: cell => this.choose(cell), enter: cell => this.preview(cell), leave: () => this.preview(null),
     });
     if (this.run.game === 'othello') {

@@ -20,9 +20,9 @@ export class SnakeBoard {
     this.grid.key = () => {};  // arrows steer the snake and do not walk over the cells
     this.drawing = svg('svg', { viewBox: `0 0 ${board.columns * UNIT} ${board.rows * UNIT}`, 'aria-hidden': 'true' });
     frame.append(this.drawing);
-    const pad = make('div', { class: 'pad' }, ...[[2, '▲', 'up'], [3, '◀', 'left'], [1, '▶', 'right'], [0, '▼', 'down']].map(
+    this.pad = make('div', { class: 'pad' }, ...[[2, '▲', 'up'], [3, '◀', 'left'], [1, '▶', 'right'], [0, '▼', 'down']].map(
       ([action, sign, name]) => make('button', { class: name, 'aria-label': name, onclick: () => this.steer(action) }, sign)));
-    this.host.replaceChildren(frame, pad);
+    this.host.replaceChildren(frame, this.pad);
     let from = null;
     frame.addEventListener('pointerdown', event => { from = [event.clientX, event.clientY]; });
     frame.addEventListener('pointerup', event => {
@@ -39,6 +39,7 @@ export class SnakeBoard {
     if (!this.grid) this.build(board);
     Object.assign(this, { board, game, position });
     this.host.classList.toggle('ended', position.over);
+    this.pad.hidden = !game.hasPerson;
     const body = new Map(board.body.map((cell, k) => [cell, k === 0 ? 'head' : k === board.body.length - 1 ? 'tail' : 'body']));
     this.grid.cells.forEach((element, cell) => {
       const what = body.get(cell) ?? (board.targets.includes(cell) ? 'target' : 'empty');
