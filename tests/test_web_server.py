@@ -10,7 +10,6 @@ import random
 import httpx
 import pytest
 import websockets
-from web_runs import serving, untrained_run
 
 from myosu.envs.course import replay
 from myosu.errors import UserError
@@ -19,6 +18,7 @@ from myosu.training.demonstrations import from_json, read_demonstrations
 from myosu.web import server
 from myosu.web.messages import MAX_BYTES
 from myosu.web.room import Room
+from web_runs import serving, untrained_run
 
 PERSON = {"kind": "person"}
 AGENT = {"kind": "agent", "checkpoint": "update-00000001", "simulations": 4, "temperature": 0}

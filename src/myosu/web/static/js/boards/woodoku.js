@@ -93,7 +93,7 @@ export class WoodokuBoard {
     if (!this.game?.mayPlay || !this.board.pieces[slot].length) return;
     this.slot = this.slot === slot ? null : slot;
     this.mark();
-    this.preview(null);
+    this.preview(this.grid.element.contains(document.activeElement) ? this.grid.focused : null);
   }
 
   preview(cell) {
