@@ -27,7 +27,7 @@ MARKS = {
 }
 WIDTHS = {"othello": 8, "connect_four": 7, "tictactoe": 3, "woodoku": 9, "snake": 10}
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: bash scripts/install_engines.sh")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="CHROMIUM IS NOT INSTALLED: run scripts/install_browser.sh")
 
 
 @pytest.fixture(scope="module")

@@ -71,9 +71,9 @@ async def say(socket, **message):
     await socket.send(json.dumps(message))
 
 
-async def play_to_the_end(socket, choice=random.Random(0)) -> list[int]:
+async def play_to_the_end(socket, seed=0) -> list[int]:
     """A person against the agent, from the start; the actions."""
-    actions: list[int] = []
+    choice, actions = random.Random(seed), []
     legal = list(range(9))
     while True:
         await say(socket, type="play", ply=len(actions), action=choice.choice(legal))
@@ -141,8 +141,9 @@ def test_two_agents_play_to_the_end_while_somebody_looks(client, address):
 
 BAD_MESSAGES = [
     "", "null", "[]", "{}", "nonsense", "\x00", "[" * 4000, '{"type": "play"', '{"type": []}', '{"type": "fly"}',
-    '{"type": "play", "ply": 0}', '{"type": "play", "ply": 0, "action": "4"}', '{"type": "play", "ply": 0, "action": 9}',
-    '{"type": "play", "ply": 0, "action": -1}', '{"type": "play", "ply": 3, "action": 4}',
+    '{"type": "play", "ply": 0}', '{"type": "play", "ply": 0, "action": "4"}',
+    '{"type": "play", "ply": 0, "action": 9}', '{"type": "play", "ply": 0, "action": -1}',
+    '{"type": "play", "ply": 3, "action": 4}',
     '{"type": "play", "ply": 0, "action": true}', '{"type": "play", "ply": 0, "action": 1e400}',
     '{"type": "play", "ply": 0, "action": ' + "9" * 4000 + "}", '{"type": "play", "ply": 0, "action": 4, "more": 1}',
     '{"type": "undo", "ply": 0}', '{"type": "look", "ply": 1}', '{"type": "look", "ply": -1}',
@@ -276,7 +277,7 @@ def test_many_games_at_once_share_searches(client, address, room):
     async def one(game_id, number):
         async with websockets.connect(f"ws{address.removeprefix('http')}/api/games/{game_id}") as socket:
             await hear(socket, "game")
-            return await play_to_the_end(socket, random.Random(number))
+            return await play_to_the_end(socket, number)
 
     async def all_of_them():
         return await asyncio.gather(*(one(game_id, number) for number, game_id in enumerate(games)))

@@ -47,8 +47,8 @@ class Demonstration:
         course = replay(load_environment(self.game, self.kwargs, self.rewards).rules, self.seed, self.actions)
         now = course.now
         if (list(now.returns), now.terminated, now.truncated) != (self.returns, self.terminated, self.truncated):
-            raise UserError(f"This game of {self.game} was written with the returns {self.returns}; played again it has "
-                            f"{list(now.returns)}. The rules have changed since, or the file has.")
+            raise UserError(f"This game of {self.game} was written with the returns {self.returns}; played again it "
+                            f"has {list(now.returns)}. The rules have changed since, or the file has.")
         return course
 
     def to_json(self) -> dict[str, Any]:
