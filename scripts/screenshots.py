@@ -65,8 +65,8 @@ def take(browser: Browser, address: str, game: str, name: str, settings: dict[st
         page.locator("#open-new").click()
         page.get_by_label("Watch the agent").check(force=True)
         page.locator("#begin").click()
-        page.wait_for_timeout(25_000)
-        page.keyboard.press(" ")
+        page.wait_for_timeout(12_000)
+        page.locator("#pause").click()
         page.wait_for_timeout(500)
     else:
         for _ in range(moves):
@@ -74,7 +74,8 @@ def take(browser: Browser, address: str, game: str, name: str, settings: dict[st
         page.locator("#mind .policy").wait_for()
     page.wait_for_timeout(800)
     # 256 colours are enough for flat shapes, and a third of the bytes.
-    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(
+        256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     image.save(OUT / name, optimize=True)
     print(f"{OUT / name}: {(OUT / name).stat().st_size / 1000:.0f} kB")
     page.close()

@@ -293,18 +293,21 @@ def test_many_games_at_once_share_searches(client, address, room):
 def test_when_the_room_is_full_a_game_that_nobody_plays_makes_place(tmp_path, monkeypatch):
     monkeypatch.setattr("myosu.web.room.TABLES", 3)
     room = Room(untrained_run(tmp_path / "run", "tictactoe"))
-    order = {"seats": [PERSON, PERSON]}
-    begun = room.open(order)
+
+    def open_table():
+        return asyncio.run(room.open({"seats": [PERSON, PERSON]}))
+
+    begun = open_table()
     begun.play(0, 4)
-    empty = room.open(order)
-    watched = room.open(order)
+    empty = open_table()
+    watched = open_table()
     watched.guests.add(object())
-    newest = room.open(order)
+    newest = open_table()
     assert set(room.tables) == {begun.id, watched.id, newest.id} and empty.id not in room.tables
     for table in (begun, newest):
         table.guests.add(object())
     with pytest.raises(UserError, match="holds 3 games"):
-        room.open(order)
+        open_table()
 
 
 def test_the_page_is_light():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from myosu.web.thinker import Thinker
 TABLES, LISTED = 1000, 30
 #: Episodes among which those with recorded actions are looked for: one in ten has them.
 SEARCHED = 2000
+#: Seconds for which the list of them is good: there may be hundreds of thousands.
+LIST_SECONDS = 3.0
 
 
 class Missing(UserError):
@@ -53,6 +57,9 @@ class Room:
         self.searches, self.seat, self.simulations = own is not None, seat, simulations or own or 0
         self.thinker = Thinker(self._load)
         self.tables: dict[str, Table] = {}
+        self._opening = asyncio.Lock()
+        self._of_training: dict[str, Any] = {}
+        self._listed_until = 0.0
 
     @property
     def checkpoints(self) -> list[str]:
@@ -82,40 +89,54 @@ class Room:
             raise Missing("There is no such game on this server (any more).")
         return self.tables[name]
 
-    def open(self, order: dict[str, Any]) -> Table:
+    async def open(self, order: dict[str, Any]) -> Table:
         """A new game, as the page orders it: ``seats`` and perhaps ``from`` (a ``game`` here and a ``ply``), or the
-        number of an ``episode`` of the run, or the name of a ``played`` game. Raises UserError."""
+        number of an ``episode`` of the run, or the name of a ``played`` game. Raises UserError.
+
+        One at a time, and in a thread, for a recorded game may be long and its list too."""
+        async with self._opening:
+            seats, course = await asyncio.to_thread(self._course, order)
+        return self._add(Table(self.game, seats, self.thinker, self._ended, course))
+
+    def _course(self, order: dict[str, Any]) -> tuple[list[Seat], Course]:
+        """Who plays, and from which position on."""
         nobody = [Seat("recorded")] * self.game.num_players
         if set(order) == {"episode"}:
             check_fields(order, {"episode": int}, "An order")
-            return self._add(Table(self.game, nobody, self.thinker, self._ended, self._episode(order["episode"])))
+            return nobody, self._episode(order["episode"])
         if set(order) == {"played"}:
             check_fields(order, {"played": str}, "An order")
-            return self._add(Table(self.game, nobody, self.thinker, self._ended, self._played(order["played"])))
+            return nobody, self._played(order["played"])
         if set(order) not in ({"seats"}, {"seats", "from"}):
             raise UserError("An order has the field seats and perhaps from, or episode alone, or played alone.")
         seats = parse_seats(order["seats"], self.game.num_players, self.checkpoints, self.searches)
-        course = None
-        if "from" in order:
-            if not isinstance(order["from"], dict):
-                raise UserError("from must have a game and a ply.")
-            check_fields(order["from"], {"game": str, "ply": int}, "from")
-            old, ply = self.table(order["from"]["game"]).course, order["from"]["ply"]
-            if not 0 <= ply <= len(old.actions):
-                raise UserError(f"That game has {len(old.actions)} moves; there is no position {ply}.")
-            course = replay(self.game, old.seed, old.actions[:ply])
-        return self._add(Table(self.game, seats, self.thinker, self._ended, course))
+        if "from" not in order:
+            return seats, Course(self.game, secrets.randbelow(2**53))
+        if not isinstance(order["from"], dict):
+            raise UserError("from must have a game and a ply.")
+        check_fields(order["from"], {"game": str, "ply": int}, "from")
+        old, ply = self.table(order["from"]["game"]).course, order["from"]["ply"]
+        if not 0 <= ply <= len(old.actions):
+            raise UserError(f"That game has {len(old.actions)} moves; there is no position {ply}.")
+        return seats, replay(self.game, old.seed, old.actions[:ply])
 
     def seats(self, data: Any) -> list[Seat]:
         return parse_seats(data, self.game.num_players, self.checkpoints, self.searches)
 
-    def stored(self) -> dict[str, Any]:
+    async def stored(self) -> dict[str, Any]:
         """Games that can be looked at again, newest first: of training, the best of them, and of people."""
+        async with self._opening:
+            if time.monotonic() > self._listed_until:
+                self._of_training = await asyncio.to_thread(self._list_training)
+                self._listed_until = time.monotonic() + LIST_SECONDS
+            played = [self._listed_game(path) for path in sorted(self._played_files(), reverse=True)[:LISTED]]
+        return {**self._of_training, "played": [game for game in played if game]}
+
+    def _list_training(self) -> dict[str, Any]:
         index = EpisodeIndex(self.folder)
         newest = [_listed(record) for record in reversed(index.last(SEARCHED)) if _replayable(record)]
         best = [_listed(record) for record in index.best(LISTED) if _replayable(record)]
-        played = [self._listed_game(path) for path in sorted(self._played_files(), reverse=True)[:LISTED]]
-        return {"newest": newest[:LISTED], "best": best, "played": [game for game in played if game]}
+        return {"newest": newest[:LISTED], "best": best}
 
     def demonstration(self, table: Table) -> Demonstration:
         now = table.course.now
@@ -171,13 +192,13 @@ class Room:
         return {"played": path.stem, "length": len(game.actions), "returns": game.returns,
                 "players": [player.get("kind") for player in game.players]}
 
-    def _played(self, name: str) -> Any:
+    def _played(self, name: str) -> Course:
         path = {path.stem: path for path in self._played_files()}.get(name)  # never a path that somebody sent
         if path is None:
             raise Missing("There is no such played game.")
         return read_demonstration(path).course()
 
-    def _episode(self, number: int) -> Any:
+    def _episode(self, number: int) -> Course:
         record = EpisodeIndex(self.folder).recorded(number)
         if not _replayable(record):
             raise Missing(f"Episode {number} was recorded without what is needed to see it again.")

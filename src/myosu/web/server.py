@@ -150,7 +150,7 @@ async def _run(request: Request) -> Response:
 
 
 async def _stored(request: Request) -> Response:
-    return JSONResponse(await asyncio.to_thread(_room(request).stored))
+    return JSONResponse(await _room(request).stored())
 
 
 async def _new_game(request: Request) -> Response:
@@ -161,7 +161,8 @@ async def _new_game(request: Request) -> Response:
         body += part
         if len(body) > MAX_BYTES:
             return JSONResponse({"error": f"An order may have {MAX_BYTES} bytes."}, 413)
-    return JSONResponse({"id": _room(request).open(parse(body)).id}, 201)
+    table = await _room(request).open(parse(body))
+    return JSONResponse({"id": table.id}, 201)
 
 
 async def _export(request: Request) -> Response:

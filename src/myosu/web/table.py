@@ -27,14 +27,14 @@ class Guest(Protocol):
 class Table:
     """A game of ``game``, which goes on by itself while agents are to move and a guest looks on.
 
-    seats: who plays. on_end: called with the table whenever the game ends.
+    seats: who plays. course: from where on. on_end: called with the table whenever the game ends.
     """
 
     def __init__(self, game: Game, seats: list[Seat], thinker: Thinker, on_end: Callable[[Table], None],
-                 course: Course | None = None) -> None:
+                 course: Course) -> None:
         self.id = secrets.token_urlsafe(9)
         self.game, self.seats, self._thinker, self._on_end = game, seats, thinker, on_end
-        self.course = course or Course(game, secrets.randbelow(2**53))
+        self.course = course
         #: By ply, the return that the first seat will have in the end, as an agent saw it.
         self.outlook: dict[int, float] = {}
         self.taken_back = 0

@@ -14,6 +14,7 @@ import { WoodokuBoard } from './boards/woodoku.js';
 const BOARDS = { grid: GridBoard, snake: SnakeBoard, woodoku: WoodokuBoard, text: TextBoard };
 
 const page = { run: null, game: null, link: null, board: null, panel: null, hint: null, asked: null, walking: null, connected: false };
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
 async function ask(address, order) {
   const answer = await fetch(address, order && { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(order) });
@@ -45,6 +46,7 @@ async function begin(order) {
   try {
     const { id } = await ask('/api/games', order);
     history.pushState(null, '', `/game/${id}`);
+    page.ordered = page.game !== null;  // the board gets the focus that the dialog had
     sit(id);
   } catch (error) {
     complain(error.message);
@@ -55,15 +57,35 @@ function sit(id) {
   page.link?.close();
   page.board?.close?.();
   stopWalking();
-  Object.assign(page, { game: null, board: null, hint: null, asked: null });
+  Object.assign(page, { game: null, board: null, hint: null, asked: null, queue: [], busyUntil: 0 });
   $('spoken').replaceChildren();
   $('as-json').href = `/api/games/${id}.json`;
   $('as-sgf').href = `/api/games/${id}.sgf`;
-  page.link = new Link(id, hear, connected => {
+  page.link = new Link(id, receive, connected => {
     page.connected = connected;
     document.body.classList.toggle('lost', !connected);
     if (page.game) show();
   });
+}
+
+// Messages wait while a move is still seen being made: the agent's answer may come before the last disc has turned.
+function receive(message) {
+  page.queue.push(message);
+  work();
+}
+
+function work() {
+  while (page.queue.length) {
+    const wait = page.busyUntil - performance.now();
+    if (page.queue[0].type === 'position' && wait > 0) {
+      clearTimeout(page.worker);
+      page.worker = setTimeout(work, wait);
+      return;
+    }
+    const message = page.queue.shift();
+    hear(message);
+    if (message.type === 'position' && message.position.board.kind === 'grid' && !calm.matches) page.busyUntil = performance.now() + 550;
+  }
 }
 
 function hear(message) {
@@ -73,8 +95,9 @@ function hear(message) {
       page.hint = page.asked = null;
       if (game) game.take(message);
       else page.game = new Game(message);
-      if (!game && page.game.recorded) { page.game.cursor = 0; wantPosition(0); }
+      if (!game && page.game.recorded) page.game.cursor = 0;
       show();
+      if (!game && page.ordered) $('board').querySelector('[tabindex="0"]')?.focus({ preventScroll: true });
       break;
     case 'position': {
       const following = game.live && message.position.ply === game.newest + 1;
@@ -266,7 +289,7 @@ function listen() {
     const press = id => { const button = $(id); if (!button.hidden && !button.disabled) button.click(); };
     const commands = { u: 'undo', h: 'hint', p: 'pass', n: 'open-new', t: 'show-mind', ',': 'previous', '.': 'next' };
     if (commands[event.key]) { press(commands[event.key]); event.preventDefault(); }
-    else if (event.key === ' ' && event.target === document.body) { press('pause'); event.preventDefault(); }
+    else if (event.key === ' ' && (event.target === document.body || event.target.closest('#board'))) { press('pause'); event.preventDefault(); }
   });
 }
 

@@ -3,7 +3,8 @@
 import { make } from '../dom.js';
 
 export class Cells {
-  // label: of the whole grid. on: {choose(cell), enter(cell), leave()}; the last two show what a choice would do.
+  // label: of the whole grid. on: {choose(cell), enter(cell), leave()}; choose says whether it meant anything, the others
+  // show what it would do.
   constructor(host, rows, columns, label, on) {
     this.rows = rows;
     this.columns = columns;
@@ -56,8 +57,9 @@ export class Cells {
       Home: [row, 0], End: [row, this.columns - 1],
     }[event.key];
     if (to) this.focus(to[0] * this.columns + to[1]);
-    else if (event.key === 'Enter' || event.key === ' ') this.on.choose(this.focused);
-    else return;
+    else if (event.key === ' ' && !this.on.choose(this.focused)) return event.preventDefault();  // and may mean a pause
+    else if (event.key === 'Enter') this.on.choose(this.focused);
+    else if (event.key !== ' ') return;
     event.preventDefault();
     event.stopPropagation();
   }

@@ -110,6 +110,8 @@ export class GridBoard {
 
   choose(cell) {
     const option = this.options.get(cell);
-    if (this.game.mayPlay && option) this.act(option.action);
+    if (!this.game.mayPlay || !option) return false;
+    this.act(option.action);
+    return true;
   }
 }

@@ -16,7 +16,7 @@ export class SnakeBoard {
   build(board) {
     this.host.className = 'board snake';
     const frame = make('div', { class: 'frame' });
-    this.grid = new Cells(frame, board.rows, board.columns, 'snake board; steer with the arrow keys', { choose: () => {} });
+    this.grid = new Cells(frame, board.rows, board.columns, 'snake board; steer with the arrow keys', { choose: () => false });
     this.grid.key = () => {};  // arrows steer the snake and do not walk over the cells
     this.drawing = svg('svg', { viewBox: `0 0 ${board.columns * UNIT} ${board.rows * UNIT}`, 'aria-hidden': 'true' });
     frame.append(this.drawing);

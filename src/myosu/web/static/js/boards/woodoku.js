@@ -104,10 +104,11 @@ export class WoodokuBoard {
   }
 
   put(cell) {
-    if (this.slot === null || !this.game.mayPlay || !this.board.fits[this.slot].includes(cell)) return;
+    if (this.slot === null || !this.game.mayPlay || !this.board.fits[this.slot].includes(cell)) return false;
     const action = 81 * this.slot + cell;
     this.slot = null;
     this.act(action);
+    return true;
   }
 
   drag(event, slot) {
