@@ -36,8 +36,12 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=10_000)
     options = parser.parse_args()
     size = sum(path.stat().st_size for path in server.STATIC.rglob("*") if path.is_file())
-    imports = seconds_of([sys.executable, "-c", "import myosu.web.server, myosu.web.room, myosu.algorithms.muzero"])
-    begin = time.perf_counter()
+    before = os.times()
+    modules = "myosu.web.server, myosu.web.room, myosu.algorithms.muzero"
+    subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
+    begin = os.times()
+    imports = begin.elapsed - before.elapsed
+    used = sum(begin[2:4]) - sum(before[2:4])
     process = subprocess.Popen([sys.executable, "-m", "myosu.cli", "play", options.run, "--no-browser",
                                 "--simulations", str(options.simulations)],
                                stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {0}))
@@ -46,8 +50,9 @@ def main() -> None:
         address = process.stdout.readline().split()[2].rstrip("/")
         get(address, "/")
         run = json.loads(get(address, "/api/run"))
-        ready = time.perf_counter() - begin
-        print(f"page: {size / 1000:.0f} kB; ready {ready - imports:.1f} s after imports of {imports:.1f} s")
+        ready, used = os.times().elapsed - begin.elapsed, processor_seconds(process.pid) - used
+        print(f"page: {size / 1000:.0f} kB; ready {ready - imports:.1f} s after imports of {imports:.1f} s; of the "
+              f"processor, {used:.1f} s")
         asyncio.run(load(address, run, process.pid, options))
         alive = process.poll() is None
         print("the server is alive" if alive else "THE SERVER IS DEAD")
@@ -205,12 +210,6 @@ def processor_seconds(pid: int) -> float:
     """That the process has used, which other programs do not stretch."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def seconds_of(command: list[str]) -> float:
-    begin = time.perf_counter()
-    subprocess.run(command, check=True)
-    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import cache
 
 import pytest
 
@@ -102,11 +103,14 @@ def on_screen(page: Page) -> list[str]:
     return page.locator("#board .cell").evaluate_all("cells => cells.map(cell => cell.dataset.piece)")
 
 
+rules = cache(load_game)
+
+
 def truth(page: Page) -> Course:
     """The game by the rules, from what the server exports."""
     game_id = re.search(r"/game/([\w-]+)$", page.url)[1]
     data = page.request.get(f"/api/games/{game_id}.json").json()
-    return replay(load_game(data["game"]), data["seed"], data["actions"])
+    return replay(rules(data["game"]), data["seed"], data["actions"])
 
 
 def pieces(course: Course) -> list[str]:
