@@ -156,7 +156,7 @@ def strange_message(rng: random.Random) -> str | bytes:
     def value() -> Any:
         return rng.choice([None, True, -1, 10**18, 0.5, 1e308, 3, 0, "x", "\u0000", "../../passwd", [], {}, [[]] * 9])
 
-    kind = rng.choice(["play", "undo", "look", "think", "seats", "pause", "pace", "nothing"])
+    kind = rng.choice(["play", "undo", "look", "think", "pause", "pace", "nothing"])
     match rng.randrange(6):
         case 0:
             return rng.randbytes(rng.randrange(200))
@@ -168,7 +168,7 @@ def strange_message(rng: random.Random) -> str | bytes:
             return "x" * rng.choice([4095, 4097, 100_000])
         case 4:
             return json.dumps({"type": kind, "ply": value(), "action": value()})
-    fields = ["ply", "action", "checkpoint", "simulations", "seats", "paused", "seconds"]
+    fields = ["ply", "action", "checkpoint", "simulations", "paused", "seconds"]
     return json.dumps({"type": kind, **{name: value() for name in rng.sample(fields, rng.randrange(4))}})
 
 

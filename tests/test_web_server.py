@@ -130,7 +130,13 @@ def test_two_agents_play_to_the_end_while_somebody_looks(client, address):
     game_id = new_game(client, AGENT, {**AGENT, "checkpoint": "update-00000002", "temperature": 1})
 
     async def conversation(socket):
+        await say(socket, type="pause", paused=True)
+        await hear(socket, "pace")
         await say(socket, type="pace", seconds=0.02)
+        await hear(socket, "pace")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(socket.recv(), 0.3)
+        await say(socket, type="pause", paused=False)
         while not (position := (await hear(socket, "position"))["position"])["over"]:
             pass
         return position
@@ -151,8 +157,7 @@ BAD_MESSAGES = [
     '{"type": "think", "ply": 0, "checkpoint": "update-00000001", "simulations": 100000}',
     '{"type": "think", "ply": 0, "checkpoint": "update-00000001", "simulations": 0}',
     '{"type": "pace", "seconds": NaN}', '{"type": "pace", "seconds": -1}', '{"type": "pause", "paused": 1}',
-    '{"type": "seats", "seats": []}', '{"type": "seats", "seats": [{"kind": "person"}, {"kind": "agent"}]}',
-    '{"type": "seats", "seats": [{"kind": "recorded"}, {"kind": "recorded"}]}', b"\xff\xfe",
+    b"\xff\xfe",
 ]
 
 
@@ -268,6 +273,20 @@ def test_a_game_that_is_not_there(address):
 
     message, code = asyncio.run(knock())
     assert message["type"] == "error" and "no such game" in message["message"] and code == 4404
+
+
+def test_an_agent_that_cannot_be_loaded_is_named_and_stops_nothing(tmp_path):
+    folder = untrained_run(tmp_path / "run", "tictactoe", (1, 2))
+    (folder / "checkpoints" / "update-00000001" / "weights.safetensors").write_bytes(b"cut short")
+    with serving(Room(folder)) as address, httpx.Client(base_url=address, timeout=30) as client:
+
+        async def conversation(socket):
+            await say(socket, type="play", ply=0, action=4)
+            return (await hear(socket, "error"))["message"]
+
+        assert "weights.safetensors has 9 bytes" in talk(address, new_game(client), conversation)
+        whole = new_game(client, PERSON, {**AGENT, "checkpoint": "update-00000002"})
+        assert len(talk(address, whole, play_to_the_end)) >= 5
 
 
 def test_many_games_at_once_share_searches(client, address, room):

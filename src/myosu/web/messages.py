@@ -19,7 +19,6 @@ FIELDS: dict[str, dict[str, type]] = {
     "undo": {"ply": int},
     "look": {"ply": int},
     "think": {"ply": int, "checkpoint": str, "simulations": int},
-    "seats": {"seats": list},
     "pause": {"paused": bool},
     "pace": {"seconds": float},
 }

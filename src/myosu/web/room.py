@@ -120,9 +120,6 @@ class Room:
             raise UserError(f"That game has {len(old.actions)} moves; there is no position {ply}.")
         return seats, replay(self.game, old.seed, old.actions[:ply])
 
-    def seats(self, data: Any) -> list[Seat]:
-        return parse_seats(data, self.game.num_players, self.checkpoints, self.searches)
-
     async def stored(self) -> dict[str, Any]:
         """Games that can be looked at again, newest first: of training, the best of them, and of people."""
         async with self._opening:

@@ -256,8 +256,6 @@ class Visitor:
                 self.send(table.look(message["ply"]))
             case "think":
                 self._think(message["ply"], message["checkpoint"], message["simulations"])
-            case "seats":
-                table.set_seats(self._room.seats(message["seats"]))
             case "pause":
                 table.set_pause(message["paused"])
             case "pace":

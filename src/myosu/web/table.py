@@ -108,14 +108,6 @@ class Table:
             self.outlook[ply] = message["outlook"]
         return message
 
-    def set_seats(self, seats: list[Seat]) -> None:
-        if self.recorded:
-            raise UserError("This game is a recorded one. Begin a new game from one of its positions to play on.")
-        self._stop()
-        self.seats = seats
-        self.tell(self.summary())
-        self.go_on()
-
     def set_pause(self, paused: bool) -> None:
         self._stop()
         self.paused = paused

@@ -178,7 +178,8 @@ function showActions(position) {
   $('undo').disabled = game.newest === 0;
   $('hint').disabled = !game.mayPlay;
   const watching = !game.recorded && !game.hasPerson;
-  $('pause').hidden = $('pace-label').hidden = !watching || game.over;
+  $('pause').hidden = game.over || game.recorded || !(watching || game.paused);
+  $('pace-label').hidden = !watching || game.over;
   $('pause').textContent = game.paused ? 'Go on' : 'Pause';
   $('pace').value = 100 - 100 * Math.log(game.pace / 0.02) / Math.log(150);
   $('drive-label').hidden = position.board.kind !== 'snake' || !game.hasPerson;
