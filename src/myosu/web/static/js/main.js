@@ -150,7 +150,7 @@ function show(moved = false) {
   page.panel.show(game, page.hint, visible);
   showScores(position);
   showActions(position);
-  if (visible && !thoughts && !position.over && !page.asked && (game.mayPlay || !game.live)) think(false);
+  if (visible && !thoughts && !position.over && !page.asked && (game.mayPlay || game.paused || !game.live)) think(false);
 }
 
 function showScores(position) {
