@@ -16,9 +16,10 @@ install: .venv/.installed
 train: install
 	$(BIN)/myosu train othello --minutes $(MINUTES) --run $(RUN)
 
-# Without GRhino (a Debian package) its tests skip and say so.
+# Without GRhino and Chromium (Debian packages) their tests skip and say so.
 test: .venv/.installed-dev
 	bash scripts/install_engines.sh || echo "Game engines are not installed; their tests will be skipped."
+	bash scripts/install_browser.sh || echo "Chromium is not installed; the tests of the page will be skipped."
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest

@@ -225,7 +225,7 @@ def test_a_person_plays_a_whole_game(agent, capsys, monkeypatch):
     """After b2 the agent takes the first free square each time: a1, then b1, and a3 c1 wins for the person."""
     lines = iter(["hint", "moves", "nonsense", "b2", "b2", "a3", "undo", "board", "c2", "a2"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
-    assert exit_code(["play", "some/run"]) == 0
+    assert exit_code(["play", "some/run", "--terminal"]) == 0
     out = capsys.readouterr().out
     assert "The agent would play b2." in out and "a1 b1 c1 a2 b2 c2 a3 b3 c3" in out
     assert "'nonsense' is no square" in out and "b2 is not legal here" in out
@@ -241,7 +241,7 @@ def test_undo_and_the_end_of_input(agent, capsys, monkeypatch):
         raise EOFError
 
     monkeypatch.setattr("builtins.input", typed)
-    assert exit_code(["play", "some/run", "--seat", "second"]) == 0
+    assert exit_code(["play", "some/run", "--terminal", "--seat", "second"]) == 0
     out = capsys.readouterr().out
     assert out.count("There is nothing to take back.") == 2 and out.count("The agent plays b2.") == 1
     assert "O . ." in out, "a1 was played and taken back"

@@ -14,7 +14,7 @@ COMMANDS = {
     "train": "train an agent on a game, or go on with a run",
     "evaluate": "let an agent play a match, with intervals",
     "episodes": "list the episodes of a run, make videos of them",
-    "play": "play against an agent in the terminal",
+    "play": "play against an agent, in the browser or in the terminal",
     "games": "list the games",
     "check": "find what is wrong with a game or an environment",
     "bench": "measure the speed of this machine on a game",

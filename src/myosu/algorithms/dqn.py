@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import State, Weights
+from myosu.algorithms.interface import State, Thoughts, Weights
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -184,6 +184,11 @@ class Player:
         """Columns int64 [n, B] of the actions with the greatest value."""
         q = self.net(to_tensors(observation, self.device))
         return best_columns(q, torch.from_numpy(legal_actions).to(self.device), self.branches).cpu().numpy()
+
+    @torch.inference_mode()
+    def values(self, observation: np.ndarray) -> np.ndarray:
+        """f32 [n, A], of every action."""
+        return self.net(to_tensors(observation, self.device)).float().cpu().numpy()
 
     def random(self, legal_actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Columns int64 [n, B] of actions drawn from the legal ones."""
@@ -368,6 +373,15 @@ class Agent:
 
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
         return self.player.actions(self.player.best(observation, legal_actions))
+
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+        """Its policy is sure of the best action, whose value it says."""
+        q = self.player.values(observation)
+        action = np.where(legal_actions, q, -np.inf).argmax(axis=1)
+        rows = np.arange(len(q))
+        policy = np.zeros(q.shape, np.float32)
+        policy[rows, action] = 1
+        return Thoughts(action, policy, q[rows, action], None, action[:, None].tolist())
 
 
 def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:

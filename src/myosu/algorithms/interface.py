@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -65,6 +66,32 @@ class Agent(Protocol):
         starts: bool [n], which episodes begin here. Only agents with a memory read it; to them row i is the same
         environment at every call. Without it all begin.
         """
+
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+        """``act`` and why, for somebody who watches; only of agents that make a single choice.
+
+        simulations: a move, instead of the agent's own; of no meaning to agents without a search. Agents with a memory
+        think as if every position began an episode.
+        """
+
+
+@dataclass(frozen=True)
+class Thoughts:
+    """What an agent thinks of n positions, each in the eyes of the player to move.
+
+    action: int64 [n], what ``act`` chooses.
+    policy: f32 [n, A], how likely it holds each action; 0 where illegal, 1 in sum.
+    value: f32 [n], in units of the rewards.
+    visits: int32 [n, A] of the search at its root; None without a search.
+    lines: n lists of the actions that it expects, its own first. Later ones may break the rules, for a model of the
+        game need not know them.
+    """
+
+    action: np.ndarray
+    policy: np.ndarray
+    value: np.ndarray
+    visits: np.ndarray | None
+    lines: list[list[int]]
 
 
 class Algorithm(Protocol):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import State, Weights
+from myosu.algorithms.interface import State, Thoughts, Weights
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -37,6 +37,9 @@ ACTORS = "beside"
 #: A range of returns wider than ``WIDE`` gets atoms that lie closer near zero; one that is not known, or wider, is
 #: taken for ±``WIDEST``.
 WIDE, WIDEST = 256.0, 20_000.0
+
+#: Moves of a principal variation.
+LINE_LENGTH = 8
 
 
 @dataclass(frozen=True)
@@ -629,6 +632,13 @@ class Agent:
         parts = [self.planner.plan(observation[k:k + size], legal_actions[k:k + size])[0].action
                  for k in range(0, len(observation), size)]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+        """At most ``capacity`` positions at once."""
+        result, _ = self.planner.plan(observation, legal_actions, simulations)
+        lines = self.planner.search.lines(result.action, LINE_LENGTH)
+        return Thoughts(result.action, result.policy, improved_value(result), result.visits,
+                        [line[line >= 0].tolist() for line in lines])
 
 
 def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:

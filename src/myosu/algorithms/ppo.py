@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import State, Weights
+from myosu.algorithms.interface import State, Thoughts, Weights
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -571,6 +571,12 @@ class Agent:
             memory[~starts] = self.memory[~starts]
         outputs, _, self.memory = self.net.evaluate(observation, memory)
         return environment_action(self.spec, self.policy.mode(self.policy.normalize(outputs, legal_actions)))
+
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+        outputs, value, _ = self.net.evaluate(observation, np.zeros((len(observation), self.size), np.float32))
+        log_policy = self.policy.normalize(outputs, legal_actions)
+        action = self.policy.mode(log_policy)
+        return Thoughts(action, np.exp(log_policy), value, None, action[:, None].tolist())
 
 
 def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:

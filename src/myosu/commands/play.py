@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,22 +19,55 @@ from myosu.games import Game
 
 @dataclass
 class Options:
-    """Play against the agent of a run in the terminal."""
+    """Play against the agent of a run, in the browser or in the terminal."""
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
     seat: Literal["first", "second", "random"] = "first"
-    """Your seat; the first moves first."""
+    """Your seat; the first moves first. In the browser, what a new game begins with."""
     simulations: int | None = None
-    """Simulations a move, instead of what the run was trained with: more is stronger and slower."""
+    """Simulations a move, instead of what the run was trained with: more is stronger and slower. In the browser, what a
+    new game begins with."""
+    terminal: bool = False
+    """Play in the terminal."""
     seed: int = 0
-    """What the agent's chance follows from."""
+    """What the agent's chance follows from, in the terminal."""
+    host: str = "127.0.0.1"
+    """Address that the page is served at. Whoever can reach it can play; by default this is only your own machine."""
+    port: int = 0
+    """Port that the page is served at; 0: any that is free."""
+    browser: bool = True
+    """Open the page in your browser."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu play", args=arguments)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
+    seat = {"first": 0, "second": 1, "random": random.randrange(2)}[options.seat]
+    return _in_terminal(options, seat) if options.terminal else _in_browser(options, seat)
+
+
+def _in_browser(options: Options, seat: int) -> int:
+    try:
+        from myosu.web import server
+    except ImportError as error:
+        raise UserError(f"The page needs the package {error.name}: pip install starlette uvicorn websockets . Or play "
+                        "with --terminal.") from error
+    from myosu.web.room import Room
+
+    room = Room(options.run, seat, options.simulations)
+    with server.listen(options.host, options.port) as at:
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        address = f"http://{host}:{at.getsockname()[1]}/"
+        print(f"Play at {address}   (Ctrl-C ends it)", flush=True)
+        if options.browser:
+            webbrowser.open(address)  # the socket listens already, and the page waits for its answer
+        server.make_server(server.make_app(room, options.host)).run(sockets=[at])
+    return 0
+
+
+def _in_terminal(options: Options, seat: int) -> int:
     import torch
 
     from myosu.evaluation.players import AgentPlayer
@@ -41,9 +75,7 @@ def main(arguments: list[str]) -> int:
 
     torch.set_num_threads(1)
     agent, environment, _ = load_agent(options.run, options.simulations, options.seed)
-    game = environment.rules
-    seat = {"first": 0, "second": 1, "random": random.randrange(2)}[options.seat]
-    Table(game, AgentPlayer(game, agent, "agent"), seat).play()
+    Table(environment.rules, AgentPlayer(environment.rules, agent, "agent"), seat).play()
     return 0
 
 

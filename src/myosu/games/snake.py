@@ -179,6 +179,12 @@ def render(state) -> str:
     return "\n".join([*(" ".join(row) for row in marks), f"length {head - tail + 1}"])
 
 
+def body(state) -> list[int]:
+    """The snake's cells, from the tail to the head."""
+    length = int(state["head"] - state["tail"]) + 1
+    return np.argsort(state["stamps"], axis=None)[-length:].tolist()
+
+
 #: Steps from the dark of the tail to the light of the head.
 SHADES = 24
 
@@ -194,14 +200,14 @@ def draw(state, pixels: int = 32) -> np.ndarray:
 
     for place in np.flatnonzero(state["targets"]).tolist():
         put(place, _target)
-    body = np.argsort(state["stamps"], axis=None)[-length:].tolist()  # from the tail to the head
+    cells = body(state)
     headings = {size: 0, 1: 1, -size: 2, -1: 3}
     behind = None
-    for number, (place, following) in enumerate(pairwise(body)):
+    for number, (place, following) in enumerate(pairwise(cells)):
         ahead = headings[following - place]
         put(place, _segment, behind, ahead, number * SHADES // length)
         behind = ahead ^ 2
-    put(body[-1], _head, behind, int(state["heading"]))
+    put(cells[-1], _head, behind, int(state["heading"]))
     return image
 
 

@@ -295,3 +295,23 @@ def gumbel_root_q(nodes, q, scaled_q, c_visit, c_scale):
         scale = c_scale * (c_visit + most_visits) / max(high - low, EPSILON)
         for a in range(q.shape[1]):
             scaled_q[b, a] = (q[b, a] - low) * scale
+
+
+@compiled
+def follow_lines(nodes, actions, lines):
+    """Write to ``lines`` [B, L] the root's ``actions`` and after them the most visited ones; −1 behind the end."""
+    for b in range(len(lines)):
+        tree, node = nodes[b], 0
+        lines[b, :] = -1
+        for depth in range(lines.shape[1]):
+            child, best = tree[node].first_child, -1
+            while child >= 0:
+                if depth == 0:
+                    best = child if tree[child].action == actions[b] else best
+                elif best < 0 or tree[child].visits >= tree[best].visits:  # of equals the elder
+                    best = child
+                child = tree[child].next_sibling
+            if best < 0:
+                break
+            lines[b, depth] = tree[best].action
+            node = best

@@ -137,6 +137,13 @@ class Search:
             noise = self._dirichlet(legal, config.dirichlet_alpha) if config.dirichlet_fraction else None
         return self._run(prior_logits, value, legal, expand, num_simulations or config.num_simulations, noise)
 
+    def lines(self, actions: np.ndarray, length: int) -> np.ndarray:
+        """Principal variations int32 [B, length] of the latest ``run``: the ``actions`` [B] of its roots, and after
+        them those that the search visited most; −1 behind the end. Only the first is sure to be legal."""
+        lines = np.empty((len(actions), length), np.int32)
+        kernels.follow_lines(self._nodes, actions, lines)
+        return lines
+
     def state_dict(self) -> dict[str, Any]:
         """The state of the random numbers; goes into JSON."""
         return {"rng": self._rng.bit_generator.state}

@@ -1,0 +1,108 @@
+"""The course of one native game: its moves so far, and every position that it went through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from myosu.envs.single_game import SingleGame
+from myosu.errors import UserError
+from myosu.games import Game
+
+#: A copy of the state is kept every so many plies; positions between them are played again.
+KEPT_EVERY = 32
+
+
+@dataclass(frozen=True)
+class Position:
+    """state: a record of the game's ``state_dtype``, which must not be written. ply: actions before it. to_play: the
+    seat to move. returns: of each seat so far. terminated, truncated: how the game ended here, if it did."""
+
+    state: Any
+    ply: int
+    to_play: int
+    returns: tuple[float, ...]
+    terminated: bool = False
+    truncated: bool = False
+
+    @property
+    def over(self) -> bool:
+        return self.terminated or self.truncated
+
+
+class Course:
+    """``game`` from ``seed``, below 2**64. ``actions`` are those played so far, ``now`` the position after them."""
+
+    def __init__(self, game: Game, seed: int) -> None:
+        self.game, self.seed = game, seed
+        self.actions: list[int] = []
+        self._play = SingleGame(game, game.num_players, None)
+        self._play.start(seed)
+        self._kept = [self._position((0.0,) * game.num_players)]
+        self.now = self._kept[0]
+
+    def legal_actions(self, position: Position | None = None) -> np.ndarray:
+        """bool [num_actions] in ``position``, by default the newest."""
+        mask = np.empty(self.game.num_actions, np.bool_)
+        self.game.legal_actions((position or self.now).state, mask)
+        return mask
+
+    def observation(self, position: Position) -> np.ndarray:
+        out: np.ndarray = np.empty(self.game.observation_shape, self.game.observation_dtype)
+        self.game.observe(position.state, out)
+        return out
+
+    def play(self, action: int) -> Position:
+        """The position after ``action``. Raises UserError where the rules do not allow it."""
+        if self.now.over:
+            raise UserError("The game is over.")
+        if not 0 <= action < self.game.num_actions or not self.legal_actions()[action]:
+            name = self.game.action_name(action) if 0 <= action < self.game.num_actions else str(action)
+            raise UserError(f"{name} is not legal here.")
+        self.now = self._step(self.now, action)
+        self.actions.append(action)
+        if self.now.ply % KEPT_EVERY == 0:
+            self._kept.append(self.now)
+        return self.now
+
+    def take_back(self, ply: int) -> None:
+        """Forget all moves from ``ply`` on."""
+        self.now = self.position(ply)
+        del self.actions[ply:], self._kept[ply // KEPT_EVERY + 1:]
+
+    def position(self, ply: int) -> Position:
+        """After the first ``ply`` actions."""
+        if ply == self.now.ply:
+            return self.now
+        position = self._kept[ply // KEPT_EVERY]
+        for action in self.actions[position.ply:ply]:
+            position = self._step(position, action)
+        return position
+
+    def after(self, position: Position, action: int) -> Position:
+        """What a legal ``action`` would make of ``position``; the course stays as it is."""
+        return self._step(position, action)
+
+    def _step(self, before: Position, action: int) -> Position:
+        self._play.state, self._play.plies = before.state.copy(), before.ply
+        reward, terminated, truncated = self._play.step(action)
+        returns = [earned - reward for earned in before.returns]
+        returns[before.to_play] = before.returns[before.to_play] + reward
+        return self._position(tuple(returns), terminated, truncated)
+
+    def _position(self, returns: tuple[float, ...], terminated: bool = False, truncated: bool = False) -> Position:
+        state = self._play.state
+        return Position(state, self._play.plies, int(self.game.to_play(state)), returns, terminated, truncated)
+
+
+def replay(game: Game, seed: int, actions: list[int]) -> Course:
+    """The game of this seed and these actions. Raises UserError where the rules do not allow them."""
+    course = Course(game, seed)
+    for ply, action in enumerate(actions):
+        try:
+            course.play(action)
+        except UserError as error:
+            raise UserError(f"Move {ply + 1} does not fit the rules of {game.name}: {error}") from None
+    return course

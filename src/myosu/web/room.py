@@ -1,0 +1,211 @@
+"""All games of one server, and the run whose agents play them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from myosu.algorithms.interface import Agent
+from myosu.envs.course import Course, replay
+from myosu.errors import UserError
+from myosu.training.checkpoint import Checkpoints, find_checkpoint, load_agent
+from myosu.training.demonstrations import (
+    Demonstration,
+    othello_sgf,
+    read_demonstration,
+    write_demonstration,
+)
+from myosu.training.episodes import EpisodeIndex
+from myosu.web.messages import Seat, check_fields, parse_seats
+from myosu.web.table import Table
+from myosu.web.thinker import Thinker
+
+#: Games kept at once; those that nobody looks at go first. Recorded games offered of each kind.
+TABLES, LISTED = 1000, 30
+#: Episodes among which those with recorded actions are looked for: one in ten has them.
+SEARCHED = 2000
+#: Seconds for which the list of them is good: there may be hundreds of thousands.
+LIST_SECONDS = 3.0
+
+
+class Missing(UserError):
+    """There is no such thing."""
+
+
+class Busy(UserError):
+    """No more games can be begun now."""
+
+
+class Room:
+    """The games about ``run``: a run's folder or a checkpoint, as ``find_checkpoint`` takes them.
+
+    seat, simulations: what the page offers for a new game, where it is not the first seat and the run's own number.
+    """
+
+    def __init__(self, run: Path, seat: int = 0, simulations: int | None = None) -> None:
+        checkpoint = find_checkpoint(run)
+        self.folder = checkpoint.path.parent.parent
+        self.default = checkpoint.path.name
+        self.config = checkpoint.config
+        environment = self.config.environment
+        self.game = environment.rules
+        own = getattr(self.config.algorithm_config, "simulations", None)
+        self.searches, self.seat, self.simulations = own is not None, seat, simulations or own or 0
+        self.thinker = Thinker(self._load)
+        self.tables: dict[str, Table] = {}
+        self._opening = asyncio.Lock()
+        self._of_training: dict[str, Any] = {}
+        self._listed_until = 0.0
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Names, oldest first."""
+        return [path.name for path in Checkpoints(self.folder / "checkpoints").paths()] or [self.default]
+
+    async def warm_up(self) -> None:
+        """Load and compile what the first move takes."""
+        course = Course(self.game, 0)
+        with contextlib.suppress(Exception):  # whatever it is, whoever plays is told
+            await self.thinker.think(self.default, self.simulations, course.observation(course.now),
+                                     course.legal_actions())
+
+    def describe(self) -> dict[str, Any]:
+        """What the page knows of the run."""
+        best = Checkpoints(self.folder / "checkpoints").best()
+        game = self.game
+        return {"run": self.folder.resolve().name, "game": game.name, "players": game.num_players,
+                "names": [game.action_name(action) for action in range(game.num_actions)], "pass": game.pass_action,
+                "reward_range": [max(-1e6, game.reward_range[0]), min(1e6, game.reward_range[1])],
+                "checkpoints": self.checkpoints, "default": self.default, "best": best.name if best else None,
+                "algorithm": Path(self.config.algorithm).stem,
+                "searches": self.searches, "simulations": self.simulations, "seat": self.seat}
+
+    def table(self, name: str) -> Table:
+        if name not in self.tables:
+            raise Missing("There is no such game on this server (any more).")
+        return self.tables[name]
+
+    async def open(self, order: dict[str, Any]) -> Table:
+        """A new game, as the page orders it: ``seats`` and perhaps ``from`` (a ``game`` here and a ``ply``), or the
+        number of an ``episode`` of the run, or the name of a ``played`` game. Raises UserError.
+
+        One at a time, and in a thread, for a recorded game may be long and its list too."""
+        async with self._opening:
+            seats, course = await asyncio.to_thread(self._course, order)
+        return self._add(Table(self.game, seats, self.thinker, self._ended, course))
+
+    def _course(self, order: dict[str, Any]) -> tuple[list[Seat], Course]:
+        """Who plays, and from which position on."""
+        nobody = [Seat("recorded")] * self.game.num_players
+        if set(order) == {"episode"}:
+            check_fields(order, {"episode": int}, "An order")
+            return nobody, self._episode(order["episode"])
+        if set(order) == {"played"}:
+            check_fields(order, {"played": str}, "An order")
+            return nobody, self._played(order["played"])
+        if set(order) not in ({"seats"}, {"seats", "from"}):
+            raise UserError("An order has the field seats and perhaps from, or episode alone, or played alone.")
+        seats = parse_seats(order["seats"], self.game.num_players, self.checkpoints, self.searches)
+        if "from" not in order:
+            return seats, Course(self.game, secrets.randbelow(2**53))
+        if not isinstance(order["from"], dict):
+            raise UserError("from must have a game and a ply.")
+        check_fields(order["from"], {"game": str, "ply": int}, "from")
+        old, ply = self.table(order["from"]["game"]).course, order["from"]["ply"]
+        if not 0 <= ply <= len(old.actions):
+            raise UserError(f"That game has {len(old.actions)} moves; there is no position {ply}.")
+        return seats, replay(self.game, old.seed, old.actions[:ply])
+
+    async def stored(self) -> dict[str, Any]:
+        """Games that can be looked at again, newest first: of training, the best of them, and of people."""
+        async with self._opening:
+            if time.monotonic() > self._listed_until:
+                self._of_training = await asyncio.to_thread(self._list_training)
+                self._listed_until = time.monotonic() + LIST_SECONDS
+            played = [self._listed_game(path) for path in sorted(self._played_files(), reverse=True)[:LISTED]]
+        return {**self._of_training, "played": [game for game in played if game]}
+
+    def _list_training(self) -> dict[str, Any]:
+        index = EpisodeIndex(self.folder)
+        newest = [_listed(record) for record in reversed(index.last(SEARCHED)) if _replayable(record)]
+        best = [_listed(record) for record in index.best(LISTED) if _replayable(record)]
+        return {"newest": newest[:LISTED], "best": best}
+
+    def demonstration(self, table: Table) -> Demonstration:
+        now = table.course.now
+        players = [{**seat.to_json(), **({"run": self.folder.resolve().name} if seat.kind == "agent" else {})}
+                   for seat in table.seats]
+        return Demonstration(self.config.game, table.course.seed, list(table.course.actions), players,
+                             list(now.returns), now.terminated, now.truncated, rewards=self.config.rewards,
+                             taken_back=table.taken_back, started=table.started, ended=table.ended)
+
+    def export(self, table: Table, form: str) -> str:
+        if form == "sgf" and self.game.name == "othello":
+            return othello_sgf(self.demonstration(table))
+        raise Missing(f"There is no {form} of a game of {self.game.name}.")
+
+    def close(self) -> None:
+        for table in self.tables.values():
+            table.close()
+        self.thinker.close()
+
+    def _add(self, table: Table) -> Table:
+        if len(self.tables) >= TABLES:
+            idle = [old for old in self.tables.values() if not old.guests]
+            if not idle:
+                raise Busy(f"This server holds {TABLES} games, and all are being looked at. Try again later.")
+            # A game that nobody has moved in is no loss.
+            old = min(idle, key=lambda table: (bool(table.course.actions) and not table.recorded, table.last_used))
+            old.close()
+            del self.tables[old.id]
+        self.tables[table.id] = table
+        return table
+
+    def _load(self, checkpoint: str) -> Agent:
+        return load_agent(self.folder / "checkpoints" / checkpoint)[0]
+
+    def _ended(self, table: Table) -> None:
+        """Keep what people played. The same game, taken back and ended again, takes its own place."""
+        if table.has_person:
+            stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(table.started))
+            name = f"{stamp}-{table.id.replace('_', '').replace('-', '')[:6]}"
+            try:
+                write_demonstration(self.folder / "played" / f"{name}.json", self.demonstration(table))
+            except OSError as error:
+                table.tell({"type": "error", "message": f"The game could not be saved: {error}"})
+
+    def _played_files(self) -> list[Path]:
+        return list((self.folder / "played").glob("*.json"))
+
+    def _listed_game(self, path: Path) -> dict[str, Any] | None:
+        try:
+            game = read_demonstration(path)
+        except UserError:
+            return None  # Whoever reads it for training is told.
+        return {"played": path.stem, "length": len(game.actions), "returns": game.returns,
+                "players": [player.get("kind") for player in game.players]}
+
+    def _played(self, name: str) -> Course:
+        path = {path.stem: path for path in self._played_files()}.get(name)  # never a path that somebody sent
+        if path is None:
+            raise Missing("There is no such played game.")
+        return read_demonstration(path).course()
+
+    def _episode(self, number: int) -> Course:
+        record = EpisodeIndex(self.folder).recorded(number)
+        if not _replayable(record):
+            raise Missing(f"Episode {number} was recorded without what is needed to see it again.")
+        return replay(self.game, record["seed"], record["actions"])
+
+
+def _replayable(record: dict[str, Any]) -> bool:
+    return "actions" in record and "seed" in record
+
+
+def _listed(record: dict[str, Any]) -> dict[str, Any]:
+    return {"episode": record["index"], "length": record["length"], "returns": record["returns"],
+            "weights": record["weights_version"]}

@@ -1,0 +1,117 @@
+// Othello, Connect Four and tic-tac-toe: pieces on cells.
+
+import { make } from '../dom.js';
+import { title } from '../words.js';
+import { Cells } from './cells.js';
+
+const PIECES = {
+  othello: ['empty', 'black', 'white'], connect_four: ['empty', 'red', 'yellow'], tictactoe: ['empty', 'cross', 'ring'],
+};
+const letters = 'abcdefghijklmnopqrstuvwxyz';
+
+export class GridBoard {
+  constructor(host, run, act) {
+    this.run = run;
+    this.act = act;
+    this.host = host;
+  }
+
+  build(board) {
+    this.names = PIECES[this.run.game] ?? ['empty', 'first', 'second'];
+    this.host.className = `board ${this.run.game}`;
+    const frame = make('div', { class: 'frame' });
+    this.grid = new Cells(frame, board.rows, board.columns, `${title(this.run)} board`, {
+      choose: cell => this.choose(cell), enter: cell => this.preview(cell), leave: () => this.preview(null),
+    });
+    if (this.run.game === 'othello') {
+      frame.prepend(make('div', { class: 'files', 'aria-hidden': 'true' }, ...[...letters.slice(0, board.columns)].map(
+        letter => make('span', {}, letter))));
+      frame.append(make('div', { class: 'ranks', 'aria-hidden': 'true' }, ...Array.from({ length: board.rows },
+        (_, row) => make('span', {}, String(row + 1)))));
+    }
+    this.pieces = this.grid.cells.map(cell => {
+      const piece = make('span', { class: 'piece' }, make('span', { class: 'face' }));
+      const note = make('span', { class: 'note' });
+      cell.append(piece, note);
+      return { piece, note };
+    });
+    this.host.replaceChildren(frame);
+  }
+
+  // moved: the position follows the one that was shown, so that what changed may be seen changing.
+  show(position, { game, thoughts, hint, moved }) {
+    const board = position.board;
+    if (!this.grid) this.build(board);
+    this.board = board;
+    this.game = game;
+    this.position = position;
+    // A click means the option of this cell or, where pieces drop, of its column.
+    this.options = new Map();
+    for (const [action, cell, flips] of board.options) {
+      const option = { action, cell, flips };
+      if (!board.drops) this.options.set(cell, option);
+      else for (let c = cell % board.columns; c < board.cells.length; c += board.columns) this.options.set(c, option);
+    }
+    const landing = new Map(board.options.map(([action, cell]) => [cell, action]));
+    const likely = new Map((thoughts?.policy ?? []).map(([action, share], k) => [action, [share, thoughts.visits?.[k]]]));
+    const most = Math.max(0.01, ...[...likely.values()].map(([share]) => share));
+    board.cells.forEach((piece, cell) => {
+      const element = this.grid.cells[cell];
+      const { piece: disc, note } = this.pieces[cell];
+      const was = Number(element.dataset.piece ?? 0);
+      element.dataset.piece = piece;
+      const flipped = moved && board.flipped.includes(cell);
+      const placed = moved && board.placed === cell;
+      disc.className = `piece ${piece ? this.names[piece] : ''} ${flipped && was ? 'turning' : ''} ${placed ? 'placed' : ''}`;
+      if (placed && board.drops) disc.style.setProperty('--fall', Math.floor(cell / board.columns) + 1);
+      if (flipped) disc.style.setProperty('--late', this.distance(cell, board.placed));
+      const action = landing.get(cell);
+      const open = action !== undefined && game.mayPlay;
+      element.classList.toggle('open', open);
+      element.classList.toggle('last', board.placed === cell);
+      element.classList.toggle('flipped', board.flipped.includes(cell));
+      element.classList.toggle('line', board.line.includes(cell));
+      element.classList.toggle('hinted', action !== undefined && hint === action);
+      element.classList.toggle('clickable', game.mayPlay && this.options.has(cell));
+      element.setAttribute('aria-label', this.label(cell, piece, open, board));
+      const [share, visits] = (action !== undefined && likely.get(action)) || [0, 0];
+      note.textContent = thoughts && share >= 0.005 ? `${Math.round(100 * share)}` : '';
+      note.title = visits ? `${visits} visits` : '';
+      note.style.setProperty('--share', share / most);
+      element.classList.toggle('thought', Boolean(note.textContent));
+    });
+    this.host.classList.toggle('ended', position.over);
+    this.host.dataset.mover = position.to_play;
+    this.preview(null);
+  }
+
+  label(cell, piece, open, board) {
+    const name = letters[cell % board.columns] + (Math.floor(cell / board.columns) + 1);
+    const what = [name, this.names[piece]];
+    if (open) what.push('you may play here');
+    if (board.placed === cell) what.push('last move');
+    if (board.flipped.includes(cell)) what.push('just turned');
+    if (board.line.includes(cell)) what.push('winning line');
+    return what.join(', ');
+  }
+
+  distance(cell, other) {
+    const columns = this.board.columns;
+    return Math.max(Math.abs(cell % columns - other % columns), Math.abs(Math.floor(cell / columns) - Math.floor(other / columns)));
+  }
+
+  preview(cell) {
+    for (const element of this.host.querySelectorAll('.ghost, .would')) element.classList.remove('ghost', 'would');
+    const option = cell === null || !this.game?.mayPlay ? null : this.options.get(cell);
+    if (!option) return;
+    this.grid.cells[option.cell].classList.add('ghost');
+    for (const flip of option.flips) this.grid.cells[flip].classList.add('would');
+  }
+
+  choose(cell) {
+    const option = this.options.get(cell);
+    if (!this.game.mayPlay || !option) return false;
+    this.act(option.action);
+    return true;
+  }
+}

@@ -1,0 +1,19 @@
+// Any other game: the position as text, and a button for each legal action.
+
+import { make } from '../dom.js';
+
+export class TextBoard {
+  constructor(host, run, act) {
+    Object.assign(this, { host, run, act });
+    host.className = 'board text';
+  }
+
+  show(position, { game, thoughts, hint }) {
+    const share = new Map(thoughts?.policy ?? []);
+    this.host.replaceChildren(
+      make('pre', {}, position.board.text),
+      make('div', { class: 'options' }, ...position.legal.map(action => make('button', {
+        class: action === hint ? 'primary' : '', disabled: !game.mayPlay, onclick: () => this.act(action),
+      }, this.run.names[action] + (share.has(action) ? ` ${Math.round(100 * share.get(action))} %` : '')))));
+  }
+}

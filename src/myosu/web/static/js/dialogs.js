@@ -1,0 +1,73 @@
+// The two dialogs: a new game, and the recorded ones.
+
+import { $, make } from './dom.js';
+import { sideName } from './words.js';
+
+function closed(dialog) {
+  return new Promise(resolve => {
+    dialog.onclose = () => resolve(dialog.returnValue);
+    dialog.returnValue = '';
+    dialog.showModal();
+  });
+}
+
+// The seats that the person wants, or null.
+export async function newGameDialog(run, seats) {
+  const dialog = $('new-dialog');
+  const choices = run.players === 1
+    ? [['play', 'You play', [true]], ['watch', 'Watch the agent', [false]]]
+    : [['first', `You are ${sideName(run, 0)}`, [true, false]], ['second', `You are ${sideName(run, 1)}`, [false, true]],
+      ['both', 'Two people', [true, true]], ['watch', 'Watch two agents', [false, false]]];
+  const persons = seats.map(seat => seat.kind === 'person');
+  const settings = seats.map(seat => seat.kind === 'agent' ? seat : seats.find(other => other.kind === 'agent')
+    ?? { kind: 'agent', checkpoint: run.default, simulations: run.simulations, temperature: 0 });
+  const groups = settings.map((seat, number) => strength(run, seat, number));
+  const update = () => {
+    const chosen = choices.find(([name]) => dialog.querySelector(`input[value=${name}]`).checked);
+    groups.forEach((group, number) => { group.hidden = chosen[2][number]; });
+    return chosen;
+  };
+  $('sides').replaceChildren(make('legend', {}, 'Who plays'), ...choices.map(([name, text, who]) => make('label', { class: 'side' },
+    make('input', { type: 'radio', name: 'side', value: name, checked: String(who) === String(persons), onchange: update }), make('span', {}, text))));
+  if (!dialog.querySelector('input[name=side]:checked')) dialog.querySelector('input[name=side]').checked = true;
+  $('strengths').replaceChildren(...groups);
+  update();
+  if (await closed(dialog) !== 'begin') return null;
+  const chosen = update();
+  return chosen[2].map((person, number) => person ? { kind: 'person' } : {
+    kind: 'agent', checkpoint: groups[number].querySelector('.checkpoint').value,
+    simulations: run.searches ? Math.min(1000, Math.max(1, Math.round(Number(groups[number].querySelector('.simulations').value)) || run.simulations)) : 0,
+    temperature: Math.min(10, Math.max(0, Number(groups[number].querySelector('.temperature').value) || 0)),
+  });
+}
+
+function strength(run, seat, number) {
+  const options = [...run.checkpoints].reverse().map(name => make('option', { value: name, selected: name === seat.checkpoint },
+    `update ${Number(name.replace(/\D/g, '')).toLocaleString('en')}${name === run.best ? ' (best)' : ''}${name === run.checkpoints.at(-1) ? ' (latest)' : ''}`));
+  const fields = [make('label', {}, 'Checkpoint', make('select', { class: 'checkpoint' }, ...options))];
+  if (run.searches) {
+    fields.push(make('label', {}, 'Simulations a move', make('input', { class: 'simulations', type: 'number', min: 1, max: 1000, required: true, value: seat.simulations || run.simulations })));
+  }
+  fields.push(make('label', {}, 'Temperature', make('input', { class: 'temperature', type: 'number', min: 0, max: 10, step: 'any', required: true, value: seat.temperature })));
+  return make('fieldset', { class: 'strength' }, make('legend', {}, run.players === 1 ? 'Agent' : `Agent (${sideName(run, number)})`), ...fields,
+    make('p', { class: 'faint' }, run.searches ? 'More simulations are stronger and slower. Temperature 0 plays the best move; more brings variety.' : 'Temperature 0 plays the likeliest move; more brings variety.'));
+}
+
+// An order for a recorded game, or null.
+export async function replaysDialog(run, stored) {
+  const dialog = $('replays-dialog');
+  let order = null;
+  const pick = chosen => { order = chosen; dialog.close('open'); };
+  const returns = values => values.map(value => String(Math.round(10 * value) / 10).replace('-', '−')).join(' : ');
+  const list = (title, games, name, what) => games.length ? [make('h3', {}, title), make('ul', { class: 'games' }, ...games.map(game =>
+    make('li', {}, make('button', { type: 'button', onclick: () => pick(what(game)) }, make('strong', {}, name(game)),
+      make('span', {}, `${game.length} moves`), make('span', {}, run.players === 2 ? returns(game.returns) : `score ${returns(game.returns)}`)))))] : [];
+  const parts = [
+    ...list('Played here', stored.played, game => game.played.slice(0, 15).replace(/^(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d).*/, '$1-$2-$3 $4:$5'), game => ({ played: game.played })),
+    ...list('The newest of training', stored.newest, game => `Episode ${game.episode.toLocaleString('en')}`, game => ({ episode: game.episode })),
+    ...list('The best of training', stored.best, game => `Episode ${game.episode.toLocaleString('en')}`, game => ({ episode: game.episode })),
+  ];
+  $('replays').replaceChildren(...(parts.length ? parts : [make('p', { class: 'faint' }, 'No game of this run was recorded with its moves yet.')]));
+  await closed(dialog);
+  return order;
+}

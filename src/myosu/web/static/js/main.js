@@ -1,0 +1,297 @@
+// The page: which game is shown, what is sent, what is heard. Rules live on the server; here is only what it said.
+
+import { $, make, stored } from './dom.js';
+import { Game } from './game.js';
+import { Link } from './link.js';
+import { newGameDialog, replaysDialog } from './dialogs.js';
+import { Panel } from './panel.js';
+import { describe, outcome, playerName, title } from './words.js';
+import { GridBoard } from './boards/grid.js';
+import { SnakeBoard } from './boards/snake.js';
+import { TextBoard } from './boards/text.js';
+import { WoodokuBoard } from './boards/woodoku.js';
+
+const BOARDS = { grid: GridBoard, snake: SnakeBoard, woodoku: WoodokuBoard, text: TextBoard };
+
+const page = { run: null, game: null, link: null, board: null, panel: null, hint: null, asked: null, walking: null, connected: false };
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
+
+async function ask(address, order) {
+  const answer = await fetch(address, order && { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(order) });
+  const data = await answer.json();
+  if (!answer.ok) throw new Error(data.error);
+  return data;
+}
+
+async function start() {
+  page.run = await ask('/api/run');
+  $('run-name').textContent = `${title(page.run)} · ${page.run.run}`;
+  document.title = `Myosu: ${title(page.run)}`;
+  page.panel = new Panel(page.run, lookAt);
+  listen();
+  const id = location.pathname.match(/^\/game\/([\w-]+)$/)?.[1];
+  if (id) sit(id);
+  else await begin({ seats: usualSeats() });
+  addEventListener('popstate', () => location.reload());
+}
+
+function usualSeats() {
+  const agent = { kind: 'agent', checkpoint: page.run.default, simulations: page.run.simulations, temperature: 0 };
+  const seats = Array.from({ length: page.run.players }, () => agent);
+  seats[page.run.players === 1 ? 0 : page.run.seat] = { kind: 'person' };
+  return seats;
+}
+
+async function begin(order) {
+  try {
+    const { id } = await ask('/api/games', order);
+    history.pushState(null, '', `/game/${id}`);
+    page.ordered = page.game !== null;  // the board gets the focus that the dialog had
+    sit(id);
+  } catch (error) {
+    complain(error.message);
+  }
+}
+
+function sit(id) {
+  page.link?.close();
+  page.board?.close?.();
+  stopWalking();
+  Object.assign(page, { game: null, board: null, hint: null, asked: null, queue: [], busyUntil: 0 });
+  $('spoken').replaceChildren();
+  $('as-json').href = `/api/games/${id}.json`;
+  $('as-sgf').href = `/api/games/${id}.sgf`;
+  page.link = new Link(id, receive, connected => {
+    page.connected = connected;
+    document.body.classList.toggle('lost', !connected);
+    if (page.game) show();
+  });
+}
+
+// Messages wait while a move is still seen being made: the agent's answer may come before the last disc has turned.
+function receive(message) {
+  page.queue.push(message);
+  work();
+}
+
+function work() {
+  while (page.queue.length) {
+    const wait = page.busyUntil - performance.now();
+    if (page.queue[0].type === 'position' && wait > 0) {
+      clearTimeout(page.worker);
+      page.worker = setTimeout(work, wait);
+      return;
+    }
+    const message = page.queue.shift();
+    hear(message);
+    if (message.type === 'position' && message.position.board.kind === 'grid' && !calm.matches) page.busyUntil = performance.now() + 550;
+  }
+}
+
+function hear(message) {
+  const { game } = page;
+  switch (message.type) {
+    case 'game':
+      page.hint = page.asked = null;
+      if (game) game.take(message);
+      else page.game = new Game(message);
+      if (!game && page.game.recorded) page.game.cursor = 0;
+      show();
+      if (!game && page.ordered) $('board').querySelector('[tabindex="0"]')?.focus({ preventScroll: true });
+      break;
+    case 'position': {
+      const following = game.live && message.position.ply === game.newest + 1;
+      game.advance(message.position);
+      page.hint = null;
+      say(describe(page.run, game, message.position));
+      if (game.live) show(following);
+      else page.panel.show(game, page.hint);
+      break;
+    }
+    case 'look':
+      game.positions.set(message.position.ply, message.position);
+      if (message.position.ply === game.ply) show(page.stepped);
+      break;
+    case 'thoughts':
+      if (page.asked?.ply === message.ply) {
+        if (page.asked.hint) {
+          page.hint = message.action;
+          say(`Hint: ${page.run.names[message.action]}.`);
+        }
+        page.asked = null;
+      }
+      game.think(message);
+      show();
+      break;
+    case 'pace':
+      Object.assign(game, { paused: message.paused, pace: message.seconds });
+      show();
+      break;
+    case 'error':
+      page.asked = null;
+      complain(message.message);
+      if (!game) $('status').textContent = message.message;
+  }
+}
+
+function act(action) {
+  page.link.send({ type: 'play', ply: page.game.newest, action });
+}
+
+function show(moved = false) {
+  const { game, run } = page;
+  const position = game.shown;
+  if (!position) return wantPosition(game.ply);
+  if (!page.board) page.board = new BOARDS[position.board.kind]($('board'), run, act);
+  const visible = $('show-mind').checked;
+  const thoughts = visible ? game.thoughts.get(game.ply) ?? null : null;
+  page.board.show(position, { game, thoughts, hint: game.live ? page.hint : null, moved });
+  Object.assign($('board').dataset, { ply: position.ply, turn: position.over ? 'over' : game.mayPlay ? 'person' : 'other' });
+  page.panel.show(game, page.hint, visible);
+  showScores(position);
+  showActions(position);
+  if (visible && !thoughts && !position.over && !page.asked && (game.mayPlay || game.paused || !game.live)) think(false);
+}
+
+function showScores(position) {
+  const { game, run } = page;
+  const cards = game.seats.map((seat, number) => {
+    const turn = !position.over && position.to_play === number;
+    const score = position.board.score?.[number] ?? (run.players === 1 ? position.returns[0] : '');
+    return make('div', { class: `score seat${number} ${turn ? 'turn' : ''}`, 'aria-label': `${playerName(game, number)}${turn ? ', to move' : ''}` },
+      make('span', { class: `token ${run.game}` }), make('span', { class: 'name' }, playerName(game, number)),
+      make('strong', { class: 'points' }, String(score)));
+  });
+  if (position.board.kind === 'snake') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Length'), make('strong', { class: 'points' }, String(position.board.body.length))));
+  if (position.board.kind === 'woodoku') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Clears in a row'), make('strong', { class: 'points' }, String(position.board.straight))));
+  $('scores').replaceChildren(...cards);
+}
+
+function showActions(position) {
+  const { game, run } = page;
+  const status = $('status');
+  status.textContent = !page.connected ? 'The connection is lost. Trying again…' : outcome(run, game, position);
+  status.classList.toggle('over', position.over);
+  const mustPass = game.mayPlay && position.board.pass === true;
+  $('pass').hidden = !mustPass;
+  $('undo').hidden = $('hint').hidden = game.recorded || !game.hasPerson;
+  $('undo').disabled = game.newest === 0;
+  $('hint').disabled = !game.mayPlay;
+  const watching = !game.recorded && !game.hasPerson;
+  $('pause').hidden = game.over || game.recorded || !(watching || game.paused);
+  $('pace-label').hidden = !watching || game.over;
+  $('pause').textContent = game.paused ? 'Go on' : 'Pause';
+  $('pace').value = 100 - 100 * Math.log(game.pace / 0.02) / Math.log(150);
+  $('drive-label').hidden = position.board.kind !== 'snake' || !game.hasPerson;
+  $('continue').hidden = (game.live && !game.over) || position.over || (!game.recorded && game.live);
+  if (document.activeElement?.hidden || document.activeElement?.disabled) $('board').querySelector('[tabindex="0"]')?.focus();
+}
+
+function think(hint) {
+  const { game, run } = page;
+  const agent = game.seats.find(seat => seat.kind === 'agent');
+  page.asked = { ply: game.ply, hint };
+  page.link.send({ type: 'think', ply: game.ply, checkpoint: agent?.checkpoint ?? run.default, simulations: agent?.simulations ?? run.simulations });
+}
+
+function lookAt(ply, stepped = false) {
+  const { game } = page;
+  if (!game || ply < 0 || ply > game.newest) return;
+  page.hint = null;
+  page.stepped = stepped;
+  game.cursor = ply === game.newest && !game.recorded ? null : ply;
+  page.board?.hold?.();
+  if (game.shown) {
+    show(stepped);
+    if (stepped) say(describe(page.run, game, game.shown));
+  } else wantPosition(ply);
+}
+
+function wantPosition(ply) {
+  page.link.send({ type: 'look', ply });
+  page.panel.show(page.game, null);
+}
+
+function walk() {
+  const { game } = page;
+  if (page.walking) return stopWalking();
+  if (game.ply >= game.newest) lookAt(0);
+  const step = () => {
+    if (game !== page.game || game.ply >= game.newest) return stopWalking();
+    lookAt(game.ply + 1, true);
+    page.walking = setTimeout(step, page.run.players === 1 && page.run.game.startsWith('snake') ? 110 : 700);
+  };
+  page.walking = setTimeout(step, 300);
+  $('walk').textContent = '⏸';
+  $('walk').setAttribute('aria-label', 'Stop playing back');
+}
+
+function stopWalking() {
+  clearTimeout(page.walking);
+  page.walking = null;
+  $('walk').textContent = '▶';
+  $('walk').setAttribute('aria-label', 'Play back');
+}
+
+function say(text) {
+  const log = $('spoken');
+  log.append(make('span', {}, `${text} `));
+  while (log.children.length > 6) log.firstChild.remove();
+}
+
+function complain(text) {
+  const toast = $('toast');
+  toast.textContent = text;
+  toast.hidden = false;
+  clearTimeout(complain.timer);
+  complain.timer = setTimeout(() => { toast.hidden = true; }, 5000);
+}
+
+function listen() {
+  const undo = () => page.link.send({ type: 'undo', ply: page.game.newest });
+  const hint = () => {
+    if (page.game.mayPlay) think(true);
+  };
+  const pass = () => act(page.run.pass);
+  const pause = () => page.link.send({ type: 'pause', paused: !page.game.paused });
+  const orderNew = async () => {
+    const seats = await newGameDialog(page.run, page.game?.recorded ? usualSeats() : page.game?.seats ?? usualSeats());
+    if (seats) begin({ seats });
+  };
+  $('undo').onclick = () => { if (!page.game.live) lookAt(page.game.newest); undo(); };
+  $('hint').onclick = hint;
+  $('pass').onclick = pass;
+  $('pause').onclick = pause;
+  $('open-new').onclick = orderNew;
+  $('open-replays').onclick = async () => {
+    try {
+      const order = await replaysDialog(page.run, await ask('/api/stored'));
+      if (order) begin(order);
+    } catch (error) { complain(error.message); }
+  };
+  $('continue').onclick = async () => {
+    const seats = await newGameDialog(page.run, page.game.recorded ? usualSeats() : page.game.seats);
+    if (seats) begin({ seats, from: { game: page.game.id, ply: page.game.ply } });
+  };
+  $('pace').onchange = () => page.link.send({ type: 'pace', seconds: 0.02 * 150 ** (1 - $('pace').value / 100) });
+  $('drive').value = stored.get('drive', '190');
+  $('drive').onchange = () => { stored.set('drive', $('drive').value); $('drive').blur(); page.board?.hold?.(); };
+  $('show-mind').checked = stored.get('mind', '') === 'yes';
+  $('show-mind').onchange = () => { stored.set('mind', $('show-mind').checked ? 'yes' : ''); show(); };
+  $('first').onclick = () => { stopWalking(); lookAt(0); };
+  $('previous').onclick = () => { stopWalking(); lookAt(page.game.ply - 1); };
+  $('next').onclick = () => { stopWalking(); lookAt(page.game.ply + 1, true); };
+  $('last').onclick = () => { stopWalking(); lookAt(page.game.newest); };
+  $('walk').onclick = walk;
+  $('scrub').oninput = () => { stopWalking(); lookAt(Number($('scrub').value)); };
+  addEventListener('keydown', event => {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]') || !page.game) return;
+    if (event.target.matches('input:not([type=checkbox]), select')) return;
+    const press = id => { const button = $(id); if (!button.hidden && !button.disabled) button.click(); };
+    const commands = { u: 'undo', h: 'hint', p: 'pass', n: 'open-new', t: 'show-mind', ',': 'previous', '.': 'next' };
+    if (commands[event.key]) { press(commands[event.key]); event.preventDefault(); }
+    else if (event.key === ' ' && (event.target === document.body || event.target.closest('#board'))) { press('pause'); event.preventDefault(); }
+  });
+}
+
+start().catch(error => { $('status').textContent = `The page cannot begin: ${error.message}`; });

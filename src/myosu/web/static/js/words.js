@@ -1,0 +1,70 @@
+// Sentences about a game, for the status line and for screen readers.
+
+const SIDES = { othello: ['Black', 'White'], connect_four: ['Red', 'Yellow'], tictactoe: ['Cross', 'Ring'] };
+
+const TITLES = { othello: 'Othello', connect_four: 'Connect Four', tictactoe: 'Tic-tac-toe', snake: 'Snake', woodoku: 'Woodoku' };
+
+export const title = run => TITLES[run.game] ?? run.game;
+
+export const sideName = (run, seat) => run.players === 1 ? 'Player' : (SIDES[run.game] ?? ['First', 'Second'])[seat];
+
+export function playerName(game, seat) {
+  const player = game.seats[seat];
+  if (player.kind === 'recorded') return game.seats.length === 1 ? 'Recorded' : ['First', 'Second'][seat];
+  if (player.kind === 'person') return game.seats.length === 2 && game.onlyPersons ? ['First', 'Second'][seat] : 'You';
+  const others = game.seats.filter(other => other.kind === 'agent');
+  return others.length === 2 ? `Agent ${Number(player.checkpoint.replace(/\D/g, ''))}` : 'Agent';
+}
+
+export const moveName = (run, action) => run.pass === action ? 'pass' : run.names[action];
+
+const number = value => String(Math.round(100 * value) / 100).replace('-', '−');
+
+// What happened in the move that led to `position`.
+export function describe(run, game, position) {
+  if (position.last === null) return 'A new game.';
+  const who = playerName(game, position.mover);
+  const board = position.board;
+  const words = [];
+  if (board.kind === 'snake') {
+    words.push(run.names[position.last]);
+  } else if (position.last === run.pass) {
+    words.push(`${who} ${who === 'You' ? 'pass' : 'passes'}`);
+  } else {
+    words.push(`${who} ${who === 'You' ? 'play' : 'plays'} ${run.names[position.last]}`);
+  }
+  if (board.flipped?.length) words.push(`${board.flipped.length} turned`);
+  if (board.cleared?.length) words.push(`${board.cleared.length} cells cleared`);
+  const text = `${words.join(', ')}.`;
+  if (position.over) return `${text} ${outcome(run, game, position)}`;
+  if (board.kind === 'snake') return text;
+  return game.isPerson(position.to_play) ? `${text} ${turn(run, game, position)}` : text;
+}
+
+function turn(run, game, position) {
+  const who = playerName(game, position.to_play);
+  if (position.board.pass) return who === 'You' ? 'You have no move and must pass.' : `${who} must pass.`;
+  if (run.players === 1) return game.isPerson(0) ? 'Your move.' : '';
+  return who === 'You' ? `Your turn (${sideName(run, position.to_play)}).` : `${who} (${sideName(run, position.to_play)}) to move.`;
+}
+
+// The line under the board.
+export function outcome(run, game, position) {
+  if (!position.over) {
+    const thinks = game.live && !game.paused && game.seats[position.to_play].kind === 'agent';
+    if (thinks && run.players === 2) return `${playerName(game, position.to_play)} (${sideName(run, position.to_play)}) thinks…`;
+    const passed = position.last !== null && position.last === run.pass ? `${playerName(game, position.mover)} had to pass. ` : '';
+    if (position.board.kind === 'snake' && game.mayPlay && position.ply === 0) return 'Press an arrow key, or swipe, to set off.';
+    return passed + turn(run, game, position);
+  }
+  if (run.players === 1) {
+    const end = position.truncated ? 'The game was cut off at its greatest length.' : 'The game is over.';
+    return `${end} Score ${number(position.returns[0])}.`;
+  }
+  const lead = position.returns[0];
+  const count = position.board.score ? ` ${Math.max(...position.board.score)} to ${Math.min(...position.board.score)}` : '';
+  if (lead === 0) return `A draw${count && `, ${position.board.score.join(' to ')}`}.`;
+  const winner = lead > 0 ? 0 : 1;
+  const who = playerName(game, winner);
+  return `${who === 'You' ? 'You win' : `${who} (${sideName(run, winner)}) wins`}${count}.`;
+}

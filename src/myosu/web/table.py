@@ -1,0 +1,201 @@
+"""One game on the server, whoever plays and watches it. Nothing of it is shared with another game."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from myosu.envs.course import Course, Position
+from myosu.errors import UserError
+from myosu.games import Game
+from myosu.web.messages import PACE, Seat
+from myosu.web.thinker import Thinker, choose, thought_to_json
+from myosu.web.views import view
+
+
+class Guest(Protocol):
+    """Somebody who looks at the table."""
+
+    def send(self, message: dict[str, Any]) -> None: ...
+
+
+class Table:
+    """A game of ``game``, which goes on by itself while agents are to move and a guest looks on.
+
+    seats: who plays. course: from where on. on_end: called with the table whenever the game ends.
+    """
+
+    def __init__(self, game: Game, seats: list[Seat], thinker: Thinker, on_end: Callable[[Table], None],
+                 course: Course) -> None:
+        self.id = secrets.token_urlsafe(9)
+        self.game, self.seats, self._thinker, self._on_end = game, seats, thinker, on_end
+        self.course = course
+        #: By ply, the return that the first seat will have in the end, as an agent saw it.
+        self.outlook: dict[int, float] = {}
+        self.taken_back = 0
+        self.started = self.ended = time.time()
+        self.guests: set[Guest] = set()
+        self.last_used = time.monotonic()
+        self.paused = False
+        self.pace = self._usual_pace()
+        self._rng = np.random.default_rng()
+        self._turns: asyncio.Task[None] | None = None
+
+    @property
+    def recorded(self) -> bool:
+        return self.seats[0].kind == "recorded"
+
+    @property
+    def has_person(self) -> bool:
+        return any(seat.kind == "person" for seat in self.seats)
+
+    def enter(self, guest: Guest) -> None:
+        self.guests.add(guest)
+        guest.send(self.summary())
+        self.go_on()
+
+    def leave(self, guest: Guest) -> None:
+        self.guests.discard(guest)
+        self.last_used = time.monotonic()
+
+    def summary(self) -> dict[str, Any]:
+        """All that a page needs to begin with."""
+        return {"type": "game", "id": self.id, "seats": [seat.to_json() for seat in self.seats],
+                "outlook": sorted(self.outlook.items()), "actions": self.course.actions, "paused": self.paused,
+                "pace": self.pace, "position": view(self.course, self.course.now)}
+
+    def play(self, ply: int, action: int) -> None:
+        """A person's move. Raises UserError where it is not their turn, or not legal."""
+        self._expect(ply)
+        if not self.course.now.over and self.seats[self.course.now.to_play].kind != "person":
+            raise UserError("It is not your turn.")
+        self._advance(action)
+        self.go_on()
+
+    def undo(self, ply: int) -> None:
+        """Back to the last position in which a person had a choice."""
+        self._expect(ply)
+        for earlier in range(self.course.now.ply - 1, -1, -1):
+            position = self.course.position(earlier)
+            forced = self.game.pass_action is not None and self.course.legal_actions(position)[self.game.pass_action]
+            if self.seats[position.to_play].kind == "person" and not forced:
+                break
+        else:
+            raise UserError("There is nothing to take back.")
+        self._stop()
+        self.course.take_back(earlier)
+        self.outlook = {at: value for at, value in self.outlook.items() if at <= earlier}
+        self.taken_back += 1
+        self.tell(self.summary())
+
+    def look(self, ply: int) -> dict[str, Any]:
+        return {"type": "look", "position": view(self.course, self._position(ply))}
+
+    async def think(self, ply: int, checkpoint: str, simulations: int) -> dict[str, Any]:
+        """What the agent of ``checkpoint`` thinks of the position."""
+        position, actions = self._position(ply), self.course.actions[:ply]
+        if position.over:
+            raise UserError("The game is over here; there is nothing to think about.")
+        thought = await self._thinker.think(checkpoint, simulations, self.course.observation(position),
+                                            self.course.legal_actions(position))
+        message = self._thoughts(position, thought, checkpoint)
+        if self.course.actions[:ply] == actions:  # else somebody took the position back meanwhile
+            self.outlook[ply] = message["outlook"]
+        return message
+
+    def set_pause(self, paused: bool) -> None:
+        self._stop()
+        self.paused = paused
+        self.tell({"type": "pace", "paused": self.paused, "seconds": self.pace})
+        self.go_on()
+
+    def set_pace(self, seconds: float) -> None:
+        if not PACE[0] <= seconds <= PACE[1]:
+            raise UserError(f"seconds = {seconds}: it must be from {PACE[0]} to {PACE[1]}.")
+        self.pace = float(seconds)
+        self.tell({"type": "pace", "paused": self.paused, "seconds": self.pace})
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Everybody at the table."""
+        for guest in list(self.guests):
+            guest.send(message)
+
+    def go_on(self) -> None:
+        """Let the agents play, if it is their turn."""
+        if self._agent_to_move() and (self._turns is None or self._turns.done()):
+            self._turns = asyncio.create_task(self._take_turns())
+
+    def close(self) -> None:
+        self._stop()
+
+    async def _take_turns(self) -> None:
+        while (seat := self._agent_to_move()) is not None:
+            began, position = time.monotonic(), self.course.now
+            try:
+                thought = await self._thinker.think(seat.checkpoint, seat.simulations,
+                                                    self.course.observation(position), self.course.legal_actions())
+            except Exception as error:
+                self.paused = True
+                self.tell({"type": "pace", "paused": True, "seconds": self.pace})
+                self.tell({"type": "error", "message": f"The agent cannot move: {error}"})
+                return
+            message = self._thoughts(position, thought, seat.checkpoint)
+            self.outlook[position.ply] = message["outlook"]
+            self.tell(message)
+            if not self.has_person:
+                await asyncio.sleep(self.pace - (time.monotonic() - began))
+            self._advance(choose(thought, seat.temperature, self._rng))
+
+    def _agent_to_move(self) -> Seat | None:
+        now = self.course.now
+        seat = self.seats[now.to_play]
+        return seat if seat.kind == "agent" and not (now.over or self.paused) and self.guests else None
+
+    def _advance(self, action: int) -> None:
+        now = self.course.play(action)
+        self.last_used, self.ended = time.monotonic(), time.time()
+        if now.over:
+            self.outlook[now.ply] = now.returns[0]
+        self.tell({"type": "position", "position": view(self.course, now)})
+        if now.over:
+            self._on_end(self)
+
+    def _thoughts(self, position: Position, thought: Any, checkpoint: str) -> dict[str, Any]:
+        outlook = position.returns[0] + (thought.value if position.to_play == 0 else -thought.value)
+        return {"type": "thoughts", "ply": position.ply, "checkpoint": checkpoint, "outlook": round(outlook, 4),
+                **thought_to_json(thought, self._legal_part(position, thought.line))}
+
+    def _legal_part(self, position: Position, line: list[int]) -> list[int]:
+        """The actions of ``line`` up to the first that breaks the rules, which the agent's model need not know."""
+        played = []
+        for action in line:
+            if position.over or not self.course.legal_actions(position)[action]:
+                break
+            position = self.course.after(position, action)
+            played.append(action)
+        # What a game with chance will bring, no line of actions says.
+        return played if self.game.num_players == 2 else played[:1]
+
+    def _position(self, ply: int) -> Position:
+        if not 0 <= ply <= self.course.now.ply:
+            raise UserError(f"This game has the positions 0 to {self.course.now.ply}; there is no {ply}.")
+        return self.course.position(ply)
+
+    def _expect(self, ply: int) -> None:
+        if self.recorded:
+            raise UserError("This game is a recorded one; nobody plays here.")
+        if ply != self.course.now.ply:
+            raise UserError(f"The game is at ply {self.course.now.ply}, not {ply}.")
+
+    def _stop(self) -> None:
+        if self._turns is not None:
+            self._turns.cancel()
+            self._turns = None
+
+    def _usual_pace(self) -> float:
+        return max(0.1, 1 / self.game.fps) if self.game.num_players == 1 else 0.7

@@ -1,0 +1,131 @@
+"""One thread that thinks for all games: what they ask within a few milliseconds is searched as one batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from myosu.algorithms.interface import Agent
+
+#: Seconds that the first request waits for others; positions of one batch; agents in memory.
+GATHER, BATCH, AGENTS = 0.003, 128, 4
+
+
+@dataclass(frozen=True)
+class Thought:
+    """``Thoughts`` of one position. policy, visits: [A]; visits None without a search. line: expected actions."""
+
+    action: int
+    policy: np.ndarray
+    value: float
+    visits: np.ndarray | None
+    line: list[int]
+
+
+@dataclass
+class _Request:
+    checkpoint: str
+    simulations: int
+    observation: np.ndarray
+    legal: np.ndarray
+    answer: asyncio.Future[Thought]
+
+    @property
+    def batch(self) -> tuple[int, str]:
+        return self.simulations, self.checkpoint
+
+
+class Thinker:
+    """Asks the agents that ``load`` gives for a checkpoint's name. ``batches`` counts the searches, ``thoughts`` the
+    positions in them."""
+
+    def __init__(self, load: Callable[[str], Agent]) -> None:
+        self._load = load
+        self._agents: OrderedDict[str, Agent] = OrderedDict()
+        self._waiting: list[_Request] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "thinker", initializer=_one_thread)
+        self.batches = self.thoughts = 0
+
+    async def think(self, checkpoint: str, simulations: int, observation: np.ndarray, legal: np.ndarray) -> Thought:
+        """What the agent of ``checkpoint`` thinks of observation [*shape] with legal bool [A]."""
+        request = _Request(checkpoint, simulations, observation, legal, asyncio.get_running_loop().create_future())
+        self._waiting.append(request)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await request.answer
+
+    def close(self) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    async def _work(self) -> None:
+        await asyncio.sleep(GATHER)
+        while self._waiting:
+            # Quick searches go first, so that nobody waits long behind a deep one.
+            self._waiting.sort(key=lambda request: request.batch)
+            _, group = next(groupby(self._waiting, key=lambda request: request.batch))
+            batch = list(group)[:BATCH]
+            del self._waiting[:len(batch)]
+            batch = [request for request in batch if not request.answer.done()]  # the others have been given up
+            if batch:
+                await self._answer(batch)
+
+    async def _answer(self, batch: list[_Request]) -> None:
+        try:
+            thoughts = await asyncio.get_running_loop().run_in_executor(self._thread, self._think, batch)
+        except Exception as error:  # belongs to those who asked
+            for request in batch:
+                if not request.answer.done():
+                    request.answer.set_exception(error)
+            return
+        self.batches += 1
+        self.thoughts += len(batch)
+        for request, thought in zip(batch, thoughts, strict=True):
+            if not request.answer.done():
+                request.answer.set_result(thought)
+
+    def _think(self, batch: list[_Request]) -> list[Thought]:
+        """In the thread."""
+        first = batch[0]
+        found = self._agent(first.checkpoint).think(np.stack([request.observation for request in batch]),
+                                                    np.stack([request.legal for request in batch]), first.simulations)
+        return [Thought(int(found.action[i]), found.policy[i], float(found.value[i]),
+                        None if found.visits is None else found.visits[i], found.lines[i]) for i in range(len(batch))]
+
+    def _agent(self, checkpoint: str) -> Agent:
+        if checkpoint not in self._agents:
+            self._agents[checkpoint] = self._load(checkpoint)
+            if len(self._agents) > AGENTS:
+                self._agents.popitem(last=False)
+        self._agents.move_to_end(checkpoint)
+        return self._agents[checkpoint]
+
+
+def choose(thought: Thought, temperature: float, rng: np.random.Generator) -> int:
+    """The best action, or with a temperature one drawn from policy ** (1 / temperature)."""
+    if temperature == 0:
+        return thought.action
+    weights = np.where(thought.policy > 0, np.log(np.maximum(thought.policy, 1e-30)) / temperature, -np.inf)
+    weights = np.exp(weights - weights.max())
+    return int(rng.choice(len(weights), p=weights / weights.sum()))
+
+
+def thought_to_json(thought: Thought, legal_line: list[int]) -> dict[str, Any]:
+    """Of the actions those held likeliest, up to twelve."""
+    likely = [int(action) for action in np.argsort(-thought.policy)[:12] if thought.policy[action] > 0]
+    return {"action": thought.action, "value": round(thought.value, 4), "line": legal_line,
+            "policy": [[action, round(float(thought.policy[action]), 4)] for action in likely],
+            "visits": None if thought.visits is None else [int(thought.visits[action]) for action in likely]}
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,115 @@
+"""What the page may know of a position. The page has no rules: it draws this, and offers the actions listed here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from myosu.envs.course import Course, Position
+from myosu.games import snake, woodoku
+
+Board = dict[str, Any]
+
+
+def view(course: Course, position: Position) -> dict[str, Any]:
+    """``position`` of ``course`` as JSON.
+
+    ply, to_play, returns, over; legal: the actions; last: the action that led here. board: by its ``kind`` one of the
+    boards below.
+    """
+    game, ply = course.game, position.ply
+    legal = [] if position.over else np.flatnonzero(course.legal_actions(position)).tolist()
+    before = course.position(ply - 1) if ply else None
+    last = course.actions[ply - 1] if ply else None
+    return {
+        "ply": ply, "to_play": position.to_play, "returns": position.returns, "over": position.over,
+        "truncated": position.truncated, "legal": legal, "last": last, "mover": before.to_play if before else None,
+        "board": _BOARDS.get(game.name, _text)(course, position, legal, before, last),
+    }
+
+
+def _pieces(course: Course, position: Position) -> np.ndarray:
+    """int [cells]: 0 empty, 1 the first player's, 2 the second's. The first two planes are the mover's pieces and the
+    opponent's."""
+    own, opponent = course.observation(position)[:2].reshape(2, -1).astype(int)
+    return own + 2 * opponent if position.to_play == 0 else 2 * own + opponent
+
+
+def _grid(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None,
+          line: int = 0, drops: bool = False) -> Board:
+    """cells: as ``_pieces``. options: for each legal action but the pass [action, the cell it fills, the cells it
+    turns]. placed, flipped: by the last action. line: the cells of a winning line. drops: a click anywhere in a column
+    means its lowest free cell. score: pieces of each player, where they turn."""
+    rows, columns = course.game.observation_shape[1:]
+    cells = _pieces(course, position)
+
+    def change(after: Position, old: np.ndarray) -> tuple[int, list[int]]:
+        new = _pieces(course, after)
+        placed = np.flatnonzero((old == 0) & (new != 0))
+        return (int(placed[0]) if len(placed) else -1), np.flatnonzero((old != 0) & (new != old)).tolist()
+
+    options = [[action, *change(course.after(position, action), cells)] for action in legal
+               if action != course.game.pass_action]
+    placed, flipped = change(position, _pieces(course, before)) if before else (-1, [])
+    turns = course.game.pass_action is not None
+    return {
+        "kind": "grid", "rows": rows, "columns": columns, "drops": drops, "cells": cells.tolist(), "options": options,
+        "placed": placed, "flipped": flipped, "pass": turns and course.game.pass_action in legal,
+        "line": _line(cells.reshape(rows, columns), line) if line and position.over else [],
+        "score": [int((cells == piece).sum()) for piece in (1, 2)] if turns else None,
+    }
+
+
+def _line(cells: np.ndarray, length: int) -> list[int]:
+    """The cells of all lines of ``length`` equal pieces."""
+    rows, columns = cells.shape
+    found: set[int] = set()
+    for row, column in np.ndindex(rows, columns):
+        for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
+            places = [(row + k * down, column + k * right) for k in range(length)]
+            if all(0 <= r < rows and 0 <= c < columns and cells[r, c] == cells[row, column] != 0 for r, c in places):
+                found |= {r * columns + c for r, c in places}
+    return sorted(found)
+
+
+def _snake(course: Course, position: Position, *_: Any) -> Board:
+    """body: cells from the head to the tail."""
+    state = position.state
+    return {"kind": "snake", "rows": len(state["stamps"]), "columns": len(state["stamps"]),
+            "body": snake.body(state)[::-1], "targets": np.flatnonzero(state["targets"]).tolist()}
+
+
+def _woodoku(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
+    """cells: 0 or 1. pieces: of each slot the [row, column] of its cells, from the middle of its box. fits: of each
+    slot the cells on which that middle may lie; the action is 81 · slot + cell, listed in ``legal``. placed, cleared:
+    by the last action."""
+    size = woodoku.SIZE
+    cells = position.state["board"].reshape(-1).astype(int)
+    middle = woodoku.BOX // 2
+    pieces = [(np.argwhere(box) - middle).tolist() for box in woodoku.piece_boxes(position.state)]
+    placed: list[int] = []
+    cleared: list[int] = []
+    if before is not None and last is not None:
+        slot, cell = divmod(last, size * size)
+        offsets = np.argwhere(woodoku.piece_boxes(before.state)[slot]) - middle
+        placed = [int(cell + size * row + column) for row, column in offsets]
+        was = before.state["board"].reshape(-1).astype(int)
+        was[placed] = 1
+        cleared = np.flatnonzero((was == 1) & (cells == 0)).tolist()
+    fits = [[action % 81 for action in legal if action // 81 == slot] for slot in range(3)]
+    return {"kind": "woodoku", "rows": size, "columns": size, "cells": cells.tolist(), "pieces": pieces, "fits": fits,
+            "placed": placed, "cleared": cleared, "straight": int(position.state["straight"])}
+
+
+def _text(course: Course, position: Position, *_: Any) -> Board:
+    """Of a game that the page has no board for."""
+    return {"kind": "text", "text": course.game.render(position.state)}
+
+
+_BOARDS: dict[str, Callable[..., Board]] = {
+    "othello": _grid, "connect_four": partial(_grid, line=4, drops=True), "tictactoe": partial(_grid, line=3),
+    "snake": _snake, "snake-published": _snake, "woodoku": _woodoku, "woodoku-published": _woodoku,
+}

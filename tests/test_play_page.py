@@ -1,0 +1,349 @@
+"""The page in a real browser: whole games by mouse and by keyboard, and what people do besides."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from functools import cache
+
+import pytest
+
+pytest.importorskip("playwright", reason="the page is tested with playwright (requirements-dev.lock)")
+from playwright.sync_api import Page, sync_playwright
+
+from myosu.envs.course import Course, replay
+from myosu.games import load_game
+from myosu.training.demonstrations import read_demonstrations
+from myosu.web.room import Room
+from web_runs import serving, untrained_run
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+#: Marks in a game's text, as the page calls the same pieces.
+MARKS = {
+    "othello": {".": "0", "*": "0", "X": "1", "O": "2"}, "connect_four": {".": "0", "X": "1", "O": "2"},
+    "tictactoe": {".": "0", "X": "1", "O": "2"}, "woodoku": {".": "0", "#": "1"},
+    "snake": {".": "empty", "@": "head", "o": "body", "#": "tail", "*": "target"},
+}
+WIDTHS = {"othello": 8, "connect_four": 7, "tictactoe": 3, "woodoku": 9, "snake": 10}
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="CHROMIUM IS NOT INSTALLED: run scripts/install_browser.sh")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The address of a server for a game, started once."""
+    with pytest.MonkeyPatch.context():
+        servers, rooms = {}, {}
+
+        def address(game: str) -> str:
+            if game not in servers:
+                rooms[game] = Room(untrained_run(tmp_path_factory.mktemp(game) / "run", game, (1, 2)))
+                servers[game] = serving(rooms[game])
+                rooms[game].address = servers[game].__enter__()
+            return rooms[game].address
+
+        address.rooms = rooms
+        yield address
+        for server in servers.values():
+            server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def open_page(browser, served):
+    """Opens the page of a game in a browser of its own; what it complains about fails the test."""
+    contexts, problems = [], []
+
+    def open_page(game: str, context=None, **settings) -> Page:
+        if context is None:
+            context = browser.new_context(base_url=served(game), reduced_motion="reduce", **settings)
+            context.set_default_timeout(20_000)
+            contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.goto("/")
+        wait_for_turn(page)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def wait_for_turn(page: Page) -> None:
+    """Until a person may move, or the game is over."""
+    page.locator("#board[data-turn=person], #board[data-turn=over]").wait_for()
+
+
+def wait_past(page: Page, ply: int) -> None:
+    page.locator(f'#board:not([data-ply="{ply}"])').wait_for()
+    wait_for_turn(page)
+
+
+def ply_of(page: Page) -> int:
+    return int(page.locator("#board").get_attribute("data-ply"))
+
+
+def is_over(page: Page) -> bool:
+    return page.locator("#board").get_attribute("data-turn") == "over"
+
+
+def on_screen(page: Page) -> list[str]:
+    return page.locator("#board .cell").evaluate_all("cells => cells.map(cell => cell.dataset.piece)")
+
+
+rules = cache(load_game)
+
+
+def truth(page: Page) -> Course:
+    """The game by the rules, from what the server exports."""
+    game_id = re.search(r"/game/([\w-]+)$", page.url)[1]
+    data = page.request.get(f"/api/games/{game_id}.json").json()
+    return replay(rules(data["game"]), data["seed"], data["actions"])
+
+
+def pieces(course: Course) -> list[str]:
+    """The cells of the newest position, as the game writes it as text."""
+    game, marks = course.game, MARKS[course.game.name]
+    lines = [line.split() for line in game.render(course.now.state).splitlines()]
+    width = WIDTHS[game.name]
+    rows = [line[-width:] for line in lines if len(line) in (width, width + 1) and set(line[-width:]) <= set(marks)]
+    return [marks[mark] for row in rows[:len(rows) if game.name != "woodoku" else 9] for mark in row]
+
+
+def check_board(page: Page) -> Course:
+    course = truth(page)
+    assert on_screen(page) == pieces(course)
+    assert ply_of(page) == course.now.ply
+    return course
+
+
+def click_a_move(page: Page, course: Course, number: int) -> None:
+    """Play the legal action ``number``, modulo their count, as a person with a mouse does."""
+    game = course.game
+    legal = [action for action, may in enumerate(course.legal_actions()) if may]
+    action = legal[number % len(legal)]
+    if action == game.pass_action:
+        page.locator("#pass").click()
+    elif game.name == "woodoku":
+        page.locator(f".slot[data-slot='{action // 81}']").click()
+        page.locator(f".cell[data-cell='{action % 81}']").click()
+    elif game.name == "snake":
+        page.keyboard.press(["ArrowDown", "ArrowRight", "ArrowUp", "ArrowLeft"][action])
+    elif game.name == "connect_four":
+        page.locator(f".cell[data-cell='{action}']").click()
+    else:
+        page.locator(f".cell[data-cell='{action}']").click()
+
+
+@pytest.mark.parametrize("game", ["othello", "connect_four", "tictactoe", "snake", "woodoku"])
+def test_a_whole_game_by_clicks(open_page, served, game):
+    """The board on screen is the game's true state after every move, and the game is kept as a demonstration."""
+    page = open_page(game)
+    if game == "snake":
+        page.locator("#drive").select_option("0")
+    number = 0
+    while not is_over(page):
+        course = check_board(page)
+        # The snake goes up, left and down, and then to the wall; 0, 1, 2 are its legal directions in their order.
+        click_a_move(page, course, 5 * number if game != "snake" else [2, 2, 2, 0, 0][min(number, 4)])
+        wait_past(page, course.now.ply)
+        number += 1
+    course = check_board(page)
+    assert course.now.over
+    assert re.search("win|draw|over", page.locator("#status").inner_text())
+    kept = list(read_demonstrations(served.rooms[game].folder / "played"))[-1]
+    assert kept.actions == course.actions and kept.course().now.returns == course.now.returns
+    assert {player["kind"] for player in kept.players} == ({"person", "agent"} if game in ("othello", "connect_four",
+                                                                                          "tictactoe") else {"person"})
+
+
+def play_clicks(page: Page, moves: int) -> None:
+    for number in range(moves):
+        course = check_board(page)
+        click_a_move(page, course, number)
+        wait_past(page, course.now.ply)
+
+
+def test_undo_hint_and_thoughts(open_page):
+    page = open_page("othello")
+    play_clicks(page, 2)
+    assert page.locator(".cell.last").count() == 1 and page.locator(".cell.flipped").count() >= 1
+    page.locator("#undo").click()
+    wait_past(page, 4)
+    assert check_board(page).now.ply == 2
+    page.locator("#hint").click()
+    page.locator(".cell.hinted").wait_for()
+    hinted = int(page.locator(".cell.hinted").get_attribute("data-cell"))
+    assert check_board(page).legal_actions()[hinted]
+    page.keyboard.press("t")
+    page.locator(".cell.thought").first.wait_for()
+    best = page.locator("#mind .chosen th").inner_text()
+    assert page.locator(".cell.hinted").get_attribute("aria-label").startswith(best)
+    assert page.locator("#mind .chosen td").nth(2).inner_text().isdecimal()
+    page.locator("#curve svg").wait_for()
+
+
+def test_reload_in_the_middle_of_a_game(open_page):
+    page = open_page("connect_four")
+    play_clicks(page, 3)
+    before = on_screen(page)
+    page.reload()
+    wait_for_turn(page)
+    assert check_board(page).now.ply == 6 and on_screen(page) == before
+    play_clicks(page, 1)
+
+
+def test_two_tabs_with_one_game_and_one_with_another(open_page):
+    page = open_page("tictactoe")
+    other = open_page("tictactoe", page.context)
+    assert other.url != page.url
+    twin = page.context.new_page()
+    twin.goto(page.url)
+    wait_for_turn(twin)
+    play_clicks(page, 1)
+    wait_past(twin, 0)
+    assert on_screen(twin) == on_screen(page)
+    assert check_board(other).now.ply == 0
+    play_clicks(twin, 1)
+    wait_past(page, 2)
+    assert on_screen(page) == on_screen(twin)
+
+
+@pytest.mark.parametrize("game", ["othello", "connect_four", "snake", "woodoku"])
+def test_a_phone_needs_no_sideways_scrolling(open_page, game):
+    page = open_page(game, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    box = page.locator("#board .grid").bounding_box()
+    assert box["width"] > 300 and box["y"] + box["height"] < 740
+    course = check_board(page)
+    if game == "snake":
+        page.locator("#drive").select_option("0")
+        page.locator(".pad .up").tap()
+    elif game == "woodoku":
+        click_a_move(page, course, 0)
+    else:
+        page.locator(".cell.clickable").first.tap()
+    wait_past(page, 0)
+    check_board(page)
+    page.locator("#open-new").tap()
+    assert page.locator("#new-dialog").bounding_box()["width"] <= 360
+    page.keyboard.press("Escape")
+
+
+def tab_to(page: Page, selector: str) -> None:
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.locator(f"{selector}:focus").count():
+            return
+    raise AssertionError(f"Tab does not lead to {selector}")
+
+
+def walk_to(page: Page, cell: int, columns: int) -> None:
+    here = int(page.locator(".cell:focus").get_attribute("data-cell"))
+    for key, steps in (("Down", cell // columns - here // columns), ("Right", cell % columns - here % columns)):
+        for _ in range(abs(steps)):
+            page.keyboard.press(f"Arrow{key if steps > 0 else {'Down': 'Up', 'Right': 'Left'}[key]}")
+
+
+def test_by_keyboard_alone(open_page):
+    """A new game as the second player, and all of it, with what a screen reader is told."""
+    page = open_page("tictactoe")
+    page.keyboard.press("n")
+    page.keyboard.press("ArrowRight")  # you are Ring
+    page.keyboard.press("Enter")
+    page.locator('#board[data-ply="1"][data-turn=person]').wait_for()
+    while not is_over(page):
+        course = check_board(page)
+        cell = int(course.legal_actions().argmax())
+        if not page.locator(".cell:focus").count():
+            tab_to(page, ".cell")
+        walk_to(page, cell, 3)
+        assert "empty, you may play here" in page.locator(".cell:focus").get_attribute("aria-label")
+        page.keyboard.press("Enter")
+        wait_past(page, course.now.ply)
+    check_board(page)
+    heard = page.locator("#spoken").inner_text()
+    assert "You play" in heard and "Agent plays" in heard and re.search("win|draw", heard)
+    assert page.get_by_role("grid", name="Tic-tac-toe board").get_by_role("gridcell").count() == 9
+
+
+def test_woodoku_by_keyboard_and_by_dragging(open_page):
+    page = open_page("woodoku")
+    course = check_board(page)
+    action = int(course.legal_actions().argmax())
+    tab_to(page, ".cell")
+    page.keyboard.press(str(action // 81 + 1))
+    walk_to(page, action % 81, 9)
+    assert page.locator(".cell.ghost").count() >= 1
+    page.keyboard.press("Enter")
+    wait_past(page, 0)
+    course = check_board(page)
+    action = int(max(a for a, may in enumerate(course.legal_actions()) if may))
+    page.locator(f".slot[data-slot='{action // 81}']").drag_to(page.locator(f".cell[data-cell='{action % 81}']"))
+    wait_past(page, 1)
+    assert check_board(page).actions[1] == action
+
+
+def test_a_pass(open_page, served):
+    page = open_page("othello")
+    table = served.rooms["othello"].tables[page.url.rpartition("/")[2]]
+    moves = "c4 e3 f2 e2 f6 g2 f3 e6 f4 c3 d1 c6 h2 f1 b7 c5 b2 c2 c1 e1 d2 b1 d6 b4 a4 a1 a2 b3"
+    for move in moves.split():
+        table.course.play(table.game.parse_action(move))
+    page.reload()
+    wait_for_turn(page)
+    assert "must pass" in page.locator("#status").inner_text() and page.locator(".cell.clickable").count() == 0
+    page.locator("#pass").click()
+    wait_past(page, 28)
+    assert check_board(page).actions[28] == 64
+    assert "pass" in page.locator("#moves").inner_text()
+
+
+def test_watching_two_agents_replaying_and_playing_on(open_page):
+    page = open_page("connect_four")
+    page.locator("#open-new").click()
+    page.get_by_label("Watch two agents").check(force=True)
+    page.locator(".checkpoint").first.select_option("update-00000001")
+    page.locator("#begin").click()
+    page.locator('#board:not([data-ply="0"])').wait_for()
+    page.locator("#pace").fill("100")
+    page.locator("#board[data-turn=over]").wait_for()
+    course = check_board(page)
+    page.locator("#first").click()
+    page.locator('#board[data-ply="0"]').wait_for()
+    for ply in range(1, 4):
+        page.keyboard.press(".")
+        page.locator(f'#board[data-ply="{ply}"]').wait_for()
+        part = replay(course.game, course.seed, course.actions[:ply])
+        assert on_screen(page) == pieces(part)
+    page.locator("#continue").click()
+    page.get_by_label("You are Yellow").check(force=True)
+    page.locator("#begin").click()
+    page.locator('#board[data-ply="3"][data-turn=person]').wait_for()
+    assert check_board(page).actions == course.actions[:3]
+
+
+def test_a_recorded_game_move_by_move(open_page, served):
+    page = open_page("tictactoe")
+    while not is_over(page):
+        play_clicks(page, 1)
+    played = check_board(page)
+    page.locator("#open-replays").click()
+    page.locator(".games button").first.click()
+    page.locator('#board[data-ply="0"][data-turn=other]').wait_for()
+    for ply in range(1, len(played.actions) + 1):
+        page.locator("#next").click()
+        page.locator(f'#board[data-ply="{ply}"]').wait_for()
+    assert on_screen(page) == pieces(played)

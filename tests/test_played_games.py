@@ -1,0 +1,161 @@
+"""Games move by move, kept and played again; what agents say they think."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace as changed
+
+import numpy as np
+import pytest
+
+from myosu import cli
+from myosu.envs.course import Course, replay
+from myosu.errors import UserError
+from myosu.games import load_game
+from myosu.training.checkpoint import load_agent
+from myosu.training.demonstrations import (
+    Demonstration,
+    from_json,
+    othello_sgf,
+    read_demonstrations,
+    write_demonstration,
+)
+from myosu.web.thinker import Thought, choose
+from myosu.web.views import view
+from web_runs import TINY, untrained_run
+
+GAMES = ["othello", "connect_four", "tictactoe", "snake", "woodoku"]
+
+
+def random_course(name: str, seed: int, plies: int = 10_000) -> tuple[Course, list[np.ndarray]]:
+    """A game by chance, and copies of all its states."""
+    course, rng = Course(load_game(name), seed), np.random.default_rng(seed)
+    states = [course.now.state.copy()]
+    while not course.now.over and course.now.ply < plies:
+        legal = course.legal_actions()
+        if name == "snake":  # which would not live long
+            legal &= np.array([not course.after(course.now, a).over if legal[a] else False for a in range(4)]) | (
+                rng.random() < 0.1)
+            legal = legal if legal.any() else course.legal_actions()
+        course.play(int(rng.choice(np.flatnonzero(legal))))
+        states.append(course.now.state.copy())
+    return course, states
+
+
+def demonstration(course: Course) -> Demonstration:
+    now = course.now
+    players = [{"kind": "person"}] * course.game.num_players
+    return Demonstration(course.game.name, course.seed, list(course.actions), players, list(now.returns),
+                         now.terminated, now.truncated)
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_every_position_of_a_course_is_found_again(name):
+    course, states = random_course(name, 2**53 - 1)
+    assert course.now.over and course.now.ply == len(course.actions) == len(states) - 1
+    for ply in np.random.default_rng(0).permutation(len(states)):
+        position = course.position(int(ply))
+        assert position.ply == ply and position.state == states[ply]
+    back = len(states) // 2
+    course.take_back(back)
+    assert course.now.state == states[back] and len(course.actions) == back and not course.now.over
+    legal = np.flatnonzero(course.legal_actions())
+    course.play(int(legal[-1]))
+    for ply in range(back + 1):
+        assert course.position(ply).state == states[ply]
+    with pytest.raises(UserError, match="not legal"):
+        course.play(course.game.num_actions)
+
+
+def test_seats_share_what_is_earned():
+    course, _ = random_course("othello", 3)
+    black, white = course.now.returns
+    discs = view(course, course.now)["board"]["score"]
+    assert black == -white == (discs[0] - discs[1]) / 2
+    snake, _ = random_course("snake", 3)
+    assert snake.now.returns[0] == len(view(snake, snake.now)["board"]["body"]) - 3 - 1
+
+
+def test_what_the_page_is_told_of_an_option_is_what_playing_it_does():
+    course, _ = random_course("othello", 5, plies=20)
+    before = view(course, course.now)["board"]
+    assert [option[0] for option in before["options"]] == view(course, course.now)["legal"]
+    action, cell, flips = before["options"][0]
+    course.play(action)
+    after = view(course, course.now)["board"]
+    assert (after["placed"], after["flipped"]) == (cell, flips) and flips
+    four = Course(load_game("connect_four"), 0)
+    for column in (0, 1, 0, 1, 0, 1, 0):
+        four.play(column)
+    assert view(four, four.now)["board"]["line"] == [14, 21, 28, 35]
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_a_kept_game_is_played_again(name, tmp_path):
+    course, _ = random_course(name, 77)
+    kept = demonstration(course)
+    write_demonstration(tmp_path / "1.json", kept)
+    assert list(read_demonstrations(tmp_path)) == [kept]
+    again = kept.course()
+    assert again.now.state == course.now.state and again.now.returns == course.now.returns
+    with pytest.raises(UserError, match="rules have changed"):
+        changed(kept, returns=[value + 1 for value in kept.returns]).course()
+    with pytest.raises(UserError, match=r"does not fit the rules|rules have changed"):
+        changed(kept, actions=[*kept.actions, 0]).course()
+    assert (tmp_path / "1.sgf").exists() == (name == "othello")
+
+
+@pytest.mark.parametrize("damage", [{"format": 2}, {"actions": [1, "2"]}, {"seed": "1"}, {"returns": None}])
+def test_files_that_are_no_games(tmp_path, damage):
+    course, _ = random_course("tictactoe", 1)
+    (tmp_path / "bad.json").write_text(json.dumps({**demonstration(course).to_json(), **damage}))
+    with pytest.raises(UserError, match=r"bad\.json"):
+        list(read_demonstrations(tmp_path))
+    with pytest.raises(UserError):
+        from_json([])
+
+
+def test_sgf():
+    game = load_game("othello")
+    moves = "c4 e3 f2 e2 f6 g2 f3 e6 f4 c3 d1 c6 h2 f1 b7 c5 b2 c2 c1 e1 d2 b1 d6 b4 a4 a1 a2 b3 pass"
+    course = replay(game, 0, [game.parse_action(move) for move in moves.split()])
+    agent = {"kind": "agent", "run": "a]b", "checkpoint": "update-1"}
+    text = othello_sgf(changed(demonstration(course), players=[{"kind": "person"}, agent]))
+    assert text.startswith("(;FF[4]GM[2]SZ[8]") and "PB[person]PW[a\\]b update-1]" in text and "RE[" not in text
+    assert ";B[cd];W[ec]" in text and text.endswith(";W[bc];B[])\n")
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_thoughts_are_those_that_act(tmp_path, name):
+    agent, environment, _ = load_agent(untrained_run(tmp_path / "run", name))
+    course, _ = random_course(name, 9, plies=4)
+    observation, legal = course.observation(course.now)[None], course.legal_actions()[None]
+    thoughts = agent.think(observation, legal)
+    assert thoughts.action[0] == agent.act(observation, legal)[0] == thoughts.lines[0][0]
+    assert thoughts.policy.sum() == pytest.approx(1, abs=1e-5) and not thoughts.policy[0][~legal[0]].any()
+    low, high = environment.spec.reward_range
+    assert thoughts.value.shape == (1,) and np.isfinite(thoughts.value).all()
+    if TINY[name][0] == "muzero":
+        assert low <= thoughts.value[0] <= high and thoughts.visits.sum() == 4
+        deeper = agent.think(observation, legal, 40)
+        assert deeper.visits.sum() == 40 and 2 <= len(deeper.lines[0]) <= 8
+    else:
+        assert thoughts.visits is None
+
+
+def test_temperature():
+    thought = Thought(2, np.array([0.1, 0.0, 0.6, 0.3], np.float32), 0.0, None, [2])
+    rng = np.random.default_rng(0)
+    drawn = {t: np.bincount([choose(thought, t, rng) for _ in range(2000)], minlength=4) / 2000
+             for t in (0, 0.05, 1, 10)}
+    assert drawn[0][2] == 1 and drawn[0.05][2] > 0.99
+    assert drawn[1] == pytest.approx([0.1, 0, 0.6, 0.3], abs=0.05)
+    assert drawn[10][0] > 0.25 and drawn[10][1] == 0
+
+
+def test_play_says_what_to_install(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
+    monkeypatch.delitem(__import__("sys").modules, "myosu.web.server", raising=False)
+    monkeypatch.delattr("myosu.web.server", raising=False)
+    assert cli.run(["play", str(tmp_path)]) == 2
+    assert "pip install starlette uvicorn websockets" in capsys.readouterr().err

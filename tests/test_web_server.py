@@ -1,0 +1,333 @@
+"""The server against people who mean it no good, and its games beside each other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+
+import httpx
+import pytest
+import websockets
+
+from myosu.envs.course import replay
+from myosu.errors import UserError
+from myosu.games import load_game
+from myosu.training.demonstrations import from_json, read_demonstrations
+from myosu.web import server
+from myosu.web.messages import MAX_BYTES
+from myosu.web.room import Room
+from web_runs import serving, untrained_run
+
+PERSON = {"kind": "person"}
+AGENT = {"kind": "agent", "checkpoint": "update-00000001", "simulations": 4, "temperature": 0}
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    return Room(untrained_run(tmp_path_factory.mktemp("web") / "run", "tictactoe", (1, 2)))
+
+
+@pytest.fixture(scope="module")
+def address(room):
+    with serving(room) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    with httpx.Client(base_url=address, timeout=30) as client:
+        yield client
+
+
+def new_game(client, *seats, **order) -> str:
+    answer = client.post("/api/games", json={"seats": seats or [PERSON, AGENT], **order})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+def talk(address, game_id, conversation):
+    """Run ``conversation(socket)`` on a connection to the game; what it returns. It has had the first message."""
+
+    async def run():
+        async with websockets.connect(f"ws{address.removeprefix('http')}/api/games/{game_id}") as socket:
+            first = await hear(socket)
+            assert first["type"] == "game"
+            return await conversation(socket)
+
+    return asyncio.run(run())
+
+
+async def hear(socket, *types):
+    """The next message, of these types if any are named."""
+    while True:
+        message = json.loads(await asyncio.wait_for(socket.recv(), 30))
+        if not types or message["type"] in types:
+            return message
+
+
+async def say(socket, **message):
+    await socket.send(json.dumps(message))
+
+
+async def play_to_the_end(socket, seed=0) -> list[int]:
+    """A person against the agent, from the start; the actions."""
+    choice, actions = random.Random(seed), []
+    legal = list(range(9))
+    while True:
+        await say(socket, type="play", ply=len(actions), action=choice.choice(legal))
+        for _ in range(2):
+            position = (await hear(socket, "position"))["position"]
+            actions.append(position["last"])
+            if position["over"]:
+                return actions
+        legal = position["legal"]
+
+
+def test_a_game_is_played_saved_and_played_again(client, address, room):
+    game_id = new_game(client)
+    actions = talk(address, game_id, play_to_the_end)
+    answer = client.get(f"/api/games/{game_id}.json")
+    exported = from_json(answer.json())
+    assert exported.actions == actions and exported.terminated and "attachment" in answer.headers["content-disposition"]
+    assert list(exported.course().now.returns) == exported.returns
+    assert exported in list(read_demonstrations(room.folder / "played"))
+    stored = client.get("/api/stored").json()["played"]
+    again = client.post("/api/games", json={"played": stored[0]["played"]}).json()["id"]
+    assert client.get(f"/api/games/{again}.json").json()["actions"] == list(
+        read_demonstrations(room.folder / "played"))[-1].actions
+
+
+def test_thoughts_undo_looks_and_a_new_game_from_a_position(client, address):
+    game_id = new_game(client)
+
+    async def conversation(socket):
+        await say(socket, type="think", ply=0, checkpoint="update-00000002", simulations=8)
+        thoughts = await hear(socket, "thoughts")
+        assert sum(thoughts["visits"]) == 8 and thoughts["line"][0] == thoughts["action"]
+        assert sum(share for _, share in thoughts["policy"]) == pytest.approx(1, abs=1e-2)
+        await say(socket, type="play", ply=0, action=4)
+        for _ in range(2):
+            position = (await hear(socket, "position"))["position"]
+        assert position["ply"] == 2 and position["board"]["cells"][4] == 1 and 4 not in position["legal"]
+        await say(socket, type="look", ply=1)
+        assert (await hear(socket, "look"))["position"]["board"]["cells"].count(0) == 8
+        await say(socket, type="undo", ply=2)
+        game = await hear(socket, "game")
+        assert game["actions"] == [] and game["position"]["ply"] == 0
+        await say(socket, type="undo", ply=0)
+        assert "nothing to take back" in (await hear(socket, "error"))["message"]
+        await say(socket, type="play", ply=0, action=0)
+        await hear(socket, "position")
+
+    talk(address, game_id, conversation)
+    branch = new_game(client, PERSON, PERSON, **{"from": {"game": game_id, "ply": 1}})
+    assert client.get(f"/api/games/{branch}.json").json()["actions"] == [0]
+
+
+def test_two_agents_play_to_the_end_while_somebody_looks(client, address):
+    game_id = new_game(client, AGENT, {**AGENT, "checkpoint": "update-00000002", "temperature": 1})
+
+    async def conversation(socket):
+        await say(socket, type="pause", paused=True)
+        await hear(socket, "pace")
+        await say(socket, type="pace", seconds=0.02)
+        await hear(socket, "pace")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(socket.recv(), 0.3)
+        await say(socket, type="pause", paused=False)
+        while not (position := (await hear(socket, "position"))["position"])["over"]:
+            pass
+        return position
+
+    assert talk(address, game_id, conversation)["ply"] >= 5
+    assert client.get(f"/api/games/{game_id}.json").json()["terminated"]
+
+
+BAD_MESSAGES = [
+    "", "null", "[]", "{}", "nonsense", "\x00", "[" * 4000, '{"type": "play"', '{"type": []}', '{"type": "fly"}',
+    '{"type": "play", "ply": 0}', '{"type": "play", "ply": 0, "action": "4"}',
+    '{"type": "play", "ply": 0, "action": 9}', '{"type": "play", "ply": 0, "action": -1}',
+    '{"type": "play", "ply": 3, "action": 4}',
+    '{"type": "play", "ply": 0, "action": true}', '{"type": "play", "ply": 0, "action": 1e400}',
+    '{"type": "play", "ply": 0, "action": ' + "9" * 4000 + "}", '{"type": "play", "ply": 0, "action": 4, "more": 1}',
+    '{"type": "undo", "ply": 0}', '{"type": "look", "ply": 1}', '{"type": "look", "ply": -1}',
+    '{"type": "think", "ply": 0, "checkpoint": "../../../etc", "simulations": 4}',
+    '{"type": "think", "ply": 0, "checkpoint": "update-00000001", "simulations": 100000}',
+    '{"type": "think", "ply": 0, "checkpoint": "update-00000001", "simulations": 0}',
+    '{"type": "pace", "seconds": NaN}', '{"type": "pace", "seconds": -1}', '{"type": "pause", "paused": 1}',
+    b"\xff\xfe",
+]
+
+
+def test_every_bad_message_is_answered_and_the_game_stands(client, address):
+    game_id = new_game(client, PERSON, PERSON)
+
+    async def conversation(socket):
+        for k, message in enumerate(BAD_MESSAGES):
+            await socket.send(message)
+            answer = await hear(socket)
+            assert answer["type"] == "error" and 10 < len(answer["message"]) < 300, message
+            if k % 10 == 9:  # a person who now and then sends sense is not thrown out
+                await say(socket, type="look", ply=0)
+                await hear(socket, "look")
+        await say(socket, type="play", ply=0, action=4)
+        assert (await hear(socket))["position"]["board"]["cells"][4] == 1
+
+    talk(address, game_id, conversation)
+
+
+def test_a_flood_is_cut_off_and_no_other_game_is_disturbed(client, address):
+    flooded, other = new_game(client, PERSON, PERSON), new_game(client)
+
+    async def conversation(socket):
+        async def flood():
+            with contextlib.suppress(websockets.ConnectionClosed):
+                async with websockets.connect(f"ws{address.removeprefix('http')}/api/games/{flooded}") as bad:
+                    for _ in range(3000):
+                        await bad.send('{"type": "look", "ply": 0}')
+                    async for _ in bad:
+                        pass
+            return bad.close_code
+
+        flooding = asyncio.create_task(flood())
+        await play_to_the_end(socket)
+        return await flooding
+
+    assert talk(address, other, conversation) == 1008
+    assert len(client.get(f"/api/games/{flooded}.json").json()["actions"]) == 0
+
+
+def test_messages_that_are_too_long(client, address):
+    game_id = new_game(client, PERSON, PERSON)
+
+    async def conversation(socket):
+        await socket.send(" " * (MAX_BYTES + 1))
+        with pytest.raises(websockets.ConnectionClosed):
+            await hear(socket)
+        return socket.close_code
+
+    assert talk(address, game_id, conversation) == 1009
+    assert client.post("/api/games", content=b"x" * (MAX_BYTES + 1),
+                       headers={"content-type": "application/json"}).status_code == 413
+
+
+@pytest.mark.parametrize("path", [
+    "/static/../server.py", "/static/%2e%2e/server.py", "/static/..%2fserver.py", "/static/....//server.py",
+    "/static//etc/passwd", "/static/%00", "/api/games/..%2f..%2fconfig.json", "/game/../../config.json.txt",
+    "/api/games/nobody.json", "/%2e%2e/config.json",
+])
+def test_no_path_leads_out(address, path):
+    host, port = address.removeprefix("http://").split(":")
+
+    async def get() -> bytes:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    answer = asyncio.run(get())  # not by httpx, which would tidy the path
+    assert int(answer.split()[1]) in (400, 404) and b"def " not in answer and b"root:" not in answer
+
+
+@pytest.mark.parametrize("order", [
+    {}, [], {"seats": [PERSON]}, {"seats": [PERSON, {**AGENT, "checkpoint": "../best"}]}, {"episode": "0"},
+    {"seats": [PERSON, {**AGENT, "temperature": -1}]}, {"seats": [PERSON, {**AGENT, "extra": 1}]},
+    {"played": "../../config"}, {"episode": 10**9}, {"seats": [PERSON, AGENT], "from": {"game": "x", "ply": 0}},
+    {"seats": [PERSON, AGENT], "from": 3}, {"seats": [PERSON, {**AGENT, "kind": "recorded"}]},
+])
+def test_orders_that_cannot_be_met(client, order):
+    answer = client.post("/api/games", json=order)
+    assert answer.status_code in (400, 404) and len(answer.json()["error"]) > 10
+
+
+def test_strangers_are_kept_out(client, address, room):
+    assert client.get("/api/run").status_code == 200
+    assert client.get("/api/run", headers={"origin": "http://evil.example"}).status_code == 403
+    assert client.get("/api/run", headers={"host": "evil.example"}).status_code == 421
+    assert client.get("/api/run", headers={"host": "evil.example", "origin": "http://evil.example"}).status_code == 421
+    assert client.get("/api/run", headers={"origin": address}).status_code == 200
+    assert client.post("/api/games", content='{"seats": []}', headers={"content-type": "text/plain"}).status_code == 400
+    game_id = new_game(client)
+
+    async def knock(**headers):
+        async with websockets.connect(f"ws{address.removeprefix('http')}/api/games/{game_id}", **headers):
+            pass
+
+    asyncio.run(knock(origin=address))
+    for origin in ("http://evil.example", "null"):
+        with pytest.raises(websockets.InvalidStatus, match="403"):
+            asyncio.run(knock(origin=origin))
+    headers = client.get("/").headers
+    assert "default-src 'none'" in headers["content-security-policy"] and headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_game_that_is_not_there(address):
+    async def knock():
+        async with websockets.connect(f"ws{address.removeprefix('http')}/api/games/nobody") as socket:
+            message = await hear(socket)
+            await socket.wait_closed()
+            return message, socket.close_code
+
+    message, code = asyncio.run(knock())
+    assert message["type"] == "error" and "no such game" in message["message"] and code == 4404
+
+
+def test_an_agent_that_cannot_be_loaded_is_named_and_stops_nothing(tmp_path):
+    folder = untrained_run(tmp_path / "run", "tictactoe", (1, 2))
+    (folder / "checkpoints" / "update-00000001" / "weights.safetensors").write_bytes(b"cut short")
+    with serving(Room(folder)) as address, httpx.Client(base_url=address, timeout=30) as client:
+
+        async def conversation(socket):
+            await say(socket, type="play", ply=0, action=4)
+            return (await hear(socket, "error"))["message"]
+
+        assert "weights.safetensors has 9 bytes" in talk(address, new_game(client), conversation)
+        whole = new_game(client, PERSON, {**AGENT, "checkpoint": "update-00000002"})
+        assert len(talk(address, whole, play_to_the_end)) >= 5
+
+
+def test_many_games_at_once_share_searches(client, address, room):
+    games = [new_game(client) for _ in range(30)]
+    before = room.thinker.batches, room.thinker.thoughts
+
+    async def one(game_id, number):
+        async with websockets.connect(f"ws{address.removeprefix('http')}/api/games/{game_id}") as socket:
+            await hear(socket, "game")
+            return await play_to_the_end(socket, number)
+
+    async def all_of_them():
+        return await asyncio.gather(*(one(game_id, number) for number, game_id in enumerate(games)))
+
+    played = asyncio.run(all_of_them())
+    for game_id, actions in zip(games, played, strict=True):
+        assert client.get(f"/api/games/{game_id}.json").json()["actions"] == actions
+        assert replay(load_game("tictactoe"), 0, actions).now.over
+    batches, thoughts = room.thinker.batches - before[0], room.thinker.thoughts - before[1]
+    assert batches < thoughts / 3
+
+
+def test_when_the_room_is_full_a_game_that_nobody_plays_makes_place(tmp_path, monkeypatch):
+    monkeypatch.setattr("myosu.web.room.TABLES", 3)
+    room = Room(untrained_run(tmp_path / "run", "tictactoe"))
+
+    def open_table():
+        return asyncio.run(room.open({"seats": [PERSON, PERSON]}))
+
+    begun = open_table()
+    begun.play(0, 4)
+    empty = open_table()
+    watched = open_table()
+    watched.guests.add(object())
+    newest = open_table()
+    assert set(room.tables) == {begun.id, watched.id, newest.id} and empty.id not in room.tables
+    for table in (begun, newest):
+        table.guests.add(object())
+    with pytest.raises(UserError, match="holds 3 games"):
+        open_table()
+
+
+def test_the_page_is_light():
+    assert sum(path.stat().st_size for path in server.STATIC.rglob("*") if path.is_file()) < 300_000

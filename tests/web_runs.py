@@ -1,0 +1,52 @@
+"""Runs of untrained agents, a server for them, and a browser, for the tests of the page."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from myosu.algorithms import load_algorithm
+from myosu.training.checkpoint import Checkpoints
+from myosu.training.config import RunConfig, TrainConfig
+from myosu.training.run import create_run
+from myosu.web import server
+from myosu.web.room import Room
+
+#: An algorithm and settings so small that a whole game takes a second.
+TINY = {
+    "othello": ("muzero", {"channels": 4, "blocks": 0, "simulations": 4}),
+    "connect_four": ("muzero", {"channels": 4, "blocks": 0, "simulations": 4}),
+    "tictactoe": ("muzero", {"channels": 4, "blocks": 0, "simulations": 4}),
+    "snake": ("ppo", {"channels": 4, "blocks": 0, "hidden": (8,)}),
+    "woodoku": ("dqn", {"channels": 4, "blocks": 0, "hidden": (8,)}),
+}
+
+
+def untrained_run(folder: Path, game: str, updates: tuple[int, ...] = (1,)) -> Path:
+    """A run of ``game`` with a checkpoint of fresh weights after each of ``updates``."""
+    name, settings = TINY[game]
+    algorithm = load_algorithm(name)
+    config = RunConfig(game, name, algorithm.Config(**settings), TrainConfig(deterministic=True, updates=1))
+    run = create_run(config, folder)
+    spec = run.config.environment.spec
+    for update in updates:
+        weights = algorithm.make_learner(run.config.algorithm_config, spec, None, update).weights()
+        Checkpoints(run.checkpoints).write(update, run.config, weights, {}, {"files": []}, run.replay)
+    return folder
+
+
+@contextlib.contextmanager
+def serving(room: Room) -> Iterator[str]:
+    """The address of a server for ``room``."""
+    with server.listen("127.0.0.1", 0) as at:
+        running = server.make_server(server.make_app(room))
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [at]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{at.getsockname()[1]}"
+        finally:
+            running.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive(), "the server does not stop"
