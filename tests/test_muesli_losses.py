@@ -84,8 +84,8 @@ def test_policy_gradient_is_weighted_by_at_most_one():
 
 def test_deviation_forgets_that_it_began_at_nothing():
     # Squares 4 and 16 with β = ½: m = 2, then 9; divided by ½ and ¾: 4 and 12.
-    assert deviation(2.0, 0.5, 1) == pytest.approx(2.0)
-    assert deviation(9.0, 0.5, 2) == pytest.approx(math.sqrt(12))
+    assert deviation(f32(2), 0.5, 1).item() == pytest.approx(2.0)
+    assert deviation(f32(9), 0.5, 2).item() == pytest.approx(math.sqrt(12))
 
 
 def test_traces_are_clipped_importance_weights():
@@ -100,8 +100,8 @@ def test_retrace_by_hand():
 
 
 def test_retrace_between_two_players_and_at_the_end():
-    """The second of two wins 1 with the third ply, d = −1: the loser's move was worth −1, the winner's first one 1 where
-    everything is believed, and what was thought of it where nothing is."""
+    """The first of two wins 1 with the third ply, d = −1: the loser's move was worth −1 and the winner's first one 1
+    where everything is believed, and what was thought of them where nothing is."""
     reward, discount = f32([0, 0, 1, 5]), f32([-1, -1, 0, -1])
     value, q = f32([0.1, 0.2, 0.3, 7, 7]), f32([0.1, 0.2, 0.3, 0.4, 0])
     whole = retrace_returns(reward, discount, value, q, f32([1, 1, 1, 1, 0]))
@@ -117,7 +117,7 @@ def test_retrace_with_full_traces_and_q_as_value_is_the_multi_step_return():
 
 def test_retrace_finds_the_target_policys_values_in_data_of_another():
     """A chain of two states that any action leads along; action 1 pays 1, action 0 nothing. Data by ¾, ¼; the target
-    policy takes action 1 with ¾. With Q of that policy the mean correction is 0; from a wrong Q it goes to the right one."""
+    policy takes action 1 with ¾. From a Q of nothing its own is found."""
     rng = np.random.default_rng(0)
     behaviour, target, discount, steps = f32(0.75, 0.25), f32(0.25, 0.75), 0.5, 2
     right = torch.tensor([[0.375, 1.375], [0.0, 1.0]])  # Q(1, a) = a; v(1) = ¾; Q(0, a) = a + ½·¾

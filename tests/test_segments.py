@@ -11,7 +11,7 @@ COLUMNS: Columns = {"observation": ((), np.float32), "legal_actions": ((2,), np.
 
 
 def play(segments, ids, now, after, reward, terminated=(), truncated=()):
-    """One step from the observations ``now`` to ``after``, then on from 100 where an episode ended; action is 10 · now."""
+    """One step from the observations ``now`` to ``after``, on from 100 where an episode ended; action = 10 · now."""
     ids, now, after = np.array(ids), np.array(now, np.float32), np.array(after, np.float32)
     ended = np.isin(ids, [*terminated, *truncated])
     one_legal = np.tile([True, False], (len(ids), 1))

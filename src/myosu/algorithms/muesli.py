@@ -1,11 +1,11 @@
 """Muesli (Hessel et al. 2021): policy optimisation with MuZero's model and no search. Equation numbers are those of the
 paper.
 
-Read it from top to bottom: the configuration, the network, how an actor plays, what the learner fits, the agent. The policy
-follows the gradient of returns by Retrace and is held near the clipped-MPO policy, which one step of the model
-improves over a slowly moving target network; the same policy is the target along the model's unroll. Rewards
-belong to the mover and values to the player to move, so between two players the discount is negative and nothing else
-needs to know whose turn it is.
+Read it from top to bottom: the configuration, the network, how an actor plays, what the learner fits, the agent. The
+policy follows the gradient of returns by Retrace and is held near the clipped-MPO policy: that of a slowly moving
+target network, improved by looking one step ahead with the model. The same improved policy is the target along the
+model's unroll. Rewards belong to the mover and values to the player to move, so between two players the discount is
+negative and nothing else needs to know whose turn it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
-from myosu.losses.categorical import Support, cross_entropy
+from myosu.losses.categorical import Support, cross_entropy, plane_loss
 from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient, sampled_cmpo_policy
 from myosu.losses.distributions import Choices
 from myosu.losses.retrace import retrace_returns, retrace_trace
@@ -38,6 +38,7 @@ from myosu.nets.muzero import MuZeroNet
 from myosu.replay.episode import Experience
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.segments import ANSWER_COLUMNS, Segments
+from myosu.replay.unroll import transform_boards
 
 ACTORS = "in turn"
 
@@ -62,7 +63,7 @@ class Config:
 
     num_envs: int = 16
     """Environments that one actor plays at once."""
-    sequence_length: int = 16
+    sequence_length: int = 32
     """Positions of a sequence; the last one is only looked at. Returns reach to its end."""
     replay_capacity: int = 100_000
     """Positions kept, in whole sequences. The oldest go first."""
@@ -70,7 +71,7 @@ class Config:
     """Positions collected before the first update."""
     replay_ratio: float = 8.0
     """Samples drawn per position collected."""
-    batch_size: int = 256
+    batch_size: int = 128
     """Positions an update, in whole sequences."""
     fresh_fraction: float = 0.25
     """Share of a batch that is drawn from the newest ``num_envs`` sequences, the rest from the whole replay."""
@@ -90,22 +91,28 @@ class Config:
     """Where normalised advantages are clipped in the clipped-MPO policy."""
     advantage_decay: float = 0.99
     """β of the moving variance that advantages are normalised by."""
-    target_share: float = 0.01
+    target_share: float = 0.1
     """How far the target network goes towards the one that learns with every update."""
 
+    predict_rewards: bool = True
+    """False where a reward comes only with the end (board games): the end then keeps the outcome as its value, which
+    is learnt sooner than a reward that is seldom seen."""
     cmpo_loss_weight: float = 1.0
     """Weight of the loss that holds the policy near the clipped-MPO policy; 0: none."""
     model_loss_weight: float = 1.0
     """Weight of the loss of policies along the unroll against the clipped-MPO policy there; 0: none."""
-    value_loss_weight: float = 0.25
+    value_loss_weight: float = 1.0
     """Weight of the value loss."""
     reward_loss_weight: float = 1.0
     """Weight of the reward loss."""
-    learning_rate: float = 1e-3
+    reconstruction_loss_weight: float = 0.0
+    """Weight of reading the observation (planes of zeros and ones) off every latent state, which teaches the model the
+    rules of a board game."""
+    learning_rate: float = 3e-3
     """Adam's learning rate."""
     anneal_learning_rate: bool = True
     """Let the learning rate fall to 0 over the run."""
-    gradient_clip: float = 1.0
+    gradient_clip: float = 5.0
     """Greatest norm of the gradient."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
@@ -118,7 +125,8 @@ class Config:
             "fresh_fraction": (0.0, 1.0), "unroll_steps": (1, 100), "lookahead_actions": (1, 100_000),
             "retrace_lambda": (0.0, 1.0), "cmpo_clip": (1e-6, 100.0), "advantage_decay": (0.0, 0.999999),
             "target_share": (1e-6, 1.0), "cmpo_loss_weight": (0.0, 1e6), "model_loss_weight": (0.0, 1e6),
-            "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6), "learning_rate": (0.0, 10.0),
+            "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
+            "learning_rate": (0.0, 10.0),
             "gradient_clip": (1e-6, 1e9),
         })
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
@@ -128,8 +136,8 @@ class Config:
                             f"{self.sequence_length}: change one of them.")
         if max(self.min_positions, self.sequence_length) > self.stored_positions:
             raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
-                            f"replay_capacity = {self.replay_capacity} positions in sequences of {self.sequence_length}: "
-                            "lower the one or raise the other.")
+                            f"replay_capacity = {self.replay_capacity} positions in sequences of "
+                            f"{self.sequence_length}: lower the one or raise the other.")
 
     @property
     def stored_positions(self) -> int:
@@ -144,6 +152,9 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if np.dtype(spec.observation_dtype).names:
         raise UserError("Muesli reads observations of one part; here they have several. "
                         "gymnasium.wrappers.FlattenObservation makes one of them, and PPO reads them as they are.")
+    if config.reconstruction_loss_weight and len(spec.observation_shape) != 3:
+        raise UserError(f"reconstruction_loss_weight needs a board of planes; observations here have the shape "
+                        f"{spec.observation_shape}: set it to 0.")
     return config
 
 
@@ -152,7 +163,9 @@ def value_support(config: Config, spec: EnvSpec) -> Support:
 
 
 def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
-    net = MuZeroNet(spec.observation_shape, spec.num_actions, config.channels, config.blocks, config.atoms)
+    planes = spec.observation_shape[0] if config.reconstruction_loss_weight else 0
+    net = MuZeroNet(spec.observation_shape, spec.num_actions, config.channels, config.blocks, config.atoms,
+                    rewards=config.predict_rewards, decoded_planes=planes)
     net.start_at_zero(value_support(config, spec).points())
     return net
 
@@ -208,7 +221,7 @@ class Actor:
         self.player = Player(config, env.spec, env.num_envs)
         self.segments = Segments(position_columns(env.spec), env.num_envs, config.sequence_length)
         self.recorder = EpisodeRecorder(env.spec, env.num_envs)
-        self.version = 0
+        self.version, self.predict_rewards = 0, config.predict_rewards
         self.actions, self.entropy = np.zeros(env.num_envs, np.int64), np.zeros(env.num_envs, np.float32)
         env.reset()
         self.current: Step = env.recv(env.num_envs)
@@ -224,6 +237,9 @@ class Actor:
         self.env.send(action, now.env_ids)
         self.current = after = self.env.recv()
         ids = after.env_ids
+        if not self.predict_rewards and (early := after.reward[~(after.terminated | after.truncated)]).any():
+            raise UserError(f"A reward of {early[early.nonzero()][0]:g} came before the end of a game: "
+                            "predict_rewards = false is for rewards that come only with the end. Set it to true.")
         sequences = self.segments.answer(after)
         episodes = self.recorder.record(after, self.actions[ids], self.version, {"policy_entropy": self.entropy[ids]})
         return Experience(self.version, len(ids), sequences, episodes)
@@ -313,7 +329,19 @@ class Learner:
             self.rng.integers(0, stored, count - fresh)])
         rows = sequences[:, None] * length + np.arange(length)
         batch = {name: replay.columns[name][rows] for name in position_columns(self.spec)}
+        if self.symmetries is not None:
+            batch = self._turned(batch, self.symmetries)
         return {name: torch.from_numpy(value).to(self.device) for name, value in batch.items()}
+
+    def _turned(self, batch: dict[str, np.ndarray], symmetries: Symmetries) -> dict[str, np.ndarray]:
+        """Every sequence under one symmetry drawn at random."""
+        drawn = self.rng.integers(0, len(symmetries.actions), len(batch["action"]))
+        planes = None if symmetries.planes is None else symmetries.planes[drawn]
+        return batch | {
+            "observation": transform_boards(batch["observation"], symmetries.cells[drawn], planes),
+            "legal_actions": np.take_along_axis(batch["legal_actions"], symmetries.actions[drawn][:, None, :], axis=2),
+            "action": np.take_along_axis(symmetries.inverse_actions[drawn], batch["action"], axis=1),
+        }
 
     def _deviation(self) -> Tensor:
         return deviation(self.variance, self.config.advantage_decay, self.updates)
@@ -333,8 +361,10 @@ class Learner:
                                       generator=self.generator)
             looked = torch.cat([drawn, taken], 1)
         imagined = self.target.imagine(latent.repeat_interleave(looked.shape[1], 0), looked.flatten())
-        q = (self.support.mean(self.target.reward(imagined))
-             + self.discount * self.support.mean(self.target.value(imagined))).view(looked.shape)
+        q = self.discount * self.support.mean(self.target.value(imagined))
+        if self.target.reward is not None:
+            q = q + self.support.mean(self.target.reward(imagined))
+        q = q.view(looked.shape)
         if exact:
             v, q_taken = (log_prior.exp() * q).sum(1), q.gather(1, taken)
         else:
@@ -380,12 +410,13 @@ class Learner:
         joined = torch.cat(latents)
         policy_logits = self.net.policy(joined).view(*known.shape, -1)
         value_logits = self.net.value(joined).view(*known.shape, -1)
-        reward_logits = self.net.reward(joined[len(latents[0]):]).view(K, *known.shape[1:], -1)
 
-        # After the end of an episode rewards and values are 0.
-        padded = torch.nn.functional.pad(targets.returns, (0, 1))
-        value = self.support.two_hot(padded[:, along].transpose(0, 1) * learns)
-        reward = self.support.two_hot((batch["reward"][:, along].transpose(0, 1) * learns)[:K])
+        # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
+        reward = batch["reward"][:, along].transpose(0, 1) * learns
+        value = torch.nn.functional.pad(targets.returns, (0, 1))[:, along].transpose(0, 1) * learns
+        if not config.predict_rewards:
+            value = value + kept_outcomes(reward, over, self.discount)
+        value = self.support.two_hot(value)
         improved = targets.policy[:, along].transpose(0, 1)
         legal, starts = batch["legal_actions"][:, :begin], learns[0]
         log_policy = _masked(policy_logits[0], legal).log_softmax(-1)
@@ -402,12 +433,17 @@ class Learner:
             "model_loss": mean(cross_entropy(policy_logits[1:], improved[1:]), learns[1:]) / K,
             "value_loss": mean(cross_entropy(value_logits[0], value[0]), starts)
             + mean(cross_entropy(value_logits[1:], value[1:]), known[1:]) / K,
-            "reward_loss": mean(cross_entropy(reward_logits, reward), known[:K]) / K,
         }
-        losses["loss"] = (losses["policy_loss"] + config.cmpo_loss_weight * losses["cmpo_loss"]
-                          + config.model_loss_weight * losses["model_loss"]
-                          + config.value_loss_weight * losses["value_loss"]
-                          + config.reward_loss_weight * losses["reward_loss"])
+        if self.net.reward is not None:
+            logits = self.net.reward(joined[len(latent):]).view(K, *starts.shape, -1)
+            losses["reward_loss"] = mean(cross_entropy(logits, self.support.two_hot(reward[:K])), known[:K]) / K
+        if self.net.decoder is not None:
+            seen = batch["observation"][:, along].transpose(0, 1).flatten(0, 2)
+            error = plane_loss(self.net.decoder(joined), seen).view(known.shape)
+            losses["reconstruction_loss"] = mean(error[0], starts) + mean(error[1:], learns[1:]) / K
+        losses["loss"] = losses["policy_loss"] + sum(
+            (getattr(config, f"{name}_weight") * loss for name, loss in losses.items() if name != "policy_loss"),
+            torch.zeros((), device=self.device))
         return losses
 
     def weights(self) -> Weights:
@@ -447,6 +483,15 @@ def unrolled_steps(acted: Tensor, terminated: Tensor, steps: int) -> tuple[Tenso
     ended = (learns & ends).long().cumsum(-1).bool()
     over = torch.cat([torch.zeros_like(acts[..., :1]), ended[..., :-1]], -1)
     return learns, over, ahead
+
+
+def kept_outcomes(reward: Tensor, over: Tensor, discount: float) -> Tensor:
+    """Values of what follows the end of an episode so that it is worth its last reward to who made it, and each further
+    step d times the next: r / d, r / d², … where ``over``, else 0. reward, float32, and over, bool: [K + 1, ...]."""
+    value = torch.zeros_like(reward)
+    for k in range(1, len(reward)):
+        value[k] = over[k] * torch.where(over[k - 1], value[k - 1], reward[k - 1]) / discount
+    return value
 
 
 def _masked(logits: Tensor, legal: Tensor) -> Tensor:

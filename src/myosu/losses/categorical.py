@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
 #: A range of returns wider than ``WIDE`` gets atoms that lie closer near zero; one that is not known, or wider, is
 #: taken for ±``WIDEST``.
 WIDE, WIDEST = 256.0, 20_000.0

@@ -1,5 +1,5 @@
-"""Clipped maximum a posteriori policy optimisation and the rest of Muesli's policy losses (Hessel et al. 2021). Equation
-numbers are those of that paper.
+"""Clipped maximum a posteriori policy optimisation and the rest of Muesli's policy losses (Hessel et al. 2021).
+Equation numbers are those of that paper.
 
 Losses that fit a policy to one of the targets here are ``cross_entropy(logits, target)``: its gradient is that of
 KL(target ‖ π), from which it differs by the target's entropy.
@@ -52,10 +52,10 @@ def policy_gradient(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Ten
     return -weight * log_prob * advantage
 
 
-def deviation(average: float, decay: float, count: int) -> float:
+def deviation(average: Tensor, decay: float, count: int) -> Tensor:
     """What advantages are divided by: √(m̂ + 1e-12), with m̂ = m / (1 − β^count).
 
     average: m, the moving average (decay β) of ``count`` means of squared advantages, which began at 0; the divisor
     makes up for that beginning, as Adam's does.
     """
-    return (average / (1.0 - decay**count) + 1e-12) ** 0.5
+    return (average / (1.0 - decay**count) + 1e-12).sqrt()

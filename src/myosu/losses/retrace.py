@@ -12,13 +12,13 @@ def retrace_trace(log_prob: Tensor, behaviour_log_prob: Tensor, retrace_lambda: 
 
 
 def retrace_returns(reward: Tensor, discount: Tensor, value: Tensor, q: Tensor, trace: Tensor) -> Tensor:
-    """What the action of each step is worth, float32 [B, T − 1]: Retrace's target (Munos et al., equations 3 and 4) as a
-    recursion,
+    """What the action of each step is worth, float32 [B, T − 1]: Retrace's target (Munos et al., equations 3 and 4) as
+    a recursion,
 
         G_t = r_t + d_t (v_{t+1} + c_{t+1} (G_{t+1} − q_{t+1}))
 
-    With c = 1 and q = v it is the return over all T − 1 steps, which bootstraps from v in the last; with c = 0 that over
-    one step.
+    With c = 1 and q = v it is the return over all T − 1 steps, which bootstraps from v in the last; with c = 0 that
+    over one step.
 
     reward: float32 [B, T − 1]. discount: float32 [B, T − 1], 0 where the episode ended by its rules, and negative where
     another player moves next. value: float32 [B, T], v(s_t) = Σ_a π(a|s_t) Q(s_t, a). q: float32 [B, T], Q(s_t, a_t).

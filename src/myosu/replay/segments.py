@@ -15,8 +15,8 @@ ANSWER_COLUMNS: Columns = {"reward": ((), np.float32), "acted": ((), np.bool_), 
 class Segments:
     """The sequence of ``length`` rows that is being filled in each of ``num_envs`` environments.
 
-    ``act`` with what was acted on and how, then ``answer``: the sequences that are full, of as many environments as have
-    answered. A row is followed by what came of it, so that values can bootstrap, unless it is terminated:
+    ``act`` with what was acted on and how, then ``answer``: the sequences that are full, of as many environments as
+    have answered. A row is followed by what came of it, so that values can bootstrap, unless it is terminated:
 
     acted: whether there was an action; false in the last row of a sequence, which begins the next one too, and in the
         final observation of an episode that was cut, which has a row of its own. All else of such a row is 0, but

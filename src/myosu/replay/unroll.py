@@ -87,13 +87,13 @@ def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discoun
         policy = np.take_along_axis(policy, symmetries.actions[drawn][:, None, :], axis=2)
         action = np.take_along_axis(symmetries.inverse_actions[drawn], action, axis=1)
         planes = None if symmetries.planes is None else symmetries.planes[drawn]
-        observation = _transform(observation, symmetries.cells[drawn], planes)
-        later = None if later is None else _transform(later, symmetries.cells[drawn], planes)
-        final = None if final is None else _transform(final, symmetries.cells[drawn])
+        observation = transform_boards(observation, symmetries.cells[drawn], planes)
+        later = None if later is None else transform_boards(later, symmetries.cells[drawn], planes)
+        final = None if final is None else transform_boards(final, symmetries.cells[drawn])
     return UnrolledBatch(observation, later, final, action, reward, value, policy, valid, rows)
 
 
-def _transform(boards: np.ndarray, cells: np.ndarray, planes: np.ndarray | None = None) -> np.ndarray:
+def transform_boards(boards: np.ndarray, cells: np.ndarray, planes: np.ndarray | None = None) -> np.ndarray:
     """Permute the cells of boards [B, ..., C, H, W] by ``cells`` [B, H*W], and their planes by ``planes`` [B, C]."""
     flat = np.take_along_axis(boards.reshape(len(boards), -1, cells.shape[1]), cells[:, None, :], axis=2)
     if planes is None:
