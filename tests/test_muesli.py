@@ -127,7 +127,7 @@ def test_steps_of_an_unroll_by_hand():
 
 
 def test_the_end_keeps_the_outcome_as_its_value():
-    """r = 1 with the action of step 1, then d = −½ back from −2: 1 = −½·(−2), −2 = −½·4. The other has no end in sight."""
+    """r = 1 with the action of step 1 and d = −½: 1 = −½·(−2), −2 = −½·4. The other has no end in sight."""
     reward = torch.tensor([[0, 5], [1, 0], [0, 0], [0, 0]], dtype=torch.float32)
     over = torch.tensor([[0, 0], [0, 0], [1, 0], [1, 0]], dtype=torch.bool)
     assert kept_outcomes(reward, over, -0.5).tolist() == [[0, 0], [0, 0], [-2, 0], [4, 0]]
