@@ -1,6 +1,6 @@
-"""How much of Muesli's update is the networks' own work: samples a second of whole updates beside those of the bare
-passes (the target network and its look-ahead forward, the unrolled model forward and backward, the optimiser's step), in turn.
-Seconds are the processor's.
+"""How much of Muesli's update is the networks' own work: samples a second of whole updates, beside those of the bare
+passes (the target network and its look-ahead forward, the unrolled model forward and backward, the optimiser's
+step), in turn. Seconds are the processor's.
 
     python benchmarks/muesli_learner.py [CartPole-v1] [--rounds 30]
 """
