@@ -10,6 +10,7 @@ from myosu.algorithms import muzero
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
+from myosu.losses.categorical import WIDEST
 from myosu.replay.unroll import sample_unrolled
 
 TINY = muzero.Config(channels=16, blocks=1, atoms=11, simulations=8, num_envs=16, batch_size=32, unroll_steps=3,
@@ -108,7 +109,7 @@ def test_support_follows_the_reward_range():
     assert muzero.value_support(TINY, lopsided).low == -5, "the other player sees the negative"
     assert muzero.value_support(TINY, dataclasses.replace(single, reward_range=(0.0, 5.0))).low == 0
     unknown = muzero.value_support(TINY, dataclasses.replace(single, reward_range=(-np.inf, np.inf)))
-    assert unknown.high == muzero.WIDEST and unknown.squeezed
+    assert unknown.high == WIDEST and unknown.squeezed
     net = muzero.make_net(TINY, dataclasses.replace(single, reward_range=(0.0, 1000.0)))
     _, value, _ = net.eval().initial(torch.zeros(1, *othello.observation_shape, dtype=torch.uint8))
     support = muzero.value_support(TINY, dataclasses.replace(single, reward_range=(0.0, 1000.0)))

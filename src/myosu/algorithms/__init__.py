@@ -11,7 +11,7 @@ from typing import Any
 
 from myosu.errors import UserError
 
-ALGORITHMS = ("muzero", "dqn", "ppo")
+ALGORITHMS = ("muzero", "muesli", "dqn", "ppo")
 
 
 def load_algorithm(name: str) -> Any:

@@ -1,9 +1,12 @@
-"""Checks of settings that algorithms share."""
+"""Checks that algorithms share."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 
 
@@ -13,3 +16,17 @@ def check_ranges(config: Any, ranges: dict[str, tuple[float, float]]) -> None:
         value = getattr(config, name)
         if not low <= value <= high:
             raise UserError(f"{name} = {value} is impossible: it must be from {low} to {high}.")
+
+
+def check_model_fits(algorithm: str, spec: EnvSpec) -> None:
+    """Raises UserError where ``nets.muzero`` cannot model the environment, as ``algorithm`` needs it."""
+    if spec.action_shape:
+        raise UserError(f"{algorithm} chooses one of a number of actions; here an action has several parts or is "
+                        "continuous. PPO can learn that: --algorithm ppo.")
+    if np.dtype(spec.observation_dtype).names:
+        raise UserError(f"{algorithm} reads observations of one part; here they have several. "
+                        "gymnasium.wrappers.FlattenObservation makes one of them, and PPO reads them as they are.")
+    if len(spec.observation_shape) == 3 and spec.channels_last(spec.observation_shape):
+        raise UserError(f"{algorithm} reads pictures as [channels, rows, columns]; here they are "
+                        f"{spec.observation_shape}, the channels last. Move them in a gymnasium.ObservationWrapper by "
+                        "numpy.moveaxis(observation, -1, 0), or use PPO or DQN, which read both.")

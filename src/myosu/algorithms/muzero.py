@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from myosu.algorithms.checks import check_ranges
+from myosu.algorithms.checks import check_model_fits, check_ranges
 from myosu.algorithms.interface import State, Thoughts, Weights
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -24,7 +24,7 @@ from myosu.games.game import Symmetries
 from myosu.games.playout import random_actions
 from myosu.losses.categorical import Support, cross_entropy, negative_cosine, plane_loss
 from myosu.nets.inference import DTYPES, Precision, choose_device, choose_precision, inference_model
-from myosu.nets.layers import last_linear, scale_gradient
+from myosu.nets.layers import scale_gradient
 from myosu.nets.muzero import MuZeroNet
 from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import SumTree
@@ -33,10 +33,6 @@ from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
 from myosu.search import GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 
 ACTORS = "beside"
-
-#: A range of returns wider than ``WIDE`` gets atoms that lie closer near zero; one that is not known, or wider, is
-#: taken for ±``WIDEST``.
-WIDE, WIDEST = 256.0, 20_000.0
 
 #: Moves of a principal variation.
 LINE_LENGTH = 8
@@ -164,41 +160,22 @@ def _quickest_precision(net: MuZeroNet, config: Config) -> Precision:
 
 
 def signed_discount(config: Config, spec: EnvSpec) -> float:
-    """The value of what follows a move, in the mover's eyes, is this times the next player's value."""
-    return -config.discount if spec.num_players == 2 else config.discount
+    return spec.signed_discount(config.discount)
 
 
 def value_support(config: Config, spec: EnvSpec) -> Support:
-    low, high = config.value_range or spec.reward_range
-    low, high = max(low, -WIDEST), min(high, WIDEST)
-    if spec.num_players == 2:  # between players a value may have either sign
-        high = max(abs(low), abs(high))
-        low = -high
-    return Support(low, high, config.atoms, squeezed=high - low > WIDE)
+    return Support.of_returns(*(config.value_range or spec.reward_range), config.atoms, spec.num_players)
 
 
 def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
-    if spec.action_shape:
-        raise UserError("MuZero's search chooses one of a number of actions; here an action has several parts or is "
-                        "continuous. PPO can learn that: --algorithm ppo.")
-    if np.dtype(spec.observation_dtype).names:
-        raise UserError("MuZero reads observations of one part; here they have several. "
-                        "gymnasium.wrappers.FlattenObservation makes one of them, and PPO reads them as they are.")
-    if len(spec.observation_shape) == 3 and spec.channels_last(spec.observation_shape):
-        raise UserError(f"MuZero reads pictures as [channels, rows, columns]; here they are {spec.observation_shape}, "
-                        "the channels last. Move them in a gymnasium.ObservationWrapper by numpy.moveaxis(observation, "
-                        "-1, 0), or use PPO or DQN, which read both.")
+    check_model_fits("MuZero", spec)
     planes = sum(decoded_planes(config, spec))
     if planes and len(spec.observation_shape) != 3:
         raise UserError(f"reconstruction_loss_weight and ownership_loss_weight need a board of planes; observations "
                         f"here have the shape {spec.observation_shape}.")
     net = MuZeroNet(spec.observation_shape, spec.num_actions, config.channels, config.blocks, config.atoms,
                     rewards=config.predict_rewards, consistency=config.ssl_loss_weight > 0, decoded_planes=planes)
-    points = value_support(config, spec).points()
-    if points[0] != -points[-1]:  # the middle is not 0, where values and rewards had better start
-        distance = (torch.arange(config.atoms) - points.abs().argmin()).abs()
-        for head in filter(None, (net.value, net.reward)):
-            last_linear(head).bias.data.copy_(-distance)
+    net.start_at_zero(value_support(config, spec).points())
     return net
 
 

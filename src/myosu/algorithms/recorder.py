@@ -1,4 +1,4 @@
-"""The records of running episodes, for actors in environments with one player."""
+"""The records of running episodes, for actors that learn from every step as it comes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from myosu.algorithms.interface import State
 from myosu.envs.vector import EnvSpec, Step
 from myosu.replay.episode import Episode
 
-_ARRAYS = ("actions", "lengths", "seeds", "returns", "raw_returns")
+_ARRAYS = ("actions", "seats", "lengths", "to_play", "seeds", "returns", "raw_returns")
 
 
 class EpisodeRecorder:
@@ -18,14 +18,18 @@ class EpisodeRecorder:
     """
 
     def __init__(self, spec: EnvSpec, num_envs: int) -> None:
+        self.num_players = spec.num_players
         self.actions = np.zeros((num_envs, 64, *spec.action_shape), spec.action_dtype)  # grows with the episodes
+        self.seats = np.zeros((num_envs, 64), np.int8)
         self.lengths = np.zeros(num_envs, np.int64)
+        self.to_play = np.zeros(num_envs, np.int8)
         self.seeds = np.zeros(num_envs, np.uint64)
-        self.returns, self.raw_returns = np.zeros(num_envs), np.zeros(num_envs)
+        self.returns, self.raw_returns = np.zeros(num_envs), np.zeros(num_envs)  # of the first seat
         self.sums: dict[str, np.ndarray] = {}
 
     def start(self, step: Step) -> None:
         self.lengths[step.env_ids], self.seeds[step.env_ids] = 0, step.seed
+        self.to_play[step.env_ids] = step.to_play
 
     def record(self, step: Step, actions: np.ndarray, weights_version: int,
                stats: dict[str, np.ndarray] | None = None) -> list[Episode]:
@@ -36,10 +40,14 @@ class EpisodeRecorder:
         ids, t = step.env_ids, self.lengths[step.env_ids]
         if t.max() >= self.actions.shape[1]:
             self.actions = np.concatenate([self.actions, np.zeros_like(self.actions)], axis=1)
-        self.actions[ids, t] = actions
+            self.seats = np.concatenate([self.seats, np.zeros_like(self.seats)], axis=1)
+        mover = self.to_play[ids]
+        self.actions[ids, t], self.seats[ids, t] = actions, mover
         self.lengths[ids] = t + 1
-        self.returns[ids] += step.reward
-        self.raw_returns[ids] += step.raw_reward
+        # What one of two players wins the other loses.
+        self.returns[ids] += np.where(mover == 0, step.reward, -step.reward)
+        self.raw_returns[ids] += np.where(mover == 0, step.raw_reward, -step.raw_reward)
+        self.to_play[ids] = step.to_play
         for name, values in (stats or {}).items():
             self.sums.setdefault(name, np.zeros(len(self.lengths)))[ids] += values
         ended = np.flatnonzero(step.terminated | step.truncated)
@@ -54,9 +62,13 @@ class EpisodeRecorder:
 
     def _episode(self, i: int, truncated: bool, weights_version: int) -> Episode:
         length = int(self.lengths[i])
-        return Episode(self.actions[i, :length].copy(), np.zeros(length, np.int8), (float(self.returns[i]),),
-                       (float(self.raw_returns[i]),), int(self.seeds[i]), truncated, weights_version,
+        return Episode(self.actions[i, :length].copy(), self.seats[i, :length].copy(),
+                       self._by_seat(float(self.returns[i])), self._by_seat(float(self.raw_returns[i])),
+                       int(self.seeds[i]), truncated, weights_version,
                        {name: float(total[i] / length) for name, total in self.sums.items()})
+
+    def _by_seat(self, first: float) -> tuple[float, ...]:
+        return (first, -first) if self.num_players == 2 else (first,)
 
     def state_dict(self) -> State:
         return {**{name: getattr(self, name).copy() for name in _ARRAYS},

@@ -54,6 +54,10 @@ class EnvSpec:
     def action_dtype(self) -> Any:
         return np.float32 if self.action_low else np.int64
 
+    def signed_discount(self, discount: float) -> float:
+        """The value of what follows a move, in the mover's eyes, is this times the next player's value."""
+        return -discount if self.num_players == 2 else discount
+
     def branch_masks(self, legal_actions: np.ndarray) -> list[np.ndarray]:
         """The mask [..., choices] of each branch of the masks [..., A]; of a single choice, the mask itself."""
         if self.action_branches:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+#: A range of returns wider than ``WIDE`` gets atoms that lie closer near zero; one that is not known, or wider, is
+#: taken for ±``WIDEST``.
+WIDE, WIDEST = 256.0, 20_000.0
 
 
 @dataclass(frozen=True)
@@ -20,12 +25,19 @@ class Support:
     atoms: int
     squeezed: bool = False
 
+    @classmethod
+    def of_returns(cls, low: float, high: float, atoms: int, num_players: int) -> Support:
+        """For values and rewards from ``low`` to ``high``, perhaps infinite; between players they may have either
+        sign."""
+        low, high = max(low, -WIDEST), min(high, WIDEST)
+        if num_players == 2:
+            high = max(abs(low), abs(high))
+            low = -high
+        return cls(low, high, atoms, squeezed=high - low > WIDE)
+
     def points(self, device: torch.device | str = "cpu") -> Tensor:
-        """float32 [atoms]."""
-        if not self.squeezed:
-            return torch.linspace(self.low, self.high, self.atoms, device=device)
-        low, high = squeeze(torch.tensor([self.low, self.high], dtype=torch.float64)).tolist()
-        return unsqueeze(torch.linspace(low, high, self.atoms, dtype=torch.float64)).float().to(device)
+        """float32 [atoms]; the same tensor at every call, to be read only."""
+        return _points(self, device)
 
     def two_hot(self, scalars: Tensor) -> Tensor:
         """float32 [...] → [..., atoms]: weight on the two nearest atoms so that the mean is the scalar.
@@ -45,6 +57,15 @@ class Support:
     def mean(self, logits: Tensor) -> Tensor:
         """[..., atoms] → float32 [...]: the expected scalar."""
         return torch.softmax(logits.float(), dim=-1) @ self.points(str(logits.device))
+
+
+@cache
+@torch.inference_mode(False)  # whoever asks first, losses must be able to use it
+def _points(support: Support, device: torch.device | str) -> Tensor:
+    if not support.squeezed:
+        return torch.linspace(support.low, support.high, support.atoms, device=device)
+    low, high = squeeze(torch.tensor([support.low, support.high], dtype=torch.float64)).tolist()
+    return unsqueeze(torch.linspace(low, high, support.atoms, dtype=torch.float64)).float().to(device)
 
 
 def squeeze(x: Tensor) -> Tensor:

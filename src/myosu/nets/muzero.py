@@ -70,14 +70,25 @@ class MuZeroNet(nn.Module):
     def represent(self, observation: Tensor) -> Tensor:
         return scale_to_unit(self.representation(observation))
 
+    def start_at_zero(self, points: Tensor) -> None:
+        """Begin with values and rewards near 0 where the middle of the support's ``points`` is not."""
+        if points[0] != -points[-1]:
+            distance = (torch.arange(len(points)) - points.abs().argmin()).abs()
+            for head in filter(None, (self.value, self.reward)):
+                last_linear(head).bias.data.copy_(-distance)
+
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """observation [B, *shape], any number type → latent, value_logits, policy_logits."""
         latent = self.represent(observation)
         return latent, self.value(latent), self.policy(latent)
 
+    def imagine(self, latent: Tensor, action: Tensor) -> Tensor:
+        """The latent state [B, ...] after ``action``, int64 [B]."""
+        return scale_to_unit(self.dynamics(latent, action))
+
     def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
         """latent [B, ...], action int64 [B]."""
-        latent = scale_to_unit(self.dynamics(latent, action))
+        latent = self.imagine(latent, action)
         reward = None if self.reward is None else self.reward(latent)
         return Prediction(latent, reward, self.value(latent), self.policy(latent))
 

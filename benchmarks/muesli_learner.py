@@ -1,0 +1,81 @@
+"""How much of Muesli's update is the networks' own work: samples a second of whole updates, beside those of the bare
+passes (the target network and its look-ahead forward, the unrolled model forward and backward, the optimiser's
+step), in turn. Seconds are the processor's.
+
+    python benchmarks/muesli_learner.py [CartPole-v1] [--rounds 30]
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from myosu.algorithms import muesli
+from myosu.envs.registry import load_environment
+from myosu.nets.layers import scale_gradient
+from myosu.presets import load_preset
+
+
+def bare(learner, observation, action):
+    """The same passes over observations [B, L, ...] and actions [B, L], with gradients of nothing in particular."""
+    net, target, config = learner.net, learner.target, learner.config
+    B, L = action.shape
+    with torch.no_grad():
+        latent, _, _ = target.initial(observation.flatten(0, 1))
+        looked = min(learner.num_actions, config.lookahead_actions + 1)
+        imagined = target.imagine(latent.repeat_interleave(looked, 0), torch.zeros(B * L * looked, dtype=torch.int64))
+        target.value(imagined)
+        if target.reward is not None:
+            target.reward(imagined)
+    first = action[:, :-1].flatten()
+    latent = net.represent(observation[:, :-1].flatten(0, 1))
+    latents = [latent]
+    for k in range(config.unroll_steps):
+        latent = net.imagine(scale_gradient(latent, 0.5) if k else latent, first)
+        latents.append(latent)
+    joined = torch.cat(latents)
+    outputs = [net.policy(joined), net.value(joined)]
+    outputs += [] if net.reward is None else [net.reward(joined[len(latent):])]
+    outputs += [] if net.decoder is None else [net.decoder(joined)]
+    learner.parameters.zero_gradient()
+    torch.autograd.backward(outputs, [torch.full_like(output, 1e-9) for output in outputs])
+    learner.parameters.clip_gradient(config.gradient_clip)
+    learner.optimizer.step(0.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("env", nargs="?", default="CartPole-v1")
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    environment = load_environment(options.env, {}, "score")
+    config = muesli.Config(**load_preset("muesli", environment, muesli.Config))
+    env = environment.make(config.num_envs, 0, "none")
+    actor, replay = muesli.make_actor(config, env, 0), muesli.make_replay(config, env.spec)
+    learner = muesli.make_learner(config, env.spec, environment.symmetries, 0)
+    actor.load_weights(learner.weights(), 0)
+    while replay.positions < config.batch_size * 2:
+        for rows in actor.step().sequences:
+            replay.add(rows, 0)
+    batch = learner._draw(replay)
+    seconds = {"update": [], "bare": []}
+    for _ in range(options.rounds + 3):
+        for name, run in (("update", lambda: learner.update(replay, 0.0)),
+                          ("bare", lambda: bare(learner, batch["observation"], batch["action"]))):
+            start = time.process_time()
+            run()
+            seconds[name].append(time.process_time() - start)
+    whole, least = (statistics.median(seconds[name][3:]) for name in ("update", "bare"))
+    print(f"{options.env}: an update of {config.batch_size} positions {whole * 1e3:.2f} ms "
+          f"({config.batch_size / whole:,.0f} samples/s), bare passes {least * 1e3:.2f} ms "
+          f"({config.batch_size / least:,.0f}), ratio {least / whole:.2f}")
+    quick = {name: min(found) for name, found in seconds.items()}
+    print(f"least of all: {quick['update'] * 1e3:.2f} and {quick['bare'] * 1e3:.2f} ms, "
+          f"ratio {quick['bare'] / quick['update']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

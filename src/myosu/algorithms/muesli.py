@@ -1,0 +1,522 @@
+"""Muesli (Hessel et al. 2021): policy optimisation with MuZero's model and no search. Equation numbers are those of the
+paper.
+
+Read it from top to bottom: the configuration, the network, how an actor plays, what the learner fits, the agent. The
+policy follows the gradient of returns by Retrace and is held near the clipped-MPO policy: that of a slowly moving
+target network, improved by looking one step ahead with the model. The same improved policy is the target along the
+model's unroll. Rewards belong to the mover and values to the player to move, so between two players the discount is
+negative and nothing else needs to know whose turn it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from myosu.algorithms.checks import check_model_fits, check_ranges
+from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.recorder import EpisodeRecorder
+from myosu.envs.vector import EnvSpec, Step, VectorEnv
+from myosu.errors import NonFiniteLoss, UserError
+from myosu.games.game import Symmetries
+from myosu.losses.categorical import Support, cross_entropy, plane_loss
+from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient, sampled_cmpo_policy
+from myosu.losses.distributions import Choices
+from myosu.losses.retrace import retrace_returns, retrace_trace
+from myosu.nets.encoder import has_pictures
+from myosu.nets.flat import FlatAdam, FlatParameters
+from myosu.nets.fused import FusedMuZero
+from myosu.nets.inference import choose_device, inference_model
+from myosu.nets.layers import scale_gradient
+from myosu.nets.muzero import MuZeroNet
+from myosu.replay.episode import Experience
+from myosu.replay.replay import Columns, Replay
+from myosu.replay.segments import ANSWER_COLUMNS, Segments
+
+ACTORS = "in turn"
+
+#: The metrics are those of one update in so many: reading them costs time.
+METRICS_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Config:
+    """Muesli's settings. Presets for environments: ``myosu/presets/muesli``."""
+
+    channels: int = 64
+    """Channels of the residual towers (units of the layers, for vector observations)."""
+    blocks: int = 1
+    """Residual blocks of the representation and of the dynamics tower, each (layers, for vector observations)."""
+    atoms: int = 41
+    """Atoms of the categorical value and reward, over the game's reward range."""
+    value_range: tuple[float, float] | None = None
+    """Least and greatest value and reward; by default the game's reward range, or ±20,000 where that is not known."""
+    discount: float = 0.99
+    """Discount of rewards, in (0, 1]. Its sign for two players is the library's business."""
+
+    num_envs: int = 16
+    """Environments that one actor plays at once."""
+    sequence_length: int = 32
+    """Positions of a sequence; the last one is only looked at. Returns reach to its end."""
+    replay_capacity: int = 100_000
+    """Positions kept, in whole sequences. The oldest go first."""
+    min_positions: int = 1000
+    """Positions collected before the first update."""
+    replay_ratio: float = 8.0
+    """Samples drawn per position collected."""
+    batch_size: int = 128
+    """Positions an update, in whole sequences."""
+    fresh_fraction: float = 0.25
+    """Share of a batch that is drawn from the newest ``num_envs`` sequences, the rest from the whole replay."""
+    symmetries: bool = True
+    """Show every sequence under a symmetry of the game drawn at random."""
+
+    unroll_steps: int = 5
+    """Actions that the model is unrolled for in training."""
+    lookahead_actions: int = 16
+    """Where there are no more actions than so many, the clipped-MPO policy is exact over all of them; else it is
+    estimated from so many that are drawn from the target network's policy."""
+    retrace: bool = True
+    """False: returns over several steps without Retrace's corrections, as if all data were the newest policy's."""
+    retrace_lambda: float = 0.95
+    """λ of Retrace, in [0, 1]: 0 trusts the model one step on, 1 only the rewards."""
+    cmpo_clip: float = 1.0
+    """Where normalised advantages are clipped in the clipped-MPO policy."""
+    advantage_decay: float = 0.99
+    """β of the moving variance that advantages are normalised by."""
+    target_share: float = 0.1
+    """How far the target network goes towards the one that learns with every update."""
+
+    predict_rewards: bool = True
+    """False where a reward comes only with the end (board games): the end then keeps the outcome as its value, which
+    is learnt sooner than a reward that is seldom seen."""
+    cmpo_loss_weight: float = 1.0
+    """Weight of the loss that holds the policy near the clipped-MPO policy; 0: none."""
+    model_loss_weight: float = 1.0
+    """Weight of the loss of policies along the unroll against the clipped-MPO policy there; 0: none."""
+    value_loss_weight: float = 1.0
+    """Weight of the value loss."""
+    reward_loss_weight: float = 1.0
+    """Weight of the reward loss."""
+    reconstruction_loss_weight: float = 0.0
+    """Weight of reading the observation (planes of zeros and ones) off every latent state, which teaches the model the
+    rules of a board game."""
+    learning_rate: float = 3e-3
+    """Adam's learning rate."""
+    anneal_learning_rate: bool = True
+    """Let the learning rate fall to 0 over the run."""
+    gradient_clip: float = 5.0
+    """Greatest norm of the gradient."""
+    device: str = "auto"
+    """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {
+            "channels": (1, 4096), "blocks": (0, 100), "atoms": (2, 2001), "discount": (1e-6, 1.0),
+            "num_envs": (1, 1_000_000), "sequence_length": (2, 10_000), "replay_capacity": (1, 10**9),
+            "min_positions": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**7),
+            "fresh_fraction": (0.0, 1.0), "unroll_steps": (1, 100), "lookahead_actions": (1, 100_000),
+            "retrace_lambda": (0.0, 1.0), "cmpo_clip": (1e-6, 100.0), "advantage_decay": (0.0, 0.999999),
+            "target_share": (1e-6, 1.0), "cmpo_loss_weight": (0.0, 1e6), "model_loss_weight": (0.0, 1e6),
+            "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
+            "learning_rate": (0.0, 10.0),
+            "gradient_clip": (1e-6, 1e9),
+        })
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
+        if self.batch_size % self.sequence_length:
+            raise UserError(f"batch_size = {self.batch_size} is no multiple of sequence_length = "
+                            f"{self.sequence_length}: change one of them.")
+        if max(self.min_positions, self.sequence_length) > self.stored_positions:
+            raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
+                            f"replay_capacity = {self.replay_capacity} positions in sequences of "
+                            f"{self.sequence_length}: lower the one or raise the other.")
+
+    @property
+    def stored_positions(self) -> int:
+        return self.replay_capacity // self.sequence_length * self.sequence_length
+
+
+def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
+    """``config`` as it is. Raises UserError where Muesli does not fit."""
+    check_model_fits("Muesli", spec)
+    if config.reconstruction_loss_weight and len(spec.observation_shape) != 3:
+        raise UserError(f"reconstruction_loss_weight needs a board of planes; observations here have the shape "
+                        f"{spec.observation_shape}: set it to 0.")
+    return config
+
+
+def value_support(config: Config, spec: EnvSpec) -> Support:
+    return Support.of_returns(*(config.value_range or spec.reward_range), config.atoms, spec.num_players)
+
+
+def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
+    planes = spec.observation_shape[0] if config.reconstruction_loss_weight else 0
+    net = MuZeroNet(spec.observation_shape, spec.num_actions, config.channels, config.blocks, config.atoms,
+                    rewards=config.predict_rewards, decoded_planes=planes)
+    net.start_at_zero(value_support(config, spec).points())
+    return net
+
+
+def net_device(config: Config, spec: EnvSpec) -> torch.device:
+    """Small layers are quicker on the CPU than their way to an accelerator."""
+    return torch.device("cpu") if config.device == "auto" and not has_pictures(spec) else choose_device(config.device)
+
+
+def position_columns(spec: EnvSpec) -> Columns:
+    """A row is a position and what was done in it; see ``Segments``. ``log_prob``: log π_b of the action."""
+    return {
+        "observation": (spec.observation_shape, spec.observation_dtype),
+        "legal_actions": ((spec.num_actions,), np.bool_),
+        "action": ((), np.int64),
+        "log_prob": ((), np.float32),
+        **ANSWER_COLUMNS,
+    }
+
+
+def make_replay(config: Config, spec: EnvSpec) -> Replay:
+    """Sequences lie side by side, each at a multiple of its length."""
+    return Replay(position_columns(spec), config.stored_positions)
+
+
+class Player:
+    """The network as actors and agents use it: from observations to log-probabilities."""
+
+    def __init__(self, config: Config, spec: EnvSpec, capacity: int) -> None:
+        self.device, self.capacity = net_device(config, spec), capacity
+        self.net = make_net(config, spec).eval().to(self.device)
+        self.model: MuZeroNet | FusedMuZero = self.net
+        self.boards = has_pictures(spec)  # only these have a quicker form
+        self.policy = Choices((spec.num_actions,), several=False)
+
+    def load_weights(self, weights: Weights) -> None:
+        self.net.load_state_dict(weights)
+        if self.boards:
+            self.model = inference_model(self.net, torch.float32, self.device, min(self.capacity, 256))
+
+    @torch.inference_mode()
+    def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """Log-probabilities float32 [n, A], −∞ where not legal, and the value's logits [n, atoms]."""
+        _, value, logits = self.model.initial(torch.from_numpy(observation).to(self.device))
+        return self.policy.normalize(logits.cpu().numpy(), legal_actions), value
+
+
+class Actor:
+    """Draws actions from the target network's policy, and hands over a sequence as soon as it is full."""
+
+    def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
+        self.env, self.rng = env, np.random.default_rng([seed, 1])
+        self.player = Player(config, env.spec, env.num_envs)
+        self.segments = Segments(position_columns(env.spec), env.num_envs, config.sequence_length)
+        self.recorder = EpisodeRecorder(env.spec, env.num_envs)
+        self.version, self.predict_rewards = 0, config.predict_rewards
+        self.actions, self.entropy = np.zeros(env.num_envs, np.int64), np.zeros(env.num_envs, np.float32)
+        env.reset()
+        self.current: Step = env.recv(env.num_envs)
+        self.recorder.start(self.current)
+
+    def step(self) -> Experience:
+        now, policy = self.current, self.player.policy
+        log_probs, _ = self.player.evaluate(now.observation, now.legal_actions)
+        action = policy.sample(log_probs, self.rng)
+        self.segments.act(now.env_ids, observation=now.observation, legal_actions=now.legal_actions, action=action,
+                          log_prob=policy.log_prob(log_probs, action))
+        self.actions[now.env_ids], self.entropy[now.env_ids] = action, policy.entropy(log_probs)
+        self.env.send(action, now.env_ids)
+        self.current = after = self.env.recv()
+        ids = after.env_ids
+        if not self.predict_rewards and (early := after.reward[~(after.terminated | after.truncated)]).any():
+            raise UserError(f"A reward of {early[early.nonzero()][0]:g} came before the end of a game: "
+                            "predict_rewards = false is for rewards that come only with the end. Set it to true.")
+        sequences = self.segments.answer(after)
+        episodes = self.recorder.record(after, self.actions[ids], self.version, {"policy_entropy": self.entropy[ids]})
+        return Experience(self.version, len(ids), sequences, episodes)
+
+    def load_weights(self, weights: Weights, version: int) -> None:
+        self.player.load_weights(weights)
+        self.version = version
+
+    def state_dict(self) -> State:
+        return copy.deepcopy({
+            "env": self.env.state_dict(), "current": vars(self.current), "rng": self.rng.bit_generator.state,
+            "weights": dict(self.player.net.state_dict()), "version": self.version, "actions": self.actions,
+            "entropy": self.entropy, "segments": self.segments.state_dict(), "recorder": self.recorder.state_dict(),
+        })
+
+    def load_state_dict(self, state: State) -> None:
+        self.env.load_state_dict(state["env"])
+        self.current = Step(**state["current"])
+        self.rng.bit_generator.state = state["rng"]
+        self.load_weights(state["weights"], state["version"])
+        self.actions, self.entropy = state["actions"].copy(), state["entropy"].copy()
+        self.segments.load_state_dict(state["segments"])
+        self.recorder.load_state_dict(state["recorder"])
+
+
+class Targets(NamedTuple):
+    """What the target network makes of B sequences of L positions. returns: float32 [B, L − 1], of the actions taken.
+    advantage: float32 [B, L − 1], returns − v_prior, normalised. policy: float32 [B, L, A], π_CMPO."""
+
+    returns: Tensor
+    advantage: Tensor
+    policy: Tensor
+
+
+class Learner:
+    """Fits the model and its policy to sequences from the replay."""
+
+    def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
+        self.config, self.spec, self.num_actions = config, spec, spec.num_actions
+        self.symmetries = symmetries if config.symmetries else None
+        self.rng = np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        self.device = net_device(config, spec)
+        self.net = make_net(config, spec).to(self.device)
+        self.target = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.parameters, self.target_parameters = FlatParameters(self.net), FlatParameters(self.target)
+        self.optimizer = FlatAdam(self.parameters)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.support = value_support(config, spec)
+        self.discount = spec.signed_discount(config.discount)
+        self.updates = 0
+        #: The moving average of squared advantages.
+        self.variance = torch.zeros((), device=self.device)
+
+    def update(self, replay: Replay, progress: float) -> dict[str, float]:
+        config = self.config
+        batch = self._draw(replay)
+        targets = self._targets(batch)
+        losses = self._losses(batch, targets)
+        total = losses["loss"]
+        self.parameters.zero_gradient()
+        total.backward()
+        norm = self.parameters.clip_gradient(config.gradient_clip)
+        if not (math.isfinite(norm) and math.isfinite(float(total.detach()))):
+            raise NonFiniteLoss(f"loss {float(total.detach())}, gradient norm {norm} at update {self.updates}",
+                                {name: value.cpu().numpy() for name, value in batch.items()})
+        rate = config.learning_rate * (1.0 - progress * config.anneal_learning_rate)
+        self.optimizer.step(rate)
+        self.target_parameters.approach(self.parameters, config.target_share)
+        for theirs, ours in zip(self.target.buffers(), self.net.buffers(), strict=True):
+            theirs.copy_(ours)  # statistics of batch normalisation, which are moving averages themselves
+        self.updates += 1
+        if (self.updates - 1) % METRICS_EVERY:
+            return {}
+        return {name: float(value.detach()) for name, value in losses.items()} | {
+            "gradient_norm": norm, "learning_rate": rate, "return_mean": float(targets.returns.mean()),
+            "advantage_deviation": float(self._deviation())}
+
+    def _draw(self, replay: Replay) -> dict[str, Tensor]:
+        """Sequences [B, L, ...] of everything that is stored."""
+        config, length = self.config, self.config.sequence_length
+        count, stored = config.batch_size // length, replay.positions // length
+        fresh, newest = round(config.fresh_fraction * count), min(config.num_envs, stored)
+        last = replay.cursor // length - 1
+        sequences = np.concatenate([
+            (last - self.rng.choice(newest, fresh, replace=fresh > newest)) % (replay.capacity // length),
+            self.rng.integers(0, stored, count - fresh)])
+        rows = sequences[:, None] * length + np.arange(length)
+        batch = {name: replay.columns[name][rows] for name in position_columns(self.spec)}
+        if self.symmetries is not None:
+            batch = self._turned(batch, self.symmetries)
+        return {name: torch.from_numpy(value).to(self.device) for name, value in batch.items()}
+
+    def _turned(self, batch: dict[str, np.ndarray], symmetries: Symmetries) -> dict[str, np.ndarray]:
+        """Every sequence under one symmetry drawn at random."""
+        drawn = self.rng.integers(0, len(symmetries.actions), len(batch["action"]))
+        return batch | {
+            "observation": symmetries.observations(batch["observation"], drawn),
+            "legal_actions": symmetries.by_action(batch["legal_actions"], drawn),
+            "action": np.take_along_axis(symmetries.inverse_actions[drawn], batch["action"], axis=1),
+        }
+
+    def _deviation(self) -> Tensor:
+        return deviation(self.variance, self.config.advantage_decay, self.updates)
+
+    @torch.no_grad()
+    def _targets(self, batch: dict[str, Tensor]) -> Targets:
+        """q_prior(s, a) = r + d v(s') by one step of the target network's model, and what follows from it."""
+        config, action, acted = self.config, batch["action"], batch["acted"]
+        latent, value, logits = self.target.initial(batch["observation"].flatten(0, 1))
+        log_prior = _masked(logits, batch["legal_actions"].flatten(0, 1)).log_softmax(-1)
+        taken = action.flatten()[:, None]
+        exact = self.num_actions <= config.lookahead_actions
+        if exact:
+            looked = torch.arange(self.num_actions, device=self.device).expand(len(taken), -1)
+        else:
+            drawn = torch.multinomial(log_prior.exp(), config.lookahead_actions, replacement=True,
+                                      generator=self.generator)
+            looked = torch.cat([drawn, taken], 1)
+        imagined = self.target.imagine(latent.repeat_interleave(looked.shape[1], 0), looked.flatten())
+        q = self.discount * self.support.mean(self.target.value(imagined))
+        if self.target.reward is not None:
+            q = q + self.support.mean(self.target.reward(imagined))
+        q = q.view(looked.shape)
+        if exact:
+            v, q_taken = (log_prior.exp() * q).sum(1), q.gather(1, taken)
+        else:
+            v, q_taken, q = self.support.mean(value), q[:, -1], q[:, :-1]
+
+        v_prior, q_taken = v.view(action.shape), q_taken.view(action.shape)
+        trace = acted.float()
+        if config.retrace:
+            log_prob = log_prior.gather(1, taken).view(action.shape)
+            trace = trace * retrace_trace(log_prob, batch["log_prob"], config.retrace_lambda)
+        returns = retrace_returns(batch["reward"][:, :-1], self.discount * ~batch["terminated"][:, :-1], v_prior,
+                                  q_taken if config.retrace else v_prior, trace)
+        advantage, acts = returns - v_prior[:, :-1], acted[:, :-1]
+        square = advantage.square().mul(acts).sum() / acts.sum()
+        self.variance.lerp_(square, 1.0 - config.advantage_decay)
+        scale = deviation(self.variance, config.advantage_decay, self.updates + 1)
+        normalised = (q - v[:, None]) / scale
+        if exact:
+            policy = cmpo_policy(log_prior, normalised, config.cmpo_clip)
+        else:
+            policy = sampled_cmpo_policy(looked[:, :-1], normalised, self.num_actions, config.cmpo_clip)
+        return Targets(returns, advantage / scale, policy.view(*action.shape, -1))
+
+    def _losses(self, batch: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Every loss by name, and their weighted sum as "loss"; means over the steps that begin an unroll.
+
+        L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13). The model's are of the first step, and the mean
+        over the K unrolled ones.
+        """
+        config, K, begin = self.config, self.config.unroll_steps, self.config.sequence_length - 1
+        learns, over, ahead = unrolled_steps(batch["acted"], batch["terminated"], K)
+        along = ahead.T  # [K + 1, L − 1]; everything below is [K + 1, B, L − 1]
+        learns, over = learns.permute(2, 0, 1), over.permute(2, 0, 1)
+        known = learns | over
+        action = batch["action"][:, along].transpose(0, 1)
+
+        latent = self.net.represent(batch["observation"][:, :begin].flatten(0, 1))
+        latents = [latent]
+        for k in range(K):
+            # Half the gradient at every step, so that the first dynamics are not K times as strong.
+            latent = self.net.imagine(scale_gradient(latent, 0.5) if k else latent, action[k].flatten())
+            latents.append(latent)
+        joined = torch.cat(latents)
+        policy_logits = self.net.policy(joined).view(*known.shape, -1)
+        value_logits = self.net.value(joined).view(*known.shape, -1)
+
+        # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
+        reward = batch["reward"][:, along].transpose(0, 1) * learns
+        value = torch.nn.functional.pad(targets.returns, (0, 1))[:, along].transpose(0, 1) * learns
+        if not config.predict_rewards:
+            value = value + kept_outcomes(reward, over, self.discount)
+        value = self.support.two_hot(value)
+        improved = targets.policy[:, along].transpose(0, 1)
+        legal, starts = batch["legal_actions"][:, :begin], learns[0]
+        log_policy = _masked(policy_logits[0], legal).log_softmax(-1)
+        log_prob = log_policy.gather(-1, action[0, ..., None])[..., 0]
+
+        count = starts.sum()
+
+        def mean(loss: Tensor, of: Tensor) -> Tensor:
+            return (loss * of).sum() / count
+
+        losses = {
+            "policy_loss": mean(policy_gradient(log_prob, batch["log_prob"][:, :begin], targets.advantage), starts),
+            "cmpo_loss": mean(cross_entropy(_masked(policy_logits[0], legal), improved[0]), starts),
+            "model_loss": mean(cross_entropy(policy_logits[1:], improved[1:]), learns[1:]) / K,
+            "value_loss": mean(cross_entropy(value_logits[0], value[0]), starts)
+            + mean(cross_entropy(value_logits[1:], value[1:]), known[1:]) / K,
+        }
+        if self.net.reward is not None:
+            logits = self.net.reward(joined[len(latent):]).view(K, *starts.shape, -1)
+            losses["reward_loss"] = mean(cross_entropy(logits, self.support.two_hot(reward[:K])), known[:K]) / K
+        if self.net.decoder is not None:
+            seen = batch["observation"][:, along].transpose(0, 1).flatten(0, 2)
+            error = plane_loss(self.net.decoder(joined), seen).view(known.shape)
+            losses["reconstruction_loss"] = mean(error[0], starts) + mean(error[1:], learns[1:]) / K
+        losses["loss"] = losses["policy_loss"] + sum(
+            (getattr(config, f"{name}_weight") * loss for name, loss in losses.items() if name != "policy_loss"),
+            torch.zeros((), device=self.device))
+        return losses
+
+    def weights(self) -> Weights:
+        return {name: value.detach().cpu().clone() for name, value in self.target.state_dict().items()}
+
+    def state_dict(self) -> State:
+        return copy.deepcopy({
+            "net": self.net.state_dict(), "target": self.target.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "rng": self.rng.bit_generator.state, "generator": self.generator.get_state(), "updates": self.updates,
+            "variance": self.variance,
+        })
+
+    def load_state_dict(self, state: State) -> None:
+        self.net.load_state_dict(state["net"])
+        self.target.load_state_dict(state["target"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = state["rng"]
+        self.generator.set_state(state["generator"])
+        self.updates = state["updates"]
+        self.variance.copy_(state["variance"])
+
+
+def unrolled_steps(acted: Tensor, terminated: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What there is to learn k = 0 … K steps after each of the first L − 1 rows of sequences.
+
+    acted, terminated: bool [B, L], see ``Segments``. Returns learns: bool [B, L − 1, K + 1], the row k steps on belongs
+    to the same episode and has an action; over: bool, likewise, the episode has terminated before it; ahead: int64
+    [L − 1, K + 1], that row (at most the last, where neither holds).
+    """
+    rows = acted.shape[1]
+    ahead = torch.arange(rows - 1, device=acted.device)[:, None] + torch.arange(steps + 1, device=acted.device)
+    inside, ahead = ahead < rows, ahead.clamp(max=rows - 1)
+    acts, ends = acted[:, ahead] & inside, terminated[:, ahead] & inside
+    goes_on = (acts & ~ends).long().cumprod(-1).bool()
+    reached = torch.cat([torch.ones_like(acts[..., :1]), goes_on[..., :-1]], -1)
+    learns = reached & acts
+    ended = (learns & ends).long().cumsum(-1).bool()
+    over = torch.cat([torch.zeros_like(acts[..., :1]), ended[..., :-1]], -1)
+    return learns, over, ahead
+
+
+def kept_outcomes(reward: Tensor, over: Tensor, discount: float) -> Tensor:
+    """Values of what follows the end of an episode so that it is worth its last reward to who made it, and each further
+    step d times the next: r / d, r / d², … where ``over``, else 0. reward, float32, and over, bool: [K + 1, ...]."""
+    value = torch.zeros_like(reward)
+    for k in range(1, len(reward)):
+        value[k] = over[k] * torch.where(over[k - 1], value[k - 1], reward[k - 1]) / discount
+    return value
+
+
+def _masked(logits: Tensor, legal: Tensor) -> Tensor:
+    """Logits of actions that are not legal so low that their probability is 0, but finite: 0 times them is 0."""
+    return logits.masked_fill(~legal, -1e9)
+
+
+class Agent:
+    """Takes the likeliest action."""
+
+    def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
+        self.player, self.support = Player(config, spec, capacity=128), value_support(config, spec)
+        self.player.load_weights(weights)
+
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
+        return self.player.policy.mode(self.player.evaluate(observation, legal_actions)[0])
+
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+        log_policy, value = self.player.evaluate(observation, legal_actions)
+        action = self.player.policy.mode(log_policy)
+        return Thoughts(action, np.exp(log_policy), self.support.mean(value).cpu().numpy(), None,
+                        action[:, None].tolist())
+
+
+def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:
+    return Actor(config, env, seed)
+
+
+def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:
+    return Learner(config, spec, symmetries, seed)
+
+
+def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,
+               seed: int = 0) -> Agent:
+    return Agent(config, spec, weights)

@@ -1,0 +1,61 @@
+"""Clipped maximum a posteriori policy optimisation and the rest of Muesli's policy losses (Hessel et al. 2021).
+Equation numbers are those of that paper.
+
+Losses that fit a policy to one of the targets here are ``cross_entropy(logits, target)``: its gradient is that of
+KL(target ‖ π), from which it differs by the target's entropy.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def cmpo_policy(log_prior: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """π_CMPO(a|s) = π_prior(a|s) exp(clip(adv(s, a), −c, c)) / z(s); equation 7. float32 [..., A].
+
+    log_prior: float32 [..., A], log π_prior, −∞ where an action is not legal. advantage: float32 [..., A], normalised;
+    of any size where an action is not legal. clip: c > 0. The total variation between the two policies is at most
+    tanh(c / 2) (equation 8).
+    """
+    return torch.softmax(log_prior + advantage.clamp(-clip, clip), dim=-1)
+
+
+def sampled_cmpo_policy(actions: Tensor, advantage: Tensor, num_actions: int, clip: float) -> Tensor:
+    """π_CMPO estimated from N actions a_i drawn from π_prior; float32 [..., A], whose sum is near 1.
+
+    The action a_i gets exp(clip(adv(s, a_i), −c, c)) / (N z_i) each time it is drawn (equation 11), with
+
+        z_i = (1 + Σ_{k≠i} exp(clip(adv(s, a_k), −c, c))) / N        (equation 12)
+
+    z_i leaves out a_i itself, so that the two are independent and the estimate is proportional to ``cmpo_policy`` in
+    expectation; the 1 is what z is taken for before anything is drawn, and is forgotten as N grows.
+
+    actions: int64 [..., N]. advantage: float32 [..., N], theirs.
+    """
+    weight = advantage.clamp(-clip, clip).exp()
+    others = 1.0 + weight.sum(-1, keepdim=True) - weight
+    empty = torch.zeros(*actions.shape[:-1], num_actions, device=actions.device)
+    return empty.scatter_add(-1, actions, weight / others)
+
+
+def policy_gradient(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor) -> Tensor:
+    """−ρ log π(a|s) adv with ρ = min(1, π(a|s) / π_b(a|s)), a number; equation 10. Any shape.
+
+    Its gradient is that of the importance-weighted policy gradient, with the weight clipped as in V-trace (Espeholt et
+    al. 2018). To differentiate the clipped ratio itself would silence every action that has become likelier than it was
+    when it was chosen.
+
+    log_prob: log π(a|s). behaviour_log_prob: log π_b(a|s), when a was chosen. advantage: G − v_prior(s), normalised.
+    """
+    weight = (log_prob.detach() - behaviour_log_prob).exp().clamp(max=1.0)
+    return -weight * log_prob * advantage
+
+
+def deviation(average: Tensor, decay: float, count: int) -> Tensor:
+    """What advantages are divided by: √(m̂ + 1e-12), with m̂ = m / (1 − β^count).
+
+    average: m, the moving average (decay β) of ``count`` means of squared advantages, which began at 0; the divisor
+    makes up for that beginning, as Adam's does.
+    """
+    return (average / (1.0 - decay**count) + 1e-12).sqrt()

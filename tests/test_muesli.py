@@ -1,0 +1,292 @@
+"""Muesli: values that are known exactly, what is stored and learnt from, resuming, and that it learns."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+import myosu.envs.probes  # noqa: F401
+from in_turn import InTurn, InTwoGroups, returns
+from myosu.algorithms import load_algorithm, muesli
+from myosu.algorithms.muesli import kept_outcomes, unrolled_steps
+from myosu.envs.gym_env import GymVectorEnv
+from myosu.envs.native import NativeVectorEnv
+from myosu.envs.vector import EnvSpec
+from myosu.errors import NonFiniteLoss, UserError
+from myosu.games import load_game
+
+TINY = muesli.Config(channels=32, atoms=21, value_range=(-2.0, 2.0), discount=0.5, num_envs=16, sequence_length=6,
+                     batch_size=96, min_positions=192, replay_capacity=2000, replay_ratio=16.0, unroll_steps=2,
+                     learning_rate=1e-2, target_share=0.2, device="cpu")
+#: Of each probe: the observations, their values and the best actions.
+PROBES = {
+    "Constant": ([1.0], [1.0], [0]),
+    "Observation": ([-1.0, 1.0], [-1.0, 1.0], [0, 0]),
+    "Discount": ([0.0, 1.0], [0.5, 1.0], [0, 0]),
+    "Action": ([1.0], [1.0], [1]),
+    "Both": ([-1.0, 1.0], [1.0, 1.0], [0, 1]),
+}
+
+
+def values(loop, observations):
+    learner = loop.learner
+    with torch.no_grad():
+        _, logits, _ = learner.target.initial(torch.tensor(observations, dtype=torch.float32)[:, None])
+        return learner.support.mean(logits).numpy()
+
+
+def learnt(env, steps=2000, **settings):
+    config = dataclasses.replace(TINY, **settings)
+    return InTurn(muesli, config, GymVectorEnv(env, config.num_envs, 0), 0).run(steps)
+
+
+def legal(loop, count):
+    return np.ones((count, loop.env.spec.num_actions), np.bool_)
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_probes_have_their_exact_values(probe):
+    observations, expected, actions = PROBES[probe]
+    loop = learnt(f"myosu/Probe{probe}-v0")
+    found = values(loop, observations)
+    assert np.abs(found - expected).max() < 0.05, found
+    observation = np.array(observations, np.float32)[:, None]
+    assert loop.agent().act(observation, legal(loop, len(observation))).tolist() == actions
+
+
+@pytest.mark.parametrize("settings", [
+    {"lookahead_actions": 1}, {"retrace": False}, {"cmpo_loss_weight": 0.0, "model_loss_weight": 0.0}])
+def test_without_each_part_the_hardest_probe_is_learnt_all_the_same(settings):
+    observations, expected, actions = PROBES["Both"]
+    loop = learnt("myosu/ProbeBoth-v0", **settings)
+    assert np.abs(values(loop, observations) - expected).max() < 0.1, values(loop, observations)
+    observation = np.array(observations, np.float32)[:, None]
+    assert loop.agent().act(observation, legal(loop, 2)).tolist() == actions
+
+
+class Endless(gymnasium.Env):
+    """Pays 1 at every step for ever, but is cut after three. The value is 1 / (1 − γ) = 2 for γ = 1/2."""
+
+    observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(1)
+
+    def reset(self, *, seed=None, options=None):
+        self.count = 0
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        return np.ones(1, np.float32), 1.0, False, self.count == 3, {}
+
+
+def test_what_follows_a_truncation_counts():
+    loop = learnt(Endless, value_range=(-4.0, 4.0), target_share=0.2)
+    assert abs(values(loop, [1]).item() - 2.0) < 0.1, values(loop, [1])
+
+
+class Forbidden(gymnasium.Env):
+    """Two steps; action 0 pays ½, and from the second observation action 1, which would pay 1, is not legal."""
+
+    observation_space, action_space = spaces.Box(0, 2, (1,), np.float32), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        self.count = 0
+        return self.observe()
+
+    def observe(self):
+        return np.full(1, self.count, np.float32), {"action_mask": np.array([True, self.count == 0])}
+
+    def step(self, action):
+        assert action == 0 or self.count == 0, "an illegal action"
+        self.count += 1
+        observation, info = self.observe()
+        return observation, 0.5 if action == 0 else 1.0, self.count == 2, False, info
+
+
+def test_illegal_actions_are_not_taken_and_not_believed():
+    loop = learnt(Forbidden)
+    assert np.abs(values(loop, [0, 1]) - [1.25, 0.5]).max() < 0.1, values(loop, [0, 1])
+    masks = np.array([[True, True], [True, False], [False, True]])
+    assert loop.agent().act(np.array([[0], [1], [1]], np.float32), masks).tolist() == [1, 0, 1]
+
+
+def test_steps_of_an_unroll_by_hand():
+    """Two sequences of five rows, K = 2: an episode that terminates with the second row and one that is cut after the
+    first, whose final observation is the row after it."""
+    acted = torch.tensor([[1, 1, 1, 1, 0], [1, 0, 1, 1, 0]], dtype=torch.bool)
+    terminated = torch.tensor([[0, 1, 0, 0, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
+    learns, over, ahead = unrolled_steps(acted, terminated, 2)
+    assert learns.int().tolist() == [[[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]],
+                                     [[1, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 0]]]
+    assert over.int().tolist() == [[[0, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0]], [[0, 0, 0]] * 4]
+    assert ahead.tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 4]]
+
+
+def test_the_end_keeps_the_outcome_as_its_value():
+    """r = 1 with the action of step 1 and d = −½: 1 = −½·(−2), −2 = −½·4. The other has no end in sight."""
+    reward = torch.tensor([[0, 5], [1, 0], [0, 0], [0, 0]], dtype=torch.float32)
+    over = torch.tensor([[0, 0], [0, 0], [1, 0], [1, 0]], dtype=torch.bool)
+    assert kept_outcomes(reward, over, -0.5).tolist() == [[0, 0], [0, 0], [-2, 0], [4, 0]]
+
+
+def test_symmetries_turn_a_whole_sequence():
+    """Tic-tac-toe turned is tic-tac-toe: what was played stands on the board afterwards, and is not legal any more."""
+    game = load_game("tictactoe")
+    env = NativeVectorEnv(game, 16, 0)
+    loop = InTurn(muesli, dataclasses.replace(TINY, value_range=None, replay_ratio=1e-6), env, 0).run(400)
+    learner = muesli.make_learner(loop.config, env.spec, game.symmetries, 0)
+    batch = {name: value.numpy() for name, value in learner._draw(loop.replay).items()}
+    board = batch["observation"].reshape(*batch["action"].shape, 2, 9)
+    assert np.array_equal(board.sum(2) == 0, batch["legal_actions"])
+    goes_on = batch["acted"][:, :-1] & ~batch["terminated"][:, :-1]
+    # The mover's new piece is the opponent's in the eyes of the next player.
+    theirs = np.take_along_axis(board[:, 1:, 1], batch["action"][:, :-1, None], axis=2)[..., 0]
+    assert (theirs[goes_on] == 1).all()
+    plain = muesli.make_learner(loop.config, env.spec, None, 0)._draw(loop.replay)
+    assert not np.array_equal(plain["action"].numpy(), batch["action"]), "the same sequences, but turned"
+
+
+@pytest.mark.parametrize("settings", [{}, {"predict_rewards": False, "reconstruction_loss_weight": 1.0}])
+def test_boards_with_more_actions_than_are_looked_at_run(settings):
+    env = NativeVectorEnv(load_game("othello"), 8, 0)
+    config = dataclasses.replace(TINY, channels=8, value_range=None, lookahead_actions=4, num_envs=8,
+                                 min_positions=96, replay_ratio=1.0, unroll_steps=1, **settings)
+    loop = InTurn(muesli, config, env, 0).run(700)
+    assert loop.updates >= 5 and loop.episodes and all(np.isfinite(list(loop.metrics[0].values())))
+    assert ("reconstruction_loss" in loop.metrics[0]) == bool(settings) != ("reward_loss" in loop.metrics[0])
+
+
+def nim(tmp_path):
+    """The game of docs/new-game.md with ten stones; a multiple of four is lost, from elsewhere take stones mod 4."""
+    code = re.search(r"```python\n(.*?)```", (Path(__file__).parents[1] / "docs" / "new-game.md").read_text(),
+                     re.DOTALL).group(1)
+    (tmp_path / "nim.py").write_text(code.replace("STONES = 21", "STONES = 10"))
+    return load_game(str(tmp_path / "nim.py"))
+
+
+NIM = muesli.Config(channels=64, atoms=11, discount=1.0, num_envs=32, sequence_length=8, batch_size=128,
+                    min_positions=1000, replay_capacity=8000, replay_ratio=8.0, unroll_steps=3, learning_rate=5e-3,
+                    target_share=0.05, device="cpu")
+
+
+def play_nim(tmp_path, steps=10_000, **settings):
+    """Share of the winning moves that the policy finds, and the worst error of its values."""
+    game = nim(tmp_path)
+    loop = InTurn(muesli, dataclasses.replace(NIM, **settings), NativeVectorEnv(game, 32, 0), 0).run(steps)
+    stones = np.arange(1, 11)
+    states = game.new_states(len(stones))
+    states["stones"] = stones
+    observation = np.zeros((len(stones), *game.observation_shape), game.observation_dtype)
+    mask = np.zeros((len(stones), game.num_actions), np.bool_)
+    game.batch.observe(states, observation)
+    game.batch.legal_actions(states, mask)
+    won = stones % 4 != 0
+    found = loop.agent().act(observation, mask)[won] == stones[won] % 4 - 1
+    with torch.no_grad():
+        value = loop.learner.support.mean(loop.learner.target.initial(torch.from_numpy(observation))[1]).numpy()
+    return found.mean(), float(np.abs(value - np.where(won, 1.0, -1.0)).max()), loop
+
+
+def test_learns_a_game_for_two_whose_every_value_is_known(tmp_path):
+    found, error, loop = play_nim(tmp_path)
+    assert found == 1.0 and error < 0.5, (found, error)
+    for episode in loop.episodes:
+        winner = (episode.length - 1) % 2
+        assert episode.seats.tolist() == [t % 2 for t in range(episode.length)]
+        assert episode.returns[winner] == 1 and sum(episode.returns) == 0
+
+
+def test_a_broken_sign_does_not_learn(tmp_path, monkeypatch):
+    monkeypatch.setattr(EnvSpec, "signed_discount", lambda self, discount: discount)
+    found, error, _ = play_nim(tmp_path)
+    assert found < 1.0 and error > 0.5, (found, error)
+
+
+def test_it_learns_cartpole():
+    """Far more than chance (22); with a wrong sign, or values that go on after the end, it is about 10."""
+    config = muesli.Config(value_range=(0.0, 110.0), channels=32, device="cpu")
+    loop = InTurn(muesli, config, GymVectorEnv("CartPole-v1", 16, 0), 0).run(8000)
+    assert returns(loop.agent(), GymVectorEnv("CartPole-v1", 16, 1000), 16).mean() > 80
+
+
+@pytest.mark.parametrize("game", ["snake", "tictactoe"])
+def test_a_resumed_run_goes_on_exactly(game):
+    """A board for one with groups that answer apart, and for two; both with sampled look-ahead."""
+    def loop(seed):
+        env = NativeVectorEnv(load_game(game), 8, seed)
+        config = dataclasses.replace(TINY, channels=8, num_envs=8, value_range=None, replay_ratio=2.0,
+                                     lookahead_actions=2)
+        return InTurn(muesli, config, InTwoGroups(env) if game == "snake" else env, seed)
+
+    first = loop(3)
+    first.run(300, until=700)
+    state, episodes = first.state_dict(), len(first.episodes)
+    second = loop(3)
+    second.load_state_dict(state)
+    first.run(400, until=700)
+    second.run(400, until=700)
+    assert first.updates == second.updates > 8
+    for name, value in first.learner.state_dict()["net"].items():
+        assert torch.equal(value, second.learner.state_dict()["net"][name]), name
+    for name, value in first.learner.weights().items():
+        assert torch.equal(value, second.learner.weights()[name]), name
+    ours, theirs = first.episodes[episodes:], second.episodes
+    assert [e.actions.tolist() for e in ours] == [e.actions.tolist() for e in theirs]
+    assert [(e.returns, e.seed, e.stats) for e in ours] == [(e.returns, e.seed, e.stats) for e in theirs]
+
+
+def test_rows_are_what_the_environments_did_and_the_policy_thought():
+    """By CartPole's physics, whether all answer together or some before others; and by asking the policy again."""
+    together = InTurn(muesli, TINY, GymVectorEnv("CartPole-v1", 16, 0), 0)
+    apart = InTurn(muesli, TINY, InTwoGroups(GymVectorEnv("CartPole-v1", 16, 0)), 0)
+    for loop in (together, apart):
+        loop.run(160)  # before the first update
+        rows = {name: column[:loop.replay.positions].reshape(-1, 6, *column.shape[1:])
+                for name, column in loop.replay.columns.items()}
+        assert len(rows["action"]) >= 16 and rows["acted"][:, :5].all() and not rows["acted"][:, 5].any()
+        before, after = rows["observation"][:, :-1], rows["observation"][:, 1:]
+        goes_on = ~rows["terminated"][:, :-1]
+        assert np.allclose(after[..., 0][goes_on], (before[..., 0] + 0.02 * before[..., 1])[goes_on], atol=1e-5)
+        right = rows["action"][:, :-1] == 1
+        assert ((after[..., 1] > before[..., 1]) == right)[goes_on].all()
+        log_probs = loop.actor.player.log_probs(rows["observation"].reshape(-1, 4), np.ones((1, 2), np.bool_))
+        chosen = log_probs[np.arange(len(log_probs)), rows["action"].ravel()].reshape(rows["action"].shape)
+        assert np.allclose(chosen[:, :5], rows["log_prob"][:, :5], atol=1e-5)
+
+
+def test_fresh_sequences_are_the_newest():
+    config = dataclasses.replace(TINY, fresh_fraction=1.0, replay_capacity=1000, replay_ratio=1e-6)
+    loop = InTurn(muesli, config, GymVectorEnv("CartPole-v1", 16, 0), 0).run(1500)  # the ring has been round
+    replay = loop.replay
+    replay.columns["reward"][:] = 0
+    newest = (replay.cursor - 1 - np.arange(16 * 6)) % replay.capacity
+    replay.columns["reward"][newest] = 1
+    assert loop.learner._draw(replay)["reward"].eq(1).all()
+    mixed = dataclasses.replace(config, fresh_fraction=0.25)
+    drawn = muesli.make_learner(mixed, loop.env.spec, None, 0)._draw(replay)["reward"]
+    assert drawn[:4].eq(1).all() and not drawn[4:].eq(1).all()
+
+
+def test_a_loss_that_is_no_number_changes_nothing():
+    loop = learnt("myosu/ProbeBoth-v0", steps=300)
+    before = loop.learner.weights()
+    loop.replay.columns["reward"][:] = np.nan
+    with pytest.raises(NonFiniteLoss) as caught:
+        loop.learner.update(loop.replay, 0.5)
+    assert np.isnan(caught.value.batch["reward"]).any()
+    for name, value in loop.learner.weights().items():
+        assert torch.equal(value, before[name])
+
+
+def test_what_does_not_fit_is_told():
+    assert load_algorithm("muesli") is muesli
+    with pytest.raises(UserError, match="--algorithm ppo"):
+        muesli.resolve(TINY, GymVectorEnv("Pendulum-v1", 1).spec, False)
+    for field in ({"batch_size": 0}, {"discount": 1.5}, {"min_positions": 10**6}, {"batch_size": 100},
+                  {"value_range": (1.0, 0.0)}, {"sequence_length": 1}):
+        with pytest.raises(UserError, match=next(iter(field))):
+            dataclasses.replace(TINY, **field)

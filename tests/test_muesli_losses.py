@@ -1,0 +1,135 @@
+"""Muesli's mathematics against numbers worked by hand, and the sampled target against the exact one."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from myosu.losses.categorical import cross_entropy
+from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient, sampled_cmpo_policy
+from myosu.losses.retrace import retrace_returns, retrace_trace
+
+
+def f32(*values):
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def test_cmpo_tilts_the_prior_by_clipped_advantages():
+    """e^adv is 2, 1/2 and, clipped at ln 4, 4; with the prior ½, ¼, ¼: 1, ⅛, 1, whose sum is 2⅛."""
+    advantage = f32(math.log(2), -math.log(2), 50.0)
+    policy = cmpo_policy(f32(0.5, 0.25, 0.25).log(), advantage, clip=math.log(4))
+    assert torch.allclose(policy, f32(8, 1, 8) / 17)
+    # From below likewise: −50 counts as −ln 4.
+    assert torch.allclose(cmpo_policy(f32(0.5, 0.5).log(), f32(0, -50), math.log(4)), f32(0.8, 0.2))
+
+
+def test_cmpo_leaves_illegal_actions_alone():
+    policy = cmpo_policy(f32(-torch.inf, 0.5, 0.5).log_softmax(0), f32(1e9, 0.0, 0.0), clip=1.0)
+    assert torch.allclose(policy, f32(0, 0.5, 0.5))
+
+
+def test_cmpo_moves_at_most_as_far_as_equation_8_says():
+    rng = torch.Generator().manual_seed(0)
+    prior = torch.rand(2000, 5, generator=rng).softmax(-1)
+    policy = cmpo_policy(prior.log(), 100 * torch.randn(2000, 5, generator=rng), clip=0.7)
+    assert (0.5 * (policy - prior).abs().sum(-1)).max() <= math.tanh(0.35) + 1e-6
+    # From 1/(1 + e^c) to 1/(1 + e^-c), which is as far as that.
+    prior = f32(-0.35, 0.35).softmax(-1)
+    assert float((cmpo_policy(prior.log(), f32(9, -9), 0.7) - prior)[0]) == pytest.approx(math.tanh(0.35), abs=1e-6)
+
+
+def test_sampled_target_by_hand():
+    """Drawn: 0, 0, 2 with e^adv 2, 2 and ½: N z is 1 + 2 + ½, the same, and 1 + 4."""
+    target = sampled_cmpo_policy(torch.tensor([0, 0, 2]), f32(math.log(2), math.log(2), -math.log(2)), 4, clip=1.0)
+    assert torch.allclose(target, f32(2 / 3.5 + 2 / 3.5, 0, 0.5 / 5, 0))
+    clipped = sampled_cmpo_policy(torch.tensor([1]), f32(9.0), 2, clip=1.0)
+    assert torch.allclose(clipped, f32(0, math.e)), "one action alone: z is its first guess, 1"
+
+
+PRIOR, ADVANTAGE = f32(0.5, 0.3, 0.2), f32(0.8, -0.4, 0.1)
+
+
+def test_sampled_target_is_proportional_to_the_exact_one_in_expectation():
+    """Summed over all that three draws can bring, each by its probability."""
+    total = torch.zeros(3)
+    for drawn in itertools.product(range(3), repeat=3):
+        actions = torch.tensor(drawn)
+        total += PRIOR[actions].prod() * sampled_cmpo_policy(actions, ADVANTAGE[actions], 3, clip=1.0)
+    assert torch.allclose(total / total.sum(), cmpo_policy(PRIOR.log(), ADVANTAGE, clip=1.0), atol=1e-6)
+
+
+def test_sampled_loss_agrees_with_the_exact_one():
+    """Over many draws, the loss of equation 11 and its gradient are those of the cross-entropy to the exact target."""
+    generator = torch.Generator().manual_seed(1)
+    actions = torch.multinomial(PRIOR, 4000 * 64, replacement=True, generator=generator).view(4000, 64)
+    logits = f32(0.2, -0.5, 1.0).requires_grad_()
+    exact = cross_entropy(logits, cmpo_policy(PRIOR.log(), ADVANTAGE, 1.0))
+    sampled = cross_entropy(logits, sampled_cmpo_policy(actions, ADVANTAGE[actions], 3, 1.0)).mean()
+    assert float(sampled.detach()) == pytest.approx(float(exact.detach()), rel=1e-2)
+    slopes = [torch.autograd.grad(loss, logits)[0] for loss in (exact, sampled)]
+    assert torch.allclose(*slopes, atol=1e-2)
+
+
+def test_policy_gradient_is_weighted_by_at_most_one():
+    """π is ¾ and ¼. Chosen with ½: weights 1 (not 3/2) and ½. d log π(a) / d logits is [a] − π."""
+    logits = (f32(3, 1).log() + 7).repeat(2, 1).requires_grad_()
+    log_prob = logits.log_softmax(-1)[[0, 1], [0, 1]]
+    loss = policy_gradient(log_prob, f32(0.5, 0.5).log(), f32(2, -3))
+    loss.sum().backward()
+    assert torch.allclose(loss.detach(), f32(-2 * math.log(0.75), 0.5 * 3 * math.log(0.25)))
+    assert torch.allclose(logits.grad, torch.tensor([[-2 * 0.25, 2 * 0.25], [1.5 * -0.75, 1.5 * 0.75]]))
+
+
+def test_deviation_forgets_that_it_began_at_nothing():
+    # Squares 4 and 16 with β = ½: m = 2, then 9; divided by ½ and ¾: 4 and 12.
+    assert deviation(f32(2), 0.5, 1).item() == pytest.approx(2.0)
+    assert deviation(f32(9), 0.5, 2).item() == pytest.approx(math.sqrt(12))
+
+
+def test_traces_are_clipped_importance_weights():
+    assert torch.allclose(retrace_trace(f32(0.5, 0.1).log(), f32(0.25, 0.2).log(), 0.9), f32(0.9, 0.45))
+
+
+def test_retrace_by_hand():
+    """d = ½. G_2 = 4 + ½·6 = 7; G_1 = 2 + ½(2 + ½(7 − 3)) = 4; G_0 = 1 + ½(8 + 1·(4 − 2)) = 6."""
+    returns = retrace_returns(reward=f32([1, 2, 4]), discount=f32([0.5, 0.5, 0.5]), value=f32([9, 8, 2, 6]),
+                              q=f32([9, 2, 3, 9]), trace=f32([9, 1, 0.5, 9]))
+    assert returns.tolist() == [[6, 4, 7]]
+
+
+def test_retrace_between_two_players_and_at_the_end():
+    """The first of two wins 1 with the third ply, d = −1: the loser's move was worth −1 and the winner's first one 1
+    where everything is believed, and what was thought of them where nothing is."""
+    reward, discount = f32([0, 0, 1, 5]), f32([-1, -1, 0, -1])
+    value, q = f32([0.1, 0.2, 0.3, 7, 7]), f32([0.1, 0.2, 0.3, 0.4, 0])
+    whole = retrace_returns(reward, discount, value, q, f32([1, 1, 1, 1, 0]))
+    assert torch.allclose(whole, f32([1, -1, 1, -2])), "the next game's rows have no part in this one's"
+    assert torch.allclose(retrace_returns(reward, discount, value, q, torch.zeros(1, 5)), f32([-0.2, -0.3, 1, -2]))
+
+
+def test_retrace_with_full_traces_and_q_as_value_is_the_multi_step_return():
+    value = f32([5, 6, 7, 8])
+    returns = retrace_returns(f32([1, 1, 1]), f32([0.5, 0.5, 0.5]), value, value, torch.ones(1, 4))
+    assert returns.tolist() == [[1.75 + 1, 1.5 + 2, 1 + 4]]
+
+
+def test_retrace_finds_the_target_policys_values_in_data_of_another():
+    """A chain of two states that any action leads along; action 1 pays 1, action 0 nothing. Data by ¾, ¼; the target
+    policy takes action 1 with ¾. From a Q of nothing its own is found."""
+    rng = np.random.default_rng(0)
+    behaviour, target, discount, steps = f32(0.75, 0.25), f32(0.25, 0.75), 0.5, 2
+    right = torch.tensor([[0.375, 1.375], [0.0, 1.0]])  # Q(1, a) = a; v(1) = ¾; Q(0, a) = a + ½·¾
+    q = torch.zeros(2, 2)
+    actions = torch.from_numpy(rng.choice(2, (40_000, steps), p=behaviour.numpy()))
+    trace = retrace_trace(target.log()[actions], behaviour.log()[actions], 1.0)
+    nobody = torch.zeros(len(actions), 1)
+    for _ in range(3):
+        value = torch.cat([(q @ target).expand(len(actions), 2), nobody], 1)
+        taken = torch.cat([q[torch.arange(steps), actions], nobody], 1)
+        returns = retrace_returns(actions.float(), f32([discount, 0.0]).expand(len(actions), 2), value, taken,
+                                  torch.cat([trace, nobody], 1))
+        q = torch.stack([torch.stack([returns[:, t][actions[:, t] == a].mean() for a in range(2)])
+                         for t in range(steps)])
+    assert torch.allclose(q, right, atol=0.02)
