@@ -253,7 +253,7 @@ def test_rows_are_what_the_environments_did_and_the_policy_thought():
         assert np.allclose(after[..., 0][goes_on], (before[..., 0] + 0.02 * before[..., 1])[goes_on], atol=1e-5)
         right = rows["action"][:, :-1] == 1
         assert ((after[..., 1] > before[..., 1]) == right)[goes_on].all()
-        log_probs = loop.actor.player.log_probs(rows["observation"].reshape(-1, 4), np.ones((1, 2), np.bool_))
+        log_probs = loop.actor.player.evaluate(rows["observation"].reshape(-1, 4), np.ones((1, 2), np.bool_))[0]
         chosen = log_probs[np.arange(len(log_probs)), rows["action"].ravel()].reshape(rows["action"].shape)
         assert np.allclose(chosen[:, :5], rows["log_prob"][:, :5], atol=1e-5)
 
