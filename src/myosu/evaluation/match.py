@@ -107,8 +107,8 @@ def play_openings(game: Game, player: Player, opponent: Player,
                   openings: list[tuple[int, ...]]) -> tuple[np.ndarray, list[History]]:
     """Play each of ``openings``, all of the same length, from both sides; all games go on at once.
 
-    Rewards of ``player``, float64 [openings, 2], column 0 in the first seat; and the actions of those games in the order
-    of ``rewards.reshape(-1)``.
+    Rewards of ``player``, float64 [openings, 2], column 0 in the first seat; and the actions of those games in the
+    order of ``rewards.reshape(-1)``.
     """
     games = 2 * len(openings)
     histories: list[History] = [list(opening) for opening in openings for _ in range(2)]

@@ -19,9 +19,9 @@ EXPLORATION = 1.0
 def compile_mcts(game: Game) -> Callable[[np.ndarray, int, np.uint64], np.ndarray]:
     """``choose(states [n], simulations, seed) -> int64 [n]``: the actions tried most often.
 
-    A simulation descends to an action not yet tried, adds it to the tree, and plays on at random to the end. What counts
-    is who won: every node remembers outcomes as seen by the player who moved into it, so that whoever chooses among
-    children takes the best of his own, and the sign alternates along the path.
+    A simulation descends to an action not yet tried, adds it to the tree, and plays on at random to the end. What
+    counts is who won. Every node remembers outcomes as seen by the player who moved into it, so that whoever chooses
+    among children takes what is best for himself, and the sign alternates along the path.
     """
     legal_actions, step = game.legal_actions, game.step
     num_actions, max_plies = game.num_actions, game.max_plies

@@ -10,8 +10,8 @@ from myosu.evaluation.gtp import GtpPlayer
 from myosu.evaluation.players import AgentPlayer, AlphaBetaPlayer, MctsPlayer, Player, RandomPlayer
 from myosu.games.game import Game
 
-SPELLINGS = ('random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", exhaustive (small games), or the folder '
-             'of a run or checkpoint, with :SIMULATIONS if you like')
+SPELLINGS = ('random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", exhaustive (small games), or the '
+             'folder of a run or checkpoint, with :SIMULATIONS if you like')
 
 
 def make_opponent(text: str, game: Game, simulations: int | None = None, seed: int = 0) -> Player:

@@ -7,9 +7,11 @@ same order, but it would make a league of many draws look as uncertain as one of
 that two players are close.
 
 All results count at once, so their order cannot matter. Whoever won every game has no greatest likelihood; therefore
-every strength and log ν get a weak normal prior, with a deviation of 1000 points. It moves the rating of a player with forty
-games by some points, and only a player who won or lost everything notices it. Intervals are those of the profile
-likelihood, two-sided and lopsided where the results are: of a player who won everything the upper end is far away.
+every strength and log ν get a weak normal prior, with a deviation of 1000 points. It moves the rating of a player with
+forty games by some points, and only one who won or lost everything notices it. Intervals are those of the profile
+likelihood, lopsided where the results are: of a player who won everything the upper end is far away. Games count as
+independent of each other. Two from one opening are not quite: where openings favour a side, the intervals are a little
+too wide.
 """
 
 from __future__ import annotations
@@ -60,8 +62,8 @@ class Results:
 
 @dataclass(frozen=True)
 class Fit:
-    """strengths: float64 [n]; only differences mean anything. log_nu: ln ν of the draws. covariance: float64 [n + 1, n + 1]
-    of both, the inverse of the information."""
+    """strengths: float64 [n]; only differences mean anything. log_nu: ln ν of the draws. covariance: float64
+    [n + 1, n + 1] of both, the inverse of the information."""
 
     strengths: np.ndarray
     log_nu: float
