@@ -88,6 +88,10 @@ def main(arguments: list[str]) -> int:
         console.print(f"{report['games']} games from openings of {standings.opening_plies} random plies, in "
                       f"{league.folder}", markup=False)
     league.close()
+    if options.output is not None:
+        from myosu.plots.ratings import plot_ratings
+
+        plot_ratings(standings, options.output)
     return 130 if interrupted else 0
 
 
