@@ -20,7 +20,11 @@ from myosu.arena.workers import Block, Workers
 from myosu.errors import UserError
 from myosu.evaluation.ratings import ELO, Results, fit, probabilities
 from myosu.games import load_game
+from myosu.plots.ratings import plot_ratings
+from myosu.training.checkpoint import Checkpoints
+from myosu.training.trainer import train
 from test_gtp import fake_engine
+from toy_runs import toy_run
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +113,35 @@ def test_real_players_come_out_in_their_order(tmp_path):
     assert max(openings.values()) == 1
     for pair in league.pairs:
         assert pair.actions[0][:4] == pair.actions[1][:4] == list(league.openings[pair.opening])
+
+
+def test_checkpoints_play_and_are_drawn_over_their_training(tmp_path, tictactoe):
+    run = toy_run(tmp_path / "toy", updates=12, keep_every=4, evaluate_every=4)
+    train(run, quiet=True)
+    entrants = find_entrants([str(run.checkpoints), str(run.folder), f"{run.checkpoints}/best", "greedy", "greedy",
+                              f"{run.folder}:7"], tictactoe)
+    updates = [int(path.name.removeprefix("update-")) for path in Checkpoints(run.checkpoints).paths()]
+    assert len(updates) > 1 and updates[-1] == 12
+    assert [entrant.name for entrant in entrants] == [
+        "random", *(f"toy/{update}" for update in updates), "greedy", "toy/12:7"]
+    league = League(tmp_path / "league", "tictactoe")
+    league.enter(entrants)
+    play_league(league, games=24 * len(entrants), seconds=600, workers=1)
+    standings = Standings.of(league)
+    league.close()
+    plot_ratings(standings, tmp_path / "ratings.svg")
+    drawn = (tmp_path / "ratings.svg").read_text()
+    assert "minutes of training" in drawn and ">toy<" in drawn and ">greedy  " in drawn and ">random  0<" in drawn
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path, tictactoe):
+    for name in ("a", "b"):
+        train(toy_run(tmp_path / name / "toy", updates=2), quiet=True)
+    words = [str(tmp_path / name / "toy") for name in ("a", "b")]
+    names = [entrant.name for entrant in find_entrants(words, tictactoe)]
+    assert len(set(names)) == 3 and "/a/toy/checkpoints/update-" in names[1] and "/b/toy/" in names[2]
+    with pytest.raises(UserError, match="plays tictactoe, not connect_four"):
+        find_entrants([str(tmp_path / "a" / "toy")], load_game("connect_four"))
 
 
 def test_two_who_repeat_themselves_stop_when_all_openings_are_played(tmp_path, tictactoe):
