@@ -12,16 +12,18 @@ from rich.table import Table
 
 from myosu.arena.entrants import Entrant
 from myosu.arena.league import League
-from myosu.evaluation.ratings import Results, fit, intervals, require_connected
+from myosu.evaluation.ratings import ELO, Results, fit, intervals, require_connected
+from myosu.evaluation.statistics import Z95
 
 
 @dataclass(frozen=True)
 class Standings:
     """Players by rating, the best first; all arrays in this order.
 
-    elo: float64 [n], random = 0. interval: float64 [n, 2], of 95 %. above_next: float64 [n], how sure it is that the
-    player is stronger than the next one (of the last, 1): neighbours are often told apart where both are far from
-    random and their intervals overlap. expected: float64 [n, n], the score of a game that the ratings foresee.
+    elo: float64 [n], random = 0. interval: float64 [n, 2], of 95 %, of this distance to random. half_width: float64
+    [n], of 95 %, of the distance to the league's mean: where only the weakest have met random, that is much surer.
+    above_next: float64 [n], how sure it is that the player is stronger than the next one; of the last, 1. expected:
+    float64 [n, n], the score of a game that the ratings foresee.
     """
 
     game: str
@@ -29,6 +31,7 @@ class Standings:
     entrants: list[Entrant]
     elo: np.ndarray
     interval: np.ndarray
+    half_width: np.ndarray
     above_next: np.ndarray
     results: Results
     expected: np.ndarray
@@ -45,9 +48,11 @@ class Standings:
         square = np.ix_(order, order)
         deviations = np.sqrt(best.variances()[order[:-1], order[1:]])
         above = [(1 + math.erf(x / math.sqrt(2))) / 2 for x in -np.diff(best.strengths[order]) / deviations]
-        return cls(league.game.name, league.settings["opening_plies"], [league.entrants[i] for i in order], elo[order],
-                   ends[order], np.array([*above, 1.0]), Results(results.wins[square], results.draws[square]),
-                   best.expected_scores()[square])
+        return cls(
+            game=league.game.name, opening_plies=league.settings["opening_plies"],
+            entrants=[league.entrants[i] for i in order], elo=elo[order], interval=ends[order],
+            half_width=ELO * Z95 * best.deviations_from_mean()[order], above_next=np.array([*above, 1.0]),
+            results=Results(results.wins[square], results.draws[square]), expected=best.expected_scores()[square])
 
     def surprises(self) -> list[tuple[int, int, float]]:
         """Pairings (i, j) in which i scored more than chance allows for by the ratings, and by how many standard
@@ -70,6 +75,7 @@ class Standings:
             players.append({
                 "name": entrant.name, "rating": round(float(self.elo[i]), 1),
                 "rating_ci95": [round(float(end), 1) for end in self.interval[i]],
+                "half_width_ci95_to_mean": round(float(self.half_width[i]), 1),
                 "above_next": round(float(self.above_next[i]), 4), "games": int(self.results.games[i].sum()),
                 "wins": int(wins[i].sum()), "draws": int(draws[i].sum()), "losses": int(wins[:, i].sum()), **of_run})
         return {"game": self.game, "opening_plies": self.opening_plies, "games": int(self.results.games.sum()) // 2,

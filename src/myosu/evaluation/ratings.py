@@ -85,6 +85,11 @@ class Fit:
         own = np.diag(covariance)
         return np.maximum(own[:, None] + own[None, :] - 2 * covariance, 0.0)
 
+    def deviations_from_mean(self) -> np.ndarray:
+        """float64 [n]: standard errors of the distances of the strengths to their mean."""
+        centre = np.eye(len(self.strengths)) - 1 / len(self.strengths)
+        return np.sqrt(np.diag(centre @ self.covariance[:-1, :-1] @ centre))
+
 
 def probabilities(difference: np.ndarray, log_nu: float) -> tuple[np.ndarray, np.ndarray]:
     """Of a win and of a draw, for the player who is stronger by ``difference``; the arrays have its shape."""

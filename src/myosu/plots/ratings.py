@@ -27,15 +27,20 @@ def plot_ratings(standings: Standings, output: Path) -> None:
     updates = {line: [standings.entrants[i].update or 0 for i in players] for line, players in lines.items()}
     minutes = {line: minutes_at(Path(line[0]), updates[line]) for line in lines}
     timed = all(found is not None for found in minutes.values())
+    courses = {line: np.asarray(minutes[line] if timed else updates[line], np.float64) for line in lines}
+    longest = max(course.max() for course in courses.values())
     with figure(output, height=5.5) as (_, axes):
         for k, (line, players) in enumerate(sorted(lines.items(), key=lambda item: -len(item[1]))):
-            course = np.array(minutes[line] if timed else updates[line])
+            course = courses[line]
+            if len(players) == 1:  # most likely the same checkpoint with other simulations: beside it, not upon it
+                course = course + 0.012 * k * longest
             order = np.argsort(course)
             chosen, colour = np.array(players)[order], COLOURS[k % len(COLOURS)]
             elo, ends = standings.elo[chosen], standings.interval[chosen]
             name = Path(line[0]).name + (f", {line[1]} simulations" if line[1] else "")
-            axes.errorbar(course[order], elo, yerr=np.abs(ends - elo[:, None]).T, color=colour, label=name, capsize=2,
-                          elinewidth=0.8, marker=MARKERS[k % len(MARKERS)], markersize=4.5)
+            axes.vlines(course[order], *ends.T, color=colour, linewidth=0.8, alpha=0.35)
+            axes.errorbar(course[order], elo, yerr=standings.half_width[chosen], color=colour, label=name,
+                          elinewidth=2.2, marker=MARKERS[k % len(MARKERS)], markersize=5)
         low, high = axes.get_ylim()
         low, high = min(low, standings.elo.min() - 30), max(high, standings.elo.max() + 30)
         axes.set_ylim(low, high)
@@ -49,9 +54,10 @@ def plot_ratings(standings: Standings, output: Path) -> None:
                           arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0})
         axes.set_title(f"{standings.game}: ratings over training")
         axes.set_xlabel(LABELS["minutes" if timed else "updates"])
-        axes.set_ylabel("Elo, random = 0, intervals of 95 %")
+        axes.set_ylabel("Elo, random = 0")
         axes.set_xlim(left=0)
-        axes.legend(loc="lower right")
+        axes.legend(loc="lower right", title_fontsize=8, alignment="left", frameon=True, edgecolor="none",
+                    title="bars of 95 %: thick, of the distance to the\nleague's mean; thin, to random")
 
 
 def _spread(places: list[float], gap: float) -> list[float]:
