@@ -46,6 +46,17 @@ def test_interval_of_two_players_by_hand():
     assert (high - low) / 2 == pytest.approx(ELO * 1.96 / np.sqrt(1000 * 0.75 * 0.25), rel=0.02)
 
 
+def test_the_distance_to_the_mean_is_surer_than_that_to_a_stranger():
+    """Of two players the mean is half way. And of a chain whose first link is weak, the others know each other well."""
+    two = fit(Results(np.array([[0, 40.0], [60.0, 0]]), np.zeros((2, 2))))
+    assert two.deviations_from_mean() == pytest.approx(np.sqrt(two.variances()[0, 1]) / 2)
+    chain = Results.none(6)
+    chain.wins[1:, 1:] = 100 * (1 - np.eye(5))
+    chain.wins[1, 0] = chain.wins[0, 1] = 2
+    best = fit(chain)
+    assert (best.deviations_from_mean()[1:] < np.sqrt(best.variances()[0, 1:]) / 3).all()
+
+
 @pytest.mark.parametrize("strengths, log_nu, games", [([0, 1, 2, 3.5, 5], -1.0, 20), ([0, 0.3, 0.8, 1, 1.2], 1.0, 20)],
                          ids=["far apart, few draws", "close, many draws"])
 def test_intervals_cover_known_strengths(strengths, log_nu, games):
