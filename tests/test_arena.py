@@ -157,19 +157,18 @@ def test_two_who_repeat_themselves_stop_when_all_openings_are_played(tmp_path, t
 
 
 def arena(folder, *arguments):
-    return [sys.executable, "-m", "myosu.cli", "arena", "tictactoe", "greedy", "alphabeta:3", "mcts:200", "--league",
+    return [sys.executable, "-m", "myosu.cli", "arena", "tictactoe", "greedy", "mcts:200", "--league",
             str(folder), "--games", "160", "--workers", "1", "--json", *arguments]
 
 
 def test_killed_at_any_moment_nothing_is_lost_or_played_twice(tmp_path):
     games = tmp_path / "games.jsonl"
-    for lines in (1, 30):
-        process = subprocess.Popen(arena(tmp_path), stdout=subprocess.DEVNULL)
-        while not games.exists() or games.read_text().count("\n") < lines:
-            assert process.poll() is None
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    process = subprocess.Popen(arena(tmp_path), stdout=subprocess.DEVNULL)
+    while not games.exists() or games.read_text().count("\n") < 10:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
     before = games.read_text()
     with open(games, "a") as file:
         file.write('{"first": "greedy", "sec')  # a line cut short
@@ -192,10 +191,10 @@ def test_a_worker_that_dies_is_replaced(tmp_path, tictactoe):
     try:
         pool.start(Block(0, 1, (0, 1)))
         os.kill(pool._workers[0].process.pid, signal.SIGKILL)
-        assert pool.finished(timeout=60) == [] and "A worker died (exit code -9)" in pool.notices[0]
+        assert pool.finished(timeout=600) == [] and "A worker died (exit code -9)" in pool.notices[0]
         assert pool.idle() == 1
         pool.start(Block(0, 1, (0, 1)))
-        assert [(pair.first, pair.second, pair.opening) for pair in pool.finished(timeout=120)] == [
+        assert [(pair.first, pair.second, pair.opening) for pair in pool.finished(timeout=600)] == [
             ("random", "greedy", 0), ("random", "greedy", 1)]
     finally:
         pool.close()
@@ -206,7 +205,7 @@ def test_a_failing_engine_stops_the_league_with_its_name(tmp_path, tictactoe):
     broken = fake_engine("sys.exit(3) if line.startswith('genmove') else print('=\\n', flush=True)\n")
     league = make_league(tmp_path, tictactoe, f"gtp:{broken}")
     with pytest.raises(UserError, match=r"(?s)The engine gtp:.* ended with exit code 3"):
-        play_league(league, games=8, seconds=120, workers=1)
+        play_league(league, games=8, seconds=600, workers=1)
     league.close()
 
 
