@@ -33,6 +33,8 @@ def find_entrants(words: list[str], game: Game, simulations: int | None = None) 
     A word is what ``make_opponent`` takes, or ``RUN/checkpoints`` for every checkpoint kept, and ``:SIMULATIONS`` after
     any folder. simulations: a move, of agents that are not told, instead of what they were trained with.
     """
+    if game.num_players != 2:
+        raise UserError(f"A league needs players against each other; {game.name} is a game for one.")
     found: dict[str, Entrant] = {}
     for word in ["random", *words]:
         for entrant in _entrants_of(word, game, simulations):

@@ -60,8 +60,6 @@ class League:
         known = _read_league(folder) if file.exists() else {}
         game = str(Path(game).resolve()) if game.endswith(".py") else game
         self.game: Game = load_game(known.get("game", game))
-        if self.game.num_players != 2:
-            raise UserError(f"A league needs players against each other; {self.game.name} is a game for one.")
         if opening_plies is None:
             opening_plies = known.get("opening_plies", max(2, self.game.max_plies // 10))
         self.settings: dict[str, Any] = {"game": game, "opening_plies": opening_plies, "seed": seed}
