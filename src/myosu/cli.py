@@ -13,8 +13,11 @@ from myosu.errors import UserError
 COMMANDS = {
     "train": "train an agent on a game, or go on with a run",
     "evaluate": "let an agent play a match, with intervals",
+    "arena": "rate many players in one league",
     "episodes": "list the episodes of a run, make videos of them",
     "play": "play against an agent, in the browser or in the terminal",
+    "gtp": "let an agent play in other programs, as an engine",
+    "plot": "draw learning curves of runs",
     "games": "list the games",
     "check": "find what is wrong with a game or an environment",
     "bench": "measure the speed of this machine on a game",

@@ -94,6 +94,14 @@ class Thoughts:
     lines: list[list[int]]
 
 
+class SearchingAgent(Agent, Protocol):
+    """An agent whose settings have ``simulations``."""
+
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None,
+            simulations: int | None = None) -> np.ndarray:
+        """simulations: a move, this time, instead of those that it was made with."""
+
+
 class Algorithm(Protocol):
     """A module of ``myosu.algorithms`` is one of these."""
 

@@ -604,9 +604,10 @@ class Agent:
         self.planner = Planner(config, spec, capacity, simulations or config.simulations, explore=False, seed=seed)
         self.planner.load_weights(weights)
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None,
+            simulations: int | None = None) -> np.ndarray:
         size = self.planner.capacity
-        parts = [self.planner.plan(observation[k:k + size], legal_actions[k:k + size])[0].action
+        parts = [self.planner.plan(observation[k:k + size], legal_actions[k:k + size], simulations)[0].action
                  for k in range(0, len(observation), size)]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 

@@ -110,7 +110,7 @@ class GtpPlayer:
     def _set_up(self) -> None:
         known = self.send("list_commands").split()
         if "set_game" in known:
-            self.send("set_game " + self._game.name.replace("_", " ").title())
+            self.send("set_game " + title(self._game))
         if "boardsize" in known and len(self._game.observation_shape) == 3:
             self.send(f"boardsize {self._game.observation_shape[-1]}")
         self.send("clear_board")
@@ -162,6 +162,11 @@ class GtpPlayer:
     def _failed(self, command: str, what: str) -> UserError:
         moves = " ".join(self._game.action_name(a) for a in self._played) or "(no move yet)"
         return UserError(f"The engine {self.name} {what}, asked to {command!r} after: {moves}")
+
+
+def title(game: Game) -> str:
+    """The game's name as ``set_game`` takes it: Othello, Connect Four."""
+    return game.name.replace("_", " ").title()
 
 
 def find_engine(program: str) -> str | None:

@@ -94,10 +94,26 @@ def play_match(game: Game, player: Player, opponent: Player, games: int, opening
     if not 0 <= plies < game.max_plies:
         raise UserError(f"--opening-plies {plies} must be 0 to {game.max_plies - 1} in {game.name}.")
     start = time.perf_counter()
-    openings = random_openings(game, games // 2, plies, seed)
+    pairs, histories = play_openings(game, player, opponent, random_openings(game, games // 2, plies, seed))
+    return MatchResult(
+        game=game.name, player=player.name, opponent=opponent.name, opening_plies=plies, rewards=pairs,
+        histories=histories, seconds=time.perf_counter() - start,
+        overall=Score.of(pairs if plies else pairs.reshape(-1, 1)),
+        first_seat=Score.of(pairs[:, :1]), second_seat=Score.of(pairs[:, 1:]),
+    )
+
+
+def play_openings(game: Game, player: Player, opponent: Player,
+                  openings: list[tuple[int, ...]]) -> tuple[np.ndarray, list[History]]:
+    """Play each of ``openings``, all of the same length, from both sides; all games go on at once.
+
+    Rewards of ``player``, float64 [openings, 2], column 0 in the first seat; and the actions of those games in the
+    order of ``rewards.reshape(-1)``.
+    """
+    games = 2 * len(openings)
     histories: list[History] = [list(opening) for opening in openings for _ in range(2)]
     states = np.repeat(replay_openings(game, openings), 2)
-    seats = np.tile(np.array([0, 1], np.int8), games // 2)
+    seats = np.tile(np.array([0, 1], np.int8), len(openings))
     rewards = np.zeros(games)
     over = np.zeros(games, np.bool_)
     to_play = np.empty(games, np.int8)
@@ -111,13 +127,7 @@ def play_match(game: Game, player: Player, opponent: Player, games: int, opening
             earned, ended = _advance(game, mover, states, histories, waiting)
             rewards[waiting] += sign * earned
             over[waiting] = ended | [len(histories[i]) >= game.max_plies for i in waiting]
-    pairs = rewards.reshape(-1, 2)
-    return MatchResult(
-        game=game.name, player=player.name, opponent=opponent.name, opening_plies=plies, rewards=pairs,
-        histories=histories, seconds=time.perf_counter() - start,
-        overall=Score.of(pairs if plies else pairs.reshape(-1, 1)),
-        first_seat=Score.of(pairs[:, :1]), second_seat=Score.of(pairs[:, 1:]),
-    )
+    return rewards.reshape(-1, 2), histories
 
 
 def random_openings(game: Game, count: int, plies: int, seed: int) -> list[tuple[int, ...]]:

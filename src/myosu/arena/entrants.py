@@ -1,0 +1,76 @@
+"""Who plays in a league, settled once, so that the league means the same players whenever it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from myosu.errors import UserError
+from myosu.evaluation.opponents import make_opponent, split_simulations
+from myosu.games.game import Game
+from myosu.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """name: as tables call it, ``s3-40/21001:32`` for a checkpoint with its simulations a move. text: what
+    ``make_opponent`` makes the player from. repeats: it plays the same game again from the same opening.
+
+    run, update: of a checkpoint, the folder of its run (None where it was copied out of one) and its update.
+    """
+
+    name: str
+    text: str
+    repeats: bool
+    run: str | None = None
+    update: int | None = None
+    simulations: int | None = None
+
+
+def find_entrants(words: list[str], game: Game, simulations: int | None = None) -> list[Entrant]:
+    """The players that the command line names; random first, for it is the zero of the scale. No player twice.
+
+    A word is what ``make_opponent`` takes, or ``RUN/checkpoints`` for every checkpoint kept, and ``:SIMULATIONS`` after
+    any folder. simulations: a move, of agents that are not told, instead of what they were trained with.
+    """
+    if game.num_players != 2:
+        raise UserError(f"A league needs players against each other; {game.name} is a game for one.")
+    found: dict[str, Entrant] = {}
+    for word in ["random", *words]:
+        for entrant in _entrants_of(word, game, simulations):
+            found.setdefault(entrant.text, entrant)
+    names = [entrant.name for entrant in found.values()]
+    for text, entrant in found.items():
+        if names.count(entrant.name) > 1:  # runs of one name in different folders
+            found[text] = Entrant(text, text, entrant.repeats, entrant.run, entrant.update, entrant.simulations)
+    return list(found.values())
+
+
+def _entrants_of(word: str, game: Game, simulations: int | None) -> list[Entrant]:
+    folder, own_simulations = split_simulations(word)
+    path = Path(folder)
+    if not path.is_dir() and path.parent.name != "checkpoints":
+        if word == "exhaustive":
+            raise UserError("exhaustive is no player: it tries every reply. See myosu evaluate.")
+        player = make_opponent(word, game)  # says what is wrong with it
+        player.close()
+        return [Entrant(player.name, player.name, player.repeats_itself)]
+    if path.name == "checkpoints":
+        checkpoints = [find_checkpoint(part) for part in Checkpoints(path).paths()]
+        if not checkpoints:
+            raise UserError(f"There is no checkpoint in {path} yet.")
+    else:
+        checkpoints = [find_checkpoint(path)]
+    return [_checkpoint_entrant(checkpoint, game, own_simulations or simulations) for checkpoint in checkpoints]
+
+
+def _checkpoint_entrant(checkpoint: Checkpoint, game: Game, simulations: int | None) -> Entrant:
+    config = checkpoint.config
+    if config.environment.game is None or config.environment.game.name != game.name:
+        raise UserError(f"{checkpoint.path} plays {config.environment.name}, not {game.name}.")
+    path = checkpoint.path.resolve()
+    run = path.parent.parent if path.parent.name == "checkpoints" else None
+    simulations = simulations or getattr(config.algorithm_config, "simulations", None)
+    thought = f":{simulations}" if simulations else ""
+    name = f"{run.name}/{checkpoint.update}" if run else path.name
+    return Entrant(name + thought, f"{path}{thought}", True, str(run) if run else None, checkpoint.update, simulations)

@@ -1,0 +1,170 @@
+"""A league is a folder.
+
+    league.json    the game, its openings, and who plays
+    games.jsonl    one line for each opening that two players have played from both sides
+    ratings.json   the table as it was when the league last stopped
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from myosu.arena.entrants import Entrant
+from myosu.errors import UserError
+from myosu.evaluation.match import random_openings
+from myosu.evaluation.players import History
+from myosu.evaluation.ratings import Results
+from myosu.games import load_game
+from myosu.games.game import Game
+from myosu.training.files import read_lines, truncate_lines, write_json
+
+#: Openings of a league; each pairing plays them in turn.
+OPENINGS = 1000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One opening played from both sides: ``first`` in the first seat, then in the second.
+
+    first, second: names of players. opening: its number. rewards: what ``first`` earned in the two games.
+    actions: of both games, the opening included. seconds: that its games took, which were played together with others.
+    """
+
+    first: str
+    second: str
+    opening: int
+    rewards: tuple[float, float]
+    actions: tuple[History, History]
+    seconds: float
+
+
+class League:
+    """The league in ``folder``, held by this process alone until it ends."""
+
+    def __init__(self, folder: Path, game: str, opening_plies: int | None = None, seed: int = 0) -> None:
+        """Make or open it. Raises UserError where it was made for something else."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._lock = _lock(folder)
+        file = folder / "league.json"
+        if not file.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+            raise UserError(f"{folder} exists and is no league. Name another folder with --league.")
+        known = _read_league(folder) if file.exists() else {}
+        game = str(Path(game).resolve()) if game.endswith(".py") else game
+        self.game: Game = load_game(known.get("game", game))
+        if opening_plies is None:
+            opening_plies = known.get("opening_plies", max(2, self.game.max_plies // 10))
+        self.settings: dict[str, Any] = {"game": game, "opening_plies": opening_plies, "seed": seed}
+        for name, value in known.items():
+            if name != "players" and value != self.settings[name]:
+                raise UserError(f"{folder} is a league with {name} = {value!r}, not {self.settings[name]!r}. Leave it "
+                                "out, or name another folder with --league.")
+        if not 0 <= opening_plies < self.game.max_plies:
+            raise UserError(f"--opening-plies {opening_plies} must be 0 to {self.game.max_plies - 1} in "
+                            f"{self.game.name}.")
+        self.seed = seed
+        self.openings = list(dict.fromkeys(random_openings(self.game, OPENINGS, opening_plies, seed)))
+        self.entrants: list[Entrant] = []
+        self._index: dict[str, int] = {}
+        self.enter([Entrant(**entrant) for entrant in known.get("players", [])])
+        truncate_lines(folder / "games.jsonl", lambda line: True)
+        self._played: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
+        self.pairs = [_pair(line) for line in read_lines(folder / "games.jsonl")]
+        for pair in self.pairs:
+            self._played[self._pairing(pair)].add(pair.opening)
+        self._games = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+
+    @classmethod
+    def open(cls, folder: Path) -> League:
+        """One that is there already."""
+        if not (folder / "league.json").is_file():
+            raise UserError(f"There is no league in {folder}: {folder / 'league.json'} is missing.")
+        known = _read_league(folder)
+        return cls(folder, known["game"], known["opening_plies"], known["seed"])
+
+    @property
+    def names(self) -> list[str]:
+        return [entrant.name for entrant in self.entrants]
+
+    def enter(self, entrants: list[Entrant]) -> None:
+        """Add players; those who are in it already stay as they are."""
+        texts = {entrant.text for entrant in self.entrants}
+        for entrant in entrants:
+            if entrant.text in texts:
+                continue
+            if entrant.name in self._index:
+                entrant = dataclasses.replace(entrant, name=entrant.text)
+            self._index[entrant.name] = len(self.entrants)
+            self.entrants.append(entrant)
+        write_json(self.folder / "league.json", {
+            **self.settings, "players": [dataclasses.asdict(entrant) for entrant in self.entrants]})
+
+    def add(self, pair: Pair) -> None:
+        """Keep the result; from now on it survives whatever happens to this process."""
+        self._games.write(json.dumps(dataclasses.asdict(pair), separators=(",", ":")) + "\n")
+        self._games.flush()
+        self.pairs.append(pair)
+        self._played[self._pairing(pair)].add(pair.opening)
+
+    def results(self) -> Results:
+        results = Results.none(len(self.entrants))
+        for pair in self.pairs:
+            for reward in pair.rewards:
+                results.add(self._index[pair.first], self._index[pair.second], reward)
+        return results
+
+    def next_openings(self, i: int, j: int, count: int, taken: set[int]) -> list[int]:
+        """Numbers of up to ``count`` openings for the players i < j, the first that they have not played and that are
+        not ``taken``. Two who repeat themselves play an opening once, for a second time would be the same games; others
+        begin again when all were played, with numbers that go on."""
+        used = self._played[i, j] | taken
+        repeat = self.entrants[i].repeats and self.entrants[j].repeats
+        most = len(self.openings) if repeat else len(used) + count
+        return [number for number in range(most) if number not in used][:count]
+
+    def close(self) -> None:
+        self._games.close()
+        os.close(self._lock)
+
+    def _pairing(self, pair: Pair) -> tuple[int, int]:
+        try:
+            i, j = self._index[pair.first], self._index[pair.second]
+        except KeyError as error:
+            raise UserError(f"{self.folder / 'games.jsonl'} has a game of {error}, who is not in league.json."
+                            ) from None
+        return min(i, j), max(i, j)
+
+
+def default_folder(game: str) -> Path:
+    return Path("leagues") / f"{Path(game).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _read_league(folder: Path) -> dict[str, Any]:
+    file = folder / "league.json"
+    try:
+        return {name: json.loads(file.read_text())[name] for name in ("game", "opening_plies", "seed", "players")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} cannot be read: {type(error).__name__} {error}.") from error
+
+
+def _pair(line: dict[str, Any]) -> Pair:
+    return Pair(line["first"], line["second"], line["opening"], tuple(line["rewards"]), tuple(line["actions"]),
+                line["seconds"])
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f"{folder} is being played in by another process.") from None
+    return descriptor

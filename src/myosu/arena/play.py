@@ -1,0 +1,60 @@
+"""The games of a league, until there are enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from myosu.arena.league import League
+from myosu.arena.schedule import next_pairing
+from myosu.arena.workers import Block, Workers
+from myosu.evaluation.ratings import fit
+
+#: Openings that two players play at once, from both sides: agents think quicker of several games than of one.
+BLOCK = 4
+
+
+def play_league(league: League, games: float, seconds: float, workers: int,
+                tell: Callable[[int, list[str]], None] = lambda played, notices: None) -> None:
+    """Go on until ``games`` games have been played in all, ``seconds`` have passed, or nobody has anything new to play.
+
+    Whenever a process is idle, the ratings are fitted anew and the pairing whose games tell most is given to it.
+    tell(games played, what a person should know) is called often.
+    """
+    deadline = time.monotonic() + seconds
+    pool = Workers(league, workers)
+    try:
+        while True:
+            while pool.idle() and time.monotonic() < deadline:
+                block = _next_block(league, pool.under_way(), games)
+                if block is None:
+                    break
+                pool.start(block)
+            if not pool.under_way() or time.monotonic() >= deadline:
+                return
+            for pair in pool.finished(timeout=min(0.5, max(0.0, deadline - time.monotonic()))):
+                league.add(pair)
+            tell(2 * len(league.pairs), pool.notices)
+            pool.notices.clear()
+    finally:
+        pool.close()
+
+
+def _next_block(league: League, under_way: list[Block], games: float) -> Block | None:
+    n = len(league.entrants)
+    pending = np.zeros((n, n))
+    for block in under_way:
+        pending[block.i, block.j] += 2 * len(block.openings)
+    missing = games - 2 * len(league.pairs) - pending.sum()
+    if missing <= 0:
+        return None
+    best, allowed = fit(league.results()), np.ones((n, n), np.bool_)
+    count = min(BLOCK, int(min(missing, 2 * BLOCK) + 1) // 2)
+    while (pairing := next_pairing(best, pending + pending.T, allowed)) is not None:
+        taken = {number for block in under_way if (block.i, block.j) == pairing for number in block.openings}
+        if openings := league.next_openings(*pairing, count, taken):
+            return Block(*pairing, tuple(openings))
+        allowed[pairing] = False
+    return None

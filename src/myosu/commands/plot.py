@@ -1,0 +1,39 @@
+"""``myosu plot``"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional
+
+
+@dataclass
+class Options:
+    """Draw the learning curves of runs of one game into one picture.
+
+    In games for two, mean reward against a random player; else mean return. Bands are intervals of 95 %.
+    """
+
+    runs: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
+    """Folders of runs."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")]
+    """The picture, a .png or .svg."""
+    x: Literal["minutes", "env_steps", "updates"] = "minutes"
+    """Over minutes of training, steps in the environment, or gradient steps."""
+    title: str | None = None
+    """Instead of the game's name."""
+
+
+def main(arguments: list[str]) -> int:
+    options = tyro.cli(Options, prog="myosu plot", args=arguments)
+    from myosu.errors import UserError
+    from myosu.plots.learning import plot_learning
+
+    if not options.runs:
+        raise UserError("Which run? For example: myosu plot runs/first runs/second -o curves.png")
+    plot_learning(list(options.runs), options.output, options.x, options.title)
+    print(options.output)
+    return 0

@@ -1,0 +1,257 @@
+"""A player as an engine that speaks GTP version 2, in the dialect of GRhino and Quarry."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import time
+from collections.abc import Callable, Iterable
+from typing import TextIO
+
+import numpy as np
+
+import myosu
+from myosu.evaluation.clock import Clocks, Pace
+from myosu.evaluation.gtp import COLOURS, title
+from myosu.evaluation.players import legal_mask
+from myosu.games.game import Game
+
+#: think(state [1], simulations) -> action.
+Think = Callable[[np.ndarray, int], int]
+#: A reward of Othello is half the difference of discs, and a score is all of it.
+POINTS = {"othello": 2.0}
+
+
+class Refused(Exception):
+    """A command that cannot be obeyed; its message goes to the controller."""
+
+
+class GtpEngine:
+    """One game at a time, which the controller may set up, play and take back as it likes.
+
+    A player who cannot move passes; the controller may say so or not, as GRhino and Quarry do not. simulations: of a
+    move with time enough; ``think`` gets fewer when the clock demands it, and is not asked where one action alone is
+    legal.
+    """
+
+    def __init__(self, game: Game, think: Think, simulations: int) -> None:
+        self.game, self.over = game, False
+        self._think, self._simulations = think, simulations
+        self._clocks, self._pace = Clocks(), Pace()
+        self._commands = {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
+        self._clear()
+
+    def warm_up(self) -> None:
+        """Think about the first move, so that what has to be compiled is, and the pace is known before a clock runs."""
+        for simulations in (1, self._simulations, self._simulations):
+            self._timed_think(simulations)
+
+    def serve(self, commands: Iterable[str], answers: TextIO) -> None:
+        """Answer every command until one says quit or there are no more."""
+        for line in commands:
+            if (answer := self.answer(line)) is not None:
+                answers.write(answer)
+                answers.flush()
+            if self.over:
+                break
+
+    def answer(self, line: str) -> str | None:
+        """The whole answer to a line; None for one without a command."""
+        text = re.sub(r"[^\x20-\U0010ffff]", "", line.replace("\t", " ")).partition("#")[0]
+        found = re.match(r"\s*(\d+(?=\s|$))?\s*(\S*)\s*(.*?)\s*$", text)
+        assert found is not None
+        number, command, rest = found.groups()
+        if not command:
+            return None if number is None else f"?{number} unknown command\n\n"
+        try:
+            mark, said = "=", self._obey(command, rest.split())
+        except Refused as refusal:
+            mark, said = "?", str(refusal)
+        return f"{mark}{number or ''} {said}".rstrip() + "\n\n"
+
+    def _obey(self, command: str, words: list[str]) -> str:
+        if command not in self._commands:
+            raise Refused("unknown command")
+        obey = self._commands[command]
+        try:
+            inspect.signature(obey).bind(*words)
+        except TypeError:  # too few words, or too many
+            raise Refused("syntax error") from None
+        return obey(*words)
+
+    # --- about the engine
+
+    def do_protocol_version(self) -> str:
+        return "2"
+
+    def do_name(self) -> str:
+        return "Myosu"
+
+    def do_version(self) -> str:
+        return myosu.__version__
+
+    def do_known_command(self, name: str) -> str:
+        return str(name in self._commands).lower()
+
+    def do_list_commands(self) -> str:
+        return "\n".join(self._commands)
+
+    def do_quit(self) -> str:
+        self.over = True
+        return ""
+
+    # --- the game
+
+    def do_list_games(self) -> str:
+        return title(self.game)
+
+    def do_set_game(self, *words: str) -> str:
+        if " ".join(words).lower() != title(self.game).lower():
+            raise Refused(f"unsupported game: this agent plays {title(self.game)}")
+        self._clear()
+        return ""
+
+    def do_boardsize(self, size: str) -> str:
+        if size != str(self.game.observation_shape[-1]):
+            raise Refused("unacceptable size")
+        self._clear()
+        return ""
+
+    def do_clear_board(self) -> str:
+        self._clear()
+        self._clocks.restart()
+        return ""
+
+    def do_komi(self, points: str) -> str:
+        _number(points)  # known to every controller and without meaning here
+        return ""
+
+    def do_play(self, colour: str, move: str) -> str:
+        seat = _seat(colour)
+        try:
+            action = self.game.parse_action(move)
+        except ValueError:
+            raise Refused("syntax error") from None
+        if action == self.game.pass_action and self._moves[-1:] == [(action, True)] and self._turn() != seat:
+            self._moves[-1] = (action, False)  # it was taken for granted already, and now it is said
+            return ""
+        if self._ended:
+            raise Refused("illegal move: the game is over")
+        self._give_turn_to(seat)
+        if not 0 <= action < self.game.num_actions or not self._legal()[action]:
+            raise Refused("illegal move")
+        self._play(action)
+        return ""
+
+    def do_genmove(self, colour: str) -> str:
+        start = time.perf_counter()
+        action = self._generate(colour)
+        if action is not None:
+            self._play(action)
+            self._clocks.spend(_seat(colour), time.perf_counter() - start)
+        return self._vertex(action)
+
+    def do_reg_genmove(self, colour: str) -> str:
+        return self._vertex(self._generate(colour))
+
+    def do_undo(self) -> str:
+        if not self._moves:
+            raise Refused("cannot undo")
+        kept = self._moves[:-1]
+        while kept and kept[-1][1]:  # the controller knows nothing of a pass that was taken for granted
+            kept.pop()
+        self._clear()
+        for action, silent in kept:
+            self._play(action, silent)
+        return ""
+
+    def do_showboard(self) -> str:
+        turn = "The game is over" if self._ended else f"{COLOURS[self._turn()]} to move"
+        return f"{turn}\n{self.game.render(self._state[0])}"
+
+    def do_final_score(self) -> str:
+        if not self._ended:
+            raise Refused("cannot score: the game is not over")
+        points = abs(self._total) * POINTS.get(self.game.name, 1.0)
+        return "0" if points == 0 else f"{'B' if self._total > 0 else 'W'}+{points:g}"
+
+    # --- time
+
+    def do_time_settings(self, main: str, period: str, stones: str) -> str:
+        self._clocks = Clocks(_number(main), _number(period), int(_number(stones)))
+        return ""
+
+    def do_time_left(self, colour: str, seconds: str, stones: str) -> str:
+        self._clocks.set_left(_seat(colour), _number(seconds), int(_number(stones)))
+        return ""
+
+    # --- inside
+
+    def _generate(self, colour: str) -> int | None:
+        """The action for ``colour``; None where the game is over, which the dialect answers with a pass."""
+        seat = _seat(colour)
+        if self._ended:
+            return None
+        self._give_turn_to(seat)
+        choices = np.flatnonzero(self._legal())
+        if len(choices) == 1:
+            return int(choices[0])
+        budget = self._clocks.budget(seat, (self.game.max_plies - len(self._moves) + 1) // 2)
+        simulations = self._pace.simulations(budget, self._simulations)
+        # With no time for a single simulation any move is better than none.
+        return self._timed_think(simulations) if simulations else int(choices[0])
+
+    def _timed_think(self, simulations: int) -> int:
+        start = time.perf_counter()
+        action = self._think(self._state, simulations)
+        self._pace.observe(simulations, time.perf_counter() - start)
+        return action
+
+    def _vertex(self, action: int | None) -> str:
+        return "pass" if action is None else self.game.action_name(action).upper()
+
+    def _give_turn_to(self, seat: int) -> None:
+        """A player who can only pass is taken to have done so when the other one is to move."""
+        if self._turn() == seat:
+            return
+        if self.game.pass_action is None or not self._legal()[self.game.pass_action]:
+            raise Refused(f"illegal move: {COLOURS[1 - seat]} is to move")
+        self._play(self.game.pass_action, silent=True)
+        if self._ended:
+            raise Refused("illegal move: the game is over")
+
+    def _turn(self) -> int:
+        return len(self._moves) % 2
+
+    def _legal(self) -> np.ndarray:
+        return legal_mask(self.game, self._state)[0]
+
+    def _clear(self) -> None:
+        self._state, self._ended, self._total = self.game.new_states(1), False, 0.0
+        #: Actions, and which of them are passes that nobody has said.
+        self._moves: list[tuple[int, bool]] = []
+
+    def _play(self, action: int, silent: bool = False) -> None:
+        rewards, ended = np.empty(1, np.float32), np.empty(1, np.bool_)
+        self.game.batch.step(self._state, np.array([action]), rewards, ended)
+        self._total += float(rewards[0]) if self._turn() == 0 else -float(rewards[0])
+        self._moves.append((action, silent))
+        self._ended = bool(ended[0]) or len(self._moves) >= self.game.max_plies
+
+
+def _seat(colour: str) -> int:
+    for seat, name in enumerate(COLOURS):
+        if colour.lower() in (name, name[0]):
+            return seat
+    raise Refused("syntax error")
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise Refused("syntax error") from None
+    if not math.isfinite(number):
+        raise Refused("syntax error")
+    return number

@@ -1,0 +1,1 @@
+"""Pictures for a paper or a README, by matplotlib (the extra ``plot``)."""
