@@ -18,8 +18,8 @@ train: install
 
 # Without GRhino and Chromium (Debian packages) their tests skip and say so.
 test: .venv/.installed-dev
-	bash scripts/install_engines.sh || echo "Game engines are not installed; their tests will be skipped."
-	bash scripts/install_browser.sh || echo "Chromium is not installed; the tests of the page will be skipped."
+	bash scripts/install_program.sh gtp-rhino grhino || echo "Tests that need GRhino will be skipped."
+	bash scripts/install_program.sh chromium chromium fonts-dejavu-core || echo "Tests of the page will be skipped."
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pytest

@@ -14,7 +14,7 @@ from myosu.evaluation.players import RandomPlayer
 from myosu.games import load_game
 
 needs_grhino = pytest.mark.skipif(
-    find_engine("gtp-rhino") is None, reason="GRHINO IS NOT INSTALLED: run scripts/install_engines.sh"
+    find_engine("gtp-rhino") is None, reason="GRHINO IS NOT INSTALLED: run scripts/install_program.sh gtp-rhino grhino"
 )
 
 

@@ -28,7 +28,7 @@ MARKS = {
 }
 WIDTHS = {"othello": 8, "connect_four": 7, "tictactoe": 3, "woodoku": 9, "snake": 10}
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="CHROMIUM IS NOT INSTALLED: run scripts/install_browser.sh")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="CHROMIUM IS NOT INSTALLED: install_program.sh")
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ class GtpPlayer:
         program = find_engine(words[0]) if words else None
         if program is None:
             raise UserError(f"gtp:{command!r}: there is no program {words[0] if words else ''!r}. "
-                            "scripts/install_engines.sh installs GRhino (gtp-rhino).")
+                            "scripts/install_program.sh gtp-rhino grhino installs GRhino.")
         return subprocess.Popen([program, *words[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                 stderr=self._errors, bufsize=0)
 
