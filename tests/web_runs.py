@@ -42,7 +42,7 @@ def untrained_run(folder: Path, game: str, updates: tuple[int, ...] = (1,)) -> P
 def serving(room: Room | None, *watched: Path) -> Iterator[str]:
     """The address of a server for ``room``, and to watch the runs in the folders ``watched``."""
     with server.listen("127.0.0.1", 0) as at:
-        running = server.make_server(server.make_app(room, Gallery(list(watched))))
+        running = server.make_server(server.make_app(room, Gallery(list(watched)), warm=not watched))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [at]})
         thread.start()
         try:

@@ -74,16 +74,22 @@ def _value_error(metrics: LiveMetrics) -> str | None:
 
 
 def _evaluations(evaluations: list[dict[str, Any]]) -> str | None:
-    if len(evaluations) < 3 or evaluations[-1].get("win_rate", 0) >= WON:
+    """By the best of the last three, for one of many evaluations is bad by chance."""
+    if len(evaluations) < 6 or evaluations[-1].get("win_rate", 0) >= WON:
         return None
-    first, last = evaluations[0], evaluations[-1]
-    best = max(evaluations, key=lambda line: line["mean_reward"])
-    if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0]:
-        return (f"The last evaluation ({_interval(last)}) is clearly below the best ({_interval(best)}, at update "
-                f"{best['update']:,}).")
+    first, last = evaluations[0], max(evaluations[-3:], key=_reward)
+    best = max(evaluations, key=_reward)
     if last["mean_reward"] <= first["mean_reward"]:
-        return f"The last evaluation ({_interval(last)}) is no better than the first ({_interval(first)})."
+        return (f"The last three evaluations ({_interval(last)} at best) are no better than the first "
+                f"({_interval(first)}).")
+    if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0]:
+        return (f"The last three evaluations ({_interval(last)} at best) are clearly below the best "
+                f"({_interval(best)}, at update {best['update']:,}).")
     return None
+
+
+def _reward(line: dict[str, Any]) -> float:
+    return line["mean_reward"]
 
 
 def _damaged(metrics: LiveMetrics) -> str | None:

@@ -9,7 +9,7 @@ export function short(value) {
   const size = Math.abs(value);
   const [scale, letter] = size >= 1e9 ? [1e9, 'G'] : size >= 1e6 ? [1e6, 'M'] : size >= 1e4 ? [1e3, 'k'] : [1, ''];
   const scaled = value / scale;
-  const text = size > 0 && size < 1e-3 ? value.toExponential(1) : String(Number(scaled.toPrecision(Math.abs(scaled) >= 1000 ? 4 : 3)));
+  const text = size > 0 && size < 1e-3 ? String(Number(value.toPrecision(2))) : String(Number(scaled.toPrecision(Math.abs(scaled) >= 1000 ? 4 : 3)));
   return text.replace('-', '−') + letter;
 }
 
@@ -79,7 +79,7 @@ export class Chart {
     this.reach = reach;
     this.height = height;
     const parts = [];
-    for (const value of ticks(low, high, height > 200 ? 5 : 3)) {
+    for (const value of ticks(low, high, height > 200 ? 5 : 4)) {
       const y = this.y(value);
       parts.push(svg('line', { x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y, class: `rule ${value === 0 && low < 0 ? 'zero' : ''}` }),
         svg('text', { x: MARGIN.left - 6, y: y + 4, 'text-anchor': 'end' }, short(value)));
@@ -89,7 +89,7 @@ export class Chart {
     }
     const path = points => points.map(([x, y], k) => `${k ? 'L' : 'M'}${this.x(x).toFixed(1)} ${this.y(y).toFixed(1)}`).join('');
     for (const { number, low: lower, high: upper } of bands) {
-      parts.push(svg('path', { class: `band run${number % 8}`, d: `${path(upper)}${path([...lower].reverse()).replace('M', 'L')}Z` }));
+      parts.push(svg('path', { class: `band run${number % 8} ${dots ? '' : 'wider'}`, d: `${path(upper)}${path([...lower].reverse()).replace('M', 'L')}Z` }));
     }
     for (const { number, second, points } of this.lines) {
       parts.push(svg('path', { class: `line run${number % 8} ${second ? 'second' : ''}`, d: path(points), 'data-points': points.length, 'data-last': points.at(-1)[1] }));

@@ -90,17 +90,20 @@ function since(run) {
 
 // State, figures and hints of one run.
 function card(run) {
-  const last = name => run.curves[name]?.at(-1)?.[1];
   const { done } = run;
+  const rate = name => {
+    const now = run.curves[`${name}_per_second`]?.at(-1)?.[1];
+    return now === undefined || run.state !== 'running' ? '' : `${short(now)}/s`;
+  };
   const evaluation = run.evaluations.at(-1);
   const rows = [];
-  const add = (name, value, more = '') => rows.push(make('div', {}, make('dt', {}, name), make('dd', {}, value, ...(more ? [make('small', {}, ` ${more}`)] : []))));
+  const add = (name, value, more = '') => rows.push(make('div', { class: more ? 'broad' : '' }, make('dt', {}, name), make('dd', {}, value, ...(more ? [make('small', {}, ` ${more}`)] : []))));
   if (evaluation) add('Evaluation', short(evaluation.mean_reward), `[${evaluation.mean_reward_ci95.map(short).join(', ')}]`);
   if (run.seconds) {
     add('Trained', clock(run.seconds));
     if (run.state === 'running' && run.phase !== 'finished') add('To go', run.left.replace(/^about | left( unknown yet)?$/g, '').replace('time', 'unknown'));
-    add('Steps', short(done.env_steps), last('env_steps_per_second') === undefined ? '' : `${short(last('env_steps_per_second'))}/s`);
-    add('Updates', short(done.updates), last('updates_per_second') === undefined ? '' : `${short(last('updates_per_second'))}/s`);
+    add('Steps', short(done.env_steps), rate('env_steps'));
+    add('Updates', short(done.updates), rate('updates'));
     add(run.players === 2 ? 'Games' : 'Episodes', short(done.games));
   }
   const phase = run.state === 'running' && !['training', ''].includes(run.phase) ? `, ${run.phase}` : '';
