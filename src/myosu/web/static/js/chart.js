@@ -9,7 +9,7 @@ export function short(value) {
   const size = Math.abs(value);
   const [scale, letter] = size >= 1e9 ? [1e9, 'G'] : size >= 1e6 ? [1e6, 'M'] : size >= 1e4 ? [1e3, 'k'] : [1, ''];
   const scaled = value / scale;
-  const text = size > 0 && size < 1e-3 ? String(Number(value.toPrecision(2))) : String(Number(scaled.toPrecision(Math.abs(scaled) >= 1000 ? 4 : 3)));
+  const text = size > 0 && size < 1e-3 ? value.toExponential(1).replace('.0e', 'e') : String(Number(scaled.toPrecision(Math.abs(scaled) >= 1000 ? 4 : 3)));
   return text.replace('-', '−') + letter;
 }
 

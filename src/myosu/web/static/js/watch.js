@@ -102,7 +102,7 @@ function card(run) {
   if (run.seconds) {
     add('Trained', clock(run.seconds));
     if (run.state === 'running' && run.phase !== 'finished') add('To go', run.left.replace(/^about | left( unknown yet)?$/g, '').replace('time', 'unknown'));
-    add('Steps', short(done.env_steps), rate('env_steps'));
+    if (done.env_steps) add('Steps', short(done.env_steps), rate('env_steps'));
     add('Updates', short(done.updates), rate('updates'));
     add(run.players === 2 ? 'Games' : 'Episodes', short(done.games));
   }
