@@ -1,9 +1,10 @@
-"""Pictures of the pages for the README, made in a real browser: docs/images/play-GAME.png, one on a phone, and watch.png.
+"""Pictures of the pages for the README, made in a real browser: docs/images/play-GAME.png, one on a phone,
+and watch.png.
 
     .venv/bin/python scripts/screenshots.py runs/OTHELLO runs/CONNECT_FOUR … --watch runs/SNAKE-1 runs/SNAKE-2
 
-Each RUN gives the picture of its game. A person follows the agent's hints, so that the games look sensible. The runs after
---watch are watched together.
+Each RUN gives the picture of its game. A person follows the agent's hints, so that the games look sensible. The runs
+after --watch are watched together.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def serving(*command: str) -> Iterator[str]:
 
 
 def watch(browser: Browser, address: str) -> None:
-    page = browser.new_page(viewport={"width": 1200, "height": 1180}, color_scheme="light")
+    page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
     page.goto(address)
     page.locator(".chart .line").first.wait_for()
     page.wait_for_timeout(800)

@@ -196,6 +196,21 @@ def test_a_server_without_anything_to_play(runs):
         assert client.post("/api/games", json={"seats": []}).status_code == 404
 
 
+def test_a_gymnasium_run(tmp_path):
+    """Its curves are there; its episodes are seen elsewhere."""
+    from myosu.algorithms import ppo
+    from myosu.training.config import RunConfig, TrainConfig
+    from myosu.training.run import create_run
+
+    config = RunConfig("CartPole-v1", "ppo", ppo.Config(), TrainConfig(env_steps=400))
+    folder = create_run(config, tmp_path / "run").folder
+    write(folder / "metrics.jsonl", record(1), record(2))
+    watched = Watched(folder)
+    data = watched.look("env_steps")[1]
+    assert data["share"] == 0.5 and data["left"] == "about 0:12 left" and data["players"] == 1
+    assert "myosu episodes" in watched.games()["why"]
+
+
 def test_the_command_says_what_it_misses(tmp_path, capsys):
     assert cli.run(["watch"]) == 2 and cli.run(["watch", str(tmp_path)]) == 2
     said = capsys.readouterr().err

@@ -58,8 +58,11 @@ class Watched:
             return f'"{self._token}-{axis}-{version}-{state}"', {**self._drawn[axis][1], "state": state}
 
     def games(self) -> dict[str, Any]:
-        """The rules as far as the page must know them, and the games that can be looked at."""
-        game = self._rules()
+        """The rules as far as the page must know them, and the games that can be looked at; or why there are none."""
+        try:
+            game = self._rules()
+        except Missing as reason:
+            return {"why": str(reason)}
         return {"rules": {"game": game.name, "players": game.num_players, "pass": game.pass_action,
                           "names": [game.action_name(action) for action in range(game.num_actions)]},
                 **Recordings(self.folder, game).list()}

@@ -84,7 +84,7 @@ export class Chart {
       parts.push(svg('line', { x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y, class: `rule ${value === 0 && low < 0 ? 'zero' : ''}` }),
         svg('text', { x: MARGIN.left - 6, y: y + 4, 'text-anchor': 'end' }, short(value)));
     }
-    for (const value of ticks(0, reach, width / 90)) {
+    for (const value of ticks(0, reach, width / 65)) {
       parts.push(svg('text', { x: this.x(value), y: height - 5, 'text-anchor': value === 0 ? 'start' : value > 0.96 * reach ? 'end' : 'middle' }, short(value)));
     }
     const path = points => points.map(([x, y], k) => `${k ? 'L' : 'M'}${this.x(x).toFixed(1)} ${this.y(y).toFixed(1)}`).join('');

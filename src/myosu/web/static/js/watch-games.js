@@ -40,6 +40,7 @@ export class Games {
       const key = JSON.stringify([run, stored]);
       if (key === this.listed) return;
       this.listed = key;
+      if (stored.why) throw new Error(stored.why);
       this.rules = stored.rules;
       this.list(stored);
       const newest = stored.newest[0] ?? stored.best[0];

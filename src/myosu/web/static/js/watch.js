@@ -106,7 +106,8 @@ function card(run) {
     add('Updates', short(done.updates), rate('updates'));
     add(run.players === 2 ? 'Games' : 'Episodes', short(done.games));
   }
-  const phase = run.state === 'running' && !['training', ''].includes(run.phase) ? `, ${run.phase}` : '';
+  const usual = run.phase === 'training' || run.phase === '' || (run.phase === 'waiting for games' && done.updates > 0);
+  const phase = run.state === 'running' && !usual ? `, ${run.phase}` : '';
   const hints = run.hints.length ? run.hints.map(hint => make('li', { class: 'bad' }, hint))
     : run.state === 'waiting' ? [] : [make('li', { class: 'good' }, 'Nothing looks wrong in its numbers.')];
   const key = JSON.stringify([run.tag, since(run)]);
