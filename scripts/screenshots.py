@@ -1,19 +1,23 @@
-"""Pictures of the page for the README, made in a real browser: docs/images/play-GAME.png, and one on a phone.
+"""Pictures of the pages for the README, made in a real browser: docs/images/play-GAME.png, one on a phone,
+and watch.png.
 
-    .venv/bin/python scripts/screenshots.py runs/OTHELLO runs/CONNECT_FOUR …
+    .venv/bin/python scripts/screenshots.py runs/OTHELLO runs/CONNECT_FOUR … --watch runs/SNAKE-1 runs/SNAKE-2
 
-Each RUN gives the picture of its game. A person follows the agent's hints, so that the games look sensible.
+Each RUN gives the picture of its game. A person follows the agent's hints, so that the games look sensible. The runs
+after --watch are watched together.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import shutil
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +34,39 @@ DARK = ("connect_four", "snake")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+")
+    parser.add_argument("runs", nargs="*")
+    parser.add_argument("--watch", nargs="+", default=[])
+    arguments = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), headless=True, args=FLAGS)
-        for run in parser.parse_args().runs:
-            server = subprocess.Popen([sys.executable, "-m", "myosu.cli", "play", run, "--no-browser"],
-                                      stdout=subprocess.PIPE, text=True)
-            try:
-                assert server.stdout is not None
-                picture(browser, server.stdout.readline().split()[2])
-            finally:
-                server.terminate()
+        for run in arguments.runs:
+            with serving("play", run) as address:
+                picture(browser, address)
+        if arguments.watch:
+            with serving("watch", *arguments.watch) as address:
+                watch(browser, address)
         browser.close()
+
+
+@contextlib.contextmanager
+def serving(*command: str) -> Iterator[str]:
+    """The address of the page that a command of myosu serves."""
+    server = subprocess.Popen([sys.executable, "-m", "myosu.cli", *command, "--no-browser"],
+                              stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().split()[2]
+    finally:
+        server.terminate()
+
+
+def watch(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
+    page.goto(address)
+    page.locator(".chart .line").first.wait_for()
+    page.wait_for_timeout(800)
+    save(page, "watch.png")
 
 
 def picture(browser: Browser, address: str) -> None:
@@ -73,6 +97,10 @@ def take(browser: Browser, address: str, game: str, name: str, settings: dict[st
             follow_hint(page, game)
         page.locator("#mind .policy").wait_for()
     page.wait_for_timeout(800)
+    save(page, name)
+
+
+def save(page: Page, name: str) -> None:
     # Steps of 6 of 256 are not seen, and halve the bytes of shaded surfaces.
     coarse = [min(255, 6 * round(value / 6)) for value in range(256)] * 3
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB").point(coarse)

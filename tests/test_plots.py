@@ -6,9 +6,10 @@ import pytest
 
 from myosu import cli
 from myosu.errors import UserError
-from myosu.plots.learning import minutes_at, plot_learning, read_curve
+from myosu.plots.learning import plot_learning
 from myosu.plots.ratings import _spread
 from myosu.training.config import RunConfig, TrainConfig
+from myosu.training.curves import minutes_at, read_curve
 from myosu.training.run import create_run
 from toy_runs import toy_run
 

@@ -13,6 +13,7 @@ from myosu.training.config import RunConfig, TrainConfig
 from myosu.training.run import create_run
 from myosu.web import server
 from myosu.web.room import Room
+from myosu.web.watching import Gallery
 
 #: An algorithm and settings so small that a whole game takes a second.
 TINY = {
@@ -38,10 +39,10 @@ def untrained_run(folder: Path, game: str, updates: tuple[int, ...] = (1,)) -> P
 
 
 @contextlib.contextmanager
-def serving(room: Room) -> Iterator[str]:
-    """The address of a server for ``room``."""
+def serving(room: Room | None, *watched: Path) -> Iterator[str]:
+    """The address of a server for ``room``, and to watch the runs in the folders ``watched``."""
     with server.listen("127.0.0.1", 0) as at:
-        running = server.make_server(server.make_app(room))
+        running = server.make_server(server.make_app(room, Gallery(list(watched)), warm=not watched))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [at]})
         thread.start()
         try:

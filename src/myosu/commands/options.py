@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from types import ModuleType
 from typing import Any
 
 from myosu.errors import UserError
@@ -19,3 +21,12 @@ def read_env_kwargs(text: str) -> dict[str, Any]:
     if not isinstance(kwargs, dict):
         raise UserError(f"--env-kwargs {text}: it must be an object, such as '{{\"gravity\": -5}}'.")
     return kwargs
+
+
+def import_server(instead: str) -> ModuleType:
+    """The page's server. Raises UserError where its packages are missing, which says what to do ``instead``."""
+    try:
+        return importlib.import_module("myosu.web.server")
+    except ImportError as error:
+        raise UserError(f"The page needs the package {error.name}: pip install starlette uvicorn websockets . "
+                        f"{instead}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +11,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
+from myosu.commands.options import import_server
 from myosu.errors import UserError
 from myosu.evaluation.players import History, Player, legal_mask
 from myosu.games import Game
@@ -49,21 +49,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _in_browser(options: Options, seat: int) -> int:
-    try:
-        from myosu.web import server
-    except ImportError as error:
-        raise UserError(f"The page needs the package {error.name}: pip install starlette uvicorn websockets . Or play "
-                        "with --terminal.") from error
+    server = import_server("Or play with --terminal.")
     from myosu.web.room import Room
+    from myosu.web.watching import Gallery
 
     room = Room(options.run, seat, options.simulations)
-    with server.listen(options.host, options.port) as at:
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        address = f"http://{host}:{at.getsockname()[1]}/"
-        print(f"Play at {address}   (Ctrl-C ends it)", flush=True)
-        if options.browser:
-            webbrowser.open(address)  # the socket listens already, and the page waits for its answer
-        server.make_server(server.make_app(room, options.host)).run(sockets=[at])
+    watched = [room.folder] if (room.folder / "config.json").is_file() else []  # a checkpoint may lie alone
+    app = server.make_app(room, Gallery(watched), options.host)
+    server.serve(app, options.host, options.port, "Play at {}", options.browser)
     return 0
 
 

@@ -49,6 +49,20 @@ class Run:
             raise UserError(f"{self.folder} is being trained by another process.") from None
         return descriptor
 
+    def is_locked(self) -> bool:
+        """Whether somebody trains in it now. Tries the lock for an instant, so ask seldom."""
+        try:
+            descriptor = os.open(self.folder / ".lock", os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
 
 def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
     """Make the folder (``runs/GAME-ALGORITHM-DATE-TIME`` by default). Raises UserError where something is already."""

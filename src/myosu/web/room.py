@@ -19,21 +19,15 @@ from myosu.training.demonstrations import (
     read_demonstration,
     write_demonstration,
 )
-from myosu.training.episodes import EpisodeIndex
 from myosu.web.messages import Seat, check_fields, parse_seats
+from myosu.web.recordings import LISTED, Missing, Recordings
 from myosu.web.table import Table
 from myosu.web.thinker import Thinker
 
-#: Games kept at once; those that nobody looks at go first. Recorded games offered of each kind.
-TABLES, LISTED = 1000, 30
-#: Episodes among which those with recorded actions are looked for: one in ten has them.
-SEARCHED = 2000
+#: Games kept at once; those that nobody looks at go first.
+TABLES = 1000
 #: Seconds for which the list of them is good: there may be hundreds of thousands.
 LIST_SECONDS = 3.0
-
-
-class Missing(UserError):
-    """There is no such thing."""
 
 
 class Busy(UserError):
@@ -56,6 +50,7 @@ class Room:
         own = getattr(self.config.algorithm_config, "simulations", None)
         self.searches, self.seat, self.simulations = own is not None, seat, simulations or own or 0
         self.thinker = Thinker(self._load)
+        self.recordings = Recordings(self.folder, self.game)
         self.tables: dict[str, Table] = {}
         self._opening = asyncio.Lock()
         self._of_training: dict[str, Any] = {}
@@ -103,7 +98,7 @@ class Room:
         nobody = [Seat("recorded")] * self.game.num_players
         if set(order) == {"episode"}:
             check_fields(order, {"episode": int}, "An order")
-            return nobody, self._episode(order["episode"])
+            return nobody, self.recordings.course(order["episode"])
         if set(order) == {"played"}:
             check_fields(order, {"played": str}, "An order")
             return nobody, self._played(order["played"])
@@ -124,16 +119,10 @@ class Room:
         """Games that can be looked at again, newest first: of training, the best of them, and of people."""
         async with self._opening:
             if time.monotonic() > self._listed_until:
-                self._of_training = await asyncio.to_thread(self._list_training)
+                self._of_training = await asyncio.to_thread(self.recordings.list)
                 self._listed_until = time.monotonic() + LIST_SECONDS
             played = [self._listed_game(path) for path in sorted(self._played_files(), reverse=True)[:LISTED]]
         return {**self._of_training, "played": [game for game in played if game]}
-
-    def _list_training(self) -> dict[str, Any]:
-        index = EpisodeIndex(self.folder)
-        newest = [_listed(record) for record in reversed(index.last(SEARCHED)) if _replayable(record)]
-        best = [_listed(record) for record in index.best(LISTED) if _replayable(record)]
-        return {"newest": newest[:LISTED], "best": best}
 
     def demonstration(self, table: Table) -> Demonstration:
         now = table.course.now
@@ -194,18 +183,3 @@ class Room:
         if path is None:
             raise Missing("There is no such played game.")
         return read_demonstration(path).course()
-
-    def _episode(self, number: int) -> Course:
-        record = EpisodeIndex(self.folder).recorded(number)
-        if not _replayable(record):
-            raise Missing(f"Episode {number} was recorded without what is needed to see it again.")
-        return replay(self.game, record["seed"], record["actions"])
-
-
-def _replayable(record: dict[str, Any]) -> bool:
-    return "actions" in record and "seed" in record
-
-
-def _listed(record: dict[str, Any]) -> dict[str, Any]:
-    return {"episode": record["index"], "length": record["length"], "returns": record["returns"],
-            "weights": record["weights_version"]}

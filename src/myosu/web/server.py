@@ -1,9 +1,13 @@
-"""HTTP and WebSocket: the page, the run, the games. For one person on one machine, yet it trusts nobody.
+"""HTTP and WebSocket: the pages, the runs, the games. For one person on one machine, yet it trusts nobody.
 
-    GET  /, /game/ID             the page            POST /api/games           a new game: {"id": …}
+    GET  /, /game/ID             the page to play    POST /api/games           a new game: {"id": …}
     GET  /static/…               its files           GET  /api/games/ID.json   a game as docs/play.md says
     GET  /api/run                the run             GET  /api/games/ID.sgf    a game of Othello
     GET  /api/stored             recorded games      WS   /api/games/ID        play and watch it
+
+    GET  /watch                  the page to watch   GET  /api/watch/N/games       recorded games of run N
+    GET  /api/watch              the runs            GET  /api/watch/N/games/E     positions of one, ?from=PLY on
+    GET  /api/watch/N            curves, ?x=AXIS
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import ipaddress
 import json
 import socket
 import time
+import webbrowser
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +28,7 @@ import uvicorn
 import uvicorn.protocols.websockets.websockets_sansio_impl  # so that a missing package is named at once
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,8 +36,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from myosu.errors import UserError
 from myosu.web.messages import MAX_BYTES, check_strength, parse, parse_message
-from myosu.web.room import Busy, Missing, Room
+from myosu.web.recordings import Missing
+from myosu.web.room import Busy, Room
 from myosu.web.table import Table
+from myosu.web.watching import Gallery, Watched, parse_axis
 
 STATIC = Path(__file__).with_name("static")
 #: Messages a second that one connection may send for long, and at once; refusals after which it is closed.
@@ -50,23 +57,29 @@ HEADERS = {
 }
 
 
-def make_app(room: Room, host: str = "127.0.0.1") -> ASGIApp:
-    """The server's application. host: what it is bound to, and may be called by."""
+def make_app(room: Room | None, gallery: Gallery, host: str = "127.0.0.1", warm: bool = True) -> ASGIApp:
+    """The server's application. room: to play in, if one can. gallery: the runs to watch. host: what it is bound to,
+    and may be called by. warm: get ready to play before anybody asks for it."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        warming = asyncio.create_task(room.warm_up())
+        warming = asyncio.create_task(room.warm_up()) if room and warm else None
         yield
-        warming.cancel()
-        room.close()
+        if warming:
+            warming.cancel()
+        if room:
+            room.close()
 
     app = Starlette(lifespan=lifespan, routes=[
         Route("/", _page), Route("/game/{id}", _page),
         Route("/api/run", _run), Route("/api/stored", _stored), Route("/api/games", _new_game, methods=["POST"]),
         Route("/api/games/{id}.{form}", _export), WebSocketRoute("/api/games/{id}", _sit),
+        Route("/watch", _watch_page), Route("/api/watch", _watched), Route("/api/watch/{run:int}", _curves),
+        Route("/api/watch/{run:int}/games", _watched_games),
+        Route("/api/watch/{run:int}/games/{episode:int}", _watched_game),
         Mount("/static", StaticFiles(directory=STATIC)),
     ], exception_handlers={UserError: _refuse})
-    app.state.room = room
+    app.state.room, app.state.gallery = room, gallery
     return Guard(app, host)
 
 
@@ -85,6 +98,18 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
         app, log_level="error", access_log=False, lifespan="on", server_header=False, limit_concurrency=CONNECTIONS,
         ws="websockets-sansio", ws_max_size=MAX_BYTES, ws_per_message_deflate=False,
         h11_max_incomplete_event_size=16384, timeout_keep_alive=5, timeout_graceful_shutdown=1))
+
+
+def serve(app: ASGIApp, host: str, port: int, words: str, browser: bool, page: str = "") -> None:
+    """Until somebody presses Ctrl-C. words: what is printed, with {} for the address of ``page``, which ``browser``
+    opens."""
+    with listen(host, port) as at:
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{at.getsockname()[1]}/{page}"
+        print(f"{words.format(address)}   (Ctrl-C ends it)", flush=True)
+        if browser:
+            webbrowser.open(address)  # the socket listens already, and the page waits for its answer
+        make_server(app).run(sockets=[at])
 
 
 class Guard:
@@ -142,6 +167,8 @@ class Guard:
 
 
 async def _page(request: Request) -> Response:
+    if request.app.state.room is None:
+        return RedirectResponse("/watch")
     return FileResponse(STATIC / "index.html")
 
 
@@ -174,20 +201,56 @@ async def _export(request: Request) -> Response:
     return PlainTextResponse(room.export(table, form), headers=disposition, media_type="application/x-othello-sgf")
 
 
+async def _watch_page(request: Request) -> Response:
+    return FileResponse(STATIC / "watch.html")
+
+
+async def _watched(request: Request) -> Response:
+    gallery: Gallery = request.app.state.gallery
+    return JSONResponse({"runs": [run.name for run in gallery.runs], "play": request.app.state.room is not None})
+
+
+async def _curves(request: Request) -> Response:
+    axis = parse_axis(request.query_params.get("x", "minutes"))
+    tag, data = await asyncio.to_thread(_watched_run(request).look, axis)
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers={"etag": tag})
+    return JSONResponse(data, headers={"etag": tag})
+
+
+async def _watched_games(request: Request) -> Response:
+    return JSONResponse(await asyncio.to_thread(_watched_run(request).games))
+
+
+async def _watched_game(request: Request) -> Response:
+    start = request.query_params.get("from", "0")
+    if not (start.isdecimal() and start.isascii() and len(start) < 10):
+        raise UserError("from must be a number.")
+    return JSONResponse(await asyncio.to_thread(_watched_run(request).positions, request.path_params["episode"],
+                                                int(start)))
+
+
+def _watched_run(request: Request) -> Watched:
+    return request.app.state.gallery.run(request.path_params["run"])
+
+
 async def _refuse(request: Request, error: Exception) -> Response:
     status = 404 if isinstance(error, Missing) else 503 if isinstance(error, Busy) else 400
     return JSONResponse({"error": str(error)}, status)
 
 
 def _room(connection: Request | WebSocket) -> Room:
-    return connection.app.state.room
+    room: Room | None = connection.app.state.room
+    if room is None:
+        raise Missing("Nobody can play here: this server only shows how runs went.")
+    return room
 
 
 async def _sit(websocket: WebSocket) -> None:
     """One connection to one game, until either side has had enough."""
     await websocket.accept()
-    room = _room(websocket)
     try:
+        room = _room(websocket)
         table = room.table(websocket.path_params["id"])
         if len(table.guests) >= GUESTS:
             raise Busy(f"{GUESTS} look at this game already.")

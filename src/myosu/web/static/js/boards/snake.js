@@ -94,7 +94,7 @@ export class SnakeBoard {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
     if (event.target.matches('input, select')) return;
     const action = KEYS[event.key];
-    if (action === undefined || !this.host.isConnected || this.closed) return;
+    if (action === undefined || !this.host.isConnected || this.closed || !this.game?.hasPerson) return;
     event.preventDefault();
     if (!event.repeat || Number(stored.get('drive', '190')) === 0) this.steer(action);
   }

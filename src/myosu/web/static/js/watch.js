@@ -1,0 +1,141 @@
+// The page to watch: asks every two seconds what is new and draws it.
+
+import { $, make, stored } from './dom.js';
+import { Chart, short } from './chart.js';
+import { get } from './get.js';
+import { chartsFor, GROUPS } from './watch-charts.js';
+import { Games } from './watch-games.js';
+
+const EVERY = 2000;
+const UNITS = { minutes: 'minutes of training', env_steps: 'steps in the environment', updates: 'gradient steps' };
+const STATES = { running: 'running', finished: 'finished', stopped: 'stopped', waiting: 'waiting for its first record', gone: 'its folder is gone' };
+
+const page = { runs: [], charts: new Map(), axis: 'minutes' };
+
+async function start() {
+  const { data } = await get('/api/watch');
+  page.runs = data.runs.map((name, number) => ({ name, number, tag: null, curves: {}, card: make('article', { class: `card watched run${number % 8}`, 'aria-label': name }) }));
+  $('runs').replaceChildren(...page.runs.map(run => run.card));
+  $('play').hidden = !data.play;
+  $('title').textContent = data.runs.join(' · ');
+  document.title = `Watch ${data.runs.join(', ')}`;
+  page.axis = stored.get('axis', 'minutes');
+  if (!(page.axis in UNITS)) page.axis = 'minutes';
+  $('axis').querySelector(`[value=${page.axis}]`).checked = true;
+  $('axis').onchange = event => {
+    page.axis = event.target.value;
+    stored.set('axis', page.axis);
+    refresh();
+  };
+  page.games = new Games(page.runs);
+  new ResizeObserver(() => { cancelAnimationFrame(page.frame); page.frame = requestAnimationFrame(draw); }).observe($('charts'));
+  await refresh();
+  page.games.refresh();
+  setInterval(() => { if (!document.hidden) refresh(); }, EVERY);
+  setInterval(() => { if (!document.hidden && page.runs.some(run => run.state === 'running')) page.games.refresh(); }, 5 * EVERY);
+}
+
+async function refresh() {
+  const axis = page.axis;
+  try {
+    const answers = await Promise.all(page.runs.map(run => get(`/api/watch/${run.number}?x=${axis}`)));
+    $('toast').hidden = true;
+    if (axis !== page.axis) return;
+    let changed = false;
+    answers.forEach(({ data, tag }, number) => {
+      if (page.runs[number].tag !== tag) {
+        Object.assign(page.runs[number], data, { tag });
+        changed = true;
+      }
+      card(page.runs[number]);
+    });
+    if (!changed) return;
+    draw();
+    table();
+  } catch (error) {
+    $('toast').textContent = `The server does not answer; trying again. (${error.message})`;
+    $('toast').hidden = false;
+  }
+}
+
+function draw() {
+  const names = new Set(page.runs.flatMap(run => Object.keys(run.curves)));
+  const wanted = chartsFor(names);
+  const ids = wanted.map(what => what.names[0]).join();
+  if (ids !== page.ids) {
+    page.ids = ids;
+    const groups = GROUPS.map(title => [title, wanted.filter(what => what.group === title)]).filter(([, charts]) => charts.length);
+    page.charts = new Map(wanted.map(what => [what.names[0], new Chart(what, x => page.charts.forEach(chart => chart.point(x)))]));
+    $('charts').replaceChildren(...groups.map(([title, charts]) => make('section', { class: 'group' }, make('h2', {}, title),
+      make('div', {}, ...charts.map(what => page.charts.get(what.names[0]).element)))));
+  }
+  const ends = page.runs.flatMap(run => Object.values(run.curves).map(points => points.at(-1)?.[0] ?? 0));
+  const reach = Math.max(...ends, 1e-9);
+  page.charts.forEach(chart => chart.show(page.runs, reach, UNITS[page.axis]));
+  $('charts').querySelectorAll('.group').forEach(group => { group.hidden = !group.querySelector('.chart:not([hidden])'); });
+}
+
+const clock = seconds => {
+  const [hours, minutes, rest] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, Math.floor(seconds) % 60];
+  return `${hours ? `${hours}:${String(minutes).padStart(2, '0')}` : minutes}:${String(rest).padStart(2, '0')}`;
+};
+
+function since(run) {
+  const ago = Date.now() / 1000 - run.written;
+  const when = new Date(1000 * run.written);
+  if (run.state === 'running') return ago < 10 ? 'heard from just now' : `heard from ${clock(ago)} ago`;
+  if (run.state === 'finished' || run.state === 'stopped') return `since ${ago > 86400 ? when.toLocaleDateString('en-GB') : when.toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' })}`;
+  return '';
+}
+
+// State, figures and hints of one run.
+function card(run) {
+  const { done } = run;
+  const rate = name => {
+    const now = run.curves[`${name}_per_second`]?.at(-1)?.[1];
+    return now === undefined || run.state !== 'running' ? '' : `${short(now)}/s`;
+  };
+  const evaluation = run.evaluations.at(-1);
+  const rows = [];
+  const add = (name, value, more = '') => rows.push(make('div', { class: more ? 'broad' : '' }, make('dt', {}, name), make('dd', {}, value, ...(more ? [make('small', {}, ` ${more}`)] : []))));
+  if (evaluation) add('Evaluation', short(evaluation.mean_reward), `[${evaluation.mean_reward_ci95.map(short).join(', ')}]`);
+  if (run.seconds) {
+    add('Trained', clock(run.seconds));
+    if (run.state === 'running' && run.phase !== 'finished') add('To go', run.left.replace(/^about | left( unknown yet)?$/g, '').replace('time', 'unknown'));
+    if (done.env_steps) add('Steps', short(done.env_steps), rate('env_steps'));
+    add('Updates', short(done.updates), rate('updates'));
+    add(run.players === 2 ? 'Games' : 'Episodes', short(done.games));
+  }
+  const usual = run.phase === 'training' || run.phase === '' || (run.phase === 'waiting for games' && done.updates > 0);
+  const phase = run.state === 'running' && !usual ? `, ${run.phase}` : '';
+  const hints = run.hints.length ? run.hints.map(hint => make('li', { class: 'bad' }, hint))
+    : run.state === 'waiting' ? [] : [make('li', { class: 'good' }, 'Nothing looks wrong in its numbers.')];
+  const key = JSON.stringify([run.tag, since(run)]);
+  if (run.shown === key) return;
+  run.shown = key;
+  run.card.replaceChildren(
+    make('header', {}, make('h2', {}, run.name), make('span', { class: 'of' }, `${run.game} · ${run.algorithm}`),
+      make('span', { class: `state ${run.state}`, 'data-state': run.state }, [STATES[run.state] + phase, since(run)].filter(Boolean).join(', '))),
+    make('dl', { class: 'figures' }, ...rows),
+    ...(run.state === 'running' ? [make('progress', { value: run.share, max: 1, 'aria-label': 'share of the training that is done' })] : []),
+    make('ul', { class: 'health', 'aria-label': 'Health' }, ...hints));
+}
+
+function table() {
+  const rows = page.runs.flatMap(run => [...run.evaluations].reverse().map(line => [run, line]))
+    .sort(([, a], [, b]) => (b.minutes ?? 0) - (a.minutes ?? 0));
+  const won = rows.some(([, line]) => line.win_rate !== undefined);
+  const percent = share => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+  const count = value => value === undefined ? '' : value.toLocaleString('en');
+  const head = ['Run', 'Minutes', 'Updates', 'Steps', 'Games', 'Mean reward', '95 % interval', ...(won ? ['Won', '95 % interval', 'Drawn', 'Lost', 'Against'] : ['Mean length'])];
+  const cells = line => [line.minutes === null ? '' : line.minutes.toFixed(1), count(line.update), count(line.env_steps), count(line.games), short(line.mean_reward),
+    line.mean_reward_ci95.map(short).join(' to '), ...(won ? line.win_rate === undefined ? ['', '', '', '', ''] : [percent(line.win_rate), line.win_rate_ci95.map(percent).join(' to '),
+      percent(line.draw_rate), percent(line.loss_rate), line.opponent] : [line.mean_length === undefined ? '' : short(line.mean_length)])];
+  $('evaluations').replaceChildren(rows.length ? make('table', { class: 'history' },
+    make('thead', {}, make('tr', {}, ...head.map(title => make('th', { scope: 'col' }, title)))),
+    make('tbody', {}, ...rows.map(([run, line]) => make('tr', { class: `run${run.number % 8}` }, make('th', { scope: 'row' }, make('span', { class: 'swatch' }), run.name),
+      ...cells(line).map(text => make('td', {}, text))))))
+    : make('p', { class: 'nothing' }, 'Not evaluated yet.'));
+}
+
+start().catch(error => { $('toast').textContent = `The page cannot begin: ${error.message}`; $('toast').hidden = false; });
