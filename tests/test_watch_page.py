@@ -17,7 +17,7 @@ from web_runs import serving, untrained_run
 
 CHROMIUM = shutil.which("chromium")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="CHROMIUM IS NOT INSTALLED: run scripts/install_browser.sh")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="CHROMIUM IS NOT INSTALLED: install_program.sh")
 
 
 @pytest.fixture(scope="module")
