@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from itertools import count
 
 import numpy as np
 import pytest
@@ -80,10 +81,38 @@ def test_scores_and_passes_said_or_not(othello):
             othello.batch.step(state, np.array([action]), rewards, over)
             total += float(rewards[0]) * (1 if ply % 2 == 0 else -1)
             ply, ended = ply + 1, bool(over[0])
-        expected = "0" if total == 0 else f"{'B' if total > 0 else 'W'}+{2 * abs(total):g}"
+        empty = 64 - int(state["own"][0] | state["opponent"][0]).bit_count()
+        expected = "0" if total == 0 else f"{'B' if total > 0 else 'W'}+{2 * abs(total) + empty:g}"
         assert engine.answer("final_score") == f"= {expected}\n\n"
         assert engine.answer("genmove black") == "= pass\n\n" and engine.answer("play black a1").startswith("? illegal")
     assert passes > silent > 0
+
+
+@needs_grhino
+def test_squares_that_are_left_count_as_grhino_counts_them(othello):
+    """Random games that end before the board is full, one of them by taking every disc."""
+    grhino, rng, margins = GtpPlayer(othello, "gtp-rhino -l 1"), np.random.default_rng(0), []
+    try:
+        while len(margins) < 4:
+            engine = GtpEngine(othello, lambda state, simulations: 0, 1)
+            lines, over = ["clear_board"], False
+            state = othello.new_states(1)[0]
+            for ply in count():
+                action = int(rng.choice(np.flatnonzero(legal_mask(othello, np.array([state]))[0])))
+                if action != 64:
+                    lines.append(f"play {('black', 'white')[ply % 2]} {othello.action_name(action)}")
+                _, over = othello.step(state, action)
+                if over:
+                    break
+            if len(lines) - 1 < 60:
+                for line in lines:
+                    assert engine.answer(line) == "=\n\n"
+                    grhino.send(line)
+                margins.append(engine.answer("final_score").split()[1])
+                assert margins[-1] == grhino.send("final_score")
+    finally:
+        grhino.close()
+    assert margins[0].endswith("+64"), margins
 
 
 def test_any_bytes_at_all_get_an_answer_or_none(engine):

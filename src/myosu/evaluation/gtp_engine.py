@@ -19,8 +19,6 @@ from myosu.games.game import Game
 
 #: think(state [1], simulations) -> action.
 Think = Callable[[np.ndarray, int], int]
-#: A reward of Othello is half the difference of discs, and a score is all of it.
-POINTS = {"othello": 2.0}
 
 
 class Refused(Exception):
@@ -173,7 +171,11 @@ class GtpEngine:
     def do_final_score(self) -> str:
         if not self._ended:
             raise Refused("cannot score: the game is not over")
-        points = abs(self._total) * POINTS.get(self.game.name, 1.0)
+        points = abs(self._total)
+        if self.game.name == "othello" and points:
+            # A reward is half the difference of discs. Squares that are left go to the winner, as with GRhino.
+            discs = int(self._state["own"][0] | self._state["opponent"][0]).bit_count()
+            points = 2 * points + 64 - discs
         return "0" if points == 0 else f"{'B' if self._total > 0 else 'W'}+{points:g}"
 
     # --- time
