@@ -314,7 +314,7 @@ class Learner:
         drawn = self.rng.integers(0, len(self.symmetries.actions), len(batch["action"]))
         return batch | {
             "observation": self.symmetries.observations(batch["observation"], drawn),
-            "action": np.take_along_axis(self.symmetries.inverse_actions[drawn], batch["action"], axis=1),
+            "action": self.symmetries.moved(batch["action"], drawn),
             "next_observation": self.symmetries.observations(batch["next_observation"], drawn),
             "next_legal_actions": self.symmetries.by_action(batch["next_legal_actions"], drawn),
         }

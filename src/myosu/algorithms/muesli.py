@@ -333,7 +333,7 @@ class Learner:
         return batch | {
             "observation": symmetries.observations(batch["observation"], drawn),
             "legal_actions": symmetries.by_action(batch["legal_actions"], drawn),
-            "action": np.take_along_axis(symmetries.inverse_actions[drawn], batch["action"], axis=1),
+            "action": symmetries.moved(batch["action"], drawn),
         }
 
     def _deviation(self) -> Tensor:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 import time
@@ -24,7 +23,7 @@ from myosu.evaluation.players import History
 from myosu.evaluation.ratings import Results
 from myosu.games import load_game
 from myosu.games.game import Game
-from myosu.training.files import read_lines, truncate_lines, write_json
+from myosu.training.files import hold_folder, read_lines, truncate_lines, write_json
 
 #: Openings of a league; each pairing plays them in turn.
 OPENINGS = 1000
@@ -53,7 +52,7 @@ class League:
         """Make or open it. Raises UserError where it was made for something else."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._lock = _lock(folder)
+        self._lock = hold_folder(folder, "played in")
         file = folder / "league.json"
         if not file.exists() and any(path.name != ".lock" for path in folder.iterdir()):
             raise UserError(f"{folder} exists and is no league. Name another folder with --league.")
@@ -158,13 +157,3 @@ def _read_league(folder: Path) -> dict[str, Any]:
 def _pair(line: dict[str, Any]) -> Pair:
     return Pair(line["first"], line["second"], line["opening"], tuple(line["rewards"]), tuple(line["actions"]),
                 line["seconds"])
-
-
-def _lock(folder: Path) -> int:
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise UserError(f"{folder} is being played in by another process.") from None
-    return descriptor

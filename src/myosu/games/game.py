@@ -54,6 +54,10 @@ class Symmetries:
         planes = self.planes[drawn][:, None, :, None, None]
         return np.take_along_axis(by_plane, planes, axis=2).reshape(turned.shape)
 
+    def moved(self, actions: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        """Where actions int64 [B, n] go."""
+        return np.take_along_axis(self.inverse_actions[drawn], actions, axis=1)
+
     def by_action(self, values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """What belongs to actions (policies, masks), [B, ..., A], permuted."""
         flat = values.reshape(len(values), -1, values.shape[-1])

@@ -85,7 +85,7 @@ def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discoun
     if symmetries is not None:
         drawn = rng.integers(0, len(symmetries.actions), batch)
         policy = symmetries.by_action(policy, drawn)
-        action = np.take_along_axis(symmetries.inverse_actions[drawn], action, axis=1)
+        action = symmetries.moved(action, drawn)
         observation = symmetries.observations(observation, drawn)
         later = None if later is None else symmetries.observations(later, drawn)
         final = None if final is None else symmetries.boards(final, drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -32,6 +33,18 @@ def write_json(path: Path, value: Any) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def hold_folder(folder: Path, used: str) -> int:
+    """Hold ``folder`` until this process ends or closes the descriptor. Raises UserError where another process holds
+    it: it "is being ``used`` by" that one."""
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f"{folder} is being {used} by another process.") from None
+    return descriptor
 
 
 def sha256(path: Path) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from myosu.algorithms import load_algorithm
 from myosu.errors import UserError
 from myosu.training.config import LIMITS, RunConfig
-from myosu.training.files import write_json
+from myosu.training.files import hold_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,7 @@ class Run:
 
     def lock(self) -> int:
         """Hold the folder until this process ends or closes the descriptor; nobody else may train in it."""
-        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise UserError(f"{self.folder} is being trained by another process.") from None
-        return descriptor
+        return hold_folder(self.folder, "trained")
 
     def is_locked(self) -> bool:
         """Whether somebody trains in it now. Tries the lock for an instant, so ask seldom."""
