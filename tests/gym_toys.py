@@ -220,3 +220,42 @@ class Walk(gymnasium.Env):
             return {}
         self.mask[0] = self.position > -3
         return {"action_mask": self.mask if self.flaw == "live mask" else self.mask.copy()}
+
+
+class Endless(gymnasium.Env):
+    """Pays 1 at every step for ever, but is cut after a few. The value is 1 / (1 − γ) = 2 for γ = 1/2."""
+
+    observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(1)
+
+    def __init__(self, limit=3):
+        self.limit = limit
+
+    def reset(self, *, seed=None, options=None):
+        self.count = 0
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        return np.ones(1, np.float32), 1.0, False, self.count == self.limit, {}
+
+
+class Forbidden(gymnasium.Env):
+    """Two steps; ``pays`` for each of two actions. Action 1 is legal only at the beginning."""
+
+    observation_space, action_space = spaces.Box(0, 2, (1,), np.float32), spaces.Discrete(2)
+
+    def __init__(self, pays=(1.0, 4.0)):
+        self.pays = pays
+
+    def reset(self, *, seed=None, options=None):
+        self.count = 0
+        return self.observe()
+
+    def observe(self):
+        return np.full(1, self.count, np.float32), {"action_mask": np.array([True, self.count == 0])}
+
+    def step(self, action):
+        assert action == 0 or self.count == 0, "an illegal action"
+        self.count += 1
+        observation, info = self.observe()
+        return observation, self.pays[action], self.count == 2, False, info

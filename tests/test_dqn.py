@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 
 import myosu.envs.probes  # noqa: F401
-from gym_toys import Everything
+from gym_toys import Endless, Everything, Forbidden
 from in_turn import InTurn, InTwoGroups, returns
 from myosu.algorithms import dqn, load_algorithm
 from myosu.envs.gym_env import GymVectorEnv
@@ -47,46 +47,10 @@ def test_probes_are_learnt_to_their_exact_values(settings):
         assert np.abs(values(loop, observations) - expected).max() < 0.05, (name, values(loop, observations))
 
 
-class Endless(gymnasium.Env):
-    """Pays 1 at every step for ever, but is cut after a few. The value is 1 / (1 − γ) = 2 for γ = 1/2."""
-
-    observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(1)
-
-    def __init__(self, limit=3):
-        self.limit = limit
-
-    def reset(self, *, seed=None, options=None):
-        self.count = 0
-        return np.ones(1, np.float32), {}
-
-    def step(self, action):
-        self.count += 1
-        return np.ones(1, np.float32), 1.0, False, self.count == self.limit, {}
-
-
 @pytest.mark.parametrize("n_step", [1, 2, 5])
 def test_what_follows_a_truncation_counts(n_step):
     loop = learnt(Endless, n_step=n_step)
     assert abs(values(loop, [1]).item() - 2.0) < 0.05
-
-
-class Forbidden(gymnasium.Env):
-    """Two steps; action 0 pays 1. Action 1 pays 4, but only at the beginning is it legal."""
-
-    observation_space, action_space = spaces.Box(0, 2, (1,), np.float32), spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        self.count = 0
-        return self.observe()
-
-    def observe(self):
-        return np.full(1, self.count, np.float32), {"action_mask": np.array([True, self.count == 0])}
-
-    def step(self, action):
-        assert action == 0 or self.count == 0, "an illegal action"
-        self.count += 1
-        observation, info = self.observe()
-        return observation, 1.0 if action == 0 else 4.0, self.count == 2, False, info
 
 
 @pytest.mark.parametrize("double", [True, False])

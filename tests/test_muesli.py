@@ -2,15 +2,15 @@
 
 import dataclasses
 import re
+from functools import partial
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 
 import myosu.envs.probes  # noqa: F401
+from gym_toys import Endless, Forbidden
 from in_turn import InTurn, InTwoGroups, returns
 from myosu.algorithms import load_algorithm, muesli
 from myosu.algorithms.muesli import kept_outcomes, unrolled_steps
@@ -69,46 +69,14 @@ def test_without_each_part_the_hardest_probe_is_learnt_all_the_same(settings):
     assert loop.agent().act(observation, legal(loop, 2)).tolist() == actions
 
 
-class Endless(gymnasium.Env):
-    """Pays 1 at every step for ever, but is cut after three. The value is 1 / (1 − γ) = 2 for γ = 1/2."""
-
-    observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(1)
-
-    def reset(self, *, seed=None, options=None):
-        self.count = 0
-        return np.ones(1, np.float32), {}
-
-    def step(self, action):
-        self.count += 1
-        return np.ones(1, np.float32), 1.0, False, self.count == 3, {}
-
-
 def test_what_follows_a_truncation_counts():
     loop = learnt(Endless, value_range=(-4.0, 4.0), target_share=0.2)
     assert abs(values(loop, [1]).item() - 2.0) < 0.1, values(loop, [1])
 
 
-class Forbidden(gymnasium.Env):
-    """Two steps; action 0 pays ½, and from the second observation action 1, which would pay 1, is not legal."""
-
-    observation_space, action_space = spaces.Box(0, 2, (1,), np.float32), spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        self.count = 0
-        return self.observe()
-
-    def observe(self):
-        return np.full(1, self.count, np.float32), {"action_mask": np.array([True, self.count == 0])}
-
-    def step(self, action):
-        assert action == 0 or self.count == 0, "an illegal action"
-        self.count += 1
-        observation, info = self.observe()
-        return observation, 0.5 if action == 0 else 1.0, self.count == 2, False, info
-
-
 def test_illegal_actions_are_not_taken_and_not_believed():
-    loop = learnt(Forbidden)
+    """Action 0 pays ½, and the other, which would pay 1, is legal at the beginning only."""
+    loop = learnt(partial(Forbidden, (0.5, 1.0)))
     assert np.abs(values(loop, [0, 1]) - [1.25, 0.5]).max() < 0.1, values(loop, [0, 1])
     masks = np.array([[True, True], [True, False], [False, True]])
     assert loop.agent().act(np.array([[0], [1], [1]], np.float32), masks).tolist() == [1, 0, 1]

@@ -1,6 +1,7 @@
 """PPO's values, bookkeeping and learning; with what a broken part would do."""
 
 import dataclasses
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from gym_toys import Counter, Everything
+from gym_toys import Counter, Endless, Everything
 from in_turn import InTurn, returns
 from myosu.algorithms import ppo
 from myosu.envs import probes  # noqa: F401  (registers them)
@@ -45,23 +46,9 @@ def test_probes_get_their_exact_values(probe, values, options):
         assert best[0] == (observation > 0) * (loop.env.spec.num_actions - 1)
 
 
-class Endless(gymnasium.Env):
-    """Every step pays 1 and nothing ever changes. Cut after 5 steps."""
-
-    observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(1)
-
-    def reset(self, *, seed=None, options=None):
-        self.steps = 0
-        return np.ones(1, np.float32), {}
-
-    def step(self, action):
-        self.steps += 1
-        return np.ones(1, np.float32), 1.0, False, self.steps == 5, {}
-
-
 def test_a_truncated_episode_goes_on_in_its_value():
     """1 / (1 − γ) = 2, where a return that is cut with the episode has the mean 1.6."""
-    loop = InTurn(ppo, SMALL, GymVectorEnv(Endless, SMALL.num_envs)).run(5000)
+    loop = InTurn(ppo, SMALL, GymVectorEnv(partial(Endless, 5), SMALL.num_envs)).run(5000)
     assert value_of(loop, [1.0]) == pytest.approx(2.0, abs=0.05)
 
 
