@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import socket
+import subprocess
+import sys
 from functools import cache
 
 import pytest
@@ -205,6 +209,56 @@ def test_reload_in_the_middle_of_a_game(open_page):
     play_clicks(page, 1)
 
 
+@contextlib.contextmanager
+def server_process(run, port: int):
+    """``myosu play`` as people start it; killed without warning."""
+    command = [sys.executable, "-m", "myosu.cli", "play", str(run), "--no-browser", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert f":{port}" in process.stdout.readline()
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_server_killed_in_the_middle_of_a_game(browser, tmp_path):
+    """It goes on by itself when there is a server again, when the page is loaded again, and from the list of games."""
+    run = untrained_run(tmp_path / "run", "tictactoe")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    context = browser.new_context(base_url=f"http://127.0.0.1:{port}")
+    page, fresh = context.new_page(), context.new_page()
+    with server_process(run, port):
+        for tab in (page, fresh):
+            tab.goto("/")
+            wait_for_turn(tab)
+        play_clicks(page, 1)
+        before = on_screen(page)
+    page.get_by_text("The connection is lost").wait_for()
+    with server_process(run, port):
+        page.locator("#status", has_text="Your turn").wait_for()
+        assert check_board(page).now.ply == 2 and on_screen(page) == before
+        play_clicks(page, 1)
+        fresh.locator("#status", has_text="Your turn").wait_for()
+        assert check_board(fresh).now.ply == 0
+        page.reload()
+        wait_for_turn(page)
+        course = check_board(page)
+        assert course.now.ply == 4
+        fresh.goto("/")
+        wait_for_turn(fresh)
+        fresh.locator("#open-replays").click()
+        fresh.locator(".games").first.locator("button", has_text="4 moves").click()
+        fresh.locator("#board[data-ply='4']").wait_for()
+        assert check_board(fresh).actions == course.actions
+        while not is_over(fresh):
+            play_clicks(fresh, 1)
+        assert next(read_demonstrations(run / "played")).actions == check_board(fresh).actions
+    context.close()
+
+
 def test_two_tabs_with_one_game_and_one_with_another(open_page):
     page = open_page("tictactoe")
     other = open_page("tictactoe", page.context)
@@ -341,7 +395,7 @@ def test_a_recorded_game_move_by_move(open_page, served):
         play_clicks(page, 1)
     played = check_board(page)
     page.locator("#open-replays").click()
-    page.locator(".games button").first.click()
+    page.locator("h3", has_text="Played here").locator("+ .games button").first.click()
     page.locator('#board[data-ply="0"][data-turn=other]').wait_for()
     for ply in range(1, len(played.actions) + 1):
         page.locator("#next").click()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 
 import httpx
@@ -309,24 +310,113 @@ def test_many_games_at_once_share_searches(client, address, room):
     assert batches < thoughts / 3
 
 
-def test_when_the_room_is_full_a_game_that_nobody_plays_makes_place(tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path):
+    return untrained_run(tmp_path / "run", "tictactoe")
+
+
+class Bystander:
+    def __init__(self):
+        self.heard = []
+
+    def send(self, message):
+        self.heard.append(message)
+
+
+def opened(room, *seats, **order):
+    return asyncio.run(room.open({"seats": list(seats or [PERSON, PERSON]), **order}))
+
+
+def test_another_server_goes_on_with_the_games_of_the_last(folder):
+    room = Room(folder)
+    left = opened(room, PERSON, {**AGENT, "temperature": 0.5})
+    left.course.play(3)
+    left.course.play(1)
+    left.play(2, 4)
+    branch = opened(room, **{"from": {"game": left.id, "ply": 2}})  # kept before anybody moves
+    other = opened(room)
+    other.play(0, 8)
+    other.play(1, 7)
+    other.undo(2)
+    untouched = opened(room)
+
+    new = Room(folder)
+    for table in (left, branch, other):
+        again = asyncio.run(new.table(table.id))
+        assert again.summary() == {**table.summary(), "outlook": []} and again.started == table.started
+        assert again.taken_back == table.taken_back == (table is other)
+    listed = asyncio.run(new.stored())["open"]
+    assert [game["id"] for game in listed] == [other.id, branch.id, left.id]
+    assert listed[2]["length"] == 3 and listed[2]["players"] == ["person", "agent"]
+    for name in (untouched.id, "../20", "a/b", "", "nobody"):
+        with pytest.raises(UserError, match="no such game"):
+            asyncio.run(new.table(name))
+    later = opened(Room(folder), **{"from": {"game": left.id, "ply": 3}})
+    assert later.course.actions == [3, 1, 4]
+
+
+def test_a_game_that_ended_elsewhere_is_taken_back_and_ends_in_the_same_file(folder):
+    table = opened(Room(folder))
+    for ply, action in enumerate((0, 3, 1, 4, 2)):
+        table.play(ply, action)
+    room = Room(folder)
+    assert asyncio.run(room.stored())["open"] == []
+    again = asyncio.run(room.table(table.id))
+    again.undo(5)
+    assert len(asyncio.run(room.stored())["open"]) == 1
+    for ply, action in enumerate((8, 5), 4):
+        again.play(ply, action)
+    (kept,) = read_demonstrations(folder / "played")
+    assert kept.actions == [0, 3, 1, 4, 8, 5] and kept.taken_back == 1 and kept.returns == [-1, 1]
+
+
+def test_a_game_that_cannot_be_kept_says_so_once_and_goes_on(folder):
+    (folder / "played").write_text("not a folder")
+    table, guest = opened(Room(folder)), Bystander()
+    table.guests.add(guest)
+    table.play(0, 0)
+    table.play(1, 1)
+    assert [message["type"] for message in guest.heard] == ["error", "position", "position"]
+    assert "will end with the server" in guest.heard[0]["message"]
+
+
+def test_of_many_kept_games_the_oldest_goes(folder, monkeypatch):
+    monkeypatch.setattr("myosu.web.open_games.KEPT", 2)
+    room = Room(folder)
+    first, second, third = (opened(room) for _ in range(3))
+    for table, at in ((first, 1), (second, 2)):
+        table.play(0, 0)
+        os.utime(folder / "played" / "open" / f"{table.id}.json", (at, at))
+    first.play(1, 1)
+    third.play(0, 0)
+    assert {path.stem for path in (folder / "played" / "open").iterdir()} == {first.id, third.id}
+
+
+def test_when_the_room_is_full_a_game_that_nobody_looks_at_makes_place(folder, monkeypatch):
     monkeypatch.setattr("myosu.web.room.TABLES", 3)
-    room = Room(untrained_run(tmp_path / "run", "tictactoe"))
-
-    def open_table():
-        return asyncio.run(room.open({"seats": [PERSON, PERSON]}))
-
-    begun = open_table()
+    room = Room(folder)
+    watched, begun = opened(room), opened(room)
+    watched.guests.add(Bystander())
     begun.play(0, 4)
-    empty = open_table()
-    watched = open_table()
-    watched.guests.add(object())
-    newest = open_table()
-    assert set(room.tables) == {begun.id, watched.id, newest.id} and empty.id not in room.tables
-    for table in (begun, newest):
-        table.guests.add(object())
+    opened(room)
+    begun.play(1, 3)
+    newest = opened(room)
+    assert set(room.tables) == {watched.id, begun.id, newest.id}
+    opened(room)
+    assert begun.id not in room.tables and asyncio.run(room.table(begun.id)).course.actions == [4, 3]
+    for table in room.tables.values():
+        table.guests.add(Bystander())
     with pytest.raises(UserError, match="holds 3 games"):
-        open_table()
+        opened(room)
+
+
+def test_the_usual_port_where_it_is_free():
+    with server.listen("127.0.0.1", 0) as free:
+        usual = free.getsockname()[1]
+    with server.listen("127.0.0.1", 0, usual) as first, server.listen("127.0.0.1", 0, usual) as second:
+        assert first.getsockname()[1] == usual != second.getsockname()[1]
+        with pytest.raises(UserError, match="in use"):
+            server.listen("127.0.0.1", usual)
 
 
 def test_the_page_is_light():

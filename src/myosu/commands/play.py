@@ -16,6 +16,9 @@ from myosu.errors import UserError
 from myosu.evaluation.players import History, Player, legal_mask
 from myosu.games import Game
 
+#: Where the page is if nobody says otherwise, so that one still open finds its game when the command is given again.
+PORT = 8610
+
 
 @dataclass
 class Options:
@@ -35,7 +38,7 @@ class Options:
     host: str = "127.0.0.1"
     """Address that the page is served at. Whoever can reach it can play; by default this is only your own machine."""
     port: int = 0
-    """Port that the page is served at; 0: any that is free."""
+    """Port of the page; 0: 8610, so that an open page finds its game again, or any where that is taken."""
     browser: bool = True
     """Open the page in your browser."""
 
@@ -56,7 +59,7 @@ def _in_browser(options: Options, seat: int) -> int:
     room = Room(options.run, seat, options.simulations)
     watched = [room.folder] if (room.folder / "config.json").is_file() else []  # a checkpoint may lie alone
     app = server.make_app(room, Gallery(watched), options.host)
-    server.serve(app, options.host, options.port, "Play at {}", options.browser)
+    server.serve(app, options.host, options.port, "Play at {}", options.browser, usual=PORT)
     return 0
 
 

@@ -23,16 +23,19 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace ``path`` at once: a reader sees the old file or the new one."""
+def write_json(path: Path, value: Any, durable: bool = True) -> None:
+    """Replace ``path`` at once: a reader sees the old file or the new one. durable: also after a loss of power, which
+    takes milliseconds to make sure."""
     temporary = path.with_name(f".{path.name}.part")
     try:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
-        sync(temporary)
+        if durable:
+            sync(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync(path.parent)
+    if durable:
+        sync(path.parent)
 
 
 def hold_folder(folder: Path, used: str) -> int:

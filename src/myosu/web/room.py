@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from myosu.training.demonstrations import (
     write_demonstration,
 )
 from myosu.web.messages import Seat, check_fields, parse_seats
+from myosu.web.open_games import OpenGames
 from myosu.web.recordings import LISTED, Missing, Recordings
 from myosu.web.table import Table
 from myosu.web.thinker import Thinker
 
-#: Games kept at once; those that nobody looks at go first.
+#: Games in memory at once; those that nobody looks at go first.
 TABLES = 1000
 #: Seconds for which the list of them is good: there may be hundreds of thousands.
 LIST_SECONDS = 3.0
@@ -51,10 +53,12 @@ class Room:
         self.searches, self.seat, self.simulations = own is not None, seat, simulations or own or 0
         self.thinker = Thinker(self._load)
         self.recordings = Recordings(self.folder, self.game)
+        self.open_games = OpenGames(self.folder / "played" / "open")
         self.tables: dict[str, Table] = {}
         self._opening = asyncio.Lock()
         self._of_training: dict[str, Any] = {}
         self._listed_until = 0.0
+        self._unkept: set[str] = set()
 
     @property
     def checkpoints(self) -> list[str]:
@@ -79,9 +83,12 @@ class Room:
                 "algorithm": Path(self.config.algorithm).stem,
                 "searches": self.searches, "simulations": self.simulations, "seat": self.seat}
 
-    def table(self, name: str) -> Table:
+    async def table(self, name: str) -> Table:
+        """The game of this name, also one that an earlier server left. Raises UserError."""
         if name not in self.tables:
-            raise Missing("There is no such game on this server (any more).")
+            async with self._opening:
+                if name not in self.tables:
+                    self._add(await asyncio.to_thread(self._left, name))
         return self.tables[name]
 
     async def open(self, order: dict[str, Any]) -> Table:
@@ -91,7 +98,10 @@ class Room:
         One at a time, and in a thread, for a recorded game may be long and its list too."""
         async with self._opening:
             seats, course = await asyncio.to_thread(self._course, order)
-        return self._add(Table(self.game, seats, self.thinker, self._ended, course))
+        table = self._add(Table(self.game, seats, self.thinker, self._changed, course))
+        if course.actions:
+            self._keep(table)
+        return table
 
     def _course(self, order: dict[str, Any]) -> tuple[list[Seat], Course]:
         """Who plays, and from which position on."""
@@ -110,10 +120,21 @@ class Room:
         if not isinstance(order["from"], dict):
             raise UserError("from must have a game and a ply.")
         check_fields(order["from"], {"game": str, "ply": int}, "from")
-        old, ply = self.table(order["from"]["game"]).course, order["from"]["ply"]
+        name, ply = order["from"]["game"], order["from"]["ply"]
+        old = (self.tables.get(name) or self._left(name)).course
         if not 0 <= ply <= len(old.actions):
             raise UserError(f"That game has {len(old.actions)} moves; there is no position {ply}.")
         return seats, replay(self.game, old.seed, old.actions[:ply])
+
+    def _left(self, name: str) -> Table:
+        """The game of this name as its file tells it."""
+        kept = self.open_games.find(name)
+        if kept is None:
+            raise Missing("There is no such game on this server (any more).")
+        seats = [Seat(**{key: value for key, value in player.items() if key != "run"}) for player in kept.players]
+        table = Table(self.game, seats, self.thinker, self._changed, kept.course())
+        table.id, table.taken_back, table.started, table.ended = name, kept.taken_back, kept.started, kept.ended
+        return table
 
     async def stored(self) -> dict[str, Any]:
         """Games that can be looked at again, newest first: of training, the best of them, and of people."""
@@ -122,7 +143,9 @@ class Room:
                 self._of_training = await asyncio.to_thread(self.recordings.list)
                 self._listed_until = time.monotonic() + LIST_SECONDS
             played = [self._listed_game(path) for path in sorted(self._played_files(), reverse=True)[:LISTED]]
-        return {**self._of_training, "played": [game for game in played if game]}
+            unfinished = await asyncio.to_thread(lambda: [{"id": name, "started": game.started, **_listed(game)} for
+                                                          name, game in islice(self.open_games.unfinished(), LISTED)])
+        return {**self._of_training, "played": [game for game in played if game], "open": unfinished}
 
     def demonstration(self, table: Table) -> Demonstration:
         now = table.course.now
@@ -147,8 +170,7 @@ class Room:
             idle = [old for old in self.tables.values() if not old.guests]
             if not idle:
                 raise Busy(f"This server holds {TABLES} games, and all are being looked at. Try again later.")
-            # A game that nobody has moved in is no loss.
-            old = min(idle, key=lambda table: (bool(table.course.actions) and not table.recorded, table.last_used))
+            old = min(idle, key=lambda table: table.last_used)  # its file can bring it back
             old.close()
             del self.tables[old.id]
         self.tables[table.id] = table
@@ -157,15 +179,28 @@ class Room:
     def _load(self, checkpoint: str) -> Agent:
         return load_agent(self.folder / "checkpoints" / checkpoint)[0]
 
-    def _ended(self, table: Table) -> None:
-        """Keep what people played. The same game, taken back and ended again, takes its own place."""
-        if table.has_person:
+    def _changed(self, table: Table) -> None:
+        """Keep the game, and once more where it ended and people played it. The same game, taken back and ended again,
+        takes its own place."""
+        self._keep(table)
+        if table.course.now.over and table.has_person:
             stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(table.started))
             name = f"{stamp}-{table.id.replace('_', '').replace('-', '')[:6]}"
             try:
                 write_demonstration(self.folder / "played" / f"{name}.json", self.demonstration(table))
             except OSError as error:
                 table.tell({"type": "error", "message": f"The game could not be saved: {error}"})
+
+    def _keep(self, table: Table) -> None:
+        if table.recorded:
+            return
+        try:
+            self.open_games.keep(table.id, self.demonstration(table))
+        except OSError as error:
+            if table.id not in self._unkept:
+                self._unkept.add(table.id)
+                table.tell({"type": "error", "message": f"This game will end with the server, for it cannot be "
+                                                        f"saved: {error}"})
 
     def _played_files(self) -> list[Path]:
         return list((self.folder / "played").glob("*.json"))
@@ -175,11 +210,15 @@ class Room:
             game = read_demonstration(path)
         except UserError:
             return None  # Whoever reads it for training is told.
-        return {"played": path.stem, "length": len(game.actions), "returns": game.returns,
-                "players": [player.get("kind") for player in game.players]}
+        return {"played": path.stem, **_listed(game)}
 
     def _played(self, name: str) -> Course:
         path = {path.stem: path for path in self._played_files()}.get(name)  # never a path that somebody sent
         if path is None:
             raise Missing("There is no such played game.")
         return read_demonstration(path).course()
+
+
+def _listed(game: Demonstration) -> dict[str, Any]:
+    return {"length": len(game.actions), "returns": game.returns,
+            "players": [player.get("kind") for player in game.players]}

@@ -83,10 +83,13 @@ def make_app(room: Room | None, gallery: Gallery, host: str = "127.0.0.1", warm:
     return Guard(app, host)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket at ``port``, or where that is taken and 0 was asked for, at any. Raises UserError."""
+def listen(host: str, port: int, usual: int = 0) -> socket.socket:
+    """A socket at ``port``, or where that is 0 the ``usual`` one, or any where that is taken. Raises UserError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if port == 0 and usual:
+        with contextlib.suppress(OSError):
+            return socket.create_server((host, usual), family=family, backlog=1024)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
         raise UserError(f"--host {host} --port {port}: {error}.") from None
@@ -100,10 +103,10 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
         h11_max_incomplete_event_size=16384, timeout_keep_alive=5, timeout_graceful_shutdown=1))
 
 
-def serve(app: ASGIApp, host: str, port: int, words: str, browser: bool, page: str = "") -> None:
-    """Until somebody presses Ctrl-C. words: what is printed, with {} for the address of ``page``, which ``browser``
-    opens."""
-    with listen(host, port) as at:
+def serve(app: ASGIApp, host: str, port: int, words: str, browser: bool, page: str = "", usual: int = 0) -> None:
+    """Until somebody presses Ctrl-C. port, usual: as of ``listen``. words: what is printed, with {} for the address of
+    ``page``, which ``browser`` opens."""
+    with listen(host, port, usual) as at:
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{at.getsockname()[1]}/{page}"
         print(f"{words.format(address)}   (Ctrl-C ends it)", flush=True)
@@ -194,7 +197,7 @@ async def _new_game(request: Request) -> Response:
 
 async def _export(request: Request) -> Response:
     room, form = _room(request), request.path_params["form"]
-    table = room.table(request.path_params["id"])
+    table = await room.table(request.path_params["id"])
     disposition = {"content-disposition": f'attachment; filename="{room.game.name}-{table.id}.{form}"'}
     if form == "json":
         return JSONResponse(room.demonstration(table).to_json(), headers=disposition)
@@ -251,7 +254,7 @@ async def _sit(websocket: WebSocket) -> None:
     await websocket.accept()
     try:
         room = _room(websocket)
-        table = room.table(websocket.path_params["id"])
+        table = await room.table(websocket.path_params["id"])
         if len(table.guests) >= GUESTS:
             raise Busy(f"{GUESTS} look at this game already.")
     except UserError as error:

@@ -27,13 +27,13 @@ class Guest(Protocol):
 class Table:
     """A game of ``game``, which goes on by itself while agents are to move and a guest looks on.
 
-    seats: who plays. course: from where on. on_end: called with the table whenever the game ends.
+    seats: who plays. course: from where on. on_change: called with the table after every move and every undo.
     """
 
-    def __init__(self, game: Game, seats: list[Seat], thinker: Thinker, on_end: Callable[[Table], None],
+    def __init__(self, game: Game, seats: list[Seat], thinker: Thinker, on_change: Callable[[Table], None],
                  course: Course) -> None:
         self.id = secrets.token_urlsafe(9)
-        self.game, self.seats, self._thinker, self._on_end = game, seats, thinker, on_end
+        self.game, self.seats, self._thinker, self._on_change = game, seats, thinker, on_change
         self.course = course
         #: By ply, the return that the first seat will have in the end, as an agent saw it.
         self.outlook: dict[int, float] = {}
@@ -91,6 +91,7 @@ class Table:
         self.course.take_back(earlier)
         self.outlook = {at: value for at, value in self.outlook.items() if at <= earlier}
         self.taken_back += 1
+        self._on_change(self)
         self.tell(self.summary())
 
     def look(self, ply: int) -> dict[str, Any]:
@@ -161,9 +162,8 @@ class Table:
         self.last_used, self.ended = time.monotonic(), time.time()
         if now.over:
             self.outlook[now.ply] = now.returns[0]
+        self._on_change(self)
         self.tell({"type": "position", "position": view(self.course, now)})
-        if now.over:
-            self._on_end(self)
 
     def _thoughts(self, position: Position, thought: Any, checkpoint: str) -> dict[str, Any]:
         outlook = position.returns[0] + (thought.value if position.to_play == 0 else -thought.value)

@@ -62,7 +62,9 @@ export async function replaysDialog(run, stored) {
   const list = (title, games, name, what) => games.length ? [make('h3', {}, title), make('ul', { class: 'games' }, ...games.map(game =>
     make('li', {}, make('button', { type: 'button', onclick: () => pick(what(game)) }, make('strong', {}, name(game)),
       make('span', {}, `${game.length} moves`), make('span', {}, run.players === 2 ? returns(game.returns) : `score ${returns(game.returns)}`)))))] : [];
+  const date = at => new Date(1000 * at).toLocaleString('sv').slice(0, 16);
   const parts = [
+    ...list('Not finished', stored.open, game => date(game.started), game => ({ id: game.id })),
     ...list('Played here', stored.played, game => game.played.slice(0, 15).replace(/^(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d).*/, '$1-$2-$3 $4:$5'), game => ({ played: game.played })),
     ...list('The newest of training', stored.newest, game => `Episode ${game.episode.toLocaleString('en')}`, game => ({ episode: game.episode })),
     ...list('The best of training', stored.best, game => `Episode ${game.episode.toLocaleString('en')}`, game => ({ episode: game.episode })),

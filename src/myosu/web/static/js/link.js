@@ -1,10 +1,11 @@
 // The connection to one game. It comes back by itself when it is lost, and the server then tells the whole game again.
 
 export class Link {
-  constructor(id, onMessage, onState) {
+  constructor(id, onMessage, onState, onGone) {
     this.address = `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/api/games/${id}`;
     this.onMessage = onMessage;
     this.onState = onState;
+    this.onGone = onGone;
     this.wait = 250;
     this.open();
   }
@@ -16,7 +17,7 @@ export class Link {
     this.socket.onclose = event => {
       if (this.closed) return;
       this.onState(false);
-      if (event.code === 4404) return;  // the game is gone
+      if (event.code === 4404) return this.onGone();
       this.timer = setTimeout(() => this.open(), this.wait);
       this.wait = Math.min(2 * this.wait, 4000);
     };

@@ -44,7 +44,7 @@ function usualSeats() {
 
 async function begin(order) {
   try {
-    const { id } = await ask('/api/games', order);
+    const { id } = order.id ? order : await ask('/api/games', order);
     history.pushState(null, '', `/game/${id}`);
     page.ordered = page.game !== null;  // the board gets the focus that the dialog had
     sit(id);
@@ -59,12 +59,16 @@ function sit(id) {
   stopWalking();
   Object.assign(page, { game: null, board: null, hint: null, asked: null, queue: [], busyUntil: 0 });
   $('spoken').replaceChildren();
+  $('toast').hidden = true;
   $('as-json').href = `/api/games/${id}.json`;
   $('as-sgf').href = `/api/games/${id}.sgf`;
   page.link = new Link(id, receive, connected => {
     page.connected = connected;
     document.body.classList.toggle('lost', !connected);
     if (page.game) show();
+  }, () => {
+    const { game } = page;  // without a move it was kept nowhere, and another one is as good
+    if (game && !game.recorded && !game.actions.length) begin({ seats: game.seats });
   });
 }
 

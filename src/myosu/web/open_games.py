@@ -1,0 +1,55 @@
+"""Games of the page as files, so that they outlive the server: each is its moves, written anew after every one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from myosu.errors import UserError
+from myosu.training.demonstrations import Demonstration, read_demonstration
+from myosu.training.files import write_json
+
+#: Games kept; of more the oldest go.
+KEPT = 1000
+
+
+class OpenGames:
+    """In ``folder``, one file a game, named by the game's id."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, name: str, game: Demonstration) -> None:
+        """Write the game as it is now. It survives this process's end at any moment; a loss of power may cost the last
+        moves, for waiting for the disk would keep every other game waiting. Raises OSError."""
+        path = self._path(name)
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for old in self._files()[KEPT - 1:]:
+                old.unlink(missing_ok=True)
+        write_json(path, game.to_json(), durable=False)
+
+    def find(self, name: str) -> Demonstration | None:
+        """Raises UserError where the file is damaged."""
+        if not re.fullmatch(r"[\w-]+", name, re.ASCII):  # never a path that somebody sent
+            return None
+        path = self._path(name)
+        return read_demonstration(path) if path.exists() else None
+
+    def unfinished(self) -> Iterator[tuple[str, Demonstration]]:
+        """Names and games that are not over, the one last played first; damaged files are passed over."""
+        for path in self._files():
+            try:
+                game = read_demonstration(path)
+            except UserError:
+                continue
+            if not (game.terminated or game.truncated):
+                yield path.stem, game
+
+    def _files(self) -> list[Path]:
+        """The newest first."""
+        return sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
