@@ -410,6 +410,23 @@ def test_when_the_room_is_full_a_game_that_nobody_looks_at_makes_place(folder, m
         opened(room)
 
 
+def test_the_agent_gets_ready_when_a_game_begins(folder):
+    """Before anybody moves: what it takes may have to be compiled."""
+    room = Room(folder)
+    with serving(room, folder) as address, httpx.Client(base_url=address, timeout=30) as client:
+        assert client.get("/api/run").status_code == 200 and room._warming is None
+        new_game(client)
+        asyncio.run(eventually(lambda: room.thinker.thoughts == 1))
+        new_game(client)
+    assert room.thinker.thoughts == 1
+
+
+async def eventually(condition):
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 def test_the_usual_port_where_it_is_free():
     with server.listen("127.0.0.1", 0) as free:
         usual = free.getsockname()[1]

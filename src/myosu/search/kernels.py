@@ -65,7 +65,8 @@ def make_roots(nodes, open_scores, root_scores, values):
         root.prior = 1.0
         root.reward = root.q = 0.0
         root.raw_value = root.value = values[b]
-        open_scores[b, 0, :] = root_scores[b]
+        for a in range(root_scores.shape[1]):  # to assign a whole row would compile for two seconds longer
+            open_scores[b, 0, a] = root_scores[b, a]
         root.best = best_open(root_scores[b])
 
 

@@ -59,14 +59,19 @@ class Room:
         self._of_training: dict[str, Any] = {}
         self._listed_until = 0.0
         self._unkept: set[str] = set()
+        self._warming: asyncio.Task[None] | None = None
 
     @property
     def checkpoints(self) -> list[str]:
         """Names, oldest first."""
         return [path.name for path in Checkpoints(self.folder / "checkpoints").paths()] or [self.default]
 
-    async def warm_up(self) -> None:
-        """Load and compile what the first move takes."""
+    def warm_up(self) -> None:
+        """Begin to load and compile what an agent's first move takes: seconds, where nothing was compiled before."""
+        if self._warming is None:
+            self._warming = asyncio.create_task(self._think_once())
+
+    async def _think_once(self) -> None:
         course = Course(self.game, 0)
         with contextlib.suppress(Exception):  # whatever it is, whoever plays is told
             await self.thinker.think(self.default, self.simulations, course.observation(course.now),
@@ -96,6 +101,7 @@ class Room:
         number of an ``episode`` of the run, or the name of a ``played`` game. Raises UserError.
 
         One at a time, and in a thread, for a recorded game may be long and its list too."""
+        self.warm_up()  # while the player looks at the board
         async with self._opening:
             seats, course = await asyncio.to_thread(self._course, order)
         table = self._add(Table(self.game, seats, self.thinker, self._changed, course))
@@ -161,6 +167,8 @@ class Room:
         raise Missing(f"There is no {form} of a game of {self.game.name}.")
 
     def close(self) -> None:
+        if self._warming is not None:
+            self._warming.cancel()
         for table in self.tables.values():
             table.close()
         self.thinker.close()

@@ -59,14 +59,13 @@ HEADERS = {
 
 def make_app(room: Room | None, gallery: Gallery, host: str = "127.0.0.1", warm: bool = True) -> ASGIApp:
     """The server's application. room: to play in, if one can. gallery: the runs to watch. host: what it is bound to,
-    and may be called by. warm: get ready to play before anybody asks for it."""
+    and may be called by. warm: get ready to play before anybody begins a game."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        warming = asyncio.create_task(room.warm_up()) if room and warm else None
+        if room and warm:
+            room.warm_up()
         yield
-        if warming:
-            warming.cancel()
         if room:
             room.close()
 
