@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from myosu.errors import UserError
-from myosu.evaluation.ratings import ELO, Results, fit, intervals, probabilities, require_connected
+from myosu.evaluation.ratings import ELO, Results, connected, fit, intervals, probabilities
 
 
 def sample(strengths, log_nu, pairings, games, rng):
@@ -75,7 +74,7 @@ def test_large_league_of_neighbours_only():
     strengths = np.linspace(0, 11, 12)
     results = sample(strengths, 0.0, [(i, i + 1) for i in range(11)], 400, np.random.default_rng(2))
     best = fit(results)
-    require_connected(results, [str(i) for i in range(12)])
+    assert connected(results).all()
     errors = np.abs(best.elo() - ELO * strengths) / (ELO * np.sqrt(np.maximum(best.variances()[0], 1e-9)))
     assert errors[1:].max() < 4
 
@@ -109,11 +108,11 @@ def test_all_draws():
     assert np.isfinite(intervals(results, best)).all()
 
 
-def test_leagues_that_fall_apart_are_named():
-    results = Results.none(4)
+def test_who_is_on_one_scale():
+    results = Results.none(5)
     results.add(0, 1, 1)
     results.add(2, 3, 0)
-    with pytest.raises(UserError, match="No games join a, b with c, d"):
-        require_connected(results, ["a", "b", "c", "d"])
+    assert connected(results).tolist() == [True, True, False, False, False]
+    assert connected(results, 3).tolist() == [False, False, True, True, False]
     results.add(3, 1, -1)
-    require_connected(results, ["a", "b", "c", "d"])
+    assert connected(results, 2).tolist() == [True, True, True, True, False]

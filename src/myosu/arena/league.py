@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from myosu.arena.entrants import Entrant
 from myosu.errors import UserError
 from myosu.evaluation.match import random_openings
@@ -119,6 +121,15 @@ class League:
             for reward in pair.rewards:
                 results.add(self._index[pair.first], self._index[pair.second], reward)
         return results
+
+    def costs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Games of any two players, and the seconds that they took: float64 [n, n], symmetric."""
+        games, seconds = np.zeros((2, len(self.entrants), len(self.entrants)))
+        for pair in self.pairs:
+            i, j = self._pairing(pair)
+            games[i, j] += len(pair.rewards)
+            seconds[i, j] += pair.seconds
+        return games + games.T, seconds + seconds.T
 
     def next_openings(self, i: int, j: int, count: int, taken: set[int]) -> list[int]:
         """Numbers of up to ``count`` openings for the players i < j, the first that they have not played and that are

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
 import numpy as np
 
 from myosu.arena.league import League
-from myosu.arena.schedule import next_pairing
+from myosu.arena.schedule import expected_gains, expected_seconds, next_pairing
 from myosu.arena.workers import Block, Workers
 from myosu.evaluation.ratings import fit
 
@@ -20,7 +21,8 @@ def play_league(league: League, games: float, seconds: float, workers: int,
                 tell: Callable[[int, list[str]], None] = lambda played, notices: None) -> None:
     """Go on until ``games`` games have been played in all, ``seconds`` have passed, or nobody has anything new to play.
 
-    Whenever a process is idle, the ratings are fitted anew and the pairing whose games tell most is given to it.
+    Whenever a process is idle, the ratings are fitted anew and it gets the pairing whose game makes them surest: by
+    itself where the games are counted, for the seconds it takes where the time is.
     tell(games played, what a person should know) is called often.
     """
     deadline = time.monotonic() + seconds
@@ -50,9 +52,12 @@ def _next_block(league: League, under_way: list[Block], games: float) -> Block |
     missing = games - 2 * len(league.pairs) - pending.sum()
     if missing <= 0:
         return None
-    best, allowed = fit(league.results()), np.ones((n, n), np.bool_)
+    gains = expected_gains(fit(league.results()), pending + pending.T, league.names.index("random"))
+    if games == math.inf:
+        gains /= expected_seconds(*league.costs())
+    allowed = np.ones((n, n), np.bool_)
     count = min(BLOCK, int(min(missing, 2 * BLOCK) + 1) // 2)
-    while (pairing := next_pairing(best, pending + pending.T, allowed)) is not None:
+    while (pairing := next_pairing(gains, allowed)) is not None:
         taken = {number for block in under_way if (block.i, block.j) == pairing for number in block.openings}
         if openings := league.next_openings(*pairing, count, taken):
             return Block(*pairing, tuple(openings))

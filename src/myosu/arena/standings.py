@@ -12,13 +12,13 @@ from rich.table import Table
 
 from myosu.arena.entrants import Entrant
 from myosu.arena.league import League
-from myosu.evaluation.ratings import ELO, Results, fit, intervals, require_connected
+from myosu.evaluation.ratings import ELO, Results, connected, fit, intervals
 from myosu.evaluation.statistics import Z95
 
 
 @dataclass(frozen=True)
 class Standings:
-    """Players by rating, the best first; all arrays in this order.
+    """Players by rating, the best first; all arrays in this order. not_rated: those whom no games join with random.
 
     elo: float64 [n], random = 0. interval: float64 [n, 2], of 95 %, of this distance to random. half_width: float64
     [n], of 95 %, of the distance to the league's mean: where only the weakest have met random, that is much surer.
@@ -29,6 +29,7 @@ class Standings:
     game: str
     opening_plies: int
     entrants: list[Entrant]
+    not_rated: list[Entrant]
     elo: np.ndarray
     interval: np.ndarray
     half_width: np.ndarray
@@ -38,11 +39,12 @@ class Standings:
 
     @classmethod
     def of(cls, league: League) -> Standings:
-        """Raises UserError where the games join not all of the players."""
-        results = league.results()
-        require_connected(results, league.names)
+        results, random = league.results(), league.names.index("random")
+        joined = connected(results, random)
+        entrants = [entrant for entrant, rated in zip(league.entrants, joined, strict=True) if rated]
+        anchor = int(joined[:random].sum())
+        results = Results(results.wins[joined][:, joined], results.draws[joined][:, joined])
         best = fit(results)
-        anchor = league.names.index("random")
         elo, ends = best.elo(anchor), intervals(results, best, anchor)
         order = np.argsort(-elo, kind="stable")
         square = np.ix_(order, order)
@@ -50,9 +52,16 @@ class Standings:
         above = [(1 + math.erf(x / math.sqrt(2))) / 2 for x in -np.diff(best.strengths[order]) / deviations]
         return cls(
             game=league.game.name, opening_plies=league.settings["opening_plies"],
-            entrants=[league.entrants[i] for i in order], elo=elo[order], interval=ends[order],
+            entrants=[entrants[i] for i in order],
+            not_rated=[entrant for entrant, rated in zip(league.entrants, joined, strict=True) if not rated],
+            elo=elo[order], interval=ends[order],
             half_width=ELO * Z95 * best.deviations_from_mean()[order], above_next=np.array([*above, 1.0]),
             results=Results(results.wins[square], results.draws[square]), expected=best.expected_scores()[square])
+
+    def why_not(self) -> str:
+        """What ``not_rated`` lack."""
+        names = [entrant.name for entrant in self.entrants]
+        return f"no games with {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
     def surprises(self) -> list[tuple[int, int, float]]:
         """Pairings (i, j) in which i scored more than chance allows for by the ratings, and by how many standard
@@ -80,6 +89,7 @@ class Standings:
                 "wins": int(wins[i].sum()), "draws": int(draws[i].sum()), "losses": int(wins[:, i].sum()), **of_run})
         return {"game": self.game, "opening_plies": self.opening_plies, "games": int(self.results.games.sum()) // 2,
                 "players": players,
+                "not_rated": [{"name": entrant.name, "why": self.why_not()} for entrant in self.not_rated],
                 "cross_table": {"wins": wins.astype(int).tolist(), "draws": draws.astype(int).tolist(),
                                 "expected_scores": self.expected.round(3).tolist()}}
 
@@ -96,7 +106,9 @@ def ratings_table(standings: Standings) -> Table:
         span = "the zero" if entrant.name == "random" else f"{low:.0f} to {high:.0f}"
         table.add_row(str(i + 1), entrant.name, f"{standings.elo[i]:.0f}", span,
                       f"{standings.above_next[i]:.0%}" if i < len(games) - 1 else "", f"{games[i]:.0f}",
-                      f"{scores[i] / games[i]:.0%}", f"{draws[i] / games[i]:.0%}")
+                      *([f"{scores[i] / games[i]:.0%}", f"{draws[i] / games[i]:.0%}"] if games[i] else []))
+    for entrant in standings.not_rated:
+        table.add_row("", entrant.name, "–", "not rated yet")
     return table
 
 

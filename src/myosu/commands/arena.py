@@ -85,6 +85,9 @@ def main(arguments: list[str]) -> int:
             console.print(f"{first} scored {score:.0%} against {second}, the ratings say "
                           f"{standings.expected[i, j]:.0%} ({deviations:.1f} standard deviations): one number cannot "
                           "tell all of them.", markup=False)
+        if standings.not_rated:
+            names = ", ".join(entrant.name for entrant in standings.not_rated)
+            console.print(f"Not rated yet: {names} ({standings.why_not()}).", markup=False)
         console.print(f"{report['games']} games from openings of {standings.opening_plies} random plies, in "
                       f"{league.folder}", markup=False)
     league.close()

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from myosu.errors import UserError
 from myosu.evaluation.statistics import Z95
 
 #: Points of Elo in one unit of strength.
@@ -106,8 +105,8 @@ def information(difference: np.ndarray, log_nu: float) -> np.ndarray:
 
 
 def fit(results: Results) -> Fit:
-    """The strengths that explain ``results`` best. Players who never met are held together by the prior alone; see
-    ``require_connected``."""
+    """The strengths that explain ``results`` best. Players who are not ``connected`` are held together by the prior
+    alone."""
     n = len(results.wins)
     return _maximise(results, np.zeros(n + 1), np.eye(n + 1))
 
@@ -121,18 +120,13 @@ def intervals(results: Results, best: Fit, anchor: int = 0) -> np.ndarray:
     return ends * ELO
 
 
-def require_connected(results: Results, names: list[str]) -> None:
-    """Raises UserError where some players met nobody of the others, not even by way of third ones."""
+def connected(results: Results, anchor: int = 0) -> np.ndarray:
+    """bool [n]: who is on one scale with the player ``anchor``, for they met, perhaps by way of third ones."""
     met = results.games > 0
-    reached = np.zeros(len(met), np.bool_)
-    reached[0] = True
+    reached = np.arange(len(met)) == anchor
     while (more := reached | met[reached].any(axis=0)).sum() > reached.sum():
         reached = more
-    if not reached.all():
-        here, there = ([name for name, inside in zip(names, reached, strict=True) if inside == side]
-                       for side in (True, False))
-        raise UserError(f"No games join {_listed(here)} with {_listed(there)}, so they are on no common scale. Play "
-                        "more games.")
+    return reached
 
 
 def _profile_end(results: Results, best: Fit, player: int, anchor: int, side: int) -> float:
@@ -211,7 +205,3 @@ def _curvature(results: Results, parameters: np.ndarray) -> np.ndarray:
     curvature[:n, n] = curvature[n, :n] = crossed
     curvature[n, n] = (games * draw * (1 - draw)).sum() / 2
     return curvature + np.eye(n + 1) / PRIOR**2
-
-
-def _listed(names: list[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
