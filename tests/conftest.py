@@ -1,6 +1,45 @@
 """For all tests: one thread, as in every process of Myosu. Two threads wait for each other at every operation, and on a
-busy machine that takes a hundred times as long."""
+busy machine that takes a hundred times as long. And a real browser for the tests of the pages."""
 
+import shutil
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for one module: while it runs no other test can run an event loop."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pages are tested with playwright "
+                                                                   "(requirements-dev.lock)")
+    if CHROMIUM is None:
+        pytest.skip("CHROMIUM IS NOT INSTALLED: install_program.sh")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_context(browser):
+    """Makes a browser of its own for the pages of an address; what they complain about fails the test."""
+    contexts, problems = [], []
+
+    def new_context(address: str, **settings):
+        context = browser.new_context(base_url=address, reduced_motion="reduce", **settings)
+        context.set_default_timeout(20_000)
+        context.on("weberror", lambda error: problems.append(str(error.error)))
+        context.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        contexts.append(context)
+        return context
+
+    yield new_context
+    for context in contexts:
+        context.close()
+    assert problems == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,17 +12,15 @@ from functools import cache
 import pytest
 
 pytest.importorskip("playwright", reason="the page is tested with playwright (requirements-dev.lock)")
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from myosu.envs.course import Course, replay
 from myosu.games import load_game
 from myosu.training.demonstrations import read_demonstrations
 from myosu.web.room import Room
+from test_games_registry import NIM
 from web_runs import serving, untrained_run
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
 #: Marks in a game's text, as the page calls the same pieces.
 MARKS = {
     "othello": {".": "0", "*": "0", "X": "1", "O": "2"}, "connect_four": {".": "0", "X": "1", "O": "2"},
@@ -31,16 +28,6 @@ MARKS = {
     "snake": {".": "empty", "@": "head", "o": "body", "#": "tail", "*": "target"},
 }
 WIDTHS = {"othello": 8, "connect_four": 7, "tictactoe": 3, "woodoku": 9, "snake": 10}
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="CHROMIUM IS NOT INSTALLED: install_program.sh")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -63,26 +50,16 @@ def served(tmp_path_factory):
 
 
 @pytest.fixture
-def open_page(browser, served):
-    """Opens the page of a game in a browser of its own; what it complains about fails the test."""
-    contexts, problems = [], []
+def open_page(new_context, served):
+    """Opens the page of a game in a browser of its own."""
 
     def open_page(game: str, context=None, **settings) -> Page:
-        if context is None:
-            context = browser.new_context(base_url=served(game), reduced_motion="reduce", **settings)
-            context.set_default_timeout(20_000)
-            contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page = (context or new_context(served(game), **settings)).new_page()
         page.goto("/")
         wait_for_turn(page)
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert problems == []
+    return open_page
 
 
 def wait_for_turn(page: Page) -> None:
@@ -348,6 +325,89 @@ def test_woodoku_by_keyboard_and_by_dragging(open_page):
     page.locator(f".slot[data-slot='{action // 81}']").drag_to(page.locator(f".cell[data-cell='{action % 81}']"))
     wait_past(page, 1)
     assert check_board(page).actions[1] == action
+
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def slide(page: Page, start, end) -> None:
+    """One finger from ``start`` to ``end`` as a touchscreen reports it: the browser may take it for scrolling."""
+    screen = page.context.new_cdp_session(page)
+    for kind, share in (("touchStart", 0), *(("touchMove", k / 5) for k in range(1, 6)), ("touchEnd", None)):
+        points = [] if share is None else [{
+            axis: a + (b - a) * share for axis, a, b in zip("xy", start, end, strict=True)}]
+        screen.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    screen.detach()
+
+
+def middle(page: Page, selector: str) -> tuple[float, float]:
+    box = page.locator(selector).bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_snake_is_steered_by_swipes(open_page):
+    """From anywhere on the board, slantwise, too; the page does not scroll."""
+    page = open_page("snake", **PHONE)
+    page.locator("#drive").select_option("0")
+    x, y = middle(page, "#board .frame")
+    for number, (right, down, action) in enumerate([(10, -90, 2), (-80, 30, 3), (20, 70, 0)]):
+        slide(page, (x, y), (x + right, y + down))
+        wait_past(page, number)
+        assert check_board(page).actions[number] == action
+    assert page.evaluate("scrollY") == 0
+
+
+def test_snake_goes_on_by_itself_and_is_steered_on_the_way(open_page):
+    page = open_page("snake", **PHONE)
+    page.locator("#drive").select_option("110")
+    page.locator(".pad .up").tap()
+    page.locator('#board[data-ply="2"]').wait_for()
+    page.locator(".pad .left").tap()
+    page.locator("#board[data-turn=over]").wait_for()
+    actions = check_board(page).actions
+    assert set(actions) == {2, 3} and actions == sorted(actions)
+
+
+def test_woodoku_pieces_are_dragged_by_a_finger(open_page):
+    """The piece hangs above the finger; where it does not fit it goes back."""
+    page = open_page("woodoku", **PHONE)
+    course = check_board(page)
+    action = int(course.legal_actions().nonzero()[0][20])
+    slot, cell = f".slot[data-slot='{action // 81}']", f".cell[data-cell='{action % 81}']"
+    lift = 1.6 * page.locator(cell).bounding_box()["width"]
+    away = middle(page, slot)
+    slide(page, away, (away[0], away[1] + 40))
+    assert ply_of(page) == 0 and page.locator(".floating, .ghost, .taken").count() == 0
+    x, y = middle(page, cell)
+    slide(page, away, (x, y + lift))
+    wait_past(page, 0)
+    assert check_board(page).actions == [action]
+    page.locator(".slot:enabled").first.tap()  # or chosen, and then put down
+    page.locator(".cell.fits").first.tap()
+    wait_past(page, 1)
+    assert check_board(page).now.ply == 2 and page.evaluate("scrollY") == 0
+
+
+def test_a_game_without_a_board_by_keyboard_alone(new_context, tmp_path):
+    """Shown as text; the focus stays among the moves, so that Enter after Enter plays the game."""
+    (tmp_path / "nim.py").write_text(NIM)
+    run = untrained_run(tmp_path / "run", str(tmp_path / "nim.py"))
+    with serving(Room(run)) as address:
+        page = new_context(address).new_page()
+        page.goto("/")
+        wait_for_turn(page)
+        assert page.locator("#board pre").inner_text() == "21 stones  " + "o" * 21
+        tab_to(page, ".options button")
+        ply = 0
+        while not is_over(page):
+            assert page.locator(".options button:focus").count() == 1
+            page.keyboard.press("Enter")
+            wait_past(page, ply)
+            ply = ply_of(page)
+        course = truth(page)
+        assert course.now.over and course.now.ply == ply
+        assert page.locator("#board pre").inner_text() == course.game.render(course.now.state)
+        page.close()
 
 
 def test_a_pass(open_page, served):

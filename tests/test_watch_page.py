@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 
 import pytest
 
 pytest.importorskip("playwright", reason="the page is tested with playwright (requirements-dev.lock)")
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from myosu.web.room import Room
-from test_play_page import FLAGS
 from test_watch import evaluation, record, write
 from web_runs import serving, untrained_run
-
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="CHROMIUM IS NOT INSTALLED: install_program.sh")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -43,26 +29,22 @@ def runs(tmp_path):
 
 
 @pytest.fixture
-def open_page(browser, runs):
-    """Opens the page of both runs; what it complains about fails the test."""
-    problems, contexts = [], []
+def address(runs):
     with serving(Room(runs[0]), *runs) as address:
+        yield address
 
-        def open_page(**settings):
-            context = browser.new_context(base_url=address, reduced_motion="reduce", **settings)
-            context.set_default_timeout(20_000)
-            contexts.append(context)
-            page = context.new_page()
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-            page.goto("/watch")
-            page.locator("#board[data-ply='0']").wait_for()
-            return page
 
-        yield open_page
-        for context in contexts:
-            context.close()
-    assert problems == []
+@pytest.fixture
+def open_page(address, new_context):
+    """Opens the page of both runs."""
+
+    def open_page(**settings):
+        page = new_context(address, **settings).new_page()
+        page.goto("/watch")
+        page.locator("#board[data-ply='0']").wait_for()
+        return page
+
+    return open_page
 
 
 def line(page, chart, run):

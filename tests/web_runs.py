@@ -15,7 +15,7 @@ from myosu.web import server
 from myosu.web.room import Room
 from myosu.web.watching import Gallery
 
-#: An algorithm and settings so small that a whole game takes a second.
+#: An algorithm and settings so small that a whole game takes a second; of other games those of tic-tac-toe.
 TINY = {
     "othello": ("muzero", {"channels": 4, "blocks": 0, "simulations": 4}),
     "connect_four": ("muzero", {"channels": 4, "blocks": 0, "simulations": 4}),
@@ -27,7 +27,7 @@ TINY = {
 
 def untrained_run(folder: Path, game: str, updates: tuple[int, ...] = (1,)) -> Path:
     """A run of ``game`` with a checkpoint of fresh weights after each of ``updates``."""
-    name, settings = TINY[game]
+    name, settings = TINY.get(game, TINY["tictactoe"])
     algorithm = load_algorithm(name)
     config = RunConfig(game, name, algorithm.Config(**settings), TrainConfig(deterministic=True, updates=1))
     run = create_run(config, folder)

@@ -101,7 +101,7 @@ function hear(message) {
       else page.game = new Game(message);
       if (!game && page.game.recorded) page.game.cursor = 0;
       show();
-      if (!game && page.ordered) $('board').querySelector('[tabindex="0"]')?.focus({ preventScroll: true });
+      if (!game && page.ordered) $('board').querySelector('[tabindex="0"], .options button')?.focus({ preventScroll: true });
       break;
     case 'position': {
       const following = game.live && message.position.ply === game.newest + 1;
@@ -188,7 +188,7 @@ function showActions(position) {
   $('pace').value = 100 - 100 * Math.log(game.pace / 0.02) / Math.log(150);
   $('drive-label').hidden = position.board.kind !== 'snake' || !game.hasPerson;
   $('continue').hidden = (game.live && !game.over) || position.over || (!game.recorded && game.live);
-  if (document.activeElement?.hidden || document.activeElement?.disabled) $('board').querySelector('[tabindex="0"]')?.focus();
+  if (document.activeElement?.hidden || document.activeElement?.disabled) $('board').querySelector('[tabindex="0"], .options button')?.focus();
 }
 
 function think(hint) {

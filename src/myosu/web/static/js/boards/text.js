@@ -10,10 +10,13 @@ export class TextBoard {
 
   show(position, { game, thoughts, hint }) {
     const share = new Map(thoughts?.policy ?? []);
+    // By keyboard, the next move begins where this one was made: all buttons are new ones now.
+    this.held = this.host.contains(document.activeElement) || (this.held && document.activeElement === document.body);
     this.host.replaceChildren(
       make('pre', {}, position.board.text),
-      make('div', { class: 'options' }, ...position.legal.map(action => make('button', {
+      make('div', { class: 'options', role: 'group', 'aria-label': 'moves' }, ...position.legal.map(action => make('button', {
         class: action === hint ? 'primary' : '', disabled: !game.mayPlay, onclick: () => this.act(action),
       }, this.run.names[action] + (share.has(action) ? ` ${Math.round(100 * share.get(action))} %` : '')))));
+    if (this.held && game.mayPlay) this.host.querySelector('button')?.focus();
   }
 }
