@@ -210,6 +210,23 @@ def test_never_loses_on_time(othello, monkeypatch, settings, informed):
     assert answer.startswith("= ") and ply > 50 and 0 < max(asked) < 100
 
 
+def test_the_first_move_knows_nothing_of_what_compiling_took(othello, monkeypatch):
+    """4 seconds for the first thought, then 10 ms a simulation: seven tenths of a 40th of 40 seconds are 70 of them."""
+    now, asked = [0.0], []
+
+    def think(state, simulations):
+        now[0] += 0.01 * simulations + (0 if asked else 4)
+        asked.append(simulations)
+        return int(np.flatnonzero(legal_mask(othello, state)[0])[0])
+
+    monkeypatch.setattr(gtp_engine.time, "perf_counter", lambda: now[0])
+    engine = GtpEngine(othello, think, 100)
+    engine.warm_up()
+    engine.answer("time_settings 40.1 0 0")
+    assert engine.answer("genmove black").startswith("= ") and asked == [1, 100, 100, 70]
+    assert engine.answer("undo") == "=\n\n" and engine.answer("undo") == "? cannot undo\n\n"
+
+
 # --- whole games
 
 

@@ -41,9 +41,12 @@ class GtpEngine:
         self._clear()
 
     def warm_up(self) -> None:
-        """Think about the first move, so that what has to be compiled is, and the pace is known before a clock runs."""
-        for simulations in (1, self._simulations, self._simulations):
-            self._timed_think(simulations)
+        """Make the first move, so that what has to be compiled is, and the pace is known before a clock runs. What
+        compiling took says nothing of the moves to come."""
+        self._play(self._think(self._state, 1))
+        self._clear()
+        for _ in range(2):
+            self._timed_think(self._simulations)
 
     def serve(self, commands: Iterable[str], answers: TextIO) -> None:
         """Answer every command until one says quit or there are no more."""
