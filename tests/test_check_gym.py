@@ -5,7 +5,9 @@ import json
 import re
 
 import gymnasium
+import numpy as np
 import pytest
+from gymnasium import spaces
 
 from gym_toys import Broken, Everything, Walk
 from myosu import cli
@@ -108,6 +110,27 @@ def test_parts_of_an_observation_are_named():
 def test_how_pictures_are_read_is_said():
     findings = check("myosu.envs:myosu/Woodoku-v0", episodes=2)
     assert "[18, 9, 9] are read as 9 rows and 9 columns with 18 channels, which come first" in told(findings)
+
+
+class Rooms(gymnasium.Env):
+    """A picture inside a part inside the observation."""
+
+    observation_space = spaces.Dict({"rooms": spaces.Dict({"view": spaces.Box(0, 255, (6, 7, 3), np.uint8)})})
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.observation_space.sample(), 1.0, self.steps == 9, False, {}
+
+
+def test_how_pictures_inside_of_parts_are_read_is_said():
+    assert ("observations['rooms']['view'] [6, 7, 3] are read as 6 rows and 7 columns with 3 channels, which come last"
+            in check(Rooms)["layout"].message)
 
 
 def test_findings_say_what_to_do():

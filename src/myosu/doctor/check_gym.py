@@ -8,7 +8,6 @@ import warnings
 from typing import Literal
 
 import gymnasium
-import numpy as np
 from gymnasium.utils import env_checker, passive_env_checker
 
 from myosu.doctor.check_env import check_vector_env
@@ -76,14 +75,12 @@ def _check_play(player: RandomPlayer, maker: EnvMaker, episodes: int, seed: int,
 
 def _tell_layout(spec: EnvSpec, findings: Findings) -> None:
     """How the networks will read pictures: the worst that can go wrong silently."""
-    record = np.zeros(0, spec.observation_dtype).dtype
-    parts = {"": spec.observation_shape} if record.fields is None else {
-        f" {name!r}": dtype.shape for name, (dtype, *_) in record.fields.items()}
-    for name, shape in parts.items():
+    for name, part in spec.parts().items():
+        shape, place = part.shape[1:], "".join(f"[{key!r}]" for key in name.split("/")[1:])
         if len(shape) == 3:
             last = spec.channels_last(shape)
             channels, rows, columns = (shape[2], *shape[:2]) if last else shape
-            findings.add("info", "layout", f"observations{name} {list(shape)} are read as {rows} rows and {columns} "
+            findings.add("info", "layout", f"observations{place} {list(shape)} are read as {rows} rows and {columns} "
                          f"columns with {channels} channels, which come {'last' if last else 'first'}.",
                          "If that is not so, change the order of the axes: an agent hardly learns from a board whose "
                          "channels are taken for its rows.")

@@ -37,6 +37,10 @@ class EnvSpec:
     action_high: tuple[float, ...] = ()
     planes_first: bool = False
 
+    def parts(self) -> dict[str, np.ndarray]:
+        """``observation_parts`` of a batch of no observations: the names, shapes [0, *shape] and dtypes."""
+        return observation_parts(np.empty((0, *self.observation_shape), self.observation_dtype))
+
     def channels_last(self, shape: tuple[int, ...]) -> bool:
         """Whether a picture of this shape is [H, W, C], not [C, H, W]. Of a square one the channels are the axis that
         is unlike the other two, of any other the shorter outer one."""
@@ -63,6 +67,17 @@ class EnvSpec:
         if self.action_branches:
             return np.split(legal_actions, np.cumsum(self.action_branches)[:-1], axis=-1)
         return [legal_actions] if self.num_actions else []
+
+
+def observation_parts(observation: np.ndarray, name: str = "") -> dict[str, np.ndarray]:
+    """The arrays [n, *shape] that observations consist of: of records "/camera" or, where records hold records,
+    "/inner/flag"; of anything else one that is called ""."""
+    if observation.dtype.names is None:
+        return {name: observation}
+    found: dict[str, np.ndarray] = {}
+    for key in observation.dtype.names:
+        found |= observation_parts(observation[key], f"{name}/{key}")
+    return found
 
 
 @dataclass

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from myosu.envs.vector import EnvSpec
+from myosu.envs.vector import EnvSpec, observation_parts
 
 #: The parts of observations [n, *shape] by name; an observation of one part has the name "".
 Observation = dict[str, Tensor]
@@ -19,22 +19,12 @@ BOARD_SIDE = 24
 def to_tensors(observation: np.ndarray, device: torch.device | str = "cpu") -> Observation:
     """Observations [n, *shape], records of several parts among them, in their own dtypes."""
     return {name: torch.from_numpy(np.ascontiguousarray(part)).to(device)
-            for name, part in _parts(observation, "").items()}
-
-
-def _parts(observation: np.ndarray, name: str) -> dict[str, np.ndarray]:
-    if observation.dtype.names is None:
-        return {name: observation}
-    found: dict[str, np.ndarray] = {}
-    for key in observation.dtype.names:
-        found |= _parts(observation[key], f"{name}/{key}")
-    return found
+            for name, part in observation_parts(observation).items()}
 
 
 def has_pictures(spec: EnvSpec) -> bool:
     """Whether a part of the observation is a board or an image."""
-    return any(part.ndim == 4 for part in _parts(np.zeros((1, *spec.observation_shape), spec.observation_dtype),
-                                                 "").values())
+    return any(part.ndim == 4 for part in spec.parts().values())
 
 
 class Encoder(nn.Module):
@@ -55,7 +45,7 @@ class Encoder(nn.Module):
     def __init__(self, spec: EnvSpec, hidden: tuple[int, ...], channels: int = 32, blocks: int = 1,
                  activation: type[nn.Module] = nn.ReLU, normalize: bool = False) -> None:
         super().__init__()
-        sample = _parts(np.zeros((1, *spec.observation_shape), spec.observation_dtype), "")
+        sample = spec.parts()
         self.names, self.sees_pictures = list(sample), False
         self.norms, self.parts, self.features = nn.ModuleList(), nn.ModuleList(), 0
         self.cells: tuple[int, int, int] | None = None
