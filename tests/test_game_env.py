@@ -46,6 +46,15 @@ def play(env, seed, steps):
     return seen
 
 
+def test_the_id_with_the_package_needs_no_import():
+    code = ("import gymnasium\n"
+            "try: gymnasium.make('myosu/Snake-v0')\n"
+            "except gymnasium.error.NamespaceNotFound: pass\n"
+            "else: sys.exit('Gymnasium has plugins again: docs/environments.md says it has not')\n"
+            "assert gymnasium.make('myosu.envs:myosu/Snake-v0').spec.id == 'myosu/Snake-v0'")
+    subprocess.run([sys.executable, "-c", f"import sys\n{code}"], check=True)
+
+
 def test_registered_without_loading_the_games():
     code = ("import gymnasium, sys; gymnasium.make('myosu.envs:myosu/ProbeBoth-v0'); "
             "assert 'myosu/Snake-v0' in gymnasium.registry and 'numba' not in sys.modules")
