@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -52,6 +53,7 @@ def spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
     """Processes started here never see Ctrl-C: it is for the parent, which ends them in order."""
+    resource_tracker.ensure_running()  # it comes with the first process, and unblocks the signal when it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
