@@ -109,7 +109,8 @@ class Progress:
                                    f"{self.played['episodes/reward_max']:.4g}, length "
                                    f"{self.played['episodes/length']:.4g}"))
         if self.losses:
-            rows.append(("losses", ", ".join(f"{name} {value:.3g}" for name, value in self.losses.items())))
+            rows.append(("losses", ", ".join(
+                f"{name.removesuffix('_loss').replace('_', '-')}={value:.3g}" for name, value in self.losses.items())))
         if status.evaluations:
             history = [entry["mean_reward"] for entry in status.evaluations]
             rows.append((self._evaluated, f"{_evaluation(status.evaluations[-1])} {sparkline(history)}"))
