@@ -143,7 +143,7 @@ class ActorCritic(nn.Module):
     """What the policy is made from, and the value of observations.
 
     Of vectors: two networks that share nothing. Of pictures, and with a memory: one encoder (and LSTM), two heads.
-    ``forward`` is what it computes; actors and learners let it ``predict`` and go ``backward``, in NumPy where there are
+    ``forward`` says what is computed; actors and learners ``predict`` and go ``backward``, in NumPy where there are
     towers on the CPU.
     """
 
@@ -169,7 +169,7 @@ class ActorCritic(nn.Module):
         self.quick: TowersInNumPy | None = None
 
     def settle(self) -> ActorCritic:
-        """The parameters stay where they are in memory from now on."""
+        """The parameters have found their place in memory, and stay there from now on."""
         if self.towers and self.value.linear.weight.device.type == "cpu":
             assert isinstance(self.policy.out, nn.Linear)
             self.quick = TowersInNumPy(self.towers, self.policy.out, self.value.linear)
@@ -215,7 +215,7 @@ class ActorCritic(nn.Module):
 
     def predict(self, inputs: Inputs, memory: np.ndarray | None, continues: np.ndarray | None = None
                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """``forward`` from arrays to arrays; ``backward`` follows the last one, unless torch was told not to."""
+        """``forward`` from arrays to arrays. Unless gradients are switched off, ``backward`` may follow."""
         if self.quick:
             outputs, value = self.quick.forward(inputs[""])
             if self.log_std is not None:
@@ -225,13 +225,15 @@ class ActorCritic(nn.Module):
         device = self.value.linear.weight.device
         self.predicted = self(inputs, *(None if x is None else torch.from_numpy(x).to(device)
                                         for x in (memory, continues)))
-        outputs, value, after = (None if x is None else x.detach().cpu().numpy() for x in self.predicted)
-        return outputs, value, after
+        outputs, value, after = self.predicted
+        return (outputs.detach().cpu().numpy(), value.detach().cpu().numpy(),
+                None if after is None else after.detach().cpu().numpy())
 
     def backward(self, outputs: np.ndarray, value: np.ndarray) -> None:
-        """The parameters' gradients, until now 0, of a loss with these slopes in what was predicted."""
+        """Fill the parameters' gradients, until now 0: of a loss whose slopes in what was predicted last are these."""
         if self.quick:
             if self.log_std is not None:
+                assert self.log_std.grad is not None
                 outputs, log_std = np.split(outputs, 2, axis=1)
                 self.log_std.grad.numpy()[:] = log_std.sum(0)
             self.quick.backward(outputs, value[:, None])
