@@ -1,7 +1,8 @@
 """How fast an agent learns, measured the same way for every library. Runs in any environment: imports nothing of Myosu.
 
 Everything follows from a run's evaluations: the steps that it had made, its training seconds (of the wall's clock,
-without the evaluations) and the mean return of greedy episodes.
+without the evaluations) and the mean return of greedy episodes; where other work disturbs the clock, the processor's
+seconds of the process that trains say more.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ class Evaluation(NamedTuple):
     steps: int
     seconds: float
     mean_return: float
+    processor_seconds: float
 
 
-def steps_per_second(evaluations: list[Evaluation]) -> float:
+def steps_per_second(evaluations: list[Evaluation], seconds: str = "seconds") -> float:
     """The median of the windows between evaluations: what disturbs a few of them does not count."""
-    windows = pairwise([Evaluation(0, 0.0, 0.0), *evaluations])
-    return median((after.steps - before.steps) / (after.seconds - before.seconds) for before, after in windows)
+    windows = pairwise([Evaluation(0, 0.0, 0.0, 0.0), *evaluations])
+    return median((after.steps - before.steps) / (getattr(after, seconds) - getattr(before, seconds))
+                  for before, after in windows)
 
 
 def first_reaching(evaluations: list[Evaluation], threshold: float) -> Evaluation | None:
@@ -69,17 +72,22 @@ class Clock:
         self.evaluations: list[Evaluation] = []
         self._mean_return = mean_return
         self._every = every
-        self._seconds = 0.0
-        self._running_since = time.perf_counter()
+        self._seconds = np.zeros(2)
+        self._running_since = _now()
 
     def tick(self, steps: int, last: bool = False) -> None:
         """To be called whenever the agent has learned from the ``steps`` that it has made so far."""
         before = self.evaluations[-1].steps if self.evaluations else 0
         if steps - before < (1 if last else self._every):
             return
-        self._seconds += time.perf_counter() - self._running_since
-        self.evaluations.append(Evaluation(steps, self._seconds, self._mean_return()))
-        self._running_since = time.perf_counter()
+        self._seconds += _now() - self._running_since
+        seconds, processor_seconds = self._seconds.tolist()
+        self.evaluations.append(Evaluation(steps, seconds, self._mean_return(), processor_seconds))
+        self._running_since = _now()
+
+
+def _now() -> np.ndarray:
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def quickest_threads(candidates: list[int], work: Callable[[], Any]) -> int:

@@ -1,4 +1,5 @@
-"""Myosu beside Stable-Baselines3 and CleanRL: steps a second, and how long until greedy episodes return R in the mean.
+"""Myosu beside Stable-Baselines3 and CleanRL: steps a second (of the clock, and of the processor's time for the process
+that trains), and how long until greedy episodes return R in the mean.
 
     sh scripts/setup_sb3.sh; sh scripts/setup_cleanrl.sh
     .venv/bin/python benchmarks/rl_side_by_side.py CartPole-v1 --algorithm ppo --rivals sb3 cleanrl [--rounds 5]
@@ -45,7 +46,7 @@ def learn_with_myosu(args: argparse.Namespace, seed: int) -> list[Evaluation]:
         output_of([sys.executable, "-m", "myosu.cli", "train", args.environment, "--quiet",
                    *(word for name, value in flags.items() for word in (f"--{name}", value))])
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-    return [Evaluation(line["env_steps"], line["training_seconds"], line["mean_reward"])
+    return [Evaluation(line["env_steps"], line["training_seconds"], line["mean_reward"], line["processor_seconds"])
             for line in lines if line["kind"] == "evaluation" and line["env_steps"] > 0]
 
 
@@ -75,7 +76,9 @@ def steps_to(threshold: float, evaluations: list[Evaluation]) -> float:
 
 def print_table(rounds: list[dict[str, list[Evaluation]]], thresholds: list[float]) -> None:
     """Medians over the rounds with their range, and Myosu's figure over the other's, round by round."""
-    measures: dict[str, Callable[[list[Evaluation]], float]] = {"steps a second": steps_per_second}
+    measures: dict[str, Callable[[list[Evaluation]], float]] = {
+        "steps a second": steps_per_second,
+        "… of processor": partial(steps_per_second, seconds="processor_seconds")}
     for threshold in thresholds:
         measures[f"seconds to {threshold:g}"] = partial(seconds_to, threshold)
         measures[f"steps to {threshold:g}"] = partial(steps_to, threshold)

@@ -3,8 +3,12 @@ busy machine that takes a hundred times as long. And a real browser for the test
 
 import shutil
 
-import pytest
-import torch
+from myosu.processes import one_thread
+
+one_thread()  # before anything imports NumPy
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -5,6 +6,7 @@ from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.fused import FusedMuZero, fused
 from myosu.nets.layers import scale_gradient, scale_to_unit
 from myosu.nets.muzero import ActionPlanes, MuZeroNet
+from myosu.nets.towers import TowersInNumPy, TwinTowers
 
 
 def trained_net(shape=(3, 8, 8), actions=65):
@@ -114,3 +116,28 @@ def test_adam_on_one_vector_is_torchs():
         adam.step(0.01)
     for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.ReLU])
+@pytest.mark.parametrize("hidden", [(6,), (6, 5), (4, 7, 3)])
+def test_towers_in_numpy_are_torchs(activation, hidden):
+    torch.manual_seed(0)
+    net = torch.nn.ModuleList([TwinTowers(3, hidden, activation), *(torch.nn.Linear(hidden[-1], n) for n in (2, 1))])
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter)
+    flat = FlatParameters(net)
+    by_hand = TowersInNumPy(*net)
+    for n in (4, 4, 9):
+        x, first, second = torch.randn(n, 3), torch.randn(n, 2), torch.randn(n, 1)
+        towers = net[0](x)
+        expected = net[1](towers[0]), net[2](towers[1])
+        flat.zero_gradient()
+        torch.autograd.backward(expected, (first, second))
+        gradient = flat.gradient.clone()
+        flat.zero_gradient()
+        for a, b in zip(by_hand.forward(x.numpy()), expected, strict=True):
+            assert np.allclose(a, b.detach(), atol=1e-5)
+        by_hand.backward(first.numpy(), second.numpy())
+        assert gradient.abs().min() > 0 or activation is torch.nn.ReLU
+        assert torch.allclose(flat.gradient, gradient, atol=1e-4)
+        net.load_state_dict({name: value + 0.1 for name, value in net.state_dict().items()})

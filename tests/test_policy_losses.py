@@ -41,6 +41,18 @@ def test_surrogate_is_clipped_on_the_side_that_gains():
     assert np.allclose(slope, [0, 3, -1, 0, -2.25])  # −ρ A where it is not clipped
 
 
+def test_the_surrogates_slope_is_torchs_for_every_sample():
+    """Half of the samples within the range once had the slope 0, by rounding."""
+    rng = np.random.default_rng(0)
+    log_ratio, advantage = (rng.standard_normal(1000).astype(np.float32) * scale for scale in (np.float32(0.2), 1))
+    x, a = torch.tensor(log_ratio, requires_grad=True), torch.tensor(advantage)
+    expected = -torch.minimum(x.exp() * a, x.exp().clamp(0.75, 1.25) * a)
+    expected.sum().backward()
+    loss, slope = clipped_surrogate(log_ratio, advantage, 0.25)
+    assert np.allclose(loss, expected.detach(), atol=1e-5) and np.allclose(slope, x.grad, atol=1e-5)
+    assert 0 < (slope == 0).sum() < 200
+
+
 def test_measures_of_an_update():
     log_ratio = np.log(f32(2, 0.5))
     assert approximate_kl(log_ratio) == pytest.approx((1 - math.log(2) - 0.5 + math.log(2)) / 2)

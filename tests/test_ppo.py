@@ -15,10 +15,12 @@ from myosu.algorithms import ppo
 from myosu.envs import probes  # noqa: F401  (registers them)
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.native import game_spec
+from myosu.envs.registry import load_environment
 from myosu.envs.vector import Step
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
 from myosu.nets.popart import PopArt
+from myosu.presets import load_preset
 
 SMALL = ppo.Config(num_envs=16, rollout_steps=8, batch_size=64, hidden=(16,), learning_rate=1e-2, discount=0.5)
 
@@ -133,9 +135,8 @@ def test_what_has_to_be_remembered(lstm_size, solved):
 
 
 def test_cart_pole():
-    config = ppo.Config(num_envs=8, rollout_steps=32, epochs=10, batch_size=128, discount=0.98, gae_lambda=0.8,
-                        learning_rate=1e-3, normalize_values=True)
-    loop = InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs)).run(14_000)
+    config = ppo.Config(**load_preset("ppo", load_environment("CartPole-v1"), ppo.Config))
+    loop = InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs)).run(20_000, until=100_000)
     assert returns(loop.agent(), GymVectorEnv("CartPole-v1", 10, seed=1), 10).mean() > 150
 
 
@@ -260,6 +261,54 @@ def test_a_first_update_changes_nothing_that_was_thought():
         columns = loop.replay.columns
         squared = np.square(columns["value_target"] - columns["value"]).mean()
         assert loop.metrics[0]["value_loss"] == pytest.approx(squared, rel=1e-3)
+
+
+class Pair(gymnasium.Env):
+    """Observations of two parts, one of them in bytes, and two choices at once."""
+
+    observation_space = spaces.Dict({"near": spaces.Box(0, 255, (2, 2), np.uint8), "far": spaces.Box(-1, 1, (3,))})
+    action_space = spaces.MultiDiscrete([3, 2])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._shown(), {}
+
+    def step(self, action):
+        return self._shown(), float(action.sum()), bool(self.np_random.random() < 0.2), False, {}
+
+    def _shown(self):
+        return {"near": self.np_random.integers(0, 256, (2, 2), np.uint8),
+                "far": self.np_random.uniform(-1, 1, 3).astype(np.float32)}
+
+
+@pytest.mark.parametrize("make, options", [
+    ("CartPole-v1", {}), (Nearby, {"entropy_weight": 0.1, "activation": "relu"}),
+    (Pair, {"normalize_observations": True, "normalize_values": True, "hidden": (8, 8)})])
+def test_towers_learn_in_numpy_what_they_learn_in_torch(make, options):
+    config = dataclasses.replace(SMALL, **options)
+    loop = InTurn(ppo, config, GymVectorEnv(make, config.num_envs)).run(127)
+    while not (experience := loop.actor.step()).sequences:
+        pass
+    loop.replay.add(experience.sequences[0], 0)
+    first, second = loop.learner, ppo.make_learner(config, loop.env.spec, None, 0)
+    assert loop.actor.net.quick is not None and first.net.quick is not None
+    second.net.quick = None
+    for _ in range(8):
+        second.load_state_dict(first.state_dict())
+        losses = [learner.update(loop.replay, 0.0) for learner in (first, second)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3, abs=1e-5)
+        assert torch.allclose(first.flat.gradient, second.flat.gradient, rtol=1e-3, atol=1e-6)
+        assert first.flat.gradient.abs().max() > 1e-3
+    assert losses[0]
+
+
+def test_an_actor_plays_with_the_weights_it_was_given_last():
+    loop = InTurn(ppo, SMALL, GymVectorEnv("CartPole-v1", SMALL.num_envs)).run(128)
+    loop.actor.load_weights({name: value * 2 for name, value in loop.learner.weights().items()}, 1)
+    observation = loop.actor.current.observation
+    with torch.inference_mode():
+        expected = loop.actor.net({"": torch.from_numpy(observation)})[0].numpy()
+    assert np.allclose(loop.actor.net.evaluate(observation, np.zeros((16, 0), np.float32))[0], expected, atol=1e-5)
 
 
 def test_each_pass_sees_every_step_once(monkeypatch):

@@ -9,6 +9,7 @@ import sys
 
 from myosu import __version__
 from myosu.errors import UserError
+from myosu.processes import one_thread
 
 COMMANDS = {
     "train": "train an agent on a game, or go on with a run",
@@ -63,6 +64,7 @@ def _dispatch(arguments: list[str]) -> int:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(COMMANDS)}."
         raise UserError(f"There is no command {name!r}. {hint}")
+    one_thread()  # before any command imports NumPy
     return importlib.import_module(f"myosu.commands.{name}").main(rest)
 
 

@@ -34,6 +34,13 @@ def keep_freed_memory() -> None:
         mallopt(limit, 1 << 30)
 
 
+def one_thread() -> None:
+    """One thread for every library that is imported from now on, here and in children: at these sizes more of them only
+    wait for each other, NumPy's the longest."""
+    for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+
+
 def spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection]:
     """Start ``target(connection, parent, *arguments)``; the process and our end of the connection.
 
@@ -41,9 +48,7 @@ def spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection
     """
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=target, args=(theirs, os.getpid(), *arguments), daemon=True)
-    # One thread a process: libraries read these when they are imported, so before the first line of the child.
-    for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
-        os.environ[f"{library}_NUM_THREADS"] = "1"
+    one_thread()
     with _no_interrupts():
         process.start()
     theirs.close()

@@ -24,7 +24,7 @@ from myosu.games.game import Symmetries
 from myosu.games.playout import random_actions
 from myosu.losses.q_learning import best_columns, bootstrapped, dueling, huber
 from myosu.nets.encoder import ActionHead, Encoder, Observation, to_tensors
-from myosu.nets.flat import FlatParameters
+from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.replay.episode import Experience
 from myosu.replay.n_step import NStep, transition_columns
@@ -266,7 +266,7 @@ class Learner:
         self.device = self.net.epsilon.device
         self.target = copy.deepcopy(self.net)
         self.parameters, self.target_parameters = FlatParameters(self.net), FlatParameters(self.target)
-        self.optimizer = torch.optim.Adam([self.parameters.vector], lr=config.learning_rate, fused=True)
+        self.optimizer = FlatAdam(self.parameters)
         self.priorities = SumTree(config.replay_capacity) if config.prioritized else None
         self.updates = self.seen_positions = 0
         self.greatest_priority = 1.0
@@ -285,8 +285,7 @@ class Learner:
         if not (math.isfinite(norm) and math.isfinite(loss)):
             raise NonFiniteLoss(f"loss {loss}, gradient norm {norm} at update {self.updates}", batch)
         rate = config.learning_rate * (1.0 - progress if config.learning_rate_decay else 1.0)
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.step()
+        self.optimizer.step(rate)
         self.updates += 1
         if self.updates % config.target_every == 0:
             self.target_parameters.approach(self.parameters, config.target_share)

@@ -29,9 +29,12 @@ from myosu.nets.encoder import ActionHead, Encoder, Observation, RunningNorm, ha
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.nets.popart import PopArt
-from myosu.nets.towers import TwinTowers
+from myosu.nets.towers import TowersInNumPy, TwinTowers
 from myosu.replay.episode import Experience, Rows
 from myosu.replay.replay import Columns, Replay
+
+#: Observations as the network reads them: tensors [n, ...] by name, or one array of vectors.
+Inputs = dict[str, Any]
 
 #: The data must come from the policy that learns.
 ACTORS = "only in turn"
@@ -140,6 +143,8 @@ class ActorCritic(nn.Module):
     """What the policy is made from, and the value of observations.
 
     Of vectors: two networks that share nothing. Of pictures, and with a memory: one encoder (and LSTM), two heads.
+    ``forward`` says what is computed; actors and learners ``predict`` and go ``backward``, in NumPy where there are
+    towers on the CPU.
     """
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
@@ -161,6 +166,14 @@ class ActorCritic(nn.Module):
         _orthogonal(self.policy, 0.01)
         self.value = PopArt(features)
         self.log_std = nn.Parameter(torch.zeros(len(spec.action_low))) if spec.action_low else None
+        self.quick: TowersInNumPy | None = None
+
+    def settle(self) -> ActorCritic:
+        """The parameters have found their place in memory, and stay there from now on."""
+        if self.towers and self.value.linear.weight.device.type == "cpu":
+            assert isinstance(self.policy.out, nn.Linear)
+            self.quick = TowersInNumPy(self.towers, self.policy.out, self.value.linear)
+        return self
 
     def forward(self, observation: Observation, memory: Tensor | None = None,
                 continues: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -194,14 +207,45 @@ class ActorCritic(nn.Module):
             outputs.append(hidden)
         return torch.stack(outputs, dim=1).flatten(0, 1), state
 
+    def prepare(self, observation: np.ndarray) -> Inputs:
+        """Observations [n, *shape] for ``predict``."""
+        if self.quick:
+            return {"": self.encoder.vectors(observation)}
+        return to_tensors(observation, self.value.linear.weight.device)
+
+    def predict(self, inputs: Inputs, memory: np.ndarray | None, continues: np.ndarray | None = None
+                ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """``forward`` from arrays to arrays. Unless gradients are switched off, ``backward`` may follow."""
+        if self.quick:
+            outputs, value = self.quick.forward(inputs[""])
+            if self.log_std is not None:
+                log_std = np.broadcast_to(self.log_std.detach().numpy(), outputs.shape)
+                outputs = np.concatenate([outputs, log_std], axis=1)
+            return outputs, value[:, 0], None
+        device = self.value.linear.weight.device
+        self.predicted = self(inputs, *(None if x is None else torch.from_numpy(x).to(device)
+                                        for x in (memory, continues)))
+        outputs, value, after = self.predicted
+        return (outputs.detach().cpu().numpy(), value.detach().cpu().numpy(),
+                None if after is None else after.detach().cpu().numpy())
+
+    def backward(self, outputs: np.ndarray, value: np.ndarray) -> None:
+        """Fill the parameters' gradients, until now 0: of a loss whose slopes in what was predicted last are these."""
+        if self.quick:
+            if self.log_std is not None:
+                assert self.log_std.grad is not None
+                outputs, log_std = np.split(outputs, 2, axis=1)
+                self.log_std.grad.numpy()[:] = log_std.sum(0)
+            self.quick.backward(outputs, value[:, None])
+        else:
+            torch.autograd.backward(self.predicted[:2], [torch.from_numpy(x).to(self.predicted[0].device)
+                                                         for x in (outputs, value)])
+
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The policy's outputs, values in units of the rewards and new memory [n, 2 H], of n environments."""
-        device = self.value.linear.weight.device
-        outputs, value, remembered = self(to_tensors(observation, device),
-                                          torch.from_numpy(memory).to(device)[:, None])
-        after = memory if remembered is None or self.cell is None else remembered.cpu().numpy()
-        return outputs.cpu().numpy(), self.value.to_rewards(value.cpu().numpy()), after
+        outputs, value, after = self.predict(self.prepare(observation), memory[:, None] if self.cell else None)
+        return outputs, self.value.to_rewards(value), memory if after is None else after
 
 
 def _orthogonal(module: nn.Module, gain: float) -> None:
@@ -278,7 +322,7 @@ class Actor:
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.config, self.env, self.spec = config, env, env.spec
-        self.net = make_net(config, env.spec).eval()
+        self.net = make_net(config, env.spec).settle()
         self.policy = make_policy(env.spec)
         self.rng = np.random.default_rng([seed, 1])
         self.version = 0
@@ -413,14 +457,14 @@ def _all_first(env: VectorEnv) -> Step:
 class Batch:
     """Part of a rollout, shuffled: n steps, or B sequences of T where there is a memory.
 
-    observation: tensors [n, ...]. memory [B, T, 2 H], continues bool [B, T]: see ``ActorCritic.forward``.
+    inputs: of the network, [n, ...] each. memory [B, T, 2 H], continues bool [B, T]: see ``ActorCritic.forward``.
     legal_actions: bool [n, A], or None where all are. action: [n, *action_shape].
     log_prob, advantage, value_target: float32 [n], the last in the value head's units.
     """
 
-    observation: Observation
-    memory: Tensor | None
-    continues: Tensor | None
+    inputs: Inputs
+    memory: np.ndarray | None
+    continues: np.ndarray | None
     legal_actions: np.ndarray | None
     action: np.ndarray
     log_prob: np.ndarray
@@ -442,6 +486,7 @@ class Learner:
         self.device = next(self.net.parameters()).device
         self.policy = make_policy(spec)
         self.flat = FlatParameters(self.net)
+        self.net.settle()
         self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
         self.updates = self.rollouts = self.seen_positions = 0
         #: Where in the rollout: passes done, minibatches done of this one, and the order of the rows.
@@ -462,19 +507,18 @@ class Learner:
         clip_range = config.clip_range * (1.0 - progress * config.anneal_clip_range)
         learning_rate = config.learning_rate * (1.0 - progress * config.anneal_learning_rate)
 
-        outputs, values, _ = self.net(batch.observation, batch.memory, batch.continues)
-        parameters = self.policy.normalize(outputs.detach().cpu().numpy(), batch.legal_actions)
+        outputs, values, _ = self.net.predict(batch.inputs, batch.memory, batch.continues)
+        parameters = self.policy.normalize(outputs, batch.legal_actions)
         log_ratio = self.policy.log_prob(parameters, batch.action) - batch.log_prob
         surrogate, slope = clipped_surrogate(log_ratio, batch.advantage, clip_range)
-        value_error = values.detach().cpu().numpy() - batch.value_target
+        value_error = values - batch.value_target
         # loss = mean(surrogate) + value_loss_weight · mean(value_error²) − entropy_weight · mean(entropy)
         n = config.batch_size
         policy_gradient = self.policy.gradient(parameters, batch.action, slope / np.float32(n),
                                                -config.entropy_weight / n)
         value_gradient = value_error * np.float32(2.0 * config.value_loss_weight / n)
         self.flat.zero_gradient()
-        torch.autograd.backward([outputs, values], [torch.from_numpy(policy_gradient).to(self.device),
-                                                    torch.from_numpy(value_gradient).to(self.device)])
+        self.net.backward(policy_gradient, value_gradient)
         norm = self.flat.clip_gradient(config.gradient_clip)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"policy loss {surrogate.mean()}, value loss {np.square(value_error).mean()}, gradient "
@@ -513,19 +557,19 @@ class Learner:
             deviation = advantage.std(axis=1, keepdims=True) + np.float32(1e-8)
             advantage = (advantage - advantage.mean(axis=1, keepdims=True)) / deviation
         value_target = self.net.value.from_rewards(columns["value_target"])
-        observation = to_tensors(columns["observation"], self.device)
+        inputs = self.net.prepare(columns["observation"])
         all_legal = columns["legal_actions"].all()
         memory = continues = None
         if config.lstm_size:
             shape = (-1, config.unroll)
-            memory = torch.from_numpy(columns["memory"].reshape(*shape, 2 * config.lstm_size)).to(self.device)
-            continues = torch.from_numpy(columns["continues"].reshape(shape)).to(self.device)
+            memory = columns["memory"].reshape(*shape, 2 * config.lstm_size)
+            continues = columns["continues"].reshape(shape)
         batches = []
         for k in range(config.rollout_size // size):
             part = slice(k * size, (k + 1) * size)
             whole = slice(part.start // config.unroll, part.stop // config.unroll)
             batches.append(Batch(
-                {name: value[part] for name, value in observation.items()},
+                {name: value[part] for name, value in inputs.items()},
                 None if memory is None else memory[whole], None if continues is None else continues[whole],
                 None if all_legal else columns["legal_actions"][part], columns["action"][part],
                 columns["log_prob"][part], advantage[k], value_target[part]))
@@ -550,8 +594,8 @@ class Learner:
 
 
 def _evidence(batch: Batch) -> dict[str, Any]:
-    arrays = {name: value for name, value in vars(batch).items() if name != "observation" and value is not None}
-    return arrays | {f"observation{name}": value for name, value in batch.observation.items()}
+    arrays = {name: value for name, value in vars(batch).items() if name != "inputs" and value is not None}
+    return arrays | {f"observation{name}": value for name, value in batch.inputs.items()}
 
 
 class Agent:
@@ -559,7 +603,7 @@ class Agent:
 
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
         self.spec, self.policy = spec, make_policy(spec)
-        self.net = make_net(config, spec).eval()
+        self.net = make_net(config, spec).settle()
         self.net.load_state_dict(weights)
         self.size = 2 * config.lstm_size
         self.memory = np.zeros((0, self.size), np.float32)

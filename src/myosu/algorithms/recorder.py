@@ -41,13 +41,16 @@ class EpisodeRecorder:
         if t.max() >= self.actions.shape[1]:
             self.actions = np.concatenate([self.actions, np.zeros_like(self.actions)], axis=1)
             self.seats = np.concatenate([self.seats, np.zeros_like(self.seats)], axis=1)
-        mover = self.to_play[ids]
-        self.actions[ids, t], self.seats[ids, t] = actions, mover
+        self.actions[ids, t] = actions
         self.lengths[ids] = t + 1
-        # What one of two players wins the other loses.
-        self.returns[ids] += np.where(mover == 0, step.reward, -step.reward)
-        self.raw_returns[ids] += np.where(mover == 0, step.raw_reward, -step.raw_reward)
-        self.to_play[ids] = step.to_play
+        reward, raw_reward = step.reward, step.raw_reward
+        if self.num_players == 2:
+            self.seats[ids, t] = mover = self.to_play[ids]
+            self.to_play[ids] = step.to_play
+            # What one of two players wins the other loses.
+            reward, raw_reward = (np.where(mover == 0, x, -x) for x in (reward, raw_reward))
+        self.returns[ids] += reward
+        self.raw_returns[ids] += raw_reward
         for name, values in (stats or {}).items():
             self.sums.setdefault(name, np.zeros(len(self.lengths)))[ids] += values
         ended = np.flatnonzero(step.terminated | step.truncated)

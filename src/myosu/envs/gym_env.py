@@ -11,7 +11,6 @@ import importlib
 import math
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import gymnasium
@@ -207,8 +206,10 @@ class SingleEnv:
 
         def watched(action: Any) -> Any:
             answer = step(action)
-            with suppress(TypeError, ValueError, IndexError):  # step() says what is wrong with it
+            try:  # noqa: SIM105 (suppress() takes as long as all else here)
                 self._raw_reward += float(answer[1])
+            except (TypeError, ValueError, IndexError):
+                pass  # step() says what is wrong with it
             return answer
 
         base.step = watched  # type: ignore[method-assign]
@@ -230,23 +231,25 @@ class SingleEnv:
 
     def _write(self, target: np.ndarray, space: spaces.Space, value: Any, what: str) -> None:
         """Copy the observation ``value`` into ``target[0]``."""
-        if isinstance(space, spaces.Dict):
+        if isinstance(space, (spaces.Box, spaces.MultiBinary)):
+            self._write_array(target, value, what)
+        elif isinstance(space, spaces.Dict):
             for key, part in space.items():
                 if not isinstance(value, Mapping) or key not in value:
                     self._fail(f"{what} has no {key!r}.", "It must be a dictionary with all keys of its space.")
                 self._write(target[key], part, value[key], f"{what}[{key!r}]")
-            return
-        if isinstance(space, spaces.Tuple):
+        elif isinstance(space, spaces.Tuple):
             if not isinstance(value, (tuple, list)) or len(value) != len(space):
                 self._fail(f"{what} is {value!r}.", f"It must be a tuple of {len(space)}, as its space is.")
             for index, part in enumerate(space):
                 self._write(target[str(index)], part, value[index], f"{what}[{index}]")
-            return
-        if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
+        else:
+            assert isinstance(space, (spaces.Discrete, spaces.MultiDiscrete))
             if not space.contains(np.asarray(value)[()]):
                 self._fail(f"{what} is {value!r}, outside its space {space}.", "Correct the one or the other.")
             _one_hot(target[0], space, value)
-            return
+
+    def _write_array(self, target: np.ndarray, value: Any, what: str) -> None:
         try:
             array = np.asarray(value)
         except ValueError:

@@ -20,10 +20,13 @@ def clipped_surrogate(log_ratio, advantage, clip_range):
     loss, slope = np.empty_like(log_ratio), np.empty_like(log_ratio)
     for i in range(len(log_ratio)):
         ratio = math.exp(log_ratio[i])
-        gain = ratio * advantage[i]
-        clipped = min(max(ratio, 1.0 - clip_range), 1.0 + clip_range) * advantage[i]
-        loss[i] = -min(gain, clipped)
-        slope[i] = 0.0 if gain > clipped else -gain
+        # Not by comparing both products: within the range these differ by their rounding.
+        if advantage[i] > 0.0 and ratio > 1.0 + clip_range:
+            loss[i], slope[i] = -(1.0 + clip_range) * advantage[i], 0.0
+        elif advantage[i] < 0.0 and ratio < 1.0 - clip_range:
+            loss[i], slope[i] = -(1.0 - clip_range) * advantage[i], 0.0
+        else:
+            loss[i] = slope[i] = -ratio * advantage[i]
     return loss, slope
 
 

@@ -70,6 +70,15 @@ class Encoder(nn.Module):
                  for name, norm, part in zip(self.names, self.norms, self.parts, strict=True)]
         return (found[0] if len(found) == 1 else torch.cat(found, dim=1)), None
 
+    def vectors(self, observation: np.ndarray) -> np.ndarray:
+        """``forward`` in NumPy, for an encoder without layers: float32 [n, ``features``]."""
+        found = []
+        for part, norm in zip(_parts(observation, "").values(), self.norms, strict=True):
+            x = part.astype(np.float32, copy=False)
+            x = norm(torch.from_numpy(x)).numpy() if isinstance(norm, RunningNorm) else x
+            found.append(x.reshape(len(x), -1))
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
     @torch.no_grad()
     def observe(self, observation: Observation) -> None:
         """Count observations [n, *shape] into the running mean and deviation of ``normalize``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ class TwinTowers(nn.Module):
         super().__init__()
         self.features = hidden[-1]
         self.activate = activation().forward
+        self.rectified = activation is nn.ReLU
         weights, biases = [], []
         for width in hidden:
             towers = [nn.init.orthogonal_(torch.empty(inputs, width), math.sqrt(2)) for _ in range(2)]
@@ -31,3 +33,63 @@ class TwinTowers(nn.Module):
         for weight, bias in self.layers:
             x = self.activate(torch.baddbmm(bias, x, weight))
         return x
+
+
+class TowersInNumPy:
+    """``TwinTowers`` of tanh or ReLU with a linear head on each, forwards and backwards by hand: what torch does around
+    an operation takes longer than one as small as these.
+
+    Weights and gradients are the memory of torch's. So make it when they have found their place, which is on the CPU,
+    and load weights by copying them there, as ``load_state_dict`` does. Only what has gradients can go backwards.
+    """
+
+    def __init__(self, towers: TwinTowers, first: nn.Linear, second: nn.Linear) -> None:
+        parts = [*towers.layers, (first.weight, first.bias), (second.weight, second.bias)]
+        values = [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in parts]
+        gradients = [tuple(p.grad.numpy() for p in part if p.grad is not None) for part in parts]
+        self.layers, self.heads = values[:-2], values[-2:]
+        self.layer_gradients, self.head_gradients = gradients[:-2], gradients[-2:]
+        self.rectified = towers.rectified
+        self.x = np.zeros((0, 0), np.float32)
+
+    def forward(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the heads say [n, ·] of float32 [n, inputs]."""
+        n = len(x)
+        if n != len(self.x):
+            self.found = [np.empty((2, n, bias.shape[2]), np.float32) for _, bias in self.layers]
+            self.slopes = [np.empty_like(found) for found in self.found]
+            self.ones = np.ones((1, n), np.float32)
+        self.x = x
+        for (weight, bias), found in zip(self.layers, self.found, strict=True):
+            np.matmul(x, weight, out=found)
+            np.add(found, bias, out=found)
+            if self.rectified:
+                np.maximum(found, 0.0, out=found)
+            else:
+                np.tanh(found, out=found)
+            x = found
+        first, second = (tower @ weight.T + bias for tower, (weight, bias) in zip(x, self.heads, strict=True))
+        return first, second
+
+    def backward(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Write the gradient of a loss whose slopes in what ``forward`` has just given are ``first`` and ``second``
+        [n, ·]. Once for each ``forward``: it uses up what that has left."""
+        slope = self.slopes[-1]
+        for k, of_head in enumerate((first, second)):
+            by_weight, by_bias = self.head_gradients[k]
+            np.matmul(of_head.T, self.found[-1][k], out=by_weight)
+            np.sum(of_head, axis=0, out=by_bias)
+            np.matmul(of_head, self.heads[k][0], out=slope[k])
+        for k in reversed(range(len(self.layers))):
+            found, slope = self.found[k], self.slopes[k]
+            if self.rectified:
+                np.multiply(slope, found > 0.0, out=slope)
+            else:  # tanh' = 1 − tanh²
+                np.multiply(found, found, out=found)
+                np.subtract(1.0, found, out=found)
+                np.multiply(slope, found, out=slope)
+            by_weight, by_bias = self.layer_gradients[k]
+            np.matmul((self.found[k - 1] if k else self.x).swapaxes(-1, -2), slope, out=by_weight)
+            np.matmul(self.ones, slope, out=by_bias)
+            if k:
+                np.matmul(slope, self.layers[k][0].swapaxes(1, 2), out=self.slopes[k - 1])

@@ -240,7 +240,8 @@ class Trainer:
 
     def _submit(self, path: Path) -> None:
         self._evaluated = self.updates
-        self._evaluated_at = {"env_steps": self.env_steps, "training_seconds": round(self.elapsed(), 1)}
+        self._evaluated_at = {"env_steps": self.env_steps, "training_seconds": round(self.elapsed(), 2),
+                              "processor_seconds": round(time.process_time(), 2)}
         games = self.config.evaluation_games or (200 if self.two_players else 50)
         self.evaluator.submit(self.updates, path, games, derive_seed(self.config.seed, 3, self.updates))
 
