@@ -1,8 +1,9 @@
 """How far from perfect play an agent is in Connect Four: perfect_connect_four.py RUN [--simulations S] [--games N]
 
-The agent plays itself after random plies. What it knows of a position (its network's value and prior, its search) is
-compared with the exact outcome, which a solver knows: an oracle that says what fails, the value, the policy, the
-model or the search.
+The agent plays itself after six random plies. What it knows of positions from the thirteenth disc on (its network's
+value and prior, the value after one true step, its search) is compared with the exact outcome of every move, which a
+solver knows: an oracle that says whether it is the value, the policy or the search that fails. With --rules the same
+search is run with the rules in place of the learnt model, to tell whether that is what fails.
 """
 
 import argparse
@@ -11,189 +12,189 @@ import numba
 import numpy as np
 import torch
 
+from myosu.algorithms.muzero import Planner
 from myosu.evaluation.players import legal_mask
-from myosu.games.connect_four import COLUMNS, ROWS
+from myosu.games.connect_four import CELLS, COLUMNS, ROWS
+from myosu.games.game import Game
 from myosu.games.playout import random_actions
+from myosu.search import SearchResult
 from myosu.training.checkpoint import load_agent
 
-U = np.uint64
-ONE = U(1)
-BOTTOM = U(sum(1 << 7 * column for column in range(COLUMNS)))
-BOARD = U(sum(0x3F << 7 * column for column in range(COLUMNS)))
+OPENING_PLIES, FIRST_PLY = 6, 12
+PHASES = ((FIRST_PLY, 18), (18, 24), (24, 42))
+ONE = np.uint64(1)
+BOTTOM = np.uint64(sum(1 << 7 * column for column in range(COLUMNS)))
 COLUMN = np.array([0x3F << 7 * column for column in range(COLUMNS)], np.uint64)
-ORDER = np.array([3, 2, 4, 1, 5, 0, 6])
-TABLE_BITS = 23
+MIDDLE_FIRST = np.array([3, 2, 4, 1, 5, 0, 6])
+TABLE_BITS = 22
+FULL, UNKNOWN = -9, 9
 
 
 @numba.njit
-def wins(discs, occupied):
+def winning_cells(discs, occupied):
     """Empty cells that complete a four of ``discs``."""
-    found = (discs << U(1)) & (discs << U(2)) & (discs << U(3))
-    for shift in (U(7), U(6), U(8)):
-        two, three = U(2) * shift, U(3) * shift
+    found = (discs << ONE) & (discs << np.uint64(2)) & (discs << np.uint64(3))
+    for shift in (np.uint64(7), np.uint64(6), np.uint64(8)):
+        two, three = shift + shift, shift + shift + shift
         pair = (discs << shift) & (discs << two)
-        found |= pair & (discs << three)
-        found |= pair & (discs >> shift)
+        found |= pair & ((discs << three) | (discs >> shift))
         pair = (discs >> shift) & (discs >> two)
-        found |= pair & (discs << shift)
-        found |= pair & (discs >> three)
-    return found & (BOARD ^ occupied)
+        found |= pair & ((discs << shift) | (discs >> three))
+    return found & (CELLS ^ occupied)
 
 
 @numba.njit
-def count(x):
+def count(bits):
     n = 0
-    while x:
-        x &= x - ONE
+    while bits:
+        bits &= bits - ONE
         n += 1
     return n
 
 
 @numba.njit
-def negamax(own, occupied, alpha, beta, keys, values, nodes):
-    """−1, 0 or 1 for the player to move, who cannot win at once, within the window."""
+def negamax(own, occupied, alpha, beta, keys, bounds, nodes):
+    """The outcome, −1, 0 or 1, for the player to move, who cannot win at once; exact within the window.
+
+    nodes: positions looked at, and how many may be; beyond them the answer is worth nothing.
+    """
     nodes[0] += 1
     if nodes[0] > nodes[1]:
         return 0
     other = own ^ occupied
-    playable = (occupied + BOTTOM) & BOARD
-    threats = wins(other, occupied)
-    forced = playable & threats
-    if forced:
-        if forced & (forced - ONE):
+    playable = (occupied + BOTTOM) & CELLS
+    threats = winning_cells(other, occupied)
+    if playable & threats:
+        playable &= threats  # what must be blocked
+        if playable & (playable - ONE):
             return -1
-        playable = forced
-    playable &= ~(threats >> ONE)  # never below a cell where the opponent wins
-    if playable == U(0):
-        return -1 if forced or occupied != BOARD and count(occupied) < 42 else 0
-    if count(occupied) >= 40:
+    playable &= ~(threats >> ONE)  # not below a cell where the opponent wins
+    if not playable:
+        return -1
+    if count(occupied) >= ROWS * COLUMNS - 2:
         return 0
     key = own + occupied + BOTTOM
-    slot = (key * U(0x9E3779B97F4A7C15)) >> U(64 - TABLE_BITS)
+    slot = (key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - TABLE_BITS)
     if keys[slot] == key:
-        low, high = values[slot] // 3 - 1, values[slot] % 3 - 1
-        if low >= beta:
-            return low
-        if high <= alpha:
-            return high
-        alpha, beta = max(alpha, low), min(beta, high)
+        alpha, beta = max(alpha, bounds[slot, 0]), min(beta, bounds[slot, 1])
         if alpha >= beta:
             return alpha
-    # The moves that make most threats first, those in the middle before others.
-    moves = np.empty(7, np.uint64)
-    scores = np.empty(7, np.int64)
-    n = 0
-    for column in ORDER:
+    # Moves that threaten most first, and those in the middle before others.
+    moves, threatens, n = np.empty(COLUMNS, np.uint64), np.empty(COLUMNS, np.int64), 0
+    for column in MIDDLE_FIRST:
         move = playable & COLUMN[column]
         if move:
-            score = count(wins(own | move, occupied | move))
-            k = n
-            while k > 0 and scores[k - 1] < score:
-                scores[k], moves[k] = scores[k - 1], moves[k - 1]
+            k, threat = n, count(winning_cells(own | move, occupied | move))
+            while k > 0 and threatens[k - 1] < threat:
+                threatens[k], moves[k] = threatens[k - 1], moves[k - 1]
                 k -= 1
-            scores[k], moves[k] = score, move
+            threatens[k], moves[k] = threat, move
             n += 1
-    best, bottom = -1, alpha
+    best, low = -1, alpha
     for k in range(n):
-        value = -negamax(other, occupied | moves[k], -beta, -bottom, keys, values, nodes)
-        if value > best:
-            best = value
-        if best > bottom:
-            bottom = best
-        if bottom >= beta:
+        best = max(best, -negamax(other, occupied | moves[k], -beta, -low, keys, bounds, nodes))
+        low = max(low, best)
+        if low >= beta:
             break
     if nodes[0] <= nodes[1]:
-        low, high = (best if best > alpha else -1), (best if best < beta else 1)
-        keys[slot], values[slot] = key, 3 * (low + 1) + high + 1
+        keys[slot] = key
+        bounds[slot, 0], bounds[slot, 1] = (best if best > alpha else -1), (best if best < beta else 1)
     return best
 
 
 @numba.njit
-def solve(own, opponent, keys, values, most):
-    """What every column is worth to the player to move, int64 [7]: −1, 0, 1; −9 where it is full; all 9 where it would take
-    more than ``most`` positions."""
-    found = np.full(7, -9)
-    occupied = own | opponent
-    nodes = np.array([0, most])
-    for column in range(7):
+def solve(own, opponent, keys, bounds, most):
+    """What every column is worth to the player to move, int64 [7]: −1, 0 or 1, or ``FULL``; all ``UNKNOWN`` where that
+    takes more than ``most`` positions."""
+    worth, occupied, nodes = np.full(COLUMNS, FULL), own | opponent, np.array([0, most])
+    for column in range(COLUMNS):
         move = (occupied + BOTTOM) & COLUMN[column]
         if not move:
             continue
-        mine = own | move
-        if wins(own, occupied) & move:
-            found[column] = 1
-        elif (occupied | move) == BOARD:
-            found[column] = 0
-        elif wins(opponent, occupied | move) & ((occupied | move) + BOTTOM):
-            found[column] = -1
+        after = occupied | move
+        if winning_cells(own, occupied) & move:
+            worth[column] = 1
+        elif after == CELLS:
+            worth[column] = 0
+        elif winning_cells(opponent, after) & (after + BOTTOM):
+            worth[column] = -1
         else:
-            found[column] = -negamax(opponent, occupied | move, -1, 1, keys, values, nodes)
+            worth[column] = -negamax(opponent, after, -1, 1, keys, bounds, nodes)
     if nodes[0] > nodes[1]:
-        found[:] = 9
-    return found
+        worth[:] = UNKNOWN
+    return worth
 
 
-class Solver:
-    def __init__(self):
-        self.keys = np.zeros(1 << TABLE_BITS, np.uint64)
-        self.values = np.zeros(1 << TABLE_BITS, np.int8)
-
-    def __call__(self, state, most=3_000_000):
-        return solve(state["own"], state["opponent"], self.keys, self.values, most)
+def worth_of_moves(states: np.ndarray, most: int = 3_000_000) -> np.ndarray:
+    """int64 [n, 7], see ``solve``."""
+    keys, bounds = np.zeros(1 << TABLE_BITS, np.uint64), np.zeros((1 << TABLE_BITS, 2), np.int8)
+    return np.stack([solve(state["own"], state["opponent"], keys, bounds, most) for state in states])
 
 
-def moved(game, states, action):
+def observed(game: Game, states: np.ndarray) -> np.ndarray:
+    observation = np.zeros((len(states), *game.observation_shape), np.uint8)
+    game.batch.observe(states, observation)
+    return observation
+
+
+def moved(game: Game, states: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The positions after ``action``, the movers' rewards and whether the games are over."""
-    states = states.copy()
-    reward, over = np.zeros(len(states), np.float32), np.zeros(len(states), np.bool_)
+    states, reward, over = states.copy(), np.zeros(len(states), np.float32), np.zeros(len(states), np.bool_)
     game.batch.step(states, action.astype(np.int64), reward, over)
     return states, reward, over
 
 
-def look(game, states):
-    out = np.zeros((len(states), *game.observation_shape), np.uint8)
-    game.batch.observe(states, out)
-    return out
-
-
-def true_plan(planner, game, states, simulations):
-    """The same search with the rules for a model: only values and priors come from the network."""
-    model, n = planner.model, len(states)
-    nodes, ended = np.zeros((simulations + 1, n), states.dtype), np.zeros((simulations + 1, n), bool)
-    nodes[0] = states
-    _, value, logits = model.initial(torch.from_numpy(look(game, states)))
-
-    def expand(parents, actions, slot):
-        rows = np.arange(n)
-        before, was_over = nodes[parents, rows], ended[parents, rows]
-        legal = legal_mask(game, before)[rows, actions] & ~was_over
-        after, reward, over = moved(game, np.where(legal, before, before), np.where(legal, actions, legal_mask(game, before).argmax(1)))
-        nodes[slot], ended[slot] = after, over | was_over
-        _, value, logits = model.initial(torch.from_numpy(look(game, after)))
-        value, logits = planner._scalar(value), planner._numpy(logits)
-        logits = np.where(legal_mask(game, after), logits, -1e9).astype(np.float32)
-        # Illegal in the tree: a loss for who tries.
-        reward = np.where(was_over, 0.0, np.where(legal, reward, -1.0)).astype(np.float32)
-        value = np.where(ended[slot] | ~legal, 0.0, value).astype(np.float32)
-        ended[slot] |= ~legal
-        return reward, value, logits
-
-    with torch.inference_mode():
-        return planner.search.run(planner._numpy(logits), planner._scalar(value), legal_mask(game, states), expand, simulations)
-
-
-def positions_of(game, choose, games, openings, seed):
-    states = game.new_states(games)
-    found, ply = [], 0
+def positions_of_games(game: Game, agent, games: int) -> np.ndarray:
+    """Positions from the agent's games with itself."""
+    states, found, ply = game.new_states(games), [], 0
     while len(states):
         legal = legal_mask(game, states)
-        action = random_actions(legal, seed * 1000 + ply) if ply < openings else choose(states)
-        if ply >= 12:
-            found.append(states.copy())
+        action = random_actions(legal, ply) if ply < OPENING_PLIES else agent.act(observed(game, states), legal)
+        if ply >= FIRST_PLY:
+            found.append(states)
         states, _, over = moved(game, states, action)
         states = states[~over]
         ply += 1
     return np.concatenate(found)
+
+
+@torch.inference_mode()
+def looked_at(planner: Planner, game: Game, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The network's values f32 [n] and logits f32 [n, 7] of positions."""
+    _, value, logits = planner.model.initial(torch.from_numpy(observed(game, states)))
+    return planner._scalar(value), planner._numpy(logits)
+
+
+def value_one_step_on(planner: Planner, game: Game, states: np.ndarray) -> np.ndarray:
+    """What every move is worth by the rules and the value of the position after it, f32 [n, 7]; −∞ where illegal."""
+    worth, legal = np.full((len(states), COLUMNS), -np.inf, np.float32), legal_mask(game, states)
+    for column in range(COLUMNS):
+        fits = legal[:, column]
+        after, reward, over = moved(game, states[fits], np.full(fits.sum(), column))
+        worth[fits, column] = np.where(over, reward, -looked_at(planner, game, after)[0])
+    return worth
+
+
+def search_by_rules(planner: Planner, game: Game, states: np.ndarray, simulations: int) -> SearchResult:
+    """The agent's search with the true rules for a model: only values and priors are the network's."""
+    rows = np.arange(len(states))
+    nodes, over = np.zeros((simulations + 1, len(states)), states.dtype), np.zeros((simulations + 1, len(states)), bool)
+    nodes[0] = states
+
+    def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        before, absorbed = nodes[parents, rows], over[parents, rows]
+        legal = legal_mask(game, before)
+        fits = legal[rows, actions] & ~absorbed
+        after, reward, ended = moved(game, before, np.where(fits, actions, legal.argmax(axis=1)))
+        nodes[slot], over[slot] = after, ended | ~fits
+        value, logits = looked_at(planner, game, after)
+        # A move into a full column loses; after the end nothing more is won.
+        reward = np.where(fits, reward, np.where(absorbed, 0.0, -1.0))
+        return (reward.astype(np.float32), np.where(over[slot], 0.0, value).astype(np.float32),
+                np.where(legal_mask(game, after), logits, -1e9).astype(np.float32))
+
+    value, logits = looked_at(planner, game, states)
+    return planner.search.run(logits, value, legal_mask(game, states), expand, simulations)
 
 
 def main() -> None:
@@ -201,49 +202,45 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("--simulations", type=int, default=64)
     parser.add_argument("--games", type=int, default=60)
-    parser.add_argument("--openings", type=int, default=6)
+    parser.add_argument("--rules", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     agent, environment, _ = load_agent(options.run, simulations=options.simulations, game="connect_four")
     game, planner = environment.rules, agent.planner
-    states = positions_of(game, lambda s: agent.act(look(game, s), legal_mask(game, s)), options.games, options.openings, 1)
-    states = states[np.random.default_rng(0).permutation(len(states))[:400]]
-    solver = Solver()
-    exact = np.stack([solver(s) for s in states])
-    states, exact = states[exact[:, 0] != 9], exact[exact[:, 0] != 9]
-    plies = np.array([bin(int(s["own"] | s["opponent"])).count("1") for s in states])
-    truth = exact.max(1)
-    choice = (np.where(exact == -9, 9, exact).min(1) < truth)
-    print(f"{len(states)} positions, {choice.sum()} with a choice; worth: win {np.mean(truth == 1):.0%} draw {np.mean(truth == 0):.0%}")
-    obs, legal = look(game, states), legal_mask(game, states)
+    states = positions_of_games(game, agent, options.games)
+    worth = worth_of_moves(states)
+    states, worth = states[worth[:, 0] != UNKNOWN], worth[worth[:, 0] != UNKNOWN]
+    plies, best = np.bitwise_count(states["own"] | states["opponent"]), worth.max(axis=1)
+    choice = np.where(worth == FULL, best[:, None], worth).min(axis=1) < best
+    print(f"{len(states)} positions, won {np.mean(best == 1):.0%}, drawn {np.mean(best == 0):.0%}; "
+          f"in {choice.sum()} it matters what is played")
 
-    def report(name, action):
-        best = exact[np.arange(len(states)), action] == truth
-        rows = [best[choice & (plies >= a) & (plies < b)].mean() for a, b in ((12, 18), (18, 24), (24, 42))]
-        print(f"{name:30} best moves {best[choice].mean():.1%}  plies 12-17, 18-23, 24-: " + ", ".join(f"{r:.1%}" for r in rows))
+    def in_parts(find):
+        size = planner.capacity
+        return np.concatenate([find(states[k:k + size]) for k in range(0, len(states), size)])
 
-    size = 128
-    def parts(f):
-        return np.concatenate([f(slice(k, k + size)) for k in range(0, len(states), size)])
-    with torch.inference_mode():
-        value = parts(lambda p: planner._scalar(planner.model.initial(torch.from_numpy(obs[p]))[1]))
-        prior = parts(lambda p: planner._numpy(planner.model.initial(torch.from_numpy(obs[p]))[2]))
-    for a, b in ((12, 18), (18, 24), (24, 42)):
-        at = (plies >= a) & (plies < b)
-        print(f"plies {a}-{b}: n {at.sum()}, value error rms {np.sqrt(np.mean((value[at] - truth[at]) ** 2)):.2f}, sign right of decided "
-              f"{np.mean(np.sign(value[at & (truth != 0)]) == truth[at & (truth != 0)]):.1%}, correlation {np.corrcoef(value[at], truth[at])[0,1]:.2f}")
-    report("prior", np.where(legal, prior, -1e9).argmax(1))
-    # one true step ahead with the value
-    ahead = np.full((len(states), 7), -np.inf)
-    for a in range(7):
-        ok = legal[:, a]
-        after, reward, over = moved(game, states[ok], np.full(ok.sum(), a))
-        with torch.inference_mode():
-            v = planner._scalar(planner.model.initial(torch.from_numpy(look(game, after)))[1])
-        ahead[ok, a] = np.where(over, reward, -v)
-    report("one true step, value", ahead.argmax(1))
-    for sims in (options.simulations,):
-        report(f"learnt model, {sims}", parts(lambda p: planner.plan(obs[p], legal[p], sims)[0].action))
+    value = in_parts(lambda part: looked_at(planner, game, part)[0])
+    for first, last in PHASES:
+        at = (plies >= first) & (plies < last)
+        decided = at & (best != 0)
+        print(f"discs {first}–{last - 1}: correlation of the network's value with the outcome "
+              f"{np.corrcoef(value[at], best[at])[0, 1]:.2f}, its sign right in {np.mean(value[decided] * best[decided] > 0):.0%}")
+
+    def report(name: str, action: np.ndarray) -> None:
+        right = worth[np.arange(len(states)), action] == best
+        phases = (right[choice & (plies >= first) & (plies < last)].mean() for first, last in PHASES)
+        print(f"{name:28} best moves {right[choice].mean():.1%}   by discs " + "  ".join(f"{p:.1%}" for p in phases))
+
+    def search(part: np.ndarray) -> np.ndarray:
+        return planner.plan(observed(game, part), legal_mask(game, part))[0].action
+
+    report("prior", in_parts(
+        lambda part: np.where(legal_mask(game, part), looked_at(planner, game, part)[1], -np.inf).argmax(axis=1)))
+    report("value one true step on", in_parts(lambda part: value_one_step_on(planner, game, part).argmax(axis=1)))
+    report(f"search, {options.simulations} simulations", in_parts(search))
+    if options.rules:
+        report("the same, by the rules", in_parts(
+            lambda part: search_by_rules(planner, game, part, options.simulations).action))
 
 
 if __name__ == "__main__":
