@@ -1,9 +1,10 @@
 """How far from perfect play an agent is in Connect Four: perfect_connect_four.py RUN [--simulations S] [--games N]
 
-The agent plays itself after six random plies. What it knows of positions from the thirteenth disc on (its network's
-value and prior, the value after one true step, its search) is compared with the exact outcome of every move, which a
-solver knows: an oracle that says whether it is the value, the policy or the search that fails. With --rules the same
-search is run with the rules in place of the learnt model, to tell whether that is what fails.
+Positions from the thirteenth disc on, the same for every agent, of games of alpha-beta that errs now and then. What
+the agent knows of them (its network's value and prior, the value after one true step, its search) is compared with the
+exact outcome of every move, which a solver knows: an oracle that says whether it is the value, the policy or the search
+that fails. With --rules the same search is run with the rules in place of the learnt model, to tell whether that is
+what fails.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from myosu.algorithms.muzero import Planner
+from myosu.evaluation.alphabeta import compile_alphabeta
 from myosu.evaluation.players import legal_mask
 from myosu.games.connect_four import CELLS, COLUMNS, ROWS
 from myosu.games.game import Game
@@ -144,12 +146,13 @@ def moved(game: Game, states: np.ndarray, action: np.ndarray) -> tuple[np.ndarra
     return states, reward, over
 
 
-def positions_of_games(game: Game, agent, games: int) -> np.ndarray:
-    """Positions from the agent's games with itself."""
+def positions_of_games(game: Game, games: int) -> np.ndarray:
+    """Positions from games between alpha-beta of depth 4 and itself, with one move in five at random."""
+    choose, rng = compile_alphabeta(game), np.random.default_rng(0)
     states, found, ply = game.new_states(games), [], 0
     while len(states):
-        legal = legal_mask(game, states)
-        action = random_actions(legal, ply) if ply < OPENING_PLIES else agent.act(observed(game, states), legal)
+        errs = rng.random(len(states)) < (1.0 if ply < OPENING_PLIES else 0.2)
+        action = np.where(errs, random_actions(legal_mask(game, states), ply), choose(states, 4))
         if ply >= FIRST_PLY:
             found.append(states)
         states, _, over = moved(game, states, action)
@@ -171,7 +174,8 @@ def value_one_step_on(planner: Planner, game: Game, states: np.ndarray) -> np.nd
     for column in range(COLUMNS):
         fits = legal[:, column]
         after, reward, over = moved(game, states[fits], np.full(fits.sum(), column))
-        worth[fits, column] = np.where(over, reward, -looked_at(planner, game, after)[0])
+        if len(after):
+            worth[fits, column] = np.where(over, reward, -looked_at(planner, game, after)[0])
     return worth
 
 
@@ -207,7 +211,7 @@ def main() -> None:
     torch.set_num_threads(1)
     agent, environment, _ = load_agent(options.run, simulations=options.simulations, game="connect_four")
     game, planner = environment.rules, agent.planner
-    states = positions_of_games(game, agent, options.games)
+    states = positions_of_games(game, options.games)
     worth = worth_of_moves(states)
     states, worth = states[worth[:, 0] != UNKNOWN], worth[worth[:, 0] != UNKNOWN]
     plies, best = np.bitwise_count(states["own"] | states["opponent"]), worth.max(axis=1)
