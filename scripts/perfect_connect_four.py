@@ -227,8 +227,9 @@ def main() -> None:
     for first, last in PHASES:
         at = (plies >= first) & (plies < last)
         decided = at & (best != 0)
+        right = np.mean(value[decided] * best[decided] > 0)
         print(f"discs {first}–{last - 1}: correlation of the network's value with the outcome "
-              f"{np.corrcoef(value[at], best[at])[0, 1]:.2f}, its sign right in {np.mean(value[decided] * best[decided] > 0):.0%}")
+              f"{np.corrcoef(value[at], best[at])[0, 1]:.2f}, its sign right in {right:.0%}")
 
     def report(name: str, action: np.ndarray) -> None:
         right = worth[np.arange(len(states)), action] == best

@@ -64,8 +64,8 @@ class Config:
     c_scale: float = 1.0
     """Gumbel: weight of Q against the prior."""
     least_q_range: float = 0.0
-    """Gumbel: Q values of a position that differ by less than this share of the value's range are not blown up to the
-    whole of it. 1: never, as for board games in the paper; 0: always, as for Atari."""
+    """Gumbel: Q values of a position that differ by less than this share of the value's range are rescaled as if they
+    differed by so much: errors of the value must not look like differences between moves."""
     dirichlet_alpha: float = 0.3
     """PUCT: concentration of the noise at the root; about 10 / the usual number of legal actions."""
     temperature: float = 1.0

@@ -43,8 +43,8 @@ class ConvHead(nn.Module):
     [B, outputs].
 
     A 1×1 convolution to ``located`` channels, which keep their cells, and ``pooled`` ones, of which only the mean and
-    the greatest of all cells go on. What means the same wherever it happens (a snake that bites itself) is learnt by the
-    latter from a few examples, where the former would need some from every cell.
+    the greatest of all cells go on. What means the same wherever it happens (a snake that bites itself) is learnt from
+    the latter after a few examples, where the former would need some from every cell.
 
     Without batch normalisation: a head reads latent states both encoded and imagined, whose statistics differ, and
     their mixture would fit neither when it is frozen for inference.

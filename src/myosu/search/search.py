@@ -41,7 +41,8 @@ class GumbelConfig:
     """Scale of the root's noise; 0 to play as strongly as possible."""
 
     def __post_init__(self) -> None:
-        _at_least(self, num_simulations=1, max_considered_actions=1, c_visit=0, c_scale=0, least_q_range=1e-8, gumbel_scale=0)
+        _at_least(self, num_simulations=1, max_considered_actions=1, c_visit=0, c_scale=0, least_q_range=1e-8,
+                  gumbel_scale=0)
 
 
 @dataclass(frozen=True)
