@@ -4,7 +4,7 @@ import torch
 
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.fused import FusedMuZero, fused
-from myosu.nets.layers import scale_gradient, scale_to_unit
+from myosu.nets.layers import ConvHead, scale_gradient, scale_to_unit
 from myosu.nets.muzero import ActionPlanes, MuZeroNet
 from myosu.nets.towers import TowersInNumPy, TwinTowers
 
@@ -19,6 +19,19 @@ def trained_net(shape=(3, 8, 8), actions=65):
         latent, *_ = net.initial(torch.rand(32, *shape))
         net.recurrent(latent, torch.randint(0, actions, (32,)))
     return net.eval()
+
+
+def test_pooled_channels_of_a_head_by_hand():
+    """One channel of each kind on two cells: what is located counts where it is; of the other, mean and greatest."""
+    head = ConvHead(channels=2, cells=2, outputs=1, located=1, pooled=1)
+    with torch.no_grad():
+        head.reduce.weight.copy_(torch.eye(2)[:, :, None, None])
+        head.reduce.bias.zero_()
+        head.out.weight.copy_(torch.tensor([[1.0, 10.0, 100.0, 1000.0]]))  # located, located, mean, greatest
+        head.out.bias.zero_()
+    board = torch.tensor([[[[1.0, 2.0]], [[3.0, 5.0]]]])
+    assert head(board).item() == 1 + 20 + 400 + 5000
+    assert head(board.flip(3)).item() == 2 + 10 + 400 + 5000
 
 
 def test_folding_normalisations_changes_nothing():

@@ -91,6 +91,16 @@ def test_gumbel_improved_policy_by_hand():
     assert result.visits.tolist() == [[1, 1, 0]] and result.action.tolist() == [1]
 
 
+def test_small_differences_of_q_are_not_blown_up_by_hand():
+    """The same tree: Q differ by 0.6, which counts as 0.6 / 1.5 of the whole where the least range is 1.5."""
+    config = GumbelConfig(2, max_considered_actions=2, c_visit=1.0, c_scale=1.0, least_q_range=1.5, gumbel_scale=0.0)
+    search = Search(config, 1, 3, discount=-1.0, seed=0)
+    outputs = [(0.0, 0.4, (0.2, 0.3, 0.5)), (0.0, -0.2, (0.2, 0.3, 0.5))]
+    result = search.run(np.log(f32((0.5, 0.3, 0.2))), f32(0.0), np.ones((1, 3), bool), scripted(outputs))
+    weights = np.array([0.5, 0.3 * np.exp(2 * 0.6 / 1.5), 0.2 * np.exp(2 * (0.4 - 0.35 / 3) / 1.5)])
+    np.testing.assert_allclose(result.policy[0], weights / weights.sum(), rtol=1e-5)
+
+
 def test_sequential_halving_by_hand():
     assert considered_visits(8, 16)[:, 8].tolist() == [0] * 8 + [1] * 4 + [2, 2, 3, 3]
     assert considered_visits(8, 6)[:, 1].tolist() == [0, 1, 2, 3, 4, 5]

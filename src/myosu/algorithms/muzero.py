@@ -63,6 +63,9 @@ class Config:
     """Gumbel: visits that the weight of Q against the prior counts from."""
     c_scale: float = 1.0
     """Gumbel: weight of Q against the prior."""
+    least_q_range: float = 0.0
+    """Gumbel: Q values of a position that differ by less than this share of the value's range are rescaled as if they
+    differed by so much: errors of the value must not look like differences between moves."""
     dirichlet_alpha: float = 0.3
     """PUCT: concentration of the noise at the root; about 10 / the usual number of legal actions."""
     temperature: float = 1.0
@@ -135,6 +138,7 @@ class Config:
             "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6),
             "temperature": (0.0, 100.0), "dirichlet_alpha": (1e-6, 1e6), "priority_exponent": (0.0, 10.0),
             "weight_decay": (0.0, 10.0), "gradient_clip": (1e-6, 1e9), "c_visit": (0.0, 1e6), "c_scale": (0.0, 1e6),
+            "least_q_range": (0.0, 1.0),
         }
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
@@ -214,7 +218,7 @@ class Planner:
         self.net = make_net(config, spec).eval()
         self.dtype = DTYPES[_quickest_precision(self.net, config)]
         self.points = value_support(config, spec).points(str(self.device))
-        self.search = Search(_search_config(config, simulations, explore), capacity, spec.num_actions,
+        self.search = Search(_search_config(config, spec, simulations, explore), capacity, spec.num_actions,
                              signed_discount(config, spec), seed)
         shape = self.net.latent_shape
         # The board's axes come before the channels, as the convolutions read them.
@@ -636,9 +640,11 @@ def _arrays(batch: UnrolledBatch) -> dict[str, np.ndarray]:
     return {name: value for name, value in vars(batch).items() if value is not None}
 
 
-def _search_config(config: Config, simulations: int, explore: bool) -> GumbelConfig | PUCTConfig:
+def _search_config(config: Config, spec: EnvSpec, simulations: int, explore: bool) -> GumbelConfig | PUCTConfig:
     if config.search == "gumbel":
-        return GumbelConfig(simulations, config.considered_actions, config.c_visit, config.c_scale,
+        support = value_support(config, spec)
+        least_range = max(1e-8, config.least_q_range * (support.high - support.low))
+        return GumbelConfig(simulations, config.considered_actions, config.c_visit, config.c_scale, least_range,
                             gumbel_scale=1.0 if explore else 0.0)
     return PUCTConfig(simulations, dirichlet_alpha=config.dirichlet_alpha,
                       dirichlet_fraction=0.25 if explore else 0.0, temperature=config.temperature if explore else 0.0)

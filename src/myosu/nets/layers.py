@@ -39,25 +39,35 @@ class ResidualBlock(nn.Module):
 
 
 class ConvHead(nn.Module):
-    """A 1×1 convolution to few channels, then linear layers over the whole board: [B, C, H, W] → [B, outputs].
+    """What a few channels see where, and others anywhere on the board, through linear layers: [B, C, H, W] →
+    [B, outputs].
+
+    A 1×1 convolution to ``located`` channels, which keep their cells, and ``pooled`` ones, of which only the mean and
+    the greatest of all cells go on. What means the same wherever it happens (a snake that bites itself) is learnt from
+    the latter after a few examples, where the former would need some from every cell.
 
     Without batch normalisation: a head reads latent states both encoded and imagined, whose statistics differ, and
     their mixture would fit neither when it is frozen for inference.
     """
 
-    def __init__(self, channels: int, cells: int, outputs: int, head_channels: int, hidden: int = 0) -> None:
+    def __init__(self, channels: int, cells: int, outputs: int, located: int, pooled: int = 0, hidden: int = 0) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(channels, head_channels, 1)
-        self.hidden = nn.Linear(head_channels * cells, hidden) if hidden else None
-        self.out = nn.Linear(hidden or head_channels * cells, outputs)
+        self.located = located
+        self.reduce = nn.Conv2d(channels, located + pooled, 1)
+        features = located * cells + 2 * pooled
+        self.hidden = nn.Linear(features, hidden) if hidden else None
+        self.out = nn.Linear(hidden or features, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.read(F.relu(self.reduce(x)))
 
     def read(self, x: Tensor) -> Tensor:
-        """From the few channels [B, head_channels, H, W] to the outputs."""
+        """From the few channels [B, located + pooled, H, W] to the outputs."""
         # reshape, not flatten: the memory may be channels-last, and training and inference must agree on the order
-        x = x.reshape(x.shape[0], -1)
+        located, pooled = x[:, :self.located], x[:, self.located:]
+        x = located.reshape(x.shape[0], -1)
+        if pooled.shape[1]:
+            x = torch.cat([x, pooled.mean((2, 3)), pooled.amax((2, 3))], dim=1)
         if self.hidden is not None:
             x = F.relu(self.hidden(x))
         return self.out(x)

@@ -43,10 +43,10 @@ class MuZeroNet(nn.Module):
             self.dynamics: nn.Module = BoardDynamics(num_actions, height, width, channels, blocks)
             by_cell = num_actions > cells and num_actions % cells == 0
             self.policy: nn.Module = (CellHead(channels, num_actions // cells) if by_cell else
-                                      ConvHead(channels, cells, num_actions, head_channels=4))
-            self.value: nn.Module = ConvHead(channels, cells, atoms, head_channels=4, hidden=64)
+                                      ConvHead(channels, cells, num_actions, located=4))
+            self.value: nn.Module = ConvHead(channels, cells, atoms, located=4, hidden=64)
             self.reward: nn.Module | None = (
-                ConvHead(channels, cells, atoms, head_channels=4, hidden=64) if rewards else None)
+                ConvHead(channels, cells, atoms, located=4, pooled=16, hidden=64) if rewards else None)
         else:
             size = int(torch.tensor(observation_shape).prod())
             self.latent_shape = (channels,)
@@ -151,7 +151,8 @@ class ActionPlanes(nn.Module):
         if not self.layers:
             self.layers, self.reach = (1, (1, width)) if num_actions == width else (0, (0, 0))
         others = num_actions - self.layers * self.reach[0] * self.reach[1]
-        self.others = nn.Parameter(0.05 * torch.randn(others, channels, 1, 1))
+        # As large as what it is added to, for one of few such actions must be able to open and close channels.
+        self.others = nn.Parameter(torch.randn(others, channels, 1, 1))
         rows, columns = (max(0, 2 * size - 1) for size in self.reach)
         self.kernel = nn.Parameter(0.05 * torch.randn(self.layers * channels, rows, columns))
 

@@ -202,13 +202,13 @@ def completed_q(tree, index, num_actions):
 
 
 @compiled
-def gumbel_root_child(tree, num_actions, scores, considered_visits, c_visit, c_scale):
+def gumbel_root_child(tree, num_actions, scores, considered_visits, c_visit, c_scale, least_range):
     """(child or -1, action): of those with ``considered_visits`` visits, the highest Gumbel + logit + scaled Q."""
     root = tree[0]
     if considered_visits == 0:
         return -1, root.best
     _, low, high, most_visits = completed_q(tree, 0, num_actions)
-    scale = c_scale * (c_visit + most_visits) / max(high - low, EPSILON)
+    scale = c_scale * (c_visit + most_visits) / max(high - low, least_range)
     chosen, action, top = -1, -1, -math.inf
     c = root.first_child
     while c >= 0:
@@ -222,13 +222,13 @@ def gumbel_root_child(tree, num_actions, scores, considered_visits, c_visit, c_s
 
 
 @compiled
-def gumbel_child(tree, index, priors, weights, c_visit, c_scale):
+def gumbel_child(tree, index, priors, weights, c_visit, c_scale, least_range):
     """(child or -1 if untried, action) whose share of visits is most below its improved policy."""
     node = tree[index]
     if node.num_children == 0:
         return -1, node.best
     value, low, high, most_visits = completed_q(tree, index, len(priors))
-    scale = c_scale * (c_visit + most_visits) / max(high - low, EPSILON)
+    scale = c_scale * (c_visit + most_visits) / max(high - low, least_range)
 
     # Exponents are at most 0 and one of them is 0, and no prior is below TINY: neither overflow nor a total of 0.
     open_weight = math.exp((value - high) * scale) if node.best >= 0 else 0.0
@@ -255,17 +255,18 @@ def gumbel_child(tree, index, priors, weights, c_visit, c_scale):
 
 
 @compiled
-def select_gumbel(nodes, open_scores, root_scores, considered_visits, weights, c_visit, c_scale, parents, actions):
+def select_gumbel(nodes, open_scores, root_scores, considered_visits, weights, c_visit, c_scale, least_range, parents,
+                  actions):
     """Descend every tree to an untried action. considered_visits [B]; weights [nodes] is scratch."""
     for b in range(len(parents)):
         tree = nodes[b]
         index = 0
         child, action = gumbel_root_child(
-            tree, root_scores.shape[1], root_scores[b], considered_visits[b], c_visit, c_scale
+            tree, root_scores.shape[1], root_scores[b], considered_visits[b], c_visit, c_scale, least_range
         )
         while child >= 0:
             index = child
-            child, action = gumbel_child(tree, index, open_scores[b, index], weights, c_visit, c_scale)
+            child, action = gumbel_child(tree, index, open_scores[b, index], weights, c_visit, c_scale, least_range)
         parents[b] = index
         actions[b] = action
 
@@ -283,7 +284,7 @@ def root_children(nodes, visits, q):
 
 
 @compiled
-def gumbel_root_q(nodes, q, scaled_q, c_visit, c_scale):
+def gumbel_root_q(nodes, q, scaled_q, c_visit, c_scale, least_range):
     """Write the root's completed Q [B, A], and the same as an addition to logits."""
     for b in range(len(q)):
         tree = nodes[b]
@@ -293,7 +294,7 @@ def gumbel_root_q(nodes, q, scaled_q, c_visit, c_scale):
         while c >= 0:
             q[b, tree[c].action] = tree[c].q
             c = tree[c].next_sibling
-        scale = c_scale * (c_visit + most_visits) / max(high - low, EPSILON)
+        scale = c_scale * (c_visit + most_visits) / max(high - low, least_range)
         for a in range(q.shape[1]):
             scaled_q[b, a] = (q[b, a] - low) * scale
 

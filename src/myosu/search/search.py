@@ -33,12 +33,16 @@ class GumbelConfig:
     c_visit: float = 50.0
     """Added to the visits of the most visited child, times ``c_scale``: the weight of Q against the prior's logits."""
     c_scale: float = 1.0
-    """See ``c_visit``. Q is rescaled to [0, 1] in every node first."""
+    """See ``c_visit``. Q is rescaled in every node first, so that its least is 0 and its greatest 1."""
+    least_q_range: float = 1e-8
+    """Where the Q of a node differ by less, they are rescaled as if they differed by so much: what differs by less than
+    the value's error must not look like a difference between win and loss."""
     gumbel_scale: float = 1.0
     """Scale of the root's noise; 0 to play as strongly as possible."""
 
     def __post_init__(self) -> None:
-        _at_least(self, num_simulations=1, max_considered_actions=1, c_visit=0, c_scale=0, gumbel_scale=0)
+        _at_least(self, num_simulations=1, max_considered_actions=1, c_visit=0, c_scale=0, least_q_range=1e-8,
+                  gumbel_scale=0)
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ class Search:
         for simulation in range(num_simulations):
             if isinstance(config, GumbelConfig):
                 kernels.select_gumbel(nodes, open_scores, scores, considered[simulation], self._scratch,
-                                      config.c_visit, config.c_scale, parents, actions)
+                                      config.c_visit, config.c_scale, config.least_q_range, parents, actions)
             else:
                 kernels.select_puct(nodes, open_scores, exploration, parents, actions)
             slot = simulation + 1
@@ -212,7 +216,7 @@ class Search:
         visits = np.zeros(logits.shape, np.int32)
         q, scaled_q = np.empty_like(logits), np.empty_like(logits)
         kernels.root_children(nodes, visits, q)
-        kernels.gumbel_root_q(nodes, q, scaled_q, config.c_visit, config.c_scale)
+        kernels.gumbel_root_q(nodes, q, scaled_q, config.c_visit, config.c_scale, config.least_q_range)
         most_visited = visits == visits.max(axis=1, keepdims=True)
         action = np.where(most_visited & legal, scores + scaled_q, -np.inf).argmax(axis=1)
         policy = np.exp(log_softmax(logits + scaled_q, legal))
