@@ -92,6 +92,19 @@ def test_steps_of_an_unroll_by_hand():
     assert over == [[[0, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0]], [[0, 0, 0]] * 4]
 
 
+def test_advantages_have_mean_zero_in_units_of_their_first_deviation():
+    """What the first batch is divided by is its own root mean square, before the mean is taken off."""
+    loop = InTurn(muesli, dataclasses.replace(TINY, replay_ratio=1e-6), GymVectorEnv(Endless, 16, 0), 0).run(400)
+    batch = loop.learner._draw(loop.replay)
+    targets, acted = loop.learner._targets(batch), batch["acted"][:, :-1]
+    advantage = targets.advantage[acted]
+    # At first every value is 0, and so is what advantages are taken from.
+    returns = targets.returns[acted]
+    expected = (returns - returns.mean()) / returns.square().mean().sqrt()
+    assert not acted.all() and returns.std() > 0.01
+    assert torch.allclose(advantage, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("settings", [
     {}, {"predict_rewards": False, "reconstruction_loss_weight": 2.0, "model_loss_weight": 0.5}])
 def test_slopes_are_those_of_the_losses(settings):

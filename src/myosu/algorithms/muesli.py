@@ -261,7 +261,7 @@ class Actor:
 
 class Targets(NamedTuple):
     """What the target network makes of B sequences of L positions. returns: float32 [B, L − 1], of the actions taken.
-    advantage: float32 [B, L − 1], returns − v_prior, normalised. policy: float32 [B, L, A], π_CMPO."""
+    advantage: float32 [B, L − 1], returns − v_prior, of mean 0 and normalised. policy: float32 [B, L, A], π_CMPO."""
 
     returns: Tensor
     advantage: Tensor
@@ -386,16 +386,18 @@ class Learner:
             trace = trace * retrace_trace(log_prob, batch["log_prob"], config.retrace_lambda)
         returns = retrace_returns(batch["reward"][:, :-1], self.discount * ~batch["terminated"][:, :-1], v_prior,
                                   q_taken if config.retrace else v_prior, trace)
-        advantage, acts = returns - v_prior[:, :-1], acted[:, :-1]
-        square = advantage.square().mul(acts).sum() / acts.sum()
-        self.variance.lerp_(square, 1.0 - config.advantage_decay)
+        advantage, share = returns - v_prior[:, :-1], acted[:, :-1] / acted[:, :-1].sum()
+        self.variance.lerp_(torch.linalg.vecdot(advantage.square().flatten(), share.flatten()),
+                            1.0 - config.advantage_decay)
         scale = deviation(self.variance, config.advantage_decay, self.updates + 1)
+        # Values lag behind a policy that improves: all that it did would look good, and drive it to where it stands.
+        centred = advantage - torch.linalg.vecdot(advantage.flatten(), share.flatten())
         normalised = (q - v[:, None]) / scale
         if exact:
             policy = cmpo_policy(log_prior, normalised, config.cmpo_clip)
         else:
             policy = sampled_cmpo_policy(looked[:, :-1], normalised, self.num_actions, config.cmpo_clip)
-        return Targets(returns, advantage / scale, policy.view(*action.shape, -1))
+        return Targets(returns, centred / scale, policy.view(*action.shape, -1))
 
     def _along(self, rows: Tensor) -> Tensor:
         """Of sequences [B, L, ...] the rows of each unroll, [K + 1, B, L − 1, ...]; see ``ahead``."""
@@ -436,9 +438,11 @@ class Learner:
         value = self._along(torch.nn.functional.pad(targets.returns, (0, 1))) * learns
         if not config.predict_rewards:
             value = value + kept_outcomes(reward, over, self.discount)
-        aims = {"value": self.support.two_hot(value) * (knowing * self.value_weights)[..., None]}
+        scalars, weights = [value], [knowing * self.value_weights]
         if config.predict_rewards:
-            aims["reward"] = self.support.two_hot(reward[:-1]) * (knowing[:-1] * self.reward_weight)[..., None]
+            scalars, weights = [value, reward[:-1]], [*weights, knowing[:-1] * self.reward_weight]
+        categories = self.support.two_hot(torch.cat(scalars)).mul_(torch.cat(weights)[..., None])
+        aims = {"value": categories[:len(value)], "reward": categories[len(value):]}
 
         log_policy = _masked(outputs["policy"][0], batch["legal_actions"][:, :-1]).log_softmax(-1)
         log_prob = log_policy.gather(-1, action)[..., 0]
