@@ -106,7 +106,7 @@ def test_advantages_have_mean_zero_in_units_of_their_first_deviation():
 
 
 @pytest.mark.parametrize("settings", [
-    {}, {"predict_rewards": False, "reconstruction_loss_weight": 2.0, "model_loss_weight": 0.5}])
+    {}, {"predict_rewards": False, "reconstruction_loss_weight": 2.0, "model_loss_weight": 0.5, "entropy_weight": 0.5}])
 def test_slopes_are_those_of_the_losses(settings):
     env = NativeVectorEnv(load_game("tictactoe"), 16, 0)
     config = dataclasses.replace(TINY, channels=8, value_range=None, replay_ratio=1e-6, cmpo_loss_weight=3.0,

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from myosu.losses.categorical import cross_entropy, cross_entropy_slope, plane_loss, plane_loss_slope
+from myosu.losses.categorical import (
+    cross_entropy,
+    cross_entropy_slope,
+    negative_entropy,
+    negative_entropy_slope,
+    plane_loss,
+    plane_loss_slope,
+)
 from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient_weight, sampled_cmpo_policy
 from myosu.losses.retrace import retrace_returns, retrace_trace
 
@@ -87,6 +94,17 @@ def test_slope_of_the_cross_entropy_by_hand_and_by_autograd():
     logits.requires_grad_()
     expected = torch.autograd.grad(cross_entropy(logits, target).sum(), logits)[0]
     assert torch.allclose(cross_entropy_slope(logits.detach(), target), expected, atol=1e-6)
+
+
+def test_slope_of_the_entropy_by_hand_and_by_autograd():
+    """π is ¾ and ¼: Σ π log π = log ¾ − ¼ log 3, and log ¾ is ¼ log 3 above it, so the slope is ¾ ¼ log 3."""
+    logits = f32(3, 1).log() + 7
+    slope = 3 / 16 * math.log(3)
+    assert negative_entropy(logits).item() == pytest.approx(math.log(0.75) - 0.25 * math.log(3))
+    assert torch.allclose(negative_entropy_slope(logits), f32(slope, -slope))
+    logits = torch.tensor([[0.3, -2.0, 1.0], [0.1, -1e9, 0.4]], requires_grad=True)  # an action that is not legal
+    expected = torch.autograd.grad(negative_entropy(logits).sum(), logits)[0]
+    assert torch.allclose(negative_entropy_slope(logits.detach()), expected, atol=1e-7) and expected[1, 1] == 0
 
 
 def test_slope_of_the_plane_loss_by_autograd():

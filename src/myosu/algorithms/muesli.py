@@ -25,7 +25,15 @@ from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
-from myosu.losses.categorical import Support, cross_entropy, cross_entropy_slope, plane_loss, plane_loss_slope
+from myosu.losses.categorical import (
+    Support,
+    cross_entropy,
+    cross_entropy_slope,
+    negative_entropy,
+    negative_entropy_slope,
+    plane_loss,
+    plane_loss_slope,
+)
 from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient_weight, sampled_cmpo_policy
 from myosu.losses.distributions import Choices
 from myosu.losses.retrace import retrace_returns, retrace_trace
@@ -100,6 +108,8 @@ class Config:
     """Weight of the loss that holds the policy near the clipped-MPO policy; 0: none."""
     model_loss_weight: float = 1.0
     """Weight of the loss of policies along the unroll against the clipped-MPO policy there; 0: none."""
+    entropy_weight: float = 0.0
+    """Weight of the policy's entropy, as in PPO; the paper has none."""
     value_loss_weight: float = 1.0
     """Weight of the value loss."""
     reward_loss_weight: float = 1.0
@@ -124,6 +134,7 @@ class Config:
             "fresh_fraction": (0.0, 1.0), "unroll_steps": (1, 100), "lookahead_actions": (1, 100_000),
             "retrace_lambda": (0.0, 1.0), "cmpo_clip": (1e-6, 100.0), "advantage_decay": (0.0, 0.999999),
             "target_share": (1e-6, 1.0), "cmpo_loss_weight": (0.0, 1e6), "model_loss_weight": (0.0, 1e6),
+            "entropy_weight": (0.0, 1e6),
             "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
             "learning_rate": (0.0, 10.0),
             "gradient_clip": (1e-6, 1e9),
@@ -422,7 +433,7 @@ class Learner:
 
     @torch.no_grad()
     def _aims(self, batch: dict[str, Tensor], targets: Targets, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The t of every loss Σ −t log softmax(output), with what it weighs and divides by.
+        """The t of every loss −Σ t log softmax(output), with the loss's weight and its share of the mean in it.
 
         L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those of
         the model are of the first step, and the mean over the K unrolled ones. "policy_gradient" aims at the policy of
@@ -449,6 +460,7 @@ class Learner:
         weight = policy_gradient_weight(log_prob, batch["log_prob"][:, :-1], targets.advantage) * learning[0]
         aims["policy_gradient"] = torch.zeros_like(log_policy).scatter_(-1, action, weight[..., None])
         aims["policy"] = self._along(targets.policy) * (learning * self.policy_weights)[..., None]
+        aims["entropy_weight"] = learning[0] * config.entropy_weight
         if config.reconstruction_loss_weight:
             aims["planes"], aims["planes_weight"] = self._along(batch["observation"]), learning * self.plane_weights
         return aims
@@ -461,6 +473,8 @@ class Learner:
         logits = outputs["policy"].clone()
         logits[0] = _masked(logits[0], batch["legal_actions"][:, :-1])
         slopes = [cross_entropy_slope(logits, policy), cross_entropy_slope(outputs["value"], aims["value"])]
+        if self.config.entropy_weight:
+            slopes[0][0] += negative_entropy_slope(logits[0]) * aims["entropy_weight"][..., None]
         if "reward" in outputs:
             slopes.append(cross_entropy_slope(outputs["reward"], aims["reward"]))
         if "planes" in outputs:
@@ -478,6 +492,8 @@ class Learner:
             "model_loss": cross_entropy(outputs["policy"][1:], aims["policy"][1:]),
             "value_loss": cross_entropy(outputs["value"], aims["value"]),
         }
+        if self.config.entropy_weight:
+            losses["entropy_loss"] = negative_entropy(policy) * aims["entropy_weight"]
         if "reward" in outputs:
             losses["reward_loss"] = cross_entropy(outputs["reward"], aims["reward"])
         if "planes" in outputs:
