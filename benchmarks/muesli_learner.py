@@ -22,7 +22,8 @@ def bare(learner, observation, action):
     net, target, config = learner.net, learner.target, learner.config
     B, L = action.shape
     with torch.no_grad():
-        latent, _, _ = target.initial(observation.flatten(0, 1))
+        latent = target.represent(observation.flatten(0, 1))
+        target.policy(latent)
         looked = min(learner.num_actions, config.lookahead_actions + 1)
         imagined = target.imagine(latent.repeat_interleave(looked, 0), torch.zeros(B * L * looked, dtype=torch.int64))
         target.value(imagined)

@@ -87,11 +87,40 @@ def test_steps_of_an_unroll_by_hand():
     first, whose final observation is the row after it."""
     acted = torch.tensor([[1, 1, 1, 1, 0], [1, 0, 1, 1, 0]], dtype=torch.bool)
     terminated = torch.tensor([[0, 1, 0, 0, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
-    learns, over, ahead = unrolled_steps(acted, terminated, 2)
-    assert learns.int().tolist() == [[[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]],
-                                     [[1, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 0]]]
-    assert over.int().tolist() == [[[0, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0]], [[0, 0, 0]] * 4]
-    assert ahead.tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 4]]
+    learns, over = (found.permute(1, 2, 0).int().tolist() for found in unrolled_steps(acted, terminated, 2))
+    assert learns == [[[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 0]]]
+    assert over == [[[0, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0]], [[0, 0, 0]] * 4]
+
+
+def test_advantages_have_mean_zero_in_units_of_their_first_deviation():
+    """What the first batch is divided by is its own root mean square, before the mean is taken off."""
+    loop = InTurn(muesli, dataclasses.replace(TINY, replay_ratio=1e-6), GymVectorEnv(Endless, 16, 0), 0).run(400)
+    batch = loop.learner._draw(loop.replay)
+    targets, acted = loop.learner._targets(batch), batch["acted"][:, :-1]
+    advantage = targets.advantage[acted]
+    # At first every value is 0, and so is what advantages are taken from.
+    returns = targets.returns[acted]
+    expected = (returns - returns.mean()) / returns.square().mean().sqrt()
+    assert not acted.all() and returns.std() > 0.01
+    assert torch.allclose(advantage, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"predict_rewards": False, "reconstruction_loss_weight": 2.0, "model_loss_weight": 0.5, "entropy_weight": 0.5}])
+def test_slopes_are_those_of_the_losses(settings):
+    env = NativeVectorEnv(load_game("tictactoe"), 16, 0)
+    config = dataclasses.replace(TINY, channels=8, value_range=None, replay_ratio=1e-6, cmpo_loss_weight=3.0,
+                                 value_loss_weight=0.25, **settings)
+    loop = InTurn(muesli, config, env, 0).run(400)
+    learner = loop.learner
+    for parameter in learner.net.parameters():  # from 0, as the heads begin, much would be right by chance
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    batch = learner._draw(loop.replay)
+    targets, outputs = learner._targets(batch), learner._unroll(batch)
+    aims = learner._aims(batch, targets, outputs)
+    slopes = torch.autograd.grad(learner._losses(batch, outputs, aims)["loss"], list(outputs.values()))
+    for name, slope, expected in zip(outputs, learner._slopes(batch, outputs, aims), slopes, strict=True):
+        assert torch.allclose(slope, expected, atol=1e-7) and expected.abs().max() > 1e-4, name
 
 
 def test_the_end_keeps_the_outcome_as_its_value():

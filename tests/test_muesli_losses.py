@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from myosu.losses.categorical import cross_entropy
-from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient, sampled_cmpo_policy
+from myosu.losses.categorical import (
+    cross_entropy,
+    cross_entropy_slope,
+    negative_entropy,
+    negative_entropy_slope,
+    plane_loss,
+    plane_loss_slope,
+)
+from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient_weight, sampled_cmpo_policy
 from myosu.losses.retrace import retrace_returns, retrace_trace
 
 
@@ -73,13 +80,39 @@ def test_sampled_loss_agrees_with_the_exact_one():
 
 
 def test_policy_gradient_is_weighted_by_at_most_one():
-    """π is ¾ and ¼. Chosen with ½: weights 1 (not 3/2) and ½. d log π(a) / d logits is [a] − π."""
-    logits = (f32(3, 1).log() + 7).repeat(2, 1).requires_grad_()
-    log_prob = logits.log_softmax(-1)[[0, 1], [0, 1]]
-    loss = policy_gradient(log_prob, f32(0.5, 0.5).log(), f32(2, -3))
-    loss.sum().backward()
-    assert torch.allclose(loss.detach(), f32(-2 * math.log(0.75), 0.5 * 3 * math.log(0.25)))
-    assert torch.allclose(logits.grad, torch.tensor([[-2 * 0.25, 2 * 0.25], [1.5 * -0.75, 1.5 * 0.75]]))
+    """π is ¾ and ¼. Chosen with ½: the ratios are 1 (not 3/2) and ½."""
+    weight = policy_gradient_weight(f32(0.75, 0.25).log(), f32(0.5, 0.5).log(), f32(2, -3))
+    assert torch.allclose(weight, f32(2, -1.5))
+
+
+def test_slope_of_the_cross_entropy_by_hand_and_by_autograd():
+    """π is ¾ and ¼: for t = (2, 0), the policy gradient of the first action, (π − 1, π) times 2."""
+    logits = f32(3, 1).log() + 7
+    assert torch.allclose(cross_entropy_slope(logits, f32(2, 0)), f32(-0.5, 0.5))
+    rng = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(2, 4, 5, 3, generator=rng)
+    logits.requires_grad_()
+    expected = torch.autograd.grad(cross_entropy(logits, target).sum(), logits)[0]
+    assert torch.allclose(cross_entropy_slope(logits.detach(), target), expected, atol=1e-6)
+
+
+def test_slope_of_the_entropy_by_hand_and_by_autograd():
+    """π is ¾ and ¼: Σ π log π = log ¾ − ¼ log 3, and log ¾ is ¼ log 3 above it, so the slope is ¾ ¼ log 3."""
+    logits = f32(3, 1).log() + 7
+    slope = 3 / 16 * math.log(3)
+    assert negative_entropy(logits).item() == pytest.approx(math.log(0.75) - 0.25 * math.log(3))
+    assert torch.allclose(negative_entropy_slope(logits), f32(slope, -slope))
+    logits = torch.tensor([[0.3, -2.0, 1.0], [0.1, -1e9, 0.4]], requires_grad=True)  # an action that is not legal
+    expected = torch.autograd.grad(negative_entropy(logits).sum(), logits)[0]
+    assert torch.allclose(negative_entropy_slope(logits.detach()), expected, atol=1e-7) and expected[1, 1] == 0
+
+
+def test_slope_of_the_plane_loss_by_autograd():
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 5, generator=rng).requires_grad_()
+    planes = (torch.rand(2, 3, 4, 5, generator=rng) < 0.5).float()
+    expected = torch.autograd.grad(plane_loss(logits, planes).sum(), logits)[0]
+    assert torch.allclose(plane_loss_slope(logits.detach(), planes), expected, atol=1e-7)
 
 
 def test_deviation_forgets_that_it_began_at_nothing():

@@ -96,6 +96,21 @@ def test_latents_are_scaled_to_unit_range():
     assert torch.allclose(scaled.flatten(1).amax(1), torch.ones(4), atol=1e-4)
 
 
+def test_gradient_of_the_scaling_is_torchs():
+    """By automatic differentiation through the extremes; boards in either order of their memory."""
+    torch.manual_seed(0)
+    for x in (torch.randn(6, 8), torch.randn(3, 4, 5, 5),
+              torch.randn(3, 4, 5, 5).contiguous(memory_format=torch.channels_last)):
+        x.requires_grad_()
+        flat = x.flatten(1)
+        low, high = (extreme.view(-1, *[1] * (x.dim() - 1)) for extreme in torch.aminmax(flat, dim=1))
+        expected, found = (x - low) / (high - low + 1e-5), scale_to_unit(x)
+        slope = torch.randn_like(x)
+        assert torch.allclose(found, expected, atol=1e-6)
+        assert torch.allclose(torch.autograd.grad(found, x, slope)[0], torch.autograd.grad(expected, x, slope)[0],
+                              atol=1e-5)
+
+
 def test_gradient_is_scaled():
     x = torch.ones(3, requires_grad=True)
     scale_gradient(x, 0.5).sum().backward()

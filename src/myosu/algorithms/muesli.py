@@ -25,8 +25,16 @@ from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
-from myosu.losses.categorical import Support, cross_entropy, plane_loss
-from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient, sampled_cmpo_policy
+from myosu.losses.categorical import (
+    Support,
+    cross_entropy,
+    cross_entropy_slope,
+    negative_entropy,
+    negative_entropy_slope,
+    plane_loss,
+    plane_loss_slope,
+)
+from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient_weight, sampled_cmpo_policy
 from myosu.losses.distributions import Choices
 from myosu.losses.retrace import retrace_returns, retrace_trace
 from myosu.nets.encoder import has_pictures
@@ -100,6 +108,8 @@ class Config:
     """Weight of the loss that holds the policy near the clipped-MPO policy; 0: none."""
     model_loss_weight: float = 1.0
     """Weight of the loss of policies along the unroll against the clipped-MPO policy there; 0: none."""
+    entropy_weight: float = 0.0
+    """Weight of the policy's entropy, as in PPO; the paper has none."""
     value_loss_weight: float = 1.0
     """Weight of the value loss."""
     reward_loss_weight: float = 1.0
@@ -124,6 +134,7 @@ class Config:
             "fresh_fraction": (0.0, 1.0), "unroll_steps": (1, 100), "lookahead_actions": (1, 100_000),
             "retrace_lambda": (0.0, 1.0), "cmpo_clip": (1e-6, 100.0), "advantage_decay": (0.0, 0.999999),
             "target_share": (1e-6, 1.0), "cmpo_loss_weight": (0.0, 1e6), "model_loss_weight": (0.0, 1e6),
+            "entropy_weight": (0.0, 1e6),
             "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
             "learning_rate": (0.0, 10.0),
             "gradient_clip": (1e-6, 1e9),
@@ -261,7 +272,7 @@ class Actor:
 
 class Targets(NamedTuple):
     """What the target network makes of B sequences of L positions. returns: float32 [B, L − 1], of the actions taken.
-    advantage: float32 [B, L − 1], returns − v_prior, normalised. policy: float32 [B, L, A], π_CMPO."""
+    advantage: float32 [B, L − 1], returns − v_prior, of mean 0 and normalised. policy: float32 [B, L, A], π_CMPO."""
 
     returns: Tensor
     advantage: Tensor
@@ -280,11 +291,27 @@ class Learner:
         self.net = make_net(config, spec).to(self.device)
         self.target = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.parameters, self.target_parameters = FlatParameters(self.net), FlatParameters(self.target)
+        #: Statistics of batch normalisation, which are moving averages themselves.
+        self.statistics = list(zip(self.target.buffers(), self.net.buffers(), strict=True))
         self.optimizer = FlatAdam(self.parameters)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.support = value_support(config, spec)
         self.discount = spec.signed_discount(config.discount)
         self.updates = 0
+        #: Rows of B flattened sequences that are k = 0 … K steps after the first L − 1 of each (at most its last one),
+        #: int64 [K + 1, B, L − 1].
+        B, L, K = config.batch_size // config.sequence_length, config.sequence_length, config.unroll_steps
+        k, sequence, row = (torch.arange(n, device=self.device) for n in (K + 1, B, L - 1))
+        self.ahead = sequence[:, None] * L + (row + k[:, None, None]).clamp(max=L - 1)
+        self.all_actions = torch.arange(self.num_actions, device=self.device)
+        # Weights of losses k steps on: of the first step, and shared by the K that are unrolled.
+        def weights(first: float, later: float) -> Tensor:
+            return torch.tensor([first] + [later / K] * K, device=self.device)[:, None, None]
+
+        self.policy_weights = weights(config.cmpo_loss_weight, config.model_loss_weight)
+        self.value_weights = weights(config.value_loss_weight, config.value_loss_weight)
+        self.plane_weights = weights(config.reconstruction_loss_weight, config.reconstruction_loss_weight)
+        self.reward_weight = config.reward_loss_weight / K
         #: The moving average of squared advantages.
         self.variance = torch.zeros((), device=self.device)
 
@@ -292,22 +319,23 @@ class Learner:
         config = self.config
         batch = self._draw(replay)
         targets = self._targets(batch)
-        losses = self._losses(batch, targets)
-        total = losses["loss"]
+        outputs = self._unroll(batch)
+        aims = self._aims(batch, targets, outputs)
         self.parameters.zero_gradient()
-        total.backward()
+        torch.autograd.backward(list(outputs.values()), self._slopes(batch, outputs, aims))
         norm = self.parameters.clip_gradient(config.gradient_clip)
-        if not (math.isfinite(norm) and math.isfinite(float(total.detach()))):
-            raise NonFiniteLoss(f"loss {float(total.detach())}, gradient norm {norm} at update {self.updates}",
+        if not math.isfinite(norm):
+            raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}",
                                 {name: value.cpu().numpy() for name, value in batch.items()})
         rate = config.learning_rate * (1.0 - progress * config.anneal_learning_rate)
         self.optimizer.step(rate)
         self.target_parameters.approach(self.parameters, config.target_share)
-        for theirs, ours in zip(self.target.buffers(), self.net.buffers(), strict=True):
-            theirs.copy_(ours)  # statistics of batch normalisation, which are moving averages themselves
+        for theirs, ours in self.statistics:
+            theirs.copy_(ours)
         self.updates += 1
         if (self.updates - 1) % METRICS_EVERY:
             return {}
+        losses = self._losses(batch, outputs, aims)
         return {name: float(value.detach()) for name, value in losses.items()} | {
             "gradient_norm": norm, "learning_rate": rate, "return_mean": float(targets.returns.mean()),
             "advantage_deviation": float(self._deviation())}
@@ -341,27 +369,26 @@ class Learner:
 
     @torch.no_grad()
     def _targets(self, batch: dict[str, Tensor]) -> Targets:
-        """q_prior(s, a) = r + d v(s') by one step of the target network's model, and what follows from it."""
-        config, action, acted = self.config, batch["action"], batch["acted"]
-        latent, value, logits = self.target.initial(batch["observation"].flatten(0, 1))
-        log_prior = _masked(logits, batch["legal_actions"].flatten(0, 1)).log_softmax(-1)
-        taken = action.flatten()[:, None]
+        """q_prior(s, a) = r + d v(s') by one step of the target network's model (equation 14), and what follows."""
+        config, net, action, acted = self.config, self.target, batch["action"], batch["acted"]
+        latent = net.represent(batch["observation"].flatten(0, 1))
+        log_prior = _masked(net.policy(latent), batch["legal_actions"].flatten(0, 1)).log_softmax(-1)
+        prior, taken = log_prior.exp(), action.flatten()[:, None]
         exact = self.num_actions <= config.lookahead_actions
         if exact:
-            looked = torch.arange(self.num_actions, device=self.device).expand(len(taken), -1)
+            looked = self.all_actions.expand(len(taken), -1)
         else:
-            drawn = torch.multinomial(log_prior.exp(), config.lookahead_actions, replacement=True,
-                                      generator=self.generator)
+            drawn = torch.multinomial(prior, config.lookahead_actions, replacement=True, generator=self.generator)
             looked = torch.cat([drawn, taken], 1)
-        imagined = self.target.imagine(latent.repeat_interleave(looked.shape[1], 0), looked.flatten())
-        q = self.discount * self.support.mean(self.target.value(imagined))
-        if self.target.reward is not None:
-            q = q + self.support.mean(self.target.reward(imagined))
+        imagined = net.imagine(latent.repeat_interleave(looked.shape[1], 0), looked.flatten())
+        q = self.discount * self.support.mean(net.value(imagined))
+        if net.reward is not None:
+            q = q + self.support.mean(net.reward(imagined))
         q = q.view(looked.shape)
         if exact:
-            v, q_taken = (log_prior.exp() * q).sum(1), q.gather(1, taken)
+            v, q_taken = torch.linalg.vecdot(prior, q), q.gather(1, taken)
         else:
-            v, q_taken, q = self.support.mean(value), q[:, -1], q[:, :-1]
+            v, q_taken, q = self.support.mean(net.value(latent)), q[:, -1], q[:, :-1]
 
         v_prior, q_taken = v.view(action.shape), q_taken.view(action.shape)
         trace = acted.float()
@@ -370,74 +397,109 @@ class Learner:
             trace = trace * retrace_trace(log_prob, batch["log_prob"], config.retrace_lambda)
         returns = retrace_returns(batch["reward"][:, :-1], self.discount * ~batch["terminated"][:, :-1], v_prior,
                                   q_taken if config.retrace else v_prior, trace)
-        advantage, acts = returns - v_prior[:, :-1], acted[:, :-1]
-        square = advantage.square().mul(acts).sum() / acts.sum()
-        self.variance.lerp_(square, 1.0 - config.advantage_decay)
+        advantage, share = returns - v_prior[:, :-1], acted[:, :-1] / acted[:, :-1].sum()
+        self.variance.lerp_(torch.linalg.vecdot(advantage.square().flatten(), share.flatten()),
+                            1.0 - config.advantage_decay)
         scale = deviation(self.variance, config.advantage_decay, self.updates + 1)
+        # Values lag behind a policy that improves: all that it did would look good, and drive it to where it stands.
+        centred = advantage - torch.linalg.vecdot(advantage.flatten(), share.flatten())
         normalised = (q - v[:, None]) / scale
         if exact:
             policy = cmpo_policy(log_prior, normalised, config.cmpo_clip)
         else:
             policy = sampled_cmpo_policy(looked[:, :-1], normalised, self.num_actions, config.cmpo_clip)
-        return Targets(returns, advantage / scale, policy.view(*action.shape, -1))
+        return Targets(returns, centred / scale, policy.view(*action.shape, -1))
 
-    def _losses(self, batch: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
-        """Every loss by name, and their weighted sum as "loss"; means over the steps that begin an unroll.
+    def _along(self, rows: Tensor) -> Tensor:
+        """Of sequences [B, L, ...] the rows of each unroll, [K + 1, B, L − 1, ...]; see ``ahead``."""
+        return rows.flatten(0, 1)[self.ahead]
 
-        L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13). The model's are of the first step, and the mean
-        over the K unrolled ones.
-        """
-        config, K, begin = self.config, self.config.unroll_steps, self.config.sequence_length - 1
-        learns, over, ahead = unrolled_steps(batch["acted"], batch["terminated"], K)
-        along = ahead.T  # [K + 1, L − 1]; everything below is [K + 1, B, L − 1]
-        learns, over = learns.permute(2, 0, 1), over.permute(2, 0, 1)
-        known = learns | over
-        action = batch["action"][:, along].transpose(0, 1)
-
-        latent = self.net.represent(batch["observation"][:, :begin].flatten(0, 1))
+    def _unroll(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Logits of the policy, the value and the reward (and planes) along the unrolls that begin at the first L − 1
+        positions: [K + 1, B, L − 1, ...], of rewards [K, B, L − 1, atoms]."""
+        latent = self.net.represent(batch["observation"][:, :-1].flatten(0, 1))
         latents = [latent]
-        for k in range(K):
+        for k, action in enumerate(self._along(batch["action"])[:-1]):
             # Half the gradient at every step, so that the first dynamics are not K times as strong.
-            latent = self.net.imagine(scale_gradient(latent, 0.5) if k else latent, action[k].flatten())
+            latent = self.net.imagine(scale_gradient(latent, 0.5) if k else latent, action.flatten())
             latents.append(latent)
         joined = torch.cat(latents)
-        policy_logits = self.net.policy(joined).view(*known.shape, -1)
-        value_logits = self.net.value(joined).view(*known.shape, -1)
+        outputs = {"policy": self.net.policy(joined), "value": self.net.value(joined)}
+        if self.net.reward is not None:
+            outputs["reward"] = self.net.reward(joined[len(latent):])
+        if self.net.decoder is not None:
+            outputs["planes"] = self.net.decoder(joined)
+        return {name: output.view(-1, *self.ahead.shape[1:], *output.shape[1:]) for name, output in outputs.items()}
+
+    @torch.no_grad()
+    def _aims(self, batch: dict[str, Tensor], targets: Targets, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The t of every loss −Σ t log softmax(output), with the loss's weight and its share of the mean in it.
+
+        L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those of
+        the model are of the first step, and the mean over the K unrolled ones. "policy_gradient" aims at the policy of
+        the first step, "policy" at those of all.
+        """
+        config, action = self.config, batch["action"][:, :-1, None]
+        learns, over = unrolled_steps(batch["acted"], batch["terminated"], config.unroll_steps)
+        count = learns[0].sum()
+        learning, knowing = learns / count, (learns | over) / count
 
         # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
-        reward = batch["reward"][:, along].transpose(0, 1) * learns
-        value = torch.nn.functional.pad(targets.returns, (0, 1))[:, along].transpose(0, 1) * learns
+        reward = self._along(batch["reward"]) * learns
+        value = self._along(torch.nn.functional.pad(targets.returns, (0, 1))) * learns
         if not config.predict_rewards:
             value = value + kept_outcomes(reward, over, self.discount)
-        value = self.support.two_hot(value)
-        improved = targets.policy[:, along].transpose(0, 1)
-        legal, starts = batch["legal_actions"][:, :begin], learns[0]
-        log_policy = _masked(policy_logits[0], legal).log_softmax(-1)
-        log_prob = log_policy.gather(-1, action[0, ..., None])[..., 0]
+        scalars, weights = [value], [knowing * self.value_weights]
+        if config.predict_rewards:
+            scalars, weights = [value, reward[:-1]], [*weights, knowing[:-1] * self.reward_weight]
+        categories = self.support.two_hot(torch.cat(scalars)).mul_(torch.cat(weights)[..., None])
+        aims = {"value": categories[:len(value)], "reward": categories[len(value):]}
 
-        count = starts.sum()
+        log_policy = _masked(outputs["policy"][0], batch["legal_actions"][:, :-1]).log_softmax(-1)
+        log_prob = log_policy.gather(-1, action)[..., 0]
+        weight = policy_gradient_weight(log_prob, batch["log_prob"][:, :-1], targets.advantage) * learning[0]
+        aims["policy_gradient"] = torch.zeros_like(log_policy).scatter_(-1, action, weight[..., None])
+        aims["policy"] = self._along(targets.policy) * (learning * self.policy_weights)[..., None]
+        aims["entropy_weight"] = learning[0] * config.entropy_weight
+        if config.reconstruction_loss_weight:
+            aims["planes"], aims["planes_weight"] = self._along(batch["observation"]), learning * self.plane_weights
+        return aims
 
-        def mean(loss: Tensor, of: Tensor) -> Tensor:
-            return (loss * of).sum() / count
+    @torch.no_grad()
+    def _slopes(self, batch: dict[str, Tensor], outputs: dict[str, Tensor], aims: dict[str, Tensor]) -> list[Tensor]:
+        """The gradient of the sum of all losses in each of the outputs, in closed form."""
+        policy = aims["policy"].clone()
+        policy[0] += aims["policy_gradient"]
+        logits = outputs["policy"].clone()
+        logits[0] = _masked(logits[0], batch["legal_actions"][:, :-1])
+        slopes = [cross_entropy_slope(logits, policy), cross_entropy_slope(outputs["value"], aims["value"])]
+        if self.config.entropy_weight:
+            slopes[0][0] += negative_entropy_slope(logits[0]) * aims["entropy_weight"][..., None]
+        if "reward" in outputs:
+            slopes.append(cross_entropy_slope(outputs["reward"], aims["reward"]))
+        if "planes" in outputs:
+            slope = plane_loss_slope(outputs["planes"], aims["planes"])
+            slopes.append(slope.mul_(aims["planes_weight"][..., None, None, None]))
+        return slopes
 
+    def _losses(self, batch: dict[str, Tensor], outputs: dict[str, Tensor],
+                aims: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Every loss by name, times its weight, and "loss", their sum."""
+        policy = _masked(outputs["policy"][0], batch["legal_actions"][:, :-1])
         losses = {
-            "policy_loss": mean(policy_gradient(log_prob, batch["log_prob"][:, :begin], targets.advantage), starts),
-            "cmpo_loss": mean(cross_entropy(_masked(policy_logits[0], legal), improved[0]), starts),
-            "model_loss": mean(cross_entropy(policy_logits[1:], improved[1:]), learns[1:]) / K,
-            "value_loss": mean(cross_entropy(value_logits[0], value[0]), starts)
-            + mean(cross_entropy(value_logits[1:], value[1:]), known[1:]) / K,
+            "policy_loss": cross_entropy(policy, aims["policy_gradient"]),
+            "cmpo_loss": cross_entropy(policy, aims["policy"][0]),
+            "model_loss": cross_entropy(outputs["policy"][1:], aims["policy"][1:]),
+            "value_loss": cross_entropy(outputs["value"], aims["value"]),
         }
-        if self.net.reward is not None:
-            logits = self.net.reward(joined[len(latent):]).view(K, *starts.shape, -1)
-            losses["reward_loss"] = mean(cross_entropy(logits, self.support.two_hot(reward[:K])), known[:K]) / K
-        if self.net.decoder is not None:
-            seen = batch["observation"][:, along].transpose(0, 1).flatten(0, 2)
-            error = plane_loss(self.net.decoder(joined), seen).view(known.shape)
-            losses["reconstruction_loss"] = mean(error[0], starts) + mean(error[1:], learns[1:]) / K
-        losses["loss"] = losses["policy_loss"] + sum(
-            (getattr(config, f"{name}_weight") * loss for name, loss in losses.items() if name != "policy_loss"),
-            torch.zeros((), device=self.device))
-        return losses
+        if self.config.entropy_weight:
+            losses["entropy_loss"] = negative_entropy(policy) * aims["entropy_weight"]
+        if "reward" in outputs:
+            losses["reward_loss"] = cross_entropy(outputs["reward"], aims["reward"])
+        if "planes" in outputs:
+            losses["reconstruction_loss"] = plane_loss(outputs["planes"], aims["planes"]) * aims["planes_weight"]
+        losses = {name: loss.sum() for name, loss in losses.items()}
+        return losses | {"loss": torch.stack(list(losses.values())).sum()}
 
     def weights(self) -> Weights:
         return {name: value.detach().cpu().clone() for name, value in self.target.state_dict().items()}
@@ -459,23 +521,19 @@ class Learner:
         self.variance.copy_(state["variance"])
 
 
-def unrolled_steps(acted: Tensor, terminated: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+def unrolled_steps(acted: Tensor, terminated: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """What there is to learn k = 0 … K steps after each of the first L − 1 rows of sequences.
 
-    acted, terminated: bool [B, L], see ``Segments``. Returns learns: bool [B, L − 1, K + 1], the row k steps on belongs
-    to the same episode and has an action; over: bool, likewise, the episode has terminated before it; ahead: int64
-    [L − 1, K + 1], that row (at most the last, where neither holds).
+    acted, terminated: bool [B, L], see ``Segments``. Returns learns: bool [K + 1, B, L − 1], the row k steps on belongs
+    to the same episode and has an action; over: bool, likewise, the episode has terminated before it.
     """
-    rows = acted.shape[1]
-    ahead = torch.arange(rows - 1, device=acted.device)[:, None] + torch.arange(steps + 1, device=acted.device)
-    inside, ahead = ahead < rows, ahead.clamp(max=rows - 1)
-    acts, ends = acted[:, ahead] & inside, terminated[:, ahead] & inside
-    goes_on = (acts & ~ends).long().cumprod(-1).bool()
-    reached = torch.cat([torch.ones_like(acts[..., :1]), goes_on[..., :-1]], -1)
-    learns = reached & acts
-    ended = (learns & ends).long().cumsum(-1).bool()
-    over = torch.cat([torch.zeros_like(acts[..., :1]), ended[..., :-1]], -1)
-    return learns, over, ahead
+    row = torch.arange(acted.shape[1], device=acted.device)
+    # The next row without an action (the last one is), or with an episode's last.
+    stop = torch.where(terminated | ~acted, row, len(row)).flip(1).cummin(1).values.flip(1)
+    ended = terminated.gather(1, stop)[:, :-1]
+    left = (stop - row)[:, :-1]
+    k = torch.arange(steps + 1, device=acted.device)[:, None, None]
+    return k < left + ended, ended & (k > left)
 
 
 def kept_outcomes(reward: Tensor, over: Tensor, discount: float) -> Tensor:

@@ -85,9 +85,32 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(target * F.log_softmax(logits.float(), dim=-1)).sum(-1)
 
 
+def cross_entropy_slope(logits: Tensor, target: Tensor) -> Tensor:
+    """The gradient of ``cross_entropy`` in the logits, softmax(logits) Σ target − target; [..., K]."""
+    return torch.softmax(logits.float(), dim=-1).mul_(target.sum(-1, keepdim=True)).sub_(target)
+
+
+def negative_entropy(logits: Tensor) -> Tensor:
+    """Σ π log π of π = softmax(logits) over the last dimension; [..., K] → [...]."""
+    log_policy = F.log_softmax(logits, dim=-1)
+    return torch.linalg.vecdot(log_policy.exp(), log_policy)
+
+
+def negative_entropy_slope(logits: Tensor) -> Tensor:
+    """The gradient of ``negative_entropy`` in the logits, π (log π − Σ π log π); [..., K]."""
+    log_policy = F.log_softmax(logits, dim=-1)
+    policy = log_policy.exp()
+    return policy * (log_policy - torch.linalg.vecdot(policy, log_policy).unsqueeze(-1))
+
+
 def plane_loss(logits: Tensor, planes: Tensor) -> Tensor:
-    """Mean binary cross-entropy of logits [B, C, H, W] against planes of zeros and ones; [B]."""
-    return F.binary_cross_entropy_with_logits(logits.float(), planes.float(), reduction="none").mean((1, 2, 3))
+    """Mean binary cross-entropy of logits [..., C, H, W] against planes of zeros and ones; [...]."""
+    return F.binary_cross_entropy_with_logits(logits.float(), planes.float(), reduction="none").mean((-3, -2, -1))
+
+
+def plane_loss_slope(logits: Tensor, planes: Tensor) -> Tensor:
+    """The gradient of ``plane_loss`` in the logits, (sigmoid(logits) − planes) / (C H W); [..., C, H, W]."""
+    return torch.sigmoid(logits.float()).sub_(planes).div_(logits.shape[-3:].numel())
 
 
 def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:

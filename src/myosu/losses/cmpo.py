@@ -16,7 +16,7 @@ def cmpo_policy(log_prior: Tensor, advantage: Tensor, clip: float) -> Tensor:
 
     log_prior: float32 [..., A], log π_prior, −∞ where an action is not legal. advantage: float32 [..., A], normalised;
     of any size where an action is not legal. clip: c > 0. The total variation between the two policies is at most
-    tanh(c / 2) (equation 8).
+    tanh(c / 2) (theorem 4.1).
     """
     return torch.softmax(log_prior + advantage.clamp(-clip, clip), dim=-1)
 
@@ -39,17 +39,16 @@ def sampled_cmpo_policy(actions: Tensor, advantage: Tensor, num_actions: int, cl
     return empty.scatter_add(-1, actions, weight / others)
 
 
-def policy_gradient(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor) -> Tensor:
-    """−ρ log π(a|s) adv with ρ = min(1, π(a|s) / π_b(a|s)), a number; equation 10. Any shape.
+def policy_gradient_weight(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor) -> Tensor:
+    """ρ adv with ρ = min(1, π(a|s) / π_b(a|s)): what −log π(a|s) is weighed by in the policy gradient. Any shape.
+    Equation 10, but for the importance weight, which is clipped as in V-trace (Espeholt et al. 2018).
 
-    Its gradient is that of the importance-weighted policy gradient, with the weight clipped as in V-trace (Espeholt et
-    al. 2018). To differentiate the clipped ratio itself would silence every action that has become likelier than it was
-    when it was chosen.
+    It is a number: to differentiate the clipped ratio itself would silence every action that has become likelier than
+    it was when it was chosen.
 
     log_prob: log π(a|s). behaviour_log_prob: log π_b(a|s), when a was chosen. advantage: G − v_prior(s), normalised.
     """
-    weight = (log_prob.detach() - behaviour_log_prob).exp().clamp(max=1.0)
-    return -weight * log_prob * advantage
+    return (log_prob - behaviour_log_prob).exp().clamp(max=1.0) * advantage
 
 
 def deviation(average: Tensor, decay: float, count: int) -> Tensor:

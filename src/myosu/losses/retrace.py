@@ -25,8 +25,8 @@ def retrace_returns(reward: Tensor, discount: Tensor, value: Tensor, q: Tensor, 
     trace: float32 [B, T], c_t, 0 where nobody acted. q and trace of the last step have no part.
     """
     returns = [reward[:, -1] + discount[:, -1] * value[:, -1]]
-    carried = discount * (value - trace * q)[:, 1:] + reward
-    slope = discount * trace[:, 1:]
+    carried = (discount * (value - trace * q)[:, 1:] + reward).unbind(1)
+    slope = (discount * trace[:, 1:]).unbind(1)
     for t in range(reward.shape[1] - 2, -1, -1):
-        returns.append(torch.addcmul(carried[:, t], slope[:, t], returns[-1]))
+        returns.append(torch.addcmul(carried[t], slope[t], returns[-1]))
     return torch.stack(returns[::-1], dim=1)
