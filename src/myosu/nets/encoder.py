@@ -73,7 +73,7 @@ class Encoder(nn.Module):
     def vectors(self, observation: np.ndarray) -> np.ndarray:
         """``forward`` in NumPy, for an encoder without layers: float32 [n, ``features``]."""
         found = []
-        for part, norm in zip(_parts(observation, "").values(), self.norms, strict=True):
+        for part, norm in zip(observation_parts(observation).values(), self.norms, strict=True):
             x = part.astype(np.float32, copy=False)
             x = norm(torch.from_numpy(x)).numpy() if isinstance(norm, RunningNorm) else x
             found.append(x.reshape(len(x), -1))
