@@ -16,6 +16,7 @@ import torch
 from myosu.algorithms.muzero import Planner
 from myosu.evaluation.alphabeta import compile_alphabeta
 from myosu.evaluation.players import legal_mask
+from myosu.games.bitboard import count_bits
 from myosu.games.connect_four import CELLS, COLUMNS, ROWS
 from myosu.games.game import Game
 from myosu.games.playout import random_actions
@@ -46,15 +47,6 @@ def winning_cells(discs, occupied):
 
 
 @numba.njit
-def count(bits):
-    n = 0
-    while bits:
-        bits &= bits - ONE
-        n += 1
-    return n
-
-
-@numba.njit
 def negamax(own, occupied, alpha, beta, keys, bounds, nodes):
     """The outcome, −1, 0 or 1, for the player to move, who cannot win at once; exact within the window.
 
@@ -73,7 +65,7 @@ def negamax(own, occupied, alpha, beta, keys, bounds, nodes):
     playable &= ~(threats >> ONE)  # not below a cell where the opponent wins
     if not playable:
         return -1
-    if count(occupied) >= ROWS * COLUMNS - 2:
+    if count_bits(occupied) >= ROWS * COLUMNS - 2:
         return 0
     key = own + occupied + BOTTOM
     slot = (key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - TABLE_BITS)
@@ -86,7 +78,7 @@ def negamax(own, occupied, alpha, beta, keys, bounds, nodes):
     for column in MIDDLE_FIRST:
         move = playable & COLUMN[column]
         if move:
-            k, threat = n, count(winning_cells(own | move, occupied | move))
+            k, threat = n, count_bits(winning_cells(own | move, occupied | move))
             while k > 0 and threatens[k - 1] < threat:
                 threatens[k], moves[k] = threatens[k - 1], moves[k - 1]
                 k -= 1

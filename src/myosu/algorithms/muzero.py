@@ -31,6 +31,7 @@ from myosu.replay.priorities import SumTree
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
 from myosu.search import GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
+from myosu.search.kernels import EPSILON
 
 ACTORS = "beside"
 
@@ -643,7 +644,7 @@ def _arrays(batch: UnrolledBatch) -> dict[str, np.ndarray]:
 def _search_config(config: Config, spec: EnvSpec, simulations: int, explore: bool) -> GumbelConfig | PUCTConfig:
     if config.search == "gumbel":
         support = value_support(config, spec)
-        least_range = max(1e-8, config.least_q_range * (support.high - support.low))
+        least_range = max(EPSILON, config.least_q_range * (support.high - support.low))
         return GumbelConfig(simulations, config.considered_actions, config.c_visit, config.c_scale, least_range,
                             gumbel_scale=1.0 if explore else 0.0)
     return PUCTConfig(simulations, dirichlet_alpha=config.dirichlet_alpha,

@@ -16,7 +16,7 @@ import numpy as np
 
 from myosu.errors import UserError
 from myosu.search import kernels
-from myosu.search.kernels import TAKEN
+from myosu.search.kernels import EPSILON, TAKEN
 
 #: expand(parents int64 [B], actions int64 [B], slot) -> (reward f32 [B], value f32 [B], prior_logits f32 [B, A]).
 Expand = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -34,14 +34,14 @@ class GumbelConfig:
     """Added to the visits of the most visited child, times ``c_scale``: the weight of Q against the prior's logits."""
     c_scale: float = 1.0
     """See ``c_visit``. Q is rescaled in every node first, so that its least is 0 and its greatest 1."""
-    least_q_range: float = 1e-8
+    least_q_range: float = EPSILON
     """Where the Q of a node differ by less, they are rescaled as if they differed by so much: what differs by less than
     the value's error must not look like a difference between win and loss."""
     gumbel_scale: float = 1.0
     """Scale of the root's noise; 0 to play as strongly as possible."""
 
     def __post_init__(self) -> None:
-        _at_least(self, num_simulations=1, max_considered_actions=1, c_visit=0, c_scale=0, least_q_range=1e-8,
+        _at_least(self, num_simulations=1, max_considered_actions=1, c_visit=0, c_scale=0, least_q_range=EPSILON,
                   gumbel_scale=0)
 
 
