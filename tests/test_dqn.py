@@ -233,6 +233,15 @@ def test_what_does_not_fit_is_told():
             dataclasses.replace(TINY, **field)
 
 
+def test_normalised_layers_bound_the_values_of_what_is_never_seen():
+    spec = GymVectorEnv("CartPole-v1", 1).spec
+    far = {"": torch.randn(64, 4) * 1e6}
+    for layer_norm in (True, False):
+        torch.manual_seed(0)
+        net = dqn.QNet(dataclasses.replace(TINY, layer_norm=layer_norm), spec)
+        assert (net(far).abs().max() < 100) == layer_norm
+
+
 def test_it_learns_cartpole():
     """Far more than chance (22); with a wrong sign, or values that go on after the end, it is about 10."""
     config = dqn.Config(hidden=(64, 64), n_step=10, num_envs=16, replay_ratio=16.0, min_positions=500,

@@ -47,6 +47,9 @@ class Config:
     """Channels of the convolutions that read a board."""
     blocks: int = 1
     """Residual blocks of the convolutions that read a board."""
+    layer_norm: bool = True
+    """Normalise the outputs of each layer of a vector (Ba et al. 2016). It bounds the values of what is seldom seen,
+    and so keeps values that learn from each other from running away (Gallici et al. 2025)."""
     dueling: bool = True
     """Apart: how good the state is, and how much better each action is than the mean one."""
     double: bool = True
@@ -145,7 +148,7 @@ class QNet(nn.Module):
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
         self.branches = action_branches(spec)
-        self.encoder = Encoder(spec, config.hidden, config.channels, config.blocks)
+        self.encoder = Encoder(spec, config.hidden, config.channels, config.blocks, layer_norm=config.layer_norm)
         features = self.encoder.features
         self.value = nn.Linear(features - features // 2, 1) if config.dueling else None
         self.advantage = ActionHead(features // 2 if config.dueling else features, spec.num_actions, self.encoder.cells)

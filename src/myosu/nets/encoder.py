@@ -40,10 +40,12 @@ class Encoder(nn.Module):
 
     normalize: subtract the running mean of ``observe`` and divide by its standard deviation, then clip to ±10; for
     parts that are not pictures.
+
+    layer_norm: normalise the outputs of each layer of a vector before ``activation``.
     """
 
     def __init__(self, spec: EnvSpec, hidden: tuple[int, ...], channels: int = 32, blocks: int = 1,
-                 activation: type[nn.Module] = nn.ReLU, normalize: bool = False) -> None:
+                 activation: type[nn.Module] = nn.ReLU, normalize: bool = False, layer_norm: bool = False) -> None:
         super().__init__()
         sample = spec.parts()
         self.names, self.sees_pictures = list(sample), False
@@ -56,7 +58,7 @@ class Encoder(nn.Module):
             self.norms.append(RunningNorm(shape) if normalize and not picture else nn.Identity())
             self.parts.append(
                 Picture(shape, part.dtype, hidden[-1], channels, blocks, spec.channels_last(shape)) if picture
-                else layers(int(np.prod(shape)), hidden, activation))
+                else layers(int(np.prod(shape)), hidden, activation, layer_norm))
             self.features += hidden[-1] if picture or hidden else int(np.prod(shape))
 
         if len(self.parts) == 1 and isinstance(self.parts[0], Picture) and self.parts[0].is_board:
@@ -117,11 +119,11 @@ class RunningNorm(nn.Module):
         return scaled.clamp(-10.0, 10.0)
 
 
-def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) -> nn.Sequential:
-    """Flatten, then a linear layer and ``activation`` for each width in ``hidden``."""
+def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module], layer_norm: bool) -> nn.Sequential:
+    """Flatten, then a linear layer, its normalisation and ``activation`` for each width in ``hidden``."""
     modules: list[nn.Module] = [Flat()]
     for width in hidden:
-        modules += [nn.Linear(inputs, width), activation()]
+        modules += [nn.Linear(inputs, width), *([nn.LayerNorm(width)] if layer_norm else []), activation()]
         inputs = width
     return nn.Sequential(*modules)
 
