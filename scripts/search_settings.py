@@ -1,7 +1,7 @@
 """What a setting of the search is worth to a trained MuZero agent: it plays itself, one side with the setting and the
 other as it was trained.
 
-    python scripts/search_settings.py RUN least_q_range=0.25 --games 100 --simulations 64
+    python scripts/search_settings.py RUN play_least_q_range=0.25 --games 100 --simulations 64
 """
 
 import argparse

@@ -116,8 +116,17 @@ def test_support_follows_the_reward_range():
     assert support.mean(value).item() < 30, "what nothing is known of is worth little, not half of all there is"
 
 
+def test_small_differences_of_q_may_count_less_at_play_than_in_self_play():
+    config = dataclasses.replace(TINY, least_q_range=0.1, play_least_q_range=0.25)
+    spec = game_spec(load_game("othello"))  # values in [-32, 32]
+    agent = muzero.make_agent(config, spec, muzero.make_net(config, spec).state_dict())
+    actor = muzero.make_actor(config, NativeVectorEnv(load_game("othello"), config.num_envs, 0), 0)
+    assert agent.planner.search.config.least_q_range == pytest.approx(16.0)
+    assert actor.planner.search.config.least_q_range == pytest.approx(6.4)
+
+
 @pytest.mark.parametrize("field", [{"batch_size": 0}, {"discount": 1.5}, {"search_value_weight": -0.1},
-                                   {"min_positions": 10**6}])
+                                   {"play_least_q_range": 1.5}, {"min_positions": 10**6}])
 def test_impossible_config_is_named(field):
     with pytest.raises(UserError, match=next(iter(field))):
         dataclasses.replace(TINY, **field)

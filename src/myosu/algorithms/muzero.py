@@ -67,6 +67,8 @@ class Config:
     least_q_range: float = 0.0
     """Gumbel: Q values of a position that differ by less than this share of the value's range are rescaled as if they
     differed by so much: errors of the value must not look like differences between moves."""
+    play_least_q_range: float = 0.0
+    """The same, when the trained agent plays. Self-play may need moves that errors choose; play does not."""
     dirichlet_alpha: float = 0.3
     """PUCT: concentration of the noise at the root; about 10 / the usual number of legal actions."""
     temperature: float = 1.0
@@ -139,7 +141,7 @@ class Config:
             "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6),
             "temperature": (0.0, 100.0), "dirichlet_alpha": (1e-6, 1e6), "priority_exponent": (0.0, 10.0),
             "weight_decay": (0.0, 10.0), "gradient_clip": (1e-6, 1e9), "c_visit": (0.0, 1e6), "c_scale": (0.0, 1e6),
-            "least_q_range": (0.0, 1.0),
+            "least_q_range": (0.0, 1.0), "play_least_q_range": (0.0, 1.0),
         }
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
@@ -644,9 +646,9 @@ def _arrays(batch: UnrolledBatch) -> dict[str, np.ndarray]:
 def _search_config(config: Config, spec: EnvSpec, simulations: int, explore: bool) -> GumbelConfig | PUCTConfig:
     if config.search == "gumbel":
         support = value_support(config, spec)
-        least_range = max(EPSILON, config.least_q_range * (support.high - support.low))
-        return GumbelConfig(simulations, config.considered_actions, config.c_visit, config.c_scale, least_range,
-                            gumbel_scale=1.0 if explore else 0.0)
+        share = config.least_q_range if explore else config.play_least_q_range
+        return GumbelConfig(simulations, config.considered_actions, config.c_visit, config.c_scale,
+                            max(EPSILON, share * (support.high - support.low)), gumbel_scale=1.0 if explore else 0.0)
     return PUCTConfig(simulations, dirichlet_alpha=config.dirichlet_alpha,
                       dirichlet_fraction=0.25 if explore else 0.0, temperature=config.temperature if explore else 0.0)
 
