@@ -34,6 +34,8 @@ from myosu.training.randomness import derive_seed, prepare_process, randomness_k
 REPORT_SECONDS = 1.0
 #: So many actors may fail one after another before any of them delivers a game.
 MAX_FAILURES = 3
+#: Seconds between looks whether a match has ended.
+LOOK_SECONDS = 0.05
 
 
 class Report(NamedTuple):
@@ -233,6 +235,7 @@ class EvaluatorProcess:
     def __init__(self) -> None:
         self.pending: int | None = None
         self._process: Any = None
+        self._looked = 0.0
 
     def submit(self, update: int, path: Path, games: int, seed: int) -> None:
         if self._process is None or not self._process.is_alive():
@@ -241,10 +244,11 @@ class EvaluatorProcess:
         self.pending = update
 
     def poll(self, timeout: float = 0.0) -> dict[str, Any] | None:
-        """The result of a match that has ended: its JSON with ``update``, or ``update`` and ``error``."""
-        if self.pending is None:
+        """The result of a match that has ended: its JSON with ``update``, or ``update`` and ``error``. Without a
+        ``timeout`` it is looked for every ``LOOK_SECONDS``: to look takes as long as a step of CartPole."""
+        if self.pending is None or (not timeout and time.monotonic() - self._looked < LOOK_SECONDS):
             return None
-        update = self.pending
+        self._looked, update = time.monotonic(), self.pending
         try:
             if not self._connection.poll(timeout):
                 return None
