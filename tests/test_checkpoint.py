@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from myosu.errors import UserError
-from myosu.training.checkpoint import Checkpoints, find_checkpoint, load_agent
+from myosu.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, load_agent
 from myosu.training.run import open_run
 from myosu.training.state import load_state, save_state
 from myosu.training.trainer import train
@@ -165,3 +165,9 @@ def test_a_full_disk(tmp_path):
         assert find_checkpoint(disk / "run").resumable
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_weights_of_another_network_are_told(run, monkeypatch):
+    monkeypatch.setattr(Checkpoint, "weights", lambda self: {"another.weight": torch.zeros(3)})
+    with pytest.raises(UserError, match="another version of Myosu"):
+        load_agent(run)

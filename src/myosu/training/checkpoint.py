@@ -235,8 +235,12 @@ def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
     if game is not None and game not in (config.game, own):
         raise UserError(f"{checkpoint.path} plays {own}, not {game}.")
     algorithm = load_algorithm(config.algorithm)
-    agent = algorithm.make_agent(config.algorithm_config, environment.spec, checkpoint.weights(),
-                                 simulations=simulations, seed=seed)
+    try:
+        agent = algorithm.make_agent(config.algorithm_config, environment.spec, checkpoint.weights(),
+                                     simulations=simulations, seed=seed)
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"The weights in {checkpoint.path} do not fit the network that {config.algorithm} has now: "
+                        "they come from another version of Myosu. Use that version, or train again.") from error
     return agent, environment, config
 
 
