@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from myosu.algorithms import load_algorithm
 from myosu.algorithms.interface import Agent, State, Weights
+from myosu.envs.gym_env import describe
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.training.config import RunConfig
@@ -239,8 +240,9 @@ def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
         agent = algorithm.make_agent(config.algorithm_config, environment.spec, checkpoint.weights(),
                                      simulations=simulations, seed=seed)
     except (KeyError, RuntimeError) as error:
-        raise UserError(f"The weights in {checkpoint.path} do not fit the network that {config.algorithm} has now: "
-                        "they come from another version of Myosu. Use that version, or train again.") from error
+        raise UserError(f"The weights in {checkpoint.path} do not fit the network that {config.algorithm} has now, "
+                        f"as if they came from another version of Myosu: {describe(error)}. Use that version, or train "
+                        "again.") from error
     return agent, environment, config
 
 
