@@ -4,6 +4,7 @@ import torch
 
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.fused import FusedMuZero, fused
+from myosu.nets.int8 import Int8MuZero, int8_fits
 from myosu.nets.layers import ConvHead, scale_gradient, scale_to_unit
 from myosu.nets.muzero import ActionPlanes, MuZeroNet
 from myosu.nets.towers import TowersInNumPy, TwinTowers
@@ -61,6 +62,31 @@ def test_fused_operators_compute_the_same(shape, actions):
             for expected, actual in zip(plain.recurrent(latent, action), quick.recurrent(latent, action), strict=True):
                 assert torch.allclose(expected, actual, atol=1e-4)
         assert torch.equal(latent, kept), "the fused operators wrote over their input"
+
+
+@pytest.mark.parametrize(("shape", "actions"), [((3, 8, 8), 65), ((2, 6, 7), 7), ((2, 3, 3), 9), ((4, 5, 5), 75)])
+def test_bytes_compute_nearly_the_same(shape, actions):
+    net = trained_net(shape, actions)
+    if not int8_fits(net, torch.device("cpu")):
+        pytest.skip("this torch or processor does not multiply bytes")
+    with torch.inference_mode():
+        plain = net.for_inference(torch.float32)
+        observation, action = torch.rand(64, *shape), torch.arange(64) % actions
+        quick = Int8MuZero(plain, 64, observation)
+        expected, actual = plain.initial(observation), quick.initial(observation)
+        assert all(torch.allclose(e, a, atol=1e-4) for e, a in zip(expected[1:], actual[1:], strict=True))
+        latent, bytes_ = expected[0], actual[0]
+        kept = bytes_.clone()
+        for _ in range(3):
+            expected, actual = plain.recurrent(latent, action), quick.recurrent(bytes_, action)
+            assert bytes_.equal(kept), "the integers wrote over their input"
+            latent, bytes_ = expected.latent, actual.latent
+            kept = bytes_.clone()
+            assert bytes_.dtype == torch.uint8
+            # A byte's step is 0.004. A wrong scale, zero point or plane of actions is wrong by tenths.
+            assert (latent - bytes_ / 255).abs().mean() < 0.01
+            for logits, nearly in zip(expected[1:], actual[1:], strict=True):
+                assert (logits - nearly).abs().mean() < 0.05 * logits.std()
 
 
 def test_every_cell_sees_how_far_away_the_action_is():

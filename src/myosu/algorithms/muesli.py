@@ -39,8 +39,7 @@ from myosu.losses.distributions import Choices
 from myosu.losses.retrace import retrace_returns, retrace_trace
 from myosu.nets.encoder import has_pictures
 from myosu.nets.flat import FlatAdam, FlatParameters
-from myosu.nets.fused import FusedMuZero
-from myosu.nets.inference import choose_device, inference_model
+from myosu.nets.inference import InferenceModel, choose_device, inference_model
 from myosu.nets.layers import scale_gradient
 from myosu.nets.muzero import MuZeroNet
 from myosu.replay.episode import Experience
@@ -202,14 +201,14 @@ class Player:
     def __init__(self, config: Config, spec: EnvSpec, capacity: int) -> None:
         self.device, self.capacity = net_device(config, spec), capacity
         self.net = make_net(config, spec).eval().to(self.device)
-        self.model: MuZeroNet | FusedMuZero = self.net
+        self.model: InferenceModel = self.net
         self.boards = has_pictures(spec)  # only these have a quicker form
         self.policy = Choices((spec.num_actions,), several=False)
 
     def load_weights(self, weights: Weights) -> None:
         self.net.load_state_dict(weights)
         if self.boards:
-            self.model = inference_model(self.net, torch.float32, self.device, min(self.capacity, 256))
+            self.model = inference_model(self.net, "float32", self.device, min(self.capacity, 256))
 
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, Tensor]:

@@ -68,6 +68,7 @@ class FusedMuZero:
         joined = nn.Conv2d(net.latent_shape[0], sum(c.out_channels for c in convs), 1, dtype=self.dtype)
         joined.weight = nn.Parameter(torch.cat([c.weight for c in convs]), requires_grad=False)
         joined.bias = nn.Parameter(torch.cat([c.bias for c in convs if c.bias is not None]), requires_grad=False)
+        self.joined = joined
         self.reduce = FusedConv(joined, batch, board)
 
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:

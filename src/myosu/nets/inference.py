@@ -7,12 +7,17 @@ from statistics import median
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from myosu.nets.fused import FusedMuZero, fused
+from myosu.nets.int8 import Int8MuZero, int8_fits, to_bytes
 from myosu.nets.muzero import MuZeroNet
 
-Precision = Literal["float32", "bfloat16"]
-DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Precision = Literal["float32", "bfloat16", "int8"]
+InferenceModel = MuZeroNet | FusedMuZero | Int8MuZero
+#: In what a model of a precision keeps its latent states.
+LATENT_DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.uint8}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -24,22 +29,29 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def inference_model(net: MuZeroNet, dtype: torch.dtype, device: torch.device, batch: int) -> MuZeroNet | FusedMuZero:
-    """A frozen copy of ``net``, for batches of about ``batch``. Run it under ``torch.inference_mode``."""
+def inference_model(net: MuZeroNet, precision: Precision, device: torch.device, batch: int,
+                    observation: Tensor | None = None) -> InferenceModel:
+    """A frozen copy of ``net``, for batches of about ``batch``. Run it under ``torch.inference_mode``.
+
+    int8 needs ``observation`` [n, ...], positions as they will come, and what ``int8_fits`` asks for.
+    """
     with torch.inference_mode():
-        plain = net.for_inference(dtype).to(device)
+        if precision == "int8":
+            assert observation is not None
+            return Int8MuZero(net.for_inference(torch.float32), batch, observation)
+        plain = net.for_inference(LATENT_DTYPES[precision]).to(device)
         return (device.type == "cpu" and fused(plain, batch)) or plain
 
 
 def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precision:
-    """The name of the quicker type for inference, by a short timing. bfloat16 pays only where the processor has it,
-    and must win by a fifth, so that noise does not choose it."""
+    """The number type for inference, by a short timing: bfloat16 where the processor or accelerator has it, else int8
+    where the processor multiplies bytes. Either must beat float32 by a fifth, so that noise does not choose it."""
     latent = torch.rand(batch, *net.latent_shape, device=device)
     action = torch.zeros(batch, dtype=torch.long, device=device)
-    seconds = {}
-    for name, dtype in DTYPES.items():
-        model = inference_model(net, dtype, device, batch)
-        x = latent.to(dtype)
+
+    def seconds(precision: Precision) -> float:
+        model = inference_model(net, precision, device, batch, torch.zeros(1, *net.observation_shape))
+        x = to_bytes(latent) if precision == "int8" else latent.to(LATENT_DTYPES[precision])
         if x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         times = []
@@ -48,5 +60,9 @@ def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precis
                 start = time.perf_counter()
                 float(model.recurrent(x, action).policy_logits.float().sum())
                 times.append(time.perf_counter() - start)
-        seconds[name] = median(times[1:])
-    return "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
+        return median(times[1:])
+
+    enough = 0.8 * seconds("float32")
+    if seconds("bfloat16") < enough:
+        return "bfloat16"
+    return "int8" if int8_fits(net, device) and seconds("int8") < enough else "float32"

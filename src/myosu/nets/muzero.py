@@ -34,7 +34,7 @@ class MuZeroNet(nn.Module):
     def __init__(self, observation_shape: tuple[int, ...], num_actions: int, channels: int, blocks: int, atoms: int,
                  rewards: bool = True, consistency: bool = False, decoded_planes: int = 0) -> None:
         super().__init__()
-        self.num_actions, self.atoms = num_actions, atoms
+        self.observation_shape, self.num_actions, self.atoms = observation_shape, num_actions, atoms
         if len(observation_shape) == 3:
             planes, height, width = observation_shape
             cells = height * width

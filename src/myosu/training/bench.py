@@ -58,7 +58,7 @@ def run_bench(game: Game, config: muzero.Config | None = None, rounds: int = 11,
         "selfplay_evaluations_per_second": median(self_play),
         "search_efficiency": median(b / a for a, b in zip(network, self_play, strict=True)),
         "learner_samples_per_second": median(learning),
-        "dtype": str(actor.planner.dtype).removeprefix("torch."),
+        "dtype": actor.planner.precision,
         "device": str(actor.planner.device),
         "cores": os.cpu_count(),
     }
