@@ -417,10 +417,10 @@ class Learner:
         """Logits of the policy, the value and the reward (and planes) along the unrolls that begin at the first L − 1
         positions: [K + 1, B, L − 1, ...], of rewards [K, B, L − 1, atoms]."""
         latent = self.net.represent(batch["observation"][:, :-1].flatten(0, 1))
-        latents = [latent]
+        latents, codes = [latent], self.net.action_codes()
         for k, action in enumerate(self._along(batch["action"])[:-1]):
             # Half the gradient at every step, so that the first dynamics are not K times as strong.
-            latent = self.net.imagine(scale_gradient(latent, 0.5) if k else latent, action.flatten())
+            latent = self.net.imagine(scale_gradient(latent, 0.5) if k else latent, action.flatten(), codes)
             latents.append(latent)
         joined = torch.cat(latents)
         outputs = {"policy": self.net.policy(joined), "value": self.net.value(joined)}

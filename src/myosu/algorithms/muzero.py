@@ -505,66 +505,61 @@ class Learner:
         """Every loss [B] by name, their weighted sum as "weighted", and the error of the first value [B].
 
         L = L_0 + (1/K) Σ_k L_k over the K unrolled steps (MuZero, appendix G), each L_k = policy + value + reward.
+        The heads read all K + 1 latent states at once, so that their outputs are [K + 1, B, ...].
         """
-        config, K = self.config, self.config.unroll_steps
+        config, net, K = self.config, self.net, self.config.unroll_steps
         action, reward, value, policy, valid = (
-            self._tensor(x)
+            self._tensor(x.swapaxes(0, 1))
             for x in (batch.action, batch.reward, batch.value, batch.policy, batch.valid))
-        value_target, reward_target = self.support.two_hot(value), self.support.two_hot(reward)
+        share = torch.full((K + 1, 1), 1 / K, device=self.device)
+        share[0] = 1
 
-        latent, value_logits, policy_logits = self.net.initial(self._tensor(batch.observation))
-        value_error = self.support.mean(value_logits) - value[:, 0]
-        value_loss = cross_entropy(value_logits, value_target[:, 0])
-        policy_loss = cross_entropy(policy_logits, policy[:, 0])
-        reward_loss, ssl_loss = torch.zeros_like(value_loss), torch.zeros_like(value_loss)
-        targets = self._projected_targets(batch)
-        decoded = self._decoded(latent, batch, 0)
+        latents, codes = [net.represent(self._tensor(batch.observation))], net.action_codes()
         for k in range(K):
-            out = self.net.recurrent(latent, action[:, k])
-            if out.reward_logits is not None:
-                reward_loss = reward_loss + cross_entropy(out.reward_logits, reward_target[:, k]) / K
-            value_loss = value_loss + cross_entropy(out.value_logits, value_target[:, k + 1]) / K
-            policy_loss = policy_loss + cross_entropy(out.policy_logits, policy[:, k + 1]) / K
-            if targets is not None:
-                assert self.net.projector is not None and self.net.predictor is not None
-                predicted = self.net.predictor(self.net.projector(out.latent.flatten(1)))
-                ssl_loss = ssl_loss + valid[:, k + 1] * negative_cosine(predicted, targets[k]) / K
-            for name, loss in self._decoded(out.latent, batch, k + 1).items():
-                decoded[name] = decoded[name] + loss * valid[:, k + 1] / K
             # Half the gradient at every step, so that the first dynamics are not K times as strong (appendix G).
-            latent = scale_gradient(out.latent, 0.5)
-        weighted = (policy_loss + config.value_loss_weight * value_loss + config.reward_loss_weight * reward_loss
-                    + config.ssl_loss_weight * ssl_loss)
-        for name, loss in decoded.items():
-            weighted = weighted + getattr(config, f"{name}_weight") * loss
-        losses = {"policy_loss": policy_loss, "value_loss": value_loss, "weighted": weighted}
-        if config.predict_rewards:
-            losses["reward_loss"] = reward_loss
-        if targets is not None:
-            losses["ssl_loss"] = ssl_loss
-        return losses | decoded, value_error
+            latent = scale_gradient(latents[k], 0.5) if k else latents[k]
+            latents.append(net.imagine(latent, action[k], codes))
+        joined, later = torch.cat(latents), torch.cat(latents[1:])
 
-    def _decoded(self, latent: Tensor, batch: UnrolledBatch, k: int) -> dict[str, Tensor]:
-        """The losses [B] of what is read off the latent state after k steps, by name."""
-        if self.net.decoder is None:
-            return {}
-        planes, losses = self.net.decoder(latent), {}
+        def along(outputs: Tensor) -> Tensor:
+            return outputs.unflatten(0, (-1, len(latents[0])))
+
+        value_logits = along(net.value(joined))
+        losses = {
+            "policy_loss": (share * cross_entropy(along(net.policy(joined)), policy)).sum(0),
+            "value_loss": (share * cross_entropy(value_logits, self.support.two_hot(value))).sum(0),
+        }
+        if net.reward is not None:
+            losses["reward_loss"] = cross_entropy(along(net.reward(later)), self.support.two_hot(reward)).mean(0)
+        if net.projector is not None and net.predictor is not None:
+            predicted = along(net.predictor(net.projector(later.flatten(1))))
+            losses["ssl_loss"] = (valid[1:] * negative_cosine(predicted, self._projected_targets(batch))).mean(0)
+        if net.decoder is not None:
+            for name, loss in self._plane_losses(along(net.decoder(joined)), batch).items():
+                losses[name] = (share * valid * loss).sum(0)
+        weighted = losses["policy_loss"] + sum(
+            getattr(config, f"{name}_weight") * loss for name, loss in losses.items() if name != "policy_loss")
+        return losses | {"weighted": weighted}, self.support.mean(value_logits[0]) - value[0]
+
+    def _plane_losses(self, planes: Tensor, batch: UnrolledBatch) -> dict[str, Tensor]:
+        """The losses [K + 1, B] of what is read off the latent states, [K + 1, B, planes, H, W], by name."""
+        losses = {}
         observed, _ = decoded_planes(self.config, self.spec)
         if observed:
             assert batch.next_observations is not None
-            observation = batch.observation if k == 0 else batch.next_observations[:, k - 1]
-            losses["reconstruction_loss"] = plane_loss(planes[:, :observed], self._tensor(observation))
+            shown = np.concatenate([batch.observation[None], batch.next_observations.swapaxes(0, 1)])
+            losses["reconstruction_loss"] = plane_loss(planes[:, :, :observed], self._tensor(shown))
         if batch.final_pieces is not None:
-            losses["ownership_loss"] = plane_loss(planes[:, observed:], self._tensor(batch.final_pieces[:, k]))
+            final = self._tensor(batch.final_pieces.swapaxes(0, 1))
+            losses["ownership_loss"] = plane_loss(planes[:, :, observed:], final)
         return losses
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _projected_targets(self, batch: UnrolledBatch) -> Tensor | None:
+    def _projected_targets(self, batch: UnrolledBatch) -> Tensor:
         """[K, B, D]: the projections of the later observations as the representation encodes them; no gradient."""
-        if batch.next_observations is None or self.net.projector is None:
-            return None
+        assert batch.next_observations is not None and self.net.projector is not None
         with torch.no_grad():
             later = self._tensor(batch.next_observations.swapaxes(0, 1))
             latent = self.net.represent(later.flatten(0, 1))

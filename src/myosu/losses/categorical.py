@@ -114,5 +114,5 @@ def plane_loss_slope(logits: Tensor, planes: Tensor) -> Tensor:
 
 
 def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:
-    """SimSiam's loss 1 − cos(predicted, target), [B, D] → [B]; in [0, 2]. No gradient reaches ``target``."""
+    """SimSiam's loss 1 − cos(predicted, target), [..., D] → [...]; in [0, 2]. No gradient reaches ``target``."""
     return 1.0 - F.cosine_similarity(predicted.float(), target.detach().float(), dim=-1)

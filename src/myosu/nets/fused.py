@@ -8,12 +8,11 @@ and callers fall back on it.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from myosu.nets.layers import CellHead, ConvHead, ResidualBlock, scale_to_unit
+from myosu.nets.layers import CellHead, ConvHead, ResidualBlock, scale_rows, scale_to_unit
 from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Prediction
 
 
@@ -96,20 +95,9 @@ def _scale_to_unit_(x: Tensor) -> Tensor:
     """``scale_to_unit`` of channels-last x, in place where it can be (torch's passes cost a sixth of a search)."""
     if x.dtype != torch.float32:
         return scale_to_unit(x)
-    _scale_rows(x.permute(0, 2, 3, 1).numpy().reshape(len(x), -1))
+    rows = x.permute(0, 2, 3, 1).numpy().reshape(len(x), -1)
+    scale_rows(rows, rows, np.empty((len(rows), 1), np.float32))
     return x
-
-
-@numba.njit(cache=True, error_model="numpy", fastmath={"nsz", "reassoc"})
-def _scale_rows(rows):
-    for i in range(len(rows)):
-        row = rows[i]
-        low = high = row[0]
-        for value in row:
-            low, high = min(low, value), max(high, value)
-        scale = np.float32(1.0) / (high - low + np.float32(1e-5))
-        for j in range(len(row)):
-            row[j] = (row[j] - low) * scale
 
 
 def fused(net: MuZeroNet, batch: int) -> FusedMuZero | None:

@@ -82,13 +82,17 @@ class MuZeroNet(nn.Module):
         latent = self.represent(observation)
         return latent, self.value(latent), self.policy(latent)
 
-    def imagine(self, latent: Tensor, action: Tensor) -> Tensor:
-        """The latent state [B, ...] after ``action``, int64 [B]."""
-        return scale_to_unit(self.dynamics(latent, action))
+    def action_codes(self) -> Tensor:
+        """Every action as the dynamics see it, [A, ...]. Who imagines several moves makes them once."""
+        return self.dynamics.codes()
 
-    def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
-        """latent [B, ...], action int64 [B]."""
-        latent = self.imagine(latent, action)
+    def imagine(self, latent: Tensor, action: Tensor, codes: Tensor | None = None) -> Tensor:
+        """The latent state [B, ...] after ``action``, int64 [B]. codes: what ``action_codes`` gave."""
+        return scale_to_unit(self.dynamics(latent, action, self.action_codes() if codes is None else codes))
+
+    def recurrent(self, latent: Tensor, action: Tensor, codes: Tensor | None = None) -> Prediction:
+        """latent [B, ...], action int64 [B]. codes: what ``action_codes`` gave."""
+        latent = self.imagine(latent, action, codes)
         reward = None if self.reward is None else self.reward(latent)
         return Prediction(latent, reward, self.value(latent), self.policy(latent))
 
@@ -116,7 +120,7 @@ class BoardRepresentation(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         x = observation.to(self.stem.conv.weight.dtype, memory_format=torch.channels_last)
-        return self.tower(F.relu(self.stem(x)))
+        return self.tower(F.relu_(self.stem(x)))
 
 
 class BoardDynamics(nn.Module):
@@ -124,12 +128,16 @@ class BoardDynamics(nn.Module):
 
     def __init__(self, num_actions: int, height: int, width: int, channels: int, blocks: int) -> None:
         super().__init__()
-        self.actions = ActionPlanes(num_actions, height, width, channels)
+        self.actions: nn.Module = ActionPlanes(num_actions, height, width, channels)
         self.stem = ConvNorm(channels, channels)
         self.tower = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
 
-    def forward(self, latent: Tensor, action: Tensor) -> Tensor:
-        return self.tower(F.relu(latent + self.stem(latent) + self.actions()[action]))
+    def codes(self) -> Tensor:
+        return self.actions()
+
+    def forward(self, latent: Tensor, action: Tensor, codes: Tensor) -> Tensor:
+        # index_select copies whole boards, forwards and backwards; indexing goes number by number.
+        return self.tower(F.relu_(self.stem(latent).add_(latent).add_(codes.index_select(0, action))))
 
 
 class ActionPlanes(nn.Module):
@@ -182,6 +190,8 @@ class VectorDynamics(nn.Module):
         self.num_actions = num_actions
         self.layers = mlp(channels + num_actions, channels, channels, layers=max(1, blocks))
 
-    def forward(self, latent: Tensor, action: Tensor) -> Tensor:
-        one_hot = F.one_hot(action, self.num_actions).to(latent.dtype)
-        return latent + self.layers(torch.cat([latent, one_hot], dim=1))
+    def codes(self) -> Tensor:
+        return torch.eye(self.num_actions, dtype=next(self.parameters()).dtype, device=next(self.parameters()).device)
+
+    def forward(self, latent: Tensor, action: Tensor, codes: Tensor) -> Tensor:
+        return latent + self.layers(torch.cat([latent, codes[action]], dim=1))
