@@ -15,6 +15,7 @@ from myosu.algorithms import muesli
 from myosu.envs.registry import load_environment
 from myosu.nets.layers import scale_gradient
 from myosu.presets import load_preset
+from myosu.processes import keep_freed_memory
 
 
 def bare(learner, observation, action):
@@ -31,13 +32,13 @@ def bare(learner, observation, action):
             target.reward(imagined)
     first = action[:, :-1].flatten()
     latent = net.represent(observation[:, :-1].flatten(0, 1))
-    latents = [latent]
+    latents, codes = [latent], net.action_codes()
     for k in range(config.unroll_steps):
-        latent = net.imagine(scale_gradient(latent, 0.5) if k else latent, first)
+        latent = net.imagine(scale_gradient(latent, 0.5) if k else latent, first, codes)
         latents.append(latent)
     joined = torch.cat(latents)
     outputs = [net.policy(joined), net.value(joined)]
-    outputs += [] if net.reward is None else [net.reward(joined[len(latent):])]
+    outputs += [] if net.reward is None else [net.reward(torch.cat(latents[1:]))]
     outputs += [] if net.decoder is None else [net.decoder(joined)]
     learner.parameters.zero_gradient()
     torch.autograd.backward(outputs, [torch.full_like(output, 1e-9) for output in outputs])
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as `myosu train` does
     torch.set_flush_denormal(True)
     environment = load_environment(options.env, {}, "score")
     config = muesli.Config(**load_preset("muesli", environment, muesli.Config))

@@ -425,7 +425,7 @@ class Learner:
         joined = torch.cat(latents)
         outputs = {"policy": self.net.policy(joined), "value": self.net.value(joined)}
         if self.net.reward is not None:
-            outputs["reward"] = self.net.reward(joined[len(latent):])
+            outputs["reward"] = self.net.reward(torch.cat(latents[1:]))
         if self.net.decoder is not None:
             outputs["planes"] = self.net.decoder(joined)
         return {name: output.view(-1, *self.ahead.shape[1:], *output.shape[1:]) for name, output in outputs.items()}
