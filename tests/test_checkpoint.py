@@ -171,3 +171,12 @@ def test_weights_of_another_network_are_told(run, monkeypatch):
     monkeypatch.setattr(Checkpoint, "weights", lambda self: {"another.weight": torch.zeros(3)})
     with pytest.raises(UserError, match="another version of Myosu"):
         load_agent(run)
+
+
+def test_training_that_cannot_take_its_weights_back_is_told(tmp_path, monkeypatch):
+    train(toy_run(tmp_path / "run", updates=20), quiet=True)
+    state = find_checkpoint(tmp_path / "run").state()
+    state["learner"]["model"] = {"another.weight": torch.zeros(3)}
+    monkeypatch.setattr(Checkpoint, "state", lambda self: state)
+    with pytest.raises(UserError, match="another version of Myosu"):
+        train(open_run(tmp_path / "run", updates=40), quiet=True)

@@ -248,7 +248,7 @@ class Planner:
         self._model: InferenceModel | None = None
 
     def load_weights(self, weights: Weights) -> None:
-        self.net.load_state_dict(weights, strict=False)
+        self.net.load_state_dict(weights)
         self._model = None
 
     @property

@@ -40,7 +40,7 @@ class MuZeroNet(nn.Module):
             cells = height * width
             self.latent_shape: tuple[int, ...] = (channels, height, width)
             self.representation: nn.Module = BoardRepresentation(planes, channels, blocks)
-            self.dynamics: nn.Module = BoardDynamics(num_actions, height, width, channels, blocks)
+            self.dynamics: BoardDynamics | VectorDynamics = BoardDynamics(num_actions, height, width, channels, blocks)
             by_cell = num_actions > cells and num_actions % cells == 0
             self.policy: nn.Module = (CellHead(channels, num_actions // cells) if by_cell else
                                       ConvHead(channels, cells, num_actions, located=4))

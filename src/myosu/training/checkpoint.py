@@ -13,6 +13,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,16 @@ class Checkpoint:
         for name in {**self.manifest["files"], "state.json": None, "state.safetensors": None}:
             self._check(name)
         return load_state(self.path)
+
+    @contextmanager
+    def being_loaded(self) -> Iterator[None]:
+        """While its weights go into a network: UserError where they do not fit."""
+        try:
+            yield
+        except (KeyError, RuntimeError) as error:
+            raise UserError(f"The weights in {self.path} do not fit the network that {self.config.algorithm} has now, "
+                            f"as if they came from another version of Myosu: {describe(error)}. Use that version, or "
+                            "train again.") from error
 
     def check_replay(self, folder: Path) -> None:
         """Check the files in ``folder`` that the saved replay is made of."""
@@ -236,13 +248,9 @@ def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
     if game is not None and game not in (config.game, own):
         raise UserError(f"{checkpoint.path} plays {own}, not {game}.")
     algorithm = load_algorithm(config.algorithm)
-    try:
+    with checkpoint.being_loaded():
         agent = algorithm.make_agent(config.algorithm_config, environment.spec, checkpoint.weights(),
                                      simulations=simulations, seed=seed)
-    except (KeyError, RuntimeError) as error:
-        raise UserError(f"The weights in {checkpoint.path} do not fit the network that {config.algorithm} has now, "
-                        f"as if they came from another version of Myosu: {describe(error)}. Use that version, or train "
-                        "again.") from error
     return agent, environment, config
 
 

@@ -327,7 +327,8 @@ class Trainer:
         self.games, self.env_steps = state["games"], state["env_steps"]
         checkpoint.check_replay(self.run.replay)
         self.replay.load(self.run.replay, checkpoint.manifest["replay"])
-        self.learner.load_state_dict(state["learner"])
+        with checkpoint.being_loaded():
+            self.learner.load_state_dict(state["learner"])
         if isinstance(self.actors, ActorInTurn):
             self.actors.actor.load_state_dict(state["actor"])
             set_randomness(state["randomness"])
