@@ -27,6 +27,27 @@ def play(config, game_name="tictactoe", games=40, seed=0):
     return game, actor, played
 
 
+def test_a_search_in_bytes_finds_what_one_in_float32_finds():
+    """The same network and noise; the Q of a random network are so alike that they must not decide. Agents that play
+    as strongly as they can are in float32 either way."""
+    config = dataclasses.replace(TINY, c_scale=0.02)
+    actors = [play(dataclasses.replace(config, precision=precision))[1] for precision in ("float32", "int8")]
+    if actors[1].planner.precision != "int8":
+        pytest.skip("this processor does not multiply bytes")
+    net = actors[0].planner.net
+    for head in (net.policy, net.value, net.reward):
+        torch.nn.init.normal_(head.out.weight, std=0.3)
+    now, policies = actors[0].current, []
+    for actor in actors:
+        actor.load_weights(net.state_dict(), version=1)
+        actor.planner.search.load_state_dict(actors[0].planner.search.state_dict())
+        policies.append(actor.planner.plan(now.observation, now.legal_actions)[0].policy)
+    assert policies[0].max(axis=1).mean() > 0.3, "the network must have opinions"
+    assert np.abs(policies[0] - policies[1]).sum(axis=1).mean() < 0.2
+    agent = muzero.make_agent(dataclasses.replace(TINY, precision="int8"), actors[0].spec, net.state_dict())
+    assert agent.planner.precision == "float32"
+
+
 def filled(config, game_name="tictactoe", games=40):
     game, actor, played = play(config, game_name, games)
     replay = muzero.make_replay(config, actor.spec)
@@ -35,10 +56,10 @@ def filled(config, game_name="tictactoe", games=40):
     return game, actor, replay
 
 
-@pytest.mark.parametrize("search", ["gumbel", "puct"])
-def test_episodes_replay_to_what_they_say(search):
+@pytest.mark.parametrize(("search", "precision"), [("gumbel", "float32"), ("puct", "float32"), ("gumbel", "int8")])
+def test_episodes_replay_to_what_they_say(search, precision):
     """Every stored position is the game's own, and its outcome is the final reward in the mover's eyes."""
-    game, _, played = play(dataclasses.replace(TINY, search=search))
+    game, _, played = play(dataclasses.replace(TINY, search=search, precision=precision))
     for rows, episode in played:
         states = game.new_states(1)
         observation = np.zeros((1, *game.observation_shape), game.observation_dtype)
