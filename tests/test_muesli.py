@@ -105,6 +105,15 @@ def test_advantages_have_mean_zero_in_units_of_their_first_deviation():
     assert torch.allclose(advantage, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(("anneal", "progress", "share"), [(False, 0.75, 1.0), (True, 0.0, 1.0), (True, 0.75, 0.25)])
+def test_entropy_weight_falls_over_the_run_where_told(anneal, progress, share):
+    """A policy begins uniform: its entropy is log A, and the first update tells of it."""
+    config = dataclasses.replace(TINY, entropy_weight=0.5, anneal_entropy_weight=anneal, replay_ratio=1e-6)
+    loop = InTurn(muesli, config, GymVectorEnv(Endless, 16, 0), 0).run(400)
+    metrics = loop.learner.update(loop.replay, progress)
+    assert metrics["entropy_loss"] == pytest.approx(-0.5 * share * np.log(loop.env.spec.num_actions), rel=1e-4)
+
+
 @pytest.mark.parametrize("settings", [
     {}, {"predict_rewards": False, "reconstruction_loss_weight": 2.0, "model_loss_weight": 0.5, "entropy_weight": 0.5}])
 def test_slopes_are_those_of_the_losses(settings):
@@ -117,7 +126,7 @@ def test_slopes_are_those_of_the_losses(settings):
         parameter.data += 0.1 * torch.randn_like(parameter)
     batch = learner._draw(loop.replay)
     targets, outputs = learner._targets(batch), learner._unroll(batch)
-    aims = learner._aims(batch, targets, outputs)
+    aims = learner._aims(batch, targets, outputs, config.entropy_weight)
     slopes = torch.autograd.grad(learner._losses(batch, outputs, aims)["loss"], list(outputs.values()))
     for name, slope, expected in zip(outputs, learner._slopes(batch, outputs, aims), slopes, strict=True):
         assert torch.allclose(slope, expected, atol=1e-7) and expected.abs().max() > 1e-4, name

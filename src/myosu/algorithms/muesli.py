@@ -109,6 +109,8 @@ class Config:
     """Weight of the loss of policies along the unroll against the clipped-MPO policy there; 0: none."""
     entropy_weight: float = 0.0
     """Weight of the policy's entropy, as in PPO; the paper has none."""
+    anneal_entropy_weight: bool = False
+    """Let the entropy weight fall to 0 over the run."""
     value_loss_weight: float = 1.0
     """Weight of the value loss."""
     reward_loss_weight: float = 1.0
@@ -319,7 +321,8 @@ class Learner:
         batch = self._draw(replay)
         targets = self._targets(batch)
         outputs = self._unroll(batch)
-        aims = self._aims(batch, targets, outputs)
+        entropy_weight = config.entropy_weight * (1.0 - progress * config.anneal_entropy_weight)
+        aims = self._aims(batch, targets, outputs, entropy_weight)
         self.parameters.zero_gradient()
         torch.autograd.backward(list(outputs.values()), self._slopes(batch, outputs, aims))
         norm = self.parameters.clip_gradient(config.gradient_clip)
@@ -431,7 +434,8 @@ class Learner:
         return {name: output.view(-1, *self.ahead.shape[1:], *output.shape[1:]) for name, output in outputs.items()}
 
     @torch.no_grad()
-    def _aims(self, batch: dict[str, Tensor], targets: Targets, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _aims(self, batch: dict[str, Tensor], targets: Targets, outputs: dict[str, Tensor],
+              entropy_weight: float) -> dict[str, Tensor]:
         """The t of every loss −Σ t log softmax(output), with the loss's weight and its share of the mean in it.
 
         L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those of
@@ -459,7 +463,7 @@ class Learner:
         weight = policy_gradient_weight(log_prob, batch["log_prob"][:, :-1], targets.advantage) * learning[0]
         aims["policy_gradient"] = torch.zeros_like(log_policy).scatter_(-1, action, weight[..., None])
         aims["policy"] = self._along(targets.policy) * (learning * self.policy_weights)[..., None]
-        aims["entropy_weight"] = learning[0] * config.entropy_weight
+        aims["entropy_weight"] = learning[0] * entropy_weight
         if config.reconstruction_loss_weight:
             aims["planes"], aims["planes_weight"] = self._along(batch["observation"]), learning * self.plane_weights
         return aims
