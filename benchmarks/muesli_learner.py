@@ -13,7 +13,6 @@ import torch
 
 from myosu.algorithms import muesli
 from myosu.envs.registry import load_environment
-from myosu.nets.layers import scale_gradient
 from myosu.presets import load_preset
 from myosu.processes import keep_freed_memory
 
@@ -32,10 +31,7 @@ def bare(learner, observation, action):
             target.reward(imagined)
     first = action[:, :-1].flatten()
     latent = net.represent(observation[:, :-1].flatten(0, 1))
-    latents, codes = [latent], net.action_codes()
-    for k in range(config.unroll_steps):
-        latent = net.imagine(scale_gradient(latent, 0.5) if k else latent, first, codes)
-        latents.append(latent)
+    latents = net.unroll(latent, first.expand(config.unroll_steps, -1))
     joined = torch.cat(latents)
     outputs = [net.policy(joined), net.value(joined)]
     outputs += [] if net.reward is None else [net.reward(torch.cat(latents[1:]))]

@@ -37,10 +37,10 @@ def test_a_search_in_bytes_finds_what_one_in_float32_finds():
     net = actors[0].planner.net
     for head in (net.policy, net.value, net.reward):
         torch.nn.init.normal_(head.out.weight, std=0.3)
-    now, policies = actors[0].current, []
+    now, noise, policies = actors[0].current, actors[0].planner.search.state_dict(), []
     for actor in actors:
         actor.load_weights(net.state_dict(), version=1)
-        actor.planner.search.load_state_dict(actors[0].planner.search.state_dict())
+        actor.planner.search.load_state_dict(noise)
         policies.append(actor.planner.plan(now.observation, now.legal_actions)[0].policy)
     assert policies[0].max(axis=1).mean() > 0.3, "the network must have opinions"
     assert np.abs(policies[0] - policies[1]).sum(axis=1).mean() < 0.2

@@ -40,7 +40,6 @@ from myosu.losses.retrace import retrace_returns, retrace_trace
 from myosu.nets.encoder import has_pictures
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import InferenceModel, choose_device, inference_model
-from myosu.nets.layers import scale_gradient
 from myosu.nets.muzero import MuZeroNet
 from myosu.replay.episode import Experience
 from myosu.replay.replay import Columns, Replay
@@ -420,11 +419,7 @@ class Learner:
         """Logits of the policy, the value and the reward (and planes) along the unrolls that begin at the first L − 1
         positions: [K + 1, B, L − 1, ...], of rewards [K, B, L − 1, atoms]."""
         latent = self.net.represent(batch["observation"][:, :-1].flatten(0, 1))
-        latents, codes = [latent], self.net.action_codes()
-        for k, action in enumerate(self._along(batch["action"])[:-1]):
-            # Half the gradient at every step, so that the first dynamics are not K times as strong.
-            latent = self.net.imagine(scale_gradient(latent, 0.5) if k else latent, action.flatten(), codes)
-            latents.append(latent)
+        latents = self.net.unroll(latent, self._along(batch["action"])[:-1].flatten(1))
         joined = torch.cat(latents)
         outputs = {"policy": self.net.policy(joined), "value": self.net.value(joined)}
         if self.net.reward is not None:

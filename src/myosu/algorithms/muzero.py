@@ -33,7 +33,6 @@ from myosu.nets.inference import (
     inference_model,
 )
 from myosu.nets.int8 import int8_fits
-from myosu.nets.layers import scale_gradient
 from myosu.nets.muzero import MuZeroNet
 from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import SumTree
@@ -166,16 +165,18 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     next time."""
     if config.precision == "auto" and deterministic:
         return replace(config, precision="float32")
-    return replace(config, precision=_precision(make_net(config, spec), config))
+    return replace(config, precision=_precision(make_net(config, spec), config, self_play=True))
 
 
-def _precision(net: MuZeroNet, config: Config) -> Precision:
-    device = choose_device(config.device)
-    if config.precision == "auto":
-        return choose_precision(net.eval(), device, min(config.num_envs, 256))
-    if config.precision == "int8" and not int8_fits(net, device):
-        return "float32"
-    return config.precision
+def _precision(net: MuZeroNet, config: Config, self_play: bool) -> Precision:
+    """int8 is for self-play alone: what learns, plays as strongly as it can, or one position at a time, has nothing to
+    win by it."""
+    precision, device = config.precision, choose_device(config.device)
+    if precision == "auto":
+        precision = choose_precision(net.eval(), device, min(config.num_envs, 256))
+    elif precision == "int8" and self_play and not int8_fits(net, device):
+        precision = "float32"
+    return "float32" if precision == "int8" and not self_play else precision
 
 
 def signed_discount(config: Config, spec: EnvSpec) -> float:
@@ -231,9 +232,7 @@ class Planner:
         self.capacity = capacity
         self.device = choose_device(config.device)
         self.net = make_net(config, spec).eval()
-        precision = _precision(self.net, config)
-        # What plays as strongly as it can, or one position at a time, has nothing to win by bytes.
-        self.precision: Precision = "float32" if precision == "int8" and not explore else precision
+        self.precision = _precision(self.net, config, self_play=explore)
         self.points = value_support(config, spec).points(str(self.device))
         self.search = Search(_search_config(config, spec, simulations, explore), capacity, spec.num_actions,
                              signed_discount(config, spec), seed)
@@ -461,7 +460,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(_decayed_groups(self.net, config.weight_decay), lr=config.learning_rate,
                                            fused=True)
         self.updates = 0
-        self.autocast = _precision(self.net, config) == "bfloat16"
+        self.autocast = _precision(self.net, config, self_play=False) == "bfloat16"
         self.priorities = SumTree(config.replay_capacity) if config.prioritized else None
         self.seen_positions = 0
         self._planner: Planner | None = None
@@ -514,12 +513,8 @@ class Learner:
         share = torch.full((K + 1, 1), 1 / K, device=self.device)
         share[0] = 1
 
-        latents, codes = [net.represent(self._tensor(batch.observation))], net.action_codes()
-        for k in range(K):
-            # Half the gradient at every step, so that the first dynamics are not K times as strong (appendix G).
-            latent = scale_gradient(latents[k], 0.5) if k else latents[k]
-            latents.append(net.imagine(latent, action[k], codes))
-        joined, later = torch.cat(latents), torch.cat(latents[1:])
+        latents = net.unroll(net.represent(self._tensor(batch.observation)), action)
+        joined = torch.cat(latents)
 
         def along(outputs: Tensor) -> Tensor:
             return outputs.unflatten(0, (-1, len(latents[0])))
@@ -530,9 +525,10 @@ class Learner:
             "value_loss": (share * cross_entropy(value_logits, self.support.two_hot(value))).sum(0),
         }
         if net.reward is not None:
-            losses["reward_loss"] = cross_entropy(along(net.reward(later)), self.support.two_hot(reward)).mean(0)
+            reward_logits = along(net.reward(torch.cat(latents[1:])))
+            losses["reward_loss"] = cross_entropy(reward_logits, self.support.two_hot(reward)).mean(0)
         if net.projector is not None and net.predictor is not None:
-            predicted = along(net.predictor(net.projector(later.flatten(1))))
+            predicted = along(net.predictor(net.projector(torch.cat(latents[1:]).flatten(1))))
             losses["ssl_loss"] = (valid[1:] * negative_cosine(predicted, self._projected_targets(batch))).mean(0)
         if net.decoder is not None:
             for name, loss in self._plane_losses(along(net.decoder(joined)), batch).items():

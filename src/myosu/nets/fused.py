@@ -87,7 +87,11 @@ class FusedMuZero:
         return Prediction(latent, reward[0] if reward else None, value, policy)
 
     def _predict(self, latent: Tensor) -> list[Tensor]:
-        parts = self.reduce.relu(latent).split([head.reduce.out_channels for head in self.heads], dim=1)
+        return self.read(self.reduce.relu(latent))
+
+    def read(self, reduced: Tensor) -> list[Tensor]:
+        """What the heads make of the few channels that they share."""
+        parts = reduced.split([head.reduce.out_channels for head in self.heads], dim=1)
         return [head.read(part) for head, part in zip(self.heads, parts, strict=True)]
 
 
@@ -95,9 +99,14 @@ def _scale_to_unit_(x: Tensor) -> Tensor:
     """``scale_to_unit`` of channels-last x, in place where it can be (torch's passes cost a sixth of a search)."""
     if x.dtype != torch.float32:
         return scale_to_unit(x)
-    rows = x.permute(0, 2, 3, 1).numpy().reshape(len(x), -1)
+    rows = board_rows(x)
     scale_rows(rows, rows, np.empty((len(rows), 1), np.float32))
     return x
+
+
+def board_rows(x: Tensor) -> np.ndarray:
+    """channels-last x [B, C, H, W] as [B, numbers], on the same memory."""
+    return x.permute(0, 2, 3, 1).numpy().reshape(len(x), -1)
 
 
 def fused(net: MuZeroNet, batch: int) -> FusedMuZero | None:

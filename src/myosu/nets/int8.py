@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from myosu.nets.fused import FusedMuZero
+from myosu.nets.fused import FusedMuZero, board_rows
 from myosu.nets.layers import ResidualBlock, scale_to_unit
 from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Prediction
 
@@ -62,7 +62,7 @@ class Int8MuZero:
         dynamics = net.dynamics
         assert isinstance(dynamics, BoardDynamics) and isinstance(dynamics.tower, nn.Sequential)
         latent, action = _imagined(net, observation)
-        planes = dynamics.actions()
+        planes = self.exact.actions
         # The sum before the first relu may be negative: a byte's 0 stands for the least of it.
         low, high = float(planes.min()), float(planes.max()) + 1.0
         self.sum_scale = (high - low) / 255
@@ -87,13 +87,13 @@ class Int8MuZero:
     def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
         """latent uint8 [B, ...], action int64 [B]."""
         x = torch.empty_like(latent)
-        _add_planes(_rows(latent), self.planes, action.numpy(), np.float32(1 / 255 / self.sum_scale), _rows(x))
+        scale = np.float32(1 / 255 / self.sum_scale)
+        _add_planes(board_rows(latent), self.planes, action.numpy(), scale, board_rows(x))
         x = self.stem.add_relu_(x, self.sum_scale, self.sum_zero, latent, self.scales[0])
-        for (first, second), scale in zip(self.tower, self.scales[1:], strict=True):
-            x = second.add_relu_(x, first.scale, 0, first.relu(x, second.scale), scale)
-        _scale_rows_to_unit(_rows(x))
-        parts = self.reduce.relu(x).split([head.reduce.out_channels for head in self.exact.heads], dim=1)
-        policy, value, *reward = [head.read(part) for head, part in zip(self.exact.heads, parts, strict=True)]
+        for (first, second), after in zip(self.tower, self.scales[1:], strict=True):
+            x = second.add_relu_(x, first.scale, 0, first.relu(x, second.scale), after)
+        _scale_rows_to_unit(board_rows(x))
+        policy, value, *reward = self.exact.read(self.reduce.relu(x))
         return Prediction(x, reward[0] if reward else None, value, policy)
 
 
@@ -137,11 +137,6 @@ def _imagined(net: MuZeroNet, observation: Tensor, moves: int = 2) -> tuple[Tens
         latents.append(latent)
         actions.append(policy.argmax(dim=1))
     return torch.cat(latents), torch.cat(actions)
-
-
-def _rows(x: Tensor) -> np.ndarray:
-    """channels-last x [B, C, H, W] as [B, numbers], on the same memory."""
-    return x.permute(0, 2, 3, 1).numpy().reshape(len(x), -1)
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"nsz", "reassoc"})

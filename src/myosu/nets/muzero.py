@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from myosu.nets.layers import CellHead, ConvHead, ConvNorm, ResidualBlock, last_linear, mlp, scale_to_unit
+from myosu.nets.layers import (
+    CellHead,
+    ConvHead,
+    ConvNorm,
+    ResidualBlock,
+    last_linear,
+    mlp,
+    scale_gradient,
+    scale_to_unit,
+)
 
 
 class Prediction(NamedTuple):
@@ -90,9 +99,17 @@ class MuZeroNet(nn.Module):
         """The latent state [B, ...] after ``action``, int64 [B]. codes: what ``action_codes`` gave."""
         return scale_to_unit(self.dynamics(latent, action, self.action_codes() if codes is None else codes))
 
-    def recurrent(self, latent: Tensor, action: Tensor, codes: Tensor | None = None) -> Prediction:
-        """latent [B, ...], action int64 [B]. codes: what ``action_codes`` gave."""
-        latent = self.imagine(latent, action, codes)
+    def unroll(self, latent: Tensor, actions: Tensor) -> list[Tensor]:
+        """The K + 1 latent states [B, ...] along ``actions``, int64 [K, B], from ``latent`` on. Half the gradient
+        passes at every step, so that the first dynamics are not K times as strong (appendix G)."""
+        latents, codes = [latent], self.action_codes()
+        for k, action in enumerate(actions):
+            latents.append(self.imagine(scale_gradient(latents[k], 0.5) if k else latent, action, codes))
+        return latents
+
+    def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
+        """latent [B, ...], action int64 [B]."""
+        latent = self.imagine(latent, action)
         reward = None if self.reward is None else self.reward(latent)
         return Prediction(latent, reward, self.value(latent), self.policy(latent))
 
