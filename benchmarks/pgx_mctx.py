@@ -34,8 +34,8 @@ def tower(x, blocks):
 
 
 def head(x, layers):
-    reduce, *linear = layers
-    x = jax.nn.relu(convolution(x, reduce)).reshape(len(x), -1)
+    project, *linear = layers
+    x = convolution(x, project).reshape(len(x), -1)
     for k, (weight, bias) in enumerate(linear):
         x = x @ weight + bias
         if k + 1 < len(linear):

@@ -60,7 +60,8 @@ def test_probes_have_their_exact_values(probe):
 
 
 @pytest.mark.parametrize("settings", [
-    {"lookahead_actions": 1}, {"retrace": False}, {"cmpo_loss_weight": 0.0, "model_loss_weight": 0.0}])
+    {"lookahead_actions": 1}, {"retrace": False}, {"sequence_starts": 3},
+    {"cmpo_loss_weight": 0.0, "model_loss_weight": 0.0}])
 def test_without_each_part_the_hardest_probe_is_learnt_all_the_same(settings):
     observations, expected, actions = PROBES["Both"]
     loop = learnt("myosu/ProbeBoth-v0", **settings)
@@ -87,9 +88,39 @@ def test_steps_of_an_unroll_by_hand():
     first, whose final observation is the row after it."""
     acted = torch.tensor([[1, 1, 1, 1, 0], [1, 0, 1, 1, 0]], dtype=torch.bool)
     terminated = torch.tensor([[0, 1, 0, 0, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
-    learns, over = (found.permute(1, 2, 0).int().tolist() for found in unrolled_steps(acted, terminated, 2))
+    rows = torch.arange(4) + torch.arange(3)[:, None, None]
+    ahead = rows.clamp(max=4) + torch.tensor([[0], [5]])
+    learns, over = (found.permute(1, 2, 0).int().tolist() for found in unrolled_steps(acted, terminated, ahead))
     assert learns == [[[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 0]]]
     assert over == [[[0, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0]], [[0, 0, 0]] * 4]
+
+
+def test_starts_are_drawn_anew_from_every_sequence():
+    """Of sequences of 6 rows 2 of the first 5, without repeats, and the two rows after each, as far as they go."""
+    config = dataclasses.replace(TINY, sequence_starts=2, batch_size=20, replay_ratio=1e-6)
+    learner = InTurn(muesli, config, GymVectorEnv(Endless, 16, 0), 0).run(400).learner
+    drawn = np.stack([learner._ahead(10) for _ in range(100)])
+    assert drawn.shape == (100, 3, 10, 2)
+    first = drawn[:, 0] - 6 * np.arange(10)[:, None]
+    assert (first[..., 0] != first[..., 1]).all() and np.bincount(first.ravel()).min() > 300 and first.max() == 4
+    for k in (1, 2):
+        assert np.array_equal(drawn[:, k] - drawn[:, 0], np.minimum(k, 5 - first))
+
+
+@pytest.mark.parametrize("lookahead", [2, 4])
+def test_plain_returns_need_only_a_part_of_the_values(lookahead):
+    """What is seen of the positions between makes no difference to them: the same returns as with all values."""
+    game = load_game("tictactoe")
+    config = dataclasses.replace(TINY, channels=8, value_range=None, retrace=False, replay_ratio=1e-6,
+                                 lookahead_actions=9 if lookahead == 4 else lookahead)
+    loop = InTurn(muesli, config, NativeVectorEnv(game, 16, 0), 0).run(400)
+    for parameter in loop.learner.target.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    batch = loop.learner._draw(loop.replay)
+    few = batch | {"ahead": batch["ahead"][:, :, 1:3]}
+    every, part = loop.learner._targets(batch), loop.learner._targets(few)
+    assert torch.allclose(every.returns, part.returns, atol=1e-5) and every.returns.std() > 0.1
+    assert part.advantage.shape == (len(batch["acted"]), 2)
 
 
 def test_advantages_have_mean_zero_in_units_of_their_first_deviation():
@@ -127,8 +158,8 @@ def test_slopes_are_those_of_the_losses(settings):
     batch = learner._draw(loop.replay)
     targets, outputs = learner._targets(batch), learner._unroll(batch)
     aims = learner._aims(batch, targets, outputs, config.entropy_weight)
-    slopes = torch.autograd.grad(learner._losses(batch, outputs, aims)["loss"], list(outputs.values()))
-    for name, slope, expected in zip(outputs, learner._slopes(batch, outputs, aims), slopes, strict=True):
+    slopes = torch.autograd.grad(learner._losses(outputs, aims)["loss"], list(outputs.values()))
+    for name, slope, expected in zip(outputs, learner._slopes(outputs, aims), slopes, strict=True):
         assert torch.allclose(slope, expected, atol=1e-7) and expected.abs().max() > 1e-4, name
 
 
@@ -293,6 +324,7 @@ def test_what_does_not_fit_is_told():
     with pytest.raises(UserError, match="--algorithm ppo"):
         muesli.resolve(TINY, GymVectorEnv("Pendulum-v1", 1).spec, False)
     for field in ({"batch_size": 0}, {"discount": 1.5}, {"min_positions": 10**6}, {"batch_size": 100},
-                  {"value_range": (1.0, 0.0)}, {"sequence_length": 1}):
+                  {"value_range": (1.0, 0.0)}, {"sequence_length": 1}, {"sequence_starts": 32},
+                  {"sequence_starts": 5}):
         with pytest.raises(UserError, match=next(iter(field))):
             dataclasses.replace(TINY, **field)

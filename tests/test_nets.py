@@ -26,13 +26,24 @@ def test_pooled_channels_of_a_head_by_hand():
     """One channel of each kind on two cells: what is located counts where it is; of the other, mean and greatest."""
     head = ConvHead(channels=2, cells=2, outputs=1, located=1, pooled=1)
     with torch.no_grad():
-        head.reduce.weight.copy_(torch.eye(2)[:, :, None, None])
-        head.reduce.bias.zero_()
+        head.project.weight.copy_(torch.eye(2)[:, :, None, None])
+        head.project.bias.zero_()
         head.out.weight.copy_(torch.tensor([[1.0, 10.0, 100.0, 1000.0]]))  # located, located, mean, greatest
         head.out.bias.zero_()
     board = torch.tensor([[[[1.0, 2.0]], [[3.0, 5.0]]]])
     assert head(board).item() == 1 + 20 + 400 + 5000
     assert head(board.flip(3)).item() == 2 + 10 + 400 + 5000
+
+
+def test_a_head_hears_of_every_channel_wherever_training_has_driven_it():
+    """Latent states are nowhere negative. Under a relu a channel that is negative everywhere would never learn again:
+    two or three of the value's four channels closed so within 25 updates."""
+    head = ConvHead(channels=8, cells=4, outputs=3, located=4, hidden=16)
+    with torch.no_grad():
+        head.project.bias.fill_(-10.0)
+        head.hidden.weight.abs_().neg_()  # so that the hidden units stay open
+    head(torch.rand(32, 8, 2, 2)).square().sum().backward()
+    assert (head.project.weight.grad.abs().amax((1, 2, 3)) > 0).all()
 
 
 def test_folding_normalisations_changes_nothing():
@@ -83,8 +94,9 @@ def test_bytes_compute_nearly_the_same(shape, actions):
             latent, bytes_ = expected.latent, actual.latent
             kept = bytes_.clone()
             assert bytes_.dtype == torch.uint8
-            # A byte's step is 0.004. A wrong scale, zero point or plane of actions is wrong by tenths.
-            assert (latent - bytes_ / 255).abs().mean() < 0.01
+            # A byte's step is 0.004, and three moves add up. A wrong scale, zero point or plane of actions is wrong by
+            # tenths.
+            assert (latent - bytes_ / 255).abs().mean() < 0.02
             for logits, nearly in zip(expected[1:], actual[1:], strict=True):
                 assert (logits - nearly).abs().mean() < 0.05 * logits.std()
 

@@ -76,8 +76,11 @@ class Config:
     """Positions collected before the first update."""
     replay_ratio: float = 8.0
     """Samples drawn per position collected."""
+    sequence_starts: int | None = None
+    """How many positions of each sequence, drawn at random, are learnt from; None: all. Those of one board game share
+    its outcome, so that a few each from many games tell more than all from a few."""
     batch_size: int = 128
-    """Positions an update, in whole sequences."""
+    """Positions an update: ``sequence_starts`` of each sequence, or whole sequences."""
     fresh_fraction: float = 0.25
     """Share of a batch that is drawn from the newest ``num_envs`` sequences, the rest from the whole replay."""
     symmetries: bool = True
@@ -141,13 +144,22 @@ class Config:
         })
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
-        if self.batch_size % self.sequence_length:
-            raise UserError(f"batch_size = {self.batch_size} is no multiple of sequence_length = "
-                            f"{self.sequence_length}: change one of them.")
+        if self.sequence_starts is not None and not 1 <= self.sequence_starts < self.sequence_length:
+            raise UserError(f"sequence_starts = {self.sequence_starts} must be 1 to {self.sequence_length - 1}, one "
+                            f"less than sequence_length.")
+        if self.batch_size % self.sequence_positions:
+            name = "sequence_starts" if self.sequence_starts else "sequence_length"
+            raise UserError(f"batch_size = {self.batch_size} is no multiple of {name} = {self.sequence_positions}: "
+                            "change one of them.")
         if max(self.min_positions, self.sequence_length) > self.stored_positions:
             raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions in sequences of "
                             f"{self.sequence_length}: lower the one or raise the other.")
+
+    @property
+    def sequence_positions(self) -> int:
+        """What a sequence counts for in a batch."""
+        return self.sequence_starts or self.sequence_length
 
     @property
     def stored_positions(self) -> int:
@@ -272,7 +284,8 @@ class Actor:
 
 class Targets(NamedTuple):
     """What the target network makes of B sequences of L positions. returns: float32 [B, L − 1], of the actions taken.
-    advantage: float32 [B, L − 1], returns − v_prior, of mean 0 and normalised. policy: float32 [B, L, A], π_CMPO."""
+    advantage: float32 [B, S], returns − v_prior where unrolls begin, of mean 0 and normalised. policy: float32
+    [B, L, A], π_CMPO of all positions in unrolls."""
 
     returns: Tensor
     advantage: Tensor
@@ -298,11 +311,7 @@ class Learner:
         self.support = value_support(config, spec)
         self.discount = spec.signed_discount(config.discount)
         self.updates = 0
-        #: Rows of B flattened sequences that are k = 0 … K steps after the first L − 1 of each (at most its last one),
-        #: int64 [K + 1, B, L − 1].
-        B, L, K = config.batch_size // config.sequence_length, config.sequence_length, config.unroll_steps
-        k, sequence, row = (torch.arange(n, device=self.device) for n in (K + 1, B, L - 1))
-        self.ahead = sequence[:, None] * L + (row + k[:, None, None]).clamp(max=L - 1)
+        K = config.unroll_steps
         self.all_actions = torch.arange(self.num_actions, device=self.device)
         # Weights of losses k steps on: of the first step, and shared by the K that are unrolled.
         def weights(first: float, later: float) -> Tensor:
@@ -323,7 +332,7 @@ class Learner:
         entropy_weight = config.entropy_weight * (1.0 - progress * config.anneal_entropy_weight)
         aims = self._aims(batch, targets, outputs, entropy_weight)
         self.parameters.zero_gradient()
-        torch.autograd.backward(list(outputs.values()), self._slopes(batch, outputs, aims))
+        torch.autograd.backward(list(outputs.values()), self._slopes(outputs, aims))
         norm = self.parameters.clip_gradient(config.gradient_clip)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}",
@@ -336,15 +345,15 @@ class Learner:
         self.updates += 1
         if (self.updates - 1) % METRICS_EVERY:
             return {}
-        losses = self._losses(batch, outputs, aims)
+        losses = self._losses(outputs, aims)
         return {name: float(value.detach()) for name, value in losses.items()} | {
             "gradient_norm": norm, "learning_rate": rate, "return_mean": float(targets.returns.mean()),
             "advantage_deviation": float(self._deviation())}
 
     def _draw(self, replay: Replay) -> dict[str, Tensor]:
-        """Sequences [B, L, ...] of everything that is stored."""
+        """Sequences [B, L, ...] of everything that is stored, and "ahead", see ``_ahead``."""
         config, length = self.config, self.config.sequence_length
-        count, stored = config.batch_size // length, replay.positions // length
+        count, stored = config.batch_size // config.sequence_positions, replay.positions // length
         fresh, newest = round(config.fresh_fraction * count), min(config.num_envs, stored)
         last = replay.cursor // length - 1
         sequences = np.concatenate([
@@ -354,7 +363,18 @@ class Learner:
         batch = {name: replay.columns[name][rows] for name in position_columns(self.spec)}
         if self.symmetries is not None:
             batch = self._turned(batch, self.symmetries)
+        batch["ahead"] = self._ahead(count)
         return {name: torch.from_numpy(value).to(self.device) for name, value in batch.items()}
+
+    def _ahead(self, sequences: int) -> np.ndarray:
+        """Where unrolls begin and go: rows of flattened sequences, k = 0 … K steps after each of the S positions that
+        are learnt from, and at most the last of their sequence; int64 [K + 1, B, S]."""
+        length, starts = self.config.sequence_length, self.config.sequence_starts
+        rows = np.tile(np.arange(length - 1), (sequences, 1))
+        if starts is not None:
+            rows = self.rng.permuted(rows, axis=1)[:, :starts]
+        ahead = np.minimum(rows + np.arange(self.config.unroll_steps + 1)[:, None, None], length - 1)
+        return ahead + length * np.arange(sequences)[:, None]
 
     def _turned(self, batch: dict[str, np.ndarray], symmetries: Symmetries) -> dict[str, np.ndarray]:
         """Every sequence under one symmetry drawn at random."""
@@ -370,63 +390,75 @@ class Learner:
 
     @torch.no_grad()
     def _targets(self, batch: dict[str, Tensor]) -> Targets:
-        """q_prior(s, a) = r + d v(s') by one step of the target network's model (equation 14), and what follows."""
-        config, net, action, acted = self.config, self.target, batch["action"], batch["acted"]
-        latent = net.represent(batch["observation"].flatten(0, 1))
-        log_prior = _masked(net.policy(latent), batch["legal_actions"].flatten(0, 1)).log_softmax(-1)
-        prior, taken = log_prior.exp(), action.flatten()[:, None]
-        exact = self.num_actions <= config.lookahead_actions
-        if exact:
-            looked = self.all_actions.expand(len(taken), -1)
-        else:
-            drawn = torch.multinomial(prior, config.lookahead_actions, replacement=True, generator=self.generator)
-            looked = torch.cat([drawn, taken], 1)
-        imagined = net.imagine(latent.repeat_interleave(looked.shape[1], 0), looked.flatten())
-        q = self.discount * self.support.mean(net.value(imagined))
-        if net.reward is not None:
-            q = q + self.support.mean(net.reward(imagined))
-        q = q.view(looked.shape)
-        if exact:
+        """What the target network's values and one step of its model make of sequences."""
+        config, net, acted, ahead = self.config, self.target, batch["acted"], batch["ahead"]
+        if config.retrace:
+            rows = torch.arange(acted.numel(), device=self.device)
+        else:  # returns need values only where a sequence or an episode is cut
+            rows = torch.cat([ahead.flatten(), (~acted).flatten().nonzero()[:, 0]]).unique()
+
+        def placed(values: Tensor) -> Tensor:
+            """Values [n, ...] of the rows as parts of their sequences [B, L, ...], 0 elsewhere."""
+            of_all = values.new_zeros(acted.numel(), *values.shape[1:]).index_copy_(0, rows, values)
+            return of_all.unflatten(0, acted.shape)
+
+        latent = net.represent(batch["observation"].flatten(0, 1)[rows])
+        log_prior = _masked(net.policy(latent), batch["legal_actions"].flatten(0, 1)[rows]).log_softmax(-1)
+        prior, taken = log_prior.exp(), batch["action"].flatten()[rows, None]
+        if self.num_actions <= config.lookahead_actions:
+            q = self._q(latent, self.all_actions.expand(len(rows), -1))
             v, q_taken = torch.linalg.vecdot(prior, q), q.gather(1, taken)
         else:
-            v, q_taken, q = self.support.mean(net.value(latent)), q[:, -1], q[:, :-1]
+            drawn = torch.multinomial(prior, config.lookahead_actions, replacement=True, generator=self.generator)
+            v = self.support.mean(net.value(latent))
+            q = self._q(latent, torch.cat([drawn, taken], 1))
+            q, q_taken = q[:, :-1], q[:, -1]
 
-        v_prior, q_taken = v.view(action.shape), q_taken.view(action.shape)
-        trace = acted.float()
+        v_prior, q_prior, trace = placed(v), placed(q_taken.flatten()), acted.float()
         if config.retrace:
-            log_prob = log_prior.gather(1, taken).view(action.shape)
+            log_prob = placed(log_prior.gather(1, taken)[:, 0])
             trace = trace * retrace_trace(log_prob, batch["log_prob"], config.retrace_lambda)
+        else:
+            q_prior = v_prior
         returns = retrace_returns(batch["reward"][:, :-1], self.discount * ~batch["terminated"][:, :-1], v_prior,
-                                  q_taken if config.retrace else v_prior, trace)
-        advantage, share = returns - v_prior[:, :-1], acted[:, :-1] / acted[:, :-1].sum()
+                                  q_prior, trace)
+        first = ahead[0]
+        advantage = _with_last(returns).flatten()[first] - v_prior.flatten()[first]
+        share = acted.flatten()[first] / acted.flatten()[first].sum().clamp(min=1)
         self.variance.lerp_(torch.linalg.vecdot(advantage.square().flatten(), share.flatten()),
                             1.0 - config.advantage_decay)
         scale = deviation(self.variance, config.advantage_decay, self.updates + 1)
         # Values lag behind a policy that improves: all that it did would look good, and drive it to where it stands.
         centred = advantage - torch.linalg.vecdot(advantage.flatten(), share.flatten())
         normalised = (q - v[:, None]) / scale
-        if exact:
+        if self.num_actions <= config.lookahead_actions:
             policy = cmpo_policy(log_prior, normalised, config.cmpo_clip)
         else:
-            policy = sampled_cmpo_policy(looked[:, :-1], normalised, self.num_actions, config.cmpo_clip)
-        return Targets(returns, centred / scale, policy.view(*action.shape, -1))
+            policy = sampled_cmpo_policy(drawn, normalised, self.num_actions, config.cmpo_clip)
+        return Targets(returns, centred / scale, placed(policy))
 
-    def _along(self, rows: Tensor) -> Tensor:
-        """Of sequences [B, L, ...] the rows of each unroll, [K + 1, B, L − 1, ...]; see ``ahead``."""
-        return rows.flatten(0, 1)[self.ahead]
+    def _q(self, latent: Tensor, actions: Tensor) -> Tensor:
+        """q_prior(s, a) of latent states [n, ...] and actions [n, a] by one step of the target network's model; the
+        same shape."""
+        imagined = self.target.imagine(latent.repeat_interleave(actions.shape[1], 0), actions.flatten())
+        q = self.discount * self.support.mean(self.target.value(imagined))
+        if self.target.reward is not None:
+            q = q + self.support.mean(self.target.reward(imagined))
+        return q.view(actions.shape)
 
     def _unroll(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Logits of the policy, the value and the reward (and planes) along the unrolls that begin at the first L − 1
-        positions: [K + 1, B, L − 1, ...], of rewards [K, B, L − 1, atoms]."""
-        latent = self.net.represent(batch["observation"][:, :-1].flatten(0, 1))
-        latents = self.net.unroll(latent, self._along(batch["action"])[:-1].flatten(1))
+        """Logits of the policy, the value and the reward (and planes) along the unrolls: [K + 1, B, S, ...], of rewards
+        [K, B, S, atoms]."""
+        ahead = batch["ahead"]
+        latent = self.net.represent(batch["observation"].flatten(0, 1)[ahead[0].flatten()])
+        latents = self.net.unroll(latent, batch["action"].flatten()[ahead[:-1]].flatten(1))
         joined = torch.cat(latents)
         outputs = {"policy": self.net.policy(joined), "value": self.net.value(joined)}
         if self.net.reward is not None:
             outputs["reward"] = self.net.reward(torch.cat(latents[1:]))
         if self.net.decoder is not None:
             outputs["planes"] = self.net.decoder(joined)
-        return {name: output.view(-1, *self.ahead.shape[1:], *output.shape[1:]) for name, output in outputs.items()}
+        return {name: output.view(-1, *ahead.shape[1:], *output.shape[1:]) for name, output in outputs.items()}
 
     @torch.no_grad()
     def _aims(self, batch: dict[str, Tensor], targets: Targets, outputs: dict[str, Tensor],
@@ -437,14 +469,21 @@ class Learner:
         the model are of the first step, and the mean over the K unrolled ones. "policy_gradient" aims at the policy of
         the first step, "policy" at those of all.
         """
-        config, action = self.config, batch["action"][:, :-1, None]
-        learns, over = unrolled_steps(batch["acted"], batch["terminated"], config.unroll_steps)
-        count = learns[0].sum()
+        config, ahead = self.config, batch["ahead"]
+
+        def along(rows: Tensor) -> Tensor:
+            """Of sequences [B, L, ...] the rows of each unroll, [K + 1, B, S, ...]."""
+            return rows.flatten(0, 1)[ahead]
+
+        def first(rows: Tensor) -> Tensor:
+            return rows.flatten(0, 1)[ahead[0]]
+
+        learns, over = unrolled_steps(batch["acted"], batch["terminated"], ahead)
+        count = learns[0].sum().clamp(min=1)
         learning, knowing = learns / count, (learns | over) / count
 
         # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
-        reward = self._along(batch["reward"]) * learns
-        value = self._along(torch.nn.functional.pad(targets.returns, (0, 1))) * learns
+        reward, value = along(batch["reward"]) * learns, along(_with_last(targets.returns)) * learns
         if not config.predict_rewards:
             value = value + kept_outcomes(reward, over, self.discount)
         scalars, weights = [value], [knowing * self.value_weights]
@@ -453,23 +492,24 @@ class Learner:
         categories = self.support.two_hot(torch.cat(scalars)).mul_(torch.cat(weights)[..., None])
         aims = {"value": categories[:len(value)], "reward": categories[len(value):]}
 
-        log_policy = _masked(outputs["policy"][0], batch["legal_actions"][:, :-1]).log_softmax(-1)
-        log_prob = log_policy.gather(-1, action)[..., 0]
-        weight = policy_gradient_weight(log_prob, batch["log_prob"][:, :-1], targets.advantage) * learning[0]
+        action, aims["legal"] = first(batch["action"])[..., None], first(batch["legal_actions"])
+        log_policy = _masked(outputs["policy"][0], aims["legal"]).log_softmax(-1)
+        weight = policy_gradient_weight(log_policy.gather(-1, action)[..., 0], first(batch["log_prob"]),
+                                        targets.advantage) * learning[0]
         aims["policy_gradient"] = torch.zeros_like(log_policy).scatter_(-1, action, weight[..., None])
-        aims["policy"] = self._along(targets.policy) * (learning * self.policy_weights)[..., None]
+        aims["policy"] = along(targets.policy) * (learning * self.policy_weights)[..., None]
         aims["entropy_weight"] = learning[0] * entropy_weight
         if config.reconstruction_loss_weight:
-            aims["planes"], aims["planes_weight"] = self._along(batch["observation"]), learning * self.plane_weights
+            aims["planes"], aims["planes_weight"] = along(batch["observation"]), learning * self.plane_weights
         return aims
 
     @torch.no_grad()
-    def _slopes(self, batch: dict[str, Tensor], outputs: dict[str, Tensor], aims: dict[str, Tensor]) -> list[Tensor]:
+    def _slopes(self, outputs: dict[str, Tensor], aims: dict[str, Tensor]) -> list[Tensor]:
         """The gradient of the sum of all losses in each of the outputs, in closed form."""
         policy = aims["policy"].clone()
         policy[0] += aims["policy_gradient"]
         logits = outputs["policy"].clone()
-        logits[0] = _masked(logits[0], batch["legal_actions"][:, :-1])
+        logits[0] = _masked(logits[0], aims["legal"])
         slopes = [cross_entropy_slope(logits, policy), cross_entropy_slope(outputs["value"], aims["value"])]
         if self.config.entropy_weight:
             slopes[0][0] += negative_entropy_slope(logits[0]) * aims["entropy_weight"][..., None]
@@ -480,10 +520,9 @@ class Learner:
             slopes.append(slope.mul_(aims["planes_weight"][..., None, None, None]))
         return slopes
 
-    def _losses(self, batch: dict[str, Tensor], outputs: dict[str, Tensor],
-                aims: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _losses(self, outputs: dict[str, Tensor], aims: dict[str, Tensor]) -> dict[str, Tensor]:
         """Every loss by name, times its weight, and "loss", their sum."""
-        policy = _masked(outputs["policy"][0], batch["legal_actions"][:, :-1])
+        policy = _masked(outputs["policy"][0], aims["legal"])
         losses = {
             "policy_loss": cross_entropy(policy, aims["policy_gradient"]),
             "cmpo_loss": cross_entropy(policy, aims["policy"][0]),
@@ -519,18 +558,18 @@ class Learner:
         self.variance.copy_(state["variance"])
 
 
-def unrolled_steps(acted: Tensor, terminated: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """What there is to learn k = 0 … K steps after each of the first L − 1 rows of sequences.
+def unrolled_steps(acted: Tensor, terminated: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
+    """What there is to learn k = 0 … K steps after the rows where unrolls begin.
 
-    acted, terminated: bool [B, L], see ``Segments``. Returns learns: bool [K + 1, B, L − 1], the row k steps on belongs
-    to the same episode and has an action; over: bool, likewise, the episode has terminated before it.
+    acted, terminated: bool [B, L], see ``Segments``. ahead: int64 [K + 1, B, S], rows of the flattened sequences, see
+    ``Learner``. Returns learns: bool [K + 1, B, S], the row k steps on belongs to the same episode and has an action;
+    over: bool, likewise, the episode has terminated before it.
     """
-    row = torch.arange(acted.shape[1], device=acted.device)
-    # The next row without an action (the last one is), or with an episode's last.
-    stop = torch.where(terminated | ~acted, row, len(row)).flip(1).cummin(1).values.flip(1)
-    ended = terminated.gather(1, stop)[:, :-1]
-    left = (stop - row)[:, :-1]
-    k = torch.arange(steps + 1, device=acted.device)[:, None, None]
+    row = torch.arange(acted.numel(), device=acted.device).view(acted.shape)
+    # The next row without an action (the last one of a sequence is), or with an episode's last.
+    stop = torch.where(terminated | ~acted, row, acted.numel()).flip(1).cummin(1).values.flip(1).flatten()[ahead[0]]
+    ended, left = terminated.flatten()[stop], stop - ahead[0]
+    k = torch.arange(len(ahead), device=acted.device)[:, None, None]
     return k < left + ended, ended & (k > left)
 
 
@@ -541,6 +580,11 @@ def kept_outcomes(reward: Tensor, over: Tensor, discount: float) -> Tensor:
     for k in range(1, len(reward)):
         value[k] = over[k] * torch.where(over[k - 1], value[k - 1], reward[k - 1]) / discount
     return value
+
+
+def _with_last(steps: Tensor) -> Tensor:
+    """What is known of the first L − 1 rows of sequences, and 0 for the last: [B, L − 1] → [B, L]."""
+    return torch.nn.functional.pad(steps, (0, 1))
 
 
 def _masked(logits: Tensor, legal: Tensor) -> Tensor:

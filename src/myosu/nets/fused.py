@@ -26,6 +26,10 @@ class FusedConv:
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight, self.padding, [1, 1], [1, 1], 1, size)
         self.bias = conv.bias
 
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self.weight, self.bias, self.padding, [1, 1], [1, 1], 1, "none", [], "")
+
     def relu(self, x: Tensor) -> Tensor:
         """relu(conv(x))"""
         return torch.ops.mkldnn._convolution_pointwise(
@@ -63,12 +67,12 @@ class FusedMuZero:
         for head in filter(None, (net.policy, net.value, net.reward)):
             assert isinstance(head, ConvHead | CellHead)
             self.heads.append(head)
-        convs = [head.reduce for head in self.heads]
+        convs = [head.project for head in self.heads]
         joined = nn.Conv2d(net.latent_shape[0], sum(c.out_channels for c in convs), 1, dtype=self.dtype)
         joined.weight = nn.Parameter(torch.cat([c.weight for c in convs]), requires_grad=False)
         joined.bias = nn.Parameter(torch.cat([c.bias for c in convs if c.bias is not None]), requires_grad=False)
         self.joined = joined
-        self.reduce = FusedConv(joined, batch, board)
+        self.project = FusedConv(joined, batch, board)
 
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.observation_stem.relu(observation.to(self.dtype, memory_format=torch.channels_last))
@@ -87,11 +91,11 @@ class FusedMuZero:
         return Prediction(latent, reward[0] if reward else None, value, policy)
 
     def _predict(self, latent: Tensor) -> list[Tensor]:
-        return self.read(self.reduce.relu(latent))
+        return self.read(self.project(latent))
 
-    def read(self, reduced: Tensor) -> list[Tensor]:
+    def read(self, projected: Tensor) -> list[Tensor]:
         """What the heads make of the few channels that they share."""
-        parts = reduced.split([head.reduce.out_channels for head in self.heads], dim=1)
+        parts = projected.split([head.project.out_channels for head in self.heads], dim=1)
         return [head.read(part) for head, part in zip(self.heads, parts, strict=True)]
 
 

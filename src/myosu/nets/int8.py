@@ -39,12 +39,18 @@ class Int8Conv:
         self.weight = torch.ops.onednn.qconv_prepack(
             weight.to(torch.int8), self.weight_scales, self.scale, 0, [1, 1], self.padding, [1, 1], 1, size)
 
-    def relu(self, x: Tensor, scale: float | None = None) -> Tensor:
-        """relu(conv(x)) as bytes times ``scale``, or as float32."""
-        dtype = torch.float32 if scale is None else torch.uint8
+    def __call__(self, x: Tensor) -> Tensor:
+        """conv(x) as float32."""
+        return self._pointwise(x, 1.0, torch.float32, "none")
+
+    def relu(self, x: Tensor, scale: float) -> Tensor:
+        """relu(conv(x)) as bytes times ``scale``."""
+        return self._pointwise(x, scale, torch.uint8, "relu")
+
+    def _pointwise(self, x: Tensor, scale: float, dtype: torch.dtype, after: str) -> Tensor:
         return torch.ops.onednn.qconv_pointwise(
             x, self.scale, 0, self.weight, self.weight_scales, self.weight_zeros, self.bias, [1, 1], self.padding,
-            [1, 1], 1, scale or 1.0, 0, dtype, "relu", [], "")
+            [1, 1], 1, scale, 0, dtype, after, [], "")
 
     def add_relu_(self, residual: Tensor, residual_scale: float, residual_zero: int, x: Tensor, scale: float) -> Tensor:
         """relu(residual + conv(x)) as bytes times ``scale``, written over ``residual``."""
@@ -78,7 +84,7 @@ class Int8MuZero:
             x = F.relu(x + block.second(middle))
         #: The scale of what each convolution of the sum reads next, and of what the tower puts out.
         self.scales = [first.scale for first, _ in self.tower] + [scale_of(x)]
-        self.reduce = Int8Conv(self.exact.joined, scale_to_unit(x), batch)
+        self.project = Int8Conv(self.exact.joined, scale_to_unit(x), batch)
 
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         latent, value, policy = self.exact.initial(observation)
@@ -93,7 +99,7 @@ class Int8MuZero:
         for (first, second), after in zip(self.tower, self.scales[1:], strict=True):
             x = second.add_relu_(x, first.scale, 0, first.relu(x, second.scale), after)
         _scale_rows_to_unit(board_rows(x))
-        policy, value, *reward = self.exact.read(self.reduce.relu(x))
+        policy, value, *reward = self.exact.read(self.project(x))
         return Prediction(x, reward[0] if reward else None, value, policy)
 
 

@@ -50,19 +50,20 @@ class ConvHead(nn.Module):
     the latter after a few examples, where the former would need some from every cell.
 
     Without batch normalisation: a head reads latent states both encoded and imagined, whose statistics differ, and
-    their mixture would fit neither when it is frozen for inference.
+    their mixture would fit neither when it is frozen for inference. And without a relu after the few channels: latent
+    states are nowhere negative, so a few great steps in one direction would close a channel for good.
     """
 
     def __init__(self, channels: int, cells: int, outputs: int, located: int, pooled: int = 0, hidden: int = 0) -> None:
         super().__init__()
         self.located = located
-        self.reduce = nn.Conv2d(channels, located + pooled, 1)
+        self.project = nn.Conv2d(channels, located + pooled, 1)
         features = located * cells + 2 * pooled
         self.hidden = nn.Linear(features, hidden) if hidden else None
         self.out = nn.Linear(hidden or features, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.read(F.relu(self.reduce(x)))
+        return self.read(self.project(x))
 
     def read(self, x: Tensor) -> Tensor:
         """From the few channels [B, located + pooled, H, W] to the outputs."""
@@ -81,14 +82,14 @@ class CellHead(nn.Module):
 
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(channels, channels, 1)
+        self.project = nn.Conv2d(channels, channels, 1)
         self.out = nn.Linear(channels, layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.read(F.relu(self.reduce(x)))
+        return self.read(self.project(x))
 
     def read(self, x: Tensor) -> Tensor:
-        return self.out(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).flatten(1)
+        return self.out(F.relu(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2).flatten(1)
 
 
 def last_linear(head: nn.Module) -> nn.Linear:
