@@ -109,7 +109,8 @@ def test_thinning_keeps_the_ends_and_the_extremes():
 
 @pytest.mark.parametrize(("lines", "words"), [
     ([record(k, **{"selfplay/policy_entropy": 2.0 if k < 8 else 0.001}) for k in range(40)], "entropy fell from 2 to"),
-    ([record(k, **{"loss/explained_variance": -0.1}) for k in range(30)], "no better than their mean"),
+    ([record(k, **{"loss/explained_variance": -0.1}) for k in range(30)], "hardly better than their mean"),
+    ([record(k, **{"loss/explained_variance": 0.004}) for k in range(30)], "explained variance is 0.004"),
     ([record(k, **{"selfplay/value_error": 2.0, "selfplay/reward_first_std": 1.5}) for k in range(30)], "values miss"),
     ([record(1, actor_restarts=2, env_restarts=1)], "2 actor processes and 1 environment process had"),
     ([evaluation(k, 5.0 - 0.1 * k) for k in range(7)], "no better than the first"),

@@ -36,6 +36,7 @@ from myosu.losses.categorical import (
 )
 from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient_weight, sampled_cmpo_policy
 from myosu.losses.distributions import Choices
+from myosu.losses.policy_gradient import explained_variance
 from myosu.losses.retrace import retrace_returns, retrace_trace
 from myosu.nets.encoder import has_pictures
 from myosu.nets.flat import FlatAdam, FlatParameters
@@ -283,11 +284,12 @@ class Actor:
 
 
 class Targets(NamedTuple):
-    """What the target network makes of B sequences of L positions. returns: float32 [B, L − 1], of the actions taken.
-    advantage: float32 [B, S], returns − v_prior where unrolls begin, of mean 0 and normalised. policy: float32
-    [B, L, A], π_CMPO of all positions in unrolls."""
+    """What the target network makes of B sequences of L positions. returns: float32 [B, L], of the actions taken, 0 for
+    the last. value: float32 [B, S], v_prior where unrolls begin. advantage: float32 [B, S], returns − v_prior there, of
+    mean 0 and normalised. policy: float32 [B, L, A], π_CMPO of all positions in unrolls."""
 
     returns: Tensor
+    value: Tensor
     advantage: Tensor
     policy: Tensor
 
@@ -346,8 +348,11 @@ class Learner:
         if (self.updates - 1) % METRICS_EVERY:
             return {}
         losses = self._losses(outputs, aims)
+        acted = batch["acted"].flatten()[batch["ahead"][0]]
+        returns = targets.returns.flatten()[batch["ahead"][0]]
         return {name: float(value.detach()) for name, value in losses.items()} | {
-            "gradient_norm": norm, "learning_rate": rate, "return_mean": float(targets.returns.mean()),
+            "gradient_norm": norm, "learning_rate": rate, "return_mean": float(returns[acted].mean()),
+            "explained_variance": explained_variance(targets.value[acted].cpu().numpy(), returns[acted].cpu().numpy()),
             "advantage_deviation": float(self._deviation())}
 
     def _draw(self, replay: Replay) -> dict[str, Tensor]:
@@ -405,7 +410,8 @@ class Learner:
         latent = net.represent(batch["observation"].flatten(0, 1)[rows])
         log_prior = _masked(net.policy(latent), batch["legal_actions"].flatten(0, 1)[rows]).log_softmax(-1)
         prior, taken = log_prior.exp(), batch["action"].flatten()[rows, None]
-        if self.num_actions <= config.lookahead_actions:
+        exact = self.num_actions <= config.lookahead_actions
+        if exact:
             q = self._q(latent, self.all_actions.expand(len(rows), -1))
             v, q_taken = torch.linalg.vecdot(prior, q), q.gather(1, taken)
         else:
@@ -414,28 +420,28 @@ class Learner:
             q = self._q(latent, torch.cat([drawn, taken], 1))
             q, q_taken = q[:, :-1], q[:, -1]
 
-        v_prior, q_prior, trace = placed(v), placed(q_taken.flatten()), acted.float()
+        v_prior, trace = placed(v), acted.float()
+        q_prior = v_prior
         if config.retrace:
+            q_prior = placed(q_taken.flatten())
             log_prob = placed(log_prior.gather(1, taken)[:, 0])
             trace = trace * retrace_trace(log_prob, batch["log_prob"], config.retrace_lambda)
-        else:
-            q_prior = v_prior
         returns = retrace_returns(batch["reward"][:, :-1], self.discount * ~batch["terminated"][:, :-1], v_prior,
                                   q_prior, trace)
-        first = ahead[0]
-        advantage = _with_last(returns).flatten()[first] - v_prior.flatten()[first]
-        share = acted.flatten()[first] / acted.flatten()[first].sum().clamp(min=1)
+        returns = torch.nn.functional.pad(returns, (0, 1))
+        value, known = v_prior.flatten()[ahead[0]], acted.flatten()[ahead[0]]
+        advantage, share = returns.flatten()[ahead[0]] - value, known / known.sum().clamp(min=1)
         self.variance.lerp_(torch.linalg.vecdot(advantage.square().flatten(), share.flatten()),
                             1.0 - config.advantage_decay)
         scale = deviation(self.variance, config.advantage_decay, self.updates + 1)
         # Values lag behind a policy that improves: all that it did would look good, and drive it to where it stands.
         centred = advantage - torch.linalg.vecdot(advantage.flatten(), share.flatten())
         normalised = (q - v[:, None]) / scale
-        if self.num_actions <= config.lookahead_actions:
+        if exact:
             policy = cmpo_policy(log_prior, normalised, config.cmpo_clip)
         else:
             policy = sampled_cmpo_policy(drawn, normalised, self.num_actions, config.cmpo_clip)
-        return Targets(returns, centred / scale, placed(policy))
+        return Targets(returns, value, centred / scale, placed(policy))
 
     def _q(self, latent: Tensor, actions: Tensor) -> Tensor:
         """q_prior(s, a) of latent states [n, ...] and actions [n, a] by one step of the target network's model; the
@@ -483,7 +489,7 @@ class Learner:
         learning, knowing = learns / count, (learns | over) / count
 
         # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
-        reward, value = along(batch["reward"]) * learns, along(_with_last(targets.returns)) * learns
+        reward, value = along(batch["reward"]) * learns, along(targets.returns) * learns
         if not config.predict_rewards:
             value = value + kept_outcomes(reward, over, self.discount)
         scalars, weights = [value], [knowing * self.value_weights]
@@ -580,11 +586,6 @@ def kept_outcomes(reward: Tensor, over: Tensor, discount: float) -> Tensor:
     for k in range(1, len(reward)):
         value[k] = over[k] * torch.where(over[k - 1], value[k - 1], reward[k - 1]) / discount
     return value
-
-
-def _with_last(steps: Tensor) -> Tensor:
-    """What is known of the first L − 1 rows of sequences, and 0 for the last: [B, L − 1] → [B, L]."""
-    return torch.nn.functional.pad(steps, (0, 1))
 
 
 def _masked(logits: Tensor, legal: Tensor) -> Tensor:

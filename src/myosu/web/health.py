@@ -10,8 +10,9 @@ from myosu.training.curves import LiveMetrics
 
 #: Records at an end of a curve of which the mean is taken, and fewest records for a hint about them.
 FEW, ENOUGH = 5, 20
-#: Share of its first value under which entropy has collapsed; share of games won at which nothing is left to improve.
-COLLAPSED, WON = 0.01, 0.9
+#: Share of its first value under which entropy has collapsed; share of games won at which nothing is left to improve;
+#: share of the returns' variance below which a value explains nothing.
+COLLAPSED, WON, NOTHING = 0.01, 0.9, 0.01
 
 ENTROPIES = ("selfplay/policy_entropy", "episodes/policy_entropy")
 
@@ -56,9 +57,9 @@ def _entropy(metrics: LiveMetrics) -> str | None:
 
 def _explained_variance(metrics: LiveMetrics) -> str | None:
     values = metrics.values("loss/explained_variance")
-    if len(values) < ENOUGH or not (mean := values[-FEW:].mean()) <= 0:
+    if len(values) < ENOUGH or not (mean := values[-FEW:].mean()) < NOTHING:
         return None
-    return f"The value predicts returns no better than their mean would: its explained variance is {mean:.2f}."
+    return f"The value predicts returns hardly better than their mean would: its explained variance is {mean:.3f}."
 
 
 def _value_error(metrics: LiveMetrics) -> str | None:
