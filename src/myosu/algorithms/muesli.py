@@ -444,8 +444,8 @@ class Learner:
         return Targets(returns, value, centred / scale, placed(policy))
 
     def _q(self, latent: Tensor, actions: Tensor) -> Tensor:
-        """q_prior(s, a) = r + d v(s') by one step of the target network's model (equation 14), of latent states [n, ...]
-        and actions [n, a]: [n, a]."""
+        """q_prior(s, a) = r + d v(s') by one step of the target network's model (equation 14); latent states [n, ...]
+        and actions [n, a] → [n, a]."""
         imagined = self.target.imagine(latent.repeat_interleave(actions.shape[1], 0), actions.flatten())
         q = self.discount * self.support.mean(self.target.value(imagined))
         if self.target.reward is not None:
