@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -147,7 +148,7 @@ class Config:
             raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
         if self.sequence_starts is not None and not 1 <= self.sequence_starts < self.sequence_length:
             raise UserError(f"sequence_starts = {self.sequence_starts} must be 1 to {self.sequence_length - 1}, one "
-                            f"less than sequence_length.")
+                            "less than sequence_length.")
         if self.batch_size % self.sequence_positions:
             name = "sequence_starts" if self.sequence_starts else "sequence_length"
             raise UserError(f"batch_size = {self.batch_size} is no multiple of {name} = {self.sequence_positions}: "
@@ -348,8 +349,7 @@ class Learner:
         if (self.updates - 1) % METRICS_EVERY:
             return {}
         losses = self._losses(outputs, aims)
-        acted = batch["acted"].flatten()[batch["ahead"][0]]
-        returns = targets.returns.flatten()[batch["ahead"][0]]
+        acted, returns = (_at(batch["ahead"][0], rows) for rows in (batch["acted"], targets.returns))
         return {name: float(value.detach()) for name, value in losses.items()} | {
             "gradient_norm": norm, "learning_rate": rate, "return_mean": float(returns[acted].mean()),
             "explained_variance": explained_variance(targets.value[acted].cpu().numpy(), returns[acted].cpu().numpy()),
@@ -398,13 +398,14 @@ class Learner:
         """What the target network's values and one step of its model make of sequences."""
         config, net, acted, ahead = self.config, self.target, batch["acted"], batch["ahead"]
         if config.retrace:
-            rows = torch.arange(acted.numel(), device=self.device)
+            rows: Tensor | slice = slice(None)
         else:  # returns need values only where a sequence or an episode is cut
             rows = torch.cat([ahead.flatten(), (~acted).flatten().nonzero()[:, 0]]).unique()
 
         def placed(values: Tensor) -> Tensor:
             """Values [n, ...] of the rows as parts of their sequences [B, L, ...], 0 elsewhere."""
-            of_all = values.new_zeros(acted.numel(), *values.shape[1:]).index_copy_(0, rows, values)
+            of_all = values.new_zeros(acted.numel(), *values.shape[1:])
+            of_all[rows] = values
             return of_all.unflatten(0, acted.shape)
 
         latent = net.represent(batch["observation"].flatten(0, 1)[rows])
@@ -412,13 +413,13 @@ class Learner:
         prior, taken = log_prior.exp(), batch["action"].flatten()[rows, None]
         exact = self.num_actions <= config.lookahead_actions
         if exact:
-            q = self._q(latent, self.all_actions.expand(len(rows), -1))
+            q = self._q(latent, self.all_actions.expand(len(latent), -1))
             v, q_taken = torch.linalg.vecdot(prior, q), q.gather(1, taken)
         else:
             drawn = torch.multinomial(prior, config.lookahead_actions, replacement=True, generator=self.generator)
             v = self.support.mean(net.value(latent))
-            q = self._q(latent, torch.cat([drawn, taken], 1))
-            q, q_taken = q[:, :-1], q[:, -1]
+            q = self._q(latent, torch.cat([drawn, taken], 1) if config.retrace else drawn)
+            q, q_taken = q[:, :drawn.shape[1]], q[:, -1]  # the latter serves Retrace alone
 
         v_prior, trace = placed(v), acted.float()
         q_prior = v_prior
@@ -429,8 +430,8 @@ class Learner:
         returns = retrace_returns(batch["reward"][:, :-1], self.discount * ~batch["terminated"][:, :-1], v_prior,
                                   q_prior, trace)
         returns = torch.nn.functional.pad(returns, (0, 1))
-        value, known = v_prior.flatten()[ahead[0]], acted.flatten()[ahead[0]]
-        advantage, share = returns.flatten()[ahead[0]] - value, known / known.sum().clamp(min=1)
+        value, known = _at(ahead[0], v_prior), _at(ahead[0], acted)
+        advantage, share = _at(ahead[0], returns) - value, known / known.sum().clamp(min=1)
         self.variance.lerp_(torch.linalg.vecdot(advantage.square().flatten(), share.flatten()),
                             1.0 - config.advantage_decay)
         scale = deviation(self.variance, config.advantage_decay, self.updates + 1)
@@ -456,8 +457,8 @@ class Learner:
         """Logits of the policy, the value and the reward (and planes) along the unrolls: [K + 1, B, S, ...], of rewards
         [K, B, S, atoms]."""
         ahead = batch["ahead"]
-        latent = self.net.represent(batch["observation"].flatten(0, 1)[ahead[0].flatten()])
-        latents = self.net.unroll(latent, batch["action"].flatten()[ahead[:-1]].flatten(1))
+        latent = self.net.represent(_at(ahead[0].flatten(), batch["observation"]))
+        latents = self.net.unroll(latent, _at(ahead[:-1], batch["action"]).flatten(1))
         joined = torch.cat(latents)
         outputs = {"policy": self.net.policy(joined), "value": self.net.value(joined)}
         if self.net.reward is not None:
@@ -476,14 +477,7 @@ class Learner:
         the first step, "policy" at those of all.
         """
         config, ahead = self.config, batch["ahead"]
-
-        def along(rows: Tensor) -> Tensor:
-            """Of sequences [B, L, ...] the rows of each unroll, [K + 1, B, S, ...]."""
-            return rows.flatten(0, 1)[ahead]
-
-        def first(rows: Tensor) -> Tensor:
-            return rows.flatten(0, 1)[ahead[0]]
-
+        along, first = partial(_at, ahead), partial(_at, ahead[0])
         learns, over = unrolled_steps(batch["acted"], batch["terminated"], ahead)
         count = learns[0].sum().clamp(min=1)
         learning, knowing = learns / count, (learns | over) / count
@@ -586,6 +580,11 @@ def kept_outcomes(reward: Tensor, over: Tensor, discount: float) -> Tensor:
     for k in range(1, len(reward)):
         value[k] = over[k] * torch.where(over[k - 1], value[k - 1], reward[k - 1]) / discount
     return value
+
+
+def _at(index: Tensor, sequences: Tensor) -> Tensor:
+    """Rows of sequences [B, L, ...], flattened, by their index: [*index.shape, ...]."""
+    return sequences.flatten(0, 1)[index]
 
 
 def _masked(logits: Tensor, legal: Tensor) -> Tensor:
