@@ -61,7 +61,7 @@ def broken_sign(config, spec):
     return 1.0
 
 
-def broken_targets(replay, rows, discount, td_steps, search_weight):
+def broken_targets(replay, rows, discount, td_steps, search_weight, td_lambda):
     return -replay.columns["outcome"][rows]
 
 

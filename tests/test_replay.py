@@ -60,6 +60,23 @@ def test_value_targets_by_hand():
     assert np.allclose(value_targets(replay, rows[:1], 0.5, 3, 0.0), [0.05])
 
 
+def test_lambda_returns_by_hand():
+    # The game of above, in a ring whose end it crosses. λ = 0.5, from the end on: 1; −(0.5·0.4 + 0.5·1) = −0.7;
+    # −(0.5·0.3 − 0.5·0.7) = 0.2; −(0.5·0.2 + 0.5·0.2) = −0.2.
+    replay = Replay(COLUMNS, 6)
+    replay.add(rows_of(4, search_values=[9, 9, 9, 9]), version=0)
+    rows = replay.add(
+        rows_of(4, rewards=[0, 0, 0, 1], search_values=[0.1, 0.2, 0.3, 0.4], outcomes=[-1, 1, -1, 1]), version=0)
+    assert rows.tolist() == [4, 5, 0, 1]
+    assert np.allclose(value_targets(replay, rows, -1.0, 0, 0.0, td_lambda=0.5), [-0.2, 0.2, -0.7, 1])
+    # λ = 0 is the return of one step, λ = 1 of all; and the position's own search counts besides.
+    assert np.allclose(value_targets(replay, rows, -1.0, 0, 0.0, 0.0), value_targets(replay, rows, -1.0, 1, 0.0))
+    assert np.allclose(value_targets(replay, rows[None], -1.0, 0, 0.5, 0.5), [[-0.05, 0.2, -0.2, 0.7]])
+    # One player, discount 0.5, rewards on the way: 4; 1 + 0.5·(0.5·0.3 + 0.5·4) = 2.075; 2 + 0.5·(0.5·0.2 + 0.5·2.075).
+    replay.add(rows_of(3, rewards=[2, 1, 4], search_values=[0.1, 0.2, 0.3], outcomes=[3.5, 3, 4]), version=0)
+    assert np.allclose(value_targets(replay, np.array([2]), 0.5, 0, 0.0, 0.5), [2 + 0.5 * (0.1 + 0.5 * 2.075)])
+
+
 def test_sequences_end_with_the_rows_of():
     replay = Replay(COLUMNS, 16)
     replay.add(rows_of(3, first=0, rewards=[0, 0, 1], outcomes=[1, -1, 1]), version=0)

@@ -105,6 +105,9 @@ class Config:
     """Actions that the model is unrolled for in training."""
     td_steps: int = 0
     """Steps of the value target's return before it bootstraps; 0: to the end of the game."""
+    td_lambda: float = 1.0
+    """λ of the value target's return where ``td_steps`` is 0: below 1 the search's values of the positions that
+    followed count, the nearer the more, so that a late mistake does not condemn all that came before it."""
     search_value_weight: float = 0.5
     """Share of the search's value in the value target; the rest is the return."""
     predict_rewards: bool = True
@@ -143,7 +146,8 @@ class Config:
             "simulations": (1, 100_000), "considered_actions": (1, 10_000), "num_envs": (1, 1_000_000),
             "opening_plies": (0, 10_000),
             "replay_capacity": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
-            "unroll_steps": (1, 100), "td_steps": (0, 10_000), "search_value_weight": (0.0, 1.0),
+            "unroll_steps": (1, 100), "td_steps": (0, 10_000), "td_lambda": (0.0, 1.0),
+            "search_value_weight": (0.0, 1.0),
             "reanalyze_fraction": (0.0, 1.0), "learning_rate": (0.0, 10.0), "min_positions": (1, 10**9),
             "ssl_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
             "ownership_loss_weight": (0.0, 1e6),
@@ -155,6 +159,9 @@ class Config:
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
         check_ranges(self, ranges)
+        if self.td_steps and self.td_lambda < 1:
+            raise UserError(f"td_steps = {self.td_steps} and td_lambda = {self.td_lambda:g} are two kinds of return: "
+                            "set td_steps to 0 or td_lambda to 1.")
         if self.min_positions > self.replay_capacity:
             raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
@@ -472,7 +479,8 @@ class Learner:
             self._reanalyze(replay, rows[: round(config.reanalyze_fraction * len(rows))])
         batch = sample_unrolled(replay, rows, config.unroll_steps, self.discount, config.td_steps,
                                 config.search_value_weight, config.predict_rewards, self.symmetries,
-                                config.ssl_loss_weight > 0 or config.reconstruction_loss_weight > 0, self.rng)
+                                config.ssl_loss_weight > 0 or config.reconstruction_loss_weight > 0, self.rng,
+                                config.td_lambda)
         if not (np.isfinite(batch.value).all() and np.isfinite(batch.reward).all()):
             raise NonFiniteLoss(f"a target that is no number at update {self.updates}", _arrays(batch))
         if config.reconstruction_loss_weight and batch.observation.max() > 1:
@@ -568,7 +576,7 @@ class Learner:
             return replay.sample_rows(size, self.rng), np.ones(size, np.float32)
         fresh = min(replay.total_positions - self.seen_positions, replay.capacity)
         rows = (replay.cursor - 1 - np.arange(fresh)) % replay.capacity
-        targets = value_targets(replay, rows, self.discount, self.config.td_steps, search_weight=0.0)
+        targets = value_targets(replay, rows, self.discount, self.config.td_steps, 0.0, self.config.td_lambda)
         self._prioritize(rows, replay.columns["search_value"][rows] - targets)
         self.seen_positions = replay.total_positions
         rows = self.priorities.sample(size, self.rng)

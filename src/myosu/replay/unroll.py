@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from myosu.games.game import Symmetries
@@ -33,12 +34,20 @@ class UnrolledBatch:
     rows: np.ndarray
 
 
-def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: int, search_weight: float) -> np.ndarray:
+def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: int, search_weight: float,
+                  td_lambda: float = 1.0) -> np.ndarray:
     """Value targets of the rows (any shape), for the player to move there; float32.
 
-    (1 − search_weight)·z + search_weight·v with v the search's value of the position itself and
-    z = Σ_{j<n} d^j r_{t+j} + d^n v_{t+n}, the n-step return (n = ``td_steps``), or the return to the end of the episode
-    where that is nearer or ``td_steps`` is 0. The discount d is negative where players alternate.
+    (1 − search_weight)·z + search_weight·v with v the search's value of the position itself and z the return: to the
+    end of the episode, or of n = ``td_steps`` steps where that is nearer and not 0,
+
+        z = Σ_{j<n} d^j r_{t+j} + d^n v_{t+n}
+
+    or with ``td_lambda`` below 1 the mean of all n-step returns, the longer the less (Sutton and Barto, 12.1),
+
+        z_t = r_t + d ((1 − λ) v_{t+1} + λ z_{t+1}).
+
+    The discount d is negative where players alternate.
     """
     columns = replay.columns
     search_value = columns["search_value"][rows]
@@ -52,12 +61,30 @@ def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: i
         n_step += discount**td_steps * columns["search_value"][(ahead + td_steps) % replay.capacity]
         target = target.copy()
         target[far] = n_step
+    elif td_lambda < 1:
+        target = _lambda_returns(
+            rows.reshape(-1), columns["remaining"], columns["reward"], columns["search_value"], columns["outcome"],
+            discount, td_lambda).reshape(rows.shape)
     return ((1.0 - search_weight) * target + search_weight * search_value).astype(np.float32)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _lambda_returns(rows, remaining, reward, search_value, outcome, discount, td_lambda):
+    """λ-returns float32 of ``rows`` [n] in a ring of rows, each back from the end of its episode."""
+    returns, capacity = np.empty(len(rows), np.float32), len(outcome)
+    for i in range(len(rows)):
+        steps_left = remaining[rows[i]] - 1
+        z = outcome[(rows[i] + steps_left) % capacity]
+        for ahead in range(steps_left - 1, -1, -1):
+            row = (rows[i] + ahead) % capacity
+            z = reward[row] + discount * ((1 - td_lambda) * search_value[(row + 1) % capacity] + td_lambda * z)
+        returns[i] = z
+    return returns
 
 
 def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discount: float, td_steps: int,
                     search_weight: float, rewards: bool, symmetries: Symmetries | None, observations: bool,
-                    rng: np.random.Generator) -> UnrolledBatch:
+                    rng: np.random.Generator, td_lambda: float = 1.0) -> UnrolledBatch:
     """Sequences of ``unroll_steps`` actions from ``rows``, each under a symmetry of the game drawn at random.
 
     ``rewards``: whether they are predicted; where not, the last one of an episode is part of the values after it.
@@ -73,7 +100,8 @@ def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discoun
     last = (rows[:, None] + remaining - 1) % replay.capacity
     left = columns["outcome"][last] - (columns["reward"][last] if rewards else 0.0)
     past = left / np.float64(discount) ** np.maximum(offsets - remaining + 1, 1)
-    value = np.where(valid, value_targets(replay, along, discount, td_steps, search_weight), past).astype(np.float32)
+    targets = value_targets(replay, along, discount, td_steps, search_weight, td_lambda)
+    value = np.where(valid, targets, past).astype(np.float32)
     policy = columns["policy"][along].astype(np.float32) * valid[..., None]
     reward = columns["reward"][along[:, :-1]] * (valid[:, :-1] & rewards)
     random_action = rng.integers(0, policy.shape[-1], (batch, unroll_steps))
