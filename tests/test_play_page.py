@@ -176,6 +176,24 @@ def test_undo_hint_and_thoughts(open_page):
     page.locator("#curve svg").wait_for()
 
 
+def test_asked_while_the_agent_thinks(open_page):
+    """A hint, and an undo, at the moment in which thoughts are asked for: one answer serves both, and what was thought of
+    a position that was taken back is not shown at another."""
+    page = open_page("othello")
+    play_clicks(page, 2)
+    page.evaluate("for (const id of ['show-mind', 'hint']) document.getElementById(id).click()")
+    page.locator(".cell.hinted").wait_for()
+    page.keyboard.press("t")
+    play_clicks(page, 1)
+    page.evaluate("for (const id of ['show-mind', 'undo']) document.getElementById(id).click()")
+    page.locator('#board[data-ply="4"]').wait_for()
+    page.locator("#mind .policy").wait_for()
+    course = check_board(page)
+    legal = {course.game.action_name(a) for a, may in enumerate(course.legal_actions()) if may}
+    assert set(page.locator("#mind tbody th").all_inner_texts()) <= legal
+    assert page.locator("#toast").is_hidden()
+
+
 def test_reload_in_the_middle_of_a_game(open_page):
     page = open_page("connect_four")
     play_clicks(page, 3)

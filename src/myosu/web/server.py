@@ -274,7 +274,7 @@ class Visitor:
         self._websocket, self._room, self._table = websocket, room, table
         self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BACKLOG)
         self._writer = asyncio.create_task(self._write())
-        self._thinking: asyncio.Task[None] | None = None
+        self._thinking: asyncio.Task[dict[str, Any]] | None = None
         self._allowance, self._seen, self._refused = float(BURST), time.monotonic(), 0
 
     def send(self, message: dict[str, Any]) -> None:
@@ -330,14 +330,13 @@ class Visitor:
         check_strength(checkpoint, simulations, self._room.checkpoints, self._room.searches)
         if self._thinking is not None and not self._thinking.done():
             raise UserError("The agent still thinks about your last question.")
+        self._thinking = asyncio.create_task(self._table.think(ply, checkpoint, simulations))
+        self._thinking.add_done_callback(self._tell_thoughts)
 
-        async def think() -> None:
-            try:
-                self.send(await self._table.think(ply, checkpoint, simulations))
-            except Exception as error:
-                self.send({"type": "error", "message": str(error)})
-
-        self._thinking = asyncio.create_task(think())
+    def _tell_thoughts(self, thinking: asyncio.Task[dict[str, Any]]) -> None:
+        if not thinking.cancelled():
+            error = thinking.exception()
+            self.send(thinking.result() if error is None else {"type": "error", "message": str(error)})
 
     def _spend(self) -> None:
         now = time.monotonic()

@@ -2,7 +2,7 @@
 
 import { $, make } from './dom.js';
 import { get } from './get.js';
-import { moveName } from './words.js';
+import { moveName, number } from './words.js';
 import { GridBoard } from './boards/grid.js';
 import { SnakeBoard } from './boards/snake.js';
 import { TextBoard } from './boards/text.js';
@@ -10,8 +10,6 @@ import { WoodokuBoard } from './boards/woodoku.js';
 
 const BOARDS = { grid: GridBoard, snake: SnakeBoard, woodoku: WoodokuBoard, text: TextBoard };
 const NOBODY = { mayPlay: false, hasPerson: false };
-
-const number = value => String(Math.round(100 * value) / 100).replace('-', '−');
 
 export class Games {
   constructor(runs) {
