@@ -177,8 +177,8 @@ def test_undo_hint_and_thoughts(open_page):
 
 
 def test_asked_while_the_agent_thinks(open_page):
-    """A hint, and an undo, at the moment in which thoughts are asked for: one answer serves both, and what was thought of
-    a position that was taken back is not shown at another."""
+    """A hint, and an undo, at the moment in which thoughts are asked for: one answer serves both, and what was thought
+    of a position that was taken back is not shown at another."""
     page = open_page("othello")
     play_clicks(page, 2)
     page.evaluate("for (const id of ['show-mind', 'hint']) document.getElementById(id).click()")
