@@ -84,13 +84,15 @@ def make_app(room: Room | None, gallery: Gallery, host: str = "127.0.0.1", warm:
 
 def listen(host: str, port: int, usual: int = 0) -> socket.socket:
     """A socket at ``port``, or where that is 0 the ``usual`` one, or any where that is taken. Raises UserError."""
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port}: it must be from 0 to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if port == 0 and usual:
         with contextlib.suppress(OSError):
             return socket.create_server((host, usual), family=family, backlog=1024)
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UserError(f"--host {host} --port {port}: {error}.") from None
 
 
