@@ -14,8 +14,8 @@ class Clocks:
     """The clocks of two seats as GTP sets them: some main time, then periods in which so many moves must be made."""
 
     def __init__(self, main: float = 0.0, period: float = 1.0, stones: int = 0) -> None:
-        """Seconds. A period without stones means that there is no limit, and so does no time at all: a controller that has
-        no clock may say so by noughts, and nobody could play by one that is over before the game begins."""
+        """Seconds. A period without stones means that there is no limit, and so does no time at all: a controller
+        without a clock may say so by noughts, and nobody could play by one that is over before the game begins."""
         self._main, self._period, self._stones = main, period, stones
         self.restart()
 
