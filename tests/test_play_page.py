@@ -33,20 +33,19 @@ WIDTHS = {"othello": 8, "connect_four": 7, "tictactoe": 3, "woodoku": 9, "snake"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """The address of a server for a game, started once."""
-    with pytest.MonkeyPatch.context():
-        servers, rooms = {}, {}
+    servers, rooms = {}, {}
 
-        def address(game: str) -> str:
-            if game not in servers:
-                rooms[game] = Room(untrained_run(tmp_path_factory.mktemp(game) / "run", game, (1, 2)))
-                servers[game] = serving(rooms[game])
-                rooms[game].address = servers[game].__enter__()
-            return rooms[game].address
+    def address(game: str) -> str:
+        if game not in servers:
+            rooms[game] = Room(untrained_run(tmp_path_factory.mktemp(game) / "run", game, (1, 2)))
+            servers[game] = serving(rooms[game])
+            rooms[game].address = servers[game].__enter__()
+        return rooms[game].address
 
-        address.rooms = rooms
-        yield address
-        for server in servers.values():
-            server.__exit__(None, None, None)
+    address.rooms = rooms
+    yield address
+    for server in servers.values():
+        server.__exit__(None, None, None)
 
 
 @pytest.fixture

@@ -6,14 +6,10 @@ import { Link } from './link.js';
 import { newGameDialog, replaysDialog } from './dialogs.js';
 import { Panel } from './panel.js';
 import { describe, number, outcome, playerName, title } from './words.js';
-import { GridBoard } from './boards/grid.js';
-import { SnakeBoard } from './boards/snake.js';
-import { TextBoard } from './boards/text.js';
-import { WoodokuBoard } from './boards/woodoku.js';
+import { BOARDS } from './boards/kinds.js';
 
-const BOARDS = { grid: GridBoard, snake: SnakeBoard, woodoku: WoodokuBoard, text: TextBoard };
-
-// asked: the ply that the agent was asked about and has not answered, and whether it was taken back since. hintAt: the ply at which a hint is wanted.
+// asked: the ply that the agent was asked about and has not answered, and whether moves were taken back since.
+// hintAt: the ply at which a hint is wanted.
 const page = { run: null, game: null, link: null, board: null, panel: null, hintAt: null, asked: null, walking: null, connected: false };
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 

@@ -3,12 +3,8 @@
 import { $, make } from './dom.js';
 import { get } from './get.js';
 import { moveName, number } from './words.js';
-import { GridBoard } from './boards/grid.js';
-import { SnakeBoard } from './boards/snake.js';
-import { TextBoard } from './boards/text.js';
-import { WoodokuBoard } from './boards/woodoku.js';
+import { BOARDS } from './boards/kinds.js';
 
-const BOARDS = { grid: GridBoard, snake: SnakeBoard, woodoku: WoodokuBoard, text: TextBoard };
 const NOBODY = { mayPlay: false, hasPerson: false };
 
 export class Games {
