@@ -293,6 +293,12 @@ def test_a_phone_needs_no_sideways_scrolling(open_page, game):
     page.locator("#open-new").tap()
     assert page.locator("#new-dialog").bounding_box()["width"] <= 360
     page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 320, "height": 568})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.set_viewport_size({"width": 740, "height": 360})  # on its side
+    assert page.evaluate("document.documentElement.scrollWidth") <= 740
+    box = page.locator("#board .grid").bounding_box()
+    assert box["width"] > 200 and box["y"] + box["height"] <= 360
 
 
 def tab_to(page: Page, selector: str) -> None:

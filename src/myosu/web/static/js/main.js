@@ -164,7 +164,7 @@ function showScores(position) {
       make('span', { class: `token ${run.game}` }), make('span', { class: 'name' }, name), make('strong', { class: 'points' }, String(score)));
   });
   if (position.board.kind === 'snake') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Length'), make('strong', { class: 'points' }, String(position.board.body.length))));
-  if (position.board.kind === 'woodoku') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Clears in a row'), make('strong', { class: 'points' }, String(position.board.straight))));
+  if (position.board.kind === 'woodoku') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Streak'), make('strong', { class: 'points' }, String(position.board.straight))));
   $('scores').replaceChildren(...cards);
 }
 
