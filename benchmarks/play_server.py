@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/play_server.py RUN [--simulations 64] [--games 100] [--messages 10000]
 
-RUN: a trained agent for a game for two. The server has one core; what plays against it has the others. Everything is
-reported, nothing asserted but that no game fails.
+RUN: a trained agent for a game for two; the games are kept in RUN/played, as those of any person. The server has one
+core; what plays against it has the others. Everything is reported, nothing asserted but that no game fails.
 """
 
 from __future__ import annotations

@@ -91,8 +91,11 @@ def test_agent_of_another_game_and_missing_things_are_named(run, tmp_path):
         load_agent(run, game="othello")
     with pytest.raises(UserError, match="no run or checkpoint"):
         load_agent(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"manifest\.json is missing"):
+    with pytest.raises(UserError, match="neither a run nor a checkpoint"):
         load_agent(tmp_path)
+    (run / "checkpoints" / "update-00000070").mkdir()
+    with pytest.raises(UserError, match=r"manifest\.json is missing.* previous good checkpoint is .*update-00000060"):
+        load_agent(run)
     (run / "checkpoints" / "best.json").unlink()
     with pytest.raises(UserError, match="no best checkpoint"):
         load_agent(run / "checkpoints" / "best")

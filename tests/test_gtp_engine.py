@@ -135,7 +135,8 @@ def test_any_bytes_at_all_get_an_answer_or_none(engine):
 
 
 def test_clocks_by_hand():
-    assert Clocks().budget(0, 30) == np.inf
+    for unlimited in [(), (0, 1, 0), (10, 1, 0), (0, 0, 0)]:
+        assert Clocks(*unlimited).budget(0, 30) == np.inf
     absolute = Clocks(10.1, 0, 0)
     assert absolute.budget(0, 10) == pytest.approx(0.7)
     absolute.spend(0, 5)

@@ -33,20 +33,19 @@ WIDTHS = {"othello": 8, "connect_four": 7, "tictactoe": 3, "woodoku": 9, "snake"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """The address of a server for a game, started once."""
-    with pytest.MonkeyPatch.context():
-        servers, rooms = {}, {}
+    servers, rooms = {}, {}
 
-        def address(game: str) -> str:
-            if game not in servers:
-                rooms[game] = Room(untrained_run(tmp_path_factory.mktemp(game) / "run", game, (1, 2)))
-                servers[game] = serving(rooms[game])
-                rooms[game].address = servers[game].__enter__()
-            return rooms[game].address
+    def address(game: str) -> str:
+        if game not in servers:
+            rooms[game] = Room(untrained_run(tmp_path_factory.mktemp(game) / "run", game, (1, 2)))
+            servers[game] = serving(rooms[game])
+            rooms[game].address = servers[game].__enter__()
+        return rooms[game].address
 
-        address.rooms = rooms
-        yield address
-        for server in servers.values():
-            server.__exit__(None, None, None)
+    address.rooms = rooms
+    yield address
+    for server in servers.values():
+        server.__exit__(None, None, None)
 
 
 @pytest.fixture
@@ -122,13 +121,11 @@ def click_a_move(page: Page, course: Course, number: int) -> None:
         page.locator(f".cell[data-cell='{action % 81}']").click()
     elif game.name == "snake":
         page.keyboard.press(["ArrowDown", "ArrowRight", "ArrowUp", "ArrowLeft"][action])
-    elif game.name == "connect_four":
-        page.locator(f".cell[data-cell='{action}']").click()
     else:
         page.locator(f".cell[data-cell='{action}']").click()
 
 
-@pytest.mark.parametrize("game", ["othello", "connect_four", "tictactoe", "snake", "woodoku"])
+@pytest.mark.parametrize("game", WIDTHS)
 def test_a_whole_game_by_clicks(open_page, served, game):
     """The board on screen is the game's true state after every move, and the game is kept as a demonstration."""
     page = open_page(game)
@@ -176,13 +173,38 @@ def test_undo_hint_and_thoughts(open_page):
     page.locator("#curve svg").wait_for()
 
 
-def test_reload_in_the_middle_of_a_game(open_page):
-    page = open_page("connect_four")
-    play_clicks(page, 3)
-    before = on_screen(page)
+def test_asked_while_the_agent_thinks(open_page):
+    """A hint, and an undo, at the moment in which thoughts are asked for: one answer serves both, and what was thought
+    of a position that was taken back is not shown at another."""
+    page = open_page("othello")
+    play_clicks(page, 2)
+    page.evaluate("for (const id of ['show-mind', 'hint']) document.getElementById(id).click()")
+    page.locator(".cell.hinted").wait_for()
+    page.keyboard.press("t")
+    play_clicks(page, 1)
+    page.evaluate("for (const id of ['show-mind', 'undo']) document.getElementById(id).click()")
+    page.locator('#board[data-ply="4"]').wait_for()
+    page.locator("#mind .policy").wait_for()
+    course = check_board(page)
+    legal = {course.game.action_name(a) for a, may in enumerate(course.legal_actions()) if may}
+    assert set(page.locator("#mind tbody th").all_inner_texts()) <= legal
+    assert page.locator("#toast").is_hidden()
+
+
+@pytest.mark.parametrize("game", WIDTHS)
+def test_reload_and_undo_in_the_middle_of_a_game(open_page, game):
+    page = open_page(game)
+    if game == "snake":
+        page.locator("#drive").select_option("0")
+    play_clicks(page, 2)
+    ply, before = ply_of(page), on_screen(page)
     page.reload()
     wait_for_turn(page)
-    assert check_board(page).now.ply == 6 and on_screen(page) == before
+    assert check_board(page).now.ply == ply == 2 * len(check_board(page).now.returns) and on_screen(page) == before
+    play_clicks(page, 1)
+    page.locator("#undo").click()
+    page.locator(f'#board[data-ply="{ply}"]').wait_for()
+    assert on_screen(page) == before
     play_clicks(page, 1)
 
 
@@ -252,12 +274,12 @@ def test_two_tabs_with_one_game_and_one_with_another(open_page):
     assert on_screen(page) == on_screen(twin)
 
 
-@pytest.mark.parametrize("game", ["othello", "connect_four", "snake", "woodoku"])
+@pytest.mark.parametrize("game", WIDTHS)
 def test_a_phone_needs_no_sideways_scrolling(open_page, game):
     page = open_page(game, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     box = page.locator("#board .grid").bounding_box()
-    assert box["width"] > 300 and box["y"] + box["height"] < 740
+    assert box["width"] > 280 and box["y"] + box["height"] < 740
     course = check_board(page)
     if game == "snake":
         page.locator("#drive").select_option("0")
@@ -271,6 +293,12 @@ def test_a_phone_needs_no_sideways_scrolling(open_page, game):
     page.locator("#open-new").tap()
     assert page.locator("#new-dialog").bounding_box()["width"] <= 360
     page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 320, "height": 568})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.set_viewport_size({"width": 740, "height": 360})  # on its side
+    assert page.evaluate("document.documentElement.scrollWidth") <= 740
+    box = page.locator("#board .grid").bounding_box()
+    assert box["width"] > 200 and box["y"] + box["height"] <= 360
 
 
 def tab_to(page: Page, selector: str) -> None:
@@ -288,43 +316,55 @@ def walk_to(page: Page, cell: int, columns: int) -> None:
             page.keyboard.press(f"Arrow{key if steps > 0 else {'Down': 'Up', 'Right': 'Left'}[key]}")
 
 
-def test_by_keyboard_alone(open_page):
+@pytest.mark.parametrize("game, columns, name", [("tictactoe", 3, "Tic-tac-toe board"),
+                                                 ("connect_four", 7, "Connect Four board"),
+                                                 ("othello", 8, "Othello board")])
+def test_by_keyboard_alone(open_page, game, columns, name):
     """A new game as the second player, and all of it, with what a screen reader is told."""
-    page = open_page("tictactoe")
+    page = open_page(game)
     page.keyboard.press("n")
-    page.keyboard.press("ArrowRight")  # you are Ring
+    page.keyboard.press("ArrowRight")  # you are Ring, Yellow, White
     page.keyboard.press("Enter")
     page.locator('#board[data-ply="1"][data-turn=person]').wait_for()
     while not is_over(page):
         course = check_board(page)
-        cell = int(course.legal_actions().argmax())
-        if not page.locator(".cell:focus").count():
-            tab_to(page, ".cell")
-        walk_to(page, cell, 3)
-        assert "empty, you may play here" in page.locator(".cell:focus").get_attribute("aria-label")
-        page.keyboard.press("Enter")
+        if page.locator("#pass").is_visible():
+            page.keyboard.press("p")
+        else:
+            if not page.locator(".cell:focus").count():
+                tab_to(page, ".cell")
+            open_cell = page.locator(".cell[aria-label*='empty, you may play here']").first
+            walk_to(page, int(open_cell.get_attribute("data-cell")), columns)
+            page.keyboard.press("Enter")
         wait_past(page, course.now.ply)
     check_board(page)
     heard = page.locator("#spoken").inner_text()
     assert "You play" in heard and "Agent plays" in heard and re.search("win|draw", heard)
-    assert page.get_by_role("grid", name="Tic-tac-toe board").get_by_role("gridcell").count() == 9
+    assert page.get_by_role("grid", name=name).get_by_role("gridcell").count() == len(on_screen(page))
 
 
-def test_woodoku_by_keyboard_and_by_dragging(open_page):
+def test_woodoku_by_keyboard_alone(open_page):
     page = open_page("woodoku")
-    course = check_board(page)
-    action = int(course.legal_actions().argmax())
     tab_to(page, ".cell")
-    page.keyboard.press(str(action // 81 + 1))
-    walk_to(page, action % 81, 9)
-    assert page.locator(".cell.ghost").count() >= 1
-    page.keyboard.press("Enter")
-    wait_past(page, 0)
-    course = check_board(page)
-    action = int(max(a for a, may in enumerate(course.legal_actions()) if may))
+    while not is_over(page):
+        course = check_board(page)
+        action = int(course.legal_actions().argmax())
+        page.keyboard.press(str(action // 81 + 1))
+        walk_to(page, action % 81, 9)
+        assert "fits here" in page.locator(".cell:focus").get_attribute("aria-label")
+        assert page.locator(".cell.ghost").count() >= 1
+        page.keyboard.press("Enter")
+        wait_past(page, course.now.ply)
+    check_board(page)
+    assert "The game is over" in page.locator("#spoken").inner_text()
+
+
+def test_woodoku_by_dragging(open_page):
+    page = open_page("woodoku")
+    action = int(check_board(page).legal_actions().nonzero()[0][-1])
     page.locator(f".slot[data-slot='{action // 81}']").drag_to(page.locator(f".cell[data-cell='{action % 81}']"))
-    wait_past(page, 1)
-    assert check_board(page).actions[1] == action
+    wait_past(page, 0)
+    assert check_board(page).actions == [action]
 
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

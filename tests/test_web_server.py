@@ -288,6 +288,8 @@ def test_an_agent_that_cannot_be_loaded_is_named_and_stops_nothing(tmp_path):
         assert "weights.safetensors has 9 bytes" in talk(address, new_game(client), conversation)
         whole = new_game(client, PERSON, {**AGENT, "checkpoint": "update-00000002"})
         assert len(talk(address, whole, play_to_the_end)) >= 5
+    with pytest.raises(UserError, match="has 9 bytes"):  # nobody would be played against
+        Room(folder / "checkpoints" / "update-00000001")
 
 
 def test_many_games_at_once_share_searches(client, address, room):
@@ -434,6 +436,8 @@ def test_the_usual_port_where_it_is_free():
         assert first.getsockname()[1] == usual != second.getsockname()[1]
         with pytest.raises(UserError, match="in use"):
             server.listen("127.0.0.1", usual)
+    with pytest.raises(UserError, match="0 to 65535"):
+        server.listen("127.0.0.1", 65536)
 
 
 def test_the_page_is_light():

@@ -14,7 +14,8 @@ class Clocks:
     """The clocks of two seats as GTP sets them: some main time, then periods in which so many moves must be made."""
 
     def __init__(self, main: float = 0.0, period: float = 1.0, stones: int = 0) -> None:
-        """Seconds. A period without stones means that there is no limit."""
+        """Seconds. A period without stones means that there is no limit, and so does no time at all: a controller
+        without a clock may say so by noughts, and nobody could play by one that is over before the game begins."""
         self._main, self._period, self._stones = main, period, stones
         self.restart()
 
@@ -24,7 +25,7 @@ class Clocks:
 
     @property
     def limited(self) -> bool:
-        return not (self._period > 0 and self._stones == 0)
+        return self._stones > 0 or (self._main > 0 and self._period <= 0)
 
     def set_left(self, seat: int, seconds: float, stones: int) -> None:
         """What the controller says is left; ``stones`` moves are to be made in it, 0: it is main time."""

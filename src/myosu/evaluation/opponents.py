@@ -27,11 +27,11 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
         return AlphaBetaPlayer(game, 1)
     if kind == "alphabeta":
         if not rest.isdecimal():
-            raise UserError(f"--opponent {text}: write the depth as a number, such as alphabeta:4.")
+            raise UserError(f"{text}: write the depth as a number, such as alphabeta:4.")
         return AlphaBetaPlayer(game, int(rest))
     if kind == "mcts":
         if not rest.isdecimal():
-            raise UserError(f"--opponent {text}: write the simulations as a number, such as mcts:1000.")
+            raise UserError(f"{text}: write the simulations as a number, such as mcts:1000.")
         return MctsPlayer(game, int(rest), seed)
     if kind == "gtp" and colon:
         return GtpPlayer(game, rest)

@@ -232,6 +232,8 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
         return open_checkpoint(latest)
     if not path.is_dir():
         raise UserError(f"There is no run or checkpoint {str(path)!r}.")
+    if not (path / "manifest.json").is_file() and path.parent.name != "checkpoints":
+        raise UserError(f"{path} is a folder, but neither a run nor a checkpoint.")
     return open_checkpoint(path)
 
 

@@ -44,6 +44,7 @@ class Room:
 
     def __init__(self, run: Path, seat: int = 0, simulations: int | None = None) -> None:
         checkpoint = find_checkpoint(run)
+        checkpoint.weights()  # read, so that whoever starts the server hears of a damaged file, not who plays
         self.folder = checkpoint.path.parent.parent
         self.default = checkpoint.path.name
         self.config = checkpoint.config

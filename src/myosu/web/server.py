@@ -84,13 +84,15 @@ def make_app(room: Room | None, gallery: Gallery, host: str = "127.0.0.1", warm:
 
 def listen(host: str, port: int, usual: int = 0) -> socket.socket:
     """A socket at ``port``, or where that is 0 the ``usual`` one, or any where that is taken. Raises UserError."""
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port}: it must be from 0 to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if port == 0 and usual:
         with contextlib.suppress(OSError):
             return socket.create_server((host, usual), family=family, backlog=1024)
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UserError(f"--host {host} --port {port}: {error}.") from None
 
 
@@ -274,7 +276,7 @@ class Visitor:
         self._websocket, self._room, self._table = websocket, room, table
         self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BACKLOG)
         self._writer = asyncio.create_task(self._write())
-        self._thinking: asyncio.Task[None] | None = None
+        self._thinking: asyncio.Task[dict[str, Any]] | None = None
         self._allowance, self._seen, self._refused = float(BURST), time.monotonic(), 0
 
     def send(self, message: dict[str, Any]) -> None:
@@ -330,14 +332,13 @@ class Visitor:
         check_strength(checkpoint, simulations, self._room.checkpoints, self._room.searches)
         if self._thinking is not None and not self._thinking.done():
             raise UserError("The agent still thinks about your last question.")
+        self._thinking = asyncio.create_task(self._table.think(ply, checkpoint, simulations))
+        self._thinking.add_done_callback(self._tell_thoughts)
 
-        async def think() -> None:
-            try:
-                self.send(await self._table.think(ply, checkpoint, simulations))
-            except Exception as error:
-                self.send({"type": "error", "message": str(error)})
-
-        self._thinking = asyncio.create_task(think())
+    def _tell_thoughts(self, thinking: asyncio.Task[dict[str, Any]]) -> None:
+        if not thinking.cancelled():
+            error = thinking.exception()
+            self.send(thinking.result() if error is None else {"type": "error", "message": str(error)})
 
     def _spend(self) -> None:
         now = time.monotonic()

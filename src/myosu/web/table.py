@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import numpy as np
@@ -97,16 +97,20 @@ class Table:
     def look(self, ply: int) -> dict[str, Any]:
         return {"type": "look", "position": view(self.course, self._position(ply))}
 
-    async def think(self, ply: int, checkpoint: str, simulations: int) -> dict[str, Any]:
-        """What the agent of ``checkpoint`` thinks of the position."""
-        position, actions = self._position(ply), self.course.actions[:ply]
+    def think(self, ply: int, checkpoint: str, simulations: int) -> Coroutine[Any, Any, dict[str, Any]]:
+        """What the agent of ``checkpoint`` thinks of the position as it is now, whoever takes it back meanwhile. Raises
+        UserError at once."""
+        position = self._position(ply)
         if position.over:
             raise UserError("The game is over here; there is nothing to think about.")
+        return self._think(position, self.course.actions[:ply], checkpoint, simulations)
+
+    async def _think(self, position: Position, actions: list[int], checkpoint: str, simulations: int) -> dict[str, Any]:
         thought = await self._thinker.think(checkpoint, simulations, self.course.observation(position),
                                             self.course.legal_actions(position))
         message = self._thoughts(position, thought, checkpoint)
-        if self.course.actions[:ply] == actions:  # else somebody took the position back meanwhile
-            self.outlook[ply] = message["outlook"]
+        if self.course.actions[:position.ply] == actions:  # else somebody took the position back meanwhile
+            self.outlook[position.ply] = message["outlook"]
         return message
 
     def set_pause(self, paused: bool) -> None:

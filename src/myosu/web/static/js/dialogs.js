@@ -22,14 +22,15 @@ export async function newGameDialog(run, seats) {
   const settings = seats.map(seat => seat.kind === 'agent' ? seat : seats.find(other => other.kind === 'agent')
     ?? { kind: 'agent', checkpoint: run.default, simulations: run.simulations, temperature: 0 });
   const groups = settings.map((seat, number) => strength(run, seat, number));
+  const current = choices.find(([, , who]) => String(who) === String(persons)) ?? choices[0];
   const update = () => {
     const chosen = choices.find(([name]) => dialog.querySelector(`input[value=${name}]`).checked);
     groups.forEach((group, number) => { group.hidden = chosen[2][number]; });
     return chosen;
   };
-  $('sides').replaceChildren(make('legend', {}, 'Who plays'), ...choices.map(([name, text, who]) => make('label', { class: 'side' },
-    make('input', { type: 'radio', name: 'side', value: name, checked: String(who) === String(persons), onchange: update }), make('span', {}, text))));
-  if (!dialog.querySelector('input[name=side]:checked')) dialog.querySelector('input[name=side]').checked = true;
+  $('sides').replaceChildren(make('legend', {}, 'Who plays'), ...choices.map(choice => make('label', { class: 'side' },
+    make('input', { type: 'radio', name: 'side', value: choice[0], checked: choice === current, autofocus: choice === current, onchange: update }),
+    make('span', {}, choice[1]))));
   $('strengths').replaceChildren(...groups);
   update();
   if (await closed(dialog) !== 'begin') return null;
@@ -43,7 +44,7 @@ export async function newGameDialog(run, seats) {
 
 function strength(run, seat, number) {
   const options = [...run.checkpoints].reverse().map(name => make('option', { value: name, selected: name === seat.checkpoint },
-    `update ${Number(name.replace(/\D/g, '')).toLocaleString('en')}${name === run.best ? ' (best)' : ''}${name === run.checkpoints.at(-1) ? ' (latest)' : ''}`));
+    [`update ${Number(name.replace(/\D/g, '')).toLocaleString('en')}`, name === run.best && 'best', name === run.checkpoints.at(-1) && 'latest'].filter(Boolean).join(', ')));
   const fields = [make('label', {}, 'Checkpoint', make('select', { class: 'checkpoint' }, ...options))];
   if (run.searches) {
     fields.push(make('label', {}, 'Simulations a move', make('input', { class: 'simulations', type: 'number', min: 1, max: 1000, required: true, value: seat.simulations || run.simulations })));

@@ -5,15 +5,12 @@ import { Game } from './game.js';
 import { Link } from './link.js';
 import { newGameDialog, replaysDialog } from './dialogs.js';
 import { Panel } from './panel.js';
-import { describe, outcome, playerName, title } from './words.js';
-import { GridBoard } from './boards/grid.js';
-import { SnakeBoard } from './boards/snake.js';
-import { TextBoard } from './boards/text.js';
-import { WoodokuBoard } from './boards/woodoku.js';
+import { describe, number, outcome, playerName, title } from './words.js';
+import { BOARDS } from './boards/kinds.js';
 
-const BOARDS = { grid: GridBoard, snake: SnakeBoard, woodoku: WoodokuBoard, text: TextBoard };
-
-const page = { run: null, game: null, link: null, board: null, panel: null, hint: null, asked: null, walking: null, connected: false };
+// asked: the ply that the agent was asked about and has not answered, and whether moves were taken back since.
+// hintAt: the ply at which a hint is wanted.
+const page = { run: null, game: null, link: null, board: null, panel: null, hintAt: null, asked: null, walking: null, connected: false };
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
 async function ask(address, order) {
@@ -57,13 +54,14 @@ function sit(id) {
   page.link?.close();
   page.board?.close?.();
   stopWalking();
-  Object.assign(page, { game: null, board: null, hint: null, asked: null, queue: [], busyUntil: 0 });
+  Object.assign(page, { game: null, board: null, hintAt: null, asked: null, queue: [], busyUntil: 0 });
   $('spoken').replaceChildren();
   $('toast').hidden = true;
   $('as-json').href = `/api/games/${id}.json`;
   $('as-sgf').href = `/api/games/${id}.sgf`;
   page.link = new Link(id, receive, connected => {
     page.connected = connected;
+    page.asked = null;
     document.body.classList.toggle('lost', !connected);
     if (page.game) show();
   }, () => {
@@ -96,7 +94,8 @@ function hear(message) {
   const { game } = page;
   switch (message.type) {
     case 'game':
-      page.hint = page.asked = null;
+      page.hintAt = null;
+      if (page.asked) page.asked.stale = true;
       if (game) game.take(message);
       else page.game = new Game(message);
       if (!game && page.game.recorded) page.game.cursor = 0;
@@ -106,10 +105,9 @@ function hear(message) {
     case 'position': {
       const following = game.live && message.position.ply === game.newest + 1;
       game.advance(message.position);
-      page.hint = null;
       say(describe(page.run, game, message.position));
       if (game.live) show(following);
-      else page.panel.show(game, page.hint);
+      else page.panel.show(game);
       break;
     }
     case 'look':
@@ -117,14 +115,11 @@ function hear(message) {
       if (message.position.ply === game.ply) show(page.stepped);
       break;
     case 'thoughts':
-      if (page.asked?.ply === message.ply) {
-        if (page.asked.hint) {
-          page.hint = message.action;
-          say(`Hint: ${page.run.names[message.action]}.`);
-        }
-        page.asked = null;
+      if (page.asked?.ply !== message.ply || !page.asked.stale) {
+        game.think(message);
+        if (page.hintAt === message.ply) sayHint(message);
       }
-      game.think(message);
+      if (page.asked?.ply === message.ply) page.asked = null;
       show();
       break;
     case 'pace':
@@ -132,7 +127,7 @@ function hear(message) {
       show();
       break;
     case 'error':
-      page.asked = null;
+      page.hintAt = page.asked = null;
       complain(message.message);
       if (!game) $('status').textContent = message.message;
   }
@@ -148,26 +143,28 @@ function show(moved = false) {
   if (!position) return wantPosition(game.ply);
   if (!page.board) page.board = new BOARDS[position.board.kind]($('board'), run, act);
   const visible = $('show-mind').checked;
-  const thoughts = visible ? game.thoughts.get(game.ply) ?? null : null;
-  page.board.show(position, { game, thoughts, hint: game.live ? page.hint : null, moved });
+  const thoughts = game.thoughts.get(game.ply) ?? null;
+  const hinted = game.live && page.hintAt === game.ply;
+  page.board.show(position, { game, thoughts: visible ? thoughts : null, hint: hinted ? thoughts?.action ?? null : null, moved });
   Object.assign($('board').dataset, { ply: position.ply, turn: position.over ? 'over' : game.mayPlay ? 'person' : 'other' });
-  page.panel.show(game, page.hint, visible);
+  page.panel.show(game);
   showScores(position);
   showActions(position);
-  if (visible && !thoughts && !position.over && !page.asked && (game.mayPlay || game.paused || !game.live)) think(false);
+  const wanted = hinted || (visible && (game.mayPlay || game.paused || !game.live));
+  if (wanted && !thoughts && !position.over && !page.asked) think();
 }
 
 function showScores(position) {
   const { game, run } = page;
-  const cards = game.seats.map((seat, number) => {
-    const turn = !position.over && position.to_play === number;
-    const score = position.board.score?.[number] ?? (run.players === 1 ? position.returns[0] : '');
-    return make('div', { class: `score seat${number} ${turn ? 'turn' : ''}`, 'aria-label': `${playerName(game, number)}${turn ? ', to move' : ''}` },
-      make('span', { class: `token ${run.game}` }), make('span', { class: 'name' }, playerName(game, number)),
-      make('strong', { class: 'points' }, String(score)));
+  const cards = game.seats.map((_, seat) => {
+    const turn = !position.over && position.to_play === seat;
+    const score = position.board.score?.[seat] ?? (run.players === 1 ? number(position.returns[0]) : '');
+    const name = playerName(game, seat);
+    return make('div', { class: `score seat${seat} ${turn ? 'turn' : ''}`, role: 'group', 'aria-label': `${name}${turn ? ', to move' : ''}` },
+      make('span', { class: `token ${run.game}` }), make('span', { class: 'name' }, name), make('strong', { class: 'points' }, String(score)));
   });
   if (position.board.kind === 'snake') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Length'), make('strong', { class: 'points' }, String(position.board.body.length))));
-  if (position.board.kind === 'woodoku') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Clears in a row'), make('strong', { class: 'points' }, String(position.board.straight))));
+  if (position.board.kind === 'woodoku') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Streak'), make('strong', { class: 'points' }, String(position.board.straight))));
   $('scores').replaceChildren(...cards);
 }
 
@@ -191,17 +188,17 @@ function showActions(position) {
   if (document.activeElement?.hidden || document.activeElement?.disabled) $('board').querySelector('[tabindex="0"], .options button')?.focus();
 }
 
-function think(hint) {
+function think() {
   const { game, run } = page;
   const agent = game.seats.find(seat => seat.kind === 'agent');
-  page.asked = { ply: game.ply, hint };
+  page.asked = { ply: game.ply };
   page.link.send({ type: 'think', ply: game.ply, checkpoint: agent?.checkpoint ?? run.default, simulations: agent?.simulations ?? run.simulations });
 }
 
 function lookAt(ply, stepped = false) {
   const { game } = page;
   if (!game || ply < 0 || ply > game.newest) return;
-  page.hint = null;
+  page.hintAt = null;
   page.stepped = stepped;
   game.cursor = ply === game.newest && !game.recorded ? null : ply;
   page.board?.hold?.();
@@ -213,7 +210,7 @@ function lookAt(ply, stepped = false) {
 
 function wantPosition(ply) {
   page.link.send({ type: 'look', ply });
-  page.panel.show(page.game, null);
+  page.panel.show(page.game);
 }
 
 function walk() {
@@ -243,6 +240,10 @@ function say(text) {
   while (log.children.length > 6) log.firstChild.remove();
 }
 
+function sayHint(thoughts) {
+  say(`Hint: ${page.run.names[thoughts.action]}.`);
+}
+
 function complain(text) {
   const toast = $('toast');
   toast.textContent = text;
@@ -254,7 +255,11 @@ function complain(text) {
 function listen() {
   const undo = () => page.link.send({ type: 'undo', ply: page.game.newest });
   const hint = () => {
-    if (page.game.mayPlay) think(true);
+    const { game } = page;
+    if (!game.mayPlay) return;
+    page.hintAt = game.ply;
+    if (game.thoughts.has(game.ply)) sayHint(game.thoughts.get(game.ply));
+    show();
   };
   const pass = () => act(page.run.pass);
   const pause = () => page.link.send({ type: 'pause', paused: !page.game.paused });

@@ -17,7 +17,8 @@ export class Panel {
     });
   }
 
-  show(game, hint, visible = $('show-mind').checked) {
+  show(game) {
+    const visible = $('show-mind').checked;
     this.mind(game, visible);
     this.curve(game, visible);
     this.moves(game);

@@ -2,16 +2,10 @@
 
 import { $, make } from './dom.js';
 import { get } from './get.js';
-import { moveName } from './words.js';
-import { GridBoard } from './boards/grid.js';
-import { SnakeBoard } from './boards/snake.js';
-import { TextBoard } from './boards/text.js';
-import { WoodokuBoard } from './boards/woodoku.js';
+import { moveName, number } from './words.js';
+import { BOARDS } from './boards/kinds.js';
 
-const BOARDS = { grid: GridBoard, snake: SnakeBoard, woodoku: WoodokuBoard, text: TextBoard };
 const NOBODY = { mayPlay: false, hasPerson: false };
-
-const number = value => String(Math.round(100 * value) / 100).replace('-', '−');
 
 export class Games {
   constructor(runs) {

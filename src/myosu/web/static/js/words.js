@@ -12,13 +12,13 @@ export function playerName(game, seat) {
   const player = game.seats[seat];
   if (player.kind === 'recorded') return game.seats.length === 1 ? 'Recorded' : ['First', 'Second'][seat];
   if (player.kind === 'person') return game.seats.length === 2 && game.onlyPersons ? ['First', 'Second'][seat] : 'You';
-  const others = game.seats.filter(other => other.kind === 'agent');
-  return others.length === 2 ? `Agent ${Number(player.checkpoint.replace(/\D/g, ''))}` : 'Agent';
+  const rival = game.seats[1 - seat];
+  return rival?.kind === 'agent' && rival.checkpoint !== player.checkpoint ? `Agent ${Number(player.checkpoint.replace(/\D/g, ''))}` : 'Agent';
 }
 
 export const moveName = (run, action) => run.pass === action ? 'pass' : run.names[action];
 
-const number = value => String(Math.round(100 * value) / 100).replace('-', '−');
+export const number = value => String(Math.round(100 * value) / 100).replace('-', '−');
 
 // What happened in the move that led to `position`.
 export function describe(run, game, position) {
@@ -44,7 +44,7 @@ export function describe(run, game, position) {
 function turn(run, game, position) {
   const who = playerName(game, position.to_play);
   if (position.board.pass) return who === 'You' ? 'You have no move and must pass.' : `${who} must pass.`;
-  if (run.players === 1) return game.isPerson(0) ? 'Your move.' : '';
+  if (run.players === 1) return { person: 'Your move.', agent: 'The agent plays.' }[game.seats[0].kind] ?? '';
   return who === 'You' ? `Your turn (${sideName(run, position.to_play)}).` : `${who} (${sideName(run, position.to_play)}) to move.`;
 }
 

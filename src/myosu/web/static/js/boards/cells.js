@@ -2,6 +2,11 @@
 
 import { make } from '../dom.js';
 
+const letters = 'abcdefghijklmnopqrstuvwxyz';
+
+// The name of a cell, as moves are written.
+export const cellName = (cell, columns) => letters[cell % columns] + (Math.floor(cell / columns) + 1);
+
 export class Cells {
   // label: of the whole grid. on: {choose(cell), enter(cell), leave()}; choose says whether it meant anything, the others
   // show what it would do.
@@ -46,6 +51,12 @@ export class Cells {
     this.element.addEventListener('focusout', () => on.leave?.());
     this.element.addEventListener('keydown', event => this.key(event));
     host.replaceChildren(this.element);
+  }
+
+  // Letters above the grid and numbers beside it, so that moves can be read off the board.
+  addCoordinates() {
+    const line = (name, words) => make('div', { class: name, 'aria-hidden': 'true' }, ...words.map(word => make('span', {}, word)));
+    this.element.before(line('files', [...letters.slice(0, this.columns)]), line('ranks', Array.from({ length: this.rows }, (_, row) => String(row + 1))));
   }
 
   key(event) {

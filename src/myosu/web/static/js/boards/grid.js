@@ -2,12 +2,11 @@
 
 import { make } from '../dom.js';
 import { title } from '../words.js';
-import { Cells } from './cells.js';
+import { Cells, cellName } from './cells.js';
 
 const PIECES = {
   othello: ['empty', 'black', 'white'], connect_four: ['empty', 'red', 'yellow'], tictactoe: ['empty', 'cross', 'ring'],
 };
-const letters = 'abcdefghijklmnopqrstuvwxyz';
 
 export class GridBoard {
   constructor(host, run, act) {
@@ -23,12 +22,7 @@ export class GridBoard {
     this.grid = new Cells(frame, board.rows, board.columns, `${title(this.run)} board`, {
       choose: cell => this.choose(cell), enter: cell => this.preview(cell), leave: () => this.preview(null),
     });
-    if (this.run.game === 'othello') {
-      frame.prepend(make('div', { class: 'files', 'aria-hidden': 'true' }, ...[...letters.slice(0, board.columns)].map(
-        letter => make('span', {}, letter))));
-      frame.append(make('div', { class: 'ranks', 'aria-hidden': 'true' }, ...Array.from({ length: board.rows },
-        (_, row) => make('span', {}, String(row + 1)))));
-    }
+    this.grid.addCoordinates();
     this.pieces = this.grid.cells.map(cell => {
       const piece = make('span', { class: 'piece' }, make('span', { class: 'face' }));
       const note = make('span', { class: 'note' });
@@ -86,8 +80,7 @@ export class GridBoard {
   }
 
   label(cell, piece, open, board) {
-    const name = letters[cell % board.columns] + (Math.floor(cell / board.columns) + 1);
-    const what = [name, this.names[piece]];
+    const what = [cellName(cell, board.columns), this.names[piece]];
     if (open) what.push('you may play here');
     if (board.placed === cell) what.push('last move');
     if (board.flipped.includes(cell)) what.push('just turned');

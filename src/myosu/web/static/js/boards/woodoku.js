@@ -1,9 +1,7 @@
 // Woodoku: drag a piece onto the board, or choose it (keys 1 to 3) and then a cell for its middle.
 
 import { make } from '../dom.js';
-import { Cells } from './cells.js';
-
-const letters = 'abcdefghi';
+import { Cells, cellName } from './cells.js';
 
 export class WoodokuBoard {
   constructor(host, run, act) {
@@ -21,6 +19,7 @@ export class WoodokuBoard {
     this.grid = new Cells(frame, board.rows, board.columns, 'woodoku board', {
       choose: cell => this.put(cell), enter: cell => this.preview(cell), leave: () => this.preview(null),
     });
+    this.grid.addCoordinates();
     this.grid.cells.forEach((cell, k) => {
       cell.append(make('span', { class: 'tile' }));
       if ((Math.floor(k / 27) + Math.floor(k % 9 / 3)) % 2) cell.classList.add('box');
@@ -79,7 +78,7 @@ export class WoodokuBoard {
     this.grid.cells.forEach((element, cell) => {
       element.classList.toggle('fits', fits.has(cell));
       element.classList.toggle('hinted', wished.has(cell));
-      const name = `${letters[cell % 9]}${Math.floor(cell / 9) + 1}, ${this.board.cells[cell] ? 'filled' : 'empty'}`;
+      const name = `${cellName(cell, 9)}, ${this.board.cells[cell] ? 'filled' : 'empty'}`;
       element.setAttribute('aria-label', fits.has(cell) ? `${name}, piece ${this.slot + 1} fits here` : name);
     });
   }
