@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,14 +30,12 @@ from myosu.games.game import Symmetries
 from myosu.losses.categorical import (
     Support,
     cross_entropy,
-    cross_entropy_slope,
     negative_entropy,
-    negative_entropy_slope,
     plane_loss,
     plane_loss_slope,
 )
 from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient_weight, sampled_cmpo_policy
-from myosu.losses.distributions import Choices
+from myosu.losses.distributions import Choices, cross_entropy_slope
 from myosu.losses.policy_gradient import explained_variance
 from myosu.losses.retrace import retrace_returns, retrace_trace
 from myosu.nets.encoder import has_pictures
@@ -137,7 +136,7 @@ class Config:
             "num_envs": (1, 1_000_000), "sequence_length": (2, 10_000), "replay_capacity": (1, 10**9),
             "min_positions": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**7),
             "fresh_fraction": (0.0, 1.0), "unroll_steps": (1, 100), "lookahead_actions": (1, 100_000),
-            "retrace_lambda": (0.0, 1.0), "cmpo_clip": (1e-6, 100.0), "advantage_decay": (0.0, 0.999999),
+            "retrace_lambda": (0.0, 1.0), "cmpo_clip": (1e-6, 50.0), "advantage_decay": (0.0, 0.999999),
             "target_share": (1e-6, 1.0), "cmpo_loss_weight": (0.0, 1e6), "model_loss_weight": (0.0, 1e6),
             "entropy_weight": (0.0, 1e6),
             "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
@@ -289,14 +288,42 @@ class Targets(NamedTuple):
     the last. value: float32 [B, S], v_prior where unrolls begin. advantage: float32 [B, S], returns − v_prior there, of
     mean 0 and normalised. policy: float32 [B, L, A], π_CMPO of all positions in unrolls."""
 
-    returns: Tensor
-    value: Tensor
-    advantage: Tensor
-    policy: Tensor
+    returns: np.ndarray
+    value: np.ndarray
+    advantage: np.ndarray
+    policy: np.ndarray
+
+
+class Aims(NamedTuple):
+    """What is fitted along the unrolls, of K steps from S positions of B sequences, with weights that make a mean.
+
+    legal, action: of the first step, bool [B, S, A] and int64 [B, S]. ascent: float32 [B, S], the weight of the
+    action's log π in the policy gradient. learns: bool [B, S], whether there is an action. entropy_weight: of each
+    that learns. policy: float32 [K + 1, B, S, A], the policies to agree with, times their weights.
+    value, value_weight, planes_weight: float32 [K + 1, B, S]. reward, reward_weight: float32 [K, B, S]. planes:
+    [K + 1, B, S, ...], the observations, if they are to be read off.
+    """
+
+    legal: np.ndarray
+    action: np.ndarray
+    ascent: np.ndarray
+    learns: np.ndarray
+    entropy_weight: float
+    policy: np.ndarray
+    value: np.ndarray
+    value_weight: np.ndarray
+    reward: np.ndarray
+    reward_weight: np.ndarray
+    planes: np.ndarray | None
+    planes_weight: np.ndarray
 
 
 class Learner:
-    """Fits the model and its policy to sequences from the replay."""
+    """Fits the model and its policy to sequences from the replay.
+
+    Torch does what the networks do, on their device; what a batch aims at are a few hundred numbers, NumPy's and
+    Numba's on the CPU, where the batch comes from.
+    """
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         self.config, self.spec, self.num_actions = config, spec, spec.num_actions
@@ -310,36 +337,35 @@ class Learner:
         #: Statistics of batch normalisation, which are moving averages themselves.
         self.statistics = list(zip(self.target.buffers(), self.net.buffers(), strict=True))
         self.optimizer = FlatAdam(self.parameters)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.policy = Choices((self.num_actions,), several=False)
         self.support = value_support(config, spec)
         self.discount = spec.signed_discount(config.discount)
         self.updates = 0
         K = config.unroll_steps
-        self.all_actions = torch.arange(self.num_actions, device=self.device)
         # Weights of losses k steps on: of the first step, and shared by the K that are unrolled.
-        def weights(first: float, later: float) -> Tensor:
-            return torch.tensor([first] + [later / K] * K, device=self.device)[:, None, None]
+        def weights(first: float, later: float) -> np.ndarray:
+            return np.array([first] + [later / K] * K, np.float32)[:, None, None]
 
         self.policy_weights = weights(config.cmpo_loss_weight, config.model_loss_weight)
         self.value_weights = weights(config.value_loss_weight, config.value_loss_weight)
         self.plane_weights = weights(config.reconstruction_loss_weight, config.reconstruction_loss_weight)
         self.reward_weight = config.reward_loss_weight / K
         #: The moving average of squared advantages.
-        self.variance = torch.zeros((), device=self.device)
+        self.variance = 0.0
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
         config = self.config
         batch = self._draw(replay)
         targets = self._targets(batch)
         outputs = self._unroll(batch)
+        log_policy = self._log_policy(outputs["policy"], batch)
         entropy_weight = config.entropy_weight * (1.0 - progress * config.anneal_entropy_weight)
-        aims = self._aims(batch, targets, outputs, entropy_weight)
+        aims = self._aims(batch, targets, log_policy, entropy_weight)
         self.parameters.zero_gradient()
-        torch.autograd.backward(list(outputs.values()), self._slopes(outputs, aims))
+        torch.autograd.backward(list(outputs.values()), self._slopes(outputs, log_policy, aims))
         norm = self.parameters.clip_gradient(config.gradient_clip)
         if not math.isfinite(norm):
-            raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}",
-                                {name: value.cpu().numpy() for name, value in batch.items()})
+            raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}", batch)
         rate = config.learning_rate * (1.0 - progress * config.anneal_learning_rate)
         self.optimizer.step(rate)
         self.target_parameters.approach(self.parameters, config.target_share)
@@ -352,34 +378,36 @@ class Learner:
         acted, returns = (_at(batch["ahead"][0], rows) for rows in (batch["acted"], targets.returns))
         return {name: float(value.detach()) for name, value in losses.items()} | {
             "gradient_norm": norm, "learning_rate": rate, "return_mean": float(returns[acted].mean()),
-            "explained_variance": explained_variance(targets.value[acted].cpu().numpy(), returns[acted].cpu().numpy()),
-            "advantage_deviation": float(self._deviation())}
+            "explained_variance": explained_variance(targets.value[acted], returns[acted]),
+            "advantage_deviation": deviation(self.variance, config.advantage_decay, self.updates)}
 
-    def _draw(self, replay: Replay) -> dict[str, Tensor]:
+    def _draw(self, replay: Replay) -> dict[str, np.ndarray]:
         """Sequences [B, L, ...] of everything that is stored, and "ahead", see ``_ahead``."""
         config, length = self.config, self.config.sequence_length
         count, stored = config.batch_size // config.sequence_positions, replay.positions // length
         fresh, newest = round(config.fresh_fraction * count), min(config.num_envs, stored)
         last = replay.cursor // length - 1
-        sequences = np.concatenate([
+        drawn = np.concatenate([
             (last - self.rng.choice(newest, fresh, replace=fresh > newest)) % (replay.capacity // length),
             self.rng.integers(0, stored, count - fresh)])
-        rows = sequences[:, None] * length + np.arange(length)
-        batch = {name: replay.columns[name][rows] for name in position_columns(self.spec)}
+        batch = {}
+        for name in position_columns(self.spec):
+            column = replay.columns[name]
+            batch[name] = column.reshape(-1, length, *column.shape[1:])[drawn]
         if self.symmetries is not None:
             batch = self._turned(batch, self.symmetries)
         batch["ahead"] = self._ahead(count)
-        return {name: torch.from_numpy(value).to(self.device) for name, value in batch.items()}
+        return batch
 
     def _ahead(self, sequences: int) -> np.ndarray:
         """Where unrolls begin and go: rows of flattened sequences, k = 0 … K steps after each of the S positions that
         are learnt from, and at most the last of their sequence; int64 [K + 1, B, S]."""
         length, starts = self.config.sequence_length, self.config.sequence_starts
-        rows = np.tile(np.arange(length - 1), (sequences, 1))
+        rows = np.arange(sequences * length).reshape(sequences, length)
+        first, last = rows[:, :-1], rows[:, -1:]
         if starts is not None:
-            rows = self.rng.permuted(rows, axis=1)[:, :starts]
-        ahead = np.minimum(rows + np.arange(self.config.unroll_steps + 1)[:, None, None], length - 1)
-        return ahead + length * np.arange(sequences)[:, None]
+            first = self.rng.permuted(first, axis=1)[:, :starts]
+        return np.minimum(first + np.arange(self.config.unroll_steps + 1)[:, None, None], last)
 
     def _turned(self, batch: dict[str, np.ndarray], symmetries: Symmetries) -> dict[str, np.ndarray]:
         """Every sequence under one symmetry drawn at random."""
@@ -390,53 +418,58 @@ class Learner:
             "action": symmetries.moved(batch["action"], drawn),
         }
 
-    def _deviation(self) -> Tensor:
-        return deviation(self.variance, self.config.advantage_decay, self.updates)
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def _looked_at(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Rows of flattened sequences that the target network is asked about, int64 [n]: all, but plain returns need
+        values only where a sequence or an episode is cut."""
+        if self.config.retrace:
+            return np.arange(batch["acted"].size)
+        return np.union1d(batch["ahead"], np.flatnonzero(~batch["acted"]))
 
     @torch.no_grad()
-    def _targets(self, batch: dict[str, Tensor]) -> Targets:
+    def _targets(self, batch: dict[str, np.ndarray]) -> Targets:
         """What the target network's values and one step of its model make of sequences."""
         config, net, acted, ahead = self.config, self.target, batch["acted"], batch["ahead"]
-        if config.retrace:
-            rows: Tensor | slice = slice(None)
-        else:  # returns need values only where a sequence or an episode is cut
-            rows = torch.cat([ahead.flatten(), (~acted).flatten().nonzero()[:, 0]]).unique()
+        rows = self._looked_at(batch)
 
-        def placed(values: Tensor) -> Tensor:
+        def placed(values: np.ndarray) -> np.ndarray:
             """Values [n, ...] of the rows as parts of their sequences [B, L, ...], 0 elsewhere."""
-            of_all = values.new_zeros(acted.numel(), *values.shape[1:])
+            of_all = np.zeros((acted.size, *values.shape[1:]), np.float32)
             of_all[rows] = values
-            return of_all.unflatten(0, acted.shape)
+            return of_all.reshape(*acted.shape, *values.shape[1:])
 
-        latent = net.represent(batch["observation"].flatten(0, 1)[rows])
-        log_prior = _masked(net.policy(latent), batch["legal_actions"].flatten(0, 1)[rows]).log_softmax(-1)
-        prior, taken = log_prior.exp(), batch["action"].flatten()[rows, None]
+        latent = net.represent(self._tensor(_at(rows, batch["observation"])))
+        log_prior = self.policy.normalize(net.policy(latent).cpu().numpy(), _at(rows, batch["legal_actions"]))
+        taken = _at(rows, batch["action"])
         exact = self.num_actions <= config.lookahead_actions
         if exact:
-            q = self._q(latent, self.all_actions.expand(len(latent), -1))
-            v, q_taken = torch.linalg.vecdot(prior, q), q.gather(1, taken)
+            q = self._q(latent, np.tile(np.arange(self.num_actions), (len(rows), 1)))
+            v, q_taken = np.vecdot(np.exp(log_prior), q), q[np.arange(len(rows)), taken]
         else:
-            drawn = torch.multinomial(prior, config.lookahead_actions, replacement=True, generator=self.generator)
-            v = self.support.mean(net.value(latent))
-            q = self._q(latent, torch.cat([drawn, taken], 1) if config.retrace else drawn)
+            drawn = self.policy.sample(log_prior.repeat(config.lookahead_actions, 0), self.rng).reshape(len(rows), -1)
+            v = self.support.mean(net.value(latent)).cpu().numpy()
+            q = self._q(latent, np.column_stack([drawn, taken]) if config.retrace else drawn)
             q, q_taken = q[:, :drawn.shape[1]], q[:, -1]  # the latter serves Retrace alone
 
-        v_prior, trace = placed(v), acted.float()
+        v_prior, trace = placed(v), acted.astype(np.float32)
         q_prior = v_prior
         if config.retrace:
-            q_prior = placed(q_taken.flatten())
-            log_prob = placed(log_prior.gather(1, taken)[:, 0])
-            trace = trace * retrace_trace(log_prob, batch["log_prob"], config.retrace_lambda)
-        returns = retrace_returns(batch["reward"][:, :-1], self.discount * ~batch["terminated"][:, :-1], v_prior,
-                                  q_prior, trace)
-        returns = torch.nn.functional.pad(returns, (0, 1))
+            q_prior = placed(q_taken)
+            log_prob = placed(self.policy.log_prob(log_prior, taken))
+            trace *= retrace_trace(log_prob, batch["log_prob"], config.retrace_lambda)
+        discount = np.where(batch["terminated"][:, :-1], np.float32(0.0), np.float32(self.discount))
+        returns = np.zeros_like(v_prior)
+        returns[:, :-1] = retrace_returns(batch["reward"][:, :-1], discount, v_prior, q_prior, trace)
         value, known = _at(ahead[0], v_prior), _at(ahead[0], acted)
-        advantage, share = _at(ahead[0], returns) - value, known / known.sum().clamp(min=1)
-        self.variance.lerp_(torch.linalg.vecdot(advantage.square().flatten(), share.flatten()),
-                            1.0 - config.advantage_decay)
-        scale = deviation(self.variance, config.advantage_decay, self.updates + 1)
+        advantage = (_at(ahead[0], returns) - value) * known
+        count = np.float32(max(1, int(known.sum())))
+        mean_square = float(np.square(advantage).sum() / count)
+        self.variance += (1.0 - config.advantage_decay) * (mean_square - self.variance)
+        scale = np.float32(deviation(self.variance, config.advantage_decay, self.updates + 1))
         # Values lag behind a policy that improves: all that it did would look good, and drive it to where it stands.
-        centred = advantage - torch.linalg.vecdot(advantage.flatten(), share.flatten())
+        centred = advantage - advantage.sum() / count
         normalised = (q - v[:, None]) / scale
         if exact:
             policy = cmpo_policy(log_prior, normalised, config.cmpo_clip)
@@ -444,21 +477,21 @@ class Learner:
             policy = sampled_cmpo_policy(drawn, normalised, self.num_actions, config.cmpo_clip)
         return Targets(returns, value, centred / scale, placed(policy))
 
-    def _q(self, latent: Tensor, actions: Tensor) -> Tensor:
+    def _q(self, latent: Tensor, actions: np.ndarray) -> np.ndarray:
         """q_prior(s, a) = r + d v(s') by one step of the target network's model (equation 14); latent states [n, ...]
         and actions [n, a] → [n, a]."""
-        imagined = self.target.imagine(latent.repeat_interleave(actions.shape[1], 0), actions.flatten())
+        imagined = self.target.imagine(latent.repeat_interleave(actions.shape[1], 0), self._tensor(actions.ravel()))
         q = self.discount * self.support.mean(self.target.value(imagined))
         if self.target.reward is not None:
             q = q + self.support.mean(self.target.reward(imagined))
-        return q.view(actions.shape)
+        return q.cpu().numpy().reshape(actions.shape)
 
-    def _unroll(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _unroll(self, batch: dict[str, np.ndarray]) -> dict[str, Tensor]:
         """Logits of the policy, the value and the reward (and planes) along the unrolls: [K + 1, B, S, ...], of rewards
         [K, B, S, atoms]."""
         ahead = batch["ahead"]
-        latent = self.net.represent(_at(ahead[0].flatten(), batch["observation"]))
-        latents = self.net.unroll(latent, _at(ahead[:-1], batch["action"]).flatten(1))
+        latent = self.net.represent(self._tensor(_at(ahead[0].ravel(), batch["observation"])))
+        latents = self.net.unroll(latent, self._tensor(_at(ahead[:-1], batch["action"])).flatten(1))
         joined = torch.cat(latents)
         outputs = {"policy": self.net.policy(joined), "value": self.net.value(joined)}
         if self.net.reward is not None:
@@ -467,74 +500,73 @@ class Learner:
             outputs["planes"] = self.net.decoder(joined)
         return {name: output.view(-1, *ahead.shape[1:], *output.shape[1:]) for name, output in outputs.items()}
 
-    @torch.no_grad()
-    def _aims(self, batch: dict[str, Tensor], targets: Targets, outputs: dict[str, Tensor],
-              entropy_weight: float) -> dict[str, Tensor]:
-        """The t of every loss −Σ t log softmax(output), with the loss's weight and its share of the mean in it.
+    def _log_policy(self, logits: Tensor, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Log-probabilities along the unrolls, float32 [K + 1, B, S, A], −∞ of what is not legal in the first step."""
+        legal = np.ones(logits.shape, np.bool_)
+        legal[0] = _at(batch["ahead"][0], batch["legal_actions"])
+        flat = logits.detach().cpu().numpy().reshape(-1, self.num_actions)
+        return self.policy.normalize(flat, legal.reshape(flat.shape)).reshape(legal.shape)
 
-        L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those of
-        the model are of the first step, and the mean over the K unrolled ones. "policy_gradient" aims at the policy of
-        the first step, "policy" at those of all.
-        """
-        config, ahead = self.config, batch["ahead"]
-        along, first = partial(_at, ahead), partial(_at, ahead[0])
+    def _aims(self, batch: dict[str, np.ndarray], targets: Targets, log_policy: np.ndarray,
+              entropy_weight: float) -> Aims:
+        """L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those
+        of the model are of the first step, and the mean over the K unrolled ones."""
+        ahead, along, first = batch["ahead"], partial(_at, batch["ahead"]), partial(_at, batch["ahead"][0])
         learns, over = unrolled_steps(batch["acted"], batch["terminated"], ahead)
-        count = learns[0].sum().clamp(min=1)
-        learning, knowing = learns / count, (learns | over) / count
-
+        share = np.float32(1.0 / max(1, int(learns[0].sum())))
+        learning, knowing = learns * share, (learns | over) * share
         # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
         reward, value = along(batch["reward"]) * learns, along(targets.returns) * learns
-        if not config.predict_rewards:
-            value = value + kept_outcomes(reward, over, self.discount)
-        scalars, weights = [value], [knowing * self.value_weights]
-        if config.predict_rewards:
-            scalars, weights = [value, reward[:-1]], [*weights, knowing[:-1] * self.reward_weight]
-        categories = self.support.two_hot(torch.cat(scalars)).mul_(torch.cat(weights)[..., None])
-        aims = {"value": categories[:len(value)], "reward": categories[len(value):]}
-
-        action, aims["legal"] = first(batch["action"])[..., None], first(batch["legal_actions"])
-        log_policy = _masked(outputs["policy"][0], aims["legal"]).log_softmax(-1)
-        weight = policy_gradient_weight(log_policy.gather(-1, action)[..., 0], first(batch["log_prob"]),
-                                        targets.advantage) * learning[0]
-        aims["policy_gradient"] = torch.zeros_like(log_policy).scatter_(-1, action, weight[..., None])
-        aims["policy"] = along(targets.policy) * (learning * self.policy_weights)[..., None]
-        aims["entropy_weight"] = learning[0] * entropy_weight
-        if config.reconstruction_loss_weight:
-            aims["planes"], aims["planes_weight"] = along(batch["observation"]), learning * self.plane_weights
-        return aims
+        if not self.config.predict_rewards:
+            value += kept_outcomes(reward, over, self.discount)
+        action = first(batch["action"])
+        log_prob = self.policy.log_prob(log_policy[0].reshape(-1, self.num_actions), action.ravel())
+        ascent = policy_gradient_weight(log_prob.reshape(action.shape), first(batch["log_prob"]), targets.advantage)
+        return Aims(
+            first(batch["legal_actions"]), action, ascent * learning[0], learns[0], entropy_weight * float(share),
+            along(targets.policy) * (learning * self.policy_weights)[..., None],
+            value, knowing * self.value_weights, reward[:-1], knowing[:-1] * self.reward_weight,
+            None if self.net.decoder is None else along(batch["observation"]), learning * self.plane_weights)
 
     @torch.no_grad()
-    def _slopes(self, outputs: dict[str, Tensor], aims: dict[str, Tensor]) -> list[Tensor]:
+    def _slopes(self, outputs: dict[str, Tensor], log_policy: np.ndarray, aims: Aims) -> list[Tensor]:
         """The gradient of the sum of all losses in each of the outputs, in closed form."""
-        policy = aims["policy"].clone()
-        policy[0] += aims["policy_gradient"]
-        logits = outputs["policy"].clone()
-        logits[0] = _masked(logits[0], aims["legal"])
-        slopes = [cross_entropy_slope(logits, policy), cross_entropy_slope(outputs["value"], aims["value"])]
-        if self.config.entropy_weight:
-            slopes[0][0] += negative_entropy_slope(logits[0]) * aims["entropy_weight"][..., None]
+        policy = cross_entropy_slope(log_policy, aims.policy)
+        first = self.policy.gradient(log_policy[0].reshape(-1, self.num_actions), aims.action.ravel(),
+                                     -aims.ascent.ravel(), -aims.entropy_weight)
+        policy[0] += first.reshape(policy[0].shape) * aims.learns[..., None]
+        slopes = [self._tensor(policy),
+                  self.support.cross_entropy_slope(outputs["value"], aims.value, aims.value_weight)]
         if "reward" in outputs:
-            slopes.append(cross_entropy_slope(outputs["reward"], aims["reward"]))
-        if "planes" in outputs:
-            slope = plane_loss_slope(outputs["planes"], aims["planes"])
-            slopes.append(slope.mul_(aims["planes_weight"][..., None, None, None]))
+            slopes.append(self.support.cross_entropy_slope(outputs["reward"], aims.reward, aims.reward_weight))
+        if aims.planes is not None:
+            slope = plane_loss_slope(outputs["planes"], self._tensor(aims.planes))
+            slopes.append(slope.mul_(self._tensor(aims.planes_weight)[..., None, None, None]))
         return slopes
 
-    def _losses(self, outputs: dict[str, Tensor], aims: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _losses(self, outputs: dict[str, Tensor], aims: Aims) -> dict[str, Tensor]:
         """Every loss by name, times its weight, and "loss", their sum."""
-        policy = _masked(outputs["policy"][0], aims["legal"])
+        tensor = self._tensor
+        # So low that their probability is 0, but finite: 0 times them is 0.
+        policy = outputs["policy"][0].masked_fill(~tensor(aims.legal), -1e9)
+        log_prob = policy.log_softmax(-1).gather(-1, tensor(aims.action)[..., None])[..., 0]
+
+        def scalar_loss(logits: Tensor, scalar: np.ndarray, weight: np.ndarray) -> Tensor:
+            return cross_entropy(logits, self.support.two_hot(tensor(scalar))) * tensor(weight)
+
         losses = {
-            "policy_loss": cross_entropy(policy, aims["policy_gradient"]),
-            "cmpo_loss": cross_entropy(policy, aims["policy"][0]),
-            "model_loss": cross_entropy(outputs["policy"][1:], aims["policy"][1:]),
-            "value_loss": cross_entropy(outputs["value"], aims["value"]),
+            "policy_loss": -log_prob * tensor(aims.ascent),
+            "cmpo_loss": cross_entropy(policy, tensor(aims.policy[0])),
+            "model_loss": cross_entropy(outputs["policy"][1:], tensor(aims.policy[1:])),
+            "value_loss": scalar_loss(outputs["value"], aims.value, aims.value_weight),
         }
         if self.config.entropy_weight:
-            losses["entropy_loss"] = negative_entropy(policy) * aims["entropy_weight"]
+            losses["entropy_loss"] = negative_entropy(policy) * tensor(aims.learns) * aims.entropy_weight
         if "reward" in outputs:
-            losses["reward_loss"] = cross_entropy(outputs["reward"], aims["reward"])
-        if "planes" in outputs:
-            losses["reconstruction_loss"] = plane_loss(outputs["planes"], aims["planes"]) * aims["planes_weight"]
+            losses["reward_loss"] = scalar_loss(outputs["reward"], aims.reward, aims.reward_weight)
+        if aims.planes is not None:
+            losses["reconstruction_loss"] = (plane_loss(outputs["planes"], tensor(aims.planes))
+                                             * tensor(aims.planes_weight))
         losses = {name: loss.sum() for name, loss in losses.items()}
         return losses | {"loss": torch.stack(list(losses.values())).sum()}
 
@@ -544,8 +576,7 @@ class Learner:
     def state_dict(self) -> State:
         return copy.deepcopy({
             "net": self.net.state_dict(), "target": self.target.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "rng": self.rng.bit_generator.state, "generator": self.generator.get_state(), "updates": self.updates,
-            "variance": self.variance,
+            "rng": self.rng.bit_generator.state, "updates": self.updates, "variance": self.variance,
         })
 
     def load_state_dict(self, state: State) -> None:
@@ -553,43 +584,42 @@ class Learner:
         self.target.load_state_dict(state["target"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
-        self.generator.set_state(state["generator"])
-        self.updates = state["updates"]
-        self.variance.copy_(state["variance"])
+        self.updates, self.variance = state["updates"], float(state["variance"])
 
 
-def unrolled_steps(acted: Tensor, terminated: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
+@numba.njit(cache=True)
+def unrolled_steps(acted, terminated, ahead):
     """What there is to learn k = 0 … K steps after the rows where unrolls begin.
 
     acted, terminated: bool [B, L], see ``Segments``. ahead: int64 [K + 1, B, S], rows of the flattened sequences, see
     ``Learner``. Returns learns: bool [K + 1, B, S], the row k steps on belongs to the same episode and has an action;
     over: bool, likewise, the episode has terminated before it.
     """
-    row = torch.arange(acted.numel(), device=acted.device).view(acted.shape)
-    # The next row without an action (the last one of a sequence is), or with an episode's last.
-    stop = torch.where(terminated | ~acted, row, acted.numel()).flip(1).cummin(1).values.flip(1).flatten()[ahead[0]]
-    ended, left = terminated.flatten()[stop], stop - ahead[0]
-    k = torch.arange(len(ahead), device=acted.device)[:, None, None]
-    return k < left + ended, ended & (k > left)
+    acted, terminated = acted.ravel(), terminated.ravel()
+    learns, over = np.zeros(ahead.shape, np.bool_), np.zeros(ahead.shape, np.bool_)
+    for at in np.ndindex(ahead.shape[1:]):
+        ended = False
+        for k in range(len(ahead)):
+            row = ahead[k][at]
+            if not ended and not acted[row]:
+                break  # cut, or the sequence's last row
+            learns[k][at], over[k][at] = not ended, ended
+            ended |= terminated[row]
+    return learns, over
 
 
-def kept_outcomes(reward: Tensor, over: Tensor, discount: float) -> Tensor:
+def kept_outcomes(reward: np.ndarray, over: np.ndarray, discount: float) -> np.ndarray:
     """Values of what follows the end of an episode so that it is worth its last reward to who made it, and each further
     step d times the next: r / d, r / d², … where ``over``, else 0. reward, float32, and over, bool: [K + 1, ...]."""
-    value = torch.zeros_like(reward)
+    value = np.zeros_like(reward)
     for k in range(1, len(reward)):
-        value[k] = over[k] * torch.where(over[k - 1], value[k - 1], reward[k - 1]) / discount
+        value[k] = over[k] * np.where(over[k - 1], value[k - 1], reward[k - 1]) / discount
     return value
 
 
-def _at(index: Tensor, sequences: Tensor) -> Tensor:
+def _at(index: np.ndarray, sequences: np.ndarray) -> np.ndarray:
     """Rows of sequences [B, L, ...], flattened, by their index: [*index.shape, ...]."""
-    return sequences.flatten(0, 1)[index]
-
-
-def _masked(logits: Tensor, legal: Tensor) -> Tensor:
-    """Logits of actions that are not legal so low that their probability is 0, but finite: 0 times them is 0."""
-    return logits.masked_fill(~legal, -1e9)
+    return sequences.reshape(-1, *sequences.shape[2:]).take(index, 0)
 
 
 class Agent:

@@ -76,6 +76,12 @@ class Choices:
         return columns if self.several else columns[:, 0]
 
 
+def cross_entropy_slope(log_probs: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The gradient of −Σ target · log π in the logits of π, π Σ target − target; [..., A]. log_probs: log π, −∞ where
+    an action is not legal, and the target is 0."""
+    return np.exp(log_probs) * target.sum(-1, keepdims=True) - target
+
+
 @numba.njit(cache=True)
 def log_softmax(logits, legal, ends):
     """Log-probabilities float32 [n, A] of every branch, which end before the columns ``ends``; −inf where not legal.
