@@ -23,11 +23,11 @@ def bare_passes(learner, batch):
     exact = learner.num_actions <= config.lookahead_actions
     looked = learner.num_actions if exact else config.lookahead_actions + config.retrace
     observation, action = (batch[name].reshape(-1, *batch[name].shape[2:]) for name in ("observation", "action"))
-    rows, ahead = learner._looked_at(batch), batch["ahead"].reshape(config.unroll_steps + 1, -1)
+    rows, ahead = learner._looked_at(batch), batch["ahead"]
     seen, first, along = (learner._tensor(part) for part in (observation[rows], observation[ahead[0]],
                                                              action[ahead[:-1]]))
     chosen = torch.zeros(len(rows) * looked, dtype=torch.int64, device=learner.device)
-    slopes = [torch.full_like(output.flatten(0, 2), 1e-9) for output in learner._unroll(batch).values()]
+    slopes = [torch.full_like(output, 1e-9) for output in learner._unroll(batch).values()]
 
     def run():
         with torch.no_grad():

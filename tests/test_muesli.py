@@ -89,8 +89,9 @@ def test_steps_of_an_unroll_by_hand():
     acted = np.array([[1, 1, 1, 1, 0], [1, 0, 1, 1, 0]], np.bool_)
     terminated = np.array([[0, 1, 0, 0, 0], [0, 0, 0, 0, 0]], np.bool_)
     rows = np.arange(4) + np.arange(3)[:, None, None]
-    ahead = np.minimum(rows, 4) + np.array([[0], [5]])
-    learns, over = (found.transpose(1, 2, 0).astype(int).tolist() for found in unrolled_steps(acted, terminated, ahead))
+    ahead = (np.minimum(rows, 4) + np.array([[0], [5]])).reshape(3, 8)
+    learns, over = (found.reshape(3, 2, 4).transpose(1, 2, 0).astype(int).tolist()
+                    for found in unrolled_steps(acted, terminated, ahead))
     assert learns == [[[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 0]]]
     assert over == [[[0, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0]], [[0, 0, 0]] * 4]
 
@@ -100,7 +101,8 @@ def test_starts_are_drawn_anew_from_every_sequence():
     config = dataclasses.replace(TINY, sequence_starts=2, batch_size=20, replay_ratio=1e-6)
     learner = InTurn(muesli, config, GymVectorEnv(Endless, 16, 0), 0).run(400).learner
     drawn = np.stack([learner._ahead(10) for _ in range(100)])
-    assert drawn.shape == (100, 3, 10, 2)
+    assert drawn.shape == (100, 3, 20)
+    drawn = drawn.reshape(100, 3, 10, 2)
     first = drawn[:, 0] - 6 * np.arange(10)[:, None]
     assert (first[..., 0] != first[..., 1]).all() and np.bincount(first.ravel()).min() > 300 and first.max() == 4
     for k in (1, 2):
@@ -117,10 +119,11 @@ def test_plain_returns_need_only_a_part_of_the_values(lookahead):
     for parameter in loop.learner.target.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     batch = loop.learner._draw(loop.replay)
-    few = batch | {"ahead": batch["ahead"][:, :, 1:3]}
+    ahead = batch["ahead"].reshape(3, len(batch["acted"]), -1)
+    few = batch | {"ahead": ahead[:, :, 1:3].reshape(3, -1)}
     every, part = loop.learner._targets(batch), loop.learner._targets(few)
     assert np.allclose(every.returns, part.returns, atol=1e-5) and every.returns.std() > 0.1
-    assert part.advantage.shape == (len(batch["acted"]), 2)
+    assert part.advantage.shape == (len(batch["acted"]) * 2,)
 
 
 def test_advantages_have_mean_zero_in_units_of_their_first_deviation():
@@ -128,7 +131,7 @@ def test_advantages_have_mean_zero_in_units_of_their_first_deviation():
     loop = InTurn(muesli, dataclasses.replace(TINY, replay_ratio=1e-6), GymVectorEnv(Endless, 16, 0), 0).run(400)
     batch = loop.learner._draw(loop.replay)
     targets, acted = loop.learner._targets(batch), batch["acted"][:, :-1]
-    advantage = targets.advantage[acted]
+    advantage = targets.advantage.reshape(acted.shape)[acted]
     # At first every value is 0, and so is what advantages are taken from.
     returns = targets.returns[:, :-1][acted]
     expected = (returns - returns.mean()) / np.sqrt(np.square(returns).mean())
@@ -157,10 +160,9 @@ def test_slopes_are_those_of_the_losses(settings):
         parameter.data += 0.1 * torch.randn_like(parameter)
     batch = learner._draw(loop.replay)
     targets, outputs = learner._targets(batch), learner._unroll(batch)
-    log_policy = learner._log_policy(outputs["policy"], batch)
-    aims = learner._aims(batch, targets, log_policy, config.entropy_weight)
-    slopes = torch.autograd.grad(learner._losses(outputs, aims)["loss"], list(outputs.values()))
-    for name, slope, expected in zip(outputs, learner._slopes(outputs, log_policy, aims), slopes, strict=True):
+    aims = learner._aims(batch, targets, outputs["policy"], config.entropy_weight)
+    slopes = torch.autograd.grad(learner._losses(outputs, batch, aims)["loss"], list(outputs.values()))
+    for name, slope, expected in zip(outputs, learner._slopes(outputs, batch, aims), slopes, strict=True):
         assert torch.allclose(slope, expected, atol=1e-7) and expected.abs().max() > 1e-4, name
 
 

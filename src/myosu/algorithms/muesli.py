@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numba
@@ -285,8 +284,8 @@ class Actor:
 
 class Targets(NamedTuple):
     """What the target network makes of B sequences of L positions. returns: float32 [B, L], of the actions taken, 0 for
-    the last. value: float32 [B, S], v_prior where unrolls begin. advantage: float32 [B, S], returns − v_prior there, of
-    mean 0 and normalised. policy: float32 [B, L, A], π_CMPO of all positions in unrolls."""
+    the last. value: float32 [N], v_prior where unrolls begin. advantage: float32 [N], returns − v_prior there, of mean
+    0 and normalised. policy: float32 [B, L, A], π_CMPO of all positions in unrolls."""
 
     returns: np.ndarray
     value: np.ndarray
@@ -295,16 +294,17 @@ class Targets(NamedTuple):
 
 
 class Aims(NamedTuple):
-    """What is fitted along the unrolls, of K steps from S positions of B sequences, with weights that make a mean.
+    """What the outputs along the unrolls are fitted to, of K steps from N positions, one step of all after the other;
+    with weights that make a mean.
 
-    legal, action: of the first step, bool [B, S, A] and int64 [B, S]. ascent: float32 [B, S], the weight of the
-    action's log π in the policy gradient. learns: bool [B, S], whether there is an action. entropy_weight: of each
-    that learns. policy: float32 [K + 1, B, S, A], the policies to agree with, times their weights.
-    value, value_weight, planes_weight: float32 [K + 1, B, S]. reward, reward_weight: float32 [K, B, S]. planes:
-    [K + 1, B, S, ...], the observations, if they are to be read off.
+    log_policy: float32 [(K + 1) N, A], of the network that learns, −∞ where an action is not legal in the first step.
+    action: int64 [N]. ascent: float32 [N], the weight of the action's log π in the policy gradient. learns: bool [N],
+    whether there is an action; entropy_weight: of each for which there is. policy: float32 [(K + 1) N, A], the policies
+    to agree with, times their weights. value, value_weight: float32 [(K + 1) N]. reward, reward_weight: float32 [K N].
+    planes_weight: float32 [(K + 1) N].
     """
 
-    legal: np.ndarray
+    log_policy: np.ndarray
     action: np.ndarray
     ascent: np.ndarray
     learns: np.ndarray
@@ -314,7 +314,6 @@ class Aims(NamedTuple):
     value_weight: np.ndarray
     reward: np.ndarray
     reward_weight: np.ndarray
-    planes: np.ndarray | None
     planes_weight: np.ndarray
 
 
@@ -342,14 +341,14 @@ class Learner:
         self.discount = spec.signed_discount(config.discount)
         self.updates = 0
         K = config.unroll_steps
-        # Weights of losses k steps on: of the first step, and shared by the K that are unrolled.
-        def weights(first: float, later: float) -> np.ndarray:
-            return np.array([first] + [later / K] * K, np.float32)[:, None, None]
-
-        self.policy_weights = weights(config.cmpo_loss_weight, config.model_loss_weight)
-        self.value_weights = weights(config.value_loss_weight, config.value_loss_weight)
-        self.plane_weights = weights(config.reconstruction_loss_weight, config.reconstruction_loss_weight)
-        self.reward_weight = config.reward_loss_weight / K
+        first, later = np.eye(1, K + 1, dtype=np.float32)[0], np.full(K + 1, 1 / K, np.float32)
+        later[0] = 0.0
+        #: Weights of the losses of policies, values, rewards and planes k steps on: of the first step, and shared by
+        #: the K that are unrolled. A reward comes with the step before.
+        self.weights_along = np.stack([
+            first * config.cmpo_loss_weight + later * config.model_loss_weight,
+            (first + later) * config.value_loss_weight, np.roll(later, -1) * config.reward_loss_weight,
+            (first + later) * config.reconstruction_loss_weight])
         #: The moving average of squared advantages.
         self.variance = 0.0
 
@@ -358,11 +357,10 @@ class Learner:
         batch = self._draw(replay)
         targets = self._targets(batch)
         outputs = self._unroll(batch)
-        log_policy = self._log_policy(outputs["policy"], batch)
         entropy_weight = config.entropy_weight * (1.0 - progress * config.anneal_entropy_weight)
-        aims = self._aims(batch, targets, log_policy, entropy_weight)
+        aims = self._aims(batch, targets, outputs["policy"], entropy_weight)
         self.parameters.zero_gradient()
-        torch.autograd.backward(list(outputs.values()), self._slopes(outputs, log_policy, aims))
+        torch.autograd.backward(list(outputs.values()), self._slopes(outputs, batch, aims))
         norm = self.parameters.clip_gradient(config.gradient_clip)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}", batch)
@@ -374,7 +372,7 @@ class Learner:
         self.updates += 1
         if (self.updates - 1) % METRICS_EVERY:
             return {}
-        losses = self._losses(outputs, aims)
+        losses = self._losses(outputs, batch, aims)
         acted, returns = (_at(batch["ahead"][0], rows) for rows in (batch["acted"], targets.returns))
         return {name: float(value.detach()) for name, value in losses.items()} | {
             "gradient_norm": norm, "learning_rate": rate, "return_mean": float(returns[acted].mean()),
@@ -400,14 +398,15 @@ class Learner:
         return batch
 
     def _ahead(self, sequences: int) -> np.ndarray:
-        """Where unrolls begin and go: rows of flattened sequences, k = 0 … K steps after each of the S positions that
-        are learnt from, and at most the last of their sequence; int64 [K + 1, B, S]."""
+        """Where unrolls begin and go: rows of flattened sequences, k = 0 … K steps after each of the N positions that
+        are learnt from, and at most the last of their sequence; int64 [K + 1, N]."""
         length, starts = self.config.sequence_length, self.config.sequence_starts
         rows = np.arange(sequences * length).reshape(sequences, length)
         first, last = rows[:, :-1], rows[:, -1:]
         if starts is not None:
             first = self.rng.permuted(first, axis=1)[:, :starts]
-        return np.minimum(first + np.arange(self.config.unroll_steps + 1)[:, None, None], last)
+        ahead = np.minimum(first + np.arange(self.config.unroll_steps + 1)[:, None, None], last)
+        return ahead.reshape(len(ahead), -1)
 
     def _turned(self, batch: dict[str, np.ndarray], symmetries: Symmetries) -> dict[str, np.ndarray]:
         """Every sequence under one symmetry drawn at random."""
@@ -458,24 +457,19 @@ class Learner:
         if config.retrace:
             q_prior = placed(q_taken)
             log_prob = placed(self.policy.log_prob(log_prior, taken))
-            trace *= retrace_trace(log_prob, batch["log_prob"], config.retrace_lambda)
-        discount = np.where(batch["terminated"][:, :-1], np.float32(0.0), np.float32(self.discount))
-        returns = np.zeros_like(v_prior)
-        returns[:, :-1] = retrace_returns(batch["reward"][:, :-1], discount, v_prior, q_prior, trace)
-        value, known = _at(ahead[0], v_prior), _at(ahead[0], acted)
-        advantage = (_at(ahead[0], returns) - value) * known
-        count = np.float32(max(1, int(known.sum())))
-        mean_square = float(np.square(advantage).sum() / count)
+            trace *= retrace_trace(log_prob, batch["log_prob"], np.float32(config.retrace_lambda))
+        returns, value, advantage, mean, mean_square = start_advantages(
+            ahead[0], batch["reward"], acted, batch["terminated"], v_prior, q_prior, trace, np.float32(self.discount))
         self.variance += (1.0 - config.advantage_decay) * (mean_square - self.variance)
         scale = np.float32(deviation(self.variance, config.advantage_decay, self.updates + 1))
         # Values lag behind a policy that improves: all that it did would look good, and drive it to where it stands.
-        centred = advantage - advantage.sum() / count
+        centred = (advantage - mean) / scale
         normalised = (q - v[:, None]) / scale
         if exact:
-            policy = cmpo_policy(log_prior, normalised, config.cmpo_clip)
+            policy = cmpo_policy(log_prior, normalised, np.float32(config.cmpo_clip))
         else:
-            policy = sampled_cmpo_policy(drawn, normalised, self.num_actions, config.cmpo_clip)
-        return Targets(returns, value, centred / scale, placed(policy))
+            policy = sampled_cmpo_policy(drawn, normalised, self.num_actions, np.float32(config.cmpo_clip))
+        return Targets(returns, value, centred, placed(policy))
 
     def _q(self, latent: Tensor, actions: np.ndarray) -> np.ndarray:
         """q_prior(s, a) = r + d v(s') by one step of the target network's model (equation 14); latent states [n, ...]
@@ -487,88 +481,79 @@ class Learner:
         return q.cpu().numpy().reshape(actions.shape)
 
     def _unroll(self, batch: dict[str, np.ndarray]) -> dict[str, Tensor]:
-        """Logits of the policy, the value and the reward (and planes) along the unrolls: [K + 1, B, S, ...], of rewards
-        [K, B, S, atoms]."""
+        """Logits of the policy, the value and the reward (and planes) along the unrolls, one step of all after the
+        other: [(K + 1) N, ...], of rewards [K N, atoms]."""
         ahead = batch["ahead"]
-        latent = self.net.represent(self._tensor(_at(ahead[0].ravel(), batch["observation"])))
-        latents = self.net.unroll(latent, self._tensor(_at(ahead[:-1], batch["action"])).flatten(1))
+        latent = self.net.represent(self._tensor(_at(ahead[0], batch["observation"])))
+        latents = self.net.unroll(latent, self._tensor(_at(ahead[:-1], batch["action"])))
         joined = torch.cat(latents)
         outputs = {"policy": self.net.policy(joined), "value": self.net.value(joined)}
         if self.net.reward is not None:
             outputs["reward"] = self.net.reward(torch.cat(latents[1:]))
         if self.net.decoder is not None:
             outputs["planes"] = self.net.decoder(joined)
-        return {name: output.view(-1, *ahead.shape[1:], *output.shape[1:]) for name, output in outputs.items()}
+        return outputs
 
-    def _log_policy(self, logits: Tensor, batch: dict[str, np.ndarray]) -> np.ndarray:
-        """Log-probabilities along the unrolls, float32 [K + 1, B, S, A], −∞ of what is not legal in the first step."""
-        legal = np.ones(logits.shape, np.bool_)
-        legal[0] = _at(batch["ahead"][0], batch["legal_actions"])
-        flat = logits.detach().cpu().numpy().reshape(-1, self.num_actions)
-        return self.policy.normalize(flat, legal.reshape(flat.shape)).reshape(legal.shape)
-
-    def _aims(self, batch: dict[str, np.ndarray], targets: Targets, log_policy: np.ndarray,
+    def _aims(self, batch: dict[str, np.ndarray], targets: Targets, policy_logits: Tensor,
               entropy_weight: float) -> Aims:
         """L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those
         of the model are of the first step, and the mean over the K unrolled ones."""
-        ahead, along, first = batch["ahead"], partial(_at, batch["ahead"]), partial(_at, batch["ahead"][0])
-        learns, over = unrolled_steps(batch["acted"], batch["terminated"], ahead)
-        share = np.float32(1.0 / max(1, int(learns[0].sum())))
-        learning, knowing = learns * share, (learns | over) * share
-        # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
-        reward, value = along(batch["reward"]) * learns, along(targets.returns) * learns
-        if not self.config.predict_rewards:
-            value += kept_outcomes(reward, over, self.discount)
-        action = first(batch["action"])
-        log_prob = self.policy.log_prob(log_policy[0].reshape(-1, self.num_actions), action.ravel())
-        ascent = policy_gradient_weight(log_prob.reshape(action.shape), first(batch["log_prob"]), targets.advantage)
-        return Aims(
-            first(batch["legal_actions"]), action, ascent * learning[0], learns[0], entropy_weight * float(share),
-            along(targets.policy) * (learning * self.policy_weights)[..., None],
-            value, knowing * self.value_weights, reward[:-1], knowing[:-1] * self.reward_weight,
-            None if self.net.decoder is None else along(batch["observation"]), learning * self.plane_weights)
+        start = batch["ahead"][0]
+        learns, share, *fitted = along_unrolls(
+            batch["ahead"], batch["acted"], batch["terminated"], batch["reward"], targets.returns, targets.policy,
+            self.weights_along, self.discount, not self.config.predict_rewards)
+        legal = np.ones(policy_logits.shape, np.bool_)
+        legal[:len(start)] = _at(start, batch["legal_actions"])
+        log_policy = self.policy.normalize(policy_logits.detach().cpu().numpy(), legal)
+        action = _at(start, batch["action"])
+        ascent = policy_gradient_weight(self.policy.log_prob(log_policy[:len(start)], action),
+                                        _at(start, batch["log_prob"]), targets.advantage)
+        return Aims(log_policy, action, learns * ascent * share, learns, entropy_weight * share, *fitted)
 
     @torch.no_grad()
-    def _slopes(self, outputs: dict[str, Tensor], log_policy: np.ndarray, aims: Aims) -> list[Tensor]:
+    def _slopes(self, outputs: dict[str, Tensor], batch: dict[str, np.ndarray], aims: Aims) -> list[Tensor]:
         """The gradient of the sum of all losses in each of the outputs, in closed form."""
-        policy = cross_entropy_slope(log_policy, aims.policy)
-        first = self.policy.gradient(log_policy[0].reshape(-1, self.num_actions), aims.action.ravel(),
-                                     -aims.ascent.ravel(), -aims.entropy_weight)
-        policy[0] += first.reshape(policy[0].shape) * aims.learns[..., None]
+        policy, first = cross_entropy_slope(aims.log_policy, aims.policy), slice(len(aims.action))
+        policy[first] += aims.learns[:, None] * self.policy.gradient(aims.log_policy[first], aims.action, -aims.ascent,
+                                                                     -aims.entropy_weight)
         slopes = [self._tensor(policy),
                   self.support.cross_entropy_slope(outputs["value"], aims.value, aims.value_weight)]
         if "reward" in outputs:
             slopes.append(self.support.cross_entropy_slope(outputs["reward"], aims.reward, aims.reward_weight))
-        if aims.planes is not None:
-            slope = plane_loss_slope(outputs["planes"], self._tensor(aims.planes))
-            slopes.append(slope.mul_(self._tensor(aims.planes_weight)[..., None, None, None]))
+        if "planes" in outputs:
+            slope = plane_loss_slope(outputs["planes"], self._planes(batch))
+            slopes.append(slope.mul_(self._tensor(aims.planes_weight)[:, None, None, None]))
         return slopes
 
-    def _losses(self, outputs: dict[str, Tensor], aims: Aims) -> dict[str, Tensor]:
+    def _losses(self, outputs: dict[str, Tensor], batch: dict[str, np.ndarray], aims: Aims) -> dict[str, Tensor]:
         """Every loss by name, times its weight, and "loss", their sum."""
-        tensor = self._tensor
-        # So low that their probability is 0, but finite: 0 times them is 0.
-        policy = outputs["policy"][0].masked_fill(~tensor(aims.legal), -1e9)
-        log_prob = policy.log_softmax(-1).gather(-1, tensor(aims.action)[..., None])[..., 0]
+        tensor, first = self._tensor, slice(len(aims.action))
+        # What is not legal so low that its probability is 0, but finite: 0 times it is 0.
+        policy = outputs["policy"][first].masked_fill(tensor(np.isneginf(aims.log_policy[first])), -1e9)
+        log_prob = policy.log_softmax(-1).gather(-1, tensor(aims.action)[:, None])[:, 0]
 
         def scalar_loss(logits: Tensor, scalar: np.ndarray, weight: np.ndarray) -> Tensor:
             return cross_entropy(logits, self.support.two_hot(tensor(scalar))) * tensor(weight)
 
         losses = {
             "policy_loss": -log_prob * tensor(aims.ascent),
-            "cmpo_loss": cross_entropy(policy, tensor(aims.policy[0])),
-            "model_loss": cross_entropy(outputs["policy"][1:], tensor(aims.policy[1:])),
+            "cmpo_loss": cross_entropy(policy, tensor(aims.policy[first])),
+            "model_loss": cross_entropy(outputs["policy"][first.stop:], tensor(aims.policy[first.stop:])),
             "value_loss": scalar_loss(outputs["value"], aims.value, aims.value_weight),
         }
         if self.config.entropy_weight:
             losses["entropy_loss"] = negative_entropy(policy) * tensor(aims.learns) * aims.entropy_weight
         if "reward" in outputs:
             losses["reward_loss"] = scalar_loss(outputs["reward"], aims.reward, aims.reward_weight)
-        if aims.planes is not None:
-            losses["reconstruction_loss"] = (plane_loss(outputs["planes"], tensor(aims.planes))
+        if "planes" in outputs:
+            losses["reconstruction_loss"] = (plane_loss(outputs["planes"], self._planes(batch))
                                              * tensor(aims.planes_weight))
         losses = {name: loss.sum() for name, loss in losses.items()}
         return losses | {"loss": torch.stack(list(losses.values())).sum()}
+
+    def _planes(self, batch: dict[str, np.ndarray]) -> Tensor:
+        """What is to be read off the latent states."""
+        return self._tensor(_at(batch["ahead"].ravel(), batch["observation"]))
 
     def weights(self) -> Weights:
         return {name: value.detach().cpu().clone() for name, value in self.target.state_dict().items()}
@@ -588,29 +573,72 @@ class Learner:
 
 
 @numba.njit(cache=True)
+def start_advantages(start, reward, acted, terminated, value, q, trace, discount):
+    """Retrace's returns of all positions, float32 [B, L], 0 for the last; and, where unrolls start, the value,
+    float32 [N], and how much better than it the return is, float32 [N], 0 where nobody acted; and of that the mean and
+    the mean square where somebody did. start: int64 [N], rows of flattened sequences; the rest [B, L], see ``Targets``
+    and ``retrace_returns``."""
+    returns = np.zeros_like(value)
+    discounts = np.where(terminated[:, :-1], np.float32(0.0), discount)
+    returns[:, :-1] = retrace_returns(reward[:, :-1], discounts, value, q, trace)
+    known, start_value = acted.ravel()[start], value.ravel()[start]
+    advantage = (returns.ravel()[start] - start_value) * known
+    count = max(1, known.sum())
+    return returns, start_value, advantage, advantage.sum() / count, np.square(advantage).sum() / count
+
+
+@numba.njit(cache=True)
+def along_unrolls(ahead, acted, terminated, reward, returns, policy, weights, discount, keeps_outcome):
+    """learns [N] of the first steps, 1 / their number, and what ``Aims`` has from ``policy`` on. ahead: int64
+    [K + 1, N]. weights: float32 [4, K + 1], of policies, values, rewards and planes. keeps_outcome: whether the end
+    keeps it as its value. The rest [B, L], see ``Targets``."""
+    learns, over = unrolled_steps(acted, terminated, ahead)
+    share, (steps, starts) = np.float32(1.0 / max(1, learns[0].sum())), ahead.shape
+    all_rewards, all_returns, all_policies = reward.ravel(), returns.ravel(), policy.reshape(-1, policy.shape[2])
+    policies = np.zeros((steps * starts, policy.shape[2]), np.float32)
+    # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
+    values, rewards = np.zeros((steps, starts), np.float32), np.zeros((steps, starts), np.float32)
+    scales = np.zeros((3, steps, starts), np.float32)
+    for k in range(steps):
+        for i in range(starts):
+            if learns[k, i]:
+                row, scale = ahead[k, i], share * weights[0, k]
+                values[k, i], rewards[k, i], scales[2, k, i] = all_returns[row], all_rewards[row], share * weights[3, k]
+                for a in range(policies.shape[1]):
+                    policies[k * starts + i, a] = all_policies[row, a] * scale
+            if learns[k, i] or over[k, i]:
+                scales[0, k, i], scales[1, k, i] = share * weights[1, k], share * weights[2, k]
+    if keeps_outcome:
+        values += kept_outcomes(rewards, over, discount)
+    return (learns[0], share, policies, values.ravel(), scales[0].ravel(), rewards[:-1].ravel(),
+            scales[1, :-1].ravel(), scales[2].ravel())
+
+
+@numba.njit(cache=True)
 def unrolled_steps(acted, terminated, ahead):
     """What there is to learn k = 0 … K steps after the rows where unrolls begin.
 
-    acted, terminated: bool [B, L], see ``Segments``. ahead: int64 [K + 1, B, S], rows of the flattened sequences, see
-    ``Learner``. Returns learns: bool [K + 1, B, S], the row k steps on belongs to the same episode and has an action;
+    acted, terminated: bool [B, L], see ``Segments``. ahead: int64 [K + 1, N], rows of the flattened sequences, see
+    ``Learner``. Returns learns: bool [K + 1, N], the row k steps on belongs to the same episode and has an action;
     over: bool, likewise, the episode has terminated before it.
     """
     acted, terminated = acted.ravel(), terminated.ravel()
     learns, over = np.zeros(ahead.shape, np.bool_), np.zeros(ahead.shape, np.bool_)
-    for at in np.ndindex(ahead.shape[1:]):
+    for i in range(ahead.shape[1]):
         ended = False
         for k in range(len(ahead)):
-            row = ahead[k][at]
+            row = ahead[k, i]
             if not ended and not acted[row]:
                 break  # cut, or the sequence's last row
-            learns[k][at], over[k][at] = not ended, ended
+            learns[k, i], over[k, i] = not ended, ended
             ended |= terminated[row]
     return learns, over
 
 
-def kept_outcomes(reward: np.ndarray, over: np.ndarray, discount: float) -> np.ndarray:
+@numba.njit(cache=True)
+def kept_outcomes(reward, over, discount):
     """Values of what follows the end of an episode so that it is worth its last reward to who made it, and each further
-    step d times the next: r / d, r / d², … where ``over``, else 0. reward, float32, and over, bool: [K + 1, ...]."""
+    step d times the next: r / d, r / d², … where ``over``, else 0. reward, float32, and over, bool: [K + 1, N]."""
     value = np.zeros_like(reward)
     for k in range(1, len(reward)):
         value[k] = over[k] * np.where(over[k - 1], value[k - 1], reward[k - 1]) / discount

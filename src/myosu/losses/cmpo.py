@@ -9,21 +9,31 @@ from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
 
 
-def cmpo_policy(log_prior: np.ndarray, advantage: np.ndarray, clip: float) -> np.ndarray:
-    """π_CMPO(a|s) = π_prior(a|s) exp(clip(adv(s, a), −c, c)) / z(s); equation 7. float32 [..., A].
+@numba.njit(cache=True)
+def cmpo_policy(log_prior, advantage, clip):
+    """π_CMPO(a|s) = π_prior(a|s) exp(clip(adv(s, a), −c, c)) / z(s); equation 7. float32 [n, A].
 
-    log_prior: float32 [..., A], log π_prior, −∞ where an action is not legal. advantage: float32 [..., A], normalised;
+    log_prior: float32 [n, A], log π_prior, −∞ where an action is not legal. advantage: float32 [n, A], normalised;
     of any size where an action is not legal. clip: c > 0. The total variation between the two policies is at most
     tanh(c / 2) (theorem 4.1).
     """
-    tilted = np.exp(log_prior + advantage.clip(-clip, clip))
-    return tilted / tilted.sum(-1, keepdims=True)
+    policy = np.empty(log_prior.shape, np.float32)
+    for i in range(len(policy)):
+        total = 0.0
+        for a in range(policy.shape[1]):
+            policy[i, a] = math.exp(log_prior[i, a] + min(max(advantage[i, a], -clip), clip))
+            total += policy[i, a]
+        for a in range(policy.shape[1]):
+            policy[i, a] /= total
+    return policy
 
 
-def sampled_cmpo_policy(actions: np.ndarray, advantage: np.ndarray, num_actions: int, clip: float) -> np.ndarray:
+@numba.njit(cache=True)
+def sampled_cmpo_policy(actions, advantage, num_actions, clip):
     """π_CMPO estimated from N actions a_i drawn from π_prior; float32 [n, A], whose sum is near 1.
 
     The action a_i gets exp(clip(adv(s, a_i), −c, c)) / (N z_i) each time it is drawn (equation 11), with
@@ -35,14 +45,17 @@ def sampled_cmpo_policy(actions: np.ndarray, advantage: np.ndarray, num_actions:
 
     actions: int64 [n, N]. advantage: float32 [n, N], theirs.
     """
-    weight = np.exp(advantage.clip(-clip, clip))
-    others = 1.0 + weight.sum(-1, keepdims=True) - weight
     policy = np.zeros((len(actions), num_actions), np.float32)
-    np.add.at(policy, (np.arange(len(actions))[:, None], actions), weight / others)
+    for i in range(len(actions)):
+        weight = np.exp(np.minimum(np.maximum(advantage[i], -clip), clip))
+        total = 1.0 + weight.sum()
+        for k, action in enumerate(actions[i]):
+            policy[i, action] += weight[k] / (total - weight[k])
     return policy
 
 
-def policy_gradient_weight(log_prob: np.ndarray, behaviour_log_prob: np.ndarray, advantage: np.ndarray) -> np.ndarray:
+@numba.njit(cache=True)
+def policy_gradient_weight(log_prob, behaviour_log_prob, advantage):
     """ρ adv with ρ = min(1, π(a|s) / π_b(a|s)): what −log π(a|s) is weighed by in the policy gradient. Any shape.
     Equation 10, but for the importance weight, which is clipped as in V-trace (Espeholt et al. 2018).
 
@@ -51,7 +64,7 @@ def policy_gradient_weight(log_prob: np.ndarray, behaviour_log_prob: np.ndarray,
 
     log_prob: log π(a|s). behaviour_log_prob: log π_b(a|s), when a was chosen. advantage: G − v_prior(s), normalised.
     """
-    return np.minimum(np.exp(log_prob - behaviour_log_prob), 1.0) * advantage
+    return np.minimum(np.exp(log_prob - behaviour_log_prob), np.float32(1.0)) * advantage
 
 
 def deviation(average: float, decay: float, count: int) -> float:

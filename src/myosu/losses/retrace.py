@@ -6,9 +6,10 @@ import numba
 import numpy as np
 
 
-def retrace_trace(log_prob: np.ndarray, behaviour_log_prob: np.ndarray, retrace_lambda: float) -> np.ndarray:
+@numba.njit(cache=True)
+def retrace_trace(log_prob, behaviour_log_prob, retrace_lambda):
     """c = λ min(1, π(a|s) / π_b(a|s)); Munos et al., section 3. Any shape."""
-    return retrace_lambda * np.minimum(np.exp(log_prob - behaviour_log_prob), 1.0)
+    return retrace_lambda * np.minimum(np.exp(log_prob - behaviour_log_prob), np.float32(1.0))
 
 
 @numba.njit(cache=True)
