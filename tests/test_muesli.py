@@ -216,7 +216,7 @@ NIM = muesli.Config(channels=64, atoms=11, discount=1.0, num_envs=32, sequence_l
 def play_nim(tmp_path, steps=10_000, **settings):
     """Share of the winning moves that the policy finds, and the worst error of its values."""
     game = nim(tmp_path)
-    loop = InTurn(muesli, dataclasses.replace(NIM, **settings), NativeVectorEnv(game, 32, 0), 0).run(steps)
+    loop = InTurn(muesli, dataclasses.replace(NIM, **settings), NativeVectorEnv(game, 32, 2), 2).run(steps)
     stones = np.arange(1, 11)
     states = game.new_states(len(stones))
     states["stones"] = stones

@@ -339,6 +339,8 @@ class Learner:
         self.policy = Choices((self.num_actions,), several=False)
         self.support = value_support(config, spec)
         self.discount = spec.signed_discount(config.discount)
+        self.columns = list(position_columns(spec))
+        self.ahead = self._ahead(config.batch_size // config.sequence_positions)
         self.updates = 0
         K = config.unroll_steps
         first, later = np.eye(1, K + 1, dtype=np.float32)[0], np.full(K + 1, 1 / K, np.float32)
@@ -384,17 +386,14 @@ class Learner:
         config, length = self.config, self.config.sequence_length
         count, stored = config.batch_size // config.sequence_positions, replay.positions // length
         fresh, newest = round(config.fresh_fraction * count), min(config.num_envs, stored)
-        last = replay.cursor // length - 1
-        drawn = np.concatenate([
-            (last - self.rng.choice(newest, fresh, replace=fresh > newest)) % (replay.capacity // length),
-            self.rng.integers(0, stored, count - fresh)])
-        batch = {}
-        for name in position_columns(self.spec):
-            column = replay.columns[name]
-            batch[name] = column.reshape(-1, length, *column.shape[1:])[drawn]
+        ago = self.rng.permutation(newest)[np.arange(fresh) % newest]
+        drawn = np.concatenate([(replay.cursor // length - 1 - ago) % (replay.capacity // length),
+                                self.rng.integers(0, stored, count - fresh)])
+        columns = {name: replay.columns[name] for name in self.columns}
+        batch = {name: rows.reshape(-1, length, *rows.shape[1:])[drawn] for name, rows in columns.items()}
         if self.symmetries is not None:
             batch = self._turned(batch, self.symmetries)
-        batch["ahead"] = self._ahead(count)
+        batch["ahead"] = self.ahead if config.sequence_starts is None else self._ahead(count)
         return batch
 
     def _ahead(self, sequences: int) -> np.ndarray:
@@ -499,11 +498,9 @@ class Learner:
         """L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those
         of the model are of the first step, and the mean over the K unrolled ones."""
         start = batch["ahead"][0]
-        learns, share, *fitted = along_unrolls(
-            batch["ahead"], batch["acted"], batch["terminated"], batch["reward"], targets.returns, targets.policy,
-            self.weights_along, self.discount, not self.config.predict_rewards)
-        legal = np.ones(policy_logits.shape, np.bool_)
-        legal[:len(start)] = _at(start, batch["legal_actions"])
+        learns, share, legal, *fitted = along_unrolls(
+            batch["ahead"], batch["legal_actions"], batch["reward"], batch["acted"], batch["terminated"],
+            targets.returns, targets.policy, self.weights_along, self.discount, not self.config.predict_rewards)
         log_policy = self.policy.normalize(policy_logits.detach().cpu().numpy(), legal)
         action = _at(start, batch["action"])
         ascent = policy_gradient_weight(self.policy.log_prob(log_policy[:len(start)], action),
@@ -578,24 +575,41 @@ def start_advantages(start, reward, acted, terminated, value, q, trace, discount
     float32 [N], and how much better than it the return is, float32 [N], 0 where nobody acted; and of that the mean and
     the mean square where somebody did. start: int64 [N], rows of flattened sequences; the rest [B, L], see ``Targets``
     and ``retrace_returns``."""
-    returns = np.zeros_like(value)
-    discounts = np.where(terminated[:, :-1], np.float32(0.0), discount)
-    returns[:, :-1] = retrace_returns(reward[:, :-1], discounts, value, q, trace)
-    known, start_value = acted.ravel()[start], value.ravel()[start]
-    advantage = (returns.ravel()[start] - start_value) * known
-    count = max(1, known.sum())
-    return returns, start_value, advantage, advantage.sum() / count, np.square(advantage).sum() / count
+    returns, discounts = np.zeros(value.shape, np.float32), np.zeros(value.shape, np.float32)
+    for b in range(len(value)):
+        for t in range(value.shape[1] - 1):
+            discounts[b, t] = 0.0 if terminated[b, t] else discount
+    whole = retrace_returns(reward, discounts, value, q, trace)
+    for b in range(len(value)):
+        for t in range(value.shape[1] - 1):
+            returns[b, t] = whole[b, t]
+    start_value, advantage = np.zeros(len(start), np.float32), np.zeros(len(start), np.float32)
+    count, total, squares = 0, 0.0, 0.0
+    for i in range(len(start)):
+        b, t = start[i] // value.shape[1], start[i] % value.shape[1]
+        start_value[i] = value[b, t]
+        if acted[b, t]:
+            advantage[i] = returns[b, t] - value[b, t]
+            count += 1
+            total += advantage[i]
+            squares += advantage[i] ** 2
+    return returns, start_value, advantage, np.float32(total / max(1, count)), squares / max(1, count)
 
 
 @numba.njit(cache=True)
-def along_unrolls(ahead, acted, terminated, reward, returns, policy, weights, discount, keeps_outcome):
-    """learns [N] of the first steps, 1 / their number, and what ``Aims`` has from ``policy`` on. ahead: int64
-    [K + 1, N]. weights: float32 [4, K + 1], of policies, values, rewards and planes. keeps_outcome: whether the end
+def along_unrolls(ahead, legal_actions, reward, acted, terminated, returns, policy, weights, discount, keeps_outcome):
+    """learns [N] of the first steps, 1 / their number, what is legal in them, bool [(K + 1) N, A] (later on anything,
+    so that the model learns what is), and what ``Aims`` has from ``policy`` on. ahead: int64 [K + 1, N]. weights: float32 [4, K + 1], of policies, values, rewards and planes. keeps_outcome: whether the end
     keeps it as its value. The rest [B, L], see ``Targets``."""
     learns, over = unrolled_steps(acted, terminated, ahead)
     share, (steps, starts) = np.float32(1.0 / max(1, learns[0].sum())), ahead.shape
-    all_rewards, all_returns, all_policies = reward.ravel(), returns.ravel(), policy.reshape(-1, policy.shape[2])
-    policies = np.zeros((steps * starts, policy.shape[2]), np.float32)
+    num_actions, all_rewards, all_returns = policy.shape[2], reward.ravel(), returns.ravel()
+    all_legal, all_policies = legal_actions.reshape(-1, num_actions), policy.reshape(-1, num_actions)
+    legal = np.ones((steps * starts, num_actions), np.bool_)
+    for i in range(starts):
+        for a in range(num_actions):
+            legal[i, a] = all_legal[ahead[0, i], a]
+    policies = np.zeros((steps * starts, num_actions), np.float32)
     # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
     values, rewards = np.zeros((steps, starts), np.float32), np.zeros((steps, starts), np.float32)
     scales = np.zeros((3, steps, starts), np.float32)
@@ -604,13 +618,16 @@ def along_unrolls(ahead, acted, terminated, reward, returns, policy, weights, di
             if learns[k, i]:
                 row, scale = ahead[k, i], share * weights[0, k]
                 values[k, i], rewards[k, i], scales[2, k, i] = all_returns[row], all_rewards[row], share * weights[3, k]
-                for a in range(policies.shape[1]):
+                for a in range(num_actions):
                     policies[k * starts + i, a] = all_policies[row, a] * scale
             if learns[k, i] or over[k, i]:
                 scales[0, k, i], scales[1, k, i] = share * weights[1, k], share * weights[2, k]
     if keeps_outcome:
-        values += kept_outcomes(rewards, over, discount)
-    return (learns[0], share, policies, values.ravel(), scales[0].ravel(), rewards[:-1].ravel(),
+        kept = kept_outcomes(rewards, over, discount)
+        for k in range(steps):
+            for i in range(starts):
+                values[k, i] += kept[k, i]
+    return (learns[0], share, legal, policies, values.ravel(), scales[0].ravel(), rewards[:-1].ravel(),
             scales[1, :-1].ravel(), scales[2].ravel())
 
 
@@ -641,7 +658,9 @@ def kept_outcomes(reward, over, discount):
     step d times the next: r / d, r / d², … where ``over``, else 0. reward, float32, and over, bool: [K + 1, N]."""
     value = np.zeros_like(reward)
     for k in range(1, len(reward)):
-        value[k] = over[k] * np.where(over[k - 1], value[k - 1], reward[k - 1]) / discount
+        for i in range(reward.shape[1]):
+            if over[k, i]:
+                value[k, i] = (value[k - 1, i] if over[k - 1, i] else reward[k - 1, i]) / discount
     return value
 
 

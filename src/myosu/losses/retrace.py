@@ -24,12 +24,13 @@ def retrace_returns(reward, discount, value, q, trace):
 
     reward: float32 [B, T − 1]. discount: float32 [B, T − 1], 0 where the episode ended by its rules, and negative where
     another player moves next. value: float32 [B, T], v(s_t) = Σ_a π(a|s_t) Q(s_t, a). q: float32 [B, T], Q(s_t, a_t).
-    trace: float32 [B, T], c_t, 0 where nobody acted. q and trace of the last step have no part.
+    trace: float32 [B, T], c_t, 0 where nobody acted. q and trace of the last step have no part, nor have its reward and
+    discount if they are there.
     """
-    returns = np.empty(reward.shape, np.float32)
-    for b in range(len(reward)):
+    returns = np.empty((len(value), value.shape[1] - 1), np.float32)
+    for b in range(len(value)):
         correction = np.float32(0.0)
-        for t in range(reward.shape[1] - 1, -1, -1):
+        for t in range(value.shape[1] - 2, -1, -1):
             returns[b, t] = reward[b, t] + discount[b, t] * (value[b, t + 1] + correction)
             correction = trace[b, t] * (returns[b, t] - q[b, t])
     return returns
