@@ -26,7 +26,7 @@ def bare_passes(learner, batch):
     rows, ahead = learner._looked_at(batch), batch["ahead"]
     seen, first, along = (learner._tensor(part) for part in (observation[rows], observation[ahead[0]],
                                                              action[ahead[:-1]]))
-    chosen = torch.zeros(len(rows) * looked, dtype=torch.int64, device=learner.device)
+    chosen = torch.zeros(len(seen) * looked, dtype=torch.int64, device=learner.device)
     slopes = [torch.full_like(output, 1e-9) for output in learner._unroll(batch).values()]
 
     def run():

@@ -343,8 +343,8 @@ class Learner:
         self.ahead = self._ahead(config.batch_size // config.sequence_positions)
         self.updates = 0
         K = config.unroll_steps
-        first, later = np.eye(1, K + 1, dtype=np.float32)[0], np.full(K + 1, 1 / K, np.float32)
-        later[0] = 0.0
+        first = np.eye(1, K + 1, dtype=np.float32)[0]
+        later = (1 - first) / np.float32(K)
         #: Weights of the losses of policies, values, rewards and planes k steps on: of the first step, and shared by
         #: the K that are unrolled. A reward comes with the step before.
         self.weights_along = np.stack([
@@ -419,11 +419,11 @@ class Learner:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _looked_at(self, batch: dict[str, np.ndarray]) -> np.ndarray:
-        """Rows of flattened sequences that the target network is asked about, int64 [n]: all, but plain returns need
-        values only where a sequence or an episode is cut."""
+    def _looked_at(self, batch: dict[str, np.ndarray]) -> np.ndarray | slice:
+        """Rows of flattened sequences that the target network is asked about: all, but plain returns need values only
+        where a sequence or an episode is cut."""
         if self.config.retrace:
-            return np.arange(batch["acted"].size)
+            return slice(None)
         return np.union1d(batch["ahead"], np.flatnonzero(~batch["acted"]))
 
     @torch.no_grad()
@@ -443,10 +443,10 @@ class Learner:
         taken = _at(rows, batch["action"])
         exact = self.num_actions <= config.lookahead_actions
         if exact:
-            q = self._q(latent, np.tile(np.arange(self.num_actions), (len(rows), 1)))
-            v, q_taken = np.vecdot(np.exp(log_prior), q), q[np.arange(len(rows)), taken]
+            q = self._q(latent, np.tile(np.arange(self.num_actions), (len(taken), 1)))
+            v, q_taken = np.vecdot(np.exp(log_prior), q), q[np.arange(len(taken)), taken]
         else:
-            drawn = self.policy.sample(log_prior.repeat(config.lookahead_actions, 0), self.rng).reshape(len(rows), -1)
+            drawn = self.policy.sample(log_prior.repeat(config.lookahead_actions, 0), self.rng).reshape(len(taken), -1)
             v = self.support.mean(net.value(latent)).cpu().numpy()
             q = self._q(latent, np.column_stack([drawn, taken]) if config.retrace else drawn)
             q, q_taken = q[:, :drawn.shape[1]], q[:, -1]  # the latter serves Retrace alone
@@ -474,10 +474,10 @@ class Learner:
         """q_prior(s, a) = r + d v(s') by one step of the target network's model (equation 14); latent states [n, ...]
         and actions [n, a] → [n, a]."""
         imagined = self.target.imagine(latent.repeat_interleave(actions.shape[1], 0), self._tensor(actions.ravel()))
-        q = self.discount * self.support.mean(self.target.value(imagined))
+        q = self.discount * self.support.mean(self.target.value(imagined)).cpu().numpy()
         if self.target.reward is not None:
-            q = q + self.support.mean(self.target.reward(imagined))
-        return q.cpu().numpy().reshape(actions.shape)
+            q += self.support.mean(self.target.reward(imagined)).cpu().numpy()
+        return q.reshape(actions.shape)
 
     def _unroll(self, batch: dict[str, np.ndarray]) -> dict[str, Tensor]:
         """Logits of the policy, the value and the reward (and planes) along the unrolls, one step of all after the
@@ -599,8 +599,11 @@ def start_advantages(start, reward, acted, terminated, value, q, trace, discount
 @numba.njit(cache=True)
 def along_unrolls(ahead, legal_actions, reward, acted, terminated, returns, policy, weights, discount, keeps_outcome):
     """learns [N] of the first steps, 1 / their number, what is legal in them, bool [(K + 1) N, A] (later on anything,
-    so that the model learns what is), and what ``Aims`` has from ``policy`` on. ahead: int64 [K + 1, N]. weights: float32 [4, K + 1], of policies, values, rewards and planes. keeps_outcome: whether the end
-    keeps it as its value. The rest [B, L], see ``Targets``."""
+    so that the model learns what is), and what ``Aims`` has from ``policy`` on.
+
+    ahead: int64 [K + 1, N]. weights: float32 [4, K + 1], of policies, values, rewards and planes. keeps_outcome:
+    whether the end keeps it as its value. The rest [B, L, ...], see ``Targets``.
+    """
     learns, over = unrolled_steps(acted, terminated, ahead)
     share, (steps, starts) = np.float32(1.0 / max(1, learns[0].sum())), ahead.shape
     num_actions, all_rewards, all_returns = policy.shape[2], reward.ravel(), returns.ravel()
@@ -664,9 +667,9 @@ def kept_outcomes(reward, over, discount):
     return value
 
 
-def _at(index: np.ndarray, sequences: np.ndarray) -> np.ndarray:
+def _at(index: np.ndarray | slice, sequences: np.ndarray) -> np.ndarray:
     """Rows of sequences [B, L, ...], flattened, by their index: [*index.shape, ...]."""
-    return sequences.reshape(-1, *sequences.shape[2:]).take(index, 0)
+    return sequences.reshape(-1, *sequences.shape[2:])[index]
 
 
 class Agent:
