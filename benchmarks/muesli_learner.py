@@ -1,6 +1,6 @@
 """How much of Muesli's update is the networks' own work: samples a second of whole updates, beside those of the bare
-passes (the target network and its look-ahead forward, the unrolled model forward and backward, the optimiser's
-step), in turn. Seconds are the processor's.
+passes (the target network and its look-ahead forward, the unrolled model forward and backward, on the same positions;
+the gradient's norm and the optimiser's step), in turn. Seconds are the processor's.
 
     python benchmarks/muesli_learner.py [CartPole-v1] [--rounds 30]
 """
@@ -17,29 +17,39 @@ from myosu.presets import load_preset
 from myosu.processes import keep_freed_memory
 
 
-def bare(learner, observation, action):
-    """The same passes over observations [B, L, ...] and actions [B, L], with gradients of nothing in particular."""
+def bare_passes(learner, batch):
+    """A function that does them for ``batch``, with gradients of nothing in particular; all else is prepared."""
     net, target, config = learner.net, learner.target, learner.config
-    B, L = action.shape
-    with torch.no_grad():
-        latent = target.represent(observation.flatten(0, 1))
-        target.policy(latent)
-        looked = min(learner.num_actions, config.lookahead_actions + 1)
-        imagined = target.imagine(latent.repeat_interleave(looked, 0), torch.zeros(B * L * looked, dtype=torch.int64))
-        target.value(imagined)
-        if target.reward is not None:
-            target.reward(imagined)
-    first = action[:, :-1].flatten()
-    latent = net.represent(observation[:, :-1].flatten(0, 1))
-    latents = net.unroll(latent, first.expand(config.unroll_steps, -1))
-    joined = torch.cat(latents)
-    outputs = [net.policy(joined), net.value(joined)]
-    outputs += [] if net.reward is None else [net.reward(torch.cat(latents[1:]))]
-    outputs += [] if net.decoder is None else [net.decoder(joined)]
-    learner.parameters.zero_gradient()
-    torch.autograd.backward(outputs, [torch.full_like(output, 1e-9) for output in outputs])
-    learner.parameters.clip_gradient(config.gradient_clip)
-    learner.optimizer.step(0.0)
+    exact = learner.num_actions <= config.lookahead_actions
+    looked = learner.num_actions if exact else config.lookahead_actions + config.retrace
+    observation, action = (batch[name].reshape(-1, *batch[name].shape[2:]) for name in ("observation", "action"))
+    rows, ahead = learner._looked_at(batch), batch["ahead"]
+    seen, first, along = (learner._tensor(part) for part in (observation[rows], observation[ahead[0]],
+                                                             action[ahead[:-1]]))
+    chosen = torch.zeros(len(seen) * looked, dtype=torch.int64, device=learner.device)
+    slopes = [torch.full_like(output, 1e-9) for output in learner._unroll(batch).values()]
+
+    def run():
+        with torch.no_grad():
+            latent = target.represent(seen)
+            target.policy(latent)
+            if not exact:
+                target.value(latent)
+            imagined = target.imagine(latent.repeat_interleave(looked, 0), chosen)
+            target.value(imagined)
+            if target.reward is not None:
+                target.reward(imagined)
+        latents = net.unroll(net.represent(first), along)
+        joined = torch.cat(latents)
+        outputs = [net.policy(joined), net.value(joined)]
+        outputs += [] if net.reward is None else [net.reward(torch.cat(latents[1:]))]
+        outputs += [] if net.decoder is None else [net.decoder(joined)]
+        learner.parameters.zero_gradient()
+        torch.autograd.backward(outputs, slopes)
+        learner.parameters.clip_gradient(config.gradient_clip)
+        learner.optimizer.step(0.0)
+
+    return run
 
 
 def main() -> None:
@@ -59,11 +69,10 @@ def main() -> None:
     while replay.positions < config.batch_size * 2:
         for rows in actor.step().sequences:
             replay.add(rows, 0)
-    batch = learner._draw(replay)
+    bare = bare_passes(learner, learner._draw(replay))
     seconds = {"update": [], "bare": []}
     for _ in range(options.rounds + 3):
-        for name, run in (("update", lambda: learner.update(replay, 0.0)),
-                          ("bare", lambda: bare(learner, batch["observation"], batch["action"]))):
+        for name, run in (("update", lambda: learner.update(replay, 0.0)), ("bare", bare)):
             start = time.process_time()
             run()
             seconds[name].append(time.process_time() - start)

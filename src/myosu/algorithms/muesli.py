@@ -13,9 +13,9 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,14 +29,12 @@ from myosu.games.game import Symmetries
 from myosu.losses.categorical import (
     Support,
     cross_entropy,
-    cross_entropy_slope,
     negative_entropy,
-    negative_entropy_slope,
     plane_loss,
     plane_loss_slope,
 )
 from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient_weight, sampled_cmpo_policy
-from myosu.losses.distributions import Choices
+from myosu.losses.distributions import Choices, cross_entropy_slope
 from myosu.losses.policy_gradient import explained_variance
 from myosu.losses.retrace import retrace_returns, retrace_trace
 from myosu.nets.encoder import has_pictures
@@ -137,7 +135,7 @@ class Config:
             "num_envs": (1, 1_000_000), "sequence_length": (2, 10_000), "replay_capacity": (1, 10**9),
             "min_positions": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**7),
             "fresh_fraction": (0.0, 1.0), "unroll_steps": (1, 100), "lookahead_actions": (1, 100_000),
-            "retrace_lambda": (0.0, 1.0), "cmpo_clip": (1e-6, 100.0), "advantage_decay": (0.0, 0.999999),
+            "retrace_lambda": (0.0, 1.0), "cmpo_clip": (1e-6, 50.0), "advantage_decay": (0.0, 0.999999),
             "target_share": (1e-6, 1.0), "cmpo_loss_weight": (0.0, 1e6), "model_loss_weight": (0.0, 1e6),
             "entropy_weight": (0.0, 1e6),
             "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
@@ -286,17 +284,45 @@ class Actor:
 
 class Targets(NamedTuple):
     """What the target network makes of B sequences of L positions. returns: float32 [B, L], of the actions taken, 0 for
-    the last. value: float32 [B, S], v_prior where unrolls begin. advantage: float32 [B, S], returns − v_prior there, of
-    mean 0 and normalised. policy: float32 [B, L, A], π_CMPO of all positions in unrolls."""
+    the last. value: float32 [N], v_prior where unrolls begin. advantage: float32 [N], returns − v_prior there, of mean
+    0 and normalised. policy: float32 [B, L, A], π_CMPO of all positions in unrolls."""
 
-    returns: Tensor
-    value: Tensor
-    advantage: Tensor
-    policy: Tensor
+    returns: np.ndarray
+    value: np.ndarray
+    advantage: np.ndarray
+    policy: np.ndarray
+
+
+class Aims(NamedTuple):
+    """What the outputs along the unrolls are fitted to, of K steps from N positions, one step of all after the other;
+    with weights that make a mean.
+
+    log_policy: float32 [(K + 1) N, A], of the network that learns, −∞ where an action is not legal in the first step.
+    action: int64 [N]. ascent: float32 [N], the weight of the action's log π in the policy gradient. learns: bool [N],
+    whether there is an action; entropy_weight: of each for which there is. policy: float32 [(K + 1) N, A], the policies
+    to agree with, times their weights. value, value_weight: float32 [(K + 1) N]. reward, reward_weight: float32 [K N].
+    planes_weight: float32 [(K + 1) N].
+    """
+
+    log_policy: np.ndarray
+    action: np.ndarray
+    ascent: np.ndarray
+    learns: np.ndarray
+    entropy_weight: float
+    policy: np.ndarray
+    value: np.ndarray
+    value_weight: np.ndarray
+    reward: np.ndarray
+    reward_weight: np.ndarray
+    planes_weight: np.ndarray
 
 
 class Learner:
-    """Fits the model and its policy to sequences from the replay."""
+    """Fits the model and its policy to sequences from the replay.
+
+    Torch does what the networks do, on their device; what a batch aims at are a few hundred numbers, NumPy's and
+    Numba's on the CPU, where the batch comes from.
+    """
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         self.config, self.spec, self.num_actions = config, spec, spec.num_actions
@@ -310,22 +336,23 @@ class Learner:
         #: Statistics of batch normalisation, which are moving averages themselves.
         self.statistics = list(zip(self.target.buffers(), self.net.buffers(), strict=True))
         self.optimizer = FlatAdam(self.parameters)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.policy = Choices((self.num_actions,), several=False)
         self.support = value_support(config, spec)
         self.discount = spec.signed_discount(config.discount)
+        self.columns = list(position_columns(spec))
+        self.ahead = self._ahead(config.batch_size // config.sequence_positions)
         self.updates = 0
         K = config.unroll_steps
-        self.all_actions = torch.arange(self.num_actions, device=self.device)
-        # Weights of losses k steps on: of the first step, and shared by the K that are unrolled.
-        def weights(first: float, later: float) -> Tensor:
-            return torch.tensor([first] + [later / K] * K, device=self.device)[:, None, None]
-
-        self.policy_weights = weights(config.cmpo_loss_weight, config.model_loss_weight)
-        self.value_weights = weights(config.value_loss_weight, config.value_loss_weight)
-        self.plane_weights = weights(config.reconstruction_loss_weight, config.reconstruction_loss_weight)
-        self.reward_weight = config.reward_loss_weight / K
+        first = np.eye(1, K + 1, dtype=np.float32)[0]
+        later = (1 - first) / np.float32(K)
+        #: Weights of the losses of policies, values, rewards and planes k steps on: of the first step, and shared by
+        #: the K that are unrolled. A reward comes with the step before.
+        self.weights_along = np.stack([
+            first * config.cmpo_loss_weight + later * config.model_loss_weight,
+            (first + later) * config.value_loss_weight, np.roll(later, -1) * config.reward_loss_weight,
+            (first + later) * config.reconstruction_loss_weight])
         #: The moving average of squared advantages.
-        self.variance = torch.zeros((), device=self.device)
+        self.variance = 0.0
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
         config = self.config
@@ -333,13 +360,12 @@ class Learner:
         targets = self._targets(batch)
         outputs = self._unroll(batch)
         entropy_weight = config.entropy_weight * (1.0 - progress * config.anneal_entropy_weight)
-        aims = self._aims(batch, targets, outputs, entropy_weight)
+        aims = self._aims(batch, targets, outputs["policy"], entropy_weight)
         self.parameters.zero_gradient()
-        torch.autograd.backward(list(outputs.values()), self._slopes(outputs, aims))
+        torch.autograd.backward(list(outputs.values()), self._slopes(outputs, batch, aims))
         norm = self.parameters.clip_gradient(config.gradient_clip)
         if not math.isfinite(norm):
-            raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}",
-                                {name: value.cpu().numpy() for name, value in batch.items()})
+            raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}", batch)
         rate = config.learning_rate * (1.0 - progress * config.anneal_learning_rate)
         self.optimizer.step(rate)
         self.target_parameters.approach(self.parameters, config.target_share)
@@ -348,38 +374,38 @@ class Learner:
         self.updates += 1
         if (self.updates - 1) % METRICS_EVERY:
             return {}
-        losses = self._losses(outputs, aims)
+        losses = self._losses(outputs, batch, aims)
         acted, returns = (_at(batch["ahead"][0], rows) for rows in (batch["acted"], targets.returns))
         return {name: float(value.detach()) for name, value in losses.items()} | {
             "gradient_norm": norm, "learning_rate": rate, "return_mean": float(returns[acted].mean()),
-            "explained_variance": explained_variance(targets.value[acted].cpu().numpy(), returns[acted].cpu().numpy()),
-            "advantage_deviation": float(self._deviation())}
+            "explained_variance": explained_variance(targets.value[acted], returns[acted]),
+            "advantage_deviation": deviation(self.variance, config.advantage_decay, self.updates)}
 
-    def _draw(self, replay: Replay) -> dict[str, Tensor]:
+    def _draw(self, replay: Replay) -> dict[str, np.ndarray]:
         """Sequences [B, L, ...] of everything that is stored, and "ahead", see ``_ahead``."""
         config, length = self.config, self.config.sequence_length
         count, stored = config.batch_size // config.sequence_positions, replay.positions // length
         fresh, newest = round(config.fresh_fraction * count), min(config.num_envs, stored)
-        last = replay.cursor // length - 1
-        sequences = np.concatenate([
-            (last - self.rng.choice(newest, fresh, replace=fresh > newest)) % (replay.capacity // length),
-            self.rng.integers(0, stored, count - fresh)])
-        rows = sequences[:, None] * length + np.arange(length)
-        batch = {name: replay.columns[name][rows] for name in position_columns(self.spec)}
+        ago = self.rng.permutation(newest)[np.arange(fresh) % newest]
+        drawn = np.concatenate([(replay.cursor // length - 1 - ago) % (replay.capacity // length),
+                                self.rng.integers(0, stored, count - fresh)])
+        columns = {name: replay.columns[name] for name in self.columns}
+        batch = {name: rows.reshape(-1, length, *rows.shape[1:])[drawn] for name, rows in columns.items()}
         if self.symmetries is not None:
             batch = self._turned(batch, self.symmetries)
-        batch["ahead"] = self._ahead(count)
-        return {name: torch.from_numpy(value).to(self.device) for name, value in batch.items()}
+        batch["ahead"] = self.ahead if config.sequence_starts is None else self._ahead(count)
+        return batch
 
     def _ahead(self, sequences: int) -> np.ndarray:
-        """Where unrolls begin and go: rows of flattened sequences, k = 0 … K steps after each of the S positions that
-        are learnt from, and at most the last of their sequence; int64 [K + 1, B, S]."""
+        """Where unrolls begin and go: rows of flattened sequences, k = 0 … K steps after each of the N positions that
+        are learnt from, and at most the last of their sequence; int64 [K + 1, N]."""
         length, starts = self.config.sequence_length, self.config.sequence_starts
-        rows = np.tile(np.arange(length - 1), (sequences, 1))
+        rows = np.arange(sequences * length).reshape(sequences, length)
+        first, last = rows[:, :-1], rows[:, -1:]
         if starts is not None:
-            rows = self.rng.permuted(rows, axis=1)[:, :starts]
-        ahead = np.minimum(rows + np.arange(self.config.unroll_steps + 1)[:, None, None], length - 1)
-        return ahead + length * np.arange(sequences)[:, None]
+            first = self.rng.permuted(first, axis=1)[:, :starts]
+        ahead = np.minimum(first + np.arange(self.config.unroll_steps + 1)[:, None, None], last)
+        return ahead.reshape(len(ahead), -1)
 
     def _turned(self, batch: dict[str, np.ndarray], symmetries: Symmetries) -> dict[str, np.ndarray]:
         """Every sequence under one symmetry drawn at random."""
@@ -390,153 +416,141 @@ class Learner:
             "action": symmetries.moved(batch["action"], drawn),
         }
 
-    def _deviation(self) -> Tensor:
-        return deviation(self.variance, self.config.advantage_decay, self.updates)
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def _looked_at(self, batch: dict[str, np.ndarray]) -> np.ndarray | slice:
+        """Rows of flattened sequences that the target network is asked about: all, but plain returns need values only
+        where a sequence or an episode is cut."""
+        if self.config.retrace:
+            return slice(None)
+        return np.union1d(batch["ahead"], np.flatnonzero(~batch["acted"]))
 
     @torch.no_grad()
-    def _targets(self, batch: dict[str, Tensor]) -> Targets:
+    def _targets(self, batch: dict[str, np.ndarray]) -> Targets:
         """What the target network's values and one step of its model make of sequences."""
         config, net, acted, ahead = self.config, self.target, batch["acted"], batch["ahead"]
-        if config.retrace:
-            rows: Tensor | slice = slice(None)
-        else:  # returns need values only where a sequence or an episode is cut
-            rows = torch.cat([ahead.flatten(), (~acted).flatten().nonzero()[:, 0]]).unique()
+        rows = self._looked_at(batch)
 
-        def placed(values: Tensor) -> Tensor:
+        def placed(values: np.ndarray) -> np.ndarray:
             """Values [n, ...] of the rows as parts of their sequences [B, L, ...], 0 elsewhere."""
-            of_all = values.new_zeros(acted.numel(), *values.shape[1:])
+            of_all = np.zeros((acted.size, *values.shape[1:]), np.float32)
             of_all[rows] = values
-            return of_all.unflatten(0, acted.shape)
+            return of_all.reshape(*acted.shape, *values.shape[1:])
 
-        latent = net.represent(batch["observation"].flatten(0, 1)[rows])
-        log_prior = _masked(net.policy(latent), batch["legal_actions"].flatten(0, 1)[rows]).log_softmax(-1)
-        prior, taken = log_prior.exp(), batch["action"].flatten()[rows, None]
+        latent = net.represent(self._tensor(_at(rows, batch["observation"])))
+        log_prior = self.policy.normalize(net.policy(latent).cpu().numpy(), _at(rows, batch["legal_actions"]))
+        taken = _at(rows, batch["action"])
         exact = self.num_actions <= config.lookahead_actions
         if exact:
-            q = self._q(latent, self.all_actions.expand(len(latent), -1))
-            v, q_taken = torch.linalg.vecdot(prior, q), q.gather(1, taken)
+            q = self._q(latent, np.tile(np.arange(self.num_actions), (len(taken), 1)))
+            v, q_taken = np.vecdot(np.exp(log_prior), q), q[np.arange(len(taken)), taken]
         else:
-            drawn = torch.multinomial(prior, config.lookahead_actions, replacement=True, generator=self.generator)
-            v = self.support.mean(net.value(latent))
-            q = self._q(latent, torch.cat([drawn, taken], 1) if config.retrace else drawn)
+            drawn = self.policy.sample(log_prior.repeat(config.lookahead_actions, 0), self.rng).reshape(len(taken), -1)
+            v = self.support.mean(net.value(latent)).cpu().numpy()
+            q = self._q(latent, np.column_stack([drawn, taken]) if config.retrace else drawn)
             q, q_taken = q[:, :drawn.shape[1]], q[:, -1]  # the latter serves Retrace alone
 
-        v_prior, trace = placed(v), acted.float()
+        v_prior, trace = placed(v), acted.astype(np.float32)
         q_prior = v_prior
         if config.retrace:
-            q_prior = placed(q_taken.flatten())
-            log_prob = placed(log_prior.gather(1, taken)[:, 0])
-            trace = trace * retrace_trace(log_prob, batch["log_prob"], config.retrace_lambda)
-        returns = retrace_returns(batch["reward"][:, :-1], self.discount * ~batch["terminated"][:, :-1], v_prior,
-                                  q_prior, trace)
-        returns = torch.nn.functional.pad(returns, (0, 1))
-        value, known = _at(ahead[0], v_prior), _at(ahead[0], acted)
-        advantage, share = _at(ahead[0], returns) - value, known / known.sum().clamp(min=1)
-        self.variance.lerp_(torch.linalg.vecdot(advantage.square().flatten(), share.flatten()),
-                            1.0 - config.advantage_decay)
-        scale = deviation(self.variance, config.advantage_decay, self.updates + 1)
+            q_prior = placed(q_taken)
+            log_prob = placed(self.policy.log_prob(log_prior, taken))
+            trace *= retrace_trace(log_prob, batch["log_prob"], np.float32(config.retrace_lambda))
+        returns, value, advantage, mean, mean_square = start_advantages(
+            ahead[0], batch["reward"], acted, batch["terminated"], v_prior, q_prior, trace, np.float32(self.discount))
+        self.variance += (1.0 - config.advantage_decay) * (mean_square - self.variance)
+        scale = np.float32(deviation(self.variance, config.advantage_decay, self.updates + 1))
         # Values lag behind a policy that improves: all that it did would look good, and drive it to where it stands.
-        centred = advantage - torch.linalg.vecdot(advantage.flatten(), share.flatten())
+        centred = (advantage - mean) / scale
         normalised = (q - v[:, None]) / scale
         if exact:
-            policy = cmpo_policy(log_prior, normalised, config.cmpo_clip)
+            policy = cmpo_policy(log_prior, normalised, np.float32(config.cmpo_clip))
         else:
-            policy = sampled_cmpo_policy(drawn, normalised, self.num_actions, config.cmpo_clip)
-        return Targets(returns, value, centred / scale, placed(policy))
+            policy = sampled_cmpo_policy(drawn, normalised, self.num_actions, np.float32(config.cmpo_clip))
+        return Targets(returns, value, centred, placed(policy))
 
-    def _q(self, latent: Tensor, actions: Tensor) -> Tensor:
+    def _q(self, latent: Tensor, actions: np.ndarray) -> np.ndarray:
         """q_prior(s, a) = r + d v(s') by one step of the target network's model (equation 14); latent states [n, ...]
         and actions [n, a] → [n, a]."""
-        imagined = self.target.imagine(latent.repeat_interleave(actions.shape[1], 0), actions.flatten())
-        q = self.discount * self.support.mean(self.target.value(imagined))
+        imagined = self.target.imagine(latent.repeat_interleave(actions.shape[1], 0), self._tensor(actions.ravel()))
+        q = self.discount * self.support.mean(self.target.value(imagined)).cpu().numpy()
         if self.target.reward is not None:
-            q = q + self.support.mean(self.target.reward(imagined))
-        return q.view(actions.shape)
+            q += self.support.mean(self.target.reward(imagined)).cpu().numpy()
+        return q.reshape(actions.shape)
 
-    def _unroll(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Logits of the policy, the value and the reward (and planes) along the unrolls: [K + 1, B, S, ...], of rewards
-        [K, B, S, atoms]."""
+    def _unroll(self, batch: dict[str, np.ndarray]) -> dict[str, Tensor]:
+        """Logits of the policy, the value and the reward (and planes) along the unrolls, one step of all after the
+        other: [(K + 1) N, ...], of rewards [K N, atoms]."""
         ahead = batch["ahead"]
-        latent = self.net.represent(_at(ahead[0].flatten(), batch["observation"]))
-        latents = self.net.unroll(latent, _at(ahead[:-1], batch["action"]).flatten(1))
+        latent = self.net.represent(self._tensor(_at(ahead[0], batch["observation"])))
+        latents = self.net.unroll(latent, self._tensor(_at(ahead[:-1], batch["action"])))
         joined = torch.cat(latents)
         outputs = {"policy": self.net.policy(joined), "value": self.net.value(joined)}
         if self.net.reward is not None:
             outputs["reward"] = self.net.reward(torch.cat(latents[1:]))
         if self.net.decoder is not None:
             outputs["planes"] = self.net.decoder(joined)
-        return {name: output.view(-1, *ahead.shape[1:], *output.shape[1:]) for name, output in outputs.items()}
+        return outputs
+
+    def _aims(self, batch: dict[str, np.ndarray], targets: Targets, policy_logits: Tensor,
+              entropy_weight: float) -> Aims:
+        """L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those
+        of the model are of the first step, and the mean over the K unrolled ones."""
+        start = batch["ahead"][0]
+        learns, share, legal, *fitted = along_unrolls(
+            batch["ahead"], batch["legal_actions"], batch["reward"], batch["acted"], batch["terminated"],
+            targets.returns, targets.policy, self.weights_along, self.discount, not self.config.predict_rewards)
+        log_policy = self.policy.normalize(policy_logits.detach().cpu().numpy(), legal)
+        action = _at(start, batch["action"])
+        ascent = policy_gradient_weight(self.policy.log_prob(log_policy[:len(start)], action),
+                                        _at(start, batch["log_prob"]), targets.advantage)
+        return Aims(log_policy, action, learns * ascent * share, learns, entropy_weight * share, *fitted)
 
     @torch.no_grad()
-    def _aims(self, batch: dict[str, Tensor], targets: Targets, outputs: dict[str, Tensor],
-              entropy_weight: float) -> dict[str, Tensor]:
-        """The t of every loss −Σ t log softmax(output), with the loss's weight and its share of the mean in it.
-
-        L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those of
-        the model are of the first step, and the mean over the K unrolled ones. "policy_gradient" aims at the policy of
-        the first step, "policy" at those of all.
-        """
-        config, ahead = self.config, batch["ahead"]
-        along, first = partial(_at, ahead), partial(_at, ahead[0])
-        learns, over = unrolled_steps(batch["acted"], batch["terminated"], ahead)
-        count = learns[0].sum().clamp(min=1)
-        learning, knowing = learns / count, (learns | over) / count
-
-        # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
-        reward, value = along(batch["reward"]) * learns, along(targets.returns) * learns
-        if not config.predict_rewards:
-            value = value + kept_outcomes(reward, over, self.discount)
-        scalars, weights = [value], [knowing * self.value_weights]
-        if config.predict_rewards:
-            scalars, weights = [value, reward[:-1]], [*weights, knowing[:-1] * self.reward_weight]
-        categories = self.support.two_hot(torch.cat(scalars)).mul_(torch.cat(weights)[..., None])
-        aims = {"value": categories[:len(value)], "reward": categories[len(value):]}
-
-        action, aims["legal"] = first(batch["action"])[..., None], first(batch["legal_actions"])
-        log_policy = _masked(outputs["policy"][0], aims["legal"]).log_softmax(-1)
-        weight = policy_gradient_weight(log_policy.gather(-1, action)[..., 0], first(batch["log_prob"]),
-                                        targets.advantage) * learning[0]
-        aims["policy_gradient"] = torch.zeros_like(log_policy).scatter_(-1, action, weight[..., None])
-        aims["policy"] = along(targets.policy) * (learning * self.policy_weights)[..., None]
-        aims["entropy_weight"] = learning[0] * entropy_weight
-        if config.reconstruction_loss_weight:
-            aims["planes"], aims["planes_weight"] = along(batch["observation"]), learning * self.plane_weights
-        return aims
-
-    @torch.no_grad()
-    def _slopes(self, outputs: dict[str, Tensor], aims: dict[str, Tensor]) -> list[Tensor]:
+    def _slopes(self, outputs: dict[str, Tensor], batch: dict[str, np.ndarray], aims: Aims) -> list[Tensor]:
         """The gradient of the sum of all losses in each of the outputs, in closed form."""
-        policy = aims["policy"].clone()
-        policy[0] += aims["policy_gradient"]
-        logits = outputs["policy"].clone()
-        logits[0] = _masked(logits[0], aims["legal"])
-        slopes = [cross_entropy_slope(logits, policy), cross_entropy_slope(outputs["value"], aims["value"])]
-        if self.config.entropy_weight:
-            slopes[0][0] += negative_entropy_slope(logits[0]) * aims["entropy_weight"][..., None]
+        policy, first = cross_entropy_slope(aims.log_policy, aims.policy), slice(len(aims.action))
+        policy[first] += aims.learns[:, None] * self.policy.gradient(aims.log_policy[first], aims.action, -aims.ascent,
+                                                                     -aims.entropy_weight)
+        slopes = [self._tensor(policy),
+                  self.support.cross_entropy_slope(outputs["value"], aims.value, aims.value_weight)]
         if "reward" in outputs:
-            slopes.append(cross_entropy_slope(outputs["reward"], aims["reward"]))
+            slopes.append(self.support.cross_entropy_slope(outputs["reward"], aims.reward, aims.reward_weight))
         if "planes" in outputs:
-            slope = plane_loss_slope(outputs["planes"], aims["planes"])
-            slopes.append(slope.mul_(aims["planes_weight"][..., None, None, None]))
+            slope = plane_loss_slope(outputs["planes"], self._planes(batch))
+            slopes.append(slope.mul_(self._tensor(aims.planes_weight)[:, None, None, None]))
         return slopes
 
-    def _losses(self, outputs: dict[str, Tensor], aims: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _losses(self, outputs: dict[str, Tensor], batch: dict[str, np.ndarray], aims: Aims) -> dict[str, Tensor]:
         """Every loss by name, times its weight, and "loss", their sum."""
-        policy = _masked(outputs["policy"][0], aims["legal"])
+        tensor, first = self._tensor, slice(len(aims.action))
+        # What is not legal so low that its probability is 0, but finite: 0 times it is 0.
+        policy = outputs["policy"][first].masked_fill(tensor(np.isneginf(aims.log_policy[first])), -1e9)
+        log_prob = policy.log_softmax(-1).gather(-1, tensor(aims.action)[:, None])[:, 0]
+
+        def scalar_loss(logits: Tensor, scalar: np.ndarray, weight: np.ndarray) -> Tensor:
+            return cross_entropy(logits, self.support.two_hot(tensor(scalar))) * tensor(weight)
+
         losses = {
-            "policy_loss": cross_entropy(policy, aims["policy_gradient"]),
-            "cmpo_loss": cross_entropy(policy, aims["policy"][0]),
-            "model_loss": cross_entropy(outputs["policy"][1:], aims["policy"][1:]),
-            "value_loss": cross_entropy(outputs["value"], aims["value"]),
+            "policy_loss": -log_prob * tensor(aims.ascent),
+            "cmpo_loss": cross_entropy(policy, tensor(aims.policy[first])),
+            "model_loss": cross_entropy(outputs["policy"][first.stop:], tensor(aims.policy[first.stop:])),
+            "value_loss": scalar_loss(outputs["value"], aims.value, aims.value_weight),
         }
         if self.config.entropy_weight:
-            losses["entropy_loss"] = negative_entropy(policy) * aims["entropy_weight"]
+            losses["entropy_loss"] = negative_entropy(policy) * tensor(aims.learns) * aims.entropy_weight
         if "reward" in outputs:
-            losses["reward_loss"] = cross_entropy(outputs["reward"], aims["reward"])
+            losses["reward_loss"] = scalar_loss(outputs["reward"], aims.reward, aims.reward_weight)
         if "planes" in outputs:
-            losses["reconstruction_loss"] = plane_loss(outputs["planes"], aims["planes"]) * aims["planes_weight"]
+            losses["reconstruction_loss"] = (plane_loss(outputs["planes"], self._planes(batch))
+                                             * tensor(aims.planes_weight))
         losses = {name: loss.sum() for name, loss in losses.items()}
         return losses | {"loss": torch.stack(list(losses.values())).sum()}
+
+    def _planes(self, batch: dict[str, np.ndarray]) -> Tensor:
+        """What is to be read off the latent states."""
+        return self._tensor(_at(batch["ahead"].ravel(), batch["observation"]))
 
     def weights(self) -> Weights:
         return {name: value.detach().cpu().clone() for name, value in self.target.state_dict().items()}
@@ -544,8 +558,7 @@ class Learner:
     def state_dict(self) -> State:
         return copy.deepcopy({
             "net": self.net.state_dict(), "target": self.target.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "rng": self.rng.bit_generator.state, "generator": self.generator.get_state(), "updates": self.updates,
-            "variance": self.variance,
+            "rng": self.rng.bit_generator.state, "updates": self.updates, "variance": self.variance,
         })
 
     def load_state_dict(self, state: State) -> None:
@@ -553,43 +566,110 @@ class Learner:
         self.target.load_state_dict(state["target"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
-        self.generator.set_state(state["generator"])
-        self.updates = state["updates"]
-        self.variance.copy_(state["variance"])
+        self.updates, self.variance = state["updates"], float(state["variance"])
 
 
-def unrolled_steps(acted: Tensor, terminated: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
+@numba.njit(cache=True)
+def start_advantages(start, reward, acted, terminated, value, q, trace, discount):
+    """Retrace's returns of all positions, float32 [B, L], 0 for the last; and, where unrolls start, the value,
+    float32 [N], and how much better than it the return is, float32 [N], 0 where nobody acted; and of that the mean and
+    the mean square where somebody did. start: int64 [N], rows of flattened sequences; the rest [B, L], see ``Targets``
+    and ``retrace_returns``."""
+    returns, discounts = np.zeros(value.shape, np.float32), np.zeros(value.shape, np.float32)
+    for b in range(len(value)):
+        for t in range(value.shape[1] - 1):
+            discounts[b, t] = 0.0 if terminated[b, t] else discount
+    whole = retrace_returns(reward, discounts, value, q, trace)
+    for b in range(len(value)):
+        for t in range(value.shape[1] - 1):
+            returns[b, t] = whole[b, t]
+    start_value, advantage = np.zeros(len(start), np.float32), np.zeros(len(start), np.float32)
+    count, total, squares = 0, 0.0, 0.0
+    for i in range(len(start)):
+        b, t = start[i] // value.shape[1], start[i] % value.shape[1]
+        start_value[i] = value[b, t]
+        if acted[b, t]:
+            advantage[i] = returns[b, t] - value[b, t]
+            count += 1
+            total += advantage[i]
+            squares += advantage[i] ** 2
+    return returns, start_value, advantage, np.float32(total / max(1, count)), squares / max(1, count)
+
+
+@numba.njit(cache=True)
+def along_unrolls(ahead, legal_actions, reward, acted, terminated, returns, policy, weights, discount, keeps_outcome):
+    """learns [N] of the first steps, 1 / their number, what is legal in them, bool [(K + 1) N, A] (later on anything,
+    so that the model learns what is), and what ``Aims`` has from ``policy`` on.
+
+    ahead: int64 [K + 1, N]. weights: float32 [4, K + 1], of policies, values, rewards and planes. keeps_outcome:
+    whether the end keeps it as its value. The rest [B, L, ...], see ``Targets``.
+    """
+    learns, over = unrolled_steps(acted, terminated, ahead)
+    share, (steps, starts) = np.float32(1.0 / max(1, learns[0].sum())), ahead.shape
+    num_actions, all_rewards, all_returns = policy.shape[2], reward.ravel(), returns.ravel()
+    all_legal, all_policies = legal_actions.reshape(-1, num_actions), policy.reshape(-1, num_actions)
+    legal = np.ones((steps * starts, num_actions), np.bool_)
+    for i in range(starts):
+        for a in range(num_actions):
+            legal[i, a] = all_legal[ahead[0, i], a]
+    policies = np.zeros((steps * starts, num_actions), np.float32)
+    # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
+    values, rewards = np.zeros((steps, starts), np.float32), np.zeros((steps, starts), np.float32)
+    scales = np.zeros((3, steps, starts), np.float32)
+    for k in range(steps):
+        for i in range(starts):
+            if learns[k, i]:
+                row, scale = ahead[k, i], share * weights[0, k]
+                values[k, i], rewards[k, i], scales[2, k, i] = all_returns[row], all_rewards[row], share * weights[3, k]
+                for a in range(num_actions):
+                    policies[k * starts + i, a] = all_policies[row, a] * scale
+            if learns[k, i] or over[k, i]:
+                scales[0, k, i], scales[1, k, i] = share * weights[1, k], share * weights[2, k]
+    if keeps_outcome:
+        kept = kept_outcomes(rewards, over, discount)
+        for k in range(steps):
+            for i in range(starts):
+                values[k, i] += kept[k, i]
+    return (learns[0], share, legal, policies, values.ravel(), scales[0].ravel(), rewards[:-1].ravel(),
+            scales[1, :-1].ravel(), scales[2].ravel())
+
+
+@numba.njit(cache=True)
+def unrolled_steps(acted, terminated, ahead):
     """What there is to learn k = 0 … K steps after the rows where unrolls begin.
 
-    acted, terminated: bool [B, L], see ``Segments``. ahead: int64 [K + 1, B, S], rows of the flattened sequences, see
-    ``Learner``. Returns learns: bool [K + 1, B, S], the row k steps on belongs to the same episode and has an action;
+    acted, terminated: bool [B, L], see ``Segments``. ahead: int64 [K + 1, N], rows of the flattened sequences, see
+    ``Learner``. Returns learns: bool [K + 1, N], the row k steps on belongs to the same episode and has an action;
     over: bool, likewise, the episode has terminated before it.
     """
-    row = torch.arange(acted.numel(), device=acted.device).view(acted.shape)
-    # The next row without an action (the last one of a sequence is), or with an episode's last.
-    stop = torch.where(terminated | ~acted, row, acted.numel()).flip(1).cummin(1).values.flip(1).flatten()[ahead[0]]
-    ended, left = terminated.flatten()[stop], stop - ahead[0]
-    k = torch.arange(len(ahead), device=acted.device)[:, None, None]
-    return k < left + ended, ended & (k > left)
+    acted, terminated = acted.ravel(), terminated.ravel()
+    learns, over = np.zeros(ahead.shape, np.bool_), np.zeros(ahead.shape, np.bool_)
+    for i in range(ahead.shape[1]):
+        ended = False
+        for k in range(len(ahead)):
+            row = ahead[k, i]
+            if not ended and not acted[row]:
+                break  # cut, or the sequence's last row
+            learns[k, i], over[k, i] = not ended, ended
+            ended |= terminated[row]
+    return learns, over
 
 
-def kept_outcomes(reward: Tensor, over: Tensor, discount: float) -> Tensor:
+@numba.njit(cache=True)
+def kept_outcomes(reward, over, discount):
     """Values of what follows the end of an episode so that it is worth its last reward to who made it, and each further
-    step d times the next: r / d, r / d², … where ``over``, else 0. reward, float32, and over, bool: [K + 1, ...]."""
-    value = torch.zeros_like(reward)
+    step d times the next: r / d, r / d², … where ``over``, else 0. reward, float32, and over, bool: [K + 1, N]."""
+    value = np.zeros_like(reward)
     for k in range(1, len(reward)):
-        value[k] = over[k] * torch.where(over[k - 1], value[k - 1], reward[k - 1]) / discount
+        for i in range(reward.shape[1]):
+            if over[k, i]:
+                value[k, i] = (value[k - 1, i] if over[k - 1, i] else reward[k - 1, i]) / discount
     return value
 
 
-def _at(index: Tensor, sequences: Tensor) -> Tensor:
+def _at(index: np.ndarray | slice, sequences: np.ndarray) -> np.ndarray:
     """Rows of sequences [B, L, ...], flattened, by their index: [*index.shape, ...]."""
-    return sequences.flatten(0, 1)[index]
-
-
-def _masked(logits: Tensor, legal: Tensor) -> Tensor:
-    """Logits of actions that are not legal so low that their probability is 0, but finite: 0 times them is 0."""
-    return logits.masked_fill(~legal, -1e9)
+    return sequences.reshape(-1, *sequences.shape[2:])[index]
 
 
 class Agent:

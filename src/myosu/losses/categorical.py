@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+import numba
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -58,6 +60,31 @@ class Support:
         """[..., atoms] → float32 [...]: the expected scalar."""
         return torch.softmax(logits.float(), dim=-1) @ self.points(str(logits.device))
 
+    def cross_entropy_slope(self, logits: Tensor, scalars: np.ndarray, weights: np.ndarray) -> Tensor:
+        """The gradient of weight · ``cross_entropy(logits, two_hot(scalar))`` in the logits [..., atoms], which is
+        weight · (softmax(logits) − two_hot(scalar)). scalars, weights: float32 [...]."""
+        slope = torch.softmax(logits.float(), dim=-1).cpu()
+        _towards(slope.view(-1, self.atoms).numpy(), scalars.ravel(), weights.ravel(), self.points().numpy())
+        return slope.to(logits.device)
+
+
+@numba.njit(cache=True)
+def _towards(probabilities, scalars, weights, points):
+    """In place: weight · (probability − two_hot(scalar)); float32 [n, atoms], of scalars and weights [n]."""
+    last = len(points) - 1
+    for i in range(len(scalars)):
+        scalar = scalars[i]
+        if scalar < points[0]:
+            scalar = points[0]
+        elif scalar > points[last]:
+            scalar = points[last]
+        lower = min(np.searchsorted(points, scalar, side="right") - 1, last - 1)
+        upper_weight = (scalar - points[lower]) / (points[lower + 1] - points[lower])
+        probabilities[i, lower] -= np.float32(1.0) - upper_weight
+        probabilities[i, lower + 1] -= upper_weight
+        for k in range(len(points)):
+            probabilities[i, k] *= weights[i]
+
 
 @cache
 @torch.inference_mode(False)  # whoever asks first, losses must be able to use it
@@ -85,22 +112,10 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(target * F.log_softmax(logits.float(), dim=-1)).sum(-1)
 
 
-def cross_entropy_slope(logits: Tensor, target: Tensor) -> Tensor:
-    """The gradient of ``cross_entropy`` in the logits, softmax(logits) Σ target − target; [..., K]."""
-    return torch.softmax(logits.float(), dim=-1).mul_(target.sum(-1, keepdim=True)).sub_(target)
-
-
 def negative_entropy(logits: Tensor) -> Tensor:
     """Σ π log π of π = softmax(logits) over the last dimension; [..., K] → [...]."""
     log_policy = F.log_softmax(logits, dim=-1)
     return torch.linalg.vecdot(log_policy.exp(), log_policy)
-
-
-def negative_entropy_slope(logits: Tensor) -> Tensor:
-    """The gradient of ``negative_entropy`` in the logits, π (log π − Σ π log π); [..., K]."""
-    log_policy = F.log_softmax(logits, dim=-1)
-    policy = log_policy.exp()
-    return policy * (log_policy - torch.linalg.vecdot(policy, log_policy).unsqueeze(-1))
 
 
 def plane_loss(logits: Tensor, planes: Tensor) -> Tensor:

@@ -77,6 +77,18 @@ class Choices:
 
 
 @numba.njit(cache=True)
+def cross_entropy_slope(log_probs, target):
+    """The gradient of −Σ target · log π in the logits of π, π Σ target − target; float32 [n, A]. log_probs: log π, −∞
+    where an action is not legal, and the target is 0."""
+    slope = np.empty(target.shape, np.float32)
+    for i in range(len(target)):
+        total = target[i].sum()
+        for k in range(target.shape[1]):
+            slope[i, k] = math.exp(log_probs[i, k]) * total - target[i, k]
+    return slope
+
+
+@numba.njit(cache=True)
 def log_softmax(logits, legal, ends):
     """Log-probabilities float32 [n, A] of every branch, which end before the columns ``ends``; −inf where not legal.
 

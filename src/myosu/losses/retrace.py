@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numba
+import numpy as np
 
 
-def retrace_trace(log_prob: Tensor, behaviour_log_prob: Tensor, retrace_lambda: float) -> Tensor:
+@numba.njit(cache=True)
+def retrace_trace(log_prob, behaviour_log_prob, retrace_lambda):
     """c = λ min(1, π(a|s) / π_b(a|s)); Munos et al., section 3. Any shape."""
-    return retrace_lambda * (log_prob - behaviour_log_prob).exp().clamp(max=1.0)
+    return retrace_lambda * np.minimum(np.exp(log_prob - behaviour_log_prob), np.float32(1.0))
 
 
-def retrace_returns(reward: Tensor, discount: Tensor, value: Tensor, q: Tensor, trace: Tensor) -> Tensor:
+@numba.njit(cache=True)
+def retrace_returns(reward, discount, value, q, trace):
     """What the action of each step is worth, float32 [B, T − 1]: Retrace's target (Munos et al., equations 3 and 4) as
     a recursion,
 
@@ -22,11 +24,13 @@ def retrace_returns(reward: Tensor, discount: Tensor, value: Tensor, q: Tensor, 
 
     reward: float32 [B, T − 1]. discount: float32 [B, T − 1], 0 where the episode ended by its rules, and negative where
     another player moves next. value: float32 [B, T], v(s_t) = Σ_a π(a|s_t) Q(s_t, a). q: float32 [B, T], Q(s_t, a_t).
-    trace: float32 [B, T], c_t, 0 where nobody acted. q and trace of the last step have no part.
+    trace: float32 [B, T], c_t, 0 where nobody acted. q and trace of the last step have no part, nor have its reward and
+    discount if they are there.
     """
-    returns = [reward[:, -1] + discount[:, -1] * value[:, -1]]
-    carried = (discount * (value - trace * q)[:, 1:] + reward).unbind(1)
-    slope = (discount * trace[:, 1:]).unbind(1)
-    for t in range(reward.shape[1] - 2, -1, -1):
-        returns.append(torch.addcmul(carried[t], slope[t], returns[-1]))
-    return torch.stack(returns[::-1], dim=1)
+    returns = np.empty((len(value), value.shape[1] - 1), np.float32)
+    for b in range(len(value)):
+        correction = np.float32(0.0)
+        for t in range(value.shape[1] - 2, -1, -1):
+            returns[b, t] = reward[b, t] + discount[b, t] * (value[b, t + 1] + correction)
+            correction = trace[b, t] * (returns[b, t] - q[b, t])
+    return returns
