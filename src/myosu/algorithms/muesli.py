@@ -386,11 +386,12 @@ class Learner:
         config, length = self.config, self.config.sequence_length
         count, stored = config.batch_size // config.sequence_positions, replay.positions // length
         fresh, newest = round(config.fresh_fraction * count), min(config.num_envs, stored)
-        ago = self.rng.permutation(newest)[np.arange(fresh) % newest]
+        uniform = self.rng.random(newest + count - fresh)  # one call: a second kind would cost as much as all else here
+        ago = uniform[:newest].argsort()[np.arange(fresh) % newest]
         drawn = np.concatenate([(replay.cursor // length - 1 - ago) % (replay.capacity // length),
-                                self.rng.integers(0, stored, count - fresh)])
+                                (uniform[newest:] * stored).astype(np.int64)])
         columns = {name: replay.columns[name] for name in self.columns}
-        batch = {name: rows.reshape(-1, length, *rows.shape[1:])[drawn] for name, rows in columns.items()}
+        batch = {name: rows.reshape(-1, length, *rows.shape[1:]).take(drawn, 0) for name, rows in columns.items()}
         if self.symmetries is not None:
             batch = self._turned(batch, self.symmetries)
         batch["ahead"] = self.ahead if config.sequence_starts is None else self._ahead(count)
@@ -434,8 +435,10 @@ class Learner:
 
         def placed(values: np.ndarray) -> np.ndarray:
             """Values [n, ...] of the rows as parts of their sequences [B, L, ...], 0 elsewhere."""
-            of_all = np.zeros((acted.size, *values.shape[1:]), np.float32)
-            of_all[rows] = values
+            of_all = values
+            if not config.retrace:
+                of_all = np.zeros((acted.size, *values.shape[1:]), np.float32)
+                of_all[rows] = values
             return of_all.reshape(*acted.shape, *values.shape[1:])
 
         latent = net.represent(self._tensor(_at(rows, batch["observation"])))
@@ -444,19 +447,19 @@ class Learner:
         exact = self.num_actions <= config.lookahead_actions
         if exact:
             q = self._q(latent, np.tile(np.arange(self.num_actions), (len(taken), 1)))
-            v, q_taken = np.vecdot(np.exp(log_prior), q), q[np.arange(len(taken)), taken]
+            v, q_taken = weigh_actions(log_prior, q, taken)
         else:
             drawn = self.policy.sample(log_prior.repeat(config.lookahead_actions, 0), self.rng).reshape(len(taken), -1)
             v = self.support.mean(net.value(latent)).cpu().numpy()
             q = self._q(latent, np.column_stack([drawn, taken]) if config.retrace else drawn)
             q, q_taken = q[:, :drawn.shape[1]], q[:, -1]  # the latter serves Retrace alone
 
-        v_prior, trace = placed(v), acted.astype(np.float32)
-        q_prior = v_prior
+        v_prior = placed(v)
         if config.retrace:
-            q_prior = placed(q_taken)
-            log_prob = placed(self.policy.log_prob(log_prior, taken))
-            trace *= retrace_trace(log_prob, batch["log_prob"], np.float32(config.retrace_lambda))
+            q_prior, log_prob = placed(q_taken), placed(self.policy.log_prob(log_prior, taken))
+            trace = retrace_trace(log_prob, batch["log_prob"], np.float32(config.retrace_lambda))
+        else:
+            q_prior, trace = v_prior, np.ones_like(v_prior)
         returns, value, advantage, mean, mean_square = start_advantages(
             ahead[0], batch["reward"], acted, batch["terminated"], v_prior, q_prior, trace, np.float32(self.discount))
         self.variance += (1.0 - config.advantage_decay) * (mean_square - self.variance)
@@ -570,16 +573,27 @@ class Learner:
 
 
 @numba.njit(cache=True)
+def weigh_actions(log_prior, q, taken):
+    """v(s) = Σ_a π_prior(a|s) q(s, a), and q of the actions taken; float32 [n] each. log_prior, q: float32 [n, A]."""
+    value, q_taken = np.zeros(len(q), np.float32), np.empty(len(q), np.float32)
+    for i in range(len(q)):
+        for a in range(q.shape[1]):
+            value[i] += math.exp(log_prior[i, a]) * q[i, a]
+        q_taken[i] = q[i, taken[i]]
+    return value, q_taken
+
+
+@numba.njit(cache=True)
 def start_advantages(start, reward, acted, terminated, value, q, trace, discount):
     """Retrace's returns of all positions, float32 [B, L], 0 for the last; and, where unrolls start, the value,
     float32 [N], and how much better than it the return is, float32 [N], 0 where nobody acted; and of that the mean and
     the mean square where somebody did. start: int64 [N], rows of flattened sequences; the rest [B, L], see ``Targets``
-    and ``retrace_returns``."""
+    and ``retrace_returns``; trace: anything where nobody acted."""
     returns, discounts = np.zeros(value.shape, np.float32), np.zeros(value.shape, np.float32)
     for b in range(len(value)):
         for t in range(value.shape[1] - 1):
             discounts[b, t] = 0.0 if terminated[b, t] else discount
-    whole = retrace_returns(reward, discounts, value, q, trace)
+    whole = retrace_returns(reward, discounts, value, q, trace * acted)
     for b in range(len(value)):
         for t in range(value.shape[1] - 1):
             returns[b, t] = whole[b, t]
