@@ -386,10 +386,10 @@ class Learner:
         config, length = self.config, self.config.sequence_length
         count, stored = config.batch_size // config.sequence_positions, replay.positions // length
         fresh, newest = round(config.fresh_fraction * count), min(config.num_envs, stored)
-        uniform = self.rng.random(newest + count - fresh)  # one call: a second kind would cost as much as all else here
-        ago = uniform[:newest].argsort()[np.arange(fresh) % newest]
-        drawn = np.concatenate([(replay.cursor // length - 1 - ago) % (replay.capacity // length),
-                                (uniform[newest:] * stored).astype(np.int64)])
+        uniform = self.rng.random(newest + count - fresh).tolist()
+        ago = sorted(range(newest), key=uniform.__getitem__)
+        drawn = np.array([(replay.cursor // length - 1 - ago[i % newest]) % (replay.capacity // length)
+                          for i in range(fresh)] + [int(u * stored) for u in uniform[newest:]])
         columns = {name: replay.columns[name] for name in self.columns}
         batch = {name: rows.reshape(-1, length, *rows.shape[1:]).take(drawn, 0) for name, rows in columns.items()}
         if self.symmetries is not None:
@@ -446,13 +446,14 @@ class Learner:
         taken = _at(rows, batch["action"])
         exact = self.num_actions <= config.lookahead_actions
         if exact:
-            q = self._q(latent, np.tile(np.arange(self.num_actions), (len(taken), 1)))
-            v, q_taken = weigh_actions(log_prior, q, taken)
+            every = np.arange(log_prior.size).reshape(log_prior.shape) % self.num_actions
+            q = self._q(latent, every)
+            v, q_taken, better = weigh_actions(log_prior, q, taken)
         else:
             drawn = self.policy.sample(log_prior.repeat(config.lookahead_actions, 0), self.rng).reshape(len(taken), -1)
             v = self.support.mean(net.value(latent)).cpu().numpy()
             q = self._q(latent, np.column_stack([drawn, taken]) if config.retrace else drawn)
-            q, q_taken = q[:, :drawn.shape[1]], q[:, -1]  # the latter serves Retrace alone
+            better, q_taken = q[:, :drawn.shape[1]] - v[:, None], q[:, -1]  # the latter serves Retrace alone
 
         v_prior = placed(v)
         if config.retrace:
@@ -466,7 +467,7 @@ class Learner:
         scale = np.float32(deviation(self.variance, config.advantage_decay, self.updates + 1))
         # Values lag behind a policy that improves: all that it did would look good, and drive it to where it stands.
         centred = (advantage - mean) / scale
-        normalised = (q - v[:, None]) / scale
+        normalised = better / scale
         if exact:
             policy = cmpo_policy(log_prior, normalised, np.float32(config.cmpo_clip))
         else:
@@ -574,13 +575,16 @@ class Learner:
 
 @numba.njit(cache=True)
 def weigh_actions(log_prior, q, taken):
-    """v(s) = Σ_a π_prior(a|s) q(s, a), and q of the actions taken; float32 [n] each. log_prior, q: float32 [n, A]."""
-    value, q_taken = np.zeros(len(q), np.float32), np.empty(len(q), np.float32)
+    """v(s) = Σ_a π_prior(a|s) q(s, a), and q of the actions taken, float32 [n] each; q − v, float32 [n, A]. log_prior,
+    q: float32 [n, A]."""
+    value, q_taken, better = np.zeros(len(q), np.float32), np.empty(len(q), np.float32), np.empty(q.shape, np.float32)
     for i in range(len(q)):
         for a in range(q.shape[1]):
             value[i] += math.exp(log_prior[i, a]) * q[i, a]
         q_taken[i] = q[i, taken[i]]
-    return value, q_taken
+        for a in range(q.shape[1]):
+            better[i, a] = q[i, a] - value[i]
+    return value, q_taken, better
 
 
 @numba.njit(cache=True)
@@ -683,7 +687,8 @@ def kept_outcomes(reward, over, discount):
 
 def _at(index: np.ndarray | slice, sequences: np.ndarray) -> np.ndarray:
     """Rows of sequences [B, L, ...], flattened, by their index: [*index.shape, ...]."""
-    return sequences.reshape(-1, *sequences.shape[2:])[index]
+    rows = sequences.reshape(-1, *sequences.shape[2:])
+    return rows[index] if isinstance(index, slice) else rows.take(index, 0)
 
 
 class Agent:

@@ -59,16 +59,16 @@ class Support:
     def mean(self, logits: Tensor) -> Tensor:
         """[..., atoms] → float32 [...]: the expected scalar. No gradient passes."""
         means = _means(self._rows(logits), self.points().numpy())
-        return torch.from_numpy(means).view(logits.shape[:-1]).to(logits.device)
+        return torch.from_numpy(means.reshape(logits.shape[:-1])).to(logits.device)
 
     def cross_entropy_slope(self, logits: Tensor, scalars: np.ndarray, weights: np.ndarray) -> Tensor:
         """The gradient of weight · ``cross_entropy(logits, two_hot(scalar))`` in the logits [..., atoms], which is
         weight · (softmax(logits) − two_hot(scalar)). scalars, weights: float32 [...]."""
         slope = _slope(self._rows(logits), scalars.ravel(), weights.ravel(), self.points().numpy())
-        return torch.from_numpy(slope).view(logits.shape).to(logits.device)
+        return torch.from_numpy(slope.reshape(logits.shape)).to(logits.device)
 
     def _rows(self, logits: Tensor) -> np.ndarray:
-        return logits.detach().float().reshape(-1, self.atoms).cpu().numpy()
+        return logits.detach().to("cpu", torch.float32).numpy().reshape(-1, self.atoms)
 
 
 #: Sums in any order, which lets LLVM take many numbers at once; infinities and NaN stay what they are.
