@@ -340,7 +340,10 @@ class Learner:
         self.support = value_support(config, spec)
         self.discount = spec.signed_discount(config.discount)
         self.columns = list(position_columns(spec))
-        self.ahead = self._ahead(config.batch_size // config.sequence_positions)
+        sequences = config.batch_size // config.sequence_positions
+        self.ahead = self._ahead(sequences)
+        if self.num_actions <= config.lookahead_actions:
+            self.every_action = np.tile(np.arange(self.num_actions), (sequences * config.sequence_length, 1))
         self.updates = 0
         K = config.unroll_steps
         first = np.eye(1, K + 1, dtype=np.float32)[0]
@@ -446,8 +449,7 @@ class Learner:
         taken = _at(rows, batch["action"])
         exact = self.num_actions <= config.lookahead_actions
         if exact:
-            every = np.arange(log_prior.size).reshape(log_prior.shape) % self.num_actions
-            q = self._q(latent, every)
+            q = self._q(latent, self.every_action[:len(taken)])
             v, q_taken, better = weigh_actions(log_prior, q, taken)
         else:
             drawn = self.policy.sample(log_prior.repeat(config.lookahead_actions, 0), self.rng).reshape(len(taken), -1)
@@ -467,11 +469,10 @@ class Learner:
         scale = np.float32(deviation(self.variance, config.advantage_decay, self.updates + 1))
         # Values lag behind a policy that improves: all that it did would look good, and drive it to where it stands.
         centred = (advantage - mean) / scale
-        normalised = better / scale
         if exact:
-            policy = cmpo_policy(log_prior, normalised, np.float32(config.cmpo_clip))
+            policy = cmpo_policy(log_prior, better / scale, np.float32(config.cmpo_clip))
         else:
-            policy = sampled_cmpo_policy(drawn, normalised, self.num_actions, np.float32(config.cmpo_clip))
+            policy = sampled_cmpo_policy(drawn, better / scale, self.num_actions, np.float32(config.cmpo_clip))
         return Targets(returns, value, centred, placed(policy))
 
     def _q(self, latent: Tensor, actions: np.ndarray) -> np.ndarray:

@@ -99,7 +99,7 @@ def log_softmax(logits, legal, ends):
         row = i if len(legal) > 1 else 0
         first = 0
         for end in ends:
-            greatest = np.float32(-np.inf)
+            greatest = -np.inf
             for k in range(first, end):
                 if legal[row, k]:
                     greatest = max(greatest, logits[i, k])
