@@ -331,3 +331,10 @@ def test_what_does_not_fit_is_told():
                   {"sequence_starts": 5}):
         with pytest.raises(UserError, match=next(iter(field))):
             dataclasses.replace(TINY, **field)
+
+
+def test_look_ahead_by_hand():
+    """π is ¾ and ¼, q 4 and 8: v = 5."""
+    log_prior, q = np.log(np.float32([[0.75, 0.25]])), np.float32([[4, 8]])
+    value, q_taken, better = muesli.weigh_actions(log_prior, q, np.array([1]))
+    assert np.allclose(value, [5]) and np.allclose(q_taken, [8]) and np.allclose(better, [[-1, 3]])

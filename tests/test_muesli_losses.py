@@ -98,6 +98,19 @@ def test_slope_of_the_cross_entropy_by_hand_and_by_autograd():
     assert np.allclose(cross_entropy_slope(log_probs, target.numpy()), expected, atol=1e-6)
 
 
+def test_mean_of_atoms_by_hand_and_by_torch():
+    """Of atoms −2, 0 and 2 with ½, ¼ and ¼: −½, wherever the logits lie. What is not a number stays so."""
+    logits = torch.cat([t32([2, 1, 1]).log() + shift for shift in (0.0, 300.0, -3e4)])
+    assert torch.allclose(Support(-2.0, 2.0, 3).mean(logits), t32(-0.5, -0.5, -0.5), atol=2e-3)  # −3e4 is coarse
+    support = Support(-300.0, 300.0, 61, squeezed=True)
+    logits = 30 * torch.randn(4, 50, 61, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(support.mean(logits), logits.softmax(-1) @ support.points(), rtol=1e-5, atol=3e-4)
+    logits[0, 0, 7], logits[0, 1, 7], logits[0, 2, 7] = torch.nan, torch.inf, -torch.inf
+    assert support.mean(logits)[0, :4].isfinite().tolist() == [False, False, True, True]
+    slope = support.cross_entropy_slope(logits, np.zeros((4, 50), np.float32), np.ones((4, 50), np.float32))
+    assert slope[0, :4].isfinite().all(-1).tolist() == [False, False, True, True]
+
+
 def test_slope_of_a_scalars_cross_entropy_by_hand_and_by_autograd():
     """Of atoms −2, 0 and 2 with ½, ¼ and ¼: −½ is ¼ and ¾ of the first two, 9 is the last, weighed by 2 and −4."""
     support, logits = Support(-2.0, 2.0, 3), t32([2, 1, 1], [2, 1, 1]).log() + 7

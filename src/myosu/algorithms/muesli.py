@@ -340,7 +340,10 @@ class Learner:
         self.support = value_support(config, spec)
         self.discount = spec.signed_discount(config.discount)
         self.columns = list(position_columns(spec))
-        self.ahead = self._ahead(config.batch_size // config.sequence_positions)
+        sequences = config.batch_size // config.sequence_positions
+        self.ahead = self._ahead(sequences)
+        if self.num_actions <= config.lookahead_actions:
+            self.every_action = np.tile(np.arange(self.num_actions), (sequences * config.sequence_length, 1))
         self.updates = 0
         K = config.unroll_steps
         first = np.eye(1, K + 1, dtype=np.float32)[0]
@@ -386,11 +389,12 @@ class Learner:
         config, length = self.config, self.config.sequence_length
         count, stored = config.batch_size // config.sequence_positions, replay.positions // length
         fresh, newest = round(config.fresh_fraction * count), min(config.num_envs, stored)
-        ago = self.rng.permutation(newest)[np.arange(fresh) % newest]
-        drawn = np.concatenate([(replay.cursor // length - 1 - ago) % (replay.capacity // length),
-                                self.rng.integers(0, stored, count - fresh)])
+        uniform = self.rng.random(newest + count - fresh).tolist()
+        ago = sorted(range(newest), key=uniform.__getitem__)
+        drawn = np.array([(replay.cursor // length - 1 - ago[i % newest]) % (replay.capacity // length)
+                          for i in range(fresh)] + [int(u * stored) for u in uniform[newest:]])
         columns = {name: replay.columns[name] for name in self.columns}
-        batch = {name: rows.reshape(-1, length, *rows.shape[1:])[drawn] for name, rows in columns.items()}
+        batch = {name: rows.reshape(-1, length, *rows.shape[1:]).take(drawn, 0) for name, rows in columns.items()}
         if self.symmetries is not None:
             batch = self._turned(batch, self.symmetries)
         batch["ahead"] = self.ahead if config.sequence_starts is None else self._ahead(count)
@@ -434,8 +438,10 @@ class Learner:
 
         def placed(values: np.ndarray) -> np.ndarray:
             """Values [n, ...] of the rows as parts of their sequences [B, L, ...], 0 elsewhere."""
-            of_all = np.zeros((acted.size, *values.shape[1:]), np.float32)
-            of_all[rows] = values
+            of_all = values
+            if not config.retrace:
+                of_all = np.zeros((acted.size, *values.shape[1:]), np.float32)
+                of_all[rows] = values
             return of_all.reshape(*acted.shape, *values.shape[1:])
 
         latent = net.represent(self._tensor(_at(rows, batch["observation"])))
@@ -443,31 +449,30 @@ class Learner:
         taken = _at(rows, batch["action"])
         exact = self.num_actions <= config.lookahead_actions
         if exact:
-            q = self._q(latent, np.tile(np.arange(self.num_actions), (len(taken), 1)))
-            v, q_taken = np.vecdot(np.exp(log_prior), q), q[np.arange(len(taken)), taken]
+            q = self._q(latent, self.every_action[:len(taken)])
+            v, q_taken, better = weigh_actions(log_prior, q, taken)
         else:
             drawn = self.policy.sample(log_prior.repeat(config.lookahead_actions, 0), self.rng).reshape(len(taken), -1)
             v = self.support.mean(net.value(latent)).cpu().numpy()
             q = self._q(latent, np.column_stack([drawn, taken]) if config.retrace else drawn)
-            q, q_taken = q[:, :drawn.shape[1]], q[:, -1]  # the latter serves Retrace alone
+            better, q_taken = q[:, :drawn.shape[1]] - v[:, None], q[:, -1]  # the latter serves Retrace alone
 
-        v_prior, trace = placed(v), acted.astype(np.float32)
-        q_prior = v_prior
+        v_prior = placed(v)
         if config.retrace:
-            q_prior = placed(q_taken)
-            log_prob = placed(self.policy.log_prob(log_prior, taken))
-            trace *= retrace_trace(log_prob, batch["log_prob"], np.float32(config.retrace_lambda))
+            q_prior, log_prob = placed(q_taken), placed(self.policy.log_prob(log_prior, taken))
+            trace = retrace_trace(log_prob, batch["log_prob"], np.float32(config.retrace_lambda))
+        else:
+            q_prior, trace = v_prior, np.ones_like(v_prior)
         returns, value, advantage, mean, mean_square = start_advantages(
             ahead[0], batch["reward"], acted, batch["terminated"], v_prior, q_prior, trace, np.float32(self.discount))
         self.variance += (1.0 - config.advantage_decay) * (mean_square - self.variance)
         scale = np.float32(deviation(self.variance, config.advantage_decay, self.updates + 1))
         # Values lag behind a policy that improves: all that it did would look good, and drive it to where it stands.
         centred = (advantage - mean) / scale
-        normalised = (q - v[:, None]) / scale
         if exact:
-            policy = cmpo_policy(log_prior, normalised, np.float32(config.cmpo_clip))
+            policy = cmpo_policy(log_prior, better / scale, np.float32(config.cmpo_clip))
         else:
-            policy = sampled_cmpo_policy(drawn, normalised, self.num_actions, np.float32(config.cmpo_clip))
+            policy = sampled_cmpo_policy(drawn, better / scale, self.num_actions, np.float32(config.cmpo_clip))
         return Targets(returns, value, centred, placed(policy))
 
     def _q(self, latent: Tensor, actions: np.ndarray) -> np.ndarray:
@@ -570,16 +575,30 @@ class Learner:
 
 
 @numba.njit(cache=True)
+def weigh_actions(log_prior, q, taken):
+    """v(s) = Σ_a π_prior(a|s) q(s, a), and q of the actions taken, float32 [n] each; q − v, float32 [n, A]. log_prior,
+    q: float32 [n, A]."""
+    value, q_taken, better = np.zeros(len(q), np.float32), np.empty(len(q), np.float32), np.empty(q.shape, np.float32)
+    for i in range(len(q)):
+        for a in range(q.shape[1]):
+            value[i] += math.exp(log_prior[i, a]) * q[i, a]
+        q_taken[i] = q[i, taken[i]]
+        for a in range(q.shape[1]):
+            better[i, a] = q[i, a] - value[i]
+    return value, q_taken, better
+
+
+@numba.njit(cache=True)
 def start_advantages(start, reward, acted, terminated, value, q, trace, discount):
     """Retrace's returns of all positions, float32 [B, L], 0 for the last; and, where unrolls start, the value,
     float32 [N], and how much better than it the return is, float32 [N], 0 where nobody acted; and of that the mean and
     the mean square where somebody did. start: int64 [N], rows of flattened sequences; the rest [B, L], see ``Targets``
-    and ``retrace_returns``."""
+    and ``retrace_returns``; trace: anything where nobody acted."""
     returns, discounts = np.zeros(value.shape, np.float32), np.zeros(value.shape, np.float32)
     for b in range(len(value)):
         for t in range(value.shape[1] - 1):
             discounts[b, t] = 0.0 if terminated[b, t] else discount
-    whole = retrace_returns(reward, discounts, value, q, trace)
+    whole = retrace_returns(reward, discounts, value, q, trace * acted)
     for b in range(len(value)):
         for t in range(value.shape[1] - 1):
             returns[b, t] = whole[b, t]
@@ -669,7 +688,8 @@ def kept_outcomes(reward, over, discount):
 
 def _at(index: np.ndarray | slice, sequences: np.ndarray) -> np.ndarray:
     """Rows of sequences [B, L, ...], flattened, by their index: [*index.shape, ...]."""
-    return sequences.reshape(-1, *sequences.shape[2:])[index]
+    rows = sequences.reshape(-1, *sequences.shape[2:])
+    return rows[index] if isinstance(index, slice) else rows.take(index, 0)
 
 
 class Agent:
