@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from myosu.algorithms import muzero
+from myosu.replay import unroll
 from myosu.training.checkpoint import load_agent
 from myosu.training.config import RunConfig, TrainConfig
 from myosu.training.run import create_run
@@ -32,9 +33,9 @@ def nim(tmp_path):
     return path
 
 
-def train_and_judge(nim, tmp_path, updates=800):
+def train_and_judge(nim, tmp_path, updates=800, config=CONFIG):
     """Share of the winning moves that the agent finds, and the worst error of the values that its network foresees."""
-    run = create_run(RunConfig(str(nim), "muzero", CONFIG, TrainConfig(updates=updates, deterministic=True, seed=SEED,
+    run = create_run(RunConfig(str(nim), "muzero", config, TrainConfig(updates=updates, deterministic=True, seed=SEED,
                                                                      evaluate_every=0)), tmp_path / "run")
     train(run, quiet=True)
     agent, environment, _ = load_agent(run.folder)
@@ -55,6 +56,21 @@ def train_and_judge(nim, tmp_path, updates=800):
 def test_learns_nim_from_its_file(nim, tmp_path):
     found, error = train_and_judge(nim, tmp_path)
     assert found == 1.0 and error < 0.5, (found, error)
+
+
+LAMBDA = dataclasses.replace(CONFIG, td_lambda=0.8, search_value_weight=0.2)
+
+
+def test_learns_nim_from_lambda_returns(nim, tmp_path):
+    found, error = train_and_judge(nim, tmp_path, config=LAMBDA)
+    assert found == 1.0 and error < 0.5, (found, error)
+
+
+def test_lambda_returns_of_one_player_do_not_learn_a_game_of_two(nim, tmp_path, monkeypatch):
+    returns = unroll._lambda_returns
+    monkeypatch.setattr(unroll, "_lambda_returns", lambda *arguments: returns(*arguments[:5], 1.0, arguments[6]))
+    _, error = train_and_judge(nim, tmp_path, config=LAMBDA)
+    assert error > 0.5, "the search may find the moves of so short a game, but not what they are worth"
 
 
 def broken_sign(config, spec):

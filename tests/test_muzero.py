@@ -147,7 +147,8 @@ def test_small_differences_of_q_may_count_less_at_play_than_in_self_play():
 
 
 @pytest.mark.parametrize("field", [{"batch_size": 0}, {"discount": 1.5}, {"search_value_weight": -0.1},
-                                   {"play_least_q_range": 1.5}, {"min_positions": 10**6}])
+                                   {"play_least_q_range": 1.5}, {"min_positions": 10**6},
+                                   {"td_lambda": -0.1}, {"td_lambda": 0.9, "td_steps": 3}])
 def test_impossible_config_is_named(field):
     with pytest.raises(UserError, match=next(iter(field))):
         dataclasses.replace(TINY, **field)
@@ -181,7 +182,7 @@ def test_settings_that_do_not_fit_the_game_are_told():
 
 @pytest.mark.parametrize("options", [{}, {"prioritized": True}, {"reanalyze_fraction": 0.5}, {"ssl_loss_weight": 1.0},
                                      {"reconstruction_loss_weight": 1.0, "ownership_loss_weight": 1.0},
-                                     {"td_steps": 2}, {"search": "puct"}, {"predict_rewards": False}])
+                                     {"td_steps": 2}, {"td_lambda": 0.8}, {"search": "puct"}, {"predict_rewards": False}])
 def test_learner_goes_on_exactly_after_restoring(options):
     config = dataclasses.replace(TINY, **options)
     game, actor, replay = filled(config)
