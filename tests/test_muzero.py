@@ -182,7 +182,8 @@ def test_settings_that_do_not_fit_the_game_are_told():
 
 @pytest.mark.parametrize("options", [{}, {"prioritized": True}, {"reanalyze_fraction": 0.5}, {"ssl_loss_weight": 1.0},
                                      {"reconstruction_loss_weight": 1.0, "ownership_loss_weight": 1.0},
-                                     {"td_steps": 2}, {"td_lambda": 0.8}, {"search": "puct"}, {"predict_rewards": False}])
+                                     {"td_steps": 2}, {"td_lambda": 0.8}, {"search": "puct"},
+                                     {"predict_rewards": False}])
 def test_learner_goes_on_exactly_after_restoring(options):
     config = dataclasses.replace(TINY, **options)
     game, actor, replay = filled(config)
