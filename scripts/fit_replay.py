@@ -19,7 +19,7 @@ from myosu.algorithms import muzero
 from myosu.losses.categorical import cross_entropy
 from myosu.replay.replay import Replay
 from myosu.replay.unroll import sample_unrolled
-from myosu.training.checkpoint import Checkpoints, open_checkpoint
+from myosu.training.checkpoint import find_checkpoint
 
 STEPS = 5
 PLIES_LEFT = ((1, 2), (3, 5), (6, 10), (11, 20), (21, 40), (41, 1000))
@@ -33,9 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    latest = Checkpoints(arguments.run / "checkpoints").latest()
-    assert latest is not None, f"{arguments.run} has no checkpoint"
-    checkpoint = open_checkpoint(latest)
+    checkpoint = find_checkpoint(arguments.run)
     run = checkpoint.config
     given = {name: ast.literal_eval(value) for name, value in (s.split("=", 1) for s in arguments.settings)}
     config = dataclasses.replace(run.algorithm_config, **given)

@@ -13,7 +13,7 @@ from perfect_connect_four import FIRST_PLY, PHASES, UNKNOWN, worth_of_moves
 from myosu.algorithms import muzero
 from myosu.games.connect_four import GAME
 from myosu.replay.unroll import value_targets
-from myosu.training.checkpoint import Checkpoints, open_checkpoint
+from myosu.training.checkpoint import find_checkpoint
 
 NEWEST = 40_000
 #: By name: λ, and the weight of the position's own search.
@@ -38,9 +38,7 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=1500)
     arguments = parser.parse_args()
 
-    latest = Checkpoints(arguments.run / "checkpoints").latest()
-    assert latest is not None, f"{arguments.run} has no checkpoint"
-    checkpoint = open_checkpoint(latest)
+    checkpoint = find_checkpoint(arguments.run)
     replay = muzero.make_replay(checkpoint.config.algorithm_config, checkpoint.config.environment.spec)
     replay.load(arguments.run / "replay", checkpoint.manifest["replay"])
     observation = replay.columns["observation"]
