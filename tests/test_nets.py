@@ -85,19 +85,17 @@ def test_bytes_compute_nearly_the_same(shape, actions):
         observation, action = torch.rand(64, *shape), torch.arange(64) % actions
         quick = Int8MuZero(plain, 64, observation)
         expected, actual = plain.initial(observation), quick.initial(observation)
-        assert all(torch.allclose(e, a, atol=1e-4) for e, a in zip(expected[1:], actual[1:], strict=True))
-        latent, bytes_ = expected[0], actual[0]
-        kept = bytes_.clone()
-        for _ in range(2):  # as far as it has seen activations; beyond, a net of random weights leaves their range
-            expected, actual = plain.recurrent(latent, action), quick.recurrent(bytes_, action)
-            assert bytes_.equal(kept), "the integers wrote over their input"
-            latent, bytes_ = expected.latent, actual.latent
-            kept = bytes_.clone()
+        # As far as it has seen activations; beyond, a net of random weights leaves their range.
+        for _ in range(3):
+            latent, bytes_ = expected[0], actual[0]
             assert bytes_.dtype == torch.uint8
-            # A byte's step is 0.004. A wrong scale, zero point or plane of actions is wrong by tenths.
+            # A byte's step is 0.004. A wrong scale, weight or plane of actions is wrong by tenths.
             assert (latent - bytes_ / 255).abs().mean() < 0.01
             for logits, nearly in zip(expected[1:], actual[1:], strict=True):
-                assert (logits - nearly).abs().mean() < 0.05 * logits.std()
+                assert logits is None or (logits - nearly).abs().mean() < 0.05 * logits.std()
+            kept = bytes_.clone()
+            expected, actual = plain.recurrent(latent, action), quick.recurrent(bytes_, action)
+            assert bytes_.equal(kept), "the integers wrote over their input"
 
 
 def test_every_cell_sees_how_far_away_the_action_is():

@@ -32,8 +32,8 @@ from myosu.nets.inference import (
     choose_precision,
     inference_model,
 )
-from myosu.nets.int8 import int8_fits
-from myosu.nets.muzero import MuZeroNet
+from myosu.nets.int8 import Int8MuZero, int8_fits
+from myosu.nets.muzero import MuZeroNet, Prediction
 from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import SumTree
 from myosu.replay.replay import Columns, Replay
@@ -279,14 +279,19 @@ class Planner:
         latent, value, policy = self.model.initial(torch.from_numpy(observation).to(self.device))
         self._store(0, latent)
 
-        def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        def imagine(parent: Tensor, actions: Tensor, slot: int) -> Prediction:
+            latents, model = self.latents.flatten(0, 1), self.model
+            if isinstance(model, Int8MuZero):
+                return model.imagine(latents, parent, actions, self.latents[slot, :n])
             # Whole rows are copied so; indexing by two tensors goes number by number, ten times as slowly.
-            parent = torch.from_numpy(parents).to(self.device) * self.capacity + rows
-            latent = self.latents.flatten(0, 1).index_select(0, parent)
-            if latent.dim() == 4:
-                latent = latent.permute(0, 3, 1, 2)
-            out = self.model.recurrent(latent, torch.from_numpy(actions).to(self.device))
+            latent = latents.index_select(0, parent)
+            out = model.recurrent(latent.permute(0, 3, 1, 2) if latent.dim() == 4 else latent, actions)
             self._store(slot, out.latent)
+            return out
+
+        def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            parent = torch.from_numpy(parents).to(self.device) * self.capacity + rows
+            out = imagine(parent, torch.from_numpy(actions).to(self.device), slot)
             reward = no_reward if out.reward_logits is None else self._scalar(out.reward_logits)
             return reward, self._scalar(out.value_logits), self._numpy(out.policy_logits)
 

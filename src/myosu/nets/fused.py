@@ -74,8 +74,12 @@ class FusedMuZero:
         self.joined = joined
         self.project = FusedConv(joined, batch, board)
 
+    def observe(self, observation: Tensor) -> Tensor:
+        """The representation's first layer."""
+        return self.observation_stem.relu(observation.to(self.dtype, memory_format=torch.channels_last))
+
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = self.observation_stem.relu(observation.to(self.dtype, memory_format=torch.channels_last))
+        x = self.observe(observation)
         for first, second in self.observation_tower:
             x = second.add_relu_(x, first.relu(x))
         latent = _scale_to_unit_(x)

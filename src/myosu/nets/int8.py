@@ -1,5 +1,5 @@
-"""MuZero's board model on a CPU in 8-bit integers, for inference: three times as many evaluations a second where the
-processor multiplies bytes (VNNI, AMX).
+"""MuZero's board model on a CPU in 8-bit integers, for inference: several times as many evaluations a second where the
+processor multiplies bytes (``int8_kernels``).
 
 Latent states lie between 0 and 1 and a relu's outputs above 0, so both are unsigned bytes times a scale. Weights are
 signed bytes times a scale for each output channel. What a scale must reach is seen in the activations of real
@@ -8,55 +8,64 @@ positions. The observation, the heads and what they predict at the root stay in 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from myosu.nets.fused import FusedMuZero, board_rows
+from myosu.nets.int8_kernels import AT_ONCE, GROUP, WIDEST, imagine, lay_out, represent
 from myosu.nets.layers import ResidualBlock, scale_to_unit
 from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Prediction
 
+#: What a byte of a latent state stands for.
+UNIT = 1 / 255
+
 
 class Int8Conv:
-    """A convolution of unsigned bytes times ``scale``. Inputs and outputs are channels-last.
+    """A convolution as ``convolve`` takes it.
 
-    seen: float32 [n, C, H, W], the like of what it will read. The greatest of it becomes a byte's greatest, and what
-    the rounding of weights changes in its mean goes into the bias (Nagel et al. 2019): a search averages over errors
-    that differ, but values that are all too high make moves look better that it has not tried.
+    seen: float32 [n, C, H, W], the like of what it will read, in bytes times ``unit``; what it puts out is divided by
+    ``unit_after``, and to be rounded by cutting off, as bytes are, if that is given. What the rounding of weights
+    changes in the mean of ``seen`` goes into the bias (Nagel et al. 2019): a search averages over errors that differ,
+    but values that are all too high make moves look better that it has not tried.
     """
 
-    def __init__(self, conv: nn.Conv2d, seen: Tensor, batch: int) -> None:
-        self.scale, self.padding = scale_of(seen), list(conv.padding)
-        self.weight_scales = conv.weight.abs().amax((1, 2, 3)).clamp_min(1e-12) / 127
-        self.weight_zeros = torch.zeros(conv.out_channels, dtype=torch.int32)
-        scales = self.weight_scales[:, None, None, None]
-        weight = (conv.weight / scales).round()
-        lost = F.conv2d(seen, conv.weight - weight * scales, padding=conv.padding).mean((0, 2, 3))
-        self.bias = lost if conv.bias is None else conv.bias + lost
-        size = [batch, *seen.shape[1:]]
-        self.weight = torch.ops.onednn.qconv_prepack(
-            weight.to(torch.int8), self.weight_scales, self.scale, 0, [1, 1], self.padding, [1, 1], 1, size)
+    def __init__(self, conv: nn.Conv2d, seen: Tensor, unit: float, unit_after: float | None = None) -> None:
+        units = conv.weight.abs().amax((1, 2, 3)).clamp_min(1e-12) / 127
+        weight = (conv.weight / units[:, None, None, None]).round()
+        lost = F.conv2d(seen, conv.weight - weight * units[:, None, None, None], padding=conv.padding).mean((0, 2, 3))
+        bias = lost if conv.bias is None else conv.bias + lost
+        self.weights = lay_out(weight.to(torch.int8).numpy())
+        missing = -conv.out_channels % GROUP
+        after, rounding = (1.0, 0.0) if unit_after is None else (unit_after, 0.5)
+        self.scales = F.pad(units * unit / after, (0, missing)).numpy()
+        self.biases = F.pad(bias / after + rounding, (0, missing)).numpy()
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """conv(x) as float32."""
-        return self._pointwise(x, 1.0, torch.float32, "none")
 
-    def relu(self, x: Tensor, scale: float) -> Tensor:
-        """relu(conv(x)) as bytes times ``scale``."""
-        return self._pointwise(x, scale, torch.uint8, "relu")
+class Int8Tower:
+    """Residual blocks, as the kernels take them. x: float32 [n, C, H, W], the like of what they read; afterwards what
+    they put out. unit, unit_after: what the bytes stand for there and there."""
 
-    def _pointwise(self, x: Tensor, scale: float, dtype: torch.dtype, after: str) -> Tensor:
-        return torch.ops.onednn.qconv_pointwise(
-            x, self.scale, 0, self.weight, self.weight_scales, self.weight_zeros, self.bias, [1, 1], self.padding,
-            [1, 1], 1, scale, 0, dtype, after, [], "")
-
-    def add_relu_(self, residual: Tensor, residual_scale: float, residual_zero: int, x: Tensor, scale: float) -> Tensor:
-        """relu(residual + conv(x)) as bytes times ``scale``, written over ``residual``."""
-        return torch.ops.onednn.qconv2d_pointwise.binary(
-            x, self.scale, 0, self.weight, self.weight_scales, self.weight_zeros, residual, self.bias, [1, 1],
-            self.padding, [1, 1], 1, scale, 0, torch.uint8, residual_scale, residual_zero, "sum", 1.0, "relu", [], "")
+    def __init__(self, blocks: nn.Module, x: Tensor) -> None:
+        assert isinstance(blocks, nn.Sequential)
+        self.unit = self.unit_after = unit_of(x)
+        layers, residual_scales = [], []
+        for block in blocks:
+            assert isinstance(block, ResidualBlock)
+            unit, middle = self.unit_after, F.relu(block.first(x))
+            after = F.relu(x + block.second(middle))
+            self.unit_after = unit_of(after)
+            layers += [Int8Conv(block.first.conv, x, unit, unit_of(middle)),
+                       Int8Conv(block.second.conv, middle, unit_of(middle), self.unit_after)]
+            residual_scales.append(unit / self.unit_after)
+            x = after
+        self.x, channels = x, x.shape[1]
+        self.arrays = (
+            np.array([layer.weights for layer in layers], np.int8).reshape(len(layers), -1),
+            np.array([layer.scales for layer in layers], np.float32).reshape(len(layers), channels),
+            np.array([layer.biases for layer in layers], np.float32).reshape(len(layers), channels),
+            np.array(residual_scales, np.float32))
 
 
 class Int8MuZero:
@@ -65,52 +74,53 @@ class Int8MuZero:
 
     def __init__(self, net: MuZeroNet, batch: int, observation: Tensor) -> None:
         self.exact = FusedMuZero(net, batch)
-        dynamics = net.dynamics
-        assert isinstance(dynamics, BoardDynamics) and isinstance(dynamics.tower, nn.Sequential)
+        representation, dynamics = net.representation, net.dynamics
+        assert isinstance(representation, BoardRepresentation) and isinstance(dynamics, BoardDynamics)
+        self.columns = tuple(range(net.latent_shape[2]))
+        self.represented = Int8Tower(representation.tower, F.relu(representation.stem(observation.float())))
         latent, action = _imagined(net, observation)
-        planes = self.exact.actions
-        # The sum before the first relu may be negative: a byte's 0 stands for the least of it.
-        low, high = float(planes.min()), float(planes.max()) + 1.0
-        self.sum_scale = (high - low) / 255
-        self.sum_zero = round(-low / self.sum_scale)
-        self.planes = (planes / self.sum_scale + self.sum_zero).permute(0, 2, 3, 1).flatten(1).contiguous().numpy()
-        self.stem = Int8Conv(dynamics.stem.conv, latent, batch)
-        x = F.relu(latent + dynamics.stem(latent) + planes[action])
-        self.tower: list[tuple[Int8Conv, Int8Conv]] = []
-        for block in dynamics.tower:
-            assert isinstance(block, ResidualBlock)
-            middle = F.relu(block.first(x))
-            self.tower.append((Int8Conv(block.first.conv, x, batch), Int8Conv(block.second.conv, middle, batch)))
-            x = F.relu(x + block.second(middle))
-        #: The scale of what each convolution of the sum reads next, and of what the tower puts out.
-        self.scales = [first.scale for first, _ in self.tower] + [scale_of(x)]
-        self.project = Int8Conv(self.exact.joined, scale_to_unit(x), batch)
+        moved = F.relu(latent + dynamics.stem(latent) + self.exact.actions[action])
+        self.imagined = Int8Tower(dynamics.tower, moved)
+        stem = Int8Conv(dynamics.stem.conv, latent, UNIT, self.imagined.unit)
+        planes = board_rows(self.exact.actions) / np.float32(self.imagined.unit)
+        self.stem = (stem.weights, stem.scales, stem.biases, np.float32(UNIT / self.imagined.unit), planes)
+        project = Int8Conv(self.exact.joined, scale_to_unit(self.imagined.x), UNIT)
+        self.project = (project.weights, project.scales, project.biases)
 
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        latent, value, policy = self.exact.initial(observation)
-        return to_bytes(latent), value, policy
+        """As ``MuZeroNet.initial``; the latent state is uint8."""
+        x = self.exact.observe(observation).permute(0, 2, 3, 1)
+        latent, seen = torch.empty_like(x, dtype=torch.uint8), self._seen(x)
+        represent(self.columns, x.flatten(1).numpy(), np.float32(1 / self.represented.unit), *self.represented.arrays,
+                   *self.project, latent.flatten(1).numpy(), seen.flatten(2).numpy())
+        policy, value, *_ = self.exact.read(seen)
+        return latent.permute(0, 3, 1, 2), value, policy
 
     def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
-        """latent uint8 [B, ...], action int64 [B]."""
-        x = torch.empty_like(latent)
-        scale = np.float32(1 / 255 / self.sum_scale)
-        _add_planes(board_rows(latent), self.planes, action.numpy(), scale, board_rows(x))
-        x = self.stem.add_relu_(x, self.sum_scale, self.sum_zero, latent, self.scales[0])
-        for (first, second), after in zip(self.tower, self.scales[1:], strict=True):
-            x = second.add_relu_(x, first.scale, 0, first.relu(x, second.scale), after)
-        _scale_rows_to_unit(board_rows(x))
-        policy, value, *reward = self.exact.read(self.project(x))
-        return Prediction(x, reward[0] if reward else None, value, policy)
+        """latent uint8 [B, C, H, W] with the channels last in memory, action int64 [B]."""
+        boards = latent.permute(0, 2, 3, 1)
+        return self.imagine(boards, torch.arange(len(latent)), action, torch.empty_like(boards))
+
+    def imagine(self, latents: Tensor, parents: Tensor, action: Tensor, out: Tensor) -> Prediction:
+        """``recurrent`` from the boards ``parents``, int64 [B], of ``latents``, uint8 [n, H, W, C], into ``out`` [B, H,
+        W, C] without a copy on the way."""
+        seen = self._seen(out)
+        imagine(self.columns, latents.flatten(1).numpy(), parents.numpy(), action.numpy(), *self.stem,
+                 *self.imagined.arrays, *self.project, out.flatten(1).numpy(), seen.flatten(2).numpy())
+        policy, value, *reward = self.exact.read(seen)
+        return Prediction(out.permute(0, 3, 1, 2), reward[0] if reward else None, value, policy)
+
+    def _seen(self, boards: Tensor) -> Tensor:
+        """Room for what the heads read of ``boards`` [B, H, W, C]."""
+        return torch.empty(len(boards), self.exact.joined.out_channels, *boards.shape[1:3])
 
 
 def int8_fits(net: MuZeroNet, device: torch.device) -> bool:
-    """Whether this processor multiplies bytes and this torch has the operators, with results near those of float32.
-
-    Without such instructions oneDNN adds two products in 16 bits, which overflow."""
-    if device.type != "cpu" or not isinstance(net.representation, BoardRepresentation):
+    """Whether this processor multiplies bytes and the board is one for it, with results near those of float32."""
+    if device.type != "cpu" or not isinstance(net.representation, BoardRepresentation) or not AT_ONCE:
         return False
-    instructions: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    if not any(instructions.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8")):
+    channels, _, width = net.latent_shape
+    if channels % GROUP or width > WIDEST:
         return False
     with torch.inference_mode():
         plain = net.for_inference(torch.float32)
@@ -121,7 +131,7 @@ def int8_fits(net: MuZeroNet, device: torch.device) -> bool:
         except (RuntimeError, AttributeError, AssertionError):
             return False
         expected = plain.recurrent(plain.initial(observation)[0], action).latent
-        return torch.allclose(expected, actual / 255, atol=0.1)
+        return torch.allclose(expected, actual * UNIT, atol=0.1)
 
 
 def to_bytes(latent: Tensor) -> Tensor:
@@ -129,7 +139,7 @@ def to_bytes(latent: Tensor) -> Tensor:
     return (latent * 255).round_().to(torch.uint8)
 
 
-def scale_of(activations: Tensor) -> float:
+def unit_of(activations: Tensor) -> float:
     """What a byte must stand for, so that 255 of it reach the greatest."""
     return max(float(activations.max()), 1e-6) / 255
 
@@ -143,25 +153,3 @@ def _imagined(net: MuZeroNet, observation: Tensor, moves: int = 2) -> tuple[Tens
         latents.append(latent)
         actions.append(policy.argmax(dim=1))
     return torch.cat(latents), torch.cat(actions)
-
-
-@numba.njit(cache=True, error_model="numpy", fastmath={"nsz", "reassoc"})
-def _add_planes(latents, planes, actions, scale, out):
-    """out = latents * scale + planes[actions], rounded to bytes."""
-    for i in range(len(latents)):
-        latent, plane, row = latents[i], planes[actions[i]], out[i]
-        for j in range(len(row)):
-            row[j] = np.uint8(min(max(latent[j] * scale + plane[j] + np.float32(0.5), np.float32(0)), np.float32(255)))
-
-
-@numba.njit(cache=True, error_model="numpy", fastmath={"nsz", "reassoc"})
-def _scale_rows_to_unit(rows):
-    """``scale_to_unit`` of bytes, in place: every row from 0 to 255."""
-    for i in range(len(rows)):
-        row = rows[i]
-        low = high = row[0]
-        for value in row:
-            low, high = min(low, value), max(high, value)
-        scale = np.float32(255.0) / np.float32(max(high - low, 1))
-        for j in range(len(row)):
-            row[j] = np.uint8(np.float32(row[j] - low) * scale + np.float32(0.5))

@@ -39,6 +39,8 @@ RECORD_SECONDS = 5.0
 PUBLISH_SECONDS = 2.0
 #: At the end, a video that is being made is waited for so long.
 VIDEO_SECONDS = 60.0
+#: Beside actors, an evaluation takes a core from those who train: so many times its seconds pass before the next.
+EVALUATION_PAUSE = 10.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class Trainer:
         self.metrics = Metrics(run, self.updates, self.env_steps, self.games)
         self._evaluated = max((entry["update"] for entry in self.metrics.evaluations), default=0)
         self._evaluated_at: dict[str, float] = {}
+        self._submitted_at = self._rested_at = 0.0
         self._set_best()
         self.rates = Rates()
         self._published: int | None = None
@@ -236,10 +239,10 @@ class Trainer:
 
     def _evaluation_due(self) -> bool:
         every = self.config.evaluate_every
-        return self.updates // every > self._evaluated // every
+        return self.updates // every > self._evaluated // every and time.monotonic() >= self._rested_at
 
     def _submit(self, path: Path) -> None:
-        self._evaluated = self.updates
+        self._evaluated, self._submitted_at = self.updates, time.monotonic()
         self._evaluated_at = {"env_steps": self.env_steps, "training_seconds": round(self.elapsed(), 2),
                               "processor_seconds": round(time.process_time(), 2)}
         games = self.config.evaluation_games or (200 if self.two_players else 50)
@@ -257,6 +260,9 @@ class Trainer:
             self.progress.refresh(lambda: self._status("evaluating"))
 
     def _take_evaluation(self, result: dict[str, Any]) -> None:
+        if self.run.config.actors:
+            now = time.monotonic()
+            self._rested_at = now + EVALUATION_PAUSE * (now - self._submitted_at)
         if "error" in result:
             self.progress.say(f"The evaluation of update {result['update']} failed: {result['error']}")
             return
