@@ -275,23 +275,24 @@ class Planner:
             self.seen.append(observation[self.moves % n][None].copy())
         if simulations is not None and simulations >= len(self.latents):
             self.latents = self.latents.new_empty(simulations + 1, *self.latents.shape[1:])
-        rows, no_reward = torch.arange(n, device=self.device), np.zeros(n, np.float32)
+        rows, no_reward = np.arange(n), np.zeros(n, np.float32)
         latent, value, policy = self.model.initial(torch.from_numpy(observation).to(self.device))
         self._store(0, latent)
 
-        def imagine(parent: Tensor, actions: Tensor, slot: int) -> Prediction:
-            latents, model = self.latents.flatten(0, 1), self.model
+        latents, model = self.latents.flatten(0, 1), self.model
+
+        def imagine(parents: np.ndarray, actions: np.ndarray, slot: int) -> Prediction:
             if isinstance(model, Int8MuZero):
-                return model.imagine(latents, parent, actions, self.latents[slot, :n])
+                return model.imagine(latents, parents, actions, self.latents[slot, :n])
             # Whole rows are copied so; indexing by two tensors goes number by number, ten times as slowly.
-            latent = latents.index_select(0, parent)
-            out = model.recurrent(latent.permute(0, 3, 1, 2) if latent.dim() == 4 else latent, actions)
+            latent = latents.index_select(0, torch.from_numpy(parents).to(self.device))
+            out = model.recurrent(latent.permute(0, 3, 1, 2) if latent.dim() == 4 else latent,
+                                  torch.from_numpy(actions).to(self.device))
             self._store(slot, out.latent)
             return out
 
         def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            parent = torch.from_numpy(parents).to(self.device) * self.capacity + rows
-            out = imagine(parent, torch.from_numpy(actions).to(self.device), slot)
+            out = imagine(parents * self.capacity + rows, actions, slot)
             reward = no_reward if out.reward_logits is None else self._scalar(out.reward_logits)
             return reward, self._scalar(out.value_logits), self._numpy(out.policy_logits)
 

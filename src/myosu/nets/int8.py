@@ -99,14 +99,14 @@ class Int8MuZero:
     def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
         """latent uint8 [B, C, H, W] with the channels last in memory, action int64 [B]."""
         boards = latent.permute(0, 2, 3, 1)
-        return self.imagine(boards, torch.arange(len(latent)), action, torch.empty_like(boards))
+        return self.imagine(boards, np.arange(len(latent)), action.numpy(), torch.empty_like(boards))
 
-    def imagine(self, latents: Tensor, parents: Tensor, action: Tensor, out: Tensor) -> Prediction:
+    def imagine(self, latents: Tensor, parents: np.ndarray, actions: np.ndarray, out: Tensor) -> Prediction:
         """``recurrent`` from the boards ``parents``, int64 [B], of ``latents``, uint8 [n, H, W, C], into ``out`` [B, H,
         W, C] without a copy on the way."""
         seen = self._seen(out)
-        imagine(self.columns, latents.flatten(1).numpy(), parents.numpy(), action.numpy(), *self.stem,
-                 *self.imagined.arrays, *self.project, out.flatten(1).numpy(), seen.flatten(2).numpy())
+        imagine(self.columns, latents.flatten(1).numpy(), parents, actions, *self.stem, *self.imagined.arrays,
+                *self.project, out.flatten(1).numpy(), seen.flatten(2).numpy())
         policy, value, *reward = self.exact.read(seen)
         return Prediction(out.permute(0, 3, 1, 2), reward[0] if reward else None, value, policy)
 

@@ -248,7 +248,8 @@ class Search:
 
 
 def _require_finite(where: str, *outputs: np.ndarray) -> None:
-    if not all(np.isfinite(output).all() for output in outputs):
+    # What is not finite makes a sum that is not; half the time of looking at each.
+    if not all(math.isfinite(output.sum()) for output in outputs):
         raise FloatingPointError(f"the model's reward, value or policy {where} of a search is not finite")
 
 
