@@ -3,7 +3,7 @@ processor multiplies bytes (``int8_kernels``).
 
 Latent states lie between 0 and 1 and a relu's outputs above 0, so both are unsigned bytes times a scale. Weights are
 signed bytes times a scale for each output channel. What a scale must reach is seen in the activations of real
-positions. The observation, the heads and what they predict at the root stay in float32.
+positions. The observation's first layer stays in float32, and heads of other kinds than the usual two.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from myosu.nets.fused import FusedMuZero, board_rows
-from myosu.nets.int8_kernels import AT_ONCE, GROUP, WIDEST, imagine, lay_out, represent
-from myosu.nets.layers import ResidualBlock, scale_to_unit
+from myosu.nets.int8_kernels import AT_ONCE, FOUR, GROUP, ROWS, WIDEST, imagine, lay_out, read, represent
+from myosu.nets.layers import ConvHead, ResidualBlock, scale_to_unit
 from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Prediction
 
 #: What a byte of a latent state stands for.
@@ -68,6 +68,56 @@ class Int8Tower:
             np.array(residual_scales, np.float32))
 
 
+class Int8Heads:
+    """The heads' first layer, which puts out bytes whose least and greatest are those of ``latent``, float32 [n, C, H,
+    W], the like of what they read; and what they make of them."""
+
+    def __init__(self, exact: FusedMuZero, latent: Tensor) -> None:
+        self.exact, joined = exact, exact.joined
+        found = joined(latent)
+        self.low, high = found.amin((0, 2, 3)), found.amax((0, 2, 3))
+        self.span = (high - self.low).clamp_min(1e-6)
+        project = nn.Conv2d(joined.in_channels, joined.out_channels, 1).requires_grad_(False)
+        project.weight.copy_(joined.weight / self.span[:, None, None, None])
+        assert joined.bias is not None and project.bias is not None
+        project.bias.copy_((joined.bias - self.low) / self.span)
+        self.project = _arrays(Int8Conv(project, latent, UNIT, UNIT))
+        self.layers: tuple[np.ndarray, ...] = ()
+        policy, value = exact.heads[0], exact.heads[-1]
+        if len(exact.heads) == 2 and isinstance(policy, ConvHead) and isinstance(value, ConvHead) and (
+                policy.located == value.located == FOUR and joined.out_channels == 2 * FOUR
+                and policy.hidden is None and value.hidden is not None):
+            parts = ((found - self.low[:, None, None]) / self.span[:, None, None]).split(FOUR, dim=1)
+            x, y = (part.permute(0, 2, 3, 1).flatten(1)[:, :, None, None] for part in parts)
+            hidden = self._of_bytes(value.hidden, slice(FOUR, None))
+            z = F.relu(hidden(y))
+            self.layers = (*_arrays(Int8Conv(self._of_bytes(policy.out, slice(FOUR)), x, UNIT)),
+                           *_arrays(Int8Conv(hidden, y, UNIT, unit_of(z))),
+                           *_arrays(Int8Conv(_as_conv(value.out.weight, value.out.bias), z, unit_of(z))))
+
+    def _of_bytes(self, linear: nn.Linear, channels: slice) -> nn.Conv2d:
+        """A head's linear layer that reads its ``channels`` cell by cell, from 0 to 1 instead of low to high."""
+        low, span = self.low[channels], self.span[channels]
+        weight = linear.weight.unflatten(1, (FOUR, -1))
+        return _as_conv((weight * span[:, None]).transpose(1, 2).flatten(1), linear.bias + weight.sum(2) @ low)
+
+    def room(self, boards: Tensor) -> Tensor:
+        """Room for what the first layer puts out for ``boards`` [B, H, W, C]."""
+        _, height, width = boards.shape[:3]
+        rows = -(-len(boards) // len(ROWS)) * len(ROWS)
+        return torch.empty(-(-len(self.low) // FOUR), rows, height * width * FOUR, dtype=torch.uint8)
+
+    def read(self, features: Tensor, boards: Tensor) -> list[Tensor]:
+        """What the heads make of what the first layer put out for ``boards``."""
+        size, height, width = boards.shape[:3]
+        if self.layers:
+            outputs = [torch.empty(size, head.out.out_features) for head in self.exact.heads]
+            read(features.numpy(), *self.layers, *(x.numpy() for x in outputs))
+            return outputs
+        seen = features[:, :size].view(-1, size, height, width, FOUR).permute(1, 0, 4, 2, 3).flatten(1, 2)
+        return self.exact.read(seen[:, : len(self.low)] * (self.span * UNIT)[:, None, None] + self.low[:, None, None])
+
+
 class Int8MuZero:
     """``initial`` and ``recurrent`` of a board model that ``MuZeroNet.for_inference`` made, whose latent states are
     uint8. ``observation`` [n, ...] are positions to see the activations of."""
@@ -81,19 +131,18 @@ class Int8MuZero:
         latent, action = _imagined(net, observation)
         moved = F.relu(latent + dynamics.stem(latent) + self.exact.actions[action])
         self.imagined = Int8Tower(dynamics.tower, moved)
-        stem = Int8Conv(dynamics.stem.conv, latent, UNIT, self.imagined.unit)
         planes = board_rows(self.exact.actions) / np.float32(self.imagined.unit)
-        self.stem = (stem.weights, stem.scales, stem.biases, np.float32(UNIT / self.imagined.unit), planes)
-        project = Int8Conv(self.exact.joined, scale_to_unit(self.imagined.x), UNIT)
-        self.project = (project.weights, project.scales, project.biases)
+        self.stem = (*_arrays(Int8Conv(dynamics.stem.conv, latent, UNIT, self.imagined.unit)),
+                     np.float32(UNIT / self.imagined.unit), planes)
+        self.heads = Int8Heads(self.exact, torch.cat([latent, scale_to_unit(self.imagined.x)]))
 
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As ``MuZeroNet.initial``; the latent state is uint8."""
         x = self.exact.observe(observation).permute(0, 2, 3, 1)
-        latent, seen = torch.empty_like(x, dtype=torch.uint8), self._seen(x)
+        latent, features = torch.empty_like(x, dtype=torch.uint8), self.heads.room(x)
         represent(self.columns, x.flatten(1).numpy(), np.float32(1 / self.represented.unit), *self.represented.arrays,
-                   *self.project, latent.flatten(1).numpy(), seen.flatten(2).numpy())
-        policy, value, *_ = self.exact.read(seen)
+                  *self.heads.project, latent.flatten(1).numpy(), features.numpy())
+        policy, value, *_ = self.heads.read(features, latent)
         return latent.permute(0, 3, 1, 2), value, policy
 
     def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
@@ -104,15 +153,11 @@ class Int8MuZero:
     def imagine(self, latents: Tensor, parents: np.ndarray, actions: np.ndarray, out: Tensor) -> Prediction:
         """``recurrent`` from the boards ``parents``, int64 [B], of ``latents``, uint8 [n, H, W, C], into ``out`` [B, H,
         W, C] without a copy on the way."""
-        seen = self._seen(out)
+        features = self.heads.room(out)
         imagine(self.columns, latents.flatten(1).numpy(), parents, actions, *self.stem, *self.imagined.arrays,
-                *self.project, out.flatten(1).numpy(), seen.flatten(2).numpy())
-        policy, value, *reward = self.exact.read(seen)
+                *self.heads.project, out.flatten(1).numpy(), features.numpy())
+        policy, value, *reward = self.heads.read(features, out)
         return Prediction(out.permute(0, 3, 1, 2), reward[0] if reward else None, value, policy)
-
-    def _seen(self, boards: Tensor) -> Tensor:
-        """Room for what the heads read of ``boards`` [B, H, W, C]."""
-        return torch.empty(len(boards), self.exact.joined.out_channels, *boards.shape[1:3])
 
 
 def int8_fits(net: MuZeroNet, device: torch.device) -> bool:
@@ -132,6 +177,19 @@ def int8_fits(net: MuZeroNet, device: torch.device) -> bool:
             return False
         expected = plain.recurrent(plain.initial(observation)[0], action).latent
         return torch.allclose(expected, actual * UNIT, atol=0.1)
+
+
+def _arrays(conv: Int8Conv) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return conv.weights, conv.scales, conv.biases
+
+
+def _as_conv(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """A linear layer as a convolution of one cell."""
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1).requires_grad_(False)
+    conv.weight.copy_(weight[:, :, None, None])
+    assert conv.bias is not None
+    conv.bias.copy_(bias)
+    return conv
 
 
 def to_bytes(latent: Tensor) -> Tensor:

@@ -36,6 +36,9 @@ GROUP = AT_ONCE or 8
 #: Groups whose sums, for a row of ``WIDEST`` cells at most, find room in the registers together.
 TOGETHER, WIDEST = (2, 13) if AT_ONCE == 16 else (1, 13)
 
+#: Boards that ``read`` takes at once.
+ROWS = tuple(range(8))
+
 llvmlite.binding.initialize_native_asmparser()
 
 
@@ -201,39 +204,67 @@ def scale_to_unit(x, out):
 
 
 @njit(error_model="numpy")
-def finish(columns, x, weights, scales, biases, found, out, seen):
-    """out = the latent state that the tower's end ``x`` makes; seen [channels, cells]: what the heads read of it;
-    ``found`` is room for the same, cell by cell."""
-    scale_to_unit(x, out)
-    convolve(columns, 0, "none", out, weights, scales, biases, x, scales[0], scales, found)
-    for channel in range(seen.shape[0]):
-        for cell in range(seen.shape[1]):
-            seen[channel, cell] = found[cell * len(scales) + channel]
+def finish(columns, x, weights, scales, biases, found, out, i, features):
+    """out[i] = the latent state that the tower's end ``x`` makes; features[:, i]: what the heads read of it. ``found``
+    is room for the same, cell by cell."""
+    scale_to_unit(x, out[i])
+    convolve(columns, 0, "relu", out[i], weights, scales, biases, x, scales[0], scales, found)
+    outputs = len(scales)
+    for part in range(len(features)):
+        for j in range(features.shape[2]):
+            features[part, i, j] = found[j // FOUR * outputs + part * FOUR + j % FOUR]
 
 
 @njit(cache=True, error_model="numpy")
 def represent(columns, stems, scale, weights, scales, biases, residual_scales, project, project_scales, project_biases,
-              out, seen):
+              out, features):
     """The representation after its first layer, float32 ``stems`` [B, n] times ``scale`` in bytes, into ``out``, uint8
-    [B, n]; seen: float32 [B, channels, cells], what the heads read. One board after the other."""
+    [B, n], one board after the other. features: uint8 [m, B or more, cells * 4], what the heads' first layer makes of
+    it: four channels, cell by cell, then the next four."""
     x, y = np.empty(stems.shape[1], np.uint8), np.empty(stems.shape[1], np.uint8)
-    found = np.empty(seen.shape[2] * len(project_scales), np.float32)
+    found = np.empty(features.shape[2] // FOUR * len(project_scales), np.uint8)
     for i in range(len(stems)):
         for j in range(len(x)):
             x[j] = np.uint8(min(stems[i, j] * scale + np.float32(0.5), np.float32(255)))
         climb(columns, x, y, weights, scales, biases, residual_scales)
-        finish(columns, x, project, project_scales, project_biases, found, out[i], seen[i])
+        finish(columns, x, project, project_scales, project_biases, found, out, i, features)
 
 
 @njit(cache=True, error_model="numpy")
 def imagine(columns, latents, parents, actions, stem, stem_scales, stem_biases, latent_scale, planes, weights, scales,
-            biases, residual_scales, project, project_scales, project_biases, out, seen):
+            biases, residual_scales, project, project_scales, project_biases, out, features):
     """The dynamics, from the rows ``parents`` of ``latents``, uint8 [m, n], by ``actions`` [B], whose ``planes`` are
-    float32 [A, n]; out and seen as above."""
+    float32 [A, n]; out and features as above."""
     x, y = np.empty(latents.shape[1], np.uint8), np.empty(latents.shape[1], np.uint8)
-    found = np.empty(seen.shape[2] * len(project_scales), np.float32)
+    found = np.empty(features.shape[2] // FOUR * len(project_scales), np.uint8)
     for i in range(len(parents)):
         latent, plane = latents[parents[i]], planes[actions[i]]
         convolve(columns, 1, "move", latent, stem, stem_scales, stem_biases, latent, latent_scale, plane, x)
         climb(columns, x, y, weights, scales, biases, residual_scales)
-        finish(columns, x, project, project_scales, project_biases, found, out[i], seen[i])
+        finish(columns, x, project, project_scales, project_biases, found, out, i, features)
+
+
+@njit(error_model="numpy")
+def read_rows(after, x, weights, scales, biases, out):
+    """``convolve`` as a linear layer: ``ROWS`` rows of x at once are what a row of cells is to a convolution."""
+    numba.literally(after)
+    convolve(ROWS, 0, after, x, weights, scales, biases, x, scales[0], scales, out)
+
+
+@njit(cache=True, error_model="numpy")
+def read(features, policy, policy_scales, policy_biases, hidden, hidden_scales, hidden_biases, value, value_scales,
+         value_biases, policy_logits, value_logits):
+    """The heads: a linear layer of ``features[0]``, and two of ``features[1]``; features: uint8 [2, rows, n], a
+    multiple of ``ROWS`` of them, of which the first are wanted as policy_logits, value_logits: float32 [B, ...]."""
+    rows = features.shape[1]
+    policies = np.empty((rows, len(policy_scales)), np.float32)
+    between = np.empty((rows, len(hidden_scales)), np.uint8)
+    values = np.empty((rows, len(value_scales)), np.float32)
+    read_rows("none", features[0].ravel(), policy, policy_scales, policy_biases, policies.ravel())
+    read_rows("relu", features[1].ravel(), hidden, hidden_scales, hidden_biases, between.ravel())
+    read_rows("none", between.ravel(), value, value_scales, value_biases, values.ravel())
+    for i in range(len(policy_logits)):
+        for j in range(policy_logits.shape[1]):
+            policy_logits[i, j] = policies[i, j]
+        for j in range(value_logits.shape[1]):
+            value_logits[i, j] = values[i, j]
