@@ -123,7 +123,7 @@ def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, mo
     """A slow learner: it is the actors that must wait; and one of them is killed."""
     folder = tmp_path / "run"
     run = toy_run(folder, {"replay_ratio": 1.0, "replay_capacity": 20_000}, deterministic=False, actors=2,
-                  updates=500, evaluate_every=250, evaluation_games=10)
+                  updates=500, evaluate_every=5, evaluation_games=10)
     killed = []
     collect = ActorProcesses.collect
 
@@ -136,6 +136,7 @@ def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, mo
         return experience
 
     monkeypatch.setattr(ActorProcesses, "collect", collect_and_kill)
+    monkeypatch.setattr("myosu.training.trainer.EVALUATION_PAUSE", 1e6)
     result = train(run, quiet=True)
     assert result.updates == 500 and result.evaluation["update"] == 500
     last = records(folder, "training")[-1]
@@ -147,6 +148,8 @@ def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, mo
     # The actors played with newer weights than those they began with.
     games = [json.loads(line) for line in (folder / "games.jsonl").read_text().splitlines()]
     assert games[-1]["weights_version"] > 0
+    # Evaluations beside them pause, but the last does not wait.
+    assert [line["update"] for line in records(folder, "evaluation")][1:] == [500]
 
 
 def test_time_left_is_that_of_the_limit_that_comes_first():

@@ -1,0 +1,83 @@
+"""Convolutions of bytes against torch's, number for number."""
+
+import os
+import subprocess
+import sys
+
+import llvmlite.binding
+import numpy as np
+import pytest
+import torch
+from numba import njit
+from torch.nn import functional as F
+
+from myosu.nets.int8_kernels import AT_ONCE, GROUP, WIDEST, convolve, lay_out, scale_to_unit
+
+pytestmark = pytest.mark.skipif(not AT_ONCE, reason="this processor does not multiply bytes")
+
+#: Instructions of a laptop's processor, whose sums are half as long.
+LAPTOP = "+64bit,+avx,+avx2,+fma,+avxvnni,+bmi,+bmi2,+sse4.2,+popcnt,+f16c,+lzcnt"
+
+
+def drawn(shape, inputs, outputs, taps, seed=0):
+    """A board, weights, their scales and biases, something to add and a plane."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 256, (*shape, inputs), dtype=np.uint8)
+    weight = rng.integers(-127, 128, (outputs, inputs, taps, taps)).astype(np.int8)
+    scales = rng.uniform(0.2, 1, outputs).astype(np.float32) / 8000
+    biases = rng.uniform(-20, 90, outputs).astype(np.float32)
+    return (x, weight, scales, biases, rng.integers(0, 256, (*shape, outputs), dtype=np.uint8),
+            rng.uniform(-30, 30, (*shape, outputs)).astype(np.float32))
+
+
+def compiled(reach, after):
+    @njit
+    def run(columns, x, weights, scales, biases, residual, residual_scale, plane, out):
+        convolve(columns, reach, after, x, weights, scales, biases, residual, residual_scale, plane, out)
+
+    return run
+
+
+@pytest.mark.parametrize(("after", "shape", "inputs", "groups", "taps"), [
+    ("none", (6, 7), 64, 4, 3), ("relu", (6, 7), 64, 4, 3), ("add", (6, 7), 64, 4, 3), ("move", (6, 7), 64, 4, 3),
+    ("add", (8, 8), 32, 2, 3), ("add", (3, 3), 16, 1, 3), ("add", (5, 4), 16, 3, 3), ("add", (4, WIDEST), 4, 2, 3),
+    ("relu", (1, 1), 8, 2, 3), ("none", (8, 8), 32, 1, 1), ("relu", (2, 8), 256, 5, 1)])
+def test_sums_are_exact(after, shape, inputs, groups, taps):
+    outputs = groups * GROUP
+    x, weight, scales, biases, residual, plane = drawn(shape, inputs, outputs, taps)
+    out = np.zeros((*shape, outputs), np.float32 if after == "none" else np.uint8)
+    compiled(taps // 2, after)(tuple(range(shape[1])), x.ravel(), lay_out(weight), scales, biases, residual.ravel(),
+                               np.float32(0.5), plane.ravel(), out.ravel())
+    sums = F.conv2d(torch.from_numpy(x).permute(2, 0, 1)[None].double(), torch.from_numpy(weight).double(),
+                    padding=taps // 2)[0].permute(1, 2, 0).numpy()
+    expected = sums * scales + biases
+    if after in ("add", "move"):
+        expected += residual * 0.5
+    if after == "move":
+        expected += plane
+    if after == "none":
+        assert np.allclose(out, expected, rtol=1e-5, atol=1e-3)
+        return
+    assert ((expected > 0) & (expected < 255)).mean() > 0.05, "the cut must not hide the sums"
+    expected = np.clip(expected, 0, 255)
+    wrong = out != np.floor(expected)
+    # Only a sum next to a whole number may fall on its other side, in float32.
+    assert np.abs(expected - np.round(expected))[wrong].max(initial=0) < 1e-3
+
+
+def test_scaling_to_unit_by_hand():
+    out = np.empty(4, np.uint8)
+    scale_to_unit(np.array([10, 20, 12, 30], np.uint8), out)
+    assert out.tolist() == [0, 128, 26, 255]  # 127.5 and 25.5 are rounded up
+    scale_to_unit(np.full(4, 7, np.uint8), out)
+    assert out.tolist() == [0, 0, 0, 0]
+
+
+def test_a_laptops_instructions_compute_the_same(tmp_path):
+    if not llvmlite.binding.get_host_cpu_features().get("avxvnni"):
+        pytest.skip("this processor has not AVX-VNNI")
+    environment = {**os.environ, "NUMBA_CPU_NAME": "alderlake", "NUMBA_CPU_FEATURES": LAPTOP,
+                   "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "exact", "-p", "no:cacheprovider", __file__]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0 and set(result.stdout.split()[0]) == {"."}, result.stdout  # none skipped
