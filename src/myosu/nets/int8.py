@@ -70,51 +70,61 @@ class Int8Tower:
 
 class Int8Heads:
     """The heads' first layer, which puts out bytes whose least and greatest are those of ``latent``, float32 [n, C, H,
-    W], the like of what they read; and what they make of them."""
+    W], the like of what they read; and what they make of them. Heads that read other than ``FOUR`` channels cell by
+    cell, or of which another than the last reads pooled ones, go on in float32 after it."""
 
     def __init__(self, exact: FusedMuZero, latent: Tensor) -> None:
         self.exact, joined = exact, exact.joined
         found = joined(latent)
         self.low, high = found.amin((0, 2, 3)), found.amax((0, 2, 3))
         self.span = (high - self.low).clamp_min(1e-6)
-        project = nn.Conv2d(joined.in_channels, joined.out_channels, 1).requires_grad_(False)
-        project.weight.copy_(joined.weight / self.span[:, None, None, None])
-        assert joined.bias is not None and project.bias is not None
-        project.bias.copy_((joined.bias - self.low) / self.span)
+        assert joined.bias is not None
+        project = _as_conv(joined.weight[:, :, 0, 0] / self.span[:, None], (joined.bias - self.low) / self.span)
         self.project = _arrays(Int8Conv(project, latent, UNIT, UNIT))
-        self.layers: tuple[np.ndarray, ...] = ()
-        policy, value = exact.heads[0], exact.heads[-1]
-        if len(exact.heads) == 2 and isinstance(policy, ConvHead) and isinstance(value, ConvHead) and (
-                policy.located == value.located == FOUR and joined.out_channels == 2 * FOUR
-                and policy.hidden is None and value.hidden is not None):
-            parts = ((found - self.low[:, None, None]) / self.span[:, None, None]).split(FOUR, dim=1)
-            x, y = (part.permute(0, 2, 3, 1).flatten(1)[:, :, None, None] for part in parts)
-            hidden = self._of_bytes(value.hidden, slice(FOUR, None))
-            z = F.relu(hidden(y))
-            self.layers = (*_arrays(Int8Conv(self._of_bytes(policy.out, slice(FOUR)), x, UNIT)),
-                           *_arrays(Int8Conv(hidden, y, UNIT, unit_of(z))),
-                           *_arrays(Int8Conv(_as_conv(value.out.weight, value.out.bias), z, unit_of(z))))
+        heads = [head for head in exact.heads if isinstance(head, ConvHead) and head.located == FOUR]
+        self.pooled = joined.out_channels - FOUR * len(heads)
+        self.layers: tuple[tuple[np.ndarray, ...], ...] = ()
+        if len(heads) == len(exact.heads) and self.pooled == heads[-1].project.out_channels - FOUR:
+            unit = (found - self.low[:, None, None]) / self.span[:, None, None]
+            layers = [self._layers(head, k, unit) for k, head in enumerate(heads)]
+            self.layers = tuple(zip(*layers, strict=True))
 
-    def _of_bytes(self, linear: nn.Linear, channels: slice) -> nn.Conv2d:
-        """A head's linear layer that reads its ``channels`` cell by cell, from 0 to 1 instead of low to high."""
-        low, span = self.low[channels], self.span[channels]
-        weight = linear.weight.unflatten(1, (FOUR, -1))
-        return _as_conv((weight * span[:, None]).transpose(1, 2).flatten(1), linear.bias + weight.sum(2) @ low)
+    def _layers(self, head: ConvHead, k: int, unit: Tensor) -> tuple[np.ndarray, ...]:
+        """The linear layers of head ``k``; unit: what the first layer puts out, each channel from 0 to 1. They read
+        that instead of low to high, and cell by cell instead of channel by channel."""
+        located, pooled = slice(FOUR * k, FOUR * (k + 1)), slice(unit.shape[1] - self.pooled, None)
+        seen = unit[:, located].permute(0, 2, 3, 1).flatten(1)
+        x = torch.cat([seen, unit[:, pooled].mean((2, 3)), unit[:, pooled].amax((2, 3))], dim=1)[:, :, None, None]
+        first = head.out if head.hidden is None else head.hidden
+        own, rest = first.weight.split([seen.shape[1], first.in_features - seen.shape[1]], dim=1)
+        rest = F.pad(rest, (0, 2 * self.pooled - rest.shape[1]))  # what only the last head reads
+        own = own.unflatten(1, (FOUR, -1))
+        weight = torch.cat([(own * self.span[located, None]).transpose(1, 2).flatten(1),
+                            rest * self.span[pooled].repeat(2)], dim=1)
+        conv = _as_conv(weight, first.bias + own.sum(2) @ self.low[located] + rest @ self.low[pooled].repeat(2))
+        if head.hidden is None:
+            nothing = np.zeros(0, np.float32)
+            return *_arrays(Int8Conv(conv, x, UNIT)), np.zeros(0, np.int8), nothing, nothing
+        z = F.relu(conv(x))
+        last = Int8Conv(_as_conv(head.out.weight, head.out.bias), z, unit_of(z))
+        return *_arrays(Int8Conv(conv, x, UNIT, unit_of(z))), *_arrays(last)
 
     def room(self, boards: Tensor) -> Tensor:
-        """Room for what the first layer puts out for ``boards`` [B, H, W, C]."""
-        _, height, width = boards.shape[:3]
-        rows = -(-len(boards) // len(ROWS)) * len(ROWS)
-        return torch.empty(-(-len(self.low) // FOUR), rows, height * width * FOUR, dtype=torch.uint8)
+        """Room for what ``read`` needs of ``boards`` [B, H, W, C]."""
+        size, height, width = boards.shape[:3]
+        if self.layers:
+            rows = -(-size // len(ROWS)) * len(ROWS)
+            return torch.empty(len(self.exact.heads), rows, height * width * FOUR + 2 * self.pooled, dtype=torch.uint8)
+        return torch.empty(-(-len(self.low) // FOUR), size, height * width * FOUR, dtype=torch.uint8)
 
     def read(self, features: Tensor, boards: Tensor) -> list[Tensor]:
         """What the heads make of what the first layer put out for ``boards``."""
         size, height, width = boards.shape[:3]
         if self.layers:
-            outputs = [torch.empty(size, head.out.out_features) for head in self.exact.heads]
-            read(features.numpy(), *self.layers, *(x.numpy() for x in outputs))
-            return outputs
-        seen = features[:, :size].view(-1, size, height, width, FOUR).permute(1, 0, 4, 2, 3).flatten(1, 2)
+            logits = [torch.empty(size, head.out.out_features) for head in self.exact.heads]
+            read(features.numpy(), tuple(x.numpy() for x in logits), *self.layers)
+            return logits
+        seen = features.view(-1, size, height, width, FOUR).permute(1, 0, 4, 2, 3).flatten(1, 2)
         return self.exact.read(seen[:, : len(self.low)] * (self.span * UNIT)[:, None, None] + self.low[:, None, None])
 
 

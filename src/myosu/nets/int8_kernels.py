@@ -206,23 +206,32 @@ def scale_to_unit(x, out):
 @njit(error_model="numpy")
 def finish(columns, x, weights, scales, biases, found, out, i, features):
     """out[i] = the latent state that the tower's end ``x`` makes; features[:, i]: what the heads read of it. ``found``
-    is room for the same, cell by cell."""
+    is room for their first layer, cell by cell."""
     scale_to_unit(x, out[i])
     convolve(columns, 0, "relu", out[i], weights, scales, biases, x, scales[0], scales, found)
     outputs = len(scales)
-    for part in range(len(features)):
-        for j in range(features.shape[2]):
-            features[part, i, j] = found[j // FOUR * outputs + part * FOUR + j % FOUR]
+    cells = len(found) // outputs
+    for head in range(len(features)):
+        for j in range(cells * FOUR):
+            features[head, i, j] = found[j // FOUR * outputs + head * FOUR + j % FOUR]
+    pooled = (features.shape[2] - cells * FOUR) // 2
+    for channel in range(pooled):
+        total, most, first = np.int64(cells // 2), np.uint8(0), len(features) * FOUR + channel
+        for cell in range(cells):
+            total += found[cell * outputs + first]
+            most = max(most, found[cell * outputs + first])
+        features[-1, i, cells * FOUR + channel] = total // cells
+        features[-1, i, cells * FOUR + pooled + channel] = most
 
 
 @njit(cache=True, error_model="numpy")
 def represent(columns, stems, scale, weights, scales, biases, residual_scales, project, project_scales, project_biases,
               out, features):
     """The representation after its first layer, float32 ``stems`` [B, n] times ``scale`` in bytes, into ``out``, uint8
-    [B, n], one board after the other. features: uint8 [m, B or more, cells * 4], what the heads' first layer makes of
-    it: four channels, cell by cell, then the next four."""
+    [B, n], one board after the other. features: uint8 [m, B or more, cells * 4 + 2 p], what the heads' first layer
+    makes of it: m times four channels, cell by cell, and with the last of them the means and the greatest of p more."""
     x, y = np.empty(stems.shape[1], np.uint8), np.empty(stems.shape[1], np.uint8)
-    found = np.empty(features.shape[2] // FOUR * len(project_scales), np.uint8)
+    found = np.empty(stems.shape[1] // scales.shape[1] * len(project_scales), np.uint8)
     for i in range(len(stems)):
         for j in range(len(x)):
             x[j] = np.uint8(min(stems[i, j] * scale + np.float32(0.5), np.float32(255)))
@@ -236,7 +245,7 @@ def imagine(columns, latents, parents, actions, stem, stem_scales, stem_biases, 
     """The dynamics, from the rows ``parents`` of ``latents``, uint8 [m, n], by ``actions`` [B], whose ``planes`` are
     float32 [A, n]; out and features as above."""
     x, y = np.empty(latents.shape[1], np.uint8), np.empty(latents.shape[1], np.uint8)
-    found = np.empty(features.shape[2] // FOUR * len(project_scales), np.uint8)
+    found = np.empty(latents.shape[1] // scales.shape[1] * len(project_scales), np.uint8)
     for i in range(len(parents)):
         latent, plane = latents[parents[i]], planes[actions[i]]
         convolve(columns, 1, "move", latent, stem, stem_scales, stem_biases, latent, latent_scale, plane, x)
@@ -252,19 +261,21 @@ def read_rows(after, x, weights, scales, biases, out):
 
 
 @njit(cache=True, error_model="numpy")
-def read(features, policy, policy_scales, policy_biases, hidden, hidden_scales, hidden_biases, value, value_scales,
-         value_biases, policy_logits, value_logits):
-    """The heads: a linear layer of ``features[0]``, and two of ``features[1]``; features: uint8 [2, rows, n], a
-    multiple of ``ROWS`` of them, of which the first are wanted as policy_logits, value_logits: float32 [B, ...]."""
+def read(features, logits, weights, scales, biases, last_weights, last_scales, last_biases):
+    """The heads: one linear layer, or two with a relu between where ``last_weights`` of a head has any. features: uint8
+    [heads, rows, n], a multiple of ``ROWS`` rows. The rest are tuples with one array a head; logits: float32 [B,
+    outputs], of the first rows."""
     rows = features.shape[1]
-    policies = np.empty((rows, len(policy_scales)), np.float32)
-    between = np.empty((rows, len(hidden_scales)), np.uint8)
-    values = np.empty((rows, len(value_scales)), np.float32)
-    read_rows("none", features[0].ravel(), policy, policy_scales, policy_biases, policies.ravel())
-    read_rows("relu", features[1].ravel(), hidden, hidden_scales, hidden_biases, between.ravel())
-    read_rows("none", between.ravel(), value, value_scales, value_biases, values.ravel())
-    for i in range(len(policy_logits)):
-        for j in range(policy_logits.shape[1]):
-            policy_logits[i, j] = policies[i, j]
-        for j in range(value_logits.shape[1]):
-            value_logits[i, j] = values[i, j]
+    for head in range(len(logits)):
+        x, out, hidden = features[head].ravel(), logits[head], len(scales[head])
+        if len(last_weights[head]):
+            between = np.empty(rows * hidden, np.uint8)
+            read_rows("relu", x, weights[head], scales[head], biases[head], between)
+            wide = np.empty((rows, len(last_scales[head])), np.float32)
+            read_rows("none", between, last_weights[head], last_scales[head], last_biases[head], wide.ravel())
+        else:
+            wide = np.empty((rows, hidden), np.float32)
+            read_rows("none", x, weights[head], scales[head], biases[head], wide.ravel())
+        for i in range(out.shape[0]):
+            for j in range(out.shape[1]):
+                out[i, j] = wide[i, j]
