@@ -86,8 +86,10 @@ def shift_logits(logits, out):
 def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, weights, rewards, values, discount):
     """Hang node ``slot`` under every tree's (parent, action) and carry its value up to the root.
 
-    ``weights`` [B, A] are the new node's prior probabilities times any constant per row.
+    ``weights`` [B, A] are the new node's prior probabilities times any constant per row. Returns a sum of all that came
+    from the model: not finite if any of it is not.
     """
+    everything = 0.0
     for b in range(len(parents)):
         tree = nodes[b]
         action = actions[b]
@@ -114,6 +116,7 @@ def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, 
         total = np.float32(0.0)
         for a in range(weights.shape[1]):
             total += weights[b, a]
+        everything += total + rewards[b] + values[b]
         scale = np.float32(1.0) / total
         priors = open_scores[b, slot]
         mass = 0.0
@@ -133,6 +136,7 @@ def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, 
             above.value = (above.value * above.visits + value) / (above.visits + 1)
             above.visits += 1
             above.q = above.reward + discount * above.value
+    return everything
 
 
 @compiled

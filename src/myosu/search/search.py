@@ -133,7 +133,7 @@ class Search:
             )
         if not legal.any(axis=1).all():
             raise ValueError(f"no legal action in row {int(legal.any(axis=1).argmin())} of {len(legal)}")
-        _require_finite("at the root", value, prior_logits)
+        _require_finite("at the root", float(value.sum()) + float(prior_logits.sum()))
         config = self.config
         if isinstance(config, GumbelConfig):
             noise = self._gumbel(shape) * np.float32(config.gumbel_scale) if config.gumbel_scale else None
@@ -199,12 +199,12 @@ class Search:
                 kernels.select_puct(nodes, open_scores, exploration, parents, actions)
             slot = simulation + 1
             reward, leaf_value, leaf_logits = expand(parents, actions, slot)
-            _require_finite("below the root", reward, leaf_value, leaf_logits)
             kernels.shift_logits(np.ascontiguousarray(leaf_logits, np.float32), weights)
             np.exp(weights, out=weights)
-            kernels.expand_and_back_up(
+            seen = kernels.expand_and_back_up(
                 nodes, open_scores, priors, parents, actions, slot, weights,
                 np.ascontiguousarray(reward, np.float32), np.ascontiguousarray(leaf_value, np.float32), self.discount)
+            _require_finite("below the root", seen)
 
         if isinstance(config, GumbelConfig):
             return self._gumbel_result(nodes, logits, scores, legal, config)
@@ -247,9 +247,9 @@ class Search:
         return draws / draws.sum(axis=1, keepdims=True)
 
 
-def _require_finite(where: str, *outputs: np.ndarray) -> None:
-    # What is not finite makes a sum that is not; half the time of looking at each.
-    if not all(math.isfinite(output.sum()) for output in outputs):
+def _require_finite(where: str, everything: float) -> None:
+    """``everything``: a sum, which is not finite if a part of it is not."""
+    if not math.isfinite(everything):
         raise FloatingPointError(f"the model's reward, value or policy {where} of a search is not finite")
 
 
