@@ -10,11 +10,12 @@ from myosu.nets.muzero import ActionPlanes, MuZeroNet
 from myosu.nets.towers import TowersInNumPy, TwinTowers
 
 
-def trained_net(shape=(3, 8, 8), actions=65):
+def trained_net(shape=(3, 8, 8), actions=65, blocks=2, rewards=True):
     """A net whose weights and running statistics are not at their start."""
     torch.manual_seed(0)
-    net = MuZeroNet(shape, actions, channels=16, blocks=2, atoms=11, consistency=True).train()
-    for head in (net.policy, net.value, net.reward):
+    net = MuZeroNet(shape, actions, channels=16, blocks=blocks, atoms=11, rewards=rewards,
+                    consistency=True).train()
+    for head in filter(None, (net.policy, net.value, net.reward)):
         torch.nn.init.normal_((head.out if hasattr(head, "out") else head[-1]).weight)
     for _ in range(3):
         latent, *_ = net.initial(torch.rand(32, *shape))
@@ -75,15 +76,19 @@ def test_fused_operators_compute_the_same(shape, actions):
         assert torch.equal(latent, kept), "the fused operators wrote over their input"
 
 
-@pytest.mark.parametrize(("shape", "actions"), [((3, 8, 8), 65), ((2, 6, 7), 7), ((2, 3, 3), 9), ((4, 5, 5), 75)])
-def test_bytes_compute_nearly_the_same(shape, actions):
-    net = trained_net(shape, actions)
+@pytest.mark.parametrize(("shape", "actions", "blocks", "rewards"), [
+    ((3, 8, 8), 65, 2, True), ((3, 8, 8), 65, 2, False), ((2, 6, 7), 7, 0, False), ((2, 3, 3), 9, 1, True),
+    ((4, 5, 5), 75, 2, True)])
+def test_bytes_compute_nearly_the_same(shape, actions, blocks, rewards):
+    """Heads that the kernels read, with pooled channels and without, and one (75 actions) that they do not."""
+    net = trained_net(shape, actions, blocks, rewards)
     if not int8_fits(net, torch.device("cpu")):
         pytest.skip("this torch or processor does not multiply bytes")
     with torch.inference_mode():
         plain = net.for_inference(torch.float32)
-        observation, action = torch.rand(64, *shape), torch.arange(64) % actions
+        observation, action = torch.rand(61, *shape), torch.arange(61) % actions
         quick = Int8MuZero(plain, 64, observation)
+        assert bool(quick.heads.layers) == (actions != 75)
         expected, actual = plain.initial(observation), quick.initial(observation)
         # As far as it has seen activations; beyond, a net of random weights leaves their range.
         for _ in range(3):

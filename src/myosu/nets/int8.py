@@ -62,7 +62,7 @@ class Int8Tower:
             x = after
         self.x, channels = x, x.shape[1]
         self.arrays = (
-            np.array([layer.weights for layer in layers], np.int8).reshape(len(layers), -1),
+            np.array([layer.weights for layer in layers], np.int8).reshape(len(layers), 9 * channels * channels),
             np.array([layer.scales for layer in layers], np.float32).reshape(len(layers), channels),
             np.array([layer.biases for layer in layers], np.float32).reshape(len(layers), channels),
             np.array(residual_scales, np.float32))

@@ -33,9 +33,10 @@ def sums_at_once() -> int:
 AT_ONCE = sums_at_once()
 #: Output channels come in groups of so many.
 GROUP = AT_ONCE or 8
-#: Groups whose sums, for a row of ``WIDEST`` cells at most, find room in the registers together.
-TOGETHER, WIDEST = (2, 13) if AT_ONCE == 16 else (1, 13)
-
+#: Groups whose sums for a row of the board find room in the registers together: there are 32 of them, or 16.
+TOGETHER = 2 if AT_ONCE == 16 else 1
+#: Cells of such a row, at most.
+WIDEST = 13
 #: Boards that ``read`` takes at once.
 ROWS = tuple(range(8))
 
