@@ -40,7 +40,7 @@ PUBLISH_SECONDS = 2.0
 #: At the end, a video that is being made is waited for so long.
 VIDEO_SECONDS = 60.0
 #: Beside actors, an evaluation takes a core from those who train: so many times its seconds pass before the next.
-EVALUATION_PAUSE = 10.0
+EVALUATION_PAUSE = 5.0
 
 
 @dataclass(frozen=True)
