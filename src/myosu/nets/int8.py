@@ -55,9 +55,9 @@ class Int8Tower:
             assert isinstance(block, ResidualBlock)
             unit, middle = self.unit_after, F.relu(block.first(x))
             after = F.relu(x + block.second(middle))
-            self.unit_after = unit_of(after)
-            layers += [Int8Conv(block.first.conv, x, unit, unit_of(middle)),
-                       Int8Conv(block.second.conv, middle, unit_of(middle), self.unit_after)]
+            between, self.unit_after = unit_of(middle), unit_of(after)
+            layers += [Int8Conv(block.first.conv, x, unit, between),
+                       Int8Conv(block.second.conv, middle, between, self.unit_after)]
             residual_scales.append(unit / self.unit_after)
             x = after
         self.x, channels = x, x.shape[1]
@@ -106,8 +106,9 @@ class Int8Heads:
             nothing = np.zeros(0, np.float32)
             return *_arrays(Int8Conv(conv, x, UNIT)), np.zeros(0, np.int8), nothing, nothing
         z = F.relu(conv(x))
-        last = Int8Conv(_as_conv(head.out.weight, head.out.bias), z, unit_of(z))
-        return *_arrays(Int8Conv(conv, x, UNIT, unit_of(z))), *_arrays(last)
+        between = unit_of(z)
+        last = Int8Conv(_as_conv(head.out.weight, head.out.bias), z, between)
+        return *_arrays(Int8Conv(conv, x, UNIT, between)), *_arrays(last)
 
     def room(self, boards: Tensor) -> Tensor:
         """Room for what ``read`` needs of ``boards`` [B, H, W, C]."""
