@@ -27,7 +27,7 @@ def bare_passes(learner, batch):
     seen, first, along = (learner._tensor(part) for part in (observation[rows], observation[ahead[0]],
                                                              action[ahead[:-1]]))
     chosen = torch.zeros(len(seen) * looked, dtype=torch.int64, device=learner.device)
-    slopes = [torch.full_like(output, 1e-9) for output in learner._unroll(batch).values()]
+    slopes = [torch.full_like(output, 1e-9) for output in learner._unroll(batch) if output is not None]
 
     def run():
         with torch.no_grad():
@@ -39,11 +39,7 @@ def bare_passes(learner, batch):
             target.value(imagined)
             if target.reward is not None:
                 target.reward(imagined)
-        latents = net.unroll(net.represent(first), along)
-        joined = torch.cat(latents)
-        outputs = [net.policy(joined), net.value(joined)]
-        outputs += [] if net.reward is None else [net.reward(torch.cat(latents[1:]))]
-        outputs += [] if net.decoder is None else [net.decoder(joined)]
+        outputs = [output for output in net.read(net.unroll(net.represent(first), along)) if output is not None]
         learner.parameters.zero_gradient()
         torch.autograd.backward(outputs, slopes)
         learner.parameters.clip_gradient(config.gradient_clip)

@@ -40,7 +40,7 @@ from myosu.losses.retrace import retrace_returns, retrace_trace
 from myosu.nets.encoder import has_pictures
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import InferenceModel, choose_device, inference_model
-from myosu.nets.muzero import MuZeroNet
+from myosu.nets.muzero import MuZeroNet, Readings
 from myosu.replay.episode import Experience
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.segments import ANSWER_COLUMNS, Segments
@@ -363,9 +363,10 @@ class Learner:
         targets = self._targets(batch)
         outputs = self._unroll(batch)
         entropy_weight = config.entropy_weight * (1.0 - progress * config.anneal_entropy_weight)
-        aims = self._aims(batch, targets, outputs["policy"], entropy_weight)
+        aims = self._aims(batch, targets, outputs.policy_logits, entropy_weight)
         self.parameters.zero_gradient()
-        torch.autograd.backward(list(outputs.values()), self._slopes(outputs, batch, aims))
+        there = [output for output in outputs if output is not None]
+        torch.autograd.backward(there, self._slopes(outputs, batch, aims))
         norm = self.parameters.clip_gradient(config.gradient_clip)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}", batch)
@@ -484,19 +485,11 @@ class Learner:
             q += self.support.mean(self.target.reward(imagined)).cpu().numpy()
         return q.reshape(actions.shape)
 
-    def _unroll(self, batch: dict[str, np.ndarray]) -> dict[str, Tensor]:
-        """Logits of the policy, the value and the reward (and planes) along the unrolls, one step of all after the
-        other: [(K + 1) N, ...], of rewards [K N, atoms]."""
+    def _unroll(self, batch: dict[str, np.ndarray]) -> Readings:
+        """What the heads make of the unrolls of N positions."""
         ahead = batch["ahead"]
         latent = self.net.represent(self._tensor(_at(ahead[0], batch["observation"])))
-        latents = self.net.unroll(latent, self._tensor(_at(ahead[:-1], batch["action"])))
-        joined = torch.cat(latents)
-        outputs = {"policy": self.net.policy(joined), "value": self.net.value(joined)}
-        if self.net.reward is not None:
-            outputs["reward"] = self.net.reward(torch.cat(latents[1:]))
-        if self.net.decoder is not None:
-            outputs["planes"] = self.net.decoder(joined)
-        return outputs
+        return self.net.read(self.net.unroll(latent, self._tensor(_at(ahead[:-1], batch["action"]))))
 
     def _aims(self, batch: dict[str, np.ndarray], targets: Targets, policy_logits: Tensor,
               entropy_weight: float) -> Aims:
@@ -513,25 +506,25 @@ class Learner:
         return Aims(log_policy, action, learns * ascent * share, learns, entropy_weight * share, *fitted)
 
     @torch.no_grad()
-    def _slopes(self, outputs: dict[str, Tensor], batch: dict[str, np.ndarray], aims: Aims) -> list[Tensor]:
+    def _slopes(self, outputs: Readings, batch: dict[str, np.ndarray], aims: Aims) -> list[Tensor]:
         """The gradient of the sum of all losses in each of the outputs, in closed form."""
         policy, first = cross_entropy_slope(aims.log_policy, aims.policy), slice(len(aims.action))
         policy[first] += aims.learns[:, None] * self.policy.gradient(aims.log_policy[first], aims.action, -aims.ascent,
                                                                      -aims.entropy_weight)
         slopes = [self._tensor(policy),
-                  self.support.cross_entropy_slope(outputs["value"], aims.value, aims.value_weight)]
-        if "reward" in outputs:
-            slopes.append(self.support.cross_entropy_slope(outputs["reward"], aims.reward, aims.reward_weight))
-        if "planes" in outputs:
-            slope = plane_loss_slope(outputs["planes"], self._planes(batch))
+                  self.support.cross_entropy_slope(outputs.value_logits, aims.value, aims.value_weight)]
+        if outputs.reward_logits is not None:
+            slopes.append(self.support.cross_entropy_slope(outputs.reward_logits, aims.reward, aims.reward_weight))
+        if outputs.planes is not None:
+            slope = plane_loss_slope(outputs.planes, self._planes(batch))
             slopes.append(slope.mul_(self._tensor(aims.planes_weight)[:, None, None, None]))
         return slopes
 
-    def _losses(self, outputs: dict[str, Tensor], batch: dict[str, np.ndarray], aims: Aims) -> dict[str, Tensor]:
+    def _losses(self, outputs: Readings, batch: dict[str, np.ndarray], aims: Aims) -> dict[str, Tensor]:
         """Every loss by name, times its weight, and "loss", their sum."""
         tensor, first = self._tensor, slice(len(aims.action))
         # What is not legal so low that its probability is 0, but finite: 0 times it is 0.
-        policy = outputs["policy"][first].masked_fill(tensor(np.isneginf(aims.log_policy[first])), -1e9)
+        policy = outputs.policy_logits[first].masked_fill(tensor(np.isneginf(aims.log_policy[first])), -1e9)
         log_prob = policy.log_softmax(-1).gather(-1, tensor(aims.action)[:, None])[:, 0]
 
         def scalar_loss(logits: Tensor, scalar: np.ndarray, weight: np.ndarray) -> Tensor:
@@ -540,15 +533,15 @@ class Learner:
         losses = {
             "policy_loss": -log_prob * tensor(aims.ascent),
             "cmpo_loss": cross_entropy(policy, tensor(aims.policy[first])),
-            "model_loss": cross_entropy(outputs["policy"][first.stop:], tensor(aims.policy[first.stop:])),
-            "value_loss": scalar_loss(outputs["value"], aims.value, aims.value_weight),
+            "model_loss": cross_entropy(outputs.policy_logits[first.stop:], tensor(aims.policy[first.stop:])),
+            "value_loss": scalar_loss(outputs.value_logits, aims.value, aims.value_weight),
         }
         if self.config.entropy_weight:
             losses["entropy_loss"] = negative_entropy(policy) * tensor(aims.learns) * aims.entropy_weight
-        if "reward" in outputs:
-            losses["reward_loss"] = scalar_loss(outputs["reward"], aims.reward, aims.reward_weight)
-        if "planes" in outputs:
-            losses["reconstruction_loss"] = (plane_loss(outputs["planes"], self._planes(batch))
+        if outputs.reward_logits is not None:
+            losses["reward_loss"] = scalar_loss(outputs.reward_logits, aims.reward, aims.reward_weight)
+        if outputs.planes is not None:
+            losses["reconstruction_loss"] = (plane_loss(outputs.planes, self._planes(batch))
                                              * tensor(aims.planes_weight))
         losses = {name: loss.sum() for name, loss in losses.items()}
         return losses | {"loss": torch.stack(list(losses.values())).sum()}

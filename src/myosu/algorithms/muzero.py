@@ -528,24 +528,23 @@ class Learner:
         share[0] = 1
 
         latents = net.unroll(net.represent(self._tensor(batch.observation)), action)
-        joined = torch.cat(latents)
+        read = net.read(latents)
 
         def along(outputs: Tensor) -> Tensor:
             return outputs.unflatten(0, (-1, len(latents[0])))
 
-        value_logits = along(net.value(joined))
+        value_logits = along(read.value_logits)
         losses = {
-            "policy_loss": (share * cross_entropy(along(net.policy(joined)), policy)).sum(0),
+            "policy_loss": (share * cross_entropy(along(read.policy_logits), policy)).sum(0),
             "value_loss": (share * cross_entropy(value_logits, self.support.two_hot(value))).sum(0),
         }
-        if net.reward is not None:
-            reward_logits = along(net.reward(torch.cat(latents[1:])))
-            losses["reward_loss"] = cross_entropy(reward_logits, self.support.two_hot(reward)).mean(0)
+        if read.reward_logits is not None:
+            losses["reward_loss"] = cross_entropy(along(read.reward_logits), self.support.two_hot(reward)).mean(0)
         if net.projector is not None and net.predictor is not None:
             predicted = along(net.predictor(net.projector(torch.cat(latents[1:]).flatten(1))))
             losses["ssl_loss"] = (valid[1:] * negative_cosine(predicted, self._projected_targets(batch))).mean(0)
-        if net.decoder is not None:
-            for name, loss in self._plane_losses(along(net.decoder(joined)), batch).items():
+        if read.planes is not None:
+            for name, loss in self._plane_losses(along(read.planes), batch).items():
                 losses[name] = (share * valid * loss).sum(0)
         weighted = losses["policy_loss"] + sum(
             getattr(config, f"{name}_weight") * loss for name, loss in losses.items() if name != "policy_loss")

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from myosu.nets.layers import CellHead, ConvHead, ResidualBlock, scale_rows, scale_to_unit
+from myosu.nets.conv_norm import ResidualBlock
+from myosu.nets.layers import scale_rows, scale_to_unit
 from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Prediction
 
 
@@ -63,10 +64,7 @@ class FusedMuZero:
         self.latent_stem, self.latent_tower = conv(dynamics.stem.conv), tower(dynamics.tower)
         self.actions = dynamics.actions().contiguous(memory_format=torch.channels_last)
         # The heads' 1x1 convolutions read the same latent: joined, it is read once.
-        self.heads: list[ConvHead | CellHead] = []
-        for head in filter(None, (net.policy, net.value, net.reward)):
-            assert isinstance(head, ConvHead | CellHead)
-            self.heads.append(head)
+        self.heads = net.board_heads()
         convs = [head.project for head in self.heads]
         joined = nn.Conv2d(net.latent_shape[0], sum(c.out_channels for c in convs), 1, dtype=self.dtype)
         joined.weight = nn.Parameter(torch.cat([c.weight for c in convs]), requires_grad=False)

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from myosu.nets.conv_norm import ResidualBlock
 from myosu.nets.fused import FusedMuZero, board_rows
 from myosu.nets.int8_kernels import AT_ONCE, FOUR, GROUP, ROWS, WIDEST, imagine, lay_out, read, represent
-from myosu.nets.layers import ConvHead, ResidualBlock, scale_to_unit
+from myosu.nets.layers import ConvHead, scale_to_unit
 from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Prediction
 
 #: What a byte of a latent state stands for.
@@ -53,8 +54,8 @@ class Int8Tower:
         layers, residual_scales = [], []
         for block in blocks:
             assert isinstance(block, ResidualBlock)
-            unit, middle = self.unit_after, F.relu(block.first(x))
-            after = F.relu(x + block.second(middle))
+            unit, middle = self.unit_after, block.first(x)
+            after = block.second(middle, residual=x)
             between, self.unit_after = unit_of(middle), unit_of(after)
             layers += [Int8Conv(block.first.conv, x, unit, between),
                        Int8Conv(block.second.conv, middle, between, self.unit_after)]
@@ -138,9 +139,9 @@ class Int8MuZero:
         representation, dynamics = net.representation, net.dynamics
         assert isinstance(representation, BoardRepresentation) and isinstance(dynamics, BoardDynamics)
         self.columns = tuple(range(net.latent_shape[2]))
-        self.represented = Int8Tower(representation.tower, F.relu(representation.stem(observation.float())))
+        self.represented = Int8Tower(representation.tower, representation.stem(observation.float()))
         latent, action = _imagined(net, observation)
-        moved = F.relu(latent + dynamics.stem(latent) + self.exact.actions[action])
+        moved = dynamics.stem(latent, residual=latent + self.exact.actions[action])
         self.imagined = Int8Tower(dynamics.tower, moved)
         planes = board_rows(self.exact.actions) / np.float32(self.imagined.unit)
         self.stem = (*_arrays(Int8Conv(dynamics.stem.conv, latent, UNIT, self.imagined.unit)),

@@ -7,38 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-
-class ConvNorm(nn.Module):
-    """A 3×3 convolution that keeps the board's size, then batch normalisation, which ``fuse`` folds into it."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
-
-    def fuse(self) -> None:
-        """Fold the normalisation's running statistics into the convolution: the same output, for inference only."""
-        assert isinstance(self.norm, nn.BatchNorm2d)
-        self.conv = fuse_conv_bn_eval(self.conv, self.norm)
-        self.norm = nn.Identity()
-
-
-class ResidualBlock(nn.Module):
-    """relu(x + norm(conv(relu(norm(conv(x)))))), He et al. 2016."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = ConvNorm(channels, channels)
-        self.second = ConvNorm(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        # In place: neither what a normalisation nor what a convolution puts out is needed on the way back.
-        return F.relu_(self.second(F.relu_(self.first(x))).add_(x))
 
 
 class ConvHead(nn.Module):

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from myosu.nets.conv_norm import ConvNorm, ResidualBlock
 from myosu.nets.layers import (
     CellHead,
     ConvHead,
-    ConvNorm,
-    ResidualBlock,
     last_linear,
     mlp,
     scale_gradient,
@@ -32,6 +31,17 @@ class Prediction(NamedTuple):
     reward_logits: Tensor | None
     value_logits: Tensor
     policy_logits: Tensor
+
+
+class Readings(NamedTuple):
+    """What the heads make of the K + 1 latent states of an unroll of B, one step of all after the other: policy_logits
+    [(K + 1) B, A], value_logits [(K + 1) B, atoms], and where there are such heads reward_logits [K B, atoms], of the
+    imagined ones, and planes [(K + 1) B, planes, H, W]."""
+
+    policy_logits: Tensor
+    value_logits: Tensor
+    reward_logits: Tensor | None
+    planes: Tensor | None
 
 
 class MuZeroNet(nn.Module):
@@ -107,6 +117,26 @@ class MuZeroNet(nn.Module):
             latents.append(self.imagine(scale_gradient(latents[k], 0.5) if k else latent, action, codes))
         return latents
 
+    def board_heads(self) -> list[ConvHead | CellHead]:
+        """What reads a latent board: the policy, the value and, where there is one, the reward. Empty for vectors."""
+        return [head for head in (self.policy, self.value, self.reward) if isinstance(head, ConvHead | CellHead)]
+
+    def read(self, latents: list[Tensor]) -> Readings:
+        """All that the heads say of ``latents``, each [B, ...], as ``unroll`` gives them."""
+        first, heads, decoder = len(latents[0]), self.board_heads(), self.decoder
+        if not heads:
+            joined = torch.cat(latents)
+            reward = None if self.reward is None else self.reward(joined[first:])
+            return Readings(self.policy(joined), self.value(joined), reward, None)
+        # The heads' first layers are one convolution, which reads a latent state once, while it is near.
+        convs = [head.project for head in heads] + ([] if decoder is None else [decoder])
+        weight, bias = (torch.cat([getattr(conv, name) for conv in convs]) for name in ("weight", "bias"))
+        projected = torch.cat([F.conv2d(latent, weight, bias) for latent in latents])
+        parts = projected.split([conv.out_channels for conv in convs], dim=1)
+        policy, value = (head.read(part) for head, part in zip(heads[:2], parts[:2], strict=True))
+        return Readings(policy, value, heads[2].read(parts[2][first:]) if len(heads) > 2 else None,
+                        None if decoder is None else parts[-1])
+
     def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
         """latent [B, ...], action int64 [B]."""
         latent = self.imagine(latent, action)
@@ -137,7 +167,7 @@ class BoardRepresentation(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         x = observation.to(self.stem.conv.weight.dtype, memory_format=torch.channels_last)
-        return self.tower(F.relu_(self.stem(x)))
+        return self.tower(self.stem(x))
 
 
 class BoardDynamics(nn.Module):
@@ -154,7 +184,7 @@ class BoardDynamics(nn.Module):
 
     def forward(self, latent: Tensor, action: Tensor, codes: Tensor) -> Tensor:
         # index_select copies whole boards, forwards and backwards; indexing goes number by number.
-        return self.tower(F.relu_(self.stem(latent).add_(latent).add_(codes.index_select(0, action))))
+        return self.tower(self.stem(latent, residual=codes.index_select(0, action).add_(latent)))
 
 
 class ActionPlanes(nn.Module):
