@@ -209,3 +209,19 @@ def test_towers_in_numpy_are_torchs(activation, hidden):
         assert gradient.abs().min() > 0 or activation is torch.nn.ReLU
         assert torch.allclose(flat.gradient, gradient, atol=1e-4)
         net.load_state_dict({name: value + 0.1 for name, value in net.state_dict().items()})
+
+
+@pytest.mark.parametrize(("shape", "actions", "rewards", "planes"), [
+    ((3, 8, 8), 65, False, 5), ((2, 6, 7), 7, True, 0), ((1, 4, 4), 48, True, 3), ((6,), 4, True, 0)])
+def test_read_along_an_unroll_the_heads_say_what_each_says_alone(shape, actions, rewards, planes):
+    torch.manual_seed(0)
+    net = MuZeroNet(shape, actions, channels=16, blocks=1, atoms=11, rewards=rewards, decoded_planes=planes).eval()
+    for parameter in net.parameters():  # the heads begin at 0
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    latents = net.unroll(net.represent(torch.rand(5, *shape)), torch.randint(0, actions, (2, 5)))
+    joined, read = torch.cat(latents), net.read(latents)
+    expected = (net.policy(joined), net.value(joined), net.reward and net.reward(joined[5:]),
+                net.decoder and net.decoder(joined))
+    for there, alone in zip(read, expected, strict=True):
+        assert (there is None) == (alone is None)
+        assert alone is None or (torch.allclose(there, alone, atol=1e-6) and there.std() > 0.01)

@@ -240,7 +240,7 @@ class Planner:
         self.device = choose_device(config.device)
         self.net = make_net(config, spec).eval()
         self.precision = _precision(self.net, config, self_play=explore)
-        self.points = value_support(config, spec).points(str(self.device))
+        self.support = value_support(config, spec)
         self.search = Search(_search_config(config, spec, simulations, explore), capacity, spec.num_actions,
                              signed_discount(config, spec), seed)
         shape = self.net.latent_shape
@@ -303,7 +303,7 @@ class Planner:
         self.latents[slot, : len(latent)] = latent.permute(0, 2, 3, 1) if latent.dim() == 4 else latent
 
     def _scalar(self, logits: Tensor) -> np.ndarray:
-        return self._numpy(torch.softmax(logits.float(), dim=-1) @ self.points)
+        return self.support.means(self._numpy(logits))
 
     @staticmethod
     def _numpy(x: Tensor) -> np.ndarray:

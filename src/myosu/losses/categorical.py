@@ -58,8 +58,11 @@ class Support:
 
     def mean(self, logits: Tensor) -> Tensor:
         """[..., atoms] → float32 [...]: the expected scalar. No gradient passes."""
-        means = _means(self._rows(logits), self.points().numpy())
-        return torch.from_numpy(means.reshape(logits.shape[:-1])).to(logits.device)
+        return torch.from_numpy(self.means(self._rows(logits)).reshape(logits.shape[:-1])).to(logits.device)
+
+    def means(self, logits: np.ndarray) -> np.ndarray:
+        """The same of rows, float32 [n, atoms] → [n]."""
+        return _means(logits, self.points().numpy())
 
     def cross_entropy_slope(self, logits: Tensor, scalars: np.ndarray, weights: np.ndarray) -> Tensor:
         """The gradient of weight · ``cross_entropy(logits, two_hot(scalar))`` in the logits [..., atoms], which is
@@ -78,7 +81,7 @@ ANY_ORDER = {"contract", "reassoc"}
 @numba.njit(cache=True, fastmath=ANY_ORDER)
 def _means(logits, points):
     """softmax(logits) · points; float32 [n, atoms] → [n]."""
-    scaled, means = _scaled_softmax(logits), np.empty(len(logits), np.float32)
+    scaled, means = scaled_softmax(logits), np.empty(len(logits), np.float32)
     for i in range(len(means)):
         total, weighted = np.float32(0.0), np.float32(0.0)
         for k in range(len(points)):
@@ -91,7 +94,7 @@ def _means(logits, points):
 @numba.njit(cache=True, fastmath=ANY_ORDER)
 def _slope(logits, scalars, weights, points):
     """weight · (softmax(logits) − two_hot(scalar)); float32 [n, atoms], of scalars and weights [n]."""
-    slope, last = _scaled_softmax(logits), len(points) - 1
+    slope, last = scaled_softmax(logits), len(points) - 1
     for i in range(len(scalars)):
         total = np.float32(0.0)
         for k in range(len(points)):
@@ -108,7 +111,7 @@ def _slope(logits, scalars, weights, points):
 
 
 @numba.njit(cache=True, fastmath=ANY_ORDER)
-def _scaled_softmax(logits):
+def scaled_softmax(logits):
     """softmax(logits) times something of each row's own; float32 [n, atoms]. Everything at once in the second loop
     leaves no remainders of rows, which would go number by number."""
     scaled = np.empty(logits.shape, np.float32)

@@ -13,8 +13,9 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.core.errors import RequireLiteralValue
 from numba.extending import intrinsic
+
+from myosu.nets.vectors import INDEX, REAL, WORD, Writer, constants, processor_features
 
 #: Bytes of the input, unsigned, and of the weights, signed, whose products go into one sum at once.
 FOUR = 4
@@ -22,12 +23,10 @@ FOUR = 4
 
 def sums_at_once() -> int:
     """Sums that the instruction makes here: 16 with AVX-512, 8 with AVX-VNNI; 0 where the processor has neither."""
-    chosen: str | None = getattr(numba.config, "CPU_FEATURES", None)
-    features = llvmlite.binding.get_host_cpu_features()
-    names = set(chosen.split(",")) if chosen else {f"+{name}" for name, there in features.items() if there}
-    if {"+avx512vnni", "+avx512bw"} <= names:
+    features = processor_features()
+    if {"avx512vnni", "avx512bw"} <= features:
         return 16
-    return 8 if "+avxvnni" in names else 0
+    return 8 if "avxvnni" in features else 0
 
 
 AT_ONCE = sums_at_once()
@@ -60,68 +59,42 @@ def _convolve_row(typing_context, columns, reach, groups, after, x, weights, row
     are constants: they and the number of columns are known when this is compiled."""
     arguments = (columns, reach, groups, after, x, weights, row, height, inputs, scales, biases, residual,
                  residual_scale, plane, out, channel)
-    if not all(isinstance(constant, types.Literal) for constant in (reach, groups, after)):
-        raise RequireLiteralValue("reach, groups and after must be constants")
-    width, count, taps = columns.count, groups.literal_value, 2 * reach.literal_value + 1
-    ending = after.literal_value
+    reach, count, ending = constants(reach, groups, after)
+    width, taps = columns.count, 2 * reach + 1
 
     def write(context, builder, signature, given):
-        index, byte, word, real = ir.IntType(64), ir.IntType(8), ir.IntType(32), ir.FloatType()
-        bytes_, words, reals = (ir.VectorType(kind, GROUP) for kind in (byte, word, real))
-        zeros, lowest, highest = ir.Constant(words, [0] * GROUP), *(
-            ir.Constant(reals, [value] * GROUP) for value in (0.0, 255.0))
+        write = Writer(context, builder, signature, given, GROUP)
+        load, plus, times, everywhere, multiply_add = (
+            write.load, write.plus, write.times, write.everywhere, write.multiply_add)
+        bytes_, words, reals = (ir.VectorType(kind, GROUP) for kind in (ir.IntType(8), WORD, REAL))
+        zeros, lowest, highest = ir.Constant(words, [0] * GROUP), write.constant(0.0), write.constant(255.0)
         dot = ir.InlineAsm(ir.FunctionType(words, [words, words, words]),
                            "vpdpbusd $2, $1, $0" if GROUP == 16 else "{vex} vpdpbusd $2, $1, $0",
                            "=v,v,v,0" if GROUP == 16 else "=x,x,x,0")
 
-        def data(k):
-            return context.make_array(signature.args[k])(context, builder, given[k]).data
-
-        def number(k):
-            return context.cast(builder, given[k], signature.args[k], types.intp)
-
-        def at(pointer, place, kind):
-            return builder.bitcast(builder.gep(pointer, [place]), kind.as_pointer())
-
-        def load(pointer, place, kind):
-            return builder.load(at(pointer, place, kind), align=1)
-
-        def plus(a, b):
-            return builder.add(a, b if isinstance(b, ir.Value) else index(b))
-
-        def times(a, b):
-            return builder.mul(a, b if isinstance(b, ir.Value) else index(b))
-
-        def everywhere(scalar, kind):
-            first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, word(0))
-            return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
-
-        def multiply_add(a, b, c):
-            return builder.fadd(builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
-
-        x, weights, scales, biases, residual, plane, out = (data(k) for k in (4, 5, 9, 10, 11, 13, 14))
-        row, height, inputs, channel = (number(k) for k in (6, 7, 8, 15))
-        outputs = context.make_array(signature.args[9])(context, builder, given[9]).nitems
+        x, weights, scales, biases, residual, plane, out = (write.data(k) for k in (4, 5, 9, 10, 11, 13, 14))
+        row, height, inputs, channel = (write.number(k) for k in (6, 7, 8, 15))
+        outputs = write.size(9)
         sums = [[cgutils.alloca_once(builder, words) for _ in range(width)] for _ in range(count)]
         for place in (place for group in sums for place in group):
             builder.store(zeros, place)
 
-        quads = builder.udiv(inputs, index(FOUR))
+        quads = builder.udiv(inputs, INDEX(FOUR))
         first = plus(row, -(taps // 2))
         beyond = plus(row, taps // 2 + 1)
-        begin = builder.select(builder.icmp_signed("<", first, index(0)), index(0), first)
+        begin = builder.select(builder.icmp_signed("<", first, INDEX(0)), INDEX(0), first)
         end = builder.select(builder.icmp_signed(">", beyond, height), height, beyond)
         # The weights of a row of the kernel, and of a group.
         slab = times(quads, taps * GROUP * FOUR)
         whole = times(slab, taps)
-        group_0 = times(builder.udiv(channel, index(GROUP)), whole)
-        with cgutils.for_range_slice(builder, begin, end, index(1), index) as (source, _):
+        group_0 = times(builder.udiv(channel, INDEX(GROUP)), whole)
+        with cgutils.for_range_slice(builder, begin, end, INDEX(1), INDEX) as (source, _):
             line = times(times(source, width), inputs)
             kernel = plus(group_0, times(builder.sub(source, first), slab))
-            with cgutils.for_range_slice(builder, index(0), quads, index(1), index) as (quad, _):
+            with cgutils.for_range_slice(builder, INDEX(0), quads, INDEX(1), INDEX) as (quad, _):
                 block = plus(kernel, times(quad, taps * GROUP * FOUR))
                 here = plus(line, times(quad, FOUR))
-                seen = [everywhere(load(x, plus(here, times(inputs, cell)), word), words) for cell in range(width)]
+                seen = [everywhere(load(x, plus(here, times(inputs, cell)), WORD)) for cell in range(width)]
                 for tap in range(taps):
                     for group in range(count):
                         weight = load(weights, plus(plus(block, times(whole, group)), tap * GROUP * FOUR), words)
@@ -138,14 +111,14 @@ def _convolve_row(typing_context, columns, reach, groups, after, x, weights, row
                 value = multiply_add(builder.sitofp(builder.load(sums[group][cell]), reals), scale, bias)
                 if ending in ("add", "move"):
                     before = builder.uitofp(load(residual, here, bytes_), reals)
-                    value = multiply_add(before, everywhere(given[12], reals), value)
+                    value = multiply_add(before, everywhere(given[12]), value)
                 if ending == "move":
                     value = builder.fadd(value, load(plane, here, reals))
                 if ending != "none":
                     value = builder.select(builder.fcmp_ordered(">", value, lowest), value, lowest)
                     value = builder.select(builder.fcmp_ordered("<", value, highest), value, highest)
                     value = builder.trunc(builder.fptosi(value, words), bytes_)
-                builder.store(value, at(out, here, value.type), align=1)
+                write.store(value, out, here)
         return context.get_dummy_value()
 
     return types.void(*arguments), write

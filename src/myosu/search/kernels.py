@@ -71,18 +71,6 @@ def make_roots(nodes, open_scores, root_scores, values):
 
 
 @compiled
-def shift_logits(logits, out):
-    """Logits minus the greatest of their row, ready for ``exp``."""
-    for b in range(len(logits)):
-        row = logits[b]
-        top = TAKEN
-        for a in range(len(row)):
-            top = max(top, row[a])
-        for a in range(len(row)):
-            out[b, a] = row[a] - top
-
-
-@compiled
 def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, weights, rewards, values, discount):
     """Hang node ``slot`` under every tree's (parent, action) and carry its value up to the root.
 

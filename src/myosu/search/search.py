@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from myosu.errors import UserError
+from myosu.losses.categorical import scaled_softmax
 from myosu.search import kernels
 from myosu.search.kernels import EPSILON, TAKEN
 
@@ -107,7 +108,6 @@ class Search:
         self._rng = np.random.default_rng(seed)
         self._parents = np.empty(capacity, np.int64)
         self._actions = np.empty(capacity, np.int64)
-        self._weights = np.empty((capacity, num_actions), np.float32)
         self._allocate(config.num_simulations + 1)
 
     def run(
@@ -174,7 +174,7 @@ class Search:
         if num_simulations >= self._nodes.shape[1]:
             self._allocate(num_simulations + 1)
         nodes, open_scores = self._nodes[:size], self._open_scores[:size]
-        parents, actions, weights = self._parents[:size], self._actions[:size], self._weights[:size]
+        parents, actions = self._parents[:size], self._actions[:size]
 
         logits = log_softmax(prior_logits, legal)
         priors = np.exp(logits)
@@ -199,8 +199,7 @@ class Search:
                 kernels.select_puct(nodes, open_scores, exploration, parents, actions)
             slot = simulation + 1
             reward, leaf_value, leaf_logits = expand(parents, actions, slot)
-            kernels.shift_logits(np.ascontiguousarray(leaf_logits, np.float32), weights)
-            np.exp(weights, out=weights)
+            weights = scaled_softmax(np.ascontiguousarray(leaf_logits, np.float32))
             seen = kernels.expand_and_back_up(
                 nodes, open_scores, priors, parents, actions, slot, weights,
                 np.ascontiguousarray(reward, np.float32), np.ascontiguousarray(leaf_value, np.float32), self.discount)

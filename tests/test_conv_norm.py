@@ -1,0 +1,76 @@
+"""Learning by Winograd's products against torch's own layers."""
+
+import copy
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from myosu.nets import winograd
+from myosu.nets.conv_norm import ConvNorm
+
+pytestmark = pytest.mark.skipif(not winograd.AVAILABLE, reason="not written for this processor")
+
+#: Instructions of a laptop's processor, whose vectors are half as long.
+LAPTOP = "+64bit,+avx,+avx2,+fma,+bmi,+bmi2,+sse4.2,+popcnt,+f16c,+lzcnt"
+
+
+def layer_and_input(shape, inputs, outputs, boards):
+    torch.manual_seed(0)
+    layer = ConvNorm(inputs, outputs).train()
+    with torch.no_grad():
+        layer.norm.weight.uniform_(0.5, 2)
+        layer.norm.bias.normal_()
+    return layer, torch.randn(boards, inputs, *shape), torch.randn(boards, outputs, *shape)
+
+
+def test_a_tile_by_hand():
+    see, put_out = (np.linalg.multi_dot([*reversed(winograd.STEPS[name]), np.eye(6)]) for name in ("see", "put out"))
+    seen = np.array([1.0, 2, 3, 4, 5, 6])
+    for kernel, expected in (([1, 1, 1], [6, 9, 12, 15]), ([1, 0, -1], [-2, -2, -2, -2]), ([0, 10, 1], [23, 34, 45, 56])):
+        assert np.allclose(put_out @ ((winograd.KERNEL @ kernel) * (see @ seen)), expected)
+
+
+@pytest.mark.parametrize("added", [True, False])
+@pytest.mark.parametrize(("shape", "inputs", "outputs", "boards"), [
+    ((8, 8), 32, 32, 19), ((6, 7), 64, 64, 5), ((3, 3), 16, 48, 3), ((9, 13), 32, 16, 7), ((1, 2), 16, 16, 70)])
+def test_outputs_slopes_and_statistics_are_torchs(shape, inputs, outputs, boards, added):
+    layer, x, residual = layer_and_input(shape, inputs, outputs, boards)
+    exact, slopes = copy.deepcopy(layer).double(), torch.randn(boards, outputs, *shape)
+    found = []
+    for module, kind in ((layer, torch.float32), (exact, torch.float64)):
+        given = [part.to(kind).requires_grad_() for part in (x, residual)[:1 + added]]
+        assert winograd.fits(given[0], module.conv) == (kind == torch.float32)
+        out = module(*given)
+        gradients = torch.autograd.grad(out, [*given, *module.parameters()], slopes.to(kind))
+        found.append([out, *gradients, *module.buffers()])
+    for ours, expected in zip(*found, strict=True):
+        assert torch.allclose(ours.double(), expected.double(), rtol=0, atol=3e-5 * float(expected.detach().abs().max()))
+
+
+def test_channels_that_are_no_vector_learn_by_torch():
+    layer, x, _ = layer_and_input((3, 3), 12, 20, 4)
+    assert not winograd.fits(x, layer.conv)
+    layer(x).sum().backward()
+    assert layer.conv.weight.grad.abs().sum() > 0
+
+
+def test_what_is_no_number_stays_so():
+    layer, x, _ = layer_and_input((4, 4), 16, 16, 3)
+    x[1, 2, 3, 3] = torch.nan
+    out = layer(x)
+    assert out.isnan().any() and layer.norm.running_mean.isnan().any()
+    slopes = torch.ones_like(out)
+    slopes[0] = torch.nan
+    assert torch.autograd.grad(out, layer.conv.weight, slopes)[0].isnan().any()
+
+
+def test_a_laptops_instructions_compute_the_same(tmp_path):
+    environment = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": LAPTOP,
+                   "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "torchs", "-p", "no:cacheprovider", __file__]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0 and set(result.stdout.split()[0]) == {"."}, result.stdout  # none skipped
