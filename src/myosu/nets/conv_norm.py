@@ -60,13 +60,13 @@ class _ConvNormRelu(torch.autograd.Function):
     def forward(ctx, x: Tensor, weight: Tensor, gain: Tensor, bias: Tensor, residual: Tensor | None,
                 norm: nn.BatchNorm2d) -> Tensor:
         assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
-        x = _channels_last(x)
+        x = channels_last(x)
         y = x.new_empty(*x.shape[:3], len(weight))
         out, statistics = torch.empty_like(y), np.empty((2, len(weight)), np.float32)
         sums, squares = (np.zeros(y.shape[2] * y.shape[3], np.float32) for _ in range(2))
         winograd.convolve(x.numpy(), winograd.to_points(weight).numpy(), y.numpy(), sums, squares)
         _normalise(y.numpy(), sums, squares, gain.numpy(), bias.numpy(), norm.eps,
-                   (y if residual is None else _channels_last(residual)).numpy(), residual is not None, out.numpy(),
+                   (y if residual is None else channels_last(residual)).numpy(), residual is not None, out.numpy(),
                    statistics, norm.running_mean.numpy(), norm.running_var.numpy(), norm.momentum)
         norm.num_batches_tracked += 1
         ctx.save_for_backward(x, weight, gain, y, out)
@@ -79,7 +79,7 @@ class _ConvNormRelu(torch.autograd.Function):
         slopes, x_slopes = torch.empty_like(y), torch.empty_like(x)
         by_gain, by_bias = torch.empty_like(gain), torch.empty_like(gain)
         by_kernels = x.new_zeros(winograd.POINTS * weight.shape[0] * weight.shape[1])
-        by_slope, by_y, shift = _normalise_back(_channels_last(gradient).numpy(), y.numpy(), gain.numpy(), out.numpy(),
+        by_slope, by_y, shift = _normalise_back(channels_last(gradient).numpy(), y.numpy(), gain.numpy(), out.numpy(),
                                        ctx.statistics, slopes.numpy(), by_gain.numpy(), by_bias.numpy())
         winograd.convolve_back(slopes.numpy(), y.numpy(), by_slope, by_y, shift, x.numpy(),
                                winograd.to_points(weight.transpose(0, 1)).numpy(), x_slopes.numpy(),
@@ -89,7 +89,7 @@ class _ConvNormRelu(torch.autograd.Function):
                 of_residual, None)
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Tensor) -> Tensor:
     """[B, C, H, W] → [B, H, W, C], which is how boards lie in memory if we made them."""
     return x.permute(0, 2, 3, 1).contiguous()
 
@@ -111,7 +111,7 @@ def _normalise(y, sums, squares, gain, bias, eps, residual, adds, out, statistic
         scale[c::channels] = gain[c] * statistics[1, c]
         shift[c::channels] = bias[c] - mean * gain[c] * statistics[1, c]
     rows = (size * height, width * channels)
-    _scale_add_relu(y.reshape(rows), scale, shift, residual.reshape(rows), adds, out.reshape(rows))
+    winograd.scale_add_relu(y.reshape(rows), scale, shift, residual.reshape(rows), adds, out.reshape(rows))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -143,20 +143,6 @@ def _total(row, channel, channels):
     for j in range(channel, len(row), channels):
         total += row[j]
     return total
-
-
-@njit(error_model="numpy", fastmath={"contract"})
-def _scale_add_relu(y, scale, shift, residual, adds, out):
-    for i in range(len(y)):
-        row, more, to = y[i], residual[i], out[i]
-        if adds:
-            for j in range(len(scale)):
-                value = row[j] * scale[j] + shift[j] + more[j]
-                to[j] = np.float32(0) if value < 0 else value  # what is no number stays so
-        else:
-            for j in range(len(scale)):
-                value = row[j] * scale[j] + shift[j]
-                to[j] = np.float32(0) if value < 0 else value
 
 
 @njit(error_model="numpy", fastmath={"contract"})

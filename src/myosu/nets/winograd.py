@@ -233,30 +233,65 @@ def _through_norm(slopes, y, by_slope, by_y, shift, out):
             to[j] = slope[j] * by_slope[j] + row[j] * by_y[j] + shift[j]
 
 
+@njit(error_model="numpy", fastmath={"contract"})
+def scale_add_relu(y, scale, shift, residual, adds, out):
+    """out = relu(y scale + shift + residual, if it ``adds`` that), rows [n, m]; scale and shift [m]."""
+    for i in range(len(y)):
+        row, more, to = y[i], residual[i], out[i]
+        if adds:
+            for j in range(len(scale)):
+                value = row[j] * scale[j] + shift[j] + more[j]
+                to[j] = np.float32(0) if value < 0 else value  # what is no number stays so
+        else:
+            for j in range(len(scale)):
+                value = row[j] * scale[j] + shift[j]
+                to[j] = np.float32(0) if value < 0 else value
+
+
+@njit(error_model="numpy")
+def _convolve_some(x, first, boards, shape, kernels, outputs, y, y_first):
+    """y[y_first:] of ``boards`` boards x[first:] of one ``shape``; both flat."""
+    height, width, inputs = shape
+    each, _, most = _tiles(height, width)
+    seen, seen_apart = _points(most, inputs)
+    made, made_apart = _points(most, outputs)
+    wide, wide_line = _room(height, width, inputs, 1)
+    room, line = _room(height, width, outputs, 0)
+    for k in range(boards):
+        into_tiles("see", x, first + k, shape, 1, wide, wide_line, seen, k * each, seen_apart)
+    for p in range(POINTS):
+        multiply(False, seen, p * seen_apart, inputs, 1, kernels, p * inputs * outputs, outputs,
+                 made, p * made_apart, outputs, boards * each, outputs, inputs)
+    for k in range(boards):
+        from_tiles("put out", False, y, y_first + k, (height, width, outputs), 0, room, line, made, k * each,
+                   made_apart)
+
+
 @njit(cache=True, error_model="numpy", nogil=True)
 def convolve(x, kernels, y, sums, squares):
     """x [B, H, W, C], kernels [36 C K] → y [B, H, W, K], all float32. The sums of y's rows and of their squares are
     added to ``sums`` and ``squares`` [W K]: while y is near, they cost little."""
     size, height, width, inputs = x.shape
     outputs = y.shape[3]
-    flat_x, flat_y = x.ravel(), y.ravel()
-    each, together, most = _tiles(height, width)
-    seen, seen_apart = _points(most, inputs)
-    made, made_apart = _points(most, outputs)
-    wide, wide_line = _room(height, width, inputs, 1)
-    room, line = _room(height, width, outputs, 0)
+    _, together, _ = _tiles(height, width)
     for first in range(0, size, together):
         boards = min(together, size - first)
-        for k in range(boards):
-            into_tiles("see", flat_x, first + k, (height, width, inputs), 1, wide, wide_line, seen, k * each,
-                       seen_apart)
-        for p in range(POINTS):
-            multiply(False, seen, p * seen_apart, inputs, 1, kernels, p * inputs * outputs, outputs,
-                     made, p * made_apart, outputs, boards * each, outputs, inputs)
-        for k in range(boards):
-            from_tiles("put out", False, flat_y, first + k, (height, width, outputs), 0, room, line, made, k * each,
-                       made_apart)
+        _convolve_some(x.ravel(), first, boards, (height, width, inputs), kernels, outputs, y.ravel(), first)
         _add_rows(y[first:first + boards].reshape(-1, width * outputs), sums, squares)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def convolve_add_relu(x, kernels, bias, residual, adds, out):
+    """out = relu(conv(x) + bias + residual, if it ``adds`` that), for a bias [W K] along a row, and as above."""
+    size, height, width, inputs = x.shape
+    outputs = out.shape[3]
+    _, together, _ = _tiles(height, width)
+    y, one = np.empty((together * height, width * outputs), np.float32), np.ones(width * outputs, np.float32)
+    for first in range(0, size, together):
+        boards = min(together, size - first)
+        _convolve_some(x.ravel(), first, boards, (height, width, inputs), kernels, outputs, y.ravel(), 0)
+        scale_add_relu(y[:boards * height], one, bias, residual[first:first + boards].reshape(-1, width * outputs),
+                       adds, out[first:first + boards].reshape(-1, width * outputs))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
