@@ -5,7 +5,7 @@ import torch
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.fused import FusedMuZero, fused
 from myosu.nets.int8 import Int8MuZero, int8_fits
-from myosu.nets.layers import ConvHead, scale_gradient, scale_to_unit
+from myosu.nets.layers import ConvHead, scale_gradient, scale_rows, scale_to_unit
 from myosu.nets.muzero import ActionPlanes, MuZeroNet
 from myosu.nets.towers import TowersInNumPy, TwinTowers
 
@@ -225,3 +225,18 @@ def test_read_along_an_unroll_the_heads_say_what_each_says_alone(shape, actions,
     for there, alone in zip(read, expected, strict=True):
         assert (there is None) == (alone is None)
         assert alone is None or (torch.allclose(there, alone, atol=1e-6) and there.std() > 0.01)
+
+
+@pytest.mark.parametrize("row", [[3.0, -2.0, 5.0], [-4.0, -1.0, -9.0], [0.0, -0.0, 0.0], [1e-40, 1.0, 1e30, -1e30]])
+def test_rows_are_scaled_between_their_extremes_whatever_their_signs(row):
+    rows, scales = np.array([row], np.float32), np.empty((1, 1), np.float32)
+    low, high = rows.min(), rows.max()
+    out = np.empty_like(rows)
+    scale_rows(rows, out, scales)
+    assert np.allclose(out, (rows - low) / (high - low + 1e-5), rtol=1e-5, atol=0)
+
+
+def test_a_row_with_what_is_no_number_is_none():
+    rows = np.array([[0.0, np.nan, 2.0], [0.0, 1.0, 2.0]], np.float32)
+    scale_rows(rows, rows, np.empty((2, 1), np.float32))
+    assert np.isnan(rows[0, 1]) and not np.isnan(rows[1]).any()

@@ -106,17 +106,33 @@ class _ScaleToUnit(torch.autograd.Function):
         return slope.scatter_add_(1, y.argmax(1, keepdim=True), to_high)
 
 
+@numba.njit(error_model="numpy")
+def _extremes(row):
+    """The least and the greatest of float32 numbers, by their bits, for LLVM compares many integers at once, but not
+    floats: those of a negative number but its sign turned round, they are in the same order. What is no number is
+    beyond all."""
+    bits = row.view(np.int32)
+    low, high = np.int32(2**31 - 1), np.int32(-2**31)
+    for j in range(len(bits)):
+        place = _turned(bits[j])
+        low, high = min(low, place), max(high, place)
+    return np.int32(_turned(low)).view(np.float32), np.int32(_turned(high)).view(np.float32)
+
+
+@numba.njit(error_model="numpy")
+def _turned(bits):
+    return bits ^ ((bits >> np.int32(31)) & np.int32(2**31 - 1))
+
+
 @numba.njit(cache=True, error_model="numpy", fastmath={"nsz", "reassoc"})
 def scale_rows(rows, out, scales):
     """out = (rows − low) · scale, [n, m], which may be ``rows`` itself; scales [n, 1] of them."""
     for i in range(len(rows)):
-        row = rows[i]
-        low = high = row[0]
-        for value in row:
-            low, high = min(low, value), max(high, value)
+        row, to = rows[i], out[i]
+        low, high = _extremes(row)
         scale = np.float32(1.0) / (high - low + np.float32(1e-5))
         for j in range(len(row)):
-            out[i, j] = (row[j] - low) * scale
+            to[j] = (row[j] - low) * scale
         scales[i, 0] = scale
 
 
@@ -124,12 +140,12 @@ def scale_rows(rows, out, scales):
 def _scale_rows_back(gradients, rows, scales, slopes):
     for i in range(len(rows)):
         row, gradient, slope, scale = rows[i], gradients[i], slopes[i], scales[i, 0]
-        total, to_high, highest = np.float32(0), np.float32(0), row[0]
+        total, to_high = np.float32(0), np.float32(0)
         for j in range(len(row)):
             slope[j] = gradient[j] * scale
             total += slope[j]
             to_high -= slope[j] * row[j]
-            highest = max(highest, row[j])
+        _, highest = _extremes(row)
         lowest, most = 0, 0
         while row[lowest] > 0:  # the least is 0 exactly; a row of what is no number ends at once
             lowest += 1
