@@ -79,8 +79,9 @@ class _ConvNormRelu(torch.autograd.Function):
         slopes, x_slopes = torch.empty_like(y), torch.empty_like(x)
         by_gain, by_bias = torch.empty_like(gain), torch.empty_like(gain)
         by_kernels = x.new_zeros(winograd.POINTS * weight.shape[0] * weight.shape[1])
-        by_slope, by_y, shift = _normalise_back(channels_last(gradient).numpy(), y.numpy(), gain.numpy(), out.numpy(),
-                                       ctx.statistics, slopes.numpy(), by_gain.numpy(), by_bias.numpy())
+        by_slope, by_y, shift = _normalise_back(
+            channels_last(gradient).numpy(), y.numpy(), gain.numpy(), out.numpy(), ctx.statistics, slopes.numpy(),
+            by_gain.numpy(), by_bias.numpy())
         winograd.convolve_back(slopes.numpy(), y.numpy(), by_slope, by_y, shift, x.numpy(),
                                winograd.to_points(weight.transpose(0, 1)).numpy(), x_slopes.numpy(),
                                by_kernels.numpy())
