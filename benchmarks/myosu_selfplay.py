@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 
-import torch
-
 from myosu.algorithms import muzero
 from myosu.envs.native import NativeVectorEnv
 from myosu.games import load_game
+from myosu.processes import keep_freed_memory
+from myosu.training.randomness import prepare_process
 from worker import end_to_end, rate, serve
 
 
@@ -29,7 +29,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="for each figure")
     parser.add_argument("--serve", action="store_true", help="measure whenever a line comes in")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    prepare_process(0)
+    keep_freed_memory()  # both as `myosu train` does
     game = load_game(args.game)
     config = muzero.Config(channels=args.channels, blocks=args.blocks, num_envs=args.envs, simulations=args.simulations,
                            search=args.search, batch_size=args.batch_size, device="cpu")
