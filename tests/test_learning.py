@@ -97,7 +97,7 @@ def test_learns_to_beat_a_random_player_at_tictactoe(tmp_path):
     """A board, a residual tower, symmetries: well above the +0.3 that moving first against random play is worth."""
     settings = dataclasses.replace(CONFIG, channels=16, opening_plies=2, considered_actions=9, num_envs=16,
                                    reconstruction_loss_weight=2.0, replay_capacity=10_000)
-    run = create_run(RunConfig("tictactoe", "muzero", settings, TrainConfig(updates=500, deterministic=True, seed=SEED,
-                                                                           evaluate_every=500)), tmp_path / "run")
+    run = create_run(RunConfig("tictactoe", "muzero", settings, TrainConfig(updates=1000, deterministic=True, seed=SEED,
+                                                                           evaluate_every=1000)), tmp_path / "run")
     result = train(run, quiet=True)
     assert result.evaluation["mean_reward"] > 0.7, result.evaluation
