@@ -43,7 +43,7 @@ def test_outputs_slopes_and_statistics_are_torchs(shape, inputs, outputs, boards
     found = []
     for module, kind in ((layer, torch.float32), (exact, torch.float64)):
         given = [part.to(kind).requires_grad_() for part in (x, residual)[:1 + added]]
-        assert winograd.fits(given[0], module.conv) == (kind == torch.float32)
+        assert winograd.fits(module.conv, given[0]) == (kind == torch.float32)
         out = module(*given)
         gradients = torch.autograd.grad(out, [*given, *module.parameters()], slopes.to(kind))
         found.append([out, *gradients, *module.buffers()])
@@ -54,7 +54,7 @@ def test_outputs_slopes_and_statistics_are_torchs(shape, inputs, outputs, boards
 
 def test_channels_that_are_no_vector_learn_by_torch():
     layer, x, _ = layer_and_input((3, 3), 12, 20, 4)
-    assert not winograd.fits(x, layer.conv)
+    assert not winograd.fits(layer.conv, x)
     layer(x).sum().backward()
     assert layer.conv.weight.grad.abs().sum() > 0
 

@@ -27,7 +27,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         norm = self.norm
-        if isinstance(norm, nn.BatchNorm2d) and self.training and winograd.fits(x, self.conv):
+        if isinstance(norm, nn.BatchNorm2d) and self.training and winograd.fits(self.conv, x):
             return _ConvNormRelu.apply(x, self.conv.weight, norm.weight, norm.bias, residual, norm)
         y = norm(self.conv(x))
         # In place: neither what a normalisation nor what a convolution puts out is needed on the way back.

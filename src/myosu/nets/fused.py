@@ -76,7 +76,7 @@ class FusedMuZero:
 
         def conv(module: nn.Module) -> FusedConv | WinogradConv:
             assert isinstance(module, nn.Conv2d)
-            fits = winograd.fits(module.weight, module)
+            fits = winograd.fits(module, module.weight)
             return WinogradConv(module, board) if fits else FusedConv(module, batch, board)
 
         def tower(blocks: nn.Module) -> list[tuple[FusedConv | WinogradConv, FusedConv | WinogradConv]]:
