@@ -342,8 +342,8 @@ def to_points_back(slopes: Tensor, weight: Tensor) -> Tensor:
 
 
 def fits(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether ``convolve`` can and should do what ``conv`` does, where ``x`` lies and in its numbers: torch would use all
-    threads it has, and for what is no vector of channels wide nothing is won."""
+    """Whether ``convolve`` can and should do what ``conv`` does, where ``x`` lies and in its numbers: torch would use
+    all threads it has, and for what is no vector of channels wide nothing is won."""
     return (AVAILABLE and x.device.type == "cpu" and x.dtype == conv.weight.dtype == torch.float32
             and conv.kernel_size == (3, 3) and conv.in_channels % LANES == conv.out_channels % LANES == 0
             and torch.get_num_threads() == 1 and not torch.is_autocast_enabled("cpu"))
