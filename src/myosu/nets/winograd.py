@@ -1,5 +1,5 @@
-"""3×3 convolutions of boards with a quarter of the multiplications: 36 instead of 144 for a tile of 4×4 cells and a pair
-of channels (Winograd's F(4×4, 3×3); Lavin and Gray 2016).
+"""3×3 convolutions of boards with a quarter of the multiplications: 36 instead of 144 for a tile of 4×4 cells and a
+pair of channels (Winograd's F(4×4, 3×3); Lavin and Gray 2016).
 
     y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A
 
