@@ -13,7 +13,7 @@ from myosu.evaluation.gtp_engine import GtpEngine
 from myosu.evaluation.match import play_match
 from myosu.games import load_game
 from myosu.players.gtp import GtpPlayer
-from myosu.players.players import RandomPlayer, legal_mask
+from myosu.players.player import RandomPlayer, legal_mask
 from test_gtp import needs_grhino
 from toy_runs import othello_run
 
@@ -23,9 +23,13 @@ def othello():
     return load_game("othello")
 
 
+def last_legal(state, history, simulations):
+    return int(np.flatnonzero(legal_mask(load_game("othello"), state)[0])[-1])
+
+
 @pytest.fixture
 def engine(othello):
-    return GtpEngine(othello, lambda state, simulations: int(np.flatnonzero(legal_mask(othello, state)[0])[-1]), 16)
+    return GtpEngine(othello, last_legal, 16)
 
 
 def say(engine, *lines):
@@ -66,7 +70,7 @@ def test_scores_and_passes_said_or_not(othello):
     """Random games, in which the passes are said at random; whoever does not say them takes them back unsaid."""
     rng, passes, silent = np.random.default_rng(4), 0, 0
     for _ in range(12):
-        engine = GtpEngine(othello, lambda state, simulations: 0, 1)
+        engine = GtpEngine(othello, lambda state, history, simulations: 0, 1)
         state, total, ply, ended = othello.new_states(1), 0.0, 0, False
         rewards, over = np.empty(1, np.float32), np.empty(1, np.bool_)
         while not ended:
@@ -94,7 +98,7 @@ def test_squares_that_are_left_count_as_grhino_counts_them(othello):
     grhino, rng, margins = GtpPlayer(othello, "gtp-rhino -l 1"), np.random.default_rng(0), []
     try:
         while len(margins) < 4:
-            engine = GtpEngine(othello, lambda state, simulations: 0, 1)
+            engine = GtpEngine(othello, lambda state, history, simulations: 0, 1)
             lines, over = ["clear_board"], False
             state = othello.new_states(1)[0]
             for ply in count():
@@ -188,7 +192,7 @@ def test_never_loses_on_time(othello, monkeypatch, settings, informed):
     from 15 to 30 ms and everything else 1 ms."""
     now, asked, rng = [0.0], [], np.random.default_rng(0)
 
-    def think(state, simulations):
+    def think(state, history, simulations):
         asked.append(simulations)
         now[0] += simulations * rng.uniform(0.015, 0.03)
         return int(np.flatnonzero(legal_mask(othello, state)[0])[0])
@@ -215,7 +219,7 @@ def test_the_first_move_knows_nothing_of_what_compiling_took(othello, monkeypatc
     """4 seconds for the first thought, then 10 ms a simulation: seven tenths of a 40th of 40 seconds are 70 of them."""
     now, asked = [0.0], []
 
-    def think(state, simulations):
+    def think(state, history, simulations):
         now[0] += 0.01 * simulations + (0 if asked else 4)
         asked.append(simulations)
         return int(np.flatnonzero(legal_mask(othello, state)[0])[0])

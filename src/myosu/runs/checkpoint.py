@@ -3,7 +3,7 @@
     checkpoints/update-00001000/   manifest.json         what is here, with sizes and SHA-256 sums
                                    weights.safetensors   what an agent needs
                                    state.json, state.safetensors   what training needs to go on; the latest two only
-    checkpoints/best.json          names the checkpoint that did best against a random player
+    checkpoints/best.json          names the checkpoint that did best in evaluations
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from myosu.algorithms import load_algorithm
-from myosu.algorithms.interface import Agent, State, Weights
+from myosu.algorithms.interface import State, Weights
 from myosu.envs.gym_env import describe
-from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.runs.config import RunConfig
 from myosu.runs.files import sha256, sync, write_json
@@ -235,25 +233,6 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     if not (path / "manifest.json").is_file() and path.parent.name != "checkpoints":
         raise UserError(f"{path} is a folder, but neither a run nor a checkpoint.")
     return open_checkpoint(path)
-
-
-def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
-               game: str | None = None) -> tuple[Agent, Environment, RunConfig]:
-    """The agent in the run or checkpoint ``path`` (see ``find_checkpoint``), its environment, and how it was trained.
-
-    simulations: a move, instead of what it was trained with. game: raise UserError unless it is an agent for this one.
-    """
-    checkpoint = find_checkpoint(path)
-    config = checkpoint.config
-    environment = config.environment
-    own = environment.game.name if environment.game else environment.name
-    if game is not None and game not in (config.game, own):
-        raise UserError(f"{checkpoint.path} plays {own}, not {game}.")
-    algorithm = load_algorithm(config.algorithm)
-    with checkpoint.being_loaded():
-        agent = algorithm.make_agent(config.algorithm_config, environment.spec, checkpoint.weights(),
-                                     simulations=simulations, seed=seed)
-    return agent, environment, config
 
 
 def _seal(file: Path) -> dict[str, Any]:
