@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
+import os
 
 from myosu.errors import UserError
 from myosu.games.game import Game
@@ -39,7 +39,7 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
     if kind == "gtp" and colon:
         return GtpPlayer(game, rest)
     path, own_simulations = split_simulations(text)
-    if Path(path).exists() or "/" in path:
+    if os.path.exists(path) or "/" in path:
         from myosu.players.agent import load_agent
 
         agent, _, _ = load_agent(path, own_simulations or simulations, seed, game=game.name)
@@ -53,7 +53,7 @@ def split_simulations(text: str) -> tuple[str, int | None]:
     """``RUN:64`` as the folder and the simulations a move; None where it says nothing of them, or is a folder itself.
     """
     path, _, number = text.rpartition(":")
-    simulations = None if Path(text).is_dir() else _whole(number)
+    simulations = None if os.path.isdir(text) else _whole(number)
     return (path, simulations) if path and simulations else (text, None)
 
 
