@@ -18,9 +18,9 @@ from myosu.games.bitboard import count_bits
 from myosu.games.connect_four import CELLS, COLUMNS, ROWS
 from myosu.games.game import Game
 from myosu.games.playout import random_actions
+from myosu.players.agent import load_agent
 from myosu.players.alphabeta import compile_alphabeta
 from myosu.players.players import legal_mask
-from myosu.runs.checkpoint import load_agent
 from myosu.search import SearchResult
 
 OPENING_PLIES, FIRST_PLY = 6, 12
