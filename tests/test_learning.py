@@ -12,7 +12,7 @@ from myosu.algorithms import muzero
 from myosu.players.agent import load_agent
 from myosu.replay import unroll
 from myosu.runs.config import RunConfig, TrainConfig
-from myosu.runs.run import create_run
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 
 STONES = 10

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
-import torch
 
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.games.game import Symmetries
 from myosu.replay.episode import Experience
 from myosu.replay.replay import Replay
+from myosu.runs.state import State, Weights
 
-#: Nested dictionaries of arrays, tensors, numbers, strings and lists of those; goes into a checkpoint.
-State = dict[str, Any]
-Weights = dict[str, torch.Tensor]
 #: What an agent remembers of n episodes, [n, ...]: a row may be taken to another batch, and means nothing to others.
 AgentState = np.ndarray
 

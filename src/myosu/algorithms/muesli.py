@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import AgentState, State, Thoughts, Weights
+from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -44,6 +44,7 @@ from myosu.nets.muzero import MuZeroNet, Readings
 from myosu.replay.episode import Experience
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.segments import ANSWER_COLUMNS, Segments
+from myosu.runs.state import State, Weights
 
 ACTORS = "in turn"
 

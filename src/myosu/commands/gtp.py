@@ -43,8 +43,8 @@ def main(arguments: list[str]) -> int:
     game = environment.rules
     if game.num_players != 2:
         raise UserError(f"{game.name} is a game for one; GTP is for two.")
-    searches = hasattr(config.algorithm_config, "simulations")
-    wanted = (options.simulations or config.algorithm_config.simulations) if searches else 1
+    searches = "simulations" in config.algorithm_config
+    wanted = (options.simulations or config.algorithm_config["simulations"]) if searches else 1
     player = AgentPlayer(game, agent, "agent")
 
     def think(state: np.ndarray, history: list[int], simulations: int) -> int:

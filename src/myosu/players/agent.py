@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from myosu.algorithms import load_algorithm
+from myosu.algorithms import load_algorithm, load_settings
 from myosu.algorithms.interface import Agent, AgentState
 from myosu.envs.course import Course
 from myosu.envs.registry import Environment
@@ -33,7 +33,7 @@ def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
         raise UserError(f"{checkpoint.path} plays {own}, not {game}.")
     algorithm = load_algorithm(config.algorithm)
     with checkpoint.being_loaded():
-        agent = algorithm.make_agent(config.algorithm_config, environment.spec, checkpoint.weights(),
+        agent = algorithm.make_agent(load_settings(config), environment.spec, checkpoint.weights(),
                                      simulations=simulations, seed=seed)
     return agent, environment, config
 

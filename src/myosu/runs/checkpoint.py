@@ -21,12 +21,11 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from myosu.algorithms.interface import State, Weights
 from myosu.envs.gym_env import describe
 from myosu.errors import UserError
 from myosu.runs.config import RunConfig
 from myosu.runs.files import sha256, sync, write_json
-from myosu.runs.state import load_state, save_state
+from myosu.runs.state import State, Weights, load_state, save_state
 
 #: Checkpoints that keep what training needs: the latest, and one to fall back on.
 RESUMABLE = 2

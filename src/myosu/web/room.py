@@ -51,7 +51,7 @@ class Room:
         self.config = checkpoint.config
         environment = self.config.environment
         self.game = environment.rules
-        own = getattr(self.config.algorithm_config, "simulations", None)
+        own = self.config.algorithm_config.get("simulations")
         self.searches, self.seat, self.simulations = own is not None, seat, simulations or own or 0
         self.thinker = Thinker(self._load)
         self.recordings = Recordings(self.folder, self.game)

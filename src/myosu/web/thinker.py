@@ -29,7 +29,7 @@ class Thought:
     value: float
     visits: np.ndarray | None
     line: list[int]
-    state: AgentState | None
+    state: AgentState | None = None
 
 
 @dataclass
