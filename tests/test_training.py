@@ -95,6 +95,33 @@ def test_metrics_and_games_join(tmp_path):
     assert list((folder / "tensorboard").iterdir())
 
 
+def test_evaluations_are_against_the_opponent_that_was_named(tmp_path, capsys):
+    """And the best checkpoint is that against the present one, whatever the results against another were."""
+    other = toy_run(tmp_path / "other", updates=1)
+    train(other, quiet=True)
+    folder = tmp_path / "run"
+    settings = {"evaluate_every": 10, "evaluation_games": 8}
+    train(toy_run(folder, updates=20, evaluation_opponent="alphabeta:2", **settings))
+    assert "Against alphabeta:2: reward" in capsys.readouterr().out
+    for opponent, updates in (("random", 30), (f"{other.folder}", 50)):
+        result = train(open_run(folder, evaluation_opponent=opponent, updates=updates))
+        assert result.evaluation["opponent"] == opponent
+        assert f"Against {opponent}: reward" in capsys.readouterr().out.replace("\n", " ")
+    lines = records(folder, "evaluation")
+    assert [line["opponent"] for line in lines] == ["alphabeta:2"] * 2 + ["random"] + [str(other.folder)] * 2
+    assert all(line["opening_plies"] == (0 if line["opponent"] == "random" else 1) for line in lines)
+    best = max(lines[3:], key=lambda line: (line["mean_reward"], line["update"]))
+    assert json.loads((folder / "checkpoints" / "best.json").read_text()) == {
+        "checkpoint": f"update-{best['update']:08}", "mean_reward": best["mean_reward"], "opponent": str(other.folder)}
+
+
+def test_an_opponent_that_is_none_is_named_before_training(tmp_path):
+    run = toy_run(tmp_path / "run", updates=10, evaluation_opponent="alphabeta:x")
+    with pytest.raises(UserError, match="alphabeta:x: write the depth as a number"):
+        train(run, quiet=True)
+    assert not list(run.checkpoints.glob("*")) and not (run.folder / "games.jsonl").exists()
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_evidence(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(UserError, match="the loss is nan") as caught:

@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from myosu.envs.registry import load_environment
+    from myosu.players.opponents import settle_opponent
     from myosu.processes import keep_freed_memory
     from myosu.runs.config import LIMITS, RunConfig, TrainConfig
     from myosu.runs.run import open_run
@@ -49,13 +50,19 @@ def main(arguments: list[str]) -> int:
         if options["game"] is not None or (fixed := given - own - {"resume", "quiet"}):
             what = repr(options["game"]) if options["game"] is not None else "--" + min(fixed).replace("_", "-")
             raise UserError(f"--resume goes on with a run as it was started: leave out {what}.")
-        run = open_run(options["resume"], **{name: options[name] for name in given & own})
+        changes = {name: options[name] for name in given & own}
+        if "evaluation_opponent" in changes:
+            environment = open_run(options["resume"]).config.environment
+            changes["evaluation_opponent"] = settle_opponent(changes["evaluation_opponent"], environment)
+        run = open_run(options["resume"], **changes)
     else:
         if options["game"] is None:
             raise UserError("Which game? For example: myosu train othello, or a Gymnasium environment: myosu train "
                             "CartPole-v1 --algorithm ppo. All games: myosu games.")
         if all(options[name] is None for name in LIMITS):
             options["minutes"] = DEFAULT_MINUTES
+        environment = load_environment(options["game"], env_kwargs, options["rewards"])
+        options["evaluation_opponent"] = settle_opponent(options["evaluation_opponent"], environment)
         config = RunConfig(
             game=options["game"],
             algorithm=algorithm,

@@ -204,8 +204,9 @@ class Checkpoints:
             raise UserError(f"{self.folder / 'best.json'} cannot be read; delete it, or use "
                             f"{self.folder / 'latest'} instead.") from error
 
-    def set_best(self, update: int, mean_reward: float) -> None:
-        write_json(self.folder / "best.json", {"checkpoint": self.path(update).name, "mean_reward": mean_reward})
+    def set_best(self, update: int, mean_reward: float, opponent: str | None = None) -> None:
+        write_json(self.folder / "best.json", {"checkpoint": self.path(update).name, "mean_reward": mean_reward,
+                                               **({"opponent": opponent} if opponent else {})})
 
     def clear_best(self) -> None:
         (self.folder / "best.json").unlink(missing_ok=True)

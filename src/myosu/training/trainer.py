@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.memory import total_memory
+from myosu.players.opponents import settle_opponent
 from myosu.randomness import derive_seed, get_randomness, prepare_process, set_randomness
 from myosu.replay.episode import Experience
 from myosu.runs.checkpoint import Checkpoint, Checkpoints, open_checkpoint
@@ -62,6 +63,7 @@ def train(run: Run, quiet: bool = False) -> TrainResult:
     Ctrl-C and SIGTERM end it in order, with a checkpoint. Raises UserError for what a person can mend: no space left,
     a damaged checkpoint, a loss that is not finite.
     """
+    settle_opponent(run.config.train.evaluation_opponent, run.config.environment)
     lock = run.lock()
     try:
         with _stop_signals() as stop, _repeatable(run.config.train.deterministic):
@@ -271,10 +273,13 @@ class Trainer:
         self._set_best()
 
     def _set_best(self) -> None:
-        there = [entry for entry in self.metrics.evaluations if self.checkpoints.path(entry["update"]).is_dir()]
+        """The best against the opponent of the last evaluation: a run may have been resumed with another."""
+        evaluations = self.metrics.evaluations
+        there = [entry for entry in evaluations if entry.get("opponent") == evaluations[-1].get("opponent")
+                 and self.checkpoints.path(entry["update"]).is_dir()]
         if there:
             best = max(there, key=lambda entry: (entry["mean_reward"], entry["update"]))
-            self.checkpoints.set_best(best["update"], best["mean_reward"])
+            self.checkpoints.set_best(best["update"], best["mean_reward"], best.get("opponent"))
         else:
             self.checkpoints.clear_best()
 

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 import traceback
+from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.match import play_match
 from myosu.players.agent import AgentPlayer, load_agent
-from myosu.players.player import RandomPlayer
+from myosu.players.opponents import make_opponent
 from myosu.processes import end, end_with, spawn
 from myosu.randomness import derive_seed, prepare_process, randomness_kept
 from myosu.replay.episode import Experience
@@ -60,12 +61,14 @@ def make_actor(config: RunConfig, start: int) -> Actor:
 
 
 def evaluate_checkpoint(path: Path, games: int, seed: int) -> dict[str, Any]:
-    """The JSON of a match of the agent in ``path`` against a random player, or of episodes that it plays alone."""
-    agent, environment, _ = load_agent(path, seed=seed)
+    """The JSON of a match of the agent in ``path`` against its run's ``evaluation_opponent``, or of episodes that it
+    plays alone."""
+    agent, environment, config = load_agent(path, seed=seed)
     if environment.spec.num_players == 1:
         return play_episodes(environment, agent, games, seed).to_json()
     game = environment.rules
-    return play_match(game, AgentPlayer(game, agent, path.name), RandomPlayer(game, seed), games, seed=seed).to_json()
+    with closing(make_opponent(config.train.evaluation_opponent, game, seed=seed)) as opponent:
+        return play_match(game, AgentPlayer(game, agent, path.name), opponent, games, seed=seed).to_json()
 
 
 def env_notices(actor: Actor) -> tuple[str, ...]:
@@ -232,7 +235,7 @@ class ActorProcesses:
 
 
 class EvaluatorProcess:
-    """Plays the matches against a random player, one at a time."""
+    """Plays the evaluations, one at a time."""
 
     def __init__(self) -> None:
         self.pending: int | None = None
