@@ -28,8 +28,10 @@ def evaluation(update, reward, **more):
 def duel(tmp_path):
     """A run of tic-tac-toe, as its metrics tell it."""
     return with_metrics(toy_run(tmp_path / "duel", updates=1).folder,
-                        {"kind": "training", "update": 0, "seconds": 0.0}, evaluation(10, -0.5, env_steps=1000, opponent="random"),
-                        {"kind": "training", "update": 20, "seconds": 120.0}, evaluation(20, 0.75, env_steps=2500, opponent="random"))
+                        {"kind": "training", "update": 0, "seconds": 0.0},
+                        evaluation(10, -0.5, env_steps=1000, opponent="random"),
+                        {"kind": "training", "update": 20, "seconds": 120.0},
+                        evaluation(20, 0.75, env_steps=2500, opponent="random"))
 
 
 @pytest.fixture
