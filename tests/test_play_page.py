@@ -184,7 +184,7 @@ def test_asked_while_the_agent_thinks(open_page):
     play_clicks(page, 1)
     page.evaluate("for (const id of ['show-mind', 'undo']) document.getElementById(id).click()")
     page.locator('#board[data-ply="4"]').wait_for()
-    page.locator("#mind .policy").wait_for()
+    page.locator("#mind .shares").wait_for()
     course = check_board(page)
     legal = {course.game.action_name(a) for a, may in enumerate(course.legal_actions()) if may}
     assert set(page.locator("#mind tbody th").all_inner_texts()) <= legal

@@ -108,7 +108,7 @@ def test_thoughts_undo_looks_and_a_new_game_from_a_position(client, address):
         await say(socket, type="think", ply=0, checkpoint="update-00000002", simulations=8)
         thoughts = await hear(socket, "thoughts")
         assert sum(thoughts["visits"]) == 8 and thoughts["line"][0] == thoughts["action"]
-        assert sum(share for _, share in thoughts["policy"]) == pytest.approx(1, abs=1e-2)
+        assert sum(share for _, share in thoughts["shares"]) == pytest.approx(1, abs=1e-2)
         await say(socket, type="play", ply=0, action=4)
         for _ in range(2):
             position = (await hear(socket, "position"))["position"]
