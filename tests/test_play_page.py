@@ -501,3 +501,20 @@ def test_a_recorded_game_move_by_move(open_page, served):
         page.locator("#next").click()
         page.locator(f'#board[data-ply="{ply}"]').wait_for()
     assert on_screen(page) == pieces(played)
+
+
+@pytest.mark.parametrize("game", ["othello", "tictactoe"])
+def test_the_greatest_number_on_the_board_is_the_move(open_page, game):
+    """That which a hint names, and the first in the table, which says what the numbers mean."""
+    page = open_page(game)
+    for _ in range(3):
+        page.keyboard.press("t")
+        page.keyboard.press("h")
+        page.locator(".cell.hinted").wait_for()
+        page.locator("#mind .shares").wait_for()
+        numbers = {int(text) for text in page.locator(".cell.thought .note").all_inner_texts()}
+        assert int(page.locator(".cell.hinted .note").inner_text()) == max(numbers)
+        assert page.locator("#mind tbody tr").first.get_attribute("class") == "chosen"
+        assert "of the search’s simulations" in page.locator("#mind .meaning").inner_text()
+        page.keyboard.press("t")
+        play_clicks(page, 1)
