@@ -62,6 +62,19 @@ def answers(agent, game, actions, seat, seed=0):
     return found
 
 
+def opinion(agent, game, actions):
+    """The action and the value of whoever is to move after ``actions``; a value tells of any memory that is wrong."""
+    course, seat, state = Course(game, 0), len(actions) % 2, None
+    for action in [*actions, None]:
+        if course.now.to_play == seat:
+            turn = course.observation(course.now)[None], course.legal_actions()[None]
+            thoughts = agent.think(*turn, state, np.array([state is None]))
+            state = thoughts.state
+        if action is not None:
+            course.play(action)
+    return int(thoughts.action[0]), float(thoughts.value[0])
+
+
 def test_rows_of_a_state_belong_to_games(agent, othello):
     """Games in one batch, in another order at the next turn and beside one that begins, as each by itself."""
     rng = np.random.default_rng(0)
@@ -183,9 +196,8 @@ def test_at_the_page(run, agent, othello):
         course, default = table.course, room.default
         for ply in (course.now.ply, course.now.ply - 1, 2, course.now.ply):
             thought = await table.think(ply, default, 0)
-            actions = [*course.actions[:ply], int(np.argmax(course.legal_actions(course.position(ply))))]
-            seat = course.position(ply).to_play
-            assert thought["action"] == answers(agent, othello, actions, seat)[ply]
+            action, value = opinion(agent, othello, course.actions[:ply])
+            assert thought["action"] == action and thought["value"] == pytest.approx(value, abs=1e-4)
 
     def check(table):
         own = {ply: action for ply, action in enumerate(table.course.actions) if ply % 2 == 0}
@@ -201,9 +213,12 @@ def test_at_the_page(run, agent, othello):
         await play(room, table, guest, 4)
         await check_hints(room, table)
         await play(room, table, guest, 2)
-        for _ in range(3):
-            table.undo(table.course.now.ply)
-        await play(room, table, guest, 3)
+        await check_hints(room, table)
+        for _ in range(4):
+            for _ in range(3):
+                table.undo(table.course.now.ply)
+            await play(room, table, guest, 4)  # by another way beyond where the last hint was asked for
+            await check_hints(room, table)
         check(table)
         return table.id
 
