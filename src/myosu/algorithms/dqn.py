@@ -169,7 +169,7 @@ def make_net(config: Config, spec: EnvSpec) -> QNet:
     return net if config.device == "auto" and not net.encoder.sees_pictures else net.to(choose_device(config.device))
 
 
-class Player:
+class ActingNetwork:
     """The network as actors and agents use it: from observations to actions."""
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
@@ -208,7 +208,7 @@ class Actor:
     """Plays ε-greedily, and makes transitions of it as soon as they are complete."""
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
-        self.env, self.player, self.rng = env, Player(config, env.spec), np.random.default_rng(seed)
+        self.env, self.player, self.rng = env, ActingNetwork(config, env.spec), np.random.default_rng(seed)
         self.transitions = NStep(position_columns(env.spec), env.num_envs, config.n_step, config.discount)
         self.recorder = EpisodeRecorder(env.spec, env.num_envs)
         self.epsilon, self.version = config.epsilon_initial, 0
@@ -373,7 +373,7 @@ class Agent:
     has_memory = False
 
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
-        self.player = Player(config, spec)
+        self.player = ActingNetwork(config, spec)
         self.player.load_weights(weights)
 
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
