@@ -97,7 +97,7 @@ def test_metrics_and_games_join(tmp_path):
 
 def test_evaluations_are_against_the_opponent_that_was_named(tmp_path, capsys):
     """And the best checkpoint is that against the present one, whatever the results against another were."""
-    other = toy_run(tmp_path / "other", updates=1)
+    other = toy_run(tmp_path / "Other", updates=1)
     train(other, quiet=True)
     folder = tmp_path / "run"
     settings = {"evaluate_every": 10, "evaluation_games": 8}

@@ -75,7 +75,8 @@ class Progress:
         self.say(f"\nStopped after {_clock(result.seconds)}: {result.reason}. {result.updates:,} updates, "
                  f"{result.games:,} {self._games}, {result.env_steps:,} steps.")
         if result.evaluation:
-            self.say(f"{_evaluated(result.evaluation).capitalize()}: {_evaluation(result.evaluation)}")
+            what = _evaluated(result.evaluation)
+            self.say(f"{what[0].upper()}{what[1:]}: {_evaluation(result.evaluation)}")
         then = (f"--opponent greedy --games 200\n  myosu play {folder}" if self._two_players else "--games 100")
         self.say(f"The run is in {folder}\n"
                  f"  myosu evaluate {folder} {then}\n"
