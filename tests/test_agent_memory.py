@@ -10,6 +10,7 @@ import pytest
 
 from myosu import cli
 from myosu.envs.course import Course
+from myosu.envs.pettingzoo_env import PettingZooEnv
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.exhaustive import walk_all_replies
 from myosu.evaluation.match import play_match
@@ -152,6 +153,23 @@ def test_over_gtp(run, agent, othello, capsys, monkeypatch):
     said.seek(0)
     answered = [line[2:] for line in said.read().split("\n\n") if len(line) > 2 and line.startswith("= ")]
     assert answered == expected
+
+
+def test_in_pettingzoo(agent, othello):
+    """Both seats, each with a state of its own; the observation of whoever waits is 0 there, and is not shown."""
+    env, states, actions = PettingZooEnv("othello"), {}, []
+    env.reset(seed=1)
+    for name in env.agent_iter():
+        seen, _, terminated, truncated, _ = env.last()
+        action = None
+        if not (terminated or truncated):
+            turn = seen["observation"][None], seen["action_mask"][None] == 1
+            chosen, states[name] = agent.act(*turn, states.get(name))
+            action = int(chosen[0])
+            actions.append(action)
+        env.step(action)
+    told = answers(agent, othello, actions, 0) | answers(agent, othello, actions, 1)
+    assert [told[ply] for ply in range(len(actions))] == actions and len(actions) > 40
 
 
 class Onlooker:
