@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -120,6 +122,19 @@ def test_an_opponent_that_is_none_is_named_before_training(tmp_path):
     with pytest.raises(UserError, match="alphabeta:x: write the depth as a number"):
         train(run, quiet=True)
     assert not list(run.checkpoints.glob("*")) and not (run.folder / "games.jsonl").exists()
+
+
+def test_an_opponent_that_fails_is_told_and_training_goes_on(tmp_path, capsys):
+    """An engine that ends as soon as it is to move."""
+    (tmp_path / "engine.py").write_text("import sys\nfor line in sys.stdin:\n    if line.startswith('genmove'):\n"
+                                        "        sys.exit(3)\n    print('=\\n', flush=True)\n")
+    engine = f"gtp:{shlex.quote(sys.executable)} {tmp_path / 'engine.py'}"
+    run = toy_run(tmp_path / "run", updates=20, evaluate_every=10, evaluation_games=4, evaluation_opponent=engine)
+    result = train(run)
+    assert result.updates == 20 and result.evaluation is None
+    said = " ".join(capsys.readouterr().out.split())
+    for update in (10, 20):
+        assert f"The evaluation of update {update} failed: The engine {engine} ended with exit code 3" in said
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_evidence(tmp_path):

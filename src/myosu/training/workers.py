@@ -118,7 +118,11 @@ class EvaluatorInTurn:
     def submit(self, update: int, path: Path, games: int, seed: int) -> None:
         # Whether the match is played before or after a checkpoint must not matter to the training.
         with randomness_kept():
-            self._result = {"update": update, **evaluate_checkpoint(path, games, seed)}
+            try:
+                result = evaluate_checkpoint(path, games, seed)
+            except UserError as error:  # an engine that fails: the training need not end for it
+                result = {"error": str(error)}
+            self._result = {"update": update, **result}
 
     def poll(self, timeout: float = 0.0) -> dict[str, Any] | None:
         result, self._result = self._result, None
