@@ -28,7 +28,7 @@ SMALL = ppo.Config(num_envs=16, rollout_steps=8, batch_size=64, hidden=(16,), le
 def value_of(loop, observation):
     """The learner's value of one observation."""
     memory = np.zeros((1, 0), np.float32)
-    return float(loop.learner.net.evaluate(np.array([observation], loop.env.spec.observation_dtype), memory)[1][0])
+    return float(loop.learner.net.evaluate(np.array([observation], loop.env.spec.observation_dtype), memory)[1][0, 0])
 
 
 # --- what is learnt
