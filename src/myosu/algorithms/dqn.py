@@ -142,7 +142,7 @@ def position_columns(spec: EnvSpec) -> Columns:
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    return Transitions(position_columns(spec), config.replay_capacity)
+    return Transitions(position_columns(spec), config.replay_capacity, config.n_step)
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
@@ -367,14 +367,14 @@ class Learner:
         """Windows from ``batch_size`` rows and the importance weights of their losses, if they differ."""
         config = self.config
         if self.priorities is None:
-            return replay.sample_windows(config.batch_size, config.n_step, self.rng), None
+            return replay.sample_windows(config.batch_size, self.rng), None
         rows = np.union1d(self.waiting, self.priorities.new_rows(replay))
         rows = rows[replay.columns["acted"][rows]]
-        complete = replay.windows(rows, config.n_step).complete
+        complete = replay.windows(rows).complete
         self.priorities.set_greatest(rows[complete])
         self.waiting = rows[~complete]
         rows, importance = self.priorities.draw(config.batch_size, replay.positions, progress, self.rng)
-        return replay.windows(rows, config.n_step), importance
+        return replay.windows(rows), importance
 
     def weights(self) -> Weights:
         return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}

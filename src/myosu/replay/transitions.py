@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba
@@ -99,65 +100,73 @@ class Transitions(Replay):
     environment lies, and −1 where there is none yet. A row is younger than what it follows and so outlives it: what
     ``next_row`` says is always there. An observation is stored once.
 
-    Positions are steps: observations that end an episode have rows too, but do not count.
+    A step is a position from the moment on when ``steps`` steps from it, itself included, or the end of the episode are
+    known; the last observations of episodes, which have rows too, are none.
     """
 
-    def __init__(self, columns: Columns, capacity: int) -> None:
+    def __init__(self, columns: Columns, capacity: int, steps: int = 1) -> None:
         super().__init__(columns, capacity)
         self.columns["next_row"] = np.full(capacity, -1, np.int32)
-        #: The latest row of every environment whose episode goes on.
-        self._latest: dict[int, int] = {}
+        self.steps = steps
+        #: Of every environment the latest rows, up to ``steps``, that are no positions yet.
+        self._running: dict[int, list[int]] = {}
 
     def add(self, sequence: Rows, version: int) -> np.ndarray:
         rows = self._next_rows(sequence)
-        for row in self._unfinished(rows):
-            self._latest.pop(int(self.columns["env_id"][row]), None)
+        newest = rows[self.columns["acted"][rows] & (self.columns["next_row"][rows] < 0)]
+        for env in self.columns["env_id"][newest].tolist():
+            self._running.pop(env, None)  # what is written over its newest row cannot follow it
         self._write(rows, sequence, version)
-        self._link(rows, sequence)
-        self._count(int(np.count_nonzero(sequence["acted"])))
+        self._count(self._link(rows, sequence))
         return rows
 
-    def _unfinished(self, rows: np.ndarray) -> np.ndarray:
-        """Those of ``rows`` that another is still to follow."""
-        return rows[self.columns["acted"][rows] & (self.columns["next_row"][rows] < 0)]
-
-    def _link(self, rows: np.ndarray, sequence: Rows) -> None:
-        following, latest = self.columns["next_row"], self._latest
-        following[rows] = -1
-        before, after = [], []
+    def _link(self, rows: np.ndarray, sequence: Rows) -> int:
+        """Note what the new rows follow; how many positions there are by them."""
+        before, after, complete = [], [], 0
         for row, env, acted in zip(rows.tolist(), sequence["env_id"].tolist(), sequence["acted"].tolist(), strict=True):
-            if (previous := latest.pop(env, None)) is not None:
-                before.append(previous)
+            running = self._running.setdefault(env, [])
+            if running:
+                before.append(running[-1])
                 after.append(row)
-            if acted:
-                latest[env] = row
-        following[before] = after
+            running.append(row)
+            if not acted:
+                complete += len(self._running.pop(env)) - 1
+            elif len(running) > self.steps:
+                del running[0]
+                complete += 1
+        self.columns["next_row"][rows] = -1
+        self.columns["next_row"][before] = after
         self.mark_changed(np.array(before, np.int64))
+        return complete
 
-    def sample_windows(self, count: int, steps: int, rng: np.random.Generator) -> Windows:
-        """From ``count`` rows, drawn uniformly from those with ``steps`` steps ahead of them or the end of an episode.
-        Raises UserError if there is none."""
+    def sample_windows(self, count: int, rng: np.random.Generator) -> Windows:
+        """From ``count`` rows, drawn uniformly from those whose windows are complete. Raises UserError if there is
+        none."""
         rows = rng.integers(0, self.filled, count)
         for _ in range(MAX_DRAWS):
-            windows = self.windows(rows, steps)
+            windows = self.windows(rows)
             if windows.complete.all():
                 return windows
             again = np.flatnonzero(~windows.complete)
             rows[again] = rng.integers(0, self.filled, len(again))
-        raise UserError(f"A replay of {self.capacity} positions does not hold {steps} steps of any environment that "
-                        "follow each other: raise replay_capacity or lower num_envs.")
+        raise UserError(f"A replay of {self.capacity} positions does not hold {self.steps + 1} that follow each other "
+                        "in any environment: raise replay_capacity or lower num_envs.")
 
-    def windows(self, rows: np.ndarray, steps: int) -> Windows:
+    def windows(self, rows: np.ndarray) -> Windows:
+        """``steps`` steps from each of the rows int64 [B]."""
         columns = self.columns
-        return Windows(rows, *_windows(rows, steps, columns["next_row"], columns["acted"], columns["terminated"]))
+        return Windows(rows, *_windows(rows, self.steps, columns["next_row"], columns["acted"], columns["terminated"]))
 
     def view(self, rows: np.ndarray) -> View:
         return View(self, rows)
 
-    def load(self, folder: Any, manifest: dict[str, Any]) -> None:
+    def load(self, folder: Path, manifest: dict[str, Any]) -> None:
         super().load(folder, manifest)
-        rows = self._unfinished(np.arange(self.filled))
-        self._latest = dict(zip(self.columns["env_id"][rows].tolist(), rows.tolist(), strict=True))
+        rows = (self.cursor - self.filled + np.arange(self.filled)) % self.capacity  # the oldest first
+        rows = rows[self.columns["acted"][rows] & ~self.windows(rows).complete]
+        self._running = {}
+        for row, env in zip(rows.tolist(), self.columns["env_id"][rows].tolist(), strict=True):
+            self._running.setdefault(env, []).append(row)
 
 
 class View(Mapping[str, np.ndarray]):
@@ -189,7 +198,7 @@ class Rollout(Transitions):
     def add(self, sequence: Rows, version: int) -> np.ndarray:
         self.columns["remaining"][: self.filled] = 0
         self.cursor = self.positions = self.games = self.rows_written = 0
-        self._latest.clear()
+        self._running.clear()
         return super().add(sequence, version)
 
 
