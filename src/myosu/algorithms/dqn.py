@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -32,6 +32,7 @@ from myosu.replay.replay import Columns, Replay
 from myosu.replay.transitions import RunningSteps, Transitions, Windows, transition_columns
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
+from myosu.runs.state import State, Weights
 
 ACTORS = "in turn"
 
