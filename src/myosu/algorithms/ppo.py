@@ -326,11 +326,12 @@ class Actor:
         self.version = 0
         self.recorder = EpisodeRecorder(env.spec, env.num_envs)
         self.columns = rollout_columns(config, env.spec)
-        kept: Columns = self.columns | {"entropy": ((), np.float32), "answered": ((), np.bool_), "step": ((), np.int64)}
+        kept = self.columns | {"entropy": ((), np.float32), "answered": ((), np.bool_), "after": ((), np.int64)}
         most = 2 * (config.rollout_size + 2 * env.num_envs)
         self.rollout: Rows = {name: np.zeros((most, *shape), dtype) for name, (shape, dtype) in kept.items()}
-        #: Rows in use, how many of them are answered steps, all steps ever begun, and the latest of each environment.
-        self.begun = self.complete = self.steps = 0
+        #: Rows in use, how many of them are answered steps, and the latest of each environment. ``after``: of the last
+        #: observation of an episode, the row of the last step.
+        self.begun = self.complete = 0
         self.row = np.zeros(env.num_envs, np.int64)
         self.memory = np.zeros((env.num_envs, 2 * config.lstm_size), np.float32)
         env.reset()
@@ -356,12 +357,12 @@ class Actor:
         for name, values in {
             "observation": now.observation, "legal_actions": now.legal_actions, "action": action, "value": value,
             "log_prob": self.policy.log_prob(parameters, action), "entropy": self.policy.entropy(parameters),
-            "memory": memory, "env_id": ids, "step": np.arange(self.steps, self.steps + len(ids)),
+            "memory": memory, "env_id": ids,
         }.items():
             self.rollout[name][rows] = values
         self.rollout["acted"][rows], self.rollout["answered"][rows] = True, False
         self.row[ids] = np.arange(rows.start, rows.stop)
-        self.begun, self.steps = rows.stop, self.steps + len(ids)
+        self.begun = rows.stop
         self.env.send(environment_action(self.spec, action), ids)
 
     def _answer(self, after: Step, rows: np.ndarray) -> None:
@@ -376,63 +377,68 @@ class Actor:
         """The steps in ``rows`` were the last of their episodes: rows for the last observations. The value of those at
         which an episode was cut counts."""
         ids, last = self.rollout["env_id"][rows], slice(self.begun, self.begun + len(rows))
-        looked_at = self._looked_at(ids, observation, self.rollout["legal_actions"][rows], self.memory[ids])
+        for column in self.rollout.values():
+            column[last] = 0
         if cut.any():
-            looked_at["value"][cut] = self.net.evaluate(observation[cut], self.memory[ids[cut]])[1]
-        for name, values in looked_at.items():
+            self.rollout["value"][last][cut] = self.net.evaluate(observation[cut], self.memory[ids[cut]])[1]
+        for name, values in {
+            "observation": observation, "legal_actions": self.rollout["legal_actions"][rows], "env_id": ids,
+            "memory": self.memory[ids], "answered": True, "after": rows,
+        }.items():
             self.rollout[name][last] = values
-        self.rollout["answered"][last], self.rollout["step"][last] = True, self.rollout["step"][rows]
         self.begun = last.stop
         self.memory[ids] = 0.0
-
-    def _looked_at(self, ids: np.ndarray, observation: np.ndarray, legal_actions: np.ndarray, memory: np.ndarray
-                   ) -> Rows:
-        """Rows of the replay in which nobody acted."""
-        rows = {name: np.zeros((len(ids), *shape), dtype) for name, (shape, dtype) in self.columns.items()}
-        return rows | {"env_id": ids, "observation": observation, "legal_actions": legal_actions, "memory": memory}
 
     def _full_rollout(self) -> Rows:
         """The first ``rollout_size`` answered steps, each environment's in their order, with the ends of their episodes
         and a last row that shows where the environment stands now; other rows stay for the next time."""
         begun = {name: column[: self.begun] for name, column in self.rollout.items()}
-        acted, step = begun["acted"], begun["step"]
+        acted, after = begun["acted"], begun["after"]
         taken = np.flatnonzero(acted & begun["answered"])[: self.config.rollout_size]
         ends = np.flatnonzero(~acted)
-        ends = ends[np.isin(step[ends], step[taken])]
+        ends = ends[np.isin(after[ends], taken)]
         rows = np.concatenate([taken, ends])
-        rows = rows[np.argsort(step[rows], kind="stable")]  # an end right after its step
-        full = {name: begun[name][rows] for name in self.columns}
+        rows = rows[np.argsort(np.concatenate([taken, after[ends]]), kind="stable")]  # an end right after its step
         left = np.setdiff1d(np.arange(self.begun), rows)
 
+        env_id = begun["env_id"][rows]
         last = np.full(self.env.num_envs, -1)
-        last[full["env_id"]] = np.arange(len(rows))
-        goes_on = (last >= 0) & full["acted"][last]
-        now = self._standing(left[acted[left]])
-        here = goes_on[now["env_id"]]
-        full = {name: np.concatenate([column, now[name][here]]) for name, column in full.items()}
-        full["remaining"] = (full["terminated"] | full["truncated"]).astype(np.int32)
+        last[env_id] = np.arange(len(rows))
+        goes_on = (last >= 0) & acted[rows[last]]
+        standing = self._standing(left[acted[left]], goes_on)
+        full = {name: np.zeros((len(rows) + len(standing["env_id"]), *shape), dtype)
+                for name, (shape, dtype) in self.columns.items()}
+        for name, column in full.items():
+            column[: len(rows)] = begun[name][rows]
+        for name, values in standing.items():
+            full[name][len(rows):] = values
+        full["remaining"] = np.logical_or(full["terminated"], full["truncated"]).astype(np.int32)
         self._keep(left)
         return full
 
-    def _standing(self, left: np.ndarray) -> Rows:
-        """Where the environments are: at steps in the rows ``left``, one an environment, or waiting for an action."""
-        now, begun = self.current, {name: column[left] for name, column in self.rollout.items()}
-        waits = ~np.isin(now.env_ids, begun["env_id"])
-        ids = now.env_ids[waits]
-        waiting = self._looked_at(ids, now.observation[waits], now.legal_actions[waits], self.memory[ids])
-        waiting["value"] = self.net.evaluate(now.observation, self.memory[now.env_ids])[1][waits]
-        standing = self._looked_at(*(begun[name] for name in ("env_id", "observation", "legal_actions", "memory")))
-        standing["value"] = begun["value"]
-        return {name: np.concatenate([standing[name], waiting[name]]) for name in self.columns}
+    def _standing(self, left: np.ndarray, goes_on: np.ndarray) -> Rows:
+        """Where those environments are which ``goes_on`` bool [environments]: at steps in the rows ``left``, one an
+        environment, or waiting for an action."""
+        now = self.current
+        value = self.net.evaluate(now.observation, self.memory[now.env_ids])[1]
+        waiting = {"env_id": now.env_ids, "observation": now.observation, "legal_actions": now.legal_actions,
+                   "memory": self.memory[now.env_ids], "value": value}
+        waits = goes_on[now.env_ids]
+        if not len(left):
+            return {name: values[waits] for name, values in waiting.items()}
+        waits &= ~np.isin(now.env_ids, self.rollout["env_id"][left])
+        left = left[goes_on[self.rollout["env_id"][left]]]
+        return {name: np.concatenate([self.rollout[name][left], values[waits]]) for name, values in waiting.items()}
 
     def _keep(self, rows: np.ndarray) -> None:
         """Forget all rows but these."""
+        n = len(rows)
         for column in self.rollout.values():
-            column[: len(rows)] = column[rows]
-        self.begun = len(rows)
-        acted = self.rollout["acted"][: len(rows)]
-        self.complete = int((acted & self.rollout["answered"][: len(rows)]).sum())
-        self.row[self.rollout["env_id"][: len(rows)][acted]] = np.flatnonzero(acted)
+            column[:n] = column[rows]
+        acted = self.rollout["acted"][:n]
+        self.begun, self.complete = n, int((acted & self.rollout["answered"][:n]).sum())
+        self.rollout["after"][:n] = np.searchsorted(rows, self.rollout["after"][:n])
+        self.row[self.rollout["env_id"][:n][acted]] = np.flatnonzero(acted)
 
     def load_weights(self, weights: Weights, version: int) -> None:
         self.net.load_state_dict(weights)
@@ -443,7 +449,7 @@ class Actor:
             "env": self.env.state_dict(), "current": vars(self.current), "rng": self.rng.bit_generator.state,
             "weights": dict(self.net.state_dict()), "version": self.version, "recorder": self.recorder.state_dict(),
             "rollout": {name: column[: self.begun] for name, column in self.rollout.items()},
-            "complete": self.complete, "steps": self.steps, "row": self.row, "memory": self.memory,
+            "complete": self.complete, "row": self.row, "memory": self.memory,
         })
 
     def load_state_dict(self, state: State) -> None:
@@ -453,7 +459,7 @@ class Actor:
         self.rng.bit_generator.state = state["rng"]
         self.load_weights(state["weights"], state["version"])
         self.recorder.load_state_dict(state["recorder"])
-        for name in ("complete", "steps", "row", "memory"):
+        for name in ("complete", "row", "memory"):
             setattr(self, name, state[name])
         self.begun = len(state["rollout"]["reward"])
         for name, column in self.rollout.items():

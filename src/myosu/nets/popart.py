@@ -33,12 +33,12 @@ class PopArt(nn.Module):
     def to_rewards(self, value: np.ndarray) -> np.ndarray:
         """float32 [n, values]."""
         mean, deviation = self._moments()
-        return value * deviation.astype(np.float32) + mean.astype(np.float32)
+        return value * np.float32(deviation) + np.float32(mean)
 
     def from_rewards(self, target: np.ndarray) -> np.ndarray:
         """float32 [n, values]."""
         mean, deviation = self._moments()
-        return (target - mean.astype(np.float32)) / deviation.astype(np.float32)
+        return (target - np.float32(mean)) / np.float32(deviation)
 
     @torch.no_grad()
     def observe(self, targets: np.ndarray, share: float) -> None:
@@ -46,19 +46,18 @@ class PopArt(nn.Module):
         predicts what it did. With a share of 1 it predicts about their mean from now on: right for a head that knows
         nothing."""
         mean, deviation = self._moments()
-        shift = share * (np.mean(targets, axis=0, dtype=np.float64) - mean)
-        variance = np.var(targets, axis=0, dtype=np.float64)
-        spread = share * variance + shift**2 * (1.0 - share) / share
-        self.mean.add_(torch.from_numpy(shift).view(self.mean.shape))
-        self.variance.mul_(1.0 - share).add_(torch.from_numpy(spread).view(self.mean.shape))
+        shift = share * (np.mean(targets, axis=0, dtype=np.float64).reshape(mean.shape) - mean)
+        variance = np.var(targets, axis=0, dtype=np.float64).reshape(mean.shape)
+        self.mean.add_(torch.tensor(shift))
+        self.variance.mul_(1.0 - share).add_(torch.tensor(share * variance + shift**2 * (1.0 - share) / share))
         if share < 1.0:
             new_deviation = self._moments()[1]
             weight, bias = self.linear.weight, self.linear.bias
-            weight.mul_(torch.from_numpy(deviation / new_deviation).to(weight)[:, None])
-            bias.mul_(torch.from_numpy(deviation).to(bias)).sub_(torch.from_numpy(shift).to(bias))
-            bias.div_(torch.from_numpy(new_deviation).to(bias))
+            weight.mul_(torch.tensor(deviation / new_deviation).to(weight).reshape(-1, 1))
+            bias.mul_(torch.tensor(deviation).to(bias)).sub_(torch.tensor(shift).to(bias))
+            bias.div_(torch.tensor(new_deviation).to(bias))
 
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation, float64 [values]."""
-        mean, variance = self.mean.numpy().reshape(-1), self.variance.numpy().reshape(-1)
+        """Mean and deviation, float64, of the shape of the buffers."""
+        mean, variance = self.mean.cpu().numpy(), self.variance.cpu().numpy()
         return mean.copy(), np.sqrt(np.maximum(variance, self.LEAST**2))
