@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from myosu.algorithms import load_algorithm
+from myosu.algorithms import dqn, load_algorithm, ppo
 from myosu.errors import UserError
 from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.config import RunConfig, TrainConfig
@@ -19,7 +19,7 @@ from myosu.training.progress import sparkline, time_left
 from myosu.training.start import create_run
 from myosu.training.trainer import Trainer, train
 from myosu.training.workers import ActorProcesses
-from toy_runs import TOY, last_weights, toy_run
+from toy_runs import TOY, last_weights, same_weights, toy_run
 
 
 def records(folder: Path, kind: str) -> list[dict]:
@@ -202,3 +202,35 @@ def test_time_left_is_that_of_the_limit_that_comes_first():
 
 def test_sparkline():
     assert sparkline([0.0, 1.0, 0.5]) == "▁█▅" and sparkline([3.0]) == "▁"
+
+
+def test_a_run_of_one_rollout_learns_from_it(tmp_path):
+    config = ppo.Config(num_envs=8, rollout_steps=128, anneal_learning_rate=True)
+    run = create_run(RunConfig("CartPole-v1", "ppo", config,
+                               TrainConfig(env_steps=1024, deterministic=True, evaluate_every=0)), tmp_path / "run")
+    before = ppo.make_learner(config, run.config.environment.spec, None, 0).weights()
+    result = train(run, quiet=True)
+    assert (result.env_steps, result.updates, result.reason) == (1024, 16, "1024 env steps")
+    assert not same_weights(before, last_weights(run.folder))
+    assert 0 < records(run.folder, "training")[-1]["loss/learning_rate"] <= config.learning_rate
+
+
+@pytest.mark.parametrize("algorithm, config", [
+    ("ppo", ppo.Config(num_envs=4, rollout_steps=32, batch_size=32, hidden=(8,), normalize_rewards=True)),
+    ("dqn", dqn.Config(num_envs=4, hidden=(8,), batch_size=16, replay_capacity=300, learning_starts=50, n_step=3,
+                       prioritized=True)),
+])
+def test_raw_rows_and_what_is_made_of_them_are_resumed(tmp_path, algorithm, config):
+    """Interrupted in the middle of a rollout, and when the ring has gone round."""
+    def new_run(name):
+        return create_run(RunConfig("CartPole-v1", algorithm, config,
+                                    TrainConfig(env_steps=900, deterministic=True, evaluate_every=0)), tmp_path / name)
+
+    train(new_run("whole"), quiet=True)
+    trainer, stop = Trainer(new_run("cut"), quiet=True), []
+    learn = trainer._learn
+    trainer._learn = lambda: (learn(), stop.append(1) if trainer.updates == (50 if algorithm == "ppo" else 900) else 0)
+    assert trainer.run_until(stop).reason == "interrupted"
+    trainer.close()
+    assert train(open_run(tmp_path / "cut"), quiet=True).reason == "900 env steps"
+    assert same_weights(last_weights(tmp_path / "whole"), last_weights(tmp_path / "cut"))

@@ -145,6 +145,7 @@ class Trainer:
                 if can_learn:
                     self._learn()
                 self._housekeeping("training" if can_learn else "waiting for games")
+            self._learn_the_rest(stop)
             self.checkpoint()
             self.actors.close()
             if self._evaluates:
@@ -196,6 +197,12 @@ class Trainer:
         self.metrics.add_losses(self.learner.update(self.replay, self.share_done()))
         self.updates += 1
         self.samples += self.settings.batch_size
+
+    def _learn_the_rest(self, stop: list[int]) -> None:
+        """What the last steps allow is learnt too, where actor and learner take turns: of PPO a whole rollout."""
+        while self._actor_count == 0 and self.can_learn() and not stop and not any(
+                done >= limit for name, (done, limit) in self._limits().items() if name in ("minutes", "updates")):
+            self._learn()
 
     def _add(self, experience: Experience) -> None:
         for sequence in experience.sequences:
