@@ -1,5 +1,5 @@
-"""What algorithms that learn from a replay of single steps share: an actor that hands over each step, and samples over n
-of them."""
+"""What algorithms that learn from a replay of single steps share: an actor that hands over each step, and samples
+over n of them."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Sampler:
         next_observation: s_{t+m}, the last one where the episode ended. next_legal_actions: the mask there.
         """
         n, columns = self.n_step, replay.columns
-        rewards = self.signals.rewards(replay.view(windows.steps.ravel())).reshape(len(windows.rows), n, -1)
+        rewards = self.signals.rewards(replay.view(windows.steps.ravel())).reshape(len(windows.rows), n, self.powers.shape[1])
         counts = (np.arange(n) < windows.length[:, None])[..., None]
         return {
             "observation": columns["observation"].take(windows.rows, axis=0),

@@ -174,7 +174,7 @@ class SoftActorCritic(nn.Module):
 
     def __init__(self, config: Config, spec: EnvSpec, discounts: int) -> None:
         super().__init__()
-        self.critics = Critics(config, spec, discounts)  # the first, so that their parameters come first
+        self.critics = Critics(config, spec, discounts)
         self.policy = Policy(config, spec)
         initial = config.temperature_initial if config.temperature is None else max(config.temperature, 1e-30)
         self.log_temperature = nn.Parameter(torch.full((len(action_branches(spec)) or 1,), math.log(initial)))
@@ -189,8 +189,8 @@ class Policy(nn.Module):
         self.encoder = Encoder(spec, config.hidden, config.channels, config.blocks)
         self.head = ActionHead(self.encoder.features, 2 * len(spec.action_low) or spec.num_actions,
                                None if self.continuous else self.encoder.cells)
-        nn.init.normal_(self.head.out.weight, std=0.01)
-        nn.init.zeros_(self.head.out.bias)
+        for parameter in self.head.parameters():  # what can be done is equally likely at first
+            nn.init.normal_(parameter, std=0.01)
 
     def forward(self, observation: Observation) -> Tensor:
         return self.head(*self.encoder(observation))
@@ -342,7 +342,9 @@ class Learner:
         self.signals = RewardSignals(reward_signals(config, spec, seed))
         self.net = SoftActorCritic(config, spec, len(self.signals.discounts)).to(self.device)
         self.target = copy.deepcopy(self.net.critics)
-        self.parameters, self.target_parameters = FlatParameters(self.net), FlatParameters(self.target)
+        self.parameters = FlatParameters(self.net)
+        #: The critics' own parameters and the targets', each one stretch of memory.
+        self.of_critics, self.of_target = self.parameters.part(self.net.critics), FlatParameters(self.target).vector
         self.optimizer = FlatAdam(self.parameters)
         #: The critics as the policy's loss sees them: the same memory, but no gradients go there.
         self.judges = copy.deepcopy(self.net.critics).requires_grad_(False)
@@ -380,9 +382,7 @@ class Learner:
                                 f"{float(policy_loss.detach())}, gradient norm {norm} at update {self.updates}", batch)
         rate = config.learning_rate * (1.0 - progress if config.anneal_learning_rate else 1.0)
         self.optimizer.step(rate)
-        with torch.no_grad():
-            of_critics = self.parameters.vector[: len(self.target_parameters.vector)]
-            self.target_parameters.vector.lerp_(of_critics, config.tau)
+        self.of_target.data.lerp_(self.of_critics, config.tau)
         self.updates += 1
         if config.prioritized:
             self.sampler.set_errors(windows, error.detach().abs().mean((0, 2, 3)).cpu().numpy())

@@ -52,7 +52,7 @@ def entropies(log_probs: Tensor, branches: tuple[int, ...]) -> Tensor:
 
 
 def entropy_targets(legal: Tensor, branches: tuple[int, ...], share: float) -> Tensor:
-    """``share`` · ln(number of legal choices), of each state and branch; [n, B]. Where one thing alone can be done, 0."""
+    """``share`` · ln(number of legal choices), of each state and branch, [n, B]. Of a single one 0."""
     return share * by_branch(legal.float(), branches).log()
 
 
