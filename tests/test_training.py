@@ -13,10 +13,10 @@ from myosu.errors import UserError
 from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.run import open_run
+from myosu.sources.processes import ActorProcesses
 from myosu.training.progress import sparkline, time_left
 from myosu.training.start import create_run
 from myosu.training.trainer import Trainer, train
-from myosu.training.workers import ActorProcesses
 from toy_runs import TOY, last_weights, toy_run
 
 

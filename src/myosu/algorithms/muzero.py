@@ -42,7 +42,7 @@ from myosu.runs.state import State, Weights
 from myosu.search import GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 from myosu.search.kernels import EPSILON
 
-ACTORS = "beside"
+SOURCE = "processes"
 
 #: Moves of a principal variation.
 LINE_LENGTH = 8

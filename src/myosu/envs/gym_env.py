@@ -6,6 +6,7 @@ rule the message names the environment, the episode, the step and the remedy.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib
 import math
@@ -35,6 +36,12 @@ class EnvMaker:
         self.name = env if isinstance(env, str) else getattr(env, "__qualname__", repr(env))
         self.kwargs = dict(kwargs or {})
         self._source = _registered(env) if isinstance(env, str) else env
+
+    def with_arguments(self, **kwargs: Any) -> EnvMaker:
+        """The same with these arguments as well."""
+        maker = copy.copy(self)
+        maker.kwargs = {**self.kwargs, **kwargs}
+        return maker
 
     def __call__(self) -> gymnasium.Env:
         """Raises UserError if the environment cannot be made."""
@@ -166,10 +173,10 @@ class SingleEnv:
         self._raw_reward = 0.0
         self._watch_raw_reward()
 
-    def start(self, row: dict[str, np.ndarray], episode: int) -> None:
-        """Begin the episode number ``episode``; no reward, no end."""
+    def start(self, row: dict[str, np.ndarray], episode: int, seed: int | None = None) -> None:
+        """Begin the episode number ``episode``, perhaps with a seed that is not its own; no reward, no end."""
         row["reward"][0], row["terminated"][0], row["truncated"][0], row["raw_reward"][0] = 0, False, False, 0
-        self._begin(row, episode)
+        self._begin(row, episode, seed)
 
     def step(self, row: dict[str, np.ndarray]) -> None:
         """Do ``row["action"]``; where that ends the episode, begin the next one."""
@@ -214,9 +221,11 @@ class SingleEnv:
 
         base.step = watched  # type: ignore[method-assign]
 
-    def _begin(self, row: dict[str, np.ndarray], episode: int) -> None:
+    def _begin(self, row: dict[str, np.ndarray], episode: int, seed: int | None = None) -> None:
         self._episode, self._steps = episode, 0
-        self._episode_seed = int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0])
+        if seed is None:
+            seed = int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0])
+        self._episode_seed = seed
         row["seed"][0] = self._episode_seed
         answer = self._call("reset", lambda: self._env.reset(seed=self._episode_seed))
         if not isinstance(answer, tuple) or len(answer) != 2:

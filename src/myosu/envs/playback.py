@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from myosu.envs.gym_env import EnvMaker, describe, native_action
+from myosu.envs.gym_env import describe, native_action
 from myosu.envs.registry import Environment
 from myosu.envs.single_game import SingleGame
 from myosu.errors import UserError
@@ -90,8 +90,7 @@ class _GymStage:
     def __init__(self, environment: Environment) -> None:
         assert environment.maker is not None
         self._name = environment.name
-        maker = EnvMaker(environment.name, {**environment.maker.kwargs, "render_mode": "rgb_array"})
-        self._env = self._ask(maker)
+        self._env = self._ask(environment.maker.with_arguments(render_mode="rgb_array"))
         self.fps = self._env.metadata.get("render_fps") or 30
 
     def start(self, seed: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,10 +35,14 @@ class EpisodeIndex:
         """Those with the best returns, best first."""
         return heapq.nlargest(count, read_lines(self._file), key=_merit)
 
+    def with_actions(self) -> Iterator[EpisodeRecord]:
+        """Those that have their actions, oldest first."""
+        return (record for record in read_lines(self._file) if "actions" in record)
+
     def recorded(self, which: int | Literal["best"]) -> EpisodeRecord:
         """The episode with this index, or the best one, that has its actions. Raises UserError where there is none."""
         if which == "best":
-            best = max((record for record in read_lines(self._file) if "actions" in record), key=_merit, default=None)
+            best = max(self.with_actions(), key=_merit, default=None)
             if best is None:
                 raise UserError(f"No episode in {self.folder} has its actions recorded yet.")
             return best

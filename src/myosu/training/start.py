@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 from myosu.algorithms import load_algorithm, load_settings
@@ -18,18 +17,12 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
     Raises UserError where something is already, or the configuration is impossible.
     """
     algorithm = load_algorithm(config.algorithm)
-    if algorithm.ACTORS == "only in turn" and config.train.actors:
+    if algorithm.SOURCE == "only in turn" and config.train.actors:
         raise UserError(f"actors = {config.train.actors}: {config.algorithm} learns only from what its newest policy "
                         "did, so it acts and learns in turn (actors = 0). num_envs and env_workers spread its "
                         "environments.")
+    if algorithm.SOURCE == "recorded" and config.train.actors:
+        raise UserError(f"actors = {config.train.actors}: {config.algorithm} learns from recorded games and has no "
+                        "actors.")
     settings = algorithm.resolve(load_settings(config), config.environment.spec, config.train.deterministic)
     return create_folder(dataclasses.replace(config, algorithm_config=dataclasses.asdict(settings)), folder)
-
-
-def actor_count(config: RunConfig) -> int:
-    """Actor processes; 0 where actor and learner take turns."""
-    if config.train.deterministic:
-        return 0
-    if config.train.actors is not None:
-        return config.train.actors
-    return max(1, (os.cpu_count() or 1) - 1) if load_algorithm(config.algorithm).ACTORS == "beside" else 0

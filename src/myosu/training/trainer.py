@@ -1,4 +1,4 @@
-"""The training loop: one learner, and whoever plays and evaluates for it (``workers.py``).
+"""The training loop: one learner, where its experience comes from (``sources``), and who evaluates it.
 
 The loop knows an algorithm only by ``algorithms/interface.py``. In deterministic mode the same objects take turns in
 one process, and nothing that changes the weights depends on the clock.
@@ -29,17 +29,17 @@ from myosu.runs.config import LIMITS
 from myosu.runs.metrics import Metrics, Rates
 from myosu.runs.run import Run
 from myosu.runs.state import State, save_state
+from myosu.sources import make_source
+from myosu.training.evaluators import EvaluatorInTurn, EvaluatorProcess
 from myosu.training.progress import Progress, Status
-from myosu.training.start import actor_count
 from myosu.training.videos import VideoProcess
-from myosu.training.workers import ActorInTurn, ActorProcesses, EvaluatorInTurn, EvaluatorProcess
 
-#: Seconds between records in the metrics, and between new weights for the actors.
+#: Seconds between records in the metrics.
 RECORD_SECONDS = 5.0
-PUBLISH_SECONDS = 2.0
 #: At the end, a video that is being made is waited for so long.
 VIDEO_SECONDS = 60.0
-#: Beside actors, an evaluation takes a core from those who train: so many times its seconds pass before the next.
+#: Beside a parallel source an evaluation takes a core from those who train: so many times its seconds pass before the
+#: next.
 EVALUATION_PAUSE = 5.0
 
 
@@ -93,8 +93,6 @@ class Trainer:
         settings, environment = load_settings(run.config), run.config.environment
         algorithm, spec = load_algorithm(run.config.algorithm), environment.spec
         self.settings, self.two_players = settings, spec.num_players == 2
-        self._actor_count = actor_count(run.config)
-        self._slack = self._actor_count * settings.num_envs * spec.max_steps
         prepare_process(derive_seed(self.config.seed, 4))
         self.updates = self.samples = self.games = self.env_steps = 0
         self._seconds_before = 0.0
@@ -104,11 +102,7 @@ class Trainer:
                                               derive_seed(self.config.seed, 0))
         checkpoint = self._find_start()
         state = checkpoint.state() if checkpoint else None
-        self.actors: ActorInTurn | ActorProcesses
-        if self._actor_count == 0:
-            self.actors = ActorInTurn(run.config)
-        else:
-            self.actors = ActorProcesses(run.config, **(state["actors"] if state else {}))
+        self.source = make_source(run.config)
         self.evaluator = EvaluatorInTurn() if self.config.deterministic else EvaluatorProcess()
         self.videos = VideoProcess(run)
         if checkpoint and state:
@@ -121,7 +115,7 @@ class Trainer:
         self._set_best()
         self.rates = Rates()
         self._published: int | None = None
-        self._last = dict.fromkeys(("publish", "record", "checkpoint"), time.monotonic())
+        self._last = dict.fromkeys(("record", "checkpoint"), time.monotonic())
         self.progress = Progress(run, self.two_players, quiet)
         if checkpoint:
             self.progress.say(f"Going on from {checkpoint.path}")
@@ -136,15 +130,15 @@ class Trainer:
         """Loop until a limit is reached or a signal is in ``stop``; then save, evaluate and sum up."""
         self._publish()
         with self.progress:
-            while not (reason := self.limit_reached()) and not stop:
+            while not (reason := self.limit_reached() or self._exhausted()) and not stop:
                 can_learn = self.can_learn()
-                for experience in self.actors.collect(wait=not can_learn):
+                for experience in self.source.collect(wait=not can_learn):
                     self._add(experience)
                 if can_learn:
                     self._learn()
                 self._housekeeping("training" if can_learn else "waiting for games")
             self.checkpoint()
-            self.actors.close()
+            self.source.close()
             if self._evaluates:
                 self._evaluate_last(stop)
             self._film_last(stop)
@@ -161,11 +155,11 @@ class Trainer:
         return (replay.positions >= settings.learning_starts
                 and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions)
 
-    def must_hold_actors(self) -> bool:
-        """Whether the learner is behind by more than the actors' games that may end all at once."""
+    def must_hold_source(self) -> bool:
+        """Whether the learner is behind by more than what may still come in at once."""
         replay, settings = self.replay, self.settings
         ahead = replay.total_positions - max(self.samples / settings.replay_ratio, settings.learning_starts)
-        return ahead > self._slack
+        return ahead > self.source.slack
 
     def limit_reached(self) -> str:
         """The limit that ended the run, in words; "" while there is none."""
@@ -173,6 +167,10 @@ class Trainer:
             if done >= limit:
                 return f"{limit:g} {name.replace('_', ' ')}"
         return ""
+
+    def _exhausted(self) -> str:
+        """That nothing is left to learn from, in words; "" while there is."""
+        return "all recorded games are learnt from" if self.source.exhausted and not self.can_learn() else ""
 
     def share_done(self) -> float:
         """In [0, 1]; what schedules follow. The clock has no part in it in deterministic mode."""
@@ -206,12 +204,8 @@ class Trainer:
 
     def _housekeeping(self, phase: str) -> None:
         """What is due after a turn of the loop."""
-        self.actors.hold(self.must_hold_actors())
-        if self._actor_count == 0:
-            # At each turn, for a resumed run begins with the latest weights as well.
-            if self._published != self.updates and not self.can_learn():
-                self._publish()
-        elif self._due("publish", PUBLISH_SECONDS) and self._published != self.updates:
+        self.source.hold(self.must_hold_source())
+        if self._published != self.updates and self.source.wants_weights(waiting=not self.can_learn()):
             self._publish()
         if self._evaluates and self._evaluation_due() and self.evaluator.pending is None:
             path = self.checkpoint()
@@ -222,7 +216,7 @@ class Trainer:
             self.checkpoint()
         if self._due("record", RECORD_SECONDS):
             self._record("evaluating" if self.evaluator.pending is not None else phase)
-        for notice in (*self.actors.notices(), *self.videos.notices()):
+        for notice in (*self.source.notices(), *self.videos.notices()):
             self.progress.say(notice)
         self.progress.refresh(lambda: self._status(phase))
 
@@ -233,7 +227,7 @@ class Trainer:
         return True
 
     def _publish(self) -> None:
-        self.actors.publish(self.learner.weights(), self.updates)
+        self.source.publish(self.learner.weights(), self.updates)
         self._published = self.updates
 
     # --- evaluation
@@ -261,7 +255,7 @@ class Trainer:
             self.progress.refresh(lambda: self._status("evaluating"))
 
     def _take_evaluation(self, result: dict[str, Any]) -> None:
-        if self._actor_count:
+        if self.source.parallel:
             now = time.monotonic()
             self._rested_at = now + EVALUATION_PAUSE * (now - self._submitted_at)
         if "error" in result:
@@ -306,19 +300,16 @@ class Trainer:
         return path
 
     def _state(self) -> State:
-        state: State = {
+        return {
             "updates": self.updates,
             "samples": self.samples,
             "games": self.games,
             "env_steps": self.env_steps,
             "seconds": self.elapsed(),
             "learner": self.learner.state_dict(),
-            "actors": {"starts": self.actors.starts, "restarts": self.actors.restarts},
+            "source": self.source.state_dict(),
+            "randomness": get_randomness(),
         }
-        if isinstance(self.actors, ActorInTurn):
-            state["actor"] = self.actors.actor.state_dict()
-            state["randomness"] = get_randomness()
-        return state
 
     def _find_start(self) -> Checkpoint | None:
         path = self.run.start or self.checkpoints.latest()
@@ -336,8 +327,10 @@ class Trainer:
         self.replay.load(self.run.replay, checkpoint.manifest["replay"])
         with checkpoint.being_loaded():
             self.learner.load_state_dict(state["learner"])
-        if isinstance(self.actors, ActorInTurn):
-            self.actors.actor.load_state_dict(state["actor"])
+        if "source" not in state:  # of a checkpoint before there were sources
+            state["source"] = state["actors"] | ({"actor": state["actor"]} if "actor" in state else {})
+        self.source.load_state_dict(state["source"])
+        if "randomness" in state:
             set_randomness(state["randomness"])
 
     def keep_evidence(self, error: NonFiniteLoss) -> str:
@@ -365,7 +358,7 @@ class Trainer:
             "replay_positions": self.replay.positions, "replay_games": self.replay.games,
             "replay_ratio": self.samples / max(1, self.replay.total_positions),
             **{f"{name}_per_second": round(value, 2) for name, value in rates.items() if name != "samples"},
-            "actor_restarts": self.actors.restarts, "env_restarts": self.actors.env_restarts,
+            "actor_restarts": self.source.restarts, "env_restarts": self.source.env_restarts,
             "memory_mib": total_memory(),
         }
         losses, played = self.metrics.record(counters)
@@ -377,7 +370,7 @@ class Trainer:
                       rates=self.rates.update(self._counters()), evaluations=self.metrics.evaluations)
 
     def close(self) -> None:
-        self.actors.close()
+        self.source.close()
         self.evaluator.close()
         self.videos.close()
         self.metrics.close()
