@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from safetensors import SafetensorError
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.memory import total_memory
-from myosu.randomness import derive_seed, get_randomness, prepare_process, set_randomness
+from myosu.randomness import derive_seed, get_randomness, prepare_process, randomness_kept, set_randomness
 from myosu.replay.episode import Experience
 from myosu.runs.checkpoint import Checkpoint, Checkpoints, open_checkpoint
 from myosu.runs.config import LIMITS
@@ -30,6 +31,7 @@ from myosu.runs.metrics import Metrics, Rates
 from myosu.runs.run import Run
 from myosu.runs.state import State, save_state
 from myosu.sources import make_source
+from myosu.training.callbacks import Callback
 from myosu.training.evaluators import EvaluatorInTurn, EvaluatorProcess
 from myosu.training.progress import Progress, Status
 from myosu.training.videos import VideoProcess
@@ -45,7 +47,8 @@ EVALUATION_PAUSE = 5.0
 
 @dataclass(frozen=True)
 class TrainResult:
-    """reason: the limit that was reached, or "interrupted". evaluation: the last one, if there is any."""
+    """reason: the limit that was reached, "interrupted", or what else ended it. evaluation: the last one, if there is
+    any."""
 
     run: Run
     reason: str
@@ -56,28 +59,31 @@ class TrainResult:
     evaluation: dict[str, Any] | None
 
 
-def train(run: Run, quiet: bool = False) -> TrainResult:
+def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
+          handle_signals: bool = False) -> TrainResult:
     """Train until the first limit of ``run.config.train``, going on from the run's latest checkpoint if it has one.
 
-    Ctrl-C and SIGTERM end it in order, with a checkpoint. Raises UserError for what a person can mend: no space left,
-    a damaged checkpoint, a loss that is not finite.
+    handle_signals: Ctrl-C, SIGTERM and a closed terminal end it in order, with a checkpoint; only in the main thread.
+    Raises UserError for what a person can mend: no space left, a damaged checkpoint, a loss that is not finite.
     """
     lock = run.lock()
     try:
-        with _stop_signals() as stop, _repeatable(run.config.train.deterministic):
-            trainer = Trainer(run, quiet)
+        with _stop_signals(handle_signals) as stop, _repeatable(run.config.train.deterministic), _settings_kept():
+            trainer = Trainer(run, quiet, callbacks)
+            trainer.progress.stoppable = handle_signals
             try:
                 return trainer.run_until(stop)
             except NonFiniteLoss as error:
                 raise UserError(trainer.keep_evidence(error)) from error
+            except KeyboardInterrupt:
+                trainer.progress.say(f"Stopped at once. {_kept(run)}. Go on with: myosu train --resume {run.folder}")
+                raise
             finally:
                 trainer.close()
     except (OSError, SafetensorError) as error:
         if not _out_of_space(error):
             raise
-        latest = Checkpoints(run.checkpoints).latest()
-        kept = f"The last checkpoint, {latest}, is whole" if latest else "There was no checkpoint yet"
-        raise UserError(f"No space is left for {run.folder}. {kept}. Make room, then go on with: "
+        raise UserError(f"No space is left for {run.folder}. {_kept(run)}. Make room, then go on with: "
                         f"myosu train --resume {run.folder}") from error
     finally:
         os.close(lock)
@@ -87,7 +93,7 @@ class Trainer:
     """Everything that one run of the loop needs. Done so far: ``updates`` of the learner, ``samples`` that it drew,
     finished ``games`` (episodes), ``env_steps`` in all environments."""
 
-    def __init__(self, run: Run, quiet: bool = False) -> None:
+    def __init__(self, run: Run, quiet: bool = False, callbacks: Sequence[Callback] = ()) -> None:
         self._begin = time.monotonic()
         self.run, self.config = run, run.config.train
         settings, environment = load_settings(run.config), run.config.environment
@@ -96,6 +102,7 @@ class Trainer:
         prepare_process(derive_seed(self.config.seed, 4))
         self.updates = self.samples = self.games = self.env_steps = 0
         self._seconds_before = 0.0
+        self._callbacks, self._stopped_by = callbacks, ""
         self.checkpoints = Checkpoints(run.checkpoints)
         self.replay = algorithm.make_replay(settings, spec)
         self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
@@ -130,13 +137,15 @@ class Trainer:
         """Loop until a limit is reached or a signal is in ``stop``; then save, evaluate and sum up."""
         self._publish()
         with self.progress:
-            while not (reason := self.limit_reached() or self._exhausted()) and not stop:
+            while not (reason := self.limit_reached() or self._exhausted() or self._stopped_by) and not stop:
                 can_learn = self.can_learn()
                 for experience in self.source.collect(wait=not can_learn):
                     self._add(experience)
                 if can_learn:
                     self._learn()
                 self._housekeeping("training" if can_learn else "waiting for games")
+            if stop:
+                self.progress.say("Saving and stopping. Ctrl-C again stops at once.")
             self.checkpoint()
             self.source.close()
             if self._evaluates:
@@ -261,8 +270,10 @@ class Trainer:
         if "error" in result:
             self.progress.say(f"The evaluation of update {result['update']} failed: {result['error']}")
             return
-        self.metrics.add_evaluation({**result, **self._evaluated_at})
+        evaluation = {**result, **self._evaluated_at}
+        self.metrics.add_evaluation(evaluation)
         self._set_best()
+        self._tell("on_evaluation", evaluation)
 
     def _set_best(self) -> None:
         there = [entry for entry in self.metrics.evaluations if self.checkpoints.path(entry["update"]).is_dir()]
@@ -297,6 +308,7 @@ class Trainer:
         pending = set() if self.evaluator.pending is None else {self.evaluator.pending}
         kept = self.checkpoints.retain(self.config.keep_every, pending)
         self.replay.prune(self.run.replay, [checkpoint.manifest["replay"] for checkpoint in kept])
+        self._tell("on_checkpoint", path)
         return path
 
     def _state(self) -> State:
@@ -364,6 +376,12 @@ class Trainer:
         losses, played = self.metrics.record(counters)
         self.progress.losses, self.progress.played = losses or self.progress.losses, played or self.progress.played
         self.progress.record = counters
+        self._tell("on_record", {**counters, **{f"loss/{name}": value for name, value in losses.items()}, **played})
+
+    def _tell(self, method: str, news: Any) -> None:
+        for callback in self._callbacks:
+            if getattr(callback, method)(news) is False:
+                self._stopped_by = f"stopped by {type(callback).__name__}.{method}"
 
     def _status(self, phase: str) -> Status:
         return Status(phase=phase, seconds=self.elapsed(), limits=self._limits(),
@@ -393,16 +411,38 @@ def _repeatable(deterministic: bool) -> Iterator[None]:
             torch.use_deterministic_algorithms(before)
 
 
+def _kept(run: Run) -> str:
+    latest = Checkpoints(run.checkpoints).latest()
+    return f"The last checkpoint, {latest}, is whole" if latest else "There was no checkpoint yet"
+
+
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that a first Ctrl-C or SIGTERM is put into; a second Ctrl-C interrupts at once."""
+def _settings_kept() -> Iterator[None]:
+    """Whoever trains from a script finds torch's threads and the random generators as they were."""
+    threads = torch.get_num_threads()
+    with randomness_kept():
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def _stop_signals(handle: bool) -> Iterator[list[int]]:
+    """A list that a first Ctrl-C, SIGTERM or SIGHUP (a closed terminal) is put into; a second Ctrl-C interrupts at
+    once. Without ``handle`` it stays empty. A signal that is ignored stays so, as SIGHUP is under nohup.
+    """
+    if handle and threading.current_thread() is not threading.main_thread():
+        raise UserError("handle_signals=True: only a program's main thread can. Leave it out in other threads.")
     received: list[int] = []
 
     def note(number: int, frame: Any) -> None:
         received.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if handle else ()
+    before = {number: signal.signal(number, note) for number in numbers
+              if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield received
     finally:
