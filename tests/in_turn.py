@@ -75,10 +75,11 @@ def returns(agent, env, episodes):
     """Returns float64 of ``episodes`` episodes, an equal number in each environment, so that no length is favoured."""
     assert episodes % env.num_envs == 0
     env.reset()
-    step, starts = env.recv(), np.ones(env.num_envs, np.bool_)
+    step, state, starts = env.recv(), None, np.ones(env.num_envs, np.bool_)
     totals, finished = np.zeros(env.num_envs), [[] for _ in range(env.num_envs)]
     while min(map(len, finished)) < episodes // env.num_envs:
-        env.send(agent.act(step.observation, step.legal_actions, starts), step.env_ids)
+        action, state = agent.act(step.observation, step.legal_actions, state, starts)
+        env.send(action, step.env_ids)
         step = env.recv()
         totals += step.raw_reward
         starts = step.terminated | step.truncated

@@ -20,9 +20,11 @@ from myosu.games import load_game
 class CentreFirst:
     """An agent for tic-tac-toe: the centre, else the first free square."""
 
-    def act(self, observation, legal_actions, starts=None):
+    has_memory = False
+
+    def act(self, observation, legal_actions, state=None, starts=None):
         preference = np.array([2, 1, 1, 1, 3, 1, 1, 1, 1])
-        return np.argmax(legal_actions * preference, axis=1)
+        return np.argmax(legal_actions * preference, axis=1), None
 
 
 @pytest.fixture
@@ -249,7 +251,7 @@ def test_undo_and_the_end_of_input(agent, capsys, monkeypatch):
 
 def test_a_person_who_cannot_move_passes(capsys, monkeypatch):
     from myosu.commands.play import Table
-    from myosu.players.players import RandomPlayer
+    from myosu.players.player import RandomPlayer
 
     othello = load_game("othello")
     table = Table(othello, RandomPlayer(othello), seat=1)

@@ -60,7 +60,7 @@ def test_illegal_actions_are_not_taken_and_not_believed(double):
     loop = learnt(Forbidden, double=double)
     assert np.abs(values(loop, [0]) - [[1.5, 4.5]]).max() < 0.05 and abs(values(loop, [1])[0, 0] - 1) < 0.05
     assert values(loop, [1])[0, 1] > 1.5, "the temptation"
-    acts = loop.agent().act(np.ones((1, 1), np.float32), np.array([[False, True]]))
+    acts, _ = loop.agent().act(np.ones((1, 1), np.float32), np.array([[False, True]]))
     assert acts.tolist() == [1], "the only legal action, whatever it is worth"
 
 
@@ -77,14 +77,14 @@ def test_branches_learn_by_themselves():
             return np.ones(1, np.float32), float(action[0] == 1) + float(action[1] == 2), True, False, {}
 
     loop = learnt(Pair)
-    assert loop.agent().act(np.ones((3, 1), np.float32), np.ones((3, 5), np.bool_)).tolist() == [[1, 2]] * 3
+    assert loop.agent().act(np.ones((3, 1), np.float32), np.ones((3, 5), np.bool_))[0].tolist() == [[1, 2]] * 3
     assert loop.episodes[0].actions.shape == (1, 2)
 
 
 def test_observations_of_many_parts_and_masks_by_branch():
     loop = learnt(Everything, steps=200)  # the environment asserts that actions are legal
     step = loop.actor.current
-    assert loop.agent().act(step.observation, step.legal_actions).shape == (4, 2)
+    assert loop.agent().act(step.observation, step.legal_actions)[0].shape == (4, 2)
     assert loop.replay.columns["observation"]["camera"].dtype == np.uint8
 
 

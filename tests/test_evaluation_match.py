@@ -6,7 +6,9 @@ import pytest
 from myosu.errors import UserError
 from myosu.evaluation.match import Score, play_match, random_openings
 from myosu.games import load_game
-from myosu.players.players import AgentPlayer, AlphaBetaPlayer, RandomPlayer
+from myosu.players.agent import AgentPlayer
+from myosu.players.alphabeta import AlphaBetaPlayer
+from myosu.players.player import RandomPlayer
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +24,11 @@ def othello():
 class FirstLegal:
     """An agent (``algorithms.interface.Agent``) that always plays again what it played."""
 
-    def act(self, observation, legal_actions):
+    has_memory = False
+
+    def act(self, observation, legal_actions, state=None, starts=None):
         assert len(observation) == len(legal_actions)
-        return np.argmax(legal_actions, axis=1)
+        return np.argmax(legal_actions, axis=1), None
 
 
 class Fixed:

@@ -131,13 +131,13 @@ def test_thoughts_are_those_that_act(tmp_path, name):
     course, _ = random_course(name, 9, plies=4)
     observation, legal = course.observation(course.now)[None], course.legal_actions()[None]
     thoughts = agent.think(observation, legal)
-    assert thoughts.action[0] == agent.act(observation, legal)[0] == thoughts.lines[0][0]
+    assert thoughts.action[0] == agent.act(observation, legal)[0][0] == thoughts.lines[0][0]
     assert thoughts.policy.sum() == pytest.approx(1, abs=1e-5) and not thoughts.policy[0][~legal[0]].any()
     low, high = environment.spec.reward_range
     assert thoughts.value.shape == (1,) and np.isfinite(thoughts.value).all()
     if TINY[name][0] == "muzero":
         assert low <= thoughts.value[0] <= high and thoughts.visits.sum() == 4
-        deeper = agent.think(observation, legal, 40)
+        deeper = agent.think(observation, legal, simulations=40)
         assert deeper.visits.sum() == 40 and 2 <= len(deeper.lines[0]) <= 8
     else:
         assert thoughts.visits is None

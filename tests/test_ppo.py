@@ -44,7 +44,7 @@ def test_probes_get_their_exact_values(probe, values, options):
     loop = InTurn(ppo, config, GymVectorEnv(f"myosu/Probe{probe}-v0", config.num_envs)).run(8000)
     for observation, value in values.items():
         assert value_of(loop, [observation]) == pytest.approx(value, abs=0.03)
-        best = loop.agent().act(np.array([[observation]], np.float32), np.ones((1, loop.env.spec.num_actions), bool))
+        best, _ = loop.agent().act(np.array([[observation]], np.float32), np.ones((1, loop.env.spec.num_actions), bool))
         assert best[0] == (observation > 0) * (loop.env.spec.num_actions - 1)
 
 

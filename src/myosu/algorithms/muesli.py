@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import Thoughts
+from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -689,14 +689,18 @@ def _at(index: np.ndarray | slice, sequences: np.ndarray) -> np.ndarray:
 class Agent:
     """Takes the likeliest action."""
 
+    has_memory = False
+
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
         self.player, self.support = Player(config, spec, capacity=128), value_support(config, spec)
         self.player.load_weights(weights)
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
-        return self.player.policy.mode(self.player.evaluate(observation, legal_actions)[0])
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None) -> tuple[np.ndarray, None]:
+        return self.player.policy.mode(self.player.evaluate(observation, legal_actions)[0]), None
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
         log_policy, value = self.player.evaluate(observation, legal_actions)
         action = self.player.policy.mode(log_policy)
         return Thoughts(action, np.exp(log_policy), self.support.mean(value).cpu().numpy(), None,

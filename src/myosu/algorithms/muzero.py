@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import Thoughts
+from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -638,19 +638,22 @@ class Learner:
 class Agent:
     """Plays as strongly as it can: no noise, the best action of the search."""
 
+    has_memory = False
+
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights, simulations: int | None, seed: int,
                  capacity: int = 128) -> None:
         self.planner = Planner(config, spec, capacity, simulations or config.simulations, explore=False, seed=seed)
         self.planner.load_weights(weights)
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None,
-            simulations: int | None = None) -> np.ndarray:
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None, simulations: int | None = None) -> tuple[np.ndarray, None]:
         size = self.planner.capacity
         parts = [self.planner.plan(observation[k:k + size], legal_actions[k:k + size], simulations)[0].action
                  for k in range(0, len(observation), size)]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64), None
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
         """At most ``capacity`` positions at once."""
         result, _ = self.planner.plan(observation, legal_actions, simulations)
         lines = self.planner.search.lines(result.action, LINE_LENGTH)

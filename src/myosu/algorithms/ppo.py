@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import Thoughts
+from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -606,22 +606,27 @@ class Agent:
         self.spec, self.policy = spec, make_policy(spec)
         self.net = make_net(config, spec).settle()
         self.net.load_state_dict(weights)
-        self.size = 2 * config.lstm_size
-        self.memory = np.zeros((0, self.size), np.float32)
+        self.has_memory, self.size = config.lstm_size > 0, 2 * config.lstm_size
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
-        n = len(observation)
-        memory = np.zeros((n, self.size), np.float32)
-        if starts is not None and not starts.all():
-            memory[~starts] = self.memory[~starts]
-        outputs, _, self.memory = self.net.evaluate(observation, memory)
-        return environment_action(self.spec, self.policy.mode(self.policy.normalize(outputs, legal_actions)))
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None) -> tuple[np.ndarray, AgentState | None]:
+        outputs, _, after = self._evaluate(observation, state, starts)
+        return environment_action(self.spec, self.policy.mode(self.policy.normalize(outputs, legal_actions))), after
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
-        outputs, value, _ = self.net.evaluate(observation, np.zeros((len(observation), self.size), np.float32))
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+        outputs, value, after = self._evaluate(observation, state, starts)
         log_policy = self.policy.normalize(outputs, legal_actions)
         action = self.policy.mode(log_policy)
-        return Thoughts(action, np.exp(log_policy), value, None, action[:, None].tolist())
+        return Thoughts(action, np.exp(log_policy), value, None, action[:, None].tolist(), after)
+
+    def _evaluate(self, observation: np.ndarray, state: AgentState | None, starts: np.ndarray | None
+                  ) -> tuple[np.ndarray, np.ndarray, AgentState | None]:
+        memory = np.zeros((len(observation), self.size), np.float32)
+        if self.has_memory and state is not None:
+            memory[:] = state if starts is None else np.where(starts[:, None], 0.0, state)
+        outputs, value, after = self.net.evaluate(observation, memory)
+        return outputs, value, after if self.has_memory else None
 
 
 def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:

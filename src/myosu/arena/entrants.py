@@ -73,4 +73,7 @@ def _checkpoint_entrant(checkpoint: Checkpoint, game: Game, simulations: int | N
     simulations = simulations or config.algorithm_config.get("simulations")
     thought = f":{simulations}" if simulations else ""
     name = f"{run.name}/{checkpoint.update}" if run else path.name
-    return Entrant(name + thought, f"{path}{thought}", True, str(run) if run else None, checkpoint.update, simulations)
+    text = f"{path}{thought}"
+    if thought and Path(text).exists():
+        text = f"{path}/{thought}"  # else this other folder would be meant
+    return Entrant(name + thought, text, True, str(run) if run else None, checkpoint.update, simulations)

@@ -24,7 +24,7 @@ from myosu.evaluation.match import random_openings
 from myosu.evaluation.ratings import Results
 from myosu.games import load_game
 from myosu.games.game import Game
-from myosu.players.players import History
+from myosu.players.player import History
 from myosu.runs.files import hold_folder, read_lines, truncate_lines, write_json
 
 #: Openings of a league; each pairing plays them in turn.

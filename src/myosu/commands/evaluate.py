@@ -48,9 +48,8 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from myosu.evaluation.episodes import play_episodes
-    from myosu.players.agent import load_agent
-    from myosu.players.exhaustive import exhaustive_report
-    from myosu.players.players import AgentPlayer
+    from myosu.evaluation.exhaustive import exhaustive_report
+    from myosu.players.agent import AgentPlayer, load_agent
 
     torch.set_num_threads(1)
     agent, environment, config = load_agent(options.run, options.simulations, options.seed)

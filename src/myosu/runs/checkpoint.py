@@ -3,7 +3,7 @@
     checkpoints/update-00001000/   manifest.json         what is here, with sizes and SHA-256 sums
                                    weights.safetensors   what an agent needs
                                    state.json, state.safetensors   what training needs to go on; the latest two only
-    checkpoints/best.json          names the checkpoint that did best against a random player
+    checkpoints/best.json          names the checkpoint that did best in evaluations
 """
 
 from __future__ import annotations

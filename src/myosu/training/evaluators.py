@@ -10,8 +10,8 @@ from typing import Any
 from myosu.envs.given import pack_given, unpack_given
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.match import play_match
-from myosu.players.agent import load_agent
-from myosu.players.players import AgentPlayer, RandomPlayer
+from myosu.players.agent import AgentPlayer, load_agent
+from myosu.players.player import RandomPlayer
 from myosu.processes import end, end_with, spawn
 from myosu.randomness import prepare_process, randomness_kept
 
