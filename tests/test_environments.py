@@ -155,8 +155,8 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeyp
         return step(self)
 
     monkeypatch.setattr(actor, "step", step_and_interrupt)
-    assert train(small_run(parts, algorithm, **limits), quiet=True).reason == "interrupted"
-    assert train(open_run(parts), quiet=True).reason == "interrupted"
+    assert train(small_run(parts, algorithm, **limits), quiet=True, handle_signals=True).reason == "interrupted"
+    assert train(open_run(parts), quiet=True, handle_signals=True).reason == "interrupted"
     assert train(open_run(parts), quiet=True).env_steps >= 1000
     assert same_weights(last_weights(whole), last_weights(parts))
     assert (whole / "games.jsonl").read_text() == (parts / "games.jsonl").read_text()

@@ -203,6 +203,16 @@ class SingleEnv:
             self._write(row["observation"], self._spaces[0], observation, "the observation")
             self._write_mask(row["legal_actions"], info)
 
+    def encode(self, observation: Any) -> np.ndarray:
+        """An observation as the environment gives it, as a batch of one: [1, *spec.observation_shape]."""
+        target = np.zeros((1, *self.spec.observation_shape), self.spec.observation_dtype)
+        self._write(target, self._spaces[0], observation, "the observation")
+        return target
+
+    def decode(self, action: np.ndarray) -> Any:
+        """One of our actions [*spec.action_shape] as the environment takes it."""
+        return native_action(self._spaces[1], action)
+
     def close(self) -> None:
         self._env.close()
 

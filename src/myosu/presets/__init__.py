@@ -1,5 +1,5 @@
-"""The algorithm and the settings that suit an environment: ``ALGORITHM/NAME.toml`` beside this file holds fields of the algorithm's
-``Config``, and ``ALGORITHM/board.toml`` those for a board game for two that has no file of its own."""
+"""The algorithm and the settings that suit an environment. ``ALGORITHM/NAME.toml`` beside this file holds fields of the
+algorithm's ``Config``, and ``ALGORITHM/board.toml`` those for a board game for two that has no file of its own."""
 
 from __future__ import annotations
 

@@ -61,6 +61,20 @@ class Checkpoint:
             self._check(name)
         return load_state(self.path)
 
+    def save_agent(self, folder: Path) -> None:
+        """Write what an agent needs into ``folder``, as a checkpoint of its own. Raises UserError where something is
+        already."""
+        self._check("weights.safetensors")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise UserError(f"{folder} exists already. Choose another folder.") from None
+        shutil.copyfile(self.path / "weights.safetensors", folder / "weights.safetensors")
+        _write_manifest(folder, {
+            **self.manifest, "files": {"weights.safetensors": _seal(folder / "weights.safetensors")}, "replay": {},
+            "replay_files": {},
+        })
+
     @contextmanager
     def being_loaded(self) -> Iterator[None]:
         """While its weights go into a network: UserError where they do not fit."""

@@ -57,13 +57,17 @@ class Run:
         return False
 
 
+def default_folder(config: RunConfig) -> Path:
+    """``runs/GAME-ALGORITHM-DATE-TIME``"""
+    # Of "module:name/Id-v0" only the id names a folder well.
+    names = f"{Path(config.game.rpartition(':')[2]).stem}-{Path(config.algorithm).stem}"
+    return Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
 def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
-    """Make the folder (``runs/GAME-ALGORITHM-DATE-TIME`` by default). Raises UserError where something is already."""
-    if folder is None:
-        # Of "module:name/Id-v0" only the id names a folder well.
-        names = f"{Path(config.game.rpartition(':')[2]).stem}-{Path(config.algorithm).stem}"
-        folder = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = Path(folder)
+    """Make the folder (``default_folder`` by default). Raises UserError where something is already."""
+    # From now on absolute, for an environment may change the working directory.
+    folder = Path(folder or default_folder(config)).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if (folder / "config.json").is_file():
             raise UserError(f"{folder} already holds a run. Go on with it: myosu train --resume {folder} . "
@@ -83,14 +87,14 @@ def open_run(path: str | Path, **changes: Any) -> Run:
 
     changes: fields of ``TrainConfig`` to replace, such as a later limit; None leaves a field as it is.
     """
-    path = Path(path)
+    named, path = path, Path(path).absolute()
     start = None
     folder = path
     if (path / "manifest.json").is_file() or path.parent.name == "checkpoints":
         folder, start = path.parent.parent, path
     file = folder / "config.json"
     if not file.is_file():
-        raise UserError(f"There is no run in {path}: {file} is missing.")
+        raise UserError(f"There is no run in {named}: {file} is missing.")
     try:
         data = json.loads(file.read_text())
         config = RunConfig.from_json(data)

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from myosu.envs.given import PREFIX
 from myosu.runs.run import Run
 
 LIVE_SECONDS, LINE_SECONDS = 0.5, 30.0
@@ -102,15 +103,20 @@ class Progress:
             self._cell.update(page, raw=True)
 
     def summary(self, result: Any) -> None:
-        folder = self._run.folder
         self.say(f"\nStopped after {_clock(result.seconds)}: {result.reason}. {result.updates:,} updates, "
                  f"{result.games:,} {self._games}, {result.env_steps:,} steps.")
         if result.evaluation:
             self.say(f"{self._evaluated.capitalize()}: {_evaluation(result.evaluation)}")
-        then = (f"--opponent greedy --games 200\n  myosu play {folder}" if self._two_players else "--games 100")
-        self.say(f"The run is in {folder}\n"
-                 f"  myosu evaluate {folder} {then}\n"
-                 f"  myosu train --resume {folder}" + ("" if result.reason == "interrupted" else " --minutes M"))
+        self.say(f"The run is in {folder}\n" + self._next_steps(interrupted=result.reason == "interrupted"))
+
+    def _next_steps(self, interrupted: bool) -> str:
+        folder = self._run.folder
+        if self._run.config.game.startswith(PREFIX):  # a Python object, which no command can name
+            return (f'  myosu.evaluate("{folder}")\n'
+                    f'  myosu.train(env, resume="{folder}"{"" if interrupted else ", minutes=M"})')
+        then = f"--opponent greedy --games 200\n  myosu play {folder}" if self._two_players else "--games 100"
+        return (f"  myosu evaluate {folder} {then}\n"
+                f"  myosu train --resume {folder}{'' if interrupted else ' --minutes M'}")
 
     def _table(self, status: Status) -> Table:
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
