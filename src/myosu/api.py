@@ -172,4 +172,4 @@ def _absolute(name: str | None) -> str | None:
 
 
 def _folder(run: str | Path | TrainedRun) -> Path:
-    return run.folder if isinstance(run, TrainedRun) else Path(run).absolute()
+    return run.folder if isinstance(run, TrainedRun) else Path(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -27,8 +28,9 @@ class TrainedAgent:
 
     def __init__(self, path: str | Path, simulations: int | None = None, seed: int = 0) -> None:
         self.name = str(path)
-        self._checkpoint = find_checkpoint(Path(path).absolute())
-        self.path = self._checkpoint.path
+        found = find_checkpoint(path)
+        self.path = found.path.absolute()  # an environment may change the working directory
+        self._checkpoint = dataclasses.replace(found, path=self.path)
         self.agent, self.environment, self.config = load_agent(self.path, simulations, seed)
         self.simulations = simulations or self.config.algorithm_config.get("simulations")
         self.spec = self.environment.spec

@@ -107,7 +107,7 @@ class Progress:
                  f"{result.games:,} {self._games}, {result.env_steps:,} steps.")
         if result.evaluation:
             self.say(f"{self._evaluated.capitalize()}: {_evaluation(result.evaluation)}")
-        self.say(f"The run is in {folder}\n" + self._next_steps(interrupted=result.reason == "interrupted"))
+        self.say(f"The run is in {self._run.folder}\n" + self._next_steps(interrupted=result.reason == "interrupted"))
 
     def _next_steps(self, interrupted: bool) -> str:
         folder = self._run.folder
