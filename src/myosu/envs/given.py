@@ -107,21 +107,22 @@ def note_registration(name: str) -> None:
         _given[name] = registration
 
 
-def pack_given() -> bytes:
-    """All of them, for a child process. Raises UserError where one cannot be pickled."""
-    packed = {}
-    for name, env in _given.items():
-        try:
-            packed[name] = cloudpickle.dumps(env)
-        except Exception as error:
-            raise UserError(f"{name.removeprefix(PREFIX)} cannot be sent to another process: {type(error).__name__}: "
-                            f"{error}. Give a function that makes all it needs by itself.") from error
-    return pickle.dumps(packed)
+def pack_given(name: str) -> bytes:
+    """What goes by ``name``, for a child process; empty where that needs nothing. Raises UserError where it cannot be
+    pickled."""
+    if name not in _given:
+        return b""
+    try:
+        return cloudpickle.dumps((name, _given[name]))
+    except Exception as error:
+        raise UserError(f"{name.removeprefix(PREFIX)} cannot be sent to another process: {type(error).__name__}: "
+                        f"{error}. Give a function that makes all it needs by itself.") from error
 
 
 def unpack_given(data: bytes) -> None:
     """In the child process."""
-    for name, packed in pickle.loads(data).items():
-        env = _given[name] = pickle.loads(packed)
+    if data:
+        name, env = pickle.loads(data)
+        _given[name] = env
         if isinstance(env, Registration):
             gymnasium.registry[name] = env

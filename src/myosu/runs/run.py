@@ -58,10 +58,15 @@ class Run:
 
 
 def default_folder(config: RunConfig) -> Path:
-    """``runs/GAME-ALGORITHM-DATE-TIME``"""
+    """``runs/GAME-ALGORITHM-DATE-TIME``, with a number where that exists."""
     # Of "module:name/Id-v0" only the id names a folder well.
     names = f"{Path(config.game.rpartition(':')[2]).stem}-{Path(config.algorithm).stem}"
-    return Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = first = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
 
 
 def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:

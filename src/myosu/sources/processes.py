@@ -8,6 +8,8 @@ actor that is killed at any moment damages nothing, and one whose parent is gone
 from __future__ import annotations
 
 import queue
+import signal
+import sys
 import threading
 import time
 import traceback
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 from safetensors.torch import load, save
 
 from myosu.algorithms import load_settings
+from myosu.algorithms.interface import Actor
 from myosu.envs.given import pack_given, unpack_given
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
@@ -117,7 +120,7 @@ class ActorProcesses:
 
     def _start(self) -> None:
         key, self.starts = self.starts, self.starts + 1
-        self._processes[key], connection = spawn(_act, self._config.to_json(), pack_given(), key)
+        self._processes[key], connection = spawn(_act, self._config.to_json(), pack_given(self._config.game), key)
         threading.Thread(target=self._serve, args=(key, connection), daemon=True).start()
 
     def _serve(self, key: int, connection: Connection) -> None:
@@ -162,6 +165,8 @@ class ActorProcesses:
 def _act(connection: Connection, parent: int, config_json: dict[str, Any], given: bytes, start: int) -> None:
     end_with(parent)
     prepare_process(derive_seed(config_json["train"]["seed"], 4, start))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the environments are closed first
+    actor: Actor | None = None
     try:
         unpack_given(given)
         config = RunConfig.from_json(config_json)
@@ -183,3 +188,6 @@ def _act(connection: Connection, parent: int, config_json: dict[str, Any], given
         connection.send(Report(-1, error=str(error), mendable=True))
     except Exception:
         connection.send(Report(-1, error=traceback.format_exc()))
+    finally:
+        if actor is not None:
+            actor.env.close()

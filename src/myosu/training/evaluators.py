@@ -50,16 +50,17 @@ class EvaluatorInTurn:
 
 
 class EvaluatorProcess:
-    """Plays the matches against a random player, one at a time."""
+    """Plays the matches, one at a time. game: as the run's configuration names it."""
 
-    def __init__(self) -> None:
+    def __init__(self, game: str) -> None:
+        self._game = game
         self.pending: int | None = None
         self._process: Any = None
         self._looked = 0.0
 
     def submit(self, update: int, path: Path, games: int, seed: int) -> None:
         if self._process is None or not self._process.is_alive():
-            self._process, self._connection = spawn(_evaluate, pack_given())
+            self._process, self._connection = spawn(_evaluate, pack_given(self._game))
         self._connection.send((update, path, games, seed))
         self.pending = update
 

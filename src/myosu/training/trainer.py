@@ -110,7 +110,7 @@ class Trainer:
         checkpoint = self._find_start()
         state = checkpoint.state() if checkpoint else None
         self.source = make_source(run.config)
-        self.evaluator = EvaluatorInTurn() if self.config.deterministic else EvaluatorProcess()
+        self.evaluator = EvaluatorInTurn() if self.config.deterministic else EvaluatorProcess(run.config.game)
         self.videos = VideoProcess(run)
         if checkpoint and state:
             self._restore(checkpoint, state)
