@@ -112,7 +112,8 @@ class VideoProcess:
         if self.busy or self._failed or self._waiting is None:
             return
         if self._process is None:
-            self._process, self._connection = spawn(_film, pack_given(self._environment[0]), self._folder, *self._environment)
+            given = pack_given(self._environment[0])
+            self._process, self._connection = spawn(_film, given, self._folder, *self._environment)
         self._filmed, self._waiting = self._waiting, None
         with suppress(OSError):  # it is gone: notices() will say so
             self._connection.send(self._filmed)
