@@ -10,7 +10,6 @@ from cloning_algorithm import Config as Cloning
 from myosu.algorithms import load_algorithm
 from myosu.envs.course import Course
 from myosu.envs.gym_env import GymVectorEnv
-from myosu.envs.played import EpisodePlayer
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
@@ -19,6 +18,7 @@ from myosu.runs.checkpoint import Checkpoint
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.run import open_run
 from myosu.sources import ActorInTurn, ActorProcesses, RecordedGames, make_source
+from myosu.sources.played import EpisodePlayer
 from myosu.training.start import create_run
 from myosu.training.trainer import train
 from toy_runs import TOY, last_weights, same_weights, toy_run

@@ -12,10 +12,10 @@ from myosu.envs.given import give, give_again
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.errors import UserError
 from myosu.evaluation.report import evaluation_report
+from myosu.players.trained import TrainedAgent
 from myosu.processes import keep_freed_memory
 from myosu.runs.metrics import read_evaluations
 from myosu.runs.run import default_folder, open_run
-from myosu.trained import TrainedAgent
 from myosu.training import trainer
 from myosu.training.callbacks import Callback
 from myosu.training.start import configure, create_run

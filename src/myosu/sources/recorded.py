@@ -7,13 +7,13 @@ from itertools import islice
 from pathlib import Path
 
 from myosu.algorithms import load_algorithm, load_settings
-from myosu.envs.played import EpisodePlayer
 from myosu.errors import UserError
 from myosu.replay.episode import Episode, Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.episodes import EpisodeIndex, EpisodeRecord
 from myosu.runs.run import open_run
 from myosu.runs.state import State, Weights
+from myosu.sources.played import EpisodePlayer
 
 
 class RecordedGames:
