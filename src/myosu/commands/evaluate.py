@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from myosu.commands.options import trust_if
 from myosu.errors import UserError
 from myosu.games import Game
 
@@ -39,10 +40,13 @@ class Options:
     """What the openings and the random opponent follow from."""
     json: bool = False
     """Print JSON only."""
+    trust: bool = False
+    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu evaluate", args=arguments)
+    trust_if(options.trust)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     import torch

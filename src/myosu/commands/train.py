@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tyro
 
 from myosu.algorithms import ALGORITHMS, load_algorithm
-from myosu.commands.options import ENV_KWARGS_HELP, read_env_kwargs
+from myosu.commands.options import ENV_KWARGS_HELP, read_env_kwargs, trust_if
 from myosu.errors import UserError
 from myosu.presets import load_preset
 
@@ -46,9 +46,10 @@ def main(arguments: list[str]) -> int:
     given = {name for name in options if _is_given(name, arguments)}
 
     if options["resume"] is not None:
-        if options["game"] is not None or (fixed := given - own - {"resume", "quiet"}):
+        if options["game"] is not None or (fixed := given - own - {"resume", "quiet", "trust"}):
             what = repr(options["game"]) if options["game"] is not None else "--" + min(fixed).replace("_", "-")
             raise UserError(f"--resume goes on with a run as it was started: leave out {what}.")
+        trust_if(options["trust"])
         run = open_run(options["resume"], **{name: options[name] for name in given & own})
     else:
         if options["game"] is None:
@@ -81,6 +82,7 @@ def _options(train_config: Any, settings: Any, preset: dict[str, Any]) -> Any:
         "rewards": "score: the game's rewards; outcome: only winning counts.",
         "env_kwargs": ENV_KWARGS_HELP,
         "quiet": "Show no progress.",
+        "trust": "With --resume: run code of its own that the run names.",
     }
     fields: list[tuple[str, Any, Any]] = [
         ("game", Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")], None),
@@ -90,6 +92,7 @@ def _options(train_config: Any, settings: Any, preset: dict[str, Any]) -> Any:
         ("rewards", Literal["score", "outcome"], "score"),
         ("env_kwargs", str, "{}"),
         ("quiet", bool, False),
+        ("trust", bool, False),
     ]
     for kind, values in ((train_config, {}), (settings, preset)):
         types = get_type_hints(kind)

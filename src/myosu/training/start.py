@@ -6,7 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from myosu.algorithms import load_algorithm, load_settings
+from myosu.algorithms import algorithm_of, load_settings
 from myosu.errors import UserError
 from myosu.runs.config import RunConfig
 from myosu.runs.run import Run, create_folder
@@ -17,7 +17,7 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
 
     Raises UserError where something is already, or the configuration is impossible.
     """
-    algorithm = load_algorithm(config.algorithm)
+    algorithm = algorithm_of(config)
     if algorithm.ACTORS == "only in turn" and config.train.actors:
         raise UserError(f"actors = {config.train.actors}: {config.algorithm} learns only from what its newest policy "
                         "did, so it acts and learns in turn (actors = 0). num_envs and env_workers spread its "
@@ -32,4 +32,4 @@ def actor_count(config: RunConfig) -> int:
         return 0
     if config.train.actors is not None:
         return config.train.actors
-    return max(1, (os.cpu_count() or 1) - 1) if load_algorithm(config.algorithm).ACTORS == "beside" else 0
+    return max(1, (os.cpu_count() or 1) - 1) if algorithm_of(config).ACTORS == "beside" else 0

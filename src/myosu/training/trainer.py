@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from myosu.algorithms import load_algorithm, load_settings
+from myosu.algorithms import algorithm_of, load_settings
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.memory import total_memory
 from myosu.randomness import derive_seed, get_randomness, prepare_process, set_randomness
@@ -91,7 +91,7 @@ class Trainer:
         self._begin = time.monotonic()
         self.run, self.config = run, run.config.train
         settings, environment = load_settings(run.config), run.config.environment
-        algorithm, spec = load_algorithm(run.config.algorithm), environment.spec
+        algorithm, spec = algorithm_of(run.config), environment.spec
         self.settings, self.two_players = settings, spec.num_players == 2
         self._actor_count = actor_count(run.config)
         self._slack = self._actor_count * settings.num_envs * spec.max_steps
@@ -333,12 +333,12 @@ class Trainer:
         self.updates, self.samples, self._seconds_before = state["updates"], state["samples"], state["seconds"]
         self.games, self.env_steps = state["games"], state["env_steps"]
         checkpoint.check_replay(self.run.replay)
-        self.replay.load(self.run.replay, checkpoint.manifest["replay"])
         with checkpoint.being_loaded():
+            self.replay.load(self.run.replay, checkpoint.manifest["replay"])
             self.learner.load_state_dict(state["learner"])
-        if isinstance(self.actors, ActorInTurn):
-            self.actors.actor.load_state_dict(state["actor"])
-            set_randomness(state["randomness"])
+            if isinstance(self.actors, ActorInTurn):
+                self.actors.actor.load_state_dict(state["actor"])
+                set_randomness(state["randomness"])
 
     def keep_evidence(self, error: NonFiniteLoss) -> str:
         """Save the batch that broke the training; what to tell the user."""

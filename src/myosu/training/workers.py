@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from safetensors.torch import load, save
 
-from myosu.algorithms import load_algorithm, load_settings
+from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Actor
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
@@ -56,7 +56,7 @@ def make_actor(config: RunConfig, start: int) -> Actor:
     settings, seed = load_settings(config), config.train.seed
     environment = config.environment
     env = environment.make(settings.num_envs, derive_seed(seed, 1, start), config.train.env_workers)
-    return load_algorithm(config.algorithm).make_actor(settings, env, derive_seed(seed, 2, start))
+    return algorithm_of(config).make_actor(settings, env, derive_seed(seed, 2, start))
 
 
 def evaluate_checkpoint(path: Path, games: int, seed: int) -> dict[str, Any]:
