@@ -11,7 +11,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.runs.reading import Count, DamagedLine, Finite, Share, parse_line, read_lines
+from myosu.runs.reading import Count, DamagedValue, Finite, Share, parse_line, read_lines
 from myosu.runs.run import open_run
 
 Course = Literal["minutes", "env_steps", "updates"]
@@ -139,7 +139,7 @@ class LiveMetrics:
         for line in whole.split(b"\n"):
             try:
                 self._add(parse_line(line, MetricsLine))
-            except DamagedLine:
+            except DamagedValue:
                 self.damaged += 1
         self.version += 1
 

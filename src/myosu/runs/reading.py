@@ -15,7 +15,7 @@ import sys
 import types
 import typing
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -50,11 +50,17 @@ Share = Annotated[float, Range(0, 1)]
 FileName = Annotated[str, Pattern(r"\w[\w.-]*")]
 
 
-class _Wrong(Exception):
-    """place: the field, such as ``train.minutes``. what: what is wrong with it."""
+class DamagedValue(Exception):
+    """What is wrong with a value, and at which place inside the whole, such as ``train.minutes``."""
 
-    def __init__(self, place: str, what: str) -> None:
+    def __init__(self, what: str, place: str = "") -> None:
         super().__init__(f"{place}: {what}" if place else what)
+        self.what, self.place = what, place
+
+    def inside(self, outer: str | int) -> DamagedValue:
+        part = f"[{outer}]" if isinstance(outer, int) else outer
+        dot = "." if self.place and not self.place.startswith("[") else ""
+        return DamagedValue(self.what, f"{part}{dot}{self.place}")
 
 
 def parse(kind: Any, data: Any, where: object) -> Any:
@@ -65,10 +71,10 @@ def parse(kind: Any, data: Any, where: object) -> Any:
     names ``where`` (a file, and the line in it), the field and the value.
     """
     try:
-        return _convert(kind, data, "")
+        return _converter(kind)(data)
     except RecursionError:
         raise UserError(f"{where} is damaged: it is nested too deeply.") from None
-    except _Wrong as wrong:
+    except DamagedValue as wrong:
         raise UserError(f"{where} is damaged, or of another version of Myosu: {wrong}.") from None
 
 
@@ -99,7 +105,7 @@ def read_lines(file: Path, kind: Any = dict[str, Any], last: int | None = None) 
     for number, line in lines if last is None else deque(lines, last):
         try:
             yield parse_line(line, kind)
-        except _Wrong as wrong:
+        except DamagedValue as wrong:
             damage.append(f"{file}, line {number}, is damaged and left out: {wrong}.")
     _tell(damage)
 
@@ -118,7 +124,7 @@ def truncate_lines(file: Path, keep: Callable[[Any], bool], kind: Any = dict[str
             try:
                 if keep(parse_line(line, kind)):
                     new.write(line)
-            except _Wrong as wrong:
+            except DamagedValue as wrong:
                 damage.append(f"{file}, line {number}, is damaged and left out: {wrong}.")
     if damage:
         _tell([f"{damage[0]} The file as it was is {_set_aside(file)}.", *damage[1:]])
@@ -126,15 +132,11 @@ def truncate_lines(file: Path, keep: Callable[[Any], bool], kind: Any = dict[str
 
 
 def parse_line(line: bytes, kind: Any) -> Any:
-    """A line of a file of JSON lines as ``kind``. Raises an error of its own, for readers of lines only."""
+    """A line of a file of JSON lines as ``kind``. Raises DamagedValue."""
     try:
-        return _convert(kind, json.loads(line), "")
+        return _converter(kind)(json.loads(line))
     except (ValueError, RecursionError) as error:
-        raise _Wrong("", f"it is no JSON ({_in_short(error)})") from None
-
-
-#: What ``parse_line`` raises.
-DamagedLine = _Wrong
+        raise DamagedValue(f"it is no JSON ({_in_short(error)})") from None
 
 
 def tell(sentence: str) -> None:
@@ -170,156 +172,225 @@ def _set_aside(file: Path) -> Path:
     return copy
 
 
-# --- by annotations
+# --- by annotations: a converter of each is made once, for files may have hundreds of thousands of lines
+
+_Converter = Callable[[Any], Any]
+_NAMES = {list: "a list", dict: "an object", str: "a text", bool: "true or false", type(None): "null"}
+#: What ``Range`` means where it has no end of its own.
+_NO_END = (sys.float_info.max, 2**63 - 1, 2**64 - 1)
 
 
-def _convert(kind: Any, value: Any, place: str) -> Any:
+@lru_cache(256)
+def _converter(kind: Any) -> _Converter:
+    """What makes of a value that JSON gave one of ``kind``, or raises DamagedValue."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
-        return _check(_convert(arguments[0], value, place), arguments[1:], place)
+        return _checked(_converter(arguments[0]), arguments[1:])
     if origin is typing.NotRequired:
-        return _convert(arguments[0], value, place)
-    if kind is Any:
-        return _plain(value, place)
+        return _converter(arguments[0])
     if origin is Literal:
-        if not any(type(value) is type(allowed) and value == allowed for allowed in arguments):
-            raise _Wrong(place, f"{_short(value)} is none of {', '.join(map(repr, arguments))}")
-        return value
+        return _literal(arguments)
     if origin in (typing.Union, types.UnionType):
-        return _one_of(arguments, value, place)
+        return _one_of(arguments)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _dataclass(kind, value, place)
+        return _dataclass(kind)
     if typing.is_typeddict(kind):
-        return _typed_dict(kind, value, place)
+        return _typed_dict(kind)
     if origin is list or kind is list:
-        inner = arguments[0] if arguments else Any
-        if _are_plain_integers(inner, _must_be(list, value, place)):  # of long games, quickly
-            return value
-        return [_convert(inner, item, f"{place}[{i}]") for i, item in enumerate(value)]
+        return _list(arguments[0] if arguments else Any)
     if origin is tuple or kind is tuple:
-        return _tuple(arguments or (Any, ...), value, place)
+        return _tuple(arguments or (Any, ...))
     if origin is dict or kind is dict:
-        inner = arguments[1] if arguments else Any
-        return {_text(name, place): _convert(inner, item, _inside(place, name))
-                for name, item in _must_be(dict, value, place).items()}
-    if kind in (int, float):
-        return _number(kind, value, place)
-    if kind is str:
-        return _text(_must_be(str, value, place), place)
-    if kind is type(None):
-        return _must_be(type(None), value, place)
-    return _must_be(bool, value, place) if kind is bool else _plain(value, place)
+        return _dict(*(arguments or (str, Any)))
+    simple: dict[Any, _Converter] = {int: _integer, float: _float, str: _text, bool: lambda value: _only(bool, value),
+                                     type(None): lambda value: _only(type(None), value)}
+    return simple.get(kind, _plain)
 
 
-def _are_plain_integers(kind: Any, values: list[Any]) -> bool:
-    return ((kind in (int, Any) or int in typing.get_args(kind)) and set(map(type, values)) == {int}
-            and max(values) < 2**63 and min(values) >= -2**63)
-
-
-_NAMES = {list: "a list", dict: "an object", str: "a text", bool: "true or false", type(None): "null"}
-
-
-def _must_be(kind: type, value: Any, place: str) -> Any:
+def _only(kind: type, value: Any) -> Any:
     if type(value) is not kind:
-        raise _Wrong(place, f"{_short(value)} is not {_NAMES[kind]}")
+        raise DamagedValue(f"{_short(value)} is not {_NAMES[kind]}")
     return value
 
 
-def _number(kind: type, value: Any, place: str) -> int | float:
-    if type(value) is not int and not (type(value) is float and kind is float):
-        raise _Wrong(place, f"{_short(value)} is no {'whole ' if kind is int else ''}number")
-    return _plain(value, place) if kind is int else float(_plain(value, place))
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise DamagedValue(f"{_short(value)} is no whole number")
+    return _small(value)
 
 
-def _plain(value: Any, place: str) -> Any:
+def _float(value: Any) -> float:
+    if type(value) is float:
+        return value
+    if type(value) is not int:
+        raise DamagedValue(f"{_short(value)} is no number")
+    return float(_small(value))
+
+
+def _small(value: int) -> int:
+    if abs(value) > sys.float_info.max:
+        raise DamagedValue(f"{_short(value)} is too large")
+    return value
+
+
+def _text(value: Any) -> str:
+    """No text that cannot be written, or be part of a path."""
+    text: str = _only(str, value)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DamagedValue(f"{_short(text)} is no text") from None
+    if "\0" in text:
+        raise DamagedValue(f"{_short(text)} is no text")
+    return text
+
+
+def _plain(value: Any) -> Any:
     """Any JSON, but no number that a float cannot hold and no text that cannot be written."""
-    if isinstance(value, str):
-        return _text(value, place)
-    if isinstance(value, int) and abs(value) > sys.float_info.max:
-        raise _Wrong(place, f"{_short(value)} is too large")
-    if isinstance(value, list):
-        return [_plain(item, f"{place}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, dict):
-        return {_text(name, place): _plain(item, _inside(place, name)) for name, item in value.items()}
-    return value
+    kind = type(value)
+    if kind is int:
+        return _small(value)
+    if kind is str:
+        return _text(value)
+    if kind is list:
+        return _list(Any)(value)
+    return _dict(str, Any)(value) if kind is dict else value
 
 
-def _text(value: str, place: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise _Wrong(place, f"{_short(value)} is no text") from None
-    if "\0" in value:
-        raise _Wrong(place, f"{_short(value)} is no text")
-    return value
+def _checked(inner: _Converter, rules: tuple[Any, ...]) -> _Converter:
+    def convert(value: Any) -> Any:
+        value = inner(value)
+        for rule in rules:
+            if isinstance(rule, Range) and not rule.least <= value <= rule.greatest:
+                allowed = ("finite" if rule == Range() else f"{rule.least:g} or more" if rule.greatest in _NO_END
+                           else f"from {rule.least:g} to {rule.greatest:g}")
+                raise DamagedValue(f"{_short(value)} must be {allowed}")
+            if isinstance(rule, Pattern) and not re.fullmatch(rule.regex, value, re.ASCII):
+                raise DamagedValue(f"{_short(value)} is no such name")
+        return value
+    return convert
 
 
-def _check(value: Any, rules: tuple[Any, ...], place: str) -> Any:
-    for rule in rules:
-        if isinstance(rule, Range) and not rule.least <= value <= rule.greatest:
-            largest = rule.greatest in (sys.float_info.max, 2**63 - 1, 2**64 - 1)
-            allowed = ("finite" if rule == Range() else f"{rule.least:g} or more" if largest and value < rule.least
-                       else f"from {rule.least:g} to {rule.greatest:g}")
-            raise _Wrong(place, f"{_short(value)} must be {allowed}")
-        if isinstance(rule, Pattern) and not re.fullmatch(rule.regex, value, re.ASCII):
-            raise _Wrong(place, f"{_short(value)} is no such name")
-    return value
+def _literal(allowed: tuple[Any, ...]) -> _Converter:
+    def convert(value: Any) -> Any:
+        if not any(type(value) is type(each) and value == each for each in allowed):
+            raise DamagedValue(f"{_short(value)} is none of {', '.join(map(repr, allowed))}")
+        return value
+    return convert
 
 
-def _one_of(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
-    if value is None and type(None) in kinds:
-        return None
-    wrong = _Wrong(place, f"{_short(value)} is of a wrong type")
-    if isinstance(value, dict):  # of kinds of lines, the one that the line says it is
-        said = [kind for kind in kinds if typing.is_typeddict(kind)
-                and [value.get("kind")] == list(typing.get_args(_hints(kind).get("kind")))]
-        kinds = tuple(said) or kinds
-    for kind in kinds:
-        if kind is not type(None):
+def _one_of(kinds: tuple[Any, ...]) -> _Converter:
+    converters = {kind: _converter(kind) for kind in kinds if kind is not type(None)}
+    named = {typing.get_args(_hints(kind).get("kind"))[:1]: kind for kind in kinds if typing.is_typeddict(kind)}
+
+    def convert(value: Any) -> Any:
+        if value is None and type(None) in kinds:
+            return None
+        wrong = DamagedValue(f"{_short(value)} is of a wrong type")
+        if named and isinstance(value, dict):  # of kinds of lines, the one that the line says it is
+            said = value.get("kind")
+            tried = [named[said,]] if isinstance(said, str) and (said,) in named else [*named.values()]
+        else:
+            tried = [*converters]
+        for kind in tried:
             try:
-                return _convert(kind, value, place)
-            except _Wrong as found:
+                return converters[kind](value)
+            except DamagedValue as found:
                 wrong = found
-    raise wrong
+        raise wrong
+    return convert
 
 
-def _tuple(kinds: tuple[Any, ...], value: Any, place: str) -> tuple[Any, ...]:
-    items = _must_be(list, list(value) if isinstance(value, tuple) else value, place)
-    if len(kinds) == 2 and kinds[1] is ...:
-        return tuple(_convert(kinds[0], item, f"{place}[{i}]") for i, item in enumerate(items))
-    if len(items) != len(kinds):
-        raise _Wrong(place, f"it has {len(items)} parts instead of {len(kinds)}")
-    return tuple(_convert(kind, item, f"{place}[{i}]") for i, (kind, item) in enumerate(zip(kinds, items, strict=True)))
+def _list(kind: Any) -> _Converter:
+    inner = _converter(kind)
+    may_be_integers = kind in (int, Any) or int in typing.get_args(kind)
+
+    def convert(value: Any) -> Any:
+        # Of long games, quickly.
+        if may_be_integers and type(value) is list and set(map(type, value)) == {int} and (
+                max(value) < 2**63 and min(value) >= -2**63):
+            return value
+        return _items(inner, _only(list, value))
+    return convert
 
 
-def _dataclass(kind: Any, value: Any, place: str) -> Any:
-    fields, hints = {field.name: field for field in dataclasses.fields(kind) if field.init}, _hints(kind)
-    for name in _must_be(dict, value, place):
-        if name not in fields:
-            raise _Wrong(_inside(place, name), f"{kind.__name__} has no such field")
-    for name, field in fields.items():
-        if name not in value and field.default is field.default_factory is dataclasses.MISSING:
-            raise _Wrong(_inside(place, name), "it is missing")
-    return kind(**{name: _convert(hints[name], item, _inside(place, name)) for name, item in value.items()})
+def _items(inner: _Converter, values: Iterable[Any]) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        try:
+            found.append(inner(value))
+        except DamagedValue as wrong:
+            raise wrong.inside(len(found)) from None
+    return found
 
 
-def _typed_dict(kind: Any, value: Any, place: str) -> dict[str, Any]:
+def _tuple(kinds: tuple[Any, ...]) -> _Converter:
+    inner = _converter(kinds[0]) if len(kinds) == 2 and kinds[1] is ... else None
+    each = [] if inner else [_converter(kind) for kind in kinds]
+
+    def convert(value: Any) -> tuple[Any, ...]:
+        items = list(value) if isinstance(value, tuple) else _only(list, value)
+        if inner:
+            return tuple(_items(inner, items))
+        if len(items) != len(each):
+            raise DamagedValue(f"it has {len(items)} parts instead of {len(each)}")
+        places = iter(each)
+        return tuple(_items(lambda item: next(places)(item), items))
+    return convert
+
+
+def _dict(names: Any, kind: Any) -> _Converter:
+    name_of, inner = _converter(names), _converter(kind) if kind is not Any else _plain
+
+    def convert(value: Any) -> dict[str, Any]:
+        return {name_of(name): _field(inner, name, item) for name, item in _only(dict, value).items()}
+    return convert
+
+
+def _dataclass(kind: Any) -> _Converter:
     hints = _hints(kind)
-    _must_be(dict, value, place)
-    for name, hint in hints.items():
-        if name not in value and typing.get_origin(hint) is not typing.NotRequired:
-            raise _Wrong(_inside(place, name), "it is missing")
-    return {_text(name, place): _convert(hints.get(name, Any), item, _inside(place, name))
-            for name, item in value.items()}
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    each = {name: _converter(hints[name]) for name in fields}
+    needed = [name for name, field in fields.items()
+              if field.default is field.default_factory is dataclasses.MISSING]
+
+    def convert(value: Any) -> Any:
+        for name in _only(dict, value):
+            if name not in fields:
+                raise DamagedValue(f"{kind.__name__} has no such field", _text(name))
+        _require_all(needed, value)
+        return kind(**{name: _field(each[name], name, item) for name, item in value.items()})
+    return convert
+
+
+def _typed_dict(kind: Any) -> _Converter:
+    hints = _hints(kind)
+    each = {name: _converter(hint) for name, hint in hints.items()}
+    needed = [name for name, hint in hints.items() if typing.get_origin(hint) is not typing.NotRequired]
+
+    def convert(value: Any) -> dict[str, Any]:
+        _require_all(needed, _only(dict, value))
+        return {_text(name): _field(each.get(name, _plain), name, item) for name, item in value.items()}
+    return convert
+
+
+def _require_all(names: list[str], value: dict[str, Any]) -> None:
+    for name in names:
+        if name not in value:
+            raise DamagedValue("it is missing", name)
+
+
+def _field(inner: _Converter, name: str, value: Any) -> Any:
+    try:
+        return inner(value)
+    except DamagedValue as wrong:
+        raise wrong.inside(name) from None
 
 
 @lru_cache(64)
 def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind, include_extras=True)
-
-
-def _inside(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else str(name)
 
 
 def _short(value: Any) -> str:
