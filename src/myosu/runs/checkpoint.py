@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from myosu.envs.gym_env import describe
 from myosu.errors import UserError
 from myosu.runs.config import RunConfig
-from myosu.runs.files import sha256, sync, write_json
+from myosu.runs.files import remove, sha256, sync, write_json, writing_to
 from myosu.runs.reading import Count, FileName, Finite, Pattern, Range, load_json, parse, read_json
 from myosu.runs.state import State, Weights, load_state, save_state
 
@@ -282,10 +282,11 @@ class Checkpoints:
             raise UserError(f"{error} Delete it, or use {self.folder / 'latest'} instead.") from None
 
     def set_best(self, update: int, mean_reward: float) -> None:
-        write_json(self.folder / "best.json", {"checkpoint": self.path(update).name, "mean_reward": mean_reward})
+        with writing_to(self.folder / "best.json"):
+            write_json(self.folder / "best.json", {"checkpoint": self.path(update).name, "mean_reward": mean_reward})
 
     def clear_best(self) -> None:
-        (self.folder / "best.json").unlink(missing_ok=True)
+        remove(self.folder / "best.json")
 
 
 def find_checkpoint(path: str | Path) -> Checkpoint:
@@ -339,7 +340,7 @@ def _strip(checkpoint: Checkpoint) -> None:
         kept = {name: files[name] for name in files if not name.startswith("state.")}
         _write_manifest(checkpoint.path, {**checkpoint.manifest, "files": kept})
         for name in set(files) - set(kept):
-            (checkpoint.path / name).unlink(missing_ok=True)
+            remove(checkpoint.path / name)
 
 
 def _way_out(damaged: Path) -> str:

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,17 @@ def clear_parts(folder: Path, pattern: str, age: float = 0.0) -> None:
     """Remove what killed processes left half-written in ``folder``: files and folders of such names, last changed more
     than ``age`` seconds ago."""
     for part in folder.glob(pattern):
-        try:
-            if time.time() - part.stat().st_mtime < age:
-                continue
-            shutil.rmtree(part) if part.is_dir() else part.unlink()
-        except FileNotFoundError:
-            pass  # somebody else did
+        with suppress(FileNotFoundError):  # somebody else did it
+            if time.time() - part.stat().st_mtime >= age:
+                remove(part)
+
+
+def remove(path: Path) -> None:
+    """A file, a folder with all that is in it, or what is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

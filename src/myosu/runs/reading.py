@@ -86,7 +86,7 @@ def read_json(file: Path, kind: Any) -> Any:
 def load_json(file: Path) -> Any:
     """The contents of ``file``, unchecked. Raises UserError where it is missing or no JSON."""
     try:
-        return json.loads(file.read_bytes())
+        return json.loads(file.read_bytes().decode())
     except FileNotFoundError:
         raise UserError(f"{file} is missing.") from None
     except OSError as error:
@@ -134,7 +134,7 @@ def truncate_lines(file: Path, keep: Callable[[Any], bool], kind: Any = dict[str
 def parse_line(line: bytes, kind: Any) -> Any:
     """A line of a file of JSON lines as ``kind``. Raises DamagedValue."""
     try:
-        return _converter(kind)(json.loads(line))
+        return _converter(kind)(json.loads(line.decode()))
     except (ValueError, RecursionError) as error:
         raise DamagedValue(f"it is no JSON ({_in_short(error)})") from None
 
