@@ -297,7 +297,7 @@ def readers(part: str, folder: Path, rng: random.Random) -> Iterator[tuple[str, 
         yield "played", lambda: _played(run)
         yield "open games", lambda: _open_games(run)
     for path in Checkpoints(run / "checkpoints").paths():
-        yield f"checkpoint {path.name}", lambda path=path: find_checkpoint(path).state()
+        yield f"checkpoint {path.name}", lambda path=path: _whole_checkpoint(path)
     if rng.random() < SHARE_OF_RESUMES:
         yield "resume", lambda: train(open_run(run, updates=33, env_steps=700), quiet=True)
 
@@ -306,6 +306,13 @@ def _command(*words: Any) -> None:
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         code = cli.run([str(word) for word in words])
     assert code in (0, 2), f"exit code {code}"
+
+
+def _whole_checkpoint(path: Path) -> None:
+    checkpoint = find_checkpoint(path)
+    checkpoint.weights()
+    if checkpoint.resumable:
+        checkpoint.state()
 
 
 def _act(path: Path) -> None:

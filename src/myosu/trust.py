@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def remember(*sources: str | None) -> None:
         part.write_text(json.dumps(known | new, indent=1) + "\n")
         os.replace(part, file)
     except OSError:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def require(sources: Iterable[str | None], named_by: object, recorded: Mapping[str, str] | None = None) -> None:

@@ -102,7 +102,7 @@ def _options(train_config: Any, settings: Any, preset: dict[str, Any]) -> Any:
         help_of.update(field_docs(kind))
     help_of["minutes"] += f" {DEFAULT_MINUTES:g} where no limit is given."
     return dataclasses.make_dataclass(
-        "train", [(name, Annotated[kind, tyro.conf.arg(help=help_of[name])], dataclasses.field(default=default))
+        "train", [(name, Annotated[kind, tyro.conf.arg(help=help_of.get(name, ""))], dataclasses.field(default=default))
                   for name, kind, default in fields],
         namespace={"__doc__": "Train an agent on a game or an environment, or go on with a run. The first limit ends "
                               "it. Defaults are those that suit the environment."})
