@@ -15,6 +15,8 @@ from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.runs.reading import parse
 
+#: Seeds are below this: what every generator of random numbers takes.
+SEEDS = 2**32
 LIMITS = ("minutes", "updates", "games", "env_steps")
 
 
@@ -58,7 +60,7 @@ class TrainConfig:
             value = getattr(self, name)
             _require(value is None or value > 0, name, value, "above 0")
         _require(self.actors is None or self.actors >= 0, "actors", self.actors, "0 or more")
-        _require(0 <= self.seed < 2**64, "seed", self.seed, "from 0 to 2**64 - 1")
+        _require(0 <= self.seed < SEEDS, "seed", self.seed, f"from 0 to {SEEDS - 1}")
         _require(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 (never) or more")
         games = self.evaluation_games
         _require(games is None or (games >= 4 and games % 2 == 0), "evaluation_games", games, "an even number from 4")
