@@ -33,8 +33,9 @@ def make_replay(config, spec):
                   config.replay_capacity)
 
 
-def make_rows(config, spec, episode):
-    return [{"observation": episode.observation[:-1], "action": episode.action.astype(np.int16)}]
+def make_rows(config, spec, moves):
+    return [{"observation": np.array([move.observation for move in moves]),
+             "action": np.array([move.action for move in moves], np.int16)}]
 
 
 class Learner:

@@ -9,16 +9,14 @@ import pytest
 from cloning_algorithm import Config as Cloning
 from myosu.algorithms import load_algorithm
 from myosu.envs.course import Course
-from myosu.envs.gym_env import GymVectorEnv
-from myosu.envs.registry import load_environment
+from myosu.envs.playback import play_through
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.players.agent import load_agent
-from myosu.runs.checkpoint import Checkpoint
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.run import open_run
+from myosu.runs.state import load_state
 from myosu.sources import ActorInTurn, ActorProcesses, RecordedGames, make_source
-from myosu.sources.played import EpisodePlayer
 from myosu.training.start import create_run
 from myosu.training.trainer import train
 from toy_runs import TOY, last_weights, same_weights, toy_run
@@ -84,9 +82,9 @@ def imitates(folder):
     agent, environment, _ = load_agent(folder)
     right = []
     for record in lowest_free_square(50, seed=1):
-        played = EpisodePlayer(environment).play(0, record["actions"])
-        action, _ = agent.act(played.observation[:-1], played.legal_actions)
-        right += (action == played.legal_actions.argmax(axis=1)).tolist()
+        observation, legal, *_ = zip(*play_through(environment, 0, record["actions"]), strict=True)
+        action, _ = agent.act(np.array(observation), np.array(legal))
+        right += (action == np.argmax(legal, axis=1)).tolist()
     return np.mean(right)
 
 
@@ -102,7 +100,7 @@ def test_games_that_go_differently_are_left_out_and_counted(tmp_path, recording,
     other = toy_run(tmp_path / "other", updates=1).folder
     records = lowest_free_square(10, seed=2)
     records[3]["actions"][1] = records[3]["actions"][0]
-    records[5]["actions"] = [*range(7), 7, 8]  # over after seven
+    records[5]["actions"], records[5]["length"] = [*range(7), 7, 8], 9  # over after seven
     (other / "games.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     result = train(cloning_run(tmp_path / "run", other))
     assert result.games == 8
@@ -113,28 +111,6 @@ def test_games_that_go_differently_are_left_out_and_counted(tmp_path, recording,
                        tmp_path / "snake").folder
     with pytest.raises(UserError, match="are of snake, not of tictactoe"):
         train(cloning_run(tmp_path / "wrong", snake), quiet=True)
-
-
-def test_an_episode_of_a_gymnasium_environment_is_played_again():
-    """By its seed and actions alone; the same observations and rewards as when it was played first."""
-    env, rng = GymVectorEnv("CartPole-v1", 2, seed=3), np.random.default_rng(0)
-    env.reset()
-    step = env.recv()
-    seed, seen, actions = int(step.seed[1]), [step.observation[1]], []
-    while True:
-        action = rng.integers(2, size=2)
-        actions.append(int(action[1]))
-        env.send(action, np.arange(2))
-        step = env.recv()
-        if step.terminated[1]:
-            break
-        seen.append(step.observation[1])
-    seen.append(step.final_observation[1])
-    played = EpisodePlayer(load_environment("CartPole-v1")).play(seed, actions)
-    assert np.array_equal(played.observation, seen) and played.terminated
-    assert played.reward.tolist() == [1.0] * len(actions) and played.legal_actions.all()
-    with pytest.raises(UserError, match=f"ends after {len(actions)} of its {len(actions) + 1} steps"):
-        EpisodePlayer(load_environment("CartPole-v1")).play(seed, [*actions, 0])
 
 
 def test_a_run_goes_on_with_another_kind_of_source(tmp_path):
@@ -154,13 +130,12 @@ def test_checkpoints_from_before_there_were_sources_go_on(tmp_path, monkeypatch)
     folder = tmp_path / "run"
     train(toy_run(folder, updates=60, evaluate_every=30, evaluation_games=4), quiet=True)
     whole = last_weights(folder)
-    read = Checkpoint.state
 
-    def as_it_was(checkpoint):
-        state = read(checkpoint)
+    def as_it_was(folder):
+        state = load_state(folder)
         source = state.pop("source")
         return {**state, "actors": {"starts": source["starts"], "restarts": 0}, "actor": source["actor"]}
 
-    monkeypatch.setattr(Checkpoint, "state", as_it_was)
+    monkeypatch.setattr("myosu.runs.checkpoint.load_state", as_it_was)
     train(open_run(folder / "checkpoints" / "update-00000030"), quiet=True)
     assert same_weights(whole, last_weights(folder))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from myosu.envs.given import give, give_again
+from myosu.envs.given import code_of, give, give_again
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.errors import UserError
 from myosu.evaluation.report import evaluation_report
 from myosu.players.trained import TrainedAgent
 from myosu.processes import keep_freed_memory
+from myosu.runs.checkpoint import find_checkpoint
+from myosu.runs.config import RunConfig
 from myosu.runs.metrics import read_evaluations
 from myosu.runs.run import default_folder, open_run
 from myosu.training import trainer
@@ -59,7 +62,7 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
           run: str | Path | None = None, resume: str | Path | TrainedRun | None = None,
           rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None,
           callbacks: Sequence[Callback] = (), quiet: bool = False, handle_signals: bool = False,
-          **settings: Any) -> TrainedRun:
+          trust: bool = False, **settings: Any) -> TrainedRun:
     """Train an agent on ``env``, or go on with a run, until the first limit.
 
     env: see ``Env``. algorithm: "muzero", "muesli", "dqn", "ppo" or the path of your own file; by default MuZero for
@@ -72,6 +75,7 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     callbacks: hear of records, evaluations and checkpoints, and may end the run.
     handle_signals: Ctrl-C, SIGTERM and a closed terminal end the training in order and save it, as the command does;
         only in the main thread. Otherwise a KeyboardInterrupt ends it at once, and the last checkpoint is kept.
+    trust: with ``resume``, code in files and modules that the run's folder names may run.
     settings: fields of ``TrainConfig`` and of the algorithm's ``Config``, which replace those of the preset for this
         environment (``myosu train ENV --help`` lists them).
 
@@ -84,9 +88,9 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
                    "rewards": None if rewards == "score" else rewards}
         if fixed := [name for name, value in started.items() if value is not None]:
             raise UserError(f"resume goes on with a run as it was started: leave out {fixed[0]}.")
-        opened = open_run(_folder(resume), **settings)
+        opened = open_run(_folder(resume), trust, **settings)
         if env is not None:
-            give_again(opened.config.game, env)
+            _give_again(opened.config, env)
     elif env is None:
         raise UserError("train() needs an environment: train(\"othello\"), train(\"CartPole-v1\"), or train(MyEnv).")
     else:
@@ -98,18 +102,18 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     return TrainedRun(opened.folder, result.reason, result.updates, result.games, result.env_steps, result.seconds)
 
 
-def load(run: str | Path | TrainedRun, env: Env = None, simulations: int | None = None, seed: int = 0) -> TrainedAgent:
+def load(run: str | Path | TrainedRun, env: Env = None, simulations: int | None = None, seed: int = 0,
+         trust: bool = False) -> TrainedAgent:
     """The agent of a run (its latest checkpoint), ``RUN/checkpoints/best``, one checkpoint, or what ``save`` wrote.
 
     env: the environment again, where it was given to ``train`` as a Python object and this is another process.
     simulations: a move, instead of what it was trained with. seed: what its chance follows from, if it has any.
+    trust: code in files and modules that the folder names may run. Nothing else in it ever runs.
     """
     folder = _folder(run)
     if env is not None:
-        from myosu.runs.checkpoint import find_checkpoint
-
-        give_again(find_checkpoint(folder).config.game, env)
-    return TrainedAgent(folder, simulations, seed)
+        _give_again(find_checkpoint(folder).config, env)
+    return TrainedAgent(folder, simulations, seed, trust)
 
 
 def evaluate(agent: TrainedAgent | TrainedRun | str | Path, opponent: str | TrainedRun = "random", games: int = 200,
@@ -157,6 +161,13 @@ def make(env: Env, num_envs: int = 1, seed: int = 0, workers: Workers = "none",
 def _environment(env: Env, env_kwargs: Mapping[str, Any] | None, rewards: str = "score") -> Environment:
     name, kwargs = _named(env)
     return load_environment(name, {**kwargs, **(env_kwargs or {})}, rewards)
+
+
+def _give_again(config: RunConfig, env: Env) -> None:
+    give_again(config.game, env)
+    for file, now in code_of(config.game).items():
+        if config.code.get(file, now) != now:
+            warnings.warn(f"{file} has changed since the run was made.", stacklevel=3)
 
 
 def _named(env: Env) -> tuple[str, dict[str, Any]]:

@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any
 
+from myosu import trust
+
 SPAWN = multiprocessing.get_context("spawn")
 
 #: glibc's names for its limits (malloc.h).
@@ -51,11 +53,16 @@ def spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection
     The first thing that ``target`` does is ``end_with(parent)``.
     """
     ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=target, args=(theirs, os.getpid(), *arguments), daemon=True)
+    process = SPAWN.Process(target=_begin, args=(trust.agreed(), target, theirs, os.getpid(), *arguments), daemon=True)
     with _no_interrupts(), _as_child():
         process.start()
     theirs.close()
     return process, ours
+
+
+def _begin(agreed: frozenset[str], target: Callable[..., None], *arguments: Any) -> None:
+    trust.agree(*agreed)  # a child runs the code that its parent may run
+    target(*arguments)
 
 
 #: Held while the process pretends to be what its next child should see.

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
+from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.games.game import Symmetries
-from myosu.replay.episode import Experience, PlayedEpisode, Rows
+from myosu.replay.episode import Experience, Rows
 from myosu.replay.replay import Replay
 from myosu.runs.state import State, Weights
 
@@ -134,8 +135,8 @@ class Algorithm(Protocol):
     def make_actor(config: Any, env: VectorEnv, seed: int) -> Actor: ...
 
     @staticmethod
-    def make_rows(config: Any, spec: EnvSpec, episode: PlayedEpisode) -> list[Rows]:
-        """What the replay keeps of a recorded episode; only of algorithms that learn from ``SOURCE = "recorded"``,
+    def make_rows(config: Any, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
+        """What the replay keeps of a recorded game; only of algorithms that learn from ``SOURCE = "recorded"``,
         whose ``Config`` has ``recordings``: the folders of runs."""
 
     @staticmethod

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed
+from myosu.commands.options import check_seed, trust_if
 from myosu.errors import UserError
 
 
@@ -39,10 +39,13 @@ class Options:
     """What the openings and the random opponent follow from."""
     json: bool = False
     """Print JSON only."""
+    trust: bool = False
+    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu evaluate", args=arguments)
+    trust_if(options.trust)
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed
+from myosu.commands.options import check_seed, trust_if
 from myosu.errors import UserError
 
 
@@ -28,10 +28,13 @@ class Options:
     """Simulations a move, instead of what the run was trained with: more is stronger and slower."""
     seed: int = 0
     """What the agent's chance follows from."""
+    trust: bool = False
+    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu gtp", args=arguments)
+    trust_if(options.trust)
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")

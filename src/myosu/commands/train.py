@@ -28,14 +28,14 @@ def main(arguments: list[str]) -> int:
     options = vars(tyro.cli(_options(algorithm, preset), prog="myosu train", args=arguments))
     given = {name for name in options if _is_given(name, arguments)}
     if options["resume"] is not None:
-        fixed = given - {field.name for field in dataclasses.fields(TrainConfig)} - {"resume", "quiet"}
+        fixed = given - {field.name for field in dataclasses.fields(TrainConfig)} - {"resume", "quiet", "trust"}
         if options["game"] is not None or fixed:
             what = repr(options["game"]) if options["game"] is not None else "--" + min(fixed).replace("_", "-")
             raise UserError(f"--resume goes on with a run as it was started: leave out {what}.")
     elif options["game"] is None:
         raise UserError("Which game? For example: myosu train othello, or a Gymnasium environment: myosu train "
                         "CartPole-v1. All games: myosu games.")
-    own = {"algorithm", "run", "resume", "rewards", "env_kwargs", "quiet"}
+    own = {"algorithm", "run", "resume", "rewards", "env_kwargs", "quiet", "trust"}
     ended = train(
         options["game"],
         None if options["resume"] else algorithm,
@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
         rewards=options["rewards"],
         env_kwargs=read_env_kwargs(options["env_kwargs"]) or None,
         quiet=options["quiet"],
+        trust=options["trust"],
         handle_signals=True,
         **{name: options[name] for name in given - own},
     )
@@ -81,6 +82,7 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
         "rewards": "score: the game's rewards; outcome: only winning counts.",
         "env_kwargs": ENV_KWARGS_HELP,
         "quiet": "Show no progress.",
+        "trust": "With --resume: run code of its own that the run names.",
     }
     fields: list[tuple[str, Any, Any]] = [
         ("game", Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")], None),
@@ -90,6 +92,7 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
         ("rewards", Literal["score", "outcome"], "score"),
         ("env_kwargs", str, "{}"),
         ("quiet", bool, False),
+        ("trust", bool, False),
     ]
     kinds = [TrainConfig, *(load_algorithm(name).Config for name in ([algorithm] if algorithm else ALGORITHMS))]
     for kind in kinds:

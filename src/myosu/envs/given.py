@@ -7,6 +7,7 @@ over their own pipe.
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import re
 from collections.abc import Callable
@@ -22,8 +23,8 @@ from gymnasium.envs.registration import EnvSpec as Registration
 
 from myosu.errors import UserError
 from myosu.games import Game, game_names, load_game
+from myosu.trust import OBJECT, digest
 
-PREFIX = "python:"
 #: By the name that they go by: games, functions that make an environment, and what was registered with Gymnasium.
 _given: dict[str, Game | Callable[..., gymnasium.Env] | Registration] = {}
 
@@ -49,7 +50,7 @@ def give(env: Any) -> tuple[str, dict[str, Any]]:
                         "function that makes one.")
     function = env.func if isinstance(env, partial) else env
     plain = re.sub(r"<locals>\.|[<>]", "", getattr(function, "__qualname__", type(function).__qualname__))
-    name = f"{PREFIX}{getattr(function, '__module__', None) or '__main__'}:{plain}"
+    name = f"{OBJECT}{getattr(function, '__module__', None) or '__main__'}:{plain}"
     if function is not env or plain.endswith("lambda"):  # many share the name; else what is new replaces what it was
         taken = (f"{name}-{number}" for number in count(2))
         while _given.get(name, env) is not env:
@@ -60,7 +61,7 @@ def give(env: Any) -> tuple[str, dict[str, Any]]:
 def _of_game(game: Game) -> str:
     if game.name in game_names() and load_game(game.name) is game:
         return game.name
-    return _keep(f"{PREFIX}{game.init.__module__}:{game.name}", game)
+    return _keep(f"{OBJECT}{game.init.__module__}:{game.name}", game)
 
 
 def _of_instance(env: gymnasium.Env) -> tuple[str, dict[str, Any]]:
@@ -71,7 +72,7 @@ def _of_instance(env: gymnasium.Env) -> tuple[str, dict[str, Any]]:
                         f"{type(env.unwrapped).__name__}(...)).")
     if spec.id in gymnasium.registry and not spec.additional_wrappers:
         return spec.id, {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
-    return _keep(f"{PREFIX}gymnasium:{spec.id}", partial(gymnasium.make, spec)), {}
+    return _keep(f"{OBJECT}gymnasium:{spec.id}", partial(gymnasium.make, spec)), {}
 
 
 def _keep(name: str, env: Any) -> str:
@@ -88,13 +89,24 @@ def give_again(name: str, env: Any) -> None:
         _given[name] = _given[again]
 
 
+def code_of(name: str) -> dict[str, str]:
+    """The file that defines what was given as ``name``, and its SHA-256; empty where there is none (a notebook)."""
+    env: Any = _given.get(name)
+    env = env.func if isinstance(env, partial) else env
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(env.init) if isinstance(env, Game) else env)
+    except (TypeError, OSError):
+        return {}
+    return {file: digest(file)} if name.startswith(OBJECT) and file and Path(file).is_file() else {}
+
+
 def find_given(name: str) -> Game | Callable[..., gymnasium.Env] | None:
     """What goes by ``name``; None for a name that is no Python object's. Raises UserError where it was not given."""
-    if not name.startswith(PREFIX):
+    if not name.startswith(OBJECT):
         return None
     found = _given.get(name)
     if found is None:
-        raise UserError(f"{name.removeprefix(PREFIX)} was given to a training as a Python object, which a run's folder "
+        raise UserError(f"{name.removeprefix(OBJECT)} was given to a training as a Python object, which a run's folder "
                         "does not hold. Give it again: myosu.train(env, resume=RUN), myosu.load(RUN, env=env).")
     assert not isinstance(found, Registration)
     return found
@@ -115,7 +127,7 @@ def pack_given(name: str) -> bytes:
     try:
         return cloudpickle.dumps((name, _given[name]))
     except Exception as error:
-        raise UserError(f"{name.removeprefix(PREFIX)} cannot be sent to another process: {type(error).__name__}: "
+        raise UserError(f"{name.removeprefix(OBJECT)} cannot be sent to another process: {type(error).__name__}: "
                         f"{error}. Give a function that makes all it needs by itself.") from error
 
 

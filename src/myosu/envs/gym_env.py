@@ -173,10 +173,16 @@ class SingleEnv:
         self._raw_reward = 0.0
         self._watch_raw_reward()
 
-    def start(self, row: dict[str, np.ndarray], episode: int, seed: int | None = None) -> None:
-        """Begin the episode number ``episode``, perhaps with a seed that is not its own; no reward, no end."""
+    def start(self, row: dict[str, np.ndarray], episode: int) -> None:
+        """Begin the episode number ``episode``; no reward, no end."""
         row["reward"][0], row["terminated"][0], row["truncated"][0], row["raw_reward"][0] = 0, False, False, 0
-        self._begin(row, episode, seed)
+        self._begin(row, episode)
+
+    def start_with(self, row: dict[str, np.ndarray], seed: int) -> None:
+        """Begin an episode with the seed of one that was played before."""
+        row["reward"][0], row["terminated"][0], row["truncated"][0], row["raw_reward"][0] = 0, False, False, 0
+        self._episode = 0
+        self._reset(row, seed)
 
     def step(self, row: dict[str, np.ndarray]) -> None:
         """Do ``row["action"]``; where that ends the episode, begin the next one."""
@@ -231,11 +237,12 @@ class SingleEnv:
 
         base.step = watched  # type: ignore[method-assign]
 
-    def _begin(self, row: dict[str, np.ndarray], episode: int, seed: int | None = None) -> None:
-        self._episode, self._steps = episode, 0
-        if seed is None:
-            seed = int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0])
-        self._episode_seed = seed
+    def _begin(self, row: dict[str, np.ndarray], episode: int) -> None:
+        self._episode = episode
+        self._reset(row, int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0]))
+
+    def _reset(self, row: dict[str, np.ndarray], seed: int) -> None:
+        self._steps, self._episode_seed = 0, seed
         row["seed"][0] = self._episode_seed
         answer = self._call("reset", lambda: self._env.reset(seed=self._episode_seed))
         if not isinstance(answer, tuple) or len(answer) != 2:

@@ -23,15 +23,16 @@ class TrainedAgent:
     forgets it. path: of its checkpoint. name: as results call it. config: how it was trained (``RunConfig``). spec:
     what its environment is like (``EnvSpec``).
 
-    Raises UserError where there is no agent.
+    Raises UserError where there is no agent, or its code may not run (see ``load_agent``).
     """
 
-    def __init__(self, path: str | Path, simulations: int | None = None, seed: int = 0) -> None:
+    def __init__(self, path: str | Path, simulations: int | None = None, seed: int = 0,
+                 trust: bool = False) -> None:
         self.name = str(path)
         found = find_checkpoint(path)
         self.path = found.path.absolute()  # an environment may change the working directory
         self._checkpoint = dataclasses.replace(found, path=self.path)
-        self.agent, self.environment, self.config = load_agent(self.path, simulations, seed)
+        self.agent, self.environment, self.config = load_agent(self.path, simulations, seed, trust=trust)
         self.simulations = simulations or self.config.algorithm_config.get("simulations")
         self.spec = self.environment.spec
         self._state: np.ndarray | None = None

@@ -37,22 +37,6 @@ class Episode:
         return len(self.actions)
 
 
-@dataclass(frozen=True)
-class PlayedEpisode:
-    """A recorded episode, played again: what was seen and earned in its T steps.
-
-    observation: [T + 1, *shape], the final one included. legal_actions: bool [T, A]. action: [T, *action_shape].
-    to_play: int8 [T], who acted. reward: float32 [T], of whoever acted. terminated: by the rules; else it was cut.
-    """
-
-    observation: np.ndarray
-    legal_actions: np.ndarray
-    action: np.ndarray
-    to_play: np.ndarray
-    reward: np.ndarray
-    terminated: bool
-
-
 @dataclass
 class Experience:
     """steps: actions taken in environments. sequences: rows to learn from; those of one sequence are neighbours in the

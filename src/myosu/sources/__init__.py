@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from myosu.algorithms import load_algorithm
+from myosu.algorithms import algorithm_of
 from myosu.runs.config import RunConfig
 from myosu.sources.in_turn import ActorInTurn
 from myosu.sources.processes import ActorProcesses
@@ -14,7 +14,7 @@ from myosu.sources.source import Source
 
 def make_source(config: RunConfig) -> Source:
     """The source that the algorithm asks for, or that the configuration says."""
-    if load_algorithm(config.algorithm).SOURCE == "recorded":
+    if algorithm_of(config).SOURCE == "recorded":
         return RecordedGames(config)
     count = actor_count(config)
     return ActorProcesses(config, count) if count else ActorInTurn(config)
@@ -26,4 +26,4 @@ def actor_count(config: RunConfig) -> int:
         return 0
     if config.train.actors is not None:
         return config.train.actors
-    return max(1, (os.cpu_count() or 1) - 1) if load_algorithm(config.algorithm).SOURCE == "processes" else 0
+    return max(1, (os.cpu_count() or 1) - 1) if algorithm_of(config).SOURCE == "processes" else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from myosu.algorithms import load_algorithm, load_settings
+from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Actor
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.randomness import derive_seed
@@ -13,7 +13,7 @@ def make_actor(config: RunConfig, start: int) -> Actor:
     """The ``start``-th actor that the run ever started: no two of a run play the same games."""
     settings, seed = load_settings(config), config.train.seed
     env = config.environment.make(settings.num_envs, derive_seed(seed, 1, start), config.train.env_workers)
-    return load_algorithm(config.algorithm).make_actor(settings, env, derive_seed(seed, 2, start))
+    return algorithm_of(config).make_actor(settings, env, derive_seed(seed, 2, start))
 
 
 def env_notices(actor: Actor) -> tuple[str, ...]:

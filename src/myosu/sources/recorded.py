@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from myosu.algorithms import load_algorithm, load_settings
+import numpy as np
+
+from myosu.algorithms import algorithm_of, load_settings
 from myosu.errors import UserError
 from myosu.replay.episode import Episode, Experience
 from myosu.runs.config import RunConfig
-from myosu.runs.episodes import EpisodeIndex, EpisodeRecord
+from myosu.runs.episodes import EpisodeIndex
+from myosu.runs.games import GameRecord
 from myosu.runs.run import open_run
 from myosu.runs.state import State, Weights
-from myosu.sources.played import EpisodePlayer
 
 
 class RecordedGames:
@@ -30,18 +32,17 @@ class RecordedGames:
         self.exhausted = False
         self.starts = self.restarts = self.env_restarts = 0
         self._settings, self._environment = load_settings(config), config.environment
-        self._make_rows = load_algorithm(config.algorithm).make_rows
+        self._make_rows = algorithm_of(config).make_rows
         for folder in self._settings.recordings:
             other = open_run(folder).config
             if (other.game, other.env_kwargs) != (config.game, config.env_kwargs):
                 raise UserError(f"The games in {folder} are of {other.game}, not of {config.game} with the same "
                                 "arguments.")
-        self._player = EpisodePlayer(self._environment)
         self._read = self._left_out = 0
         self._records = self._all()
         self._notices: list[str] = []
 
-    def _all(self) -> Iterator[EpisodeRecord]:
+    def _all(self) -> Iterator[GameRecord]:
         for folder in self._settings.recordings:
             yield from EpisodeIndex(Path(folder)).with_actions()
 
@@ -62,18 +63,17 @@ class RecordedGames:
             return []
         self._read += 1
         try:
-            played = self._player.play(record["seed"], record["actions"])
+            moves = list(record.moves(self._environment))
         except UserError as error:
             if not self._left_out:
-                self._notices.append(f"The recorded game {record['index']} is left out, for it goes differently when "
-                                     f"it is played again: {error}")
+                self._notices.append(f"The recorded game {record.index} is left out: {error}")
             self._left_out += 1
             return []
-        version = record["weights_version"]
-        episode = Episode(played.action, played.to_play, tuple(record["returns"]), tuple(record["raw_returns"]),
-                          record["seed"], record["truncated"], version)
-        rows = self._make_rows(self._settings, self._environment.spec, played)
-        return [Experience(version, len(played.action), rows, [episode])]
+        episode = Episode(np.array([move.action for move in moves]), np.array([move.seat for move in moves], np.int8),
+                          tuple(record.returns), tuple(record.raw_returns), record.seed or 0, record.truncated,
+                          record.weights_version)
+        rows = self._make_rows(self._settings, self._environment.spec, moves)
+        return [Experience(record.weights_version, len(moves), rows, [episode])]
 
     def hold(self, back: bool) -> None:
         """Nothing to do: the learner asks for every game."""
@@ -91,4 +91,4 @@ class RecordedGames:
         self._records = islice(self._all(), self._read, None)
 
     def close(self) -> None:
-        self._player.close()
+        """Nothing is open."""

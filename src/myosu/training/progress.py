@@ -16,8 +16,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from myosu.envs.given import PREFIX
 from myosu.runs.run import Run
+from myosu.trust import OBJECT
 
 LIVE_SECONDS, LINE_SECONDS = 0.5, 30.0
 BARS = "▁▂▃▄▅▆▇█"
@@ -111,7 +111,7 @@ class Progress:
 
     def _next_steps(self, interrupted: bool) -> str:
         folder = self._run.folder
-        if self._run.config.game.startswith(PREFIX):  # a Python object, which no command can name
+        if self._run.config.game.startswith(OBJECT):  # a Python object, which no command can name
             return (f'  myosu.evaluate("{folder}")\n'
                     f'  myosu.train(env, resume="{folder}"{"" if interrupted else ", minutes=M"})')
         then = f"--opponent greedy --games 200\n  myosu play {folder}" if self._two_players else "--games 100"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from myosu.algorithms import load_algorithm, load_settings
+from myosu.algorithms import algorithm_of, load_algorithm, load_settings
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.presets import default_algorithm, load_preset
@@ -57,7 +57,7 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
 
     Raises UserError where something is already, or the configuration is impossible.
     """
-    algorithm = load_algorithm(config.algorithm)
+    algorithm = algorithm_of(config)
     if algorithm.SOURCE == "only in turn" and config.train.actors:
         raise UserError(f"actors = {config.train.actors}: {config.algorithm} learns only from what its newest policy "
                         "did, so it acts and learns in turn (actors = 0). num_envs and env_workers spread its "

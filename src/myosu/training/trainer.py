@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from myosu.algorithms import load_algorithm, load_settings
+from myosu.algorithms import algorithm_of, load_settings
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.memory import total_memory
 from myosu.randomness import derive_seed, get_randomness, prepare_process, randomness_kept, set_randomness
@@ -97,7 +97,7 @@ class Trainer:
         self._begin = time.monotonic()
         self.run, self.config = run, run.config.train
         settings, environment = load_settings(run.config), run.config.environment
-        algorithm, spec = load_algorithm(run.config.algorithm), environment.spec
+        algorithm, spec = algorithm_of(run.config), environment.spec
         self.settings, self.two_players = settings, spec.num_players == 2
         prepare_process(derive_seed(self.config.seed, 4))
         self.updates = self.samples = self.games = self.env_steps = 0
@@ -336,14 +336,12 @@ class Trainer:
         self.updates, self.samples, self._seconds_before = state["updates"], state["samples"], state["seconds"]
         self.games, self.env_steps = state["games"], state["env_steps"]
         checkpoint.check_replay(self.run.replay)
-        self.replay.load(self.run.replay, checkpoint.manifest["replay"])
         with checkpoint.being_loaded():
+            self.replay.load(self.run.replay, checkpoint.manifest["replay"])
             self.learner.load_state_dict(state["learner"])
-        if "source" not in state:  # of a checkpoint before there were sources
-            state["source"] = state["actors"] | ({"actor": state["actor"]} if "actor" in state else {})
-        self.source.load_state_dict(state["source"])
-        if "randomness" in state:
-            set_randomness(state["randomness"])
+            self.source.load_state_dict(state["source"])
+            if "randomness" in state:
+                set_randomness(state["randomness"])
 
     def keep_evidence(self, error: NonFiniteLoss) -> str:
         """Save the batch that broke the training; what to tell the user."""
