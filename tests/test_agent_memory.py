@@ -10,6 +10,7 @@ import pytest
 
 from myosu import cli
 from myosu.envs.course import Course
+from myosu.envs.pettingzoo_env import PettingZooEnv
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.exhaustive import walk_all_replies
 from myosu.evaluation.match import play_match
@@ -60,6 +61,19 @@ def answers(agent, game, actions, seat, seed=0):
             found[course.now.ply] = int(action_now[0])
         course.play(action)
     return found
+
+
+def opinion(agent, game, actions):
+    """The action and the value of whoever is to move after ``actions``; a value tells of any memory that is wrong."""
+    course, seat, state = Course(game, 0), len(actions) % 2, None
+    for action in [*actions, None]:
+        if course.now.to_play == seat:
+            turn = course.observation(course.now)[None], course.legal_actions()[None]
+            thoughts = agent.think(*turn, state, np.array([state is None]))
+            state = thoughts.state
+        if action is not None:
+            course.play(action)
+    return int(thoughts.action[0]), float(thoughts.value[0])
 
 
 def test_rows_of_a_state_belong_to_games(agent, othello):
@@ -141,6 +155,23 @@ def test_over_gtp(run, agent, othello, capsys, monkeypatch):
     assert answered == expected
 
 
+def test_in_pettingzoo(agent, othello):
+    """Both seats, each with a state of its own; the observation of whoever waits is 0 there, and is not shown."""
+    env, states, actions = PettingZooEnv("othello"), {}, []
+    env.reset(seed=1)
+    for name in env.agent_iter():
+        seen, _, terminated, truncated, _ = env.last()
+        action = None
+        if not (terminated or truncated):
+            turn = seen["observation"][None], seen["action_mask"][None] == 1
+            chosen, states[name] = agent.act(*turn, states.get(name))
+            action = int(chosen[0])
+            actions.append(action)
+        env.step(action)
+    told = answers(agent, othello, actions, 0) | answers(agent, othello, actions, 1)
+    assert [told[ply] for ply in range(len(actions))] == actions and len(actions) > 40
+
+
 class Onlooker:
     def __init__(self):
         self.messages = asyncio.Queue()
@@ -183,9 +214,8 @@ def test_at_the_page(run, agent, othello):
         course, default = table.course, room.default
         for ply in (course.now.ply, course.now.ply - 1, 2, course.now.ply):
             thought = await table.think(ply, default, 0)
-            actions = [*course.actions[:ply], int(np.argmax(course.legal_actions(course.position(ply))))]
-            seat = course.position(ply).to_play
-            assert thought["action"] == answers(agent, othello, actions, seat)[ply]
+            action, value = opinion(agent, othello, course.actions[:ply])
+            assert thought["action"] == action and thought["value"] == pytest.approx(value, abs=1e-4)
 
     def check(table):
         own = {ply: action for ply, action in enumerate(table.course.actions) if ply % 2 == 0}
@@ -201,9 +231,12 @@ def test_at_the_page(run, agent, othello):
         await play(room, table, guest, 4)
         await check_hints(room, table)
         await play(room, table, guest, 2)
-        for _ in range(3):
-            table.undo(table.course.now.ply)
-        await play(room, table, guest, 3)
+        await check_hints(room, table)
+        for _ in range(4):
+            for _ in range(3):
+                table.undo(table.course.now.ply)
+            await play(room, table, guest, 4)  # by another way beyond where the last hint was asked for
+            await check_hints(room, table)
         check(table)
         return table.id
 

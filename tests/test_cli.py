@@ -16,7 +16,9 @@ from myosu import cli
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
+from myosu.runs.run import open_run
 from myosu.training.trainer import TrainResult
+from web_runs import untrained_run
 
 
 class CentreFirst:
@@ -288,3 +290,31 @@ def test_play_needs_two():
 
     with pytest.raises(UserError, match="nobody to play against"):
         Table(replace(load_game("tictactoe"), num_players=1), None, 0)
+
+
+@pytest.mark.parametrize("game, opponent, message", [
+    ("tictactoe", "nobody", "There is no opponent 'nobody'"),
+    ("tictactoe", "alphabeta", "write the depth as a number"),
+    ("tictactoe", "gtp:'a", "this is no command line"),
+    ("tictactoe", "exhaustive", "exhaustive is no player"),
+    ("tictactoe", "runs/none", "There is no run or checkpoint 'runs/none'"),
+    ("snake", "greedy", "snake is for one player: there is no opponent 'greedy' in it"),
+])
+def test_whom_evaluations_cannot_be_played_against(trained, tmp_path, monkeypatch, capsys, game, opponent, message):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", game, "--algorithm", "ppo" if game == "snake" else "muzero", "--updates", "1", "--run", "run"]
+    assert exit_code([*words, "--evaluation-opponent", opponent]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists() and trained == []
+
+
+def test_the_opponent_of_evaluations_is_found_again_from_any_folder(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    untrained_run(tmp_path / "old", "tictactoe")
+    words = ["train", "tictactoe", "--updates", "1", "--run", "run", "--evaluation-opponent"]
+    assert exit_code([*words, "old/checkpoints/update-00000001:8"]) == 0
+    known = open_run("run").config.train.evaluation_opponent
+    assert known == f"{tmp_path}/old/checkpoints/update-00000001:8"
+    assert exit_code(["train", "--resume", "run", "--evaluation-opponent", "./old"]) == 0
+    assert trained[-1].config.train.evaluation_opponent == f"{tmp_path}/old"
+    assert exit_code(["train", "--resume", "run", "--evaluation-opponent", "nobody"]) == 2
+    assert open_run("run").config.train.evaluation_opponent == f"{tmp_path}/old", "a mistake changes nothing"

@@ -13,6 +13,7 @@ from myosu.envs.given import code_of, give, give_again
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.errors import UserError
 from myosu.evaluation.report import evaluation_report
+from myosu.players.opponents import settle_opponent
 from myosu.players.trained import TrainedAgent
 from myosu.processes import keep_freed_memory
 from myosu.runs.checkpoint import find_checkpoint
@@ -88,9 +89,12 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
                    "rewards": None if rewards == "score" else rewards}
         if fixed := [name for name, value in started.items() if value is not None]:
             raise UserError(f"resume goes on with a run as it was started: leave out {fixed[0]}.")
-        opened = open_run(_folder(resume), trust, **settings)
+        opened = open_run(_folder(resume), trust)
         if env is not None:
             _give_again(opened.config, env)
+        if opponent := settings.get("evaluation_opponent"):
+            settings["evaluation_opponent"] = settle_opponent(opponent, opened.config.environment)
+        opened = open_run(here / _folder(resume), **settings)
     elif env is None:
         raise UserError("train() needs an environment: train(\"othello\"), train(\"CartPole-v1\"), or train(MyEnv).")
     else:

@@ -210,7 +210,7 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
     return Replay(position_columns(spec), config.stored_positions)
 
 
-class Player:
+class ActingNetwork:
     """The network as actors and agents use it: from observations to log-probabilities."""
 
     def __init__(self, config: Config, spec: EnvSpec, capacity: int) -> None:
@@ -237,7 +237,7 @@ class Actor:
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.env, self.rng = env, np.random.default_rng([seed, 1])
-        self.player = Player(config, env.spec, env.num_envs)
+        self.player = ActingNetwork(config, env.spec, env.num_envs)
         self.segments = Segments(position_columns(env.spec), env.num_envs, config.sequence_length)
         self.recorder = EpisodeRecorder(env.spec, env.num_envs)
         self.version, self.predict_rewards = 0, config.predict_rewards
@@ -696,7 +696,7 @@ class Agent:
     has_memory = False
 
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
-        self.player, self.support = Player(config, spec, capacity=128), value_support(config, spec)
+        self.player, self.support = ActingNetwork(config, spec, capacity=128), value_support(config, spec)
         self.player.load_weights(weights)
 
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,

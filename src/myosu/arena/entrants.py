@@ -51,8 +51,6 @@ def _entrants_of(word: str, game: Game, simulations: int | None) -> list[Entrant
     folder, own_simulations = split_simulations(word)
     path = Path(folder)
     if not path.is_dir() and path.parent.name != "checkpoints":
-        if word == "exhaustive":
-            raise UserError("exhaustive is no player: it tries every reply. See myosu evaluate.")
         player = make_opponent(word, game)  # says what is wrong with it
         player.close()
         return [Entrant(player.name, player.name, player.repeats_itself)]

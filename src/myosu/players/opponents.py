@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 
+from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.games.game import Game
 from myosu.players.agent import AgentPlayer
@@ -44,9 +45,26 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
 
         agent, _, _ = load_agent(path, own_simulations or simulations, seed, game=game.name)
         return AgentPlayer(game, agent, text)
+    if text == "exhaustive":
+        raise UserError("exhaustive is no player: it tries every reply. See myosu evaluate.")
     near = difflib.get_close_matches(kind, ["random", "greedy", "alphabeta", "mcts", "gtp", "exhaustive"], n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     raise UserError(f"There is no opponent {text!r}, and no such folder. {hint}Opponents: {SPELLINGS}.")
+
+
+def settle_opponent(text: str, environment: Environment) -> str:
+    """``text`` as a run's configuration keeps it, with the path of a folder absolute. Raises UserError where
+    ``environment`` has no such opponent."""
+    if text == "random":
+        return text
+    if environment.spec.num_players == 1:
+        raise UserError(f"{environment.name} is for one player: there is no opponent {text!r} in it.")
+    opponent = make_opponent(text, environment.rules)
+    opponent.close()
+    if not isinstance(opponent, AgentPlayer):
+        return text
+    path, simulations = split_simulations(text)
+    return os.path.abspath(path) + (f":{simulations}" if simulations else "")
 
 
 def split_simulations(text: str) -> tuple[str, int | None]:

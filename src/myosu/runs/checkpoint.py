@@ -71,6 +71,7 @@ class Manifest(TypedDict):
 class Best(TypedDict):
     checkpoint: Annotated[str, Pattern(r"update-\d{8,}")]
     mean_reward: NotRequired[Finite]
+    opponent: NotRequired[str]
 
 
 class SourceState(TypedDict):
@@ -297,9 +298,10 @@ class Checkpoints:
         except UserError as error:
             raise UserError(f"{error} Delete it, or use {self.folder / 'latest'} instead.") from None
 
-    def set_best(self, update: int, mean_reward: float) -> None:
+    def set_best(self, update: int, mean_reward: float, opponent: str | None = None) -> None:
+        best = {"checkpoint": self.path(update).name, "mean_reward": mean_reward}
         with writing_to(self.folder / "best.json"):
-            write_json(self.folder / "best.json", {"checkpoint": self.path(update).name, "mean_reward": mean_reward})
+            write_json(self.folder / "best.json", best | ({"opponent": opponent} if opponent else {}))
 
     def clear_best(self) -> None:
         remove(self.folder / "best.json")

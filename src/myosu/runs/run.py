@@ -128,7 +128,7 @@ def open_run(path: str | Path, trust: bool = False, **changes: Any) -> Run:
         trusted.agree(*config.sources)
     changes = {name: value for name, value in changes.items() if value is not None}
     if changes:
-        for name in set(changes) - set(LIMITS) - {"actors", "evaluate_every", "evaluation_games",
+        for name in set(changes) - set(LIMITS) - {"actors", "evaluate_every", "evaluation_opponent", "evaluation_games",
                                                   "checkpoint_every_minutes", "keep_every", "video_every"}:
             raise UserError(f"{name} of a run cannot be changed when it goes on; start a new run for that.")
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from myosu.envs.given import pack_given, unpack_given
+from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.match import play_match
 from myosu.players.agent import AgentPlayer, load_agent
-from myosu.players.player import RandomPlayer
+from myosu.players.opponents import make_opponent
 from myosu.processes import end, end_with, spawn
 from myosu.randomness import prepare_process, randomness_kept
 
@@ -20,12 +22,14 @@ LOOK_SECONDS = 0.05
 
 
 def evaluate_checkpoint(path: Path, games: int, seed: int) -> dict[str, Any]:
-    """The JSON of a match of the agent in ``path`` against a random player, or of episodes that it plays alone."""
-    agent, environment, _ = load_agent(path, seed=seed)
+    """The JSON of a match of the agent in ``path`` against its run's ``evaluation_opponent``, or of episodes that it
+    plays alone."""
+    agent, environment, config = load_agent(path, seed=seed)
     if environment.spec.num_players == 1:
         return play_episodes(environment, agent, games, seed).to_json()
     game = environment.rules
-    return play_match(game, AgentPlayer(game, agent, path.name), RandomPlayer(game, seed), games, seed=seed).to_json()
+    with closing(make_opponent(config.train.evaluation_opponent, game, seed=seed)) as opponent:
+        return play_match(game, AgentPlayer(game, agent, path.name), opponent, games, seed=seed).to_json()
 
 
 class EvaluatorInTurn:
@@ -39,7 +43,11 @@ class EvaluatorInTurn:
     def submit(self, update: int, path: Path, games: int, seed: int) -> None:
         # Whether the match is played before or after a checkpoint must not matter to the training.
         with randomness_kept():
-            self._result = {"update": update, **evaluate_checkpoint(path, games, seed)}
+            try:
+                result = evaluate_checkpoint(path, games, seed)
+            except UserError as error:  # an engine that fails: the training need not end for it
+                result = {"error": str(error)}
+            self._result = {"update": update, **result}
 
     def poll(self, timeout: float = 0.0) -> dict[str, Any] | None:
         result, self._result = self._result, None
@@ -50,7 +58,7 @@ class EvaluatorInTurn:
 
 
 class EvaluatorProcess:
-    """Plays the matches, one at a time. game: as the run's configuration names it."""
+    """Plays the evaluations, one at a time. game: as the run's configuration names it."""
 
     def __init__(self, game: str) -> None:
         self._game = game

@@ -42,7 +42,7 @@ class Progress:
 
     def __init__(self, run: Run, two_players: bool, quiet: bool = False) -> None:
         self._two_players = two_players
-        self._games, self._evaluated = ("games", "against random") if two_players else ("episodes", "evaluation")
+        self._games = "games" if two_players else "episodes"
         self.losses: dict[str, float] = {}
         self.played: dict[str, float] = {}
         self.record: dict[str, Any] = {}
@@ -106,7 +106,8 @@ class Progress:
         self.say(f"\nStopped after {_clock(result.seconds)}: {result.reason}. {result.updates:,} updates, "
                  f"{result.games:,} {self._games}, {result.env_steps:,} steps.")
         if result.evaluation:
-            self.say(f"{self._evaluated.capitalize()}: {_evaluation(result.evaluation)}")
+            what = _evaluated(result.evaluation)
+            self.say(f"{what[0].upper()}{what[1:]}: {_evaluation(result.evaluation)}")
         self.say(f"The run is in {self._run.folder}\n" + self._next_steps(interrupted=result.reason == "interrupted"))
 
     def _next_steps(self, interrupted: bool) -> str:
@@ -149,8 +150,9 @@ class Progress:
             rows.append(("losses", ", ".join(
                 f"{name.removesuffix('_loss').replace('_', '-')}={value:.3g}" for name, value in self.losses.items())))
         if status.evaluations:
-            history = [entry["mean_reward"] for entry in status.evaluations]
-            rows.append((self._evaluated, f"{_evaluation(status.evaluations[-1])} {sparkline(history)}"))
+            last = status.evaluations[-1]
+            history = [entry["mean_reward"] for entry in status.evaluations if _evaluated(entry) == _evaluated(last)]
+            rows.append((_evaluated(last), f"{_evaluation(last)} {sparkline(history)}"))
         return rows
 
 
@@ -173,6 +175,10 @@ def sparkline(values: list[float], width: int = 40) -> str:
     low, high = min(values), max(values)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((value - low) * scale)] for value in values)
+
+
+def _evaluated(entry: dict[str, Any]) -> str:
+    return f"against {entry['opponent']}" if "opponent" in entry else "evaluation"
 
 
 def _evaluation(entry: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from myosu.algorithms import algorithm_of, load_algorithm, load_settings
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
+from myosu.players.opponents import settle_opponent
 from myosu.presets import default_algorithm, load_preset
 from myosu.runs.config import LIMITS, RunConfig, TrainConfig
 from myosu.runs.run import Run, create_folder
@@ -35,6 +36,8 @@ def configure(game: str, algorithm: str | None = None, settings: Mapping[str, An
         near = difflib.get_close_matches(name, [*train, *own], n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join([*train, *own])}."
         raise UserError(f"{algorithm} has no setting {name!r}. {hint}")
+    if "evaluation_opponent" in given:
+        given["evaluation_opponent"] = settle_opponent(given["evaluation_opponent"], environment)
     if all(given.get(name) is None for name in LIMITS):
         given["minutes"] = DEFAULT_MINUTES
     return RunConfig(

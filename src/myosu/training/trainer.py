@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from myosu.algorithms import algorithm_of, load_settings
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.memory import total_memory
+from myosu.players.opponents import settle_opponent
 from myosu.randomness import derive_seed, get_randomness, prepare_process, randomness_kept, set_randomness
 from myosu.replay.episode import Experience
 from myosu.runs.checkpoint import Checkpoint, Checkpoints, open_checkpoint
@@ -66,6 +67,7 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
     handle_signals: Ctrl-C, SIGTERM and a closed terminal end it in order, with a checkpoint; only in the main thread.
     Raises UserError for what a person can mend: no space left, a damaged checkpoint, a loss that is not finite.
     """
+    settle_opponent(run.config.train.evaluation_opponent, run.config.environment)
     lock = run.lock()
     try:
         with _stop_signals(handle_signals) as stop, _repeatable(run.config.train.deterministic), _settings_kept():
@@ -144,6 +146,7 @@ class Trainer:
                 if can_learn:
                     self._learn()
                 self._housekeeping("training" if can_learn else "waiting for games")
+            self._learn_the_rest(stop)
             if stop:
                 self.progress.say("Saving and stopping. Ctrl-C again stops at once.")
             self.checkpoint()
@@ -201,6 +204,12 @@ class Trainer:
         self.metrics.add_losses(self.learner.update(self.replay, self.share_done()))
         self.updates += 1
         self.samples += self.settings.batch_size
+
+    def _learn_the_rest(self, stop: list[int]) -> None:
+        """What the last steps allow is learnt too, where actor and learner take turns: of PPO a whole rollout."""
+        while not self.source.parallel and self.can_learn() and not (stop or self._stopped_by) and not any(
+                done >= limit for name, (done, limit) in self._limits().items() if name in ("minutes", "updates")):
+            self._learn()
 
     def _add(self, experience: Experience) -> None:
         for sequence in experience.sequences:
@@ -276,10 +285,13 @@ class Trainer:
         self._tell("on_evaluation", evaluation)
 
     def _set_best(self) -> None:
-        there = [entry for entry in self.metrics.evaluations if self.checkpoints.path(entry["update"]).is_dir()]
+        """The best against the opponent of the last evaluation: a run may have been resumed with another."""
+        evaluations = self.metrics.evaluations
+        there = [entry for entry in evaluations if entry.get("opponent") == evaluations[-1].get("opponent")
+                 and self.checkpoints.path(entry["update"]).is_dir()]
         if there:
             best = max(there, key=lambda entry: (entry["mean_reward"], entry["update"]))
-            self.checkpoints.set_best(best["update"], best["mean_reward"])
+            self.checkpoints.set_best(best["update"], best["mean_reward"], best.get("opponent"))
         else:
             self.checkpoints.clear_best()
 

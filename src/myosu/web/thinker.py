@@ -124,21 +124,30 @@ class Thinker:
         return self._agents[checkpoint]
 
 
+def shares(thought: Thought) -> np.ndarray:
+    """[A], 1 in sum: what decides the move, which is one with the greatest share. Of a search the simulations that went
+    into each move, else the policy."""
+    return thought.policy if thought.visits is None else thought.visits / thought.visits.sum()
+
+
 def choose(thought: Thought, temperature: float, rng: np.random.Generator) -> int:
-    """The best action, or with a temperature one drawn from policy ** (1 / temperature)."""
+    """The best action, or with a temperature one drawn from shares ** (1 / temperature)."""
     if temperature == 0:
         return thought.action
-    weights = np.where(thought.policy > 0, np.log(np.maximum(thought.policy, 1e-30)) / temperature, -np.inf)
+    share = shares(thought)
+    weights = np.where(share > 0, np.log(np.maximum(share, 1e-30)) / temperature, -np.inf)
     weights = np.exp(weights - weights.max())
     return int(rng.choice(len(weights), p=weights / weights.sum()))
 
 
 def thought_to_json(thought: Thought, legal_line: list[int]) -> dict[str, Any]:
-    """Of the actions those held likeliest, up to twelve."""
-    likely = [int(action) for action in np.argsort(-thought.policy)[:12] if thought.policy[action] > 0]
+    """Of the actions up to twelve, those with the greatest shares; of equal ones first what is chosen, then what the
+    agent holds likelier."""
+    share, chosen = shares(thought), np.arange(len(thought.policy)) == thought.action
+    first = [int(action) for action in np.lexsort((-thought.policy, ~chosen, -share))[:12] if share[action] > 0]
     return {"action": thought.action, "value": round(thought.value, 4), "line": legal_line,
-            "policy": [[action, round(float(thought.policy[action]), 4)] for action in likely],
-            "visits": None if thought.visits is None else [int(thought.visits[action]) for action in likely]}
+            "shares": [[action, round(float(share[action]), 4)] for action in first],
+            "visits": None if thought.visits is None else [int(thought.visits[action]) for action in first]}
 
 
 def _one_thread() -> None:
