@@ -268,7 +268,7 @@ def renew(checkpoint: Path) -> bool:
             seal["bytes"], seal["sha256"] = len(data), hashlib.sha256(data).hexdigest()
         total = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
         (checkpoint / "manifest.json").write_text(json.dumps({**manifest, "sha256": total}))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     return True
 

@@ -73,7 +73,11 @@ def _bring_to_its_end(run: Path, count: int, seconds: float, rng: random.Random,
                    call: int = call) -> None:
             if not spared:
                 _die_in_checkpoint(call) if in_checkpoint else _die_after(moment)
-            train(open_run(run), quiet=True)
+            try:
+                train(open_run(run), quiet=True)
+            except UserError as error:  # it had done everything, and was killed before its process ended
+                if "has reached its end" not in str(error):
+                    raise
 
         _, status = os.waitpid(in_fork(attack), 0)
         if os.WIFEXITED(status):

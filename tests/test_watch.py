@@ -89,11 +89,11 @@ def test_damaged_lines_and_numbers(metrics, tmp_path):
     file.write_text('nonsense\n[]\n{"kind": "other"}\n{"kind": "training"}\n')
     write(file, record(1), record(2, **{"loss/loss": float("nan")}), evaluation(20, 3.0), mode="a")
     metrics.read()
-    assert metrics.damaged == 3
+    assert metrics.damaged == 4
     assert metrics.points("loss/loss", "updates").tolist() == [[10, 0.5]]
     assert metrics.points("evaluation/mean_reward_low", "minutes").tolist() == [[0.2, 2]]
     first, second = hints(metrics)
-    assert "loss/loss is not a finite number since update 20" in first and "3 lines" in second
+    assert "loss/loss is not a finite number since update 20" in first and "4 lines" in second
 
 
 def test_thinning_keeps_the_ends_and_the_extremes():

@@ -352,13 +352,15 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 
 def _strip(checkpoint: Checkpoint) -> None:
-    """Keep the weights only. The manifest goes first, so that it never promises a file that is gone."""
+    """Keep the weights only. The manifest goes first, so that it never promises a file that is gone; what a killed
+    training did not remove any more goes now."""
+    files = checkpoint.manifest["files"]
+    kept = {name: files[name] for name in files if not name.startswith("state.")}
     if checkpoint.resumable:
-        files = checkpoint.manifest["files"]
-        kept = {name: files[name] for name in files if not name.startswith("state.")}
         _write_manifest(checkpoint.path, {**checkpoint.manifest, "files": kept})
-        for name in set(files) - set(kept):
-            remove(checkpoint.path / name)
+    for path in checkpoint.path.iterdir():
+        if path.name != "manifest.json" and path.name not in kept:
+            remove(path)
 
 
 def _way_out(damaged: Path) -> str:

@@ -28,7 +28,7 @@ class TrainingLine(TypedDict):
     kind: Literal["training"]
     update: Count
     seconds: Finite
-    env_steps: Count
+    env_steps: NotRequired[Count]
     games: NotRequired[Count]
     phase: NotRequired[str]
     actor_restarts: NotRequired[Count]

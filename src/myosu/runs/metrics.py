@@ -49,7 +49,7 @@ class Metrics:
     def __init__(self, run: Run, update: int, env_steps: int, games: int) -> None:
         folder = run.folder
         truncate_lines(folder / "metrics.jsonl", lambda line: line["update"] <= update and (
-            line["kind"] == "evaluation" or line["env_steps"] <= env_steps), MetricsLine)
+            line["kind"] == "evaluation" or line.get("env_steps", 0) <= env_steps), MetricsLine)
         truncate_lines(folder / "games.jsonl", lambda line: line["index"] < games, EpisodeLine)
         for index, video in find_videos(folder):
             if index >= games:  # another episode will have this index

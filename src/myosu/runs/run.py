@@ -45,6 +45,7 @@ class Run:
         training left half-written is removed."""
         descriptor = hold_folder(self.folder, "trained")
         for folder, pattern in ((self.folder, ".*.part"), (self.checkpoints, ".*.part"), (self.replay, "*.tmp"),
+                                (self.replay, ".tmp*"),  # safetensors' own
                                 (self.folder / "videos", ".part-*")):
             clear_parts(folder, pattern)
         for folder in (self.folder / "played", self.folder / "played" / "open"):

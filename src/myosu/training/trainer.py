@@ -306,17 +306,16 @@ class Trainer:
     # --- checkpoints
 
     def checkpoint(self) -> Path:
-        """Save everything; nothing to do where this update has been saved."""
+        """Save everything, unless this update has been saved, and remove what need not stay."""
         path = self.checkpoints.path(self.updates)
-        if path.is_dir():
-            return path
-        weights = self.learner.weights()
-        for name, tensor in weights.items():
-            if not torch.isfinite(tensor.float()).all():
-                raise NonFiniteLoss(f"the weights {name} are not finite", {})
-        self.metrics.flush()
-        self.checkpoints.write(self.updates, self.run.config, weights, self._state(),
-                               self.replay.save(self.run.replay), self.run.replay)
+        if not path.is_dir():
+            weights = self.learner.weights()
+            for name, tensor in weights.items():
+                if not torch.isfinite(tensor.float()).all():
+                    raise NonFiniteLoss(f"the weights {name} are not finite", {})
+            self.metrics.flush()
+            self.checkpoints.write(self.updates, self.run.config, weights, self._state(),
+                                   self.replay.save(self.run.replay), self.run.replay)
         pending = set() if self.evaluator.pending is None else {self.evaluator.pending}
         kept = self.checkpoints.retain(self.config.keep_every, pending)
         self.replay.prune(self.run.replay, [checkpoint.manifest["replay"] for checkpoint in kept])
