@@ -99,9 +99,10 @@ class Trainer:
         self.updates = self.samples = self.games = self.env_steps = 0
         self._seconds_before = 0.0
         self.checkpoints = Checkpoints(run.checkpoints)
-        self.replay = algorithm.make_replay(settings, spec)
-        self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
-                                              derive_seed(self.config.seed, 0))
+        with run.config.making():
+            self.replay = algorithm.make_replay(settings, spec)
+            self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
+                                                  derive_seed(self.config.seed, 0))
         checkpoint = self._find_start()
         state = checkpoint.state() if checkpoint else None
         self.actors: ActorInTurn | ActorProcesses
