@@ -19,12 +19,16 @@ from typing import Any
 from myosu.errors import UserError
 
 EVERYTHING = "*"
+#: Names of what was given as a Python object begin so (``envs.given``). They never load anything.
+OBJECT = "python:"
 _agreed: set[str] = set()
 
 
 def source_of(name: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
     """The code behind the name of a game, an algorithm, an environment (with its ``kwargs``) or an opponent; None where
     there is none to ask about."""
+    if name.startswith(OBJECT):
+        return None
     if name.startswith("gtp:"):
         return name
     if name.endswith(".py"):

@@ -14,7 +14,7 @@ from tyro.conf import Positional
 from myosu.commands.options import check_seed, import_server, trust_if
 from myosu.errors import UserError
 from myosu.games import Game
-from myosu.players.players import History, Player, legal_mask
+from myosu.players.player import History, Player, legal_mask
 
 #: Where the page is if nobody says otherwise, so that one still open finds its game when the command is given again.
 PORT = 8610
@@ -70,8 +70,7 @@ def _in_browser(options: Options, seat: int) -> int:
 def _in_terminal(options: Options, seat: int) -> int:
     import torch
 
-    from myosu.players.agent import load_agent
-    from myosu.players.players import AgentPlayer
+    from myosu.players.agent import AgentPlayer, load_agent
 
     torch.set_num_threads(1)
     agent, environment, _ = load_agent(options.run, options.simulations, options.seed)

@@ -6,6 +6,7 @@ rule the message names the environment, the episode, the step and the remedy.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib
 import math
@@ -35,6 +36,12 @@ class EnvMaker:
         self.name = env if isinstance(env, str) else getattr(env, "__qualname__", repr(env))
         self.kwargs = dict(kwargs or {})
         self._source = _registered(env) if isinstance(env, str) else env
+
+    def with_arguments(self, **kwargs: Any) -> EnvMaker:
+        """The same with these arguments as well."""
+        maker = copy.copy(self)
+        maker.kwargs = {**self.kwargs, **kwargs}
+        return maker
 
     def __call__(self) -> gymnasium.Env:
         """Raises UserError if the environment cannot be made."""
@@ -201,6 +208,16 @@ class SingleEnv:
         else:
             self._write(row["observation"], self._spaces[0], observation, "the observation")
             self._write_mask(row["legal_actions"], info)
+
+    def encode(self, observation: Any) -> np.ndarray:
+        """An observation as the environment gives it, as a batch of one: [1, *spec.observation_shape]."""
+        target = np.zeros((1, *self.spec.observation_shape), self.spec.observation_dtype)
+        self._write(target, self._spaces[0], observation, "the observation")
+        return target
+
+    def decode(self, action: np.ndarray) -> Any:
+        """One of our actions [*spec.action_shape] as the environment takes it."""
+        return native_action(self._spaces[1], action)
 
     def close(self) -> None:
         self._env.close()

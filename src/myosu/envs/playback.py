@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from myosu.envs.course import Course
-from myosu.envs.gym_env import EnvMaker, SingleEnv, describe, native_action, row_at, row_type
+from myosu.envs.gym_env import SingleEnv, describe, native_action, row_at, row_type
 from myosu.envs.registry import Environment
 from myosu.envs.single_game import SingleGame
 from myosu.envs.vector import EnvSpec
@@ -147,8 +147,7 @@ class _GymStage:
     def __init__(self, environment: Environment) -> None:
         assert environment.maker is not None
         self._name = environment.name
-        maker = EnvMaker(environment.name, {**environment.maker.kwargs, "render_mode": "rgb_array"})
-        self._env = self._ask(maker)
+        self._env = self._ask(environment.maker.with_arguments(render_mode="rgb_array"))
         self.fps = self._env.metadata.get("render_fps") or 30
 
     def start(self, seed: int) -> None:

@@ -3,7 +3,7 @@
     checkpoints/update-00001000/   manifest.json         what is here, with sizes and SHA-256 sums
                                    weights.safetensors   what an agent needs
                                    state.json, state.safetensors   what training needs to go on; the latest two only
-    checkpoints/best.json          names the checkpoint that did best against a random player
+    checkpoints/best.json          names the checkpoint that did best in evaluations
 """
 
 from __future__ import annotations
@@ -71,22 +71,23 @@ class Manifest(TypedDict):
 class Best(TypedDict):
     checkpoint: Annotated[str, Pattern(r"update-\d{8,}")]
     mean_reward: NotRequired[Finite]
+    opponent: NotRequired[str]
 
 
-class Actors(TypedDict):
+class SourceState(TypedDict):
     starts: Count
     restarts: Count
 
 
 class TrainingState(TypedDict):
-    """What the loop itself keeps; the learner's and the actor's own they check themselves."""
+    """What the loop itself keeps; the learner's and the source's own they check themselves."""
 
     updates: Count
     samples: Count
     games: Count
     env_steps: Count
     seconds: Annotated[float, Range(0)]
-    actors: Actors
+    source: SourceState
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ class Checkpoint:
             self._check(name)
         with self._reading("state.json"):
             state = load_state(self.path)
+            if "actors" in state:  # before there were sources
+                state["source"] = state.pop("actors") | ({"actor": state.pop("actor")} if "actor" in state else {})
             parse(TrainingState, {name: state.get(name) for name in TrainingState.__annotations__},
                   self.path / "state.json")
             return state
@@ -136,6 +139,20 @@ class Checkpoint:
         except (*UNFIT, OSError, RecursionError) as error:
             raise UserError(f"{self.path / name} is damaged, though it has its sum: {describe(error)}. "
                             f"{_way_out(self.path)}") from error
+
+    def save_agent(self, folder: Path) -> None:
+        """Write what an agent needs into ``folder``, as a checkpoint of its own. Raises UserError where something is
+        already."""
+        self._check("weights.safetensors")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise UserError(f"{folder} exists already. Choose another folder.") from None
+        shutil.copyfile(self.path / "weights.safetensors", folder / "weights.safetensors")
+        _write_manifest(folder, {
+            **self.manifest, "files": {"weights.safetensors": _seal(folder / "weights.safetensors")},
+            "replay_files": {},
+        })
 
     @contextmanager
     def being_loaded(self) -> Iterator[None]:
@@ -281,9 +298,10 @@ class Checkpoints:
         except UserError as error:
             raise UserError(f"{error} Delete it, or use {self.folder / 'latest'} instead.") from None
 
-    def set_best(self, update: int, mean_reward: float) -> None:
+    def set_best(self, update: int, mean_reward: float, opponent: str | None = None) -> None:
+        best = {"checkpoint": self.path(update).name, "mean_reward": mean_reward}
         with writing_to(self.folder / "best.json"):
-            write_json(self.folder / "best.json", {"checkpoint": self.path(update).name, "mean_reward": mean_reward})
+            write_json(self.folder / "best.json", best | ({"opponent": opponent} if opponent else {}))
 
     def clear_best(self) -> None:
         remove(self.folder / "best.json")

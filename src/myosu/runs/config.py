@@ -46,8 +46,11 @@ class TrainConfig:
     deterministic: bool = False
     """Play, learn and evaluate in turn in one process, so that a run can be repeated exactly."""
     evaluate_every: int = 500
-    """Updates between evaluations, against a random player in games for two; 0 for none. With actors beside the
-    learner it may be more, for an evaluation is followed by five times its seconds without one."""
+    """Updates between evaluations; 0 for none. With actors beside the learner it may be more, for an evaluation is
+    followed by five times its seconds without one."""
+    evaluation_opponent: str = "random"
+    """Whom evaluations are played against in games for two: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS,
+    gtp:"COMMAND", or the folder of another run, with :SIMULATIONS if you like."""
     evaluation_games: int | None = None
     """Games of one evaluation, half from each seat, or episodes in environments for one; by default 200, and 50."""
     checkpoint_every_minutes: float = 2.0

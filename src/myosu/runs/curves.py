@@ -65,7 +65,7 @@ class Curve:
     """One run. course, mean: float64 [evaluations]; interval: float64 [evaluations, 2], of 95 %.
 
     episodes: float64 [records, 2], course and mean return of the episodes that training played itself; empty in games
-    for two, where both sides are the agent.
+    for two, where both sides are the agent. opponents: of the evaluations, each once; none in games for one.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Curve:
     mean: np.ndarray
     interval: np.ndarray
     episodes: np.ndarray
+    opponents: list[str]
 
 
 def read_curve(folder: Path, course: Course = "minutes") -> Curve:
@@ -93,6 +94,7 @@ def read_curve(folder: Path, course: Course = "minutes") -> Curve:
         interval=np.array([line["mean_reward_ci95"] for line in evaluations]).reshape(-1, 2),
         episodes=np.stack([_courses(folder, played, course),
                            np.array([line["episodes/reward_mean"] for line in played])], axis=1),
+        opponents=list(dict.fromkeys(line["opponent"] for line in evaluations if "opponent" in line)),
     )
 
 

@@ -35,11 +35,15 @@ class EpisodeIndex:
         """Those with the best returns, best first."""
         return heapq.nlargest(count, self._records(), key=_merit)
 
+    def with_actions(self) -> Iterator[GameRecord]:
+        """Those that can be played again, oldest first."""
+        return (record for record in self._records() if record.replayable)
+
     def recorded(self, which: int | Literal["best"]) -> GameRecord:
         """The episode with this index, or the best one, that can be seen again. Raises UserError where there is
         none."""
         if which == "best":
-            best = max((record for record in self._records() if record.replayable), key=_merit, default=None)
+            best = max(self.with_actions(), key=_merit, default=None)
             if best is None:
                 raise UserError(f"No episode in {self.folder} has its actions recorded yet.")
             return best

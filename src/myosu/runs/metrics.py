@@ -103,7 +103,7 @@ class Metrics:
         return losses, played
 
     def add_evaluation(self, evaluation: dict[str, Any]) -> None:
-        """``evaluation``: ``update`` and the JSON of a match against a random player, or of episodes."""
+        """``evaluation``: ``update`` and the JSON of a match, or of episodes."""
         self.evaluations.append(evaluation)
         self._write({"kind": "evaluation", **evaluation})
         for name in EVALUATED:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from myosu import trust as trusted
+from myosu.envs.given import code_of
 from myosu.errors import UserError
 from myosu.runs.config import LIMITS, RunConfig, shape_of
 from myosu.runs.files import ABANDONED, clear_parts, hold_folder, write_json, writing_to
@@ -66,13 +67,22 @@ class Run:
         return False
 
 
+def default_folder(config: RunConfig) -> Path:
+    """``runs/GAME-ALGORITHM-DATE-TIME``, with a number where that exists."""
+    # Of "module:name/Id-v0" only the id names a folder well.
+    names = f"{Path(config.game.rpartition(':')[2]).stem}-{Path(config.algorithm).stem}"
+    folder = first = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
 def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
-    """Make the folder (``runs/GAME-ALGORITHM-DATE-TIME`` by default). Raises UserError where something is already."""
-    if folder is None:
-        # Of "module:name/Id-v0" only the id names a folder well.
-        names = f"{Path(config.game.rpartition(':')[2]).stem}-{Path(config.algorithm).stem}"
-        folder = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = Path(folder)
+    """Make the folder (``default_folder`` by default). Raises UserError where something is already."""
+    # From now on absolute, for an environment may change the working directory.
+    folder = Path(folder or default_folder(config)).absolute()
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {
             ".lock", ".config.json.part"}):
         if (folder / "config.json").is_file():
@@ -81,7 +91,8 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
         raise UserError(f"{folder} exists and is no run. Name another folder with --run.")
     config = dataclasses.replace(config, game=_absolute(config.game), algorithm=_absolute(config.algorithm),
                                  spec=shape_of(config.environment.spec))
-    config = dataclasses.replace(config, code={source: trusted.digest(source) for source in config.sources})
+    config = dataclasses.replace(config, code={
+        **{source: trusted.digest(source) for source in config.sources}, **code_of(config.game)})
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = hold_folder(folder, "trained")  # before the first file: another training may begin at the same instant
@@ -105,20 +116,20 @@ def open_run(path: str | Path, trust: bool = False, **changes: Any) -> Run:
     This runs no code. trust: code of its own that the run names may run later. changes: fields of ``TrainConfig`` to
     replace, such as a later limit; None leaves a field as it is.
     """
-    path = Path(path)
+    named, path = path, Path(path).absolute()
     start = None
     folder = path
     if (path / "manifest.json").is_file() or path.parent.name == "checkpoints":
         folder, start = path.parent.parent, path
     file = folder / "config.json"
     if not file.is_file():
-        raise UserError(f"There is no run in {path}: {file} is missing.")
+        raise UserError(f"There is no run in {named}: {file} is missing.")
     config = RunConfig.from_json(load_json(file), file)
     if trust:
         trusted.agree(*config.sources)
     changes = {name: value for name, value in changes.items() if value is not None}
     if changes:
-        for name in set(changes) - set(LIMITS) - {"actors", "evaluate_every", "evaluation_games",
+        for name in set(changes) - set(LIMITS) - {"actors", "evaluate_every", "evaluation_opponent", "evaluation_games",
                                                   "checkpoint_every_minutes", "keep_every", "video_every"}:
             raise UserError(f"{name} of a run cannot be changed when it goes on; start a new run for that.")
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from myosu.envs.given import pack_given, unpack_given
 from myosu.envs.playback import Playback
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
@@ -112,7 +113,8 @@ class VideoProcess:
         if self.busy or self._failed or self._waiting is None:
             return
         if self._process is None:
-            self._process, self._connection = spawn(_film, self._folder, *self._environment)
+            given = pack_given(self._environment[0])
+            self._process, self._connection = spawn(_film, given, self._folder, *self._environment)
         self._filmed, self._waiting = self._waiting, None
         with suppress(OSError):  # it is gone: notices() will say so
             self._connection.send(self._filmed)
@@ -143,7 +145,8 @@ class VideoProcess:
                 _part(video_path(self._folder, self._filmed.index)).unlink(missing_ok=True)
 
 
-def _film(connection: Connection, parent: int, folder: Path, name: str, kwargs: dict[str, Any], rewards: str) -> None:
+def _film(connection: Connection, parent: int, given: bytes, folder: Path, name: str, kwargs: dict[str, Any],
+          rewards: str) -> None:
     end_with(parent)
     os.nice(5)  # whoever plays and learns goes first
     told = False
@@ -152,7 +155,9 @@ def _film(connection: Connection, parent: int, folder: Path, name: str, kwargs: 
         while True:
             record = connection.recv()
             try:
-                environment = environment or load_environment(name, kwargs, rewards)
+                if environment is None:
+                    unpack_given(given)
+                    environment = load_environment(name, kwargs, rewards)
                 notice = make_video(environment, record, video_path(folder, record.index))
             except Exception as error:
                 connection.send((str(error) if isinstance(error, UserError) else repr(error), True))

@@ -13,7 +13,7 @@ from typing import Any
 from myosu.algorithms.interface import Agent
 from myosu.envs.course import Course, replay
 from myosu.errors import UserError
-from myosu.players.agent import load_agent
+from myosu.players.agent import Turn, load_agent
 from myosu.runs.checkpoint import Checkpoints, find_checkpoint
 from myosu.runs.demonstrations import othello_sgf, read_demonstration, write_demonstration
 from myosu.runs.games import GameRecord
@@ -72,8 +72,8 @@ class Room:
     async def _think_once(self) -> None:
         course = Course(self.game, 0)
         with contextlib.suppress(Exception):  # whatever it is, whoever plays is told
-            await self.thinker.think(self.default, self.simulations, course.observation(course.now),
-                                     course.legal_actions())
+            await self.thinker.think(self.default, self.simulations,
+                                     [Turn(course.observation(course.now), course.legal_actions())])
 
     def describe(self) -> dict[str, Any]:
         """What the page knows of the run."""
