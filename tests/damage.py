@@ -322,7 +322,7 @@ def _act(path: Path) -> None:
     agent, environment, _ = load_agent(path)
     spec = environment.spec
     observation = np.zeros((2, *spec.observation_shape), spec.observation_dtype)
-    actions = agent.act(observation, np.ones((2, spec.num_actions), np.bool_))
+    actions, _ = agent.act(observation, np.ones((2, spec.num_actions), np.bool_))
     assert ((actions >= 0) & (actions < spec.num_actions)).all()
 
 
