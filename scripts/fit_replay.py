@@ -19,7 +19,7 @@ from myosu.algorithms import muzero
 from myosu.losses.categorical import cross_entropy
 from myosu.replay.replay import Replay
 from myosu.replay.unroll import sample_unrolled
-from myosu.training.checkpoint import find_checkpoint
+from myosu.runs.checkpoint import find_checkpoint
 
 STEPS = 5
 PLIES_LEFT = ((1, 2), (3, 5), (6, 10), (11, 20), (21, 40), (41, 1000))

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from myosu.algorithms.muzero import Planner
-from myosu.evaluation.alphabeta import compile_alphabeta
-from myosu.evaluation.players import legal_mask
 from myosu.games.bitboard import count_bits
 from myosu.games.connect_four import CELLS, COLUMNS, ROWS
 from myosu.games.game import Game
 from myosu.games.playout import random_actions
+from myosu.players.alphabeta import compile_alphabeta
+from myosu.players.players import legal_mask
+from myosu.runs.checkpoint import load_agent
 from myosu.search import SearchResult
-from myosu.training.checkpoint import load_agent
 
 OPENING_PLIES, FIRST_PLY = 6, 12
 PHASES = ((FIRST_PLY, 18), (18, 24), (24, 42))

@@ -12,8 +12,8 @@ import torch
 
 from myosu.algorithms import muzero
 from myosu.evaluation.match import play_match
-from myosu.evaluation.players import AgentPlayer
-from myosu.training.checkpoint import find_checkpoint
+from myosu.players.players import AgentPlayer
+from myosu.runs.checkpoint import find_checkpoint
 
 
 def main() -> None:

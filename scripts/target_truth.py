@@ -13,7 +13,7 @@ from perfect_connect_four import FIRST_PLY, PHASES, UNKNOWN, worth_of_moves
 from myosu.algorithms import muzero
 from myosu.games.connect_four import GAME
 from myosu.replay.unroll import value_targets
-from myosu.training.checkpoint import find_checkpoint
+from myosu.runs.checkpoint import find_checkpoint
 
 NEWEST = 40_000
 #: By name: λ, and the weight of the position's own search.

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import myosu.training.checkpoint
+import myosu.runs.checkpoint
 import myosu.training.trainer
 from myosu import cli
 from myosu.envs.registry import load_environment
@@ -35,7 +35,7 @@ def agent(monkeypatch):
         config = SimpleNamespace(algorithm="stub", algorithm_config=SimpleNamespace(simulations=16))
         return CentreFirst(), load_environment("tictactoe"), config
 
-    monkeypatch.setattr(myosu.training.checkpoint, "load_agent", load_agent)
+    monkeypatch.setattr(myosu.runs.checkpoint, "load_agent", load_agent)
     return calls
 
 
@@ -249,7 +249,7 @@ def test_undo_and_the_end_of_input(agent, capsys, monkeypatch):
 
 def test_a_person_who_cannot_move_passes(capsys, monkeypatch):
     from myosu.commands.play import Table
-    from myosu.evaluation.players import RandomPlayer
+    from myosu.players.players import RandomPlayer
 
     othello = load_game("othello")
     table = Table(othello, RandomPlayer(othello), seat=1)

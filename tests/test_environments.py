@@ -17,9 +17,9 @@ from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes
 from myosu.games import load_game
-from myosu.training.checkpoint import load_agent
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.run import create_run, open_run
+from myosu.runs.checkpoint import load_agent
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.run import create_run, open_run
 from myosu.training.trainer import train
 from toy_runs import last_weights, same_weights
 
@@ -123,11 +123,11 @@ def test_every_environment_plays_its_share_of_episodes():
 
 
 SMALL = {
-    "dqn": {"num_envs": 4, "hidden": (32,), "min_positions": 100, "replay_capacity": 2000, "batch_size": 16,
+    "dqn": {"num_envs": 4, "hidden": (32,), "learning_starts": 100, "replay_capacity": 2000, "batch_size": 16,
             "replay_ratio": 4.0},
     "ppo": {"num_envs": 4, "hidden": (32,), "rollout_steps": 32, "batch_size": 32, "epochs": 2,
             "normalize_observations": True, "normalize_rewards": True},
-    "muzero": {"num_envs": 4, "channels": 16, "blocks": 0, "simulations": 4, "min_positions": 100,
+    "muzero": {"num_envs": 4, "channels": 16, "blocks": 0, "simulations": 4, "learning_starts": 100,
                "replay_capacity": 2000, "batch_size": 16, "replay_ratio": 4.0, "unroll_steps": 2, "device": "cpu"},
 }
 

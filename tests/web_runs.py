@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from myosu.algorithms import load_algorithm
-from myosu.training.checkpoint import Checkpoints
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.run import create_run
+from myosu.runs.checkpoint import Checkpoints
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.run import create_run
 from myosu.web import server
 from myosu.web.room import Room
 from myosu.web.watching import Gallery

@@ -24,7 +24,7 @@ class Config(Protocol):
     num_envs: int  # environments per actor
     replay_capacity: int  # positions
     replay_ratio: float  # samples drawn per position collected
-    min_positions: int  # collected before the first update
+    learning_starts: int  # collected before the first update
     batch_size: int
 
 

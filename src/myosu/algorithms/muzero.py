@@ -90,7 +90,7 @@ class Config:
     """Positions kept. The oldest go first."""
     replay_ratio: float = 2.0
     """Samples drawn per position collected; actors or learner wait so that it holds."""
-    min_positions: int = 10_000
+    learning_starts: int = 10_000
     """Positions collected before the first update."""
     prioritized: bool = False
     """Draw positions in proportion to the error of their value, with importance weights (PER)."""
@@ -131,7 +131,7 @@ class Config:
     """AdamW's greatest learning rate: a short warm-up, then a cosine down to a twentieth over the run."""
     weight_decay: float = 1e-4
     """AdamW's decay of weights."""
-    gradient_clip: float = 5.0
+    max_grad_norm: float = 5.0
     """Greatest norm of the gradient."""
 
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
@@ -148,12 +148,12 @@ class Config:
             "replay_capacity": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
             "unroll_steps": (1, 100), "td_steps": (0, 10_000), "td_lambda": (0.0, 1.0),
             "search_value_weight": (0.0, 1.0),
-            "reanalyze_fraction": (0.0, 1.0), "learning_rate": (0.0, 10.0), "min_positions": (1, 10**9),
+            "reanalyze_fraction": (0.0, 1.0), "learning_rate": (0.0, 10.0), "learning_starts": (1, 10**9),
             "ssl_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
             "ownership_loss_weight": (0.0, 1e6),
             "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6),
             "temperature": (0.0, 100.0), "dirichlet_alpha": (1e-6, 1e6), "priority_exponent": (0.0, 10.0),
-            "weight_decay": (0.0, 10.0), "gradient_clip": (1e-6, 1e9), "c_visit": (0.0, 1e6), "c_scale": (0.0, 1e6),
+            "weight_decay": (0.0, 10.0), "max_grad_norm": (1e-6, 1e9), "c_visit": (0.0, 1e6), "c_scale": (0.0, 1e6),
             "least_q_range": (0.0, 1.0), "play_least_q_range": (0.0, 1.0),
         }
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
@@ -162,8 +162,8 @@ class Config:
         if self.td_steps and self.td_lambda < 1:
             raise UserError(f"td_steps = {self.td_steps} and td_lambda = {self.td_lambda:g} are two kinds of return: "
                             "set td_steps to 0 or td_lambda to 1.")
-        if self.min_positions > self.replay_capacity:
-            raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
+        if self.learning_starts > self.replay_capacity:
+            raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
 
 
@@ -501,7 +501,7 @@ class Learner:
         total = (losses.pop("weighted") * torch.from_numpy(weights).to(self.device)).mean()
         self.optimizer.zero_grad()
         total.backward()
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), config.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), config.max_grad_norm)
         if not bool(torch.isfinite(total) & torch.isfinite(norm)):
             raise NonFiniteLoss(f"loss {float(total.detach())}, gradient norm {float(norm)} at update {self.updates}",
                                 _arrays(batch))

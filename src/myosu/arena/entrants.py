@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from myosu.errors import UserError
-from myosu.evaluation.opponents import make_opponent, split_simulations
 from myosu.games.game import Game
-from myosu.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint
+from myosu.players.opponents import make_opponent, split_simulations
+from myosu.runs.checkpoint import Checkpoint, Checkpoints, find_checkpoint
 
 
 @dataclass(frozen=True)

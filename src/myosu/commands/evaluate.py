@@ -48,9 +48,9 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from myosu.evaluation.episodes import play_episodes
-    from myosu.evaluation.exhaustive import exhaustive_report
-    from myosu.evaluation.players import AgentPlayer
-    from myosu.training.checkpoint import load_agent
+    from myosu.players.exhaustive import exhaustive_report
+    from myosu.players.players import AgentPlayer
+    from myosu.runs.checkpoint import load_agent
 
     torch.set_num_threads(1)
     agent, environment, config = load_agent(options.run, options.simulations, options.seed)
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
 
 def _match(options: Options, game: Game, player: Any) -> dict[str, Any]:
     from myosu.evaluation.match import play_match
-    from myosu.evaluation.opponents import make_opponent
+    from myosu.players.opponents import make_opponent
 
     opponent = make_opponent(options.opponent, game, options.simulations, options.seed + 1)
     try:

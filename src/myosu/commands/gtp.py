@@ -36,8 +36,8 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from myosu.evaluation.gtp_engine import GtpEngine
-    from myosu.evaluation.players import legal_mask
-    from myosu.training.checkpoint import load_agent
+    from myosu.players.players import legal_mask
+    from myosu.runs.checkpoint import load_agent
 
     torch.set_num_threads(1)
     agent: Any

@@ -25,8 +25,8 @@ def main(arguments: list[str]) -> int:
 
     from myosu.envs.registry import load_environment
     from myosu.processes import keep_freed_memory
-    from myosu.training.config import LIMITS, RunConfig, TrainConfig
-    from myosu.training.run import create_run, open_run
+    from myosu.runs.config import LIMITS, RunConfig, TrainConfig
+    from myosu.runs.run import create_run, open_run
     from myosu.training.trainer import train
 
     torch.set_num_threads(1)

@@ -22,15 +22,15 @@ from safetensors import SafetensorError
 from myosu.algorithms import load_algorithm
 from myosu.algorithms.interface import State
 from myosu.errors import NonFiniteLoss, UserError
+from myosu.memory import total_memory
+from myosu.randomness import derive_seed, get_randomness, prepare_process, set_randomness
 from myosu.replay.episode import Experience
-from myosu.training.checkpoint import Checkpoint, Checkpoints, open_checkpoint
-from myosu.training.config import LIMITS
-from myosu.training.memory import total_memory
-from myosu.training.metrics import Metrics, Rates
+from myosu.runs.checkpoint import Checkpoint, Checkpoints, open_checkpoint
+from myosu.runs.config import LIMITS
+from myosu.runs.metrics import Metrics, Rates
+from myosu.runs.run import Run
+from myosu.runs.state import save_state
 from myosu.training.progress import Progress, Status
-from myosu.training.randomness import derive_seed, get_randomness, prepare_process, set_randomness
-from myosu.training.run import Run
-from myosu.training.state import save_state
 from myosu.training.videos import VideoProcess
 from myosu.training.workers import ActorInTurn, ActorProcesses, EvaluatorInTurn, EvaluatorProcess
 
@@ -157,13 +157,13 @@ class Trainer:
     def can_learn(self) -> bool:
         """Whether the positions collected allow one more batch; holds the replay ratio from the learner's side."""
         replay, settings = self.replay, self.settings
-        return (replay.positions >= settings.min_positions
+        return (replay.positions >= settings.learning_starts
                 and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions)
 
     def must_hold_actors(self) -> bool:
         """Whether the learner is behind by more than the actors' games that may end all at once."""
         replay, settings = self.replay, self.settings
-        ahead = replay.total_positions - max(self.samples / settings.replay_ratio, settings.min_positions)
+        ahead = replay.total_positions - max(self.samples / settings.replay_ratio, settings.learning_starts)
         return ahead > self._slack
 
     def limit_reached(self) -> str:

@@ -23,12 +23,12 @@ from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.match import play_match
-from myosu.evaluation.players import AgentPlayer, RandomPlayer
+from myosu.players.players import AgentPlayer, RandomPlayer
 from myosu.processes import end, end_with, spawn
+from myosu.randomness import derive_seed, prepare_process, randomness_kept
 from myosu.replay.episode import Experience
-from myosu.training.checkpoint import load_agent
-from myosu.training.config import RunConfig
-from myosu.training.randomness import derive_seed, prepare_process, randomness_kept
+from myosu.runs.checkpoint import load_agent
+from myosu.runs.config import RunConfig
 
 #: An actor reports when it has rows for a batch, and at least so often (seconds), for newer weights.
 REPORT_SECONDS = 1.0

@@ -13,8 +13,8 @@ from typing import Any
 from myosu.algorithms.interface import Agent
 from myosu.envs.course import Course, replay
 from myosu.errors import UserError
-from myosu.training.checkpoint import Checkpoints, find_checkpoint, load_agent
-from myosu.training.demonstrations import (
+from myosu.runs.checkpoint import Checkpoints, find_checkpoint, load_agent
+from myosu.runs.demonstrations import (
     Demonstration,
     othello_sgf,
     read_demonstration,

@@ -19,8 +19,8 @@ from typing import Any
 
 from myosu.algorithms import load_algorithm
 from myosu.errors import UserError
-from myosu.training.config import LIMITS, RunConfig
-from myosu.training.files import hold_folder, write_json
+from myosu.runs.config import LIMITS, RunConfig
+from myosu.runs.files import hold_folder, write_json
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from myosu.algorithms.interface import Agent, State, Weights
 from myosu.envs.gym_env import describe
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
-from myosu.training.config import RunConfig
-from myosu.training.files import sha256, sync, write_json
-from myosu.training.state import load_state, save_state
+from myosu.runs.config import RunConfig
+from myosu.runs.files import sha256, sync, write_json
+from myosu.runs.state import load_state, save_state
 
 #: Checkpoints that keep what training needs: the latest, and one to fall back on.
 RESUMABLE = 2
