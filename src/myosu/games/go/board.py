@@ -96,18 +96,36 @@ def last_liberty_is(board, head, point):
 
 
 @compiled
-def in_atari(board, head):
-    """Whether the chain has one liberty."""
+def count_pseudo_liberties(board, head):
+    """Of a chain, (their number, the sum of their points, the sum of the squares)."""
     liberties = board.liberties[head]
-    count, total = liberties & COUNT_MASK, (liberties >> COUNT_BITS) & ((1 << SUM_BITS) - 1)
-    return count * (liberties >> (COUNT_BITS + SUM_BITS)) == total * total
+    return liberties & COUNT_MASK, liberties >> COUNT_BITS & (1 << SUM_BITS) - 1, liberties >> COUNT_BITS + SUM_BITS
 
 
 @compiled
-def any_liberty(board, head):
+def in_atari(board, head):
+    """Whether the chain has one liberty."""
+    count, total, squares = count_pseudo_liberties(board, head)
+    return count * squares == total * total
+
+
+@compiled
+def last_liberty(board, head):
     """The only liberty of a chain in atari."""
-    liberties = board.liberties[head]
-    return ((liberties >> COUNT_BITS) & ((1 << SUM_BITS) - 1)) // (liberties & COUNT_MASK)
+    count, total, _ = count_pseudo_liberties(board, head)
+    return total // count
+
+
+@compiled
+def copy_board(board, scratch):
+    """Make the board of ``scratch``, another record, the same as ``board``."""
+    scratch.stones[:] = board.stones
+    scratch.chain[:] = board.chain
+    scratch.around[:] = board.around
+    scratch.link[:] = board.link
+    scratch.length[:] = board.length
+    scratch.liberties[:] = board.liberties
+    scratch.ko = board.ko
 
 
 @compiled

@@ -13,17 +13,14 @@ from myosu.games.chance import draw_below
 from myosu.games.game import compiled
 from myosu.games.go.board import (
     BLACK,
-    BORDER,
     EMPTY,
     NOWHERE,
     WHITE,
     area,
-    as_liberty,
     board_fields,
     breathes,
     is_eye,
     place,
-    point_of,
     width_of,
 )
 
@@ -31,20 +28,8 @@ from myosu.games.go.board import (
 def playout_dtype(size: int) -> np.dtype:
     """A board with ``empties``, its empty points in any order, and ``index``, where each stands among them."""
     points = (size + 2) ** 2
-    return np.dtype([*board_fields(size), ("empties", np.int16, (size * size,)), ("index", np.int16, (points,)),
-                     ("empty_count", np.int16), ("chance", np.uint64)], align=True)
-
-
-@compiled
-def copy_board(board, scratch):
-    """Make the board of ``scratch``, another record, the same."""
-    scratch.stones[:] = board.stones
-    scratch.chain[:] = board.chain
-    scratch.around[:] = board.around
-    scratch.link[:] = board.link
-    scratch.length[:] = board.length
-    scratch.liberties[:] = board.liberties
-    scratch.ko = board.ko
+    return np.dtype([("empties", np.int16, (size * size,)), ("index", np.int16, (points,)), ("empty_count", np.int16),
+                     ("chance", np.uint64), *board_fields(size)], align=True)
 
 
 @compiled

@@ -17,24 +17,20 @@ import numpy as np
 from myosu.games.game import Game, compiled
 from myosu.games.go.board import (
     BLACK,
-    BORDER,
     EMPTY,
     NOWHERE,
     WHITE,
     area,
     board_fields,
-    breathes,
-    cell_of,
     clear,
     in_atari,
-    last_liberty_is,
     place,
     point_of,
     width_of,
 )
 from myosu.games.go.drawing import draw
-from myosu.games.go.features import FEATURES, observe_features
-from myosu.games.playout import mix64
+from myosu.games.go.features import FEATURES, make_observe_features
+from myosu.games.go.legal import is_legal, key_of
 from myosu.games.symmetry import board_symmetries
 
 #: Positions that an observation shows.
@@ -48,10 +44,11 @@ def state_dtype(size: int, max_plies: int) -> np.dtype:
     that Black and White have taken. last: the point of the last move, NOWHERE after a pass.
     """
     points = (size + 2) ** 2
-    return np.dtype([*board_fields(size), ("hashes", np.uint64, (max_plies + 1,)), ("recent", np.uint16, (points,)),
+    # The fields of the board come last: Numba takes a record that begins like another for a kind of it, and warns.
+    return np.dtype([("hashes", np.uint64, (max_plies + 1,)), ("recent", np.uint16, (points,)),
                      ("held", np.uint8, (points,)), ("captures", np.int16, (2,)), ("komi", np.float32),
                      ("ply", np.int16), ("last", np.int16), ("passes", np.int8), ("player", np.int8),
-                     ("suicide", np.bool_), ("over", np.bool_)], align=True)
+                     ("suicide", np.bool_), ("over", np.bool_), *board_fields(size)], align=True)
 
 
 @compiled
@@ -68,59 +65,6 @@ def _start(state, komi, suicide):
     state.player = 0
     state.suicide = suicide
     state.over = False
-
-
-@compiled
-def _key(point, colour):
-    """What a stone adds to the hash of a position."""
-    return mix64(np.uint64(4 * point + colour))
-
-
-@compiled
-def _chain_key(state, head):
-    key, stone, colour = np.uint64(0), head, state.stones.ravel()[head]
-    while True:
-        key ^= _key(stone, colour)
-        stone = np.int64(state.link[stone])
-        if stone == head:
-            return key
-
-
-@compiled
-def _repeats(state, point, colour):
-    """Whether the position after a move has been there before.
-
-    Without suicide the stone stays, and so it can only where ``colour`` has had a stone on this point: nowhere, but for
-    points from which stones were taken.
-    """
-    suicide = not breathes(state, point, colour)
-    if not suicide and not state.held[point] & colour:
-        return False
-    stones, width = state.stones.ravel(), width_of(state)
-    key = state.hashes[state.ply] ^ _key(point, colour)
-    dying, heads, count = colour if suicide else BLACK + WHITE - colour, (0, 0, 0, 0), 0
-    if suicide:
-        key ^= _key(point, colour)
-    for step in (-width, -1, 1, width):
-        head = np.int64(state.chain[point + step])
-        if stones[point + step] == dying and (suicide or last_liberty_is(state, head, point)):
-            if head not in heads:
-                key ^= _chain_key(state, head)
-            heads = (heads[1], heads[2], heads[3], head)
-            count += 1
-    for ply in range(state.ply + 1):
-        if state.hashes[ply] == key:
-            return True
-    return False
-
-
-@compiled
-def is_legal(state, point):
-    """Whether the player to move may play on ``point``."""
-    colour = state.player + 1
-    if state.stones.ravel()[point] != EMPTY or not (state.suicide or breathes(state, point, colour)):
-        return False
-    return not _repeats(state, point, colour)
 
 
 @compiled
@@ -145,9 +89,9 @@ def step(state, action):
         point = point_of(action, width)
         stone, taken = place(state, point, colour)
         suicide = state.stones.ravel()[point] == EMPTY
-        key ^= _key(point, colour)
+        key ^= key_of(point, colour)
         for _ in range(taken):
-            key ^= _key(stone, colour if suicide else BLACK + WHITE - colour)
+            key ^= key_of(stone, colour if suicide else BLACK + WHITE - colour)
             stone = np.int64(state.link[stone])
         state.captures[1 - state.player if suicide else state.player] += taken
         state.held[point] |= colour
@@ -256,7 +200,7 @@ def make_game(size: int = 9, komi: float = 7.5, suicide: bool = False, max_plies
         init=init,
         legal_actions=legal_actions,
         step=step,
-        observe=observe_features if features else observe,
+        observe=make_observe_features(size) if features else observe,
         to_play=to_play,
         render=render,
         reward_range=(-1.0, 1.0),
@@ -272,4 +216,4 @@ def make_game(size: int = 9, komi: float = 7.5, suicide: bool = False, max_plies
 
 
 GO9, GO13, GO19 = make_game(9), make_game(13), make_game(19)
-GO9_FEATURES, GO13_FEATURES, GO19_FEATURES = (make_game(size, features=True) for size in (9, 13, 19))
+GO9_FEATURES, GO19_FEATURES = make_game(9, features=True), make_game(19, features=True)
