@@ -12,6 +12,7 @@ chain without liberties then holds 0, and one whose last liberty is ``point`` ho
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,13 @@ def board_fields(size: int) -> list[tuple[Any, ...]]:
     """
     points = (size + 2) ** 2
     return [("liberties", np.int64, (points,)), ("chain", np.int16, (points,)), ("link", np.int16, (points,)),
-            ("length", np.int16, (points,)), ("around", np.uint16, (points,)), ("stones", np.int8, (size + 2, size + 2)), ("ko", np.int16)]
+            ("length", np.int16, (points,)), ("around", np.uint16, (points,)), ("stones", np.int8, (points,)), ("ko", np.int16)]
 
 
 @compiled
 def width_of(board):
     """Points from one row to the next; the board itself is two narrower."""
-    return board.stones.shape[0]
+    return np.int64(math.sqrt(len(board.stones)))
 
 
 @compiled
@@ -73,7 +74,8 @@ def step_to(k, width):
 def clear(board):
     width = width_of(board)
     board.stones[:] = BORDER
-    board.stones[1:-1, 1:-1] = EMPTY
+    for cell in range((width - 2) ** 2):
+        board.stones[point_of(cell, width)] = EMPTY
     board.around[:] = 0
     board.chain[:] = 0
     board.link[:] = 0
@@ -84,7 +86,7 @@ def clear(board):
     for cell in range((width - 2) ** 2):
         point, code = point_of(cell, width), 0
         for k in range(8):
-            code |= np.int64(board.stones.ravel()[point + step_to(k, width)]) << 2 * k
+            code |= np.int64(board.stones[point + step_to(k, width)]) << 2 * k
         around[point] = code
 
 
@@ -192,7 +194,7 @@ def place(board, point, colour):
 @compiled
 def _change(board, point, colour):
     """Put ``colour`` on an empty point, or take it off again, and tell the eight points around."""
-    board.stones.ravel()[point] ^= colour
+    board.stones[point] ^= colour
     around, width = board.around, width_of(board)
     around[point - width] ^= colour << 6
     around[point - 1] ^= colour << 4
@@ -231,7 +233,7 @@ def _splice(board, one, other):
 def _take(board, first, gainer):
     """Take a chain off; its points are liberties of ``gainer``'s stones around. Returns the number of stones."""
     chain, width, count = board.chain, width_of(board), 0
-    stone, colour = first, board.stones.ravel()[first]
+    stone, colour = first, board.stones[first]
     while True:
         chain[stone] = NOWHERE
         _change(board, stone, colour)
@@ -261,7 +263,7 @@ def is_eye(board, point, colour):
 @compiled
 def area(board):
     """Black's points less White's by Tromp and Taylor: stones, and empty regions that touch one colour only."""
-    stones, width = board.stones.ravel(), width_of(board)
+    stones, width = board.stones, width_of(board)
     seen, queue = np.zeros(width * width, np.bool_), np.empty(width * width, np.int16)
     points = np.int64(0)
     for start in range(width + 1, width * width - width - 1):

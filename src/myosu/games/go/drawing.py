@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -11,13 +12,20 @@ from myosu.games.drawing import canvas, cell, copy_cells, disc, panel, ring
 LINES, WOOD = (92, 66, 34), (222, 178, 108)
 
 
+def stone_grid(state) -> np.ndarray:
+    """int8 [size, size]: 0 empty, 1 black, 2 white."""
+    width = math.isqrt(len(state["stones"]))
+    return state["stones"].reshape(width, width)[1:-1, 1:-1]
+
+
 def draw(state, pixels: int | None = None) -> np.ndarray:
     """A picture, uint8 [H, W, 3], with ``pixels`` from one line to the next."""
-    size = len(state["stones"]) - 2
+    stones = stone_grid(state)
+    size = len(stones)
     pixels = pixels or max(24, 400 // size)
     margin = pixels // 2
     empty, black, white = _boards(size, pixels)
-    image, stones = empty.copy(), state["stones"][1:-1, 1:-1]
+    image = empty.copy()
     copy_cells(image, black, np.argwhere(stones == 1), pixels, margin)
     copy_cells(image, white, np.argwhere(stones == 2), pixels, margin)
     row, column = divmod(int(state["last"]), size + 2)

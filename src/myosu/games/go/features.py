@@ -58,7 +58,7 @@ LADDER_PLIES, LADDER_POSITIONS = 80, 500
 def count_liberties(board, head, most):
     """Of a chain, (number, one, another): the exact number of liberties, counted up to ``most`` (at most 8), and the
     first two found, NOWHERE if there are fewer."""
-    stones, width, stone = board.stones.ravel(), width_of(board), np.int64(head)
+    stones, width, stone = board.stones, width_of(board), np.int64(head)
     found, count = np.empty(8, np.int64), 0
     found[0] = found[1] = NOWHERE
     while count < most:
@@ -76,7 +76,7 @@ def count_liberties(board, head, most):
 def after_move(board, point, colour):
     """(taken, length, liberties) of a move: the stones that it takes, and of the chain that it makes the stones and the
     liberties, counted up to 8. The move is no suicide."""
-    stones, width, chain = board.stones.ravel(), width_of(board), board.chain
+    stones, width, chain = board.stones, width_of(board), board.chain
     heads, found = np.zeros(4, np.int64), np.empty(8, np.int64)
     taken, length, liberties = 0, 1, 0
     for k, step in enumerate((-width, -1, 1, width)):
@@ -112,75 +112,95 @@ def after_move(board, point, colour):
 
 
 @compiled
-def caught_in_ladder(boards, depth, prey, first, positions):
-    """Whether the chain of the stone ``prey`` on ``boards[depth]``, with two liberties or fewer, is taken when its
-    opponent moves and puts it in atari again and again. boards: scratch, overwritten from depth + 1 on. first: where
-    the opponent begins, NOWHERE: on either liberty. positions [1]: how many have been looked at, counted here.
-    """
-    board = boards[depth]
-    colour, width = np.int64(board.stones.ravel()[prey]), width_of(board)
-    hunter = BLACK + WHITE - colour
-    count, one, another = count_liberties(board, np.int64(board.chain[prey]), 3)
-    if count == 1:
-        return True
-    if count > 2 or depth + 2 >= len(boards) or positions[0] > LADDER_POSITIONS:
-        return False
-    for attack in (one, another):
-        if (first != NOWHERE and attack != first) or attack == board.ko or not breathes(board, attack, hunter):
-            continue
-        hunted = boards[depth + 1]
-        copy_board(board, hunted)
-        place(hunted, attack, hunter)
-        # The chain runs to its last liberty, or takes a chain in atari beside it.
-        free, stone = False, prey
-        answer = last_liberty(hunted, hunted.chain[prey])
-        while not free:
-            for step in (0, -width, -1, 1, width):
-                if step != 0:
-                    if hunted.stones.ravel()[stone + step] != hunter or not in_atari(hunted, hunted.chain[stone + step]):
-                        continue
-                    answer = last_liberty(hunted, hunted.chain[stone + step])
-                elif stone != prey:
-                    continue
-                if answer != hunted.ko and breathes(hunted, answer, colour):
-                    positions[0] += 1
-                    copy_board(hunted, boards[depth + 2])
-                    place(boards[depth + 2], answer, colour)
-                    if not caught_in_ladder(boards, depth + 2, prey, NOWHERE, positions):
-                        free = True
-                        break
-            stone = np.int64(hunted.link[stone])
-            if stone == prey:
-                break
-        if not free:
-            return True
-    return False
+def _list_answers(board, prey, moves):
+    """What a chain in atari may try: to run to its last liberty, or to take a chain in atari beside it. Writes at most
+    eight ``moves`` and returns how many there are."""
+    stones, width, stone, count = board.stones, width_of(board), np.int64(prey), 1
+    moves[0] = last_liberty(board, board.chain[prey])
+    while True:
+        for step in (-width, -1, 1, width):
+            head = board.chain[stone + step]
+            if stones[stone + step] == BLACK + WHITE - stones[prey] and in_atari(board, head):
+                point = last_liberty(board, head)
+                if count < len(moves) and point not in moves[:count]:
+                    moves[count] = point
+                    count += 1
+        stone = np.int64(board.link[stone])
+        if stone == prey:
+            return count
 
 
 @compiled
-def _captures_in_ladder(board, point, colour, boards, positions):
+def caught_in_ladder(boards, prey, first):
+    """Whether the chain of the stone ``prey`` on ``boards[0]`` is taken when its opponent, who is to move, puts it in
+    atari again and again. first: where the opponent begins, NOWHERE: on either liberty. The other boards are scratch:
+    ``boards[n]`` is n plies on, and at even plies the opponent is to move.
+    """
+    liberties, one, another = count_liberties(boards[0], np.int64(boards[0].chain[prey]), 3)
+    if liberties != 2:
+        return liberties == 1
+    runner = np.int64(boards[0].stones[prey])
+    moves, left = np.empty((len(boards), 8), np.int64), np.zeros(len(boards), np.int64)
+    moves[0, 0], moves[0, 1], left[0] = one, another, 2
+    if first != NOWHERE:
+        moves[0, 0], left[0] = first, 1
+    ply, positions = 0, 0
+    while True:
+        hunting = ply % 2 == 0
+        caught = not hunting  # so it ends for whoever has nothing left to try
+        if left[ply] > 0:
+            left[ply] -= 1
+            board, point = boards[ply], moves[ply, left[ply]]
+            colour = BLACK + WHITE - runner if hunting else runner
+            if point == board.ko or not breathes(board, point, colour):
+                continue
+            after = boards[ply + 1]
+            copy_board(board, after)
+            place(after, point, colour)
+            positions += 1
+            if hunting:
+                ply += 1
+                left[ply] = _list_answers(after, prey, moves[ply])
+                continue
+            liberties, one, another = count_liberties(after, np.int64(after.chain[prey]), 3)
+            if liberties == 1:
+                continue
+            if liberties == 2 and ply + 3 < len(boards) and positions < LADDER_POSITIONS:
+                ply += 1
+                moves[ply, 0], moves[ply, 1], left[ply] = one, another, 2
+                continue
+            caught = False
+        # Decided at this ply; and before it, where the player to move wanted just that.
+        while True:
+            if ply == 0:
+                return caught
+            ply -= 1
+            if caught != (ply % 2 == 0):
+                break
+
+
+@compiled
+def _captures_in_ladder(board, point, colour, boards):
     """Whether a move begins a ladder that takes a chain with two liberties."""
-    stones, width = board.stones.ravel(), width_of(board)
+    stones, width = board.stones, width_of(board)
     for step in (-width, -1, 1, width):
         if stones[point + step] == BLACK + WHITE - colour and not in_atari(board, board.chain[point + step]):
             if count_liberties(board, np.int64(board.chain[point + step]), 3)[0] == 2:
                 copy_board(board, boards[0])
-                positions[0] = 0
-                if caught_in_ladder(boards, 0, point + step, point, positions):
+                if caught_in_ladder(boards, point + step, point):
                     return True
     return False
 
 
 @compiled
-def _escapes(board, point, colour, boards, positions):
+def _escapes(board, point, colour, boards):
     """Whether a move saves a chain of the mover's from atari, ladders included."""
-    stones, width = board.stones.ravel(), width_of(board)
+    stones, width = board.stones, width_of(board)
     for step in (-width, -1, 1, width):
         if stones[point + step] == colour and last_liberty_is(board, board.chain[point + step], point):
             copy_board(board, boards[0])
             place(boards[0], point, colour)
-            positions[0] = 0
-            return not caught_in_ladder(boards, 0, point, NOWHERE, positions)
+            return not caught_in_ladder(boards, point, NOWHERE)
     return False
 
 
@@ -195,8 +215,7 @@ def _age(recent, occupant):
 
 @compiled
 def _observe(state, out, boards):
-    width, own, stones = width_of(state), np.int64(state.player + 1), state.stones.ravel()
-    positions = np.zeros(1, np.int64)
+    width, own, stones = width_of(state), np.int64(state.player + 1), state.stones
     out[:] = 0
     out[ONES] = 1
     out[BLACK_TO_PLAY] = own == BLACK
@@ -220,8 +239,8 @@ def _observe(state, out, boards):
         if liberties == 1:
             out[SELF_ATARI + min(length, 8) - 1, row, column] = 1
         out[LIBERTIES_AFTER + liberties - 1, row, column] = 1
-        out[LADDER_CAPTURE, row, column] = _captures_in_ladder(state, point, own, boards, positions)
-        out[LADDER_ESCAPE, row, column] = _escapes(state, point, own, boards, positions)
+        out[LADDER_CAPTURE, row, column] = _captures_in_ladder(state, point, own, boards)
+        out[LADDER_ESCAPE, row, column] = _escapes(state, point, own, boards)
 
 
 def make_observe_features(size: int) -> Callable:

@@ -17,7 +17,7 @@ def key_of(point, colour):
 
 @compiled
 def _chain_key(state, head):
-    key, stone, colour = np.uint64(0), head, state.stones.ravel()[head]
+    key, stone, colour = np.uint64(0), head, state.stones[head]
     while True:
         key ^= key_of(stone, colour)
         stone = np.int64(state.link[stone])
@@ -35,7 +35,7 @@ def _repeats(state, point, colour):
     suicide = not breathes(state, point, colour)
     if not suicide and not state.held[point] & colour:
         return False
-    stones, width = state.stones.ravel(), width_of(state)
+    stones, width = state.stones, width_of(state)
     key = state.hashes[state.ply] ^ key_of(point, colour)
     dying, heads, count = colour if suicide else BLACK + WHITE - colour, (0, 0, 0, 0), 0
     if suicide:
@@ -57,6 +57,6 @@ def _repeats(state, point, colour):
 def is_legal(state, point):
     """Whether the player to move may play on ``point``."""
     colour = state.player + 1
-    if state.stones.ravel()[point] != EMPTY or not (state.suicide or breathes(state, point, colour)):
+    if state.stones[point] != EMPTY or not (state.suicide or breathes(state, point, colour)):
         return False
     return not _repeats(state, point, colour)

@@ -34,7 +34,7 @@ def playout_dtype(size: int) -> np.dtype:
 
 @compiled
 def list_empties(scratch):
-    stones, width = scratch.stones.ravel(), width_of(scratch)
+    stones, width = scratch.stones, width_of(scratch)
     count = 0
     for point in range(width + 1, width * width - width - 1):
         if stones[point] == EMPTY:

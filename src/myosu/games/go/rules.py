@@ -28,7 +28,7 @@ from myosu.games.go.board import (
     point_of,
     width_of,
 )
-from myosu.games.go.drawing import draw
+from myosu.games.go.drawing import draw, stone_grid
 from myosu.games.go.features import FEATURES, make_observe_features
 from myosu.games.go.legal import is_legal, key_of
 from myosu.games.symmetry import board_symmetries
@@ -88,7 +88,7 @@ def step(state, action):
     else:
         point = point_of(action, width)
         stone, taken = place(state, point, colour)
-        suicide = state.stones.ravel()[point] == EMPTY
+        suicide = state.stones[point] == EMPTY
         key ^= key_of(point, colour)
         for _ in range(taken):
             key ^= key_of(stone, colour if suicide else BLACK + WHITE - colour)
@@ -98,7 +98,7 @@ def step(state, action):
         state.passes = 0
         state.last = point
     state.hashes[state.ply] = key
-    stones = state.stones.ravel()
+    stones = state.stones
     for point in range(width * width):
         state.recent[point] = state.recent[point] << 2 | stones[point]
     state.over = state.passes == 2 or state.ply == len(state.hashes) - 1
@@ -138,7 +138,7 @@ def to_play(state):
 @compiled
 def heuristic(state):
     """How much of the board the player to move is ahead by, stones in atari counted as the opponent's."""
-    width, stones, lead = width_of(state), state.stones.ravel(), score(state)
+    width, stones, lead = width_of(state), state.stones, score(state)
     for cell in range((width - 2) ** 2):
         point = point_of(cell, width)
         if stones[point] != EMPTY and in_atari(state, np.int64(state.chain[point])):
@@ -149,10 +149,11 @@ def heuristic(state):
 
 def render(state) -> str:
     """X is Black, O is White, the last stone in brackets."""
-    size = len(state["stones"]) - 2
+    grid = stone_grid(state)
+    size = len(grid)
     lines = [f"   {' '.join(COLUMNS[:size])}"]
     for row in range(size):
-        cells = " ".join(".XO"[stone] for stone in state["stones"][row + 1, 1:-1])
+        cells = " ".join(".XO"[stone] for stone in grid[row])
         line = f"{size - row:2} {cells} "
         if state["last"] != NOWHERE and state["last"] // (size + 2) == row + 1:
             column = 2 * (state["last"] % (size + 2))
