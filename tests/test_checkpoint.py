@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from myosu.errors import UserError
-from myosu.runs.checkpoint import Checkpoint, Checkpoints, find_checkpoint, load_agent
+from myosu.players.agent import load_agent
+from myosu.runs.checkpoint import Checkpoint, Checkpoints, find_checkpoint
 from myosu.runs.run import open_run
 from myosu.runs.state import load_state, save_state
 from myosu.training.trainer import train

@@ -17,9 +17,10 @@ from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes
 from myosu.games import load_game
-from myosu.runs.checkpoint import load_agent
+from myosu.players.agent import load_agent
 from myosu.runs.config import RunConfig, TrainConfig
-from myosu.runs.run import create_run, open_run
+from myosu.runs.run import open_run
+from myosu.training.start import actor_count, create_run
 from myosu.training.trainer import train
 from toy_runs import last_weights, same_weights
 
@@ -203,5 +204,5 @@ def test_workers_that_are_killed_are_replaced_and_counted_while_training(tmp_pat
 def test_on_policy_means_in_turn():
     config = load_algorithm("ppo").Config()
     with pytest.raises(UserError, match="actors = 2: ppo learns only from what its newest policy did"):
-        RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1, actors=2))
-    assert RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1)).actors == 0
+        create_run(RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1, actors=2)))
+    assert actor_count(RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1))) == 0

@@ -20,7 +20,8 @@ from myosu.replay.episode import Episode
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.episodes import find_videos, video_path
 from myosu.runs.metrics import Metrics
-from myosu.runs.run import create_run, open_run
+from myosu.runs.run import open_run
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 from myosu.training.videos import VideoProcess
 from toy_runs import toy_run

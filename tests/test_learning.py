@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from myosu.algorithms import muzero
+from myosu.players.agent import load_agent
 from myosu.replay import unroll
-from myosu.runs.checkpoint import load_agent
 from myosu.runs.config import RunConfig, TrainConfig
-from myosu.runs.run import create_run
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 
 STONES = 10

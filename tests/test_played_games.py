@@ -12,7 +12,7 @@ from myosu import cli
 from myosu.envs.course import Course, replay
 from myosu.errors import UserError
 from myosu.games import load_game
-from myosu.runs.checkpoint import load_agent
+from myosu.players.agent import load_agent
 from myosu.runs.demonstrations import (
     Demonstration,
     from_json,

@@ -10,7 +10,7 @@ from myosu.plots.learning import plot_learning
 from myosu.plots.ratings import _spread
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.curves import minutes_at, read_curve
-from myosu.runs.run import create_run
+from myosu.training.start import create_run
 from toy_runs import toy_run
 
 

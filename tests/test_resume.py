@@ -15,7 +15,8 @@ from myosu.algorithms import muzero
 from myosu.errors import UserError
 from myosu.runs.checkpoint import Checkpoints
 from myosu.runs.config import RunConfig, TrainConfig
-from myosu.runs.run import create_run, open_run
+from myosu.runs.run import open_run
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 from toy_runs import in_fork, last_weights, same_weights, toy_run
 

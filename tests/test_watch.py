@@ -201,7 +201,7 @@ def test_a_gymnasium_run(tmp_path):
     """Its curves are there; its episodes are seen elsewhere."""
     from myosu.algorithms import ppo
     from myosu.runs.config import RunConfig, TrainConfig
-    from myosu.runs.run import create_run
+    from myosu.training.start import create_run
 
     config = RunConfig("CartPole-v1", "ppo", ppo.Config(), TrainConfig(env_steps=400))
     folder = create_run(config, tmp_path / "run").folder

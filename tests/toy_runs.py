@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from myosu.algorithms import load_algorithm, muzero
 from myosu.runs.config import RunConfig, TrainConfig
-from myosu.runs.run import Run, create_run, open_run
+from myosu.runs.run import Run, open_run
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 
 TOY = str(Path(__file__).with_name("toy_algorithm.py"))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -30,6 +30,7 @@ from myosu.replay.episode import Experience
 from myosu.replay.n_step import NStep, transition_columns
 from myosu.replay.priorities import SumTree
 from myosu.replay.replay import Columns, Replay
+from myosu.runs.state import State, Weights
 
 ACTORS = "in turn"
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import Thoughts
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -38,7 +38,8 @@ from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import SumTree
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
-from myosu.search import GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
+from myosu.runs.state import State, Weights
+from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 from myosu.search.kernels import EPSILON
 
 ACTORS = "beside"
@@ -242,7 +243,8 @@ class Planner:
         self.precision = _precision(self.net, config, self_play=explore)
         self.support = value_support(config, spec)
         self.search = Search(_search_config(config, spec, simulations, explore), capacity, spec.num_actions,
-                             signed_discount(config, spec), seed)
+                             seed)
+        self.discounts = np.full(capacity, signed_discount(config, spec), np.float32)
         shape = self.net.latent_shape
         # The board's axes come before the channels, as the convolutions read them.
         self.stored_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
@@ -291,10 +293,10 @@ class Planner:
             self._store(slot, out.latent)
             return out
 
-        def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> Expansion:
             out = imagine(parents * self.capacity + rows, actions, slot)
             reward = no_reward if out.reward_logits is None else self._scalar(out.reward_logits)
-            return reward, self._scalar(out.value_logits), self._numpy(out.policy_logits)
+            return Expansion(reward, self.discounts[:n], self._scalar(out.value_logits), self._numpy(out.policy_logits))
 
         logits = self._numpy(policy)
         return self.search.run(logits, self._scalar(value), legal_actions, expand, simulations), logits

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -32,6 +32,7 @@ from myosu.nets.popart import PopArt
 from myosu.nets.towers import TowersInNumPy, TwinTowers
 from myosu.replay.episode import Experience, Rows
 from myosu.replay.replay import Columns, Replay
+from myosu.runs.state import State, Weights
 
 #: Observations as the network reads them: tensors [n, ...] by name, or one array of vectors.
 Inputs = dict[str, Any]

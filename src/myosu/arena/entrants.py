@@ -70,7 +70,7 @@ def _checkpoint_entrant(checkpoint: Checkpoint, game: Game, simulations: int | N
         raise UserError(f"{checkpoint.path} plays {config.environment.name}, not {game.name}.")
     path = checkpoint.path.resolve()
     run = path.parent.parent if path.parent.name == "checkpoints" else None
-    simulations = simulations or getattr(config.algorithm_config, "simulations", None)
+    simulations = simulations or config.algorithm_config.get("simulations")
     thought = f":{simulations}" if simulations else ""
     name = f"{run.name}/{checkpoint.update}" if run else path.name
     return Entrant(name + thought, f"{path}{thought}", True, str(run) if run else None, checkpoint.update, simulations)

@@ -48,14 +48,14 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from myosu.evaluation.episodes import play_episodes
+    from myosu.players.agent import load_agent
     from myosu.players.exhaustive import exhaustive_report
     from myosu.players.players import AgentPlayer
-    from myosu.runs.checkpoint import load_agent
 
     torch.set_num_threads(1)
     agent, environment, config = load_agent(options.run, options.simulations, options.seed)
     known = {"run": str(options.run), "algorithm": config.algorithm,
-             "simulations": options.simulations or getattr(config.algorithm_config, "simulations", None)}
+             "simulations": options.simulations or config.algorithm_config.get("simulations")}
     if environment.spec.num_players == 1:
         if options.opponent != "random" or options.opening_plies is not None:
             raise UserError(f"{environment.name} is for one player: leave out --opponent and --opening-plies.")

@@ -66,8 +66,8 @@ def _in_browser(options: Options, seat: int) -> int:
 def _in_terminal(options: Options, seat: int) -> int:
     import torch
 
+    from myosu.players.agent import load_agent
     from myosu.players.players import AgentPlayer
-    from myosu.runs.checkpoint import load_agent
 
     torch.set_num_threads(1)
     agent, environment, _ = load_agent(options.run, options.simulations, options.seed)

@@ -37,7 +37,7 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
         return GtpPlayer(game, rest)
     path, own_simulations = split_simulations(text)
     if Path(path).exists() or "/" in path:
-        from myosu.runs.checkpoint import load_agent
+        from myosu.players.agent import load_agent
 
         agent, _, _ = load_agent(path, own_simulations or simulations, seed, game=game.name)
         return AgentPlayer(game, agent, text)
