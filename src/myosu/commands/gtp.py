@@ -36,7 +36,9 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from myosu.evaluation.gtp_engine import GtpEngine
+    from myosu.evaluation.gtp_go import GoEngine
     from myosu.players.agent import load_agent
+    from myosu.players.gtp import title
     from myosu.players.players import legal_mask
 
     torch.set_num_threads(1)
@@ -54,7 +56,7 @@ def main(arguments: list[str]) -> int:
         less = {"simulations": simulations} if searches else {}
         return int(agent.act(observation, legal_mask(game, state), **less)[0])
 
-    engine = GtpEngine(game, think, wanted)
+    engine = (GoEngine if title(game) == "Go" else GtpEngine)(game, think, wanted)
     engine.warm_up()
     sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
     engine.serve(sys.stdin, sys.stdout)

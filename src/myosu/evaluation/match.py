@@ -11,7 +11,7 @@ import numpy as np
 from myosu.errors import UserError
 from myosu.evaluation.statistics import Interval, mean_interval, rate_interval
 from myosu.games.game import Game
-from myosu.players.players import History, Player, RandomPlayer, legal_mask
+from myosu.players.players import RESIGN, History, Player, RandomPlayer, legal_mask
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class MatchResult:
 
 
 def default_opening_plies(game: Game, opponent: Player) -> int:
-    """Random plies before the players begin: none against chance, else a tenth of the longest game (8 in Othello)."""
-    return max(1, game.max_plies // 10) if opponent.repeats_itself else 0
+    """Random plies before the players begin: none against chance, else a tenth of the longest game, at most 8."""
+    return max(1, min(8, game.max_plies // 10)) if opponent.repeats_itself else 0
 
 
 def play_match(game: Game, player: Player, opponent: Player, games: int, opening_plies: int | None = None,
@@ -165,15 +165,19 @@ def _advance(game: Game, mover: Player, states: np.ndarray, histories: list[Hist
     """``mover`` acts in the games ``indices``; what it earned and whether they ended, [n] each."""
     current = states[indices]
     actions = mover.choose(current, [histories[i] for i in indices])
-    wrong = np.flatnonzero(~legal_mask(game, current)[np.arange(len(current)), actions])
+    resigned = actions == RESIGN
+    wrong = np.flatnonzero(~resigned & ~legal_mask(game, current)[np.arange(len(current)), actions])
     if len(wrong):
         k = wrong[0]
         moves = " ".join(game.action_name(a) for a in histories[indices[k]])
         raise UserError(f"{mover.name} played the illegal move {game.action_name(int(actions[k]))} after: {moves}")
-    rewards, ended = np.empty(len(current), np.float32), np.empty(len(current), np.bool_)
-    game.batch.step(current, actions, rewards, ended)
-    states[indices] = current
-    for i, action in zip(indices, actions.tolist(), strict=True):
+    # Giving up loses as much as can be lost.
+    rewards, ended = np.full(len(current), game.reward_range[0], np.float32), resigned.copy()
+    moved = np.flatnonzero(~resigned)
+    after, earned, over = current[moved], np.empty(len(moved), np.float32), np.empty(len(moved), np.bool_)
+    game.batch.step(after, actions[moved], earned, over)
+    states[indices[moved]], rewards[moved], ended[moved] = after, earned, over
+    for i, action in zip(indices[moved], actions[moved].tolist(), strict=True):
         histories[i].append(action)
     return rewards, ended
 

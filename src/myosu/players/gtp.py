@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shlex
 import shutil
@@ -15,7 +16,7 @@ import numpy as np
 
 from myosu.errors import UserError
 from myosu.games.game import Game
-from myosu.players.players import History, legal_mask
+from myosu.players.players import RESIGN, History, legal_mask
 
 #: Debian puts engines where PATH often does not look.
 GAME_FOLDERS = "/usr/games:/usr/local/games"
@@ -103,7 +104,7 @@ class GtpPlayer:
         program = find_engine(words[0]) if words else None
         if program is None:
             raise UserError(f"gtp:{command!r}: there is no program {words[0] if words else ''!r}. "
-                            "scripts/install_program.sh gtp-rhino grhino installs GRhino.")
+                            "scripts/install_program.sh gtp-rhino grhino installs GRhino, and gnugo gnugo GNU Go.")
         return subprocess.Popen([program, *words[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                 stderr=self._errors, bufsize=0)
 
@@ -113,12 +114,16 @@ class GtpPlayer:
             self.send("set_game " + title(self._game))
         if "boardsize" in known and len(self._game.observation_shape) == 3:
             self.send(f"boardsize {self._game.observation_shape[-1]}")
+        if "komi" in known and "komi" in (self._game.state_dtype.names or ()):
+            self.send(f"komi {self._game.new_states(1)['komi'][0]:g}")
         self.send("clear_board")
 
     def _genmove(self, history: History, legal: np.ndarray) -> int:
         self._take_up(history)
         command = f"genmove {self._colour()}"
         answer = self.send(command)
+        if answer.lower() == "resign":
+            return RESIGN
         try:
             action = self._game.parse_action(answer)
         except ValueError as error:
@@ -165,7 +170,9 @@ class GtpPlayer:
 
 
 def title(game: Game) -> str:
-    """The game's name as ``set_game`` takes it: Othello, Connect Four."""
+    """The game's name as ``set_game`` takes it: Othello, Connect Four, Go of any size."""
+    if re.match(r"go\d+", game.name):
+        return "Go"
     return game.name.replace("_", " ").title()
 
 

@@ -14,6 +14,10 @@ from myosu.players.mcts import compile_mcts
 History = list[int]
 
 
+#: What a player answers who gives a game up.
+RESIGN = -1
+
+
 class Player(Protocol):
     """Chooses actions in many games at once.
 
@@ -26,7 +30,7 @@ class Player(Protocol):
 
     def choose(self, states: np.ndarray, histories: list[History]) -> np.ndarray:
         """Legal actions, int64 [n], in ``states`` [n] of the game's ``state_dtype``, all with this player to move.
-        ``histories[i]`` are the actions that led to ``states[i]``."""
+        ``histories[i]`` are the actions that led to ``states[i]``. RESIGN loses the game."""
 
     def close(self) -> None: ...
 

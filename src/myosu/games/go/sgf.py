@@ -22,6 +22,8 @@ from myosu.games.go.rules import make_game
 
 #: A game takes a few kilobytes; what is larger than this is not meant to be read as one file.
 MOST_BYTES = 20_000_000
+#: Comments of moves that nobody chose.
+RANDOM, CLEANUP, HANDICAP = "random", "cleanup", "handicap"
 
 
 @dataclass
@@ -52,16 +54,12 @@ class GoRecord:
         return (1 if found[1] in "Bb" else -1) if found else None
 
     def chosen(self) -> np.ndarray:
-        """bool [moves]: the moves to learn from, which a player chose: not the random ones (commented so by
-        ``scripts/record_gnugo.py``), no pass, no handicap, and none after the first pass that was not Black's handicap:
-        what follows takes dead stones off in any order."""
-        found = np.array([not comment for comment in self.comments], np.bool_)
-        passes = np.array(self.actions) == self.size**2
-        found &= ~passes
-        first = np.flatnonzero(passes & np.array([comment != "handicap" for comment in self.comments]))
-        if len(first):
-            found[first[0]:] = False
-        return found
+        """bool [moves]: the moves to learn from. No pass is, nothing from the first pass on (what follows takes dead stones
+        off in any order), and nothing that a comment calls random, cleanup or handicap, as ours do."""
+        free = np.array([comment in (RANDOM, CLEANUP, HANDICAP) for comment in self.comments], np.bool_)
+        passes = np.array(self.actions, np.int64) == self.size**2
+        given = np.array([comment == HANDICAP for comment in self.comments], np.bool_)
+        return ~free & ~passes & (np.cumsum(passes & ~given) == 0)
 
 
 def read_sgf(path: Path) -> list[GoRecord]:
@@ -126,7 +124,7 @@ def _record(tree, name: str) -> GoRecord:
     black, white, empty = root.get_setup_stones()
     if white or empty:
         raise UserError(f"{name} begins in the middle of a game: white stones are set up.")
-    plays = [("b", point, "handicap") for point in sorted(black)]
+    plays = [("b", point, HANDICAP) for point in sorted(black)]
     nodes = [(number, *node.get_move(), node) for number, node in enumerate(game.get_main_sequence()) if node.has_property("B")
              or node.has_property("W")]
     for node in game.get_main_sequence()[1:]:
@@ -137,7 +135,7 @@ def _record(tree, name: str) -> GoRecord:
     for colour, point, comment in plays:
         if colour != "bw"[len(record.actions) % 2]:
             record.actions.append(size * size)
-            record.comments.append("handicap")
+            record.comments.append(HANDICAP)
         record.actions.append(size * size if point is None else (size - 1 - point[0]) * size + point[1])
         record.comments.append(comment)
     _check_moves(record, name)
@@ -179,7 +177,7 @@ def _check_moves(record: GoRecord, name: str) -> None:
     game = _rules(record.size)
     wrong = first_illegal(game, record.actions)
     if wrong is not None:
-        said = sum(comment != "handicap" for comment in record.comments[:wrong + 1])
+        said = sum(comment != HANDICAP for comment in record.comments[:wrong + 1])
         raise UserError(f"{name}, move {said}: {game.action_name(record.actions[wrong])} is illegal"
                         " (occupied, suicide, a position that has been there, or after the end).")
 
