@@ -52,7 +52,7 @@ def state_dtype(size: int, max_plies: int) -> np.dtype:
 
 
 @compiled
-def _start(state, komi, suicide):
+def start(state, komi, suicide):
     clear(state)
     state.hashes[:] = 0
     state.recent[:] = 0
@@ -190,7 +190,7 @@ def make_game(size: int = 9, komi: float = 7.5, suicide: bool = False, max_plies
 
     @compiled
     def init(state, seed):
-        _start(state, komi, suicide)
+        start(state, komi, suicide)
 
     return Game(
         name=f"go{size}-features" if features else f"go{size}",
