@@ -15,6 +15,7 @@ import numpy as np
 
 from myosu.games import Game
 from myosu.games.go import make_game
+from myosu.games.go.board import owners, point_of
 from myosu.games.go.sgf import GoRecord, read_folder
 from myosu.players.gtp import GtpPlayer
 
@@ -28,15 +29,21 @@ def difference(engine: GtpPlayer, game: Game, record: GoRecord) -> str | None:
     for ply, action in enumerate(record.actions):
         colour = ("black", "white")[ply % 2]
         game.legal_actions(state, mask)
-        ours = {game.action_name(int(cell)) for cell in np.flatnonzero(mask[:-1])}
-        if ours != (theirs := set(engine.send(f"all_legal {colour}").split())):
-            return f"move {ply + 1}: only we allow {sorted(ours - theirs)}, only GNU Go {sorted(theirs - ours)}"
+        moves = {game.action_name(int(cell)) for cell in np.flatnonzero(mask[:-1])}
+        if moves != (others := set(engine.send(f"all_legal {colour}").split())):
+            return f"move {ply + 1}: only we allow {sorted(moves - others)}, only GNU Go {sorted(others - moves)}"
         engine.send(f"play {colour} {game.action_name(action)}")
         game.step(state, action)
     score = float(game.score(state))  # type: ignore[misc]
-    ours_said = "0" if score == 0 else f"{'B' if score > 0 else 'W'}+{abs(score):.1f}"
-    theirs_said = engine.send("final_score")
-    return None if ours_said == theirs_said == record.result else f"score {ours_said}, GNU Go {theirs_said}, file {record.result}"
+    # Where both live without two eyes, GNU Go counts no empty point for anybody, not even one that only one colour
+    # reaches; Tromp and Taylor do.
+    if engine.send("final_status_list seki"):
+        found, width = owners(state), game.observation_shape[-1] + 2
+        for vertex in engine.send("final_status_list dame").split():
+            score -= (0, 1, -1)[found[point_of(game.parse_action(vertex), width)]]
+    ours = "0" if score == 0 else f"{'B' if score > 0 else 'W'}+{abs(score):.1f}"
+    theirs = engine.send("final_score")
+    return None if ours == theirs == record.result else f"score {ours}, GNU Go {theirs}, file {record.result}"
 
 
 def main() -> int:

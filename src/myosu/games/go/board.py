@@ -261,33 +261,45 @@ def is_eye(board, point, colour):
 
 
 @compiled
-def area(board):
-    """Black's points less White's by Tromp and Taylor: stones, and empty regions that touch one colour only."""
+def owners(board):
+    """int8 [points]: BLACK or WHITE where there is a stone, or an empty region that touches stones of that colour alone;
+    EMPTY where nobody's. The area by Tromp and Taylor."""
     stones, width = board.stones, width_of(board)
-    seen, queue = np.zeros(width * width, np.bool_), np.empty(width * width, np.int16)
-    points = np.int64(0)
+    found, queue = np.zeros(width * width, np.int8), np.empty(width * width, np.int16)
     for start in range(width + 1, width * width - width - 1):
         occupant = stones[start]
-        if occupant == BLACK:
-            points += 1
-        elif occupant == WHITE:
-            points -= 1
-        elif occupant == EMPTY and not seen[start]:
-            seen[start] = True
+        if occupant != EMPTY:
+            found[start] = occupant
+        elif found[start] == EMPTY:
+            found[start] = BORDER  # seen
             queue[0] = start
-            found, done, touched = 1, 0, 0
-            while done < found:
+            count, done, touched = 1, 0, 0
+            while done < count:
                 point = queue[done]
                 done += 1
                 for step in (-width, -1, 1, width):
                     near = point + step
                     occupant = stones[near]
                     if occupant == EMPTY:
-                        if not seen[near]:
-                            seen[near] = True
-                            queue[found] = near
-                            found += 1
+                        if found[near] == EMPTY:
+                            found[near] = BORDER
+                            queue[count] = near
+                            count += 1
                     elif occupant != BORDER:
                         touched |= occupant
-            points += found * ((touched == BLACK) - (touched == WHITE))
+            if touched == BLACK or touched == WHITE:
+                for k in range(count):
+                    found[queue[k]] = touched
+    for point in range(width * width):
+        if found[point] == BORDER:
+            found[point] = EMPTY
+    return found
+
+
+@compiled
+def area(board):
+    """Black's points less White's, without komi."""
+    found, points = owners(board), np.int64(0)
+    for point in range(len(found)):
+        points += (found[point] == BLACK) - (found[point] == WHITE)
     return points

@@ -50,13 +50,13 @@ from myosu.games.go.features import after_move
 
 #: The columns of ``tactics``, and of the features of a move the number of each.
 TAKES_ONE, TAKES_MORE, SAVES, SELF_ATARI = range(4)
-PATTERNS, PLACES, NEARS = 1 << 16, 100, 7
+PATTERNS, PLACES, NEARS = 1 << 16, 100, 6
 
 
 @dataclass(frozen=True)
 class RolloutPolicy:
     """Logarithms of weights, float32: pattern and response [65536] by ``canonical`` code, place [100] by ``place_of``,
-    near [7] by ``nearness``, tactics [4]."""
+    near [6] by ``nearness``, tactics [4]."""
 
     pattern: np.ndarray
     response: np.ndarray
@@ -71,11 +71,11 @@ class RolloutPolicy:
 
     def weights(self) -> tuple[np.ndarray, ...]:
         """What ``choose`` reads: of pattern and response [2, 65536] by the mover and the code on the board, eyes 0; of
-        place, near and tactics as they are; none of them a logarithm."""
+        place and tactics as they are; of near in relation to far away; none of them a logarithm."""
         codes = canonical_codes()
         by_pattern, by_response = np.exp(self.pattern[codes]), np.exp(self.response[codes])
         by_pattern[eyes()] = 0
-        return by_pattern, by_response, np.exp(self.place), np.exp(self.near), np.exp(self.tactics)
+        return by_pattern, by_response, np.exp(self.place), np.exp(self.near - self.near[0]), np.exp(self.tactics)
 
     def save(self, path: Path) -> None:
         np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
@@ -144,12 +144,12 @@ def place_of(point, width):
 
 @compiled
 def nearness(point, last, width):
-    """0 for far away from the last move, else 1 to 6 by Δrow + Δcolumn + their maximum from 2 to 6 (and 0)."""
+    """0 for far away from the last move, else 1 to 5: Δrow + Δcolumn + their maximum, from 2 to 6, less one."""
     if last == NOWHERE:
         return 0
     rows, columns = abs(point // width - last // width), abs(point % width - last % width)
     distance = rows + columns + max(rows, columns)
-    return 0 if distance > 6 else max(1, distance - 1)
+    return 0 if distance > 6 else distance - 1
 
 
 @compiled
