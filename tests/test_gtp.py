@@ -69,11 +69,10 @@ def test_grhino_keeps_the_games_apart_and_counts_as_we_do(othello):
         (answering("time.sleep(60)"), r"gave no answer within 1 seconds"),
         (answering("print('= a1\\n', flush=True)"), r"answered 'a1', an illegal move"),
         (answering("print('= z99\\n', flush=True)"), r"answered 'z99': "),
-        (answering("print('= resign\\n', flush=True)"), r"answered 'resign': "),
         (answering("print('? cannot\\n', flush=True)"), r"answered '\? cannot'"),
         (answering("print('Hello!\\n', flush=True)"), r"answered 'Hello!', which is not GTP"),
     ],
-    ids=["crash", "hang", "illegal", "no move", "resign", "error", "garbage"],
+    ids=["crash", "hang", "illegal", "no move", "error", "garbage"],
 )
 def test_a_broken_engine_is_named_with_its_answer_and_the_game(othello, command, message):
     engine = GtpPlayer(othello, command, timeout=1)
