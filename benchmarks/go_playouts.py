@@ -3,10 +3,10 @@
     sh scripts/setup_mctx.sh    # for pgx
     taskset -c 0 .venv/bin/python benchmarks/go_playouts.py [--size 9] [--rounds 5] [--policy rollout.npz]
 
-Every figure is the median over rounds in which all take turns, in processor seconds. Our playouts fill no eyes; games by
-the true rules, ours and the others', choose among all legal moves but the pass and go on until no other is left or, as
-in OpenSpiel, twice as many moves as points were made: compare moves per second there. ``--policy`` adds rollouts of a
-policy by ``myosu.games.go.rollout_learning``.
+Every figure is the median over rounds in which all take turns, in processor seconds. Our playouts fill no eyes; games
+by the true rules, ours and the others', choose among all legal moves (the pass only where there is no other, but for
+OpenSpiel) and go on until two passes or, as in OpenSpiel, twice as many moves as the board has points: compare moves
+per second there. ``--policy`` adds rollouts of a policy that ``scripts/learn_rollout.py`` has learnt.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def main() -> None:
     parser.add_argument("--policy", type=Path)
     options = parser.parse_args()
     size, scale = options.size, 81 / options.size**2
-    players = {"our playouts": (our_playouts(size), 20_000), "our games by the true rules": (our_true_games(size), 2000),
-               "OpenSpiel's rollouts": (openspiel_rollouts(size), 300)}
+    players = {"our playouts": (our_playouts(size), 20_000), "OpenSpiel's rollouts": (openspiel_rollouts(size), 300),
+               "our games by the true rules": (our_true_games(size), 2000)}
     if options.policy:
         players["our rollouts by the policy"] = (our_rollouts(size, options.policy), 2000)
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in players}

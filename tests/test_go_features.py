@@ -68,7 +68,8 @@ def test_liberties_captures_and_self_atari(game):
     assert number(d6, features.CAPTURES) == 1 and number(d6, features.LIBERTIES_AFTER) == 1
     assert number(d6, features.SELF_ATARI) == 1
     b9 = at(game, planes, "B9")
-    assert [number(b9, first) for first in (features.CAPTURES, features.SELF_ATARI, features.LIBERTIES_AFTER)] == [0, 0, 3]
+    assert number(b9, features.CAPTURES) == number(b9, features.SELF_ATARI) == 0
+    assert number(b9, features.LIBERTIES_AFTER) == 3
     h1 = at(game, planes, "H1")  # joins J1, whose only liberty it was: G1 and H2 are left
     assert number(h1, features.LIBERTIES_AFTER) == 2 and h1[features.SENSIBLE] and h1[features.FREE]
     assert planes[features.BLACK_TO_PLAY].all() and planes[features.ONES].all()
@@ -80,7 +81,7 @@ def test_features_of_moves_are_what_happens_when_they_are_played(game):
     random, seen = np.random.default_rng(0), np.zeros(3, int)
     for seed in range(8):
         state = game.new_states(1)[0]
-        for ply in range(20 + 10 * seed):
+        for _ in range(20 + 10 * seed):
             choices = np.flatnonzero(legal(game, state)[:-1])
             game.step(state, int(random.choice(choices)))
         planes, mask = look(game, state), legal(game, state)
@@ -107,11 +108,11 @@ def test_features_of_moves_are_what_happens_when_they_are_played(game):
 
 def test_ages(game):
     state = game.new_states(1)[0]
-    for move in "E5 C3 C7 G7 D2 pass pass".split()[:6]:
+    for move in ["E5", "C3", "C7", "G7", "D2", "pass", "pass"][:6]:
         game.step(state, game.parse_action(move))
     planes = look(game, state)
     assert [number(at(game, planes, move), features.AGE) for move in ("E5", "C3", "C7", "G7", "D2")] == [6, 5, 4, 3, 2]
-    for move in "H8 H2 B8 B2".split():
+    for move in ["H8", "H2", "B8", "B2"]:
         game.step(state, game.parse_action(move))
     assert number(at(game, look(game, state), "E5"), features.AGE) == 8
 

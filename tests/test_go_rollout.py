@@ -141,7 +141,7 @@ def test_places_and_nearness():
 
 def test_tactics():
     state = GO9.new_states(1)[0]
-    for move in "E5 E6 A1 E4 A5 D5 J1 B1 H9 H1 J9 G9".split():
+    for move in ["E5", "E6", "A1", "E4", "A5", "D5", "J1", "B1", "H9", "H1", "J9", "G9"]:
         GO9.step(state, GO9.parse_action(move))
     # Black's E5 is in atari at F5, A1 and J1 at A2 and J2; H9 and J9 have H8 and J8.
     point = {name: 11 * (10 - int(name[1])) + "ABCDEFGHJ".index(name[0]) + 1 for name in ("F5", "A2", "H8", "J2", "C3")}

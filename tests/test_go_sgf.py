@@ -44,8 +44,9 @@ def test_moves_after_a_pass_and_moves_that_nobody_chose_are_not_learnt_from():
     assert record.chosen().tolist() == [False, True, True, False, False, False, False, False]
 
 
-@pytest.mark.parametrize(("declared", "encoding", "name"), [("UTF-8", "utf-8", "趙治勲"), ("Shift_JIS", "shift_jis", "趙治勲"),
-                                                            ("GB2312", "gb2312", "古力"), (None, "latin-1", "Jörg")])
+@pytest.mark.parametrize(("declared", "encoding", "name"), [
+    ("UTF-8", "utf-8", "趙治勲"), ("Shift_JIS", "shift_jis", "趙治勲"), ("GB2312", "gb2312", "古力"),
+    (None, "latin-1", "Jörg")])
 def test_encodings(declared, encoding, name):
     head = f"CA[{declared}]" if declared else ""
     assert read(f"(;SZ[9]{head}PB[{name}];B[ee])".encode(encoding)).black == name
@@ -80,7 +81,7 @@ def test_what_is_wrong_is_named_with_file_and_move(text, message):
 def test_several_games_in_one_file():
     first, second = parse_sgf(b"(;SZ[9];B[ee])\n(;SZ[13];B[gg])", "both.sgf")
     assert (first.size, second.size) == (9, 13)
-    with pytest.raises(UserError, match="both.sgf, game 2, move 2"):
+    with pytest.raises(UserError, match=r"both\.sgf, game 2, move 2"):
         parse_sgf(b"(;SZ[9];B[ee])(;SZ[9];B[ee];W[ee])", "both.sgf")
 
 
@@ -100,7 +101,7 @@ def test_a_folder_leaves_out_what_is_broken_and_says_so(tmp_path):
 
 
 def test_a_folder_without_games(tmp_path):
-    with pytest.raises(UserError, match="it has no .sgf file"):
+    with pytest.raises(UserError, match=r"no \.sgf file"):
         read_folder(tmp_path)
     (tmp_path / "broken.sgf").write_text("(;SZ[9];B[ee")
     with pytest.raises(UserError, match=r"of 1 files none could be read; the first: .*broken.sgf"):

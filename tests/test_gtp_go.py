@@ -91,8 +91,8 @@ def test_loadsgf(engine, tmp_path):
 
 
 def test_whoever_resigns_loses():
-    code = ("import sys\nfor line in sys.stdin:\n  line = line.strip()\n  print('= resign\\n' if 'genmove' in line else "
-            "'=\\n', flush=True)\n  line == 'quit' and sys.exit()")
+    code = ("import sys\nfor line in sys.stdin:\n  print('= resign\\n' if 'genmove' in line else '=\\n', flush=True)\n"
+            "  'quit' in line and sys.exit()")
     engine = GtpPlayer(GO9, f'"{sys.executable}" -c "{code}"', timeout=10)
     result = play_match(GO9, engine, RandomPlayer(GO9, 0), 8)
     engine.close()

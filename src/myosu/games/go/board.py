@@ -32,11 +32,13 @@ EACH_NEAR = 0b01010101
 def board_fields(size: int) -> list[tuple[Any, ...]]:
     """stones: EMPTY, BLACK, WHITE or BORDER. chain: of a stone, the point that its chain is called after (its head).
     link: the next stone of the chain, round and round. liberties, length: of a chain, at its head; the length is its
-    number of stones. ko: where the next player may not retake at once.
+    number of stones. around: the occupants of the eight points around an inner one, two bits each, in the order of
+    ``step_to``. ko: where the next player may not retake at once.
     """
     points = (size + 2) ** 2
     return [("liberties", np.int64, (points,)), ("chain", np.int16, (points,)), ("link", np.int16, (points,)),
-            ("length", np.int16, (points,)), ("around", np.uint16, (points,)), ("stones", np.int8, (points,)), ("ko", np.int16)]
+            ("length", np.int16, (points,)), ("around", np.uint16, (points,)), ("stones", np.int8, (points,)),
+            ("ko", np.int16)]
 
 
 @compiled
@@ -82,12 +84,10 @@ def clear(board):
     board.length[:] = 0
     board.liberties[:] = 0
     board.ko = NOWHERE
-    around = board.around
     for cell in range((width - 2) ** 2):
-        point, code = point_of(cell, width), 0
+        point = point_of(cell, width)
         for k in range(8):
-            code |= np.int64(board.stones[point + step_to(k, width)]) << 2 * k
-        around[point] = code
+            board.around[point] |= board.stones[point + step_to(k, width)] << 2 * k
 
 
 @compiled
@@ -262,8 +262,8 @@ def is_eye(board, point, colour):
 
 @compiled
 def owners(board):
-    """int8 [points]: BLACK or WHITE where there is a stone, or an empty region that touches stones of that colour alone;
-    EMPTY where nobody's. The area by Tromp and Taylor."""
+    """The area by Tromp and Taylor, int8 [points]: BLACK or WHITE where there is a stone, or an empty region that
+    touches stones of that colour alone; EMPTY where nobody's."""
     stones, width = board.stones, width_of(board)
     found, queue = np.zeros(width * width, np.int8), np.empty(width * width, np.int16)
     for start in range(width + 1, width * width - width - 1):
@@ -287,7 +287,7 @@ def owners(board):
                             count += 1
                     elif occupant != BORDER:
                         touched |= occupant
-            if touched == BLACK or touched == WHITE:
+            if touched in (BLACK, WHITE):
                 for k in range(count):
                     found[queue[k]] = touched
     for point in range(width * width):

@@ -1,5 +1,5 @@
-"""What a player sees in a position at a glance: the hand-made features of the AlphaGo paper (its extended data table 2),
-each as a plane of zeros and ones. Numbers from 1 to 8 have a plane each, the last one for 8 and more.
+"""What a player sees in a position at a glance: the hand-made features of the AlphaGo paper (its extended data table
+2), each as a plane of zeros and ones. Numbers from 1 to 8 have a plane each, the last one for 8 and more.
 
 | planes | 1 where |
 |---|---|
@@ -28,7 +28,6 @@ import numpy as np
 from myosu.games.game import compiled
 from myosu.games.go.board import (
     BLACK,
-    BORDER,
     EMPTY,
     NOWHERE,
     WHITE,
@@ -184,11 +183,11 @@ def _captures_in_ladder(board, point, colour, boards):
     """Whether a move begins a ladder that takes a chain with two liberties."""
     stones, width = board.stones, width_of(board)
     for step in (-width, -1, 1, width):
-        if stones[point + step] == BLACK + WHITE - colour and not in_atari(board, board.chain[point + step]):
-            if count_liberties(board, np.int64(board.chain[point + step]), 3)[0] == 2:
-                copy_board(board, boards[0])
-                if caught_in_ladder(boards, point + step, point):
-                    return True
+        head = np.int64(board.chain[point + step])
+        if stones[point + step] == BLACK + WHITE - colour and count_liberties(board, head, 3)[0] == 2:
+            copy_board(board, boards[0])
+            if caught_in_ladder(boards, point + step, point):
+                return True
     return False
 
 

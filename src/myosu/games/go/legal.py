@@ -37,20 +37,16 @@ def _repeats(state, point, colour):
         return False
     stones, width = state.stones, width_of(state)
     key = state.hashes[state.ply] ^ key_of(point, colour)
-    dying, heads, count = colour if suicide else BLACK + WHITE - colour, (0, 0, 0, 0), 0
+    dying, heads = colour if suicide else BLACK + WHITE - colour, np.zeros(4, np.int64)
     if suicide:
         key ^= key_of(point, colour)
-    for step in (-width, -1, 1, width):
+    for k, step in enumerate((-width, -1, 1, width)):
         head = np.int64(state.chain[point + step])
         if stones[point + step] == dying and (suicide or last_liberty_is(state, head, point)):
             if head not in heads:
                 key ^= _chain_key(state, head)
-            heads = (heads[1], heads[2], heads[3], head)
-            count += 1
-    for ply in range(state.ply + 1):
-        if state.hashes[ply] == key:
-            return True
-    return False
+            heads[k] = head
+    return key in state.hashes[:state.ply + 1]
 
 
 @compiled

@@ -1,8 +1,8 @@
 """Games played to their end at random, as quickly as they can be: what a rollout is worth with no knowledge at all.
 
-A playout never fills an eye of its own and passes only when nothing else is left; it forbids to retake a ko at once, but
-does not look for longer repetitions (in one of some hundred playouts there is one), and it is cut after three times as
-many moves as the board has points. Then the area counts, as in the game.
+A playout never fills an eye of its own and passes only when nothing else is left; it forbids to retake a ko at once,
+but does not look for longer repetitions, and it is cut after three times as many moves as the board has points. Then
+the area counts, as in the game.
 """
 
 from __future__ import annotations

@@ -121,7 +121,8 @@ def canonical_codes() -> np.ndarray:
 @cache
 def eyes() -> np.ndarray:
     """bool [2, 65536]: codes of points that are eyes of Black, of White."""
-    return _find_eyes(np.zeros(1, np.dtype([("around", np.uint16, (1,))], align=True)), np.zeros((2, PATTERNS), np.bool_))
+    board = np.zeros(1, np.dtype([("around", np.uint16, (1,))], align=True))
+    return _find_eyes(board, np.zeros((2, PATTERNS), np.bool_))
 
 
 @compiled

@@ -1,8 +1,8 @@
 """The rollout policy learnt from games: maximum likelihood by stochastic gradient ascent.
 
-For every move that was chosen, the gradient of its log-probability is 1 for its own features and, for those of every move
-that could have been played, minus the probability of that move. Steps are Adagrad's (Duchi et al. 2011): each feature
-divides its gradient by the root of the sum of its squares.
+For every move that was chosen, the gradient of its log-probability is 1 for its own features and, for those of every
+move that could have been played, minus the probability of that move. Steps are Adagrad's (Duchi et al. 2011): each
+feature divides its gradient by the root of the sum of its squares.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from myosu.games.go.rollout import (
 from myosu.games.go.rules import make_game, start, step
 from myosu.games.go.sgf import GoRecord
 
-#: Where each part of the policy begins in one vector of all its weights, which holds a 0 that is never learnt at its end.
+#: Where each part of the policy begins in one vector of all its weights, whose end is a 0 that is never learnt.
 RESPONSE, PLACE, NEAR, TACTICS = np.cumsum([PATTERNS, PATTERNS, PLACES, NEARS]).tolist()
 NOTHING = TACTICS + 4
 MOST_FEATURES = 8

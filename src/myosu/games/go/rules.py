@@ -185,8 +185,8 @@ def make_game(size: int = 9, komi: float = 7.5, suicide: bool = False, max_plies
     (liberties, captures, ladders) instead of the last eight positions."""
     plies = max_plies or 3 * size * size
     if not 2 <= size <= 19 or not 2 * size * size <= plies <= 10_000 or abs(komi) > size * size:
-        raise ValueError(f"size {size}, komi {komi:g}, max_plies {plies}: the size must be 2 to 19, the komi at most as "
-                         "many points as the board has, the plies at least twice as many and at most 10000")
+        raise ValueError(f"size {size}, komi {komi:g}, max_plies {plies}: the size must be 2 to 19, the komi at most "
+                         "as many points as the board has, the plies at least twice as many and at most 10000")
 
     @compiled
     def init(state, seed):

@@ -54,8 +54,8 @@ class GoRecord:
         return (1 if found[1] in "Bb" else -1) if found else None
 
     def chosen(self) -> np.ndarray:
-        """bool [moves]: the moves to learn from. No pass is, nothing from the first pass on (what follows takes dead stones
-        off in any order), and nothing that a comment calls random, cleanup or handicap, as ours do."""
+        """bool [moves]: the moves to learn from. No pass is, nothing from the first pass on (what follows takes dead
+        stones off in any order), and nothing that a comment calls random, cleanup or handicap, as ours do."""
         free = np.array([comment in (RANDOM, CLEANUP, HANDICAP) for comment in self.comments], np.bool_)
         passes = np.array(self.actions, np.int64) == self.size**2
         given = np.array([comment == HANDICAP for comment in self.comments], np.bool_)
@@ -83,7 +83,7 @@ def read_folder(folder: Path) -> tuple[list[GoRecord], list[str]]:
         except (UserError, OSError) as error:
             left_out.append(str(error))
     if not games:
-        why = f"of {len(left_out)} files none could be read; the first: {left_out[0]}" if left_out else "it has no .sgf file"
+        why = f"of {len(left_out)} files none could be read; the first: {left_out[0]}" if left_out else "no .sgf file"
         raise UserError(f"There are no games in {folder}: {why}")
     return list(games.values()), left_out
 
@@ -125,12 +125,11 @@ def _record(tree, name: str) -> GoRecord:
     if white or empty:
         raise UserError(f"{name} begins in the middle of a game: white stones are set up.")
     plays = [("b", point, HANDICAP) for point in sorted(black)]
-    nodes = [(number, *node.get_move(), node) for number, node in enumerate(game.get_main_sequence()) if node.has_property("B")
-             or node.has_property("W")]
     for node in game.get_main_sequence()[1:]:
         if node.has_setup_stones():
             raise UserError(f"{name} sets up stones in the middle of the game.")
-    plays += [(colour, point, node.get("C") if node.has_property("C") else "") for _, colour, point, node in nodes]
+    plays += [(*node.get_move(), _text(node, "C")) for node in game.get_main_sequence()
+              if node.has_property("B") or node.has_property("W")]
     record = GoRecord(size, [], game.get_komi(), _text(root, "RE"), _text(root, "PB"), _text(root, "PW"))
     for colour, point, comment in plays:
         if colour != "bw"[len(record.actions) % 2]:
