@@ -135,7 +135,7 @@ def test_same_as_rules_written_from_their_text(size, suicide):
 
 def test_the_board_keeps_chains_liberties_and_codes():
     """Chains, lengths, liberties and the eight points around, counted anew after every move."""
-    game, state = start(5, suicide=True)
+    game, state = start(5, suicide=True, max_plies=120)
     random = np.random.default_rng(0)
     for _ in range(4):
         game.init(state, np.uint64(0))
@@ -231,6 +231,8 @@ def test_a_game_that_is_too_long_is_scored_as_it_stands():
         reward, ended = game.step(state, int(random.choice(choices)) if len(choices) else 25)
         ply += 1
     assert ply == 50 or state["passes"] == 2
+    after = state.copy()
+    assert game.step(after, 3) == (0.0, True) and after == state
     assert reward == np.sign(game.score(state)) * (1 if mover == 0 else -1)
 
 
@@ -342,4 +344,4 @@ def test_the_page_is_told_of_stones_captures_and_territory():
     over = view(course, course.now)
     owner = dict(zip(map(go.GO9.action_name, range(81)), over["board"]["owners"], strict=True))
     assert over["over"] and (owner["D5"], owner["A1"], owner["J9"]) == (1, 2, 0)
-    assert over["board"]["score"] == [5, 9.5] and over["returns"] == [-1.0, 1.0]
+    assert over["board"]["score"] == [5, 9.5] and tuple(over["returns"]) == (-1.0, 1.0)

@@ -58,8 +58,8 @@ class GoEngine(GtpEngine):
     def do_final_status_list(self, status: str) -> str:
         if status not in ("alive", "seki", "dead"):
             raise Refused("syntax error")
-        cells = np.flatnonzero(stone_grid(self._state[0])) if status == "alive" else []
-        return "\n".join(self.game.action_name(int(cell)) for cell in cells)
+        cells = np.flatnonzero(stone_grid(self._state[0])).tolist() if status == "alive" else []
+        return "\n".join(self.game.action_name(cell) for cell in cells)
 
     def do_loadsgf(self, path: str, move: str = "") -> str:
         """``move``: to stop before this one, counted from 1. Answers with the colour to move."""

@@ -112,8 +112,8 @@ def canonical_codes() -> np.ndarray:
                 for _ in range(turn):
                     row, column = column, -row
                 places.append(steps.index((row + 1, column + 1)))
-            turns.append(sum(cells[k] << 2 * to for k, to in enumerate(places)))
-    least = np.min(turns, axis=0)
+            turns.append(np.sum([cells[k] << 2 * to for k, to in enumerate(places)], axis=0))
+    least = np.min(np.stack(turns), axis=0)
     exchanged = (codes & 0x5555) << 1 | (codes & 0xAAAA) >> 1
     return np.stack([least, least[exchanged]])
 

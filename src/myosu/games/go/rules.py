@@ -78,6 +78,8 @@ def legal_actions(state, mask):
 
 @compiled
 def step(state, action):
+    if state.over:
+        return 0.0, True  # the record has no room for more
     width, colour = width_of(state), state.player + 1
     key = state.hashes[state.ply]
     state.ply += 1
