@@ -1,7 +1,7 @@
 // Othello, Connect Four, tic-tac-toe and Go: pieces on cells.
 
 import { make } from '../dom.js';
-import { title } from '../words.js';
+import { look, title } from '../words.js';
 import { Cells, cellName } from './cells.js';
 
 const PIECES = {
@@ -16,7 +16,7 @@ export class GridBoard {
   }
 
   build(board) {
-    const game = board.files ? 'go' : this.run.game;
+    const game = look(this.run);
     this.names = PIECES[game] ?? ['empty', 'first', 'second'];
     this.naming = board.files ? [board.files, board.rows] : [];  // Go's letters, and its rows from the bottom
     this.host.className = `board ${game}`;
