@@ -8,7 +8,7 @@ import pytest
 from myosu.evaluation.match import play_match
 from myosu.games.go import GO9, make_game
 from myosu.players.gtp import GtpPlayer, find_engine
-from myosu.players.players import RandomPlayer
+from myosu.players.player import RandomPlayer
 
 pytestmark = pytest.mark.skipif(find_engine("gnugo") is None,
                                 reason="GNU GO IS NOT INSTALLED: run scripts/install_program.sh gnugo gnugo")

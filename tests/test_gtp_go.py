@@ -1,19 +1,16 @@
-"""Our engine's Go commands, beside GNU Go's answers where it is installed; resignation in a match."""
-
-import sys
+"""Our engine's Go commands, beside GNU Go's answers where it is installed."""
 
 import numpy as np
 import pytest
 
 from myosu.evaluation.gtp_go import GoEngine
-from myosu.evaluation.match import play_match
 from myosu.games.go import GO9, GO19, make_game
 from myosu.players.gtp import GtpPlayer, find_engine
-from myosu.players.players import RandomPlayer, legal_mask
+from myosu.players.player import legal_mask
 
 
 def first_legal(game):
-    return lambda state, simulations: int(np.flatnonzero(legal_mask(game, state)[0])[0])
+    return lambda state, history, simulations: int(np.flatnonzero(legal_mask(game, state)[0])[0])
 
 
 @pytest.fixture
@@ -88,16 +85,6 @@ def test_loadsgf(engine, tmp_path):
     path.write_text("(;SZ[9];B[ee")
     assert "is not SGF" in say(engine, f"loadsgf {path}")[0]
     assert say(engine, "loadsgf nowhere.sgf")[0].startswith("? cannot load file:")
-
-
-def test_whoever_resigns_loses():
-    code = ("import sys\nfor line in sys.stdin:\n  print('= resign\\n' if 'genmove' in line else '=\\n', flush=True)\n"
-            "  'quit' in line and sys.exit()")
-    engine = GtpPlayer(GO9, f'"{sys.executable}" -c "{code}"', timeout=10)
-    result = play_match(GO9, engine, RandomPlayer(GO9, 0), 8)
-    engine.close()
-    assert result.overall.loss_rate == 1.0 and result.overall.mean_reward == -1.0
-    assert sorted(len(history) for history in result.histories) == [0] * 4 + [1] * 4
 
 
 @pytest.mark.skipif(find_engine("gnugo") is None, reason="GNU GO IS NOT INSTALLED")
