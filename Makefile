@@ -16,9 +16,10 @@ install: .venv/.installed
 train: install
 	$(BIN)/myosu train othello --minutes $(MINUTES) --run $(RUN)
 
-# Without GRhino, Quarry and Chromium (Debian packages) their tests skip and say so.
+# Without GRhino, GNU Go, Quarry and Chromium (Debian packages) their tests skip and say so.
 test: .venv/.installed-dev
 	bash scripts/install_program.sh gtp-rhino grhino || echo "Tests that need GRhino will be skipped."
+	bash scripts/install_program.sh gnugo gnugo || echo "Tests that need GNU Go will be skipped."
 	bash scripts/install_program.sh xdotool quarry xvfb xdotool || echo "Games in Quarry will be skipped."
 	bash scripts/install_program.sh chromium chromium fonts-dejavu-core || echo "Tests of the page will be skipped."
 	$(BIN)/ruff check

@@ -106,6 +106,8 @@ class Game:
     #: heuristic(state) -> float, compiled: a guess at the rewards still to come, seen by the player to move. Only the
     #: alpha-beta opponent reads it.
     heuristic: Callable | None = None
+    #: score(state) -> float, compiled: points by which the first seat leads as the board stands, where points decide.
+    score: Callable | None = None
     #: draw(state) -> uint8 [H, W, 3]: the position as a picture, in plain Python. Without it there is only text.
     draw: Callable[[Any], np.ndarray] | None = None
     #: Positions a second when somebody watches.

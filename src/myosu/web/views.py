@@ -10,6 +10,9 @@ import numpy as np
 
 from myosu.envs.course import Course, Position
 from myosu.games import snake, woodoku
+from myosu.games.go.board import owners
+from myosu.games.go.rules import COLUMNS
+from myosu.players.gtp import title
 
 Board = dict[str, Any]
 
@@ -27,7 +30,7 @@ def view(course: Course, position: Position) -> dict[str, Any]:
     return {
         "ply": ply, "to_play": position.to_play, "returns": position.returns, "over": position.over,
         "truncated": position.truncated, "legal": legal, "last": last, "mover": before.to_play if before else None,
-        "board": _BOARDS.get(game.name, _text)(course, position, legal, before, last),
+        "board": _BOARDS.get("go" if title(game) == "Go" else game.name, _text)(course, position, legal, before, last),
     }
 
 
@@ -75,6 +78,19 @@ def _line(cells: np.ndarray, length: int) -> list[int]:
     return sorted(found)
 
 
+def _go(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
+    """As a grid. files: the letters of the columns; rows count from the bottom. score: stones that each player has
+    taken; at the end each one's area, White's with komi. owners: at the end, whose each cell is, as in ``cells``."""
+    board = _grid(course, position, legal, before, last)
+    size, state = board["columns"], position.state
+    board |= {"files": COLUMNS[:size], "flipped": [], "owners": None, "score": state["captures"].tolist()}
+    if position.over:
+        found = owners(state).reshape(size + 2, size + 2)[1:-1, 1:-1].reshape(-1)
+        board["owners"] = found.tolist()
+        board["score"] = [int((found == 1).sum()), float((found == 2).sum() + state["komi"])]
+    return board
+
+
 def _snake(course: Course, position: Position, *_: Any) -> Board:
     """body: cells from the head to the tail."""
     state = position.state
@@ -110,6 +126,7 @@ def _text(course: Course, position: Position, *_: Any) -> Board:
 
 
 _BOARDS: dict[str, Callable[..., Board]] = {
+    "go": _go,
     "othello": _grid, "connect_four": partial(_grid, line=4, drops=True), "tictactoe": partial(_grid, line=3),
     "snake": _snake, "snake-published": _snake, "woodoku": _woodoku, "woodoku-published": _woodoku,
 }

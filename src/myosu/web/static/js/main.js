@@ -5,7 +5,7 @@ import { Game } from './game.js';
 import { Link } from './link.js';
 import { newGameDialog, replaysDialog } from './dialogs.js';
 import { Panel } from './panel.js';
-import { describe, number, outcome, playerName, title } from './words.js';
+import { describe, look, number, outcome, playerName, title } from './words.js';
 import { BOARDS } from './boards/kinds.js';
 
 // asked: the ply that the agent was asked about and has not answered, and whether moves were taken back since.
@@ -161,7 +161,7 @@ function showScores(position) {
     const score = position.board.score?.[seat] ?? (run.players === 1 ? number(position.returns[0]) : '');
     const name = playerName(game, seat);
     return make('div', { class: `score seat${seat} ${turn ? 'turn' : ''}`, role: 'group', 'aria-label': `${name}${turn ? ', to move' : ''}` },
-      make('span', { class: `token ${run.game}` }), make('span', { class: 'name' }, name), make('strong', { class: 'points' }, String(score)));
+      make('span', { class: `token ${look(run)}` }), make('span', { class: 'name' }, name), make('strong', { class: 'points' }, String(score)));
   });
   if (position.board.kind === 'snake') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Length'), make('strong', { class: 'points' }, String(position.board.body.length))));
   if (position.board.kind === 'woodoku') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Streak'), make('strong', { class: 'points' }, String(position.board.straight))));
@@ -173,8 +173,7 @@ function showActions(position) {
   const status = $('status');
   status.textContent = !page.connected ? 'The connection is lost. Trying again…' : outcome(run, game, position);
   status.classList.toggle('over', position.over);
-  const mustPass = game.mayPlay && position.board.pass === true;
-  $('pass').hidden = !mustPass;
+  $('pass').hidden = !(game.mayPlay && position.board.pass === true);
   $('undo').hidden = $('hint').hidden = game.recorded || !game.hasPerson;
   $('undo').disabled = game.newest === 0;
   $('hint').disabled = !game.mayPlay;
