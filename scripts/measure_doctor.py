@@ -1,7 +1,9 @@
-"""How many planted faults does ``myosu check`` name? ``python scripts/measure_doctor.py [WORD …]`` (only kinds with WORD).
+"""How many planted faults does ``myosu check`` name? ``python scripts/measure_doctor.py [WORD …]``; with words, only
+faults that have one of them in their names.
 
-Each fault of ``tests/faults`` is examined in a process of its own. Found: a warning or an error names the cause; hinted: a
-note does, or something near it is named; misnamed: only something else is. Then healthy ones: any warning is a false alarm.
+Each fault of ``tests/faults`` is examined in a process of its own. Found: a warning or an error names the cause; hinted:
+a note does, or something near it is named; misnamed: only something else is. Then healthy ones: a warning is a false
+alarm.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ one_thread()
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from faults import FAULTS, HEALTHY  # noqa: E402
-
 from myosu.doctor import Finding, check_game, check_gym  # noqa: E402
 from myosu.envs.gym_env import EnvMaker  # noqa: E402
 from myosu.games import Game  # noqa: E402

@@ -1,6 +1,7 @@
 """Planted faults: environments and games with one mistake each, written as their authors might have written them.
 
-``FAULTS`` lists them, ``HEALTHY`` those without one; ``scripts/measure_doctor.py`` counts which of them the doctor names.
+``FAULTS`` lists them, ``HEALTHY`` those without one; ``scripts/measure_doctor.py`` counts which of them the doctor
+names.
 """
 
 from faults.env_faults import ENV_FAULTS

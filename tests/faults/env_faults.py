@@ -487,7 +487,7 @@ class CartTimed(Cart):
 @planted("time limit as an end", "old done", "time-limit")
 class ChaseDone(Chase):
     def step(self, action):
-        observation, reward, terminated, truncated, info = super().step(action)
+        observation, reward, terminated, _, info = super().step(action)
         done = terminated or self.steps >= 25
         return observation, reward, done, False, info
 
@@ -509,7 +509,7 @@ class GardenBoth(Garden):
 @planted("both ends", "of the hare", "both-ends")
 class ChaseBoth(Chase):
     def step(self, action):
-        observation, reward, ended, cut, info = super().step(action)
+        observation, reward, ended, _, info = super().step(action)
         return observation, reward, ended, ended, info
 
 
@@ -678,7 +678,7 @@ class KiteNaN(Kite):
 @planted("not finite", "a logarithm of nothing", "contract")
 class PigLog(Pig):
     def step(self, action):
-        observation, reward, *rest = super().step(action)
+        observation, _, *rest = super().step(action)
         return observation, float(np.log(np.float64(self.points))), *rest
 
 
