@@ -1,9 +1,9 @@
 """How many planted faults does ``myosu check`` name? ``python scripts/measure_doctor.py [WORD …]``; with words, only
 faults that have one of them in their names.
 
-Each fault of ``tests/faults`` is examined in a process of its own. Found: a warning or an error names the cause; hinted:
-a note does, or something near it is named; misnamed: only something else is. Then healthy ones: a warning is a false
-alarm.
+Each fault of ``tests/faults`` is examined in a process of its own. Found: a warning or an error names the cause;
+hinted: a note does, or something near it is named; misnamed: only something else is. Then healthy ones: a warning is a
+false alarm.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Garden(gymnasium.Env):
 
 
 class Stones(gymnasium.Env):
-    """Dominoes are laid on 4×4 cells, across or down; a full row or column pays 1 and is cleared. Over when none fits."""
+    """Dominoes are laid on 4×4 cells; a full row or column pays 1 and is cleared. Over when none fits."""
 
     size = 4
 

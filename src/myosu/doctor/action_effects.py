@@ -72,8 +72,12 @@ class Effects:
         return len(tried), sum(self.changes(moment, action) for moment in tried)
 
 
-def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[int | None]) -> set[int]:
-    """Actions that never did anything; those of them that chance cannot explain are told. ``passes`` may."""
+def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[int | None],
+               masked: bool = False) -> set[int]:
+    """Actions that never did anything; those of them that chance cannot explain are told. ``passes`` may.
+
+    masked: a mask said that they are legal, and so the mask is wrong.
+    """
     rates = {action: view.rate(action) for action in view.actions if action not in passes}
     shares = sorted(done / tried for tried, done in rates.values() if done)
     dead = {action for action, (tried, done) in rates.items() if tried and not done}
@@ -84,9 +88,11 @@ def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[
                   and (1 - usual) ** rates[action][0] < _CHANCE)
     if sure:
         waits = len(sure) == 1 and num_actions % 2 == 1
-        findings.add("info" if waits else "warning", "dead-actions", f"{_names(sure)} of {num_actions} never did "
-                     f"anything, tried at {min(rates[action][0] for action in sure)} moments or more.",
-                     "Right if that is how one waits; otherwise step() forgets it, and exploration wastes its time "
+        findings.add("info" if waits else "warning", "mask-illegal" if masked else "dead-actions",
+                     f"{_names(sure)} of {num_actions} never did "
+                     f"anything{' where the mask allowed it' if masked else ''}"
+                     f", tried at {min(rates[action][0] for action in sure)} moments or more.", "Right if that is how "
+                     "one waits; otherwise step() forgets it, and exploration wastes its time "
                      "on it. What can never be done does not belong into the action space.")
     return dead
 

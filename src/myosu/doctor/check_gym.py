@@ -28,7 +28,7 @@ from myosu.errors import UserError
 _TWIN_SECONDS, _COURSE_SECONDS = 3.0, 2.0
 
 #: So long actions are tried, and transitions collected for prediction.
-_TRIAL_SECONDS, _RECORD_SECONDS = 10.0, 6.0
+_TRIAL_SECONDS, _RECORD_SECONDS = 8.0, 3.0
 
 #: Slower environments (steps a second) are not played beside a twin, nor brought to one moment again and again.
 _SLOW = 50.0

@@ -14,8 +14,9 @@ class Finding:
     """severity: "error" breaks the contract, so that training on it teaches something false; "warning" is most likely
         a mistake, but could be meant; "info" is worth knowing.
     check: the name of what was checked, one word or two with a hyphen.
-    message: what is wrong and where, with numbers. advice: the likely cause, and what to do about it.
+    message: what is wrong and where, with numbers. advice: what to do about it.
     history: the actions, as text, that lead to the place; empty where there is none.
+    cause: the likely one, where it is not the message itself. confidence: in [0, 1], how sure that is.
     """
 
     severity: Severity
@@ -23,9 +24,14 @@ class Finding:
     message: str
     advice: str = ""
     history: tuple[str, ...] = ()
+    cause: str = ""
+    confidence: float = 1.0
 
     def __str__(self) -> str:
         lines = [f"{self.severity}: {self.message}"]
+        if self.cause:
+            sure = "Surely" if self.confidence > 0.9 else "Most likely" if self.confidence > 0.6 else "Perhaps"
+            lines.append(f"  {sure}: {self.cause}")
         if self.history:
             lines.append(f"  after the actions: {' '.join(self.history)}")
         if self.advice:

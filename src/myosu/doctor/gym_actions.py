@@ -34,7 +34,7 @@ def check_actions(player: RandomPlayer, usual_length: float, seconds: float, fin
         _check_parts(view, spec, findings)
     else:
         masked = not all(moment.mask.all() for moment in moments)
-        dead = check_dead(view, spec.num_actions, findings, set())
+        dead = check_dead(view, spec.num_actions, findings, set(), player.masked)
         check_aliases(view, dead, findings)
         if player.masked:
             _check_mask(view, masked, findings)

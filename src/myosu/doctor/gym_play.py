@@ -16,9 +16,8 @@ from gymnasium import spaces
 from myosu.doctor.check_env import sample_actions
 from myosu.envs.gym_env import EnvMaker, SingleEnv, row_at, row_type
 
-#: Play ends after so many steps, or seconds of the processor or of the clock, however many episodes that was. A crowded
-#: machine gets longer than an environment that sleeps.
-MAX_STEPS, MAX_SECONDS, MAX_WAIT = 100_000, 10.0, 20.0
+#: Play ends after so many steps or seconds, however many episodes that was.
+MAX_STEPS, MAX_SECONDS = 100_000, 8.0
 #: Of each part of the observations at most so many samples are kept, evenly over all of play, and not more bytes.
 _SAMPLES, _SAMPLE_BYTES = 4_000, 32 << 20
 
@@ -38,6 +37,18 @@ class Answer:
     truncated: bool = False
     mask: Any = None
     mask_then: Any = None
+
+
+class Budget:
+    """So many seconds of the processor, or of the clock where something sleeps: a crowded machine gets longer than an
+    environment that waits."""
+
+    def __init__(self, seconds: float) -> None:
+        self._processor, self._clock = time.process_time() + seconds, time.monotonic() + 2 * seconds
+
+    @property
+    def left(self) -> bool:
+        return time.process_time() < self._processor and time.monotonic() < self._clock
 
 
 class Watch(gymnasium.Wrapper):
@@ -206,12 +217,11 @@ class RandomPlayer:
         legal: list[float] = []
         samples: dict[str, Samples] = {}
         useless = length = 0
-        begun, until = time.process_time(), time.monotonic() + MAX_WAIT
+        budget = Budget(MAX_SECONDS)
         self.watch.episode, self.watch.steps, self.watch.seconds = -1, 0, 0.0
         self.start(0)
         # While no reward has been seen play goes on: it may be far away.
-        while (len(lengths) < episodes or not paid) and len(rewards) < MAX_STEPS and (
-                time.process_time() < begun + MAX_SECONDS and time.monotonic() < until):
+        while (len(lengths) < episodes or not paid) and len(rewards) < MAX_STEPS and budget.left:
             before = self.row["observation"].copy()
             legal.append(float(self.row["legal_actions"].mean()) if self.spec.num_actions else 1.0)
             ended, length = self.act(len(rewards)), length + 1

@@ -133,8 +133,8 @@ def _living_costs_more(played: Played, limit: int, findings: Findings) -> bool:
         return False
     findings.add("warning", "early-end", f"dying early pays: most steps cost {_number(cost)}, an end "
                  f"{_number(penalty)} (at worst {_number(worst)}), and living to the limit of {limit} steps "
-                 f"{_number(cost * limit)}.", "Who cannot reach the goal yet learns to end the episode at once. Let steps cost nothing, or an end "
-                 "more than all the steps that it saves.")
+                 f"{_number(cost * limit)}.", "Who cannot reach the goal yet learns to end the episode "
+                 "at once. Let steps cost nothing, or an end more than all the steps that it saves.")
     return True
 
 

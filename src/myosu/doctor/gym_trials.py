@@ -6,14 +6,13 @@ copied, and nothing that a copy would share can go wrong.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
 
 from myosu.doctor.action_effects import Moment, Trial
 from myosu.doctor.check_env import as_vectors, sample_actions
-from myosu.doctor.gym_play import RandomPlayer
+from myosu.doctor.gym_play import Budget, RandomPlayer
 from myosu.errors import UserError
 
 #: Steps after the action by which what it did must show, and the most that lead to a moment.
@@ -38,21 +37,21 @@ def list_actions(spec: Any) -> list[np.ndarray]:
 
 
 def try_moments(player: RandomPlayer, actions: list[np.ndarray], usual_length: float, seconds: float,
-                most: int = 400) -> list[Moment]:
+                most: int = 250) -> list[Moment]:
     """Moments of random play with what each of ``actions`` does there, as many as there is time for.
 
     Moments come in pairs, one step apart, for a mask may be that of the step before.
     """
-    random, until = np.random.default_rng(1), time.monotonic() + seconds
+    random, budget = np.random.default_rng(1), Budget(seconds)
     longest = int(np.clip(usual_length - 1, 1, _LONGEST))
     moments: list[Moment] = []
-    while len(moments) < most and time.monotonic() < until:
+    while len(moments) < most and budget.left:
         episode, prefix = int(random.integers(2**20)), int(random.integers(longest))
         chosen = np.arange(len(actions))
         if len(actions) > _MOST_ACTIONS:
             chosen = np.sort(random.permutation(len(actions))[:_MOST_ACTIONS])
-        first = _try_all(player, episode, prefix, actions, chosen, until)
-        second = _try_all(player, episode, prefix + 1, actions, chosen, until) if first else None
+        first = _try_all(player, episode, prefix, actions, chosen, budget)
+        second = _try_all(player, episode, prefix + 1, actions, chosen, budget) if first else None
         moments += [moment for moment in (first,) if moment]
         if second:
             second.earlier = first
@@ -61,11 +60,11 @@ def try_moments(player: RandomPlayer, actions: list[np.ndarray], usual_length: f
 
 
 def _try_all(player: RandomPlayer, episode: int, prefix: int, actions: list[np.ndarray], chosen: np.ndarray,
-             until: float) -> Moment | None:
+             budget: Budget) -> Moment | None:
     """None where the episode had ended before, or time ran out."""
     moment: Moment | None = None
     for number in chosen.tolist():
-        if time.monotonic() > until or not _go_to(player, episode, prefix):
+        if not budget.left or not _go_to(player, episode, prefix):
             return None
         if moment is None:
             moment = Moment(as_vectors(player.row["observation"])[0].astype(np.float64),

@@ -7,7 +7,6 @@ Chance cannot be predicted by either, so it raises no alarm.
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from myosu.doctor.check_env import as_vectors, sample_actions
 from myosu.doctor.finding import Findings
-from myosu.doctor.gym_play import RandomPlayer
+from myosu.doctor.gym_play import Budget, RandomPlayer
 from myosu.doctor.predictor import unexplained
 from myosu.envs.native import NativeVectorEnv
 from myosu.games.game import Game
@@ -169,9 +168,9 @@ def record_env(player: RandomPlayer, seconds: float, most: int = _MOST) -> Trans
     spec = player.spec
     rows: list[tuple[Any, ...]] = []
     hidden: list[dict[str, np.ndarray]] = []
-    until, episode, first = time.monotonic() + seconds, 0, True
+    budget, episode, first = Budget(seconds), 0, True
     player.start(0)
-    while len(rows) < most and time.monotonic() < until:
+    while len(rows) < most and budget.left:
         before = as_vectors(player.row["observation"])[0].astype(np.float32)
         hidden.append(_attributes(player.watch.unwrapped))
         ended = player.act(1_000_000 + len(rows))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 _UNITS, _EPOCHS, _BATCH, _RATE = 64, 30, 128, 3e-3
@@ -13,7 +15,7 @@ class Perceptron:
     def __init__(self, inputs: int, outputs: int, rng: np.random.Generator) -> None:
         sizes = (inputs, _UNITS, _UNITS, outputs)
         self.weights = [(rng.normal(size=(n + 1, m)) * np.sqrt(2 / n)).astype(np.float32)  # the last row is the bias
-                        for n, m in zip(sizes, sizes[1:], strict=False)]
+                        for n, m in pairwise(sizes)]
         for matrix in self.weights:
             matrix[-1] = 0
         self.moments = [np.zeros((2, *matrix.shape), np.float32) for matrix in self.weights]
