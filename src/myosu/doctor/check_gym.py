@@ -17,7 +17,7 @@ from myosu.doctor.finding import Finding, Findings
 from myosu.doctor.gym_actions import check_actions
 from myosu.doctor.gym_answers import AnswerCheck
 from myosu.doctor.gym_play import RandomPlayer
-from myosu.doctor.gym_statistics import check_played
+from myosu.doctor.gym_statistics import check_played, check_time_limit
 from myosu.doctor.gym_wrappers import check_wrappers
 from myosu.doctor.prediction import check_prediction, record_env
 from myosu.envs.gym_env import EnvMaker, GymVectorEnv, describe
@@ -88,7 +88,10 @@ def _check_play(player: RandomPlayer, maker: EnvMaker, episodes: int, seed: int,
         findings.unjudged("what each action does and whether anything is hidden",
                           f"the environment makes {player.speed:.1f} steps/s")
         return
-    check_prediction(record_env(player, _RECORD_SECONDS), findings)
+    transitions = record_env(player, _RECORD_SECONDS)
+    lengths, terminated = transitions.episodes()  # many more than before: a limit is seldom reached by chance
+    check_time_limit(lengths, terminated, int(lengths.max(initial=0)), findings)
+    check_prediction(transitions, findings)
     check_wrappers(maker, findings)
     if watch.spec is not None and watch.spec.nondeterministic:  # by its own account
         return

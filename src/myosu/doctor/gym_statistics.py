@@ -14,7 +14,7 @@ from myosu.envs.vector import EnvSpec
 
 _FEW = 10  # episodes of which nothing is said yet
 _LONG = 1000  # steps after which an environment of which no episode has ended is called endless
-_ENOUGH = 500  # steps after which something that never changed is called constant
+_ENOUGH = 200  # steps after which something that never changed is called constant
 _MANY_ACTIONS = 200  # more than random play soon tries
 
 
@@ -53,8 +53,13 @@ def _check_ends(played: Played, limit: int | None, findings: Findings) -> None:
                      "the environment sets no limit.", "Register it with max_episode_steps=1000 or what suits it, or "
                      "wrap it in gymnasium.wrappers.TimeLimit; to try it: --env-kwargs "
                      f"'{{\"max_episode_steps\": 1000}}'. Myosu cuts at {DEFAULT_MAX_STEPS}.")
-    at_longest = played.terminated & (played.lengths == longest)
-    if count >= _FEW and longest >= 20 and (at_longest.mean() >= 0.3 or _all_end(played.lengths, at_longest)):
+    check_time_limit(played.lengths, played.terminated, longest, findings)
+
+
+def check_time_limit(lengths: np.ndarray, terminated: np.ndarray, longest: int, findings: Findings) -> None:
+    """Of episodes [n]; longest: the longest of all, one that still runs included."""
+    at_longest = terminated & (lengths == longest)
+    if len(lengths) >= _FEW and longest >= 20 and (at_longest.mean() >= 0.3 or _all_end(lengths, at_longest)):
         findings.add("warning", "time-limit", f"{at_longest.mean():.0%} of random episodes were terminated at step "
                      f"{longest} exactly, and none went on longer: this is what a time limit looks like that is "
                      "reported as an end by the rules.", "A time limit is truncated=True: by terminated=True the agent "

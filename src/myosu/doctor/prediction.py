@@ -51,6 +51,12 @@ class Transitions:
     def __len__(self) -> int:
         return len(self.rewards)
 
+    def episodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lengths, and whether they were terminated, of the episodes that ended."""
+        ends = np.append(np.flatnonzero(self.first[1:]), len(self) - 1)[: int(self.first.sum()) - 1]
+        starts = np.flatnonzero(self.first)[: len(ends)]
+        return ends - starts + 1, self.terminated[ends]
+
 
 def check_prediction(data: Transitions, findings: Findings) -> None:
     if len(data) < _FEW or len(set(data.groups.tolist())) < 5:
@@ -95,15 +101,21 @@ def _check_delay(data: Transitions, findings: Findings) -> None:
     if len(set(data.rewards.tolist())) < 2:
         return
     change = data.after - data.observations
-    features = np.concatenate([data.observations, data.actions, change, np.abs(change).sum(1, keepdims=True),
-                               change.sum(1, keepdims=True), data.terminated[:, None]], axis=1)
+    # Of a large board the few numbers that say that something happened drown among its cells.
+    summary = np.concatenate([data.actions, np.abs(change).sum(1, keepdims=True), change.sum(1, keepdims=True),
+                              (change != 0).sum(1, keepdims=True), data.terminated[:, None]], axis=1)
+    whole = np.concatenate([data.observations, change, summary], axis=1)
     rewards = data.rewards[:, None]
-    own = float(unexplained(features, rewards, data.groups)[0])
+
+    def left(steps: int) -> float:
+        return min(float(unexplained(_earlier(features, data.first, steps), rewards, data.groups)[0])
+                   for features in (summary, whole))
+
+    own = left(0)
     if own < _UNEXPLAINED:
         return
     for steps in (1, 2):
-        earlier = float(unexplained(_earlier(features, data.first, steps), rewards, data.groups)[0])
-        if own - earlier >= _DELAY_GAIN:
+        if own - (earlier := left(steps)) >= _DELAY_GAIN:
             when = "the step before" if steps == 1 else f"{steps} steps before"
             findings.add("warning", "delayed-reward", f"rewards come {steps} step{'s' if steps > 1 else ''} late: a "
                          f"small network leaves {own:.0%} of their variance unexplained by what was seen and done in "

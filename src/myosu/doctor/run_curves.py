@@ -137,14 +137,16 @@ def overfitting(run: RunView) -> Finding | None:
     spread = run.metrics.values("selfplay/reward_first_std")
     if min(len(loss), len(fresh)) < 2 * _ENOUGH or len(spread) != len(fresh):
         return None
-    quarter, whole = len(loss) // 4, len(fresh) // 4
-    fell = float(loss[-quarter:].mean() / loss[quarter:2 * quarter].mean())
-    middle, end = fresh[whole:2 * whole], fresh[-whole:]
-    rose = float(end.mean() / middle.mean()) / max(float(spread[-whole:].mean() / spread[whole:2 * whole].mean()), 0.5)
-    if not (fell < 0.7 and rose > 1.2):
+    # In units of the outcomes' deviation, for games themselves change.
+    errors = [float(part.mean()) for part in np.array_split(fresh / np.maximum(spread, 1e-9), 4)]
+    losses = [float(part.mean()) for part in np.array_split(loss, 4)]
+    best = int(np.argmin(errors))
+    rose, fell = errors[3] / errors[best], losses[3] / losses[best]
+    if not (fell < 0.8 and rose > 1.2):
         return None
-    return found("warning", "overfitting", f"the value's loss on the replay fell to {fell:.0%} of what it was in the "
-                 f"second quarter, but its error on fresh games rose to {rose:.0%}.", "the network learns the replay "
+    return found("warning", "overfitting", f"since the {('first', 'second', 'third', 'last')[best]} quarter of the run "
+                 f"the value's loss on the replay fell to {fell:.0%}, but its error on fresh games rose to "
+                 f"{rose:.0%}.", "the network learns the replay "
                  "by "
                  "heart.", "Raise --replay-capacity, lower --replay-ratio, raise --weight-decay, or take a smaller "
                  "network.", 0.8)

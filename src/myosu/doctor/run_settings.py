@@ -75,8 +75,8 @@ def learning_rate(run: RunView) -> Finding | None:
     rate, good = run.settings.get("learning_rate"), run.known_good.get("learning_rate")
     kl, limit = run.last("loss/approx_kl"), run.settings.get("gradient_clip")
     norm = run.last("loss/gradient_norm")
-    signs = [f"approximate KL {np.mean(kl):.2g} an update"] * bool(len(kl)) + [
-        f"gradient norm {np.median(norm):.3g} against its limit of {limit:g}"] * bool(len(norm) and limit)
+    signs = [f"approximate KL {np.mean(kl):.2g} an update"] if len(kl) else []
+    signs += [f"gradient norm {np.median(norm):.3g} against its limit of {limit:g}"] if len(norm) and limit else []
     told = f" ({', '.join(signs)})" if signs else ""
     wild = len(kl) >= 5 and float(np.mean(kl)) > 0.3
     if wild or (rate and good and rate > _RATE * good):
