@@ -34,6 +34,19 @@ def test_probability_of_improvement_by_hand():
     assert improvement(ours, theirs) == pytest.approx((0.875 + 0) / 2)
 
 
+#: Six runs of two tasks, and what rliable 1.2.0 says of them (20,000 and 5,000 resamples).
+OURS = np.array([[0.1, 0.9], [0.4, 0.7], [0.35, 1.1], [0.8, 0.95], [0.2, 0.5], [0.6, 0.65]])
+THEIRS = np.array([[0.15, 0.6], [0.3, 0.62], [0.25, 0.9], [0.5, 0.4], [0.1, 0.45], [0.33, 0.7]])
+
+
+def test_the_numbers_of_rliable():
+    ours, theirs = list(OURS.T), list(THEIRS.T)
+    assert all_tasks(ours) == pytest.approx(0.6083333333) and all_tasks(theirs) == pytest.approx(0.43)
+    assert improvement(ours, theirs) == pytest.approx(0.7291666667)
+    assert bootstrap_interval(all_tasks, ours, resamples=5000) == pytest.approx((0.4583, 0.7750), abs=0.01)
+    assert bootstrap_interval(improvement, ours, theirs, resamples=5000) == pytest.approx((0.5, 0.9167), abs=0.02)
+
+
 def test_all_possible_resamples_of_two_runs():
     # 0 and 1 drawn twice: 00, 01, 10, 11, so the mean is 0, ½ or 1 with ¼, ½, ¼ and 95 % reach from 0 to 1.
     assert bootstrap_interval(all_tasks, [np.array([0.0, 1])]) == (0, 1)

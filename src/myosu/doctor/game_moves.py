@@ -90,15 +90,18 @@ class _Placements:
         self.of_seat = np.zeros((2, 4), np.int64)  # moves; that took a free cell, that did nothing, that overwrote
         self.moves: list[tuple[int, np.ndarray, np.ndarray]] = []
         self.plain = True  # whether a move only ever takes one free cell
+        self.taken = np.zeros(size, np.bool_)  # in any position
         for moment, seat in zip(moments, positions.seats, strict=True):
             before = moment.observation[:2 * size].reshape(2, size) != 0
             self.moves.append((int(seat), moment.mask, before.any(axis=0)))
+            self.taken |= before.any(axis=0)
             for action, trial in moment.trials.items():
                 if action == game.pass_action:
                     continue
                 self._add(action, int(seat), before, trial.observation[:2 * size].reshape(2, size) != 0)
 
     def _add(self, action: int, seat: int, before: np.ndarray, after: np.ndarray) -> None:
+        self.taken |= after.any(axis=0)
         taken = np.flatnonzero(after.any(axis=0) & ~before.any(axis=0))
         differs = np.flatnonzero((before != after).any(axis=0))
         self.cells.setdefault((action, seat), []).extend(taken.tolist())
@@ -173,6 +176,12 @@ class _Placements:
                 if free:
                     missing += 1
                     example = example or f"{self.game.action_name(action)} with cell {free[0]} free"
+        never = np.flatnonzero(~self.taken)
+        if missing < _FEW and 0 < len(never) <= len(self.taken) / 4:
+            findings.add("warning", "mask-missing", f"{self.game.name}: nobody ever took cell "
+                         f"{', '.join(map(str, never[:8].tolist()))} in {len(self.moves)} random positions, and no "
+                         "legal move would.", "legal_actions forgets them: look at its loop's bounds and at what it "
+                         "takes for full.")
         if missing >= _FEW:
             findings.add("warning", "mask-missing", f"{self.game.name}: {missing} times in {len(self.moves)} random "
                          f"positions legal_actions left out an action whose cell was free ({example}).",
