@@ -7,9 +7,10 @@ from typing import Any
 import gymnasium
 
 from myosu.doctor.finding import Findings
+from myosu.doctor.gym_play import Budget
 from myosu.envs.gym_env import EnvMaker
 
-_STEPS = 300
+_STEPS, _SECONDS = 300, 2.0
 
 
 def check_wrappers(maker: EnvMaker, findings: Findings) -> None:
@@ -23,7 +24,10 @@ def check_wrappers(maker: EnvMaker, findings: Findings) -> None:
         _listen(layer, rewards[place])
     paid: list[list[float]] = [[] for _ in layers]  # of each step of the outermost, by every layer; summed
     env.reset(seed=0)
+    budget = Budget(_SECONDS)
     for _ in range(_STEPS):
+        if not budget.left:
+            break
         for heard in rewards:
             heard.clear()
         _, _, terminated, truncated, _ = env.step(_action(env))
