@@ -163,7 +163,8 @@ def dice_to_play(state):
 
 DICE = Game(name="dice", num_players=1, num_actions=4, observation_shape=(4, 12), state_dtype=DICE_STATE,
             init=dice_init, legal_actions=dice_legal, step=dice_step, observe=dice_observe, to_play=dice_to_play,
-            render=lambda state: str(state["boxes"]), reward_range=(0.0, 20.0), max_plies=50)
+            render=lambda state: str(state["boxes"]), reward_range=(0.0, 20.0), max_plies=50,
+            pass_action=3)
 
 TICTACTOE, FOUR, OTHELLO = tictactoe.GAME, connect_four.GAME, othello.GAME
 ttt_step, four_step, othello_step = tictactoe.step, connect_four.step, othello.step

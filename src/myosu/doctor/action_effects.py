@@ -84,16 +84,19 @@ def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[
     if not shares:
         return dead
     usual = shares[len(shares) // 10] / 2  # of those that seldom do something, the better half
-    sure = sorted(action for action in dead if rates[action][0] >= _FEW
+    # What is paid for did something, if only something that is not shown.
+    paid = {action for moment in view.moments for action, trial in moment.trials.items()
+            if trial.reward > min(other.reward for other in moment.trials.values())}
+    sure = sorted(action for action in dead - paid if rates[action][0] >= _FEW
                   and (1 - usual) ** rates[action][0] < _CHANCE)
     if sure:
         waits = len(sure) == 1 and num_actions % 2 == 1
+        where = " where the mask allowed it" if masked else ""
         findings.add("info" if waits else "warning", "mask-illegal" if masked else "dead-actions",
-                     f"{_names(sure)} of {num_actions} never did "
-                     f"anything{' where the mask allowed it' if masked else ''}"
-                     f", tried at {min(rates[action][0] for action in sure)} moments or more.", "Right if that is how "
-                     "one waits; otherwise step() forgets it, and exploration wastes its time "
-                     "on it. What can never be done does not belong into the action space.")
+                     f"{_names(sure)} of {num_actions} never did anything{where}, tried at "
+                     f"{min(rates[action][0] for action in sure)} moments or more.", "Right if that is how one waits "
+                     "(a game of ours says so by pass_action); otherwise step() forgets it, and exploration wastes its "
+                     "time on it. What can never be done does not belong into the action space.")
     return dead
 
 

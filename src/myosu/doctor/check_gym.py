@@ -16,6 +16,7 @@ from myosu.doctor.check_env import check_vector_env
 from myosu.doctor.finding import Finding, Findings
 from myosu.doctor.gym_actions import check_actions
 from myosu.doctor.gym_answers import AnswerCheck
+from myosu.doctor.gym_limits import check_limit
 from myosu.doctor.gym_play import RandomPlayer
 from myosu.doctor.gym_statistics import check_played, check_time_limit
 from myosu.doctor.gym_wrappers import check_wrappers
@@ -27,8 +28,8 @@ from myosu.errors import UserError
 #: About so long the environment is played beside its twin, and one episode whose course is compared with others.
 _TWIN_SECONDS, _COURSE_SECONDS = 3.0, 2.0
 
-#: So long actions are tried, and transitions collected for prediction.
-_TRIAL_SECONDS, _RECORD_SECONDS = 8.0, 3.0
+#: So long actions are tried, transitions collected for prediction, and a hidden limit of time looked for.
+_TRIAL_SECONDS, _RECORD_SECONDS, _LIMIT_SECONDS = 8.0, 3.0, 3.0
 
 #: Slower environments (steps a second) are not played beside a twin, nor brought to one moment again and again.
 _SLOW = 50.0
@@ -100,6 +101,8 @@ def _check_play(player: RandomPlayer, maker: EnvMaker, episodes: int, seed: int,
     if findings.has("determinism", "leftover"):
         findings.unjudged("what each action does", "the same seed and actions do not lead to the same place")
     else:
+        if played.terminated.all() and terminated.all() and not findings.has("endless", "time-limit"):
+            check_limit(player, _LIMIT_SECONDS, findings)
         usual = float(played.lengths.mean()) if len(played.lengths) else 30.0
         check_actions(player, usual, _TRIAL_SECONDS, findings)
 

@@ -44,7 +44,7 @@ class Budget:
     environment that waits."""
 
     def __init__(self, seconds: float) -> None:
-        self._processor, self._clock = time.process_time() + seconds, time.monotonic() + 2 * seconds
+        self._processor, self._clock = time.process_time() + seconds, time.monotonic() + 3 * seconds
 
     @property
     def left(self) -> bool:
@@ -180,7 +180,15 @@ class RandomPlayer:
 
     def act(self, number: int) -> bool:
         """Do the random action that follows from ``number``. Whether that ended the episode."""
-        action = sample_actions(self.spec, self.row["legal_actions"], self._seed * 1_000_003 + number)[0]
+        return self.do(sample_actions(self.spec, self.row["legal_actions"], self._seed * 1_000_003 + number)[0])
+
+    def may(self, action: np.ndarray) -> bool:
+        """Whether the mask allows the action now."""
+        return bool(self.spec.action_low) or all(mask[choice] for mask, choice in zip(
+            self.spec.branch_masks(self.row["legal_actions"][0]), np.ravel(action), strict=True))
+
+    def do(self, action: np.ndarray) -> bool:
+        """Whether that ended the episode."""
         self.history.append(str(action))
         self.row["action"][0] = action
         self.step()

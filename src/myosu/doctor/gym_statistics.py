@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from gymnasium import spaces
 
+from myosu.doctor import gym_play
 from myosu.doctor.finding import Findings
 from myosu.doctor.gym_play import Played, parts
 from myosu.envs.gym_env import DEFAULT_MAX_STEPS
@@ -14,6 +15,7 @@ from myosu.envs.vector import EnvSpec
 
 _FEW = 10  # episodes of which nothing is said yet
 _LONG = 1000  # steps after which an environment of which no episode has ended is called endless
+_MANY = 30_000  # steps without any reward after which nobody will find one soon
 _ENOUGH = 200  # steps after which something that never changed is called constant
 _MANY_ACTIONS = 200  # more than random play soon tries
 
@@ -84,7 +86,9 @@ def _all_end(lengths: np.ndarray, at_longest: np.ndarray) -> bool:
 def _check_signal(played: Played, findings: Findings) -> None:
     count, rewards = len(played.returns), played.rewards
     if not rewards.any():
-        findings.add("warning", "no-signal", f"all rewards of {count} random episodes were 0.", "Nothing tells a "
+        sure = len(rewards) >= min(gym_play.MAX_STEPS, _MANY)
+        findings.add("warning" if sure else "info", "no-signal", f"all rewards of {count} random episodes were "
+                     f"0.", "Nothing tells a "
                      "beginner what is good. Reward steps towards the goal, begin nearer to it, or explore by "
                      "curiosity or demonstrations.")
     elif count >= _FEW and np.ptp(played.returns) == 0 and played.lengths.max() > 1:
@@ -145,13 +149,11 @@ def _living_costs_more(played: Played, limit: int, findings: Findings) -> bool:
 
 def _check_reward_scale(played: Played, findings: Findings) -> None:
     largest = float(np.abs(played.rewards).max(initial=0.0))
-    # Returns of episodes that never end by themselves are as large as the limit makes them.
-    returns = played.returns[~np.isin(played.lengths, DEFAULT_MAX_STEPS)]
-    usual = float(np.abs(returns).mean()) if len(returns) else largest
+    usual = float(np.abs(played.returns).mean()) if len(played.returns) else largest
     severity: Literal["warning", "info"] = "warning"
     if 0 < max(largest, usual) < 0.01:
         what = "small"
-    elif largest >= 1000 or usual >= 10_000:
+    elif largest >= 1000 or (usual >= 10_000 and np.abs(played.rewards).mean() >= 10):  # not long episodes alone
         what = "large"
     elif largest > 10 or usual > 100:
         what, severity = "large", "info"

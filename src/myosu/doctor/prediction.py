@@ -19,14 +19,18 @@ from myosu.doctor.predictor import unexplained
 from myosu.envs.native import NativeVectorEnv
 from myosu.games.game import Game
 
-#: Transitions: fewest for a judgement, and most.
-_FEW, _MOST = 400, 4000
+#: Transitions: fewest for a judgement, and most; of games, which are quicker, more.
+_FEW, _MOST, _MOST_OF_GAMES = 400, 4000, 12_000
 #: Larger observations are not predicted. Of smaller ones so many values are, those that change most.
 _LARGEST, _TARGETS = 2000, 24
 #: What the hidden must explain of a target's variance beyond what is shown, and the least that is then unexplained.
 _GAIN, _UNEXPLAINED = 0.2, 0.3
 #: A delayed reward is explained by the step before, so much better than by its own.
 _DELAY_GAIN = 0.3
+#: How often an action is done again, where that is tried.
+_KEEP = 0.85
+#: A hidden number of which the observation leaves less unexplained is not hidden.
+_SHOWN = 0.15
 #: Hidden numbers of fewer different values become categories.
 _CATEGORIES = 16
 
@@ -81,7 +85,7 @@ def _check_hidden(data: Transitions, findings: Findings) -> None:
         return
     before = np.concatenate([_earlier(shown, data.first, 1), data.first[:, None]], axis=1)
     sources = {"what was shown and done a step before": before} | {
-        f"its attribute {name}": values for name, values in _categories(data.hidden, data.observations).items()}
+        f"its attribute {name}": values for name, values in _categories(data).items()}
     best, gain, place = "", 0.0, 0
     for name, extra in sources.items():
         more = plain - unexplained(np.concatenate([shown, extra], axis=1), targets, data.groups)
@@ -148,9 +152,10 @@ def _earlier(values: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
     return values
 
 
-def _categories(hidden: dict[str, np.ndarray], shown: np.ndarray) -> dict[str, np.ndarray]:
+def _categories(data: Transitions) -> dict[str, np.ndarray]:
+    """What is hidden and not to be read off the observation, as features: few different numbers are one-hot."""
     found = {}
-    for name, values in hidden.items():
+    for name, values in data.hidden.items():
         columns = []
         for column in values.T:
             different = np.unique(column)
@@ -158,26 +163,23 @@ def _categories(hidden: dict[str, np.ndarray], shown: np.ndarray) -> dict[str, n
                 columns.append(column[:, None] == different)
             elif len(different) > 1:
                 columns.append(((column - column.mean()) / column.std())[:, None])
-        if columns and not _is_shown(values, shown):
+        if columns:
             found[name] = np.concatenate(columns, axis=1).astype(np.float32)
-    return found
-
-
-def _is_shown(values: np.ndarray, shown: np.ndarray) -> bool:
-    """Whether each column follows another one of what is shown, but for scale."""
-    def standard(columns: np.ndarray) -> np.ndarray:
-        return (columns - columns.mean(0)) / np.maximum(columns.std(0), 1e-9)
-
-    match = np.abs(standard(values.astype(np.float64)).T @ standard(shown.astype(np.float64))) / len(values)
-    return bool((match.max(axis=1) > 0.999).all())
+    if not found:
+        return found
+    left = unexplained(data.observations, np.concatenate(list(found.values()), axis=1), data.groups)
+    ends = np.cumsum([values.shape[1] for values in found.values()])
+    parts = np.split(left, ends[:-1])
+    return {name: values for (name, values), part in zip(found.items(), parts, strict=True) if part.max() > _SHOWN}
 
 
 # --- where transitions come from
 
 
 def record_env(player: RandomPlayer, seconds: float, most: int = _MOST) -> Transitions:
-    """Random play. Raises UserError where the environment fails."""
-    spec = player.spec
+    """Random play; in every other episode an action is mostly kept, which leads further and often lasts longer. Raises
+    UserError where the environment fails."""
+    spec, rng = player.spec, np.random.default_rng(0)
     rows: list[tuple[Any, ...]] = []
     hidden: list[dict[str, np.ndarray]] = []
     budget, episode, first = Budget(seconds), 0, True
@@ -185,7 +187,10 @@ def record_env(player: RandomPlayer, seconds: float, most: int = _MOST) -> Trans
     while len(rows) < most and budget.left:
         before = as_vectors(player.row["observation"])[0].astype(np.float32)
         hidden.append(_attributes(player.watch.unwrapped))
-        ended = player.act(1_000_000 + len(rows))
+        if not first and episode % 2 and rng.random() < _KEEP and player.may(player.row["action"][0]):
+            ended = player.do(player.row["action"][0].copy())
+        else:
+            ended = player.act(1_000_000 + len(rows))
         shown = as_vectors(player.row["final_observation" if ended else "observation"])[0].astype(np.float32)
         rows.append((before, _one_hot(spec, player.row["action"][0]), float(player.row["reward"][0]), shown,
                      bool(player.row["terminated"][0]), first, episode))
@@ -202,7 +207,7 @@ def record_game(game: Game, seed: int, games: int = 64) -> Transitions:
     parts: list[tuple[np.ndarray, ...]] = []
     states: list[np.ndarray] = []
     first, episode = np.ones(games, np.bool_), np.arange(games)
-    for ply in range(_MOST // games):
+    for ply in range(_MOST_OF_GAMES // games):
         actions = sample_actions(env.spec, now.legal_actions, seed * 1_000_003 + ply)
         states.append(env.states.copy())
         env.send(actions, every)
