@@ -67,10 +67,11 @@ def _check_mask(view: Effects, masked: bool, findings: Findings) -> None:
         legal_trials = [action for action in moment.trials if moment.mask[action]]
         least = min((moment.trials[action].reward for action in legal_trials), default=0.0)
         traces = {moment.trials[action].trace for action in legal_trials}
+        chance = not any(view.changes(moment, action) for action in legal_trials)  # that decided that nothing happens
         for action, trial in moment.trials.items():
             if moment.mask[action]:
                 legal += 1
-                if action in view.live and not view.changes(moment, action):
+                if action in view.live and not chance and not view.changes(moment, action):
                     useless += 1
                     example = example or f"action {action}"
             elif (view.changes(moment, action) and not trial.ended and trial.reward >= least

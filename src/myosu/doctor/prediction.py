@@ -156,6 +156,8 @@ def _categories(data: Transitions) -> dict[str, np.ndarray]:
     """What is hidden and not to be read off the observation, as features: few different numbers are one-hot."""
     found = {}
     for name, values in data.hidden.items():
+        if _is_clock(values, data.first):
+            continue  # that limits are not shown is usual
         columns = []
         for column in values.T:
             different = np.unique(column)
@@ -171,6 +173,12 @@ def _categories(data: Transitions) -> dict[str, np.ndarray]:
     ends = np.cumsum([values.shape[1] for values in found.values()])
     parts = np.split(left, ends[:-1])
     return {name: values for (name, values), part in zip(found.items(), parts, strict=True) if part.max() > _SHOWN}
+
+
+def _is_clock(values: np.ndarray, first: np.ndarray) -> bool:
+    """Whether it counts the steps of an episode."""
+    ticks = np.diff(values, axis=0)[~first[1:]]
+    return len(ticks) > 0 and bool((ticks == ticks[0]).all()) and bool(ticks[0].any())
 
 
 # --- where transitions come from
