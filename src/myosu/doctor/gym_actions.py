@@ -12,6 +12,8 @@ from myosu.envs.vector import EnvSpec
 _FEW = 20
 #: Of the legal trials so many, and so great a share, must have done nothing.
 _FEW_ILLEGAL, _SHARE_ILLEGAL = 3, 0.01
+#: Above this share, actions that end the episode and show nothing are taken for illegal ones that are punished.
+_SHARE_DEADLY = 0.15
 
 
 def check_actions(player: RandomPlayer, usual_length: float, seconds: float, findings: Findings) -> None:
@@ -58,7 +60,7 @@ def _check_parts(view: Effects, spec: EnvSpec, findings: Findings) -> None:
 
 
 def _check_mask(view: Effects, masked: bool, findings: Findings) -> None:
-    legal = useless = forbidden = 0
+    legal = useless = deadly = forbidden = 0
     example = ""
     fresh = stale = 0
     usual = {_signature(view, moment, action) for moment in view.moments for action in moment.trials
@@ -72,7 +74,8 @@ def _check_mask(view: Effects, masked: bool, findings: Findings) -> None:
             if moment.mask[action]:
                 legal += 1
                 if action in view.live and not chance and not view.changes(moment, action):
-                    useless += 1
+                    useless += not trial.ended
+                    deadly += trial.ended
                     example = example or f"action {action}"
             elif (view.changes(moment, action) and not trial.ended and trial.reward >= least
                   and trial.trace not in traces and _signature(view, moment, action) in usual):
@@ -85,6 +88,8 @@ def _check_mask(view: Effects, masked: bool, findings: Findings) -> None:
                      f"it was that of the step before {stale} times and that of now {fresh} times.",
                      "Make the mask after the move, from the position that is returned with it.")
         return
+    if deadly > _SHARE_DEADLY * legal:  # seldom, they are blunders that the rules allow
+        useless += deadly
     if useless >= _FEW_ILLEGAL and useless > _SHARE_ILLEGAL * legal:
         share = f"{useless} of {legal} actions that the mask allows did nothing where they were tried ({example}, for "
         findings.add("warning", "mask-illegal" if masked else "mask-all-true", f"{share}one), though they do something "

@@ -43,8 +43,9 @@ class Budget:
     """So many seconds of the processor, or of the clock where something sleeps: a crowded machine gets longer than an
     environment that waits."""
 
-    def __init__(self, seconds: float) -> None:
-        self._processor, self._clock = time.process_time() + seconds, time.monotonic() + 3 * seconds
+    def __init__(self, seconds: float, patience: float = 6.0) -> None:
+        """patience: how many times longer it may take by the clock."""
+        self._processor, self._clock = time.process_time() + seconds, time.monotonic() + patience * seconds
 
     @property
     def left(self) -> bool:
@@ -225,7 +226,7 @@ class RandomPlayer:
         legal: list[float] = []
         samples: dict[str, Samples] = {}
         useless = length = 0
-        budget = Budget(MAX_SECONDS)
+        budget = Budget(MAX_SECONDS, 2.5)
         self.watch.episode, self.watch.steps, self.watch.seconds = -1, 0, 0.0
         self.start(0)
         # While no reward has been seen play goes on: it may be far away.

@@ -173,6 +173,7 @@ def _check_observations(played: Played, space: spaces.Space, spec: EnvSpec, find
     components: dict[str, np.ndarray] = {}
     boxes = {name: box for name, box, _ in parts(space, space.sample())}
     empty: list[str] = []
+    planes = 0
     for name, values in played.samples.items():
         _check_integers(name, values, boxes[name], findings)
         if values.ndim <= 2:  # numbers beside each other; those of a picture are all of one kind
@@ -182,6 +183,7 @@ def _check_observations(played: Played, space: spaces.Space, spec: EnvSpec, find
             components[f"the picture{name}"] = np.zeros(len(values))
         elif values.ndim == 4:
             axis = 3 if spec.channels_last(values.shape[1:]) else 1
+            planes = max(planes, values.shape[axis])
             empty += [f"{name}[{channel}]" for channel in constant_channels(values, axis)]
     spans = {name: float(np.ptp(values)) for name, values in components.items()}
     constant = [name for name, span in spans.items() if span == 0]
@@ -192,7 +194,8 @@ def _check_observations(played: Played, space: spaces.Space, spec: EnvSpec, find
                      f"{_few(constant)}.", "Nothing can be learnt from them. Leave them out, or correct what should "
                      "write them: an integer division makes fractions 0.")
     elif empty and len(played.rewards) >= _ENOUGH:
-        findings.add("warning", "constant-observation", f"plane {_few(empty)} of the observation never changed in "
+        findings.add("warning" if planes <= 8 else "info", "constant-observation", f"plane {_few(empty)} of the "
+                     f"observation never changed in "
                      f"{len(played.rewards):,} steps of random play.", "Nothing can be learnt from it. Leave it out, "
                      "or correct what should draw there: an integer division makes fractions 0.")
     moving = sorted((name for name in spans if name not in constant), key=spans.__getitem__)

@@ -46,10 +46,10 @@ class Perceptron:
             matrix -= _RATE * correction * first / (np.sqrt(second) + 1e-8)
 
 
-def unexplained(features: np.ndarray, targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def unexplained(features: np.ndarray, targets: np.ndarray, groups: np.ndarray, seed: int = 0) -> np.ndarray:
     """float [targets]: the share of each target's variance that the network leaves, in episodes (``groups`` int [n])
-    that it was not fitted on: the least over its training, at most 1."""
-    rng = np.random.default_rng(0)
+    that it was not fitted on: the least over its training, at most 1. seed: which episodes those are."""
+    rng = np.random.default_rng(seed)
     order = rng.permutation(np.unique(groups))
     held_out = np.isin(groups, order[: max(1, len(order) // 3)])
     x, y = _standard(features, ~held_out), _standard(targets, ~held_out)
