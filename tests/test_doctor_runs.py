@@ -68,10 +68,10 @@ def test_dead_units_are_counted():
     with torch.no_grad():
         net[0].bias.fill_(10.0)
         net[2].bias.fill_(10.0)
-        net[2].bias[:7] = -100.0
-    assert dead_shares(lambda: net(x)) == [(0, 8), (7, 10)]
-    assert "7 of 10 units of layer 2" in judge_dead([(0, 8), (7, 10)]).message
-    assert judge_dead([(0, 8), (2, 10)]) is None
+        net[2].bias[:9] = -100.0
+    assert dead_shares(lambda: net(x)) == [(0, 8), (9, 10)]
+    assert "9 of 10 units of layer 2" in judge_dead([(0, 8), (9, 10)]).message
+    assert judge_dead([(0, 8), (7, 10)]) is None
 
 
 def test_one_batch_must_be_learnt_by_heart():

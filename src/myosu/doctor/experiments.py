@@ -26,7 +26,7 @@ from myosu.training.checkpoint import load_agent
 #: Environments that the agent plays at once, and fewest finished episodes and positions for a judgement.
 _ENVS, _EPISODES, _POSITIONS = 16, 8, 200
 #: Share of a layer's units that may never fire, and of a loss that must be left after one batch was fitted so often.
-_DEAD, _LEFT, _FITS = 0.6, 0.7, 150
+_DEAD, _LEFT, _FITS = 0.85, 0.7, 150
 
 
 def values_against_returns(folder: Path, seconds: float) -> Finding | None:
