@@ -15,7 +15,7 @@ from myosu.envs.vector import EnvSpec
 
 _FEW = 10  # episodes of which nothing is said yet
 _LONG = 1000  # steps after which an environment of which no episode has ended is called endless
-_MANY = 30_000  # steps without any reward after which nobody will find one soon
+_MANY = 2_000  # steps without any reward after which nobody will find one soon
 _ENOUGH = 200  # steps after which something that never changed is called constant
 _MANY_ACTIONS = 200  # more than random play soon tries
 
