@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import cloudpickle
 import gymnasium
 
 from myosu.envs.gym_env import EnvMaker, GymVectorEnv, SingleEnv
@@ -62,7 +63,7 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
     Raises UserError when there is none, or it cannot be made.
     """
     if re.search(r"\.py(:\w+)?$", name) and (maker := _find_in_file(name, kwargs)) is not None:
-        return _of_maker(name, maker, rewards)
+        return _of_maker(maker.name, maker, rewards)
     if name.endswith(".py") or name in game_names():
         if kwargs:
             raise UserError(f"{name} is a game without arguments: leave out {', '.join(kwargs)}.")
@@ -110,6 +111,7 @@ def _find_in_file(name: str, kwargs: Mapping[str, Any] | None) -> EnvMaker | Non
         wanted = ends[0]
     if wanted not in classes:
         raise UserError(f"{path}.py has no environment {wanted!r}. It has {', '.join(classes)}.")
+    cloudpickle.register_pickle_by_value(module)  # workers cannot import it by its name
     maker = EnvMaker(classes[wanted], kwargs)
     maker.name = f"{Path(path).name}.py:{wanted}"
     return maker
