@@ -22,7 +22,7 @@ from myosu.games.game import Game
 #: Transitions: fewest for a judgement, and most; of games, which are quicker, more.
 _FEW, _MOST, _MOST_OF_GAMES = 400, 4000, 12_000
 #: Larger observations are not predicted. Of smaller ones so many values are, those that change most.
-_LARGEST, _TARGETS = 2000, 24
+_LARGEST, _TARGETS = 400, 24
 #: What the hidden must explain of a target's variance beyond what is shown, and the least that is then unexplained.
 _GAIN, _UNEXPLAINED = 0.2, 0.3
 #: And of what was unexplained so great a share may be left.
