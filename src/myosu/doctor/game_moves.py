@@ -19,15 +19,16 @@ _ENOUGH, _SHARED, _MORE_OFTEN = 20, 0.5, 0.15
 _FEW, _SHARE = 5, 0.01
 #: Of so many planes one that never changes is a mistake; of more, it may be something that random play never meets.
 _FEW_PLANES = 8
-#: Correlation with the outcome under which a heuristic speaks for the other side.
-_AGAINST = -0.08
+#: Correlation with the outcome under which a heuristic speaks for the other side, in standard errors and at least, and
+#: positions by which it is judged.
+_ERRORS, _AGAINST, _GUESSES = 3.5, 0.08, 4000
 
 
 def check_moves(game: Game, findings: Findings, seed: int) -> None:
     positions = random_positions(game, _GAMES, _POSITIONS, seed)
     _check_planes(game, positions, findings)
     if game.heuristic is not None:
-        _check_heuristic(game, positions, findings)
+        _check_heuristic(game, random_positions(game, _GAMES, _GUESSES, seed), findings)
     moments = [_moment(game, positions, index) for index in range(len(positions.states))]
     if game.num_players == 2 and len(game.observation_shape) == 3 and game.observation_shape[0] >= 2:
         _Placements(game, positions, moments).check(findings)
@@ -74,7 +75,8 @@ def _check_heuristic(game: Game, positions: Positions, findings: Findings) -> No
     for seat in range(game.num_players):
         of_seat = (positions.seats == seat) & (positions.progress > 0.5)
         x, y = guesses[of_seat], positions.outcomes[of_seat]
-        if len(x) >= 50 and x.std() > 0 and y.std() > 0 and (correlation := np.corrcoef(x, y)[0, 1]) < _AGAINST:
+        if len(x) >= 50 and x.std() > 0 and y.std() > 0 and (
+                correlation := np.corrcoef(x, y)[0, 1]) < -max(_AGAINST, _ERRORS / np.sqrt(len(x))):
             findings.add("warning", "heuristic", f"{game.name}: the higher the heuristic for seat {seat} to move, the "
                          f"less it earned in {len(x)} positions of random games (correlation {correlation:+.2f}).",
                          "heuristic(state) is a guess at what the player to move will earn, whichever seat that is.")
