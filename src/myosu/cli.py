@@ -24,6 +24,8 @@ COMMANDS = {
     "plot": "draw learning curves of runs",
     "games": "list the games",
     "check": "find what is wrong with a game or an environment",
+    "doctor": "find out why a run does not learn",
+    "compare": "tell whether runs are better than others, over seeds",
     "bench": "measure the speed of this machine on a game",
 }
 

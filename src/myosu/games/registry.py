@@ -34,7 +34,7 @@ def load_game(name: str) -> Game:
     Its rules are compiled and tried once. Raises UserError when there is no such game or it does not work.
     """
     if name.endswith(".py"):
-        module, source = _load_file(Path(name)), name
+        module, source = load_file(Path(name)), name
     else:
         found = {entry.name: entry for entry in entry_points(group="myosu.games")}
         if name not in found:
@@ -53,7 +53,8 @@ def load_game(name: str) -> Game:
     return game
 
 
-def _load_file(path: Path) -> ModuleType:
+def load_file(path: Path) -> ModuleType:
+    """The module in the file ``path``. Raises UserError where there is none, or it fails."""
     if not path.is_file():
         raise UserError(f"There is no game file {str(path)!r}.")
     path = path.resolve()
