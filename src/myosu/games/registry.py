@@ -105,10 +105,10 @@ def _try_rules(game: Game, source: str) -> None:
             reward, ended = game.step(state, np.int64(np.flatnonzero(mask)[0]))
             float(reward), bool(ended)
     except Exception as error:
-        raise UserError(_in_short(error, source, getattr(game, rule).py_func)) from error
+        raise UserError(compilation_error(error, source, getattr(game, rule).py_func)) from error
 
 
-def _in_short(error: Exception, source: str, rule: Callable) -> str:
+def compilation_error(error: Exception, source: str, rule: Callable) -> str:
     """Of Numba's pages, the line of ``rule`` and the reason."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     code = rule.__code__
