@@ -143,12 +143,14 @@ def scale_board(x, height, width, channels, real):
     line = (width + 2) * channels
     low, high = np.float32(3e38), np.float32(-3e38)
     for row in range(1, height + 1):
-        for cell in range(row * line + channels, (row + 1) * line - channels, channels):
+        for column in range(1, width + 1):
+            cell = row * line + column * channels
             for k in range(cell, cell + real):
                 low, high = min(low, x[k]), max(high, x[k])
     scale = np.float32(1) / (high - low + np.float32(1e-5))
     for row in range(1, height + 1):
-        for cell in range(row * line + channels, (row + 1) * line - channels, channels):
+        for column in range(1, width + 1):
+            cell = row * line + column * channels
             for k in range(cell, cell + real):
                 x[k] = (x[k] - low) * scale
 

@@ -7,10 +7,12 @@ then leaves all optimisation to us, and where LLVM gives up it ends its process.
 
 from __future__ import annotations
 
+import dis
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -19,7 +21,6 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 
 from myosu.errors import UserError
-from myosu.games.registry import compilation_error
 from myosu.publish.linker import Module, UndefinedSymbols, link
 
 #: For the process that compiles: what Numba writes is not optimised for its processor.
@@ -31,19 +32,19 @@ TRIPLE = "wasm32-unknown-unknown"
 #: Functions that the page has for us, most of them in JavaScript's ``Math``.
 MATHEMATICS = {"exp", "expf", "log", "logf", "sin", "cos", "tan", "pow", "powf", "tanh", "tanhf", "fmod", "fmodf", "log1p",
                "expm1", "exp2", "log2", "log10", "atan", "atan2", "sqrt", "cbrt", "hypot", "sinh", "cosh", "asin", "acos"}
+#: Our own functions around the rules are nobody's fault.
+OURS = Path(__file__).with_name("exports.py")
 #: The data begins behind the stack.
 STACK = 65536
 
 
 @dataclass(frozen=True)
 class Export:
-    """``function`` [plain Python, which calls compiled functions] under a ``name``, with Numba's ``signature``. part:
-    whose it is, for messages."""
+    """``function`` [plain Python, which calls compiled functions] under a ``name``, with Numba's ``signature``."""
 
     name: str
     signature: Any
     function: Callable
-    part: str = ""
 
 
 def compile_module(exports: list[Export]) -> Module:
@@ -59,17 +60,18 @@ def compile_module(exports: list[Export]) -> Module:
     for function in whole.functions:
         if not function.is_declaration and function.name not in names:
             function.linkage = "internal"
-    callers = _callers(str(whole))
+    # What only the outermost functions call tells Python of an exception; the page does that in its own way.
+    inner = {name for caller, name in _calls(str(whole)) if caller not in names}
+    of_exceptions = {f.name for f in whole.functions if f.is_declaration} - inner
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = options.slp_vectorization = True
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(whole, builder)
     try:
-        return link(machine.emit_object(whole), sorted(names), MATHEMATICS, STACK)
+        return link(machine.emit_object(whole), sorted(names), MATHEMATICS | of_exceptions, STACK)
     except UndefinedSymbols as error:
-        where = ", ".join(sorted({caller for name in error.names for caller in callers.get(name, ())}))
-        raise UserError(f"{where or 'A function'} cannot be compiled for the browser: it needs "
-                        f"{', '.join(error.names)}.") from None
+        raise UserError(f"{_first_to_call(error.names, copies)} cannot be compiled for the browser: there is no "
+                        f"{', '.join(error.names)} in it.") from None
 
 
 def _to_llvm(export: Export, machine: llvm.TargetMachine, copies: dict[int, Any]) -> llvm.ModuleRef:
@@ -77,7 +79,7 @@ def _to_llvm(export: Export, machine: llvm.TargetMachine, copies: dict[int, Any]
     try:
         made = numba.cfunc(export.signature, error_model="numpy")(_plain(export.function, copies))
     except NumbaError as error:
-        raise UserError(compilation_error(error, export.part, export.function)) from error
+        raise UserError(_in_short(error, export.name)) from error
     text = made.inspect_llvm().replace(made.native_name, export.name)
     text = re.sub(r'target datalayout = ".*"', f'target datalayout = "{machine.target_data}"', text)
     text = re.sub(r'target triple = ".*"', f'target triple = "{TRIPLE}"', text)
@@ -88,43 +90,77 @@ def _to_llvm(export: Export, machine: llvm.TargetMachine, copies: dict[int, Any]
     return module
 
 
+def _in_short(error: NumbaError, name: str) -> str:
+    """Of Numba's pages, the innermost line of the rules and the reason."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    places = [(file, line, code) for file, line, code in
+              re.findall(r'File "([^"]+)", line (\d+):\n(?:.*\n)*?((?:    .*\n)?)', text) if Path(file) != OURS]
+    reasons = [line.strip() for line in text.splitlines() if line.strip()]
+    reason = next((r for r in reasons if not r.startswith(("Failed in", "During:", "File "))), "no message")
+    where = f"{places[-1][0]}, line {places[-1][1]}: " if places else ""
+    return f"{where}{name} cannot be compiled for the browser, where no arrays can be made: {reason}"
+
+
+def _first_to_call(names: list[str], copies: dict[int, Any]) -> str:
+    """The Python function that needs one of ``names``. Of all copies, those that others call come first."""
+    for copy in copies.values():
+        if isinstance(copy, Dispatcher) and any(name in names for text in copy.inspect_llvm().values()
+                                                for _, name in _calls(text)):
+            code = copy.py_func.__code__
+            return f"{code.co_filename}, line {code.co_firstlineno}: {copy.py_func.__name__}"
+    return "A function"
+
+
 def _plain(function: Callable, copies: dict[int, Any]) -> Callable:
     """``function`` with copies of all compiled functions that it calls: fresh ones, without the counting of references,
     and nothing of them from a cache."""
-    def copied(value: Any) -> Any:
-        if not isinstance(value, Dispatcher):
-            return value
-        if id(value) not in copies:
-            copies[id(value)] = numba.njit(error_model="numpy", _nrt=False, fastmath=value.targetoptions.get("fastmath", False))(
-                _plain(value.py_func, copies))
-        return copies[id(value)]
+    code = function.__code__
+    loaded, attributes = set(), set()
+    for instruction in dis.get_instructions(code):
+        (loaded if instruction.opname == "LOAD_GLOBAL" else attributes).add(instruction.argval)
 
-    names = set(function.__code__.co_names)
-    scope = {name: copied(value) if name in names else value for name, value in function.__globals__.items()}
-    cells = tuple(types.CellType(copied(cell.cell_contents)) for cell in function.__closure__ or ())
-    made = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells or None)
+    def copied(value: Any) -> Any:
+        if isinstance(value, Dispatcher):
+            return _copy(value, copies)
+        if isinstance(value, types.ModuleType):
+            called = {name: _copy(found, copies) for name, found in vars(value).items()
+                      if name in attributes and isinstance(found, Dispatcher)}
+            if called:
+                other = types.ModuleType(value.__name__)
+                vars(other).update(vars(value) | called)
+                return other
+        return value
+
+    scope, cells = dict(function.__globals__), tuple(types.CellType() for _ in function.__closure__ or ())
+    made = types.FunctionType(code, scope, function.__name__, function.__defaults__, cells or None)
     made.__qualname__, made.__module__ = function.__qualname__, function.__module__
+    copies[id(function)] = made  # before what it calls, which may be itself
+    scope.update({name: copied(scope[name]) for name in loaded & scope.keys()})
+    for cell, old in zip(cells, function.__closure__ or (), strict=True):
+        cell.cell_contents = copied(old.cell_contents)
     return made
 
 
-def _callers(text: str) -> dict[str, list[str]]:
-    """For every function that is only declared, the Python functions that call it themselves."""
-    callers: dict[str, list[str]] = {}
+def _copy(dispatcher: Dispatcher, copies: dict[int, Any]) -> Any:
+    """copies: of Python functions and of dispatchers, by the identity of what they are copies of."""
+    function = dispatcher.py_func
+    if id(function) not in copies:
+        _plain(function, copies)
+    if id(dispatcher) not in copies:
+        copies[id(dispatcher)] = numba.njit(copies[id(function)], error_model="numpy", _nrt=False,
+                                            fastmath=dispatcher.targetoptions.get("fastmath", False))
+    return copies[id(dispatcher)]
+
+
+def _calls(text: str) -> Iterator[tuple[str, str]]:
+    """In LLVM's language, (the function that calls, the called one)."""
+    name = r'@(?:"([^"]+)"|([\w.$]+))\('
     inside = ""
     for line in text.splitlines():
-        if line.startswith("define "):
-            inside = line
-        elif inside and "call " in line and (called := re.search(r'call [^@]*@"?([\w.$]+)"?\(', line)):
-            callers.setdefault(called[1], []).append(_python_name(inside))
-    return callers
-
-
-def _python_name(definition: str) -> str:
-    """Of Numba's mangled names, which hold the parts of the Python one with their lengths."""
-    parts, rest = [], re.search(r"@\"?_ZN([^\"( ]*)", definition)
-    text = rest[1] if rest else ""
-    while match := re.match(r"(\d+)", text):
-        size = int(match[1])
-        parts.append(text[match.end():match.end() + size])
-        text = text[match.end() + size:]
-    return parts[-1] if parts else definition
+        if not line.startswith("define ") and "call " not in line:
+            continue
+        if found := re.search(name, line):
+            if line.startswith("define "):
+                inside = found[1] or found[2]
+            else:
+                yield inside, found[1] or found[2]
