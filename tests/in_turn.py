@@ -34,7 +34,7 @@ class InTurn:
             for rows in experience.sequences:
                 self.replay.add(rows, experience.weights_version)
             before = self.updates
-            while self.replay.positions >= config.min_positions and (
+            while self.replay.positions >= config.learning_starts and (
                     self.samples + config.batch_size <= config.replay_ratio * self.replay.total_positions):
                 metrics = self.learner.update(self.replay, min(1.0, self.steps / until))
                 self.samples += config.batch_size

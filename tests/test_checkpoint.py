@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from myosu.errors import UserError
-from myosu.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, load_agent
-from myosu.training.run import open_run
-from myosu.training.state import load_state, save_state
+from myosu.players.agent import load_agent
+from myosu.runs.checkpoint import Checkpoint, Checkpoints, find_checkpoint
+from myosu.runs.run import open_run
+from myosu.runs.state import load_state, save_state
 from myosu.training.trainer import train
 from toy_runs import toy_run
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import myosu.training.checkpoint
+import myosu.players.agent
 import myosu.training.trainer
 from myosu import cli
 from myosu.envs.registry import load_environment
@@ -32,10 +32,10 @@ def agent(monkeypatch):
 
     def load_agent(path, simulations=None, seed=0, game=None):
         calls.append((str(path), simulations))
-        config = SimpleNamespace(algorithm="stub", algorithm_config=SimpleNamespace(simulations=16))
+        config = SimpleNamespace(algorithm="stub", algorithm_config={"simulations": 16})
         return CentreFirst(), load_environment("tictactoe"), config
 
-    monkeypatch.setattr(myosu.training.checkpoint, "load_agent", load_agent)
+    monkeypatch.setattr(myosu.players.agent, "load_agent", load_agent)
     return calls
 
 
@@ -116,7 +116,7 @@ def test_train_takes_fields_of_both_configurations(trained, tmp_path):
     config = trained[0].config
     assert (config.game, config.algorithm, config.rewards) == ("tictactoe", "muzero", "score")
     assert (config.train.updates, config.train.minutes, config.train.seed) == (10, None, 7)
-    settings = config.algorithm_config
+    settings = SimpleNamespace(**config.algorithm_config)
     assert (settings.learning_rate, settings.channels, settings.symmetries) == (1e-4, 8, False)
     assert json.loads((tmp_path / "a" / "config.json").read_text())["algorithm_config"]["channels"] == 8
 
@@ -138,7 +138,7 @@ def test_resume_changes_only_what_is_given(trained, tmp_path):
 def test_presets_are_defaults_that_flags_override(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("myosu.commands.train.load_preset", lambda *_: {"channels": 24, "blocks": 1})
     assert exit_code(f"train tictactoe --run {tmp_path}/a --updates 1 --blocks 3".split()) == 0
-    settings = trained[0].config.algorithm_config
+    settings = SimpleNamespace(**trained[0].config.algorithm_config)
     assert (settings.channels, settings.blocks) == (24, 3)
 
 
@@ -249,7 +249,7 @@ def test_undo_and_the_end_of_input(agent, capsys, monkeypatch):
 
 def test_a_person_who_cannot_move_passes(capsys, monkeypatch):
     from myosu.commands.play import Table
-    from myosu.evaluation.players import RandomPlayer
+    from myosu.players.players import RandomPlayer
 
     othello = load_game("othello")
     table = Table(othello, RandomPlayer(othello), seat=1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from myosu.nets import winograd
+from myosu.kernels import winograd
 from myosu.nets.conv_norm import ConvNorm
 
 pytestmark = pytest.mark.skipif(not winograd.AVAILABLE, reason="not written for this processor")

@@ -17,9 +17,10 @@ from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes
 from myosu.games import load_game
-from myosu.training.checkpoint import load_agent
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.run import create_run, open_run
+from myosu.players.agent import load_agent
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.run import open_run
+from myosu.training.start import actor_count, create_run
 from myosu.training.trainer import train
 from toy_runs import last_weights, same_weights
 
@@ -123,11 +124,11 @@ def test_every_environment_plays_its_share_of_episodes():
 
 
 SMALL = {
-    "dqn": {"num_envs": 4, "hidden": (32,), "min_positions": 100, "replay_capacity": 2000, "batch_size": 16,
+    "dqn": {"num_envs": 4, "hidden": (32,), "learning_starts": 100, "replay_capacity": 2000, "batch_size": 16,
             "replay_ratio": 4.0},
     "ppo": {"num_envs": 4, "hidden": (32,), "rollout_steps": 32, "batch_size": 32, "epochs": 2,
             "normalize_observations": True, "normalize_rewards": True},
-    "muzero": {"num_envs": 4, "channels": 16, "blocks": 0, "simulations": 4, "min_positions": 100,
+    "muzero": {"num_envs": 4, "channels": 16, "blocks": 0, "simulations": 4, "learning_starts": 100,
                "replay_capacity": 2000, "batch_size": 16, "replay_ratio": 4.0, "unroll_steps": 2, "device": "cpu"},
 }
 
@@ -203,5 +204,5 @@ def test_workers_that_are_killed_are_replaced_and_counted_while_training(tmp_pat
 def test_on_policy_means_in_turn():
     config = load_algorithm("ppo").Config()
     with pytest.raises(UserError, match="actors = 2: ppo learns only from what its newest policy did"):
-        RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1, actors=2))
-    assert RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1)).actors == 0
+        create_run(RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1, actors=2)))
+    assert actor_count(RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1))) == 0

@@ -17,10 +17,11 @@ from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.replay.episode import Episode
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.episodes import find_videos, video_path
-from myosu.training.metrics import Metrics
-from myosu.training.run import create_run, open_run
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.episodes import find_videos, video_path
+from myosu.runs.metrics import Metrics
+from myosu.runs.run import open_run
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 from myosu.training.videos import VideoProcess
 from toy_runs import toy_run

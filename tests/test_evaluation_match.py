@@ -5,8 +5,8 @@ import pytest
 
 from myosu.errors import UserError
 from myosu.evaluation.match import Score, play_match, random_openings
-from myosu.evaluation.players import AgentPlayer, AlphaBetaPlayer, RandomPlayer
 from myosu.games import load_game
+from myosu.players.players import AgentPlayer, AlphaBetaPlayer, RandomPlayer
 
 
 @pytest.fixture(scope="module")

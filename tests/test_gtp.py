@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from myosu.errors import UserError
-from myosu.evaluation.gtp import GtpPlayer, find_engine
 from myosu.evaluation.match import play_match
-from myosu.evaluation.players import RandomPlayer
 from myosu.games import load_game
+from myosu.players.gtp import GtpPlayer, find_engine
+from myosu.players.players import RandomPlayer
 
 needs_grhino = pytest.mark.skipif(
     find_engine("gtp-rhino") is None, reason="GRHINO IS NOT INSTALLED: run scripts/install_program.sh gtp-rhino grhino"

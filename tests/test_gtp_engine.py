@@ -9,11 +9,11 @@ import pytest
 
 from myosu.evaluation import gtp_engine
 from myosu.evaluation.clock import Clocks, Pace
-from myosu.evaluation.gtp import GtpPlayer
 from myosu.evaluation.gtp_engine import GtpEngine
 from myosu.evaluation.match import play_match
-from myosu.evaluation.players import RandomPlayer, legal_mask
 from myosu.games import load_game
+from myosu.players.gtp import GtpPlayer
+from myosu.players.players import RandomPlayer, legal_mask
 from test_gtp import needs_grhino
 from toy_runs import othello_run
 

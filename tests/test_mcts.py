@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from myosu.errors import UserError
-from myosu.evaluation.exhaustive import losing_lines
 from myosu.evaluation.match import play_match, replay_openings
-from myosu.evaluation.players import MctsPlayer, RandomPlayer
 from myosu.games import load_game
+from myosu.players.exhaustive import losing_lines
+from myosu.players.players import MctsPlayer, RandomPlayer
 
 
 @pytest.fixture(scope="module")

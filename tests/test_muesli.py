@@ -21,8 +21,8 @@ from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
 
 TINY = muesli.Config(channels=32, atoms=21, value_range=(-2.0, 2.0), discount=0.5, num_envs=16, sequence_length=6,
-                     batch_size=96, min_positions=192, replay_capacity=2000, replay_ratio=16.0, unroll_steps=2,
-                     learning_rate=1e-2, target_share=0.2, device="cpu")
+                     batch_size=96, learning_starts=192, replay_capacity=2000, replay_ratio=16.0, unroll_steps=2,
+                     learning_rate=1e-2, tau=0.2, device="cpu")
 #: Of each probe: the observations, their values and the best actions.
 PROBES = {
     "Constant": ([1.0], [1.0], [0]),
@@ -71,7 +71,7 @@ def test_without_each_part_the_hardest_probe_is_learnt_all_the_same(settings):
 
 
 def test_what_follows_a_truncation_counts():
-    loop = learnt(Endless, value_range=(-4.0, 4.0), target_share=0.2)
+    loop = learnt(Endless, value_range=(-4.0, 4.0), tau=0.2)
     assert abs(values(loop, [1]).item() - 2.0) < 0.1, values(loop, [1])
 
 
@@ -195,7 +195,7 @@ def test_symmetries_turn_a_whole_sequence():
 def test_boards_with_more_actions_than_are_looked_at_run(settings):
     env = NativeVectorEnv(load_game("othello"), 8, 0)
     config = dataclasses.replace(TINY, channels=8, value_range=None, lookahead_actions=4, num_envs=8,
-                                 min_positions=96, replay_ratio=1.0, unroll_steps=1, **settings)
+                                 learning_starts=96, replay_ratio=1.0, unroll_steps=1, **settings)
     loop = InTurn(muesli, config, env, 0).run(700)
     assert loop.updates >= 5 and loop.episodes and all(np.isfinite(list(loop.metrics[0].values())))
     assert ("reconstruction_loss" in loop.metrics[0]) == bool(settings) != ("reward_loss" in loop.metrics[0])
@@ -210,8 +210,8 @@ def nim(tmp_path):
 
 
 NIM = muesli.Config(channels=64, atoms=11, discount=1.0, num_envs=32, sequence_length=8, batch_size=128,
-                    min_positions=1000, replay_capacity=8000, replay_ratio=8.0, unroll_steps=3, learning_rate=5e-3,
-                    target_share=0.05, device="cpu")
+                    learning_starts=1000, replay_capacity=8000, replay_ratio=8.0, unroll_steps=3, learning_rate=5e-3,
+                    tau=0.05, device="cpu")
 
 
 def play_nim(tmp_path, steps=10_000, **settings):
@@ -327,7 +327,7 @@ def test_what_does_not_fit_is_told():
     assert load_algorithm("muesli") is muesli
     with pytest.raises(UserError, match="--algorithm ppo"):
         muesli.resolve(TINY, GymVectorEnv("Pendulum-v1", 1).spec, False)
-    for field in ({"batch_size": 0}, {"discount": 1.5}, {"min_positions": 10**6}, {"batch_size": 100},
+    for field in ({"batch_size": 0}, {"discount": 1.5}, {"learning_starts": 10**6}, {"batch_size": 100},
                   {"value_range": (1.0, 0.0)}, {"sequence_length": 1}, {"sequence_starts": 32},
                   {"sequence_starts": 5}):
         with pytest.raises(UserError, match=next(iter(field))):

@@ -16,7 +16,7 @@ from playwright.sync_api import Page
 
 from myosu.envs.course import Course, replay
 from myosu.games import load_game
-from myosu.training.demonstrations import read_demonstrations
+from myosu.runs.demonstrations import read_demonstrations
 from myosu.web.room import Room
 from test_games_registry import NIM
 from web_runs import serving, untrained_run

@@ -12,8 +12,8 @@ from myosu import cli
 from myosu.envs.course import Course, replay
 from myosu.errors import UserError
 from myosu.games import load_game
-from myosu.training.checkpoint import load_agent
-from myosu.training.demonstrations import (
+from myosu.players.agent import load_agent
+from myosu.runs.demonstrations import (
     Demonstration,
     from_json,
     othello_sgf,

@@ -8,9 +8,9 @@ from myosu import cli
 from myosu.errors import UserError
 from myosu.plots.learning import plot_learning
 from myosu.plots.ratings import _spread
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.curves import minutes_at, read_curve
-from myosu.training.run import create_run
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.curves import minutes_at, read_curve
+from myosu.training.start import create_run
 from toy_runs import toy_run
 
 

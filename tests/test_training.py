@@ -10,10 +10,11 @@ import pytest
 
 from myosu.algorithms import load_algorithm
 from myosu.errors import UserError
-from myosu.training.checkpoint import find_checkpoint
-from myosu.training.config import RunConfig, TrainConfig
+from myosu.runs.checkpoint import find_checkpoint
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.run import open_run
 from myosu.training.progress import sparkline, time_left
-from myosu.training.run import create_run, open_run
+from myosu.training.start import create_run
 from myosu.training.trainer import Trainer, train
 from myosu.training.workers import ActorProcesses
 from toy_runs import TOY, last_weights, toy_run

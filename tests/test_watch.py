@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from myosu import cli
-from myosu.training.curves import LiveMetrics, thin
-from myosu.training.run import open_run
+from myosu.runs.curves import LiveMetrics, thin
+from myosu.runs.run import open_run
 from myosu.web.health import hints
 from myosu.web.room import Room
 from myosu.web.watching import Watched
@@ -200,8 +200,8 @@ def test_a_server_without_anything_to_play(runs):
 def test_a_gymnasium_run(tmp_path):
     """Its curves are there; its episodes are seen elsewhere."""
     from myosu.algorithms import ppo
-    from myosu.training.config import RunConfig, TrainConfig
-    from myosu.training.run import create_run
+    from myosu.runs.config import RunConfig, TrainConfig
+    from myosu.training.start import create_run
 
     config = RunConfig("CartPole-v1", "ppo", ppo.Config(), TrainConfig(env_steps=400))
     folder = create_run(config, tmp_path / "run").folder

@@ -15,7 +15,7 @@ import websockets
 from myosu.envs.course import replay
 from myosu.errors import UserError
 from myosu.games import load_game
-from myosu.training.demonstrations import from_json, read_demonstrations
+from myosu.runs.demonstrations import from_json, read_demonstrations
 from myosu.web import server
 from myosu.web.messages import MAX_BYTES
 from myosu.web.room import Room

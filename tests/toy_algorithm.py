@@ -20,7 +20,7 @@ class Config:
     num_envs: int = 8
     replay_capacity: int = 2000
     replay_ratio: float = 2.0
-    min_positions: int = 100
+    learning_starts: int = 100
     batch_size: int = 16
     learning_rate: float = 0.05
     broken_at: int = 0

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from myosu.algorithms import load_algorithm
-from myosu.training.checkpoint import Checkpoints
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.run import create_run
+from myosu.algorithms import load_algorithm, load_settings
+from myosu.runs.checkpoint import Checkpoints
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.training.start import create_run
 from myosu.web import server
 from myosu.web.room import Room
 from myosu.web.watching import Gallery
@@ -33,7 +33,7 @@ def untrained_run(folder: Path, game: str, updates: tuple[int, ...] = (1,)) -> P
     run = create_run(config, folder)
     spec = run.config.environment.spec
     for update in updates:
-        weights = algorithm.make_learner(run.config.algorithm_config, spec, None, update).weights()
+        weights = algorithm.make_learner(load_settings(run.config), spec, None, update).weights()
         Checkpoints(run.checkpoints).write(update, run.config, weights, {}, {"files": []}, run.replay)
     return folder
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from myosu.errors import UserError
+from myosu.runs.config import RunConfig, from_dict
 
 ALGORITHMS = ("muzero", "muesli", "dqn", "ppo")
 
@@ -26,6 +27,11 @@ def load_algorithm(name: str) -> Any:
         hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(ALGORITHMS)}."
         raise UserError(f"There is no algorithm {name!r}. {hint}")
     return importlib.import_module(f"myosu.algorithms.{name}")
+
+
+def load_settings(config: RunConfig) -> Any:
+    """The instance of the algorithm's ``Config`` that a run's configuration describes."""
+    return from_dict(load_algorithm(config.algorithm).Config, config.algorithm_config)
 
 
 def _load_file(path: Path) -> Any:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -30,6 +30,7 @@ from myosu.replay.episode import Experience
 from myosu.replay.n_step import NStep, transition_columns
 from myosu.replay.priorities import SumTree
 from myosu.replay.replay import Columns, Replay
+from myosu.runs.state import State, Weights
 
 ACTORS = "in turn"
 
@@ -71,7 +72,7 @@ class Config:
     """Environments that one actor plays at once."""
     replay_capacity: int = 100_000
     """Transitions kept. The oldest go first."""
-    min_positions: int = 1000
+    learning_starts: int = 1000
     """Transitions collected before the first update."""
     replay_ratio: float = 32.0
     """Samples drawn per transition collected: an update follows every ``batch_size / replay_ratio`` steps."""
@@ -89,13 +90,13 @@ class Config:
 
     target_every: int = 100
     """Updates between those of the target network."""
-    target_share: float = 1.0
+    tau: float = 1.0
     """How far the target network then goes towards the one that learns; 1: it becomes the same."""
     learning_rate: float = 1e-3
     """Adam's learning rate."""
-    learning_rate_decay: bool = False
+    anneal_learning_rate: bool = False
     """Lower the learning rate in a line to 0 at the end of the run."""
-    gradient_clip: float = 10.0
+    max_grad_norm: float = 10.0
     """Greatest norm of the gradient."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
@@ -104,15 +105,15 @@ class Config:
         check_ranges(self, {
             "channels": (1, 4096), "blocks": (0, 100), "discount": (0.0, 1.0), "n_step": (1, 1000),
             "epsilon_initial": (0.0, 1.0), "epsilon_final": (0.0, 1.0), "exploration_fraction": (0.0, 1.0),
-            "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9), "min_positions": (1, 10**9),
+            "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9), "learning_starts": (1, 10**9),
             "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6), "priority_exponent": (0.0, 10.0),
-            "reward_scale": (1e-9, 1e9), "target_every": (1, 10**9), "target_share": (1e-6, 1.0),
-            "learning_rate": (0.0, 10.0), "gradient_clip": (1e-6, 1e9),
+            "reward_scale": (1e-9, 1e9), "target_every": (1, 10**9), "tau": (1e-6, 1.0),
+            "learning_rate": (0.0, 10.0), "max_grad_norm": (1e-6, 1e9),
         })
         if not self.hidden or min(self.hidden) < 2:
             raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 2 units or more.")
-        if self.min_positions > self.replay_capacity:
-            raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
+        if self.learning_starts > self.replay_capacity:
+            raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
 
 
@@ -284,14 +285,14 @@ class Learner:
         total = losses.mean() if importance is None else (losses * self._tensor(importance)).mean()
         self.parameters.zero_gradient()
         total.backward()
-        norm, loss = self.parameters.clip_gradient(config.gradient_clip), float(total.detach())
+        norm, loss = self.parameters.clip_gradient(config.max_grad_norm), float(total.detach())
         if not (math.isfinite(norm) and math.isfinite(loss)):
             raise NonFiniteLoss(f"loss {loss}, gradient norm {norm} at update {self.updates}", batch)
-        rate = config.learning_rate * (1.0 - progress if config.learning_rate_decay else 1.0)
+        rate = config.learning_rate * (1.0 - progress if config.anneal_learning_rate else 1.0)
         self.optimizer.step(rate)
         self.updates += 1
         if self.updates % config.target_every == 0:
-            self.target_parameters.approach(self.parameters, config.target_share)
+            self.target_parameters.approach(self.parameters, config.tau)
         self.net.epsilon.fill_(epsilon := exploration(config, progress))
         td_error = error.detach().abs().mean(1)
         if self.priorities is not None:

@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
-import torch
 
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.games.game import Symmetries
 from myosu.replay.episode import Experience
 from myosu.replay.replay import Replay
-
-#: Nested dictionaries of arrays, tensors, numbers, strings and lists of those; goes into a checkpoint.
-State = dict[str, Any]
-Weights = dict[str, torch.Tensor]
+from myosu.runs.state import State, Weights
 
 
 class Config(Protocol):
@@ -24,7 +20,7 @@ class Config(Protocol):
     num_envs: int  # environments per actor
     replay_capacity: int  # positions
     replay_ratio: float  # samples drawn per position collected
-    min_positions: int  # collected before the first update
+    learning_starts: int  # collected before the first update
     batch_size: int
 
 

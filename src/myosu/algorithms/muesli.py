@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -44,6 +44,7 @@ from myosu.nets.muzero import MuZeroNet, Readings
 from myosu.replay.episode import Experience
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.segments import ANSWER_COLUMNS, Segments
+from myosu.runs.state import State, Weights
 
 ACTORS = "in turn"
 
@@ -72,7 +73,7 @@ class Config:
     """Positions of a sequence; the last one is only looked at. Returns reach to its end."""
     replay_capacity: int = 100_000
     """Positions kept, in whole sequences. The oldest go first."""
-    min_positions: int = 1000
+    learning_starts: int = 1000
     """Positions collected before the first update."""
     replay_ratio: float = 8.0
     """Samples drawn per position collected."""
@@ -99,7 +100,7 @@ class Config:
     """Where normalised advantages are clipped in the clipped-MPO policy."""
     advantage_decay: float = 0.99
     """β of the moving variance that advantages are normalised by."""
-    target_share: float = 0.1
+    tau: float = 0.1
     """How far the target network goes towards the one that learns with every update."""
 
     predict_rewards: bool = True
@@ -124,7 +125,7 @@ class Config:
     """Adam's learning rate."""
     anneal_learning_rate: bool = True
     """Let the learning rate fall to 0 over the run."""
-    gradient_clip: float = 5.0
+    max_grad_norm: float = 5.0
     """Greatest norm of the gradient."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
@@ -133,14 +134,14 @@ class Config:
         check_ranges(self, {
             "channels": (1, 4096), "blocks": (0, 100), "atoms": (2, 2001), "discount": (1e-6, 1.0),
             "num_envs": (1, 1_000_000), "sequence_length": (2, 10_000), "replay_capacity": (1, 10**9),
-            "min_positions": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**7),
+            "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**7),
             "fresh_fraction": (0.0, 1.0), "unroll_steps": (1, 100), "lookahead_actions": (1, 100_000),
             "retrace_lambda": (0.0, 1.0), "cmpo_clip": (1e-6, 50.0), "advantage_decay": (0.0, 0.999999),
-            "target_share": (1e-6, 1.0), "cmpo_loss_weight": (0.0, 1e6), "model_loss_weight": (0.0, 1e6),
+            "tau": (1e-6, 1.0), "cmpo_loss_weight": (0.0, 1e6), "model_loss_weight": (0.0, 1e6),
             "entropy_weight": (0.0, 1e6),
             "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
             "learning_rate": (0.0, 10.0),
-            "gradient_clip": (1e-6, 1e9),
+            "max_grad_norm": (1e-6, 1e9),
         })
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
@@ -151,8 +152,8 @@ class Config:
             name = "sequence_starts" if self.sequence_starts else "sequence_length"
             raise UserError(f"batch_size = {self.batch_size} is no multiple of {name} = {self.sequence_positions}: "
                             "change one of them.")
-        if max(self.min_positions, self.sequence_length) > self.stored_positions:
-            raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
+        if max(self.learning_starts, self.sequence_length) > self.stored_positions:
+            raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions in sequences of "
                             f"{self.sequence_length}: lower the one or raise the other.")
 
@@ -367,12 +368,12 @@ class Learner:
         self.parameters.zero_gradient()
         there = [output for output in outputs if output is not None]
         torch.autograd.backward(there, self._slopes(outputs, batch, aims))
-        norm = self.parameters.clip_gradient(config.gradient_clip)
+        norm = self.parameters.clip_gradient(config.max_grad_norm)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}", batch)
         rate = config.learning_rate * (1.0 - progress * config.anneal_learning_rate)
         self.optimizer.step(rate)
-        self.target_parameters.approach(self.parameters, config.target_share)
+        self.target_parameters.approach(self.parameters, config.tau)
         for theirs, ours in self.statistics:
             theirs.copy_(ours)
         self.updates += 1

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import Thoughts
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -38,7 +38,8 @@ from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import SumTree
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
-from myosu.search import GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
+from myosu.runs.state import State, Weights
+from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 from myosu.search.kernels import EPSILON
 
 ACTORS = "beside"
@@ -90,7 +91,7 @@ class Config:
     """Positions kept. The oldest go first."""
     replay_ratio: float = 2.0
     """Samples drawn per position collected; actors or learner wait so that it holds."""
-    min_positions: int = 10_000
+    learning_starts: int = 10_000
     """Positions collected before the first update."""
     prioritized: bool = False
     """Draw positions in proportion to the error of their value, with importance weights (PER)."""
@@ -131,7 +132,7 @@ class Config:
     """AdamW's greatest learning rate: a short warm-up, then a cosine down to a twentieth over the run."""
     weight_decay: float = 1e-4
     """AdamW's decay of weights."""
-    gradient_clip: float = 5.0
+    max_grad_norm: float = 5.0
     """Greatest norm of the gradient."""
 
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
@@ -148,12 +149,12 @@ class Config:
             "replay_capacity": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
             "unroll_steps": (1, 100), "td_steps": (0, 10_000), "td_lambda": (0.0, 1.0),
             "search_value_weight": (0.0, 1.0),
-            "reanalyze_fraction": (0.0, 1.0), "learning_rate": (0.0, 10.0), "min_positions": (1, 10**9),
+            "reanalyze_fraction": (0.0, 1.0), "learning_rate": (0.0, 10.0), "learning_starts": (1, 10**9),
             "ssl_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
             "ownership_loss_weight": (0.0, 1e6),
             "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6),
             "temperature": (0.0, 100.0), "dirichlet_alpha": (1e-6, 1e6), "priority_exponent": (0.0, 10.0),
-            "weight_decay": (0.0, 10.0), "gradient_clip": (1e-6, 1e9), "c_visit": (0.0, 1e6), "c_scale": (0.0, 1e6),
+            "weight_decay": (0.0, 10.0), "max_grad_norm": (1e-6, 1e9), "c_visit": (0.0, 1e6), "c_scale": (0.0, 1e6),
             "least_q_range": (0.0, 1.0), "play_least_q_range": (0.0, 1.0),
         }
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
@@ -162,8 +163,8 @@ class Config:
         if self.td_steps and self.td_lambda < 1:
             raise UserError(f"td_steps = {self.td_steps} and td_lambda = {self.td_lambda:g} are two kinds of return: "
                             "set td_steps to 0 or td_lambda to 1.")
-        if self.min_positions > self.replay_capacity:
-            raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
+        if self.learning_starts > self.replay_capacity:
+            raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
 
 
@@ -242,7 +243,8 @@ class Planner:
         self.precision = _precision(self.net, config, self_play=explore)
         self.support = value_support(config, spec)
         self.search = Search(_search_config(config, spec, simulations, explore), capacity, spec.num_actions,
-                             signed_discount(config, spec), seed)
+                             seed)
+        self.discounts = np.full(capacity, signed_discount(config, spec), np.float32)
         shape = self.net.latent_shape
         # The board's axes come before the channels, as the convolutions read them.
         self.stored_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
@@ -291,10 +293,10 @@ class Planner:
             self._store(slot, out.latent)
             return out
 
-        def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> Expansion:
             out = imagine(parents * self.capacity + rows, actions, slot)
             reward = no_reward if out.reward_logits is None else self._scalar(out.reward_logits)
-            return reward, self._scalar(out.value_logits), self._numpy(out.policy_logits)
+            return Expansion(reward, self.discounts[:n], self._scalar(out.value_logits), self._numpy(out.policy_logits))
 
         logits = self._numpy(policy)
         return self.search.run(logits, self._scalar(value), legal_actions, expand, simulations), logits
@@ -501,7 +503,7 @@ class Learner:
         total = (losses.pop("weighted") * torch.from_numpy(weights).to(self.device)).mean()
         self.optimizer.zero_grad()
         total.backward()
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), config.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), config.max_grad_norm)
         if not bool(torch.isfinite(total) & torch.isfinite(norm)):
             raise NonFiniteLoss(f"loss {float(total.detach())}, gradient norm {float(norm)} at update {self.updates}",
                                 _arrays(batch))

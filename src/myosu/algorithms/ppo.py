@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -32,6 +32,7 @@ from myosu.nets.popart import PopArt
 from myosu.nets.towers import TowersInNumPy, TwinTowers
 from myosu.replay.episode import Experience, Rows
 from myosu.replay.replay import Columns, Replay
+from myosu.runs.state import State, Weights
 
 #: Observations as the network reads them: tensors [n, ...] by name, or one array of vectors.
 Inputs = dict[str, Any]
@@ -92,7 +93,7 @@ class Config:
     """Weight of the squared error of the value."""
     entropy_weight: float = 0.0
     """Weight of the policy's entropy, which keeps it from settling too soon."""
-    gradient_clip: float = 0.5
+    max_grad_norm: float = 0.5
     """Greatest norm of the gradient."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator if there is one and observations have pictures."""
@@ -103,7 +104,7 @@ class Config:
             "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
             "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
-            "entropy_weight": (0.0, 1e6), "gradient_clip": (1e-6, 1e9),
+            "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9),
         })
         if not self.hidden or min(self.hidden) < 1:
             raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")
@@ -126,7 +127,7 @@ class Config:
         return self.sequence_length if self.lstm_size else 1
 
     # What the loop reads: a rollout fills the replay, and each of its steps is drawn ``epochs`` times.
-    replay_capacity = min_positions = rollout_size
+    replay_capacity = learning_starts = rollout_size
 
     @property
     def replay_ratio(self) -> float:
@@ -519,7 +520,7 @@ class Learner:
         value_gradient = value_error * np.float32(2.0 * config.value_loss_weight / n)
         self.flat.zero_gradient()
         self.net.backward(policy_gradient, value_gradient)
-        norm = self.flat.clip_gradient(config.gradient_clip)
+        norm = self.flat.clip_gradient(config.max_grad_norm)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"policy loss {surrogate.mean()}, value loss {np.square(value_error).mean()}, gradient "
                                 f"norm {norm} at update {self.updates}", _evidence(batch))

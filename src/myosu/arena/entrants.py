@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from myosu.errors import UserError
-from myosu.evaluation.opponents import make_opponent, split_simulations
 from myosu.games.game import Game
-from myosu.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint
+from myosu.players.opponents import make_opponent, split_simulations
+from myosu.runs.checkpoint import Checkpoint, Checkpoints, find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _checkpoint_entrant(checkpoint: Checkpoint, game: Game, simulations: int | N
         raise UserError(f"{checkpoint.path} plays {config.environment.name}, not {game.name}.")
     path = checkpoint.path.resolve()
     run = path.parent.parent if path.parent.name == "checkpoints" else None
-    simulations = simulations or getattr(config.algorithm_config, "simulations", None)
+    simulations = simulations or config.algorithm_config.get("simulations")
     thought = f":{simulations}" if simulations else ""
     name = f"{run.name}/{checkpoint.update}" if run else path.name
     return Entrant(name + thought, f"{path}{thought}", True, str(run) if run else None, checkpoint.update, simulations)

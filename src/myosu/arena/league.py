@@ -21,11 +21,11 @@ import numpy as np
 from myosu.arena.entrants import Entrant
 from myosu.errors import UserError
 from myosu.evaluation.match import random_openings
-from myosu.evaluation.players import History
 from myosu.evaluation.ratings import Results
 from myosu.games import load_game
 from myosu.games.game import Game
-from myosu.training.files import hold_folder, read_lines, truncate_lines, write_json
+from myosu.players.players import History
+from myosu.runs.files import hold_folder, read_lines, truncate_lines, write_json
 
 #: Openings of a league; each pairing plays them in turn.
 OPENINGS = 1000

@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
         if value is not None and value < least:
             raise UserError(f"--{name} {value}: {least} at least.")
     from myosu.arena.standings import Standings, cross_table, ratings_table
-    from myosu.training.files import write_json
+    from myosu.runs.files import write_json
 
     league = _open(options)
     console = Console(stderr=options.json, highlight=False, width=None if sys.stdout.isatty() else 160)

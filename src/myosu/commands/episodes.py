@@ -14,7 +14,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from myosu.errors import UserError
-from myosu.training.episodes import VIDEO_FORMATS, EpisodeIndex, EpisodeRecord, find_videos, video_path
+from myosu.runs.episodes import VIDEO_FORMATS, EpisodeIndex, EpisodeRecord, find_videos, video_path
 
 
 @dataclass
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _make_video(options: Options, episode: EpisodeRecord) -> int:
-    from myosu.training.run import open_run
+    from myosu.runs.run import open_run
     from myosu.training.videos import make_video
 
     path = options.output or video_path(options.run, episode["index"])

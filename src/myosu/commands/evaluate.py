@@ -48,14 +48,14 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from myosu.evaluation.episodes import play_episodes
-    from myosu.evaluation.exhaustive import exhaustive_report
-    from myosu.evaluation.players import AgentPlayer
-    from myosu.training.checkpoint import load_agent
+    from myosu.players.agent import load_agent
+    from myosu.players.exhaustive import exhaustive_report
+    from myosu.players.players import AgentPlayer
 
     torch.set_num_threads(1)
     agent, environment, config = load_agent(options.run, options.simulations, options.seed)
     known = {"run": str(options.run), "algorithm": config.algorithm,
-             "simulations": options.simulations or getattr(config.algorithm_config, "simulations", None)}
+             "simulations": options.simulations or config.algorithm_config.get("simulations")}
     if environment.spec.num_players == 1:
         if options.opponent != "random" or options.opening_plies is not None:
             raise UserError(f"{environment.name} is for one player: leave out --opponent and --opening-plies.")
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
 
 def _match(options: Options, game: Game, player: Any) -> dict[str, Any]:
     from myosu.evaluation.match import play_match
-    from myosu.evaluation.opponents import make_opponent
+    from myosu.players.opponents import make_opponent
 
     opponent = make_opponent(options.opponent, game, options.simulations, options.seed + 1)
     try:

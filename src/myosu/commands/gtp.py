@@ -36,8 +36,8 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from myosu.evaluation.gtp_engine import GtpEngine
-    from myosu.evaluation.players import legal_mask
-    from myosu.training.checkpoint import load_agent
+    from myosu.players.agent import load_agent
+    from myosu.players.players import legal_mask
 
     torch.set_num_threads(1)
     agent: Any
@@ -45,8 +45,8 @@ def main(arguments: list[str]) -> int:
     game = environment.rules
     if game.num_players != 2:
         raise UserError(f"{game.name} is a game for one; GTP is for two.")
-    searches = hasattr(config.algorithm_config, "simulations")
-    wanted = (options.simulations or config.algorithm_config.simulations) if searches else 1
+    searches = "simulations" in config.algorithm_config
+    wanted = (options.simulations or config.algorithm_config["simulations"]) if searches else 1
 
     def think(state: np.ndarray, simulations: int) -> int:
         observation: np.ndarray = np.empty((1, *game.observation_shape), game.observation_dtype)

@@ -13,8 +13,8 @@ from tyro.conf import Positional
 
 from myosu.commands.options import import_server
 from myosu.errors import UserError
-from myosu.evaluation.players import History, Player, legal_mask
 from myosu.games import Game
+from myosu.players.players import History, Player, legal_mask
 
 #: Where the page is if nobody says otherwise, so that one still open finds its game when the command is given again.
 PORT = 8610
@@ -66,8 +66,8 @@ def _in_browser(options: Options, seat: int) -> int:
 def _in_terminal(options: Options, seat: int) -> int:
     import torch
 
-    from myosu.evaluation.players import AgentPlayer
-    from myosu.training.checkpoint import load_agent
+    from myosu.players.agent import load_agent
+    from myosu.players.players import AgentPlayer
 
     torch.set_num_threads(1)
     agent, environment, _ = load_agent(options.run, options.simulations, options.seed)

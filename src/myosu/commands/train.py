@@ -25,8 +25,9 @@ def main(arguments: list[str]) -> int:
 
     from myosu.envs.registry import load_environment
     from myosu.processes import keep_freed_memory
-    from myosu.training.config import LIMITS, RunConfig, TrainConfig
-    from myosu.training.run import create_run, open_run
+    from myosu.runs.config import LIMITS, RunConfig, TrainConfig
+    from myosu.runs.run import open_run
+    from myosu.training.start import create_run
     from myosu.training.trainer import train
 
     torch.set_num_threads(1)
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> int:
         config = RunConfig(
             game=options["game"],
             algorithm=algorithm,
-            algorithm_config=_pick(settings, options),
+            algorithm_config=dataclasses.asdict(_pick(settings, options)),
             train=_pick(TrainConfig, options),
             rewards=options["rewards"],
             env_kwargs=env_kwargs,

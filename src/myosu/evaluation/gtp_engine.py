@@ -13,9 +13,9 @@ import numpy as np
 
 import myosu
 from myosu.evaluation.clock import Clocks, Pace
-from myosu.evaluation.gtp import COLOURS, title
-from myosu.evaluation.players import legal_mask
 from myosu.games.game import Game
+from myosu.players.gtp import COLOURS, title
+from myosu.players.players import legal_mask
 
 #: think(state [1], simulations) -> action.
 Think = Callable[[np.ndarray, int], int]

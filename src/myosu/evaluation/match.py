@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.evaluation.players import History, Player, RandomPlayer, legal_mask
 from myosu.evaluation.statistics import Interval, mean_interval, rate_interval
 from myosu.games.game import Game
+from myosu.players.players import History, Player, RandomPlayer, legal_mask
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from myosu.nets import winograd
+from myosu.kernels import winograd
 
 
 class ConvNorm(nn.Module):

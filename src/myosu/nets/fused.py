@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from myosu.nets import winograd
+from myosu.kernels import winograd
 from myosu.nets.conv_norm import ResidualBlock, channels_last
 from myosu.nets.layers import scale_rows, scale_to_unit
 from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Prediction

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from myosu.errors import UserError
 from myosu.plots.figure import COLOURS, GREY, MARKERS, figure
-from myosu.training.curves import LABELS, Course, read_curve
+from myosu.runs.curves import LABELS, Course, read_curve
 
 
 def plot_learning(folders: list[Path], output: Path, course: Course = "minutes", title: str | None = None) -> None:

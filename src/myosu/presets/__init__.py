@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from myosu.envs.registry import Environment
-from myosu.training.config import from_dict
+from myosu.runs.config import from_dict
 
 
 def load_preset(algorithm: str, environment: Environment, config: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from myosu.training.run import Run
+from myosu.runs.run import Run
 
 LIVE_SECONDS, LINE_SECONDS = 0.5, 30.0
 BARS = "▁▂▃▄▅▆▇█"

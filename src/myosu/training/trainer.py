@@ -19,18 +19,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from myosu.algorithms import load_algorithm
-from myosu.algorithms.interface import State
+from myosu.algorithms import load_algorithm, load_settings
 from myosu.errors import NonFiniteLoss, UserError
+from myosu.memory import total_memory
+from myosu.randomness import derive_seed, get_randomness, prepare_process, set_randomness
 from myosu.replay.episode import Experience
-from myosu.training.checkpoint import Checkpoint, Checkpoints, open_checkpoint
-from myosu.training.config import LIMITS
-from myosu.training.memory import total_memory
-from myosu.training.metrics import Metrics, Rates
+from myosu.runs.checkpoint import Checkpoint, Checkpoints, open_checkpoint
+from myosu.runs.config import LIMITS
+from myosu.runs.metrics import Metrics, Rates
+from myosu.runs.run import Run
+from myosu.runs.state import State, save_state
 from myosu.training.progress import Progress, Status
-from myosu.training.randomness import derive_seed, get_randomness, prepare_process, set_randomness
-from myosu.training.run import Run
-from myosu.training.state import save_state
+from myosu.training.start import actor_count
 from myosu.training.videos import VideoProcess
 from myosu.training.workers import ActorInTurn, ActorProcesses, EvaluatorInTurn, EvaluatorProcess
 
@@ -90,10 +90,11 @@ class Trainer:
     def __init__(self, run: Run, quiet: bool = False) -> None:
         self._begin = time.monotonic()
         self.run, self.config = run, run.config.train
-        settings, environment = run.config.algorithm_config, run.config.environment
+        settings, environment = load_settings(run.config), run.config.environment
         algorithm, spec = load_algorithm(run.config.algorithm), environment.spec
         self.settings, self.two_players = settings, spec.num_players == 2
-        self._slack = run.config.actors * settings.num_envs * spec.max_steps
+        self._actor_count = actor_count(run.config)
+        self._slack = self._actor_count * settings.num_envs * spec.max_steps
         prepare_process(derive_seed(self.config.seed, 4))
         self.updates = self.samples = self.games = self.env_steps = 0
         self._seconds_before = 0.0
@@ -104,7 +105,7 @@ class Trainer:
         checkpoint = self._find_start()
         state = checkpoint.state() if checkpoint else None
         self.actors: ActorInTurn | ActorProcesses
-        if run.config.actors == 0:
+        if self._actor_count == 0:
             self.actors = ActorInTurn(run.config)
         else:
             self.actors = ActorProcesses(run.config, **(state["actors"] if state else {}))
@@ -157,13 +158,13 @@ class Trainer:
     def can_learn(self) -> bool:
         """Whether the positions collected allow one more batch; holds the replay ratio from the learner's side."""
         replay, settings = self.replay, self.settings
-        return (replay.positions >= settings.min_positions
+        return (replay.positions >= settings.learning_starts
                 and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions)
 
     def must_hold_actors(self) -> bool:
         """Whether the learner is behind by more than the actors' games that may end all at once."""
         replay, settings = self.replay, self.settings
-        ahead = replay.total_positions - max(self.samples / settings.replay_ratio, settings.min_positions)
+        ahead = replay.total_positions - max(self.samples / settings.replay_ratio, settings.learning_starts)
         return ahead > self._slack
 
     def limit_reached(self) -> str:
@@ -206,7 +207,7 @@ class Trainer:
     def _housekeeping(self, phase: str) -> None:
         """What is due after a turn of the loop."""
         self.actors.hold(self.must_hold_actors())
-        if self.run.config.actors == 0:
+        if self._actor_count == 0:
             # At each turn, for a resumed run begins with the latest weights as well.
             if self._published != self.updates and not self.can_learn():
                 self._publish()
@@ -260,7 +261,7 @@ class Trainer:
             self.progress.refresh(lambda: self._status("evaluating"))
 
     def _take_evaluation(self, result: dict[str, Any]) -> None:
-        if self.run.config.actors:
+        if self._actor_count:
             now = time.monotonic()
             self._rested_at = now + EVALUATION_PAUSE * (now - self._submitted_at)
         if "error" in result:

@@ -17,10 +17,10 @@ from myosu.envs.playback import Playback
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
-from myosu.training.episodes import EpisodeRecord, video_path
+from myosu.runs.episodes import EpisodeRecord, video_path
 
 if TYPE_CHECKING:  # it imports torch, which the process that films does without
-    from myosu.training.run import Run
+    from myosu.runs.run import Run
 
 
 def make_video(environment: Environment, record: EpisodeRecord, path: Path) -> str:

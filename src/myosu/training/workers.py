@@ -17,18 +17,20 @@ from typing import Any, NamedTuple
 
 from safetensors.torch import load, save
 
-from myosu.algorithms import load_algorithm
-from myosu.algorithms.interface import Actor, Weights
+from myosu.algorithms import load_algorithm, load_settings
+from myosu.algorithms.interface import Actor
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.match import play_match
-from myosu.evaluation.players import AgentPlayer, RandomPlayer
+from myosu.players.agent import load_agent
+from myosu.players.players import AgentPlayer, RandomPlayer
 from myosu.processes import end, end_with, spawn
+from myosu.randomness import derive_seed, prepare_process, randomness_kept
 from myosu.replay.episode import Experience
-from myosu.training.checkpoint import load_agent
-from myosu.training.config import RunConfig
-from myosu.training.randomness import derive_seed, prepare_process, randomness_kept
+from myosu.runs.config import RunConfig
+from myosu.runs.state import Weights
+from myosu.training.start import actor_count
 
 #: An actor reports when it has rows for a batch, and at least so often (seconds), for newer weights.
 REPORT_SECONDS = 1.0
@@ -51,7 +53,7 @@ class Report(NamedTuple):
 
 def make_actor(config: RunConfig, start: int) -> Actor:
     """The ``start``-th actor that the run ever started: no two of a run play the same games."""
-    settings, seed = config.algorithm_config, config.train.seed
+    settings, seed = load_settings(config), config.train.seed
     environment = config.environment
     env = environment.make(settings.num_envs, derive_seed(seed, 1, start), config.train.env_workers)
     return load_algorithm(config.algorithm).make_actor(settings, env, derive_seed(seed, 2, start))
@@ -144,7 +146,7 @@ class ActorProcesses:
         self._failures = 0
         self._notices: list[str] = []
         self._processes: dict[int, Any] = {}
-        self._wanted = config.actors
+        self._wanted = actor_count(config)
 
     def publish(self, weights: Weights, version: int) -> None:
         """Weights that every actor gets with its next report; the first call starts the actors."""
@@ -276,7 +278,7 @@ def _act(connection: Connection, parent: int, config_json: dict[str, Any], start
     _prepare_child(parent, derive_seed(config_json["train"]["seed"], 4, start))
     try:
         config = RunConfig.from_json(config_json)
-        actor, enough = make_actor(config, start), config.algorithm_config.batch_size
+        actor, enough = make_actor(config, start), load_settings(config).batch_size
         version = -1
         experience: Experience | None = None
         while True:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from myosu.training.curves import LiveMetrics
+from myosu.runs.curves import LiveMetrics
 
 #: Records at an end of a curve of which the mean is taken, and fewest records for a hint about them.
 FEW, ENOUGH = 5, 20

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from myosu.errors import UserError
-from myosu.training.demonstrations import Demonstration, read_demonstration
-from myosu.training.files import write_json
+from myosu.runs.demonstrations import Demonstration, read_demonstration
+from myosu.runs.files import write_json
 
 #: Games kept; of more the oldest go.
 KEPT = 1000

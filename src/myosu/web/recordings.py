@@ -8,7 +8,7 @@ from typing import Any
 from myosu.envs.course import Course, replay
 from myosu.errors import UserError
 from myosu.games import Game
-from myosu.training.episodes import EpisodeIndex
+from myosu.runs.episodes import EpisodeIndex
 
 #: Episodes offered of each kind, and among how many of the newest they are looked for: one in ten has its actions.
 LISTED, SEARCHED = 30, 2000

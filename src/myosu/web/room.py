@@ -13,8 +13,9 @@ from typing import Any
 from myosu.algorithms.interface import Agent
 from myosu.envs.course import Course, replay
 from myosu.errors import UserError
-from myosu.training.checkpoint import Checkpoints, find_checkpoint, load_agent
-from myosu.training.demonstrations import (
+from myosu.players.agent import load_agent
+from myosu.runs.checkpoint import Checkpoints, find_checkpoint
+from myosu.runs.demonstrations import (
     Demonstration,
     othello_sgf,
     read_demonstration,
@@ -50,7 +51,7 @@ class Room:
         self.config = checkpoint.config
         environment = self.config.environment
         self.game = environment.rules
-        own = getattr(self.config.algorithm_config, "simulations", None)
+        own = self.config.algorithm_config.get("simulations")
         self.searches, self.seat, self.simulations = own is not None, seat, simulations or own or 0
         self.thinker = Thinker(self._load)
         self.recordings = Recordings(self.folder, self.game)

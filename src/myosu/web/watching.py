@@ -14,11 +14,11 @@ from typing import Any
 from myosu.envs.course import Course
 from myosu.errors import UserError
 from myosu.games import Game
-from myosu.training.config import LIMITS
-from myosu.training.curves import LABELS, LiveMetrics, course_of, thin
-from myosu.training.curves import Course as Axis
+from myosu.runs.config import LIMITS
+from myosu.runs.curves import LABELS, LiveMetrics, course_of, thin
+from myosu.runs.curves import Course as Axis
+from myosu.runs.run import open_run
 from myosu.training.progress import time_left
-from myosu.training.run import open_run
 from myosu.web.health import hints
 from myosu.web.recordings import Missing, Recordings
 from myosu.web.views import view

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.training.files import read_lines
-from myosu.training.run import open_run
+from myosu.runs.files import read_lines
+from myosu.runs.run import open_run
 
 Course = Literal["minutes", "env_steps", "updates"]
 LABELS: dict[Course, str] = {"minutes": "minutes of training", "env_steps": "steps in the environment",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import json
 import typing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import myosu
-from myosu.algorithms import load_algorithm
 from myosu.envs.registry import Environment, Workers, load_environment
+from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 
 LIMITS = ("minutes", "updates", "games", "env_steps")
@@ -76,64 +76,70 @@ class TrainConfig:
 class RunConfig:
     """Everything that a run was started with.
 
-    game: a registered name, the path of a game file, or a Gymnasium environment's id. algorithm_config: an instance of
-    the algorithm's ``Config``. rewards: "score" or "outcome", see ``Game.rewards``. env_kwargs: arguments of a
-    Gymnasium environment.
+    game: a registered name, the path of a game file, or a Gymnasium environment's id. algorithm_config: the fields of
+    the algorithm's ``Config`` as plain values (an instance is turned into them); ``algorithms.load_settings`` makes the
+    instance. rewards: "score" or "outcome", see ``Game.rewards``. env_kwargs: arguments of a Gymnasium environment.
+    spec: what a network must fit, as it was when the run was made; None in a new run.
     """
 
     game: str
     algorithm: str
-    algorithm_config: Any
+    algorithm_config: dict[str, Any]
     train: TrainConfig
     rewards: Literal["score", "outcome"] = "score"
     env_kwargs: dict[str, Any] = field(default_factory=dict)
+    spec: dict[str, Any] | None = None
     myosu: str = myosu.__version__
 
     def __post_init__(self) -> None:
-        if load_algorithm(self.algorithm).ACTORS == "only in turn" and self.train.actors:
-            raise UserError(f"actors = {self.train.actors}: {self.algorithm} learns only from what its newest policy "
-                            "did, so it acts and learns in turn (actors = 0). num_envs and env_workers spread its "
-                            "environments.")
-
-    @property
-    def actors(self) -> int:
-        """Actor processes; 0 where actor and learner take turns."""
-        if self.train.deterministic:
-            return 0
-        if self.train.actors is not None:
-            return self.train.actors
-        return max(1, (os.cpu_count() or 1) - 1) if load_algorithm(self.algorithm).ACTORS == "beside" else 0
+        settings: Any = self.algorithm_config
+        if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+            settings = dataclasses.asdict(settings)
+        # As JSON gives it back, where tuples are lists, so that a run read again equals the one that was written.
+        object.__setattr__(self, "algorithm_config", json.loads(json.dumps(settings)))
 
     @cached_property
     def environment(self) -> Environment:
-        """Made once: every checkpoint asks for its spec, and making a Gymnasium environment may take long."""
-        return load_environment(self.game, self.env_kwargs, self.rewards)
+        """Made once, for making a Gymnasium environment may take long. Raises UserError where it does not fit ``spec``
+        any more."""
+        environment = load_environment(self.game, self.env_kwargs, self.rewards)
+        now = shape_of(environment.spec)
+        if self.spec is not None and now != self.spec:
+            raise UserError(f"The rules of {self.game!r} have changed since this run was made: it was trained on "
+                            f"{self.spec}, the game now has {now}.")
+        return environment
 
     def to_json(self) -> dict[str, Any]:
-        spec = self.environment.spec
-        shape = {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions}
-        return {**dataclasses.asdict(self), "spec": shape}
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunConfig:
-        config = cls(
+        return cls(
             game=data["game"],
             algorithm=data["algorithm"],
-            algorithm_config=from_dict(load_algorithm(data["algorithm"]).Config, data["algorithm_config"]),
+            algorithm_config=data["algorithm_config"],
             train=from_dict(TrainConfig, data["train"]),
             rewards=data["rewards"],
             env_kwargs=data.get("env_kwargs", {}),
+            spec=data.get("spec"),
             myosu=data["myosu"],
         )
-        if (now := config.to_json()["spec"]) != data["spec"]:
-            raise UserError(f"The rules of {config.game!r} have changed since this run was made: it was trained on "
-                            f"{data['spec']}, the game now has {now}.")
-        return config
+
+
+def shape_of(spec: EnvSpec) -> dict[str, Any]:
+    """What a network must fit."""
+    return {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions}
+
+
+#: Fields as runs of earlier versions call them.
+RENAMED = {"target_share": "tau", "gradient_clip": "max_grad_norm", "min_positions": "learning_starts",
+           "learning_rate_decay": "anneal_learning_rate"}
 
 
 def from_dict(kind: Any, data: dict[str, Any]) -> Any:
     """The dataclass ``kind`` from what ``dataclasses.asdict`` and JSON made of it."""
     types = typing.get_type_hints(kind)
+    data = {RENAMED.get(name, name): value for name, value in data.items()}
     known = {item.name for item in dataclasses.fields(kind)}
     if unknown := sorted(set(data) - known):
         raise UserError(f"{kind.__name__} has no field {unknown[0]!r}; was the run made by another version of Myosu?")

@@ -21,14 +21,11 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from myosu.algorithms import load_algorithm
-from myosu.algorithms.interface import Agent, State, Weights
 from myosu.envs.gym_env import describe
-from myosu.envs.registry import Environment
 from myosu.errors import UserError
-from myosu.training.config import RunConfig
-from myosu.training.files import sha256, sync, write_json
-from myosu.training.state import load_state, save_state
+from myosu.runs.config import RunConfig
+from myosu.runs.files import sha256, sync, write_json
+from myosu.runs.state import State, Weights, load_state, save_state
 
 #: Checkpoints that keep what training needs: the latest, and one to fall back on.
 RESUMABLE = 2
@@ -235,25 +232,6 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     if not (path / "manifest.json").is_file() and path.parent.name != "checkpoints":
         raise UserError(f"{path} is a folder, but neither a run nor a checkpoint.")
     return open_checkpoint(path)
-
-
-def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
-               game: str | None = None) -> tuple[Agent, Environment, RunConfig]:
-    """The agent in the run or checkpoint ``path`` (see ``find_checkpoint``), its environment, and how it was trained.
-
-    simulations: a move, instead of what it was trained with. game: raise UserError unless it is an agent for this one.
-    """
-    checkpoint = find_checkpoint(path)
-    config = checkpoint.config
-    environment = config.environment
-    own = environment.game.name if environment.game else environment.name
-    if game is not None and game not in (config.game, own):
-        raise UserError(f"{checkpoint.path} plays {own}, not {game}.")
-    algorithm = load_algorithm(config.algorithm)
-    with checkpoint.being_loaded():
-        agent = algorithm.make_agent(config.algorithm_config, environment.spec, checkpoint.weights(),
-                                     simulations=simulations, seed=seed)
-    return agent, environment, config
 
 
 def _seal(file: Path) -> dict[str, Any]:

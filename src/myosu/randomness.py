@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-
-from myosu.algorithms.interface import State
 
 
 def derive_seed(*entropy: int) -> int:
@@ -27,11 +26,11 @@ def prepare_process(seed: int) -> None:
     random.seed(seed)
 
 
-def get_randomness() -> State:
+def get_randomness() -> dict[str, Any]:
     return {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "python": random.getstate()}
 
 
-def set_randomness(state: State) -> None:
+def set_randomness(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     np.random.set_state(state["numpy"])
     random.setstate(state["python"])

@@ -13,9 +13,9 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from myosu.replay.episode import Episode
-from myosu.training.episodes import EpisodeRecord, find_videos
-from myosu.training.files import read_lines, truncate_lines
-from myosu.training.run import Run
+from myosu.runs.episodes import EpisodeRecord, find_videos
+from myosu.runs.files import read_lines, truncate_lines
+from myosu.runs.run import Run
 
 #: Of so many episodes one has its actions in games.jsonl.
 ACTIONS_EVERY = 10

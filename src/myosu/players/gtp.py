@@ -14,8 +14,8 @@ import time
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.evaluation.players import History, legal_mask
 from myosu.games.game import Game
+from myosu.players.players import History, legal_mask
 
 #: Debian puts engines where PATH often does not look.
 GAME_FOLDERS = "/usr/games:/usr/local/games"

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from myosu.algorithms import load_algorithm
 from myosu.errors import UserError
-from myosu.training.config import LIMITS, RunConfig
-from myosu.training.files import hold_folder, write_json
+from myosu.runs.config import LIMITS, RunConfig, shape_of
+from myosu.runs.files import hold_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Run:
         return False
 
 
-def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
+def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
     """Make the folder (``runs/GAME-ALGORITHM-DATE-TIME`` by default). Raises UserError where something is already."""
     if folder is None:
         # Of "module:name/Id-v0" only the id names a folder well.
@@ -70,10 +69,8 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
             raise UserError(f"{folder} already holds a run. Go on with it: myosu train --resume {folder} . "
                             "Or name another folder with --run.")
         raise UserError(f"{folder} exists and is no run. Name another folder with --run.")
-    config = dataclasses.replace(config, game=_absolute(config.game), algorithm=_absolute(config.algorithm))
-    settings = load_algorithm(config.algorithm).resolve(config.algorithm_config, config.environment.spec,
-                                                        config.train.deterministic)
-    config = dataclasses.replace(config, algorithm_config=settings)
+    config = dataclasses.replace(config, game=_absolute(config.game), algorithm=_absolute(config.algorithm),
+                                 spec=shape_of(config.environment.spec))
     data = config.to_json()
     for part in ("checkpoints", "replay", "tensorboard"):
         (folder / part).mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from myosu.nets.vectors import INDEX, REAL, WORD, Writer, constants, processor_features
+from myosu.kernels.vectors import INDEX, REAL, WORD, Writer, constants, processor_features
 
 #: Bytes of the input, unsigned, and of the weights, signed, whose products go into one sum at once.
 FOUR = 4

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from myosu.errors import UserError
-from myosu.training.files import read_lines
+from myosu.runs.files import read_lines
 
 #: A line of ``games.jsonl``, as ``Metrics.add_episode`` writes it.
 EpisodeRecord = dict[str, Any]

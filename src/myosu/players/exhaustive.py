@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.evaluation.players import History, Player, legal_mask
 from myosu.games.game import Game
+from myosu.players.players import History, Player, legal_mask
 
 MAX_LINES = 200_000
 

@@ -22,7 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor, nn
 
-from myosu.nets.vectors import INDEX, Writer, constants, processor_features
+from myosu.kernels.vectors import INDEX, Writer, constants, processor_features
 
 #: Cells of a tile to a side, points that stand for what it sees, all points.
 TILE, SIDE, POINTS = 4, 6, 36

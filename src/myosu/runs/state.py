@@ -12,6 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from myosu.replay.records import record_bytes, record_of
 
+#: Nested dictionaries of arrays, tensors, numbers, strings and lists of those; goes into a checkpoint.
+State = dict[str, Any]
+Weights = dict[str, torch.Tensor]
+
 #: Marks in the JSON of what JSON has no word for.
 ARRAY, TENSOR, TUPLE, ITEMS, RECORD = "$array", "$tensor", "$tuple", "$items", "$record"
 

@@ -12,7 +12,7 @@ from typing import Any
 from myosu.envs.course import Course, replay
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
-from myosu.training.files import write_json
+from myosu.runs.files import write_json
 
 FORMAT = 1
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.evaluation.alphabeta import compile_alphabeta
-from myosu.evaluation.mcts import compile_mcts
 from myosu.games.game import Game
+from myosu.players.alphabeta import compile_alphabeta
+from myosu.players.mcts import compile_mcts
 
 History = list[int]
 

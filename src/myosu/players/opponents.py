@@ -6,9 +6,9 @@ import difflib
 from pathlib import Path
 
 from myosu.errors import UserError
-from myosu.evaluation.gtp import GtpPlayer
-from myosu.evaluation.players import AgentPlayer, AlphaBetaPlayer, MctsPlayer, Player, RandomPlayer
 from myosu.games.game import Game
+from myosu.players.gtp import GtpPlayer
+from myosu.players.players import AgentPlayer, AlphaBetaPlayer, MctsPlayer, Player, RandomPlayer
 
 SPELLINGS = ('random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", exhaustive (small games), or the '
              'folder of a run or checkpoint, with :SIMULATIONS if you like')
@@ -37,7 +37,7 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
         return GtpPlayer(game, rest)
     path, own_simulations = split_simulations(text)
     if Path(path).exists() or "/" in path:
-        from myosu.training.checkpoint import load_agent
+        from myosu.players.agent import load_agent
 
         agent, _, _ = load_agent(path, own_simulations or simulations, seed, game=game.name)
         return AgentPlayer(game, agent, text)
