@@ -33,6 +33,13 @@ def load_game(name: str) -> Game:
 
     Its rules are compiled and tried once. Raises UserError when there is no such game or it does not work.
     """
+    game, source = find_game(name)
+    _try_rules(game, source)
+    return game
+
+
+def find_game(name: str) -> tuple[Game, str]:
+    """The same without a trial, and where it is from."""
     if name.endswith(".py"):
         module, source = _load_file(Path(name)), name
     else:
@@ -49,8 +56,7 @@ def load_game(name: str) -> Game:
     game = module if isinstance(module, Game) else getattr(module, "GAME", None)
     if not isinstance(game, Game):
         raise UserError(f"{source} defines no GAME = Game(...).")
-    _try_rules(game, source)
-    return game
+    return game, source
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -67,7 +67,8 @@ def rules(game: Game) -> list[Export]:
 
 def search(num_actions: int) -> list[Export]:
     """The kernels of ``search.kernels``, for one tree of ``size`` nodes, over ``num_actions``. chosen: [2], the parent
-    and the action to be tried next."""
+    and the action to be tried next. leaf: [3], its reward, discount and value. masks: 1 where ``legal`` says what may
+    be done there, 0 where everything may."""
     A = num_actions
     node = Pointer(numba.from_dtype(Node))
     long = Pointer(types.int64)
@@ -87,12 +88,12 @@ def search(num_actions: int) -> list[Export]:
         select_puct(carray(nodes, (1, size)), carray(open_scores, (1, size, A)), carray(exploration, size + 1),
                     parent_and_action[0], parent_and_action[1])
 
-    def call_expand(nodes, open_scores, priors, chosen, slot, weights, reward, value, discount, size):
-        parent_and_action = carray(chosen, (2, 1))
-        return expand_and_back_up(
+    def call_expand(nodes, open_scores, priors, chosen, slot, weights, legal, masks, leaf, size):
+        parent_and_action, numbers = carray(chosen, (2, 1)), carray(leaf, (3, 1))
+        expand_and_back_up(
             carray(nodes, (1, size)), carray(open_scores, (1, size, A)), carray(priors, (1, A)),
-            parent_and_action[0], parent_and_action[1], slot, carray(weights, (1, A)), carray(reward, 1),
-            carray(value, 1), discount)
+            parent_and_action[0], parent_and_action[1], slot, carray(weights, (1, A)), carray(legal, (masks, A)),
+            numbers[0], numbers[1], numbers[2])
 
     def call_root_children(nodes, visits, q, size):
         root_children(carray(nodes, (1, size)), carray(visits, (1, A)), carray(q, (1, A)))
@@ -112,7 +113,7 @@ def search(num_actions: int) -> list[Export]:
         Export("select_gumbel", VOID(node, F32, F32, I32, Pointer(REAL), REAL, REAL, REAL, long, INT),
                call_select_gumbel),
         Export("select_puct", VOID(node, F32, Pointer(REAL), long, INT), call_select_puct),
-        Export("expand", REAL(node, F32, F32, long, INT, F32, F32, F32, REAL, INT), call_expand),
+        Export("expand", VOID(node, F32, F32, long, INT, F32, BOOL, INT, F32, INT), call_expand),
         Export("root_children", VOID(node, I32, F32, INT), call_root_children),
         Export("gumbel_root_q", VOID(node, F32, F32, REAL, REAL, REAL, INT), call_gumbel_root_q),
         Export("follow_lines", VOID(node, long, I32, INT, INT), call_follow_lines),

@@ -1,7 +1,7 @@
 """Python functions, compiled by Numba, as one WebAssembly module.
 
 Numba writes LLVM's language for this machine; nothing in it is of this machine before it is optimised, but the names of
-the target. So LLVM's other back end takes it from there. Run it in a process of its own, with ``ENVIRONMENT``: Numba
+the target. So LLVM's other back end takes it from there. All this runs in a process of its own (``compiler.py``): Numba
 then leaves all optimisation to us, and where LLVM gives up it ends its process.
 """
 
@@ -23,9 +23,6 @@ from numba.core.errors import NumbaError
 from myosu.errors import UserError
 from myosu.publish.linker import Module, UndefinedSymbols, link
 
-#: For the process that compiles: what Numba writes is not optimised for its processor.
-ENVIRONMENT = {"NUMBA_OPT": "0", "NUMBA_LOOP_VECTORIZE": "0", "NUMBA_SLP_VECTORIZE": "0", "NUMBA_CPU_NAME": "generic",
-               "NUMBA_CPU_FEATURES": ""}
 #: What every browser of the last years has (the newest is SIMD, since 2021; in Safari since 2023).
 FEATURES = "+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint,+mutable-globals"
 TRIPLE = "wasm32-unknown-unknown"

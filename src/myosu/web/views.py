@@ -27,7 +27,7 @@ def view(course: Course, position: Position) -> dict[str, Any]:
     return {
         "ply": ply, "to_play": position.to_play, "returns": position.returns, "over": position.over,
         "truncated": position.truncated, "legal": legal, "last": last, "mover": before.to_play if before else None,
-        "board": _BOARDS.get(game.name, _text)(course, position, legal, before, last),
+        "board": BOARDS.get(game.name, _text)(course, position, legal, before, last),
     }
 
 
@@ -109,7 +109,7 @@ def _text(course: Course, position: Position, *_: Any) -> Board:
     return {"kind": "text", "text": course.game.render(position.state)}
 
 
-_BOARDS: dict[str, Callable[..., Board]] = {
+BOARDS: dict[str, Callable[..., Board]] = {
     "othello": _grid, "connect_four": partial(_grid, line=4, drops=True), "tictactoe": partial(_grid, line=3),
     "snake": _snake, "snake-published": _snake, "woodoku": _woodoku, "woodoku-published": _woodoku,
 }

@@ -69,7 +69,7 @@ class ValueAgent {
 class SearchingAgent {
   constructor(machine, rules, network, description) {
     Object.assign(this, { machine, rules, network, description });
-    this.search = new (description.kind === 'gumbel' ? GumbelSearch : PUCTSearch)(machine, rules.actions, description);
+    this.search = new (description.kind === 'gumbel' ? GumbelSearch : PUCTSearch)(machine, rules.actions, description.search);
     this.nodes = 0;
   }
 
@@ -93,6 +93,7 @@ class SearchingAgent {
       keep(description.next, node);
       return {
         reward: imagined.reward ? mean(network.read(imagined.reward, points.length), points) : 0,
+        discount: description.discount,
         value: mean(network.read(imagined.value, points.length), points),
         logits: network.read(imagined.policy, rules.actions),
       };

@@ -7,14 +7,14 @@ const TAKEN = -3e38;
 const LINE_LENGTH = 8;
 
 class Search {
-  constructor(machine, actions, { discount, search }) {
-    Object.assign(this, { machine, actions, discount, config: search, size: 0 });
+  constructor(machine, actions, config) {
+    Object.assign(this, { machine, actions, config, size: 0 });
     const reals = () => machine.take(4 * actions);
     this.at = { scores: reals(), priors: reals(), weights: reals(), visits: reals(), q: reals(), scaled: reals(),
-      chosen: machine.take(16), action: machine.take(8), numbers: machine.take(16), line: machine.take(4 * LINE_LENGTH) };
+      chosen: machine.take(16), action: machine.take(8), numbers: machine.take(16), legal: machine.take(actions), line: machine.take(4 * LINE_LENGTH) };
   }
 
-  // expand(parent, action, node) → {reward, value, logits}
+  // expand(parent, action, node) → {reward, discount, value, logits}, and legal where not everything is.
   run(logits, value, legal, simulations, expand) {
     const { machine, at, actions } = this;
     const { calls } = machine;
@@ -30,12 +30,13 @@ class Search {
     for (let simulation = 0; simulation < simulations; simulation++) {
       this.select(simulation);
       const [parent, action] = machine.view(BigInt64Array, at.chosen, 2);
-      const found = expand(Number(parent), Number(action), simulation + 1);
+      const { reward, discount, value, logits, legal } = expand(Number(parent), Number(action), simulation + 1);
+      if (legal) machine.view(Uint8Array, at.legal, actions).set(legal);
       let most = -Infinity;
-      for (const logit of found.logits) most = Math.max(most, logit);
-      reals(at.weights).set(found.logits.map(logit => Math.exp(logit - most)));
-      reals(at.numbers, 2).set([found.reward, found.value]);
-      calls.expand(at.nodes, at.open, at.priors, at.chosen, simulation + 1, at.weights, at.numbers, at.numbers + 4, this.discount, this.size);
+      logits.forEach((logit, a) => { if (!legal || legal[a]) most = Math.max(most, logit); });
+      reals(at.weights).set(logits.map(logit => Math.exp(Math.min(logit - most, 0))));
+      reals(at.numbers, 3).set([reward, discount, value]);
+      calls.expand(at.nodes, at.open, at.priors, at.chosen, simulation + 1, at.weights, at.legal, legal ? 1 : 0, at.numbers, this.size);
     }
     machine.view(Int32Array, at.visits, actions).fill(0);
     return this.result(logPolicy, scores, legal);
