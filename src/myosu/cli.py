@@ -17,6 +17,7 @@ COMMANDS = {
     "arena": "rate many players in one league",
     "episodes": "list the episodes of a run, make videos of them",
     "play": "play against an agent, in the browser or in the terminal",
+    "publish": "make a page of an agent that needs no server",
     "watch": "see how runs train or trained, in the browser",
     "gtp": "let an agent play in other programs, as an engine",
     "plot": "draw learning curves of runs",
