@@ -169,3 +169,29 @@ def test_muzero_thinks_the_same(published, game, search):
     assert len(set(ours.action.tolist())) > 2
     np.testing.assert_allclose([thought["policy"] for thought in theirs], ours.policy, atol=2e-3)
     np.testing.assert_allclose([thought["value"] for thought in theirs], ours.value, rtol=1e-3, atol=1e-3)
+
+
+@needs_node
+@pytest.mark.parametrize("game, algorithm, settings", [
+    ("othello", "muesli", {"channels": 8, "blocks": 1}), ("tictactoe", "muesli", {"channels": 6, "blocks": 2}),
+    ("snake", "ppo", {"channels": 6, "blocks": 1, "hidden": (16,), "normalize_values": True}),
+    ("woodoku", "ppo", {"channels": 8, "blocks": 0, "hidden": (16,)}),
+    ("snake", "dqn", {"channels": 8, "blocks": 1, "hidden": (16,)}),
+    ("woodoku", "dqn", {"channels": 8, "blocks": 1, "hidden": (16,), "dueling": False})])
+def test_agents_without_a_search_think_the_same(published, game, algorithm, settings):
+    """But for what float16 makes of their weights, of which products are published; so a choice that is close in
+    Python may fall otherwise."""
+    run, page = published(game, algorithm, **settings)
+    ours, theirs = thoughts(run, page, lambda agent: None)
+    scale = np.abs(ours.value).max()
+    np.testing.assert_allclose([thought["value"] for thought in theirs], ours.value, atol=5e-3 * scale)
+    actions = np.array([thought["action"] for thought in theirs])
+    if algorithm == "dqn":
+        assert (actions == ours.action).mean() > 0.95
+    else:
+        policy = np.array([thought["policy"] for thought in theirs])
+        np.testing.assert_allclose(policy, ours.policy, atol=5e-3)
+        best = np.sort(ours.policy, axis=1)
+        clear = best[:, -1] - best[:, -2] > 1e-2
+        assert clear.sum() > 50 and (actions == ours.action)[clear].all()
+    assert len(set(ours.action.tolist())) > 1

@@ -29,6 +29,8 @@ TRIPLE = "wasm32-unknown-unknown"
 #: Functions that the page has for us, most of them in JavaScript's ``Math``.
 MATHEMATICS = {"exp", "expf", "log", "logf", "sin", "cos", "tan", "pow", "powf", "tanh", "tanhf", "fmod", "fmodf", "log1p",
                "expm1", "exp2", "log2", "log10", "atan", "atan2", "sqrt", "cbrt", "hypot", "sinh", "cosh", "asin", "acos"}
+#: Memory for arrays that the rules make; the page takes it back after each call.
+ARRAYS = {"NRT_MemInfo_alloc_aligned", "NRT_MemInfo_alloc_safe_aligned"}
 #: Our own functions around the rules are nobody's fault.
 OURS = Path(__file__).with_name("exports.py")
 #: The data begins behind the stack.
@@ -65,7 +67,7 @@ def compile_module(exports: list[Export]) -> Module:
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(whole, builder)
     try:
-        return link(machine.emit_object(whole), sorted(names), MATHEMATICS | of_exceptions, STACK)
+        return link(machine.emit_object(whole), sorted(names), MATHEMATICS | ARRAYS | of_exceptions, STACK)
     except UndefinedSymbols as error:
         raise UserError(f"{_first_to_call(error.names, copies)} cannot be compiled for the browser: there is no "
                         f"{', '.join(error.names)} in it.") from None
@@ -81,6 +83,10 @@ def _to_llvm(export: Export, machine: llvm.TargetMachine, copies: dict[int, Any]
     text = re.sub(r'target datalayout = ".*"', f'target datalayout = "{machine.target_data}"', text)
     text = re.sub(r'target triple = ".*"', f'target triple = "{TRIPLE}"', text)
     text = re.sub(r"= common (local_unnamed_addr )?global", "= internal global", text)
+    # Nobody counts references to arrays whose memory is taken back all at once.
+    text = re.sub(r"^define [^\n]*@NRT_(incref|decref)\(.*?^}", r"define linkonce_odr void @NRT_\1(ptr %0) { ret void }", text,
+                  flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^(@PyExc_\w+) = external global i8", r"\1 = internal global i8 0", text, flags=re.MULTILINE)
     text = re.sub(r"attributes #(\d+) = \{[^}]*\}", r"attributes #\1 = { nounwind }", text)
     module = llvm.parse_assembly(text)
     module.verify()
@@ -95,22 +101,22 @@ def _in_short(error: NumbaError, name: str) -> str:
     reasons = [line.strip() for line in text.splitlines() if line.strip()]
     reason = next((r for r in reasons if not r.startswith(("Failed in", "During:", "File "))), "no message")
     where = f"{places[-1][0]}, line {places[-1][1]}: " if places else ""
-    return f"{where}{name} cannot be compiled for the browser, where no arrays can be made: {reason}"
+    return f"{where}{name} cannot be compiled for the browser: {reason}"
 
 
 def _first_to_call(names: list[str], copies: dict[int, Any]) -> str:
     """The Python function that needs one of ``names``. Of all copies, those that others call come first."""
     for copy in copies.values():
-        if isinstance(copy, Dispatcher) and any(name in names for text in copy.inspect_llvm().values()
-                                                for _, name in _calls(text)):
-            code = copy.py_func.__code__
-            return f"{code.co_filename}, line {code.co_firstlineno}: {copy.py_func.__name__}"
+        for compiled in copy.overloads.values() if isinstance(copy, Dispatcher) else ():
+            own = compiled.fndesc.llvm_func_name
+            if any(caller == own and name in names for caller, name in _calls(compiled.library.get_llvm_str())):
+                code = copy.py_func.__code__
+                return f"{code.co_filename}, line {code.co_firstlineno}: {copy.py_func.__name__}"
     return "A function"
 
 
 def _plain(function: Callable, copies: dict[int, Any]) -> Callable:
-    """``function`` with copies of all compiled functions that it calls: fresh ones, without the counting of references,
-    and nothing of them from a cache."""
+    """``function`` with copies of all compiled functions that it calls: fresh ones, and nothing of them from a cache."""
     code = function.__code__
     loaded, attributes = set(), set()
     for instruction in dis.get_instructions(code):
@@ -144,7 +150,7 @@ def _copy(dispatcher: Dispatcher, copies: dict[int, Any]) -> Any:
     if id(function) not in copies:
         _plain(function, copies)
     if id(dispatcher) not in copies:
-        copies[id(dispatcher)] = numba.njit(copies[id(function)], error_model="numpy", _nrt=False,
+        copies[id(dispatcher)] = numba.njit(copies[id(function)], error_model="numpy", 
                                             fastmath=dispatcher.targetoptions.get("fastmath", False))
     return copies[id(dispatcher)]
 

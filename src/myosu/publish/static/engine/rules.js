@@ -15,7 +15,10 @@ export class Rules {
   }
 
   // States are copies of the record's bytes, so that a position never changes.
-  load(state) { this.machine.view(Uint8Array, this.at.state, this.state).set(state); }
+  load(state) {
+    this.machine.clear();
+    this.machine.view(Uint8Array, this.at.state, this.state).set(state);
+  }
 
   save() { return this.machine.view(Uint8Array, this.at.state, this.state).slice(); }
 
