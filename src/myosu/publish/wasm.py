@@ -31,6 +31,9 @@ MATHEMATICS = {"exp", "expf", "log", "logf", "sin", "cos", "tan", "pow", "powf",
                "expm1", "exp2", "log2", "log10", "atan", "atan2", "sqrt", "cbrt", "hypot", "sinh", "cosh", "asin", "acos"}
 #: Memory for arrays that the rules make; the page takes it back after each call.
 ARRAYS = {"NRT_MemInfo_alloc_aligned", "NRT_MemInfo_alloc_safe_aligned"}
+#: What rules call only where they raise an exception: the page then says that they broke off.
+RAISING = {"NRT_Allocate", "NRT_Free", "PyErr_SetString", "PyBytes_FromStringAndSize",
+           "numba_runtime_build_excinfo_struct"}
 #: Our own functions around the rules are nobody's fault.
 OURS = Path(__file__).with_name("exports.py")
 #: The data begins behind the stack.
@@ -67,7 +70,7 @@ def compile_module(exports: list[Export]) -> Module:
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(whole, builder)
     try:
-        return link(machine.emit_object(whole), sorted(names), MATHEMATICS | ARRAYS | of_exceptions, STACK)
+        return link(machine.emit_object(whole), sorted(names), MATHEMATICS | ARRAYS | RAISING | of_exceptions, STACK)
     except UndefinedSymbols as error:
         raise UserError(f"{_first_to_call(error.names, copies)} cannot be compiled for the browser: there is no "
                         f"{', '.join(error.names)} in it.") from None

@@ -31,7 +31,7 @@ def view(course: Course, position: Position) -> dict[str, Any]:
     }
 
 
-def _pieces(course: Course, position: Position) -> np.ndarray:
+def pieces(course: Course, position: Position) -> np.ndarray:
     """int [cells]: 0 empty, 1 the first player's, 2 the second's. The first two planes are the mover's pieces and the
     opponent's."""
     own, opponent = course.observation(position)[:2].reshape(2, -1).astype(int)
@@ -40,20 +40,20 @@ def _pieces(course: Course, position: Position) -> np.ndarray:
 
 def _grid(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None,
           line: int = 0, drops: bool = False) -> Board:
-    """cells: as ``_pieces``. options: for each legal action but the pass [action, the cell it fills, the cells it
+    """cells: as ``pieces``. options: for each legal action but the pass [action, the cell it fills, the cells it
     turns]. placed, flipped: by the last action. line: the cells of a winning line. drops: a click anywhere in a column
     means its lowest free cell. score: pieces of each player, where they turn."""
     rows, columns = course.game.observation_shape[1:]
-    cells = _pieces(course, position)
+    cells = pieces(course, position)
 
     def change(after: Position, old: np.ndarray) -> tuple[int, list[int]]:
-        new = _pieces(course, after)
+        new = pieces(course, after)
         placed = np.flatnonzero((old == 0) & (new != 0))
         return (int(placed[0]) if len(placed) else -1), np.flatnonzero((old != 0) & (new != old)).tolist()
 
     options = [[action, *change(course.after(position, action), cells)] for action in legal
                if action != course.game.pass_action]
-    placed, flipped = change(position, _pieces(course, before)) if before else (-1, [])
+    placed, flipped = change(position, pieces(course, before)) if before else (-1, [])
     turns = course.game.pass_action is not None
     return {
         "kind": "grid", "rows": rows, "columns": columns, "drops": drops, "cells": cells.tolist(), "options": options,

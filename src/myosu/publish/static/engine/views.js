@@ -99,4 +99,19 @@ function boxes(course, position) {
   });
 }
 
-const BOARDS = { grid, snake, woodoku };
+// Of a game that the page has no board for: the marks on its planes, or else what its record holds.
+function text(course, position) {
+  const { rules } = course;
+  const [planes, rows, columns] = rules.observation[1];
+  if (columns === undefined) {
+    return { kind: 'text', text: Object.keys(rules.fields).map(name => `${name} ${[...rules.field(position.state, name)].join(' ')}`).join('\n') };
+  }
+  const observed = rules.observed(position.state);
+  // Of two players the first two planes are mostly the mover's pieces and the opponent's: here the first's and the second's.
+  const marks = [...(rules.players === 2 ? (position.to_play ? 'OX' : 'XO') : ''), ...'abcdefghijklmnopqrstuvwxyz'].slice(0, planes);
+  const mark = cell => marks.find((_, plane) => observed[plane * rows * columns + cell]) ?? '.';
+  const line = row => Array.from({ length: columns }, (_, column) => mark(row * columns + column)).join(' ');
+  return { kind: 'text', text: Array.from({ length: rows }, (_, row) => line(row)).join('\n') };
+}
+
+const BOARDS = { grid, snake, woodoku, text };

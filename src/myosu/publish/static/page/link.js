@@ -28,7 +28,7 @@ worker.postMessage({ kind: 'begin', kept: kept() });
 if ('serviceWorker' in navigator) navigator.serviceWorker.register('sw.js').catch(() => { /* it will not work offline */ });
 
 // One store for each page of a site.
-const place = () => `games.${location.pathname.replace(/[^/]*$/, '')}`;
+function place() { return `games.${location.pathname.replace(/[^/]*$/, '')}`; }
 
 function kept() {
   try { return JSON.parse(stored.get(place(), '{}')); } catch { return {}; }

@@ -16,8 +16,9 @@ export class GridBoard {
   }
 
   build(board) {
-    this.names = PIECES[this.run.game] ?? ['empty', 'first', 'second'];
-    this.host.className = `board ${this.run.game}`;
+    const look = PIECES[this.run.game] ? this.run.game : 'othello';
+    this.names = PIECES[look];
+    this.host.className = `board ${look}`;
     const frame = make('div', { class: 'frame' });
     this.grid = new Cells(frame, board.rows, board.columns, `${title(this.run)} board`, {
       choose: cell => this.choose(cell), enter: cell => this.preview(cell), leave: () => this.preview(null),
