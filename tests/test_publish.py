@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from myosu.algorithms import load_algorithm, load_settings
-from myosu.envs.course import Course, replay
+from myosu.envs.course import Course
+from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.players.agent import load_agent
 from myosu.publish import site
@@ -22,6 +23,7 @@ from myosu.runs.config import RunConfig, TrainConfig
 from myosu.training.start import create_run
 from myosu.web.views import view
 from test_games_registry import NIM
+from toy_runs import TOY
 
 #: A game that no board is made for, whose rules make an array, call a module's function and may break off.
 TICTACTOE_AGAIN = """
@@ -179,7 +181,7 @@ def test_a_game_of_ones_own(published, tmp_path):
 
 @needs_node
 def test_a_game_without_a_board(published, tmp_path):
-    """The docs' example, whose observation is no picture: its record is shown, and its agent's layers are of vectors."""
+    """The docs' example, whose observation is no picture: its record is shown, its agent's layers are of vectors."""
     path = tmp_path / "nim.py"
     path.write_text(NIM)
     run, page = published(str(path), "muzero", **MUZERO)
@@ -190,6 +192,50 @@ def test_a_game_without_a_board(published, tmp_path):
         ours = agent.think(course.observation(course.now)[None], course.legal_actions()[None], 16)
         theirs = page.ask("think", seed=0, actions=course.actions, simulations=16)
         np.testing.assert_allclose(theirs["policy"], ours.policy[0], atol=2e-2)
+
+
+@pytest.mark.parametrize("old, new, words", [
+    ("@compiled\ndef step(state, action):",
+     "@compiled\ndef shout(x):\n    print(x)\n\n\n@compiled\ndef step(state, action):\n    shout(action)",
+     ["again.py, line 9: shout cannot be compiled for the browser", "as print does"]),
+    ("seen = np.zeros(10, np.int64)", "seen = np.sort(np.zeros(10).astype(np.str_))",
+     ["again.py, line 11: step cannot be compiled for the browser"]),
+])
+def test_rules_that_cannot_be_compiled_for_the_browser(tmp_path, old, new, words):
+    path = tmp_path / "again.py"
+    assert old in TICTACTOE_AGAIN
+    path.write_text(TICTACTOE_AGAIN.replace(old, new))
+    with pytest.raises(UserError) as caught:
+        site.compile_for_page(str(path), "score")
+    message = str(caught.value)
+    assert "\n" not in message and all(word in message for word in words), message
+
+
+def refused(run, folder: Path, *words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        site.publish(run, folder)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_what_cannot_be_published(tmp_path, monkeypatch):
+    """One message, and the folder is as it was."""
+    def compiled(game, rewards):
+        raise AssertionError("seconds of compilation before what takes none")
+
+    monkeypatch.setattr(site, "compile_for_page", compiled)
+    page = tmp_path / "page"
+    refused(tmp_path / "nothing", page, "There is no run")
+    run = create_run(RunConfig("tictactoe", "muzero", load_algorithm("muzero").Config(**MUZERO),
+                               TrainConfig(deterministic=True, updates=1)), tmp_path / "fresh")
+    refused(run.folder, page, "has no checkpoint yet")
+    refused(lively_run(tmp_path / "memory", "snake", "ppo", {"channels": 4, "hidden": (8,), "lstm_size": 4}), page,
+            "lstm_size")
+    refused(lively_run(tmp_path / "gym", "CartPole-v1", "ppo", {}), page, "CartPole-v1", "rules")
+    refused(lively_run(tmp_path / "toy", "tictactoe", TOY, {}), page, "MuZero, Muesli, PPO and DQN", "toy_algorithm")
+    page.mkdir()
+    (page / "thesis.txt").write_text("years of work")
+    refused(run.folder, page, "holds something else")
+    assert (page / "thesis.txt").read_text() == "years of work" and sorted(tmp_path.glob(".*.part")) == []
 
 
 def thoughts(run: Path, page: Page, round_weights):

@@ -144,9 +144,10 @@ def test_offline_once_loaded(new_context, site):
     page = context.new_page()
     page.goto("/pages/othello/")
     wait_for_turn(page)
-    page.evaluate("navigator.serviceWorker.ready")
-    page.wait_for_function("caches.keys().then(names => names.length === 1)")
-    page.wait_for_function("navigator.serviceWorker.controller !== null")
+    page.evaluate("""async () => {
+        await navigator.serviceWorker.ready;
+        while (!navigator.serviceWorker.controller) await new Promise(later => setTimeout(later, 50));
+    }""")
     served.stop()
     page.goto("/pages/othello/?again")
     wait_for_turn(page)
@@ -172,7 +173,7 @@ def test_two_agents_play_and_the_page_may_stop_them(new_context, served):
     page.locator("#begin").click()
     page.locator('#board:not([data-ply="0"])').wait_for()
     page.locator("#pause").click()
-    page.wait_for_function("document.getElementById('pause').textContent === 'Go on'")
+    page.locator("#pause", has_text="Go on").wait_for()
     ply = ply_of(page)
     page.wait_for_timeout(400)
     assert ply_of(page) == ply
@@ -180,12 +181,13 @@ def test_two_agents_play_and_the_page_may_stop_them(new_context, served):
     assert len(replay(load_game("snake"), game["seed"], game["actions"]).actions) == ply
 
 
-def test_a_file_is_missing(new_context, site, tmp_path):
+def test_a_file_is_missing(browser, site, tmp_path):
     """The page says what is wrong instead of waiting for ever."""
     shutil.copytree(site / "pages" / "othello", tmp_path / "page")
     (tmp_path / "page" / "weights.bin").unlink()
     served = Served(tmp_path)
-    page = new_context(served.address, service_workers="block").new_page()
-    page.goto("/page/")
-    page.wait_for_function("document.getElementById('status').textContent.includes('weights.bin')")
+    page = browser.new_page(service_workers="block")
+    page.goto(f"{served.address}/page/")
+    page.locator("#status", has_text="weights.bin is missing").wait_for()
+    page.close()
     served.stop()

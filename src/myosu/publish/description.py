@@ -86,7 +86,8 @@ def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], bytes]:
         case dqn.Agent(player=player):
             described = {"kind": "values", **network.of_dqn(programs, player.net)}
         case _:
-            raise UserError(f"The page knows the agents of MuZero, Muesli, PPO and DQN, not {type(agent).__module__}'s.")
+            raise UserError("The page knows the networks of MuZero, Muesli, PPO and DQN, not that of "
+                            f"{type(agent).__module__}.")
     return {**described, **programs.to_json()}, programs.halves()
 
 

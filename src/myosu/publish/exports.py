@@ -6,6 +6,7 @@ Every function takes addresses; ``carray`` makes of each the array that it stand
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -147,6 +148,6 @@ def _called(layer: Callable, arguments: str) -> Callable:
     names = [f"a{k}" for k in range(len(arguments))]
     given = [name if kind == "n" else f"carray({name}, {ANY})"
              for name, kind in zip(names, arguments, strict=True)]
-    scope = {"carray": carray, "layer": layer}
+    scope: dict[str, Any] = {"carray": carray, "layer": layer}
     exec(f"def {layer.__name__}({', '.join(names)}):\n    layer({', '.join(given)})", scope)
     return scope[layer.__name__]

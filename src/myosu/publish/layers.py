@@ -1,8 +1,8 @@
 """The layers of our networks for one position, as plain loops that Numba compiles for the browser.
 
-Arrays are flat, float32. A board lies cell by cell with an empty border of one cell around it, [H + 2, W + 2, C], so that
-a convolution needs no edges; C is a multiple of 4 (``lanes``), its further channels 0, and ``SPARE`` cells follow, for
-cells are computed four at a time. Every layer that writes a board leaves its border 0.
+Arrays are flat, float32. A board lies cell by cell with an empty border of one cell around it, [H + 2, W + 2, C], so
+that a convolution needs no edges; C is a multiple of 4 (``lanes``), its further channels 0, and ``SPARE`` cells follow,
+for cells are computed four at a time. Every layer that writes a board leaves its border 0.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ def link(code: bytes, exports: list[str], allowed: set[str], base: int) -> Modul
     imports = _imported_functions(sections[IMPORT]) if IMPORT in sections else []
     symbols = _symbols(custom["linking"], imports)
     missing = {symbol.name for symbol in symbols if symbol.undefined and symbol.kind == DATA_SYMBOL}
-    if missing := sorted(missing | (set(imports) - allowed)):
-        raise UndefinedSymbols(missing)
+    if missing or not set(imports) <= allowed:
+        raise UndefinedSymbols(sorted(missing | (set(imports) - allowed)))
     segments = [(base + address, content) for address, content in _segments(sections.get(DATA, b"\0"))]
     places = [address for address, _ in segments]
     for target, name in ((CODE, "reloc.CODE"), (DATA, "reloc.DATA")):

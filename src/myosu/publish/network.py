@@ -19,7 +19,14 @@ from myosu.games import Game
 from myosu.nets.conv_norm import ResidualBlock
 from myosu.nets.encoder import ActionHead, Encoder, Picture, RunningNorm, _Residual, _Stem
 from myosu.nets.layers import CellHead, ConvHead
-from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, VectorDynamics, VectorRepresentation
+from myosu.nets.muzero import (
+    ActionPlanes,
+    BoardDynamics,
+    BoardRepresentation,
+    MuZeroNet,
+    VectorDynamics,
+    VectorRepresentation,
+)
 from myosu.publish import layers
 from myosu.publish.layers import board_size, lanes
 
@@ -67,7 +74,7 @@ class Programs:
     # Boards: places of [H + 2, W + 2, lanes(C)].
 
     def board(self, channels: int) -> Place:
-        return self.buffer(board_size(*self.shape[1:], channels))
+        return self.buffer(board_size(self.shape[1], self.shape[2], channels))
 
     def picture(self) -> Place:
         """The observation as a board."""
@@ -142,15 +149,15 @@ def _padded(x: Tensor) -> Tensor:
     return out
 
 
-# MuZero, and Muesli without a search: "initial" leaves a latent state, its policy and its value; "recurrent" makes of the
-# "latent" and "action" that are given the next one, into "next".
+# MuZero, and Muesli without a search: "initial" leaves a latent state, its policy and its value; "recurrent" makes of
+# the "latent" and "action" that are given the next one, into "next".
 
 
 def of_muzero(programs: Programs, net: MuZeroNet, imagines: bool) -> dict[str, Any]:
     """net: as ``for_inference`` makes it, in float32. imagines: whether "recurrent" is needed too."""
     boards = isinstance(net.representation, BoardRepresentation)
     channels = net.latent_shape[0]
-    size = board_size(*net.latent_shape[1:], channels) if boards else channels
+    size = board_size(net.latent_shape[1], net.latent_shape[2], channels) if boards else channels
     programs.begin("initial")
     if isinstance(net.representation, BoardRepresentation):
         x = programs.convolution(net.representation.stem.conv, programs.picture(), relu=True)
@@ -159,7 +166,7 @@ def of_muzero(programs: Programs, net: MuZeroNet, imagines: bool) -> dict[str, A
         assert isinstance(net.representation, VectorRepresentation)
         latent = programs.chain(net.representation.layers, programs.vector())
     _scale(programs, latent, channels, boards)
-    found = {"size": size, "root": latent, **_heads(programs, net, latent, imagined=False)}
+    found: dict[str, Any] = {"size": size, "root": latent, **_heads(programs, net, latent, imagined=False)}
     if imagines:
         programs.begin("recurrent")
         latent = _imagine(programs, net)
@@ -179,6 +186,7 @@ def _imagine(programs: Programs, net: MuZeroNet) -> Place:
         return x
     assert isinstance(dynamics, BoardDynamics)
     planes, channels = dynamics.actions, net.latent_shape[0]
+    assert isinstance(planes, ActionPlanes)
     rows, columns = planes.reach
     kernel = torch.zeros(planes.layers, *planes.kernel.shape[1:], lanes(channels))
     if planes.layers:

@@ -51,7 +51,7 @@ def publish(run: Path, folder: Path) -> Published:
     files = {
         "agent.wasm": module_code, "weights.bin": weights,
         "agent.json": _json({"run": about, "module": module, "rules": description.of_rules(game), "agent": described}),
-        "app.webmanifest": _json({"name": game.name, "short_name": game.name, "start_url": "./", "display": "standalone",
+        "app.webmanifest": _json({"name": game.name, "start_url": "./", "display": "standalone",
                                   "icons": [{"src": "icon.svg", "sizes": "any", "type": "image/svg+xml"}]}),
         **{name: path.read_bytes() for name, path in _static()},
         "js/link.js": (OURS / "page" / "link.js").read_bytes(),

@@ -12,7 +12,6 @@ import re
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -27,15 +26,16 @@ from myosu.publish.linker import Module, UndefinedSymbols, link
 FEATURES = "+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint,+mutable-globals"
 TRIPLE = "wasm32-unknown-unknown"
 #: Functions that the page has for us, most of them in JavaScript's ``Math``.
-MATHEMATICS = {"exp", "expf", "log", "logf", "sin", "cos", "tan", "pow", "powf", "tanh", "tanhf", "fmod", "fmodf", "log1p",
-               "expm1", "exp2", "log2", "log10", "atan", "atan2", "sqrt", "cbrt", "hypot", "sinh", "cosh", "asin", "acos"}
+MATHEMATICS = {name + kind for kind in ("", "f") for name in (
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "pow", "sqrt", "cbrt", "hypot", "fmod", "sin", "cos",
+    "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh")}
 #: Memory for arrays that the rules make; the page takes it back after each call.
 ARRAYS = {"NRT_MemInfo_alloc_aligned", "NRT_MemInfo_alloc_safe_aligned"}
 #: What rules call only where they raise an exception: the page then says that they broke off.
 RAISING = {"NRT_Allocate", "NRT_Free", "PyErr_SetString", "PyBytes_FromStringAndSize",
            "numba_runtime_build_excinfo_struct"}
 #: Our own functions around the rules are nobody's fault.
-OURS = Path(__file__).with_name("exports.py")
+OURS = "exports.py"
 #: The data begins behind the stack.
 STACK = 65536
 
@@ -72,8 +72,10 @@ def compile_module(exports: list[Export]) -> Module:
     try:
         return link(machine.emit_object(whole), sorted(names), MATHEMATICS | ARRAYS | RAISING | of_exceptions, STACK)
     except UndefinedSymbols as error:
-        raise UserError(f"{_first_to_call(error.names, copies)} cannot be compiled for the browser: there is no "
-                        f"{', '.join(error.names)} in it.") from None
+        python = any(name.startswith(("Py", "numba_gil")) for name in error.names)
+        why = "it needs Python itself, as print does" if python else "what it calls is not there"
+        raise UserError(f"{_first_to_call(error.names, copies)} cannot be compiled for the browser: {why} "
+                        f"({', '.join(error.names)}).") from None
 
 
 def _to_llvm(export: Export, machine: llvm.TargetMachine, copies: dict[int, Any]) -> llvm.ModuleRef:
@@ -87,8 +89,8 @@ def _to_llvm(export: Export, machine: llvm.TargetMachine, copies: dict[int, Any]
     text = re.sub(r'target triple = ".*"', f'target triple = "{TRIPLE}"', text)
     text = re.sub(r"= common (local_unnamed_addr )?global", "= internal global", text)
     # Nobody counts references to arrays whose memory is taken back all at once.
-    text = re.sub(r"^define [^\n]*@NRT_(incref|decref)\(.*?^}", r"define linkonce_odr void @NRT_\1(ptr %0) { ret void }", text,
-                  flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^define [^\n]*@NRT_(incref|decref)\(.*?^}",
+                  r"define linkonce_odr void @NRT_\1(ptr %0) { ret void }", text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"^(@PyExc_\w+) = external global i8", r"\1 = internal global i8 0", text, flags=re.MULTILINE)
     text = re.sub(r"attributes #(\d+) = \{[^}]*\}", r"attributes #\1 = { nounwind }", text)
     module = llvm.parse_assembly(text)
@@ -99,10 +101,9 @@ def _to_llvm(export: Export, machine: llvm.TargetMachine, copies: dict[int, Any]
 def _in_short(error: NumbaError, name: str) -> str:
     """Of Numba's pages, the innermost line of the rules and the reason."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    places = [(file, line, code) for file, line, code in
-              re.findall(r'File "([^"]+)", line (\d+):\n(?:.*\n)*?((?:    .*\n)?)', text) if Path(file) != OURS]
-    reasons = [line.strip() for line in text.splitlines() if line.strip()]
-    reason = next((r for r in reasons if not r.startswith(("Failed in", "During:", "File "))), "no message")
+    places = [place for place in re.findall(r'File "([^"]+)", line (\d+)', text) if not place[0].endswith(OURS)]
+    reasons = [line.strip(" -") for line in text.splitlines() if line.strip(" -")]
+    reason = next((r for r in reasons if not r.startswith(("Failed in", "During", "File ", "Resolution"))), "")
     where = f"{places[-1][0]}, line {places[-1][1]}: " if places else ""
     return f"{where}{name} cannot be compiled for the browser: {reason}"
 
@@ -110,7 +111,8 @@ def _in_short(error: NumbaError, name: str) -> str:
 def _first_to_call(names: list[str], copies: dict[int, Any]) -> str:
     """The Python function that needs one of ``names``. Of all copies, those that others call come first."""
     for copy in copies.values():
-        for compiled in copy.overloads.values() if isinstance(copy, Dispatcher) else ():
+        overloads: list[Any] = list(copy.overloads.values()) if isinstance(copy, Dispatcher) else []
+        for compiled in overloads:
             own = compiled.fndesc.llvm_func_name
             if any(caller == own and name in names for caller, name in _calls(compiled.library.get_llvm_str())):
                 code = copy.py_func.__code__
@@ -119,9 +121,10 @@ def _first_to_call(names: list[str], copies: dict[int, Any]) -> str:
 
 
 def _plain(function: Callable, copies: dict[int, Any]) -> Callable:
-    """``function`` with copies of all compiled functions that it calls: fresh ones, and nothing of them from a cache."""
+    """``function`` with copies of all compiled functions that it calls: fresh ones, nothing of them from a cache."""
     code = function.__code__
-    loaded, attributes = set(), set()
+    loaded: set[str] = set()
+    attributes: set[str] = set()
     for instruction in dis.get_instructions(code):
         (loaded if instruction.opname == "LOAD_GLOBAL" else attributes).add(instruction.argval)
 
