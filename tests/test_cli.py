@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -66,6 +67,13 @@ def test_help_imports_neither_torch_nor_numba():
     assert done.returncode == 0 and "train" in done.stdout and "evaluate" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["games", "train --help", "check tictactoe --games 5"])
+def test_a_terminal_that_knows_ascii_only_gets_other_characters(command):
+    done = subprocess.run([sys.executable, "-m", "myosu.cli", *command.split()], capture_output=True, check=False,
+                          env={**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and done.stdout.isascii() and not done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -90,6 +98,13 @@ def test_help_imports_neither_torch_nor_numba():
         ("check CartPole-v11", "Did you mean 'CartPole-v1'?"),
         ("check CartPole-v1 --env-kwargs {", "--env-kwargs {: this is no JSON"),
         ("check tictactoe --games 0", "--games 0"),
+        ("train tictactoe --updates 1 --seed -1", "seed must be from 0 to"),
+        ("train tictactoe --updates 1 --seed 18446744073709551616", "seed must be from 0 to"),
+        ("check tictactoe --seed -1", "--seed -1: choose one from 0 to"),
+        ("evaluate nowhere --seed 18446744073709551616", "--seed 18446744073709551616: choose"),
+        ("play nowhere --seed -1", "--seed -1: choose"),
+        ("gtp nowhere --seed -1", "--seed -1: choose"),
+        ("arena tictactoe random greedy --seed -1", "--seed -1: choose"),
         ("bench othelo", "Did you mean 'othello'?"),
     ],
 )

@@ -12,6 +12,7 @@ import torch
 import myosu.envs.probes  # noqa: F401
 from gym_toys import Endless, Forbidden
 from in_turn import InTurn, InTwoGroups, returns
+from myosu import kernels
 from myosu.algorithms import load_algorithm, muesli
 from myosu.algorithms.muesli import kept_outcomes, unrolled_steps
 from myosu.envs.gym_env import GymVectorEnv
@@ -68,6 +69,14 @@ def test_without_each_part_the_hardest_probe_is_learnt_all_the_same(settings):
     assert np.abs(values(loop, observations) - expected).max() < 0.1, values(loop, observations)
     observation = np.array(observations, np.float32)[:, None]
     assert loop.agent().act(observation, legal(loop, 2)).tolist() == actions
+
+
+def test_it_learns_by_the_plain_reference_as_well(monkeypatch):
+    monkeypatch.setattr(kernels, "PLAIN", True)
+    monkeypatch.setattr(muesli.Learner, "_gradients", None)  # nobody may ask for them
+    observations, expected, _ = PROBES["Both"]
+    loop = learnt("myosu/ProbeBoth-v0")
+    assert np.abs(values(loop, observations) - expected).max() < 0.1, values(loop, observations)
 
 
 def test_what_follows_a_truncation_counts():
@@ -150,7 +159,7 @@ def test_entropy_weight_falls_over_the_run_where_told(anneal, progress, share):
 
 @pytest.mark.parametrize("settings", [
     {}, {"predict_rewards": False, "reconstruction_loss_weight": 2.0, "model_loss_weight": 0.5, "entropy_weight": 0.5}])
-def test_slopes_are_those_of_the_losses(settings):
+def test_gradients_are_those_of_the_losses(settings):
     env = NativeVectorEnv(load_game("tictactoe"), 16, 0)
     config = dataclasses.replace(TINY, channels=8, value_range=None, replay_ratio=1e-6, cmpo_loss_weight=3.0,
                                  value_loss_weight=0.25, **settings)
@@ -160,11 +169,12 @@ def test_slopes_are_those_of_the_losses(settings):
         parameter.data += 0.1 * torch.randn_like(parameter)
     batch = learner._draw(loop.replay)
     targets, outputs = learner._targets(batch), learner._unroll(batch)
-    aims = learner._aims(batch, targets, outputs.policy_logits, config.entropy_weight)
+    loss_targets = learner._loss_targets(batch, targets, outputs.policy_logits, config.entropy_weight)
     there = {name: output for name, output in outputs._asdict().items() if output is not None}
-    slopes = torch.autograd.grad(learner._losses(outputs, batch, aims)["loss"], list(there.values()))
-    for name, slope, expected in zip(there, learner._slopes(outputs, batch, aims), slopes, strict=True):
-        assert torch.allclose(slope, expected, atol=1e-7) and expected.abs().max() > 1e-4, name
+    gradients = torch.autograd.grad(learner._losses(outputs, batch, loss_targets)["loss"], list(there.values()))
+    closed_form = learner._gradients(outputs, batch, loss_targets)
+    for name, gradient, expected in zip(there, closed_form, gradients, strict=True):
+        assert torch.allclose(gradient, expected, atol=1e-7) and expected.abs().max() > 1e-4, name
 
 
 def test_the_end_keeps_the_outcome_as_its_value():

@@ -1,4 +1,4 @@
-"""Advantages, the clipped surrogate and distributions over actions: numbers worked by hand, slopes by torch."""
+"""Advantages, the clipped surrogate and distributions over actions: numbers worked by hand, gradients by torch."""
 
 import math
 
@@ -36,21 +36,21 @@ def test_lambda_one_is_the_return_and_zero_is_one_step():
 
 def test_surrogate_is_clipped_on_the_side_that_gains():
     ratio = f32(1.5, 1.5, 0.5, 0.5, 1.125)
-    loss, slope = clipped_surrogate(np.log(ratio), f32(2, -2, 2, -2, 2), clip_range=0.25)
+    loss, gradient = clipped_surrogate(np.log(ratio), f32(2, -2, 2, -2, 2), clip_range=0.25)
     assert np.allclose(loss, [-2.5, 3, -1, 1.5, -2.25])
-    assert np.allclose(slope, [0, 3, -1, 0, -2.25])  # −ρ A where it is not clipped
+    assert np.allclose(gradient, [0, 3, -1, 0, -2.25])  # −ρ A where it is not clipped
 
 
-def test_the_surrogates_slope_is_torchs_for_every_sample():
-    """Half of the samples within the range once had the slope 0, by rounding."""
+def test_the_surrogates_gradient_is_torchs_for_every_sample():
+    """Half of the samples within the range once had the gradient 0, by rounding."""
     rng = np.random.default_rng(0)
     log_ratio, advantage = (rng.standard_normal(1000).astype(np.float32) * scale for scale in (np.float32(0.2), 1))
     x, a = torch.tensor(log_ratio, requires_grad=True), torch.tensor(advantage)
     expected = -torch.minimum(x.exp() * a, x.exp().clamp(0.75, 1.25) * a)
     expected.sum().backward()
-    loss, slope = clipped_surrogate(log_ratio, advantage, 0.25)
-    assert np.allclose(loss, expected.detach(), atol=1e-5) and np.allclose(slope, x.grad, atol=1e-5)
-    assert 0 < (slope == 0).sum() < 200
+    loss, gradient = clipped_surrogate(log_ratio, advantage, 0.25)
+    assert np.allclose(loss, expected.detach(), atol=1e-5) and np.allclose(gradient, x.grad, atol=1e-5)
+    assert 0 < (gradient == 0).sum() < 200
 
 
 def test_measures_of_an_update():
@@ -86,40 +86,40 @@ def test_thousands_of_choices_and_great_logits_stay_finite():
     assert np.isfinite(policy.gradient(parameters, action, f32(1, 1, 1), -0.1)).all()
 
 
-def _by_torch(distribution, log_prob_slope, entropy_slope, action, *leaves):
+def _by_torch(distribution, log_prob_gradient, entropy_gradient, action, *leaves):
     log_prob, entropy = distribution.log_prob(torch.from_numpy(action)), distribution.entropy()
     if log_prob.dim() == 2:
         log_prob, entropy = log_prob.sum(1), entropy.sum(1)
-    (torch.from_numpy(log_prob_slope) @ log_prob + entropy_slope * entropy.sum()).backward()
+    (torch.from_numpy(log_prob_gradient) @ log_prob + entropy_gradient * entropy.sum()).backward()
     return log_prob.detach().numpy(), entropy.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves)
 
 
-def test_slopes_of_choices_are_those_of_torch():
+def test_gradients_of_choices_are_those_of_torch():
     rng = np.random.default_rng(1)
     policy, outputs = Choices((3, 2), several=True), rng.normal(size=(6, 5)).astype(np.float32)
     legal = np.ones((6, 5), bool)
     legal[::2, 1] = False
     parameters = policy.normalize(outputs, legal)
-    action, slope = policy.sample(parameters, rng), rng.normal(size=6).astype(np.float32)
+    action, gradient = policy.sample(parameters, rng), rng.normal(size=6).astype(np.float32)
     masked = np.where(legal, outputs, np.float32(-1e9))
     first, second = (torch.tensor(part, requires_grad=True) for part in (masked[:, :3], masked[:, 3:]))
-    one = _by_torch(torch.distributions.Categorical(logits=first), slope, 0.3, action[:, 0], first)
-    two = _by_torch(torch.distributions.Categorical(logits=second), slope, 0.3, action[:, 1], second)
+    one = _by_torch(torch.distributions.Categorical(logits=first), gradient, 0.3, action[:, 0], first)
+    two = _by_torch(torch.distributions.Categorical(logits=second), gradient, 0.3, action[:, 1], second)
     log_prob, entropy = policy.log_prob(parameters, action), policy.entropy(parameters)
     assert np.allclose(log_prob, one[0] + two[0], atol=1e-6) and np.allclose(entropy, one[1] + two[1], atol=1e-6)
-    gradient = policy.gradient(parameters, action, slope, 0.3)
+    gradient = policy.gradient(parameters, action, gradient, 0.3)
     assert np.allclose(gradient, np.concatenate([one[2], two[2]], axis=1), atol=1e-6)
 
 
-def test_slopes_of_gaussians_are_those_of_torch():
+def test_gradients_of_gaussians_are_those_of_torch():
     rng = np.random.default_rng(2)
     policy, parameters = Gaussian(2), rng.normal(size=(5, 4)).astype(np.float32)
-    action, slope = policy.sample(parameters, rng), rng.normal(size=5).astype(np.float32)
+    action, gradient = policy.sample(parameters, rng), rng.normal(size=5).astype(np.float32)
     mean, log_std = (torch.tensor(part, requires_grad=True) for part in (parameters[:, :2], parameters[:, 2:]))
-    expected = _by_torch(torch.distributions.Normal(mean, log_std.exp()), slope, 0.3, action, mean, log_std)
+    expected = _by_torch(torch.distributions.Normal(mean, log_std.exp()), gradient, 0.3, action, mean, log_std)
     log_prob, entropy = policy.log_prob(parameters, action), policy.entropy(parameters)
     assert np.allclose(log_prob, expected[0], atol=1e-5) and np.allclose(entropy, expected[1], atol=1e-5)
-    gradient = policy.gradient(parameters, action, slope, 0.3)
+    gradient = policy.gradient(parameters, action, gradient, 0.3)
     assert np.allclose(gradient, np.concatenate(expected[2:], axis=1), atol=1e-4)
     assert policy.mode(parameters).tolist() == parameters[:, :2].tolist()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import sys
 
@@ -40,6 +41,9 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """The command with these arguments; its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where a terminal knows ASCII only, a "?" is better than a traceback
     try:
         return _dispatch(arguments)
     except UserError as error:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from myosu import kernels
 from myosu.algorithms.checks import check_model_fits, check_ranges
 from myosu.algorithms.interface import Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
@@ -31,10 +32,10 @@ from myosu.losses.categorical import (
     cross_entropy,
     negative_entropy,
     plane_loss,
-    plane_loss_slope,
+    plane_loss_gradient,
 )
 from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient_weight, sampled_cmpo_policy
-from myosu.losses.distributions import Choices, cross_entropy_slope
+from myosu.losses.distributions import Choices, cross_entropy_gradient
 from myosu.losses.policy_gradient import explained_variance
 from myosu.losses.retrace import retrace_returns, retrace_trace
 from myosu.nets.encoder import has_pictures
@@ -294,20 +295,19 @@ class Targets(NamedTuple):
     policy: np.ndarray
 
 
-class Aims(NamedTuple):
-    """What the outputs along the unrolls are fitted to, of K steps from N positions, one step of all after the other;
-    with weights that make a mean.
+class LossTargets(NamedTuple):
+    """Loss targets and weights for N K-step unrolls, time-major; the weights make each loss a mean.
 
-    log_policy: float32 [(K + 1) N, A], of the network that learns, −∞ where an action is not legal in the first step.
-    action: int64 [N]. ascent: float32 [N], the weight of the action's log π in the policy gradient. learns: bool [N],
-    whether there is an action; entropy_weight: of each for which there is. policy: float32 [(K + 1) N, A], the policies
-    to agree with, times their weights. value, value_weight: float32 [(K + 1) N]. reward, reward_weight: float32 [K N].
-    planes_weight: float32 [(K + 1) N].
+    log_policy: float32 [(K + 1) N, A], log π of the learning network; −∞ where an action is illegal in the first step.
+    action: int64 [N]. advantage: float32 [N], importance-weighted: the factor of −log π(action) in the policy-gradient
+    loss. learns: bool [N], whether an action was taken there. entropy_weight: of each position that learns. policy:
+    float32 [(K + 1) N, A], π_CMPO times its loss's weight. value, value_weight: float32 [(K + 1) N]. reward,
+    reward_weight: float32 [K N]. planes_weight: float32 [(K + 1) N].
     """
 
     log_policy: np.ndarray
     action: np.ndarray
-    ascent: np.ndarray
+    advantage: np.ndarray
     learns: np.ndarray
     entropy_weight: float
     policy: np.ndarray
@@ -321,8 +321,8 @@ class Aims(NamedTuple):
 class Learner:
     """Fits the model and its policy to sequences from the replay.
 
-    Torch does what the networks do, on their device; what a batch aims at are a few hundred numbers, NumPy's and
-    Numba's on the CPU, where the batch comes from.
+    Torch runs the networks on their device. Targets and closed-form gradients are a few hundred numbers, made by NumPy
+    and Numba on the CPU, where the batch comes from.
     """
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
@@ -364,10 +364,13 @@ class Learner:
         targets = self._targets(batch)
         outputs = self._unroll(batch)
         entropy_weight = config.entropy_weight * (1.0 - progress * config.anneal_entropy_weight)
-        aims = self._aims(batch, targets, outputs.policy_logits, entropy_weight)
+        loss_targets = self._loss_targets(batch, targets, outputs.policy_logits, entropy_weight)
         self.parameters.zero_gradient()
-        there = [output for output in outputs if output is not None]
-        torch.autograd.backward(there, self._slopes(outputs, batch, aims))
+        if kernels.PLAIN:
+            self._losses(outputs, batch, loss_targets)["loss"].backward()
+        else:
+            there = [output for output in outputs if output is not None]
+            torch.autograd.backward(there, self._gradients(outputs, batch, loss_targets))
         norm = self.parameters.clip_gradient(config.max_grad_norm)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}", batch)
@@ -379,7 +382,7 @@ class Learner:
         self.updates += 1
         if (self.updates - 1) % METRICS_EVERY:
             return {}
-        losses = self._losses(outputs, batch, aims)
+        losses = self._losses(outputs, batch, loss_targets)
         acted, returns = (_at(batch["ahead"][0], rows) for rows in (batch["acted"], targets.returns))
         return {name: float(value.detach()) for name, value in losses.items()} | {
             "gradient_norm": norm, "learning_rate": rate, "return_mean": float(returns[acted].mean()),
@@ -492,8 +495,8 @@ class Learner:
         latent = self.net.represent(self._tensor(_at(ahead[0], batch["observation"])))
         return self.net.read(self.net.unroll(latent, self._tensor(_at(ahead[:-1], batch["action"]))))
 
-    def _aims(self, batch: dict[str, np.ndarray], targets: Targets, policy_logits: Tensor,
-              entropy_weight: float) -> Aims:
+    def _loss_targets(self, batch: dict[str, np.ndarray], targets: Targets, policy_logits: Tensor,
+                      entropy_weight: float) -> LossTargets:
         """L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those
         of the model are of the first step, and the mean over the K unrolled ones."""
         start = batch["ahead"][0]
@@ -502,48 +505,49 @@ class Learner:
             targets.returns, targets.policy, self.weights_along, self.discount, not self.config.predict_rewards)
         log_policy = self.policy.normalize(policy_logits.detach().cpu().numpy(), legal)
         action = _at(start, batch["action"])
-        ascent = policy_gradient_weight(self.policy.log_prob(log_policy[:len(start)], action),
+        advantage = policy_gradient_weight(self.policy.log_prob(log_policy[:len(start)], action),
                                         _at(start, batch["log_prob"]), targets.advantage)
-        return Aims(log_policy, action, learns * ascent * share, learns, entropy_weight * share, *fitted)
+        return LossTargets(log_policy, action, learns * advantage * share, learns, entropy_weight * share, *fitted)
 
     @torch.no_grad()
-    def _slopes(self, outputs: Readings, batch: dict[str, np.ndarray], aims: Aims) -> list[Tensor]:
-        """The gradient of the sum of all losses in each of the outputs, in closed form."""
-        policy, first = cross_entropy_slope(aims.log_policy, aims.policy), slice(len(aims.action))
-        policy[first] += aims.learns[:, None] * self.policy.gradient(aims.log_policy[first], aims.action, -aims.ascent,
-                                                                     -aims.entropy_weight)
-        slopes = [self._tensor(policy),
-                  self.support.cross_entropy_slope(outputs.value_logits, aims.value, aims.value_weight)]
+    def _gradients(self, outputs: Readings, batch: dict[str, np.ndarray], targets: LossTargets) -> list[Tensor]:
+        """The gradient of ``_losses``' sum in each of the outputs, in closed form."""
+        policy, first = cross_entropy_gradient(targets.log_policy, targets.policy), slice(len(targets.action))
+        policy[first] += targets.learns[:, None] * self.policy.gradient(
+            targets.log_policy[first], targets.action, -targets.advantage, -targets.entropy_weight)
+        gradients = [self._tensor(policy),
+                  self.support.cross_entropy_gradient(outputs.value_logits, targets.value, targets.value_weight)]
         if outputs.reward_logits is not None:
-            slopes.append(self.support.cross_entropy_slope(outputs.reward_logits, aims.reward, aims.reward_weight))
+            gradients.append(self.support.cross_entropy_gradient(outputs.reward_logits, targets.reward,
+                                                                 targets.reward_weight))
         if outputs.planes is not None:
-            slope = plane_loss_slope(outputs.planes, self._planes(batch))
-            slopes.append(slope.mul_(self._tensor(aims.planes_weight)[:, None, None, None]))
-        return slopes
+            gradient = plane_loss_gradient(outputs.planes, self._planes(batch))
+            gradients.append(gradient.mul_(self._tensor(targets.planes_weight)[:, None, None, None]))
+        return gradients
 
-    def _losses(self, outputs: Readings, batch: dict[str, np.ndarray], aims: Aims) -> dict[str, Tensor]:
-        """Every loss by name, times its weight, and "loss", their sum."""
-        tensor, first = self._tensor, slice(len(aims.action))
+    def _losses(self, outputs: Readings, batch: dict[str, np.ndarray], targets: LossTargets) -> dict[str, Tensor]:
+        """Every loss by name, times its weight, and "loss", their sum: plain torch, the reference of ``_gradients``."""
+        tensor, first = self._tensor, slice(len(targets.action))
         # What is not legal so low that its probability is 0, but finite: 0 times it is 0.
-        policy = outputs.policy_logits[first].masked_fill(tensor(np.isneginf(aims.log_policy[first])), -1e9)
-        log_prob = policy.log_softmax(-1).gather(-1, tensor(aims.action)[:, None])[:, 0]
+        policy = outputs.policy_logits[first].masked_fill(tensor(np.isneginf(targets.log_policy[first])), -1e9)
+        log_prob = policy.log_softmax(-1).gather(-1, tensor(targets.action)[:, None])[:, 0]
 
         def scalar_loss(logits: Tensor, scalar: np.ndarray, weight: np.ndarray) -> Tensor:
             return cross_entropy(logits, self.support.two_hot(tensor(scalar))) * tensor(weight)
 
         losses = {
-            "policy_loss": -log_prob * tensor(aims.ascent),
-            "cmpo_loss": cross_entropy(policy, tensor(aims.policy[first])),
-            "model_loss": cross_entropy(outputs.policy_logits[first.stop:], tensor(aims.policy[first.stop:])),
-            "value_loss": scalar_loss(outputs.value_logits, aims.value, aims.value_weight),
+            "policy_loss": -log_prob * tensor(targets.advantage),
+            "cmpo_loss": cross_entropy(policy, tensor(targets.policy[first])),
+            "model_loss": cross_entropy(outputs.policy_logits[first.stop:], tensor(targets.policy[first.stop:])),
+            "value_loss": scalar_loss(outputs.value_logits, targets.value, targets.value_weight),
         }
         if self.config.entropy_weight:
-            losses["entropy_loss"] = negative_entropy(policy) * tensor(aims.learns) * aims.entropy_weight
+            losses["entropy_loss"] = negative_entropy(policy) * tensor(targets.learns) * targets.entropy_weight
         if outputs.reward_logits is not None:
-            losses["reward_loss"] = scalar_loss(outputs.reward_logits, aims.reward, aims.reward_weight)
+            losses["reward_loss"] = scalar_loss(outputs.reward_logits, targets.reward, targets.reward_weight)
         if outputs.planes is not None:
             losses["reconstruction_loss"] = (plane_loss(outputs.planes, self._planes(batch))
-                                             * tensor(aims.planes_weight))
+                                             * tensor(targets.planes_weight))
         losses = {name: loss.sum() for name, loss in losses.items()}
         return losses | {"loss": torch.stack(list(losses.values())).sum()}
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from tyro.conf import Positional
 
+from myosu.commands.options import check_seed
 from myosu.errors import UserError
 
 #: Games for each player where no limit is given.
@@ -58,6 +59,7 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu arena", args=arguments)
+    check_seed(options.seed)
     for name, value, least in (("games", options.games, 0), ("minutes", options.minutes, 0),
                                ("workers", options.workers, 1), ("simulations", options.simulations, 1)):
         if value is not None and value < least:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from myosu.commands.options import check_seed
 from myosu.errors import UserError
 from myosu.games import Game
 
@@ -43,6 +44,7 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu evaluate", args=arguments)
+    check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     import torch

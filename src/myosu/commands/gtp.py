@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
+from myosu.commands.options import check_seed
 from myosu.errors import UserError
 
 
@@ -31,6 +32,7 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu gtp", args=arguments)
+    check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     import torch

@@ -12,6 +12,14 @@ from myosu.errors import UserError
 ENV_KWARGS_HELP = "Arguments of a Gymnasium environment, as JSON: '{\"gravity\": -5}'."
 
 
+def check_seed(seed: int) -> None:
+    """Raises UserError where ``--seed`` is out of range."""
+    from myosu.runs.config import SEEDS
+
+    if not 0 <= seed < SEEDS:
+        raise UserError(f"--seed {seed}: choose one from 0 to {SEEDS - 1}.")
+
+
 def read_env_kwargs(text: str) -> dict[str, Any]:
     """What ``--env-kwargs text`` says. Raises UserError."""
     try:

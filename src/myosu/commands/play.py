@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import import_server
+from myosu.commands.options import check_seed, import_server
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.players.players import History, Player, legal_mask
@@ -45,6 +45,7 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu play", args=arguments)
+    check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     seat = {"first": 0, "second": 1, "random": random.randrange(2)}[options.seat]

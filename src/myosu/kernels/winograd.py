@@ -4,7 +4,7 @@ pair of channels (Winograd's F(4×4, 3×3); Lavin and Gray 2016).
     y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A
 
 of a tile y [4, 4], what it sees d [6, 6] and the kernel g [3, 3]; ⊙ is a product of matrices over the channels at each
-of 36 points. Backwards, with the slopes of the four transformations:
+of 36 points. Backwards, by the transposes of the four transformations:
 
     d̄ = B [(G g Gᵀ) ⊙ (A ȳ Aᵀ)] Bᵀ        ḡ = Gᵀ [(Bᵀ d B) ⊙ (A ȳ Aᵀ)] G
 
@@ -20,7 +20,7 @@ import torch
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from torch import Tensor, nn
+from torch import Tensor
 
 from myosu.kernels.vectors import INDEX, Writer, constants, processor_features
 
@@ -226,11 +226,12 @@ def _add_rows(rows, sums, squares):
 
 
 @njit(error_model="numpy", fastmath={"contract"})
-def _through_norm(slopes, y, by_slope, by_y, shift, out):
+def _through_norm(grad_sum, y, a, b, c, out):
+    """out = a·grad_sum + b·y + c, rows [n, m]; a, b, c [m]."""
     for i in range(len(y)):
-        slope, row, to = slopes[i], y[i], out[i]
-        for j in range(len(shift)):
-            to[j] = slope[j] * by_slope[j] + row[j] * by_y[j] + shift[j]
+        g, row, to = grad_sum[i], y[i], out[i]
+        for j in range(len(c)):
+            to[j] = g[j] * a[j] + row[j] * b[j] + c[j]
 
 
 @njit(error_model="numpy", fastmath={"contract"})
@@ -295,38 +296,38 @@ def convolve_add_relu(x, kernels, bias, residual, adds, out):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def convolve_back(slopes, y, by_slope, by_y, shift, x, kernels, x_slopes, kernel_slopes):
-    """The slopes in x [B, H, W, C] and, from zero on, in the kernels [36 C K], where those in y [B, H, W, K] are
-    by_slope · slopes + by_y · y + shift, row by row [W K]. ``kernels`` are those of the transposed weights [36 K C];
-    all are float32."""
+def convolve_back(grad_sum, y, a, b, c, x, kernels, grad_x, grad_points):
+    """Write the gradient of x [B, H, W, C] and add that of the kernels to ``grad_points`` [36 C K], where the gradient
+    of y [B, H, W, K] is a·grad_sum + b·y + c with a, b, c [W K] along a row (see ``batch_norm.backward``). ``kernels``
+    are those of the transposed weights [36 K C]; all are float32."""
     size, height, width, inputs = x.shape
     outputs = y.shape[3]
-    flat_x, flat_x_slopes = x.ravel(), x_slopes.ravel()
+    flat_x, flat_grad_x = x.ravel(), grad_x.ravel()
     each, together, most = _tiles(height, width)
     seen, seen_apart = _points(most, inputs)
     made, made_apart = _points(most, outputs)
     wide, wide_line = _room(height, width, inputs, 1)
     back, _ = _room(height, width, inputs, 1)
     room, line = _room(height, width, outputs, 0)
-    y_slopes = np.empty((together * height, width * outputs), np.float32)
-    flat_y_slopes = y_slopes.ravel()
+    grad_y = np.empty((together * height, width * outputs), np.float32)
+    flat_grad_y = grad_y.ravel()
     for first in range(0, size, together):
         boards = min(together, size - first)
-        _through_norm(slopes[first:first + boards].reshape(-1, width * outputs),
-                      y[first:first + boards].reshape(-1, width * outputs), by_slope, by_y, shift, y_slopes)
+        _through_norm(grad_sum[first:first + boards].reshape(-1, width * outputs),
+                      y[first:first + boards].reshape(-1, width * outputs), a, b, c, grad_y)
         for k in range(boards):
             into_tiles("see", flat_x, first + k, (height, width, inputs), 1, wide, wide_line, seen, k * each,
                        seen_apart)
-            into_tiles("put out, back", flat_y_slopes, k, (height, width, outputs), 0, room, line, made, k * each,
+            into_tiles("put out, back", flat_grad_y, k, (height, width, outputs), 0, room, line, made, k * each,
                        made_apart)
         for p in range(POINTS):
             multiply(True, seen, p * seen_apart, 1, inputs, made, p * made_apart, outputs,
-                     kernel_slopes, p * inputs * outputs, outputs, inputs, outputs, boards * each)
+                     grad_points, p * inputs * outputs, outputs, inputs, outputs, boards * each)
         for p in range(POINTS):
             multiply(False, made, p * made_apart, outputs, 1, kernels, p * inputs * outputs, inputs,
                      seen, p * seen_apart, inputs, boards * each, inputs, outputs)
         for k in range(boards):
-            from_tiles("see, back", True, flat_x_slopes, first + k, (height, width, inputs), 1, back, wide_line, seen,
+            from_tiles("see, back", True, flat_grad_x, first + k, (height, width, inputs), 1, back, wide_line, seen,
                        k * each, seen_apart)
 
 
@@ -335,15 +336,7 @@ def to_points(weight: Tensor) -> Tensor:
     return (_KERNELS @ weight.permute(2, 3, 1, 0).reshape(9, -1)).ravel()
 
 
-def to_points_back(slopes: Tensor, weight: Tensor) -> Tensor:
-    """Gᵀ ḡ G: the slopes in ``weight``, from those in ``to_points`` of it."""
+def to_points_back(grad_points: Tensor, weight: Tensor) -> Tensor:
+    """Gᵀ ḡ G: the gradient of ``weight``, from that of ``to_points(weight)``."""
     outputs, inputs = weight.shape[:2]
-    return (_KERNELS.T @ slopes.view(POINTS, -1)).view(3, 3, inputs, outputs).permute(3, 2, 0, 1)
-
-
-def fits(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether ``convolve`` can and should do what ``conv`` does, where ``x`` lies and in its numbers: torch would use
-    all threads it has, and for what is no vector of channels wide nothing is won."""
-    return (AVAILABLE and x.device.type == "cpu" and x.dtype == conv.weight.dtype == torch.float32
-            and conv.kernel_size == (3, 3) and conv.in_channels % LANES == conv.out_channels % LANES == 0
-            and torch.get_num_threads() == 1 and not torch.is_autocast_enabled("cpu"))
+    return (_KERNELS.T @ grad_points.view(POINTS, -1)).view(3, 3, inputs, outputs).permute(3, 2, 0, 1)

@@ -14,6 +14,8 @@ from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 
+#: Seeds are below this: what every generator of random numbers takes.
+SEEDS = 2**32
 LIMITS = ("minutes", "updates", "games", "env_steps")
 
 
@@ -57,7 +59,7 @@ class TrainConfig:
             value = getattr(self, name)
             _require(value is None or value > 0, name, value, "above 0")
         _require(self.actors is None or self.actors >= 0, "actors", self.actors, "0 or more")
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(0 <= self.seed < SEEDS, "seed", self.seed, f"from 0 to {SEEDS - 1}")
         _require(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 (never) or more")
         games = self.evaluation_games
         _require(games is None or (games >= 4 and games % 2 == 0), "evaluation_games", games, "an even number from 4")
