@@ -21,7 +21,9 @@ INDEX = """<!doctype html>
 <link rel="stylesheet" href="othello/style.css">
 </head>
 <body>
-<header class="top"><a class="brand" href="./"><img src="othello/icon.svg" alt="" width="28" height="28"> Myosu</a></header>
+<header class="top">
+<a class="brand" href="./"><img src="othello/icon.svg" alt="" width="28" height="28"> Myosu</a>
+</header>
 <main><section><p>Games against agents that learnt them by playing against themselves. They think in your browser.</p>
 <nav aria-label="Games"><ul>
 {items}
