@@ -95,7 +95,8 @@ def parts_of(agent: Agent, environment: Environment) -> list[Part]:
         case dqn.Agent(player=player):
             module = ValuesOf(player.net.cpu(), list(parts))
             return [Part("values", module, inputs, {"q": player.values(observation)})]
-    raise UserError(f"Only the networks of MuZero, Muesli, PPO and DQN are known, not that of {type(agent).__module__}.")
+    raise UserError("Only the networks of MuZero, Muesli, PPO and DQN are known, not that of "
+                    f"{type(agent).__module__}.")
 
 
 def observations(environment: Environment) -> np.ndarray:
@@ -121,6 +122,8 @@ def _any_action(spec: EnvSpec, legal: np.ndarray, rng: np.random.Generator) -> n
 
 class Initial(nn.Module):
     """observation → latent, value, policy_logits."""
+
+    points: Tensor
 
     def __init__(self, net: MuZeroNet, points: Tensor) -> None:
         super().__init__()
@@ -221,7 +224,8 @@ def _need_onnx() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"ONNX needs more packages ({error}): pip install \"myosu[onnx]\". Or take --format torch.") from None
+        raise UserError(f"ONNX needs more packages ({error}): pip install \"myosu[onnx]\". Or take --format torch."
+                        ) from None
 
 
 def _program(part: Part) -> Any:
