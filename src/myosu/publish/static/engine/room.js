@@ -21,7 +21,7 @@ export class Room {
 
   open(order) {
     const id = name();
-    if (order.played) this.sit(id, this.recorded(), this.course(this.find(order.played)));
+    if (order.played) this.sit(id, this.recorded(), this.course(this.find(order.played.split('-').at(-1))));
     else {
       const from = order.from;
       const course = from ? replay(this.rules, ...this.beginning(from)) : new Course(this.rules, seed());
@@ -36,7 +36,7 @@ export class Room {
     return [course.seed, course.actions.slice(0, ply)];
   }
 
-  recorded() { return this.run.names && Array.from({ length: this.rules.players }, () => ({ kind: 'recorded' })); }
+  recorded() { return Array.from({ length: this.rules.players }, () => ({ kind: 'recorded' })); }
 
   sit(id, seats, course) {
     const table = new Table(id, seats, course, this.agent, changed => this.changed(changed));
@@ -81,7 +81,7 @@ export class Room {
     const over = ([, game]) => game.terminated || game.truncated;
     return {
       newest: [], best: [], open: games.filter(each => !over(each)).map(listed),
-      played: games.filter(over).map(each => ({ ...listed(each), played: each[0] })),
+      played: games.filter(over).map(each => ({ ...listed(each), played: `${stamp(each[1].started)}-${each[0]}` })),
     };
   }
 }
@@ -229,6 +229,12 @@ export function choose({ action, policy }, temperature) {
     if (left < 0) return each;
   }
   return action;
+}
+
+// As the server names the games that were played: by their date, in the visitor's own time.
+function stamp(started) {
+  const [date, time] = new Date(1000 * started).toLocaleString('sv').split(' ');
+  return `${date.replaceAll('-', '')}-${time.replaceAll(':', '')}`;
 }
 
 const round = x => Math.round(1e4 * x) / 1e4;
