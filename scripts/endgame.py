@@ -11,9 +11,9 @@ import torch
 
 from myosu.games.game import Game
 from myosu.games.playout import random_actions
-from myosu.players.agent import load_agent
+from myosu.players.agent import AgentPlayer, load_agent
 from myosu.players.alphabeta import compile_alphabeta
-from myosu.players.players import AgentPlayer, legal_mask
+from myosu.players.player import legal_mask
 
 MOST_EMPTY = 10
 OPENING_PLIES = 8

@@ -20,7 +20,7 @@ from myosu.games.game import Game
 from myosu.games.playout import random_actions
 from myosu.players.agent import load_agent
 from myosu.players.alphabeta import compile_alphabeta
-from myosu.players.players import legal_mask
+from myosu.players.player import legal_mask
 from myosu.search import Expansion, SearchResult
 
 OPENING_PLIES, FIRST_PLY = 6, 12

@@ -12,7 +12,7 @@ import torch
 
 from myosu.algorithms import load_settings, muzero
 from myosu.evaluation.match import play_match
-from myosu.players.players import AgentPlayer
+from myosu.players.agent import AgentPlayer
 from myosu.runs.checkpoint import find_checkpoint
 
 

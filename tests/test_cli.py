@@ -16,14 +16,19 @@ from myosu import cli
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
+from myosu.runs.run import open_run
+from myosu.training.trainer import TrainResult
+from web_runs import untrained_run
 
 
 class CentreFirst:
     """An agent for tic-tac-toe: the centre, else the first free square."""
 
-    def act(self, observation, legal_actions, starts=None):
+    has_memory = False
+
+    def act(self, observation, legal_actions, state=None, starts=None):
         preference = np.array([2, 1, 1, 1, 3, 1, 1, 1, 1])
-        return np.argmax(legal_actions * preference, axis=1)
+        return np.argmax(legal_actions * preference, axis=1), None
 
 
 @pytest.fixture
@@ -45,9 +50,10 @@ def trained(monkeypatch):
     """Runs that ``train`` was asked for; nothing is trained."""
     runs = []
 
-    def train(run, quiet=False):
+    def train(run, quiet, callbacks, handle_signals):
+        assert handle_signals and not callbacks
         runs.append(run)
-        return SimpleNamespace(reason="10 updates")
+        return TrainResult(run, "10 updates", 10, 1, 9, 1.0, None)
 
     monkeypatch.setattr(myosu.training.trainer, "train", train)
     return runs
@@ -151,7 +157,7 @@ def test_resume_changes_only_what_is_given(trained, tmp_path):
 
 
 def test_presets_are_defaults_that_flags_override(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("myosu.commands.train.load_preset", lambda *_: {"channels": 24, "blocks": 1})
+    monkeypatch.setattr("myosu.training.start.load_preset", lambda *_: {"channels": 24, "blocks": 1})
     assert exit_code(f"train tictactoe --run {tmp_path}/a --updates 1 --blocks 3".split()) == 0
     settings = SimpleNamespace(**trained[0].config.algorithm_config)
     assert (settings.channels, settings.blocks) == (24, 3)
@@ -264,7 +270,7 @@ def test_undo_and_the_end_of_input(agent, capsys, monkeypatch):
 
 def test_a_person_who_cannot_move_passes(capsys, monkeypatch):
     from myosu.commands.play import Table
-    from myosu.players.players import RandomPlayer
+    from myosu.players.player import RandomPlayer
 
     othello = load_game("othello")
     table = Table(othello, RandomPlayer(othello), seat=1)
@@ -284,3 +290,31 @@ def test_play_needs_two():
 
     with pytest.raises(UserError, match="nobody to play against"):
         Table(replace(load_game("tictactoe"), num_players=1), None, 0)
+
+
+@pytest.mark.parametrize("game, opponent, message", [
+    ("tictactoe", "nobody", "There is no opponent 'nobody'"),
+    ("tictactoe", "alphabeta", "write the depth as a number"),
+    ("tictactoe", "gtp:'a", "this is no command line"),
+    ("tictactoe", "exhaustive", "exhaustive is no player"),
+    ("tictactoe", "runs/none", "There is no run or checkpoint 'runs/none'"),
+    ("snake", "greedy", "snake is for one player: there is no opponent 'greedy' in it"),
+])
+def test_whom_evaluations_cannot_be_played_against(trained, tmp_path, monkeypatch, capsys, game, opponent, message):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", game, "--algorithm", "ppo" if game == "snake" else "muzero", "--updates", "1", "--run", "run"]
+    assert exit_code([*words, "--evaluation-opponent", opponent]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists() and trained == []
+
+
+def test_the_opponent_of_evaluations_is_found_again_from_any_folder(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    untrained_run(tmp_path / "old", "tictactoe")
+    words = ["train", "tictactoe", "--updates", "1", "--run", "run", "--evaluation-opponent"]
+    assert exit_code([*words, "old/checkpoints/update-00000001:8"]) == 0
+    known = open_run("run").config.train.evaluation_opponent
+    assert known == f"{tmp_path}/old/checkpoints/update-00000001:8"
+    assert exit_code(["train", "--resume", "run", "--evaluation-opponent", "./old"]) == 0
+    assert trained[-1].config.train.evaluation_opponent == f"{tmp_path}/old"
+    assert exit_code(["train", "--resume", "run", "--evaluation-opponent", "nobody"]) == 2
+    assert open_run("run").config.train.evaluation_opponent == f"{tmp_path}/old", "a mistake changes nothing"

@@ -73,7 +73,7 @@ def test_what_a_placement_clears_is_learnt_from_rewards():
     env.reset()
     step = env.recv()
     for _ in range(30):
-        action = agent.act(step.observation, step.legal_actions)
+        action, _ = agent.act(step.observation, step.legal_actions)
         clears = step.observation[:, 7:10].reshape(64, 243) > 0
         could += clears.any(1).sum()
         did += clears[np.arange(64), action].sum()

@@ -20,7 +20,8 @@ from myosu.games import load_game
 from myosu.players.agent import load_agent
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.run import open_run
-from myosu.training.start import actor_count, create_run
+from myosu.sources import actor_count
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 from toy_runs import last_weights, same_weights
 
@@ -102,13 +103,13 @@ def test_the_seed_of_an_episode_begins_it_again():
 class Upright:
     """Keeps CartPole's pole up for a while: pushes towards where it falls."""
 
-    def act(self, observation, legal_actions, starts=None):
-        return (observation[:, 2] + observation[:, 3] > 0).astype(np.int64)
+    def act(self, observation, legal_actions, state=None, starts=None):
+        return (observation[:, 2] + observation[:, 3] > 0).astype(np.int64), None
 
 
 class Left:
-    def act(self, observation, legal_actions, starts=None):
-        return np.zeros(len(observation), np.int64)
+    def act(self, observation, legal_actions, state=None, starts=None):
+        return np.zeros(len(observation), np.int64), None
 
 
 def test_every_environment_plays_its_share_of_episodes():
@@ -154,8 +155,8 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeyp
         return step(self)
 
     monkeypatch.setattr(actor, "step", step_and_interrupt)
-    assert train(small_run(parts, algorithm, **limits), quiet=True).reason == "interrupted"
-    assert train(open_run(parts), quiet=True).reason == "interrupted"
+    assert train(small_run(parts, algorithm, **limits), quiet=True, handle_signals=True).reason == "interrupted"
+    assert train(open_run(parts), quiet=True, handle_signals=True).reason == "interrupted"
     assert train(open_run(parts), quiet=True).env_steps >= 1000
     assert same_weights(last_weights(whole), last_weights(parts))
     assert (whole / "games.jsonl").read_text() == (parts / "games.jsonl").read_text()
@@ -180,7 +181,7 @@ def test_a_run_of_an_environment_records_and_evaluates(tmp_path, capsys):
     assert cli.run(["evaluate", str(folder), "--opponent", "greedy"]) == 2
     assert "for one player" in capsys.readouterr().err
     agent, environment, _ = load_agent(folder)
-    assert environment.name == "CartPole-v1" and agent.act(np.zeros((2, 4), np.float32), np.ones((2, 2), bool)).shape
+    assert environment.name == "CartPole-v1" and agent.act(np.zeros((2, 4), np.float32), np.ones((2, 2), bool))[0].shape
 
 
 def test_workers_that_are_killed_are_replaced_and_counted_while_training(tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ def train_and_judge(nim, tmp_path, updates=800, config=CONFIG):
     game.batch.observe(states, observation)
     game.batch.legal_actions(states, legal)
     won = stones % 4 != 0
-    found = agent.act(observation, legal)[won] == stones[won] % 4 - 1
+    found = agent.act(observation, legal)[0][won] == stones[won] % 4 - 1
     value = muzero.improved_value(agent.planner.plan(observation, legal)[0])
     return found.mean(), float(np.abs(value - np.where(won, 1.0, -1.0)).max())
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from myosu.errors import UserError
+from myosu.evaluation.exhaustive import losing_lines
 from myosu.evaluation.match import play_match, replay_openings
 from myosu.games import load_game
-from myosu.players.exhaustive import losing_lines
-from myosu.players.players import MctsPlayer, RandomPlayer
+from myosu.players.mcts import MctsPlayer
+from myosu.players.player import RandomPlayer
 
 
 @pytest.fixture(scope="module")

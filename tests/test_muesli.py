@@ -57,7 +57,7 @@ def test_probes_have_their_exact_values(probe):
     found = values(loop, observations)
     assert np.abs(found - expected).max() < 0.05, found
     observation = np.array(observations, np.float32)[:, None]
-    assert loop.agent().act(observation, legal(loop, len(observation))).tolist() == actions
+    assert loop.agent().act(observation, legal(loop, len(observation)))[0].tolist() == actions
 
 
 @pytest.mark.parametrize("settings", [
@@ -68,7 +68,7 @@ def test_without_each_part_the_hardest_probe_is_learnt_all_the_same(settings):
     loop = learnt("myosu/ProbeBoth-v0", **settings)
     assert np.abs(values(loop, observations) - expected).max() < 0.1, values(loop, observations)
     observation = np.array(observations, np.float32)[:, None]
-    assert loop.agent().act(observation, legal(loop, 2)).tolist() == actions
+    assert loop.agent().act(observation, legal(loop, 2))[0].tolist() == actions
 
 
 def test_it_learns_by_the_plain_reference_as_well(monkeypatch):
@@ -89,7 +89,7 @@ def test_illegal_actions_are_not_taken_and_not_believed():
     loop = learnt(partial(Forbidden, (0.5, 1.0)))
     assert np.abs(values(loop, [0, 1]) - [1.25, 0.5]).max() < 0.1, values(loop, [0, 1])
     masks = np.array([[True, True], [True, False], [False, True]])
-    assert loop.agent().act(np.array([[0], [1], [1]], np.float32), masks).tolist() == [1, 0, 1]
+    assert loop.agent().act(np.array([[0], [1], [1]], np.float32), masks)[0].tolist() == [1, 0, 1]
 
 
 def test_steps_of_an_unroll_by_hand():
@@ -236,7 +236,7 @@ def play_nim(tmp_path, steps=10_000, **settings):
     game.batch.observe(states, observation)
     game.batch.legal_actions(states, mask)
     won = stones % 4 != 0
-    found = loop.agent().act(observation, mask)[won] == stones[won] % 4 - 1
+    found = loop.agent().act(observation, mask)[0][won] == stones[won] % 4 - 1
     with torch.no_grad():
         value = loop.learner.support.mean(loop.learner.target.initial(torch.from_numpy(observation))[1]).numpy()
     return found.mean(), float(np.abs(value - np.where(won, 1.0, -1.0)).max()), loop

@@ -30,7 +30,7 @@ def test_probes_have_their_exact_values(probe):
     agent = loop.agent()
     observation = np.array(observations, np.float32)[:, None]
     legal = np.ones((len(observation), loop.env.spec.num_actions), np.bool_)
-    assert agent.act(observation, legal).tolist() == actions
+    assert agent.act(observation, legal)[0].tolist() == actions
     net = loop.learner.net.eval()
     with torch.no_grad():
         found = loop.learner.support.mean(net.initial(torch.from_numpy(observation))[1]).numpy()

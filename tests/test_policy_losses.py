@@ -16,22 +16,24 @@ def f32(*values):
 
 
 def test_advantages_of_mixed_environments():
-    """γ = λ = ½. Environment 0 (rows 0, 3): terminated at its second step. Environment 1 (rows 1, 2, 4): truncated at
-    its second step, where the value after it is 4, then one step of the next episode, whose next value is 2."""
+    """γ = λ = ½. Environment 0 (rows 0, 4, 5): terminated at its second step, so that the value of what is seen then,
+    99, counts for nothing. Environment 1 (rows 1, 2, 3, 6, 7): cut at its second step, where the value of what is seen
+    is 4, then one step of the next episode, whose next value is 2."""
     advantage = generalized_advantages(
-        reward=f32(1, 1, 2, 0, 1), value=f32(2, 0, 2, 4, 1), terminated=np.array([0, 0, 0, 1, 0], bool),
-        truncated=np.array([0, 0, 1, 0, 0], bool), final_value=f32(0, 0, 4, 0, 0), env_ids=np.array([0, 1, 1, 0, 1]),
-        last_value=f32(9, 2), discount=0.5, gae_lambda=0.5)
+        reward=f32(1, 1, 2, 0, 0, 0, 1, 0), value=f32(2, 0, 2, 4, 4, 99, 1, 2),
+        acted=np.array([1, 1, 1, 0, 1, 0, 1, 0], bool), terminated=np.array([0, 0, 0, 0, 1, 0, 0, 0], bool),
+        env_ids=np.array([0, 1, 1, 1, 0, 0, 1, 1]), discount=0.5, gae_lambda=0.5)
     # 0: δ = 0 − 4 = −4;  δ = 1 + ½·4 − 2 = 1, A = 1 + ¼·(−4) = 0
     # 1: δ = 1 + ½·2 − 1 = 1;  δ = 2 + ½·4 − 2 = 2;  δ = 1 + ½·2 − 0 = 2, A = 2 + ¼·2 = 2½
-    assert advantage.tolist() == [0, 2.5, 2, -4, 1]
+    assert advantage.tolist() == [0, 2.5, 2, 0, -4, 0, 1, 0]
 
 
 def test_lambda_one_is_the_return_and_zero_is_one_step():
-    reward, value, no = f32(1, 2, 3), f32(5, 6, 7), np.zeros(3, bool)
-    arguments = reward, value, no, no, f32(0, 0, 0), np.zeros(3, np.int64), f32(10), 0.5
-    assert (generalized_advantages(*arguments, 1.0) + value).tolist() == [4, 6, 8]
-    assert (generalized_advantages(*arguments, 0.0) + value).tolist() == [4, 5.5, 8]
+    reward, value = f32(1, 2, 3, 0), f32(5, 6, 7, 10)
+    acted, no = np.array([1, 1, 1, 0], bool), np.zeros(4, bool)
+    arguments = reward, value, acted, no, np.zeros(4, np.int64), 0.5
+    assert (generalized_advantages(*arguments, 1.0) + value).tolist() == [4, 6, 8, 10]
+    assert (generalized_advantages(*arguments, 0.0) + value).tolist() == [4, 5.5, 8, 10]
 
 
 def test_surrogate_is_clipped_on_the_side_that_gains():

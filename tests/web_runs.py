@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.runs.checkpoint import Checkpoints
@@ -25,9 +26,11 @@ TINY = {
 }
 
 
-def untrained_run(folder: Path, game: str, updates: tuple[int, ...] = (1,)) -> Path:
-    """A run of ``game`` with a checkpoint of fresh weights after each of ``updates``."""
-    name, settings = TINY.get(game, TINY["tictactoe"])
+def untrained_run(folder: Path, game: str, updates: tuple[int, ...] = (1,),
+                  learnt_by: tuple[str, dict[str, Any]] | None = None) -> Path:
+    """A run of ``game`` with a checkpoint of fresh weights after each of ``updates``. learnt_by: an algorithm and its
+    settings, instead of those of ``TINY``."""
+    name, settings = learnt_by or TINY.get(game, TINY["tictactoe"])
     algorithm = load_algorithm(name)
     config = RunConfig(game, name, algorithm.Config(**settings), TrainConfig(deterministic=True, updates=1))
     run = create_run(config, folder)

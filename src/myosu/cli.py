@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -27,6 +28,9 @@ COMMANDS = {
     "check": "find what is wrong with a game or an environment",
     "bench": "measure the speed of this machine on a game",
 }
+
+#: Errors of the system that a person can mend by another place.
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 HELP = (
     "usage: myosu COMMAND ...\n\nTrain agents that play games, rate them honestly, play against them.\n\n"
@@ -56,6 +60,12 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"myosu: {error.filename or 'What is to be kept'} cannot be written: {error.strerror}. Choose a place "
+              "where you may write, or make room there.", file=sys.stderr)
+        return 2
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from myosu import kernels
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import Thoughts
+from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -47,7 +47,7 @@ from myosu.replay.replay import Columns, Replay
 from myosu.replay.segments import ANSWER_COLUMNS, Segments
 from myosu.runs.state import State, Weights
 
-ACTORS = "in turn"
+SOURCE = "in turn"
 
 #: The metrics are those of one update in so many: reading them costs time.
 METRICS_EVERY = 20
@@ -210,7 +210,7 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
     return Replay(position_columns(spec), config.stored_positions)
 
 
-class Player:
+class ActingNetwork:
     """The network as actors and agents use it: from observations to log-probabilities."""
 
     def __init__(self, config: Config, spec: EnvSpec, capacity: int) -> None:
@@ -237,7 +237,7 @@ class Actor:
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.env, self.rng = env, np.random.default_rng([seed, 1])
-        self.player = Player(config, env.spec, env.num_envs)
+        self.player = ActingNetwork(config, env.spec, env.num_envs)
         self.segments = Segments(position_columns(env.spec), env.num_envs, config.sequence_length)
         self.recorder = EpisodeRecorder(env.spec, env.num_envs)
         self.version, self.predict_rewards = 0, config.predict_rewards
@@ -693,14 +693,18 @@ def _at(index: np.ndarray | slice, sequences: np.ndarray) -> np.ndarray:
 class Agent:
     """Takes the likeliest action."""
 
+    has_memory = False
+
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
-        self.player, self.support = Player(config, spec, capacity=128), value_support(config, spec)
+        self.player, self.support = ActingNetwork(config, spec, capacity=128), value_support(config, spec)
         self.player.load_weights(weights)
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
-        return self.player.policy.mode(self.player.evaluate(observation, legal_actions)[0])
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None) -> tuple[np.ndarray, None]:
+        return self.player.policy.mode(self.player.evaluate(observation, legal_actions)[0]), None
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
         log_policy, value = self.player.evaluate(observation, legal_actions)
         action = self.player.policy.mode(log_policy)
         return Thoughts(action, np.exp(log_policy), self.support.mean(value).cpu().numpy(), None,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import Thoughts
+from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -35,14 +35,14 @@ from myosu.nets.inference import (
 from myosu.nets.int8 import Int8MuZero, int8_fits
 from myosu.nets.muzero import MuZeroNet, Prediction
 from myosu.replay.episode import Episode, Experience, Rows
-from myosu.replay.priorities import SumTree
+from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
 from myosu.runs.state import State, Weights
 from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 from myosu.search.kernels import EPSILON
 
-ACTORS = "beside"
+SOURCE = "processes"
 
 #: Moves of a principal variation.
 LINE_LENGTH = 8
@@ -476,8 +476,9 @@ class Learner:
                                            fused=True)
         self.updates = 0
         self.autocast = _precision(self.net, config, self_play=False) == "bfloat16"
-        self.priorities = SumTree(config.replay_capacity) if config.prioritized else None
-        self.seen_positions = 0
+        least = 1e-3 * (self.support.high - self.support.low)
+        self.priorities = (Priorities(config.replay_capacity, config.priority_exponent, least)
+                           if config.prioritized else None)
         self._planner: Planner | None = None
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
@@ -510,7 +511,7 @@ class Learner:
         self.optimizer.step()
         self.updates += 1
         if self.priorities is not None:
-            self._prioritize(rows, value_error.detach().cpu().numpy())
+            self.priorities.set_errors(rows, value_error.detach().cpu().numpy())
         metrics = {name: float(value.detach().mean()) for name, value in losses.items()}
         age = self.updates - 1 - replay.columns["version"][rows].mean()
         return metrics | {"loss": float(total.detach()), "gradient_norm": float(norm), "learning_rate": rate,
@@ -581,19 +582,10 @@ class Learner:
         size = self.config.batch_size
         if self.priorities is None:
             return replay.sample_rows(size, self.rng), np.ones(size, np.float32)
-        fresh = min(replay.total_positions - self.seen_positions, replay.capacity)
-        rows = (replay.cursor - 1 - np.arange(fresh)) % replay.capacity
+        rows = self.priorities.new_rows(replay)
         targets = value_targets(replay, rows, self.discount, self.config.td_steps, 0.0, self.config.td_lambda)
-        self._prioritize(rows, replay.columns["search_value"][rows] - targets)
-        self.seen_positions = replay.total_positions
-        rows = self.priorities.sample(size, self.rng)
-        return rows, self.priorities.importance(rows, replay.positions, beta=0.4 + 0.6 * progress)
-
-    def _prioritize(self, rows: np.ndarray, value_error: np.ndarray) -> None:
-        """p = (|error| + a thousandth of the value's range)^alpha, so that nothing is never drawn."""
-        assert self.priorities is not None
-        least = 1e-3 * (self.support.high - self.support.low)
-        self.priorities.set(rows, (np.abs(value_error) + least) ** self.config.priority_exponent)
+        self.priorities.set_errors(rows, replay.columns["search_value"][rows] - targets)
+        return self.priorities.draw(size, replay.positions, progress, self.rng)
 
     def _reanalyze(self, replay: Replay, rows: np.ndarray) -> None:
         """Search the positions again with the network as it is and store the fresher policy and value."""
@@ -612,9 +604,9 @@ class Learner:
 
     def state_dict(self) -> State:
         state: State = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates,
-                        "rng": self.rng.bit_generator.state, "seen_positions": self.seen_positions}
+                        "rng": self.rng.bit_generator.state}
         if self.priorities is not None:
-            state["priorities"] = self.priorities.tree
+            state["priorities"] = self.priorities.state_dict()
         if self._planner is not None:
             state["planner"] = {"search": self._planner.search.state_dict(), "net": self._planner.net.state_dict(),
                                 "capacity": self._planner.capacity}
@@ -623,10 +615,10 @@ class Learner:
     def load_state_dict(self, state: State) -> None:
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.updates, self.seen_positions = state["updates"], state["seen_positions"]
+        self.updates = state["updates"]
         self.rng.bit_generator.state = state["rng"]
         if self.priorities is not None:
-            self.priorities.tree[:] = state["priorities"]
+            self.priorities.load_state_dict(state["priorities"])
         if "planner" in state:
             saved = state["planner"]
             self._planner = Planner(self.config, self.spec, saved["capacity"], self.config.simulations, explore=True,
@@ -638,19 +630,22 @@ class Learner:
 class Agent:
     """Plays as strongly as it can: no noise, the best action of the search."""
 
+    has_memory = False
+
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights, simulations: int | None, seed: int,
                  capacity: int = 128) -> None:
         self.planner = Planner(config, spec, capacity, simulations or config.simulations, explore=False, seed=seed)
         self.planner.load_weights(weights)
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None,
-            simulations: int | None = None) -> np.ndarray:
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None, simulations: int | None = None) -> tuple[np.ndarray, None]:
         size = self.planner.capacity
         parts = [self.planner.plan(observation[k:k + size], legal_actions[k:k + size], simulations)[0].action
                  for k in range(0, len(observation), size)]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64), None
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
         """At most ``capacity`` positions at once."""
         result, _ = self.planner.plan(observation, legal_actions, simulations)
         lines = self.planner.search.lines(result.action, LINE_LENGTH)

@@ -15,7 +15,7 @@ from myosu.errors import UserError
 from myosu.evaluation.match import play_openings
 from myosu.games import load_game
 from myosu.players.opponents import make_opponent
-from myosu.players.players import Player
+from myosu.players.player import Player
 from myosu.processes import end, end_with, spawn
 from myosu.randomness import derive_seed, prepare_process
 

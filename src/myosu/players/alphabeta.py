@@ -8,7 +8,27 @@ from functools import lru_cache
 import numba
 import numpy as np
 
+from myosu.errors import UserError
 from myosu.games.game import Game, compiled
+from myosu.players.player import History
+
+
+class AlphaBetaPlayer:
+    """Looks ``depth`` plies ahead (``greedy`` is depth 1) and takes the first of the best actions."""
+
+    repeats_itself = True
+
+    def __init__(self, game: Game, depth: int) -> None:
+        if not 1 <= depth <= 20:
+            raise UserError(f"alphabeta:{depth} looks {depth} plies ahead; it must be 1 to 20.")
+        self.name = "greedy" if depth == 1 else f"alphabeta:{depth}"
+        self._depth, self._search = depth, compile_alphabeta(game)
+
+    def choose(self, states: np.ndarray, histories: list[History]) -> np.ndarray:
+        return self._search(states, self._depth)
+
+    def close(self) -> None:
+        pass
 
 
 @compiled

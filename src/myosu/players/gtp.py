@@ -10,15 +10,18 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections import Counter
 
 import numpy as np
 
 from myosu.errors import UserError
 from myosu.games.game import Game
-from myosu.players.players import History, legal_mask
+from myosu.players.player import RESIGNS, History, legal_mask
 
 #: Debian puts engines where PATH often does not look.
 GAME_FOLDERS = "/usr/games:/usr/local/games"
+#: Bytes; no answer has a line as long.
+LONGEST_LINE = 1_000_000
 COLOURS = ("black", "white")
 
 
@@ -29,14 +32,15 @@ class RefusedCommand(UserError):
 class GtpPlayer:
     """The engine started by ``command``; one process plays all games of a match, taking them up again move by move.
 
-    timeout: seconds for one answer. An engine that fails in any way raises UserError with the game so far.
+    timeout: seconds for one answer. An engine that fails in any way raises UserError with the game so far; one that
+    resigns loses the game.
     """
 
     repeats_itself = True
 
     def __init__(self, game: Game, command: str, timeout: float = 120.0) -> None:
         self.name = f"gtp:{command}"
-        self._game, self._timeout = game, timeout
+        self._game, self._words, self._timeout = game, MoveWords(game), timeout
         self._played: History = []
         self._unread = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the engine
@@ -88,7 +92,11 @@ class GtpPlayer:
     def _line(self, command: str, deadline: float) -> str:
         stdout = self._process.stdout
         assert stdout is not None
+        if time.monotonic() > deadline:
+            raise self._failed(command, f"had not ended its answer after {self._timeout:g} seconds")
         while b"\n" not in self._unread:
+            if len(self._unread) > LONGEST_LINE:
+                raise self._failed(command, f"wrote a line of more than {LONGEST_LINE} bytes")
             if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 raise self._failed(command, f"gave no answer within {self._timeout:g} seconds")
             received = os.read(stdout.fileno(), 65536)
@@ -99,13 +107,19 @@ class GtpPlayer:
         return line.decode(errors="replace").strip()
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
-        words = shlex.split(command)
+        try:
+            words = shlex.split(command)
+        except ValueError as error:  # a quotation mark that is not closed
+            raise UserError(f"gtp:{command}: this is no command line: {error}.") from None
         program = find_engine(words[0]) if words else None
         if program is None:
             raise UserError(f"gtp:{command!r}: there is no program {words[0] if words else ''!r}. "
                             "scripts/install_program.sh gtp-rhino grhino installs GRhino.")
-        return subprocess.Popen([program, *words[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                stderr=self._errors, bufsize=0)
+        try:
+            return subprocess.Popen([program, *words[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                    stderr=self._errors, bufsize=0)
+        except (OSError, ValueError) as error:
+            raise UserError(f"gtp:{command}: {program} cannot be started: {error}.") from None
 
     def _set_up(self) -> None:
         known = self.send("list_commands").split()
@@ -119,8 +133,10 @@ class GtpPlayer:
         self._take_up(history)
         command = f"genmove {self._colour()}"
         answer = self.send(command)
+        if answer.lower() == "resign":
+            return RESIGNS
         try:
-            action = self._game.parse_action(answer)
+            action = self._words.action(answer)
         except ValueError as error:
             raise self._failed(command, f"answered {answer!r}: {error}") from None
         if not 0 <= action < len(legal) or not legal[action]:
@@ -134,16 +150,16 @@ class GtpPlayer:
             self.send("clear_board")
             self._played = []
         known = len(self._played)
-        moves = [self._game.action_name(action) for action in history[known:]]
-        commands = [f"play {COLOURS[(known + k) % 2]} {move}" for k, move in enumerate(moves)]
+        commands = [f"play {COLOURS[(known + k) % 2]} {self._words.word(action)}"
+                    for k, action in enumerate(history[known:])]
         if commands:
             self._write(commands)
-        for command, move, action in zip(commands, moves, history[known:], strict=True):
+        for command, action in zip(commands, history[known:], strict=True):
             try:
                 self._answer(command)
             except RefusedCommand:
                 # GRhino passes by itself and has no word for it. Where a refusal meant more, the next command fails.
-                if move != "pass":
+                if action != self._game.pass_action:
                     raise
             self._played.append(action)
 
@@ -162,6 +178,37 @@ class GtpPlayer:
     def _failed(self, command: str, what: str) -> UserError:
         moves = " ".join(self._game.action_name(a) for a in self._played) or "(no move yet)"
         return UserError(f"The engine {self.name} {what}, asked to {command!r} after: {moves}")
+
+
+class MoveWords:
+    """The actions of ``game`` as words of GTP: their names without spaces, each different from all others.
+
+    any_case: no two words differ by capitals alone, as GTP would have it.
+    """
+
+    def __init__(self, game: Game) -> None:
+        names = ["_".join(game.action_name(action).split()) for action in range(game.num_actions)]
+        counts = Counter(names)
+        self._parse = game.parse_action
+        self._words = [name if counts[name] == 1 and _is_word(name) else f"action-{action}"
+                       for action, name in enumerate(names)]
+        self._actions = {word: action for action, word in enumerate(self._words)}
+        in_small_letters = {word.lower(): action for action, word in enumerate(self._words)}
+        self.any_case = len(in_small_letters) == len(self._words)
+        if self.any_case:
+            self._actions = in_small_letters
+
+    def word(self, action: int) -> str:
+        return self._words[action]
+
+    def action(self, text: str) -> int:
+        """Of a word, or of what the game itself reads as an action. Raises ValueError for anything else."""
+        action = self._actions.get(text.lower() if self.any_case else text)
+        return self._parse(text) if action is None else action
+
+
+def _is_word(name: str) -> bool:
+    return name.isprintable() and name != "" and "#" not in name and name.upper() != "RESIGN"
 
 
 def title(game: Game) -> str:

@@ -8,11 +8,32 @@ from functools import lru_cache
 import numba
 import numpy as np
 
+from myosu.errors import UserError
 from myosu.games.game import Game
 from myosu.games.playout import choose_legal, mix64
+from myosu.players.player import History
 
 #: Weight of the exploration term, for outcomes of −1, 0 and +1.
 EXPLORATION = 1.0
+
+
+class MctsPlayer:
+    """Plain Monte Carlo tree search, ``simulations`` random games a move."""
+
+    repeats_itself = False
+
+    def __init__(self, game: Game, simulations: int, seed: int = 0) -> None:
+        if not 1 <= simulations <= 1_000_000:
+            raise UserError(f"mcts:{simulations} plays {simulations} games a move; it must be 1 to 1000000.")
+        self.name = f"mcts:{simulations}"
+        self._simulations, self._search = simulations, compile_mcts(game)
+        self._rng = np.random.default_rng(seed)
+
+    def choose(self, states: np.ndarray, histories: list[History]) -> np.ndarray:
+        return self._search(states, self._simulations, np.uint64(self._rng.integers(2**63)))
+
+    def close(self) -> None:
+        pass
 
 
 @lru_cache(maxsize=8)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import myosu
+from myosu import trust
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
+from myosu.runs.reading import parse
 
 #: Seeds are below this: what every generator of random numbers takes.
 SEEDS = 2**32
@@ -42,8 +43,11 @@ class TrainConfig:
     deterministic: bool = False
     """Play, learn and evaluate in turn in one process, so that a run can be repeated exactly."""
     evaluate_every: int = 500
-    """Updates between evaluations, against a random player in games for two; 0 for none. With actors beside the
-    learner it may be more, for an evaluation is followed by five times its seconds without one."""
+    """Updates between evaluations; 0 for none. With actors beside the learner it may be more, for an evaluation is
+    followed by five times its seconds without one."""
+    evaluation_opponent: str = "random"
+    """Whom evaluations are played against in games for two: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS,
+    gtp:"COMMAND", or the folder of another run, with :SIMULATIONS if you like."""
     evaluation_games: int | None = None
     """Games of one evaluation, half from each seat, or episodes in environments for one; by default 200, and 50."""
     checkpoint_every_minutes: float = 2.0
@@ -81,7 +85,9 @@ class RunConfig:
     game: a registered name, the path of a game file, or a Gymnasium environment's id. algorithm_config: the fields of
     the algorithm's ``Config`` as plain values (an instance is turned into them); ``algorithms.load_settings`` makes the
     instance. rewards: "score" or "outcome", see ``Game.rewards``. env_kwargs: arguments of a Gymnasium environment.
-    spec: what a network must fit, as it was when the run was made; None in a new run.
+    spec: what a network must fit, as it was when the run was made; None in a new run. code: of the game's or the
+    algorithm's own file or module its SHA-256, as it was then. read_from: the file that this was read from, so that the
+    code it names runs only where the person named it or agreed (``trust``); None of one that the person made.
     """
 
     game: str
@@ -92,6 +98,8 @@ class RunConfig:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     spec: dict[str, Any] | None = None
     myosu: str = myosu.__version__
+    code: dict[str, str] = field(default_factory=dict)
+    read_from: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         settings: Any = self.algorithm_config
@@ -103,34 +111,50 @@ class RunConfig:
     @cached_property
     def environment(self) -> Environment:
         """Made once, for making a Gymnasium environment may take long. Raises UserError where it does not fit ``spec``
-        any more."""
+        any more, or its code may not run."""
+        self.require_trust()
         environment = load_environment(self.game, self.env_kwargs, self.rewards)
         now = shape_of(environment.spec)
-        if self.spec is not None and now != self.spec:
+        if self.spec is not None and (now := {name: now.get(name) for name in self.spec}) != self.spec:
             raise UserError(f"The rules of {self.game!r} have changed since this run was made: it was trained on "
                             f"{self.spec}, the game now has {now}.")
         return environment
 
+    @property
+    def num_players(self) -> int:
+        """Without running code, of runs that say it."""
+        return (self.spec or {}).get("num_players") or self.environment.spec.num_players
+
+    @property
+    def sources(self) -> list[str]:
+        """Code of its own that the run needs, see ``trust``."""
+        found = trust.source_of(self.game, self.env_kwargs), trust.source_of(self.algorithm)
+        return [source for source in found if source is not None]
+
+    def require_trust(self) -> None:
+        """Raises UserError unless the person named the run's code, or agreed to it."""
+        if self.read_from is not None:
+            trust.require(self.sources, self.read_from, self.code)
+
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        del data["read_from"]
+        return data
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> RunConfig:
-        return cls(
-            game=data["game"],
-            algorithm=data["algorithm"],
-            algorithm_config=data["algorithm_config"],
-            train=from_dict(TrainConfig, data["train"]),
-            rewards=data["rewards"],
-            env_kwargs=data.get("env_kwargs", {}),
-            spec=data.get("spec"),
-            myosu=data["myosu"],
-        )
+    def from_json(cls, data: Any, where: object = "config.json") -> RunConfig:
+        """Raises UserError, which names ``where`` it was read."""
+        plain = parse(dict[str, Any], data, where)
+        plain.pop("read_from", None)  # nobody says that of himself
+        if isinstance(plain.get("train"), dict):
+            plain["train"] = {RENAMED.get(name, name): value for name, value in plain["train"].items()}
+        return dataclasses.replace(parse(cls, plain, where), read_from=str(where))
 
 
 def shape_of(spec: EnvSpec) -> dict[str, Any]:
     """What a network must fit."""
-    return {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions}
+    return {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions,
+            "num_players": spec.num_players}
 
 
 #: Fields as runs of earlier versions call them.
@@ -138,20 +162,10 @@ RENAMED = {"target_share": "tau", "gradient_clip": "max_grad_norm", "min_positio
            "learning_rate_decay": "anneal_learning_rate"}
 
 
-def from_dict(kind: Any, data: dict[str, Any]) -> Any:
-    """The dataclass ``kind`` from what ``dataclasses.asdict`` and JSON made of it."""
-    types = typing.get_type_hints(kind)
-    data = {RENAMED.get(name, name): value for name, value in data.items()}
-    known = {item.name for item in dataclasses.fields(kind)}
-    if unknown := sorted(set(data) - known):
-        raise UserError(f"{kind.__name__} has no field {unknown[0]!r}; was the run made by another version of Myosu?")
-    return kind(**{name: _restore(types[name], value) for name, value in data.items()})
-
-
-def _restore(annotation: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(annotation) and isinstance(value, dict):
-        return from_dict(annotation, value)
-    return tuple(value) if isinstance(value, list) else value
+def from_dict(kind: Any, data: dict[str, Any], where: object = "config.json") -> Any:
+    """The dataclass ``kind`` from what ``dataclasses.asdict`` and JSON made of it. Raises UserError, which names
+    ``where`` it was read."""
+    return parse(kind, {RENAMED.get(name, name): value for name, value in data.items()}, where)
 
 
 def _require(fine: bool, name: str, value: Any, allowed: str) -> None:
