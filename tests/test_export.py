@@ -97,6 +97,6 @@ def test_the_example_of_the_docs(tmp_path):
     np.save(tmp_path / "observation.npy", observation)
     code = f"import numpy as np\nobservation = np.load('observation.npy')\n{example}\nprint(action.tolist())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    expected = agent.act(observation, np.ones((len(observation), environment.spec.num_actions), np.bool_))
+    expected, _ = agent.act(observation, np.ones((len(observation), environment.spec.num_actions), np.bool_))
     assert json.loads(done.stdout) == expected.tolist() and len(set(expected.tolist())) == 2
     assert "myosu" not in example and torch.__name__ not in example

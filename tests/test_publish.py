@@ -189,7 +189,7 @@ def test_a_game_without_a_board(published, tmp_path):
         "kind": "text", "text": "stones 17\nplayer 0"}
     agent, environment, _ = load_agent(run)
     for course in courses(environment.rules, 20):
-        ours = agent.think(course.observation(course.now)[None], course.legal_actions()[None], 16)
+        ours = agent.think(course.observation(course.now)[None], course.legal_actions()[None], simulations=16)
         theirs = page.ask("think", seed=0, actions=course.actions, simulations=16)
         np.testing.assert_allclose(theirs["policy"], ours.policy[0], atol=2e-2)
 
@@ -244,7 +244,7 @@ def thoughts(run: Path, page: Page, round_weights):
     round_weights(agent)
     played = courses(environment.rules, 100)
     ours = agent.think(np.stack([course.observation(course.now) for course in played]),
-                       np.stack([course.legal_actions() for course in played]), 16)
+                       np.stack([course.legal_actions() for course in played]), simulations=16)
     return ours, [page.ask("think", seed=course.seed, actions=course.actions, simulations=16) for course in played]
 
 

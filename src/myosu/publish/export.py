@@ -159,17 +159,21 @@ def scale_to_unit(latent: Tensor) -> Tensor:
 class PolicyOf(nn.Module):
     """The parts of the observation, and the memory if there is one → policy, value, and memory."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, net: ppo.ActorCritic, names: list[str]) -> None:
         super().__init__()
         self.net, self.names = net, names
-        mean, deviation = net.value._moments()
-        self.mean, self.deviation = mean, deviation
+        mean, deviation = (torch.from_numpy(x.reshape(-1)).float() for x in net.value._moments())
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         observation = dict(zip(self.names, given, strict=False))
         memory = given[-1][:, None] if self.net.cell is not None else None
         policy, value, after = self.net(observation, memory)
-        value = value * self.deviation + self.mean
+        value = (value * self.deviation + self.mean).sum(1)
         return (policy, value) if after is None else (policy, value, after)
 
 
@@ -210,7 +214,7 @@ def _policy_part(agent: ppo.Agent, net: ppo.ActorCritic, observation: np.ndarray
     memory = np.random.default_rng(0).normal(size=(BATCH, agent.size)).astype(np.float32)
     policy, value, after = net.evaluate(observation, memory)
     module = PolicyOf(net.cpu().eval(), list(observation_parts(observation)))
-    expected = {"policy": policy, "value": value}
+    expected = {"policy": policy, "value": value.sum(1)}
     if net.cell is None:
         return Part("policy", module, inputs, expected)
     return Part("policy", module, {**inputs, "memory": torch.from_numpy(memory)}, {**expected, "next_memory": after})

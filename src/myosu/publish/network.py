@@ -254,9 +254,10 @@ def of_ppo(programs: Programs, net: ppo.ActorCritic) -> dict[str, Any]:
     if net.cell is not None:
         raise UserError("An agent with a memory (lstm_size) cannot be published yet.")
     programs.begin("initial")
-    mean, deviation = net.value._moments()
-    # In units of the rewards.
-    value, bias = net.value.linear.weight * deviation, net.value.linear.bias * deviation + mean
+    # In units of the rewards, and of all discounts together.
+    mean, deviation = (torch.from_numpy(x.reshape(-1)).float() for x in net.value._moments())
+    value = (net.value.linear.weight * deviation[:, None]).sum(0, keepdim=True)
+    bias = (net.value.linear.bias * deviation + mean).sum(0, keepdim=True)
     if net.towers is None:
         features, cells = _encode(programs, net.encoder)
         return {"policy": _action_head(programs, net.policy, features, cells),
