@@ -17,7 +17,7 @@ from playwright.sync_api import Page
 from myosu.envs.course import replay
 from myosu.games import load_game
 from myosu.publish.site import publish
-from myosu.runs.demonstrations import from_json
+from myosu.runs.games import GameRecord
 from web_runs import untrained_run
 
 
@@ -97,7 +97,7 @@ def test_a_whole_game_by_keyboard(new_context, served):
     play_on(page)
     assert is_over(page) and ply_of(page) >= 9
     game = exported(page)
-    course = from_json(game).course()  # by the rules in Python, its returns and its end too
+    course = GameRecord.from_json(game).course()  # by the rules in Python, its returns and its end too
     assert course.now.over and game["players"][0] == {"kind": "person"}
     shown = page.locator("#board .cell").evaluate_all("cells => cells.map(cell => cell.dataset.piece)")
     own, other = course.observation(course.now)[:2].reshape(2, -1)

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
+from myosu.commands.options import trust_if
+
 
 @dataclass
 class Options:
@@ -21,9 +23,13 @@ class Options:
     format: Literal["onnx", "torch"] = "onnx"
     """onnx: for onnxruntime and others (needs pip install "myosu[onnx]"); torch: for torch.export.load."""
 
+    trust: bool = False
+    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
+
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu export", args=arguments)
+    trust_if(options.trust)
     from myosu.publish.export import export
 
     for path in export(options.run, options.output, options.format):

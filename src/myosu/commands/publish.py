@@ -9,6 +9,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
+from myosu.commands.options import trust_if
+
 
 @dataclass
 class Options:
@@ -21,9 +23,13 @@ class Options:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]
     """The folder of the page; a page that is there already is replaced."""
 
+    trust: bool = False
+    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
+
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu publish", args=arguments)
+    trust_if(options.trust)
     from myosu.publish.site import publish
 
     published = publish(options.run, options.output)

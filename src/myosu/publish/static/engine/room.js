@@ -63,7 +63,7 @@ export class Room {
     this.keep(table.id, game);
   }
 
-  // As runs/demonstrations.py writes it, for training to learn from.
+  // As runs/games.py writes it, for training to learn from.
   demonstration(table) {
     const { course } = table;
     const { now } = course;
