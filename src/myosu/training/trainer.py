@@ -106,9 +106,10 @@ class Trainer:
         self._seconds_before = 0.0
         self._callbacks, self._stopped_by = callbacks, ""
         self.checkpoints = Checkpoints(run.checkpoints)
-        self.replay = algorithm.make_replay(settings, spec)
-        self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
-                                              derive_seed(self.config.seed, 0))
+        with run.config.making():
+            self.replay = algorithm.make_replay(settings, spec)
+            self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
+                                                  derive_seed(self.config.seed, 0))
         checkpoint = self._find_start()
         state = checkpoint.state() if checkpoint else None
         self.source = make_source(run.config)
