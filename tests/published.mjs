@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 const site = process.argv[2];
 const engine = await import(pathToFileURL(`${site}/engine/load.js`));
 const { replay } = await import(pathToFileURL(`${site}/engine/rules.js`));
+const { told } = await import(pathToFileURL(`${site}/engine/room.js`));
 const { view } = await import(pathToFileURL(`${site}/engine/views.js`));
 const weights = readFileSync(`${site}/weights.bin`);
 const { rules, agent } = await engine.load(JSON.parse(readFileSync(`${site}/agent.json`, 'utf8')),
@@ -46,7 +47,7 @@ const orders = {
   },
   think: ({ seed, actions, simulations }) => {
     const thought = agent.think(replay(rules, seed, actions).now.state, simulations);
-    return { ...thought, policy: numbers(thought.policy), visits: thought.visits && numbers(thought.visits) };
+    return { ...thought, told: told(thought), policy: numbers(thought.policy), visits: thought.visits && numbers(thought.visits) };
   },
   // Milliseconds of one search, the median of some.
   time: ({ seed, actions, simulations }) => {

@@ -21,6 +21,7 @@ from myosu.publish import site
 from myosu.runs.checkpoint import Checkpoints
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.training.start import create_run
+from myosu.web.thinker import Thought, thought_to_json
 from myosu.web.views import view
 from test_games_registry import NIM
 from toy_runs import TOY
@@ -267,6 +268,10 @@ def test_muzero_thinks_the_same(published, game, search):
     assert len(set(ours.action.tolist())) > 2
     np.testing.assert_allclose([thought["policy"] for thought in theirs], ours.policy, atol=2e-3)
     np.testing.assert_allclose([thought["value"] for thought in theirs], ours.value, rtol=1e-3, atol=1e-3)
+    for k, thought in enumerate(theirs):
+        told = thought_to_json(Thought(int(ours.action[k]), np.array(thought["policy"]), thought["value"],
+                                       ours.visits[k], []), [])
+        assert thought["told"] == {name: told[name] for name in ("action", "value", "shares", "visits")}
 
 
 @needs_node

@@ -196,11 +196,8 @@ export class Table {
     const thought = this.agent.think(position.state, simulations);
     const outlook = round(position.returns[0] + (position.to_play === 0 ? thought.value : -thought.value));
     this.outlook.set(position.ply, outlook);
-    const { policy, visits } = thought;
-    const likely = [...policy.keys()].filter(action => policy[action] > 0).sort((a, b) => policy[b] - policy[a]).slice(0, 12);
     return { thought, message: {
-      type: 'thoughts', ply: position.ply, outlook, action: thought.action, value: round(thought.value),
-      policy: likely.map(action => [action, round(policy[action])]), visits: visits && likely.map(action => visits[action]),
+      type: 'thoughts', ply: position.ply, outlook, ...told(thought),
       line: this.legalPart(position, thought.line),
     } };
   }
@@ -218,11 +215,29 @@ export class Table {
   }
 }
 
-// The best action, or with a temperature one drawn from policy ** (1 / temperature).
-export function choose({ action, policy }, temperature) {
+// As web/thinker.py tells of a thought: of the actions up to twelve, those with the greatest shares; of equal ones first
+// what is chosen, then what the agent holds likelier.
+export function told({ action, policy, value, visits }) {
+  const shares = sharesOf({ policy, visits });
+  const share = each => shares[each];
+  const first = [...policy.keys()].filter(each => share(each) > 0)
+    .sort((a, b) => share(b) - share(a) || (b === action) - (a === action) || policy[b] - policy[a]).slice(0, 12);
+  return { action, value: round(value), shares: first.map(each => [each, round(share(each))]), visits: visits && first.map(each => visits[each]) };
+}
+
+// What decides the move: of a search the simulations that went into each, else the policy.
+function sharesOf({ policy, visits }) {
+  const total = visits?.reduce((a, b) => a + b);
+  return visits ? Float64Array.from(visits, count => count / total) : policy;
+}
+
+// The best action, or with a temperature one drawn from shares ** (1 / temperature).
+export function choose(thought, temperature) {
+  const { action } = thought;
   if (!temperature) return action;
-  const most = Math.max(...policy);
-  const weights = policy.map(share => (share / most) ** (1 / temperature));
+  const shares = sharesOf(thought);
+  const most = Math.max(...shares);
+  const weights = shares.map(share => (share / most) ** (1 / temperature));
   let left = Math.random() * weights.reduce((a, b) => a + b);
   for (let each = 0; each < weights.length; each++) {
     left -= weights[each];
