@@ -93,7 +93,7 @@ def test_a_whole_game_by_keyboard(new_context, served):
     page.goto("/pages/othello/")
     wait_for_turn(page)
     page.locator("#show-mind").check(force=True)
-    page.locator("#mind table.policy").wait_for()
+    page.locator("#mind table").wait_for()
     play_on(page)
     assert is_over(page) and ply_of(page) >= 9
     game = exported(page)
