@@ -1,15 +1,17 @@
 # A fresh machine needs Python 3.11 or newer, pip and make. Everything is installed into .venv.
 #
 #   make train   [MINUTES=10] [RUN=runs/NAME]   learn Othello from nothing
+#   make site    [MINUTES=10] [SITE=site]       a page for every game, to be put on any host of files
 #   make install | test | bench | clean
 
 PYTHON ?= python3
 MINUTES ?= 10
 RUN ?= runs/othello-$(shell date +%Y%m%d-%H%M%S)
+SITE ?= site
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install train test bench clean
+.PHONY: install train test bench site clean
 
 install: .venv/.installed
 
@@ -28,6 +30,10 @@ test: .venv/.installed-dev
 
 bench: install
 	$(BIN)/myosu bench othello
+
+# Trains ten minutes for each game that has no run yet.
+site: install
+	$(BIN)/python scripts/gallery.py $(SITE) --minutes $(MINUTES)
 
 # Trained runs stay.
 clean:

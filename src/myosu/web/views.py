@@ -30,11 +30,11 @@ def view(course: Course, position: Position) -> dict[str, Any]:
     return {
         "ply": ply, "to_play": position.to_play, "returns": position.returns, "over": position.over,
         "truncated": position.truncated, "legal": legal, "last": last, "mover": before.to_play if before else None,
-        "board": _BOARDS.get("go" if title(game) == "Go" else game.name, _text)(course, position, legal, before, last),
+        "board": BOARDS.get("go" if title(game) == "Go" else game.name, _text)(course, position, legal, before, last),
     }
 
 
-def _pieces(course: Course, position: Position) -> np.ndarray:
+def pieces(course: Course, position: Position) -> np.ndarray:
     """int [cells]: 0 empty, 1 the first player's, 2 the second's. The first two planes are the mover's pieces and the
     opponent's."""
     own, opponent = course.observation(position)[:2].reshape(2, -1).astype(int)
@@ -43,20 +43,20 @@ def _pieces(course: Course, position: Position) -> np.ndarray:
 
 def _grid(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None,
           line: int = 0, drops: bool = False) -> Board:
-    """cells: as ``_pieces``. options: for each legal action but the pass [action, the cell it fills, the cells it
+    """cells: as ``pieces``. options: for each legal action but the pass [action, the cell it fills, the cells it
     turns]. placed, flipped: by the last action. line: the cells of a winning line. drops: a click anywhere in a column
     means its lowest free cell. score: pieces of each player, where they turn."""
     rows, columns = course.game.observation_shape[1:]
-    cells = _pieces(course, position)
+    cells = pieces(course, position)
 
     def change(after: Position, old: np.ndarray) -> tuple[int, list[int]]:
-        new = _pieces(course, after)
+        new = pieces(course, after)
         placed = np.flatnonzero((old == 0) & (new != 0))
         return (int(placed[0]) if len(placed) else -1), np.flatnonzero((old != 0) & (new != old)).tolist()
 
     options = [[action, *change(course.after(position, action), cells)] for action in legal
                if action != course.game.pass_action]
-    placed, flipped = change(position, _pieces(course, before)) if before else (-1, [])
+    placed, flipped = change(position, pieces(course, before)) if before else (-1, [])
     turns = course.game.pass_action is not None
     return {
         "kind": "grid", "rows": rows, "columns": columns, "drops": drops, "cells": cells.tolist(), "options": options,
@@ -125,7 +125,7 @@ def _text(course: Course, position: Position, *_: Any) -> Board:
     return {"kind": "text", "text": course.game.render(position.state)}
 
 
-_BOARDS: dict[str, Callable[..., Board]] = {
+BOARDS: dict[str, Callable[..., Board]] = {
     "go": _go,
     "othello": _grid, "connect_four": partial(_grid, line=4, drops=True), "tictactoe": partial(_grid, line=3),
     "snake": _snake, "snake-published": _snake, "woodoku": _woodoku, "woodoku-published": _woodoku,

@@ -16,8 +16,8 @@ export class GridBoard {
   }
 
   build(board) {
-    const game = look(this.run);
-    this.names = PIECES[game] ?? ['empty', 'first', 'second'];
+    const game = PIECES[look(this.run)] ? look(this.run) : 'othello';  // a game of somebody's own looks like Othello
+    this.names = PIECES[game];
     this.naming = board.files ? [board.files, board.rows] : [];  // Go's letters, and its rows from the bottom
     this.host.className = `board ${game}`;
     const frame = make('div', { class: 'frame' });
