@@ -24,6 +24,7 @@ from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
 from myosu.games.playout import random_actions
 from myosu.losses.categorical import Support, cross_entropy, negative_cosine, plane_loss
+from myosu.nets.cuda_graph import GraphedMuZero
 from myosu.nets.inference import (
     LATENT_DTYPES,
     InferenceModel,
@@ -246,16 +247,21 @@ class Planner:
         shape = self.net.latent_shape
         # The board's axes come before the channels, as the convolutions read them.
         self.stored_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
-        self.latents = torch.empty(simulations + 1, capacity, *self.stored_shape,
+        rows = 0 if self.device.type == "cuda" else simulations + 1  # there the graphed model has them
+        self.latents = torch.empty(rows, capacity, *self.stored_shape,
                                    dtype=LATENT_DTYPES[self.precision], device=self.device)
         #: A position of each of the latest moves, for int8 to see activations of.
         self.seen: deque[np.ndarray] = deque(maxlen=64)
         self.moves = 0
         self._model: InferenceModel | None = None
+        #: On a card the model of the searches; what is outside them, and all on a CPU, is ``model``'s.
+        self._graphed: GraphedMuZero | None = None
 
     def load_weights(self, weights: Weights) -> None:
         self.net.load_state_dict(weights)
         self._model = None
+        if self._graphed is not None:
+            self._graphed.load(self.net)
 
     @property
     def model(self) -> InferenceModel:
@@ -270,6 +276,10 @@ class Planner:
              simulations: int | None = None) -> tuple[SearchResult, np.ndarray]:
         """Search from observations [n, *shape], n ≤ capacity; the result and the root's prior logits f32 [n, A]."""
         n = len(observation)
+        if self.device.type == "cuda":
+            model = self._graphed_model(simulations or self.search.config.num_simulations)
+            root_value, root_logits = (x.copy() for x in model.roots(observation))
+            return self.search.run(root_logits, root_value, legal_actions, model.expand, simulations), root_logits
         if self.precision == "int8":
             self.moves += 1
             self.seen.append(observation[self.moves % n][None].copy())
@@ -298,6 +308,12 @@ class Planner:
 
         logits = self._numpy(policy)
         return self.search.run(logits, self._scalar(value), legal_actions, expand, simulations), logits
+
+    def _graphed_model(self, simulations: int) -> GraphedMuZero:
+        if self._graphed is None or self._graphed.simulations < simulations:
+            self._graphed = GraphedMuZero(self.net, self.support, self.capacity, simulations,
+                                          LATENT_DTYPES[self.precision], self.device)
+        return self._graphed
 
     def _store(self, slot: int, latent: Tensor) -> None:
         self.latents[slot, : len(latent)] = latent.permute(0, 2, 3, 1) if latent.dim() == 4 else latent
