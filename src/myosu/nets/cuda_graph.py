@@ -7,14 +7,13 @@ of its own: the search's ``expand`` sees arrays of numbers come and go. On other
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from myosu.kernels.graphs import captured, make_stream
 from myosu.losses.categorical import Support
 from myosu.nets.muzero import MuZeroNet
 
@@ -23,8 +22,6 @@ try:
 except ImportError:  # Triton comes with torch's builds for cards only
     triton_tower = None  # type: ignore[assignment]
 
-#: One capture at a time: the allocator's other users wait.
-_CAPTURING = threading.Lock()
 
 
 class GraphedMuZero:
@@ -60,9 +57,10 @@ class GraphedMuZero:
             self.scratch = self.latents.new_empty(2, capacity, *shape)
             self.projected = self.latents.new_empty(capacity, shape[0], self.tower.project.shape[1])
             self.tile = self._quickest_tile()
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._run_roots = self._captured(self._roots)
-        self._run_simulation = self._captured(self._simulation)
+        self.stream = make_stream(device)
+        with torch.inference_mode():
+            self._run_roots = captured(self._roots, self.stream)
+            self._run_simulation = captured(self._simulation, self.stream)
 
     @torch.inference_mode()
     def load(self, net: MuZeroNet) -> None:
@@ -78,7 +76,8 @@ class GraphedMuZero:
         """value f32 [n] and prior logits f32 [n, A] of observations [n, *shape], n ≤ capacity, whose latent states
         become the searches' roots. Overwritten by the next call of anything."""
         self._observed.numpy()[: len(observation)] = observation
-        self._run_roots()
+        with torch.inference_mode():
+            self._run_roots()
         _, value, logits = self._answers(len(observation))
         return value, logits
 
@@ -86,8 +85,16 @@ class GraphedMuZero:
         """What ``Search.run`` asks of a model. Overwritten by the next call of anything."""
         n, asked = len(parents), self._asked.numpy()
         asked[0, :n], asked[1, :n], asked[2] = parents, actions, slot
-        self._run_simulation()
+        with torch.inference_mode():
+            self._run_simulation()
         return self._answers(n)
+
+    def expand_on_card(self, parents: Tensor, actions: Tensor, slot: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for a search whose trees are there too: int64 [capacity] and float32 tensors."""
+        policy, value, reward = self.imagine(parents, actions, slot)
+        rewards = torch.zeros_like(self.points[:1]).expand(len(parents)).contiguous() if reward is None else self.means(
+            reward)
+        return rewards, self.means(value), policy.float()
 
     def _answers(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         numbers, size = self._answer.numpy(), self.capacity * self.num_actions
@@ -106,7 +113,7 @@ class GraphedMuZero:
         self.asked.copy_(self._asked, non_blocking=True)
         self._read_out(*self.imagine(*self.asked))
 
-    def imagine(self, parents: Tensor, actions: Tensor, slots: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def imagine(self, parents: Tensor, actions: Tensor, slots: Tensor | int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Policy, value and reward logits after ``actions`` in the nodes ``parents``, int64 [capacity]; the new states
         become the nodes ``slots``."""
         parents, targets = parents * self.capacity + self.rows, slots * self.capacity + self.rows
@@ -137,31 +144,6 @@ class GraphedMuZero:
     def means(self, logits: Tensor) -> Tensor:
         """[B, atoms] → float32 [B]: the expected scalar."""
         return logits.softmax(1, torch.float32) @ self.points
-
-    # --- graphs
-
-    def _captured(self, steps: Callable[[], None]) -> Callable[[], None]:
-        """``steps`` as a call that returns when they are done."""
-        if self.stream is None:
-            return torch.inference_mode()(steps)
-        with _CAPTURING, torch.inference_mode():
-            self.stream.wait_stream(torch.cuda.current_stream(self.device))
-            with torch.cuda.stream(self.stream):
-                for _ in range(3):  # libraries choose their algorithms and make their handles
-                    steps()
-            self.stream.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-                steps()
-        done = torch.cuda.Event()
-
-        def run() -> None:
-            with torch.cuda.stream(self.stream):
-                graph.replay()
-                done.record()
-            done.synchronize()  # lets other threads have the interpreter
-
-        return run
 
     @torch.inference_mode()
     def _quickest_tile(self) -> triton_tower.Tile:

@@ -1,0 +1,1 @@
+"""Compiled arithmetic for the processor."""

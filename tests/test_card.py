@@ -1,0 +1,112 @@
+"""What runs on a card, by the same code on the CPU: the model between captured steps, the kernels, the search."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from myosu.kernels import ptx
+from myosu.losses.categorical import Support
+from myosu.nets.cuda_graph import GraphedMuZero
+from myosu.nets.muzero import MuZeroNet
+from myosu.search import GumbelConfig, PUCTConfig
+from myosu.search.card import SIGNATURES, CardSearch
+from test_search_golden import FILES, assert_equals_mctx
+
+#: Every test here runs on the card too, where there is one.
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+class TableOnCard:
+    """The decision process of a golden file, as a search on a card asks for it."""
+
+    def __init__(self, golden, num_nodes, capacity, device):
+        def padded(array):
+            return np.concatenate([array, array[:capacity - len(array)]])
+
+        self.tables = {name: torch.from_numpy(golden[name]).to(device)
+                       for name in ("next_state", "reward", "value", "logits")}
+        self.rows = torch.arange(capacity, device=device)
+        self.states = torch.zeros(capacity, num_nodes, dtype=torch.int64, device=device)
+        self.states[:, 0] = torch.from_numpy(padded(golden["roots"])).to(device)
+
+    def expand(self, parents, actions, slot):
+        state = self.states[self.rows, parents]
+        child = self.tables["next_state"][state, actions].long()
+        self.states[:, slot] = child
+        return (self.tables["reward"][state, actions].float(), self.tables["value"][child].float(),
+                self.tables["logits"][child].float())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_search_on_a_card_equals_mctx(path, device):
+    golden = dict(np.load(path))
+    case = json.loads(str(golden["case"]))
+    simulations = case["num_simulations"]
+    if case["rule"] == "gumbel":
+        config = GumbelConfig(simulations, case["max_considered_actions"], c_visit=50.0, c_scale=case["c_scale"])
+    else:
+        config = PUCTConfig(simulations, dirichlet_fraction=case["dirichlet_fraction"])
+    batch, num_actions = golden["legal"].shape
+    search = CardSearch(config, batch + 1, num_actions, case["discount"], seed=0, device=torch.device(device))
+    model, roots = TableOnCard(golden, simulations + 1, batch + 1, device), golden["roots"]
+    result = search._run(golden["logits"][roots], golden["value"][roots], golden["legal"], model.expand, simulations,
+                         golden["noise"])
+    assert_equals_mctx(golden, case, search._nodes[:batch], result)
+
+
+def test_what_is_no_number_is_reported():
+    search = CardSearch(GumbelConfig(4), 2, 3, -1.0, seed=0, device=torch.device("cpu"))
+
+    def expand(parents, actions, slot):
+        return torch.zeros(2), torch.full((2,), float("nan") if slot == 2 else 0.0), torch.zeros(2, 3)
+
+    with pytest.raises(FloatingPointError, match="below the root"):
+        search.run(np.zeros((2, 3), np.float32), np.zeros(2, np.float32), np.ones((2, 3), bool), expand)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_kernels_become_ptx(name):
+    text = ptx.compile_ptx(*SIGNATURES[name])
+    assert ".visible .entry kernel" in text
+    assert ".extern" not in text
+
+
+def test_exponential():
+    x = np.concatenate([np.linspace(-50, 1, 1001), [-1e9]])
+    np.testing.assert_allclose([ptx.exp(value) for value in x], np.exp(np.maximum(x, -700)), rtol=2e-15)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("shape", "actions", "rewards"), [((3, 8, 8), 65, False), ((2, 6, 7), 7, True), ((5,), 4, True)])
+def test_graphed_model_equals_the_plain_one(shape, actions, rewards, device):
+    torch.manual_seed(0)
+    net = MuZeroNet(shape, actions, 32, 2, 41, rewards=rewards).eval()
+    for parameter in net.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    support, rng, n = Support(-32.0, 32.0, 41), np.random.default_rng(0), 5
+    graphed = GraphedMuZero(MuZeroNet(shape, actions, 32, 2, 41, rewards=rewards).eval(), support, n + 1, 4,
+                            torch.float32, torch.device(device))
+    graphed.load(net)
+    observation = rng.integers(0, 2, (n, *shape)).astype(np.uint8 if len(shape) == 3 else np.float32)
+    close = {"rtol": 1e-3, "atol": 1e-3 if device == "cuda" else 1e-5}
+    nodes = {}
+    with torch.inference_mode():
+        nodes[0], value_logits, policy_logits = net.initial(torch.from_numpy(observation))
+        value, logits = graphed.roots(observation)
+        np.testing.assert_allclose(value, support.means(value_logits.numpy()), **close)
+        np.testing.assert_allclose(logits, policy_logits.numpy(), **close)
+        for slot in range(1, 5):
+            parents, chosen = rng.integers(0, slot, n), rng.integers(0, actions, n)
+            latent = torch.stack([nodes[parent][k] for k, parent in enumerate(parents)])
+            out = net.recurrent(latent, torch.from_numpy(chosen))
+            nodes[slot] = out.latent
+            reward, value, logits = graphed.expand(parents, chosen, slot)
+            np.testing.assert_allclose(value, support.means(out.value_logits.numpy()), **close)
+            np.testing.assert_allclose(logits, out.policy_logits.numpy(), **close)
+            expected = support.means(out.reward_logits.numpy()) if rewards else np.zeros(n)
+            np.testing.assert_allclose(reward, expected, **close)
