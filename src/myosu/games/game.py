@@ -42,8 +42,7 @@ class Symmetries:
 
     def boards(self, boards: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """Boards [B, ..., H, W] with their cells permuted."""
-        flat = boards.reshape(len(boards), -1, self.cells.shape[1])
-        return np.take_along_axis(flat, self.cells[drawn][:, None], axis=2).reshape(boards.shape)
+        return _permuted(boards.reshape(len(boards), -1, self.cells.shape[1]), self.cells, drawn).reshape(boards.shape)
 
     def observations(self, observations: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """Observations [B, ..., C, H, W] with their cells permuted, and their planes that are directions."""
@@ -60,8 +59,19 @@ class Symmetries:
 
     def by_action(self, values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """What belongs to actions (policies, masks), [B, ..., A], permuted."""
-        flat = values.reshape(len(values), -1, values.shape[-1])
-        return np.take_along_axis(flat, self.actions[drawn][:, None], axis=2).reshape(values.shape)
+        return _permuted(values.reshape(len(values), -1, values.shape[-1]), self.actions, drawn).reshape(values.shape)
+
+
+@numba.njit(cache=True, nogil=True)
+def _permuted(values, permutations, drawn):
+    """values [B, n, m] with the last axis of each of the B permuted by its row of ``permutations`` [S, m]."""
+    permuted = np.empty(values.shape, values.dtype)
+    for i in range(len(values)):
+        order = permutations[drawn[i]]
+        for j in range(values.shape[1]):
+            for k in range(len(order)):
+                permuted[i, j, k] = values[i, j, order[k]]
+    return permuted
 
 
 @dataclass(frozen=True, eq=False)
