@@ -10,6 +10,7 @@ residual blocks, twice (representation and dynamics), 1x1 heads. Weights are ran
 from __future__ import annotations
 
 import argparse
+import time
 
 import jax
 import jax.numpy as jnp
@@ -97,10 +98,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--simulations", type=int, default=16)
+    parser.add_argument("--considered", type=int, default=8, help="actions at the root")
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--wall", action="store_true", help="seconds of the wall, for an accelerator works beside")
     parser.add_argument("--serve", action="store_true", help="measure whenever a line comes in")
     args = parser.parse_args()
     dtype = jnp.dtype(args.dtype)
@@ -115,7 +118,7 @@ def main() -> None:
         output = mctx.gumbel_muzero_policy(
             params, search_key, mctx.RootFnOutput(prior_logits=logits, value=value, embedding=latent), recurrent,
             num_simulations=args.simulations, invalid_actions=~state.legal_action_mask,
-            max_num_considered_actions=8)
+            max_num_considered_actions=args.considered)
         stored = (output.action, output.action_weights, output.search_tree.summary().value)
         return step_env(state, output.action, jax.random.split(step_key, args.batch)), stored
 
@@ -129,7 +132,8 @@ def main() -> None:
         return args.batch * args.simulations
 
     play()  # compiles
-    serve(lambda: {"simulations_per_second": rate(play, args.seconds)})
+    serve(lambda: {"simulations_per_second": rate(
+        play, args.seconds, time.perf_counter if args.wall else time.process_time)})
 
 
 if __name__ == "__main__":

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 
+import numba
 import numpy as np
 import pytest
 import torch
+from numba import carray, types
 
+from myosu.games import load_game
+from myosu.games.playout import random_actions
 from myosu.kernels import ptx
 from myosu.losses.categorical import Support
+from myosu.nets.captured_update import CapturedUpdate
 from myosu.nets.cuda_graph import GraphedMuZero
 from myosu.nets.muzero import MuZeroNet
 from myosu.search import GumbelConfig, PUCTConfig
@@ -110,3 +115,95 @@ def test_graphed_model_equals_the_plain_one(shape, actions, rewards, device):
             np.testing.assert_allclose(logits, out.policy_logits.numpy(), **close)
             expected = support.means(out.reward_logits.numpy()) if rewards else np.zeros(n)
             np.testing.assert_allclose(reward, expected, **close)
+
+
+def rules_kernel(game):
+    """step and legal_actions of the i-th of many states, a kernel."""
+    step, legal_actions, num_actions = game.step, game.legal_actions, game.num_actions
+
+    def move(i, states, actions, rewards, ended, masks):
+        state = carray(states, (i + 1,))[i]
+        reward, end = step(state, carray(actions, (i + 1,))[i])
+        carray(rewards, (i + 1,))[i] = reward
+        carray(ended, (i + 1,))[i] = end
+        legal_actions(state, carray(masks, (i + 1, num_actions))[i])
+
+    kinds = (numba.from_dtype(game.state_dtype), types.int64, types.float32, types.uint8, types.boolean)
+    return ptx.Kernel(move, [types.CPointer(kind) for kind in kinds])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", ["othello", "connect_four", "tictactoe", "snake", "woodoku"])
+def test_rules_on_a_card_equal_those_of_the_cpu(name, device):
+    game, count = load_game(name), 64
+    kernel = rules_kernel(game)
+    states = game.new_states(count, seed=3)
+    masks = np.zeros((count, game.num_actions), bool)
+    game.batch.legal_actions(states, masks)
+    for ply in range(40):
+        actions = random_actions(masks, ply)
+        there = [torch.from_numpy(x.copy()).to(device)
+                 for x in (states.view(np.uint8), actions, np.zeros(count, np.float32), np.zeros(count, np.uint8), masks)]
+        kernel.launch(count, *there)
+        rewards, ended = np.zeros(count, np.float32), np.zeros(count, bool)
+        game.batch.step(states, actions, rewards, ended)
+        game.batch.legal_actions(states, masks)
+        for expected, found in zip((states.view(np.uint8), rewards, ended, masks), (there[0], *there[2:]), strict=True):
+            np.testing.assert_array_equal(found.cpu().numpy(), expected)
+        fresh = game.new_states(count, seed=1000 + ply)
+        states[ended] = fresh[ended]
+        game.batch.legal_actions(states, masks)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("name", "counts"), [
+    ("othello", [4, 12, 56, 244, 1396, 8200]), ("connect_four", [7, 49, 343, 2401, 16807, 117649])])
+def test_perft_on_a_card(name, counts, device):
+    game = load_game(name)
+    kernel = rules_kernel(game)
+    states = game.new_states(1)
+    masks = np.zeros((1, game.num_actions), bool)
+    game.batch.legal_actions(states, masks)
+    for count in counts if device == "cuda" else counts[:4]:
+        parents, actions = np.nonzero(masks)
+        states = states[parents]
+        there = [torch.from_numpy(x).to(device) for x in (
+            states.view(np.uint8).copy(), actions, np.zeros(len(actions), np.float32),
+            np.zeros(len(actions), np.uint8), np.zeros((len(actions), game.num_actions), bool))]
+        kernel.launch(len(actions), *there)
+        states, masks = there[0].cpu().numpy().view(game.state_dtype), there[4].cpu().numpy()
+        assert len(states) == count
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_captured_updates_equal_plain_ones(device):
+    """Three steps of an optimiser, each told when it is done."""
+
+    def make():
+        torch.manual_seed(1)
+        net = torch.nn.Linear(3, 2).to(device)
+        return net, torch.optim.AdamW(net.parameters(), lr=0.1, capturable=device == "cuda")
+
+    def step_of(net, optimizer):
+        def step(batch):
+            loss = (net(batch["x"]) - batch["y"]).square().mean(1)
+            optimizer.zero_grad()
+            loss.mean().backward()
+            optimizer.step()
+            return {"losses": loss.detach(), "loss": loss.detach().mean()}
+        return step
+
+    rng = np.random.default_rng(0)
+    batches = [{"x": rng.standard_normal((4, 3), np.float32), "y": rng.standard_normal((4, 2), np.float32)}
+               for _ in range(3)]
+    net, optimizer = make()
+    step = step_of(net, optimizer)
+    expected = [step({name: torch.from_numpy(x).to(device) for name, x in batch.items()}) for batch in batches]
+    other, other_optimizer = make()
+    captured = CapturedUpdate(step_of(other, other_optimizer), other, other_optimizer, torch.device(device))
+    for batch, plain in zip(batches, expected, strict=True):
+        captured.start(batch)
+        for name, found in captured.finish().items():
+            np.testing.assert_allclose(found, plain[name].cpu().numpy(), rtol=1e-5)
+    for mine, theirs in zip(other.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)

@@ -17,8 +17,8 @@ def make_stream(device: torch.device) -> torch.cuda.Stream | None:
 
 
 def captured(steps: Callable[[], None], stream: torch.cuda.Stream | None,
-             warm_up: Callable[[], None] | None = None) -> Callable[[], None]:
-    """``steps`` as a call that returns when they are done, and lets other threads run meanwhile.
+             warm_up: Callable[[], None] | None = None, wait: bool = True) -> Callable[[], None]:
+    """``steps`` as a call that returns when they are done, if it is to ``wait``, and lets other threads run meanwhile.
 
     They read and write always the same memory, and are run before they are captured (or ``warm_up`` is), so that what
     is compiled and chosen at a first call is. Without a ``stream`` they run one by one.
@@ -40,6 +40,7 @@ def captured(steps: Callable[[], None], stream: torch.cuda.Stream | None,
         with torch.cuda.stream(stream):
             graph.replay()
             done.record()
-        done.synchronize()
+        if wait:
+            done.synchronize()
 
     return run

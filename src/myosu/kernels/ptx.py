@@ -11,7 +11,7 @@ import math
 import re
 import types
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -87,6 +87,11 @@ class Kernel:
     def _here(self) -> Any:
         return numba.cfunc(numba.void(numba.int64, *self.signature), error_model="numpy")(
             _for_device(self.function, {}))
+
+
+def has_nvidia_card(device: torch.device) -> bool:
+    """Whether kernels run on ``device``: torch calls AMD's cards cuda, too."""
+    return device.type == "cuda" and torch.version.hip is None
 
 
 def _driver() -> ctypes.CDLL:
@@ -165,24 +170,28 @@ out:
 """
 
 
-def _for_device(function: Callable, done: dict[int, Any]) -> Callable:
-    """A copy of a plain function whose globals are compiled without what a card lacks."""
-    names = dict(function.__globals__)
-    copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
-    for name in function.__code__.co_names:
-        value = names.get(name)
-        if isinstance(value, Dispatcher):
-            if id(value) not in done:
-                options = {key: value.targetoptions[key] for key in ("error_model", "fastmath")
-                           if key in value.targetoptions}
-                done[id(value)] = numba.njit(_nrt=False, **options)(_for_device(value.py_func, done))
-            names[name] = done[id(value)]
-        elif value is math:
-            names[name] = _device_math(done)
-    return copy
+def _for_device(function: Callable, done: dict[int, Any]) -> types.FunctionType:
+    """A copy of a plain function, and of all that it calls, compiled without what a card lacks."""
+
+    def there(value: Any) -> Any:
+        if value is math:
+            return _device_math()
+        if not isinstance(value, Dispatcher):
+            return value
+        if id(value) not in done:
+            options = {key: value.targetoptions[key] for key in ("error_model", "fastmath")
+                       if key in value.targetoptions}
+            done[id(value)] = numba.njit(_nrt=False, **options)(_for_device(value.py_func, done))
+        return done[id(value)]
+
+    names = function.__globals__ | {name: there(function.__globals__[name]) for name in function.__code__.co_names
+                                    if name in function.__globals__}
+    cells = tuple(types.CellType(there(cell.cell_contents)) for cell in function.__closure__ or ())
+    return types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells or None)
 
 
-def _device_math(done: dict[int, Any]) -> types.ModuleType:
+@cache
+def _device_math() -> types.ModuleType:
     module = types.ModuleType("math")
     module.__dict__.update(vars(math))
     module.exp = numba.njit(_nrt=False, error_model="numpy")(exp.py_func)  # type: ignore[attr-defined]

@@ -58,6 +58,8 @@ class Support:
 
     def mean(self, logits: Tensor) -> Tensor:
         """[..., atoms] → float32 [...]: the expected scalar. No gradient passes."""
+        if logits.device.type != "cpu":
+            return logits.detach().softmax(-1, torch.float32) @ self.points(str(logits.device))
         return torch.from_numpy(self.means(self._rows(logits)).reshape(logits.shape[:-1])).to(logits.device)
 
     def means(self, logits: np.ndarray) -> np.ndarray:

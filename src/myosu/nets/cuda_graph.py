@@ -32,14 +32,13 @@ class GraphedMuZero:
 
     def __init__(self, net: MuZeroNet, support: Support, capacity: int, simulations: int, dtype: torch.dtype,
                  device: torch.device) -> None:
-        self.capacity, self.simulations, self.device = capacity, simulations, device
+        self.support, self.capacity, self.simulations, self.device = support, capacity, simulations, device
         self.num_actions, self.rewards = net.num_actions, net.reward is not None
         self.net = net.for_inference(dtype).to(device)
-        self.points = support.points(str(device))
         channels, *self.board = net.latent_shape
         shape = (self.board[0] * self.board[1], channels) if self.board else (channels,)
         self.latents = torch.zeros((simulations + 1) * capacity, *shape, dtype=dtype, device=device)
-        self.rows = torch.arange(capacity, device=device)
+        self.rows, self.no_rewards = torch.arange(capacity, device=device), torch.zeros(capacity, device=device)
 
         def both(*size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
             host = torch.zeros(*size, dtype=dtype, pin_memory=device.type == "cuda")
@@ -56,7 +55,9 @@ class GraphedMuZero:
             self.tower = triton_tower.TowerWeights(self.net)
             self.scratch = self.latents.new_empty(2, capacity, *shape)
             self.projected = self.latents.new_empty(capacity, shape[0], self.tower.project.shape[1])
-            self.tile = self._quickest_tile()
+            #: Seconds of a step by how the work is cut.
+            self.tiles = self._time_tiles()
+            self.tile = min(self.tiles)[1]
         self.stream = make_stream(device)
         with torch.inference_mode():
             self._run_roots = captured(self._roots, self.stream)
@@ -92,9 +93,8 @@ class GraphedMuZero:
     def expand_on_card(self, parents: Tensor, actions: Tensor, slot: int) -> tuple[Tensor, Tensor, Tensor]:
         """The same for a search whose trees are there too: int64 [capacity] and float32 tensors."""
         policy, value, reward = self.imagine(parents, actions, slot)
-        rewards = torch.zeros_like(self.points[:1]).expand(len(parents)).contiguous() if reward is None else self.means(
-            reward)
-        return rewards, self.means(value), policy.float()
+        rewards = self.no_rewards if reward is None else self.support.mean(reward)
+        return rewards, self.support.mean(value), policy.float()
 
     def _answers(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         numbers, size = self._answer.numpy(), self.capacity * self.num_actions
@@ -136,17 +136,13 @@ class GraphedMuZero:
     def _read_out(self, policy: Tensor, value: Tensor, reward: Tensor | None) -> None:
         size = self.capacity * self.num_actions
         self.answer[:size].view(self.capacity, -1).copy_(policy)
-        self.answer[size:size + self.capacity] = self.means(value)
+        self.answer[size:size + self.capacity] = self.support.mean(value)
         if reward is not None:
-            self.answer[size + self.capacity:] = self.means(reward)
+            self.answer[size + self.capacity:] = self.support.mean(reward)
         self._answer.copy_(self.answer, non_blocking=True)
 
-    def means(self, logits: Tensor) -> Tensor:
-        """[B, atoms] → float32 [B]: the expected scalar."""
-        return logits.softmax(1, torch.float32) @ self.points
-
     @torch.inference_mode()
-    def _quickest_tile(self) -> triton_tower.Tile:
+    def _time_tiles(self) -> list[tuple[float, triton_tower.Tile]]:
         found = []
         for tile in triton_tower.TILES:
             def step(tile: triton_tower.Tile = tile) -> None:
@@ -162,4 +158,4 @@ class GraphedMuZero:
                 found.append((min(seconds[1:]), tile))
             except RuntimeError:  # more shared memory or registers than the card has
                 continue
-        return min(found)[1]
+        return found

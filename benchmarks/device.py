@@ -1,0 +1,246 @@
+"""What a card does, part by part, each within its own time; ``scripts/device_check.sh`` is the command.
+
+    python benchmarks/device.py --out FOLDER [--parts network,learner] [--device cuda] [--tiny]
+
+Results go to FOLDER/device.json as they come, and a table to the end of the output. ``--tiny`` is for trying it on a
+CPU: small sizes, no figures worth keeping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from myosu.algorithms import muzero
+from myosu.envs.native import NativeVectorEnv, game_spec
+from myosu.envs.registry import Environment
+from myosu.games import load_game
+from myosu.kernels.graphs import captured, make_stream
+from myosu.losses.categorical import Support
+from myosu.nets.cuda_graph import GraphedMuZero
+from myosu.nets.muzero import MuZeroNet
+from myosu.presets import load_preset
+
+ROOT = Path(__file__).parents[1]
+TOWERS = ((32, 2), (64, 2), (64, 4))  # channels, blocks
+
+
+class Check:
+    """One visit to a card: sizes, and where results go."""
+
+    def __init__(self, device: torch.device, tiny: bool, out: Path) -> None:
+        self.device, self.tiny, self.out = device, tiny, out
+        self.found: dict[str, Any] = {}
+
+    def size(self, full: Any, tiny: Any) -> Any:
+        return tiny if self.tiny else full
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def seconds(self, call: Callable[[], Any], repeats: int = 20) -> float:
+        """The median time of a call, after three that do not count."""
+        times = []
+        for _ in range(self.size(repeats, 2) + 3):
+            self.wait()
+            start = time.perf_counter()
+            call()
+            self.wait()
+            times.append(time.perf_counter() - start)
+        return median(times[3:])
+
+    def othello(self, **changes: Any) -> muzero.Config:
+        game = load_game("othello")
+        preset = load_preset("muzero", Environment("othello", game_spec(game), game), muzero.Config)
+        return muzero.Config(**{**preset, "device": self.device.type, **changes})
+
+
+def about(check: Check) -> dict[str, Any]:
+    """The machine and what is on it."""
+    card = torch.cuda.get_device_properties(check.device).name if check.device.type == "cuda" else "none"
+    return {"card": card, "date": datetime.date.today().isoformat(), "cores": os.cpu_count(),
+            "processor": platform.processor(), "python": platform.python_version(), "torch": torch.__version__,
+            "numba": numba.__version__, "numpy": np.__version__}
+
+
+def correctness(check: Check) -> dict[str, Any]:
+    """The tests of what runs on a card: models beside the CPU's, golden trees, rules."""
+    answer = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_card.py"],
+                            cwd=ROOT, capture_output=True, text=True, timeout=240)
+    (check.out / "correctness.txt").write_text(answer.stdout + answer.stderr)
+    return {"passed": answer.returncode == 0, "summary": answer.stdout.strip().splitlines()[-1:],
+            "failed": [line for line in answer.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]}
+
+
+def network(check: Check) -> dict[str, Any]:
+    """Bare evaluations/s of the dynamics and heads: as torch's operators, and by the kernel for whole towers."""
+    found: dict[str, Any] = {}
+    dtype = torch.bfloat16 if check.device.type == "cuda" else torch.float32
+    for channels, blocks in check.size(TOWERS, TOWERS[:1]):
+        for batch in check.size((4096, 16384), (16,)):
+            net = MuZeroNet((3, 8, 8), 65, channels, blocks, 41, rewards=False).eval()
+            model = GraphedMuZero(net, Support(-32.0, 32.0, 41), batch, 1, dtype, check.device)
+            name, rng = f"{blocks}x{channels} batch {batch}", np.random.default_rng(0)
+            model.roots(rng.integers(0, 2, (batch, 3, 8, 8)).astype(np.uint8))
+            model.asked[1].copy_(torch.from_numpy(rng.integers(0, 65, batch)))
+            parents, actions, slots = model.asked
+            slots.fill_(1)
+            tower = model.tower
+            if tower is not None:
+                found[f"{name} tiles, microseconds"] = {
+                    str(tuple(tile)): round(1e6 * seconds, 1) for seconds, tile in model.tiles}
+            for kind in ("torch", *(["kernel"] if tower is not None else [])):
+                model.tower = tower if kind == "kernel" else None
+
+                @torch.inference_mode()
+                def evaluate(model: GraphedMuZero = model, asked: tuple = (parents, actions, slots)) -> None:
+                    for _ in range(10):
+                        model.expand_on_card(*asked)
+
+                with torch.inference_mode():
+                    run = captured(evaluate, make_stream(check.device))
+                found[f"{name} {kind}"] = round(10 * batch / check.seconds(run))
+    return found
+
+
+def selfplay(check: Check) -> dict[str, Any]:
+    """Simulations/s of actors in threads of this process, with 2x32 and 32 simulations: trees on the CPU (stage one),
+    trees on the card (stage two)."""
+    found: dict[str, Any] = {}
+    stages = [("trees on the CPU", False, ((2, 2048), (4, 2048), (8, 1024)))]
+    if check.device.type == "cuda":
+        stages.append(("trees on the card", True, ((1, 4096), (2, 4096), (2, 8192), (3, 8192), (4, 4096), (2, 16384))))
+    for title, on_card, sizes in stages:
+        for count, envs in check.size(sizes, ((2, 8),)):
+            try:
+                found[f"{title}, {count} x {envs} games"] = _play(check, count, envs, on_card)
+            except Exception as error:
+                found[f"{title}, {count} x {envs} games"] = repr(error)[:300]
+            print(list(found.items())[-1], flush=True)
+    return found
+
+
+def _play(check: Check, count: int, envs: int, on_card: bool) -> dict[str, float]:
+    config = check.othello(num_envs=envs, **({} if check.device.type == "cuda" else {"precision": "float32"}))
+    game, actors = load_game("othello"), []
+    for k in range(count):
+        env = NativeVectorEnv(game, envs, seed=k)
+        actor = muzero.make_actor(config, env, seed=k)
+        actor.planner = muzero.Planner(config, env.spec, envs, config.simulations, explore=True, seed=k,
+                                       trees_on_card=on_card)
+        actor.step()
+        actors.append(actor)
+    moves, stop = [0] * count, threading.Event()
+
+    def play(k: int) -> None:
+        while not stop.is_set():
+            actors[k].step()
+            moves[k] += envs
+
+    threads = [threading.Thread(target=play, args=(k,)) for k in range(count)]
+    for thread in threads:
+        thread.start()
+    time.sleep(check.size(1.0, 0.1))
+    before, start = sum(moves), time.perf_counter()
+    time.sleep(check.size(4.0, 0.5))
+    rate = (sum(moves) - before) / (time.perf_counter() - start)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    planning = check.seconds(lambda: actors[0].planner.plan(actors[0].current.observation,
+                                                            actors[0].current.legal_actions), 5)
+    alone = check.seconds(actors[0].step, 5)
+    return {"simulations_per_second": round(rate * config.simulations), "one_search_ms": round(1e3 * planning, 2),
+            "one_step_ms": round(1e3 * alone, 2)}
+
+
+def learner(check: Check) -> dict[str, Any]:
+    """Samples/s of Othello's preset at larger batches, its sampling included and alone."""
+    found: dict[str, Any] = {}
+    game = load_game("othello")
+    for batch in check.size((256, 1024, 2048, 4096), (16,)):
+        config = check.othello(batch_size=batch, num_envs=check.size(1024, 8),
+                               **({} if check.device.type == "cuda" else {"precision": "float32"}))
+        env = NativeVectorEnv(game, config.num_envs, seed=0)
+        replay = muzero.make_replay(config, env.spec)
+        _fill(replay, config, env, check.size(60_000, 200))
+        fit = muzero.make_learner(config, env.spec, game.symmetries, seed=0)
+        seconds = check.seconds(lambda fit=fit, replay=replay: fit.update(replay, 0.5), 20)
+        start, count = time.perf_counter(), check.size(60, 3)
+        for _ in range(count):
+            last = fit.update(replay, 0.5)
+        check.wait()
+        found[f"batch {batch}"] = {
+            "samples_per_second": round(count * batch / (time.perf_counter() - start)),
+            "one_update_ms": round(1e3 * seconds, 2), "loss": last.get("loss")}
+        if fit.captured is not None:
+            found[f"batch {batch}"]["on_the_card_alone"] = round(batch / check.seconds(fit.captured._run, 20))
+        print(found, flush=True)
+    return found
+
+
+def _fill(replay: Any, config: muzero.Config, env: NativeVectorEnv, positions: int) -> None:
+    """Games of an actor that hardly searches."""
+    quick = muzero.Config(**{**vars(config), "simulations": 1, "channels": 16, "blocks": 0})
+    actor = muzero.make_actor(quick, env, seed=0)
+    while replay.positions < positions:
+        for rows in actor.step().sequences:
+            replay.add(rows, version=0)
+
+
+def mctx(check: Check) -> dict[str, Any]:
+    """mctx and pgx on the same card, one process a batch size; the network as in ``selfplay``."""
+    found: dict[str, Any] = {}
+    for batch in check.size((1024, 4096, 16384), (4,)):
+        answer = subprocess.run(
+            [sys.executable, "benchmarks/pgx_mctx.py", "--batch", str(batch), "--simulations",
+             str(check.size(32, 2)), "--considered", "16", "--dtype", "bfloat16", "--wall",
+             "--seconds", str(check.size(4, 0.1))],
+            cwd=ROOT, capture_output=True, text=True, timeout=150, env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
+        found[f"batch {batch}"] = answer.stdout.strip().splitlines()[-1:] or answer.stderr[-300:]
+        print(list(found.items())[-1], flush=True)
+    return found
+
+
+PARTS = {part.__name__: part for part in (about, correctness, network, selfplay, learner, mctx)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    check = Check(torch.device(args.device), args.tiny, args.out)
+    for name in args.parts.split(","):
+        start = time.perf_counter()
+        try:
+            check.found[name] = PARTS[name](check)
+        except Exception:
+            check.found[name] = {"error": traceback.format_exc()}
+        check.found[name]["seconds"] = round(time.perf_counter() - start, 1)
+        (args.out / "device.json").write_text(json.dumps(check.found, indent=1))
+        print(f"== {name}\n{json.dumps(check.found[name], indent=1)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
