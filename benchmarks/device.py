@@ -47,6 +47,7 @@ class Check:
     def __init__(self, device: torch.device, tiny: bool, out: Path) -> None:
         self.device, self.tiny, self.out = device, tiny, out
         self.found: dict[str, Any] = {}
+        self.games: list[tuple[str, int, int]] = []
 
     def size(self, full: Any, tiny: Any) -> Any:
         return tiny if self.tiny else full
@@ -94,7 +95,7 @@ def network(check: Check) -> dict[str, Any]:
     found: dict[str, Any] = {}
     dtype = torch.bfloat16 if check.device.type == "cuda" else torch.float32
     for channels, blocks in check.size(TOWERS, TOWERS[:1]):
-        for batch in check.size((4096, 16384), (16,)):
+        for batch in check.size((4096,), (16,)):
             net = MuZeroNet((3, 8, 8), 65, channels, blocks, 41, rewards=False).eval()
             model = GraphedMuZero(net, Support(-32.0, 32.0, 41), batch, 1, dtype, check.device)
             name, rng = f"{blocks}x{channels} batch {batch}", np.random.default_rng(0)
@@ -124,16 +125,15 @@ def selfplay(check: Check) -> dict[str, Any]:
     """Simulations/s of actors in threads of this process, with 2x32 and 32 simulations: trees on the CPU (stage one),
     trees on the card (stage two)."""
     found: dict[str, Any] = {}
-    stages = [("trees on the CPU", False, ((2, 2048), (4, 2048), (8, 1024)))]
-    if check.device.type == "cuda":
-        stages.append(("trees on the card", True, ((1, 4096), (2, 4096), (2, 8192), (3, 8192), (4, 4096), (2, 16384))))
-    for title, on_card, sizes in stages:
-        for count, envs in check.size(sizes, ((2, 8),)):
-            try:
-                found[f"{title}, {count} x {envs} games"] = _play(check, count, envs, on_card)
-            except Exception as error:
-                found[f"{title}, {count} x {envs} games"] = repr(error)[:300]
-            print(list(found.items())[-1], flush=True)
+    for where, count, envs in check.games:
+        if where == "card" and check.device.type == "cpu":
+            continue
+        name = f"trees on the {where}, {count} x {envs} games"
+        try:
+            found[name] = _play(check, count, envs, where == "card")
+        except Exception as error:
+            found[name] = repr(error)[:300]
+        print(name, found[name], flush=True)
     return found
 
 
@@ -227,10 +227,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--games", default="CPU:2x2048,CPU:4x2048,CPU:8x1024,card:1x4096,card:2x4096,card:2x8192,"
+                        "card:4x4096,card:2x16384", help="of self-play: where the trees are, actors x games of each")
     parser.add_argument("--tiny", action="store_true")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     check = Check(torch.device(args.device), args.tiny, args.out)
+    for text in args.games.split(","):
+        where, _, size = text.partition(":")
+        count, _, envs = size.partition("x")
+        check.games.append((where, *((2, 8) if args.tiny else (int(count), int(envs)))))
     for name in args.parts.split(","):
         start = time.perf_counter()
         try:

@@ -168,7 +168,7 @@ def test_perft_on_a_card(name, counts, device):
         parents, actions = np.nonzero(masks)
         states = states[parents]
         there = [torch.from_numpy(x).to(device) for x in (
-            states.view(np.uint8).copy(), actions, np.zeros(len(actions), np.float32),
+            states.view(np.uint8).copy(), actions.copy(), np.zeros(len(actions), np.float32),
             np.zeros(len(actions), np.uint8), np.zeros((len(actions), game.num_actions), bool))]
         kernel.launch(len(actions), *there)
         states, masks = there[0].cpu().numpy().view(game.state_dtype), there[4].cpu().numpy()

@@ -13,7 +13,10 @@ import myosu
 from myosu.algorithms import load_algorithm
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.errors import UserError
+from myosu.nets.inference import choose_device
 
+#: Actors that share a card with the learner: two search while the third takes its games on.
+CARD_ACTORS = 3
 LIMITS = ("minutes", "updates", "games", "env_steps")
 
 
@@ -102,7 +105,15 @@ class RunConfig:
             return 0
         if self.train.actors is not None:
             return self.train.actors
-        return max(1, (os.cpu_count() or 1) - 1) if load_algorithm(self.algorithm).ACTORS == "beside" else 0
+        if load_algorithm(self.algorithm).ACTORS != "beside":
+            return 0
+        return CARD_ACTORS if self.on_card else max(1, (os.cpu_count() or 1) - 1)
+
+    @property
+    def on_card(self) -> bool:
+        """Whether actors and learner work on the same CUDA device."""
+        return (load_algorithm(self.algorithm).ACTORS == "beside"
+                and choose_device(getattr(self.algorithm_config, "device", "cpu")).type == "cuda")
 
     @cached_property
     def environment(self) -> Environment:

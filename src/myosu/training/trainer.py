@@ -31,6 +31,7 @@ from myosu.training.progress import Progress, Status
 from myosu.training.randomness import derive_seed, get_randomness, prepare_process, set_randomness
 from myosu.training.run import Run
 from myosu.training.state import save_state
+from myosu.training.threads import ActorThreads
 from myosu.training.videos import VideoProcess
 from myosu.training.workers import ActorInTurn, ActorProcesses, EvaluatorInTurn, EvaluatorProcess
 
@@ -103,11 +104,13 @@ class Trainer:
                                               derive_seed(self.config.seed, 0))
         checkpoint = self._find_start()
         state = checkpoint.state() if checkpoint else None
-        self.actors: ActorInTurn | ActorProcesses
+        self.actors: ActorInTurn | ActorProcesses | ActorThreads
         if run.config.actors == 0:
             self.actors = ActorInTurn(run.config)
         else:
-            self.actors = ActorProcesses(run.config, **(state["actors"] if state else {}))
+            # Processes would share a card by taking turns; threads share it by working on it at once.
+            beside = ActorThreads if run.config.on_card else ActorProcesses
+            self.actors = beside(run.config, **(state["actors"] if state else {}))
         self.evaluator = EvaluatorInTurn() if self.config.deterministic else EvaluatorProcess()
         self.videos = VideoProcess(run)
         if checkpoint and state:
