@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -115,6 +119,50 @@ def test_graphed_model_equals_the_plain_one(shape, actions, rewards, device):
             np.testing.assert_allclose(logits, out.policy_logits.numpy(), **close)
             expected = support.means(out.reward_logits.numpy()) if rewards else np.zeros(n)
             np.testing.assert_allclose(reward, expected, **close)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
+@pytest.mark.parametrize(("channels", "blocks"), [(32, 2), (64, 2), (64, 4)])
+@pytest.mark.parametrize("rewards", [False, True])
+def test_towers_in_one_kernel_are_as_exact_as_torch_in_bfloat16(channels, blocks, rewards):
+    from myosu.nets import triton_tower
+
+    torch.manual_seed(0)
+    n, device, support = 37, torch.device("cuda"), Support(-32.0, 32.0, 41)
+    net = MuZeroNet((3, 8, 8), 65, channels, blocks, 41, rewards=rewards).eval()
+    for parameter in net.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    model = GraphedMuZero(net, support, n, 1, torch.bfloat16, device)
+    exact = GraphedMuZero(net, support, n, 1, torch.float32, device)
+    assert model.tower is not None and exact.tower is None
+    first = torch.rand(n, 64, channels, device=device)
+    parents, actions = (torch.randint(0, size, (n,), device=device) for size in (1, 65))
+
+    def answers(of, tile=None):
+        """All that a step gives, and the latent states, where there was nothing before."""
+        of.latents[:n], of.latents[n:] = first, float("nan")
+        of.tile = tile
+        with torch.inference_mode():
+            found = [x for x in of.imagine(parents, actions, 1) if x is not None]
+        return [x.float() for x in (*found, of.latents[n:])]
+
+    expected, tower = answers(exact), model.tower
+    model.tower = None
+    plain = answers(model)
+    model.tower = tower
+    for tile in triton_tower.TILES:
+        for right, theirs, ours in zip(expected, plain, answers(model, tile), strict=True):
+            def error(x, right=right):
+                return float((x - right).norm() / right.norm())
+            assert error(ours) < max(1e-2, 1.5 * error(theirs))
+
+
+def test_towers_in_one_kernel_by_tritons_interpreter():
+    """On a CPU, in float32, for the interpreter knows no bfloat16; in a process of its own, for it is chosen once."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    done = subprocess.run([sys.executable, Path(__file__).with_name("tower_interpreted.py")], capture_output=True,
+                          text=True, env=os.environ | {"TRITON_INTERPRET": "1"}, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def rules_kernel(game):

@@ -184,7 +184,7 @@ def _precision(net: MuZeroNet, config: Config, self_play: bool) -> Precision:
     win by it."""
     precision, device = config.precision, choose_device(config.device)
     if precision == "auto":
-        precision = choose_precision(net.eval(), device, min(config.num_envs, 256))
+        precision = choose_precision(net.eval(), device, config.num_envs if device.type == "cuda" else min(config.num_envs, 256))
     elif precision == "int8" and self_play and not int8_fits(net, device):
         precision = "float32"
     return "float32" if precision == "int8" and not self_play else precision

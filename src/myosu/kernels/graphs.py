@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import torch
 
-#: One graph is captured at a time, for compilers, allocators and libraries are asked meanwhile.
-_CAPTURING = threading.Lock()
+#: One graph is captured at a time, for compilers, allocators and libraries are asked meanwhile. Who waits for a whole
+#: card holds it too.
+CAPTURING = threading.Lock()
 
 
 def make_stream(device: torch.device) -> torch.cuda.Stream | None:
@@ -25,7 +26,7 @@ def captured(steps: Callable[[], None], stream: torch.cuda.Stream | None,
     """
     if stream is None:
         return steps
-    with _CAPTURING:
+    with CAPTURING:
         stream.wait_stream(torch.cuda.current_stream(stream.device))
         with torch.cuda.stream(stream):
             for _ in range(3):

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from myosu.losses.categorical import Support
+from myosu.nets.cuda_graph import GraphedMuZero
 from myosu.nets.fused import FusedMuZero, fused
 from myosu.nets.int8 import Int8MuZero, int8_fits, to_bytes
 from myosu.nets.muzero import MuZeroNet
@@ -50,6 +52,9 @@ def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precis
     action = torch.zeros(batch, dtype=torch.long, device=device)
 
     def seconds(precision: Precision) -> float:
+        if device.type == "cuda":
+            return GraphedMuZero(net, Support(-1.0, 1.0, net.atoms), batch, 1, LATENT_DTYPES[precision],
+                                 device).seconds()
         model = inference_model(net, precision, device, batch, torch.zeros(1, *net.observation_shape))
         x = to_bytes(latent) if precision == "int8" else latent.to(LATENT_DTYPES[precision])
         if x.dim() == 4:
