@@ -15,6 +15,8 @@ import os
 import platform
 import subprocess
 import sys
+import tarfile
+import tempfile
 import threading
 import time
 import traceback
@@ -48,6 +50,7 @@ class Check:
         self.device, self.tiny, self.out = device, tiny, out
         self.found: dict[str, Any] = {}
         self.games: list[tuple[str, int, int]] = []
+        self.minutes = 5.0
 
     def size(self, full: Any, tiny: Any) -> Any:
         return tiny if self.tiny else full
@@ -138,7 +141,7 @@ def selfplay(check: Check) -> dict[str, Any]:
 
 
 def _play(check: Check, count: int, envs: int, on_card: bool) -> dict[str, float]:
-    config = check.othello(num_envs=envs, **({} if check.device.type == "cuda" else {"precision": "float32"}))
+    config = check.othello(num_envs=envs, precision="bfloat16" if check.device.type == "cuda" else "float32")
     game, actors = load_game("othello"), []
     for k in range(count):
         env = NativeVectorEnv(game, envs, seed=k)
@@ -205,15 +208,39 @@ def _fill(replay: Any, config: muzero.Config, env: NativeVectorEnv, positions: i
             replay.add(rows, version=0)
 
 
+def othello(check: Check) -> dict[str, Any]:
+    """Othello from nothing in so many minutes; the last checkpoint's weights come back, to be rated elsewhere."""
+    run = Path(tempfile.mkdtemp()) / "run"
+    sizes = check.size(["--minutes", str(check.minutes), "--actors", "3", "--num-envs", "2048", "--batch-size", "512",
+                        "--replay-capacity", "2000000", "--replay-ratio", "1.0", "--checkpoint-every-minutes", "60"],
+                       ["--updates", "2", "--num-envs", "4", "--batch-size", "8", "--min-positions", "100",
+                        "--simulations", "2"])
+    precision = "bfloat16" if check.device.type == "cuda" else "float32"
+    answer = subprocess.run(
+        [sys.executable, "-m", "myosu.cli", "train", "othello", "--run", str(run), "--evaluate-every", "0",
+         "--device", check.device.type, "--precision", precision, *sizes],
+        capture_output=True, text=True, timeout=60 * check.minutes + 60)
+    (check.out / "othello.txt").write_text(answer.stdout + answer.stderr)
+    last = max((run / "checkpoints").glob("update-*"))
+    with tarfile.open(check.out / "othello.tar", "w") as archive:
+        for file in (last / "manifest.json", last / "weights.safetensors", run / "metrics.jsonl"):
+            archive.add(file, f"{last.name}/{file.name}")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    wanted = ("seconds", "update", "games", "env_steps", "samples", "replay_ratio", "env_steps_per_second",
+              "updates_per_second", "memory_mib", "loss/loss", "replay_age_updates")
+    return {"arguments": sizes, "last": {name: lines[-1].get(name) for name in wanted},
+            "updates_per_second": [line.get("updates_per_second") for line in lines]}
+
+
 class Mctx:
     """mctx and pgx on the same card, a process for each batch size, which compiles while other parts are at work and
     measures when a line comes in; network and search as in ``selfplay``."""
 
     def __init__(self, check: Check) -> None:
         self.processes = {}
-        for batch in check.size((256, 1024, 4096, 16384), (4,)):
+        for batch in check.size((1024, 4096, 16384), (4,)):
             command = [sys.executable, "benchmarks/pgx_mctx.py", "--batch", str(batch), "--simulations",
-                       str(check.size(32, 2)), "--considered", "16", "--dtype", "bfloat16", "--wall", "--serve",
+                       str(check.size(32, 2)), "--considered", "16", "--dtype", "bfloat16", "--wall", "--serve", "--no-rewards",
                        "--seconds", str(check.size(3, 0.1))]
             self.processes[batch] = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -239,7 +266,7 @@ class Mctx:
         return found
 
 
-PARTS = {part.__name__: part for part in (about, correctness, network, selfplay, learner)}
+PARTS = {part.__name__: part for part in (about, correctness, network, selfplay, learner, othello)}
 
 
 def main() -> None:
@@ -249,10 +276,12 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--games", default="CPU:2x2048,CPU:4x2048,CPU:8x1024,card:1x4096,card:2x4096,card:2x8192,"
                         "card:4x4096,card:2x16384", help="of self-play: where the trees are, actors x games of each")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of training Othello")
     parser.add_argument("--tiny", action="store_true")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     check = Check(torch.device(args.device), args.tiny, args.out)
+    check.minutes = args.minutes
     for text in args.games.split(","):
         where, _, size = text.partition(":")
         count, _, envs = size.partition("x")

@@ -87,7 +87,7 @@ def initial(params, observation):
 def recurrent(params, key, action, latent):
     stem, blocks = params["latent"]
     latent = unit(tower(jax.nn.relu(latent + convolution(latent, stem) + params["action"][action]), blocks))
-    reward = scalar(head(latent, params["reward"]))
+    reward = scalar(head(latent, params["reward"])) if "reward" in params else jnp.zeros(len(latent))
     return mctx.RecurrentFnOutput(
         reward=reward, discount=-jnp.ones_like(reward),
         prior_logits=head(latent, params["policy"]).astype(jnp.float32), value=scalar(head(latent, params["value"])),
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--no-rewards", action="store_true", help="without a head for rewards")
     parser.add_argument("--wall", action="store_true", help="seconds of the wall, for an accelerator works beside")
     parser.add_argument("--serve", action="store_true", help="measure whenever a line comes in")
     args = parser.parse_args()
@@ -110,6 +111,8 @@ def main() -> None:
     env = pgx.make("othello")
     step_env = jax.vmap(auto_reset(env.step, env.init))
     params = make_params(args.channels, args.blocks, dtype)
+    if args.no_rewards:
+        del params["reward"]
 
     @jax.jit
     def step(params, state, key):

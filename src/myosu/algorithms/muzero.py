@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -184,7 +185,8 @@ def _precision(net: MuZeroNet, config: Config, self_play: bool) -> Precision:
     win by it."""
     precision, device = config.precision, choose_device(config.device)
     if precision == "auto":
-        precision = choose_precision(net.eval(), device, config.num_envs if device.type == "cuda" else min(config.num_envs, 256))
+        batch = config.num_envs if device.type == "cuda" else min(config.num_envs, 256)
+        precision = choose_precision(net.eval(), device, batch)
     elif precision == "int8" and self_play and not int8_fits(net, device):
         precision = "float32"
     return "float32" if precision == "int8" and not self_play else precision
@@ -421,17 +423,14 @@ class Actor:
                 values[cut] = self.planner._scalar(self.planner.model.initial(observation)[1])
         return values
 
-    def _rows(self, i: int, value_after: float) -> Rows:
+    def _rows(self, i: int, value_after: np.float32) -> Rows:
         """Game ``i``, which has ended, as the replay stores it."""
         length = int(self.lengths[i])
         columns = {name: column[i, :length].copy() for name, column in self.columns.items()}
-        if not self.config.predict_rewards and (early := np.flatnonzero(columns["reward"][:-1])).size:
-            raise UserError(f"A reward of {columns['reward'][early[0]]:g} came before the end of a game: "
+        if not self.config.predict_rewards and (early := columns["reward"][:-1]).any():
+            raise UserError(f"A reward of {early[early != 0][0]:g} came before the end of a game: "
                             "predict_rewards = false is for rewards that come only with the end. Set it to true.")
-        value = value_after
-        for t in range(length - 1, -1, -1):
-            value = columns["reward"][t] + self.discount * value
-            columns["outcome"][t] = value
+        _discounted_returns(columns["reward"], value_after, self.discount, columns["outcome"])
         if "final_pieces" in columns:
             pieces = self.current.final_observation[i, :2]
             same_player = (length - np.arange(length)) % 2 == 0
@@ -502,7 +501,8 @@ class Learner:
         #: Rows and batch of the update that the card is at.
         self._under_way: tuple[np.ndarray, UnrolledBatch] | None = None
         self.updates = 0
-        self.autocast = _precision(self.net, config, self_play=False) == "bfloat16"
+        # A card multiplies float32 by its matrix units anyway (TF32).
+        self.autocast = self.device.type != "cuda" and _precision(self.net, config, self_play=False) == "bfloat16"
         self.priorities = SumTree(config.replay_capacity) if config.prioritized else None
         self.seen_positions = 0
         self._planner: Planner | None = None
@@ -588,7 +588,7 @@ class Learner:
 
         value_logits = along(read.value_logits)
         losses = {
-            "policy_loss": (share * cross_entropy(along(read.policy_logits), policy)).sum(0),
+            "policy_loss": (share * cross_entropy(along(read.policy_logits), policy.float())).sum(0),
             "value_loss": (share * cross_entropy(value_logits, self.support.two_hot(value))).sum(0),
         }
         if read.reward_logits is not None:
@@ -729,6 +729,14 @@ def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, s
 def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,
                seed: int = 0) -> Agent:
     return Agent(config, spec, weights, simulations, seed)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _discounted_returns(rewards, value, discount, returns):
+    """Write the return from every position on, r_t + d (r_{t+1} + d (…)), with ``value`` behind the last; float32."""
+    for t in range(len(rewards) - 1, -1, -1):
+        value = np.float32(rewards[t] + discount * value)
+        returns[t] = value
 
 
 def _arrays(batch: UnrolledBatch) -> dict[str, np.ndarray]:

@@ -12,9 +12,9 @@ import torch
 CAPTURING = threading.Lock()
 
 
-def make_stream(device: torch.device) -> torch.cuda.Stream | None:
-    """A stream of its own on a card; None elsewhere."""
-    return torch.cuda.Stream(device) if device.type == "cuda" else None
+def make_stream(device: torch.device, urgent: bool = False) -> torch.cuda.Stream | None:
+    """A stream of its own on a card, whose work goes before all that is not ``urgent``; None elsewhere."""
+    return torch.cuda.Stream(device, priority=-1 if urgent else 0) if device.type == "cuda" else None
 
 
 def captured(steps: Callable[[], None], stream: torch.cuda.Stream | None,

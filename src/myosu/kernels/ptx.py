@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from numba.core.dispatcher import Dispatcher
 
-#: Of a block.
-THREADS = 64
+#: Of a block: as few as there can be, for a few thousand trees are to meet all multiprocessors.
+THREADS = 32
 
 
 @numba.njit(error_model="numpy")

@@ -22,7 +22,8 @@ class CapturedUpdate:
 
     def __init__(self, step: Step, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
         self.step, self.net, self.optimizer, self.device = step, net, optimizer, device
-        self.stream = make_stream(device)
+        # Of many small steps: each would wait for the searches' large ones.
+        self.stream = make_stream(device, urgent=True)
         self._run: Callable[[], None] | None = None
         self._shapes: dict[str, torch.Size] = {}
 
