@@ -29,9 +29,10 @@ import numba
 import numpy as np
 import torch
 
-from myosu.algorithms import muzero
+from myosu.algorithms import muzero, ppo
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.envs.registry import Environment
+from myosu.envs.vector import EnvSpec, Step
 from myosu.games import load_game
 from myosu.kernels.graphs import captured, make_stream
 from myosu.losses.categorical import Support
@@ -232,6 +233,58 @@ def othello(check: Check) -> dict[str, Any]:
             "updates_per_second": [line.get("updates_per_second") for line in lines]}
 
 
+class Pictures:
+    """Environments that cost next to nothing: random pictures of Atari's shape, 4 x 84 x 84 bytes, 4 actions."""
+
+    spec = EnvSpec((4, 84, 84), np.uint8, 4, 1, (-1.0, 1.0), 1000)
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs, self.rng, self.ids = num_envs, np.random.default_rng(0), np.arange(num_envs)
+        self.shown = self.rng.integers(0, 256, (64, num_envs, 4, 84, 84), dtype=np.uint8)
+        self.steps = 0
+
+    def reset(self) -> None:
+        pass
+
+    def send(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
+        self.steps += 1
+
+    def recv(self, min_ready: int | None = None) -> Step:
+        n, reward = self.num_envs, self.rng.random(self.num_envs, np.float32)
+        ended = self.rng.random(n) < 0.002 * (self.steps > 0)
+        return Step(self.ids, self.shown[self.steps % 64].copy(), np.ones((n, 4), bool), np.zeros(n, np.int8), reward,
+                    ended, np.zeros(n, bool), np.zeros((n, 4, 84, 84), np.uint8), reward, np.zeros(n, np.uint64))
+
+
+def pictures(check: Check) -> dict[str, Any]:
+    """Steps/s of PPO, acting and learning, on pictures; the settings of CleanRL's ppo_atari, and larger ones."""
+    found: dict[str, Any] = {}
+    for envs, batch in check.size(((8, 256), (128, 4096)), ((2, 8),)):
+        config = ppo.Config(num_envs=envs, rollout_steps=check.size(128, 8), epochs=4, batch_size=batch,
+                            hidden=(512,), activation="relu", device=check.device.type)
+        env: Any = Pictures(envs)
+        actor, replay = ppo.make_actor(config, env, seed=0), ppo.make_replay(config, env.spec)
+        fit = ppo.make_learner(config, env.spec, None, seed=0)
+
+        def round_of_learning(config=config, actor=actor, replay=replay, fit=fit) -> int:  # type: ignore[no-untyped-def]
+            steps = 0
+            while not (experience := actor.step()).sequences:
+                steps += experience.steps
+            replay.add(experience.sequences[0], version=0)
+            for _ in range(config.epochs * config.rollout_size // config.batch_size):
+                fit.update(replay, 0.5)
+            actor.load_weights(fit.weights(), fit.updates)
+            return steps + experience.steps
+
+        round_of_learning()
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() - start < check.size(4.0, 0.1):
+            count += round_of_learning()
+        check.wait()
+        found[f"{envs} environments, minibatches of {batch}"] = round(count / (time.perf_counter() - start))
+    return found
+
+
 class Mctx:
     """mctx and pgx on the same card, a process for each batch size, which compiles while other parts are at work and
     measures when a line comes in; network and search as in ``selfplay``."""
@@ -240,8 +293,8 @@ class Mctx:
         self.processes = {}
         for batch in check.size((1024, 4096, 16384), (4,)):
             command = [sys.executable, "benchmarks/pgx_mctx.py", "--batch", str(batch), "--simulations",
-                       str(check.size(32, 2)), "--considered", "16", "--dtype", "bfloat16", "--wall", "--serve", "--no-rewards",
-                       "--seconds", str(check.size(3, 0.1))]
+                       str(check.size(32, 2)), "--considered", "16", "--dtype", "bfloat16", "--wall", "--serve",
+                       "--no-rewards", "--seconds", str(check.size(3, 0.1))]
             self.processes[batch] = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                 stderr=open(check.out / f"mctx-{batch}.txt", "w"),  # noqa: SIM115
@@ -266,7 +319,7 @@ class Mctx:
         return found
 
 
-PARTS = {part.__name__: part for part in (about, correctness, network, selfplay, learner, othello)}
+PARTS = {part.__name__: part for part in (about, correctness, network, selfplay, learner, othello, pictures)}
 
 
 def main() -> None:

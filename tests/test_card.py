@@ -14,12 +14,14 @@ import pytest
 import torch
 from numba import carray, types
 
+from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.games.playout import random_actions
 from myosu.kernels import ptx
 from myosu.losses.categorical import Support
 from myosu.nets.captured_update import CapturedUpdate
 from myosu.nets.cuda_graph import GraphedMuZero
+from myosu.nets.inference import choose_device
 from myosu.nets.muzero import MuZeroNet
 from myosu.search import GumbelConfig, PUCTConfig
 from myosu.search.card import SIGNATURES, CardSearch
@@ -85,13 +87,20 @@ def test_kernels_become_ptx(name):
     assert ".extern" not in text
 
 
+def test_a_card_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"device = cuda: this torch .* finds none here"):
+        choose_device("cuda")
+
+
 def test_exponential():
     x = np.concatenate([np.linspace(-50, 1, 1001), [-1e9]])
     np.testing.assert_allclose([ptx.exp(value) for value in x], np.exp(np.maximum(x, -700)), rtol=2e-15)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("shape", "actions", "rewards"), [((3, 8, 8), 65, False), ((2, 6, 7), 7, True), ((5,), 4, True)])
+@pytest.mark.parametrize(("shape", "actions", "rewards"), [
+    ((3, 8, 8), 65, False), ((2, 6, 7), 7, True), ((5,), 4, True)])
 def test_graphed_model_equals_the_plain_one(shape, actions, rewards, device):
     torch.manual_seed(0)
     net = MuZeroNet(shape, actions, 32, 2, 41, rewards=rewards).eval()
@@ -190,8 +199,8 @@ def test_rules_on_a_card_equal_those_of_the_cpu(name, device):
     game.batch.legal_actions(states, masks)
     for ply in range(40):
         actions = random_actions(masks, ply)
-        there = [torch.from_numpy(x.copy()).to(device)
-                 for x in (states.view(np.uint8), actions, np.zeros(count, np.float32), np.zeros(count, np.uint8), masks)]
+        there = [torch.from_numpy(x.copy()).to(device) for x in (
+            states.view(np.uint8), actions, np.zeros(count, np.float32), np.zeros(count, np.uint8), masks)]
         kernel.launch(count, *there)
         rewards, ended = np.zeros(count, np.float32), np.zeros(count, bool)
         game.batch.step(states, actions, rewards, ended)

@@ -4,8 +4,10 @@ import threading
 import time
 
 import pytest
+import torch
 
 from myosu.algorithms import load_algorithm
+from myosu.errors import UserError
 from myosu.training.config import RunConfig
 from myosu.training.threads import ActorThreads
 from myosu.training.trainer import train
@@ -34,10 +36,20 @@ def test_what_an_actor_raises_ends_the_training(tmp_path, on_card, monkeypatch):
         train(toy_run(tmp_path / "run", updates=40, deterministic=False, actors=1), quiet=True)
 
 
+def test_a_full_card_is_told_and_what_to_lower(tmp_path, on_card, monkeypatch):
+    def fails(self):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(load_algorithm(TOY).Actor, "step", fails)
+    with pytest.raises(UserError, match=r"memory of the card is full\. Lower num_envs"):
+        train(toy_run(tmp_path / "run", updates=40, deterministic=False, actors=1), quiet=True)
+
+
 def test_held_actors_wait_and_go_on(tmp_path):
     run = toy_run(tmp_path / "run", updates=40, deterministic=False, actors=1)
     actors = ActorThreads(run.config)
-    weights = load_algorithm(TOY).make_learner(run.config.algorithm_config, run.config.environment.spec, None, 0).weights()
+    settings, spec = run.config.algorithm_config, run.config.environment.spec
+    weights = load_algorithm(TOY).make_learner(settings, spec, None, 0).weights()
     actors.publish(weights, 3)
     found = []
     while not found:

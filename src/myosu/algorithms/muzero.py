@@ -283,12 +283,9 @@ class Planner:
     def plan(self, observation: np.ndarray, legal_actions: np.ndarray,
              simulations: int | None = None) -> tuple[SearchResult, np.ndarray]:
         """Search from observations [n, *shape], n ≤ capacity; the result and the root's prior logits f32 [n, A]."""
-        n = len(observation)
         if self.device.type == "cuda":
-            model = self._graphed_model(simulations or self.search.config.num_simulations)
-            root_value, root_logits = (x.copy() for x in model.roots(observation))
-            expand: Any = model.expand_on_card if self.trees_on_card else model.expand
-            return self.search.run(root_logits, root_value, legal_actions, expand, simulations), root_logits
+            return self._plan_on_card(observation, legal_actions, simulations)
+        n = len(observation)
         if self.precision == "int8":
             self.moves += 1
             self.seen.append(observation[self.moves % n][None].copy())
@@ -317,6 +314,13 @@ class Planner:
 
         logits = self._numpy(policy)
         return self.search.run(logits, self._scalar(value), legal_actions, expand, simulations), logits
+
+    def _plan_on_card(self, observation: np.ndarray, legal_actions: np.ndarray,
+                      simulations: int | None) -> tuple[SearchResult, np.ndarray]:
+        model = self._graphed_model(simulations or self.search.config.num_simulations)
+        value, logits = (x.copy() for x in model.roots(observation))
+        expand: Any = model.expand_on_card if self.trees_on_card else model.expand
+        return self.search.run(logits, value, legal_actions, expand, simulations), logits
 
     def _graphed_model(self, simulations: int) -> GraphedMuZero:
         if self._graphed is None or self._graphed.simulations < simulations:
@@ -522,7 +526,8 @@ class Learner:
             raise UserError(f"Observations hold {batch.observation.max()}, but reconstruction_loss_weight reads planes "
                             "of zeros and ones: set it to 0, or observe each kind of piece on a plane of its own.")
         inputs = {name: array for name, array in _arrays(batch).items() if name != "rows"}
-        inputs |= {"weights": weights, "rate": np.full(1, config.learning_rate * _schedule(progress, self.updates), np.float32)}
+        rate = config.learning_rate * _schedule(progress, self.updates)
+        inputs |= {"weights": weights, "rate": np.full(1, rate, np.float32)}
         self.net.train()
         if self.captured is None:
             outputs = self._step({name: self._tensor(array) for name, array in inputs.items()})
@@ -541,7 +546,7 @@ class Learner:
         return self._metrics(self.captured.finish(), rows, batch, replay)
 
     def _step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """An update by ``batch``: arrays of an ``UnrolledBatch``, weights [B] and the rate [1]. Gives the losses and the
+        """An update by ``batch``: arrays of an ``UnrolledBatch``, weights [B] and the rate [1]. The losses, and the
         error of the first value [B]. Where either loss or gradient is not finite nothing is changed."""
         self.rate.copy_(batch["rate"][0])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
@@ -550,7 +555,8 @@ class Learner:
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.gradient_clip)
-        self.optimizer.found_inf = (~torch.isfinite(loss + norm)).float().detach()  # such a step is left out
+        # Such a step is left out, by the fused operation itself.
+        self.optimizer.found_inf = (~torch.isfinite(loss + norm)).float().detach()  # type: ignore[attr-defined]
         self.optimizer.step()
         numbers = {name: value.mean() for name, value in losses.items()} | {"loss": loss, "gradient_norm": norm}
         return {name: value.detach() for name, value in numbers.items()} | {"value_error": value_error.detach()}

@@ -58,7 +58,7 @@ class Kernel:
             if isinstance(argument, torch.Tensor):
                 values.append(ctypes.c_void_p(argument.data_ptr()))
             else:
-                values.append((ctypes.c_double if isinstance(argument, float) else ctypes.c_int64)(argument))
+                values.append(ctypes.c_double(argument) if isinstance(argument, float) else ctypes.c_int64(argument))
         addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
         _check(_driver().cuLaunchKernel(self._handle(), (count + THREADS - 1) // THREADS, 1, 1, THREADS, 1, 1, 0,
@@ -179,9 +179,8 @@ def _for_device(function: Callable, done: dict[int, Any]) -> types.FunctionType:
         if not isinstance(value, Dispatcher):
             return value
         if id(value) not in done:
-            options = {key: value.targetoptions[key] for key in ("error_model", "fastmath")
-                       if key in value.targetoptions}
-            done[id(value)] = numba.njit(_nrt=False, **options)(_for_device(value.py_func, done))
+            done[id(value)] = _without_memory(_for_device(value.py_func, done), **{
+                key: value.targetoptions[key] for key in ("error_model", "fastmath") if key in value.targetoptions})
         return done[id(value)]
 
     names = function.__globals__ | {name: there(function.__globals__[name]) for name in function.__code__.co_names
@@ -194,5 +193,10 @@ def _for_device(function: Callable, done: dict[int, Any]) -> types.FunctionType:
 def _device_math() -> types.ModuleType:
     module = types.ModuleType("math")
     module.__dict__.update(vars(math))
-    module.exp = numba.njit(_nrt=False, error_model="numpy")(exp.py_func)  # type: ignore[attr-defined]
+    module.exp = _without_memory(exp.py_func, error_model="numpy")  # type: ignore[attr-defined]
     return module
+
+
+def _without_memory(function: Callable, **options: Any) -> Any:
+    """Compiled without Numba's own runtime, which a card has not."""
+    return numba.njit(_nrt=False, **options)(function)  # type: ignore[call-overload]

@@ -50,7 +50,7 @@ class GraphedMuZero:
         observation_dtype = torch.uint8 if self.board else torch.float32
         self._observed, self.observed = both(capacity, *net.observation_shape, dtype=observation_dtype)
 
-        self.tower = None
+        self.tower: triton_tower.TowerWeights | None = None
         if triton_tower is not None and device.type == "cuda" and dtype == torch.bfloat16 and triton_tower.fits(net):
             self.tower = triton_tower.TowerWeights(self.net)
             self.scratch = self.latents.new_empty(2, capacity, *shape)
@@ -156,6 +156,7 @@ class GraphedMuZero:
         found = []
         for tile in triton_tower.TILES:
             def step(tile: triton_tower.Tile = tile) -> None:
+                assert self.tower is not None
                 triton_tower.step(self.tower, self.latents, self.rows, self.asked[1], self.rows + self.capacity,
                                   self.scratch, self.projected, tile)
             seconds = []

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from myosu.errors import UserError
 from myosu.losses.categorical import Support
 from myosu.nets.cuda_graph import GraphedMuZero
 from myosu.nets.fused import FusedMuZero, fused
@@ -22,8 +23,13 @@ LATENT_DTYPES: dict[Precision, torch.dtype] = {
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto``: cuda, else Apple's mps, else the CPU."""
+    """``auto``: cuda, else Apple's mps, else the CPU. Raises UserError for one that is not there."""
     if name != "auto":
+        kind = torch.device(name).type
+        if (kind == "cuda" and not torch.cuda.is_available()) or (
+                kind == "mps" and not torch.backends.mps.is_available()):
+            raise UserError(f"device = {name}: this torch ({torch.__version__}) finds none here. Choose auto or cpu, "
+                            "or install a torch for your card.")
         return torch.device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")

@@ -51,16 +51,16 @@ class TowerWeights:
     """
 
     def __init__(self, net: MuZeroNet) -> None:
-        kind = {"dtype": next(net.parameters()).dtype, "device": next(net.parameters()).device}
+        like = next(net.parameters())
         channels, height, width = net.latent_shape
         self.net_shape = (channels, height, width)
         self.convolutions = len(_convolutions(net))
-        self.weights = torch.empty(self.convolutions, 9, channels, channels, **kind)
-        self.biases = torch.empty(self.convolutions, channels, device=kind["device"])
-        self.codes = torch.empty(net.num_actions, height * width, channels, **kind)
+        self.weights = like.new_empty(self.convolutions, 9, channels, channels)
+        self.biases = torch.empty(self.convolutions, channels, device=like.device)
+        self.codes = like.new_empty(net.num_actions, height * width, channels)
         projected = max(16, triton.next_power_of_2(sum(head.project.out_channels for head in net.board_heads())))
-        self.project = torch.zeros(channels, projected, **kind)
-        self.project_bias = torch.zeros(projected, device=kind["device"])
+        self.project = like.new_zeros(channels, projected)
+        self.project_bias = torch.zeros(projected, device=like.device)
         self.load(net)
 
     @torch.no_grad()

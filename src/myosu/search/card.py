@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numba
 import numpy as np
@@ -21,8 +22,8 @@ from myosu.search import kernels
 from myosu.search.kernels import expand_and_back_up, make_roots, select_gumbel, select_puct
 from myosu.search.search import GumbelConfig, PUCTConfig, Search, _require_finite
 
-#: expand(parents int64 [C], actions int64 [C], slot) -> (reward [C], value [C], prior_logits [C, A]), float32 tensors on
-#: the card, for all trees there is room for: captured once, so always the same steps.
+#: expand(parents int64 [C], actions int64 [C], slot) -> (reward [C], value [C], prior_logits [C, A]), float32 tensors
+#: on the card, for all trees there is room for: captured once, so always the same steps.
 ExpandOnCard = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor]]
 
 
@@ -57,7 +58,7 @@ class CardSearch(Search):
 
     @torch.inference_mode()
     def _simulate(self, priors: np.ndarray, scores: np.ndarray, schedule: np.ndarray, value: np.ndarray,
-                  expand: ExpandOnCard, num_simulations: int) -> None:
+                  expand: Any, num_simulations: int) -> None:
         size = len(value)
         with torch.cuda.stream(self.stream):
             for there, here in ((self.priors, priors), (self.scores, scores), (self.values, value)):
@@ -131,7 +132,7 @@ def _expand_and_back_up(i, nodes, open_scores, root_priors, parents, actions, sl
 NODES, FLOATS = types.CPointer(numba.from_dtype(kernels.Node)), types.CPointer(types.float32)
 INTS, LONGS, DOUBLES = (types.CPointer(kind) for kind in (types.int32, types.int64, types.float64))
 LONG, DOUBLE = types.int64, types.float64
-SIGNATURES = {
+SIGNATURES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "make_roots": (_make_roots, [NODES, FLOATS, FLOATS, FLOATS, LONG, LONG]),
     "select_gumbel": (_select_gumbel, [NODES, FLOATS, FLOATS, INTS, DOUBLES, LONG, LONG, DOUBLE, DOUBLE, DOUBLE, LONGS,
                                        LONGS]),

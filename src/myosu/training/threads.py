@@ -16,8 +16,8 @@ from myosu.replay.episode import Experience
 from myosu.training.config import RunConfig
 from myosu.training.workers import env_notices, make_actor
 
-#: Seconds that a thread may keep the interpreter from another that wants it; Python's own choice is a hundred times that,
-#: and the learner, which asks for it some thirty times an update, would wait for the actors each time.
+#: Seconds that a thread may keep the interpreter from another that wants it. Python's own choice is a hundred times
+#: that, and the learner, which asks for it some thirty times an update, would wait for the actors each time.
 SWITCH_SECONDS = 5e-5
 #: Reports that may wait for the learner: more are steps of games that it could not see for a while.
 WAITING_REPORTS = 64

@@ -73,6 +73,11 @@ def train(run: Run, quiet: bool = False) -> TrainResult:
                 raise UserError(trainer.keep_evidence(error)) from error
             finally:
                 trainer.close()
+    except torch.OutOfMemoryError as error:
+        settings = run.config.algorithm_config
+        raise UserError(f"The memory of the card is full. Lower num_envs ({settings.num_envs}), batch_size "
+                        f"({settings.batch_size}) or --actors ({run.config.actors}), then go on with: myosu train "
+                        f"--resume {run.folder}") from error
     except (OSError, SafetensorError) as error:
         if not _out_of_space(error):
             raise
