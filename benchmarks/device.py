@@ -214,7 +214,7 @@ def othello(check: Check) -> dict[str, Any]:
     run = Path(tempfile.mkdtemp()) / "run"
     sizes = check.size(["--minutes", str(check.minutes), "--actors", "3", "--num-envs", "2048", "--batch-size", "512",
                         "--replay-capacity", "2000000", "--replay-ratio", "1.0", "--checkpoint-every-minutes", "60"],
-                       ["--updates", "2", "--num-envs", "4", "--batch-size", "8", "--min-positions", "100",
+                       ["--updates", "2", "--num-envs", "4", "--batch-size", "8", "--learning-starts", "100",
                         "--simulations", "2"])
     precision = "bfloat16" if check.device.type == "cuda" else "float32"
     answer = subprocess.run(

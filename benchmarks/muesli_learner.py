@@ -42,7 +42,7 @@ def bare_passes(learner, batch):
         outputs = [output for output in net.read(net.unroll(net.represent(first), along)) if output is not None]
         learner.parameters.zero_gradient()
         torch.autograd.backward(outputs, slopes)
-        learner.parameters.clip_gradient(config.gradient_clip)
+        learner.parameters.clip_gradient(config.max_grad_norm)
         learner.optimizer.step(0.0)
 
     return run

@@ -11,7 +11,7 @@ from myosu.algorithms import muzero
 from myosu.envs.native import NativeVectorEnv
 from myosu.games import load_game
 from myosu.processes import keep_freed_memory
-from myosu.training.randomness import prepare_process
+from myosu.randomness import prepare_process
 from worker import end_to_end, rate, serve
 
 

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from myosu.search import GumbelConfig, PUCTConfig, Search
+from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search
 
 
 def microseconds_per_simulation(config: GumbelConfig | PUCTConfig, batch: int, num_actions: int, repeats: int) -> float:
@@ -20,10 +20,11 @@ def microseconds_per_simulation(config: GumbelConfig | PUCTConfig, batch: int, n
     logits = rng.standard_normal((slots, batch, num_actions), np.float32)
     legal = rng.random((batch, num_actions)) < 0.2
     legal[:, -1] = True
-    search = Search(config, batch, num_actions, discount=-1.0, seed=0)
+    search = Search(config, batch, num_actions, seed=0)
+    discount = np.full(batch, -1.0, np.float32)
 
     def expand(parents, actions, slot):
-        return rewards[slot], values[slot], logits[slot]
+        return Expansion(rewards[slot], discount, values[slot], logits[slot])
 
     times = []
     for _ in range(repeats + 1):  # the first one compiles, or loads what is compiled

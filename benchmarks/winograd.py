@@ -15,7 +15,7 @@ from statistics import median
 
 import torch
 
-from myosu.nets import winograd
+from myosu.kernels import winograd
 from myosu.nets.conv_norm import ConvNorm
 from myosu.nets.fused import FusedMuZero
 from myosu.nets.muzero import MuZeroNet

@@ -9,11 +9,11 @@ import argparse
 import numpy as np
 import torch
 
-from myosu.evaluation.alphabeta import compile_alphabeta
-from myosu.evaluation.players import AgentPlayer, legal_mask
 from myosu.games.game import Game
 from myosu.games.playout import random_actions
-from myosu.training.checkpoint import load_agent
+from myosu.players.agent import AgentPlayer, load_agent
+from myosu.players.alphabeta import compile_alphabeta
+from myosu.players.player import legal_mask
 
 MOST_EMPTY = 10
 OPENING_PLIES = 8

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from myosu.algorithms import muzero
+from myosu.algorithms import load_settings, muzero
 from myosu.losses.categorical import cross_entropy
 from myosu.replay.replay import Replay
 from myosu.replay.unroll import sample_unrolled
-from myosu.training.checkpoint import find_checkpoint
+from myosu.runs.checkpoint import find_checkpoint
 
 STEPS = 5
 PLIES_LEFT = ((1, 2), (3, 5), (6, 10), (11, 20), (21, 40), (41, 1000))
@@ -36,7 +36,7 @@ def main() -> None:
     checkpoint = find_checkpoint(arguments.run)
     run = checkpoint.config
     given = {name: ast.literal_eval(value) for name, value in (s.split("=", 1) for s in arguments.settings)}
-    config = dataclasses.replace(run.algorithm_config, **given)
+    config = dataclasses.replace(load_settings(run), **given)
     environment = run.environment
     spec = environment.spec
     replay = muzero.make_replay(config, spec)

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from myosu.algorithms.muzero import Planner
-from myosu.evaluation.alphabeta import compile_alphabeta
-from myosu.evaluation.players import legal_mask
 from myosu.games.bitboard import count_bits
 from myosu.games.connect_four import CELLS, COLUMNS, ROWS
 from myosu.games.game import Game
 from myosu.games.playout import random_actions
-from myosu.search import SearchResult
-from myosu.training.checkpoint import load_agent
+from myosu.players.agent import load_agent
+from myosu.players.alphabeta import compile_alphabeta
+from myosu.players.player import legal_mask
+from myosu.search import Expansion, SearchResult
 
 OPENING_PLIES, FIRST_PLY = 6, 12
 PHASES = ((FIRST_PLY, 18), (18, 24), (24, 42))
@@ -174,20 +174,17 @@ def value_one_step_on(planner: Planner, game: Game, states: np.ndarray) -> np.nd
 def search_by_rules(planner: Planner, game: Game, states: np.ndarray, simulations: int) -> SearchResult:
     """The agent's search with the true rules for a model: only values and priors are the network's."""
     rows = np.arange(len(states))
-    nodes, over = np.zeros((simulations + 1, len(states)), states.dtype), np.zeros((simulations + 1, len(states)), bool)
+    nodes = np.zeros((simulations + 1, len(states)), states.dtype)
     nodes[0] = states
 
-    def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        before, absorbed = nodes[parents, rows], over[parents, rows]
-        legal = legal_mask(game, before)
-        fits = legal[rows, actions] & ~absorbed
-        after, reward, ended = moved(game, before, np.where(fits, actions, legal.argmax(axis=1)))
-        nodes[slot], over[slot] = after, ended | ~fits
-        value, logits = looked_at(planner, game, after)
-        # A move into a full column loses; after the end nothing more is won.
-        reward = np.where(fits, reward, np.where(absorbed, 0.0, -1.0))
-        return (reward.astype(np.float32), np.where(over[slot], 0.0, value).astype(np.float32),
-                np.where(legal_mask(game, after), logits, -1e9).astype(np.float32))
+    def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> Expansion:
+        before = nodes[parents, rows]
+        # Where the parent is terminal the action is −1 and the answer is not read: any legal action will do.
+        actions = np.where(actions < 0, legal_mask(game, before).argmax(axis=1), actions)
+        nodes[slot], reward, ended = moved(game, before, actions)
+        value, logits = looked_at(planner, game, nodes[slot])
+        return Expansion(reward, np.where(ended, 0.0, -1.0), value, logits,
+                         legal_mask(game, nodes[slot]) & ~ended[:, None])
 
     value, logits = looked_at(planner, game, states)
     return planner.search.run(logits, value, legal_mask(game, states), expand, simulations)

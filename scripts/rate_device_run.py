@@ -14,12 +14,12 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from myosu.algorithms import load_algorithm
+from myosu.algorithms import algorithm_of, load_settings
 from myosu.evaluation.match import play_match
-from myosu.evaluation.opponents import make_opponent
-from myosu.evaluation.players import AgentPlayer
-from myosu.training.config import RunConfig
-from myosu.training.randomness import prepare_process
+from myosu.players.agent import AgentPlayer
+from myosu.players.opponents import make_opponent
+from myosu.randomness import prepare_process
+from myosu.runs.config import RunConfig
 
 
 def main() -> None:
@@ -36,9 +36,9 @@ def main() -> None:
         config = RunConfig.from_json(json.loads(file.read_text())["config"])
         weights = load_file(file.with_name("weights.safetensors"))
     # On a card it may have been in other numbers; what it learnt is the same.
-    settings = dataclasses.replace(config.algorithm_config, device="cpu", precision="float32")
+    settings = dataclasses.replace(load_settings(config), device="cpu", precision="float32")
     environment = config.environment
-    agent = load_algorithm(config.algorithm).make_agent(settings, environment.spec, weights,
+    agent = algorithm_of(config).make_agent(settings, environment.spec, weights,
                                                         simulations=args.simulations, seed=0)
     game = environment.rules
     opponent = make_opponent(args.opponent, game)

@@ -91,11 +91,11 @@ def take(browser: Browser, address: str, game: str, name: str, settings: dict[st
         page.locator("#begin").click()
         page.wait_for_timeout(12_000)
         page.locator("#pause").click()
-        page.locator("#mind .policy").wait_for()
+        page.locator("#mind .shares").wait_for()
     else:
         for _ in range(moves):
             follow_hint(page, game)
-        page.locator("#mind .policy").wait_for()
+        page.locator("#mind .shares").wait_for()
     page.wait_for_timeout(800)
     save(page, name)
 
@@ -111,7 +111,7 @@ def save(page: Page, name: str) -> None:
 
 def follow_hint(page: Page, game: str) -> None:
     ply = page.locator("#board").get_attribute("data-ply")
-    page.locator("#mind .policy").wait_for()
+    page.locator("#mind .shares").wait_for()
     if game == "woodoku":
         best = page.locator("#mind .chosen th").inner_text()
         page.locator(f".slot[data-slot='{int(best[0]) - 1}']").click()

@@ -10,10 +10,10 @@ import dataclasses
 
 import torch
 
-from myosu.algorithms import muzero
+from myosu.algorithms import load_settings, muzero
 from myosu.evaluation.match import play_match
-from myosu.evaluation.players import AgentPlayer
-from myosu.training.checkpoint import find_checkpoint
+from myosu.players.agent import AgentPlayer
+from myosu.runs.checkpoint import find_checkpoint
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     torch.set_num_threads(1)
     given = {name: ast.literal_eval(value) for name, value in (s.split("=", 1) for s in arguments.settings)}
     checkpoint = find_checkpoint(arguments.run)
-    environment, trained = checkpoint.config.environment, checkpoint.config.algorithm_config
+    environment, trained = checkpoint.config.environment, load_settings(checkpoint.config)
     players = []
     for config in (dataclasses.replace(trained, **given), trained):
         agent = muzero.make_agent(config, environment.spec, checkpoint.weights(), simulations=arguments.simulations)

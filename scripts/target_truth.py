@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from perfect_connect_four import FIRST_PLY, PHASES, UNKNOWN, worth_of_moves
 
-from myosu.algorithms import muzero
+from myosu.algorithms import load_settings, muzero
 from myosu.games.connect_four import GAME
 from myosu.replay.unroll import value_targets
-from myosu.training.checkpoint import find_checkpoint
+from myosu.runs.checkpoint import find_checkpoint
 
 NEWEST = 40_000
 #: By name: λ, and the weight of the position's own search.
@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     checkpoint = find_checkpoint(arguments.run)
-    replay = muzero.make_replay(checkpoint.config.algorithm_config, checkpoint.config.environment.spec)
+    replay = muzero.make_replay(load_settings(checkpoint.config), checkpoint.config.environment.spec)
     replay.load(arguments.run / "replay", checkpoint.manifest["replay"])
     observation = replay.columns["observation"]
     rows = (replay.cursor - 1 - np.arange(min(NEWEST, replay.positions))) % replay.capacity

@@ -1,6 +1,8 @@
 """The training loop's core in one process, for tests of algorithms: play, learn while the replay ratio allows."""
 
 import copy
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,7 +36,7 @@ class InTurn:
             for rows in experience.sequences:
                 self.replay.add(rows, experience.weights_version)
             before = self.updates
-            while self.replay.positions >= config.min_positions and (
+            while self.replay.positions >= config.learning_starts and (
                     self.samples + config.batch_size <= config.replay_ratio * self.replay.total_positions):
                 metrics = self.learner.update(self.replay, min(1.0, self.steps / until))
                 self.samples += config.batch_size
@@ -49,7 +51,7 @@ class InTurn:
 
     def state_dict(self):
         """Everything; what a checkpoint would hold, the replay's rows among it."""
-        replay = {name: getattr(self.replay, name) for name in REPLAY}
+        replay = _saved(self.replay)
         return copy.deepcopy({"actor": self.actor.state_dict(), "learner": self.learner.state_dict(), "replay": replay,
                               "counts": (self.steps, self.samples, self.updates)})
 
@@ -57,12 +59,19 @@ class InTurn:
         state = copy.deepcopy(state)
         self.actor.load_state_dict(state["actor"])
         self.learner.load_state_dict(state["learner"])
-        for name in REPLAY:
-            setattr(self.replay, name, state["replay"][name])
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in state["replay"]["files"].items():
+                (Path(folder) / name).write_bytes(content)
+            self.replay.load(Path(folder), state["replay"]["manifest"])
         self.steps, self.samples, self.updates = state["counts"]
 
 
-REPLAY = ("columns", "cursor", "positions", "games", "total_positions")
+def _saved(replay):
+    """All files of a replay and their manifest, as a checkpoint has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        replay.mark_changed(np.arange(replay.capacity))
+        manifest = replay.save(Path(folder))
+        return {"manifest": manifest, "files": {file.name: file.read_bytes() for file in Path(folder).iterdir()}}
 
 
 def train_in_turn(algorithm, config, env, env_steps, seed=0):
@@ -75,10 +84,11 @@ def returns(agent, env, episodes):
     """Returns float64 of ``episodes`` episodes, an equal number in each environment, so that no length is favoured."""
     assert episodes % env.num_envs == 0
     env.reset()
-    step, starts = env.recv(), np.ones(env.num_envs, np.bool_)
+    step, state, starts = env.recv(), None, np.ones(env.num_envs, np.bool_)
     totals, finished = np.zeros(env.num_envs), [[] for _ in range(env.num_envs)]
     while min(map(len, finished)) < episodes // env.num_envs:
-        env.send(agent.act(step.observation, step.legal_actions, starts), step.env_ids)
+        action, state = agent.act(step.observation, step.legal_actions, state, starts)
+        env.send(action, step.env_ids)
         step = env.recv()
         totals += step.raw_reward
         starts = step.terminated | step.truncated

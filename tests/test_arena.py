@@ -24,7 +24,7 @@ from myosu.errors import UserError
 from myosu.evaluation.ratings import ELO, Fit, Results, fit, probabilities
 from myosu.games import load_game
 from myosu.plots.ratings import plot_ratings
-from myosu.training.checkpoint import Checkpoints
+from myosu.runs.checkpoint import Checkpoints
 from myosu.training.trainer import train
 from test_gtp import fake_engine
 from toy_runs import toy_run

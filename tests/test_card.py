@@ -23,7 +23,7 @@ from myosu.nets.captured_update import CapturedUpdate
 from myosu.nets.cuda_graph import GraphedMuZero
 from myosu.nets.inference import choose_device
 from myosu.nets.muzero import MuZeroNet
-from myosu.search import GumbelConfig, PUCTConfig
+from myosu.search import Expansion, GumbelConfig, PUCTConfig
 from myosu.search.card import SIGNATURES, CardSearch
 from test_search_golden import FILES, assert_equals_mctx
 
@@ -34,7 +34,9 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 class TableOnCard:
     """The decision process of a golden file, as a search on a card asks for it."""
 
-    def __init__(self, golden, num_nodes, capacity, device):
+    def __init__(self, golden, num_nodes, capacity, discount, device):
+        self.discount = torch.full((capacity,), discount, device=device)
+
         def padded(array):
             return np.concatenate([array, array[:capacity - len(array)]])
 
@@ -48,8 +50,8 @@ class TableOnCard:
         state = self.states[self.rows, parents]
         child = self.tables["next_state"][state, actions].long()
         self.states[:, slot] = child
-        return (self.tables["reward"][state, actions].float(), self.tables["value"][child].float(),
-                self.tables["logits"][child].float())
+        return Expansion(self.tables["reward"][state, actions].float(), self.discount,
+                         self.tables["value"][child].float(), self.tables["logits"][child].float())
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -63,18 +65,19 @@ def test_search_on_a_card_equals_mctx(path, device):
     else:
         config = PUCTConfig(simulations, dirichlet_fraction=case["dirichlet_fraction"])
     batch, num_actions = golden["legal"].shape
-    search = CardSearch(config, batch + 1, num_actions, case["discount"], seed=0, device=torch.device(device))
-    model, roots = TableOnCard(golden, simulations + 1, batch + 1, device), golden["roots"]
+    search = CardSearch(config, batch + 1, num_actions, seed=0, device=torch.device(device))
+    model, roots = TableOnCard(golden, simulations + 1, batch + 1, case["discount"], device), golden["roots"]
     result = search._run(golden["logits"][roots], golden["value"][roots], golden["legal"], model.expand, simulations,
                          golden["noise"])
     assert_equals_mctx(golden, case, search._nodes[:batch], result)
 
 
 def test_what_is_no_number_is_reported():
-    search = CardSearch(GumbelConfig(4), 2, 3, -1.0, seed=0, device=torch.device("cpu"))
+    search = CardSearch(GumbelConfig(4), 2, 3, seed=0, device=torch.device("cpu"))
 
     def expand(parents, actions, slot):
-        return torch.zeros(2), torch.full((2,), float("nan") if slot == 2 else 0.0), torch.zeros(2, 3)
+        value = torch.full((2,), float("nan") if slot == 2 else 0.0)
+        return Expansion(torch.zeros(2), -torch.ones(2), value, torch.zeros(2, 3))
 
     with pytest.raises(FloatingPointError, match="below the root"):
         search.run(np.zeros((2, 3), np.float32), np.zeros(2, np.float32), np.ones((2, 3), bool), expand)

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from myosu.errors import UserError
-from myosu.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint, load_agent
-from myosu.training.run import open_run
-from myosu.training.state import load_state, save_state
+from myosu.players.agent import load_agent
+from myosu.runs.checkpoint import Checkpoint, Checkpoints, find_checkpoint
+from myosu.runs.run import open_run
+from myosu.runs.state import load_state, save_state
 from myosu.training.trainer import train
 from toy_runs import toy_run
 
@@ -83,7 +84,7 @@ def test_best_and_latest_and_run_and_checkpoint_load(run):
     observation, legal = np.empty((3, *game.observation_shape), game.observation_dtype), np.empty((3, 9), np.bool_)
     game.batch.observe(states, observation)
     game.batch.legal_actions(states, legal)
-    assert agent.act(observation, legal).shape == (3,)
+    assert agent.act(observation, legal)[0].shape == (3,)
 
 
 def test_agent_of_another_game_and_missing_things_are_named(run, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -9,20 +10,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import myosu.training.checkpoint
+import myosu.players.agent
 import myosu.training.trainer
 from myosu import cli
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
+from myosu.runs.run import open_run
+from myosu.training.trainer import TrainResult
+from web_runs import untrained_run
 
 
 class CentreFirst:
     """An agent for tic-tac-toe: the centre, else the first free square."""
 
-    def act(self, observation, legal_actions, starts=None):
+    has_memory = False
+
+    def act(self, observation, legal_actions, state=None, starts=None):
         preference = np.array([2, 1, 1, 1, 3, 1, 1, 1, 1])
-        return np.argmax(legal_actions * preference, axis=1)
+        return np.argmax(legal_actions * preference, axis=1), None
 
 
 @pytest.fixture
@@ -32,10 +38,10 @@ def agent(monkeypatch):
 
     def load_agent(path, simulations=None, seed=0, game=None):
         calls.append((str(path), simulations))
-        config = SimpleNamespace(algorithm="stub", algorithm_config=SimpleNamespace(simulations=16))
+        config = SimpleNamespace(algorithm="stub", algorithm_config={"simulations": 16})
         return CentreFirst(), load_environment("tictactoe"), config
 
-    monkeypatch.setattr(myosu.training.checkpoint, "load_agent", load_agent)
+    monkeypatch.setattr(myosu.players.agent, "load_agent", load_agent)
     return calls
 
 
@@ -44,9 +50,10 @@ def trained(monkeypatch):
     """Runs that ``train`` was asked for; nothing is trained."""
     runs = []
 
-    def train(run, quiet=False):
+    def train(run, quiet, callbacks, handle_signals):
+        assert handle_signals and not callbacks
         runs.append(run)
-        return SimpleNamespace(reason="10 updates")
+        return TrainResult(run, "10 updates", 10, 1, 9, 1.0, None)
 
     monkeypatch.setattr(myosu.training.trainer, "train", train)
     return runs
@@ -64,6 +71,13 @@ def test_help_imports_neither_torch_nor_numba():
               "sys.exit(code or any(m in sys.modules for m in ('torch', 'numba', 'numpy', 'tyro')))")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "train" in done.stdout and "evaluate" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["games", "train --help", "check tictactoe --games 5"])
+def test_a_terminal_that_knows_ascii_only_gets_other_characters(command):
+    done = subprocess.run([sys.executable, "-m", "myosu.cli", *command.split()], capture_output=True, check=False,
+                          env={**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and done.stdout.isascii() and not done.stderr
 
 
 @pytest.mark.parametrize(
@@ -90,6 +104,13 @@ def test_help_imports_neither_torch_nor_numba():
         ("check CartPole-v11", "Did you mean 'CartPole-v1'?"),
         ("check CartPole-v1 --env-kwargs {", "--env-kwargs {: this is no JSON"),
         ("check tictactoe --games 0", "--games 0"),
+        ("train tictactoe --updates 1 --seed -1", "seed must be from 0 to"),
+        ("train tictactoe --updates 1 --seed 18446744073709551616", "seed must be from 0 to"),
+        ("check tictactoe --seed -1", "--seed -1: choose one from 0 to"),
+        ("evaluate nowhere --seed 18446744073709551616", "--seed 18446744073709551616: choose"),
+        ("play nowhere --seed -1", "--seed -1: choose"),
+        ("gtp nowhere --seed -1", "--seed -1: choose"),
+        ("arena tictactoe random greedy --seed -1", "--seed -1: choose"),
         ("bench othelo", "Did you mean 'othello'?"),
     ],
 )
@@ -116,7 +137,7 @@ def test_train_takes_fields_of_both_configurations(trained, tmp_path):
     config = trained[0].config
     assert (config.game, config.algorithm, config.rewards) == ("tictactoe", "muzero", "score")
     assert (config.train.updates, config.train.minutes, config.train.seed) == (10, None, 7)
-    settings = config.algorithm_config
+    settings = SimpleNamespace(**config.algorithm_config)
     assert (settings.learning_rate, settings.channels, settings.symmetries) == (1e-4, 8, False)
     assert json.loads((tmp_path / "a" / "config.json").read_text())["algorithm_config"]["channels"] == 8
 
@@ -136,9 +157,9 @@ def test_resume_changes_only_what_is_given(trained, tmp_path):
 
 
 def test_presets_are_defaults_that_flags_override(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("myosu.commands.train.load_preset", lambda *_: {"channels": 24, "blocks": 1})
+    monkeypatch.setattr("myosu.training.start.load_preset", lambda *_: {"channels": 24, "blocks": 1})
     assert exit_code(f"train tictactoe --run {tmp_path}/a --updates 1 --blocks 3".split()) == 0
-    settings = trained[0].config.algorithm_config
+    settings = SimpleNamespace(**trained[0].config.algorithm_config)
     assert (settings.channels, settings.blocks) == (24, 3)
 
 
@@ -249,7 +270,7 @@ def test_undo_and_the_end_of_input(agent, capsys, monkeypatch):
 
 def test_a_person_who_cannot_move_passes(capsys, monkeypatch):
     from myosu.commands.play import Table
-    from myosu.evaluation.players import RandomPlayer
+    from myosu.players.player import RandomPlayer
 
     othello = load_game("othello")
     table = Table(othello, RandomPlayer(othello), seat=1)
@@ -269,3 +290,31 @@ def test_play_needs_two():
 
     with pytest.raises(UserError, match="nobody to play against"):
         Table(replace(load_game("tictactoe"), num_players=1), None, 0)
+
+
+@pytest.mark.parametrize("game, opponent, message", [
+    ("tictactoe", "nobody", "There is no opponent 'nobody'"),
+    ("tictactoe", "alphabeta", "write the depth as a number"),
+    ("tictactoe", "gtp:'a", "this is no command line"),
+    ("tictactoe", "exhaustive", "exhaustive is no player"),
+    ("tictactoe", "runs/none", "There is no run or checkpoint 'runs/none'"),
+    ("snake", "greedy", "snake is for one player: there is no opponent 'greedy' in it"),
+])
+def test_whom_evaluations_cannot_be_played_against(trained, tmp_path, monkeypatch, capsys, game, opponent, message):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", game, "--algorithm", "ppo" if game == "snake" else "muzero", "--updates", "1", "--run", "run"]
+    assert exit_code([*words, "--evaluation-opponent", opponent]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists() and trained == []
+
+
+def test_the_opponent_of_evaluations_is_found_again_from_any_folder(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    untrained_run(tmp_path / "old", "tictactoe")
+    words = ["train", "tictactoe", "--updates", "1", "--run", "run", "--evaluation-opponent"]
+    assert exit_code([*words, "old/checkpoints/update-00000001:8"]) == 0
+    known = open_run("run").config.train.evaluation_opponent
+    assert known == f"{tmp_path}/old/checkpoints/update-00000001:8"
+    assert exit_code(["train", "--resume", "run", "--evaluation-opponent", "./old"]) == 0
+    assert trained[-1].config.train.evaluation_opponent == f"{tmp_path}/old"
+    assert exit_code(["train", "--resume", "run", "--evaluation-opponent", "nobody"]) == 2
+    assert open_run("run").config.train.evaluation_opponent == f"{tmp_path}/old", "a mistake changes nothing"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from myosu.nets import winograd
-from myosu.nets.conv_norm import ConvNorm
+from myosu.kernels import winograd
+from myosu.nets.conv_norm import ConvNorm, winograd_fits
 
 pytestmark = pytest.mark.skipif(not winograd.AVAILABLE, reason="not written for this processor")
 
@@ -37,15 +37,15 @@ def test_a_tile_by_hand():
 @pytest.mark.parametrize("added", [True, False])
 @pytest.mark.parametrize(("shape", "inputs", "outputs", "boards"), [
     ((8, 8), 32, 32, 19), ((6, 7), 64, 64, 5), ((3, 3), 16, 48, 3), ((9, 13), 32, 16, 7), ((1, 2), 16, 16, 70)])
-def test_outputs_slopes_and_statistics_are_torchs(shape, inputs, outputs, boards, added):
+def test_outputs_gradients_and_statistics_are_torchs(shape, inputs, outputs, boards, added):
     layer, x, residual = layer_and_input(shape, inputs, outputs, boards)
-    exact, slopes = copy.deepcopy(layer).double(), torch.randn(boards, outputs, *shape)
+    exact, grad_output = copy.deepcopy(layer).double(), torch.randn(boards, outputs, *shape)
     found = []
     for module, kind in ((layer, torch.float32), (exact, torch.float64)):
         given = [part.to(kind).requires_grad_() for part in (x, residual)[:1 + added]]
-        assert winograd.fits(module.conv, given[0]) == (kind == torch.float32)
+        assert winograd_fits(module.conv, given[0]) == (kind == torch.float32)
         out = module(*given)
-        gradients = torch.autograd.grad(out, [*given, *module.parameters()], slopes.to(kind))
+        gradients = torch.autograd.grad(out, [*given, *module.parameters()], grad_output.to(kind))
         found.append([out, *gradients, *module.buffers()])
     for ours, expected in zip(*found, strict=True):
         ours, expected = ours.detach().double(), expected.detach().double()
@@ -54,7 +54,7 @@ def test_outputs_slopes_and_statistics_are_torchs(shape, inputs, outputs, boards
 
 def test_channels_that_are_no_vector_learn_by_torch():
     layer, x, _ = layer_and_input((3, 3), 12, 20, 4)
-    assert not winograd.fits(layer.conv, x)
+    assert not winograd_fits(layer.conv, x)
     layer(x).sum().backward()
     assert layer.conv.weight.grad.abs().sum() > 0
 
@@ -64,9 +64,9 @@ def test_what_is_no_number_stays_so():
     x[1, 2, 3, 3] = torch.nan
     out = layer(x)
     assert out.isnan().any() and layer.norm.running_mean.isnan().any()
-    slopes = torch.ones_like(out)
-    slopes[0] = torch.nan
-    assert torch.autograd.grad(out, layer.conv.weight, slopes)[0].isnan().any()
+    grad_output = torch.ones_like(out)
+    grad_output[0] = torch.nan
+    assert torch.autograd.grad(out, layer.conv.weight, grad_output)[0].isnan().any()
 
 
 def test_a_laptops_instructions_compute_the_same(tmp_path):

@@ -17,8 +17,8 @@ from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
 
-TINY = dqn.Config(hidden=(32,), discount=0.5, num_envs=4, replay_capacity=2000, min_positions=64, batch_size=32,
-                  replay_ratio=16.0, learning_rate=1e-2, learning_rate_decay=True, target_every=10,
+TINY = dqn.Config(hidden=(32,), discount=0.5, num_envs=4, replay_capacity=2000, learning_starts=64, batch_size=32,
+                  replay_ratio=16.0, learning_rate=1e-2, anneal_learning_rate=True, target_every=10,
                   exploration_fraction=0.5, epsilon_final=0.2)
 
 
@@ -34,7 +34,7 @@ def learnt(env, steps=700, **settings):
 
 @pytest.mark.parametrize("settings", [
     {}, {"n_step": 3, "prioritized": True},
-    {"dueling": False, "double": False, "target_every": 1, "target_share": 0.1}])
+    {"dueling": False, "double": False, "target_every": 1, "tau": 0.1}])
 def test_probes_are_learnt_to_their_exact_values(settings):
     for name, observations, expected in (
         ("Constant", [1], [[1]]),
@@ -60,7 +60,7 @@ def test_illegal_actions_are_not_taken_and_not_believed(double):
     loop = learnt(Forbidden, double=double)
     assert np.abs(values(loop, [0]) - [[1.5, 4.5]]).max() < 0.05 and abs(values(loop, [1])[0, 0] - 1) < 0.05
     assert values(loop, [1])[0, 1] > 1.5, "the temptation"
-    acts = loop.agent().act(np.ones((1, 1), np.float32), np.array([[False, True]]))
+    acts, _ = loop.agent().act(np.ones((1, 1), np.float32), np.array([[False, True]]))
     assert acts.tolist() == [1], "the only legal action, whatever it is worth"
 
 
@@ -77,14 +77,14 @@ def test_branches_learn_by_themselves():
             return np.ones(1, np.float32), float(action[0] == 1) + float(action[1] == 2), True, False, {}
 
     loop = learnt(Pair)
-    assert loop.agent().act(np.ones((3, 1), np.float32), np.ones((3, 5), np.bool_)).tolist() == [[1, 2]] * 3
+    assert loop.agent().act(np.ones((3, 1), np.float32), np.ones((3, 5), np.bool_))[0].tolist() == [[1, 2]] * 3
     assert loop.episodes[0].actions.shape == (1, 2)
 
 
 def test_observations_of_many_parts_and_masks_by_branch():
     loop = learnt(Everything, steps=200)  # the environment asserts that actions are legal
     step = loop.actor.current
-    assert loop.agent().act(step.observation, step.legal_actions).shape == (4, 2)
+    assert loop.agent().act(step.observation, step.legal_actions)[0].shape == (4, 2)
     assert loop.replay.columns["observation"]["camera"].dtype == np.uint8
 
 
@@ -92,12 +92,15 @@ def test_snake_and_woodoku_run_and_store_what_was_seen():
     for name in ("snake", "woodoku"):
         config = dataclasses.replace(TINY, num_envs=32, hidden=(64,), channels=8, n_step=2, replay_ratio=1.0)
         loop = InTurn(dqn, config, NativeVectorEnv(load_game(name), 32, 0), 0).run(640)
-        columns, size = loop.replay.columns, loop.replay.positions
+        replay, columns, size = loop.replay, loop.replay.columns, loop.replay.filled
         assert columns["observation"].dtype == loop.env.spec.observation_dtype
-        assert columns["next_legal_actions"][:size].any(axis=1).all()
-        assert np.count_nonzero(columns["remaining"][:size] == 1) == len(loop.episodes) > 0
+        assert sum(array.nbytes for array in columns.values()) < 1.2 * columns["observation"].nbytes + 2000 * (243 + 40)
+        assert columns["legal_actions"][:size].any(axis=1).all()
+        assert np.count_nonzero(columns["remaining"][:size] == 1) == replay.games == len(loop.episodes) > 0
         assert sum(e.length for e in loop.episodes) + loop.actor.recorder.lengths.sum() == 640
-        assert 0 < 640 - size <= 2 * 32, "what is not complete yet"
+        assert size == 640 + len(loop.episodes), "each step, and the end of each episode"
+        assert replay.positions == replay.windows(np.arange(size)).complete.sum()
+        assert 0 < 640 - replay.positions <= 2 * 32, "what is not complete yet"
 
 
 def test_samples_are_turned_as_a_whole():
@@ -110,7 +113,8 @@ def test_samples_are_turned_as_a_whole():
             for rows in loop.actor.step().sequences:
                 loop.replay.add(rows, 0)
         learner = dqn.make_learner(config, loop.env.spec, game.symmetries, 0)
-        batch = {name: column[:256] for name, column in loop.replay.columns.items()}
+        windows = loop.replay.sample_windows(256, np.random.default_rng(0))
+        batch = learner._n_step(loop.replay, windows)
         turned = learner._turned(batch)
         assert not np.array_equal(turned["observation"], batch["observation"])
         before, after, action = turned["observation"], turned["next_observation"], turned["action"][:, 0]
@@ -154,7 +158,7 @@ def test_new_weights_are_those_that_act():
     assert loop.episodes[-1].weights_version <= loop.updates
 
 
-@pytest.mark.parametrize("options", [{}, {"prioritized": True, "n_step": 3}, {"target_every": 1, "target_share": 0.1}])
+@pytest.mark.parametrize("options", [{}, {"prioritized": True, "n_step": 3}, {"target_every": 1, "tau": 0.1}])
 @pytest.mark.parametrize("groups", [False, True])
 def test_a_resumed_run_goes_on_exactly(options, groups):
     def loop(seed):
@@ -183,12 +187,14 @@ def test_rows_and_records_are_what_the_environments_did():
     apart = InTurn(dqn, TINY, InTwoGroups(GymVectorEnv("CartPole-v1", 4, 0)), 0)
     for loop in (together, apart):
         loop.run(400)
-        columns, size = loop.replay.columns, loop.replay.positions
-        before, after = columns["observation"][:size], columns["next_observation"][:size]
+        rows = np.arange(loop.replay.filled)
+        steps = loop.replay.view(rows[loop.replay.windows(rows).complete])
+        before, after = steps["observation"], steps["next_observation"]
+        assert len(before) > 380
         # CartPole moves by velocity: x' = x + 0.02·v
         assert np.allclose(after[:, 0], before[:, 0] + 0.02 * before[:, 1], atol=1e-5)
         accelerates = after[:, 1] > before[:, 1]
-        assert (accelerates == (columns["action"][:size, 0] == 1)).all()
+        assert (accelerates == (steps["action"][:, 0] == 1)).all()
         for episode in loop.episodes:
             env = gymnasium.make("CartPole-v1")
             env.reset(seed=episode.seed)
@@ -197,17 +203,24 @@ def test_rows_and_records_are_what_the_environments_did():
 
 
 def test_priorities_draw_what_is_wrong_most():
-    config = dataclasses.replace(TINY, prioritized=True, priority_exponent=1.0)
-    loop = InTurn(dqn, config, GymVectorEnv("myosu/ProbeBoth-v0", 4, 0), 0).run(100)
+    config = dataclasses.replace(TINY, prioritized=True, priority_exponent=1.0, n_step=2)
+    loop = InTurn(dqn, config, GymVectorEnv("CartPole-v1", 4, 0), 0).run(100)
     learner, replay = loop.learner, loop.replay
-    errors = np.full(100, 1e-3)
+    errors = np.full(90, 1e-3)
     errors[7] = 1e3
-    learner._prioritize(np.arange(100), errors)
-    rows, weights = learner._draw(replay, 1.0)
-    assert (np.count_nonzero(rows == 7) >= 30 and weights[rows == 7].max() < 1e-3) or (rows == 7).all()
-    replay.add({name: replay.columns[name][:2] for name in replay.columns if name != "version"}, 0)
+    learner.priorities.set_errors(np.arange(90), errors)
+    windows, weights = learner._draw(replay, 1.0)
+    found = windows.rows == 7
+    assert (np.count_nonzero(found) >= 30 and weights[found].max() < 1e-3) or found.all()
+    assert windows.complete.all() and learner.waiting.tolist() == list(range(replay.filled - 8, replay.filled))
+    waiting = learner.waiting
+    replay.add(loop.actor.step().sequences[0], 0)
     learner._draw(replay, 1.0)
-    assert (learner.priorities.get(np.array([100, 101])) == learner.greatest_priority).all(), "new rows come first"
+    rows = np.append(waiting, np.arange(replay.filled - 4, replay.filled))
+    complete = replay.windows(rows).complete
+    assert complete[:4].all() and not complete.all()
+    priorities = learner.priorities.tree.get(rows)
+    assert (priorities == np.where(complete, learner.priorities.greatest, 0.0)).all(), "these are drawn soon"
 
 
 def test_a_loss_that_is_no_number_changes_nothing():
@@ -228,7 +241,7 @@ def test_what_does_not_fit_is_told():
         dqn.resolve(TINY, game_spec(load_game("othello")), False)
     with pytest.raises(UserError, match="ppo"):
         dqn.resolve(TINY, GymVectorEnv("Pendulum-v1", 1).spec, False)
-    for field in ({"batch_size": 0}, {"discount": 1.5}, {"hidden": ()}, {"min_positions": 10**6}, {"n_step": 0}):
+    for field in ({"batch_size": 0}, {"discount": 1.5}, {"hidden": ()}, {"learning_starts": 10**6}, {"n_step": 0}):
         with pytest.raises(UserError, match=next(iter(field))):
             dataclasses.replace(TINY, **field)
 
@@ -244,7 +257,7 @@ def test_normalised_layers_bound_the_values_of_what_is_never_seen():
 
 def test_it_learns_cartpole():
     """Far more than chance (22); with a wrong sign, or values that go on after the end, it is about 10."""
-    config = dqn.Config(hidden=(64, 64), n_step=10, num_envs=16, replay_ratio=16.0, min_positions=500,
-                        target_every=50, learning_rate=2e-3, learning_rate_decay=True, exploration_fraction=0.3)
+    config = dqn.Config(hidden=(64, 64), n_step=10, num_envs=16, replay_ratio=16.0, learning_starts=500,
+                        target_every=50, learning_rate=2e-3, anneal_learning_rate=True, exploration_fraction=0.3)
     loop = InTurn(dqn, config, GymVectorEnv("CartPole-v1", 16, 0), 0).run(8000)
     assert returns(loop.agent(), GymVectorEnv("CartPole-v1", 16, 1000), 16).mean() > 80

@@ -58,7 +58,7 @@ def test_what_a_placement_clears_is_learnt_from_rewards():
     torch.set_num_threads(1)
     game = load_game("woodoku")
     env = NativeVectorEnv(game, 64, 0)
-    config = dqn.Config(hidden=(64,), channels=16, num_envs=64, min_positions=1000, discount=0.0, reward_scale=0.02,
+    config = dqn.Config(hidden=(64,), channels=16, num_envs=64, learning_starts=1000, discount=0.0, reward_scale=0.02,
                         target_every=1)
     actor, replay = dqn.make_actor(config, env, 0), dqn.make_replay(config, env.spec)
     learner = dqn.make_learner(config, env.spec, game.symmetries, 0)
@@ -73,7 +73,7 @@ def test_what_a_placement_clears_is_learnt_from_rewards():
     env.reset()
     step = env.recv()
     for _ in range(30):
-        action = agent.act(step.observation, step.legal_actions)
+        action, _ = agent.act(step.observation, step.legal_actions)
         clears = step.observation[:, 7:10].reshape(64, 243) > 0
         could += clears.any(1).sum()
         did += clears[np.arange(64), action].sum()

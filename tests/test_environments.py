@@ -17,9 +17,11 @@ from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes
 from myosu.games import load_game
-from myosu.training.checkpoint import load_agent
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.run import create_run, open_run
+from myosu.players.agent import load_agent
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.run import open_run
+from myosu.sources import actor_count
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 from toy_runs import last_weights, same_weights
 
@@ -101,13 +103,13 @@ def test_the_seed_of_an_episode_begins_it_again():
 class Upright:
     """Keeps CartPole's pole up for a while: pushes towards where it falls."""
 
-    def act(self, observation, legal_actions, starts=None):
-        return (observation[:, 2] + observation[:, 3] > 0).astype(np.int64)
+    def act(self, observation, legal_actions, state=None, starts=None):
+        return (observation[:, 2] + observation[:, 3] > 0).astype(np.int64), None
 
 
 class Left:
-    def act(self, observation, legal_actions, starts=None):
-        return np.zeros(len(observation), np.int64)
+    def act(self, observation, legal_actions, state=None, starts=None):
+        return np.zeros(len(observation), np.int64), None
 
 
 def test_every_environment_plays_its_share_of_episodes():
@@ -123,11 +125,11 @@ def test_every_environment_plays_its_share_of_episodes():
 
 
 SMALL = {
-    "dqn": {"num_envs": 4, "hidden": (32,), "min_positions": 100, "replay_capacity": 2000, "batch_size": 16,
+    "dqn": {"num_envs": 4, "hidden": (32,), "learning_starts": 100, "replay_capacity": 2000, "batch_size": 16,
             "replay_ratio": 4.0},
     "ppo": {"num_envs": 4, "hidden": (32,), "rollout_steps": 32, "batch_size": 32, "epochs": 2,
             "normalize_observations": True, "normalize_rewards": True},
-    "muzero": {"num_envs": 4, "channels": 16, "blocks": 0, "simulations": 4, "min_positions": 100,
+    "muzero": {"num_envs": 4, "channels": 16, "blocks": 0, "simulations": 4, "learning_starts": 100,
                "replay_capacity": 2000, "batch_size": 16, "replay_ratio": 4.0, "unroll_steps": 2, "device": "cpu"},
 }
 
@@ -153,8 +155,8 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeyp
         return step(self)
 
     monkeypatch.setattr(actor, "step", step_and_interrupt)
-    assert train(small_run(parts, algorithm, **limits), quiet=True).reason == "interrupted"
-    assert train(open_run(parts), quiet=True).reason == "interrupted"
+    assert train(small_run(parts, algorithm, **limits), quiet=True, handle_signals=True).reason == "interrupted"
+    assert train(open_run(parts), quiet=True, handle_signals=True).reason == "interrupted"
     assert train(open_run(parts), quiet=True).env_steps >= 1000
     assert same_weights(last_weights(whole), last_weights(parts))
     assert (whole / "games.jsonl").read_text() == (parts / "games.jsonl").read_text()
@@ -179,7 +181,7 @@ def test_a_run_of_an_environment_records_and_evaluates(tmp_path, capsys):
     assert cli.run(["evaluate", str(folder), "--opponent", "greedy"]) == 2
     assert "for one player" in capsys.readouterr().err
     agent, environment, _ = load_agent(folder)
-    assert environment.name == "CartPole-v1" and agent.act(np.zeros((2, 4), np.float32), np.ones((2, 2), bool)).shape
+    assert environment.name == "CartPole-v1" and agent.act(np.zeros((2, 4), np.float32), np.ones((2, 2), bool))[0].shape
 
 
 def test_workers_that_are_killed_are_replaced_and_counted_while_training(tmp_path, monkeypatch):
@@ -203,5 +205,5 @@ def test_workers_that_are_killed_are_replaced_and_counted_while_training(tmp_pat
 def test_on_policy_means_in_turn():
     config = load_algorithm("ppo").Config()
     with pytest.raises(UserError, match="actors = 2: ppo learns only from what its newest policy did"):
-        RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1, actors=2))
-    assert RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1)).actors == 0
+        create_run(RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1, actors=2)))
+    assert actor_count(RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1))) == 0

@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 
+from myosu.envs.course import replay
+from myosu.envs.registry import load_environment
 from myosu.errors import UserError
+from myosu.evaluation.episodes import play_episodes
+from myosu.evaluation.exhaustive import walk_all_replies
 from myosu.evaluation.match import Score, play_match, random_openings
-from myosu.evaluation.players import AgentPlayer, AlphaBetaPlayer, RandomPlayer
 from myosu.games import load_game
+from myosu.players.agent import AgentPlayer
+from myosu.players.alphabeta import AlphaBetaPlayer
+from myosu.players.player import RESIGNS, RandomPlayer, legal_mask
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +28,11 @@ def othello():
 class FirstLegal:
     """An agent (``algorithms.interface.Agent``) that always plays again what it played."""
 
-    def act(self, observation, legal_actions):
+    has_memory = False
+
+    def act(self, observation, legal_actions, state=None, starts=None):
         assert len(observation) == len(legal_actions)
-        return np.argmax(legal_actions, axis=1)
+        return np.argmax(legal_actions, axis=1), None
 
 
 class Fixed:
@@ -112,3 +120,49 @@ def test_score_of_pairs_worked_by_hand():
     assert score.games == 6 and score.mean_reward == 2
     assert score.mean_reward_ci95 == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-5)
     assert (score.win_rate, score.draw_rate, score.loss_rate) == pytest.approx((4 / 6, 1 / 6, 1 / 6))
+
+
+def test_intervals_of_short_matches_keep_to_the_rewards_there_are(othello):
+    """Four games of random players, which differ by dozens of discs."""
+    for seed in range(8):
+        result = play_match(othello, RandomPlayer(othello, seed), RandomPlayer(othello, 99), games=4, seed=seed)
+        for score in (result.overall, result.first_seat, result.second_seat):
+            low, high = score.mean_reward_ci95
+            assert -32 <= low <= score.mean_reward <= high <= 32
+
+
+def test_episodes_keep_to_the_rewards_there_are_too():
+    """Two games of Woodoku, where nobody can earn less than 0."""
+    low, high = play_episodes(load_environment("woodoku"), FirstLegal(), 2, seed=1).to_json()["mean_reward_ci95"]
+    assert low == 0 < high
+
+
+class GivesUp:
+    """Plays the first legal action, and gives up after four plies in about every other game."""
+
+    name, repeats_itself = "gives up", True
+
+    def __init__(self, game):
+        self.game = game
+
+    def choose(self, states, histories):
+        chosen = np.argmax(legal_mask(self.game, states), axis=1)
+        return np.where([len(h) >= 4 and sum(h[:4]) % 2 == 0 for h in histories], RESIGNS, chosen)
+
+    def close(self):
+        pass
+
+
+def test_a_game_given_up_is_lost_and_the_others_go_on(othello):
+    """From either side; its history ends where it was given up, and the position of the others is untouched."""
+    for seat, players in enumerate([(GivesUp(othello), RandomPlayer(othello, 1)),
+                                    (RandomPlayer(othello, 1), GivesUp(othello))]):
+        result = play_match(othello, *players, games=20, opening_plies=0, seed=0)
+        rewards = result.rewards.reshape(-1)
+        given_up = np.array([len(history) in (4, 5) for history in result.histories])
+        assert 0 < given_up.sum() < 20 and set(rewards[given_up]) == {-32.0 if seat == 0 else 32.0}
+        for k in np.flatnonzero(~given_up):
+            now = replay(othello, 0, result.histories[k]).now
+            assert now.over and rewards[k] == now.returns[k % 2]
+    with pytest.raises(UserError, match="gives up gave up a game of tictactoe"):
+        walk_all_replies(load_game("tictactoe"), GivesUp(load_game("tictactoe")), 0)

@@ -6,8 +6,9 @@ import pytest
 from myosu.errors import UserError
 from myosu.evaluation.exhaustive import exhaustive_report, losing_lines, never_loses, walk_all_replies
 from myosu.evaluation.match import play_match, replay_openings
-from myosu.evaluation.players import AlphaBetaPlayer, RandomPlayer, legal_mask
 from myosu.games import load_game
+from myosu.players.alphabeta import AlphaBetaPlayer
+from myosu.players.player import RandomPlayer, legal_mask
 
 
 @pytest.fixture(scope="module")

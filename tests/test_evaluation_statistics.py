@@ -19,6 +19,27 @@ def test_mean_interval_by_hand():
     assert mean_interval(np.array([2.0, 4.0, 6.0, 8.0])) == pytest.approx((5 - 4.108520, 5 + 4.108520), abs=1e-5)
 
 
+def test_no_mean_lies_beyond_what_is_possible():
+    """−32 and 27: mean −2.5, standard error 29.5, times 12.706; cut at ±32, at one end alone, or not at all."""
+    values = np.array([-32.0, 27.0])
+    low, high = -2.5 - 12.706205 * 29.5, -2.5 + 12.706205 * 29.5
+    assert mean_interval(values) == pytest.approx((low, high), abs=1e-3)
+    assert mean_interval(values, (-32, 32)) == (-32, 32)
+    assert mean_interval(values, (-np.inf, 32)) == pytest.approx((low, 32), abs=1e-3)
+    assert mean_interval(values, (-1000, 1000)) == mean_interval(values)
+    assert mean_interval(values, (0, 1)) == (-32, 27), "the range was said wrongly: what was seen is possible"
+
+
+def test_a_cut_interval_covers_as_much():
+    """Of 4,000 short matches whose mean is known, rewards ±32 with probabilities 0.9 and 0.1."""
+    rng = np.random.default_rng(0)
+    drawn = np.where(rng.random((4000, 6)) < 0.9, 32.0, -32.0)
+    whole, cut = ([mean_interval(values, possible) for values in drawn]
+                  for possible in ((-np.inf, np.inf), (-32.0, 32.0)))
+    covered = [[low <= 25.6 <= high for low, high in intervals] for intervals in (whole, cut)]
+    assert covered[0] == covered[1] and all(low >= -32 and high <= 32 for low, high in cut)
+
+
 def test_wilson_by_hand():
     """8 of 10: centre (0.8 + 3.841459/20) / 1.3841459, and for 10 of 10 the low end is 10 / (10 + 3.841459)."""
     assert wilson_interval(0.8, 10) == pytest.approx((0.490162, 0.943318), abs=1e-5)

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 
 from myosu.evaluation import gtp_engine
 from myosu.evaluation.clock import Clocks, Pace
-from myosu.evaluation.gtp import GtpPlayer
 from myosu.evaluation.gtp_engine import GtpEngine
 from myosu.evaluation.match import play_match
-from myosu.evaluation.players import RandomPlayer, legal_mask
 from myosu.games import load_game
+from myosu.players.gtp import COLOURS, GtpPlayer, MoveWords
+from myosu.players.player import RandomPlayer, legal_mask
 from test_gtp import needs_grhino
 from toy_runs import othello_run
 
@@ -23,9 +24,13 @@ def othello():
     return load_game("othello")
 
 
+def last_legal(state, history, simulations):
+    return int(np.flatnonzero(legal_mask(load_game("othello"), state)[0])[-1])
+
+
 @pytest.fixture
 def engine(othello):
-    return GtpEngine(othello, lambda state, simulations: int(np.flatnonzero(legal_mask(othello, state)[0])[-1]), 16)
+    return GtpEngine(othello, last_legal, 16)
 
 
 def say(engine, *lines):
@@ -66,7 +71,7 @@ def test_scores_and_passes_said_or_not(othello):
     """Random games, in which the passes are said at random; whoever does not say them takes them back unsaid."""
     rng, passes, silent = np.random.default_rng(4), 0, 0
     for _ in range(12):
-        engine = GtpEngine(othello, lambda state, simulations: 0, 1)
+        engine = GtpEngine(othello, lambda state, history, simulations: 0, 1)
         state, total, ply, ended = othello.new_states(1), 0.0, 0, False
         rewards, over = np.empty(1, np.float32), np.empty(1, np.bool_)
         while not ended:
@@ -94,7 +99,7 @@ def test_squares_that_are_left_count_as_grhino_counts_them(othello):
     grhino, rng, margins = GtpPlayer(othello, "gtp-rhino -l 1"), np.random.default_rng(0), []
     try:
         while len(margins) < 4:
-            engine = GtpEngine(othello, lambda state, simulations: 0, 1)
+            engine = GtpEngine(othello, lambda state, history, simulations: 0, 1)
             lines, over = ["clear_board"], False
             state = othello.new_states(1)[0]
             for ply in count():
@@ -131,7 +136,78 @@ def test_any_bytes_at_all_get_an_answer_or_none(engine):
     assert engine.answer("quit") == "=\n\n" and engine.over
 
 
+NAMED = {
+    "spaces": [f"take square {k}" for k in range(9)], "capitals": [*"aAbBcCdDe"],
+    "alike but for spaces": ["a b", "a_b", *"cdefghi"], "a mark of comments": [f"#{k}" for k in range(9)],
+    "line ends": [f"{k}\n\n= {k}" for k in range(9)], "nothing": ["", *"abcdefgh"],
+    "a word of GTP": ["resign", "Resign", "pass", *"abcdef"], "numbers": [str(8 - k) for k in range(9)],
+}
+
+
+@pytest.mark.parametrize("names", NAMED.values(), ids=NAMED)
+def test_what_genmove_says_play_takes(names):
+    """Whatever a game calls its actions, the engine's words for them are words of GTP, which our client reads too."""
+    game = replace(load_game("tictactoe"), action_name=names.__getitem__, parse_action=names.index)
+    order, words = [4, 0, 8, 2, 6, 7, 1, 3, 5], []
+    giving = GtpEngine(game, lambda state, history, simulations: order[len(history)], 1)
+    taking = GtpEngine(game, lambda state, history, simulations: 0, 1)
+    for ply in range(9):
+        answer = giving.answer(f"genmove {COLOURS[ply % 2]}")
+        assert answer.startswith("= ") and answer.endswith("\n\n") and answer.count("\n") == 2
+        words.append(answer[2:-2])
+        assert taking.answer(f"play {COLOURS[ply % 2]} {words[-1]}") == "=\n\n"
+        assert MoveWords(game).action(words[-1]) == order[ply]
+    assert taking.answer("final_score") == giving.answer("final_score") == "= 0\n\n"
+    assert len({word.lower() if "aA" not in "".join(names) else word for word in words}) == 9
+
+
+def test_names_with_spaces_are_taken_as_people_write_them():
+    names = NAMED["spaces"]
+    game = replace(load_game("tictactoe"), action_name=names.__getitem__, parse_action=names.index)
+    engine = GtpEngine(game, lambda state, history, simulations: 0, 1)
+    assert say(engine, "play black take square 4", "genmove white") == ["=\n\n", "= TAKE_SQUARE_0\n\n"]
+
+
+@pytest.mark.parametrize("picture", ["a\n\nb", "\n\na", "a\n \n\t\n\n", "a\r\n\r\nb", "a\x0b\x0bb", "a\u2028\u2028b",
+                                     ""])
+def test_an_answer_ends_where_it_ends(picture):
+    """Our client, which takes an empty line for its end, asks on."""
+    engine = GtpEngine(replace(load_game("tictactoe"), render=lambda state: picture), lambda *_: 0, 1)
+    answer = engine.answer("showboard")
+    assert all(line.strip() for line in answer[:-2].split("\n")) and answer.endswith("\n\n")
+    assert [part for part in picture.split() if part not in answer] == []
+    lines = iter((answer + engine.answer("name")).splitlines())
+    first = list(iter(lambda: next(lines), ""))
+    assert first and next(lines) == "= Myosu"
+
+
+def test_lines_of_any_length_take_time_in_proportion(engine):
+    """Twice the length costs twice the time, not four times: 32,000 spaces took 6.6 seconds, these would take a quarter
+    of an hour."""
+    for line in ("play b d" + " " * 400_000 + "x y", " " * 400_000, "1" * 400_000, "play" + " b" * 200_000,
+                 "1" * 400_000 + " name" + " " * 400_000, "\t" * 400_000 + "name", "name #" + " #" * 200_000):
+        assert engine.answer(line) is None or len(engine.answer(line)) < 400_100
+    assert engine.answer("name") == "= Myosu\n\n"
+
+
+@pytest.mark.parametrize("clock", ["1e308 0 0", "1e308 1e308 1", "0 1e308 1e308", "0 1e-308 1", "-1e308 0 0",
+                                   "1e308 0 -7"])
+def test_clocks_beyond_reason(engine, clock):
+    assert say(engine, f"time_settings {clock}", "genmove black", "name")[1:] == ["= E6\n\n", "= Myosu\n\n"]
+    left = " ".join(clock.split()[::2])
+    assert say(engine, f"time_left white {left}", "genmove white", "name")[2] == "= Myosu\n\n"
+
+
 # --- time
+
+
+def test_a_pace_that_cannot_be_measured():
+    """A clock of the machine too coarse for one simulation, and times that no floating-point number holds."""
+    pace = Pace()
+    pace.observe(8, 0.0)
+    assert pace.simulations(0.1, 64) == 64 and pace.simulations(0.0, 64) == 64
+    pace.observe(1, 1e-9)
+    assert [pace.simulations(budget, 64) for budget in (1e308, np.inf, 3.5e-9, 0.0)] == [64, 64, 3, 0]
 
 
 def test_clocks_by_hand():
@@ -188,7 +264,7 @@ def test_never_loses_on_time(othello, monkeypatch, settings, informed):
     from 15 to 30 ms and everything else 1 ms."""
     now, asked, rng = [0.0], [], np.random.default_rng(0)
 
-    def think(state, simulations):
+    def think(state, history, simulations):
         asked.append(simulations)
         now[0] += simulations * rng.uniform(0.015, 0.03)
         return int(np.flatnonzero(legal_mask(othello, state)[0])[0])
@@ -215,7 +291,7 @@ def test_the_first_move_knows_nothing_of_what_compiling_took(othello, monkeypatc
     """4 seconds for the first thought, then 10 ms a simulation: seven tenths of a 40th of 40 seconds are 70 of them."""
     now, asked = [0.0], []
 
-    def think(state, simulations):
+    def think(state, history, simulations):
         now[0] += 0.01 * simulations + (0 if asked else 4)
         asked.append(simulations)
         return int(np.flatnonzero(legal_mask(othello, state)[0])[0])

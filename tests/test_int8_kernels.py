@@ -11,7 +11,7 @@ import torch
 from numba import njit
 from torch.nn import functional as F
 
-from myosu.nets.int8_kernels import AT_ONCE, GROUP, WIDEST, convolve, lay_out, scale_to_unit
+from myosu.kernels.int8_kernels import AT_ONCE, GROUP, WIDEST, convolve, lay_out, scale_to_unit
 
 pytestmark = pytest.mark.skipif(not AT_ONCE, reason="this processor does not multiply bytes")
 

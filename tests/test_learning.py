@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from myosu.algorithms import muzero
+from myosu.players.agent import load_agent
 from myosu.replay import unroll
-from myosu.training.checkpoint import load_agent
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.run import create_run
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 
 STONES = 10
 SEED = 1
 PAGE = Path(__file__).parents[1] / "docs" / "new-game.md"
 CONFIG = muzero.Config(channels=64, blocks=1, atoms=11, simulations=12, considered_actions=3, num_envs=32,
-                       opening_plies=3, batch_size=64, unroll_steps=3, min_positions=500, replay_capacity=2000,
+                       opening_plies=3, batch_size=64, unroll_steps=3, learning_starts=500, replay_capacity=2000,
                        replay_ratio=4.0, learning_rate=5e-3, device="cpu", precision="float32")
 
 
@@ -48,7 +48,7 @@ def train_and_judge(nim, tmp_path, updates=800, config=CONFIG):
     game.batch.observe(states, observation)
     game.batch.legal_actions(states, legal)
     won = stones % 4 != 0
-    found = agent.act(observation, legal)[won] == stones[won] % 4 - 1
+    found = agent.act(observation, legal)[0][won] == stones[won] % 4 - 1
     value = muzero.improved_value(agent.planner.plan(observation, legal)[0])
     return found.mean(), float(np.abs(value - np.where(won, 1.0, -1.0)).max())
 

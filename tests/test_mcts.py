@@ -6,8 +6,9 @@ import pytest
 from myosu.errors import UserError
 from myosu.evaluation.exhaustive import losing_lines
 from myosu.evaluation.match import play_match, replay_openings
-from myosu.evaluation.players import MctsPlayer, RandomPlayer
 from myosu.games import load_game
+from myosu.players.mcts import MctsPlayer
+from myosu.players.player import RandomPlayer
 
 
 @pytest.fixture(scope="module")

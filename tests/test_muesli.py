@@ -12,6 +12,7 @@ import torch
 import myosu.envs.probes  # noqa: F401
 from gym_toys import Endless, Forbidden
 from in_turn import InTurn, InTwoGroups, returns
+from myosu import kernels
 from myosu.algorithms import load_algorithm, muesli
 from myosu.algorithms.muesli import kept_outcomes, unrolled_steps
 from myosu.envs.gym_env import GymVectorEnv
@@ -21,8 +22,8 @@ from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
 
 TINY = muesli.Config(channels=32, atoms=21, value_range=(-2.0, 2.0), discount=0.5, num_envs=16, sequence_length=6,
-                     batch_size=96, min_positions=192, replay_capacity=2000, replay_ratio=16.0, unroll_steps=2,
-                     learning_rate=1e-2, target_share=0.2, device="cpu")
+                     batch_size=96, learning_starts=192, replay_capacity=2000, replay_ratio=16.0, unroll_steps=2,
+                     learning_rate=1e-2, tau=0.2, device="cpu")
 #: Of each probe: the observations, their values and the best actions.
 PROBES = {
     "Constant": ([1.0], [1.0], [0]),
@@ -56,7 +57,7 @@ def test_probes_have_their_exact_values(probe):
     found = values(loop, observations)
     assert np.abs(found - expected).max() < 0.05, found
     observation = np.array(observations, np.float32)[:, None]
-    assert loop.agent().act(observation, legal(loop, len(observation))).tolist() == actions
+    assert loop.agent().act(observation, legal(loop, len(observation)))[0].tolist() == actions
 
 
 @pytest.mark.parametrize("settings", [
@@ -67,11 +68,19 @@ def test_without_each_part_the_hardest_probe_is_learnt_all_the_same(settings):
     loop = learnt("myosu/ProbeBoth-v0", **settings)
     assert np.abs(values(loop, observations) - expected).max() < 0.1, values(loop, observations)
     observation = np.array(observations, np.float32)[:, None]
-    assert loop.agent().act(observation, legal(loop, 2)).tolist() == actions
+    assert loop.agent().act(observation, legal(loop, 2))[0].tolist() == actions
+
+
+def test_it_learns_by_the_plain_reference_as_well(monkeypatch):
+    monkeypatch.setattr(kernels, "PLAIN", True)
+    monkeypatch.setattr(muesli.Learner, "_gradients", None)  # nobody may ask for them
+    observations, expected, _ = PROBES["Both"]
+    loop = learnt("myosu/ProbeBoth-v0")
+    assert np.abs(values(loop, observations) - expected).max() < 0.1, values(loop, observations)
 
 
 def test_what_follows_a_truncation_counts():
-    loop = learnt(Endless, value_range=(-4.0, 4.0), target_share=0.2)
+    loop = learnt(Endless, value_range=(-4.0, 4.0), tau=0.2)
     assert abs(values(loop, [1]).item() - 2.0) < 0.1, values(loop, [1])
 
 
@@ -80,7 +89,7 @@ def test_illegal_actions_are_not_taken_and_not_believed():
     loop = learnt(partial(Forbidden, (0.5, 1.0)))
     assert np.abs(values(loop, [0, 1]) - [1.25, 0.5]).max() < 0.1, values(loop, [0, 1])
     masks = np.array([[True, True], [True, False], [False, True]])
-    assert loop.agent().act(np.array([[0], [1], [1]], np.float32), masks).tolist() == [1, 0, 1]
+    assert loop.agent().act(np.array([[0], [1], [1]], np.float32), masks)[0].tolist() == [1, 0, 1]
 
 
 def test_steps_of_an_unroll_by_hand():
@@ -150,7 +159,7 @@ def test_entropy_weight_falls_over_the_run_where_told(anneal, progress, share):
 
 @pytest.mark.parametrize("settings", [
     {}, {"predict_rewards": False, "reconstruction_loss_weight": 2.0, "model_loss_weight": 0.5, "entropy_weight": 0.5}])
-def test_slopes_are_those_of_the_losses(settings):
+def test_gradients_are_those_of_the_losses(settings):
     env = NativeVectorEnv(load_game("tictactoe"), 16, 0)
     config = dataclasses.replace(TINY, channels=8, value_range=None, replay_ratio=1e-6, cmpo_loss_weight=3.0,
                                  value_loss_weight=0.25, **settings)
@@ -160,11 +169,12 @@ def test_slopes_are_those_of_the_losses(settings):
         parameter.data += 0.1 * torch.randn_like(parameter)
     batch = learner._draw(loop.replay)
     targets, outputs = learner._targets(batch), learner._unroll(batch)
-    aims = learner._aims(batch, targets, outputs.policy_logits, config.entropy_weight)
+    loss_targets = learner._loss_targets(batch, targets, outputs.policy_logits, config.entropy_weight)
     there = {name: output for name, output in outputs._asdict().items() if output is not None}
-    slopes = torch.autograd.grad(learner._losses(outputs, batch, aims)["loss"], list(there.values()))
-    for name, slope, expected in zip(there, learner._slopes(outputs, batch, aims), slopes, strict=True):
-        assert torch.allclose(slope, expected, atol=1e-7) and expected.abs().max() > 1e-4, name
+    gradients = torch.autograd.grad(learner._losses(outputs, batch, loss_targets)["loss"], list(there.values()))
+    closed_form = learner._gradients(outputs, batch, loss_targets)
+    for name, gradient, expected in zip(there, closed_form, gradients, strict=True):
+        assert torch.allclose(gradient, expected, atol=1e-7) and expected.abs().max() > 1e-4, name
 
 
 def test_the_end_keeps_the_outcome_as_its_value():
@@ -195,7 +205,7 @@ def test_symmetries_turn_a_whole_sequence():
 def test_boards_with_more_actions_than_are_looked_at_run(settings):
     env = NativeVectorEnv(load_game("othello"), 8, 0)
     config = dataclasses.replace(TINY, channels=8, value_range=None, lookahead_actions=4, num_envs=8,
-                                 min_positions=96, replay_ratio=1.0, unroll_steps=1, **settings)
+                                 learning_starts=96, replay_ratio=1.0, unroll_steps=1, **settings)
     loop = InTurn(muesli, config, env, 0).run(700)
     assert loop.updates >= 5 and loop.episodes and all(np.isfinite(list(loop.metrics[0].values())))
     assert ("reconstruction_loss" in loop.metrics[0]) == bool(settings) != ("reward_loss" in loop.metrics[0])
@@ -210,8 +220,8 @@ def nim(tmp_path):
 
 
 NIM = muesli.Config(channels=64, atoms=11, discount=1.0, num_envs=32, sequence_length=8, batch_size=128,
-                    min_positions=1000, replay_capacity=8000, replay_ratio=8.0, unroll_steps=3, learning_rate=5e-3,
-                    target_share=0.05, device="cpu")
+                    learning_starts=1000, replay_capacity=8000, replay_ratio=8.0, unroll_steps=3, learning_rate=5e-3,
+                    tau=0.05, device="cpu")
 
 
 def play_nim(tmp_path, steps=10_000, **settings):
@@ -226,7 +236,7 @@ def play_nim(tmp_path, steps=10_000, **settings):
     game.batch.observe(states, observation)
     game.batch.legal_actions(states, mask)
     won = stones % 4 != 0
-    found = loop.agent().act(observation, mask)[won] == stones[won] % 4 - 1
+    found = loop.agent().act(observation, mask)[0][won] == stones[won] % 4 - 1
     with torch.no_grad():
         value = loop.learner.support.mean(loop.learner.target.initial(torch.from_numpy(observation))[1]).numpy()
     return found.mean(), float(np.abs(value - np.where(won, 1.0, -1.0)).max()), loop
@@ -327,7 +337,7 @@ def test_what_does_not_fit_is_told():
     assert load_algorithm("muesli") is muesli
     with pytest.raises(UserError, match="--algorithm ppo"):
         muesli.resolve(TINY, GymVectorEnv("Pendulum-v1", 1).spec, False)
-    for field in ({"batch_size": 0}, {"discount": 1.5}, {"min_positions": 10**6}, {"batch_size": 100},
+    for field in ({"batch_size": 0}, {"discount": 1.5}, {"learning_starts": 10**6}, {"batch_size": 100},
                   {"value_range": (1.0, 0.0)}, {"sequence_length": 1}, {"sequence_starts": 32},
                   {"sequence_starts": 5}):
         with pytest.raises(UserError, match=next(iter(field))):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from myosu.losses.categorical import Support, cross_entropy, negative_entropy, plane_loss, plane_loss_slope
+from myosu.losses.categorical import Support, cross_entropy, negative_entropy, plane_loss, plane_loss_gradient
 from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient_weight, sampled_cmpo_policy
-from myosu.losses.distributions import Choices, cross_entropy_slope
+from myosu.losses.distributions import Choices, cross_entropy_gradient
 from myosu.losses.retrace import retrace_returns, retrace_trace
 
 
@@ -77,8 +77,8 @@ def test_sampled_loss_agrees_with_the_exact_one():
     target = torch.from_numpy(sampled_cmpo_policy(actions, ADVANTAGE[actions], 3, 1.0))
     sampled = cross_entropy(logits, target).mean()
     assert float(sampled.detach()) == pytest.approx(float(exact.detach()), rel=1e-2)
-    slopes = [torch.autograd.grad(loss, logits)[0] for loss in (exact, sampled)]
-    assert torch.allclose(*slopes, atol=1e-2)
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in (exact, sampled)]
+    assert torch.allclose(*gradients, atol=1e-2)
 
 
 def test_policy_gradient_is_weighted_by_at_most_one():
@@ -87,15 +87,15 @@ def test_policy_gradient_is_weighted_by_at_most_one():
     assert np.allclose(weight, f32(2, -1.5))
 
 
-def test_slope_of_the_cross_entropy_by_hand_and_by_autograd():
+def test_gradient_of_the_cross_entropy_by_hand_and_by_autograd():
     """π is ¾ and ¼: for t = (2, 0), the policy gradient of the first action, (π − 1, π) times 2."""
-    assert np.allclose(cross_entropy_slope(np.log(f32([0.75, 0.25])), f32([2, 0])), f32([-0.5, 0.5]))
+    assert np.allclose(cross_entropy_gradient(np.log(f32([0.75, 0.25])), f32([2, 0])), f32([-0.5, 0.5]))
     rng = torch.Generator().manual_seed(0)
     logits, target = torch.randn(2, 20, 3, generator=rng)
     logits.requires_grad_()
     expected = torch.autograd.grad(cross_entropy(logits, target).sum(), logits)[0]
     log_probs = logits.detach().log_softmax(-1).numpy()
-    assert np.allclose(cross_entropy_slope(log_probs, target.numpy()), expected, atol=1e-6)
+    assert np.allclose(cross_entropy_gradient(log_probs, target.numpy()), expected, atol=1e-6)
 
 
 def test_mean_of_atoms_by_hand_and_by_torch():
@@ -107,27 +107,27 @@ def test_mean_of_atoms_by_hand_and_by_torch():
     assert torch.allclose(support.mean(logits), logits.softmax(-1) @ support.points(), rtol=1e-5, atol=3e-4)
     logits[0, 0, 7], logits[0, 1, 7], logits[0, 2, 7] = torch.nan, torch.inf, -torch.inf
     assert support.mean(logits)[0, :4].isfinite().tolist() == [False, False, True, True]
-    slope = support.cross_entropy_slope(logits, np.zeros((4, 50), np.float32), np.ones((4, 50), np.float32))
-    assert slope[0, :4].isfinite().all(-1).tolist() == [False, False, True, True]
+    gradient = support.cross_entropy_gradient(logits, np.zeros((4, 50), np.float32), np.ones((4, 50), np.float32))
+    assert gradient[0, :4].isfinite().all(-1).tolist() == [False, False, True, True]
 
 
-def test_slope_of_a_scalars_cross_entropy_by_hand_and_by_autograd():
+def test_gradient_of_a_scalars_cross_entropy_by_hand_and_by_autograd():
     """Of atoms −2, 0 and 2 with ½, ¼ and ¼: −½ is ¼ and ¾ of the first two, 9 is the last, weighed by 2 and −4."""
     support, logits = Support(-2.0, 2.0, 3), t32([2, 1, 1], [2, 1, 1]).log() + 7
-    slope = support.cross_entropy_slope(logits, f32(-0.5, 9.0), f32(2, -4))
-    assert torch.allclose(slope, t32([0.5, -1, 0.5], [-2, -1, 3]))
+    gradient = support.cross_entropy_gradient(logits, f32(-0.5, 9.0), f32(2, -4))
+    assert torch.allclose(gradient, t32([0.5, -1, 0.5], [-2, -1, 3]))
     for support in (Support(-3.0, 5.0, 9), Support(-300.0, 300.0, 9, squeezed=True)):
         rng = torch.Generator().manual_seed(0)
         logits, scalars = torch.randn(4, 50, 9, generator=rng).requires_grad_(), 4 * torch.randn(4, 50, generator=rng)
         weights = torch.rand(4, 50, generator=rng)
         loss = (cross_entropy(logits, support.two_hot(scalars)) * weights).sum()
-        found = support.cross_entropy_slope(logits.detach(), scalars.numpy(), weights.numpy())
+        found = support.cross_entropy_gradient(logits.detach(), scalars.numpy(), weights.numpy())
         assert torch.allclose(found, torch.autograd.grad(loss, logits)[0], atol=1e-6)
 
 
-def test_slope_of_the_entropy_by_hand_and_by_autograd():
-    """π is ¾ and ¼: Σ π log π = log ¾ − ¼ log 3, and log ¾ is ¼ log 3 above it, so the slope is ¾ ¼ log 3."""
-    def slope(logits, legal):
+def test_gradient_of_the_entropy_by_hand_and_by_autograd():
+    """π is ¾ and ¼: Σ π log π = log ¾ − ¼ log 3, and log ¾ is ¼ log 3 above it, so the gradient is ¾ ¼ log 3."""
+    def gradient(logits, legal):
         policy = Choices((len(legal[0]),), several=False)
         log_probs = policy.normalize(logits.detach().numpy(), np.array(legal))
         return policy.gradient(log_probs, np.zeros(len(legal), np.int64), np.zeros(len(legal), np.float32), -1.0)
@@ -135,19 +135,19 @@ def test_slope_of_the_entropy_by_hand_and_by_autograd():
     logits = t32([3, 1]).log() + 7
     expected = 3 / 16 * math.log(3)
     assert negative_entropy(logits).item() == pytest.approx(math.log(0.75) - 0.25 * math.log(3))
-    assert np.allclose(slope(logits, [[True, True]]), f32([expected, -expected]))
+    assert np.allclose(gradient(logits, [[True, True]]), f32([expected, -expected]))
     logits = torch.tensor([[0.3, -2.0, 1.0], [0.1, -1e9, 0.4]], requires_grad=True)  # an action that is not legal
     expected = torch.autograd.grad(negative_entropy(logits).sum(), logits)[0]
-    found = slope(logits, [[True, True, True], [True, False, True]])
+    found = gradient(logits, [[True, True, True], [True, False, True]])
     assert np.allclose(found, expected, atol=1e-7) and expected[1, 1] == 0
 
 
-def test_slope_of_the_plane_loss_by_autograd():
+def test_gradient_of_the_plane_loss_by_autograd():
     rng = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 3, 4, 5, generator=rng).requires_grad_()
     planes = (torch.rand(2, 3, 4, 5, generator=rng) < 0.5).float()
     expected = torch.autograd.grad(plane_loss(logits, planes).sum(), logits)[0]
-    assert torch.allclose(plane_loss_slope(logits.detach(), planes), expected, atol=1e-7)
+    assert torch.allclose(plane_loss_gradient(logits.detach(), planes), expected, atol=1e-7)
 
 
 def test_deviation_forgets_that_it_began_at_nothing():

@@ -14,7 +14,7 @@ from myosu.losses.categorical import WIDEST
 from myosu.replay.unroll import sample_unrolled
 
 TINY = muzero.Config(channels=16, blocks=1, atoms=11, simulations=8, num_envs=16, batch_size=32, unroll_steps=3,
-                     min_positions=100, replay_capacity=5000, precision="float32", device="cpu")
+                     learning_starts=100, replay_capacity=5000, precision="float32", device="cpu")
 
 
 def play(config, game_name="tictactoe", games=40, seed=0):
@@ -147,7 +147,7 @@ def test_small_differences_of_q_may_count_less_at_play_than_in_self_play():
 
 
 @pytest.mark.parametrize("field", [{"batch_size": 0}, {"discount": 1.5}, {"search_value_weight": -0.1},
-                                   {"play_least_q_range": 1.5}, {"min_positions": 10**6},
+                                   {"play_least_q_range": 1.5}, {"learning_starts": 10**6},
                                    {"td_lambda": -0.1}, {"td_lambda": 0.9, "td_steps": 3}])
 def test_impossible_config_is_named(field):
     with pytest.raises(UserError, match=next(iter(field))):

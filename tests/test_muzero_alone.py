@@ -11,7 +11,7 @@ from myosu.errors import UserError
 
 CONFIG = muzero.Config(channels=32, blocks=1, atoms=21, value_range=(-2.0, 2.0), discount=0.5, simulations=4,
                        num_envs=16, considered_actions=2, batch_size=64, unroll_steps=3, td_steps=3, replay_ratio=12.0,
-                       min_positions=200, replay_capacity=1000, search_value_weight=1.0, learning_rate=1e-2,
+                       learning_starts=200, replay_capacity=1000, search_value_weight=1.0, learning_rate=1e-2,
                        weight_decay=0.0, precision="float32", device="cpu")
 #: Of each probe: the observations, their values and the best actions.
 PROBES = {
@@ -30,7 +30,7 @@ def test_probes_have_their_exact_values(probe):
     agent = loop.agent()
     observation = np.array(observations, np.float32)[:, None]
     legal = np.ones((len(observation), loop.env.spec.num_actions), np.bool_)
-    assert agent.act(observation, legal).tolist() == actions
+    assert agent.act(observation, legal)[0].tolist() == actions
     net = loop.learner.net.eval()
     with torch.no_grad():
         found = loop.learner.support.mean(net.initial(torch.from_numpy(observation))[1]).numpy()

@@ -145,9 +145,9 @@ def test_gradient_of_the_scaling_is_torchs():
         flat = x.flatten(1)
         low, high = (extreme.view(-1, *[1] * (x.dim() - 1)) for extreme in torch.aminmax(flat, dim=1))
         expected, found = (x - low) / (high - low + 1e-5), scale_to_unit(x)
-        slope = torch.randn_like(x)
+        gradient = torch.randn_like(x)
         assert torch.allclose(found, expected, atol=1e-6)
-        assert torch.allclose(torch.autograd.grad(found, x, slope)[0], torch.autograd.grad(expected, x, slope)[0],
+        assert torch.allclose(torch.autograd.grad(found, x, gradient)[0], torch.autograd.grad(expected, x, gradient)[0],
                               atol=1e-5)
 
 

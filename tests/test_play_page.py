@@ -16,7 +16,7 @@ from playwright.sync_api import Page
 
 from myosu.envs.course import Course, replay
 from myosu.games import load_game
-from myosu.training.demonstrations import read_demonstrations
+from myosu.runs.demonstrations import read_demonstrations
 from myosu.web.room import Room
 from test_games_registry import NIM
 from web_runs import serving, untrained_run
@@ -184,7 +184,7 @@ def test_asked_while_the_agent_thinks(open_page):
     play_clicks(page, 1)
     page.evaluate("for (const id of ['show-mind', 'undo']) document.getElementById(id).click()")
     page.locator('#board[data-ply="4"]').wait_for()
-    page.locator("#mind .policy").wait_for()
+    page.locator("#mind .shares").wait_for()
     course = check_board(page)
     legal = {course.game.action_name(a) for a, may in enumerate(course.legal_actions()) if may}
     assert set(page.locator("#mind tbody th").all_inner_texts()) <= legal
@@ -501,3 +501,20 @@ def test_a_recorded_game_move_by_move(open_page, served):
         page.locator("#next").click()
         page.locator(f'#board[data-ply="{ply}"]').wait_for()
     assert on_screen(page) == pieces(played)
+
+
+@pytest.mark.parametrize("game", ["othello", "tictactoe"])
+def test_the_greatest_number_on_the_board_is_the_move(open_page, game):
+    """That which a hint names, and the first in the table, which says what the numbers mean."""
+    page = open_page(game)
+    for _ in range(3):
+        page.keyboard.press("t")
+        page.keyboard.press("h")
+        page.locator(".cell.hinted").wait_for()
+        page.locator("#mind .shares").wait_for()
+        numbers = {int(text) for text in page.locator(".cell.thought .note").all_inner_texts()}
+        assert int(page.locator(".cell.hinted .note").inner_text()) == max(numbers)
+        assert page.locator("#mind tbody tr").first.get_attribute("class") == "chosen"
+        assert "of the search’s simulations" in page.locator("#mind .meaning").inner_text()
+        page.keyboard.press("t")
+        play_clicks(page, 1)

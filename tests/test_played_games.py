@@ -12,15 +12,10 @@ from myosu import cli
 from myosu.envs.course import Course, replay
 from myosu.errors import UserError
 from myosu.games import load_game
-from myosu.training.checkpoint import load_agent
-from myosu.training.demonstrations import (
-    Demonstration,
-    from_json,
-    othello_sgf,
-    read_demonstrations,
-    write_demonstration,
-)
-from myosu.web.thinker import Thought, choose
+from myosu.players.agent import load_agent
+from myosu.runs.demonstrations import othello_sgf, read_demonstration, read_demonstrations, write_demonstration
+from myosu.runs.games import GameRecord
+from myosu.web.thinker import Thought, choose, shares, thought_to_json
 from myosu.web.views import view
 from web_runs import TINY, untrained_run
 
@@ -42,11 +37,11 @@ def random_course(name: str, seed: int, plies: int = 10_000) -> tuple[Course, li
     return course, states
 
 
-def demonstration(course: Course) -> Demonstration:
+def demonstration(course: Course) -> GameRecord:
     now = course.now
     players = [{"kind": "person"}] * course.game.num_players
-    return Demonstration(course.game.name, course.seed, list(course.actions), players, list(now.returns),
-                         now.terminated, now.truncated)
+    return GameRecord(course.seed, list(course.actions), list(now.returns), now.terminated, now.truncated,
+                      game=course.game.name, players=players)
 
 
 @pytest.mark.parametrize("name", GAMES)
@@ -106,13 +101,16 @@ def test_a_kept_game_is_played_again(name, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [{"format": 2}, {"actions": [1, "2"]}, {"seed": "1"}, {"returns": None}])
-def test_files_that_are_no_games(tmp_path, damage):
+def test_files_that_are_no_games(tmp_path, damage, caplog):
     course, _ = random_course("tictactoe", 1)
+    write_demonstration(tmp_path / "whole.json", demonstration(course))
     (tmp_path / "bad.json").write_text(json.dumps({**demonstration(course).to_json(), **damage}))
     with pytest.raises(UserError, match=r"bad\.json"):
-        list(read_demonstrations(tmp_path))
+        read_demonstration(tmp_path / "bad.json")
+    assert list(read_demonstrations(tmp_path)) == [demonstration(course)]  # what is whole is still used
+    assert "bad.json" in caplog.text
     with pytest.raises(UserError):
-        from_json([])
+        GameRecord.from_json([])
 
 
 def test_sgf():
@@ -131,16 +129,28 @@ def test_thoughts_are_those_that_act(tmp_path, name):
     course, _ = random_course(name, 9, plies=4)
     observation, legal = course.observation(course.now)[None], course.legal_actions()[None]
     thoughts = agent.think(observation, legal)
-    assert thoughts.action[0] == agent.act(observation, legal)[0] == thoughts.lines[0][0]
+    assert thoughts.action[0] == agent.act(observation, legal)[0][0] == thoughts.lines[0][0]
     assert thoughts.policy.sum() == pytest.approx(1, abs=1e-5) and not thoughts.policy[0][~legal[0]].any()
     low, high = environment.spec.reward_range
     assert thoughts.value.shape == (1,) and np.isfinite(thoughts.value).all()
     if TINY[name][0] == "muzero":
         assert low <= thoughts.value[0] <= high and thoughts.visits.sum() == 4
-        deeper = agent.think(observation, legal, 40)
+        deeper = agent.think(observation, legal, simulations=40)
         assert deeper.visits.sum() == 40 and 2 <= len(deeper.lines[0]) <= 8
     else:
         assert thoughts.visits is None
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_the_move_has_the_greatest_share(tmp_path, name):
+    """In every position: a page must not show a greater number beside another move."""
+    agent, _, _ = load_agent(untrained_run(tmp_path / "run", name))
+    for seed in range(30):
+        course, _ = random_course(name, seed, plies=seed // 6)
+        found = agent.think(course.observation(course.now)[None], course.legal_actions()[None], simulations=2 + seed)
+        share = shares(Thought(int(found.action[0]), found.policy[0], 0.0,
+                               None if found.visits is None else found.visits[0], []))
+        assert share[found.action[0]] == share.max() and share.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_temperature():
@@ -151,6 +161,18 @@ def test_temperature():
     assert drawn[0][2] == 1 and drawn[0.05][2] > 0.99
     assert drawn[1] == pytest.approx([0.1, 0, 0.6, 0.3], abs=0.05)
     assert drawn[10][0] > 0.25 and drawn[10][1] == 0
+    searched = changed(thought, visits=np.array([1, 4, 2, 1], np.int32), action=1)
+    assert choose(searched, 0, rng) == 1 and np.bincount(
+        [choose(searched, 1, rng) for _ in range(2000)]) / 2000 == pytest.approx([1 / 8, 1 / 2, 1 / 4, 1 / 8], abs=0.05)
+
+
+def test_the_greatest_share_is_the_move_and_comes_first():
+    """Of equal ones too; a policy that likes another move better, as Gumbel's search may, changes nothing."""
+    thought = Thought(3, np.array([0.82, 0.05, 0.05, 0.008, 0.072], np.float32), 0.1, np.array([2, 0, 13, 13, 4]), [3])
+    told = thought_to_json(thought, [3])
+    assert told["shares"] == [[3, 0.4062], [2, 0.4062], [4, 0.125], [0, 0.0625]] and told["visits"] == [13, 13, 4, 2]
+    told = thought_to_json(changed(thought, visits=None, action=0), [0])
+    assert told["shares"][0] == [0, 0.82] and told["visits"] is None
 
 
 def test_play_says_what_to_install(monkeypatch, capsys, tmp_path):

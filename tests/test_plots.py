@@ -8,9 +8,9 @@ from myosu import cli
 from myosu.errors import UserError
 from myosu.plots.learning import plot_learning
 from myosu.plots.ratings import _spread
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.curves import minutes_at, read_curve
-from myosu.training.run import create_run
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.curves import minutes_at, read_curve
+from myosu.training.start import create_run
 from toy_runs import toy_run
 
 
@@ -28,8 +28,10 @@ def evaluation(update, reward, **more):
 def duel(tmp_path):
     """A run of tic-tac-toe, as its metrics tell it."""
     return with_metrics(toy_run(tmp_path / "duel", updates=1).folder,
-                        {"kind": "training", "update": 0, "seconds": 0.0}, evaluation(10, -0.5, env_steps=1000),
-                        {"kind": "training", "update": 20, "seconds": 120.0}, evaluation(20, 0.75, env_steps=2500))
+                        {"kind": "training", "update": 0, "seconds": 0.0},
+                        evaluation(10, -0.5, env_steps=1000, opponent="random"),
+                        {"kind": "training", "update": 20, "seconds": 120.0},
+                        evaluation(20, 0.75, env_steps=2500, opponent="random"))
 
 
 @pytest.fixture
@@ -63,6 +65,9 @@ def test_pictures(duel, solo, tmp_path):
     assert ">mean return of an episode<" in (tmp_path / "solo.svg").read_text()
     plot_learning([duel, duel], tmp_path / "again.svg", "updates", "Noughts")
     assert (tmp_path / "again.svg").read_text() == drawn
+    with_metrics(duel, evaluation(10, 0.1, opponent="random"), evaluation(20, 0.2, opponent="alphabeta:3"))
+    plot_learning([duel], tmp_path / "two.svg", "updates")
+    assert ">mean reward against random, alphabeta:3<" in (tmp_path / "two.svg").read_text()
     assert cli.run(["plot", str(solo), "-o", str(tmp_path / "new" / "solo.png"), "--x", "env_steps"]) == 0
     assert (tmp_path / "new" / "solo.png").read_bytes().startswith(b"\x89PNG")
 

@@ -1,4 +1,4 @@
-"""Advantages, the clipped surrogate and distributions over actions: numbers worked by hand, slopes by torch."""
+"""Advantages, the clipped surrogate and distributions over actions: numbers worked by hand, gradients by torch."""
 
 import math
 
@@ -16,41 +16,43 @@ def f32(*values):
 
 
 def test_advantages_of_mixed_environments():
-    """γ = λ = ½. Environment 0 (rows 0, 3): terminated at its second step. Environment 1 (rows 1, 2, 4): truncated at
-    its second step, where the value after it is 4, then one step of the next episode, whose next value is 2."""
+    """γ = λ = ½. Environment 0 (rows 0, 4, 5): terminated at its second step, so that the value of what is seen then,
+    99, counts for nothing. Environment 1 (rows 1, 2, 3, 6, 7): cut at its second step, where the value of what is seen
+    is 4, then one step of the next episode, whose next value is 2."""
     advantage = generalized_advantages(
-        reward=f32(1, 1, 2, 0, 1), value=f32(2, 0, 2, 4, 1), terminated=np.array([0, 0, 0, 1, 0], bool),
-        truncated=np.array([0, 0, 1, 0, 0], bool), final_value=f32(0, 0, 4, 0, 0), env_ids=np.array([0, 1, 1, 0, 1]),
-        last_value=f32(9, 2), discount=0.5, gae_lambda=0.5)
+        reward=f32(1, 1, 2, 0, 0, 0, 1, 0), value=f32(2, 0, 2, 4, 4, 99, 1, 2),
+        acted=np.array([1, 1, 1, 0, 1, 0, 1, 0], bool), terminated=np.array([0, 0, 0, 0, 1, 0, 0, 0], bool),
+        env_ids=np.array([0, 1, 1, 1, 0, 0, 1, 1]), discount=0.5, gae_lambda=0.5)
     # 0: δ = 0 − 4 = −4;  δ = 1 + ½·4 − 2 = 1, A = 1 + ¼·(−4) = 0
     # 1: δ = 1 + ½·2 − 1 = 1;  δ = 2 + ½·4 − 2 = 2;  δ = 1 + ½·2 − 0 = 2, A = 2 + ¼·2 = 2½
-    assert advantage.tolist() == [0, 2.5, 2, -4, 1]
+    assert advantage.tolist() == [0, 2.5, 2, 0, -4, 0, 1, 0]
 
 
 def test_lambda_one_is_the_return_and_zero_is_one_step():
-    reward, value, no = f32(1, 2, 3), f32(5, 6, 7), np.zeros(3, bool)
-    arguments = reward, value, no, no, f32(0, 0, 0), np.zeros(3, np.int64), f32(10), 0.5
-    assert (generalized_advantages(*arguments, 1.0) + value).tolist() == [4, 6, 8]
-    assert (generalized_advantages(*arguments, 0.0) + value).tolist() == [4, 5.5, 8]
+    reward, value = f32(1, 2, 3, 0), f32(5, 6, 7, 10)
+    acted, no = np.array([1, 1, 1, 0], bool), np.zeros(4, bool)
+    arguments = reward, value, acted, no, np.zeros(4, np.int64), 0.5
+    assert (generalized_advantages(*arguments, 1.0) + value).tolist() == [4, 6, 8, 10]
+    assert (generalized_advantages(*arguments, 0.0) + value).tolist() == [4, 5.5, 8, 10]
 
 
 def test_surrogate_is_clipped_on_the_side_that_gains():
     ratio = f32(1.5, 1.5, 0.5, 0.5, 1.125)
-    loss, slope = clipped_surrogate(np.log(ratio), f32(2, -2, 2, -2, 2), clip_range=0.25)
+    loss, gradient = clipped_surrogate(np.log(ratio), f32(2, -2, 2, -2, 2), clip_range=0.25)
     assert np.allclose(loss, [-2.5, 3, -1, 1.5, -2.25])
-    assert np.allclose(slope, [0, 3, -1, 0, -2.25])  # −ρ A where it is not clipped
+    assert np.allclose(gradient, [0, 3, -1, 0, -2.25])  # −ρ A where it is not clipped
 
 
-def test_the_surrogates_slope_is_torchs_for_every_sample():
-    """Half of the samples within the range once had the slope 0, by rounding."""
+def test_the_surrogates_gradient_is_torchs_for_every_sample():
+    """Half of the samples within the range once had the gradient 0, by rounding."""
     rng = np.random.default_rng(0)
     log_ratio, advantage = (rng.standard_normal(1000).astype(np.float32) * scale for scale in (np.float32(0.2), 1))
     x, a = torch.tensor(log_ratio, requires_grad=True), torch.tensor(advantage)
     expected = -torch.minimum(x.exp() * a, x.exp().clamp(0.75, 1.25) * a)
     expected.sum().backward()
-    loss, slope = clipped_surrogate(log_ratio, advantage, 0.25)
-    assert np.allclose(loss, expected.detach(), atol=1e-5) and np.allclose(slope, x.grad, atol=1e-5)
-    assert 0 < (slope == 0).sum() < 200
+    loss, gradient = clipped_surrogate(log_ratio, advantage, 0.25)
+    assert np.allclose(loss, expected.detach(), atol=1e-5) and np.allclose(gradient, x.grad, atol=1e-5)
+    assert 0 < (gradient == 0).sum() < 200
 
 
 def test_measures_of_an_update():
@@ -86,40 +88,40 @@ def test_thousands_of_choices_and_great_logits_stay_finite():
     assert np.isfinite(policy.gradient(parameters, action, f32(1, 1, 1), -0.1)).all()
 
 
-def _by_torch(distribution, log_prob_slope, entropy_slope, action, *leaves):
+def _by_torch(distribution, log_prob_gradient, entropy_gradient, action, *leaves):
     log_prob, entropy = distribution.log_prob(torch.from_numpy(action)), distribution.entropy()
     if log_prob.dim() == 2:
         log_prob, entropy = log_prob.sum(1), entropy.sum(1)
-    (torch.from_numpy(log_prob_slope) @ log_prob + entropy_slope * entropy.sum()).backward()
+    (torch.from_numpy(log_prob_gradient) @ log_prob + entropy_gradient * entropy.sum()).backward()
     return log_prob.detach().numpy(), entropy.detach().numpy(), *(leaf.grad.numpy() for leaf in leaves)
 
 
-def test_slopes_of_choices_are_those_of_torch():
+def test_gradients_of_choices_are_those_of_torch():
     rng = np.random.default_rng(1)
     policy, outputs = Choices((3, 2), several=True), rng.normal(size=(6, 5)).astype(np.float32)
     legal = np.ones((6, 5), bool)
     legal[::2, 1] = False
     parameters = policy.normalize(outputs, legal)
-    action, slope = policy.sample(parameters, rng), rng.normal(size=6).astype(np.float32)
+    action, gradient = policy.sample(parameters, rng), rng.normal(size=6).astype(np.float32)
     masked = np.where(legal, outputs, np.float32(-1e9))
     first, second = (torch.tensor(part, requires_grad=True) for part in (masked[:, :3], masked[:, 3:]))
-    one = _by_torch(torch.distributions.Categorical(logits=first), slope, 0.3, action[:, 0], first)
-    two = _by_torch(torch.distributions.Categorical(logits=second), slope, 0.3, action[:, 1], second)
+    one = _by_torch(torch.distributions.Categorical(logits=first), gradient, 0.3, action[:, 0], first)
+    two = _by_torch(torch.distributions.Categorical(logits=second), gradient, 0.3, action[:, 1], second)
     log_prob, entropy = policy.log_prob(parameters, action), policy.entropy(parameters)
     assert np.allclose(log_prob, one[0] + two[0], atol=1e-6) and np.allclose(entropy, one[1] + two[1], atol=1e-6)
-    gradient = policy.gradient(parameters, action, slope, 0.3)
+    gradient = policy.gradient(parameters, action, gradient, 0.3)
     assert np.allclose(gradient, np.concatenate([one[2], two[2]], axis=1), atol=1e-6)
 
 
-def test_slopes_of_gaussians_are_those_of_torch():
+def test_gradients_of_gaussians_are_those_of_torch():
     rng = np.random.default_rng(2)
     policy, parameters = Gaussian(2), rng.normal(size=(5, 4)).astype(np.float32)
-    action, slope = policy.sample(parameters, rng), rng.normal(size=5).astype(np.float32)
+    action, gradient = policy.sample(parameters, rng), rng.normal(size=5).astype(np.float32)
     mean, log_std = (torch.tensor(part, requires_grad=True) for part in (parameters[:, :2], parameters[:, 2:]))
-    expected = _by_torch(torch.distributions.Normal(mean, log_std.exp()), slope, 0.3, action, mean, log_std)
+    expected = _by_torch(torch.distributions.Normal(mean, log_std.exp()), gradient, 0.3, action, mean, log_std)
     log_prob, entropy = policy.log_prob(parameters, action), policy.entropy(parameters)
     assert np.allclose(log_prob, expected[0], atol=1e-5) and np.allclose(entropy, expected[1], atol=1e-5)
-    gradient = policy.gradient(parameters, action, slope, 0.3)
+    gradient = policy.gradient(parameters, action, gradient, 0.3)
     assert np.allclose(gradient, np.concatenate(expected[2:], axis=1), atol=1e-4)
     assert policy.mode(parameters).tolist() == parameters[:, :2].tolist()
 

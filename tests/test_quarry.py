@@ -13,8 +13,8 @@ import time
 import pytest
 
 from myosu.envs.course import Course
-from myosu.evaluation.gtp import COLOURS, find_engine
 from myosu.games import load_game
+from myosu.players.gtp import COLOURS, find_engine
 from web_runs import untrained_run
 
 QUARRY, GRHINO = find_engine("quarry"), find_engine("gtp-rhino")

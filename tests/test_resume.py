@@ -13,9 +13,10 @@ import pytest
 
 from myosu.algorithms import muzero
 from myosu.errors import UserError
-from myosu.training.checkpoint import Checkpoints
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.run import create_run, open_run
+from myosu.runs.checkpoint import Checkpoints
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.run import open_run
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 from toy_runs import in_fork, last_weights, same_weights, toy_run
 
@@ -98,7 +99,7 @@ def test_killed_while_it_writes_equals_uninterrupted(whole, tmp_path):
 
 def test_muzero_killed_at_random_moments_equals_uninterrupted(tmp_path):
     settings = muzero.Config(channels=4, blocks=1, num_envs=8, simulations=4, considered_actions=4, atoms=5,
-                             min_positions=50, batch_size=8, replay_capacity=1000, replay_ratio=1.0, unroll_steps=2,
+                             learning_starts=50, batch_size=8, replay_capacity=1000, replay_ratio=1.0, unroll_steps=2,
                              prioritized=True, reanalyze_fraction=0.25)
 
     def run(name: str, **more):

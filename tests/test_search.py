@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from myosu.errors import UserError
-from myosu.search import GumbelConfig, PUCTConfig, Search, kl_from_prior, policy_entropy
+from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, kl_from_prior, policy_entropy
+from myosu.search.kernels import TAKEN
 from myosu.search.search import considered_visits
 
 RULES = [GumbelConfig(24), PUCTConfig(24)]
@@ -17,28 +18,29 @@ def f32(*values):
     return np.array(values, np.float32)
 
 
-def scripted(outputs):
+def scripted(outputs, discount=-1.0):
     """An ``expand`` that gives ``outputs[slot - 1]`` = (reward, value, probabilities) to a batch of one."""
 
     def expand(parents, actions, slot):
         reward, value, probabilities = outputs[slot - 1]
-        return f32(reward), f32(value), np.log(f32(probabilities))
+        return Expansion(f32(reward), f32(discount), f32(value), np.log(f32(probabilities)))
 
     return expand
 
 
-def random_problem(batch, num_actions, num_simulations, seed=0):
+def random_problem(batch, num_actions, num_simulations, seed=0, discount=-1.0):
     rng = np.random.default_rng(seed)
     slots = num_simulations + 1
     rewards, values = rng.normal(size=(2, slots, batch)).astype(np.float32)
     logits = rng.normal(size=(slots, batch, num_actions)).astype(np.float32)
     legal = rng.random((batch, num_actions)) < 0.5
     legal[np.arange(batch), rng.integers(num_actions, size=batch)] = True
+    discounts = np.full(batch, discount, np.float32)
 
     def expand(parents, actions, slot):
         # Depends on where the node hangs, so that a wrong parent or action shows.
         value = np.sin(values[slot] + parents + 3 * actions).astype(np.float32)
-        return rewards[slot], value, logits[slot]
+        return Expansion(rewards[slot], discounts, value, logits[slot])
 
     return logits[0], values[0], legal, expand
 
@@ -50,7 +52,7 @@ def assert_same(one, other):
 
 def test_puct_by_hand():
     """Two players, three simulations; c_base only adds log(1 + 2/19652)."""
-    search = Search(PUCTConfig(3, dirichlet_fraction=0.0, temperature=0.0), 1, 2, discount=-1.0, seed=0)
+    search = Search(PUCTConfig(3, dirichlet_fraction=0.0, temperature=0.0), 1, 2, seed=0)
     outputs = [
         # visits 1: 1.25 * 0.6 > 1.25 * 0.4, so action 0. Q = 0.25 - 0.5 = -0.25; root (0 - 0.25) / 2.
         (0.25, 0.5, (0.5, 0.5)),
@@ -72,8 +74,9 @@ def test_puct_by_hand():
 
 def test_backup_of_one_player_by_hand():
     """A single action: root 1; then 1 + 0.9 * 2 = 2.8; then 1 + 0.9 * (0.5 - 0.9) = 0.64."""
-    search = Search(PUCTConfig(2), 1, 1, discount=0.9, seed=0)
-    result = search.run(f32([0.0]), f32(1.0), np.ones((1, 1), bool), scripted([(1.0, 2.0, (1,)), (0.5, -1.0, (1,))]))
+    search = Search(PUCTConfig(2), 1, 1, seed=0)
+    expand = scripted([(1.0, 2.0, (1,)), (0.5, -1.0, (1,))], discount=0.9)
+    result = search.run(f32([0.0]), f32(1.0), np.ones((1, 1), bool), expand)
     np.testing.assert_allclose(result.value, [(1 + 2.8 + 0.64) / 3], rtol=1e-6)
     np.testing.assert_allclose(result.q, [[1 + 0.9 * (2 + 0.5 - 0.9) / 2]], rtol=1e-6)
 
@@ -81,7 +84,7 @@ def test_backup_of_one_player_by_hand():
 def test_gumbel_improved_policy_by_hand():
     """Q is (-0.4, 0.2, untried); the mixed value (0 + 2 * (0.5 * -0.4 + 0.3 * 0.2) / 0.8) / 3 = -0.11667."""
     config = GumbelConfig(2, max_considered_actions=2, c_visit=1.0, c_scale=1.0, gumbel_scale=0.0)
-    search = Search(config, 1, 3, discount=-1.0, seed=0)
+    search = Search(config, 1, 3, seed=0)
     outputs = [(0.0, 0.4, (0.2, 0.3, 0.5)), (0.0, -0.2, (0.2, 0.3, 0.5))]
     result = search.run(np.log(f32((0.5, 0.3, 0.2))), f32(0.0), np.ones((1, 3), bool), scripted(outputs))
     weights = np.array([0.5, 0.3 * np.exp(2.0), 0.2 * np.exp(2 * (0.4 - 0.35 / 3) / 0.6)])
@@ -94,7 +97,7 @@ def test_gumbel_improved_policy_by_hand():
 def test_small_differences_of_q_are_not_blown_up_by_hand():
     """The same tree: Q differ by 0.6, which counts as 0.6 / 1.5 of the whole where the least range is 1.5."""
     config = GumbelConfig(2, max_considered_actions=2, c_visit=1.0, c_scale=1.0, least_q_range=1.5, gumbel_scale=0.0)
-    search = Search(config, 1, 3, discount=-1.0, seed=0)
+    search = Search(config, 1, 3, seed=0)
     outputs = [(0.0, 0.4, (0.2, 0.3, 0.5)), (0.0, -0.2, (0.2, 0.3, 0.5))]
     result = search.run(np.log(f32((0.5, 0.3, 0.2))), f32(0.0), np.ones((1, 3), bool), scripted(outputs))
     weights = np.array([0.5, 0.3 * np.exp(2 * 0.6 / 1.5), 0.2 * np.exp(2 * (0.4 - 0.35 / 3) / 1.5)])
@@ -105,7 +108,7 @@ def test_sequential_halving_by_hand():
     assert considered_visits(8, 16)[:, 8].tolist() == [0] * 8 + [1] * 4 + [2, 2, 3, 3]
     assert considered_visits(8, 6)[:, 1].tolist() == [0, 1, 2, 3, 4, 5]
     logits, value, legal, expand = random_problem(32, 20, 16)
-    result = Search(GumbelConfig(16, 8), 32, 20, -1.0, seed=0).run(logits, value, legal, expand)
+    result = Search(GumbelConfig(16, 8), 32, 20, seed=0).run(logits, value, legal, expand)
     wide = legal.sum(axis=1) >= 8
     visits = -np.sort(-result.visits[wide], axis=1)
     assert wide.any() and (visits[:, :9] == [4, 4, 2, 2, 1, 1, 1, 1, 0]).all()
@@ -116,7 +119,7 @@ def test_sequential_halving_by_hand():
 def test_properties(config, discount):
     for seed in range(5):
         logits, value, legal, expand = random_problem(33, 9, 24, seed)
-        result = Search(config, 40, 9, discount, seed).run(logits, value, legal, expand)
+        result = Search(config, 40, 9, seed).run(logits, value, legal, expand)
         rows = np.arange(33)
         assert (result.visits.sum(axis=1) == 24).all()
         assert (result.visits[~legal] == 0).all() and (result.policy[~legal] == 0).all()
@@ -129,7 +132,7 @@ def test_properties(config, discount):
 @rule
 def test_simulations_can_be_chosen_for_a_run(config):
     logits, value, legal, expand = random_problem(5, 9, 100)
-    search = Search(config, 5, 9, -1.0, seed=0)
+    search = Search(config, 5, 9, seed=0)
     for count in (100, 3, 24):
         assert (search.run(logits, value, legal, expand, num_simulations=count).visits.sum(axis=1) == count).all()
 
@@ -141,12 +144,12 @@ def test_extreme_logits(config, spread):
     for num_actions in (2, 5, 30):
         logits, value, legal, expand = random_problem(16, num_actions, 24)
 
-        def extreme(parents, actions, slot, expand=expand):
-            reward, value, logits = expand(parents, actions, slot)
-            assert ((actions >= 0) & (actions < logits.shape[1])).all() and (parents < slot).all()
-            return reward, value, logits * np.float32(spread)
+        def extreme(parents, actions, slot, expand=expand, num_actions=num_actions):
+            leaf = expand(parents, actions, slot)
+            assert ((actions >= 0) & (actions < num_actions)).all() and (parents < slot).all()
+            return leaf._replace(prior_logits=leaf.prior_logits * np.float32(spread))
 
-        result = Search(config, 16, num_actions, -1.0, 0).run(logits * np.float32(spread), value, legal, extreme)
+        result = Search(config, 16, num_actions, 0).run(logits * np.float32(spread), value, legal, extreme)
         assert (result.visits.sum(axis=1) == 24).all() and np.isfinite(result.value).all()
         np.testing.assert_allclose(result.policy.sum(axis=1), 1, rtol=1e-5)
 
@@ -154,19 +157,19 @@ def test_extreme_logits(config, spread):
 @rule
 def test_same_seed_same_search(config):
     problem = random_problem(16, 9, 24)
-    one, other = (Search(config, 16, 9, -1.0, seed=7) for _ in range(2))
+    one, other = (Search(config, 16, 9, seed=7) for _ in range(2))
     first = one.run(*problem)
     assert_same(first, other.run(*problem))
     assert not np.array_equal(first.visits, one.run(*problem).visits), "the noise must differ from run to run"
-    assert not np.array_equal(first.visits, Search(config, 16, 9, -1.0, seed=8).run(*problem).visits)
+    assert not np.array_equal(first.visits, Search(config, 16, 9, seed=8).run(*problem).visits)
 
 
 @rule
 def test_random_state_survives_json(config):
     problem = random_problem(16, 9, 24)
-    search = Search(config, 16, 9, -1.0, seed=7)
+    search = Search(config, 16, 9, seed=7)
     search.run(*problem)
-    other = Search(config, 16, 9, -1.0, seed=0)
+    other = Search(config, 16, 9, seed=0)
     other.load_state_dict(json.loads(json.dumps(search.state_dict())))
     assert_same(search.run(*problem), other.run(*problem))
 
@@ -175,7 +178,7 @@ def test_random_state_survives_json(config):
 def test_trees_of_a_batch_are_independent_and_leave_nothing_behind(config):
     logits, value, legal, expand = random_problem(12, 9, 24)
     noise = np.random.default_rng(1).dirichlet(np.ones(9), 12).astype(np.float32)
-    search = Search(config, 12, 9, -1.0, seed=0)
+    search = Search(config, 12, 9, seed=0)
     search.run(*random_problem(12, 9, 40, seed=5), num_simulations=40)
     together = search._run(logits, value, legal, expand, 24, noise)
     for b in range(12):
@@ -183,9 +186,9 @@ def test_trees_of_a_batch_are_independent_and_leave_nothing_behind(config):
 
         def expand_one(parents, actions, slot, row=row):
             spread = np.broadcast_to(parents, 12), np.broadcast_to(actions, 12)
-            return tuple(array[row] for array in expand(*spread, slot))
+            return Expansion(*(None if array is None else array[row] for array in expand(*spread, slot)))
 
-        alone = Search(config, 1, 9, -1.0, seed=0)._run(logits[row], value[row], legal[row], expand_one, 24, noise[row])
+        alone = Search(config, 1, 9, seed=0)._run(logits[row], value[row], legal[row], expand_one, 24, noise[row])
         np.testing.assert_array_equal(alone.visits, together.visits[row])
         np.testing.assert_array_equal(alone.q, together.q[row])
         np.testing.assert_array_equal(alone.policy, together.policy[row])
@@ -196,7 +199,8 @@ class Nim:
 
     PILES = np.array([1, 2, 3, 5, 6, 7, 9, 10, 11])
 
-    def __init__(self, num_nodes):
+    def __init__(self, num_nodes, discount):
+        self.discount = np.full(len(self.PILES), discount, np.float32)
         self.piles = np.zeros((len(self.PILES), num_nodes), np.int64)
         self.piles[:, 0] = self.PILES
         self.rows = np.arange(len(self.PILES))
@@ -206,14 +210,15 @@ class Nim:
         left = pile - actions - 1
         reward = np.where(pile > 0, np.where(left == 0, 1.0, np.where(left < 0, -1.0, 0.0)), 0.0)
         self.piles[:, slot] = np.maximum(left, 0)
-        return reward.astype(np.float32), np.zeros(len(pile), np.float32), np.zeros((len(pile), 3), np.float32)
+        return Expansion(reward.astype(np.float32), self.discount, np.zeros(len(pile), np.float32),
+                         np.zeros((len(pile), 3), np.float32))
 
 
 def nim_moves(config, discount):
-    nim = Nim(config.num_simulations + 1)
+    nim = Nim(config.num_simulations + 1, discount)
     piles = nim.PILES
     legal = np.arange(3)[None] < piles[:, None]
-    search = Search(config, len(piles), 3, discount, seed=3)
+    search = Search(config, len(piles), 3, seed=3)
     return search.run(np.zeros((len(piles), 3), np.float32), np.zeros(len(piles), np.float32), legal, nim.expand)
 
 
@@ -231,12 +236,65 @@ def test_solves_nim(config):
     assert nim_moves(config, 1.0).action.tolist() != winning.tolist()
 
 
+class NimByRules(Nim):
+    """The same with true rules: only legal actions are tried, and the empty pile is terminal."""
+
+    def expand(self, parents, actions, slot):
+        pile = self.piles[self.rows, parents]
+        assert (actions < pile).all() and ((actions >= 0) == (pile > 0)).all()
+        left = np.maximum(pile - actions - 1, 0)
+        over = left == 0
+        self.piles[:, slot] = left
+        return Expansion(over.astype(np.float32), np.where(over, 0, self.discount), np.zeros(len(pile), np.float32),
+                         np.zeros((len(pile), 3), np.float32), np.arange(3)[None] < left[:, None])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [GumbelConfig(800, gumbel_scale=0.0), PUCTConfig(800, dirichlet_fraction=0.0, temperature=0.0)],
+    ids=["gumbel", "puct"],
+)
+def test_solves_nim_by_its_rules(config):
+    """Masks and terminal leaves are kept, and Q of a move that wins at once is exact."""
+    nim = NimByRules(config.num_simulations + 1, -1.0)
+    piles, shape = nim.PILES, (len(nim.PILES), 3)
+    search = Search(config, len(piles), 3, seed=3)
+    result = search.run(np.zeros(shape, np.float32), np.zeros(len(piles), np.float32),
+                        np.arange(3)[None] < piles[:, None], nim.expand)
+    winning = piles % 4 - 1
+    assert result.action.tolist() == winning.tolist()
+    assert (result.visits.sum(axis=1) == config.num_simulations).all()
+    assert result.q[np.arange(3), winning[:3]].tolist() == [1.0, 1.0, 1.0], "piles of 1, 2 and 3 are won at once"
+
+
+def test_terminal_leaf_is_backed_up_again_by_hand():
+    """One action that ends the game with reward 1: root (0 + 1 + 1 + 1) / 4, whatever value is said of the leaf."""
+
+    def expand(parents, actions, slot):
+        assert actions.tolist() == ([0] if slot == 1 else [-1])
+        return Expansion(f32(1.0), f32(0.0), f32(5.0), f32([0.0]), np.zeros((1, 1), bool))
+
+    search = Search(PUCTConfig(3, dirichlet_fraction=0.0, temperature=0.0), 1, 1, seed=0)
+    result = search.run(f32([0.0]), f32(0.0), np.ones((1, 1), bool), expand)
+    assert result.visits.tolist() == [[3]] and result.value.tolist() == [0.75] and result.q.tolist() == [[1.0]]
+
+
+def test_illegal_actions_of_a_leaf_take_no_share_of_its_prior():
+    """Logits (0, 100, 0) with the middle one illegal leave 1/2 for each of the others."""
+    search = Search(PUCTConfig(1, dirichlet_fraction=0.0), 1, 3, seed=0)
+    legal = np.array([[True, False, True]])
+    search.run(f32([0.0, 0.0, 0.0]), f32(0.0), legal,
+               lambda parents, actions, slot: Expansion(f32(0.0), f32(-1.0), f32(0.0), f32([0.0, 100.0, 0.0]), legal))
+    assert search._open_scores[0, 1].tolist() == [0.5, TAKEN, 0.5]
+
+
 def frequencies(config, prior, draws=4000):
     """How often each action is chosen from one position whose actions are all worth the same."""
     logits = np.broadcast_to(np.log(f32(prior)), (draws, len(prior)))
     zeros = np.zeros(draws, np.float32)
-    search = Search(config, draws, len(prior), -1.0, seed=0)
-    result = search.run(logits, zeros, np.ones(logits.shape, bool), lambda p, a, s: (zeros, zeros, logits))
+    search = Search(config, draws, len(prior), seed=0)
+    result = search.run(logits, zeros, np.ones(logits.shape, bool), 
+                        lambda p, a, s: Expansion(zeros, zeros - 1, zeros, logits))
     return np.bincount(result.action, minlength=len(prior)) / draws, result
 
 
@@ -260,7 +318,7 @@ def test_temperature():
 @pytest.mark.parametrize("alpha", [0.001, 0.3, 10.0])
 def test_dirichlet_noise_is_over_legal_actions(alpha):
     legal = random_problem(64, 9, 1)[2]
-    noise = Search(PUCTConfig(1), 64, 9, -1.0, seed=0)._dirichlet(legal, alpha)
+    noise = Search(PUCTConfig(1), 64, 9, seed=0)._dirichlet(legal, alpha)
     assert (noise[~legal] == 0).all() and (noise >= 0).all()
     np.testing.assert_allclose(noise.sum(axis=1), 1)
 
@@ -277,7 +335,7 @@ def test_entropy_and_kl():
 @rule
 def test_bad_input_is_named(config):
     logits, value, legal, expand = random_problem(4, 9, 24)
-    search = Search(config, 4, 9, -1.0, seed=0)
+    search = Search(config, 4, 9, seed=0)
     with pytest.raises(ValueError, match="up to 4 positions"):
         search.run(*random_problem(5, 9, 24))
     with pytest.raises(ValueError, match="no legal action in row 2"):
@@ -286,7 +344,7 @@ def test_bad_input_is_named(config):
         search.run(logits * np.float32(np.nan), value, legal, expand)
     nan = np.full(4, np.nan, np.float32)
     with pytest.raises(FloatingPointError, match="below the root"):
-        search.run(logits, value, legal, lambda *_: (nan, value, logits))
+        search.run(logits, value, legal, lambda *_: Expansion(nan, value, value, logits))
 
 
 def test_bad_config_is_named():

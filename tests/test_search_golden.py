@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from myosu.search import GumbelConfig, PUCTConfig, Search
+from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search
 
 FILES = sorted((Path(__file__).parent / "golden").glob("*.npz"))
 
@@ -14,7 +14,8 @@ FILES = sorted((Path(__file__).parent / "golden").glob("*.npz"))
 class TableModel:
     """The decision process of a golden file, as ``expand``."""
 
-    def __init__(self, golden, num_nodes):
+    def __init__(self, golden, num_nodes, discount):
+        self.discount = np.full(len(golden["roots"]), discount, np.float32)
         self.golden, self.rows = golden, np.arange(len(golden["roots"]))
         self.states = np.zeros((len(self.rows), num_nodes), np.int64)
         self.states[:, 0] = golden["roots"]
@@ -23,7 +24,8 @@ class TableModel:
         state = self.states[self.rows, parents]
         child = self.golden["next_state"][state, actions]
         self.states[:, slot] = child
-        return self.golden["reward"][state, actions], self.golden["value"][child], self.golden["logits"][child]
+        return Expansion(self.golden["reward"][state, actions], self.discount, self.golden["value"][child],
+                         self.golden["logits"][child])
 
 
 def search(golden, case, capacity_margin=0):
@@ -33,8 +35,8 @@ def search(golden, case, capacity_margin=0):
     else:
         config = PUCTConfig(simulations, dirichlet_fraction=case["dirichlet_fraction"])
     batch, num_actions = golden["legal"].shape
-    agent = Search(config, batch + capacity_margin, num_actions, case["discount"], seed=0)
-    model = TableModel(golden, simulations + 1)
+    agent = Search(config, batch + capacity_margin, num_actions, seed=0)
+    model = TableModel(golden, simulations + 1, case["discount"])
     roots = golden["roots"]
     result = agent._run(golden["logits"][roots], golden["value"][roots], golden["legal"], model.expand, simulations,
                         golden["noise"])

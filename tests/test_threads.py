@@ -6,10 +6,10 @@ import time
 import pytest
 import torch
 
-from myosu.algorithms import load_algorithm
+from myosu import sources
+from myosu.algorithms import load_algorithm, load_settings
 from myosu.errors import UserError
-from myosu.training.config import RunConfig
-from myosu.training.threads import ActorThreads
+from myosu.sources.threads import ActorThreads
 from myosu.training.trainer import train
 from toy_runs import TOY, toy_run
 
@@ -17,7 +17,7 @@ from toy_runs import TOY, toy_run
 @pytest.fixture
 def on_card(monkeypatch):
     """Runs believe that a card is there; the algorithm does not ask for it."""
-    monkeypatch.setattr(RunConfig, "on_card", property(lambda config: True))
+    monkeypatch.setattr(sources, "on_card", lambda config: True)
 
 
 def test_a_run_with_actors_in_threads(tmp_path, on_card):
@@ -47,8 +47,8 @@ def test_a_full_card_is_told_and_what_to_lower(tmp_path, on_card, monkeypatch):
 
 def test_held_actors_wait_and_go_on(tmp_path):
     run = toy_run(tmp_path / "run", updates=40, deterministic=False, actors=1)
-    actors = ActorThreads(run.config)
-    settings, spec = run.config.algorithm_config, run.config.environment.spec
+    actors = ActorThreads(run.config, 1)
+    settings, spec = load_settings(run.config), run.config.environment.spec
     weights = load_algorithm(TOY).make_learner(settings, spec, None, 0).weights()
     actors.publish(weights, 3)
     found = []

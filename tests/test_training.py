@@ -2,21 +2,24 @@
 
 import json
 import os
+import shlex
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from myosu.algorithms import load_algorithm
+from myosu.algorithms import dqn, load_algorithm, ppo
 from myosu.errors import UserError
-from myosu.training.checkpoint import find_checkpoint
-from myosu.training.config import RunConfig, TrainConfig
+from myosu.runs.checkpoint import find_checkpoint
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.run import open_run
+from myosu.sources.processes import ActorProcesses
 from myosu.training.progress import sparkline, time_left
-from myosu.training.run import create_run, open_run
+from myosu.training.start import create_run
 from myosu.training.trainer import Trainer, train
-from myosu.training.workers import ActorProcesses
-from toy_runs import TOY, last_weights, toy_run
+from toy_runs import TOY, last_weights, same_weights, toy_run
 
 
 def records(folder: Path, kind: str) -> list[dict]:
@@ -59,10 +62,10 @@ def test_the_configuration_comes_back(tmp_path):
     data = json.loads(file.read_text())
     data["train"]["momentum"] = 1
     file.write_text(json.dumps(data))
-    with pytest.raises(UserError, match="TrainConfig has no field 'momentum'"):
+    with pytest.raises(UserError, match=r"config\.json .* train\.momentum: TrainConfig has no such field"):
         open_run(tmp_path / "run")
     file.write_text(file.read_text()[:50])
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"config\.json is damaged, for it is no JSON"):
         open_run(tmp_path / "run")
 
 
@@ -92,6 +95,46 @@ def test_metrics_and_games_join(tmp_path):
     assert [line["update"] for line in records(folder, "evaluation")] == [100, 200]
     assert result.evaluation["update"] == 200
     assert list((folder / "tensorboard").iterdir())
+
+
+def test_evaluations_are_against_the_opponent_that_was_named(tmp_path, capsys):
+    """And the best checkpoint is that against the present one, whatever the results against another were."""
+    other = toy_run(tmp_path / "Other", updates=1)
+    train(other, quiet=True)
+    folder = tmp_path / "run"
+    settings = {"evaluate_every": 10, "evaluation_games": 8}
+    train(toy_run(folder, updates=20, evaluation_opponent="alphabeta:2", **settings))
+    assert "Against alphabeta:2: reward" in capsys.readouterr().out
+    for opponent, updates in (("random", 30), (f"{other.folder}", 50)):
+        result = train(open_run(folder, evaluation_opponent=opponent, updates=updates))
+        assert result.evaluation["opponent"] == opponent
+        assert f"Against {opponent}: reward" in capsys.readouterr().out.replace("\n", " ")
+    lines = records(folder, "evaluation")
+    assert [line["opponent"] for line in lines] == ["alphabeta:2"] * 2 + ["random"] + [str(other.folder)] * 2
+    assert all(line["opening_plies"] == (0 if line["opponent"] == "random" else 1) for line in lines)
+    best = max(lines[3:], key=lambda line: (line["mean_reward"], line["update"]))
+    assert json.loads((folder / "checkpoints" / "best.json").read_text()) == {
+        "checkpoint": f"update-{best['update']:08}", "mean_reward": best["mean_reward"], "opponent": str(other.folder)}
+
+
+def test_an_opponent_that_is_none_is_named_before_training(tmp_path):
+    run = toy_run(tmp_path / "run", updates=10, evaluation_opponent="alphabeta:x")
+    with pytest.raises(UserError, match="alphabeta:x: write the depth as a number"):
+        train(run, quiet=True)
+    assert not list(run.checkpoints.glob("*")) and not (run.folder / "games.jsonl").exists()
+
+
+def test_an_opponent_that_fails_is_told_and_training_goes_on(tmp_path, capsys):
+    """An engine that ends as soon as it is to move."""
+    (tmp_path / "engine.py").write_text("import sys\nfor line in sys.stdin:\n    if line.startswith('genmove'):\n"
+                                        "        sys.exit(3)\n    print('=\\n', flush=True)\n")
+    engine = f"gtp:{shlex.quote(sys.executable)} {tmp_path / 'engine.py'}"
+    run = toy_run(tmp_path / "run", updates=20, evaluate_every=10, evaluation_games=4, evaluation_opponent=engine)
+    result = train(run)
+    assert result.updates == 20 and result.evaluation is None
+    said = " ".join(capsys.readouterr().out.split())
+    for update in (10, 20):
+        assert f"The evaluation of update {update} failed: The engine {engine} ended with exit code 3" in said
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_evidence(tmp_path):
@@ -159,3 +202,35 @@ def test_time_left_is_that_of_the_limit_that_comes_first():
 
 def test_sparkline():
     assert sparkline([0.0, 1.0, 0.5]) == "▁█▅" and sparkline([3.0]) == "▁"
+
+
+def test_a_run_of_one_rollout_learns_from_it(tmp_path):
+    config = ppo.Config(num_envs=8, rollout_steps=128, anneal_learning_rate=True)
+    run = create_run(RunConfig("CartPole-v1", "ppo", config,
+                               TrainConfig(env_steps=1024, deterministic=True, evaluate_every=0)), tmp_path / "run")
+    before = ppo.make_learner(config, run.config.environment.spec, None, 0).weights()
+    result = train(run, quiet=True)
+    assert (result.env_steps, result.updates, result.reason) == (1024, 16, "1024 env steps")
+    assert not same_weights(before, last_weights(run.folder))
+    assert 0 < records(run.folder, "training")[-1]["loss/learning_rate"] <= config.learning_rate
+
+
+@pytest.mark.parametrize("algorithm, config", [
+    ("ppo", ppo.Config(num_envs=4, rollout_steps=32, batch_size=32, hidden=(8,), normalize_rewards=True)),
+    ("dqn", dqn.Config(num_envs=4, hidden=(8,), batch_size=16, replay_capacity=300, learning_starts=50, n_step=3,
+                       prioritized=True)),
+])
+def test_raw_rows_and_what_is_made_of_them_are_resumed(tmp_path, algorithm, config):
+    """Interrupted in the middle of a rollout, and when the ring has gone round."""
+    def new_run(name):
+        return create_run(RunConfig("CartPole-v1", algorithm, config,
+                                    TrainConfig(env_steps=900, deterministic=True, evaluate_every=0)), tmp_path / name)
+
+    train(new_run("whole"), quiet=True)
+    trainer, stop = Trainer(new_run("cut"), quiet=True), []
+    learn = trainer._learn
+    trainer._learn = lambda: (learn(), stop.append(1) if trainer.updates == (50 if algorithm == "ppo" else 900) else 0)
+    assert trainer.run_until(stop).reason == "interrupted"
+    trainer.close()
+    assert train(open_run(tmp_path / "cut"), quiet=True).reason == "900 env steps"
+    assert same_weights(last_weights(tmp_path / "whole"), last_weights(tmp_path / "cut"))

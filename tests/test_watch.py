@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from myosu import cli
-from myosu.training.curves import LiveMetrics, thin
-from myosu.training.run import open_run
+from myosu.runs.curves import LiveMetrics, thin
+from myosu.runs.run import open_run
 from myosu.web.health import hints
 from myosu.web.room import Room
 from myosu.web.watching import Watched
@@ -89,11 +89,11 @@ def test_damaged_lines_and_numbers(metrics, tmp_path):
     file.write_text('nonsense\n[]\n{"kind": "other"}\n{"kind": "training"}\n')
     write(file, record(1), record(2, **{"loss/loss": float("nan")}), evaluation(20, 3.0), mode="a")
     metrics.read()
-    assert metrics.damaged == 3
+    assert metrics.damaged == 4
     assert metrics.points("loss/loss", "updates").tolist() == [[10, 0.5]]
     assert metrics.points("evaluation/mean_reward_low", "minutes").tolist() == [[0.2, 2]]
     first, second = hints(metrics)
-    assert "loss/loss is not a finite number since update 20" in first and "3 lines" in second
+    assert "loss/loss is not a finite number since update 20" in first and "4 lines" in second
 
 
 def test_thinning_keeps_the_ends_and_the_extremes():
@@ -116,6 +116,8 @@ def test_thinning_keeps_the_ends_and_the_extremes():
     ([evaluation(k, 5.0 - 0.1 * k) for k in range(7)], "no better than the first"),
     ([evaluation(k, reward) for k, reward in enumerate([0, 3, 9, 3, 2, 3])], "clearly below the best"),
     ([evaluation(k, 0.9, win_rate=0.95) for k in range(7)], None),
+    ([evaluation(k, 9.0, opponent="random") for k in range(6)]
+     + [evaluation(6 + k, k - 5.0, opponent="alphabeta:4") for k in range(6)], None),
     ([evaluation(k, reward) for k, reward in enumerate([0, 3, 9, 8.5, 7.5, 3])], None),
     ([record(k, **{"selfplay/policy_entropy": 2.0 / (k + 1), "loss/explained_variance": 0.1,
                    "selfplay/value_error": 1.0, "selfplay/reward_first_std": 1.5}) for k in range(40)], None),
@@ -200,8 +202,8 @@ def test_a_server_without_anything_to_play(runs):
 def test_a_gymnasium_run(tmp_path):
     """Its curves are there; its episodes are seen elsewhere."""
     from myosu.algorithms import ppo
-    from myosu.training.config import RunConfig, TrainConfig
-    from myosu.training.run import create_run
+    from myosu.runs.config import RunConfig, TrainConfig
+    from myosu.training.start import create_run
 
     config = RunConfig("CartPole-v1", "ppo", ppo.Config(), TrainConfig(env_steps=400))
     folder = create_run(config, tmp_path / "run").folder

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import socket
 
 import httpx
 import pytest
@@ -15,7 +16,8 @@ import websockets
 from myosu.envs.course import replay
 from myosu.errors import UserError
 from myosu.games import load_game
-from myosu.training.demonstrations import from_json, read_demonstrations
+from myosu.runs.demonstrations import read_demonstrations
+from myosu.runs.games import GameRecord
 from myosu.web import server
 from myosu.web.messages import MAX_BYTES
 from myosu.web.room import Room
@@ -90,7 +92,7 @@ def test_a_game_is_played_saved_and_played_again(client, address, room):
     game_id = new_game(client)
     actions = talk(address, game_id, play_to_the_end)
     answer = client.get(f"/api/games/{game_id}.json")
-    exported = from_json(answer.json())
+    exported = GameRecord.from_json(answer.json())
     assert exported.actions == actions and exported.terminated and "attachment" in answer.headers["content-disposition"]
     assert list(exported.course().now.returns) == exported.returns
     assert exported in list(read_demonstrations(room.folder / "played"))
@@ -107,7 +109,7 @@ def test_thoughts_undo_looks_and_a_new_game_from_a_position(client, address):
         await say(socket, type="think", ply=0, checkpoint="update-00000002", simulations=8)
         thoughts = await hear(socket, "thoughts")
         assert sum(thoughts["visits"]) == 8 and thoughts["line"][0] == thoughts["action"]
-        assert sum(share for _, share in thoughts["policy"]) == pytest.approx(1, abs=1e-2)
+        assert sum(share for _, share in thoughts["shares"]) == pytest.approx(1, abs=1e-2)
         await say(socket, type="play", ply=0, action=4)
         for _ in range(2):
             position = (await hear(socket, "position"))["position"]
@@ -442,3 +444,88 @@ def test_the_usual_port_where_it_is_free():
 
 def test_the_page_is_light():
     assert sum(path.stat().st_size for path in server.STATIC.rglob("*") if path.is_file()) < 300_000
+
+
+# --- connections
+
+HANDSHAKE = ("GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+             "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n")
+
+
+def first_line(address, text: str) -> str:
+    """Of what the server answers to this on a connection of its own."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(text.encode("latin-1"))
+        return connection.makefile("rb").readline().decode()
+
+
+@pytest.mark.parametrize(("change", "status"), [
+    ({}, 101),
+    ({"more": "Cookie: " + "a" * 9000 + "\r\n"}, 101),
+    ({"more": "Cookie: " + "a" * 15000 + "\r\n"}, 101),
+    ({"more": "".join(f"X-{k}: {k}\r\n" for k in range(200))}, 101),
+    ({"more": "Content-Length: 0\r\n"}, 101),
+    ({"more": "Cookie: " + "a" * 20000}, 400),
+    ({"more": "Sec-WebSocket-Protocol: " + "a" * 9000 + "\r\n"}, 431),
+    ({"more": "".join(f"Sec-WebSocket-Protocol: {k}\r\n" for k in range(200))}, 431),
+    ({"path": "/" + "a" * 9000}, 414),
+    ({"method": "POST"}, 405),
+    ({"key": "short"}, 400),
+], ids=["as usual", "a long cookie", "a longer one", "many headers", "no body", "without an end", "a long protocol",
+        "many protocols", "a long path", "posted", "a wrong key"])
+def test_every_handshake_is_answered(client, address, change, status):
+    """With a WebSocket where only what it does not need is long or plentiful; with an error otherwise."""
+    path = change.get("path", f"/api/games/{new_game(client)}")
+    text = HANDSHAKE.format(path=path, host=address.removeprefix("http://"), more=change.get("more", ""))
+    text = text.replace("GET", change.get("method", "GET")).replace("A" * 22 + "==", change.get("key", "A" * 22 + "=="))
+    assert first_line(address, text).split()[1] == str(status)
+
+
+@contextlib.contextmanager
+def idle_connections(address, count, sent=b""):
+    host, port = address.removeprefix("http://").split(":")
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+            connection.sendall(sent)
+        yield
+
+
+@pytest.mark.parametrize("sent", [
+    b"", b"GET /api/run HTTP/1.1\r\nHo", b"GET /api/run HTTP/1.1\r\nHost: localhost\r\n\r\n",
+], ids=["nothing", "half a request", "a request, and nothing more"])
+def test_connections_that_are_idle_make_room(room, monkeypatch, sent):
+    """Of 30 connections that the server bears 50 wait; games that are under way there go on."""
+    monkeypatch.setattr(server, "CONNECTIONS", 30)
+    with serving(Room(room.folder)) as address, httpx.Client(base_url=address, timeout=20) as client:
+        game_id = new_game(client)
+
+        async def conversation(socket):
+            with idle_connections(address, 50, sent):
+                for _ in range(40):
+                    assert (await asyncio.to_thread(httpx.get, f"{address}/api/run")).status_code == 200
+                return await play_to_the_end(socket)
+
+        assert 5 <= len(talk(address, game_id, conversation)) <= 9
+
+
+def test_a_server_full_of_games_says_so(room, monkeypatch):
+    """Whoever is in stays in."""
+    monkeypatch.setattr(server, "CONNECTIONS", 8)
+    with serving(Room(room.folder)) as address, httpx.Client(base_url=address, timeout=20) as client:
+        game_id = new_game(client)
+
+        async def crowd():
+            async with contextlib.AsyncExitStack() as stack:
+                uri = f"ws{address.removeprefix('http')}/api/games/{game_id}"
+                inside = [await stack.enter_async_context(websockets.connect(uri)) for _ in range(7)]
+                with pytest.raises(websockets.InvalidStatus) as refusal:
+                    await websockets.connect(uri)
+                assert refusal.value.response.status_code == 503
+                assert (await asyncio.to_thread(httpx.get, f"{address}/api/run")).status_code == 503
+                for guest in inside:
+                    assert (await hear(guest))["type"] == "game"
+
+        client.close()
+        asyncio.run(crowd())

@@ -12,7 +12,7 @@ from myosu.errors import NonFiniteLoss
 from myosu.replay.episode import Episode, Experience
 from myosu.replay.replay import Replay
 
-ACTORS = "beside"
+SOURCE = "processes"
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Config:
     num_envs: int = 8
     replay_capacity: int = 2000
     replay_ratio: float = 2.0
-    min_positions: int = 100
+    learning_starts: int = 100
     batch_size: int = 16
     learning_rate: float = 0.05
     broken_at: int = 0
@@ -145,14 +145,16 @@ class Learner:
 
 
 class Agent:
+    has_memory = False
+
     def __init__(self, spec, weights):
         self.model = make_model(spec, 0)
         self.model.load_state_dict(weights)
 
-    def act(self, observation, legal_actions, starts=None):
+    def act(self, observation, legal_actions, state=None, starts=None):
         with torch.no_grad():
             logits = self.model(torch.from_numpy(observation.reshape(len(observation), -1)).float())[:, :-1].numpy()
-        return np.where(legal_actions, logits, -np.inf).argmax(axis=1)
+        return np.where(legal_actions, logits, -np.inf).argmax(axis=1), None
 
 
 def make_actor(config, env, seed):

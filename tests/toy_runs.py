@@ -9,8 +9,9 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from myosu.algorithms import load_algorithm, muzero
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.run import Run, create_run, open_run
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.run import Run, open_run
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 
 TOY = str(Path(__file__).with_name("toy_algorithm.py"))
@@ -25,7 +26,7 @@ def toy_run(folder: Path, settings: dict | None = None, **limits) -> Run:
 def othello_run(folder: Path, **limits) -> Run:
     """A run of the smallest MuZero, which knows next to nothing of Othello, trained."""
     settings = muzero.Config(channels=8, blocks=1, atoms=11, simulations=4, considered_actions=4, num_envs=4,
-                             batch_size=8, unroll_steps=2, min_positions=200, replay_capacity=1000, device="cpu",
+                             batch_size=8, unroll_steps=2, learning_starts=200, replay_capacity=1000, device="cpu",
                              precision="float32")
     run = create_run(RunConfig("othello", "muzero", settings, TrainConfig(
         **{"updates": 4, "deterministic": True, "evaluate_every": 0, "keep_every": 1} | limits)), folder)
@@ -63,4 +64,4 @@ if __name__ == "__main__":
         run = open_run(folder)
     else:
         run = toy_run(folder, updates=int(sys.argv[2]), deterministic=False, actors=2, checkpoint_every_minutes=0.005)
-    train(run)
+    train(run, handle_signals=True)

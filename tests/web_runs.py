@@ -6,11 +6,12 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from myosu.algorithms import load_algorithm
-from myosu.training.checkpoint import Checkpoints
-from myosu.training.config import RunConfig, TrainConfig
-from myosu.training.run import create_run
+from myosu.algorithms import load_algorithm, load_settings
+from myosu.runs.checkpoint import Checkpoints
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.training.start import create_run
 from myosu.web import server
 from myosu.web.room import Room
 from myosu.web.watching import Gallery
@@ -25,15 +26,17 @@ TINY = {
 }
 
 
-def untrained_run(folder: Path, game: str, updates: tuple[int, ...] = (1,)) -> Path:
-    """A run of ``game`` with a checkpoint of fresh weights after each of ``updates``."""
-    name, settings = TINY.get(game, TINY["tictactoe"])
+def untrained_run(folder: Path, game: str, updates: tuple[int, ...] = (1,),
+                  learnt_by: tuple[str, dict[str, Any]] | None = None) -> Path:
+    """A run of ``game`` with a checkpoint of fresh weights after each of ``updates``. learnt_by: an algorithm and its
+    settings, instead of those of ``TINY``."""
+    name, settings = learnt_by or TINY.get(game, TINY["tictactoe"])
     algorithm = load_algorithm(name)
     config = RunConfig(game, name, algorithm.Config(**settings), TrainConfig(deterministic=True, updates=1))
     run = create_run(config, folder)
     spec = run.config.environment.spec
     for update in updates:
-        weights = algorithm.make_learner(run.config.algorithm_config, spec, None, update).weights()
+        weights = algorithm.make_learner(load_settings(run.config), spec, None, update).weights()
         Checkpoints(run.checkpoints).write(update, run.config, weights, {}, {"files": []}, run.replay)
     return folder
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
+import io
 import os
 import sys
 
@@ -25,6 +27,9 @@ COMMANDS = {
     "bench": "measure the speed of this machine on a game",
 }
 
+#: Errors of the system that a person can mend by another place.
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+
 HELP = (
     "usage: myosu COMMAND ...\n\nTrain agents that play games, rate them honestly, play against them.\n\n"
     + "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
@@ -39,6 +44,9 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """The command with these arguments; its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where a terminal knows ASCII only, a "?" is better than a traceback
     try:
         return _dispatch(arguments)
     except UserError as error:
@@ -50,6 +58,12 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"myosu: {error.filename or 'What is to be kept'} cannot be written: {error.strerror}. Choose a place "
+              "where you may write, or make room there.", file=sys.stderr)
+        return 2
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from myosu.errors import UserError
+from myosu.runs.config import RunConfig, from_dict
 
 ALGORITHMS = ("muzero", "muesli", "dqn", "ppo")
 
@@ -26,6 +27,18 @@ def load_algorithm(name: str) -> Any:
         hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(ALGORITHMS)}."
         raise UserError(f"There is no algorithm {name!r}. {hint}")
     return importlib.import_module(f"myosu.algorithms.{name}")
+
+
+def algorithm_of(config: RunConfig) -> Any:
+    """The module of a run's algorithm. Raises UserError where its code may not run."""
+    config.require_trust()
+    return load_algorithm(config.algorithm)
+
+
+def load_settings(config: RunConfig) -> Any:
+    """The instance of the algorithm's ``Config`` that a run's configuration describes."""
+    where = f"{config.read_from or 'The configuration'} (algorithm_config)"
+    return from_dict(algorithm_of(config).Config, config.algorithm_config, where)
 
 
 def _load_file(path: Path) -> Any:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -27,11 +27,14 @@ from myosu.nets.encoder import ActionHead, Encoder, Observation, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.replay.episode import Experience
-from myosu.replay.n_step import NStep, transition_columns
-from myosu.replay.priorities import SumTree
+from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay
+from myosu.replay.transitions import RunningSteps, Transitions, Windows, transition_columns
+from myosu.rewards.environment import EnvironmentReward
+from myosu.rewards.signals import RewardSignal, RewardSignals
+from myosu.runs.state import State, Weights
 
-ACTORS = "in turn"
+SOURCE = "in turn"
 
 #: The metrics are those of one update in so many: reading them costs time.
 METRICS_EVERY = 50
@@ -70,8 +73,8 @@ class Config:
     num_envs: int = 8
     """Environments that one actor plays at once."""
     replay_capacity: int = 100_000
-    """Transitions kept. The oldest go first."""
-    min_positions: int = 1000
+    """Observations kept, each with what was done and what came of it. The oldest go first."""
+    learning_starts: int = 1000
     """Transitions collected before the first update."""
     replay_ratio: float = 32.0
     """Samples drawn per transition collected: an update follows every ``batch_size / replay_ratio`` steps."""
@@ -86,16 +89,18 @@ class Config:
     reward_scale: float = 1.0
     """Rewards are learnt from times this: where returns are in the hundreds, 0.01 brings errors near 1, where the loss
     is no longer square."""
+    reward_clip: float | None = None
+    """Clip rewards to ± this before they are scaled, as for Atari to 1; None: not at all."""
 
     target_every: int = 100
     """Updates between those of the target network."""
-    target_share: float = 1.0
+    tau: float = 1.0
     """How far the target network then goes towards the one that learns; 1: it becomes the same."""
     learning_rate: float = 1e-3
     """Adam's learning rate."""
-    learning_rate_decay: bool = False
+    anneal_learning_rate: bool = False
     """Lower the learning rate in a line to 0 at the end of the run."""
-    gradient_clip: float = 10.0
+    max_grad_norm: float = 10.0
     """Greatest norm of the gradient."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
@@ -104,15 +109,17 @@ class Config:
         check_ranges(self, {
             "channels": (1, 4096), "blocks": (0, 100), "discount": (0.0, 1.0), "n_step": (1, 1000),
             "epsilon_initial": (0.0, 1.0), "epsilon_final": (0.0, 1.0), "exploration_fraction": (0.0, 1.0),
-            "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9), "min_positions": (1, 10**9),
+            "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9), "learning_starts": (1, 10**9),
             "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6), "priority_exponent": (0.0, 10.0),
-            "reward_scale": (1e-9, 1e9), "target_every": (1, 10**9), "target_share": (1e-6, 1.0),
-            "learning_rate": (0.0, 10.0), "gradient_clip": (1e-6, 1e9),
+            "reward_scale": (1e-9, 1e9), "target_every": (1, 10**9), "tau": (1e-6, 1.0),
+            "learning_rate": (0.0, 10.0), "max_grad_norm": (1e-6, 1e9),
         })
+        if self.reward_clip is not None:
+            check_ranges(self, {"reward_clip": (1e-9, 1e9)})
         if not self.hidden or min(self.hidden) < 2:
             raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 2 units or more.")
-        if self.min_positions > self.replay_capacity:
-            raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
+        if self.learning_starts > self.replay_capacity:
+            raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
 
 
@@ -131,12 +138,17 @@ def action_branches(spec: EnvSpec) -> tuple[int, ...]:
 
 
 def position_columns(spec: EnvSpec) -> Columns:
-    """A row is a transition over ``n_step`` steps; its action the columns of the choices, as in ``q_learning``."""
+    """A row is a step; its action the columns of the choices, as in ``q_learning``."""
     return transition_columns(spec, ((len(action_branches(spec)),), np.int64))
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    return Replay(position_columns(spec), config.replay_capacity)
+    return Transitions(position_columns(spec), config.replay_capacity, config.n_step)
+
+
+def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
+    """What is to be maximised, all with the one discount of the values."""
+    return [EnvironmentReward(config.discount, weight=config.reward_scale, clip=config.reward_clip)]
 
 
 class QNet(nn.Module):
@@ -168,7 +180,7 @@ def make_net(config: Config, spec: EnvSpec) -> QNet:
     return net if config.device == "auto" and not net.encoder.sees_pictures else net.to(choose_device(config.device))
 
 
-class Player:
+class ActingNetwork:
     """The network as actors and agents use it: from observations to actions."""
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
@@ -204,14 +216,15 @@ class Player:
 
 
 class Actor:
-    """Plays ε-greedily, and makes transitions of it as soon as they are complete."""
+    """Plays ε-greedily, and hands over every step as soon as it is answered."""
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
-        self.env, self.player, self.rng = env, Player(config, env.spec), np.random.default_rng(seed)
-        self.transitions = NStep(position_columns(env.spec), env.num_envs, config.n_step, config.discount)
+        self.env, self.player, self.rng = env, ActingNetwork(config, env.spec), np.random.default_rng(seed)
+        # No other actor's environments have the same numbers.
+        first_id = int(np.random.default_rng([seed, 1]).integers(2**42)) << 20
+        self.running = RunningSteps(position_columns(env.spec), env.num_envs, first_id)
         self.recorder = EpisodeRecorder(env.spec, env.num_envs)
         self.epsilon, self.version = config.epsilon_initial, 0
-        self.actions = np.zeros((env.num_envs, *env.spec.action_shape), np.int64)
         env.reset()
         self.current: Step = env.recv(env.num_envs)
         self.recorder.start(self.current)
@@ -219,13 +232,13 @@ class Actor:
     def step(self) -> Experience:
         now = self.current
         columns = self._choose(now)
-        self.transitions.act(now.env_ids, now.observation, now.legal_actions, columns)
-        self.actions[now.env_ids] = actions = self.player.actions(columns)
-        self.env.send(actions, now.env_ids)
+        self.running.act(now.env_ids, observation=now.observation, legal_actions=now.legal_actions, action=columns)
+        self.env.send(self.player.actions(columns), now.env_ids)
         self.current = after = self.env.recv()
-        rows = self.transitions.answer(after)
-        episodes = self.recorder.record(after, self.actions[after.env_ids], self.version)
-        return Experience(self.version, len(after.env_ids), [rows] if len(rows["reward"]) else [], episodes)
+        rows = self.running.answer(after)
+        actions = self.player.actions(rows["action"][: len(after.env_ids)])
+        episodes = self.recorder.record(after, actions, self.version)
+        return Experience(self.version, len(after.env_ids), [rows], episodes)
 
     def _choose(self, step: Step) -> np.ndarray:
         explores = self.rng.random(len(step.env_ids)) < self.epsilon
@@ -243,8 +256,8 @@ class Actor:
     def state_dict(self) -> State:
         return {
             "env": self.env.state_dict(), "current": dict(vars(self.current)), "rng": self.rng.bit_generator.state,
-            "weights": dict(self.player.tensors), "version": self.version, "actions": self.actions.copy(),
-            "transitions": self.transitions.state_dict(), "recorder": self.recorder.state_dict(),
+            "weights": dict(self.player.tensors), "version": self.version, "running": self.running.state_dict(),
+            "recorder": self.recorder.state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -252,8 +265,7 @@ class Actor:
         self.current = Step(**state["current"])
         self.rng.bit_generator.state = state["rng"]
         self.load_weights(state["weights"], state["version"])
-        self.actions = state["actions"].copy()
-        self.transitions.load_state_dict(state["transitions"])
+        self.running.load_state_dict(state["running"])
         self.recorder.load_state_dict(state["recorder"])
 
 
@@ -270,44 +282,72 @@ class Learner:
         self.target = copy.deepcopy(self.net)
         self.parameters, self.target_parameters = FlatParameters(self.net), FlatParameters(self.target)
         self.optimizer = FlatAdam(self.parameters)
-        self.priorities = SumTree(config.replay_capacity) if config.prioritized else None
-        self.updates = self.seen_positions = 0
-        self.greatest_priority = 1.0
+        self.signals = RewardSignals(reward_signals(config, spec, seed))
+        if set(self.signals.discounts) != {config.discount}:
+            raise UserError(f"DQN learns one value of one discount ({config.discount}); here reward signals have "
+                            f"others ({self.signals.discounts}). PPO learns a value for each.")
+        self.powers = np.float32(config.discount) ** np.arange(config.n_step + 1, dtype=np.float32)
+        self.priorities = (Priorities(config.replay_capacity, config.priority_exponent, least=1e-3)
+                           if config.prioritized else None)
+        #: Rows whose n steps are not over yet, which have no priority until then.
+        self.waiting = np.zeros(0, np.int64)
+        self.updates = 0
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
         config = self.config
-        rows, importance = self._draw(replay, progress)
-        batch = self._turned({name: column.take(rows, axis=0) for name, column in replay.columns.items()})
+        assert isinstance(replay, Transitions)
+        windows, importance = self._draw(replay, progress)
+        signal_losses = self.signals.update(replay.view(windows.rows))
+        batch = self._turned(self._n_step(replay, windows))
         q = self.net(to_tensors(batch["observation"], self.device))
         error = q.gather(1, self._tensor(batch["action"])) - self._targets(batch)[:, None]
         losses = huber(error).mean(1)
         total = losses.mean() if importance is None else (losses * self._tensor(importance)).mean()
         self.parameters.zero_gradient()
         total.backward()
-        norm, loss = self.parameters.clip_gradient(config.gradient_clip), float(total.detach())
+        norm, loss = self.parameters.clip_gradient(config.max_grad_norm), float(total.detach())
         if not (math.isfinite(norm) and math.isfinite(loss)):
             raise NonFiniteLoss(f"loss {loss}, gradient norm {norm} at update {self.updates}", batch)
-        rate = config.learning_rate * (1.0 - progress if config.learning_rate_decay else 1.0)
+        rate = config.learning_rate * (1.0 - progress if config.anneal_learning_rate else 1.0)
         self.optimizer.step(rate)
         self.updates += 1
         if self.updates % config.target_every == 0:
-            self.target_parameters.approach(self.parameters, config.target_share)
+            self.target_parameters.approach(self.parameters, config.tau)
         self.net.epsilon.fill_(epsilon := exploration(config, progress))
         td_error = error.detach().abs().mean(1)
         if self.priorities is not None:
-            self._prioritize(rows, td_error.cpu().numpy())
+            self.priorities.set_errors(windows.rows, td_error.cpu().numpy())
         if (self.updates - 1) % METRICS_EVERY:
             return {}
         return {"loss": loss, "q_mean": float(q.detach().mean()), "td_error": float(td_error.mean()),
-                "epsilon": epsilon, "gradient_norm": norm, "learning_rate": rate}
+                **signal_losses, "epsilon": epsilon, "gradient_norm": norm, "learning_rate": rate}
 
     @torch.no_grad()
     def _targets(self, batch: dict[str, np.ndarray]) -> Tensor:
         after, legal = to_tensors(batch["next_observation"], self.device), self._tensor(batch["next_legal_actions"])
         next_q = self.target(after)
         columns = best_columns(self.net(after) if self.config.double else next_q, legal, self.branches)
-        reward = self._tensor(batch["reward"]) * self.config.reward_scale
-        return bootstrapped(reward, self._tensor(batch["discount"]), next_q, columns)
+        return bootstrapped(self._tensor(batch["reward"]), self._tensor(batch["discount"]), next_q, columns)
+
+    def _n_step(self, replay: Transitions, windows: Windows) -> dict[str, np.ndarray]:
+        """Transitions over m = n steps, or fewer where the episode ends, from s_t to s_{t+m}, by the rewards as the
+        signals see them now.
+
+        reward: Σ_{j<m} γ^j r_{t+j}. discount: γ^m, and 0 where the episode terminated, for nothing comes after it.
+        next_observation: s_{t+m}, the last one where the episode ended. next_legal_actions: the mask there.
+        """
+        n = self.config.n_step
+        rewards = self.signals.rewards(replay.view(windows.steps.ravel()))[:, 0].reshape(-1, n)
+        counts = np.arange(n) < windows.length[:, None]
+        columns = replay.columns
+        return {
+            "observation": columns["observation"].take(windows.rows, axis=0),
+            "action": columns["action"].take(windows.rows, axis=0),
+            "reward": np.where(counts, rewards, np.float32(0.0)) @ self.powers[:n],
+            "discount": np.where(windows.terminated, np.float32(0.0), self.powers[windows.length]),
+            "next_observation": columns["observation"].take(windows.after, axis=0),
+            "next_legal_actions": columns["legal_actions"].take(windows.after, axis=0),
+        }
 
     def _turned(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Each transition under a symmetry of the game drawn at random."""
@@ -324,24 +364,18 @@ class Learner:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _draw(self, replay: Replay, progress: float) -> tuple[np.ndarray, np.ndarray | None]:
-        """Rows int64 [batch] and the importance weights of their losses, if they differ."""
+    def _draw(self, replay: Transitions, progress: float) -> tuple[Windows, np.ndarray | None]:
+        """Windows from ``batch_size`` rows and the importance weights of their losses, if they differ."""
+        config = self.config
         if self.priorities is None:
-            return replay.sample_rows(self.config.batch_size, self.rng), None
-        # New rows have the greatest priority so far, so that each is soon seen once.
-        fresh = min(replay.total_positions - self.seen_positions, replay.capacity)
-        new = (replay.cursor - 1 - np.arange(fresh)) % replay.capacity
-        self.priorities.set(new, np.full(fresh, self.greatest_priority))
-        self.seen_positions = replay.total_positions
-        rows = self.priorities.sample(self.config.batch_size, self.rng)
-        return rows, self.priorities.importance(rows, replay.positions, beta=0.4 + 0.6 * progress)
-
-    def _prioritize(self, rows: np.ndarray, error: np.ndarray) -> None:
-        """p = (|error| + 0.001)^alpha, so that nothing is never drawn."""
-        assert self.priorities is not None
-        priorities = (error + 1e-3) ** self.config.priority_exponent
-        self.greatest_priority = max(self.greatest_priority, float(priorities.max()))
-        self.priorities.set(rows, priorities)
+            return replay.sample_windows(config.batch_size, self.rng), None
+        rows = np.union1d(self.waiting, self.priorities.new_rows(replay))
+        rows = rows[replay.columns["acted"][rows]]
+        complete = replay.windows(rows).complete
+        self.priorities.set_greatest(rows[complete])
+        self.waiting = rows[~complete]
+        rows, importance = self.priorities.draw(config.batch_size, replay.positions, progress, self.rng)
+        return replay.windows(rows), importance
 
     def weights(self) -> Weights:
         return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
@@ -349,10 +383,9 @@ class Learner:
     def state_dict(self) -> State:
         state: State = {"net": self.net.state_dict(), "target": self.target.state_dict(),
                         "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
-                        "updates": self.updates, "seen_positions": self.seen_positions,
-                        "greatest_priority": self.greatest_priority}
+                        "updates": self.updates, "signals": self.signals.state_dict(), "waiting": self.waiting}
         if self.priorities is not None:
-            state["priorities"] = self.priorities.tree
+            state["priorities"] = self.priorities.state_dict()
         return copy.deepcopy(state)
 
     def load_state_dict(self, state: State) -> None:
@@ -360,23 +393,27 @@ class Learner:
         self.target.load_state_dict(state["target"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
-        for name in ("updates", "seen_positions", "greatest_priority"):
-            setattr(self, name, state[name])
+        self.updates, self.waiting = state["updates"], state["waiting"].copy()
+        self.signals.load_state_dict(state["signals"])
         if self.priorities is not None:
-            self.priorities.tree[:] = state["priorities"]
+            self.priorities.load_state_dict(state["priorities"])
 
 
 class Agent:
     """Takes the best action by the values."""
 
+    has_memory = False
+
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
-        self.player = Player(config, spec)
+        self.player = ActingNetwork(config, spec)
         self.player.load_weights(weights)
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
-        return self.player.actions(self.player.best(observation, legal_actions))
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None) -> tuple[np.ndarray, None]:
+        return self.player.actions(self.player.best(observation, legal_actions)), None
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
         """Its policy is sure of the best action, whose value it says."""
         q = self.player.values(observation)
         action = np.where(legal_actions, q, -np.inf).argmax(axis=1)

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
-import torch
 
+from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.games.game import Symmetries
-from myosu.replay.episode import Experience
+from myosu.replay.episode import Experience, Rows
 from myosu.replay.replay import Replay
+from myosu.runs.state import State, Weights
 
-#: Nested dictionaries of arrays, tensors, numbers, strings and lists of those; goes into a checkpoint.
-State = dict[str, Any]
-Weights = dict[str, torch.Tensor]
+#: What an agent remembers of n episodes, [n, ...]: a row may be taken to another batch, and means nothing to others.
+AgentState = np.ndarray
 
 
 class Config(Protocol):
@@ -24,7 +24,7 @@ class Config(Protocol):
     num_envs: int  # environments per actor
     replay_capacity: int  # positions
     replay_ratio: float  # samples drawn per position collected
-    min_positions: int  # collected before the first update
+    learning_starts: int  # collected before the first update
     batch_size: int
 
 
@@ -58,20 +58,30 @@ class Learner(Protocol):
 
 
 class Agent(Protocol):
-    """Chooses actions as strongly as it can; what a checkpoint is loaded as."""
+    """Chooses actions as strongly as it can; what a checkpoint is loaded as.
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
-        """Actions [n, *action_shape] for observations [n, *shape] and masks bool [n, A].
+    It keeps nothing of an episode itself. What it remembers, if it has a memory, is a state that ``act`` and ``think``
+    return and the caller passes to the next call, as in Stable-Baselines3. In a game for two an agent observes each of
+    its own turns, in order, and none of its opponent's.
 
-        starts: bool [n], which episodes begin here. Only agents with a memory read it; to them row i is the same
-        environment at every call. Without it all begin.
+    has_memory: whether it needs its state. If not, the state that it returns is None, and what it is given is not read.
+    """
+
+    has_memory: bool
+
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None) -> tuple[np.ndarray, AgentState | None]:
+        """Actions [n, *action_shape] for observations [n, *shape] and masks bool [n, A], and the state after them.
+
+        state: [n, ...], what this method returned for the previous observation of each episode; None where all begin.
+        starts: bool [n], which episodes begin here, so that their rows of ``state`` are not read; None for none.
         """
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
         """``act`` and why, for somebody who watches; only of agents that make a single choice.
 
-        simulations: a move, instead of the agent's own; of no meaning to agents without a search. Agents with a memory
-        think as if every position began an episode.
+        simulations: a move, instead of the agent's own; of no meaning to agents without a search.
         """
 
 
@@ -85,6 +95,7 @@ class Thoughts:
     visits: int32 [n, A] of the search at its root; None without a search.
     lines: n lists of the actions that it expects, its own first. Later ones may break the rules, for a model of the
         game need not know them.
+    state: what ``act`` returns beside the action.
     """
 
     action: np.ndarray
@@ -92,13 +103,15 @@ class Thoughts:
     value: np.ndarray
     visits: np.ndarray | None
     lines: list[list[int]]
+    state: AgentState | None = None
 
 
 class SearchingAgent(Agent, Protocol):
     """An agent whose settings have ``simulations``."""
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None,
-            simulations: int | None = None) -> np.ndarray:
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None, simulations: int | None = None
+            ) -> tuple[np.ndarray, AgentState | None]:
         """simulations: a move, this time, instead of those that it was made with."""
 
 
@@ -106,9 +119,10 @@ class Algorithm(Protocol):
     """A module of ``myosu.algorithms`` is one of these."""
 
     Config: ClassVar[type]
-    #: How actors run unless the user says how many there are: "beside" the learner, in processes on the other cores;
-    #: "in turn" with it, in its process; "only in turn" where the data must come from the learner's own policy.
-    ACTORS: Literal["beside", "in turn", "only in turn"]
+    #: Where experience comes from unless the user says how many actors there are: actors in "processes" on the other
+    #: cores; an actor "in turn" with the learner, in its process; "only in turn" where the data must come from the
+    #: learner's own policy; "recorded" games, without any actor (then ``make_rows`` stands in for ``make_actor``).
+    SOURCE: Literal["processes", "in turn", "only in turn", "recorded"]
 
     @staticmethod
     def resolve(config: Any, spec: EnvSpec, deterministic: bool) -> Any:
@@ -119,6 +133,11 @@ class Algorithm(Protocol):
 
     @staticmethod
     def make_actor(config: Any, env: VectorEnv, seed: int) -> Actor: ...
+
+    @staticmethod
+    def make_rows(config: Any, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
+        """What the replay keeps of a recorded game; only of algorithms that learn from ``SOURCE = "recorded"``,
+        whose ``Config`` has ``recordings``: the folders of runs."""
 
     @staticmethod
     def make_learner(config: Any, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner: ...

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from myosu import kernels
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -31,10 +32,10 @@ from myosu.losses.categorical import (
     cross_entropy,
     negative_entropy,
     plane_loss,
-    plane_loss_slope,
+    plane_loss_gradient,
 )
 from myosu.losses.cmpo import cmpo_policy, deviation, policy_gradient_weight, sampled_cmpo_policy
-from myosu.losses.distributions import Choices, cross_entropy_slope
+from myosu.losses.distributions import Choices, cross_entropy_gradient
 from myosu.losses.policy_gradient import explained_variance
 from myosu.losses.retrace import retrace_returns, retrace_trace
 from myosu.nets.encoder import has_pictures
@@ -44,8 +45,9 @@ from myosu.nets.muzero import MuZeroNet, Readings
 from myosu.replay.episode import Experience
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.segments import ANSWER_COLUMNS, Segments
+from myosu.runs.state import State, Weights
 
-ACTORS = "in turn"
+SOURCE = "in turn"
 
 #: The metrics are those of one update in so many: reading them costs time.
 METRICS_EVERY = 20
@@ -72,7 +74,7 @@ class Config:
     """Positions of a sequence; the last one is only looked at. Returns reach to its end."""
     replay_capacity: int = 100_000
     """Positions kept, in whole sequences. The oldest go first."""
-    min_positions: int = 1000
+    learning_starts: int = 1000
     """Positions collected before the first update."""
     replay_ratio: float = 8.0
     """Samples drawn per position collected."""
@@ -99,7 +101,7 @@ class Config:
     """Where normalised advantages are clipped in the clipped-MPO policy."""
     advantage_decay: float = 0.99
     """β of the moving variance that advantages are normalised by."""
-    target_share: float = 0.1
+    tau: float = 0.1
     """How far the target network goes towards the one that learns with every update."""
 
     predict_rewards: bool = True
@@ -124,7 +126,7 @@ class Config:
     """Adam's learning rate."""
     anneal_learning_rate: bool = True
     """Let the learning rate fall to 0 over the run."""
-    gradient_clip: float = 5.0
+    max_grad_norm: float = 5.0
     """Greatest norm of the gradient."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
@@ -133,14 +135,14 @@ class Config:
         check_ranges(self, {
             "channels": (1, 4096), "blocks": (0, 100), "atoms": (2, 2001), "discount": (1e-6, 1.0),
             "num_envs": (1, 1_000_000), "sequence_length": (2, 10_000), "replay_capacity": (1, 10**9),
-            "min_positions": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**7),
+            "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**7),
             "fresh_fraction": (0.0, 1.0), "unroll_steps": (1, 100), "lookahead_actions": (1, 100_000),
             "retrace_lambda": (0.0, 1.0), "cmpo_clip": (1e-6, 50.0), "advantage_decay": (0.0, 0.999999),
-            "target_share": (1e-6, 1.0), "cmpo_loss_weight": (0.0, 1e6), "model_loss_weight": (0.0, 1e6),
+            "tau": (1e-6, 1.0), "cmpo_loss_weight": (0.0, 1e6), "model_loss_weight": (0.0, 1e6),
             "entropy_weight": (0.0, 1e6),
             "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
             "learning_rate": (0.0, 10.0),
-            "gradient_clip": (1e-6, 1e9),
+            "max_grad_norm": (1e-6, 1e9),
         })
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
             raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
@@ -151,8 +153,8 @@ class Config:
             name = "sequence_starts" if self.sequence_starts else "sequence_length"
             raise UserError(f"batch_size = {self.batch_size} is no multiple of {name} = {self.sequence_positions}: "
                             "change one of them.")
-        if max(self.min_positions, self.sequence_length) > self.stored_positions:
-            raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
+        if max(self.learning_starts, self.sequence_length) > self.stored_positions:
+            raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions in sequences of "
                             f"{self.sequence_length}: lower the one or raise the other.")
 
@@ -208,7 +210,7 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
     return Replay(position_columns(spec), config.stored_positions)
 
 
-class Player:
+class ActingNetwork:
     """The network as actors and agents use it: from observations to log-probabilities."""
 
     def __init__(self, config: Config, spec: EnvSpec, capacity: int) -> None:
@@ -235,7 +237,7 @@ class Actor:
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.env, self.rng = env, np.random.default_rng([seed, 1])
-        self.player = Player(config, env.spec, env.num_envs)
+        self.player = ActingNetwork(config, env.spec, env.num_envs)
         self.segments = Segments(position_columns(env.spec), env.num_envs, config.sequence_length)
         self.recorder = EpisodeRecorder(env.spec, env.num_envs)
         self.version, self.predict_rewards = 0, config.predict_rewards
@@ -293,20 +295,19 @@ class Targets(NamedTuple):
     policy: np.ndarray
 
 
-class Aims(NamedTuple):
-    """What the outputs along the unrolls are fitted to, of K steps from N positions, one step of all after the other;
-    with weights that make a mean.
+class LossTargets(NamedTuple):
+    """Loss targets and weights for N K-step unrolls, time-major; the weights make each loss a mean.
 
-    log_policy: float32 [(K + 1) N, A], of the network that learns, −∞ where an action is not legal in the first step.
-    action: int64 [N]. ascent: float32 [N], the weight of the action's log π in the policy gradient. learns: bool [N],
-    whether there is an action; entropy_weight: of each for which there is. policy: float32 [(K + 1) N, A], the policies
-    to agree with, times their weights. value, value_weight: float32 [(K + 1) N]. reward, reward_weight: float32 [K N].
-    planes_weight: float32 [(K + 1) N].
+    log_policy: float32 [(K + 1) N, A], log π of the learning network; −∞ where an action is illegal in the first step.
+    action: int64 [N]. advantage: float32 [N], importance-weighted: the factor of −log π(action) in the policy-gradient
+    loss. learns: bool [N], whether an action was taken there. entropy_weight: of each position that learns. policy:
+    float32 [(K + 1) N, A], π_CMPO times its loss's weight. value, value_weight: float32 [(K + 1) N]. reward,
+    reward_weight: float32 [K N]. planes_weight: float32 [(K + 1) N].
     """
 
     log_policy: np.ndarray
     action: np.ndarray
-    ascent: np.ndarray
+    advantage: np.ndarray
     learns: np.ndarray
     entropy_weight: float
     policy: np.ndarray
@@ -320,8 +321,8 @@ class Aims(NamedTuple):
 class Learner:
     """Fits the model and its policy to sequences from the replay.
 
-    Torch does what the networks do, on their device; what a batch aims at are a few hundred numbers, NumPy's and
-    Numba's on the CPU, where the batch comes from.
+    Torch runs the networks on their device. Targets and closed-form gradients are a few hundred numbers, made by NumPy
+    and Numba on the CPU, where the batch comes from.
     """
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
@@ -363,22 +364,25 @@ class Learner:
         targets = self._targets(batch)
         outputs = self._unroll(batch)
         entropy_weight = config.entropy_weight * (1.0 - progress * config.anneal_entropy_weight)
-        aims = self._aims(batch, targets, outputs.policy_logits, entropy_weight)
+        loss_targets = self._loss_targets(batch, targets, outputs.policy_logits, entropy_weight)
         self.parameters.zero_gradient()
-        there = [output for output in outputs if output is not None]
-        torch.autograd.backward(there, self._slopes(outputs, batch, aims))
-        norm = self.parameters.clip_gradient(config.gradient_clip)
+        if kernels.PLAIN:
+            self._losses(outputs, batch, loss_targets)["loss"].backward()
+        else:
+            there = [output for output in outputs if output is not None]
+            torch.autograd.backward(there, self._gradients(outputs, batch, loss_targets))
+        norm = self.parameters.clip_gradient(config.max_grad_norm)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}", batch)
         rate = config.learning_rate * (1.0 - progress * config.anneal_learning_rate)
         self.optimizer.step(rate)
-        self.target_parameters.approach(self.parameters, config.target_share)
+        self.target_parameters.approach(self.parameters, config.tau)
         for theirs, ours in self.statistics:
             theirs.copy_(ours)
         self.updates += 1
         if (self.updates - 1) % METRICS_EVERY:
             return {}
-        losses = self._losses(outputs, batch, aims)
+        losses = self._losses(outputs, batch, loss_targets)
         acted, returns = (_at(batch["ahead"][0], rows) for rows in (batch["acted"], targets.returns))
         return {name: float(value.detach()) for name, value in losses.items()} | {
             "gradient_norm": norm, "learning_rate": rate, "return_mean": float(returns[acted].mean()),
@@ -491,8 +495,8 @@ class Learner:
         latent = self.net.represent(self._tensor(_at(ahead[0], batch["observation"])))
         return self.net.read(self.net.unroll(latent, self._tensor(_at(ahead[:-1], batch["action"]))))
 
-    def _aims(self, batch: dict[str, np.ndarray], targets: Targets, policy_logits: Tensor,
-              entropy_weight: float) -> Aims:
+    def _loss_targets(self, batch: dict[str, np.ndarray], targets: Targets, policy_logits: Tensor,
+                      entropy_weight: float) -> LossTargets:
         """L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those
         of the model are of the first step, and the mean over the K unrolled ones."""
         start = batch["ahead"][0]
@@ -501,48 +505,49 @@ class Learner:
             targets.returns, targets.policy, self.weights_along, self.discount, not self.config.predict_rewards)
         log_policy = self.policy.normalize(policy_logits.detach().cpu().numpy(), legal)
         action = _at(start, batch["action"])
-        ascent = policy_gradient_weight(self.policy.log_prob(log_policy[:len(start)], action),
+        advantage = policy_gradient_weight(self.policy.log_prob(log_policy[:len(start)], action),
                                         _at(start, batch["log_prob"]), targets.advantage)
-        return Aims(log_policy, action, learns * ascent * share, learns, entropy_weight * share, *fitted)
+        return LossTargets(log_policy, action, learns * advantage * share, learns, entropy_weight * share, *fitted)
 
     @torch.no_grad()
-    def _slopes(self, outputs: Readings, batch: dict[str, np.ndarray], aims: Aims) -> list[Tensor]:
-        """The gradient of the sum of all losses in each of the outputs, in closed form."""
-        policy, first = cross_entropy_slope(aims.log_policy, aims.policy), slice(len(aims.action))
-        policy[first] += aims.learns[:, None] * self.policy.gradient(aims.log_policy[first], aims.action, -aims.ascent,
-                                                                     -aims.entropy_weight)
-        slopes = [self._tensor(policy),
-                  self.support.cross_entropy_slope(outputs.value_logits, aims.value, aims.value_weight)]
+    def _gradients(self, outputs: Readings, batch: dict[str, np.ndarray], targets: LossTargets) -> list[Tensor]:
+        """The gradient of ``_losses``' sum in each of the outputs, in closed form."""
+        policy, first = cross_entropy_gradient(targets.log_policy, targets.policy), slice(len(targets.action))
+        policy[first] += targets.learns[:, None] * self.policy.gradient(
+            targets.log_policy[first], targets.action, -targets.advantage, -targets.entropy_weight)
+        gradients = [self._tensor(policy),
+                  self.support.cross_entropy_gradient(outputs.value_logits, targets.value, targets.value_weight)]
         if outputs.reward_logits is not None:
-            slopes.append(self.support.cross_entropy_slope(outputs.reward_logits, aims.reward, aims.reward_weight))
+            gradients.append(self.support.cross_entropy_gradient(outputs.reward_logits, targets.reward,
+                                                                 targets.reward_weight))
         if outputs.planes is not None:
-            slope = plane_loss_slope(outputs.planes, self._planes(batch))
-            slopes.append(slope.mul_(self._tensor(aims.planes_weight)[:, None, None, None]))
-        return slopes
+            gradient = plane_loss_gradient(outputs.planes, self._planes(batch))
+            gradients.append(gradient.mul_(self._tensor(targets.planes_weight)[:, None, None, None]))
+        return gradients
 
-    def _losses(self, outputs: Readings, batch: dict[str, np.ndarray], aims: Aims) -> dict[str, Tensor]:
-        """Every loss by name, times its weight, and "loss", their sum."""
-        tensor, first = self._tensor, slice(len(aims.action))
+    def _losses(self, outputs: Readings, batch: dict[str, np.ndarray], targets: LossTargets) -> dict[str, Tensor]:
+        """Every loss by name, times its weight, and "loss", their sum: plain torch, the reference of ``_gradients``."""
+        tensor, first = self._tensor, slice(len(targets.action))
         # What is not legal so low that its probability is 0, but finite: 0 times it is 0.
-        policy = outputs.policy_logits[first].masked_fill(tensor(np.isneginf(aims.log_policy[first])), -1e9)
-        log_prob = policy.log_softmax(-1).gather(-1, tensor(aims.action)[:, None])[:, 0]
+        policy = outputs.policy_logits[first].masked_fill(tensor(np.isneginf(targets.log_policy[first])), -1e9)
+        log_prob = policy.log_softmax(-1).gather(-1, tensor(targets.action)[:, None])[:, 0]
 
         def scalar_loss(logits: Tensor, scalar: np.ndarray, weight: np.ndarray) -> Tensor:
             return cross_entropy(logits, self.support.two_hot(tensor(scalar))) * tensor(weight)
 
         losses = {
-            "policy_loss": -log_prob * tensor(aims.ascent),
-            "cmpo_loss": cross_entropy(policy, tensor(aims.policy[first])),
-            "model_loss": cross_entropy(outputs.policy_logits[first.stop:], tensor(aims.policy[first.stop:])),
-            "value_loss": scalar_loss(outputs.value_logits, aims.value, aims.value_weight),
+            "policy_loss": -log_prob * tensor(targets.advantage),
+            "cmpo_loss": cross_entropy(policy, tensor(targets.policy[first])),
+            "model_loss": cross_entropy(outputs.policy_logits[first.stop:], tensor(targets.policy[first.stop:])),
+            "value_loss": scalar_loss(outputs.value_logits, targets.value, targets.value_weight),
         }
         if self.config.entropy_weight:
-            losses["entropy_loss"] = negative_entropy(policy) * tensor(aims.learns) * aims.entropy_weight
+            losses["entropy_loss"] = negative_entropy(policy) * tensor(targets.learns) * targets.entropy_weight
         if outputs.reward_logits is not None:
-            losses["reward_loss"] = scalar_loss(outputs.reward_logits, aims.reward, aims.reward_weight)
+            losses["reward_loss"] = scalar_loss(outputs.reward_logits, targets.reward, targets.reward_weight)
         if outputs.planes is not None:
             losses["reconstruction_loss"] = (plane_loss(outputs.planes, self._planes(batch))
-                                             * tensor(aims.planes_weight))
+                                             * tensor(targets.planes_weight))
         losses = {name: loss.sum() for name, loss in losses.items()}
         return losses | {"loss": torch.stack(list(losses.values())).sum()}
 
@@ -688,14 +693,18 @@ def _at(index: np.ndarray | slice, sequences: np.ndarray) -> np.ndarray:
 class Agent:
     """Takes the likeliest action."""
 
+    has_memory = False
+
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
-        self.player, self.support = Player(config, spec, capacity=128), value_support(config, spec)
+        self.player, self.support = ActingNetwork(config, spec, capacity=128), value_support(config, spec)
         self.player.load_weights(weights)
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
-        return self.player.policy.mode(self.player.evaluate(observation, legal_actions)[0])
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None) -> tuple[np.ndarray, None]:
+        return self.player.policy.mode(self.player.evaluate(observation, legal_actions)[0]), None
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
         log_policy, value = self.player.evaluate(observation, legal_actions)
         action = self.player.policy.mode(log_policy)
         return Thoughts(action, np.exp(log_policy), self.support.mean(value).cpu().numpy(), None,

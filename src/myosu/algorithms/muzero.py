@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -39,14 +39,15 @@ from myosu.nets.inference import (
 from myosu.nets.int8 import Int8MuZero, int8_fits
 from myosu.nets.muzero import MuZeroNet, Prediction
 from myosu.replay.episode import Episode, Experience, Rows
-from myosu.replay.priorities import SumTree
+from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
-from myosu.search import GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
+from myosu.runs.state import State, Weights
+from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 from myosu.search.card import CardSearch
 from myosu.search.kernels import EPSILON
 
-ACTORS = "beside"
+SOURCE = "processes"
 
 #: Moves of a principal variation.
 LINE_LENGTH = 8
@@ -95,7 +96,7 @@ class Config:
     """Positions kept. The oldest go first."""
     replay_ratio: float = 2.0
     """Samples drawn per position collected; actors or learner wait so that it holds."""
-    min_positions: int = 10_000
+    learning_starts: int = 10_000
     """Positions collected before the first update."""
     prioritized: bool = False
     """Draw positions in proportion to the error of their value, with importance weights (PER)."""
@@ -136,7 +137,7 @@ class Config:
     """AdamW's greatest learning rate: a short warm-up, then a cosine down to a twentieth over the run."""
     weight_decay: float = 1e-4
     """AdamW's decay of weights."""
-    gradient_clip: float = 5.0
+    max_grad_norm: float = 5.0
     """Greatest norm of the gradient."""
 
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
@@ -153,12 +154,12 @@ class Config:
             "replay_capacity": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
             "unroll_steps": (1, 100), "td_steps": (0, 10_000), "td_lambda": (0.0, 1.0),
             "search_value_weight": (0.0, 1.0),
-            "reanalyze_fraction": (0.0, 1.0), "learning_rate": (0.0, 10.0), "min_positions": (1, 10**9),
+            "reanalyze_fraction": (0.0, 1.0), "learning_rate": (0.0, 10.0), "learning_starts": (1, 10**9),
             "ssl_loss_weight": (0.0, 1e6), "reconstruction_loss_weight": (0.0, 1e6),
             "ownership_loss_weight": (0.0, 1e6),
             "value_loss_weight": (0.0, 1e6), "reward_loss_weight": (0.0, 1e6),
             "temperature": (0.0, 100.0), "dirichlet_alpha": (1e-6, 1e6), "priority_exponent": (0.0, 10.0),
-            "weight_decay": (0.0, 10.0), "gradient_clip": (1e-6, 1e9), "c_visit": (0.0, 1e6), "c_scale": (0.0, 1e6),
+            "weight_decay": (0.0, 10.0), "max_grad_norm": (1e-6, 1e9), "c_visit": (0.0, 1e6), "c_scale": (0.0, 1e6),
             "least_q_range": (0.0, 1.0), "play_least_q_range": (0.0, 1.0),
         }
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
@@ -167,8 +168,8 @@ class Config:
         if self.td_steps and self.td_lambda < 1:
             raise UserError(f"td_steps = {self.td_steps} and td_lambda = {self.td_lambda:g} are two kinds of return: "
                             "set td_steps to 0 or td_lambda to 1.")
-        if self.min_positions > self.replay_capacity:
-            raise UserError(f"min_positions = {self.min_positions} never come together in a replay of "
+        if self.learning_starts > self.replay_capacity:
+            raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
 
 
@@ -248,10 +249,10 @@ class Planner:
         self.net = make_net(config, spec).eval()
         self.precision = _precision(self.net, config, self_play=explore)
         self.support = value_support(config, spec)
-        searched = (_search_config(config, spec, simulations, explore), capacity, spec.num_actions,
-                    signed_discount(config, spec), seed)
+        searched = (_search_config(config, spec, simulations, explore), capacity, spec.num_actions, seed)
         self.trees_on_card = has_nvidia_card(self.device) if trees_on_card is None else trees_on_card
         self.search = CardSearch(*searched, self.device) if self.trees_on_card else Search(*searched)
+        self.discounts = np.full(capacity, signed_discount(config, spec), np.float32)
         shape = self.net.latent_shape
         # The board's axes come before the channels, as the convolutions read them.
         self.stored_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
@@ -307,10 +308,10 @@ class Planner:
             self._store(slot, out.latent)
             return out
 
-        def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> Expansion:
             out = imagine(parents * self.capacity + rows, actions, slot)
             reward = no_reward if out.reward_logits is None else self._scalar(out.reward_logits)
-            return reward, self._scalar(out.value_logits), self._numpy(out.policy_logits)
+            return Expansion(reward, self.discounts[:n], self._scalar(out.value_logits), self._numpy(out.policy_logits))
 
         logits = self._numpy(policy)
         return self.search.run(logits, self._scalar(value), legal_actions, expand, simulations), logits
@@ -319,7 +320,16 @@ class Planner:
                       simulations: int | None) -> tuple[SearchResult, np.ndarray]:
         model = self._graphed_model(simulations or self.search.config.num_simulations)
         value, logits = (x.copy() for x in model.roots(observation))
-        expand: Any = model.expand_on_card if self.trees_on_card else model.expand
+        if self.trees_on_card:
+            discounts = torch.from_numpy(self.discounts).to(self.device)
+
+            def expand(parents: Any, actions: Any, slot: int) -> Any:
+                reward, value, logits = model.expand_on_card(parents, actions, slot)
+                return Expansion(reward, discounts, value, logits)  # type: ignore[arg-type]
+        else:
+            def expand(parents: Any, actions: Any, slot: int) -> Any:
+                reward, value, logits = model.expand(parents, actions, slot)
+                return Expansion(reward, self.discounts[:len(value)], value, logits)
         return self.search.run(logits, value, legal_actions, expand, simulations), logits
 
     def _graphed_model(self, simulations: int) -> GraphedMuZero:
@@ -507,8 +517,9 @@ class Learner:
         self.updates = 0
         # A card multiplies float32 by its matrix units anyway (TF32).
         self.autocast = self.device.type != "cuda" and _precision(self.net, config, self_play=False) == "bfloat16"
-        self.priorities = SumTree(config.replay_capacity) if config.prioritized else None
-        self.seen_positions = 0
+        least = 1e-3 * (self.support.high - self.support.low)
+        self.priorities = (Priorities(config.replay_capacity, config.priority_exponent, least)
+                           if config.prioritized else None)
         self._planner: Planner | None = None
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
@@ -554,7 +565,7 @@ class Learner:
         loss = (losses.pop("weighted") * batch["weights"]).mean()
         self.optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.max_grad_norm)
         # Such a step is left out, by the fused operation itself.
         self.optimizer.found_inf = (~torch.isfinite(loss + norm)).float().detach()  # type: ignore[attr-defined]
         self.optimizer.step()
@@ -570,7 +581,7 @@ class Learner:
                                 f"{self.updates}", _arrays(batch))
         self.updates += 1
         if self.priorities is not None:
-            self._prioritize(rows, value_error)
+            self.priorities.set_errors(rows, value_error)
         age = self.updates - 1 - replay.columns["version"][rows].mean()
         return numbers | {"learning_rate": float(self.rate), "replay_age_updates": float(age)}
 
@@ -637,19 +648,10 @@ class Learner:
         size = self.config.batch_size
         if self.priorities is None:
             return replay.sample_rows(size, self.rng), np.ones(size, np.float32)
-        fresh = min(replay.total_positions - self.seen_positions, replay.capacity)
-        rows = (replay.cursor - 1 - np.arange(fresh)) % replay.capacity
+        rows = self.priorities.new_rows(replay)
         targets = value_targets(replay, rows, self.discount, self.config.td_steps, 0.0, self.config.td_lambda)
-        self._prioritize(rows, replay.columns["search_value"][rows] - targets)
-        self.seen_positions = replay.total_positions
-        rows = self.priorities.sample(size, self.rng)
-        return rows, self.priorities.importance(rows, replay.positions, beta=0.4 + 0.6 * progress)
-
-    def _prioritize(self, rows: np.ndarray, value_error: np.ndarray) -> None:
-        """p = (|error| + a thousandth of the value's range)^alpha, so that nothing is never drawn."""
-        assert self.priorities is not None
-        least = 1e-3 * (self.support.high - self.support.low)
-        self.priorities.set(rows, (np.abs(value_error) + least) ** self.config.priority_exponent)
+        self.priorities.set_errors(rows, replay.columns["search_value"][rows] - targets)
+        return self.priorities.draw(size, replay.positions, progress, self.rng)
 
     def _reanalyze(self, replay: Replay, rows: np.ndarray) -> None:
         """Search the positions again with the network as it is and store the fresher policy and value."""
@@ -674,9 +676,9 @@ class Learner:
     def state_dict(self) -> State:
         self._wait()
         state: State = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates,
-                        "rng": self.rng.bit_generator.state, "seen_positions": self.seen_positions}
+                        "rng": self.rng.bit_generator.state}
         if self.priorities is not None:
-            state["priorities"] = self.priorities.tree
+            state["priorities"] = self.priorities.state_dict()
         if self._planner is not None:
             state["planner"] = {"search": self._planner.search.state_dict(), "net": self._planner.net.state_dict(),
                                 "capacity": self._planner.capacity}
@@ -689,10 +691,10 @@ class Learner:
             group.update(lr=self.rate, capturable=self.captured is not None)
         if self.captured is not None:
             self.captured.forget()
-        self.updates, self.seen_positions = state["updates"], state["seen_positions"]
+        self.updates = state["updates"]
         self.rng.bit_generator.state = state["rng"]
         if self.priorities is not None:
-            self.priorities.tree[:] = state["priorities"]
+            self.priorities.load_state_dict(state["priorities"])
         if "planner" in state:
             saved = state["planner"]
             self._planner = Planner(self.config, self.spec, saved["capacity"], self.config.simulations, explore=True,
@@ -704,19 +706,22 @@ class Learner:
 class Agent:
     """Plays as strongly as it can: no noise, the best action of the search."""
 
+    has_memory = False
+
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights, simulations: int | None, seed: int,
                  capacity: int = 128) -> None:
         self.planner = Planner(config, spec, capacity, simulations or config.simulations, explore=False, seed=seed)
         self.planner.load_weights(weights)
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None,
-            simulations: int | None = None) -> np.ndarray:
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None, simulations: int | None = None) -> tuple[np.ndarray, None]:
         size = self.planner.capacity
         parts = [self.planner.plan(observation[k:k + size], legal_actions[k:k + size], simulations)[0].action
                  for k in range(0, len(observation), size)]
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64), None
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
         """At most ``capacity`` positions at once."""
         result, _ = self.planner.plan(observation, legal_actions, simulations)
         lines = self.planner.search.lines(result.action, LINE_LENGTH)

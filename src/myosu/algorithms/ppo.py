@@ -1,8 +1,8 @@
 """Proximal policy optimisation (Schulman et al. 2017) with generalised advantage estimation.
 
-Read it from top to bottom: the configuration, the network, how the actor collects a rollout, the learner that goes over
-it a few times, the agent. A rollout is ``num_envs · rollout_steps`` steps of the current policy; it fills the replay,
-is learnt from in minibatches for ``epochs`` passes, and makes way for the next.
+Read it from top to bottom: the configuration, the network, how the actor collects a rollout, the learner that makes
+advantages of it and goes over it a few times, the agent. A rollout is ``num_envs · rollout_steps`` steps of the current
+policy; it fills the replay, is learnt from in minibatches for ``epochs`` passes, and makes way for the next.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import State, Thoughts, Weights
+from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -25,19 +25,23 @@ from myosu.games.game import Symmetries
 from myosu.losses.advantage import generalized_advantages
 from myosu.losses.distributions import Choices, Distribution, Gaussian
 from myosu.losses.policy_gradient import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
-from myosu.nets.encoder import ActionHead, Encoder, Observation, RunningNorm, has_pictures, to_tensors
+from myosu.nets.encoder import ActionHead, Encoder, Observation, has_pictures, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.nets.popart import PopArt
 from myosu.nets.towers import TowersInNumPy, TwinTowers
 from myosu.replay.episode import Experience, Rows
 from myosu.replay.replay import Columns, Replay
+from myosu.replay.transitions import Rollout, View, transition_columns
+from myosu.rewards.environment import EnvironmentReward
+from myosu.rewards.signals import RewardSignal, RewardSignals
+from myosu.runs.state import State, Weights
 
 #: Observations as the network reads them: tensors [n, ...] by name, or one array of vectors.
 Inputs = dict[str, Any]
 
 #: The data must come from the policy that learns.
-ACTORS = "only in turn"
+SOURCE = "only in turn"
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class Config:
     """Subtract the running mean of observations and divide by their deviation; pictures stay as they are."""
     normalize_rewards: bool = False
     """Divide rewards by the running deviation of the discounted return."""
+    reward_clip: float | None = None
+    """Clip rewards, normalised or not, to ± this; None: to ±10 where they are normalised, else not at all."""
 
     discount: float = 0.99
     """Discount of rewards γ, in [0, 1]."""
@@ -92,7 +98,7 @@ class Config:
     """Weight of the squared error of the value."""
     entropy_weight: float = 0.0
     """Weight of the policy's entropy, which keeps it from settling too soon."""
-    gradient_clip: float = 0.5
+    max_grad_norm: float = 0.5
     """Greatest norm of the gradient."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator if there is one and observations have pictures."""
@@ -103,8 +109,10 @@ class Config:
             "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
             "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
-            "entropy_weight": (0.0, 1e6), "gradient_clip": (1e-6, 1e9),
+            "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9),
         })
+        if self.reward_clip is not None:
+            check_ranges(self, {"reward_clip": (1e-9, 1e9)})
         if not self.hidden or min(self.hidden) < 1:
             raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")
         if self.rollout_size % self.batch_size:
@@ -126,7 +134,7 @@ class Config:
         return self.sequence_length if self.lstm_size else 1
 
     # What the loop reads: a rollout fills the replay, and each of its steps is drawn ``epochs`` times.
-    replay_capacity = min_positions = rollout_size
+    replay_capacity = learning_starts = rollout_size
 
     @property
     def replay_ratio(self) -> float:
@@ -139,8 +147,18 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     return config
 
 
+def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
+    """What is to be maximised. Each discount among them has a value of its own."""
+    return [EnvironmentReward(config.discount, clip=config.reward_clip, normalize=config.normalize_rewards,
+                              num_envs=config.num_envs)]
+
+
+def value_discounts(config: Config, spec: EnvSpec) -> list[float]:
+    return RewardSignals(reward_signals(config, spec, 0)).discounts
+
+
 class ActorCritic(nn.Module):
-    """What the policy is made from, and the value of observations.
+    """What the policy is made from, and the values of observations, one for each discount of the rewards.
 
     Of vectors: two networks that share nothing. Of pictures, and with a memory: one encoder (and LSTM), two heads.
     ``forward`` says what is computed; actors and learners ``predict`` and go ``backward``, in NumPy where there are
@@ -164,7 +182,7 @@ class ActorCritic(nn.Module):
         cells = None if self.cell else self.encoder.cells
         self.policy = ActionHead(features, len(spec.action_low) or spec.num_actions, cells)
         _orthogonal(self.policy, 0.01)
-        self.value = PopArt(features)
+        self.value = PopArt(features, len(value_discounts(config, spec)))
         self.log_std = nn.Parameter(torch.zeros(len(spec.action_low))) if spec.action_low else None
         self.quick: TowersInNumPy | None = None
 
@@ -177,8 +195,8 @@ class ActorCritic(nn.Module):
 
     def forward(self, observation: Observation, memory: Tensor | None = None,
                 continues: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The policy's outputs [n, P], values [n] in ``PopArt``'s units and, with a memory, what is remembered after
-        the last step, [B, 2 H].
+        """The policy's outputs [n, P], values [n, discounts] in ``PopArt``'s units and, with a memory, what is
+        remembered after the last step, [B, 2 H].
 
         With a memory the n = B · T observations are B sequences of T steps. memory: [B, T, 2 H], what the actor
         remembered before each step. continues: bool [B, T], the step follows the one before it in the sequence, so
@@ -221,7 +239,7 @@ class ActorCritic(nn.Module):
             if self.log_std is not None:
                 log_std = np.broadcast_to(self.log_std.detach().numpy(), outputs.shape)
                 outputs = np.concatenate([outputs, log_std], axis=1)
-            return outputs, value[:, 0], None
+            return outputs, value, None
         device = self.value.linear.weight.device
         self.predicted = self(inputs, *(None if x is None else torch.from_numpy(x).to(device)
                                         for x in (memory, continues)))
@@ -236,14 +254,15 @@ class ActorCritic(nn.Module):
                 assert self.log_std.grad is not None
                 outputs, log_std = np.split(outputs, 2, axis=1)
                 self.log_std.grad.numpy()[:] = log_std.sum(0)
-            self.quick.backward(outputs, value[:, None])
+            self.quick.backward(outputs, value)
         else:
             torch.autograd.backward(self.predicted[:2], [torch.from_numpy(x).to(self.predicted[0].device)
                                                          for x in (outputs, value)])
 
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The policy's outputs, values in units of the rewards and new memory [n, 2 H], of n environments."""
+        """The policy's outputs, values [n, discounts] in units of the rewards and new memory [n, 2 H], of n
+        environments."""
         outputs, value, after = self.predict(self.prepare(observation), memory[:, None] if self.cell else None)
         return outputs, self.value.to_rewards(value), memory if after is None else after
 
@@ -276,48 +295,27 @@ def environment_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
     return np.clip(scaled.astype(np.float32), low, high)
 
 
-def thought_columns(config: Config, spec: EnvSpec) -> Columns:
-    """What was thought of a step. ``value`` is in units of the rewards; ``memory`` is what was remembered before."""
-    return {
-        "observation": (spec.observation_shape, spec.observation_dtype),
-        "legal_actions": ((spec.num_actions,), np.bool_),
-        "action": (spec.action_shape, spec.action_dtype),
+def rollout_columns(config: Config, spec: EnvSpec) -> Columns:
+    """A row is a step and what was thought of it. ``value`` is in units of the rewards; ``memory`` is what was
+    remembered before."""
+    return transition_columns(spec, (spec.action_shape, spec.action_dtype)) | {
         "log_prob": ((), np.float32),
-        "value": ((), np.float32),
+        "value": ((len(value_discounts(config, spec)),), np.float32),
         "memory": ((2 * config.lstm_size,), np.float32),
     }
 
 
-def replay_columns(config: Config, spec: EnvSpec) -> Columns:
-    """What is learnt from. ``continues``: the step follows the row before it, in the same episode."""
-    continues: Columns = {"continues": ((), np.bool_)} if config.lstm_size else {}
-    return thought_columns(config, spec) | continues | {"advantage": ((), np.float32),
-                                                        "value_target": ((), np.float32)}
-
-
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    return Replay(replay_columns(config, spec), config.rollout_size)
-
-
-class RewardScale:
-    """Divides rewards by the running deviation of the discounted return, and clips them to ±10."""
-
-    def __init__(self, num_envs: int, discount: float) -> None:
-        self.discount, self.returns, self.norm = discount, np.zeros(num_envs), RunningNorm(())
-
-    def __call__(self, step: Step) -> np.ndarray:
-        ids = step.env_ids
-        self.returns[ids] = self.discount * self.returns[ids] + step.reward
-        self.norm.observe(torch.from_numpy(self.returns[ids]))
-        self.returns[ids[step.terminated | step.truncated]] = 0.0
-        return np.clip(step.reward / math.sqrt(float(self.norm.variance) + 1e-8), -10.0, 10.0).astype(np.float32)
+    """There is room for a rollout whose episodes all end at once: each end, and where each environment stands after the
+    rollout, takes a row as well. Memory that is never written is not taken."""
+    return Rollout(rollout_columns(config, spec), 2 * config.rollout_size + config.num_envs)
 
 
 class Actor:
     """Plays ``env`` with the newest policy and hands over a whole rollout at a time.
 
-    Environments may answer in any number and order. A row of the rollout is begun when its action is sent and completed
-    when the environment has answered.
+    Environments may answer in any number and order. A row of the rollout is begun when its action is sent and answered
+    when the environment has answered; the last observation of an episode follows as a row in which nobody acted.
     """
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
@@ -327,14 +325,12 @@ class Actor:
         self.rng = np.random.default_rng([seed, 1])
         self.version = 0
         self.recorder = EpisodeRecorder(env.spec, env.num_envs)
-        self.scale = RewardScale(env.num_envs, config.discount) if config.normalize_rewards else None
-        columns: Columns = thought_columns(config, env.spec) | {
-            "env_id": ((), np.int64), "entropy": ((), np.float32), "reward": ((), np.float32),
-            "terminated": ((), np.bool_), "truncated": ((), np.bool_), "final_value": ((), np.float32),
-            "answered": ((), np.bool_)}
-        most = config.rollout_size + 2 * env.num_envs
-        self.rollout = {name: np.zeros((most, *shape), dtype) for name, (shape, dtype) in columns.items()}
-        #: Rows begun, how many of them are complete, and the latest row of each environment.
+        self.columns = rollout_columns(config, env.spec)
+        kept = self.columns | {"entropy": ((), np.float32), "answered": ((), np.bool_), "after": ((), np.int64)}
+        most = 2 * (config.rollout_size + 2 * env.num_envs)
+        self.rollout: Rows = {name: np.zeros((most, *shape), dtype) for name, (shape, dtype) in kept.items()}
+        #: Rows in use, how many of them are answered steps, and the latest of each environment. ``after``: of the last
+        #: observation of an episode, the row of the last step.
         self.begun = self.complete = 0
         self.row = np.zeros(env.num_envs, np.int64)
         self.memory = np.zeros((env.num_envs, 2 * config.lstm_size), np.float32)
@@ -345,8 +341,8 @@ class Actor:
     def step(self) -> Experience:
         self._act(self.current)
         self.current = after = self.env.recv()
-        self._answer(after)
         rows = self.row[after.env_ids]
+        self._answer(after, rows)
         episodes = self.recorder.record(after, environment_action(self.spec, self.rollout["action"][rows]),
                                         self.version, {"policy_entropy": self.rollout["entropy"][rows]})
         sequences = [self._full_rollout()] if self.complete >= self.config.rollout_size else []
@@ -364,56 +360,85 @@ class Actor:
             "memory": memory, "env_id": ids,
         }.items():
             self.rollout[name][rows] = values
-        self.rollout["answered"][rows] = False
+        self.rollout["acted"][rows], self.rollout["answered"][rows] = True, False
         self.row[ids] = np.arange(rows.start, rows.stop)
         self.begun = rows.stop
         self.env.send(environment_action(self.spec, action), ids)
 
-    def _answer(self, after: Step) -> None:
-        ids, rows, ended = after.env_ids, self.row[after.env_ids], after.terminated | after.truncated
-        self.rollout["reward"][rows] = after.reward if self.scale is None else self.scale(after)
-        self.rollout["terminated"][rows], self.rollout["truncated"][rows] = after.terminated, after.truncated
+    def _answer(self, after: Step, rows: np.ndarray) -> None:
+        for name in ("reward", "terminated", "truncated"):
+            self.rollout[name][rows] = getattr(after, name)
         self.rollout["answered"][rows] = True
         self.complete += len(rows)
-        if ended.any():
-            cut = after.truncated
-            if cut.any():
-                last_value = self.net.evaluate(after.final_observation[cut], self.memory[ids[cut]])[1]
-                self.rollout["final_value"][rows[cut]] = last_value
-            self.memory[ids[ended]] = 0.0
+        if (ended := after.terminated | after.truncated).any():
+            self._end(rows[ended], after.final_observation[ended], after.truncated[ended])
+
+    def _end(self, rows: np.ndarray, observation: np.ndarray, cut: np.ndarray) -> None:
+        """The steps in ``rows`` were the last of their episodes: rows for the last observations. The value of those at
+        which an episode was cut counts."""
+        ids, last = self.rollout["env_id"][rows], slice(self.begun, self.begun + len(rows))
+        for column in self.rollout.values():
+            column[last] = 0
+        if cut.any():
+            self.rollout["value"][last][cut] = self.net.evaluate(observation[cut], self.memory[ids[cut]])[1]
+        for name, values in {
+            "observation": observation, "legal_actions": self.rollout["legal_actions"][rows], "env_id": ids,
+            "memory": self.memory[ids], "answered": True, "after": rows,
+        }.items():
+            self.rollout[name][last] = values
+        self.begun = last.stop
+        self.memory[ids] = 0.0
 
     def _full_rollout(self) -> Rows:
-        """The first ``rollout_size`` complete rows with their advantages; the others stay for the next time."""
-        config, now = self.config, self.current
+        """The first ``rollout_size`` answered steps, each environment's in their order, with the ends of their episodes
+        and a last row that shows where the environment stands now; other rows stay for the next time."""
         begun = {name: column[: self.begun] for name, column in self.rollout.items()}
-        complete = np.flatnonzero(begun["answered"])
-        # After its last complete row an environment is where it acted again, or where it waits for an action.
-        last_value = begun["value"][self.row]
-        last_value[now.env_ids] = self.net.evaluate(now.observation, self.memory[now.env_ids])[1]
-        rows: Rows = {name: column[complete] for name, column in begun.items()}
-        rows["advantage"] = generalized_advantages(
-            rows["reward"], rows["value"], rows["terminated"], rows["truncated"], rows["final_value"], rows["env_id"],
-            last_value, config.discount, config.gae_lambda)
-        rows["value_target"] = rows["advantage"] + rows["value"]
-        ended = np.logical_or(rows["terminated"], rows["truncated"])
-        rows["remaining"] = ended  # rows to the end of the episode: all that matters is where it is 1
-        names = [*thought_columns(config, self.spec), "advantage", "value_target", "remaining"]
-        full = {name: rows[name][: config.rollout_size] for name in names}
-        if config.lstm_size:
-            # A memory learns from sequences: one environment after the other.
-            order = np.argsort(rows["env_id"][: config.rollout_size], kind="stable")
-            full = {name: column[order] for name, column in full.items()}
-            env_id, ended = rows["env_id"][order], ended[order]
-            full["continues"] = np.append(False, (env_id[1:] == env_id[:-1]) & ~ended[:-1])
-        self._keep(np.setdiff1d(np.arange(self.begun), complete[: config.rollout_size]))
+        acted, after = begun["acted"], begun["after"]
+        taken = np.flatnonzero(acted & begun["answered"])[: self.config.rollout_size]
+        ends = np.flatnonzero(~acted)
+        ends = ends[np.isin(after[ends], taken)]
+        rows = np.concatenate([taken, ends])
+        rows = rows[np.argsort(np.concatenate([taken, after[ends]]), kind="stable")]  # an end right after its step
+        left = np.setdiff1d(np.arange(self.begun), rows)
+
+        env_id = begun["env_id"][rows]
+        last = np.full(self.env.num_envs, -1)
+        last[env_id] = np.arange(len(rows))
+        goes_on = (last >= 0) & acted[rows[last]]
+        standing = self._standing(left[acted[left]], goes_on)
+        full = {name: np.zeros((len(rows) + len(standing["env_id"]), *shape), dtype)
+                for name, (shape, dtype) in self.columns.items()}
+        for name, column in full.items():
+            column[: len(rows)] = begun[name][rows]
+        for name, values in standing.items():
+            full[name][len(rows):] = values
+        full["remaining"] = np.logical_or(full["terminated"], full["truncated"]).astype(np.int32)
+        self._keep(left)
         return full
+
+    def _standing(self, left: np.ndarray, goes_on: np.ndarray) -> Rows:
+        """Where those environments are which ``goes_on`` bool [environments]: at steps in the rows ``left``, one an
+        environment, or waiting for an action."""
+        now = self.current
+        value = self.net.evaluate(now.observation, self.memory[now.env_ids])[1]
+        waiting = {"env_id": now.env_ids, "observation": now.observation, "legal_actions": now.legal_actions,
+                   "memory": self.memory[now.env_ids], "value": value}
+        waits = goes_on[now.env_ids]
+        if not len(left):
+            return {name: values[waits] for name, values in waiting.items()}
+        waits &= ~np.isin(now.env_ids, self.rollout["env_id"][left])
+        left = left[goes_on[self.rollout["env_id"][left]]]
+        return {name: np.concatenate([self.rollout[name][left], values[waits]]) for name, values in waiting.items()}
 
     def _keep(self, rows: np.ndarray) -> None:
         """Forget all rows but these."""
+        n = len(rows)
         for column in self.rollout.values():
-            column[: len(rows)] = column[rows]
-        self.begun, self.complete = len(rows), int(self.rollout["answered"][: len(rows)].sum())
-        self.row[self.rollout["env_id"][: len(rows)]] = np.arange(len(rows))
+            column[:n] = column[rows]
+        acted = self.rollout["acted"][:n]
+        self.begun, self.complete = n, int((acted & self.rollout["answered"][:n]).sum())
+        self.rollout["after"][:n] = np.searchsorted(rows, self.rollout["after"][:n])
+        self.row[self.rollout["env_id"][:n][acted]] = np.flatnonzero(acted)
 
     def load_weights(self, weights: Weights, version: int) -> None:
         self.net.load_state_dict(weights)
@@ -425,8 +450,6 @@ class Actor:
             "weights": dict(self.net.state_dict()), "version": self.version, "recorder": self.recorder.state_dict(),
             "rollout": {name: column[: self.begun] for name, column in self.rollout.items()},
             "complete": self.complete, "row": self.row, "memory": self.memory,
-            "scale": None if self.scale is None else {"returns": self.scale.returns,
-                                                      "norm": dict(self.scale.norm.state_dict())},
         })
 
     def load_state_dict(self, state: State) -> None:
@@ -436,13 +459,11 @@ class Actor:
         self.rng.bit_generator.state = state["rng"]
         self.load_weights(state["weights"], state["version"])
         self.recorder.load_state_dict(state["recorder"])
-        self.complete, self.row, self.memory = state["complete"], state["row"], state["memory"]
+        for name in ("complete", "row", "memory"):
+            setattr(self, name, state[name])
         self.begun = len(state["rollout"]["reward"])
         for name, column in self.rollout.items():
             column[: self.begun] = state["rollout"][name]
-        if self.scale is not None:
-            self.scale.returns = state["scale"]["returns"]
-            self.scale.norm.load_state_dict(state["scale"]["norm"])
 
 
 def _all_first(env: VectorEnv) -> Step:
@@ -459,7 +480,7 @@ class Batch:
 
     inputs: of the network, [n, ...] each. memory [B, T, 2 H], continues bool [B, T]: see ``ActorCritic.forward``.
     legal_actions: bool [n, A], or None where all are. action: [n, *action_shape].
-    log_prob, advantage, value_target: float32 [n], the last in the value head's units.
+    log_prob, advantage: float32 [n]. value_target: float32 [n, discounts], in the value head's units.
     """
 
     inputs: Inputs
@@ -472,11 +493,25 @@ class Batch:
     value_target: np.ndarray
 
 
-class Learner:
-    """Goes ``epochs`` times over every rollout, each time in another order. The losses' slopes in the network's outputs
-    are known in closed form; only from there on does torch differentiate."""
+class Lesson(NamedTuple):
+    """What a rollout teaches of its n steps, which lie in the ``rows`` int64 [n] of the replay: with a memory one
+    environment after the other.
 
-    _COUNTS: ClassVar = ("updates", "rollouts", "seen_positions", "epoch", "position", "explained_variance")
+    advantage: float32 [n], the sum over all discounts. value_target: float32 [n, discounts], in units of the rewards.
+    continues: bool [n], the step follows the one before it here, in the same episode.
+    """
+
+    rows: np.ndarray
+    advantage: np.ndarray
+    value_target: np.ndarray
+    continues: np.ndarray
+
+
+class Learner:
+    """Makes advantages of every rollout and goes over it ``epochs`` times, each time in another order. The losses'
+    gradients in the network's outputs are known in closed form; only from there on does torch differentiate."""
+
+    _COUNTS: ClassVar = ("updates", "rollouts", "seen_positions", "epoch", "position", "progress", "next_progress")
 
     def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
         self.config = config
@@ -488,40 +523,46 @@ class Learner:
         self.flat = FlatParameters(self.net)
         self.net.settle()
         self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
+        self.signals = RewardSignals(reward_signals(config, spec, seed))
         self.updates = self.rollouts = self.seen_positions = 0
+        #: Of the run when this rollout and the next one were begun.
+        self.progress = self.next_progress = 0.0
+        self.lesson = Lesson(*np.zeros((4, 0)))
+        #: Of the rollout: what signals and values were like when it came.
+        self.report: dict[str, float] = {}
         #: Where in the rollout: passes done, minibatches done of this one, and the order of the rows.
         self.epoch = self.position = 0
         self.order = np.zeros(0, np.int64)
         self.batches: list[Batch] = []
-        self.explained_variance = 0.0
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
         """The losses come with the last pass over a rollout."""
         config = self.config
+        assert isinstance(replay, Rollout)
         if replay.total_positions != self.seen_positions:
-            self._begin_rollout(replay)
+            self._begin_rollout(replay, progress)
         if self.position == 0 and (self.epoch == 0 or config.batch_size < config.rollout_size):
             self.order, self.batches = self.rng.permutation(config.rollout_size // config.unroll), []
         self.batches = self.batches or self._shuffled(replay)
         batch = self.batches[self.position]
-        clip_range = config.clip_range * (1.0 - progress * config.anneal_clip_range)
-        learning_rate = config.learning_rate * (1.0 - progress * config.anneal_learning_rate)
+        clip_range = config.clip_range * (1.0 - self.progress * config.anneal_clip_range)
+        learning_rate = config.learning_rate * (1.0 - self.progress * config.anneal_learning_rate)
 
         outputs, values, _ = self.net.predict(batch.inputs, batch.memory, batch.continues)
         parameters = self.policy.normalize(outputs, batch.legal_actions)
         log_ratio = self.policy.log_prob(parameters, batch.action) - batch.log_prob
         surrogate, slope = clipped_surrogate(log_ratio, batch.advantage, clip_range)
         value_error = values - batch.value_target
-        # loss = mean(surrogate) + value_loss_weight · mean(value_error²) − entropy_weight · mean(entropy)
+        # loss = mean(surrogate) + value_loss_weight · mean(Σ value_error²) − entropy_weight · mean(entropy)
         n = config.batch_size
         policy_gradient = self.policy.gradient(parameters, batch.action, slope / np.float32(n),
                                                -config.entropy_weight / n)
         value_gradient = value_error * np.float32(2.0 * config.value_loss_weight / n)
         self.flat.zero_gradient()
         self.net.backward(policy_gradient, value_gradient)
-        norm = self.flat.clip_gradient(config.gradient_clip)
+        norm = self.flat.clip_gradient(config.max_grad_norm)
         if not math.isfinite(norm):
-            raise NonFiniteLoss(f"policy loss {surrogate.mean()}, value loss {np.square(value_error).mean()}, gradient "
+            raise NonFiniteLoss(f"policy loss {surrogate.mean()}, value loss {_mean_square(value_error)}, gradient "
                                 f"norm {norm} at update {self.updates}", _evidence(batch))
         self.optimizer.step(learning_rate)
 
@@ -530,40 +571,63 @@ class Learner:
         self.position = (self.position + 1) % len(self.batches)
         self.epoch += self.position == 0
         return {
-            "policy_loss": float(surrogate.mean()), "value_loss": float(np.square(value_error).mean()),
+            "policy_loss": float(surrogate.mean()), "value_loss": _mean_square(value_error),
             "entropy": float(self.policy.entropy(parameters).mean()),
             "approx_kl": approximate_kl(log_ratio), "clip_fraction": clip_fraction(log_ratio, clip_range),
-            "explained_variance": self.explained_variance, "gradient_norm": norm, "learning_rate": learning_rate,
+            **self.report, "gradient_norm": norm, "learning_rate": learning_rate,
         } if last_pass else {}
 
-    def _begin_rollout(self, replay: Replay) -> None:
-        """Take in the statistics of a new rollout."""
+    def _begin_rollout(self, replay: Rollout, progress: float) -> None:
+        """Take in the statistics of a new rollout and make advantages of it."""
         config, columns = self.config, replay.columns
+        steps = replay.view(np.flatnonzero(columns["acted"][: replay.filled]))
         if config.normalize_observations:
-            self.net.encoder.observe(to_tensors(columns["observation"], self.device))
+            self.net.encoder.observe(to_tensors(steps["observation"], self.device))
+        losses = self.signals.update(steps)
+        self.lesson = self._make_lesson(replay, steps)
         if config.normalize_values:
-            self.net.value.observe(columns["value_target"], share=0.1 if self.rollouts else 1.0)
-        self.explained_variance = explained_variance(columns["value"], columns["value_target"])
+            self.net.value.observe(self.lesson.value_target, share=0.1 if self.rollouts else 1.0)
+        value = columns["value"][self.lesson.rows]
+        self.report = losses | {"explained_variance": explained_variance(value, self.lesson.value_target)}
+        # Schedules stand where the run was when the rollout was begun, so that the last one is not learnt from with 0.
+        self.progress, self.next_progress = self.next_progress, progress
         self.seen_positions, self.rollouts = replay.total_positions, self.rollouts + 1
         self.epoch = self.position = 0
 
+    def _make_lesson(self, replay: Rollout, steps: View) -> Lesson:
+        """Advantages and value targets for each discount, from the stored values and the rewards as they are now."""
+        config = self.config
+        names = ("value", "acted", "terminated", "env_id")
+        value, acted, terminated, env_id = (replay.columns[name][: replay.filled] for name in names)
+        reward = np.zeros_like(value)
+        reward[steps.rows] = self.signals.rewards(steps)
+        advantage = np.stack([
+            generalized_advantages(reward[:, k], value[:, k], acted, terminated, env_id, discount, config.gae_lambda)
+            for k, discount in enumerate(self.signals.discounts)], axis=1)
+        # A memory learns from sequences: one environment after the other.
+        rows = steps.rows[np.argsort(env_id[steps.rows], kind="stable")] if config.lstm_size else steps.rows
+        continues = np.append(False, replay.columns["next_row"][rows[:-1]] == rows[1:])
+        return Lesson(rows, advantage[rows].sum(1), (advantage + value)[rows], continues)
+
     def _shuffled(self, replay: Replay) -> list[Batch]:
         """The minibatches of this pass."""
-        config, size = self.config, self.config.batch_size
-        rows = (self.order[:, None] * config.unroll + np.arange(config.unroll)).ravel()
-        columns = {name: column[rows] for name, column in replay.columns.items()}
-        advantage = columns["advantage"].reshape(-1, size)
+        config, size, lesson = self.config, self.config.batch_size, self.lesson
+        order = (self.order[:, None] * config.unroll + np.arange(config.unroll)).ravel()
+        rows = lesson.rows[order]
+        names = ("observation", "legal_actions", "action", "log_prob", "memory")
+        columns = {name: replay.columns[name].take(rows, axis=0) for name in names}
+        advantage = lesson.advantage[order].reshape(-1, size)
         if config.normalize_advantages:
             deviation = advantage.std(axis=1, keepdims=True) + np.float32(1e-8)
             advantage = (advantage - advantage.mean(axis=1, keepdims=True)) / deviation
-        value_target = self.net.value.from_rewards(columns["value_target"])
+        value_target = self.net.value.from_rewards(lesson.value_target[order])
         inputs = self.net.prepare(columns["observation"])
         all_legal = columns["legal_actions"].all()
         memory = continues = None
         if config.lstm_size:
             shape = (-1, config.unroll)
             memory = columns["memory"].reshape(*shape, 2 * config.lstm_size)
-            continues = columns["continues"].reshape(shape)
+            continues = lesson.continues[order].reshape(shape)
         batches = []
         for k in range(config.rollout_size // size):
             part = slice(k * size, (k + 1) * size)
@@ -581,7 +645,8 @@ class Learner:
     def state_dict(self) -> State:
         return copy.deepcopy({
             "net": self.weights(), "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
-            "order": self.order, **{name: getattr(self, name) for name in self._COUNTS},
+            "order": self.order, "lesson": self.lesson._asdict(), "report": self.report,
+            "signals": self.signals.state_dict(), **{name: getattr(self, name) for name in self._COUNTS},
         })
 
     def load_state_dict(self, state: State) -> None:
@@ -589,8 +654,14 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
         self.order, self.batches = state["order"], []
+        self.lesson, self.report = Lesson(**state["lesson"]), state["report"]
+        self.signals.load_state_dict(state["signals"])
         for name in self._COUNTS:
             setattr(self, name, state[name])
+
+
+def _mean_square(value_error: np.ndarray) -> float:
+    return float(np.square(value_error).sum(1).mean())
 
 
 def _evidence(batch: Batch) -> dict[str, Any]:
@@ -605,22 +676,27 @@ class Agent:
         self.spec, self.policy = spec, make_policy(spec)
         self.net = make_net(config, spec).settle()
         self.net.load_state_dict(weights)
-        self.size = 2 * config.lstm_size
-        self.memory = np.zeros((0, self.size), np.float32)
+        self.has_memory, self.size = config.lstm_size > 0, 2 * config.lstm_size
 
-    def act(self, observation: np.ndarray, legal_actions: np.ndarray, starts: np.ndarray | None = None) -> np.ndarray:
-        n = len(observation)
-        memory = np.zeros((n, self.size), np.float32)
-        if starts is not None and not starts.all():
-            memory[~starts] = self.memory[~starts]
-        outputs, _, self.memory = self.net.evaluate(observation, memory)
-        return environment_action(self.spec, self.policy.mode(self.policy.normalize(outputs, legal_actions)))
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None) -> tuple[np.ndarray, AgentState | None]:
+        outputs, _, after = self._evaluate(observation, state, starts)
+        return environment_action(self.spec, self.policy.mode(self.policy.normalize(outputs, legal_actions))), after
 
-    def think(self, observation: np.ndarray, legal_actions: np.ndarray, simulations: int | None = None) -> Thoughts:
-        outputs, value, _ = self.net.evaluate(observation, np.zeros((len(observation), self.size), np.float32))
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+        outputs, value, after = self._evaluate(observation, state, starts)
         log_policy = self.policy.normalize(outputs, legal_actions)
         action = self.policy.mode(log_policy)
-        return Thoughts(action, np.exp(log_policy), value, None, action[:, None].tolist())
+        return Thoughts(action, np.exp(log_policy), value.sum(1), None, action[:, None].tolist(), after)
+
+    def _evaluate(self, observation: np.ndarray, state: AgentState | None, starts: np.ndarray | None
+                  ) -> tuple[np.ndarray, np.ndarray, AgentState | None]:
+        memory = np.zeros((len(observation), self.size), np.float32)
+        if self.has_memory and state is not None:
+            memory[:] = state if starts is None else np.where(starts[:, None], 0.0, state)
+        outputs, value, after = self.net.evaluate(observation, memory)
+        return outputs, value, after if self.has_memory else None
 
 
 def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from myosu.algorithms.interface import State
 from myosu.envs.vector import EnvSpec, Step
 from myosu.replay.episode import Episode
+from myosu.runs.state import State
 
 _ARRAYS = ("actions", "seats", "lengths", "to_play", "seeds", "returns", "raw_returns")
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from myosu.errors import UserError
-from myosu.evaluation.opponents import make_opponent, split_simulations
 from myosu.games.game import Game
-from myosu.training.checkpoint import Checkpoint, Checkpoints, find_checkpoint
+from myosu.players.opponents import make_opponent, split_simulations
+from myosu.runs.checkpoint import Checkpoint, Checkpoints, find_checkpoint
+from myosu.runs.reading import Count
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Entrant:
     text: str
     repeats: bool
     run: str | None = None
-    update: int | None = None
-    simulations: int | None = None
+    update: Count | None = None
+    simulations: Count | None = None
 
 
 def find_entrants(words: list[str], game: Game, simulations: int | None = None) -> list[Entrant]:
@@ -50,8 +51,6 @@ def _entrants_of(word: str, game: Game, simulations: int | None) -> list[Entrant
     folder, own_simulations = split_simulations(word)
     path = Path(folder)
     if not path.is_dir() and path.parent.name != "checkpoints":
-        if word == "exhaustive":
-            raise UserError("exhaustive is no player: it tries every reply. See myosu evaluate.")
         player = make_opponent(word, game)  # says what is wrong with it
         player.close()
         return [Entrant(player.name, player.name, player.repeats_itself)]
@@ -70,7 +69,10 @@ def _checkpoint_entrant(checkpoint: Checkpoint, game: Game, simulations: int | N
         raise UserError(f"{checkpoint.path} plays {config.environment.name}, not {game.name}.")
     path = checkpoint.path.resolve()
     run = path.parent.parent if path.parent.name == "checkpoints" else None
-    simulations = simulations or getattr(config.algorithm_config, "simulations", None)
+    simulations = simulations or config.algorithm_config.get("simulations")
     thought = f":{simulations}" if simulations else ""
     name = f"{run.name}/{checkpoint.update}" if run else path.name
-    return Entrant(name + thought, f"{path}{thought}", True, str(run) if run else None, checkpoint.update, simulations)
+    text = f"{path}{thought}"
+    if thought and Path(text).exists():
+        text = f"{path}/{thought}"  # else this other folder would be meant
+    return Entrant(name + thought, text, True, str(run) if run else None, checkpoint.update, simulations)

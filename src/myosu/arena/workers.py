@@ -13,11 +13,11 @@ from myosu.arena.entrants import Entrant
 from myosu.arena.league import League, Pair
 from myosu.errors import UserError
 from myosu.evaluation.match import play_openings
-from myosu.evaluation.opponents import make_opponent
-from myosu.evaluation.players import Player
 from myosu.games import load_game
+from myosu.players.opponents import make_opponent
+from myosu.players.player import Player
 from myosu.processes import end, end_with, spawn
-from myosu.training.randomness import derive_seed, prepare_process
+from myosu.randomness import derive_seed, prepare_process
 
 #: So many workers may die one after another before any of them finishes a game.
 MAX_DEATHS = 3

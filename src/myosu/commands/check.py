@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import ENV_KWARGS_HELP, read_env_kwargs
+from myosu.commands.options import ENV_KWARGS_HELP, check_seed, read_env_kwargs
 from myosu.errors import UserError
 
 
@@ -34,6 +34,7 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu check", args=arguments)
+    check_seed(options.seed)
     from myosu.doctor import check_game, check_gym
     from myosu.envs.registry import load_environment
 

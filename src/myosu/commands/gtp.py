@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import tyro
 from tyro.conf import Positional
 
+from myosu.commands.options import check_seed, trust_if
 from myosu.errors import UserError
 
 
@@ -27,35 +28,36 @@ class Options:
     """Simulations a move, instead of what the run was trained with: more is stronger and slower."""
     seed: int = 0
     """What the agent's chance follows from."""
+    trust: bool = False
+    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu gtp", args=arguments)
+    trust_if(options.trust)
+    check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     import torch
 
     from myosu.evaluation.gtp_engine import GtpEngine
-    from myosu.evaluation.players import legal_mask
-    from myosu.training.checkpoint import load_agent
+    from myosu.players.agent import AgentPlayer, load_agent
 
     torch.set_num_threads(1)
-    agent: Any
     agent, environment, config = load_agent(options.run, options.simulations, options.seed)
     game = environment.rules
     if game.num_players != 2:
         raise UserError(f"{game.name} is a game for one; GTP is for two.")
-    searches = hasattr(config.algorithm_config, "simulations")
-    wanted = (options.simulations or config.algorithm_config.simulations) if searches else 1
+    searches = "simulations" in config.algorithm_config
+    wanted = (options.simulations or config.algorithm_config["simulations"]) if searches else 1
+    player = AgentPlayer(game, agent, "agent")
 
-    def think(state: np.ndarray, simulations: int) -> int:
-        observation: np.ndarray = np.empty((1, *game.observation_shape), game.observation_dtype)
-        game.batch.observe(state, observation)
-        less = {"simulations": simulations} if searches else {}
-        return int(agent.act(observation, legal_mask(game, state), **less)[0])
+    def think(state: np.ndarray, history: list[int], simulations: int) -> int:
+        return int(player.choose(state, [history], simulations if searches else None)[0])
 
     engine = GtpEngine(game, think, wanted)
     engine.warm_up()
-    sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for stream in (sys.stdin, sys.stdout):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     engine.serve(sys.stdin, sys.stdout)
     return 0

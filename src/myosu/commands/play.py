@@ -11,10 +11,10 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import import_server
+from myosu.commands.options import check_seed, import_server, trust_if
 from myosu.errors import UserError
-from myosu.evaluation.players import History, Player, legal_mask
 from myosu.games import Game
+from myosu.players.player import History, Player, legal_mask
 
 #: Where the page is if nobody says otherwise, so that one still open finds its game when the command is given again.
 PORT = 8610
@@ -41,10 +41,14 @@ class Options:
     """Port of the page; 0: 8610, so that an open page finds its game again, or any where that is taken."""
     browser: bool = True
     """Open the page in your browser."""
+    trust: bool = False
+    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu play", args=arguments)
+    trust_if(options.trust)
+    check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     seat = {"first": 0, "second": 1, "random": random.randrange(2)}[options.seat]
@@ -66,8 +70,7 @@ def _in_browser(options: Options, seat: int) -> int:
 def _in_terminal(options: Options, seat: int) -> int:
     import torch
 
-    from myosu.evaluation.players import AgentPlayer
-    from myosu.training.checkpoint import load_agent
+    from myosu.players.agent import AgentPlayer, load_agent
 
     torch.set_num_threads(1)
     agent, environment, _ = load_agent(options.run, options.simulations, options.seed)

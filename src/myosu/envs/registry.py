@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import gymnasium
 
+from myosu.envs.given import find_given, note_registration
 from myosu.envs.gym_env import EnvMaker, GymVectorEnv, SingleEnv
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.envs.vector import EnvSpec, VectorEnv
@@ -52,18 +53,22 @@ class Environment:
 
 
 def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards: str = "score") -> Environment:
-    """The game called ``name`` (or in the file of this name), else the Gymnasium environment with this id.
+    """The game called ``name`` (or in the file of this name), what was given by this name (``given.give``), else the
+    Gymnasium environment with this id.
 
     kwargs: arguments for a Gymnasium environment. rewards: "outcome" makes only winning count in a game of ours.
     Raises UserError when there is none, or it cannot be made.
     """
-    if name.endswith(".py") or name in game_names():
+    given = find_given(name)
+    if isinstance(given, Game) or name.endswith(".py") or name in game_names():
         if kwargs:
             raise UserError(f"{name} is a game without arguments: leave out {', '.join(kwargs)}.")
-        game = load_game(name)
+        game = given if isinstance(given, Game) else load_game(name)
         game = game.with_outcome_rewards() if rewards == "outcome" else game
         return Environment(name, game_spec(game), game=game)
-    if ":" not in name and name not in gymnasium.registry:
+    if name in gymnasium.registry:
+        note_registration(name)
+    elif ":" not in name:
         known = [*game_names(), *gymnasium.registry]
         near = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(f"{name}-v1", known, n=1)
         raise UserError(f"There is no game or environment {name!r}. "
@@ -73,7 +78,7 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
     if rewards != "score":
         raise UserError(f"--rewards {rewards}: only games of Myosu's own know who won; {name} is a Gymnasium "
                         "environment.")
-    maker = EnvMaker(name, kwargs)
+    maker = EnvMaker(given or name, kwargs)
     probe = SingleEnv(maker, 0, 0)
     probe.close()
     return Environment(name, probe.spec, maker=maker)

@@ -68,6 +68,5 @@ class Pace:
 
     def simulations(self, budget: float, wanted: int) -> int:
         """As many as fit into ``budget`` seconds, at most ``wanted``; 0 where there is no time for one."""
-        if not self._costs or budget == math.inf:
-            return wanted
-        return min(wanted, int(budget / max(self._costs)))
+        cost = max(self._costs, default=0.0)
+        return wanted if budget >= wanted * cost else int(budget / cost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from myosu.algorithms.interface import Agent
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
-from myosu.evaluation.statistics import mean_interval
+from myosu.evaluation.statistics import Interval, mean_interval
 
 #: Environments that play at once.
 MAX_ENVS = 64
@@ -19,10 +20,11 @@ MAX_ENVS = 64
 
 @dataclass(frozen=True)
 class EpisodesResult:
-    """Arrays [games]: the sum of rewards, that of the environment's own below all wrappers, actions taken, and whether
-    a limit cut the episode."""
+    """reward_range: the least and the greatest sum of rewards that there can be. Arrays [games]: the sum of rewards,
+    that of the environment's own below all wrappers, actions taken, and whether a limit cut the episode."""
 
     game: str
+    reward_range: Interval
     returns: np.ndarray
     raw_returns: np.ndarray
     lengths: np.ndarray
@@ -33,7 +35,8 @@ class EpisodesResult:
         """What ``myosu evaluate --json`` prints, without what only the caller knows."""
         return {
             "game": self.game, "games": len(self.returns),
-            "mean_reward": float(self.returns.mean()), "mean_reward_ci95": list(mean_interval(self.returns)),
+            "mean_reward": float(self.returns.mean()),
+            "mean_reward_ci95": list(mean_interval(self.returns, self.reward_range)),
             "std_reward": float(self.returns.std()), "median_reward": float(np.median(self.returns)),
             "min_reward": float(self.returns.min()), "max_reward": float(self.returns.max()),
             "mean_raw_reward": float(self.raw_returns.mean()),
@@ -58,10 +61,11 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
     totals = np.zeros((count, 3))  # reward, raw reward, actions
     env.reset()
     step = env.recv()
-    starts = np.ones(count, np.bool_)
+    state, starts = None, np.ones(count, np.bool_)
     try:
         while shares.any():
-            env.send(agent.act(step.observation, step.legal_actions, starts), np.arange(count))
+            action, state = agent.act(step.observation, step.legal_actions, state, starts)
+            env.send(action, np.arange(count))
             step = env.recv()
             totals += np.stack([step.reward, step.raw_reward, np.ones(count)], axis=1)
             starts = step.terminated | step.truncated
@@ -73,4 +77,5 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
     finally:
         env.close()
     returns, raw, lengths, truncated = (np.array(column) for column in zip(*done, strict=True))
-    return EpisodesResult(environment.name, returns, raw, lengths, truncated, time.perf_counter() - begin)
+    reward_range = environment.game.reward_range if environment.game else (-math.inf, math.inf)
+    return EpisodesResult(environment.name, reward_range, returns, raw, lengths, truncated, time.perf_counter() - begin)

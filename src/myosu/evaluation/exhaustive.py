@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.evaluation.players import History, Player, legal_mask
 from myosu.games.game import Game
+from myosu.players.player import RESIGNS, History, Player, legal_mask
 
 MAX_LINES = 200_000
 
@@ -42,6 +42,8 @@ def walk_all_replies(game: Game, player: Player, seat: int) -> SeatReport:
         legal = legal_mask(game, states)
         if mover == seat:
             lines, actions = np.arange(len(states)), player.choose(states, histories)
+            if not (actions != RESIGNS).all():
+                raise UserError(f"{player.name} gave up a game of {game.name}; its other lines are not tried.")
             if not legal[lines, actions].all():
                 raise UserError(f"{player.name} played an illegal move in {game.name}.")
         else:

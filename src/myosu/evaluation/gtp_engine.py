@@ -13,12 +13,12 @@ import numpy as np
 
 import myosu
 from myosu.evaluation.clock import Clocks, Pace
-from myosu.evaluation.gtp import COLOURS, title
-from myosu.evaluation.players import legal_mask
 from myosu.games.game import Game
+from myosu.players.gtp import COLOURS, MoveWords, title
+from myosu.players.player import History, legal_mask
 
-#: think(state [1], simulations) -> action.
-Think = Callable[[np.ndarray, int], int]
+#: think(state [1], actions that led there, simulations) -> action.
+Think = Callable[[np.ndarray, History, int], int]
 
 
 class Refused(Exception):
@@ -30,11 +30,12 @@ class GtpEngine:
 
     A player who cannot move passes; the controller may say so or not, as GRhino and Quarry do not. simulations: of a
     move with time enough; ``think`` gets fewer when the clock demands it, and is not asked where one action alone is
-    legal.
+    legal. Beside the position it is given the actions that led there, whoever chose them and whatever was taken back:
+    an agent with a memory remembers its seat's turns among them (``players.agent.AgentPlayer``).
     """
 
     def __init__(self, game: Game, think: Think, simulations: int) -> None:
-        self.game, self.over = game, False
+        self.game, self.over, self._words = game, False, MoveWords(game)
         self._think, self._simulations = think, simulations
         self._clocks, self._pace = Clocks(), Pace()
         self._commands = {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
@@ -43,7 +44,7 @@ class GtpEngine:
     def warm_up(self) -> None:
         """Make the first move, so that what has to be compiled is, and the pace is known before a clock runs. What
         compiling took says nothing of the moves to come."""
-        self._play(self._think(self._state, 1))
+        self._play(self._think(self._state, [], 1))
         self._clear()
         for _ in range(2):
             self._timed_think(self._simulations)
@@ -60,16 +61,17 @@ class GtpEngine:
     def answer(self, line: str) -> str | None:
         """The whole answer to a line; None for one without a command."""
         text = re.sub(r"[^\x20-\U0010ffff]", "", line.replace("\t", " ")).partition("#")[0]
-        found = re.match(r"\s*(\d+(?=\s|$))?\s*(\S*)\s*(.*?)\s*$", text)
-        assert found is not None
-        number, command, rest = found.groups()
-        if not command:
-            return None if number is None else f"?{number} unknown command\n\n"
+        words = text.split()
+        number = words.pop(0) if words and re.fullmatch(r"\d+", words[0]) else ""
+        if not words:
+            return f"?{number} unknown command\n\n" if number else None
         try:
-            mark, said = "=", self._obey(command, rest.split())
+            mark, said = "=", self._obey(words[0], words[1:])
         except Refused as refusal:
             mark, said = "?", str(refusal)
-        return f"{mark}{number or ''} {said}".rstrip() + "\n\n"
+        # An empty line would end the answer.
+        lines = [line for line in f"{mark}{number} {said}".splitlines() if line.strip()]
+        return "\n".join(lines).rstrip() + "\n\n"
 
     def _obey(self, command: str, words: list[str]) -> str:
         if command not in self._commands:
@@ -128,10 +130,10 @@ class GtpEngine:
         _number(points)  # known to every controller and without meaning here
         return ""
 
-    def do_play(self, colour: str, move: str) -> str:
+    def do_play(self, colour: str, move: str, *more: str) -> str:
         seat = _seat(colour)
         try:
-            action = self.game.parse_action(move)
+            action = self._words.action(" ".join((move, *more)))
         except ValueError:
             raise Refused("syntax error") from None
         if action == self.game.pass_action and self._moves[-1:] == [(action, True)] and self._turn() != seat:
@@ -209,12 +211,15 @@ class GtpEngine:
 
     def _timed_think(self, simulations: int) -> int:
         start = time.perf_counter()
-        action = self._think(self._state, simulations)
+        action = self._think(self._state, [action for action, _ in self._moves], simulations)
         self._pace.observe(simulations, time.perf_counter() - start)
         return action
 
     def _vertex(self, action: int | None) -> str:
-        return "pass" if action is None else self.game.action_name(action).upper()
+        if action is None:
+            return "pass"
+        word = self._words.word(action)
+        return word.upper() if self._words.any_case else word
 
     def _give_turn_to(self, seat: int) -> None:
         """A player who can only pass is taken to have done so when the other one is to move."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.evaluation.players import History, Player, RandomPlayer, legal_mask
 from myosu.evaluation.statistics import Interval, mean_interval, rate_interval
 from myosu.games.game import Game
+from myosu.players.player import RESIGNS, History, Player, RandomPlayer, legal_mask
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,14 @@ class Score:
     loss_rate_ci95: Interval
 
     @classmethod
-    def of(cls, rewards: np.ndarray) -> Score:
-        """From rewards [units, games]: the units are independent of each other, the games of one need not be."""
+    def of(cls, rewards: np.ndarray, reward_range: Interval = (-math.inf, math.inf)) -> Score:
+        """From rewards [units, games]: the units are independent of each other, the games of one need not be. No mean
+        reward can lie outside ``reward_range``."""
         win, draw, loss = rewards > 0, rewards == 0, rewards < 0
         return cls(
             games=rewards.size,
             mean_reward=float(rewards.mean()),
-            mean_reward_ci95=mean_interval(rewards.mean(axis=1)),
+            mean_reward_ci95=mean_interval(rewards.mean(axis=1), reward_range),
             win_rate=float(win.mean()),
             win_rate_ci95=rate_interval(win),
             draw_rate=float(draw.mean()),
@@ -84,7 +86,8 @@ def play_match(game: Game, player: Player, opponent: Player, games: int, opening
 
     With openings, games 2k and 2k + 1 begin with the same random one, played from both sides, and count as one
     independent observation. ``opening_plies=None`` chooses as ``default_opening_plies`` says. A game longer than
-    ``game.max_plies`` ends there, with the rewards earned so far.
+    ``game.max_plies`` ends there, with the rewards earned so far. A game that a player gives up is lost as
+    ``reward_of_resigning`` says.
     """
     if game.num_players != 2:
         raise UserError(f"A match needs two players; {game.name} is a game for one.")
@@ -98,8 +101,8 @@ def play_match(game: Game, player: Player, opponent: Player, games: int, opening
     return MatchResult(
         game=game.name, player=player.name, opponent=opponent.name, opening_plies=plies, rewards=pairs,
         histories=histories, seconds=time.perf_counter() - start,
-        overall=Score.of(pairs if plies else pairs.reshape(-1, 1)),
-        first_seat=Score.of(pairs[:, :1]), second_seat=Score.of(pairs[:, 1:]),
+        overall=Score.of(pairs if plies else pairs.reshape(-1, 1), game.reward_range),
+        first_seat=Score.of(pairs[:, :1], game.reward_range), second_seat=Score.of(pairs[:, 1:], game.reward_range),
     )
 
 
@@ -124,10 +127,18 @@ def play_openings(game: Game, player: Player, opponent: Player,
             waiting = np.flatnonzero(~over & ((to_play == seats) == (sign > 0)))
             if len(waiting) == 0:
                 continue
-            earned, ended = _advance(game, mover, states, histories, waiting)
+            earned, ended, resigned = _advance(game, mover, states, histories, waiting)
             rewards[waiting] += sign * earned
+            rewards[waiting[resigned]] = sign * reward_of_resigning(game)
             over[waiting] = ended | [len(histories[i]) >= game.max_plies for i in waiting]
     return rewards.reshape(-1, 2), histories
+
+
+def reward_of_resigning(game: Game) -> float:
+    """The sum of rewards of whoever gives a game up: the least there can be, for nobody knows how it would have ended.
+    """
+    least = game.reward_range[0]
+    return least if math.isfinite(least) else -1.0
 
 
 def random_openings(game: Game, count: int, plies: int, seed: int) -> list[tuple[int, ...]]:
@@ -140,7 +151,7 @@ def random_openings(game: Game, count: int, plies: int, seed: int) -> list[tuple
         histories: list[History] = [[] for _ in range(count)]
         going = np.arange(count)
         for _ in range(plies):
-            _, ended = _advance(game, chance, states, histories, going)
+            _, ended, _ = _advance(game, chance, states, histories, going)
             going = going[~ended]
         openings.update(dict.fromkeys(tuple(histories[i]) for i in going))
         if len(openings) >= count or plies == 0:
@@ -161,21 +172,25 @@ def replay_openings(game: Game, openings: list[tuple[int, ...]]) -> np.ndarray:
 
 
 def _advance(game: Game, mover: Player, states: np.ndarray, histories: list[History],
-             indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``mover`` acts in the games ``indices``; what it earned and whether they ended, [n] each."""
+             indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``mover`` acts in the games ``indices``; what it earned, whether they ended, and by its resignation, [n] each."""
     current = states[indices]
     actions = mover.choose(current, [histories[i] for i in indices])
-    wrong = np.flatnonzero(~legal_mask(game, current)[np.arange(len(current)), actions])
+    resigned = actions == RESIGNS
+    legal = legal_mask(game, current)
+    wrong = np.flatnonzero(~legal[np.arange(len(current)), actions] & ~resigned)
     if len(wrong):
         k = wrong[0]
         moves = " ".join(game.action_name(a) for a in histories[indices[k]])
         raise UserError(f"{mover.name} played the illegal move {game.action_name(int(actions[k]))} after: {moves}")
-    rewards, ended = np.empty(len(current), np.float32), np.empty(len(current), np.bool_)
-    game.batch.step(current, actions, rewards, ended)
-    states[indices] = current
-    for i, action in zip(indices, actions.tolist(), strict=True):
+    rewards, ended = np.zeros(len(current), np.float32), np.ones(len(current), np.bool_)
+    going = np.flatnonzero(~resigned)
+    after, earned, over = current[going], rewards[going], ended[going]
+    game.batch.step(after, actions[going], earned, over)
+    states[indices[going]], rewards[going], ended[going] = after, earned, over
+    for i, action in zip(indices[going], actions[going].tolist(), strict=True):
         histories[i].append(action)
-    return rewards, ended
+    return rewards, ended, resigned
 
 
 def _score_json(score: Score) -> dict[str, Any]:

@@ -32,11 +32,14 @@ def _central_probability(t: float, degrees: int) -> float:
     return 2 / math.pi * (angle + sine * total) if odd else sine * total
 
 
-def mean_interval(values: np.ndarray) -> Interval:
-    """Student's interval of the mean of independent ``values`` [n], two at least."""
+def mean_interval(values: np.ndarray, possible: Interval = (-math.inf, math.inf)) -> Interval:
+    """Student's interval of the mean of independent ``values`` [n], two at least, cut at the least and the greatest
+    ``possible`` value: no mean lies beyond them, so the interval still covers 95 %. Where values lie beyond them
+    themselves, it is cut at these."""
     n, mean = len(values), float(np.mean(values))
     half = student_quantile(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return (mean - half, mean + half)
+    least, greatest = min(possible[0], float(np.min(values))), max(possible[1], float(np.max(values)))
+    return (max(mean - half, least), min(mean + half, greatest))
 
 
 def wilson_interval(rate: float, n: float) -> Interval:

@@ -66,11 +66,11 @@ class Support:
         """The same of rows, float32 [n, atoms] → [n]."""
         return _means(logits, self.points().numpy())
 
-    def cross_entropy_slope(self, logits: Tensor, scalars: np.ndarray, weights: np.ndarray) -> Tensor:
+    def cross_entropy_gradient(self, logits: Tensor, scalars: np.ndarray, weights: np.ndarray) -> Tensor:
         """The gradient of weight · ``cross_entropy(logits, two_hot(scalar))`` in the logits [..., atoms], which is
         weight · (softmax(logits) − two_hot(scalar)). scalars, weights: float32 [...]."""
-        slope = _slope(self._rows(logits), scalars.ravel(), weights.ravel(), self.points().numpy())
-        return torch.from_numpy(slope.reshape(logits.shape)).to(logits.device)
+        gradient = _gradient(self._rows(logits), scalars.ravel(), weights.ravel(), self.points().numpy())
+        return torch.from_numpy(gradient.reshape(logits.shape)).to(logits.device)
 
     def _rows(self, logits: Tensor) -> np.ndarray:
         return logits.detach().to("cpu", torch.float32).numpy().reshape(-1, self.atoms)
@@ -94,22 +94,22 @@ def _means(logits, points):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
-def _slope(logits, scalars, weights, points):
+def _gradient(logits, scalars, weights, points):
     """weight · (softmax(logits) − two_hot(scalar)); float32 [n, atoms], of scalars and weights [n]."""
-    slope, last = scaled_softmax(logits), len(points) - 1
+    gradient, last = scaled_softmax(logits), len(points) - 1
     for i in range(len(scalars)):
         total = np.float32(0.0)
         for k in range(len(points)):
-            total += slope[i, k]
+            total += gradient[i, k]
         scale = weights[i] / total
         for k in range(len(points)):
-            slope[i, k] *= scale
+            gradient[i, k] *= scale
         scalar = min(max(scalars[i], points[0]), points[last])
         lower = min(np.searchsorted(points, scalar, side="right") - 1, last - 1)
         upper_weight = (scalar - points[lower]) / (points[lower + 1] - points[lower])
-        slope[i, lower] -= weights[i] * (np.float32(1.0) - upper_weight)
-        slope[i, lower + 1] -= weights[i] * upper_weight
-    return slope
+        gradient[i, lower] -= weights[i] * (np.float32(1.0) - upper_weight)
+        gradient[i, lower + 1] -= weights[i] * upper_weight
+    return gradient
 
 
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
@@ -182,7 +182,7 @@ def plane_loss(logits: Tensor, planes: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), planes.float(), reduction="none").mean((-3, -2, -1))
 
 
-def plane_loss_slope(logits: Tensor, planes: Tensor) -> Tensor:
+def plane_loss_gradient(logits: Tensor, planes: Tensor) -> Tensor:
     """The gradient of ``plane_loss`` in the logits, (sigmoid(logits) − planes) / (C H W); [..., C, H, W]."""
     return torch.sigmoid(logits.float()).sub_(planes).div_(logits.shape[-3:].numel())
 

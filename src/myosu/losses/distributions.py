@@ -25,9 +25,9 @@ class Distribution(Protocol):
     def entropy(self, parameters: np.ndarray) -> np.ndarray:
         """[n]."""
 
-    def gradient(self, parameters: np.ndarray, action: np.ndarray, log_prob_slope: np.ndarray,
-                 entropy_slope: float) -> np.ndarray:
-        """d / d outputs [n, size] of Σ ``log_prob_slope`` [n] · log π(a) + ``entropy_slope`` · entropy."""
+    def gradient(self, parameters: np.ndarray, action: np.ndarray, log_prob_gradient: np.ndarray,
+                 entropy_gradient: float) -> np.ndarray:
+        """d / d outputs [n, size] of Σ ``log_prob_gradient`` [n] · log π(a) + ``entropy_gradient`` · entropy."""
 
     def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Actions [n, *action_shape] drawn at random."""
@@ -58,9 +58,9 @@ class Choices:
     def entropy(self, parameters: np.ndarray) -> np.ndarray:
         return _entropy(parameters)
 
-    def gradient(self, parameters: np.ndarray, action: np.ndarray, log_prob_slope: np.ndarray,
-                 entropy_slope: float) -> np.ndarray:
-        return _gradient(parameters, self.ends, self._columns(action), log_prob_slope, entropy_slope)
+    def gradient(self, parameters: np.ndarray, action: np.ndarray, log_prob_gradient: np.ndarray,
+                 entropy_gradient: float) -> np.ndarray:
+        return _gradient(parameters, self.ends, self._columns(action), log_prob_gradient, entropy_gradient)
 
     def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         uniform = rng.random((len(parameters), len(self.ends)))
@@ -77,15 +77,15 @@ class Choices:
 
 
 @numba.njit(cache=True)
-def cross_entropy_slope(log_probs, target):
+def cross_entropy_gradient(log_probs, target):
     """The gradient of −Σ target · log π in the logits of π, π Σ target − target; float32 [n, A]. log_probs: log π, −∞
     where an action is not legal, and the target is 0."""
-    slope = np.empty(target.shape, np.float32)
+    gradient = np.empty(target.shape, np.float32)
     for i in range(len(target)):
         total = target[i].sum()
         for k in range(target.shape[1]):
-            slope[i, k] = math.exp(log_probs[i, k]) * total - target[i, k]
-    return slope
+            gradient[i, k] = math.exp(log_probs[i, k]) * total - target[i, k]
+    return gradient
 
 
 @numba.njit(cache=True)
@@ -138,7 +138,7 @@ def _entropy(log_probs):
 
 
 @numba.njit(cache=True)
-def _gradient(log_probs, ends, action, log_prob_slope, entropy_slope):
+def _gradient(log_probs, ends, action, log_prob_gradient, entropy_gradient):
     """d log π(a) / d logit_k = [k = a] − π_k and dH / d logit_k = −π_k (log π_k + H), branch by branch."""
     out = np.zeros(log_probs.shape, np.float32)
     for i in range(len(log_probs)):
@@ -150,9 +150,9 @@ def _gradient(log_probs, ends, action, log_prob_slope, entropy_slope):
                     entropy -= math.exp(log_probs[i, k]) * log_probs[i, k]
             for k in range(first, end):
                 if log_probs[i, k] > -np.inf:
-                    by_entropy = entropy_slope * (log_probs[i, k] + entropy)
-                    out[i, k] = -math.exp(log_probs[i, k]) * (log_prob_slope[i] + by_entropy)
-            out[i, first + action[i, branch]] += log_prob_slope[i]
+                    by_entropy = entropy_gradient * (log_probs[i, k] + entropy)
+                    out[i, k] = -math.exp(log_probs[i, k]) * (log_prob_gradient[i] + by_entropy)
+            out[i, first + action[i, branch]] += log_prob_gradient[i]
             first = end
     return out
 
@@ -207,12 +207,12 @@ class Gaussian:
     def entropy(self, parameters: np.ndarray) -> np.ndarray:
         return parameters[:, self.components:].sum(1) + 0.5 * self.components * (1.0 + math.log(2 * math.pi))
 
-    def gradient(self, parameters: np.ndarray, action: np.ndarray, log_prob_slope: np.ndarray,
-                 entropy_slope: float) -> np.ndarray:
+    def gradient(self, parameters: np.ndarray, action: np.ndarray, log_prob_gradient: np.ndarray,
+                 entropy_gradient: float) -> np.ndarray:
         mean, log_std = np.split(parameters, 2, axis=1)
         inverse = np.exp(-log_std)
-        z, slope = (action - mean) * inverse, log_prob_slope[:, None]
-        return np.concatenate([slope * z * inverse, slope * (z * z - 1.0) + entropy_slope], axis=1)
+        z, gradient = (action - mean) * inverse, log_prob_gradient[:, None]
+        return np.concatenate([gradient * z * inverse, gradient * (z * z - 1.0) + entropy_gradient], axis=1)
 
     def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         mean, log_std = np.split(parameters, 2, axis=1)

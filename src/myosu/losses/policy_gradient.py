@@ -1,4 +1,4 @@
-"""Losses of policy-gradient methods, on NumPy arrays, with their slopes: what is differentiated by hand here costs a
+"""Losses of policy-gradient methods, on NumPy arrays, with their gradients: what is differentiated by hand here costs a
 small network's update a tenth of what automatic differentiation would."""
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import numpy as np
 
 @numba.njit(cache=True)
 def clipped_surrogate(log_ratio, advantage, clip_range):
-    """PPO's loss −min(ρ A, clip(ρ, 1 − ε, 1 + ε) A) (Schulman et al. 2017, equation 7) and its slope in log π;
+    """PPO's loss −min(ρ A, clip(ρ, 1 − ε, 1 + ε) A) (Schulman et al. 2017, equation 7) and its gradient in log π;
     float32 [n] both.
 
     log_ratio: float32 [n], log ρ = log π(a|s) − log π_old(a|s). advantage: A, float32 [n]. clip_range: ε ≥ 0.
-    The slope is −ρ A, and 0 where ρ has left the range to the side that A pulls it to.
+    The gradient is −ρ A, and 0 where ρ has left the range to the side that A pulls it to.
     """
-    loss, slope = np.empty_like(log_ratio), np.empty_like(log_ratio)
+    loss, gradient = np.empty_like(log_ratio), np.empty_like(log_ratio)
     for i in range(len(log_ratio)):
         ratio = math.exp(log_ratio[i])
         # Not by comparing both products: within the range these differ by their rounding.
         if advantage[i] > 0.0 and ratio > 1.0 + clip_range:
-            loss[i], slope[i] = -(1.0 + clip_range) * advantage[i], 0.0
+            loss[i], gradient[i] = -(1.0 + clip_range) * advantage[i], 0.0
         elif advantage[i] < 0.0 and ratio < 1.0 - clip_range:
-            loss[i], slope[i] = -(1.0 - clip_range) * advantage[i], 0.0
+            loss[i], gradient[i] = -(1.0 - clip_range) * advantage[i], 0.0
         else:
-            loss[i] = slope[i] = -ratio * advantage[i]
-    return loss, slope
+            loss[i] = gradient[i] = -ratio * advantage[i]
+    return loss, gradient
 
 
 def approximate_kl(log_ratio: np.ndarray) -> float:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from myosu.nets import winograd
+from myosu import kernels
+from myosu.kernels import batch_norm, winograd
 
 
 class ConvNorm(nn.Module):
@@ -27,7 +27,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         norm = self.norm
-        if isinstance(norm, nn.BatchNorm2d) and self.training and winograd.fits(self.conv, x):
+        if isinstance(norm, nn.BatchNorm2d) and self.training and winograd_fits(self.conv, x):
             return _ConvNormRelu.apply(x, self.conv.weight, norm.weight, norm.bias, residual, norm)
         y = norm(self.conv(x))
         # In place: neither what a normalisation nor what a convolution puts out is needed on the way back.
@@ -65,29 +65,30 @@ class _ConvNormRelu(torch.autograd.Function):
         out, statistics = torch.empty_like(y), np.empty((2, len(weight)), np.float32)
         sums, squares = (np.zeros(y.shape[2] * y.shape[3], np.float32) for _ in range(2))
         winograd.convolve(x.numpy(), winograd.to_points(weight).numpy(), y.numpy(), sums, squares)
-        _normalise(y.numpy(), sums, squares, gain.numpy(), bias.numpy(), norm.eps,
-                   (y if residual is None else channels_last(residual)).numpy(), residual is not None, out.numpy(),
-                   statistics, norm.running_mean.numpy(), norm.running_var.numpy(), norm.momentum)
+        batch_norm.forward(
+            y.numpy(), sums, squares, gain.numpy(), bias.numpy(), norm.eps,
+            (y if residual is None else channels_last(residual)).numpy(), residual is not None, out.numpy(),
+            statistics, norm.running_mean.numpy(), norm.running_var.numpy(), norm.momentum)
         norm.num_batches_tracked += 1
         ctx.save_for_backward(x, weight, gain, y, out)
         ctx.statistics = statistics
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx, grad_output: Tensor):
         x, weight, gain, y, out = ctx.saved_tensors
-        slopes, x_slopes = torch.empty_like(y), torch.empty_like(x)
-        by_gain, by_bias = torch.empty_like(gain), torch.empty_like(gain)
-        by_kernels = x.new_zeros(winograd.POINTS * weight.shape[0] * weight.shape[1])
-        by_slope, by_y, shift = _normalise_back(
-            channels_last(gradient).numpy(), y.numpy(), gain.numpy(), out.numpy(), ctx.statistics, slopes.numpy(),
-            by_gain.numpy(), by_bias.numpy())
-        winograd.convolve_back(slopes.numpy(), y.numpy(), by_slope, by_y, shift, x.numpy(),
-                               winograd.to_points(weight.transpose(0, 1)).numpy(), x_slopes.numpy(),
-                               by_kernels.numpy())
-        of_residual = slopes.permute(0, 3, 1, 2) if ctx.needs_input_grad[4] else None
-        return (x_slopes.permute(0, 3, 1, 2), winograd.to_points_back(by_kernels, weight), by_gain, by_bias,
-                of_residual, None)
+        grad_sum, grad_x = torch.empty_like(y), torch.empty_like(x)  # of what goes into the relu, and of x
+        grad_gain, grad_bias = torch.empty_like(gain), torch.empty_like(gain)
+        grad_points = x.new_zeros(winograd.POINTS * weight.shape[0] * weight.shape[1])
+        a, b, c = batch_norm.backward(
+            channels_last(grad_output).numpy(), y.numpy(), gain.numpy(), out.numpy(), ctx.statistics,
+            grad_sum.numpy(), grad_gain.numpy(), grad_bias.numpy())
+        winograd.convolve_back(grad_sum.numpy(), y.numpy(), a, b, c, x.numpy(),
+                               winograd.to_points(weight.transpose(0, 1)).numpy(), grad_x.numpy(),
+                               grad_points.numpy())
+        grad_residual = grad_sum.permute(0, 3, 1, 2) if ctx.needs_input_grad[4] else None
+        return (grad_x.permute(0, 3, 1, 2), winograd.to_points_back(grad_points, weight), grad_gain, grad_bias,
+                grad_residual, None)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -95,63 +96,11 @@ def channels_last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
-def _normalise(y, sums, squares, gain, bias, eps, residual, adds, out, statistics, running_mean, running_var, momentum):
-    """out = relu(gain ŷ + bias + residual, if it ``adds`` that), all [B, H, W, K]; ŷ = (y − mean) / σ by the sums of
-    y's rows and of their squares [W K]. statistics: the mean and 1 / σ, [2, K]."""
-    size, height, width, channels = y.shape
-    n = size * height * width
-    # Each array by itself: loops over parts of one array are not compiled to vectors.
-    scale, shift = np.empty(width * channels, np.float32), np.empty(width * channels, np.float32)
-    for c in range(channels):
-        mean = _total(sums, c, channels) / n
-        variance = max(_total(squares, c, channels) / n - mean * mean, 0.0)
-        statistics[0, c], statistics[1, c] = mean, 1.0 / np.sqrt(variance + eps)
-        running_mean[c] += momentum * (mean - running_mean[c])
-        running_var[c] += momentum * (variance * n / (n - 1) - running_var[c])  # of all boards there are, as in torch
-        scale[c::channels] = gain[c] * statistics[1, c]
-        shift[c::channels] = bias[c] - mean * gain[c] * statistics[1, c]
-    rows = (size * height, width * channels)
-    winograd.scale_add_relu(y.reshape(rows), scale, shift, residual.reshape(rows), adds, out.reshape(rows))
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def _normalise_back(gradients, y, gain, out, statistics, slopes, by_gain, by_bias):
-    """``slopes`` g in what goes into the relu, those in gain and bias, and three rows [W K]: by what g and y are
-    to be multiplied and what is to be added for the slopes in y, which are over n cells (Ioffe & Szegedy 2015)
-
-        ∂/∂y = gain / σ · (g − Σ g / n − ŷ Σ g ŷ / n)
-    """
-    size, height, width, channels = y.shape
-    n = size * height * width
-    rows = (size * height, width * channels)
-    totals, with_y = np.zeros(width * channels, np.float32), np.zeros(width * channels, np.float32)
-    _through_relu(gradients.reshape(rows), out.reshape(rows), y.reshape(rows), slopes.reshape(rows), totals, with_y)
-    by_slope, by_y, shift = np.empty_like(totals), np.empty_like(totals), np.empty_like(totals)
-    for c in range(channels):
-        mean, inverse = statistics[0, c], statistics[1, c]
-        total = _total(totals, c, channels)
-        with_normal = (_total(with_y, c, channels) - mean * total) * inverse
-        by_gain[c], by_bias[c] = with_normal, total
-        by_slope[c::channels], factor = gain[c] * inverse, -gain[c] * inverse * inverse * with_normal / n
-        by_y[c::channels], shift[c::channels] = factor, -gain[c] * inverse * total / n - factor * mean
-    return by_slope, by_y, shift
-
-
-@njit(error_model="numpy")
-def _total(row, channel, channels):
-    total = 0.0
-    for j in range(channel, len(row), channels):
-        total += row[j]
-    return total
-
-
-@njit(error_model="numpy", fastmath={"contract"})
-def _through_relu(gradients, out, y, slopes, totals, with_y):
-    """The slopes before the relu, whose sums and sums with y are added to ``totals`` and ``with_y`` [m]."""
-    for i in range(len(y)):
-        gradient, after, row, slope = gradients[i], out[i], y[i], slopes[i]
-        for j in range(len(totals)):
-            slope[j] = gradient[j] if after[j] > 0 else np.float32(0)
-            totals[j] += slope[j]
-            with_y[j] += slope[j] * row[j]
+def winograd_fits(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Whether ``winograd.convolve`` can compute ``conv(x)``, and is quicker: with several threads torch's convolution
+    is, and channels must fill whole vectors of the processor."""
+    lanes = winograd.LANES
+    return (winograd.AVAILABLE and not kernels.PLAIN and x.device.type == "cpu"
+            and x.dtype == conv.weight.dtype == torch.float32
+            and conv.kernel_size == (3, 3) and conv.in_channels % lanes == conv.out_channels % lanes == 0
+            and torch.get_num_threads() == 1 and not torch.is_autocast_enabled("cpu"))

@@ -93,7 +93,7 @@ class GraphedMuZero:
 
     def expand_on_card(self, parents: Tensor, actions: Tensor, slot: int) -> tuple[Tensor, Tensor, Tensor]:
         """The same for a search whose trees are there too: int64 [capacity] and float32 tensors."""
-        policy, value, reward = self.imagine(parents, actions, slot)
+        policy, value, reward = self.imagine(parents, actions.clamp(min=0), slot)  # what is not read must exist
         rewards = self.no_rewards if reward is None else self.support.mean(reward)
         return rewards, self.support.mean(value), policy.float()
 

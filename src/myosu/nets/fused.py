@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from myosu.nets import winograd
-from myosu.nets.conv_norm import ResidualBlock, channels_last
+from myosu.kernels import winograd
+from myosu.nets.conv_norm import ResidualBlock, channels_last, winograd_fits
 from myosu.nets.layers import scale_rows, scale_to_unit
 from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Prediction
 
@@ -76,7 +76,7 @@ class FusedMuZero:
 
         def conv(module: nn.Module) -> FusedConv | WinogradConv:
             assert isinstance(module, nn.Conv2d)
-            fits = winograd.fits(module, module.weight)
+            fits = winograd_fits(module, module.weight)
             return WinogradConv(module, board) if fits else FusedConv(module, batch, board)
 
         def tower(blocks: nn.Module) -> list[tuple[FusedConv | WinogradConv, FusedConv | WinogradConv]]:

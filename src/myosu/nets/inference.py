@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from myosu import kernels
 from myosu.errors import UserError
 from myosu.losses.categorical import Support
 from myosu.nets.cuda_graph import GraphedMuZero
@@ -47,13 +48,15 @@ def inference_model(net: MuZeroNet, precision: Precision, device: torch.device, 
             assert observation is not None
             return Int8MuZero(net.for_inference(torch.float32), batch, observation)
         plain = net.for_inference(LATENT_DTYPES[precision]).to(device)
-        return (device.type == "cpu" and fused(plain, batch)) or plain
+        return (device.type == "cpu" and not kernels.PLAIN and fused(plain, batch)) or plain
 
 
 def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precision:
     """The number type for inference, by a short timing: bfloat16 where that halves the time, for learning gains by it
     too; else the quicker of bfloat16 and int8, where the processor or accelerator has them. Either must beat float32 by
     a fifth, so that noise does not choose it."""
+    if kernels.PLAIN:
+        return "float32"
     latent = torch.rand(batch, *net.latent_shape, device=device)
     action = torch.zeros(batch, dtype=torch.long, device=device)
 

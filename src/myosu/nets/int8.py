@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from myosu.kernels.int8_kernels import AT_ONCE, FOUR, GROUP, ROWS, WIDEST, imagine, lay_out, read, represent
 from myosu.nets.conv_norm import ResidualBlock
 from myosu.nets.fused import FusedMuZero, board_rows
-from myosu.nets.int8_kernels import AT_ONCE, FOUR, GROUP, ROWS, WIDEST, imagine, lay_out, read, represent
 from myosu.nets.layers import ConvHead, scale_to_unit
 from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Prediction
 

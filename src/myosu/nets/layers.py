@@ -92,18 +92,18 @@ class _ScaleToUnit(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx, grad_output: Tensor):
         # With s = 1 / (high − low + 1e-5): ∂y/∂x = s, ∂y/∂low = (y − 1) s, ∂y/∂high = −y s.
         y, scale = ctx.saved_tensors
-        if y.device.type == "cpu" and y.dtype == gradient.dtype == torch.float32:
-            slope = torch.empty_like(y)
-            _scale_rows_back(gradient.contiguous().numpy(), y.numpy(), scale.numpy(), slope.numpy())
-            return slope
-        slope = gradient * scale
-        to_high = -torch.linalg.vecdot(slope, y).unsqueeze(1)
-        to_low = -(slope.sum(1, keepdim=True) + to_high)
-        slope.scatter_add_(1, y.argmin(1, keepdim=True), to_low)
-        return slope.scatter_add_(1, y.argmax(1, keepdim=True), to_high)
+        if y.device.type == "cpu" and y.dtype == grad_output.dtype == torch.float32:
+            grad_input = torch.empty_like(y)
+            _scale_rows_back(grad_output.contiguous().numpy(), y.numpy(), scale.numpy(), grad_input.numpy())
+            return grad_input
+        grad_input = grad_output * scale
+        to_high = -torch.linalg.vecdot(grad_input, y).unsqueeze(1)
+        to_low = -(grad_input.sum(1, keepdim=True) + to_high)
+        grad_input.scatter_add_(1, y.argmin(1, keepdim=True), to_low)
+        return grad_input.scatter_add_(1, y.argmax(1, keepdim=True), to_high)
 
 
 @numba.njit(error_model="numpy")
@@ -137,22 +137,22 @@ def scale_rows(rows, out, scales):
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"nsz", "reassoc"})
-def _scale_rows_back(gradients, rows, scales, slopes):
+def _scale_rows_back(grad_outputs, rows, scales, grad_inputs):
     for i in range(len(rows)):
-        row, gradient, slope, scale = rows[i], gradients[i], slopes[i], scales[i, 0]
+        row, grad_output, grad_input, scale = rows[i], grad_outputs[i], grad_inputs[i], scales[i, 0]
         total, to_high = np.float32(0), np.float32(0)
         for j in range(len(row)):
-            slope[j] = gradient[j] * scale
-            total += slope[j]
-            to_high -= slope[j] * row[j]
+            grad_input[j] = grad_output[j] * scale
+            total += grad_input[j]
+            to_high -= grad_input[j] * row[j]
         _, highest = _extremes(row)
         lowest, most = 0, 0
         while row[lowest] > 0:  # the least is 0 exactly; a row of what is no number ends at once
             lowest += 1
         while row[most] < highest:
             most += 1
-        slope[lowest] -= total + to_high
-        slope[most] += to_high
+        grad_input[lowest] -= total + to_high
+        grad_input[most] += to_high
 
 
 def scale_to_unit(latent: Tensor) -> Tensor:
@@ -170,8 +170,8 @@ class _ScaleGradient(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return gradient * ctx.scale, None
+    def backward(ctx, grad_output: Tensor):
+        return grad_output * ctx.scale, None
 
 
 def scale_gradient(x: Tensor, scale: float) -> Tensor:

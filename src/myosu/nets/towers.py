@@ -57,7 +57,7 @@ class TowersInNumPy:
         n = len(x)
         if n != len(self.x):
             self.found = [np.empty((2, n, bias.shape[2]), np.float32) for _, bias in self.layers]
-            self.slopes = [np.empty_like(found) for found in self.found]
+            self.gradients = [np.empty_like(found) for found in self.found]
             self.ones = np.ones((1, n), np.float32)
         self.x = x
         for (weight, bias), found in zip(self.layers, self.found, strict=True):
@@ -72,24 +72,24 @@ class TowersInNumPy:
         return first, second
 
     def backward(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Write the gradient of a loss whose slopes in what ``forward`` has just given are ``first`` and ``second``
+        """Write the gradient of a loss whose gradients in what ``forward`` returned last are ``first`` and ``second``
         [n, ·]. Once for each ``forward``: it uses up what that has left."""
-        slope = self.slopes[-1]
+        gradient = self.gradients[-1]
         for k, of_head in enumerate((first, second)):
             by_weight, by_bias = self.head_gradients[k]
             np.matmul(of_head.T, self.found[-1][k], out=by_weight)
             np.sum(of_head, axis=0, out=by_bias)
-            np.matmul(of_head, self.heads[k][0], out=slope[k])
+            np.matmul(of_head, self.heads[k][0], out=gradient[k])
         for k in reversed(range(len(self.layers))):
-            found, slope = self.found[k], self.slopes[k]
+            found, gradient = self.found[k], self.gradients[k]
             if self.rectified:
-                np.multiply(slope, found > 0.0, out=slope)
+                np.multiply(gradient, found > 0.0, out=gradient)
             else:  # tanh' = 1 − tanh²
                 np.multiply(found, found, out=found)
                 np.subtract(1.0, found, out=found)
-                np.multiply(slope, found, out=slope)
+                np.multiply(gradient, found, out=gradient)
             by_weight, by_bias = self.layer_gradients[k]
-            np.matmul((self.found[k - 1] if k else self.x).swapaxes(-1, -2), slope, out=by_weight)
-            np.matmul(self.ones, slope, out=by_bias)
+            np.matmul((self.found[k - 1] if k else self.x).swapaxes(-1, -2), gradient, out=by_weight)
+            np.matmul(self.ones, gradient, out=by_bias)
             if k:
-                np.matmul(slope, self.layers[k][0].swapaxes(1, 2), out=self.slopes[k - 1])
+                np.matmul(gradient, self.layers[k][0].swapaxes(1, 2), out=self.gradients[k - 1])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from myosu.errors import UserError
 from myosu.plots.figure import COLOURS, GREY, MARKERS, figure
-from myosu.training.curves import LABELS, Course, read_curve
+from myosu.runs.curves import LABELS, Course, read_curve
 
 
 def plot_learning(folders: list[Path], output: Path, course: Course = "minutes", title: str | None = None) -> None:
@@ -25,7 +25,8 @@ def plot_learning(folders: list[Path], output: Path, course: Course = "minutes",
                       label=curve.name)
         axes.set_title(games[0] if title is None else title)
         axes.set_xlabel(LABELS[course])
-        axes.set_ylabel("mean reward against random" if curves[0].two_players else "mean return of an episode")
+        opponents = dict.fromkeys(opponent for curve in curves for opponent in curve.opponents)
+        axes.set_ylabel(f"mean reward against {', '.join(opponents)}" if opponents else "mean return of an episode")
         axes.set_xlim(left=0)
         axes.margins(x=0.02)
         if curves[0].two_players:

@@ -10,7 +10,7 @@ import numpy as np
 from myosu.arena.standings import Standings
 from myosu.errors import UserError
 from myosu.plots.figure import COLOURS, GREY, MARKERS, figure
-from myosu.training.curves import LABELS, minutes_at
+from myosu.runs.curves import LABELS, minutes_at
 
 
 def plot_ratings(standings: Standings, output: Path) -> None:

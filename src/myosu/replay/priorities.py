@@ -1,9 +1,55 @@
-"""Proportional priorities in a sum tree (Schaul et al. 2016)."""
+"""Prioritised replay: rows drawn in proportion to their errors, by a sum tree (Schaul et al. 2016)."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
+
+from myosu.replay.replay import Replay
+
+
+class Priorities:
+    """What to draw from a replay of ``capacity`` rows. P(i) = p_i / Σ p with p_i = (|error_i| + least)^α, so that
+    nothing is never drawn. New rows have the priority 0 until they are given another."""
+
+    def __init__(self, capacity: int, exponent: float, least: float) -> None:
+        self.tree = SumTree(capacity)
+        self.exponent, self.least = exponent, least
+        self.rows_seen, self.greatest = 0, 1.0
+
+    def new_rows(self, replay: Replay) -> np.ndarray:
+        """The rows written since the last call; int64 [n], the newest first."""
+        count = min(replay.rows_written - self.rows_seen, replay.capacity)
+        self.rows_seen = replay.rows_written
+        rows = (replay.cursor - 1 - np.arange(count)) % replay.capacity
+        self.tree.set(rows, np.zeros(count))
+        return rows
+
+    def set_errors(self, rows: np.ndarray, errors: np.ndarray) -> None:
+        priorities = (np.abs(errors) + self.least) ** self.exponent
+        if len(priorities):
+            self.greatest = max(self.greatest, float(priorities.max()))
+        self.tree.set(rows, priorities)
+
+    def set_greatest(self, rows: np.ndarray) -> None:
+        """The greatest priority so far, so that rows whose errors are not known are soon drawn once."""
+        self.tree.set(rows, np.full(len(rows), self.greatest))
+
+    def draw(self, count: int, positions: int, progress: float, rng: np.random.Generator
+             ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows int64 [count] out of ``positions``, and the importance weights of their losses, f32 [count], at most 1.
+        The exponent β of the weights goes from 0.4 to 1 with ``progress``."""
+        rows = self.tree.sample(count, rng)
+        return rows, self.tree.importance(rows, positions, beta=0.4 + 0.6 * progress)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"tree": self.tree.tree.copy(), "rows_seen": self.rows_seen, "greatest": self.greatest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.tree.tree[:] = state["tree"]
+        self.rows_seen, self.greatest = state["rows_seen"], state["greatest"]
 
 
 class SumTree:

@@ -26,37 +26,59 @@ class Replay:
     episode, itself included, so that a position whose older neighbours are overwritten can still look forward; an actor
     that hands out rows in another order gives the column itself, with 1 in the last row of an episode.
     ``version`` (int32) is the number of updates of the weights that played it.
+
+    positions, total_positions: stored now, and since the beginning; what ``learning_starts`` and ``replay_ratio``
+    count. rows_written: rows since the beginning.
     """
 
     def __init__(self, columns: Columns, capacity: int) -> None:
         self.capacity = capacity
-        self.columns = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        self.columns: Rows = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in columns.items()}
         self.columns["remaining"] = np.zeros(capacity, np.int32)
         self.columns["version"] = np.zeros(capacity, np.int32)
         self.cursor = 0
         self.positions = self.games = 0
-        self.total_positions = 0
+        self.total_positions = self.rows_written = 0
         self._changed = np.zeros(-(-capacity // BLOCK_ROWS), np.bool_)
         self._files: list[str] = [""] * len(self._changed)
         self._saves = 0
 
+    @property
+    def filled(self) -> int:
+        """Rows in use: the first so many."""
+        return min(self.rows_written, self.capacity)
+
     def add(self, sequence: Rows, version: int) -> np.ndarray:
         """Store rows over the oldest ones; where they are, int64 [T]. Raises UserError if there are more than fit."""
+        rows = self._next_rows(sequence)
+        self._write(rows, sequence, version)
+        self._count(len(rows))
+        return rows
+
+    def _next_rows(self, sequence: Rows) -> np.ndarray:
         length = len(next(iter(sequence.values())))
         if length > self.capacity:
             raise UserError(f"{length} positions that follow each other do not fit into a replay of {self.capacity}: "
                             "raise replay_capacity.")
-        rows = (self.cursor + np.arange(length)) % self.capacity
-        ended = np.count_nonzero(self.columns["remaining"][rows] == 1)
-        for name, values in ({"remaining": np.arange(length, 0, -1)} | sequence).items():
-            self.columns[name][rows] = values
-        self.games += int(np.count_nonzero(self.columns["remaining"][rows] == 1) - ended)
-        self.columns["version"][rows] = version
+        return (self.cursor + np.arange(length)) % self.capacity
+
+    def _write(self, rows: np.ndarray, sequence: Rows, version: int) -> None:
+        length, end = len(rows), self.cursor + len(rows)
+        where = slice(self.cursor, end) if end <= self.capacity else rows  # a slice is quicker
+        ended = np.count_nonzero(self.columns["remaining"][where] == 1)
+        for name, values in sequence.items():
+            self.columns[name][where] = values
+        if "remaining" not in sequence:
+            self.columns["remaining"][where] = np.arange(length, 0, -1)
+        self.games += int(np.count_nonzero(self.columns["remaining"][where] == 1) - ended)
+        self.columns["version"][where] = version
         self.mark_changed(rows)
-        self.cursor = int((self.cursor + length) % self.capacity)
-        self.positions = min(self.positions + length, self.capacity)
-        self.total_positions += length
-        return rows
+        self.cursor = end % self.capacity
+        self.rows_written += length
+
+    def _count(self, positions: int) -> None:
+        self.positions = min(self.positions + positions, self.capacity)
+        self.total_positions += positions
 
     def mark_changed(self, rows: np.ndarray) -> None:
         """Rows were written from outside (reanalysis): the next save includes them."""
@@ -86,7 +108,8 @@ class Replay:
         self._changed[:] = False
         return {
             "capacity": self.capacity, "cursor": self.cursor, "positions": self.positions, "games": self.games,
-            "total_positions": self.total_positions, "saves": self._saves, "files": list(self._files),
+            "total_positions": self.total_positions, "rows_written": self.rows_written, "saves": self._saves,
+            "files": list(self._files),
         }
 
     def load(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -94,6 +117,10 @@ class Replay:
         if manifest["capacity"] != self.capacity:
             raise UserError(f"The saved replay holds {manifest['capacity']} positions, the configuration says "
                             f"replay_capacity={self.capacity}: resume with the saved value.")
+        if not (manifest["cursor"] < self.capacity and manifest["positions"] <= self.capacity
+                and len(manifest["files"]) == len(self._files)):
+            raise UserError(f"The manifest of the saved replay in {folder} is damaged: its counts do not fit a replay "
+                            f"of {self.capacity} positions.")
         for block, name in enumerate(manifest["files"]):
             if not name:
                 continue
@@ -101,14 +128,22 @@ class Replay:
                 arrays = load_file(folder / name)
             except Exception as error:
                 raise UserError(f"The replay file {folder / name} is missing or damaged ({error}).") from error
+            if missing := sorted(set(self.columns) - set(arrays)):
+                raise UserError(f"The replay file {folder / name} has no {missing[0]!r}, as if it came from another "
+                                "version of Myosu: resume the run with that version, or train again.")
             for key, column in self.columns.items():
-                saved = record_of(arrays[key], column.dtype) if column.dtype.names else arrays[key]
-                column[block * BLOCK_ROWS:(block + 1) * BLOCK_ROWS] = saved
+                rows = column[block * BLOCK_ROWS:(block + 1) * BLOCK_ROWS]
+                stored = record_bytes(rows[:0]) if column.dtype.names else rows
+                saved = arrays.get(key)
+                if saved is None or saved.dtype != stored.dtype or saved.shape != (len(rows), *stored.shape[1:]):
+                    raise UserError(f"The replay file {folder / name} has no {key} as this replay needs it.")
+                rows[...] = record_of(saved, column.dtype) if column.dtype.names else saved
         self._files = list(manifest["files"])
         self._changed[:] = False
         self._saves = manifest["saves"]
         for key in ("cursor", "positions", "games", "total_positions"):
             setattr(self, key, manifest[key])
+        self.rows_written = manifest.get("rows_written", self.total_positions)  # older ones count every row
 
     def prune(self, folder: Path, keep: list[dict[str, Any]]) -> None:
         """Delete the files in ``folder`` that no manifest of ``keep`` names."""

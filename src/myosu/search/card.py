@@ -22,18 +22,18 @@ from myosu.search import kernels
 from myosu.search.kernels import expand_and_back_up, make_roots, select_gumbel, select_puct
 from myosu.search.search import GumbelConfig, PUCTConfig, Search, _require_finite
 
-#: expand(parents int64 [C], actions int64 [C], slot) -> (reward [C], value [C], prior_logits [C, A]), float32 tensors
-#: on the card, for all trees there is room for: captured once, so always the same steps.
-ExpandOnCard = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor]]
+#: expand(parents int64 [C], actions int64 [C], slot) -> Expansion of contiguous tensors on the card, for all trees
+#: there is room for: captured once, so always the same steps. An action −1 is a terminal parent's, whose row is not read.
+ExpandOnCard = Callable[[Tensor, Tensor, int], Any]
 
 
 class CardSearch(Search):
     """``Search`` whose ``run`` takes an ``ExpandOnCard``; one such function for the object's whole life."""
 
-    def __init__(self, config: GumbelConfig | PUCTConfig, capacity: int, num_actions: int, discount: float, seed: int,
+    def __init__(self, config: GumbelConfig | PUCTConfig, capacity: int, num_actions: int, seed: int,
                  device: torch.device) -> None:
         self.device, self.stream = device, make_stream(device)
-        super().__init__(config, capacity, num_actions, discount, seed)
+        super().__init__(config, capacity, num_actions, seed)
 
     def _allocate(self, num_nodes: int) -> None:
         def on_card(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -87,10 +87,14 @@ class CardSearch(Search):
                     float(config.c_scale), float(config.least_q_range), self.parents, self.actions)
             else:
                 kernel["select_puct"].launch(n, *trees, self.schedule, *sizes, self.parents, self.actions)
-            reward, value, logits = expand(self.parents, self.actions, simulation + 1)
+            leaf = expand(self.parents, self.actions, simulation + 1)
+            legal, logits = leaf.legal_actions, leaf.prior_logits
+            if legal is not None:  # see ``Search._simulate``
+                logits = logits.where(legal, -1e9)
             kernel["expand_and_back_up"].launch(
-                n, *trees, self.priors, self.parents, self.actions, simulation + 1, logits.softmax(1), reward, value,
-                self.discount, *sizes, self.everything)
+                n, *trees, self.priors, self.parents, self.actions, simulation + 1, logits.softmax(1),
+                self.parents if legal is None else legal, int(legal is not None), leaf.reward, leaf.discount,
+                leaf.value, *sizes, self.everything)
         self._fetched.copy_(self.nodes, non_blocking=True)
         self._everything.copy_(self.everything, non_blocking=True)
 
@@ -105,40 +109,38 @@ def _make_roots(i, nodes, open_scores, root_scores, values, num_nodes, num_actio
 
 def _select_gumbel(i, nodes, open_scores, root_scores, considered, scratch, num_nodes, num_actions, c_visit, c_scale,
                    least_range, parents, actions):
-    chosen = carray(actions, (i + 1,))[i:]
     select_gumbel(carray(nodes, (i + 1, num_nodes))[i:], carray(open_scores, (i + 1, num_nodes, num_actions))[i:],
                   carray(root_scores, (i + 1, num_actions))[i:], carray(considered, (i + 1,))[i:],
                   carray(scratch, (i + 1, num_nodes))[i], c_visit, c_scale, least_range, carray(parents, (i + 1,))[i:],
-                  chosen)
-    chosen[0] = max(chosen[0], 0)  # what is no number could choose no action; it is reported when all have ended
+                  carray(actions, (i + 1,))[i:])
 
 
 def _select_puct(i, nodes, open_scores, exploration, num_nodes, num_actions, parents, actions):
-    chosen = carray(actions, (i + 1,))[i:]
     select_puct(carray(nodes, (i + 1, num_nodes))[i:], carray(open_scores, (i + 1, num_nodes, num_actions))[i:],
-                carray(exploration, (num_nodes + 2,)), carray(parents, (i + 1,))[i:], chosen)
-    chosen[0] = max(chosen[0], 0)
+                carray(exploration, (num_nodes + 2,)), carray(parents, (i + 1,))[i:],
+                carray(actions, (i + 1,))[i:])
 
 
-def _expand_and_back_up(i, nodes, open_scores, root_priors, parents, actions, slot, weights, rewards, values, discount,
-                        num_nodes, num_actions, everything):
+def _expand_and_back_up(i, nodes, open_scores, root_priors, parents, actions, slot, weights, legal, legal_known,
+                        rewards, discounts, values, num_nodes, num_actions, everything):
     carray(everything, (i + 1,))[i] += expand_and_back_up(
         carray(nodes, (i + 1, num_nodes))[i:], carray(open_scores, (i + 1, num_nodes, num_actions))[i:],
         carray(root_priors, (i + 1, num_actions))[i:], carray(parents, (i + 1,))[i:], carray(actions, (i + 1,))[i:],
-        slot, carray(weights, (i + 1, num_actions))[i:], carray(rewards, (i + 1,))[i:], carray(values, (i + 1,))[i:],
-        discount)
+        slot, carray(weights, (i + 1, num_actions))[i:], carray(legal, (i + legal_known, num_actions))[i:],
+        carray(rewards, (i + 1,))[i:], carray(discounts, (i + 1,))[i:], carray(values, (i + 1,))[i:])
 
 
 NODES, FLOATS = types.CPointer(numba.from_dtype(kernels.Node)), types.CPointer(types.float32)
-INTS, LONGS, DOUBLES = (types.CPointer(kind) for kind in (types.int32, types.int64, types.float64))
+INTS, LONGS, DOUBLES, BOOLS = (types.CPointer(kind) for kind in (
+    types.int32, types.int64, types.float64, types.boolean))
 LONG, DOUBLE = types.int64, types.float64
 SIGNATURES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "make_roots": (_make_roots, [NODES, FLOATS, FLOATS, FLOATS, LONG, LONG]),
     "select_gumbel": (_select_gumbel, [NODES, FLOATS, FLOATS, INTS, DOUBLES, LONG, LONG, DOUBLE, DOUBLE, DOUBLE, LONGS,
                                        LONGS]),
     "select_puct": (_select_puct, [NODES, FLOATS, DOUBLES, LONG, LONG, LONGS, LONGS]),
-    "expand_and_back_up": (_expand_and_back_up, [NODES, FLOATS, FLOATS, LONGS, LONGS, LONG, FLOATS, FLOATS, FLOATS,
-                                                 DOUBLE, LONG, LONG, DOUBLES]),
+    "expand_and_back_up": (_expand_and_back_up, [NODES, FLOATS, FLOATS, LONGS, LONGS, LONG, FLOATS, BOOLS, LONG,
+                                                 FLOATS, FLOATS, FLOATS, LONG, LONG, DOUBLES]),
 }
 
 

@@ -26,6 +26,7 @@ Node = np.dtype(
         ("best", np.int32),  # the untried action with the highest prior (score, at Gumbel's root); -1: none left
         ("prior", np.float32),
         ("reward", np.float32),  # of the action that leads here, for the parent's player
+        ("discount", np.float32),  # of the value here in the parent's player's eyes: signed, 0 where the game has ended
         ("raw_value", np.float32),  # as the network saw it, for the player to move here
         ("value", np.float32),  # mean over the visits, for the player to move here
         ("q", np.float32),  # reward + discount * value: for the parent's player
@@ -63,7 +64,7 @@ def make_roots(nodes, open_scores, root_scores, values):
         root.num_children = 0
         root.visits = 1
         root.prior = 1.0
-        root.reward = root.q = 0.0
+        root.reward = root.discount = root.q = 0.0
         root.raw_value = root.value = values[b]
         for a in range(root_scores.shape[1]):  # to assign a whole row would compile for two seconds longer
             open_scores[b, 0, a] = root_scores[b, a]
@@ -71,16 +72,64 @@ def make_roots(nodes, open_scores, root_scores, values):
 
 
 @compiled
-def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, weights, rewards, values, discount):
-    """Hang node ``slot`` under every tree's (parent, action) and carry its value up to the root.
+def fill_priors(weights, total, priors):
+    """Write the probabilities of all actions; their sum."""
+    scale = np.float32(1.0) / total
+    mass = 0.0
+    for a in range(len(weights)):
+        priors[a] = weights[a] * scale
+        mass += priors[a]
+    return mass
 
-    ``weights`` [B, A] are the new node's prior probabilities times any constant per row. Returns a sum of all that came
-    from the model: not finite if any of it is not.
+
+@compiled
+def fill_legal_priors(weights, legal, priors):
+    """Write the probabilities of the legal actions, TAKEN elsewhere; their sum, 0 where none is legal."""
+    total = 0.0
+    for a in range(len(weights)):
+        total += weights[a] * legal[a]
+    mass = 0.0
+    for a in range(len(weights)):
+        priors[a] = TAKEN
+        if legal[a]:
+            priors[a] = weights[a] / total
+            mass += priors[a]
+    return mass
+
+
+@compiled
+def back_up(tree, leaf):
+    """Carry the value of node ``leaf`` up to the root: value(parent) ← mean of reward + discount · value(child)."""
+    index = leaf
+    value = float(tree[leaf].value)
+    while index > 0:
+        node = tree[index]
+        index = node.parent
+        above = tree[index]
+        value = node.reward + node.discount * value
+        above.value = (above.value * above.visits + value) / (above.visits + 1)
+        above.visits += 1
+        above.q = above.reward + above.discount * above.value
+
+
+@compiled
+def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, weights, legal, rewards, discounts,
+                       values):
+    """Add node ``slot`` to every tree under (parent, action) and back its value up to the root.
+
+    ``weights`` [B, A] are the new node's prior probabilities up to a factor for each row; legal: bool [B, A], or [0, 0]
+    where all actions are. A node without legal actions is terminal. Where selection ended in one (action −1), no node
+    is added and the terminal node's value is backed up again. Returns the sum of the model's outputs, which is finite
+    only if they all are.
     """
     everything = 0.0
     for b in range(len(parents)):
         tree = nodes[b]
         action = actions[b]
+        if action < 0:
+            tree[parents[b]].visits += 1
+            back_up(tree, parents[b])
+            continue
         parent = tree[parents[b]]
         siblings = open_scores[b, parents[b]]
         leaf = tree[slot]
@@ -93,7 +142,8 @@ def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, 
         leaf.visits = 1
         leaf.reward = rewards[b]
         leaf.raw_value = leaf.value = values[b]
-        leaf.q = leaf.reward + discount * leaf.value
+        leaf.discount = discounts[b]
+        leaf.q = leaf.reward + leaf.discount * leaf.value
 
         siblings[action] = TAKEN
         parent.first_child = slot
@@ -104,26 +154,12 @@ def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, 
         total = np.float32(0.0)
         for a in range(weights.shape[1]):
             total += weights[b, a]
-        everything += total + rewards[b] + values[b]
-        scale = np.float32(1.0) / total
+        everything += total + rewards[b] + discounts[b] + values[b]
         priors = open_scores[b, slot]
-        mass = 0.0
-        for a in range(weights.shape[1]):
-            priors[a] = weights[b, a] * scale
-            mass += priors[a]
-        leaf.open_mass = mass
+        leaf.open_mass = fill_priors(weights[b], total, priors) if len(legal) == 0 else fill_legal_priors(
+            weights[b], legal[b], priors)
         leaf.best = best_open(priors)
-
-        index = slot
-        value = float(leaf.value)
-        while index > 0:
-            node = tree[index]
-            index = node.parent
-            above = tree[index]
-            value = node.reward + discount * value
-            above.value = (above.value * above.visits + value) / (above.visits + 1)
-            above.visits += 1
-            above.q = above.reward + discount * above.value
+        back_up(tree, slot)
     return everything
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,27 @@ from myosu.losses.categorical import scaled_softmax
 from myosu.search import kernels
 from myosu.search.kernels import EPSILON, TAKEN
 
-#: expand(parents int64 [B], actions int64 [B], slot) -> (reward f32 [B], value f32 [B], prior_logits f32 [B, A]).
-Expand = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+class Expansion(NamedTuple):
+    """What a model says of B new leaves, as mctx's ``RecurrentFnOutput``, and which actions are legal there.
+
+    reward: f32 [B], of the action that leads to the leaf, for the player who took it.
+    discount: f32 [B], signed: −γ between two players who alternate, +γ for one, 0 where the game has ended.
+    value: f32 [B], for the player to move in the leaf.
+    prior_logits: f32 [B, A].
+    legal_actions: bool [B, A], or None where the model does not know them. A leaf without any is terminal.
+    """
+
+    reward: np.ndarray
+    discount: np.ndarray
+    value: np.ndarray
+    prior_logits: np.ndarray
+    legal_actions: np.ndarray | None = None
+
+
+#: expand(parents int64 [B], actions int64 [B], slot) -> Expansion; see ``Search.run``.
+Expand = Callable[[np.ndarray, np.ndarray, int], Expansion]
+ALL_LEGAL = np.empty((0, 0), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -96,15 +115,10 @@ class SearchResult:
 
 
 class Search:
-    """Searches up to ``capacity`` positions at once.
+    """Searches up to ``capacity`` positions at once."""
 
-    discount is signed: -gamma for two players who alternate, +gamma for one.
-    """
-
-    def __init__(
-        self, config: GumbelConfig | PUCTConfig, capacity: int, num_actions: int, discount: float, seed: int
-    ) -> None:
-        self.config, self.capacity, self.num_actions, self.discount = config, capacity, num_actions, float(discount)
+    def __init__(self, config: GumbelConfig | PUCTConfig, capacity: int, num_actions: int, seed: int) -> None:
+        self.config, self.capacity, self.num_actions = config, capacity, num_actions
         self._rng = np.random.default_rng(seed)
         self._parents = np.empty(capacity, np.int64)
         self._actions = np.empty(capacity, np.int64)
@@ -120,10 +134,10 @@ class Search:
     ) -> SearchResult:
         """Search from B <= capacity roots with prior_logits f32 [B, A], value f32 [B] and legal bool [B, A].
 
-        ``expand(parents, actions, slot)`` evaluates the model: reward f32 [B] for the player who acts in the parent,
-        value f32 [B] for the player to move in the child, prior_logits f32 [B, A]. Node 0 is the root and simulation s
-        makes node s + 1 = ``slot`` in every tree; the model keeps its own states by node. ``parents`` and ``actions``
-        (int64 [B]) are overwritten by the next simulation. Only the root knows which actions are legal.
+        ``expand(parents, actions, slot)`` evaluates the model. Node 0 is the root and simulation s makes node
+        s + 1 = ``slot`` in every tree; the model keeps its own states by node. ``parents`` and ``actions`` (int64 [B])
+        are overwritten by the next simulation. Where ``actions`` is −1 the parent is terminal and the row's answer is
+        not read.
         """
         shape = (len(value), self.num_actions)
         if len(value) > self.capacity or not prior_logits.shape == legal.shape == shape:
@@ -207,11 +221,15 @@ class Search:
             else:
                 kernels.select_puct(nodes, open_scores, schedule, parents, actions)
             slot = simulation + 1
-            reward, leaf_value, leaf_logits = expand(parents, actions, slot)
+            leaf = expand(parents, actions, slot)
+            legal_there, leaf_logits = leaf.legal_actions, leaf.prior_logits
+            if legal_there is not None:  # an illegal logit must not be the greatest, which the rest is compared with
+                leaf_logits = np.where(legal_there, leaf_logits, np.float32(-1e9))
             weights = scaled_softmax(np.ascontiguousarray(leaf_logits, np.float32))
             seen = kernels.expand_and_back_up(
                 nodes, open_scores, priors, parents, actions, slot, weights,
-                np.ascontiguousarray(reward, np.float32), np.ascontiguousarray(leaf_value, np.float32), self.discount)
+                ALL_LEGAL if legal_there is None else legal_there,
+                *(np.ascontiguousarray(x, np.float32) for x in (leaf.reward, leaf.discount, leaf.value)))
             _require_finite("below the root", seen)
 
     def _gumbel_result(

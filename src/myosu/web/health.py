@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from myosu.training.curves import LiveMetrics
+from myosu.runs.curves import LiveMetrics
 
 #: Records at an end of a curve of which the mean is taken, and fewest records for a hint about them.
 FEW, ENOUGH = 5, 20
@@ -76,6 +76,7 @@ def _value_error(metrics: LiveMetrics) -> str | None:
 
 def _evaluations(evaluations: list[dict[str, Any]]) -> str | None:
     """By the best of the last three, for one of many evaluations is bad by chance."""
+    evaluations = [line for line in evaluations if line.get("opponent") == evaluations[-1].get("opponent")]
     if len(evaluations) < 6 or evaluations[-1].get("win_rate", 0) >= WON:
         return None
     first, last = evaluations[0], max(evaluations[-3:], key=_reward)

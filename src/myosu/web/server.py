@@ -25,7 +25,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
-import uvicorn.protocols.websockets.websockets_sansio_impl  # so that a missing package is named at once
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -35,6 +34,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from myosu.errors import UserError
+from myosu.web.connections import HttpConnection, SocketConnection  # needs websockets, which so is missed at once
 from myosu.web.messages import MAX_BYTES, check_strength, parse, parse_message
 from myosu.web.recordings import Missing
 from myosu.web.room import Busy, Room
@@ -100,7 +100,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
     """Its ``run(sockets=[listen(...)])`` serves until somebody presses Ctrl-C."""
     return uvicorn.Server(uvicorn.Config(
         app, log_level="error", access_log=False, lifespan="on", server_header=False, limit_concurrency=CONNECTIONS,
-        ws="websockets-sansio", ws_max_size=MAX_BYTES, ws_per_message_deflate=False,
+        http=HttpConnection, ws=SocketConnection, ws_max_size=MAX_BYTES, ws_per_message_deflate=False,
         h11_max_incomplete_event_size=16384, timeout_keep_alive=5, timeout_graceful_shutdown=1))
 
 

@@ -10,11 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from myosu.algorithms.interface import AgentState
 from myosu.envs.course import Course, Position
 from myosu.errors import UserError
 from myosu.games import Game
+from myosu.players.agent import Turn, earlier_turns
 from myosu.web.messages import PACE, Seat
-from myosu.web.thinker import Thinker, choose, thought_to_json
+from myosu.web.thinker import Thinker, Thought, choose, thought_to_json
 from myosu.web.views import view
 
 
@@ -37,6 +39,8 @@ class Table:
         self.course = course
         #: By ply, the return that the first seat will have in the end, as an agent saw it.
         self.outlook: dict[int, float] = {}
+        #: What the agent of a checkpoint remembers in a seat: after which of its turns, by the actions before it.
+        self._states: dict[tuple[str, int], tuple[list[int], AgentState | None]] = {}
         self.taken_back = 0
         self.started = self.ended = time.time()
         self.guests: set[Guest] = set()
@@ -106,8 +110,7 @@ class Table:
         return self._think(position, self.course.actions[:ply], checkpoint, simulations)
 
     async def _think(self, position: Position, actions: list[int], checkpoint: str, simulations: int) -> dict[str, Any]:
-        thought = await self._thinker.think(checkpoint, simulations, self.course.observation(position),
-                                            self.course.legal_actions(position))
+        thought = await self._ask(position, actions, checkpoint, simulations)
         message = self._thoughts(position, thought, checkpoint)
         if self.course.actions[:position.ply] == actions:  # else somebody took the position back meanwhile
             self.outlook[position.ply] = message["outlook"]
@@ -142,8 +145,7 @@ class Table:
         while (seat := self._agent_to_move()) is not None:
             began, position = time.monotonic(), self.course.now
             try:
-                thought = await self._thinker.think(seat.checkpoint, seat.simulations,
-                                                    self.course.observation(position), self.course.legal_actions())
+                thought = await self._ask(position, self.course.actions[:], seat.checkpoint, seat.simulations)
             except Exception as error:
                 self.paused = True
                 self.tell({"type": "pace", "paused": True, "seconds": self.pace})
@@ -155,6 +157,24 @@ class Table:
             if not self.has_person:
                 await asyncio.sleep(self.pace - (time.monotonic() - began))
             self._advance(choose(thought, seat.temperature, self._rng))
+
+    async def _ask(self, position: Position, actions: list[int], checkpoint: str, simulations: int) -> Thought:
+        """What an agent thinks of ``position``, after ``actions``. One with a memory has observed all earlier turns of
+        its seat, whoever moved there: what it does not remember any more, after a take-back or of a game that another
+        server began, it observes again."""
+        turn = Turn(self.course.observation(position), self.course.legal_actions(position))
+        if not await self._thinker.has_memory(checkpoint):
+            return await self._thinker.think(checkpoint, simulations, [turn])
+        before, state = self._states.get((checkpoint, position.to_play), ([], None))
+        if len(before) >= len(actions) or before != actions[:len(before)]:
+            state = None
+        earlier: list[Turn] = []
+        if state is None or len(actions) - len(before) > self.game.num_players:
+            known = 0 if state is None else len(before) + 1
+            earlier = await asyncio.to_thread(earlier_turns, self.game, self.course.seed, actions, known)
+        thought = await self._thinker.think(checkpoint, simulations, [*earlier, turn], state)
+        self._states[checkpoint, position.to_play] = actions, thought.state
+        return thought
 
     def _agent_to_move(self) -> Seat | None:
         now = self.course.now

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from myosu.algorithms.interface import Agent
+from myosu.algorithms.interface import Agent, AgentState
+from myosu.players.agent import Turn, recall, stack_states
 
 #: Seconds that the first request waits for others; positions of one batch; agents in memory.
 GATHER, BATCH, AGENTS = 0.003, 128, 4
@@ -20,21 +21,23 @@ GATHER, BATCH, AGENTS = 0.003, 128, 4
 
 @dataclass(frozen=True)
 class Thought:
-    """``Thoughts`` of one position. policy, visits: [A]; visits None without a search. line: expected actions."""
+    """``Thoughts`` of one position. policy, visits: [A]; visits None without a search. line: expected actions. state:
+    what the agent remembers after it, None if it has no memory."""
 
     action: int
     policy: np.ndarray
     value: float
     visits: np.ndarray | None
     line: list[int]
+    state: AgentState | None = None
 
 
 @dataclass
 class _Request:
     checkpoint: str
     simulations: int
-    observation: np.ndarray
-    legal: np.ndarray
+    turns: list[Turn]
+    state: AgentState | None
     answer: asyncio.Future[Thought]
 
     @property
@@ -49,14 +52,24 @@ class Thinker:
     def __init__(self, load: Callable[[str], Agent]) -> None:
         self._load = load
         self._agents: OrderedDict[str, Agent] = OrderedDict()
+        self._have_memory: dict[str, bool] = {}
         self._waiting: list[_Request] = []
         self._worker: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "thinker", initializer=_one_thread)
         self.batches = self.thoughts = 0
 
-    async def think(self, checkpoint: str, simulations: int, observation: np.ndarray, legal: np.ndarray) -> Thought:
-        """What the agent of ``checkpoint`` thinks of observation [*shape] with legal bool [A]."""
-        request = _Request(checkpoint, simulations, observation, legal, asyncio.get_running_loop().create_future())
+    async def has_memory(self, checkpoint: str) -> bool:
+        """Whether the agent of ``checkpoint`` must be told what it remembers."""
+        if checkpoint not in self._have_memory:
+            self._have_memory[checkpoint] = await asyncio.get_running_loop().run_in_executor(
+                self._thread, lambda: self._agent(checkpoint).has_memory)
+        return self._have_memory[checkpoint]
+
+    async def think(self, checkpoint: str, simulations: int, turns: list[Turn], state: AgentState | None = None
+                    ) -> Thought:
+        """What the agent of ``checkpoint`` thinks of the last of ``turns``. One with a memory observes those before it
+        first; ``state``: what it remembers before the first of them, None where its game begins there."""
+        request = _Request(checkpoint, simulations, turns, state, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
@@ -93,11 +106,14 @@ class Thinker:
 
     def _think(self, batch: list[_Request]) -> list[Thought]:
         """In the thread."""
-        first = batch[0]
-        found = self._agent(first.checkpoint).think(np.stack([request.observation for request in batch]),
-                                                    np.stack([request.legal for request in batch]), first.simulations)
+        agent, simulations = self._agent(batch[0].checkpoint), batch[0].simulations
+        states = [recall(agent, request.turns[:-1], request.state) for request in batch]
+        observation, legal = (np.stack(arrays) for arrays in zip(*(request.turns[-1] for request in batch),
+                                                                 strict=True))
+        found = agent.think(observation, legal, *stack_states(states), simulations)
         return [Thought(int(found.action[i]), found.policy[i], float(found.value[i]),
-                        None if found.visits is None else found.visits[i], found.lines[i]) for i in range(len(batch))]
+                        None if found.visits is None else found.visits[i], found.lines[i],
+                        None if found.state is None else found.state[i]) for i in range(len(batch))]
 
     def _agent(self, checkpoint: str) -> Agent:
         if checkpoint not in self._agents:
@@ -108,21 +124,30 @@ class Thinker:
         return self._agents[checkpoint]
 
 
+def shares(thought: Thought) -> np.ndarray:
+    """[A], 1 in sum: what decides the move, which is one with the greatest share. Of a search the simulations that went
+    into each move, else the policy."""
+    return thought.policy if thought.visits is None else thought.visits / thought.visits.sum()
+
+
 def choose(thought: Thought, temperature: float, rng: np.random.Generator) -> int:
-    """The best action, or with a temperature one drawn from policy ** (1 / temperature)."""
+    """The best action, or with a temperature one drawn from shares ** (1 / temperature)."""
     if temperature == 0:
         return thought.action
-    weights = np.where(thought.policy > 0, np.log(np.maximum(thought.policy, 1e-30)) / temperature, -np.inf)
+    share = shares(thought)
+    weights = np.where(share > 0, np.log(np.maximum(share, 1e-30)) / temperature, -np.inf)
     weights = np.exp(weights - weights.max())
     return int(rng.choice(len(weights), p=weights / weights.sum()))
 
 
 def thought_to_json(thought: Thought, legal_line: list[int]) -> dict[str, Any]:
-    """Of the actions those held likeliest, up to twelve."""
-    likely = [int(action) for action in np.argsort(-thought.policy)[:12] if thought.policy[action] > 0]
+    """Of the actions up to twelve, those with the greatest shares; of equal ones first what is chosen, then what the
+    agent holds likelier."""
+    share, chosen = shares(thought), np.arange(len(thought.policy)) == thought.action
+    first = [int(action) for action in np.lexsort((-thought.policy, ~chosen, -share))[:12] if share[action] > 0]
     return {"action": thought.action, "value": round(thought.value, 4), "line": legal_line,
-            "policy": [[action, round(float(thought.policy[action]), 4)] for action in likely],
-            "visits": None if thought.visits is None else [int(thought.visits[action]) for action in likely]}
+            "shares": [[action, round(float(share[action]), 4)] for action in first],
+            "visits": None if thought.visits is None else [int(thought.visits[action]) for action in first]}
 
 
 def _one_thread() -> None:

@@ -32,16 +32,18 @@ export class Panel {
         : 'Its favourite moves, how often it tried them, and what it expects to come. Also in the board.';
       return $('mind').replaceChildren(make('p', { class: 'faint' }, text));
     }
-    const rows = thoughts.policy.slice(0, 6).map(([action, share], k) => {
+    const rows = thoughts.shares.slice(0, 6).map(([action, share], k) => {
       const bar = make('span', { class: 'bar' }, make('span', {}));
       bar.firstChild.style.width = `${100 * share}%`;
       return make('tr', { class: action === thoughts.action ? 'chosen' : '' }, make('th', { scope: 'row' }, moveName(run, action)),
         make('td', { class: 'wide' }, bar), make('td', {}, percent(share)), make('td', {}, thoughts.visits ? String(thoughts.visits[k]) : ''));
     });
-    const table = make('table', { class: 'policy' },
-      make('thead', {}, make('tr', {}, make('th', {}, 'move'), make('th', { class: 'wide' }, ''), make('th', {}, 'policy'), make('th', {}, thoughts.visits ? 'visits' : ''))),
+    const table = make('table', { class: 'shares' },
+      make('thead', {}, make('tr', {}, make('th', {}, 'move'), make('th', { class: 'wide' }, ''), make('th', {}, 'share'), make('th', {}, thoughts.visits ? 'simulations' : ''))),
       make('tbody', {}, ...rows));
-    const parts = [this.verdict(thoughts.outlook), table];
+    const meaning = thoughts.visits ? 'Share: of the search’s simulations, also on the board. It plays the move with the greatest; of equals, the one it values most.'
+      : 'Share: how likely it holds each move, also on the board. It plays the likeliest.';
+    const parts = [this.verdict(thoughts.outlook), table, make('p', { class: 'faint meaning' }, meaning)];
     if (thoughts.line.length > 1) {
       parts.push(make('p', { class: 'expects' }, make('span', { class: 'faint' }, 'Expects '), thoughts.line.map(action => moveName(run, action)).join('  ')));
     }

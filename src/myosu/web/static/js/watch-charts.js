@@ -7,7 +7,7 @@ export const GROUPS = [strength, play, losses, machine];
 
 export const CHARTS = [
   { group: strength, names: ['evaluation/mean_reward'], band: ['evaluation/mean_reward_low', 'evaluation/mean_reward_high'], title: 'Evaluation', wide: true, dots: true,
-    about: 'Mean reward with its 95 % interval, without exploration; in games for two against a random player.' },
+    about: 'Mean reward with its 95 % interval, without exploration; in games for two against the opponent that the table names.' },
   { group: strength, names: ['episodes/reward_mean'], band: ['episodes/reward_min', 'episodes/reward_max'], title: 'Return in training', wide: true,
     about: 'Mean over the episodes of each record, from the least to the greatest; with exploration.' },
   { group: strength, names: ['selfplay/reward_first_mean', 'selfplay/reward_second_mean'], title: 'Reward by seat', wide: true,

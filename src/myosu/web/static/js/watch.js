@@ -98,7 +98,7 @@ function card(run) {
   const evaluation = run.evaluations.at(-1);
   const rows = [];
   const add = (name, value, more = '') => rows.push(make('div', { class: more ? 'broad' : '' }, make('dt', {}, name), make('dd', {}, value, ...(more ? [make('small', {}, ` ${more}`)] : []))));
-  if (evaluation) add('Evaluation', short(evaluation.mean_reward), `[${evaluation.mean_reward_ci95.map(short).join(', ')}]`);
+  if (evaluation) add(evaluation.opponent ? `Against ${evaluation.opponent}` : 'Evaluation', short(evaluation.mean_reward), `[${evaluation.mean_reward_ci95.map(short).join(', ')}]`);
   if (run.seconds) {
     add('Trained', clock(run.seconds));
     if (run.state === 'running' && run.phase !== 'finished') add('To go', run.left.replace(/^about | left( unknown yet)?$/g, '').replace('time', 'unknown'));

@@ -47,7 +47,7 @@ export class GridBoard {
       else for (let c = cell % board.columns; c < board.cells.length; c += board.columns) this.options.set(c, option);
     }
     const landing = new Map(board.options.map(([action, cell]) => [cell, action]));
-    const likely = new Map((thoughts?.policy ?? []).map(([action, share], k) => [action, [share, thoughts.visits?.[k]]]));
+    const likely = new Map((thoughts?.shares ?? []).map(([action, share], k) => [action, [share, thoughts.visits?.[k]]]));
     const most = Math.max(0.01, ...[...likely.values()].map(([share]) => share));
     board.cells.forEach((piece, cell) => {
       const element = this.grid.cells[cell];
@@ -70,7 +70,7 @@ export class GridBoard {
       element.setAttribute('aria-label', this.label(cell, piece, open, board));
       const [share, visits] = (action !== undefined && likely.get(action)) || [0, 0];
       note.textContent = thoughts && share >= 0.005 ? `${Math.round(100 * share)}` : '';
-      note.title = visits ? `${visits} visits` : '';
+      note.title = visits ? `${visits} simulations` : '';
       note.style.setProperty('--share', share / most);
       element.classList.toggle('thought', Boolean(note.textContent));
     });

@@ -85,7 +85,7 @@ export class SnakeBoard {
       shapes.push(svg('line', { x1: x + 18 * ax, y1: y + 18 * ay, x2: tx, y2: ty, class: name }));
       shapes.push(svg('path', { class: name, d: `M${tx - 7 * ay - 4 * ax} ${ty - 7 * ax - 4 * ay}L${tx + 7 * ax} ${ty + 7 * ay}L${tx + 7 * ay - 4 * ax} ${ty + 7 * ax - 4 * ay}` }));
     };
-    for (const [action, share] of thoughts?.policy ?? []) if (share > 0.01) arrow(action, share, 'wish');
+    for (const [action, share] of thoughts?.shares ?? []) if (share > 0.01) arrow(action, share, 'wish');
     if (hint !== null && hint !== undefined) arrow(hint, 1, 'wish hinted');
     this.drawing.replaceChildren(...shapes);
   }

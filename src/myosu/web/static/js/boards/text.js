@@ -9,7 +9,7 @@ export class TextBoard {
   }
 
   show(position, { game, thoughts, hint }) {
-    const share = new Map(thoughts?.policy ?? []);
+    const share = new Map(thoughts?.shares ?? []);
     // By keyboard, the next move begins where this one was made: all buttons are new ones now.
     this.held = this.host.contains(document.activeElement) || (this.held && document.activeElement === document.body);
     this.host.replaceChildren(

@@ -72,7 +72,7 @@ export class WoodokuBoard {
   mark() {
     this.slots.forEach((button, slot) => button.setAttribute('aria-pressed', String(slot === this.slot)));
     const fits = new Set(this.slot === null || !this.game.mayPlay ? [] : this.board.fits[this.slot]);
-    const wish = this.hint ?? this.thoughts?.policy?.[0]?.[0] ?? null;
+    const wish = this.hint ?? this.thoughts?.action ?? null;
     const wished = new Set(wish === null ? [] : this.cellsOf(Math.floor(wish / 81), wish % 81));
     this.slots.forEach((button, slot) => button.classList.toggle('hinted', wish !== null && Math.floor(wish / 81) === slot));
     this.grid.cells.forEach((element, cell) => {

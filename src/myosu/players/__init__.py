@@ -1,0 +1,1 @@
+"""Whoever can move in a game for two: chance, search, an agent, an engine that speaks GTP."""

@@ -1,0 +1,92 @@
+"""Negamax with alpha-beta cuts over any native two-player game."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numba
+import numpy as np
+
+from myosu.errors import UserError
+from myosu.games.game import Game, compiled
+from myosu.players.player import History
+
+
+class AlphaBetaPlayer:
+    """Looks ``depth`` plies ahead (``greedy`` is depth 1) and takes the first of the best actions."""
+
+    repeats_itself = True
+
+    def __init__(self, game: Game, depth: int) -> None:
+        if not 1 <= depth <= 20:
+            raise UserError(f"alphabeta:{depth} looks {depth} plies ahead; it must be 1 to 20.")
+        self.name = "greedy" if depth == 1 else f"alphabeta:{depth}"
+        self._depth, self._search = depth, compile_alphabeta(game)
+
+    def choose(self, states: np.ndarray, histories: list[History]) -> np.ndarray:
+        return self._search(states, self._depth)
+
+    def close(self) -> None:
+        pass
+
+
+@compiled
+def _nothing(state):
+    return 0.0
+
+
+@lru_cache(maxsize=8)
+def compile_alphabeta(game: Game) -> Callable[[np.ndarray, int], np.ndarray]:
+    """``choose(states [n], depth) -> int64 [n]``: the first of the best actions, looking ``depth`` plies ahead.
+
+    A line is worth the rewards along it, and at the horizon the game's ``heuristic`` (0 where it has none).
+    """
+    legal_actions, step, num_actions = game.legal_actions, game.step, game.num_actions
+    heuristic = game.heuristic or _nothing
+
+    @numba.njit(nogil=True, error_model="numpy")
+    def choose(roots, depth):
+        chosen = np.zeros(len(roots), np.int64)
+        # One frame a ply: the position, its legal actions, the next of them to try, the window, what it is worth.
+        states = np.empty(depth + 1, roots.dtype)
+        legal = np.empty((depth + 1, num_actions), np.bool_)
+        action = np.zeros(depth + 1, np.int64)
+        earned, alpha, beta, best = np.zeros((4, depth + 1))
+        for game_index in range(len(roots)):
+            ply = 0
+            states[0] = roots[game_index]
+            legal_actions(states[0], legal[0])
+            action[0], alpha[0], beta[0], best[0] = -1, -np.inf, np.inf, -np.inf
+            while True:
+                action[ply] += 1
+                while action[ply] < num_actions and not legal[ply, action[ply]]:
+                    action[ply] += 1
+                if action[ply] == num_actions or alpha[ply] >= beta[ply]:
+                    if ply == 0:
+                        break
+                    # This position is done: its value, seen by the player who moved into it.
+                    ply -= 1
+                    value = earned[ply] - best[ply + 1]
+                else:
+                    states[ply + 1] = states[ply]
+                    reward, ended = step(states[ply + 1], action[ply])
+                    if ended:
+                        value = reward
+                    elif ply + 1 == depth:
+                        value = reward - heuristic(states[ply + 1])
+                    else:
+                        earned[ply] = reward
+                        ply += 1
+                        legal_actions(states[ply], legal[ply])
+                        action[ply], best[ply] = -1, -np.inf
+                        alpha[ply], beta[ply] = reward - beta[ply - 1], reward - alpha[ply - 1]
+                        continue
+                if value > best[ply]:
+                    best[ply] = value
+                    alpha[ply] = max(alpha[ply], value)
+                    if ply == 0:
+                        chosen[game_index] = action[0]
+        return chosen
+
+    return choose

@@ -1,0 +1,221 @@
+"""An engine in a process of its own that speaks GTP, the Go Text Protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections import Counter
+
+import numpy as np
+
+from myosu.errors import UserError
+from myosu.games.game import Game
+from myosu.players.player import RESIGNS, History, legal_mask
+
+#: Debian puts engines where PATH often does not look.
+GAME_FOLDERS = "/usr/games:/usr/local/games"
+#: Bytes; no answer has a line as long.
+LONGEST_LINE = 1_000_000
+COLOURS = ("black", "white")
+
+
+class RefusedCommand(UserError):
+    """The engine answered with an error."""
+
+
+class GtpPlayer:
+    """The engine started by ``command``; one process plays all games of a match, taking them up again move by move.
+
+    timeout: seconds for one answer. An engine that fails in any way raises UserError with the game so far; one that
+    resigns loses the game.
+    """
+
+    repeats_itself = True
+
+    def __init__(self, game: Game, command: str, timeout: float = 120.0) -> None:
+        self.name = f"gtp:{command}"
+        self._game, self._words, self._timeout = game, MoveWords(game), timeout
+        self._played: History = []
+        self._unread = b""
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the engine
+        self._process = self._start(command)
+        try:
+            self._set_up()
+        except UserError:
+            self.close()
+            raise
+
+    def choose(self, states: np.ndarray, histories: list[History]) -> np.ndarray:
+        legal = legal_mask(self._game, states)
+        return np.array([self._genmove(h, mask) for h, mask in zip(histories, legal, strict=True)], np.int64)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self._process.stdin.write(b"quit\n")  # type: ignore[union-attr]
+                self._process.wait(timeout=1)
+        self._process.kill()
+        self._process.wait()
+        self._errors.close()
+
+    def send(self, command: str) -> str:
+        """The engine's answer to ``command``, without its ``=``."""
+        self._write([command])
+        return self._answer(command)
+
+    def _write(self, commands: list[str]) -> None:
+        try:
+            os.write(self._process.stdin.fileno(), "".join(c + "\n" for c in commands).encode())  # type: ignore[union-attr]
+        except OSError:
+            raise self._crashed(commands[0]) from None
+
+    def _answer(self, command: str) -> str:
+        deadline = time.monotonic() + self._timeout
+        lines: list[str] = []
+        while not lines or lines[-1]:
+            line = self._line(command, deadline)
+            if line or lines:
+                lines.append(line)
+            if lines and not lines[0].startswith(("=", "?")):
+                raise self._failed(command, f"answered {line!r}, which is not GTP")
+        answer = "\n".join(lines).strip()
+        if answer.startswith("?"):
+            raise RefusedCommand(self._failed(command, f"answered {answer!r}"))
+        return answer[1:].strip()
+
+    def _line(self, command: str, deadline: float) -> str:
+        stdout = self._process.stdout
+        assert stdout is not None
+        if time.monotonic() > deadline:
+            raise self._failed(command, f"had not ended its answer after {self._timeout:g} seconds")
+        while b"\n" not in self._unread:
+            if len(self._unread) > LONGEST_LINE:
+                raise self._failed(command, f"wrote a line of more than {LONGEST_LINE} bytes")
+            if not select.select([stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise self._failed(command, f"gave no answer within {self._timeout:g} seconds")
+            received = os.read(stdout.fileno(), 65536)
+            if not received:
+                raise self._crashed(command)
+            self._unread += received
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line.decode(errors="replace").strip()
+
+    def _start(self, command: str) -> subprocess.Popen[bytes]:
+        try:
+            words = shlex.split(command)
+        except ValueError as error:  # a quotation mark that is not closed
+            raise UserError(f"gtp:{command}: this is no command line: {error}.") from None
+        program = find_engine(words[0]) if words else None
+        if program is None:
+            raise UserError(f"gtp:{command!r}: there is no program {words[0] if words else ''!r}. "
+                            "scripts/install_program.sh gtp-rhino grhino installs GRhino.")
+        try:
+            return subprocess.Popen([program, *words[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                    stderr=self._errors, bufsize=0)
+        except (OSError, ValueError) as error:
+            raise UserError(f"gtp:{command}: {program} cannot be started: {error}.") from None
+
+    def _set_up(self) -> None:
+        known = self.send("list_commands").split()
+        if "set_game" in known:
+            self.send("set_game " + title(self._game))
+        if "boardsize" in known and len(self._game.observation_shape) == 3:
+            self.send(f"boardsize {self._game.observation_shape[-1]}")
+        self.send("clear_board")
+
+    def _genmove(self, history: History, legal: np.ndarray) -> int:
+        self._take_up(history)
+        command = f"genmove {self._colour()}"
+        answer = self.send(command)
+        if answer.lower() == "resign":
+            return RESIGNS
+        try:
+            action = self._words.action(answer)
+        except ValueError as error:
+            raise self._failed(command, f"answered {answer!r}: {error}") from None
+        if not 0 <= action < len(legal) or not legal[action]:
+            raise self._failed(command, f"answered {answer!r}, an illegal move")
+        self._played.append(action)
+        return action
+
+    def _take_up(self, history: History) -> None:
+        """Bring the engine's board to ``history``, all commands at once."""
+        if history[: len(self._played)] != self._played:
+            self.send("clear_board")
+            self._played = []
+        known = len(self._played)
+        commands = [f"play {COLOURS[(known + k) % 2]} {self._words.word(action)}"
+                    for k, action in enumerate(history[known:])]
+        if commands:
+            self._write(commands)
+        for command, action in zip(commands, history[known:], strict=True):
+            try:
+                self._answer(command)
+            except RefusedCommand:
+                # GRhino passes by itself and has no word for it. Where a refusal meant more, the next command fails.
+                if action != self._game.pass_action:
+                    raise
+            self._played.append(action)
+
+    def _colour(self) -> str:
+        return COLOURS[len(self._played) % 2]
+
+    def _crashed(self, command: str) -> UserError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)
+        self._errors.seek(0)
+        said = self._errors.read()[-500:].decode(errors="replace").strip()
+        code = self._process.poll()
+        return self._failed(command, ("closed its output" if code is None else f"ended with exit code {code}")
+                            + (f" and said: {said}" if said else ""))
+
+    def _failed(self, command: str, what: str) -> UserError:
+        moves = " ".join(self._game.action_name(a) for a in self._played) or "(no move yet)"
+        return UserError(f"The engine {self.name} {what}, asked to {command!r} after: {moves}")
+
+
+class MoveWords:
+    """The actions of ``game`` as words of GTP: their names without spaces, each different from all others.
+
+    any_case: no two words differ by capitals alone, as GTP would have it.
+    """
+
+    def __init__(self, game: Game) -> None:
+        names = ["_".join(game.action_name(action).split()) for action in range(game.num_actions)]
+        counts = Counter(names)
+        self._parse = game.parse_action
+        self._words = [name if counts[name] == 1 and _is_word(name) else f"action-{action}"
+                       for action, name in enumerate(names)]
+        self._actions = {word: action for action, word in enumerate(self._words)}
+        in_small_letters = {word.lower(): action for action, word in enumerate(self._words)}
+        self.any_case = len(in_small_letters) == len(self._words)
+        if self.any_case:
+            self._actions = in_small_letters
+
+    def word(self, action: int) -> str:
+        return self._words[action]
+
+    def action(self, text: str) -> int:
+        """Of a word, or of what the game itself reads as an action. Raises ValueError for anything else."""
+        action = self._actions.get(text.lower() if self.any_case else text)
+        return self._parse(text) if action is None else action
+
+
+def _is_word(name: str) -> bool:
+    return name.isprintable() and name != "" and "#" not in name and name.upper() != "RESIGN"
+
+
+def title(game: Game) -> str:
+    """The game's name as ``set_game`` takes it: Othello, Connect Four."""
+    return game.name.replace("_", " ").title()
+
+
+def find_engine(program: str) -> str | None:
+    """The path of an engine's ``program``, or None where it is not installed."""
+    return shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":" + GAME_FOLDERS)

@@ -1,0 +1,79 @@
+"""Opponents by the words of the command line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+
+from myosu.envs.registry import Environment
+from myosu.errors import UserError
+from myosu.games.game import Game
+from myosu.players.agent import AgentPlayer
+from myosu.players.alphabeta import AlphaBetaPlayer
+from myosu.players.gtp import GtpPlayer
+from myosu.players.mcts import MctsPlayer
+from myosu.players.player import Player, RandomPlayer
+
+SPELLINGS = ('random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", exhaustive (small games), or the '
+             'folder of a run or checkpoint, with :SIMULATIONS if you like')
+
+
+def make_opponent(text: str, game: Game, simulations: int | None = None, seed: int = 0) -> Player:
+    """The player that ``text`` names: ``random``, ``greedy``, ``alphabeta:DEPTH``, ``mcts:SIMULATIONS``,
+    ``gtp:COMMAND``, or the folder of a run or checkpoint, with ``:SIMULATIONS`` or without.
+
+    simulations: a move, for an agent that is not told. Raises UserError when there is no such player.
+    """
+    kind, colon, rest = text.partition(":")
+    if text == "random":
+        return RandomPlayer(game, seed)
+    if text == "greedy":
+        return AlphaBetaPlayer(game, 1)
+    if kind == "alphabeta":
+        if (depth := _whole(rest)) is None:
+            raise UserError(f"{text}: write the depth as a number, such as alphabeta:4.")
+        return AlphaBetaPlayer(game, depth)
+    if kind == "mcts":
+        if (games := _whole(rest)) is None:
+            raise UserError(f"{text}: write the simulations as a number, such as mcts:1000.")
+        return MctsPlayer(game, games, seed)
+    if kind == "gtp" and colon:
+        return GtpPlayer(game, rest)
+    path, own_simulations = split_simulations(text)
+    if os.path.exists(path) or "/" in path:
+        from myosu.players.agent import load_agent
+
+        agent, _, _ = load_agent(path, own_simulations or simulations, seed, game=game.name)
+        return AgentPlayer(game, agent, text)
+    if text == "exhaustive":
+        raise UserError("exhaustive is no player: it tries every reply. See myosu evaluate.")
+    near = difflib.get_close_matches(kind, ["random", "greedy", "alphabeta", "mcts", "gtp", "exhaustive"], n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    raise UserError(f"There is no opponent {text!r}, and no such folder. {hint}Opponents: {SPELLINGS}.")
+
+
+def settle_opponent(text: str, environment: Environment) -> str:
+    """``text`` as a run's configuration keeps it, with the path of a folder absolute. Raises UserError where
+    ``environment`` has no such opponent."""
+    if text == "random":
+        return text
+    if environment.spec.num_players == 1:
+        raise UserError(f"{environment.name} is for one player: there is no opponent {text!r} in it.")
+    opponent = make_opponent(text, environment.rules)
+    opponent.close()
+    if not isinstance(opponent, AgentPlayer):
+        return text
+    path, simulations = split_simulations(text)
+    return os.path.abspath(path) + (f":{simulations}" if simulations else "")
+
+
+def split_simulations(text: str) -> tuple[str, int | None]:
+    """``RUN:64`` as the folder and the simulations a move; None where it says nothing of them, or is a folder itself.
+    """
+    path, _, number = text.rpartition(":")
+    simulations = None if os.path.isdir(text) else _whole(number)
+    return (path, simulations) if path and simulations else (text, None)
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 10 else None

@@ -1,0 +1,46 @@
+"""The random generators of a process that an algorithm may use without owning them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def derive_seed(*entropy: int) -> int:
+    """A seed of 32 bits for each combination of numbers."""
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def prepare_process(seed: int) -> None:
+    """One thread, generators that follow from ``seed``, and numbers too small to matter are 0: processors are ten times
+    slower on them, and the optimiser's averages of a dead unit hold nothing else."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def get_randomness() -> dict[str, Any]:
+    return {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "python": random.getstate()}
+
+
+def set_randomness(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])
+
+
+@contextmanager
+def randomness_kept() -> Iterator[None]:
+    """What happens inside draws from the generators without a trace."""
+    before = get_randomness()
+    try:
+        yield
+    finally:
+        set_randomness(before)

@@ -1,0 +1,380 @@
+"""Checkpoints: folders that are whole or not there, and that say themselves when somebody changed them.
+
+    checkpoints/update-00001000/   manifest.json         what is here, with sizes and SHA-256 sums
+                                   weights.safetensors   what an agent needs
+                                   state.json, state.safetensors   what training needs to go on; the latest two only
+    checkpoints/best.json          names the checkpoint that did best in evaluations
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypedDict
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from myosu.envs.gym_env import describe
+from myosu.errors import UserError
+from myosu.runs.config import RunConfig
+from myosu.runs.files import remove, sha256, sync, write_json, writing_to
+from myosu.runs.reading import Count, FileName, Finite, Pattern, Range, load_json, parse, read_json
+from myosu.runs.state import State, Weights, load_state, save_state
+
+#: Checkpoints that keep what training needs: the latest, and one to fall back on.
+RESUMABLE = 2
+
+#: What reading or taking up a damaged file of tensors, or one of other shapes, raises.
+UNFIT = (SafetensorError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError,
+         AssertionError)
+
+
+class Seal(TypedDict):
+    bytes: Count
+    sha256: str
+
+
+class ReplayFiles(TypedDict):
+    """By block, "" where there is none."""
+
+    files: list[Annotated[str, Pattern(r"(\w[\w.-]*)?")]]
+
+
+class ReplayManifest(ReplayFiles):
+    """As ``Replay.save`` gives it."""
+
+    capacity: Count
+    cursor: Count
+    positions: Count
+    games: Count
+    total_positions: Count
+    saves: Count
+
+
+class Manifest(TypedDict):
+    update: Count
+    config: dict[str, Any]
+    replay: ReplayFiles
+    files: dict[FileName, Seal]
+    replay_files: dict[FileName, Seal]
+
+
+class Best(TypedDict):
+    checkpoint: Annotated[str, Pattern(r"update-\d{8,}")]
+    mean_reward: NotRequired[Finite]
+    opponent: NotRequired[str]
+
+
+class SourceState(TypedDict):
+    starts: Count
+    restarts: Count
+
+
+class TrainingState(TypedDict):
+    """What the loop itself keeps; the learner's and the source's own they check themselves."""
+
+    updates: Count
+    samples: Count
+    games: Count
+    env_steps: Count
+    seconds: Annotated[float, Range(0)]
+    source: SourceState
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint folder and its manifest, whose own sum has been checked."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def update(self) -> int:
+        return self.manifest["update"]
+
+    @property
+    def resumable(self) -> bool:
+        return "state.json" in self.manifest["files"]
+
+    @property
+    def config(self) -> RunConfig:
+        return RunConfig.from_json(self.manifest["config"], self.path / "manifest.json")
+
+    def weights(self) -> Weights:
+        """Checked against the manifest; UserError when the file is not what was written."""
+        self._check("weights.safetensors")
+        with self._reading("weights.safetensors"):
+            weights = load_file(self.path / "weights.safetensors")
+        for name, tensor in weights.items():
+            if not torch.isfinite(tensor.float()).all():
+                raise UserError(f"{self.path / 'weights.safetensors'}: {name} has numbers that are not finite. "
+                                f"{_way_out(self.path)}")
+        return weights
+
+    def state(self) -> State:
+        """What training needs to go on; the whole checkpoint is checked."""
+        for name in {**self.manifest["files"], "state.json": None, "state.safetensors": None}:
+            self._check(name)
+        with self._reading("state.json"):
+            state = load_state(self.path)
+            if "actors" in state:  # before there were sources
+                state["source"] = state.pop("actors") | ({"actor": state.pop("actor")} if "actor" in state else {})
+            parse(TrainingState, {name: state.get(name) for name in TrainingState.__annotations__},
+                  self.path / "state.json")
+            return state
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (*UNFIT, OSError, RecursionError) as error:
+            raise UserError(f"{self.path / name} is damaged, though it has its sum: {describe(error)}. "
+                            f"{_way_out(self.path)}") from error
+
+    def save_agent(self, folder: Path) -> None:
+        """Write what an agent needs into ``folder``, as a checkpoint of its own. Raises UserError where something is
+        already."""
+        self._check("weights.safetensors")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise UserError(f"{folder} exists already. Choose another folder.") from None
+        shutil.copyfile(self.path / "weights.safetensors", folder / "weights.safetensors")
+        _write_manifest(folder, {
+            **self.manifest, "files": {"weights.safetensors": _seal(folder / "weights.safetensors")},
+            "replay_files": {},
+        })
+
+    @contextmanager
+    def being_loaded(self) -> Iterator[None]:
+        """While its weights and state go into an agent or a training: UserError where they do not fit."""
+        try:
+            yield
+        except UNFIT as error:
+            raise UserError(f"What is in {self.path} does not fit what {self.config.algorithm} has now, as if it came "
+                            f"from another version of Myosu: {describe(error)}. Use that version, or train again."
+                            ) from error
+
+    def check_replay(self, folder: Path) -> None:
+        """Check the files in ``folder`` that the saved replay is made of."""
+        parse(ReplayManifest, self.manifest["replay"], f"{self.path / 'manifest.json'} (replay)")
+        for name in self.manifest["replay_files"]:
+            self._check(name, folder)
+
+    def _check(self, name: str, folder: Path | None = None) -> None:
+        if folder is None:
+            file, expected = self.path / name, self.manifest["files"].get(name)
+        else:
+            file, expected = folder / name, self.manifest["replay_files"][name]
+        if expected is None:
+            problem = "is not part of this checkpoint any more (only the latest ones keep what training needs)"
+        elif not file.is_file():
+            problem = "is missing"
+        elif (size := file.stat().st_size) != expected["bytes"]:
+            problem = f"has {size} bytes instead of {expected['bytes']}: it was cut short or edited"
+        elif sha256(file) != expected["sha256"]:
+            problem = "was changed after it was written"
+        else:
+            return
+        raise UserError(f"{file} {problem}. {_way_out(self.path)}")
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read the manifest in ``path``. Raises UserError when it is missing or was changed."""
+    file = path / "manifest.json"
+    if not file.exists():
+        raise UserError(f"{file} is missing. {_way_out(path)}")
+    try:
+        data = parse(dict[str, Any], load_json(file), file)
+        if data.pop("sha256", None) != _digest(data):
+            raise UserError(f"{file} was cut short or edited, for its contents do not match its sum.")
+        return Checkpoint(path, parse(Manifest, data, file))
+    except UserError as error:
+        raise UserError(f"{error} {_way_out(path)}") from None
+
+
+class Checkpoints:
+    """The checkpoints of one run, in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._replay_files: dict[str, dict[str, Any]] = {}
+
+    def paths(self) -> list[Path]:
+        """All checkpoint folders, oldest first; their contents unchecked."""
+        found = [path for path in self.folder.glob("update-*") if re.fullmatch(r"update-\d{8,}", path.name)]
+        return sorted(found, key=lambda path: int(path.name.removeprefix("update-")))
+
+    def path(self, update: int) -> Path:
+        return self.folder / f"update-{update:08d}"
+
+    def latest(self) -> Path | None:
+        paths = self.paths()
+        return paths[-1] if paths else None
+
+    def write(self, update: int, config: RunConfig, weights: Weights, state: State, replay: dict[str, Any],
+              replay_folder: Path) -> Path:
+        """Write a checkpoint and put it in its place at once; on any failure nothing of it stays.
+
+        replay: the manifest of the replay, whose ``files`` are in ``replay_folder``.
+        """
+        final = self.path(update)
+        temporary = self.folder / f".{final.name}.part"
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()},
+                      temporary / "weights.safetensors")
+            names = ["weights.safetensors", *save_state(temporary, state)]
+            # A file of the replay never changes under its name, so its sum is taken once.
+            known = self._replay_files
+            self._replay_files = {name: known.get(name) or _seal(replay_folder / name)
+                                  for name in replay["files"] if name}
+            _write_manifest(temporary, {
+                "format": 1, "update": update, "config": config.to_json(), "replay": replay,
+                "files": {name: _seal(temporary / name) for name in names}, "replay_files": self._replay_files,
+            })
+            sync(temporary)
+            os.rename(temporary, final)
+            sync(self.folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return final
+
+    def retain(self, keep_every: int, also: set[int]) -> list[Checkpoint]:
+        """Delete what need not stay; the resumable checkpoints that do.
+
+        Whole: the latest two. Weights only: the first at or after each multiple of ``keep_every``, the best, and the
+        updates ``also``.
+        """
+        paths = self.paths()
+        best = self.best()
+        resumable = []
+        previous = 0
+        for i, path in enumerate(paths):
+            update = int(path.name.removeprefix("update-"))
+            milestone = update // keep_every > previous // keep_every
+            previous = update
+            if i < len(paths) - RESUMABLE and not (milestone or path == best or update in also):
+                _remove(path)
+                continue
+            try:
+                checkpoint = open_checkpoint(path)
+            except UserError:
+                continue  # Damaged: whoever wants to use it is told; training need not stop for it.
+            if i < len(paths) - RESUMABLE:
+                _strip(checkpoint)
+            elif checkpoint.resumable:
+                resumable.append(checkpoint)
+        return resumable
+
+    def set_aside_after(self, update: int) -> list[Path]:
+        """Move checkpoints later than ``update`` out of the way, for training goes on from there; their new paths."""
+        moved = []
+        for path in self.paths():
+            if int(path.name.removeprefix("update-")) > update:
+                target = path.with_name(f"set-aside-{path.name}")
+                shutil.rmtree(target, ignore_errors=True)
+                os.rename(path, target)
+                moved.append(target)
+        return moved
+
+    def best(self) -> Path | None:
+        """The checkpoint that ``best.json`` names."""
+        file = self.folder / "best.json"
+        if not file.exists():
+            return None
+        try:
+            return self.folder / read_json(file, Best)["checkpoint"]
+        except UserError as error:
+            raise UserError(f"{error} Delete it, or use {self.folder / 'latest'} instead.") from None
+
+    def set_best(self, update: int, mean_reward: float, opponent: str | None = None) -> None:
+        best = {"checkpoint": self.path(update).name, "mean_reward": mean_reward}
+        with writing_to(self.folder / "best.json"):
+            write_json(self.folder / "best.json", best | ({"opponent": opponent} if opponent else {}))
+
+    def clear_best(self) -> None:
+        remove(self.folder / "best.json")
+
+
+def find_checkpoint(path: str | Path) -> Checkpoint:
+    """The checkpoint that ``path`` means: a run folder (its latest), ``RUN/checkpoints/best`` or ``latest``, or the
+    folder of one checkpoint."""
+    path = Path(path)
+    if path.name in ("best", "latest") and path.parent.is_dir():
+        checkpoints = Checkpoints(path.parent)
+        found = checkpoints.best() if path.name == "best" else checkpoints.latest()
+        if found is None:
+            why = "nothing has been evaluated" if path.name == "best" else "nothing has been saved"
+            raise UserError(f"There is no {path.name} checkpoint in {path.parent} yet: {why}.")
+        return open_checkpoint(found)
+    if (path / "config.json").is_file() or (path / "checkpoints").is_dir():
+        latest = Checkpoints(path / "checkpoints").latest()
+        if latest is None:
+            raise UserError(f"The run {path} has no checkpoint yet.")
+        return open_checkpoint(latest)
+    if not path.is_dir():
+        raise UserError(f"There is no run or checkpoint {str(path)!r}.")
+    if not (path / "manifest.json").is_file() and path.parent.name != "checkpoints":
+        raise UserError(f"{path} is a folder, but neither a run nor a checkpoint.")
+    return open_checkpoint(path)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Under a name that the next start clears, so that no half of it is ever taken for a checkpoint."""
+    part = checkpoint.with_name(f".{checkpoint.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    os.rename(checkpoint, part)
+    shutil.rmtree(part)
+
+
+def _seal(file: Path) -> dict[str, Any]:
+    sync(file)
+    return {"bytes": file.stat().st_size, "sha256": sha256(file)}
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    write_json(folder / "manifest.json", {**manifest, "sha256": _digest(manifest)})
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _strip(checkpoint: Checkpoint) -> None:
+    """Keep the weights only. The manifest goes first, so that it never promises a file that is gone; what a killed
+    training did not remove any more goes now."""
+    files = checkpoint.manifest["files"]
+    kept = {name: files[name] for name in files if not name.startswith("state.")}
+    if checkpoint.resumable:
+        _write_manifest(checkpoint.path, {**checkpoint.manifest, "files": kept})
+    for path in checkpoint.path.iterdir():
+        if path.name != "manifest.json" and path.name not in kept:
+            remove(path)
+
+
+def _way_out(damaged: Path) -> str:
+    """What to do about a damaged checkpoint: use the nearest earlier one that is whole."""
+    for path in reversed(Checkpoints(damaged.parent).paths()):
+        if path.name >= damaged.name or not (path / "manifest.json").is_file():
+            continue
+        try:
+            checkpoint = Checkpoint(path, read_json(path / "manifest.json", Manifest))
+            whole = all((path / name).is_file() and sha256(path / name) == entry["sha256"]
+                        for name, entry in checkpoint.manifest["files"].items())
+        except (UserError, OSError):
+            continue
+        if whole:
+            use = f"go on from it with: myosu train --resume {path}" if checkpoint.resumable else "it can be played"
+            return f"The previous good checkpoint is {path}; {use}"
+    return "No earlier checkpoint is whole."

@@ -1,0 +1,173 @@
+"""How long and how a run trains, and the whole configuration of a run as its folder keeps it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import myosu
+from myosu import trust
+from myosu.envs.registry import Environment, Workers, load_environment
+from myosu.envs.vector import EnvSpec
+from myosu.errors import UserError
+from myosu.runs.reading import parse
+
+#: Seeds are below this: what every generator of random numbers takes.
+SEEDS = 2**32
+LIMITS = ("minutes", "updates", "games", "env_steps")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """When training ends, and how it is run. Whichever limit comes first ends it."""
+
+    minutes: float | None = None
+    """Wall-clock minutes, start-up and compilation included."""
+    updates: int | None = None
+    """Gradient steps."""
+    games: int | None = None
+    """Finished games (episodes)."""
+    env_steps: int | None = None
+    """Actions taken in all environments together."""
+    seed: int = 0
+    """Everything random follows from it; in deterministic mode the same seed gives the same weights, bit for bit."""
+    actors: int | None = None
+    """Processes that play, one core each; 0: the learner's process plays and learns in turn. By default what suits the
+    algorithm: all cores but the learner's, or in turn."""
+    env_workers: Workers = "none"
+    """Gymnasium environments in processes of their own, one each: synchronous (every step waits for all) or
+    asynchronous (it acts in those that are ready). Worth it where a step takes a millisecond or more."""
+    deterministic: bool = False
+    """Play, learn and evaluate in turn in one process, so that a run can be repeated exactly."""
+    evaluate_every: int = 500
+    """Updates between evaluations; 0 for none. With actors beside the learner it may be more, for an evaluation is
+    followed by five times its seconds without one."""
+    evaluation_opponent: str = "random"
+    """Whom evaluations are played against in games for two: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS,
+    gtp:"COMMAND", or the folder of another run, with :SIMULATIONS if you like."""
+    evaluation_games: int | None = None
+    """Games of one evaluation, half from each seat, or episodes in environments for one; by default 200, and 50."""
+    checkpoint_every_minutes: float = 2.0
+    """Minutes between checkpoints; each evaluation and the end of training make one too."""
+    keep_every: int = 1000
+    """The first checkpoint at or after every so many updates is kept, weights only."""
+    video_every: int = 0
+    """Every so many episodes, and whenever a player alone did better than ever, a video of it is made beside the
+    training, one at a time; 0 for none."""
+
+    def __post_init__(self) -> None:
+        for name in LIMITS:
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, value, "above 0")
+        _require(self.actors is None or self.actors >= 0, "actors", self.actors, "0 or more")
+        _require(0 <= self.seed < SEEDS, "seed", self.seed, f"from 0 to {SEEDS - 1}")
+        _require(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 (never) or more")
+        games = self.evaluation_games
+        _require(games is None or (games >= 4 and games % 2 == 0), "evaluation_games", games, "an even number from 4")
+        minutes = self.checkpoint_every_minutes
+        _require(minutes > 0, "checkpoint_every_minutes", minutes, "above 0")
+        _require(self.keep_every >= 1, "keep_every", self.keep_every, "1 or more")
+        _require(self.video_every >= 0, "video_every", self.video_every, "0 (none) or more")
+        if all(getattr(self, name) is None for name in LIMITS):
+            raise UserError("The training has no end: set minutes, updates, games or env_steps.")
+        if self.deterministic and self.updates is None and self.games is None and self.env_steps is None:
+            raise UserError("A deterministic run cannot be limited by minutes alone, for time does not repeat: "
+                            "set updates, games or env_steps as well.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run was started with.
+
+    game: a registered name, the path of a game file, or a Gymnasium environment's id. algorithm_config: the fields of
+    the algorithm's ``Config`` as plain values (an instance is turned into them); ``algorithms.load_settings`` makes the
+    instance. rewards: "score" or "outcome", see ``Game.rewards``. env_kwargs: arguments of a Gymnasium environment.
+    spec: what a network must fit, as it was when the run was made; None in a new run. code: of the game's or the
+    algorithm's own file or module its SHA-256, as it was then. read_from: the file that this was read from, so that the
+    code it names runs only where the person named it or agreed (``trust``); None of one that the person made.
+    """
+
+    game: str
+    algorithm: str
+    algorithm_config: dict[str, Any]
+    train: TrainConfig
+    rewards: Literal["score", "outcome"] = "score"
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    spec: dict[str, Any] | None = None
+    myosu: str = myosu.__version__
+    code: dict[str, str] = field(default_factory=dict)
+    read_from: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        settings: Any = self.algorithm_config
+        if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+            settings = dataclasses.asdict(settings)
+        # As JSON gives it back, where tuples are lists, so that a run read again equals the one that was written.
+        object.__setattr__(self, "algorithm_config", json.loads(json.dumps(settings)))
+
+    @cached_property
+    def environment(self) -> Environment:
+        """Made once, for making a Gymnasium environment may take long. Raises UserError where it does not fit ``spec``
+        any more, or its code may not run."""
+        self.require_trust()
+        environment = load_environment(self.game, self.env_kwargs, self.rewards)
+        now = shape_of(environment.spec)
+        if self.spec is not None and (now := {name: now.get(name) for name in self.spec}) != self.spec:
+            raise UserError(f"The rules of {self.game!r} have changed since this run was made: it was trained on "
+                            f"{self.spec}, the game now has {now}.")
+        return environment
+
+    @property
+    def num_players(self) -> int:
+        """Without running code, of runs that say it."""
+        return (self.spec or {}).get("num_players") or self.environment.spec.num_players
+
+    @property
+    def sources(self) -> list[str]:
+        """Code of its own that the run needs, see ``trust``."""
+        found = trust.source_of(self.game, self.env_kwargs), trust.source_of(self.algorithm)
+        return [source for source in found if source is not None]
+
+    def require_trust(self) -> None:
+        """Raises UserError unless the person named the run's code, or agreed to it."""
+        if self.read_from is not None:
+            trust.require(self.sources, self.read_from, self.code)
+
+    def to_json(self) -> dict[str, Any]:
+        data = dataclasses.asdict(self)
+        del data["read_from"]
+        return data
+
+    @classmethod
+    def from_json(cls, data: Any, where: object = "config.json") -> RunConfig:
+        """Raises UserError, which names ``where`` it was read."""
+        plain = parse(dict[str, Any], data, where)
+        plain.pop("read_from", None)  # nobody says that of himself
+        if isinstance(plain.get("train"), dict):
+            plain["train"] = {RENAMED.get(name, name): value for name, value in plain["train"].items()}
+        return dataclasses.replace(parse(cls, plain, where), read_from=str(where))
+
+
+def shape_of(spec: EnvSpec) -> dict[str, Any]:
+    """What a network must fit."""
+    return {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions,
+            "num_players": spec.num_players}
+
+
+#: Fields as runs of earlier versions call them.
+RENAMED = {"target_share": "tau", "gradient_clip": "max_grad_norm", "min_positions": "learning_starts",
+           "learning_rate_decay": "anneal_learning_rate"}
+
+
+def from_dict(kind: Any, data: dict[str, Any], where: object = "config.json") -> Any:
+    """The dataclass ``kind`` from what ``dataclasses.asdict`` and JSON made of it. Raises UserError, which names
+    ``where`` it was read."""
+    return parse(kind, {RENAMED.get(name, name): value for name, value in data.items()}, where)
+
+
+def _require(fine: bool, name: str, value: Any, allowed: str) -> None:
+    if not fine:
+        raise UserError(f"{name} must be {allowed}, not {value!r}.")

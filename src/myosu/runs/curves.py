@@ -1,0 +1,221 @@
+"""Curves: what a run's metrics.jsonl says over the course of training. No other place reads them from its lines."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict
+
+import numpy as np
+
+from myosu.errors import UserError
+from myosu.runs.reading import Count, DamagedValue, Finite, Share, parse_line, read_lines
+from myosu.runs.run import open_run
+
+Course = Literal["minutes", "env_steps", "updates"]
+LABELS: dict[Course, str] = {"minutes": "minutes of training", "env_steps": "steps in the environment",
+                             "updates": "gradient steps"}
+#: What the course is called in the two kinds of lines.
+_KEYS = {"evaluation": {"minutes": "training_seconds", "env_steps": "env_steps", "updates": "update"},
+         "training": {"minutes": "seconds", "env_steps": "env_steps", "updates": "update"}}
+
+
+class TrainingLine(TypedDict):
+    """A line of metrics.jsonl: beside these fields, numbers by their names. They may be NaN where training failed."""
+
+    kind: Literal["training"]
+    update: Count
+    seconds: Finite
+    env_steps: NotRequired[Count]
+    games: NotRequired[Count]
+    phase: NotRequired[str]
+    actor_restarts: NotRequired[Count]
+    env_restarts: NotRequired[Count]
+
+
+class EvaluationLine(TypedDict):
+    """A line of metrics.jsonl: a match's JSON or that of episodes, and when it was."""
+
+    kind: Literal["evaluation"]
+    update: Count
+    mean_reward: Finite
+    mean_reward_ci95: tuple[Finite, Finite]
+    env_steps: NotRequired[Count | None]
+    training_seconds: NotRequired[Finite | None]
+    games: NotRequired[Count]
+    opponent: NotRequired[str]
+    mean_raw_reward: NotRequired[Finite]
+    mean_length: NotRequired[Finite]
+    win_rate: NotRequired[Share]
+    draw_rate: NotRequired[Share]
+    loss_rate: NotRequired[Share]
+    win_rate_ci95: NotRequired[tuple[Finite, Finite]]
+
+
+MetricsLine = TrainingLine | EvaluationLine
+
+#: Bytes by which a file is known again.
+_HEAD = 256
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run. course, mean: float64 [evaluations]; interval: float64 [evaluations, 2], of 95 %.
+
+    episodes: float64 [records, 2], course and mean return of the episodes that training played itself; empty in games
+    for two, where both sides are the agent. opponents: of the evaluations, each once; none in games for one.
+    """
+
+    name: str
+    game: str
+    two_players: bool
+    course: np.ndarray
+    mean: np.ndarray
+    interval: np.ndarray
+    episodes: np.ndarray
+    opponents: list[str]
+
+
+def read_curve(folder: Path, course: Course = "minutes") -> Curve:
+    """Of the run in ``folder``. Raises UserError where there is nothing to draw."""
+    run = open_run(folder)
+    lines = list(read_lines(run.folder / "metrics.jsonl", MetricsLine))
+    evaluations = [line for line in lines if line["kind"] == "evaluation"]
+    two_players = run.config.num_players == 2
+    played = [line for line in lines if not two_players and type(line.get("episodes/reward_mean")) in (int, float)]
+    if not evaluations and not played:
+        raise UserError(f"{folder} has not been evaluated yet, so there is nothing to draw.")
+    return Curve(
+        name=run.folder.resolve().name, game=run.config.game, two_players=two_players,
+        course=_courses(folder, evaluations, course),
+        mean=np.array([line["mean_reward"] for line in evaluations]),
+        interval=np.array([line["mean_reward_ci95"] for line in evaluations]).reshape(-1, 2),
+        episodes=np.stack([_courses(folder, played, course),
+                           np.array([line["episodes/reward_mean"] for line in played])], axis=1),
+        opponents=list(dict.fromkeys(line["opponent"] for line in evaluations if "opponent" in line)),
+    )
+
+
+def minutes_at(run: Path, updates: list[int]) -> np.ndarray | None:
+    """Minutes of training after which the run had made so many ``updates``; None where it has no records of that."""
+    known = {line["update"]: line["seconds"] / 60 for line in read_lines(run / "metrics.jsonl", MetricsLine)
+             if line["kind"] == "training"}
+    return np.interp(updates, list(known), list(known.values())) if known else None
+
+
+class LiveMetrics:
+    """The metrics in ``file`` of a run that may still write them; each ``read`` takes in what is new.
+
+    evaluations: their lines, oldest first. latest: the newest line of training. damaged: lines that are no records.
+    version: another number whenever something has changed.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.version, self.damaged = 0, 0
+        self._offset, self._identity, self._head = 0, (0, 0), b""
+        self._forget()
+
+    def read(self) -> None:
+        """A last line cut short waits for its rest. A file that was replaced, cut or deleted is begun again."""
+        try:
+            with open(self._file, "rb") as file:
+                status = os.fstat(file.fileno())
+                head = file.read(_HEAD)
+                same = (status.st_dev, status.st_ino) == self._identity and head.startswith(self._head)
+                if not same or status.st_size < self._offset:
+                    self._forget()
+                file.seek(self._offset)
+                new = file.read()
+        except OSError:
+            if self._offset:
+                self._forget()
+            return
+        whole, end, _ = new.rpartition(b"\n")
+        if not end:
+            return
+        self._offset += len(whole) + 1
+        self._identity, self._head = (status.st_dev, status.st_ino), head[:self._offset]
+        for line in whole.split(b"\n"):
+            try:
+                self._add(parse_line(line, MetricsLine))
+            except DamagedValue:
+                self.damaged += 1
+        self.version += 1
+
+    @property
+    def names(self) -> list[str]:
+        """Of all that is recorded in numbers."""
+        return list(self._values)
+
+    def values(self, name: str) -> np.ndarray:
+        """float64 [records that have it], as they were written: NaN and infinity too."""
+        return np.array(self._values.get(name, ()), np.float64)
+
+    def at(self, name: str, course: Course) -> np.ndarray:
+        """float64 [records that have it]: where on the course they were made, NaN where that was not recorded."""
+        return np.array(self._courses[course])[np.array(self._rows.get(name, ()), np.intp)]
+
+    def points(self, name: str, course: Course) -> np.ndarray:
+        """float64 [points, 2] of ``at`` and ``values``, where both are finite."""
+        points = np.stack([self.at(name, course), self.values(name)], axis=1)
+        return points[np.isfinite(points).all(axis=1)]
+
+    def _forget(self) -> None:
+        self.version += 1
+        self._offset, self._identity, self._head = 0, (0, 0), b""
+        self.evaluations: list[dict[str, Any]] = []
+        self.latest: dict[str, Any] = {}
+        self.damaged = 0
+        # Columns, for the lines of a long run as dictionaries would fill the memory.
+        self._courses: dict[Course, array[float]] = {course: array("d") for course in LABELS}
+        self._rows: dict[str, array[int]] = {}
+        self._values: dict[str, array[float]] = {}
+
+    def _add(self, line: dict[str, Any]) -> None:
+        keys = _KEYS[line["kind"]]
+        if line["kind"] == "evaluation":
+            self.evaluations.append(line)
+            low, high = line["mean_reward_ci95"]
+            numbers = {"evaluation/mean_reward": line["mean_reward"], "evaluation/mean_reward_low": low,
+                       "evaluation/mean_reward_high": high}
+        else:
+            self.latest = line
+            numbers = {name: value for name, value in line.items()
+                       if type(value) in (int, float) and name not in keys.values()}
+        row = len(self._courses["minutes"])
+        for course, values in self._courses.items():
+            found = course_of(line, course)
+            values.append(np.nan if found is None else found)
+        for name, value in numbers.items():
+            self._rows.setdefault(name, array("q")).append(row)
+            self._values.setdefault(name, array("d")).append(value)
+
+
+def thin(points: np.ndarray, most: int = 400) -> np.ndarray:
+    """At most ``most`` of float64 [points, 2]: the first, the last, and between them of every stretch its least and its
+    greatest value, so that no peak is lost."""
+    if len(points) <= most:
+        return points
+    stretches = np.array_split(np.arange(1, len(points) - 1), (most - 2) // 2)
+    kept = {0, len(points) - 1}
+    for stretch in stretches:
+        values = points[stretch, 1]
+        kept |= {int(stretch[values.argmin()]), int(stretch[values.argmax()])}
+    return points[sorted(kept)]
+
+
+def course_of(line: dict[str, Any], course: Course) -> float | None:
+    """Where on the course a line of metrics.jsonl was written; None where it does not say."""
+    value = line.get(_KEYS[line["kind"]][course])
+    return None if value is None else float(value) / (60 if course == "minutes" else 1)
+
+
+def _courses(folder: Path, lines: list[dict[str, Any]], course: Course) -> np.ndarray:
+    courses = [course_of(line, course) for line in lines]
+    if None in courses:
+        raise UserError(f"{folder} keeps no {LABELS[course]} with its evaluations (it was made by an earlier version); "
+                        "draw it with --x minutes or --x updates.")
+    return np.array(courses, np.float64)

@@ -1,0 +1,149 @@
+"""What a run tells about itself: JSON lines, TensorBoard, and the index of its games."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+from myosu.replay.episode import Episode
+from myosu.runs.curves import MetricsLine
+from myosu.runs.episodes import find_videos
+from myosu.runs.games import EpisodeLine, GameRecord
+from myosu.runs.reading import read_lines, truncate_lines
+from myosu.runs.run import Run
+
+#: Of so many episodes one has its actions in games.jsonl.
+ACTIONS_EVERY = 10
+SEATS = ("first", "second")
+#: What TensorBoard shows of an evaluation.
+EVALUATED = ("mean_reward", "mean_raw_reward", "win_rate", "draw_rate", "mean_length")
+
+
+class Rates:
+    """Counters per second over the last ``window`` seconds."""
+
+    def __init__(self, window: float = 60.0) -> None:
+        self._window = window
+        self._samples: deque[tuple[float, dict[str, int]]] = deque()
+
+    def update(self, counters: dict[str, int]) -> dict[str, float]:
+        now = time.monotonic()
+        self._samples.append((now, counters))
+        while now - self._samples[0][0] > self._window and len(self._samples) > 2:
+            self._samples.popleft()
+        start, first = self._samples[0]
+        seconds = max(now - start, 1e-9)
+        return {name: (value - first[name]) / seconds if now > start else 0.0 for name, value in counters.items()}
+
+
+class Metrics:
+    """Gathers between records, and writes them. Opened again, it drops whatever came after the counters given."""
+
+    def __init__(self, run: Run, update: int, env_steps: int, games: int) -> None:
+        folder = run.folder
+        truncate_lines(folder / "metrics.jsonl", lambda line: line["update"] <= update and (
+            line["kind"] == "evaluation" or line.get("env_steps", 0) <= env_steps), MetricsLine)
+        truncate_lines(folder / "games.jsonl", lambda line: line["index"] < games, EpisodeLine)
+        for index, video in find_videos(folder):
+            if index >= games:  # another episode will have this index
+                video.unlink()
+        self.evaluations = read_evaluations(folder / "metrics.jsonl")
+        self._best = max((line["returns"][0] for line in read_lines(folder / "games.jsonl", EpisodeLine)
+                          if "actions" in line and line["returns"]), default=-math.inf)
+        self._video_every = run.config.train.video_every
+        self._metrics = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._games = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=update + 1)
+        self._board_update = update
+        self._episodes: list[tuple[int, tuple[float, ...], dict[str, float]]] = []
+        self._losses: list[dict[str, float]] = []
+
+    def add_episode(self, episode: Episode, index: int, env_steps: int) -> GameRecord | None:
+        """Its record with its actions, if a video of it is wanted. ``env_steps``: of the run, when the episode had
+        ended and come in."""
+        best = len(episode.returns) == 1 and episode.returns[0] > self._best  # a player alone did better than ever
+        if best:
+            self._best = episode.returns[0]
+        filmed = self._video_every > 0 and (best or index % self._video_every == 0)
+        record = GameRecord(
+            seed=int(episode.seed), returns=[float(value) for value in episode.returns],
+            actions=episode.actions.tolist() if best or filmed or index % ACTIONS_EVERY == 0 else None,
+            terminated=not episode.truncated, truncated=bool(episode.truncated), length=episode.length, index=index,
+            raw_returns=[float(value) for value in episode.raw_returns], env_steps=env_steps,
+            weights_version=episode.weights_version)
+        self._games.write(json.dumps(record.to_line(), separators=(",", ":")) + "\n")
+        self._episodes.append((episode.length, episode.returns, episode.stats))
+        return record if filmed else None
+
+    def add_losses(self, losses: dict[str, float]) -> None:
+        if losses:
+            self._losses.append(losses)
+
+    def record(self, counters: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+        """Write what was gathered since the last record together with ``counters`` (``update`` and ``env_steps``
+        among them); the means of the losses, and what the episodes were like."""
+        losses = _means(self._losses)
+        played = self._played()
+        line = {**counters, **{f"loss/{name}": value for name, value in losses.items()}, **played}
+        self._losses, self._episodes = [], []
+        self._write({"kind": "training", **line})
+        # TensorBoard wants one value a step; while no update is made there is nothing new to show.
+        if counters["update"] > self._board_update:
+            self._board_update = counters["update"]
+            for name, value in line.items():
+                if name not in ("update", "phase") and value is not None:
+                    self._board.add_scalar(name if "/" in name else f"run/{name}", value, counters["update"])
+        return losses, played
+
+    def add_evaluation(self, evaluation: dict[str, Any]) -> None:
+        """``evaluation``: ``update`` and the JSON of a match, or of episodes."""
+        self.evaluations.append(evaluation)
+        self._write({"kind": "evaluation", **evaluation})
+        for name in EVALUATED:
+            if name in evaluation:
+                self._board.add_scalar(f"evaluation/{name}", evaluation[name], evaluation["update"])
+
+    def flush(self) -> None:
+        self._metrics.flush()
+        self._games.flush()
+        self._board.flush()
+
+    def close(self) -> None:
+        self._metrics.close()
+        self._games.close()
+        self._board.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._metrics.write(json.dumps(line) + "\n")
+        self._metrics.flush()
+        self._games.flush()
+
+    def _played(self) -> dict[str, float]:
+        """Of the episodes since the last record: length, reward (from each seat where there are two), statistics."""
+        if not self._episodes:
+            return {}
+        lengths, returns, stats = zip(*self._episodes, strict=True)
+        seats = [f"_{seat}" for seat in SEATS] if len(returns[0]) == 2 else [""]
+        place = "selfplay" if len(seats) == 2 else "episodes"
+        result = {f"{place}/length": float(np.mean(lengths))}
+        for seat, rewards in zip(seats, np.array(returns, np.float64).T, strict=True):
+            for name in ("min", "max", "mean", "std"):
+                result[f"{place}/reward{seat}_{name}"] = float(getattr(np, name)(rewards))
+        return result | {f"{place}/{name}": value for name, value in _means(list(stats)).items()}
+
+
+def read_evaluations(file: Path) -> list[dict[str, Any]]:
+    """The evaluations in a run's metrics.jsonl, oldest first."""
+    return [record for record in read_lines(file, MetricsLine) if record.pop("kind") == "evaluation"]
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}

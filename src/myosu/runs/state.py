@@ -1,0 +1,87 @@
+"""Nested state as two files, JSON for the structure and safetensors for the arrays; reading them executes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from myosu.replay.records import record_bytes, record_of
+
+#: Nested dictionaries of arrays, tensors, numbers, strings and lists of those; goes into a checkpoint.
+State = dict[str, Any]
+Weights = dict[str, torch.Tensor]
+
+#: Marks in the JSON of what JSON has no word for.
+ARRAY, TENSOR, TUPLE, ITEMS, RECORD = "$array", "$tensor", "$tuple", "$items", "$record"
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> list[str]:
+    """Write ``state`` into ``folder``; the names of the files written.
+
+    ``state``: dictionaries, lists and tuples of NumPy arrays, tensors, numbers (integers of any size), strings,
+    booleans and None. NumPy scalars come back as Python numbers, tensors on the CPU.
+    """
+    arrays: dict[str, torch.Tensor] = {}
+    tree = _pack(state, "state", arrays)
+    (folder / "state.json").write_text(json.dumps(tree))
+    save_file(arrays, folder / "state.safetensors")
+    return ["state.json", "state.safetensors"]
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    return _unpack(json.loads((folder / "state.json").read_text()), load_file(folder / "state.safetensors"))
+
+
+def _tuples(descr: Any) -> Any:
+    """NumPy's description of a dtype after JSON, which has no tuples: fields and shapes are tuples, the rest lists."""
+    if not isinstance(descr, list):
+        return descr
+    return [tuple(tuple(part) if k == 2 else _tuples(part) for k, part in enumerate(field)) for field in descr]
+
+
+def _pack(value: Any, name: str, arrays: dict[str, torch.Tensor]) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.names:
+        arrays[name] = torch.from_numpy(record_bytes(value))
+        return {RECORD: name, "dtype": np.lib.format.dtype_to_descr(value.dtype)}
+    if isinstance(value, np.ndarray):
+        arrays[name] = torch.from_numpy(np.array(value, order="C"))
+        return {ARRAY: name}
+    if isinstance(value, torch.Tensor):
+        arrays[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {TENSOR: name}
+    if isinstance(value, list | tuple):
+        items = [_pack(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else {TUPLE: items}
+    if isinstance(value, dict):
+        if all(isinstance(key, str) and not key.startswith("$") for key in value):
+            return {key: _pack(item, f"{name}.{key}", arrays) for key, item in value.items()}
+        # Other keys (an optimiser's integers) survive as pairs.
+        return {ITEMS: [[key, _pack(item, f"{name}.{i}", arrays)] for i, (key, item) in enumerate(value.items())]}
+    raise TypeError(f"{name} is a {type(value).__name__}, which a checkpoint cannot hold")
+
+
+def _unpack(value: Any, arrays: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpack(item, arrays) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if TENSOR in value:
+        return arrays[value[TENSOR]]
+    if ARRAY in value:
+        return arrays[value[ARRAY]].numpy()
+    if RECORD in value:
+        return record_of(arrays[value[RECORD]].numpy(), np.lib.format.descr_to_dtype(_tuples(value["dtype"])))
+    if TUPLE in value:
+        return tuple(_unpack(item, arrays) for item in value[TUPLE])
+    if ITEMS in value:
+        return {key: _unpack(item, arrays) for key, item in value[ITEMS]}
+    return {key: _unpack(item, arrays) for key, item in value.items()}
