@@ -204,6 +204,22 @@ def test_sparkline():
     assert sparkline([0.0, 1.0, 0.5]) == "▁█▅" and sparkline([3.0]) == "▁"
 
 
+def test_settings_from_which_nothing_can_be_made(tmp_path):
+    """Read from a file they are an error of the file, in a sentence."""
+    folder = tmp_path / "run"
+    train(toy_run(folder, updates=20), quiet=True)
+    file = folder / "config.json"
+    data = json.loads(file.read_text())
+    data["algorithm_config"]["replay_capacity"] = 10**15
+    file.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"Nothing can be made from the settings in .*config\.json"):
+        train(open_run(folder, updates=30), quiet=True)
+    data["spec"]["num_players"] = 3
+    file.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"config\.json .*spec\.num_players: 3 must be from 1 to 2"):
+        open_run(folder)
+
+
 def test_a_run_of_one_rollout_learns_from_it(tmp_path):
     config = ppo.Config(num_envs=8, rollout_steps=128, anneal_learning_rate=True)
     run = create_run(RunConfig("CartPole-v1", "ppo", config,

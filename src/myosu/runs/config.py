@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import myosu
 from myosu import trust
+from myosu.envs.gym_env import describe
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
-from myosu.runs.reading import parse
+from myosu.runs.reading import Count, Range, parse
 
 #: Seeds are below this: what every generator of random numbers takes.
 SEEDS = 2**32
@@ -78,6 +81,14 @@ class TrainConfig:
                             "set updates, games or env_steps as well.")
 
 
+class Shape(TypedDict):
+    """What a network must fit, see ``shape_of``; runs of earlier versions do not say how many play."""
+
+    observation_shape: list[Count]
+    num_actions: Count
+    num_players: NotRequired[Annotated[int, Range(1, 2)]]
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that a run was started with.
@@ -96,7 +107,7 @@ class RunConfig:
     train: TrainConfig
     rewards: Literal["score", "outcome"] = "score"
     env_kwargs: dict[str, Any] = field(default_factory=dict)
-    spec: dict[str, Any] | None = None
+    spec: Shape | None = None
     myosu: str = myosu.__version__
     code: dict[str, str] = field(default_factory=dict)
     read_from: str | None = field(default=None, compare=False)
@@ -115,7 +126,7 @@ class RunConfig:
         self.require_trust()
         environment = load_environment(self.game, self.env_kwargs, self.rewards)
         now = shape_of(environment.spec)
-        if self.spec is not None and (now := {name: now.get(name) for name in self.spec}) != self.spec:
+        if self.spec is not None and any(now.get(name) != value for name, value in self.spec.items()):
             raise UserError(f"The rules of {self.game!r} have changed since this run was made: it was trained on "
                             f"{self.spec}, the game now has {now}.")
         return environment
@@ -123,7 +134,8 @@ class RunConfig:
     @property
     def num_players(self) -> int:
         """Without running code, of runs that say it."""
-        return (self.spec or {}).get("num_players") or self.environment.spec.num_players
+        known = self.spec.get("num_players") if self.spec else None
+        return known or self.environment.spec.num_players
 
     @property
     def sources(self) -> list[str]:
@@ -135,6 +147,17 @@ class RunConfig:
         """Raises UserError unless the person named the run's code, or agreed to it."""
         if self.read_from is not None:
             trust.require(self.sources, self.read_from, self.code)
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """While networks are made from its settings: UserError where they were read from a file and nothing can be."""
+        try:
+            yield
+        except (MemoryError, RuntimeError, TypeError, ValueError, OverflowError) as error:
+            if self.read_from is None:
+                raise
+            raise UserError(f"Nothing can be made from the settings in {self.read_from}: "
+                            f"{describe(error).splitlines()[0]}") from error
 
     def to_json(self) -> dict[str, Any]:
         data = dataclasses.asdict(self)
@@ -151,8 +174,7 @@ class RunConfig:
         return dataclasses.replace(parse(cls, plain, where), read_from=str(where))
 
 
-def shape_of(spec: EnvSpec) -> dict[str, Any]:
-    """What a network must fit."""
+def shape_of(spec: EnvSpec) -> Shape:
     return {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions,
             "num_players": spec.num_players}
 
