@@ -23,7 +23,7 @@ from myosu.search.kernels import expand_and_back_up, make_roots, select_gumbel, 
 from myosu.search.search import GumbelConfig, PUCTConfig, Search, _require_finite
 
 #: expand(parents int64 [C], actions int64 [C], slot) -> Expansion of contiguous tensors on the card, for all trees
-#: there is room for: captured once, so always the same steps. An action −1 is a terminal parent's, whose row is not read.
+#: there is room for: captured once, so always the same steps. An action −1 is a terminal parent's: its row is not read.
 ExpandOnCard = Callable[[Tensor, Tensor, int], Any]
 
 
