@@ -80,6 +80,11 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
                 raise
             finally:
                 trainer.close()
+    except torch.OutOfMemoryError as error:
+        settings = load_settings(run.config)
+        raise UserError(f"The memory of the card is full. Lower num_envs ({settings.num_envs}), batch_size "
+                        f"({settings.batch_size}) or --actors, then go on with: myosu train "
+                        f"--resume {run.folder}") from error
     except (OSError, SafetensorError) as error:
         if not _out_of_space(error):
             raise
