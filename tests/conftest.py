@@ -1,11 +1,17 @@
 """For all tests: one thread, as in every process of Myosu. Two threads wait for each other at every operation, and on a
 busy machine that takes a hundred times as long. And a real browser for the tests of the pages."""
 
+import atexit
+import os
 import shutil
+import tempfile
 
 from myosu.processes import one_thread
 
 one_thread()  # before anything imports NumPy
+# What a person named once is remembered; of the tests nothing must be, nor may they need what was.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="myosu-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 import pytest  # noqa: E402
 import torch  # noqa: E402

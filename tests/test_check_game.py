@@ -217,7 +217,7 @@ def test_games_for_one_pass(game: Game):
     """They have chance, which falls differently under a symmetry, and random play earns little of what is there."""
     findings = {f.check: f for f in check_game(game, games=20)}
     assert [str(f) for f in findings.values() if f.severity != "info"] == []
-    assert set(findings) == {"length", "support"}
+    assert set(findings) >= {"length", "support"}
 
 
 @compiled

@@ -41,15 +41,15 @@ FLAWS = {
     "endless": ("endless", "warning", "went on for 3000 steps without an end"),
     "time limit": ("time-limit", "warning", "100% of random episodes were terminated at step 30 exactly"),
     "both ends": ("both-ends", "warning", "30 of 30 ends were terminated and truncated at once"),
-    "dying early pays": ("early-end", "warning", "dying early pays: a step costs 0.1 on average, .* 0.3, so"),
+    "dying early pays": ("early-end", "warning", "dying early pays: most steps cost 0.1, an end 0.3"),
     "hurry": ("early-end", "info", "look at this: a step costs 1 on average"),
     "high reward": ("reward-scale", "warning", r"are large: up to ±5,000 a step"),
     "low reward": ("reward-scale", "warning", "are small: up to ±0.0001 a step"),
-    "no reward": ("no-signal", "warning", "all rewards of 30 random episodes were 0"),
+    "no reward": ("no-signal", "warning", r"all rewards of \d+ random episodes were 0"),
     "always 1": ("no-signal", "info", "all 30 random episodes had the return 1"),
     "bytes": ("integers", "info", "uint8 numbers up to 200"),
     "badly scaled": ("observation-scale", "warning", r"component \[0\] goes from -1,000 to 1,000"),
-    "constant component": ("constant-observation", "info", r"1 of 2 components .* \[1\]"),
+    "constant component": ("constant-observation", "warning", r"1 of 2 components .* \[1\]"),
     "constant": ("constant-observation", "warning", "2 of 2 components"),
     "useless moves": ("useless-moves", "warning", r"9\d% of random moves changed nothing .* among 300"),
     "illegal moves": ("legal-actions", "info", r"of 2 actions 1\.\d are legal"),
@@ -65,6 +65,8 @@ def test_a_planted_fault_is_found(flaw):
     assert found.severity == severity
     assert re.search(message, found.message), found.message
     assert found.advice or found.severity == "info"
+    if flaw in ("live mask", "illegal moves"):  # step() takes what the mask forbids
+        findings.pop("mask-missing", None)
     assert [str(other) for other in findings.values() if other.severity != "info"] == [], "nothing else is wrong"
 
 

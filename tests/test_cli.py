@@ -17,6 +17,7 @@ from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.runs.run import open_run
+from myosu.training.trainer import TrainResult
 from web_runs import untrained_run
 
 
@@ -49,9 +50,10 @@ def trained(monkeypatch):
     """Runs that ``train`` was asked for; nothing is trained."""
     runs = []
 
-    def train(run, quiet=False):
+    def train(run, quiet, callbacks, handle_signals):
+        assert handle_signals and not callbacks
         runs.append(run)
-        return SimpleNamespace(reason="10 updates")
+        return TrainResult(run, "10 updates", 10, 1, 9, 1.0, None)
 
     monkeypatch.setattr(myosu.training.trainer, "train", train)
     return runs
@@ -155,7 +157,7 @@ def test_resume_changes_only_what_is_given(trained, tmp_path):
 
 
 def test_presets_are_defaults_that_flags_override(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("myosu.commands.train.load_preset", lambda *_: {"channels": 24, "blocks": 1})
+    monkeypatch.setattr("myosu.training.start.load_preset", lambda *_: {"channels": 24, "blocks": 1})
     assert exit_code(f"train tictactoe --run {tmp_path}/a --updates 1 --blocks 3".split()) == 0
     settings = SimpleNamespace(**trained[0].config.algorithm_config)
     assert (settings.channels, settings.blocks) == (24, 3)

@@ -20,7 +20,8 @@ from myosu.games import load_game
 from myosu.players.agent import load_agent
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.run import open_run
-from myosu.training.start import actor_count, create_run
+from myosu.sources import actor_count
+from myosu.training.start import create_run
 from myosu.training.trainer import train
 from toy_runs import last_weights, same_weights
 
@@ -154,8 +155,8 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeyp
         return step(self)
 
     monkeypatch.setattr(actor, "step", step_and_interrupt)
-    assert train(small_run(parts, algorithm, **limits), quiet=True).reason == "interrupted"
-    assert train(open_run(parts), quiet=True).reason == "interrupted"
+    assert train(small_run(parts, algorithm, **limits), quiet=True, handle_signals=True).reason == "interrupted"
+    assert train(open_run(parts), quiet=True, handle_signals=True).reason == "interrupted"
     assert train(open_run(parts), quiet=True).env_steps >= 1000
     assert same_weights(last_weights(whole), last_weights(parts))
     assert (whole / "games.jsonl").read_text() == (parts / "games.jsonl").read_text()

@@ -4,21 +4,23 @@ import json
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 
 import imageio.v2 as imageio
 import numpy as np
 import pytest
 
-from myosu import cli
+from myosu import cli, trust
 from myosu.algorithms import load_algorithm
 from myosu.algorithms.recorder import EpisodeRecorder
-from myosu.envs.playback import Playback
+from myosu.envs.playback import Playback, actions_of
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.replay.episode import Episode
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.episodes import find_videos, video_path
+from myosu.runs.games import GameRecord
 from myosu.runs.metrics import Metrics
 from myosu.runs.run import open_run
 from myosu.training.start import create_run
@@ -108,13 +110,15 @@ def test_the_best(cartpole, capsys):
     assert shown == sorted((game["returns"][0] for game in lines(cartpole)), reverse=True)[:5]
 
 
-def test_a_last_line_being_written_is_not_read(tmp_path, capsys):
+def test_a_last_line_being_written_is_not_read(tmp_path, capsys, caplog):
     folder = random_run(tmp_path / "run", "filmed_envs:Filmed-v0", 2)
     whole = (folder / "games.jsonl").read_text()
     (folder / "games.jsonl").write_text(whole + '{"index": 2, "env')
     assert episodes(folder, "--json") == 0 and len(capsys.readouterr().out.splitlines()) == 2
-    (folder / "games.jsonl").write_text("nonsense\n" + whole)
-    assert episodes(folder) == 2 and "games.jsonl is damaged" in capsys.readouterr().err
+    first, second = whole.splitlines(keepends=True)
+    (folder / "games.jsonl").write_text(first + "nonsense\n" + first.replace("5", '"5"', 1) + second)
+    assert episodes(folder, "--json") == 0 and len(capsys.readouterr().out.splitlines()) == 2  # what is whole is used
+    assert "games.jsonl, line 2, is damaged and left out: it is no JSON" in caplog.text
     (folder / "games.jsonl").unlink()
     assert episodes(folder) == 0 and "has ended yet" in capsys.readouterr().out
 
@@ -257,7 +261,7 @@ def test_which_episodes_are_filmed(tmp_path):
     filmed = [metrics.add_episode(Episode(np.zeros(2, np.int64), np.zeros(2, np.int8), (value,), (value,), index, False,
                                           0), index, 0) for index, value in enumerate(returns)]
     metrics.close()
-    assert [record["index"] for record in filmed if record] == [0, 2, 4, 6]
+    assert [record.index for record in filmed if record] == [0, 2, 4, 6]
     assert [game["index"] for game in lines(run.folder) if "actions" in game] == [0, 2, 4, 6]
     with pytest.raises(UserError, match="video_every must be 0"):
         TrainConfig(updates=1, video_every=-1)
@@ -316,3 +320,34 @@ def test_a_video_process_that_dies_is_told_once(tmp_path):
     videos.submit({"index": 1})
     assert not videos.busy and videos.notices() == []
     videos.close()
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "filmed_envs:Filmed-v0", "tictactoe", "snake"])
+def test_a_record_tells_every_move_again(tmp_path, name):
+    """One record for native games and Gymnasium environments: what the player saw, did and earned."""
+    environment = load_environment(name)
+    for episode in played(environment, 3, seed=5):
+        record = GameRecord(int(episode.seed), episode.actions.tolist(), list(episode.returns), not episode.truncated,
+                            episode.truncated, game=name)
+        record = GameRecord.from_json(json.loads(json.dumps(record.to_json())))
+        trust.agree(trust.source_of(name))
+        moves = list(record.moves())
+        assert len(moves) == episode.length and moves[-1].terminated != episode.truncated
+        assert [move.seat for move in moves] == episode.seats.tolist()
+        assert np.sum([move.rewards for move in moves], axis=0) == pytest.approx(episode.returns)
+        assert np.array_equal([move.action for move in moves], episode.actions)
+        assert all(move.legal_actions[move.action] for move in moves)
+        assert {move.observation.shape for move in moves} == {environment.spec.observation_shape}
+        other = replace(record, returns=[value + 1 for value in record.returns])
+        with pytest.raises(UserError, match="played again it has"):
+            list(other.moves())
+    with pytest.raises(UserError, match="recorded actions are no"):
+        list(replace(record, actions=["x"]).moves())
+    with pytest.raises(UserError, match="without what is needed"):
+        list(replace(record, actions=None).moves())
+
+
+@pytest.mark.parametrize("actions", [[[0, 1]], [300.5], [10**30], [[0], [1, 2]], [float("nan")], ["0"], [None]])
+def test_actions_that_are_none(actions):
+    with pytest.raises(UserError, match="recorded actions are no"):
+        actions_of(load_environment("CartPole-v1").spec, actions)

@@ -13,13 +13,8 @@ from myosu.envs.course import Course, replay
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.players.agent import load_agent
-from myosu.runs.demonstrations import (
-    Demonstration,
-    from_json,
-    othello_sgf,
-    read_demonstrations,
-    write_demonstration,
-)
+from myosu.runs.demonstrations import othello_sgf, read_demonstration, read_demonstrations, write_demonstration
+from myosu.runs.games import GameRecord
 from myosu.web.thinker import Thought, choose, shares, thought_to_json
 from myosu.web.views import view
 from web_runs import TINY, untrained_run
@@ -42,11 +37,11 @@ def random_course(name: str, seed: int, plies: int = 10_000) -> tuple[Course, li
     return course, states
 
 
-def demonstration(course: Course) -> Demonstration:
+def demonstration(course: Course) -> GameRecord:
     now = course.now
     players = [{"kind": "person"}] * course.game.num_players
-    return Demonstration(course.game.name, course.seed, list(course.actions), players, list(now.returns),
-                         now.terminated, now.truncated)
+    return GameRecord(course.seed, list(course.actions), list(now.returns), now.terminated, now.truncated,
+                      game=course.game.name, players=players)
 
 
 @pytest.mark.parametrize("name", GAMES)
@@ -106,13 +101,16 @@ def test_a_kept_game_is_played_again(name, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [{"format": 2}, {"actions": [1, "2"]}, {"seed": "1"}, {"returns": None}])
-def test_files_that_are_no_games(tmp_path, damage):
+def test_files_that_are_no_games(tmp_path, damage, caplog):
     course, _ = random_course("tictactoe", 1)
+    write_demonstration(tmp_path / "whole.json", demonstration(course))
     (tmp_path / "bad.json").write_text(json.dumps({**demonstration(course).to_json(), **damage}))
     with pytest.raises(UserError, match=r"bad\.json"):
-        list(read_demonstrations(tmp_path))
+        read_demonstration(tmp_path / "bad.json")
+    assert list(read_demonstrations(tmp_path)) == [demonstration(course)]  # what is whole is still used
+    assert "bad.json" in caplog.text
     with pytest.raises(UserError):
-        from_json([])
+        GameRecord.from_json([])
 
 
 def test_sgf():

@@ -60,7 +60,10 @@ def test_there_are_golden_trees():
 def test_tree_equals_mctx(path):
     golden = dict(np.load(path))
     case = json.loads(str(golden["case"]))
-    nodes, result = search(golden, case, capacity_margin=1)
+    assert_equals_mctx(golden, case, *search(golden, case, capacity_margin=1))
+
+
+def assert_equals_mctx(golden, case, nodes, result):
     num_actions = case["num_actions"]
 
     np.testing.assert_array_equal(nodes["parent"], golden["parents"])

@@ -15,10 +15,10 @@ from myosu.errors import UserError
 from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.run import open_run
+from myosu.sources.processes import ActorProcesses
 from myosu.training.progress import sparkline, time_left
 from myosu.training.start import create_run
 from myosu.training.trainer import Trainer, train
-from myosu.training.workers import ActorProcesses
 from toy_runs import TOY, last_weights, same_weights, toy_run
 
 
@@ -62,10 +62,10 @@ def test_the_configuration_comes_back(tmp_path):
     data = json.loads(file.read_text())
     data["train"]["momentum"] = 1
     file.write_text(json.dumps(data))
-    with pytest.raises(UserError, match="TrainConfig has no field 'momentum'"):
+    with pytest.raises(UserError, match=r"config\.json .* train\.momentum: TrainConfig has no such field"):
         open_run(tmp_path / "run")
     file.write_text(file.read_text()[:50])
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"config\.json is damaged, for it is no JSON"):
         open_run(tmp_path / "run")
 
 
@@ -202,6 +202,22 @@ def test_time_left_is_that_of_the_limit_that_comes_first():
 
 def test_sparkline():
     assert sparkline([0.0, 1.0, 0.5]) == "▁█▅" and sparkline([3.0]) == "▁"
+
+
+def test_settings_from_which_nothing_can_be_made(tmp_path):
+    """Read from a file they are an error of the file, in a sentence."""
+    folder = tmp_path / "run"
+    train(toy_run(folder, updates=20), quiet=True)
+    file = folder / "config.json"
+    data = json.loads(file.read_text())
+    data["algorithm_config"]["replay_capacity"] = 10**15
+    file.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"Nothing can be made from the settings in .*config\.json"):
+        train(open_run(folder, updates=30), quiet=True)
+    data["spec"]["num_players"] = 3
+    file.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"config\.json .*spec\.num_players: 3 must be from 1 to 2"):
+        open_run(folder)
 
 
 def test_a_run_of_one_rollout_learns_from_it(tmp_path):

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from myosu import cli
+from myosu.doctor.run import examine_run
+from myosu.doctor.run_view import RunView
 from myosu.runs.curves import LiveMetrics, thin
 from myosu.runs.run import open_run
-from myosu.web.health import hints
 from myosu.web.room import Room
 from myosu.web.watching import Watched
 from web_runs import serving, untrained_run
@@ -37,6 +38,10 @@ def write(file, *lines, mode="w"):
 @pytest.fixture
 def metrics(tmp_path):
     return LiveMetrics(tmp_path / "metrics.jsonl")
+
+
+def hints(metrics):
+    return [finding.message for finding in examine_run(RunView("muzero", {}, metrics))]
 
 
 def updates(metrics):
@@ -89,11 +94,11 @@ def test_damaged_lines_and_numbers(metrics, tmp_path):
     file.write_text('nonsense\n[]\n{"kind": "other"}\n{"kind": "training"}\n')
     write(file, record(1), record(2, **{"loss/loss": float("nan")}), evaluation(20, 3.0), mode="a")
     metrics.read()
-    assert metrics.damaged == 3
+    assert metrics.damaged == 4
     assert metrics.points("loss/loss", "updates").tolist() == [[10, 0.5]]
     assert metrics.points("evaluation/mean_reward_low", "minutes").tolist() == [[0.2, 2]]
     first, second = hints(metrics)
-    assert "loss/loss is not a finite number since update 20" in first and "3 lines" in second
+    assert "loss/loss is not a finite number since update 20" in first and "4 lines" in second
 
 
 def test_thinning_keeps_the_ends_and_the_extremes():
@@ -111,9 +116,10 @@ def test_thinning_keeps_the_ends_and_the_extremes():
     ([record(k, **{"selfplay/policy_entropy": 2.0 if k < 8 else 0.001}) for k in range(40)], "entropy fell from 2 to"),
     ([record(k, **{"loss/explained_variance": -0.1}) for k in range(30)], "hardly better than their mean"),
     ([record(k, **{"loss/explained_variance": 0.004}) for k in range(30)], "explained variance is 0.004"),
-    ([record(k, **{"selfplay/value_error": 2.0, "selfplay/reward_first_std": 1.5}) for k in range(30)], "values miss"),
+    ([record(10 * k, **{"selfplay/value_error": 2.0, "selfplay/reward_first_std": 1.5, "selfplay/reward_first_mean": 0})
+      for k in range(30)], "values miss"),
     ([record(1, actor_restarts=2, env_restarts=1)], "2 actor processes and 1 environment process had"),
-    ([evaluation(k, 5.0 - 0.1 * k) for k in range(7)], "no better than the first"),
+    ([evaluation(k, 5.0 - 0.1 * k) for k in range(7)], "nothing has improved"),
     ([evaluation(k, reward) for k, reward in enumerate([0, 3, 9, 3, 2, 3])], "clearly below the best"),
     ([evaluation(k, 0.9, win_rate=0.95) for k in range(7)], None),
     ([evaluation(k, 9.0, opponent="random") for k in range(6)]

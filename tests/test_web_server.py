@@ -16,7 +16,8 @@ import websockets
 from myosu.envs.course import replay
 from myosu.errors import UserError
 from myosu.games import load_game
-from myosu.runs.demonstrations import from_json, read_demonstrations
+from myosu.runs.demonstrations import read_demonstrations
+from myosu.runs.games import GameRecord
 from myosu.web import server
 from myosu.web.messages import MAX_BYTES
 from myosu.web.room import Room
@@ -91,7 +92,7 @@ def test_a_game_is_played_saved_and_played_again(client, address, room):
     game_id = new_game(client)
     actions = talk(address, game_id, play_to_the_end)
     answer = client.get(f"/api/games/{game_id}.json")
-    exported = from_json(answer.json())
+    exported = GameRecord.from_json(answer.json())
     assert exported.actions == actions and exported.terminated and "attachment" in answer.headers["content-disposition"]
     assert list(exported.course().now.returns) == exported.returns
     assert exported in list(read_demonstrations(room.folder / "played"))

@@ -12,7 +12,7 @@ from myosu.errors import NonFiniteLoss
 from myosu.replay.episode import Episode, Experience
 from myosu.replay.replay import Replay
 
-ACTORS = "beside"
+SOURCE = "processes"
 
 
 @dataclass(frozen=True)

@@ -64,4 +64,4 @@ if __name__ == "__main__":
         run = open_run(folder)
     else:
         run = toy_run(folder, updates=int(sys.argv[2]), deterministic=False, actors=2, checkpoint_every_minutes=0.005)
-    train(run)
+    train(run, handle_signals=True)

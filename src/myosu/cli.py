@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -18,13 +19,20 @@ COMMANDS = {
     "arena": "rate many players in one league",
     "episodes": "list the episodes of a run, make videos of them",
     "play": "play against an agent, in the browser or in the terminal",
+    "publish": "make a page of an agent that needs no server",
+    "export": "write the network of an agent as ONNX or torch.export files",
     "watch": "see how runs train or trained, in the browser",
     "gtp": "let an agent play in other programs, as an engine",
     "plot": "draw learning curves of runs",
     "games": "list the games",
     "check": "find what is wrong with a game or an environment",
+    "doctor": "find out why a run does not learn",
+    "compare": "tell whether runs are better than others, over seeds",
     "bench": "measure the speed of this machine on a game",
 }
+
+#: Errors of the system that a person can mend by another place.
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 HELP = (
     "usage: myosu COMMAND ...\n\nTrain agents that play games, rate them honestly, play against them.\n\n"
@@ -54,6 +62,12 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"myosu: {error.filename or 'What is to be kept'} cannot be written: {error.strerror}. Choose a place "
+              "where you may write, or make room there.", file=sys.stderr)
+        return 2
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -6,13 +6,17 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any
+
+from myosu import trust
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -34,11 +38,13 @@ def keep_freed_memory() -> None:
         mallopt(limit, 1 << 30)
 
 
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+
+
 def one_thread() -> None:
     """One thread for every library that is imported from now on, here and in children: at these sizes more of them only
     wait for each other, NumPy's the longest."""
-    for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
-        os.environ[f"{library}_NUM_THREADS"] = "1"
+    os.environ.update(_ONE_THREAD)
 
 
 def spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection]:
@@ -47,12 +53,40 @@ def spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection
     The first thing that ``target`` does is ``end_with(parent)``.
     """
     ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=target, args=(theirs, os.getpid(), *arguments), daemon=True)
-    one_thread()
-    with _no_interrupts():
+    process = SPAWN.Process(target=_begin, args=(trust.agreed(), target, theirs, os.getpid(), *arguments), daemon=True)
+    with _no_interrupts(), _as_child():
         process.start()
     theirs.close()
     return process, ours
+
+
+def _begin(agreed: frozenset[str], target: Callable[..., None], *arguments: Any) -> None:
+    trust.agree(*agreed)  # a child runs the code that its parent may run
+    target(*arguments)
+
+
+#: Held while the process pretends to be what its next child should see.
+_starting = threading.Lock()
+
+
+@contextmanager
+def _as_child() -> Iterator[None]:
+    """What a child takes over from this process: one thread, and not the main script, which it would run again. So a
+    script needs no ``if __name__ == "__main__"``, and may come from standard input."""
+    with _starting:
+        before = {name: os.environ.get(name) for name in _ONE_THREAD}
+        main = sys.modules["__main__"]
+        one_thread()
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 @contextmanager

@@ -29,9 +29,16 @@ def load_algorithm(name: str) -> Any:
     return importlib.import_module(f"myosu.algorithms.{name}")
 
 
+def algorithm_of(config: RunConfig) -> Any:
+    """The module of a run's algorithm. Raises UserError where its code may not run."""
+    config.require_trust()
+    return load_algorithm(config.algorithm)
+
+
 def load_settings(config: RunConfig) -> Any:
     """The instance of the algorithm's ``Config`` that a run's configuration describes."""
-    return from_dict(load_algorithm(config.algorithm).Config, config.algorithm_config)
+    where = f"{config.read_from or 'The configuration'} (algorithm_config)"
+    return from_dict(algorithm_of(config).Config, config.algorithm_config, where)
 
 
 def _load_file(path: Path) -> Any:

@@ -33,7 +33,7 @@ from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
 from myosu.runs.state import State, Weights
 
-ACTORS = "in turn"
+SOURCE = "in turn"
 
 #: The metrics are those of one update in so many: reading them costs time.
 METRICS_EVERY = 50

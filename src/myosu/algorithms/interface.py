@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
+from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.games.game import Symmetries
-from myosu.replay.episode import Experience
+from myosu.replay.episode import Experience, Rows
 from myosu.replay.replay import Replay
 from myosu.runs.state import State, Weights
 
@@ -118,9 +119,10 @@ class Algorithm(Protocol):
     """A module of ``myosu.algorithms`` is one of these."""
 
     Config: ClassVar[type]
-    #: How actors run unless the user says how many there are: "beside" the learner, in processes on the other cores;
-    #: "in turn" with it, in its process; "only in turn" where the data must come from the learner's own policy.
-    ACTORS: Literal["beside", "in turn", "only in turn"]
+    #: Where experience comes from unless the user says how many actors there are: actors in "processes" on the other
+    #: cores; an actor "in turn" with the learner, in its process; "only in turn" where the data must come from the
+    #: learner's own policy; "recorded" games, without any actor (then ``make_rows`` stands in for ``make_actor``).
+    SOURCE: Literal["processes", "in turn", "only in turn", "recorded"]
 
     @staticmethod
     def resolve(config: Any, spec: EnvSpec, deterministic: bool) -> Any:
@@ -131,6 +133,11 @@ class Algorithm(Protocol):
 
     @staticmethod
     def make_actor(config: Any, env: VectorEnv, seed: int) -> Actor: ...
+
+    @staticmethod
+    def make_rows(config: Any, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
+        """What the replay keeps of a recorded game; only of algorithms that learn from ``SOURCE = "recorded"``,
+        whose ``Config`` has ``recordings``: the folders of runs."""
 
     @staticmethod
     def make_learner(config: Any, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner: ...

@@ -47,7 +47,7 @@ from myosu.replay.replay import Columns, Replay
 from myosu.replay.segments import ANSWER_COLUMNS, Segments
 from myosu.runs.state import State, Weights
 
-ACTORS = "in turn"
+SOURCE = "in turn"
 
 #: The metrics are those of one update in so many: reading them costs time.
 METRICS_EVERY = 20

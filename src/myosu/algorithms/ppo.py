@@ -41,7 +41,7 @@ from myosu.runs.state import State, Weights
 Inputs = dict[str, Any]
 
 #: The data must come from the policy that learns.
-ACTORS = "only in turn"
+SOURCE = "only in turn"
 
 
 @dataclass(frozen=True)

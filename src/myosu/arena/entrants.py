@@ -9,6 +9,7 @@ from myosu.errors import UserError
 from myosu.games.game import Game
 from myosu.players.opponents import make_opponent, split_simulations
 from myosu.runs.checkpoint import Checkpoint, Checkpoints, find_checkpoint
+from myosu.runs.reading import Count
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Entrant:
     text: str
     repeats: bool
     run: str | None = None
-    update: int | None = None
-    simulations: int | None = None
+    update: Count | None = None
+    simulations: Count | None = None
 
 
 def find_entrants(words: list[str], game: Game, simulations: int | None = None) -> list[Entrant]:

@@ -14,18 +14,19 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 
+from myosu import trust
 from myosu.arena.entrants import Entrant
 from myosu.errors import UserError
 from myosu.evaluation.match import random_openings
 from myosu.evaluation.ratings import Results
 from myosu.games import load_game
 from myosu.games.game import Game
-from myosu.players.player import History
-from myosu.runs.files import hold_folder, read_lines, truncate_lines, write_json
+from myosu.runs.files import clear_parts, hold_folder, write_json, writing_to
+from myosu.runs.reading import Count, Finite, Range, read_json, read_lines, tell, truncate_lines
 
 #: Openings of a league; each pairing plays them in turn.
 OPENINGS = 1000
@@ -41,10 +42,17 @@ class Pair:
 
     first: str
     second: str
-    opening: int
-    rewards: tuple[float, float]
-    actions: tuple[History, History]
-    seconds: float
+    opening: Count
+    rewards: tuple[Finite, Finite]
+    actions: tuple[list[Count], list[Count]]
+    seconds: Annotated[float, Range(0)]
+
+
+class LeagueFile(TypedDict):
+    game: str
+    opening_plies: Count
+    seed: Count
+    players: list[Entrant]
 
 
 class League:
@@ -52,14 +60,27 @@ class League:
 
     def __init__(self, folder: Path, game: str, opening_plies: int | None = None, seed: int = 0) -> None:
         """Make or open it. Raises UserError where it was made for something else."""
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lock = hold_folder(folder, "played in")
+        try:
+            self._open(game, opening_plies, seed)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open(self, game: str, opening_plies: int | None, seed: int) -> None:
+        folder = self.folder
+        clear_parts(folder, ".*.part")
         file = folder / "league.json"
         if not file.exists() and any(path.name != ".lock" for path in folder.iterdir()):
             raise UserError(f"{folder} exists and is no league. Name another folder with --league.")
-        known = _read_league(folder) if file.exists() else {}
+        known: Any = _read_league(folder) if file.exists() else {}
         game = str(Path(game).resolve()) if game.endswith(".py") else game
+        if known:
+            texts = [trust.source_of(player.text) for player in known["players"] if player.text.startswith("gtp:")]
+            trust.require([trust.source_of(known["game"]), *texts], file)
         self.game: Game = load_game(known.get("game", game))
         if opening_plies is None:
             opening_plies = known.get("opening_plies", max(2, self.game.max_plies // 10))
@@ -75,12 +96,18 @@ class League:
         self.openings = list(dict.fromkeys(random_openings(self.game, OPENINGS, opening_plies, seed)))
         self.entrants: list[Entrant] = []
         self._index: dict[str, int] = {}
-        self.enter([Entrant(**entrant) for entrant in known.get("players", [])])
-        truncate_lines(folder / "games.jsonl", lambda line: True)
+        self.enter(known.get("players", []))
+        with writing_to(folder):
+            truncate_lines(folder / "games.jsonl", lambda line: True, Pair)
         self._played: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
-        self.pairs = [_pair(line) for line in read_lines(folder / "games.jsonl")]
-        for pair in self.pairs:
-            self._played[self._pairing(pair)].add(pair.opening)
+        self.pairs: list[Pair] = []
+        for pair in read_lines(folder / "games.jsonl", Pair):
+            if {pair.first, pair.second} <= self._index.keys() and pair.first != pair.second:
+                self.pairs.append(pair)
+                self._played[self._pairing(pair)].add(pair.opening)
+            else:
+                tell(f"{folder / 'games.jsonl'} has games of {pair.first} and {pair.second}, who are not both in "
+                     "league.json: they do not count.")
         self._games = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115
 
     @classmethod
@@ -89,6 +116,7 @@ class League:
         if not (folder / "league.json").is_file():
             raise UserError(f"There is no league in {folder}: {folder / 'league.json'} is missing.")
         known = _read_league(folder)
+        trust.require([trust.source_of(known["game"])], folder / "league.json")
         return cls(folder, known["game"], known["opening_plies"], known["seed"])
 
     @property
@@ -105,8 +133,9 @@ class League:
                 entrant = dataclasses.replace(entrant, name=entrant.text)
             self._index[entrant.name] = len(self.entrants)
             self.entrants.append(entrant)
-        write_json(self.folder / "league.json", {
-            **self.settings, "players": [dataclasses.asdict(entrant) for entrant in self.entrants]})
+        with writing_to(self.folder):
+            write_json(self.folder / "league.json", {
+                **self.settings, "players": [dataclasses.asdict(entrant) for entrant in self.entrants]})
 
     def add(self, pair: Pair) -> None:
         """Keep the result; from now on it survives whatever happens to this process."""
@@ -145,11 +174,7 @@ class League:
         os.close(self._lock)
 
     def _pairing(self, pair: Pair) -> tuple[int, int]:
-        try:
-            i, j = self._index[pair.first], self._index[pair.second]
-        except KeyError as error:
-            raise UserError(f"{self.folder / 'games.jsonl'} has a game of {error}, who is not in league.json."
-                            ) from None
+        i, j = self._index[pair.first], self._index[pair.second]
         return min(i, j), max(i, j)
 
 
@@ -157,14 +182,10 @@ def default_folder(game: str) -> Path:
     return Path("leagues") / f"{Path(game).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def _read_league(folder: Path) -> dict[str, Any]:
+def _read_league(folder: Path) -> LeagueFile:
     file = folder / "league.json"
-    try:
-        return {name: json.loads(file.read_text())[name] for name in ("game", "opening_plies", "seed", "players")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read: {type(error).__name__} {error}.") from error
-
-
-def _pair(line: dict[str, Any]) -> Pair:
-    return Pair(line["first"], line["second"], line["opening"], tuple(line["rewards"]), tuple(line["actions"]),
-                line["seconds"])
+    league: LeagueFile = read_json(file, LeagueFile)
+    names = [player.name for player in league["players"]]
+    if "random" not in names or len(set(names)) < len(names):
+        raise UserError(f"{file} is damaged: its players must have different names, and random be one of them.")
+    return {name: league[name] for name in LeagueFile.__annotations__}  # type: ignore[literal-required, return-value]

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed
+from myosu.commands.options import check_seed, trust_if
 from myosu.errors import UserError
 
 #: Games for each player where no limit is given.
@@ -55,6 +55,8 @@ class Options:
     """Draw the ratings of checkpoints over their training into this .png or .svg."""
     json: bool = False
     """Print JSON only."""
+    trust: bool = False
+    """Run code of their own, and engines, that runs and a league on disk name."""
 
 
 def main(arguments: list[str]) -> int:
@@ -64,6 +66,7 @@ def main(arguments: list[str]) -> int:
                                ("workers", options.workers, 1), ("simulations", options.simulations, 1)):
         if value is not None and value < least:
             raise UserError(f"--{name} {value}: {least} at least.")
+    trust_if(options.trust)
     from myosu.arena.standings import Standings, cross_table, ratings_table
     from myosu.runs.files import write_json
 
@@ -101,6 +104,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _open(options: Options) -> Any:
+    from myosu import trust
     from myosu.arena.entrants import find_entrants
     from myosu.arena.league import League, default_folder
     from myosu.games import load_game
@@ -112,6 +116,9 @@ def _open(options: Options) -> Any:
     if options.game is None:
         raise UserError("Which game, and who plays? For example: myosu arena othello greedy alphabeta:3 "
                         "RUN/checkpoints")
+    # Named here: so may run in this league from now on.
+    engines = [trust.source_of(word) for word in options.players if word.startswith("gtp:")]
+    trust.remember(trust.source_of(options.game), *engines)
     entrants = find_entrants(list(options.players), load_game(options.game), options.simulations)
     if len(entrants) < 2:
         raise UserError("A league needs somebody besides random: name players, such as greedy, mcts:1000 or a run.")

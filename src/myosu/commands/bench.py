@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from myosu.games import load_game
-
 
 @dataclass
 class Options:
@@ -26,10 +24,14 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu bench", args=arguments)
-    game = load_game(options.game)
+    from myosu.algorithms import muzero
+    from myosu.envs.registry import load_environment
+    from myosu.presets import load_preset
     from myosu.training.bench import run_bench
 
-    measured = run_bench(game)
+    environment = load_environment(options.game)
+    game = environment.rules
+    measured = run_bench(game, muzero.Config(**load_preset("muzero", environment, muzero.Config)))
     if options.json:
         print(json_module.dumps(measured, indent=1))
         return 0

@@ -14,7 +14,8 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from myosu.errors import UserError
-from myosu.runs.episodes import VIDEO_FORMATS, EpisodeIndex, EpisodeRecord, find_videos, video_path
+from myosu.runs.episodes import VIDEO_FORMATS, EpisodeIndex, find_videos, video_path
+from myosu.runs.games import GameRecord
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Options:
     """The video's file, an .mp4 or .gif; RUN/videos/episode-INDEX.mp4 by default."""
     json: bool = False
     """Print JSON only, a line for each episode."""
+    trust: bool = False
+    """Run code of its own that the run names. Only a video needs it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -52,7 +55,7 @@ def main(arguments: list[str]) -> int:
     videos = dict(find_videos(options.run))
     if options.json:
         for episode in episodes:
-            _print_json(episode, videos.get(episode["index"]))
+            _print_json(episode, videos.get(episode.index))
     elif episodes:
         # A program that reads it must find each episode in one line.
         Console(width=None if sys.stdout.isatty() else 120).print(_table(episodes, videos))
@@ -61,38 +64,38 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _make_video(options: Options, episode: EpisodeRecord) -> int:
+def _make_video(options: Options, episode: GameRecord) -> int:
     from myosu.runs.run import open_run
     from myosu.training.videos import make_video
 
-    path = options.output or video_path(options.run, episode["index"])
-    difference = make_video(open_run(options.run).config.environment, episode, path)
+    path = options.output or video_path(options.run, episode.index)
+    difference = make_video(open_run(options.run, options.trust).config.environment, episode, path)
     if options.json:
         _print_json(episode, path)
     else:
-        print(f"Episode {episode['index']}, return {_numbers(episode['returns'])} in {episode['length']} steps: {path}")
+        print(f"Episode {episode.index}, return {_numbers(episode.returns)} in {episode.length} steps: {path}")
     if difference:
         print(f"myosu: {difference}", file=sys.stderr)
     return int(bool(difference))
 
 
-def _print_json(episode: EpisodeRecord, video: Path | None) -> None:
-    print(json_module.dumps({**episode, "video": None if video is None else str(video)}))
+def _print_json(episode: GameRecord, video: Path | None) -> None:
+    print(json_module.dumps({**episode.to_line(), "video": None if video is None else str(video)}))
 
 
-def _table(episodes: list[EpisodeRecord], videos: dict[int, Path]) -> Table:
-    wrapped = any(episode["returns"] != episode["raw_returns"] for episode in episodes)
+def _table(episodes: list[GameRecord], videos: dict[int, Path]) -> Table:
+    wrapped = any(episode.returns != episode.raw_returns for episode in episodes)
     columns: dict[str, Any] = {
-        "index": lambda episode: str(episode["index"]),
-        "step": lambda episode: str(episode["env_steps"]),
-        "length": lambda episode: str(episode["length"]),
-        "return": lambda episode: _numbers(episode["returns"]),
-        "raw return": lambda episode: _numbers(episode["raw_returns"]),
-        "seed": lambda episode: str(episode["seed"]),
-        "truncated": lambda episode: "yes" if episode["truncated"] else "",
-        "weights": lambda episode: str(episode["weights_version"]),
-        "recorded": lambda episode: ("video" if episode["index"] in videos else
-                                     "actions" if "actions" in episode else ""),
+        "index": lambda episode: str(episode.index),
+        "step": lambda episode: str(episode.env_steps),
+        "length": lambda episode: str(episode.length),
+        "return": lambda episode: _numbers(episode.returns),
+        "raw return": lambda episode: _numbers(episode.raw_returns),
+        "seed": lambda episode: str(episode.seed),
+        "truncated": lambda episode: "yes" if episode.truncated else "",
+        "weights": lambda episode: str(episode.weights_version),
+        "recorded": lambda episode: ("video" if episode.index in videos else
+                                     "actions" if episode.actions is not None else ""),
     }
     if not wrapped:
         del columns["raw return"]

@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed
+from myosu.commands.options import check_seed, trust_if
 from myosu.errors import UserError
-from myosu.games import Game
 
 
 @dataclass
@@ -40,50 +39,32 @@ class Options:
     """What the openings and the random opponent follow from."""
     json: bool = False
     """Print JSON only."""
+    trust: bool = False
+    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu evaluate", args=arguments)
+    trust_if(options.trust)
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     import torch
 
-    from myosu.evaluation.episodes import play_episodes
-    from myosu.evaluation.exhaustive import exhaustive_report
-    from myosu.players.agent import AgentPlayer, load_agent
+    from myosu.evaluation.report import evaluation_report
+    from myosu.players.agent import load_agent
 
     torch.set_num_threads(1)
     agent, environment, config = load_agent(options.run, options.simulations, options.seed)
-    known = {"run": str(options.run), "algorithm": config.algorithm,
-             "simulations": options.simulations or config.algorithm_config.get("simulations")}
-    if environment.spec.num_players == 1:
-        if options.opponent != "random" or options.opening_plies is not None:
-            raise UserError(f"{environment.name} is for one player: leave out --opponent and --opening-plies.")
-        report = {**play_episodes(environment, agent, options.games, options.seed).to_json(), **known}
-    elif options.opponent == "exhaustive":
-        player = AgentPlayer(environment.rules, agent, str(options.run))
-        report = {**exhaustive_report(environment.rules, player), **known}
-    else:
-        player = AgentPlayer(environment.rules, agent, str(options.run))
-        report = {**_match(options, environment.rules, player), **known}
-    report.pop("player", None)
+    report = evaluation_report(agent, environment, str(options.run), options.opponent, options.games,
+                               options.simulations, options.opening_plies, options.seed)
+    report |= {"run": str(options.run), "algorithm": config.algorithm,
+               "simulations": options.simulations or config.algorithm_config.get("simulations")}
     if options.json:
         print(json_module.dumps(report, indent=1))
     else:
         (_print_episodes if environment.spec.num_players == 1 else _print)(report)
     return 0
-
-
-def _match(options: Options, game: Game, player: Any) -> dict[str, Any]:
-    from myosu.evaluation.match import play_match
-    from myosu.players.opponents import make_opponent
-
-    opponent = make_opponent(options.opponent, game, options.simulations, options.seed + 1)
-    try:
-        return play_match(game, player, opponent, options.games, options.opening_plies, options.seed).to_json()
-    finally:
-        opponent.close()
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed
+from myosu.commands.options import check_seed, trust_if
 from myosu.errors import UserError
 
 
@@ -28,17 +28,22 @@ class Options:
     """Simulations a move, instead of what the run was trained with: more is stronger and slower."""
     seed: int = 0
     """What the agent's chance follows from."""
+    trust: bool = False
+    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu gtp", args=arguments)
+    trust_if(options.trust)
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     import torch
 
     from myosu.evaluation.gtp_engine import GtpEngine
+    from myosu.evaluation.gtp_go import GoEngine
     from myosu.players.agent import AgentPlayer, load_agent
+    from myosu.players.gtp import title
 
     torch.set_num_threads(1)
     agent, environment, config = load_agent(options.run, options.simulations, options.seed)
@@ -52,7 +57,7 @@ def main(arguments: list[str]) -> int:
     def think(state: np.ndarray, history: list[int], simulations: int) -> int:
         return int(player.choose(state, [history], simulations if searches else None)[0])
 
-    engine = GtpEngine(game, think, wanted)
+    engine = (GoEngine if title(game) == "Go" else GtpEngine)(game, think, wanted)
     engine.warm_up()
     for stream in (sys.stdin, sys.stdout):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]

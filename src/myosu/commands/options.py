@@ -7,6 +7,7 @@ import json
 from types import ModuleType
 from typing import Any
 
+from myosu import trust
 from myosu.errors import UserError
 
 ENV_KWARGS_HELP = "Arguments of a Gymnasium environment, as JSON: '{\"gravity\": -5}'."
@@ -29,6 +30,12 @@ def read_env_kwargs(text: str) -> dict[str, Any]:
     if not isinstance(kwargs, dict):
         raise UserError(f"--env-kwargs {text}: it must be an object, such as '{{\"gravity\": -5}}'.")
     return kwargs
+
+
+def trust_if(wanted: bool) -> None:
+    """What ``--trust`` says: whatever code is named on disk may run in this command."""
+    if wanted:
+        trust.agree(trust.EVERYTHING)
 
 
 def import_server(instead: str) -> ModuleType:

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import check_seed, import_server
+from myosu.commands.options import check_seed, import_server, trust_if
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.players.player import History, Player, legal_mask
@@ -41,10 +41,13 @@ class Options:
     """Port of the page; 0: 8610, so that an open page finds its game again, or any where that is taken."""
     browser: bool = True
     """Open the page in your browser."""
+    trust: bool = False
+    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu play", args=arguments)
+    trust_if(options.trust)
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")

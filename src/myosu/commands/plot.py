@@ -25,15 +25,19 @@ class Options:
     """Over minutes of training, steps in the environment, or gradient steps."""
     title: str | None = None
     """Instead of the game's name."""
+    trust: bool = False
+    """Run code of their own that the runs name: only runs of earlier versions need it."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu plot", args=arguments)
+    from myosu.commands.options import trust_if
     from myosu.errors import UserError
     from myosu.plots.learning import plot_learning
 
     if not options.runs:
         raise UserError("Which run? For example: myosu plot runs/first runs/second -o curves.png")
+    trust_if(options.trust)
     plot_learning(list(options.runs), options.output, options.x, options.title)
     print(options.output)
     return 0

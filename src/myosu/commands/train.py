@@ -15,98 +15,98 @@ import tyro
 from myosu.algorithms import ALGORITHMS, load_algorithm
 from myosu.commands.options import ENV_KWARGS_HELP, read_env_kwargs
 from myosu.errors import UserError
-from myosu.presets import load_preset
-
-DEFAULT_MINUTES = 60.0
 
 
 def main(arguments: list[str]) -> int:
     import torch
 
-    from myosu.envs.registry import load_environment
-    from myosu.players.opponents import settle_opponent
-    from myosu.processes import keep_freed_memory
-    from myosu.runs.config import LIMITS, RunConfig, TrainConfig
-    from myosu.runs.run import open_run
-    from myosu.training.start import create_run
-    from myosu.training.trainer import train
+    from myosu.api import train
+    from myosu.runs.config import TrainConfig
 
     torch.set_num_threads(1)
-    keep_freed_memory()
-    algorithm = _algorithm_named(arguments)
-    settings = load_algorithm(algorithm).Config
-    # Read once for the environment alone, then again with the defaults that suit it.
-    known, _ = tyro.cli(_options(TrainConfig, settings, {}), prog="myosu train", args=_without_help(arguments),
-                        return_unknown_args=True)
-    env_kwargs = read_env_kwargs(known.env_kwargs)
-    preset = {}
-    if known.game is not None:
-        preset = load_preset(algorithm, load_environment(known.game, env_kwargs, known.rewards), settings)
-    options = vars(tyro.cli(_options(TrainConfig, settings, preset), prog="myosu train", args=arguments))
-    own = {field.name for field in dataclasses.fields(TrainConfig)}
+    algorithm, preset = _algorithm_and_preset(arguments)
+    options = vars(tyro.cli(_options(algorithm, preset), prog="myosu train", args=arguments))
     given = {name for name in options if _is_given(name, arguments)}
-
     if options["resume"] is not None:
-        if options["game"] is not None or (fixed := given - own - {"resume", "quiet"}):
+        fixed = given - {field.name for field in dataclasses.fields(TrainConfig)} - {"resume", "quiet", "trust"}
+        if options["game"] is not None or fixed:
             what = repr(options["game"]) if options["game"] is not None else "--" + min(fixed).replace("_", "-")
             raise UserError(f"--resume goes on with a run as it was started: leave out {what}.")
-        changes = {name: options[name] for name in given & own}
-        if "evaluation_opponent" in changes:
-            environment = open_run(options["resume"]).config.environment
-            changes["evaluation_opponent"] = settle_opponent(changes["evaluation_opponent"], environment)
-        run = open_run(options["resume"], **changes)
-    else:
-        if options["game"] is None:
-            raise UserError("Which game? For example: myosu train othello, or a Gymnasium environment: myosu train "
-                            "CartPole-v1 --algorithm ppo. All games: myosu games.")
-        if all(options[name] is None for name in LIMITS):
-            options["minutes"] = DEFAULT_MINUTES
-        environment = load_environment(options["game"], env_kwargs, options["rewards"])
-        options["evaluation_opponent"] = settle_opponent(options["evaluation_opponent"], environment)
-        config = RunConfig(
-            game=options["game"],
-            algorithm=algorithm,
-            algorithm_config=dataclasses.asdict(_pick(settings, options)),
-            train=_pick(TrainConfig, options),
-            rewards=options["rewards"],
-            env_kwargs=env_kwargs,
-        )
-        run = create_run(config, options["run"])
-    result = train(run, quiet=options["quiet"])
-    return 130 if result.reason == "interrupted" else 0
+    elif options["game"] is None:
+        raise UserError("Which game? For example: myosu train othello, or a Gymnasium environment: myosu train "
+                        "CartPole-v1. All games: myosu games.")
+    own = {"algorithm", "run", "resume", "rewards", "env_kwargs", "quiet", "trust"}
+    ended = train(
+        options["game"],
+        None if options["resume"] else algorithm,
+        run=options["run"],
+        resume=options["resume"],
+        rewards=options["rewards"],
+        env_kwargs=read_env_kwargs(options["env_kwargs"]) or None,
+        quiet=options["quiet"],
+        trust=options["trust"],
+        handle_signals=True,
+        **{name: options[name] for name in given - own},
+    )
+    return 130 if ended.reason == "interrupted" else 0
 
 
-def _options(train_config: Any, settings: Any, preset: dict[str, Any]) -> Any:
-    """A dataclass of all flags: what is asked for here, then the fields of both configurations without their checks,
-    which come when these are made."""
+def _algorithm_and_preset(arguments: list[str]) -> tuple[str, dict[str, Any]]:
+    """What the other flags and their defaults follow from, which are the algorithm and the environment."""
+    from myosu.envs.registry import load_environment
+    from myosu.presets import default_algorithm, load_preset
+
+    algorithm = _algorithm_named(arguments)
+    asked = [word for word in arguments if word not in ("--help", "-h")]
+    known, _ = tyro.cli(_options(algorithm, {}), prog="myosu train", args=asked, return_unknown_args=True)
+    if known.game is None or known.resume is not None:
+        return algorithm or ALGORITHMS[0], {}
+    environment = load_environment(known.game, read_env_kwargs(known.env_kwargs), known.rewards)
+    algorithm = algorithm or default_algorithm(environment)
+    return algorithm, load_preset(algorithm, environment, load_algorithm(algorithm).Config)
+
+
+def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
+    """A dataclass of all flags: what is asked for here, then the fields of ``TrainConfig`` and of the algorithm's
+    ``Config`` (None: of every algorithm's) without their checks, which come when these are made."""
+    from myosu.runs.config import TrainConfig
+    from myosu.training.start import DEFAULT_MINUTES
+
     help_of = {
         "game": "A game's name, the path of its .py file, or a Gymnasium environment's id (module:Id-v0 imports the "
                 "module first).",
-        "algorithm": f"What learns: {', '.join(ALGORITHMS)}.",
+        "algorithm": f"What learns: {', '.join(ALGORITHMS)}, or the path of your own .py file. By default muzero for "
+                     "games for two, ppo for all else.",
         "run": "The run's folder; runs/GAME-ALGORITHM-TIME by default.",
         "resume": "Go on with the run in this folder, or from one of its checkpoints.",
         "rewards": "score: the game's rewards; outcome: only winning counts.",
         "env_kwargs": ENV_KWARGS_HELP,
         "quiet": "Show no progress.",
+        "trust": "With --resume: run code of its own that the run names.",
     }
     fields: list[tuple[str, Any, Any]] = [
         ("game", Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")], None),
-        ("algorithm", str, ALGORITHMS[0]),
+        ("algorithm", str | None, algorithm),
         ("run", Path | None, None),
         ("resume", Path | None, None),
         ("rewards", Literal["score", "outcome"], "score"),
         ("env_kwargs", str, "{}"),
         ("quiet", bool, False),
+        ("trust", bool, False),
     ]
-    for kind, values in ((train_config, {}), (settings, preset)):
+    kinds = [TrainConfig, *(load_algorithm(name).Config for name in ([algorithm] if algorithm else ALGORITHMS))]
+    for kind in kinds:
         types = get_type_hints(kind)
+        values = {} if kind is TrainConfig else preset
         for field in dataclasses.fields(kind):
+            if field.name in help_of:
+                continue
             default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
             fields.append((field.name, types[field.name], values.get(field.name, default)))
         help_of.update(field_docs(kind))
     help_of["minutes"] += f" {DEFAULT_MINUTES:g} where no limit is given."
     return dataclasses.make_dataclass(
-        "train", [(name, Annotated[kind, tyro.conf.arg(help=help_of[name])], dataclasses.field(default=default))
+        "train", [(name, Annotated[kind, tyro.conf.arg(help=help_of.get(name, ""))], dataclasses.field(default=default))
                   for name, kind, default in fields],
         namespace={"__doc__": "Train an agent on a game or an environment, or go on with a run. The first limit ends "
                               "it. Defaults are those that suit the environment."})
@@ -120,24 +120,16 @@ def field_docs(kind: type) -> dict[str, str]:
             and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)}
 
 
-def _pick(kind: Any, options: dict[str, Any]) -> Any:
-    return kind(**{field.name: options[field.name] for field in dataclasses.fields(kind)})
-
-
-def _algorithm_named(arguments: list[str]) -> str:
+def _algorithm_named(arguments: list[str]) -> str | None:
     for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
         if word == "--algorithm":
             return following
         if word.startswith("--algorithm="):
             return word.partition("=")[2]
-    return ALGORITHMS[0]
+    return None
 
 
 def _is_given(name: str, arguments: list[str]) -> bool:
     words = {word.partition("=")[0].removeprefix("--").replace("_", "-") for word in arguments if word.startswith("--")}
     flag = name.replace("_", "-")
     return flag in words or f"no-{flag}" in words
-
-
-def _without_help(arguments: list[str]) -> list[str]:
-    return [word for word in arguments if word not in ("--help", "-h")]

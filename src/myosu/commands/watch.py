@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from myosu.commands.options import import_server
+from myosu.commands.options import import_server, trust_if
 from myosu.errors import UserError
 
 
@@ -25,12 +25,15 @@ class Options:
     """Port that the page is served at; 0: any that is free."""
     browser: bool = True
     """Open the page in your browser."""
+    trust: bool = False
+    """Run code of their own that the runs name. Curves need none; games and playing do."""
 
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu watch", args=arguments)
     if not options.runs:
         raise UserError("Which run? For example: myosu watch runs/first runs/second")
+    trust_if(options.trust)
     server = import_server("Or draw the curves with myosu plot.")
     from myosu.web.room import Room
     from myosu.web.watching import Gallery

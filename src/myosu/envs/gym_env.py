@@ -6,6 +6,7 @@ rule the message names the environment, the episode, the step and the remedy.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib
 import math
@@ -35,6 +36,12 @@ class EnvMaker:
         self.name = env if isinstance(env, str) else getattr(env, "__qualname__", repr(env))
         self.kwargs = dict(kwargs or {})
         self._source = _registered(env) if isinstance(env, str) else env
+
+    def with_arguments(self, **kwargs: Any) -> EnvMaker:
+        """The same with these arguments as well."""
+        maker = copy.copy(self)
+        maker.kwargs = {**self.kwargs, **kwargs}
+        return maker
 
     def __call__(self) -> gymnasium.Env:
         """Raises UserError if the environment cannot be made."""
@@ -166,10 +173,21 @@ class SingleEnv:
         self._raw_reward = 0.0
         self._watch_raw_reward()
 
+    @property
+    def masked(self) -> bool:
+        """Whether it says which actions are legal; known once an episode has begun."""
+        return self._mask_place in ("info", "method")
+
     def start(self, row: dict[str, np.ndarray], episode: int) -> None:
         """Begin the episode number ``episode``; no reward, no end."""
         row["reward"][0], row["terminated"][0], row["truncated"][0], row["raw_reward"][0] = 0, False, False, 0
         self._begin(row, episode)
+
+    def start_with(self, row: dict[str, np.ndarray], seed: int) -> None:
+        """Begin an episode with the seed of one that was played before."""
+        row["reward"][0], row["terminated"][0], row["truncated"][0], row["raw_reward"][0] = 0, False, False, 0
+        self._episode = 0
+        self._reset(row, seed)
 
     def step(self, row: dict[str, np.ndarray]) -> None:
         """Do ``row["action"]``; where that ends the episode, begin the next one."""
@@ -196,6 +214,16 @@ class SingleEnv:
             self._write(row["observation"], self._spaces[0], observation, "the observation")
             self._write_mask(row["legal_actions"], info)
 
+    def encode(self, observation: Any) -> np.ndarray:
+        """An observation as the environment gives it, as a batch of one: [1, *spec.observation_shape]."""
+        target = np.zeros((1, *self.spec.observation_shape), self.spec.observation_dtype)
+        self._write(target, self._spaces[0], observation, "the observation")
+        return target
+
+    def decode(self, action: np.ndarray) -> Any:
+        """One of our actions [*spec.action_shape] as the environment takes it."""
+        return native_action(self._spaces[1], action)
+
     def close(self) -> None:
         self._env.close()
 
@@ -215,8 +243,11 @@ class SingleEnv:
         base.step = watched  # type: ignore[method-assign]
 
     def _begin(self, row: dict[str, np.ndarray], episode: int) -> None:
-        self._episode, self._steps = episode, 0
-        self._episode_seed = int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0])
+        self._episode = episode
+        self._reset(row, int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0]))
+
+    def _reset(self, row: dict[str, np.ndarray], seed: int) -> None:
+        self._steps, self._episode_seed = 0, seed
         row["seed"][0] = self._episode_seed
         answer = self._call("reset", lambda: self._env.reset(seed=self._episode_seed))
         if not isinstance(answer, tuple) or len(answer) != 2:

@@ -1,17 +1,75 @@
-"""An episode played again from its seed and its actions, to be looked at."""
+"""An episode played again from its seed and its actions, to be looked at or learnt from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from contextlib import closing
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from myosu.envs.gym_env import EnvMaker, describe, native_action
+from myosu.envs.course import Course
+from myosu.envs.gym_env import SingleEnv, describe, native_action, row_at, row_type
 from myosu.envs.registry import Environment
 from myosu.envs.single_game import SingleGame
+from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.games import Game
+
+
+class Move(NamedTuple):
+    """One action of an episode: what its player saw (observation [*observation_shape], legal_actions bool
+    [num_actions]), what was done and by which seat, and what came of it: rewards float64 [seats]."""
+
+    observation: np.ndarray
+    legal_actions: np.ndarray
+    action: np.ndarray
+    seat: int
+    rewards: np.ndarray
+    terminated: bool
+    truncated: bool
+
+
+def actions_of(spec: EnvSpec, actions: list[Any]) -> np.ndarray:
+    """Recorded actions as [length, *action_shape] of their dtype. Raises UserError where they are none."""
+    try:
+        with np.errstate(all="ignore"):
+            given = np.array(actions).reshape(len(actions), *spec.action_shape)
+            found = given.astype(spec.action_dtype)
+        # Not only the numbers' kind: 300 is no action of int8.
+        fits = given.dtype.kind in "iuf" and np.allclose(found, given, rtol=1e-4, equal_nan=False)
+    except (ValueError, TypeError, OverflowError):
+        fits = False
+    if len(actions) and not fits:
+        raise UserError(f"The recorded actions are no {spec.action_dtype} {list(spec.action_shape)} each.")
+    return found if len(actions) else np.zeros((0, *spec.action_shape), spec.action_dtype)
+
+
+def play_through(environment: Environment, seed: int, actions: list[Any]) -> Iterator[Move]:
+    """The episode of this seed and these actions, until it ends. Raises UserError where the rules do not allow it, or
+    the environment fails."""
+    spec = environment.spec
+    played = actions_of(spec, actions)
+    if environment.game is not None:
+        course = Course(environment.game, seed)
+        for action in played:
+            before = course.now
+            after = course.play(int(action))
+            yield Move(course.observation(before), course.legal_actions(before), action, before.to_play,
+                       np.array(after.returns) - before.returns, after.terminated, after.truncated)
+        return
+    assert environment.maker is not None
+    with closing(SingleEnv(environment.maker, 0, 0)) as env:
+        row = row_at(np.zeros(1, row_type(spec)), 0)
+        env.start_with(row, seed)
+        for action in played:
+            observation, legal = row["observation"][0].copy(), row["legal_actions"][0].copy()
+            row["action"][0] = action
+            env.step(row)
+            ended = bool(row["terminated"][0]), bool(row["truncated"][0])
+            yield Move(observation, legal, action, 0, row["reward"].astype(np.float64), *ended)
+            if any(ended):
+                return
 
 
 class Stage(Protocol):
@@ -41,8 +99,7 @@ class Playback:
     """
 
     def __init__(self, environment: Environment) -> None:
-        self._seats = environment.spec.num_players
-        self._dtype = environment.spec.action_dtype
+        self._spec, self._seats = environment.spec, environment.spec.num_players
         self._stage: Stage = _GameStage(environment.game) if environment.game else _GymStage(environment)
         self.fps = self._stage.fps
 
@@ -54,7 +111,7 @@ class Playback:
         self.returns, self.length, self.terminated = np.zeros(self._seats), 0, False
         self._stage.start(seed)
         yield self._stage.picture()
-        for action in np.array(actions, self._dtype):
+        for action in actions_of(self._spec, actions):
             rewards, self.terminated, truncated = self._stage.step(action)
             self.returns += rewards
             self.length += 1
@@ -90,8 +147,7 @@ class _GymStage:
     def __init__(self, environment: Environment) -> None:
         assert environment.maker is not None
         self._name = environment.name
-        maker = EnvMaker(environment.name, {**environment.maker.kwargs, "render_mode": "rgb_array"})
-        self._env = self._ask(maker)
+        self._env = self._ask(environment.maker.with_arguments(render_mode="rgb_array"))
         self.fps = self._env.metadata.get("render_fps") or 30
 
     def start(self, seed: int) -> None:

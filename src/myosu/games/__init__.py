@@ -1,6 +1,20 @@
-"""Rules of games. One file a game; ``load_game`` finds it by name, entry point or path."""
+"""Rules of games. One file a game; ``load_game`` finds it by name, entry point or path.
+
+The package can be called: ``myosu.games()`` is ``game_names()``.
+"""
+
+import sys
+from types import ModuleType
 
 from myosu.games.game import Game, Symmetries, compiled
 from myosu.games.registry import game_names, load_game
 
 __all__ = ["Game", "Symmetries", "compiled", "game_names", "load_game"]
+
+
+class _Games(ModuleType):
+    def __call__(self) -> list[str]:
+        return game_names()
+
+
+sys.modules[__name__].__class__ = _Games

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from myosu.algorithms import load_algorithm, load_settings
+from myosu import trust as trusted
+from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Agent, AgentState
 from myosu.envs.course import Course
 from myosu.envs.registry import Environment
@@ -20,18 +21,21 @@ from myosu.runs.config import RunConfig
 
 
 def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
-               game: str | None = None) -> tuple[Agent, Environment, RunConfig]:
+               game: str | None = None, trust: bool = False) -> tuple[Agent, Environment, RunConfig]:
     """The agent in the run or checkpoint ``path`` (see ``find_checkpoint``), its environment, and how it was trained.
 
     simulations: a move, instead of what it was trained with. game: raise UserError unless it is an agent for this one.
+    trust: code of its own that the run names may run.
     """
     checkpoint = find_checkpoint(path)
     config = checkpoint.config
+    if trust:
+        trusted.agree(*config.sources)
     environment = config.environment
     own = environment.game.name if environment.game else environment.name
     if game is not None and game not in (config.game, own):
         raise UserError(f"{checkpoint.path} plays {own}, not {game}.")
-    algorithm = load_algorithm(config.algorithm)
+    algorithm = algorithm_of(config)
     with checkpoint.being_loaded():
         agent = algorithm.make_agent(load_settings(config), environment.spec, checkpoint.weights(),
                                      simulations=simulations, seed=seed)

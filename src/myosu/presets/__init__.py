@@ -1,5 +1,5 @@
-"""Settings that suit an environment: ``ALGORITHM/NAME.toml`` beside this file holds fields of the algorithm's
-``Config``, and ``ALGORITHM/board.toml`` those for a board game for two that has no file of its own."""
+"""The algorithm and the settings that suit an environment. ``ALGORITHM/NAME.toml`` beside this file holds fields of the
+algorithm's ``Config``, and ``ALGORITHM/board.toml`` those for a board game for two that has no file of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ import numpy as np
 
 from myosu.envs.registry import Environment
 from myosu.runs.config import from_dict
+
+
+def default_algorithm(environment: Environment) -> str:
+    """MuZero for games for two, which reward planning; PPO for everything else."""
+    return "muzero" if environment.spec.num_players == 2 else "ppo"
 
 
 def load_preset(algorithm: str, environment: Environment, config: Any) -> dict[str, Any]:

@@ -117,6 +117,10 @@ class Replay:
         if manifest["capacity"] != self.capacity:
             raise UserError(f"The saved replay holds {manifest['capacity']} positions, the configuration says "
                             f"replay_capacity={self.capacity}: resume with the saved value.")
+        if not (manifest["cursor"] < self.capacity and manifest["positions"] <= self.capacity
+                and len(manifest["files"]) == len(self._files)):
+            raise UserError(f"The manifest of the saved replay in {folder} is damaged: its counts do not fit a replay "
+                            f"of {self.capacity} positions.")
         for block, name in enumerate(manifest["files"]):
             if not name:
                 continue
@@ -128,8 +132,12 @@ class Replay:
                 raise UserError(f"The replay file {folder / name} has no {missing[0]!r}, as if it came from another "
                                 "version of Myosu: resume the run with that version, or train again.")
             for key, column in self.columns.items():
-                saved = record_of(arrays[key], column.dtype) if column.dtype.names else arrays[key]
-                column[block * BLOCK_ROWS:(block + 1) * BLOCK_ROWS] = saved
+                rows = column[block * BLOCK_ROWS:(block + 1) * BLOCK_ROWS]
+                stored = record_bytes(rows[:0]) if column.dtype.names else rows
+                saved = arrays.get(key)
+                if saved is None or saved.dtype != stored.dtype or saved.shape != (len(rows), *stored.shape[1:]):
+                    raise UserError(f"The replay file {folder / name} has no {key} as this replay needs it.")
+                rows[...] = record_of(saved, column.dtype) if column.dtype.names else saved
         self._files = list(manifest["files"])
         self._changed[:] = False
         self._saves = manifest["saves"]

@@ -17,18 +17,77 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from myosu.envs.gym_env import describe
 from myosu.errors import UserError
 from myosu.runs.config import RunConfig
-from myosu.runs.files import sha256, sync, write_json
+from myosu.runs.files import remove, sha256, sync, write_json, writing_to
+from myosu.runs.reading import Count, FileName, Finite, Pattern, Range, load_json, parse, read_json
 from myosu.runs.state import State, Weights, load_state, save_state
 
 #: Checkpoints that keep what training needs: the latest, and one to fall back on.
 RESUMABLE = 2
+
+#: What reading or taking up a damaged file of tensors, or one of other shapes, raises.
+UNFIT = (SafetensorError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError,
+         AssertionError, MemoryError)
+
+
+class Seal(TypedDict):
+    bytes: Count
+    sha256: str
+
+
+class ReplayFiles(TypedDict):
+    """By block, "" where there is none."""
+
+    files: list[Annotated[str, Pattern(r"(\w[\w.-]*)?")]]
+
+
+class ReplayManifest(ReplayFiles):
+    """As ``Replay.save`` gives it."""
+
+    capacity: Count
+    cursor: Count
+    positions: Count
+    games: Count
+    total_positions: Count
+    saves: Count
+
+
+class Manifest(TypedDict):
+    update: Count
+    config: dict[str, Any]
+    replay: ReplayFiles
+    files: dict[FileName, Seal]
+    replay_files: dict[FileName, Seal]
+
+
+class Best(TypedDict):
+    checkpoint: Annotated[str, Pattern(r"update-\d{8,}")]
+    mean_reward: NotRequired[Finite]
+    opponent: NotRequired[str]
+
+
+class SourceState(TypedDict):
+    starts: Count
+    restarts: Count
+
+
+class TrainingState(TypedDict):
+    """What the loop itself keeps; the learner's and the source's own they check themselves."""
+
+    updates: Count
+    samples: Count
+    games: Count
+    env_steps: Count
+    seconds: Annotated[float, Range(0)]
+    source: SourceState
 
 
 @dataclass(frozen=True)
@@ -48,31 +107,66 @@ class Checkpoint:
 
     @property
     def config(self) -> RunConfig:
-        return RunConfig.from_json(self.manifest["config"])
+        return RunConfig.from_json(self.manifest["config"], self.path / "manifest.json")
 
     def weights(self) -> Weights:
         """Checked against the manifest; UserError when the file is not what was written."""
         self._check("weights.safetensors")
-        return load_file(self.path / "weights.safetensors")
+        with self._reading("weights.safetensors"):
+            weights = load_file(self.path / "weights.safetensors")
+        for name, tensor in weights.items():
+            if not torch.isfinite(tensor.float()).all():
+                raise UserError(f"{self.path / 'weights.safetensors'}: {name} has numbers that are not finite. "
+                                f"{_way_out(self.path)}")
+        return weights
 
     def state(self) -> State:
         """What training needs to go on; the whole checkpoint is checked."""
         for name in {**self.manifest["files"], "state.json": None, "state.safetensors": None}:
             self._check(name)
-        return load_state(self.path)
+        with self._reading("state.json"):
+            state = load_state(self.path)
+            if "actors" in state:  # before there were sources
+                state["source"] = state.pop("actors") | ({"actor": state.pop("actor")} if "actor" in state else {})
+            parse(TrainingState, {name: state.get(name) for name in TrainingState.__annotations__},
+                  self.path / "state.json")
+            return state
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (*UNFIT, OSError, RecursionError) as error:
+            raise UserError(f"{self.path / name} is damaged, though it has its sum: {describe(error)}. "
+                            f"{_way_out(self.path)}") from error
+
+    def save_agent(self, folder: Path) -> None:
+        """Write what an agent needs into ``folder``, as a checkpoint of its own. Raises UserError where something is
+        already."""
+        self._check("weights.safetensors")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise UserError(f"{folder} exists already. Choose another folder.") from None
+        shutil.copyfile(self.path / "weights.safetensors", folder / "weights.safetensors")
+        _write_manifest(folder, {
+            **self.manifest, "files": {"weights.safetensors": _seal(folder / "weights.safetensors")},
+            "replay_files": {},
+        })
 
     @contextmanager
     def being_loaded(self) -> Iterator[None]:
-        """While its weights go into a network: UserError where they do not fit."""
+        """While its weights and state go into an agent or a training: UserError where they do not fit."""
         try:
             yield
-        except (KeyError, RuntimeError) as error:
-            raise UserError(f"The weights in {self.path} do not fit the network that {self.config.algorithm} has now, "
-                            f"as if they came from another version of Myosu: {describe(error)}. Use that version, or "
-                            "train again.") from error
+        except UNFIT as error:
+            raise UserError(f"What is in {self.path} does not fit what {self.config.algorithm} has now, as if it came "
+                            f"from another version of Myosu: {describe(error)}. Use that version, or train again."
+                            ) from error
 
     def check_replay(self, folder: Path) -> None:
         """Check the files in ``folder`` that the saved replay is made of."""
+        parse(ReplayManifest, self.manifest["replay"], f"{self.path / 'manifest.json'} (replay)")
         for name in self.manifest["replay_files"]:
             self._check(name, folder)
 
@@ -97,15 +191,15 @@ class Checkpoint:
 def open_checkpoint(path: Path) -> Checkpoint:
     """Read the manifest in ``path``. Raises UserError when it is missing or was changed."""
     file = path / "manifest.json"
+    if not file.exists():
+        raise UserError(f"{file} is missing. {_way_out(path)}")
     try:
-        manifest = json.loads(file.read_text())
-        if manifest.pop("sha256") != _digest(manifest):
-            raise ValueError("its contents do not match its sum")
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing. {_way_out(path)}") from None
-    except (ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{file} was cut short or edited ({error}). {_way_out(path)}") from error
-    return Checkpoint(path, manifest)
+        data = parse(dict[str, Any], load_json(file), file)
+        if data.pop("sha256", None) != _digest(data):
+            raise UserError(f"{file} was cut short or edited, for its contents do not match its sum.")
+        return Checkpoint(path, parse(Manifest, data, file))
+    except UserError as error:
+        raise UserError(f"{error} {_way_out(path)}") from None
 
 
 class Checkpoints:
@@ -171,7 +265,7 @@ class Checkpoints:
             milestone = update // keep_every > previous // keep_every
             previous = update
             if i < len(paths) - RESUMABLE and not (milestone or path == best or update in also):
-                shutil.rmtree(path)
+                _remove(path)
                 continue
             try:
                 checkpoint = open_checkpoint(path)
@@ -196,20 +290,21 @@ class Checkpoints:
 
     def best(self) -> Path | None:
         """The checkpoint that ``best.json`` names."""
-        try:
-            return self.folder / json.loads((self.folder / "best.json").read_text())["checkpoint"]
-        except FileNotFoundError:
+        file = self.folder / "best.json"
+        if not file.exists():
             return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self.folder / 'best.json'} cannot be read; delete it, or use "
-                            f"{self.folder / 'latest'} instead.") from error
+        try:
+            return self.folder / read_json(file, Best)["checkpoint"]
+        except UserError as error:
+            raise UserError(f"{error} Delete it, or use {self.folder / 'latest'} instead.") from None
 
     def set_best(self, update: int, mean_reward: float, opponent: str | None = None) -> None:
-        write_json(self.folder / "best.json", {"checkpoint": self.path(update).name, "mean_reward": mean_reward,
-                                               **({"opponent": opponent} if opponent else {})})
+        best = {"checkpoint": self.path(update).name, "mean_reward": mean_reward}
+        with writing_to(self.folder / "best.json"):
+            write_json(self.folder / "best.json", best | ({"opponent": opponent} if opponent else {}))
 
     def clear_best(self) -> None:
-        (self.folder / "best.json").unlink(missing_ok=True)
+        remove(self.folder / "best.json")
 
 
 def find_checkpoint(path: str | Path) -> Checkpoint:
@@ -235,6 +330,14 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
     return open_checkpoint(path)
 
 
+def _remove(checkpoint: Path) -> None:
+    """Under a name that the next start clears, so that no half of it is ever taken for a checkpoint."""
+    part = checkpoint.with_name(f".{checkpoint.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    os.rename(checkpoint, part)
+    shutil.rmtree(part)
+
+
 def _seal(file: Path) -> dict[str, Any]:
     sync(file)
     return {"bytes": file.stat().st_size, "sha256": sha256(file)}
@@ -249,13 +352,15 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 
 def _strip(checkpoint: Checkpoint) -> None:
-    """Keep the weights only. The manifest goes first, so that it never promises a file that is gone."""
+    """Keep the weights only. The manifest goes first, so that it never promises a file that is gone; what a killed
+    training did not remove any more goes now."""
+    files = checkpoint.manifest["files"]
+    kept = {name: files[name] for name in files if not name.startswith("state.")}
     if checkpoint.resumable:
-        files = checkpoint.manifest["files"]
-        kept = {name: files[name] for name in files if not name.startswith("state.")}
         _write_manifest(checkpoint.path, {**checkpoint.manifest, "files": kept})
-        for name in set(files) - set(kept):
-            (checkpoint.path / name).unlink(missing_ok=True)
+    for path in checkpoint.path.iterdir():
+        if path.name != "manifest.json" and path.name not in kept:
+            remove(path)
 
 
 def _way_out(damaged: Path) -> str:
@@ -264,11 +369,12 @@ def _way_out(damaged: Path) -> str:
         if path.name >= damaged.name or not (path / "manifest.json").is_file():
             continue
         try:
-            checkpoint = Checkpoint(path, json.loads((path / "manifest.json").read_text()))
-            if all((path / name).is_file() and sha256(path / name) == entry["sha256"]
-                   for name, entry in checkpoint.manifest["files"].items()):
-                use = f"go on from it with: myosu train --resume {path}" if checkpoint.resumable else "it can be played"
-                return f"The previous good checkpoint is {path}; {use}"
-        except (ValueError, KeyError):
+            checkpoint = Checkpoint(path, read_json(path / "manifest.json", Manifest))
+            whole = all((path / name).is_file() and sha256(path / name) == entry["sha256"]
+                        for name, entry in checkpoint.manifest["files"].items())
+        except (UserError, OSError):
             continue
+        if whole:
+            use = f"go on from it with: myosu train --resume {path}" if checkpoint.resumable else "it can be played"
+            return f"The previous good checkpoint is {path}; {use}"
     return "No earlier checkpoint is whole."

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import myosu
+from myosu import trust
+from myosu.envs.gym_env import describe
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
+from myosu.runs.reading import Count, Range, parse
 
 #: Seeds are below this: what every generator of random numbers takes.
 SEEDS = 2**32
@@ -77,6 +81,14 @@ class TrainConfig:
                             "set updates, games or env_steps as well.")
 
 
+class Shape(TypedDict):
+    """What a network must fit, see ``shape_of``; runs of earlier versions do not say how many play."""
+
+    observation_shape: list[Count]
+    num_actions: Count
+    num_players: NotRequired[Annotated[int, Range(1, 2)]]
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that a run was started with.
@@ -84,7 +96,9 @@ class RunConfig:
     game: a registered name, the path of a game file, or a Gymnasium environment's id. algorithm_config: the fields of
     the algorithm's ``Config`` as plain values (an instance is turned into them); ``algorithms.load_settings`` makes the
     instance. rewards: "score" or "outcome", see ``Game.rewards``. env_kwargs: arguments of a Gymnasium environment.
-    spec: what a network must fit, as it was when the run was made; None in a new run.
+    spec: what a network must fit, as it was when the run was made; None in a new run. code: of the game's or the
+    algorithm's own file or module its SHA-256, as it was then. read_from: the file that this was read from, so that the
+    code it names runs only where the person named it or agreed (``trust``); None of one that the person made.
     """
 
     game: str
@@ -93,8 +107,10 @@ class RunConfig:
     train: TrainConfig
     rewards: Literal["score", "outcome"] = "score"
     env_kwargs: dict[str, Any] = field(default_factory=dict)
-    spec: dict[str, Any] | None = None
+    spec: Shape | None = None
     myosu: str = myosu.__version__
+    code: dict[str, str] = field(default_factory=dict)
+    read_from: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         settings: Any = self.algorithm_config
@@ -106,34 +122,61 @@ class RunConfig:
     @cached_property
     def environment(self) -> Environment:
         """Made once, for making a Gymnasium environment may take long. Raises UserError where it does not fit ``spec``
-        any more."""
+        any more, or its code may not run."""
+        self.require_trust()
         environment = load_environment(self.game, self.env_kwargs, self.rewards)
         now = shape_of(environment.spec)
-        if self.spec is not None and now != self.spec:
+        if self.spec is not None and any(now.get(name) != value for name, value in self.spec.items()):
             raise UserError(f"The rules of {self.game!r} have changed since this run was made: it was trained on "
                             f"{self.spec}, the game now has {now}.")
         return environment
 
+    @property
+    def num_players(self) -> int:
+        """Without running code, of runs that say it."""
+        known = self.spec.get("num_players") if self.spec else None
+        return known or self.environment.spec.num_players
+
+    @property
+    def sources(self) -> list[str]:
+        """Code of its own that the run needs, see ``trust``."""
+        found = trust.source_of(self.game, self.env_kwargs), trust.source_of(self.algorithm)
+        return [source for source in found if source is not None]
+
+    def require_trust(self) -> None:
+        """Raises UserError unless the person named the run's code, or agreed to it."""
+        if self.read_from is not None:
+            trust.require(self.sources, self.read_from, self.code)
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """While networks are made from its settings: UserError where they were read from a file and nothing can be."""
+        try:
+            yield
+        except (MemoryError, RuntimeError, TypeError, ValueError, OverflowError) as error:
+            if self.read_from is None:
+                raise
+            raise UserError(f"Nothing can be made from the settings in {self.read_from}: "
+                            f"{describe(error).splitlines()[0]}") from error
+
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        del data["read_from"]
+        return data
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> RunConfig:
-        return cls(
-            game=data["game"],
-            algorithm=data["algorithm"],
-            algorithm_config=data["algorithm_config"],
-            train=from_dict(TrainConfig, data["train"]),
-            rewards=data["rewards"],
-            env_kwargs=data.get("env_kwargs", {}),
-            spec=data.get("spec"),
-            myosu=data["myosu"],
-        )
+    def from_json(cls, data: Any, where: object = "config.json") -> RunConfig:
+        """Raises UserError, which names ``where`` it was read."""
+        plain = parse(dict[str, Any], data, where)
+        plain.pop("read_from", None)  # nobody says that of himself
+        if isinstance(plain.get("train"), dict):
+            plain["train"] = {RENAMED.get(name, name): value for name, value in plain["train"].items()}
+        return dataclasses.replace(parse(cls, plain, where), read_from=str(where))
 
 
-def shape_of(spec: EnvSpec) -> dict[str, Any]:
-    """What a network must fit."""
-    return {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions}
+def shape_of(spec: EnvSpec) -> Shape:
+    return {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions,
+            "num_players": spec.num_players}
 
 
 #: Fields as runs of earlier versions call them.
@@ -141,20 +184,10 @@ RENAMED = {"target_share": "tau", "gradient_clip": "max_grad_norm", "min_positio
            "learning_rate_decay": "anneal_learning_rate"}
 
 
-def from_dict(kind: Any, data: dict[str, Any]) -> Any:
-    """The dataclass ``kind`` from what ``dataclasses.asdict`` and JSON made of it."""
-    types = typing.get_type_hints(kind)
-    data = {RENAMED.get(name, name): value for name, value in data.items()}
-    known = {item.name for item in dataclasses.fields(kind)}
-    if unknown := sorted(set(data) - known):
-        raise UserError(f"{kind.__name__} has no field {unknown[0]!r}; was the run made by another version of Myosu?")
-    return kind(**{name: _restore(types[name], value) for name, value in data.items()})
-
-
-def _restore(annotation: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(annotation) and isinstance(value, dict):
-        return from_dict(annotation, value)
-    return tuple(value) if isinstance(value, list) else value
+def from_dict(kind: Any, data: dict[str, Any], where: object = "config.json") -> Any:
+    """The dataclass ``kind`` from what ``dataclasses.asdict`` and JSON made of it. Raises UserError, which names
+    ``where`` it was read."""
+    return parse(kind, {RENAMED.get(name, name): value for name, value in data.items()}, where)
 
 
 def _require(fine: bool, name: str, value: Any, allowed: str) -> None:

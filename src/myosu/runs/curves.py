@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 
 from myosu.errors import UserError
-from myosu.runs.files import read_lines
+from myosu.runs.reading import Count, DamagedValue, Finite, Share, parse_line, read_lines
 from myosu.runs.run import open_run
 
 Course = Literal["minutes", "env_steps", "updates"]
@@ -21,6 +20,42 @@ LABELS: dict[Course, str] = {"minutes": "minutes of training", "env_steps": "ste
 #: What the course is called in the two kinds of lines.
 _KEYS = {"evaluation": {"minutes": "training_seconds", "env_steps": "env_steps", "updates": "update"},
          "training": {"minutes": "seconds", "env_steps": "env_steps", "updates": "update"}}
+
+
+class TrainingLine(TypedDict):
+    """A line of metrics.jsonl: beside these fields, numbers by their names. They may be NaN where training failed."""
+
+    kind: Literal["training"]
+    update: Count
+    seconds: Finite
+    env_steps: NotRequired[Count]
+    games: NotRequired[Count]
+    phase: NotRequired[str]
+    actor_restarts: NotRequired[Count]
+    env_restarts: NotRequired[Count]
+
+
+class EvaluationLine(TypedDict):
+    """A line of metrics.jsonl: a match's JSON or that of episodes, and when it was."""
+
+    kind: Literal["evaluation"]
+    update: Count
+    mean_reward: Finite
+    mean_reward_ci95: tuple[Finite, Finite]
+    env_steps: NotRequired[Count | None]
+    training_seconds: NotRequired[Finite | None]
+    games: NotRequired[Count]
+    opponent: NotRequired[str]
+    mean_raw_reward: NotRequired[Finite]
+    mean_length: NotRequired[Finite]
+    win_rate: NotRequired[Share]
+    draw_rate: NotRequired[Share]
+    loss_rate: NotRequired[Share]
+    win_rate_ci95: NotRequired[tuple[Finite, Finite]]
+
+
+MetricsLine = TrainingLine | EvaluationLine
+
 #: Bytes by which a file is known again.
 _HEAD = 256
 
@@ -46,14 +81,14 @@ class Curve:
 def read_curve(folder: Path, course: Course = "minutes") -> Curve:
     """Of the run in ``folder``. Raises UserError where there is nothing to draw."""
     run = open_run(folder)
-    lines = list(read_lines(run.folder / "metrics.jsonl"))
+    lines = list(read_lines(run.folder / "metrics.jsonl", MetricsLine))
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
-    two_players = run.config.environment.spec.num_players == 2
-    played = [line for line in lines if not two_players and "episodes/reward_mean" in line]
+    two_players = run.config.num_players == 2
+    played = [line for line in lines if not two_players and type(line.get("episodes/reward_mean")) in (int, float)]
     if not evaluations and not played:
         raise UserError(f"{folder} has not been evaluated yet, so there is nothing to draw.")
     return Curve(
-        name=run.folder.resolve().name, game=run.config.environment.name, two_players=two_players,
+        name=run.folder.resolve().name, game=run.config.game, two_players=two_players,
         course=_courses(folder, evaluations, course),
         mean=np.array([line["mean_reward"] for line in evaluations]),
         interval=np.array([line["mean_reward_ci95"] for line in evaluations]).reshape(-1, 2),
@@ -65,7 +100,7 @@ def read_curve(folder: Path, course: Course = "minutes") -> Curve:
 
 def minutes_at(run: Path, updates: list[int]) -> np.ndarray | None:
     """Minutes of training after which the run had made so many ``updates``; None where it has no records of that."""
-    known = {line["update"]: line["seconds"] / 60 for line in read_lines(run / "metrics.jsonl")
+    known = {line["update"]: line["seconds"] / 60 for line in read_lines(run / "metrics.jsonl", MetricsLine)
              if line["kind"] == "training"}
     return np.interp(updates, list(known), list(known.values())) if known else None
 
@@ -105,8 +140,8 @@ class LiveMetrics:
         self._identity, self._head = (status.st_dev, status.st_ino), head[:self._offset]
         for line in whole.split(b"\n"):
             try:
-                self._add(json.loads(line))
-            except (ValueError, KeyError, TypeError):
+                self._add(parse_line(line, MetricsLine))
+            except DamagedValue:
                 self.damaged += 1
         self.version += 1
 

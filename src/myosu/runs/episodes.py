@@ -6,15 +6,16 @@ The list is read line by line, for there may be hundreds of thousands of them.
 from __future__ import annotations
 
 import heapq
+import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from myosu.errors import UserError
-from myosu.runs.files import read_lines
+from myosu.runs.games import EpisodeLine, GameRecord
+from myosu.runs.reading import read_lines
 
-#: A line of ``games.jsonl``, as ``Metrics.add_episode`` writes it.
-EpisodeRecord = dict[str, Any]
 VIDEO_FORMATS = (".mp4", ".gif")
 
 
@@ -26,25 +27,30 @@ class EpisodeIndex:
             raise UserError(f"There is no run in {folder}: {folder / 'config.json'} is missing.")
         self.folder, self._file = folder, folder / "games.jsonl"
 
-    def last(self, count: int) -> list[EpisodeRecord]:
+    def last(self, count: int) -> list[GameRecord]:
         """The newest, oldest first."""
-        return list(read_lines(self._file, last=count))
+        return [GameRecord.of_line(line) for line in read_lines(self._file, EpisodeLine, last=count)]
 
-    def best(self, count: int) -> list[EpisodeRecord]:
+    def best(self, count: int) -> list[GameRecord]:
         """Those with the best returns, best first."""
-        return heapq.nlargest(count, read_lines(self._file), key=_merit)
+        return heapq.nlargest(count, self._records(), key=_merit)
 
-    def recorded(self, which: int | Literal["best"]) -> EpisodeRecord:
-        """The episode with this index, or the best one, that has its actions. Raises UserError where there is none."""
+    def with_actions(self) -> Iterator[GameRecord]:
+        """Those that can be played again, oldest first."""
+        return (record for record in self._records() if record.replayable)
+
+    def recorded(self, which: int | Literal["best"]) -> GameRecord:
+        """The episode with this index, or the best one, that can be seen again. Raises UserError where there is
+        none."""
         if which == "best":
-            best = max((record for record in read_lines(self._file) if "actions" in record), key=_merit, default=None)
+            best = max(self.with_actions(), key=_merit, default=None)
             if best is None:
                 raise UserError(f"No episode in {self.folder} has its actions recorded yet.")
             return best
         newest, nearest = -1, list[int]()
-        for record in read_lines(self._file):
-            newest = record["index"]
-            if "actions" in record:
+        for record in self._records():
+            newest = record.index
+            if record.replayable:
                 if newest == which:
                     return record
                 nearest = [*nearest[-1:], newest] if newest > which else [newest]
@@ -55,10 +61,13 @@ class EpisodeIndex:
         raise UserError(f"The actions of episode {which} were not recorded. The nearest that were: "
                         f"{' and '.join(map(str, nearest)) or 'none'}.")
 
+    def _records(self) -> Iterator[GameRecord]:
+        return map(GameRecord.of_line, read_lines(self._file, EpisodeLine))
 
-def _merit(record: EpisodeRecord) -> tuple[float, int]:
+
+def _merit(record: GameRecord) -> tuple[float, int]:
     """In games for two the winner's return counts; of equals the newest is the best."""
-    return max(record["returns"]), record["index"]
+    return max(record.returns, default=-math.inf), record.index
 
 
 def video_path(folder: Path, index: int) -> Path:

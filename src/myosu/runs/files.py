@@ -6,8 +6,10 @@ import fcntl
 import hashlib
 import json
 import os
-from collections import deque
+import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,8 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
 def hold_folder(folder: Path, used: str) -> int:
     """Hold ``folder`` until this process ends or closes the descriptor. Raises UserError where another process holds
     it: it "is being ``used`` by" that one."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    with writing_to(folder):
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -50,30 +53,37 @@ def hold_folder(folder: Path, used: str) -> int:
     return descriptor
 
 
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """While something is written at ``path``: UserError where the system does not let us."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}. Choose a place where you may write, or "
+                        "make room there.") from error
+
+
+#: Seconds after which a file that is not whole yet belongs to nobody, where no lock says so.
+ABANDONED = 60.0
+
+
+def clear_parts(folder: Path, pattern: str, age: float = 0.0) -> None:
+    """Remove what killed processes left half-written in ``folder``: files and folders of such names, last changed more
+    than ``age`` seconds ago."""
+    for part in folder.glob(pattern):
+        with suppress(FileNotFoundError):  # somebody else did it
+            if time.time() - part.stat().st_mtime >= age:
+                remove(part)
+
+
+def remove(path: Path) -> None:
+    """A file, a folder with all that is in it, or what is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_lines(file: Path, last: int | None = None) -> Iterator[dict[str, Any]]:
-    """The whole lines of a file of JSON lines, or the ``last`` so many of them; none where there is no file."""
-    if not file.exists():
-        return
-    with open(file, encoding="utf-8") as lines:
-        whole = (line for line in lines if line.endswith("\n"))
-        try:
-            yield from map(json.loads, whole if last is None else deque(whole, last))
-        except ValueError as error:
-            raise UserError(f"{file} is damaged, for a line of it is no JSON: {error}.") from error
-
-
-def truncate_lines(path: Path, keep: Any) -> None:
-    """Drop the lines of a file of JSON lines for which ``keep(record)`` is false, and a last line cut short."""
-    if not path.exists():
-        return
-    temporary = path.with_name(f".{path.name}.part")
-    with open(path, encoding="utf-8") as old, open(temporary, "w", encoding="utf-8") as new:
-        for line in old:
-            if line.endswith("\n") and keep(json.loads(line)):
-                new.write(line)
-    os.replace(temporary, path)

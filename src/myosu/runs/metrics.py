@@ -13,8 +13,10 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from myosu.replay.episode import Episode
-from myosu.runs.episodes import EpisodeRecord, find_videos
-from myosu.runs.files import read_lines, truncate_lines
+from myosu.runs.curves import MetricsLine
+from myosu.runs.episodes import find_videos
+from myosu.runs.games import EpisodeLine, GameRecord
+from myosu.runs.reading import read_lines, truncate_lines
 from myosu.runs.run import Run
 
 #: Of so many episodes one has its actions in games.jsonl.
@@ -47,14 +49,14 @@ class Metrics:
     def __init__(self, run: Run, update: int, env_steps: int, games: int) -> None:
         folder = run.folder
         truncate_lines(folder / "metrics.jsonl", lambda line: line["update"] <= update and (
-            line["kind"] == "evaluation" or line["env_steps"] <= env_steps))
-        truncate_lines(folder / "games.jsonl", lambda line: line["index"] < games)
+            line["kind"] == "evaluation" or line.get("env_steps", 0) <= env_steps), MetricsLine)
+        truncate_lines(folder / "games.jsonl", lambda line: line["index"] < games, EpisodeLine)
         for index, video in find_videos(folder):
             if index >= games:  # another episode will have this index
                 video.unlink()
         self.evaluations = read_evaluations(folder / "metrics.jsonl")
-        self._best = max((line["returns"][0] for line in read_lines(folder / "games.jsonl") if "actions" in line),
-                         default=-math.inf)
+        self._best = max((line["returns"][0] for line in read_lines(folder / "games.jsonl", EpisodeLine)
+                          if "actions" in line and line["returns"]), default=-math.inf)
         self._video_every = run.config.train.video_every
         self._metrics = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._games = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115
@@ -63,24 +65,22 @@ class Metrics:
         self._episodes: list[tuple[int, tuple[float, ...], dict[str, float]]] = []
         self._losses: list[dict[str, float]] = []
 
-    def add_episode(self, episode: Episode, index: int, env_steps: int) -> EpisodeRecord | None:
+    def add_episode(self, episode: Episode, index: int, env_steps: int) -> GameRecord | None:
         """Its record with its actions, if a video of it is wanted. ``env_steps``: of the run, when the episode had
         ended and come in."""
-        line: EpisodeRecord = {
-            "index": index, "env_steps": env_steps, "weights_version": episode.weights_version,
-            "length": episode.length, "returns": [float(value) for value in episode.returns],
-            "raw_returns": [float(value) for value in episode.raw_returns], "seed": int(episode.seed),
-            "truncated": bool(episode.truncated),
-        }
         best = len(episode.returns) == 1 and episode.returns[0] > self._best  # a player alone did better than ever
         if best:
             self._best = episode.returns[0]
         filmed = self._video_every > 0 and (best or index % self._video_every == 0)
-        if best or filmed or index % ACTIONS_EVERY == 0:
-            line["actions"] = episode.actions.tolist()
-        self._games.write(json.dumps(line, separators=(",", ":")) + "\n")
+        record = GameRecord(
+            seed=int(episode.seed), returns=[float(value) for value in episode.returns],
+            actions=episode.actions.tolist() if best or filmed or index % ACTIONS_EVERY == 0 else None,
+            terminated=not episode.truncated, truncated=bool(episode.truncated), length=episode.length, index=index,
+            raw_returns=[float(value) for value in episode.raw_returns], env_steps=env_steps,
+            weights_version=episode.weights_version)
+        self._games.write(json.dumps(record.to_line(), separators=(",", ":")) + "\n")
         self._episodes.append((episode.length, episode.returns, episode.stats))
-        return line if filmed else None
+        return record if filmed else None
 
     def add_losses(self, losses: dict[str, float]) -> None:
         if losses:
@@ -141,7 +141,7 @@ class Metrics:
 
 def read_evaluations(file: Path) -> list[dict[str, Any]]:
     """The evaluations in a run's metrics.jsonl, oldest first."""
-    return [record for record in read_lines(file) if record.pop("kind") == "evaluation"]
+    return [record for record in read_lines(file, MetricsLine) if record.pop("kind") == "evaluation"]
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from myosu import trust as trusted
+from myosu.envs.given import code_of
 from myosu.errors import UserError
 from myosu.runs.config import LIMITS, RunConfig, shape_of
-from myosu.runs.files import hold_folder, write_json
+from myosu.runs.files import ABANDONED, clear_parts, hold_folder, write_json, writing_to
+from myosu.runs.reading import load_json
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,16 @@ class Run:
         return self.folder / "replay"
 
     def lock(self) -> int:
-        """Hold the folder until this process ends or closes the descriptor; nobody else may train in it."""
-        return hold_folder(self.folder, "trained")
+        """Hold the folder until this process ends or closes the descriptor; nobody else may train in it. What a killed
+        training left half-written is removed."""
+        descriptor = hold_folder(self.folder, "trained")
+        for folder, pattern in ((self.folder, ".*.part"), (self.checkpoints, ".*.part"), (self.replay, "*.tmp"),
+                                (self.replay, ".tmp*"),  # safetensors' own
+                                (self.folder / "videos", ".part-*")):
+            clear_parts(folder, pattern)
+        for folder in (self.folder / "played", self.folder / "played" / "open"):
+            clear_parts(folder, ".*.part", ABANDONED)  # pages may be writing there
+        return descriptor
 
     def is_locked(self) -> bool:
         """Whether somebody trains in it now. Tries the lock for an instant, so ask seldom."""
@@ -57,52 +67,74 @@ class Run:
         return False
 
 
+def default_folder(config: RunConfig) -> Path:
+    """``runs/GAME-ALGORITHM-DATE-TIME``, with a number where that exists."""
+    # Of "module:name/Id-v0" only the id names a folder well.
+    names = f"{Path(config.game.rpartition(':')[2]).stem}-{Path(config.algorithm).stem}"
+    folder = first = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
 def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
-    """Make the folder (``runs/GAME-ALGORITHM-DATE-TIME`` by default). Raises UserError where something is already."""
-    if folder is None:
-        # Of "module:name/Id-v0" only the id names a folder well.
-        names = f"{Path(config.game.rpartition(':')[2]).stem}-{Path(config.algorithm).stem}"
-        folder = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Make the folder (``default_folder`` by default). Raises UserError where something is already."""
+    # From now on absolute, for an environment may change the working directory.
+    folder = Path(folder or default_folder(config)).absolute()
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {
+            ".lock", ".config.json.part"}):
         if (folder / "config.json").is_file():
             raise UserError(f"{folder} already holds a run. Go on with it: myosu train --resume {folder} . "
                             "Or name another folder with --run.")
         raise UserError(f"{folder} exists and is no run. Name another folder with --run.")
     config = dataclasses.replace(config, game=_absolute(config.game), algorithm=_absolute(config.algorithm),
                                  spec=shape_of(config.environment.spec))
-    data = config.to_json()
-    for part in ("checkpoints", "replay", "tensorboard"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", data)
+    config = dataclasses.replace(config, code={
+        **{source: trusted.digest(source) for source in config.sources}, **code_of(config.game)})
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = hold_folder(folder, "trained")  # before the first file: another training may begin at the same instant
+    try:
+        if (folder / "config.json").exists():
+            raise UserError(f"{folder} already holds a run that another process has just begun.")
+        with writing_to(folder):
+            write_json(folder / "config.json", config.to_json())
+            for part in ("checkpoints", "replay", "tensorboard"):
+                (folder / part).mkdir(exist_ok=True)
+    finally:
+        os.close(lock)
+    if config.read_from is None:
+        trusted.remember(*config.sources)
     return Run(folder, config)
 
 
-def open_run(path: str | Path, **changes: Any) -> Run:
+def open_run(path: str | Path, trust: bool = False, **changes: Any) -> Run:
     """The run in the folder ``path``; ``path`` may also be one of its checkpoints, to go on from that one.
 
-    changes: fields of ``TrainConfig`` to replace, such as a later limit; None leaves a field as it is.
+    This runs no code. trust: code of its own that the run names may run later. changes: fields of ``TrainConfig`` to
+    replace, such as a later limit; None leaves a field as it is.
     """
-    path = Path(path)
+    named, path = path, Path(path).absolute()
     start = None
     folder = path
     if (path / "manifest.json").is_file() or path.parent.name == "checkpoints":
         folder, start = path.parent.parent, path
     file = folder / "config.json"
     if not file.is_file():
-        raise UserError(f"There is no run in {path}: {file} is missing.")
-    try:
-        data = json.loads(file.read_text())
-        config = RunConfig.from_json(data)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read: {type(error).__name__} {error}.") from error
+        raise UserError(f"There is no run in {named}: {file} is missing.")
+    config = RunConfig.from_json(load_json(file), file)
+    if trust:
+        trusted.agree(*config.sources)
     changes = {name: value for name, value in changes.items() if value is not None}
     if changes:
         for name in set(changes) - set(LIMITS) - {"actors", "evaluate_every", "evaluation_opponent", "evaluation_games",
                                                   "checkpoint_every_minutes", "keep_every", "video_every"}:
             raise UserError(f"{name} of a run cannot be changed when it goes on; start a new run for that.")
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
-        write_json(file, config.to_json())
+        with writing_to(file):
+            write_json(file, config.to_json())
     return Run(folder, config, start)
 
 

@@ -12,23 +12,18 @@ import numpy as np
 import torch
 
 from myosu.algorithms import muzero
-from myosu.envs.native import NativeVectorEnv, game_spec
-from myosu.envs.registry import Environment
+from myosu.envs.native import NativeVectorEnv
 from myosu.games.game import Game
 from myosu.games.playout import random_games
-from myosu.presets import load_preset
 
 
-def run_bench(game: Game, config: muzero.Config | None = None, rounds: int = 11,
-              seconds: float = 0.4) -> dict[str, Any]:
-    """Figures by name; ``config`` is the game's preset by default.
+def run_bench(game: Game, config: muzero.Config, rounds: int = 11, seconds: float = 0.4) -> dict[str, Any]:
+    """Figures by name.
 
     An evaluation is one position through the network: of a search, the root and each simulation. Self-play and the
     bare network do the same evaluations in turn, ``rounds`` times for about ``seconds`` each, and
     ``search_efficiency`` is the median of the rounds' ratios, so that a busy machine slows both alike.
     """
-    environment = Environment(game.name, game_spec(game), game)
-    config = config or muzero.Config(**load_preset("muzero", environment, muzero.Config))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,10 +1,12 @@
-"""What a person sees while training runs: a live table in a terminal, else a line now and then."""
+"""What a person sees while training runs: a live table in a terminal or a notebook, else a line now and then."""
 
 from __future__ import annotations
 
+import html
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -15,9 +17,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from myosu.runs.run import Run
+from myosu.trust import OBJECT
 
 LIVE_SECONDS, LINE_SECONDS = 0.5, 30.0
 BARS = "▁▂▃▄▅▆▇█"
+#: Characters of a row's name in a notebook.
+NAME_WIDTH = 18
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Status:
 
 
 class Progress:
-    """``losses``, ``played`` (what the episodes were like) and ``record`` hold the latest that the metrics got."""
+    """``losses``, ``played`` (what the episodes were like) and ``record`` hold the latest that the metrics got.
+    ``stoppable``: whether Ctrl-C ends the training in order."""
 
     def __init__(self, run: Run, two_players: bool, quiet: bool = False) -> None:
         self._two_players = two_players
@@ -40,47 +46,78 @@ class Progress:
         self.losses: dict[str, float] = {}
         self.played: dict[str, float] = {}
         self.record: dict[str, Any] = {}
+        self.stoppable = False
         self._run, self._quiet = run, quiet
-        self._console = Console(quiet=quiet, highlight=False)
+        self._console = Console(quiet=quiet, highlight=False, force_jupyter=False)
         self._live = Live(console=self._console, auto_refresh=False) if sys.stdout.isatty() and not quiet else None
+        self._notebook = _notebook() if not quiet else None
+        self._cell: Any = None
         self._shown = -LINE_SECONDS
 
     def __enter__(self) -> Progress:
-        self.say(f"Training in {self._run.folder} (Ctrl-C saves and stops)")
+        self.say(f"Training in {self._run.folder}{' (Ctrl-C saves and stops)' * self.stoppable}")
         if self._live:
             self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        if self._live:
-            self._live.stop()
+        with self._unless_closed():
+            if self._live:
+                self._live.stop()
 
     def say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, markup=False)
+        with self._unless_closed():
+            self._console.print(text, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def _unless_closed(self) -> Iterator[None]:
+        """A terminal that was closed, or a pipe that nobody reads any more, is no reason to lose a training."""
+        try:
+            yield
+        except OSError:
+            self._quiet = self._console.quiet = True
+            self._live = None
 
     def refresh(self, status: Callable[[], Status]) -> None:
         """Show ``status()`` if the last time is long enough ago."""
         now = time.monotonic()
-        if self._quiet or now - self._shown < (LIVE_SECONDS if self._live else LINE_SECONDS):
+        if self._quiet or now - self._shown < (LIVE_SECONDS if self._live or self._notebook else LINE_SECONDS):
             return
         self._shown = now
-        if self._live:
-            self._live.update(self._table(status()), refresh=True)
+        if self._notebook:
+            self._show_in_cell(self._notebook, status())
+        elif self._live:
+            with self._unless_closed():
+                self._live.update(self._table(status()), refresh=True)
         else:
             self.say(self._line(status()))
 
+    def _show_in_cell(self, display: Callable[..., Any], status: Status) -> None:
+        """One text below the notebook's cell, written anew each time."""
+        text = "\n".join(f"{name:<{NAME_WIDTH}} {value}" for name, value in self._rows(status))
+        page = {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
+        if self._cell is None:
+            self._cell = display(page, raw=True, display_id=True)
+        else:
+            self._cell.update(page, raw=True)
+
     def summary(self, result: Any) -> None:
-        folder = self._run.folder
         self.say(f"\nStopped after {_clock(result.seconds)}: {result.reason}. {result.updates:,} updates, "
                  f"{result.games:,} {self._games}, {result.env_steps:,} steps.")
         if result.evaluation:
             what = _evaluated(result.evaluation)
             self.say(f"{what[0].upper()}{what[1:]}: {_evaluation(result.evaluation)}")
-        then = (f"--opponent greedy --games 200\n  myosu play {folder}" if self._two_players else "--games 100")
-        self.say(f"The run is in {folder}\n"
-                 f"  myosu evaluate {folder} {then}\n"
-                 f"  myosu train --resume {folder}" + ("" if result.reason == "interrupted" else " --minutes M"))
+        self.say(f"The run is in {self._run.folder}\n" + self._next_steps(interrupted=result.reason == "interrupted"))
+
+    def _next_steps(self, interrupted: bool) -> str:
+        folder = self._run.folder
+        if self._run.config.game.startswith(OBJECT):  # a Python object, which no command can name
+            return (f'  myosu.evaluate("{folder}")\n'
+                    f'  myosu.train(env, resume="{folder}"{"" if interrupted else ", minutes=M"})')
+        then = f"--opponent greedy --games 200\n  myosu play {folder}" if self._two_players else "--games 100"
+        return (f"  myosu evaluate {folder} {then}\n"
+                f"  myosu train --resume {folder}{'' if interrupted else ' --minutes M'}")
 
     def _table(self, status: Status) -> Table:
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -117,6 +154,13 @@ class Progress:
             history = [entry["mean_reward"] for entry in status.evaluations if _evaluated(entry) == _evaluated(last)]
             rows.append((_evaluated(last), f"{_evaluation(last)} {sparkline(history)}"))
         return rows
+
+
+def _notebook() -> Any:
+    """IPython's ``display`` where the output goes into a notebook; else None."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return ipython.display.display if ipython and getattr(shell, "kernel", None) is not None else None
 
 
 def time_left(seconds: float, limits: dict[str, tuple[float, float]]) -> str:

@@ -1,15 +1,58 @@
-"""From a configuration to the folder of a run that can be trained."""
+"""From what a person asks for to the folder of a run that can be trained."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
-from myosu.algorithms import load_algorithm, load_settings
+from myosu.algorithms import algorithm_of, load_algorithm, load_settings
+from myosu.envs.registry import load_environment
 from myosu.errors import UserError
-from myosu.runs.config import RunConfig
+from myosu.players.opponents import settle_opponent
+from myosu.presets import default_algorithm, load_preset
+from myosu.runs.config import LIMITS, RunConfig, TrainConfig
 from myosu.runs.run import Run, create_folder
+
+#: Of a run that was given no limit.
+DEFAULT_MINUTES = 60.0
+
+
+def configure(game: str, algorithm: str | None = None, settings: Mapping[str, Any] | None = None,
+              rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None) -> RunConfig:
+    """The configuration of a new run: the presets for the environment, and over them ``settings``, which are fields of
+    ``TrainConfig`` and of the algorithm's ``Config``. Raises UserError.
+
+    algorithm: by default the one that suits the environment.
+    """
+    environment = load_environment(game, env_kwargs, rewards)
+    algorithm = algorithm or default_algorithm(environment)
+    kind = load_algorithm(algorithm).Config
+    own, train = _field_names(kind), _field_names(TrainConfig)
+    given = dict(settings or {})
+    for name in given.keys() - {*own, *train}:
+        near = difflib.get_close_matches(name, [*train, *own], n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join([*train, *own])}."
+        raise UserError(f"{algorithm} has no setting {name!r}. {hint}")
+    if "evaluation_opponent" in given:
+        given["evaluation_opponent"] = settle_opponent(given["evaluation_opponent"], environment)
+    if all(given.get(name) is None for name in LIMITS):
+        given["minutes"] = DEFAULT_MINUTES
+    return RunConfig(
+        game=game,
+        algorithm=algorithm,
+        algorithm_config=kind(**{**load_preset(algorithm, environment, kind),
+                                 **{name: given[name] for name in own if name in given}}),
+        train=TrainConfig(**{name: given[name] for name in train if name in given}),
+        rewards=rewards,
+        env_kwargs=dict(env_kwargs or {}),
+    )
+
+
+def _field_names(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
 
 
 def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
@@ -17,19 +60,13 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
 
     Raises UserError where something is already, or the configuration is impossible.
     """
-    algorithm = load_algorithm(config.algorithm)
-    if algorithm.ACTORS == "only in turn" and config.train.actors:
+    algorithm = algorithm_of(config)
+    if algorithm.SOURCE == "only in turn" and config.train.actors:
         raise UserError(f"actors = {config.train.actors}: {config.algorithm} learns only from what its newest policy "
                         "did, so it acts and learns in turn (actors = 0). num_envs and env_workers spread its "
                         "environments.")
+    if algorithm.SOURCE == "recorded" and config.train.actors:
+        raise UserError(f"actors = {config.train.actors}: {config.algorithm} learns from recorded games and has no "
+                        "actors.")
     settings = algorithm.resolve(load_settings(config), config.environment.spec, config.train.deterministic)
     return create_folder(dataclasses.replace(config, algorithm_config=dataclasses.asdict(settings)), folder)
-
-
-def actor_count(config: RunConfig) -> int:
-    """Actor processes; 0 where actor and learner take turns."""
-    if config.train.deterministic:
-        return 0
-    if config.train.actors is not None:
-        return config.train.actors
-    return max(1, (os.cpu_count() or 1) - 1) if load_algorithm(config.algorithm).ACTORS == "beside" else 0

@@ -1,4 +1,4 @@
-"""The training loop: one learner, and whoever plays and evaluates for it (``workers.py``).
+"""The training loop: one learner, where its experience comes from (``sources``), and who evaluates it.
 
 The loop knows an algorithm only by ``algorithms/interface.py``. In deterministic mode the same objects take turns in
 one process, and nothing that changes the weights depends on the clock.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from myosu.algorithms import load_algorithm, load_settings
+from myosu.algorithms import algorithm_of, load_settings
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.memory import total_memory
 from myosu.players.opponents import settle_opponent
@@ -30,23 +28,26 @@ from myosu.runs.config import LIMITS
 from myosu.runs.metrics import Metrics, Rates
 from myosu.runs.run import Run
 from myosu.runs.state import State, save_state
+from myosu.sources import make_source
+from myosu.training.callbacks import Callback
+from myosu.training.evaluators import EvaluatorInTurn, EvaluatorProcess
 from myosu.training.progress import Progress, Status
-from myosu.training.start import actor_count
+from myosu.training.surroundings import repeatable, settings_kept, stop_signals
 from myosu.training.videos import VideoProcess
-from myosu.training.workers import ActorInTurn, ActorProcesses, EvaluatorInTurn, EvaluatorProcess
 
-#: Seconds between records in the metrics, and between new weights for the actors.
+#: Seconds between records in the metrics.
 RECORD_SECONDS = 5.0
-PUBLISH_SECONDS = 2.0
 #: At the end, a video that is being made is waited for so long.
 VIDEO_SECONDS = 60.0
-#: Beside actors, an evaluation takes a core from those who train: so many times its seconds pass before the next.
+#: Beside a parallel source an evaluation takes a core from those who train: so many times its seconds pass before the
+#: next.
 EVALUATION_PAUSE = 5.0
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """reason: the limit that was reached, or "interrupted". evaluation: the last one, if there is any."""
+    """reason: the limit that was reached, "interrupted", or what else ended it. evaluation: the last one, if there is
+    any."""
 
     run: Run
     reason: str
@@ -57,29 +58,37 @@ class TrainResult:
     evaluation: dict[str, Any] | None
 
 
-def train(run: Run, quiet: bool = False) -> TrainResult:
+def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
+          handle_signals: bool = False) -> TrainResult:
     """Train until the first limit of ``run.config.train``, going on from the run's latest checkpoint if it has one.
 
-    Ctrl-C and SIGTERM end it in order, with a checkpoint. Raises UserError for what a person can mend: no space left,
-    a damaged checkpoint, a loss that is not finite.
+    handle_signals: Ctrl-C, SIGTERM and a closed terminal end it in order, with a checkpoint; only in the main thread.
+    Raises UserError for what a person can mend: no space left, a damaged checkpoint, a loss that is not finite.
     """
     settle_opponent(run.config.train.evaluation_opponent, run.config.environment)
     lock = run.lock()
     try:
-        with _stop_signals() as stop, _repeatable(run.config.train.deterministic):
-            trainer = Trainer(run, quiet)
+        with stop_signals(handle_signals) as stop, repeatable(run.config.train.deterministic), settings_kept():
+            trainer = Trainer(run, quiet, callbacks)
+            trainer.progress.stoppable = handle_signals
             try:
                 return trainer.run_until(stop)
             except NonFiniteLoss as error:
                 raise UserError(trainer.keep_evidence(error)) from error
+            except KeyboardInterrupt:
+                trainer.progress.say(f"Stopped at once. {_kept(run)}. Go on with: myosu train --resume {run.folder}")
+                raise
             finally:
                 trainer.close()
+    except torch.OutOfMemoryError as error:
+        settings = load_settings(run.config)
+        raise UserError(f"The memory of the card is full. Lower num_envs ({settings.num_envs}), batch_size "
+                        f"({settings.batch_size}) or --actors, then go on with: myosu train "
+                        f"--resume {run.folder}") from error
     except (OSError, SafetensorError) as error:
         if not _out_of_space(error):
             raise
-        latest = Checkpoints(run.checkpoints).latest()
-        kept = f"The last checkpoint, {latest}, is whole" if latest else "There was no checkpoint yet"
-        raise UserError(f"No space is left for {run.folder}. {kept}. Make room, then go on with: "
+        raise UserError(f"No space is left for {run.folder}. {_kept(run)}. Make room, then go on with: "
                         f"myosu train --resume {run.folder}") from error
     finally:
         os.close(lock)
@@ -89,29 +98,25 @@ class Trainer:
     """Everything that one run of the loop needs. Done so far: ``updates`` of the learner, ``samples`` that it drew,
     finished ``games`` (episodes), ``env_steps`` in all environments."""
 
-    def __init__(self, run: Run, quiet: bool = False) -> None:
+    def __init__(self, run: Run, quiet: bool = False, callbacks: Sequence[Callback] = ()) -> None:
         self._begin = time.monotonic()
         self.run, self.config = run, run.config.train
         settings, environment = load_settings(run.config), run.config.environment
-        algorithm, spec = load_algorithm(run.config.algorithm), environment.spec
+        algorithm, spec = algorithm_of(run.config), environment.spec
         self.settings, self.two_players = settings, spec.num_players == 2
-        self._actor_count = actor_count(run.config)
-        self._slack = self._actor_count * settings.num_envs * spec.max_steps
         prepare_process(derive_seed(self.config.seed, 4))
         self.updates = self.samples = self.games = self.env_steps = 0
         self._seconds_before = 0.0
+        self._callbacks, self._stopped_by = callbacks, ""
         self.checkpoints = Checkpoints(run.checkpoints)
-        self.replay = algorithm.make_replay(settings, spec)
-        self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
-                                              derive_seed(self.config.seed, 0))
+        with run.config.making():
+            self.replay = algorithm.make_replay(settings, spec)
+            self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
+                                                  derive_seed(self.config.seed, 0))
         checkpoint = self._find_start()
         state = checkpoint.state() if checkpoint else None
-        self.actors: ActorInTurn | ActorProcesses
-        if self._actor_count == 0:
-            self.actors = ActorInTurn(run.config)
-        else:
-            self.actors = ActorProcesses(run.config, **(state["actors"] if state else {}))
-        self.evaluator = EvaluatorInTurn() if self.config.deterministic else EvaluatorProcess()
+        self.source = make_source(run.config)
+        self.evaluator = EvaluatorInTurn() if self.config.deterministic else EvaluatorProcess(run.config.game)
         self.videos = VideoProcess(run)
         if checkpoint and state:
             self._restore(checkpoint, state)
@@ -123,7 +128,7 @@ class Trainer:
         self._set_best()
         self.rates = Rates()
         self._published: int | None = None
-        self._last = dict.fromkeys(("publish", "record", "checkpoint"), time.monotonic())
+        self._last = dict.fromkeys(("record", "checkpoint"), time.monotonic())
         self.progress = Progress(run, self.two_players, quiet)
         if checkpoint:
             self.progress.say(f"Going on from {checkpoint.path}")
@@ -138,16 +143,18 @@ class Trainer:
         """Loop until a limit is reached or a signal is in ``stop``; then save, evaluate and sum up."""
         self._publish()
         with self.progress:
-            while not (reason := self.limit_reached()) and not stop:
+            while not (reason := self.limit_reached() or self._exhausted() or self._stopped_by) and not stop:
                 can_learn = self.can_learn()
-                for experience in self.actors.collect(wait=not can_learn):
+                for experience in self.source.collect(wait=not can_learn):
                     self._add(experience)
                 if can_learn:
                     self._learn()
                 self._housekeeping("training" if can_learn else "waiting for games")
             self._learn_the_rest(stop)
+            if stop:
+                self.progress.say("Saving and stopping. Ctrl-C again stops at once.")
             self.checkpoint()
-            self.actors.close()
+            self.source.close()
             if self._evaluates:
                 self._evaluate_last(stop)
             self._film_last(stop)
@@ -164,11 +171,11 @@ class Trainer:
         return (replay.positions >= settings.learning_starts
                 and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions)
 
-    def must_hold_actors(self) -> bool:
-        """Whether the learner is behind by more than the actors' games that may end all at once."""
+    def must_hold_source(self) -> bool:
+        """Whether the learner is behind by more than what may still come in at once."""
         replay, settings = self.replay, self.settings
         ahead = replay.total_positions - max(self.samples / settings.replay_ratio, settings.learning_starts)
-        return ahead > self._slack
+        return ahead > self.source.slack
 
     def limit_reached(self) -> str:
         """The limit that ended the run, in words; "" while there is none."""
@@ -176,6 +183,10 @@ class Trainer:
             if done >= limit:
                 return f"{limit:g} {name.replace('_', ' ')}"
         return ""
+
+    def _exhausted(self) -> str:
+        """That nothing is left to learn from, in words; "" while there is."""
+        return "all recorded games are learnt from" if self.source.exhausted and not self.can_learn() else ""
 
     def share_done(self) -> float:
         """In [0, 1]; what schedules follow. The clock has no part in it in deterministic mode."""
@@ -200,7 +211,7 @@ class Trainer:
 
     def _learn_the_rest(self, stop: list[int]) -> None:
         """What the last steps allow is learnt too, where actor and learner take turns: of PPO a whole rollout."""
-        while self._actor_count == 0 and self.can_learn() and not stop and not any(
+        while not self.source.parallel and self.can_learn() and not (stop or self._stopped_by) and not any(
                 done >= limit for name, (done, limit) in self._limits().items() if name in ("minutes", "updates")):
             self._learn()
 
@@ -215,12 +226,8 @@ class Trainer:
 
     def _housekeeping(self, phase: str) -> None:
         """What is due after a turn of the loop."""
-        self.actors.hold(self.must_hold_actors())
-        if self._actor_count == 0:
-            # At each turn, for a resumed run begins with the latest weights as well.
-            if self._published != self.updates and not self.can_learn():
-                self._publish()
-        elif self._due("publish", PUBLISH_SECONDS) and self._published != self.updates:
+        self.source.hold(self.must_hold_source())
+        if self._published != self.updates and self.source.wants_weights(waiting=not self.can_learn()):
             self._publish()
         if self._evaluates and self._evaluation_due() and self.evaluator.pending is None:
             path = self.checkpoint()
@@ -231,7 +238,7 @@ class Trainer:
             self.checkpoint()
         if self._due("record", RECORD_SECONDS):
             self._record("evaluating" if self.evaluator.pending is not None else phase)
-        for notice in (*self.actors.notices(), *self.videos.notices()):
+        for notice in (*self.source.notices(), *self.videos.notices()):
             self.progress.say(notice)
         self.progress.refresh(lambda: self._status(phase))
 
@@ -242,7 +249,7 @@ class Trainer:
         return True
 
     def _publish(self) -> None:
-        self.actors.publish(self.learner.weights(), self.updates)
+        self.source.publish(self.learner.weights(), self.updates)
         self._published = self.updates
 
     # --- evaluation
@@ -270,14 +277,16 @@ class Trainer:
             self.progress.refresh(lambda: self._status("evaluating"))
 
     def _take_evaluation(self, result: dict[str, Any]) -> None:
-        if self._actor_count:
+        if self.source.parallel:
             now = time.monotonic()
             self._rested_at = now + EVALUATION_PAUSE * (now - self._submitted_at)
         if "error" in result:
             self.progress.say(f"The evaluation of update {result['update']} failed: {result['error']}")
             return
-        self.metrics.add_evaluation({**result, **self._evaluated_at})
+        evaluation = {**result, **self._evaluated_at}
+        self.metrics.add_evaluation(evaluation)
         self._set_best()
+        self._tell("on_evaluation", evaluation)
 
     def _set_best(self) -> None:
         """The best against the opponent of the last evaluation: a run may have been resumed with another."""
@@ -301,36 +310,35 @@ class Trainer:
     # --- checkpoints
 
     def checkpoint(self) -> Path:
-        """Save everything; nothing to do where this update has been saved."""
+        """Save everything, unless this update has been saved, and remove what need not stay."""
         path = self.checkpoints.path(self.updates)
-        if path.is_dir():
-            return path
-        weights = self.learner.weights()
-        for name, tensor in weights.items():
-            if not torch.isfinite(tensor.float()).all():
-                raise NonFiniteLoss(f"the weights {name} are not finite", {})
-        self.metrics.flush()
-        self.checkpoints.write(self.updates, self.run.config, weights, self._state(),
-                               self.replay.save(self.run.replay), self.run.replay)
+        written = not path.is_dir()
+        if written:
+            weights = self.learner.weights()
+            for name, tensor in weights.items():
+                if not torch.isfinite(tensor.float()).all():
+                    raise NonFiniteLoss(f"the weights {name} are not finite", {})
+            self.metrics.flush()
+            self.checkpoints.write(self.updates, self.run.config, weights, self._state(),
+                                   self.replay.save(self.run.replay), self.run.replay)
         pending = set() if self.evaluator.pending is None else {self.evaluator.pending}
         kept = self.checkpoints.retain(self.config.keep_every, pending)
         self.replay.prune(self.run.replay, [checkpoint.manifest["replay"] for checkpoint in kept])
+        if written:
+            self._tell("on_checkpoint", path)
         return path
 
     def _state(self) -> State:
-        state: State = {
+        return {
             "updates": self.updates,
             "samples": self.samples,
             "games": self.games,
             "env_steps": self.env_steps,
             "seconds": self.elapsed(),
             "learner": self.learner.state_dict(),
-            "actors": {"starts": self.actors.starts, "restarts": self.actors.restarts},
+            "source": self.source.state_dict(),
+            "randomness": get_randomness(),
         }
-        if isinstance(self.actors, ActorInTurn):
-            state["actor"] = self.actors.actor.state_dict()
-            state["randomness"] = get_randomness()
-        return state
 
     def _find_start(self) -> Checkpoint | None:
         path = self.run.start or self.checkpoints.latest()
@@ -345,12 +353,12 @@ class Trainer:
         self.updates, self.samples, self._seconds_before = state["updates"], state["samples"], state["seconds"]
         self.games, self.env_steps = state["games"], state["env_steps"]
         checkpoint.check_replay(self.run.replay)
-        self.replay.load(self.run.replay, checkpoint.manifest["replay"])
         with checkpoint.being_loaded():
+            self.replay.load(self.run.replay, checkpoint.manifest["replay"])
             self.learner.load_state_dict(state["learner"])
-        if isinstance(self.actors, ActorInTurn):
-            self.actors.actor.load_state_dict(state["actor"])
-            set_randomness(state["randomness"])
+            self.source.load_state_dict(state["source"])
+            if "randomness" in state:
+                set_randomness(state["randomness"])
 
     def keep_evidence(self, error: NonFiniteLoss) -> str:
         """Save the batch that broke the training; what to tell the user."""
@@ -377,19 +385,25 @@ class Trainer:
             "replay_positions": self.replay.positions, "replay_games": self.replay.games,
             "replay_ratio": self.samples / max(1, self.replay.total_positions),
             **{f"{name}_per_second": round(value, 2) for name, value in rates.items() if name != "samples"},
-            "actor_restarts": self.actors.restarts, "env_restarts": self.actors.env_restarts,
+            "actor_restarts": self.source.restarts, "env_restarts": self.source.env_restarts,
             "memory_mib": total_memory(),
         }
         losses, played = self.metrics.record(counters)
         self.progress.losses, self.progress.played = losses or self.progress.losses, played or self.progress.played
         self.progress.record = counters
+        self._tell("on_record", {**counters, **{f"loss/{name}": value for name, value in losses.items()}, **played})
+
+    def _tell(self, method: str, news: Any) -> None:
+        for callback in self._callbacks:
+            if getattr(callback, method)(news) is False:
+                self._stopped_by = f"stopped by {type(callback).__name__}.{method}"
 
     def _status(self, phase: str) -> Status:
         return Status(phase=phase, seconds=self.elapsed(), limits=self._limits(),
                       rates=self.rates.update(self._counters()), evaluations=self.metrics.evaluations)
 
     def close(self) -> None:
-        self.actors.close()
+        self.source.close()
         self.evaluator.close()
         self.videos.close()
         self.metrics.close()
@@ -400,30 +414,6 @@ def _out_of_space(error: Exception) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
 
 
-@contextmanager
-def _repeatable(deterministic: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    if deterministic != before:  # the call alone imports a compiler, for seconds
-        torch.use_deterministic_algorithms(deterministic, warn_only=True)
-    try:
-        yield
-    finally:
-        if deterministic != before:
-            torch.use_deterministic_algorithms(before)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that a first Ctrl-C or SIGTERM is put into; a second Ctrl-C interrupts at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _kept(run: Run) -> str:
+    latest = Checkpoints(run.checkpoints).latest()
+    return f"The last checkpoint, {latest}, is whole" if latest else "There was no checkpoint yet"

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from myosu.envs.given import pack_given, unpack_given
 from myosu.envs.playback import Playback
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
-from myosu.runs.episodes import EpisodeRecord, video_path
+from myosu.runs.episodes import video_path
+from myosu.runs.games import GameRecord
 
 if TYPE_CHECKING:  # it imports torch, which the process that films does without
     from myosu.runs.run import Run
 
 
-def make_video(environment: Environment, record: EpisodeRecord, path: Path) -> str:
-    """Film the episode of ``record``, which has its actions, into ``path``, an .mp4 or a .gif that appears when it is
+def make_video(environment: Environment, record: GameRecord, path: Path) -> str:
+    """Film the episode of ``record``, which is replayable, into ``path``, an .mp4 or a .gif that appears when it is
     whole. Where the episode went differently this time: a sentence that says so; else "".
 
     Raises UserError where imageio is missing, the environment gives no pictures, or nothing can be written there.
@@ -35,7 +37,7 @@ def make_video(environment: Environment, record: EpisodeRecord, path: Path) -> s
             path.parent.mkdir(parents=True, exist_ok=True)
             part.touch()  # where that fails it says why more clearly than imageio
             with closing(_open_writer(part, playback.fps)) as writer:
-                for image in playback.pictures(record["seed"], record["actions"]):
+                for image in playback.pictures(record.seed or 0, record.actions or []):
                     writer.append_data(_even(image))
             os.replace(part, path)
         except OSError as error:
@@ -72,14 +74,14 @@ def _even(image: np.ndarray) -> np.ndarray:
     return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _difference(environment: Environment, record: EpisodeRecord, playback: Playback) -> str:
+def _difference(environment: Environment, record: GameRecord, playback: Playback) -> str:
     # Rewards are float32, and who added them up may have added them in another order.
-    if (playback.length == record["length"] and playback.terminated != record["truncated"]
-            and np.allclose(playback.returns, record["returns"], rtol=1e-4, atol=1e-4)):
+    if (playback.length == record.length and playback.terminated != record.truncated
+            and np.allclose(playback.returns, record.returns, rtol=1e-4, atol=1e-4)):
         return ""
-    was, now = (" and ".join(f"{value:g}" for value in returns) for returns in (record["returns"], playback.returns))
-    return (f"The video of episode {record['index']} does not show what happened: it had a return of {was} in "
-            f"{record['length']} steps; played again it got {now} in {playback.length}. {environment.name} does not "
+    was, now = (" and ".join(f"{value:g}" for value in returns) for returns in (record.returns, playback.returns))
+    return (f"The video of episode {record.index} does not show what happened: it had a return of {was} in "
+            f"{record.length} steps; played again it got {now} in {playback.length}. {environment.name} does not "
             "do the same after the same seed and actions.")
 
 
@@ -96,14 +98,14 @@ class VideoProcess:
         self._folder, self._environment = run.folder, (run.config.game, run.config.env_kwargs, run.config.rewards)
         self._process: Any = None
         self._failed = False
-        self._filmed: EpisodeRecord | None = None
-        self._waiting: EpisodeRecord | None = None
+        self._filmed: GameRecord | None = None
+        self._waiting: GameRecord | None = None
 
     @property
     def busy(self) -> bool:
         return self._filmed is not None
 
-    def submit(self, record: EpisodeRecord) -> None:
+    def submit(self, record: GameRecord) -> None:
         self._waiting = record
         self._begin()
 
@@ -111,7 +113,8 @@ class VideoProcess:
         if self.busy or self._failed or self._waiting is None:
             return
         if self._process is None:
-            self._process, self._connection = spawn(_film, self._folder, *self._environment)
+            given = pack_given(self._environment[0])
+            self._process, self._connection = spawn(_film, given, self._folder, *self._environment)
         self._filmed, self._waiting = self._waiting, None
         with suppress(OSError):  # it is gone: notices() will say so
             self._connection.send(self._filmed)
@@ -139,10 +142,11 @@ class VideoProcess:
             self._process.terminate()
             end(self._process)
             if self._filmed is not None:
-                _part(video_path(self._folder, self._filmed["index"])).unlink(missing_ok=True)
+                _part(video_path(self._folder, self._filmed.index)).unlink(missing_ok=True)
 
 
-def _film(connection: Connection, parent: int, folder: Path, name: str, kwargs: dict[str, Any], rewards: str) -> None:
+def _film(connection: Connection, parent: int, given: bytes, folder: Path, name: str, kwargs: dict[str, Any],
+          rewards: str) -> None:
     end_with(parent)
     os.nice(5)  # whoever plays and learns goes first
     told = False
@@ -151,8 +155,10 @@ def _film(connection: Connection, parent: int, folder: Path, name: str, kwargs: 
         while True:
             record = connection.recv()
             try:
-                environment = environment or load_environment(name, kwargs, rewards)
-                notice = make_video(environment, record, video_path(folder, record["index"]))
+                if environment is None:
+                    unpack_given(given)
+                    environment = load_environment(name, kwargs, rewards)
+                notice = make_video(environment, record, video_path(folder, record.index))
             except Exception as error:
                 connection.send((str(error) if isinstance(error, UserError) else repr(error), True))
             else:

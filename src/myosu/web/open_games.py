@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from myosu.errors import UserError
-from myosu.runs.demonstrations import Demonstration, read_demonstration
+from myosu.runs.demonstrations import read_demonstration
 from myosu.runs.files import write_json
+from myosu.runs.games import GameRecord
 
 #: Games kept; of more the oldest go.
 KEPT = 1000
@@ -20,7 +21,7 @@ class OpenGames:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def keep(self, name: str, game: Demonstration) -> None:
+    def keep(self, name: str, game: GameRecord) -> None:
         """Write the game as it is now. It survives this process's end at any moment; a loss of power may cost the last
         moves, for waiting for the disk would keep every other game waiting. Raises OSError."""
         path = self._path(name)
@@ -30,14 +31,14 @@ class OpenGames:
                 old.unlink(missing_ok=True)
         write_json(path, game.to_json(), durable=False)
 
-    def find(self, name: str) -> Demonstration | None:
+    def find(self, name: str) -> GameRecord | None:
         """Raises UserError where the file is damaged."""
         if not re.fullmatch(r"[\w-]+", name, re.ASCII):  # never a path that somebody sent
             return None
         path = self._path(name)
         return read_demonstration(path) if path.exists() else None
 
-    def unfinished(self) -> Iterator[tuple[str, Demonstration]]:
+    def unfinished(self) -> Iterator[tuple[str, GameRecord]]:
         """Names and games that are not over, the one last played first; damaged files are passed over."""
         for path in self._files():
             try:
@@ -49,7 +50,14 @@ class OpenGames:
 
     def _files(self) -> list[Path]:
         """The newest first."""
-        return sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        return sorted(self.folder.glob("*.json"), key=_changed, reverse=True)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # removed meanwhile
+        return 0.0

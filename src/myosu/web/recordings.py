@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from myosu.envs.course import Course, replay
+from myosu.envs.course import Course
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.runs.episodes import EpisodeIndex
+from myosu.runs.games import GameRecord
 
 #: Episodes offered of each kind, and among how many of the newest they are looked for: one in ten has its actions.
 LISTED, SEARCHED = 30, 2000
@@ -27,22 +28,18 @@ class Recordings:
     def list(self) -> dict[str, Any]:
         """The newest, newest first, and the best. Reads the whole index."""
         index = EpisodeIndex(self.folder)
-        newest = [_listed(record) for record in reversed(index.last(SEARCHED)) if _replayable(record)]
-        best = [_listed(record) for record in index.best(LISTED) if _replayable(record)]
+        newest = [_listed(record) for record in reversed(index.last(SEARCHED)) if record.replayable]
+        best = [_listed(record) for record in index.best(LISTED) if record.replayable]
         return {"newest": newest[:LISTED], "best": best}
 
     def course(self, number: int) -> Course:
         """Episode ``number``, played again. Raises UserError where that cannot be."""
         record = EpisodeIndex(self.folder).recorded(number)
-        if not _replayable(record):
+        if not record.replayable:
             raise Missing(f"Episode {number} was recorded without what is needed to see it again.")
-        return replay(self.game, record["seed"], record["actions"])
+        return record.course(self.game)
 
 
-def _replayable(record: dict[str, Any]) -> bool:
-    return "actions" in record and "seed" in record
-
-
-def _listed(record: dict[str, Any]) -> dict[str, Any]:
-    return {"episode": record["index"], "length": record["length"], "returns": record["returns"],
-            "weights": record["weights_version"]}
+def _listed(record: GameRecord) -> dict[str, Any]:
+    return {"episode": record.index, "length": record.length, "returns": record.returns,
+            "weights": record.weights_version}

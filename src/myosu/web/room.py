@@ -15,12 +15,8 @@ from myosu.envs.course import Course, replay
 from myosu.errors import UserError
 from myosu.players.agent import Turn, load_agent
 from myosu.runs.checkpoint import Checkpoints, find_checkpoint
-from myosu.runs.demonstrations import (
-    Demonstration,
-    othello_sgf,
-    read_demonstration,
-    write_demonstration,
-)
+from myosu.runs.demonstrations import othello_sgf, read_demonstration, write_demonstration
+from myosu.runs.games import GameRecord
 from myosu.web.messages import Seat, check_fields, parse_seats
 from myosu.web.open_games import OpenGames
 from myosu.web.recordings import LISTED, Missing, Recordings
@@ -139,8 +135,7 @@ class Room:
         kept = self.open_games.find(name)
         if kept is None:
             raise Missing("There is no such game on this server (any more).")
-        seats = [Seat(**{key: value for key, value in player.items() if key != "run"}) for player in kept.players]
-        table = Table(self.game, seats, self.thinker, self._changed, kept.course())
+        table = Table(self.game, self._seats_of(kept), self.thinker, self._changed, self._course_of(kept))
         table.id, table.taken_back, table.started, table.ended = name, kept.taken_back, kept.started, kept.ended
         return table
 
@@ -155,13 +150,13 @@ class Room:
                                                           name, game in islice(self.open_games.unfinished(), LISTED)])
         return {**self._of_training, "played": [game for game in played if game], "open": unfinished}
 
-    def demonstration(self, table: Table) -> Demonstration:
+    def demonstration(self, table: Table) -> GameRecord:
         now = table.course.now
-        players = [{**seat.to_json(), **({"run": self.folder.resolve().name} if seat.kind == "agent" else {})}
-                   for seat in table.seats]
-        return Demonstration(self.config.game, table.course.seed, list(table.course.actions), players,
-                             list(now.returns), now.terminated, now.truncated, rewards=self.config.rewards,
-                             taken_back=table.taken_back, started=table.started, ended=table.ended)
+        run = {"run": self.folder.resolve().name}
+        players: list[Any] = [{**seat.to_json(), **(run if seat.kind == "agent" else {})} for seat in table.seats]
+        return GameRecord(table.course.seed, list(table.course.actions), list(now.returns), now.terminated,
+                          now.truncated, game=self.config.game, rewards=self.config.rewards, players=players,
+                          taken_back=table.taken_back, started=table.started, ended=table.ended)
 
     def export(self, table: Table, form: str) -> str:
         if form == "sgf" and self.game.name == "othello":
@@ -222,13 +217,26 @@ class Room:
             return None  # Whoever reads it for training is told.
         return {"played": path.stem, **_listed(game)}
 
+    def _seats_of(self, record: GameRecord) -> list[Seat]:
+        if len(record.players) != self.game.num_players or {player["kind"] for player in record.players} - {
+                "person", "agent", "recorded"}:
+            raise UserError("The file of that game is damaged: its players are not those of such a game.")
+        return [Seat(player["kind"], player.get("checkpoint", ""), player.get("simulations", 0),  # type: ignore[arg-type]
+                     player.get("temperature", 0.0)) for player in record.players]
+
+    def _course_of(self, record: GameRecord) -> Course:
+        """By the rules of this room's game, whatever code the record names."""
+        if record.game != self.config.game:
+            raise UserError(f"That is a game of {record.game}, not of {self.config.game}.")
+        return record.course(self.game)
+
     def _played(self, name: str) -> Course:
         path = {path.stem: path for path in self._played_files()}.get(name)  # never a path that somebody sent
         if path is None:
             raise Missing("There is no such played game.")
-        return read_demonstration(path).course()
+        return self._course_of(read_demonstration(path))
 
 
-def _listed(game: Demonstration) -> dict[str, Any]:
-    return {"length": len(game.actions), "returns": game.returns,
-            "players": [player.get("kind") for player in game.players]}
+def _listed(game: GameRecord) -> dict[str, Any]:
+    return {"length": game.length, "returns": game.returns,
+            "players": [player["kind"] for player in game.players]}

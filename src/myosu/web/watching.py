@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from myosu.doctor.run import examine_run
+from myosu.doctor.run_folder import view_run
 from myosu.envs.course import Course
 from myosu.errors import UserError
 from myosu.games import Game
@@ -19,7 +21,6 @@ from myosu.runs.curves import LABELS, LiveMetrics, course_of, thin
 from myosu.runs.curves import Course as Axis
 from myosu.runs.run import open_run
 from myosu.training.progress import time_left
-from myosu.web.health import hints
 from myosu.web.recordings import Missing, Recordings
 from myosu.web.views import view
 
@@ -39,7 +40,6 @@ class Watched:
         self._run = open_run(folder)
         self.folder = self._run.folder.resolve()
         self.name = self.folder.name
-        self.game = self._run.config.environment.game
         self._file = self.folder / "metrics.jsonl"
         self._metrics = LiveMetrics(self._file)
         self._lock = threading.Lock()
@@ -82,10 +82,14 @@ class Watched:
         return Recordings(self.folder, self._rules()).course(episode)
 
     def _rules(self) -> Game:
-        if self.game is None:
+        try:
+            game = self._run.config.environment.game
+        except UserError as reason:  # its code may not run, or does not; the curves need none of it
+            raise Missing(str(reason)) from None
+        if game is None:
             raise Missing(f"{self._run.config.game} is a Gymnasium environment: its episodes are seen again with "
                           f"myosu episodes {self._run.folder} .")
-        return self.game
+        return game
 
     def _state(self) -> str:
         """running, finished, stopped (neither), waiting (for the first record) or gone."""
@@ -116,8 +120,8 @@ class Watched:
         limits = {name: (done[name], limit) for name in LIMITS if (limit := getattr(train, name)) is not None}
         config = self._run.config
         return {
-            "name": self.name, "game": config.environment.name, "algorithm": Path(config.algorithm).stem,
-            "players": config.environment.spec.num_players,
+            "name": self.name, "game": config.game, "algorithm": Path(config.algorithm).stem,
+            "players": config.num_players,
             "written": self._written(), "phase": latest.get("phase", ""), "seconds": seconds,
             "left": time_left(seconds, limits), "done": done,
             "share": min(1.0, max((part / limit for part, limit in limits.values()), default=0.0)),
@@ -125,7 +129,8 @@ class Watched:
                        for name in metrics.names},
             "evaluations": [{name: line[name] for name in _EVALUATED if name in line}
                             | {"minutes": course_of(line, "minutes")} for line in metrics.evaluations[-TABLE:]],
-            "hints": hints(metrics),
+            "hints": [f"{finding.message} {finding.advice}".strip() for finding in examine_run(
+                view_run(self.folder, config, metrics)) if finding.severity != "info"],
         }
 
 

@@ -1,0 +1,190 @@
+"""What ``import myosu`` offers. Names, paths and Python objects come in here, and nothing else knows of the last."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from myosu.envs.given import code_of, give, give_again
+from myosu.envs.registry import Environment, Workers, load_environment
+from myosu.errors import UserError
+from myosu.evaluation.report import evaluation_report
+from myosu.players.opponents import settle_opponent
+from myosu.players.trained import TrainedAgent
+from myosu.processes import keep_freed_memory
+from myosu.runs.checkpoint import find_checkpoint
+from myosu.runs.config import RunConfig
+from myosu.runs.metrics import read_evaluations
+from myosu.runs.run import default_folder, open_run
+from myosu.training import trainer
+from myosu.training.callbacks import Callback
+from myosu.training.start import configure, create_run
+
+if TYPE_CHECKING:
+    from myosu.doctor.finding import Finding
+    from myosu.envs.vector import VectorEnv
+
+#: What can be trained on: a registered game's name, the path of a .py file, a Gymnasium id (``module:Id-v0`` imports
+#: the module first); a ``Game``, or a module that has one as ``GAME``; a class of Gymnasium environments or a function
+#: that makes one; an environment made by ``gymnasium.make``.
+Env = Any
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A training that has ended. folder: where it is kept, absolute. reason: the limit that ended it, "interrupted", or
+    what else did. Done in all: ``updates`` of the learner, finished ``games`` (episodes), ``env_steps``, ``seconds``.
+    """
+
+    folder: Path
+    reason: str
+    updates: int
+    games: int
+    env_steps: int
+    seconds: float
+
+    @cached_property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Oldest first: ``update``, ``mean_reward``, ``mean_reward_ci95``, …"""
+        return read_evaluations(self.folder / "metrics.jsonl")
+
+    def agent(self, which: Literal["latest", "best"] | int = "latest", simulations: int | None = None) -> TrainedAgent:
+        """The agent of the latest checkpoint, of the one that did best in evaluations, or of an update that was kept.
+        """
+        name = which if isinstance(which, str) else f"update-{which:08d}"
+        return TrainedAgent(self.folder / "checkpoints" / name, simulations)
+
+
+def train(env: Env = None, algorithm: str | None = None, *, minutes: float | None = None,
+          run: str | Path | None = None, resume: str | Path | TrainedRun | None = None,
+          rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None,
+          callbacks: Sequence[Callback] = (), quiet: bool = False, handle_signals: bool = False,
+          trust: bool = False, **settings: Any) -> TrainedRun:
+    """Train an agent on ``env``, or go on with a run, until the first limit.
+
+    env: see ``Env``. algorithm: "muzero", "muesli", "dqn", "ppo" or the path of your own file; by default MuZero for
+        games for two and PPO for all else.
+    minutes: of wall-clock time; ``updates``, ``games`` and ``env_steps`` are other limits. 60 minutes if there is none.
+    run: the folder to keep it in, by default ``runs/GAME-ALGORITHM-TIME``.
+    resume: a run's folder or one of its checkpoints, to go on with as it was started: only later limits and how often
+        to evaluate and save may be given. Where the environment was given as a Python object, give it again.
+    rewards: "outcome" makes only winning count in a game of Myosu's own. env_kwargs: arguments for the environment.
+    callbacks: hear of records, evaluations and checkpoints, and may end the run.
+    handle_signals: Ctrl-C, SIGTERM and a closed terminal end the training in order and save it, as the command does;
+        only in the main thread. Otherwise a KeyboardInterrupt ends it at once, and the last checkpoint is kept.
+    trust: with ``resume``, code in files and modules that the run's folder names may run.
+    settings: fields of ``TrainConfig`` and of the algorithm's ``Config``, which replace those of the preset for this
+        environment (``myosu train ENV --help`` lists them).
+
+    Raises UserError for what you can mend.
+    """
+    here = Path.cwd()  # before the environment is made, which may change it
+    settings |= {} if minutes is None else {"minutes": minutes}
+    if resume is not None:
+        started = {"algorithm": algorithm, "run": run, "env_kwargs": env_kwargs,
+                   "rewards": None if rewards == "score" else rewards}
+        if fixed := [name for name, value in started.items() if value is not None]:
+            raise UserError(f"resume goes on with a run as it was started: leave out {fixed[0]}.")
+        opened = open_run(_folder(resume), trust)
+        if env is not None:
+            _give_again(opened.config, env)
+        if opponent := settings.get("evaluation_opponent"):
+            settings["evaluation_opponent"] = settle_opponent(opponent, opened.config.environment)
+        opened = open_run(here / _folder(resume), **settings)
+    elif env is None:
+        raise UserError("train() needs an environment: train(\"othello\"), train(\"CartPole-v1\"), or train(MyEnv).")
+    else:
+        name, kwargs = _named(env)
+        config = configure(name, _absolute(algorithm), settings, rewards, {**kwargs, **(env_kwargs or {})})
+        opened = create_run(config, here / (run or default_folder(config)))
+    keep_freed_memory()
+    result = trainer.train(opened, quiet, callbacks, handle_signals)
+    return TrainedRun(opened.folder, result.reason, result.updates, result.games, result.env_steps, result.seconds)
+
+
+def load(run: str | Path | TrainedRun, env: Env = None, simulations: int | None = None, seed: int = 0,
+         trust: bool = False) -> TrainedAgent:
+    """The agent of a run (its latest checkpoint), ``RUN/checkpoints/best``, one checkpoint, or what ``save`` wrote.
+
+    env: the environment again, where it was given to ``train`` as a Python object and this is another process.
+    simulations: a move, instead of what it was trained with. seed: what its chance follows from, if it has any.
+    trust: code in files and modules that the folder names may run. Nothing else in it ever runs.
+    """
+    folder = _folder(run)
+    if env is not None:
+        _give_again(find_checkpoint(folder).config, env)
+    return TrainedAgent(folder, simulations, seed, trust)
+
+
+def evaluate(agent: TrainedAgent | TrainedRun | str | Path, opponent: str | TrainedRun = "random", games: int = 200,
+             opening_plies: int | None = None, seed: int = 0) -> dict[str, Any]:
+    """Let an agent play: a match in a game for two, half of the games from each seat; else whole episodes.
+
+    opponent: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", exhaustive (small games), or a run.
+    opening_plies: random plies at the start of each pair of games, instead of a number that suits the game.
+
+    Returns what ``myosu evaluate --json`` prints: ``mean_reward`` with its interval of 95 % ``mean_reward_ci95``, in
+    games for two ``win_rate``, ``draw_rate`` and more. Raises UserError.
+    """
+    agent = agent if isinstance(agent, TrainedAgent) else load(agent, seed=seed)
+    text = opponent if isinstance(opponent, str) else str(_folder(opponent))
+    report = evaluation_report(agent.agent, agent.environment, agent.name, text, games, opening_plies=opening_plies,
+                               seed=seed)
+    return report | {"run": agent.name, "algorithm": agent.config.algorithm, "simulations": agent.simulations}
+
+
+def check(env: Env, games: int | None = None, seed: int = 0, env_kwargs: Mapping[str, Any] | None = None
+          ) -> list[Finding]:
+    """Play a game or an environment at random; what is wrong with it, in plain words. Nothing wrong: an empty list.
+
+    games: random games, 200 by default; or episodes, 50 by default.
+    """
+    from myosu.doctor import check_game, check_gym
+
+    environment = _environment(env, env_kwargs)
+    if environment.game is not None:
+        return check_game(environment.game, games or 200, seed)
+    assert environment.maker is not None
+    return check_gym(environment.maker, games or 50, seed)
+
+
+def make(env: Env, num_envs: int = 1, seed: int = 0, workers: Workers = "none",
+         rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None) -> VectorEnv:
+    """``num_envs`` environments that step together: ``reset()``, ``recv()``, ``send(actions, env_ids)``
+    (``myosu.envs.vector.VectorEnv``).
+
+    workers: "synchronous" or "asynchronous" puts each Gymnasium environment into a process of its own.
+    """
+    return _environment(env, env_kwargs, rewards).make(num_envs, seed, workers)
+
+
+def _environment(env: Env, env_kwargs: Mapping[str, Any] | None, rewards: str = "score") -> Environment:
+    name, kwargs = _named(env)
+    return load_environment(name, {**kwargs, **(env_kwargs or {})}, rewards)
+
+
+def _give_again(config: RunConfig, env: Env) -> None:
+    give_again(config.game, env)
+    for file, now in code_of(config.game).items():
+        if config.code.get(file, now) != now:
+            warnings.warn(f"{file} has changed since the run was made.", stacklevel=3)
+
+
+def _named(env: Env) -> tuple[str, dict[str, Any]]:
+    name, kwargs = give(env)
+    absolute = _absolute(name)
+    assert absolute is not None
+    return absolute, kwargs
+
+
+def _absolute(name: str | None) -> str | None:
+    """A file of the user's own, wherever the environment goes."""
+    return str(Path(name).absolute()) if name and name.endswith(".py") else name
+
+
+def _folder(run: str | Path | TrainedRun) -> Path:
+    return run.folder if isinstance(run, TrainedRun) else Path(run)

@@ -1,0 +1,39 @@
+"""What ``myosu evaluate`` and ``myosu.evaluate`` tell of an agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from myosu.algorithms.interface import Agent
+from myosu.envs.registry import Environment
+from myosu.errors import UserError
+from myosu.evaluation.episodes import play_episodes
+from myosu.evaluation.exhaustive import exhaustive_report
+from myosu.evaluation.match import play_match
+from myosu.players.agent import AgentPlayer
+from myosu.players.opponents import make_opponent
+
+
+def evaluation_report(agent: Agent, environment: Environment, name: str, opponent: str = "random", games: int = 200,
+                      simulations: int | None = None, opening_plies: int | None = None, seed: int = 0
+                      ) -> dict[str, Any]:
+    """JSON of a match against ``opponent`` (see ``make_opponent``, or "exhaustive"), or of episodes where the
+    environment is for one player. simulations: a move of the opponent, where it is a run that searches.
+
+    Raises UserError where the opponent does not exist, or the game is not for two.
+    """
+    if environment.spec.num_players == 1:
+        if opponent != "random" or opening_plies is not None:
+            raise UserError(f"{environment.name} is for one player: leave out the opponent and the opening plies.")
+        return play_episodes(environment, agent, games, seed).to_json()
+    game = environment.rules
+    player = AgentPlayer(game, agent, name)
+    if opponent == "exhaustive":
+        return exhaustive_report(game, player)
+    other = make_opponent(opponent, game, simulations, seed + 1)
+    try:
+        report = play_match(game, player, other, games, opening_plies, seed).to_json()
+    finally:
+        other.close()
+    report.pop("player")
+    return report

@@ -1,0 +1,193 @@
+"""Actors in processes of their own, one thread each.
+
+An actor asks, the learner's process answers: a thread an actor takes what came and replies with newer weights. An
+answer that does not come is all that it takes to hold an actor back. Weights and episodes travel over pipes, so an
+actor that is killed at any moment damages nothing, and one whose parent is gone ends by itself.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+from safetensors.torch import load, save
+
+from myosu.algorithms import load_settings
+from myosu.algorithms.interface import Actor
+from myosu.envs.given import pack_given, unpack_given
+from myosu.errors import UserError
+from myosu.processes import end, end_with, spawn
+from myosu.randomness import derive_seed, prepare_process
+from myosu.replay.episode import Experience
+from myosu.runs.config import RunConfig
+from myosu.runs.state import State, Weights
+from myosu.sources.actors import env_notices, make_actor
+
+#: An actor reports when it has rows for a batch, and at least so often (seconds), for newer weights.
+REPORT_SECONDS = 1.0
+#: Seconds between new weights for the actors.
+PUBLISH_SECONDS = 2.0
+#: So many actors may fail one after another before any of them delivers a game.
+MAX_FAILURES = 3
+
+
+class Report(NamedTuple):
+    """From an actor. version: of the weights it has. notices: what a person should know. error: why it ends, and
+    whether the user can mend that."""
+
+    version: int
+    experience: Experience | None = None
+    notices: tuple[str, ...] = ()
+    error: str = ""
+    mendable: bool = False
+
+
+class ActorProcesses:
+    """``count`` actors (``source.Source``). One that dies is replaced by a new one with other games."""
+
+    exhausted = False
+    parallel = True
+
+    def __init__(self, config: RunConfig, count: int) -> None:
+        self.starts = self.restarts = self.env_restarts = 0
+        # The games under way in all actors may end at once.
+        self.slack = count * load_settings(config).num_envs * config.environment.spec.max_steps
+        self._config, self._count = config, count
+        self._inbox: queue.Queue[Experience] = queue.Queue()
+        self._ended: queue.Queue[tuple[int, Report | None]] = queue.Queue()
+        self._weights: tuple[int, bytes] | None = None
+        self._go = threading.Event()
+        self._closing = False
+        self._failures = 0
+        self._notices: list[str] = []
+        self._processes: dict[int, Any] = {}
+        self._published_at = 0.0
+
+    def publish(self, weights: Weights, version: int) -> None:
+        """Every actor gets them with its next report."""
+        self._published_at = time.monotonic()
+        self._weights = (version, save({name: tensor.contiguous() for name, tensor in weights.items()}))
+        if not self._processes:
+            self._go.set()
+            for _ in range(self._count):
+                self._start()
+
+    def wants_weights(self, waiting: bool) -> bool:
+        return time.monotonic() - self._published_at >= PUBLISH_SECONDS
+
+    def hold(self, back: bool) -> None:
+        """Leave the reports of actors without an answer, so that they wait."""
+        (self._go.clear if back else self._go.set)()
+
+    def collect(self, wait: bool) -> list[Experience]:
+        """What has come in; with ``wait``, stay a moment for the first."""
+        self._replace_dead()
+        found: list[Experience] = []
+        try:
+            found.append(self._inbox.get(timeout=0.1) if wait else self._inbox.get_nowait())
+            while True:
+                found.append(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+        if any(experience.sequences for experience in found):
+            self._failures = 0
+        return found
+
+    def notices(self) -> list[str]:
+        """What a person should know, once."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def state_dict(self) -> State:
+        return {"starts": self.starts, "restarts": self.restarts}
+
+    def load_state_dict(self, state: State) -> None:
+        self.starts, self.restarts = state["starts"], state["restarts"]
+
+    def close(self) -> None:
+        self._closing = True
+        self._go.set()
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            end(process)
+
+    def _start(self) -> None:
+        key, self.starts = self.starts, self.starts + 1
+        self._processes[key], connection = spawn(_act, self._config.to_json(), pack_given(self._config.game), key)
+        threading.Thread(target=self._serve, args=(key, connection), daemon=True).start()
+
+    def _serve(self, key: int, connection: Connection) -> None:
+        """Answer one actor until it is gone."""
+        last: Report | None = None
+        try:
+            while True:
+                last = connection.recv()
+                if last.error:
+                    break
+                self._notices += last.notices
+                self.env_restarts += len(last.notices)
+                if last.experience is not None:
+                    self._inbox.put(last.experience)
+                self._go.wait()
+                if self._closing:
+                    break
+                weights = self._weights
+                assert weights is not None
+                connection.send(weights if weights[0] != last.version else None)
+        except (EOFError, OSError):
+            pass
+        connection.close()
+        self._ended.put((key, last))
+
+    def _replace_dead(self) -> None:
+        while not self._ended.empty():
+            key, last = self._ended.get_nowait()
+            process = self._processes.pop(key)
+            end(process)
+            reason = last.error if last and last.error else f"it died (exit code {process.exitcode})"
+            if last and last.mendable:
+                raise UserError(reason)
+            self._failures += 1
+            if self._failures > MAX_FAILURES:
+                raise RuntimeError(f"{self._failures} actors failed without finishing a game. The last one: {reason}")
+            self._notices.append(f"An actor was restarted: {reason.strip().splitlines()[-1]}")
+            self.restarts += 1
+            self._start()
+
+
+def _act(connection: Connection, parent: int, config_json: dict[str, Any], given: bytes, start: int) -> None:
+    end_with(parent)
+    prepare_process(derive_seed(config_json["train"]["seed"], 4, start))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the environments are closed first
+    actor: Actor | None = None
+    try:
+        unpack_given(given)
+        config = RunConfig.from_json(config_json)
+        actor, enough = make_actor(config, start), load_settings(config).batch_size
+        version = -1
+        experience: Experience | None = None
+        while True:
+            connection.send(Report(version, experience, env_notices(actor)))
+            if (reply := connection.recv()) is not None:
+                version, data = reply
+                actor.load_weights(load(data), version)
+            reported = time.monotonic()
+            experience = actor.step()
+            while experience.rows < enough and time.monotonic() - reported < REPORT_SECONDS:
+                experience.extend(actor.step())
+    except (EOFError, ConnectionError):
+        pass  # The learner has gone, or wants this actor to.
+    except UserError as error:
+        connection.send(Report(-1, error=str(error), mendable=True))
+    except Exception:
+        connection.send(Report(-1, error=traceback.format_exc()))
+    finally:
+        if actor is not None:
+            actor.env.close()

@@ -1,0 +1,134 @@
+"""Which code may run that a run's folder, a game's record or a league names: what the person named in this command, or
+in an earlier one as long as the code is the same, or agreed to (``--trust``, ``trust=True``). No other.
+
+A *source* is the absolute path of a ``.py`` file, the name of a module, or ``gtp:COMMAND``. What comes with Myosu, with
+Gymnasium, or as an entry point of an installed package is no source: to install it was to agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from myosu.errors import UserError
+
+EVERYTHING = "*"
+#: Names of what was given as a Python object begin so (``envs.given``). They never load anything.
+OBJECT = "python:"
+_agreed: set[str] = set()
+
+
+def source_of(name: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
+    """The code behind the name of a game, an algorithm, an environment (with its ``kwargs``) or an opponent; None where
+    there is none to ask about."""
+    if name.startswith(OBJECT):
+        return None
+    if name.startswith("gtp:"):
+        return name
+    if name.endswith(".py"):
+        return str(Path(name).resolve())
+    module, colon, _ = name.rpartition(":")
+    if name.startswith("GymV"):  # Gymnasium's wrappers of Gym's environments import what their argument names
+        module, colon, _ = str((kwargs or {}).get("env_id", "gym")).rpartition(":")
+        return module if colon else "gym"
+    return module if colon and module.partition(".")[0] != "myosu" else None
+
+
+def agree(*sources: str | None) -> None:
+    """The person named these (None: nothing to ask about), or agreed to them. For this process and its children."""
+    _agreed.update(source for source in sources if source is not None)
+
+
+def agreed() -> frozenset[str]:
+    return frozenset(_agreed)
+
+
+def remember(*sources: str | None) -> None:
+    """``agree``, and for later commands too, as long as the code stays the same. Where that cannot be written they will
+    ask."""
+    agree(*sources)
+    new = {source: digest(source) for source in sources if source is not None}
+    known = _remembered()
+    if all(known.get(source) == value for source, value in new.items()):
+        return
+    file = _memory()
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(known | new, indent=1) + "\n")
+        os.replace(part, file)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+
+
+def require(sources: Iterable[str | None], named_by: object, recorded: Mapping[str, str] | None = None) -> None:
+    """Raises UserError unless all ``sources`` may run, which ``named_by`` (a file) names.
+
+    recorded: SHA-256 of the sources as they were when it was written.
+    """
+    for source in sources:
+        if source is None or not _agreed.isdisjoint({source, EVERYTHING}) or not exists(source):
+            continue
+        now = digest(source)
+        if now and _remembered().get(source) == now:
+            continue
+        before = (recorded or {}).get(source)
+        changed = "" if before is None else (
+            f", as it was then (SHA-256 {now[:12]}…)" if before == now else
+            f", which has changed since (SHA-256 {now[:12]}…, then {before[:12]}…)")
+        raise UserError(f"{named_by} names code that would run now, and that you have neither named nor agreed to: "
+                        f"{source}{changed}. If you trust it, add --trust (in Python: trust=True).")
+
+
+def exists(source: str) -> bool:
+    """Whether there is anything to run."""
+    if source.startswith("gtp:"):
+        return True
+    return Path(source).is_file() if source.endswith(".py") else _find(source) is not None
+
+
+def digest(source: str) -> str:
+    """SHA-256 of the file behind ``source``, of a command that of its text; empty where there is no such file."""
+    if source.startswith("gtp:"):
+        return hashlib.sha256(source.encode()).hexdigest()
+    file = source if source.endswith(".py") else getattr(_find(source), "origin", None)
+    try:
+        return hashlib.sha256(Path(file or "").read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _find(module: str) -> Any:
+    """The specification of a module, found without importing its packages, which would run them."""
+    places, spec, name = None, None, ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        try:
+            spec = next((found for finder in sys.meta_path
+                         if (found := finder.find_spec(name, places)) is not None), None)
+        except (ImportError, ValueError, TypeError, AttributeError):
+            return None
+        if spec is None:
+            return None
+        places = spec.submodule_search_locations or []
+    return spec
+
+
+def _memory() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(os.path.expanduser(state)) / "myosu" / "trusted.json"
+
+
+def _remembered() -> dict[str, str]:
+    try:
+        known = json.loads(_memory().read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
