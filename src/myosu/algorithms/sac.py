@@ -36,7 +36,7 @@ from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
 from myosu.runs.state import State, Weights
 
-ACTORS = "in turn"
+SOURCE = "in turn"
 
 #: The metrics are those of one update in so many: reading them costs time.
 METRICS_EVERY = 50
@@ -137,6 +137,15 @@ def position_columns(spec: EnvSpec) -> Columns:
     """A row is a step; its action is float32 in [−1, 1], or the columns of the choices, as in ``q_learning``."""
     action = (spec.action_shape, np.float32) if spec.action_low else ((len(action_branches(spec)),), np.int64)
     return transition_columns(spec, action)
+
+
+def action_features(spec: EnvSpec, stored: np.ndarray) -> np.ndarray:
+    """Stored actions as reward signals read them: float32 [n, C], or 1 for each choice that was made, [n, A]."""
+    if spec.action_low:
+        return stored
+    features = np.zeros((len(stored), spec.num_actions), np.float32)
+    np.put_along_axis(features, stored, np.float32(1.0), axis=1)
+    return features
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
