@@ -59,7 +59,7 @@ def test_choices_are_cloned():
 def test_branches_are_cloned_by_what_is_legal():
     """The last choice of the second branch was never legal: that it was not made says nothing against it."""
     legal = np.array([True, True, True, True, False])
-    agent, learner, replay = clone(spaces.MultiDiscrete([2, 3]), lambda seen: (seen[0] > 0, seen[1] > 0), legal)
+    agent, learner, _ = clone(spaces.MultiDiscrete([2, 3]), lambda seen: (seen[0] > 0, seen[1] > 0), legal)
     acts, _ = agent.act(SEEN, np.tile(legal, (200, 1)))
     assert (acts == (SEEN > 0)).mean() > 0.95 and acts.shape == (200, 2)
     assert learner.policy.head.out.weight[4].detach().equal(

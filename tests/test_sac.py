@@ -69,7 +69,7 @@ def learnt(env, steps=700, **settings):
     return InTurn(sac, config, GymVectorEnv(env, config.num_envs, 0), 0).run(steps)
 
 
-@pytest.mark.parametrize("settings", [{}, {"n_step": 3, "prioritized": True}, {"twins": "mean"}])
+@pytest.mark.parametrize("settings", [{}, {"n_step": 3, "prioritized": True}])
 def test_probes_are_learnt_to_their_exact_values(settings):
     for name, observations, expected in (
         ("Constant", [1], [[1]]),
@@ -139,7 +139,7 @@ def test_the_temperature_brings_the_entropy_to_its_target():
     found = sac.entropies(sac.choice_log_probs(outputs, torch.ones(1, 5, dtype=torch.bool), (2, 3)), (2, 3))
     assert found.tolist()[0] == pytest.approx([0.5 * math.log(2), 0.5 * math.log(3)], abs=0.08)
     temperature = loop.learner.net.log_temperature.exp().tolist()
-    assert 0.1 < min(temperature) and abs(temperature[0] - temperature[1]) > 0.02
+    assert min(temperature) > 0.1 and abs(temperature[0] - temperature[1]) > 0.02
 
 
 def test_observations_of_many_parts_and_masks_by_branch():
@@ -221,7 +221,7 @@ def test_what_does_not_fit_is_told():
 
 def test_it_learns_pendulum():
     """Random play has about −1200, a good policy −150."""
-    config = sac.Config(hidden=(64, 64), batch_size=128, replay_ratio=128.0, learning_starts=500, learning_rate=2e-3,
+    config = sac.Config(hidden=(64, 64), batch_size=128, replay_ratio=64.0, learning_starts=500, learning_rate=3e-3,
                         replay_capacity=10_000, tau=0.01)
     loop = InTurn(sac, config, GymVectorEnv("Pendulum-v1", 1, 0), 0).run(4000)
     assert returns(loop.agent(), GymVectorEnv("Pendulum-v1", 8, 1000), 8).mean() > -300

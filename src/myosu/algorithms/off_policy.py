@@ -113,7 +113,8 @@ class Sampler:
         next_observation: s_{t+m}, the last one where the episode ended. next_legal_actions: the mask there.
         """
         n, columns = self.n_step, replay.columns
-        rewards = self.signals.rewards(replay.view(windows.steps.ravel())).reshape(len(windows.rows), n, self.powers.shape[1])
+        rewards = self.signals.rewards(replay.view(windows.steps.ravel()))
+        rewards = rewards.reshape(len(windows.rows), n, self.powers.shape[1])
         counts = (np.arange(n) < windows.length[:, None])[..., None]
         return {
             "observation": columns["observation"].take(windows.rows, axis=0),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -70,9 +69,8 @@ class Config:
     """Entropy that is aimed at for each branch of choices, as a share of ln(number of legal choices). Near 1 it cannot
     be had by any policy that has learnt something, and the temperature grows without bound."""
     entropy_in_values: bool = True
-    """Values count what entropy is worth later too; without, only the policy's loss has it."""
-    twins: Literal["min", "mean"] = "min"
-    """What two critics say together of an action: "min" of both, or their "mean"."""
+    """Values count what entropy will be worth, as SAC has it. Without, it is in the policy's loss alone (as in Asad et
+    al. 2025), which suits choices: what entropy is worth can be more than what the choices are."""
 
     num_envs: int = 1
     """Environments that one actor plays at once."""
@@ -210,7 +208,7 @@ class ContinuousActions:
     one that is drawn."""
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
-        self.components, self.twins = len(spec.action_low), config.twins
+        self.components = len(spec.action_low)
         self.low, self.high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
         self.entropy_target = config.entropy_target * self.components
 
@@ -235,7 +233,7 @@ class ContinuousActions:
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Q of what the policy does, [n, D, 1], and its entropy [n, 1]."""
         action, log_prob = self._drawn(outputs, rng)
-        return together(critics(observation, action), self.twins)[..., None], -log_prob[:, None]
+        return least(critics(observation, action))[..., None], -log_prob[:, None]
 
     def entropy_targets(self, legal: Tensor) -> Tensor:
         return torch.full((1, 1), self.entropy_target, device=legal.device)
@@ -251,7 +249,7 @@ class Choices:
     """How SAC acts and learns where there is one choice, or several branches of them: expectations are exact."""
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
-        self.spec, self.twins, self.share = spec, config.twins, config.entropy_share
+        self.spec, self.share = spec, config.entropy_share
         self.branches = action_branches(spec)
         self.starts = np.cumsum((0, *self.branches[:-1]))
 
@@ -279,16 +277,16 @@ class Choices:
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Σ_a π_b(a) Q_b(a) of each branch, [n, D, B], and the entropies [n, B]."""
         log_probs = choice_log_probs(outputs, legal, self.branches)
-        q = together(critics(observation), self.twins)
+        q = least(critics(observation))
         return by_branch(log_probs.exp()[:, None] * q, self.branches), entropies(log_probs, self.branches)
 
     def entropy_targets(self, legal: Tensor) -> Tensor:
         return entropy_targets(legal, self.branches, self.share)
 
 
-def together(q: Tensor, twins: str) -> Tensor:
-    """One value of the two critics' [2, ...]."""
-    return torch.minimum(q[0], q[1]) if twins == "min" else q.mean(0)
+def least(q: Tensor) -> Tensor:
+    """What both critics [2, ...] vouch for, which is overestimated less (Fujimoto et al. 2018)."""
+    return torch.minimum(q[0], q[1])
 
 
 def make_actions(config: Config, spec: EnvSpec) -> ContinuousActions | Choices:
