@@ -1,5 +1,6 @@
 """Adversarial imitation: what it pays, and that neither living nor dying pays by itself."""
 
+import dataclasses
 from functools import partial
 
 import gymnasium
@@ -13,7 +14,11 @@ from in_turn import InTurn
 from myosu.algorithms import sac
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.errors import UserError
+from myosu.players.agent import load_agent
 from myosu.rewards.gail import GAIL
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.training.start import create_run
+from myosu.training.trainer import train
 
 
 class Door(gymnasium.Env):
@@ -100,6 +105,30 @@ def test_what_it_has_learnt_is_restored():
     for gail in (first, second):
         gail.update(steps)
     assert np.array_equal(first.rewards(steps), second.rewards(steps))
+
+
+def test_recorded_games_are_imitated_and_resumed(tmp_path):
+    """From the folder of one run to the reward of another, with two discounts."""
+    limits = TrainConfig(env_steps=400, deterministic=True, evaluate_every=0)
+    small = sac.Config(hidden=(16,), num_envs=4, learning_starts=64, batch_size=32, replay_ratio=4.0,
+                       replay_capacity=1000)
+    teacher = create_run(RunConfig("CartPole-v1", "sac", small, limits), tmp_path / "teacher")
+    train(teacher, quiet=True)
+    imitates = dataclasses.replace(small, gail_weight=0.5, gail_discount=0.9, recordings=(str(teacher.folder),))
+    run = create_run(RunConfig("CartPole-v1", "sac", imitates, limits), tmp_path / "pupil")
+    train(run, quiet=True)
+    agent = load_agent(run.folder)
+    spec = run.config.environment.spec
+    learner = sac.make_learner(imitates, spec, None, 0)
+    assert learner.signals.discounts == [0.99, 0.9] and learner.sampler.powers.shape == (2, 2)
+    shown = learner.signals.signals[1].demonstrations
+    assert 250 < len(shown["action"]) <= 400 and set(np.unique(shown["action"])) == {0, 1}
+    assert shown["terminated"].sum() == len((teacher.folder / "games.jsonl").read_text().splitlines())
+    assert agent.has_memory is False
+    with pytest.raises(UserError, match="recordings, which is empty"):
+        sac.make_learner(dataclasses.replace(imitates, recordings=()), spec, None, 0)
+    with pytest.raises(UserError, match="not those of this run"):
+        sac.make_learner(imitates, GymVectorEnv("Pendulum-v1", 1).spec, None, 0)
 
 
 def test_what_cannot_be_imitated_is_told():

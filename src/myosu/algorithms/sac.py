@@ -10,12 +10,14 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
+from myosu.algorithms.demonstrations import load_demonstrations
 from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.off_policy import Sampler, StepActor
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
@@ -32,6 +34,7 @@ from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.transitions import Transitions, transition_columns
 from myosu.rewards.environment import EnvironmentReward
+from myosu.rewards.gail import GAIL
 from myosu.rewards.signals import RewardSignal, RewardSignals
 from myosu.runs.state import State, Weights
 
@@ -87,7 +90,13 @@ class Config:
     priority_exponent: float = 0.6
     """PER's alpha; its beta goes from 0.4 to 1 over the run."""
     reward_scale: float = 1.0
-    """Rewards are learnt from times this."""
+    """Rewards of the environment are learnt from times this; 0: not at all, where there are others."""
+    gail_weight: float = 0.0
+    """Weight of the reward for doing what ``recordings`` do (GAIL); 0: there is none."""
+    gail_discount: float = 0.99
+    """Discount of that reward, in [0, 1)."""
+    recordings: tuple[str, ...] = ()
+    """Folders of the runs whose recorded games are imitated."""
 
     tau: float = 0.005
     """How far the target critics go towards those that learn, each update."""
@@ -104,7 +113,7 @@ class Config:
             "temperature_initial": (1e-9, 1e9), "entropy_target": (-100.0, math.log(2.0)),
             "entropy_share": (0.0, 1.0), "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9),
             "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
-            "priority_exponent": (0.0, 10.0), "reward_scale": (1e-9, 1e9), "tau": (1e-6, 1.0),
+            "priority_exponent": (0.0, 10.0), "reward_scale": (0.0, 1e9), "gail_weight": (0.0, 1e9), "tau": (1e-6, 1.0),
             "learning_rate": (0.0, 10.0),
         })
         if self.temperature is not None:
@@ -152,7 +161,12 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
     """What is to be maximised. Each discount among them has values of its own; entropy counts among the first's."""
-    return [EnvironmentReward(config.discount, weight=config.reward_scale)]
+    signals: list[RewardSignal] = [EnvironmentReward(config.discount, weight=config.reward_scale)]
+    if config.gail_weight:
+        demonstrations = load_demonstrations(config.recordings, spec, make_actions(config, spec).stored)
+        signals.append(GAIL(spec, demonstrations, partial(action_features, spec), config.gail_discount,
+                            config.gail_weight, seed=seed))
+    return signals
 
 
 class Critics(nn.Module):
@@ -225,6 +239,10 @@ class ContinuousActions:
         """−1 and 1 are the bounds."""
         return np.clip(self.low + (self.high - self.low) * 0.5 * (stored + 1.0), self.low, self.high)
 
+    def stored(self, actions: np.ndarray) -> np.ndarray:
+        """The other way round."""
+        return np.clip(2.0 * (actions - self.low) / (self.high - self.low) - 1.0, -1.0, 1.0)
+
     def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
         """Q of what was done: float32 [2, n, D, 1]."""
         return critics(observation, action)[..., None]
@@ -268,6 +286,9 @@ class Choices:
     def environment_actions(self, stored: np.ndarray) -> np.ndarray:
         return (stored - self.starts).reshape(len(stored), *self.spec.action_shape)
 
+    def stored(self, actions: np.ndarray) -> np.ndarray:
+        return actions.reshape(len(actions), -1) + self.starts
+
     def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
         """Q of what was done, by each branch: float32 [2, n, D, B]."""
         q = critics(observation)
@@ -296,10 +317,6 @@ def make_actions(config: Config, spec: EnvSpec) -> ContinuousActions | Choices:
 def device_for(config: Config, spec: EnvSpec) -> torch.device:
     """Small layers are quicker on the CPU than their way to an accelerator."""
     return torch.device("cpu") if config.device == "auto" and not has_pictures(spec) else choose_device(config.device)
-
-
-def discounts(config: Config, spec: EnvSpec) -> list[float]:
-    return RewardSignals(reward_signals(config, spec, 0)).discounts
 
 
 class ActingNetwork:
@@ -438,9 +455,11 @@ class Agent:
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
         self.player = ActingNetwork(config, spec)
         self.player.load_weights(weights)
-        self.critics = Critics(config, spec, len(discounts(config, spec))).to(self.player.device)
-        self.critics.load_state_dict({name.removeprefix("critics."): value for name, value in weights.items()
-                                      if name.startswith("critics.")})
+        of_critics = {name.removeprefix("critics."): value for name, value in weights.items()
+                      if name.startswith("critics.")}
+        discounts = of_critics["bias"].shape[-1] // (spec.num_actions or 1)
+        self.critics = Critics(config, spec, discounts).to(self.player.device)
+        self.critics.load_state_dict(of_critics)
 
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
             starts: np.ndarray | None = None) -> tuple[np.ndarray, None]:
