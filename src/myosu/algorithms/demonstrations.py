@@ -15,7 +15,7 @@ from myosu.runs.run import open_run
 
 def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Callable[[np.ndarray], np.ndarray]
                         ) -> dict[str, np.ndarray]:
-    """Every step of the games that the runs in these folders recorded: columns observation [n, ...], action, terminated.
+    """Every step of the games that these runs recorded: columns observation [n, ...], action, terminated.
 
     stored: from the environment's actions [n, *action_shape] to those of the algorithm. Raises UserError where a run
     is missing, of another environment, or has no game that can be played again.
