@@ -104,12 +104,12 @@ class GAIL:
         drawn = self.rng.integers(len(self.demonstrations["terminated"]), size=count)
         teachers = {name: self.demonstrations[name][drawn] for name in ("observation", "action", "terminated")}
         inputs, weights, labels = [], [], []
-        for steps, label in ((teachers, 1.0), (agents, 0.0)):
+        for steps, demonstrated in ((teachers, 1.0), (agents, 0.0)):
             ends = int(steps["terminated"].sum())
             inputs += [self._inputs(steps), self.net.absorbing(ends)]
             # Of the discounted time that follows an end all is spent in the absorbing state.
             weights += [torch.ones(count), torch.full((ends,), self.discount / (1.0 - self.discount))]
-            labels.append(torch.full((count + ends,), label))
+            labels.append(torch.full((count + ends,), demonstrated))
         x, weight, label = torch.cat(inputs), torch.cat(weights), torch.cat(labels)
         weight = torch.where(label == 1, weight / weight[label == 1].sum(), weight / weight[label == 0].sum())
         logits = self.net(x)
