@@ -20,7 +20,9 @@ from myosu.training.start import create_run
 from myosu.training.trainer import train
 from toy_runs import in_fork, last_weights, same_weights, toy_run
 
-SCRIPT = str(Path(__file__).with_name("toy_runs.py"))
+pytestmark = pytest.mark.slow
+
+SCRIPT = str(Path(__file__).parents[1] / "toy_runs.py")
 LIMITS = {"updates": 160, "evaluate_every": 40, "evaluation_games": 10, "keep_every": 40}
 
 

@@ -15,9 +15,11 @@ from myosu.runs.config import RunConfig, TrainConfig
 from myosu.training.start import create_run
 from myosu.training.trainer import train
 
+pytestmark = pytest.mark.slow
+
 STONES = 10
 SEED = 1
-PAGE = Path(__file__).parents[1] / "docs" / "new-game.md"
+PAGE = Path(__file__).parents[2] / "docs" / "new-game.md"
 CONFIG = muzero.Config(channels=64, blocks=1, atoms=11, simulations=12, considered_actions=3, num_envs=32,
                        opening_plies=3, batch_size=64, unroll_steps=3, learning_starts=500, replay_capacity=2000,
                        replay_ratio=4.0, learning_rate=5e-3, device="cpu", precision="float32")

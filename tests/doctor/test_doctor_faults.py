@@ -20,6 +20,8 @@ from myosu.envs.gym_env import EnvMaker
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("wall is not seen", "off by one", "made before the move", "mask all true: walls", "left is forgotten",
          "truncated to a bool", "the last one counts", "one line of the kite", "hidden information: velocity",
          "the turn's points", "banked points", "the notes' own", "bytes divided", "thorns are never drawn",

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from engines import fake_engine
 from myosu.arena.entrants import find_entrants
 from myosu.arena.league import League, Pair
 from myosu.arena.play import play_league
@@ -26,7 +27,6 @@ from myosu.games import load_game
 from myosu.plots.ratings import plot_ratings
 from myosu.runs.checkpoint import Checkpoints
 from myosu.training.trainer import train
-from test_gtp import fake_engine
 from toy_runs import toy_run
 
 

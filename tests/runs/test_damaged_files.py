@@ -9,8 +9,9 @@ import logging
 import os
 
 import pytest
-
 from damage import make_whole, run_cases
+
+pytestmark = pytest.mark.slow
 
 COUNT = int(os.environ.get("MYOSU_DAMAGED_FILES", "100"))
 

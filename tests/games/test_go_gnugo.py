@@ -12,7 +12,7 @@ from myosu.players.player import RandomPlayer
 
 pytestmark = pytest.mark.skipif(find_engine("gnugo") is None,
                                 reason="GNU GO IS NOT INSTALLED: run scripts/install_program.sh gnugo gnugo")
-SCRIPTS = Path(__file__).parent.parent / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.mark.parametrize(("size", "games"), [(9, 24), (5, 8), (13, 2)])

@@ -10,13 +10,15 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from test_publish import MUZERO, lively_run
 
 from myosu.errors import UserError
 from myosu.players.agent import load_agent
 from myosu.publish import export as exporting
 from myosu.publish.export import export, observations
-from test_publish import MUZERO, lively_run
 from toy_runs import TOY
+
+pytestmark = pytest.mark.slow
 
 gymnasium.register("Everything-v0", "gym_toys:Everything")
 
@@ -90,7 +92,7 @@ def test_the_example_of_the_docs(tmp_path):
     pytest.importorskip("onnxruntime", reason="requirements-dev.lock")
     run = lively_run(tmp_path / "run", *CASES["values"])
     export(run, tmp_path / "dqn", "onnx")
-    page = (exporting.Path(__file__).parents[1] / "docs" / "export.md").read_text()
+    page = (exporting.Path(__file__).parents[2] / "docs" / "export.md").read_text()
     example = page.split("```python\n")[1].split("```")[0]
     agent, environment, _ = load_agent(run)
     observation = observations(environment)

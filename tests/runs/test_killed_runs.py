@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-
 from killed_runs import kill_runs
+
 from myosu import cli
 from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.run import open_run
 from myosu.training.trainer import train
 from toy_runs import toy_run
+
+pytestmark = pytest.mark.slow
 
 
 def test_kills_lose_nothing_and_leave_nothing_behind(tmp_path):

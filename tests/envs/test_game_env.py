@@ -26,7 +26,7 @@ from myosu.games.playout import mix64
 GAMES = {"Snake": "snake", "SnakePublished": "snake-published", "Woodoku": "woodoku",
          "WoodokuPublished": "woodoku-published"}
 PROBES = [f"Probe{name}" for name in ("Constant", "Observation", "Discount", "Action", "Both")]
-PAGE = Path(__file__).parents[1] / "docs" / "environments.md"
+PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
 PYGAME = importlib.util.find_spec("pygame") is not None
 EACH = pytest.mark.parametrize("name", GAMES)
 

@@ -21,7 +21,7 @@ from myosu.web.room import Room
 from web_runs import untrained_run
 
 LSTM = {"lstm_size": 16, "sequence_length": 4, "batch_size": 64, "channels": 4, "blocks": 0, "hidden": (16,)}
-FOR_TWO = (str(Path(__file__).with_name("ppo_for_two.py")), LSTM)
+FOR_TWO = (str(Path(__file__).parents[1] / "ppo_for_two.py"), LSTM)
 
 
 @pytest.fixture(scope="module")

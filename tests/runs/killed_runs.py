@@ -1,6 +1,6 @@
 """Kill a training again and again, at random moments and while it writes checkpoints, and see what is lost.
 
-    python tests/killed_runs.py --kills 200
+    python tests/runs/killed_runs.py --kills 200
 
 The training is deterministic. Each run is killed and resumed until it ends; it must then have the weights, games and
 evaluations of one that was never killed, and its folder nothing that the other has not. After every kill the run can be

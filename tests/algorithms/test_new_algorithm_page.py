@@ -9,7 +9,7 @@ import myosu
 from myosu.algorithms import load_algorithm
 from toy_runs import last_weights, same_weights
 
-PAGE = Path(__file__).parents[1] / "docs" / "new-algorithm.md"
+PAGE = Path(__file__).parents[2] / "docs" / "new-algorithm.md"
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from myosu.envs.course import Course, replay
 from myosu.games import load_game
 from myosu.runs.demonstrations import read_demonstrations
 from myosu.web.room import Room
-from test_games_registry import NIM
+from own_game import NIM
 from web_runs import serving, untrained_run
 
 #: Marks in a game's text, as the page calls the same pieces.

@@ -2,36 +2,26 @@
 
 import shlex
 import sys
-import textwrap
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from engines import fake_engine, needs_grhino
 from myosu.arena.entrants import find_entrants
 from myosu.envs.course import Course
 from myosu.errors import UserError
 from myosu.evaluation.match import play_match, reward_of_resigning
 from myosu.games import load_game
-from myosu.players.gtp import GtpPlayer, find_engine
+from myosu.players.gtp import GtpPlayer
 from myosu.players.opponents import make_opponent, split_simulations
 from myosu.players.player import RandomPlayer
 from web_runs import TINY, untrained_run
-
-needs_grhino = pytest.mark.skipif(
-    find_engine("gtp-rhino") is None, reason="GRHINO IS NOT INSTALLED: run scripts/install_program.sh gtp-rhino grhino"
-)
 
 
 @pytest.fixture(scope="module")
 def othello():
     return load_game("othello")
-
-
-def fake_engine(body: str) -> str:
-    """A command whose process reads ``line`` after ``line`` and runs ``body`` for each."""
-    script = "import sys, time\nfor line in sys.stdin:\n    line = line.strip()\n" + textwrap.indent(body, "    ")
-    return f"{shlex.quote(sys.executable)} -c {shlex.quote(script)}"
 
 
 def answering(genmove: str, otherwise: str = "print('=\\n', flush=True)") -> str:

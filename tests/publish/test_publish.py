@@ -23,7 +23,7 @@ from myosu.runs.config import RunConfig, TrainConfig
 from myosu.training.start import create_run
 from myosu.web.thinker import Thought, thought_to_json
 from myosu.web.views import view
-from test_games_registry import NIM
+from own_game import NIM
 from toy_runs import TOY
 
 #: A game that no board is made for, whose rules make an array, call a module's function and may break off.
@@ -33,6 +33,8 @@ import dataclasses
 import numpy as np
 
 from myosu.games import compiled, tictactoe
+
+pytestmark = pytest.mark.slow
 
 
 @compiled

@@ -21,6 +21,8 @@ from myosu.envs.vector import EnvSpec
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
 
+pytestmark = pytest.mark.slow
+
 TINY = muesli.Config(channels=32, atoms=21, value_range=(-2.0, 2.0), discount=0.5, num_envs=16, sequence_length=6,
                      batch_size=96, learning_starts=192, replay_capacity=2000, replay_ratio=16.0, unroll_steps=2,
                      learning_rate=1e-2, tau=0.2, device="cpu")
@@ -213,7 +215,7 @@ def test_boards_with_more_actions_than_are_looked_at_run(settings):
 
 def nim(tmp_path):
     """The game of docs/new-game.md with ten stones; a multiple of four is lost, from elsewhere take stones mod 4."""
-    code = re.search(r"```python\n(.*?)```", (Path(__file__).parents[1] / "docs" / "new-game.md").read_text(),
+    code = re.search(r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "new-game.md").read_text(),
                      re.DOTALL).group(1)
     (tmp_path / "nim.py").write_text(code.replace("STONES = 21", "STONES = 10"))
     return load_game(str(tmp_path / "nim.py"))

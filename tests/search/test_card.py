@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numba import carray, types
+from test_search_golden import FILES, assert_equals_mctx
 
 from myosu.errors import UserError
 from myosu.games import load_game
@@ -25,7 +26,6 @@ from myosu.nets.inference import choose_device
 from myosu.nets.muzero import MuZeroNet
 from myosu.search import Expansion, GumbelConfig, PUCTConfig
 from myosu.search.card import SIGNATURES, CardSearch
-from test_search_golden import FILES, assert_equals_mctx
 
 #: Every test here runs on the card too, where there is one.
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

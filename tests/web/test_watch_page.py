@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("playwright", reason="the page is tested with playwright (requirements-dev.lock)")
 from playwright.sync_api import expect
+from test_watch import evaluation, record, write
 
 from myosu.web.room import Room
-from test_watch import evaluation, record, write
 from web_runs import serving, untrained_run
 
 

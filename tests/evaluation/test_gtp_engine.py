@@ -8,6 +8,7 @@ from itertools import count
 import numpy as np
 import pytest
 
+from engines import needs_grhino
 from myosu.evaluation import gtp_engine
 from myosu.evaluation.clock import Clocks, Pace
 from myosu.evaluation.gtp_engine import GtpEngine
@@ -15,7 +16,6 @@ from myosu.evaluation.match import play_match
 from myosu.games import load_game
 from myosu.players.gtp import COLOURS, GtpPlayer, MoveWords
 from myosu.players.player import RandomPlayer, legal_mask
-from test_gtp import needs_grhino
 from toy_runs import othello_run
 
 

@@ -21,7 +21,7 @@ from myosu.training.start import create_run
 from myosu.training.trainer import train
 from toy_runs import TOY, last_weights, same_weights, toy_run
 
-CLONING = str(Path(__file__).with_name("cloning_algorithm.py"))
+CLONING = str(Path(__file__).parents[1] / "cloning_algorithm.py")
 
 
 def lowest_free_square(games, seed, chance=0.3):

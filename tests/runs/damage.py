@@ -1,6 +1,6 @@
 """Damage files of all kinds and see what every reader does: it must say what is wrong, or do without.
 
-    python tests/damage.py --count 2000 --seed 0
+    python tests/runs/damage.py --count 2000 --seed 0
 
 A case damages one file in a copy of a run, a league or a folder of played games, then runs all readers of that folder.
 Each must return or raise ``UserError``; none that only reads may change a file; of lines all whole ones are still read;
