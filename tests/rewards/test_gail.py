@@ -1,6 +1,7 @@
 """Adversarial imitation: what it pays, and that neither living nor dying pays by itself."""
 
 import dataclasses
+import json
 from functools import partial
 
 import gymnasium
@@ -68,6 +69,7 @@ def signal(kind, leaves, seed=0):
                 seed=seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, leaves, imitates", [
     (GAIL, True, True), (GAIL, False, True),
     (OnlyPositive, True, False), (OnlyPositive, False, True),
@@ -122,8 +124,9 @@ def test_recorded_games_are_imitated_and_resumed(tmp_path):
     learner = sac.make_learner(imitates, spec, None, 0)
     assert learner.signals.discounts == [0.99, 0.9] and learner.sampler.powers.shape == (2, 2)
     shown = learner.signals.signals[1].demonstrations
-    assert 250 < len(shown["action"]) <= 400 and set(np.unique(shown["action"])) == {0, 1}
-    assert shown["terminated"].sum() == len((teacher.folder / "games.jsonl").read_text().splitlines())
+    records = [json.loads(line) for line in (teacher.folder / "games.jsonl").read_text().splitlines()]
+    assert len(shown["action"]) == sum(record["length"] for record in records) > 50
+    assert shown["terminated"].sum() == len(records) and set(np.unique(shown["action"])) == {0, 1}
     assert agent.has_memory is False
     with pytest.raises(UserError, match="recordings, which is empty"):
         sac.make_learner(dataclasses.replace(imitates, recordings=()), spec, None, 0)

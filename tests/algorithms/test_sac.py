@@ -219,6 +219,7 @@ def test_what_does_not_fit_is_told():
             dataclasses.replace(TINY, **field)
 
 
+@pytest.mark.slow
 def test_it_learns_pendulum():
     """Random play has about −1200, a good policy −150. Without what comes after a step it is −1400; with the wrong sign
     of the entropy in the policy's loss nothing stays finite."""
