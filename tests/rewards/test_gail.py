@@ -119,7 +119,7 @@ def test_recorded_games_are_imitated_and_resumed(tmp_path):
     imitates = dataclasses.replace(small, gail_weight=0.5, gail_discount=0.9, recordings=(str(teacher.folder),))
     run = create_run(RunConfig("CartPole-v1", "sac", imitates, limits), tmp_path / "pupil")
     train(run, quiet=True)
-    agent = load_agent(run.folder)
+    agent = load_agent(run.folder)[0]
     spec = run.config.environment.spec
     learner = sac.make_learner(imitates, spec, None, 0)
     assert learner.signals.discounts == [0.99, 0.9] and learner.sampler.powers.shape == (2, 2)
