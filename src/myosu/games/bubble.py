@@ -245,6 +245,7 @@ def to_play(state):
     return 0
 
 
+NAMES = ("none", "red", "yellow", "green", "blue", "purple", "orange", "white")
 LETTERS = ".rygbpow"
 
 
