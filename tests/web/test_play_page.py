@@ -524,7 +524,8 @@ def test_the_greatest_number_on_the_board_is_the_move(open_page, game):
 
 def check_bubbles(page: Page) -> Course:
     course = truth(page)
-    cells = page.locator("#board .cell").evaluate_all("cells => cells.map(cell => [cell.dataset.cell, cell.dataset.piece].map(Number))")
+    cells = page.locator("#board .cell").evaluate_all(
+        "cells => cells.map(cell => [cell.dataset.cell, cell.dataset.piece].map(Number))")
     board = course.now.state["board"]
     assert len(cells) == 7 * 8 + 7 * 7
     assert all(board.reshape(-1)[cell] == piece for cell, piece in cells)

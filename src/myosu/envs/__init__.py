@@ -1,8 +1,8 @@
 """Environments: the stepping contract, what keeps it, and Myosu's own games for other people's tools.
 
 Importing this package registers ``myosu/Snake-v0``, ``myosu/SnakePublished-v0``, ``myosu/Woodoku-v0``,
-``myosu/WoodokuPublished-v0``, ``myosu/Bubble-v0`` and the five probes with Gymnasium. An id can name the package as well:
-``myosu.envs:myosu/Snake-v0``.
+``myosu/WoodokuPublished-v0``, ``myosu/Bubble-v0`` and the five probes with Gymnasium. An id can name the package as
+well: ``myosu.envs:myosu/Snake-v0``.
 """
 
 import gymnasium

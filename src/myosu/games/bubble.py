@@ -1,7 +1,7 @@
 """Bubble: shoot bubbles at a hanging stack. Three or more of a colour that touch pop, and what hangs on nothing falls.
 
-Rows of eight and of seven bubbles take turns and lie as hexagons do. A shot flies straight, bounces off the walls, stops
-at the first bubble or at the ceiling and snaps to the nearest cell. It is the action ``angle``: 41 of them, from 70° to
+Rows of eight and of seven bubbles take turns and lie as hexagons do. A shot flies straight, bounces off the walls,
+stops at the first bubble or at the ceiling and snaps to the nearest cell. It is the action ``angle``: 41 of them, from 70° to
 the left to 70° to the right. The colour of the bubble to shoot and of the one after it are to be seen; both are among
 the colours that still hang. Clearing the board wins. Running out of shots, or a bubble that stays in the last row, ends
 the game; the latter pays for the shots that are left as well, so that giving up is never cheaper.
@@ -36,14 +36,10 @@ NEIGHBOURS = np.array([[(0, -1), (0, 1), (-1, -1), (-1, 0), (1, -1), (1, 0)],
                        [(0, -1), (0, 1), (-1, 0), (-1, 1), (1, 0), (1, 1)]])
 
 
-def state_dtype() -> np.dtype:
-    """board: 0 empty, else the colour from 1 on; the last cell of an odd row is no cell. current, following: the colours
-    of the bubble to shoot and of the one after it. shots: that are left. colours: there are."""
-    return np.dtype([("board", np.int8, (ROWS, WIDTH)), ("chance", np.uint64), ("current", np.int8),
-                     ("following", np.int8), ("colours", np.int8), ("shots", np.int16), ("over", np.bool_)], align=True)
-
-
-STATE = state_dtype()
+#: board: 0 empty, else the colour from 1 on; the last cell of an odd row is no cell. current, following: the colours of
+#: the bubble to shoot and of the one after it. shots: that are left. colours: that there are.
+STATE = np.dtype([("board", np.int8, (ROWS, WIDTH)), ("chance", np.uint64), ("current", np.int8),
+                  ("following", np.int8), ("colours", np.int8), ("shots", np.int16), ("over", np.bool_)], align=True)
 
 
 @compiled
@@ -265,8 +261,8 @@ def flight(state, action: int) -> tuple[np.ndarray, int]:
 
 
 BACKGROUND, LINE = (30, 36, 58), (150, 160, 190)
-COLOURS: tuple[Colour, ...] = ((232, 76, 72), (245, 190, 60), (72, 178, 106), (70, 140, 232), (168, 98, 214), (240, 130, 60),
-                               (210, 214, 224))
+COLOURS: tuple[Colour, ...] = ((232, 76, 72), (245, 190, 60), (72, 178, 106), (70, 140, 232), (168, 98, 214),
+                               (240, 130, 60), (210, 214, 224))
 
 
 def draw(state, pixels: int = 24) -> np.ndarray:

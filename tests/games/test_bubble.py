@@ -78,7 +78,7 @@ def test_straight_shot_stops_below_a_bubble():
 
 def test_bounces():
     """At 70° from x = 8 the wall at 15 is 7 away: 7 / tan 70° = 2.548 up; then each 14 / tan 70° = 5.096, until the
-    ceiling is reached at 24.249 up, which is 21.701 after the first bounce: four more bounces and 0.258 · 14 from there."""
+    ceiling is reached at 24.249 up, 21.701 after the first bounce: four more bounces and 0.259 · 14 from there."""
     path, cell = bubble.flight(lay([]), 40)
     assert path[:, 0].tolist() == pytest.approx([8, 15, 1, 15, 1, 15, 15 - 14 * (21.7012 / 5.0956 - 4)], abs=1e-3)
     up = (bubble.SHOOTER_Y - path[:, 1]).tolist()
@@ -90,7 +90,7 @@ def test_bounces():
 
 
 def test_narrow_gaps_let_it_through_and_narrower_ones_do_not():
-    """Middles 4 apart leave 2 · (2 − 1.85) to spare; middles 3 apart do not exist in a row, so one 2 apart closes it."""
+    """Middles 4 apart leave 2 · (2 − 1.85) to spare; between two neighbours nothing passes."""
     through = lay([". . . . . . . .", ". . . . . . .", ". . . . . . . .", ". . r . r . ."])
     assert bubble.flight(through, STRAIGHT)[1] == 3
     assert bubble.flight(lay([". . . . . . . .", ". . . . . . .", ". . . r r . . ."]), STRAIGHT)[1] == 3 * 8 + 3
@@ -108,7 +108,6 @@ def test_two_stay_three_pop():
 def test_what_hangs_loose_falls_and_what_hangs_elsewhere_stays():
     state = lay(["b . . r r . . y", ". . . . . . y", "b . . . . . . y"])
     state["board"][1, 3], state["board"][2, 2], state["board"][3, 2] = (bubble.LETTERS.index(c) for c in "rgb")
-    # The shot from the left of the straight one lands at (1, 2) or so; settle is asked directly for the rule alone.
     board = state["board"].copy()
     board[1, 2] = bubble.LETTERS.index("r")
     popped, fallen, together = bubble.settle(board, 1, 2)
@@ -153,7 +152,8 @@ def test_observation():
     assert planes[4].tolist() == [[row % 2] * 8 for row in range(14)]
     everywhere = planes[5:].reshape(14, -1)
     assert (everywhere == everywhere[:, :1]).all()
-    assert everywhere[:, 0].tolist() == [0, 1, 0, 0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 1], "yellow; blue; 37 = 100101 in binary"
+    yellow, blue, shots = [0, 1, 0, 0], [0, 0, 0, 1], [1, 0, 1, 0, 0, 1]  # 37 = 100101 in binary
+    assert everywhere[:, 0].tolist() == yellow + blue + shots
 
 
 def test_invariants_under_random_play():
