@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from myosu.doctor import check_game
+from myosu.envs.native import NativeVectorEnv
+from myosu.envs.registry import load_environment
+from myosu.evaluation.episodes import play_episodes
 from myosu.games import bubble
 from myosu.games.playout import random_games
 from positions import legal, look
@@ -240,3 +243,38 @@ def test_names_and_pictures():
 def test_impossible_levels(settings):
     with pytest.raises(ValueError, match="there can be"):
         bubble.make_game(**settings)
+
+
+def test_price_of_a_shot_is_at_least_what_a_bubble_earns():
+    with pytest.raises(ValueError, match="must cost"):
+        bubble.make_game(bubble_reward=0.1, shot_price=0.05)
+
+
+class Greedy:
+    """The greedy player as an agent: all its games are those of one environment, whose states it sees."""
+
+    has_memory = False
+
+    def __init__(self, clears):
+        self.clears, self.env = clears, None
+
+    def act(self, observation, legal_actions, state=None, starts=None):
+        return np.array([greedy(state) if self.clears else 0 for state in self.env.states]), None
+
+
+@pytest.mark.parametrize("clears", [True, False])
+def test_evaluation_tells_who_clears_and_in_how_many_shots(clears, monkeypatch):
+    environment, agent = load_environment("bubble"), Greedy(clears)
+
+    def make(self, *arguments):
+        agent.env = NativeVectorEnv(GAME, *arguments)
+        return agent.env
+
+    monkeypatch.setattr(type(environment), "make", make)
+    report = play_episodes(environment, agent, 30).to_json()
+    assert report["success_rate"] == clears
+    if clears:
+        assert report["mean_success_length"] == report["mean_length"] and 18 < report["mean_length"] < 28
+        assert report["success_rate_ci95"][1] == 1.0 and 0.8 < report["success_rate_ci95"][0] < 1
+    else:
+        assert report["mean_success_length"] is None

@@ -1,10 +1,10 @@
 """Bubble: shoot bubbles at a hanging stack. Three or more of a colour that touch pop, and what hangs on nothing falls.
 
 Rows of eight and of seven bubbles take turns and lie as hexagons do. A shot flies straight, bounces off the walls,
-stops at the first bubble or at the ceiling and snaps to the nearest cell. It is the action ``angle``: 41 of them, from 70° to
-the left to 70° to the right. The colour of the bubble to shoot and of the one after it are to be seen; both are among
-the colours that still hang. Clearing the board wins. Running out of shots, or a bubble that stays in the last row, ends
-the game; the latter pays for the shots that are left as well, so that giving up is never cheaper.
+stops at the first bubble or at the ceiling and snaps to the nearest cell. An action is one of 41 angles, from 70° to
+the left to 70° to the right. The colours of the bubble to shoot and of the one after it are to be seen, and are among
+those that still hang. Clearing the board wins. Running out of shots, or a bubble that stays in the last row, ends the
+game; the latter pays for the shots that are left as well, so that giving up is never cheaper.
 
 There are no symmetries: a bubble shot straight up into a gap between two cells takes the left one.
 """
@@ -277,7 +277,8 @@ def draw(state, pixels: int = 24) -> np.ndarray:
         part[cover] = picture[cover]
 
     for row, column in np.argwhere(state["board"]):
-        put(*middle_of(row, column), int(state["board"][row, column]), pixels)
+        x, y = middle_of(row, column)
+        put(x, y, int(state["board"][row, column]), pixels)
     put(SHOOTER_X, SHOOTER_Y, int(state["current"]), pixels)
     put(SHOOTER_X - 4, SHOOTER_Y, int(state["following"]), round(0.7 * pixels))
     left = int(state["shots"])
@@ -330,6 +331,9 @@ def make_game(rows: int = 6, colours: int = 4, shots: int = 60, bubble_reward: f
     if not 1 <= rows <= ROWS - 2 or not 1 <= colours <= len(COLOURS) or not 1 <= shots < 2**SHOT_BITS:
         raise ValueError(f"rows {rows}, colours {colours}, shots {shots}: there can be 1 to {ROWS - 2} rows, 1 to "
                          f"{len(COLOURS)} colours and 1 to {2**SHOT_BITS - 1} shots")
+    if not 0 <= bubble_reward <= shot_price or not clear_reward > 0:
+        raise ValueError(f"bubble_reward {bubble_reward}, shot_price {shot_price}, clear_reward {clear_reward}: a shot "
+                         "must cost at least what a bubble earns, and clearing must earn something")
 
     @compiled
     def init(state, seed):
@@ -342,7 +346,8 @@ def make_game(rows: int = 6, colours: int = 4, shots: int = 60, bubble_reward: f
         paid = 1 + (state.shots if state.over and not cleared else 0)
         return bubble_reward * gone - shot_price * paid + (clear_reward if cleared else 0.0), state.over
 
-    bubbles = rows * WIDTH - rows // 2
+    # Whoever does not clear pays for all shots, and at best pops all but one of the bubbles that there ever were.
+    bubbles = rows * WIDTH - rows // 2 + shots
     return Game(
         name="bubble",
         num_players=1,
@@ -355,8 +360,9 @@ def make_game(rows: int = 6, colours: int = 4, shots: int = 60, bubble_reward: f
         observe=observe,
         to_play=to_play,
         render=render,
-        reward_range=(-shot_price * shots, clear_reward + bubble_reward * (bubbles + shots)),
+        reward_range=(-shot_price * shots, clear_reward + bubble_reward * bubbles),
         max_plies=shots,
+        success_return=bubble_reward * bubbles - shot_price * shots + clear_reward / 2,
         action_name=action_name,
         parse_action=parse_action,
         draw=draw,

@@ -8,6 +8,7 @@ import numpy as np
 
 from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Actor
+from myosu.envs.vector import VectorEnv
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.players.against import AgainstEnv
 from myosu.players.opponents import make_opponent
@@ -34,12 +35,13 @@ class ActorAgainst:
     of both seats, so that they can be played back by the rules."""
 
     def __init__(self, actor: Actor, env: AgainstEnv) -> None:
-        self.actor, self.env = actor, env
+        self.actor, self.finished = actor, env.finished
+        self.env: VectorEnv = env
 
     def step(self) -> Experience:
         experience = self.actor.step()
         for k, episode in enumerate(experience.episodes):
-            game = self.env.finished.pop(0)
+            game = self.finished.pop(0)
             learner_return = episode.returns[0]
             assert len(game.actions[game.seat::2]) == episode.length, "records of another game"
             experience.episodes[k] = replace(
