@@ -28,7 +28,8 @@ def main(arguments: list[str]) -> int:
     options = vars(tyro.cli(_options(algorithm, preset), prog="myosu train", args=arguments))
     given = {name for name in options if _is_given(name, arguments)}
     if options["resume"] is not None:
-        fixed = given - {field.name for field in dataclasses.fields(TrainConfig)} - {"resume", "quiet", "trust", "cluster"}
+        fixed = (given - {field.name for field in dataclasses.fields(TrainConfig)}
+                 - {"resume", "quiet", "trust", "cluster"})
         if options["game"] is not None or fixed:
             what = repr(options["game"]) if options["game"] is not None else "--" + min(fixed).replace("_", "-")
             raise UserError(f"--resume goes on with a run as it was started: leave out {what}.")

@@ -1,4 +1,4 @@
-"""Where experience comes from: actors in turn with the learner, in processes, beside a card, in a cluster; or recorded games."""
+"""Where experience comes from: actors in turn with the learner, in processes, on a card, in a cluster; or recorded."""
 
 from __future__ import annotations
 

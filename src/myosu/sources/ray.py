@@ -5,14 +5,14 @@ gets newer weights or, while the learner is behind, no answer. So Ray is never i
 happens to Ray or to the network never keeps the learner waiting; a relay that dies is replaced, and its actors with it.
 
 Weights go out once, into Ray's object store, and from there once to each machine. Every actor has one call in flight,
-which carries newer weights if the last one did not, and comes back as a report. A report that got lost is never asked for
-again, so nothing is counted twice.
+which carries newer weights if the last one did not, and comes back as a report. A report that got lost is never asked
+for again, so nothing is counted twice.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -28,13 +28,12 @@ from typing import Any, NamedTuple
 from safetensors.torch import load
 
 from myosu import trust
-from myosu.algorithms import algorithm_of, load_settings
+from myosu.algorithms import algorithm_of
 from myosu.algorithms.interface import Actor
 from myosu.envs.given import pack_given, unpack_given
 from myosu.errors import UserError
 from myosu.processes import end_with, spawn
 from myosu.randomness import derive_seed, prepare_process
-from myosu.replay.episode import Experience
 from myosu.runs.config import RunConfig
 from myosu.sources.actors import env_notices, make_actor
 from myosu.sources.processes import MAX_FAILURES, REPORT_SECONDS, ActorProcesses, Report
@@ -58,7 +57,7 @@ def require_cluster(config: RunConfig, address: str) -> None:
         raise UserError(f"cluster = {address}: {config.algorithm} {why}, so it has no actors for other machines.")
     if config.train.deterministic or config.train.actors == 0:
         what = "deterministic" if config.train.deterministic else "actors = 0"
-        raise UserError(f"cluster = {address}: with {what} one process plays and learns in turn. Leave out one of them.")
+        raise UserError(f"cluster = {address}: with {what} one process plays and learns in turn. Leave one out.")
     if importlib.util.find_spec("ray") is None:
         raise UserError(f"cluster = {address}: this needs Ray, which is not installed: pip install 'myosu[ray]'")
     if address == "auto":
@@ -152,7 +151,7 @@ def _connected(address: str, patient: bool) -> bool:
     import ray
 
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray has no common class for what may be wrong here
         if patient:
             return False
@@ -196,7 +195,8 @@ class _Crew:
         self.refused: set[str] = set()
         self.idle: list[_Remote] = []
         self.calls: dict[Any, _Remote] = {}
-        self.version, self.weights = -1, None
+        self.version = -1
+        self.weights: Any = None  # a reference into the object store
         self.notices: list[str] = []
         self.lost = self.failures = 0
         self.looked_at = self.rated_at = -1e9
