@@ -125,7 +125,8 @@ class Config:
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     """``config`` as it is. Raises UserError where DQN does not fit."""
     if spec.num_players != 1:
-        raise UserError(f"DQN is for one player; here are {spec.num_players}. Use muzero.")
+        raise UserError(f"DQN is for one player; here are {spec.num_players}. Use muzero, or put an opponent into the "
+                        "game (--opponent alphabeta:2).")
     if not spec.num_actions:
         raise UserError("DQN needs actions that can be counted (Discrete or MultiDiscrete); here they are continuous "
                         "(Box). Use ppo.")
