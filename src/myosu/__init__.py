@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +38,8 @@ def _find_cache() -> None:
     places = [Path(__file__).parent, *(place for place in (home / ".cache", home) if place.exists())]
     if "NUMBA_CACHE_DIR" in os.environ or any(os.access(place, os.W_OK) for place in places[:2]):
         return
+    import tempfile
+
     folder = Path(tempfile.gettempdir()) / f"myosu-cache-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
