@@ -55,8 +55,10 @@ def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
     if algorithm.SOURCE not in ("processes", "in turn"):
         raise UserError(f"{config.algorithm} learns from its newest games only, so there is no batch to keep")
     settings = dataclasses.replace(settings, num_envs=min(settings.num_envs, 16))
-    replay = algorithm.make_replay(settings, environment.spec)
-    actor = algorithm.make_actor(settings, environment.make(settings.num_envs, 1), 1)
+    spec = config.learner_spec
+    replay = algorithm.make_replay(settings, spec)
+    actor = make_actor(dataclasses.replace(config, algorithm_config=dataclasses.asdict(settings), train=dataclasses.replace(
+        config.train, env_workers="none")), 1)
     until = time.monotonic() + seconds / 2
     while replay.positions < settings.batch_size:
         if time.monotonic() > until:
@@ -64,7 +66,7 @@ def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
         for sequence in actor.step().sequences:
             replay.add(sequence, 0)
     actor.env.close()
-    learner = algorithm.make_learner(settings, environment.spec, environment.symmetries, 1)
+    learner = algorithm.make_learner(settings, spec, environment.symmetries, 1)
     losses: list[dict[str, float]] = []
     until = time.monotonic() + seconds / 2
     for _ in range(_FITS):
