@@ -20,6 +20,7 @@ from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.config import RunConfig
 from myosu.runs.metrics import read_evaluations
 from myosu.runs.run import default_folder, open_run
+from myosu.sources.ray import require_cluster
 from myosu.training import trainer
 from myosu.training.callbacks import Callback
 from myosu.training.start import configure, create_run
@@ -63,7 +64,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
           run: str | Path | None = None, resume: str | Path | TrainedRun | None = None,
           rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None,
           callbacks: Sequence[Callback] = (), quiet: bool = False, handle_signals: bool = False,
-          opponent: str | TrainedRun | None = None, trust: bool = False, **settings: Any) -> TrainedRun:
+          opponent: str | TrainedRun | None = None, cluster: str | None = None, trust: bool = False,
+          **settings: Any) -> TrainedRun:
     """Train an agent on ``env``, or go on with a run, until the first limit.
 
     env: see ``Env``. algorithm: "muzero", "muesli", "dqn", "ppo" or the path of your own file; by default MuZero for
@@ -78,6 +80,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     callbacks: hear of records, evaluations and checkpoints, and may end the run.
     handle_signals: Ctrl-C, SIGTERM and a closed terminal end the training in order and save it, as the command does;
         only in the main thread. Otherwise a KeyboardInterrupt ends it at once, and the last checkpoint is kept.
+    cluster: HOST:PORT of a Ray cluster's head, or "auto" for the one that this machine belongs to: actors on all its
+        machines, learner and evaluations here (docs/scale.md).
     trust: with ``resume``, code in files and modules that the run's folder names may run.
     settings: fields of ``TrainConfig`` and of the algorithm's ``Config``, which replace those of the preset for this
         environment (``myosu train ENV --help`` lists them).
@@ -97,15 +101,19 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
         if opponent := settings.get("evaluation_opponent"):
             settings["evaluation_opponent"] = settle_opponent(opponent, opened.config.environment)
         opened = open_run(here / _folder(resume), **settings)
+        if cluster is not None:
+            require_cluster(opened.config, cluster)
     elif env is None:
         raise UserError("train() needs an environment: train(\"othello\"), train(\"CartPole-v1\"), or train(MyEnv).")
     else:
         name, kwargs = _named(env)
         config = configure(name, _absolute(algorithm), settings, rewards, {**kwargs, **(env_kwargs or {})},
                            None if opponent is None else _named_opponent(opponent))
+        if cluster is not None:
+            require_cluster(config, cluster)
         opened = create_run(config, here / (run or default_folder(config)))
     keep_freed_memory()
-    result = trainer.train(opened, quiet, callbacks, handle_signals)
+    result = trainer.train(opened, quiet, callbacks, handle_signals, cluster)
     return TrainedRun(opened.folder, result.reason, result.updates, result.games, result.env_steps, result.seconds)
 
 

@@ -28,14 +28,15 @@ def main(arguments: list[str]) -> int:
     options = vars(tyro.cli(_options(algorithm, preset), prog="myosu train", args=arguments))
     given = {name for name in options if _is_given(name, arguments)}
     if options["resume"] is not None:
-        fixed = given - {field.name for field in dataclasses.fields(TrainConfig)} - {"resume", "quiet", "trust"}
+        fixed = (given - {field.name for field in dataclasses.fields(TrainConfig)}
+                 - {"resume", "quiet", "trust", "cluster"})
         if options["game"] is not None or fixed:
             what = repr(options["game"]) if options["game"] is not None else "--" + min(fixed).replace("_", "-")
             raise UserError(f"--resume goes on with a run as it was started: leave out {what}.")
     elif options["game"] is None:
         raise UserError("Which game? For example: myosu train othello, or a Gymnasium environment: myosu train "
                         "CartPole-v1. All games: myosu games.")
-    own = {"algorithm", "run", "resume", "rewards", "opponent", "env_kwargs", "quiet", "trust"}
+    own = {"algorithm", "run", "resume", "rewards", "opponent", "env_kwargs", "quiet", "cluster", "trust"}
     ended = train(
         options["game"],
         None if options["resume"] else algorithm,
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> int:
         quiet=options["quiet"],
         trust=options["trust"],
         handle_signals=True,
+        cluster=options["cluster"],
         **{name: options[name] for name in given - own},
     )
     return 130 if ended.reason == "interrupted" else 0
@@ -86,6 +88,7 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
                     "learner has both seats.",
         "env_kwargs": ENV_KWARGS_HELP,
         "quiet": "Show no progress.",
+        "cluster": "HOST:PORT of a Ray cluster's head, or auto: actors on all its machines (docs/scale.md).",
         "trust": "With --resume: run code of its own that the run names.",
     }
     fields: list[tuple[str, Any, Any]] = [
@@ -97,6 +100,7 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
         ("opponent", str | None, None),
         ("env_kwargs", str, "{}"),
         ("quiet", bool, False),
+        ("cluster", str | None, None),
         ("trust", bool, False),
     ]
     kinds = [TrainConfig, *(load_algorithm(name).Config for name in ([algorithm] if algorithm else ALGORITHMS))]
