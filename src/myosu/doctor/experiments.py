@@ -22,6 +22,7 @@ from myosu.doctor.run_view import found
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.players.agent import load_agent
+from myosu.sources.actors import make_actor
 
 #: Environments that the agent plays at once, and fewest finished episodes and positions for a judgement.
 _ENVS, _EPISODES, _POSITIONS = 16, 8, 200
@@ -32,6 +33,8 @@ _DEAD, _LEFT, _FITS = 0.85, 0.7, 150
 def values_against_returns(folder: Path, seconds: float) -> Finding | None:
     """What the agent says that positions are worth against what it then earned."""
     agent, environment, config = load_agent(folder)
+    if config.opponent is not None:
+        raise UserError(f"its values are of games against {config.opponent}, not against itself")
     played = play(agent, environment, config.algorithm_config.get("discount", 1.0), min(seconds, 60.0))
     return judge_values(played.values, played.returns, config.algorithm_config.get("reward_scale", 1.0))
 
@@ -55,8 +58,10 @@ def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
     if algorithm.SOURCE not in ("processes", "in turn"):
         raise UserError(f"{config.algorithm} learns from its newest games only, so there is no batch to keep")
     settings = dataclasses.replace(settings, num_envs=min(settings.num_envs, 16))
-    replay = algorithm.make_replay(settings, environment.spec)
-    actor = algorithm.make_actor(settings, environment.make(settings.num_envs, 1), 1)
+    spec = config.learner_spec
+    replay = algorithm.make_replay(settings, spec)
+    here = dataclasses.replace(config.train, env_workers="none")
+    actor = make_actor(dataclasses.replace(config, algorithm_config=dataclasses.asdict(settings), train=here), 1)
     until = time.monotonic() + seconds / 2
     while replay.positions < settings.batch_size:
         if time.monotonic() > until:
@@ -64,7 +69,7 @@ def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
         for sequence in actor.step().sequences:
             replay.add(sequence, 0)
     actor.env.close()
-    learner = algorithm.make_learner(settings, environment.spec, environment.symmetries, 1)
+    learner = algorithm.make_learner(settings, spec, environment.symmetries, 1)
     losses: list[dict[str, float]] = []
     until = time.monotonic() + seconds / 2
     for _ in range(_FITS):
