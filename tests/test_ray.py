@@ -197,7 +197,8 @@ def test_runs_without_actors_have_no_use_for_a_cluster(config, what):
 
 
 def test_the_command_tells_it_and_makes_no_folder(tmp_path):
-    pretend = "import importlib.util as u, sys; u.find_spec = lambda name: True; from myosu.cli import main; "
+    pretend = ("import importlib.util as u, sys; found = u.find_spec; "
+               "u.find_spec = lambda name, *rest: name == 'ray' or found(name, *rest); from myosu.cli import main; ")
     command = ["myosu", "train", "tictactoe", "--cluster", f"127.0.0.1:{free_port()}", "--run", str(tmp_path / "run")]
     ended = subprocess.run([sys.executable, "-c", f"{pretend} sys.argv = {command!r}; main()"], capture_output=True,
                            text=True)
