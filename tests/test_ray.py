@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,7 @@ from myosu.errors import UserError
 from myosu.runs.run import open_run
 from myosu.sources.ray import ClusterActors, _Crew, _NodeActor, _versions, require_cluster
 from myosu.training.start import configure
-from myosu.training.trainer import train
+from myosu.training.trainer import Trainer, train
 from toy_runs import TOY, toy_run
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "cluster.sh"
@@ -230,3 +231,16 @@ def test_an_actor_reports_after_enough_episodes_or_a_second(tmp_path):
     weights = save(load_algorithm(TOY).make_learner(settings, spec, None, 0).weights())
     report = actor.play(7, weights)
     assert report.version == 7 and not report.error and len(report.experience.episodes) >= 32
+
+
+def test_a_learner_that_waits_does_not_hold_its_source(tmp_path):
+    """A resumed run has a full replay, and its source does not know yet how many actors there are: both waited."""
+    trainer = Trainer(toy_run(tmp_path / "run", updates=1, deterministic=False), quiet=True)
+    trainer.source.slack = 0
+    trainer.replay = SimpleNamespace(positions=10_000, total_positions=10_000)
+    allowed = trainer.settings.replay_ratio * 10_000
+    trainer.samples = int(allowed - trainer.settings.batch_size / 2)
+    assert not trainer.can_learn() and not trainer.must_hold_source()
+    trainer.samples = int(allowed - 2 * trainer.settings.batch_size)
+    assert trainer.can_learn() and trainer.must_hold_source()
+    trainer.close()
