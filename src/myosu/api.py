@@ -64,7 +64,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
           run: str | Path | None = None, resume: str | Path | TrainedRun | None = None,
           rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None,
           callbacks: Sequence[Callback] = (), quiet: bool = False, handle_signals: bool = False,
-          cluster: str | None = None, trust: bool = False, **settings: Any) -> TrainedRun:
+          opponent: str | TrainedRun | None = None, cluster: str | None = None, trust: bool = False,
+          **settings: Any) -> TrainedRun:
     """Train an agent on ``env``, or go on with a run, until the first limit.
 
     env: see ``Env``. algorithm: "muzero", "muesli", "dqn", "ppo" or the path of your own file; by default MuZero for
@@ -73,6 +74,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     run: the folder to keep it in, by default ``runs/GAME-ALGORITHM-TIME``.
     resume: a run's folder or one of its checkpoints, to go on with as it was started: only later limits and how often
         to evaluate and save may be given. Where the environment was given as a Python object, give it again.
+    opponent: takes the other seat of a game for two, so that PPO and DQN learn it, too: named as in ``evaluate``. By
+        default the learner has both seats.
     rewards: "outcome" makes only winning count in a game of Myosu's own. env_kwargs: arguments for the environment.
     callbacks: hear of records, evaluations and checkpoints, and may end the run.
     handle_signals: Ctrl-C, SIGTERM and a closed terminal end the training in order and save it, as the command does;
@@ -88,7 +91,7 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     here = Path.cwd()  # before the environment is made, which may change it
     settings |= {} if minutes is None else {"minutes": minutes}
     if resume is not None:
-        started = {"algorithm": algorithm, "run": run, "env_kwargs": env_kwargs,
+        started = {"algorithm": algorithm, "run": run, "opponent": opponent, "env_kwargs": env_kwargs,
                    "rewards": None if rewards == "score" else rewards}
         if fixed := [name for name, value in started.items() if value is not None]:
             raise UserError(f"resume goes on with a run as it was started: leave out {fixed[0]}.")
@@ -104,7 +107,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
         raise UserError("train() needs an environment: train(\"othello\"), train(\"CartPole-v1\"), or train(MyEnv).")
     else:
         name, kwargs = _named(env)
-        config = configure(name, _absolute(algorithm), settings, rewards, {**kwargs, **(env_kwargs or {})})
+        config = configure(name, _absolute(algorithm), settings, rewards, {**kwargs, **(env_kwargs or {})},
+                           None if opponent is None else _named_opponent(opponent))
         if cluster is not None:
             require_cluster(config, cluster)
         opened = create_run(config, here / (run or default_folder(config)))
@@ -138,7 +142,7 @@ def evaluate(agent: TrainedAgent | TrainedRun | str | Path, opponent: str | Trai
     games for two ``win_rate``, ``draw_rate`` and more. Raises UserError.
     """
     agent = agent if isinstance(agent, TrainedAgent) else load(agent, seed=seed)
-    text = opponent if isinstance(opponent, str) else str(_folder(opponent))
+    text = _named_opponent(opponent)
     report = evaluation_report(agent.agent, agent.environment, agent.name, text, games, opening_plies=opening_plies,
                                seed=seed)
     return report | {"run": agent.name, "algorithm": agent.config.algorithm, "simulations": agent.simulations}
@@ -191,6 +195,10 @@ def _named(env: Env) -> tuple[str, dict[str, Any]]:
 def _absolute(name: str | None) -> str | None:
     """A file of the user's own, wherever the environment goes."""
     return str(Path(name).absolute()) if name and name.endswith(".py") else name
+
+
+def _named_opponent(opponent: str | TrainedRun) -> str:
+    return opponent if isinstance(opponent, str) else str(_folder(opponent))
 
 
 def _folder(run: str | Path | TrainedRun) -> Path:

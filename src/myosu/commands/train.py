@@ -36,13 +36,14 @@ def main(arguments: list[str]) -> int:
     elif options["game"] is None:
         raise UserError("Which game? For example: myosu train othello, or a Gymnasium environment: myosu train "
                         "CartPole-v1. All games: myosu games.")
-    own = {"algorithm", "run", "resume", "rewards", "env_kwargs", "quiet", "trust", "cluster"}
+    own = {"algorithm", "run", "resume", "rewards", "opponent", "env_kwargs", "quiet", "cluster", "trust"}
     ended = train(
         options["game"],
         None if options["resume"] else algorithm,
         run=options["run"],
         resume=options["resume"],
         rewards=options["rewards"],
+        opponent=options["opponent"],
         env_kwargs=read_env_kwargs(options["env_kwargs"]) or None,
         quiet=options["quiet"],
         trust=options["trust"],
@@ -64,7 +65,7 @@ def _algorithm_and_preset(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     if known.game is None or known.resume is not None:
         return algorithm or ALGORITHMS[0], {}
     environment = load_environment(known.game, read_env_kwargs(known.env_kwargs), known.rewards)
-    algorithm = algorithm or default_algorithm(environment)
+    algorithm = algorithm or default_algorithm(environment, known.opponent)
     return algorithm, load_preset(algorithm, environment, load_algorithm(algorithm).Config)
 
 
@@ -82,6 +83,9 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
         "run": "The run's folder; runs/GAME-ALGORITHM-TIME by default.",
         "resume": "Go on with the run in this folder, or from one of its checkpoints.",
         "rewards": "score: the game's rewards; outcome: only winning counts.",
+        "opponent": "Who takes the other seat in a game for two, so that ppo and dqn learn it, too: random, greedy, "
+                    "alphabeta:DEPTH, mcts:SIMULATIONS, gtp:\"COMMAND\", or the folder of a run. By default the "
+                    "learner has both seats.",
         "env_kwargs": ENV_KWARGS_HELP,
         "quiet": "Show no progress.",
         "cluster": "HOST:PORT of a Ray cluster's head, or auto: actors on all its machines (docs/scale.md).",
@@ -93,6 +97,7 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
         ("run", Path | None, None),
         ("resume", Path | None, None),
         ("rewards", Literal["score", "outcome"], "score"),
+        ("opponent", str | None, None),
         ("env_kwargs", str, "{}"),
         ("quiet", bool, False),
         ("cluster", str | None, None),

@@ -104,8 +104,8 @@ class Trainer:
         self._begin = time.monotonic()
         self.run, self.config = run, run.config.train
         settings, environment = load_settings(run.config), run.config.environment
-        algorithm, spec = algorithm_of(run.config), environment.spec
-        self.settings, self.two_players = settings, spec.num_players == 2
+        algorithm, spec = algorithm_of(run.config), run.config.learner_spec
+        self.settings, self.two_players = settings, environment.spec.num_players == 2
         prepare_process(derive_seed(self.config.seed, 4))
         self.updates = self.samples = self.games = self.env_steps = 0
         self._seconds_before = 0.0
