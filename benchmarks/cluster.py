@@ -40,7 +40,7 @@ def ray_memory() -> float:
     for path in Path("/proc").glob("[0-9]*"):
         try:
             command = (path / "cmdline").read_bytes()
-            if b"/ray/" in command or (command.startswith(b"ray::") and b"_NodeActor" not in command):
+            if b"site-packages/ray/" in command or (command.startswith(b"ray::") and b"_NodeActor" not in command):
                 lines = (path / "smaps_rollup").read_text().splitlines()
                 total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
         except OSError:
