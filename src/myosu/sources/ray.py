@@ -38,8 +38,9 @@ from myosu.runs.config import RunConfig
 from myosu.sources.actors import env_notices, make_actor
 from myosu.sources.processes import MAX_FAILURES, REPORT_SECONDS, ActorProcesses, Report
 
-#: An actor reports after so many episodes: a call of Ray costs as much as some of them.
-REPORT_EPISODES = 32
+#: An actor reports after so many episodes and seconds, for a call of Ray costs as much as some episodes; it reports
+#: anyway after ``REPORT_SECONDS``.
+REPORT_EPISODES, REPORT_LEAST_SECONDS = 32, 0.1
 #: Seconds between looks at which nodes are there, and over which their rates are taken.
 NODES_SECONDS, RATE_SECONDS = 1.0, 5.0
 #: The relay reports at least so often (seconds).
@@ -374,7 +375,8 @@ class _NodeActor:
             if weights is not None:
                 actor.load_weights(load(weights), version)
             began, experience = time.monotonic(), actor.step()
-            while len(experience.episodes) < REPORT_EPISODES and time.monotonic() - began < REPORT_SECONDS:
+            while (passed := time.monotonic() - began) < REPORT_SECONDS and (
+                    passed < REPORT_LEAST_SECONDS or len(experience.episodes) < REPORT_EPISODES):
                 experience.extend(actor.step())
             return Report(version, experience, env_notices(actor))
         except UserError as error:

@@ -174,10 +174,11 @@ class Trainer:
                 and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions)
 
     def must_hold_source(self) -> bool:
-        """Whether the learner is behind by more than what may still come in at once."""
+        """Whether the learner is behind by more than what may still come in at once. It is not while it waits itself:
+        both would wait for ever."""
         replay, settings = self.replay, self.settings
         ahead = replay.total_positions - max(self.samples / settings.replay_ratio, settings.learning_starts)
-        return ahead > self.source.slack
+        return ahead > self.source.slack and self.can_learn()
 
     def limit_reached(self) -> str:
         """The limit that ended the run, in words; "" while there is none."""
