@@ -1,4 +1,4 @@
-"""The command ``myosu``. Each command's module is imported only when it is asked for, so that help comes at once."""
+"""The command ``myosu``. The module of a command is imported only when that command runs, so that help is fast."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMMANDS = {
     "bench": "measure the speed of this machine on a game",
 }
 
-#: Errors of the system that a person can mend by another place.
+#: Errors of the system that the user can fix by choosing another place.
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 HELP = (
@@ -42,15 +42,15 @@ HELP = (
 
 
 def main() -> None:
-    """Exit codes: 0 well, 1 a check found errors, 2 bad input, 130 interrupted."""
+    """Exit codes: 0 success, 1 a check found errors, 2 bad input, 130 interrupted."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """The command with these arguments; its exit code."""
+    """Run the command with these arguments. Returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # where a terminal knows ASCII only, a "?" is better than a traceback
+            stream.reconfigure(errors="replace")  # on an ASCII terminal a "?" is better than a traceback
     try:
         return _dispatch(arguments)
     except UserError as error:
@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe has left
+    except BrokenPipeError:  # the reader of the pipe has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
