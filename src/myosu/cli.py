@@ -14,20 +14,20 @@ from myosu.errors import UserError
 from myosu.processes import one_thread
 
 COMMANDS = {
-    "train": "train an agent on a game, or go on with a run",
-    "evaluate": "let an agent play a match, with intervals",
+    "train": "train an agent on a game, or resume a run",
+    "evaluate": "evaluate an agent in a match, with confidence intervals",
     "arena": "rate many players in one league",
-    "episodes": "list the episodes of a run, make videos of them",
+    "episodes": "list the episodes of a run, or make videos of them",
     "play": "play against an agent, in the browser or in the terminal",
-    "publish": "make a page of an agent that needs no server",
-    "export": "write the network of an agent as ONNX or torch.export files",
-    "watch": "see how runs train or trained, in the browser",
-    "gtp": "let an agent play in other programs, as an engine",
+    "publish": "publish an agent as a page that needs no server",
+    "export": "export the network of an agent to ONNX or torch.export files",
+    "watch": "watch runs in the browser, during or after training",
+    "gtp": "let an agent play in other programs, as a GTP engine",
     "plot": "draw learning curves of runs",
     "games": "list the games",
     "check": "find what is wrong with a game or an environment",
     "doctor": "find out why a run does not learn",
-    "compare": "tell whether runs are better than others, over seeds",
+    "compare": "compare groups of runs statistically, over seeds",
     "bench": "measure the speed of this machine on a game",
 }
 

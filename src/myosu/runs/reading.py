@@ -96,7 +96,7 @@ def load_json(file: Path) -> Any:
 
 
 def read_lines(file: Path, kind: Any = dict[str, Any], last: int | None = None) -> Iterator[Any]:
-    """Read the complete lines of a JSON lines file as ``kind``, or only the ``last`` lines; nothing if there is no file.
+    """Read the complete lines of a JSON lines file as ``kind``, or only the ``last`` lines.
 
     Damaged lines are skipped with one notice.
     """
