@@ -35,10 +35,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from myosu.errors import UserError
-from myosu.web.connections import HttpConnection, SocketConnection  # imported here so that a missing websockets package
-is noticed at once from myosu.web.messages import MAX_BYTES, check_strength, parse, parse_message from
-myosu.web.recordings import Missing from myosu.web.room import Busy, Room from myosu.web.table import Table from
-myosu.web.watching import Gallery, Watched, parse_axis
+from myosu.web.connections import HttpConnection, SocketConnection  # a missing websockets package shows here
+from myosu.web.messages import MAX_BYTES, check_strength, parse, parse_message
+from myosu.web.recordings import Missing
+from myosu.web.room import Busy, Room
+from myosu.web.table import Table
+from myosu.web.watching import Gallery, Watched, parse_axis
 
 STATIC = Path(__file__).with_name("static")
 #: Rate limit of a connection: messages per second, size of a burst; number of refused messages before it is closed.
