@@ -1,4 +1,4 @@
-"""What random play of a Gymnasium environment adds up to, and what in it makes learning hard."""
+"""Judges statistics of random play in a Gymnasium environment: what makes learning hard."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def _check_early_end(played: Played, limit: int, findings: Findings) -> None:
 
 
 def _living_costs_more(played: Played, limit: int, findings: Findings) -> bool:
-    """Most steps cost the same, dying costs more than a step, but less than all steps to the limit: who cannot yet earn
-    anything does best to die at once. Ends that cost no more than a step are goals."""
+    """Most steps cost the same, and dying costs more than a step but less than all steps up to the limit. An agent that
+    cannot earn anything yet then does best to die at once. Ends that cost no more than a step are goals."""
     usual, deaths = played.rewards[~played.final], played.rewards[played.final]
     if len(usual) < _FEW or len(deaths) < _FEW:
         return False

@@ -1,4 +1,4 @@
-"""What the curves of a run say: values, entropy, gradients, evaluations. Better silent than wrong."""
+"""Judges the curves of a run: values, entropy, gradients, evaluations. Silence is preferred to false alarms."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def non_finite(run: RunView) -> Finding | None:
 
 
 def no_updates(run: RunView) -> Finding | None:
-    """Games enough, but nothing was learnt."""
+    """Games were played, but no update was made."""
     latest, least = run.metrics.latest, run.settings.get("learning_starts", 0)
     if latest.get("update") == 0 and latest.get("seconds", 0) > 120:
         return found("warning", "no-updates", f"after {latest['seconds'] / 60:.0f} minutes no update has been made: "

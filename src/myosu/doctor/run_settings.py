@@ -1,4 +1,4 @@
-"""Settings that cannot be right for what the run has seen."""
+"""Finds settings that do not fit the data of the run."""
 
 from __future__ import annotations
 
