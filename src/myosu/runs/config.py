@@ -95,10 +95,12 @@ class RunConfig:
 
     game: a registered name, the path of a game file, or a Gymnasium environment's id. algorithm_config: the fields of
     the algorithm's ``Config`` as plain values (an instance is turned into them); ``algorithms.load_settings`` makes the
-    instance. rewards: "score" or "outcome", see ``Game.rewards``. env_kwargs: arguments of a Gymnasium environment.
-    spec: the shapes that a network was built for when the run was made; None in a new run. code: the SHA-256 of each
-    file or module of the user's own (game, environment or algorithm) at that time. read_from: the file that this was
-    read from, None if the person made it; the code named in a file runs only if the person agreed (``trust``).
+    instance. rewards: "score" or "outcome", see ``Game.rewards``. opponent: plays the other seat of a two-player game,
+    so that a single-player algorithm can learn it (``players.make_opponent``); None: the learner plays both.
+    env_kwargs: arguments of a Gymnasium environment. spec: the shapes that a network was built for when the run was
+    made; None in a new run. code: the SHA-256 of each file or module of the user's own (game, environment or algorithm)
+    at that time. read_from: the file that this was read from, None if the person made it; the code named in a file runs
+    only if the person agreed (``trust``).
     """
 
     game: str
@@ -106,6 +108,7 @@ class RunConfig:
     algorithm_config: dict[str, Any]
     train: TrainConfig
     rewards: Literal["score", "outcome"] = "score"
+    opponent: str | None = None
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     spec: Shape | None = None
     myosu: str = myosu.__version__
@@ -130,6 +133,12 @@ class RunConfig:
             raise UserError(f"The rules of {self.game!r} have changed since this run was made: it was trained on "
                             f"{self.spec}, the game now has {now}.")
         return environment
+
+    @property
+    def learner_spec(self) -> EnvSpec:
+        """What the algorithm learns in: of a game for two with an opponent inside it, an environment for one."""
+        spec = self.environment.spec
+        return spec if self.opponent is None else spec.against_opponent()
 
     @property
     def num_players(self) -> int:
