@@ -1,4 +1,4 @@
-"""From stored positions to the unrolled sequences that a model-based learner trains on."""
+"""Sampling K-step unrolls and their targets from a replay, for learners with a model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from myosu.replay.replay import Replay
 
 @dataclass
 class UnrolledBatch:
-    """B sequences of K actions from the sampled rows. Positions past the end of an episode are absorbing: reward 0,
-    any action, no policy. Their value is 0, but that of the position where an episode was cut short, and the outcome
-    where rewards are not predicted.
+    """B unrolls of K actions from the sampled rows. Positions after the end of an episode are absorbing: reward 0,
+    random actions, no policy target. Their value is 0; after a truncation it is that of the final observation, and if
+    rewards are not predicted, it is the outcome.
 
     observation: [B, *shape]. next_observations: [B, K, *shape] or None. final_pieces: [B, K+1, 2, H, W] or None.
     action: int64 [B, K]. reward: f32 [B, K].
-    value: f32 [B, K+1]. policy: f16 [B, K+1, A]. valid: bool [B, K+1], the position exists.
-    rows: int64 [B], where the sequences start in the replay.
+    value: f32 [B, K+1]. policy: f16 [B, K+1, A]. valid: bool [B, K+1], whether the position exists.
+    rows: int64 [B], the replay rows of the first positions.
     """
 
     observation: np.ndarray
@@ -36,14 +36,14 @@ class UnrolledBatch:
 
 def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: int, search_weight: float,
                   td_lambda: float = 1.0) -> np.ndarray:
-    """Value targets of the rows (any shape), for the player to move there; float32.
+    """Value targets of the rows (any shape), in the view of the player to move; float32.
 
-    (1 − search_weight)·z + search_weight·v with v the search's value of the position itself and z the return: to the
-    end of the episode, or of n = ``td_steps`` steps where that is nearer and not 0,
+    (1 − search_weight)·z + search_weight·v, where v is the search's value of the position and z the return: to the end
+    of the episode, or, if 0 < ``td_steps`` = n steps end earlier, the bootstrapped n-step return
 
         z = Σ_{j<n} d^j r_{t+j} + d^n v_{t+n}
 
-    or with ``td_lambda`` below 1 the mean of all n-step returns, the longer the less (Sutton and Barto, 12.1),
+    or, with ``td_lambda`` below 1, the λ-return (Sutton and Barto, 12.1)
 
         z_t = r_t + d ((1 − λ) v_{t+1} + λ z_{t+1}).
 
@@ -70,7 +70,7 @@ def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: i
 
 @numba.njit(cache=True, error_model="numpy")
 def _lambda_returns(rows, remaining, reward, search_value, outcome, discount, td_lambda):
-    """λ-returns float32 of ``rows`` [n] in a ring of rows, each back from the end of its episode."""
+    """λ-returns float32 of ``rows`` [n] of a ring buffer, each computed backwards from the end of its episode."""
     returns, capacity = np.empty(len(rows), np.float32), len(outcome)
     for i in range(len(rows)):
         steps_left = remaining[rows[i]] - 1
@@ -96,7 +96,7 @@ def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discoun
     remaining = columns["remaining"][rows][:, None]
     valid = offsets < remaining
 
-    # Past the end: outcome = r + d·value after the last action, and from there v = d·v of the next one.
+    # After the end: outcome = r + d · v for the last action, and v_k = d · v_{k+1} from there on.
     last = (rows[:, None] + remaining - 1) % replay.capacity
     left = columns["outcome"][last] - (columns["reward"][last] if rewards else 0.0)
     past = left / np.float64(discount) ** np.maximum(offsets - remaining + 1, 1)

@@ -52,8 +52,8 @@ class CardSearch(Search):
         self.schedule = (on_card(num_nodes - 1, n, dtype=torch.int32) if gumbel else
                          on_card(num_nodes + 1, dtype=torch.float64))
         self.parents, self.actions = (on_card(n, dtype=torch.int64) for _ in range(2))
-        self.everything = on_card(n, dtype=torch.float64)
-        self._everything = torch.zeros(n, dtype=torch.float64, pin_memory=self.device.type == "cuda")
+        self.output_sum = on_card(n, dtype=torch.float64)
+        self._output_sum = torch.zeros(n, dtype=torch.float64, pin_memory=self.device.type == "cuda")
         self._runs: dict[int, Callable[[], None]] = {}
 
     @torch.inference_mode()
@@ -72,13 +72,13 @@ class CardSearch(Search):
                 lambda: self._steps(expand, num_simulations), self.stream,
                 warm_up=lambda: self._steps(expand, min(num_simulations, 2)))
         self._runs[num_simulations]()
-        _require_finite("below the root", float(self._everything[:size].sum()))
+        _require_finite("below the root", float(self._output_sum[:size].sum()))
 
     def _steps(self, expand: ExpandOnCard, num_simulations: int) -> None:
         kernel, n, config = _kernels(), self.capacity, self.config
         trees = (self.nodes, self.open_scores)
         sizes = (self._nodes.shape[1], self.num_actions)
-        self.everything.zero_()
+        self.output_sum.zero_()
         kernel["make_roots"].launch(n, *trees, self.scores, self.values, *sizes)
         for simulation in range(num_simulations):
             if isinstance(config, GumbelConfig):
@@ -94,9 +94,9 @@ class CardSearch(Search):
             kernel["expand_and_back_up"].launch(
                 n, *trees, self.priors, self.parents, self.actions, simulation + 1, logits.softmax(1),
                 self.parents if legal is None else legal, int(legal is not None), leaf.reward, leaf.discount,
-                leaf.value, *sizes, self.everything)
+                leaf.value, *sizes, self.output_sum)
         self._fetched.copy_(self.nodes, non_blocking=True)
-        self._everything.copy_(self.everything, non_blocking=True)
+        self._output_sum.copy_(self.output_sum, non_blocking=True)
 
 
 # --- a thread a tree: what it is given are the arrays of all
@@ -122,8 +122,8 @@ def _select_puct(i, nodes, open_scores, exploration, num_nodes, num_actions, par
 
 
 def _expand_and_back_up(i, nodes, open_scores, root_priors, parents, actions, slot, weights, legal, legal_known,
-                        rewards, discounts, values, num_nodes, num_actions, everything):
-    carray(everything, (i + 1,))[i] += expand_and_back_up(
+                        rewards, discounts, values, num_nodes, num_actions, output_sum):
+    carray(output_sum, (i + 1,))[i] += expand_and_back_up(
         carray(nodes, (i + 1, num_nodes))[i:], carray(open_scores, (i + 1, num_nodes, num_actions))[i:],
         carray(root_priors, (i + 1, num_actions))[i:], carray(parents, (i + 1,))[i:], carray(actions, (i + 1,))[i:],
         slot, carray(weights, (i + 1, num_actions))[i:], carray(legal, (i + legal_known, num_actions))[i:],

@@ -122,7 +122,7 @@ def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, 
     is added and the terminal node's value is backed up again. Returns the sum of the model's outputs, which is finite
     only if they all are.
     """
-    everything = 0.0
+    output_sum = 0.0
     for b in range(len(parents)):
         tree = nodes[b]
         action = actions[b]
@@ -154,13 +154,13 @@ def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, 
         total = np.float32(0.0)
         for a in range(weights.shape[1]):
             total += weights[b, a]
-        everything += total + rewards[b] + discounts[b] + values[b]
+        output_sum += total + rewards[b] + discounts[b] + values[b]
         priors = open_scores[b, slot]
         leaf.open_mass = fill_priors(weights[b], total, priors) if len(legal) == 0 else fill_legal_priors(
             weights[b], legal[b], priors)
         leaf.best = best_open(priors)
         back_up(tree, slot)
-    return everything
+    return output_sum
 
 
 @compiled

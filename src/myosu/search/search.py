@@ -269,9 +269,9 @@ class Search:
         return draws / draws.sum(axis=1, keepdims=True)
 
 
-def _require_finite(where: str, everything: float) -> None:
-    """``everything``: a sum, which is not finite if a part of it is not."""
-    if not math.isfinite(everything):
+def _require_finite(where: str, output_sum: float) -> None:
+    """``output_sum``: a sum, which is not finite if a part of it is not."""
+    if not math.isfinite(output_sum):
         raise FloatingPointError(f"the model's reward, value or policy {where} of a search is not finite")
 
 
