@@ -18,7 +18,7 @@ import torch
 from myosu.algorithms import load_settings, muzero
 from myosu.losses.categorical import cross_entropy
 from myosu.replay.replay import Replay
-from myosu.replay.unroll import sample_unrolled
+from myosu.replay.unroll import UnrollSettings, sample_unrolled
 from myosu.runs.checkpoint import find_checkpoint
 
 STEPS = 5
@@ -56,8 +56,8 @@ def main() -> None:
 @torch.inference_mode()
 def report(learner: muzero.Learner, replay: Replay, rows: np.ndarray) -> None:
     config, net, support = learner.config, learner.net.eval(), learner.support
-    batch = sample_unrolled(replay, rows, STEPS, learner.discount, 0, 0.0, config.predict_rewards, None, True,
-                            np.random.default_rng(0))
+    settings = UnrollSettings(STEPS, learner.discount, predict_rewards=config.predict_rewards, next_observations=True)
+    batch = sample_unrolled(replay, rows, settings, np.random.default_rng(0))
     assert batch.next_observations is not None
     planes = muzero.decoded_planes(config, learner.spec)[0]
     latent, value, policy = net.initial(torch.from_numpy(batch.observation))

@@ -41,7 +41,7 @@ from myosu.nets.muzero import MuZeroNet, Prediction
 from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay
-from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
+from myosu.replay.unroll import UnrolledBatch, UnrollSettings, sample_unrolled, value_targets
 from myosu.runs.state import State, Weights
 from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 from myosu.search.card import CardSearch
@@ -506,6 +506,10 @@ class Learner:
         self.net = make_net(config, spec).to(self.device)
         self.support = value_support(config, spec)
         self.discount = signed_discount(config, spec)
+        self.unroll_settings = UnrollSettings(
+            config.unroll_steps, self.discount, config.td_steps, config.td_lambda, config.search_value_weight,
+            config.predict_rewards,
+            next_observations=config.ssl_loss_weight > 0 or config.reconstruction_loss_weight > 0)
         # On a card the rate is a number there, which a captured update reads.
         self.rate = torch.tensor(config.learning_rate, device=self.device)
         self.optimizer = torch.optim.AdamW(_decayed_groups(self.net, config.weight_decay), lr=self.rate, fused=True,
@@ -513,7 +517,7 @@ class Learner:
         self.captured = (CapturedUpdate(self._step, self.net, self.optimizer, self.device)
                          if self.device.type == "cuda" else None)
         #: Rows and batch of the update that the card is at.
-        self._under_way: tuple[np.ndarray, UnrolledBatch] | None = None
+        self._pending: tuple[np.ndarray, UnrolledBatch] | None = None
         self.updates = 0
         # A card multiplies float32 by its matrix units anyway (TF32).
         self.autocast = self.device.type != "cuda" and _precision(self.net, config, self_play=False) == "bfloat16"
@@ -527,10 +531,7 @@ class Learner:
         rows, weights = self._draw(replay, progress)
         if config.reanalyze_fraction:
             self._reanalyze(replay, rows[: round(config.reanalyze_fraction * len(rows))])
-        batch = sample_unrolled(replay, rows, config.unroll_steps, self.discount, config.td_steps,
-                                config.search_value_weight, config.predict_rewards, self.symmetries,
-                                config.ssl_loss_weight > 0 or config.reconstruction_loss_weight > 0, self.rng,
-                                config.td_lambda)
+        batch = sample_unrolled(replay, rows, self.unroll_settings, self.rng, self.symmetries)
         if not (np.isfinite(batch.value).all() and np.isfinite(batch.reward).all()):
             raise NonFiniteLoss(f"a target that is no number at update {self.updates}", _arrays(batch))
         if config.reconstruction_loss_weight and batch.observation.max() > 1:
@@ -546,14 +547,14 @@ class Learner:
         # The card learns while the next batch is drawn; what it found is told with that one.
         metrics = self._finish(replay)
         self.captured.start(inputs)
-        self._under_way = rows, batch
+        self._pending = rows, batch
         return metrics
 
     def _finish(self, replay: Replay) -> dict[str, float]:
-        if self.captured is None or self._under_way is None:
+        if self.captured is None or self._pending is None:
             return {}
-        rows, batch = self._under_way
-        self._under_way = None
+        rows, batch = self._pending
+        self._pending = None
         return self._metrics(self.captured.finish(), rows, batch, replay)
 
     def _step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -670,7 +671,7 @@ class Learner:
         return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
 
     def _wait(self) -> None:
-        if self._under_way is not None:
+        if self._pending is not None:
             torch.cuda.synchronize(self.device)
 
     def state_dict(self) -> State:

@@ -331,8 +331,8 @@ def convolve_backward(grad_sum, y, a, b, c, x, kernels, grad_x, grad_points):
             multiply(False, out_points, p * out_stride, outputs, 1, kernels, p * inputs * outputs, inputs,
                      in_points, p * in_stride, inputs, boards * each, inputs, outputs)
         for k in range(boards):
-            points_to_boards("input gradient", True, flat_grad_x, first + k, (height, width, inputs), 1, back, padded_row,
-                             in_points, k * each, in_stride)
+            points_to_boards("input gradient", True, flat_grad_x, first + k, (height, width, inputs), 1, back,
+                             padded_row, in_points, k * each, in_stride)
 
 
 def transform_kernels(weight: Tensor) -> Tensor:

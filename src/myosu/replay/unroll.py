@@ -34,6 +34,24 @@ class UnrolledBatch:
     rows: np.ndarray
 
 
+@dataclass(frozen=True)
+class UnrollSettings:
+    """Settings of ``sample_unrolled``; see ``value_targets`` for the value targets.
+
+    unroll_steps: K. discount: signed, negative if two players alternate. predict_rewards: whether the model predicts
+    rewards; if not, reward targets are 0 and the value targets after the end keep the outcome. next_observations:
+    whether the batch has the observations of the K later positions.
+    """
+
+    unroll_steps: int
+    discount: float
+    td_steps: int = 0
+    td_lambda: float = 1.0
+    search_value_weight: float = 0.0
+    predict_rewards: bool = True
+    next_observations: bool = False
+
+
 def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: int, search_weight: float,
                   td_lambda: float = 1.0) -> np.ndarray:
     """Value targets of the rows (any shape), in the view of the player to move; float32.
@@ -82,40 +100,36 @@ def _lambda_returns(rows, remaining, reward, search_value, outcome, discount, td
     return returns
 
 
-def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discount: float, td_steps: int,
-                    search_weight: float, rewards: bool, symmetries: Symmetries | None, observations: bool,
-                    rng: np.random.Generator, td_lambda: float = 1.0) -> UnrolledBatch:
-    """Sequences of ``unroll_steps`` actions from ``rows``, each under a symmetry of the game drawn at random.
-
-    ``rewards``: whether they are predicted; where not, the last one of an episode is part of the values after it.
-    ``observations``: give those of the later positions too.
-    """
-    columns, batch = replay.columns, len(rows)
-    offsets = np.arange(unroll_steps + 1)
+def sample_unrolled(replay: Replay, rows: np.ndarray, settings: UnrollSettings, rng: np.random.Generator,
+                    symmetries: Symmetries | None = None) -> UnrolledBatch:
+    """Unrolls of ``settings.unroll_steps`` actions from ``rows`` int64 [B], each augmented by a random symmetry."""
+    columns, batch, discount = replay.columns, len(rows), settings.discount
+    offsets = np.arange(settings.unroll_steps + 1)
     along = (rows[:, None] + offsets) % replay.capacity
     remaining = columns["remaining"][rows][:, None]
     valid = offsets < remaining
 
     # After the end: outcome = r + d · v for the last action, and v_k = d · v_{k+1} from there on.
     last = (rows[:, None] + remaining - 1) % replay.capacity
-    left = columns["outcome"][last] - (columns["reward"][last] if rewards else 0.0)
+    left = columns["outcome"][last] - (columns["reward"][last] if settings.predict_rewards else 0.0)
     past = left / np.float64(discount) ** np.maximum(offsets - remaining + 1, 1)
-    targets = value_targets(replay, along, discount, td_steps, search_weight, td_lambda)
+    targets = value_targets(replay, along, discount, settings.td_steps, settings.search_value_weight,
+                            settings.td_lambda)
     value = np.where(valid, targets, past).astype(np.float32)
-    reward = columns["reward"][along[:, :-1]] * (valid[:, :-1] & rewards)
-    random_action = rng.integers(0, columns["policy"].shape[-1], (batch, unroll_steps))
+    reward = columns["reward"][along[:, :-1]] * (valid[:, :-1] & settings.predict_rewards)
+    random_action = rng.integers(0, columns["policy"].shape[-1], (batch, settings.unroll_steps))
     action = np.where(valid[:, :-1], columns["action"][along[:, :-1]], random_action).astype(np.int64)
 
     if symmetries is None:
         observation, policy = columns["observation"][rows], columns["policy"][along]
-        later = columns["observation"][along[:, 1:]] if observations else None
+        later = columns["observation"][along[:, 1:]] if settings.next_observations else None
         final = columns["final_pieces"][along] if "final_pieces" in columns else None
     else:
         drawn = rng.integers(0, len(symmetries.actions), batch)
         action = symmetries.moved(action, drawn)
         observation = symmetries.observations(columns["observation"], drawn, rows[:, None])[:, 0]
         policy = symmetries.by_action(columns["policy"], drawn, along)
-        later = symmetries.observations(columns["observation"], drawn, along[:, 1:]) if observations else None
+        later = symmetries.observations(columns["observation"], drawn, along[:, 1:]) if settings.next_observations else None
         final = symmetries.boards(columns["final_pieces"], drawn, along) if "final_pieces" in columns else None
     policy[~valid] = 0
     return UnrolledBatch(observation, later, final, action, reward, value, policy, valid, rows)

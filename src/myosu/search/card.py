@@ -1,7 +1,7 @@
-"""The same search with its trees on an NVIDIA card, beside the model: all simulations of a move are one CUDA graph.
+"""The search with its trees on an NVIDIA GPU, beside the model: all simulations of a move are one CUDA graph.
 
-The kernels are those of ``kernels.py``, compiled for the card by ``myosu.kernels.ptx``, a thread a tree; the roots and
-what is made of the trees stay with ``Search``, which gets the nodes back when they have grown.
+The kernels are those of ``kernels.py``, compiled for the GPU by ``myosu.kernels.ptx``, one thread per tree. ``Search``
+prepares the roots and makes the results on the CPU, from a copy of the finished trees.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from myosu.search import kernels
 from myosu.search.kernels import expand_and_back_up, make_roots, select_gumbel, select_puct
 from myosu.search.search import GumbelConfig, PUCTConfig, Search, _require_finite
 
-#: expand(parents int64 [C], actions int64 [C], slot) -> Expansion of contiguous tensors on the card, for all trees
-#: there is room for: captured once, so always the same steps. An action −1 is a terminal parent's: its row is not read.
+#: expand(parents int64 [C], actions int64 [C], slot) -> Expansion of contiguous tensors on the GPU, C = capacity. It is
+#: captured once, so it must run the same operations at every call. Action −1: the parent is terminal, the row is
+#: ignored.
 ExpandOnCard = Callable[[Tensor, Tensor, int], Any]
 
 
 class CardSearch(Search):
-    """``Search`` whose ``run`` takes an ``ExpandOnCard``; one such function for the object's whole life."""
+    """``Search`` whose ``run`` takes an ``ExpandOnCard``; it must be the same function at every call."""
 
     def __init__(self, config: GumbelConfig | PUCTConfig, capacity: int, num_actions: int, seed: int,
                  device: torch.device) -> None:
@@ -40,7 +41,7 @@ class CardSearch(Search):
             return torch.zeros(*shape, dtype=dtype, device=self.device)
 
         n, actions = self.capacity, self.num_actions
-        # What comes back: the nodes, and whether all that came from the model was finite.
+        # Copied back after a search: the nodes.
         size = n * num_nodes * kernels.Node.itemsize
         self._fetched = torch.zeros(size, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         self._nodes = self._fetched.numpy().view(kernels.Node).reshape(n, num_nodes)
@@ -99,7 +100,7 @@ class CardSearch(Search):
         self._output_sum.copy_(self.output_sum, non_blocking=True)
 
 
-# --- a thread a tree: what it is given are the arrays of all
+# --- one thread per tree; the arguments are the arrays of all trees
 
 
 def _make_roots(i, nodes, open_scores, root_scores, values, num_nodes, num_actions):
