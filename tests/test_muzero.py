@@ -172,7 +172,7 @@ def test_settings_that_do_not_fit_the_game_are_told():
     game, actor, replay = filled(config)
     learner = muzero.make_learner(config, actor.spec, game.symmetries, 0)
     replay.columns["observation"][:] *= 3
-    with pytest.raises(UserError, match="planes of zeros and ones"):
+    with pytest.raises(UserError, match="binary planes"):
         learner.update(replay, 0.0)
     with pytest.raises(UserError, match="came before the end of a game"):
         while True:

@@ -129,7 +129,8 @@ def sample_unrolled(replay: Replay, rows: np.ndarray, settings: UnrollSettings, 
         action = symmetries.moved(action, drawn)
         observation = symmetries.observations(columns["observation"], drawn, rows[:, None])[:, 0]
         policy = symmetries.by_action(columns["policy"], drawn, along)
-        later = symmetries.observations(columns["observation"], drawn, along[:, 1:]) if settings.next_observations else None
+        later = (symmetries.observations(columns["observation"], drawn, along[:, 1:])
+                 if settings.next_observations else None)
         final = symmetries.boards(columns["final_pieces"], drawn, along) if "final_pieces" in columns else None
     policy[~valid] = 0
     return UnrolledBatch(observation, later, final, action, reward, value, policy, valid, rows)
