@@ -249,7 +249,7 @@ def test_a_person_plays_a_whole_game(agent, capsys, monkeypatch):
     assert exit_code(["play", "some/run", "--terminal"]) == 0
     out = capsys.readouterr().out
     assert "The agent would play b2." in out and "a1 b1 c1 a2 b2 c2 a3 b3 c3" in out
-    assert "'nonsense' is no square" in out and "b2 is not legal here" in out
+    assert "'nonsense' is not a square" in out and "b2 is not legal here" in out
     assert "The agent plays a1." in out and out.rstrip().endswith("You win. Your reward: +1")
 
 
