@@ -295,10 +295,10 @@ def test_play_needs_two():
 @pytest.mark.parametrize("game, opponent, message", [
     ("tictactoe", "nobody", "There is no opponent 'nobody'"),
     ("tictactoe", "alphabeta", "write the depth as a number"),
-    ("tictactoe", "gtp:'a", "this is no command line"),
-    ("tictactoe", "exhaustive", "exhaustive is no player"),
+    ("tictactoe", "gtp:'a", "this is not a valid command line"),
+    ("tictactoe", "exhaustive", "exhaustive is not a player"),
     ("tictactoe", "runs/none", "There is no run or checkpoint 'runs/none'"),
-    ("snake", "greedy", "snake is for one player: there is no opponent 'greedy' in it"),
+    ("snake", "greedy", "snake is single-player: there is no opponent 'greedy' in it"),
 ])
 def test_whom_evaluations_cannot_be_played_against(trained, tmp_path, monkeypatch, capsys, game, opponent, message):
     monkeypatch.chdir(tmp_path)
