@@ -220,7 +220,7 @@ def test_a_game_for_two_needs_its_legal_actions(tmp_path):
     agent, env = myosu.load(run), myosu.make("tictactoe", 2)
     env.reset()
     step = env.recv()
-    with pytest.raises(myosu.UserError, match="Give legal_actions"):
+    with pytest.raises(myosu.UserError, match="pass legal_actions"):
         agent.act(step.observation)
     action = agent.act(step.observation, step.legal_actions)
     assert action.shape == (2,) and agent.act(step.observation[0], step.legal_actions[0]) == action[0]

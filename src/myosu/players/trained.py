@@ -90,9 +90,8 @@ class TrainedAgent:
         if self._reader is None:
             array = np.asarray(observation, dtype)
             if array.shape not in (shape, (len(array), *shape)):
-                raise UserError(f"The observation has the shape {list(array.shape)}: it must be {list(shape)} for one,
-                or "
-                                f"[n, {', '.join(map(str, shape))}] for many.")
+                raise UserError(f"The observation has the shape {list(array.shape)}: it must be {list(shape)} for one, "
+                                f"or [n, {', '.join(map(str, shape))}] for many.")
             return (array[None], True) if array.shape == shape else (array, False)
         return self._encoded(self._reader, observation)
 
