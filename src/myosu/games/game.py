@@ -133,6 +133,8 @@ class Game:
     score: Callable | None = None
     #: draw(state) -> uint8 [H, W, 3]: the position as an image, in plain Python; None: only text.
     draw: Callable[[Any], np.ndarray] | None = None
+    #: In single-player games that can be won: an episode with a greater return is a win.
+    success_return: float | None = None
     #: Frames per second when the game is shown.
     fps: int = 2
     #: "score": rewards as ``step`` returns them; "outcome": their sign, so that only winning counts.
@@ -140,7 +142,7 @@ class Game:
 
     def with_outcome_rewards(self) -> Game:
         """The same game, rewarded −1, 0 or +1 (a loss, a draw, a win)."""
-        return replace(self, rewards="outcome", reward_range=(-1.0, 1.0))
+        return replace(self, rewards="outcome", reward_range=(-1.0, 1.0), success_return=None)
 
     @cached_property
     def batch(self) -> Batch:

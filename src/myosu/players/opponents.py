@@ -52,10 +52,13 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
     raise UserError(f"There is no opponent {text!r}, and no such folder. {hint}Opponents: {SPELLINGS}.")
 
 
-def settle_opponent(text: str, environment: Environment) -> str:
+def settle_opponent(text: str, environment: Environment, inside: bool = False) -> str:
     """``text`` as a run's configuration stores it, with an absolute path. Raises UserError if ``environment`` has no
-    such opponent."""
-    if text == "random":
+    such opponent.
+
+    inside: the opponent becomes part of the environment; if not, "random" is allowed for single-player environments.
+    """
+    if text == "random" and not inside:
         return text
     if environment.spec.num_players == 1:
         raise UserError(f"{environment.name} is single-player: there is no opponent {text!r} in it.")
