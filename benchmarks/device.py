@@ -127,7 +127,7 @@ def network(check: Check) -> dict[str, Any]:
 
 def selfplay(check: Check) -> dict[str, Any]:
     """Simulations/s of actors in threads of this process, with 2x32 and 32 simulations: trees on the CPU (stage one),
-    trees on the card (stage two)."""
+    trees on the GPU (stage two)."""
     found: dict[str, Any] = {}
     for where, count, envs in check.games:
         if where == "card" and check.device.type == "cpu":

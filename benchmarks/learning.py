@@ -111,7 +111,7 @@ def arguments(description: str | None, environments: list[str], algorithms: list
     parser.add_argument("--algorithm", choices=algorithms, default=algorithms[0])
     parser.add_argument("--steps", type=int, help="as many as the zoo's settings say")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="of several the quickest is found and used")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="if several, the fastest is used")
     parser.add_argument("--evaluate-every", type=int, help="steps; 50 times a run")
     parser.add_argument("--episodes", type=int, default=50, help="of an evaluation")
     parser.add_argument("--threshold", type=float, nargs="+", help="mean returns to be reached")

@@ -49,7 +49,7 @@ from myosu.runs.state import State, Weights
 
 SOURCE = "in turn"
 
-#: Metrics are computed at every so many updates, because reading them takes time.
+#: Interval of the metrics in updates: computing them takes time.
 METRICS_EVERY = 20
 
 
@@ -91,8 +91,8 @@ class Config:
     unroll_steps: int = 5
     """Steps that the model is unrolled in training, K."""
     lookahead_actions: int = 16
-    """If there are at most so many actions, the clipped-MPO policy is computed over all of them; otherwise it is
-    estimated from so many actions sampled from the target network's policy."""
+    """Number of actions of the one-step look-ahead. If there are no more, the clipped-MPO policy is exact over all
+    actions; otherwise it is estimated from this number of samples of the target network's policy."""
     retrace: bool = True
     """False: multi-step returns without Retrace's off-policy corrections."""
     retrace_lambda: float = 0.95

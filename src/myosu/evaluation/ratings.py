@@ -196,11 +196,11 @@ def _negative_hessian(results: Results, parameters: np.ndarray) -> np.ndarray:
     difference, log_nu = np.subtract.outer(parameters[:-1], parameters[:-1]), parameters[-1]
     win, draw = probabilities(difference, log_nu)
     games = results.games
-    told = games * information(difference, log_nu)
+    fisher = games * information(difference, log_nu)
     crossed = (games * draw * (0.5 - win - draw / 2)).sum(axis=1)
-    n = len(told)
+    n = len(fisher)
     hessian = np.empty((n + 1, n + 1))
-    hessian[:n, :n] = np.diag(told.sum(axis=1)) - told
+    hessian[:n, :n] = np.diag(fisher.sum(axis=1)) - fisher
     hessian[:n, n] = hessian[n, :n] = crossed
     hessian[n, n] = (games * draw * (1 - draw)).sum() / 2
     return hessian + np.eye(n + 1) / PRIOR**2

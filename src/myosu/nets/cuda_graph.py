@@ -114,7 +114,7 @@ class GraphedMuZero:
             times.append(time.perf_counter() - start)
         return min(times[1:])
 
-    # --- on the card
+    # --- on the GPU
 
     def _roots(self) -> None:
         self.observed.copy_(self._observed, non_blocking=True)
