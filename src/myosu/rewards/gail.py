@@ -128,8 +128,8 @@ class GAIL:
         share = torch.from_numpy(self.rng.random((count, 1), np.float32))
         one, other = (x[torch.from_numpy(self.rng.integers(len(x), size=count))] for x in (teachers, agents))
         between = (share * one + (1.0 - share) * other).requires_grad_()
-        (slope,) = torch.autograd.grad(self.net(between).sum(), between, create_graph=True)
-        return ((slope.square().sum(1) + 1e-12).sqrt() - 1.0).square().mean()
+        (gradient,) = torch.autograd.grad(self.net(between).sum(), between, create_graph=True)
+        return ((gradient.square().sum(1) + 1e-12).sqrt() - 1.0).square().mean()
 
     def _inputs(self, steps: Steps) -> Tensor:
         return self.net.inputs(steps["observation"], self.action_features(steps["action"]))
