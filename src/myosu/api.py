@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from myosu.envs.given import code_of, give, give_again
+from myosu.envs.making import absolute_name
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.errors import UserError
 from myosu.evaluation.report import evaluation_report
@@ -99,7 +100,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
         raise UserError("train() needs an environment: train(\"othello\"), train(\"CartPole-v1\"), or train(MyEnv).")
     else:
         name, kwargs = _named(env)
-        config = configure(name, _absolute(algorithm), settings, rewards, {**kwargs, **(env_kwargs or {})})
+        algorithm = algorithm and absolute_name(algorithm)
+        config = configure(name, algorithm, settings, rewards, {**kwargs, **(env_kwargs or {})})
         opened = create_run(config, here / (run or default_folder(config)))
     keep_freed_memory()
     result = trainer.train(opened, quiet, callbacks, handle_signals)
@@ -176,14 +178,7 @@ def _give_again(config: RunConfig, env: Env) -> None:
 
 def _named(env: Env) -> tuple[str, dict[str, Any]]:
     name, kwargs = give(env)
-    absolute = _absolute(name)
-    assert absolute is not None
-    return absolute, kwargs
-
-
-def _absolute(name: str | None) -> str | None:
-    """A file of the user's own, wherever the environment goes."""
-    return str(Path(name).absolute()) if name and name.endswith(".py") else name
+    return absolute_name(name), kwargs
 
 
 def _folder(run: str | Path | TrainedRun) -> Path:

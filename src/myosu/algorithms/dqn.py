@@ -23,7 +23,7 @@ from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
 from myosu.games.playout import random_actions
 from myosu.losses.q_learning import best_columns, bootstrapped, dueling, huber
-from myosu.nets.encoder import ActionHead, Encoder, Observation, to_tensors
+from myosu.nets.encoder import ActionHead, Encoder, Observation, default_hidden, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.replay.episode import Experience
@@ -44,8 +44,8 @@ METRICS_EVERY = 50
 class Config:
     """DQN's settings. Presets for environments: ``myosu/presets/dqn``."""
 
-    hidden: tuple[int, ...] = (256, 256)
-    """Units of the layers; of pictures, the last one after the convolutions."""
+    hidden: tuple[int, ...] = ()
+    """Units of the layers; of pictures, the last one after the convolutions. By default 256 256, of images 512."""
     channels: int = 32
     """Channels of the convolutions that read a board."""
     blocks: int = 1
@@ -116,8 +116,8 @@ class Config:
         })
         if self.reward_clip is not None:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
-        if not self.hidden or min(self.hidden) < 2:
-            raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 2 units or more.")
+        if min(self.hidden, default=2) < 2:
+            raise UserError(f"hidden = {self.hidden} is impossible: a layer has 2 units or more.")
         if self.learning_starts > self.replay_capacity:
             raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
@@ -160,7 +160,8 @@ class QNet(nn.Module):
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
         self.branches = action_branches(spec)
-        self.encoder = Encoder(spec, config.hidden, config.channels, config.blocks, layer_norm=config.layer_norm)
+        hidden = config.hidden or default_hidden(spec, (256, 256))
+        self.encoder = Encoder(spec, hidden, config.channels, config.blocks, layer_norm=config.layer_norm)
         features = self.encoder.features
         self.value = nn.Linear(features - features // 2, 1) if config.dueling else None
         self.advantage = ActionHead(features // 2 if config.dueling else features, spec.num_actions, self.encoder.cells)
@@ -299,7 +300,11 @@ class Learner:
         windows, importance = self._draw(replay, progress)
         signal_losses = self.signals.update(replay.view(windows.rows))
         batch = self._turned(self._n_step(replay, windows))
-        q = self.net(to_tensors(batch["observation"], self.device))
+        observation = to_tensors(batch["observation"], self.device)
+        for net in (self.net, self.target):
+            if net.encoder.learns_scale:
+                net.encoder.observe(observation)
+        q = self.net(observation)
         error = q.gather(1, self._tensor(batch["action"])) - self._targets(batch)[:, None]
         losses = huber(error).mean(1)
         total = losses.mean() if importance is None else (losses * self._tensor(importance)).mean()

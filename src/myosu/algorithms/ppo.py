@@ -25,7 +25,7 @@ from myosu.games.game import Symmetries
 from myosu.losses.advantage import generalized_advantages
 from myosu.losses.distributions import Choices, Distribution, Gaussian
 from myosu.losses.policy_gradient import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
-from myosu.nets.encoder import ActionHead, Encoder, Observation, has_pictures, to_tensors
+from myosu.nets.encoder import ActionHead, Encoder, Observation, default_hidden, has_pictures, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.nets.popart import PopArt
@@ -57,9 +57,9 @@ class Config:
     batch_size: int = 256
     """Steps a minibatch; num_envs * rollout_steps must be a multiple of it."""
 
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[int, ...] = ()
     """Widths of the layers: of a policy and a value network of their own or, for pictures and with a memory, of one
-    encoder for both."""
+    encoder for both. By default 64 64, of images 512."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Between these layers."""
     channels: int = 32
@@ -99,7 +99,7 @@ class Config:
     entropy_weight: float = 0.0
     """Weight of the policy's entropy, which keeps it from settling too soon."""
     max_grad_norm: float = 0.5
-    """Greatest norm of the gradient."""
+    """Greatest norm of the gradient; of each of the two networks, where policy and value share nothing."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator if there is one and observations have pictures."""
 
@@ -113,8 +113,8 @@ class Config:
         })
         if self.reward_clip is not None:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
-        if not self.hidden or min(self.hidden) < 1:
-            raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")
+        if min(self.hidden, default=1) < 1:
+            raise UserError(f"hidden = {self.hidden} is impossible: a layer has 1 unit or more.")
         if self.rollout_size % self.batch_size:
             raise UserError(f"batch_size = {self.batch_size} does not divide the rollout of num_envs * rollout_steps = "
                             f"{self.num_envs} * {self.rollout_steps} = {self.rollout_size} steps: change one of them.")
@@ -169,7 +169,8 @@ class ActorCritic(nn.Module):
         super().__init__()
         activation = {"tanh": nn.Tanh, "relu": nn.ReLU}[config.activation]
         self.shared = has_pictures(spec) or config.lstm_size > 0
-        self.encoder = Encoder(spec, config.hidden if self.shared else (), config.channels, config.blocks, activation,
+        hidden = config.hidden or default_hidden(spec, (64, 64))
+        self.encoder = Encoder(spec, hidden if self.shared else (), config.channels, config.blocks, activation,
                                config.normalize_observations)
         _orthogonal(self.encoder, math.sqrt(2))
         features = self.encoder.features
@@ -177,7 +178,7 @@ class ActorCritic(nn.Module):
         if self.cell is not None:
             _orthogonal(self.cell, 1.0)
             features = config.lstm_size
-        self.towers = None if self.shared else TwinTowers(features, config.hidden, activation)
+        self.towers = None if self.shared else TwinTowers(features, hidden, activation)
         features = self.towers.features if self.towers else features
         cells = None if self.cell else self.encoder.cells
         self.policy = ActionHead(features, len(spec.action_low) or spec.num_actions, cells)
@@ -192,6 +193,17 @@ class ActorCritic(nn.Module):
             assert isinstance(self.policy.out, nn.Linear)
             self.quick = TowersInNumPy(self.towers, self.policy.out, self.value.linear)
         return self
+
+    def tower_of_parameters(self) -> list[Tensor]:
+        """Of each parameter whether it belongs to the policy (0) or to the value (1); of one that both towers have a
+        half of, that of each element."""
+        found = []
+        for name, parameter in self.named_parameters():
+            tower = torch.full(parameter.shape, int(name.startswith("value.")))
+            if name.startswith("towers."):
+                tower[1] = 1
+            found.append(tower)
+        return found
 
     def forward(self, observation: Observation, memory: Tensor | None = None,
                 continues: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -521,6 +533,8 @@ class Learner:
         self.device = next(self.net.parameters()).device
         self.policy = make_policy(spec)
         self.flat = FlatParameters(self.net)
+        if not self.net.shared:  # or errors of large values would leave the policy nothing
+            self.flat.set_parts(self.net.tower_of_parameters())
         self.net.settle()
         self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
         self.signals = RewardSignals(reward_signals(config, spec, seed))
@@ -581,7 +595,7 @@ class Learner:
         """Take in the statistics of a new rollout and make advantages of it."""
         config, columns = self.config, replay.columns
         steps = replay.view(np.flatnonzero(columns["acted"][: replay.filled]))
-        if config.normalize_observations:
+        if self.net.encoder.learns_scale:
             self.net.encoder.observe(to_tensors(steps["observation"], self.device))
         losses = self.signals.update(steps)
         self.lesson = self._make_lesson(replay, steps)

@@ -15,7 +15,8 @@ from myosu.doctor.finding import Finding, Findings
 from myosu.doctor.gym_answers import AnswerCheck
 from myosu.doctor.gym_play import RandomPlayer
 from myosu.doctor.gym_statistics import check_played
-from myosu.envs.gym_env import EnvMaker, GymVectorEnv, describe
+from myosu.envs.gym_env import GymVectorEnv
+from myosu.envs.making import EnvMaker, describe
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 

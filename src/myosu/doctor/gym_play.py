@@ -14,7 +14,8 @@ import numpy as np
 from gymnasium import spaces
 
 from myosu.doctor.check_env import sample_actions
-from myosu.envs.gym_env import EnvMaker, SingleEnv, row_at, row_type
+from myosu.envs.gym_env import SingleEnv, row_at, row_type
+from myosu.envs.making import EnvMaker
 
 #: Play ends after so many steps or seconds, however many episodes that was.
 MAX_STEPS, MAX_SECONDS = 100_000, 20.0

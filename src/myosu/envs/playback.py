@@ -9,9 +9,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from myosu.envs.course import Course
-from myosu.envs.gym_env import SingleEnv, describe, native_action, row_at, row_type
+from myosu.envs.gym_env import SingleEnv, row_at, row_type
+from myosu.envs.making import describe
 from myosu.envs.registry import Environment
 from myosu.envs.single_game import SingleGame
+from myosu.envs.spaces import native_action
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.games import Game

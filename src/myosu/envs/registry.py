@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from typing import Any, Literal
 
 import gymnasium
 
 from myosu.envs.given import find_given, note_registration
-from myosu.envs.gym_env import EnvMaker, GymVectorEnv, SingleEnv
+from myosu.envs.gym_env import GymVectorEnv, SingleEnv
+from myosu.envs.making import EnvMaker, import_package_of
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
 from myosu.games import Game, game_names, load_game
 from myosu.games.game import Symmetries
+from myosu.games.registry import defines_game
 
 #: Where Gymnasium environments run: in the process that acts in them, or each in one of its own; there, recv() waits
 #: for all of them (synchronous) or for the first to be ready (asynchronous).
@@ -60,25 +64,32 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
     Raises UserError when there is none, or it cannot be made.
     """
     given = find_given(name)
-    if isinstance(given, Game) or name.endswith(".py") or name in game_names():
+    if isinstance(given, Game) or name in game_names() or (name.endswith(".py") and defines_game(name)):
         if kwargs:
             raise UserError(f"{name} is a game without arguments: leave out {', '.join(kwargs)}.")
         game = given if isinstance(given, Game) else load_game(name)
         game = game.with_outcome_rewards() if rewards == "outcome" else game
         return Environment(name, game_spec(game), game=game)
-    if name in gymnasium.registry:
+    if ":" not in name and not name.endswith(".py"):
+        if name not in gymnasium.registry and not import_package_of(name):
+            raise UserError(_nothing_called(name))
         note_registration(name)
-    elif ":" not in name:
-        known = [*game_names(), *gymnasium.registry]
-        near = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(f"{name}-v1", known, n=1)
-        raise UserError(f"There is no game or environment {name!r}. "
-                        f"{f'Did you mean {near[0]!r}?' if near else 'Games: ' + ', '.join(game_names()) + '.'} A game "
-                        "of your own: the path of its .py file. An environment of your own: module:Id-v0, with the "
-                        "module that registers it.")
     if rewards != "score":
         raise UserError(f"--rewards {rewards}: only games of Myosu's own know who won; {name} is a Gymnasium "
                         "environment.")
     maker = EnvMaker(given or name, kwargs)
     probe = SingleEnv(maker, 0, 0)
     probe.close()
+    if probe.left_out and parent_process() is None:
+        warnings.warn(f"{name}: no network reads {', '.join(probe.left_out)} of the observation; it is left out.",
+                      stacklevel=2)
     return Environment(name, probe.spec, maker=maker)
+
+
+def _nothing_called(name: str) -> str:
+    known = [*game_names(), *gymnasium.registry]
+    near = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(f"{name}-v1", known, n=1)
+    return (f"There is no game or environment {name!r}. "
+            f"{f'Did you mean {near[0]!r}?' if near else 'Games: ' + ', '.join(game_names()) + '.'} If it comes with a "
+            "package, install that (pip install ale-py, minigrid, …). One of your own: the path of its .py file, or "
+            "module:Id-v0 or module:MyEnv with the module that registers or defines it.")

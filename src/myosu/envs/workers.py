@@ -24,12 +24,12 @@ from myosu.envs.gym_env import (
     EpisodeLog,
     SingleEnv,
     as_maker,
-    describe,
     play_again,
     row_at,
     row_type,
     step_of,
 )
+from myosu.envs.making import describe
 from myosu.envs.vector import EnvSpec, Step
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn

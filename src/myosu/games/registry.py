@@ -34,7 +34,7 @@ def load_game(name: str) -> Game:
     Its rules are compiled and tried once. Raises UserError when there is no such game or it does not work.
     """
     if name.endswith(".py"):
-        module, source = _load_file(Path(name)), name
+        module, source = load_file(Path(name)), name
     else:
         found = {entry.name: entry for entry in entry_points(group="myosu.games")}
         if name not in found:
@@ -53,9 +53,15 @@ def load_game(name: str) -> Game:
     return game
 
 
-def _load_file(path: Path) -> ModuleType:
+def defines_game(file: str) -> bool:
+    """Whether a file defines ``GAME``. Raises UserError where it is missing or fails."""
+    return hasattr(load_file(Path(file)), "GAME")
+
+
+def load_file(path: Path) -> ModuleType:
+    """The module that a file of the user's own defines. Raises UserError where it is missing or fails."""
     if not path.is_file():
-        raise UserError(f"There is no game file {str(path)!r}.")
+        raise UserError(f"There is no file {str(path)!r}.")
     path = path.resolve()
     # Numba names machine code after the module: two files, or two versions of one, must not share a name.
     digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import myosu
 from myosu import trust
+from myosu.envs.making import named_code
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
@@ -128,7 +129,8 @@ class RunConfig:
     @property
     def sources(self) -> list[str]:
         """Code of its own that the run needs, see ``trust``."""
-        found = trust.source_of(self.game, self.env_kwargs), trust.source_of(self.algorithm)
+        found = (trust.source_of(self.game, self.env_kwargs), trust.source_of(self.algorithm),
+                 *map(trust.source_of, named_code(self.env_kwargs)))
         return [source for source in found if source is not None]
 
     def require_trust(self) -> None:
