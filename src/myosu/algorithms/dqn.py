@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.replay.episode import Experience
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns, Replay
+from myosu.replay.replay import Columns, Replay, fitting_capacity
 from myosu.replay.transitions import RunningSteps, Transitions, Windows, transition_columns
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
@@ -124,13 +124,13 @@ class Config:
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    """``config`` as it is. Raises UserError where DQN does not fit."""
+    """``config`` with a replay that this machine has memory for. Raises UserError where DQN does not fit."""
     if spec.num_players != 1:
         raise UserError(f"DQN is for one player; here are {spec.num_players}. Use muzero.")
     if not spec.num_actions:
         raise UserError("DQN needs actions that can be counted (Discrete or MultiDiscrete); here they are continuous "
                         "(Box). Use ppo.")
-    return config
+    return replace(config, replay_capacity=fitting_capacity(position_columns(spec), config.replay_capacity))
 
 
 def action_branches(spec: EnvSpec) -> tuple[int, ...]:

@@ -8,7 +8,9 @@ policy; it fills the replay, is learnt from in minibatches for ``epochs`` passes
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -31,7 +33,7 @@ from myosu.nets.inference import choose_device
 from myosu.nets.popart import PopArt
 from myosu.nets.towers import TowersInNumPy, TwinTowers
 from myosu.replay.episode import Experience, Rows
-from myosu.replay.replay import Columns, Replay
+from myosu.replay.replay import Columns, Replay, fitting_capacity, row_bytes
 from myosu.replay.transitions import Rollout, View, transition_columns
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
@@ -55,7 +57,8 @@ class Config:
     epochs: int = 4
     """Passes over a rollout."""
     batch_size: int = 256
-    """Steps a minibatch; num_envs * rollout_steps must be a multiple of it."""
+    """Steps a minibatch. Where it does not divide the rollout of num_envs * rollout_steps, the nearest number that does
+    takes its place."""
 
     hidden: tuple[int, ...] = ()
     """Widths of the layers: of a policy and a value network of their own or, for pictures and with a memory, of one
@@ -69,7 +72,7 @@ class Config:
     lstm_size: int = 0
     """Units of a memory (LSTM) for what one observation does not show; 0: none."""
     sequence_length: int = 32
-    """With a memory: steps that its training goes back; batch_size must be a multiple of it."""
+    """With a memory: steps that its training goes back; it must divide the rollout."""
     normalize_observations: bool = False
     """Subtract the running mean of observations and divide by their deviation; pictures stay as they are."""
     normalize_rewards: bool = False
@@ -91,9 +94,8 @@ class Config:
     """Let the learning rate fall to 0 over the run."""
     normalize_advantages: bool = True
     """Give the advantages of each minibatch mean 0 and deviation 1."""
-    normalize_values: bool = False
-    """Predict values in units of their own running mean and deviation (PopArt), for returns far from 1. The policy
-    settles sooner, perhaps too soon with settings that were found without it."""
+    normalize_values: bool = True
+    """Predict values in units of their own running mean and deviation (PopArt), so that returns may be of any size."""
     value_loss_weight: float = 0.5
     """Weight of the squared error of the value."""
     entropy_weight: float = 0.0
@@ -115,12 +117,6 @@ class Config:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
         if min(self.hidden, default=1) < 1:
             raise UserError(f"hidden = {self.hidden} is impossible: a layer has 1 unit or more.")
-        if self.rollout_size % self.batch_size:
-            raise UserError(f"batch_size = {self.batch_size} does not divide the rollout of num_envs * rollout_steps = "
-                            f"{self.num_envs} * {self.rollout_steps} = {self.rollout_size} steps: change one of them.")
-        if self.batch_size % self.unroll:
-            raise UserError(f"batch_size = {self.batch_size} is no multiple of sequence_length = "
-                            f"{self.sequence_length}, as a memory (lstm_size) needs it: change one of them.")
         if self.batch_size == 1 and self.normalize_advantages:
             raise UserError("normalize_advantages has no meaning with batch_size = 1: raise batch_size.")
 
@@ -144,7 +140,22 @@ class Config:
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if spec.num_players != 1:
         raise UserError("PPO is for environments with one player: train games for two with muzero.")
-    return config
+    fitting = [size for size in range(config.unroll, config.rollout_size + 1, config.unroll)
+               if config.rollout_size % size == 0 and (size > 1 or not config.normalize_advantages)]
+    if not fitting:
+        raise UserError(f"sequence_length = {config.sequence_length} does not divide the rollout of num_envs * "
+                        f"rollout_steps = {config.num_envs} * {config.rollout_steps} = {config.rollout_size} steps: "
+                        "change one of them.")
+    # The actor keeps as much as the replay.
+    if fitting_capacity(rollout_columns(config, spec), rows := 4 * config.rollout_size, warn=False) < rows:
+        raise UserError(f"A rollout of num_envs * rollout_steps = {config.num_envs} * {config.rollout_steps} steps "
+                        f"takes {rows * row_bytes(rollout_columns(config, spec)) / 2**30:.1f} GiB, more than this "
+                        "machine has to spare: lower one of them.")
+    size = min(fitting, key=lambda size: abs(math.log(size / config.batch_size)))
+    if size != config.batch_size:
+        warnings.warn(f"batch_size = {size}, for {config.batch_size} does not divide the rollout of "
+                      f"{config.num_envs} * {config.rollout_steps} = {config.rollout_size} steps.", stacklevel=1)
+    return dataclasses.replace(config, batch_size=size)
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
@@ -527,6 +538,7 @@ class Learner:
 
     def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
         self.config = config
+        assert config.rollout_size % config.batch_size == config.batch_size % config.unroll == 0, "resolve() sees to it"
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
         self.net = make_net(config, spec)

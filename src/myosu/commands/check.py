@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
-from myosu.commands.options import ENV_KWARGS_HELP, check_seed, read_env_kwargs
+from myosu.commands.options import ENV_FLAGS, check_seed, read_environment_flags
 from myosu.errors import UserError
 
 
@@ -21,13 +21,17 @@ class Options:
     """Play a game or a Gymnasium environment at random, and say in plain words what is wrong with it."""
 
     game: Annotated[Positional[str], tyro.conf.arg(metavar="GAME")]
-    """A game's name, the path of its .py file, or a Gymnasium environment's id (module:Id-v0 imports the module
-    first)."""
+    """A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a class or a
+    function), or the path of a .py file that has a game or an environment."""
     games: int | None = None
     """Random games to play, 200 unless told; or episodes of an environment, 50 and fewer where they are long."""
     seed: int = 0
     """What the random games follow from."""
-    env_kwargs: Annotated[str, tyro.conf.arg(help=ENV_KWARGS_HELP)] = "{}"
+    env_kwargs: Annotated[str, tyro.conf.arg(help=ENV_FLAGS["env_kwargs"])] = "{}"
+    wrapper: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(help=ENV_FLAGS["wrapper"])] = ()
+    frame_stack: Annotated[int | None, tyro.conf.arg(help=ENV_FLAGS["frame_stack"])] = None
+    atari: Annotated[bool, tyro.conf.arg(help=ENV_FLAGS["atari"])] = False
+    max_episode_steps: Annotated[int | None, tyro.conf.arg(help=ENV_FLAGS["max_episode_steps"])] = None
     json: bool = False
     """Print JSON only."""
 
@@ -41,7 +45,8 @@ def main(arguments: list[str]) -> int:
     if options.games is not None and options.games < 1:
         raise UserError(f"--games {options.games}: play one at least.")
     with contextlib.redirect_stdout(sys.stderr):  # an environment may print what it likes: JSON stays JSON
-        environment = load_environment(options.game, read_env_kwargs(options.env_kwargs))
+        environment = load_environment(options.game, read_environment_flags(
+            **{name: getattr(options, name) for name in ENV_FLAGS}))
         if environment.game is not None:
             name, games = environment.game.name, options.games or 200
             findings = check_game(environment.game, games, options.seed)

@@ -6,6 +6,7 @@ rule the message names the environment, the episode, the step and the remedy.
 
 from __future__ import annotations
 
+import copyreg
 import dis
 import warnings
 from collections.abc import Callable, Mapping
@@ -182,7 +183,7 @@ class SingleEnv:
         try:
             self._env.close()
         except (Exception, SystemExit) as error:
-            warnings.warn(f"{self._name}: close() raised {describe(error)}.", stacklevel=2)
+            warnings.warn(f"{self._name}: close() raised {describe(error)}.", stacklevel=1)
 
     def _begin(self, row: dict[str, np.ndarray], episode: int) -> None:
         self._episode = episode
@@ -267,6 +268,10 @@ def _raised_by_code(error: BaseException) -> bool:
     return place is not None and place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
+def _new(kind: Any, *arguments: Any) -> Any:
+    return kind.__new__(kind, *arguments)
+
+
 def _watch_rewards(env: gymnasium.Env) -> Any:
     """Let ``env.raw_reward`` add up what the environment itself pays, below every wrapper and however often one of them
     steps it; None where it lets nobody see.
@@ -291,6 +296,7 @@ def _watch_rewards(env: gymnasium.Env) -> Any:
 
         def __reduce_ex__(self, protocol: Any) -> Any:
             function, arguments, *rest = super().__reduce_ex__(protocol)
+            function = _new if function is copyreg.__newobj__ else function  # type: ignore[attr-defined]
             return (function, tuple(kind if value is Watched else value for value in arguments), *rest)
 
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):

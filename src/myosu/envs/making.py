@@ -20,7 +20,6 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from os.path import commonpath
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +208,8 @@ def import_package_of(env_id: str) -> bool:
 
 
 def _shared_start(one: str, other: str) -> int:
-    return len(commonpath([one, other]))
+    pairs = list(zip(one, other, strict=False))
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
 
 
 def _only_one(file: str) -> Source:

@@ -82,7 +82,7 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
     probe.close()
     if probe.left_out and parent_process() is None:
         warnings.warn(f"{name}: no network reads {', '.join(probe.left_out)} of the observation; it is left out.",
-                      stacklevel=2)
+                      stacklevel=1)
     return Environment(name, probe.spec, maker=maker)
 
 

@@ -79,7 +79,7 @@ class Layout:
 
     def _find_mask(self) -> Any:
         space = self.observation_space
-        if not isinstance(space, spaces.Dict) or len(space) < 2 or MASK not in space:
+        if not isinstance(space, spaces.Dict) or len(space) < 2 or MASK not in space.spaces:
             return None
         part, count = space[MASK], self.num_actions
         fits = isinstance(part, (spaces.Box, spaces.MultiBinary)) and int(np.prod(part.shape)) == count and (

@@ -32,7 +32,7 @@ class TrainConfig:
     games: int | None = None
     """Finished games (episodes)."""
     env_steps: int | None = None
-    """Actions taken in all environments together."""
+    """Actions taken in all environments together; a rollout that was begun is finished."""
     seed: int = 0
     """Everything random follows from it; in deterministic mode the same seed gives the same weights, bit for bit."""
     actors: int | None = None
@@ -50,7 +50,8 @@ class TrainConfig:
     """Whom evaluations are played against in games for two: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS,
     gtp:"COMMAND", or the folder of another run, with :SIMULATIONS if you like."""
     evaluation_games: int | None = None
-    """Games of one evaluation, half from each seat, or episodes in environments for one; by default 200, and 50."""
+    """Games of one evaluation, half from each seat (an even number from 4), or episodes in environments for one; by
+    default 200, and 50."""
     checkpoint_every_minutes: float = 2.0
     """Minutes between checkpoints; each evaluation and the end of training make one too."""
     keep_every: int = 1000
@@ -67,7 +68,7 @@ class TrainConfig:
         _require(0 <= self.seed < SEEDS, "seed", self.seed, f"from 0 to {SEEDS - 1}")
         _require(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 (never) or more")
         games = self.evaluation_games
-        _require(games is None or (games >= 4 and games % 2 == 0), "evaluation_games", games, "an even number from 4")
+        _require(games is None or games >= 2, "evaluation_games", games, "2 or more")
         minutes = self.checkpoint_every_minutes
         _require(minutes > 0, "checkpoint_every_minutes", minutes, "above 0")
         _require(self.keep_every >= 1, "keep_every", self.keep_every, "1 or more")
@@ -116,9 +117,11 @@ class RunConfig:
         self.require_trust()
         environment = load_environment(self.game, self.env_kwargs, self.rewards)
         now = shape_of(environment.spec)
-        if self.spec is not None and (now := {name: now.get(name) for name in self.spec}) != self.spec:
-            raise UserError(f"The rules of {self.game!r} have changed since this run was made: it was trained on "
-                            f"{self.spec}, the game now has {now}.")
+        for name, then in (self.spec or {}).items():
+            if now.get(name) != then:
+                raise UserError(f"The rules of {self.game!r} have changed since this run was made: {name} was "
+                                f"{_plainly(then)}, now it is {_plainly(now.get(name))}. Bring back what it was, or "
+                                "start a new run.")
         return environment
 
     @property
@@ -155,8 +158,17 @@ class RunConfig:
 
 def shape_of(spec: EnvSpec) -> dict[str, Any]:
     """What a network must fit."""
-    return {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions,
+    parts = {name or "all": f"{part.dtype} {list(part.shape[1:])}" for name, part in spec.parts().items()}
+    return {"observation_shape": list(spec.observation_shape), "observation": parts, "num_actions": spec.num_actions,
+            "action_shape": list(spec.action_shape), "action_branches": list(spec.action_branches),
             "num_players": spec.num_players}
+
+
+def _plainly(value: Any) -> str:
+    """A part of ``shape_of`` in words."""
+    if isinstance(value, dict):
+        return " and ".join(f"{name} {text}" for name, text in value.items())
+    return str(value)
 
 
 #: Fields as runs of earlier versions call them.

@@ -105,6 +105,7 @@ class Trainer:
         self.updates = self.samples = self.games = self.env_steps = 0
         self._seconds_before = 0.0
         self._callbacks, self._stopped_by = callbacks, ""
+        self._whole_rollouts, self._rollout_open = algorithm.SOURCE == "only in turn", False
         self.checkpoints = Checkpoints(run.checkpoints)
         self.replay = algorithm.make_replay(settings, spec)
         self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
@@ -176,7 +177,7 @@ class Trainer:
     def limit_reached(self) -> str:
         """The limit that ended the run, in words; "" while there is none."""
         for name, (done, limit) in self._limits().items():
-            if done >= limit:
+            if done >= limit and not (name == "env_steps" and self._rollout_open):
                 return f"{limit:g} {name.replace('_', ' ')}"
         return ""
 
@@ -212,6 +213,8 @@ class Trainer:
             self._learn()
 
     def _add(self, experience: Experience) -> None:
+        # A rollout that was begun is finished, or its steps would never be learnt from.
+        self._rollout_open = self._whole_rollouts and not experience.sequences
         for sequence in experience.sequences:
             self.replay.add(sequence, experience.weights_version)
         self.env_steps += experience.steps
