@@ -611,7 +611,7 @@ class Learner:
             self.net.encoder.observe(to_tensors(steps["observation"], self.device))
         losses = self.signals.update(steps)
         self.lesson = self._make_lesson(replay, steps)
-        if config.normalize_values:
+        if config.normalize_values and np.isfinite(self.lesson.value_target).all():  # else update() says so
             self.net.value.observe(self.lesson.value_target, share=0.1 if self.rollouts else 1.0)
         value = columns["value"][self.lesson.rows]
         self.report = losses | {"explained_variance": explained_variance(value, self.lesson.value_target)}
