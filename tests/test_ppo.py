@@ -399,7 +399,7 @@ def test_non_finite_loss_hands_out_the_batch():
     before = loop.learner.weights()
     loop.replay.columns["reward"][3] = np.nan
     loop.learner.seen_positions = 0  # so that it makes advantages again
-    with pytest.raises(NonFiniteLoss, match="policy loss .*nan") as caught:
+    with pytest.raises(NonFiniteLoss, match=r"policy loss .*nan") as caught:
         for _ in range(2):
             loop.learner.update(loop.replay, 0.0)
     assert np.isnan(caught.value.batch["advantage"]).any()

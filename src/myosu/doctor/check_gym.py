@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
+from contextlib import suppress
 from typing import Literal
 
 import gymnasium
@@ -55,10 +56,13 @@ def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0) -> list[Findin
                      tuple(player.history) if len(player.history) <= 50 else ())
     _check_with_gymnasium(maker, findings)
     _tell_layout(player.spec, findings)
+    if left_out := player.left_out:
+        findings.add("info", "left-out", f"no network reads {', '.join(left_out)} of the observation.", "If an agent "
+                     "needs it, turn it into numbers: --wrapper module:Class, a gymnasium.ObservationWrapper.")
     if speed := player.speed:
         findings.add("info", "speed", f"{speed:,.0f} steps/s in one process.", "" if speed > 1000 else
                      "Slower than most learning: play in several processes (--env-workers asynchronous).")
-    player.watch.close()
+    player.close()
     return findings.sorted()
 
 
@@ -121,10 +125,11 @@ def _check_with_gymnasium(maker: EnvMaker, findings: Findings) -> None:
         warnings.simplefilter("always")
         try:
             env_checker.check_env(env.unwrapped, skip_render_check=True)
-            failure = None
-        except Exception as error:
+            failure: BaseException | None = None
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             failure = error
-        env.close()
+        with suppress(Exception, SystemExit):
+            env.close()
     for message in dict.fromkeys(_plain(str(warning.message)) for warning in caught):
         if message.startswith("WARN: "):  # what the environment's own libraries warn of is none of ours
             _tell("warning", message.removeprefix("WARN: "), findings)

@@ -147,7 +147,7 @@ class RandomPlayer:
         watched = EnvMaker(lambda: self.watch)
         watched.name = maker.name  # for the messages
         self._env, self._seed = SingleEnv(watched, 0, seed), seed
-        self.spec = self._env.spec
+        self.spec, self.left_out, self.close = self._env.spec, self._env.left_out, self._env.close
         self.row = row_at(np.zeros(1, row_type(self.spec)), 0)
         self.history: list[str] = []  # the actions of the running episode
 

@@ -49,8 +49,7 @@ def _check_ends(played: Played, limit: int | None, findings: Findings) -> None:
     if limit is None and longest >= (_LONG if not count else DEFAULT_MAX_STEPS):
         findings.add("warning", "endless", f"an episode of random play went on for {longest} steps without an end, and "
                      "the environment sets no limit.", "Register it with max_episode_steps=1000 or what suits it, or "
-                     "wrap it in gymnasium.wrappers.TimeLimit; to try it: --env-kwargs "
-                     f"'{{\"max_episode_steps\": 1000}}'. Myosu cuts at {DEFAULT_MAX_STEPS}.")
+                     f"train with --max-episode-steps 1000. Myosu cuts at {DEFAULT_MAX_STEPS}.")
     at_longest = played.terminated & (played.lengths == longest)
     if count >= _FEW and longest >= 20 and at_longest.mean() >= 0.3:
         findings.add("warning", "time-limit", f"{at_longest.mean():.0%} of random episodes were terminated at step "
@@ -133,7 +132,7 @@ def _check_observations(played: Played, findings: Findings) -> None:
         if values.ndim <= 2:  # numbers beside each other; those of a picture are all of one kind
             flat = values.reshape(len(values), -1).astype(np.float64)
             components |= {f"{name}[{index}]": flat[:, index] for index in range(flat.shape[1])}
-        elif not np.ptp(values, axis=0).any():
+        elif (values == values[0]).all():
             components[f"the picture{name}"] = np.zeros(len(values))
     spans = {name: float(np.ptp(values)) for name, values in components.items()}
     constant = [name for name, span in spans.items() if span == 0]
@@ -158,19 +157,17 @@ def _check_spans(narrowest: str, widest: str, components: dict[str, np.ndarray],
     else:
         return
     findings.add("warning", "observation-scale", f"observations are badly scaled: {what}.", "A network hears the "
-                 "loudest component only, and large numbers shake it. Train with --normalize-observations where the "
-                 "algorithm has it, wrap it in gymnasium.wrappers.NormalizeObservation, or divide each component by "
-                 "its range.")
+                 "loudest component only, and large numbers shake it. Train PPO with --normalize-observations, or "
+                 "divide each component by its range in the environment.")
 
 
 def _check_integers(name: str, values: np.ndarray, findings: Findings) -> None:
-    integers, largest = values.dtype.kind in "iu", float(values.max())
-    if largest <= 10 or not (integers or values.ndim >= 4):
-        return
-    scale = 255 if values.dtype == np.uint8 and largest > 100 else largest
-    findings.add("info", "integers", f"the observation{name} holds {values.dtype} numbers up to {largest:g}.",
-                 f"Networks want about 1: --observation-scale {scale:g} where the algorithm has it. Do not divide in "
-                 "the environment unless as floats: divided as integers, all become 0.")
+    """Of pictures networks learn the scale themselves; of other whole numbers they take what comes."""
+    largest = float(values.max())
+    if values.dtype.kind in "iu" and values.ndim <= 2 and largest > 10:
+        findings.add("info", "integers", f"the observation{name} holds {values.dtype} numbers up to {largest:g}.",
+                     "Networks want about 1: train PPO with --normalize-observations, or divide them in the "
+                     "environment, as floats: divided as integers, all become 0.")
 
 
 def _check_actions(played: Played, spec: EnvSpec, findings: Findings) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 
@@ -77,6 +78,8 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
                 return trainer.run_until(stop)
             except NonFiniteLoss as error:
                 raise UserError(trainer.keep_evidence(error)) from error
+            except UserError as error:
+                raise trainer.save_after(error) from error
             except KeyboardInterrupt:
                 trainer.progress.say(f"Stopped at once. {_kept(run)}. Go on with: myosu train --resume {run.folder}")
                 raise
@@ -357,6 +360,16 @@ class Trainer:
             if "randomness" in state:
                 set_randomness(state["randomness"])
 
+    def save_after(self, error: UserError) -> UserError:
+        """The error, the run being saved where it has learnt something."""
+        if not self.updates:
+            return error
+        try:
+            self.checkpoint()
+        except Exception:  # what went wrong first is what a person must hear
+            return error
+        return UserError(f"{error} The run is saved; go on with: myosu train --resume {self.run.folder}")
+
     def keep_evidence(self, error: NonFiniteLoss) -> str:
         """Save the batch that broke the training; what to tell the user."""
         latest = self.checkpoints.latest()
@@ -366,6 +379,8 @@ class Trainer:
             folder.mkdir(exist_ok=True)
             save_state(folder, error.batch)
             message += f" The batch that did it is in {folder}."
+        if huge := _greatest_observation(error.batch):
+            return f"{message} {huge}"
         message += f" The last good checkpoint is {latest}." if latest else " There was no checkpoint yet."
         return message + " A lower learning rate is the first thing to try."
 
@@ -404,6 +419,17 @@ class Trainer:
         self.evaluator.close()
         self.videos.close()
         self.metrics.close()
+
+
+def _greatest_observation(batch: dict[str, Any]) -> str:
+    """Which observation is so large that it is the likely reason, and what to do; "" where none is."""
+    greatest = {name: float(np.abs(np.asarray(value, np.float64)).max(initial=0.0)) for name, value in batch.items()
+                if name.startswith("observation") and np.asarray(value).dtype.kind in "iuf"}
+    name = max(greatest, key=lambda name: greatest[name], default="")
+    if not name or greatest[name] < 1e6:
+        return ""
+    return (f"{name} holds numbers up to {greatest[name]:.3g}: clip or scale them in the environment, or train PPO "
+            "with --normalize-observations.")
 
 
 def _out_of_space(error: Exception) -> bool:
