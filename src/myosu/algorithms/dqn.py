@@ -61,8 +61,9 @@ class Config:
 
     discount: float = 0.99
     """Discount of rewards, in [0, 1]."""
-    n_step: int = 1
-    """Steps of the return before it bootstraps."""
+    n_step: int = 3
+    """Steps of the return before it bootstraps. With 1 an action that changes nothing is worth 1 − discount less than
+    the best one, which small errors hide; and an agent that stands still for it unlearns that as slowly."""
     epsilon_initial: float = 1.0
     """Share of random actions at the beginning."""
     epsilon_final: float = 0.05
@@ -92,9 +93,9 @@ class Config:
     reward_clip: float | None = None
     """Clip rewards to ± this before they are scaled, as for Atari to 1; None: not at all."""
 
-    target_every: int = 100
+    target_every: int = 1
     """Updates between those of the target network."""
-    tau: float = 1.0
+    tau: float = 0.01
     """How far the target network then goes towards the one that learns; 1: it becomes the same."""
     learning_rate: float = 1e-3
     """Adam's learning rate."""
