@@ -1,24 +1,27 @@
 # A fresh machine needs Python 3.11 or newer, pip and make. Everything is installed into .venv.
 #
 #   make train   [MINUTES=10] [RUN=runs/NAME]   learn Othello from nothing
+#   make site    [MINUTES=10] [SITE=site]       a page for every game, to be put on any host of files
 #   make install | test | bench | clean
 
 PYTHON ?= python3
 MINUTES ?= 10
 RUN ?= runs/othello-$(shell date +%Y%m%d-%H%M%S)
+SITE ?= site
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install train test bench clean
+.PHONY: install train test bench site clean
 
 install: .venv/.installed
 
 train: install
 	$(BIN)/myosu train othello --minutes $(MINUTES) --run $(RUN)
 
-# Without GRhino, Quarry and Chromium (Debian packages) their tests skip and say so.
+# Without GRhino, GNU Go, Quarry and Chromium (Debian packages) their tests skip and say so.
 test: .venv/.installed-dev
 	bash scripts/install_program.sh gtp-rhino grhino || echo "Tests that need GRhino will be skipped."
+	bash scripts/install_program.sh gnugo gnugo || echo "Tests that need GNU Go will be skipped."
 	bash scripts/install_program.sh xdotool quarry xvfb xdotool || echo "Games in Quarry will be skipped."
 	bash scripts/install_program.sh chromium chromium fonts-dejavu-core || echo "Tests of the page will be skipped."
 	$(BIN)/ruff check
@@ -27,6 +30,10 @@ test: .venv/.installed-dev
 
 bench: install
 	$(BIN)/myosu bench othello
+
+# Trains ten minutes for each game that has no run yet.
+site: install
+	$(BIN)/python scripts/gallery.py $(SITE) --minutes $(MINUTES)
 
 # Trained runs stay.
 clean:

@@ -10,6 +10,7 @@ residual blocks, twice (representation and dynamics), 1x1 heads. Weights are ran
 from __future__ import annotations
 
 import argparse
+import time
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +87,7 @@ def initial(params, observation):
 def recurrent(params, key, action, latent):
     stem, blocks = params["latent"]
     latent = unit(tower(jax.nn.relu(latent + convolution(latent, stem) + params["action"][action]), blocks))
-    reward = scalar(head(latent, params["reward"]))
+    reward = scalar(head(latent, params["reward"])) if "reward" in params else jnp.zeros(len(latent))
     return mctx.RecurrentFnOutput(
         reward=reward, discount=-jnp.ones_like(reward),
         prior_logits=head(latent, params["policy"]).astype(jnp.float32), value=scalar(head(latent, params["value"])),
@@ -97,16 +98,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--simulations", type=int, default=16)
+    parser.add_argument("--considered", type=int, default=8, help="actions at the root")
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--no-rewards", action="store_true", help="without a head for rewards")
+    parser.add_argument("--wall", action="store_true", help="seconds of the wall, for an accelerator works beside")
     parser.add_argument("--serve", action="store_true", help="measure whenever a line comes in")
     args = parser.parse_args()
     dtype = jnp.dtype(args.dtype)
     env = pgx.make("othello")
     step_env = jax.vmap(auto_reset(env.step, env.init))
     params = make_params(args.channels, args.blocks, dtype)
+    if args.no_rewards:
+        del params["reward"]
 
     @jax.jit
     def step(params, state, key):
@@ -115,7 +121,7 @@ def main() -> None:
         output = mctx.gumbel_muzero_policy(
             params, search_key, mctx.RootFnOutput(prior_logits=logits, value=value, embedding=latent), recurrent,
             num_simulations=args.simulations, invalid_actions=~state.legal_action_mask,
-            max_num_considered_actions=8)
+            max_num_considered_actions=args.considered)
         stored = (output.action, output.action_weights, output.search_tree.summary().value)
         return step_env(state, output.action, jax.random.split(step_key, args.batch)), stored
 
@@ -129,7 +135,8 @@ def main() -> None:
         return args.batch * args.simulations
 
     play()  # compiles
-    serve(lambda: {"simulations_per_second": rate(play, args.seconds)})
+    serve(lambda: {"simulations_per_second": rate(
+        play, args.seconds, time.perf_counter if args.wall else time.process_time)})
 
 
 if __name__ == "__main__":

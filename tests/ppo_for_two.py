@@ -1,8 +1,8 @@
 """PPO's agent in games for two, which PPO itself does not learn: an agent with a memory, of weights never trained."""
 
-from myosu.algorithms.ppo import ACTORS, Config, make_agent, make_learner
+from myosu.algorithms.ppo import SOURCE, Config, make_agent, make_learner
 
-__all__ = ["ACTORS", "Config", "make_agent", "make_learner", "resolve"]
+__all__ = ["SOURCE", "Config", "make_agent", "make_learner", "resolve"]
 
 
 def resolve(config, spec, deterministic):

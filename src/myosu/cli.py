@@ -22,11 +22,15 @@ COMMANDS = {
     "arena": "rate many players in one league",
     "episodes": "list the episodes of a run, make videos of them",
     "play": "play against an agent, in the browser or in the terminal",
+    "publish": "make a page of an agent that needs no server",
+    "export": "write the network of an agent as ONNX or torch.export files",
     "watch": "see how runs train or trained, in the browser",
     "gtp": "let an agent play in other programs, as an engine",
     "plot": "draw learning curves of runs",
     "games": "list the games",
     "check": "find what is wrong with a game or an environment",
+    "doctor": "find out why a run does not learn",
+    "compare": "tell whether runs are better than others, over seeds",
     "bench": "measure the speed of this machine on a game",
 }
 

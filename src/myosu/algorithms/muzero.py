@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,10 @@ from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
 from myosu.games.playout import random_actions
+from myosu.kernels.ptx import has_nvidia_card
 from myosu.losses.categorical import Support, cross_entropy, negative_cosine, plane_loss
+from myosu.nets.captured_update import CapturedUpdate
+from myosu.nets.cuda_graph import GraphedMuZero
 from myosu.nets.inference import (
     LATENT_DTYPES,
     InferenceModel,
@@ -40,6 +44,7 @@ from myosu.replay.replay import Columns, Replay, fitting_capacity
 from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
 from myosu.runs.state import State, Weights
 from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
+from myosu.search.card import CardSearch
 from myosu.search.kernels import EPSILON
 
 SOURCE = "processes"
@@ -187,7 +192,8 @@ def _precision(net: MuZeroNet, config: Config, self_play: bool) -> Precision:
     win by it."""
     precision, device = config.precision, choose_device(config.device)
     if precision == "auto":
-        precision = choose_precision(net.eval(), device, min(config.num_envs, 256))
+        batch = config.num_envs if device.type == "cuda" else min(config.num_envs, 256)
+        precision = choose_precision(net.eval(), device, batch)
     elif precision == "int8" and self_play and not int8_fits(net, device):
         precision = "float32"
     return "float32" if precision == "int8" and not self_play else precision
@@ -251,28 +257,35 @@ class Planner:
     """The model and the search together: from observations to actions. Keeps the latent states of the tree."""
 
     def __init__(self, config: Config, spec: EnvSpec, capacity: int, simulations: int, explore: bool,
-                 seed: int) -> None:
+                 seed: int, trees_on_card: bool | None = None) -> None:
+        """trees_on_card: None: where an NVIDIA card is."""
         self.capacity = capacity
         self.device = choose_device(config.device)
         self.net = make_net(config, spec).eval()
         self.precision = _precision(self.net, config, self_play=explore)
         self.support = value_support(config, spec)
-        self.search = Search(_search_config(config, spec, simulations, explore), capacity, spec.num_actions,
-                             seed)
+        searched = (_search_config(config, spec, simulations, explore), capacity, spec.num_actions, seed)
+        self.trees_on_card = has_nvidia_card(self.device) if trees_on_card is None else trees_on_card
+        self.search = CardSearch(*searched, self.device) if self.trees_on_card else Search(*searched)
         self.discounts = np.full(capacity, signed_discount(config, spec), np.float32)
         shape = self.net.latent_shape
         # The board's axes come before the channels, as the convolutions read them.
         self.stored_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
-        self.latents = torch.empty(simulations + 1, capacity, *self.stored_shape,
+        rows = 0 if self.device.type == "cuda" else simulations + 1  # there the graphed model has them
+        self.latents = torch.empty(rows, capacity, *self.stored_shape,
                                    dtype=LATENT_DTYPES[self.precision], device=self.device)
         #: A position of each of the latest moves, for int8 to see activations of.
         self.seen: deque[np.ndarray] = deque(maxlen=64)
         self.moves = 0
         self._model: InferenceModel | None = None
+        #: On a card the model of the searches; what is outside them, and all on a CPU, is ``model``'s.
+        self._graphed: GraphedMuZero | None = None
 
     def load_weights(self, weights: Weights) -> None:
         self.net.load_state_dict(weights)
         self._model = None
+        if self._graphed is not None:
+            self._graphed.load(self.net)
 
     @property
     def model(self) -> InferenceModel:
@@ -286,6 +299,8 @@ class Planner:
     def plan(self, observation: np.ndarray, legal_actions: np.ndarray,
              simulations: int | None = None) -> tuple[SearchResult, np.ndarray]:
         """Search from observations [n, *shape], n ≤ capacity; the result and the root's prior logits f32 [n, A]."""
+        if self.device.type == "cuda":
+            return self._plan_on_card(observation, legal_actions, simulations)
         n = len(observation)
         if self.precision == "int8":
             self.moves += 1
@@ -315,6 +330,28 @@ class Planner:
 
         logits = self._numpy(policy)
         return self.search.run(logits, self._scalar(value), legal_actions, expand, simulations), logits
+
+    def _plan_on_card(self, observation: np.ndarray, legal_actions: np.ndarray,
+                      simulations: int | None) -> tuple[SearchResult, np.ndarray]:
+        model = self._graphed_model(simulations or self.search.config.num_simulations)
+        value, logits = (x.copy() for x in model.roots(observation))
+        if self.trees_on_card:
+            discounts = torch.from_numpy(self.discounts).to(self.device)
+
+            def expand(parents: Any, actions: Any, slot: int) -> Any:
+                reward, value, logits = model.expand_on_card(parents, actions, slot)
+                return Expansion(reward, discounts, value, logits)  # type: ignore[arg-type]
+        else:
+            def expand(parents: Any, actions: Any, slot: int) -> Any:
+                reward, value, logits = model.expand(parents, actions, slot)
+                return Expansion(reward, self.discounts[:len(value)], value, logits)
+        return self.search.run(logits, value, legal_actions, expand, simulations), logits
+
+    def _graphed_model(self, simulations: int) -> GraphedMuZero:
+        if self._graphed is None or self._graphed.simulations < simulations:
+            self._graphed = GraphedMuZero(self.net, self.support, self.capacity, simulations,
+                                          LATENT_DTYPES[self.precision], self.device)
+        return self._graphed
 
     def _store(self, slot: int, latent: Tensor) -> None:
         self.latents[slot, : len(latent)] = latent.permute(0, 2, 3, 1) if latent.dim() == 4 else latent
@@ -419,17 +456,14 @@ class Actor:
                 values[cut] = self.planner._scalar(self.planner.model.initial(observation)[1])
         return values
 
-    def _rows(self, i: int, value_after: float) -> Rows:
+    def _rows(self, i: int, value_after: np.float32) -> Rows:
         """Game ``i``, which has ended, as the replay stores it."""
         length = int(self.lengths[i])
         columns = {name: column[i, :length].copy() for name, column in self.columns.items()}
-        if not self.config.predict_rewards and (early := np.flatnonzero(columns["reward"][:-1])).size:
-            raise UserError(f"A reward of {columns['reward'][early[0]]:g} came before the end of a game: "
+        if not self.config.predict_rewards and (early := columns["reward"][:-1]).any():
+            raise UserError(f"A reward of {early[early != 0][0]:g} came before the end of a game: "
                             "predict_rewards = false is for rewards that come only with the end. Set it to true.")
-        value = value_after
-        for t in range(length - 1, -1, -1):
-            value = columns["reward"][t] + self.discount * value
-            columns["outcome"][t] = value
+        _discounted_returns(columns["reward"], value_after, self.discount, columns["outcome"])
         if "final_pieces" in columns:
             pieces = self.current.final_observation[i, :2]
             same_player = (length - np.arange(length)) % 2 == 0
@@ -491,10 +525,17 @@ class Learner:
         self.net = make_net(config, spec).to(self.device)
         self.support = value_support(config, spec)
         self.discount = signed_discount(config, spec)
-        self.optimizer = torch.optim.AdamW(_decayed_groups(self.net, config.weight_decay), lr=config.learning_rate,
-                                           fused=True)
+        # On a card the rate is a number there, which a captured update reads.
+        self.rate = torch.tensor(config.learning_rate, device=self.device)
+        self.optimizer = torch.optim.AdamW(_decayed_groups(self.net, config.weight_decay), lr=self.rate, fused=True,
+                                           capturable=self.device.type == "cuda")
+        self.captured = (CapturedUpdate(self._step, self.net, self.optimizer, self.device)
+                         if self.device.type == "cuda" else None)
+        #: Rows and batch of the update that the card is at.
+        self._under_way: tuple[np.ndarray, UnrolledBatch] | None = None
         self.updates = 0
-        self.autocast = _precision(self.net, config, self_play=False) == "bfloat16"
+        # A card multiplies float32 by its matrix units anyway (TF32).
+        self.autocast = self.device.type != "cuda" and _precision(self.net, config, self_play=False) == "bfloat16"
         least = 1e-3 * (self.support.high - self.support.low)
         self.priorities = (Priorities(config.replay_capacity, config.priority_exponent, least)
                            if config.prioritized else None)
@@ -514,29 +555,56 @@ class Learner:
         if config.reconstruction_loss_weight and batch.observation.max() > 1:
             raise UserError(f"Observations hold {batch.observation.max()}, but reconstruction_loss_weight reads planes "
                             "of zeros and ones: set it to 0, or observe each kind of piece on a plane of its own.")
+        inputs = {name: array for name, array in _arrays(batch).items() if name != "rows"}
         rate = config.learning_rate * _schedule(progress, self.updates)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        inputs |= {"weights": weights, "rate": np.full(1, rate, np.float32)}
         self.net.train()
+        if self.captured is None:
+            outputs = self._step({name: self._tensor(array) for name, array in inputs.items()})
+            return self._metrics({name: value.numpy() for name, value in outputs.items()}, rows, batch, replay)
+        # The card learns while the next batch is drawn; what it found is told with that one.
+        metrics = self._finish(replay)
+        self.captured.start(inputs)
+        self._under_way = rows, batch
+        return metrics
+
+    def _finish(self, replay: Replay) -> dict[str, float]:
+        if self.captured is None or self._under_way is None:
+            return {}
+        rows, batch = self._under_way
+        self._under_way = None
+        return self._metrics(self.captured.finish(), rows, batch, replay)
+
+    def _step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """An update by ``batch``: arrays of an ``UnrolledBatch``, weights [B] and the rate [1]. The losses, and the
+        error of the first value [B]. Where either loss or gradient is not finite nothing is changed."""
+        self.rate.copy_(batch["rate"][0])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             losses, value_error = self._losses(batch)
-        total = (losses.pop("weighted") * torch.from_numpy(weights).to(self.device)).mean()
+        loss = (losses.pop("weighted") * batch["weights"]).mean()
         self.optimizer.zero_grad()
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), config.max_grad_norm)
-        if not bool(torch.isfinite(total) & torch.isfinite(norm)):
-            raise NonFiniteLoss(f"loss {float(total.detach())}, gradient norm {float(norm)} at update {self.updates}",
-                                _arrays(batch))
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.max_grad_norm)
+        # Such a step is left out, by the fused operation itself.
+        self.optimizer.found_inf = (~torch.isfinite(loss + norm)).float().detach()  # type: ignore[attr-defined]
         self.optimizer.step()
+        numbers = {name: value.mean() for name, value in losses.items()} | {"loss": loss, "gradient_norm": norm}
+        return {name: value.detach() for name, value in numbers.items()} | {"value_error": value_error.detach()}
+
+    def _metrics(self, outputs: dict[str, np.ndarray], rows: np.ndarray, batch: UnrolledBatch,
+                 replay: Replay) -> dict[str, float]:
+        value_error = outputs.pop("value_error")
+        numbers = {name: float(value) for name, value in outputs.items()}
+        if not (math.isfinite(numbers["loss"]) and math.isfinite(numbers["gradient_norm"])):
+            raise NonFiniteLoss(f"loss {numbers['loss']}, gradient norm {numbers['gradient_norm']} at update "
+                                f"{self.updates}", _arrays(batch))
         self.updates += 1
         if self.priorities is not None:
-            self.priorities.set_errors(rows, value_error.detach().cpu().numpy())
-        metrics = {name: float(value.detach().mean()) for name, value in losses.items()}
+            self.priorities.set_errors(rows, value_error)
         age = self.updates - 1 - replay.columns["version"][rows].mean()
-        return metrics | {"loss": float(total.detach()), "gradient_norm": float(norm), "learning_rate": rate,
-                          "replay_age_updates": float(age)}
+        return numbers | {"learning_rate": float(self.rate), "replay_age_updates": float(age)}
 
-    def _losses(self, batch: UnrolledBatch) -> tuple[dict[str, Tensor], Tensor]:
+    def _losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """Every loss [B] by name, their weighted sum as "weighted", and the error of the first value [B].
 
         L = L_0 + (1/K) Σ_k L_k over the K unrolled steps (MuZero, appendix G), each L_k = policy + value + reward.
@@ -544,12 +612,11 @@ class Learner:
         """
         config, net, K = self.config, self.net, self.config.unroll_steps
         action, reward, value, policy, valid = (
-            self._tensor(x.swapaxes(0, 1))
-            for x in (batch.action, batch.reward, batch.value, batch.policy, batch.valid))
+            batch[name].transpose(0, 1).contiguous() for name in ("action", "reward", "value", "policy", "valid"))
         share = torch.full((K + 1, 1), 1 / K, device=self.device)
         share[0] = 1
 
-        latents = net.unroll(net.represent(self._tensor(batch.observation)), action)
+        latents = net.unroll(net.represent(batch["observation"]), action)
         read = net.read(latents)
 
         def along(outputs: Tensor) -> Tensor:
@@ -557,7 +624,7 @@ class Learner:
 
         value_logits = along(read.value_logits)
         losses = {
-            "policy_loss": (share * cross_entropy(along(read.policy_logits), policy)).sum(0),
+            "policy_loss": (share * cross_entropy(along(read.policy_logits), policy.float())).sum(0),
             "value_loss": (share * cross_entropy(value_logits, self.support.two_hot(value))).sum(0),
         }
         if read.reward_logits is not None:
@@ -572,27 +639,26 @@ class Learner:
             getattr(config, f"{name}_weight") * loss for name, loss in losses.items() if name != "policy_loss")
         return losses | {"weighted": weighted}, self.support.mean(value_logits[0]) - value[0]
 
-    def _plane_losses(self, planes: Tensor, batch: UnrolledBatch) -> dict[str, Tensor]:
+    def _plane_losses(self, planes: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The losses [K + 1, B] of what is read off the latent states, [K + 1, B, planes, H, W], by name."""
         losses = {}
         observed, _ = decoded_planes(self.config, self.spec)
         if observed:
-            assert batch.next_observations is not None
-            shown = np.concatenate([batch.observation[None], batch.next_observations.swapaxes(0, 1)])
-            losses["reconstruction_loss"] = plane_loss(planes[:, :, :observed], self._tensor(shown))
-        if batch.final_pieces is not None:
-            final = self._tensor(batch.final_pieces.swapaxes(0, 1))
+            shown = torch.cat([batch["observation"][None], batch["next_observations"].transpose(0, 1)])
+            losses["reconstruction_loss"] = plane_loss(planes[:, :, :observed], shown)
+        if "final_pieces" in batch:
+            final = batch["final_pieces"].transpose(0, 1).contiguous()
             losses["ownership_loss"] = plane_loss(planes[:, :, observed:], final)
         return losses
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _projected_targets(self, batch: UnrolledBatch) -> Tensor:
+    def _projected_targets(self, batch: dict[str, Tensor]) -> Tensor:
         """[K, B, D]: the projections of the later observations as the representation encodes them; no gradient."""
-        assert batch.next_observations is not None and self.net.projector is not None
+        assert self.net.projector is not None
         with torch.no_grad():
-            later = self._tensor(batch.next_observations.swapaxes(0, 1))
+            later = batch["next_observations"].transpose(0, 1).contiguous()
             latent = self.net.represent(later.flatten(0, 1))
             return self.net.projector(latent.flatten(1)).view(*later.shape[:2], -1)
 
@@ -619,9 +685,15 @@ class Learner:
         replay.mark_changed(rows)
 
     def weights(self) -> Weights:
+        self._wait()
         return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
 
+    def _wait(self) -> None:
+        if self._under_way is not None:
+            torch.cuda.synchronize(self.device)
+
     def state_dict(self) -> State:
+        self._wait()
         state: State = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates,
                         "rng": self.rng.bit_generator.state}
         if self.priorities is not None:
@@ -634,6 +706,10 @@ class Learner:
     def load_state_dict(self, state: State) -> None:
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:
+            group.update(lr=self.rate, capturable=self.captured is not None)
+        if self.captured is not None:
+            self.captured.forget()
         self.updates = state["updates"]
         self.rng.bit_generator.state = state["rng"]
         if self.priorities is not None:
@@ -683,6 +759,14 @@ def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, s
 def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,
                seed: int = 0) -> Agent:
     return Agent(config, spec, weights, simulations, seed)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _discounted_returns(rewards, value, discount, returns):
+    """Write the return from every position on, r_t + d (r_{t+1} + d (…)), with ``value`` behind the last; float32."""
+    for t in range(len(rewards) - 1, -1, -1):
+        value = np.float32(rewards[t] + discount * value)
+        returns[t] = value
 
 
 def _arrays(batch: UnrolledBatch) -> dict[str, np.ndarray]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json as json_module
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -39,23 +37,12 @@ class Options:
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu check", args=arguments)
     check_seed(options.seed)
-    from myosu.doctor import check_game, check_gym
-    from myosu.envs.registry import load_environment
+    from myosu.doctor.apart import examine_apart
 
     if options.games is not None and options.games < 1:
         raise UserError(f"--games {options.games}: play one at least.")
-    with contextlib.redirect_stdout(sys.stderr):  # an environment may print what it likes: JSON stays JSON
-        environment = load_environment(options.game, read_environment_flags(
-            **{name: getattr(options, name) for name in ENV_FLAGS}))
-        if environment.game is not None:
-            name, games = environment.game.name, options.games or 200
-            findings = check_game(environment.game, games, options.seed)
-            verdicts = f"the rules hold ({games} random games)", f"the rules break the contract ({games} random games)"
-        else:
-            assert environment.maker is not None
-            name, games = environment.name, options.games or 50
-            findings = check_gym(environment.maker, games, options.seed)
-            verdicts = "the environment keeps the contract", "the environment breaks the contract"
+    kwargs = read_environment_flags(**{flag: getattr(options, flag) for flag in ENV_FLAGS})
+    name, is_game, findings = examine_apart(options.game, kwargs, options.games, options.seed)
     failed = any(finding.severity == "error" for finding in findings)
     if options.json:
         print(json_module.dumps({"game": name, "ok": not failed,
@@ -63,5 +50,11 @@ def main(arguments: list[str]) -> int:
     else:
         for finding in findings:
             print(finding, end="\n\n")
-        print(f"{name}: {verdicts[failed]}")
+        print(f"{name}: {_verdict(is_game, failed, options.games)}")
     return int(failed)
+
+
+def _verdict(is_game: bool, failed: bool, games: int | None) -> str:
+    if is_game:
+        return f"the rules {'break the contract' if failed else 'hold'} ({games or 200} random games)"
+    return f"the environment {'breaks' if failed else 'keeps'} the contract"

@@ -41,7 +41,9 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from myosu.evaluation.gtp_engine import GtpEngine
+    from myosu.evaluation.gtp_go import GoEngine
     from myosu.players.agent import AgentPlayer, load_agent
+    from myosu.players.gtp import title
 
     torch.set_num_threads(1)
     agent, environment, config = load_agent(options.run, options.simulations, options.seed)
@@ -55,7 +57,7 @@ def main(arguments: list[str]) -> int:
     def think(state: np.ndarray, history: list[int], simulations: int) -> int:
         return int(player.choose(state, [history], simulations if searches else None)[0])
 
-    engine = GtpEngine(game, think, wanted)
+    engine = (GoEngine if title(game) == "Go" else GtpEngine)(game, think, wanted)
     engine.warm_up()
     for stream in (sys.stdin, sys.stdout):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]

@@ -56,10 +56,10 @@ def sample_actions(spec: EnvSpec, legal_actions: np.ndarray, seed: int) -> np.nd
     return np.stack(choices, axis=1) if spec.action_branches else choices[0]
 
 
-def _values(observation: np.ndarray) -> np.ndarray:
+def as_vectors(observation: np.ndarray) -> np.ndarray:
     """[n, values] of observations, those of all parts of a record beside each other."""
     if observation.dtype.names:
-        return np.concatenate([_values(observation[name]) for name in observation.dtype.names], axis=1)
+        return np.concatenate([as_vectors(observation[name]) for name in observation.dtype.names], axis=1)
     return observation.reshape(len(observation), -1)
 
 
@@ -104,7 +104,7 @@ class _EnvCheck:
             self.error("to-play", f"to_play holds {sorted(set(seats.tolist()))} for {spec.num_players} player(s).")
             return False
         for name in ("observation", "final_observation"):
-            array = _values(getattr(step, name))
+            array = as_vectors(getattr(step, name))
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 self.error("finite", f"{name} holds NaN or infinity.")
         return True
@@ -146,12 +146,12 @@ class _EnvCheck:
         if len(long):
             self.error("max-steps", f"environment {ids[long[0]]} went on beyond max_steps = {spec.max_steps}.",
                        "Truncate the episode at max_steps.")
-        finals = _values(after.final_observation)
+        finals = as_vectors(after.final_observation)
         if finals[~ended].any():
             self.error("final-observation", "final_observation must be 0 where the episode goes on.")
         self.episodes += int(ended.sum())
         self.blank_finals += int((~finals[ended].any(1)).sum())
-        self.copied_finals += int((finals[ended] == _values(after.observation)[ended]).all(1).sum())
+        self.copied_finals += int((finals[ended] == as_vectors(after.observation)[ended]).all(1).sum())
         self.lengths[ids[ended]] = 0
         self.returns[ids[ended]] = 0
         return True

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from myosu.doctor.finding import Finding, Findings
+from myosu.doctor.game_moves import check_moves
 from myosu.doctor.game_statistics import check_statistics
 from myosu.doctor.game_symmetries import check_symmetries
+from myosu.doctor.prediction import check_prediction, record_game
 from myosu.games.game import Game
 
 #: Two copies of each game live in memory filled with these bytes: what is never written differs between them.
@@ -16,9 +19,13 @@ _FILLS = (0x00, 0xAA)
 _GUARD = 64  # bytes before and after every buffer that no rule may touch
 
 
-def check_game(game: Game, games: int = 200, seed: int = 0) -> list[Finding]:
-    """Play ``games`` random games and report what is wrong, errors first. An empty list or infos only: all is well."""
-    findings = Findings()
+def check_game(game: Game, games: int = 200, seed: int = 0,
+               told: Callable[[Finding], None] | None = None) -> list[Finding]:
+    """Play ``games`` random games and report what is wrong, errors first. An empty list or infos only: all is well.
+
+    told: hears of every finding at once.
+    """
+    findings = Findings(told)
     _check_description(game, findings)
     tables = [_Table(game, fill) for fill in _FILLS]
     random = np.random.default_rng(seed)
@@ -26,6 +33,8 @@ def check_game(game: Game, games: int = 200, seed: int = 0) -> list[Finding]:
         _GameCheck(game, tables, findings).play(random, seed + number)
     if not findings.errors():  # they build on rules that hold
         check_symmetries(game, findings, seed)
+        check_moves(game, findings, seed)
+        check_prediction(record_game(game, seed), findings)
         check_statistics(game, findings, 10 * games, seed)
     return findings.sorted()
 

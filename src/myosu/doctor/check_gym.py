@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
 import gymnasium
+import numpy as np
 from gymnasium.utils import env_checker, passive_env_checker
 
 from myosu.doctor.check_env import check_vector_env
 from myosu.doctor.finding import Finding, Findings
+from myosu.doctor.gym_actions import check_actions
 from myosu.doctor.gym_answers import AnswerCheck
+from myosu.doctor.gym_limits import check_limit
 from myosu.doctor.gym_play import RandomPlayer
-from myosu.doctor.gym_statistics import check_played
+from myosu.doctor.gym_statistics import check_played, check_time_limit
+from myosu.doctor.gym_wrappers import check_wrappers
+from myosu.doctor.prediction import check_prediction, record_env
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.making import EnvMaker, describe
 from myosu.envs.vector import EnvSpec
@@ -23,6 +29,12 @@ from myosu.errors import UserError
 
 #: About so long the environment is played beside its twin, and one episode whose course is compared with others.
 _TWIN_SECONDS, _COURSE_SECONDS = 3.0, 2.0
+
+#: So long actions are tried, transitions collected for prediction, and a hidden limit of time looked for.
+_TRIAL_SECONDS, _RECORD_SECONDS, _LIMIT_SECONDS = 8.0, 3.0, 3.0
+
+#: Slower environments (steps a second) are not played beside a twin, nor brought to one moment again and again.
+_SLOW = 50.0
 
 #: Of what check_vector_env reports, this is no fault of the environment: it may be long, or look the same at both ends.
 _NOT_THE_ENVIRONMENT = ("episodes", "final-observation")
@@ -42,19 +54,24 @@ _KNOWN: tuple[tuple[str, tuple[str, ...], Literal["warning", "info"] | None], ..
 )
 
 
-def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0) -> list[Finding]:
+def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0,
+              told: Callable[[Finding], None] | None = None) -> list[Finding]:
     """Play about ``episodes`` random episodes and report what is wrong, errors first, and at last how quick it is.
 
-    Raises UserError if the environment cannot be made.
+    told: hears of every finding at once. Raises UserError if the environment cannot be made.
     """
-    findings = Findings()
+    findings = Findings(told)
     player = RandomPlayer(maker, seed)
     try:
         _check_play(player, maker, episodes, seed, findings)
     except UserError as error:
         findings.add("error", "contract", str(error), "Everything after this place is unchecked.",
                      tuple(player.history) if len(player.history) <= 50 else ())
-    _check_with_gymnasium(maker, findings)
+    if player.speed > _SLOW:
+        _check_with_gymnasium(maker, findings)
+    else:
+        findings.unjudged("what Gymnasium's own checker looks at, and chance that no seed rules",
+                          f"the environment makes {player.speed:.1f} steps/s")
     _tell_layout(player.spec, findings)
     if left_out := player.left_out:
         findings.add("info", "left-out", f"no network reads {', '.join(left_out)} of the observation.", "If an agent "
@@ -72,10 +89,27 @@ def _check_play(player: RandomPlayer, maker: EnvMaker, episodes: int, seed: int,
     answers = AnswerCheck(watch.observation_space, limit, findings)
     played = player.play(episodes, answers.look)
     answers.finish()
-    check_played(played, player.spec, limit, findings)
-    if watch.spec is None or not watch.spec.nondeterministic:  # by its own account
-        _check_twin(maker, seed, player.speed, findings)
-        _check_seeds(player, first, findings)
+    check_played(played, watch.observation_space, player.spec, limit, findings)
+    if player.speed <= _SLOW:
+        findings.unjudged("what each action does and whether anything is hidden",
+                          f"the environment makes {player.speed:.1f} steps/s")
+        return
+    transitions = record_env(player, _RECORD_SECONDS)
+    lengths, terminated = transitions.episodes()  # many more than before: a limit is seldom reached by chance
+    check_time_limit(lengths, terminated, int(lengths.max(initial=0)), findings)
+    check_prediction(transitions, findings)
+    check_wrappers(maker, findings)
+    if watch.spec is not None and watch.spec.nondeterministic:  # by its own account
+        return
+    _check_twin(maker, seed, player.speed, findings)
+    _check_seeds(player, first, findings)
+    if findings.has("determinism", "leftover"):
+        findings.unjudged("what each action does", "the same seed and actions do not lead to the same place")
+    else:
+        if played.terminated.all() and terminated.all() and not findings.has("endless", "time-limit"):
+            check_limit(player, _LIMIT_SECONDS, findings)
+        usual = float(played.lengths.mean()) if len(played.lengths) else 30.0
+        check_actions(player, usual, _TRIAL_SECONDS, findings)
 
 
 def _tell_layout(spec: EnvSpec, findings: Findings) -> None:
@@ -104,19 +138,30 @@ def _check_twin(maker: EnvMaker, seed: int, speed: float, findings: Findings) ->
 
 def _check_seeds(player: RandomPlayer, first: list[bytes], findings: Findings) -> None:
     """first: the course of episode 0 when the environment was new."""
-    if any(found.check == "determinism" for found in findings.list):
+    if findings.has("determinism"):
         return  # chance that no seed rules: nothing more is to be learnt here
     again = player.course(0, len(first))
     differ = [step for step, (one, two) in enumerate(zip(first, again, strict=False)) if one != two]
     if differ:
         place = f"step {differ[0]}" if differ[0] else "reset()"
-        findings.add("warning" if differ[0] else "error", "leftover", "episode 0, played again in the same environment "
-                     f"with the same seed and actions, goes differently from {place} on: something of the episodes "
-                     "between is left.", "Set everything anew in reset().")
+        rounded = _differ_by_rounding(first[differ[0]], again[differ[0]], player.spec)
+        findings.add("info" if rounded else "warning" if differ[0] else "error", "leftover", "episode 0, played again "
+                     f"in the same environment with the same seed and actions, goes differently from {place} on"
+                     f"{', at first by less than a thousandth' if rounded else ''}: something of the episodes between "
+                     "is left.", "Set everything anew in reset().")
     elif all(player.course(episode, len(first)) == first for episode in range(1, 6)):
         findings.add("info", "one-episode", "six different seeds gave the same episode for the same actions: there is "
                      "no chance in it.", "Right for a puzzle, of which an agent may learn one sequence of actions by "
                      "heart. Otherwise reset() does not use its seed: take chance from self.np_random.")
+
+
+def _differ_by_rounding(one: bytes, two: bytes, spec: EnvSpec) -> bool:
+    """Whether observations of floats are all but the same: physics engines add up contacts in another order."""
+    dtype, size = np.dtype(spec.observation_dtype), int(np.prod(spec.observation_shape))
+    if dtype.kind != "f" or min(len(one), len(two)) < size * dtype.itemsize:
+        return False
+    shown = [np.frombuffer(part, dtype, size) for part in (one, two)]
+    return bool(np.allclose(shown[0], shown[1], rtol=1e-3, atol=1e-3))
 
 
 def _check_with_gymnasium(maker: EnvMaker, findings: Findings) -> None:
@@ -154,7 +199,7 @@ def _tell(severity: Literal["error", "warning"], message: str, findings: Finding
             if all(found.check not in checks for found in findings.list):
                 findings.add(milder or severity, checks[0], text)
             return
-    findings.list.append(Finding(severity, "gymnasium", text))
+    findings.append(Finding(severity, "gymnasium", text))
 
 
 def _plain(text: str) -> str:

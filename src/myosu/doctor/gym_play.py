@@ -18,7 +18,7 @@ from myosu.envs.gym_env import SingleEnv, row_at, row_type
 from myosu.envs.making import EnvMaker
 
 #: Play ends after so many steps or seconds, however many episodes that was.
-MAX_STEPS, MAX_SECONDS = 100_000, 20.0
+MAX_STEPS, MAX_SECONDS = 100_000, 8.0
 #: Of each part of the observations at most so many samples are kept, evenly over all of play, and not more bytes.
 _SAMPLES, _SAMPLE_BYTES = 4_000, 32 << 20
 
@@ -38,6 +38,19 @@ class Answer:
     truncated: bool = False
     mask: Any = None
     mask_then: Any = None
+
+
+class Budget:
+    """So many seconds of the processor, or of the clock where something sleeps: a crowded machine gets longer than an
+    environment that waits."""
+
+    def __init__(self, seconds: float, patience: float = 6.0) -> None:
+        """patience: how many times longer it may take by the clock."""
+        self._processor, self._clock = time.process_time() + seconds, time.monotonic() + patience * seconds
+
+    @property
+    def left(self) -> bool:
+        return time.process_time() < self._processor and time.monotonic() < self._clock
 
 
 class Watch(gymnasium.Wrapper):
@@ -77,6 +90,8 @@ class Watch(gymnasium.Wrapper):
         start = time.perf_counter()
         try:
             return call()
+        except SystemExit as error:
+            raise RuntimeError(f"it wanted to end the program: sys.exit({error.code})") from error
         finally:
             self.seconds += time.perf_counter() - start
 
@@ -152,6 +167,11 @@ class RandomPlayer:
         self.history: list[str] = []  # the actions of the running episode
 
     @property
+    def masked(self) -> bool:
+        """Whether the environment says what is legal."""
+        return self._env.masked
+
+    @property
     def speed(self) -> float:
         """Steps a second of the environment alone, resets included; 0 before the first."""
         return self.watch.steps / max(self.watch.seconds, 1e-9)
@@ -162,14 +182,26 @@ class RandomPlayer:
 
     def act(self, number: int) -> bool:
         """Do the random action that follows from ``number``. Whether that ended the episode."""
-        action = sample_actions(self.spec, self.row["legal_actions"], self._seed * 1_000_003 + number)[0]
+        return self.do(sample_actions(self.spec, self.row["legal_actions"], self._seed * 1_000_003 + number)[0])
+
+    def may(self, action: np.ndarray) -> bool:
+        """Whether the mask allows the action now."""
+        return bool(self.spec.action_low) or all(mask[choice] for mask, choice in zip(
+            self.spec.branch_masks(self.row["legal_actions"][0]), np.ravel(action), strict=True))
+
+    def do(self, action: np.ndarray) -> bool:
+        """Whether that ended the episode."""
         self.history.append(str(action))
         self.row["action"][0] = action
-        self._env.step(self.row)
+        self.step()
         ended = bool(self.row["terminated"][0] or self.row["truncated"][0])
         if ended:
             self.history = []
         return ended
+
+    def step(self) -> None:
+        """Do ``row["action"]``."""
+        self._env.step(self.row)
 
     def course(self, episode: int, limit: int = 200, seconds: float = math.inf) -> list[bytes]:
         """All that is to be seen of an episode, step by step. Where two go the same way, so do their actions."""
@@ -190,18 +222,21 @@ class RandomPlayer:
         returns: list[float] = []
         terminated: list[bool] = []
         rewards: list[float] = []
+        paid = False
         final: list[bool] = []
         legal: list[float] = []
         samples: dict[str, Samples] = {}
         useless = length = 0
-        until = time.monotonic() + MAX_SECONDS
+        budget = Budget(MAX_SECONDS, 2.5)
         self.watch.episode, self.watch.steps, self.watch.seconds = -1, 0, 0.0
         self.start(0)
-        while len(lengths) < episodes and len(rewards) < MAX_STEPS and time.monotonic() < until:
+        # While no reward has been seen play goes on: it may be far away.
+        while (len(lengths) < episodes or not paid) and len(rewards) < MAX_STEPS and budget.left:
             before = self.row["observation"].copy()
             legal.append(float(self.row["legal_actions"].mean()) if self.spec.num_actions else 1.0)
             ended, length = self.act(len(rewards)), length + 1
             rewards.append(float(self.row["reward"][0]))
+            paid = paid or rewards[-1] != 0
             final.append(bool(self.row["terminated"][0]))
             useless += not ended and np.array_equal(before, self.row["observation"])
             for answer in self.watch.answers:

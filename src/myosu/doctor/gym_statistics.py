@@ -5,26 +5,30 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from gymnasium import spaces
 
+from myosu.doctor import gym_play
 from myosu.doctor.finding import Findings
-from myosu.doctor.gym_play import Played
+from myosu.doctor.gym_play import Played, parts
 from myosu.envs.gym_env import DEFAULT_MAX_STEPS
 from myosu.envs.vector import EnvSpec
 
 _FEW = 10  # episodes of which nothing is said yet
 _LONG = 1000  # steps after which an environment of which no episode has ended is called endless
+_MANY = 2_000  # steps without any reward after which nobody will find one soon
+_ENOUGH = 200  # steps after which something that never changed is called constant
 _MANY_ACTIONS = 200  # more than random play soon tries
 
 
-def check_played(played: Played, spec: EnvSpec, limit: int | None, findings: Findings) -> None:
+def check_played(played: Played, space: spaces.Space, spec: EnvSpec, limit: int | None, findings: Findings) -> None:
     """limit: steps after which a wrapper of the environment truncates."""
     _report_episodes(played, findings)
     _check_ends(played, limit, findings)
     if len(played.lengths):
         _check_signal(played, findings)
-        _check_early_end(played, findings)
+        _check_early_end(played, spec.max_steps, findings)
     _check_reward_scale(played, findings)
-    _check_observations(played, findings)
+    _check_observations(played, space, spec, findings)
     _check_actions(played, spec, findings)
 
 
@@ -50,13 +54,29 @@ def _check_ends(played: Played, limit: int | None, findings: Findings) -> None:
         findings.add("warning", "endless", f"an episode of random play went on for {longest} steps without an end, and "
                      "the environment sets no limit.", "Register it with max_episode_steps=1000 or what suits it, or "
                      f"train with --max-episode-steps 1000. Myosu cuts at {DEFAULT_MAX_STEPS}.")
-    at_longest = played.terminated & (played.lengths == longest)
-    if count >= _FEW and longest >= 20 and at_longest.mean() >= 0.3:
+    check_time_limit(played.lengths, played.terminated, longest, findings)
+
+
+def check_time_limit(lengths: np.ndarray, terminated: np.ndarray, longest: int, findings: Findings) -> None:
+    """Of episodes [n]; longest: the longest of all, one that still runs included."""
+    at_longest = terminated & (lengths == longest)
+    if len(lengths) >= _FEW and longest >= 20 and (at_longest.mean() >= 0.3 or _all_end(lengths, at_longest)):
         findings.add("warning", "time-limit", f"{at_longest.mean():.0%} of random episodes were terminated at step "
                      f"{longest} exactly, and none went on longer: this is what a time limit looks like that is "
                      "reported as an end by the rules.", "A time limit is truncated=True: by terminated=True the agent "
                      "learns that nothing of value comes after it. Right where every episode has that length by its "
                      "rules.")
+
+
+def _all_end(lengths: np.ndarray, at_longest: np.ndarray) -> bool:
+    """Whether several episodes came to the longest one's last step, all ended there, and chance does not explain it:
+    episodes ended far more seldom in the steps before."""
+    longest, there = lengths.max(), int(at_longest.sum())
+    window = range(max(1, longest - 20), longest)
+    alive = sum(int((lengths >= step).sum()) for step in window)
+    ended = int(((lengths >= window.start) & (lengths < longest)).sum())
+    hazard = (ended + 1) / (alive + 1)
+    return there >= 3 and there == int((lengths == longest).sum()) and hazard**there < 1e-4
 
 
 # --- rewards
@@ -65,7 +85,9 @@ def _check_ends(played: Played, limit: int | None, findings: Findings) -> None:
 def _check_signal(played: Played, findings: Findings) -> None:
     count, rewards = len(played.returns), played.rewards
     if not rewards.any():
-        findings.add("warning", "no-signal", f"all rewards of {count} random episodes were 0.", "Nothing tells a "
+        sure = len(rewards) >= min(gym_play.MAX_STEPS, _MANY)
+        findings.add("warning" if sure else "info", "no-signal", f"all rewards of {count} random episodes were "
+                     f"0.", "Nothing tells a "
                      "beginner what is good. Reward steps towards the goal, begin nearer to it, or explore by "
                      "curiosity or demonstrations.")
     elif count >= _FEW and np.ptp(played.returns) == 0 and played.lengths.max() > 1:
@@ -74,13 +96,15 @@ def _check_signal(played: Played, findings: Findings) -> None:
                      "away; then expect long exploration, or reward progress.")
 
 
-def _check_early_end(played: Played, findings: Findings) -> None:
+def _check_early_end(played: Played, limit: int, findings: Findings) -> None:
     """Where living costs and ending does not, an agent learns to end the episode: right if the end is the goal.
 
     What cannot be told apart is a note: steps that cost the same, to the end. It is a warning where the environment
     itself shows that its ends are no goal: they cost more than a step does, or give up rewards that were to be had.
     Where random play hardly ever ends by the rules, or the end itself is paid for, it is a goal.
     """
+    if _living_costs_more(played, limit, findings):
+        return
     ended, lengths = played.terminated, played.lengths
     if ended.sum() < _FEW or ended.mean() < 0.2 or np.ptp(lengths) == 0 or np.ptp(played.returns) == 0:
         return
@@ -103,13 +127,32 @@ def _check_early_end(played: Played, findings: Findings) -> None:
                      "steps that it saves.")
 
 
+def _living_costs_more(played: Played, limit: int, findings: Findings) -> bool:
+    """Most steps cost the same, dying costs more than a step, but less than all steps to the limit: who cannot yet earn
+    anything does best to die at once. Ends that cost no more than a step are goals."""
+    usual, deaths = played.rewards[~played.final], played.rewards[played.final]
+    if len(usual) < _FEW or len(deaths) < _FEW:
+        return False
+    cost = -float(np.median(usual))
+    penalty, worst = -float(np.median(deaths)), -float(deaths.min())
+    constant = float((usual == np.median(usual)).mean())
+    goals = float((deaths > -cost).mean())
+    if not (cost > 0 and constant > 0.5 and goals < 0.5 and penalty > 1.5 * cost and cost * limit > 1.5 * penalty):
+        return False
+    findings.add("warning", "early-end", f"dying early pays: most steps cost {_number(cost)}, an end "
+                 f"{_number(penalty)} (at worst {_number(worst)}), and living to the limit of {limit} steps "
+                 f"{_number(cost * limit)}.", "Who cannot reach the goal yet learns to end the episode "
+                 "at once. Let steps cost nothing, or an end more than all the steps that it saves.")
+    return True
+
+
 def _check_reward_scale(played: Played, findings: Findings) -> None:
     largest = float(np.abs(played.rewards).max(initial=0.0))
     usual = float(np.abs(played.returns).mean()) if len(played.returns) else largest
     severity: Literal["warning", "info"] = "warning"
     if 0 < max(largest, usual) < 0.01:
         what = "small"
-    elif largest >= 1000 or usual >= 10_000:
+    elif largest >= 1000 or (usual >= 10_000 and np.abs(played.rewards).mean() >= 30):  # not long episodes alone
         what = "large"
     elif largest > 10 or usual > 100:
         what, severity = "large", "info"
@@ -125,25 +168,49 @@ def _check_reward_scale(played: Played, findings: Findings) -> None:
 # --- observations and actions
 
 
-def _check_observations(played: Played, findings: Findings) -> None:
+def _check_observations(played: Played, space: spaces.Space, spec: EnvSpec, findings: Findings) -> None:
     components: dict[str, np.ndarray] = {}
+    boxes = {name: box for name, box, _ in parts(space, space.sample())}
+    empty: list[str] = []
+    planes = 0
     for name, values in played.samples.items():
-        _check_integers(name, values, findings)
+        _check_integers(name, values, boxes[name], findings)
         if values.ndim <= 2:  # numbers beside each other; those of a picture are all of one kind
             flat = values.reshape(len(values), -1).astype(np.float64)
             components |= {f"{name}[{index}]": flat[:, index] for index in range(flat.shape[1])}
         elif (values == values[0]).all():
             components[f"the picture{name}"] = np.zeros(len(values))
+        elif values.ndim == 4:
+            axis = 3 if spec.channels_last(values.shape[1:]) else 1
+            planes = max(planes, values.shape[axis])
+            empty += [f"{name}[{channel}]" for channel in constant_channels(values, axis)]
     spans = {name: float(np.ptp(values)) for name, values in components.items()}
     constant = [name for name, span in spans.items() if span == 0]
     if constant:
-        findings.add("warning" if len(constant) == len(spans) else "info", "constant-observation",
+        findings.add("warning" if len(constant) == len(spans) else _severity_of(constant, spans, played),
+                     "constant-observation",
                      f"{len(constant)} of {len(spans)} components of the observation never changed in random play: "
                      f"{_few(constant)}.", "Nothing can be learnt from them. Leave them out, or correct what should "
-                     "write them.")
+                     "write them: an integer division makes fractions 0.")
+    elif empty and len(played.rewards) >= _ENOUGH:
+        findings.add("warning" if planes <= 8 else "info", "constant-observation", f"plane {_few(empty)} of the "
+                     f"observation never changed in "
+                     f"{len(played.rewards):,} steps of random play.", "Nothing can be learnt from it. Leave it out, "
+                     "or correct what should draw there: an integer division makes fractions 0.")
     moving = sorted((name for name in spans if name not in constant), key=spans.__getitem__)
     if moving:
         _check_spans(moving[0], moving[-1], components, findings)
+
+
+def constant_channels(pictures: np.ndarray, axis: int) -> list[int]:
+    """Channels of pictures [n, 3 axes] that are the same, all over, in all of them."""
+    channels = np.moveaxis(pictures, axis, 0).reshape(pictures.shape[axis], -1)
+    return np.flatnonzero(channels.min(axis=1) == channels.max(axis=1)).tolist()
+
+
+def _severity_of(constant: list[str], spans: dict[str, float], played: Played) -> Literal["warning", "info"]:
+    """Of a few numbers one that never moves is a mistake; of many it may be something that random play never meets."""
+    return "warning" if len(spans) <= 12 and len(played.rewards) >= _ENOUGH else "info"
 
 
 def _check_spans(narrowest: str, widest: str, components: dict[str, np.ndarray], findings: Findings) -> None:
@@ -161,10 +228,16 @@ def _check_spans(narrowest: str, widest: str, components: dict[str, np.ndarray],
                  "divide each component by its range in the environment.")
 
 
-def _check_integers(name: str, values: np.ndarray, findings: Findings) -> None:
+def _check_integers(name: str, values: np.ndarray, box: spaces.Space, findings: Findings) -> None:
     """Of pictures networks learn the scale themselves; of other whole numbers they take what comes."""
     largest = float(values.max())
-    if values.dtype.kind in "iu" and values.ndim <= 2 and largest > 10:
+    if values.ndim >= 3 and isinstance(box, spaces.Box) and box.high.max() >= 100 and largest == 1 and not np.any(
+            values != values.astype(np.int64)):
+        findings.add("warning", "integer-division", f"the observation{name} holds only 0 and 1, though its space "
+                     f"goes to {box.high.max():g}: this is what bytes look like that were divided as integers.",
+                     "Divide floats (picture.astype(np.float32) / 255), or leave it to Myosu, which scales pictures; "
+                     "where 0 and 1 are all there is, give the Box high=1.")
+    elif values.dtype.kind in "iu" and values.ndim <= 2 and largest > 10:
         findings.add("info", "integers", f"the observation{name} holds {values.dtype} numbers up to {largest:g}.",
                      "Networks want about 1: train PPO with --normalize-observations, or divide them in the "
                      "environment, as floats: divided as integers, all become 0.")

@@ -126,6 +126,11 @@ class SingleEnv:
         self._watched = _watch_rewards(self._env.unwrapped)
         self._closed = False
 
+    @property
+    def masked(self) -> bool:
+        """Whether it says which actions are legal; known once an episode has begun."""
+        return self._mask_place in ("info", "method")
+
     def start(self, row: dict[str, np.ndarray], episode: int) -> None:
         """Begin the episode number ``episode``; no reward, no end."""
         row["reward"][0], row["terminated"][0], row["truncated"][0], row["raw_reward"][0] = 0, False, False, 0

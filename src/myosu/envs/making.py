@@ -55,6 +55,7 @@ class EnvMaker:
         """Raises UserError if nothing is found by the name ``env``."""
         self.name = env if isinstance(env, str) else getattr(env, "__qualname__", repr(env))
         self.kwargs = dict(kwargs or {})
+        named_code(self.kwargs)  # or says what is wrong with them
         self._source = find_source(env) if isinstance(env, str) else env
 
     def with_arguments(self, **kwargs: Any) -> EnvMaker:
@@ -118,6 +119,11 @@ def called(value: Any) -> Any:
 def named_code(kwargs: Mapping[str, Any]) -> list[str]:
     """The names ``module:object`` of all code that the arguments of an environment name."""
     wrappers = kwargs.get(WRAPPERS) or []
+    if not isinstance(wrappers, list) or not all(
+            isinstance(wrapper, Mapping) and isinstance(wrapper.get("wrapper"), str)
+            and isinstance(wrapper.get("kwargs", {}), Mapping) for wrapper in wrappers):
+        raise UserError(f"wrappers = {wrappers!r}: it must be a list of {{\"wrapper\": \"module:Class\", \"kwargs\": "
+                        "{…}}.")
     values = [*kwargs.values(), *(value for wrapper in wrappers for value in wrapper.get("kwargs", {}).values())]
     return [*(wrapper["wrapper"] for wrapper in wrappers),
             *(value[BY_FUNCTION] for value in values if isinstance(value, Mapping) and set(value) == {BY_FUNCTION})]
@@ -218,6 +224,8 @@ def _only_one(file: str) -> Source:
     module = import_module(file, file)
     new = [env_id for env_id in gymnasium.registry if env_id not in before or _belongs(env_id, module.__name__)]
     classes = list(_classes(module))
+    # Of classes that build on each other, the last is the one to be used.
+    classes = [kind for kind in classes if not any(other is not kind and issubclass(other, kind) for other in classes)]
     if len(new) == 1:
         return gymnasium.registry[new[0]]
     if not new and len(classes) == 1:

@@ -57,8 +57,8 @@ class Environment:
 
 
 def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards: str = "score") -> Environment:
-    """The game called ``name`` (or in the file of this name), what was given by this name (``given.give``), else the
-    Gymnasium environment with this id.
+    """The game called ``name`` (or the game or environment in the file of this name), what was given by this name
+    (``given.give``), else the Gymnasium environment with this id.
 
     kwargs: arguments for a Gymnasium environment. rewards: "outcome" makes only winning count in a game of ours.
     Raises UserError when there is none, or it cannot be made.
@@ -74,10 +74,10 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
         if name not in gymnasium.registry and not import_package_of(name):
             raise UserError(_nothing_called(name))
         note_registration(name)
+    maker = EnvMaker(given or name, kwargs)
     if rewards != "score":
         raise UserError(f"--rewards {rewards}: only games of Myosu's own know who won; {name} is a Gymnasium "
                         "environment.")
-    maker = EnvMaker(given or name, kwargs)
     probe = SingleEnv(maker, 0, 0)
     probe.close()
     if probe.left_out and parent_process() is None:

@@ -127,7 +127,7 @@ class GtpEngine:
         return ""
 
     def do_komi(self, points: str) -> str:
-        _number(points)  # known to every controller and without meaning here
+        parse_number(points)  # known to every controller and without meaning here
         return ""
 
     def do_play(self, colour: str, move: str, *more: str) -> str:
@@ -176,21 +176,17 @@ class GtpEngine:
     def do_final_score(self) -> str:
         if not self._ended:
             raise Refused("cannot score: the game is not over")
-        points = abs(self._total)
-        if self.game.name == "othello" and points:
-            # A reward is half the difference of discs. Squares that are left go to the winner, as with GRhino.
-            discs = int(self._state["own"][0] | self._state["opponent"][0]).bit_count()
-            points = 2 * points + 64 - discs
-        return "0" if points == 0 else f"{'B' if self._total > 0 else 'W'}+{points:g}"
+        points = self._total if self.game.score is None else float(self.game.score(self._state[0]))
+        return "0" if points == 0 else f"{'B' if points > 0 else 'W'}+{abs(points):g}"
 
     # --- time
 
     def do_time_settings(self, main: str, period: str, stones: str) -> str:
-        self._clocks = Clocks(_number(main), _number(period), int(_number(stones)))
+        self._clocks = Clocks(parse_number(main), parse_number(period), int(parse_number(stones)))
         return ""
 
     def do_time_left(self, colour: str, seconds: str, stones: str) -> str:
-        self._clocks.set_left(_seat(colour), _number(seconds), int(_number(stones)))
+        self._clocks.set_left(_seat(colour), parse_number(seconds), int(parse_number(stones)))
         return ""
 
     # --- inside
@@ -204,7 +200,7 @@ class GtpEngine:
         choices = np.flatnonzero(self._legal())
         if len(choices) == 1:
             return int(choices[0])
-        budget = self._clocks.budget(seat, (self.game.max_plies - len(self._moves) + 1) // 2)
+        budget = self._clocks.budget(seat, self._moves_left())
         simulations = self._pace.simulations(budget, self._simulations)
         # With no time for a single simulation any move is better than none.
         return self._timed_think(simulations) if simulations else int(choices[0])
@@ -230,6 +226,10 @@ class GtpEngine:
         self._play(self.game.pass_action, silent=True)
         if self._ended:
             raise Refused("illegal move: the game is over")
+
+    def _moves_left(self) -> int:
+        """How many moves of its own the player to move had better have time for."""
+        return (self.game.max_plies - len(self._moves) + 1) // 2
 
     def _turn(self) -> int:
         return len(self._moves) % 2
@@ -257,7 +257,7 @@ def _seat(colour: str) -> int:
     raise Refused("syntax error")
 
 
-def _number(text: str) -> float:
+def parse_number(text: str) -> float:
     try:
         number = float(text)
     except ValueError:

@@ -76,8 +76,8 @@ class MatchResult:
 
 
 def default_opening_plies(game: Game, opponent: Player) -> int:
-    """Random plies before the players begin: none against chance, else a tenth of the longest game (8 in Othello)."""
-    return max(1, game.max_plies // 10) if opponent.repeats_itself else 0
+    """Random plies before the players begin: none against chance, else a tenth of the longest game, at most 8."""
+    return max(1, min(8, game.max_plies // 10)) if opponent.repeats_itself else 0
 
 
 def play_match(game: Game, player: Player, opponent: Player, games: int, opening_plies: int | None = None,

@@ -38,16 +38,16 @@ class Symmetries:
         """int64 [S, num_actions]; where action ``a`` goes under symmetry ``s``."""
         return np.argsort(self.actions, axis=1)
 
-    # Of B arrays, each under a symmetry of its own, ``drawn`` [B].
+    # Of B arrays, each under a symmetry of its own, ``drawn`` [B]. With ``rows`` int64 [B, n] these are taken first of
+    # however many there are, all in one pass over memory: [B, n, ...].
 
-    def boards(self, boards: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    def boards(self, boards: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Boards [B, ..., H, W] with their cells permuted."""
-        flat = boards.reshape(len(boards), -1, self.cells.shape[1])
-        return np.take_along_axis(flat, self.cells[drawn][:, None], axis=2).reshape(boards.shape)
+        return _moved(boards, self.cells, drawn, rows)
 
-    def observations(self, observations: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    def observations(self, observations: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Observations [B, ..., C, H, W] with their cells permuted, and their planes that are directions."""
-        turned = self.boards(observations, drawn)
+        turned = self.boards(observations, drawn, rows)
         if self.planes is None:
             return turned
         by_plane = turned.reshape(len(turned), -1, *turned.shape[-3:])
@@ -58,10 +58,33 @@ class Symmetries:
         """Where actions int64 [B, n] go."""
         return np.take_along_axis(self.inverse_actions[drawn], actions, axis=1)
 
-    def by_action(self, values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    def by_action(self, values: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """What belongs to actions (policies, masks), [B, ..., A], permuted."""
-        flat = values.reshape(len(values), -1, values.shape[-1])
-        return np.take_along_axis(flat, self.actions[drawn][:, None], axis=2).reshape(values.shape)
+        return _moved(values, self.actions, drawn, rows)
+
+
+def _moved(values: np.ndarray, permutations: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    shape = values.shape if rows is None else (*rows.shape, *values.shape[1:])
+    flat = values.reshape(len(values), -1, permutations.shape[1])
+    if flat.dtype == np.float16:  # Numba has no such numbers, but it need not know what it moves
+        flat = flat.view(np.uint16)
+    rows = np.arange(len(values))[:, None] if rows is None else rows
+    return _permuted(flat, rows, permutations, drawn).view(values.dtype).reshape(shape)
+
+
+@numba.njit(cache=True, nogil=True)
+def _permuted(values, rows, permutations, drawn):
+    """values [N, p, m] at ``rows`` [B, n], each with its last axis permuted by the row of ``permutations`` [S, m] that
+    is ``drawn`` [B]; [B, n, p, m]."""
+    permuted = np.empty((*rows.shape, *values.shape[1:]), values.dtype)
+    for i in range(len(rows)):
+        order = permutations[drawn[i]]
+        for j in range(rows.shape[1]):
+            for p in range(values.shape[1]):
+                source, target = values[rows[i, j], p], permuted[i, j, p]
+                for k in range(len(order)):
+                    target[k] = source[order[k]]
+    return permuted
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +129,8 @@ class Game:
     #: heuristic(state) -> float, compiled: a guess at the rewards still to come, seen by the player to move. Only the
     #: alpha-beta opponent reads it.
     heuristic: Callable | None = None
+    #: score(state) -> float, compiled: points by which the first seat leads as the board stands, where points decide.
+    score: Callable | None = None
     #: draw(state) -> uint8 [H, W, 3]: the position as a picture, in plain Python. Without it there is only text.
     draw: Callable[[Any], np.ndarray] | None = None
     #: Positions a second when somebody watches.

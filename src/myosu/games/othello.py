@@ -129,6 +129,15 @@ def to_play(state):
 
 
 @compiled
+def score(state):
+    """Black's discs less White's, the squares that are left going to the winner."""
+    lead = count_bits(state.own) - count_bits(state.opponent)
+    if state.player == 1:
+        lead = -lead
+    return float(lead + np.sign(lead) * (64 - count_bits(state.own | state.opponent)))
+
+
+@compiled
 def heuristic(state):
     """Corners and mobility; discs when the board is nearly full."""
     own, opponent = state.own, state.opponent
@@ -228,5 +237,6 @@ GAME = Game(
     parse_action=parse_action,
     symmetries=board_symmetries(8, 8, extra_actions=1),
     heuristic=heuristic,
+    score=score,
     draw=draw,
 )

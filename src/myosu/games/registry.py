@@ -33,6 +33,13 @@ def load_game(name: str) -> Game:
 
     Its rules are compiled and tried once. Raises UserError when there is no such game or it does not work.
     """
+    game, source = find_game(name)
+    _try_rules(game, source)
+    return game
+
+
+def find_game(name: str) -> tuple[Game, str]:
+    """The same without a trial, and where it is from."""
     if name.endswith(".py"):
         module, source = load_file(Path(name)), name
     else:
@@ -49,8 +56,7 @@ def load_game(name: str) -> Game:
     game = module if isinstance(module, Game) else getattr(module, "GAME", None)
     if not isinstance(game, Game):
         raise UserError(f"{source} defines no GAME = Game(...).")
-    _try_rules(game, source)
-    return game
+    return game, source
 
 
 def defines_game(file: str) -> bool:
@@ -111,10 +117,10 @@ def _try_rules(game: Game, source: str) -> None:
             reward, ended = game.step(state, np.int64(np.flatnonzero(mask)[0]))
             float(reward), bool(ended)
     except Exception as error:
-        raise UserError(_in_short(error, source, getattr(game, rule).py_func)) from error
+        raise UserError(compilation_error(error, source, getattr(game, rule).py_func)) from error
 
 
-def _in_short(error: Exception, source: str, rule: Callable) -> str:
+def compilation_error(error: Exception, source: str, rule: Callable) -> str:
     """Of Numba's pages, the line of ``rule`` and the reason."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     code = rule.__code__

@@ -58,6 +58,8 @@ class Support:
 
     def mean(self, logits: Tensor) -> Tensor:
         """[..., atoms] → float32 [...]: the expected scalar. No gradient passes."""
+        if logits.device.type != "cpu":
+            return logits.detach().softmax(-1, torch.float32) @ self.points(str(logits.device))
         return torch.from_numpy(self.means(self._rows(logits)).reshape(logits.shape[:-1])).to(logits.device)
 
     def means(self, logits: np.ndarray) -> np.ndarray:
@@ -78,7 +80,7 @@ class Support:
 ANY_ORDER = {"contract", "reassoc"}
 
 
-@numba.njit(cache=True, fastmath=ANY_ORDER)
+@numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
 def _means(logits, points):
     """softmax(logits) · points; float32 [n, atoms] → [n]."""
     scaled, means = scaled_softmax(logits), np.empty(len(logits), np.float32)
@@ -91,7 +93,7 @@ def _means(logits, points):
     return means
 
 
-@numba.njit(cache=True, fastmath=ANY_ORDER)
+@numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
 def _gradient(logits, scalars, weights, points):
     """weight · (softmax(logits) − two_hot(scalar)); float32 [n, atoms], of scalars and weights [n]."""
     gradient, last = scaled_softmax(logits), len(points) - 1
@@ -110,7 +112,7 @@ def _gradient(logits, scalars, weights, points):
     return gradient
 
 
-@numba.njit(cache=True, fastmath=ANY_ORDER)
+@numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
 def scaled_softmax(logits):
     """softmax(logits) times something of each row's own; float32 [n, atoms]. Everything at once in the second loop
     leaves no remainders of rows, which would go number by number."""
@@ -130,7 +132,7 @@ def scaled_softmax(logits):
 LOG2_E, LN_2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
 
 
-@numba.njit(cache=True, fastmath=ANY_ORDER)
+@numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
 def _exp(x):
     """eˣ of a float32 x ≤ 1 to 5e-7 of itself: 2ᵏ, made of its bits, times a polynomial of what is left of x, which is
     at most ½ ln 2. Unlike the C library's, LLVM can take many at once."""

@@ -228,7 +228,7 @@ class Flat(nn.Module):
     """[n, *shape] → [n, product of shape], which is 1 for single numbers."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), -1)
+        return x.reshape(x.shape[0], -1)  # len(x) would be a constant to torch.export
 
 
 class Bytes(nn.Module):

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from myosu import kernels
+from myosu.errors import UserError
+from myosu.losses.categorical import Support
+from myosu.nets.cuda_graph import GraphedMuZero
 from myosu.nets.fused import FusedMuZero, fused
 from myosu.nets.int8 import Int8MuZero, int8_fits, to_bytes
 from myosu.nets.muzero import MuZeroNet
@@ -21,8 +24,13 @@ LATENT_DTYPES: dict[Precision, torch.dtype] = {
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto``: cuda, else Apple's mps, else the CPU."""
+    """``auto``: cuda, else Apple's mps, else the CPU. Raises UserError for one that is not there."""
     if name != "auto":
+        kind = torch.device(name).type
+        if (kind == "cuda" and not torch.cuda.is_available()) or (
+                kind == "mps" and not torch.backends.mps.is_available()):
+            raise UserError(f"device = {name}: this torch ({torch.__version__}) finds none here. Choose auto or cpu, "
+                            "or install a torch for your card.")
         return torch.device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -53,6 +61,9 @@ def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precis
     action = torch.zeros(batch, dtype=torch.long, device=device)
 
     def seconds(precision: Precision) -> float:
+        if device.type == "cuda":
+            return GraphedMuZero(net, Support(-1.0, 1.0, net.atoms), batch, 1, LATENT_DTYPES[precision],
+                                 device).seconds()
         model = inference_model(net, precision, device, batch, torch.zeros(1, *net.observation_shape))
         x = to_bytes(latent) if precision == "int8" else latent.to(LATENT_DTYPES[precision])
         if x.dim() == 4:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shlex
 import shutil
@@ -114,7 +115,7 @@ class GtpPlayer:
         program = find_engine(words[0]) if words else None
         if program is None:
             raise UserError(f"gtp:{command!r}: there is no program {words[0] if words else ''!r}. "
-                            "scripts/install_program.sh gtp-rhino grhino installs GRhino.")
+                            "scripts/install_program.sh gtp-rhino grhino installs GRhino, and gnugo gnugo GNU Go.")
         try:
             return subprocess.Popen([program, *words[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                     stderr=self._errors, bufsize=0)
@@ -127,6 +128,8 @@ class GtpPlayer:
             self.send("set_game " + title(self._game))
         if "boardsize" in known and len(self._game.observation_shape) == 3:
             self.send(f"boardsize {self._game.observation_shape[-1]}")
+        if "komi" in known and "komi" in (self._game.state_dtype.names or ()):
+            self.send(f"komi {self._game.new_states(1)['komi'][0]:g}")
         self.send("clear_board")
 
     def _genmove(self, history: History, legal: np.ndarray) -> int:
@@ -212,7 +215,9 @@ def _is_word(name: str) -> bool:
 
 
 def title(game: Game) -> str:
-    """The game's name as ``set_game`` takes it: Othello, Connect Four."""
+    """The game's name as ``set_game`` takes it: Othello, Connect Four, Go of any size."""
+    if re.match(r"go\d", game.name):
+        return "Go"
     return game.name.replace("_", " ").title()
 
 

@@ -19,7 +19,7 @@ class UnrolledBatch:
 
     observation: [B, *shape]. next_observations: [B, K, *shape] or None. final_pieces: [B, K+1, 2, H, W] or None.
     action: int64 [B, K]. reward: f32 [B, K].
-    value: f32 [B, K+1]. policy: f32 [B, K+1, A]. valid: bool [B, K+1], the position exists.
+    value: f32 [B, K+1]. policy: f16 [B, K+1, A]. valid: bool [B, K+1], the position exists.
     rows: int64 [B], where the sequences start in the replay.
     """
 
@@ -102,19 +102,20 @@ def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discoun
     past = left / np.float64(discount) ** np.maximum(offsets - remaining + 1, 1)
     targets = value_targets(replay, along, discount, td_steps, search_weight, td_lambda)
     value = np.where(valid, targets, past).astype(np.float32)
-    policy = columns["policy"][along].astype(np.float32) * valid[..., None]
     reward = columns["reward"][along[:, :-1]] * (valid[:, :-1] & rewards)
-    random_action = rng.integers(0, policy.shape[-1], (batch, unroll_steps))
+    random_action = rng.integers(0, columns["policy"].shape[-1], (batch, unroll_steps))
     action = np.where(valid[:, :-1], columns["action"][along[:, :-1]], random_action).astype(np.int64)
-    observation = columns["observation"][rows]
-    later = columns["observation"][along[:, 1:]] if observations else None
-    final = columns["final_pieces"][along] if "final_pieces" in columns else None
 
-    if symmetries is not None:
+    if symmetries is None:
+        observation, policy = columns["observation"][rows], columns["policy"][along]
+        later = columns["observation"][along[:, 1:]] if observations else None
+        final = columns["final_pieces"][along] if "final_pieces" in columns else None
+    else:
         drawn = rng.integers(0, len(symmetries.actions), batch)
-        policy = symmetries.by_action(policy, drawn)
         action = symmetries.moved(action, drawn)
-        observation = symmetries.observations(observation, drawn)
-        later = None if later is None else symmetries.observations(later, drawn)
-        final = None if final is None else symmetries.boards(final, drawn)
+        observation = symmetries.observations(columns["observation"], drawn, rows[:, None])[:, 0]
+        policy = symmetries.by_action(columns["policy"], drawn, along)
+        later = symmetries.observations(columns["observation"], drawn, along[:, 1:]) if observations else None
+        final = symmetries.boards(columns["final_pieces"], drawn, along) if "final_pieces" in columns else None
+    policy[~valid] = 0
     return UnrolledBatch(observation, later, final, action, reward, value, policy, valid, rows)

@@ -35,7 +35,7 @@ RESUMABLE = 2
 
 #: What reading or taking up a damaged file of tensors, or one of other shapes, raises.
 UNFIT = (SafetensorError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError,
-         AssertionError)
+         AssertionError, MemoryError)
 
 
 class Seal(TypedDict):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import myosu
 from myosu import trust
-from myosu.envs.making import named_code
+from myosu.envs.making import describe, named_code
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
-from myosu.runs.reading import parse
+from myosu.runs.reading import Count, Range, parse
 
 #: Seeds are below this: what every generator of random numbers takes.
 SEEDS = 2**32
@@ -80,6 +82,18 @@ class TrainConfig:
                             "set updates, games or env_steps as well.")
 
 
+class Shape(TypedDict):
+    """What a network must fit, see ``shape_of``; runs of earlier versions say less. observation: dtype and shape of each
+    part."""
+
+    observation_shape: list[Count]
+    num_actions: Count
+    num_players: NotRequired[Annotated[int, Range(1, 2)]]
+    observation: NotRequired[dict[str, str]]
+    action_shape: NotRequired[list[Count]]
+    action_branches: NotRequired[list[Count]]
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that a run was started with.
@@ -98,7 +112,7 @@ class RunConfig:
     train: TrainConfig
     rewards: Literal["score", "outcome"] = "score"
     env_kwargs: dict[str, Any] = field(default_factory=dict)
-    spec: dict[str, Any] | None = None
+    spec: Shape | None = None
     myosu: str = myosu.__version__
     code: dict[str, str] = field(default_factory=dict)
     read_from: str | None = field(default=None, compare=False)
@@ -127,7 +141,8 @@ class RunConfig:
     @property
     def num_players(self) -> int:
         """Without running code, of runs that say it."""
-        return (self.spec or {}).get("num_players") or self.environment.spec.num_players
+        known = self.spec.get("num_players") if self.spec else None
+        return known or self.environment.spec.num_players
 
     @property
     def sources(self) -> list[str]:
@@ -140,6 +155,17 @@ class RunConfig:
         """Raises UserError unless the person named the run's code, or agreed to it."""
         if self.read_from is not None:
             trust.require(self.sources, self.read_from, self.code)
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """While networks are made from its settings: UserError where they were read from a file and nothing can be."""
+        try:
+            yield
+        except (MemoryError, RuntimeError, TypeError, ValueError, OverflowError) as error:
+            if self.read_from is None:
+                raise
+            raise UserError(f"Nothing can be made from the settings in {self.read_from}: "
+                            f"{describe(error).splitlines()[0]}") from error
 
     def to_json(self) -> dict[str, Any]:
         data = dataclasses.asdict(self)
@@ -156,8 +182,7 @@ class RunConfig:
         return dataclasses.replace(parse(cls, plain, where), read_from=str(where))
 
 
-def shape_of(spec: EnvSpec) -> dict[str, Any]:
-    """What a network must fit."""
+def shape_of(spec: EnvSpec) -> Shape:
     parts = {name or "all": f"{part.dtype} {list(part.shape[1:])}" for name, part in spec.parts().items()}
     return {"observation_shape": list(spec.observation_shape), "observation": parts, "num_actions": spec.num_actions,
             "action_shape": list(spec.action_shape), "action_branches": list(spec.action_branches),

@@ -187,30 +187,39 @@ class Search:
         size, config = len(value), self.config
         if num_simulations >= self._nodes.shape[1]:
             self._allocate(num_simulations + 1)
-        nodes, open_scores = self._nodes[:size], self._open_scores[:size]
-        parents, actions = self._parents[:size], self._actions[:size]
-
         logits = log_softmax(prior_logits, legal)
         priors = np.exp(logits)
         if isinstance(config, GumbelConfig):
             scores = logits if noise is None else np.where(legal, logits + noise, TAKEN)
             table = considered_visits(config.max_considered_actions, num_simulations)
-            considered = table[:, np.minimum(legal.sum(axis=1), config.max_considered_actions)]
+            schedule = table[:, np.minimum(legal.sum(axis=1), config.max_considered_actions)]
         else:
             if noise is not None:
                 priors = (1 - config.dirichlet_fraction) * priors + config.dirichlet_fraction * noise
                 priors = priors.astype(np.float32)
             scores = np.where(legal, priors, TAKEN)
             visits = np.arange(num_simulations + 2)
-            exploration = np.sqrt(visits) * (config.c_init + np.log((visits + config.c_base + 1) / config.c_base))
-        kernels.make_roots(nodes, open_scores, scores, np.ascontiguousarray(value, np.float32))
+            schedule = np.sqrt(visits) * (config.c_init + np.log((visits + config.c_base + 1) / config.c_base))
+        self._simulate(priors, scores, schedule, np.ascontiguousarray(value, np.float32), expand, num_simulations)
+        if isinstance(config, GumbelConfig):
+            return self._gumbel_result(self._nodes[:size], logits, scores, legal, config)
+        return self._puct_result(self._nodes[:size], config.temperature)
 
+    def _simulate(self, priors: np.ndarray, scores: np.ndarray, schedule: np.ndarray, value: np.ndarray,
+                  expand: Expand, num_simulations: int) -> None:
+        """Grow the trees. priors, scores: f32 [B, A], of the root's actions, the latter rank those not yet tried.
+        schedule: Gumbel: the visits that an action of the root must have to be considered, int32 [n, B]; PUCT: weights
+        of exploration after so many visits, float64."""
+        size, config = len(value), self.config
+        nodes, open_scores = self._nodes[:size], self._open_scores[:size]
+        parents, actions = self._parents[:size], self._actions[:size]
+        kernels.make_roots(nodes, open_scores, scores, value)
         for simulation in range(num_simulations):
             if isinstance(config, GumbelConfig):
-                kernels.select_gumbel(nodes, open_scores, scores, considered[simulation], self._scratch,
+                kernels.select_gumbel(nodes, open_scores, scores, schedule[simulation], self._scratch,
                                       config.c_visit, config.c_scale, config.least_q_range, parents, actions)
             else:
-                kernels.select_puct(nodes, open_scores, exploration, parents, actions)
+                kernels.select_puct(nodes, open_scores, schedule, parents, actions)
             slot = simulation + 1
             leaf = expand(parents, actions, slot)
             legal_there, leaf_logits = leaf.legal_actions, leaf.prior_logits
@@ -222,10 +231,6 @@ class Search:
                 ALL_LEGAL if legal_there is None else legal_there,
                 *(np.ascontiguousarray(x, np.float32) for x in (leaf.reward, leaf.discount, leaf.value)))
             _require_finite("below the root", seen)
-
-        if isinstance(config, GumbelConfig):
-            return self._gumbel_result(nodes, logits, scores, legal, config)
-        return self._puct_result(nodes, config.temperature)
 
     def _gumbel_result(
         self, nodes: np.ndarray, logits: np.ndarray, scores: np.ndarray, legal: np.ndarray, config: GumbelConfig

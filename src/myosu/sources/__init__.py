@@ -1,15 +1,20 @@
-"""Where experience comes from: actors in turn with the learner, actor processes, or recorded games."""
+"""Where experience comes from: actors in turn with the learner, in processes, beside a card; or recorded games."""
 
 from __future__ import annotations
 
 import os
 
-from myosu.algorithms import algorithm_of
+from myosu.algorithms import algorithm_of, load_settings
+from myosu.nets.inference import choose_device
 from myosu.runs.config import RunConfig
 from myosu.sources.in_turn import ActorInTurn
 from myosu.sources.processes import ActorProcesses
 from myosu.sources.recorded import RecordedGames
 from myosu.sources.source import Source
+from myosu.sources.threads import ActorThreads
+
+#: Actors that share a card with the learner: two search while the third takes its games on.
+CARD_ACTORS = 3
 
 
 def make_source(config: RunConfig) -> Source:
@@ -17,7 +22,10 @@ def make_source(config: RunConfig) -> Source:
     if algorithm_of(config).SOURCE == "recorded":
         return RecordedGames(config)
     count = actor_count(config)
-    return ActorProcesses(config, count) if count else ActorInTurn(config)
+    if not count:
+        return ActorInTurn(config)
+    # Processes would share a card by taking turns; threads share it by working on it at once.
+    return ActorThreads(config, count) if on_card(config) else ActorProcesses(config, count)
 
 
 def actor_count(config: RunConfig) -> int:
@@ -26,4 +34,11 @@ def actor_count(config: RunConfig) -> int:
         return 0
     if config.train.actors is not None:
         return config.train.actors
-    return max(1, (os.cpu_count() or 1) - 1) if algorithm_of(config).SOURCE == "processes" else 0
+    if algorithm_of(config).SOURCE != "processes":
+        return 0
+    return CARD_ACTORS if on_card(config) else max(1, (os.cpu_count() or 1) - 1)
+
+
+def on_card(config: RunConfig) -> bool:
+    """Whether actors and learner work on the same CUDA device."""
+    return choose_device(getattr(load_settings(config), "device", "cpu")).type == "cuda"

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,7 @@ from myosu.algorithms import algorithm_of, load_settings
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.memory import total_memory
 from myosu.players.opponents import settle_opponent
-from myosu.randomness import derive_seed, get_randomness, prepare_process, randomness_kept, set_randomness
+from myosu.randomness import derive_seed, get_randomness, prepare_process, set_randomness
 from myosu.replay.episode import Experience
 from myosu.runs.checkpoint import Checkpoint, Checkpoints, open_checkpoint
 from myosu.runs.config import LIMITS
@@ -36,6 +33,7 @@ from myosu.sources import make_source
 from myosu.training.callbacks import Callback
 from myosu.training.evaluators import EvaluatorInTurn, EvaluatorProcess
 from myosu.training.progress import Progress, Status
+from myosu.training.surroundings import repeatable, settings_kept, stop_signals
 from myosu.training.videos import VideoProcess
 
 #: Seconds between records in the metrics.
@@ -71,7 +69,7 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
     settle_opponent(run.config.train.evaluation_opponent, run.config.environment)
     lock = run.lock()
     try:
-        with _stop_signals(handle_signals) as stop, _repeatable(run.config.train.deterministic), _settings_kept():
+        with stop_signals(handle_signals) as stop, repeatable(run.config.train.deterministic), settings_kept():
             trainer = Trainer(run, quiet, callbacks)
             trainer.progress.stoppable = handle_signals
             try:
@@ -85,6 +83,11 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
                 raise
             finally:
                 trainer.close()
+    except torch.OutOfMemoryError as error:
+        settings = load_settings(run.config)
+        raise UserError(f"The memory of the card is full. Lower num_envs ({settings.num_envs}), batch_size "
+                        f"({settings.batch_size}) or --actors, then go on with: myosu train "
+                        f"--resume {run.folder}") from error
     except (OSError, SafetensorError) as error:
         if not _out_of_space(error):
             raise
@@ -110,9 +113,10 @@ class Trainer:
         self._callbacks, self._stopped_by = callbacks, ""
         self._whole_rollouts, self._rollout_open = algorithm.SOURCE == "only in turn", False
         self.checkpoints = Checkpoints(run.checkpoints)
-        self.replay = algorithm.make_replay(settings, spec)
-        self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
-                                              derive_seed(self.config.seed, 0))
+        with run.config.making():
+            self.replay = algorithm.make_replay(settings, spec)
+            self.learner = algorithm.make_learner(settings, spec, environment.symmetries,
+                                                  derive_seed(self.config.seed, 0))
         checkpoint = self._find_start()
         state = checkpoint.state() if checkpoint else None
         self.source = make_source(run.config)
@@ -314,7 +318,8 @@ class Trainer:
     def checkpoint(self) -> Path:
         """Save everything, unless this update has been saved, and remove what need not stay."""
         path = self.checkpoints.path(self.updates)
-        if not path.is_dir():
+        written = not path.is_dir()
+        if written:
             weights = self.learner.weights()
             for name, tensor in weights.items():
                 if not torch.isfinite(tensor.float()).all():
@@ -325,7 +330,8 @@ class Trainer:
         pending = set() if self.evaluator.pending is None else {self.evaluator.pending}
         kept = self.checkpoints.retain(self.config.keep_every, pending)
         self.replay.prune(self.run.replay, [checkpoint.manifest["replay"] for checkpoint in kept])
-        self._tell("on_checkpoint", path)
+        if written:
+            self._tell("on_checkpoint", path)
         return path
 
     def _state(self) -> State:
@@ -437,52 +443,6 @@ def _out_of_space(error: Exception) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
 
 
-@contextmanager
-def _repeatable(deterministic: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    if deterministic != before:  # the call alone imports a compiler, for seconds
-        torch.use_deterministic_algorithms(deterministic, warn_only=True)
-    try:
-        yield
-    finally:
-        if deterministic != before:
-            torch.use_deterministic_algorithms(before)
-
-
 def _kept(run: Run) -> str:
     latest = Checkpoints(run.checkpoints).latest()
     return f"The last checkpoint, {latest}, is whole" if latest else "There was no checkpoint yet"
-
-
-@contextmanager
-def _settings_kept() -> Iterator[None]:
-    """Whoever trains from a script finds torch's threads and the random generators as they were."""
-    threads = torch.get_num_threads()
-    with randomness_kept():
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-
-
-@contextmanager
-def _stop_signals(handle: bool) -> Iterator[list[int]]:
-    """A list that a first Ctrl-C, SIGTERM or SIGHUP (a closed terminal) is put into; a second Ctrl-C interrupts at
-    once. Without ``handle`` it stays empty. A signal that is ignored stays so, as SIGHUP is under nohup.
-    """
-    if handle and threading.current_thread() is not threading.main_thread():
-        raise UserError("handle_signals=True: only a program's main thread can. Leave it out in other threads.")
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if handle else ()
-    before = {number: signal.signal(number, note) for number in numbers
-              if signal.getsignal(number) != signal.SIG_IGN}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

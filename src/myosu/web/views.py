@@ -10,6 +10,9 @@ import numpy as np
 
 from myosu.envs.course import Course, Position
 from myosu.games import snake, woodoku
+from myosu.games.go.board import owners
+from myosu.games.go.rules import COLUMNS
+from myosu.players.gtp import title
 
 Board = dict[str, Any]
 
@@ -27,11 +30,11 @@ def view(course: Course, position: Position) -> dict[str, Any]:
     return {
         "ply": ply, "to_play": position.to_play, "returns": position.returns, "over": position.over,
         "truncated": position.truncated, "legal": legal, "last": last, "mover": before.to_play if before else None,
-        "board": _BOARDS.get(game.name, _text)(course, position, legal, before, last),
+        "board": BOARDS.get("go" if title(game) == "Go" else game.name, _text)(course, position, legal, before, last),
     }
 
 
-def _pieces(course: Course, position: Position) -> np.ndarray:
+def pieces(course: Course, position: Position) -> np.ndarray:
     """int [cells]: 0 empty, 1 the first player's, 2 the second's. The first two planes are the mover's pieces and the
     opponent's."""
     own, opponent = course.observation(position)[:2].reshape(2, -1).astype(int)
@@ -40,20 +43,20 @@ def _pieces(course: Course, position: Position) -> np.ndarray:
 
 def _grid(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None,
           line: int = 0, drops: bool = False) -> Board:
-    """cells: as ``_pieces``. options: for each legal action but the pass [action, the cell it fills, the cells it
+    """cells: as ``pieces``. options: for each legal action but the pass [action, the cell it fills, the cells it
     turns]. placed, flipped: by the last action. line: the cells of a winning line. drops: a click anywhere in a column
     means its lowest free cell. score: pieces of each player, where they turn."""
     rows, columns = course.game.observation_shape[1:]
-    cells = _pieces(course, position)
+    cells = pieces(course, position)
 
     def change(after: Position, old: np.ndarray) -> tuple[int, list[int]]:
-        new = _pieces(course, after)
+        new = pieces(course, after)
         placed = np.flatnonzero((old == 0) & (new != 0))
         return (int(placed[0]) if len(placed) else -1), np.flatnonzero((old != 0) & (new != old)).tolist()
 
     options = [[action, *change(course.after(position, action), cells)] for action in legal
                if action != course.game.pass_action]
-    placed, flipped = change(position, _pieces(course, before)) if before else (-1, [])
+    placed, flipped = change(position, pieces(course, before)) if before else (-1, [])
     turns = course.game.pass_action is not None
     return {
         "kind": "grid", "rows": rows, "columns": columns, "drops": drops, "cells": cells.tolist(), "options": options,
@@ -73,6 +76,19 @@ def _line(cells: np.ndarray, length: int) -> list[int]:
             if all(0 <= r < rows and 0 <= c < columns and cells[r, c] == cells[row, column] != 0 for r, c in places):
                 found |= {r * columns + c for r, c in places}
     return sorted(found)
+
+
+def _go(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
+    """As a grid. files: the letters of the columns; rows count from the bottom. score: stones that each player has
+    taken; at the end each one's area, White's with komi. owners: at the end, whose each cell is, as in ``cells``."""
+    board = _grid(course, position, legal, before, last)
+    size, state = board["columns"], position.state
+    board |= {"files": COLUMNS[:size], "flipped": [], "owners": None, "score": state["captures"].tolist()}
+    if position.over:
+        found = owners(state).reshape(size + 2, size + 2)[1:-1, 1:-1].reshape(-1)
+        board["owners"] = found.tolist()
+        board["score"] = [int((found == 1).sum()), float((found == 2).sum() + state["komi"])]
+    return board
 
 
 def _snake(course: Course, position: Position, *_: Any) -> Board:
@@ -109,7 +125,8 @@ def _text(course: Course, position: Position, *_: Any) -> Board:
     return {"kind": "text", "text": course.game.render(position.state)}
 
 
-_BOARDS: dict[str, Callable[..., Board]] = {
+BOARDS: dict[str, Callable[..., Board]] = {
+    "go": _go,
     "othello": _grid, "connect_four": partial(_grid, line=4, drops=True), "tictactoe": partial(_grid, line=3),
     "snake": _snake, "snake-published": _snake, "woodoku": _woodoku, "woodoku-published": _woodoku,
 }

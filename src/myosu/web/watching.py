@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from myosu.doctor.run import examine_run
+from myosu.doctor.run_folder import view_run
 from myosu.envs.course import Course
 from myosu.errors import UserError
 from myosu.games import Game
@@ -19,7 +21,6 @@ from myosu.runs.curves import LABELS, LiveMetrics, course_of, thin
 from myosu.runs.curves import Course as Axis
 from myosu.runs.run import open_run
 from myosu.training.progress import time_left
-from myosu.web.health import hints
 from myosu.web.recordings import Missing, Recordings
 from myosu.web.views import view
 
@@ -128,7 +129,8 @@ class Watched:
                        for name in metrics.names},
             "evaluations": [{name: line[name] for name in _EVALUATED if name in line}
                             | {"minutes": course_of(line, "minutes")} for line in metrics.evaluations[-TABLE:]],
-            "hints": hints(metrics),
+            "hints": [f"{finding.message} {finding.advice}".strip() for finding in examine_run(
+                view_run(self.folder, config, metrics)) if finding.severity != "info"],
         }
 
 

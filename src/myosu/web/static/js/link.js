@@ -1,3 +1,25 @@
+// All that the page says to the server and hears from it. A published page has another file in this one's place, which
+// offers the same.
+
+import { $ } from './dom.js';
+
+export async function ask(address, order) {
+  const answer = await fetch(address, order && { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(order) });
+  const data = await answer.json();
+  if (!answer.ok) throw new Error(data.error);
+  return data;
+}
+
+// The game that the page's address names.
+export const addressed = () => location.pathname.match(/^\/game\/([\w-]+)$/)?.[1];
+
+export const showAddress = id => history.pushState(null, '', `/game/${id}`);
+
+export function offerExports(id) {
+  $('as-json').href = `/api/games/${id}.json`;
+  $('as-sgf').href = `/api/games/${id}.sgf`;
+}
+
 // The connection to one game. It comes back by itself when it is lost, and the server then tells the whole game again.
 
 export class Link {

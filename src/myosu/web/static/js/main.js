@@ -2,10 +2,10 @@
 
 import { $, make, stored } from './dom.js';
 import { Game } from './game.js';
-import { Link } from './link.js';
+import { Link, addressed, ask, offerExports, showAddress } from './link.js';
 import { newGameDialog, replaysDialog } from './dialogs.js';
 import { Panel } from './panel.js';
-import { describe, number, outcome, playerName, title } from './words.js';
+import { describe, look, number, outcome, playerName, title } from './words.js';
 import { BOARDS } from './boards/kinds.js';
 
 // asked: the ply that the agent was asked about and has not answered, and whether moves were taken back since.
@@ -13,20 +13,13 @@ import { BOARDS } from './boards/kinds.js';
 const page = { run: null, game: null, link: null, board: null, panel: null, hintAt: null, asked: null, walking: null, connected: false };
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
-async function ask(address, order) {
-  const answer = await fetch(address, order && { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(order) });
-  const data = await answer.json();
-  if (!answer.ok) throw new Error(data.error);
-  return data;
-}
-
 async function start() {
   page.run = await ask('/api/run');
   $('run-name').textContent = `${title(page.run)} · ${page.run.run}`;
   document.title = `Myosu: ${title(page.run)}`;
   page.panel = new Panel(page.run, lookAt);
   listen();
-  const id = location.pathname.match(/^\/game\/([\w-]+)$/)?.[1];
+  const id = addressed();
   if (id) sit(id);
   else await begin({ seats: usualSeats() });
   addEventListener('popstate', () => location.reload());
@@ -42,7 +35,7 @@ function usualSeats() {
 async function begin(order) {
   try {
     const { id } = order.id ? order : await ask('/api/games', order);
-    history.pushState(null, '', `/game/${id}`);
+    showAddress(id);
     page.ordered = page.game !== null;  // the board gets the focus that the dialog had
     sit(id);
   } catch (error) {
@@ -57,8 +50,7 @@ function sit(id) {
   Object.assign(page, { game: null, board: null, hintAt: null, asked: null, queue: [], busyUntil: 0 });
   $('spoken').replaceChildren();
   $('toast').hidden = true;
-  $('as-json').href = `/api/games/${id}.json`;
-  $('as-sgf').href = `/api/games/${id}.sgf`;
+  offerExports(id);
   page.link = new Link(id, receive, connected => {
     page.connected = connected;
     page.asked = null;
@@ -161,7 +153,7 @@ function showScores(position) {
     const score = position.board.score?.[seat] ?? (run.players === 1 ? number(position.returns[0]) : '');
     const name = playerName(game, seat);
     return make('div', { class: `score seat${seat} ${turn ? 'turn' : ''}`, role: 'group', 'aria-label': `${name}${turn ? ', to move' : ''}` },
-      make('span', { class: `token ${run.game}` }), make('span', { class: 'name' }, name), make('strong', { class: 'points' }, String(score)));
+      make('span', { class: `token ${look(run)}` }), make('span', { class: 'name' }, name), make('strong', { class: 'points' }, String(score)));
   });
   if (position.board.kind === 'snake') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Length'), make('strong', { class: 'points' }, String(position.board.body.length))));
   if (position.board.kind === 'woodoku') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Streak'), make('strong', { class: 'points' }, String(position.board.straight))));
@@ -173,8 +165,7 @@ function showActions(position) {
   const status = $('status');
   status.textContent = !page.connected ? 'The connection is lost. Trying again…' : outcome(run, game, position);
   status.classList.toggle('over', position.over);
-  const mustPass = game.mayPlay && position.board.pass === true;
-  $('pass').hidden = !mustPass;
+  $('pass').hidden = !(game.mayPlay && position.board.pass === true);
   $('undo').hidden = $('hint').hidden = game.recorded || !game.hasPerson;
   $('undo').disabled = game.newest === 0;
   $('hint').disabled = !game.mayPlay;

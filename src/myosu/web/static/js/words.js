@@ -1,12 +1,15 @@
 // Sentences about a game, for the status line and for screen readers.
 
-const SIDES = { othello: ['Black', 'White'], connect_four: ['Red', 'Yellow'], tictactoe: ['Cross', 'Ring'] };
+// What a game looks like: Go of any size looks the same.
+export const look = run => /^go\d/.test(run.game) ? 'go' : run.game;
 
-const TITLES = { othello: 'Othello', connect_four: 'Connect Four', tictactoe: 'Tic-tac-toe', snake: 'Snake', woodoku: 'Woodoku' };
+const SIDES = { othello: ['Black', 'White'], go: ['Black', 'White'], connect_four: ['Red', 'Yellow'], tictactoe: ['Cross', 'Ring'] };
 
-export const title = run => TITLES[run.game] ?? run.game;
+const TITLES = { othello: 'Othello', connect_four: 'Connect Four', tictactoe: 'Tic-tac-toe', snake: 'Snake', woodoku: 'Woodoku', go: 'Go' };
 
-export const sideName = (run, seat) => run.players === 1 ? 'Player' : (SIDES[run.game] ?? ['First', 'Second'])[seat];
+export const title = run => TITLES[look(run)] ?? run.game;
+
+export const sideName = (run, seat) => run.players === 1 ? 'Player' : (SIDES[look(run)] ?? ['First', 'Second'])[seat];
 
 export function playerName(game, seat) {
   const player = game.seats[seat];
@@ -41,9 +44,12 @@ export function describe(run, game, position) {
   return game.isPerson(position.to_play) ? `${text} ${turn(run, game, position)}` : text;
 }
 
+// Whether passing is all that is left; in Go it is legal always.
+const mustPass = position => position.board.pass === true && position.legal.length === 1;
+
 function turn(run, game, position) {
   const who = playerName(game, position.to_play);
-  if (position.board.pass) return who === 'You' ? 'You have no move and must pass.' : `${who} must pass.`;
+  if (mustPass(position)) return who === 'You' ? 'You have no move and must pass.' : `${who} must pass.`;
   if (run.players === 1) return { person: 'Your move.', agent: 'The agent plays.' }[game.seats[0].kind] ?? '';
   return who === 'You' ? `Your turn (${sideName(run, position.to_play)}).` : `${who} (${sideName(run, position.to_play)}) to move.`;
 }
@@ -53,7 +59,7 @@ export function outcome(run, game, position) {
   if (!position.over) {
     const thinks = game.live && !game.paused && game.seats[position.to_play].kind === 'agent';
     if (thinks && run.players === 2) return `${playerName(game, position.to_play)} (${sideName(run, position.to_play)}) thinks…`;
-    const passed = position.last !== null && position.last === run.pass ? `${playerName(game, position.mover)} had to pass. ` : '';
+    const passed = position.last !== null && position.last === run.pass ? `${playerName(game, position.mover)} ${look(run) === 'go' ? 'passed' : 'had to pass'}. ` : '';
     if (position.board.kind === 'snake' && game.mayPlay && position.ply === 0) return 'Press an arrow key, or swipe, to set off.';
     return passed + turn(run, game, position);
   }

@@ -4,8 +4,9 @@ import { make } from '../dom.js';
 
 const letters = 'abcdefghijklmnopqrstuvwxyz';
 
-// The name of a cell, as moves are written.
-export const cellName = (cell, columns) => letters[cell % columns] + (Math.floor(cell / columns) + 1);
+// The name of a cell, as moves are written. upwards: the number of rows, where they are counted from the bottom.
+export const cellName = (cell, columns, files = letters, upwards = 0) =>
+  files[cell % columns] + (upwards ? upwards - Math.floor(cell / columns) : Math.floor(cell / columns) + 1);
 
 export class Cells {
   // label: of the whole grid. on: {choose(cell), enter(cell), leave()}; choose says whether it meant anything, the others
@@ -54,9 +55,9 @@ export class Cells {
   }
 
   // Letters above the grid and numbers beside it, so that moves can be read off the board.
-  addCoordinates() {
+  addCoordinates(files = letters, upwards = 0) {
     const line = (name, words) => make('div', { class: name, 'aria-hidden': 'true' }, ...words.map(word => make('span', {}, word)));
-    this.element.before(line('files', [...letters.slice(0, this.columns)]), line('ranks', Array.from({ length: this.rows }, (_, row) => String(row + 1))));
+    this.element.before(line('files', [...files.slice(0, this.columns)]), line('ranks', Array.from({ length: this.rows }, (_, row) => String(upwards ? upwards - row : row + 1))));
   }
 
   key(event) {

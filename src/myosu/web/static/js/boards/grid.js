@@ -1,11 +1,11 @@
-// Othello, Connect Four and tic-tac-toe: pieces on cells.
+// Othello, Connect Four, tic-tac-toe and Go: pieces on cells.
 
 import { make } from '../dom.js';
-import { title } from '../words.js';
+import { look, title } from '../words.js';
 import { Cells, cellName } from './cells.js';
 
 const PIECES = {
-  othello: ['empty', 'black', 'white'], connect_four: ['empty', 'red', 'yellow'], tictactoe: ['empty', 'cross', 'ring'],
+  othello: ['empty', 'black', 'white'], go: ['empty', 'black', 'white'], connect_four: ['empty', 'red', 'yellow'], tictactoe: ['empty', 'cross', 'ring'],
 };
 
 export class GridBoard {
@@ -16,13 +16,15 @@ export class GridBoard {
   }
 
   build(board) {
-    this.names = PIECES[this.run.game] ?? ['empty', 'first', 'second'];
-    this.host.className = `board ${this.run.game}`;
+    const game = PIECES[look(this.run)] ? look(this.run) : 'othello';  // a game of somebody's own looks like Othello
+    this.names = PIECES[game];
+    this.naming = board.files ? [board.files, board.rows] : [];  // Go's letters, and its rows from the bottom
+    this.host.className = `board ${game}`;
     const frame = make('div', { class: 'frame' });
     this.grid = new Cells(frame, board.rows, board.columns, `${title(this.run)} board`, {
       choose: cell => this.choose(cell), enter: cell => this.preview(cell), leave: () => this.preview(null),
     });
-    this.grid.addCoordinates();
+    this.grid.addCoordinates(...this.naming);
     this.pieces = this.grid.cells.map(cell => {
       const piece = make('span', { class: 'piece' }, make('span', { class: 'face' }));
       const note = make('span', { class: 'note' });
@@ -61,6 +63,7 @@ export class GridBoard {
       if (flipped) disc.style.setProperty('--late', this.distance(cell, board.placed));
       const action = landing.get(cell);
       const open = action !== undefined && game.mayPlay;
+      element.dataset.owner = board.owners?.[cell] ?? 0;
       element.classList.toggle('open', open);
       element.classList.toggle('last', board.placed === cell);
       element.classList.toggle('flipped', board.flipped.includes(cell));
@@ -80,7 +83,7 @@ export class GridBoard {
   }
 
   label(cell, piece, open, board) {
-    const what = [cellName(cell, board.columns), this.names[piece]];
+    const what = [cellName(cell, board.columns, ...this.naming), this.names[piece]];
     if (open) what.push('you may play here');
     if (board.placed === cell) what.push('last move');
     if (board.flipped.includes(cell)) what.push('just turned');

@@ -1,0 +1,67 @@
+"""Recorded games again, by our rules and by GNU Go's: which moves are legal in every position, and the final score.
+
+    .venv/bin/python scripts/gnugo_oracle.py FOLDER --games 1000
+
+The games are SGF files whose dead stones were taken off before the end, as ``scripts/record_gnugo.py`` makes them.
+GNU Go is told to forbid repeated positions and suicide, as our rules do. Ends with exit code 1 at a difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from myosu.games import Game
+from myosu.games.go import make_game
+from myosu.games.go.board import owners, point_of
+from myosu.games.go.sgf import GoRecord, read_folder
+from myosu.players.gtp import GtpPlayer
+
+ENGINE = "gnugo --mode gtp --chinese-rules --positional-superko --forbid-suicide"
+
+
+def difference(engine: GtpPlayer, game: Game, record: GoRecord) -> str | None:
+    """What our rules and GNU Go do not agree on in a game; None: nothing."""
+    state, mask = game.new_states(1)[0], np.empty(game.num_actions, np.bool_)
+    engine.send("clear_board")
+    for ply, action in enumerate(record.actions):
+        colour = ("black", "white")[ply % 2]
+        game.legal_actions(state, mask)
+        moves = {game.action_name(int(cell)) for cell in np.flatnonzero(mask[:-1])}
+        if moves != (others := set(engine.send(f"all_legal {colour}").split())):
+            return f"move {ply + 1}: only we allow {sorted(moves - others)}, only GNU Go {sorted(others - moves)}"
+        engine.send(f"play {colour} {game.action_name(action)}")
+        game.step(state, action)
+    score = float(game.score(state))  # type: ignore[misc]
+    # Where both live without two eyes, GNU Go counts no empty point for anybody, not even one that only one colour
+    # reaches; Tromp and Taylor do.
+    if engine.send("final_status_list seki"):
+        found, width = owners(state), game.observation_shape[-1] + 2
+        for vertex in engine.send("final_status_list dame").split():
+            score -= (0, 1, -1)[found[point_of(game.parse_action(vertex), width)]]
+    ours = "0" if score == 0 else f"{'B' if score > 0 else 'W'}+{abs(score):.1f}"
+    theirs = engine.send("final_score")
+    return None if ours == theirs == record.result else f"score {ours}, GNU Go {theirs}, file {record.result}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--games", type=int, default=1000)
+    options = parser.parse_args()
+    records = read_folder(options.folder)[0][:options.games]
+    game = make_game(records[0].size)
+    engine, positions = GtpPlayer(game, ENGINE), 0
+    for number, record in enumerate(records):
+        if what := difference(engine, game, record):
+            print(f"game {number + 1}: {what}")
+            return 1
+        positions += len(record.actions)
+    print(f"{len(records)} games, {positions} positions: the same legal moves in all, and the same score")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,93 @@
+"""How many planted faults does ``myosu check`` name? ``python scripts/measure_doctor.py [WORD …]``; with words, only
+faults that have one of them in their names.
+
+Each fault of ``tests/faults`` is examined in a process of its own. Found: a warning or an error names the cause;
+hinted: a note does, or something near it is named; misnamed: only something else is. Then healthy ones: a warning is a
+false alarm.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from myosu.processes import one_thread
+
+one_thread()
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from faults import FAULTS, HEALTHY  # noqa: E402
+from faults.healthy import TRUE_OF  # noqa: E402
+from myosu.doctor import Finding, check_game, check_gym  # noqa: E402
+from myosu.envs.gym_env import EnvMaker  # noqa: E402
+from myosu.games import Game  # noqa: E402
+
+SECONDS = 180.0
+WORKERS = int(os.environ.get("WORKERS", "2"))
+VERDICTS = ("found", "hinted", "misnamed", "silent")
+
+
+def examine(source: Any) -> list[Finding]:
+    """Of a game, an environment's id, or a function that makes an environment."""
+    game = source if isinstance(source, Game) else getattr(source, "game", None)
+    return check_game(game) if game is not None else check_gym(EnvMaker(source))
+
+
+def apart(source: Any) -> tuple[list[Finding], float]:
+    """``examine`` in a process of its own, which may die or hang; and the seconds that it took."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+
+    def work() -> None:
+        there.send(examine(source))
+
+    start = time.monotonic()
+    process = context.Process(target=work)
+    process.start()
+    there.close()
+    findings: list[Finding] = []
+    if here.poll(SECONDS):
+        try:
+            findings = here.recv()
+        except EOFError:
+            print(f"  {source} ended its process", flush=True)
+    process.kill()
+    process.join()
+    return findings, time.monotonic() - start
+
+
+def main(words: list[str]) -> None:
+    wanted = [fault for fault in FAULTS if not words or any(word in str(fault) for word in words)]
+    table: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(VERDICTS, 0))
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for fault, (findings, seconds) in zip(wanted, pool.map(lambda f: apart(f.make), wanted), strict=True):
+            verdict = fault.verdict(findings)
+            table[fault.kind][verdict] += 1
+            told = ", ".join(f"{f.severity[0]}:{f.check}" for f in findings if f.severity != "info"
+                             or f.check in fault.checks)
+            print(f"{verdict:<9} {fault}  [{told}] {seconds:.0f} s", flush=True)
+        print(f"\n{'kind':<46}" + "".join(f"{verdict:>10}" for verdict in VERDICTS))
+        for kind, counts in table.items():
+            print(f"{kind:<46}" + "".join(f"{counts[verdict]:>10}" for verdict in VERDICTS))
+        totals = [sum(counts[verdict] for counts in table.values()) for verdict in VERDICTS]
+        print(f"{f'{len(table)} kinds, {len(wanted)} faults':<46}" + "".join(f"{total:>10}" for total in totals) + "\n")
+        healthy = [name for name in HEALTHY if not words or "healthy" in words or name in words]
+        alarms = 0
+        for name, (findings, seconds) in zip(healthy, pool.map(lambda n: apart(HEALTHY[n]), healthy), strict=True):
+            loud = [finding for finding in findings if finding.severity != "info"
+                    and finding.check not in TRUE_OF.get(name, ())]
+            alarms += bool(loud)
+            print(f"{'ALARM' if loud else 'healthy' if findings else 'UNSEEN':<9} {name} {seconds:.0f} s", flush=True)
+            for finding in loud:
+                print(f"          {finding.severity} {finding.check}: {finding.message[:300]}", flush=True)
+        print(f"\n{len(healthy)} healthy ones, {alarms} with a false alarm")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

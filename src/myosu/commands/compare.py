@@ -1,0 +1,121 @@
+"""``myosu compare``"""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+#: Fewer seeds on a side say nothing of which is better.
+LEAST_SEEDS = 3
+
+
+@dataclass
+class Options:
+    """Compare runs over seeds: interquartile means, their intervals by a stratified bootstrap, and how probable it is
+    that a run of the first group beats one of the baseline. Runs of several games are compared game by game."""
+
+    runs: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
+    """Folders of runs that differ by their seeds only."""
+    baseline: tuple[Path, ...] = ()
+    """Folders of the runs to compare them with."""
+    x: Literal["minutes", "env_steps", "updates"] = "env_steps"
+    """Over what sample-efficiency curves are drawn."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
+    """A picture of the curves, a .png or .svg; of one game."""
+    json: bool = False
+    """Print JSON only."""
+
+
+def main(arguments: list[str]) -> int:
+    options = tyro.cli(Options, prog="myosu compare", args=arguments)
+    from myosu.errors import UserError
+    from myosu.plots.comparison import plot_comparison
+    from myosu.runs.curves import Curve, read_curve
+
+    if not options.runs:
+        raise UserError("Which runs? For example: myosu compare runs/new-* --baseline runs/old-*")
+    names = ["runs", "baseline"] if options.baseline else ["runs"]
+    groups: dict[str, list[Curve]] = {}
+    for name, folders in zip(names, (options.runs, options.baseline), strict=False):
+        groups[name] = [read_curve(folder, options.x) for folder in folders]
+        for folder, curve in zip(folders, groups[name], strict=True):
+            if not len(curve.mean):
+                raise UserError(f"{folder} has not been evaluated, so it has no score.")
+    games = sorted({curve.game for group in groups.values() for curve in group})
+    for name, group in groups.items():
+        if lacking := sorted(set(games) - {curve.game for curve in group}):
+            raise UserError(f"The {name} hold no run of {', '.join(lacking)}: compare the same games on both sides.")
+    report = compare(groups, games)
+    if options.output:
+        if len(games) > 1:
+            raise UserError(f"-o: the runs are of different games ({', '.join(games)}), whose rewards share no axis.")
+        plot_comparison(groups, options.output, options.x, games[0])
+    if options.json:
+        print(json_module.dumps(report, indent=1))
+    else:
+        _print(report, options.output)
+    return 0
+
+
+def compare(groups: dict[str, list[Any]], games: list[str]) -> dict[str, Any]:
+    """groups: curves by name, "runs" and perhaps "baseline". The report, as JSON."""
+    import numpy as np
+
+    from myosu.evaluation.comparison import all_tasks, bootstrap_interval, improvement, normalize
+
+    scores = [[np.array([curve.mean[-1] for curve in group if curve.game == game]) for game in games]
+              for group in groups.values()]
+    if len(games) > 1:
+        every = [np.concatenate(task) for task in zip(*scores, strict=True)]
+        first = [min(curve.mean[0] for group in groups.values() for curve in group if curve.game == game)
+                 for game in games]
+        scores = normalize(scores, first, [float(task.max()) for task in every])
+    report: dict[str, Any] = {"games": games, "normalized": len(games) > 1, "groups": {}}
+    for name, group in zip(groups, scores, strict=True):
+        values = np.concatenate(group)
+        report["groups"][name] = {
+            "runs": len(values), "interquartile_mean": all_tasks(group), "mean": float(values.mean()),
+            "least": float(values.min()), "greatest": float(values.max()),
+            "ci95": list(bootstrap_interval(all_tasks, group)) if len(values) > 1 else None,
+        }
+    if len(scores) == 2:
+        report["probability_of_improvement"] = improvement(*scores)
+        report["probability_ci95"] = list(bootstrap_interval(improvement, *scores))
+        report["verdict"] = _verdict(report, min(len(task) for group in scores for task in group))
+    return report
+
+
+def _verdict(report: dict[str, Any], seeds: int) -> str:
+    low, high = report["probability_ci95"]
+    if seeds < LEAST_SEEDS:
+        return f"too few seeds ({seeds} on a side) to say which is better: train {LEAST_SEEDS} or more, better 5 to 10"
+    if low > 0.5:
+        return "the runs are better than the baseline"
+    if high < 0.5:
+        return "the runs are worse than the baseline"
+    return "no difference is shown: train more seeds, or take it that there is none that matters"
+
+
+def _print(report: dict[str, Any], output: Path | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "runs", "interquartile mean", "95 %", "mean", "least to greatest",
+                  title=", ".join(report["games"]) + (", normalised" if report["normalized"] else ""))
+    for name, group in report["groups"].items():
+        interval = "–" if group["ci95"] is None else "{:.4g} to {:.4g}".format(*group["ci95"])
+        table.add_row(name, str(group["runs"]), f"{group['interquartile_mean']:.4g}", interval, f"{group['mean']:.4g}",
+                      f"{group['least']:.4g} to {group['greatest']:.4g}")
+    console = Console()
+    console.print(table)
+    if "verdict" in report:
+        low, high = report["probability_ci95"]
+        console.print(f"A run beats one of the baseline with probability {report['probability_of_improvement']:.2f} "
+                      f"[{low:.2f}, {high:.2f}]: {report['verdict']}.")
+    if output:
+        console.print(str(output))

@@ -1,0 +1,52 @@
+"""``myosu doctor``"""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_module
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import Positional
+
+from myosu.commands import check
+from myosu.errors import UserError
+
+
+@dataclass
+class Options:
+    """Why does it not learn? Look at a run as an experienced colleague would: its settings, curves, games and weights,
+    and its environment; or at a game or an environment alone (as myosu check does)."""
+
+    what: Annotated[Positional[str], tyro.conf.arg(metavar="RUN|ENV|FILE")]
+    """The folder of a run; or a game, an environment or a .py file."""
+    minutes: float = 1.0
+    """So long experiments with the run's agent and its environment may take; 0 for none."""
+    json: bool = False
+    """Print JSON only."""
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 1 where an error was found."""
+    options = tyro.cli(Options, prog="myosu doctor", args=arguments)
+    if options.minutes < 0:
+        raise UserError(f"--minutes {options.minutes:g}: it must be 0 or more.")
+    folder = Path(options.what)
+    if not folder.is_dir():
+        return check.main([options.what, *["--json"] * options.json])
+    from myosu.doctor.verdict import examine_folder
+
+    verdict = examine_folder(folder, options.minutes, say=_silent if options.json else print)
+    if options.json:
+        print(json_module.dumps({"run": str(folder), "ok": not verdict.failed, "healthy": verdict.healthy,
+                                 "unread": verdict.missing,
+                                 "findings": [dataclasses.asdict(finding) for finding in verdict.findings]}, indent=1))
+    else:
+        print(f"\n{verdict}")
+    return int(verdict.failed)
+
+
+def _silent(*_: Any) -> None:
+    pass

@@ -1,0 +1,38 @@
+"""``myosu publish``"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from myosu.commands.options import trust_if
+
+
+@dataclass
+class Options:
+    """Make a page of the agent of a run, on which anybody can play against it: no server is needed, any host of plain
+    files will do, and once it was opened it works offline.
+    """
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]
+    """The folder of the page; a page that is there already is replaced."""
+
+    trust: bool = False
+    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
+
+
+def main(arguments: list[str]) -> int:
+    options = tyro.cli(Options, prog="myosu publish", args=arguments)
+    trust_if(options.trust)
+    from myosu.publish.site import publish
+
+    published = publish(options.run, options.output)
+    print(f"{published.folder}: {published.game} in {published.bytes / 1000:.0f} kB (gzipped, with the agent)\n"
+          f"Try it:  python -m http.server -d {published.folder}    and open http://localhost:8000")
+    return 0

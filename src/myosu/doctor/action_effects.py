@@ -1,0 +1,126 @@
+"""What actions do, tried at one moment after another: which of them never do anything, or always the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from myosu.doctor.finding import Findings
+
+#: Fewest moments by which an action is judged, and how unlikely it must be that a sound one would look like this.
+_FEW, _CHANCE = 20, 1e-4
+
+
+@dataclass
+class Trial:
+    """What an action did. failed: the environment raised. trace: all that was seen from then on."""
+
+    observation: np.ndarray
+    reward: float
+    ended: bool
+    failed: bool
+    trace: bytes
+
+
+@dataclass
+class Moment:
+    """observation: float64 [values], before the action. mask: of what is legal. trials: by the action's place in the
+    list of actions that are tried. earlier: the moment one step before, where that was looked at as well."""
+
+    observation: np.ndarray
+    mask: np.ndarray
+    trials: dict[int, Trial]
+    earlier: Moment | None = None
+
+    def unlike(self) -> np.ndarray:
+        """bool [values]: which values depend on the action."""
+        seen = np.stack([trial.observation for trial in self.trials.values() if not trial.failed]
+                        or [self.observation])
+        return (seen != seen[0]).any(axis=0)
+
+
+class Effects:
+    """Moments, seen by what depends on the action: clocks and what chance changes are left out.
+
+    single: an action is one choice, of which a mask can say whether it is legal.
+    """
+
+    def __init__(self, moments: list[Moment], single: bool) -> None:
+        self.moments, self.single = moments, single
+        self.depends = np.any([moment.unlike() for moment in moments], axis=0)
+        tried = [action for moment in moments for action in moment.trials]
+        self.actions = sorted(set(tried))
+        self.live = {action for action in self.actions if any(self.changes(moment, action) for moment in moments)}
+
+    def ignored(self) -> bool:
+        return all(len({trial.trace for trial in moment.trials.values()}) == 1 for moment in self.moments)
+
+    def changes(self, moment: Moment, action: int) -> bool:
+        """Whether the action did something there: not raised, and changed what depends on actions."""
+        trial = moment.trials.get(action)
+        return trial is not None and not trial.failed and bool(
+            (trial.observation != moment.observation)[self.depends].any())
+
+    def legal(self, moment: Moment, action: int) -> bool:
+        return not self.single or bool(moment.mask[action])
+
+    def rate(self, action: int) -> tuple[int, int]:
+        """Legal trials of the action, and those in which it did something."""
+        tried = [moment for moment in self.moments if action in moment.trials and self.legal(moment, action)]
+        return len(tried), sum(self.changes(moment, action) for moment in tried)
+
+
+def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[int | None],
+               masked: bool = False) -> set[int]:
+    """Actions that never did anything; those of them that chance cannot explain are told. ``passes`` may.
+
+    masked: a mask said that they are legal, and so the mask is wrong.
+    """
+    rates = {action: view.rate(action) for action in view.actions if action not in passes}
+    shares = sorted(done / tried for tried, done in rates.values() if done)
+    dead = {action for action, (tried, done) in rates.items() if tried and not done}
+    if not shares:
+        return dead
+    usual = shares[len(shares) // 10] / 2  # of those that seldom do something, the better half
+    # What is paid for did something, if only something that is not shown.
+    paid = {action for moment in view.moments for action, trial in moment.trials.items()
+            if trial.reward > min(other.reward for other in moment.trials.values())}
+    sure = sorted(action for action in dead - paid if rates[action][0] >= _FEW
+                  and (1 - usual) ** rates[action][0] < _CHANCE)
+    if sure:
+        waits = len(sure) == 1 and num_actions % 2 == 1
+        where = " where the mask allowed it" if masked else ""
+        findings.add("info" if waits else "warning", "mask-illegal" if masked else "dead-actions",
+                     f"{_names(sure)} of {num_actions} never did anything{where}, tried at "
+                     f"{min(rates[action][0] for action in sure)} moments or more.", "Right if that is how one waits "
+                     "(a game of ours says so by pass_action); otherwise step() forgets it, and exploration wastes its "
+                     "time on it. What can never be done does not belong into the action space.")
+    return dead
+
+
+def check_aliases(view: Effects, dead: set[int], findings: Findings) -> None:
+    together: dict[tuple[int, int], list[bool]] = {}
+    for moment in view.moments:
+        tried = [action for action in moment.trials if action not in dead and view.legal(moment, action)]
+        for pair in combinations(tried, 2):
+            traces = [moment.trials[action].trace for action in pair]
+            together.setdefault(pair, []).append(traces[0] == traces[1])
+    shares = sorted(1 - float(np.mean(same)) for same in together.values() if not all(same))
+    if not shares:
+        return
+    usual = shares[len(shares) // 10] / 2
+    alike = [pair for pair, same in together.items() if all(same) and len(same) >= _FEW
+             and (1 - usual) ** len(same) < _CHANCE]
+    if alike:
+        one, two = alike[0]
+        more = f" (and {len(alike) - 1} other pairs)" if len(alike) > 1 else ""
+        findings.add("warning", "aliased-actions", f"actions {one} and {two}{more} always did the same, at all of "
+                     f"{len(together[alike[0]])} moments at which both were tried.", "Most likely one of them is "
+                     "translated wrongly in step(): look at the table of directions, at modulo and at bool().")
+
+
+def _names(actions: list[int]) -> str:
+    text = ", ".join(map(str, actions[:6])) + (", …" if len(actions) > 6 else "")
+    return f"action {text}" if len(actions) == 1 else f"actions {text}"

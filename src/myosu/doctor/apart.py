@@ -1,0 +1,95 @@
+"""An examination in a process of its own: whatever is examined may hang, crash or end its process, and the doctor
+still says what it had found by then."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+from myosu.doctor.finding import Finding, by_severity
+from myosu.errors import UserError
+from myosu.processes import end, end_with, spawn
+
+#: So long an examination may take.
+SECONDS = 55.0
+
+
+def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed: int,
+                  seconds: float = SECONDS) -> tuple[str, bool, list[Finding]]:
+    """``check_game`` or ``check_gym`` of what is called ``name`` (see ``load_environment``).
+
+    Its name, whether it is a game of ours, and the findings. Raises UserError where it cannot be loaded.
+    """
+    process, connection = spawn(_examine, name, dict(kwargs), games, seed)
+    until = time.monotonic() + seconds
+    kind, is_game, findings = name, False, []
+    finished = False
+    try:
+        while not finished and connection.poll(max(0.0, until - time.monotonic())):
+            what, value = connection.recv()
+            if what == "unusable":
+                raise UserError(value)
+            if what == "name":
+                kind, is_game = value
+                until = time.monotonic() + seconds  # what was loaded, compiled and made does not count
+            elif what == "finding":
+                findings.append(value)
+            finished = what == "finished"
+    except (EOFError, ConnectionError):
+        process.join(5)
+        findings.append(Finding("error", "crash", f"{kind} ended the process that examined it (exit code "
+                                f"{process.exitcode}).", "Training would end in the same way: look for os._exit, "
+                                "crashes of compiled code and memory. What was found before stands."))
+        finished = True
+    finally:
+        process.kill()
+        end(process)
+    if not finished:
+        findings.append(_too_long(kind, seconds, findings))
+    return kind, is_game, by_severity(findings)
+
+
+def _too_long(name: str, seconds: float, findings: list[Finding]) -> Finding:
+    if any(finding.check == "episodes" for finding in findings):
+        return Finding("info", "unjudged", f"not judged: all that was to come after {seconds:.0f} s; {name} is slow, "
+                       f"or "
+                       "the machine is busy.")
+    return Finding("error", "hang", f"{name} did not come back: after {seconds:.0f} s random play had still not ended.",
+                   "A step or a reset waits for ever, or takes many seconds: look for loops without an end and for "
+                   "waiting on something outside.")
+
+
+def _examine(connection: Connection, parent: int, name: str, kwargs: dict[str, Any], games: int | None,
+             seed: int) -> None:
+    end_with(parent)
+    from myosu.doctor.check_game import check_game
+    from myosu.doctor.check_gym import check_gym
+    from myosu.envs.registry import load_environment
+
+    def told(finding: Finding) -> None:
+        connection.send(("finding", finding))
+
+    with contextlib.redirect_stdout(sys.stderr):  # an environment may print what it likes
+        try:
+            environment = load_environment(name, kwargs)
+            if environment.game is not None:
+                connection.send(("name", (environment.game.name, True)))
+                check_game(environment.game, games or 200, seed, told)
+            else:
+                assert environment.maker is not None
+                connection.send(("name", (environment.name, False)))
+                check_gym(environment.maker, games or 50, seed, told)
+        except UserError as error:
+            connection.send(("unusable", str(error)))
+        except SystemExit as error:
+            connection.send(("unusable", f"{name} wanted to end the program while it was made: "
+                             f"sys.exit({error.code})."))
+    connection.send(("finished", None))
+    connection.close()
+    sys.stderr.flush()
+    os._exit(0)  # whatever threads the environment has left

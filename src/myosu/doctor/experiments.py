@@ -1,0 +1,269 @@
+"""Short experiments with a run's agent, in its own environment. Nothing of the run is changed.
+
+Each takes the run's folder and the seconds that it may take, and gives a finding, or None where all is well. They raise
+UserError where they cannot be made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+from myosu.algorithms import load_algorithm, load_settings
+from myosu.doctor.finding import Finding
+from myosu.doctor.run_view import found
+from myosu.envs.registry import Environment
+from myosu.errors import UserError
+from myosu.players.agent import load_agent
+
+#: Environments that the agent plays at once, and fewest finished episodes and positions for a judgement.
+_ENVS, _EPISODES, _POSITIONS = 16, 8, 200
+#: Share of a layer's units that may never fire, and of a loss that must be left after one batch was fitted so often.
+_DEAD, _LEFT, _FITS = 0.85, 0.7, 150
+
+
+def values_against_returns(folder: Path, seconds: float) -> Finding | None:
+    """What the agent says that positions are worth against what it then earned."""
+    agent, environment, config = load_agent(folder)
+    played = play(agent, environment, config.algorithm_config.get("discount", 1.0), min(seconds, 60.0))
+    return judge_values(played.values, played.returns, config.algorithm_config.get("reward_scale", 1.0))
+
+
+def dead_units(folder: Path, seconds: float) -> Finding | None:
+    """Units behind a relu that are 0 whatever is shown."""
+    agent, environment, _ = load_agent(folder)
+    observations = _observations(agent, environment, min(seconds, 20.0))
+    net: Any = next((module for module in _modules(agent) if hasattr(module, "initial")), None)
+    layers = dead_shares(lambda: net.initial(torch.from_numpy(observations)) if net is not None else agent.act(
+        observations, _all_legal(environment, len(observations))))
+    if not layers:
+        raise UserError("its network has no relu that could be watched")
+    return judge_dead(layers)
+
+
+def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
+    """A fresh network of the run's settings must be able to learn one batch by heart."""
+    _, environment, config = load_agent(folder)
+    algorithm, settings = load_algorithm(config.algorithm), load_settings(config)
+    if algorithm.SOURCE not in ("processes", "in turn"):
+        raise UserError(f"{config.algorithm} learns from its newest games only, so there is no batch to keep")
+    settings = dataclasses.replace(settings, num_envs=min(settings.num_envs, 16))
+    replay = algorithm.make_replay(settings, environment.spec)
+    actor = algorithm.make_actor(settings, environment.make(settings.num_envs, 1), 1)
+    until = time.monotonic() + seconds / 2
+    while replay.positions < settings.batch_size:
+        if time.monotonic() > until:
+            raise UserError("too few games came together in the time")
+        for sequence in actor.step().sequences:
+            replay.add(sequence, 0)
+    actor.env.close()
+    learner = algorithm.make_learner(settings, environment.spec, environment.symmetries, 1)
+    losses: list[dict[str, float]] = []
+    until = time.monotonic() + seconds / 2
+    for _ in range(_FITS):
+        if time.monotonic() > until:
+            break
+        losses.append(learner.update(replay, 0.5))
+    return judge_fit([loss for loss in losses if loss])
+
+
+def seats_swapped(folder: Path, seconds: float) -> Finding | None:
+    """The agent against random moves from both seats."""
+    from myosu.evaluation.match import play_match
+    from myosu.players.agent import AgentPlayer
+    from myosu.players.player import RandomPlayer
+
+    agent, environment, _ = load_agent(folder)
+    if environment.game is None or environment.spec.num_players != 2:
+        raise UserError("only in games for two")
+    begun = time.monotonic()
+    player, games = AgentPlayer(environment.game, agent, "agent"), 0
+    won, lengths = np.zeros(2), np.zeros(2)
+    while games < 3 or (time.monotonic() - begun < seconds / 2 and games < 10):
+        result = play_match(environment.game, player, RandomPlayer(environment.game, games), 20, seed=games)
+        won += [result.first_seat.win_rate, result.second_seat.win_rate]
+        lengths += 10
+        games += 1
+    return judge_seats(won / games, int(lengths[0]))
+
+
+EXPERIMENTS = (seats_swapped, values_against_returns, fit_one_batch, dead_units)
+
+
+# --- judgements, pure
+
+
+def judge_values(values: np.ndarray, returns: np.ndarray, scale: float = 1.0) -> Finding | None:
+    """float [n] each. scale: of the returns in the values' units."""
+    returns = returns * scale
+    spread = float(returns.std())
+    if len(values) < _POSITIONS or spread < 1e-9 or not np.isfinite(values).all():
+        return None
+    correlation = float(np.corrcoef(values, returns)[0, 1]) if values.std() > 0 else 0.0
+    error = float(np.sqrt(np.square(values - returns).mean()))
+    numbers = (f"over {len(values)} positions values and returns correlate by {correlation:+.2f}; the error is "
+               f"{error:.3g}, "
+               f"the returns' deviation {spread:.3g}")
+    if correlation < -0.2:
+        return found("error", "value-sign", f"values say the opposite of what comes: {numbers}.", "values or rewards "
+                     "belong to the wrong player.", "Look at whose reward step() returns (docs/convention.md).", 0.9)
+    if error > 3 * max(spread, float(np.abs(returns).mean())):
+        return found("warning", "value-scale", f"values are of another size than returns: {numbers}.", "values have "
+                     "run "
+                     "away, or are still far from learnt.", "Lower --learning-rate; train longer.", 0.6)
+    return None
+
+
+def judge_dead(layers: list[tuple[int, int]]) -> Finding | None:
+    """layers: units that never fired, and all units, of each."""
+    shares = [dead / units for dead, units in layers]
+    worst = int(np.argmax(shares))
+    if shares[worst] < _DEAD or layers[worst][1] < 4:
+        return None
+    dead, units = layers[worst]
+    total, of = (sum(layer[k] for layer in layers) for k in (0, 1))
+    return found("warning", "dead-units", f"{dead} of {units} units of layer {worst + 1} are 0 whatever is shown "
+                 f"({total} of {of} in all layers).", "a step of learning that was too long closed their relu for "
+                 "good.",
+                 "Lower --learning-rate or --gradient-clip; normalise layers (--layer-norm).", 0.8)
+
+
+def judge_fit(losses: list[dict[str, float]]) -> Finding | None:
+    """losses: of updates, oldest first, on few positions."""
+    names = [name for name in ("value_loss", "td_error") if losses and name in losses[0]]
+    if len(losses) < 3 or not names:
+        raise UserError("too few updates could be made in the time")
+    name = names[0]
+    curve = np.array([loss[name] for loss in losses])
+    part = max(1, len(curve) // 5)
+    first, last = float(curve[:part].mean()), float(curve[-part:].mean())
+    if not np.isfinite(curve).all():
+        return found("error", "fit", f"{name} is not finite while a single batch is fitted.", "the learning rate is "
+                     "too "
+                     "high, or the data hold numbers that are not finite.", "Lower --learning-rate.", 0.9)
+    if first < 1e-6 or last <= _LEFT * first:
+        return None
+    return found("warning", "fit", f"fitted again and again to a few positions, {name} went from {first:.3g} to "
+                 f"{last:.3g} only.", "these settings cannot even learn one batch by heart: the learning rate is far "
+                 "too "
+                 "high or too low, or the network cannot tell the positions apart.", "Change --learning-rate first; "
+                 "then "
+                 "look at observations with myosu check.", 0.7)
+
+
+def judge_seats(won: np.ndarray, games: int) -> Finding | None:
+    """won: float [2], the share won as first and second player. games: from each seat."""
+    pooled = float(np.clip(won.mean(), 0.02, 0.98))
+    error = np.sqrt(2 * pooled * (1 - pooled) / games)
+    if abs(won[0] - won[1]) < max(0.3, 4 * error):
+        return None
+    worse = "second" if won[0] > won[1] else "first"
+    return found("warning", "seats", f"against random moves the agent wins {won[0]:.0%} as first and {won[1]:.0%} as "
+                 f"second "
+                 f"player ({games} games each).", f"the {worse} player's moves, rewards or observations are broken.",
+                 "Run myosu check on the game.", 0.8)
+
+
+# --- instruments
+
+
+@dataclass(frozen=True)
+class Played:
+    """values: float [n], of positions the agent met, in the eyes of who moves. returns: what then was earned."""
+
+    values: np.ndarray
+    returns: np.ndarray
+
+
+def play(agent: Any, environment: Environment, discount: float, seconds: float) -> Played:
+    """Whole episodes; those that are cut or still running do not count."""
+    spec, until = environment.spec, time.monotonic() + seconds
+    if spec.action_branches or spec.action_low:
+        raise UserError("only of agents that make a single choice")
+    env = environment.make(_ENVS, 7)
+    env.reset()
+    step, every = env.recv(), np.arange(_ENVS)
+    state, starts = None, np.ones(_ENVS, np.bool_)
+    signed, running = spec.signed_discount(discount), [list[tuple[float, float]]() for _ in range(_ENVS)]
+    values: list[float] = []
+    returns: list[float] = []
+    episodes = 0
+    while time.monotonic() < until and (episodes < 4 * _ENVS or len(values) < _POSITIONS):
+        thoughts = agent.think(step.observation, step.legal_actions, state, starts)
+        state = thoughts.state
+        env.send(thoughts.action, every)
+        step = env.recv()
+        starts = step.terminated | step.truncated
+        for i in range(_ENVS):
+            running[i].append((float(thoughts.value[i]), float(step.reward[i])))
+        for i in np.flatnonzero(step.terminated | step.truncated).tolist():
+            if step.terminated[i]:
+                earned = 0.0
+                for value, reward in reversed(running[i]):
+                    earned = reward + signed * earned
+                    values.append(value)
+                    returns.append(earned)
+                episodes += 1
+            running[i].clear()
+    env.close()
+    if episodes < _EPISODES or len(values) < _POSITIONS:
+        raise UserError(f"only {episodes} episodes ended in the time")
+    return Played(np.array(values), np.array(returns))
+
+
+class _ReluWatch(TorchFunctionMode):
+    """Notes of every relu which units were above 0 for any input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers: list[tuple[int, int]] = []
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        out = function(*arguments, **(named or {}))
+        if getattr(function, "__name__", "") in ("relu", "relu_") and out.dim() >= 2:
+            fired = (out > 0).transpose(0, 1).flatten(1).any(dim=1)
+            self.layers.append((int((~fired).sum()), len(fired)))
+        return out
+
+
+def dead_shares(forward: Any) -> list[tuple[int, int]]:
+    """Of every relu that ``forward()`` goes through: units that never fired, and all."""
+    with torch.no_grad(), _ReluWatch() as watch:
+        forward()
+    return watch.layers
+
+
+def _observations(agent: Any, environment: Environment, seconds: float) -> np.ndarray:
+    """[n, *shape], of positions that the agent met, every third."""
+    env, every = environment.make(_ENVS, 3), np.arange(_ENVS)
+    env.reset()
+    step = env.recv()
+    kept, until = [step.observation], time.monotonic() + seconds
+    for _ in range(60):
+        if time.monotonic() > until:
+            break
+        env.send(agent.act(step.observation, step.legal_actions)[0], every)
+        step = env.recv()
+        kept.append(step.observation)
+    env.close()
+    return np.concatenate(kept[::3] or kept)
+
+
+def _all_legal(environment: Environment, count: int) -> np.ndarray:
+    return np.ones((count, environment.spec.num_actions), np.bool_)
+
+
+def _modules(thing: Any, depth: int = 3) -> list[torch.nn.Module]:
+    """Networks that an agent holds, at most so many attributes away."""
+    if isinstance(thing, torch.nn.Module):
+        return [thing]
+    if depth == 0 or not hasattr(thing, "__dict__"):
+        return []
+    return [module for value in vars(thing).values() for module in _modules(value, depth - 1)]

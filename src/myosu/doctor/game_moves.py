@@ -1,0 +1,191 @@
+"""What do the moves of a game do: the same for both seats, on free cells only, each something of its own?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from myosu.doctor.action_effects import Effects, Moment, Trial, check_aliases, check_dead
+from myosu.doctor.finding import Findings
+from myosu.doctor.game_positions import Positions, all_moves, random_positions
+from myosu.doctor.gym_statistics import constant_channels
+from myosu.games.game import Game
+
+#: Games that are played, and positions of which all moves are made.
+_GAMES, _POSITIONS = 300, 600
+#: Moves of one seat by which it is judged; cells that both seats' moves of one action must share, as a share; by how
+#: much one seat's moves may more often do nothing.
+_ENOUGH, _SHARED, _MORE_OFTEN = 20, 0.5, 0.15
+#: A rule that is broken in fewer moves, or a smaller share of them, may be a peculiarity.
+_FEW, _SHARE = 5, 0.01
+#: Of so many planes one that never changes is a mistake; of more, it may be something that random play never meets.
+_FEW_PLANES = 8
+#: Correlation with the outcome under which a heuristic speaks for the other side, in standard errors and at least, and
+#: positions by which it is judged.
+_ERRORS, _AGAINST, _GUESSES = 3.5, 0.08, 4000
+
+
+def check_moves(game: Game, findings: Findings, seed: int) -> None:
+    positions = random_positions(game, _GAMES, _POSITIONS, seed)
+    _check_planes(game, positions, findings)
+    if game.heuristic is not None:
+        _check_heuristic(game, random_positions(game, _GAMES, _GUESSES, seed), findings)
+    moments = [_moment(game, positions, index) for index in range(len(positions.states))]
+    if game.num_players == 2 and len(game.observation_shape) == 3 and game.observation_shape[0] >= 2:
+        _Placements(game, positions, moments).check(findings)
+    effects = Effects(moments, single=True)
+    if game.num_actions > 1 and not findings.has("seat-moves", "mask-illegal", "overwriting"):
+        dead = check_dead(effects, game.num_actions, findings, {game.pass_action})
+        check_aliases(effects, dead, findings)
+
+
+def _moment(game: Game, positions: Positions, index: int) -> Moment:
+    """All legal moves of a position. Observations as if the player who moves went on looking."""
+    mask = positions.masks[index]
+    legal = np.flatnonzero(mask)
+    _, shown, masks, rewards, ended = all_moves(game, positions.states[index:index + 1], legal)
+    if game.num_players == 2 and len(game.observation_shape) == 3 and game.observation_shape[0] >= 2:
+        shown = shown[:, [1, 0, *range(2, game.observation_shape[0])]]
+    shown = shown.reshape(len(legal), -1).astype(np.float64)
+    trials = {int(action): Trial(shown[k], float(rewards[k]), bool(ended[k]), False,
+                                 shown[k].tobytes() + masks[k].tobytes() + rewards[k].tobytes() + ended[k].tobytes())
+              for k, action in enumerate(legal)}
+    return Moment(positions.observations[index].reshape(-1).astype(np.float64), mask, trials)
+
+
+def _check_planes(game: Game, positions: Positions, findings: Findings) -> None:
+    shape = game.observation_shape
+    if len(shape) < 2 or len(positions.states) < 100:
+        return
+    constant = constant_channels(positions.observations, 1)
+    if constant:
+        findings.add("warning" if shape[0] <= _FEW_PLANES else "info", "constant-observation", f"{game.name}: plane "
+                     f"{', '.join(map(str, constant))} of the observation was the same in all of "
+                     f"{len(positions.states)} random positions.", "Nothing can be learnt from it: correct what should "
+                     "write it (an integer division makes fractions 0), or leave it out.")
+
+
+def _check_heuristic(game: Game, positions: Positions, findings: Findings) -> None:
+    """By the later half of the games, and by the seat: a heuristic speaks for the player to move."""
+    assert game.heuristic is not None
+    guesses = np.array([game.heuristic(state) for state in positions.states])
+    if np.ptp(guesses) == 0:
+        findings.add("warning", "heuristic", f"{game.name}: heuristic gives {guesses[0]:g} in all of {len(guesses)} "
+                     "random positions.", "Only alpha-beta reads it, and sees no difference between positions.")
+        return
+    for seat in range(game.num_players):
+        of_seat = (positions.seats == seat) & (positions.progress > 0.5)
+        x, y = guesses[of_seat], positions.outcomes[of_seat]
+        if len(x) >= 50 and x.std() > 0 and y.std() > 0 and (
+                correlation := np.corrcoef(x, y)[0, 1]) < -max(_AGAINST, _ERRORS / np.sqrt(len(x))):
+            findings.add("warning", "heuristic", f"{game.name}: the higher the heuristic for seat {seat} to move, the "
+                         f"less it earned in {len(x)} positions of random games (correlation {correlation:+.2f}).",
+                         "heuristic(state) is a guess at what the player to move will earn, whichever seat that is.")
+            return
+
+
+class _Placements:
+    """Moves as what they do to cells: planes 0 and 1 are the mover's and the opponent's."""
+
+    def __init__(self, game: Game, positions: Positions, moments: list[Moment]) -> None:
+        self.game, size = game, int(np.prod(game.observation_shape[1:]))
+        self.cells: dict[tuple[int, int], list[int]] = {}  # of action and seat: cells newly taken
+        self.of_seat = np.zeros((2, 4), np.int64)  # moves; that took a free cell, that did nothing, that overwrote
+        self.moves: list[tuple[int, np.ndarray, np.ndarray]] = []
+        self.plain = True  # whether a move only ever takes one free cell
+        self.taken = np.zeros(size, np.bool_)  # in any position
+        for moment, seat in zip(moments, positions.seats, strict=True):
+            before = moment.observation[:2 * size].reshape(2, size) != 0
+            self.moves.append((int(seat), moment.mask, before.any(axis=0)))
+            self.taken |= before.any(axis=0)
+            for action, trial in moment.trials.items():
+                if action == game.pass_action:
+                    continue
+                self._add(action, int(seat), before, trial.observation[:2 * size].reshape(2, size) != 0)
+
+    def _add(self, action: int, seat: int, before: np.ndarray, after: np.ndarray) -> None:
+        self.taken |= after.any(axis=0)
+        taken = np.flatnonzero(after.any(axis=0) & ~before.any(axis=0))
+        differs = np.flatnonzero((before != after).any(axis=0))
+        self.cells.setdefault((action, seat), []).extend(taken.tolist())
+        overwrote = len(differs) == 1 and len(taken) == 0 and bool(before[1, differs[0]] and after[0, differs[0]])
+        self.of_seat[seat] += [1, len(taken) > 0, len(differs) == 0, overwrote]
+        self.plain &= len(differs) == len(taken) == 1
+
+    def check(self, findings: Findings) -> None:
+        moves, takes, nothing, overwrites = self.of_seat.sum(axis=0)
+        if moves == 0 or takes < 0.3 * moves:
+            return  # not a game of placing
+        if self._check_seats(findings) or self._check_places(findings):
+            return
+        if overwrites >= _FEW and overwrites > _SHARE * moves:
+            findings.add("warning", "overwriting", f"{self.game.name}: {overwrites} of {moves} legal moves put a piece "
+                         "where one of the opponent's was, and it vanished, while most moves take a free cell.",
+                         "legal_actions must not list occupied cells.")
+        if nothing >= _FEW and nothing > _SHARE * moves:
+            findings.add("warning", "mask-illegal", f"{self.game.name}: {nothing} of {moves} moves that legal_actions "
+                         "lists changed nothing on the board, while most take a free cell.",
+                         "legal_actions must not list occupied cells.")
+        if self.plain:
+            self._check_missing(findings)
+
+    def _check_seats(self, findings: Findings) -> bool:
+        """Whether one seat's moves more often do nothing, or overwrite."""
+        shares = self.of_seat / np.maximum(self.of_seat[:, :1], 1)
+        if self.of_seat[:, 0].min() < _ENOUGH:
+            return False
+        for column, what in ((2, "changed nothing on the board"), (3, "overwrote a piece of the opponent")):
+            worse = int(shares[:, column].argmax())
+            if shares[worse, column] - shares[1 - worse, column] > _MORE_OFTEN:
+                findings.add("warning", "seat-moves", f"{self.game.name}: {shares[worse, column]:.0%} of the moves of "
+                             f"seat {worse} {what}, of seat {1 - worse} {shares[1 - worse, column]:.0%}.",
+                             "The rules are not the same for both: look at every place that reads the player. "
+                             "Self-play will show one seat winning by far.")
+                return True
+        return False
+
+    def _check_places(self, findings: Findings) -> bool:
+        """Whether an action takes other cells for one seat than for the other."""
+        shared, example = [], ""
+        for action in range(self.game.num_actions):
+            one, two = (np.array(self.cells.get((action, seat), ()), np.int64) for seat in (0, 1))
+            if min(len(one), len(two)) < 5:
+                continue
+            most = int(max(one.max(), two.max())) + 1
+            counts = [np.bincount(cells, minlength=most) / len(cells) for cells in (one, two)]
+            shared.append(float(np.minimum(*counts).sum()))
+            if shared[-1] < 0.5:
+                places = [int(count.argmax()) for count in counts]
+                example = example or (f"{self.game.action_name(action)} mostly takes cell {places[0]} for seat 0 and "
+                                      f"{places[1]} for seat 1")
+        if len(shared) < 3 or float(np.mean(shared)) >= _SHARED:
+            return False
+        findings.add("warning", "seat-moves", f"{self.game.name}: the same action does not do the same for both seats: "
+                     f"{example}; of what their moves take they share {np.mean(shared):.0%}.", "An action means one "
+                     "place whoever moves: look at every place in step that reads the player. (Right only if each "
+                     "player sees the board from its own side, and then observe must turn it as well.)")
+        return True
+
+    def _check_missing(self, findings: Findings) -> None:
+        """Where a move only ever takes one free cell, an action one of whose cells is free is legal."""
+        cells = {action: set(self.cells.get((action, 0), ())) | set(self.cells.get((action, 1), ()))
+                 for action in range(self.game.num_actions)}
+        if all(of == {action} for action, of in cells.items() if of):
+            cells = {action: {action} for action in cells}  # one that was never legal would take its own cell too
+        missing, example = 0, ""
+        for _, mask, occupied in self.moves:
+            for action in np.flatnonzero(~mask).tolist():
+                free = [cell for cell in cells[action] if cell < len(occupied) and not occupied[cell]]
+                if free:
+                    missing += 1
+                    example = example or f"{self.game.action_name(action)} with cell {free[0]} free"
+        never = np.flatnonzero(~self.taken)
+        if missing < _FEW and 0 < len(never) <= len(self.taken) / 4:
+            findings.add("warning", "mask-missing", f"{self.game.name}: nobody ever took cell "
+                         f"{', '.join(map(str, never[:8].tolist()))} in {len(self.moves)} random positions, and no "
+                         "legal move would.", "legal_actions forgets them: look at its loop's bounds and at what it "
+                         "takes for full.")
+        if missing >= _FEW:
+            findings.add("warning", "mask-missing", f"{self.game.name}: {missing} times in {len(self.moves)} random "
+                         f"positions legal_actions left out an action whose cell was free ({example}).",
+                         "Agents can never play what the mask forgets: look at its loop's bounds. Right if the rules "
+                         "forbid free cells.")

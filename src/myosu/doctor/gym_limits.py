@@ -1,0 +1,63 @@
+"""Is an end in truth a limit of time? Random play may hardly ever live so long, so episodes are made to last: from
+shortly before the end of one another ending is tried, again and again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from myosu.doctor.check_env import sample_actions
+from myosu.doctor.finding import Findings
+from myosu.doctor.gym_play import Budget, RandomPlayer
+
+#: Episodes that are made to last, and endings that are tried of each; fewest that must have come to the same length.
+_EPISODES, _ENDINGS, _SAME = 10, 60, 8
+#: Steps before an end from which another is tried, and the shortest episode that is called long.
+_BACK, _LONG = 8, 20
+
+
+def check_limit(player: RandomPlayer, seconds: float, findings: Findings) -> None:
+    """For environments that follow their seed, and of which no episode was ever cut."""
+    budget, rng = Budget(seconds), np.random.default_rng(0)
+    lengths = []
+    for episode in range(_EPISODES):
+        actions: list[np.ndarray] = []
+        for _ in range(_ENDINGS):
+            tried, terminated = _another_end(player, 10_000 + episode, actions, rng, budget)
+            if not budget.left:
+                break
+            if not terminated:
+                return  # it was cut, so limits are reported as such
+            if len(tried) > len(actions):
+                actions = tried
+        lengths.append(len(actions))
+        if not budget.left:
+            break
+    longest = max(lengths)
+    if longest >= _LONG and lengths.count(longest) >= _SAME:
+        findings.add("warning", "time-limit", f"{lengths.count(longest)} of {len(lengths)} episodes that were made to "
+                     f"last as long as could be found were terminated at step {longest} exactly: this is what a time "
+                     "limit looks like that is reported as an end by the rules.", "A time limit is truncated=True: by "
+                     "terminated=True the agent learns that nothing of value comes after it. Right where no episode "
+                     "can be longer by its rules.")
+
+
+def _another_end(player: RandomPlayer, episode: int, actions: list[np.ndarray], rng: np.random.Generator,
+                 budget: Budget) -> tuple[list[np.ndarray], bool]:
+    """The actions of an episode that goes as ``actions`` do but for the last few, and whether it was terminated."""
+    kept = actions[: max(0, len(actions) - int(rng.integers(1, _BACK)))]
+    player.start(episode)
+    done: list[np.ndarray] = []
+    ended = False
+    while not ended and budget.left:
+        if len(done) < len(kept):
+            action = kept[len(done)]
+        elif done and rng.random() < 0.5:
+            action = done[-1]
+        else:
+            action = sample_actions(player.spec, player.row["legal_actions"], int(rng.integers(2**40)))[0]
+        if not player.may(action):
+            action = sample_actions(player.spec, player.row["legal_actions"], int(rng.integers(2**40)))[0]
+        done.append(np.array(action))
+        ended = player.do(action)
+    player.watch.answers.clear()
+    return done, bool(player.row["terminated"][0])

@@ -1,0 +1,283 @@
+"""Does what is shown decide what comes next? A small network predicts it from what an agent sees, and again from what
+it does not see: where that helps much, something is hidden. The same way a reward is found that comes a step late.
+
+Chance cannot be predicted by either, so it raises no alarm.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from myosu.doctor.check_env import as_vectors, sample_actions
+from myosu.doctor.finding import Findings
+from myosu.doctor.gym_play import Budget, RandomPlayer
+from myosu.doctor.predictor import unexplained
+from myosu.envs.native import NativeVectorEnv
+from myosu.games.game import Game
+
+#: Transitions: fewest for a judgement, and most; of games, which are quicker, more.
+_FEW, _MOST, _MOST_OF_GAMES = 400, 4000, 12_000
+#: Larger observations are not predicted. Of smaller ones so many values are, those that change most.
+_LARGEST, _TARGETS = 400, 24
+#: What the hidden must explain of a target's variance beyond what is shown, and the least that is then unexplained.
+_GAIN, _UNEXPLAINED = 0.2, 0.3
+#: And of what was unexplained so great a share may be left.
+_LEFT = 0.7
+#: A delayed reward is explained by the step before, so much better than by its own.
+_DELAY_GAIN = 0.3
+#: How often an action is done again, where that is tried.
+_KEEP = 0.85
+#: A hidden number of which the observation leaves less unexplained is not hidden.
+_SHOWN = 0.15
+#: Hidden numbers of fewer different values become categories.
+_CATEGORIES = 16
+
+
+@dataclass
+class Transitions:
+    """n steps in order. observations, after: f32 [n, values]; actions: f32 [n, choices], one-hot, or components.
+
+    rewards: [n]. terminated, first: bool [n]; first: the step began an episode. groups: int [n], the episode.
+    hidden: by name [n, values], what the environment holds inside before the step.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    after: np.ndarray
+    terminated: np.ndarray
+    first: np.ndarray
+    groups: np.ndarray
+    hidden: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def episodes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lengths, and whether they were terminated, of the episodes that ended."""
+        ends = np.append(np.flatnonzero(self.first[1:]), len(self) - 1)[: int(self.first.sum()) - 1]
+        starts = np.flatnonzero(self.first)[: len(ends)]
+        return ends - starts + 1, self.terminated[ends]
+
+
+def check_prediction(data: Transitions, findings: Findings) -> None:
+    if len(data) < _FEW or len(set(data.groups.tolist())) < 5:
+        findings.unjudged("whether anything is hidden and whether rewards come late",
+                          f"{len(data)} random steps of {len(set(data.groups.tolist()))} episodes are too few")
+        return
+    if data.observations.shape[1] > _LARGEST:
+        findings.unjudged("whether anything is hidden", f"observations of {data.observations.shape[1]} values are too "
+                          "large for a quick look")
+        return
+    _check_delay(data, findings)
+    _check_hidden(data, findings)
+
+
+def _check_hidden(data: Transitions, findings: Findings) -> None:
+    shown = np.concatenate([data.observations, data.actions], axis=1)
+    targets, names = _targets(data)
+    if not names:
+        return
+    plain = unexplained(shown, targets, data.groups)
+    if plain.max() < _UNEXPLAINED:
+        return
+    before = np.concatenate([_earlier(shown, data.first, 1), data.first[:, None]], axis=1)
+    sources = {"what was shown and done a step before": before} | {
+        f"its attribute {name}": values for name, values in _categories(data).items()}
+    best, gain, place = "", 0.0, 0
+    for name, extra in sources.items():
+        known = unexplained(np.concatenate([shown, extra], axis=1), targets, data.groups)
+        more = np.where((plain >= _UNEXPLAINED) & (known <= _LEFT * plain), plain - known, 0.0)
+        if more.max() > gain:
+            best, gain, place = name, float(more.max()), int(more.argmax())
+    if gain < _GAIN:
+        return
+    # Once more by other episodes, for the best of many comparisons is good by chance.
+    target = targets[:, [place]]
+    again = [float(unexplained(features, target, data.groups, seed=1)[0]) for features in (
+        shown, np.concatenate([shown, sources[best]], axis=1))]
+    if again[0] - again[1] < _GAIN or again[1] > _LEFT * again[0]:
+        return
+    findings.add("warning", "hidden-information", f"the observation hides something: of {names[place]} after a "
+                 f"step, a small network leaves {again[0]:.0%} unexplained by observation and action, and "
+                 f"{again[1]:.0%} "
+                 f"if it knows {best} as well ({len(data)} random steps).", "Show it (a velocity, the opponent, the "
+                 "die), or stack the last observations (gymnasium.wrappers.FrameStackObservation), or train with a "
+                 "memory (ppo --lstm-size). Right if the game is one of hidden information.")
+
+
+def _check_delay(data: Transitions, findings: Findings) -> None:
+    if len(set(data.rewards.tolist())) < 2:
+        return
+    change = data.after - data.observations
+    # Of a large board the few numbers that say that something happened drown among its cells.
+    summary = np.concatenate([data.actions, np.abs(change).sum(1, keepdims=True), change.sum(1, keepdims=True),
+                              (change != 0).sum(1, keepdims=True), data.terminated[:, None]], axis=1)
+    whole = np.concatenate([data.observations, change, summary], axis=1)
+    rewards = data.rewards[:, None]
+
+    def left(steps: int) -> float:
+        return min(float(unexplained(_earlier(features, data.first, steps), rewards, data.groups)[0])
+                   for features in (summary, whole))
+
+    own = left(0)
+    if own < _UNEXPLAINED:
+        return
+    for steps in (1, 2):
+        if own - (earlier := left(steps)) >= _DELAY_GAIN:
+            when = "the step before" if steps == 1 else f"{steps} steps before"
+            findings.add("warning", "delayed-reward", f"rewards come {steps} step{'s' if steps > 1 else ''} late: a "
+                         f"small network leaves {own:.0%} of their variance unexplained by what was seen and done in "
+                         f"their own step, {earlier:.0%} by that of {when}.", "Pay a reward in the step that earned "
+                         "it: the last one of an episode is lost, and the action that follows gets the credit.")
+            return
+
+
+def _targets(data: Transitions) -> tuple[np.ndarray, list[str]]:
+    """What is predicted, in units of its deviation: changes of observation, the reward, the end."""
+    change = data.after - data.observations
+    spread = change.std(axis=0)
+    chosen = np.argsort(-spread)[:_TARGETS]
+    # A few great jumps, such as collisions, must not be all that counts.
+    low, high = np.percentile(change[:, chosen], (2, 98), axis=0)
+    many = [len(np.unique(change[:500, i])) > _CATEGORIES for i in chosen]
+    columns = [np.clip(change[:, i], low[k], high[k]) if many[k] else change[:, i] for k, i in enumerate(chosen)]
+    columns += [data.rewards, data.terminated.astype(np.float32)]
+    names = [f"value {i} of the observation" for i in chosen] + ["the reward", "whether the episode ends"]
+    # What hardly ever differs cannot be judged.
+    kept = [k for k, column in enumerate(columns) if column.std() > 1e-6 and _varied(column)]
+    return np.stack([columns[k] for k in kept], axis=1) if kept else np.zeros((len(data), 0)), [names[k] for k in kept]
+
+
+def _varied(column: np.ndarray) -> bool:
+    usual = np.median(column)
+    return int((np.abs(column - usual) > 1e-6).sum()) >= 40
+
+
+def _earlier(values: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
+    """What ``values`` were so many steps before; 0 where the episode had not begun."""
+    for _ in range(steps):
+        values = np.where(first[:, None], 0, np.roll(values, 1, axis=0))
+    return values
+
+
+def _categories(data: Transitions) -> dict[str, np.ndarray]:
+    """What is hidden and not to be read off the observation, as features: few different numbers are one-hot."""
+    found = {}
+    for name, values in data.hidden.items():
+        if _is_clock(values, data.first):
+            continue  # that limits are not shown is usual
+        columns = []
+        for column in values.T:
+            different = np.unique(column)
+            if 2 <= len(different) <= _CATEGORIES:
+                columns.append(column[:, None] == different)
+            elif len(different) > 1:
+                columns.append(((column - column.mean()) / column.std())[:, None])
+        if columns:
+            found[name] = np.concatenate(columns, axis=1).astype(np.float32)
+    if not found:
+        return found
+    left = unexplained(data.observations, np.concatenate(list(found.values()), axis=1), data.groups)
+    ends = np.cumsum([values.shape[1] for values in found.values()])
+    parts = np.split(left, ends[:-1])
+    return {name: values for (name, values), part in zip(found.items(), parts, strict=True) if part.max() > _SHOWN}
+
+
+def _is_clock(values: np.ndarray, first: np.ndarray) -> bool:
+    """Whether it counts the steps of an episode."""
+    ticks = np.diff(values, axis=0)[~first[1:]]
+    return len(ticks) > 0 and bool((ticks == ticks[0]).all()) and bool(ticks[0].any())
+
+
+# --- where transitions come from
+
+
+def record_env(player: RandomPlayer, seconds: float, most: int = _MOST) -> Transitions:
+    """Random play; in every other episode an action is mostly kept, which leads further and often lasts longer. Raises
+    UserError where the environment fails."""
+    spec, rng = player.spec, np.random.default_rng(0)
+    rows: list[tuple[Any, ...]] = []
+    hidden: list[dict[str, np.ndarray]] = []
+    budget, episode, first = Budget(seconds), 0, True
+    player.start(0)
+    while len(rows) < most and budget.left:
+        before = as_vectors(player.row["observation"])[0].astype(np.float32)
+        hidden.append(_attributes(player.watch.unwrapped))
+        if not first and episode % 2 and rng.random() < _KEEP and player.may(player.row["action"][0]):
+            ended = player.do(player.row["action"][0].copy())
+        else:
+            ended = player.act(1_000_000 + len(rows))
+        shown = as_vectors(player.row["final_observation" if ended else "observation"])[0].astype(np.float32)
+        rows.append((before, _one_hot(spec, player.row["action"][0]), float(player.row["reward"][0]), shown,
+                     bool(player.row["terminated"][0]), first, episode))
+        player.watch.answers.clear()
+        first, episode = ended, episode + ended
+    return _transitions([np.array(column) for column in zip(*rows, strict=True)], _common(hidden))
+
+
+def record_game(game: Game, seed: int, games: int = 64) -> Transitions:
+    """Random play of a game's rules; what is hidden are the fields of its state."""
+    env, every = NativeVectorEnv(game, games, seed), np.arange(games)
+    env.reset()
+    now = env.recv()
+    parts: list[tuple[np.ndarray, ...]] = []
+    states: list[np.ndarray] = []
+    first, episode = np.ones(games, np.bool_), np.arange(games)
+    for ply in range(_MOST_OF_GAMES // games):
+        actions = sample_actions(env.spec, now.legal_actions, seed * 1_000_003 + ply)
+        states.append(env.states.copy())
+        env.send(actions, every)
+        after = env.recv()
+        ended = after.terminated | after.truncated
+        shown = np.where(ended[:, None], as_vectors(after.final_observation), as_vectors(after.observation))
+        done = np.eye(game.num_actions, dtype=np.float32)[actions]
+        parts.append((as_vectors(now.observation).astype(np.float32), done, after.reward,
+                      shown.astype(np.float32), after.terminated, first, episode.copy()))
+        first, episode, now = ended, np.where(ended, episode + games, episode), after
+    # One game after another, so that a row follows that of the step before.
+    columns = [np.stack(column).swapaxes(0, 1).reshape(len(parts) * games, *column[0].shape[1:])
+               for column in zip(*parts, strict=True)]
+    columns[5][:: len(parts)] = True
+    state = np.stack(states).swapaxes(0, 1).reshape(-1)
+    hidden = {name: state[name].reshape(len(state), -1).astype(np.float64) for name in game.state_dtype.names or ()
+              if state[name].dtype.kind in "bif" and state[name][0].size <= 64}
+    return _transitions(columns, hidden)
+
+
+def _transitions(columns: list[np.ndarray], hidden: dict[str, np.ndarray]) -> Transitions:
+    observations, actions, rewards, after, terminated, first, groups = columns
+    return Transitions(observations, actions, rewards, after, terminated, first, groups, hidden)
+
+
+def _one_hot(spec: Any, action: np.ndarray) -> np.ndarray:
+    if spec.action_low:
+        return np.asarray(action, np.float32)
+    choices = spec.action_branches or (spec.num_actions,)
+    return np.concatenate([np.eye(n, dtype=np.float32)[i] for n, i in zip(choices, np.ravel(action), strict=True)])
+
+
+def _attributes(env: Any) -> dict[str, np.ndarray]:
+    """The numbers that an environment keeps: small arrays and single ones."""
+    found = {}
+    for name, value in vars(env).items():
+        if "seed" in name or "random" in name:
+            continue  # chance is meant to be hidden
+        if isinstance(value, (bool, int, float, np.number, np.bool_)) or (
+                isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and 0 < value.size <= 64):
+            array = np.ravel(np.asarray(value)).astype(np.float64)
+            if np.isfinite(array).all() and np.abs(array).max() < 1e12:
+                found[name] = copy.deepcopy(array)
+    return found
+
+
+def _common(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What every row has in the same size, and what changes."""
+    names = set.intersection(*(set(row) for row in rows)) if rows else set()
+    columns = {name: [row[name] for row in rows] for name in sorted(names)}
+    whole = {name: np.stack(values) for name, values in columns.items() if len({v.shape for v in values}) == 1}
+    return {name: values for name, values in whole.items() if (values != values[0]).any()}

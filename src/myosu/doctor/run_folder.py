@@ -1,0 +1,94 @@
+"""Reading a run's folder for its doctor. Whatever can be read is; nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from myosu.algorithms import load_algorithm
+from myosu.doctor.run_view import Metrics, RunView
+from myosu.envs.registry import Environment
+from myosu.errors import UserError
+from myosu.presets import load_preset
+from myosu.runs.config import RunConfig
+from myosu.runs.curves import LiveMetrics
+from myosu.runs.run import open_run
+
+#: Of very many games so many of the first and of the last are looked at.
+_FIRST, _LAST = 2_000, 8_000
+#: Bytes of the end of the list where only the last games are wanted.
+_TAIL = 1 << 20
+_NEEDED = ("returns", "length", "truncated", "env_steps", "weights_version")
+
+
+def read_run(folder: Path) -> tuple[RunView, list[str]]:
+    """The run, and what could not be read of it, in words. Raises UserError where there is no run."""
+    config = open_run(folder).config
+    metrics = LiveMetrics(folder / "metrics.jsonl")
+    metrics.read()
+    missing: list[str] = []
+    view = view_run(folder, config, metrics, missing, whole=True)
+    if not metrics.names:
+        missing.append("metrics.jsonl: there are no records yet")
+    if not view.games:
+        missing.append("games.jsonl: no game has ended yet")
+    return view, missing
+
+
+def view_run(folder: Path, config: RunConfig, metrics: Metrics, missing: list[str] | None = None,
+             whole: bool = False) -> RunView:
+    """missing: hears what could not be read, or may not be loaded. whole: with the first games too, not only the last
+    megabyte of their list."""
+    missing = [] if missing is None else missing
+    environment = _environment(config, missing)
+    games = _games(folder / "games.jsonl", whole)
+    players = len(games[-1]["returns"]) if games else 1
+    spec = environment.spec if environment else None
+    return RunView(
+        algorithm=Path(config.algorithm).stem, settings=config.algorithm_config, metrics=metrics, games=games,
+        known_good=_known_good(config, environment, missing),
+        num_players=spec.num_players if spec else players, num_actions=spec.num_actions if spec else 0,
+        reward_range=spec.reward_range if spec else (-float("inf"), float("inf")),
+    )
+
+
+def _environment(config: RunConfig, missing: list[str]) -> Environment | None:
+    try:
+        return config.environment
+    except UserError as error:
+        missing.append(f"its environment: {error}")
+        return None
+
+
+def _known_good(config: RunConfig, environment: Environment | None, missing: list[str]) -> dict[str, Any]:
+    """The defaults of the algorithm, with a preset for the environment on top."""
+    try:
+        config.require_trust()
+        kind = load_algorithm(config.algorithm).Config
+        return dataclasses.asdict(kind()) | (load_preset(config.algorithm, environment, kind) if environment else {})
+    except (UserError, TypeError) as error:
+        missing.append(f"known good settings of {config.algorithm}: {error}")
+        return {}
+
+
+def _games(file: Path, whole: bool) -> list[dict[str, Any]]:
+    """Without their actions, and without lines that are damaged or still being written."""
+    try:
+        with open(file, "rb") as opened:
+            if not whole and (size := os.fstat(opened.fileno()).st_size) > _TAIL:
+                opened.seek(size - _TAIL)
+            lines = [game for line in opened if (game := _game(line)) is not None]
+    except OSError:
+        return []
+    return lines if len(lines) <= _FIRST + _LAST else lines[:_FIRST] + lines[-_LAST:]
+
+
+def _game(line: bytes) -> dict[str, Any] | None:
+    try:
+        game = json.loads(line)
+        return {name: game[name] for name in _NEEDED} if game["returns"] else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,92 @@
+"""What the games that a run played say: seats, ends, rewards, and how old the weights were that played them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from myosu.doctor.finding import Finding
+from myosu.doctor.run_view import RunView, found
+
+_GAMES = 100
+
+
+def seats(run: RunView) -> Finding | None:
+    """One seat of self-play that wins nearly everything, or an agent that is far worse from one seat."""
+    if run.num_players != 2:
+        return None
+    for line in run.evaluations[-1:]:
+        if "first_seat" in line and "second_seat" in line:
+            first, second = line["first_seat"], line["second_seat"]
+            gap = first["win_rate"] - second["win_rate"]
+            if abs(gap) > 0.3:
+                worse = "second" if gap > 0 else "first"
+                return found("warning", "seats", f"against the same opponent the agent wins {first['win_rate']:.0%} as "
+                             f"first and {second['win_rate']:.0%} as second player.", f"the {worse} player's moves, "
+                             "rewards or observations are broken.", "Run myosu check on the game: it compares what "
+                             "moves do for both seats.", 0.8)
+    late = run.returns[-max(_GAMES, len(run.games) // 4):]
+    if len(late) < _GAMES:
+        return None
+    lost = float((late < 0).mean())
+    if lost > 0.85:
+        return found("warning", "seats", f"in self-play the second player won {lost:.0%} of the last {len(late)} "
+                     f"games.",
+                     "the first player's moves or rewards are broken, for moving first hardly ever harms.",
+                     "Run myosu check on the game.", 0.7)
+    early = run.returns[: max(_GAMES, len(run.games) // 10)]
+    if float((late > 0).mean()) > 0.97 and float((early > 0).mean()) > 0.85:
+        return found("warning", "seats", f"in self-play the first player won {(late > 0).mean():.0%} of the last "
+                     f"{len(late)} games, and {(early > 0).mean():.0%} of the first {len(early)} already.",
+                     "the second player's moves or rewards are broken.", "Run myosu check on the game.", 0.6)
+    return None
+
+
+def stale_weights(run: RunView) -> Finding | None:
+    """The age of the weights that played the last games."""
+    updates, steps = run.metrics.at("samples", "updates"), run.metrics.at("samples", "env_steps")
+    if len(run.games) < _GAMES or len(updates) < 3:
+        return None
+    games = run.games[-200:]
+    when = np.interp([game["env_steps"] for game in games], steps, updates)
+    ages = when - np.array([game["weights_version"] for game in games], np.float64)
+    age, done = float(np.median(ages)), float(when[-1])
+    # What plays long games, or began before the last updates, is behind by a little.
+    if age < 200 or age < 0.25 * done:
+        return None
+    return found("warning", "stale-weights", f"the last {len(games)} games were played by weights that were {age:,.0f} "
+                 f"updates old, of {done:,.0f} made.", "new weights do not reach the actors, or games take longer than "
+                 "the training.", "Look at the actors' notices; fewer --num-envs make games end sooner.", 0.9)
+
+
+def same_returns(run: RunView) -> Finding | None:
+    """Rewards that never tell anything apart."""
+    if len(run.games) < _GAMES:
+        return None
+    returns, lengths = run.returns, run.column("length")
+    if np.ptp(returns) == 0:
+        return found("warning", "reward-information", f"all {len(returns)} episodes had the return {returns[0]:.4g}.",
+                     "rewards tell nothing apart: what the agent does makes no difference to them.",
+                     "Reward progress; check the environment with myosu check.", 0.9)
+    if np.ptp(lengths) > 0 and np.allclose(returns / lengths, returns[0] / lengths[0], rtol=1e-6):
+        return None  # every step pays the same, as in CartPole: to live is the goal
+    return None
+
+
+def cut_as_ends(run: RunView) -> Finding | None:
+    """Many episodes that end at the same last step, none of them cut."""
+    if run.num_players != 1 or len(run.games) < _GAMES:
+        return None
+    lengths, truncated = run.column("length"), run.column("truncated") > 0
+    longest = lengths.max()
+    there = lengths == longest
+    if truncated.any() or longest < 20 or there.mean() < 0.05 or there.mean() > 0.999:
+        return None
+    if float((lengths >= 0.9 * longest).sum()) > 2 * there.sum():
+        return None  # they end all about there
+    return found("warning", "time-limit", f"{there.mean():.0%} of {len(lengths)} episodes ended by the rules at step "
+                 f"{longest:.0f} exactly, hardly one shortly before, and none was cut.",
+                 "a limit of time is reported as an end: values of good positions near it are learnt as 0.",
+                 "Report it as truncated=True, not terminated.", 0.8)
+
+
+GAMES = (seats, stale_weights, same_returns, cut_as_ends)

@@ -1,0 +1,87 @@
+"""The whole examination of a run: its records, its environment and its agent, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from myosu.doctor.apart import examine_apart
+from myosu.doctor.experiments import EXPERIMENTS
+from myosu.doctor.finding import Finding, by_severity
+from myosu.doctor.run import CHECKS, examine_run
+from myosu.doctor.run_folder import read_run
+from myosu.errors import UserError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """findings: gravest first, the environment's after the run's own. healthy: what was looked at and found well.
+    missing: what could not be read or tried, and why."""
+
+    name: str
+    findings: list[Finding]
+    healthy: list[str]
+    missing: list[str]
+
+    @property
+    def failed(self) -> bool:
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def __str__(self) -> str:
+        loud = [finding for finding in self.findings if finding.severity != "info"]
+        lines = [f"{finding}\n" for finding in loud]
+        if self.missing:
+            lines.append("Not judged:\n" + "\n".join(f"  {part}" for part in self.missing) + "\n")
+        if self.healthy:
+            lines.append(f"Looked at, and nothing wrong seen: {', '.join(self.healthy)}.\n")
+        if not loud:
+            return "".join(f"{line}\n" for line in lines) + f"{self.name}: nothing looks wrong."
+        return "".join(f"{line}\n" for line in lines) + f"{self.name}: {loud[0].cause or loud[0].message}"
+
+
+def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> Verdict:
+    """say: hears what is being done. Raises UserError where there is no run."""
+    run, missing = read_run(folder)
+    findings = examine_run(run)
+    wrong = {finding.check for finding in findings}
+    healthy = [check.__name__.replace("_", " ") for check in CHECKS
+               if check.__name__.replace("_", "-") not in wrong and check(run) is None]
+    until = time.monotonic() + 60 * minutes
+    if minutes:
+        say("Looking at its environment …")
+        _check_environment(folder, findings, healthy, missing, 60 * minutes / 2)
+    for experiment in EXPERIMENTS if minutes else ():
+        left = until - time.monotonic()
+        name = experiment.__name__.replace("_", " ")
+        if left < 5:
+            missing.append(f"{name}: no time was left (--minutes)")
+            continue
+        say(f"Trying {name} …")
+        try:
+            finding = experiment(folder, left)
+        except UserError as error:
+            missing.append(f"{name}: {error}")
+            continue
+        if finding is None:
+            healthy.append(name)
+        else:
+            findings.append(finding)
+    return Verdict(str(folder), by_severity(findings), healthy, missing)
+
+
+def _check_environment(folder: Path, findings: list[Finding], healthy: list[str], missing: list[str],
+                       seconds: float) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    try:
+        name, _, found = examine_apart(config["game"], config.get("env_kwargs", {}), None, 0, min(seconds, 55.0))
+    except UserError as error:
+        missing.append(f"its environment: {error}")
+        return
+    loud = [finding for finding in found if finding.severity != "info"]
+    findings += loud
+    missing += [finding.message.removeprefix("not judged: ") for finding in found if finding.check == "unjudged"]
+    if not loud:
+        healthy.append(f"the environment {name}")

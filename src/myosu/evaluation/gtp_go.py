@@ -1,0 +1,116 @@
+"""Go's own commands of GTP: komi, handicap, files of games, the state of stones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from myosu.errors import UserError
+from myosu.evaluation.gtp_engine import GtpEngine, Refused, parse_number
+from myosu.games.go.drawing import stone_grid
+from myosu.games.go.sgf import read_sgf
+
+
+class GoEngine(GtpEngine):
+    """A game of Go. Stones of a handicap are moves of Black that White passes on, and Tromp and Taylor's rules know no
+    dead stones: what is on the board at the end is alive."""
+
+    _komi: float | None = None
+
+    @property
+    def _size(self) -> int:
+        return self.game.observation_shape[-1]
+
+    def do_komi(self, points: str) -> str:
+        komi = parse_number(points)
+        if abs(komi) > self._size**2:
+            raise Refused("syntax error")
+        self._komi = komi
+        self._state["komi"] = komi
+        return ""
+
+    def do_get_komi(self) -> str:
+        return f"{self._state['komi'][0]:g}"
+
+    def do_fixed_handicap(self, stones: str) -> str:
+        """Answers with the points, which the protocol gives."""
+        count, points = _whole_number(stones), _handicap_points(self._size)
+        if not 2 <= count <= len(points):
+            raise Refused("invalid number of stones")
+        # Of an odd number above four, one is in the middle.
+        chosen = points[:count] if count in (2, 3, 4, 6, 8) else [*points[:count - 1], points[-1]]
+        return self._place(chosen)
+
+    def do_place_free_handicap(self, stones: str) -> str:
+        return self.do_fixed_handicap(str(min(_whole_number(stones), len(_handicap_points(self._size)))))
+
+    def do_set_free_handicap(self, *vertices: str) -> str:
+        try:
+            points = [self.game.parse_action(vertex) for vertex in vertices]
+        except ValueError:
+            raise Refused("syntax error") from None
+        if len(points) < 2 or len(set(points)) < len(points) or self.game.pass_action in points:
+            raise Refused("bad vertex list")
+        self._place(points)
+        return ""
+
+    def do_final_status_list(self, status: str) -> str:
+        if status not in ("alive", "seki", "dead"):
+            raise Refused("syntax error")
+        cells = np.flatnonzero(stone_grid(self._state[0])).tolist() if status == "alive" else []
+        return "\n".join(self.game.action_name(cell) for cell in cells)
+
+    def do_loadsgf(self, path: str, move: str = "") -> str:
+        """``move``: to stop before this one, counted from 1. Answers with the colour to move."""
+        try:
+            record = read_sgf(Path(path))[0]
+        except (UserError, OSError) as error:
+            raise Refused(f"cannot load file: {error}") from None
+        if record.size != self._size:
+            raise Refused(f"cannot load file: a game on {record.size}×{record.size} points")
+        until = max(0, _whole_number(move) - 1) if move else len(record.actions)
+        self._komi = record.komi
+        self._clear()
+        for action in record.actions[:until]:
+            if not self._ended:
+                self._play(action)
+        return ("black", "white")[self._turn()]
+
+    def _place(self, points: list[int]) -> str:
+        if self._moves:
+            raise Refused("board not empty")
+        assert self.game.pass_action is not None
+        for k, point in enumerate(points):
+            if k:
+                self._play(self.game.pass_action, silent=True)
+            self._play(point)
+        return " ".join(self.game.action_name(point) for point in points)
+
+    def _clear(self) -> None:
+        super()._clear()
+        if self._komi is not None:
+            self._state["komi"] = self._komi
+
+    def _moves_left(self) -> int:
+        """Most games are over when the board is three quarters full; one that is not takes a while longer."""
+        return max(self._size, (3 * self._size**2 // 4 - len(self._moves)) // 2)
+
+
+def _handicap_points(size: int) -> list[int]:
+    """Corners, sides and, last, the middle; the protocol has none on boards below 7×7, and no sides on even ones."""
+    if size < 7:
+        return []
+    low, middle = (3 if size > 12 else 2), size // 2
+    high = size - 1 - low
+    # Pairs of column and of row from the bottom.
+    points = [(low, low), (high, high), (low, high), (high, low)]
+    if size % 2 and size > 7:
+        points += [(low, middle), (high, middle), (middle, low), (middle, high), (middle, middle)]
+    return [(size - 1 - row) * size + column for column, row in points]
+
+
+def _whole_number(text: str) -> int:
+    if not (text.isdecimal() and text.isascii()):
+        raise Refused("syntax error")
+    return int(text)

@@ -1,0 +1,305 @@
+"""Stones, chains and liberties of a Go board, kept up to date move by move.
+
+A *point* is a number: the board lies inside a border one point wide, row by row, so that the four neighbours of a point
+are itself −width, −1, +1, +width and no edge needs a test. Every function takes ``board``, a record that has the fields
+of ``board_fields`` and may have more: a position of the game and the scratch board of a playout share this code.
+
+Liberties are counted as *pseudo-liberties*: once for every stone of the chain that they touch. ``as_liberty`` packs for
+each its number, its point and the square of it into one integer, so that adding or losing one is one addition. A
+chain without liberties then holds 0, and one whose last liberty is ``point`` holds a multiple of
+``as_liberty(point)`` (by the Cauchy–Schwarz inequality nothing else has its mean and its mean square).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from myosu.games.game import compiled
+
+EMPTY, BLACK, WHITE, BORDER = 0, 1, 2, 3
+#: No point: it lies in the border.
+NOWHERE = 0
+#: Bits of the number of pseudo-liberties (at most 4 · 361) and of the sum of their points (at most 440 each).
+COUNT_BITS, SUM_BITS = 11, 20
+COUNT_MASK = (1 << COUNT_BITS) - 1
+#: The lower bit of each of four points.
+EACH_NEAR = 0b01010101
+
+
+def board_fields(size: int) -> list[tuple[Any, ...]]:
+    """stones: EMPTY, BLACK, WHITE or BORDER. chain: of a stone, the point that its chain is called after (its head).
+    link: the next stone of the chain, round and round. liberties, length: of a chain, at its head; the length is its
+    number of stones. around: the occupants of the eight points around an inner one, two bits each, in the order of
+    ``step_to``. ko: where the next player may not retake at once.
+    """
+    points = (size + 2) ** 2
+    return [("liberties", np.int64, (points,)), ("chain", np.int16, (points,)), ("link", np.int16, (points,)),
+            ("length", np.int16, (points,)), ("around", np.uint16, (points,)), ("stones", np.int8, (points,)),
+            ("ko", np.int16)]
+
+
+@compiled
+def width_of(board):
+    """Points from one row to the next; the board itself is two narrower."""
+    return np.int64(math.sqrt(len(board.stones)))
+
+
+@compiled
+def point_of(cell, width):
+    """The point of a cell of the board, numbered row by row without the border."""
+    size = width - 2
+    return (cell // size + 1) * width + cell % size + 1
+
+
+@compiled
+def cell_of(point, width):
+    return (point // width - 1) * (width - 2) + point % width - 1
+
+
+@compiled
+def as_liberty(point):
+    point = np.int64(point)
+    return 1 + (point << COUNT_BITS) + (point * point << (COUNT_BITS + SUM_BITS))
+
+
+@compiled
+def step_to(k, width):
+    """From a point to the ``k``-th around it: up, left, right, down, and the four diagonals in the same order."""
+    row = (-1, 0, 0, 1, -1, -1, 1, 1)[k]
+    return row * width + (0, -1, 1, 0, -1, 1, -1, 1)[k]
+
+
+@compiled
+def clear(board):
+    width = width_of(board)
+    board.stones[:] = BORDER
+    for cell in range((width - 2) ** 2):
+        board.stones[point_of(cell, width)] = EMPTY
+    board.around[:] = 0
+    board.chain[:] = 0
+    board.link[:] = 0
+    board.length[:] = 0
+    board.liberties[:] = 0
+    board.ko = NOWHERE
+    for cell in range((width - 2) ** 2):
+        point = point_of(cell, width)
+        for k in range(8):
+            board.around[point] |= board.stones[point + step_to(k, width)] << 2 * k
+
+
+@compiled
+def last_liberty_is(board, head, point):
+    """Whether ``point``, a liberty of the chain, is its only one."""
+    liberties = board.liberties[head]
+    return liberties == (liberties & COUNT_MASK) * as_liberty(point)
+
+
+@compiled
+def count_pseudo_liberties(board, head):
+    """Of a chain, (their number, the sum of their points, the sum of the squares)."""
+    liberties = board.liberties[head]
+    return liberties & COUNT_MASK, liberties >> COUNT_BITS & (1 << SUM_BITS) - 1, liberties >> COUNT_BITS + SUM_BITS
+
+
+@compiled
+def in_atari(board, head):
+    """Whether the chain has one liberty."""
+    count, total, squares = count_pseudo_liberties(board, head)
+    return count * squares == total * total
+
+
+@compiled
+def last_liberty(board, head):
+    """The only liberty of a chain in atari."""
+    count, total, _ = count_pseudo_liberties(board, head)
+    return total // count
+
+
+@compiled
+def copy_board(board, scratch):
+    """Make the board of ``scratch``, another record, the same as ``board``."""
+    scratch.stones[:] = board.stones
+    scratch.chain[:] = board.chain
+    scratch.around[:] = board.around
+    scratch.link[:] = board.link
+    scratch.length[:] = board.length
+    scratch.liberties[:] = board.liberties
+    scratch.ko = board.ko
+
+
+@compiled
+def breathes(board, point, colour):
+    """Whether a stone of ``colour`` on the empty ``point`` would have a liberty or take something: no suicide."""
+    around, width = np.int64(board.around[point]), width_of(board)
+    if ~(around | around >> 1) & EACH_NEAR:
+        return True
+    for step in (-width, -1, 1, width):
+        occupant = around & 3
+        around >>= 2
+        if occupant != BORDER and (occupant == colour) != last_liberty_is(board, board.chain[point + step], point):
+            return True
+    return False
+
+
+@compiled
+def place(board, point, colour):
+    """Put a stone on the empty ``point``, and take off what is left without liberties: the opponent's, else its own.
+
+    Returns (first, count): the stones taken, linked from ``first`` by ``board.link``.
+    """
+    width, other = width_of(board), BLACK + WHITE - colour
+    chain, link, liberties, length = board.chain, board.link, board.liberties, board.length
+    around, lost = np.int64(board.around[point]), as_liberty(point)
+    _change(board, point, colour)
+    gained, taking, code = np.int64(0), False, around
+    for step in (-width, -1, 1, width):
+        near, occupant = point + step, code & 3
+        code >>= 2
+        head = chain[near]
+        liberties[head] -= lost  # of no chain (NOWHERE) it does not matter
+        gained += as_liberty(near) * (occupant == EMPTY)
+        taking |= (occupant == other) & (liberties[head] == 0)
+    head = point
+    chain[point] = point
+    link[point] = point
+    length[point] = 1
+    liberties[point] = gained
+    code = around
+    for step in (-width, -1, 1, width):
+        if code & 3 == colour and chain[point + step] != head:
+            head = _join(board, head, np.int64(chain[point + step]))
+        code >>= 2
+    board.ko = NOWHERE
+    first, count = NOWHERE, 0
+    if taking:
+        for step in (-width, -1, 1, width):
+            near = point + step
+            if around & 3 == other and chain[near] != NOWHERE and liberties[chain[near]] == 0:
+                count += _take(board, near, colour)
+                if first == NOWHERE:
+                    first = near
+                else:
+                    _splice(board, first, near)
+            around >>= 2
+        if count == 1 and length[head] == 1 and liberties[head] == as_liberty(first):
+            board.ko = first
+    elif liberties[head] == 0:
+        first, count = point, _take(board, point, other)
+    return first, count
+
+
+@compiled
+def _change(board, point, colour):
+    """Put ``colour`` on an empty point, or take it off again, and tell the eight points around."""
+    board.stones[point] ^= colour
+    around, width = board.around, width_of(board)
+    around[point - width] ^= colour << 6
+    around[point - 1] ^= colour << 4
+    around[point + 1] ^= colour << 2
+    around[point + width] ^= colour
+    around[point - width - 1] ^= colour << 14
+    around[point - width + 1] ^= colour << 12
+    around[point + width - 1] ^= colour << 10
+    around[point + width + 1] ^= colour << 8
+
+
+@compiled
+def _join(board, one, other):
+    """Make one chain of two, given by their heads; of the shorter, every stone is told its new head. Returns it."""
+    if board.length[one] < board.length[other]:
+        one, other = other, one
+    board.liberties[one] += board.liberties[other]
+    board.length[one] += board.length[other]
+    stone = other
+    while True:
+        board.chain[stone] = one
+        stone = np.int64(board.link[stone])
+        if stone == other:
+            break
+    _splice(board, one, other)
+    return one
+
+
+@compiled
+def _splice(board, one, other):
+    """Make one ring of two."""
+    board.link[one], board.link[other] = board.link[other], board.link[one]
+
+
+@compiled
+def _take(board, first, gainer):
+    """Take a chain off; its points are liberties of ``gainer``'s stones around. Returns the number of stones."""
+    chain, width, count = board.chain, width_of(board), 0
+    stone, colour = first, board.stones[first]
+    while True:
+        chain[stone] = NOWHERE
+        _change(board, stone, colour)
+        count += 1
+        for step in (-width, -1, 1, width):
+            board.liberties[chain[stone + step]] += as_liberty(stone)  # of the chain itself it does not matter
+        stone = np.int64(board.link[stone])
+        if stone == first:
+            break
+    return count
+
+
+@compiled
+def is_eye(board, point, colour):
+    """Whether ``colour`` would only shut an eye of its own on the empty ``point``: no neighbour but its stones, and of
+    the diagonal points fewer than two the opponent's (at the edge none)."""
+    around = np.int64(board.around[point])
+    own = EACH_NEAR * colour  # the border has the bits of both colours
+    if around & own != own:
+        return False
+    diagonal = around >> 8
+    edge = diagonal & diagonal >> 1 & EACH_NEAR
+    hostile = (diagonal >> 1 & ~diagonal if colour == BLACK else diagonal & ~diagonal >> 1) & EACH_NEAR
+    return hostile & hostile - 1 == 0 and (hostile == 0 or edge == 0)
+
+
+@compiled
+def owners(board):
+    """The area by Tromp and Taylor, int8 [points]: BLACK or WHITE where there is a stone, or an empty region that
+    touches stones of that colour alone; EMPTY where nobody's."""
+    stones, width = board.stones, width_of(board)
+    found, queue = np.zeros(width * width, np.int8), np.empty(width * width, np.int16)
+    for start in range(width + 1, width * width - width - 1):
+        occupant = stones[start]
+        if occupant != EMPTY:
+            found[start] = occupant
+        elif found[start] == EMPTY:
+            found[start] = BORDER  # seen
+            queue[0] = start
+            count, done, touched = 1, 0, 0
+            while done < count:
+                point = queue[done]
+                done += 1
+                for step in (-width, -1, 1, width):
+                    near = point + step
+                    occupant = stones[near]
+                    if occupant == EMPTY:
+                        if found[near] == EMPTY:
+                            found[near] = BORDER
+                            queue[count] = near
+                            count += 1
+                    elif occupant != BORDER:
+                        touched |= occupant
+            if touched in (BLACK, WHITE):
+                for k in range(count):
+                    found[queue[k]] = touched
+    for point in range(width * width):
+        if found[point] == BORDER:
+            found[point] = EMPTY
+    return found
+
+
+@compiled
+def area(board):
+    """Black's points less White's, without komi."""
+    found, points = owners(board), np.int64(0)
+    for point in range(len(found)):
+        points += (found[point] == BLACK) - (found[point] == WHITE)
+    return points

@@ -1,0 +1,152 @@
+"""The rollout policy learnt from games: maximum likelihood by stochastic gradient ascent.
+
+For every move that was chosen, the gradient of its log-probability is 1 for its own features and, for those of every
+move that could have been played, minus the probability of that move. Steps are Adagrad's (Duchi et al. 2011): each
+feature divides its gradient by the root of the sum of its squares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from myosu.games.game import compiled
+from myosu.games.go.board import breathes, is_eye, point_of, width_of
+from myosu.games.go.legal import is_legal
+from myosu.games.go.rollout import (
+    NEARS,
+    PATTERNS,
+    PLACES,
+    SELF_ATARI,
+    RolloutPolicy,
+    canonical_codes,
+    nearness,
+    place_of,
+    tactics_of,
+)
+from myosu.games.go.rules import make_game, start, step
+from myosu.games.go.sgf import GoRecord
+
+#: Where each part of the policy begins in one vector of all its weights, whose end is a 0 that is never learnt.
+RESPONSE, PLACE, NEAR, TACTICS = np.cumsum([PATTERNS, PATTERNS, PLACES, NEARS]).tolist()
+NOTHING = TACTICS + 4
+MOST_FEATURES = 8
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Over ``positions``: top1 and top5, how often the move that was played is the likeliest, or among the five
+    likeliest; log_likelihood, the mean; uniform, what a policy that knows nothing would have as top1."""
+
+    positions: int
+    top1: float
+    top5: float
+    log_likelihood: float
+    uniform: float
+
+
+@compiled
+def move_features(state, point, codes, out):
+    """Writes the numbers of a move's features, int64 [MOST_FEATURES], filled up with NOTHING."""
+    width, colour, last = width_of(state), state.player + 1, np.int64(state.last)
+    code = codes[state.player, state.around[point]]
+    near, count = nearness(point, last, width), 3
+    out[:] = NOTHING
+    out[0], out[1], out[2] = code, PLACE + place_of(point, width), NEAR + near
+    if 1 <= near <= 2:
+        out[count] = RESPONSE + code
+        count += 1
+    tactics = tactics_of(state, point, colour)
+    for kind in range(4):
+        if tactics[kind]:
+            out[count] = TACTICS + kind
+            count += 1
+
+
+@compiled
+def list_moves(state, codes, points, features):
+    """The moves between which the policy chooses: legal, and no eye is filled. Writes their points and features and
+    returns how many there are."""
+    width, count, colour = width_of(state), 0, state.player + 1
+    for cell in range((width - 2) ** 2):
+        point = point_of(cell, width)
+        if is_legal(state, point) and breathes(state, point, colour) and not is_eye(state, point, colour):
+            points[count] = point
+            move_features(state, point, codes, features[count])
+            count += 1
+    return count
+
+
+@compiled
+def _pass_through(state, actions, lengths, chosen, order, codes, weights, squares, rate, totals):
+    """Go through games once; learn where ``rate`` is positive. Adds to totals [5]: positions, in the first place, among
+    five, log-likelihood, 1 / number of moves."""
+    cells = (width_of(state) - 2) ** 2
+    points, features = np.empty(cells, np.int64), np.empty((cells, MOST_FEATURES), np.int64)
+    chances = np.empty(cells)
+    for game in order:
+        start(state, 0.5, False)
+        for ply in range(lengths[game]):
+            action = actions[game, ply]
+            if chosen[game, ply]:
+                count, played = list_moves(state, codes, points, features), -1
+                target = point_of(action, width_of(state))
+                for k in range(count):
+                    chances[k] = 0.0
+                    for feature in features[k]:
+                        chances[k] += weights[feature]
+                    if points[k] == target:
+                        played = k
+                if played >= 0:
+                    top, better = np.max(chances[:count]), 0
+                    for k in range(count):
+                        better += chances[k] > chances[played]
+                    chances[:count] = np.exp(chances[:count] - top)
+                    chances[:count] /= np.sum(chances[:count])
+                    totals[0] += 1
+                    totals[1] += better == 0
+                    totals[2] += better < 5
+                    totals[3] += np.log(chances[played])
+                    totals[4] += 1.0 / count
+                    if rate > 0.0:
+                        for k in range(count):
+                            gradient = (1.0 if k == played else 0.0) - chances[k]
+                            for feature in features[k]:
+                                squares[feature] += gradient * gradient
+                                weights[feature] += rate * gradient / np.sqrt(squares[feature] + 0.01)
+                        weights[NOTHING] = 0.0
+                        weights[TACTICS + SELF_ATARI] = min(weights[TACTICS + SELF_ATARI], 0.0)
+            step(state, action)
+
+
+def learn_rollout_policy(records: list[GoRecord], epochs: int = 8, rate: float = 0.1, seed: int = 0) -> RolloutPolicy:
+    """The policy that is likeliest to have chosen the moves that were chosen in ``records``, games of one size."""
+    random = np.random.default_rng(seed)
+    weights, squares = np.zeros(NOTHING + 1), np.zeros(NOTHING + 1)
+    for epoch in range(epochs):
+        _run(records, random.permutation(len(records)), weights, squares, rate * (1 - epoch / epochs))
+    parts = np.split(weights.astype(np.float32), [RESPONSE, PLACE, NEAR, TACTICS, NOTHING])
+    return RolloutPolicy(*parts[:5])
+
+
+def fit_of(policy: RolloutPolicy, records: list[GoRecord]) -> Fit:
+    """How well the policy foretells the moves that were chosen in ``records``."""
+    parts = [policy.pattern, policy.response, policy.place, policy.near, policy.tactics, np.zeros(1)]
+    weights = np.concatenate(parts).astype(np.float64)
+    totals = _run(records, np.arange(len(records)), weights, np.zeros(NOTHING + 1), 0.0)
+    return Fit(int(totals[0]), *(totals[1:] / totals[0]).tolist())
+
+
+def _run(records: list[GoRecord], order: np.ndarray, weights: np.ndarray, squares: np.ndarray,
+         rate: float) -> np.ndarray:
+    lengths = np.array([len(record.actions) for record in records])
+    actions = np.zeros((len(records), lengths.max()), np.int16)
+    chosen = np.zeros(actions.shape, np.bool_)
+    for k, record in enumerate(records):
+        actions[k, :lengths[k]] = record.actions
+        chosen[k, :lengths[k]] = record.chosen()
+    totals = np.zeros(5)
+    state = make_game(records[0].size, max_plies=max(2000, 3 * records[0].size**2)).new_states(1)[0]
+    _pass_through(state, actions, lengths, chosen, order, canonical_codes(), weights, squares, rate, totals)
+    return totals

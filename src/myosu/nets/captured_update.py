@@ -1,0 +1,82 @@
+"""A learner's update on a card as one captured graph, which runs while the next batch is drawn."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from myosu.kernels.graphs import captured, make_stream
+
+Step = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+
+class CapturedUpdate:
+    """``step`` (forwards, backwards, optimiser) of named arrays, which have the same shapes and dtypes at every call.
+
+    ``step`` must not look at a number that it computes. Nothing is captured before the first call.
+    """
+
+    def __init__(self, step: Step, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self.step, self.net, self.optimizer, self.device = step, net, optimizer, device
+        # Of many small steps: each would wait for the searches' large ones.
+        self.stream = make_stream(device, urgent=True)
+        self._run: Callable[[], None] | None = None
+        self._shapes: dict[str, torch.Size] = {}
+
+    def start(self, arrays: dict[str, np.ndarray]) -> None:
+        """Begin an update; wait for the one before with ``finish`` first."""
+        if self._run is None:
+            self._prepare(arrays)
+        for name, array in arrays.items():
+            np.copyto(self._given[name].numpy(), array)
+        assert self._run is not None
+        self._run()
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """What ``step`` gave, when it is done; float32."""
+        if self.stream is not None:
+            self.stream.synchronize()
+        found, start = {}, 0
+        for name, shape in self._shapes.items():
+            found[name] = self._results[start:start + shape.numel()].numpy().reshape(shape).copy()
+            start += shape.numel()
+        return found
+
+    def forget(self) -> None:
+        """The optimiser's or the network's tensors are others from now on."""
+        self._run = None
+
+    def _prepare(self, arrays: dict[str, np.ndarray]) -> None:
+        pinned = self.device.type == "cuda"
+        self._given = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        if pinned:
+            self._given = {name: tensor.pin_memory() for name, tensor in self._given.items()}
+        self._inputs = {name: tensor.to(self.device) for name, tensor in self._given.items()}
+        self._results = torch.empty(0)
+        net, optimizer = copy.deepcopy(self.net.state_dict()), copy.deepcopy(self.optimizer.state_dict()["state"])
+        self._run = captured(self._steps, self.stream, wait=False)
+        if pinned:
+            self._restore(net, optimizer)
+
+    def _steps(self) -> None:
+        for name, tensor in self._inputs.items():
+            tensor.copy_(self._given[name], non_blocking=True)
+        results = self.step(self._inputs)
+        self._shapes = {name: value.shape for name, value in results.items()}
+        together = torch.cat([value.detach().float().flatten() for value in results.values()])
+        if len(self._results) != len(together):  # at the first run, which is not captured
+            self._results = torch.empty(len(together), pin_memory=together.is_cuda)
+        self._results.copy_(together, non_blocking=True)
+
+    def _restore(self, net: dict[str, Tensor], optimizer: dict[int, dict[str, Tensor]]) -> None:
+        """Undo the updates that came before the capture, in place."""
+        self.net.load_state_dict(net)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for k, parameter in enumerate(parameters):
+            for name, value in self.optimizer.state[parameter].items():
+                value.copy_(optimizer[k][name]) if k in optimizer else value.zero_()
+        torch.cuda.synchronize(self.device)

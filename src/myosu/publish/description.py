@@ -1,0 +1,97 @@
+"""What the page must know beside the code: of the game, and of the agent."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from myosu.algorithms import dqn, muesli, muzero, ppo
+from myosu.algorithms.interface import Agent
+from myosu.envs.course import Course
+from myosu.errors import UserError
+from myosu.games import Game
+from myosu.publish import network
+from myosu.publish.network import Programs
+from myosu.search import GumbelConfig
+from myosu.web.views import BOARDS, pieces
+
+
+def of_rules(game: Game) -> dict[str, Any]:
+    """For ``engine/rules.js`` and ``engine/views.js``."""
+    fields = game.state_dtype.fields
+    assert fields is not None
+    return {
+        "state": game.state_dtype.itemsize, "actions": game.num_actions, "players": game.num_players,
+        "max_plies": game.max_plies, "pass": game.pass_action, "fps": game.fps,
+        "observation": [np.dtype(game.observation_dtype).str, list(game.observation_shape)],
+        "fields": {name: [dtype.base.str, offset, int(np.prod(dtype.shape))]
+                   for name, (dtype, offset, *_) in fields.items()},
+        "board": _board(game),
+    }
+
+
+def _board(game: Game) -> dict[str, Any]:
+    """The kind of board that the page draws, and what it must know of it."""
+    drawn = BOARDS.get(game.name)
+    if drawn is None:
+        return _grid_by_playing(game) or {"kind": "text"}
+    of, settings = (drawn.func, drawn.keywords) if isinstance(drawn, partial) else (drawn, {})
+    return {"kind": of.__name__.strip("_"), **settings}
+
+
+def _grid_by_playing(game: Game, games: int = 10) -> dict[str, Any] | None:
+    """A grid, if in random games every action (but a pass) fills one cell, each another one, and pieces of the two
+    players are what the first two planes show. Where an action is a column, pieces drop."""
+    if game.num_players != 2 or len(game.observation_shape) != 3 or game.observation_shape[0] < 2:
+        return None
+    columns, rng = game.observation_shape[2], np.random.default_rng(0)
+    drops = True
+    for seed in range(games):
+        course = Course(game, seed)
+        while not course.now.over:
+            planes = course.observation(course.now)[:2]
+            if ((planes != 0) & (planes != 1)).any() or planes.all(axis=0).any():
+                return None
+            before, legal = pieces(course, course.now), np.flatnonzero(course.legal_actions()).tolist()
+            filled = []
+            for action in legal:
+                if action != game.pass_action:
+                    cells = np.flatnonzero((before == 0) & (pieces(course, course.after(course.now, action)) != 0))
+                    if len(cells) != 1:
+                        return None
+                    filled.append(int(cells[0]))
+                    drops &= cells[0] % columns == action
+            if len(set(filled)) < len(filled):
+                return None
+            course.play(int(rng.choice(legal)))
+    return {"kind": "grid", "drops": bool(drops)}
+
+
+def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], bytes]:
+    """For ``engine/agents.js``, and the network's weights. Raises UserError where the page cannot play it."""
+    programs = Programs(game)
+    match agent:
+        case muzero.Agent(planner=planner):
+            net = planner.net.for_inference(torch.float32)
+            described = _search(planner) | network.of_muzero(programs, net, imagines=True)
+        case muesli.Agent(player=player, support=support):
+            net = player.net.for_inference(torch.float32)
+            described = {"kind": "policy", "points": support.points().tolist(),
+                         **network.of_muzero(programs, net, imagines=False)}
+        case ppo.Agent(net=net):
+            described = {"kind": "policy", "points": None, **network.of_ppo(programs, net)}
+        case dqn.Agent(player=player):
+            described = {"kind": "values", **network.of_dqn(programs, player.net)}
+        case _:
+            raise UserError("The page knows the networks of MuZero, Muesli, PPO and DQN, not that of "
+                            f"{type(agent).__module__}.")
+    return {**described, **programs.to_json()}, programs.halves()
+
+
+def _search(planner: muzero.Planner) -> dict[str, Any]:
+    config = planner.search.config
+    return {"kind": "gumbel" if isinstance(config, GumbelConfig) else "puct", "search": vars(config),
+            "discount": float(planner.discounts[0]), "points": planner.support.points().tolist()}

@@ -1,0 +1,293 @@
+"""A trained network for other programs, as ONNX or torch.export files that need nothing of Myosu.
+
+What is exported is a function of plain tensors with any batch size. Each file is run again when it was made, on
+observations of its environment, and compared with what the agent itself says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from myosu import __version__
+from myosu.algorithms import dqn, muesli, muzero, ppo
+from myosu.algorithms.interface import Agent
+from myosu.envs.registry import Environment
+from myosu.envs.vector import EnvSpec, observation_parts
+from myosu.errors import UserError
+from myosu.games.playout import random_actions
+from myosu.nets.muzero import MuZeroNet
+from myosu.players.agent import load_agent
+
+Format = Literal["onnx", "torch"]
+OPSET = 18
+#: The greatest difference from the agent's own numbers, of what is itself about 1.
+TOLERANCE = 1e-4
+#: Observations that a file is compared on.
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file. inputs: by name, what it is compared on. expected: by name, what the agent says of it."""
+
+    name: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    expected: dict[str, np.ndarray]
+
+
+def export(run: Path, folder: Path, form: Format) -> list[Path]:
+    """The network of the agent of ``run`` (as ``find_checkpoint`` takes it) in ``folder``: the files, and beside them
+    ``export.json``, which says what goes in and out. Raises UserError, and then writes nothing."""
+    if form == "onnx":
+        _need_onnx()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: name a folder.")
+    agent, environment, config = load_agent(run)
+    suffix = {"onnx": "onnx", "torch": "pt2"}[form]
+    written: dict[str, bytes] = {}
+    described = []
+    for part in parts_of(agent, environment):
+        content = _to_onnx(part) if form == "onnx" else _to_torch(part)
+        found = (_run_onnx if form == "onnx" else _run_torch)(content, part.inputs)
+        difference = _difference(found, part.expected)
+        if not difference <= TOLERANCE:
+            raise UserError(f"{part.name}.{suffix} differs from the agent by {difference:.2g}, above {TOLERANCE:g}: it "
+                            "was not written.")
+        written[f"{part.name}.{suffix}"] = content
+        described.append({
+            "file": f"{part.name}.{suffix}", "greatest_difference": difference,
+            "inputs": {name: _describe(x.numpy()) for name, x in part.inputs.items()},
+            "outputs": {name: _describe(x) for name, x in part.expected.items()}})
+    about = {"myosu": __version__, "algorithm": Path(config.algorithm).stem, "environment": environment.name,
+             "opset": OPSET if form == "onnx" else None, "files": described}
+    written["export.json"] = (json.dumps(about, indent=1) + "\n").encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in written.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in written]
+
+
+def parts_of(agent: Agent, environment: Environment) -> list[Part]:
+    """What there is to be exported of an agent. Raises UserError where it has no network that is known here."""
+    observation = observations(environment)
+    parts = observation_parts(observation)
+    inputs = {name or "observation": torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
+    match agent:
+        case muzero.Agent(planner=planner):
+            return _model_parts(planner.net, planner.support.points(), inputs)
+        case muesli.Agent(player=player, support=support):
+            return _model_parts(player.net.cpu(), support.points(), inputs)
+        case ppo.Agent(net=net):
+            return [_policy_part(agent, net, observation, inputs)]
+        case dqn.Agent(player=player):
+            module = ValuesOf(player.net.cpu(), list(parts))
+            return [Part("values", module, inputs, {"q": player.values(observation)})]
+    raise UserError("Only the networks of MuZero, Muesli, PPO and DQN are known, not that of "
+                    f"{type(agent).__module__}.")
+
+
+def observations(environment: Environment) -> np.ndarray:
+    """[BATCH, *shape], some steps after the beginning, each a few more than the one before."""
+    env = environment.make(BATCH, 0)
+    spec, rng, ids = env.spec, np.random.default_rng(0), np.arange(BATCH)
+    env.reset()
+    step = env.recv(BATCH)
+    found = step.observation.copy()
+    for k in range(BATCH):
+        env.send(_any_action(spec, step.legal_actions, rng), ids)
+        step = env.recv(BATCH)
+        found[k:] = step.observation[k:]
+    env.close()
+    return found
+
+
+def _any_action(spec: EnvSpec, legal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if spec.action_shape == ():
+        return random_actions(legal, int(rng.integers(2**31)))
+    return np.zeros((len(legal), *spec.action_shape), np.float32 if spec.action_low else np.int64)
+
+
+class Initial(nn.Module):
+    """observation → latent, value, policy_logits."""
+
+    points: Tensor
+
+    def __init__(self, net: MuZeroNet, points: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("points", points)
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, ...]:
+        return self.heads(scale_to_unit(self.net.representation(observation)))
+
+    def heads(self, latent: Tensor) -> tuple[Tensor, ...]:
+        return latent, self.mean(self.net.value(latent)), self.net.policy(latent)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        return torch.softmax(logits, dim=1) @ self.points
+
+
+class Recurrent(Initial):
+    """latent, action → latent, value, policy_logits, and the reward where the network foretells it."""
+
+    def forward(self, latent: Tensor, action: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        latent = scale_to_unit(self.net.dynamics(latent, action, self.net.action_codes()))
+        reward = () if self.net.reward is None else (self.mean(self.net.reward(latent)),)
+        return *self.heads(latent), *reward
+
+
+def scale_to_unit(latent: Tensor) -> Tensor:
+    """As ``nets.layers.scale_to_unit``, in operations that every runtime has."""
+    flat = latent.flatten(1)
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    return ((flat - low) / (high - low + 1e-5)).view_as(latent)
+
+
+class PolicyOf(nn.Module):
+    """The parts of the observation, and the memory if there is one → policy, value, and memory."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, net: ppo.ActorCritic, names: list[str]) -> None:
+        super().__init__()
+        self.net, self.names = net, names
+        mean, deviation = (torch.from_numpy(x.reshape(-1)).float() for x in net.value._moments())
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        observation = dict(zip(self.names, given, strict=False))
+        memory = given[-1][:, None] if self.net.cell is not None else None
+        policy, value, after = self.net(observation, memory)
+        value = (value * self.deviation + self.mean).sum(1)
+        return (policy, value) if after is None else (policy, value, after)
+
+
+class ValuesOf(nn.Module):
+    """The parts of the observation → q."""
+
+    def __init__(self, net: dqn.QNet, names: list[str]) -> None:
+        super().__init__()
+        self.net, self.names = net, names
+
+    def forward(self, *given: Tensor) -> Tensor:
+        return self.net(dict(zip(self.names, given, strict=True)))
+
+
+@torch.inference_mode()
+def _model_parts(net: MuZeroNet, points: Tensor, inputs: dict[str, Tensor]) -> list[Part]:
+    """What is expected comes from the network itself, not from the modules that are exported."""
+    inference = net.for_inference(torch.float32)
+    action = torch.arange(BATCH) % net.num_actions
+    latent, value, policy = inference.initial(inputs["observation"])
+    after = inference.recurrent(latent, action)
+
+    def mean(logits: Tensor) -> np.ndarray:
+        return (torch.softmax(logits.double(), 1) @ points.double()).float().numpy()
+
+    first = {"latent": latent.numpy(), "value": mean(value), "policy_logits": policy.numpy()}
+    second = {"latent": after.latent.numpy(), "value": mean(after.value_logits),
+              "policy_logits": after.policy_logits.numpy()}
+    if after.reward_logits is not None:
+        second["reward"] = mean(after.reward_logits)
+    points = points.clone()
+    return [Part("initial", Initial(inference, points), inputs, first),
+            Part("recurrent", Recurrent(inference, points), {"latent": latent.clone(), "action": action.clone()},
+                 {f"next_{name}" if name == "latent" else name: x for name, x in second.items()})]
+
+
+def _policy_part(agent: ppo.Agent, net: ppo.ActorCritic, observation: np.ndarray, inputs: dict[str, Tensor]) -> Part:
+    memory = np.random.default_rng(0).normal(size=(BATCH, agent.size)).astype(np.float32)
+    policy, value, after = net.evaluate(observation, memory)
+    module = PolicyOf(net.cpu().eval(), list(observation_parts(observation)))
+    expected = {"policy": policy, "value": value.sum(1)}
+    if net.cell is None:
+        return Part("policy", module, inputs, expected)
+    return Part("policy", module, {**inputs, "memory": torch.from_numpy(memory)}, {**expected, "next_memory": after})
+
+
+# Files.
+
+
+def _need_onnx() -> None:
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"ONNX needs more packages ({error}): pip install \"myosu[onnx]\". Or take --format torch."
+                        ) from None
+
+
+def _program(part: Part) -> Any:
+    """The module as torch.export has it, for any number of rows."""
+    shapes: Any = tuple({0: torch.export.Dim.DYNAMIC} for _ in part.inputs)
+    if isinstance(part.module, PolicyOf | ValuesOf):
+        shapes = (shapes,)  # of *given
+    with torch.no_grad():
+        return torch.export.export(part.module, tuple(x.clone() for x in part.inputs.values()), dynamic_shapes=shapes)
+
+
+def _to_torch(part: Part) -> bytes:
+    file = io.BytesIO()
+    with _silence():
+        torch.export.save(_program(part), file)
+    return file.getvalue()
+
+
+def _to_onnx(part: Part) -> bytes:
+    with _silence():
+        program = torch.onnx.export(_program(part), (), input_names=list(part.inputs), output_names=list(part.expected),
+                                    opset_version=OPSET, dynamo=True, verbose=False, optimize=True)
+        assert program is not None
+        return program.model_proto.SerializeToString()
+
+
+def _run_torch(content: bytes, inputs: dict[str, Tensor]) -> list[np.ndarray]:
+    with _silence(), torch.no_grad():
+        found = torch.export.load(io.BytesIO(content)).module()(*inputs.values())
+    return [x.numpy() for x in (found if isinstance(found, tuple | list) else (found,))]
+
+
+def _run_onnx(content: bytes, inputs: dict[str, Tensor]) -> list[np.ndarray]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {name: x.numpy() for name, x in inputs.items()})
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Of what torch's exporters say on their way, nothing is for the user."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _difference(found: list[np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    """The greatest, relative to what is greater than 1."""
+    return max(float((np.abs(a - b) / np.maximum(1.0, np.abs(b).max())).max())
+               for a, b in zip(found, expected.values(), strict=True))
+
+
+def _describe(x: np.ndarray) -> dict[str, Any]:
+    return {"shape": ["batch", *x.shape[1:]], "dtype": x.dtype.name}

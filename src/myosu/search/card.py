@@ -1,0 +1,149 @@
+"""The same search with its trees on an NVIDIA card, beside the model: all simulations of a move are one CUDA graph.
+
+The kernels are those of ``kernels.py``, compiled for the card by ``myosu.kernels.ptx``, a thread a tree; the roots and
+what is made of the trees stay with ``Search``, which gets the nodes back when they have grown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numba import carray, types
+from torch import Tensor
+
+from myosu.kernels.graphs import captured, make_stream
+from myosu.kernels.ptx import Kernel
+from myosu.search import kernels
+from myosu.search.kernels import expand_and_back_up, make_roots, select_gumbel, select_puct
+from myosu.search.search import GumbelConfig, PUCTConfig, Search, _require_finite
+
+#: expand(parents int64 [C], actions int64 [C], slot) -> Expansion of contiguous tensors on the card, for all trees
+#: there is room for: captured once, so always the same steps. An action −1 is a terminal parent's: its row is not read.
+ExpandOnCard = Callable[[Tensor, Tensor, int], Any]
+
+
+class CardSearch(Search):
+    """``Search`` whose ``run`` takes an ``ExpandOnCard``; one such function for the object's whole life."""
+
+    def __init__(self, config: GumbelConfig | PUCTConfig, capacity: int, num_actions: int, seed: int,
+                 device: torch.device) -> None:
+        self.device, self.stream = device, make_stream(device)
+        super().__init__(config, capacity, num_actions, seed)
+
+    def _allocate(self, num_nodes: int) -> None:
+        def on_card(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(*shape, dtype=dtype, device=self.device)
+
+        n, actions = self.capacity, self.num_actions
+        # What comes back: the nodes, and whether all that came from the model was finite.
+        size = n * num_nodes * kernels.Node.itemsize
+        self._fetched = torch.zeros(size, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        self._nodes = self._fetched.numpy().view(kernels.Node).reshape(n, num_nodes)
+        self.nodes = on_card(size, dtype=torch.uint8)
+        self.open_scores = on_card(n, num_nodes, actions)
+        self.scratch = on_card(n, num_nodes, dtype=torch.float64)
+        self.priors, self.scores, self.values = on_card(n, actions), on_card(n, actions), on_card(n)
+        gumbel = isinstance(self.config, GumbelConfig)
+        self.schedule = (on_card(num_nodes - 1, n, dtype=torch.int32) if gumbel else
+                         on_card(num_nodes + 1, dtype=torch.float64))
+        self.parents, self.actions = (on_card(n, dtype=torch.int64) for _ in range(2))
+        self.everything = on_card(n, dtype=torch.float64)
+        self._everything = torch.zeros(n, dtype=torch.float64, pin_memory=self.device.type == "cuda")
+        self._runs: dict[int, Callable[[], None]] = {}
+
+    @torch.inference_mode()
+    def _simulate(self, priors: np.ndarray, scores: np.ndarray, schedule: np.ndarray, value: np.ndarray,
+                  expand: Any, num_simulations: int) -> None:
+        size = len(value)
+        with torch.cuda.stream(self.stream):
+            for there, here in ((self.priors, priors), (self.scores, scores), (self.values, value)):
+                there[:size] = torch.from_numpy(np.ascontiguousarray(here))
+            if isinstance(self.config, GumbelConfig):
+                self.schedule[:num_simulations, :size] = torch.from_numpy(schedule)
+            else:
+                self.schedule[:len(schedule)] = torch.from_numpy(schedule)
+        if num_simulations not in self._runs:
+            self._runs[num_simulations] = captured(
+                lambda: self._steps(expand, num_simulations), self.stream,
+                warm_up=lambda: self._steps(expand, min(num_simulations, 2)))
+        self._runs[num_simulations]()
+        _require_finite("below the root", float(self._everything[:size].sum()))
+
+    def _steps(self, expand: ExpandOnCard, num_simulations: int) -> None:
+        kernel, n, config = _kernels(), self.capacity, self.config
+        trees = (self.nodes, self.open_scores)
+        sizes = (self._nodes.shape[1], self.num_actions)
+        self.everything.zero_()
+        kernel["make_roots"].launch(n, *trees, self.scores, self.values, *sizes)
+        for simulation in range(num_simulations):
+            if isinstance(config, GumbelConfig):
+                kernel["select_gumbel"].launch(
+                    n, *trees, self.scores, self.schedule[simulation], self.scratch, *sizes, float(config.c_visit),
+                    float(config.c_scale), float(config.least_q_range), self.parents, self.actions)
+            else:
+                kernel["select_puct"].launch(n, *trees, self.schedule, *sizes, self.parents, self.actions)
+            leaf = expand(self.parents, self.actions, simulation + 1)
+            legal, logits = leaf.legal_actions, leaf.prior_logits
+            if legal is not None:  # see ``Search._simulate``
+                logits = logits.where(legal, -1e9)
+            kernel["expand_and_back_up"].launch(
+                n, *trees, self.priors, self.parents, self.actions, simulation + 1, logits.softmax(1),
+                self.parents if legal is None else legal, int(legal is not None), leaf.reward, leaf.discount,
+                leaf.value, *sizes, self.everything)
+        self._fetched.copy_(self.nodes, non_blocking=True)
+        self._everything.copy_(self.everything, non_blocking=True)
+
+
+# --- a thread a tree: what it is given are the arrays of all
+
+
+def _make_roots(i, nodes, open_scores, root_scores, values, num_nodes, num_actions):
+    make_roots(carray(nodes, (i + 1, num_nodes))[i:], carray(open_scores, (i + 1, num_nodes, num_actions))[i:],
+               carray(root_scores, (i + 1, num_actions))[i:], carray(values, (i + 1,))[i:])
+
+
+def _select_gumbel(i, nodes, open_scores, root_scores, considered, scratch, num_nodes, num_actions, c_visit, c_scale,
+                   least_range, parents, actions):
+    select_gumbel(carray(nodes, (i + 1, num_nodes))[i:], carray(open_scores, (i + 1, num_nodes, num_actions))[i:],
+                  carray(root_scores, (i + 1, num_actions))[i:], carray(considered, (i + 1,))[i:],
+                  carray(scratch, (i + 1, num_nodes))[i], c_visit, c_scale, least_range, carray(parents, (i + 1,))[i:],
+                  carray(actions, (i + 1,))[i:])
+
+
+def _select_puct(i, nodes, open_scores, exploration, num_nodes, num_actions, parents, actions):
+    select_puct(carray(nodes, (i + 1, num_nodes))[i:], carray(open_scores, (i + 1, num_nodes, num_actions))[i:],
+                carray(exploration, (num_nodes + 2,)), carray(parents, (i + 1,))[i:],
+                carray(actions, (i + 1,))[i:])
+
+
+def _expand_and_back_up(i, nodes, open_scores, root_priors, parents, actions, slot, weights, legal, legal_known,
+                        rewards, discounts, values, num_nodes, num_actions, everything):
+    carray(everything, (i + 1,))[i] += expand_and_back_up(
+        carray(nodes, (i + 1, num_nodes))[i:], carray(open_scores, (i + 1, num_nodes, num_actions))[i:],
+        carray(root_priors, (i + 1, num_actions))[i:], carray(parents, (i + 1,))[i:], carray(actions, (i + 1,))[i:],
+        slot, carray(weights, (i + 1, num_actions))[i:], carray(legal, (i + legal_known, num_actions))[i:],
+        carray(rewards, (i + 1,))[i:], carray(discounts, (i + 1,))[i:], carray(values, (i + 1,))[i:])
+
+
+NODES, FLOATS = types.CPointer(numba.from_dtype(kernels.Node)), types.CPointer(types.float32)
+INTS, LONGS, DOUBLES, BOOLS = (types.CPointer(kind) for kind in (
+    types.int32, types.int64, types.float64, types.boolean))
+LONG, DOUBLE = types.int64, types.float64
+SIGNATURES: dict[str, tuple[Callable[..., Any], list[Any]]] = {
+    "make_roots": (_make_roots, [NODES, FLOATS, FLOATS, FLOATS, LONG, LONG]),
+    "select_gumbel": (_select_gumbel, [NODES, FLOATS, FLOATS, INTS, DOUBLES, LONG, LONG, DOUBLE, DOUBLE, DOUBLE, LONGS,
+                                       LONGS]),
+    "select_puct": (_select_puct, [NODES, FLOATS, DOUBLES, LONG, LONG, LONGS, LONGS]),
+    "expand_and_back_up": (_expand_and_back_up, [NODES, FLOATS, FLOATS, LONGS, LONGS, LONG, FLOATS, BOOLS, LONG,
+                                                 FLOATS, FLOATS, FLOATS, LONG, LONG, DOUBLES]),
+}
+
+
+@cache
+def _kernels() -> dict[str, Kernel]:
+    return {name: Kernel(function, signature) for name, (function, signature) in SIGNATURES.items()}

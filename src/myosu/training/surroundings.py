@@ -1,0 +1,60 @@
+"""What a training changes in its process while it runs, and puts back."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from myosu.errors import UserError
+from myosu.randomness import randomness_kept
+
+
+@contextmanager
+def repeatable(deterministic: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    if deterministic != before:  # the call alone imports a compiler, for seconds
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    try:
+        yield
+    finally:
+        if deterministic != before:
+            torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Whoever trains from a script finds torch's threads and the random generators as they were."""
+    threads = torch.get_num_threads()
+    with randomness_kept():
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def stop_signals(handle: bool) -> Iterator[list[int]]:
+    """A list that a first Ctrl-C, SIGTERM or SIGHUP (a closed terminal) is put into; a second Ctrl-C interrupts at
+    once. Without ``handle`` it stays empty. A signal that is ignored stays so, as SIGHUP is under nohup.
+    """
+    if handle and threading.current_thread() is not threading.main_thread():
+        raise UserError("handle_signals=True: only a program's main thread can. Leave it out in other threads.")
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if handle else ()
+    before = {number: signal.signal(number, note) for number in numbers
+              if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,132 @@
+"""Runs: every planted fault is named, healthy ones are left in peace, and what is broken on disk is said."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from faults.run_faults import HEALTHY_RUNS, RUN_FAULTS, Rows, alone, muzero
+from myosu import cli
+from myosu.doctor.experiments import dead_shares, judge_dead, judge_fit, judge_seats, judge_values
+from myosu.doctor.run import examine_run
+from myosu.doctor.run_folder import read_run
+from web_runs import untrained_run
+
+
+@pytest.mark.parametrize("fault", RUN_FAULTS, ids=str)
+def test_a_planted_fault_is_named(fault):
+    findings = examine_run(fault.make())
+    assert fault.verdict(findings) == "found", [str(finding) for finding in findings]
+    named = next(finding for finding in findings if finding.check in fault.checks)
+    assert any(character.isdigit() for character in named.message) and named.cause and named.advice
+    assert 0.3 <= named.confidence <= 1
+
+
+@pytest.mark.parametrize("name", HEALTHY_RUNS)
+def test_no_false_alarm(name):
+    assert [str(finding) for finding in examine_run(HEALTHY_RUNS[name]()) if finding.severity != "info"] == []
+
+
+def test_the_deviation_is_of_all_games_together():
+    """A healthy tic-tac-toe and Othello were called wrong: within a record of one game the deviation is 0."""
+    seen = [(19, 12.2, 8.4), (4, 6.4, 4.4), (1, 0.0, 11.7), (1, 0.0, 4.4), (11, 9.8, 7.5), (54, 10.3, 7.5),
+            (20, 9.6, 7.6), (21, 11.3, 8.0), (11, 11.2, 8.0), (8, 11.2, 8.8), (2, 16.5, 14.4), (1, 0.0, 6.8),
+            (1, 0.0, 12.5), (24, 7.5, 5.4), (76, 12.5, 9.5), (23, 10.3, 7.2), (4, 0.0, 7.5), (1, 0.0, 7.0),
+            (17, 12.2, 10.7), (110, 11.6, 8.4)]
+    rows = [{"update": k, "seconds": 5.0 * k, "env_steps": 60 * k, "games": sum(games for games, *_ in seen[:k + 1]),
+             "selfplay/reward_first_std": deviation, "selfplay/value_error": error}
+            for k, (games, deviation, error) in enumerate(seen)]
+    run = muzero()
+    assert examine_run(type(run)("muzero", run.settings, Rows(rows))) == []
+
+
+def test_flat_evaluations_are_noticed():
+    """By the standard errors 97 % of runs that learn nothing are told so."""
+    told = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        flat = alone(seed, returns=50 + 10 * rng.normal(size=600), evaluations=50 + 10 * rng.normal(size=10))
+        told.append("evaluation-flat" in [finding.check for finding in examine_run(flat)])
+    assert np.mean(told) >= 0.9
+
+
+def test_values_against_returns():
+    rng = np.random.default_rng(0)
+    returns = rng.normal(size=500)
+    assert judge_values(returns + 0.5 * rng.normal(size=500), returns) is None
+    assert judge_values(-returns, returns).check == "value-sign"
+    assert judge_values(1e4 + rng.normal(size=500), returns).check == "value-scale"
+    assert judge_values(0.01 * 200 * returns, 200 * returns, scale=0.01) is None
+    assert judge_values(-returns[:50], returns[:50]) is None, "too few to say anything"
+
+
+def test_dead_units_are_counted():
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 10), nn.ReLU(), nn.Linear(10, 1))
+    x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        net[0].bias.fill_(10.0)
+        net[2].bias.fill_(10.0)
+        net[2].bias[:9] = -100.0
+    assert dead_shares(lambda: net(x)) == [(0, 8), (9, 10)]
+    assert "9 of 10 units of layer 2" in judge_dead([(0, 8), (9, 10)]).message
+    assert judge_dead([(0, 8), (7, 10)]) is None
+
+
+def test_one_batch_must_be_learnt_by_heart():
+    falls = [{"value_loss": loss} for loss in np.geomspace(3, 0.3, 50)]
+    assert judge_fit(falls) is None
+    assert judge_fit([{"value_loss": 3.0}] * 50).check == "fit"
+    assert judge_fit([{"td_error": loss} for loss in (1.0, 3.0, np.nan)]).severity == "error"
+
+
+def test_seats():
+    assert judge_seats(np.array([0.95, 0.9]), 30) is None
+    assert "second player's moves" in judge_seats(np.array([0.95, 0.3]), 30).cause
+    assert judge_seats(np.array([0.9, 0.5]), 4) is None, "four games say little"
+
+
+# --- folders
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return untrained_run(tmp_path / "run", "tictactoe")
+
+
+def test_a_run_without_records(folder, capsys):
+    run, missing = read_run(folder)
+    assert run.num_players == 2 and run.num_actions == 9 and run.reward_range == (-1, 1)
+    assert any("no records" in part for part in missing) and any("no game" in part for part in missing)
+    assert cli.run(["doctor", str(folder), "--minutes", "0"]) == 0
+    assert "nothing looks wrong" in capsys.readouterr().out
+
+
+def test_damaged_lines_are_left_out(folder):
+    good = {"returns": [1.0, -1.0], "length": 7, "truncated": False, "env_steps": 7, "weights_version": 0}
+    (folder / "games.jsonl").write_text(json.dumps(good) + "\nnonsense\n[]\n{}\n" + json.dumps(good) + '\n{"returns')
+    assert len(read_run(folder)[0].games) == 2
+
+
+def test_what_is_no_run(folder, tmp_path, capsys):
+    assert cli.run(["doctor", str(tmp_path)]) == 2 and "There is no run" in capsys.readouterr().err
+    before = (folder / "config.json").read_text()
+    (folder / "config.json").write_text('{"half')
+    assert cli.run(["doctor", str(folder)]) == 2 and "cannot be read" in capsys.readouterr().err
+    # Of another version: a setting that is not known any more, a game that is gone.
+    data = json.loads(before) | {"game": "nosuchgame"}
+    data["algorithm_config"]["forgotten"] = 3
+    (folder / "config.json").write_text(json.dumps(data))
+    assert cli.run(["doctor", str(folder), "--minutes", "0", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert any("nosuchgame" in part for part in told["unread"])
+
+
+def test_nothing_of_the_run_is_changed(folder):
+    def state():
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+    before = state()
+    assert cli.run(["doctor", str(folder), "--minutes", "0"]) == 0
+    assert state() == before

@@ -1,0 +1,102 @@
+"""Measures over seeds, against numbers worked out by hand and against those of rliable 1.2.0."""
+
+import json
+
+import numpy as np
+import pytest
+
+from myosu import cli
+from myosu.commands.compare import compare
+from myosu.evaluation.comparison import (
+    all_tasks,
+    bootstrap_interval,
+    curve_interval,
+    improvement,
+    interquartile_mean,
+    normalize,
+    probability_of_improvement,
+)
+from myosu.runs.curves import Curve
+
+
+def test_interquartile_mean_by_hand():
+    assert interquartile_mean(np.array([9.0, 1, 2, 100])) == 5.5  # of 4, one from each end
+    assert interquartile_mean(np.array([1.0, 2, 3])) == 2  # ⌊3 / 4⌋ = 0: all of them
+    assert interquartile_mean(np.array([0.0, 1, 2, 3, 50])) == 2
+    assert interquartile_mean(np.array([[0.0, 10], [1, 20], [2, 30], [9, 90]]), axis=0).tolist() == [1.5, 25]
+
+
+def test_probability_of_improvement_by_hand():
+    # 2 > 1, 2 = 2, 5 > 1, 5 > 2: (1 + ½ + 1 + 1) / 4
+    assert probability_of_improvement(np.array([2.0, 5]), np.array([1.0, 2])) == 0.875
+    assert probability_of_improvement(np.array([1.0]), np.array([1.0])) == 0.5
+    ours, theirs = [np.array([2.0, 5]), np.array([0.0])], [np.array([1.0, 2]), np.array([1.0, 2])]
+    assert improvement(ours, theirs) == pytest.approx((0.875 + 0) / 2)
+
+
+#: Six runs of two tasks, and what rliable 1.2.0 says of them (20,000 and 5,000 resamples).
+OURS = np.array([[0.1, 0.9], [0.4, 0.7], [0.35, 1.1], [0.8, 0.95], [0.2, 0.5], [0.6, 0.65]])
+THEIRS = np.array([[0.15, 0.6], [0.3, 0.62], [0.25, 0.9], [0.5, 0.4], [0.1, 0.45], [0.33, 0.7]])
+
+
+def test_the_numbers_of_rliable():
+    ours, theirs = list(OURS.T), list(THEIRS.T)
+    assert all_tasks(ours) == pytest.approx(0.6083333333) and all_tasks(theirs) == pytest.approx(0.43)
+    assert improvement(ours, theirs) == pytest.approx(0.7291666667)
+    assert bootstrap_interval(all_tasks, ours, resamples=5000) == pytest.approx((0.4583, 0.7750), abs=0.01)
+    assert bootstrap_interval(improvement, ours, theirs, resamples=5000) == pytest.approx((0.5, 0.9167), abs=0.02)
+
+
+def test_all_possible_resamples_of_two_runs():
+    # 0 and 1 drawn twice: 00, 01, 10, 11, so the mean is 0, ½ or 1 with ¼, ½, ¼ and 95 % reach from 0 to 1.
+    assert bootstrap_interval(all_tasks, [np.array([0.0, 1])]) == (0, 1)
+    assert bootstrap_interval(all_tasks, [np.full(5, 3.0)]) == (3, 3)
+
+
+def test_tasks_are_drawn_apart():
+    """Were runs drawn from all tasks together, the mean of two tasks of one value each would vary."""
+    assert bootstrap_interval(all_tasks, [np.zeros(3), np.ones(3)]) == (0.5, 0.5)
+
+
+def test_curves_are_drawn_as_wholes():
+    curves = np.array([[0.0, 1], [1, 0]])  # of every draw the two points' means add up to 1
+    low, high = curve_interval(curves)
+    assert low.tolist() == [0, 0] and high.tolist() == [1, 1]
+    assert curve_interval(np.array([[2.0, 3]] * 4)).tolist() == [[2, 3], [2, 3]]
+
+
+def test_normalized_scores():
+    assert normalize([[np.array([0.0, 5, 10])]], [0.0], [10.0])[0][0].tolist() == [0, 0.5, 1]
+    assert normalize([[np.array([4.0])]], [4.0], [4.0])[0][0].tolist() == [0]
+
+
+def curve(mean, game="g"):
+    mean = np.asarray(mean, float)
+    return Curve("name", game, False, np.arange(len(mean), dtype=float), mean, np.stack([mean, mean], 1),
+                 np.zeros((0, 2)))
+
+
+@pytest.mark.parametrize(("runs", "baseline", "words"), [
+    ([9, 10, 11, 12], [1, 2, 3, 4], "are better"), ([1, 2, 3, 4], [9, 10, 11, 12], "are worse"),
+    ([1, 5, 9, 3], [2, 4, 8, 5], "no difference is shown"), ([9], [1], "too few seeds"),
+    ([9, 10, 11], [1, 2], "too few seeds"),
+])
+def test_nothing_is_said_of_few_seeds(runs, baseline, words):
+    report = compare({"runs": [curve([0, x]) for x in runs], "baseline": [curve([0, x]) for x in baseline]}, ["g"])
+    assert words in report["verdict"]
+
+
+def test_several_games_are_normalized():
+    groups = {"runs": [curve([0, 10], "a"), curve([100, 300], "b")], "baseline": [curve([0, 5], "a"),
+                                                                                   curve([100, 200], "b")]}
+    report = compare(groups, ["a", "b"])
+    assert report["normalized"] and report["groups"]["runs"]["interquartile_mean"] == 1
+    assert report["groups"]["baseline"]["interquartile_mean"] == 0.5
+
+
+def test_bad_input(capsys, tmp_path):
+    assert cli.run(["compare", str(tmp_path)]) == 2
+    assert "There is no run" in capsys.readouterr().err
+    assert cli.run(["compare"]) == 2
+    assert "Which runs?" in capsys.readouterr().err
+    json.dumps(compare({"runs": [curve([0, 1])]}, ["g"]))

@@ -1,0 +1,47 @@
+"""Environments and games without a fault; the doctor must say nothing worse than a note of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from faults.bases import Cart, Chase, Garden, Kite, Pig, Stones
+from faults.env_faults import Middle, Nearer, masked
+from faults.game_faults import DICE, FIVE
+from myosu.games import load_game
+
+Walled = masked(Garden, lambda env: np.array([env.me[0] > 0, env.me[1] < 5, env.me[0] < 5, env.me[1] > 0]))
+
+
+def _shaped():
+    return Nearer(Garden())
+
+
+def _centred():
+    return gymnasium.wrappers.TimeLimit(Middle(Cart()), 50)
+
+
+#: Of Gymnasium's own; Taxi has another version in another version of Gymnasium.
+GYMNASIUM = ("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1", "Acrobot-v1", "Blackjack-v1",
+             "FrozenLake-v1", "FrozenLake8x8-v1", "CliffWalking-v1", "CliffWalkingSlippery-v1", "Taxi-v4",
+             "LunarLander-v3", "LunarLanderContinuous-v3", "BipedalWalker-v3", "BipedalWalkerHardcore-v3",
+             *(f"myosu.envs:myosu/{name}-v0" for name in ("Snake", "SnakePublished", "Woodoku", "WoodokuPublished",
+                                                         "ProbeConstant", "ProbeObservation", "ProbeDiscount",
+                                                         "ProbeAction", "ProbeBoth")))
+#: What is true of an environment of others, and so no false alarm: nothing ends CliffWalking but its goal, chance
+#: hardly ever finds the one reward of FrozenLake8x8, and the lidar of BipedalWalkerHardcore keeps something of the last
+#: episode.
+TRUE_OF = {"FrozenLake8x8-v1": {"no-signal"}, "CliffWalking-v1": {"endless"}, "CliffWalkingSlippery-v1": {"endless"},
+           "BipedalWalkerHardcore-v3": {"leftover"}}
+GAMES = ("tictactoe", "connect_four", "othello", "snake", "woodoku")
+
+#: Name, and what makes it: a ``Game``, or a function that makes an environment, or its id.
+HEALTHY: dict[str, Any | Callable] = {
+    **{name: name for name in GYMNASIUM},
+    **{base.__name__: base for base in (Cart, Garden, Stones, Pig, Kite, Chase)},
+    "Walled": Walled, "shaped Garden": _shaped, "centred Cart": _centred,
+    **{name: load_game(name) for name in GAMES}, "five in a row": FIVE, "dice": DICE,
+}

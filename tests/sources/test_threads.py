@@ -1,0 +1,66 @@
+"""Actors that are threads of the learner's process, as beside a card."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from myosu import sources
+from myosu.algorithms import load_algorithm, load_settings
+from myosu.errors import UserError
+from myosu.sources.threads import ActorThreads
+from myosu.training.trainer import train
+from toy_runs import TOY, toy_run
+
+
+@pytest.fixture
+def on_card(monkeypatch):
+    """Runs believe that a card is there; the algorithm does not ask for it."""
+    monkeypatch.setattr(sources, "on_card", lambda config: True)
+
+
+def test_a_run_with_actors_in_threads(tmp_path, on_card):
+    run = toy_run(tmp_path / "run", updates=40, deterministic=False, actors=2)
+    result = train(run, quiet=True)
+    assert result.updates == 40 and result.games > 0
+    assert not [thread for thread in threading.enumerate() if thread.name == "actor"]
+
+
+def test_what_an_actor_raises_ends_the_training(tmp_path, on_card, monkeypatch):
+    def fails(self):
+        raise ValueError("this actor fails")
+
+    monkeypatch.setattr(load_algorithm(TOY).Actor, "step", fails)
+    with pytest.raises(ValueError, match="this actor fails"):
+        train(toy_run(tmp_path / "run", updates=40, deterministic=False, actors=1), quiet=True)
+
+
+def test_a_full_card_is_told_and_what_to_lower(tmp_path, on_card, monkeypatch):
+    def fails(self):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(load_algorithm(TOY).Actor, "step", fails)
+    with pytest.raises(UserError, match=r"memory of the card is full\. Lower num_envs"):
+        train(toy_run(tmp_path / "run", updates=40, deterministic=False, actors=1), quiet=True)
+
+
+def test_held_actors_wait_and_go_on(tmp_path):
+    run = toy_run(tmp_path / "run", updates=40, deterministic=False, actors=1)
+    actors = ActorThreads(run.config, 1)
+    settings, spec = load_settings(run.config), run.config.environment.spec
+    weights = load_algorithm(TOY).make_learner(settings, spec, None, 0).weights()
+    actors.publish(weights, 3)
+    found = []
+    while not found:
+        found = actors.collect(wait=True)
+    assert found[0].weights_version == 3
+    actors.hold(True)
+    time.sleep(0.2)
+    actors.drop_waiting()
+    time.sleep(0.2)
+    assert actors.collect(wait=False) == []
+    actors.hold(False)
+    while not actors.collect(wait=True):
+        pass
+    actors.close()
