@@ -258,6 +258,7 @@ def test_normalised_layers_bound_the_values_of_what_is_never_seen():
 def test_it_learns_cartpole():
     """Far more than chance (22); with a wrong sign, or values that go on after the end, it is about 10."""
     config = dqn.Config(hidden=(64, 64), n_step=10, num_envs=16, replay_ratio=16.0, learning_starts=500,
-                        target_every=50, tau=1.0, learning_rate=2e-3, anneal_learning_rate=True, exploration_fraction=0.3)
+                        target_every=50, tau=1.0, learning_rate=2e-3, anneal_learning_rate=True,
+                        exploration_fraction=0.3)
     loop = InTurn(dqn, config, GymVectorEnv("CartPole-v1", 16, 0), 0).run(8000)
     assert returns(loop.agent(), GymVectorEnv("CartPole-v1", 16, 1000), 16).mean() > 80

@@ -163,7 +163,7 @@ def test_what_a_placement_clears_is_learnt_from_rewards():
     game = load_game("woodoku")
     env = NativeVectorEnv(game, 64, 0)
     config = dqn.Config(hidden=(64,), channels=16, num_envs=64, learning_starts=1000, discount=0.0, reward_scale=0.02,
-                        target_every=1)
+                        target_every=1, tau=1.0, n_step=1)
     actor, replay = dqn.make_actor(config, env, 0), dqn.make_replay(config, env.spec)
     learner = dqn.make_learner(config, env.spec, game.symmetries, 0)
     for _ in range(400):

@@ -83,8 +83,8 @@ class TrainConfig:
 
 
 class Shape(TypedDict):
-    """What a network must fit, see ``shape_of``; runs of earlier versions say less. observation: dtype and shape of each
-    part."""
+    """What a network must fit, see ``shape_of``; runs of earlier versions say less. observation: of each part dtype and
+    shape."""
 
     observation_shape: list[Count]
     num_actions: Count
