@@ -132,7 +132,7 @@ def judge_dead(layers: list[tuple[int, int]]) -> Finding | None:
     return found("warning", "dead-units", f"{dead} of {units} units of layer {worst + 1} are 0 whatever is shown "
                  f"({total} of {of} in all layers).", "a step of learning that was too long closed their relu for "
                  "good.",
-                 "Lower --learning-rate or --gradient-clip; normalise layers (--layer-norm).", 0.8)
+                 "Lower --learning-rate or --max-grad-norm; normalise layers (--layer-norm).", 0.8)
 
 
 def judge_fit(losses: list[dict[str, float]]) -> Finding | None:

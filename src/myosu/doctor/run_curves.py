@@ -38,9 +38,9 @@ def no_updates(run: RunView) -> Finding | None:
     latest, least = run.metrics.latest, run.settings.get("min_positions", 0)
     if latest.get("update") == 0 and latest.get("seconds", 0) > 120:
         return found("warning", "no-updates", f"after {latest['seconds'] / 60:.0f} minutes no update has been made: "
-                     f"{latest.get('replay_positions', 0):,.0f} of --min-positions {least:,} are collected.",
+                     f"{latest.get('replay_positions', 0):,.0f} of --learning-starts {least:,} are collected.",
                      "playing is too slow for so many positions, or the run is too short.",
-                     "Lower --min-positions, or train longer.", 0.95)
+                     "Lower --learning-starts, or train longer.", 0.95)
     return None
 
 
@@ -115,7 +115,7 @@ def value_explosion(run: RunView) -> Finding | None:
         return None
     return found("error" if mean > 100 * greatest else "warning", "value-explosion", f"values are {mean:.3g} on "
                  f"average, but no return passed {greatest:.3g}.", "values that learn from each other have run away.",
-                 "Lower --learning-rate or --replay-ratio, update the target network more slowly (--target-share), "
+                 "Lower --learning-rate or --replay-ratio, update the target network more slowly (--tau), "
                  "keep "
                  "--layer-norm and --double; lower --discount.", 0.95)
 
