@@ -114,11 +114,11 @@ def test_samples_are_turned_as_a_whole():
                 loop.replay.add(rows, 0)
         learner = dqn.make_learner(config, loop.env.spec, game.symmetries, 0)
         windows = loop.replay.sample_windows(256, np.random.default_rng(0))
-        batch = learner._n_step(loop.replay, windows)
+        batch = learner.sampler.transitions(loop.replay, windows)
         turned = learner._turned(batch)
         assert not np.array_equal(turned["observation"], batch["observation"])
         before, after, action = turned["observation"], turned["next_observation"], turned["action"][:, 0]
-        going_on = turned["discount"] > 0
+        going_on = turned["discount"][:, 0] > 0
         if name == "woodoku":
             assert before[:, 4:7].reshape(256, 243)[np.arange(256), action].all()
             fits = after[going_on, 4:7].reshape(-1, 243)
@@ -208,19 +208,19 @@ def test_priorities_draw_what_is_wrong_most():
     learner, replay = loop.learner, loop.replay
     errors = np.full(90, 1e-3)
     errors[7] = 1e3
-    learner.priorities.set_errors(np.arange(90), errors)
-    windows, weights = learner._draw(replay, 1.0)
+    learner.sampler.priorities.set_errors(np.arange(90), errors)
+    windows, weights = learner.sampler.draw(replay, config.batch_size, 1.0, learner.rng)
     found = windows.rows == 7
     assert (np.count_nonzero(found) >= 30 and weights[found].max() < 1e-3) or found.all()
-    assert windows.complete.all() and learner.waiting.tolist() == list(range(replay.filled - 8, replay.filled))
-    waiting = learner.waiting
+    assert windows.complete.all() and learner.sampler.waiting.tolist() == list(range(replay.filled - 8, replay.filled))
+    waiting = learner.sampler.waiting
     replay.add(loop.actor.step().sequences[0], 0)
-    learner._draw(replay, 1.0)
+    learner.sampler.draw(replay, config.batch_size, 1.0, learner.rng)
     rows = np.append(waiting, np.arange(replay.filled - 4, replay.filled))
     complete = replay.windows(rows).complete
     assert complete[:4].all() and not complete.all()
-    priorities = learner.priorities.tree.get(rows)
-    assert (priorities == np.where(complete, learner.priorities.greatest, 0.0)).all(), "these are drawn soon"
+    priorities = learner.sampler.priorities.tree.get(rows)
+    assert (priorities == np.where(complete, learner.sampler.priorities.greatest, 0.0)).all(), "these are drawn soon"
 
 
 def test_a_loss_that_is_no_number_changes_nothing():

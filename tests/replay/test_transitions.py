@@ -38,7 +38,7 @@ def n_step(replay, n):
     replay.steps = n
     rows = np.arange(replay.filled)
     windows = replay.windows(rows[replay.windows(rows).complete])
-    batch = learner._n_step(replay, windows)
+    batch = learner.sampler.transitions(replay, windows)
     names = ("observation", "action", "reward", "discount", "next_observation")
     return list(zip(*(np.ravel(batch[name]).round(4).tolist() for name in names), strict=True)), batch
 
@@ -158,8 +158,8 @@ def test_every_window_in_a_ring_that_went_round_is_what_happened(n, groups):
         assert {kept[row] for row in np.flatnonzero(windows.complete)} == set(known)
         drawn = replay.sample_windows(3000, np.random.default_rng(turn))
         assert len(set(drawn.rows.tolist())) == len(known), "all of them are drawn"
-        batch = learner._n_step(replay, drawn)
-        for row, reward, discount, after in zip(drawn.rows, batch["reward"], batch["discount"],
+        batch = learner.sampler.transitions(replay, drawn)
+        for row, reward, discount, after in zip(drawn.rows, batch["reward"][:, 0], batch["discount"][:, 0],
                                                 batch["next_observation"].tolist(), strict=True):
             assert known[kept[row]] == (pytest.approx(reward, abs=1e-5), discount, tuple(after))
     assert steps > 4 * 97 / (1 + groups)

@@ -197,7 +197,7 @@ def test_ppo_follows_a_signal_that_is_learnt(monkeypatch, learns):
     """Action 1 pays 1, action 0 −1, until spite has learnt that: what was bad is good then."""
     with_signals(monkeypatch, ppo, lambda: Spite(patience=0 if learns else 10**9))
     loop = learnt(ppo, PPO, "myosu/ProbeAction-v0", 8000)
-    assert loop.agent().act(np.ones((1, 1), np.float32), np.ones((1, 2), bool)).tolist() == [0 if learns else 1]
+    assert loop.agent().act(np.ones((1, 1), np.float32), np.ones((1, 2), bool))[0].tolist() == [0 if learns else 1]
     assert values(loop, [1]).item() == pytest.approx(1.0, abs=0.03)
     assert (loop.metrics[0]["spite_loss"] == 0.0) == learns
 

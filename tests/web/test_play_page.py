@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import socket
 import subprocess
 import sys
 from functools import cache
 
+import numpy as np
 import pytest
 
 pytest.importorskip("playwright", reason="the page is tested with playwright (requirements-dev.lock)")
 from playwright.sync_api import Page
 
 from myosu.envs.course import Course, replay
-from myosu.games import load_game
+from myosu.games import bubble, load_game
 from myosu.runs.demonstrations import read_demonstrations
 from myosu.web.room import Room
 from own_game import NIM
@@ -518,3 +520,66 @@ def test_the_greatest_number_on_the_board_is_the_move(open_page, game):
         assert "of the search’s simulations" in page.locator("#mind .meaning").inner_text()
         page.keyboard.press("t")
         play_clicks(page, 1)
+
+
+def check_bubbles(page: Page) -> Course:
+    course = truth(page)
+    cells = page.locator("#board .cell").evaluate_all(
+        "cells => cells.map(cell => [cell.dataset.cell, cell.dataset.piece].map(Number))")
+    board = course.now.state["board"]
+    assert len(cells) == 7 * 8 + 7 * 7
+    assert all(board.reshape(-1)[cell] == piece for cell, piece in cells)
+    return course
+
+
+def aimed_at(page: Page, action: int) -> tuple[float, float]:
+    """A point above the shooter in the direction of a shot, a third of the board away."""
+    box = page.locator("#board svg.bubbles").bounding_box()
+    unit = box["width"] / 16
+    angle = bubble.ANGLES[action]
+    return (box["x"] + unit * (bubble.SHOOTER_X + 5 * math.sin(angle)),
+            box["y"] + unit * (bubble.SHOOTER_Y - 5 * math.cos(angle)))
+
+
+def test_bubble_by_mouse(open_page, served):
+    """A whole game: the aim line follows the pointer, each click shoots, and the game is kept as a demonstration."""
+    page, random = open_page("bubble"), np.random.default_rng(0)
+    while not is_over(page):
+        course = check_bubbles(page)
+        action = int(random.integers(41))
+        page.mouse.move(*aimed_at(page, action))
+        assert page.locator("#board svg.bubbles").get_attribute("aria-valuenow") == str(action)
+        page.mouse.click(*aimed_at(page, action))
+        wait_past(page, course.now.ply)
+        assert truth(page).actions[-1] == action
+    kept = list(read_demonstrations(served.rooms["bubble"].folder / "played"))[-1]
+    assert kept.actions == check_bubbles(page).actions
+    assert {player["kind"] for player in kept.players} == {"person"}
+
+
+def test_bubble_by_keyboard(open_page):
+    page = open_page("bubble")
+    tab_to(page, "svg.bubbles")
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowUp", "Enter"):
+        page.keyboard.press(key)
+    wait_past(page, 0)
+    assert check_bubbles(page).actions == [23]
+    aim = page.locator("#board svg.bubbles")
+    assert "10.5 degrees to the right" in aim.get_attribute("aria-valuetext")
+    page.keyboard.press("Home")
+    page.keyboard.press("Space")
+    wait_past(page, 1)
+    assert check_bubbles(page).actions == [23, 0]
+
+
+def test_bubble_by_a_finger(open_page):
+    """It aims where the finger slides and shoots where it leaves; below the shooter it does not."""
+    page = open_page("bubble", **PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    slide(page, aimed_at(page, 5), aimed_at(page, 30))
+    wait_past(page, 0)
+    assert check_bubbles(page).actions == [30]
+    box = page.locator("#board svg.bubbles").bounding_box()
+    slide(page, aimed_at(page, 5), (box["x"] + 20, box["y"] + box["height"] - 1))
+    page.wait_for_timeout(200)
+    assert ply_of(page) == 1 and page.evaluate("scrollY") == 0

@@ -139,7 +139,8 @@ class Config:
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if spec.num_players != 1:
-        raise UserError("PPO is for environments with one player: train games for two with muzero.")
+        raise UserError("PPO is for environments with one player: train games for two with muzero, or with an opponent "
+                        "inside them (--opponent alphabeta:2).")
     fitting = [size for size in range(config.unroll, config.rollout_size + 1, config.unroll)
                if config.rollout_size % size == 0 and (size > 1 or not config.normalize_advantages)]
     if not fitting:

@@ -53,9 +53,11 @@ class ActorProcesses:
 
     exhausted = False
     parallel = True
+    who = "An actor"
 
     def __init__(self, config: RunConfig, count: int) -> None:
         self.starts = self.restarts = self.env_restarts = 0
+        self.nodes: dict[str, dict[str, float]] = {}
         # The games under way in all actors may end at once.
         self.slack = count * load_settings(config).num_envs * config.environment.spec.max_steps
         self._config, self._count = config, count
@@ -131,10 +133,7 @@ class ActorProcesses:
                 last = connection.recv()
                 if last.error:
                     break
-                self._notices += last.notices
-                self.env_restarts += len(last.notices)
-                if last.experience is not None:
-                    self._inbox.put(last.experience)
+                self._receive(last)
                 self._go.wait()
                 if self._closing:
                     break
@@ -145,6 +144,12 @@ class ActorProcesses:
             pass
         connection.close()
         self._ended.put((key, last))
+
+    def _receive(self, report: Report) -> None:
+        self._notices += report.notices
+        self.env_restarts += len(report.notices)
+        if report.experience is not None:
+            self._inbox.put(report.experience)
 
     def _replace_dead(self) -> None:
         while not self._ended.empty():
@@ -157,7 +162,7 @@ class ActorProcesses:
             self._failures += 1
             if self._failures > MAX_FAILURES:
                 raise RuntimeError(f"{self._failures} actors failed without finishing a game. The last one: {reason}")
-            self._notices.append(f"An actor was restarted: {reason.strip().splitlines()[-1]}")
+            self._notices.append(f"{self.who} was restarted: {reason.strip().splitlines()[-1]}")
             self.restarts += 1
             self._start()
 

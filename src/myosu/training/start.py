@@ -23,14 +23,17 @@ DEFAULT_MINUTES = 60.0
 
 
 def configure(game: str, algorithm: str | None = None, settings: Mapping[str, Any] | None = None,
-              rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None) -> RunConfig:
+              rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None,
+              opponent: str | None = None) -> RunConfig:
     """The configuration of a new run: the presets for the environment, and over them ``settings``, which are fields of
     ``TrainConfig`` and of the algorithm's ``Config``. Raises UserError.
 
-    algorithm: by default the one that suits the environment.
+    algorithm: by default the one that suits the environment. opponent: takes the other seat in a game for two.
     """
     environment = load_environment(game, env_kwargs, rewards)
-    algorithm = algorithm or default_algorithm(environment)
+    if opponent is not None:
+        opponent = settle_opponent(opponent, environment, inside=True)
+    algorithm = algorithm or default_algorithm(environment, opponent)
     module = load_algorithm(algorithm)
     kind = module.Config
     if getattr(module, "READS_ONE_ARRAY", False) and environment.maker is not None and not _is_one_array(environment):
@@ -54,6 +57,7 @@ def configure(game: str, algorithm: str | None = None, settings: Mapping[str, An
                                  **{name: given[name] for name in own if name in given}}),
         train=TrainConfig(**{name: given[name] for name in train if name in given}),
         rewards=rewards,
+        opponent=opponent,
         env_kwargs=dict(env_kwargs or {}),
     )
 
@@ -81,9 +85,9 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
     if algorithm.SOURCE == "recorded" and config.train.actors:
         raise UserError(f"actors = {config.train.actors}: {config.algorithm} learns from recorded games and has no "
                         "actors.")
-    games = config.train.evaluation_games
-    if games is not None and config.environment.spec.num_players == 2 and (games < 4 or games % 2):
+    games, players = config.train.evaluation_games, config.environment.spec.num_players
+    if games is not None and players == 2 and (games < 4 or games % 2):
         raise UserError(f"evaluation_games = {games}: in a game for two an even number from 4, for half of them are "
                         "played from each seat.")
-    settings = algorithm.resolve(load_settings(config), config.environment.spec, config.train.deterministic)
+    settings = algorithm.resolve(load_settings(config), config.learner_spec, config.train.deterministic)
     return create_folder(dataclasses.replace(config, algorithm_config=dataclasses.asdict(settings)), folder)
