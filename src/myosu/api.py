@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from myosu.envs.given import code_of, give, give_again
+from myosu.envs.making import absolute_name
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.errors import UserError
 from myosu.evaluation.report import evaluation_report
@@ -109,7 +110,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
         raise UserError("train() needs an environment: train(\"othello\"), train(\"CartPole-v1\"), or train(MyEnv).")
     else:
         name, kwargs = _named(env)
-        config = configure(name, _absolute(algorithm), settings, rewards, {**kwargs, **(env_kwargs or {})},
+        algorithm = algorithm and absolute_name(algorithm)
+        config = configure(name, algorithm, settings, rewards, {**kwargs, **(env_kwargs or {})},
                            None if opponent is None else _named_opponent(opponent))
         if cluster is not None:
             require_cluster(config, cluster)
@@ -189,14 +191,7 @@ def _give_again(config: RunConfig, env: Env) -> None:
 
 def _named(env: Env) -> tuple[str, dict[str, Any]]:
     name, kwargs = give(env)
-    absolute = _absolute(name)
-    assert absolute is not None
-    return absolute, kwargs
-
-
-def _absolute(name: str | None) -> str | None:
-    """Make the path of a user's own file absolute, because an environment may change the working directory."""
-    return str(Path(name).absolute()) if name and name.endswith(".py") else name
+    return absolute_name(name), kwargs
 
 
 def _named_opponent(opponent: str | TrainedRun) -> str:

@@ -8,6 +8,9 @@ import importlib
 import io
 import os
 import sys
+import warnings
+from pathlib import Path
+from typing import Any
 
 from myosu import __version__
 from myosu.errors import UserError
@@ -51,6 +54,7 @@ def run(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # on an ASCII terminal a "?" is better than a traceback
+    warnings.showwarning = _show_warning
     try:
         return _dispatch(arguments)
     except UserError as error:
@@ -68,6 +72,18 @@ def run(arguments: list[str]) -> int:
         print(f"myosu: {error.filename or 'What is to be kept'} cannot be written: {error.strerror}. Choose a place "
               "where you may write, or make room there.", file=sys.stderr)
         return 2
+
+
+_show_as_python_does = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **more: Any) -> None:
+    """What Myosu itself warns of is for the person who typed the command, who need not know from which line it comes.
+    """
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
+        print(f"myosu: {message}", file=sys.stderr)
+    else:
+        _show_as_python_does(message, category, filename, *rest, **more)
 
 
 def _dispatch(arguments: list[str]) -> int:

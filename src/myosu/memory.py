@@ -1,8 +1,9 @@
-"""Memory used by this process and its children together."""
+"""Memory of this machine, and memory used by this process and its children together."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -15,6 +16,20 @@ def total_memory() -> float | None:
         return round(sum(map(_pss_kib, pids)) / 1024, 1)
     except OSError:
         return None
+
+
+def machine_memory() -> int | None:
+    """Bytes that processes here may take: the machine's, or less where a container says so; None where that is not
+    known."""
+    found = []
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            found.append(int(Path(file).read_text()))
+        except (OSError, ValueError):  # there is none, or it says "max"
+            continue
+    with suppress(OSError, ValueError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(found, default=None)
 
 
 def _pss_kib(pid: str) -> int:

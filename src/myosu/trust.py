@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ def source_of(name: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
     if name.startswith("GymV"):  # Gymnasium's compatibility environments import the module that an argument names
         module, colon, _ = str((kwargs or {}).get("env_id", "gym")).rpartition(":")
         return module if colon else "gym"
-    return module if colon and module.partition(".")[0] != "myosu" else None
+    if module.endswith(".py"):
+        return str(Path(module).resolve())
+    return module if colon and module.partition(".")[0] not in ("myosu", "gymnasium") else None
 
 
 def agree(*sources: str | None) -> None:
@@ -115,6 +118,8 @@ def _find(module: str) -> Any:
         try:
             spec = next((found for finder in sys.meta_path
                          if (found := finder.find_spec(name, places)) is not None), None)
+            if spec is None and places is None:  # modules of the current folder are imported, too
+                spec = PathFinder.find_spec(name, [os.getcwd()])
         except (ImportError, ValueError, TypeError, AttributeError):
             return None
         if spec is None:

@@ -18,7 +18,7 @@ from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
 
 TINY = dqn.Config(hidden=(32,), discount=0.5, num_envs=4, replay_capacity=2000, learning_starts=64, batch_size=32,
-                  replay_ratio=16.0, learning_rate=1e-2, anneal_learning_rate=True, target_every=10,
+                  replay_ratio=16.0, learning_rate=1e-2, anneal_learning_rate=True, target_every=10, tau=1.0, n_step=1,
                   exploration_fraction=0.5, epsilon_final=0.2)
 
 
@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_told():
         dqn.resolve(TINY, game_spec(load_game("othello")), False)
     with pytest.raises(UserError, match="ppo"):
         dqn.resolve(TINY, GymVectorEnv("Pendulum-v1", 1).spec, False)
-    for field in ({"batch_size": 0}, {"discount": 1.5}, {"hidden": ()}, {"learning_starts": 10**6}, {"n_step": 0}):
+    for field in ({"batch_size": 0}, {"discount": 1.5}, {"hidden": (1,)}, {"learning_starts": 10**6}, {"n_step": 0}):
         with pytest.raises(UserError, match=next(iter(field))):
             dataclasses.replace(TINY, **field)
 
@@ -258,6 +258,7 @@ def test_normalised_layers_bound_the_values_of_what_is_never_seen():
 def test_it_learns_cartpole():
     """Far more than chance (22); with a wrong sign, or values that go on after the end, it is about 10."""
     config = dqn.Config(hidden=(64, 64), n_step=10, num_envs=16, replay_ratio=16.0, learning_starts=500,
-                        target_every=50, learning_rate=2e-3, anneal_learning_rate=True, exploration_fraction=0.3)
+                        target_every=50, tau=1.0, learning_rate=2e-3, anneal_learning_rate=True,
+                        exploration_fraction=0.3)
     loop = InTurn(dqn, config, GymVectorEnv("CartPole-v1", 16, 0), 0).run(8000)
     assert returns(loop.agent(), GymVectorEnv("CartPole-v1", 16, 1000), 16).mean() > 80

@@ -164,8 +164,8 @@ def test_a_mask_in_info():
 
 @pytest.mark.parametrize(("env", "message"), [
     ("CartPole-v11", r"There is no environment 'CartPole-v11'. Did you mean 'CartPole-v1'\?"),
-    ("myosu.nothing:Game-v0", r"module 'myosu.nothing' of the environment .* cannot be imported: ModuleNotFoundError"),
-    ("gym_toys:Nothing-v0", r"no environment 'Nothing-v0'.*the module that registers it"),
+    ("myosu.nothing:Game-v0", r"module 'myosu.nothing' of .* cannot be imported: ModuleNotFoundError"),
+    ("gym_toys:Nothing-v0", r"no environment 'Nothing-v0' in gym_toys. There is: gym_toys:Counter"),
 ])
 def test_unknown_ids(env, message):
     with pytest.raises(UserError, match=message):
@@ -202,7 +202,7 @@ def test_what_an_environment_breaks_is_named(habit, message):
 
 @pytest.mark.parametrize(("attribute", "space"), [
     ("observation_space", spaces.Text(5)), ("observation_space", spaces.Dict({})),
-    ("action_space", spaces.Box(0, 5, (2,), np.int64)), ("action_space", spaces.Tuple([spaces.Discrete(2)])),
+    ("action_space", spaces.Box(0, 5, (2,), np.int64)), ("action_space", spaces.Tuple([spaces.Text(2)])),
 ])
 def test_unsupported_spaces_are_named(attribute, space):
     def make():
@@ -216,7 +216,7 @@ def test_unsupported_spaces_are_named(attribute, space):
 
 
 def test_no_environment():
-    with pytest.raises(UserError, match=r"made a dict\. It must make a gymnasium.Env"):
+    with pytest.raises(UserError, match=r"made a builtins.dict\. It must make a gymnasium.Env"):
         GymVectorEnv(dict, 1)
 
 

@@ -1,14 +1,19 @@
 """The encoder: which axis of a picture is which, and how far its cells hear."""
 
+from functools import partial
+
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
-from myosu.algorithms import dqn
+from in_turn import InTurn
+from myosu.algorithms import dqn, ppo
+from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.envs.vector import EnvSpec
 from myosu.games import load_game
-from myosu.nets.encoder import Encoder
+from myosu.nets.encoder import Encoder, _Stem, default_hidden
 
 
 def spec(shape, **fields):
@@ -52,6 +57,105 @@ def test_after_a_while_every_cell_hears_of_all_others():
     assert not torch.allclose(*far_away())
 
 
+@pytest.mark.parametrize("side", [1, 5, 24, 25, 30, 35, 36, 84])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_pictures_of_every_size_have_features(side, channels_last):
+    shape = (side, side + 30, 3) if channels_last else (3, side, side + 30)
+    encoder = Encoder(spec(shape, observation_bounds=((0.0, 255.0),)), (16,))
+    assert encoder({"": torch.zeros(2, *shape, dtype=torch.uint8)})[0].shape == (2, 16)
+
+
+def test_an_image_gets_512_units_and_a_board_what_suits_it():
+    assert default_hidden(spec((4, 84, 84)), (64, 64)) == (512,) == default_hidden(spec((25, 9, 3)), (64, 64))
+    for small in (spec((30, 24, 24), planes_first=True), spec((300,))):
+        assert default_hidden(small, (64, 64)) == (64, 64)
+    assert ppo.make_net(ppo.Config(), spec((4, 84, 84))).value.linear.in_features == 512
+
+
+def seen_by_the_convolutions(encoder, picture):
+    """What comes after the numbers were scaled."""
+    modules = list(encoder.parts[0].convolutions)
+    first = next(k for k, module in enumerate(modules) if isinstance(module, _Stem | torch.nn.Conv2d))
+    x = picture.float()
+    for module in modules[:first]:
+        x = module(x)
+    return x
+
+
+@pytest.mark.parametrize("side", [7, 30])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_bytes_are_read_as_the_same_picture_in_floats(side, dtype):
+    """Whatever the space says, once they have been seen."""
+    torch.manual_seed(0)
+    bytes_ = torch.randint(0, 256, (50, 3, side, side))
+    bytes_[0] = 255
+    encoder = Encoder(EnvSpec((3, side, side), dtype, 2, 1, (-1.0, 1.0), 9, observation_bounds=((0.0, 255.0),)), (8,))
+    encoder.observe({"": bytes_})
+    assert torch.allclose(seen_by_the_convolutions(encoder, bytes_), bytes_ / 255, atol=1e-6)
+
+
+def test_codes_of_cells_are_scaled_by_what_was_seen_channel_by_channel():
+    """MiniGrid's codes are 0 to 10, 5 and 2; its space says 255."""
+    encoder = Encoder(spec((7, 7, 3), observation_bounds=((0.0, 255.0),)), (8,))
+    codes = torch.zeros(4, 7, 7, 3)
+    codes[0, 0, 0] = torch.tensor([10.0, 5.0, 2.0])
+    assert seen_by_the_convolutions(encoder, codes).max() == pytest.approx(10 / 255), "before: what the space says"
+    encoder.observe({"": codes})
+    assert seen_by_the_convolutions(encoder, codes)[0, :, 0, 0].tolist() == [1, 1, 1]
+    encoder.observe({"": codes / 10})
+    assert encoder.parts[0].convolutions[1].greatest.tolist() == [10, 5, 2], "it never shrinks"
+
+
+def test_few_whole_numbers_are_one_hot():
+    encoder = Encoder(EnvSpec((2, 3, 3), np.int8, 2, 1, (-1.0, 1.0), 9, observation_bounds=((-2.0, 3.0),)), (8,))
+    picture = torch.zeros(1, 2, 3, 3)
+    picture[0, 0, 0, 0], picture[0, 1, 2, 2] = -2, 3
+    seen = seen_by_the_convolutions(encoder, picture)
+    assert seen.shape == (1, 12, 3, 3) and seen.sum() == 18
+    assert seen[0, 0, 0, 0] == 1 and seen[0, 11, 2, 2] == 1 and seen[0, 2, 1, 1] == 1
+
+
+@pytest.mark.parametrize(("dtype", "low"), [(np.bool_, 0.0), (np.uint8, 0.0), (np.float32, -1.0)])
+def test_numbers_up_to_one_stay_as_they_are(dtype, low):
+    encoder = Encoder(EnvSpec((2, 5, 5), dtype, 2, 1, (-1.0, 1.0), 9, observation_bounds=((low, 1.0),)), (8,))
+    assert not encoder.learns_scale and isinstance(encoder.parts[0].convolutions[0], _Stem)
+
+
+class Brightest(gymnasium.Env):
+    """One of two cells is bright: pay for its number. As bytes or as floats."""
+
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, bright):
+        self.bright = bright
+        dtype = np.uint8 if bright == 255 else np.float32
+        self.observation_space = gymnasium.spaces.Box(0, bright, (1, 4, 4), dtype)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.see(), {}
+
+    def see(self):
+        self.where, picture = int(self.np_random.integers(2)), np.zeros((1, 4, 4))
+        picture[0, 1, 3 * self.where] = self.bright
+        return picture.astype(self.observation_space.dtype)
+
+    def step(self, action):
+        reward, self.count = float(action == self.where), 0
+        return self.see(), reward, True, False, {}
+
+
+@pytest.mark.parametrize("algorithm", [ppo, dqn])
+def test_bytes_and_floats_of_a_small_picture_are_learnt_alike(algorithm):
+    config = {ppo: ppo.Config(num_envs=8, rollout_steps=16, batch_size=64, learning_rate=3e-3, channels=8),
+              dqn: dqn.Config(num_envs=8, learning_starts=64, replay_ratio=16.0, discount=0.0, channels=8)}[algorithm]
+    earned = []
+    for bright in (255, 1):
+        loop = InTurn(algorithm, config, GymVectorEnv(partial(Brightest, bright), 8)).run(1500)
+        earned.append(np.mean([episode.returns[0] for episode in loop.episodes[-200:]]))
+    assert min(earned) > 0.9, earned
+
+
 def test_what_a_placement_clears_is_learnt_from_rewards():
     """Of random play, DQN without a future learns what a move earns. Were planes taken for rows, it would take no more
     lines than by chance, a quarter of those it could."""
@@ -59,7 +163,7 @@ def test_what_a_placement_clears_is_learnt_from_rewards():
     game = load_game("woodoku")
     env = NativeVectorEnv(game, 64, 0)
     config = dqn.Config(hidden=(64,), channels=16, num_envs=64, learning_starts=1000, discount=0.0, reward_scale=0.02,
-                        target_every=1)
+                        target_every=1, tau=1.0, n_step=1)
     actor, replay = dqn.make_actor(config, env, 0), dqn.make_replay(config, env.spec)
     learner = dqn.make_learner(config, env.spec, game.symmetries, 0)
     for _ in range(400):

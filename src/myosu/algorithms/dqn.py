@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,11 +23,11 @@ from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
 from myosu.games.playout import random_actions
 from myosu.losses.q_learning import best_columns, bootstrapped, dueling, huber
-from myosu.nets.encoder import ActionHead, Encoder, Observation, to_tensors
+from myosu.nets.encoder import ActionHead, Encoder, Observation, default_hidden, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns, Replay
+from myosu.replay.replay import Columns, Replay, fitting_capacity
 from myosu.replay.transitions import Transitions, transition_columns
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
@@ -43,8 +43,8 @@ METRICS_EVERY = 50
 class Config:
     """DQN's settings. Presets for environments: ``myosu/presets/dqn``."""
 
-    hidden: tuple[int, ...] = (256, 256)
-    """Units of the layers; of pictures, the last one after the convolutions."""
+    hidden: tuple[int, ...] = ()
+    """Units of the layers; of pictures, the last one after the convolutions. By default 256 256, of images 512."""
     channels: int = 32
     """Channels of the convolutions that read a board."""
     blocks: int = 1
@@ -60,8 +60,9 @@ class Config:
 
     discount: float = 0.99
     """Discount of rewards, in [0, 1]."""
-    n_step: int = 1
-    """Steps of the return before it bootstraps."""
+    n_step: int = 3
+    """Steps of the return before it bootstraps. With 1 an action that changes nothing is worth 1 − discount less than
+    the best one, which small errors hide; and an agent that stands still for it unlearns that as slowly."""
     epsilon_initial: float = 1.0
     """Share of random actions at the beginning."""
     epsilon_final: float = 0.05
@@ -91,9 +92,9 @@ class Config:
     reward_clip: float | None = None
     """Clip rewards to ± this before they are scaled, as for Atari to 1; None: not at all."""
 
-    target_every: int = 100
+    target_every: int = 1
     """Updates between those of the target network."""
-    tau: float = 1.0
+    tau: float = 0.01
     """How far the target network then goes towards the one that learns; 1: it becomes the same."""
     learning_rate: float = 1e-3
     """Adam's learning rate."""
@@ -115,22 +116,22 @@ class Config:
         })
         if self.reward_clip is not None:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
-        if not self.hidden or min(self.hidden) < 2:
-            raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 2 units or more.")
+        if min(self.hidden, default=2) < 2:
+            raise UserError(f"hidden = {self.hidden} is impossible: a layer has 2 units or more.")
         if self.learning_starts > self.replay_capacity:
             raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    """``config`` as it is. Raises UserError where DQN does not fit."""
+    """``config`` with a replay that this machine has memory for. Raises UserError where DQN does not fit."""
     if spec.num_players != 1:
         raise UserError(f"DQN is for one player; here are {spec.num_players}. Use muzero, or put an opponent into the "
                         "game (--opponent alphabeta:2).")
     if not spec.num_actions:
         raise UserError("DQN needs actions that can be counted (Discrete or MultiDiscrete); here they are continuous "
                         "(Box). Use ppo.")
-    return config
+    return replace(config, replay_capacity=fitting_capacity(position_columns(spec), config.replay_capacity))
 
 
 def action_branches(spec: EnvSpec) -> tuple[int, ...]:
@@ -160,7 +161,8 @@ class QNet(nn.Module):
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
         self.branches = action_branches(spec)
-        self.encoder = Encoder(spec, config.hidden, config.channels, config.blocks, layer_norm=config.layer_norm)
+        hidden = config.hidden or default_hidden(spec, (256, 256))
+        self.encoder = Encoder(spec, hidden, config.channels, config.blocks, layer_norm=config.layer_norm)
         features = self.encoder.features
         self.value = nn.Linear(features - features // 2, 1) if config.dueling else None
         self.advantage = ActionHead(features // 2 if config.dueling else features, spec.num_actions, self.encoder.cells)
@@ -264,7 +266,11 @@ class Learner:
         windows, importance = self.sampler.draw(replay, config.batch_size, progress, self.rng)
         signal_losses = self.signals.update(replay.view(windows.rows))
         batch = self._turned(self.sampler.transitions(replay, windows))
-        q = self.net(to_tensors(batch["observation"], self.device))
+        observation = to_tensors(batch["observation"], self.device)
+        for net in (self.net, self.target):
+            if net.encoder.learns_scale:
+                net.encoder.observe(observation)
+        q = self.net(observation)
         error = q.gather(1, self._tensor(batch["action"])) - self._targets(batch)[:, None]
         losses = huber(error).mean(1)
         total = losses.mean() if importance is None else (losses * self._tensor(importance)).mean()

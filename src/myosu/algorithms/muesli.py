@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numba
@@ -43,11 +43,13 @@ from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import InferenceModel, choose_device, inference_model
 from myosu.nets.muzero import MuZeroNet, Readings
 from myosu.replay.episode import Experience
-from myosu.replay.replay import Columns, Replay
+from myosu.replay.replay import Columns, Replay, fitting_capacity
 from myosu.replay.segments import ANSWER_COLUMNS, Segments
 from myosu.runs.state import State, Weights
 
 SOURCE = "in turn"
+#: Of an environment whose observations are anything else, see ``training.start``.
+READS_ONE_ARRAY = True
 
 #: Interval of the metrics in updates: computing them takes time.
 METRICS_EVERY = 20
@@ -174,7 +176,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if config.reconstruction_loss_weight and len(spec.observation_shape) != 3:
         raise UserError(f"reconstruction_loss_weight needs a board of planes; observations here have the shape "
                         f"{spec.observation_shape}: set it to 0.")
-    return config
+    return replace(config, replay_capacity=fitting_capacity(position_columns(spec), config.replay_capacity))
 
 
 def value_support(config: Config, spec: EnvSpec) -> Support:

@@ -40,7 +40,7 @@ from myosu.nets.int8 import Int8MuZero, int8_fits
 from myosu.nets.muzero import MuZeroNet, Prediction
 from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns, Replay
+from myosu.replay.replay import Columns, Replay, fitting_capacity
 from myosu.replay.unroll import UnrolledBatch, UnrollSettings, sample_unrolled, value_targets
 from myosu.runs.state import State, Weights
 from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
@@ -48,6 +48,10 @@ from myosu.search.card import CardSearch
 from myosu.search.kernels import EPSILON
 
 SOURCE = "processes"
+#: Of an environment whose observations are anything else, see ``training.start``.
+READS_ONE_ARRAY = True
+#: Positions of a game that there is room for at first.
+FIRST_ROOM = 512
 
 #: Length of a principal variation.
 LINE_LENGTH = 8
@@ -177,6 +181,8 @@ class Config:
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     """``config`` with its precision chosen; float32 in deterministic runs, because a timing is not reproducible."""
+    check_model_fits("MuZero", spec)
+    config = replace(config, replay_capacity=fitting_capacity(position_columns(config, spec), config.replay_capacity))
     if config.precision == "auto" and deterministic:
         return replace(config, precision="float32")
     return replace(config, precision=_precision(make_net(config, spec), config, self_play=True))
@@ -232,12 +238,21 @@ def position_columns(config: Config, spec: EnvSpec) -> Columns:
     return final | {
         "observation": (spec.observation_shape, spec.observation_dtype),
         "legal_actions": ((spec.num_actions,), np.bool_),
-        "action": ((), np.int16),
+        "action": ((), action_dtype(spec)),
         "reward": ((), np.float32),
         "policy": ((spec.num_actions,), np.float16),
         "search_value": ((), np.float32),
         "outcome": ((), np.float32),
     }
+
+
+def action_dtype(spec: EnvSpec) -> Any:
+    """Of actions as they are stored."""
+    return np.int16 if spec.num_actions <= 2**15 else np.int32
+
+
+def _twice_the_room(column: np.ndarray) -> np.ndarray:
+    return np.concatenate([column, np.zeros_like(column)], axis=1)
 
 
 class Planner:
@@ -370,10 +385,11 @@ class Actor:
         self.rng = np.random.default_rng([seed, 1])
         self.version = 0
         self.discount = signed_discount(config, env.spec)
-        n, most = env.num_envs, env.spec.max_steps
+        n, room = env.num_envs, min(env.spec.max_steps, FIRST_ROOM)
         columns = position_columns(config, env.spec)
-        self.columns = {name: np.zeros((n, most, *shape), dtype) for name, (shape, dtype) in columns.items()}
-        self.moves, self.seats = np.zeros((n, most), np.int16), np.zeros((n, most), np.int8)
+        #: The positions of every running game, [n, room, ...]; the room grows with the games.
+        self.columns = {name: np.zeros((n, room, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        self.moves, self.seats = np.zeros((n, room), action_dtype(env.spec)), np.zeros((n, room), np.int8)
         #: Per game: plies made, plies stored, random plies still to make, and the first seat's return (after the
         #: wrappers, and the environment's own).
         self.plies, self.lengths = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -385,6 +401,9 @@ class Actor:
 
     def step(self) -> Experience:
         now = self.current
+        if self.plies.max() == self.moves.shape[1]:
+            self.columns = {name: _twice_the_room(column) for name, column in self.columns.items()}
+            self.moves, self.seats = _twice_the_room(self.moves), _twice_the_room(self.seats)
         result, logits = self.planner.plan(now.observation, now.legal_actions)
         action = result.action
         opening = self.openings > 0

@@ -8,7 +8,9 @@ policy; it fills the replay, is learnt from in minibatches for ``epochs`` passes
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -25,13 +27,13 @@ from myosu.games.game import Symmetries
 from myosu.losses.advantage import generalized_advantages
 from myosu.losses.distributions import Choices, Distribution, Gaussian
 from myosu.losses.policy_gradient import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
-from myosu.nets.encoder import ActionHead, Encoder, Observation, has_pictures, to_tensors
+from myosu.nets.encoder import ActionHead, Encoder, Observation, default_hidden, has_pictures, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.nets.popart import PopArt
 from myosu.nets.towers import TowersInNumPy, TwinTowers
 from myosu.replay.episode import Experience, Rows
-from myosu.replay.replay import Columns, Replay
+from myosu.replay.replay import Columns, Replay, fitting_capacity, row_bytes
 from myosu.replay.transitions import Rollout, View, transition_columns
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
@@ -55,11 +57,12 @@ class Config:
     epochs: int = 4
     """Passes over a rollout."""
     batch_size: int = 256
-    """Steps a minibatch; num_envs * rollout_steps must be a multiple of it."""
+    """Steps a minibatch. Where it does not divide the rollout of num_envs * rollout_steps, the nearest number that does
+    takes its place."""
 
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[int, ...] = ()
     """Widths of the layers: of a policy and a value network of their own or, for pictures and with a memory, of one
-    encoder for both."""
+    encoder for both. By default 64 64, of images 512."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Between these layers."""
     channels: int = 32
@@ -69,7 +72,7 @@ class Config:
     lstm_size: int = 0
     """Units of a memory (LSTM) for what one observation does not show; 0: none."""
     sequence_length: int = 32
-    """With a memory: steps that its training goes back; batch_size must be a multiple of it."""
+    """With a memory: steps that its training goes back; it must divide the rollout."""
     normalize_observations: bool = False
     """Subtract the running mean of observations and divide by their deviation; pictures stay as they are."""
     normalize_rewards: bool = False
@@ -91,15 +94,14 @@ class Config:
     """Let the learning rate fall to 0 over the run."""
     normalize_advantages: bool = True
     """Give the advantages of each minibatch mean 0 and deviation 1."""
-    normalize_values: bool = False
-    """Predict values in units of their own running mean and deviation (PopArt), for returns far from 1. The policy
-    settles sooner, perhaps too soon with settings that were found without it."""
+    normalize_values: bool = True
+    """Predict values in units of their own running mean and deviation (PopArt), so that returns may be of any size."""
     value_loss_weight: float = 0.5
     """Weight of the squared error of the value."""
     entropy_weight: float = 0.0
     """Weight of the policy's entropy, which keeps it from settling too soon."""
     max_grad_norm: float = 0.5
-    """Greatest norm of the gradient."""
+    """Greatest norm of the gradient; of each of the two networks, where policy and value share nothing."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator if there is one and observations have pictures."""
 
@@ -113,14 +115,8 @@ class Config:
         })
         if self.reward_clip is not None:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
-        if not self.hidden or min(self.hidden) < 1:
-            raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")
-        if self.rollout_size % self.batch_size:
-            raise UserError(f"batch_size = {self.batch_size} does not divide the rollout of num_envs * rollout_steps = "
-                            f"{self.num_envs} * {self.rollout_steps} = {self.rollout_size} steps: change one of them.")
-        if self.batch_size % self.unroll:
-            raise UserError(f"batch_size = {self.batch_size} is no multiple of sequence_length = "
-                            f"{self.sequence_length}, as a memory (lstm_size) needs it: change one of them.")
+        if min(self.hidden, default=1) < 1:
+            raise UserError(f"hidden = {self.hidden} is impossible: a layer has 1 unit or more.")
         if self.batch_size == 1 and self.normalize_advantages:
             raise UserError("normalize_advantages has no meaning with batch_size = 1: raise batch_size.")
 
@@ -145,7 +141,22 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if spec.num_players != 1:
         raise UserError("PPO is for environments with one player: train games for two with muzero, or with an opponent "
                         "inside them (--opponent alphabeta:2).")
-    return config
+    fitting = [size for size in range(config.unroll, config.rollout_size + 1, config.unroll)
+               if config.rollout_size % size == 0 and (size > 1 or not config.normalize_advantages)]
+    if not fitting:
+        raise UserError(f"sequence_length = {config.sequence_length} does not divide the rollout of num_envs * "
+                        f"rollout_steps = {config.num_envs} * {config.rollout_steps} = {config.rollout_size} steps: "
+                        "change one of them.")
+    # The actor keeps as much as the replay.
+    if fitting_capacity(rollout_columns(config, spec), rows := 4 * config.rollout_size, warn=False) < rows:
+        raise UserError(f"A rollout of num_envs * rollout_steps = {config.num_envs} * {config.rollout_steps} steps "
+                        f"takes {rows * row_bytes(rollout_columns(config, spec)) / 2**30:.1f} GiB, more than this "
+                        "machine has to spare: lower one of them.")
+    size = min(fitting, key=lambda size: abs(math.log(size / config.batch_size)))
+    if size != config.batch_size:
+        warnings.warn(f"batch_size = {size}, for {config.batch_size} does not divide the rollout of "
+                      f"{config.num_envs} * {config.rollout_steps} = {config.rollout_size} steps.", stacklevel=1)
+    return dataclasses.replace(config, batch_size=size)
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
@@ -170,7 +181,8 @@ class ActorCritic(nn.Module):
         super().__init__()
         activation = {"tanh": nn.Tanh, "relu": nn.ReLU}[config.activation]
         self.shared = has_pictures(spec) or config.lstm_size > 0
-        self.encoder = Encoder(spec, config.hidden if self.shared else (), config.channels, config.blocks, activation,
+        hidden = config.hidden or default_hidden(spec, (64, 64))
+        self.encoder = Encoder(spec, hidden if self.shared else (), config.channels, config.blocks, activation,
                                config.normalize_observations)
         _orthogonal(self.encoder, math.sqrt(2))
         features = self.encoder.features
@@ -178,7 +190,7 @@ class ActorCritic(nn.Module):
         if self.cell is not None:
             _orthogonal(self.cell, 1.0)
             features = config.lstm_size
-        self.towers = None if self.shared else TwinTowers(features, config.hidden, activation)
+        self.towers = None if self.shared else TwinTowers(features, hidden, activation)
         features = self.towers.features if self.towers else features
         cells = None if self.cell else self.encoder.cells
         self.policy = ActionHead(features, len(spec.action_low) or spec.num_actions, cells)
@@ -193,6 +205,17 @@ class ActorCritic(nn.Module):
             assert isinstance(self.policy.out, nn.Linear)
             self.quick = TowersInNumPy(self.towers, self.policy.out, self.value.linear)
         return self
+
+    def tower_of_parameters(self) -> list[Tensor]:
+        """Of each parameter whether it belongs to the policy (0) or to the value (1); of one that both towers have a
+        half of, that of each element."""
+        found = []
+        for name, parameter in self.named_parameters():
+            tower = torch.full(parameter.shape, int(name.startswith("value.")))
+            if name.startswith("towers."):
+                tower[1] = 1
+            found.append(tower)
+        return found
 
     def forward(self, observation: Observation, memory: Tensor | None = None,
                 continues: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -516,12 +539,15 @@ class Learner:
 
     def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
         self.config = config
+        assert config.rollout_size % config.batch_size == config.batch_size % config.unroll == 0, "resolve() sees to it"
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
         self.net = make_net(config, spec)
         self.device = next(self.net.parameters()).device
         self.policy = make_policy(spec)
         self.flat = FlatParameters(self.net)
+        if not self.net.shared:  # or errors of large values would leave the policy nothing
+            self.flat.set_parts(self.net.tower_of_parameters())
         self.net.settle()
         self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
         self.signals = RewardSignals(reward_signals(config, spec, seed))
@@ -582,11 +608,11 @@ class Learner:
         """Take in the statistics of a new rollout and make advantages of it."""
         config, columns = self.config, replay.columns
         steps = replay.view(np.flatnonzero(columns["acted"][: replay.filled]))
-        if config.normalize_observations:
+        if self.net.encoder.learns_scale:
             self.net.encoder.observe(to_tensors(steps["observation"], self.device))
         losses = self.signals.update(steps)
         self.lesson = self._make_lesson(replay, steps)
-        if config.normalize_values:
+        if config.normalize_values and np.isfinite(self.lesson.value_target).all():  # else update() says so
             self.net.value.observe(self.lesson.value_target, share=0.1 if self.rollouts else 1.0)
         value = columns["value"][self.lesson.rows]
         self.report = losses | {"explained_variance": explained_variance(value, self.lesson.value_target)}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
-from myosu.commands.options import ENV_KWARGS_HELP, check_seed, read_env_kwargs
+from myosu.commands.options import ENV_FLAGS, check_seed, read_environment_flags
 from myosu.errors import UserError
 
 
@@ -19,13 +19,17 @@ class Options:
     """Play a game or a Gymnasium environment at random, and say in plain words what is wrong with it."""
 
     game: Annotated[Positional[str], tyro.conf.arg(metavar="GAME")]
-    """A game's name, the path of the .py file of a game or a Gymnasium environment (file.py:ClassName where it holds
-    several), or an environment's id (module:Id-v0 imports the module first)."""
+    """A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a class or a
+    function), or the path of a .py file that has a game or an environment."""
     games: int | None = None
     """Number of random games, 200 by default; or of episodes of an environment, at most 50, fewer if they are long."""
     seed: int = 0
     """Seed of the random games."""
-    env_kwargs: Annotated[str, tyro.conf.arg(help=ENV_KWARGS_HELP)] = "{}"
+    env_kwargs: Annotated[str, tyro.conf.arg(help=ENV_FLAGS["env_kwargs"])] = "{}"
+    wrapper: Annotated[tuple[str, ...], UseAppendAction, tyro.conf.arg(help=ENV_FLAGS["wrapper"])] = ()
+    frame_stack: Annotated[int | None, tyro.conf.arg(help=ENV_FLAGS["frame_stack"])] = None
+    atari: Annotated[bool, tyro.conf.arg(help=ENV_FLAGS["atari"])] = False
+    max_episode_steps: Annotated[int | None, tyro.conf.arg(help=ENV_FLAGS["max_episode_steps"])] = None
     json: bool = False
     """Print JSON only."""
 
@@ -37,8 +41,8 @@ def main(arguments: list[str]) -> int:
 
     if options.games is not None and options.games < 1:
         raise UserError(f"--games {options.games}: play one at least.")
-    name, is_game, findings = examine_apart(options.game, read_env_kwargs(options.env_kwargs), options.games,
-                                            options.seed)
+    kwargs = read_environment_flags(**{flag: getattr(options, flag) for flag in ENV_FLAGS})
+    name, is_game, findings = examine_apart(options.game, kwargs, options.games, options.seed)
     failed = any(finding.severity == "error" for finding in findings)
     if options.json:
         print(json_module.dumps({"game": name, "ok": not failed,

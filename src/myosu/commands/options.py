@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 from myosu import trust
 from myosu.errors import UserError
 
-ENV_KWARGS_HELP = "Arguments of a Gymnasium environment, as JSON: '{\"gravity\": -5}'."
+#: Flags that say how a Gymnasium environment is made, with their help.
+ENV_FLAGS = {
+    "env_kwargs": "Arguments of a Gymnasium environment, as JSON: '{\"gravity\": -5}'. What JSON cannot say is what a "
+                  "function returns: '{\"map\": {\"python\": \"module:function\"}}'.",
+    "wrapper": "Put a wrapper around the environment, with arguments as JSON if it needs any: --wrapper module:Class, "
+               "--wrapper 'module:Class {\"by\": 2}'. May be repeated; the last one is the outermost.",
+    "frame_stack": "Show so many observations at once, the newest last, outside all other wrappers.",
+    "atari": "Frames of Atari as everybody's: grey, 84 × 84, every fourth, no-ops at the start, four at once.",
+    "max_episode_steps": "Cut episodes after so many steps.",
+}
 
 
 def check_seed(seed: int) -> None:
@@ -21,15 +31,43 @@ def check_seed(seed: int) -> None:
         raise UserError(f"--seed {seed}: choose one from 0 to {SEEDS - 1}.")
 
 
-def read_env_kwargs(text: str) -> dict[str, Any]:
-    """Parse the text of ``--env-kwargs``. Raises UserError."""
+def read_environment_flags(env_kwargs: str = "{}", wrapper: Sequence[str] = (), frame_stack: int | None = None,
+                           atari: bool = False, max_episode_steps: int | None = None) -> dict[str, Any]:
+    """The arguments of an environment, as ``EnvMaker`` takes them, that ``ENV_FLAGS`` ask for. Raises UserError."""
+    kwargs = _object(env_kwargs, f"--env-kwargs {env_kwargs}")
+    wrappers = [_read_wrapper(text) for text in wrapper]
+    if atari:
+        kwargs = {"frameskip": 1, **kwargs}
+        wrappers.insert(0, {"wrapper": "gymnasium.wrappers:AtariPreprocessing", "kwargs": {"noop_max": 30}})
+    if (stacked := frame_stack if frame_stack is not None or not atari else 4) is not None:
+        _at_least_one(stacked, "--frame-stack")
+        wrappers.append({"wrapper": "gymnasium.wrappers:FrameStackObservation", "kwargs": {"stack_size": stacked}})
+    if max_episode_steps is not None:
+        _at_least_one(max_episode_steps, "--max-episode-steps")
+        kwargs["max_episode_steps"] = max_episode_steps
+    return {**kwargs, "wrappers": [*kwargs.get("wrappers", []), *wrappers]} if wrappers else kwargs
+
+
+def _read_wrapper(text: str) -> dict[str, Any]:
+    name, brace, rest = text.partition("{")
+    if ":" not in name:
+        raise UserError(f"--wrapper {text}: name the module and the class, as gymnasium.wrappers:FlattenObservation.")
+    return {"wrapper": name.strip(), "kwargs": _object(brace + rest, f"--wrapper {text}") if brace else {}}
+
+
+def _object(text: str, flag: str) -> dict[str, Any]:
     try:
-        kwargs = json.loads(text)
+        found = json.loads(text)
     except ValueError as error:
-        raise UserError(f"--env-kwargs {text}: this is no JSON ({error}).") from None
-    if not isinstance(kwargs, dict):
-        raise UserError(f"--env-kwargs {text}: it must be an object, such as '{{\"gravity\": -5}}'.")
-    return kwargs
+        raise UserError(f"{flag}: this is no JSON ({error}).") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{flag}: it must be an object, such as '{{\"gravity\": -5}}'.")
+    return found
+
+
+def _at_least_one(value: int, flag: str) -> None:
+    if value < 1:
+        raise UserError(f"{flag} {value}: 1 at least.")
 
 
 def trust_if(wanted: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tyro
 
 from myosu.algorithms import ALGORITHMS, load_algorithm
-from myosu.commands.options import ENV_KWARGS_HELP, read_env_kwargs
+from myosu.commands.options import ENV_FLAGS, read_environment_flags
 from myosu.errors import UserError
 
 
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     elif options["game"] is None:
         raise UserError("Which game? For example: myosu train othello, or a Gymnasium environment: myosu train "
                         "CartPole-v1. All games: myosu games.")
-    own = {"algorithm", "run", "resume", "rewards", "opponent", "env_kwargs", "quiet", "cluster", "trust"}
+    own = {"algorithm", "run", "resume", "rewards", "opponent", "quiet", "cluster", "trust", *ENV_FLAGS}
     ended = train(
         options["game"],
         None if options["resume"] else algorithm,
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         resume=options["resume"],
         rewards=options["rewards"],
         opponent=options["opponent"],
-        env_kwargs=read_env_kwargs(options["env_kwargs"]) or None,
+        env_kwargs=read_environment_flags(**{name: options[name] for name in ENV_FLAGS}) or None,
         quiet=options["quiet"],
         trust=options["trust"],
         handle_signals=True,
@@ -64,7 +64,8 @@ def _algorithm_and_preset(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     known, _ = tyro.cli(_options(algorithm, {}), prog="myosu train", args=asked, return_unknown_args=True)
     if known.game is None or known.resume is not None:
         return algorithm or ALGORITHMS[0], {}
-    environment = load_environment(known.game, read_env_kwargs(known.env_kwargs), known.rewards)
+    environment = load_environment(
+        known.game, read_environment_flags(**{name: getattr(known, name) for name in ENV_FLAGS}), known.rewards)
     algorithm = algorithm or default_algorithm(environment, known.opponent)
     return algorithm, load_preset(algorithm, environment, load_algorithm(algorithm).Config)
 
@@ -76,8 +77,8 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
     from myosu.training.start import DEFAULT_MINUTES
 
     help_of = {
-        "game": "A game's name, the path of its .py file, or a Gymnasium environment's id (module:Id-v0 imports the "
-                "module first).",
+        "game": "A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a "
+                "class or a function), or the path of a .py file that has a game or an environment.",
         "algorithm": f"What learns: {', '.join(ALGORITHMS)}, or the path of your own .py file. By default muzero for "
                      "games for two, ppo for all else.",
         "run": "The run's folder; runs/GAME-ALGORITHM-TIME by default.",
@@ -86,7 +87,7 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
         "opponent": "Who takes the other seat in a game for two, so that ppo and dqn learn it, too: random, greedy, "
                     "alphabeta:DEPTH, mcts:SIMULATIONS, gtp:\"COMMAND\", or the folder of a run. By default the "
                     "learner has both seats.",
-        "env_kwargs": ENV_KWARGS_HELP,
+        **ENV_FLAGS,
         "quiet": "Show no progress.",
         "cluster": "HOST:PORT of a Ray cluster's head, or auto: actors on all its machines (docs/scale.md).",
         "trust": "With --resume: run code of its own that the run names.",
@@ -99,6 +100,10 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
         ("rewards", Literal["score", "outcome"], "score"),
         ("opponent", str | None, None),
         ("env_kwargs", str, "{}"),
+        ("wrapper", Annotated[tuple[str, ...], tyro.conf.UseAppendAction], ()),
+        ("frame_stack", int | None, None),
+        ("atari", bool, False),
+        ("max_episode_steps", int | None, None),
         ("quiet", bool, False),
         ("cluster", str | None, None),
         ("trust", bool, False),

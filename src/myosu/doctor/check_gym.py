@@ -6,6 +6,7 @@ import re
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 import gymnasium
@@ -21,7 +22,8 @@ from myosu.doctor.gym_play import RandomPlayer
 from myosu.doctor.gym_statistics import check_played, check_time_limit
 from myosu.doctor.gym_wrappers import check_wrappers
 from myosu.doctor.prediction import check_prediction, record_env
-from myosu.envs.gym_env import EnvMaker, GymVectorEnv, describe
+from myosu.envs.gym_env import GymVectorEnv
+from myosu.envs.making import EnvMaker, describe
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 
@@ -71,10 +73,13 @@ def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0,
         findings.unjudged("what Gymnasium's own checker looks at, and chance that no seed rules",
                           f"the environment makes {player.speed:.1f} steps/s")
     _tell_layout(player.spec, findings)
+    if left_out := player.left_out:
+        findings.add("info", "left-out", f"no network reads {', '.join(left_out)} of the observation.", "If an agent "
+                     "needs it, turn it into numbers: --wrapper module:Class, a gymnasium.ObservationWrapper.")
     if speed := player.speed:
         findings.add("info", "speed", f"{speed:,.0f} steps/s in one process.", "" if speed > 1000 else
                      "Slower than most learning: play in several processes (--env-workers asynchronous).")
-    player.watch.close()
+    player.close()
     return findings.sorted()
 
 
@@ -165,10 +170,11 @@ def _check_with_gymnasium(maker: EnvMaker, findings: Findings) -> None:
         warnings.simplefilter("always")
         try:
             env_checker.check_env(env.unwrapped, skip_render_check=True)
-            failure = None
-        except Exception as error:
+            failure: BaseException | None = None
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             failure = error
-        env.close()
+        with suppress(Exception, SystemExit):
+            env.close()
     for message in dict.fromkeys(_plain(str(warning.message)) for warning in caught):
         if message.startswith("WARN: "):  # warnings of the environment's own libraries are not reported
             _tell("warning", message.removeprefix("WARN: "), findings)

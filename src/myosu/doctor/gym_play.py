@@ -14,7 +14,8 @@ import numpy as np
 from gymnasium import spaces
 
 from myosu.doctor.check_env import sample_actions
-from myosu.envs.gym_env import EnvMaker, SingleEnv, row_at, row_type
+from myosu.envs.gym_env import SingleEnv, row_at, row_type
+from myosu.envs.making import EnvMaker
 
 #: Play ends after so many steps or seconds, however many episodes that was.
 MAX_STEPS, MAX_SECONDS = 100_000, 8.0
@@ -161,7 +162,7 @@ class RandomPlayer:
         watched = EnvMaker(lambda: self.watch)
         watched.name = maker.name  # for the messages
         self._env, self._seed = SingleEnv(watched, 0, seed), seed
-        self.spec = self._env.spec
+        self.spec, self.left_out, self.close = self._env.spec, self._env.left_out, self._env.close
         self.row = row_at(np.zeros(1, row_type(self.spec)), 0)
         self.history: list[str] = []  # the actions of the running episode
 

@@ -53,8 +53,7 @@ def _check_ends(played: Played, limit: int | None, findings: Findings) -> None:
     if limit is None and longest >= (_LONG if not count else DEFAULT_MAX_STEPS):
         findings.add("warning", "endless", f"an episode of random play went on for {longest} steps without an end, and "
                      "the environment sets no limit.", "Register it with max_episode_steps=1000 or what suits it, or "
-                     "wrap it in gymnasium.wrappers.TimeLimit; to try it: --env-kwargs "
-                     f"'{{\"max_episode_steps\": 1000}}'. Myosu cuts at {DEFAULT_MAX_STEPS}.")
+                     f"train with --max-episode-steps 1000. Myosu cuts at {DEFAULT_MAX_STEPS}.")
     check_time_limit(played.lengths, played.terminated, longest, findings)
 
 
@@ -179,7 +178,7 @@ def _check_observations(played: Played, space: spaces.Space, spec: EnvSpec, find
         if values.ndim <= 2:  # numbers beside each other; those of a picture are all of one kind
             flat = values.reshape(len(values), -1).astype(np.float64)
             components |= {f"{name}[{index}]": flat[:, index] for index in range(flat.shape[1])}
-        elif not np.ptp(values, axis=0).any():
+        elif (values == values[0]).all():
             components[f"the picture{name}"] = np.zeros(len(values))
         elif values.ndim == 4:
             axis = 3 if spec.channels_last(values.shape[1:]) else 1
@@ -225,27 +224,23 @@ def _check_spans(narrowest: str, widest: str, components: dict[str, np.ndarray],
     else:
         return
     findings.add("warning", "observation-scale", f"observations are badly scaled: {what}.", "A network hears the "
-                 "loudest component only, and large numbers shake it. Train with --normalize-observations where the "
-                 "algorithm has it, wrap it in gymnasium.wrappers.NormalizeObservation, or divide each component by "
-                 "its range.")
+                 "loudest component only, and large numbers shake it. Train PPO with --normalize-observations, or "
+                 "divide each component by its range in the environment.")
 
 
 def _check_integers(name: str, values: np.ndarray, box: spaces.Space, findings: Findings) -> None:
-    integers, largest = values.dtype.kind in "iu", float(values.max())
+    """Of pictures networks learn the scale themselves; of other whole numbers they take what comes."""
+    largest = float(values.max())
     if values.ndim >= 3 and isinstance(box, spaces.Box) and box.high.max() >= 100 and largest == 1 and not np.any(
             values != values.astype(np.int64)):
         findings.add("warning", "integer-division", f"the observation{name} holds only 0 and 1, though its space "
                      f"goes to {box.high.max():g}: this is what bytes look like that were divided as integers.",
-                     "Return the bytes as they are, or divide floats (picture.astype(np.float32) / 255). If 0 and 1 "
-                     "are the only values, give the Box high=1.")
-        return
-    if largest <= 10 or not (integers or values.ndim >= 4):
-        return
-    scale = 255 if values.dtype == np.uint8 and largest > 100 else largest
-    findings.add("info", "integers", f"the observation{name} holds {values.dtype} numbers up to {largest:g}.",
-                 "Networks learn best from inputs of about 1. DQN, PPO and Muesli divide large images of bytes by 255 "
-                 f"themselves. Otherwise divide by {scale:g} in the environment, as floats: an integer division gives "
-                 "0.")
+                     "Divide floats (picture.astype(np.float32) / 255), or leave it to Myosu, which scales pictures; "
+                     "where 0 and 1 are all there is, give the Box high=1.")
+    elif values.dtype.kind in "iu" and values.ndim <= 2 and largest > 10:
+        findings.add("info", "integers", f"the observation{name} holds {values.dtype} numbers up to {largest:g}.",
+                     "Networks want about 1: train PPO with --normalize-observations, or divide them in the "
+                     "environment, as floats: divided as integers, all become 0.")
 
 
 def _check_actions(played: Played, spec: EnvSpec, findings: Findings) -> None:

@@ -8,7 +8,7 @@ import gymnasium
 
 from myosu.doctor.finding import Findings
 from myosu.doctor.gym_play import Budget
-from myosu.envs.gym_env import EnvMaker
+from myosu.envs.making import EnvMaker
 
 _STEPS, _SECONDS = 300, 2.0
 

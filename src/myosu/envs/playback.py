@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from myosu.envs.course import Course
-from myosu.envs.gym_env import SingleEnv, describe, native_action, row_at, row_type
+from myosu.envs.gym_env import SingleEnv, row_at, row_type
+from myosu.envs.making import describe
 from myosu.envs.registry import Environment
 from myosu.envs.single_game import SingleGame
+from myosu.envs.spaces import native_action
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.games import Game
@@ -159,12 +161,17 @@ class _GymStage:
 
     def picture(self) -> np.ndarray:
         image = self._ask(self._env.render)
+        if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] in (3, 4):
+            image = image[:, :, :3]  # without how much shines through
+            if image.dtype.kind == "f" and image.size and image.min() >= 0.0 and image.max() <= 1.0:
+                image = (255.0 * image + 0.5).astype(np.uint8)
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise self._error(f"render() gave {type(image).__name__} {getattr(image, 'shape', '')}".rstrip())
         return image
 
     def close(self) -> None:
-        self._env.close()
+        with suppress(Exception, SystemExit):  # the pictures are made by then
+            self._env.close()
 
     def _ask(self, function: Callable, *arguments: Any) -> Any:
         try:
@@ -174,5 +181,7 @@ class _GymStage:
             raise self._error(describe(cause if isinstance(cause, Exception) else error)) from error
 
     def _error(self, what: str) -> UserError:
-        return UserError(f"{self._name} gives no pictures: {what.removesuffix('.')}. It must take "
-                         "render_mode=\"rgb_array\", and its render() then return uint8 [height, width, 3].")
+        remedy = ("It draws by OpenGL: set the environment variable MUJOCO_GL=egl (or osmesa) where there is no "
+                  "display." if "gladLoadGL" in what or "mujoco" in what.lower() else "It must take "
+                  "render_mode=\"rgb_array\", and its render() then return uint8 [height, width, 3].")
+        return UserError(f"{self._name} gives no pictures: {what.removesuffix('.')}. {remedy}")

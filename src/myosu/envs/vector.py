@@ -22,6 +22,8 @@ class EnvSpec:
     max_steps: an episode is truncated after so many, if not before.
     action_branches: choices of each branch, where an action makes several choices at once; else empty.
     action_low, action_high: bounds of each component of a continuous action, perhaps infinite; else empty.
+    observation_bounds: the least and the greatest number in each part of the observation (``parts()``, in their
+        order), perhaps infinite; empty where nothing is known.
     planes_first: all observations of rank 3 are [C, H, W], as our games' are. Elsewhere only their shape can tell.
     """
 
@@ -36,6 +38,7 @@ class EnvSpec:
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
     planes_first: bool = False
+    observation_bounds: tuple[tuple[float, float], ...] = ()
 
     def parts(self) -> dict[str, np.ndarray]:
         """``observation_parts`` of a batch of no observations: the names, shapes [0, *shape] and dtypes."""

@@ -6,6 +6,7 @@ replaced, its episode counts as truncated, and nothing else notices.
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import time
@@ -24,12 +25,12 @@ from myosu.envs.gym_env import (
     EpisodeLog,
     SingleEnv,
     as_maker,
-    describe,
     play_again,
     row_at,
     row_type,
     step_of,
 )
+from myosu.envs.making import describe
 from myosu.envs.vector import EnvSpec, Step
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
@@ -85,6 +86,11 @@ class WorkerVectorEnv:
         assert self._spec is not None
         self.spec = self._spec
         rows = row_type(self.spec)
+        try:
+            _check_room(num_envs * rows.itemsize)
+        except BaseException:
+            self.close()
+            raise
         self._memory = SharedMemory(create=True, size=num_envs * rows.itemsize)
         self._rows: np.ndarray = np.ndarray(num_envs, rows, self._memory.buf)
         self._last: np.ndarray = np.zeros((num_envs, *self.spec.observation_shape), self.spec.observation_dtype)
@@ -257,6 +263,19 @@ def _work(connection: Connection, parent: int, make: bytes, index: int, seed: in
         if memory is not None:
             del row
             memory.close()
+
+
+def _check_room(size: int) -> None:
+    """Raises UserError where ``size`` bytes of shared memory are more than there is: to write there would kill us."""
+    try:
+        found = os.statvfs("/dev/shm")
+    except OSError:
+        return
+    free = found.f_bavail * found.f_frsize
+    if size > free:
+        raise UserError(f"Worker processes need {size / 2**20:,.0f} MiB of shared memory, and /dev/shm has "
+                        f"{free / 2**20:,.0f} free: make it larger (docker run --shm-size), lower num_envs, or leave "
+                        "out --env-workers.")
 
 
 def _reason(exitcode: int) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from myosu.algorithms.interface import Agent
 from myosu.envs.registry import Environment
+from myosu.envs.vector import Step
 from myosu.errors import UserError
 from myosu.evaluation.statistics import Interval, mean_interval, wilson_interval
 
@@ -54,11 +55,14 @@ class EpisodesResult:
         }
 
 
-def play_episodes(environment: Environment, agent: Agent, games: int, seed: int = 0) -> EpisodesResult:
+def play_episodes(environment: Environment, agent: Agent, games: int, seed: int = 0,
+                  most_steps: float = math.inf) -> EpisodesResult:
     """Play ``games`` ≥ 2 whole episodes, each truncated after ``spec.max_steps``.
 
-    Every environment plays a fixed number of episodes. Counting the first ``games`` to end would be biased towards
-    short episodes.
+    Every environment plays a fixed number of episodes and is then left alone. Counting the first ``games`` to end would
+    be biased towards short episodes.
+
+    most_steps: of all episodes together; then running episodes are truncated and no others begin.
     """
     if games < 2:
         raise UserError(f"--games {games}: at least two are needed to estimate the spread.")
@@ -69,20 +73,27 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
     done: list[tuple[float, float, int, bool]] = []
     totals = np.zeros((count, 3))  # reward, raw reward, actions
     env.reset()
-    step = env.recv()
+    step, taken = env.recv(), 0
     state, starts = None, np.ones(count, np.bool_)
     try:
-        while shares.any():
+        while len(step.env_ids):
+            ids = step.env_ids
             action, state = agent.act(step.observation, step.legal_actions, state, starts)
-            env.send(action, np.arange(count))
+            env.send(action, ids)
             step = env.recv()
-            totals += np.stack([step.reward, step.raw_reward, np.ones(count)], axis=1)
+            assert (step.env_ids == ids).all(), "environments answer in the order in which they were asked"
+            totals[ids] += np.stack([step.reward, step.raw_reward, np.ones(len(ids))], axis=1)
+            taken += len(ids)
             starts = step.terminated | step.truncated
-            for i in np.flatnonzero(starts):
-                if shares[i]:
-                    shares[i] -= 1
-                    done.append((*totals[i], step.truncated[i]))
-            totals[starts] = 0
+            over = starts | (taken >= most_steps)
+            for i, ended, cut in zip(ids[over].tolist(), starts[over], step.truncated[over], strict=True):
+                shares[i] = shares[i] - 1 if taken < most_steps else 0
+                done.append((*totals[i], bool(cut or not ended)))
+                totals[i] = 0
+            goes_on = shares[ids] > 0
+            if not goes_on.all():
+                step = Step(**{name: values[goes_on] for name, values in vars(step).items()})
+                starts, state = starts[goes_on], None if state is None else state[goes_on]
     finally:
         env.close()
     returns, raw, lengths, truncated = (np.array(column) for column in zip(*done, strict=True))

@@ -59,10 +59,15 @@ def find_game(name: str) -> tuple[Game, str]:
     return game, source
 
 
+def defines_game(file: str) -> bool:
+    """Whether a file defines ``GAME``. Raises UserError where it is missing or fails."""
+    return hasattr(load_file(Path(file)), "GAME")
+
+
 def load_file(path: Path) -> ModuleType:
     """Load the file ``path`` as a module. Raises UserError if there is no such file or its code fails."""
     if not path.is_file():
-        raise UserError(f"There is no game file {str(path)!r}.")
+        raise UserError(f"There is no file {str(path)!r}.")
     path = path.resolve()
     # Numba's cache is keyed by the module name: two files, or two versions of one file, must not share it.
     digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]

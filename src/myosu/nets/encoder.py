@@ -14,6 +14,10 @@ Observation = dict[str, Tensor]
 
 #: Pictures up to so many cells a side are boards: read cell by cell, without strides.
 BOARD_SIDE = 24
+#: From so many pixels a side on the convolutions of Mnih et al. 2015 fit.
+NATURE_SIDE = 36
+#: Whole numbers of so many kinds at most are codes, as of the pieces on a board: they have no order.
+MOST_CODES = 16
 
 
 def to_tensors(observation: np.ndarray, device: torch.device | str = "cpu") -> Observation:
@@ -27,13 +31,28 @@ def has_pictures(spec: EnvSpec) -> bool:
     return any(part.ndim == 4 for part in spec.parts().values())
 
 
+def default_hidden(spec: EnvSpec, hidden: tuple[int, ...]) -> tuple[int, ...]:
+    """Widths of layers that suit the observation: 512 units where a part is an image, as in Mnih et al. 2015, else
+    ``hidden``."""
+    images = (part.ndim == 4 and not _is_board(spec, part.shape[1:]) for part in spec.parts().values())
+    return (512,) if any(images) else hidden
+
+
+def _is_board(spec: EnvSpec, shape: tuple[int, ...]) -> bool:
+    return max(shape[:2] if spec.channels_last(shape) else shape[1:]) <= BOARD_SIDE
+
+
 class Encoder(nn.Module):
     """Features float32 [n, ``features``] of observations; the parts of an observation are encoded apart and joined.
 
     A part of rank 3 is a board (both sides at most ``BOARD_SIDE``: a 3×3 convolution, ``blocks`` residual blocks of
-    ``channels``, then one layer of the last width in ``hidden``) or an image (the three strided convolutions of Mnih et
-    al. 2015, then such a layer; bytes are divided by 255). Which axis is the channels, ``spec.channels_last`` says.
-    Anything else is flattened and goes through layers of the widths ``hidden``.
+    ``channels``, then one layer of the last width in ``hidden``) or an image (three strided convolutions, from 36
+    pixels a side on those of Mnih et al. 2015, then such a layer; bytes are divided by 255). Numbers of pictures that
+    may go beyond ±1 are scaled (``Scale``, which learns from ``observe``), or one-hot (``Codes``) where they are whole
+    and of few kinds. Which axis is the channels, ``spec.channels_last`` says. Anything else is flattened and goes
+    through layers of the widths ``hidden``.
+
+    learns_scale: whether ``observe`` is of any use.
 
     cells: (channels, H, W) where the observation is one board, else None; what is found of each cell then comes beside
     the features.
@@ -51,16 +70,18 @@ class Encoder(nn.Module):
         self.names, self.sees_pictures = list(sample), False
         self.norms, self.parts, self.features = nn.ModuleList(), nn.ModuleList(), 0
         self.cells: tuple[int, int, int] | None = None
-        for part in sample.values():
+        bounds = spec.observation_bounds or [None] * len(sample)
+        for part, range_ in zip(sample.values(), bounds, strict=True):
             shape = part.shape[1:]
             picture = len(shape) == 3
             self.sees_pictures |= picture
             self.norms.append(RunningNorm(shape) if normalize and not picture else nn.Identity())
             self.parts.append(
-                Picture(shape, part.dtype, hidden[-1], channels, blocks, spec.channels_last(shape)) if picture
+                Picture(shape, part.dtype, range_, hidden[-1], channels, blocks, spec.channels_last(shape)) if picture
                 else layers(int(np.prod(shape)), hidden, activation, layer_norm))
             self.features += hidden[-1] if picture or hidden else int(np.prod(shape))
 
+        self.learns_scale = any(isinstance(module, (RunningNorm, Scale)) for module in self.modules())
         if len(self.parts) == 1 and isinstance(self.parts[0], Picture) and self.parts[0].is_board:
             self.cells = self.parts[0].cells
 
@@ -83,10 +104,13 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def observe(self, observation: Observation) -> None:
-        """Count observations [n, *shape] into the running mean and deviation of ``normalize``."""
-        for name, norm in zip(self.names, self.norms, strict=True):
+        """Count observations [n, *shape] into the running mean and deviation of ``normalize``, and the greatest numbers
+        of pictures that are scaled by them."""
+        for name, norm, part in zip(self.names, self.norms, self.parts, strict=True):
             if isinstance(norm, RunningNorm):
                 norm.observe(observation[name].float())
+            if isinstance(part, Picture):
+                part.observe(observation[name].float())
 
 
 class RunningNorm(nn.Module):
@@ -131,24 +155,51 @@ def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module], la
 class Picture(nn.Module):
     """A board or an image [n, *shape] → [n, width]; ``both`` gives what the convolutions found as well."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, width: int, channels: int, blocks: int,
-                 last: bool) -> None:
-        """last: whether the channels are the last axis of ``shape``."""
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, bounds: tuple[float, float] | None, width: int,
+                 channels: int, blocks: int, last: bool) -> None:
+        """bounds: of its numbers, or None where they are not known. last: whether the channels are the last axis of
+        ``shape``."""
         super().__init__()
         c, h, w = (shape[2], shape[0], shape[1]) if last else shape
         self.is_board = max(h, w) <= BOARD_SIDE
         prepared: list[nn.Module] = [ChannelsFirst()] if last else []
+        numbers = self._numbers(dtype, bounds, c)
+        prepared += [] if numbers is None else [numbers]
+        c = numbers.planes if isinstance(numbers, Codes) else c
         if self.is_board:
             prepared += [_Stem(c, h, w, channels), nn.ReLU(), *(_Residual(channels) for _ in range(blocks))]
         else:
-            prepared += [Bytes()] if dtype == np.uint8 else []
-            prepared += [nn.Conv2d(c, 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3, 1),
-                         nn.ReLU()]
+            sizes = ((8, 4, 0), (4, 2, 0), (3, 1, 0)) if min(h, w) >= NATURE_SIDE else ((3, 2, 1), (3, 2, 1), (3, 1, 1))
+            for inputs, outputs, (kernel, stride, padding) in zip((c, 32, 64), (32, 64, 64), sizes, strict=True):
+                prepared += [nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.ReLU()]
         self.convolutions = nn.Sequential(*prepared)
         with torch.no_grad():
             _, *cells = self.convolutions(torch.zeros(1, *shape)).shape
         self.cells = (cells[0], cells[1], cells[2])
         self.out = nn.Linear(int(np.prod(cells)), width)
+
+    def _numbers(self, dtype: np.dtype, bounds: tuple[float, float] | None, channels: int) -> nn.Module | None:
+        """What brings the numbers to about 1; None where they are."""
+        if bounds is None:
+            return Bytes() if dtype == np.uint8 and not self.is_board else None
+        low, high = bounds
+        if low >= -1 and high <= 1:
+            return None
+        if dtype.kind in "iu" and high - low < MOST_CODES:
+            return Codes(channels, int(low), int(high))
+        if dtype == np.uint8 and not self.is_board and high == 255:
+            return Bytes()
+        return Scale(channels, max(-low, high))
+
+    def observe(self, x: Tensor) -> None:
+        """Take notice of the numbers in pictures [n, *shape]."""
+        for module in self.convolutions:
+            if isinstance(module, Scale):
+                module.observe(x)
+                return
+            if not isinstance(module, ChannelsFirst):
+                return
+            x = module(x)
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         found = self.convolutions(x)
@@ -185,6 +236,41 @@ class Bytes(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x / 255.0
+
+
+class Scale(nn.Module):
+    """Each channel [n, C, H, W] divided by the greatest number that ``observe`` has seen in it. Before that by the
+    greatest there may be: spaces often say more than ever comes (MiniGrid's codes up to 10 lie in a space to 255)."""
+
+    def __init__(self, channels: int, bound: float) -> None:
+        super().__init__()
+        self.greatest: Tensor
+        self.seen: Tensor
+        self.register_buffer("greatest", torch.full((channels,), bound if np.isfinite(bound) else 1.0))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
+
+    @torch.no_grad()
+    def observe(self, x: Tensor) -> None:
+        greatest = x.abs().amax(dim=(0, 2, 3))
+        self.greatest.copy_(torch.where(self.seen, torch.maximum(self.greatest, greatest), greatest.clamp(min=1.0)))
+        self.seen.fill_(True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / self.greatest[:, None, None]
+
+
+class Codes(nn.Module):
+    """Whole numbers from ``low`` to ``high``: [n, C, H, W] → [n, C · (high − low + 1), H, W], a plane of 0 and 1 for
+    each number. As numbers they would have an order."""
+
+    def __init__(self, channels: int, low: int, high: int) -> None:
+        super().__init__()
+        self.planes = channels * (high - low + 1)
+        self.codes: Tensor
+        self.register_buffer("codes", torch.arange(low, high + 1, dtype=torch.float32), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x[:, :, None] == self.codes[:, None, None]).flatten(1, 2).float()
 
 
 class ChannelsFirst(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -16,6 +18,7 @@ class FlatParameters:
     """
 
     def __init__(self, net: nn.Module) -> None:
+        self.parts: torch.Tensor | None = None
         parameters = list(net.parameters())
         self.vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
         self.vector.grad = self.gradient = torch.zeros_like(self.vector)
@@ -35,12 +38,24 @@ class FlatParameters:
     def zero_gradient(self) -> None:
         self.gradient.zero_()
 
+    @torch.no_grad()
+    def set_parts(self, part_of: list[torch.Tensor]) -> None:
+        """Let ``clip_gradient`` clip networks that share nothing each by itself. part_of: of each of the net's
+        parameters the number, from 0, of the network that it belongs to, or one number for each of its elements."""
+        numbers = torch.cat([part.flatten() for part in part_of]).to(self.gradient.device)
+        self.parts = nn.functional.one_hot(numbers).T.to(self.gradient.dtype)
+
     def clip_gradient(self, greatest: float) -> float:
-        """Clip the gradient to the norm ``greatest``. Returns its norm before clipping."""
-        norm = float(torch.linalg.vector_norm(self.gradient))
-        if norm > greatest:
-            self.gradient.mul_(greatest / norm)
-        return norm
+        """Clip the gradient (of each part, see ``set_parts``) to the norm ``greatest``. Returns the norm of the whole
+        gradient before clipping."""
+        if self.parts is None:
+            norm = float(torch.linalg.vector_norm(self.gradient))
+            if norm > greatest:
+                self.gradient.mul_(greatest / norm)
+            return norm
+        squares = self.parts @ self.gradient.square()
+        self.gradient.mul_(torch.clamp(greatest / (squares.sqrt() + 1e-12), max=1.0) @ self.parts)
+        return math.sqrt(float(squares.sum()))
 
     @torch.no_grad()
     def approach(self, other: FlatParameters, share: float) -> None:

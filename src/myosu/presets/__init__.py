@@ -19,10 +19,13 @@ def default_algorithm(environment: Environment, opponent: str | None = None) -> 
 
 
 def load_preset(algorithm: str, environment: Environment, config: Any) -> dict[str, Any]:
-    """The fields of ``config`` (the algorithm's ``Config``) that the preset sets; empty if there is no preset."""
+    """The fields of ``config`` (the algorithm's ``Config``) that the preset sets; empty if there is no preset. An
+    environment with arguments or wrappers counts as another environment."""
     spec, game = environment.spec, environment.game
     board = spec.num_players == 2 and len(spec.observation_shape) == 3 and spec.observation_dtype == np.uint8
     own = game.name if game else environment.name.rpartition(":")[2].replace("/", "-")
+    if environment.maker is not None and environment.maker.kwargs:
+        return {}
     for name in (own, *["board"] * board):
         file = files(__name__) / algorithm / f"{name}.toml"
         if file.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from myosu.errors import UserError
+from myosu.memory import machine_memory
 from myosu.replay.episode import Rows
 from myosu.replay.records import record_bytes, record_of
 
@@ -17,6 +19,32 @@ from myosu.replay.records import record_bytes, record_of
 BLOCK_ROWS = 8192
 
 Columns = dict[str, tuple[tuple[int, ...], Any]]
+
+
+#: A replay may take so much of the machine's memory.
+MEMORY_SHARE = 0.5
+
+
+def row_bytes(columns: Columns) -> int:
+    """Of one position, those columns that every replay has included."""
+    return 8 + sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in columns.values())
+
+
+def fitting_capacity(columns: Columns, capacity: int, warn: bool = True) -> int:
+    """``capacity``, or as many positions as fit into ``MEMORY_SHARE`` of the machine's memory, with a warning. Known
+    before anything is allocated: memory is taken as the replay fills, and a machine would fail hours later."""
+    memory = machine_memory()
+    fits = capacity if memory is None else int(MEMORY_SHARE * memory / row_bytes(columns))
+    if fits >= capacity:
+        return capacity
+    if fits < 1:
+        raise UserError(f"One position takes {row_bytes(columns) / 2**30:.2f} GiB, and this machine has "
+                        f"{(memory or 0) / 2**30:.1f}: make the observation smaller.")
+    if warn:
+        warnings.warn(f"replay_capacity = {fits:,}, for {capacity:,} positions would take "
+                      f"{capacity * row_bytes(columns) / 2**30:.1f} GiB, more than {MEMORY_SHARE:.0%} of this "
+                      f"machine's {(memory or 0) / 2**30:.1f} GiB.", stacklevel=1)
+    return fits
 
 
 class Replay:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import myosu
 from myosu import trust
-from myosu.envs.gym_env import describe
+from myosu.envs.making import describe, named_code
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
@@ -34,7 +34,7 @@ class TrainConfig:
     games: int | None = None
     """Finished games (episodes)."""
     env_steps: int | None = None
-    """Actions taken, in all environments together."""
+    """Actions taken, in all environments together. A rollout that has begun is finished."""
     seed: int = 0
     """Seed of all random numbers. In deterministic mode the same seed gives the same weights, bit for bit."""
     actors: int | None = None
@@ -52,7 +52,8 @@ class TrainConfig:
     """Opponent of the evaluations in two-player games: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS,
     gtp:"COMMAND", or the folder of another run, optionally with :SIMULATIONS."""
     evaluation_games: int | None = None
-    """Games per evaluation, half from each seat (200 by default), or episodes in single-player environments (50)."""
+    """Games per evaluation, half from each seat (an even number from 4; 200 by default), or episodes in single-player
+    environments (50)."""
     checkpoint_every_minutes: float = 2.0
     """Minutes between checkpoints. Each evaluation and the end of training save one too."""
     keep_every: int = 1000
@@ -69,7 +70,7 @@ class TrainConfig:
         _require(0 <= self.seed < SEEDS, "seed", self.seed, f"from 0 to {SEEDS - 1}")
         _require(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 (never) or more")
         games = self.evaluation_games
-        _require(games is None or (games >= 4 and games % 2 == 0), "evaluation_games", games, "an even number from 4")
+        _require(games is None or games >= 2, "evaluation_games", games, "2 or more")
         minutes = self.checkpoint_every_minutes
         _require(minutes > 0, "checkpoint_every_minutes", minutes, "above 0")
         _require(self.keep_every >= 1, "keep_every", self.keep_every, "1 or more")
@@ -82,11 +83,15 @@ class TrainConfig:
 
 
 class Shape(TypedDict):
-    """The shapes that a network is built for, see ``shape_of``. Runs of earlier versions lack the number of players."""
+    """The shapes that a network is built for, see ``shape_of``. Runs of earlier versions say less. observation: dtype
+    and shape of each part."""
 
     observation_shape: list[Count]
     num_actions: Count
     num_players: NotRequired[Annotated[int, Range(1, 2)]]
+    observation: NotRequired[dict[str, str]]
+    action_shape: NotRequired[list[Count]]
+    action_branches: NotRequired[list[Count]]
 
 
 @dataclass(frozen=True)
@@ -129,9 +134,11 @@ class RunConfig:
         self.require_trust()
         environment = load_environment(self.game, self.env_kwargs, self.rewards)
         now = shape_of(environment.spec)
-        if self.spec is not None and any(now.get(name) != value for name, value in self.spec.items()):
-            raise UserError(f"The rules of {self.game!r} have changed since this run was made: it was trained on "
-                            f"{self.spec}, the game now has {now}.")
+        for name, then in (self.spec or {}).items():
+            if now.get(name) != then:
+                raise UserError(f"The rules of {self.game!r} have changed since this run was made: {name} was "
+                                f"{_plainly(then)}, now it is {_plainly(now.get(name))}. Bring back what it was, or "
+                                "start a new run.")
         return environment
 
     @property
@@ -149,7 +156,8 @@ class RunConfig:
     @property
     def sources(self) -> list[str]:
         """The user's own code that the run needs, see ``trust``."""
-        found = trust.source_of(self.game, self.env_kwargs), trust.source_of(self.algorithm)
+        found = (trust.source_of(self.game, self.env_kwargs), trust.source_of(self.algorithm),
+                 *map(trust.source_of, named_code(self.env_kwargs)))
         return [source for source in found if source is not None]
 
     def require_trust(self) -> None:
@@ -185,8 +193,17 @@ class RunConfig:
 
 
 def shape_of(spec: EnvSpec) -> Shape:
-    return {"observation_shape": list(spec.observation_shape), "num_actions": spec.num_actions,
+    parts = {name or "all": f"{part.dtype} {list(part.shape[1:])}" for name, part in spec.parts().items()}
+    return {"observation_shape": list(spec.observation_shape), "observation": parts, "num_actions": spec.num_actions,
+            "action_shape": list(spec.action_shape), "action_branches": list(spec.action_branches),
             "num_players": spec.num_players}
+
+
+def _plainly(value: Any) -> str:
+    """A part of ``shape_of`` in words."""
+    if isinstance(value, dict):
+        return " and ".join(f"{name} {text}" for name, text in value.items())
+    return str(value)
 
 
 #: Old names of fields in runs of earlier versions.

@@ -18,6 +18,7 @@ from typing import Any
 
 from myosu import trust as trusted
 from myosu.envs.given import code_of
+from myosu.envs.making import absolute_name
 from myosu.errors import UserError
 from myosu.runs.config import LIMITS, RunConfig, shape_of
 from myosu.runs.files import ABANDONED, clear_parts, hold_folder, write_json, writing_to
@@ -89,7 +90,7 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
             raise UserError(f"{folder} already holds a run. Go on with it: myosu train --resume {folder} . "
                             "Or name another folder with --run.")
         raise UserError(f"{folder} exists and is no run. Name another folder with --run.")
-    config = dataclasses.replace(config, game=_absolute(config.game), algorithm=_absolute(config.algorithm),
+    config = dataclasses.replace(config, game=absolute_name(config.game), algorithm=absolute_name(config.algorithm),
                                  spec=shape_of(config.environment.spec))
     config = dataclasses.replace(config, code={
         **{source: trusted.digest(source) for source in config.sources}, **code_of(config.game)})
@@ -137,7 +138,3 @@ def open_run(path: str | Path, trust: bool = False, **changes: Any) -> Run:
             write_json(file, config.to_json())
     return Run(folder, config, start)
 
-
-def _absolute(name: str) -> str:
-    """Make the path of a user's own file absolute, so that it is found from any folder."""
-    return str(Path(name).resolve()) if name.endswith(".py") else name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from myosu.algorithms.interface import Actor
+from myosu.errors import UserError
 from myosu.replay.episode import Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.state import State, Weights
@@ -29,7 +30,14 @@ class ActorInTurn:
         return waiting
 
     def collect(self, wait: bool) -> list[Experience]:
-        return [self._actor.step()] if wait and self._actor else []
+        if not wait or self._actor is None:
+            return []
+        try:
+            return [self._actor.step()]
+        except UserError:  # its environments stand between two steps: who goes on makes others
+            actor, self._actor = self._actor, None
+            actor.env.close()
+            raise
 
     def hold(self, back: bool) -> None:
         """Nothing to do: the learner asks for every step."""

@@ -19,6 +19,8 @@ from myosu.randomness import prepare_process, randomness_kept
 
 #: Seconds between looks whether a match has ended.
 LOOK_SECONDS = 0.05
+#: Steps of all episodes of an evaluation together, after which it is cut: agents can walk in circles for ever.
+EVALUATION_STEPS = 200_000
 
 
 def evaluate_checkpoint(path: Path, games: int, seed: int) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def evaluate_checkpoint(path: Path, games: int, seed: int) -> dict[str, Any]:
     plays alone."""
     agent, environment, config = load_agent(path, seed=seed)
     if environment.spec.num_players == 1:
-        return play_episodes(environment, agent, games, seed).to_json()
+        return play_episodes(environment, agent, games, seed, EVALUATION_STEPS).to_json()
     game = environment.rules
     with closing(make_opponent(config.train.evaluation_opponent, game, seed=seed)) as opponent:
         return play_match(game, AgentPlayer(game, agent, path.name), opponent, games, seed=seed).to_json()

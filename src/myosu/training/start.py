@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from myosu.algorithms import algorithm_of, load_algorithm, load_settings
-from myosu.envs.registry import load_environment
+from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
 from myosu.players.opponents import settle_opponent
 from myosu.presets import default_algorithm, load_preset
@@ -32,7 +34,12 @@ def configure(game: str, algorithm: str | None = None, settings: Mapping[str, An
     if opponent is not None:
         opponent = settle_opponent(opponent, environment, inside=True)
     algorithm = algorithm or default_algorithm(environment, opponent)
-    kind = load_algorithm(algorithm).Config
+    module = load_algorithm(algorithm)
+    kind = module.Config
+    if getattr(module, "READS_ONE_ARRAY", False) and environment.maker is not None and not _is_one_array(environment):
+        # As every wrapper it is recorded, so that evaluations, videos and agents see the same.
+        wrappers = [*(env_kwargs or {}).get("wrappers", []), {"wrapper": "myosu.envs.wrappers:OneArray"}]
+        return configure(game, algorithm, settings, rewards, {**(env_kwargs or {}), "wrappers": wrappers})
     own, train = _field_names(kind), _field_names(TrainConfig)
     given = dict(settings or {})
     for name in given.keys() - {*own, *train}:
@@ -55,6 +62,12 @@ def configure(game: str, algorithm: str | None = None, settings: Mapping[str, An
     )
 
 
+def _is_one_array(environment: Environment) -> bool:
+    shape = environment.spec.observation_shape
+    one = np.dtype(environment.spec.observation_dtype).names is None and len(shape) in (1, 3)
+    return one and not (len(shape) == 3 and environment.spec.channels_last(shape))
+
+
 def _field_names(kind: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)]
 
@@ -72,5 +85,9 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
     if algorithm.SOURCE == "recorded" and config.train.actors:
         raise UserError(f"actors = {config.train.actors}: {config.algorithm} learns from recorded games and has no "
                         "actors.")
+    games, players = config.train.evaluation_games, config.environment.spec.num_players
+    if games is not None and players == 2 and (games < 4 or games % 2):
+        raise UserError(f"evaluation_games = {games}: in a game for two an even number from 4, for half of them are "
+                        "played from each seat.")
     settings = algorithm.resolve(load_settings(config), config.learner_spec, config.train.deterministic)
     return create_folder(dataclasses.replace(config, algorithm_config=dataclasses.asdict(settings)), folder)

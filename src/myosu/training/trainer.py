@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 
@@ -76,6 +77,8 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
                 return trainer.run_until(stop)
             except NonFiniteLoss as error:
                 raise UserError(trainer.keep_evidence(error)) from error
+            except UserError as error:
+                raise trainer.save_after(error) from error
             except KeyboardInterrupt:
                 trainer.progress.say(f"Stopped at once. {_kept(run)}. Go on with: myosu train --resume {run.folder}")
                 raise
@@ -110,6 +113,7 @@ class Trainer:
         self.updates = self.samples = self.games = self.env_steps = 0
         self._seconds_before = 0.0
         self._callbacks, self._stopped_by = callbacks, ""
+        self._whole_rollouts, self._rollout_open = algorithm.SOURCE == "only in turn", False
         self.checkpoints = Checkpoints(run.checkpoints)
         with run.config.making():
             self.replay = algorithm.make_replay(settings, spec)
@@ -183,7 +187,7 @@ class Trainer:
     def limit_reached(self) -> str:
         """The limit that ended the run, in words; "" while there is none."""
         for name, (done, limit) in self._limits().items():
-            if done >= limit:
+            if done >= limit and not (name == "env_steps" and self._rollout_open):
                 return f"{limit:g} {name.replace('_', ' ')}"
         return ""
 
@@ -219,6 +223,8 @@ class Trainer:
             self._learn()
 
     def _add(self, experience: Experience) -> None:
+        # A rollout that was begun is finished, or its steps would never be learnt from.
+        self._rollout_open = self._whole_rollouts and not experience.sequences
         for sequence in experience.sequences:
             self.replay.add(sequence, experience.weights_version)
         self.env_steps += experience.steps
@@ -363,6 +369,16 @@ class Trainer:
             if "randomness" in state:
                 set_randomness(state["randomness"])
 
+    def save_after(self, error: UserError) -> UserError:
+        """The error, the run being saved where it has learnt something."""
+        if not self.updates:
+            return error
+        try:
+            self.checkpoint()
+        except Exception:  # what went wrong first is what a person must hear
+            return error
+        return UserError(f"{error} The run is saved; go on with: myosu train --resume {self.run.folder}")
+
     def keep_evidence(self, error: NonFiniteLoss) -> str:
         """Save the batch that broke the training; what to tell the user."""
         latest = self.checkpoints.latest()
@@ -372,6 +388,8 @@ class Trainer:
             folder.mkdir(exist_ok=True)
             save_state(folder, error.batch)
             message += f" The batch that did it is in {folder}."
+        if huge := _greatest_observation(error.batch):
+            return f"{message} {huge}"
         message += f" The last good checkpoint is {latest}." if latest else " There was no checkpoint yet."
         return message + " A lower learning rate is the first thing to try."
 
@@ -412,6 +430,17 @@ class Trainer:
         self.evaluator.close()
         self.videos.close()
         self.metrics.close()
+
+
+def _greatest_observation(batch: dict[str, Any]) -> str:
+    """Which observation is so large that it is the likely reason, and what to do; "" where none is."""
+    greatest = {name: float(np.abs(np.asarray(value, np.float64)).max(initial=0.0)) for name, value in batch.items()
+                if name.startswith("observation") and np.asarray(value).dtype.kind in "iuf"}
+    name = max(greatest, key=lambda name: greatest[name], default="")
+    if not name or greatest[name] < 1e6:
+        return ""
+    return (f"{name} holds numbers up to {greatest[name]:.3g}: clip or scale them in the environment, or train PPO "
+            "with --normalize-observations.")
 
 
 def _out_of_space(error: Exception) -> bool:

@@ -1,0 +1,304 @@
+"""How Gymnasium environments are found by the names that people have for them, and made.
+
+A name is an id (``CartPole-v1``; of installed packages too, ``ALE/Pong-v5``), ``module:Id-v0`` (the module is imported
+first), ``module:MyEnv`` (a class or a function there), or either with a file for the module: ``mine.py:MyEnv``. Modules
+of the current folder are found.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import importlib
+import importlib.metadata
+import inspect
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec as Registration
+
+from myosu.errors import UserError
+from myosu.games.registry import load_file
+
+#: Makes an environment: what is registered under an id, a class, or a function.
+Source = Registration | Callable[..., gymnasium.Env]
+
+#: Among the arguments of an environment the one that is for Myosu: wrappers to put around it, in this order, each
+#: ``{"wrapper": "module:Class", "kwargs": {…}}``.
+WRAPPERS = "wrappers"
+#: An argument that JSON cannot say: ``{"python": "module:function"}`` is what that function returns.
+BY_FUNCTION = "python"
+
+#: Packages that register environments without naming Gymnasium among what they need, or not in their main module.
+_ALSO = ("ale_py", "minatar.gym", "tetris_gymnasium.envs")
+
+
+class EnvMaker:
+    """How to make one environment: a name (see above), a class or a function, and arguments for it. Among them may be
+    ``max_episode_steps``, whoever makes the environment, and ``wrappers`` (see ``WRAPPERS``).
+
+    It can be pickled by ``cloudpickle``, with what is registered under the id: a worker process needs no registration.
+    """
+
+    def __init__(self, env: str | Callable[..., gymnasium.Env], kwargs: Mapping[str, Any] | None = None) -> None:
+        """Raises UserError if nothing is found by the name ``env``."""
+        self.name = env if isinstance(env, str) else getattr(env, "__qualname__", repr(env))
+        self.kwargs = dict(kwargs or {})
+        named_code(self.kwargs)  # or says what is wrong with them
+        self._source = find_source(env) if isinstance(env, str) else env
+
+    def with_arguments(self, **kwargs: Any) -> EnvMaker:
+        """The same with these arguments as well."""
+        maker = copy.copy(self)
+        maker.kwargs = {**self.kwargs, **kwargs}
+        return maker
+
+    def __call__(self) -> gymnasium.Env:
+        """Raises UserError if the environment cannot be made."""
+        with _process_kept():
+            try:
+                env = self._make()
+            except UserError:
+                raise
+            except (Exception, SystemExit) as error:
+                given = {name: value for name, value in self.kwargs.items() if name != "render_mode"}
+                raise UserError(f"{self.name} cannot be made: {describe(error)}. Correct the environment or its "
+                                f"arguments ({given or 'none'}).") from error
+        if not isinstance(env, gymnasium.Env):
+            raise UserError(f"{self.name} made a {_kind(env)}. It must make a gymnasium.Env.{_if_old(env)}")
+        return env
+
+    def _make(self) -> Any:
+        kwargs = {name: called(value) for name, value in self.kwargs.items()}
+        wrappers, limit = kwargs.pop(WRAPPERS, []), kwargs.get("max_episode_steps")
+        if isinstance(self._source, Registration):
+            env = gymnasium.make(self._source, disable_env_checker=True, **kwargs)
+        else:
+            if limit is not None and not _takes(self._source, "max_episode_steps"):
+                del kwargs["max_episode_steps"]
+            env = self._source(**kwargs)
+            if limit is not None and "max_episode_steps" not in kwargs:
+                env = gymnasium.wrappers.TimeLimit(env, limit)
+        for wrapper in wrappers:
+            arguments = {name: called(value) for name, value in wrapper.get("kwargs", {}).items()}
+            try:
+                env = find_object(wrapper["wrapper"])(env, **arguments)
+            except UserError:
+                raise
+            except Exception as error:
+                raise UserError(f"{self.name}: the wrapper {wrapper['wrapper']} ({arguments or 'no arguments'}) cannot "
+                                f"be put around it: {describe(error)}.") from error
+        return env
+
+
+def describe(error: BaseException) -> str:
+    """The error in one line, with the place that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def called(value: Any) -> Any:
+    """An argument; of ``{"python": "module:function"}`` what the function returns."""
+    if isinstance(value, Mapping) and set(value) == {BY_FUNCTION}:
+        return find_object(value[BY_FUNCTION])()
+    return value
+
+
+def named_code(kwargs: Mapping[str, Any]) -> list[str]:
+    """The names ``module:object`` of all code that the arguments of an environment name."""
+    wrappers = kwargs.get(WRAPPERS) or []
+    if not isinstance(wrappers, list) or not all(
+            isinstance(wrapper, Mapping) and isinstance(wrapper.get("wrapper"), str)
+            and isinstance(wrapper.get("kwargs", {}), Mapping) for wrapper in wrappers):
+        raise UserError(f"wrappers = {wrappers!r}: it must be a list of {{\"wrapper\": \"module:Class\", \"kwargs\": "
+                        "{…}}.")
+    values = [*kwargs.values(), *(value for wrapper in wrappers for value in wrapper.get("kwargs", {}).values())]
+    return [*(wrapper["wrapper"] for wrapper in wrappers),
+            *(value[BY_FUNCTION] for value in values if isinstance(value, Mapping) and set(value) == {BY_FUNCTION})]
+
+
+def absolute_name(name: str) -> str:
+    """A name whose file, if it has one, is found from any folder."""
+    file, colon, inside = (name, "", "") if name.endswith(".py") else name.rpartition(":")
+    return f"{Path(file).absolute()}{colon}{inside}" if file.endswith(".py") else name
+
+
+def find_object(name: str) -> Any:
+    """What ``module:object`` names. Raises UserError."""
+    module, colon, attribute = name.rpartition(":")
+    if not colon:
+        raise UserError(f"{name!r} must be module:name, as gymnasium.wrappers:FlattenObservation.")
+    found = import_module(module, name)
+    if not hasattr(found, attribute):
+        near = difflib.get_close_matches(attribute, dir(found), n=1)
+        raise UserError(f"The module {module} has no {attribute!r}.{f' Did you mean {near[0]!r}?' if near else ''}")
+    return getattr(found, attribute)
+
+
+def import_module(module: str, wanted_for: str) -> Any:
+    """A module, one of the current folder too, or a file. Raises UserError."""
+    if module.endswith(".py"):
+        found = load_file(Path(module))
+        cloudpickle.register_pickle_by_value(found)  # a worker cannot import it by its name
+        return found
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # children take it over
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module.partition(".")[0]:
+            raise UserError(f"There is no module {module!r} for {wanted_for!r}: neither installed nor in the current "
+                            f"folder ({here}). Install its package, go to its folder, or give the path of its file: "
+                            f"path/to/{module.rpartition('.')[2]}.py:{wanted_for.rpartition(':')[2]}") from error
+        raise UserError(f"The module {module!r} of {wanted_for!r} cannot be imported: {describe(error)}.") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"The module {module!r} of {wanted_for!r} cannot be imported: {describe(error)}.") from error
+
+
+def find_source(name: str) -> Source:
+    """What makes the environment called ``name``. Raises UserError."""
+    module, colon, env_id = name.rpartition(":")
+    if name.endswith(".py"):
+        return _only_one(name)
+    if not colon:
+        if name not in gymnasium.registry and not import_package_of(name):
+            near = difflib.get_close_matches(name, gymnasium.registry, n=1)
+            raise UserError(f"There is no environment {name!r}. {f'Did you mean {near[0]!r}? ' if near else ''}"
+                            f"An environment of your own: module:{name}, with the module that registers it.")
+        return gymnasium.registry[name]
+    found = import_module(module, name)
+    if env_id in gymnasium.registry:
+        return gymnasium.registry[env_id]
+    if callable(made := getattr(found, env_id, None)):
+        if inspect.isclass(made) and not issubclass(made, gymnasium.Env):
+            raise UserError(f"{name} is a class, but no gymnasium.Env.{_if_old(made)}")
+        return made
+    raise UserError(f"There is no environment {env_id!r} in {module}. {_what_there_is(found, module)}")
+
+
+def import_package_of(env_id: str) -> bool:
+    """Import installed packages that bring Gymnasium environments, those first that are called like ``env_id``, until
+    it is registered. Whether it is."""
+    modules = [*_ALSO]
+    for distribution in importlib.metadata.distributions():
+        needs = [re.split(r"[ ;<>=!~\[(]", need, maxsplit=1)[0] for need in distribution.requires or []]
+        if "gymnasium" in needs or any(e.group == "gymnasium.envs" for e in distribution.entry_points):
+            text = distribution.read_text("top_level.txt")
+            modules += text.split() if text else [distribution.metadata["Name"].replace("-", "_")]
+    wanted = re.sub(r"[^a-z]", "", env_id.lower())
+    likeness = {module: _shared_start(wanted, re.sub(r"[^a-z]", "", module.lower())) for module in modules}
+    for module in sorted(likeness, key=lambda name: -likeness[name]):
+        if module in ("myosu", "gymnasium") or (likeness[module] < 3 and module not in _ALSO):
+            continue
+        try:
+            found = importlib.import_module(module)
+            if env_id not in gymnasium.registry and callable(register := getattr(found, "register_envs", None)):
+                register()  # as MinAtar's, which registers nothing by itself
+        except (Exception, SystemExit):
+            continue
+        if env_id in gymnasium.registry:
+            return True
+    return False
+
+
+def _shared_start(one: str, other: str) -> int:
+    pairs = list(zip(one, other, strict=False))
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
+
+
+def _only_one(file: str) -> Source:
+    """The one environment that a file registers or defines."""
+    before = set(gymnasium.registry)
+    module = import_module(file, file)
+    new = [env_id for env_id in gymnasium.registry if env_id not in before or _belongs(env_id, module.__name__)]
+    classes = list(_classes(module))
+    # Of classes that build on each other, the last is the one to be used.
+    classes = [kind for kind in classes if not any(other is not kind and issubclass(other, kind) for other in classes)]
+    if len(new) == 1:
+        return gymnasium.registry[new[0]]
+    if not new and len(classes) == 1:
+        return classes[0]
+    raise UserError(f"{file}: which environment? {_what_there_is(module, file, new)}" if new or classes else
+                    f"{file} defines neither a game (GAME = Game(...)) nor an environment (a class of gymnasium.Env)."
+                    f"{_if_old(module)}")
+
+
+def _what_there_is(module: Any, name: str, registered: list[str] | None = None) -> str:
+    """What a module offers, in a sentence."""
+    ids = registered or [env_id for env_id in gymnasium.registry if _belongs(env_id, module.__name__)]
+    offers = [f"{name}:{what}" for what in (*ids, *(kind.__name__ for kind in _classes(module)))]
+    if offers:
+        more = f" and {len(offers) - 8} more" if len(offers) > 8 else ""
+        return f"There is: {', '.join(offers[:8])}{more}."
+    return f"It registers nothing with Gymnasium and defines no class of gymnasium.Env.{_if_old(module)}"
+
+
+def _belongs(env_id: str, module: str) -> bool:
+    """Whether the package of ``module`` registered ``env_id``."""
+    entry: Any = gymnasium.registry[env_id].entry_point
+    place = entry if isinstance(entry, str) else getattr(entry, "__module__", None)
+    return str(place).partition(":")[0].partition(".")[0] == module.partition(".")[0]
+
+
+def _classes(module: Any) -> Iterator[type[gymnasium.Env]]:
+    """The classes of environments that a module itself defines, in their order."""
+    for value in vars(module).values():
+        if inspect.isclass(value) and issubclass(value, gymnasium.Env) and value.__module__ == module.__name__ \
+                and not issubclass(value, gymnasium.Wrapper):
+            yield value
+
+
+def _if_old(what: Any) -> str:
+    """What to do about environments of the old gym."""
+    kind = what if inspect.isclass(what) else type(what)
+    old = any(base.__module__.partition(".")[0] == "gym" for base in kind.__mro__)
+    if not old and inspect.ismodule(what):
+        old = any(inspect.isclass(value) and any(base.__module__.partition(".")[0] == "gym" for base in value.__mro__)
+                  for value in vars(what).values())
+    return ("" if not old else " It is made for gym, which came before Gymnasium: pip install \"shimmy[gym-v26]\" and "
+            "name it as GymV26Environment-v0 --env-kwargs '{\"env_id\": \"module:Id-v0\"}' (GymV21Environment-v0 where "
+            "step() returns four values).")
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _takes(function: Callable, name: str) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+    return name in parameters
+
+
+@contextmanager
+def _process_kept() -> Iterator[None]:
+    """What simulators set for the whole process when they are made is set back: how signals are handled, NumPy's
+    errors, torch's default type."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    errors, torch = np.geterr(), sys.modules.get("torch")
+    dtype = torch.get_default_dtype() if torch else None
+    try:
+        yield
+    finally:
+        np.seterr(**errors)
+        if dtype is not None:
+            sys.modules["torch"].set_default_dtype(dtype)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                if handler is not None and signal.getsignal(number) != handler:
+                    signal.signal(number, handler)

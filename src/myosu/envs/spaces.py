@@ -1,0 +1,235 @@
+"""From Gymnasium's spaces to rows of numbers, and from numbers to actions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from myosu.envs.vector import EnvSpec
+from myosu.errors import UserError
+
+#: An entry of this name in a dictionary of observations, one number for each action, is no observation but says which
+#: actions are legal, as in PettingZoo and RLlib.
+MASK = "action_mask"
+
+
+class BadValue(Exception):
+    """What is wrong with an observation, and what to do."""
+
+
+class Layout:
+    """What observations and actions of these spaces are like in our rows.
+
+    left_out: names of the parts of observations that no network reads, such as texts; the others are read.
+    mask_key: the key of the mask among the observations; None where it is not there.
+    """
+
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, name: str) -> None:
+        """Raises UserError where nothing is left that can be read, or actions are of a kind that is not supported."""
+        self.observation_space, self.action_space, self.name = observation_space, action_space, name
+        self.left_out: list[str] = []
+        self.branches, self.low, self.high = self._actions()
+        self.num_actions = sum(self.branches)
+        self.mask_key = self._find_mask()
+        self._only: Any = None  # the only part beside the mask
+        if self.mask_key is not None and len(_fields(observation_space)) == 2:
+            self._only = next(key for _, key, _ in _fields(observation_space) if key != self.mask_key)
+        found = self._layout(self._read_space(), "")
+        if found is None:
+            raise UserError(f"{name}: the observation space {observation_space} is not supported. Box, Discrete, "
+                            "MultiDiscrete, MultiBinary and Dict or Tuple of these are. A wrapper of your own "
+                            "(gymnasium.ObservationWrapper) can make one of others: --wrapper module:Class")
+        self.shape, self.dtype = found
+
+    def spec(self, max_steps: int) -> EnvSpec:
+        single = isinstance(self.action_space, spaces.Discrete)
+        return EnvSpec(self.shape, self.dtype, self.num_actions, 1, (-math.inf, math.inf), max_steps,
+                       action_branches=() if single else self.branches, action_low=self.low, action_high=self.high,
+                       observation_bounds=tuple(self._bounds(self._read_space())))
+
+    def write(self, target: np.ndarray, observation: Any) -> None:
+        """Copy an observation into ``target[0]``. Raises BadValue."""
+        what = "the observation"
+        if self._only is not None:
+            observation, what = _part(self.observation_space, observation, self._only, what)
+        self._write(target, self._read_space(), observation, what)
+
+    def _read_space(self) -> spaces.Space:
+        """The space of what is read."""
+        return self.observation_space if self._only is None else self.observation_space[self._only]  # type: ignore[index]
+
+    # --- actions
+
+    def _actions(self) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
+        """Choices of each branch, and bounds of continuous components."""
+        space = self.action_space
+        if isinstance(space, spaces.Box) and space.dtype.kind == "f" and space.shape != (0,):
+            return (), tuple(np.ravel(space.low).tolist()), tuple(np.ravel(space.high).tolist())
+        branches = _choices(space)
+        if branches is None:
+            raise UserError(f"{self.name}: the action space {space} is not supported{_unsupported(space)}. Discrete, "
+                            "MultiDiscrete, MultiBinary, Tuple and Dict of these, and Box of floats are; a wrapper of "
+                            "your own (gymnasium.ActionWrapper) can turn another one into those: --wrapper "
+                            "module:Class")
+        return branches, (), ()
+
+    def _find_mask(self) -> Any:
+        space = self.observation_space
+        if not isinstance(space, spaces.Dict) or len(space) < 2 or MASK not in space.spaces:
+            return None
+        part, count = space[MASK], self.num_actions
+        fits = isinstance(part, (spaces.Box, spaces.MultiBinary)) and int(np.prod(part.shape)) == count and (
+            np.dtype(part.dtype).kind in "biu" or isinstance(part, spaces.MultiBinary))
+        return MASK if fits and count else None
+
+    # --- observations
+
+    def _layout(self, space: spaces.Space, place: str) -> tuple[tuple[int, ...], np.dtype] | None:
+        """Shape and dtype of one observation, None where there is nothing to read. Categories are one-hot: as numbers
+        they would have an order."""
+        if isinstance(space, (spaces.Box, spaces.MultiBinary)):
+            assert space.shape is not None and space.dtype is not None
+            return space.shape, np.dtype(space.dtype)
+        if isinstance(space, spaces.Discrete):
+            return (int(space.n),), np.dtype(np.uint8)
+        if isinstance(space, spaces.MultiDiscrete):
+            return (int(space.nvec.sum()),), np.dtype(np.uint8)
+        parts = []
+        for field, key, part in _fields(space):
+            if self._is_mask(space, key):
+                continue
+            found = self._layout(part, f"{place}[{key!r}]")
+            if found is None:
+                if not _fields(part):
+                    self.left_out.append(f"{place}[{key!r}] ({_short(part)})")
+                continue
+            parts.append((field, found[1], found[0]))
+        return ((), np.dtype(parts, align=True)) if parts else None
+
+    def _bounds(self, space: spaces.Space) -> list[tuple[float, float]]:
+        """The least and the greatest number of each part, in the order of the layout's."""
+        if isinstance(space, spaces.Box):
+            return [(float(space.low.min()), float(space.high.max()))] if space.low.size else [(0.0, 0.0)]
+        if isinstance(space, (spaces.Dict, spaces.Tuple)):
+            return [bounds for _, key, part in _fields(space) if not self._is_mask(space, key)
+                    for bounds in self._bounds(part)]
+        return [(0.0, 1.0)] if _is_read(space) else []
+
+    def _is_mask(self, space: spaces.Space, key: Any) -> bool:
+        return space is self.observation_space and self.mask_key is not None and key == self.mask_key
+
+    def _write(self, target: np.ndarray, space: spaces.Space, value: Any, what: str) -> None:
+        if isinstance(space, (spaces.Box, spaces.MultiBinary)):
+            _write_array(target, value, what)
+        elif isinstance(space, (spaces.Dict, spaces.Tuple)):
+            assert target.dtype.names is not None
+            for field, key, part in _fields(space):
+                if field in target.dtype.names:
+                    self._write(target[field], part, *_part(space, value, key, what))
+        else:
+            assert isinstance(space, (spaces.Discrete, spaces.MultiDiscrete))
+            try:
+                fits = space.contains(np.asarray(value)[()])
+            except (ValueError, TypeError):
+                fits = False
+            if not fits:
+                raise BadValue(f"{what} is {value!r}, outside its space {space}.", "Correct the one or the other.")
+            _one_hot(target[0], space, value)
+
+
+def native_action(space: spaces.Space, action: np.ndarray) -> Any:
+    """The action, one of our rows', as the environment's own space has it: of the type that ``space.sample()``
+    gives."""
+    if isinstance(space, spaces.Discrete):
+        return space.dtype.type(int(action) + int(space.start))  # type: ignore[union-attr]
+    if isinstance(space, spaces.Box):
+        return np.clip(action.reshape(space.shape), space.low, space.high).astype(space.dtype)
+    if isinstance(space, spaces.MultiDiscrete):
+        return (action.reshape(space.shape) + space.start).astype(space.dtype)
+    if isinstance(space, spaces.MultiBinary):
+        return action.reshape(space.shape).astype(space.dtype)
+    assert isinstance(space, (spaces.Tuple, spaces.Dict))
+    parts, begin = {}, 0
+    for _, key, part in _fields(space):
+        width = len(_choices(part) or ())
+        chosen = action[begin:begin + width]
+        parts[key] = native_action(part, chosen[0] if isinstance(part, spaces.Discrete) else chosen)
+        begin += width
+    return parts if isinstance(space, spaces.Dict) else tuple(parts.values())
+
+
+def _choices(space: spaces.Space) -> tuple[int, ...] | None:
+    """How many choices each branch of an action has; None where they cannot be counted."""
+    if isinstance(space, spaces.Discrete):
+        return (int(space.n),)
+    if isinstance(space, spaces.MultiDiscrete):
+        return tuple(np.ravel(space.nvec).tolist())
+    if isinstance(space, spaces.MultiBinary):
+        return (2,) * int(np.prod(space.shape))
+    parts = [_choices(part) for _, _, part in _fields(space)]
+    return tuple(n for part in parts for n in part or ()) if parts and None not in parts else None
+
+
+def _fields(space: spaces.Space) -> list[tuple[str, Any, spaces.Space]]:
+    """Of each part of a dictionary or a tuple its name in a record, its key, and its space; of others nothing."""
+    if not isinstance(space, (spaces.Dict, spaces.Tuple)):
+        return []
+    items = list(space.items() if isinstance(space, spaces.Dict) else enumerate(space))
+    names = [str(key) for key, _ in items]
+    return [(name if name and names.count(name) == 1 else f"part{place}", key, part)
+            for place, (name, (key, part)) in enumerate(zip(names, items, strict=True))]
+
+
+def _part(space: spaces.Space, value: Any, key: Any, what: str) -> tuple[Any, str]:
+    """A part of an observation, and how it is called. Raises BadValue."""
+    if isinstance(space, spaces.Dict):
+        if not isinstance(value, Mapping) or key not in value:
+            raise BadValue(f"{what} has no {key!r}.", "It must be a dictionary with all keys of its space.")
+    elif not isinstance(value, (tuple, list)) or len(value) != len(space):  # type: ignore[arg-type]
+        raise BadValue(f"{what} is {value!r}.", f"It must be a tuple of {len(space)}, as its space is.")  # type: ignore[arg-type]
+    return value[key], f"{what}[{key!r}]"
+
+
+def _write_array(target: np.ndarray, value: Any, what: str) -> None:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise BadValue(f"{what} is no array.", f"It must be {target.dtype} {list(target.shape[1:])}.") from None
+    if array.shape != target.shape[1:] or array.dtype.kind not in "biuf":
+        raise BadValue(f"{what} is {array.dtype} {list(array.shape)}.", f"By its space it must be {target.dtype} "
+                       f"{list(target.shape[1:])}: correct the one or the other.")
+    if array.dtype.kind == "f" and not (np.abs(array) <= np.finfo(np.float32).max).all():
+        wrong = array[~(np.abs(array) <= np.finfo(np.float32).max)].ravel()[0]
+        if not np.isfinite(wrong):
+            raise BadValue(f"{what} holds NaN or infinity.", "Look for divisions by zero and for values that grow "
+                           "without bound.")
+        raise BadValue(f"{what} holds {wrong:.4g}, which is infinite for a network (float32).", "Clip it to what means "
+                       "something, as the end of a sensor's range.")
+    target[0] = array
+    if target.dtype.kind != "f" and array.dtype != target.dtype and not (target[0] == array).all():
+        raise BadValue(f"{what} ({array.dtype}) loses its values in the {target.dtype} of its space.",
+                       "Give the Box the dtype of the values.")
+
+
+def _one_hot(target: np.ndarray, space: spaces.Discrete | spaces.MultiDiscrete, value: Any) -> None:
+    counts = np.ravel(space.n if isinstance(space, spaces.Discrete) else space.nvec)
+    target[:] = 0
+    target[np.ravel(np.asarray(value, np.int64) - space.start) + np.cumsum(counts) - counts] = 1
+
+
+def _is_read(space: spaces.Space) -> bool:
+    return isinstance(space, (spaces.Box, spaces.MultiBinary, spaces.Discrete, spaces.MultiDiscrete))
+
+
+def _unsupported(space: spaces.Space) -> str:
+    """Which part of an action space it is."""
+    wrong = [f"[{key!r}] ({_short(part)})" for _, key, part in _fields(space) if _choices(part) is None]
+    return f", for its part {wrong[0]}" if wrong else ""
+
+
+def _short(space: spaces.Space) -> str:
+    return type(space).__name__

@@ -1,0 +1,130 @@
+"""Environments by the names that people have for them, and how they are made: flags, wrappers, presets."""
+
+import sys
+
+import pytest
+
+from myosu.commands.options import read_environment_flags
+from myosu.envs.making import absolute_name, import_package_of
+from myosu.envs.registry import load_environment
+from myosu.errors import UserError
+from myosu.presets import load_preset
+from myosu.trust import exists, source_of
+
+MINE = '''
+import gymnasium
+import numpy as np
+
+
+class {name}(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, size=3):
+        self.size = size
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(3, np.float32), {{}}
+
+    def step(self, action):
+        return np.zeros(3, np.float32), 1.0, True, False, {{}}
+
+
+def make_{name}():
+    return {name}()
+
+
+{more}
+'''
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A newcomer's, where each module has a name that nothing else has."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    (tmp_path / "mine_one.py").write_text(MINE.format(name="Mine", more=""))
+    (tmp_path / "mine_registered.py").write_text(
+        MINE.format(name="Mine", more='gymnasium.register("MineRegistered-v0", Mine)'))
+    others = "class Later(Mine):\n    pass\n\n\nclass Other(gymnasium.Env):\n    pass"
+    (tmp_path / "mine_two.py").write_text(MINE.format(name="Mine", more=others))
+    (tmp_path / "mine_none.py").write_text("x = 1")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["mine_one.py", "mine_one.py:Mine", "mine_one:Mine", "mine_one:make_Mine",
+                                  "mine_registered.py", "mine_registered:MineRegistered-v0", "mine_two:Later"])
+def test_an_environment_in_this_folder_is_found(folder, name):
+    environment = load_environment(name)
+    assert environment.spec.observation_shape == (3,) and environment.spec.num_actions == 2
+    env = environment.make(2, 0, "synchronous")  # another process has it, too
+    env.reset()
+    assert env.recv().reward.tolist() == [0, 0]
+    env.close()
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("mine_two.py", r"mine_two\.py: which environment\? There is: mine_two\.py:Mine, mine_two\.py:Later, .*:Other\."),
+    ("mine_none.py", r"mine_none\.py defines neither a game \(GAME = Game\(\.\.\.\)\) nor an environment"),
+    ("mine_none:Mine", r"no environment 'Mine' in mine_none\. It registers nothing with Gymnasium and defines no"),
+    ("mine_registered:Other-v0", r"There is: mine_registered:MineRegistered-v0, mine_registered:Mine\."),
+    ("nowhere:Mine", r"no module 'nowhere' for 'nowhere:Mine': neither installed nor in the current folder"),
+    ("Nowhere-v0", r"no game or environment 'Nowhere-v0'.*module:MyEnv with the module that"),
+    ("nowhere.py:Mine", r"There is no file 'nowhere\.py'"),
+])
+def test_what_there_is_is_said(folder, name, message):
+    with pytest.raises(UserError, match=message):
+        load_environment(name)
+
+
+def test_the_code_behind_every_name_is_known(folder):
+    """So that a run folder from somebody else runs nothing that nobody agreed to."""
+    assert source_of("mine_one.py:Mine") == source_of("mine_one.py") == str(folder / "mine_one.py")
+    assert source_of("mine_one:Mine") == "mine_one" and exists("mine_one"), "it would be imported from this folder"
+    assert source_of("gymnasium.wrappers:FlattenObservation") is None
+    assert absolute_name("mine_one.py:Mine") == f"{folder}/mine_one.py:Mine" and absolute_name("a:B") == "a:B"
+
+
+def test_a_package_that_registers_what_is_asked_for_is_imported(tmp_path, monkeypatch):
+    """Found by what it needs and how it is called, as of every installed package."""
+    package = tmp_path / "minefield_env"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        MINE.format(name="Mine", more='gymnasium.register("Minefield-8x8-v0", Mine)'))
+    about = tmp_path / "minefield_env-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: minefield-env\nVersion: 1.0\n"
+                                    "Requires-Dist: gymnasium>=1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not import_package_of("Unheard-of-v0")
+    assert load_environment("Minefield-8x8-v0").spec.num_actions == 2
+
+
+def test_flags_become_arguments():
+    assert read_environment_flags('{"size": 5}') == {"size": 5}
+    assert read_environment_flags(max_episode_steps=9) == {"max_episode_steps": 9}
+    assert read_environment_flags(wrapper=["a:B", 'c:D {"by": 2}'], frame_stack=3)["wrappers"] == [
+        {"wrapper": "a:B", "kwargs": {}}, {"wrapper": "c:D", "kwargs": {"by": 2}},
+        {"wrapper": "gymnasium.wrappers:FrameStackObservation", "kwargs": {"stack_size": 3}}]
+    atari = read_environment_flags(atari=True)
+    assert atari["frameskip"] == 1 and [w["wrapper"].rpartition(":")[2] for w in atari["wrappers"]] == [
+        "AtariPreprocessing", "FrameStackObservation"]
+    for wrong in ({"frame_stack": 0}, {"max_episode_steps": 0}, {"wrapper": ["Flatten"]}, {"wrapper": ["a:B {"]},
+                  {"env_kwargs": "[1]"}):
+        with pytest.raises(UserError, match="--"):
+            read_environment_flags(**wrong)
+
+
+def test_a_wrapper_that_fails_is_named():
+    with pytest.raises(UserError, match=r"CartPole-v1: the wrapper gymnasium.wrappers:FrameStackObservation .* cannot"):
+        load_environment("CartPole-v1", {"wrappers": [{"wrapper": "gymnasium.wrappers:FrameStackObservation"}]})
+    with pytest.raises(UserError, match=r"module gymnasium.wrappers has no 'FlatenObservation'. Did you mean 'Flatten"):
+        load_environment("CartPole-v1", {"wrappers": [{"wrapper": "gymnasium.wrappers:FlatenObservation"}]})
+
+
+def test_no_preset_of_another_environment_is_taken():
+    from myosu.algorithms.ppo import Config
+
+    assert load_preset("ppo", load_environment("CartPole-v1"), Config)
+    assert not load_preset("ppo", load_environment("CartPole-v1", {"max_episode_steps": 50}), Config)

@@ -1,0 +1,134 @@
+"""Environments that answer oddly, do something to the process, or have unusual spaces: each is a kind, read right or
+named with what to do."""
+
+import pickle
+import signal
+import warnings
+
+import numpy as np
+import pytest
+
+from myosu.envs.gym_env import DEFAULT_MAX_STEPS, GymVectorEnv, SingleEnv, row_at, row_type
+from myosu.envs.making import EnvMaker
+from myosu.errors import UserError
+from odd_envs import Lookahead, Ten
+
+
+def play(habit, steps=25, make=Ten):
+    """The environment after random play, its row, and what it earned."""
+    env = SingleEnv(EnvMaker(make, {"habit": habit} if make is Ten else {}), 0, 0)
+    row = row_at(np.zeros(1, row_type(env.spec)), 0)
+    env.start(row, 0)
+    rng, rewards = np.random.default_rng(0), []
+    for _ in range(steps):
+        masks = env.spec.branch_masks(row["legal_actions"][0])
+        action = [rng.choice(np.flatnonzero(mask)) for mask in masks]
+        row["action"][0] = action if env.spec.action_branches else action[0]
+        env.step(row)
+        rewards.append((float(row["reward"][0]), float(row["raw_reward"][0]), bool(row["terminated"][0])))
+    return env, row, rewards
+
+
+@pytest.mark.parametrize(("habit", "message"), [
+    ("info none", r"step 0: info is None\. It must be a dictionary"),
+    ("ragged mask", r"step 0: the action mask is \[True, \[False, True\]\]\. It must be one array of 3"),
+    ("huge reward", r"step 1: the reward is 1e\+39\. It must be finite, as a float32 too"),
+    ("far", r"step 0: the observation holds 1\.798e\+308, which is infinite for a network \(float32\)\. Clip it"),
+    ("exits", r"step 3: step\(\) raised SystemExit: .*odd_envs.py, line \d+"),
+    ("interrupts", r"step 3: step\(\) raised KeyboardInterrupt: .*odd_envs.py"),
+    ("exits when made", r"Ten cannot be made: SystemExit: 3"),
+])
+def test_what_cannot_be_is_named(habit, message):
+    with pytest.raises(UserError, match=message):
+        play(habit)
+
+
+def test_ctrl_c_of_a_person_is_no_fault_of_the_environment():
+    with pytest.raises(KeyboardInterrupt):
+        play("ctrl-c")
+
+
+@pytest.mark.parametrize(("habit", "shape", "choices"), [
+    ("int keys", {"0": (3,), "1": (3,)}, 3), ("empty key", {"part0": (3,), "b": (3,)}, 3),
+    ("text", {"direction": (4,)}, 3), ("lamps", None, 8), ("tuple", None, 3 + 4 + 4), ("dict", None, 5)])
+def test_spaces_of_many_kinds(habit, shape, choices):
+    env, _, rewards = play(habit)
+    assert rewards[9] == (1.0, 1.0, True) and env.spec.num_actions == choices
+    if shape:
+        dtype = env.spec.observation_dtype
+        assert {name: dtype[name].shape for name in dtype.names} == shape
+
+
+def test_what_no_network_reads_is_left_out_by_name():
+    from myosu.envs.registry import load_environment
+
+    assert play("text")[0].left_out == ["['mission'] (Text)"]
+    with pytest.warns(UserWarning, match=r"odd_envs:Ten: no network reads \['mission'\] \(Text\)"):
+        load_environment("odd_envs:Ten", {"habit": "text"})
+
+
+def test_a_mask_in_the_observation_is_a_mask():
+    env, row, _ = play("mask")
+    assert row["legal_actions"].tolist() == [[True, False, True]]
+    assert env.spec.observation_shape == (3,), "what is left is one part"
+
+
+def test_the_actions_of_a_tuple_are_each_parts_own():
+    env = SingleEnv(EnvMaker(Ten, {"habit": "tuple"}), 0, 0)
+    single, pair, lamps = env.decode(np.array([1, 0, 1, 1, 0]))
+    assert single == 6 and pair.tolist() == [0, 1] and lamps.tolist() == [1, 0]
+    assert env.spec.action_branches == (3, 2, 2, 2, 2)
+
+
+def test_a_limit_of_minus_one_is_none():
+    assert play("no limit")[0].spec.max_steps == DEFAULT_MAX_STEPS
+
+
+def test_seeds_fit_into_31_bits():
+    env = SingleEnv(EnvMaker(Ten), 0, 0)
+    row = row_at(np.zeros(1, row_type(env.spec)), 0)
+    seeds = []
+    for episode in range(40):
+        env.start(row, episode)
+        seeds.append(int(row["seed"][0]))
+    assert max(seeds) < 2**31 and len(set(seeds)) == 40 and max(seeds) > 2**29
+
+
+def test_an_error_of_close_is_a_warning_and_comes_once():
+    env, _, _ = play("close", 1)
+    with pytest.warns(UserWarning, match=r"close\(\) raised RuntimeError: not connected"):
+        env.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env.close()
+
+
+def test_what_it_does_to_the_process_is_undone():
+    handler, errors = signal.getsignal(signal.SIGINT), np.geterr()
+    for habit in ("takes Ctrl-C", "numpy errors"):
+        EnvMaker(Ten, {"habit": habit})()
+    assert signal.getsignal(signal.SIGINT) is handler and np.geterr() == errors
+
+
+def test_a_copy_of_an_environment_steps_itself_alone():
+    env, _, rewards = play("", 10, lambda: Lookahead(Ten()))
+    assert rewards == [(1.0, 1.0, False)] * 9 + [(1.0, 1.0, True)]
+    copied = pickle.loads(env._env.snapshot)
+    assert type(copied) is Ten and copied.steps == 9
+
+
+def test_wrappers_and_arguments_by_function():
+    wrapped = {"wrappers": [{"wrapper": "odd_envs:Doubled", "kwargs": {"by": {"python": "odd_envs:three"}}},
+                            {"wrapper": "gymnasium.wrappers:FrameStackObservation", "kwargs": {"stack_size": 4}}],
+               "max_episode_steps": 5}
+    for name in ("odd_envs:OddTen-v0", "odd_envs:Ten", "odd_envs:make_ten"):
+        env = GymVectorEnv(name, 1, kwargs=wrapped)
+        env.reset()
+        env.recv()
+        steps = []
+        for _ in range(5):
+            env.send(np.zeros(1, np.int64), np.arange(1))
+            steps.append(env.recv())
+        assert env.spec.observation_shape == (4, 3) and env.spec.max_steps == 5
+        assert [step.reward[0] for step in steps] == [3] * 5 and [step.raw_reward[0] for step in steps] == [1] * 5
+        assert [step.truncated[0] for step in steps] == [False] * 4 + [True]
