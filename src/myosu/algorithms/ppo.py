@@ -250,7 +250,7 @@ class ActorCritic(nn.Module):
                 None if after is None else after.detach().cpu().numpy())
 
     def backward(self, outputs: np.ndarray, value: np.ndarray) -> None:
-        """Fill the parameters' gradients, until now 0: of a loss whose gradients in what was predicted last are these."""
+        """Fill the parameters' gradients, until now 0: of a loss whose gradients in the last prediction are these."""
         if self.quick:
             if self.log_std is not None:
                 assert self.log_std.grad is not None
