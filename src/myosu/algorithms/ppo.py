@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -395,14 +396,8 @@ class Actor:
         """The first ``rollout_size`` answered steps, each environment's in their order, with the ends of their episodes
         and a last row that shows where the environment stands now; other rows stay for the next time."""
         begun = {name: column[: self.begun] for name, column in self.rollout.items()}
-        acted, after = begun["acted"], begun["after"]
-        taken = np.flatnonzero(acted & begun["answered"])[: self.config.rollout_size]
-        ends = np.flatnonzero(~acted)
-        ends = ends[np.isin(after[ends], taken)]
-        rows = np.concatenate([taken, ends])
-        rows = rows[np.argsort(np.concatenate([taken, after[ends]]), kind="stable")]  # an end right after its step
-        left = np.setdiff1d(np.arange(self.begun), rows)
-
+        acted = begun["acted"]
+        rows, left = _complete_rows(acted, begun["answered"], begun["after"], self.config.rollout_size)
         env_id = begun["env_id"][rows]
         last = np.full(self.env.num_envs, -1)
         last[env_id] = np.arange(len(rows))
@@ -466,6 +461,25 @@ class Actor:
         self.begun = len(state["rollout"]["reward"])
         for name, column in self.rollout.items():
             column[: self.begun] = state["rollout"][name]
+
+
+@numba.njit(cache=True)
+def _complete_rows(acted, answered, after, size):
+    """The first ``size`` answered steps, the end of an episode right after its step; and all other rows."""
+    end = np.full(len(acted), -1)
+    for row in range(len(acted)):
+        if not acted[row]:
+            end[after[row]] = row
+    complete, left = np.empty(len(acted), np.int64), np.ones(len(acted), np.bool_)
+    steps = count = 0
+    for step in range(len(acted)):
+        if steps < size and acted[step] and answered[step]:
+            steps += 1
+            for row in (step, end[step]):
+                if row >= 0:
+                    complete[count], left[row] = row, False
+                    count += 1
+    return complete[:count], np.flatnonzero(left)
 
 
 def _all_first(env: VectorEnv) -> Step:
