@@ -87,8 +87,8 @@ def about(check: Check) -> dict[str, Any]:
 
 def correctness(check: Check) -> dict[str, Any]:
     """The tests of what runs on a card: models beside the CPU's, golden trees, rules."""
-    answer = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_card.py"],
-                            cwd=ROOT, capture_output=True, text=True, timeout=240)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/search/test_card.py"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     (check.out / "correctness.txt").write_text(answer.stdout + answer.stderr)
     return {"passed": answer.returncode == 0, "summary": answer.stdout.strip().splitlines()[-1:],
             "failed": [line for line in answer.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]}

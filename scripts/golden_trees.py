@@ -1,4 +1,4 @@
-"""Search trees of mctx, as files that Myosu's trees are tested against (``tests/test_search_golden.py``).
+"""Search trees of mctx, as files that Myosu's trees are tested against (``tests/search/test_search_golden.py``).
 
     sh scripts/setup_mctx.sh && .venv-mctx/bin/python scripts/golden_trees.py
 
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import mctx
 import numpy as np
 
-GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
+GOLDEN = Path(__file__).parents[1] / "tests" / "search" / "golden"
 STATES = 48
 
 

@@ -22,6 +22,7 @@ TINY = {
     "connect_four": ("muzero", {"channels": 4, "blocks": 0, "simulations": 4}),
     "tictactoe": ("muzero", {"channels": 4, "blocks": 0, "simulations": 4}),
     "snake": ("ppo", {"channels": 4, "blocks": 0, "hidden": (8,)}),
+    "bubble": ("ppo", {"channels": 4, "blocks": 0, "hidden": (8,)}),
     "woodoku": ("dqn", {"channels": 4, "blocks": 0, "hidden": (8,)}),
 }
 

@@ -20,6 +20,7 @@ from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.config import RunConfig
 from myosu.runs.metrics import read_evaluations
 from myosu.runs.run import default_folder, open_run
+from myosu.sources.ray import require_cluster
 from myosu.training import trainer
 from myosu.training.callbacks import Callback
 from myosu.training.start import configure, create_run
@@ -63,7 +64,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
           run: str | Path | None = None, resume: str | Path | TrainedRun | None = None,
           rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None,
           callbacks: Sequence[Callback] = (), quiet: bool = False, handle_signals: bool = False,
-          trust: bool = False, **settings: Any) -> TrainedRun:
+          opponent: str | TrainedRun | None = None, cluster: str | None = None, trust: bool = False,
+          **settings: Any) -> TrainedRun:
     """Train an agent on ``env``, or go on with a run, until the first limit.
 
     env: see ``Env``. algorithm: "muzero", "muesli", "dqn", "ppo" or the path of your own file; by default MuZero for
@@ -72,10 +74,14 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     run: the folder to keep it in, by default ``runs/GAME-ALGORITHM-TIME``.
     resume: a run's folder or one of its checkpoints, to go on with as it was started: only later limits and how often
         to evaluate and save may be given. Where the environment was given as a Python object, give it again.
+    opponent: takes the other seat of a game for two, so that PPO and DQN learn it, too: named as in ``evaluate``. By
+        default the learner has both seats.
     rewards: "outcome" makes only winning count in a game of Myosu's own. env_kwargs: arguments for the environment.
     callbacks: hear of records, evaluations and checkpoints, and may end the run.
     handle_signals: Ctrl-C, SIGTERM and a closed terminal end the training in order and save it, as the command does;
         only in the main thread. Otherwise a KeyboardInterrupt ends it at once, and the last checkpoint is kept.
+    cluster: HOST:PORT of a Ray cluster's head, or "auto" for the one that this machine belongs to: actors on all its
+        machines, learner and evaluations here (docs/scale.md).
     trust: with ``resume``, code in files and modules that the run's folder names may run.
     settings: fields of ``TrainConfig`` and of the algorithm's ``Config``, which replace those of the preset for this
         environment (``myosu train ENV --help`` lists them).
@@ -85,7 +91,7 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     here = Path.cwd()  # before the environment is made, which may change it
     settings |= {} if minutes is None else {"minutes": minutes}
     if resume is not None:
-        started = {"algorithm": algorithm, "run": run, "env_kwargs": env_kwargs,
+        started = {"algorithm": algorithm, "run": run, "opponent": opponent, "env_kwargs": env_kwargs,
                    "rewards": None if rewards == "score" else rewards}
         if fixed := [name for name, value in started.items() if value is not None]:
             raise UserError(f"resume goes on with a run as it was started: leave out {fixed[0]}.")
@@ -95,14 +101,19 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
         if opponent := settings.get("evaluation_opponent"):
             settings["evaluation_opponent"] = settle_opponent(opponent, opened.config.environment)
         opened = open_run(here / _folder(resume), **settings)
+        if cluster is not None:
+            require_cluster(opened.config, cluster)
     elif env is None:
         raise UserError("train() needs an environment: train(\"othello\"), train(\"CartPole-v1\"), or train(MyEnv).")
     else:
         name, kwargs = _named(env)
-        config = configure(name, _absolute(algorithm), settings, rewards, {**kwargs, **(env_kwargs or {})})
+        config = configure(name, _absolute(algorithm), settings, rewards, {**kwargs, **(env_kwargs or {})},
+                           None if opponent is None else _named_opponent(opponent))
+        if cluster is not None:
+            require_cluster(config, cluster)
         opened = create_run(config, here / (run or default_folder(config)))
     keep_freed_memory()
-    result = trainer.train(opened, quiet, callbacks, handle_signals)
+    result = trainer.train(opened, quiet, callbacks, handle_signals, cluster)
     return TrainedRun(opened.folder, result.reason, result.updates, result.games, result.env_steps, result.seconds)
 
 
@@ -131,7 +142,7 @@ def evaluate(agent: TrainedAgent | TrainedRun | str | Path, opponent: str | Trai
     games for two ``win_rate``, ``draw_rate`` and more. Raises UserError.
     """
     agent = agent if isinstance(agent, TrainedAgent) else load(agent, seed=seed)
-    text = opponent if isinstance(opponent, str) else str(_folder(opponent))
+    text = _named_opponent(opponent)
     report = evaluation_report(agent.agent, agent.environment, agent.name, text, games, opening_plies=opening_plies,
                                seed=seed)
     return report | {"run": agent.name, "algorithm": agent.config.algorithm, "simulations": agent.simulations}
@@ -184,6 +195,10 @@ def _named(env: Env) -> tuple[str, dict[str, Any]]:
 def _absolute(name: str | None) -> str | None:
     """A file of the user's own, wherever the environment goes."""
     return str(Path(name).absolute()) if name and name.endswith(".py") else name
+
+
+def _named_opponent(opponent: str | TrainedRun) -> str:
+    return opponent if isinstance(opponent, str) else str(_folder(opponent))
 
 
 def _folder(run: str | Path | TrainedRun) -> Path:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
 from myosu.algorithms.interface import AgentState, Thoughts
-from myosu.algorithms.recorder import EpisodeRecorder
+from myosu.algorithms.off_policy import Sampler, StepActor
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -26,10 +26,9 @@ from myosu.losses.q_learning import best_columns, bootstrapped, dueling, huber
 from myosu.nets.encoder import ActionHead, Encoder, Observation, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
-from myosu.replay.episode import Experience
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay
-from myosu.replay.transitions import RunningSteps, Transitions, Windows, transition_columns
+from myosu.replay.transitions import Transitions, transition_columns
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
 from myosu.runs.state import State, Weights
@@ -126,7 +125,8 @@ class Config:
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     """``config`` as it is. Raises UserError where DQN does not fit."""
     if spec.num_players != 1:
-        raise UserError(f"DQN is for one player; here are {spec.num_players}. Use muzero.")
+        raise UserError(f"DQN is for one player; here are {spec.num_players}. Use muzero, or put an opponent into the "
+                        "game (--opponent alphabeta:2).")
     if not spec.num_actions:
         raise UserError("DQN needs actions that can be counted (Discrete or MultiDiscrete); here they are continuous "
                         "(Box). Use ppo.")
@@ -215,32 +215,15 @@ class ActingNetwork:
         return (columns - self.starts).reshape(len(columns), *self.spec.action_shape)
 
 
-class Actor:
-    """Plays ε-greedily, and hands over every step as soon as it is answered."""
+class Actor(StepActor):
+    """Plays ε-greedily."""
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
-        self.env, self.player, self.rng = env, ActingNetwork(config, env.spec), np.random.default_rng(seed)
-        # No other actor's environments have the same numbers.
-        first_id = int(np.random.default_rng([seed, 1]).integers(2**42)) << 20
-        self.running = RunningSteps(position_columns(env.spec), env.num_envs, first_id)
-        self.recorder = EpisodeRecorder(env.spec, env.num_envs)
-        self.epsilon, self.version = config.epsilon_initial, 0
-        env.reset()
-        self.current: Step = env.recv(env.num_envs)
-        self.recorder.start(self.current)
+        self.player = ActingNetwork(config, env.spec)
+        super().__init__(env, position_columns(env.spec), self.player, seed)
+        self.epsilon = config.epsilon_initial
 
-    def step(self) -> Experience:
-        now = self.current
-        columns = self._choose(now)
-        self.running.act(now.env_ids, observation=now.observation, legal_actions=now.legal_actions, action=columns)
-        self.env.send(self.player.actions(columns), now.env_ids)
-        self.current = after = self.env.recv()
-        rows = self.running.answer(after)
-        actions = self.player.actions(rows["action"][: len(after.env_ids)])
-        episodes = self.recorder.record(after, actions, self.version)
-        return Experience(self.version, len(after.env_ids), [rows], episodes)
-
-    def _choose(self, step: Step) -> np.ndarray:
+    def choose(self, step: Step) -> np.ndarray:
         explores = self.rng.random(len(step.env_ids)) < self.epsilon
         if explores.all():
             return self.player.random(step.legal_actions, self.rng)
@@ -250,23 +233,8 @@ class Actor:
         return np.where(explores[:, None], self.player.random(step.legal_actions, self.rng), best)
 
     def load_weights(self, weights: Weights, version: int) -> None:
-        self.player.load_weights(weights)
-        self.epsilon, self.version = float(weights["epsilon"]), version
-
-    def state_dict(self) -> State:
-        return {
-            "env": self.env.state_dict(), "current": dict(vars(self.current)), "rng": self.rng.bit_generator.state,
-            "weights": dict(self.player.tensors), "version": self.version, "running": self.running.state_dict(),
-            "recorder": self.recorder.state_dict(),
-        }
-
-    def load_state_dict(self, state: State) -> None:
-        self.env.load_state_dict(state["env"])
-        self.current = Step(**state["current"])
-        self.rng.bit_generator.state = state["rng"]
-        self.load_weights(state["weights"], state["version"])
-        self.running.load_state_dict(state["running"])
-        self.recorder.load_state_dict(state["recorder"])
+        super().load_weights(weights, version)
+        self.epsilon = float(weights["epsilon"])
 
 
 class Learner:
@@ -285,20 +253,17 @@ class Learner:
         self.signals = RewardSignals(reward_signals(config, spec, seed))
         if set(self.signals.discounts) != {config.discount}:
             raise UserError(f"DQN learns one value of one discount ({config.discount}); here reward signals have "
-                            f"others ({self.signals.discounts}). PPO learns a value for each.")
-        self.powers = np.float32(config.discount) ** np.arange(config.n_step + 1, dtype=np.float32)
-        self.priorities = (Priorities(config.replay_capacity, config.priority_exponent, least=1e-3)
-                           if config.prioritized else None)
-        #: Rows whose n steps are not over yet, which have no priority until then.
-        self.waiting = np.zeros(0, np.int64)
+                            f"others ({self.signals.discounts}). PPO and SAC learn a value for each.")
+        self.sampler = Sampler(self.signals, config.n_step, Priorities(
+            config.replay_capacity, config.priority_exponent, least=1e-3) if config.prioritized else None)
         self.updates = 0
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
         config = self.config
         assert isinstance(replay, Transitions)
-        windows, importance = self._draw(replay, progress)
+        windows, importance = self.sampler.draw(replay, config.batch_size, progress, self.rng)
         signal_losses = self.signals.update(replay.view(windows.rows))
-        batch = self._turned(self._n_step(replay, windows))
+        batch = self._turned(self.sampler.transitions(replay, windows))
         q = self.net(to_tensors(batch["observation"], self.device))
         error = q.gather(1, self._tensor(batch["action"])) - self._targets(batch)[:, None]
         losses = huber(error).mean(1)
@@ -315,8 +280,7 @@ class Learner:
             self.target_parameters.approach(self.parameters, config.tau)
         self.net.epsilon.fill_(epsilon := exploration(config, progress))
         td_error = error.detach().abs().mean(1)
-        if self.priorities is not None:
-            self.priorities.set_errors(windows.rows, td_error.cpu().numpy())
+        self.sampler.set_errors(windows, td_error.cpu().numpy())
         if (self.updates - 1) % METRICS_EVERY:
             return {}
         return {"loss": loss, "q_mean": float(q.detach().mean()), "td_error": float(td_error.mean()),
@@ -327,27 +291,8 @@ class Learner:
         after, legal = to_tensors(batch["next_observation"], self.device), self._tensor(batch["next_legal_actions"])
         next_q = self.target(after)
         columns = best_columns(self.net(after) if self.config.double else next_q, legal, self.branches)
-        return bootstrapped(self._tensor(batch["reward"]), self._tensor(batch["discount"]), next_q, columns)
-
-    def _n_step(self, replay: Transitions, windows: Windows) -> dict[str, np.ndarray]:
-        """Transitions over m = n steps, or fewer where the episode ends, from s_t to s_{t+m}, by the rewards as the
-        signals see them now.
-
-        reward: Σ_{j<m} γ^j r_{t+j}. discount: γ^m, and 0 where the episode terminated, for nothing comes after it.
-        next_observation: s_{t+m}, the last one where the episode ended. next_legal_actions: the mask there.
-        """
-        n = self.config.n_step
-        rewards = self.signals.rewards(replay.view(windows.steps.ravel()))[:, 0].reshape(-1, n)
-        counts = np.arange(n) < windows.length[:, None]
-        columns = replay.columns
-        return {
-            "observation": columns["observation"].take(windows.rows, axis=0),
-            "action": columns["action"].take(windows.rows, axis=0),
-            "reward": np.where(counts, rewards, np.float32(0.0)) @ self.powers[:n],
-            "discount": np.where(windows.terminated, np.float32(0.0), self.powers[windows.length]),
-            "next_observation": columns["observation"].take(windows.after, axis=0),
-            "next_legal_actions": columns["legal_actions"].take(windows.after, axis=0),
-        }
+        return bootstrapped(self._tensor(batch["reward"][:, 0]), self._tensor(batch["discount"][:, 0]), next_q,
+                            columns)
 
     def _turned(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Each transition under a symmetry of the game drawn at random."""
@@ -364,39 +309,21 @@ class Learner:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _draw(self, replay: Transitions, progress: float) -> tuple[Windows, np.ndarray | None]:
-        """Windows from ``batch_size`` rows and the importance weights of their losses, if they differ."""
-        config = self.config
-        if self.priorities is None:
-            return replay.sample_windows(config.batch_size, self.rng), None
-        rows = np.union1d(self.waiting, self.priorities.new_rows(replay))
-        rows = rows[replay.columns["acted"][rows]]
-        complete = replay.windows(rows).complete
-        self.priorities.set_greatest(rows[complete])
-        self.waiting = rows[~complete]
-        rows, importance = self.priorities.draw(config.batch_size, replay.positions, progress, self.rng)
-        return replay.windows(rows), importance
-
     def weights(self) -> Weights:
         return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
 
     def state_dict(self) -> State:
-        state: State = {"net": self.net.state_dict(), "target": self.target.state_dict(),
-                        "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
-                        "updates": self.updates, "signals": self.signals.state_dict(), "waiting": self.waiting}
-        if self.priorities is not None:
-            state["priorities"] = self.priorities.state_dict()
-        return copy.deepcopy(state)
+        return copy.deepcopy({"net": self.net.state_dict(), "target": self.target.state_dict(),
+                              "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
+                              "updates": self.updates, "sampler": self.sampler.state_dict()})
 
     def load_state_dict(self, state: State) -> None:
         self.net.load_state_dict(state["net"])
         self.target.load_state_dict(state["target"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
-        self.updates, self.waiting = state["updates"], state["waiting"].copy()
-        self.signals.load_state_dict(state["signals"])
-        if self.priorities is not None:
-            self.priorities.load_state_dict(state["priorities"])
+        self.updates = state["updates"]
+        self.sampler.load_state_dict(state["sampler"])
 
 
 class Agent:

@@ -146,7 +146,8 @@ class Config:
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if spec.num_players != 1:
-        raise UserError("PPO is for environments with one player: train games for two with muzero.")
+        raise UserError("PPO is for environments with one player: train games for two with muzero, or with an opponent "
+                        "inside them (--opponent alphabeta:2).")
     return config
 
 

@@ -96,6 +96,10 @@ def _print_episodes(report: dict[str, Any]) -> None:
     if report["mean_raw_reward"] != report["mean_reward"]:
         table.add_row("mean reward below all wrappers", f"{report['mean_raw_reward']:.2f}")
     table.add_row("mean length", f"{report['mean_length']:.1f} steps")
+    if "success_rate" in report:
+        table.add_row("won", _with_interval(report, "success_rate", ".1%"))
+        if report["mean_success_length"] is not None:
+            table.add_row("mean length of those", f"{report['mean_success_length']:.1f} steps")
     table.add_row("cut by a limit", f"{report['truncated_rate']:.1%}")
     console = Console()
     console.print(table)

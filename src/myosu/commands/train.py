@@ -28,24 +28,27 @@ def main(arguments: list[str]) -> int:
     options = vars(tyro.cli(_options(algorithm, preset), prog="myosu train", args=arguments))
     given = {name for name in options if _is_given(name, arguments)}
     if options["resume"] is not None:
-        fixed = given - {field.name for field in dataclasses.fields(TrainConfig)} - {"resume", "quiet", "trust"}
+        fixed = (given - {field.name for field in dataclasses.fields(TrainConfig)}
+                 - {"resume", "quiet", "trust", "cluster"})
         if options["game"] is not None or fixed:
             what = repr(options["game"]) if options["game"] is not None else "--" + min(fixed).replace("_", "-")
             raise UserError(f"--resume goes on with a run as it was started: leave out {what}.")
     elif options["game"] is None:
         raise UserError("Which game? For example: myosu train othello, or a Gymnasium environment: myosu train "
                         "CartPole-v1. All games: myosu games.")
-    own = {"algorithm", "run", "resume", "rewards", "env_kwargs", "quiet", "trust"}
+    own = {"algorithm", "run", "resume", "rewards", "opponent", "env_kwargs", "quiet", "cluster", "trust"}
     ended = train(
         options["game"],
         None if options["resume"] else algorithm,
         run=options["run"],
         resume=options["resume"],
         rewards=options["rewards"],
+        opponent=options["opponent"],
         env_kwargs=read_env_kwargs(options["env_kwargs"]) or None,
         quiet=options["quiet"],
         trust=options["trust"],
         handle_signals=True,
+        cluster=options["cluster"],
         **{name: options[name] for name in given - own},
     )
     return 130 if ended.reason == "interrupted" else 0
@@ -62,7 +65,7 @@ def _algorithm_and_preset(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     if known.game is None or known.resume is not None:
         return algorithm or ALGORITHMS[0], {}
     environment = load_environment(known.game, read_env_kwargs(known.env_kwargs), known.rewards)
-    algorithm = algorithm or default_algorithm(environment)
+    algorithm = algorithm or default_algorithm(environment, known.opponent)
     return algorithm, load_preset(algorithm, environment, load_algorithm(algorithm).Config)
 
 
@@ -80,8 +83,12 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
         "run": "The run's folder; runs/GAME-ALGORITHM-TIME by default.",
         "resume": "Go on with the run in this folder, or from one of its checkpoints.",
         "rewards": "score: the game's rewards; outcome: only winning counts.",
+        "opponent": "Who takes the other seat in a game for two, so that ppo and dqn learn it, too: random, greedy, "
+                    "alphabeta:DEPTH, mcts:SIMULATIONS, gtp:\"COMMAND\", or the folder of a run. By default the "
+                    "learner has both seats.",
         "env_kwargs": ENV_KWARGS_HELP,
         "quiet": "Show no progress.",
+        "cluster": "HOST:PORT of a Ray cluster's head, or auto: actors on all its machines (docs/scale.md).",
         "trust": "With --resume: run code of its own that the run names.",
     }
     fields: list[tuple[str, Any, Any]] = [
@@ -90,8 +97,10 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
         ("run", Path | None, None),
         ("resume", Path | None, None),
         ("rewards", Literal["score", "outcome"], "score"),
+        ("opponent", str | None, None),
         ("env_kwargs", str, "{}"),
         ("quiet", bool, False),
+        ("cluster", str | None, None),
         ("trust", bool, False),
     ]
     kinds = [TrainConfig, *(load_algorithm(name).Config for name in ([algorithm] if algorithm else ALGORITHMS))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,6 +57,11 @@ class EnvSpec:
     @property
     def action_dtype(self) -> Any:
         return np.float32 if self.action_low else np.int64
+
+    def against_opponent(self) -> EnvSpec:
+        """What an environment for two is to whoever plays in it against an opponent inside it: one for one, whose
+        actions are every second ply."""
+        return replace(self, num_players=1, max_steps=(self.max_steps + 1) // 2)
 
     def signed_discount(self, discount: float) -> float:
         """The value of what follows a move, in the mover's eyes, is this times the next player's value."""

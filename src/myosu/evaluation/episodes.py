@@ -12,7 +12,7 @@ import numpy as np
 from myosu.algorithms.interface import Agent
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
-from myosu.evaluation.statistics import Interval, mean_interval
+from myosu.evaluation.statistics import Interval, mean_interval, wilson_interval
 
 #: Environments that play at once.
 MAX_ENVS = 64
@@ -21,7 +21,8 @@ MAX_ENVS = 64
 @dataclass(frozen=True)
 class EpisodesResult:
     """reward_range: the least and the greatest sum of rewards that there can be. Arrays [games]: the sum of rewards,
-    that of the environment's own below all wrappers, actions taken, and whether a limit cut the episode."""
+    that of the environment's own below all wrappers, actions taken, and whether a limit cut the episode.
+    success_return: where an episode can be won, it was if the sum of rewards is above this."""
 
     game: str
     reward_range: Interval
@@ -30,10 +31,11 @@ class EpisodesResult:
     lengths: np.ndarray
     truncated: np.ndarray
     seconds: float
+    success_return: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What ``myosu evaluate --json`` prints, without what only the caller knows."""
-        return {
+        report = {
             "game": self.game, "games": len(self.returns),
             "mean_reward": float(self.returns.mean()),
             "mean_reward_ci95": list(mean_interval(self.returns, self.reward_range)),
@@ -42,6 +44,13 @@ class EpisodesResult:
             "mean_raw_reward": float(self.raw_returns.mean()),
             "mean_length": float(self.lengths.mean()), "truncated_rate": float(self.truncated.mean()),
             "seconds": round(self.seconds, 3),
+        }
+        if self.success_return is None:
+            return report
+        won = self.returns > self.success_return
+        return report | {
+            "success_rate": float(won.mean()), "success_rate_ci95": list(wilson_interval(float(won.mean()), len(won))),
+            "mean_success_length": float(self.lengths[won].mean()) if won.any() else None,
         }
 
 
@@ -78,4 +87,5 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
         env.close()
     returns, raw, lengths, truncated = (np.array(column) for column in zip(*done, strict=True))
     reward_range = environment.game.reward_range if environment.game else (-math.inf, math.inf)
-    return EpisodesResult(environment.name, reward_range, returns, raw, lengths, truncated, time.perf_counter() - begin)
+    return EpisodesResult(environment.name, reward_range, returns, raw, lengths, truncated, time.perf_counter() - begin,
+                          environment.game.success_return if environment.game else None)

@@ -133,6 +133,8 @@ class Game:
     score: Callable | None = None
     #: draw(state) -> uint8 [H, W, 3]: the position as a picture, in plain Python. Without it there is only text.
     draw: Callable[[Any], np.ndarray] | None = None
+    #: In a game for one that can be won: it was if the sum of its rewards is above this.
+    success_return: float | None = None
     #: Positions a second when somebody watches.
     fps: int = 2
     #: "score": the rewards of ``step``; "outcome": their sign, so that only winning counts.
@@ -140,7 +142,7 @@ class Game:
 
     def with_outcome_rewards(self) -> Game:
         """The same game, rewarded −1, 0 or +1 (a loss, a draw, a win)."""
-        return replace(self, rewards="outcome", reward_range=(-1.0, 1.0))
+        return replace(self, rewards="outcome", reward_range=(-1.0, 1.0), success_return=None)
 
     @cached_property
     def batch(self) -> Batch:

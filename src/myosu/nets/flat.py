@@ -25,6 +25,12 @@ class FlatParameters:
             p.grad = self.gradient[start:end].view(p.shape)
             start = end
 
+    def part(self, module: nn.Module) -> torch.Tensor:
+        """The stretch of ``vector`` that holds the parameters of ``module``, a part of the network."""
+        parameters = list(module.parameters())
+        start = parameters[0].data.storage_offset()
+        return self.vector.data[start : start + sum(p.numel() for p in parameters)]
+
     def zero_gradient(self) -> None:
         self.gradient.zero_()
 

@@ -37,7 +37,7 @@ def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
         raise UserError(f"{checkpoint.path} plays {own}, not {game}.")
     algorithm = algorithm_of(config)
     with checkpoint.being_loaded():
-        agent = algorithm.make_agent(load_settings(config), environment.spec, checkpoint.weights(),
+        agent = algorithm.make_agent(load_settings(config), config.learner_spec, checkpoint.weights(),
                                      simulations=simulations, seed=seed)
     return agent, environment, config
 

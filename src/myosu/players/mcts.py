@@ -27,10 +27,10 @@ class MctsPlayer:
             raise UserError(f"mcts:{simulations} plays {simulations} games a move; it must be 1 to 1000000.")
         self.name = f"mcts:{simulations}"
         self._simulations, self._search = simulations, compile_mcts(game)
-        self._rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
 
     def choose(self, states: np.ndarray, histories: list[History]) -> np.ndarray:
-        return self._search(states, self._simulations, np.uint64(self._rng.integers(2**63)))
+        return self._search(states, self._simulations, np.uint64(self.rng.integers(2**63)))
 
     def close(self) -> None:
         pass

@@ -52,10 +52,13 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
     raise UserError(f"There is no opponent {text!r}, and no such folder. {hint}Opponents: {SPELLINGS}.")
 
 
-def settle_opponent(text: str, environment: Environment) -> str:
+def settle_opponent(text: str, environment: Environment, inside: bool = False) -> str:
     """``text`` as a run's configuration keeps it, with the path of a folder absolute. Raises UserError where
-    ``environment`` has no such opponent."""
-    if text == "random":
+    ``environment`` has no such opponent.
+
+    inside: it is to be part of the environment; otherwise "random" is fine in environments for one, too.
+    """
+    if text == "random" and not inside:
         return text
     if environment.spec.num_players == 1:
         raise UserError(f"{environment.name} is for one player: there is no opponent {text!r} in it.")

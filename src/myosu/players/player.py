@@ -43,11 +43,11 @@ class RandomPlayer:
     repeats_itself = False
 
     def __init__(self, game: Game, seed: int = 0) -> None:
-        self._game, self._rng = game, np.random.default_rng(seed)
+        self._game, self.rng = game, np.random.default_rng(seed)
 
     def choose(self, states: np.ndarray, histories: list[History]) -> np.ndarray:
         legal = legal_mask(self._game, states)
-        return np.argmax(self._rng.random(legal.shape) * legal, axis=1)
+        return np.argmax(self.rng.random(legal.shape) * legal, axis=1)
 
     def close(self) -> None:
         pass

@@ -13,9 +13,9 @@ from myosu.envs.registry import Environment
 from myosu.runs.config import from_dict
 
 
-def default_algorithm(environment: Environment) -> str:
-    """MuZero for games for two, which reward planning; PPO for everything else."""
-    return "muzero" if environment.spec.num_players == 2 else "ppo"
+def default_algorithm(environment: Environment, opponent: str | None = None) -> str:
+    """MuZero for games for two, which reward planning; PPO for everything else, and against an ``opponent``."""
+    return "muzero" if environment.spec.num_players == 2 and opponent is None else "ppo"
 
 
 def load_preset(algorithm: str, environment: Environment, config: Any) -> dict[str, Any]:

@@ -33,10 +33,14 @@ def of_rules(game: Game) -> dict[str, Any]:
     }
 
 
+#: Games whose board asks for more than their five functions and their planes say; they are shown as text.
+NOT_DRAWN = ("bubble",)
+
+
 def _board(game: Game) -> dict[str, Any]:
     """The kind of board that the page draws, and what it must know of it."""
     drawn = BOARDS.get(game.name)
-    if drawn is None:
+    if drawn is None or game.name in NOT_DRAWN:
         return _grid_by_playing(game) or {"kind": "text"}
     of, settings = (drawn.func, drawn.keywords) if isinstance(drawn, partial) else (drawn, {})
     return {"kind": of.__name__.strip("_"), **settings}

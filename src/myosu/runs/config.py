@@ -95,7 +95,9 @@ class RunConfig:
 
     game: a registered name, the path of a game file, or a Gymnasium environment's id. algorithm_config: the fields of
     the algorithm's ``Config`` as plain values (an instance is turned into them); ``algorithms.load_settings`` makes the
-    instance. rewards: "score" or "outcome", see ``Game.rewards``. env_kwargs: arguments of a Gymnasium environment.
+    instance. rewards: "score" or "outcome", see ``Game.rewards``. opponent: who
+    takes the other seat in a game for two, so that an algorithm for one learns it (``players.make_opponent``); None:
+    the learner has both. env_kwargs: arguments of a Gymnasium environment.
     spec: what a network must fit, as it was when the run was made; None in a new run. code: of the game's or the
     algorithm's own file or module its SHA-256, as it was then. read_from: the file that this was read from, so that the
     code it names runs only where the person named it or agreed (``trust``); None of one that the person made.
@@ -106,6 +108,7 @@ class RunConfig:
     algorithm_config: dict[str, Any]
     train: TrainConfig
     rewards: Literal["score", "outcome"] = "score"
+    opponent: str | None = None
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     spec: Shape | None = None
     myosu: str = myosu.__version__
@@ -130,6 +133,12 @@ class RunConfig:
             raise UserError(f"The rules of {self.game!r} have changed since this run was made: it was trained on "
                             f"{self.spec}, the game now has {now}.")
         return environment
+
+    @property
+    def learner_spec(self) -> EnvSpec:
+        """What the algorithm learns in: of a game for two with an opponent inside it, an environment for one."""
+        spec = self.environment.spec
+        return spec if self.opponent is None else spec.against_opponent()
 
     @property
     def num_players(self) -> int:

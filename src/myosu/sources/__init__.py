@@ -1,4 +1,4 @@
-"""Where experience comes from: actors in turn with the learner, in processes, beside a card; or recorded games."""
+"""Where experience comes from: actors in turn with the learner, in processes, on a card, in a cluster; or recorded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from myosu.nets.inference import choose_device
 from myosu.runs.config import RunConfig
 from myosu.sources.in_turn import ActorInTurn
 from myosu.sources.processes import ActorProcesses
+from myosu.sources.ray import ClusterActors
 from myosu.sources.recorded import RecordedGames
 from myosu.sources.source import Source
 from myosu.sources.threads import ActorThreads
@@ -17,8 +18,11 @@ from myosu.sources.threads import ActorThreads
 CARD_ACTORS = 3
 
 
-def make_source(config: RunConfig) -> Source:
-    """The source that the algorithm asks for, or that the configuration says."""
+def make_source(config: RunConfig, cluster: str | None = None) -> Source:
+    """The source that the algorithm asks for, or that the configuration says; actors in the Ray cluster at ``cluster``
+    if there is one (``ray.require_cluster``)."""
+    if cluster is not None:
+        return ClusterActors(config, cluster, config.train.actors)
     if algorithm_of(config).SOURCE == "recorded":
         return RecordedGames(config)
     count = actor_count(config)

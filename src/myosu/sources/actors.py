@@ -2,18 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Actor
+from myosu.envs.vector import VectorEnv
 from myosu.envs.workers import WorkerVectorEnv
+from myosu.players.against import AgainstEnv
+from myosu.players.opponents import make_opponent
 from myosu.randomness import derive_seed
+from myosu.replay.episode import Experience
 from myosu.runs.config import RunConfig
+from myosu.runs.state import State, Weights
 
 
 def make_actor(config: RunConfig, start: int) -> Actor:
     """The ``start``-th actor that the run ever started: no two of a run play the same games."""
     settings, seed = load_settings(config), config.train.seed
+    if config.opponent is not None:
+        game = config.environment.rules
+        against = AgainstEnv(game, make_opponent(config.opponent, game, seed=derive_seed(seed, 5, start)),
+                             settings.num_envs, derive_seed(seed, 1, start))
+        return ActorAgainst(algorithm_of(config).make_actor(settings, against, derive_seed(seed, 2, start)), against)
     env = config.environment.make(settings.num_envs, derive_seed(seed, 1, start), config.train.env_workers)
     return algorithm_of(config).make_actor(settings, env, derive_seed(seed, 2, start))
+
+
+class ActorAgainst:
+    """An actor in games with an opponent inside. The records that it hands over are of the whole games, with the moves
+    of both seats, so that they can be played back by the rules."""
+
+    def __init__(self, actor: Actor, env: AgainstEnv) -> None:
+        self.actor, self.finished = actor, env.finished
+        self.env: VectorEnv = env
+
+    def step(self) -> Experience:
+        experience = self.actor.step()
+        for k, episode in enumerate(experience.episodes):
+            game = self.finished.pop(0)
+            learner_return = episode.returns[0]
+            assert len(game.actions[game.seat::2]) == episode.length, "records of another game"
+            experience.episodes[k] = replace(
+                episode, actions=np.array(game.actions, np.int64),
+                seats=(np.arange(len(game.actions)) % 2).astype(np.int8), returns=(game.returns, -game.returns),
+                raw_returns=(game.raw_returns, -game.raw_returns),
+                stats={**episode.stats, "learner_return": learner_return})
+        return experience
+
+    def load_weights(self, weights: Weights, version: int) -> None:
+        self.actor.load_weights(weights, version)
+
+    def state_dict(self) -> State:
+        return self.actor.state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        self.actor.load_state_dict(state)
 
 
 def env_notices(actor: Actor) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ class ActorInTurn:
 
     def __init__(self, config: RunConfig) -> None:
         self.starts = self.restarts = self.env_restarts = 0
+        self.nodes: dict[str, dict[str, float]] = {}
         self._config = config
         self._actor: Actor | None = None
 

@@ -57,16 +57,18 @@ class Report(NamedTuple):
 class ActorProcesses:
     """``count`` actors (``source.Source``). One that dies is replaced by a new one with other games.
 
-    While the learner waits and nothing has come in, an actor of its own takes a step in its process: of games of ours,
-    for other environments could end or stop it; and where there are more cores than actors, for else it would take
-    their time. What it has begun is lost with the process, as the games of the other actors are.
+    While the learner waits and nothing has come in, an actor of its own takes a step in its process: in games of ours,
+    for other environments, and opponents, could end or stop it; and where there are more cores than actors, for else it
+    would take their time. What it has begun is lost with the process, as the games of the other actors are.
     """
 
     exhausted = False
     parallel = True
+    who = "An actor"
 
     def __init__(self, config: RunConfig, count: int) -> None:
         self.starts = self.restarts = self.env_restarts = 0
+        self.nodes: dict[str, dict[str, float]] = {}
         # The games under way in all actors may end at once.
         self.slack = count * load_settings(config).num_envs * config.environment.spec.max_steps
         self._config, self._count = config, count
@@ -79,7 +81,8 @@ class ActorProcesses:
         self._notices: list[str] = []
         self._processes: dict[int, Any] = {}
         self._published_at = 0.0
-        self._acts_here = config.environment.game is not None and count < (os.cpu_count() or 1)
+        self._acts_here = (config.environment.game is not None and config.opponent is None
+                           and count < (os.cpu_count() or 1))
         self._here: ActorInTurn | None = None
         self._version_here = -1
         self._learner_waits, self._learner_acts, self._actors_wait = Stopwatch(), Stopwatch(), Stopwatch()
@@ -180,10 +183,7 @@ class ActorProcesses:
                 last = connection.recv()
                 if last.error:
                     break
-                self._notices += last.notices
-                self.env_restarts += len(last.notices)
-                if last.experience is not None:
-                    self._inbox.put(last.experience)
+                self._receive(last)
                 with self._actors_wait.running():
                     self._go.wait()
                 if self._closing:
@@ -196,6 +196,12 @@ class ActorProcesses:
         connection.close()
         self._ended.put((key, last))
 
+    def _receive(self, report: Report) -> None:
+        self._notices += report.notices
+        self.env_restarts += len(report.notices)
+        if report.experience is not None:
+            self._inbox.put(report.experience)
+
     def _replace_dead(self) -> None:
         while not self._ended.empty():
             key, last = self._ended.get_nowait()
@@ -207,7 +213,7 @@ class ActorProcesses:
             self._failures += 1
             if self._failures > MAX_FAILURES:
                 raise RuntimeError(f"{self._failures} actors failed without finishing a game. The last one: {reason}")
-            self._notices.append(f"An actor was restarted: {reason.strip().splitlines()[-1]}")
+            self._notices.append(f"{self.who} was restarted: {reason.strip().splitlines()[-1]}")
             self.restarts += 1
             self._start()
 

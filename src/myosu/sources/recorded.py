@@ -31,6 +31,7 @@ class RecordedGames:
     def __init__(self, config: RunConfig) -> None:
         self.exhausted = False
         self.starts = self.restarts = self.env_restarts = 0
+        self.nodes: dict[str, dict[str, float]] = {}
         self._settings, self._environment = load_settings(config), config.environment
         self._make_rows = algorithm_of(config).make_rows
         for folder in self._settings.recordings:

@@ -16,6 +16,7 @@ class Source(Protocol):
     slack: positions that may still come in after it was held back.
     starts, restarts: actors ever started by the run, and those of them that replaced one that had died.
     env_restarts: worker processes of the actors' environments that were replaced.
+    nodes: figures of each machine of a cluster, by its address; empty where there is none.
     """
 
     exhausted: bool
@@ -24,6 +25,7 @@ class Source(Protocol):
     starts: int
     restarts: int
     env_restarts: int
+    nodes: dict[str, dict[str, float]]
 
     def publish(self, weights: Weights, version: int) -> None:
         """Act with these weights from now on. The first call starts the actors."""

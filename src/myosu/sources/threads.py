@@ -35,6 +35,7 @@ class ActorThreads:
 
     def __init__(self, config: RunConfig, count: int) -> None:
         self.starts = self.restarts = self.env_restarts = 0
+        self.nodes: dict[str, dict[str, float]] = {}
         self.slack = count * load_settings(config).num_envs * config.environment.spec.max_steps
         self._config, self._count = config, count
         self._published_at = 0.0

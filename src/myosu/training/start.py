@@ -21,14 +21,17 @@ DEFAULT_MINUTES = 60.0
 
 
 def configure(game: str, algorithm: str | None = None, settings: Mapping[str, Any] | None = None,
-              rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None) -> RunConfig:
+              rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None,
+              opponent: str | None = None) -> RunConfig:
     """The configuration of a new run: the presets for the environment, and over them ``settings``, which are fields of
     ``TrainConfig`` and of the algorithm's ``Config``. Raises UserError.
 
-    algorithm: by default the one that suits the environment.
+    algorithm: by default the one that suits the environment. opponent: takes the other seat in a game for two.
     """
     environment = load_environment(game, env_kwargs, rewards)
-    algorithm = algorithm or default_algorithm(environment)
+    if opponent is not None:
+        opponent = settle_opponent(opponent, environment, inside=True)
+    algorithm = algorithm or default_algorithm(environment, opponent)
     kind = load_algorithm(algorithm).Config
     own, train = _field_names(kind), _field_names(TrainConfig)
     given = dict(settings or {})
@@ -47,6 +50,7 @@ def configure(game: str, algorithm: str | None = None, settings: Mapping[str, An
                                  **{name: given[name] for name in own if name in given}}),
         train=TrainConfig(**{name: given[name] for name in train if name in given}),
         rewards=rewards,
+        opponent=opponent,
         env_kwargs=dict(env_kwargs or {}),
     )
 
@@ -68,5 +72,5 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
     if algorithm.SOURCE == "recorded" and config.train.actors:
         raise UserError(f"actors = {config.train.actors}: {config.algorithm} learns from recorded games and has no "
                         "actors.")
-    settings = algorithm.resolve(load_settings(config), config.environment.spec, config.train.deterministic)
+    settings = algorithm.resolve(load_settings(config), config.learner_spec, config.train.deterministic)
     return create_folder(dataclasses.replace(config, algorithm_config=dataclasses.asdict(settings)), folder)

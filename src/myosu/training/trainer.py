@@ -59,17 +59,18 @@ class TrainResult:
 
 
 def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
-          handle_signals: bool = False) -> TrainResult:
+          handle_signals: bool = False, cluster: str | None = None) -> TrainResult:
     """Train until the first limit of ``run.config.train``, going on from the run's latest checkpoint if it has one.
 
     handle_signals: Ctrl-C, SIGTERM and a closed terminal end it in order, with a checkpoint; only in the main thread.
+    cluster: the address of a Ray cluster for the actors, which ``sources.ray.require_cluster`` let pass.
     Raises UserError for what a person can mend: no space left, a damaged checkpoint, a loss that is not finite.
     """
     settle_opponent(run.config.train.evaluation_opponent, run.config.environment)
     lock = run.lock()
     try:
         with stop_signals(handle_signals) as stop, repeatable(run.config.train.deterministic), settings_kept():
-            trainer = Trainer(run, quiet, callbacks)
+            trainer = Trainer(run, quiet, callbacks, cluster)
             trainer.progress.stoppable = handle_signals
             try:
                 return trainer.run_until(stop)
@@ -98,12 +99,13 @@ class Trainer:
     """Everything that one run of the loop needs. Done so far: ``updates`` of the learner, ``samples`` that it drew,
     finished ``games`` (episodes), ``env_steps`` in all environments."""
 
-    def __init__(self, run: Run, quiet: bool = False, callbacks: Sequence[Callback] = ()) -> None:
+    def __init__(self, run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
+                 cluster: str | None = None) -> None:
         self._begin = time.monotonic()
         self.run, self.config = run, run.config.train
         settings, environment = load_settings(run.config), run.config.environment
-        algorithm, spec = algorithm_of(run.config), environment.spec
-        self.settings, self.two_players = settings, spec.num_players == 2
+        algorithm, spec = algorithm_of(run.config), run.config.learner_spec
+        self.settings, self.two_players = settings, environment.spec.num_players == 2
         prepare_process(derive_seed(self.config.seed, 4))
         self.updates = self.samples = self.games = self.env_steps = 0
         self._seconds_before = 0.0
@@ -115,7 +117,7 @@ class Trainer:
                                                   derive_seed(self.config.seed, 0))
         checkpoint = self._find_start()
         state = checkpoint.state() if checkpoint else None
-        self.source = make_source(run.config)
+        self.source = make_source(run.config, cluster)
         self.evaluator = EvaluatorInTurn() if self.config.deterministic else EvaluatorProcess(run.config.game)
         self.videos = VideoProcess(run)
         if checkpoint and state:
@@ -389,6 +391,8 @@ class Trainer:
             **{f"{name}_share": round(rates[name], 4) for name in self.source.waits()},
             "actor_restarts": self.source.restarts, "env_restarts": self.source.env_restarts,
             "memory_mib": total_memory(),
+            **{f"node/{address}/{name}": value for address, figures in self.source.nodes.items()
+               for name, value in figures.items()},
         }
         losses, played = self.metrics.record(counters)
         self.progress.losses, self.progress.played = losses or self.progress.losses, played or self.progress.played

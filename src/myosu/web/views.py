@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from myosu.envs.course import Course, Position
-from myosu.games import snake, woodoku
+from myosu.games import bubble, snake, woodoku
 from myosu.games.go.board import owners
 from myosu.games.go.rules import COLUMNS
 from myosu.players.gtp import title
@@ -120,6 +120,36 @@ def _woodoku(course: Course, position: Position, legal: list[int], before: Posit
             "placed": placed, "cleared": cleared, "straight": int(position.state["straight"])}
 
 
+def _bubble(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
+    """size: of the field, in radii of a bubble, as are the [x, y] here. cells: 0 free, else the colour; −1 no cell.
+    middles: of all cells. deadline: y of the line that nothing may hang below. shots_of: for each action the ``path``
+    of a shot and the ``cell`` it comes to. shot: by the last action its path, cell, colour, and what is gone, [cell,
+    colour] each. colours: their names. shots: that are left."""
+    state, width = position.state, bubble.WIDTH
+    exists = np.arange(width) < np.array([[bubble.width_of(row)] for row in range(bubble.ROWS)])
+
+    def fly(state: Any, action: int) -> dict[str, Any]:
+        path, cell = bubble.flight(state, action)
+        return {"path": path.round(3).tolist(), "cell": cell}
+
+    shot = None
+    if before is not None and last is not None:
+        shot = fly(before.state, last) | {"colour": int(before.state["current"])}
+        was = before.state["board"].reshape(-1).copy()
+        was[shot["cell"]] = shot["colour"]
+        gone = np.flatnonzero((was > 0) & (state["board"].reshape(-1) == 0))
+        shot["gone"] = [[int(cell), int(was[cell])] for cell in gone]
+    return {
+        "kind": "bubble", "rows": bubble.ROWS, "columns": width, "size": [2 * width, round(bubble.SHOOTER_Y + 1.3, 2)],
+        "deadline": round(bubble.middle_of(bubble.ROWS - 1, 0)[1] - 0.4, 2),
+        "cells": np.where(exists, state["board"], -1).reshape(-1).tolist(),
+        "middles": [[round(at, 3) for at in bubble.middle_of(*divmod(cell, width))] for cell in range(exists.size)],
+        "current": int(state["current"]), "following": int(state["following"]), "colours": bubble.NAMES,
+        "shots": int(state["shots"]), "shot": shot,
+        "shots_of": [fly(state, action) for action in range(bubble.NUM_ANGLES)],
+    }
+
+
 def _text(course: Course, position: Position, *_: Any) -> Board:
     """Of a game that the page has no board for."""
     return {"kind": "text", "text": course.game.render(position.state)}
@@ -128,5 +158,5 @@ def _text(course: Course, position: Position, *_: Any) -> Board:
 BOARDS: dict[str, Callable[..., Board]] = {
     "go": _go,
     "othello": _grid, "connect_four": partial(_grid, line=4, drops=True), "tictactoe": partial(_grid, line=3),
-    "snake": _snake, "snake-published": _snake, "woodoku": _woodoku, "woodoku-published": _woodoku,
+    "snake": _snake, "snake-published": _snake, "woodoku": _woodoku, "woodoku-published": _woodoku, "bubble": _bubble,
 }

@@ -157,6 +157,7 @@ function showScores(position) {
   });
   if (position.board.kind === 'snake') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Length'), make('strong', { class: 'points' }, String(position.board.body.length))));
   if (position.board.kind === 'woodoku') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Streak'), make('strong', { class: 'points' }, String(position.board.straight))));
+  if (position.board.kind === 'bubble') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Shots left'), make('strong', { class: 'points' }, String(position.board.shots))));
   $('scores').replaceChildren(...cards);
 }
 

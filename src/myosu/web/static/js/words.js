@@ -5,7 +5,7 @@ export const look = run => /^go\d/.test(run.game) ? 'go' : run.game;
 
 const SIDES = { othello: ['Black', 'White'], go: ['Black', 'White'], connect_four: ['Red', 'Yellow'], tictactoe: ['Cross', 'Ring'] };
 
-const TITLES = { othello: 'Othello', connect_four: 'Connect Four', tictactoe: 'Tic-tac-toe', snake: 'Snake', woodoku: 'Woodoku', go: 'Go' };
+const TITLES = { othello: 'Othello', connect_four: 'Connect Four', tictactoe: 'Tic-tac-toe', snake: 'Snake', woodoku: 'Woodoku', bubble: 'Bubble', go: 'Go' };
 
 export const title = run => TITLES[look(run)] ?? run.game;
 
@@ -38,6 +38,7 @@ export function describe(run, game, position) {
   }
   if (board.flipped?.length) words.push(`${board.flipped.length} turned`);
   if (board.cleared?.length) words.push(`${board.cleared.length} cells cleared`);
+  if (board.shot?.gone.length) words.push(`${board.shot.gone.length} bubbles gone`);
   const text = `${words.join(', ')}.`;
   if (position.over) return `${text} ${outcome(run, game, position)}`;
   if (board.kind === 'snake') return text;

@@ -1,0 +1,33 @@
+#!/bin/sh
+# A Ray cluster for `myosu train … --cluster`: tokens required, no dashboard, no usage statistics, a small object store.
+#
+#   sh scripts/cluster.sh head [IP]           start the first machine; IP: its address in the private network
+#   sh scripts/cluster.sh join HOST:PORT [IP]  let this machine join; needs the head's token
+#   sh scripts/cluster.sh stop                leave
+#
+# The token is in ~/.ray/auth_token (or RAY_AUTH_TOKEN_PATH). `head` makes one where there is none; copy it to every
+# machine. Whoever has it can run any program on all of them. OBJECT_STORE_MB (128), PORT (6379), CORES and RAY_TMP can be
+# set. Further arguments of `ray start` may follow the IP.
+set -eu
+RAY=${RAY:-ray}
+TOKEN=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}
+export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+export RAY_raylet_start_wait_time_s=${RAY_raylet_start_wait_time_s:-120}
+
+case ${1:-} in
+head) where="--head --port=${PORT:-6379} --include-dashboard=false${RAY_TMP:+ --temp-dir=$RAY_TMP}"; shift ;;
+join) where="--address=${2:?HOST:PORT of the head}"; shift 2 ;;
+stop) exec "$RAY" stop ;;
+*) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
+if [ ! -s "$TOKEN" ]; then
+  case $where in --address=*)
+    echo "cluster.sh: no token in $TOKEN. Copy the head's to there (mode 600)." >&2; exit 2 ;;
+  esac
+  mkdir -p "$(dirname "$TOKEN")"
+  (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > "$TOKEN")
+fi
+ip=${1:-}; [ $# -eq 0 ] || shift
+# shellcheck disable=SC2086  # the words of $where are arguments
+exec "$RAY" start $where ${ip:+--node-ip-address="$ip"} ${CORES:+--num-cpus="$CORES"} \
+  --object-store-memory=$((${OBJECT_STORE_MB:-128} * 1048576)) --disable-usage-stats "$@"

@@ -1,0 +1,205 @@
+"""Behavioural cloning (Pomerleau 1991): a policy that does what was done in recorded games.
+
+Read it from top to bottom: the configuration, the policy, what is kept of a game, the learner, the agent. Nobody acts:
+the games of other runs, a person's among them, are played again from their seeds and actions and learnt from.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from myosu.algorithms.checks import check_ranges
+from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.envs.playback import Move
+from myosu.envs.vector import EnvSpec
+from myosu.errors import NonFiniteLoss, UserError
+from myosu.games.game import Symmetries
+from myosu.losses.q_learning import best_columns
+from myosu.losses.soft import choice_log_probs
+from myosu.nets.encoder import ActionHead, Encoder, Observation, has_pictures, to_tensors
+from myosu.nets.flat import FlatAdam, FlatParameters
+from myosu.nets.inference import choose_device
+from myosu.replay.episode import Rows
+from myosu.replay.replay import Replay
+from myosu.runs.state import State, Weights
+
+SOURCE = "recorded"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Behavioural cloning's settings."""
+
+    recordings: tuple[str, ...] = ()
+    """Folders of the runs whose recorded games are imitated."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Units of the layers; of pictures, the last one after the convolutions."""
+    channels: int = 32
+    """Channels of the convolutions that read a board."""
+    blocks: int = 1
+    """Residual blocks of the convolutions that read a board."""
+
+    num_envs: int = 1
+    """Of no meaning here: nobody acts."""
+    replay_capacity: int = 1_000_000
+    """Steps kept. The oldest go first."""
+    learning_starts: int = 256
+    """Steps read before the first update."""
+    replay_ratio: float = 20.0
+    """How often each step is learnt from, on average."""
+    batch_size: int = 256
+    """Steps an update."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate; it falls in a line to 0 at the end of the run."""
+    device: str = "auto"
+    """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {
+            "channels": (1, 4096), "blocks": (0, 100), "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9),
+            "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
+            "learning_rate": (0.0, 10.0),
+        })
+        if not self.hidden or min(self.hidden) < 1:
+            raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")
+
+
+def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
+    if not np.isfinite(spec.action_low + spec.action_high).all():
+        raise UserError("Cloning needs bounds of every component of an action; here some are infinite. Give the Box "
+                        "finite bounds (gymnasium.wrappers.RescaleAction).")
+    return config
+
+
+class Policy(nn.Module):
+    """Logits [n, A] of all choices, or actions [n, C] in (−1, 1), whose bounds these are."""
+
+    def __init__(self, config: Config, spec: EnvSpec) -> None:
+        super().__init__()
+        self.spec, self.branches = spec, spec.action_branches or (spec.num_actions,)
+        self.starts = np.cumsum((0, *self.branches[:-1]))
+        self.low, self.high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
+        self.encoder = Encoder(spec, config.hidden, config.channels, config.blocks)
+        self.head = ActionHead(self.encoder.features, len(spec.action_low) or spec.num_actions,
+                               None if spec.action_low else self.encoder.cells)
+
+    def forward(self, observation: Observation) -> Tensor:
+        outputs = self.head(*self.encoder(observation))
+        return outputs.tanh() if self.spec.action_low else outputs
+
+    def losses(self, outputs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
+        """−Σ_b log π_b(a_b) of choices, among the legal ones; of continuous actions Σ_c (a_c − π_c)². float32 [n]."""
+        if self.spec.action_low:
+            return (outputs - action).square().sum(1)
+        return -choice_log_probs(outputs, legal, self.branches).gather(1, action).sum(1)
+
+    def stored(self, actions: np.ndarray) -> np.ndarray:
+        """The environment's actions [n, *action_shape] as ``losses`` takes them: columns, or between −1 and 1."""
+        if self.spec.action_low:
+            return 2.0 * (actions - self.low) / (self.high - self.low) - 1.0
+        return actions.reshape(len(actions), -1) + self.starts
+
+    def actions(self, outputs: Tensor, legal: Tensor) -> np.ndarray:
+        """The likeliest, as the environment takes them."""
+        if self.spec.action_low:
+            action = self.low + (self.high - self.low) * 0.5 * (outputs.cpu().numpy() + 1.0)
+            return np.clip(action, self.low, self.high)
+        columns = best_columns(outputs, legal, self.branches).cpu().numpy()
+        return (columns - self.starts).reshape(len(columns), *self.spec.action_shape)
+
+
+def make_policy(config: Config, spec: EnvSpec) -> Policy:
+    """On its device: small layers are quicker on the CPU than their way to an accelerator."""
+    policy = Policy(config, spec)
+    return policy if config.device == "auto" and not has_pictures(spec) else policy.to(choose_device(config.device))
+
+
+def make_replay(config: Config, spec: EnvSpec) -> Replay:
+    return Replay({"observation": (spec.observation_shape, spec.observation_dtype),
+                   "legal_actions": ((spec.num_actions,), np.bool_),
+                   "action": (spec.action_shape, spec.action_dtype)}, config.replay_capacity)
+
+
+def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
+    """A recorded game as one sequence; in games for two the moves of both."""
+    return [{name: np.array([getattr(move, name) for move in moves]) for name in
+             ("observation", "legal_actions", "action")}] if moves else []
+
+
+class Learner:
+    def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
+        self.config, self.rng = config, np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        self.policy = make_policy(config, spec)
+        self.device = next(self.policy.parameters()).device
+        self.parameters = FlatParameters(self.policy)
+        self.optimizer = FlatAdam(self.parameters)
+
+    def update(self, replay: Replay, progress: float) -> dict[str, float]:
+        rows = replay.sample_rows(self.config.batch_size, self.rng)
+        batch = {name: replay.columns[name].take(rows, axis=0) for name in ("observation", "legal_actions", "action")}
+        legal = torch.from_numpy(batch["legal_actions"]).to(self.device)
+        action = torch.from_numpy(self.policy.stored(batch["action"])).to(self.device)
+        outputs = self.policy(to_tensors(batch["observation"], self.device))
+        loss = self.policy.losses(outputs, legal, action).mean()
+        if not math.isfinite(float(loss.detach())):
+            raise NonFiniteLoss(f"loss {float(loss.detach())}", batch)
+        self.parameters.zero_gradient()
+        loss.backward()
+        self.optimizer.step(self.config.learning_rate * (1.0 - progress))
+        return {"loss": float(loss.detach())}
+
+    def weights(self) -> Weights:
+        return {name: value.detach().cpu().clone() for name, value in self.policy.state_dict().items()}
+
+    def state_dict(self) -> State:
+        return copy.deepcopy({"policy": self.policy.state_dict(), "optimizer": self.optimizer.state_dict(),
+                              "rng": self.rng.bit_generator.state})
+
+    def load_state_dict(self, state: State) -> None:
+        self.policy.load_state_dict(state["policy"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = state["rng"]
+
+
+class Agent:
+    """Does what is likeliest to have been done."""
+
+    has_memory = False
+
+    def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
+        self.policy = make_policy(config, spec)
+        self.policy.load_state_dict(weights)
+        self.device = next(self.policy.parameters()).device
+
+    @torch.inference_mode()
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None) -> tuple[np.ndarray, None]:
+        outputs = self.policy(to_tensors(observation, self.device))
+        return self.policy.actions(outputs, torch.from_numpy(legal_actions).to(self.device)), None
+
+    @torch.inference_mode()
+    def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+              starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
+        """Of values it knows nothing: they are 0."""
+        outputs = self.policy(to_tensors(observation, self.device))
+        legal = torch.from_numpy(legal_actions).to(self.device)
+        policy = F.softmax(outputs.masked_fill(~legal, -torch.inf), dim=1).cpu().numpy()
+        action = policy.argmax(axis=1)
+        return Thoughts(action, policy, np.zeros(len(policy), np.float32), None, action[:, None].tolist())
+
+
+def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:
+    return Learner(config, spec, seed)
+
+
+def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,
+               seed: int = 0) -> Agent:
+    return Agent(config, spec, weights)

@@ -1,0 +1,142 @@
+"""What algorithms that learn from a replay of single steps share: an actor that hands over each step, and samples
+over n of them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from myosu.algorithms.recorder import EpisodeRecorder
+from myosu.envs.vector import Step, VectorEnv
+from myosu.replay.episode import Experience
+from myosu.replay.priorities import Priorities
+from myosu.replay.replay import Columns
+from myosu.replay.transitions import RunningSteps, Transitions, Windows
+from myosu.rewards.signals import RewardSignals
+from myosu.runs.state import State, Weights
+
+
+class Player(Protocol):
+    """A network that acts. tensors: its own, by name."""
+
+    tensors: Weights
+
+    def load_weights(self, weights: Weights) -> None: ...
+
+    def actions(self, stored: np.ndarray) -> np.ndarray:
+        """The environment's actions [n, *action_shape] of actions as the replay stores them."""
+
+
+class StepActor:
+    """Plays, and hands over every step as soon as it is answered. Algorithms add how to ``choose``."""
+
+    def __init__(self, env: VectorEnv, columns: Columns, player: Player, seed: int) -> None:
+        self.env, self.network, self.rng = env, player, np.random.default_rng(seed)
+        # No other actor's environments have the same numbers.
+        first_id = int(np.random.default_rng([seed, 1]).integers(2**42)) << 20
+        self.running = RunningSteps(columns, env.num_envs, first_id)
+        self.recorder = EpisodeRecorder(env.spec, env.num_envs)
+        self.version = 0
+        env.reset()
+        self.current: Step = env.recv(env.num_envs)
+        self.recorder.start(self.current)
+
+    def choose(self, step: Step) -> np.ndarray:
+        """Actions as the replay stores them."""
+        raise NotImplementedError
+
+    def step(self) -> Experience:
+        now = self.current
+        chosen = self.choose(now)
+        self.running.act(now.env_ids, observation=now.observation, legal_actions=now.legal_actions, action=chosen)
+        self.env.send(self.network.actions(chosen), now.env_ids)
+        self.current = after = self.env.recv()
+        rows = self.running.answer(after)
+        actions = self.network.actions(rows["action"][: len(after.env_ids)])
+        episodes = self.recorder.record(after, actions, self.version)
+        return Experience(self.version, len(after.env_ids), [rows], episodes)
+
+    def load_weights(self, weights: Weights, version: int) -> None:
+        self.network.load_weights(weights)
+        self.version = version
+
+    def state_dict(self) -> State:
+        return {
+            "env": self.env.state_dict(), "current": dict(vars(self.current)), "rng": self.rng.bit_generator.state,
+            "weights": dict(self.network.tensors), "version": self.version, "running": self.running.state_dict(),
+            "recorder": self.recorder.state_dict(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        self.env.load_state_dict(state["env"])
+        self.current = Step(**state["current"])
+        self.rng.bit_generator.state = state["rng"]
+        self.load_weights(state["weights"], state["version"])
+        self.running.load_state_dict(state["running"])
+        self.recorder.load_state_dict(state["recorder"])
+
+
+class Sampler:
+    """Draws transitions over up to ``n_step`` steps, uniformly or by priority, with the rewards as the signals see them
+    now.
+
+    priorities: of the rows, or None to draw uniformly.
+    """
+
+    def __init__(self, signals: RewardSignals, n_step: int, priorities: Priorities | None) -> None:
+        self.signals, self.n_step, self.priorities = signals, n_step, priorities
+        discounts = np.array(signals.discounts, np.float32)
+        #: γ^k, float32 [n_step + 1, discounts].
+        self.powers = discounts ** np.arange(n_step + 1, dtype=np.float32)[:, None]
+        #: Rows whose n steps are not over yet, which have no priority until then.
+        self.waiting = np.zeros(0, np.int64)
+
+    def draw(self, replay: Transitions, count: int, progress: float, rng: np.random.Generator
+             ) -> tuple[Windows, np.ndarray | None]:
+        """Windows from ``count`` rows and the importance weights of their losses, if they differ."""
+        if self.priorities is None:
+            return replay.sample_windows(count, rng), None
+        rows = np.union1d(self.waiting, self.priorities.new_rows(replay))
+        rows = rows[replay.columns["acted"][rows]]
+        complete = replay.windows(rows).complete
+        self.priorities.set_greatest(rows[complete])
+        self.waiting = rows[~complete]
+        rows, importance = self.priorities.draw(count, replay.positions, progress, rng)
+        return replay.windows(rows), importance
+
+    def transitions(self, replay: Transitions, windows: Windows) -> dict[str, np.ndarray]:
+        """Transitions over m = n steps, or fewer where the episode ends, from s_t to s_{t+m}.
+
+        reward: Σ_{j<m} γ^j r_{t+j}, float32 [n, discounts]. discount: γ^m, and 0 where the episode terminated, for
+        nothing comes after it; the same shape.
+        next_observation: s_{t+m}, the last one where the episode ended. next_legal_actions: the mask there.
+        """
+        n, columns = self.n_step, replay.columns
+        rewards = self.signals.rewards(replay.view(windows.steps.ravel()))
+        rewards = rewards.reshape(len(windows.rows), n, self.powers.shape[1])
+        counts = (np.arange(n) < windows.length[:, None])[..., None]
+        return {
+            "observation": columns["observation"].take(windows.rows, axis=0),
+            "legal_actions": columns["legal_actions"].take(windows.rows, axis=0),
+            "action": columns["action"].take(windows.rows, axis=0),
+            "reward": (np.where(counts, rewards, np.float32(0.0)) * self.powers[:n]).sum(axis=1),
+            "discount": np.where(windows.terminated[:, None], np.float32(0.0), self.powers[windows.length]),
+            "next_observation": columns["observation"].take(windows.after, axis=0),
+            "next_legal_actions": columns["legal_actions"].take(windows.after, axis=0),
+        }
+
+    def set_errors(self, windows: Windows, errors: np.ndarray) -> None:
+        """What the values of the windows' first steps were wrong by, float32 [n]."""
+        if self.priorities is not None:
+            self.priorities.set_errors(windows.rows, errors)
+
+    def state_dict(self) -> State:
+        state: State = {"signals": self.signals.state_dict(), "waiting": self.waiting.copy()}
+        return state if self.priorities is None else state | {"priorities": self.priorities.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        self.signals.load_state_dict(state["signals"])
+        self.waiting = state["waiting"].copy()
+        if self.priorities is not None:
+            self.priorities.load_state_dict(state["priorities"])

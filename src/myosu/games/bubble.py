@@ -1,0 +1,372 @@
+"""Bubble: shoot bubbles at a hanging stack. Three or more of a colour that touch pop, and what hangs on nothing falls.
+
+Rows of eight and of seven bubbles take turns and lie as hexagons do. A shot flies straight, bounces off the walls,
+stops at the first bubble or at the ceiling and snaps to the nearest cell. An action is one of 41 angles, from 70° to
+the left to 70° to the right. The colours of the bubble to shoot and of the one after it are to be seen, and are among
+those that still hang. Clearing the board wins. Running out of shots, or a bubble that stays in the last row, ends the
+game; the latter pays for the shots that are left as well, so that giving up is never cheaper.
+
+There are no symmetries: a bubble shot straight up into a gap between two cells takes the left one.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+
+from myosu.games.chance import draw_below, start_chance
+from myosu.games.drawing import Colour, canvas, disc, stroke
+from myosu.games.game import Game, compiled
+
+WIDTH, ROWS = 8, 14
+#: Geometry: bubbles have the radius 1; ``ROW_HEIGHT`` lies between two rows, y grows downwards from the ceiling at 0.
+ROW_HEIGHT = math.sqrt(3)
+LEFT, RIGHT = 1.0, 2.0 * WIDTH - 1  # between which the middle of a bubble flies
+SHOOTER_X, SHOOTER_Y = float(WIDTH), 1 + ROW_HEIGHT * ROWS
+#: A flying bubble stops at this distance of middles: less than 2, so that it slips through narrow gaps.
+TOUCH = 1.85
+NUM_ANGLES = 41
+ANGLES = np.linspace(-math.radians(70), math.radians(70), NUM_ANGLES)
+#: Points of a flight: the start, a bounce each 14 / tan(70°) = 5.1 of the height of 24.2 at most, and the end.
+PATH_POINTS = 7
+#: Neighbours of a cell as (row, column) steps, in even and in odd rows.
+NEIGHBOURS = np.array([[(0, -1), (0, 1), (-1, -1), (-1, 0), (1, -1), (1, 0)],
+                       [(0, -1), (0, 1), (-1, 0), (-1, 1), (1, 0), (1, 1)]])
+
+
+#: board: 0 empty, else the colour from 1 on; the last cell of an odd row is no cell. current, following: the colours of
+#: the bubble to shoot and of the one after it. shots: that are left. colours: that there are.
+STATE = np.dtype([("board", np.int8, (ROWS, WIDTH)), ("chance", np.uint64), ("current", np.int8),
+                  ("following", np.int8), ("colours", np.int8), ("shots", np.int16), ("over", np.bool_)], align=True)
+
+
+@compiled
+def width_of(row):
+    return WIDTH - row % 2
+
+
+@compiled
+def middle_of(row, column):
+    """x and y of a cell's middle."""
+    return 1.0 + 2.0 * column + row % 2, 1.0 + ROW_HEIGHT * row
+
+
+@compiled
+def fly(board, action, path):
+    """Fill ``path`` f64 [PATH_POINTS, 2] with x and y of the start, each bounce and the end of a shot; the rest repeats
+    the end. Returns the row and the column of the cell to which it snaps."""
+    x, y = SHOOTER_X, SHOOTER_Y
+    right, up = math.sin(ANGLES[action]), math.cos(ANGLES[action])
+    path[0, 0] = x
+    path[0, 1] = y
+    for point in range(1, PATH_POINTS):
+        # As far as the ceiling or a wall, whichever is nearer, unless a bubble is in the way.
+        way = (y - 1.0) / up
+        if right > 0:
+            way = min(way, (RIGHT - x) / right)
+        elif right < 0:
+            way = min(way, (LEFT - x) / right)
+        stops = y - way * up <= 1.0 + 1e-9
+        for row in range(ROWS):
+            for column in range(width_of(row)):
+                if board[row, column]:
+                    bubble_x, bubble_y = middle_of(row, column)
+                    across, along = bubble_x - x, y - bubble_y
+                    nearest = across * right + along * up
+                    closest = across * across + along * along - nearest * nearest
+                    if nearest > 0 and closest < TOUCH * TOUCH:
+                        touches = max(0.0, nearest - math.sqrt(TOUCH * TOUCH - closest))
+                        if touches < way:
+                            way, stops = touches, True
+        x += way * right
+        y -= way * up
+        path[point:, 0] = x
+        path[point:, 1] = y
+        if stops:
+            break
+        right = -right
+    return nearest_cell(x, y)
+
+
+@compiled
+def nearest_cell(x, y):
+    """The cell nearest to a stopped bubble. It is free, and touches what stopped it: no point between the walls is
+    farther than 2 / √3 from a cell, and every bubble is at least ``TOUCH`` away."""
+    best, at_row, at_column = np.inf, 0, 0
+    for row in range(ROWS):
+        for column in range(width_of(row)):
+            cell_x, cell_y = middle_of(row, column)
+            distance = (cell_x - x) ** 2 + (cell_y - y) ** 2
+            if distance < best - 1e-9:
+                best, at_row, at_column = distance, row, column
+    return at_row, at_column
+
+
+@compiled
+def _spread(board, marks, stack, count, colour):
+    """Mark all bubbles (of ``colour``, or of any: 0) that hang together with the ``count`` cells on the ``stack``,
+    which are marked already. Returns how many were added."""
+    added = 0
+    while count > 0:
+        count -= 1
+        row, column = stack[count] // WIDTH, stack[count] % WIDTH
+        for k in range(6):
+            r, c = row + NEIGHBOURS[row % 2, k, 0], column + NEIGHBOURS[row % 2, k, 1]
+            if r < 0 or r >= ROWS or c < 0 or c >= width_of(r) or marks[r, c] or board[r, c] == 0:
+                continue
+            if colour == 0 or board[r, c] == colour:
+                marks[r, c] = True
+                stack[count] = r * WIDTH + c
+                count += 1
+                added += 1
+    return added
+
+
+@compiled
+def settle(board, row, column):
+    """What the bubble that has come to ``row`` and ``column`` does: take away what pops and what falls. Returns how
+    many pop, how many fall, and how many of its colour hang together with it."""
+    marks, stack = np.zeros((ROWS, WIDTH), np.bool_), np.empty(ROWS * WIDTH, np.int64)
+    marks[row, column] = True
+    stack[0] = row * WIDTH + column
+    together = 1 + _spread(board, marks, stack, 1, board[row, column])
+    if together < 3:
+        return 0, 0, together
+    for r in range(ROWS):
+        for c in range(WIDTH):
+            if marks[r, c]:
+                board[r, c] = 0
+    marks[:] = False
+    count = 0
+    for c in range(WIDTH):
+        if board[0, c]:
+            marks[0, c] = True
+            stack[count] = c
+            count += 1
+    _spread(board, marks, stack, count, 0)
+    fallen = 0
+    for r in range(ROWS):
+        for c in range(WIDTH):
+            if board[r, c] and not marks[r, c]:
+                board[r, c] = 0
+                fallen += 1
+    return together, fallen, together
+
+
+@compiled
+def _hangs(board, colour):
+    for row in range(ROWS):
+        for column in range(WIDTH):
+            if board[row, column] == colour:
+                return True
+    return False
+
+
+@compiled
+def _draw_colour(state):
+    """One of the colours that hang, each as likely; any colour of an empty board."""
+    count = 0
+    for colour in range(1, state.colours + 1):
+        count += _hangs(state.board, colour)
+    if count == 0:
+        return 1
+    left = draw_below(state, count)
+    for colour in range(1, state.colours + 1):
+        if _hangs(state.board, colour):
+            if left == 0:
+                return colour
+            left -= 1
+    return 1
+
+
+@compiled
+def _start(state, seed, rows, colours, shots):
+    state.board[:] = 0
+    state.colours = colours
+    state.shots = shots
+    state.over = False
+    start_chance(state, seed)
+    for row in range(rows):
+        for column in range(width_of(row)):
+            state.board[row, column] = 1 + draw_below(state, colours)
+    state.current = _draw_colour(state)
+    state.following = _draw_colour(state)
+
+
+@compiled
+def _shoot(state, action):
+    """The shot and what follows of it. Returns how many bubbles went away."""
+    row, column = fly(state.board, action, np.empty((PATH_POINTS, 2)))
+    state.board[row, column] = state.current
+    popped, fallen, _ = settle(state.board, row, column)
+    state.shots -= 1
+    empty = not state.board.any()
+    state.over = empty or state.shots == 0 or state.board[ROWS - 1].any()
+    # The next bubble is of another colour if nothing of its own hangs any more.
+    state.current = state.following if _hangs(state.board, state.following) else _draw_colour(state)
+    state.following = _draw_colour(state)
+    return popped + fallen
+
+
+@compiled
+def legal_actions(state, mask):
+    mask[:] = True
+
+
+#: Digits of the shots that are left, as planes.
+SHOT_BITS = 6
+
+
+@compiled
+def observe(state, out):
+    """Planes: the bubbles of each colour; the odd rows, which lie half a bubble to the right; all over the plane of its
+    colour, the bubble to shoot, and the one after it; all over their planes, the binary digits of the shots left."""
+    out[:] = 0
+    colours = state.colours
+    for row in range(ROWS):
+        out[colours, row] = row % 2
+        for column in range(width_of(row)):
+            if state.board[row, column]:
+                out[state.board[row, column] - 1, row, column] = 1
+    out[colours + state.current] = 1
+    out[2 * colours + state.following] = 1
+    for digit in range(out.shape[0] - 3 * colours - 1):
+        out[3 * colours + 1 + digit] = (state.shots >> digit) & 1
+
+
+@compiled
+def to_play(state):
+    return 0
+
+
+NAMES = ("none", "red", "yellow", "green", "blue", "purple", "orange", "white")
+LETTERS = ".rygbpow"
+
+
+def render(state) -> str:
+    rows = [" " * (row % 2) + " ".join(LETTERS[colour] for colour in cells[:WIDTH - row % 2])
+            for row, cells in enumerate(state["board"])]
+    return "\n".join([*rows, f"shoot {LETTERS[state['current']]}, then {LETTERS[state['following']]}, "
+                             f"{state['shots']} shots left"])
+
+
+def flight(state, action: int) -> tuple[np.ndarray, int]:
+    """The points (x, y) of a shot, f64 [n, 2], and the cell ``8 · row + column`` to which it snaps."""
+    path = np.empty((PATH_POINTS, 2))
+    row, column = fly(state["board"], action, path)
+    ends = int((path == path[-1]).all(1).argmax())
+    return path[:ends + 1], row * WIDTH + column
+
+
+BACKGROUND, LINE = (30, 36, 58), (150, 160, 190)
+COLOURS: tuple[Colour, ...] = ((232, 76, 72), (245, 190, 60), (72, 178, 106), (70, 140, 232), (168, 98, 214),
+                               (240, 130, 60), (210, 214, 224))
+
+
+def draw(state, pixels: int = 24) -> np.ndarray:
+    """A picture, uint8 [H, W, 3], with ``pixels`` a bubble."""
+    radius = pixels / 2
+    image = _ground(pixels).copy()
+
+    def put(x: float, y: float, colour: int, size: int) -> None:
+        picture, cover = _bubble(colour, size)
+        top, left = round(y * radius - size / 2), round(x * radius - size / 2)
+        part = image[top:top + size, left:left + size]
+        part[cover] = picture[cover]
+
+    for row, column in np.argwhere(state["board"]):
+        x, y = middle_of(row, column)
+        put(x, y, int(state["board"][row, column]), pixels)
+    put(SHOOTER_X, SHOOTER_Y, int(state["current"]), pixels)
+    put(SHOOTER_X - 4, SHOOTER_Y, int(state["following"]), round(0.7 * pixels))
+    left = int(state["shots"])
+    for shot in range(left):
+        disc(image, (SHOOTER_Y - 0.5 + shot // 12 * 0.4) * radius, (SHOOTER_X + 2.5 + shot % 12 * 0.4) * radius,
+             0.13 * radius, LINE)
+    return image
+
+
+@cache
+def _ground(pixels: int) -> np.ndarray:
+    radius = pixels / 2
+    image = canvas(math.ceil((SHOOTER_Y + 1.5) * radius), WIDTH * pixels, BACKGROUND)
+    y = (ROW_HEIGHT * (ROWS - 1) + 0.6) * radius
+    stroke(image, (y, 0), (y, WIDTH * pixels), 0.6, LINE, opacity=0.5)
+    return image
+
+
+@cache
+def _bubble(colour: int, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture, and which of its pixels belong to the bubble."""
+    middle, rim = pixels / 2, COLOURS[colour - 1]
+    image = canvas(pixels, pixels, BACKGROUND)
+    shade: Colour = (rim[0] * 3 // 4, rim[1] * 3 // 4, rim[2] * 3 // 4)
+    disc(image, middle, middle, 0.47 * pixels, shade)
+    disc(image, 0.47 * pixels, 0.47 * pixels, 0.4 * pixels, rim, softness=pixels / 8)
+    disc(image, 0.32 * pixels, 0.34 * pixels, 0.09 * pixels, (255, 255, 255), softness=pixels / 10, opacity=0.8)
+    return image, (image != BACKGROUND).any(-1)
+
+
+def action_name(action: int) -> str:
+    """In degrees, to the right."""
+    return f"{math.degrees(ANGLES[action]):+.1f}"
+
+
+def parse_action(text: str) -> int:
+    try:
+        angle = math.radians(float(text))
+    except ValueError:
+        angle = math.nan
+    if not abs(angle) <= ANGLES[-1] + 1e-6:
+        raise ValueError(f"{text!r} is no shot: write an angle in degrees from -70 (left) to 70 (right), such as 17.5")
+    return int(np.abs(ANGLES - angle).argmin())
+
+
+def make_game(rows: int = 6, colours: int = 4, shots: int = 60, bubble_reward: float = 0.01, shot_price: float = 0.03,
+              clear_reward: float = 1.0) -> Game:
+    """A level: ``rows`` of bubbles in ``colours``, and ``shots`` to clear it. Each bubble that goes away earns
+    ``bubble_reward``, each shot costs ``shot_price``, and ``clear_reward`` is for clearing all."""
+    if not 1 <= rows <= ROWS - 2 or not 1 <= colours <= len(COLOURS) or not 1 <= shots < 2**SHOT_BITS:
+        raise ValueError(f"rows {rows}, colours {colours}, shots {shots}: there can be 1 to {ROWS - 2} rows, 1 to "
+                         f"{len(COLOURS)} colours and 1 to {2**SHOT_BITS - 1} shots")
+    if not 0 <= bubble_reward <= shot_price or not clear_reward > 0:
+        raise ValueError(f"bubble_reward {bubble_reward}, shot_price {shot_price}, clear_reward {clear_reward}: a shot "
+                         "must cost at least what a bubble earns, and clearing must earn something")
+
+    @compiled
+    def init(state, seed):
+        _start(state, seed, rows, colours, shots)
+
+    @compiled
+    def step(state, action):
+        gone = _shoot(state, action)
+        cleared = not state.board.any()
+        paid = 1 + (state.shots if state.over and not cleared else 0)
+        return bubble_reward * gone - shot_price * paid + (clear_reward if cleared else 0.0), state.over
+
+    # Whoever does not clear pays for all shots, and at best pops all but one of the bubbles that there ever were.
+    bubbles = rows * WIDTH - rows // 2 + shots
+    return Game(
+        name="bubble",
+        num_players=1,
+        num_actions=NUM_ANGLES,
+        observation_shape=(3 * colours + 1 + SHOT_BITS, ROWS, WIDTH),
+        state_dtype=STATE,
+        init=init,
+        legal_actions=legal_actions,
+        step=step,
+        observe=observe,
+        to_play=to_play,
+        render=render,
+        reward_range=(-shot_price * shots, clear_reward + bubble_reward * bubbles),
+        max_plies=shots,
+        success_return=bubble_reward * bubbles - shot_price * shots + clear_reward / 2,
+        action_name=action_name,
+        parse_action=parse_action,
+        draw=draw,
+    )
+
+
+GAME = make_game()

@@ -1,0 +1,176 @@
+"""A game for two as an environment for one: somebody else takes the other seat."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from myosu.envs.native import game_spec
+from myosu.envs.vector import Step
+from myosu.errors import UserError
+from myosu.games.game import Game
+from myosu.games.playout import mix64
+from myosu.players.player import RESIGNS, History, Player
+
+
+@dataclass(frozen=True)
+class PlayedGame:
+    """A game that ended: the learner's ``seat``, the ``actions`` of both, and the sum of rewards of the first seat, as
+    the learner sees it and below every wrapper."""
+
+    seat: int
+    actions: History
+    returns: float
+    raw_returns: float
+
+
+class AgainstEnv:
+    """``num_envs`` games of ``game`` against ``opponent``, whom it closes (``envs.vector.VectorEnv``).
+
+    An action is answered by the opponent's next one, and the reward is what both moves bring the learner: that of his
+    own minus that of the opponent's. An opponent who resigns loses as high as can be. The learner takes the first seat
+    in one episode and the second in the next; half of the environments begin with each.
+
+    A game is truncated where the learner is to move after ``max_plies`` or more, so that ``final_observation`` is
+    always seen from his side; it may thus be one ply longer than elsewhere.
+
+    finished: the games that ended, in the order in which ``Step`` tells of them; whoever reads them takes them out.
+    """
+
+    def __init__(self, game: Game, opponent: Player, num_envs: int, seed: int = 0) -> None:
+        if game.num_players != 2:
+            raise UserError(f"{game.name} is for one player: there is no opponent in it.")
+        self.game, self.opponent, self.num_envs = game, opponent, num_envs
+        self.spec = game_spec(game).against_opponent()
+        self.finished: list[PlayedGame] = []
+        self.seed = np.uint64(seed)
+        self.states = np.zeros(num_envs, game.state_dtype)
+        self.episodes = np.zeros(num_envs, np.uint64)
+        # The learner's rewards and raw rewards: of the game so far, and what an opponent's first move brought him, of
+        # which he hears with his first action.
+        self.returns, self.owed = np.zeros((num_envs, 2)), np.zeros((num_envs, 2), np.float32)
+        self.histories: list[History] = [[] for _ in range(num_envs)]
+        self._rules = replace(game, rewards="score").batch
+        self._pending: Step | None = None
+
+    def reset(self) -> None:
+        self.episodes[:] = 0
+        self.finished.clear()
+        ids = np.arange(self.num_envs)
+        self._start(ids)
+        nothing = np.zeros(self.num_envs, np.float32)
+        nowhere = np.zeros(self.num_envs, np.bool_)
+        self._pending = self._step(ids, nothing, nothing.copy(), nowhere, nowhere.copy(), self._no_observations(ids))
+
+    def send(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
+        reward, raw_reward, terminated = self._play(env_ids, actions)
+        going = np.flatnonzero(~terminated)
+        lost, raw_lost, terminated[going] = self._answer(env_ids[going])
+        reward[going] -= lost
+        raw_reward[going] -= raw_lost
+        reward += self.owed[env_ids, 0]
+        raw_reward += self.owed[env_ids, 1]
+        self.owed[env_ids] = 0
+        self.returns[env_ids] += np.stack([reward, raw_reward], axis=1)
+        plies = np.array([len(self.histories[i]) for i in env_ids])
+        truncated = ~terminated & (plies >= self.game.max_plies)
+        final_observation = self._no_observations(env_ids)
+        ended = np.flatnonzero(terminated | truncated)
+        if len(ended):
+            over = env_ids[ended]
+            observed = self._no_observations(over)
+            self.game.batch.observe(self.states[over], observed)
+            final_observation[ended] = observed
+            for i in over:
+                sign = 1 if self._seats(i) == 0 else -1
+                self.finished.append(PlayedGame(int(self._seats(i)), self.histories[i], *(sign * self.returns[i])))
+            self.episodes[over] += np.uint64(1)
+            self._start(over)
+        self._pending = self._step(env_ids, reward, raw_reward, terminated, truncated, final_observation)
+
+    def recv(self, min_ready: int | None = None) -> Step:
+        step, self._pending = self._pending, None
+        assert step is not None, "recv() without send()"
+        return step
+
+    def close(self) -> None:
+        self.opponent.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the games' future depends on (call it between ``recv`` and ``send``)."""
+        raw = self.states.view(np.uint8).reshape(self.num_envs, -1)
+        return {"states": raw.copy(), "episodes": self.episodes.copy(), "returns": self.returns.copy(),
+                "owed": self.owed.copy(), "histories": copy.deepcopy(self.histories), "opponent": self._chance()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.states[:] = np.ascontiguousarray(state["states"]).view(self.game.state_dtype).reshape(-1)
+        for name in ("episodes", "returns", "owed"):
+            getattr(self, name)[:] = state[name]
+        self.histories = copy.deepcopy(state["histories"])
+        if state["opponent"] is not None:
+            self.opponent.rng.bit_generator.state = state["opponent"]  # type: ignore[attr-defined]
+
+    def _chance(self) -> Any:
+        """Of an opponent that plays by chance, the state of its generator."""
+        rng = getattr(self.opponent, "rng", None)
+        return None if rng is None else rng.bit_generator.state
+
+    def _seats(self, env_ids: np.ndarray) -> np.ndarray:
+        """The learner's, 0 or 1."""
+        return (env_ids + self.episodes[env_ids].astype(np.int64)) % 2
+
+    def _seeds(self, env_ids: np.ndarray) -> np.ndarray:
+        return np.array([mix64(mix64(mix64(self.seed) + np.uint64(i)) + self.episodes[i]) for i in env_ids], np.uint64)
+
+    def _start(self, env_ids: np.ndarray) -> None:
+        """A new game in each; where the opponent has the first seat he makes its first move."""
+        states = self.states[env_ids]
+        self._rules.init(states, self._seeds(env_ids))
+        self.states[env_ids] = states
+        for i in env_ids:
+            self.histories[i] = []
+        second = env_ids[self._seats(env_ids) == 1]
+        lost, raw_lost, ended = self._answer(second)
+        assert not ended.any(), "a game that ends with its first move"
+        self.returns[env_ids] = self.owed[env_ids] = 0
+        self.owed[second] = -np.stack([lost, raw_lost], axis=1)
+
+    def _answer(self, env_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The opponent moves. His rewards, his raw rewards, and whether that ended the game."""
+        if not len(env_ids):
+            return np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.bool_)
+        actions = self.opponent.choose(self.states[env_ids], [self.histories[i] for i in env_ids])
+        resigns = actions == RESIGNS
+        reward, raw_reward = np.zeros((2, len(env_ids)), np.float32)
+        ended = resigns.copy()
+        reward[resigns] = raw_reward[resigns] = -self.game.reward_range[1]
+        plays = np.flatnonzero(~resigns)
+        reward[plays], raw_reward[plays], ended[plays] = self._play(env_ids[plays], actions[plays])
+        return reward, raw_reward, ended
+
+    def _play(self, env_ids: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One move in each. The mover's rewards, his raw rewards, and whether it ended the game."""
+        states, count = self.states[env_ids], len(env_ids)
+        raw_reward, ended = np.zeros(count, np.float32), np.zeros(count, np.bool_)
+        self._rules.step(states, np.asarray(actions, np.int64), raw_reward, ended)
+        self.states[env_ids] = states
+        for i, action in zip(env_ids, actions, strict=True):
+            self.histories[i].append(int(action))
+        return (np.sign(raw_reward) if self.game.rewards == "outcome" else raw_reward.copy()), raw_reward, ended
+
+    def _no_observations(self, env_ids: np.ndarray) -> np.ndarray:
+        return np.zeros((len(env_ids), *self.spec.observation_shape), self.spec.observation_dtype)
+
+    def _step(self, env_ids: np.ndarray, reward: np.ndarray, raw_reward: np.ndarray, terminated: np.ndarray,
+              truncated: np.ndarray, final_observation: np.ndarray) -> Step:
+        states, observation = self.states[env_ids], self._no_observations(env_ids)
+        legal = np.zeros((len(env_ids), self.spec.num_actions), np.bool_)
+        self._rules.observe(states, observation)
+        self._rules.legal_actions(states, legal)
+        return Step(
+            env_ids=env_ids, observation=observation, legal_actions=legal, to_play=np.zeros(len(env_ids), np.int8),
+            reward=reward, terminated=terminated, truncated=truncated, final_observation=final_observation,
+            raw_reward=raw_reward, seed=self._seeds(env_ids))

@@ -1,0 +1,157 @@
+"""A planted fault of each kind that random play alone does not show; ``scripts/measure_doctor.py`` goes through all."""
+
+import time
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from faults import bases
+from faults.env_faults import ENV_FAULTS
+from faults.game_faults import DICE, FIVE, GAME_FAULTS
+from faults.healthy import Walled, _shaped
+from gym_toys import Counter
+from myosu import cli
+from myosu.doctor import check_game, check_gym
+from myosu.doctor.apart import examine_apart
+from myosu.doctor.predictor import unexplained
+from myosu.envs.gym_env import EnvMaker
+from myosu.envs.registry import load_environment
+from myosu.errors import UserError
+
+pytestmark = pytest.mark.slow
+
+QUICK = ("wall is not seen", "off by one", "made before the move", "mask all true: walls", "left is forgotten",
+         "truncated to a bool", "the last one counts", "one line of the kite", "hidden information: velocity",
+         "the turn's points", "banked points", "the notes' own", "bytes divided", "thorns are never drawn",
+         "time limit as an end: seldom", "steps the bare environment", "only the sign is kept", "takes the raw reward")
+GAMES = ("shifted", "overwrite", "own marks", "a corner", "divided by two", "two are one", "heuristic: of the other "
+         "side",
+         "a game hides: a box")
+
+
+@pytest.mark.parametrize("words", QUICK)
+def test_faults_of_environments(words):
+    fault = next(fault for fault in ENV_FAULTS if words in str(fault))
+    findings = check_gym(EnvMaker(fault.make))
+    assert fault.verdict(findings) == "found", [str(finding) for finding in findings]
+
+
+@pytest.mark.parametrize("words", GAMES)
+def test_faults_of_games(words):
+    fault = next(fault for fault in GAME_FAULTS if words in str(fault))
+    findings = check_game(fault.make())
+    assert fault.verdict(findings) == "found", [str(finding) for finding in findings]
+
+
+@pytest.mark.parametrize("make", [bases.Cart, bases.Garden, bases.Stones, bases.Pig, bases.Kite, bases.Chase, Walled,
+                                  _shaped], ids=lambda make: make.__name__)
+def test_healthy_environments(make):
+    assert [str(found) for found in check_gym(EnvMaker(make)) if found.severity != "info"] == []
+
+
+@pytest.mark.parametrize("game", [FIVE, DICE], ids=lambda game: game.name)
+def test_healthy_games(game):
+    assert [str(found) for found in check_game(game) if found.severity != "info"] == []
+
+
+def test_what_a_network_cannot_explain():
+    rng = np.random.default_rng(0)
+    x, groups = rng.normal(size=(2000, 3)), np.arange(2000) // 20
+    targets = np.stack([x[:, 0] * x[:, 1], rng.normal(size=2000), x[:, 2] + rng.normal(size=2000)], axis=1)
+    product, noise, half = unexplained(x, targets, groups)
+    assert product < 0.1 and noise > 0.9 and 0.4 < half < 0.65
+
+
+# --- whatever is examined
+
+
+class Sleepy(Counter):
+    """Ten steps a second."""
+
+    def step(self, action):
+        time.sleep(0.1)
+        return super().step(action)
+
+
+def test_a_slow_environment_is_answered_in_time():
+    begun = time.monotonic()
+    findings = check_gym(EnvMaker(Sleepy))
+    assert time.monotonic() - begun < 60
+    assert sum(finding.check == "unjudged" for finding in findings) == 2
+    assert any("steps/s" in finding.message for finding in findings if finding.check == "unjudged")
+
+
+FILE = '''
+import os, sys, time
+import gymnasium, numpy as np
+from gymnasium import spaces
+
+class {name}(gymnasium.Env):
+    observation_space, action_space = spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return self.observe(), {{}}
+
+    def observe(self):
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32)
+
+    def step(self, action):
+        self.count += 1
+        if self.count == 7:
+            {habit}
+        return self.observe(), float(action), self.count == 9, False, {{}}
+'''
+
+
+def write(folder, habit, name="Mine"):
+    path = folder / f"{name.lower()}.py"
+    path.write_text(FILE.format(habit=habit, name=name))
+    return str(path)
+
+
+@pytest.mark.parametrize(("habit", "check", "words"), [
+    ("os._exit(7)", "crash", "exit code 7"), ("time.sleep(1000)", "hang", "did not come back"),
+    ("sys.exit(0)", "contract", "sys.exit(0)"), ("os.kill(os.getpid(), 11)", "crash", "exit code -11"),
+])
+def test_the_doctor_survives_what_it_examines(tmp_path, habit, check, words):
+    name, is_game, findings = examine_apart(write(tmp_path, habit), {}, None, 0, seconds=20)
+    found = next(finding for finding in findings if finding.check == check)
+    assert found.severity == "error" and words in found.message and not is_game and name.endswith("mine.py:Mine")
+
+
+def test_an_environment_in_a_file(tmp_path, capsys):
+    path = write(tmp_path, "pass")
+    assert cli.run(["check", path]) == 0
+    assert "mine.py:Mine: the environment keeps the contract" in capsys.readouterr().out
+    with open(path, "a") as file:
+        file.write("\n\nclass Other(Mine):\n    pass\n\n\nclass Third(gymnasium.Env):\n    pass\n")
+    with pytest.raises(UserError, match=r"holds 2 environments.*Other"):
+        load_environment(path)
+    assert load_environment(f"{path}:Mine").spec.num_actions == 2
+    with pytest.raises(UserError, match="has no environment 'Nobody'"):
+        load_environment(f"{path}:Nobody")
+
+
+def test_continuous_components_are_named():
+    class Deaf(bases.Kite):
+        def pull(self, action):
+            return np.array([0.3, action[1]])
+
+    found = {finding.check: finding for finding in check_gym(EnvMaker(Deaf))}
+    assert "component 0 of the action" in found["ignored-actions"].message
+
+
+def test_waiting_is_no_fault():
+    class Waits(bases.Garden):
+        moves = np.array([*bases.Garden.moves, (0, 0)])
+
+        def __init__(self):
+            super().__init__()
+            self.action_space = spaces.Discrete(5)
+
+    assert [str(found) for found in check_gym(EnvMaker(Waits)) if found.severity != "info"] == []
+    assert isinstance(Waits(), gymnasium.Env)

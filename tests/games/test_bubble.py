@@ -1,0 +1,280 @@
+"""Bubble by hand-worked shots, and by what players of known strength make of its levels."""
+
+import math
+
+import numpy as np
+import pytest
+
+from myosu.doctor import check_game
+from myosu.envs.native import NativeVectorEnv
+from myosu.envs.registry import load_environment
+from myosu.evaluation.episodes import play_episodes
+from myosu.games import bubble
+from myosu.games.playout import random_games
+from positions import legal, look
+
+GAME = bubble.GAME
+STRAIGHT = 20
+
+
+def lay(rows, current="r", following="r", shots=60):
+    """A position; rows are text, a letter a cell, "." for none."""
+    state = GAME.new_states(1)[0]
+    state["board"] = 0
+    for row, text in enumerate(rows):
+        for column, letter in enumerate(text.split()):
+            state["board"][row, column] = bubble.LETTERS.index(letter)
+    state["current"], state["following"] = bubble.LETTERS.index(current), bubble.LETTERS.index(following)
+    state["shots"] = shots
+    return state
+
+
+def rows_of(state):
+    """The rows that are not empty."""
+    lines = [line.strip() for line in bubble.render(state).splitlines()[:-1]]
+    while lines and not set(lines[-1]) - set(". "):
+        lines.pop()
+    return lines
+
+
+def greedy(state):
+    """One ply: takes what makes most go away, falls counting twice; else lays it beside its colour, high, without a
+    bounce."""
+    best, found = None, set()
+    for action in range(bubble.NUM_ANGLES):
+        path, cell = bubble.flight(state, action)
+        if cell in found:
+            continue
+        found.add(cell)
+        board = state["board"].copy()
+        row, column = divmod(cell, bubble.WIDTH)
+        board[row, column] = state["current"]
+        popped, fallen, together = bubble.settle(board, row, column)
+        value = (popped + 2 * fallen or -1, together, -row, -len(path))
+        if best is None or value > best[0]:
+            best = value, action
+    return best[1]
+
+
+def test_geometry():
+    """Rows lie √3 apart and odd ones one radius to the right, so that neighbours touch: their middles are 2 apart."""
+    for row, column in ((2, 3), (3, 3)):
+        x, y = bubble.middle_of(row, column)
+        cells = [(row + a, column + b) for a, b in bubble.NEIGHBOURS[row % 2]]
+        assert len(set(cells)) == 6
+        for cell in cells:
+            assert math.dist((x, y), bubble.middle_of(*cell)) == pytest.approx(2)
+    assert [bubble.width_of(row) for row in range(3)] == [8, 7, 8]
+    assert bubble.ANGLES[[0, STRAIGHT, 40]].tolist() == pytest.approx([-math.radians(70), 0, math.radians(70)])
+
+
+def test_straight_shot_stops_below_a_bubble():
+    """In the middle of the gap between cells 3 and 4 of the ceiling the left one is taken; the next one meets it at
+    1 across, so √(1.85² − 1) below its middle, nearest to the cell in the gap of row 1."""
+    state = lay([], "r")
+    path, cell = bubble.flight(state, STRAIGHT)
+    assert path.tolist() == [[8, bubble.SHOOTER_Y], [8, pytest.approx(1)]] and cell == 3
+    state = lay([". . . r . . . ."])
+    path, cell = bubble.flight(state, STRAIGHT)
+    assert path[-1].tolist() == pytest.approx([8, 1 + math.sqrt(1.85**2 - 1)]) and cell == bubble.WIDTH + 3
+
+
+def test_bounces():
+    """At 70° from x = 8 the wall at 15 is 7 away: 7 / tan 70° = 2.548 up; then each 14 / tan 70° = 5.096, until the
+    ceiling is reached at 24.249 up, 21.701 after the first bounce: four more bounces and 0.259 · 14 from there."""
+    path, cell = bubble.flight(lay([]), 40)
+    assert path[:, 0].tolist() == pytest.approx([8, 15, 1, 15, 1, 15, 15 - 14 * (21.7012 / 5.0956 - 4)], abs=1e-3)
+    up = (bubble.SHOOTER_Y - path[:, 1]).tolist()
+    assert up == pytest.approx([0, 2.5478, 7.6434, 12.7390, 17.8345, 22.9301, 24.2487], abs=1e-3)
+    assert cell == 5, "x = 11.377 is nearest to the middle at 11"
+    mirrored, _ = bubble.flight(lay([]), 0)
+    assert mirrored[:, 0].tolist() == pytest.approx((16 - path[:, 0]).tolist())
+    assert mirrored[:, 1].tolist() == pytest.approx(path[:, 1].tolist())
+
+
+def test_narrow_gaps_let_it_through_and_narrower_ones_do_not():
+    """Middles 4 apart leave 2 · (2 − 1.85) to spare; between two neighbours nothing passes."""
+    through = lay([". . . . . . . .", ". . . . . . .", ". . . . . . . .", ". . r . r . ."])
+    assert bubble.flight(through, STRAIGHT)[1] == 3
+    assert bubble.flight(lay([". . . . . . . .", ". . . . . . .", ". . . r r . . ."]), STRAIGHT)[1] == 3 * 8 + 3
+
+
+def test_two_stay_three_pop():
+    state = lay([". . . r . . . b"])
+    assert GAME.step(state, STRAIGHT) == (pytest.approx(-0.03), False)
+    assert rows_of(state) == [". . . r . . . b", ". . . r . . ."]
+    state = lay([". . . r r . . b"])
+    assert GAME.step(state, STRAIGHT) == (pytest.approx(3 * 0.01 - 0.03), False)
+    assert rows_of(state) == [". . . . . . . b"]
+
+
+def test_what_hangs_loose_falls_and_what_hangs_elsewhere_stays():
+    state = lay(["b . . r r . . y", ". . . . . . y", "b . . . . . . y"])
+    state["board"][1, 3], state["board"][2, 2], state["board"][3, 2] = (bubble.LETTERS.index(c) for c in "rgb")
+    board = state["board"].copy()
+    board[1, 2] = bubble.LETTERS.index("r")
+    popped, fallen, together = bubble.settle(board, 1, 2)
+    assert (popped, fallen, together) == (4, 3, 4), "g and b below, and the b of row 2 that hung on nothing at all"
+    state["board"] = board
+    assert rows_of(state) == ["b . . . . . . y", ". . . . . . y", ". . . . . . . y"]
+
+
+def test_clearing_wins():
+    state = lay([". . . r r . . ."], shots=9)
+    assert GAME.step(state, STRAIGHT) == (pytest.approx(1 + 3 * 0.01 - 0.03), True)
+    assert rows_of(state) == [] and state["shots"] == 8 and legal(GAME, state).all()
+
+
+def test_last_shot_ends_it():
+    state = lay(["b . . . . . . ."], shots=1)
+    assert GAME.step(state, STRAIGHT) == (pytest.approx(-0.03), True)
+
+
+def test_a_bubble_that_stays_in_the_last_row_pays_for_the_shots_left():
+    column = [". . . b . . . ." if row % 2 == 0 else ". . . b . . ." for row in range(13)]
+    state = lay(column, shots=10)
+    assert GAME.step(state, STRAIGHT) == (pytest.approx(-10 * 0.03), True)
+    state = lay(column, "b", shots=10)
+    assert GAME.step(state, STRAIGHT) == (pytest.approx(1 + 14 * 0.01 - 0.03), True), "what pops does not stay"
+
+
+def test_colours_follow_what_hangs():
+    state = lay([". . . r r . . b"], "r", "r")
+    GAME.step(state, STRAIGHT)
+    assert bubble.LETTERS[state["current"]] == bubble.LETTERS[state["following"]] == "b"
+    state = lay([". . . g . . . b"], "r", "b")
+    GAME.step(state, STRAIGHT)
+    assert bubble.LETTERS[state["current"]] == "b" and bubble.LETTERS[state["following"]] in "rgb"
+
+
+def test_observation():
+    state = lay([". . . r . . . b", ". . . . . . g"], "y", "b", shots=37)
+    planes = look(GAME, state)
+    assert planes.shape == (19, 14, 8)
+    assert [np.argwhere(plane).tolist() for plane in planes[:4]] == [[[0, 3]], [], [[1, 6]], [[0, 7]]]
+    assert planes[4].tolist() == [[row % 2] * 8 for row in range(14)]
+    everywhere = planes[5:].reshape(14, -1)
+    assert (everywhere == everywhere[:, :1]).all()
+    yellow, blue, shots = [0, 1, 0, 0], [0, 0, 0, 1], [1, 0, 1, 0, 0, 1]  # 37 = 100101 in binary
+    assert everywhere[:, 0].tolist() == yellow + blue + shots
+
+
+def test_invariants_under_random_play():
+    random = np.random.default_rng(0)
+    for seed in range(30):
+        state, ended, plies = GAME.new_states(1, seed)[0], False, 0
+        assert (state["board"] > 0).sum() == 45
+        while not ended:
+            before = (state["board"] > 0).sum()
+            action = int(random.integers(41))
+            path, cell = bubble.flight(state, action)
+            row, column = divmod(cell, 8)
+            assert column < bubble.width_of(row) and state["board"][row, column] == 0
+            assert row == 0 or any(
+                0 <= row + a < 14 and 0 <= column + b < bubble.width_of(row + a) and state["board"][row + a, column + b]
+                for a, b in bubble.NEIGHBOURS[row % 2]), "it hangs on something"
+            assert ((path[:, 0] >= 1 - 1e-9) & (path[:, 0] <= 15 + 1e-9)).all() and (np.diff(path[:, 1]) <= 0).all()
+            reward, ended = GAME.step(state, action)
+            plies += 1
+            board = state["board"]
+            gone = before + 1 - (board > 0).sum()
+            assert gone == 0 or gone >= 3
+            assert not board[1::2, 7].any()
+            hangs = {int(colour) for colour in board[board > 0]}
+            assert not hangs or {int(state["current"]), int(state["following"])} <= hangs or ended
+            # Whatever hangs, hangs on the ceiling: a walk from there reaches all.
+            reached, todo = {(0, c) for c in range(8) if board[0, c]}, [(0, c) for c in range(8) if board[0, c]]
+            while todo:
+                r, c = todo.pop()
+                for a, b in bubble.NEIGHBOURS[r % 2]:
+                    to = (r + a, c + b)
+                    if 0 <= to[0] < 14 and 0 <= to[1] < 8 and board[to] and to not in reached:
+                        reached.add(to)
+                        todo.append(to)
+            assert len(reached) == (board > 0).sum()
+            if not ended:
+                assert reward == pytest.approx(0.01 * gone - 0.03) and plies == 60 - state["shots"]
+
+
+def test_a_greedy_player_clears_each_level_in_24_shots_and_a_random_one_hardly_any():
+    """The prototype's greedy player needed 23.7 shots."""
+    shots = []
+    for seed in range(20):
+        state, ended = GAME.new_states(1, seed)[0], False
+        while not ended:
+            _, ended = GAME.step(state, greedy(state))
+        assert not state["board"].any()
+        shots.append(60 - int(state["shots"]))
+    assert abs(np.mean(shots) - 23.7) < 3 * np.std(shots) * math.sqrt(1 / 20 + 1 / 12)
+    games = random_games(GAME, 2000, 0)
+    assert (games.returns[:, 0] > 0).mean() < 0.01, "only who clears earns more than he pays"
+
+
+def test_levels_and_chance_come_from_the_seed():
+    one, two, other = (random_games(GAME, 50, seed) for seed in (3, 3, 4))
+    assert np.array_equal(one.returns, two.returns) and np.array_equal(one.lengths, two.lengths)
+    assert not np.array_equal(one.returns, other.returns)
+    assert np.array_equal(GAME.new_states(1, 5), GAME.new_states(1, 5))
+    colours = np.concatenate([GAME.new_states(1, seed)[0]["board"][:6].reshape(-1) for seed in range(200)])
+    counts = np.bincount(colours)[1:]
+    assert len(counts) == 4 and (abs(counts - 45 * 50) < 5 * math.sqrt(45 * 50)).all()
+
+
+def test_doctor_finds_nothing():
+    assert [str(f) for f in check_game(GAME, games=20) if f.severity != "info"] == []
+
+
+def test_names_and_pictures():
+    assert [bubble.parse_action(bubble.action_name(a)) for a in range(41)] == list(range(41))
+    assert bubble.action_name(0) == "-70.0" and bubble.parse_action("17") == 25
+    for text in ("", "left", "71", "nan"):
+        with pytest.raises(ValueError, match="write"):
+            bubble.parse_action(text)
+    state = lay([". . . r . . . b", ". . . . . . g"], "y", "b", shots=37)
+    lines = bubble.render(state).splitlines()
+    assert lines[:2] == [". . . r . . . b", " . . . . . . g"] and lines[-1] == "shoot y, then b, 37 shots left"
+    image = bubble.draw(state, pixels=24)
+    assert image.dtype == np.uint8 and image.shape[1:] == (8 * 24, 3)
+    assert np.abs(image[12, 3 * 24 + 12].astype(int) - bubble.COLOURS[0]).max() < 12
+    assert (image[12, 12] == bubble.BACKGROUND).all()
+
+
+@pytest.mark.parametrize("settings", [{"rows": 0}, {"rows": 13}, {"colours": 8}, {"shots": 64}])
+def test_impossible_levels(settings):
+    with pytest.raises(ValueError, match="there can be"):
+        bubble.make_game(**settings)
+
+
+def test_price_of_a_shot_is_at_least_what_a_bubble_earns():
+    with pytest.raises(ValueError, match="must cost"):
+        bubble.make_game(bubble_reward=0.1, shot_price=0.05)
+
+
+class Greedy:
+    """The greedy player as an agent: all its games are those of one environment, whose states it sees."""
+
+    has_memory = False
+
+    def __init__(self, clears):
+        self.clears, self.env = clears, None
+
+    def act(self, observation, legal_actions, state=None, starts=None):
+        return np.array([greedy(state) if self.clears else 0 for state in self.env.states]), None
+
+
+@pytest.mark.parametrize("clears", [True, False])
+def test_evaluation_tells_who_clears_and_in_how_many_shots(clears, monkeypatch):
+    environment, agent = load_environment("bubble"), Greedy(clears)
+
+    def make(self, *arguments):
+        agent.env = NativeVectorEnv(GAME, *arguments)
+        return agent.env
+
+    monkeypatch.setattr(type(environment), "make", make)
+    report = play_episodes(environment, agent, 30).to_json()
+    assert report["success_rate"] == clears
+    if clears:
+        assert report["mean_success_length"] == report["mean_length"] and 18 < report["mean_length"] < 28
+        assert report["success_rate_ci95"][1] == 1.0 and 0.8 < report["success_rate_ci95"][0] < 1
+    else:
+        assert report["mean_success_length"] is None

@@ -1,0 +1,107 @@
+"""Games by name, by path, and as the page in the docs shows."""
+
+import subprocess
+import sys
+
+import pytest
+
+from myosu.doctor import check_game, check_vector_env
+from myosu.envs.native import NativeVectorEnv
+from myosu.errors import UserError
+from myosu.games import game_names, load_game, snake
+from own_game import NIM
+
+
+@pytest.fixture
+def nim(tmp_path):
+    path = tmp_path / "nim.py"
+    path.write_text(NIM)
+    return path
+
+
+def first_reward(game, actions):
+    state = game.new_states(1)[0]
+    return [game.step(state, action)[0] for action in actions][-1]
+
+
+def test_example_of_the_docs(nim):
+    game = load_game(str(nim))
+    assert [f for f in check_game(game, games=50) if f.severity != "info"] == []
+    assert check_vector_env(NativeVectorEnv(game, 4), 50) == []
+    assert game.render(game.new_states(1)[0]) == "21 stones  " + "o" * 21
+    assert first_reward(game, [2] * 7) == 1.0
+
+
+def test_edited_file_is_loaded_anew(nim):
+    old = load_game(str(nim))
+    assert first_reward(old, [2] * 7) == 1.0
+    nim.write_text(NIM.replace("(1.0 if over", "(0.5 if over"))
+    new = load_game(str(nim))
+    assert first_reward(new, [2] * 7) == 0.5 and first_reward(old, [2] * 7) == 1.0
+    assert load_game(str(nim)) is new
+
+
+def test_two_files_of_one_name_in_one_process_and_from_the_cache(nim):
+    other = nim.parent / "other" / "nim.py"
+    other.parent.mkdir()
+    other.write_text(NIM.replace("(1.0 if over", "(0.5 if over"))
+    code = ("import sys; from myosu.games import load_game\n"
+            "for path in sys.argv[1:]:\n"
+            "    game = load_game(path); state = game.new_states(1)[0]\n"
+            "    print([game.step(state, 2)[0] for _ in range(7)][-1])\n")
+    for paths in ((nim, other), (other, nim)):  # the second process finds both in the cache
+        run = subprocess.run([sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True)
+        assert run.stdout.split() == ["1.0" if path == nim else "0.5" for path in paths], run.stderr
+    assert list((nim.parent / "__pycache__").glob("nim.step*.nbc"))
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("    over = state.stones == 0\n", "    over = state.stones ==\n", ["line 27", "SyntaxError"]),
+    ("STONES = 21", "STONES = stones", ["line 7", "NameError", "stones"]),
+    ("state.player = 0", "state.plyer = 0", ["init", "plyer"]),
+    ("return (1.0 if over else 0.0), over", "return over", ["step", "line"]),
+    ("out[count] = state.stones == count", "out[count] = unknown", ["observe", "line 31", "unknown"]),
+    ("@compiled\ndef step", "def step", ["step", "@compiled"]),
+    ("GAME = Game(", "OTHER = Game(", ["GAME"]),
+    ('np.dtype([("stones", np.int8), ("player", np.int8)], align=True)', "np.dtype(np.int8)", ["state_dtype"]),
+])
+def test_broken_file_gives_one_message(nim, old, new, words):
+    assert old in NIM
+    nim.write_text(NIM.replace(old, new))
+    with pytest.raises(UserError) as caught:
+        load_game(str(nim))
+    message = str(caught.value)
+    assert "nim.py" in message and "\n" not in message and all(word in message for word in words), message
+
+
+def test_names():
+    assert {"othello", "connect_four", "tictactoe", "snake", "woodoku"} <= set(game_names())
+    with pytest.raises(UserError, match="Did you mean 'othello'"):
+        load_game("othelo")
+    with pytest.raises(UserError, match=r"Known games: .*tictactoe"):
+        load_game("xyzzy")
+    with pytest.raises(UserError, match=r"no game file 'nowhere\.py'"):
+        load_game("nowhere.py")
+
+
+def test_entry_point_that_cannot_be_loaded(monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    from myosu.games import registry
+
+    entry = EntryPoint("lost", "no_such_package.lost", "myosu.games")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    with pytest.raises(UserError, match=r"'lost' \(no_such_package.lost\) cannot be loaded: ModuleNotFoundError"):
+        load_game("lost")
+
+
+def test_one_file_may_hold_several_games():
+    for name in ("snake", "snake-published", "woodoku", "woodoku-published"):
+        assert load_game(name).name == name
+    assert load_game("snake-published") is snake.PUBLISHED
+
+
+def test_error_at_import_is_named(nim):
+    nim.write_text(NIM + "\nassert np.array(1) == 2, 'never'\n")
+    with pytest.raises(UserError, match="AssertionError: never"):
+        load_game(str(nim))

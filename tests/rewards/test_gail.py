@@ -1,0 +1,142 @@
+"""Adversarial imitation: what it pays, and that neither living nor dying pays by itself."""
+
+import dataclasses
+import json
+from functools import partial
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch.nn import functional as F
+
+from in_turn import InTurn
+from myosu.algorithms import sac
+from myosu.envs.gym_env import GymVectorEnv
+from myosu.errors import UserError
+from myosu.players.agent import load_agent
+from myosu.rewards.gail import GAIL
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.training.start import create_run
+from myosu.training.trainer import train
+
+
+class Door(gymnasium.Env):
+    """Action 1 leaves, which ends the episode; action 0 stays. After 20 steps it is cut. It pays nothing."""
+
+    observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        return np.ones(1, np.float32), 0.0, bool(action == 1), self.count == 20, {}
+
+
+class OnlyPositive(GAIL):
+    """−log(1 − D), and nothing after the end, as Ho & Ermon's code has it."""
+
+    def rewards(self, steps):
+        with torch.no_grad():
+            return F.softplus(self.net(self._inputs(steps))).numpy()
+
+
+class OnlyNegative(GAIL):
+    """log D."""
+
+    def rewards(self, steps):
+        with torch.no_grad():
+            return -F.softplus(-self.net(self._inputs(steps))).numpy()
+
+
+CONFIG = sac.Config(hidden=(32,), discount=0.9, num_envs=4, replay_capacity=2000, learning_starts=64, batch_size=64,
+                    replay_ratio=32.0, learning_rate=5e-3, tau=0.1, temperature=0.02)
+SPEC = GymVectorEnv(Door, 1).spec
+
+
+def teachers(leaves):
+    """Those who leave at once, or never."""
+    return {"observation": np.ones((40, 1), np.float32), "action": np.full((40, 1), int(leaves)),
+            "terminated": np.full(40, leaves)}
+
+
+def signal(kind, leaves, seed=0):
+    return kind(SPEC, teachers(leaves), partial(sac.action_features, SPEC), CONFIG.discount, learning_rate=3e-3,
+                seed=seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, leaves, imitates", [
+    (GAIL, True, True), (GAIL, False, True),
+    (OnlyPositive, True, False), (OnlyPositive, False, True),
+    (OnlyNegative, True, True), (OnlyNegative, False, False),
+])
+def test_neither_living_nor_dying_pays_by_itself(monkeypatch, kind, leaves, imitates):
+    monkeypatch.setattr(sac, "reward_signals", lambda config, spec, seed: [signal(kind, leaves)])
+    loop = InTurn(sac, CONFIG, GymVectorEnv(Door, 4, 0), 0).run(1500)
+    lengths = np.mean([episode.length for episode in loop.episodes[-8:]])
+    assert (lengths < 3 if leaves else lengths > 17) == imitates, lengths
+
+
+def test_rewards_have_both_signs_and_ends_what_follows_them():
+    gail = signal(GAIL, leaves=True)
+    mixed = {"observation": np.ones((64, 1), np.float32), "action": np.arange(64)[:, None] % 2,
+             "terminated": np.arange(64) % 2 == 1}
+    for _ in range(200):
+        losses = gail.update(mixed)
+    stays, leaves = gail.rewards(mixed)[:2]
+    assert stays < 0 < leaves and losses["accuracy"] > 0.5
+    with torch.no_grad():
+        logits = gail.net(gail._inputs(mixed))[1] + 9.0 * gail.net(gail.net.absorbing(1))[0]
+    assert leaves == pytest.approx(logits.item(), rel=1e-5)
+    same = signal(GAIL, leaves=True)
+    for _ in range(200):
+        same.update(teachers(True))
+    assert abs(same.rewards(teachers(True))).max() < 0.6, "of those who do the same nothing can be told"
+
+
+def test_what_it_has_learnt_is_restored():
+    first, second = signal(GAIL, True), signal(GAIL, True, seed=5)
+    steps = teachers(False)
+    first.update(steps)
+    second.load_state_dict(first.state_dict())
+    for gail in (first, second):
+        gail.update(steps)
+    assert np.array_equal(first.rewards(steps), second.rewards(steps))
+
+
+def test_recorded_games_are_imitated_and_resumed(tmp_path):
+    """From the folder of one run to the reward of another, with two discounts."""
+    limits = TrainConfig(env_steps=400, deterministic=True, evaluate_every=0)
+    small = sac.Config(hidden=(16,), num_envs=4, learning_starts=64, batch_size=32, replay_ratio=4.0,
+                       replay_capacity=1000)
+    teacher = create_run(RunConfig("CartPole-v1", "sac", small, limits), tmp_path / "teacher")
+    train(teacher, quiet=True)
+    imitates = dataclasses.replace(small, gail_weight=0.5, gail_discount=0.9, recordings=(str(teacher.folder),))
+    run = create_run(RunConfig("CartPole-v1", "sac", imitates, limits), tmp_path / "pupil")
+    train(run, quiet=True)
+    agent = load_agent(run.folder)
+    spec = run.config.environment.spec
+    learner = sac.make_learner(imitates, spec, None, 0)
+    assert learner.signals.discounts == [0.99, 0.9] and learner.sampler.powers.shape == (2, 2)
+    shown = learner.signals.signals[1].demonstrations
+    records = [json.loads(line) for line in (teacher.folder / "games.jsonl").read_text().splitlines()]
+    assert len(shown["action"]) == sum(record["length"] for record in records) > 50
+    assert shown["terminated"].sum() == len(records) and set(np.unique(shown["action"])) == {0, 1}
+    assert agent.has_memory is False
+    with pytest.raises(UserError, match="recordings, which is empty"):
+        sac.make_learner(dataclasses.replace(imitates, recordings=()), spec, None, 0)
+    with pytest.raises(UserError, match="not those of this run"):
+        sac.make_learner(imitates, GymVectorEnv("Pendulum-v1", 1).spec, None, 0)
+
+
+def test_what_cannot_be_imitated_is_told():
+    nothing = {name: column[:0] for name, column in teachers(True).items()}
+    with pytest.raises(UserError, match="no steps"):
+        GAIL(SPEC, nothing, partial(sac.action_features, SPEC), 0.9)
+    with pytest.raises(UserError, match="below 1"):
+        GAIL(SPEC, teachers(True), partial(sac.action_features, SPEC), 1.0)

@@ -1,0 +1,216 @@
+"""Where experience comes from: actors in turn, processes, recorded games; and going on with another of them."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cloning_algorithm import Config as Cloning
+from myosu.algorithms import load_algorithm, load_settings
+from myosu.envs.course import Course
+from myosu.envs.playback import play_through
+from myosu.errors import UserError
+from myosu.games import load_game
+from myosu.players.agent import load_agent
+from myosu.replay.episode import Experience
+from myosu.runs.config import RunConfig, TrainConfig
+from myosu.runs.run import open_run
+from myosu.runs.state import load_state
+from myosu.sources import ActorInTurn, ActorProcesses, RecordedGames, make_source
+from myosu.sources.stopwatch import Stopwatch
+from myosu.training.start import create_run
+from myosu.training.trainer import train
+from toy_runs import TOY, last_weights, same_weights, toy_run
+
+CLONING = str(Path(__file__).parents[1] / "cloning_algorithm.py")
+
+
+def lowest_free_square(games, seed, chance=0.3):
+    """Records of games of tic-tac-toe in which both play the lowest free square, but for a random one now and then."""
+    game, rng, records = load_game("tictactoe"), np.random.default_rng(seed), []
+    for index in range(games):
+        course = Course(game, 0)
+        while not course.now.over:
+            free = np.flatnonzero(course.legal_actions())
+            course.play(int(rng.choice(free) if rng.random() < chance else free[0]))
+        returns = list(course.now.returns)
+        records.append({"index": index, "env_steps": 0, "weights_version": 7, "length": len(course.actions),
+                        "returns": returns, "raw_returns": returns, "seed": 0, "truncated": False,
+                        "actions": course.actions})
+    return records
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """The folder of a run of tic-tac-toe with 300 recorded games."""
+    folder = toy_run(tmp_path_factory.mktemp("recorded") / "run", updates=1).folder
+    records = lowest_free_square(300, seed=0)
+    (folder / "games.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
+
+
+def cloning_run(folder, *recordings, **limits):
+    return create_run(RunConfig("tictactoe", CLONING, load_algorithm(CLONING).Config(tuple(map(str, recordings))),
+                                TrainConfig(**{"updates": 10**6, "evaluate_every": 0, "deterministic": True} | limits)),
+                      folder)
+
+
+def test_the_source_follows_from_the_algorithm_and_the_configuration(tmp_path, recording):
+    def source(**train):
+        return make_source(toy_run(tmp_path / str(len(list(tmp_path.iterdir()))), updates=1, **train).config)
+
+    assert isinstance(source(deterministic=True), ActorInTurn)
+    assert isinstance(source(deterministic=False, actors=0), ActorInTurn)
+    assert isinstance(source(deterministic=False, actors=2), ActorProcesses)
+    assert isinstance(make_source(cloning_run(tmp_path / "cloning", recording).config), RecordedGames)
+    with pytest.raises(UserError, match=r"actors = 2: .* learns from recorded games and has no actors"):
+        cloning_run(tmp_path / "none", recording, deterministic=False, actors=2)
+
+
+def test_a_learner_without_an_actor_imitates_recorded_games_until_there_are_no_more(tmp_path, recording):
+    result = train(cloning_run(tmp_path / "run", recording), quiet=True)
+    records = lowest_free_square(300, seed=0)
+    assert result.reason == "all recorded games are learnt from"
+    assert (result.games, result.env_steps) == (300, sum(record["length"] for record in records))
+    # Every position was drawn replay_ratio times on average.
+    assert result.updates == int(Cloning().replay_ratio * result.env_steps) // Cloning().batch_size
+    train(cloning_run(tmp_path / "untrained", recording, updates=1), quiet=True)
+    assert imitates(tmp_path / "run") > 0.85 and imitates(tmp_path / "untrained") < 0.6
+
+
+def imitates(folder):
+    """How often the agent plays the lowest free square, in games that it has not seen."""
+    agent, environment, _ = load_agent(folder)
+    right = []
+    for record in lowest_free_square(50, seed=1):
+        observation, legal, *_ = zip(*play_through(environment, 0, record["actions"]), strict=True)
+        action, _ = agent.act(np.array(observation), np.array(legal))
+        right += (action == np.argmax(legal, axis=1)).tolist()
+    return np.mean(right)
+
+
+def test_recorded_games_go_on_exactly(tmp_path, recording):
+    train(cloning_run(tmp_path / "whole", recording), quiet=True)
+    train(cloning_run(tmp_path / "parts", recording, updates=150), quiet=True)
+    result = train(open_run(tmp_path / "parts", updates=10**6), quiet=True)
+    assert result.reason == "all recorded games are learnt from" and result.games == 300
+    assert same_weights(last_weights(tmp_path / "whole"), last_weights(tmp_path / "parts"))
+
+
+def test_games_that_go_differently_are_left_out_and_counted(tmp_path, recording, capsys):
+    other = toy_run(tmp_path / "other", updates=1).folder
+    records = lowest_free_square(10, seed=2)
+    records[3]["actions"][1] = records[3]["actions"][0]
+    records[5]["actions"], records[5]["length"] = [*range(7), 7, 8], 9  # over after seven
+    (other / "games.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    result = train(cloning_run(tmp_path / "run", other))
+    assert result.games == 8
+    out = capsys.readouterr().out
+    assert "The recorded game 3 is left out" in out and "is not legal here" in out
+    assert "2 of 10 recorded games were left out" in out
+    snake = create_run(RunConfig("snake", "ppo", load_algorithm("ppo").Config(), TrainConfig(updates=1)),
+                       tmp_path / "snake").folder
+    with pytest.raises(UserError, match="are of snake, not of tictactoe"):
+        train(cloning_run(tmp_path / "wrong", snake), quiet=True)
+
+
+def test_a_run_goes_on_with_another_kind_of_source(tmp_path):
+    """From an actor in turn to processes and back; no two actors of a run play the same games."""
+    folder = tmp_path / "run"
+    create_run(RunConfig("tictactoe", TOY, load_algorithm(TOY).Config(),
+                         TrainConfig(updates=20, actors=0, evaluate_every=0)), folder)
+    train(open_run(folder), quiet=True)
+    train(open_run(folder, updates=40, actors=2), quiet=True)
+    assert train(open_run(folder, updates=60, actors=0), quiet=True).updates == 60
+    path = sorted((folder / "checkpoints").glob("update-*"))[-1]
+    # In turn, two processes and, if they were waited for, the learner's own; in turn.
+    assert json.loads((path / "state.json").read_text())["source"]["starts"] in (4, 5)
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """Actor processes that never deliver anything, on two cores."""
+    monkeypatch.setattr(ActorProcesses, "_start", lambda self: setattr(self, "starts", self.starts + 1))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+
+def test_the_learners_process_acts_while_nothing_comes_in(tmp_path, silent):
+    config = toy_run(tmp_path / "run", updates=1, deterministic=False).config
+    learner = load_algorithm(TOY).make_learner(load_settings(config), config.environment.spec, None, 0)
+    source = ActorProcesses(config, 1)
+    source.publish(learner.weights(), 3)
+    assert source.collect(wait=False) == [] and source.waits()["learner_act"] == 0.0
+    found = [source.collect(wait=True) for _ in range(30)]
+    assert [(one.steps, one.weights_version) for (one,) in found] == [(8, 3)] * 30
+    assert source.starts == 2, "a process and the learner's own, which plays other games"
+    source._processes = {0: None}  # it runs, so that no other is started
+    source.publish(learner.weights(), 4)
+    assert source.collect(wait=True)[0].weights_version == 4
+    waits = source.waits()
+    assert waits["learner_act"] > 0.0 and waits["learner_wait"] == waits["actor_wait"] == 0.0
+    source._inbox.put(Experience(2, steps=5))
+    assert [one.steps for one in source.collect(wait=True)] == [5], "what came in goes first"
+
+
+def test_where_it_could_harm_the_learners_process_only_waits(tmp_path, silent, monkeypatch):
+    toy, cart = (create_run(RunConfig(game, TOY, load_algorithm(TOY).Config(), TrainConfig(updates=1)),
+                            tmp_path / game).config for game in ("tictactoe", "CartPole-v1"))
+    assert ActorProcesses(toy, 1)._acts_here
+    assert not ActorProcesses(cart, 1)._acts_here, "somebody else's environment could end the process"
+    source = ActorProcesses(toy, 2)  # as many as there are cores
+    learner = load_algorithm(TOY).make_learner(load_settings(toy), toy.environment.spec, None, 0)
+    source.publish(learner.weights(), 0)
+    assert source.collect(wait=True) == [] and source.starts == 2
+    assert source.waits()["learner_wait"] > 0.0 and source.waits()["learner_act"] == 0.0
+
+    def break_down(*_):
+        raise RuntimeError("no memory for it")
+
+    monkeypatch.setattr("myosu.sources.in_turn.make_actor", break_down)
+    source = ActorProcesses(toy, 1)
+    source.publish(learner.weights(), 0)
+    assert source.collect(wait=True) == source.collect(wait=True) == []
+    assert source.notices() == ["The learner's process plays no more: RuntimeError: no memory for it"]
+    assert source.waits()["learner_wait"] > 0.0
+
+
+def test_a_run_whose_learner_plays_itself_goes_on(tmp_path, silent, monkeypatch):
+    monkeypatch.setattr("myosu.training.trainer.RECORD_SECONDS", 0.02)
+    folder = tmp_path / "run"
+    train(toy_run(folder, updates=30, deterministic=False), quiet=True)
+    assert train(open_run(folder, updates=60), quiet=True).updates == 60
+    path = sorted((folder / "checkpoints").glob("update-*"))[-1]
+    assert json.loads((path / "state.json").read_text())["source"]["starts"] == 4
+    seeds = [json.loads(line)["seed"] for line in (folder / "games.jsonl").read_text().splitlines()]
+    assert len(set(seeds)) == len(seeds) > 20
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["learner_wait_share"] == last["actor_wait_share"] == 0.0 and 0.0 < last["learner_act_share"] <= 1.0
+
+
+def test_waiting_counts_while_it_lasts():
+    watch = Stopwatch()
+    with watch.running():
+        time.sleep(0.01)
+        during = watch.seconds
+        time.sleep(0.01)
+    after = watch.seconds
+    time.sleep(0.01)
+    assert 0.01 <= during < during + 0.01 <= after == watch.seconds
+
+
+def test_checkpoints_from_before_there_were_sources_go_on(tmp_path, monkeypatch):
+    """The state of the actors used to lie beside that of the learner."""
+    folder = tmp_path / "run"
+    train(toy_run(folder, updates=60, evaluate_every=30, evaluation_games=4), quiet=True)
+    whole = last_weights(folder)
+
+    def as_it_was(folder):
+        state = load_state(folder)
+        source = state.pop("source")
+        return {**state, "actors": {"starts": source["starts"], "restarts": 0}, "actor": source["actor"]}
+
+    monkeypatch.setattr("myosu.runs.checkpoint.load_state", as_it_was)
+    train(open_run(folder / "checkpoints" / "update-00000030"), quiet=True)
+    assert same_weights(whole, last_weights(folder))

@@ -1,0 +1,230 @@
+"""Actors on a Ray cluster: one node on this machine, started as a person does it."""
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from myosu.algorithms import load_algorithm, load_settings
+from myosu.errors import UserError
+from myosu.runs.run import open_run
+from myosu.sources.ray import ClusterActors, _Crew, _NodeActor, _versions, require_cluster
+from myosu.training.start import configure
+from myosu.training.trainer import train
+from toy_runs import TOY, toy_run
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "cluster.sh"
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (myosu[ray])")
+PATIENCE = 120.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def processes_named(name: str) -> list[int]:
+    """Of this test's own Ray: those that Ray started for its actors."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(name.encode()):
+                found.append(int(path.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """HOST:PORT of a head with room for two actors."""
+    folder, port = tmp_path_factory.mktemp("ray"), free_port()
+    # Ray's sockets lie in its folder, and their paths may have 107 characters only.
+    temporary = Path(f"/tmp/myosu-ray-{os.getpid()}")
+    before = dict(os.environ)
+    os.environ |= {"RAY_AUTH_TOKEN_PATH": str(folder / "token"), "RAY_AUTH_MODE": "token", "PORT": str(port),
+                   "CORES": "2", "RAY_TMP": str(temporary), "RAY": str(Path(sys.executable).with_name("ray"))}
+    head = subprocess.Popen(["sh", str(SCRIPT), "head", "127.0.0.1", "--block"], start_new_session=True,
+                            stdout=(folder / "head.log").open("w"), stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + PATIENCE
+    while "Ray runtime started" not in (folder / "head.log").read_text():
+        assert head.poll() is None and time.monotonic() < deadline, (folder / "head.log").read_text()
+        time.sleep(0.2)
+    yield f"127.0.0.1:{port}"
+    head.terminate()  # it ends all of its node's processes
+    head.wait(60)
+    subprocess.run(["rm", "-rf", str(temporary)], check=True)
+    os.environ.clear()
+    os.environ |= before
+
+
+def published(run, cluster: str, count: int | None = 2) -> ClusterActors:
+    actors = ClusterActors(run.config, cluster, count)
+    settings, spec = load_settings(run.config), run.config.environment.spec
+    actors.publish(load_algorithm(TOY).make_learner(settings, spec, None, 0).weights(), 3)
+    return actors
+
+
+def collect_until(actors: ClusterActors, enough) -> list:
+    found, deadline = [], time.monotonic() + PATIENCE
+    while not enough(found):
+        assert time.monotonic() < deadline, actors.notices()
+        found += actors.collect(wait=True)
+    return found
+
+
+@needs_ray
+def test_a_run_trains_in_the_cluster_and_is_resumed(tmp_path, cluster):
+    run = toy_run(tmp_path / "run", updates=40, deterministic=False, actors=2)
+    first = train(run, quiet=True, cluster=cluster)
+    assert first.updates == 40 and first.games > 0
+    second = train(open_run(run.folder, updates=80), quiet=True, cluster=cluster)
+    assert second.updates == 80 and second.games > first.games
+    games = [json.loads(line) for line in (run.folder / "games.jsonl").read_text().splitlines()]
+    assert [game["index"] for game in games] == list(range(second.games))
+    assert len({game["seed"] for game in games}) == len(games)  # nothing is counted twice, nobody plays another's games
+    last = json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert [value for name, value in last.items() if name.startswith("node/") and name.endswith("/actors")] == [2]
+    third = train(open_run(run.folder, updates=90), quiet=True)  # and back on one machine
+    assert third.updates == 90
+
+
+@needs_ray
+def test_actors_and_the_relay_are_replaced_when_killed(tmp_path, cluster):
+    actors = published(toy_run(tmp_path / "run", updates=1, deterministic=False), cluster)
+    try:
+        found = collect_until(actors, bool)
+        assert found[0].weights_version == 3 and found[0].steps > 0
+        assert (actors.starts, actors.restarts) == (2, 0)
+
+        os.kill(processes_named("ray::_NodeActor")[0], signal.SIGKILL)
+        collect_until(actors, lambda found: actors.restarts == 1)
+        assert actors.starts == 3
+        assert any("was replaced" in notice for notice in actors.notices())
+
+        (relay,) = actors._processes.values()
+        os.kill(relay.pid, signal.SIGKILL)
+        collect_until(actors, lambda found: actors.starts == 5)
+        collect_until(actors, bool)
+        assert actors.restarts == 2
+    finally:
+        actors.close()
+    deadline = time.monotonic() + PATIENCE
+    while processes_named("ray::_NodeActor"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@needs_ray
+def test_newer_weights_reach_all_actors_and_held_ones_wait(tmp_path, cluster):
+    run = toy_run(tmp_path / "run", updates=1, deterministic=False)
+    actors = published(run, cluster)
+    try:
+        collect_until(actors, bool)
+        settings, spec = load_settings(run.config), run.config.environment.spec
+        actors.publish(load_algorithm(TOY).make_learner(settings, spec, None, 1).weights(), 4)
+        late = collect_until(actors, lambda found: sum(each.weights_version == 4 for each in found) > 6)
+        assert {each.weights_version for each in late} == {3, 4} and late[-1].weights_version == 4
+        actors.hold(True)
+        time.sleep(2.5)  # one call an actor, of at most a second, and what is on its way
+        actors.collect(wait=False)
+        time.sleep(1.5)
+        assert actors.collect(wait=False) == []
+        actors.hold(False)
+        collect_until(actors, bool)
+    finally:
+        actors.close()
+
+
+@needs_ray
+def test_what_a_person_can_mend_on_a_node_ends_the_training(tmp_path, cluster):
+    run = toy_run(tmp_path / "run", updates=1, deterministic=False)
+    object.__setattr__(run.config, "game", "not_there")  # a module that this node lacks
+    actors = ClusterActors(run.config, cluster, 1)
+    with pytest.raises(UserError, match=r"On the node [\d.]+: .*not_there"):
+        try:
+            actors.publish({}, 0)
+            collect_until(actors, bool)
+        finally:
+            actors.close()
+
+
+@needs_ray
+def test_without_the_token_it_is_refused(tmp_path, cluster, monkeypatch):
+    wrong = tmp_path / "token"
+    wrong.write_text("0" * 64)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(wrong))
+    actors = published(toy_run(tmp_path / "run", updates=1, deterministic=False), cluster)
+    try:
+        with pytest.raises(UserError, match=f"cluster = {cluster}.*token"):
+            collect_until(actors, bool)
+    finally:
+        actors.close()
+
+
+# --- without a cluster
+
+
+@pytest.mark.parametrize("address, what", [("nowhere", "give HOST:PORT"), ("127.0.0.1:x", "give HOST:PORT"),
+                                           (f"127.0.0.1:{free_port()}", "nothing answers there")])
+def test_an_address_where_nothing_answers(monkeypatch, address, what):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    with pytest.raises(UserError, match=what):
+        require_cluster(configure("tictactoe"), address)
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'myosu\[ray\]'"):
+        require_cluster(configure("tictactoe"), "auto")
+
+
+@pytest.mark.parametrize("config, what", [
+    (configure("snake", "ppo"), "ppo acts and learns in turn"),
+    (configure("tictactoe", settings={"deterministic": True, "updates": 1}), "deterministic"),
+    (configure("tictactoe", settings={"actors": 0}), "actors = 0")])
+def test_runs_without_actors_have_no_use_for_a_cluster(config, what):
+    with pytest.raises(UserError, match=what):
+        require_cluster(config, "auto")
+
+
+def test_the_command_tells_it_and_makes_no_folder(tmp_path):
+    pretend = "import importlib.util as u, sys; u.find_spec = lambda name: True; from myosu.cli import main; "
+    command = ["myosu", "train", "tictactoe", "--cluster", f"127.0.0.1:{free_port()}", "--run", str(tmp_path / "run")]
+    ended = subprocess.run([sys.executable, "-c", f"{pretend} sys.argv = {command!r}; main()"], capture_output=True,
+                           text=True)
+    assert ended.returncode == 2 and "nothing answers there" in ended.stderr and "Traceback" not in ended.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_ray_is_not_imported_without_the_flag():
+    code = "import sys, myosu.api, myosu.sources.ray; assert 'ray' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("there, what", [
+    ({}, ""), ({"Myosu": "0.0.9"}, "has Myosu 0.0.9, here"), ({"Python": "3.9.1"}, "has Python 3.9.1, here"),
+    ({"Myosu's code": "0"}, "has Myosu's code 0, here"), ({"Myosu": None}, "has no Myosu")])
+def test_nodes_must_have_the_same_python_and_myosu(there, what):
+    crew = _Crew.__new__(_Crew)
+    crew.ask_versions = lambda node: _versions()() | there
+    assert crew.misfit("node").startswith(what) and bool(crew.misfit("node")) == bool(what)
+
+
+def test_an_actor_reports_after_enough_episodes_or_a_second(tmp_path):
+    run = toy_run(tmp_path / "run", updates=1, deterministic=False)
+    actor = _NodeActor(run.config.to_json(), b"", frozenset({"*"}), 0)
+    settings, spec = load_settings(run.config), run.config.environment.spec
+    from safetensors.torch import save
+
+    weights = save(load_algorithm(TOY).make_learner(settings, spec, None, 0).weights())
+    report = actor.play(7, weights)
+    assert report.version == 7 and not report.error and len(report.experience.episodes) >= 32
