@@ -182,7 +182,7 @@ def test_a_run_whose_learner_plays_itself_goes_on(tmp_path, silent, monkeypatch)
     train(toy_run(folder, updates=30, deterministic=False), quiet=True)
     assert train(open_run(folder, updates=60), quiet=True).updates == 60
     path = sorted((folder / "checkpoints").glob("update-*"))[-1]
-    assert json.loads((path / "state.json").read_text())["source"]["starts"] == 4
+    assert json.loads((path / "state.json").read_text())["source"]["starts"] >= 4
     seeds = [json.loads(line)["seed"] for line in (folder / "games.jsonl").read_text().splitlines()]
     assert len(set(seeds)) == len(seeds) > 20
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])

@@ -388,7 +388,7 @@ class Trainer:
             "replay_positions": self.replay.positions, "replay_games": self.replay.games,
             "replay_ratio": self.samples / max(1, self.replay.total_positions),
             **{f"{name}_per_second": round(rates[name], 2) for name in ("games", "env_steps", "updates")},
-            **{f"{name}_share": round(rates[name], 4) for name in self.source.waits()},
+            **{f"{name}_share": min(1.0, round(rates[name], 4)) for name in self.source.waits()},
             "actor_restarts": self.source.restarts, "env_restarts": self.source.env_restarts,
             "memory_mib": total_memory(),
             **{f"node/{address}/{name}": value for address, figures in self.source.nodes.items()
