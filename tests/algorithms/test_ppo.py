@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from gym_toys import Counter, Endless, Everything
 from in_turn import InTurn, returns
+from myosu import kernels
 from myosu.algorithms import ppo
 from myosu.envs import probes  # noqa: F401  (registers them)
 from myosu.envs.gym_env import GymVectorEnv
@@ -22,6 +23,7 @@ from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
 from myosu.nets.popart import PopArt
 from myosu.presets import load_preset
+from myosu.rewards.environment import EnvironmentReward
 
 SMALL = ppo.Config(num_envs=16, rollout_steps=8, batch_size=64, hidden=(16,), learning_rate=1e-2, discount=0.5)
 
@@ -296,6 +298,65 @@ def test_towers_learn_in_numpy_what_they_learn_in_torch(make, options):
         assert torch.allclose(first.flat.gradient, second.flat.gradient, rtol=1e-3, atol=1e-6)
         assert first.flat.gradient.abs().max() > 1e-3
     assert losses[0]
+
+
+class Masked(gymnasium.Env):
+    """Of four actions two or three are legal, others at every step; they pay what is shown of them."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (4,), np.float32), spaces.Discrete(4)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.shown = self.np_random.uniform(-1, 1, 4).astype(np.float32)
+        return self.shown, {"action_mask": np.array([1, self.shown[0] > 0, 1, 0], np.int8)}
+
+    def step(self, action):
+        reward, ended = float(self.shown[action]), bool(self.np_random.random() < 0.2)
+        observation, info = self.reset()
+        return observation, reward, ended, False, info
+
+
+class Near(EnvironmentReward):
+    name = "near"
+
+
+@pytest.mark.parametrize("make, options", [
+    (Masked, {}), (Matching, {"activation": "relu", "normalize_values": True}), (Nearby, {"hidden": (8, 8)}),
+    (Masked, {"lstm_size": 8, "sequence_length": 4})])
+def test_gradients_in_closed_form_are_those_of_the_plain_reference(make, options, monkeypatch):
+    """With two values, and ratios on both sides of the clip range."""
+    monkeypatch.setattr(ppo, "reward_signals", lambda config, spec, seed: [
+        EnvironmentReward(0.9), Near(0.5)])
+    config = dataclasses.replace(SMALL, entropy_weight=0.1, max_grad_norm=1e9, **options)
+    env = GymVectorEnv(make, config.num_envs)
+    loop = InTurn(ppo, config, env).run(127)
+    while not (experience := loop.actor.step()).sequences:
+        pass
+    loop.replay.add(experience.sequences[0], 0)
+    moved = np.random.default_rng(0).normal(0.0, 0.3, loop.replay.capacity)
+    loop.replay.columns["log_prob"] += moved.astype(np.float32)
+    state, gradients = loop.learner.state_dict(), []
+    for plain in (False, True):
+        monkeypatch.setattr(kernels, "PLAIN", plain)
+        learner = ppo.make_learner(config, env.spec, None, 0)
+        assert (learner.net.quick is None) == (plain or config.lstm_size > 0)
+        learner.load_state_dict(state)
+        learner.epoch = 7  # a pass that tells its losses
+        losses = learner.update(loop.replay, 0.0)
+        gradients.append((learner.flat.gradient, losses))
+    (closed, told), (reference, also) = gradients
+    assert told == pytest.approx(also, rel=1e-3, abs=1e-5)
+    assert torch.allclose(closed, reference, rtol=1e-3, atol=1e-6) and reference.abs().max() > 1e-2
+
+
+def test_it_learns_by_the_plain_reference_as_well(monkeypatch):
+    monkeypatch.setattr(kernels, "PLAIN", True)
+    monkeypatch.setattr(ppo.ActorCritic, "backward", None)  # nobody may ask for it
+    loop = InTurn(ppo, dataclasses.replace(SMALL, anneal_learning_rate=True),
+                  GymVectorEnv("myosu/ProbeBoth-v0", SMALL.num_envs)).run(8000)
+    assert [value_of(loop, [shown]) for shown in (-1.0, 1.0)] == pytest.approx([1.0, 1.0], abs=0.03)
+    best, _ = loop.agent().act(np.array([[-1.0], [1.0]], np.float32), np.ones((2, 2), bool))
+    assert best.tolist() == [0, 1]
 
 
 def test_an_actor_plays_with_the_weights_it_was_given_last():

@@ -210,3 +210,18 @@ def test_a_rollout_makes_way_for_the_next():
     assert replay.columns["observation"][0] == 5 and replay.columns["next_row"][0] == -1
     replay.add(play(running, [0], [6], [7], [2.0], truncated=[0]), 0)
     assert (replay.filled, replay.games) == (2, 1) and replay.view(np.array([0]))["next_observation"] == 7
+
+
+def test_a_rollout_links_its_rows_as_the_ring_does():
+    """Three environments mixed, with ends of episodes and rows that nothing follows yet."""
+    sequence = dict(zip(("env_id", "acted"), np.array([
+        [0, 2, 1, 2, 0, 0, 2, 2, 1], [1, 1, 1, 0, 1, 0, 1, 1, 1]]), strict=True))
+    sequence["acted"] = sequence["acted"].astype(np.bool_)
+    ring, rollout = Transitions(COLUMNS, 20), Rollout(COLUMNS, 20)
+    for replay in (ring, rollout):
+        replay.add(sequence, 0)
+    assert rollout.columns["next_row"][:9].tolist() == [4, 3, 8, -1, 5, -1, 7, -1, -1]
+    assert np.array_equal(ring.columns["next_row"], rollout.columns["next_row"])
+    assert ring.positions == rollout.positions == 5
+    rollout.add({name: column[:4] for name, column in sequence.items()}, 0)
+    assert rollout.columns["next_row"][:4].tolist() == [-1, 3, -1, -1] and rollout.positions == 1

@@ -1,22 +1,25 @@
 """Where experience comes from: actors in turn, processes, recorded games; and going on with another of them."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cloning_algorithm import Config as Cloning
-from myosu.algorithms import load_algorithm
+from myosu.algorithms import load_algorithm, load_settings
 from myosu.envs.course import Course
 from myosu.envs.playback import play_through
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.players.agent import load_agent
+from myosu.replay.episode import Experience
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.run import open_run
 from myosu.runs.state import load_state
 from myosu.sources import ActorInTurn, ActorProcesses, RecordedGames, make_source
+from myosu.sources.stopwatch import Stopwatch
 from myosu.training.start import create_run
 from myosu.training.trainer import train
 from toy_runs import TOY, last_weights, same_weights, toy_run
@@ -122,7 +125,79 @@ def test_a_run_goes_on_with_another_kind_of_source(tmp_path):
     train(open_run(folder, updates=40, actors=2), quiet=True)
     assert train(open_run(folder, updates=60, actors=0), quiet=True).updates == 60
     path = sorted((folder / "checkpoints").glob("update-*"))[-1]
-    assert json.loads((path / "state.json").read_text())["source"]["starts"] == 4
+    # In turn, two processes and, if they were waited for, the learner's own; in turn.
+    assert json.loads((path / "state.json").read_text())["source"]["starts"] in (4, 5)
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """Actor processes that never deliver anything, on two cores."""
+    monkeypatch.setattr(ActorProcesses, "_start", lambda self: setattr(self, "starts", self.starts + 1))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+
+def test_the_learners_process_acts_while_nothing_comes_in(tmp_path, silent):
+    config = toy_run(tmp_path / "run", updates=1, deterministic=False).config
+    learner = load_algorithm(TOY).make_learner(load_settings(config), config.environment.spec, None, 0)
+    source = ActorProcesses(config, 1)
+    source.publish(learner.weights(), 3)
+    assert source.collect(wait=False) == [] and source.waits()["learner_act"] == 0.0
+    found = [source.collect(wait=True) for _ in range(30)]
+    assert [(one.steps, one.weights_version) for (one,) in found] == [(8, 3)] * 30
+    assert source.starts == 2, "a process and the learner's own, which plays other games"
+    source._processes = {0: None}  # it runs, so that no other is started
+    source.publish(learner.weights(), 4)
+    assert source.collect(wait=True)[0].weights_version == 4
+    waits = source.waits()
+    assert waits["learner_act"] > 0.0 and waits["learner_wait"] == waits["actor_wait"] == 0.0
+    source._inbox.put(Experience(2, steps=5))
+    assert [one.steps for one in source.collect(wait=True)] == [5], "what came in goes first"
+
+
+def test_where_it_could_harm_the_learners_process_only_waits(tmp_path, silent, monkeypatch):
+    toy, cart = (create_run(RunConfig(game, TOY, load_algorithm(TOY).Config(), TrainConfig(updates=1)),
+                            tmp_path / game).config for game in ("tictactoe", "CartPole-v1"))
+    assert ActorProcesses(toy, 1)._acts_here
+    assert not ActorProcesses(cart, 1)._acts_here, "somebody else's environment could end the process"
+    source = ActorProcesses(toy, 2)  # as many as there are cores
+    learner = load_algorithm(TOY).make_learner(load_settings(toy), toy.environment.spec, None, 0)
+    source.publish(learner.weights(), 0)
+    assert source.collect(wait=True) == [] and source.starts == 2
+    assert source.waits()["learner_wait"] > 0.0 and source.waits()["learner_act"] == 0.0
+
+    def break_down(*_):
+        raise RuntimeError("no memory for it")
+
+    monkeypatch.setattr("myosu.sources.in_turn.make_actor", break_down)
+    source = ActorProcesses(toy, 1)
+    source.publish(learner.weights(), 0)
+    assert source.collect(wait=True) == source.collect(wait=True) == []
+    assert source.notices() == ["The learner's process plays no more: RuntimeError: no memory for it"]
+    assert source.waits()["learner_wait"] > 0.0
+
+
+def test_a_run_whose_learner_plays_itself_goes_on(tmp_path, silent, monkeypatch):
+    monkeypatch.setattr("myosu.training.trainer.RECORD_SECONDS", 0.02)
+    folder = tmp_path / "run"
+    train(toy_run(folder, updates=30, deterministic=False), quiet=True)
+    assert train(open_run(folder, updates=60), quiet=True).updates == 60
+    path = sorted((folder / "checkpoints").glob("update-*"))[-1]
+    assert json.loads((path / "state.json").read_text())["source"]["starts"] >= 4
+    seeds = [json.loads(line)["seed"] for line in (folder / "games.jsonl").read_text().splitlines()]
+    assert len(set(seeds)) == len(seeds) > 20
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["learner_wait_share"] == last["actor_wait_share"] == 0.0 and 0.0 < last["learner_act_share"] <= 1.0
+
+
+def test_waiting_counts_while_it_lasts():
+    watch = Stopwatch()
+    with watch.running():
+        time.sleep(0.01)
+        during = watch.seconds
+        time.sleep(0.01)
+    after = watch.seconds
+    time.sleep(0.01)
+    assert 0.01 <= during < during + 0.01 <= after == watch.seconds
 
 
 def test_checkpoints_from_before_there_were_sources_go_on(tmp_path, monkeypatch):

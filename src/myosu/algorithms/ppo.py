@@ -14,16 +14,19 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from myosu import kernels
 from myosu.algorithms.checks import check_ranges
 from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
+from myosu.losses import reference
 from myosu.losses.advantage import generalized_advantages
 from myosu.losses.distributions import Choices, Distribution, Gaussian
 from myosu.losses.policy_gradient import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
@@ -201,7 +204,7 @@ class ActorCritic(nn.Module):
 
     def settle(self) -> ActorCritic:
         """The parameters have found their place in memory, and stay there from now on."""
-        if self.towers and self.value.linear.weight.device.type == "cpu":
+        if self.towers and self.value.linear.weight.device.type == "cpu" and not kernels.PLAIN:
             assert isinstance(self.policy.out, nn.Linear)
             self.quick = TowersInNumPy(self.towers, self.policy.out, self.value.linear)
         return self
@@ -272,7 +275,7 @@ class ActorCritic(nn.Module):
                 None if after is None else after.detach().cpu().numpy())
 
     def backward(self, outputs: np.ndarray, value: np.ndarray) -> None:
-        """Fill the parameters' gradients, until now 0: of a loss whose slopes in what was predicted last are these."""
+        """Fill the parameters' gradients, until now 0: of a loss whose gradients in the last prediction are these."""
         if self.quick:
             if self.log_std is not None:
                 assert self.log_std.grad is not None
@@ -417,14 +420,8 @@ class Actor:
         """The first ``rollout_size`` answered steps, each environment's in their order, with the ends of their episodes
         and a last row that shows where the environment stands now; other rows stay for the next time."""
         begun = {name: column[: self.begun] for name, column in self.rollout.items()}
-        acted, after = begun["acted"], begun["after"]
-        taken = np.flatnonzero(acted & begun["answered"])[: self.config.rollout_size]
-        ends = np.flatnonzero(~acted)
-        ends = ends[np.isin(after[ends], taken)]
-        rows = np.concatenate([taken, ends])
-        rows = rows[np.argsort(np.concatenate([taken, after[ends]]), kind="stable")]  # an end right after its step
-        left = np.setdiff1d(np.arange(self.begun), rows)
-
+        acted = begun["acted"]
+        rows, left = _complete_rows(acted, begun["answered"], begun["after"], self.config.rollout_size)
         env_id = begun["env_id"][rows]
         last = np.full(self.env.num_envs, -1)
         last[env_id] = np.arange(len(rows))
@@ -490,6 +487,25 @@ class Actor:
             column[: self.begun] = state["rollout"][name]
 
 
+@numba.njit(cache=True)
+def _complete_rows(acted, answered, after, size):
+    """The first ``size`` answered steps, the end of an episode right after its step; and all other rows."""
+    end = np.full(len(acted), -1)
+    for row in range(len(acted)):
+        if not acted[row]:
+            end[after[row]] = row
+    complete, left = np.empty(len(acted), np.int64), np.ones(len(acted), np.bool_)
+    steps = count = 0
+    for step in range(len(acted)):
+        if steps < size and acted[step] and answered[step]:
+            steps += 1
+            for row in (step, end[step]):
+                if row >= 0:
+                    complete[count], left[row] = row, False
+                    count += 1
+    return complete[:count], np.flatnonzero(left)
+
+
 def _all_first(env: VectorEnv) -> Step:
     """The first observations of all environments, in however many parts they come."""
     steps = [env.recv()]
@@ -533,7 +549,8 @@ class Lesson(NamedTuple):
 
 class Learner:
     """Makes advantages of every rollout and goes over it ``epochs`` times, each time in another order. The losses'
-    gradients in the network's outputs are known in closed form; only from there on does torch differentiate."""
+    gradients in the network's outputs are known in closed form; only from there on does torch differentiate, unless
+    ``kernels.PLAIN`` is set."""
 
     _COUNTS: ClassVar = ("updates", "rollouts", "seen_positions", "epoch", "position", "progress", "next_progress")
 
@@ -578,15 +595,17 @@ class Learner:
         outputs, values, _ = self.net.predict(batch.inputs, batch.memory, batch.continues)
         parameters = self.policy.normalize(outputs, batch.legal_actions)
         log_ratio = self.policy.log_prob(parameters, batch.action) - batch.log_prob
-        surrogate, slope = clipped_surrogate(log_ratio, batch.advantage, clip_range)
+        surrogate, gradient = clipped_surrogate(log_ratio, batch.advantage, clip_range)
         value_error = values - batch.value_target
         # loss = mean(surrogate) + value_loss_weight · mean(Σ value_error²) − entropy_weight · mean(entropy)
-        n = config.batch_size
-        policy_gradient = self.policy.gradient(parameters, batch.action, slope / np.float32(n),
-                                               -config.entropy_weight / n)
-        value_gradient = value_error * np.float32(2.0 * config.value_loss_weight / n)
         self.flat.zero_gradient()
-        self.net.backward(policy_gradient, value_gradient)
+        if kernels.PLAIN:
+            self._loss(batch, clip_range).backward()
+        else:
+            n = config.batch_size
+            policy_gradient = self.policy.gradient(parameters, batch.action, gradient / np.float32(n),
+                                                   -config.entropy_weight / n)
+            self.net.backward(policy_gradient, value_error * np.float32(2.0 * config.value_loss_weight / n))
         norm = self.flat.clip_gradient(config.max_grad_norm)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"policy loss {surrogate.mean()}, value loss {_mean_square(value_error)}, gradient "
@@ -603,6 +622,18 @@ class Learner:
             "approx_kl": approximate_kl(log_ratio), "clip_fraction": clip_fraction(log_ratio, clip_range),
             **self.report, "gradient_norm": norm, "learning_rate": learning_rate,
         } if last_pass else {}
+
+    def _loss(self, batch: Batch, clip_range: float) -> Tensor:
+        """The same loss of what the network has just predicted, in plain torch: the reference of the closed form."""
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(self.device)
+
+        outputs, values, _ = self.net.predicted
+        legal = None if batch.legal_actions is None else tensor(batch.legal_actions)
+        log_prob, entropy = reference.log_prob_and_entropy(self.policy, outputs, legal, tensor(batch.action))
+        surrogate = reference.clipped_surrogate(log_prob - tensor(batch.log_prob), tensor(batch.advantage), clip_range)
+        value_loss = (values - tensor(batch.value_target)).square().sum(1)
+        return (surrogate + self.config.value_loss_weight * value_loss - self.config.entropy_weight * entropy).mean()
 
     def _begin_rollout(self, replay: Rollout, progress: float) -> None:
         """Take in the statistics of a new rollout and make advantages of it."""

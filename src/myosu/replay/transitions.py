@@ -193,13 +193,29 @@ class View(Mapping[str, np.ndarray]):
 
 
 class Rollout(Transitions):
-    """Holds the sequence that came last, and nothing else."""
+    """Holds the sequence that came last, and nothing else. Its env_ids count from 0."""
 
     def add(self, sequence: Rows, version: int) -> np.ndarray:
         self.columns["remaining"][: self.filled] = 0
         self.cursor = self.positions = self.games = self.rows_written = 0
-        self._running.clear()
-        return super().add(sequence, version)
+        rows = self._next_rows(sequence)
+        self._write(rows, sequence, version)
+        self._count(_link_all(sequence["env_id"], sequence["acted"], self.columns["next_row"]))
+        return rows
+
+
+@numba.njit(cache=True)
+def _link_all(env_ids, acted, next_row):
+    """Write for each of the first rows what follows it in its environment, or −1; how many have something."""
+    latest = np.full(env_ids.max() + 1 if len(env_ids) else 0, -1)
+    links = 0
+    for row, env in enumerate(env_ids):
+        next_row[row] = -1
+        if latest[env] >= 0:
+            next_row[latest[env]] = row
+            links += 1
+        latest[env] = row if acted[row] else -1
+    return links
 
 
 @numba.njit(cache=True)

@@ -33,6 +33,9 @@ class TrainingLine(TypedDict):
     phase: NotRequired[str]
     actor_restarts: NotRequired[Count]
     env_restarts: NotRequired[Count]
+    learner_wait_share: NotRequired[Finite]
+    learner_act_share: NotRequired[Finite]
+    actor_wait_share: NotRequired[Finite]
 
 
 class EvaluationLine(TypedDict):

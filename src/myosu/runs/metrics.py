@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,11 @@ class Rates:
 
     def __init__(self, window: float = 60.0) -> None:
         self._window = window
-        self._samples: deque[tuple[float, dict[str, int]]] = deque()
+        self._samples: deque[tuple[float, dict[str, float]]] = deque()
 
-    def update(self, counters: dict[str, int]) -> dict[str, float]:
+    def update(self, counters: Mapping[str, float]) -> dict[str, float]:
         now = time.monotonic()
-        self._samples.append((now, counters))
+        self._samples.append((now, dict(counters)))
         while now - self._samples[0][0] > self._window and len(self._samples) > 2:
             self._samples.popleft()
         start, first = self._samples[0]

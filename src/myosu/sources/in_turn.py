@@ -42,6 +42,9 @@ class ActorInTurn:
     def hold(self, back: bool) -> None:
         """Nothing to do: the learner asks for every step."""
 
+    def waits(self) -> dict[str, float]:
+        return {}
+
     def notices(self) -> list[str]:
         found = env_notices(self._actor) if self._actor else ()
         self.env_restarts += len(found)

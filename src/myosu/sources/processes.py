@@ -3,10 +3,14 @@
 An actor asks, the learner's process answers: a thread an actor takes what came and replies with newer weights. An
 answer that does not come is all that it takes to hold an actor back. Weights and episodes travel over pipes, so an
 actor that is killed at any moment damages nothing, and one whose parent is gone ends by itself.
+
+Where the actors are too slow for the learner, its process acts as well instead of waiting for them, a step at a time:
+so the shares of playing and learning find themselves, whatever the processor is good at.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import sys
@@ -28,6 +32,8 @@ from myosu.replay.episode import Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.state import State, Weights
 from myosu.sources.actors import env_notices, make_actor
+from myosu.sources.in_turn import ActorInTurn
+from myosu.sources.stopwatch import Stopwatch
 
 #: An actor reports when it has rows for a batch, and at least so often (seconds), for newer weights.
 REPORT_SECONDS = 1.0
@@ -49,7 +55,12 @@ class Report(NamedTuple):
 
 
 class ActorProcesses:
-    """``count`` actors (``source.Source``). One that dies is replaced by a new one with other games."""
+    """``count`` actors (``source.Source``). One that dies is replaced by a new one with other games.
+
+    While the learner waits and nothing has come in, an actor of its own takes a step in its process: in games of ours,
+    for other environments, and opponents, could end or stop it; and where there are more cores than actors, for else it
+    would take their time. What it has begun is lost with the process, as the games of the other actors are.
+    """
 
     exhausted = False
     parallel = True
@@ -70,6 +81,11 @@ class ActorProcesses:
         self._notices: list[str] = []
         self._processes: dict[int, Any] = {}
         self._published_at = 0.0
+        self._acts_here = (config.environment.game is not None and config.opponent is None
+                           and count < (os.cpu_count() or 1))
+        self._here: ActorInTurn | None = None
+        self._version_here = -1
+        self._learner_waits, self._learner_acts, self._actors_wait = Stopwatch(), Stopwatch(), Stopwatch()
 
     def publish(self, weights: Weights, version: int) -> None:
         """Every actor gets them with its next report."""
@@ -88,18 +104,50 @@ class ActorProcesses:
         (self._go.clear if back else self._go.set)()
 
     def collect(self, wait: bool) -> list[Experience]:
-        """What has come in; with ``wait``, stay a moment for the first."""
+        """What has come in. With ``wait``, where that is nothing, a step of the learner's own actor; or stay a moment
+        for the others'."""
         self._replace_dead()
-        found: list[Experience] = []
-        try:
-            found.append(self._inbox.get(timeout=0.1) if wait else self._inbox.get_nowait())
-            while True:
-                found.append(self._inbox.get_nowait())
-        except queue.Empty:
-            pass
+        found = self._received()
+        if wait and not found:
+            if self._acts_here:
+                with self._learner_acts.running():
+                    found = self._act_here()
+            else:
+                with self._learner_waits.running():
+                    found = self._received(timeout=0.1)
         if any(experience.sequences for experience in found):
             self._failures = 0
         return found
+
+    def _received(self, timeout: float = 0.0) -> list[Experience]:
+        found: list[Experience] = []
+        try:
+            found.append(self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait())
+            while True:
+                found.append(self._inbox.get_nowait())
+        except queue.Empty:
+            return found
+
+    def _act_here(self) -> list[Experience]:
+        try:
+            if self._here is None:
+                self._here = ActorInTurn(self._config)
+                self._here.starts, self.starts = self.starts, self.starts + 1
+            assert self._weights is not None
+            if self._version_here != self._weights[0]:
+                self._version_here, weights = self._weights
+                self._here.publish(load(weights), self._version_here)
+            return self._here.collect(wait=True)
+        except UserError:
+            raise
+        except Exception as error:  # the others go on
+            self._acts_here = False
+            self._notices.append(f"The learner's process plays no more: {type(error).__name__}: {error}")
+            return []
+
+    def waits(self) -> dict[str, float]:
+        return {"learner_wait": self._learner_waits.seconds, "learner_act": self._learner_acts.seconds,
+                "actor_wait": self._actors_wait.seconds / self._count}
 
     def notices(self) -> list[str]:
         """What a person should know, once."""
@@ -119,6 +167,8 @@ class ActorProcesses:
             process.terminate()
         for process in self._processes.values():
             end(process)
+        if self._here is not None:
+            self._here.close()
 
     def _start(self) -> None:
         key, self.starts = self.starts, self.starts + 1
@@ -134,7 +184,8 @@ class ActorProcesses:
                 if last.error:
                     break
                 self._receive(last)
-                self._go.wait()
+                with self._actors_wait.running():
+                    self._go.wait()
                 if self._closing:
                     break
                 weights = self._weights

@@ -100,6 +100,7 @@ class ClusterActors(ActorProcesses):
         self._address, self._wanted = address, count
         self._games_at_once, self.slack = self.slack, 0
         self._relays, self._joined = 0, False
+        self._acts_here = False  # its games would be those of another actor, for the relay numbers them
 
     def _start(self) -> None:
         key, self._relays = self._relays, self._relays + 1

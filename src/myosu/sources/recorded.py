@@ -79,6 +79,9 @@ class RecordedGames:
     def hold(self, back: bool) -> None:
         """Nothing to do: the learner asks for every game."""
 
+    def waits(self) -> dict[str, float]:
+        return {}
+
     def notices(self) -> list[str]:
         notices, self._notices = self._notices, []
         return notices

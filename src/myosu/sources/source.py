@@ -43,6 +43,12 @@ class Source(Protocol):
         """Whether to stop for now, because the learner is behind."""
         ...
 
+    def waits(self) -> dict[str, float]:
+        """Seconds so far that the learner waited for experience ("learner_wait"), that its process acted meanwhile
+        ("learner_act"), and that an actor waited for the learner ("actor_wait", the mean of the actors); of sources
+        that are not ``parallel`` nothing."""
+        ...
+
     def notices(self) -> list[str]:
         """What a person should know, once."""
         ...

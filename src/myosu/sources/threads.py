@@ -16,6 +16,7 @@ from myosu.replay.episode import Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.state import State, Weights
 from myosu.sources.actors import env_notices, make_actor
+from myosu.sources.stopwatch import Stopwatch
 
 #: Seconds that a thread may keep the interpreter from another that wants it. Python's own choice is a hundred times
 #: that, and the learner, which asks for it some thirty times an update, would wait for the actors each time.
@@ -44,6 +45,7 @@ class ActorThreads:
         self._closing = False
         self._notices: list[str] = []
         self._threads: list[threading.Thread] = []
+        self._learner_waits, self._actors_wait = Stopwatch(), Stopwatch()
 
     def publish(self, weights: Weights, version: int) -> None:
         """Weights that every actor takes over before its next step; the first call starts the actors."""
@@ -73,7 +75,11 @@ class ActorThreads:
         """What has come in; with ``wait``, stay a moment for the first. Raises what an actor raised."""
         found: list[Experience] = []
         try:
-            report = self._inbox.get(timeout=0.1) if wait else self._inbox.get_nowait()
+            if wait:
+                with self._learner_waits.running():
+                    report = self._inbox.get(timeout=0.1)
+            else:
+                report = self._inbox.get_nowait()
             while True:
                 if isinstance(report, BaseException):
                     raise report
@@ -81,6 +87,10 @@ class ActorThreads:
                 report = self._inbox.get_nowait()
         except queue.Empty:
             return found
+
+    def waits(self) -> dict[str, float]:
+        return {"learner_wait": self._learner_waits.seconds, "learner_act": 0.0,
+                "actor_wait": self._actors_wait.seconds / self._count}
 
     def notices(self) -> list[str]:
         notices, self._notices = self._notices, []
@@ -111,8 +121,9 @@ class ActorThreads:
                 found = env_notices(actor)
                 self._notices += found
                 self.env_restarts += len(found)
-                self._inbox.put(experience)
-                self._go.wait()
+                with self._actors_wait.running():
+                    self._inbox.put(experience)
+                    self._go.wait()
             actor.env.close()
         except BaseException as error:
             self._inbox.put(error)

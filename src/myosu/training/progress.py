@@ -139,6 +139,10 @@ class Progress:
                 ("replay", f"{record['replay_positions']:,} positions, {record['replay_games']:,} {self._games}, "
                            f"{record['replay_ratio']:.2f} samples a position"),
             ]
+            if "learner_wait_share" in record:
+                acts = f" and plays {record['learner_act_share']:.0%}" if record["learner_act_share"] else ""
+                rows.append(("waiting", f"the learner {record['learner_wait_share']:.0%} of the time{acts}, actors "
+                                        f"{record['actor_wait_share']:.0%}"))
             if record["memory_mib"] is not None:
                 rows.append(("memory", f"{record['memory_mib']:,.0f} MiB"))
         if "episodes/reward_mean" in self.played:

@@ -395,8 +395,9 @@ class Trainer:
 
     # --- telling
 
-    def _counters(self) -> dict[str, int]:
-        return {"games": self.games, "env_steps": self.env_steps, "updates": self.updates, "samples": self.samples}
+    def _counters(self) -> dict[str, float]:
+        return {"games": self.games, "env_steps": self.env_steps, "updates": self.updates, "samples": self.samples,
+                **self.source.waits()}
 
     def _record(self, phase: str) -> None:
         rates = self.rates.update(self._counters())
@@ -405,7 +406,8 @@ class Trainer:
             "games": self.games, "env_steps": self.env_steps, "samples": self.samples,
             "replay_positions": self.replay.positions, "replay_games": self.replay.games,
             "replay_ratio": self.samples / max(1, self.replay.total_positions),
-            **{f"{name}_per_second": round(value, 2) for name, value in rates.items() if name != "samples"},
+            **{f"{name}_per_second": round(rates[name], 2) for name in ("games", "env_steps", "updates")},
+            **{f"{name}_share": min(1.0, round(rates[name], 4)) for name in self.source.waits()},
             "actor_restarts": self.source.restarts, "env_restarts": self.source.env_restarts,
             "memory_mib": total_memory(),
             **{f"node/{address}/{name}": value for address, figures in self.source.nodes.items()

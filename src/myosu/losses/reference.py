@@ -1,0 +1,35 @@
+"""What the distributions and the policy-gradient loss say, in torch's own words, for automatic differentiation: the
+reference that their closed forms are compared with, and that trains where ``kernels.PLAIN`` is set."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Independent, Normal
+
+from myosu.losses.distributions import Choices, Distribution, Gaussian
+
+
+def log_prob_and_entropy(policy: Distribution, outputs: Tensor, legal: Tensor | None, action: Tensor
+                         ) -> tuple[Tensor, Tensor]:
+    """log π(a) and the entropy, [n] each, of a network's outputs [n, size].
+
+    legal: bool [n, A], or None where everything is. action: [n, *action_shape].
+    """
+    if isinstance(policy, Gaussian):
+        mean, log_std = outputs.chunk(2, dim=1)
+        normal = Independent(Normal(mean, log_std.exp()), 1)
+        return normal.log_prob(action), normal.entropy()
+    assert isinstance(policy, Choices)
+    if legal is not None:
+        outputs = outputs.masked_fill(~legal, -1e9)  # so low that its probability is 0, but finite: 0 times it is 0
+    columns = action if policy.several else action[:, None]
+    branches = [Categorical(logits=logits) for logits in outputs.tensor_split(policy.ends[:-1].tolist(), dim=1)]
+    return (torch.stack([branch.log_prob(columns[:, k]) for k, branch in enumerate(branches)]).sum(0),
+            torch.stack([branch.entropy() for branch in branches]).sum(0))
+
+
+def clipped_surrogate(log_ratio: Tensor, advantage: Tensor, clip_range: float) -> Tensor:
+    """−min(ρ A, clip(ρ, 1 − ε, 1 + ε) A) (Schulman et al. 2017, equation 7), [n]."""
+    ratio = log_ratio.exp()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip_range, 1.0 + clip_range) * advantage)
