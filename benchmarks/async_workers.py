@@ -1,7 +1,7 @@
-"""Environments whose steps take very different times: all waiting for the slowest, against acting on who is ready.
+"""Environments with very different step times: synchronous stepping (wait for the slowest) against asynchronous.
 
-A step sleeps a time drawn from a log-normal distribution: 20 ms in the mean, one in a thousand longer than 200 ms. It
-tells the time as its reward, so that the ideal is known: workers that never wait for anyone.
+A step sleeps for a log-normal time: 20 ms on average, one in a thousand longer than 200 ms. The reward is that time, so
+the ideal throughput, of workers that never wait, is known.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LongTailed(gymnasium.Env):
 
 
 def measure(num_envs: int, seconds: float, min_ready: int | None) -> dict[str, float]:
-    """Steps/s, and the share of what workers would do that never wait."""
+    """Steps/s, and its share of the ideal throughput of workers that never wait."""
     env = WorkerVectorEnv(LongTailed, num_envs)
     try:
         env.reset()

@@ -1,11 +1,11 @@
-"""CleanRL's ppo.py, as it was published, learns CartPole; prints one line of JSON.
+"""Trains CartPole with CleanRL's unmodified ppo.py; prints one line of JSON.
 
     sh scripts/setup_cleanrl.sh
     .venv-cleanrl/bin/python benchmarks/cleanrl_run.py CartPole-v1 [--seed 0] [--threads 1 2]
 
-ppo.py is a script without a function to call: it is run as a command, and what it believes to be TensorBoard's writer
-hears of its updates. So nothing is logged. It gets Stable-Baselines3's settings, except that its clipping
-does not shrink.
+ppo.py is a script without functions to call: it runs as a command, and a replacement of TensorBoard's writer is
+notified of its updates, so nothing is logged. It gets Stable-Baselines3's settings, except that its clip range is
+constant.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROBE_STEPS = 2048
 
 
 def run(environment: str, steps: int, seed: int, learned: Callable[[int, bool], None]) -> None:
-    """Runs ppo.py, which calls ``learned(steps so far, whether these were all)`` after every update."""
+    """Run ppo.py; ``learned(steps so far, whether the training is over)`` is called after every update."""
 
     class Writer:
         def __init__(self, *_: object) -> None: ...
@@ -38,7 +38,7 @@ def run(environment: str, steps: int, seed: int, learned: Callable[[int, bool], 
 
         def add_scalar(self, tag: str, _: object, step: int) -> None:
             self.step = step
-            if tag == "charts/SPS":  # the last that ppo.py writes of an update
+            if tag == "charts/SPS":  # the last scalar that ppo.py writes in an update
                 learned(step, False)
 
         def close(self) -> None:
@@ -58,7 +58,7 @@ def run(environment: str, steps: int, seed: int, learned: Callable[[int, bool], 
 
 def act(observations: np.ndarray) -> np.ndarray:
     with torch.no_grad():
-        # While ppo.py runs it is the main module, and its agent a variable there.
+        # While ppo.py runs, it is the main module, and its agent is a global variable there.
         return sys.modules["__main__"].agent.actor(torch.from_numpy(observations)).argmax(1).numpy()
 
 

@@ -1,9 +1,9 @@
-"""What a card does, part by part, each within its own time; ``scripts/device_check.sh`` is the command.
+"""GPU benchmarks in parts, each with its own time limit; run by ``scripts/device_check.sh``.
 
     python benchmarks/device.py --out FOLDER [--parts network,learner] [--device cuda] [--tiny]
 
-Results go to FOLDER/device.json as they come, and a table to the end of the output. ``--tiny`` is for trying it on a
-CPU: small sizes, no figures worth keeping.
+Results are written to FOLDER/device.json as they come, and as a table at the end of the output. ``--tiny`` is a smoke
+test for a CPU: small sizes, meaningless figures.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TOWERS = ((32, 2), (64, 2), (64, 4))  # channels, blocks
 
 
 class Check:
-    """One visit to a card: sizes, and where results go."""
+    """One session on a GPU: sizes, and where results go."""
 
     def __init__(self, device: torch.device, tiny: bool, out: Path) -> None:
         self.device, self.tiny, self.out = device, tiny, out
@@ -61,7 +61,7 @@ class Check:
             torch.cuda.synchronize(self.device)
 
     def seconds(self, call: Callable[[], Any], repeats: int = 20) -> float:
-        """The median time of a call, after three that do not count."""
+        """Median time of a call, after three warm-up calls."""
         times = []
         for _ in range(self.size(repeats, 2) + 3):
             self.wait()
@@ -78,7 +78,7 @@ class Check:
 
 
 def about(check: Check) -> dict[str, Any]:
-    """The machine and what is on it."""
+    """Hardware and software versions."""
     card = torch.cuda.get_device_properties(check.device).name if check.device.type == "cuda" else "none"
     return {"card": card, "date": datetime.date.today().isoformat(), "cores": os.cpu_count(),
             "processor": platform.processor(), "python": platform.python_version(), "torch": torch.__version__,
@@ -86,7 +86,7 @@ def about(check: Check) -> dict[str, Any]:
 
 
 def correctness(check: Check) -> dict[str, Any]:
-    """The tests of what runs on a card: models beside the CPU's, golden trees, rules."""
+    """The GPU tests: models against the CPU's, golden trees, rules."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/search/test_card.py"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     (check.out / "correctness.txt").write_text(answer.stdout + answer.stderr)
@@ -95,7 +95,7 @@ def correctness(check: Check) -> dict[str, Any]:
 
 
 def network(check: Check) -> dict[str, Any]:
-    """Bare evaluations/s of the dynamics and heads: as torch's operators, and by the kernel for whole towers."""
+    """Evaluations/s of dynamics and heads alone: with torch's operators, and with the Triton kernel."""
     found: dict[str, Any] = {}
     dtype = torch.bfloat16 if check.device.type == "cuda" else torch.float32
     for channels, blocks in check.size(TOWERS, TOWERS[:1]):
@@ -127,7 +127,7 @@ def network(check: Check) -> dict[str, Any]:
 
 def selfplay(check: Check) -> dict[str, Any]:
     """Simulations/s of actors in threads of this process, with 2x32 and 32 simulations: trees on the CPU (stage one),
-    trees on the card (stage two)."""
+    trees on the GPU (stage two)."""
     found: dict[str, Any] = {}
     for where, count, envs in check.games:
         if where == "card" and check.device.type == "cpu":
@@ -201,7 +201,7 @@ def learner(check: Check) -> dict[str, Any]:
 
 
 def _fill(replay: Any, config: muzero.Config, env: NativeVectorEnv, positions: int) -> None:
-    """Games of an actor that hardly searches."""
+    """Games of an actor with very few simulations."""
     quick = muzero.Config(**{**vars(config), "simulations": 1, "channels": 16, "blocks": 0})
     actor = muzero.make_actor(quick, env, seed=0)
     while replay.positions < positions:
@@ -210,7 +210,7 @@ def _fill(replay: Any, config: muzero.Config, env: NativeVectorEnv, positions: i
 
 
 def othello(check: Check) -> dict[str, Any]:
-    """Othello from nothing in so many minutes; the last checkpoint's weights come back, to be rated elsewhere."""
+    """Train Othello from scratch for a given time; the last checkpoint is copied out, to be rated elsewhere."""
     run = Path(tempfile.mkdtemp()) / "run"
     sizes = check.size(["--minutes", str(check.minutes), "--actors", "3", "--num-envs", "2048", "--batch-size", "512",
                         "--replay-capacity", "2000000", "--replay-ratio", "1.0", "--checkpoint-every-minutes", "60"],
@@ -234,7 +234,7 @@ def othello(check: Check) -> dict[str, Any]:
 
 
 class Pictures:
-    """Environments that cost next to nothing: random pictures of Atari's shape, 4 x 84 x 84 bytes, 4 actions."""
+    """Environments with negligible cost: random images of Atari's shape, uint8 [4, 84, 84], 4 actions."""
 
     spec = EnvSpec((4, 84, 84), np.uint8, 4, 1, (-1.0, 1.0), 1000)
 
@@ -257,7 +257,7 @@ class Pictures:
 
 
 def pictures(check: Check) -> dict[str, Any]:
-    """Steps/s of PPO, acting and learning, on pictures; the settings of CleanRL's ppo_atari, and larger ones."""
+    """Steps/s of PPO, acting and learning, on images, with the settings of CleanRL's ppo_atari and larger ones."""
     found: dict[str, Any] = {}
     for envs, batch in check.size(((8, 256), (128, 4096)), ((2, 8),)):
         config = ppo.Config(num_envs=envs, rollout_steps=check.size(128, 8), epochs=4, batch_size=batch,
@@ -286,8 +286,8 @@ def pictures(check: Check) -> dict[str, Any]:
 
 
 class Mctx:
-    """mctx and pgx on the same card, a process for each batch size, which compiles while other parts are at work and
-    measures when a line comes in; network and search as in ``selfplay``."""
+    """mctx and pgx on the same GPU, with the network and search of ``selfplay``. One process per batch size, which
+    compiles while other parts run and measures on request."""
 
     def __init__(self, check: Check) -> None:
         self.processes = {}

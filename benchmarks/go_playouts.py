@@ -3,10 +3,10 @@
     sh scripts/setup_mctx.sh    # for pgx
     taskset -c 0 .venv/bin/python benchmarks/go_playouts.py [--size 9] [--rounds 5] [--policy rollout.npz]
 
-Every figure is the median over rounds in which all take turns, in processor seconds. Our playouts fill no eyes; games
-by the true rules, ours and the others', choose among all legal moves (the pass only where there is no other, but for
-OpenSpiel) and go on until two passes or, as in OpenSpiel, twice as many moves as the board has points: compare moves
-per second there. ``--policy`` adds rollouts of a policy that ``scripts/learn_rollout.py`` has learnt.
+Figures are medians over rounds in which all programs take turns, in CPU seconds. Our playouts fill no eyes. Games by
+the full rules, ours and the others', choose among all legal moves (passing only if there is no other move, except in
+OpenSpiel) and end after two passes or, as in OpenSpiel, after twice as many moves as the board has points: compare
+moves per second there. ``--policy`` adds rollouts of a policy from ``scripts/learn_rollout.py``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def our_rollouts(size: int, policy: Path) -> Callable[[int], int]:
 
 
 def our_true_games(size: int) -> Callable[[int], int]:
-    """By the rules of the game, positional superko and all, as self-play and search step them."""
+    """Games by the full rules with positional superko, as self-play and search use them."""
     game = make_game(size, max_plies=2 * size * size)
 
     def play(games: int) -> int:

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/killed_workers.py [--seconds 60]
 
-PPO learns CartPole with asynchronous workers. Passes if the training ends by itself, on time, with every kill counted.
+PPO learns CartPole with asynchronous workers. Passes if the training ends by itself, on time, and counted every kill.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 
 def worker_processes(parent: int) -> list[int]:
-    """Children of ``parent`` that run an environment, by what Linux says of them."""
+    """Child processes of ``parent`` that run an environment, from /proc."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return [int(pid) for pid in children
             if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -38,7 +38,7 @@ def main() -> None:
     while training.poll() is None:
         time.sleep(1)
         workers = worker_processes(training.pid) if training.poll() is None else []
-        # The run's own start and end are left in peace: not all workers are up, or they are being ended.
+        # No kills at the run's start and end, when workers are still starting or already shutting down.
         if len(workers) >= 8 and time.monotonic() - begin < seconds - 3:
             os.kill(random.choice(workers), signal.SIGKILL)
             killed += 1

@@ -1,8 +1,8 @@
-"""How fast an agent learns, measured the same way for every library. Runs in any environment: imports nothing of Myosu.
+"""Measures how fast an agent learns, in the same way for every library. Imports nothing of Myosu, so it runs in any
+virtual environment.
 
-Everything follows from a run's evaluations: the steps that it had made, its training seconds (of the wall's clock,
-without the evaluations) and the mean return of greedy episodes; where other work disturbs the clock, the processor's
-seconds of the process that trains say more.
+Everything is derived from a run's evaluations: steps so far, training time (wall clock, without the evaluations) and
+mean return of greedy episodes. If other processes disturb the wall clock, use the CPU time of the training process.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import gymnasium
 import numpy as np
 import torch
 
-#: How long to learn, as Stable-Baselines3's zoo has it.
+#: Training steps, as in Stable-Baselines3's zoo.
 STEPS = {("CartPole-v1", "ppo"): 100_000, ("CartPole-v1", "dqn"): 50_000,
          ("LunarLander-v3", "ppo"): 1_000_000, ("LunarLander-v3", "dqn"): 100_000}
-#: Mean returns that count as having learned: Gymnasium's own mark, and for CartPole what is most.
+#: Mean returns that count as solved: Gymnasium's reward threshold, and for CartPole also the maximum.
 THRESHOLDS = {"CartPole-v1": [475.0, 500.0], "LunarLander-v3": [200.0]}
 
 
@@ -34,7 +34,7 @@ class Evaluation(NamedTuple):
 
 
 def steps_per_second(evaluations: list[Evaluation], seconds: str = "seconds") -> float:
-    """The median of the windows between evaluations: what disturbs a few of them does not count."""
+    """Median over the intervals between evaluations, which is robust against a few disturbed ones."""
     windows = pairwise([Evaluation(0, 0.0, 0.0, 0.0), *evaluations])
     return median((after.steps - before.steps) / (getattr(after, seconds) - getattr(before, seconds))
                   for before, after in windows)
@@ -45,12 +45,12 @@ def first_reaching(evaluations: list[Evaluation], threshold: float) -> Evaluatio
 
 
 class Greedy:
-    """Episodes of an agent that explores no more, all played at once. ``act``: a batch of observations to actions."""
+    """Mean return of greedy episodes, played in parallel. act: a batch of observations → actions."""
 
     def __init__(self, environment: str, episodes: int, seed: int, act: Callable[[np.ndarray], np.ndarray]) -> None:
         self._envs = [gymnasium.make(environment) for _ in range(episodes)]
         for k, env in enumerate(self._envs):
-            env.reset(seed=1_000_000 + 1000 * seed + k)  # once: every evaluation starts from other states
+            env.reset(seed=1_000_000 + 1000 * seed + k)  # only once, so that every evaluation starts from other states
         self._act = act
 
     def mean_return(self) -> float:
@@ -66,7 +66,7 @@ class Greedy:
 
 
 class Clock:
-    """Counts training seconds from its making on, and stands still during evaluations."""
+    """Counts training time from its construction on, and is paused during evaluations."""
 
     def __init__(self, mean_return: Callable[[], float], every: int) -> None:
         self.evaluations: list[Evaluation] = []
@@ -76,7 +76,7 @@ class Clock:
         self._running_since = _now()
 
     def tick(self, steps: int, last: bool = False) -> None:
-        """To be called whenever the agent has learned from the ``steps`` that it has made so far."""
+        """Call this after every update, with the number of ``steps`` so far."""
         before = self.evaluations[-1].steps if self.evaluations else 0
         if steps - before < (1 if last else self._every):
             return
@@ -91,8 +91,8 @@ def _now() -> np.ndarray:
 
 
 def quickest_threads(candidates: list[int], work: Callable[[], Any]) -> int:
-    """Sets torch's threads to the number with which ``work`` is done soonest."""
-    work()  # what happens only once in a process, imports for example, happens here
+    """Set the number of torch's threads with which ``work`` is fastest."""
+    work()  # warm-up: one-time costs, for example imports
     seconds = {}
     for threads in candidates:
         torch.set_num_threads(threads)
@@ -105,13 +105,13 @@ def quickest_threads(candidates: list[int], work: Callable[[], Any]) -> int:
 
 
 def arguments(description: str | None, environments: list[str], algorithms: list[str]) -> argparse.Namespace:
-    """The options that all runs share."""
+    """The command-line options of all runs."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("environment", choices=environments)
     parser.add_argument("--algorithm", choices=algorithms, default=algorithms[0])
     parser.add_argument("--steps", type=int, help="as many as the zoo's settings say")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="of several the quickest is found and used")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="if several, the fastest is used")
     parser.add_argument("--evaluate-every", type=int, help="steps; 50 times a run")
     parser.add_argument("--episodes", type=int, default=50, help="of an evaluation")
     parser.add_argument("--threshold", type=float, nargs="+", help="mean returns to be reached")

@@ -1,10 +1,10 @@
-"""LightZero's Connect Four MuZero on one thread: collection and end to end, in steps a second.
+"""LightZero's MuZero on Connect Four, on one thread: steps per second of collection alone and with learning.
 
     sh scripts/setup_lightzero.sh
     OMP_NUM_THREADS=1 .venv-lightzero/bin/python benchmarks/lightzero_connect4.py [--envs 8] [--serve]
 
-Settings are those of LightZero's own configuration for this game: one residual block of 64 channels in each network,
-50 simulations, batches of 256, 50 updates for every 8 games, unroll 5. Its wheel lacks the game, so the rules are here.
+The settings are those of LightZero's configuration for this game: one residual block of 64 channels per network, 50
+simulations, batches of 256, 50 updates per 8 games, 5 unroll steps. Its wheel lacks the game, so the rules are here.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def main() -> None:
     torch.set_num_threads(1)
     os.environ["WANDB_MODE"] = "disabled"
     with tempfile.TemporaryDirectory(prefix="lightzero-") as folder:
-        os.chdir(folder)  # its logs go where it is started
+        os.chdir(folder)  # LightZero writes logs to the working directory
         run(args)
 
 

@@ -1,6 +1,6 @@
-"""How much of Muesli's update is the networks' own work: samples a second of whole updates, beside those of the bare
-passes (the target network and its look-ahead forward, the unrolled model forward and backward, on the same positions;
-the gradient's norm and the optimiser's step), in turn. Seconds are the processor's.
+"""How much of Muesli's update time is the networks': samples per second of whole updates and of the bare network
+passes, measured alternately. The bare passes are: target network and look-ahead forward; unrolled model forward and
+backward on the same positions; gradient norm and optimiser step. Times are CPU seconds.
 
     python benchmarks/muesli_learner.py [CartPole-v1] [--rounds 30]
 """
@@ -18,7 +18,8 @@ from myosu.processes import keep_freed_memory
 
 
 def bare_passes(learner, batch):
-    """A function that does them for ``batch``, with gradients of nothing in particular; all else is prepared."""
+    """A function that runs the bare passes for ``batch``, with arbitrary output gradients; everything else is
+    prepared."""
     net, target, config = learner.net, learner.target, learner.config
     exact = learner.num_actions <= config.lookahead_actions
     looked = learner.num_actions if exact else config.lookahead_actions + config.retrace

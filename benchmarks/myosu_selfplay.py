@@ -1,4 +1,4 @@
-"""Myosu's own self-play, and self-play with learning in turn, on one thread; a side of ``side_by_side.py``.
+"""Myosu's self-play, and self-play alternating with learning, on one thread; Myosu's side of ``side_by_side.py``.
 
     .venv/bin/python benchmarks/myosu_selfplay.py [--game othello] [--envs 256] [--simulations 16] [--learn]
 """
@@ -46,7 +46,7 @@ def main() -> None:
 
     def learn() -> int:
         learner.update(replay, progress=0.5)
-        actor.load_weights(learner.weights(), learner.updates)  # after every update: oftener than in a run
+        actor.load_weights(learner.weights(), learner.updates)  # after every update: more often than in a run
         return 1
 
     while replay.positions < args.batch_size:

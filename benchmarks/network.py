@@ -1,10 +1,10 @@
-"""Which way of running a residual tower on this CPU is fastest? One thread; forward evaluations a second.
+"""Forward evaluations per second of a residual tower on this CPU, by different implementations, on one thread.
 
     OMP_NUM_THREADS=1 python benchmarks/network.py [--towers 2x32 3x64] [--batches 64 128 256 512] [--seconds 0.4]
 
 The tower is the step of a MuZero search: [B, C+1, 8, 8] -> convolution, residual blocks, a policy head (65 logits)
-and two categorical heads (41 atoms). Every way computes the same function; ``error`` is its greatest difference in
-a logit from float32. No way needs a compiler on the user's machine, except ``compile`` (``--compile``).
+and two categorical heads (41 atoms). All implementations compute the same function; ``error`` is the greatest
+difference of a logit from float32. Only ``compile`` (``--compile``) needs a compiler on the user's machine.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Tower(nn.Module):
 
 
 def fold(module: nn.Module) -> nn.Module:
-    """A copy whose batch norms are folded into the convolutions before them."""
+    """A copy with batch normalisation folded into the convolutions."""
     module = copy.deepcopy(module).eval()
     for parent in list(module.modules()):
         if isinstance(parent, nn.Sequential) and len(parent) == 2 and isinstance(parent[1], nn.BatchNorm2d):
@@ -69,7 +69,7 @@ def fold(module: nn.Module) -> nn.Module:
 
 
 class Fused:
-    """The folded tower by oneDNN's operators: weights reordered once, ReLU and residual sum inside a convolution."""
+    """The folded tower with oneDNN's fused operators: prepacked weights, ReLU and residual inside the convolution."""
 
     def __init__(self, tower: Tower, dtype: torch.dtype, batch: int, channels: int) -> None:
         tower = fold(tower).to(dtype)  # type: ignore[assignment]
@@ -108,7 +108,7 @@ class Fused:
 
 
 def ways(tower: Tower, batch: int, channels: int, compiled: bool) -> dict[str, tuple[Forward, torch.Tensor]]:
-    """By name: the forward pass and the input it wants."""
+    """Name → (forward pass, its input)."""
     plain = torch.randn(batch, channels + 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     folded = fold(tower)
     found: dict[str, tuple[Forward, torch.Tensor]] = {}
@@ -136,7 +136,7 @@ def ways(tower: Tower, batch: int, channels: int, compiled: bool) -> dict[str, t
 
 
 def rate(forward: Forward, x: torch.Tensor, seconds: float) -> float:
-    """Evaluations a second, median of five stretches."""
+    """Evaluations per second, median of five measurements."""
     for _ in range(3):
         forward(x)
     rates = []

@@ -1,10 +1,10 @@
-"""Othello self-play by mctx and pgx on one core: Gumbel MuZero with Myosu's network, compiled whole by XLA.
+"""Othello self-play with mctx and pgx on one core: Gumbel MuZero with Myosu's network, compiled by XLA as a whole.
 
     sh scripts/setup_mctx.sh
     taskset -c 0 .venv-mctx/bin/python benchmarks/pgx_mctx.py [--batch 64] [--simulations 16] [--dtype float32]
 
-The network is that of ``myosu.nets.muzero`` for inference, batch normalisation already folded in: convolution and
-residual blocks, twice (representation and dynamics), 1x1 heads. Weights are random; only the speed matters.
+The network is that of ``myosu.nets.muzero`` for inference, with batch normalisation folded in: convolution and residual
+blocks for representation and dynamics, 1×1 convolution heads. Weights are random; only the speed matters.
 """
 
 from __future__ import annotations

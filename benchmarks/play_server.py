@@ -1,9 +1,9 @@
-"""The page's server under load: how quickly it is there and answers, 100 games at once, 10,000 hostile messages.
+"""Load test of the web server: start-up and response times, 100 concurrent games, 10,000 invalid messages.
 
     .venv/bin/python benchmarks/play_server.py RUN [--simulations 64] [--games 100] [--messages 10000]
 
-RUN: a trained agent for a game for two; the games are kept in RUN/played, as those of any person. The server has one
-core; what plays against it has the others. Everything is reported, nothing asserted but that no game fails.
+RUN: a trained agent of a two-player game; the games are recorded in RUN/played, as those of any person. The server runs
+on one core, the clients on the others. All figures are only reported; the benchmark fails only if a game does.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 async def load(address: str, run: dict[str, Any], pid: int, options: argparse.Namespace) -> None:
-    await play(address, run, 0)  # what is compiled and loaded once
+    await play(address, run, 0)  # warm-up: compilation and loading
     before = processor_seconds(pid)
     games = [await play(address, run, seed) for seed in range(1, 4)]
     medians = [1000 * statistics.median(game) for game in games]
@@ -93,7 +93,7 @@ async def load(address: str, run: dict[str, Any], pid: int, options: argparse.Na
 
 
 async def play(address: str, run: dict[str, Any], seed: int) -> list[float]:
-    """Seconds of each of the agent's answers in a game against random moves."""
+    """Response times in seconds of the agent's moves in a game against random moves."""
     agent = {"kind": "agent", "checkpoint": run["default"], "simulations": run["simulations"], "temperature": 0}
     game = await asyncio.to_thread(order, address, {"seats": [{"kind": "person"}, agent]})
     rng, waits = random.Random(seed), []
@@ -115,7 +115,7 @@ async def play(address: str, run: dict[str, Any], seed: int) -> list[float]:
 
 
 async def attack(address: str, run: dict[str, Any], count: int) -> collections.Counter[str]:
-    """Send ``count`` messages that no browser would; how each was answered."""
+    """Send ``count`` invalid messages; counts of the responses."""
     rng, answers = random.Random(0), collections.Counter[str]()
     game = await asyncio.to_thread(order, address, {"seats": [{"kind": "person"}, {"kind": "person"}]})
     host, port = address.removeprefix("http://").split(":")
@@ -198,7 +198,7 @@ def order(address: str, what: dict[str, Any]) -> str:
 
 
 def get(address: str, path: str) -> bytes:
-    """Tried until the server is there."""
+    """Retry until the server responds."""
     while True:
         try:
             return urllib.request.urlopen(address + path, timeout=60).read()
@@ -207,7 +207,7 @@ def get(address: str, path: str) -> bytes:
 
 
 def processor_seconds(pid: int) -> float:
-    """That the process has used, which other programs do not stretch."""
+    """CPU seconds of the process, which other programs do not affect."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,11 +1,11 @@
-"""Myosu beside Stable-Baselines3 and CleanRL: steps a second (of the clock, and of the processor's time for the process
-that trains), and how long until greedy episodes return R in the mean.
+"""Myosu beside Stable-Baselines3 and CleanRL: steps per second (of wall-clock time, and of the training process's CPU
+time), and the time until greedy episodes reach a mean return R.
 
     sh scripts/setup_sb3.sh; sh scripts/setup_cleanrl.sh
     .venv/bin/python benchmarks/rl_side_by_side.py CartPole-v1 --algorithm ppo --rivals sb3 cleanrl [--rounds 5]
 
-In every round each library trains once from nothing, in turn, with the round's number as its seed; each in a process
-of its own that has the machine to itself. Rivals use one or two threads, whichever is quicker.
+In every round each library trains once from scratch, in turn, in its own process, with the round's number as the seed
+and the machine to itself. Other libraries use one or two threads, whichever is faster.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from side_by_side import HERE, python_of
 RIVALS = {"sb3": ("Stable-Baselines3", ".venv-sb3", "sb3_run.py"),
           "cleanrl": ("CleanRL", ".venv-cleanrl", "cleanrl_run.py")}
 
-#: What Myosu is told beside its preset: evaluations as often as the rivals', counted in updates, and as many episodes.
+#: Myosu's settings in addition to its preset: the evaluation interval (in updates) and the number of episodes of the
+#: others.
 MYOSU_FLAGS: dict[tuple[str, str], dict[str, object]] = {
     ("CartPole-v1", "ppo"): {"evaluate-every": 160, "evaluation-games": 50},
     ("CartPole-v1", "dqn"): {"evaluate-every": 250, "evaluation-games": 50},
@@ -75,7 +76,7 @@ def steps_to(threshold: float, evaluations: list[Evaluation]) -> float:
 
 
 def print_table(rounds: list[dict[str, list[Evaluation]]], thresholds: list[float]) -> None:
-    """Medians over the rounds with their range, and Myosu's figure over the other's, round by round."""
+    """Medians over the rounds with their range, and the ratio of Myosu's figure to the other's, round by round."""
     measures: dict[str, Callable[[list[Evaluation]], float]] = {
         "steps a second": steps_per_second,
         "… of processor": partial(steps_per_second, seconds="processor_seconds")}
@@ -86,7 +87,7 @@ def print_table(rounds: list[dict[str, list[Evaluation]]], thresholds: list[floa
     for title, measure in measures.items():
         found = {name: [measure(row[name]) for row in rounds] for name in rounds[0]}
         for name, values in found.items():
-            # A round in which neither got there says nothing of their ratio.
+            # Rounds in which neither reached the return have no ratio.
             ratios = [own / value for own, value in zip(found["Myosu"], values, strict=True)
                       if not math.isinf(own) or not math.isinf(value)]
             cells = [number(median(values)), number(min(values)), number(max(values)),

@@ -1,4 +1,4 @@
-"""Steps of the rules per second on one core, with legal mask, observation and a random legal choice.
+"""Steps per second of the games' rules on one core, with legal mask, observation and a random legal action.
 
     python benchmarks/rules.py [GAME ...]
 """

@@ -1,9 +1,9 @@
-"""Stable-Baselines3 learns an environment with the settings of its zoo; prints one line of JSON.
+"""Trains an environment with Stable-Baselines3 and the settings of its zoo; prints one line of JSON.
 
     sh scripts/setup_sb3.sh
     .venv-sb3/bin/python benchmarks/sb3_run.py CartPole-v1 --algorithm ppo [--seed 0] [--threads 1 2]
 
-Nothing is logged. Environments step in process, which is the zoo's default and the quickest for these.
+Nothing is logged. Environments are stepped in process, which is the zoo's default and the fastest for these.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def linear(start: float) -> Callable[[float], float]:
     return lambda remaining: start * remaining
 
 
-#: hyperparams/ppo.yml and dqn.yml of rl_zoo3 2.9.2; how many steps is in ``learning.STEPS``.
+#: hyperparams/ppo.yml and dqn.yml of rl_zoo3 2.9.2; the number of steps is in ``learning.STEPS``.
 ZOO: dict[tuple[str, str], dict[str, Any]] = {
     ("CartPole-v1", "ppo"): dict(
         n_envs=8, n_steps=32, batch_size=256, gae_lambda=0.8, gamma=0.98, n_epochs=20, ent_coef=0.0,
@@ -39,12 +39,12 @@ ZOO: dict[tuple[str, str], dict[str, Any]] = {
         gamma=0.99, target_update_interval=250, train_freq=4, gradient_steps=-1, exploration_fraction=0.12,
         exploration_final_eps=0.1, policy_kwargs=dict(net_arch=[256, 256])),
 }
-#: Enough for some updates with every setting above, and little beside a run.
+#: Enough for a few updates with every setting above, but short compared with a run.
 PROBE_STEPS = 2048
 
 
 class Ticks(BaseCallback):
-    """A rollout starts when the agent has learned from all before it."""
+    """A rollout starts after the update on the previous one."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()

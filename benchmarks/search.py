@@ -12,7 +12,7 @@ from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search
 
 
 def microseconds_per_simulation(config: GumbelConfig | PUCTConfig, batch: int, num_actions: int, repeats: int) -> float:
-    """The median over ``repeats`` searches of a batch from random outputs that stand for a network's."""
+    """Median time of a batched search over ``repeats`` repetitions, with random arrays as the network's outputs."""
     rng = np.random.default_rng(0)
     slots = config.num_simulations + 1
     rewards = 0.1 * rng.standard_normal((slots, batch), np.float32)
@@ -27,7 +27,7 @@ def microseconds_per_simulation(config: GumbelConfig | PUCTConfig, batch: int, n
         return Expansion(rewards[slot], discount, values[slot], logits[slot])
 
     times = []
-    for _ in range(repeats + 1):  # the first one compiles, or loads what is compiled
+    for _ in range(repeats + 1):  # the first one compiles, or loads from the cache
         start = time.perf_counter()
         search.run(logits[0], values[0], legal, expand)
         times.append(time.perf_counter() - start)

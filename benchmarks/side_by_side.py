@@ -4,8 +4,8 @@
     .venv/bin/python benchmarks/side_by_side.py mctx [--batch 256] [--simulations 16]
     .venv/bin/python benchmarks/side_by_side.py lightzero
 
-Every side is a process of its own that stays alive, so nothing is compiled while it is measured. They take turns for
-a few seconds each, ``--rounds`` times, pinned to the same core; printed are medians and the median ratio of a round.
+Every side is a process that stays alive, so that compilation is not measured. They take turns for a few seconds each,
+``--rounds`` times, pinned to the same core. Prints medians and the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def python_of(venv: str, name: str) -> Path:
-    """The interpreter of the virtual environment that ``name`` runs in."""
+    """The Python interpreter of the virtual environment of ``name``."""
     python = HERE.parent / venv / "bin" / "python"
     if not python.exists():
         sys.exit(f"{name} needs the environment {venv}: run its script in scripts/ first (setup_*.sh).")
@@ -31,7 +31,7 @@ def python_of(venv: str, name: str) -> Path:
 
 
 class Side:
-    """A worker process that measures once for every line it is sent."""
+    """A worker process that measures once per line it receives."""
 
     def __init__(self, name: str, venv: str, script: str, *options: object) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class Side:
 
 
 def compare(myosu: Side, others: list[Side], rounds: int, metrics: list[str], targets: list[float]) -> None:
-    """Myosu against the quickest of ``others``, round by round."""
+    """Myosu against the fastest of ``others``, round by round."""
     rows = [[side.measure() for side in (myosu, *others)] for _ in range(rounds)]
     for side in (myosu, *others):
         side.close()
@@ -86,7 +86,8 @@ def beside_mctx(args: argparse.Namespace) -> None:
 
 
 def beside_lightzero(args: argparse.Namespace) -> None:
-    # LightZero's prediction network has a residual block of its own: with its dynamics it makes Myosu's two blocks.
+    # LightZero's prediction network has a residual block, too: together with its dynamics' block that equals Myosu's
+    # two.
     print("Connect Four, MuZero (PUCT), five 64-channel convolutions a model step, 50 simulations, batches of 256, "
           "6.25 updates a game")
     myosu = Side(f"Myosu, {args.envs} games at once", ".venv", "myosu_selfplay.py", "--game", "connect_four",

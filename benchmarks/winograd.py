@@ -1,9 +1,9 @@
-"""A layer of a residual tower forwards and backwards, and a model's step at inference, in float32: by Winograd's
-products and by torch's convolutions, in turn. Processor time of one thread, medians.
+"""A residual tower's layer forward and backward, and a model step at inference, in float32: Winograd convolutions
+against torch's, measured alternately. Medians of the CPU time of one thread.
 
     python benchmarks/winograd.py [--rounds 40]
 
-As on a laptop without AVX-512 (the same processor, as if it had not):
+To emulate a laptop without AVX-512 on a processor that has it:
 
     NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+64bit,+avx,+avx2,+fma,+bmi,+bmi2,+sse4.2,+popcnt,+f16c,+lzcnt \\
         NUMBA_CACHE_DIR=/tmp/haswell ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/winograd.py
@@ -23,7 +23,7 @@ from myosu.processes import keep_freed_memory
 
 
 def in_turn(calls, rounds: int) -> list[float]:
-    """Median seconds of each call; a third of the rounds first, which do not count."""
+    """Median seconds of each call, after a third as many warm-up rounds."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds + rounds // 3):
         for call, taken in zip(calls, times, strict=True):

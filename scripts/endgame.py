@@ -1,7 +1,7 @@
-"""How far from perfect play an agent is at the end of Othello, in discs: endgame.py RUN [--simulations S] [--games N]
+"""Measures an agent's errors in Othello endgames, in discs: endgame.py RUN [--simulations S] [--games N]
 
-The agent plays itself after eight random plies. Its move in a position with few empty squares is compared with the
-best one, which an exhaustive search knows: an oracle that says whether it is the model and the search that fail.
+The agent plays itself after eight random plies. In positions with few empty squares its move is compared with the best
+one by exhaustive search, to tell whether the model and the search fail.
 """
 
 import argparse
@@ -47,14 +47,14 @@ def main() -> None:
 
 
 def step(game: Game, states: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rewards and whether the games are over; ``states`` are stepped in place."""
+    """Step ``states`` in place; rewards and whether the games are over."""
     reward, over = np.zeros(len(states), np.float32), np.zeros(len(states), np.bool_)
     game.batch.step(states, action.astype(np.int64), reward, over)
     return reward, over
 
 
 def regret(game: Game, state: np.ndarray, action: np.ndarray, depth: int) -> float:
-    """What the best move in ``state`` [1] would have brought more than ``action``; ``depth`` plies reach the end."""
+    """How much better the best move in ``state`` [1] is than ``action``; ``depth`` plies must reach the end."""
     best = compile_alphabeta(game)(state, depth)
     return outcome(game, state, best, depth) - outcome(game, state, action, depth)
 

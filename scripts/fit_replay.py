@@ -1,9 +1,9 @@
-"""Fit a fresh network to the games of a finished run and tell what its model gets right on games held out.
+"""Trains a new network on the games of a finished run and reports its model's errors on held-out games.
 
     python scripts/fit_replay.py RUN --updates 1200 learning_rate=2e-3 batch_size=128
 
-Takes minutes and no self-play, so two settings or two networks can be compared on the same data; settings that are
-not given are the run's. For a MuZero run of a board game with ``reconstruction_loss_weight``.
+It takes minutes and needs no self-play, so settings or networks can be compared on the same data. Settings that are not
+given are the run's. For MuZero runs of board games with ``reconstruction_loss_weight``.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch
 from myosu.algorithms import load_settings, muzero
 from myosu.losses.categorical import cross_entropy
 from myosu.replay.replay import Replay
-from myosu.replay.unroll import sample_unrolled
+from myosu.replay.unroll import UnrollSettings, sample_unrolled
 from myosu.runs.checkpoint import find_checkpoint
 
 STEPS = 5
@@ -41,7 +41,8 @@ def main() -> None:
     spec = environment.spec
     replay = muzero.make_replay(config, spec)
     replay.load(arguments.run / "replay", checkpoint.manifest["replay"])
-    # The last tenth is held out, and a game's length before it: the learner draws from the first ``positions`` rows.
+    # The last tenth is held out, with a gap of one game's length: the learner samples only the first ``positions``
+    # rows.
     stored, replay.positions = replay.positions, int(0.9 * replay.positions)
     held_out = np.random.default_rng(0).integers(replay.positions + spec.max_steps, stored - spec.max_steps, 4000)
 
@@ -56,8 +57,8 @@ def main() -> None:
 @torch.inference_mode()
 def report(learner: muzero.Learner, replay: Replay, rows: np.ndarray) -> None:
     config, net, support = learner.config, learner.net.eval(), learner.support
-    batch = sample_unrolled(replay, rows, STEPS, learner.discount, 0, 0.0, config.predict_rewards, None, True,
-                            np.random.default_rng(0))
+    settings = UnrollSettings(STEPS, learner.discount, predict_rewards=config.predict_rewards, next_observations=True)
+    batch = sample_unrolled(replay, rows, settings, np.random.default_rng(0))
     assert batch.next_observations is not None
     planes = muzero.decoded_planes(config, learner.spec)[0]
     latent, value, policy = net.initial(torch.from_numpy(batch.observation))

@@ -1,6 +1,6 @@
-"""A page for every native game, and one that leads to them: gallery.py FOLDER [--minutes M]
+"""Publishes a web page for every native game, and an index page: gallery.py FOLDER [--minutes M]
 
-Trains what is not trained yet, into runs/gallery-GAME, and publishes it. ``make site`` calls it.
+Trains games that have no run yet, into runs/gallery-GAME. Called by ``make site``.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""Recorded games again, by our rules and by GNU Go's: which moves are legal in every position, and the final score.
+"""Replays recorded games with our rules and with GNU Go, and compares the legal moves of every position and the final
+score.
 
     .venv/bin/python scripts/gnugo_oracle.py FOLDER --games 1000
 
-The games are SGF files whose dead stones were taken off before the end, as ``scripts/record_gnugo.py`` makes them.
-GNU Go is told to forbid repeated positions and suicide, as our rules do. Ends with exit code 1 at a difference.
+The games are SGF files in which dead stones were captured before the end, as ``scripts/record_gnugo.py`` writes them.
+GNU Go is configured to forbid repeated positions and suicide, as our rules do. Exit code 1 at a difference.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ENGINE = "gnugo --mode gtp --chinese-rules --positional-superko --forbid-suicide
 
 
 def difference(engine: GtpPlayer, game: Game, record: GoRecord) -> str | None:
-    """What our rules and GNU Go do not agree on in a game; None: nothing."""
+    """The first disagreement of our rules and GNU Go in a game; None if they agree."""
     state, mask = game.new_states(1)[0], np.empty(game.num_actions, np.bool_)
     engine.send("clear_board")
     for ply, action in enumerate(record.actions):
@@ -35,8 +36,7 @@ def difference(engine: GtpPlayer, game: Game, record: GoRecord) -> str | None:
         engine.send(f"play {colour} {game.action_name(action)}")
         game.step(state, action)
     score = float(game.score(state))  # type: ignore[misc]
-    # Where both live without two eyes, GNU Go counts no empty point for anybody, not even one that only one colour
-    # reaches; Tromp and Taylor do.
+    # In seki GNU Go counts no empty points, not even those that only one colour reaches; Tromp–Taylor does.
     if engine.send("final_status_list seki"):
         found, width = owners(state), game.observation_shape[-1] + 2
         for vertex in engine.send("final_status_list dame").split():

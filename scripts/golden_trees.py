@@ -1,9 +1,9 @@
-"""Search trees of mctx, as files that Myosu's trees are tested against (``tests/search/test_search_golden.py``).
+"""Writes mctx's search trees to files, against which Myosu's are tested (``tests/search/test_search_golden.py``).
 
     sh scripts/setup_mctx.sh && .venv-mctx/bin/python scripts/golden_trees.py
 
-The model is a table, a small random decision process, so that no network is needed. Every file holds the table, the
-noise at the root and the whole tree of a batch of searches.
+The model is a table, a small random Markov decision process, so no network is needed. Every file has the table, the
+root noise and the complete trees of a batch of searches.
 """
 
 import json
@@ -30,7 +30,7 @@ class Case:
     max_considered_actions: int = 8
     c_scale: float = 1.0
     dirichlet_fraction: float = 0.25
-    #: Spread of the prior's logits.
+    #: Standard deviation of the prior's logits.
     sharpness: float = 1.0
 
     @property
@@ -52,7 +52,7 @@ CASES = [
     Case("puct", 0.99, False, 64, dirichlet_fraction=0.0),
     Case("puct", 0.99, True, 4, batch=8),
     Case("puct", -0.97, True, 50, batch=3, num_actions=65, sharpness=3.0),
-    # Roots all of whose legal actions are tried, some with a mixed value beyond all Q: illegal actions count there.
+    # All legal root actions get visited; for some the mixed value lies outside all Q, so illegal actions matter.
     Case("gumbel", -1.0, True, 4, batch=32, num_actions=4),
 ]
 
@@ -122,7 +122,7 @@ def gumbel(case, table, roots, legal, rng, key):
 
 
 def puct(case, table, roots, legal, rng, key):
-    """Myosu draws its Dirichlet noise over legal actions only and mctx over all, so the mixing is done here."""
+    """The noise is mixed in here, because Myosu samples Dirichlet noise over legal actions only and mctx over all."""
     noise = np.array([scatter_dirichlet(row, rng) for row in legal])
     prior = np.where(legal, np.exp(table["logits"][roots].astype(np.float64)), 0)
     prior /= prior.sum(axis=1, keepdims=True)

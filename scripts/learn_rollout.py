@@ -1,8 +1,8 @@
-"""Learn a rollout policy from a folder of SGF games; a fifth of the games is held out to measure it.
+"""Learns a rollout policy from a folder of SGF games, and evaluates it on a held-out fifth.
 
     .venv/bin/python scripts/learn_rollout.py FOLDER POLICY.npz [--epochs 8]
 
-Games with the same first eight moves are held out together, so that no opening is known by heart.
+Games with the same first eight moves are held out together, so that no held-out opening was trained on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OPENING, HELD_OUT = 8, 0.2
 
 
 def split_by_opening(records: list[GoRecord], seed: int = 0) -> tuple[list[GoRecord], list[GoRecord]]:
-    """(to learn from, held out)."""
+    """(training games, held-out games)."""
     openings: dict[tuple[int, ...], list[GoRecord]] = {}
     for record in records:
         openings.setdefault(tuple(record.actions[:OPENING]), []).append(record)
@@ -47,7 +47,7 @@ def main() -> None:
     policy = learn_rollout_policy(learnt_from, options.epochs)
     policy.save(options.policy)
     print(f"{len(learnt_from)} games learnt from, {len(held_out)} held out")
-    # Whole games are drawn for the interval: moves of one game are not independent of each other.
+    # The interval resamples whole games, because the moves of one game are not independent.
     parts = [fit_of(policy, [record]) for record in held_out if record.chosen().any()]
     parts = [part for part in parts if part.positions]
     counts = np.array([part.positions for part in parts])

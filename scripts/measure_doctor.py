@@ -1,9 +1,9 @@
-"""How many planted faults does ``myosu check`` name? ``python scripts/measure_doctor.py [WORD …]``; with words, only
-faults that have one of them in their names.
+"""Measures how many planted faults ``myosu check`` finds: ``python scripts/measure_doctor.py [WORD …]``; with words,
+only faults with one of them in their names.
 
-Each fault of ``tests/faults`` is examined in a process of its own. Found: a warning or an error names the cause;
-hinted: a note does, or something near it is named; misnamed: only something else is. Then healthy ones: a warning is a
-false alarm.
+Each fault of ``tests/faults`` is examined in its own process. Found: a warning or an error names the cause. Hinted: a
+note does, or something close to it is named. Misnamed: only something else is named. For the healthy environments a
+warning is a false alarm.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ VERDICTS = ("found", "hinted", "misnamed", "silent")
 
 
 def examine(source: Any) -> list[Finding]:
-    """Of a game, an environment's id, or a function that makes an environment."""
+    """Findings for a game, an environment id, or a function that makes an environment."""
     game = source if isinstance(source, Game) else getattr(source, "game", None)
     return check_game(game) if game is not None else check_gym(EnvMaker(source))
 
 
 def apart(source: Any) -> tuple[list[Finding], float]:
-    """``examine`` in a process of its own, which may die or hang; and the seconds that it took."""
+    """``examine`` in its own process, which may crash or hang; and its duration in seconds."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
 

@@ -1,10 +1,9 @@
-"""How far from perfect play an agent is in Connect Four: perfect_connect_four.py RUN [--simulations S] [--games N]
+"""Measures an agent against perfect play in Connect Four: perfect_connect_four.py RUN [--simulations S] [--games N]
 
-Positions from the thirteenth disc on, the same for every agent, of games of alpha-beta that errs now and then. What
-the agent knows of them (its network's value and prior, the value after one true step, its search) is compared with the
-exact outcome of every move, which a solver knows: an oracle that says whether it is the value, the policy or the search
-that fails. With --rules the same search is run with the rules in place of the learnt model, to tell whether that is
-what fails.
+The positions are the same for every agent: from the thirteenth disc on, from games of alpha-beta with occasional random
+moves. A solver gives the exact outcome of every move, with which the network's value and prior, the value after one
+true step, and the search are compared, to tell which of them fails. With --rules the search also runs with the true
+rules in place of the learnt model, to tell whether the model fails.
 """
 
 import argparse
@@ -35,7 +34,7 @@ FULL, UNKNOWN = -9, 9
 
 @numba.njit
 def winning_cells(discs, occupied):
-    """Empty cells that complete a four of ``discs``."""
+    """Empty cells that would complete four in a row for ``discs``."""
     found = (discs << ONE) & (discs << np.uint64(2)) & (discs << np.uint64(3))
     for shift in (np.uint64(7), np.uint64(6), np.uint64(8)):
         two, three = shift + shift, shift + shift + shift
@@ -48,9 +47,9 @@ def winning_cells(discs, occupied):
 
 @numba.njit
 def negamax(own, occupied, alpha, beta, keys, bounds, nodes):
-    """The outcome, −1, 0 or 1, for the player to move, who cannot win at once; exact within the window.
+    """The outcome −1, 0 or 1 for the player to move, who has no immediate win; exact within the window.
 
-    nodes: positions looked at, and how many may be; beyond them the answer is worth nothing.
+    nodes: (visited, limit); if the limit is exceeded the result is meaningless.
     """
     nodes[0] += 1
     if nodes[0] > nodes[1]:
@@ -59,10 +58,10 @@ def negamax(own, occupied, alpha, beta, keys, bounds, nodes):
     playable = (occupied + BOTTOM) & CELLS
     threats = winning_cells(other, occupied)
     if playable & threats:
-        playable &= threats  # what must be blocked
+        playable &= threats  # the opponent's threats must be blocked
         if playable & (playable - ONE):
             return -1
-    playable &= ~(threats >> ONE)  # not below a cell where the opponent wins
+    playable &= ~(threats >> ONE)  # not below a winning cell of the opponent
     if not playable:
         return -1
     if count_bits(occupied) >= ROWS * COLUMNS - 2:
@@ -73,7 +72,7 @@ def negamax(own, occupied, alpha, beta, keys, bounds, nodes):
         alpha, beta = max(alpha, bounds[slot, 0]), min(beta, bounds[slot, 1])
         if alpha >= beta:
             return alpha
-    # Moves that threaten most first, and those in the middle before others.
+    # Move ordering: most threats first, then central columns.
     moves, threatens, n = np.empty(COLUMNS, np.uint64), np.empty(COLUMNS, np.int64), 0
     for column in MIDDLE_FIRST:
         move = playable & COLUMN[column]
@@ -98,8 +97,8 @@ def negamax(own, occupied, alpha, beta, keys, bounds, nodes):
 
 @numba.njit
 def solve(own, opponent, keys, bounds, most):
-    """What every column is worth to the player to move, int64 [7]: −1, 0 or 1, or ``FULL``; all ``UNKNOWN`` where that
-    takes more than ``most`` positions."""
+    """The outcome of every column for the player to move, int64 [7]: −1, 0, 1 or ``FULL``; all ``UNKNOWN`` if the
+    search exceeds ``most`` positions."""
     worth, occupied, nodes = np.full(COLUMNS, FULL), own | opponent, np.array([0, most])
     for column in range(COLUMNS):
         move = (occupied + BOTTOM) & COLUMN[column]
@@ -120,7 +119,7 @@ def solve(own, opponent, keys, bounds, most):
 
 
 def worth_of_moves(states: np.ndarray, most: int = 3_000_000) -> np.ndarray:
-    """int64 [n, 7], see ``solve``."""
+    """Outcomes int64 [n, 7], see ``solve``."""
     keys, bounds = np.zeros(1 << TABLE_BITS, np.uint64), np.zeros((1 << TABLE_BITS, 2), np.int8)
     return np.stack([solve(state["own"], state["opponent"], keys, bounds, most) for state in states])
 
@@ -161,7 +160,7 @@ def looked_at(planner: Planner, game: Game, states: np.ndarray) -> tuple[np.ndar
 
 
 def value_one_step_on(planner: Planner, game: Game, states: np.ndarray) -> np.ndarray:
-    """What every move is worth by the rules and the value of the position after it, f32 [n, 7]; −∞ where illegal."""
+    """One-step look-ahead with the true rules and the network's value, f32 [n, 7]; −∞ where illegal."""
     worth, legal = np.full((len(states), COLUMNS), -np.inf, np.float32), legal_mask(game, states)
     for column in range(COLUMNS):
         fits = legal[:, column]
@@ -172,14 +171,14 @@ def value_one_step_on(planner: Planner, game: Game, states: np.ndarray) -> np.nd
 
 
 def search_by_rules(planner: Planner, game: Game, states: np.ndarray, simulations: int) -> SearchResult:
-    """The agent's search with the true rules for a model: only values and priors are the network's."""
+    """The agent's search with the true rules as the model; values and priors are the network's."""
     rows = np.arange(len(states))
     nodes = np.zeros((simulations + 1, len(states)), states.dtype)
     nodes[0] = states
 
     def expand(parents: np.ndarray, actions: np.ndarray, slot: int) -> Expansion:
         before = nodes[parents, rows]
-        # Where the parent is terminal the action is −1 and the answer is not read: any legal action will do.
+        # At a terminal parent the action is −1 and the result is ignored: any legal action will do.
         actions = np.where(actions < 0, legal_mask(game, before).argmax(axis=1), actions)
         nodes[slot], reward, ended = moved(game, before, actions)
         value, logits = looked_at(planner, game, nodes[slot])

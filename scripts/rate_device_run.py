@@ -1,4 +1,4 @@
-"""Rate what a visit to a card trained, on a CPU: its last checkpoint against an opponent.
+"""Evaluates on a CPU what was trained on a GPU: the last checkpoint against an opponent.
 
     python scripts/rate_device_run.py OUT/othello.tar 'gtp:gtp-rhino -l 3' [--games 100] [--simulations 64]
 """
@@ -35,7 +35,7 @@ def main() -> None:
         (file,) = Path(folder).glob("*/manifest.json")
         config = RunConfig.from_json(json.loads(file.read_text())["config"])
         weights = load_file(file.with_name("weights.safetensors"))
-    # On a card it may have been in other numbers; what it learnt is the same.
+    # The GPU run may have another precision; the weights are float32.
     settings = dataclasses.replace(load_settings(config), device="cpu", precision="float32")
     environment = config.environment
     agent = algorithm_of(config).make_agent(settings, environment.spec, weights,

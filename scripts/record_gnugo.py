@@ -1,11 +1,11 @@
-"""GNU Go plays itself, in as many processes as there are cores: games to learn from, one SGF file each.
+"""Records games of GNU Go against itself, one SGF file each, in as many processes as there are cores.
 
     nice -n 15 .venv/bin/python scripts/record_gnugo.py FOLDER --games 3000 --size 9 --level 1
 
-Every game begins with up to six random moves, and up to move 60 three in a hundred are random. Once a player would
-pass, both capture what is dead, so that the area on the board is the score. A move's comment says that it is not GNU
-Go's own choice: ``random``, or ``cleanup`` from the first pass on. Files that are there already are kept, so that the
-same command goes on where it stopped; a game that has been played before is played again from another seed.
+Every game begins with up to six random moves, and up to move 60 each move is random with probability 3 %. When a player
+would pass, both capture all dead stones, so that the area is the score. Moves that are not GNU Go's choice have a
+comment: ``random``, or ``cleanup`` from the first pass on. Existing files are kept, so the same command resumes;
+duplicate games are replayed with another seed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Pictures of the pages for the README, made in a real browser: docs/images/play-GAME.png, one on a phone,
-and watch.png.
+"""Takes the README's screenshots in a real browser: docs/images/play-GAME.png, one of a phone, and watch.png.
 
     .venv/bin/python scripts/screenshots.py runs/OTHELLO runs/CONNECT_FOUR … --watch runs/SNAKE-1 runs/SNAKE-2
 
-Each RUN gives the picture of its game. A person follows the agent's hints, so that the games look sensible. The runs
-after --watch are watched together.
+Each RUN gives the screenshot of its game. The simulated person follows the agent's hints, so that the games look
+sensible. The runs after --watch are shown together.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
 OUT = Path(__file__).parent.parent / "docs" / "images"
-#: Moves that a person makes before the picture; None: the agent plays alone for a while.
+#: Number of the person's moves before the screenshot; None: the agent plays alone for a while.
 MOVES = {"othello": 11, "connect_four": 6, "tictactoe": 2, "snake": None, "woodoku": 8}
 DARK = ("connect_four", "snake")
 
@@ -51,7 +50,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def serving(*command: str) -> Iterator[str]:
-    """The address of the page that a command of myosu serves."""
+    """The URL that a myosu command serves."""
     server = subprocess.Popen([sys.executable, "-m", "myosu.cli", *command, "--no-browser"],
                               stdout=subprocess.PIPE, text=True)
     try:
@@ -101,7 +100,7 @@ def take(browser: Browser, address: str, game: str, name: str, settings: dict[st
 
 
 def save(page: Page, name: str) -> None:
-    # Steps of 6 of 256 are not seen, and halve the bytes of shaded surfaces.
+    # Colours in steps of 6 of 256: not visible, and shaded surfaces take half the bytes.
     coarse = [min(255, 6 * round(value / 6)) for value in range(256)] * 3
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB").point(coarse)
     image.save(OUT / name, optimize=True)

@@ -1,5 +1,5 @@
-"""What a setting of the search is worth to a trained MuZero agent: it plays itself, one side with the setting and the
-other as it was trained.
+"""Measures the effect of a search setting on a trained MuZero agent: it plays itself, one side with the setting, the
+other with its training's settings.
 
     python scripts/search_settings.py RUN play_least_q_range=0.25 --games 100 --simulations 64
 """

@@ -1,7 +1,7 @@
-"""How true the value targets in a Connect Four run's replay are: target_truth.py RUN [--positions N]
+"""Measures the quality of the value targets in a Connect Four run's replay: target_truth.py RUN [--positions N]
 
-Positions of its newest games, from the thirteenth disc on, are solved (``perfect_connect_four.py``); printed is how far
-what a network could be fitted to, the outcome, the search's value and λ-returns, correlates with the truth.
+Positions of its newest games, from the thirteenth disc on, are solved exactly (``perfect_connect_four.py``). Prints the
+correlation of possible value targets (outcome, search value, λ-returns) with the exact values.
 """
 
 import argparse
@@ -16,13 +16,13 @@ from myosu.replay.unroll import value_targets
 from myosu.runs.checkpoint import find_checkpoint
 
 NEWEST = 40_000
-#: By name: λ, and the weight of the position's own search.
+#: Name → (λ, weight of the search's value).
 TARGETS = {"outcome": (1.0, 0.0), "search": (1.0, 1.0), "half of each": (1.0, 0.5)} | {
     f"λ = {td_lambda}": (td_lambda, 1 - td_lambda) for td_lambda in (0.5, 0.7, 0.8, 0.9, 0.95)}
 
 
 def states_of(observation: np.ndarray) -> np.ndarray:
-    """Positions [n] as the rules know them, of observations [n, 2, 6, 7]."""
+    """Game states [n] from observations [n, 2, 6, 7]."""
     states = np.zeros(len(observation), GAME.state_dtype)
     rows, columns = observation.shape[2:]
     for player, planes in (("own", 0), ("opponent", 1)):

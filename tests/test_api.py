@@ -220,11 +220,11 @@ def test_a_game_for_two_needs_its_legal_actions(tmp_path):
     agent, env = myosu.load(run), myosu.make("tictactoe", 2)
     env.reset()
     step = env.recv()
-    with pytest.raises(myosu.UserError, match="Give legal_actions"):
+    with pytest.raises(myosu.UserError, match="pass legal_actions"):
         agent.act(step.observation)
     action = agent.act(step.observation, step.legal_actions)
     assert action.shape == (2,) and agent.act(step.observation[0], step.legal_actions[0]) == action[0]
-    with pytest.raises(myosu.UserError, match=r"The observation has the shape \[5\]: of one it is \[\d, 3, 3\]"):
+    with pytest.raises(myosu.UserError, match=r"The observation has the shape \[5\]: it must be \[\d, 3, 3\]"):
         agent.act(np.zeros(5, np.uint8), step.legal_actions[0])
     match = myosu.evaluate(agent, opponent=run, games=4, opening_plies=0)
     assert match["mean_reward"] == 0 and match["opponent"] == str(run.folder)
@@ -255,7 +255,7 @@ def test_an_agent_remembers_from_call_to_call(tmp_path):
     agent.act(shown)
     agent.act(np.zeros((3, 1), np.float32))
     assert agent.act(np.zeros((3, 1), np.float32)).tolist() == [1, 0, 1]
-    with pytest.raises(myosu.UserError, match=r"remembers 3 episodes and now sees 1 observations: call reset\(\)"):
+    with pytest.raises(myosu.UserError, match=r"state of 3 episodes, but got 1 observations: call reset\(\)"):
         agent.act(np.zeros(1, np.float32))
     agent.reset()
     said = []

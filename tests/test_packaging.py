@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import myosu
+
 ROOT = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][A-Za-z0-9.]*)$")
 
@@ -90,3 +92,13 @@ class TestMakefile:
             (fresh / name).touch()
         plan = make(fresh, "--dry-run", "train").stdout
         assert "pip" not in plan and "myosu train" in plan
+
+
+def test_an_installation_and_a_home_that_cannot_be_written_get_another_cache(monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    myosu._find_cache()
+    assert "NUMBA_CACHE_DIR" not in os.environ
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    myosu._find_cache()
+    folder = Path(os.environ["NUMBA_CACHE_DIR"])
+    assert folder.is_dir() and folder.stat().st_mode & 0o077 == 0

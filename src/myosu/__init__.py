@@ -13,6 +13,8 @@ tells of them. What they need (torch, Numba) is imported when it is first used.
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from myosu.errors import UserError
@@ -27,6 +29,25 @@ __version__ = "0.1.0"
 __all__ = ["Callback", "TrainedAgent", "TrainedRun", "UserError", "check", "evaluate", "games", "load", "make", "train"]
 
 _PLACES = {"Callback": "myosu.training.callbacks"}
+
+
+def _find_cache() -> None:
+    """Numba keeps compiled code beside this package or in the user's cache, and fails where it can write to neither:
+    then a private folder for temporary files serves."""
+    home = Path(os.path.expanduser("~"))
+    places = [Path(__file__).parent, *(place for place in (home / ".cache", home) if place.exists())]
+    if "NUMBA_CACHE_DIR" in os.environ or any(os.access(place, os.W_OK) for place in places[:2]):
+        return
+    import tempfile
+
+    folder = Path(tempfile.gettempdir()) / f"myosu-cache-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        folder = Path(tempfile.mkdtemp(prefix="myosu-cache-"))  # somebody else's: compiled code is code
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+
+
+_find_cache()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What ``import myosu`` offers. Names, paths and Python objects come in here, and nothing else knows of the last."""
+"""What ``import myosu`` offers. Names, paths and Python objects are accepted here; other modules get names only."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ if TYPE_CHECKING:
     from myosu.envs.vector import VectorEnv
 
 #: What can be trained on: a registered game's name, the path of a .py file, a Gymnasium id (``module:Id-v0`` imports
-#: the module first); a ``Game``, or a module that has one as ``GAME``; a class of Gymnasium environments or a function
+#: the module first); a ``Game``, or a module that defines ``GAME``; a class of Gymnasium environments or a function
 #: that makes one; an environment made by ``gymnasium.make``.
 Env = Any
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A training that has ended. folder: where it is kept, absolute. reason: the limit that ended it, "interrupted", or
-    what else did. Done in all: ``updates`` of the learner, finished ``games`` (episodes), ``env_steps``, ``seconds``.
+    """A training that has ended.
+
+    folder: the absolute path of the run. reason: the limit that ended it, "interrupted", or another cause. Totals of
+    the whole run: ``updates`` of the learner, finished ``games`` (episodes), ``env_steps``, ``seconds``.
     """
 
     folder: Path
@@ -54,8 +56,7 @@ class TrainedRun:
         return read_evaluations(self.folder / "metrics.jsonl")
 
     def agent(self, which: Literal["latest", "best"] | int = "latest", simulations: int | None = None) -> TrainedAgent:
-        """The agent of the latest checkpoint, of the one that did best in evaluations, or of an update that was kept.
-        """
+        """The agent of the latest checkpoint, of the one with the best evaluation, or of an update that was kept."""
         name = which if isinstance(which, str) else f"update-{which:08d}"
         return TrainedAgent(self.folder / "checkpoints" / name, simulations)
 
@@ -66,27 +67,28 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
           callbacks: Sequence[Callback] = (), quiet: bool = False, handle_signals: bool = False,
           opponent: str | TrainedRun | None = None, cluster: str | None = None, trust: bool = False,
           **settings: Any) -> TrainedRun:
-    """Train an agent on ``env``, or go on with a run, until the first limit.
+    """Train an agent on ``env``, or resume a run, until the first limit is reached.
 
     env: see ``Env``. algorithm: "muzero", "muesli", "dqn", "ppo" or the path of your own file; by default MuZero for
-        games for two and PPO for all else.
-    minutes: of wall-clock time; ``updates``, ``games`` and ``env_steps`` are other limits. 60 minutes if there is none.
-    run: the folder to keep it in, by default ``runs/GAME-ALGORITHM-TIME``.
-    resume: a run's folder or one of its checkpoints, to go on with as it was started: only later limits and how often
-        to evaluate and save may be given. Where the environment was given as a Python object, give it again.
-    opponent: takes the other seat of a game for two, so that PPO and DQN learn it, too: named as in ``evaluate``. By
-        default the learner has both seats.
+        two-player games and PPO for everything else.
+    minutes: limit of wall-clock time. ``updates``, ``games`` and ``env_steps`` are further limits. Without any limit it
+        is 60 minutes.
+    run: the folder of the new run, by default ``runs/GAME-ALGORITHM-TIME``.
+    resume: a run's folder or one of its checkpoints, to continue with the settings it was started with. Only limits and
+        the intervals of evaluation and saving may change. If the environment was a Python object, pass it again.
+    opponent: plays the other seat of a two-player game, so that PPO and DQN can learn it too; named as in ``evaluate``.
+        By default the learner plays both seats.
     rewards: "outcome" makes only winning count in a game of Myosu's own. env_kwargs: arguments for the environment.
-    callbacks: hear of records, evaluations and checkpoints, and may end the run.
+    callbacks: called with records, evaluations and checkpoints; they may end the run.
     handle_signals: Ctrl-C, SIGTERM and a closed terminal end the training in order and save it, as the command does;
         only in the main thread. Otherwise a KeyboardInterrupt ends it at once, and the last checkpoint is kept.
-    cluster: HOST:PORT of a Ray cluster's head, or "auto" for the one that this machine belongs to: actors on all its
-        machines, learner and evaluations here (docs/scale.md).
-    trust: with ``resume``, code in files and modules that the run's folder names may run.
+    cluster: HOST:PORT of a Ray cluster's head, or "auto" for the cluster that this machine belongs to. Actors run on
+        all its machines, learner and evaluations on this one (docs/scale.md).
+    trust: with ``resume``, allow code in files and modules that the run's folder names.
     settings: fields of ``TrainConfig`` and of the algorithm's ``Config``, which replace those of the preset for this
         environment (``myosu train ENV --help`` lists them).
 
-    Raises UserError for what you can mend.
+    Raises UserError for errors that you can fix.
     """
     here = Path.cwd()  # before the environment is made, which may change it
     settings |= {} if minutes is None else {"minutes": minutes}
@@ -119,11 +121,11 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
 
 def load(run: str | Path | TrainedRun, env: Env = None, simulations: int | None = None, seed: int = 0,
          trust: bool = False) -> TrainedAgent:
-    """The agent of a run (its latest checkpoint), ``RUN/checkpoints/best``, one checkpoint, or what ``save`` wrote.
+    """Load the agent of a run (its latest checkpoint), ``RUN/checkpoints/best``, a checkpoint, or what ``save`` wrote.
 
-    env: the environment again, where it was given to ``train`` as a Python object and this is another process.
-    simulations: a move, instead of what it was trained with. seed: what its chance follows from, if it has any.
-    trust: code in files and modules that the folder names may run. Nothing else in it ever runs.
+    env: the environment, if it was passed to ``train`` as a Python object in another process.
+    simulations: per move, instead of the number it was trained with. seed: seed of a stochastic agent.
+    trust: allow code in files and modules that the folder names. Nothing else in it ever runs.
     """
     folder = _folder(run)
     if env is not None:
@@ -133,13 +135,13 @@ def load(run: str | Path | TrainedRun, env: Env = None, simulations: int | None 
 
 def evaluate(agent: TrainedAgent | TrainedRun | str | Path, opponent: str | TrainedRun = "random", games: int = 200,
              opening_plies: int | None = None, seed: int = 0) -> dict[str, Any]:
-    """Let an agent play: a match in a game for two, half of the games from each seat; else whole episodes.
+    """Let an agent play: in a two-player game a match, half of the games from each seat; otherwise whole episodes.
 
     opponent: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", exhaustive (small games), or a run.
-    opening_plies: random plies at the start of each pair of games, instead of a number that suits the game.
+    opening_plies: random plies at the start of each pair of games; by default a number that suits the game.
 
-    Returns what ``myosu evaluate --json`` prints: ``mean_reward`` with its interval of 95 % ``mean_reward_ci95``, in
-    games for two ``win_rate``, ``draw_rate`` and more. Raises UserError.
+    Returns what ``myosu evaluate --json`` prints: ``mean_reward`` with its 95 % interval ``mean_reward_ci95``, in
+    two-player games also ``win_rate``, ``draw_rate`` and more. Raises UserError.
     """
     agent = agent if isinstance(agent, TrainedAgent) else load(agent, seed=seed)
     text = _named_opponent(opponent)
@@ -150,7 +152,7 @@ def evaluate(agent: TrainedAgent | TrainedRun | str | Path, opponent: str | Trai
 
 def check(env: Env, games: int | None = None, seed: int = 0, env_kwargs: Mapping[str, Any] | None = None
           ) -> list[Finding]:
-    """Play a game or an environment at random; what is wrong with it, in plain words. Nothing wrong: an empty list.
+    """Play a game or an environment at random. Returns what is wrong with it, an empty list if nothing is.
 
     games: random games, 200 by default; or episodes, 50 by default.
     """
@@ -165,10 +167,10 @@ def check(env: Env, games: int | None = None, seed: int = 0, env_kwargs: Mapping
 
 def make(env: Env, num_envs: int = 1, seed: int = 0, workers: Workers = "none",
          rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None) -> VectorEnv:
-    """``num_envs`` environments that step together: ``reset()``, ``recv()``, ``send(actions, env_ids)``
+    """Make a vector environment of ``num_envs`` environments: ``reset()``, ``recv()``, ``send(actions, env_ids)``
     (``myosu.envs.vector.VectorEnv``).
 
-    workers: "synchronous" or "asynchronous" puts each Gymnasium environment into a process of its own.
+    workers: "synchronous" or "asynchronous" runs each Gymnasium environment in its own process.
     """
     return _environment(env, env_kwargs, rewards).make(num_envs, seed, workers)
 
@@ -193,7 +195,7 @@ def _named(env: Env) -> tuple[str, dict[str, Any]]:
 
 
 def _absolute(name: str | None) -> str | None:
-    """A file of the user's own, wherever the environment goes."""
+    """Make the path of a user's own file absolute, because an environment may change the working directory."""
     return str(Path(name).absolute()) if name and name.endswith(".py") else name
 
 

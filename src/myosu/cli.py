@@ -1,4 +1,4 @@
-"""The command ``myosu``. Each command's module is imported only when it is asked for, so that help comes at once."""
+"""The command ``myosu``. The module of a command is imported only when that command runs, so that help is fast."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from myosu.errors import UserError
 from myosu.processes import one_thread
 
 COMMANDS = {
-    "train": "train an agent on a game, or go on with a run",
-    "evaluate": "let an agent play a match, with intervals",
+    "train": "train an agent on a game, or resume a run",
+    "evaluate": "evaluate an agent in a match, with confidence intervals",
     "arena": "rate many players in one league",
-    "episodes": "list the episodes of a run, make videos of them",
+    "episodes": "list the episodes of a run, or make videos of them",
     "play": "play against an agent, in the browser or in the terminal",
-    "publish": "make a page of an agent that needs no server",
-    "export": "write the network of an agent as ONNX or torch.export files",
-    "watch": "see how runs train or trained, in the browser",
-    "gtp": "let an agent play in other programs, as an engine",
+    "publish": "publish an agent as a page that needs no server",
+    "export": "export the network of an agent to ONNX or torch.export files",
+    "watch": "watch runs in the browser, during or after training",
+    "gtp": "let an agent play in other programs, as a GTP engine",
     "plot": "draw learning curves of runs",
     "games": "list the games",
     "check": "find what is wrong with a game or an environment",
     "doctor": "find out why a run does not learn",
-    "compare": "tell whether runs are better than others, over seeds",
+    "compare": "compare groups of runs statistically, over seeds",
     "bench": "measure the speed of this machine on a game",
 }
 
-#: Errors of the system that a person can mend by another place.
+#: Errors of the system that the user can fix by choosing another place.
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 HELP = (
@@ -42,15 +42,15 @@ HELP = (
 
 
 def main() -> None:
-    """Exit codes: 0 well, 1 a check found errors, 2 bad input, 130 interrupted."""
+    """Exit codes: 0 success, 1 a check found errors, 2 bad input, 130 interrupted."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """The command with these arguments; its exit code."""
+    """Run the command with these arguments. Returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # where a terminal knows ASCII only, a "?" is better than a traceback
+            stream.reconfigure(errors="replace")  # on an ASCII terminal a "?" is better than a traceback
     try:
         return _dispatch(arguments)
     except UserError as error:
@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe has left
+    except BrokenPipeError:  # the reader of the pipe has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

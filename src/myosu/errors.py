@@ -1,4 +1,4 @@
-"""Errors that a person can mend."""
+"""Errors that the user can fix."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 
 class UserError(Exception):
-    """Bad input. The command prints its message alone and exits with code 2."""
+    """Bad input. The command prints only its message and exits with code 2."""
 
 
 class NonFiniteLoss(Exception):
-    """A learner met a loss or gradient that is not finite, before it changed its weights.
+    """A learner's loss or gradient is not finite. It is raised before the weights change.
 
-    batch: the arrays or tensors of the batch that did it, by name.
+    batch: the arrays or tensors of the batch that caused it, by name.
     """
 
     def __init__(self, message: str, batch: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""How much memory this process and its children hold together."""
+"""Memory used by this process and its children together."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 
 def total_memory() -> float | None:
-    """Proportional set size in MiB, a page shared by n processes counted 1/n in each; None where Linux's /proc is
-    not there."""
+    """Proportional set size in MiB: a page shared by n processes counts as 1/n in each. None without Linux's /proc."""
     try:
         pids = [str(os.getpid())]
         for task in Path("/proc/self/task").iterdir():

@@ -1,4 +1,4 @@
-"""Child processes of one thread that never outlive their parent."""
+"""Single-threaded child processes that never outlive their parent."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from myosu import trust
 
 SPAWN = multiprocessing.get_context("spawn")
 
-#: glibc's names for its limits (malloc.h).
+#: Parameters of glibc's ``mallopt`` (malloc.h).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory for the next tensor of the same size, where the C library is glibc.
+    """Keep freed memory for the next tensor of the same size, if the C library is glibc.
 
-    It would go back to the system after every layer of a large batch, and come again page by page: nine thousand page
-    faults an update of DQN on a board, a quarter of its time.
+    Otherwise it is returned to the system after every layer of a large batch and mapped again page by page. For an
+    update of DQN on a board this meant nine thousand page faults, a quarter of its time.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -42,15 +42,15 @@ _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPEN
 
 
 def one_thread() -> None:
-    """One thread for every library that is imported from now on, here and in children: at these sizes more of them only
-    wait for each other, NumPy's the longest."""
+    """Limit every library that is imported from now on to one thread, here and in child processes. At these sizes more
+    threads only wait for each other, NumPy's the longest."""
     os.environ.update(_ONE_THREAD)
 
 
 def spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection]:
-    """Start ``target(connection, parent, *arguments)``; the process and our end of the connection.
+    """Start ``target(connection, parent, *arguments)``. Returns the process and our end of the connection.
 
-    The first thing that ``target`` does is ``end_with(parent)``.
+    ``target`` must call ``end_with(parent)`` first.
     """
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=_begin, args=(trust.agreed(), target, theirs, os.getpid(), *arguments), daemon=True)
@@ -61,18 +61,18 @@ def spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection
 
 
 def _begin(agreed: frozenset[str], target: Callable[..., None], *arguments: Any) -> None:
-    trust.agree(*agreed)  # a child runs the code that its parent may run
+    trust.agree(*agreed)  # a child may run the code that its parent may run
     target(*arguments)
 
 
-#: Held while the process pretends to be what its next child should see.
+#: Held while the state that a new child inherits is changed.
 _starting = threading.Lock()
 
 
 @contextmanager
 def _as_child() -> Iterator[None]:
-    """What a child takes over from this process: one thread, and not the main script, which it would run again. So a
-    script needs no ``if __name__ == "__main__"``, and may come from standard input."""
+    """Context in which children are started: they get one thread and do not run the main script again. A script
+    therefore needs no ``if __name__ == "__main__"``, and may come from standard input."""
     with _starting:
         before = {name: os.environ.get(name) for name in _ONE_THREAD}
         main = sys.modules["__main__"]
@@ -91,8 +91,8 @@ def _as_child() -> Iterator[None]:
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Processes started here never see Ctrl-C: it is for the parent, which ends them in order."""
-    resource_tracker.ensure_running()  # it comes with the first process, and unblocks the signal when it starts
+    """Processes started in this context ignore Ctrl-C. The parent receives it and ends them in order."""
+    resource_tracker.ensure_running()  # the resource tracker starts with the first process and would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -101,7 +101,7 @@ def _no_interrupts() -> Iterator[None]:
 
 
 def end(process: Any, patience: float = 5.0) -> None:
-    """Wait ``patience`` seconds for ``process`` to end by itself, then kill it."""
+    """Wait up to ``patience`` seconds for ``process`` to end, then kill it."""
     process.join(patience)
     if process.exitcode is None:
         process.kill()
@@ -109,8 +109,8 @@ def end(process: Any, patience: float = 5.0) -> None:
 
 
 def end_with(parent: int) -> None:
-    """From now on, end this process as soon as the process ``parent`` is gone."""
-    # To its parent it stays a daemon, ended at exit; but a daemon may have no children, and an actor has environments.
+    """From now on, end this process as soon as its parent process has ended."""
+    # The parent still ends it at exit, as a daemon. A daemon may not have children, and an actor starts environments.
     multiprocessing.current_process().daemon = False
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""The random generators of a process that an algorithm may use without owning them."""
+"""The global random generators of a process, which an algorithm may use without owning them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 
 
 def derive_seed(*entropy: int) -> int:
-    """A seed of 32 bits for each combination of numbers."""
+    """A 32-bit seed derived from the numbers."""
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 def prepare_process(seed: int) -> None:
-    """One thread, generators that follow from ``seed``, and numbers too small to matter are 0: processors are ten times
-    slower on them, and the optimiser's averages of a dead unit hold nothing else."""
+    """Set one thread, seed the global generators, and flush denormal numbers to 0. Processors are ten times slower on
+    denormals, and the optimiser's averages for a dead unit consist of them."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
@@ -38,7 +38,7 @@ def set_randomness(state: dict[str, Any]) -> None:
 
 @contextmanager
 def randomness_kept() -> Iterator[None]:
-    """What happens inside draws from the generators without a trace."""
+    """Context that restores the states of the global generators at its end."""
     before = get_randomness()
     try:
         yield

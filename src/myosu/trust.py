@@ -1,8 +1,10 @@
-"""Which code may run that a run's folder, a game's record or a league names: what the person named in this command, or
-in an earlier one as long as the code is the same, or agreed to (``--trust``, ``trust=True``). No other.
+"""Decides which code may run that a run's folder, a game's record or a league names.
 
-A *source* is the absolute path of a ``.py`` file, the name of a module, or ``gtp:COMMAND``. What comes with Myosu, with
-Gymnasium, or as an entry point of an installed package is no source: to install it was to agree.
+Code runs if the person named it in this command, named it in an earlier command and it has not changed, or agreed to it
+(``--trust``, ``trust=True``). No other code runs.
+
+A *source* is the absolute path of a ``.py`` file, the name of a module, or ``gtp:COMMAND``. Code of Myosu, of
+Gymnasium, or behind an entry point of an installed package is not a source: installing it was the agreement.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ from typing import Any
 from myosu.errors import UserError
 
 EVERYTHING = "*"
-#: Names of what was given as a Python object begin so (``envs.given``). They never load anything.
+#: Prefix of the names of objects that were passed from Python (``envs.given``). They never load anything.
 OBJECT = "python:"
 _agreed: set[str] = set()
 
 
 def source_of(name: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
-    """The code behind the name of a game, an algorithm, an environment (with its ``kwargs``) or an opponent; None where
-    there is none to ask about."""
+    """The source behind the name of a game, an algorithm, an environment (with its ``kwargs``) or an opponent; None if
+    it has no source."""
     if name.startswith(OBJECT):
         return None
     if name.startswith("gtp:"):
@@ -34,14 +36,14 @@ def source_of(name: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
     if name.endswith(".py"):
         return str(Path(name).resolve())
     module, colon, _ = name.rpartition(":")
-    if name.startswith("GymV"):  # Gymnasium's wrappers of Gym's environments import what their argument names
+    if name.startswith("GymV"):  # Gymnasium's compatibility environments import the module that an argument names
         module, colon, _ = str((kwargs or {}).get("env_id", "gym")).rpartition(":")
         return module if colon else "gym"
     return module if colon and module.partition(".")[0] != "myosu" else None
 
 
 def agree(*sources: str | None) -> None:
-    """The person named these (None: nothing to ask about), or agreed to them. For this process and its children."""
+    """Allow these sources in this process and its children: the person named or agreed to them. None is ignored."""
     _agreed.update(source for source in sources if source is not None)
 
 
@@ -50,8 +52,8 @@ def agreed() -> frozenset[str]:
 
 
 def remember(*sources: str | None) -> None:
-    """``agree``, and for later commands too, as long as the code stays the same. Where that cannot be written they will
-    ask."""
+    """``agree``, and remember it for later commands as long as the code does not change. If it cannot be written down,
+    later commands will ask."""
     agree(*sources)
     new = {source: digest(source) for source in sources if source is not None}
     known = _remembered()
@@ -69,9 +71,9 @@ def remember(*sources: str | None) -> None:
 
 
 def require(sources: Iterable[str | None], named_by: object, recorded: Mapping[str, str] | None = None) -> None:
-    """Raises UserError unless all ``sources`` may run, which ``named_by`` (a file) names.
+    """Raises UserError unless all ``sources`` may run. named_by: the file that names them.
 
-    recorded: SHA-256 of the sources as they were when it was written.
+    recorded: SHA-256 of each source when that file was written.
     """
     for source in sources:
         if source is None or not _agreed.isdisjoint({source, EVERYTHING}) or not exists(source):
@@ -88,14 +90,14 @@ def require(sources: Iterable[str | None], named_by: object, recorded: Mapping[s
 
 
 def exists(source: str) -> bool:
-    """Whether there is anything to run."""
+    """Whether the source exists."""
     if source.startswith("gtp:"):
         return True
     return Path(source).is_file() if source.endswith(".py") else _find(source) is not None
 
 
 def digest(source: str) -> str:
-    """SHA-256 of the file behind ``source``, of a command that of its text; empty where there is no such file."""
+    """SHA-256 of the file behind ``source``, or of a command's text; empty if there is no such file."""
     if source.startswith("gtp:"):
         return hashlib.sha256(source.encode()).hexdigest()
     file = source if source.endswith(".py") else getattr(_find(source), "origin", None)
@@ -106,7 +108,7 @@ def digest(source: str) -> str:
 
 
 def _find(module: str) -> Any:
-    """The specification of a module, found without importing its packages, which would run them."""
+    """The spec of a module, found without importing its parent packages, because that would run them."""
     places, spec, name = None, None, ""
     for part in module.split("."):
         name = f"{name}.{part}" if name else part

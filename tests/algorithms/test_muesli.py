@@ -14,7 +14,7 @@ from gym_toys import Endless, Forbidden
 from in_turn import InTurn, InTwoGroups, returns
 from myosu import kernels
 from myosu.algorithms import load_algorithm, muesli
-from myosu.algorithms.muesli import kept_outcomes, unrolled_steps
+from myosu.algorithms.muesli import absorbing_values, unrolled_steps
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.native import NativeVectorEnv
 from myosu.envs.vector import EnvSpec
@@ -183,7 +183,7 @@ def test_the_end_keeps_the_outcome_as_its_value():
     """r = 1 with the action of step 1 and d = −½: 1 = −½·(−2), −2 = −½·4. The other has no end in sight."""
     reward = np.array([[0, 5], [1, 0], [0, 0], [0, 0]], np.float32)
     over = np.array([[0, 0], [0, 0], [1, 0], [1, 0]], np.bool_)
-    assert kept_outcomes(reward, over, -0.5).tolist() == [[0, 0], [0, 0], [-2, 0], [4, 0]]
+    assert absorbing_values(reward, over, -0.5).tolist() == [[0, 0], [0, 0], [-2, 0], [4, 0]]
 
 
 def test_symmetries_turn_a_whole_sequence():
@@ -349,5 +349,5 @@ def test_what_does_not_fit_is_told():
 def test_look_ahead_by_hand():
     """π is ¾ and ¼, q 4 and 8: v = 5."""
     log_prior, q = np.log(np.float32([[0.75, 0.25]])), np.float32([[4, 8]])
-    value, q_taken, better = muesli.weigh_actions(log_prior, q, np.array([1]))
+    value, q_taken, better = muesli.action_advantages(log_prior, q, np.array([1]))
     assert np.allclose(value, [5]) and np.allclose(q_taken, [8]) and np.allclose(better, [[-1, 3]])

@@ -11,7 +11,7 @@ from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
 from myosu.losses.categorical import WIDEST
-from myosu.replay.unroll import sample_unrolled
+from myosu.replay.unroll import UnrollSettings, sample_unrolled
 
 TINY = muzero.Config(channels=16, blocks=1, atoms=11, simulations=8, num_envs=16, batch_size=32, unroll_steps=3,
                      learning_starts=100, replay_capacity=5000, precision="float32", device="cpu")
@@ -172,7 +172,7 @@ def test_settings_that_do_not_fit_the_game_are_told():
     game, actor, replay = filled(config)
     learner = muzero.make_learner(config, actor.spec, game.symmetries, 0)
     replay.columns["observation"][:] *= 3
-    with pytest.raises(UserError, match="planes of zeros and ones"):
+    with pytest.raises(UserError, match="binary planes"):
         learner.update(replay, 0.0)
     with pytest.raises(UserError, match="came before the end of a game"):
         while True:
@@ -235,7 +235,7 @@ def test_model_learns_rewards_values_and_policies_that_are_known():
     for _ in range(150):
         learner.update(replay, 0.0)
     rows = np.arange(replay.positions)
-    batch = sample_unrolled(replay, rows, 3, -1.0, 0, 0.0, True, None, False, np.random.default_rng(0))
+    batch = sample_unrolled(replay, rows, UnrollSettings(3, -1.0), np.random.default_rng(0))
     net, support = learner.net.eval(), learner.support
     with torch.no_grad():
         latent, value, policy = net.initial(torch.from_numpy(batch.observation))

@@ -271,7 +271,7 @@ def test_players_join_later_and_too_few_games_say_so(tmp_path, tictactoe):
     ("", "Which game"),
     ("tictactoe gredy", "Did you mean 'greedy'"),
     ("tictactoe mcts:many", "mcts:1000"),
-    ("tictactoe exhaustive", "exhaustive is no player"),
+    ("tictactoe exhaustive", "exhaustive is not a player"),
     ("tictactoe greedy --games -1", "--games -1"),
     ("--resume nowhere", "There is no league in nowhere"),
     ("othello greedy --league LEAGUE", "a league with game = 'tictactoe', not 'othello'"),

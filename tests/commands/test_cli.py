@@ -249,7 +249,7 @@ def test_a_person_plays_a_whole_game(agent, capsys, monkeypatch):
     assert exit_code(["play", "some/run", "--terminal"]) == 0
     out = capsys.readouterr().out
     assert "The agent would play b2." in out and "a1 b1 c1 a2 b2 c2 a3 b3 c3" in out
-    assert "'nonsense' is no square" in out and "b2 is not legal here" in out
+    assert "'nonsense' is not a square" in out and "b2 is not legal here" in out
     assert "The agent plays a1." in out and out.rstrip().endswith("You win. Your reward: +1")
 
 
@@ -295,10 +295,10 @@ def test_play_needs_two():
 @pytest.mark.parametrize("game, opponent, message", [
     ("tictactoe", "nobody", "There is no opponent 'nobody'"),
     ("tictactoe", "alphabeta", "write the depth as a number"),
-    ("tictactoe", "gtp:'a", "this is no command line"),
-    ("tictactoe", "exhaustive", "exhaustive is no player"),
+    ("tictactoe", "gtp:'a", "this is not a valid command line"),
+    ("tictactoe", "exhaustive", "exhaustive is not a player"),
     ("tictactoe", "runs/none", "There is no run or checkpoint 'runs/none'"),
-    ("snake", "greedy", "snake is for one player: there is no opponent 'greedy' in it"),
+    ("snake", "greedy", "snake is single-player: there is no opponent 'greedy' in it"),
 ])
 def test_whom_evaluations_cannot_be_played_against(trained, tmp_path, monkeypatch, capsys, game, opponent, message):
     monkeypatch.chdir(tmp_path)

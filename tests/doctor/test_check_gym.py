@@ -139,7 +139,7 @@ def test_findings_say_what_to_do():
     mountain = check("MountainCar-v0", 12)
     assert "all 12 random episodes had the return -200" in mountain["no-signal"].message
     assert "--env-kwargs '{\"max_episode_steps\": 1000}'" in check(Walk, flaw="endless")["endless"].advice
-    assert "--observation-scale 255" in check(Walk, flaw="bytes")["integers"].advice
+    assert "divide by 255" in check(Walk, flaw="bytes")["integers"].advice
     assert "multiply them by 0.0001" in check(Walk, flaw="high reward")["reward-scale"].advice
 
 

@@ -113,7 +113,7 @@ def test_what_is_no_run(folder, tmp_path, capsys):
     assert cli.run(["doctor", str(tmp_path)]) == 2 and "There is no run" in capsys.readouterr().err
     before = (folder / "config.json").read_text()
     (folder / "config.json").write_text('{"half')
-    assert cli.run(["doctor", str(folder)]) == 2 and "cannot be read" in capsys.readouterr().err
+    assert cli.run(["doctor", str(folder)]) == 2 and "is damaged" in capsys.readouterr().err
     # Of another version: a setting that is not known any more, a game that is gone.
     data = json.loads(before) | {"game": "nosuchgame"}
     data["algorithm_config"]["forgotten"] = 3

@@ -120,7 +120,7 @@ def test_every_environment_plays_its_share_of_episodes():
     report = bad.to_json()
     assert 8 < report["mean_reward"] < 11 and report["mean_reward_ci95"][0] < report["mean_reward"]
     assert good.returns.mean() > 150 and report["truncated_rate"] == 0
-    with pytest.raises(UserError, match="two at least"):
+    with pytest.raises(UserError, match="at least two"):
         play_episodes(environment, Left(), 1)
 
 

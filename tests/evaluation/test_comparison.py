@@ -72,7 +72,7 @@ def test_normalized_scores():
 
 def curve(mean, game="g"):
     mean = np.asarray(mean, float)
-    return Curve("name", game, False, np.arange(len(mean), dtype=float), mean, np.stack([mean, mean], 1),
+    return Curve("name", game, False, [], np.arange(len(mean), dtype=float), mean, np.stack([mean, mean], 1),
                  np.zeros((0, 2)))
 
 

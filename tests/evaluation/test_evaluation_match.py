@@ -164,5 +164,5 @@ def test_a_game_given_up_is_lost_and_the_others_go_on(othello):
         for k in np.flatnonzero(~given_up):
             now = replay(othello, 0, result.histories[k]).now
             assert now.over and rewards[k] == now.returns[k % 2]
-    with pytest.raises(UserError, match="gives up gave up a game of tictactoe"):
+    with pytest.raises(UserError, match="gives up resigned a game of tictactoe"):
         walk_all_replies(load_game("tictactoe"), GivesUp(load_game("tictactoe")), 0)

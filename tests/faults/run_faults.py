@@ -38,10 +38,10 @@ class Rows:
 
 MUZERO = {"atoms": 41, "value_range": None, "search": "gumbel", "simulations": 32, "considered_actions": 16,
           "replay_capacity": 100_000, "replay_ratio": 2.0, "batch_size": 128, "learning_rate": 1e-2,
-          "gradient_clip": 5.0, "min_positions": 5000}
+          "max_grad_norm": 5.0, "learning_starts": 5000}
 DQN = {"replay_capacity": 100_000, "replay_ratio": 32.0, "batch_size": 64, "learning_rate": 1e-3, "discount": 0.99,
-       "gradient_clip": 10.0, "reward_scale": 1.0, "min_positions": 1000}
-PPO = {"learning_rate": 3e-4, "gradient_clip": 0.5, "batch_size": 256, "discount": 0.99, "epochs": 4}
+       "max_grad_norm": 10.0, "reward_scale": 1.0, "learning_starts": 1000}
+PPO = {"learning_rate": 3e-4, "max_grad_norm": 0.5, "batch_size": 256, "discount": 0.99, "epochs": 4}
 
 
 def curve(start: float, end: float, count: int, rng: np.random.Generator, noise: float = 0.1) -> np.ndarray:

@@ -11,9 +11,9 @@ import torch
 from numba import njit
 from torch.nn import functional as F
 
-from myosu.kernels.int8_kernels import AT_ONCE, GROUP, WIDEST, convolve, lay_out, scale_to_unit
+from myosu.kernels.int8_kernels import GROUP, LANES, MAX_COLUMNS, convolve, pack_weights, scale_to_unit
 
-pytestmark = pytest.mark.skipif(not AT_ONCE, reason="this processor does not multiply bytes")
+pytestmark = pytest.mark.skipif(not LANES, reason="this processor does not multiply bytes")
 
 #: Instructions of a laptop's processor, whose sums are half as long.
 LAPTOP = "+64bit,+avx,+avx2,+fma,+avxvnni,+bmi,+bmi2,+sse4.2,+popcnt,+f16c,+lzcnt"
@@ -30,24 +30,24 @@ def drawn(shape, inputs, outputs, taps, seed=0):
             rng.uniform(-30, 30, (*shape, outputs)).astype(np.float32))
 
 
-def compiled(reach, after):
+def compiled(radius, after):
     @njit
     def run(columns, x, weights, scales, biases, residual, residual_scale, plane, out):
-        convolve(columns, reach, after, x, weights, scales, biases, residual, residual_scale, plane, out)
+        convolve(columns, radius, after, x, weights, scales, biases, residual, residual_scale, plane, out)
 
     return run
 
 
 @pytest.mark.parametrize(("after", "shape", "inputs", "groups", "taps"), [
     ("none", (6, 7), 64, 4, 3), ("relu", (6, 7), 64, 4, 3), ("add", (6, 7), 64, 4, 3), ("move", (6, 7), 64, 4, 3),
-    ("add", (8, 8), 32, 2, 3), ("add", (3, 3), 16, 1, 3), ("add", (5, 4), 16, 3, 3), ("add", (4, WIDEST), 4, 2, 3),
+    ("add", (8, 8), 32, 2, 3), ("add", (3, 3), 16, 1, 3), ("add", (5, 4), 16, 3, 3), ("add", (4, MAX_COLUMNS), 4, 2, 3),
     ("relu", (1, 1), 8, 2, 3), ("none", (8, 8), 32, 1, 1), ("relu", (2, 8), 256, 5, 1)])
 def test_sums_are_exact(after, shape, inputs, groups, taps):
     outputs = groups * GROUP
     x, weight, scales, biases, residual, plane = drawn(shape, inputs, outputs, taps)
     out = np.zeros((*shape, outputs), np.float32 if after == "none" else np.uint8)
-    compiled(taps // 2, after)(tuple(range(shape[1])), x.ravel(), lay_out(weight), scales, biases, residual.ravel(),
-                               np.float32(0.5), plane.ravel(), out.ravel())
+    compiled(taps // 2, after)(tuple(range(shape[1])), x.ravel(), pack_weights(weight), scales, biases,
+                               residual.ravel(), np.float32(0.5), plane.ravel(), out.ravel())
     sums = F.conv2d(torch.from_numpy(x).permute(2, 0, 1)[None].double(), torch.from_numpy(weight).double(),
                     padding=taps // 2)[0].permute(1, 2, 0).numpy()
     expected = sums * scales + biases

@@ -28,10 +28,11 @@ def layer_and_input(shape, inputs, outputs, boards):
 
 
 def test_a_tile_by_hand():
-    see, put_out = (second @ first for first, second in (winograd.STEPS["see"], winograd.STEPS["put out"]))
+    transform_input, transform_output = (
+        second @ first for first, second in (winograd.TRANSFORMS["input"], winograd.TRANSFORMS["output"]))
     seen = np.array([1.0, 2, 3, 4, 5, 6])
     for kernel, expected in (([1, 1, 1], [6, 9, 12, 15]), ([1, 0, -1], [-2] * 4), ([0, 10, 1], [23, 34, 45, 56])):
-        assert np.allclose(put_out @ ((winograd.KERNEL @ kernel) * (see @ seen)), expected)
+        assert np.allclose(transform_output @ ((winograd.KERNEL @ kernel) * (transform_input @ seen)), expected)
 
 
 @pytest.mark.parametrize("added", [True, False])

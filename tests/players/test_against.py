@@ -141,15 +141,17 @@ TINY = {"hidden": (64,), "channels": 16, "blocks": 0}
 
 @pytest.mark.slow
 def test_ppo_learns_tictactoe_against_a_random_player(tmp_path):
-    """A random player wins 44 % of such games and loses as many; after twice as many steps it is 94 % and 2 %."""
-    run = myosu.train("tictactoe", "ppo", opponent="random", run=tmp_path / "run", env_steps=40_000, num_envs=32,
+    """A random player wins 44 % of such games and loses as many; trained so, PPO wins 90 % and loses 6 %."""
+    run = myosu.train("tictactoe", "ppo", opponent="random", run=tmp_path / "run", env_steps=60_000, num_envs=32,
                       rollout_steps=16, batch_size=128, learning_rate=2e-3, anneal_learning_rate=True,
                       entropy_weight=0.02, hidden=(128,), blocks=1, deterministic=True, evaluate_every=0, quiet=True)
     result = myosu.evaluate(run, "random", games=400)
     assert result["win_rate"] > 0.8 and result["mean_reward"] > 0.7
     opened = open_run(run.folder)
     assert opened.config.opponent == "random" and RunConfig.from_json(opened.config.to_json()) == opened.config
-    for record in EpisodeIndex(run.folder).last(50):
+    kept = list(EpisodeIndex(run.folder).with_actions())
+    assert len(kept) > 20
+    for record in kept:
         assert replay(TICTACTOE, record.seed, record.actions).now.returns == tuple(record.returns)
 
 

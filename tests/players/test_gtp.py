@@ -147,9 +147,9 @@ def test_a_game_given_up_counts_as_the_worst_one(othello):
 
 
 @pytest.mark.parametrize("command, message", [
-    ("'a", "this is no command line: No closing quotation"),
-    ('"', "this is no command line: No closing quotation"),
-    ("\\", "this is no command line: No escaped character"),
+    ("'a", "this is not a valid command line: No closing quotation"),
+    ('"', "this is not a valid command line: No closing quotation"),
+    ("\\", "this is not a valid command line: No escaped character"),
     ("", "there is no program ''"),
     ("   ", "there is no program ''"),
     ("a\0b", "there is no program|cannot be started"),

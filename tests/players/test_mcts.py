@@ -57,5 +57,5 @@ def test_the_same_seed_chooses_the_same(tictactoe):
 
 
 def test_impossible_numbers_are_refused(tictactoe):
-    with pytest.raises(UserError, match="mcts:0 plays 0 games a move"):
+    with pytest.raises(UserError, match="mcts:0: the number of simulations per move"):
         MctsPlayer(tictactoe, 0)

@@ -6,7 +6,7 @@ from myosu.games.game import Symmetries
 from myosu.games.symmetry import board_symmetries
 from myosu.replay.priorities import SumTree
 from myosu.replay.replay import BLOCK_ROWS, Replay
-from myosu.replay.unroll import sample_unrolled, value_targets
+from myosu.replay.unroll import UnrollSettings, sample_unrolled, value_targets
 
 COLUMNS = {
     "observation": ((1, 3, 3), np.uint8), "action": ((), np.int16), "reward": ((), np.float32),
@@ -82,7 +82,7 @@ def test_sequences_end_with_the_rows_of():
     replay.add(rows_of(3, first=0, rewards=[0, 0, 1], outcomes=[1, -1, 1]), version=0)
     replay.add(rows_of(5, first=3, rewards=[0, 0, 0, 0, -1], outcomes=[-1, 1, -1, 1, -1]), version=0)
     rng = np.random.default_rng(0)
-    batch = sample_unrolled(replay, np.array([1, 3]), 4, -1.0, 0, 0.0, True, None, True, rng)
+    batch = sample_unrolled(replay, np.array([1, 3]), UnrollSettings(4, -1.0, next_observations=True), rng)
     assert batch.valid.tolist() == [[True, True, False, False, False], [True] * 5]
     assert batch.value.tolist() == [[-1, 1, 0, 0, 0], [-1, 1, -1, 1, -1]]
     assert batch.reward.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
@@ -100,7 +100,8 @@ def test_values_after_the_end():
     replay.add(rows_of(2, first=2, rewards=[0, 0], outcomes=[0.25, -0.5]), version=0)
 
     def values(rewards, discount=-1.0):
-        batch = sample_unrolled(replay, np.array([0, 2]), 4, discount, 0, 0.0, rewards, None, False, rng)
+        settings = UnrollSettings(4, discount, predict_rewards=rewards)
+        batch = sample_unrolled(replay, np.array([0, 2]), settings, rng)
         return batch.value.tolist(), batch.reward.tolist()
 
     assert values(True) == ([[-1, 1, 0, 0, 0], [0.25, -0.5, 0.5, -0.5, 0.5]], [[0, 1, 0, 0], [0] * 4])
@@ -112,7 +113,8 @@ def test_symmetry_moves_board_policy_and_action_together():
     replay = Replay(COLUMNS, 16)
     replay.add(rows_of(9), version=0)
     rng = np.random.default_rng(0)
-    batch = sample_unrolled(replay, np.zeros(64, np.int64), 3, -1.0, 0, 0.0, True, board_symmetries(3, 3), True, rng)
+    settings = UnrollSettings(3, -1.0, next_observations=True)
+    batch = sample_unrolled(replay, np.zeros(64, np.int64), settings, rng, board_symmetries(3, 3))
     # Every stored policy and observation has its one at the action.
     assert (batch.policy[:, :3].argmax(2) == batch.action).all()
     assert (batch.observation.reshape(64, 9).argmax(1) == batch.action[:, 0]).all()
@@ -131,7 +133,8 @@ def test_symmetry_turns_planes_that_stand_for_directions():
     replay.add(played, version=0)
     mirror = Symmetries(np.array([[0, 1, 2], [2, 1, 0]]), np.array([[0, 1], [1, 0]]), np.array([[0, 1], [1, 0]]))
     rng = np.random.default_rng(0)
-    batch = sample_unrolled(replay, np.zeros(32, np.int64), 2, 1.0, 0, 0.0, True, mirror, True, rng)
+    settings = UnrollSettings(2, 1.0, next_observations=True)
+    batch = sample_unrolled(replay, np.zeros(32, np.int64), settings, rng, mirror)
     for observation, later, action in zip(batch.observation, batch.next_observations, batch.action, strict=True):
         wanted = original if action[0] == 0 else [[[0, 0, 0]], [[0, 0, 1]]]
         assert np.array_equal(observation, wanted) and all(np.array_equal(other, wanted) for other in later)

@@ -19,14 +19,14 @@ def check_ranges(config: Any, ranges: dict[str, tuple[float, float]]) -> None:
 
 
 def check_model_fits(algorithm: str, spec: EnvSpec) -> None:
-    """Raises UserError where ``nets.muzero`` cannot model the environment, as ``algorithm`` needs it."""
+    """Raises UserError if ``nets.muzero``, the model of ``algorithm``, does not support the environment's spaces."""
     if spec.action_shape:
-        raise UserError(f"{algorithm} chooses one of a number of actions; here an action has several parts or is "
-                        "continuous. PPO can learn that: --algorithm ppo.")
+        raise UserError(f"{algorithm} supports only discrete actions; here an action has several parts or is "
+                        "continuous. PPO supports those: --algorithm ppo.")
     if np.dtype(spec.observation_dtype).names:
-        raise UserError(f"{algorithm} reads observations of one part; here they have several. "
-                        "gymnasium.wrappers.FlattenObservation makes one of them, and PPO reads them as they are.")
+        raise UserError(f"{algorithm} does not support dictionary or tuple observations. Flatten them by "
+                        "gymnasium.wrappers.FlattenObservation, or use PPO, which supports them.")
     if len(spec.observation_shape) == 3 and spec.channels_last(spec.observation_shape):
-        raise UserError(f"{algorithm} reads pictures as [channels, rows, columns]; here they are "
-                        f"{spec.observation_shape}, the channels last. Move them in a gymnasium.ObservationWrapper by "
+        raise UserError(f"{algorithm} reads images as [channels, height, width]; here they are channels-last, "
+                        f"{spec.observation_shape}. Transpose them in a gymnasium.ObservationWrapper by "
                         "numpy.moveaxis(observation, -1, 0), or use PPO or DQN, which read both.")

@@ -1,4 +1,4 @@
-"""What an algorithm's file must offer. The training loop, the evaluator and the page know no more of it than this."""
+"""The interface of an algorithm: all that the training loop, the evaluation and the web page use of it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from myosu.replay.episode import Experience, Rows
 from myosu.replay.replay import Replay
 from myosu.runs.state import State, Weights
 
-#: What an agent remembers of n episodes, [n, ...]: a row may be taken to another batch, and means nothing to others.
+#: Recurrent state of n episodes, [n, ...], opaque to callers. Rows may be moved between batches.
 AgentState = np.ndarray
 
 
 class Config(Protocol):
-    """A frozen dataclass, one docstring a field. The loop reads these fields, whatever else is there."""
+    """An algorithm's settings: a frozen dataclass with a docstring for each field. The training loop reads these
+    fields; an algorithm adds its own."""
 
     num_envs: int  # environments per actor
     replay_capacity: int  # positions
@@ -34,8 +35,8 @@ class Actor(Protocol):
     env: VectorEnv
 
     def step(self) -> Experience:
-        """Act once in every environment that waits for an action; what there is to hand over after it. Rows may come
-        when they like (each step, each rollout, each episode), episodes as soon as they have ended."""
+        """Step the ready environments once; returns new experience. Rows may come after each step, rollout or episode;
+        records of episodes come as soon as they end."""
 
     def load_weights(self, weights: Weights, version: int) -> None: ...
 
@@ -46,11 +47,11 @@ class Actor(Protocol):
 
 class Learner(Protocol):
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
-        """One gradient step on ``batch_size`` samples. ``progress`` in [0, 1] is the share of the run that is done
-        (schedules follow it). Returns the losses by name, ``{}`` on most updates if reading them costs time."""
+        """One gradient step on ``batch_size`` samples. progress: in [0, 1], the share of the run that is done, for
+        schedules. Returns losses by name; may be ``{}`` on most updates, if computing them is slow."""
 
     def weights(self) -> Weights:
-        """What actors and agents need, on the CPU."""
+        """The network's parameters that actors and agents need, on the CPU."""
 
     def state_dict(self) -> State: ...
 
@@ -58,44 +59,44 @@ class Learner(Protocol):
 
 
 class Agent(Protocol):
-    """Chooses actions as strongly as it can; what a checkpoint is loaded as.
+    """A trained policy, without exploration.
 
-    It keeps nothing of an episode itself. What it remembers, if it has a memory, is a state that ``act`` and ``think``
-    return and the caller passes to the next call, as in Stable-Baselines3. In a game for two an agent observes each of
-    its own turns, in order, and none of its opponent's.
+    It is stateless. A recurrent agent's state is returned by ``act`` and ``think``, and the caller passes it to the
+    next call, as in Stable-Baselines3. In a two-player game the agent observes each of its own turns, in order, and
+    none of its opponent's.
 
-    has_memory: whether it needs its state. If not, the state that it returns is None, and what it is given is not read.
+    has_memory: whether it is recurrent. If not, it returns the state None and ignores ``state`` and ``starts``.
     """
 
     has_memory: bool
 
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
             starts: np.ndarray | None = None) -> tuple[np.ndarray, AgentState | None]:
-        """Actions [n, *action_shape] for observations [n, *shape] and masks bool [n, A], and the state after them.
+        """Actions [n, *action_shape] for observations [n, *shape] and masks bool [n, A]; and the next state.
 
-        state: [n, ...], what this method returned for the previous observation of each episode; None where all begin.
-        starts: bool [n], which episodes begin here, so that their rows of ``state`` are not read; None for none.
+        state: [n, ...], returned by the previous call for the same episodes; None if all begin.
+        starts: bool [n], whether an episode begins here, so that its row of ``state`` is ignored; None: none does.
         """
 
     def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
               starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
-        """``act`` and why, for somebody who watches; only of agents that make a single choice.
+        """``act`` with the policy, value and search behind it; only for agents with one discrete action.
 
-        simulations: a move, instead of the agent's own; of no meaning to agents without a search.
+        simulations: per move, instead of the agent's own number; ignored by agents without a search.
         """
 
 
 @dataclass(frozen=True)
 class Thoughts:
-    """What an agent thinks of n positions, each in the eyes of the player to move.
+    """An agent's evaluation of n positions, each in the view of the player to move.
 
-    action: int64 [n], what ``act`` chooses.
-    policy: f32 [n, A], how likely it holds each action; 0 where illegal, 1 in sum.
-    value: f32 [n], in units of the rewards.
-    visits: int32 [n, A] of the search at its root; None without a search.
-    lines: n lists of the actions that it expects, its own first. Later ones may break the rules, for a model of the
-        game need not know them.
-    state: what ``act`` returns beside the action.
+    action: int64 [n], as ``act`` chooses.
+    policy: f32 [n, A], probabilities; 0 where illegal.
+    value: f32 [n], in units of reward.
+    visits: int32 [n, A], visits of the root's children; None without a search.
+    lines: n principal variations, beginning with ``action``. Later actions may be illegal, because a learnt model need
+    not know the rules.
+    state: as ``act`` returns it.
     """
 
     action: np.ndarray
@@ -107,26 +108,27 @@ class Thoughts:
 
 
 class SearchingAgent(Agent, Protocol):
-    """An agent whose settings have ``simulations``."""
+    """An agent with a tree search."""
 
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
             starts: np.ndarray | None = None, simulations: int | None = None
             ) -> tuple[np.ndarray, AgentState | None]:
-        """simulations: a move, this time, instead of those that it was made with."""
+        """As ``Agent.act``. simulations: per move, for this call, instead of the agent's own number."""
 
 
 class Algorithm(Protocol):
-    """A module of ``myosu.algorithms`` is one of these."""
+    """What a module of ``myosu.algorithms`` provides."""
 
     Config: ClassVar[type]
-    #: Where experience comes from unless the user says how many actors there are: actors in "processes" on the other
-    #: cores; an actor "in turn" with the learner, in its process; "only in turn" where the data must come from the
-    #: learner's own policy; "recorded" games, without any actor (then ``make_rows`` stands in for ``make_actor``).
+    #: Where experience comes from by default (the user may set the number of actors). "processes": actors in processes
+    #: on the other cores. "in turn": one actor, alternating with the learner in its process. "only in turn": likewise,
+    #: and not to be changed, for on-policy algorithms. "recorded": recorded games and no actor (``make_rows`` replaces
+    #: ``make_actor``).
     SOURCE: Literal["processes", "in turn", "only in turn", "recorded"]
 
     @staticmethod
     def resolve(config: Any, spec: EnvSpec, deterministic: bool) -> Any:
-        """The configuration with what depends on this machine decided, once for a run and all its processes."""
+        """The configuration with machine-dependent choices fixed, once for a run and all its processes."""
 
     @staticmethod
     def make_replay(config: Any, spec: EnvSpec) -> Replay: ...
@@ -136,8 +138,8 @@ class Algorithm(Protocol):
 
     @staticmethod
     def make_rows(config: Any, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
-        """What the replay keeps of a recorded game; only of algorithms that learn from ``SOURCE = "recorded"``,
-        whose ``Config`` has ``recordings``: the folders of runs."""
+        """The replay's rows of a recorded game. Only for algorithms with ``SOURCE = "recorded"``, whose ``Config`` has
+        ``recordings``: folders of runs."""
 
     @staticmethod
     def make_learner(config: Any, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner: ...

@@ -49,7 +49,7 @@ from myosu.runs.state import State, Weights
 
 SOURCE = "in turn"
 
-#: The metrics are those of one update in so many: reading them costs time.
+#: Interval of the metrics in updates: computing them takes time.
 METRICS_EVERY = 20
 
 
@@ -66,70 +66,70 @@ class Config:
     value_range: tuple[float, float] | None = None
     """Least and greatest value and reward; by default the game's reward range, or ±20,000 where that is not known."""
     discount: float = 0.99
-    """Discount of rewards, in (0, 1]. Its sign for two players is the library's business."""
+    """Discount of rewards, in (0, 1]. For two players the library makes it negative."""
 
     num_envs: int = 16
-    """Environments that one actor plays at once."""
+    """Environments per actor, stepped in parallel."""
     sequence_length: int = 32
-    """Positions of a sequence; the last one is only looked at. Returns reach to its end."""
+    """Positions per stored sequence; the last one is only used to bootstrap. Returns reach to its end."""
     replay_capacity: int = 100_000
-    """Positions kept, in whole sequences. The oldest go first."""
+    """Positions stored, in whole sequences. The oldest are overwritten first."""
     learning_starts: int = 1000
     """Positions collected before the first update."""
     replay_ratio: float = 8.0
     """Samples drawn per position collected."""
     sequence_starts: int | None = None
-    """How many positions of each sequence, drawn at random, are learnt from; None: all. Those of one board game share
-    its outcome, so that a few each from many games tell more than all from a few."""
+    """Number of random positions of each sequence to learn from; None: all. Positions of one board game share its
+    outcome, so a few positions from many games are more informative than all positions of a few games."""
     batch_size: int = 128
-    """Positions an update: ``sequence_starts`` of each sequence, or whole sequences."""
+    """Positions per update: ``sequence_starts`` of each sequence, or whole sequences."""
     fresh_fraction: float = 0.25
-    """Share of a batch that is drawn from the newest ``num_envs`` sequences, the rest from the whole replay."""
+    """Share of a batch that is sampled from the newest ``num_envs`` sequences; the rest from the whole replay."""
     symmetries: bool = True
-    """Show every sequence under a symmetry of the game drawn at random."""
+    """Augment every sampled sequence by a random symmetry of the game."""
 
     unroll_steps: int = 5
-    """Actions that the model is unrolled for in training."""
+    """Steps that the model is unrolled in training, K."""
     lookahead_actions: int = 16
-    """Where there are no more actions than so many, the clipped-MPO policy is exact over all of them; else it is
-    estimated from so many that are drawn from the target network's policy."""
+    """Number of actions of the one-step look-ahead. If there are no more, the clipped-MPO policy is exact over all
+    actions; otherwise it is estimated from this number of samples of the target network's policy."""
     retrace: bool = True
-    """False: returns over several steps without Retrace's corrections, as if all data were the newest policy's."""
+    """False: multi-step returns without Retrace's off-policy corrections."""
     retrace_lambda: float = 0.95
-    """λ of Retrace, in [0, 1]: 0 trusts the model one step on, 1 only the rewards."""
+    """λ of Retrace, in [0, 1]: with 0 returns bootstrap after one step, with 1 as late as the data are on-policy."""
     cmpo_clip: float = 1.0
-    """Where normalised advantages are clipped in the clipped-MPO policy."""
+    """Clip of normalised advantages in the clipped-MPO policy, c."""
     advantage_decay: float = 0.99
-    """β of the moving variance that advantages are normalised by."""
+    """β, the decay of the moving variance by which advantages are normalised."""
     tau: float = 0.1
-    """How far the target network goes towards the one that learns with every update."""
+    """Soft-update coefficient: after every update, target ← (1 − tau) · target + tau · online network."""
 
     predict_rewards: bool = True
-    """False where a reward comes only with the end (board games): the end then keeps the outcome as its value, which
-    is learnt sooner than a reward that is seldom seen."""
+    """False if a reward comes only at the end (board games): the absorbing states after the end then keep the outcome
+    as their value, which is learnt faster than a rare reward."""
     cmpo_loss_weight: float = 1.0
-    """Weight of the loss that holds the policy near the clipped-MPO policy; 0: none."""
+    """Weight of the loss that regularises the policy towards the clipped-MPO policy; 0: none."""
     model_loss_weight: float = 1.0
-    """Weight of the loss of policies along the unroll against the clipped-MPO policy there; 0: none."""
+    """Weight of the policy loss of the unrolled model, whose targets are clipped-MPO policies; 0: none."""
     entropy_weight: float = 0.0
-    """Weight of the policy's entropy, as in PPO; the paper has none."""
+    """Weight of the entropy bonus, as in PPO; not in the paper."""
     anneal_entropy_weight: bool = False
-    """Let the entropy weight fall to 0 over the run."""
+    """Anneal the entropy weight linearly to 0 over the run."""
     value_loss_weight: float = 1.0
     """Weight of the value loss."""
     reward_loss_weight: float = 1.0
     """Weight of the reward loss."""
     reconstruction_loss_weight: float = 0.0
-    """Weight of reading the observation (planes of zeros and ones) off every latent state, which teaches the model the
-    rules of a board game."""
+    """Weight of decoding the observation (binary planes) from every latent state, an auxiliary loss that teaches the
+    model the rules of a board game."""
     learning_rate: float = 3e-3
     """Adam's learning rate."""
     anneal_learning_rate: bool = True
-    """Let the learning rate fall to 0 over the run."""
+    """Anneal the learning rate linearly to 0 over the run."""
     max_grad_norm: float = 5.0
-    """Greatest norm of the gradient."""
+    """Gradient norm above which the gradient is clipped."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations are images or boards, else cpu."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -151,16 +151,16 @@ class Config:
                             "less than sequence_length.")
         if self.batch_size % self.sequence_positions:
             name = "sequence_starts" if self.sequence_starts else "sequence_length"
-            raise UserError(f"batch_size = {self.batch_size} is no multiple of {name} = {self.sequence_positions}: "
+            raise UserError(f"batch_size = {self.batch_size} is not a multiple of {name} = {self.sequence_positions}: "
                             "change one of them.")
         if max(self.learning_starts, self.sequence_length) > self.stored_positions:
-            raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
-                            f"replay_capacity = {self.replay_capacity} positions in sequences of "
-                            f"{self.sequence_length}: lower the one or raise the other.")
+            raise UserError(f"learning_starts = {self.learning_starts} is more than a replay of replay_capacity = "
+                            f"{self.replay_capacity} positions in sequences of {self.sequence_length} can hold: lower "
+                            "learning_starts or raise replay_capacity.")
 
     @property
     def sequence_positions(self) -> int:
-        """What a sequence counts for in a batch."""
+        """Positions that a sequence contributes to a batch."""
         return self.sequence_starts or self.sequence_length
 
     @property
@@ -169,7 +169,7 @@ class Config:
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    """``config`` as it is. Raises UserError where Muesli does not fit."""
+    """``config``, unchanged. Raises UserError if Muesli does not support the environment."""
     check_model_fits("Muesli", spec)
     if config.reconstruction_loss_weight and len(spec.observation_shape) != 3:
         raise UserError(f"reconstruction_loss_weight needs a board of planes; observations here have the shape "
@@ -190,12 +190,13 @@ def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
 
 
 def net_device(config: Config, spec: EnvSpec) -> torch.device:
-    """Small layers are quicker on the CPU than their way to an accelerator."""
+    """The device. "auto" chooses the CPU for vector observations: their small layers run faster there than on an
+    accelerator."""
     return torch.device("cpu") if config.device == "auto" and not has_pictures(spec) else choose_device(config.device)
 
 
 def position_columns(spec: EnvSpec) -> Columns:
-    """A row is a position and what was done in it; see ``Segments``. ``log_prob``: log π_b of the action."""
+    """The replay's columns; see ``Segments``. log_prob: log π_b(a|s) of the action taken."""
     return {
         "observation": (spec.observation_shape, spec.observation_dtype),
         "legal_actions": ((spec.num_actions,), np.bool_),
@@ -206,18 +207,18 @@ def position_columns(spec: EnvSpec) -> Columns:
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    """Sequences lie side by side, each at a multiple of its length."""
+    """A replay of whole sequences, each at a multiple of ``sequence_length``."""
     return Replay(position_columns(spec), config.stored_positions)
 
 
 class ActingNetwork:
-    """The network as actors and agents use it: from observations to log-probabilities."""
+    """The network for inference, as actors and agents use it."""
 
     def __init__(self, config: Config, spec: EnvSpec, capacity: int) -> None:
         self.device, self.capacity = net_device(config, spec), capacity
         self.net = make_net(config, spec).eval().to(self.device)
         self.model: InferenceModel = self.net
-        self.boards = has_pictures(spec)  # only these have a quicker form
+        self.boards = has_pictures(spec)  # only these have a faster inference form
         self.policy = Choices((spec.num_actions,), several=False)
 
     def load_weights(self, weights: Weights) -> None:
@@ -227,13 +228,13 @@ class ActingNetwork:
 
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, Tensor]:
-        """Log-probabilities float32 [n, A], −∞ where not legal, and the value's logits [n, atoms]."""
+        """Log-probabilities float32 [n, A], −∞ where illegal, and value logits [n, atoms]."""
         _, value, logits = self.model.initial(torch.from_numpy(observation).to(self.device))
         return self.policy.normalize(logits.cpu().numpy(), legal_actions), value
 
 
 class Actor:
-    """Draws actions from the target network's policy, and hands over a sequence as soon as it is full."""
+    """Samples actions from the target network's policy; returns each sequence as soon as it is full."""
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.env, self.rng = env, np.random.default_rng([seed, 1])
@@ -285,9 +286,12 @@ class Actor:
 
 
 class Targets(NamedTuple):
-    """What the target network makes of B sequences of L positions. returns: float32 [B, L], of the actions taken, 0 for
-    the last. value: float32 [N], v_prior where unrolls begin. advantage: float32 [N], returns − v_prior there, of mean
-    0 and normalised. policy: float32 [B, L, A], π_CMPO of all positions in unrolls."""
+    """Targets by the target network for B sequences of L positions.
+
+    returns: float32 [B, L], Retrace's return of each action; 0 in the last row. value: float32 [N], v_prior where
+    unrolls start. advantage: float32 [N], returns − v_prior where unrolls start, centred and normalised. policy:
+    float32 [B, L, A], π_CMPO.
+    """
 
     returns: np.ndarray
     value: np.ndarray
@@ -319,10 +323,10 @@ class LossTargets(NamedTuple):
 
 
 class Learner:
-    """Fits the model and its policy to sequences from the replay.
+    """Trains the model and its policy on sequences from the replay.
 
-    Torch runs the networks on their device. Targets and closed-form gradients are a few hundred numbers, made by NumPy
-    and Numba on the CPU, where the batch comes from.
+    Torch runs the networks on their device. Targets and closed-form gradients are small arrays, computed by NumPy and
+    Numba on the CPU, where the batch comes from.
     """
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
@@ -349,13 +353,13 @@ class Learner:
         K = config.unroll_steps
         first = np.eye(1, K + 1, dtype=np.float32)[0]
         later = (1 - first) / np.float32(K)
-        #: Weights of the losses of policies, values, rewards and planes k steps on: of the first step, and shared by
-        #: the K that are unrolled. A reward comes with the step before.
+        #: float32 [4, K + 1]: loss weights of policy, value, reward and planes at step k. The K unrolled steps share
+        #: one weight. Rewards belong to the step before.
         self.weights_along = np.stack([
             first * config.cmpo_loss_weight + later * config.model_loss_weight,
             (first + later) * config.value_loss_weight, np.roll(later, -1) * config.reward_loss_weight,
             (first + later) * config.reconstruction_loss_weight])
-        #: The moving average of squared advantages.
+        #: Moving average of the squared advantages.
         self.variance = 0.0
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
@@ -369,8 +373,8 @@ class Learner:
         if kernels.PLAIN:
             self._losses(outputs, batch, loss_targets)["loss"].backward()
         else:
-            there = [output for output in outputs if output is not None]
-            torch.autograd.backward(there, self._gradients(outputs, batch, loss_targets))
+            heads = [output for output in outputs if output is not None]
+            torch.autograd.backward(heads, self._gradients(outputs, batch, loss_targets))
         norm = self.parameters.clip_gradient(config.max_grad_norm)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"gradient norm {norm} at update {self.updates}", batch)
@@ -390,7 +394,7 @@ class Learner:
             "advantage_deviation": deviation(self.variance, config.advantage_decay, self.updates)}
 
     def _draw(self, replay: Replay) -> dict[str, np.ndarray]:
-        """Sequences [B, L, ...] of everything that is stored, and "ahead", see ``_ahead``."""
+        """A batch of sequences: every column [B, L, ...], and "ahead", see ``_ahead``."""
         config, length = self.config, self.config.sequence_length
         count, stored = config.batch_size // config.sequence_positions, replay.positions // length
         fresh, newest = round(config.fresh_fraction * count), min(config.num_envs, stored)
@@ -401,13 +405,13 @@ class Learner:
         columns = {name: replay.columns[name] for name in self.columns}
         batch = {name: rows.reshape(-1, length, *rows.shape[1:]).take(drawn, 0) for name, rows in columns.items()}
         if self.symmetries is not None:
-            batch = self._turned(batch, self.symmetries)
+            batch = self._augmented(batch, self.symmetries)
         batch["ahead"] = self.ahead if config.sequence_starts is None else self._ahead(count)
         return batch
 
     def _ahead(self, sequences: int) -> np.ndarray:
-        """Where unrolls begin and go: rows of flattened sequences, k = 0 … K steps after each of the N positions that
-        are learnt from, and at most the last of their sequence; int64 [K + 1, N]."""
+        """Row indices of the unrolls in the flattened sequences, int64 [K + 1, N]: k = 0 … K steps after each of the N
+        starting positions, clamped to the last row of the sequence."""
         length, starts = self.config.sequence_length, self.config.sequence_starts
         rows = np.arange(sequences * length).reshape(sequences, length)
         first, last = rows[:, :-1], rows[:, -1:]
@@ -416,8 +420,8 @@ class Learner:
         ahead = np.minimum(first + np.arange(self.config.unroll_steps + 1)[:, None, None], last)
         return ahead.reshape(len(ahead), -1)
 
-    def _turned(self, batch: dict[str, np.ndarray], symmetries: Symmetries) -> dict[str, np.ndarray]:
-        """Every sequence under one symmetry drawn at random."""
+    def _augmented(self, batch: dict[str, np.ndarray], symmetries: Symmetries) -> dict[str, np.ndarray]:
+        """Every sequence transformed by its own random symmetry."""
         drawn = self.rng.integers(0, len(symmetries.actions), len(batch["action"]))
         return batch | {
             "observation": symmetries.observations(batch["observation"], drawn),
@@ -428,26 +432,26 @@ class Learner:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _looked_at(self, batch: dict[str, np.ndarray]) -> np.ndarray | slice:
-        """Rows of flattened sequences that the target network is asked about: all, but plain returns need values only
-        where a sequence or an episode is cut."""
+    def _target_rows(self, batch: dict[str, np.ndarray]) -> np.ndarray | slice:
+        """Rows of the flattened sequences that the target network evaluates: all for Retrace; otherwise the rows of
+        unrolls and those where a sequence or an episode is truncated."""
         if self.config.retrace:
             return slice(None)
         return np.union1d(batch["ahead"], np.flatnonzero(~batch["acted"]))
 
     @torch.no_grad()
     def _targets(self, batch: dict[str, np.ndarray]) -> Targets:
-        """What the target network's values and one step of its model make of sequences."""
+        """Targets from the target network's values and its model's one-step look-ahead."""
         config, net, acted, ahead = self.config, self.target, batch["acted"], batch["ahead"]
-        rows = self._looked_at(batch)
+        rows = self._target_rows(batch)
 
-        def placed(values: np.ndarray) -> np.ndarray:
-            """Values [n, ...] of the rows as parts of their sequences [B, L, ...], 0 elsewhere."""
-            of_all = values
+        def scatter(values: np.ndarray) -> np.ndarray:
+            """Scatter the values [n, ...] of ``rows`` to sequences [B, L, ...], 0 elsewhere."""
+            scattered = values
             if not config.retrace:
-                of_all = np.zeros((acted.size, *values.shape[1:]), np.float32)
-                of_all[rows] = values
-            return of_all.reshape(*acted.shape, *values.shape[1:])
+                scattered = np.zeros((acted.size, *values.shape[1:]), np.float32)
+                scattered[rows] = values
+            return scattered.reshape(*acted.shape, *values.shape[1:])
 
         latent = net.represent(self._tensor(_at(rows, batch["observation"])))
         log_prior = self.policy.normalize(net.policy(latent).cpu().numpy(), _at(rows, batch["legal_actions"]))
@@ -455,16 +459,16 @@ class Learner:
         exact = self.num_actions <= config.lookahead_actions
         if exact:
             q = self._q(latent, self.every_action[:len(taken)])
-            v, q_taken, better = weigh_actions(log_prior, q, taken)
+            v, q_taken, advantages = action_advantages(log_prior, q, taken)
         else:
             drawn = self.policy.sample(log_prior.repeat(config.lookahead_actions, 0), self.rng).reshape(len(taken), -1)
             v = self.support.mean(net.value(latent)).cpu().numpy()
             q = self._q(latent, np.column_stack([drawn, taken]) if config.retrace else drawn)
-            better, q_taken = q[:, :drawn.shape[1]] - v[:, None], q[:, -1]  # the latter serves Retrace alone
+            advantages, q_taken = q[:, :drawn.shape[1]] - v[:, None], q[:, -1]  # q_taken is used only by Retrace
 
-        v_prior = placed(v)
+        v_prior = scatter(v)
         if config.retrace:
-            q_prior, log_prob = placed(q_taken), placed(self.policy.log_prob(log_prior, taken))
+            q_prior, log_prob = scatter(q_taken), scatter(self.policy.log_prob(log_prior, taken))
             trace = retrace_trace(log_prob, batch["log_prob"], np.float32(config.retrace_lambda))
         else:
             q_prior, trace = v_prior, np.ones_like(v_prior)
@@ -472,13 +476,14 @@ class Learner:
             ahead[0], batch["reward"], acted, batch["terminated"], v_prior, q_prior, trace, np.float32(self.discount))
         self.variance += (1.0 - config.advantage_decay) * (mean_square - self.variance)
         scale = np.float32(deviation(self.variance, config.advantage_decay, self.updates + 1))
-        # Values lag behind a policy that improves: all that it did would look good, and drive it to where it stands.
+        # Centred, because values lag behind an improving policy: all advantages would be positive and reinforce
+        # whatever the policy does.
         centred = (advantage - mean) / scale
         if exact:
-            policy = cmpo_policy(log_prior, better / scale, np.float32(config.cmpo_clip))
+            policy = cmpo_policy(log_prior, advantages / scale, np.float32(config.cmpo_clip))
         else:
-            policy = sampled_cmpo_policy(drawn, better / scale, self.num_actions, np.float32(config.cmpo_clip))
-        return Targets(returns, value, centred, placed(policy))
+            policy = sampled_cmpo_policy(drawn, advantages / scale, self.num_actions, np.float32(config.cmpo_clip))
+        return Targets(returns, value, centred, scatter(policy))
 
     def _q(self, latent: Tensor, actions: np.ndarray) -> np.ndarray:
         """q_prior(s, a) = r + d v(s') by one step of the target network's model (equation 14); latent states [n, ...]
@@ -490,17 +495,17 @@ class Learner:
         return q.reshape(actions.shape)
 
     def _unroll(self, batch: dict[str, np.ndarray]) -> Readings:
-        """What the heads make of the unrolls of N positions."""
+        """The heads' outputs for the unrolls of N positions."""
         ahead = batch["ahead"]
         latent = self.net.represent(self._tensor(_at(ahead[0], batch["observation"])))
         return self.net.read(self.net.unroll(latent, self._tensor(_at(ahead[:-1], batch["action"]))))
 
     def _loss_targets(self, batch: dict[str, np.ndarray], targets: Targets, policy_logits: Tensor,
                       entropy_weight: float) -> LossTargets:
-        """L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): means over the steps that begin an unroll; those
-        of the model are of the first step, and the mean over the K unrolled ones."""
+        """L = L_PG + λ L_CMPO + L_m + L_v + L_r (equations 9 to 13): each is a mean over the N positions; losses of the
+        model are the first step's plus the mean over the K unrolled steps."""
         start = batch["ahead"][0]
-        learns, share, legal, *fitted = along_unrolls(
+        learns, share, legal, *fitted = unroll_targets(
             batch["ahead"], batch["legal_actions"], batch["reward"], batch["acted"], batch["terminated"],
             targets.returns, targets.policy, self.weights_along, self.discount, not self.config.predict_rewards)
         log_policy = self.policy.normalize(policy_logits.detach().cpu().numpy(), legal)
@@ -511,7 +516,7 @@ class Learner:
 
     @torch.no_grad()
     def _gradients(self, outputs: Readings, batch: dict[str, np.ndarray], targets: LossTargets) -> list[Tensor]:
-        """The gradient of ``_losses``' sum in each of the outputs, in closed form."""
+        """The gradients of ``_losses``' sum with respect to each of ``outputs``, in closed form."""
         policy, first = cross_entropy_gradient(targets.log_policy, targets.policy), slice(len(targets.action))
         policy[first] += targets.learns[:, None] * self.policy.gradient(
             targets.log_policy[first], targets.action, -targets.advantage, -targets.entropy_weight)
@@ -526,9 +531,9 @@ class Learner:
         return gradients
 
     def _losses(self, outputs: Readings, batch: dict[str, np.ndarray], targets: LossTargets) -> dict[str, Tensor]:
-        """Every loss by name, times its weight, and "loss", their sum: plain torch, the reference of ``_gradients``."""
+        """The weighted losses by name, and their sum "loss", in plain torch: the reference for ``_gradients``."""
         tensor, first = self._tensor, slice(len(targets.action))
-        # What is not legal so low that its probability is 0, but finite: 0 times it is 0.
+        # Illegal logits are finite, but so low that the probability is 0: with −∞, 0 · −∞ would be NaN.
         policy = outputs.policy_logits[first].masked_fill(tensor(np.isneginf(targets.log_policy[first])), -1e9)
         log_prob = policy.log_softmax(-1).gather(-1, tensor(targets.action)[:, None])[:, 0]
 
@@ -552,7 +557,7 @@ class Learner:
         return losses | {"loss": torch.stack(list(losses.values())).sum()}
 
     def _planes(self, batch: dict[str, np.ndarray]) -> Tensor:
-        """What is to be read off the latent states."""
+        """The planes to decode from the latent states."""
         return self._tensor(_at(batch["ahead"].ravel(), batch["observation"]))
 
     def weights(self) -> Weights:
@@ -573,33 +578,37 @@ class Learner:
 
 
 @numba.njit(cache=True)
-def weigh_actions(log_prior, q, taken):
-    """v(s) = Σ_a π_prior(a|s) q(s, a), and q of the actions taken, float32 [n] each; q − v, float32 [n, A]. log_prior,
-    q: float32 [n, A]."""
-    value, q_taken, better = np.zeros(len(q), np.float32), np.empty(len(q), np.float32), np.empty(q.shape, np.float32)
+def action_advantages(log_prior, q, taken):
+    """v(s) = Σ_a π_prior(a|s) q(s, a) and q(s, taken), float32 [n] each; advantages q − v, float32 [n, A]. log_prior,
+    q: float32 [n, A]. taken: int64 [n]."""
+    value, q_taken = np.zeros(len(q), np.float32), np.empty(len(q), np.float32)
+    advantages = np.empty(q.shape, np.float32)
     for i in range(len(q)):
         for a in range(q.shape[1]):
             value[i] += math.exp(log_prior[i, a]) * q[i, a]
         q_taken[i] = q[i, taken[i]]
         for a in range(q.shape[1]):
-            better[i, a] = q[i, a] - value[i]
-    return value, q_taken, better
+            advantages[i, a] = q[i, a] - value[i]
+    return value, q_taken, advantages
 
 
 @numba.njit(cache=True)
 def start_advantages(start, reward, acted, terminated, value, q, trace, discount):
-    """Retrace's returns of all positions, float32 [B, L], 0 for the last; and, where unrolls start, the value,
-    float32 [N], and how much better than it the return is, float32 [N], 0 where nobody acted; and of that the mean and
-    the mean square where somebody did. start: int64 [N], rows of flattened sequences; the rest [B, L], see ``Targets``
-    and ``retrace_returns``; trace: anything where nobody acted."""
+    """(returns, value, advantage, mean, mean square) of sequences and of the N rows where unrolls start.
+
+    returns: float32 [B, L], by Retrace; 0 in the last row. value: float32 [N], at the starts. advantage: float32 [N],
+    returns − value at the starts, 0 where no action was taken; then its mean and its mean square over the starts with
+    an action. start: int64 [N], rows of the flattened sequences. The other arguments: [B, L], see ``Targets`` and
+    ``retrace_returns``; trace is ignored where no action was taken.
+    """
     returns, discounts = np.zeros(value.shape, np.float32), np.zeros(value.shape, np.float32)
     for b in range(len(value)):
         for t in range(value.shape[1] - 1):
             discounts[b, t] = 0.0 if terminated[b, t] else discount
-    whole = retrace_returns(reward, discounts, value, q, trace * acted)
+    full_returns = retrace_returns(reward, discounts, value, q, trace * acted)
     for b in range(len(value)):
         for t in range(value.shape[1] - 1):
-            returns[b, t] = whole[b, t]
+            returns[b, t] = full_returns[b, t]
     start_value, advantage = np.zeros(len(start), np.float32), np.zeros(len(start), np.float32)
     count, total, squares = 0, 0.0, 0.0
     for i in range(len(start)):
@@ -614,12 +623,13 @@ def start_advantages(start, reward, acted, terminated, value, q, trace, discount
 
 
 @numba.njit(cache=True)
-def along_unrolls(ahead, legal_actions, reward, acted, terminated, returns, policy, weights, discount, keeps_outcome):
-    """learns [N] of the first steps, 1 / their number, what is legal in them, bool [(K + 1) N, A] (later on anything,
-    so that the model learns what is), and what ``Aims`` has from ``policy`` on.
+def unroll_targets(ahead, legal_actions, reward, acted, terminated, returns, policy, weights, discount, keep_outcome):
+    """The targets along the unrolls: learns bool [N] of the first steps; 1 / their number; the mask bool [(K + 1) N, A]
+    (all true after the first step, so that the model learns what is legal); and the fields of ``LossTargets`` from
+    ``policy`` on.
 
-    ahead: int64 [K + 1, N]. weights: float32 [4, K + 1], of policies, values, rewards and planes. keeps_outcome:
-    whether the end keeps it as its value. The rest [B, L, ...], see ``Targets``.
+    ahead: int64 [K + 1, N]. weights: float32 [4, K + 1], of policy, value, reward and planes. keep_outcome: whether the
+    absorbing states keep the outcome as their value. The other arguments: [B, L, ...], see ``Targets``.
     """
     learns, over = unrolled_steps(acted, terminated, ahead)
     share, (steps, starts) = np.float32(1.0 / max(1, learns[0].sum())), ahead.shape
@@ -630,7 +640,7 @@ def along_unrolls(ahead, legal_actions, reward, acted, terminated, returns, poli
         for a in range(num_actions):
             legal[i, a] = all_legal[ahead[0, i], a]
     policies = np.zeros((steps * starts, num_actions), np.float32)
-    # After the end of an episode rewards are 0 and values too, unless the end keeps the outcome as its value.
+    # After the end of an episode rewards and values are 0, unless absorbing states keep the outcome.
     values, rewards = np.zeros((steps, starts), np.float32), np.zeros((steps, starts), np.float32)
     scales = np.zeros((3, steps, starts), np.float32)
     for k in range(steps):
@@ -642,22 +652,22 @@ def along_unrolls(ahead, legal_actions, reward, acted, terminated, returns, poli
                     policies[k * starts + i, a] = all_policies[row, a] * scale
             if learns[k, i] or over[k, i]:
                 scales[0, k, i], scales[1, k, i] = share * weights[1, k], share * weights[2, k]
-    if keeps_outcome:
-        kept = kept_outcomes(rewards, over, discount)
+    if keep_outcome:
+        outcomes = absorbing_values(rewards, over, discount)
         for k in range(steps):
             for i in range(starts):
-                values[k, i] += kept[k, i]
+                values[k, i] += outcomes[k, i]
     return (learns[0], share, legal, policies, values.ravel(), scales[0].ravel(), rewards[:-1].ravel(),
             scales[1, :-1].ravel(), scales[2].ravel())
 
 
 @numba.njit(cache=True)
 def unrolled_steps(acted, terminated, ahead):
-    """What there is to learn k = 0 … K steps after the rows where unrolls begin.
+    """Which steps k = 0 … K of the unrolls have targets.
 
     acted, terminated: bool [B, L], see ``Segments``. ahead: int64 [K + 1, N], rows of the flattened sequences, see
-    ``Learner``. Returns learns: bool [K + 1, N], the row k steps on belongs to the same episode and has an action;
-    over: bool, likewise, the episode has terminated before it.
+    ``Learner``. Returns learns: bool [K + 1, N], whether step k belongs to the same episode and has an action; over:
+    bool [K + 1, N], whether the episode terminated before step k.
     """
     acted, terminated = acted.ravel(), terminated.ravel()
     learns, over = np.zeros(ahead.shape, np.bool_), np.zeros(ahead.shape, np.bool_)
@@ -666,16 +676,16 @@ def unrolled_steps(acted, terminated, ahead):
         for k in range(len(ahead)):
             row = ahead[k, i]
             if not ended and not acted[row]:
-                break  # cut, or the sequence's last row
+                break  # truncated, or the last row of the sequence
             learns[k, i], over[k, i] = not ended, ended
             ended |= terminated[row]
     return learns, over
 
 
 @numba.njit(cache=True)
-def kept_outcomes(reward, over, discount):
-    """Values of what follows the end of an episode so that it is worth its last reward to who made it, and each further
-    step d times the next: r / d, r / d², … where ``over``, else 0. reward, float32, and over, bool: [K + 1, N]."""
+def absorbing_values(reward, over, discount):
+    """Values of the absorbing states after the end, which keep the outcome: r / d, r / d², … for the last reward r, so
+    that v_k = d · v_{k+1}; 0 where not ``over``. reward: float32, over: bool, both [K + 1, N]."""
     value = np.zeros_like(reward)
     for k in range(1, len(reward)):
         for i in range(reward.shape[1]):
@@ -685,13 +695,13 @@ def kept_outcomes(reward, over, discount):
 
 
 def _at(index: np.ndarray | slice, sequences: np.ndarray) -> np.ndarray:
-    """Rows of sequences [B, L, ...], flattened, by their index: [*index.shape, ...]."""
+    """Rows of the flattened sequences [B, L, ...] at ``index``: [*index.shape, ...]."""
     rows = sequences.reshape(-1, *sequences.shape[2:])
     return rows[index] if isinstance(index, slice) else rows.take(index, 0)
 
 
 class Agent:
-    """Takes the likeliest action."""
+    """Takes the most likely action."""
 
     has_memory = False
 

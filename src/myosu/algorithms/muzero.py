@@ -41,7 +41,7 @@ from myosu.nets.muzero import MuZeroNet, Prediction
 from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay
-from myosu.replay.unroll import UnrolledBatch, sample_unrolled, value_targets
+from myosu.replay.unroll import UnrolledBatch, UnrollSettings, sample_unrolled, value_targets
 from myosu.runs.state import State, Weights
 from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 from myosu.search.card import CardSearch
@@ -49,7 +49,7 @@ from myosu.search.kernels import EPSILON
 
 SOURCE = "processes"
 
-#: Moves of a principal variation.
+#: Length of a principal variation.
 LINE_LENGTH = 8
 
 
@@ -66,59 +66,61 @@ class Config:
     value_range: tuple[float, float] | None = None
     """Least and greatest value and reward; by default the game's reward range, or ±20,000 where that is not known."""
     discount: float = 1.0
-    """Discount of rewards, in (0, 1]. Its sign for two players is the library's business."""
+    """Discount of rewards, in (0, 1]. For two players the library makes it negative."""
 
     search: Literal["gumbel", "puct"] = "gumbel"
-    """Gumbel MuZero, or MuZero's original PUCT with noise at the root."""
+    """Gumbel MuZero, or MuZero's original PUCT with Dirichlet noise at the root."""
     simulations: int = 16
-    """Model evaluations a move in self-play."""
+    """Simulations per move in self-play."""
     considered_actions: int = 8
-    """Gumbel: actions at the root that sequential halving starts with."""
+    """Gumbel: actions at the root with which sequential halving starts."""
     c_visit: float = 50.0
-    """Gumbel: visits that the weight of Q against the prior counts from."""
+    """Gumbel: c_visit of σ(Q) = (c_visit + max_b N(b)) · c_scale · Q, which is added to the prior's logits."""
     c_scale: float = 1.0
-    """Gumbel: weight of Q against the prior."""
+    """Gumbel: c_scale, see ``c_visit``."""
     least_q_range: float = 0.0
-    """Gumbel: Q values of a position that differ by less than this share of the value's range are rescaled as if they
-    differed by so much: errors of the value must not look like differences between moves."""
+    """Gumbel: lower bound of the Q range of a node that is rescaled to [0, 1], as a share of the value's range, so that
+    errors of the value do not look like differences between moves."""
     play_least_q_range: float = 0.0
-    """The same, when the trained agent plays. Self-play may need moves that errors choose; play does not."""
+    """``least_q_range`` of the trained agent. Self-play may profit from moves chosen by errors (exploration); play does
+    not."""
     dirichlet_alpha: float = 0.3
-    """PUCT: concentration of the noise at the root; about 10 / the usual number of legal actions."""
+    """PUCT: concentration of the noise at the root; about 10 / the typical number of legal actions."""
     temperature: float = 1.0
-    """PUCT: moves of self-play are drawn from visits ** (1 / temperature)."""
+    """PUCT: self-play samples moves in proportion to visits ** (1 / temperature)."""
 
     opening_plies: int = 0
-    """Self-play games begin with 0 to so many random plies, which are not learnt from."""
+    """Self-play games begin with 0 to ``opening_plies`` random plies, which are not stored."""
     num_envs: int = 128
-    """Games that one actor plays at once."""
+    """Games per actor, played in parallel."""
     replay_capacity: int = 500_000
-    """Positions kept. The oldest go first."""
+    """Positions stored. The oldest are overwritten first."""
     replay_ratio: float = 2.0
-    """Samples drawn per position collected; actors or learner wait so that it holds."""
+    """Samples drawn per position collected; actors or learner wait to maintain it."""
     learning_starts: int = 10_000
     """Positions collected before the first update."""
     prioritized: bool = False
-    """Draw positions in proportion to the error of their value, with importance weights (PER)."""
+    """Prioritised experience replay (PER): sample positions in proportion to their value error, with importance
+    weights."""
     priority_exponent: float = 0.6
-    """PER's alpha; its beta goes from 0.4 to 1 over the run."""
+    """PER's α; β is annealed from 0.4 to 1 over the run."""
     symmetries: bool = True
-    """Show every sample under a symmetry of the game drawn at random."""
+    """Augment every sample by a random symmetry of the game."""
 
     batch_size: int = 256
-    """Sequences an update."""
+    """Unrolls per update."""
     unroll_steps: int = 5
-    """Actions that the model is unrolled for in training."""
+    """Steps that the model is unrolled in training, K."""
     td_steps: int = 0
-    """Steps of the value target's return before it bootstraps; 0: to the end of the game."""
+    """n of the n-step return in the value target; 0: the return to the end of the game."""
     td_lambda: float = 1.0
-    """λ of the value target's return where ``td_steps`` is 0: below 1 the search's values of the positions that
-    followed count, the nearer the more, so that a late mistake does not condemn all that came before it."""
+    """λ of the λ-return in the value target if ``td_steps`` is 0. Below 1 it bootstraps from the search's values of
+    later positions, so that a late mistake does not devalue all earlier positions."""
     search_value_weight: float = 0.5
-    """Share of the search's value in the value target; the rest is the return."""
+    """Weight of the search's value in the value target; the rest is the return."""
     predict_rewards: bool = True
-    """False where a reward comes only with the end (board games): the end then keeps the outcome as its value, as in
-    MuZero's own board games, which is learnt sooner than a reward that is seldom seen."""
+    """False if a reward comes only at the end (board games): the absorbing states after the end then keep the outcome
+    as their value, as in MuZero's board games, which is learnt faster than a rare reward."""
     value_loss_weight: float = 1.0
     """Weight of the value loss."""
     reward_loss_weight: float = 1.0
@@ -126,23 +128,23 @@ class Config:
     ssl_loss_weight: float = 0.0
     """Weight of the self-supervised consistency loss: imagined latent states match encoded ones."""
     reconstruction_loss_weight: float = 0.0
-    """Weight of reading the observation (planes of zeros and ones) off every latent state: teaches the dynamics the
-    rules at next to no cost."""
+    """Weight of decoding the observation (binary planes) from every latent state, a cheap auxiliary loss that teaches
+    the dynamics the rules."""
     ownership_loss_weight: float = 0.0
-    """Weight of foretelling who holds each cell at the end (KataGo's ownership target); the first two planes of the
-    observation must be the pieces of the mover and of the opponent."""
+    """Weight of predicting who holds each cell at the end (KataGo's ownership target). The first two planes of the
+    observation must be the pieces of the player to move and of the opponent."""
     reanalyze_fraction: float = 0.0
-    """Share of sampled positions whose search is run again with the newest network before the update."""
+    """Reanalyse: share of sampled positions that are searched again with the newest network before the update."""
     learning_rate: float = 2e-3
-    """AdamW's greatest learning rate: a short warm-up, then a cosine down to a twentieth over the run."""
+    """AdamW's peak learning rate: linear warm-up over 100 updates, then cosine decay to a twentieth over the run."""
     weight_decay: float = 1e-4
-    """AdamW's decay of weights."""
+    """AdamW's weight decay."""
     max_grad_norm: float = 5.0
-    """Greatest norm of the gradient."""
+    """Gradient norm above which the gradient is clipped."""
 
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    """Numbers of inference and training; int8: of self-play's model alone, the rest is in float32; auto: bfloat16, else
-    int8, where a short timing finds it quicker than float32 (float32 in deterministic runs)."""
+    """Precision of inference and training. int8: only for self-play's inference, the rest is float32. auto: bfloat16 or
+    int8 if a short timing finds it faster than float32 (always float32 in deterministic runs)."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator if there is one."""
 
@@ -169,21 +171,20 @@ class Config:
             raise UserError(f"td_steps = {self.td_steps} and td_lambda = {self.td_lambda:g} are two kinds of return: "
                             "set td_steps to 0 or td_lambda to 1.")
         if self.learning_starts > self.replay_capacity:
-            raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
-                            f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
+            raise UserError(f"learning_starts = {self.learning_starts} is more than replay_capacity = "
+                            f"{self.replay_capacity}: lower learning_starts or raise replay_capacity.")
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    """``config`` with its number type decided; float32 in deterministic runs, for a timing may fall out otherwise the
-    next time."""
+    """``config`` with its precision chosen; float32 in deterministic runs, because a timing is not reproducible."""
     if config.precision == "auto" and deterministic:
         return replace(config, precision="float32")
     return replace(config, precision=_precision(make_net(config, spec), config, self_play=True))
 
 
 def _precision(net: MuZeroNet, config: Config, self_play: bool) -> Precision:
-    """int8 is for self-play alone: what learns, plays as strongly as it can, or one position at a time, has nothing to
-    win by it."""
+    """The precision to use. int8 is only for self-play: learning, full-strength play and single positions gain nothing
+    from it."""
     precision, device = config.precision, choose_device(config.device)
     if precision == "auto":
         batch = config.num_envs if device.type == "cuda" else min(config.num_envs, 256)
@@ -214,7 +215,8 @@ def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
 
 
 def decoded_planes(config: Config, spec: EnvSpec) -> tuple[int, int]:
-    """Planes that the auxiliary losses read off a latent state: of the observation, of the final pieces."""
+    """Numbers of planes that the auxiliary losses decode from a latent state: (of the observation, of the final
+    pieces)."""
     return (spec.observation_shape[0] if config.reconstruction_loss_weight else 0,
             2 if config.ownership_loss_weight else 0)
 
@@ -224,8 +226,8 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 
 def position_columns(config: Config, spec: EnvSpec) -> Columns:
-    """What is stored of a position, all in the eyes of the player to move. ``outcome`` is the discounted return from
-    it to the end, ``final_pieces`` who holds which cell then."""
+    """The replay's columns, in the view of the player to move. outcome: the discounted return to the end of the game.
+    final_pieces: who holds which cell at the end."""
     final = {"final_pieces": ((2, *spec.observation_shape[1:]), np.uint8)} if config.ownership_loss_weight else {}
     return final | {
         "observation": (spec.observation_shape, spec.observation_dtype),
@@ -239,11 +241,11 @@ def position_columns(config: Config, spec: EnvSpec) -> Columns:
 
 
 class Planner:
-    """The model and the search together: from observations to actions. Keeps the latent states of the tree."""
+    """Model and search: from observations to actions. Stores the latent states of the trees' nodes."""
 
     def __init__(self, config: Config, spec: EnvSpec, capacity: int, simulations: int, explore: bool,
                  seed: int, trees_on_card: bool | None = None) -> None:
-        """trees_on_card: None: where an NVIDIA card is."""
+        """trees_on_card: keep the trees on the GPU; None: if it is an NVIDIA GPU."""
         self.capacity = capacity
         self.device = choose_device(config.device)
         self.net = make_net(config, spec).eval()
@@ -254,16 +256,16 @@ class Planner:
         self.search = CardSearch(*searched, self.device) if self.trees_on_card else Search(*searched)
         self.discounts = np.full(capacity, signed_discount(config, spec), np.float32)
         shape = self.net.latent_shape
-        # The board's axes come before the channels, as the convolutions read them.
+        # Channels-last, as the convolutions read boards.
         self.stored_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
-        rows = 0 if self.device.type == "cuda" else simulations + 1  # there the graphed model has them
+        rows = 0 if self.device.type == "cuda" else simulations + 1  # on a GPU the graphed model stores them
         self.latents = torch.empty(rows, capacity, *self.stored_shape,
                                    dtype=LATENT_DTYPES[self.precision], device=self.device)
-        #: A position of each of the latest moves, for int8 to see activations of.
+        #: One position of each of the latest moves, to calibrate int8's activation scales on.
         self.seen: deque[np.ndarray] = deque(maxlen=64)
         self.moves = 0
         self._model: InferenceModel | None = None
-        #: On a card the model of the searches; what is outside them, and all on a CPU, is ``model``'s.
+        #: The searches' model on a GPU. Outside searches, and always on a CPU, ``model`` is used.
         self._graphed: GraphedMuZero | None = None
 
     def load_weights(self, weights: Weights) -> None:
@@ -274,7 +276,7 @@ class Planner:
 
     @property
     def model(self) -> InferenceModel:
-        """The quick form of the network."""
+        """The network in its fastest form for inference."""
         if self._model is None:
             seen = torch.from_numpy(np.concatenate(self.seen)).to(self.device) if self.seen else None
             self._model = inference_model(self.net, self.precision, self.device, min(self.capacity, 256), seen)
@@ -301,7 +303,7 @@ class Planner:
         def imagine(parents: np.ndarray, actions: np.ndarray, slot: int) -> Prediction:
             if isinstance(model, Int8MuZero):
                 return model.imagine(latents, parents, actions, self.latents[slot, :n])
-            # Whole rows are copied so; indexing by two tensors goes number by number, ten times as slowly.
+            # index_select copies whole rows; indexing by two tensors copies element by element, ten times as slowly.
             latent = latents.index_select(0, torch.from_numpy(parents).to(self.device))
             out = model.recurrent(latent.permute(0, 3, 1, 2) if latent.dim() == 4 else latent,
                                   torch.from_numpy(actions).to(self.device))
@@ -350,16 +352,16 @@ class Planner:
 
 
 def improved_value(result: SearchResult) -> np.ndarray:
-    """The value f32 [B] of the policy that the search found, Σ_a π'(a) q(a). The mean over the visits would be less:
-    sequential halving visits bad actions as often as good ones before it drops them."""
+    """The value f32 [B] of the improved policy, Σ_a π'(a) q(a). The root's mean value would be biased downwards,
+    because sequential halving visits bad actions as often as good ones before it drops them."""
     return (result.policy * result.q).sum(axis=1)
 
 
 class Actor:
-    """Plays ``env`` against itself, all games in lockstep, one search a move.
+    """Self-play in ``env``: all games in lockstep, one batched search per move.
 
-    The first plies of a game, up to ``opening_plies`` of them, are drawn at random and not recorded, so that games
-    differ and the agent knows positions that good play alone would never reach.
+    Up to ``opening_plies`` random plies at the beginning of a game are not stored; they make the games differ and show
+    the agent positions that good play would never reach.
     """
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
@@ -372,8 +374,8 @@ class Actor:
         columns = position_columns(config, env.spec)
         self.columns = {name: np.zeros((n, most, *shape), dtype) for name, (shape, dtype) in columns.items()}
         self.moves, self.seats = np.zeros((n, most), np.int16), np.zeros((n, most), np.int8)
-        #: Of every game: plies made, plies recorded, random plies to come, return of the first seat (as the learner
-        #: sees it, and as the environment pays).
+        #: Per game: plies made, plies stored, random plies still to make, and the first seat's return (after the
+        #: wrappers, and the environment's own).
         self.plies, self.lengths = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self.openings, self.totals, self.raw_totals = self._draw_openings(n), np.zeros(n), np.zeros(n)
         self.sums = {name: np.zeros(n, np.float64) for name in ("policy_entropy", "search_kl", "forced_moves")}
@@ -428,7 +430,8 @@ class Actor:
         return self.rng.integers(0, self.config.opening_plies + 1, games)
 
     def _values_after(self, step: Step, ended: np.ndarray) -> np.ndarray:
-        """The value of the final observations: 0 where the game ended, the network's where it was cut."""
+        """Bootstrap values of the final observations: 0 where the game terminated, the network's where it was
+        truncated."""
         values = np.zeros(len(ended), np.float32)
         cut = step.truncated[ended]
         if cut.any():
@@ -438,7 +441,7 @@ class Actor:
         return values
 
     def _rows(self, i: int, value_after: np.float32) -> Rows:
-        """Game ``i``, which has ended, as the replay stores it."""
+        """The replay rows of the finished game ``i``."""
         length = int(self.lengths[i])
         columns = {name: column[i, :length].copy() for name, column in self.columns.items()}
         if not self.config.predict_rewards and (early := columns["reward"][:-1]).any():
@@ -460,7 +463,7 @@ class Actor:
             stats["passes"] = float(np.count_nonzero(self.moves[i, :plies] == self.spec.pass_action))
 
         def by_seat(total: float) -> tuple[float, ...]:
-            # What one of two players wins the other loses.
+            # Zero-sum: one player's gain is the other's loss.
             return (total, -total) if self.spec.num_players == 2 else (total,)
 
         return Episode(self.moves[i, :plies].copy(), self.seats[i, :plies].copy(), by_seat(float(self.totals[i])),
@@ -495,7 +498,7 @@ class Actor:
 
 
 class Learner:
-    """Fits the model to sampled sequences."""
+    """Trains the model on sampled unrolls."""
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         self.config, self.spec = config, spec
@@ -506,16 +509,20 @@ class Learner:
         self.net = make_net(config, spec).to(self.device)
         self.support = value_support(config, spec)
         self.discount = signed_discount(config, spec)
-        # On a card the rate is a number there, which a captured update reads.
+        self.unroll_settings = UnrollSettings(
+            config.unroll_steps, self.discount, config.td_steps, config.td_lambda, config.search_value_weight,
+            config.predict_rewards,
+            next_observations=config.ssl_loss_weight > 0 or config.reconstruction_loss_weight > 0)
+        # A tensor, because a captured update on a GPU reads it there.
         self.rate = torch.tensor(config.learning_rate, device=self.device)
         self.optimizer = torch.optim.AdamW(_decayed_groups(self.net, config.weight_decay), lr=self.rate, fused=True,
                                            capturable=self.device.type == "cuda")
         self.captured = (CapturedUpdate(self._step, self.net, self.optimizer, self.device)
                          if self.device.type == "cuda" else None)
-        #: Rows and batch of the update that the card is at.
-        self._under_way: tuple[np.ndarray, UnrolledBatch] | None = None
+        #: Rows and batch of the update that is running on the GPU.
+        self._pending: tuple[np.ndarray, UnrolledBatch] | None = None
         self.updates = 0
-        # A card multiplies float32 by its matrix units anyway (TF32).
+        # No autocast on a GPU: it multiplies float32 by its tensor cores anyway (TF32).
         self.autocast = self.device.type != "cuda" and _precision(self.net, config, self_play=False) == "bfloat16"
         least = 1e-3 * (self.support.high - self.support.low)
         self.priorities = (Priorities(config.replay_capacity, config.priority_exponent, least)
@@ -527,15 +534,12 @@ class Learner:
         rows, weights = self._draw(replay, progress)
         if config.reanalyze_fraction:
             self._reanalyze(replay, rows[: round(config.reanalyze_fraction * len(rows))])
-        batch = sample_unrolled(replay, rows, config.unroll_steps, self.discount, config.td_steps,
-                                config.search_value_weight, config.predict_rewards, self.symmetries,
-                                config.ssl_loss_weight > 0 or config.reconstruction_loss_weight > 0, self.rng,
-                                config.td_lambda)
+        batch = sample_unrolled(replay, rows, self.unroll_settings, self.rng, self.symmetries)
         if not (np.isfinite(batch.value).all() and np.isfinite(batch.reward).all()):
-            raise NonFiniteLoss(f"a target that is no number at update {self.updates}", _arrays(batch))
+            raise NonFiniteLoss(f"a target is NaN or infinite at update {self.updates}", _arrays(batch))
         if config.reconstruction_loss_weight and batch.observation.max() > 1:
-            raise UserError(f"Observations hold {batch.observation.max()}, but reconstruction_loss_weight reads planes "
-                            "of zeros and ones: set it to 0, or observe each kind of piece on a plane of its own.")
+            raise UserError(f"Observations hold {batch.observation.max()}, but reconstruction_loss_weight needs "
+                            "binary planes: set it to 0, or give each kind of piece its own plane.")
         inputs = {name: array for name, array in _arrays(batch).items() if name != "rows"}
         rate = config.learning_rate * _schedule(progress, self.updates)
         inputs |= {"weights": weights, "rate": np.full(1, rate, np.float32)}
@@ -543,22 +547,23 @@ class Learner:
         if self.captured is None:
             outputs = self._step({name: self._tensor(array) for name, array in inputs.items()})
             return self._metrics({name: value.numpy() for name, value in outputs.items()}, rows, batch, replay)
-        # The card learns while the next batch is drawn; what it found is told with that one.
+        # The GPU trains while the next batch is sampled; its metrics are returned by the next call.
         metrics = self._finish(replay)
         self.captured.start(inputs)
-        self._under_way = rows, batch
+        self._pending = rows, batch
         return metrics
 
     def _finish(self, replay: Replay) -> dict[str, float]:
-        if self.captured is None or self._under_way is None:
+        if self.captured is None or self._pending is None:
             return {}
-        rows, batch = self._under_way
-        self._under_way = None
+        rows, batch = self._pending
+        self._pending = None
         return self._metrics(self.captured.finish(), rows, batch, replay)
 
     def _step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """An update by ``batch``: arrays of an ``UnrolledBatch``, weights [B] and the rate [1]. The losses, and the
-        error of the first value [B]. Where either loss or gradient is not finite nothing is changed."""
+        """One update. batch: the arrays of an ``UnrolledBatch``, importance weights [B] and the learning rate [1].
+        Returns the losses, and the first step's value error [B]. If the loss or the gradient is not finite, the
+        parameters stay as they are."""
         self.rate.copy_(batch["rate"][0])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             losses, value_error = self._losses(batch)
@@ -566,7 +571,7 @@ class Learner:
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.max_grad_norm)
-        # Such a step is left out, by the fused operation itself.
+        # The fused optimiser skips the step if found_inf is 1.
         self.optimizer.found_inf = (~torch.isfinite(loss + norm)).float().detach()  # type: ignore[attr-defined]
         self.optimizer.step()
         numbers = {name: value.mean() for name, value in losses.items()} | {"loss": loss, "gradient_norm": norm}
@@ -586,10 +591,10 @@ class Learner:
         return numbers | {"learning_rate": float(self.rate), "replay_age_updates": float(age)}
 
     def _losses(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """Every loss [B] by name, their weighted sum as "weighted", and the error of the first value [B].
+        """The losses [B] by name, their weighted sum as "weighted", and the first step's value error [B].
 
         L = L_0 + (1/K) Σ_k L_k over the K unrolled steps (MuZero, appendix G), each L_k = policy + value + reward.
-        The heads read all K + 1 latent states at once, so that their outputs are [K + 1, B, ...].
+        The heads read all K + 1 latent states at once: their outputs are time-major, [K + 1, B, ...].
         """
         config, net, K = self.config, self.net, self.config.unroll_steps
         action, reward, value, policy, valid = (
@@ -621,7 +626,8 @@ class Learner:
         return losses | {"weighted": weighted}, self.support.mean(value_logits[0]) - value[0]
 
     def _plane_losses(self, planes: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The losses [K + 1, B] of what is read off the latent states, [K + 1, B, planes, H, W], by name."""
+        """The auxiliary losses [K + 1, B] by name. planes: logits decoded from the latent states, [K + 1, B, planes, H,
+        W]."""
         losses = {}
         observed, _ = decoded_planes(self.config, self.spec)
         if observed:
@@ -636,7 +642,8 @@ class Learner:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def _projected_targets(self, batch: dict[str, Tensor]) -> Tensor:
-        """[K, B, D]: the projections of the later observations as the representation encodes them; no gradient."""
+        """Targets of the consistency loss, [K, B, D]: projections of the encoded later observations, without
+        gradient."""
         assert self.net.projector is not None
         with torch.no_grad():
             later = batch["next_observations"].transpose(0, 1).contiguous()
@@ -644,7 +651,7 @@ class Learner:
             return self.net.projector(latent.flatten(1)).view(*later.shape[:2], -1)
 
     def _draw(self, replay: Replay, progress: float) -> tuple[np.ndarray, np.ndarray]:
-        """Rows int64 [B] and the importance weights of their losses f32 [B], at most 1."""
+        """Sampled rows int64 [B], and the importance weights of their losses f32 [B], at most 1."""
         size = self.config.batch_size
         if self.priorities is None:
             return replay.sample_rows(size, self.rng), np.ones(size, np.float32)
@@ -654,7 +661,7 @@ class Learner:
         return self.priorities.draw(size, replay.positions, progress, self.rng)
 
     def _reanalyze(self, replay: Replay, rows: np.ndarray) -> None:
-        """Search the positions again with the network as it is and store the fresher policy and value."""
+        """Search the positions again with the current network and store the new policy and value targets."""
         if self._planner is None:
             self._planner = Planner(self.config, self.spec, max(1, len(rows)), self.config.simulations, explore=True,
                                     seed=int(self.rng.integers(2**31)))
@@ -670,7 +677,7 @@ class Learner:
         return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
 
     def _wait(self) -> None:
-        if self._under_way is not None:
+        if self._pending is not None:
             torch.cuda.synchronize(self.device)
 
     def state_dict(self) -> State:
@@ -704,7 +711,7 @@ class Learner:
 
 
 class Agent:
-    """Plays as strongly as it can: no noise, the best action of the search."""
+    """Plays the search's best action, without exploration noise."""
 
     has_memory = False
 
@@ -744,7 +751,8 @@ def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _discounted_returns(rewards, value, discount, returns):
-    """Write the return from every position on, r_t + d (r_{t+1} + d (…)), with ``value`` behind the last; float32."""
+    """Write the discounted return of every position, G_t = r_t + d G_{t+1}, bootstrapped from ``value``; float32
+    [T]."""
     for t in range(len(rewards) - 1, -1, -1):
         value = np.float32(rewards[t] + discount * value)
         returns[t] = value
@@ -765,12 +773,13 @@ def _search_config(config: Config, spec: EnvSpec, simulations: int, explore: boo
 
 
 def _schedule(progress: float, updates: int) -> float:
-    """100 updates of warm-up, then a cosine from 1 down to 0.05 over the run."""
+    """The factor of the learning rate: linear warm-up over 100 updates, then cosine decay from 1 to 0.05 over the
+    run."""
     return min(1.0, (updates + 1) / 100) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
 def _decayed_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights decay; biases and normalisations do not."""
+    """Parameter groups: weight decay for weight matrices, none for biases and normalisations."""
     decayed = [p for p in net.parameters() if p.dim() > 1]
     rest = [p for p in net.parameters() if p.dim() <= 1]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]

@@ -1,4 +1,4 @@
-"""The records of running episodes, for actors that learn from every step as it comes."""
+"""Records episodes step by step, for actors that do not store whole episodes themselves."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _ARRAYS = ("actions", "seats", "lengths", "to_play", "seeds", "returns", "raw_re
 
 
 class EpisodeRecorder:
-    """Keeps the actions, returns, seed and statistics of the episode that runs in each of ``num_envs`` environments.
+    """Keeps actions, returns, seed and statistics of the running episode in each of ``num_envs`` environments.
 
-    ``start`` with the step after ``reset``, then ``record`` every answer, of as many environments as have answered.
+    Call ``start`` with the step after ``reset``, then ``record`` with every answer; any subset of the environments may
+    answer.
     """
 
     def __init__(self, spec: EnvSpec, num_envs: int) -> None:
@@ -33,9 +34,9 @@ class EpisodeRecorder:
 
     def record(self, step: Step, actions: np.ndarray, weights_version: int,
                stats: dict[str, np.ndarray] | None = None) -> list[Episode]:
-        """The episodes that ended with ``step``, which answered the ``actions`` [n, *action_shape].
+        """Add ``step``, the answer to ``actions`` [n, *action_shape]. Returns the episodes that ended with it.
 
-        stats: numbers [n] by name, the same names at every call; an episode has their means.
+        stats: arrays [n] by name, with the same names at every call; an episode's record has their means.
         """
         ids, t = step.env_ids, self.lengths[step.env_ids]
         if t.max() >= self.actions.shape[1]:
@@ -47,7 +48,7 @@ class EpisodeRecorder:
         if self.num_players == 2:
             self.seats[ids, t] = mover = self.to_play[ids]
             self.to_play[ids] = step.to_play
-            # What one of two players wins the other loses.
+            # Zero-sum: one player's gain is the other's loss.
             reward, raw_reward = (np.where(mover == 0, x, -x) for x in (reward, raw_reward))
         self.returns[ids] += reward
         self.raw_returns[ids] += raw_reward

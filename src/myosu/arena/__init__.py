@@ -1,1 +1,1 @@
-"""Many players in one league: who meets whom, in processes side by side, kept in a folder, rated on one scale."""
+"""Leagues: many players rated on one scale; the schedule, the processes that play, and the folder of results."""

@@ -1,4 +1,4 @@
-"""Who plays in a league, settled once, so that the league means the same players whenever it goes on."""
+"""The players of a league. They are resolved once, so that a resumed league has the same players."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from myosu.runs.reading import Count
 
 @dataclass(frozen=True)
 class Entrant:
-    """name: as tables call it, ``s3-40/21001:32`` for a checkpoint with its simulations a move. text: what
-    ``make_opponent`` makes the player from. repeats: it plays the same game again from the same opening.
+    """A player of a league.
 
-    run, update: of a checkpoint, the folder of its run (None where it was copied out of one) and its update.
+    name: its name in tables, such as ``s3-40/21001:32`` for a checkpoint with its simulations per move. text: the text
+    from which ``make_opponent`` makes the player. repeats: whether it is deterministic.
+
+    run, update: for a checkpoint, the folder of its run (None if it was copied out of a run) and its update.
     """
 
     name: str
@@ -29,10 +31,11 @@ class Entrant:
 
 
 def find_entrants(words: list[str], game: Game, simulations: int | None = None) -> list[Entrant]:
-    """The players that the command line names; random first, for it is the zero of the scale. No player twice.
+    """The players that the command line names, each once. Random comes first, because it is the zero of the scale.
 
-    A word is what ``make_opponent`` takes, or ``RUN/checkpoints`` for every checkpoint kept, and ``:SIMULATIONS`` after
-    any folder. simulations: a move, of agents that are not told, instead of what they were trained with.
+    A word is anything that ``make_opponent`` accepts, or ``RUN/checkpoints`` for every checkpoint that was kept; any
+    folder may be followed by ``:SIMULATIONS``. simulations: per move, for agents named without a number; None for the
+    number they were trained with.
     """
     if game.num_players != 2:
         raise UserError(f"A league needs players against each other; {game.name} is a game for one.")
@@ -42,7 +45,7 @@ def find_entrants(words: list[str], game: Game, simulations: int | None = None) 
             found.setdefault(entrant.text, entrant)
     names = [entrant.name for entrant in found.values()]
     for text, entrant in found.items():
-        if names.count(entrant.name) > 1:  # runs of one name in different folders
+        if names.count(entrant.name) > 1:  # runs with the same name in different folders
             found[text] = Entrant(text, text, entrant.repeats, entrant.run, entrant.update, entrant.simulations)
     return list(found.values())
 
@@ -51,7 +54,7 @@ def _entrants_of(word: str, game: Game, simulations: int | None) -> list[Entrant
     folder, own_simulations = split_simulations(word)
     path = Path(folder)
     if not path.is_dir() and path.parent.name != "checkpoints":
-        player = make_opponent(word, game)  # says what is wrong with it
+        player = make_opponent(word, game)  # raises the error that says what is wrong
         player.close()
         return [Entrant(player.name, player.name, player.repeats_itself)]
     if path.name == "checkpoints":
@@ -74,5 +77,5 @@ def _checkpoint_entrant(checkpoint: Checkpoint, game: Game, simulations: int | N
     name = f"{run.name}/{checkpoint.update}" if run else path.name
     text = f"{path}{thought}"
     if thought and Path(text).exists():
-        text = f"{path}/{thought}"  # else this other folder would be meant
+        text = f"{path}/{thought}"  # otherwise the text would mean that other folder
     return Entrant(name + thought, text, True, str(run) if run else None, checkpoint.update, simulations)

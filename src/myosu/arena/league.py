@@ -36,8 +36,8 @@ OPENINGS = 1000
 class Pair:
     """One opening played from both sides: ``first`` in the first seat, then in the second.
 
-    first, second: names of players. opening: its number. rewards: what ``first`` earned in the two games.
-    actions: of both games, the opening included. seconds: that its games took, which were played together with others.
+    first, second: names of players. opening: its number. rewards: of ``first`` in the two games. actions: of both
+    games, the opening included. seconds: time that the games took; they were played together with others.
     """
 
     first: str
@@ -56,10 +56,10 @@ class LeagueFile(TypedDict):
 
 
 class League:
-    """The league in ``folder``, held by this process alone until it ends."""
+    """The league in ``folder``, locked by this process until it ends."""
 
     def __init__(self, folder: Path, game: str, opening_plies: int | None = None, seed: int = 0) -> None:
-        """Make or open it. Raises UserError where it was made for something else."""
+        """Create or open the league. Raises UserError if the existing league differs."""
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -112,7 +112,7 @@ class League:
 
     @classmethod
     def open(cls, folder: Path) -> League:
-        """One that is there already."""
+        """Open an existing league."""
         if not (folder / "league.json").is_file():
             raise UserError(f"There is no league in {folder}: {folder / 'league.json'} is missing.")
         known = _read_league(folder)
@@ -124,7 +124,7 @@ class League:
         return [entrant.name for entrant in self.entrants]
 
     def enter(self, entrants: list[Entrant]) -> None:
-        """Add players; those who are in it already stay as they are."""
+        """Add players. Existing ones do not change."""
         texts = {entrant.text for entrant in self.entrants}
         for entrant in entrants:
             if entrant.text in texts:
@@ -138,7 +138,7 @@ class League:
                 **self.settings, "players": [dataclasses.asdict(entrant) for entrant in self.entrants]})
 
     def add(self, pair: Pair) -> None:
-        """Keep the result; from now on it survives whatever happens to this process."""
+        """Save the result. From then on it survives the end of this process."""
         self._games.write(json.dumps(dataclasses.asdict(pair), separators=(",", ":")) + "\n")
         self._games.flush()
         self.pairs.append(pair)
@@ -152,7 +152,7 @@ class League:
         return results
 
     def costs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Games of any two players, and the seconds that they took: float64 [n, n], symmetric."""
+        """Number of games between each two players, and the seconds they took: float64 [n, n] each, symmetric."""
         games, seconds = np.zeros((2, len(self.entrants), len(self.entrants)))
         for pair in self.pairs:
             i, j = self._pairing(pair)
@@ -161,9 +161,9 @@ class League:
         return games + games.T, seconds + seconds.T
 
     def next_openings(self, i: int, j: int, count: int, taken: set[int]) -> list[int]:
-        """Numbers of up to ``count`` openings for the players i < j, the first that they have not played and that are
-        not ``taken``. Two who repeat themselves play an opening once, for a second time would be the same games; others
-        begin again when all were played, with numbers that go on."""
+        """Numbers of up to ``count`` openings for the players i < j: the first ones that they have not played and that
+        are not ``taken``. Two deterministic players play an opening only once, because the second time would give the
+        same games. Other pairs start again when all openings were played, with numbers that continue."""
         used = self._played[i, j] | taken
         repeat = self.entrants[i].repeats and self.entrants[j].repeats
         most = len(self.openings) if repeat else len(used) + count

@@ -1,4 +1,4 @@
-"""The games of a league, until there are enough."""
+"""Plays the games of a league until a limit is reached."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from myosu.arena.schedule import expected_gains, expected_seconds, next_pairing
 from myosu.arena.workers import Block, Workers
 from myosu.evaluation.ratings import fit
 
-#: Openings that two players play at once, from both sides: agents think quicker of several games than of one.
+#: Openings that two players play at once, from both sides: agents search several games faster than one.
 BLOCK = 4
 
 
 def play_league(league: League, games: float, seconds: float, workers: int,
                 tell: Callable[[int, list[str]], None] = lambda played, notices: None) -> None:
-    """Go on until ``games`` games have been played in all, ``seconds`` have passed, or nobody has anything new to play.
+    """Play until there are ``games`` games in total, ``seconds`` have passed, or no pairing has a new game to play.
 
-    Whenever a process is idle, the ratings are fitted anew and it gets the pairing whose game makes them surest: by
-    itself where the games are counted, for the seconds it takes where the time is.
-    tell(games played, what a person should know) is called often.
+    Whenever a process is idle, the ratings are fitted again. The process gets the pairing whose game reduces their
+    uncertainty most: per game if ``games`` is the limit, per second if only time is.
+    tell(games played, notices for the user) is called often.
     """
     deadline = time.monotonic() + seconds
     pool = Workers(league, workers)

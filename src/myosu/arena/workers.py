@@ -1,4 +1,4 @@
-"""Processes of one thread that play the games of a league."""
+"""Single-threaded processes that play the games of a league."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from myosu.players.player import Player
 from myosu.processes import end, end_with, spawn
 from myosu.randomness import derive_seed, prepare_process
 
-#: So many workers may die one after another before any of them finishes a game.
+#: This many workers may die in a row without a finished game.
 MAX_DEATHS = 3
 
 
 @dataclass(frozen=True)
 class Block:
-    """Openings that two players, by their numbers i < j in the league, play at once."""
+    """Openings that two players, with the indices i < j in the league, play at once."""
 
     i: int
     j: int
@@ -41,7 +41,7 @@ class _Worker:
 
 @dataclass
 class Workers:
-    """``count`` processes for ``league``; one that dies is replaced, and what it played is there to be played again."""
+    """``count`` processes for ``league``. One that dies is replaced, and its games can be played again."""
 
     league: League
     count: int
@@ -56,7 +56,7 @@ class Workers:
         return self.count - len(self.under_way())
 
     def start(self, block: Block) -> None:
-        """Give ``block`` to an idle worker."""
+        """Assign ``block`` to an idle worker."""
         worker = next((worker for worker in self._workers if worker.block is None), None)
         if worker is None:
             worker = _Worker(*spawn(_play, self.league.settings["game"], self.league.seed))
@@ -64,11 +64,11 @@ class Workers:
         worker.block = block
         entrants = self.league.entrants[block.i], self.league.entrants[block.j]
         openings = [(number, self.league.openings[number % len(self.league.openings)]) for number in block.openings]
-        with suppress(OSError):  # a dead one is for ``finished`` to notice
+        with suppress(OSError):  # ``finished`` notices that it died
             worker.connection.send((*entrants, openings))
 
     def finished(self, timeout: float) -> list[Pair]:
-        """Results that came within ``timeout`` seconds; raises UserError where a player failed."""
+        """Results that arrive within ``timeout`` seconds. Raises UserError if a player failed."""
         pairs: list[Pair] = []
         for connection in wait([worker.connection for worker in self._workers], timeout):
             worker = next(worker for worker in self._workers if worker.connection is connection)
@@ -109,8 +109,8 @@ def _play(connection: Connection, parent: int, game_name: str, seed: int) -> Non
     lasting: dict[str, Player] = {}
 
     def player(entrant: Entrant, chance: int) -> Player:
-        """Agents and engines are slow to start and keep nothing from game to game. Whoever plays by chance is made
-        anew, so that a game does not depend on those that this process played before."""
+        """Agents and engines are cached: they start slowly and keep nothing between games. Stochastic players are made
+        anew, so that a game does not depend on earlier games of this process."""
         if not entrant.repeats:
             return make_opponent(entrant.text, game, seed=chance)
         if entrant.text not in lasting:

@@ -24,39 +24,39 @@ GAMES_A_PLAYER = 100
 
 @dataclass
 class Options:
-    """A league: players of any kind on one scale of ratings, on which random is 0.
+    """Run a league: rate players of any kind on one scale, on which the random player is 0.
 
-    Each opening is played from both sides. Games go where they tell most. What is finished is kept in the league's
-    folder; the same command, or --resume, goes on from there, and new players may join.
+    Each opening is played from both sides. The next game is the one that reduces uncertainty most. Finished games are
+    kept in the league's folder. The same command, or --resume, continues the league, and new players may join.
     """
 
     game: Annotated[Positional[str | None], tyro.conf.arg(metavar="GAME")] = None
     """A game's name, or the path of its .py file."""
     players: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PLAYER")] = ()
-    """random (always there), greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", the folder of a run or
-    checkpoint, or RUN/checkpoints for all that are kept; RUN:64 thinks with 64 simulations."""
+    """random (always included), greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", the folder of a run or
+    checkpoint, or RUN/checkpoints for all checkpoints that were kept. RUN:64 uses 64 simulations per move."""
     league: Path | None = None
-    """The league's folder, new or not; leagues/GAME-TIME by default."""
+    """Folder of a new or existing league; leagues/GAME-TIME by default."""
     resume: Path | None = None
-    """Go on with the league in this folder, with the players it has."""
+    """Continue the league in this folder, with its players."""
     games: int | None = None
-    """Stop when so many games have been played, those of before included; 100 a player where no limit is given."""
+    """Stop at this total number of games, earlier games included; 100 per player if no limit is given."""
     minutes: float | None = None
-    """Stop after so many minutes."""
+    """Stop after this many minutes."""
     workers: int | None = None
-    """Processes that play, one core each; all cores by default."""
+    """Number of processes that play, one core each; all cores by default."""
     simulations: int | None = None
-    """Simulations a move of agents that are not told, instead of what they were trained with."""
+    """Simulations per move of agents named without a number; by default the number they were trained with."""
     opening_plies: int | None = None
-    """Random plies at the start of every pair of games, instead of a number that suits the game."""
+    """Random plies at the start of every pair of games; by default a number that suits the game."""
     seed: int = 0
-    """What the openings and the players' chance follow from."""
+    """Seed of the openings and of stochastic players."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     """Draw the ratings of checkpoints over their training into this .png or .svg."""
     json: bool = False
     """Print JSON only."""
     trust: bool = False
-    """Run code of their own, and engines, that runs and a league on disk name."""
+    """Allow user code and engines that runs and the league on disk name."""
 
 
 def main(arguments: list[str]) -> int:

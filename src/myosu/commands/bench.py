@@ -14,7 +14,7 @@ from tyro.conf import Positional
 
 @dataclass
 class Options:
-    """Measure how fast this machine plays, thinks and learns a game."""
+    """Measure how fast this machine plays, searches and learns a game."""
 
     game: Annotated[Positional[str], tyro.conf.arg(metavar="GAME")] = "othello"
     """A game's name, or the path of its .py file."""

@@ -22,9 +22,9 @@ class Options:
     """A game's name, the path of the .py file of a game or a Gymnasium environment (file.py:ClassName where it holds
     several), or an environment's id (module:Id-v0 imports the module first)."""
     games: int | None = None
-    """Random games to play, 200 unless told; or episodes of an environment, 50 and fewer where they are long."""
+    """Number of random games, 200 by default; or of episodes of an environment, at most 50, fewer if they are long."""
     seed: int = 0
-    """What the random games follow from."""
+    """Seed of the random games."""
     env_kwargs: Annotated[str, tyro.conf.arg(help=ENV_KWARGS_HELP)] = "{}"
     json: bool = False
     """Print JSON only."""

@@ -10,23 +10,23 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-#: Fewer seeds on a side say nothing of which is better.
+#: With fewer seeds on a side no conclusion is drawn.
 LEAST_SEEDS = 3
 
 
 @dataclass
 class Options:
-    """Compare runs over seeds: interquartile means, their intervals by a stratified bootstrap, and how probable it is
-    that a run of the first group beats one of the baseline. Runs of several games are compared game by game."""
+    """Compare runs over seeds: interquartile means with intervals by a stratified bootstrap, and the probability that a
+    run of the first group beats a run of the baseline. Runs of several games are compared game by game."""
 
     runs: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
-    """Folders of runs that differ by their seeds only."""
+    """Folders of runs that differ only in their seeds."""
     baseline: tuple[Path, ...] = ()
     """Folders of the runs to compare them with."""
     x: Literal["minutes", "env_steps", "updates"] = "env_steps"
-    """Over what sample-efficiency curves are drawn."""
+    """The x axis of the sample-efficiency curves."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
-    """A picture of the curves, a .png or .svg; of one game."""
+    """Draw the curves into this .png or .svg, for runs of one game."""
     json: bool = False
     """Print JSON only."""
 

@@ -17,19 +17,19 @@ from myosu.errors import UserError
 
 @dataclass
 class Options:
-    """Why does it not learn? Look at a run as an experienced colleague would: its settings, curves, games and weights,
-    and its environment; or at a game or an environment alone (as myosu check does)."""
+    """Find out why an agent does not learn. Examines a run's settings, curves, games, weights and environment; or only
+    a game or an environment, as myosu check does."""
 
     what: Annotated[Positional[str], tyro.conf.arg(metavar="RUN|ENV|FILE")]
     """The folder of a run; or a game, an environment or a .py file."""
     minutes: float = 1.0
-    """So long experiments with the run's agent and its environment may take; 0 for none."""
+    """Time limit of the experiments with the run's agent and its environment; 0 for none."""
     json: bool = False
     """Print JSON only."""
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 1 where an error was found."""
+    """Exit code 1 if an error was found."""
     options = tyro.cli(Options, prog="myosu doctor", args=arguments)
     if options.minutes < 0:
         raise UserError(f"--minutes {options.minutes:g}: it must be 0 or more.")

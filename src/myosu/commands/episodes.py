@@ -25,18 +25,18 @@ class Options:
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder."""
     last: int = 20
-    """List so many of the newest."""
+    """Number of the newest episodes to list."""
     best: int | None = None
-    """List so many of the best instead."""
+    """List this many of the best episodes instead."""
     video: int | Literal["best"] | None = None
-    """Make a video of the episode with this index, or of the best one. One in ten has its actions recorded, which that
-    takes, and so has each that was the best of a player alone."""
+    """Make a video of the episode with this index, or of the best one. This needs recorded actions, which one episode
+    in ten has, and each new best episode in single-player environments."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
-    """The video's file, an .mp4 or .gif; RUN/videos/episode-INDEX.mp4 by default."""
+    """File of the video, an .mp4 or .gif; RUN/videos/episode-INDEX.mp4 by default."""
     json: bool = False
     """Print JSON only, a line for each episode."""
     trust: bool = False
-    """Run code of its own that the run names. Only a video needs it."""
+    """Allow user code (files or modules) that the run names. Only a video needs it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -108,5 +108,5 @@ def _table(episodes: list[GameRecord], videos: dict[int, Path]) -> Table:
 
 
 def _numbers(returns: list[float]) -> str:
-    """Of each seat, the first first."""
+    """One return per seat, in order."""
     return " / ".join(f"{value + 0.0:g}" for value in returns)  # −0 is 0

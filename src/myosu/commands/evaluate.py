@@ -18,29 +18,30 @@ from myosu.errors import UserError
 
 @dataclass
 class Options:
-    """Let the agent of a run play: a match in a game for two, half of the games from each seat; else whole episodes.
+    """Let the agent of a run play: in a two-player game a match, half of the games from each seat; otherwise whole
+    episodes.
 
-    Against an opponent that could repeat itself, every game begins with a random opening that is played from both
-    sides. All intervals cover 95 %.
+    Against a deterministic opponent, every game begins with a random opening that is played from both sides. All
+    intervals cover 95 %.
     """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
     opponent: str = "random"
-    """In games for two: random, greedy, alphabeta:DEPTH, gtp:"COMMAND", another run, or exhaustive (every reply; small
-    games)."""
+    """In two-player games: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", another run, or exhaustive
+    (tries every reply; for small games)."""
     games: int = 200
-    """Games, an even number; or episodes."""
+    """Number of games (even) or of episodes."""
     simulations: int | None = None
-    """Simulations a move, instead of what the run was trained with."""
+    """Simulations per move; by default the number the run was trained with."""
     opening_plies: int | None = None
-    """Random plies at the start of each pair of games, instead of a number that suits the game."""
+    """Random plies at the start of each pair of games; by default a number that suits the game."""
     seed: int = 0
-    """What the openings and the random opponent follow from."""
+    """Seed of the openings and of the random opponent."""
     json: bool = False
     """Print JSON only."""
     trust: bool = False
-    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
+    """Allow user code that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:

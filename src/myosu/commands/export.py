@@ -14,17 +14,17 @@ from myosu.commands.options import trust_if
 
 @dataclass
 class Options:
-    """Write the network of a trained agent as files that other programs run without Myosu."""
+    """Export the network of a trained agent to files that other programs can run without Myosu."""
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]
-    """The folder of the files."""
+    """The folder to write to."""
     format: Literal["onnx", "torch"] = "onnx"
     """onnx: for onnxruntime and others (needs pip install "myosu[onnx]"); torch: for torch.export.load."""
 
     trust: bool = False
-    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
+    """Allow user code that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:

@@ -17,19 +17,20 @@ from myosu.errors import UserError
 
 @dataclass
 class Options:
-    """Let the agent of a run speak GTP, as an engine for GRhino's and Quarry's boards and for other programs.
+    """Let the agent of a run play as a GTP engine, for GRhino, Quarry and other programs.
 
-    It reads commands from its input and answers on its output. Where a clock is set it thinks less when time is short.
+    It reads commands from standard input and answers on standard output. With a clock it uses fewer simulations when
+    time is short.
     """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
     simulations: int | None = None
-    """Simulations a move, instead of what the run was trained with: more is stronger and slower."""
+    """Simulations per move (more is stronger and slower); by default the number the run was trained with."""
     seed: int = 0
-    """What the agent's chance follows from."""
+    """Seed of the agent's random choices."""
     trust: bool = False
-    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
+    """Allow user code that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:

@@ -14,7 +14,7 @@ ENV_KWARGS_HELP = "Arguments of a Gymnasium environment, as JSON: '{\"gravity\":
 
 
 def check_seed(seed: int) -> None:
-    """Raises UserError where ``--seed`` is out of range."""
+    """Raises UserError if ``--seed`` is out of range."""
     from myosu.runs.config import SEEDS
 
     if not 0 <= seed < SEEDS:
@@ -22,7 +22,7 @@ def check_seed(seed: int) -> None:
 
 
 def read_env_kwargs(text: str) -> dict[str, Any]:
-    """What ``--env-kwargs text`` says. Raises UserError."""
+    """Parse the text of ``--env-kwargs``. Raises UserError."""
     try:
         kwargs = json.loads(text)
     except ValueError as error:
@@ -33,13 +33,13 @@ def read_env_kwargs(text: str) -> dict[str, Any]:
 
 
 def trust_if(wanted: bool) -> None:
-    """What ``--trust`` says: whatever code is named on disk may run in this command."""
+    """Apply ``--trust``: all code that is named on disk may run in this command."""
     if wanted:
         trust.agree(trust.EVERYTHING)
 
 
 def import_server(instead: str) -> ModuleType:
-    """The page's server. Raises UserError where its packages are missing, which says what to do ``instead``."""
+    """Import the page's server. Raises UserError if its packages are missing; ``instead`` names an alternative."""
     try:
         return importlib.import_module("myosu.web.server")
     except ImportError as error:

@@ -16,7 +16,7 @@ from myosu.errors import UserError
 from myosu.games import Game
 from myosu.players.player import History, Player, legal_mask
 
-#: Where the page is if nobody says otherwise, so that one still open finds its game when the command is given again.
+#: Default port. It is always the same, so that an open page finds its game when the command runs again.
 PORT = 8610
 
 
@@ -27,22 +27,22 @@ class Options:
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
     seat: Literal["first", "second", "random"] = "first"
-    """Your seat; the first moves first. In the browser, what a new game begins with."""
+    """Your seat; the first moves first. In the browser, the default of a new game."""
     simulations: int | None = None
-    """Simulations a move, instead of what the run was trained with: more is stronger and slower. In the browser, what a
-    new game begins with."""
+    """Simulations per move (more is stronger and slower); by default the number the run was trained with. In the
+    browser, the default of a new game."""
     terminal: bool = False
     """Play in the terminal."""
     seed: int = 0
-    """What the agent's chance follows from, in the terminal."""
+    """Seed of the agent's random choices, in the terminal."""
     host: str = "127.0.0.1"
-    """Address that the page is served at. Whoever can reach it can play; by default this is only your own machine."""
+    """Address to serve the page at. Everybody who can reach it can play; the default is your own machine only."""
     port: int = 0
-    """Port of the page; 0: 8610, so that an open page finds its game again, or any where that is taken."""
+    """Port of the page. 0 means 8610, so that an open page finds its game again, or any free port if that is taken."""
     browser: bool = True
     """Open the page in your browser."""
     trust: bool = False
-    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
+    """Allow user code that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:
@@ -61,7 +61,7 @@ def _in_browser(options: Options, seat: int) -> int:
     from myosu.web.watching import Gallery
 
     room = Room(options.run, seat, options.simulations)
-    watched = [room.folder] if (room.folder / "config.json").is_file() else []  # a checkpoint may lie alone
+    watched = [room.folder] if (room.folder / "config.json").is_file() else []  # a checkpoint may be outside a run
     app = server.make_app(room, Gallery(watched), options.host)
     server.serve(app, options.host, options.port, "Play at {}", options.browser, usual=PORT)
     return 0
@@ -88,7 +88,8 @@ class Table:
         self.go_to([])
 
     def go_to(self, history: History) -> None:
-        """Set up the position after ``history``. reward: the person's so far. legal: names of what may be played."""
+        """Set up the position after ``history``. reward: the person's reward so far. legal: names of the legal
+        actions."""
         self.history: History = []
         self.state, self.over, self.reward = self.game.new_states(1), False, 0.0
         self._look()
@@ -104,7 +105,7 @@ class Table:
         self._look()
 
     def play(self) -> None:
-        """Until the game ends, or the person has had enough."""
+        """Play until the game ends or the person quits."""
         print(f"You are {('first', 'second')[self.seat]}. Write {self._help()}.\n")
         self._show()
         while not self.over:
@@ -122,7 +123,7 @@ class Table:
         print(f"{result} Your reward: {self.reward:+g}")
 
     def _obey(self, text: str) -> bool:
-        """Do what the person wrote; whether the game goes on."""
+        """Execute the person's input. Returns whether the game goes on."""
         match text.lower():
             case "quit" | "exit" | "q":
                 return False
@@ -153,7 +154,7 @@ class Table:
         self._show()
 
     def _undo(self) -> None:
-        """Back to the person's last own decision."""
+        """Go back to the person's last decision."""
         for plies in range(len(self.history) - 1, -1, -1):
             if plies % 2 == self.seat:
                 played = self.history

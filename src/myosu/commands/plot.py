@@ -14,7 +14,8 @@ from tyro.conf import Positional
 class Options:
     """Draw the learning curves of runs of one game into one picture.
 
-    In games for two, mean reward against a random player; else mean return. Bands are intervals of 95 %.
+    In two-player games the curves show the mean reward against the opponent of the evaluations, otherwise the mean
+    return. Bands are 95 % intervals.
     """
 
     runs: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
@@ -22,11 +23,11 @@ class Options:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")]
     """The picture, a .png or .svg."""
     x: Literal["minutes", "env_steps", "updates"] = "minutes"
-    """Over minutes of training, steps in the environment, or gradient steps."""
+    """The x axis: minutes of training, environment steps, or gradient steps."""
     title: str | None = None
-    """Instead of the game's name."""
+    """Title; the game's name by default."""
     trust: bool = False
-    """Run code of their own that the runs name: only runs of earlier versions need it."""
+    """Allow user code that the runs name. Only runs of earlier versions need it."""
 
 
 def main(arguments: list[str]) -> int:

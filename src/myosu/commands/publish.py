@@ -14,17 +14,17 @@ from myosu.commands.options import trust_if
 
 @dataclass
 class Options:
-    """Make a page of the agent of a run, on which anybody can play against it: no server is needed, any host of plain
-    files will do, and once it was opened it works offline.
+    """Publish the agent of a run as a page on which anybody can play against it. The page needs no server, only a
+    static file host, and works offline after the first visit.
     """
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]
-    """The folder of the page; a page that is there already is replaced."""
+    """The folder of the page. A page that already exists there is replaced."""
 
     trust: bool = False
-    """Run code of its own that the run names: a game, environment or algorithm in a file or module."""
+    """Allow user code that the run names: a game, environment or algorithm in a file or module."""
 
 
 def main(arguments: list[str]) -> int:

@@ -15,18 +15,19 @@ from myosu.errors import UserError
 
 @dataclass
 class Options:
-    """See how runs train or trained, in the browser: curves, evaluations, what looks wrong, and their newest games."""
+    """Watch runs in the browser, during or after training: curves, evaluations, what looks wrong, and the newest
+    games."""
 
     runs: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
-    """Folders of runs, whose curves share each picture. The page can play against the first one's agent, too."""
+    """Folders of runs, which share each chart. On the page you can also play against the agent of the first run."""
     host: str = "127.0.0.1"
-    """Address that the page is served at. Whoever can reach it can look; by default this is only your own machine."""
+    """Address to serve the page at. Everybody who can reach it can watch; the default is your own machine only."""
     port: int = 0
-    """Port that the page is served at; 0: any that is free."""
+    """Port of the page; 0 means any free port."""
     browser: bool = True
     """Open the page in your browser."""
     trust: bool = False
-    """Run code of their own that the runs name. Curves need none; games and playing do."""
+    """Allow user code that the runs name. Replaying games and playing need it; curves do not."""
 
 
 def main(arguments: list[str]) -> int:
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> int:
     gallery = Gallery(list(options.runs))
     try:
         room = Room(options.runs[0])
-    except UserError:  # no checkpoint yet, or no game of ours
+    except UserError:  # no checkpoint yet, or not a native game
         room = None
     app = server.make_app(room, gallery, options.host, warm=False)
     server.serve(app, options.host, options.port, "Watch at {}", options.browser, "watch")

@@ -1,4 +1,4 @@
-"""What actions do, tried at one moment after another: which of them never do anything, or always the same."""
+"""Effects of actions, tried at many moments: which actions never do anything, or always do the same."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from myosu.doctor.finding import Findings
 
-#: Fewest moments by which an action is judged, and how unlikely it must be that a sound one would look like this.
+#: Minimum number of moments to judge an action, and the probability below which chance is ruled out.
 _FEW, _CHANCE = 20, 1e-4
 
 
 @dataclass
 class Trial:
-    """What an action did. failed: the environment raised. trace: all that was seen from then on."""
+    """The effect of an action. failed: the environment raised an error. trace: everything observed from then on."""
 
     observation: np.ndarray
     reward: float
@@ -26,8 +26,8 @@ class Trial:
 
 @dataclass
 class Moment:
-    """observation: float64 [values], before the action. mask: of what is legal. trials: by the action's place in the
-    list of actions that are tried. earlier: the moment one step before, where that was looked at as well."""
+    """observation: float64 [values], before the action. mask: the legal actions. trials: by the action's index in the
+    list of tried actions. earlier: the moment one step before, if it was examined too."""
 
     observation: np.ndarray
     mask: np.ndarray
@@ -42,9 +42,9 @@ class Moment:
 
 
 class Effects:
-    """Moments, seen by what depends on the action: clocks and what chance changes are left out.
+    """Moments, reduced to the values that depend on the action; clocks and random values are left out.
 
-    single: an action is one choice, of which a mask can say whether it is legal.
+    single: an action is a single choice, so a mask can say whether it is legal.
     """
 
     def __init__(self, moments: list[Moment], single: bool) -> None:
@@ -58,7 +58,7 @@ class Effects:
         return all(len({trial.trace for trial in moment.trials.values()}) == 1 for moment in self.moments)
 
     def changes(self, moment: Moment, action: int) -> bool:
-        """Whether the action did something there: not raised, and changed what depends on actions."""
+        """Whether the action had an effect: it raised no error and changed values that depend on actions."""
         trial = moment.trials.get(action)
         return trial is not None and not trial.failed and bool(
             (trial.observation != moment.observation)[self.depends].any())
@@ -67,24 +67,24 @@ class Effects:
         return not self.single or bool(moment.mask[action])
 
     def rate(self, action: int) -> tuple[int, int]:
-        """Legal trials of the action, and those in which it did something."""
+        """Number of legal trials of the action, and of those in which it had an effect."""
         tried = [moment for moment in self.moments if action in moment.trials and self.legal(moment, action)]
         return len(tried), sum(self.changes(moment, action) for moment in tried)
 
 
 def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[int | None],
                masked: bool = False) -> set[int]:
-    """Actions that never did anything; those of them that chance cannot explain are told. ``passes`` may.
+    """Report actions that never had an effect, if chance does not explain it. ``passes`` may have none.
 
-    masked: a mask said that they are legal, and so the mask is wrong.
+    masked: a mask says that they are legal, so the mask is wrong.
     """
     rates = {action: view.rate(action) for action in view.actions if action not in passes}
     shares = sorted(done / tried for tried, done in rates.values() if done)
     dead = {action for action, (tried, done) in rates.items() if tried and not done}
     if not shares:
         return dead
-    usual = shares[len(shares) // 10] / 2  # of those that seldom do something, the better half
-    # What is paid for did something, if only something that is not shown.
+    usual = shares[len(shares) // 10] / 2  # among actions that seldom have an effect, the better half
+    # A reward shows an effect, even if the observation does not.
     paid = {action for moment in view.moments for action, trial in moment.trials.items()
             if trial.reward > min(other.reward for other in moment.trials.values())}
     sure = sorted(action for action in dead - paid if rates[action][0] >= _FEW

@@ -1,5 +1,4 @@
-"""An examination in a process of its own: whatever is examined may hang, crash or end its process, and the doctor
-still says what it had found by then."""
+"""Runs an examination in a separate process, which may hang, crash or end. The findings until then are kept."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from myosu.doctor.finding import Finding, by_severity
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
 
-#: So long an examination may take.
+#: Time limit of an examination in seconds.
 SECONDS = 55.0
 
 
@@ -36,7 +35,7 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
                 raise UserError(value)
             if what == "name":
                 kind, is_game = value
-                until = time.monotonic() + seconds  # what was loaded, compiled and made does not count
+                until = time.monotonic() + seconds  # loading, compiling and making the environment do not count
             elif what == "finding":
                 findings.append(value)
             finished = what == "finished"
@@ -92,4 +91,4 @@ def _examine(connection: Connection, parent: int, name: str, kwargs: dict[str, A
     connection.send(("finished", None))
     connection.close()
     sys.stderr.flush()
-    os._exit(0)  # whatever threads the environment has left
+    os._exit(0)  # even if the environment left threads running

@@ -1,4 +1,4 @@
-"""Does a VectorEnv keep the contract of ``myosu.envs.vector``? Random steps, watched closely."""
+"""Tests by random steps whether a VectorEnv follows the contract of ``myosu.envs.vector``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FIELDS = ("observation", "legal_actions", "to_play", "reward", "terminated", "t
 def check_vector_env(env: VectorEnv, steps: int = 500, seed: int = 0, twin: VectorEnv | None = None) -> list[Finding]:
     """Step every environment ``steps`` times at random and report what is wrong, errors first.
 
-    ``twin``: another, made with the same seed; it must do the same.
+    twin: another VectorEnv with the same seed, which must behave identically.
     """
     findings = Findings()
     check = _EnvCheck(env, findings)
@@ -170,7 +170,7 @@ class _EnvCheck:
                            "seed and given the same actions.", "Derive all chance from the seed.")
 
     def first_ready(self, env: VectorEnv, now: Step) -> None:
-        """Act everywhere, then take what is ready, one or more at a time: each must answer, once."""
+        """Act in all environments, then receive those that are ready, one or more at a time. Each must answer once."""
         env.send(sample_actions(self.spec, now.legal_actions, 0), now.env_ids)
         answered: list[int] = []
         while len(answered) < self.count:

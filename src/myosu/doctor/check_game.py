@@ -1,4 +1,4 @@
-"""Does a game keep the contract of ``myosu.games.Game``? Random games, watched closely."""
+"""Tests by random games whether a game follows the contract of ``myosu.games.Game``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from myosu.doctor.game_symmetries import check_symmetries
 from myosu.doctor.prediction import check_prediction, record_game
 from myosu.games.game import Game
 
-#: Two copies of each game live in memory filled with these bytes: what is never written differs between them.
+#: Each game is played on two copies, in memory filled with these bytes: what is never written differs between them.
 _FILLS = (0x00, 0xAA)
 _GUARD = 64  # bytes before and after every buffer that no rule may touch
 
 
 def check_game(game: Game, games: int = 200, seed: int = 0,
                told: Callable[[Finding], None] | None = None) -> list[Finding]:
-    """Play ``games`` random games and report what is wrong, errors first. An empty list or infos only: all is well.
+    """Play ``games`` random games and report what is wrong, errors first. Nothing is wrong if there are only infos.
 
-    told: hears of every finding at once.
+    told: called with every finding at once.
     """
     findings = Findings(told)
     _check_description(game, findings)
@@ -31,7 +31,7 @@ def check_game(game: Game, games: int = 200, seed: int = 0,
     random = np.random.default_rng(seed)
     for number in range(games):
         _GameCheck(game, tables, findings).play(random, seed + number)
-    if not findings.errors():  # they build on rules that hold
+    if not findings.errors():  # these checks need correct rules
         check_symmetries(game, findings, seed)
         check_moves(game, findings, seed)
         check_prediction(record_game(game, seed), findings)
@@ -40,7 +40,7 @@ def check_game(game: Game, games: int = 200, seed: int = 0,
 
 
 class _Guarded:
-    """An array within a larger one, so that what is written outside shows."""
+    """An array within a larger one, so that writes outside its bounds are noticed."""
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, fill: int) -> None:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -75,7 +75,8 @@ class _Table:
         self.game.init(self.record, np.uint64(seed))
 
     def look(self) -> str | None:
-        """Fill mask, observation and seat. Returns the rule that changed the state by looking, if one did."""
+        """Fill mask, observation and seat. Returns the name of a function that changed the state although it only
+        reads."""
         self.mask.refill()
         self.observation.refill()
         before, blame = self.state.inside(), None
@@ -94,7 +95,7 @@ class _Table:
 
 
 class _GameCheck:
-    """One random game at two tables."""
+    """One random game on two copies."""
 
     def __init__(self, game: Game, tables: list[_Table], findings: Findings) -> None:
         self.game, self.tables, self.findings = game, tables, findings
@@ -146,7 +147,7 @@ class _GameCheck:
                               "Write every field of the state in init; take chance from the seed only.")
 
     def _look(self) -> bool:
-        """Look at both tables and compare; False when it makes no sense to play on."""
+        """Observe both copies and compare. Returns False if the game cannot go on."""
         game, (first, second) = self.game, self.tables
         blames = [table.look() for table in self.tables]
         for blame in filter(None, blames):

@@ -1,4 +1,4 @@
-"""Can an agent learn in a Gymnasium environment? Gymnasium's own checker, then random play, watched closely."""
+"""Tests whether an agent can learn in a Gymnasium environment, by Gymnasium's own checker and by random play."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from myosu.envs.gym_env import EnvMaker, GymVectorEnv, describe
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 
-#: About so long the environment is played beside its twin, and one episode whose course is compared with others.
+#: Seconds for play beside the twin, and for one episode that is compared with others.
 _TWIN_SECONDS, _COURSE_SECONDS = 3.0, 2.0
 
-#: So long actions are tried, transitions collected for prediction, and a hidden limit of time looked for.
+#: Seconds for trying actions, for collecting transitions for prediction, and for finding a hidden time limit.
 _TRIAL_SECONDS, _RECORD_SECONDS, _LIMIT_SECONDS = 8.0, 3.0, 3.0
 
-#: Slower environments (steps a second) are not played beside a twin, nor brought to one moment again and again.
+#: Environments with fewer steps per second are not played beside a twin, and moments are not reached again.
 _SLOW = 50.0
 
 #: Of what check_vector_env reports, this is no fault of the environment: it may be long, or look the same at both ends.
@@ -54,9 +54,9 @@ _KNOWN: tuple[tuple[str, tuple[str, ...], Literal["warning", "info"] | None], ..
 
 def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0,
               told: Callable[[Finding], None] | None = None) -> list[Finding]:
-    """Play about ``episodes`` random episodes and report what is wrong, errors first, and at last how quick it is.
+    """Play about ``episodes`` random episodes and report what is wrong, errors first, and finally the speed.
 
-    told: hears of every finding at once. Raises UserError if the environment cannot be made.
+    told: called with every finding at once. Raises UserError if the environment cannot be made.
     """
     findings = Findings(told)
     player = RandomPlayer(maker, seed)
@@ -108,7 +108,7 @@ def _check_play(player: RandomPlayer, maker: EnvMaker, episodes: int, seed: int,
 
 
 def _tell_layout(spec: EnvSpec, findings: Findings) -> None:
-    """How the networks will read pictures: the worst that can go wrong silently."""
+    """Report how the networks will read images. A wrong order of axes would fail silently."""
     for name, part in spec.parts().items():
         shape, place = part.shape[1:], "".join(f"[{key!r}]" for key in name.split("/")[1:])
         if len(shape) == 3:
@@ -151,7 +151,7 @@ def _check_seeds(player: RandomPlayer, first: list[bytes], findings: Findings) -
 
 
 def _differ_by_rounding(one: bytes, two: bytes, spec: EnvSpec) -> bool:
-    """Whether observations of floats are all but the same: physics engines add up contacts in another order."""
+    """Whether float observations are nearly equal: physics engines may sum contacts in another order."""
     dtype, size = np.dtype(spec.observation_dtype), int(np.prod(spec.observation_shape))
     if dtype.kind != "f" or min(len(one), len(two)) < size * dtype.itemsize:
         return False
@@ -170,7 +170,7 @@ def _check_with_gymnasium(maker: EnvMaker, findings: Findings) -> None:
             failure = error
         env.close()
     for message in dict.fromkeys(_plain(str(warning.message)) for warning in caught):
-        if message.startswith("WARN: "):  # what the environment's own libraries warn of is none of ours
+        if message.startswith("WARN: "):  # warnings of the environment's own libraries are not reported
             _tell("warning", message.removeprefix("WARN: "), findings)
     if failure is None:
         return
@@ -186,7 +186,8 @@ def _check_with_gymnasium(maker: EnvMaker, findings: Findings) -> None:
 
 
 def _tell(severity: Literal["error", "warning"], message: str, findings: Findings) -> None:
-    """Under the name of our own check for it, where that has found nothing; other messages each for themselves."""
+    """Report a message under the name of our own check for the same fault, if that check found nothing; report other
+    messages separately."""
     text = f"Gymnasium's checker: {message}"
     for words, checks, milder in _KNOWN:
         if words in message:

@@ -1,7 +1,7 @@
-"""Short experiments with a run's agent, in its own environment. Nothing of the run is changed.
+"""Short experiments with a run's agent in its own environment. They do not change the run.
 
-Each takes the run's folder and the seconds that it may take, and gives a finding, or None where all is well. They raise
-UserError where they cannot be made.
+Each takes the run's folder and a time limit in seconds. It returns a finding, or None if nothing is wrong, and raises
+UserError if it is not possible.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ from myosu.doctor.run_view import found
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.players.agent import load_agent
+from myosu.sources.actors import make_actor
 
-#: Environments that the agent plays at once, and fewest finished episodes and positions for a judgement.
+#: Number of environments, and minimum numbers of finished episodes and of positions for a judgement.
 _ENVS, _EPISODES, _POSITIONS = 16, 8, 200
-#: Share of a layer's units that may never fire, and of a loss that must be left after one batch was fitted so often.
+#: Share of a layer's units that may be dead, and share of the initial loss that may remain after fitting one batch.
 _DEAD, _LEFT, _FITS = 0.85, 0.7, 150
 
 
 def values_against_returns(folder: Path, seconds: float) -> Finding | None:
-    """What the agent says that positions are worth against what it then earned."""
+    """Compare the agent's values of positions with the returns that followed."""
     agent, environment, config = load_agent(folder)
+    if config.opponent is not None:
+        raise UserError(f"its values are of games against {config.opponent}, not against itself")
     played = play(agent, environment, config.algorithm_config.get("discount", 1.0), min(seconds, 60.0))
     return judge_values(played.values, played.returns, config.algorithm_config.get("reward_scale", 1.0))
 
 
 def dead_units(folder: Path, seconds: float) -> Finding | None:
-    """Units behind a relu that are 0 whatever is shown."""
+    """Find dead units: units after a ReLU that are 0 for every observation."""
     agent, environment, _ = load_agent(folder)
     observations = _observations(agent, environment, min(seconds, 20.0))
     net: Any = next((module for module in _modules(agent) if hasattr(module, "initial")), None)
@@ -49,14 +52,16 @@ def dead_units(folder: Path, seconds: float) -> Finding | None:
 
 
 def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
-    """A fresh network of the run's settings must be able to learn one batch by heart."""
+    """Test whether a new network with the run's settings can overfit one batch."""
     _, environment, config = load_agent(folder)
     algorithm, settings = load_algorithm(config.algorithm), load_settings(config)
     if algorithm.SOURCE not in ("processes", "in turn"):
         raise UserError(f"{config.algorithm} learns from its newest games only, so there is no batch to keep")
     settings = dataclasses.replace(settings, num_envs=min(settings.num_envs, 16))
-    replay = algorithm.make_replay(settings, environment.spec)
-    actor = algorithm.make_actor(settings, environment.make(settings.num_envs, 1), 1)
+    spec = config.learner_spec
+    replay = algorithm.make_replay(settings, spec)
+    here = dataclasses.replace(config.train, env_workers="none")
+    actor = make_actor(dataclasses.replace(config, algorithm_config=dataclasses.asdict(settings), train=here), 1)
     until = time.monotonic() + seconds / 2
     while replay.positions < settings.batch_size:
         if time.monotonic() > until:
@@ -64,7 +69,7 @@ def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
         for sequence in actor.step().sequences:
             replay.add(sequence, 0)
     actor.env.close()
-    learner = algorithm.make_learner(settings, environment.spec, environment.symmetries, 1)
+    learner = algorithm.make_learner(settings, spec, environment.symmetries, 1)
     losses: list[dict[str, float]] = []
     until = time.monotonic() + seconds / 2
     for _ in range(_FITS):
@@ -75,7 +80,7 @@ def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
 
 
 def seats_swapped(folder: Path, seconds: float) -> Finding | None:
-    """The agent against random moves from both seats."""
+    """Play the agent against random moves from both seats."""
     from myosu.evaluation.match import play_match
     from myosu.players.agent import AgentPlayer
     from myosu.players.player import RandomPlayer
@@ -97,7 +102,7 @@ def seats_swapped(folder: Path, seconds: float) -> Finding | None:
 EXPERIMENTS = (seats_swapped, values_against_returns, fit_one_batch, dead_units)
 
 
-# --- judgements, pure
+# --- judgements: pure functions
 
 
 def judge_values(values: np.ndarray, returns: np.ndarray, scale: float = 1.0) -> Finding | None:
@@ -122,7 +127,7 @@ def judge_values(values: np.ndarray, returns: np.ndarray, scale: float = 1.0) ->
 
 
 def judge_dead(layers: list[tuple[int, int]]) -> Finding | None:
-    """layers: units that never fired, and all units, of each."""
+    """layers: for each layer, the number of dead units and of all units."""
     shares = [dead / units for dead, units in layers]
     worst = int(np.argmax(shares))
     if shares[worst] < _DEAD or layers[worst][1] < 4:
@@ -132,11 +137,11 @@ def judge_dead(layers: list[tuple[int, int]]) -> Finding | None:
     return found("warning", "dead-units", f"{dead} of {units} units of layer {worst + 1} are 0 whatever is shown "
                  f"({total} of {of} in all layers).", "a step of learning that was too long closed their relu for "
                  "good.",
-                 "Lower --learning-rate or --gradient-clip; normalise layers (--layer-norm).", 0.8)
+                 "Lower --learning-rate or --max-grad-norm; normalise layers (--layer-norm).", 0.8)
 
 
 def judge_fit(losses: list[dict[str, float]]) -> Finding | None:
-    """losses: of updates, oldest first, on few positions."""
+    """losses: losses of the updates on a few positions, oldest first."""
     names = [name for name in ("value_loss", "td_error") if losses and name in losses[0]]
     if len(losses) < 3 or not names:
         raise UserError("too few updates could be made in the time")
@@ -183,7 +188,7 @@ class Played:
 
 
 def play(agent: Any, environment: Environment, discount: float, seconds: float) -> Played:
-    """Whole episodes; those that are cut or still running do not count."""
+    """Values and returns of whole episodes; truncated and unfinished episodes do not count."""
     spec, until = environment.spec, time.monotonic() + seconds
     if spec.action_branches or spec.action_low:
         raise UserError("only of agents that make a single choice")
@@ -219,7 +224,7 @@ def play(agent: Any, environment: Environment, discount: float, seconds: float) 
 
 
 class _ReluWatch(TorchFunctionMode):
-    """Notes of every relu which units were above 0 for any input."""
+    """Records for every ReLU which units were above 0 for any input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -234,7 +239,7 @@ class _ReluWatch(TorchFunctionMode):
 
 
 def dead_shares(forward: Any) -> list[tuple[int, int]]:
-    """Of every relu that ``forward()`` goes through: units that never fired, and all."""
+    """For every ReLU in ``forward()``: the number of units that never fired, and of all units."""
     with torch.no_grad(), _ReluWatch() as watch:
         forward()
     return watch.layers
@@ -261,7 +266,7 @@ def _all_legal(environment: Environment, count: int) -> np.ndarray:
 
 
 def _modules(thing: Any, depth: int = 3) -> list[torch.nn.Module]:
-    """Networks that an agent holds, at most so many attributes away."""
+    """The networks that an agent holds, found through at most this many attributes."""
     if isinstance(thing, torch.nn.Module):
         return [thing]
     if depth == 0 or not hasattr(thing, "__dict__"):

@@ -1,4 +1,4 @@
-"""What a check found, in plain words."""
+"""Findings of checks, in plain words."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Finding:
 
 
 class Findings:
-    """A list that keeps the first finding of each check. ``told`` hears of each at once."""
+    """A list that keeps the first finding of each check. ``told`` is called with each at once."""
 
     def __init__(self, told: Callable[[Finding], None] | None = None) -> None:
         self.list: list[Finding] = []
@@ -52,7 +52,7 @@ class Findings:
             self.append(Finding(severity, check, message, advice, history))
 
     def append(self, finding: Finding) -> None:
-        """Whatever was found by its check before."""
+        """Add a finding even if its check already has one."""
         self.list.append(finding)
         if self._told:
             self._told(finding)

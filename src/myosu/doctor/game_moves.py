@@ -1,4 +1,4 @@
-"""What do the moves of a game do: the same for both seats, on free cells only, each something of its own?"""
+"""Tests what a game's moves do: the same for both seats, only on free cells, and each something different."""
 
 from __future__ import annotations
 

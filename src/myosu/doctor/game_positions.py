@@ -1,4 +1,4 @@
-"""Positions of random games, and what every legal move does in them."""
+"""Positions of random games, and the effect of every legal move in them."""
 
 from __future__ import annotations
 

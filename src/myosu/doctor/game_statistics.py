@@ -1,4 +1,4 @@
-"""What random play of a game looks like, and what in it looks like a mistake."""
+"""Statistics of random games, and what in them looks like a mistake."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ _OWNER = "The reward that step returns belongs to the player who makes this move
 
 def _check_same_for_both(game: Game, observation: np.ndarray, reward: np.ndarray, seat: np.ndarray,
                          findings: Findings) -> None:
-    """What a plane's sum says about the reward must not turn round with the seat."""
+    """The correlation of a plane's sum with the reward must not change its sign with the seat."""
     if observation.ndim != 4:
         return
     sums = observation.sum((2, 3), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Are a game's symmetries a group that its rules respect?"""
+"""Tests whether a game's symmetries form a group and leave its rules unchanged."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _planes(game: Game) -> np.ndarray:
 
 
 def _has_chance(game: Game, seed: int) -> bool:
-    """Whether a game takes another course under another seed, the moves being the same."""
+    """Whether the same moves give another game under another seed."""
     random, lines = np.random.default_rng(seed), [_Line(game, seed + number) for number in range(4)]
     for _ in range(game.max_plies):
         if any(not line.same_as(lines[0]) for line in lines):

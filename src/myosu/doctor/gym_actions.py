@@ -1,4 +1,4 @@
-"""What do the actions of an environment do, and does its mask say which of them it takes?"""
+"""Tests the effects of an environment's actions, and whether its mask fits them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is what an environment returns what its spaces say, and does it stay as it was?"""
+"""Tests whether returned values match the environment's spaces, and whether returned arrays stay unchanged."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Is an end in truth a limit of time? Random play may hardly ever live so long, so episodes are made to last: from
-shortly before the end of one another ending is tried, again and again."""
+"""Finds time limits that are reported as termination. Random play seldom lasts that long, so episodes are extended:
+other actions are tried again and again from shortly before an episode's end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random legal play of one Gymnasium environment, watched from outside: what it returns, and what that adds up to."""
+"""Random legal play of one Gymnasium environment: records what it returns and collects statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What random play of a Gymnasium environment adds up to, and what in it makes learning hard."""
+"""Judges statistics of random play in a Gymnasium environment: what makes learning hard."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def _check_early_end(played: Played, limit: int, findings: Findings) -> None:
 
 
 def _living_costs_more(played: Played, limit: int, findings: Findings) -> bool:
-    """Most steps cost the same, dying costs more than a step, but less than all steps to the limit: who cannot yet earn
-    anything does best to die at once. Ends that cost no more than a step are goals."""
+    """Most steps cost the same, and dying costs more than a step but less than all steps up to the limit. An agent that
+    cannot earn anything yet then does best to die at once. Ends that cost no more than a step are goals."""
     usual, deaths = played.rewards[~played.final], played.rewards[played.final]
     if len(usual) < _FEW or len(deaths) < _FEW:
         return False
@@ -236,15 +236,16 @@ def _check_integers(name: str, values: np.ndarray, box: spaces.Space, findings: 
             values != values.astype(np.int64)):
         findings.add("warning", "integer-division", f"the observation{name} holds only 0 and 1, though its space "
                      f"goes to {box.high.max():g}: this is what bytes look like that were divided as integers.",
-                     "Divide floats (picture.astype(np.float32) / 255), or leave it to --observation-scale; where 0 "
-                     "and 1 are all there is, give the Box high=1.")
+                     "Return the bytes as they are, or divide floats (picture.astype(np.float32) / 255). If 0 and 1 "
+                     "are the only values, give the Box high=1.")
         return
     if largest <= 10 or not (integers or values.ndim >= 4):
         return
     scale = 255 if values.dtype == np.uint8 and largest > 100 else largest
     findings.add("info", "integers", f"the observation{name} holds {values.dtype} numbers up to {largest:g}.",
-                 f"Networks want about 1: --observation-scale {scale:g} where the algorithm has it. Do not divide in "
-                 "the environment unless as floats: divided as integers, all become 0.")
+                 "Networks learn best from inputs of about 1. DQN, PPO and Muesli divide large images of bytes by 255 "
+                 f"themselves. Otherwise divide by {scale:g} in the environment, as floats: an integer division gives "
+                 "0.")
 
 
 def _check_actions(played: Played, spec: EnvSpec, findings: Findings) -> None:

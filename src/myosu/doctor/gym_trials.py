@@ -1,7 +1,7 @@
-"""The same moment of an episode again and again, each time with another action.
+"""Reaches the same moment of an episode repeatedly and tries another action each time.
 
-An environment that follows its seed is brought to a moment by its seed and the actions so far, so nothing needs to be
-copied, and nothing that a copy would share can go wrong.
+An environment that follows its seed reaches a moment by its seed and the actions so far. Nothing has to be copied, so
+no state can be shared with a copy by mistake.
 """
 
 from __future__ import annotations

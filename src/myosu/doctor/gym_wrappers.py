@@ -1,4 +1,4 @@
-"""Does every wrapper have its say? Play through the chain, and see who is asked and whose reward is lost."""
+"""Tests the chain of wrappers: which wrapper's ``step`` is skipped, and whose reward is lost."""
 
 from __future__ import annotations
 

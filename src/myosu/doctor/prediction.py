@@ -1,7 +1,8 @@
-"""Does what is shown decide what comes next? A small network predicts it from what an agent sees, and again from what
-it does not see: where that helps much, something is hidden. The same way a reward is found that comes a step late.
+"""Finds hidden information and delayed rewards. A small network predicts the next step from what the agent observes,
+and again with what it does not observe. If the additional input helps much, something is hidden. Delayed rewards are
+found in the same way.
 
-Chance cannot be predicted by either, so it raises no alarm.
+Randomness cannot be predicted from either input, so it raises no alarm.
 """
 
 from __future__ import annotations

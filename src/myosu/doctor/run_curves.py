@@ -1,4 +1,4 @@
-"""What the curves of a run say: values, entropy, gradients, evaluations. Better silent than wrong."""
+"""Judges the curves of a run: values, entropy, gradients, evaluations. Silence is preferred to false alarms."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def non_finite(run: RunView) -> Finding | None:
 
 
 def no_updates(run: RunView) -> Finding | None:
-    """Games enough, but nothing was learnt."""
-    latest, least = run.metrics.latest, run.settings.get("min_positions", 0)
+    """Games were played, but no update was made."""
+    latest, least = run.metrics.latest, run.settings.get("learning_starts", 0)
     if latest.get("update") == 0 and latest.get("seconds", 0) > 120:
         return found("warning", "no-updates", f"after {latest['seconds'] / 60:.0f} minutes no update has been made: "
-                     f"{latest.get('replay_positions', 0):,.0f} of --min-positions {least:,} are collected.",
+                     f"{latest.get('replay_positions', 0):,.0f} of --learning-starts {least:,} are collected.",
                      "playing is too slow for so many positions, or the run is too short.",
-                     "Lower --min-positions, or train longer.", 0.95)
+                     "Lower --learning-starts, or train longer.", 0.95)
     return None
 
 
@@ -115,13 +115,13 @@ def value_explosion(run: RunView) -> Finding | None:
         return None
     return found("error" if mean > 100 * greatest else "warning", "value-explosion", f"values are {mean:.3g} on "
                  f"average, but no return passed {greatest:.3g}.", "values that learn from each other have run away.",
-                 "Lower --learning-rate or --replay-ratio, update the target network more slowly (--target-share), "
+                 "Lower --learning-rate or --replay-ratio, update the target network more slowly (--tau), "
                  "keep "
                  "--layer-norm and --double; lower --discount.", 0.95)
 
 
 def gradient(run: RunView) -> Finding | None:
-    norm, limit = run.last("loss/gradient_norm"), run.settings.get("gradient_clip")
+    norm, limit = run.last("loss/gradient_norm"), run.settings.get("max_grad_norm")
     if limit is None or len(norm) < _ENOUGH or float(np.median(norm)) < _CLIPPED * limit:
         return None
     return found("warning", "gradient", f"the gradient's norm is {np.median(norm):.3g}, its limit {limit:g}: every "

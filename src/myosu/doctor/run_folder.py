@@ -13,7 +13,7 @@ from myosu.doctor.run_view import Metrics, RunView
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.presets import load_preset
-from myosu.runs.config import RunConfig
+from myosu.runs.config import RENAMED, RunConfig
 from myosu.runs.curves import LiveMetrics
 from myosu.runs.run import open_run
 
@@ -48,7 +48,8 @@ def view_run(folder: Path, config: RunConfig, metrics: Metrics, missing: list[st
     players = len(games[-1]["returns"]) if games else 1
     spec = environment.spec if environment else None
     return RunView(
-        algorithm=Path(config.algorithm).stem, settings=config.algorithm_config, metrics=metrics, games=games,
+        algorithm=Path(config.algorithm).stem, metrics=metrics, games=games,
+        settings={RENAMED.get(name, name): value for name, value in config.algorithm_config.items()},
         known_good=_known_good(config, environment, missing),
         num_players=spec.num_players if spec else players, num_actions=spec.num_actions if spec else 0,
         reward_range=spec.reward_range if spec else (-float("inf"), float("inf")),

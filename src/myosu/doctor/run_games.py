@@ -1,4 +1,4 @@
-"""What the games that a run played say: seats, ends, rewards, and how old the weights were that played them."""
+"""Judges the games of a run: seats, ends, rewards, and the age of the weights that played them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that cannot be right for what the run has seen."""
+"""Finds settings that do not fit the data of the run."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def replay_ratio(run: RunView) -> Finding | None:
 def learning_rate(run: RunView) -> Finding | None:
     """Against one that is known to be good, with what the curves say of it."""
     rate, good = run.settings.get("learning_rate"), run.known_good.get("learning_rate")
-    kl, limit = run.last("loss/approx_kl"), run.settings.get("gradient_clip")
+    kl, limit = run.last("loss/approx_kl"), run.settings.get("max_grad_norm")
     norm = run.last("loss/gradient_norm")
     signs = [f"approximate KL {np.mean(kl):.2g} an update"] if len(kl) else []
     signs += [f"gradient norm {np.median(norm):.3g} against its limit of {limit:g}"] if len(norm) and limit else []

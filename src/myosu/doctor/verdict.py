@@ -1,4 +1,4 @@
-"""The whole examination of a run: its records, its environment and its agent, and what comes of it."""
+"""The whole examination of a run: its records, its environment, its agent, and the verdict."""
 
 from __future__ import annotations
 

@@ -1,21 +1,21 @@
-"""How long a player may think: the clocks of a game, and what its thinking costs."""
+"""Time control: the clocks of a game, and the cost of a simulation."""
 
 from __future__ import annotations
 
 import math
 
-#: Of a clock so much is never planned with: messages travel, processes are held up.
+#: Seconds of a clock that are never used: a margin for messages and delayed processes.
 RESERVE_SECONDS = 0.1
-#: A move may take so much of what its share of the time would allow.
+#: Share of a move's fair part of the remaining time that it may use.
 CAUTION = 0.7
 
 
 class Clocks:
-    """The clocks of two seats as GTP sets them: some main time, then periods in which so many moves must be made."""
+    """The clocks of two seats, as GTP sets them: main time, then Canadian byo-yomi (periods with a number of moves)."""
 
     def __init__(self, main: float = 0.0, period: float = 1.0, stones: int = 0) -> None:
-        """Seconds. A period without stones means that there is no limit, and so does no time at all: a controller
-        without a clock may say so by noughts, and nobody could play by one that is over before the game begins."""
+        """main, period: seconds. stones: moves per period. A period without stones means no limit; so do zeros
+        everywhere, because controllers without a clock send them."""
         self._main, self._period, self._stones = main, period, stones
         self.restart()
 
@@ -28,11 +28,11 @@ class Clocks:
         return self._stones > 0 or (self._main > 0 and self._period <= 0)
 
     def set_left(self, seat: int, seconds: float, stones: int) -> None:
-        """What the controller says is left; ``stones`` moves are to be made in it, 0: it is main time."""
+        """Set the time left, as the controller reports it: for ``stones`` moves; 0 stones: main time."""
         self._left[seat], self._stones_left[seat] = seconds, stones
 
     def spend(self, seat: int, seconds: float) -> None:
-        """A move took ``seconds``. Whoever has used up his main time goes on in periods."""
+        """Subtract a move's ``seconds``. When the main time is used up, periods begin."""
         self._left[seat] -= seconds
         if not self.limited:
             return
@@ -44,7 +44,7 @@ class Clocks:
             self._begin_period(seat)
 
     def budget(self, seat: int, moves: int) -> float:
-        """Seconds for the next of at most ``moves`` moves that the seat still has to make; infinite without a limit."""
+        """Seconds for the next move, if the seat has at most ``moves`` moves left to make; infinite without a limit."""
         if not self.limited:
             return math.inf
         if self._stones_left[seat] == 0 and self._left[seat] <= 0 and self._stones > 0:
@@ -57,7 +57,7 @@ class Clocks:
 
 
 class Pace:
-    """What a simulation costs on this machine now: the slowest of the last few moves tells."""
+    """Estimates the cost of a simulation on this machine: that of the slowest of the last ``moves`` moves."""
 
     def __init__(self, moves: int = 5) -> None:
         self._moves = moves
@@ -67,6 +67,7 @@ class Pace:
         self._costs = [*self._costs[1 - self._moves:], seconds / simulations]
 
     def simulations(self, budget: float, wanted: int) -> int:
-        """As many as fit into ``budget`` seconds, at most ``wanted``; 0 where there is no time for one."""
+        """The number of simulations that fit into ``budget`` seconds, at most ``wanted``; 0 if there is no time for
+        one."""
         cost = max(self._costs, default=0.0)
         return wanted if budget >= wanted * cost else int(budget / cost)

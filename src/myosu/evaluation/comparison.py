@@ -1,8 +1,9 @@
-"""Are these runs better than those? Measures for few seeds (Agarwal et al. 2021, "Deep Reinforcement Learning at the
-Edge of the Statistical Precipice"), so that nothing is said of one seed alone. Pure functions on arrays of scores.
+"""Comparison of runs over few seeds (Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical
+Precipice"): interquartile means, probabilities of improvement and bootstrap intervals, as pure functions on arrays of
+scores.
 
-The same numbers as the library rliable gives, which has had no release since August 2024 and needs SciPy, arch, Seaborn
-and more.
+The results equal those of the library rliable, which has had no release since August 2024 and requires SciPy, arch,
+Seaborn and more.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-#: Scores of one task (game) after another: float [runs] each, for tasks may have different numbers of runs.
+#: Per task (game) the scores of its runs, float [runs]; tasks may have different numbers of runs.
 Scores = Sequence[np.ndarray]
 
 Interval = tuple[float, float]
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The mean without the lowest and the highest quarter, ⌊n / 4⌋ values each, along ``axis``."""
+    """Interquartile mean along ``axis``: the mean without the lowest and the highest ⌊n / 4⌋ values."""
     ordered = np.sort(np.asarray(values, np.float64), axis=axis)
     count = ordered.shape[axis]
     cut = count // 4
@@ -26,7 +27,8 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def probability_of_improvement(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """That a run of ``ours`` float [..., n] beats one of ``theirs`` [..., m], both drawn at random; a tie counts half.
+    """The probability that a random run of ``ours``, float [..., n], beats a random run of ``theirs`` [..., m]; ties
+    count half.
 
     P(X > Y) = Σ_ij (1[x_i > y_j] + ½ 1[x_i = y_j]) / (n m), Mann and Whitney's U over n m.
     """
@@ -35,19 +37,19 @@ def probability_of_improvement(ours: np.ndarray, theirs: np.ndarray) -> np.ndarr
 
 
 def all_tasks(scores: Scores) -> float:
-    """The interquartile mean over the runs of all tasks together."""
+    """The interquartile mean over the pooled runs of all tasks."""
     return float(interquartile_mean(np.concatenate(scores)))
 
 
 def improvement(ours: Scores, theirs: Scores) -> float:
-    """The probability of improvement, mean over tasks."""
+    """The probability of improvement, averaged over tasks."""
     return float(np.mean([probability_of_improvement(x, y) for x, y in zip(ours, theirs, strict=True)]))
 
 
 def bootstrap_interval(statistic: Callable[..., float], *groups: Scores, resamples: int = 2000,
                        seed: int = 0) -> Interval:
-    """The interval of 95 % of ``statistic(*groups)``, by the percentiles of a stratified bootstrap: of every group and
-    task its runs are drawn again with replacement, for tasks are given and only seeds are drawn by chance."""
+    """95 % confidence interval of ``statistic(*groups)`` by a stratified percentile bootstrap: runs are resampled with
+    replacement within every group and task, because only seeds are random, not tasks."""
     rng = np.random.default_rng(seed)
     found = [statistic(*([task[rng.integers(len(task), size=len(task))] for task in group] for group in groups))
              for _ in range(resamples)]
@@ -56,14 +58,14 @@ def bootstrap_interval(statistic: Callable[..., float], *groups: Scores, resampl
 
 
 def curve_interval(curves: np.ndarray, resamples: int = 2000, seed: int = 0) -> np.ndarray:
-    """float64 [2, points]: at every point the interval of the interquartile mean of ``curves`` float [runs, points];
-    whole runs are drawn, for the points of one belong together."""
+    """float64 [2, points]: at every point the 95 % confidence interval of the interquartile mean of ``curves``, float
+    [runs, points]; whole runs are resampled."""
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(curves), size=(resamples, len(curves)))
     return np.percentile(interquartile_mean(curves[drawn], axis=1), (2.5, 97.5), axis=0)
 
 
 def normalize(groups: Sequence[Scores], lowest: Sequence[float], highest: Sequence[float]) -> list[list[np.ndarray]]:
-    """Scores of every task brought to 0 at ``lowest`` and 1 at ``highest`` of it, so that tasks can be averaged."""
+    """Scores of every task, rescaled so that ``lowest`` becomes 0 and ``highest`` 1 and tasks can be averaged."""
     return [[(task - low) / (high - low) if high > low else np.zeros_like(task)
              for task, low, high in zip(group, lowest, highest, strict=True)] for group in groups]

@@ -1,4 +1,4 @@
-"""An agent alone in an environment: whole episodes, and what can honestly be said of them."""
+"""Evaluation of an agent in a single-player environment, over whole episodes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.evaluation.statistics import Interval, mean_interval, wilson_interval
 
-#: Environments that play at once.
+#: Maximum number of parallel environments.
 MAX_ENVS = 64
 
 
 @dataclass(frozen=True)
 class EpisodesResult:
-    """reward_range: the least and the greatest sum of rewards that there can be. Arrays [games]: the sum of rewards,
-    that of the environment's own below all wrappers, actions taken, and whether a limit cut the episode.
-    success_return: where an episode can be won, it was if the sum of rewards is above this."""
+    """reward_range: the least and greatest possible return. Arrays [games]: return, return of the environment's own
+    rewards before any wrapper, number of actions, and whether the episode was truncated. success_return: in games that
+    can be won, an episode with a greater return is a win; else None."""
 
     game: str
     reward_range: Interval
@@ -34,7 +34,7 @@ class EpisodesResult:
     success_return: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """What ``myosu evaluate --json`` prints, without what only the caller knows."""
+        """The fields of ``myosu evaluate --json`` that follow from the episodes."""
         report = {
             "game": self.game, "games": len(self.returns),
             "mean_reward": float(self.returns.mean()),
@@ -55,13 +55,13 @@ class EpisodesResult:
 
 
 def play_episodes(environment: Environment, agent: Agent, games: int, seed: int = 0) -> EpisodesResult:
-    """``games`` whole episodes, two at least, each cut after ``spec.max_steps`` if it has not ended by then.
+    """Play ``games`` ≥ 2 whole episodes, each truncated after ``spec.max_steps``.
 
-    Every environment plays its share, settled beforehand: were the first to end the ones that count, short episodes
-    would count too often.
+    Every environment plays a fixed number of episodes. Counting the first ``games`` to end would be biased towards
+    short episodes.
     """
     if games < 2:
-        raise UserError(f"--games {games}: two at least, or nothing can be said of the spread.")
+        raise UserError(f"--games {games}: at least two are needed to estimate the spread.")
     begin = time.perf_counter()
     count = min(games, MAX_ENVS)
     env = environment.make(count, seed)

@@ -1,4 +1,4 @@
-"""Every game that a player can be led into, in games small enough to walk through."""
+"""A player against every possible reply, in games small enough to enumerate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_LINES = 200_000
 
 @dataclass(frozen=True)
 class SeatReport:
-    """All lines of play with the player in one seat, against every reply there is."""
+    """Results over all lines of play with the player in one seat."""
 
     games: int
     wins: int
@@ -43,7 +43,7 @@ def walk_all_replies(game: Game, player: Player, seat: int) -> SeatReport:
         if mover == seat:
             lines, actions = np.arange(len(states)), player.choose(states, histories)
             if not (actions != RESIGNS).all():
-                raise UserError(f"{player.name} gave up a game of {game.name}; its other lines are not tried.")
+                raise UserError(f"{player.name} resigned a game of {game.name}; its other lines are not tried.")
             if not legal[lines, actions].all():
                 raise UserError(f"{player.name} played an illegal move in {game.name}.")
         else:
@@ -68,7 +68,7 @@ def walk_all_replies(game: Game, player: Player, seat: int) -> SeatReport:
 
 
 def losing_lines(game: Game, player: Player) -> list[History]:
-    """Games that ``player`` loses from either seat against some play of the opponent."""
+    """The games that ``player`` loses, from either seat, against some line of the opponent."""
     return [line for seat in (0, 1) for line in walk_all_replies(game, player, seat).losing_lines]
 
 
@@ -77,9 +77,9 @@ def never_loses(game: Game, player: Player) -> bool:
 
 
 def exhaustive_report(game: Game, player: Player) -> dict[str, Any]:
-    """What ``myosu evaluate --opponent exhaustive`` prints: wins, draws and losses over all lines, per seat."""
+    """The output of ``myosu evaluate --opponent exhaustive``: wins, draws and losses over all lines, per seat."""
     if game.num_players != 2:
-        raise UserError(f"{game.name} is a game for one; there are no replies to try.")
+        raise UserError(f"{game.name} is a single-player game; there are no replies to try.")
     start = time.perf_counter()
     seats = [walk_all_replies(game, player, seat) for seat in (0, 1)]
     lines = [line for seat in seats for line in seat.losing_lines]

@@ -1,4 +1,4 @@
-"""A player as an engine that speaks GTP version 2, in the dialect of GRhino and Quarry."""
+"""A GTP version 2 engine around a player, in the dialect of GRhino and Quarry."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from myosu.games.game import Game
 from myosu.players.gtp import COLOURS, MoveWords, title
 from myosu.players.player import History, legal_mask
 
-#: think(state [1], actions that led there, simulations) -> action.
+#: think(state [1], the actions that led to it, simulations) -> action.
 Think = Callable[[np.ndarray, History, int], int]
 
 
 class Refused(Exception):
-    """A command that cannot be obeyed; its message goes to the controller."""
+    """A command failed; the message is the engine's error response."""
 
 
 class GtpEngine:
-    """One game at a time, which the controller may set up, play and take back as it likes.
+    """Plays one game at a time, which the controller may set up, play and undo.
 
-    A player who cannot move passes; the controller may say so or not, as GRhino and Quarry do not. simulations: of a
-    move with time enough; ``think`` gets fewer when the clock demands it, and is not asked where one action alone is
-    legal. Beside the position it is given the actions that led there, whoever chose them and whatever was taken back:
-    an agent with a memory remembers its seat's turns among them (``players.agent.AgentPlayer``).
+    Forced passes may be sent or left out; GRhino and Quarry leave them out. simulations: per move; ``think`` gets fewer
+    if the clock requires it, and is not called if only one action is legal. It also receives the actions of the game so
+    far, whoever chose them, so that an agent with a memory can recall its earlier turns
+    (``players.agent.AgentPlayer``).
     """
 
     def __init__(self, game: Game, think: Think, simulations: int) -> None:
@@ -42,15 +42,15 @@ class GtpEngine:
         self._clear()
 
     def warm_up(self) -> None:
-        """Make the first move, so that what has to be compiled is, and the pace is known before a clock runs. What
-        compiling took says nothing of the moves to come."""
+        """Think about the first move, so that everything is compiled and the pace is measured before a clock runs. The
+        time of compilation is not counted."""
         self._play(self._think(self._state, [], 1))
         self._clear()
         for _ in range(2):
             self._timed_think(self._simulations)
 
     def serve(self, commands: Iterable[str], answers: TextIO) -> None:
-        """Answer every command until one says quit or there are no more."""
+        """Answer commands until ``quit`` or the end of input."""
         for line in commands:
             if (answer := self.answer(line)) is not None:
                 answers.write(answer)
@@ -59,7 +59,7 @@ class GtpEngine:
                 break
 
     def answer(self, line: str) -> str | None:
-        """The whole answer to a line; None for one without a command."""
+        """The complete response to a line; None if the line has no command."""
         text = re.sub(r"[^\x20-\U0010ffff]", "", line.replace("\t", " ")).partition("#")[0]
         words = text.split()
         number = words.pop(0) if words and re.fullmatch(r"\d+", words[0]) else ""
@@ -69,7 +69,7 @@ class GtpEngine:
             mark, said = "=", self._obey(words[0], words[1:])
         except Refused as refusal:
             mark, said = "?", str(refusal)
-        # An empty line would end the answer.
+        # An empty line would end the response.
         lines = [line for line in f"{mark}{number} {said}".splitlines() if line.strip()]
         return "\n".join(lines).rstrip() + "\n\n"
 
@@ -79,7 +79,7 @@ class GtpEngine:
         obey = self._commands[command]
         try:
             inspect.signature(obey).bind(*words)
-        except TypeError:  # too few words, or too many
+        except TypeError:  # wrong number of arguments
             raise Refused("syntax error") from None
         return obey(*words)
 
@@ -127,7 +127,7 @@ class GtpEngine:
         return ""
 
     def do_komi(self, points: str) -> str:
-        parse_number(points)  # known to every controller and without meaning here
+        parse_number(points)  # every controller sends it; it has no meaning here
         return ""
 
     def do_play(self, colour: str, move: str, *more: str) -> str:
@@ -137,7 +137,7 @@ class GtpEngine:
         except ValueError:
             raise Refused("syntax error") from None
         if action == self.game.pass_action and self._moves[-1:] == [(action, True)] and self._turn() != seat:
-            self._moves[-1] = (action, False)  # it was taken for granted already, and now it is said
+            self._moves[-1] = (action, False)  # the implied pass is now explicit
             return ""
         if self._ended:
             raise Refused("illegal move: the game is over")
@@ -162,7 +162,7 @@ class GtpEngine:
         if not self._moves:
             raise Refused("cannot undo")
         kept = self._moves[:-1]
-        while kept and kept[-1][1]:  # the controller knows nothing of a pass that was taken for granted
+        while kept and kept[-1][1]:  # the controller does not know of implied passes
             kept.pop()
         self._clear()
         for action, silent in kept:
@@ -192,7 +192,7 @@ class GtpEngine:
     # --- inside
 
     def _generate(self, colour: str) -> int | None:
-        """The action for ``colour``; None where the game is over, which the dialect answers with a pass."""
+        """The action for ``colour``; None if the game is over, which the dialect answers by a pass."""
         seat = _seat(colour)
         if self._ended:
             return None
@@ -202,7 +202,7 @@ class GtpEngine:
             return int(choices[0])
         budget = self._clocks.budget(seat, self._moves_left())
         simulations = self._pace.simulations(budget, self._simulations)
-        # With no time for a single simulation any move is better than none.
+        # Without time for a single simulation, any legal move is better than losing on time.
         return self._timed_think(simulations) if simulations else int(choices[0])
 
     def _timed_think(self, simulations: int) -> int:
@@ -218,7 +218,7 @@ class GtpEngine:
         return word.upper() if self._words.any_case else word
 
     def _give_turn_to(self, seat: int) -> None:
-        """A player who can only pass is taken to have done so when the other one is to move."""
+        """Insert an implied pass if the player to move can only pass and ``seat`` is the other one."""
         if self._turn() == seat:
             return
         if self.game.pass_action is None or not self._legal()[self.game.pass_action]:
@@ -228,7 +228,7 @@ class GtpEngine:
             raise Refused("illegal move: the game is over")
 
     def _moves_left(self) -> int:
-        """How many moves of its own the player to move had better have time for."""
+        """Estimate of the moves that the player to move still has to make, for its time budget."""
         return (self.game.max_plies - len(self._moves) + 1) // 2
 
     def _turn(self) -> int:
@@ -239,7 +239,7 @@ class GtpEngine:
 
     def _clear(self) -> None:
         self._state, self._ended, self._total = self.game.new_states(1), False, 0.0
-        #: Actions, and which of them are passes that nobody has said.
+        #: (action, whether it is an implied pass).
         self._moves: list[tuple[int, bool]] = []
 
     def _play(self, action: int, silent: bool = False) -> None:

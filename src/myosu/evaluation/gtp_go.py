@@ -1,4 +1,4 @@
-"""Go's own commands of GTP: komi, handicap, files of games, the state of stones."""
+"""GTP commands specific to Go: komi, handicap, SGF files, status of stones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from myosu.games.go.sgf import read_sgf
 
 
 class GoEngine(GtpEngine):
-    """A game of Go. Stones of a handicap are moves of Black that White passes on, and Tromp and Taylor's rules know no
-    dead stones: what is on the board at the end is alive."""
+    """The engine for Go. Handicap stones are moves of Black that White answers by passing. The Tromp–Taylor rules have
+    no dead stones: all stones on the board at the end are alive."""
 
     _komi: float | None = None
 
@@ -34,11 +34,11 @@ class GoEngine(GtpEngine):
         return f"{self._state['komi'][0]:g}"
 
     def do_fixed_handicap(self, stones: str) -> str:
-        """Answers with the points, which the protocol gives."""
+        """Place the protocol's standard handicap; responds with its points."""
         count, points = _whole_number(stones), _handicap_points(self._size)
         if not 2 <= count <= len(points):
             raise Refused("invalid number of stones")
-        # Of an odd number above four, one is in the middle.
+        # Odd numbers above four include the centre.
         chosen = points[:count] if count in (2, 3, 4, 6, 8) else [*points[:count - 1], points[-1]]
         return self._place(chosen)
 
@@ -62,7 +62,7 @@ class GoEngine(GtpEngine):
         return "\n".join(self.game.action_name(cell) for cell in cells)
 
     def do_loadsgf(self, path: str, move: str = "") -> str:
-        """``move``: to stop before this one, counted from 1. Answers with the colour to move."""
+        """Load a game; with ``move``, up to before this move, counted from 1. Responds with the colour to move."""
         try:
             record = read_sgf(Path(path))[0]
         except (UserError, OSError) as error:
@@ -93,17 +93,18 @@ class GoEngine(GtpEngine):
             self._state["komi"] = self._komi
 
     def _moves_left(self) -> int:
-        """Most games are over when the board is three quarters full; one that is not takes a while longer."""
+        """Most games end when the board is three quarters full; after that, assume a few more moves."""
         return max(self._size, (3 * self._size**2 // 4 - len(self._moves)) // 2)
 
 
 def _handicap_points(size: int) -> list[int]:
-    """Corners, sides and, last, the middle; the protocol has none on boards below 7×7, and no sides on even ones."""
+    """Handicap points: corners, sides and, last, the centre; none on boards below 7×7, no sides and centre on even
+    ones."""
     if size < 7:
         return []
     low, middle = (3 if size > 12 else 2), size // 2
     high = size - 1 - low
-    # Pairs of column and of row from the bottom.
+    # (column, row from the bottom).
     points = [(low, low), (high, high), (low, high), (high, low)]
     if size % 2 and size > 7:
         points += [(low, middle), (high, middle), (middle, low), (middle, high), (middle, middle)]

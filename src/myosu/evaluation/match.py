@@ -1,4 +1,4 @@
-"""Two players, many games, and what can honestly be said about the result."""
+"""Matches of two players, and their results with confidence intervals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from myosu.players.player import RESIGNS, History, Player, RandomPlayer, legal_m
 
 @dataclass(frozen=True)
 class Score:
-    """Results of one player over ``games``; every interval covers 95 %."""
+    """Results of one player over ``games``, with 95 % confidence intervals."""
 
     games: int
     mean_reward: float
@@ -31,8 +31,8 @@ class Score:
 
     @classmethod
     def of(cls, rewards: np.ndarray, reward_range: Interval = (-math.inf, math.inf)) -> Score:
-        """From rewards [units, games]: the units are independent of each other, the games of one need not be. No mean
-        reward can lie outside ``reward_range``."""
+        """From rewards [units, games]: units are independent, games within a unit need not be. Intervals are clipped to
+        ``reward_range``."""
         win, draw, loss = rewards > 0, rewards == 0, rewards < 0
         return cls(
             games=rewards.size,
@@ -49,9 +49,9 @@ class Score:
 
 @dataclass(frozen=True)
 class MatchResult:
-    """Seen by the first player of ``play_match``.
+    """The result in the view of the first player of ``play_match``.
 
-    rewards: float64 [games / 2, 2], the sum of a game's rewards; column 0 in the first seat, column 1 in the second.
+    rewards: float64 [games / 2, 2], the return of each game; column 0 in the first seat, column 1 in the second.
     histories: the actions of those games, in the order of ``rewards.reshape(-1)``.
     """
 
@@ -67,7 +67,7 @@ class MatchResult:
     second_seat: Score
 
     def to_json(self) -> dict[str, Any]:
-        """What ``myosu evaluate --json`` prints, without what only the caller knows."""
+        """The fields of ``myosu evaluate --json`` that follow from the match."""
         seats = {"first_seat": _score_json(self.first_seat), "second_seat": _score_json(self.second_seat)}
         return {"game": self.game, "player": self.player, "opponent": self.opponent, **_score_json(self.overall),
                 **seats, "opening_plies": self.opening_plies,
@@ -76,21 +76,20 @@ class MatchResult:
 
 
 def default_opening_plies(game: Game, opponent: Player) -> int:
-    """Random plies before the players begin: none against chance, else a tenth of the longest game, at most 8."""
+    """Default number of random plies at the beginning: 0 if the opponent is random, else max_plies / 10, at most 8."""
     return max(1, min(8, game.max_plies // 10)) if opponent.repeats_itself else 0
 
 
 def play_match(game: Game, player: Player, opponent: Player, games: int, opening_plies: int | None = None,
                seed: int = 0) -> MatchResult:
-    """Play ``games`` games (an even number), half from each seat; all of them go on at once.
+    """Play ``games`` games (an even number) in parallel, half from each seat.
 
-    With openings, games 2k and 2k + 1 begin with the same random one, played from both sides, and count as one
-    independent observation. ``opening_plies=None`` chooses as ``default_opening_plies`` says. A game longer than
-    ``game.max_plies`` ends there, with the rewards earned so far. A game that a player gives up is lost as
-    ``reward_of_resigning`` says.
+    With openings, games 2k and 2k + 1 start from the same random opening, with exchanged seats, and count as one
+    independent observation. opening_plies: None: ``default_opening_plies``. A game is truncated at ``game.max_plies``,
+    with the rewards so far. A resigned game counts ``reward_of_resigning``.
     """
     if game.num_players != 2:
-        raise UserError(f"A match needs two players; {game.name} is a game for one.")
+        raise UserError(f"A match needs two players; {game.name} is a single-player game.")
     if games < 4 or games % 2:
         raise UserError(f"--games {games}: half are played from each seat, so it must be an even number from 4.")
     plies = default_opening_plies(game, opponent) if opening_plies is None else opening_plies
@@ -108,10 +107,10 @@ def play_match(game: Game, player: Player, opponent: Player, games: int, opening
 
 def play_openings(game: Game, player: Player, opponent: Player,
                   openings: list[tuple[int, ...]]) -> tuple[np.ndarray, list[History]]:
-    """Play each of ``openings``, all of the same length, from both sides; all games go on at once.
+    """Play each of ``openings``, all of the same length, from both seats; all games in parallel.
 
-    Rewards of ``player``, float64 [openings, 2], column 0 in the first seat; and the actions of those games in the
-    order of ``rewards.reshape(-1)``.
+    Returns the returns of ``player``, float64 [openings, 2], column 0 in the first seat; and the actions of the games,
+    in the order of ``rewards.reshape(-1)``.
     """
     games = 2 * len(openings)
     histories: list[History] = [list(opening) for opening in openings for _ in range(2)]
@@ -120,7 +119,7 @@ def play_openings(game: Game, player: Player, opponent: Player,
     rewards = np.zeros(games)
     over = np.zeros(games, np.bool_)
     to_play = np.empty(games, np.int8)
-    # Each player in turn moves in every game that waits for it, so after the first turn both have full batches.
+    # Players alternate; each moves in all games that wait for it, so after the first turn both have full batches.
     while not over.all():
         for mover, sign in ((player, 1.0), (opponent, -1.0)):
             game.batch.to_play(states, to_play)
@@ -135,15 +134,14 @@ def play_openings(game: Game, player: Player, opponent: Player,
 
 
 def reward_of_resigning(game: Game) -> float:
-    """The sum of rewards of whoever gives a game up: the least there can be, for nobody knows how it would have ended.
-    """
+    """The return of a player who resigns: the least possible one, because the outcome is not known."""
     least = game.reward_range[0]
     return least if math.isfinite(least) else -1.0
 
 
 def random_openings(game: Game, count: int, plies: int, seed: int) -> list[tuple[int, ...]]:
-    """``count`` openings of ``plies`` random legal actions that do not end the game; different ones as far as the game
-    has so many, then all of them again."""
+    """``count`` openings of ``plies`` random legal actions that do not end the game. They are distinct; if the game has
+    fewer, they repeat."""
     openings: dict[tuple[int, ...], None] = {}
     chance = RandomPlayer(game, seed)
     for _ in range(20):
@@ -173,7 +171,8 @@ def replay_openings(game: Game, openings: list[tuple[int, ...]]) -> np.ndarray:
 
 def _advance(game: Game, mover: Player, states: np.ndarray, histories: list[History],
              indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``mover`` acts in the games ``indices``; what it earned, whether they ended, and by its resignation, [n] each."""
+    """``mover`` acts in the games ``indices``. Returns its rewards, whether the games ended, and whether it resigned,
+    [n] each."""
     current = states[indices]
     actions = mover.choose(current, [histories[i] for i in indices])
     resigned = actions == RESIGNS

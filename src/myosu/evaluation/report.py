@@ -1,4 +1,4 @@
-"""What ``myosu evaluate`` and ``myosu.evaluate`` tell of an agent."""
+"""The report of ``myosu evaluate`` and ``myosu.evaluate``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from myosu.players.opponents import make_opponent
 def evaluation_report(agent: Agent, environment: Environment, name: str, opponent: str = "random", games: int = 200,
                       simulations: int | None = None, opening_plies: int | None = None, seed: int = 0
                       ) -> dict[str, Any]:
-    """JSON of a match against ``opponent`` (see ``make_opponent``, or "exhaustive"), or of episodes where the
-    environment is for one player. simulations: a move of the opponent, where it is a run that searches.
+    """JSON report of a match against ``opponent`` (see ``make_opponent``, or "exhaustive"), or of episodes in a
+    single-player environment. simulations: per move of the opponent, if it is a run with a search.
 
-    Raises UserError where the opponent does not exist, or the game is not for two.
+    Raises UserError if the opponent does not exist, or is given for a single-player environment.
     """
     if environment.spec.num_players == 1:
         if opponent != "random" or opening_plies is not None:
-            raise UserError(f"{environment.name} is for one player: leave out the opponent and the opening plies.")
+            raise UserError(f"{environment.name} is single-player: leave out the opponent and the opening plies.")
         return play_episodes(environment, agent, games, seed).to_json()
     game = environment.rules
     player = AgentPlayer(game, agent, name)

@@ -1,4 +1,4 @@
-"""Intervals of 95 %, without SciPy."""
+"""95 % confidence intervals, without SciPy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Interval = tuple[float, float]
 
 
 def student_quantile(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t, by halving on the closed form (Abramowitz and Stegun 26.7.3-4)."""
+    """The 97.5 % quantile of Student's t, by bisection of the closed form (Abramowitz and Stegun 26.7.3-4)."""
     low, high = 0.0, 13.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -21,7 +21,7 @@ def student_quantile(degrees: int) -> float:
 
 
 def _central_probability(t: float, degrees: int) -> float:
-    """P(|T| < t) with an integer number of degrees of freedom."""
+    """P(|T| < t) for an integer number of degrees of freedom."""
     angle = math.atan(t / math.sqrt(degrees))
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = degrees % 2 == 1
@@ -33,9 +33,8 @@ def _central_probability(t: float, degrees: int) -> float:
 
 
 def mean_interval(values: np.ndarray, possible: Interval = (-math.inf, math.inf)) -> Interval:
-    """Student's interval of the mean of independent ``values`` [n], two at least, cut at the least and the greatest
-    ``possible`` value: no mean lies beyond them, so the interval still covers 95 %. Where values lie beyond them
-    themselves, it is cut at these."""
+    """Student's t interval of the mean of n ≥ 2 independent ``values``, clipped to the range ``possible`` (extended to
+    the values if they exceed it). No mean lies outside, so the clipped interval still covers 95 %."""
     n, mean = len(values), float(np.mean(values))
     half = student_quantile(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
     least, greatest = min(possible[0], float(np.min(values))), max(possible[1], float(np.max(values)))
@@ -43,7 +42,7 @@ def mean_interval(values: np.ndarray, possible: Interval = (-math.inf, math.inf)
 
 
 def wilson_interval(rate: float, n: float) -> Interval:
-    """Wilson's interval of a rate seen in ``n`` independent trials."""
+    """Wilson's interval of a ``rate`` observed in ``n`` independent trials."""
     centre = rate + Z95**2 / (2 * n)
     half = Z95 * math.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n * n))
     scale = 1 + Z95**2 / n
@@ -52,10 +51,10 @@ def wilson_interval(rate: float, n: float) -> Interval:
 
 
 def rate_interval(hits: np.ndarray) -> Interval:
-    """Interval of a rate from 0/1 ``hits`` [units, games]: games of one unit may depend on each other, units do not.
+    """Interval of a rate from 0/1 ``hits`` [units, games]; units are independent, games within a unit need not be.
 
-    Wilson's, with as many trials as independent games would give the variance seen between the units: no fewer than
-    the units, no more than the games.
+    Wilson's interval with the effective sample size: the number of independent games that would have the observed
+    variance between units, clipped to [units, units · games].
     """
     units, per_unit = hits.shape
     rate = float(hits.mean())

@@ -1,4 +1,4 @@
-"""Boards as the bits of a uint64."""
+"""Bitboards: a uint64 with one bit per cell."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from myosu.games.game import compiled
 
 @compiled
 def count_bits(board):
-    """int64: the ones among the bits of a uint64."""
+    """Population count of a uint64; int64."""
     pairs = board - ((board >> np.uint64(1)) & np.uint64(0x5555555555555555))
     fours = (pairs & np.uint64(0x3333333333333333)) + ((pairs >> np.uint64(2)) & np.uint64(0x3333333333333333))
     bytes_ = (fours + (fours >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)

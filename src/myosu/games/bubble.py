@@ -1,12 +1,13 @@
-"""Bubble: shoot bubbles at a hanging stack. Three or more of a colour that touch pop, and what hangs on nothing falls.
+"""Bubble: shoot bubbles at a hanging stack. Groups of three or more of one colour pop; bubbles without a connection to
+the ceiling fall.
 
-Rows of eight and of seven bubbles take turns and lie as hexagons do. A shot flies straight, bounces off the walls,
-stops at the first bubble or at the ceiling and snaps to the nearest cell. An action is one of 41 angles, from 70° to
-the left to 70° to the right. The colours of the bubble to shoot and of the one after it are to be seen, and are among
-those that still hang. Clearing the board wins. Running out of shots, or a bubble that stays in the last row, ends the
-game; the latter pays for the shots that are left as well, so that giving up is never cheaper.
+Rows of eight and seven bubbles alternate in a hexagonal grid. A shot flies straight, bounces off the walls, stops at
+the first bubble or at the ceiling and snaps to the nearest cell. An action is one of 41 angles, from 70° to the left to
+70° to the right. The colours of the current and the next bubble are visible, and are among those that still hang.
+Clearing the board wins. The game ends when the shots run out, or when a bubble stays in the last row; the latter also
+costs the remaining shots, so that ending early is never cheaper.
 
-There are no symmetries: a bubble shot straight up into a gap between two cells takes the left one.
+There are no symmetries, because a bubble shot straight up between two cells snaps to the left one.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from myosu.games.drawing import Colour, canvas, disc, stroke
 from myosu.games.game import Game, compiled
 
 WIDTH, ROWS = 8, 14
-#: Geometry: bubbles have the radius 1; ``ROW_HEIGHT`` lies between two rows, y grows downwards from the ceiling at 0.
+#: Geometry: bubbles have radius 1; rows are ``ROW_HEIGHT`` apart; y grows downwards from the ceiling at 0.
 ROW_HEIGHT = math.sqrt(3)
-LEFT, RIGHT = 1.0, 2.0 * WIDTH - 1  # between which the middle of a bubble flies
+LEFT, RIGHT = 1.0, 2.0 * WIDTH - 1  # bounds of a flying bubble's centre
 SHOOTER_X, SHOOTER_Y = float(WIDTH), 1 + ROW_HEIGHT * ROWS
-#: A flying bubble stops at this distance of middles: less than 2, so that it slips through narrow gaps.
+#: A flying bubble stops at this distance between centres: less than 2, so that it fits through narrow gaps.
 TOUCH = 1.85
 NUM_ANGLES = 41
 ANGLES = np.linspace(-math.radians(70), math.radians(70), NUM_ANGLES)
-#: Points of a flight: the start, a bounce each 14 / tan(70°) = 5.1 of the height of 24.2 at most, and the end.
+#: Maximum points of a flight: the start, a bounce per 14 / tan(70°) = 5.1 of at most 24.2 in height, and the end.
 PATH_POINTS = 7
 #: Neighbours of a cell as (row, column) steps, in even and in odd rows.
 NEIGHBOURS = np.array([[(0, -1), (0, 1), (-1, -1), (-1, 0), (1, -1), (1, 0)],
                        [(0, -1), (0, 1), (-1, 0), (-1, 1), (1, 0), (1, 1)]])
 
 
-#: board: 0 empty, else the colour from 1 on; the last cell of an odd row is no cell. current, following: the colours of
-#: the bubble to shoot and of the one after it. shots: that are left. colours: that there are.
+#: board: 0 empty, else the colour, from 1 on; the last entry of an odd row is unused. current, following: colours of
+#: the current and the next bubble. shots: remaining. colours: number of colours.
 STATE = np.dtype([("board", np.int8, (ROWS, WIDTH)), ("chance", np.uint64), ("current", np.int8),
                   ("following", np.int8), ("colours", np.int8), ("shots", np.int16), ("over", np.bool_)], align=True)
 
@@ -49,20 +50,20 @@ def width_of(row):
 
 @compiled
 def middle_of(row, column):
-    """x and y of a cell's middle."""
+    """(x, y) of a cell's centre."""
     return 1.0 + 2.0 * column + row % 2, 1.0 + ROW_HEIGHT * row
 
 
 @compiled
 def fly(board, action, path):
-    """Fill ``path`` f64 [PATH_POINTS, 2] with x and y of the start, each bounce and the end of a shot; the rest repeats
-    the end. Returns the row and the column of the cell to which it snaps."""
+    """Write the (x, y) of a shot's start, bounces and end to ``path``, float64 [PATH_POINTS, 2], padded with the end.
+    Returns (row, column) of the cell to which it snaps."""
     x, y = SHOOTER_X, SHOOTER_Y
     right, up = math.sin(ANGLES[action]), math.cos(ANGLES[action])
     path[0, 0] = x
     path[0, 1] = y
     for point in range(1, PATH_POINTS):
-        # As far as the ceiling or a wall, whichever is nearer, unless a bubble is in the way.
+        # To the ceiling or a wall, whichever is nearer, unless a bubble is in the way.
         way = (y - 1.0) / up
         if right > 0:
             way = min(way, (RIGHT - x) / right)
@@ -92,8 +93,8 @@ def fly(board, action, path):
 
 @compiled
 def nearest_cell(x, y):
-    """The cell nearest to a stopped bubble. It is free, and touches what stopped it: no point between the walls is
-    farther than 2 / √3 from a cell, and every bubble is at least ``TOUCH`` away."""
+    """The cell nearest to a stopped bubble. It is free and adjacent to what stopped it, because every point between the
+    walls is within 2 / √3 of a cell, and every bubble is at least ``TOUCH`` away."""
     best, at_row, at_column = np.inf, 0, 0
     for row in range(ROWS):
         for column in range(width_of(row)):
@@ -106,8 +107,8 @@ def nearest_cell(x, y):
 
 @compiled
 def _spread(board, marks, stack, count, colour):
-    """Mark all bubbles (of ``colour``, or of any: 0) that hang together with the ``count`` cells on the ``stack``,
-    which are marked already. Returns how many were added."""
+    """Flood fill: mark all bubbles (of ``colour``; 0: of any colour) connected to the ``count`` cells on ``stack``,
+    which are already marked. Returns the number of newly marked bubbles."""
     added = 0
     while count > 0:
         count -= 1
@@ -126,8 +127,8 @@ def _spread(board, marks, stack, count, colour):
 
 @compiled
 def settle(board, row, column):
-    """What the bubble that has come to ``row`` and ``column`` does: take away what pops and what falls. Returns how
-    many pop, how many fall, and how many of its colour hang together with it."""
+    """Remove what pops and falls because of the new bubble at (row, column). Returns (popped, fallen, size of its
+    colour group)."""
     marks, stack = np.zeros((ROWS, WIDTH), np.bool_), np.empty(ROWS * WIDTH, np.int64)
     marks[row, column] = True
     stack[0] = row * WIDTH + column
@@ -166,7 +167,7 @@ def _hangs(board, colour):
 
 @compiled
 def _draw_colour(state):
-    """One of the colours that hang, each as likely; any colour of an empty board."""
+    """A uniformly random colour among those that hang; among all if the board is empty."""
     count = 0
     for colour in range(1, state.colours + 1):
         count += _hangs(state.board, colour)
@@ -197,14 +198,14 @@ def _start(state, seed, rows, colours, shots):
 
 @compiled
 def _shoot(state, action):
-    """The shot and what follows of it. Returns how many bubbles went away."""
+    """Execute a shot. Returns the number of removed bubbles."""
     row, column = fly(state.board, action, np.empty((PATH_POINTS, 2)))
     state.board[row, column] = state.current
     popped, fallen, _ = settle(state.board, row, column)
     state.shots -= 1
     empty = not state.board.any()
     state.over = empty or state.shots == 0 or state.board[ROWS - 1].any()
-    # The next bubble is of another colour if nothing of its own hangs any more.
+    # If the next bubble's colour no longer hangs, it is replaced by another.
     state.current = state.following if _hangs(state.board, state.following) else _draw_colour(state)
     state.following = _draw_colour(state)
     return popped + fallen
@@ -215,14 +216,15 @@ def legal_actions(state, mask):
     mask[:] = True
 
 
-#: Digits of the shots that are left, as planes.
+#: Binary digits of the remaining shots, one plane each.
 SHOT_BITS = 6
 
 
 @compiled
 def observe(state, out):
-    """Planes: the bubbles of each colour; the odd rows, which lie half a bubble to the right; all over the plane of its
-    colour, the bubble to shoot, and the one after it; all over their planes, the binary digits of the shots left."""
+    """Planes: the bubbles of each colour; the odd rows, which are shifted half a bubble to the right; and constant
+    planes: the colour of the current bubble (one-hot), of the next one, and the binary digits of the remaining
+    shots."""
     out[:] = 0
     colours = state.colours
     for row in range(ROWS):
@@ -266,7 +268,7 @@ COLOURS: tuple[Colour, ...] = ((232, 76, 72), (245, 190, 60), (72, 178, 106), (7
 
 
 def draw(state, pixels: int = 24) -> np.ndarray:
-    """A picture, uint8 [H, W, 3], with ``pixels`` a bubble."""
+    """An image of the position, uint8 [H, W, 3], with ``pixels`` per bubble."""
     radius = pixels / 2
     image = _ground(pixels).copy()
 
@@ -299,7 +301,7 @@ def _ground(pixels: int) -> np.ndarray:
 
 @cache
 def _bubble(colour: int, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture, and which of its pixels belong to the bubble."""
+    """An image of a bubble, and the mask of its pixels."""
     middle, rim = pixels / 2, COLOURS[colour - 1]
     image = canvas(pixels, pixels, BACKGROUND)
     shade: Colour = (rim[0] * 3 // 4, rim[1] * 3 // 4, rim[2] * 3 // 4)
@@ -310,7 +312,7 @@ def _bubble(colour: int, pixels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def action_name(action: int) -> str:
-    """In degrees, to the right."""
+    """The angle in degrees, positive to the right."""
     return f"{math.degrees(ANGLES[action]):+.1f}"
 
 
@@ -326,8 +328,8 @@ def parse_action(text: str) -> int:
 
 def make_game(rows: int = 6, colours: int = 4, shots: int = 60, bubble_reward: float = 0.01, shot_price: float = 0.03,
               clear_reward: float = 1.0) -> Game:
-    """A level: ``rows`` of bubbles in ``colours``, and ``shots`` to clear it. Each bubble that goes away earns
-    ``bubble_reward``, each shot costs ``shot_price``, and ``clear_reward`` is for clearing all."""
+    """A level of ``rows`` rows in ``colours`` colours, with ``shots`` shots to clear it. Rewards: ``bubble_reward`` per
+    removed bubble, −``shot_price`` per shot, ``clear_reward`` for clearing the board."""
     if not 1 <= rows <= ROWS - 2 or not 1 <= colours <= len(COLOURS) or not 1 <= shots < 2**SHOT_BITS:
         raise ValueError(f"rows {rows}, colours {colours}, shots {shots}: there can be 1 to {ROWS - 2} rows, 1 to "
                          f"{len(COLOURS)} colours and 1 to {2**SHOT_BITS - 1} shots")
@@ -346,7 +348,7 @@ def make_game(rows: int = 6, colours: int = 4, shots: int = 60, bubble_reward: f
         paid = 1 + (state.shots if state.over and not cleared else 0)
         return bubble_reward * gone - shot_price * paid + (clear_reward if cleared else 0.0), state.over
 
-    # Whoever does not clear pays for all shots, and at best pops all but one of the bubbles that there ever were.
+    # Without clearing, all shots are paid for, and at best all bubbles that ever existed but one are removed.
     bubbles = rows * WIDTH - rows // 2 + shots
     return Game(
         name="bubble",

@@ -10,8 +10,8 @@ from myosu.games.game import Game, Symmetries, compiled
 
 ROWS, COLUMNS = 6, 7
 
-#: Bit ``7 * column + height`` is one cell, height 0 at the bottom; the seventh bit of a column stays empty, so that
-#: no line runs from one column into the next. ``own`` belongs to the player to move.
+#: Bit ``7 * column + height`` is one cell, height 0 at the bottom. The seventh bit of a column is always 0, so that no
+#: line wraps into the next column. ``own`` belongs to the player to move.
 STATE = np.dtype([("own", np.uint64), ("opponent", np.uint64), ("player", np.int8), ("over", np.bool_)], align=True)
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
@@ -51,7 +51,7 @@ def legal_actions(state, mask):
 def step(state, action):
     occupied = state.own | state.opponent
     shift = np.uint64(7 * action)
-    # Adding one to a column's discs gives the lowest empty cell.
+    # Adding 1 to the bits of a column carries into its lowest empty cell.
     disc = ((occupied >> shift & np.uint64(0x3F)) + ONE) << shift & ~occupied
     own = state.own | disc
     won = has_four(own)
@@ -63,7 +63,7 @@ def step(state, action):
 
 @compiled
 def observe(state, out):
-    """Planes: the mover's discs, the opponent's; row 0 is the top."""
+    """Planes: discs of the player to move, of the opponent. Row 0 is the top."""
     for row in range(ROWS):
         for column in range(COLUMNS):
             cell = np.uint64(7 * column + ROWS - 1 - row)
@@ -78,7 +78,7 @@ def to_play(state):
 
 @compiled
 def _lines_open_to(own, opponent, shift):
-    """Four cells in a row that ``opponent`` has none of: a little each, more where three are taken."""
+    """Scores the lines of four without a disc of ``opponent``: 0.004 each, 0.05 more if three cells are taken."""
     free = CELLS & ~opponent
     two, three = shift + shift, shift + shift + shift
     lines = free & (free >> shift) & (free >> two) & (free >> three)
@@ -89,7 +89,7 @@ def _lines_open_to(own, opponent, shift):
 
 @compiled
 def heuristic(state):
-    """Lines of four that can still be made."""
+    """The difference of the players' lines of four that can still be completed."""
     value = 0.0
     for shift in (UP, RIGHT, RIGHT_DOWN, RIGHT_UP):
         value += _lines_open_to(state.own, state.opponent, shift) - _lines_open_to(state.opponent, state.own, shift)
@@ -110,7 +110,7 @@ def render(state) -> str:
 
 
 def draw(state, pixels: int = 56) -> np.ndarray:
-    """A picture, uint8 [H, W, 3], with ``pixels`` a cell."""
+    """An image of the position, uint8 [H, W, 3], with ``pixels`` × ``pixels`` per cell."""
     empty, *others = _boards(pixels)
     image = empty.copy()
     first, second = state["own"], state["opponent"]
@@ -125,7 +125,7 @@ def draw(state, pixels: int = 56) -> np.ndarray:
 
 @cache
 def _boards(pixels: int) -> tuple[np.ndarray, ...]:
-    """Three pictures: of the empty board, of one full of the first player's discs, of the second's."""
+    """Images of the empty board, of a board full of the first player's discs, and of the second player's."""
     margin, frame = pixels // 2, pixels // 5
     height, width = ROWS * pixels, COLUMNS * pixels
     empty = canvas(height + 2 * margin, width + 2 * margin, (238, 242, 249))
@@ -140,7 +140,7 @@ def _boards(pixels: int) -> tuple[np.ndarray, ...]:
 
 
 def _hole(image: np.ndarray, face: Colour, edge: Colour) -> None:
-    """Draw a hole in the board on the picture of its cell, and what is seen through it."""
+    """Draw a hole on the image of a cell, with the disc (or background) behind it."""
     size = len(image)
     disc(image, 0.5 * size, 0.5 * size, 0.42 * size, (20, 46, 108))
     disc(image, 0.52 * size, 0.5 * size, 0.4 * size, edge)
@@ -154,7 +154,7 @@ def action_name(action: int) -> str:
 def parse_action(text: str) -> int:
     text = text.strip().lower()
     if len(text) != 1 or text not in "abcdefg":
-        raise ValueError(f"{text!r} is no column: write one of a–g")
+        raise ValueError(f"{text!r} is not a column: write one of a–g")
     return "abcdefg".index(text)
 
 

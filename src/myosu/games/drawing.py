@@ -1,7 +1,7 @@
-"""Pictures of positions with NumPy alone: smooth shapes on a uint8 [height, width, 3] array.
+"""Images of positions, in NumPy: anti-aliased shapes on uint8 [height, width, 3] arrays.
 
-Shapes are drawn at leisure, on sprites and boards that are kept (``functools.cache``). A position is then put together
-by copying them, which takes a fraction of a millisecond.
+Shapes are drawn once, onto cached sprites and boards (``functools.cache``). A position is then composed by copying
+cells, in a fraction of a millisecond.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def canvas(height: int, width: int, colour: Colour) -> np.ndarray:
 
 def disc(image: np.ndarray, y: float, x: float, radius: float, colour: Colour, softness: float = 1,
          opacity: float = 1) -> None:
-    """Draw a disc around pixel coordinates (``y``, ``x``), whose edge fades over ``softness`` pixels."""
+    """Draw a disc centred at (``y``, ``x``) in pixels, whose edge fades over ``softness`` pixels."""
     stroke(image, (y, x), (y, x), radius, colour, softness, opacity)
 
 
 def ring(image: np.ndarray, y: float, x: float, radius: float, width: float, colour: Colour) -> None:
-    """Draw a circle line, ``width`` thick, around pixel coordinates (``y``, ``x``)."""
+    """Draw a circle of line width ``width`` centred at (``y``, ``x``) in pixels."""
     rows, columns = _pixels(image)
     _blend(image, width / 2 - np.abs(np.hypot(rows - y, columns - x) - radius) + 0.5, colour)
 
@@ -35,14 +35,14 @@ def stroke(image: np.ndarray, start: tuple[float, float], end: tuple[float, floa
     rows, columns = _pixels(image)
     down, right = end[0] - start[0], end[1] - start[1]
     along = (rows - start[0]) * down + (columns - start[1]) * right
-    part = np.clip(along / max(down**2 + right**2, 1e-9), 0, 1)  # of the way, where the line is nearest
+    part = np.clip(along / max(down**2 + right**2, 1e-9), 0, 1)  # position of the nearest point on the line, in [0, 1]
     distance = np.hypot(rows - start[0] - part * down, columns - start[1] - part * right)
     _blend(image, (radius - distance) / softness + 0.5, colour, opacity)
 
 
 def panel(image: np.ndarray, top: float, left: float, height: float, width: float, radius: float, colour: Colour,
           raised: bool = False) -> None:
-    """Draw a rectangle with round corners; ``raised`` lights it from above."""
+    """Draw a rectangle with rounded corners; ``raised`` shades it as if lit from above."""
     rows, columns = _pixels(image)
     y = np.maximum(np.abs(rows - top - height / 2) - (height / 2 - radius), 0)
     x = np.maximum(np.abs(columns - left - width / 2) - (width / 2 - radius), 0)
@@ -51,20 +51,20 @@ def panel(image: np.ndarray, top: float, left: float, height: float, width: floa
 
 
 def cell(image: np.ndarray, row: int, column: int, pixels: int, margin: int = 0) -> np.ndarray:
-    """The part of a board's picture, as a view, that shows one cell of ``pixels`` × ``pixels``."""
+    """The view of a board's image that shows one cell of ``pixels`` × ``pixels``."""
     top, left = margin + row * pixels, margin + column * pixels
     return image[top:top + pixels, left:left + pixels]
 
 
 def copy_cells(image: np.ndarray, source: np.ndarray, cells: Iterable[tuple[int, int]], pixels: int,
                margin: int) -> None:
-    """Make ``cells`` (row, column) of a board look as they do on ``source``, another picture of the same board."""
+    """Copy ``cells`` (row, column) from ``source``, another image of the same board."""
     for row, column in cells:
         cell(image, row, column, pixels, margin)[:] = cell(source, row, column, pixels, margin)
 
 
 def _pixels(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of the middles of all pixels."""
+    """Coordinates of the pixel centres: rows [H, 1], columns [1, W]."""
     rows, columns = np.ogrid[:image.shape[0], :image.shape[1]]
     return rows + 0.5, columns + 0.5
 

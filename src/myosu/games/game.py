@@ -1,7 +1,7 @@
-"""A game is one file of scalar functions on a small record; this module makes batches of them.
+"""The interface of a game: compiled scalar functions on a small record, in one file; and their batched versions.
 
-The one convention (``docs/convention.md``): a reward belongs to the player who just moved, a value to the player to
-move. Two-player games are zero-sum and alternate strictly: a player who cannot move passes by an explicit action.
+The convention (``docs/convention.md``): a reward belongs to the player who just moved, a value to the player to move.
+Two-player games are zero-sum and players alternate strictly: a player who cannot move passes by an explicit action.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numba
 import numpy as np
 
-#: Decorates the scalar functions of a game file. Compiled once and kept on disk.
+#: Decorator of a game's scalar functions: compiled by Numba, cached on disk.
 compiled = numba.njit(cache=True, error_model="numpy")
 
 
@@ -25,8 +25,8 @@ class Symmetries:
     cells: int64 [S, H*W]; plane cell ``i`` of the transformed observation is cell ``cells[s, i]`` of the original
         (applied to every plane of an observation of shape [C, H, W]).
     actions: int64 [S, num_actions]; likewise entry ``i`` of a transformed policy is entry ``actions[s, i]``.
-    planes: int64 [S, C] where planes stand for directions, which turn with the board: plane ``i`` of the transformed
-        observation is plane ``planes[s, i]`` of the original. None: every plane stays what it is.
+    planes: int64 [S, C], if planes encode directions, which rotate with the board: plane ``i`` of the transformed
+    observation is plane ``planes[s, i]`` of the original. None: planes are not permuted.
     """
 
     cells: np.ndarray
@@ -35,18 +35,18 @@ class Symmetries:
 
     @cached_property
     def inverse_actions(self) -> np.ndarray:
-        """int64 [S, num_actions]; where action ``a`` goes under symmetry ``s``."""
+        """int64 [S, num_actions]: the action to which symmetry ``s`` maps action ``a``."""
         return np.argsort(self.actions, axis=1)
 
-    # Of B arrays, each under a symmetry of its own, ``drawn`` [B]. With ``rows`` int64 [B, n] these are taken first of
-    # however many there are, all in one pass over memory: [B, n, ...].
+    # The methods below transform B arrays, each by its own symmetry ``drawn`` int64 [B]. With ``rows`` int64 [B, n]
+    # they first gather these rows of the array, in the same pass over memory; the result is [B, n, ...].
 
     def boards(self, boards: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Boards [B, ..., H, W] with their cells permuted."""
         return _moved(boards, self.cells, drawn, rows)
 
     def observations(self, observations: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """Observations [B, ..., C, H, W] with their cells permuted, and their planes that are directions."""
+        """Observations [B, ..., C, H, W] with permuted cells, and permuted planes if they encode directions."""
         turned = self.boards(observations, drawn, rows)
         if self.planes is None:
             return turned
@@ -55,18 +55,18 @@ class Symmetries:
         return np.take_along_axis(by_plane, planes, axis=2).reshape(turned.shape)
 
     def moved(self, actions: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        """Where actions int64 [B, n] go."""
+        """The images of actions int64 [B, n]."""
         return np.take_along_axis(self.inverse_actions[drawn], actions, axis=1)
 
     def by_action(self, values: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """What belongs to actions (policies, masks), [B, ..., A], permuted."""
+        """Arrays indexed by action (policies, masks), [B, ..., A], permuted."""
         return _moved(values, self.actions, drawn, rows)
 
 
 def _moved(values: np.ndarray, permutations: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
     shape = values.shape if rows is None else (*rows.shape, *values.shape[1:])
     flat = values.reshape(len(values), -1, permutations.shape[1])
-    if flat.dtype == np.float16:  # Numba has no such numbers, but it need not know what it moves
+    if flat.dtype == np.float16:  # Numba does not support float16; for copying, any 16-bit type will do
         flat = flat.view(np.uint16)
     rows = np.arange(len(values))[:, None] if rows is None else rows
     return _permuted(flat, rows, permutations, drawn).view(values.dtype).reshape(shape)
@@ -74,8 +74,8 @@ def _moved(values: np.ndarray, permutations: np.ndarray, drawn: np.ndarray, rows
 
 @numba.njit(cache=True, nogil=True)
 def _permuted(values, rows, permutations, drawn):
-    """values [N, p, m] at ``rows`` [B, n], each with its last axis permuted by the row of ``permutations`` [S, m] that
-    is ``drawn`` [B]; [B, n, p, m]."""
+    """values[rows], [B, n, p, m], with the last axis permuted by permutations[drawn]. values: [N, p, m]. rows: [B, n].
+    permutations: [S, m]. drawn: [B]."""
     permuted = np.empty((*rows.shape, *values.shape[1:]), values.dtype)
     for i in range(len(rows)):
         order = permutations[drawn[i]]
@@ -94,10 +94,10 @@ class Game:
     Every function below takes ``state``, one record of dtype ``state_dtype``, and is decorated with ``compiled``
     (except ``render`` and the action names, which are plain Python).
 
-    init(state, seed): write the start position. ``seed`` (uint64) matters only in games with chance.
-    legal_actions(state, mask): write bool [num_actions]. Never empty before the end; all true after it.
+    init(state, seed): write the initial position. ``seed`` (uint64) matters only in games with chance.
+    legal_actions(state, mask): write bool [num_actions]. At least one is true before the end; all are true after it.
     step(state, action) -> (reward, terminated): the reward belongs to the player who moves.
-    observe(state, out): write ``observation_shape`` of ``observation_dtype``, seen from the player to move.
+    observe(state, out): write ``observation_shape`` of ``observation_dtype``, in the view of the player to move.
     to_play(state) -> 0 or 1: the seat to move. Always 0 in a single-player game.
     render(state) -> str: the position as text.
     """
@@ -118,26 +118,26 @@ class Game:
     #: A game that lasts longer is truncated.
     max_plies: int
     observation_dtype: type = np.uint8
-    #: Least and greatest number in an observation.
+    #: Minimum and maximum of an observation.
     observation_range: tuple[float, float] = (0, 1)
-    #: Text of an action as people write it ("d3"); parse_action raises ValueError for text that is no action.
+    #: The usual notation of an action ("d3"); ``parse_action`` is the inverse and raises ValueError for other text.
     action_name: Callable[[int], str] = str
     parse_action: Callable[[str], int] = int
     symmetries: Symmetries | None = None
     #: The action that passes, in games that have one.
     pass_action: int | None = None
-    #: heuristic(state) -> float, compiled: a guess at the rewards still to come, seen by the player to move. Only the
-    #: alpha-beta opponent reads it.
+    #: heuristic(state) -> float, compiled: estimated future rewards, in the view of the player to move. Only the
+    #: alpha-beta player uses it.
     heuristic: Callable | None = None
-    #: score(state) -> float, compiled: points by which the first seat leads as the board stands, where points decide.
+    #: score(state) -> float, compiled, in games decided by points: the first seat's lead in the current position.
     score: Callable | None = None
-    #: draw(state) -> uint8 [H, W, 3]: the position as a picture, in plain Python. Without it there is only text.
+    #: draw(state) -> uint8 [H, W, 3]: the position as an image, in plain Python; None: only text.
     draw: Callable[[Any], np.ndarray] | None = None
-    #: In a game for one that can be won: it was if the sum of its rewards is above this.
+    #: In single-player games that can be won: an episode with a greater return is a win.
     success_return: float | None = None
-    #: Positions a second when somebody watches.
+    #: Frames per second when the game is shown.
     fps: int = 2
-    #: "score": the rewards of ``step``; "outcome": their sign, so that only winning counts.
+    #: "score": rewards as ``step`` returns them; "outcome": their sign, so that only winning counts.
     rewards: Literal["score", "outcome"] = "score"
 
     def with_outcome_rewards(self) -> Game:
@@ -146,18 +146,18 @@ class Game:
 
     @cached_property
     def batch(self) -> Batch:
-        """The rules over arrays of states, compiled on first use in a process."""
+        """The rules for arrays of states, compiled on first use in a process."""
         return Batch(self)
 
     def new_states(self, count: int, seed: int = 0) -> np.ndarray:
-        """``count`` start positions, [count] of ``state_dtype``."""
+        """``count`` initial positions, [count] of ``state_dtype``."""
         states = np.zeros(count, self.state_dtype)
         self.batch.init(states, np.arange(count, dtype=np.uint64) + np.uint64(seed))
         return states
 
 
 class Batch:
-    """The rules of ``game`` over arrays: thin loops around the cached scalar functions.
+    """The rules of ``game`` for arrays of n states: compiled loops over the scalar functions.
 
     init(states, seeds uint64 [n])
     legal_actions(states, out bool [n, A])

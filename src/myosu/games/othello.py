@@ -1,9 +1,9 @@
 """Othello on bitboards: 64 squares and an explicit pass, which is legal only when nothing else is.
 
-The game ends when neither player can move. All rewards are zero before that; then the mover earns half the difference
-of discs. On a full board this is *discs − 32*. Where squares stay empty they are shared equally between the players,
-for with *discs − 32* taken literally both could lose and the game would not be zero-sum. So 33:20 is +6.5 and
-not +1, and a player who is wiped out 13:0 in the middle of the game loses 6.5 and not 32.
+The game ends when neither player can move. Rewards are 0 before that; at the end the reward is half the difference of
+the discs. On a full board this is *discs − 32*. If squares stay empty, *discs − 32* would not be zero-sum (both could
+lose); half the difference shares empty squares equally. So 33:20 is +6.5, not +1, and a player who is wiped out 13:0
+loses 6.5, not 32.
 """
 
 from functools import cache
@@ -18,14 +18,14 @@ from myosu.games.symmetry import board_symmetries
 PASS = 64
 
 #: Bit ``8 * row + column`` is one square; a1 is bit 0 and the top left. ``own`` belongs to the player to move, whose
-#: moves are in ``legal`` (found once a ply). Player 0 is Black.
+#: moves are in ``legal`` (computed once per ply). Player 0 is Black.
 STATE = np.dtype(
     [("own", np.uint64), ("opponent", np.uint64), ("legal", np.uint64), ("player", np.int8), ("over", np.bool_)],
     align=True,
 )
 
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-#: Squares on which a disc can be flipped sideways or diagonally: all but the columns a and h.
+#: Squares through which a horizontal or diagonal line can pass: all but the columns a and h.
 INNER = np.uint64(0x7E7E7E7E7E7E7E7E)
 CORNERS = np.uint64(0x8100000000000081)
 ZERO, ONE, TWO = np.uint64(0), np.uint64(1), np.uint64(2)
@@ -34,7 +34,8 @@ RIGHT, DOWN_LEFT, DOWN, DOWN_RIGHT = np.uint64(1), np.uint64(7), np.uint64(8), n
 
 @compiled
 def _reach_up(start, through, shift):
-    """Squares of ``through`` in an unbroken line from ``start`` towards higher bits (parallel prefix: 1, 2, 4, 6)."""
+    """Squares of ``through`` in an unbroken line from ``start`` towards higher bits (parallel prefix, up to 6
+    steps)."""
     double, line = shift * TWO, through & (start << shift)
     line |= through & (line << shift)
     pairs = through & (through << shift)
@@ -53,7 +54,7 @@ def _reach_down(start, through, shift):
 
 @compiled
 def legal_squares(own, opponent):
-    """Squares where the player with the discs ``own`` may place one."""
+    """The legal squares of the player with the discs ``own``."""
     inner = opponent & INNER
     moves = (_reach_up(own, inner, RIGHT) << RIGHT) | (_reach_down(own, inner, RIGHT) >> RIGHT)
     moves |= (_reach_up(own, opponent, DOWN) << DOWN) | (_reach_down(own, opponent, DOWN) >> DOWN)
@@ -71,7 +72,7 @@ def _flipped_along(move, own, through, shift):
 
 @compiled
 def flipped_discs(own, opponent, square):
-    """Discs that turn when the player with the discs ``own`` places one on ``square``."""
+    """The discs that are flipped when the player with the discs ``own`` plays on ``square``."""
     move, inner = ONE << np.uint64(square), opponent & INNER
     flips = _flipped_along(move, own, inner, RIGHT) | _flipped_along(move, own, opponent, DOWN)
     return flips | _flipped_along(move, own, inner, DOWN_LEFT) | _flipped_along(move, own, inner, DOWN_RIGHT)
@@ -117,7 +118,7 @@ def _write_plane(out, plane, board):
 
 @compiled
 def observe(state, out):
-    """Planes: the mover's discs, the opponent's, the squares where the mover may place one."""
+    """Planes: discs of the player to move, of the opponent, legal squares."""
     _write_plane(out, 0, state.own)
     _write_plane(out, 1, state.opponent)
     _write_plane(out, 2, state.legal)
@@ -130,7 +131,7 @@ def to_play(state):
 
 @compiled
 def score(state):
-    """Black's discs less White's, the squares that are left going to the winner."""
+    """Black's discs minus White's; empty squares count for the winner."""
     lead = count_bits(state.own) - count_bits(state.opponent)
     if state.player == 1:
         lead = -lead
@@ -139,7 +140,7 @@ def score(state):
 
 @compiled
 def heuristic(state):
-    """Corners and mobility; discs when the board is nearly full."""
+    """Corners and mobility; the disc difference when the board is nearly full."""
     own, opponent = state.own, state.opponent
     corners = count_bits(own & CORNERS) - count_bits(opponent & CORNERS)
     mobility = count_bits(state.legal) - count_bits(legal_squares(opponent, own))
@@ -162,7 +163,7 @@ def render(state) -> str:
 
 
 def draw(state, pixels: int = 48) -> np.ndarray:
-    """A picture, uint8 [H, W, 3], with ``pixels`` a square; dots where the player to move may place a disc."""
+    """An image of the position, uint8 [H, W, 3], with ``pixels`` × ``pixels`` per square and dots on legal squares."""
     empty, *others = _boards(pixels)
     image = empty.copy()
     black, white = state["own"], state["opponent"]
@@ -177,7 +178,7 @@ def draw(state, pixels: int = 48) -> np.ndarray:
 
 @cache
 def _boards(pixels: int) -> tuple[np.ndarray, ...]:
-    """Four pictures: of the empty board, of one full of black discs, of white ones, of dots."""
+    """Images of the empty board, and of boards full of black discs, of white discs and of dots."""
     margin, side, lines = pixels // 2, 8 * pixels, (27, 88, 60)
     empty = canvas(side + 2 * margin, side + 2 * margin, (44, 33, 27))
     panel(empty, margin - 4, margin - 4, side + 8, side + 8, 6, (24, 66, 46))
@@ -197,7 +198,7 @@ def _boards(pixels: int) -> tuple[np.ndarray, ...]:
 
 
 def _disc(image: np.ndarray, edge: Colour, face: Colour, light: Colour) -> None:
-    """Draw a disc on the picture of its square: a shadow, the edge, the face, light on it."""
+    """Draw a disc on the image of its square: shadow, edge, face, highlight."""
     size = len(image)
     disc(image, 0.55 * size, 0.52 * size, 0.39 * size, (0, 0, 0), softness=0.14 * size, opacity=0.4)
     disc(image, 0.5 * size, 0.5 * size, 0.41 * size, edge)
@@ -214,7 +215,7 @@ def parse_action(text: str) -> int:
     if text in ("pass", "pa"):
         return PASS
     if len(text) != 2 or text[0] not in "abcdefgh" or text[1] not in "12345678":
-        raise ValueError(f"{text!r} is no move: write a column a–h and a row 1–8, such as d3, or pass")
+        raise ValueError(f"{text!r} is not a move: write a column a–h and a row 1–8, such as d3, or pass")
     return "12345678".index(text[1]) * 8 + "abcdefgh".index(text[0])
 
 

@@ -1,4 +1,4 @@
-"""The random player, compiled: choosing among legal actions, and whole games at full speed."""
+"""Compiled random play: uniform choice among legal actions, and whole games."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from myosu.games.game import Game, compiled
 
 @compiled
 def mix64(x):
-    """A well-mixed uint64 of a uint64 (the finaliser of SplitMix64); of a counter, a stream of random numbers."""
+    """Hash of a uint64 (the finaliser of SplitMix64); applied to a counter, it gives a stream of random numbers."""
     x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -22,17 +22,17 @@ def mix64(x):
 
 @compiled
 def choose_legal(mask, bits, scratch):
-    """One action of the bool [A] ``mask`` by the uint64 ``bits``; ``scratch`` is int32 [A], overwritten."""
+    """A legal action, chosen by the random uint64 ``bits``. mask: bool [A]. scratch: int32 [A], overwritten."""
     count = 0
     for action in range(len(mask)):
-        scratch[count] = action  # without a branch: the next one overwrites it if this one is illegal
+        scratch[count] = action  # branch-free: an illegal action is overwritten by the next one
         count += mask[action]
     return np.int64(scratch[((bits >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32)])
 
 
 @compiled
 def random_actions(legal, seed):
-    """int64 [n], one legal action for each row of the bool [n, A] ``legal``; the same for the same uint64 ``seed``."""
+    """A uniform legal action per row, int64 [n]; deterministic given the uint64 ``seed``. legal: bool [n, A]."""
     actions = np.empty(len(legal), np.int64)
     scratch = np.empty(legal.shape[1], np.int32)
     stream = mix64(np.uint64(seed))
@@ -45,9 +45,9 @@ def random_actions(legal, seed):
 class RandomGames:
     """Games between random players.
 
-    lengths: int64 [n], plies. returns: float64 [n, 2], the sum of rewards of each seat, less those of the other one
-        in two-player games.
-    truncated: bool [n], cut at ``max_plies``.
+    lengths: int64 [n], in plies. returns: float64 [n, 2], the return of each seat; in two-player games minus the
+    opponent's rewards (zero-sum).
+    truncated: bool [n], reached ``max_plies``.
     """
 
     lengths: np.ndarray

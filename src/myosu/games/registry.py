@@ -1,5 +1,5 @@
-"""Finding a game by its name (an entry point of the group ``myosu.games``, which is a module with a ``GAME`` or a
-``Game`` itself) or by the path of its file."""
+"""Finds a game by name (an entry point of the group ``myosu.games``: a module with a ``GAME``, or a ``Game`` itself) or
+by the path of its file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def game_names() -> list[str]:
 def load_game(name: str) -> Game:
     """The game called ``name``; ``name`` may be a path to a file that defines ``GAME``.
 
-    Its rules are compiled and tried once. Raises UserError when there is no such game or it does not work.
+    Compiles each rule and calls it once. Raises UserError if there is no such game or a rule fails.
     """
     game, source = find_game(name)
     _try_rules(game, source)
@@ -39,7 +39,7 @@ def load_game(name: str) -> Game:
 
 
 def find_game(name: str) -> tuple[Game, str]:
-    """The same without a trial, and where it is from."""
+    """Like ``load_game``, without calling the rules; returns the game and its origin, for messages."""
     if name.endswith(".py"):
         module, source = load_file(Path(name)), name
     else:
@@ -60,11 +60,11 @@ def find_game(name: str) -> tuple[Game, str]:
 
 
 def load_file(path: Path) -> ModuleType:
-    """The module in the file ``path``. Raises UserError where there is none, or it fails."""
+    """Load the file ``path`` as a module. Raises UserError if there is no such file or its code fails."""
     if not path.is_file():
         raise UserError(f"There is no game file {str(path)!r}.")
     path = path.resolve()
-    # Numba names machine code after the module: two files, or two versions of one, must not share a name.
+    # Numba's cache is keyed by the module name: two files, or two versions of one file, must not share it.
     digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]
     name = f"myosu_game_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{digest}"
     if name in sys.modules:
@@ -74,7 +74,7 @@ def load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        # Compiled here rather than by the loader, whose cache takes an edit within one second for no edit.
+        # Compiled here, because the import system's cache misses an edit within one second.
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[name]
@@ -89,7 +89,8 @@ def load_file(path: Path) -> ModuleType:
 
 
 def _try_rules(game: Game, source: str) -> None:
-    """Call each rule once on a start position, so that what cannot be compiled is named here and not in a kernel."""
+    """Call each rule once on an initial position, so that compilation errors are reported here, with the rule's
+    name."""
     for rule in _RULES:
         if not isinstance(getattr(game, rule), numba.core.dispatcher.Dispatcher):
             raise UserError(f"{source}: {rule} must be decorated with @compiled (from myosu.games import compiled).")
@@ -116,7 +117,7 @@ def _try_rules(game: Game, source: str) -> None:
 
 
 def compilation_error(error: Exception, source: str, rule: Callable) -> str:
-    """Of Numba's pages, the line of ``rule`` and the reason."""
+    """The line of ``rule`` and the reason, extracted from Numba's long message."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     code = rule.__code__
     lines = [int(line) for file, line in re.findall(r'File "([^"]+)", line (\d+):', text)

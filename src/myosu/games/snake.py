@@ -1,10 +1,10 @@
 """Snake: eat targets (+1 each) and grow; hitting a wall or oneself ends the game (−1), and filling the board wins it.
 
-``GAME`` is the game as it should be. ``PUBLISHED`` is gym-snakegame, step for step: there the tail's cell is still
-taken in the move in which the tail leaves it, a full board is no win (the test comes before the growth, so the next
-move is a death), several targets may fall on one cell at the start, and nothing ends the game of a snake that goes
-round in circles. In ``GAME`` such a snake starves (−1) when it has eaten nothing in as many moves as the board has
-cells: time enough to visit every cell.
+``GAME`` is the corrected game. ``PUBLISHED`` reproduces gym-snakegame step for step: there the tail's cell still counts
+as occupied in the move in which the tail leaves it, a full board is not a win (the test comes before the growth, so the
+next move is a death), several targets may start on one cell, and a snake that goes round in circles never ends the
+game. In ``GAME`` such a snake starves (−1) when it has eaten nothing in as many moves as the board has cells, which is
+time enough to visit every cell.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ NAMES = ("down", "right", "up", "left")
 ROW_STEPS, COLUMN_STEPS = np.array([1, 0, -1, 0]), np.array([0, 1, 0, -1])
 RIGHT = 1
 
-#: Planes of the fixed mode: the head, the targets, and of every other segment the direction in which the next one lies,
-#: from ``LINKS`` on; then the binary digits of the moves since the last meal, each all over its plane.
+#: Planes of the corrected game: the head; the targets; from ``LINKS`` on one plane per direction, marking the other
+#: segments whose successor lies that way; from ``HUNGER`` on the binary digits of the moves since the last meal, one
+#: constant plane each.
 HEAD, TARGET, LINKS, HUNGER = 0, 1, 2, 6
 
 
 def state_dtype(size: int) -> np.dtype:
-    """stamps: when the head entered a cell; the snake lies where that is at least ``tail``. head: the stamp under it.
-
-    channels: 0 in the fixed mode; in the published one the channels of its observation.
+    """stamps: the move in which the head entered a cell; the snake occupies the cells with a stamp of at least
+    ``tail``. head: the stamp of the head's cell. channels: 0 in the corrected game; otherwise the channels of the
+    published observation.
     """
     return np.dtype([("stamps", np.int32, (size, size)), ("targets", np.uint8, (size, size)), ("chance", np.uint64),
                      ("head", np.int32), ("tail", np.int32), ("hunger", np.int32), ("row", np.int16),
@@ -65,7 +66,7 @@ def _start(state, seed, targets, channels):
 
 @compiled
 def _place_target(state, may_overlap):
-    """A target on a random free cell, if there is one; ``may_overlap``: on another target too."""
+    """Place a target on a random free cell, if there is one. may_overlap: cells with a target count as free."""
     size, free = state.stamps.shape[0], 0
     for row in range(size):
         for column in range(size):
@@ -84,7 +85,7 @@ def _place_target(state, may_overlap):
 
 @compiled
 def legal_actions(state, mask):
-    """All but turning back; in the published mode that too."""
+    """All directions but turning back; in the published game all four."""
     for action in range(4):
         mask[action] = state.over or state.channels > 0 or action != state.heading ^ 2
 
@@ -92,13 +93,13 @@ def legal_actions(state, mask):
 @compiled
 def step(state, action):
     size, published = state.stamps.shape[0], state.channels > 0
-    heading = state.heading if action == state.heading ^ 2 else action  # turning back goes straight on
+    heading = state.heading if action == state.heading ^ 2 else action  # turning back means straight on
     row, column = state.row + ROW_STEPS[heading], state.column + COLUMN_STEPS[heading]
     if row < 0 or row >= size or column < 0 or column >= size:
         state.over = True
         return -1.0, True
     eats = state.targets[row, column] == 1
-    # The tail leaves in the same move, unless the snake grows. The published game looks before that.
+    # The tail's cell becomes free in the same move, unless the snake grows. The published game tests before that.
     if state.stamps[row, column] >= (state.tail if published else state.tail + 1):
         state.over = True
         return -1.0, True
@@ -146,8 +147,8 @@ def _observe_planes(state, out):
 
 @compiled
 def _observe_published(state, out):
-    """Cells hold 1 at the head, 2 behind it and so on, and cells + 1 at a target. One channel: all; two: the snake, the
-    targets; four: the body, the head, the tail, the targets."""
+    """Segments are numbered from the head (1) to the tail; a target is size² + 1. One channel: all; two: snake,
+    targets; four: body, head, tail, targets."""
     size, length = state.stamps.shape[0], state.head - state.tail + 1
     out[:] = 0
     last = state.channels - 1
@@ -185,12 +186,12 @@ def body(state) -> list[int]:
     return np.argsort(state["stamps"], axis=None)[-length:].tolist()
 
 
-#: Steps from the dark of the tail to the light of the head.
+#: Number of shades from the dark tail to the light head.
 SHADES = 24
 
 
 def draw(state, pixels: int = 32) -> np.ndarray:
-    """A picture, uint8 [H, W, 3], with ``pixels`` a cell."""
+    """An image of the position, uint8 [H, W, 3], with ``pixels`` × ``pixels`` per cell."""
     size, length = len(state["stamps"]), int(state["head"] - state["tail"]) + 1
     image = _ground(size, pixels).copy()
 
@@ -233,9 +234,9 @@ def _target(pixels: int, odd: int) -> np.ndarray:
 
 @cache
 def _segment(pixels: int, odd: int, behind: int | None, ahead: int | None, shade: int) -> np.ndarray:
-    """A cell of the snake, joined to the next ones in the directions ``behind`` and ``ahead``."""
+    """A segment of the snake, joined to its neighbours in the directions ``behind`` and ``ahead``."""
     image, middle = _free(pixels, odd), 0.5 * pixels
-    radius = round(0.36 * pixels)  # whole pixels: where half-covered ones overlap, their colours would add up
+    radius = round(0.36 * pixels)  # an integer: overlapping anti-aliased edges would add up
     fresh = shade / SHADES
     colour = int(30 + 40 * fresh), int(110 + 105 * fresh), int(80 + 40 * fresh)
     disc(image, middle, middle, radius, colour)
@@ -266,11 +267,12 @@ def parse_action(text: str) -> int:
     for action, name in enumerate(NAMES):
         if text and name.startswith(text):
             return action
-    raise ValueError(f"{text!r} is no direction: write down, right, up or left, or its first letter")
+    raise ValueError(f"{text!r} is not a direction: write down, right, up or left, or its first letter")
 
 
 def _symmetries(size: int, planes: int) -> Symmetries:
-    """The eight of the board; directions, as actions and as planes, turn with it. ``planes`` 0: none is a direction."""
+    """The eight symmetries of the board; direction actions and direction planes rotate with it. planes: number of
+    planes; 0: no plane is a direction."""
     cells = board_symmetries(size, size).cells
     places = np.stack(np.divmod(cells, size), -1).reshape(-1, size, size, 2)  # [S, row, column] -> original place
     steps = np.stack([ROW_STEPS, COLUMN_STEPS], -1)
@@ -309,7 +311,7 @@ def make_game(published: bool = False, size: int | None = None, targets: int = 1
         to_play=to_play,
         render=render,
         reward_range=(-1.0, float(cells - 3)),
-        # Starving bounds the fixed game; the published one would go on for ever, and is cut.
+        # Starvation bounds the corrected game; the published one could go on for ever and is truncated.
         max_plies=20 * cells if published else (cells - 3) * cells,
         observation_dtype=np.uint32 if published else np.uint8,
         observation_range=(0, cells + 1 if published else 1),

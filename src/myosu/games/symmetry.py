@@ -8,7 +8,7 @@ from myosu.games.game import Symmetries
 def board_symmetries(height: int, width: int, extra_actions: int = 0) -> Symmetries:
     """The eight (square) or four (rectangle) symmetries of a board whose actions are its cells in row order.
 
-    ``extra_actions`` that are no cell (a pass) come last and stay where they are.
+    The last ``extra_actions`` are not cells (a pass) and are mapped to themselves.
     """
     cells = np.arange(height * width).reshape(height, width)
     turns = (0, 1, 2, 3) if height == width else (0, 2)

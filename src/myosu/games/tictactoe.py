@@ -43,7 +43,7 @@ def step(state, action):
 
 @compiled
 def observe(state, out):
-    """Planes: the mover's marks, the opponent's."""
+    """Planes: marks of the player to move, of the opponent."""
     for a in range(9):
         out[0, a // 3, a % 3] = state.board[a] == state.player
         out[1, a // 3, a % 3] = state.board[a] == 1 - state.player
@@ -60,7 +60,7 @@ def render(state) -> str:
 
 
 def draw(state, pixels: int = 112) -> np.ndarray:
-    """A picture, uint8 [H, W, 3], with ``pixels`` a square."""
+    """An image of the position, uint8 [H, W, 3], with ``pixels`` × ``pixels`` per square."""
     empty, *others = _boards(pixels)
     image = empty.copy()
     for player, other in enumerate(others):
@@ -71,7 +71,7 @@ def draw(state, pixels: int = 112) -> np.ndarray:
 
 @cache
 def _boards(pixels: int) -> tuple[np.ndarray, ...]:
-    """Three pictures: of the empty board, of one full of crosses, of one full of rings."""
+    """Images of the empty board, of a board full of crosses, and of a board full of rings."""
     margin, side = pixels // 4, 3 * pixels
     empty = canvas(side + 2 * margin, side + 2 * margin, (250, 247, 241))
     for line in (margin + pixels, margin + 2 * pixels):
@@ -94,7 +94,7 @@ def action_name(action: int) -> str:
 def parse_action(text: str) -> int:
     text = text.strip().lower()
     if len(text) != 2 or text[0] not in "abc" or text[1] not in "123":
-        raise ValueError(f"{text!r} is no square: write a column a–c and a row 1–3, such as b2")
+        raise ValueError(f"{text!r} is not a square: write a column a–c and a row 1–3, such as b2")
     return "123".index(text[1]) * 3 + "abc".index(text[0])
 
 

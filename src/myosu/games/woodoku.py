@@ -1,15 +1,15 @@
 """Woodoku: place pieces on a 9×9 board; full rows, columns and 3×3 boxes vanish. The game ends when no piece fits.
 
-Three different pieces are drawn, and new ones only when all three are placed. Each lies in a 5×5 box, and the action
-``81 * piece + 9 * row + column`` puts the middle of that box on the cell. A move that clears nothing earns the piece's
-cells; one that clears ``combo`` rows, columns and boxes earns ``28 * combo + 10 * straight + cells − 20``, where
-``straight`` counts the moves in a row that cleared something. A box whose three rows or three columns are cleared
-anyway does not count again. A piece where it does not fit changes nothing and earns nothing.
+Three different pieces are drawn at random; new ones only when all three are placed. Each lies in a 5×5 box, and the
+action ``81 * piece + 9 * row + column`` puts the centre of that box on the cell. A move that clears nothing earns the
+piece's number of cells; one that clears ``combo`` rows, columns and boxes earns ``28 * combo + 10 * straight + cells −
+20``, where ``straight`` is the number of consecutive clearing moves. A box whose three rows or three columns are
+cleared anyway does not count again. An illegal placement changes nothing and earns nothing.
 
-``GAME`` is the game as it should be. ``PUBLISHED`` is gym-woodoku, step for step: there two of the eight L-shaped
-pieces are missing, its option to leave the boxes alone is ignored, and the observation does not show ``straight``, on
-which the reward depends. (That gym-woodoku hands out its own board instead of a copy has no counterpart here, where the
-caller says where the observation is written.)
+``GAME`` is the corrected game. ``PUBLISHED`` reproduces gym-woodoku step for step: there two of the eight L-shaped
+pieces are missing, its option to play without boxes is ignored, and the observation does not show ``straight``, on
+which the reward depends. (gym-woodoku also returns its own board instead of a copy; that has no counterpart here,
+because the caller provides the output array.)
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from myosu.games.drawing import Colour, canvas, cell, copy_cells, panel
 from myosu.games.game import Game, Symmetries, compiled
 
 SIZE, BOX = 9, 5
-#: The two pieces that gym-woodoku has not come last.
+#: The two pieces that gym-woodoku lacks; they come last.
 MISSING = ("#./#./##", "##/#./#.")
 SHAPES = ("#", "##", "#./.#", "###", "#../.#./..#", "##/#.", "####", "#.../.#../..#./...#", "##/##", "###/#..",
           "###/.#.", "##./.##", "#####", "###/#../#..", ".#./###/.#.", "###/.#./.#.", "###/#.#")
-#: Binary digits that hold the longest run of clearing moves: each takes at least four cells from at most 80.
+#: Bits of ``straight``: a clearing move removes at least four net cells of at most 80, which bounds the run.
 STRAIGHT_BITS = 5
 
 STATE = np.dtype([("board", np.uint8, (SIZE, SIZE)), ("chance", np.uint64), ("pieces", np.int8, (3,)),
@@ -35,7 +35,7 @@ STATE = np.dtype([("board", np.uint8, (SIZE, SIZE)), ("chance", np.uint64), ("pi
 
 
 def _orientations() -> list[np.ndarray]:
-    """All shapes turned and mirrored, each once."""
+    """All distinct rotations and reflections of the shapes."""
     found: dict[str, np.ndarray] = {}
     for shape in SHAPES:
         grid = np.array([[mark == "#" for mark in row] for row in shape.split("/")])
@@ -45,7 +45,7 @@ def _orientations() -> list[np.ndarray]:
 
 
 PIECES = _orientations()
-#: Cells of each piece in its 5×5 box, whose middle holds the piece's middle (of an even side, the first half's last).
+#: Cells of each piece in its 5×5 box, centred; an even side is centred on the last cell of its first half.
 CELL_COUNTS = np.array([piece.sum() for piece in PIECES])
 CELLS = np.zeros((len(PIECES), 5, 2), np.int64)
 for _number, _piece in enumerate(PIECES):
@@ -65,7 +65,7 @@ def _start(state, seed, published, boxes):
 
 @compiled
 def _draw_pieces(state):
-    """Three different ones."""
+    """Draw three different pieces."""
     count = len(CELL_COUNTS) - (len(MISSING) if state.published else 0)
     first, second, third = draw_below(state, count), draw_below(state, count - 1), draw_below(state, count - 2)
     second += second >= first
@@ -100,7 +100,7 @@ def _nothing_fits(state):
 
 @compiled
 def _full_lines(state):
-    """Bits of the full rows, columns and boxes, and how many there are together."""
+    """Bit sets of the full rows, columns and boxes, and their total number."""
     rows, columns, boxes, combo = 0, 0, 0, 0
     for a in range(SIZE):
         full_row, full_column = True, True
@@ -113,7 +113,7 @@ def _full_lines(state):
     if state.boxes:
         for box in range(SIZE):
             top, left = box // 3 * 3, box % 3 * 3
-            full = rows >> top & 7 != 7 and columns >> left & 7 != 7  # else it is cleared and counted already
+            full = rows >> top & 7 != 7 and columns >> left & 7 != 7  # otherwise its rows or columns clear it already
             for cell in range(9):
                 full &= state.board[top + cell // 3, left + cell % 3]
             boxes |= full << box
@@ -129,7 +129,7 @@ def _put(state, piece, row, column, value):
 
 @compiled
 def _clear(state):
-    """Empty the full rows, columns and boxes. Returns how many there were."""
+    """Clear the full rows, columns and boxes. Returns their number."""
     rows, columns, boxes, combo = _full_lines(state)
     if combo > 0:
         for row in range(SIZE):
@@ -166,9 +166,9 @@ def step(state, action):
 
 @compiled
 def observe(state, out):
-    """Planes: the board, the three pieces in the 5×5 cells in the middle; in the fixed mode also where each piece fits,
-    as its middle, where it would clear one line or more, and two or more, and the binary digits of ``straight``, each
-    all over its plane."""
+    """Planes: the board; three for the pieces, in the central 5×5 cells. In the corrected game also, per piece, the
+    cells where it fits, where it would clear at least one, and at least two lines or boxes; and the binary digits of
+    ``straight``, one constant plane each."""
     out[:] = 0
     for row in range(SIZE):
         for column in range(SIZE):
@@ -199,7 +199,7 @@ def to_play(state):
 
 
 def piece_boxes(state) -> np.ndarray:
-    """bool [3, 5, 5]: the pieces as they lie in their boxes."""
+    """bool [3, 5, 5]: the three pieces in their boxes."""
     boxes = np.zeros((3, BOX, BOX), np.bool_)
     for box, piece in zip(boxes, state["pieces"], strict=True):
         if piece >= 0:
@@ -220,7 +220,7 @@ PAGE, WOOD, LIGHT_WOOD, FREE, FREE_BOX = (
 
 
 def draw(state, pixels: int = 32) -> np.ndarray:
-    """A picture, uint8 [H, W, 3], with ``pixels`` a cell of the board."""
+    """An image of the position, uint8 [H, W, 3], with ``pixels`` × ``pixels`` per cell of the board."""
     margin, small = pixels // 2, pixels // 2
     empty, full = _boards(pixels)
     image, side, piece = empty.copy(), SIZE * pixels, _piece_tile(small)
@@ -235,7 +235,7 @@ def draw(state, pixels: int = 32) -> np.ndarray:
 
 @cache
 def _boards(pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two pictures: of the empty board and of the full one."""
+    """Images of the empty and of the full board."""
     margin, side = pixels // 2, SIZE * pixels
     empty = canvas(side + BOX * (pixels // 2) + 3 * margin, side + 2 * margin, PAGE)
     full = empty.copy()
@@ -253,7 +253,7 @@ def _piece_tile(pixels: int) -> np.ndarray:
 
 
 def _tile(image: np.ndarray, colour: Colour, raised: bool = False) -> None:
-    """Fill the picture of a cell but for one pixel around."""
+    """Fill the image of a cell except for a border of one pixel."""
     size = len(image)
     panel(image, 1, 1, size - 2, size - 2, size / 5, colour, raised)
 
@@ -265,20 +265,20 @@ def action_name(action: int) -> str:
 def parse_action(text: str) -> int:
     text = text.strip().lower()
     if len(text) != 3 or text[0] not in "123" or text[1] not in "abcdefghi" or text[2] not in "123456789":
-        raise ValueError(f"{text!r} is no move: write a piece 1–3, a column a–i and a row 1–9 for the middle of the "
+        raise ValueError(f"{text!r} is not a move: write a piece 1–3, a column a–i and a row 1–9 for the centre of the "
                          "piece's box, such as 2e5")
     return (int(text[0]) - 1) * 81 + (int(text[2]) - 1) * 9 + "abcdefghi".index(text[1])
 
 
 def _transposed() -> Symmetries:
-    """Rows for columns. No turns: the middle of an even side does not turn with the piece, nor an action with it."""
+    """Only the transposition: the centre of an even side, and so the action, does not rotate with the piece."""
     cells = np.arange(SIZE * SIZE)
     both = np.stack([cells, cells.reshape(SIZE, SIZE).T.reshape(-1)])
     return Symmetries(both, np.concatenate([both + 81 * slot for slot in range(3)], axis=1))
 
 
 def make_game(published: bool = False, boxes: bool = True) -> Game:
-    """Woodoku; without ``boxes`` only rows and columns vanish, which the published mode ignores."""
+    """Woodoku. boxes: False: only rows and columns are cleared; the published game ignores this."""
     boxes = boxes or published
 
     @compiled
@@ -297,12 +297,12 @@ def make_game(published: bool = False, boxes: bool = True) -> Game:
         observe=observe,
         to_play=to_play,
         render=render,
-        # The rules know no end for a good player: about 15 points a move is what clearing all that is placed earns.
+        # A good player can go on for ever; clearing everything that is placed earns about 15 points per move.
         reward_range=(0.0, 15_000.0),
         max_plies=1000,
         action_name=action_name,
         parse_action=parse_action,
-        # Of the pieces that gym-woodoku lacks, the transposed ones are there.
+        # gym-woodoku lacks two pieces whose transposes it has, so it is not symmetric.
         symmetries=None if published else _transposed(),
         draw=draw,
     )

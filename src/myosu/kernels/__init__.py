@@ -1,4 +1,4 @@
-"""Compiled arithmetic for the processor, and the switch to do without it."""
+"""Compiled arithmetic for the CPU, and the switch that turns it off."""
 
 import os
 

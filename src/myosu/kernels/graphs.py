@@ -1,4 +1,4 @@
-"""Steps on a card, captured as one CUDA graph: launched together, they cost the interpreter a single call."""
+"""GPU operations captured as one CUDA graph, so that launching them costs Python a single call."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from collections.abc import Callable
 
 import torch
 
-#: One graph is captured at a time, for compilers, allocators and libraries are asked meanwhile. Who waits for a whole
-#: card holds it too.
+#: Held while a graph is captured, because compilers, allocators and libraries are called meanwhile; also held by
+#: timings, which need the GPU for themselves.
 CAPTURING = threading.Lock()
 
 
 def make_stream(device: torch.device, urgent: bool = False) -> torch.cuda.Stream | None:
-    """A stream of its own on a card, whose work goes before all that is not ``urgent``; None elsewhere."""
+    """A new CUDA stream, of high priority if ``urgent``; None on other devices."""
     return torch.cuda.Stream(device, priority=-1 if urgent else 0) if device.type == "cuda" else None
 
 
 def captured(steps: Callable[[], None], stream: torch.cuda.Stream | None,
              warm_up: Callable[[], None] | None = None, wait: bool = True) -> Callable[[], None]:
-    """``steps`` as a call that returns when they are done, if it is to ``wait``, and lets other threads run meanwhile.
+    """A function that runs ``steps`` as one CUDA graph. With ``wait`` it returns when they are done; it releases the
+    GIL meanwhile.
 
-    They read and write always the same memory, and are run before they are captured (or ``warm_up`` is), so that what
-    is compiled and chosen at a first call is. Without a ``stream`` they run one by one.
+    ``steps`` must read and write the same memory at every call. ``warm_up`` (by default ``steps``) runs three times
+    before the capture, so that compilation and autotuning happen outside it. Without a ``stream``, ``steps`` is
+    returned as it is.
     """
     if stream is None:
         return steps

@@ -1,8 +1,9 @@
-"""Convolutions of bytes by the instruction that adds four products of bytes to each of its sums (VPDPBUSD, "VNNI").
+"""8-bit integer convolutions with the instruction VPDPBUSD ("VNNI"), which adds four products of bytes to each int32
+accumulator.
 
-Numba compiles what is here, but has no word for that instruction: ``_convolve_row`` writes it in LLVM's language. A
-row of the board stays in the registers until its sums are whole, and what lies beyond the board is not multiplied. So a
-board goes through a whole tower without leaving the processor's nearest memory.
+Numba cannot emit that instruction, so ``_convolve_row`` is written in LLVM IR. The accumulators of one board row stay
+in
+registers, cells outside the board are skipped, and a board goes through a whole tower without leaving the L1 cache.
 """
 
 from __future__ import annotations
@@ -17,55 +18,55 @@ from numba.extending import intrinsic
 
 from myosu.kernels.vectors import INDEX, REAL, WORD, Writer, constants, processor_features
 
-#: Bytes of the input, unsigned, and of the weights, signed, whose products go into one sum at once.
-FOUR = 4
+#: Products that the instruction adds to one accumulator: uint8 inputs times int8 weights.
+QUAD = 4
 
 
-def sums_at_once() -> int:
-    """Sums that the instruction makes here: 16 with AVX-512, 8 with AVX-VNNI; 0 where the processor has neither."""
+def vector_lanes() -> int:
+    """int32 lanes of the instruction: 16 with AVX-512 VNNI, 8 with AVX-VNNI; 0 where the processor has neither."""
     features = processor_features()
     if {"avx512vnni", "avx512bw"} <= features:
         return 16
     return 8 if "avxvnni" in features else 0
 
 
-AT_ONCE = sums_at_once()
-#: Output channels come in groups of so many.
-GROUP = AT_ONCE or 8
-#: Groups whose sums for a row of the board find room in the registers together: there are 32 of them, or 16.
-TOGETHER = 2 if AT_ONCE == 16 else 1
-#: Cells of such a row, at most.
-WIDEST = 13
-#: Boards that ``read`` takes at once.
+LANES = vector_lanes()
+#: Output channels per group: one vector of accumulators.
+GROUP = LANES or 8
+#: Groups whose accumulators for one board row fit into the 32 (AVX-512) or 16 registers.
+GROUPS_AT_ONCE = 2 if LANES == 16 else 1
+#: Maximum columns of a board.
+MAX_COLUMNS = 13
+#: Boards that ``read`` processes at once.
 ROWS = tuple(range(8))
 
 llvmlite.binding.initialize_native_asmparser()
 
 
-def lay_out(weight: np.ndarray) -> np.ndarray:
-    """int8 [outputs, inputs, k, k] as ``convolve`` reads it: [groups, k, inputs / 4, k, GROUP, 4], flat. ``inputs``
-    must be a multiple of 4; missing outputs of the last group are zeros."""
+def pack_weights(weight: np.ndarray) -> np.ndarray:
+    """int8 [outputs, inputs, k, k] in the layout of ``convolve``: [groups, k, inputs / 4, k, GROUP, 4], flat.
+    ``inputs`` must be a multiple of 4; the last group is padded with zeros."""
     outputs, inputs, taps, _ = weight.shape
     whole = np.zeros((-(-outputs // GROUP) * GROUP, inputs, taps, taps), np.int8)
     whole[:outputs] = weight
-    parts = whole.reshape(-1, GROUP, inputs // FOUR, FOUR, taps, taps)
+    parts = whole.reshape(-1, GROUP, inputs // QUAD, QUAD, taps, taps)
     return np.ascontiguousarray(parts.transpose(0, 4, 2, 5, 1, 3)).ravel()
 
 
 @intrinsic
-def _convolve_row(typing_context, columns, reach, groups, after, x, weights, row, height, inputs, scales, biases,
+def _convolve_row(typing_context, columns, radius, groups, after, x, weights, row, height, inputs, scales, biases,
                   residual, residual_scale, plane, out, channel):
-    """Row ``row`` of ``convolve``, for the ``groups`` groups of outputs from ``channel`` on. reach, groups and after
-    are constants: they and the number of columns are known when this is compiled."""
-    arguments = (columns, reach, groups, after, x, weights, row, height, inputs, scales, biases, residual,
+    """Row ``row`` of ``convolve``, for ``groups`` groups of outputs from ``channel`` on. radius, groups, after and the
+    number of columns are compile-time constants."""
+    arguments = (columns, radius, groups, after, x, weights, row, height, inputs, scales, biases, residual,
                  residual_scale, plane, out, channel)
-    reach, count, ending = constants(reach, groups, after)
-    width, taps = columns.count, 2 * reach + 1
+    radius, count, ending = constants(radius, groups, after)
+    width, taps = columns.count, 2 * radius + 1
 
     def write(context, builder, signature, given):
         write = Writer(context, builder, signature, given, GROUP)
-        load, plus, times, everywhere, multiply_add = (
-            write.load, write.plus, write.times, write.everywhere, write.multiply_add)
+        load, plus, times, broadcast, multiply_add = (
+            write.load, write.plus, write.times, write.broadcast, write.multiply_add)
         bytes_, words, reals = (ir.VectorType(kind, GROUP) for kind in (ir.IntType(8), WORD, REAL))
         zeros, lowest, highest = ir.Constant(words, [0] * GROUP), write.constant(0.0), write.constant(255.0)
         dot = ir.InlineAsm(ir.FunctionType(words, [words, words, words]),
@@ -79,29 +80,30 @@ def _convolve_row(typing_context, columns, reach, groups, after, x, weights, row
         for place in (place for group in sums for place in group):
             builder.store(zeros, place)
 
-        quads = builder.udiv(inputs, INDEX(FOUR))
+        quads = builder.udiv(inputs, INDEX(QUAD))
         first = plus(row, -(taps // 2))
         beyond = plus(row, taps // 2 + 1)
         begin = builder.select(builder.icmp_signed("<", first, INDEX(0)), INDEX(0), first)
         end = builder.select(builder.icmp_signed(">", beyond, height), height, beyond)
-        # The weights of a row of the kernel, and of a group.
-        slab = times(quads, taps * GROUP * FOUR)
+        # Number of weights in one kernel row, and in one group of outputs.
+        slab = times(quads, taps * GROUP * QUAD)
         whole = times(slab, taps)
         group_0 = times(builder.udiv(channel, INDEX(GROUP)), whole)
         with cgutils.for_range_slice(builder, begin, end, INDEX(1), INDEX) as (source, _):
             line = times(times(source, width), inputs)
             kernel = plus(group_0, times(builder.sub(source, first), slab))
             with cgutils.for_range_slice(builder, INDEX(0), quads, INDEX(1), INDEX) as (quad, _):
-                block = plus(kernel, times(quad, taps * GROUP * FOUR))
-                here = plus(line, times(quad, FOUR))
-                seen = [everywhere(load(x, plus(here, times(inputs, cell)), WORD)) for cell in range(width)]
+                block = plus(kernel, times(quad, taps * GROUP * QUAD))
+                here = plus(line, times(quad, QUAD))
+                values = [broadcast(load(x, plus(here, times(inputs, cell)), WORD)) for cell in range(width)]
                 for tap in range(taps):
                     for group in range(count):
-                        weight = load(weights, plus(plus(block, times(whole, group)), tap * GROUP * FOUR), words)
+                        weight = load(weights, plus(plus(block, times(whole, group)), tap * GROUP * QUAD), words)
                         for cell in range(width):
                             if 0 <= (from_cell := cell + tap - taps // 2) < width:
                                 place = sums[group][cell]
-                                builder.store(builder.call(dot, [seen[from_cell], weight, builder.load(place)]), place)
+                                total = builder.call(dot, [values[from_cell], weight, builder.load(place)])
+                                builder.store(total, place)
 
         for group in range(count):
             own = plus(channel, group * GROUP)
@@ -111,7 +113,7 @@ def _convolve_row(typing_context, columns, reach, groups, after, x, weights, row
                 value = multiply_add(builder.sitofp(builder.load(sums[group][cell]), reals), scale, bias)
                 if ending in ("add", "move"):
                     before = builder.uitofp(load(residual, here, bytes_), reals)
-                    value = multiply_add(before, everywhere(given[12]), value)
+                    value = multiply_add(before, broadcast(given[12]), value)
                 if ending == "move":
                     value = builder.fadd(value, load(plane, here, reals))
                 if ending != "none":
@@ -125,41 +127,42 @@ def _convolve_row(typing_context, columns, reach, groups, after, x, weights, row
 
 
 @njit(error_model="numpy")
-def convolve(columns, reach, after, x, weights, scales, biases, residual, residual_scale, plane, out):
-    """out = a convolution of one board ``x`` and what comes after it, channels-last.
+def convolve(columns, radius, after, x, weights, scales, biases, residual, residual_scale, plane, out):
+    """Convolution of one board ``x`` with bias, residual and activation, channels-last.
 
-    With s = Σ x · weights (1 byte each, exact) · scales + biases, of each output channel, ``after`` says what is put
-    out: "none" s, float32; "relu" s, "add" s + residual · residual_scale, "move" the same + plane, all three cut to
-    [0, 255] and cut off to bytes, so that 0.5 in ``biases`` rounds them.
+    s = scales · Σ x · weights + biases for every output channel; the sums are exact (int32). ``after`` selects the
+    output:
+    "none": s, float32. "relu": s. "add": s + residual · residual_scale. "move": the same + plane. The last three are
+    clipped to [0, 255] and truncated to uint8, so biases that include 0.5 round to the nearest.
 
-    columns: a tuple with as many entries as the board has columns, ``WIDEST`` at most. reach: cells that the kernel
-    looks to each side, a constant, 0 or 1. x: uint8 [rows * columns * inputs]. weights: what ``lay_out`` gave. scales,
-    biases: float32 [outputs], a multiple of ``GROUP``. residual: uint8, plane: float32, out: uint8 or float32
-    [rows * columns * outputs]; out may be ``residual``.
+    columns: a tuple as long as the board is wide, at most ``MAX_COLUMNS``. radius: of the kernel, a constant, 0 or 1.
+    x: uint8 [rows * columns * inputs]. weights: from ``pack_weights``. scales, biases: float32 [outputs], a multiple of
+    ``GROUP``. residual: uint8, plane: float32, out: uint8 or float32 [rows * columns * outputs]; out may be
+    ``residual``.
     """
-    numba.literally(reach)
+    numba.literally(radius)
     numba.literally(after)
-    taps, outputs = 2 * reach + 1, len(scales)
+    taps, outputs = 2 * radius + 1, len(scales)
     inputs = len(weights) // (taps * taps * outputs)
     rows = len(x) // (len(columns) * inputs)
     channel = 0
     while channel < outputs:
-        together = TOGETHER > 1 and outputs - channel >= TOGETHER * GROUP
+        together = GROUPS_AT_ONCE > 1 and outputs - channel >= GROUPS_AT_ONCE * GROUP
         for row in range(rows):
             if together:
-                _convolve_row(  # type: ignore[call-arg]  # the compiler passes the first
-                    columns, reach, TOGETHER, after, x, weights, row, rows, inputs, scales, biases, residual,
+                _convolve_row(  # type: ignore[call-arg]  # Numba passes the typing context
+                    columns, radius, GROUPS_AT_ONCE, after, x, weights, row, rows, inputs, scales, biases, residual,
                     residual_scale, plane, out, channel)
             else:
                 _convolve_row(  # type: ignore[call-arg]
-                    columns, reach, 1, after, x, weights, row, rows, inputs, scales, biases, residual, residual_scale,
+                    columns, radius, 1, after, x, weights, row, rows, inputs, scales, biases, residual, residual_scale,
                     plane, out, channel)
-        channel += GROUP * (TOGETHER if together else 1)
+        channel += GROUP * (GROUPS_AT_ONCE if together else 1)
 
 
 @njit(error_model="numpy")
-def climb(columns, x, y, weights, scales, biases, residual_scales):
-    """Residual blocks of one board, from ``x`` to ``x``; ``y`` is room for what lies between."""
+def run_blocks(columns, x, y, weights, scales, biases, residual_scales):
+    """Residual blocks of one board, in place in ``x``; ``y`` is scratch for the hidden layer."""
     for k in range(len(residual_scales)):
         i, j = 2 * k, 2 * k + 1
         convolve(columns, 1, "relu", x, weights[i], scales[i], biases[i], x, residual_scales[k], scales[i], y)
@@ -168,7 +171,7 @@ def climb(columns, x, y, weights, scales, biases, residual_scales):
 
 @njit(error_model="numpy", fastmath={"nsz", "reassoc"})
 def scale_to_unit(x, out):
-    """``layers.scale_to_unit`` of the bytes of a board: out = x from 0 to 255."""
+    """``layers.scale_to_unit`` in bytes: out = x rescaled to the range 0 to 255."""
     low = high = x[0]
     for value in x:
         low, high = min(low, value), max(high, value)
@@ -178,78 +181,83 @@ def scale_to_unit(x, out):
 
 
 @njit(error_model="numpy")
-def finish(columns, x, weights, scales, biases, found, out, i, features):
-    """out[i] = the latent state that the tower's end ``x`` makes; features[:, i]: what the heads read of it. ``found``
-    is room for their first layer, cell by cell."""
+def scale_and_project(columns, x, weights, scales, biases, projected, out, i, features):
+    """Write the tower's output ``x``, scaled, to the latent state out[i], and the outputs of the heads' 1×1 convolution
+    to features[:, i]. ``projected`` is scratch for that convolution, [cells * outputs]."""
     scale_to_unit(x, out[i])
-    convolve(columns, 0, "relu", out[i], weights, scales, biases, x, scales[0], scales, found)
+    convolve(columns, 0, "relu", out[i], weights, scales, biases, x, scales[0], scales, projected)
     outputs = len(scales)
-    cells = len(found) // outputs
+    cells = len(projected) // outputs
     for head in range(len(features)):
-        for j in range(cells * FOUR):
-            features[head, i, j] = found[j // FOUR * outputs + head * FOUR + j % FOUR]
-    pooled = (features.shape[2] - cells * FOUR) // 2
+        for j in range(cells * QUAD):
+            features[head, i, j] = projected[j // QUAD * outputs + head * QUAD + j % QUAD]
+    pooled = (features.shape[2] - cells * QUAD) // 2
     for channel in range(pooled):
-        total, most, first = np.int64(cells // 2), np.uint8(0), len(features) * FOUR + channel
+        total, most, first = np.int64(cells // 2), np.uint8(0), len(features) * QUAD + channel
         for cell in range(cells):
-            total += found[cell * outputs + first]
-            most = max(most, found[cell * outputs + first])
-        features[-1, i, cells * FOUR + channel] = total // cells
-        features[-1, i, cells * FOUR + pooled + channel] = most
+            total += projected[cell * outputs + first]
+            most = max(most, projected[cell * outputs + first])
+        features[-1, i, cells * QUAD + channel] = total // cells
+        features[-1, i, cells * QUAD + pooled + channel] = most
 
 
 @njit(cache=True, error_model="numpy")
 def represent(columns, stems, scale, weights, scales, biases, residual_scales, project, project_scales, project_biases,
               out, features):
-    """The representation after its first layer, float32 ``stems`` [B, n] times ``scale`` in bytes, into ``out``, uint8
-    [B, n], one board after the other. features: uint8 [m, B or more, cells * 4 + 2 p], what the heads' first layer
-    makes of it: m times four channels, cell by cell, and with the last of them the means and the greatest of p more."""
+    """The representation after its first layer, one board at a time.
+
+    stems: float32 [B, n], the first layer's outputs; times ``scale`` they are bytes. out: uint8 [B, n], the latent
+    states. features: uint8 [m, B or more, cells * 4 + 2 p], the outputs of the heads' 1×1 convolution: four channels
+    per cell for each of m heads; the last head also has the means and maxima over the board of p more channels.
+    """
     x, y = np.empty(stems.shape[1], np.uint8), np.empty(stems.shape[1], np.uint8)
-    found = np.empty(stems.shape[1] // scales.shape[1] * len(project_scales), np.uint8)
+    projected = np.empty(stems.shape[1] // scales.shape[1] * len(project_scales), np.uint8)
     for i in range(len(stems)):
         for j in range(len(x)):
             x[j] = np.uint8(min(stems[i, j] * scale + np.float32(0.5), np.float32(255)))
-        climb(columns, x, y, weights, scales, biases, residual_scales)
-        finish(columns, x, project, project_scales, project_biases, found, out, i, features)
+        run_blocks(columns, x, y, weights, scales, biases, residual_scales)
+        scale_and_project(columns, x, project, project_scales, project_biases, projected, out, i, features)
 
 
 @njit(cache=True, error_model="numpy")
 def imagine(columns, latents, parents, actions, stem, stem_scales, stem_biases, latent_scale, planes, weights, scales,
             biases, residual_scales, project, project_scales, project_biases, out, features):
-    """The dynamics, from the rows ``parents`` of ``latents``, uint8 [m, n], by ``actions`` [B], whose ``planes`` are
-    float32 [A, n]; out and features as above."""
+    """The dynamics for ``actions`` [B] from the rows ``parents`` [B] of ``latents``, uint8 [m, n]. planes: float32 [A,
+    n], the action encodings. out and features as in ``represent``."""
     x, y = np.empty(latents.shape[1], np.uint8), np.empty(latents.shape[1], np.uint8)
-    found = np.empty(latents.shape[1] // scales.shape[1] * len(project_scales), np.uint8)
+    projected = np.empty(latents.shape[1] // scales.shape[1] * len(project_scales), np.uint8)
     for i in range(len(parents)):
         latent, plane = latents[parents[i]], planes[actions[i]]
         convolve(columns, 1, "move", latent, stem, stem_scales, stem_biases, latent, latent_scale, plane, x)
-        climb(columns, x, y, weights, scales, biases, residual_scales)
-        finish(columns, x, project, project_scales, project_biases, found, out, i, features)
+        run_blocks(columns, x, y, weights, scales, biases, residual_scales)
+        scale_and_project(columns, x, project, project_scales, project_biases, projected, out, i, features)
 
 
 @njit(error_model="numpy")
-def read_rows(after, x, weights, scales, biases, out):
-    """``convolve`` as a linear layer: ``ROWS`` rows of x at once are what a row of cells is to a convolution."""
+def linear(after, x, weights, scales, biases, out):
+    """A linear layer: a 1×1 ``convolve`` in which ``ROWS`` samples take the place of the cells of a board row."""
     numba.literally(after)
     convolve(ROWS, 0, after, x, weights, scales, biases, x, scales[0], scales, out)
 
 
 @njit(cache=True, error_model="numpy")
 def read(features, logits, weights, scales, biases, last_weights, last_scales, last_biases):
-    """The heads: one linear layer, or two with a relu between where ``last_weights`` of a head has any. features: uint8
-    [heads, rows, n], a multiple of ``ROWS`` rows. The rest are tuples with one array a head; logits: float32 [B,
-    outputs], of the first rows."""
+    """The heads: one linear layer, or two with a relu in between where the head's ``last_weights`` is not empty.
+
+    features: uint8 [heads, rows, n]; rows is a multiple of ``ROWS``. logits: per head float32 [B, outputs], B ≤ rows.
+    The other arguments are tuples with one array per head.
+    """
     rows = features.shape[1]
     for head in range(len(logits)):
         x, out, hidden = features[head].ravel(), logits[head], len(scales[head])
         if len(last_weights[head]):
             between = np.empty(rows * hidden, np.uint8)
-            read_rows("relu", x, weights[head], scales[head], biases[head], between)
+            linear("relu", x, weights[head], scales[head], biases[head], between)
             wide = np.empty((rows, len(last_scales[head])), np.float32)
-            read_rows("none", between, last_weights[head], last_scales[head], last_biases[head], wide.ravel())
+            linear("none", between, last_weights[head], last_scales[head], last_biases[head], wide.ravel())
         else:
             wide = np.empty((rows, hidden), np.float32)
-            read_rows("none", x, weights[head], scales[head], biases[head], wide.ravel())
+            linear("none", x, weights[head], scales[head], biases[head], wide.ravel())
         for i in range(out.shape[0]):
             for j in range(out.shape[1]):
                 out[i, j] = wide[i, j]

@@ -1,7 +1,7 @@
-"""Numba's functions on an NVIDIA card, without another compiler: its own LLVM IR goes through llvmlite's nvptx target,
-and the driver loads the PTX. So rules and trees have one source for both processors.
+"""Numba functions on an NVIDIA GPU without a CUDA toolkit: Numba's LLVM IR is compiled by llvmlite's nvptx target, and
+the driver loads the PTX. So the game rules and the search have one source for CPU and GPU.
 
-What cannot be there: allocation, exceptions and the C library. ``math.exp`` is replaced by a polynomial.
+Not supported: allocation, exceptions and the C library. ``math.exp`` is replaced by a polynomial.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from numba.core.dispatcher import Dispatcher
 
-#: Of a block: as few as there can be, for a few thousand trees are to meet all multiprocessors.
+#: Threads per block: the minimum (one warp), so that a few thousand trees spread over all multiprocessors.
 THREADS = 32
 
 
 @numba.njit(error_model="numpy")
 def exp(x):
-    """eˣ of a float64 to 2e-15 of itself; of less than −700 that of −700."""
+    """eˣ of a float64, with a relative error of 2e-15; x is clipped to at least −700."""
     x = max(x, -700.0)
     k = math.floor(x * 1.4426950408889634 + 0.5)
     r = (x - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10
@@ -37,10 +37,10 @@ def exp(x):
 
 
 class Kernel:
-    """``function(i, *arguments)`` for every i below a count, a thread each.
+    """``function(i, *arguments)`` for every i < count, one GPU thread each.
 
-    signature: the types of the arguments, Numba's: ``CPointer``, int64 or float64. ``function`` reads arrays by
-    ``numba.carray`` and may call whatever Numba compiles.
+    signature: Numba types of the arguments: ``CPointer``, int64 or float64. ``function`` reads arrays by
+    ``numba.carray`` and may call other compiled functions.
     """
 
     def __init__(self, function: Callable, signature: list[Any]) -> None:
@@ -48,8 +48,8 @@ class Kernel:
         self._handles: dict[int, Any] = {}
 
     def launch(self, count: int, *arguments: torch.Tensor | int | float) -> None:
-        """On torch's current stream. Tensors are contiguous; their dtypes are not looked at. If they are the CPU's, the
-        same happens there, one by one."""
+        """Launch on torch's current stream. Tensors must be contiguous; their dtypes are not checked. With CPU tensors
+        the function runs on the CPU, one index at a time."""
         if not any(isinstance(argument, torch.Tensor) and argument.is_cuda for argument in arguments):
             self._run_here(count, arguments)
             return
@@ -90,7 +90,7 @@ class Kernel:
 
 
 def has_nvidia_card(device: torch.device) -> bool:
-    """Whether kernels run on ``device``: torch calls AMD's cards cuda, too."""
+    """Whether kernels can run on ``device``. (torch calls AMD GPUs "cuda" as well.)"""
     return device.type == "cuda" and torch.version.hip is None
 
 
@@ -102,7 +102,7 @@ def _check(code: int) -> None:
     if code:
         name = ctypes.c_char_p()
         _driver().cuGetErrorName(code, ctypes.byref(name))
-        raise RuntimeError(f"CUDA's driver says {(name.value or b'').decode()} ({code})")
+        raise RuntimeError(f"CUDA driver error {(name.value or b'').decode()} ({code})")
 
 
 def compile_ptx(function: Callable, signature: list[Any], processor: str = "sm_80") -> str:
@@ -139,12 +139,12 @@ def compile_ptx(function: Callable, signature: list[Any], processor: str = "sm_8
     builder.getModulePassManager().run(module, builder)
     missing = [f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")]
     if missing:
-        raise RuntimeError(f"{function.__name__} calls {', '.join(missing)}, which a card does not have")
+        raise RuntimeError(f"{function.__name__} calls {', '.join(missing)}, which a GPU does not have")
     return machine.emit_assembly(module)
 
 
 def _entry(signature: list[Any]) -> str:
-    """LLVM IR of the kernel, which calls ``one`` with the number of the thread."""
+    """LLVM IR of the kernel, which calls ``one`` with the thread's index."""
     kinds = ["ptr" if isinstance(kind, numba.types.CPointer) else
              "double" if kind == numba.float64 else "i64" for kind in signature]
     taken = "".join(f", {kind} %a{k}" for k, kind in enumerate(kinds))
@@ -171,7 +171,7 @@ out:
 
 
 def _for_device(function: Callable, done: dict[int, Any]) -> types.FunctionType:
-    """A copy of a plain function, and of all that it calls, compiled without what a card lacks."""
+    """A copy of a plain function and of everything it calls, compiled without what a GPU lacks."""
 
     def there(value: Any) -> Any:
         if value is math:
@@ -198,5 +198,5 @@ def _device_math() -> types.ModuleType:
 
 
 def _without_memory(function: Callable, **options: Any) -> Any:
-    """Compiled without Numba's own runtime, which a card has not."""
+    """``function`` compiled without Numba's runtime (reference counts), which a GPU does not have."""
     return numba.njit(_nrt=False, **options)(function)  # type: ignore[call-overload]

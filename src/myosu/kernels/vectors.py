@@ -1,4 +1,4 @@
-"""Words for Numba intrinsics that are written in LLVM's language: vectors of numbers, and where they lie in arrays."""
+"""Helpers for Numba intrinsics written in LLVM IR: vector registers, and loads and stores of array elements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INDEX, WORD, REAL = ir.IntType(64), ir.IntType(32), ir.FloatType()
 
 
 def processor_features() -> set[str]:
-    """What Numba compiles for: "avx2", "avx512f" and so on."""
+    """The CPU features that Numba compiles for: "avx2", "avx512f" and so on."""
     chosen: str | None = getattr(numba.config, "CPU_FEATURES", None)
     if chosen:
         return {name[1:] for name in chosen.split(",") if name.startswith("+")}
@@ -22,14 +22,14 @@ def processor_features() -> set[str]:
 
 
 def constants(*given: Any) -> list[Any]:
-    """The values of arguments that must be known when an intrinsic is compiled."""
+    """The values of arguments that must be compile-time constants."""
     if not all(isinstance(one, types.Literal) for one in given):
         raise RequireLiteralValue("must be constants")
     return [one.literal_value for one in given]
 
 
 class Writer:
-    """What an intrinsic is ``given``, and LLVM's instructions for vectors of ``lanes`` numbers."""
+    """Emits LLVM instructions on vectors of ``lanes`` floats. given: the intrinsic's argument values."""
 
     def __init__(self, context, builder, signature, given, lanes: int) -> None:
         self.context, self.builder, self.signature, self.given = context, builder, signature, given
@@ -37,7 +37,7 @@ class Writer:
         self.reals = ir.VectorType(REAL, lanes)
 
     def data(self, k: int):
-        """Where the array that is argument ``k`` begins."""
+        """Data pointer of the array argument ``k``."""
         return self._array(k).data
 
     def size(self, k: int):
@@ -47,7 +47,7 @@ class Writer:
         return self.context.make_array(self.signature.args[k])(self.context, self.builder, self.given[k])
 
     def number(self, k: int):
-        """Argument ``k`` as an index."""
+        """Argument ``k`` as a 64-bit index."""
         return self.context.cast(self.builder, self.given[k], self.signature.args[k], types.intp)
 
     def load(self, pointer, place, kind):
@@ -69,12 +69,12 @@ class Writer:
         """``value`` in every lane."""
         return ir.Constant(self.reals, [value] * self.lanes)
 
-    def everywhere(self, scalar):
+    def broadcast(self, scalar):
         """``scalar`` in every lane."""
         nothing = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
         first = self.builder.insert_element(nothing, scalar, WORD(0))
         return self.builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(WORD, self.lanes), None))
 
     def multiply_add(self, a, b, c):
-        """a b + c, rounded once where the processor has such an instruction."""
+        """a · b + c, fused (rounded once) where the processor supports it."""
         return self.builder.fadd(self.builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])

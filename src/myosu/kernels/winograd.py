@@ -3,13 +3,13 @@ pair of channels (Winograd's F(4×4, 3×3); Lavin and Gray 2016).
 
     y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A
 
-of a tile y [4, 4], what it sees d [6, 6] and the kernel g [3, 3]; ⊙ is a product of matrices over the channels at each
-of 36 points. Backwards, by the transposes of the four transformations:
+with the output tile y [4, 4], the input tile d [6, 6] and the kernel g [3, 3]; ⊙ is a matrix product over the channels
+at each of the 36 points of the transformed tile. The gradients use the transposed transformations:
 
     d̄ = B [(G g Gᵀ) ⊙ (A ȳ Aᵀ)] Bᵀ        ḡ = Gᵀ [(Bᵀ d B) ⊙ (A ȳ Aᵀ)] G
 
-Some boards at a time go through all of it in the processor's nearer memory. Transformations and products are written in
-LLVM's language, for Numba compiles neither to instructions that keep their sums in registers.
+The boards are processed in chunks that stay in the processor's cache. Transformations and products are written in LLVM
+IR, because Numba does not keep their accumulators in registers.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from torch import Tensor
 
 from myosu.kernels.vectors import INDEX, Writer, constants, processor_features
 
-#: Cells of a tile to a side, points that stand for what it sees, all points.
+#: Side of an output tile, side of an input tile, and points of a transformed tile.
 TILE, SIDE, POINTS = 4, 6, 36
-#: Tiles that are multiplied together, about: their numbers and the kernels' must fit the second cache.
-TOGETHER = 32
+#: Tiles per chunk, about: their transformed values and the kernels must fit into the L2 cache.
+TILES_AT_ONCE = 32
 
-# G, and Bᵀ = BUTTERFLY SPLIT and Aᵀ = JOIN BUTTERFLY in two steps, for ± of the same sums.
+# G, Bᵀ = BUTTERFLY · SPLIT and Aᵀ = JOIN · BUTTERFLY: the factors share sums that are both added and subtracted.
 KERNEL = np.array([[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6],
                    [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]])
 BUTTERFLY = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0], [0, 1, -1, 0, 0, 0], [0, 0, 0, 1, 1, 0],
@@ -37,19 +37,19 @@ BUTTERFLY = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0], [0, 1, -1, 0, 0, 0
 SPLIT = np.array([[4, 0, -5, 0, 1, 0], [0, 0, -4, 0, 1, 0], [0, -4, 0, 1, 0, 0], [0, 0, -1, 0, 1, 0],
                   [0, -2, 0, 2, 0, 0], [0, 4, 0, -5, 0, 1]])
 JOIN = np.array([[1, 1, 0, 1, 0, 0], [0, 0, 1, 0, 2, 0], [0, 1, 0, 4, 0, 0], [0, 0, 1, 0, 8, 1]])
-#: The transformations by name, as the matrices that multiply both sides one after the other: Bᵀ, Aᵀ, A and B.
-STEPS = {"see": (SPLIT, BUTTERFLY), "put out": (BUTTERFLY, JOIN),
-         "put out, back": (JOIN.T, BUTTERFLY), "see, back": (BUTTERFLY, SPLIT.T)}
+#: The transformations Bᵀ, Aᵀ, A and B by name, each as the factors that are applied to both sides in order.
+TRANSFORMS = {"input": (SPLIT, BUTTERFLY), "output": (BUTTERFLY, JOIN),
+         "output gradient": (JOIN.T, BUTTERFLY), "input gradient": (BUTTERFLY, SPLIT.T)}
 _KERNELS = torch.from_numpy(np.kron(KERNEL, KERNEL)).float()
 
 _FEATURES = processor_features()
-#: Numbers of a vector, and rows of a matrix whose sums find room in the registers: there are 32 of them, or 16.
+#: float32 lanes of a vector register, and matrix rows whose accumulators fit into the 32 (AVX-512) or 16 registers.
 LANES, ROWS = (16, 8) if "avx512f" in _FEATURES else (8, 4)
 AVAILABLE = "avx512f" in _FEATURES or {"avx2", "fma"} <= _FEATURES
 
 
 def _matrix_times(write: Writer, matrix: np.ndarray, x: list) -> list:
-    """``matrix`` times a column ``x`` of vectors, in instructions."""
+    """Emit the instructions for ``matrix`` times a column ``x`` of vectors."""
     out = []
     for row in matrix.tolist():
         total = None
@@ -66,10 +66,10 @@ def _matrix_times(write: Writer, matrix: np.ndarray, x: list) -> list:
 
 @intrinsic
 def _transform(typing_context, name, add, x, x_0, x_row, x_column, out, out_0, out_row, out_column):
-    """A square of vectors of ``x``, the transformation ``name`` of it to both sides, into ``out`` or added there. The
-    square's rows and columns lie ``x_row`` and ``x_column`` numbers apart from ``x_0`` on."""
+    """Apply the transformation ``name`` to both sides of a square of vectors of ``x``, and write the result to ``out``
+    or add it there. The square begins at index ``x_0``; ``x_row`` and ``x_column`` are its strides."""
     steps, adds = constants(name, add)
-    matrices = STEPS[steps]
+    matrices = TRANSFORMS[steps]
 
     def write(context, builder, signature, given):
         write = Writer(context, builder, signature, given, LANES)
@@ -81,7 +81,7 @@ def _transform(typing_context, name, add, x, x_0, x_row, x_column, out, out_0, o
 
         side = range(matrices[0].shape[1])
         lines = [[write.load(x, place(x_0, x_row, x_column, i, j), write.reals) for i in side] for j in side]
-        for _ in ("down the columns", "along the rows"):
+        for _ in ("columns", "rows"):
             for matrix in matrices:
                 lines = [_matrix_times(write, matrix, line) for line in lines]
             lines = [list(line) for line in zip(*lines, strict=True)]
@@ -96,7 +96,7 @@ def _transform(typing_context, name, add, x, x_0, x_row, x_column, out, out_0, o
 
 @intrinsic
 def _multiply_block(typing_context, vectors, add, a, a_0, a_row, a_step, b, b_0, b_step, out, out_0, out_row, steps):
-    """``ROWS`` rows and ``vectors`` vectors of columns of ``multiply``, whose sums stay in the registers."""
+    """One block of ``multiply``: ``ROWS`` rows × ``vectors`` vectors of columns, accumulated in registers."""
     count, adds = constants(vectors, add)
 
     def write(context, builder, signature, given):
@@ -117,7 +117,7 @@ def _multiply_block(typing_context, vectors, add, a, a_0, a_row, a_step, b, b_0,
             weights = [write.load(b, write.plus(line, v * LANES), write.reals) for v in range(count)]
             for row in range(ROWS):
                 factor = builder.load(builder.gep(a, [write.plus(column, write.times(a_row, row))]))
-                factor = write.everywhere(factor)
+                factor = write.broadcast(factor)
                 for v in range(count):
                     builder.store(write.multiply_add(factor, weights[v], builder.load(sums[row][v])), sums[row][v])
         for row in range(ROWS):
@@ -130,8 +130,9 @@ def _multiply_block(typing_context, vectors, add, a, a_0, a_row, a_step, b, b_0,
 
 @njit(error_model="numpy")
 def multiply(add, a, a_0, a_row, a_step, b, b_0, b_step, out, out_0, out_row, rows, columns, steps):
-    """out[r, c] = Σ_s a[r, s] b[s, c], or added to what is there. ``rows`` go up to a multiple of ``ROWS``, columns are
-    one of ``LANES``. All three are flat: a[r, s] is number a_0 + r a_row + s a_step, and so on."""
+    """out[r, c] = Σ_s a[r, s] b[s, c], or += if ``add``. Rows are rounded up to a multiple of ``ROWS``; columns must be
+    a multiple of ``LANES``. The arrays are flat: a[r, s] is element a_0 + r · a_row + s · a_step; b and out
+    likewise."""
     numba.literally(add)
     column = 0
     while column < columns:
@@ -156,69 +157,70 @@ def _copy(typing_context, x, x_0, out, out_0):
 
 
 @njit(error_model="numpy")
-def _room(height, width, channels, margin):
-    """A board of whole tiles with ``margin`` cells around it, all zero, and the numbers in a row of it."""
-    line = (-(-width // TILE) * TILE + 2 * margin) * channels
-    return np.zeros((-(-height // TILE) * TILE + 2 * margin) * line, np.float32), line
+def _board_buffer(height, width, channels, margin):
+    """A zeroed board, padded to whole tiles and by ``margin`` cells on every side; and its row stride in elements."""
+    row_stride = (-(-width // TILE) * TILE + 2 * margin) * channels
+    return np.zeros((-(-height // TILE) * TILE + 2 * margin) * row_stride, np.float32), row_stride
 
 
 @njit(error_model="numpy")
-def into_tiles(name, boards, board, shape, margin, room, line, tiles, first, apart):
-    """The transformation ``name`` of every tile of boards[board] to tiles[:, first:]. shape: rows, columns, channels;
-    what lies beyond the board is zero in ``room``. apart: numbers from point to point of ``tiles``, flat."""
+def boards_to_points(name, boards, board, shape, margin, buffer, row_stride, tiles, first, stride):
+    """Transform every tile of boards[board] by ``name`` and write it to tiles[:, first:]. shape: (rows, columns,
+    channels). buffer, row_stride: from ``_board_buffer``. stride: elements between the points of ``tiles``, which is
+    flat."""
     numba.literally(name)
     height, width, channels = shape
     row, start = width * channels, board * height * width * channels
     for i in range(height):
         for j in range(0, row, LANES):
-            _copy(boards, start + i * row + j, room, (i + margin) * line + margin * channels + j)  # type: ignore[call-arg]
+            _copy(boards, start + i * row + j, buffer, (i + margin) * row_stride + margin * channels + j)  # type: ignore[call-arg]
     for i in range(0, height, TILE):
         for j in range(0, width, TILE):
             for channel in range(0, channels, LANES):
-                _transform(name, False, room, i * line + j * channels + channel, line, channels,  # type: ignore[call-arg]
-                           tiles, first * channels + channel, SIDE * apart, apart)
+                _transform(name, False, buffer, i * row_stride + j * channels + channel, row_stride, channels,  # type: ignore[call-arg]
+                           tiles, first * channels + channel, SIDE * stride, stride)
             first += 1
 
 
 @njit(error_model="numpy")
-def from_tiles(name, add, boards, board, shape, margin, room, line, tiles, first, apart):
-    """The other way; tiles that overlap are added."""
+def points_to_boards(name, add, boards, board, shape, margin, buffer, row_stride, tiles, first, stride):
+    """The inverse of ``boards_to_points``. With ``add``, overlapping tiles are summed."""
     numba.literally(name)
     numba.literally(add)
     height, width, channels = shape
     row, start = width * channels, board * height * width * channels
     if add:
-        room[:] = 0
+        buffer[:] = 0
     for i in range(0, height, TILE):
         for j in range(0, width, TILE):
             for channel in range(0, channels, LANES):
-                _transform(name, add, tiles, first * channels + channel, SIDE * apart, apart,  # type: ignore[call-arg]
-                           room, i * line + j * channels + channel, line, channels)
+                _transform(name, add, tiles, first * channels + channel, SIDE * stride, stride,  # type: ignore[call-arg]
+                           buffer, i * row_stride + j * channels + channel, row_stride, channels)
             first += 1
     for i in range(height):
         for j in range(0, row, LANES):
-            _copy(room, (i + margin) * line + margin * channels + j, boards, start + i * row + j)  # type: ignore[call-arg]
+            _copy(buffer, (i + margin) * row_stride + margin * channels + j, boards, start + i * row + j)  # type: ignore[call-arg]
 
 
 @njit(error_model="numpy")
 def _tiles(height, width):
-    """Tiles of a board, boards that are taken together, and their tiles' number up to a multiple of ``ROWS``."""
+    """(tiles per board, boards per chunk, tiles per chunk rounded up to a multiple of ``ROWS``)."""
     tiles = -(-height // TILE) * -(-width // TILE)
-    boards = max(1, TOGETHER // tiles)
+    boards = max(1, TILES_AT_ONCE // tiles)
     return tiles, boards, -(-boards * tiles // ROWS) * ROWS
 
 
 @njit(error_model="numpy")
-def _points(tiles, channels):
-    """Room for ``tiles`` at every point, and the numbers from point to point: a line of memory more than there are, or
-    all points would share a few lines of the cache."""
-    apart = tiles * channels + LANES
-    return np.empty(POINTS * apart, np.float32), apart
+def _points_buffer(tiles, channels):
+    """A buffer [points, tiles, channels], flat, and its stride in elements. Each point is padded by one cache line, so
+    that the points do not compete for the same cache sets."""
+    stride = tiles * channels + LANES
+    return np.empty(POINTS * stride, np.float32), stride
 
 
 @njit(error_model="numpy", fastmath={"contract"})
 def _add_rows(rows, sums, squares):
-    for i in range(len(rows)):  # walking the rows themselves would take six times as long
+    for i in range(len(rows)):  # iterating over the rows directly is six times slower
         row = rows[i]
         for j in range(len(sums)):
             sums[j] += row[j]
@@ -226,7 +228,7 @@ def _add_rows(rows, sums, squares):
 
 
 @njit(error_model="numpy", fastmath={"contract"})
-def _through_norm(grad_sum, y, a, b, c, out):
+def _norm_backward(grad_sum, y, a, b, c, out):
     """out = a·grad_sum + b·y + c, rows [n, m]; a, b, c [m]."""
     for i in range(len(y)):
         g, row, to = grad_sum[i], y[i], out[i]
@@ -236,13 +238,14 @@ def _through_norm(grad_sum, y, a, b, c, out):
 
 @njit(error_model="numpy", fastmath={"contract"})
 def scale_add_relu(y, scale, shift, residual, adds, out):
-    """out = relu(y scale + shift + residual, if it ``adds`` that), rows [n, m]; scale and shift [m]."""
+    """out = relu(y · scale + shift + residual); without ``adds`` the residual is left out. Rows [n, m]; scale, shift
+    [m]."""
     for i in range(len(y)):
         row, more, to = y[i], residual[i], out[i]
         if adds:
             for j in range(len(scale)):
                 value = row[j] * scale[j] + shift[j] + more[j]
-                to[j] = np.float32(0) if value < 0 else value  # what is no number stays so
+                to[j] = np.float32(0) if value < 0 else value  # NaN stays NaN
         else:
             for j in range(len(scale)):
                 value = row[j] * scale[j] + shift[j]
@@ -250,93 +253,94 @@ def scale_add_relu(y, scale, shift, residual, adds, out):
 
 
 @njit(error_model="numpy")
-def _convolve_some(x, first, boards, shape, kernels, outputs, y, y_first):
-    """y[y_first:] of ``boards`` boards x[first:] of one ``shape``; both flat."""
+def _convolve_chunk(x, first, boards, shape, kernels, outputs, y, y_first):
+    """Convolve ``boards`` boards of ``shape`` from x[first:] into y[y_first:]; both are flat."""
     height, width, inputs = shape
     each, _, most = _tiles(height, width)
-    seen, seen_apart = _points(most, inputs)
-    made, made_apart = _points(most, outputs)
-    wide, wide_line = _room(height, width, inputs, 1)
-    room, line = _room(height, width, outputs, 0)
+    in_points, in_stride = _points_buffer(most, inputs)
+    out_points, out_stride = _points_buffer(most, outputs)
+    padded, padded_row = _board_buffer(height, width, inputs, 1)
+    buffer, row_stride = _board_buffer(height, width, outputs, 0)
     for k in range(boards):
-        into_tiles("see", x, first + k, shape, 1, wide, wide_line, seen, k * each, seen_apart)
+        boards_to_points("input", x, first + k, shape, 1, padded, padded_row, in_points, k * each, in_stride)
     for p in range(POINTS):
-        multiply(False, seen, p * seen_apart, inputs, 1, kernels, p * inputs * outputs, outputs,
-                 made, p * made_apart, outputs, boards * each, outputs, inputs)
+        multiply(False, in_points, p * in_stride, inputs, 1, kernels, p * inputs * outputs, outputs,
+                 out_points, p * out_stride, outputs, boards * each, outputs, inputs)
     for k in range(boards):
-        from_tiles("put out", False, y, y_first + k, (height, width, outputs), 0, room, line, made, k * each,
-                   made_apart)
+        points_to_boards("output", False, y, y_first + k, (height, width, outputs), 0, buffer, row_stride, out_points,
+                         k * each, out_stride)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def convolve(x, kernels, y, sums, squares):
-    """x [B, H, W, C], kernels [36 C K] → y [B, H, W, K], all float32. The sums of y's rows and of their squares are
-    added to ``sums`` and ``squares`` [W K]: while y is near, they cost little."""
+    """x [B, H, W, C], kernels [36 C K] → y [B, H, W, K], all float32. Also adds the sums of y's rows and of their
+    squares to ``sums`` and ``squares`` [W K], which is cheap while y is in the cache."""
     size, height, width, inputs = x.shape
     outputs = y.shape[3]
     _, together, _ = _tiles(height, width)
     for first in range(0, size, together):
         boards = min(together, size - first)
-        _convolve_some(x.ravel(), first, boards, (height, width, inputs), kernels, outputs, y.ravel(), first)
+        _convolve_chunk(x.ravel(), first, boards, (height, width, inputs), kernels, outputs, y.ravel(), first)
         _add_rows(y[first:first + boards].reshape(-1, width * outputs), sums, squares)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def convolve_add_relu(x, kernels, bias, residual, adds, out):
-    """out = relu(conv(x) + bias + residual, if it ``adds`` that), for a bias [W K] along a row, and as above."""
+    """out = relu(conv(x) + bias + residual); without ``adds`` the residual is left out. bias: [W K], tiled along a row.
+    Other shapes as in ``convolve``."""
     size, height, width, inputs = x.shape
     outputs = out.shape[3]
     _, together, _ = _tiles(height, width)
     y, one = np.empty((together * height, width * outputs), np.float32), np.ones(width * outputs, np.float32)
     for first in range(0, size, together):
         boards = min(together, size - first)
-        _convolve_some(x.ravel(), first, boards, (height, width, inputs), kernels, outputs, y.ravel(), 0)
+        _convolve_chunk(x.ravel(), first, boards, (height, width, inputs), kernels, outputs, y.ravel(), 0)
         scale_add_relu(y[:boards * height], one, bias, residual[first:first + boards].reshape(-1, width * outputs),
                        adds, out[first:first + boards].reshape(-1, width * outputs))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def convolve_back(grad_sum, y, a, b, c, x, kernels, grad_x, grad_points):
-    """Write the gradient of x [B, H, W, C] and add that of the kernels to ``grad_points`` [36 C K], where the gradient
-    of y [B, H, W, K] is a·grad_sum + b·y + c with a, b, c [W K] along a row (see ``batch_norm.backward``). ``kernels``
-    are those of the transposed weights [36 K C]; all are float32."""
+def convolve_backward(grad_sum, y, a, b, c, x, kernels, grad_x, grad_points):
+    """Write ∂L/∂x [B, H, W, C] and add the gradient of the transformed kernels to ``grad_points`` [36 C K]. ∂L/∂y [B,
+    H, W, K] = a·grad_sum + b·y + c with a, b, c [W K] (see ``batch_norm.backward``). kernels: those of the transposed
+    weights, [36 K C]. All float32."""
     size, height, width, inputs = x.shape
     outputs = y.shape[3]
     flat_x, flat_grad_x = x.ravel(), grad_x.ravel()
     each, together, most = _tiles(height, width)
-    seen, seen_apart = _points(most, inputs)
-    made, made_apart = _points(most, outputs)
-    wide, wide_line = _room(height, width, inputs, 1)
-    back, _ = _room(height, width, inputs, 1)
-    room, line = _room(height, width, outputs, 0)
+    in_points, in_stride = _points_buffer(most, inputs)
+    out_points, out_stride = _points_buffer(most, outputs)
+    padded, padded_row = _board_buffer(height, width, inputs, 1)
+    back, _ = _board_buffer(height, width, inputs, 1)
+    buffer, row_stride = _board_buffer(height, width, outputs, 0)
     grad_y = np.empty((together * height, width * outputs), np.float32)
     flat_grad_y = grad_y.ravel()
     for first in range(0, size, together):
         boards = min(together, size - first)
-        _through_norm(grad_sum[first:first + boards].reshape(-1, width * outputs),
-                      y[first:first + boards].reshape(-1, width * outputs), a, b, c, grad_y)
+        _norm_backward(grad_sum[first:first + boards].reshape(-1, width * outputs),
+                       y[first:first + boards].reshape(-1, width * outputs), a, b, c, grad_y)
         for k in range(boards):
-            into_tiles("see", flat_x, first + k, (height, width, inputs), 1, wide, wide_line, seen, k * each,
-                       seen_apart)
-            into_tiles("put out, back", flat_grad_y, k, (height, width, outputs), 0, room, line, made, k * each,
-                       made_apart)
+            boards_to_points("input", flat_x, first + k, (height, width, inputs), 1, padded, padded_row, in_points,
+                             k * each, in_stride)
+            boards_to_points("output gradient", flat_grad_y, k, (height, width, outputs), 0, buffer,
+                             row_stride, out_points, k * each, out_stride)
         for p in range(POINTS):
-            multiply(True, seen, p * seen_apart, 1, inputs, made, p * made_apart, outputs,
+            multiply(True, in_points, p * in_stride, 1, inputs, out_points, p * out_stride, outputs,
                      grad_points, p * inputs * outputs, outputs, inputs, outputs, boards * each)
         for p in range(POINTS):
-            multiply(False, made, p * made_apart, outputs, 1, kernels, p * inputs * outputs, inputs,
-                     seen, p * seen_apart, inputs, boards * each, inputs, outputs)
+            multiply(False, out_points, p * out_stride, outputs, 1, kernels, p * inputs * outputs, inputs,
+                     in_points, p * in_stride, inputs, boards * each, inputs, outputs)
         for k in range(boards):
-            from_tiles("see, back", True, flat_grad_x, first + k, (height, width, inputs), 1, back, wide_line, seen,
-                       k * each, seen_apart)
+            points_to_boards("input gradient", True, flat_grad_x, first + k, (height, width, inputs), 1, back,
+                             padded_row, in_points, k * each, in_stride)
 
 
-def to_points(weight: Tensor) -> Tensor:
-    """G g Gᵀ of kernels [outputs, inputs, 3, 3], as ``convolve`` takes them: [36 · inputs · outputs]."""
+def transform_kernels(weight: Tensor) -> Tensor:
+    """G g Gᵀ of weights [outputs, inputs, 3, 3], as ``convolve`` takes them: [36 · inputs · outputs]."""
     return (_KERNELS @ weight.permute(2, 3, 1, 0).reshape(9, -1)).ravel()
 
 
-def to_points_back(grad_points: Tensor, weight: Tensor) -> Tensor:
-    """Gᵀ ḡ G: the gradient of ``weight``, from that of ``to_points(weight)``."""
+def transform_kernels_backward(grad_points: Tensor, weight: Tensor) -> Tensor:
+    """Gᵀ ḡ G: the gradient of ``weight`` from the gradient of ``transform_kernels(weight)``."""
     outputs, inputs = weight.shape[:2]
     return (_KERNELS.T @ grad_points.view(POINTS, -1)).view(3, 3, inputs, outputs).permute(3, 2, 0, 1)

@@ -1,4 +1,4 @@
-"""From rewards and values to advantages (Schulman et al. 2016)."""
+"""Generalized advantage estimation (Schulman et al. 2016)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 
 @numba.njit(cache=True)
 def generalized_advantages(reward, value, acted, terminated, env_ids, discount, gae_lambda):
-    """Generalized advantage estimates A_t, float32 [T]; A_t + V(s_t) is the λ-return that the value is fitted to.
+    """Generalized advantage estimates A_t, float32 [T]; A_t + V(s_t) is the λ-return, the value target.
 
         δ_t = r_t + γ V(s_{t+1}) − V(s_t)        A_t = δ_t + γλ A_{t+1}
 
-    The T rows are those of several environments in the order in which they came, mixed in any way: each one's
-    estimates go along its own rows. V(s_{t+1}) is 0 after a step that terminated the episode. A row in which nobody
-    acted is only looked at: it shows what came last, in an episode that was cut or before the rest is known. Its value
-    counts in the step before it, its own estimate is 0, and so is what comes after it.
+    The T rows are the steps of several environments in chronological order, interleaved in any way; the recursion
+    follows each environment's own rows. V(s_{t+1}) is 0 after a terminated step. A row without an action holds the last
+    observation of a truncated episode or of the rollout: its value bootstraps the step before it, its own estimate is
+    0, and the recursion restarts there.
 
-    reward, value: float32 [T]. acted, terminated: bool [T]. env_ids: int64 [T], from 0 on.
+    reward, value: float32 [T]. acted, terminated: bool [T]. env_ids: int64 [T], ≥ 0.
     discount γ and gae_lambda λ: in [0, 1].
     """
     advantage = np.zeros(len(reward), np.float32)

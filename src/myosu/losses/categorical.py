@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: A range of returns wider than ``WIDE`` gets atoms that lie closer near zero; one that is not known, or wider, is
-#: taken for ±``WIDEST``.
+#: A return range wider than ``WIDE`` uses the squeezed support, denser near zero; an unknown or wider one is
+#: ±``WIDEST``.
 WIDE, WIDEST = 256.0, 20_000.0
 
 
 @dataclass(frozen=True)
 class Support:
-    """``atoms`` points from ``low`` to ``high``: evenly spaced, or ``squeezed``, which is evenly spaced under
-    h(x) = sign(x)(√(|x| + 1) − 1) + 0.001 x (MuZero, appendix F), so that small values are told apart as well as large
-    ones. Unlike there the mean is taken of the points themselves, so it is unbiased."""
+    """``atoms`` points from ``low`` to ``high``: evenly spaced, or, if ``squeezed``, evenly spaced under h(x) =
+    sign(x)(√(|x| + 1) − 1) + 0.001 x (MuZero, appendix F), which resolves small values as well as large ones. Unlike in
+    MuZero, the mean is taken over the points themselves, not over h(points), so it is unbiased."""
 
     low: float
     high: float
@@ -29,8 +29,8 @@ class Support:
 
     @classmethod
     def of_returns(cls, low: float, high: float, atoms: int, num_players: int) -> Support:
-        """For values and rewards from ``low`` to ``high``, perhaps infinite; between players they may have either
-        sign."""
+        """The support for rewards and values from ``low`` to ``high``, which may be infinite; symmetric for two
+        players, who may win either way."""
         low, high = max(low, -WIDEST), min(high, WIDEST)
         if num_players == 2:
             high = max(abs(low), abs(high))
@@ -38,13 +38,13 @@ class Support:
         return cls(low, high, atoms, squeezed=high - low > WIDE)
 
     def points(self, device: torch.device | str = "cpu") -> Tensor:
-        """float32 [atoms]; the same tensor at every call, to be read only."""
+        """float32 [atoms]; cached: do not modify."""
         return _points(self, device)
 
     def two_hot(self, scalars: Tensor) -> Tensor:
-        """float32 [...] → [..., atoms]: weight on the two nearest atoms so that the mean is the scalar.
+        """Two-hot encoding, float32 [...] → [..., atoms]: weights on the two nearest atoms, whose mean is the scalar.
 
-        Scalars outside the support go to its nearest end.
+        Scalars outside the support are clipped to it.
         """
         points = self.points(str(scalars.device))
         scalars = scalars.float().clamp(points[0], points[-1])
@@ -57,17 +57,17 @@ class Support:
         return target.scatter_(-1, index + 1, upper_weight)
 
     def mean(self, logits: Tensor) -> Tensor:
-        """[..., atoms] → float32 [...]: the expected scalar. No gradient passes."""
+        """The expected scalar, [..., atoms] → float32 [...]; without gradient."""
         if logits.device.type != "cpu":
             return logits.detach().softmax(-1, torch.float32) @ self.points(str(logits.device))
         return torch.from_numpy(self.means(self._rows(logits)).reshape(logits.shape[:-1])).to(logits.device)
 
     def means(self, logits: np.ndarray) -> np.ndarray:
-        """The same of rows, float32 [n, atoms] → [n]."""
+        """``mean`` in NumPy, float32 [n, atoms] → [n]."""
         return _means(logits, self.points().numpy())
 
     def cross_entropy_gradient(self, logits: Tensor, scalars: np.ndarray, weights: np.ndarray) -> Tensor:
-        """The gradient of weight · ``cross_entropy(logits, two_hot(scalar))`` in the logits [..., atoms], which is
+        """The gradient of weight · ``cross_entropy(logits, two_hot(scalar))`` with respect to the logits [..., atoms]:
         weight · (softmax(logits) − two_hot(scalar)). scalars, weights: float32 [...]."""
         gradient = _gradient(self._rows(logits), scalars.ravel(), weights.ravel(), self.points().numpy())
         return torch.from_numpy(gradient.reshape(logits.shape)).to(logits.device)
@@ -76,7 +76,7 @@ class Support:
         return logits.detach().to("cpu", torch.float32).numpy().reshape(-1, self.atoms)
 
 
-#: Sums in any order, which lets LLVM take many numbers at once; infinities and NaN stay what they are.
+#: Fast-math flags that let LLVM reorder, and so vectorise, sums; infinities and NaN are handled exactly.
 ANY_ORDER = {"contract", "reassoc"}
 
 
@@ -95,7 +95,7 @@ def _means(logits, points):
 
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
 def _gradient(logits, scalars, weights, points):
-    """weight · (softmax(logits) − two_hot(scalar)); float32 [n, atoms], of scalars and weights [n]."""
+    """weight · (softmax(logits) − two_hot(scalar)), float32 [n, atoms]; scalars and weights [n]."""
     gradient, last = scaled_softmax(logits), len(points) - 1
     for i in range(len(scalars)):
         total = np.float32(0.0)
@@ -114,11 +114,11 @@ def _gradient(logits, scalars, weights, points):
 
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
 def scaled_softmax(logits):
-    """softmax(logits) times something of each row's own; float32 [n, atoms]. Everything at once in the second loop
-    leaves no remainders of rows, which would go number by number."""
+    """Softmax up to a factor for each row; float32 [n, atoms]. The second loop runs over the flat array, because
+    vectorising row by row would leave scalar remainders."""
     scaled = np.empty(logits.shape, np.float32)
     for i in range(len(logits)):
-        greatest = np.int32(-2**31)  # to within 1: LLVM takes many integers at once, but not floats
+        greatest = np.int32(-2**31)  # rounded to an integer: LLVM vectorises integer maxima, but not float ones
         for k in range(logits.shape[1]):
             greatest = max(greatest, np.int32(logits[i, k]))
         for k in range(logits.shape[1]):
@@ -134,9 +134,9 @@ LOG2_E, LN_2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
 
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
 def _exp(x):
-    """eˣ of a float32 x ≤ 1 to 5e-7 of itself: 2ᵏ, made of its bits, times a polynomial of what is left of x, which is
-    at most ½ ln 2. Unlike the C library's, LLVM can take many at once."""
-    x = np.float32(-87.0) if x < np.float32(-87.0) else x  # e⁻⁸⁷ is nearly the least there is; NaN stays
+    """eˣ of a float32 x ≤ 1 with a relative error of 5e-7: 2ᵏ, made from its bits, times a polynomial of the remainder,
+    which is at most ½ ln 2. Unlike the C library's exp, LLVM can vectorise it."""
+    x = np.float32(-87.0) if x < np.float32(-87.0) else x  # e⁻⁸⁷ is about the least normal float32; NaN stays NaN
     k = np.floor(x * LOG2_E + np.float32(0.5))
     r = x - k * LN_2
     series = np.float32(1 / 720)
@@ -146,7 +146,7 @@ def _exp(x):
 
 
 @cache
-@torch.inference_mode(False)  # whoever asks first, losses must be able to use it
+@torch.inference_mode(False)  # cached, and autograd cannot save inference tensors
 def _points(support: Support, device: torch.device | str) -> Tensor:
     if not support.squeezed:
         return torch.linspace(support.low, support.high, support.atoms, device=device)

@@ -1,7 +1,7 @@
-"""Distributions over actions: masked choices and Gaussians, with gradients in closed form.
+"""Action distributions with closed-form gradients: masked categorical and diagonal Gaussian.
 
-Both have the same methods. ``normalize`` takes a policy's outputs, float32 [n, ``size``], once; all else takes what it
-returns, ``parameters``.
+Both have the same methods. ``normalize`` turns a policy network's outputs, float32 [n, ``size``], into the
+``parameters`` that the other methods take.
 """
 
 from __future__ import annotations
@@ -17,30 +17,31 @@ class Distribution(Protocol):
     size: int
 
     def normalize(self, outputs: np.ndarray, legal: np.ndarray | None) -> np.ndarray:
-        """Parameters [n, size]. legal: bool [n, A], or None where everything is."""
+        """Parameters [n, size]. legal: bool [n, A]; None: all actions are legal."""
 
     def log_prob(self, parameters: np.ndarray, action: np.ndarray) -> np.ndarray:
         """log π(a) [n] of the actions [n, *action_shape]."""
 
     def entropy(self, parameters: np.ndarray) -> np.ndarray:
-        """[n]."""
+        """Entropy [n] in nats."""
 
     def gradient(self, parameters: np.ndarray, action: np.ndarray, log_prob_gradient: np.ndarray,
                  entropy_gradient: float) -> np.ndarray:
-        """d / d outputs [n, size] of Σ ``log_prob_gradient`` [n] · log π(a) + ``entropy_gradient`` · entropy."""
+        """∂L / ∂outputs [n, size], given log_prob_gradient = ∂L / ∂log π(a) [n] and entropy_gradient = ∂L / ∂H."""
 
     def sample(self, parameters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Actions [n, *action_shape] drawn at random."""
+        """Sampled actions [n, *action_shape]."""
 
     def mode(self, parameters: np.ndarray) -> np.ndarray:
-        """The likeliest actions [n, *action_shape]."""
+        """The most likely actions [n, *action_shape]."""
 
 
 class Choices:
-    """One choice among ``branches[0]``, or several at once, independent of each other, with ``branches`` choices each.
+    """Categorical distribution over ``branches[0]`` actions, or, if ``several``, independent categoricals with
+    ``branches`` choices each (multi-discrete).
 
-    Outputs are the logits of all branches, one after another, parameters their log-probabilities. Actions are int64
-    [n], or [n, branches] if there are several. What is not legal has probability 0 and no part in the entropy.
+    Outputs are the concatenated logits of all branches, parameters their log-probabilities. Actions are int64 [n], or
+    [n, branches] if ``several``. Illegal actions have probability 0 and do not contribute to the entropy.
     """
 
     def __init__(self, branches: tuple[int, ...], several: bool) -> None:
@@ -78,8 +79,8 @@ class Choices:
 
 @numba.njit(cache=True)
 def cross_entropy_gradient(log_probs, target):
-    """The gradient of −Σ target · log π in the logits of π, π Σ target − target; float32 [n, A]. log_probs: log π, −∞
-    where an action is not legal, and the target is 0."""
+    """The gradient of −Σ target · log π with respect to the logits, π Σ target − target; float32 [n, A]. log_probs: log
+    π, −∞ where an action is illegal; the target must be 0 there."""
     gradient = np.empty(target.shape, np.float32)
     for i in range(len(target)):
         total = target[i].sum()
@@ -90,9 +91,10 @@ def cross_entropy_gradient(log_probs, target):
 
 @numba.njit(cache=True)
 def log_softmax(logits, legal, ends):
-    """Log-probabilities float32 [n, A] of every branch, which end before the columns ``ends``; −inf where not legal.
+    """Masked log-softmax of every branch, float32 [n, A]; −∞ where illegal.
 
-    legal: bool [n, A], or [1, A] for all rows. Each branch has a legal action.
+    ends: the end column of each branch, exclusive. legal: bool [n, A], or [1, A] for all rows; each branch must have a
+    legal action.
     """
     out = np.empty(logits.shape, np.float32)
     for i in range(len(logits)):
@@ -159,7 +161,7 @@ def _gradient(log_probs, ends, action, log_prob_gradient, entropy_gradient):
 
 @numba.njit(cache=True)
 def _sample(log_probs, ends, uniform):
-    """Walk along the probabilities until they exceed a number in [0, 1); int64 [n, branches]."""
+    """Inverse-CDF sampling with ``uniform`` numbers in [0, 1); int64 [n, branches]."""
     out = np.empty(uniform.shape, np.int64)
     for i in range(len(log_probs)):
         first = 0
@@ -167,7 +169,7 @@ def _sample(log_probs, ends, uniform):
             left = uniform[i, branch]
             for k in range(first, end):
                 if log_probs[i, k] > -np.inf:
-                    out[i, branch] = k - first  # the last legal one, if rounding lets none exceed it
+                    out[i, branch] = k - first  # if rounding leaves a rest, the last legal one
                     left -= math.exp(log_probs[i, k])
                     if left < 0:
                         break
@@ -187,10 +189,9 @@ def _mode(log_probs, ends):
 
 
 class Gaussian:
-    """Independent normal distributions of ``components`` numbers.
+    """Diagonal Gaussian over ``components`` dimensions.
 
-    Outputs and parameters are the means, then the logarithms of the standard deviations. Actions are float32
-    [n, components].
+    Outputs and parameters are the means, then the log standard deviations. Actions are float32 [n, components].
     """
 
     def __init__(self, components: int) -> None:

@@ -1,5 +1,5 @@
-"""Losses of policy-gradient methods, on NumPy arrays, with their gradients: what is differentiated by hand here costs a
-small network's update a tenth of what automatic differentiation would."""
+"""Policy-gradient losses on NumPy arrays with hand-written gradients, which take a small network's update a tenth of
+the time that autograd would."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 
 @numba.njit(cache=True)
 def clipped_surrogate(log_ratio, advantage, clip_range):
-    """PPO's loss −min(ρ A, clip(ρ, 1 − ε, 1 + ε) A) (Schulman et al. 2017, equation 7) and its gradient in log π;
-    float32 [n] both.
+    """PPO's loss −min(ρ A, clip(ρ, 1 − ε, 1 + ε) A) (Schulman et al. 2017, equation 7) and its gradient with respect to
+    log π; float32 [n] each.
 
     log_ratio: float32 [n], log ρ = log π(a|s) − log π_old(a|s). advantage: A, float32 [n]. clip_range: ε ≥ 0.
-    The gradient is −ρ A, and 0 where ρ has left the range to the side that A pulls it to.
+    The gradient is −ρ A; it is 0 where ρ is outside the range on the side towards which A pushes it.
     """
     loss, gradient = np.empty_like(log_ratio), np.empty_like(log_ratio)
     for i in range(len(log_ratio)):
         ratio = math.exp(log_ratio[i])
-        # Not by comparing both products: within the range these differ by their rounding.
+        # Not min() of both products: within the range they differ by rounding.
         if advantage[i] > 0.0 and ratio > 1.0 + clip_range:
             loss[i], gradient[i] = -(1.0 + clip_range) * advantage[i], 0.0
         elif advantage[i] < 0.0 and ratio < 1.0 - clip_range:

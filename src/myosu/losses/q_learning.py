@@ -1,8 +1,8 @@
-"""Learning of action values: what is best, what it is worth, and what an error costs.
+"""Q-learning: dueling heads, greedy actions, targets and the Huber loss.
 
-An action makes a choice in each of B branches (B = 1 unless the action space says otherwise). The choices of all
-branches lie side by side in A columns, the values q [n, A] and the masks bool [n, A] alike; an action is the B columns
-that it chooses. ``branches`` are the widths of the branches, whose sum is A.
+An action makes one choice in each of B branches (B = 1 for Discrete, more for MultiDiscrete spaces). The choices of all
+branches are concatenated to A columns, in values q [n, A] and masks bool [n, A] alike; an action is given by its B
+columns. branches: the number of choices of each branch; their sum is A.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def best_columns(q: Tensor, legal: Tensor, branches: tuple[int, ...]) -> Tensor:
 
 
 def bootstrapped(reward: Tensor, discount: Tensor, next_q: Tensor, columns: Tensor) -> Tensor:
-    """y = R + d · mean_b Q(s', a'_b), what the values of an action should be; float32 [n].
+    """The n-step target y = R + d · mean_b Q(s', a'_b); float32 [n].
 
     reward: float32 [n], R = Σ_{j<m} γ^j r_{t+j} of the m ≤ n steps to s'. discount: float32 [n], d = γ^m, and 0 where
-    the episode terminated. next_q: float32 [n, A], the target network's values of s'. columns: int64 [n, B], the action
-    there: the best one by the same values (Mnih et al. 2015), or by those of the network that learns (double
-    Q-learning, van Hasselt et al. 2016). The mean over branches is Tavakoli et al.'s equation 6.
+    the episode terminated. next_q: float32 [n, A], the target network's values of s'. columns: int64 [n, B], the next
+    action a': greedy by the target network (Mnih et al. 2015) or by the online network (double Q-learning, van Hasselt
+    et al. 2016). The mean over branches is Tavakoli et al.'s equation 6.
     """
     return torch.addcmul(reward, discount, next_q.gather(1, columns).mean(1))
 

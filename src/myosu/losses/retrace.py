@@ -1,4 +1,4 @@
-"""Returns over several steps from data of other policies: Retrace (Munos et al. 2016)."""
+"""Off-policy multi-step returns: Retrace (Munos et al. 2016)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ def retrace_trace(log_prob, behaviour_log_prob, retrace_lambda):
 
 @numba.njit(cache=True)
 def retrace_returns(reward, discount, value, q, trace):
-    """What the action of each step is worth, float32 [B, T − 1]: Retrace's target (Munos et al., equations 3 and 4) as
-    a recursion,
+    """Retrace's returns, float32 [B, T − 1], as a recursion (Munos et al., equations 3 and 4):
 
         G_t = r_t + d_t (v_{t+1} + c_{t+1} (G_{t+1} − q_{t+1}))
 
-    With c = 1 and q = v it is the return over all T − 1 steps, which bootstraps from v in the last; with c = 0 that
-    over one step.
+    With c = 1 and q = v it is the (T − 1)-step return, bootstrapped from the last v; with c = 0 the one-step return.
 
-    reward: float32 [B, T − 1]. discount: float32 [B, T − 1], 0 where the episode ended by its rules, and negative where
-    another player moves next. value: float32 [B, T], v(s_t) = Σ_a π(a|s_t) Q(s_t, a). q: float32 [B, T], Q(s_t, a_t).
-    trace: float32 [B, T], c_t, 0 where nobody acted. q and trace of the last step have no part, nor have its reward and
-    discount if they are there.
+    reward: float32 [B, T − 1]. discount: float32 [B, T − 1], 0 where the episode terminated, negative where the
+    opponent moves next. value: float32 [B, T], v(s_t) = Σ_a π(a|s_t) Q(s_t, a). q: float32 [B, T], Q(s_t, a_t).
+    trace: float32 [B, T], c_t, 0 where no action was taken. q and trace of the last step are not used, nor are its
+    reward and discount, if given.
     """
     returns = np.empty((len(value), value.shape[1] - 1), np.float32)
     for b in range(len(value)):

@@ -1,7 +1,8 @@
-"""Policies that are to be good and random at once: soft actor-critic's parts (Haarnoja et al. 2018).
+"""The parts of soft actor-critic (Haarnoja et al. 2018): squashed Gaussian and categorical policies, entropies and the
+temperature loss.
 
-A continuous action is a normal variable squashed into (−1, 1). Choices lie side by side in A columns, branch after
-branch, as in ``q_learning``; ``branches`` are their widths. What is not legal has probability 0: it has no part in
+Continuous actions are tanh-squashed Gaussians in (−1, 1). The choices of all branches are concatenated to A columns, as
+in ``q_learning``; ``branches`` are the numbers of choices. Illegal actions have probability 0 and do not contribute to
 policy, entropy or values.
 """
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: In place of −∞, so that 0 · log 0 is 0 and has a gradient.
+#: Used in place of −∞, so that 0 · log 0 is 0 and has a finite gradient.
 LOG_ZERO = -1e9
 
 
@@ -22,7 +23,8 @@ def squashed(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tens
 
         log π(a) = Σ_c log N(u_c; mean_c, std_c) − log(1 − tanh²(u_c)),
 
-    Haarnoja et al. 2018, equation 21; log(1 − tanh² u) = 2 (log 2 − u − softplus(−2 u)) loses no digits far out.
+    Haarnoja et al. 2018, equation 21; log(1 − tanh² u) = 2 (log 2 − u − softplus(−2 u)) is numerically stable for large
+    |u|.
     noise: standard normal, [n, C].
     """
     u = torch.addcmul(mean, log_std.exp(), noise)
@@ -32,7 +34,7 @@ def squashed(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tens
 
 
 def choice_log_probs(logits: Tensor, legal: Tensor, branches: tuple[int, ...]) -> Tensor:
-    """log π float32 [n, A] of every branch; where not legal about ``LOG_ZERO``, so that π is exactly 0."""
+    """Masked log-softmax of every branch, float32 [n, A]; about ``LOG_ZERO`` where illegal, so that π is exactly 0."""
     masked = torch.where(legal, logits, LOG_ZERO)
     if len(branches) == 1:
         return masked.log_softmax(1)
@@ -52,12 +54,12 @@ def entropies(log_probs: Tensor, branches: tuple[int, ...]) -> Tensor:
 
 
 def entropy_targets(legal: Tensor, branches: tuple[int, ...], share: float) -> Tensor:
-    """``share`` · ln(number of legal choices), of each state and branch, [n, B]. Of a single one 0."""
+    """Target entropies ``share`` · ln(number of legal choices) of each state and branch, [n, B]; 0 for a single
+    choice."""
     return share * by_branch(legal.float(), branches).log()
 
 
 def temperature_loss(log_temperature: Tensor, entropy: Tensor, target: Tensor) -> Tensor:
-    """mean_n Σ_b log α_b (H_b − H̄_b), as Stable-Baselines3 has it: where there is more entropy than the target, the
-    temperature falls. log_temperature: [B]. entropy, target: [n, B], or −log π in the place of the entropy; nothing
-    goes back into them."""
+    """mean_n Σ_b log α_b (H_b − H̄_b), as in Stable-Baselines3: if the entropy exceeds the target, the temperature
+    falls. log_temperature: log α, [B]. entropy: H, or −log π(a), and target: H̄, both [n, B], detached."""
     return (log_temperature * (entropy - target).detach().mean(0)).sum()

@@ -1,4 +1,4 @@
-"""A learner's update on a card as one captured graph, which runs while the next batch is drawn."""
+"""A learner's update on a GPU as one captured CUDA graph, which runs while the next batch is sampled."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ Step = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 class CapturedUpdate:
-    """``step`` (forwards, backwards, optimiser) of named arrays, which have the same shapes and dtypes at every call.
+    """Captures ``step`` (forward, backward, optimiser), a function of named tensors whose shapes and dtypes never
+    change.
 
-    ``step`` must not look at a number that it computes. Nothing is captured before the first call.
+    ``step`` must not read computed values on the CPU (no ``item()``, no branches on them). The capture happens at the
+    first call.
     """
 
     def __init__(self, step: Step, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
         self.step, self.net, self.optimizer, self.device = step, net, optimizer, device
-        # Of many small steps: each would wait for the searches' large ones.
+        # High priority: its many small kernels would otherwise wait for the searches' large ones.
         self.stream = make_stream(device, urgent=True)
         self._run: Callable[[], None] | None = None
         self._shapes: dict[str, torch.Size] = {}
 
     def start(self, arrays: dict[str, np.ndarray]) -> None:
-        """Begin an update; wait for the one before with ``finish`` first."""
+        """Begin an update. Call ``finish`` for the previous one first."""
         if self._run is None:
             self._prepare(arrays)
         for name, array in arrays.items():
@@ -37,7 +39,7 @@ class CapturedUpdate:
         self._run()
 
     def finish(self) -> dict[str, np.ndarray]:
-        """What ``step`` gave, when it is done; float32."""
+        """Wait for the update; the results of ``step`` as float32 arrays."""
         if self.stream is not None:
             self.stream.synchronize()
         found, start = {}, 0
@@ -47,7 +49,7 @@ class CapturedUpdate:
         return found
 
     def forget(self) -> None:
-        """The optimiser's or the network's tensors are others from now on."""
+        """Capture again at the next call, because tensors of the optimiser or the network were replaced."""
         self._run = None
 
     def _prepare(self, arrays: dict[str, np.ndarray]) -> None:
@@ -73,7 +75,7 @@ class CapturedUpdate:
         self._results.copy_(together, non_blocking=True)
 
     def _restore(self, net: dict[str, Tensor], optimizer: dict[int, dict[str, Tensor]]) -> None:
-        """Undo the updates that came before the capture, in place."""
+        """Undo the warm-up updates that preceded the capture, in place."""
         self.net.load_state_dict(net)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for k, parameter in enumerate(parameters):

@@ -1,4 +1,4 @@
-"""Convolution, batch normalisation, sum and relu as one layer: what residual towers are made of."""
+"""Convolution, batch normalisation, residual and relu as one layer, of which residual towers are built."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ class ConvNorm(nn.Module):
     """relu(norm(conv(x)) + residual): a 3×3 convolution that keeps the board's size, then batch normalisation, which
     ``fuse`` folds into it.
 
-    On one thread of a CPU it learns by Winograd's products, and with as few passes over memory as they allow; else all
-    is torch's.
+    On one CPU thread, training uses ``kernels.winograd`` and ``kernels.batch_norm``; otherwise torch's operators.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -30,7 +29,7 @@ class ConvNorm(nn.Module):
         if isinstance(norm, nn.BatchNorm2d) and self.training and winograd_fits(self.conv, x):
             return _ConvNormRelu.apply(x, self.conv.weight, norm.weight, norm.bias, residual, norm)
         y = norm(self.conv(x))
-        # In place: neither what a normalisation nor what a convolution puts out is needed on the way back.
+        # In place: the backward pass needs neither the normalisation's nor the convolution's outputs.
         return F.relu_(y if residual is None else y.add_(residual))
 
     def fuse(self) -> None:
@@ -53,8 +52,8 @@ class ResidualBlock(nn.Module):
 
 
 class _ConvNormRelu(torch.autograd.Function):
-    """What ``ConvNorm`` does: x [B, C, H, W], weight [K, C, 3, 3], gain and bias [K] of its normalisation ``norm``,
-    whose running statistics move, residual [B, K, H, W] or None → [B, K, H, W]."""
+    """``ConvNorm`` with a hand-written gradient. x: [B, C, H, W]. weight: [K, C, 3, 3]. gain, bias: [K]. residual: [B,
+    K, H, W] or None. norm: its running statistics are updated. Returns [B, K, H, W]."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, gain: Tensor, bias: Tensor, residual: Tensor | None,
@@ -64,7 +63,7 @@ class _ConvNormRelu(torch.autograd.Function):
         y = x.new_empty(*x.shape[:3], len(weight))
         out, statistics = torch.empty_like(y), np.empty((2, len(weight)), np.float32)
         sums, squares = (np.zeros(y.shape[2] * y.shape[3], np.float32) for _ in range(2))
-        winograd.convolve(x.numpy(), winograd.to_points(weight).numpy(), y.numpy(), sums, squares)
+        winograd.convolve(x.numpy(), winograd.transform_kernels(weight).numpy(), y.numpy(), sums, squares)
         batch_norm.forward(
             y.numpy(), sums, squares, gain.numpy(), bias.numpy(), norm.eps,
             (y if residual is None else channels_last(residual)).numpy(), residual is not None, out.numpy(),
@@ -77,28 +76,28 @@ class _ConvNormRelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_output: Tensor):
         x, weight, gain, y, out = ctx.saved_tensors
-        grad_sum, grad_x = torch.empty_like(y), torch.empty_like(x)  # of what goes into the relu, and of x
+        grad_sum, grad_x = torch.empty_like(y), torch.empty_like(x)  # gradients of the relu's input and of x
         grad_gain, grad_bias = torch.empty_like(gain), torch.empty_like(gain)
         grad_points = x.new_zeros(winograd.POINTS * weight.shape[0] * weight.shape[1])
         a, b, c = batch_norm.backward(
             channels_last(grad_output).numpy(), y.numpy(), gain.numpy(), out.numpy(), ctx.statistics,
             grad_sum.numpy(), grad_gain.numpy(), grad_bias.numpy())
-        winograd.convolve_back(grad_sum.numpy(), y.numpy(), a, b, c, x.numpy(),
-                               winograd.to_points(weight.transpose(0, 1)).numpy(), grad_x.numpy(),
-                               grad_points.numpy())
+        winograd.convolve_backward(grad_sum.numpy(), y.numpy(), a, b, c, x.numpy(),
+                                   winograd.transform_kernels(weight.transpose(0, 1)).numpy(), grad_x.numpy(),
+                                   grad_points.numpy())
         grad_residual = grad_sum.permute(0, 3, 1, 2) if ctx.needs_input_grad[4] else None
-        return (grad_x.permute(0, 3, 1, 2), winograd.to_points_back(grad_points, weight), grad_gain, grad_bias,
-                grad_residual, None)
+        grad_weight = winograd.transform_kernels_backward(grad_points, weight)
+        return grad_x.permute(0, 3, 1, 2), grad_weight, grad_gain, grad_bias, grad_residual, None
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """[B, C, H, W] → [B, H, W, C], which is how boards lie in memory if we made them."""
+    """[B, C, H, W] → contiguous [B, H, W, C]; no copy if the memory is channels-last already."""
     return x.permute(0, 2, 3, 1).contiguous()
 
 
 def winograd_fits(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether ``winograd.convolve`` can compute ``conv(x)``, and is quicker: with several threads torch's convolution
-    is, and channels must fill whole vectors of the processor."""
+    """Whether ``winograd.convolve`` can compute ``conv(x)``, and is faster: with several threads torch's convolution is
+    faster, and channels must be a multiple of the vector width."""
     lanes = winograd.LANES
     return (winograd.AVAILABLE and not kernels.PLAIN and x.device.type == "cpu"
             and x.dtype == conv.weight.dtype == torch.float32

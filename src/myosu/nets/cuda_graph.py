@@ -1,8 +1,8 @@
-"""MuZero's model on a card, for a search whose trees are elsewhere.
+"""MuZero's model on a GPU, for a search whose trees are on the CPU.
 
-The latent states of all nodes stay on the card. What a simulation asks of the model - fetch the parents' states,
-dynamics, prediction, read-out - is one captured CUDA graph between two short copies through pinned memory, on a stream
-of its own: the search's ``expand`` sees arrays of numbers come and go. On other devices the same steps run one by one.
+The latent states of all nodes stay on the GPU. One simulation (gather the parents' states, dynamics, prediction, scalar
+outputs) is one captured CUDA graph on its own stream, between two short copies through pinned memory: the search's
+``expand`` exchanges only small arrays. On other devices the same operations run one by one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from myosu.nets.muzero import MuZeroNet
 
 try:
     from myosu.nets import triton_tower
-except ImportError:  # Triton comes with torch's builds for cards only
+except ImportError:  # Triton comes only with torch's CUDA builds
     triton_tower = None  # type: ignore[assignment]
 
 
 
 class GraphedMuZero:
-    """The model of up to ``capacity`` searches side by side, of up to ``simulations`` each.
+    """The model for up to ``capacity`` parallel searches of up to ``simulations`` simulations.
 
-    A node is a row: ``slot * capacity + tree``. A row of latents is [H W, C] of a board, [C] of a vector.
+    Node ``slot`` of tree ``tree`` is row ``slot * capacity + tree`` of ``latents``: [H W, C] for boards, [C] for
+    vectors.
     """
 
     def __init__(self, net: MuZeroNet, support: Support, capacity: int, simulations: int, dtype: torch.dtype,
@@ -55,7 +56,7 @@ class GraphedMuZero:
             self.tower = triton_tower.TowerWeights(self.net)
             self.scratch = self.latents.new_empty(2, capacity, *shape)
             self.projected = self.latents.new_empty(capacity, shape[0], self.tower.project.shape[1])
-            #: Seconds of a step by how the work is cut.
+            #: (seconds, tile): the time of a step for each tile size.
             with CAPTURING:
                 self.tiles = self._time_tiles()
             self.tile = min(self.tiles)[1]
@@ -66,7 +67,7 @@ class GraphedMuZero:
 
     @torch.inference_mode()
     def load(self, net: MuZeroNet) -> None:
-        """Take over the weights of ``net``, which is like the one that this was made of."""
+        """Copy the weights of ``net``, which has the architecture of the one given at construction."""
         with torch.cuda.stream(self.stream):
             fresh = net.for_inference(self.latents.dtype).state_dict()
             for name, value in self.net.state_dict().items():
@@ -76,7 +77,7 @@ class GraphedMuZero:
 
     def roots(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """value f32 [n] and prior logits f32 [n, A] of observations [n, *shape], n ≤ capacity, whose latent states
-        become the searches' roots. Overwritten by the next call of anything."""
+        become the roots. The arrays are overwritten by the next call of any method."""
         self._observed.numpy()[: len(observation)] = observation
         with torch.inference_mode():
             self._run_roots()
@@ -84,7 +85,8 @@ class GraphedMuZero:
         return value, logits
 
     def expand(self, parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What ``Search.run`` asks of a model. Overwritten by the next call of anything."""
+        """reward f32 [n], value f32 [n] and prior logits f32 [n, A] for ``Search.run``. The arrays are overwritten by
+        the next call of any method."""
         n, asked = len(parents), self._asked.numpy()
         asked[0, :n], asked[1, :n], asked[2] = parents, actions, slot
         with torch.inference_mode():
@@ -92,8 +94,9 @@ class GraphedMuZero:
         return self._answers(n)
 
     def expand_on_card(self, parents: Tensor, actions: Tensor, slot: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The same for a search whose trees are there too: int64 [capacity] and float32 tensors."""
-        policy, value, reward = self.imagine(parents, actions.clamp(min=0), slot)  # what is not read must exist
+        """``expand`` for a search whose trees are on the GPU, too: int64 [capacity] tensors in, float32 tensors out."""
+        policy, value, reward = self.imagine(parents, actions.clamp(min=0), slot)  # rows that are not read must be
+        # valid indices
         rewards = self.no_rewards if reward is None else self.support.mean(reward)
         return rewards, self.support.mean(value), policy.float()
 
@@ -103,7 +106,7 @@ class GraphedMuZero:
         return numbers[size + self.capacity:][:n], numbers[size:][:n], logits[:n]
 
     def seconds(self) -> float:
-        """Of a simulation of all searches: the least of a few."""
+        """Time of one simulation of all searches, in seconds: the minimum of a few."""
         times = []
         for _ in range(6):
             start = time.perf_counter()
@@ -111,7 +114,7 @@ class GraphedMuZero:
             times.append(time.perf_counter() - start)
         return min(times[1:])
 
-    # --- on the card
+    # --- on the GPU
 
     def _roots(self) -> None:
         self.observed.copy_(self._observed, non_blocking=True)

@@ -7,11 +7,12 @@ from torch import nn
 
 
 class FlatParameters:
-    """The parameters of ``net`` become views of one vector, and their gradients of another, so that the optimiser, the
-    norm of the gradient and a moving average are one operation each: for small networks half of an update's time.
+    """Turns the parameters of ``net`` into views of one vector, and their gradients into views of another. The
+    optimiser, the gradient norm and a moving average are then one operation each, which halves the update time of small
+    networks.
 
-    vector: the parameter to give to the optimiser. Zero the gradient with ``zero_gradient`` alone, and move the network
-    to its device before.
+    vector: the parameter to give to the optimiser. Move the network to its device first, and zero the gradient only by
+    ``zero_gradient``.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -35,7 +36,7 @@ class FlatParameters:
         self.gradient.zero_()
 
     def clip_gradient(self, greatest: float) -> float:
-        """Scale the gradient down to the norm ``greatest`` if it is longer; its norm before that."""
+        """Clip the gradient to the norm ``greatest``. Returns its norm before clipping."""
         norm = float(torch.linalg.vector_norm(self.gradient))
         if norm > greatest:
             self.gradient.mul_(greatest / norm)
@@ -48,8 +49,8 @@ class FlatParameters:
 
 
 class FlatAdam:
-    """Adam (Kingma & Ba 2015) over ``FlatParameters``: the one fused operation of ``torch.optim.Adam``, whose own
-    bookkeeping would take a small network's update several times as long."""
+    """Adam (Kingma & Ba 2015) over ``FlatParameters``: the fused kernel of ``torch.optim.Adam`` without its Python
+    overhead, which dominates the updates of small networks."""
 
     def __init__(self, parameters: FlatParameters, epsilon: float = 1e-8) -> None:
         self.parameters, self.epsilon = parameters, epsilon

@@ -1,9 +1,10 @@
-"""MuZero's board model on a CPU, for inference: oneDNN's fused operators with weights laid out once.
+"""MuZero's board model on a CPU, for inference: oneDNN's fused operators with prepacked weights.
 
-The same function as ``MuZeroNet.for_inference`` at about 1.6 times its speed (``benchmarks/network.py``): convolution,
-bias, sum and relu are one pass over memory, and the weights are not laid out again on every call. The operators are
-the ones that torch.compile emits; torch calls them private, so ``fused`` checks the result against the plain module
-and callers fall back on it. 3×3 convolutions in float32 are our own (``winograd``) where they are quicker.
+It computes the same function as ``MuZeroNet.for_inference`` about 1.6 times as fast (``benchmarks/network.py``),
+because convolution, bias, residual and relu are one pass over memory, and weights are not repacked at every call.
+torch.compile emits the same operators, but torch calls them private: ``fused`` therefore checks the result against the
+plain module, and callers fall back to that. float32 3×3 convolutions use our own ``winograd`` kernels where they are
+faster.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Pre
 
 
 class FusedConv:
-    """A convolution whose weights lie as oneDNN wants them. Inputs and outputs are channels-last."""
+    """A convolution with weights prepacked for oneDNN. Inputs and outputs are channels-last."""
 
     def __init__(self, conv: nn.Conv2d, batch: int, board: tuple[int, int]) -> None:
         self.padding = list(conv.padding)
@@ -38,18 +39,18 @@ class FusedConv:
             x, self.weight, self.bias, self.padding, [1, 1], [1, 1], 1, "relu", [], "")
 
     def add_relu_(self, residual: Tensor, x: Tensor) -> Tensor:
-        """relu(residual + conv(x)), written over ``residual``."""
+        """relu(residual + conv(x)), in place in ``residual``."""
         return torch.ops.mkldnn._convolution_pointwise_.binary(
             residual, x, self.weight, self.bias, self.padding, [1, 1], [1, 1], 1, "add", 1.0, "relu", [], None)
 
 
 class WinogradConv:
-    """The same for 3×3 convolutions in float32, by fewer products."""
+    """``FusedConv`` for float32 3×3 convolutions, by ``kernels.winograd``."""
 
     def __init__(self, conv: nn.Conv2d, board: tuple[int, int]) -> None:
         assert conv.bias is not None
         self.outputs = conv.out_channels
-        self.kernels, self.bias = winograd.to_points(conv.weight).numpy(), np.tile(conv.bias.numpy(), board[1])
+        self.kernels, self.bias = winograd.transform_kernels(conv.weight).numpy(), np.tile(conv.bias.numpy(), board[1])
 
     def relu(self, x: Tensor) -> Tensor:
         return self._run(x, None)
@@ -66,7 +67,7 @@ class WinogradConv:
 
 
 class FusedMuZero:
-    """``initial`` and ``recurrent`` of a board model that ``MuZeroNet.for_inference`` made."""
+    """``initial`` and ``recurrent`` of a board model from ``MuZeroNet.for_inference``."""
 
     def __init__(self, net: MuZeroNet, batch: int) -> None:
         representation, dynamics = net.representation, net.dynamics
@@ -87,7 +88,7 @@ class FusedMuZero:
         self.observation_stem, self.observation_tower = conv(representation.stem.conv), tower(representation.tower)
         self.latent_stem, self.latent_tower = conv(dynamics.stem.conv), tower(dynamics.tower)
         self.actions = dynamics.actions().contiguous(memory_format=torch.channels_last)
-        # The heads' 1x1 convolutions read the same latent: joined, it is read once.
+        # The heads' 1×1 convolutions read the same latent state: joined into one, they read it once.
         self.heads = net.board_heads()
         convs = [head.project for head in self.heads]
         joined = nn.Conv2d(net.latent_shape[0], sum(c.out_channels for c in convs), 1, dtype=self.dtype)
@@ -120,13 +121,13 @@ class FusedMuZero:
         return self.read(self.project(latent))
 
     def read(self, projected: Tensor) -> list[Tensor]:
-        """What the heads make of the few channels that they share."""
+        """The heads' outputs from their joint 1×1 convolution."""
         parts = projected.split([head.project.out_channels for head in self.heads], dim=1)
         return [head.read(part) for head, part in zip(self.heads, parts, strict=True)]
 
 
 def _scale_to_unit_(x: Tensor) -> Tensor:
-    """``scale_to_unit`` of channels-last x, in place where it can be (torch's passes cost a sixth of a search)."""
+    """``scale_to_unit`` of channels-last x, in place where possible (torch's passes take a sixth of a search)."""
     if x.dtype != torch.float32:
         return scale_to_unit(x)
     rows = board_rows(x)
@@ -135,12 +136,12 @@ def _scale_to_unit_(x: Tensor) -> Tensor:
 
 
 def board_rows(x: Tensor) -> np.ndarray:
-    """channels-last x [B, C, H, W] as [B, numbers], on the same memory."""
+    """A view of channels-last x [B, C, H, W] as [B, H * W * C]."""
     return x.permute(0, 2, 3, 1).numpy().reshape(len(x), -1)
 
 
 def fused(net: MuZeroNet, batch: int) -> FusedMuZero | None:
-    """The fused form of an inference model on the CPU; None where this torch or processor does not give the same."""
+    """The fused form of an inference model on the CPU; None where this torch or CPU does not reproduce its outputs."""
     if not isinstance(net.representation, BoardRepresentation) or not torch.backends.mkldnn.is_available():
         return None
     try:

@@ -1,4 +1,4 @@
-"""The quickest form of a model on this machine."""
+"""The fastest implementation of a model on this machine."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from myosu.nets.muzero import MuZeroNet
 
 Precision = Literal["float32", "bfloat16", "int8"]
 InferenceModel = MuZeroNet | FusedMuZero | Int8MuZero
-#: In what a model of a precision keeps its latent states.
+#: dtype of the latent states for each precision.
 LATENT_DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.uint8}
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto``: cuda, else Apple's mps, else the CPU. Raises UserError for one that is not there."""
+    """``auto``: cuda, else Apple's mps, else the CPU. Raises UserError if the named device is not available."""
     if name != "auto":
         kind = torch.device(name).type
         if (kind == "cuda" and not torch.cuda.is_available()) or (
                 kind == "mps" and not torch.backends.mps.is_available()):
             raise UserError(f"device = {name}: this torch ({torch.__version__}) finds none here. Choose auto or cpu, "
-                            "or install a torch for your card.")
+                            "or install a torch for your GPU.")
         return torch.device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -41,7 +41,7 @@ def inference_model(net: MuZeroNet, precision: Precision, device: torch.device, 
                     observation: Tensor | None = None) -> InferenceModel:
     """A frozen copy of ``net``, for batches of about ``batch``. Run it under ``torch.inference_mode``.
 
-    int8 needs ``observation`` [n, ...], positions as they will come, and what ``int8_fits`` asks for.
+    int8 needs ``observation`` [n, ...], typical positions to calibrate its scales on, and ``int8_fits(net, device)``.
     """
     with torch.inference_mode():
         if precision == "int8":
@@ -52,9 +52,9 @@ def inference_model(net: MuZeroNet, precision: Precision, device: torch.device, 
 
 
 def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precision:
-    """The number type for inference, by a short timing: bfloat16 where that halves the time, for learning gains by it
-    too; else the quicker of bfloat16 and int8, where the processor or accelerator has them. Either must beat float32 by
-    a fifth, so that noise does not choose it."""
+    """The precision for inference, by a short timing: bfloat16 if it halves the time (learning gains by it, too), else
+    the faster of bfloat16 and int8, where supported. Either must beat float32 by a fifth, so that timing noise does not
+    decide."""
     if kernels.PLAIN:
         return "float32"
     latent = torch.rand(batch, *net.latent_shape, device=device)
@@ -74,7 +74,7 @@ def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precis
                 start = time.perf_counter()
                 float(model.recurrent(x, action).policy_logits.float().sum())
                 times.append(time.perf_counter() - start)
-        return min(times[1:])  # other processes only ever make one slower
+        return min(times[1:])  # the minimum: other processes only ever slow a run down
 
     exact, half = seconds("float32"), seconds("bfloat16")
     enough = min(0.8 * exact, half)

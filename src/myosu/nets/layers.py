@@ -10,16 +10,17 @@ from torch.nn import functional as F
 
 
 class ConvHead(nn.Module):
-    """What a few channels see where, and others anywhere on the board, through linear layers: [B, C, H, W] →
-    [B, outputs].
+    """Head: a 1×1 convolution to spatial and to globally pooled channels, then an MLP; [B, C, H, W] → [B, outputs].
 
-    A 1×1 convolution to ``located`` channels, which keep their cells, and ``pooled`` ones, of which only the mean and
-    the greatest of all cells go on. What means the same wherever it happens (a snake that bites itself) is learnt from
-    the latter after a few examples, where the former would need some from every cell.
+    located: spatial channels, which keep their cells. pooled: channels of which only the mean and the maximum over the
+    board are kept. Events that mean the same wherever they happen (a snake bites itself) are learnt from pooled
+    channels after a few examples; spatial channels would need examples at every cell. hidden: units of the hidden
+    layer; 0: none.
 
-    Without batch normalisation: a head reads latent states both encoded and imagined, whose statistics differ, and
-    their mixture would fit neither when it is frozen for inference. And without a relu after the few channels: latent
-    states are nowhere negative, so a few great steps in one direction would close a channel for good.
+    There is no batch normalisation, because heads read both encoded and imagined latent states, whose statistics
+    differ: the running statistics of their mixture would fit neither at inference. There is no relu after the
+    convolution: latent states are nowhere negative, so a few large steps in one direction would make a channel dead for
+    good.
     """
 
     def __init__(self, channels: int, cells: int, outputs: int, located: int, pooled: int = 0, hidden: int = 0) -> None:
@@ -34,8 +35,8 @@ class ConvHead(nn.Module):
         return self.read(self.project(x))
 
     def read(self, x: Tensor) -> Tensor:
-        """From the few channels [B, located + pooled, H, W] to the outputs."""
-        # reshape, not flatten: the memory may be channels-last, and training and inference must agree on the order
+        """The MLP: from the convolution's outputs [B, located + pooled, H, W] to [B, outputs]."""
+        # In the order C, H, W whatever the memory layout: training and inference must agree.
         located, pooled = x[:, :self.located], x[:, self.located:]
         x = located.reshape(x.shape[0], -1)
         if pooled.shape[1]:
@@ -46,7 +47,7 @@ class ConvHead(nn.Module):
 
 
 class CellHead(nn.Module):
-    """Outputs for every cell, by the same weights everywhere: [B, C, H, W] → [B, layers * H * W]."""
+    """Head with shared weights for all cells (1×1 convolutions): [B, C, H, W] → [B, layers * H * W]."""
 
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class CellHead(nn.Module):
 
 
 def last_linear(head: nn.Module) -> nn.Linear:
-    """The layer whose outputs are the head's."""
+    """The output layer of a head."""
     last = head.out if isinstance(head, ConvHead | CellHead) else list(head.children())[-1]
     assert isinstance(last, nn.Linear)
     return last
@@ -76,8 +77,8 @@ def mlp(inputs: int, hidden: int, outputs: int, layers: int = 1) -> nn.Sequentia
 
 
 class _ScaleToUnit(torch.autograd.Function):
-    """(x − low) / (high − low + 1e-5) of every row, x [n, m], with its gradient written out: torch's own way back
-    through the extremes takes several times as long as a layer. On a CPU one pass each way, by Numba."""
+    """(x − low) / (high − low + 1e-5) for every row of x [n, m], with a hand-written gradient: autograd through the
+    minimum and maximum takes several times as long as a layer. On the CPU each direction is one pass in Numba."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
@@ -108,9 +109,9 @@ class _ScaleToUnit(torch.autograd.Function):
 
 @numba.njit(error_model="numpy")
 def _extremes(row):
-    """The least and the greatest of float32 numbers, by their bits, for LLVM compares many integers at once, but not
-    floats: those of a negative number but its sign turned round, they are in the same order. What is no number is
-    beyond all."""
+    """Minimum and maximum of float32 numbers, compared as integers, which LLVM vectorises (unlike floats). The bits of
+    non-negative floats are ordered like integers; for negative ones all bits but the sign are inverted. NaN lies beyond
+    all numbers."""
     bits = row.view(np.int32)
     low, high = np.int32(2**31 - 1), np.int32(-2**31)
     for j in range(len(bits)):
@@ -126,7 +127,7 @@ def _turned(bits):
 
 @numba.njit(cache=True, error_model="numpy", fastmath={"nsz", "reassoc"})
 def scale_rows(rows, out, scales):
-    """out = (rows − low) · scale, [n, m], which may be ``rows`` itself; scales [n, 1] of them."""
+    """out = (rows − low) · scale, [n, m]; out may be ``rows``. Writes the scales of the rows to ``scales`` [n, 1]."""
     for i in range(len(rows)):
         row, to = rows[i], out[i]
         low, high = _extremes(row)
@@ -147,7 +148,7 @@ def _scale_rows_back(grad_outputs, rows, scales, grad_inputs):
             to_high -= grad_input[j] * row[j]
         _, highest = _extremes(row)
         lowest, most = 0, 0
-        while row[lowest] > 0:  # the least is 0 exactly; a row of what is no number ends at once
+        while row[lowest] > 0:  # the minimum is exactly 0; the loop ends at NaN
             lowest += 1
         while row[most] < highest:
             most += 1
@@ -159,7 +160,7 @@ def scale_to_unit(latent: Tensor) -> Tensor:
     """Scale every latent state to [0, 1] by its own least and greatest entry (MuZero, appendix G)."""
     if latent.dim() == 2:
         return _ScaleToUnit.apply(latent)
-    cells = latent.permute(0, 2, 3, 1)  # the order in which a board's numbers lie in memory
+    cells = latent.permute(0, 2, 3, 1)  # channels-last, as boards lie in memory
     return _ScaleToUnit.apply(cells.flatten(1)).view_as(cells).permute(0, 3, 1, 2)
 
 
@@ -175,5 +176,5 @@ class _ScaleGradient(torch.autograd.Function):
 
 
 def scale_gradient(x: Tensor, scale: float) -> Tensor:
-    """``x`` itself, whose gradient is multiplied by ``scale`` on the way back."""
+    """The identity, whose gradient is multiplied by ``scale``."""
     return _ScaleGradient.apply(x, scale)

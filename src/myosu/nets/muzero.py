@@ -34,9 +34,9 @@ class Prediction(NamedTuple):
 
 
 class Readings(NamedTuple):
-    """What the heads make of the K + 1 latent states of an unroll of B, one step of all after the other: policy_logits
-    [(K + 1) B, A], value_logits [(K + 1) B, atoms], and where there are such heads reward_logits [K B, atoms], of the
-    imagined ones, and planes [(K + 1) B, planes, H, W]."""
+    """The heads' outputs for the K + 1 latent states of B unrolls, flattened time-major: policy_logits [(K + 1) B, A],
+    value_logits [(K + 1) B, atoms]; None without such heads: reward_logits [K B, atoms] of the imagined states, planes
+    [(K + 1) B, planes, H, W]."""
 
     policy_logits: Tensor
     value_logits: Tensor
@@ -47,7 +47,10 @@ class Readings(NamedTuple):
 class MuZeroNet(nn.Module):
     """``initial`` encodes an observation, ``recurrent`` imagines an action.
 
-    Boards and images ([C, H, W]) get residual towers, vectors ([D]) multilayer perceptrons of ``channels`` units.
+    Boards and images ([C, H, W]) use residual towers, vectors ([D]) multilayer perceptrons of ``channels`` units.
+
+    rewards: have a reward head. consistency: have the projector and predictor of the self-supervised loss.
+    decoded_planes: planes that auxiliary losses read off a latent board.
     """
 
     def __init__(self, observation_shape: tuple[int, ...], num_actions: int, channels: int, blocks: int, atoms: int,
@@ -74,12 +77,12 @@ class MuZeroNet(nn.Module):
             self.policy = mlp(channels, channels, num_actions)
             self.value = mlp(channels, channels, atoms)
             self.reward = mlp(channels, channels, atoms) if rewards else None
-        # The value and reward start at the middle of their support, the policy uniform: no noise to be unlearnt.
+        # Value and reward start at the middle of their support and the policy is uniform: no initial noise to unlearn.
         for head in filter(None, (self.policy, self.value, self.reward)):
             last = last_linear(head)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
-        # For auxiliary losses alone: planes read off the latent board, cell by cell.
+        # Only for auxiliary losses: decodes planes from the latent board, cell by cell.
         self.decoder = nn.Conv2d(channels, decoded_planes, 1) if decoded_planes else None
         # SimSiam's projector and predictor, as EfficientZero uses them for the self-supervised consistency loss.
         latent_size = int(torch.tensor(self.latent_shape).prod())
@@ -90,45 +93,47 @@ class MuZeroNet(nn.Module):
         return scale_to_unit(self.representation(observation))
 
     def start_at_zero(self, points: Tensor) -> None:
-        """Begin with values and rewards near 0 where the middle of the support's ``points`` is not."""
+        """Initialise the output biases so that values and rewards start near 0 if the middle of ``points`` is not 0."""
         if points[0] != -points[-1]:
             distance = (torch.arange(len(points)) - points.abs().argmin()).abs()
             for head in filter(None, (self.value, self.reward)):
                 last_linear(head).bias.data.copy_(-distance)
 
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """observation [B, *shape], any number type → latent, value_logits, policy_logits."""
+        """observation [B, *shape], any dtype → latent [B, ...], value_logits [B, atoms], policy_logits [B, A]."""
         latent = self.represent(observation)
         return latent, self.value(latent), self.policy(latent)
 
     def action_codes(self) -> Tensor:
-        """Every action as the dynamics see it, [A, ...]. Who imagines several moves makes them once."""
+        """The encodings of all actions, [A, ...]; compute them once for several calls of ``imagine``."""
         return self.dynamics.codes()
 
     def imagine(self, latent: Tensor, action: Tensor, codes: Tensor | None = None) -> Tensor:
-        """The latent state [B, ...] after ``action``, int64 [B]. codes: what ``action_codes`` gave."""
+        """The latent state [B, ...] after ``action``, int64 [B]. codes: from ``action_codes``."""
         return scale_to_unit(self.dynamics(latent, action, self.action_codes() if codes is None else codes))
 
     def unroll(self, latent: Tensor, actions: Tensor) -> list[Tensor]:
-        """The K + 1 latent states [B, ...] along ``actions``, int64 [K, B], from ``latent`` on. Half the gradient
-        passes at every step, so that the first dynamics are not K times as strong (appendix G)."""
+        """The K + 1 latent states [B, ...] along ``actions``, int64 [K, B], starting with ``latent``. The gradient is
+        halved at every step, so that early dynamics steps do not receive K times as much (MuZero, appendix G)."""
         latents, codes = [latent], self.action_codes()
         for k, action in enumerate(actions):
             latents.append(self.imagine(scale_gradient(latents[k], 0.5) if k else latent, action, codes))
         return latents
 
     def board_heads(self) -> list[ConvHead | CellHead]:
-        """What reads a latent board: the policy, the value and, where there is one, the reward. Empty for vectors."""
+        """The heads that read a latent board: policy, value and, if there is one, reward. Empty for vector
+        observations."""
         return [head for head in (self.policy, self.value, self.reward) if isinstance(head, ConvHead | CellHead)]
 
     def read(self, latents: list[Tensor]) -> Readings:
-        """All that the heads say of ``latents``, each [B, ...], as ``unroll`` gives them."""
+        """The outputs of all heads for ``latents``, each [B, ...], from ``unroll``."""
         first, heads, decoder = len(latents[0]), self.board_heads(), self.decoder
         if not heads:
             joined = torch.cat(latents)
             reward = None if self.reward is None else self.reward(joined[first:])
             return Readings(self.policy(joined), self.value(joined), reward, None)
-        # The heads' first layers are one convolution, which reads a latent state once, while it is near.
+        # The heads' first layers are fused into one convolution, which reads each latent state once, while it is
+        # cached.
         convs = [head.project for head in heads] + ([] if decoder is None else [decoder])
         weight, bias = (torch.cat([getattr(conv, name) for conv in convs]) for name in ("weight", "bias"))
         projected = torch.cat([F.conv2d(latent, weight, bias) for latent in latents])
@@ -154,8 +159,8 @@ class MuZeroNet(nn.Module):
 
 
 def action_layers(num_actions: int, cells: int) -> int:
-    """How many times the actions are the cells of the board (action = layer * cells + cell), but for one more, as a
-    pass; 0 where they are something else."""
+    """Number of layers if action = layer * cells + cell, with at most one further action (a pass); 0 if actions are not
+    the board's cells."""
     return num_actions // cells if num_actions % cells <= 1 else 0
 
 
@@ -171,7 +176,7 @@ class BoardRepresentation(nn.Module):
 
 
 class BoardDynamics(nn.Module):
-    """relu(latent + norm(conv(latent)) + the action as the cells see it), then the tower."""
+    """relu(latent + norm(conv(latent)) + action encoding), then the residual tower."""
 
     def __init__(self, num_actions: int, height: int, width: int, channels: int, blocks: int) -> None:
         super().__init__()
@@ -183,30 +188,30 @@ class BoardDynamics(nn.Module):
         return self.actions()
 
     def forward(self, latent: Tensor, action: Tensor, codes: Tensor) -> Tensor:
-        # index_select copies whole boards, forwards and backwards; indexing goes number by number.
+        # index_select copies whole boards, forwards and backwards; indexing copies element by element.
         return self.tower(self.stem(latent, residual=codes.index_select(0, action).add_(latent)))
 
 
 class ActionPlanes(nn.Module):
-    """Every action as a board that is added to the latent state, [A, channels, H, W].
+    """The encodings of all actions as boards that are added to the latent state, [A, channels, H, W].
 
-    Where actions are the board's cells, once or in several layers, what a cell sees depends on how far and in which
-    direction the action lies: a learnt kernel twice as large as the board for each layer, moved over it. A small
-    convolution of the action's cell would reach its neighbours only, and the tower would have to carry a move across
-    the board before it could turn a long line. Columns likewise; a further action, or one of any other kind, looks the
-    same to all cells.
+    Where actions are the board's cells, in one or several layers, the encoding at a cell depends on its distance and
+    direction from the action: per layer there is one learnt kernel twice as large as the board, shifted to the action.
+    A small convolution of the action's cell would reach only its neighbours, and the tower would have to carry a move
+    across the board before it could flip a long line. Columns likewise. A further action, and actions of any other
+    kind, have one value per channel for all cells.
     """
 
     def __init__(self, num_actions: int, height: int, width: int, channels: int) -> None:
         super().__init__()
         self.board, self.channels = (height, width), channels
         self.layers = action_layers(num_actions, height * width)
-        # The rows and columns that tell the actions of a layer apart.
+        # Rows and columns that the actions of one layer span.
         self.reach = (height, width)
         if not self.layers:
             self.layers, self.reach = (1, (1, width)) if num_actions == width else (0, (0, 0))
         others = num_actions - self.layers * self.reach[0] * self.reach[1]
-        # As large as what it is added to, for one of few such actions must be able to open and close channels.
+        # As large as the activations it is added to, so that such an action can open and close channels.
         self.others = nn.Parameter(torch.randn(others, channels, 1, 1))
         rows, columns = (max(0, 2 * size - 1) for size in self.reach)
         self.kernel = nn.Parameter(0.05 * torch.randn(self.layers * channels, rows, columns))

@@ -1,4 +1,4 @@
-"""Values in units of their own running mean and deviation (PopArt, van Hasselt et al. 2016)."""
+"""Value heads with adaptively normalised outputs (PopArt, van Hasselt et al. 2016)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 
 class PopArt(nn.Module):
-    """A linear head for values, [n, features] → [n, values], each of whose outputs is in units of the running mean and
-    deviation of what it is fitted to; ``to_rewards`` and ``from_rewards`` go from these units to those of the rewards
-    and back."""
+    """A linear value head, [n, features] → [n, values], whose outputs are normalised by the running mean and standard
+    deviation of the value targets. ``to_rewards`` undoes the normalisation, ``from_rewards`` applies it."""
 
-    #: Deviations count as no less, so that the first reward after many zeros is no earthquake.
+    #: Lower bound of the standard deviation, so that the first reward after many zeros does not cause huge updates.
     LEAST = 0.1
 
     mean: Tensor
@@ -42,9 +41,9 @@ class PopArt(nn.Module):
 
     @torch.no_grad()
     def observe(self, targets: np.ndarray, share: float) -> None:
-        """Let the value targets [n, values] make up a ``share`` of mean and variance, and change the head so that it
-        predicts what it did. With a share of 1 it predicts about their mean from now on: right for a head that knows
-        nothing."""
+        """Move the running mean and variance towards those of the value targets [n, values] by ``share``, and rescale
+        the head so that its predictions, in rewards, stay the same. With a share of 1 the head is left as it is and
+        predicts about the targets' mean: right for an untrained head."""
         mean, deviation = self._moments()
         shift = share * (np.mean(targets, axis=0, dtype=np.float64).reshape(mean.shape) - mean)
         variance = np.var(targets, axis=0, dtype=np.float64).reshape(mean.shape)
@@ -58,6 +57,6 @@ class PopArt(nn.Module):
             bias.div_(torch.tensor(new_deviation).to(bias))
 
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation, float64, of the shape of the buffers."""
+        """Mean and standard deviation, float64, in the shape of the buffers."""
         mean, variance = self.mean.cpu().numpy(), self.variance.cpu().numpy()
         return mean.copy(), np.sqrt(np.maximum(variance, self.LEAST**2))

@@ -1,4 +1,4 @@
-"""Policy and value side by side."""
+"""Separate policy and value networks, computed as one batched product per layer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 
 class TwinTowers(nn.Module):
-    """Two towers of layers of the widths ``hidden``, which share nothing but their input; each layer of both is one
-    batched product. [n, inputs] → [2, n, ``features``]. Orthogonal weights with gain √2, no bias at first.
+    """Two MLPs with hidden layers of the widths ``hidden`` that share only their input; each layer of both is one
+    batched product. [n, inputs] → [2, n, ``features``]. Weights start orthogonal with gain √2, biases at 0.
     """
 
     def __init__(self, inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) -> None:
@@ -26,7 +26,7 @@ class TwinTowers(nn.Module):
             biases.append(nn.Parameter(torch.zeros(2, 1, width)))
             inputs = width
         self.weights, self.biases = nn.ParameterList(weights), nn.ParameterList(biases)
-        self.layers = list(zip(weights, biases, strict=True))  # the same, for these lists are slow to walk
+        self.layers = list(zip(weights, biases, strict=True))  # a plain list: iterating over a ParameterList is slow
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.expand(2, *x.shape)
@@ -36,11 +36,11 @@ class TwinTowers(nn.Module):
 
 
 class TowersInNumPy:
-    """``TwinTowers`` of tanh or ReLU with a linear head on each, forwards and backwards by hand: what torch does around
-    an operation takes longer than one as small as these.
+    """``TwinTowers`` (tanh or ReLU) with a linear head on each, forward and backward in NumPy: for networks as small as
+    these, torch's overhead per operation exceeds the operation.
 
-    Weights and gradients are the memory of torch's. So make it when they have found their place, which is on the CPU,
-    and load weights by copying them there, as ``load_state_dict`` does. Only what has gradients can go backwards.
+    Weights and gradients share torch's memory. So create it after the network is in its final place on the CPU, and
+    load weights in place, as ``load_state_dict`` does. ``backward`` needs parameters that have ``.grad``.
     """
 
     def __init__(self, towers: TwinTowers, first: nn.Linear, second: nn.Linear) -> None:
@@ -53,7 +53,7 @@ class TowersInNumPy:
         self.x = np.zeros((0, 0), np.float32)
 
     def forward(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the heads say [n, ·] of float32 [n, inputs]."""
+        """The outputs [n, ·] of both heads for x, float32 [n, inputs]."""
         n = len(x)
         if n != len(self.x):
             self.found = [np.empty((2, n, bias.shape[2]), np.float32) for _, bias in self.layers]
@@ -72,8 +72,8 @@ class TowersInNumPy:
         return first, second
 
     def backward(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Write the gradient of a loss whose gradients in what ``forward`` returned last are ``first`` and ``second``
-        [n, ·]. Once for each ``forward``: it uses up what that has left."""
+        """Write the parameters' gradients, given the loss's gradients ``first`` and ``second`` [n, ·] with respect to
+        the outputs of the last ``forward``. Call it once per ``forward``: it overwrites the activations."""
         gradient = self.gradients[-1]
         for k, of_head in enumerate((first, second)):
             by_weight, by_bias = self.head_gradients[k]

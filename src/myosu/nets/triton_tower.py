@@ -1,11 +1,11 @@
-"""One step of MuZero's board model on a card as one kernel, written in Triton's Python.
+"""One step of MuZero's board model on a GPU as one Triton kernel.
 
-A program takes some boards through all layers: it fetches the latent states of the parents, adds what their cells see
-of the actions, goes through the tower, scales, stores the new latent states and what the heads' 1x1 convolutions make
-of them. Between layers a board leaves the processor for its own few kilobytes of scratch memory only, which stay in
-the nearest cache; layer by layer, a network as small as ours waits for memory nine tenths of the time.
+Each program takes a few boards through all layers: it gathers the parents' latent states, adds the action encodings,
+runs the residual tower, scales to [0, 1], and stores the new latent states and the outputs of the heads' 1×1
+convolution. Between layers a board goes only through a few kilobytes of scratch memory, which stay in cache; run layer
+by layer, a network as small as ours waits for memory nine tenths of the time.
 
-A 3x3 convolution is nine products of matrices [cells, channels] x [channels, channels], one for each neighbour.
+A 3×3 convolution is nine matrix products [cells, channels] × [channels, channels], one per neighbour.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from myosu.nets.muzero import BoardDynamics, MuZeroNet
 
 
 class Tile(NamedTuple):
-    """How the work is cut: boards a program, its warps, and how many loads of a loop are under way at once."""
+    """Launch parameters: boards per program, warps per program, and pipeline stages (loads in flight per loop)."""
 
     boards: int
     warps: int
     stages: int
 
 
-#: What is tried. Only what was right on a card is here: with one stage a program of 2 boards of 64 channels read beyond
-#: its memory (Triton 3.6, H200), which no process survives.
+#: The tiles to time. Only ones verified on a GPU are listed: with one stage, a program of 2 boards of 64 channels read
+#: out of bounds (Triton 3.6, H200), which kills the process.
 TILES = (Tile(2, 4, 3), Tile(4, 8, 3), Tile(1, 4, 3))
 
 
 def fits(net: MuZeroNet) -> bool:
-    """Whether the kernel can take the model's dynamics and heads through a step."""
+    """Whether the kernel supports the model's dynamics and heads."""
     return (isinstance(net.dynamics, BoardDynamics) and net.latent_shape[0] in (32, 64)
             and net.latent_shape[1] * net.latent_shape[2] <= 64
             and all(isinstance(head, ConvHead) for head in net.board_heads()))
 
 
 class TowerWeights:
-    """The dynamics of a model that ``MuZeroNet.for_inference`` made, laid out for the kernel.
+    """The dynamics' weights of a model from ``MuZeroNet.for_inference``, in the kernel's layout.
 
     weights: [convolutions, 9, inputs, outputs]. biases: float32 [convolutions, channels]. codes:
     [A, cells, channels]. project: [channels, P], the heads' first layers, P a power of two, and its
@@ -65,7 +65,7 @@ class TowerWeights:
 
     @torch.no_grad()
     def load(self, net: MuZeroNet) -> None:
-        """Copy the weights to where a captured graph looks for them."""
+        """Copy the weights in place, because a captured graph reads this memory."""
         for k, conv in enumerate(_convolutions(net)):
             assert conv.bias is not None
             self.weights[k] = conv.weight.permute(2, 3, 1, 0).flatten(0, 1)
@@ -86,10 +86,10 @@ def _convolutions(net: MuZeroNet) -> list[nn.Conv2d]:
 
 def step(weights: TowerWeights, latents: Tensor, parents: Tensor, actions: Tensor, targets: Tensor, scratch: Tensor,
          projected: Tensor, tile: Tile) -> None:
-    """Write the latent states after ``actions`` int64 [B] in the rows ``parents`` int64 [B] of ``latents``
-    [rows, cells, C] to its rows ``targets`` int64 [B], and ``projected`` [B, cells, P].
+    """latents[targets] = dynamics(latents[parents], actions), and ``projected``, the heads' 1×1 convolution of it.
 
-    scratch: [2, B, cells, C].
+    latents: [rows, cells, C]. parents, actions, targets: int64 [B]. projected: [B, cells, P]. scratch: [2, B, cells,
+    C].
     """
     channels, height, width = weights.net_shape
     batch = len(parents)
@@ -104,7 +104,7 @@ def step(weights: TowerWeights, latents: Tensor, parents: Tensor, actions: Tenso
 @triton.jit
 def _convolve(boards, rows, place, alive, weights, biases, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
               CHANNELS: tl.constexpr, ROWS: tl.constexpr):
-    """The 3x3 convolution of ``boards``, whose cells are the rows ``rows`` [ROWS]; float32 [ROWS, CHANNELS]."""
+    """The 3×3 convolution of ``boards`` at the cells ``rows`` [ROWS]; float32 [ROWS, CHANNELS]."""
     channel = tl.arange(0, CHANNELS)
     y, x = place // WIDTH, place % WIDTH
     total = tl.zeros((ROWS, CHANNELS), tl.float32)

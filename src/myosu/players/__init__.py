@@ -1,1 +1,1 @@
-"""Whoever can move in a game for two: chance, search, an agent, an engine that speaks GTP."""
+"""Players of two-player games: random, alpha-beta, MCTS, trained agents, GTP engines."""

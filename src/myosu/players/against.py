@@ -1,4 +1,4 @@
-"""A game for two as an environment for one: somebody else takes the other seat."""
+"""A two-player game as a single-player environment: a fixed opponent takes the other seat."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from myosu.players.player import RESIGNS, History, Player
 
 @dataclass(frozen=True)
 class PlayedGame:
-    """A game that ended: the learner's ``seat``, the ``actions`` of both, and the sum of rewards of the first seat, as
-    the learner sees it and below every wrapper."""
+    """A finished game: the learner's ``seat``, the ``actions`` of both players, and the first seat's return, after the
+    wrappers and of the environment's own rewards."""
 
     seat: int
     actions: History
@@ -28,29 +28,29 @@ class PlayedGame:
 
 
 class AgainstEnv:
-    """``num_envs`` games of ``game`` against ``opponent``, whom it closes (``envs.vector.VectorEnv``).
+    """A ``VectorEnv`` of ``num_envs`` games of ``game`` against ``opponent``, which ``close`` closes.
 
-    An action is answered by the opponent's next one, and the reward is what both moves bring the learner: that of his
-    own minus that of the opponent's. An opponent who resigns loses as high as can be. The learner takes the first seat
-    in one episode and the second in the next; half of the environments begin with each.
+    One step is the learner's action and the opponent's reply. The reward is the learner's own minus the opponent's. An
+    opponent who resigns loses by the greatest possible reward. The learner's seat alternates between episodes; half of
+    the environments start with each.
 
-    A game is truncated where the learner is to move after ``max_plies`` or more, so that ``final_observation`` is
-    always seen from his side; it may thus be one ply longer than elsewhere.
+    A game is truncated when the learner is to move after ``max_plies`` or more plies, so that ``final_observation`` is
+    always in the learner's view; it may be one ply longer than elsewhere.
 
-    finished: the games that ended, in the order in which ``Step`` tells of them; whoever reads them takes them out.
+    finished: the finished games, in the order of ``Step``; the reader removes them.
     """
 
     def __init__(self, game: Game, opponent: Player, num_envs: int, seed: int = 0) -> None:
         if game.num_players != 2:
-            raise UserError(f"{game.name} is for one player: there is no opponent in it.")
+            raise UserError(f"{game.name} is single-player: there is no opponent in it.")
         self.game, self.opponent, self.num_envs = game, opponent, num_envs
         self.spec = game_spec(game).against_opponent()
         self.finished: list[PlayedGame] = []
         self.seed = np.uint64(seed)
         self.states = np.zeros(num_envs, game.state_dtype)
         self.episodes = np.zeros(num_envs, np.uint64)
-        # The learner's rewards and raw rewards: of the game so far, and what an opponent's first move brought him, of
-        # which he hears with his first action.
+        # The learner's (rewards, raw rewards): the return so far; and the reward of the opponent's opening move, which
+        # is added to the learner's first step.
         self.returns, self.owed = np.zeros((num_envs, 2)), np.zeros((num_envs, 2), np.float32)
         self.histories: list[History] = [[] for _ in range(num_envs)]
         self._rules = replace(game, rewards="score").batch
@@ -100,7 +100,7 @@ class AgainstEnv:
         self.opponent.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the games' future depends on (call it between ``recv`` and ``send``)."""
+        """The complete state, for an exact resume; call it between ``recv`` and ``send``."""
         raw = self.states.view(np.uint8).reshape(self.num_envs, -1)
         return {"states": raw.copy(), "episodes": self.episodes.copy(), "returns": self.returns.copy(),
                 "owed": self.owed.copy(), "histories": copy.deepcopy(self.histories), "opponent": self._chance()}
@@ -114,19 +114,19 @@ class AgainstEnv:
             self.opponent.rng.bit_generator.state = state["opponent"]  # type: ignore[attr-defined]
 
     def _chance(self) -> Any:
-        """Of an opponent that plays by chance, the state of its generator."""
+        """The state of the opponent's random generator, if it has one."""
         rng = getattr(self.opponent, "rng", None)
         return None if rng is None else rng.bit_generator.state
 
     def _seats(self, env_ids: np.ndarray) -> np.ndarray:
-        """The learner's, 0 or 1."""
+        """The learner's seats, 0 or 1."""
         return (env_ids + self.episodes[env_ids].astype(np.int64)) % 2
 
     def _seeds(self, env_ids: np.ndarray) -> np.ndarray:
         return np.array([mix64(mix64(mix64(self.seed) + np.uint64(i)) + self.episodes[i]) for i in env_ids], np.uint64)
 
     def _start(self, env_ids: np.ndarray) -> None:
-        """A new game in each; where the opponent has the first seat he makes its first move."""
+        """Start new games; the opponent opens where it has the first seat."""
         states = self.states[env_ids]
         self._rules.init(states, self._seeds(env_ids))
         self.states[env_ids] = states
@@ -139,7 +139,7 @@ class AgainstEnv:
         self.owed[second] = -np.stack([lost, raw_lost], axis=1)
 
     def _answer(self, env_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The opponent moves. His rewards, his raw rewards, and whether that ended the game."""
+        """The opponent moves. Returns its rewards, its raw rewards, and whether the games ended."""
         if not len(env_ids):
             return np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.bool_)
         actions = self.opponent.choose(self.states[env_ids], [self.histories[i] for i in env_ids])
@@ -152,7 +152,7 @@ class AgainstEnv:
         return reward, raw_reward, ended
 
     def _play(self, env_ids: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One move in each. The mover's rewards, his raw rewards, and whether it ended the game."""
+        """One move per game. Returns the mover's rewards, its raw rewards, and whether the games ended."""
         states, count = self.states[env_ids], len(env_ids)
         raw_reward, ended = np.zeros(count, np.float32), np.zeros(count, np.bool_)
         self._rules.step(states, np.asarray(actions, np.int64), raw_reward, ended)

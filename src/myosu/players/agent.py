@@ -1,4 +1,4 @@
-"""A trained agent: loaded from a run, what it remembers of a game, and as a player."""
+"""Trained agents: loading them from a run, their recurrent state within a game, and their use as players."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from myosu.runs.config import RunConfig
 
 def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
                game: str | None = None, trust: bool = False) -> tuple[Agent, Environment, RunConfig]:
-    """The agent in the run or checkpoint ``path`` (see ``find_checkpoint``), its environment, and how it was trained.
+    """The agent in the run or checkpoint ``path`` (see ``find_checkpoint``), its environment and its configuration.
 
-    simulations: a move, instead of what it was trained with. game: raise UserError unless it is an agent for this one.
-    trust: code of its own that the run names may run.
+    simulations: per move, instead of the number of the training. game: raise UserError if the agent plays another one.
+    trust: run code files that the run's folder names.
     """
     checkpoint = find_checkpoint(path)
     config = checkpoint.config
@@ -43,22 +43,22 @@ def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
 
 
 class AgentPlayer:
-    """A trained agent, all its games in one batch.
+    """A trained agent as a player, with all games in one batch.
 
-    An agent with a memory observes each of its own turns in the order of the game, as in training: also those whose
-    move it did not choose (an opening, a forced move, a game that was set up), never those of the opponent. Its state
-    is kept from one turn to its next one, and made anew from the history where a game does not go on from there.
+    A recurrent agent observes each of its own turns in order, as in training: also those whose move it did not choose
+    (openings, forced moves, positions that were set up), but never the opponent's. Its state is cached from turn to
+    turn, and recomputed from the history if a game does not continue the cached one.
     """
 
     repeats_itself = True
 
     def __init__(self, game: Game, agent: Any, name: str) -> None:
         self._game, self._agent, self.name = game, agent, name
-        #: After the turns that it took last, by their histories.
+        #: History → the state after that turn, for the latest turns.
         self._states: dict[tuple[int, ...], AgentState] = {}
 
     def choose(self, states: np.ndarray, histories: list[History], simulations: int | None = None) -> np.ndarray:
-        """simulations: a move, this time, of an agent that searches."""
+        """As ``Player.choose``. simulations: per move, for this call, if the agent searches."""
         observation: np.ndarray = np.empty((len(states), *self._game.observation_shape), self._game.observation_dtype)
         self._game.batch.observe(states, observation)
         remembered = ([self._state_before(history) for history in histories] if self._agent.has_memory
@@ -74,7 +74,7 @@ class AgentPlayer:
         pass
 
     def _state_before(self, history: History) -> AgentState | None:
-        """What is remembered before the turn after ``history``; None before the seat's first turn."""
+        """The state before the turn after ``history``; None before the seat's first turn."""
         last = tuple(history[:-2])
         if len(history) >= 2 and last in self._states:
             return self._states[last]
@@ -82,16 +82,16 @@ class AgentPlayer:
 
 
 class Turn(NamedTuple):
-    """observation [*shape] and legal actions bool [A] of the player to move."""
+    """Observation [*shape] and legal actions bool [A] of the player to move."""
 
     observation: np.ndarray
     legal_actions: np.ndarray
 
 
 def earlier_turns(game: Game, seed: int, actions: Sequence[int], known: int = 0) -> list[Turn]:
-    """The turns of whoever is to move after ``actions`` in the game of ``seed``, without the one that comes now.
+    """The earlier turns of the player who is to move after ``actions`` in the game of ``seed``.
 
-    known: leave out those with fewer actions before them.
+    known: skip the turns before this ply.
     """
     course = Course(game, seed)
     positions = [course.now, *(course.play(action) for action in actions)]
@@ -101,8 +101,8 @@ def earlier_turns(game: Game, seed: int, actions: Sequence[int], known: int = 0)
 
 
 def recall(agent: Agent, turns: Sequence[Turn], state: AgentState | None = None) -> AgentState | None:
-    """What ``agent`` remembers after ``turns`` of one game, one after the other; ``state``: before them, None where the
-    game begins with them. States here have no axis of games."""
+    """The agent's state after ``turns`` of one game. state: the one before them, None if the game begins with them.
+    States here have no batch axis."""
     for turn in turns:
         _, after = agent.act(turn.observation[None], turn.legal_actions[None], *stack_states([state]))
         state = None if after is None else after[0]
@@ -110,7 +110,8 @@ def recall(agent: Agent, turns: Sequence[Turn], state: AgentState | None = None)
 
 
 def stack_states(states: Sequence[AgentState | None]) -> tuple[AgentState | None, np.ndarray]:
-    """The states of n games, None where one begins, as ``Agent.act`` takes them: [n, ...], and starts bool [n]."""
+    """``state`` [n, ...] and ``starts`` bool [n] for ``Agent.act``, from the states of n games; None where a game
+    begins."""
     starts = np.array([state is None for state in states], np.bool_)
     known = next((state for state in states if state is not None), None)
     if known is None:

@@ -1,4 +1,4 @@
-"""Negamax with alpha-beta cuts over any native two-player game."""
+"""Negamax with alpha-beta pruning for any native two-player game."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from myosu.players.player import History
 
 
 class AlphaBetaPlayer:
-    """Looks ``depth`` plies ahead (``greedy`` is depth 1) and takes the first of the best actions."""
+    """Searches ``depth`` plies ahead (``greedy`` is depth 1) and takes the first of the best actions."""
 
     repeats_itself = True
 
@@ -38,9 +38,10 @@ def _nothing(state):
 
 @lru_cache(maxsize=8)
 def compile_alphabeta(game: Game) -> Callable[[np.ndarray, int], np.ndarray]:
-    """``choose(states [n], depth) -> int64 [n]``: the first of the best actions, looking ``depth`` plies ahead.
+    """Compile ``choose(states [n], depth) -> int64 [n]``: the first of the best actions, searching ``depth`` plies
+    ahead.
 
-    A line is worth the rewards along it, and at the horizon the game's ``heuristic`` (0 where it has none).
+    The value of a line is the sum of its rewards, plus the game's ``heuristic`` (0 if it has none) at the horizon.
     """
     legal_actions, step, num_actions = game.legal_actions, game.step, game.num_actions
     heuristic = game.heuristic or _nothing
@@ -48,7 +49,7 @@ def compile_alphabeta(game: Game) -> Callable[[np.ndarray, int], np.ndarray]:
     @numba.njit(nogil=True, error_model="numpy")
     def choose(roots, depth):
         chosen = np.zeros(len(roots), np.int64)
-        # One frame a ply: the position, its legal actions, the next of them to try, the window, what it is worth.
+        # An explicit stack, one frame per ply: position, legal actions, next action to try, window, best value.
         states = np.empty(depth + 1, roots.dtype)
         legal = np.empty((depth + 1, num_actions), np.bool_)
         action = np.zeros(depth + 1, np.int64)
@@ -65,7 +66,7 @@ def compile_alphabeta(game: Game) -> Callable[[np.ndarray, int], np.ndarray]:
                 if action[ply] == num_actions or alpha[ply] >= beta[ply]:
                     if ply == 0:
                         break
-                    # This position is done: its value, seen by the player who moved into it.
+                    # This position is finished: return its value, in the view of the player who moved into it.
                     ply -= 1
                     value = earned[ply] - best[ply + 1]
                 else:

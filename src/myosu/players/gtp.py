@@ -1,4 +1,4 @@
-"""An engine in a process of its own that speaks GTP, the Go Text Protocol."""
+"""A GTP (Go Text Protocol) engine in its own process, as a player."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from myosu.errors import UserError
 from myosu.games.game import Game
 from myosu.players.player import RESIGNS, History, legal_mask
 
-#: Debian puts engines where PATH often does not look.
+#: Debian's folders for games, which PATH often lacks.
 GAME_FOLDERS = "/usr/games:/usr/local/games"
-#: Bytes; no answer has a line as long.
+#: Maximum bytes of a line of a response.
 LONGEST_LINE = 1_000_000
 COLOURS = ("black", "white")
 
 
 class RefusedCommand(UserError):
-    """The engine answered with an error."""
+    """The engine responded with an error."""
 
 
 class GtpPlayer:
-    """The engine started by ``command``; one process plays all games of a match, taking them up again move by move.
+    """The engine started by ``command``. One process plays all games of a match; positions are set up move by move.
 
     timeout: seconds for one answer. An engine that fails in any way raises UserError with the game so far; one that
     resigns loses the game.
@@ -66,7 +66,7 @@ class GtpPlayer:
         self._errors.close()
 
     def send(self, command: str) -> str:
-        """The engine's answer to ``command``, without its ``=``."""
+        """The engine's response to ``command``, without the ``=``."""
         self._write([command])
         return self._answer(command)
 
@@ -110,8 +110,8 @@ class GtpPlayer:
     def _start(self, command: str) -> subprocess.Popen[bytes]:
         try:
             words = shlex.split(command)
-        except ValueError as error:  # a quotation mark that is not closed
-            raise UserError(f"gtp:{command}: this is no command line: {error}.") from None
+        except ValueError as error:  # an unclosed quotation mark
+            raise UserError(f"gtp:{command}: this is not a valid command line: {error}.") from None
         program = find_engine(words[0]) if words else None
         if program is None:
             raise UserError(f"gtp:{command!r}: there is no program {words[0] if words else ''!r}. "
@@ -148,7 +148,7 @@ class GtpPlayer:
         return action
 
     def _take_up(self, history: History) -> None:
-        """Bring the engine's board to ``history``, all commands at once."""
+        """Set up the position after ``history``, sending all commands at once."""
         if history[: len(self._played)] != self._played:
             self.send("clear_board")
             self._played = []
@@ -161,7 +161,8 @@ class GtpPlayer:
             try:
                 self._answer(command)
             except RefusedCommand:
-                # GRhino passes by itself and has no word for it. Where a refusal meant more, the next command fails.
+                # GRhino passes implicitly and rejects the command. If the error meant something else, the next command
+                # fails.
                 if action != self._game.pass_action:
                     raise
             self._played.append(action)
@@ -205,7 +206,7 @@ class MoveWords:
         return self._words[action]
 
     def action(self, text: str) -> int:
-        """Of a word, or of what the game itself reads as an action. Raises ValueError for anything else."""
+        """The action of a GTP word, or of the game's own notation. Raises ValueError for other text."""
         action = self._actions.get(text.lower() if self.any_case else text)
         return self._parse(text) if action is None else action
 
@@ -215,12 +216,12 @@ def _is_word(name: str) -> bool:
 
 
 def title(game: Game) -> str:
-    """The game's name as ``set_game`` takes it: Othello, Connect Four, Go of any size."""
+    """The game's name for ``set_game``: Othello, Connect Four, Go of any size."""
     if re.match(r"go\d", game.name):
         return "Go"
     return game.name.replace("_", " ").title()
 
 
 def find_engine(program: str) -> str | None:
-    """The path of an engine's ``program``, or None where it is not installed."""
+    """The path of an engine's ``program``; None if it is not installed."""
     return shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":" + GAME_FOLDERS)

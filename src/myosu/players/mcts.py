@@ -1,4 +1,4 @@
-"""Plain Monte Carlo tree search over any native two-player game: UCT with random rollouts, no network."""
+"""Monte Carlo tree search for any native two-player game: UCT with random rollouts, without a network."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from myosu.games.game import Game
 from myosu.games.playout import choose_legal, mix64
 from myosu.players.player import History
 
-#: Weight of the exploration term, for outcomes of −1, 0 and +1.
+#: UCT's exploration constant, for outcomes in {−1, 0, +1}.
 EXPLORATION = 1.0
 
 
 class MctsPlayer:
-    """Plain Monte Carlo tree search, ``simulations`` random games a move."""
+    """UCT with ``simulations`` random rollouts per move."""
 
     repeats_itself = False
 
     def __init__(self, game: Game, simulations: int, seed: int = 0) -> None:
         if not 1 <= simulations <= 1_000_000:
-            raise UserError(f"mcts:{simulations} plays {simulations} games a move; it must be 1 to 1000000.")
+            raise UserError(f"mcts:{simulations}: the number of simulations per move must be 1 to 1000000.")
         self.name = f"mcts:{simulations}"
         self._simulations, self._search = simulations, compile_mcts(game)
         self.rng = np.random.default_rng(seed)
@@ -38,11 +38,11 @@ class MctsPlayer:
 
 @lru_cache(maxsize=8)
 def compile_mcts(game: Game) -> Callable[[np.ndarray, int, np.uint64], np.ndarray]:
-    """``choose(states [n], simulations, seed) -> int64 [n]``: the actions tried most often.
+    """Compile ``choose(states [n], simulations, seed) -> int64 [n]``: the most visited root actions.
 
-    A simulation descends to an action not yet tried, adds it to the tree, and plays on at random to the end. What
-    counts is who won. Every node remembers outcomes as seen by the player who moved into it, so that whoever chooses
-    among children takes what is best for himself, and the sign alternates along the path.
+    A simulation descends by UCT to an untried action, adds it to the tree, and plays randomly to the end. Only the sign
+    of the return counts. A node stores outcomes in the view of the player who moved into it, so the player who chooses
+    among children maximises, and the sign alternates along the path.
     """
     legal_actions, step = game.legal_actions, game.step
     num_actions, max_plies = game.num_actions, game.max_plies
@@ -53,7 +53,7 @@ def compile_mcts(game: Game) -> Callable[[np.ndarray, int, np.uint64], np.ndarra
         states = np.empty(1, roots.dtype)
         state = states[0]
         legal, scratch = np.empty(num_actions, np.bool_), np.empty(num_actions, np.int32)
-        # Node 0 is the root. children: 0 where there is none, for the root is nobody's child.
+        # Node 0 is the root. children: 0 means none, because the root is no child.
         children = np.empty((simulations + 1, num_actions), np.int32)
         visits, outcomes = np.empty(simulations + 1, np.int64), np.empty(simulations + 1)
         path = np.empty(max_plies + 1, np.int64)
@@ -64,7 +64,7 @@ def compile_mcts(game: Game) -> Callable[[np.ndarray, int, np.uint64], np.ndarra
             for simulation in range(simulations):
                 states[0] = roots[game_index]
                 node, depth, ended, in_tree = 0, 0, False, True
-                earned, sign = 0.0, 1.0  # by the player to move at the root; +1 while that one moves
+                earned, sign = 0.0, 1.0  # return of the root's player; +1 while that player moves
                 path[0] = 0
                 plies = 0
                 while not ended and plies < max_plies:

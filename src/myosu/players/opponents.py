@@ -1,4 +1,4 @@
-"""Opponents by the words of the command line."""
+"""Opponents by their names on the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
     """The player that ``text`` names: ``random``, ``greedy``, ``alphabeta:DEPTH``, ``mcts:SIMULATIONS``,
     ``gtp:COMMAND``, or the folder of a run or checkpoint, with ``:SIMULATIONS`` or without.
 
-    simulations: a move, for an agent that is not told. Raises UserError when there is no such player.
+    simulations: per move, for an agent without ``:SIMULATIONS``. Raises UserError if there is no such player.
     """
     kind, colon, rest = text.partition(":")
     if text == "random":
@@ -46,22 +46,22 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
         agent, _, _ = load_agent(path, own_simulations or simulations, seed, game=game.name)
         return AgentPlayer(game, agent, text)
     if text == "exhaustive":
-        raise UserError("exhaustive is no player: it tries every reply. See myosu evaluate.")
+        raise UserError("exhaustive is not a player: it tries every reply. Use it with myosu evaluate.")
     near = difflib.get_close_matches(kind, ["random", "greedy", "alphabeta", "mcts", "gtp", "exhaustive"], n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     raise UserError(f"There is no opponent {text!r}, and no such folder. {hint}Opponents: {SPELLINGS}.")
 
 
 def settle_opponent(text: str, environment: Environment, inside: bool = False) -> str:
-    """``text`` as a run's configuration keeps it, with the path of a folder absolute. Raises UserError where
-    ``environment`` has no such opponent.
+    """``text`` as a run's configuration stores it, with an absolute path. Raises UserError if ``environment`` has no
+    such opponent.
 
-    inside: it is to be part of the environment; otherwise "random" is fine in environments for one, too.
+    inside: the opponent becomes part of the environment; if not, "random" is allowed for single-player environments.
     """
     if text == "random" and not inside:
         return text
     if environment.spec.num_players == 1:
-        raise UserError(f"{environment.name} is for one player: there is no opponent {text!r} in it.")
+        raise UserError(f"{environment.name} is single-player: there is no opponent {text!r} in it.")
     opponent = make_opponent(text, environment.rules)
     opponent.close()
     if not isinstance(opponent, AgentPlayer):
@@ -71,8 +71,8 @@ def settle_opponent(text: str, environment: Environment, inside: bool = False) -
 
 
 def split_simulations(text: str) -> tuple[str, int | None]:
-    """``RUN:64`` as the folder and the simulations a move; None where it says nothing of them, or is a folder itself.
-    """
+    """Split ``RUN:64`` into the folder and the simulations per move; None if it has no number, or is itself a
+    folder."""
     path, _, number = text.rpartition(":")
     simulations = None if os.path.isdir(text) else _whole(number)
     return (path, simulations) if path and simulations else (text, None)

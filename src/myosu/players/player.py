@@ -1,4 +1,4 @@
-"""What a player is, and the simplest one."""
+"""The interface of a player, and the random player."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 
 from myosu.games.game import Game
 
-#: The actions of a game so far, of both seats in turn.
+#: The actions of a game so far, of both seats.
 History = list[int]
 
 
 class Player(Protocol):
-    """Chooses actions in many games at once.
+    """Chooses actions in a batch of games.
 
-    A player keeps nothing that a result may depend on: whatever it needs to know of a game follows from the history. So
-    a game may be taken back, branched or set up anywhere.
+    A player is stateless: its choices depend only on the states and histories it is given (it may cache). So games may
+    be undone, branched or set up.
 
-    name: as the results call it.
-    repeats_itself: plays the same game again from the same opening, so that a match must vary the openings.
+    name: in results.
+    repeats_itself: whether it is deterministic, so that a match must vary the openings.
     """
 
     name: str
@@ -27,17 +27,17 @@ class Player(Protocol):
 
     def choose(self, states: np.ndarray, histories: list[History]) -> np.ndarray:
         """Legal actions, int64 [n], in ``states`` [n] of the game's ``state_dtype``, all with this player to move;
-        ``RESIGNS`` where it gives the game up. ``histories[i]`` are the actions that led to ``states[i]``."""
+        ``RESIGNS`` where it resigns. ``histories[i]`` are the actions that led to ``states[i]``."""
 
     def close(self) -> None: ...
 
 
-#: What ``Player.choose`` returns for a game that the player gives up.
+#: Returned by ``Player.choose`` for a game that the player resigns.
 RESIGNS = -1
 
 
 class RandomPlayer:
-    """Each legal action equally often."""
+    """Chooses uniformly among the legal actions."""
 
     name = "random"
     repeats_itself = False
@@ -54,7 +54,7 @@ class RandomPlayer:
 
 
 def legal_mask(game: Game, states: np.ndarray) -> np.ndarray:
-    """bool [n, A] for ``states`` [n]."""
+    """Legal actions, bool [n, A], of ``states`` [n]."""
     mask = np.empty((len(states), game.num_actions), np.bool_)
     game.batch.legal_actions(states, mask)
     return mask

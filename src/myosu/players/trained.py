@@ -1,4 +1,4 @@
-"""A trained agent as a person's own program holds it."""
+"""A trained agent for use in Python programs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from myosu.runs.checkpoint import find_checkpoint
 
 
 class TrainedAgent:
-    """The agent in a run's folder or in one of its checkpoints, ready to act.
+    """The agent of a run or checkpoint.
 
-    What it remembers of an episode, if it has a memory, it keeps from one call of ``act`` to the next; ``reset``
-    forgets it. path: of its checkpoint. name: as results call it. config: how it was trained (``RunConfig``). spec:
-    what its environment is like (``EnvSpec``).
+    A recurrent agent's state is kept from one call of ``act`` to the next; ``reset`` clears it. path: of the
+    checkpoint. name: in results. config: of the training (``RunConfig``). spec: of the environment (``EnvSpec``).
 
-    Raises UserError where there is no agent, or its code may not run (see ``load_agent``).
+    Raises UserError if there is no agent, or its code is not trusted (see ``load_agent``).
     """
 
     def __init__(self, path: str | Path, simulations: int | None = None, seed: int = 0,
@@ -40,11 +39,11 @@ class TrainedAgent:
     def act(self, observation: Any, legal_actions: Any = None, starts: Any = None) -> Any:
         """The action for one observation, or the actions for many.
 
-        observation: one, as the environment gives it; or many: an array [n, *shape], a list, a dictionary of arrays
-            [n, ...], or what ``myosu.make``'s environments give.
-        legal_actions: bool [A] or [n, A], by default everything; games for two need it.
-        starts: bool or bool [n], which episodes begin with this observation. Only an agent with a memory reads it; if
-            it is left out, those of the first call after ``reset`` begin.
+        observation: one, as the environment returns it; or many: an array [n, *shape], a list, a dictionary of arrays
+        [n, ...], or the observations of ``myosu.make``'s environments.
+        legal_actions: bool [A] or [n, A], by default all actions; required for two-player games.
+        starts: bool or bool [n], whether an episode begins with this observation. Only used by recurrent agents; by
+        default episodes begin with the first call after ``reset``.
 
         Returns one action as the environment's own ``step`` takes it; or actions [n, *spec.action_shape], as
         ``myosu.make``'s environments take them: choices counted from 0, components of a continuous action in one axis.
@@ -53,8 +52,8 @@ class TrainedAgent:
         n = len(batch)
         state = self._state
         if state is not None and len(state) != n:
-            raise UserError(f"The agent remembers {len(state)} episodes and now sees {n} observations: call reset() "
-                            "where other episodes begin.")
+            raise UserError(f"The agent has the state of {len(state)} episodes, but got {n} observations: call "
+                            "reset() before new episodes.")
         begin = None if starts is None else np.broadcast_to(np.asarray(starts, np.bool_), n)
         actions, self._state = self.agent.act(batch, self._mask(legal_actions, n), state, begin)
         actions = np.asarray(actions, self.spec.action_dtype)
@@ -63,19 +62,19 @@ class TrainedAgent:
         return np.clip(actions, self.spec.action_low, self.spec.action_high) if self.spec.action_low else actions
 
     def reset(self) -> None:
-        """Forget the episodes: new ones begin with the next observation."""
+        """Clear the recurrent state: new episodes begin with the next observation."""
         self._state = None
 
     def save(self, path: str | Path) -> Path:
-        """Write the agent into a folder of its own, which ``myosu.load`` and every command that plays take for a run's.
-        Raises UserError where something is there already."""
+        """Write the agent to a new folder, which ``myosu.load`` and all commands that play accept in place of a run.
+        Raises UserError if ``path`` exists."""
         folder = Path(path).absolute()
         self._checkpoint.save_agent(folder)
         return folder
 
     @cached_property
     def _reader(self) -> SingleEnv | None:
-        """Knows the spaces of a Gymnasium environment."""
+        """Encoder and decoder for the spaces of a Gymnasium environment; None for native games."""
         if self.environment.maker is None:
             return None
         reader = SingleEnv(self.environment.maker, 0, 0)
@@ -83,7 +82,7 @@ class TrainedAgent:
         return reader
 
     def _batch(self, observation: Any) -> tuple[np.ndarray, bool]:
-        """Observations [n, *shape] as the network takes them, and whether it is a single one."""
+        """Observations [n, *shape] in the network's form, and whether ``observation`` was a single one."""
         shape, dtype = self.spec.observation_shape, np.dtype(self.spec.observation_dtype)
         if isinstance(observation, np.ndarray) and observation.dtype == dtype and observation.shape[1:] == shape \
                 and observation.ndim == 1 + len(shape):
@@ -91,8 +90,8 @@ class TrainedAgent:
         if self._reader is None:
             array = np.asarray(observation, dtype)
             if array.shape not in (shape, (len(array), *shape)):
-                raise UserError(f"The observation has the shape {list(array.shape)}: of one it is {list(shape)}, of "
-                                f"many [n, {', '.join(map(str, shape))}].")
+                raise UserError(f"The observation has the shape {list(array.shape)}: it must be {list(shape)} for one, "
+                                f"or [n, {', '.join(map(str, shape))}] for many.")
             return (array[None], True) if array.shape == shape else (array, False)
         return self._encoded(self._reader, observation)
 
@@ -103,15 +102,15 @@ class TrainedAgent:
             try:
                 many = [reader.encode(one) for one in _split(observation)]
             except (UserError, TypeError, IndexError):
-                raise error from None  # neither one nor many
+                raise error from None  # neither a single observation nor a batch
             return np.concatenate(many), False
 
     def _mask(self, legal_actions: Any, n: int) -> np.ndarray:
         width = self.spec.num_actions
         if legal_actions is None:
             if self.spec.num_players == 2:
-                raise UserError(f"{self.environment.name}: which actions are legal does not follow from the "
-                                "observation. Give legal_actions, bool [A] or [n, A].")
+                raise UserError(f"{self.environment.name} needs the mask of legal actions: pass legal_actions, "
+                                "bool [A] or [n, A].")
             return np.ones((n, width), np.bool_)
         mask = np.asarray(legal_actions).astype(np.bool_)
         if mask.shape not in ((width,), (n, width)):
@@ -120,7 +119,7 @@ class TrainedAgent:
 
 
 def _split(observations: Any) -> list[Any]:
-    """Single observations out of a list, an array, or a dictionary of arrays."""
+    """A list, an array or a dictionary of arrays as a list of single observations."""
     if not isinstance(observations, Mapping):
         return list(observations)
     parts = {key: _split(part) for key, part in observations.items()}

@@ -10,7 +10,7 @@ from myosu.evaluation.comparison import curve_interval, interquartile_mean
 from myosu.plots.figure import COLOURS, figure
 from myosu.runs.curves import LABELS, Course, Curve
 
-#: Points of a curve, evenly over what all runs have come to.
+#: Points of a curve, spread evenly over the range that all runs have reached.
 _POINTS = 60
 
 

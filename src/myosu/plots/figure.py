@@ -1,4 +1,4 @@
-"""What all pictures share: size, colours, and where they go."""
+"""What all pictures share: size, colours and output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from myosu.errors import UserError
 
-#: Of Okabe and Ito: told apart by colour-blind people too, and in this order well from each other.
+#: The palette of Okabe and Ito, which colour-blind people can tell apart too, in an order of good contrast.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#8C6D1F")
 MARKERS = "osD^vP*X"
 GREY = "#6b6b6b"
@@ -24,7 +24,7 @@ STYLE: dict[Any, Any] = {
 
 @contextmanager
 def figure(path: Path, width: float = 8.0, height: float = 4.5) -> Iterator[tuple[Any, Any]]:
-    """Figure and axes of so many inches, written to ``path``, a .png or .svg, when the body is done."""
+    """Figure and axes of the given size in inches, written to ``path``, a .png or .svg, at the end of the context."""
     if path.suffix not in (".png", ".svg"):
         raise UserError(f"-o {path}: a picture is a .png or .svg file.")
     try:

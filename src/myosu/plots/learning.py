@@ -1,4 +1,4 @@
-"""Learning curves: what evaluations said, with their intervals, over the course of training."""
+"""Learning curves: evaluations with their intervals over training."""
 
 from __future__ import annotations
 

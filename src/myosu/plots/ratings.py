@@ -1,4 +1,4 @@
-"""Ratings of checkpoints over their training, with the other players of the league as levels."""
+"""Ratings of checkpoints over their training, with the league's other players as horizontal lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from myosu.runs.curves import LABELS, minutes_at
 
 
 def plot_ratings(standings: Standings, output: Path) -> None:
-    """Draw into ``output``, a .png or .svg: over minutes where all runs tell them, else over gradient steps."""
+    """Draw into ``output``, a .png or .svg: over minutes if all runs record them, otherwise over gradient steps."""
     lines: defaultdict[tuple[str, int | None], list[int]] = defaultdict(list)
     levels = []
     for i, entrant in enumerate(standings.entrants):
@@ -32,7 +32,7 @@ def plot_ratings(standings: Standings, output: Path) -> None:
     with figure(output, height=5.5) as (_, axes):
         for k, (line, players) in enumerate(sorted(lines.items(), key=lambda item: -len(item[1]))):
             course = courses[line]
-            if len(players) == 1:  # most likely the same checkpoint with other simulations: beside it, not upon it
+            if len(players) == 1:  # usually the same checkpoint with other simulations: draw it beside, not on top
                 course = course + 0.012 * k * longest
             order = np.argsort(course)
             chosen, colour = np.array(players)[order], COLOURS[k % len(COLOURS)]
@@ -65,8 +65,8 @@ def plot_ratings(standings: Standings, output: Path) -> None:
 
 
 def _spread(places: list[float], gap: float) -> list[float]:
-    """The descending ``places``, moved as little as they must be to lie ``gap`` apart."""
-    groups: list[list[float]] = []  # sum of what each wants of the group's top, and how many they are
+    """The descending ``places``, moved as little as possible so that they are ``gap`` apart."""
+    groups: list[list[float]] = []  # for each group: sum of the preferred tops, and its size
     for wanted in places:
         groups.append([wanted, 1])
         while len(groups) > 1 and _top(groups[-1]) > _top(groups[-2]) - groups[-2][1] * gap:

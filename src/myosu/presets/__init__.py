@@ -1,5 +1,5 @@
-"""The algorithm and the settings that suit an environment. ``ALGORITHM/NAME.toml`` beside this file holds fields of the
-algorithm's ``Config``, and ``ALGORITHM/board.toml`` those for a board game for two that has no file of its own."""
+"""The default algorithm and settings for an environment. ``ALGORITHM/NAME.toml`` beside this file holds fields of the
+algorithm's ``Config``; ``ALGORITHM/board.toml`` is for two-player board games without a file of their own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from myosu.runs.config import from_dict
 
 
 def default_algorithm(environment: Environment, opponent: str | None = None) -> str:
-    """MuZero for games for two, which reward planning; PPO for everything else, and against an ``opponent``."""
+    """MuZero for two-player games, in which planning pays; PPO for everything else, and against an ``opponent``."""
     return "muzero" if environment.spec.num_players == 2 and opponent is None else "ppo"
 
 
 def load_preset(algorithm: str, environment: Environment, config: Any) -> dict[str, Any]:
-    """The fields of ``config`` (the algorithm's ``Config``) that the preset for it sets; empty without one."""
+    """The fields of ``config`` (the algorithm's ``Config``) that the preset sets; empty if there is no preset."""
     spec, game = environment.spec, environment.game
     board = spec.num_players == 2 and len(spec.observation_shape) == 3 and spec.observation_dtype == np.uint8
     own = game.name if game else environment.name.rpartition(":")[2].replace("/", "-")

@@ -15,7 +15,7 @@ from typing import Any
 
 from myosu.errors import UserError
 
-#: Numba leaves all optimisation to us, and takes nothing from the cache of ordinary runs.
+#: Numba does not optimise, and does not use the cache of ordinary runs.
 ENVIRONMENT = {"NUMBA_OPT": "0", "NUMBA_LOOP_VECTORIZE": "0", "NUMBA_SLP_VECTORIZE": "0", "NUMBA_CPU_NAME": "generic",
                "NUMBA_CPU_FEATURES": "", "PYTHONWARNINGS": "ignore"}
 

@@ -1,4 +1,4 @@
-"""What the page must know beside the code: of the game, and of the agent."""
+"""What the page must know of the game and the agent, beside the compiled code."""
 
 from __future__ import annotations
 

@@ -32,15 +32,15 @@ from myosu.players.agent import load_agent
 
 Format = Literal["onnx", "torch"]
 OPSET = 18
-#: The greatest difference from the agent's own numbers, of what is itself about 1.
+#: Maximum difference from the agent's own outputs, for values of about 1.
 TOLERANCE = 1e-4
-#: Observations that a file is compared on.
+#: Number of observations for the comparison.
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class Part:
-    """One file. inputs: by name, what it is compared on. expected: by name, what the agent says of it."""
+    """One file. inputs: example inputs by name. expected: the agent's outputs for them, by name."""
 
     name: str
     module: nn.Module
@@ -150,7 +150,7 @@ class Recurrent(Initial):
 
 
 def scale_to_unit(latent: Tensor) -> Tensor:
-    """As ``nets.layers.scale_to_unit``, in operations that every runtime has."""
+    """``nets.layers.scale_to_unit`` in operations that every runtime supports."""
     flat = latent.flatten(1)
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     return ((flat - low) / (high - low + 1e-5)).view_as(latent)
@@ -190,7 +190,7 @@ class ValuesOf(nn.Module):
 
 @torch.inference_mode()
 def _model_parts(net: MuZeroNet, points: Tensor, inputs: dict[str, Tensor]) -> list[Part]:
-    """What is expected comes from the network itself, not from the modules that are exported."""
+    """The expected outputs come from the network itself, not from the exported modules."""
     inference = net.for_inference(torch.float32)
     action = torch.arange(BATCH) % net.num_actions
     latent, value, policy = inference.initial(inputs["observation"])

@@ -1,8 +1,8 @@
-"""From the one object file that LLVM writes to a WebAssembly module that a browser runs.
+"""Turns one object file of LLVM into a WebAssembly module that a browser runs.
 
-An object of LLVM is a module already, but for two things: it exports nothing, and the addresses of its data count from
-0. Everything was put into one object before (``wasm.py``), so this is all that is left to do for a linker, and nobody
-needs to install one. The formats: https://webassembly.github.io/spec/core/binary and
+An object file of LLVM is almost a module already. Only two things are missing: it exports nothing, and the addresses of
+its data start at 0. Everything is in one object file (``wasm.py``), so a linker has nothing else to do, and no linker
+has to be installed. The formats: https://webassembly.github.io/spec/core/binary and
 https://github.com/WebAssembly/tool-conventions/blob/main/Linking.md.
 """
 

@@ -1,4 +1,4 @@
-"""A folder with a page that needs no server: any host of plain files will do."""
+"""A folder with a page that needs no server, only a static file host."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Python functions, compiled by Numba, as one WebAssembly module.
+"""Compiles Python functions with Numba into one WebAssembly module.
 
-Numba writes LLVM's language for this machine; nothing in it is of this machine before it is optimised, but the names of
-the target. So LLVM's other back end takes it from there. All this runs in a process of its own (``compiler.py``): Numba
-then leaves all optimisation to us, and where LLVM gives up it ends its process.
+Numba generates LLVM IR for this machine. Before optimisation only the names of the target in it are specific to the
+machine, so LLVM's WebAssembly back end can compile it. This runs in a separate process (``compiler.py``), because Numba
+must not optimise there, and because LLVM ends the process if it fails.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an actor hands over: rows to learn from, and the records of episodes that ended."""
+"""What an actor returns: rows to learn from, and records of finished episodes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Rows = dict[str, np.ndarray]
 class Episode:
     """A finished episode, as a run's records keep it.
 
-    actions: [length, *action_shape], the whole episode. seats: int8 [length], who made each.
-    returns: the sum of rewards of each seat (one number for a single player), as the learner sees them.
-    raw_returns: the same of the environment's own rewards, below every wrapper.
-    seed: what the episode began with; the same seed and actions give the same episode again.
-    weights_version: updates made by the learner when the last weights came in.
-    stats: means over the episode (policy entropy, search-against-prior KL, …) by name.
+    actions: [length, *action_shape], of the whole episode. seats: int8 [length], the player of each action.
+    returns: sum of the rewards of each seat (one number for a single player), after the wrappers.
+    raw_returns: likewise of the environment's own rewards, before any wrapper.
+    seed: of the environment's reset; the same seed and actions reproduce the episode.
+    weights_version: the learner's number of updates when the actor last received weights.
+    stats: means over the episode by name (policy entropy, KL of the search from the prior, …).
     """
 
     actions: np.ndarray
@@ -33,14 +33,17 @@ class Episode:
 
     @property
     def length(self) -> int:
-        """Actions taken."""
+        """Number of actions."""
         return len(self.actions)
 
 
 @dataclass
 class Experience:
-    """steps: actions taken in environments. sequences: rows to learn from; those of one sequence are neighbours in the
-    replay, in this order. episodes: those that ended. weights_version: of the weights that acted."""
+    """New data from an actor.
+
+    steps: environment steps taken. sequences: rows to learn from; the rows of one sequence are stored next to each
+    other, in this order. episodes: the finished ones. weights_version: of the acting weights.
+    """
 
     weights_version: int
     steps: int = 0
@@ -52,7 +55,7 @@ class Experience:
         return sum(len(next(iter(sequence.values()))) for sequence in self.sequences)
 
     def extend(self, later: Experience) -> None:
-        """Take in what came after it."""
+        """Append a later experience."""
         self.weights_version = later.weights_version
         self.steps += later.steps
         self.sequences += later.sequences

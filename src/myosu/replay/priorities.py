@@ -11,8 +11,10 @@ from myosu.replay.replay import Replay
 
 
 class Priorities:
-    """What to draw from a replay of ``capacity`` rows. P(i) = p_i / Σ p with p_i = (|error_i| + least)^α, so that
-    nothing is never drawn. New rows have the priority 0 until they are given another."""
+    """Sampling probabilities of the rows of a replay: P(i) = p_i / Σ p with p_i = (|error_i| + least)^α.
+
+    exponent: α. least: > 0, so that every row can be drawn. New rows have priority 0 until it is set.
+    """
 
     def __init__(self, capacity: int, exponent: float, least: float) -> None:
         self.tree = SumTree(capacity)
@@ -20,7 +22,7 @@ class Priorities:
         self.rows_seen, self.greatest = 0, 1.0
 
     def new_rows(self, replay: Replay) -> np.ndarray:
-        """The rows written since the last call; int64 [n], the newest first."""
+        """Rows written since the last call, int64 [n], newest first; their priorities become 0."""
         count = min(replay.rows_written - self.rows_seen, replay.capacity)
         self.rows_seen = replay.rows_written
         rows = (replay.cursor - 1 - np.arange(count)) % replay.capacity
@@ -34,13 +36,13 @@ class Priorities:
         self.tree.set(rows, priorities)
 
     def set_greatest(self, rows: np.ndarray) -> None:
-        """The greatest priority so far, so that rows whose errors are not known are soon drawn once."""
+        """Set the greatest priority so far, so that rows with unknown errors are sampled soon."""
         self.tree.set(rows, np.full(len(rows), self.greatest))
 
     def draw(self, count: int, positions: int, progress: float, rng: np.random.Generator
              ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows int64 [count] out of ``positions``, and the importance weights of their losses, f32 [count], at most 1.
-        The exponent β of the weights goes from 0.4 to 1 with ``progress``."""
+        """Sample rows int64 [count]; and the importance weights of their losses, f32 [count], at most 1, for
+        ``positions`` stored positions. β is annealed from 0.4 to 1 with ``progress`` in [0, 1]."""
         rows = self.tree.sample(count, rng)
         return rows, self.tree.importance(rows, positions, beta=0.4 + 0.6 * progress)
 
@@ -76,8 +78,7 @@ class SumTree:
         return _find(self.tree, self.size, targets)
 
     def importance(self, rows: np.ndarray, count: int, beta: float) -> np.ndarray:
-        """Weights (count · P(i))^−β of the losses of drawn rows, the greatest of them 1: what is drawn more often than
-        one in ``count`` counts less; float32 [n]."""
+        """Importance weights w_i = (count · P(i))^−β / max_j w_j, float32 [n], of sampled ``rows`` out of ``count``."""
         weights = (count / self.total * self.get(rows)) ** -beta
         return (weights / weights.max()).astype(np.float32)
 
@@ -100,7 +101,7 @@ def _find(tree, size, targets):
         target, node = targets[k], 1
         while node < size:
             node *= 2
-            # Rounding may leave a target at the very end of the total: never walk into an empty half.
+            # Rounding may put a target at the very end of the total: never descend into a subtree of total 0.
             if target >= tree[node] and tree[node + 1] > 0:
                 target -= tree[node]
                 node += 1

@@ -13,22 +13,22 @@ from myosu.errors import UserError
 from myosu.replay.episode import Rows
 from myosu.replay.records import record_bytes, record_of
 
-#: Rows a file of a saved replay. A save rewrites only blocks that changed.
+#: Rows per file of a saved replay. A save writes only the blocks that changed.
 BLOCK_ROWS = 8192
 
 Columns = dict[str, tuple[tuple[int, ...], Any]]
 
 
 class Replay:
-    """A ring of positions: one preallocated array [capacity, ...] a column, a cursor and modulo.
+    """A ring buffer of positions: one preallocated array [capacity, ...] per column.
 
-    The rows of a sequence follow each other. ``remaining`` (int32) counts the rows from a position to the end of its
-    episode, itself included, so that a position whose older neighbours are overwritten can still look forward; an actor
-    that hands out rows in another order gives the column itself, with 1 in the last row of an episode.
-    ``version`` (int32) is the number of updates of the weights that played it.
+    columns: name → (shape, dtype) of one row; and two more, int32 each. ``remaining``: the number of rows from a
+    position to the end of its episode, itself included, so that n-step targets work although older rows are
+    overwritten; an actor that stores rows in another order gives this column itself, with 1 in the last row of an
+    episode. ``version``: the number of updates of the weights that played the position.
 
-    positions, total_positions: stored now, and since the beginning; what ``learning_starts`` and ``replay_ratio``
-    count. rows_written: rows since the beginning.
+    positions: currently stored. total_positions: ever stored; ``learning_starts`` and ``replay_ratio`` count these.
+    rows_written: rows ever written. games: episodes whose last row is stored.
     """
 
     def __init__(self, columns: Columns, capacity: int) -> None:
@@ -45,11 +45,12 @@ class Replay:
 
     @property
     def filled(self) -> int:
-        """Rows in use: the first so many."""
+        """Number of rows in use, from row 0 on."""
         return min(self.rows_written, self.capacity)
 
     def add(self, sequence: Rows, version: int) -> np.ndarray:
-        """Store rows over the oldest ones; where they are, int64 [T]. Raises UserError if there are more than fit."""
+        """Store rows in place of the oldest ones. Returns their indices, int64 [T]. Raises UserError if they do not
+        fit."""
         rows = self._next_rows(sequence)
         self._write(rows, sequence, version)
         self._count(len(rows))
@@ -58,7 +59,7 @@ class Replay:
     def _next_rows(self, sequence: Rows) -> np.ndarray:
         length = len(next(iter(sequence.values())))
         if length > self.capacity:
-            raise UserError(f"{length} positions that follow each other do not fit into a replay of {self.capacity}: "
+            raise UserError(f"A sequence of {length} positions does not fit into a replay of {self.capacity}: "
                             "raise replay_capacity.")
         return (self.cursor + np.arange(length)) % self.capacity
 
@@ -81,19 +82,19 @@ class Replay:
         self.total_positions += positions
 
     def mark_changed(self, rows: np.ndarray) -> None:
-        """Rows were written from outside (reanalysis): the next save includes them."""
+        """Include rows that were modified from outside (reanalysis) in the next save."""
         self._changed[rows // BLOCK_ROWS] = True
 
     def sample_rows(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """``count`` stored rows, uniformly; int64 [count]."""
         return rng.integers(0, self.positions, count)
 
-    # --- saving: files of BLOCK_ROWS rows, rewritten under a new name when they changed, never in place
+    # --- saving: files of BLOCK_ROWS rows; changed blocks are written to a new file, never in place
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write what changed since the last save into ``folder``; the manifest (JSON) that ``load`` needs.
+        """Write the blocks that changed since the last save. Returns the manifest (JSON) that ``load`` needs.
 
-        Files that older manifests name are left alone; ``prune`` removes them.
+        Files of older manifests are kept; ``prune`` removes them.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._saves += 1
@@ -143,7 +144,7 @@ class Replay:
         self._saves = manifest["saves"]
         for key in ("cursor", "positions", "games", "total_positions"):
             setattr(self, key, manifest[key])
-        self.rows_written = manifest.get("rows_written", self.total_positions)  # older ones count every row
+        self.rows_written = manifest.get("rows_written", self.total_positions)  # older manifests count every row
 
     def prune(self, folder: Path, keep: list[dict[str, Any]]) -> None:
         """Delete the files in ``folder`` that no manifest of ``keep`` names."""

@@ -1,4 +1,4 @@
-"""From steps of running episodes to sequences of one length."""
+"""From environment steps to sequences of fixed length."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from myosu.envs.vector import Step
 from myosu.replay.episode import Rows
 from myosu.replay.replay import Columns
 
-#: What a row says beside what the actor stores of its step.
+#: The columns that ``Segments.answer`` writes, beside those that the actor gives to ``act``.
 ANSWER_COLUMNS: Columns = {"reward": ((), np.float32), "acted": ((), np.bool_), "terminated": ((), np.bool_)}
 
 
 class Segments:
-    """The sequence of ``length`` rows that is being filled in each of ``num_envs`` environments.
+    """Collects sequences of ``length`` rows in each of ``num_envs`` environments.
 
-    ``act`` with what was acted on and how, then ``answer``: the sequences that are full, of as many environments as
-    have answered. A row is followed by what came of it, so that values can bootstrap, unless it is terminated:
+    Call ``act`` with what is stored of a step, then ``answer`` with the environments' answer, which returns the
+    sequences that are full. Any subset of the environments may act and answer. Every row is followed by its successor,
+    so that values can bootstrap, unless it is terminal:
 
-    acted: whether there was an action; false in the last row of a sequence, which begins the next one too, and in the
-        final observation of an episode that was cut, which has a row of its own. All else of such a row is 0, but
-        that of the last row what is given to ``answer``.
-    reward: float32, and terminated: bool, what came of the action.
+    acted: whether an action was taken. False in the last row of a sequence, which is also the first row of the next
+    one; and in the row of the final observation of a truncated episode. Other fields of such a row are 0; the last row
+    copies the next observation and mask, a final observation has an all-true mask.
+    reward: float32, and terminated: bool, the results of the action.
     remaining: 1 in the last row of an episode, else 0.
     """
 
@@ -45,7 +46,7 @@ class Segments:
         if (cut := step.truncated).any():
             ids = step.env_ids[cut]
             self.rows["observation"][ids, self.filled[ids]] = step.final_observation[cut]
-            # Of a final observation nobody says what is legal: everything, as after the end of a game.
+            # Final observations carry no mask: all actions count as legal, as after the end of a game.
             self.rows["legal_actions"][ids, self.filled[ids]] = True
             self.rows["remaining"][ids, self.filled[ids]] = 1
             self.filled[ids] += 1

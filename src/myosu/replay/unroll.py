@@ -1,4 +1,4 @@
-"""From stored positions to the unrolled sequences that a model-based learner trains on."""
+"""Sampling K-step unrolls and their targets from a replay, for learners with a model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from myosu.replay.replay import Replay
 
 @dataclass
 class UnrolledBatch:
-    """B sequences of K actions from the sampled rows. Positions past the end of an episode are absorbing: reward 0,
-    any action, no policy. Their value is 0, but that of the position where an episode was cut short, and the outcome
-    where rewards are not predicted.
+    """B unrolls of K actions from the sampled rows. Positions after the end of an episode are absorbing: reward 0,
+    random actions, no policy target. Their value is 0; after a truncation it is that of the final observation, and if
+    rewards are not predicted, it is the outcome.
 
     observation: [B, *shape]. next_observations: [B, K, *shape] or None. final_pieces: [B, K+1, 2, H, W] or None.
     action: int64 [B, K]. reward: f32 [B, K].
-    value: f32 [B, K+1]. policy: f16 [B, K+1, A]. valid: bool [B, K+1], the position exists.
-    rows: int64 [B], where the sequences start in the replay.
+    value: f32 [B, K+1]. policy: f16 [B, K+1, A]. valid: bool [B, K+1], whether the position exists.
+    rows: int64 [B], the replay rows of the first positions.
     """
 
     observation: np.ndarray
@@ -34,16 +34,34 @@ class UnrolledBatch:
     rows: np.ndarray
 
 
+@dataclass(frozen=True)
+class UnrollSettings:
+    """Settings of ``sample_unrolled``; see ``value_targets`` for the value targets.
+
+    unroll_steps: K. discount: signed, negative if two players alternate. predict_rewards: whether the model predicts
+    rewards; if not, reward targets are 0 and the value targets after the end keep the outcome. next_observations:
+    whether the batch has the observations of the K later positions.
+    """
+
+    unroll_steps: int
+    discount: float
+    td_steps: int = 0
+    td_lambda: float = 1.0
+    search_value_weight: float = 0.0
+    predict_rewards: bool = True
+    next_observations: bool = False
+
+
 def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: int, search_weight: float,
                   td_lambda: float = 1.0) -> np.ndarray:
-    """Value targets of the rows (any shape), for the player to move there; float32.
+    """Value targets of the rows (any shape), in the view of the player to move; float32.
 
-    (1 − search_weight)·z + search_weight·v with v the search's value of the position itself and z the return: to the
-    end of the episode, or of n = ``td_steps`` steps where that is nearer and not 0,
+    (1 − search_weight)·z + search_weight·v, where v is the search's value of the position and z the return: to the end
+    of the episode, or, if 0 < ``td_steps`` = n steps end earlier, the bootstrapped n-step return
 
         z = Σ_{j<n} d^j r_{t+j} + d^n v_{t+n}
 
-    or with ``td_lambda`` below 1 the mean of all n-step returns, the longer the less (Sutton and Barto, 12.1),
+    or, with ``td_lambda`` below 1, the λ-return (Sutton and Barto, 12.1)
 
         z_t = r_t + d ((1 − λ) v_{t+1} + λ z_{t+1}).
 
@@ -70,7 +88,7 @@ def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: i
 
 @numba.njit(cache=True, error_model="numpy")
 def _lambda_returns(rows, remaining, reward, search_value, outcome, discount, td_lambda):
-    """λ-returns float32 of ``rows`` [n] in a ring of rows, each back from the end of its episode."""
+    """λ-returns float32 of ``rows`` [n] of a ring buffer, each computed backwards from the end of its episode."""
     returns, capacity = np.empty(len(rows), np.float32), len(outcome)
     for i in range(len(rows)):
         steps_left = remaining[rows[i]] - 1
@@ -82,40 +100,37 @@ def _lambda_returns(rows, remaining, reward, search_value, outcome, discount, td
     return returns
 
 
-def sample_unrolled(replay: Replay, rows: np.ndarray, unroll_steps: int, discount: float, td_steps: int,
-                    search_weight: float, rewards: bool, symmetries: Symmetries | None, observations: bool,
-                    rng: np.random.Generator, td_lambda: float = 1.0) -> UnrolledBatch:
-    """Sequences of ``unroll_steps`` actions from ``rows``, each under a symmetry of the game drawn at random.
-
-    ``rewards``: whether they are predicted; where not, the last one of an episode is part of the values after it.
-    ``observations``: give those of the later positions too.
-    """
-    columns, batch = replay.columns, len(rows)
-    offsets = np.arange(unroll_steps + 1)
+def sample_unrolled(replay: Replay, rows: np.ndarray, settings: UnrollSettings, rng: np.random.Generator,
+                    symmetries: Symmetries | None = None) -> UnrolledBatch:
+    """Unrolls of ``settings.unroll_steps`` actions from ``rows`` int64 [B], each augmented by a random symmetry."""
+    columns, batch, discount = replay.columns, len(rows), settings.discount
+    offsets = np.arange(settings.unroll_steps + 1)
     along = (rows[:, None] + offsets) % replay.capacity
     remaining = columns["remaining"][rows][:, None]
     valid = offsets < remaining
 
-    # Past the end: outcome = r + d·value after the last action, and from there v = d·v of the next one.
+    # After the end: outcome = r + d · v for the last action, and v_k = d · v_{k+1} from there on.
     last = (rows[:, None] + remaining - 1) % replay.capacity
-    left = columns["outcome"][last] - (columns["reward"][last] if rewards else 0.0)
+    left = columns["outcome"][last] - (columns["reward"][last] if settings.predict_rewards else 0.0)
     past = left / np.float64(discount) ** np.maximum(offsets - remaining + 1, 1)
-    targets = value_targets(replay, along, discount, td_steps, search_weight, td_lambda)
+    targets = value_targets(replay, along, discount, settings.td_steps, settings.search_value_weight,
+                            settings.td_lambda)
     value = np.where(valid, targets, past).astype(np.float32)
-    reward = columns["reward"][along[:, :-1]] * (valid[:, :-1] & rewards)
-    random_action = rng.integers(0, columns["policy"].shape[-1], (batch, unroll_steps))
+    reward = columns["reward"][along[:, :-1]] * (valid[:, :-1] & settings.predict_rewards)
+    random_action = rng.integers(0, columns["policy"].shape[-1], (batch, settings.unroll_steps))
     action = np.where(valid[:, :-1], columns["action"][along[:, :-1]], random_action).astype(np.int64)
 
     if symmetries is None:
         observation, policy = columns["observation"][rows], columns["policy"][along]
-        later = columns["observation"][along[:, 1:]] if observations else None
+        later = columns["observation"][along[:, 1:]] if settings.next_observations else None
         final = columns["final_pieces"][along] if "final_pieces" in columns else None
     else:
         drawn = rng.integers(0, len(symmetries.actions), batch)
         action = symmetries.moved(action, drawn)
         observation = symmetries.observations(columns["observation"], drawn, rows[:, None])[:, 0]
         policy = symmetries.by_action(columns["policy"], drawn, along)
-        later = symmetries.observations(columns["observation"], drawn, along[:, 1:]) if observations else None
+        later = (symmetries.observations(columns["observation"], drawn, along[:, 1:])
+                 if settings.next_observations else None)
         final = symmetries.boards(columns["final_pieces"], drawn, along) if "final_pieces" in columns else None
     policy[~valid] = 0
     return UnrolledBatch(observation, later, final, action, reward, value, policy, valid, rows)

@@ -1,5 +1,5 @@
-"""What is to be maximised: reward signals, one file each, and their sum.
+"""Reward signals, one file each, whose weighted sum the agent maximises.
 
-A signal is a class with what ``RewardSignal`` says. To add one, write it in a file of its own here and name it in
-``reward_signals`` of the algorithms that are to have it.
+A signal is a class that implements ``RewardSignal``. To add one, write it in a new file here and add it to
+``reward_signals`` of the algorithms that use it.
 """

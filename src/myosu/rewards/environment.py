@@ -12,16 +12,16 @@ import torch
 from myosu.nets.encoder import RunningNorm
 from myosu.rewards.signals import Steps
 
-#: Where rewards are normalised they are clipped to ± this, unless it is said otherwise.
+#: Default clip of normalised rewards, as in Stable-Baselines3's VecNormalize.
 NORMALIZED_CLIP = 10.0
 
 
 class EnvironmentReward:
-    """The environment's reward r, or min(max(r / σ, −clip), clip).
+    """The environment's reward r, optionally normalised and clipped: clip(r / σ, −clip, clip).
 
-    normalize: divide by σ, the running deviation of the discounted return Σ_k γ^k r_{t−k} so far; for learners that
-        give ``update`` all steps of each of the ``num_envs`` environments in the order of time.
-    clip: greatest absolute value; None: 10 where rewards are normalised, else none.
+    normalize: divide by σ, the running standard deviation of the discounted return Σ_k γ^k r_{t−k}. Requires that
+    ``update`` receives all steps of the ``num_envs`` environments, in chronological order.
+    clip: greatest absolute reward; None: 10 if rewards are normalised, else no clipping.
     """
 
     name = "environment"
@@ -56,8 +56,8 @@ class EnvironmentReward:
 
 @numba.njit(cache=True)
 def _running_returns(reward, ended, env_ids, returns, discount):
-    """After each step its environment's Σ_k γ^k r_{t−k} since the episode began, float64 [n]; ``returns``
-    [environments] are those of the episodes that go on."""
+    """Σ_k γ^k r_{t−k} within the episode after each step, float64 [n]. returns: [num_envs], the sums of the running
+    episodes, updated in place."""
     found = np.empty(len(reward))
     for t in range(len(reward)):
         i = env_ids[t]

@@ -1,4 +1,5 @@
-"""Generative adversarial imitation (Ho & Ermon 2016): a reward for what demonstrations do and the agent does not."""
+"""Generative adversarial imitation learning (Ho & Ermon 2016): a discriminator's reward for acting like
+demonstrations."""
 
 from __future__ import annotations
 
@@ -16,15 +17,15 @@ from myosu.nets.encoder import Encoder, layers, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.rewards.signals import Steps
 
-#: Weight of (‖∇h‖ − 1)² (Gulrajani et al. 2017), without which the discriminator is soon sure of everything.
+#: Weight of the gradient penalty (‖∇h‖ − 1)² (Gulrajani et al. 2017), which keeps the discriminator from saturating.
 GRADIENT_PENALTY = 10.0
 
 
 class Discriminator(nn.Module):
-    """The logit h float32 [n] of D = P(demonstrated) of observation and action.
+    """The logit h, float32 [n], of D(s, a) = P(demonstrated).
 
-    An episode that has terminated goes on in an absorbing state (Kostrikov et al. 2019), which is all zeros but for a 1
-    in the last input.
+    After termination an episode continues in an absorbing state (Kostrikov et al. 2019): all inputs are 0 except the
+    last one, which is 1.
     """
 
     def __init__(self, spec: EnvSpec, action_size: int, hidden: tuple[int, ...]) -> None:
@@ -47,15 +48,15 @@ class Discriminator(nn.Module):
 
 
 class GAIL:
-    """r = log D − log(1 − D) = h(s, a): above 0 where demonstrations are likelier, 0 where nobody can tell.
+    """r = log D − log(1 − D) = h(s, a): positive where demonstrations are more likely, 0 if the discriminator is
+    undecided.
 
-    −log(1 − D) is never negative, so an agent that lives longer than its teachers earns more; log D is never positive,
-    so one that dies at once loses least. The logit has both signs, and the end of an episode is worth what staying in
-    the absorbing state for ever is: the last step earns γ / (1 − γ) · h(absorbing) beside its own. So whether teachers
-    end their episodes or keep on is a thing to be imitated like any other, and neither pays by itself.
+    The reward −log(1 − D) is never negative, which favours longer episodes; log D is never positive, which favours
+    early termination. The logit has both signs, and termination is worth staying in the absorbing state for ever: the
+    last step also earns γ / (1 − γ) · h(absorbing). So the episode length is imitated, too, and neither bias remains.
 
-    demonstrations: columns observation [m, ...], action, terminated, the actions as the algorithm stores them.
-    action_features: from such actions to float32 [n, action_size].
+    demonstrations: columns observation [m, ...], action (as the algorithm stores it) and terminated.
+    action_features: maps such actions to float32 [n, action_size].
     """
 
     name = "gail"
@@ -67,8 +68,8 @@ class GAIL:
         if not len(demonstrations["terminated"]):
             raise UserError("There is nothing to imitate: the demonstrations have no steps.")
         if not 0.0 <= discount < 1.0:
-            raise UserError(f"GAIL's discount = {discount} is impossible: it must be below 1, for what comes after an "
-                            "episode lasts for ever.")
+            raise UserError(f"GAIL's discount = {discount} is impossible: it must be below 1, because the absorbing "
+                            "state after an episode lasts for ever.")
         self.discount, self.weight = discount, weight
         self.demonstrations, self.action_features = demonstrations, action_features
         self.learning_rate, self.batch_size = learning_rate, batch_size
@@ -91,7 +92,8 @@ class GAIL:
         return logits
 
     def update(self, steps: Steps) -> dict[str, float]:
-        """Tell demonstrations from as many of the agent's steps, in batches; the loss and how often it is right."""
+        """Train the discriminator on demonstrations and the agent's steps, in batches. Returns its loss and
+        accuracy."""
         n, losses = len(steps["terminated"]), []
         for first in range(0, n, self.batch_size):
             rows = slice(first, first + self.batch_size)
@@ -107,7 +109,7 @@ class GAIL:
         for steps, demonstrated in ((teachers, 1.0), (agents, 0.0)):
             ends = int(steps["terminated"].sum())
             inputs += [self._inputs(steps), self.net.absorbing(ends)]
-            # Of the discounted time that follows an end all is spent in the absorbing state.
+            # All the discounted time after termination, γ / (1 − γ), is spent in the absorbing state.
             weights += [torch.ones(count), torch.full((ends,), self.discount / (1.0 - self.discount))]
             labels.append(torch.full((count + ends,), demonstrated))
         x, weight, label = torch.cat(inputs), torch.cat(weights), torch.cat(labels)
@@ -122,12 +124,12 @@ class GAIL:
         return float(loss.detach()) / 2, float(right)
 
     def _gradient_penalty(self, teachers: Tensor, agents: Tensor, count: int) -> Tensor:
-        """(‖∇h‖ − 1)² between a demonstrated step and one of the agent's."""
+        """(‖∇h‖ − 1)² at random interpolations of demonstrated and the agent's steps."""
         share = torch.from_numpy(self.rng.random((count, 1), np.float32))
         one, other = (x[torch.from_numpy(self.rng.integers(len(x), size=count))] for x in (teachers, agents))
         between = (share * one + (1.0 - share) * other).requires_grad_()
-        (slope,) = torch.autograd.grad(self.net(between).sum(), between, create_graph=True)
-        return ((slope.square().sum(1) + 1e-12).sqrt() - 1.0).square().mean()
+        (gradient,) = torch.autograd.grad(self.net(between).sum(), between, create_graph=True)
+        return ((gradient.square().sum(1) + 1e-12).sqrt() - 1.0).square().mean()
 
     def _inputs(self, steps: Steps) -> Tensor:
         return self.net.inputs(steps["observation"], self.action_features(steps["action"]))

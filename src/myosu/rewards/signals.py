@@ -1,4 +1,4 @@
-"""What a reward signal is, and several of them together."""
+"""The interface of a reward signal, and a weighted set of signals."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 from myosu.errors import UserError
 
 #: Columns [n, ...] of n steps by name, see ``replay.transitions``: observation, next_observation, legal_actions,
-#: action, reward (the environment's), terminated, truncated, env_id, remaining, and what else an algorithm stores.
+#: action, reward (the environment's), terminated, truncated, env_id, remaining, and whatever else an algorithm stores.
 Steps = Mapping[str, np.ndarray]
 
 
 class RewardSignal(Protocol):
-    """A source of rewards. Learners ask for them when they learn, so that a signal may change its mind about steps that
-    are stored."""
+    """A source of rewards. Learners compute rewards when they learn, so a signal may change its rewards of stored
+    steps."""
 
     name: str
-    weight: float  # of its rewards in the sum
+    weight: float  # of its rewards in the weighted sum
     discount: float  # γ of its returns, in [0, 1]
 
     def rewards(self, steps: Steps) -> np.ndarray:
-        """float32 [n], before the weight."""
+        """Rewards float32 [n], not yet weighted."""
 
     def update(self, steps: Steps) -> dict[str, float]:
-        """Learn from steps before their rewards are asked for; losses by name. On-policy learners call it once with all
-        steps of a rollout, in the order of time; off-policy learners with every sample."""
+        """Learn from steps, before ``rewards`` is called for them. Returns losses by name. On-policy learners call it
+        once per rollout, with all steps in chronological order; off-policy learners once per sampled batch."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -35,13 +35,14 @@ class RewardSignal(Protocol):
 
 
 class RewardSignals:
-    """The signals of one learner. Those of one discount are one return, with one value: there are as many values as
-    ``discounts``, and what is maximised is their sum. Raises UserError where signals do not go together."""
+    """The signals of one learner. Signals with the same discount share one return and one value head; there is one
+    value head per entry of ``discounts``, and the learner maximises the sum of the returns. Raises UserError if two
+    signals have the same name or all weights are 0."""
 
     def __init__(self, signals: Sequence[RewardSignal]) -> None:
         names = [signal.name for signal in signals]
         if len(set(names)) < len(names):
-            raise UserError(f"Two reward signals have one name ({', '.join(names)}): name each differently.")
+            raise UserError(f"Two reward signals have the same name ({', '.join(names)}): give each its own name.")
         if not any(signal.weight for signal in signals):
             raise UserError("There is nothing to learn for: all reward signals have the weight 0 "
                             f"({', '.join(names) or 'there is none'}).")
@@ -49,14 +50,14 @@ class RewardSignals:
         self.discounts = list(dict.fromkeys(signal.discount for signal in signals))
 
     def rewards(self, steps: Steps) -> np.ndarray:
-        """float32 [n, discounts]: the weighted sums of the signals of each discount."""
+        """float32 [n, discounts]: the weighted sum of the signals of each discount."""
         sums = np.zeros((len(self.discounts), len(steps["reward"])), np.float32)
         for signal in self.signals:
             sums[self.discounts.index(signal.discount)] += np.float32(signal.weight) * signal.rewards(steps)
         return sums.T
 
     def update(self, steps: Steps) -> dict[str, float]:
-        """The losses as "signal_loss"."""
+        """Update every signal. Returns the losses by "{signal}_{loss}"."""
         return {f"{signal.name}_{name}": value for signal in self.signals
                 for name, value in signal.update(steps).items()}
 

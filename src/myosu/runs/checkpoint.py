@@ -1,9 +1,9 @@
-"""Checkpoints: folders that are whole or not there, and that say themselves when somebody changed them.
+"""Checkpoints: folders that are written atomically and detect any later change by their hashes.
 
     checkpoints/update-00001000/   manifest.json         what is here, with sizes and SHA-256 sums
-                                   weights.safetensors   what an agent needs
-                                   state.json, state.safetensors   what training needs to go on; the latest two only
-    checkpoints/best.json          names the checkpoint that did best in evaluations
+                                   weights.safetensors   what an agent needs to play
+                                   state.json, state.safetensors   what training needs to resume; the latest two only
+    checkpoints/best.json          names the checkpoint with the best evaluation
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from myosu.runs.files import remove, sha256, sync, write_json, writing_to
 from myosu.runs.reading import Count, FileName, Finite, Pattern, Range, load_json, parse, read_json
 from myosu.runs.state import State, Weights, load_state, save_state
 
-#: Checkpoints that keep what training needs: the latest, and one to fall back on.
+#: Number of checkpoints that can be resumed: the latest, and one to fall back on.
 RESUMABLE = 2
 
-#: What reading or taking up a damaged file of tensors, or one of other shapes, raises.
+#: Exceptions raised by reading a damaged file of tensors, or by loading tensors of other shapes.
 UNFIT = (SafetensorError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError,
          AssertionError, MemoryError)
 
@@ -44,13 +44,13 @@ class Seal(TypedDict):
 
 
 class ReplayFiles(TypedDict):
-    """By block, "" where there is none."""
+    """One entry per block; "" if the block does not exist."""
 
     files: list[Annotated[str, Pattern(r"(\w[\w.-]*)?")]]
 
 
 class ReplayManifest(ReplayFiles):
-    """As ``Replay.save`` gives it."""
+    """As ``Replay.save`` returns it."""
 
     capacity: Count
     cursor: Count
@@ -80,7 +80,7 @@ class SourceState(TypedDict):
 
 
 class TrainingState(TypedDict):
-    """What the loop itself keeps; the learner's and the source's own they check themselves."""
+    """The loop's own state. The learner and the source check theirs themselves."""
 
     updates: Count
     samples: Count
@@ -92,7 +92,7 @@ class TrainingState(TypedDict):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint folder and its manifest, whose own sum has been checked."""
+    """One checkpoint folder and its manifest, whose hash has been checked."""
 
     path: Path
     manifest: dict[str, Any]
@@ -110,7 +110,7 @@ class Checkpoint:
         return RunConfig.from_json(self.manifest["config"], self.path / "manifest.json")
 
     def weights(self) -> Weights:
-        """Checked against the manifest; UserError when the file is not what was written."""
+        """The weights, checked against the manifest. Raises UserError if the file is not what was written."""
         self._check("weights.safetensors")
         with self._reading("weights.safetensors"):
             weights = load_file(self.path / "weights.safetensors")
@@ -121,12 +121,12 @@ class Checkpoint:
         return weights
 
     def state(self) -> State:
-        """What training needs to go on; the whole checkpoint is checked."""
+        """The state that training needs to resume. The whole checkpoint is checked."""
         for name in {**self.manifest["files"], "state.json": None, "state.safetensors": None}:
             self._check(name)
         with self._reading("state.json"):
             state = load_state(self.path)
-            if "actors" in state:  # before there were sources
+            if "actors" in state:  # name of earlier versions
                 state["source"] = state.pop("actors") | ({"actor": state.pop("actor")} if "actor" in state else {})
             parse(TrainingState, {name: state.get(name) for name in TrainingState.__annotations__},
                   self.path / "state.json")
@@ -141,8 +141,7 @@ class Checkpoint:
                             f"{_way_out(self.path)}") from error
 
     def save_agent(self, folder: Path) -> None:
-        """Write what an agent needs into ``folder``, as a checkpoint of its own. Raises UserError where something is
-        already."""
+        """Write what an agent needs into ``folder``, as a separate checkpoint. Raises UserError if it exists."""
         self._check("weights.safetensors")
         try:
             folder.mkdir(parents=True)
@@ -156,7 +155,8 @@ class Checkpoint:
 
     @contextmanager
     def being_loaded(self) -> Iterator[None]:
-        """While its weights and state go into an agent or a training: UserError where they do not fit."""
+        """Context in which weights and state are loaded into an agent or a training: turns errors of tensors that do
+        not fit into UserError."""
         try:
             yield
         except UNFIT as error:
@@ -165,7 +165,7 @@ class Checkpoint:
                             ) from error
 
     def check_replay(self, folder: Path) -> None:
-        """Check the files in ``folder`` that the saved replay is made of."""
+        """Check the files of the saved replay in ``folder``."""
         parse(ReplayManifest, self.manifest["replay"], f"{self.path / 'manifest.json'} (replay)")
         for name in self.manifest["replay_files"]:
             self._check(name, folder)
@@ -223,9 +223,9 @@ class Checkpoints:
 
     def write(self, update: int, config: RunConfig, weights: Weights, state: State, replay: dict[str, Any],
               replay_folder: Path) -> Path:
-        """Write a checkpoint and put it in its place at once; on any failure nothing of it stays.
+        """Write a checkpoint atomically: on any failure nothing of it remains.
 
-        replay: the manifest of the replay, whose ``files`` are in ``replay_folder``.
+        replay: the manifest of the replay; its ``files`` are in ``replay_folder``.
         """
         final = self.path(update)
         temporary = self.folder / f".{final.name}.part"
@@ -235,7 +235,7 @@ class Checkpoints:
             save_file({name: tensor.contiguous() for name, tensor in weights.items()},
                       temporary / "weights.safetensors")
             names = ["weights.safetensors", *save_state(temporary, state)]
-            # A file of the replay never changes under its name, so its sum is taken once.
+            # A file of the replay never changes under its name, so its hash is computed once.
             known = self._replay_files
             self._replay_files = {name: known.get(name) or _seal(replay_folder / name)
                                   for name in replay["files"] if name}
@@ -251,10 +251,10 @@ class Checkpoints:
         return final
 
     def retain(self, keep_every: int, also: set[int]) -> list[Checkpoint]:
-        """Delete what need not stay; the resumable checkpoints that do.
+        """Delete checkpoints that are no longer needed. Returns the resumable ones that remain.
 
-        Whole: the latest two. Weights only: the first at or after each multiple of ``keep_every``, the best, and the
-        updates ``also``.
+        The latest two are kept whole. Only the weights are kept of the first checkpoint at or after each multiple of
+        ``keep_every``, of the best one and of the updates ``also``.
         """
         paths = self.paths()
         best = self.best()
@@ -270,7 +270,7 @@ class Checkpoints:
             try:
                 checkpoint = open_checkpoint(path)
             except UserError:
-                continue  # Damaged: whoever wants to use it is told; training need not stop for it.
+                continue  # Damaged: it is reported when somebody uses it; training need not stop for it.
             if i < len(paths) - RESUMABLE:
                 _strip(checkpoint)
             elif checkpoint.resumable:
@@ -278,7 +278,7 @@ class Checkpoints:
         return resumable
 
     def set_aside_after(self, update: int) -> list[Path]:
-        """Move checkpoints later than ``update`` out of the way, for training goes on from there; their new paths."""
+        """Set aside the checkpoints later than ``update``, because training resumes there. Returns their new paths."""
         moved = []
         for path in self.paths():
             if int(path.name.removeprefix("update-")) > update:
@@ -308,7 +308,7 @@ class Checkpoints:
 
 
 def find_checkpoint(path: str | Path) -> Checkpoint:
-    """The checkpoint that ``path`` means: a run folder (its latest), ``RUN/checkpoints/best`` or ``latest``, or the
+    """The checkpoint that ``path`` names: a run folder (its latest), ``RUN/checkpoints/best`` or ``latest``, or the
     folder of one checkpoint."""
     path = Path(path)
     if path.name in ("best", "latest") and path.parent.is_dir():
@@ -331,7 +331,8 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Under a name that the next start clears, so that no half of it is ever taken for a checkpoint."""
+    """Rename the folder to a name that the next start clears, then delete it, so that a partly deleted folder is never
+    taken for a checkpoint."""
     part = checkpoint.with_name(f".{checkpoint.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     os.rename(checkpoint, part)
@@ -352,8 +353,8 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 
 def _strip(checkpoint: Checkpoint) -> None:
-    """Keep the weights only. The manifest goes first, so that it never promises a file that is gone; what a killed
-    training did not remove any more goes now."""
+    """Keep only the weights. The manifest is replaced first, so that it never lists a file that is gone. Files that a
+    killed training left behind are removed now."""
     files = checkpoint.manifest["files"]
     kept = {name: files[name] for name in files if not name.startswith("state.")}
     if checkpoint.resumable:
@@ -364,7 +365,7 @@ def _strip(checkpoint: Checkpoint) -> None:
 
 
 def _way_out(damaged: Path) -> str:
-    """What to do about a damaged checkpoint: use the nearest earlier one that is whole."""
+    """Advice about a damaged checkpoint: use the nearest earlier one that is whole."""
     for path in reversed(Checkpoints(damaged.parent).paths()):
         if path.name >= damaged.name or not (path / "manifest.json").is_file():
             continue

@@ -1,4 +1,4 @@
-"""How long and how a run trains, and the whole configuration of a run as its folder keeps it."""
+"""``TrainConfig``: limits and settings of the training loop. ``RunConfig``: all that a run's folder keeps of them."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.runs.reading import Count, Range, parse
 
-#: Seeds are below this: what every generator of random numbers takes.
+#: Seeds must be below this, the range that every random number generator accepts.
 SEEDS = 2**32
 LIMITS = ("minutes", "updates", "games", "env_steps")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """When training ends, and how it is run. Whichever limit comes first ends it."""
+    """Limits of a training, of which the first that is reached ends it, and settings of the loop."""
 
     minutes: float | None = None
-    """Wall-clock minutes, start-up and compilation included."""
+    """Wall-clock minutes, including start-up and compilation."""
     updates: int | None = None
     """Gradient steps."""
     games: int | None = None
     """Finished games (episodes)."""
     env_steps: int | None = None
-    """Actions taken in all environments together."""
+    """Actions taken, in all environments together."""
     seed: int = 0
-    """Everything random follows from it; in deterministic mode the same seed gives the same weights, bit for bit."""
+    """Seed of all random numbers. In deterministic mode the same seed gives the same weights, bit for bit."""
     actors: int | None = None
-    """Processes that play, one core each; 0: the learner's process plays and learns in turn. By default what suits the
-    algorithm: all cores but the learner's, or in turn."""
+    """Number of actor processes, one core each. With 0 the learner's process plays and learns in turn. The default
+    depends on the algorithm: all cores except the learner's, or 0."""
     env_workers: Workers = "none"
-    """Gymnasium environments in processes of their own, one each: synchronous (every step waits for all) or
-    asynchronous (it acts in those that are ready). Worth it where a step takes a millisecond or more."""
+    """Run each Gymnasium environment in its own process: synchronous (every step waits for all of them) or asynchronous
+    (act in those that are ready). Useful if a step takes a millisecond or more."""
     deterministic: bool = False
-    """Play, learn and evaluate in turn in one process, so that a run can be repeated exactly."""
+    """Play, learn and evaluate in turn in one process, so that the run can be reproduced exactly."""
     evaluate_every: int = 500
-    """Updates between evaluations; 0 for none. With actors beside the learner it may be more, for an evaluation is
-    followed by five times its seconds without one."""
+    """Updates between evaluations; 0 for none. With parallel actors there may be more, because after an evaluation the
+    next one waits at least five times as long as it took."""
     evaluation_opponent: str = "random"
-    """Whom evaluations are played against in games for two: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS,
-    gtp:"COMMAND", or the folder of another run, with :SIMULATIONS if you like."""
+    """Opponent of the evaluations in two-player games: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS,
+    gtp:"COMMAND", or the folder of another run, optionally with :SIMULATIONS."""
     evaluation_games: int | None = None
-    """Games of one evaluation, half from each seat, or episodes in environments for one; by default 200, and 50."""
+    """Games per evaluation, half from each seat (200 by default), or episodes in single-player environments (50)."""
     checkpoint_every_minutes: float = 2.0
-    """Minutes between checkpoints; each evaluation and the end of training make one too."""
+    """Minutes between checkpoints. Each evaluation and the end of training save one too."""
     keep_every: int = 1000
-    """The first checkpoint at or after every so many updates is kept, weights only."""
+    """Keep the weights of the first checkpoint at or after every multiple of this many updates."""
     video_every: int = 0
-    """Every so many episodes, and whenever a player alone did better than ever, a video of it is made beside the
-    training, one at a time; 0 for none."""
+    """Make a video of every so many episodes, and of each new best episode in single-player environments; 0 for none.
+    Videos are made in a separate process, one at a time."""
 
     def __post_init__(self) -> None:
         for name in LIMITS:
@@ -82,7 +82,7 @@ class TrainConfig:
 
 
 class Shape(TypedDict):
-    """What a network must fit, see ``shape_of``; runs of earlier versions do not say how many play."""
+    """The shapes that a network is built for, see ``shape_of``. Runs of earlier versions lack the number of players."""
 
     observation_shape: list[Count]
     num_actions: Count
@@ -95,12 +95,12 @@ class RunConfig:
 
     game: a registered name, the path of a game file, or a Gymnasium environment's id. algorithm_config: the fields of
     the algorithm's ``Config`` as plain values (an instance is turned into them); ``algorithms.load_settings`` makes the
-    instance. rewards: "score" or "outcome", see ``Game.rewards``. opponent: who
-    takes the other seat in a game for two, so that an algorithm for one learns it (``players.make_opponent``); None:
-    the learner has both. env_kwargs: arguments of a Gymnasium environment.
-    spec: what a network must fit, as it was when the run was made; None in a new run. code: of the game's or the
-    algorithm's own file or module its SHA-256, as it was then. read_from: the file that this was read from, so that the
-    code it names runs only where the person named it or agreed (``trust``); None of one that the person made.
+    instance. rewards: "score" or "outcome", see ``Game.rewards``. opponent: plays the other seat of a two-player game,
+    so that a single-player algorithm can learn it (``players.make_opponent``); None: the learner plays both.
+    env_kwargs: arguments of a Gymnasium environment. spec: the shapes that a network was built for when the run was
+    made; None in a new run. code: the SHA-256 of each file or module of the user's own (game, environment or algorithm)
+    at that time. read_from: the file that this was read from, None if the person made it; the code named in a file runs
+    only if the person agreed (``trust``).
     """
 
     game: str
@@ -119,13 +119,13 @@ class RunConfig:
         settings: Any = self.algorithm_config
         if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
             settings = dataclasses.asdict(settings)
-        # As JSON gives it back, where tuples are lists, so that a run read again equals the one that was written.
+        # Through JSON, which turns tuples into lists, so that a run that is read equals the one that was written.
         object.__setattr__(self, "algorithm_config", json.loads(json.dumps(settings)))
 
     @cached_property
     def environment(self) -> Environment:
-        """Made once, for making a Gymnasium environment may take long. Raises UserError where it does not fit ``spec``
-        any more, or its code may not run."""
+        """Created once, because making a Gymnasium environment may take long. Raises UserError if it no longer matches
+        ``spec``, or if its code may not run."""
         self.require_trust()
         environment = load_environment(self.game, self.env_kwargs, self.rewards)
         now = shape_of(environment.spec)
@@ -142,13 +142,13 @@ class RunConfig:
 
     @property
     def num_players(self) -> int:
-        """Without running code, of runs that say it."""
+        """Number of players, found without running code; None for runs of earlier versions."""
         known = self.spec.get("num_players") if self.spec else None
         return known or self.environment.spec.num_players
 
     @property
     def sources(self) -> list[str]:
-        """Code of its own that the run needs, see ``trust``."""
+        """The user's own code that the run needs, see ``trust``."""
         found = trust.source_of(self.game, self.env_kwargs), trust.source_of(self.algorithm)
         return [source for source in found if source is not None]
 
@@ -159,7 +159,8 @@ class RunConfig:
 
     @contextmanager
     def making(self) -> Iterator[None]:
-        """While networks are made from its settings: UserError where they were read from a file and nothing can be."""
+        """Context in which networks are built from the settings: raises UserError if they came from a file and are
+    unusable."""
         try:
             yield
         except (MemoryError, RuntimeError, TypeError, ValueError, OverflowError) as error:
@@ -175,9 +176,9 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, data: Any, where: object = "config.json") -> RunConfig:
-        """Raises UserError, which names ``where`` it was read."""
+        """Raises UserError naming ``where``, the place that it was read from."""
         plain = parse(dict[str, Any], data, where)
-        plain.pop("read_from", None)  # nobody says that of himself
+        plain.pop("read_from", None)  # set below, never by the file itself
         if isinstance(plain.get("train"), dict):
             plain["train"] = {RENAMED.get(name, name): value for name, value in plain["train"].items()}
         return dataclasses.replace(parse(cls, plain, where), read_from=str(where))
@@ -188,14 +189,14 @@ def shape_of(spec: EnvSpec) -> Shape:
             "num_players": spec.num_players}
 
 
-#: Fields as runs of earlier versions call them.
+#: Old names of fields in runs of earlier versions.
 RENAMED = {"target_share": "tau", "gradient_clip": "max_grad_norm", "min_positions": "learning_starts",
            "learning_rate_decay": "anneal_learning_rate"}
 
 
 def from_dict(kind: Any, data: dict[str, Any], where: object = "config.json") -> Any:
-    """The dataclass ``kind`` from what ``dataclasses.asdict`` and JSON made of it. Raises UserError, which names
-    ``where`` it was read."""
+    """Restore the dataclass ``kind`` from what ``dataclasses.asdict`` and JSON made of it. Raises UserError naming
+    ``where``, the place that it was read from."""
     return parse(kind, {RENAMED.get(name, name): value for name, value in data.items()}, where)
 
 

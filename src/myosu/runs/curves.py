@@ -1,4 +1,4 @@
-"""Curves: what a run's metrics.jsonl says over the course of training. No other place reads them from its lines."""
+"""Learning curves from a run's metrics.jsonl. Only this module reads curves from its lines."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from myosu.runs.run import open_run
 Course = Literal["minutes", "env_steps", "updates"]
 LABELS: dict[Course, str] = {"minutes": "minutes of training", "env_steps": "steps in the environment",
                              "updates": "gradient steps"}
-#: What the course is called in the two kinds of lines.
+#: Names of each x axis in the two kinds of lines.
 _KEYS = {"evaluation": {"minutes": "training_seconds", "env_steps": "env_steps", "updates": "update"},
          "training": {"minutes": "seconds", "env_steps": "env_steps", "updates": "update"}}
 
 
 class TrainingLine(TypedDict):
-    """A line of metrics.jsonl: beside these fields, numbers by their names. They may be NaN where training failed."""
+    """A training line of metrics.jsonl: these fields, and further numbers by name, NaN if training failed."""
 
     kind: Literal["training"]
     update: Count
@@ -36,7 +36,7 @@ class TrainingLine(TypedDict):
 
 
 class EvaluationLine(TypedDict):
-    """A line of metrics.jsonl: a match's JSON or that of episodes, and when it was."""
+    """An evaluation line of metrics.jsonl: the JSON of a match or of episodes, and the time."""
 
     kind: Literal["evaluation"]
     update: Count
@@ -56,16 +56,17 @@ class EvaluationLine(TypedDict):
 
 MetricsLine = TrainingLine | EvaluationLine
 
-#: Bytes by which a file is known again.
+#: Number of leading bytes by which a file is recognised.
 _HEAD = 256
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One run. course, mean: float64 [evaluations]; interval: float64 [evaluations, 2], of 95 %.
+    """Evaluations of one run. course (the x values), mean: float64 [evaluations]; interval: float64 [evaluations, 2],
+    the 95 % interval.
 
-    episodes: float64 [records, 2], course and mean return of the episodes that training played itself; empty in games
-    for two, where both sides are the agent. opponents: of the evaluations, each once; none in games for one.
+    episodes: float64 [records, 2], x value and mean return of the training episodes; empty in two-player games, where
+    the agent plays both sides. opponents: the distinct opponents of the evaluations; empty in single-player games.
     """
 
     name: str
@@ -79,7 +80,7 @@ class Curve:
 
 
 def read_curve(folder: Path, course: Course = "minutes") -> Curve:
-    """Of the run in ``folder``. Raises UserError where there is nothing to draw."""
+    """Read the run in ``folder``. Raises UserError if there is nothing to draw."""
     run = open_run(folder)
     lines = list(read_lines(run.folder / "metrics.jsonl", MetricsLine))
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
@@ -99,17 +100,17 @@ def read_curve(folder: Path, course: Course = "minutes") -> Curve:
 
 
 def minutes_at(run: Path, updates: list[int]) -> np.ndarray | None:
-    """Minutes of training after which the run had made so many ``updates``; None where it has no records of that."""
+    """Minutes of training at which the run reached ``updates``; None if it has no such record."""
     known = {line["update"]: line["seconds"] / 60 for line in read_lines(run / "metrics.jsonl", MetricsLine)
              if line["kind"] == "training"}
     return np.interp(updates, list(known), list(known.values())) if known else None
 
 
 class LiveMetrics:
-    """The metrics in ``file`` of a run that may still write them; each ``read`` takes in what is new.
+    """The metrics in ``file``, which the run may still be writing. Each ``read`` adds what is new.
 
-    evaluations: their lines, oldest first. latest: the newest line of training. damaged: lines that are no records.
-    version: another number whenever something has changed.
+    evaluations: evaluation lines, oldest first. latest: the newest training line. damaged: the number of unreadable
+    lines. version: changes whenever anything else does.
     """
 
     def __init__(self, file: Path) -> None:
@@ -119,7 +120,8 @@ class LiveMetrics:
         self._forget()
 
     def read(self) -> None:
-        """A last line cut short waits for its rest. A file that was replaced, cut or deleted is begun again."""
+        """Read new lines. An incomplete last line is left for the next call. A file that was replaced, truncated or
+        deleted is read from the start."""
         try:
             with open(self._file, "rb") as file:
                 status = os.fstat(file.fileno())
@@ -147,19 +149,19 @@ class LiveMetrics:
 
     @property
     def names(self) -> list[str]:
-        """Of all that is recorded in numbers."""
+        """Names of all recorded numbers."""
         return list(self._values)
 
     def values(self, name: str) -> np.ndarray:
-        """float64 [records that have it], as they were written: NaN and infinity too."""
+        """float64 [records with this number], as written, including NaN and infinity."""
         return np.array(self._values.get(name, ()), np.float64)
 
     def at(self, name: str, course: Course) -> np.ndarray:
-        """float64 [records that have it]: where on the course they were made, NaN where that was not recorded."""
+        """float64 [records with this number]: their x values, NaN if not recorded."""
         return np.array(self._courses[course])[np.array(self._rows.get(name, ()), np.intp)]
 
     def points(self, name: str, course: Course) -> np.ndarray:
-        """float64 [points, 2] of ``at`` and ``values``, where both are finite."""
+        """float64 [points, 2]: ``at`` and ``values``, where both are finite."""
         points = np.stack([self.at(name, course), self.values(name)], axis=1)
         return points[np.isfinite(points).all(axis=1)]
 
@@ -169,7 +171,7 @@ class LiveMetrics:
         self.evaluations: list[dict[str, Any]] = []
         self.latest: dict[str, Any] = {}
         self.damaged = 0
-        # Columns, for the lines of a long run as dictionaries would fill the memory.
+        # Columns, because one dictionary per line of a long run would take too much memory.
         self._courses: dict[Course, array[float]] = {course: array("d") for course in LABELS}
         self._rows: dict[str, array[int]] = {}
         self._values: dict[str, array[float]] = {}
@@ -195,8 +197,8 @@ class LiveMetrics:
 
 
 def thin(points: np.ndarray, most: int = 400) -> np.ndarray:
-    """At most ``most`` of float64 [points, 2]: the first, the last, and between them of every stretch its least and its
-    greatest value, so that no peak is lost."""
+    """At most ``most`` of the points, float64 [points, 2]: the first, the last, and the minimum and maximum of every
+    section between, so that no peak is lost."""
     if len(points) <= most:
         return points
     stretches = np.array_split(np.arange(1, len(points) - 1), (most - 2) // 2)
@@ -208,7 +210,7 @@ def thin(points: np.ndarray, most: int = 400) -> np.ndarray:
 
 
 def course_of(line: dict[str, Any], course: Course) -> float | None:
-    """Where on the course a line of metrics.jsonl was written; None where it does not say."""
+    """The x value of a line of metrics.jsonl; None if the line does not have it."""
     value = line.get(_KEYS[line["kind"]][course])
     return None if value is None else float(value) / (60 if course == "minutes" else 1)
 

@@ -1,4 +1,4 @@
-"""Games that people played, one JSON file each (``docs/play.md``): what later training can learn from."""
+"""Games that people played, one JSON file each (``docs/play.md``), from which later training can learn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from myosu.runs.reading import load_json, tell
 
 
 def write_demonstration(path: Path, record: GameRecord) -> None:
-    """Write ``path`` at once, and for Othello beside it the same game as SGF. Raises OSError."""
+    """Write ``path`` atomically, and an Othello game also as SGF beside it. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, record.to_json())
     if record.game == "othello":
@@ -20,12 +20,12 @@ def write_demonstration(path: Path, record: GameRecord) -> None:
 
 
 def read_demonstration(path: Path) -> GameRecord:
-    """Raises UserError where the file is missing or damaged."""
+    """Read one game. Raises UserError if the file is missing or damaged."""
     return GameRecord.from_json(load_json(path), path)
 
 
 def read_demonstrations(folder: Path) -> Iterator[GameRecord]:
-    """The games in ``folder`` (``RUN/played``), oldest first; damaged files are left out, with one notice."""
+    """The games in ``folder`` (``RUN/played``), oldest first. Damaged files are skipped with one notice."""
     for path in sorted(folder.glob("*.json")):
         try:
             record = read_demonstration(path)
@@ -37,7 +37,7 @@ def read_demonstrations(folder: Path) -> Iterator[GameRecord]:
 
 def othello_sgf(record: GameRecord) -> str:
     """The game in the Smart Game Format (FF[4], GM[2]): squares are column and row as letters, a pass is empty. Raises
-    UserError where it is no whole record of a game of Othello."""
+    UserError if it is not a complete record of an Othello game."""
     if record.game != "othello" or len(record.players) != 2:
         raise UserError("Only games of Othello between two players can be written as SGF.")
     course = record.course()

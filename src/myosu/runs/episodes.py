@@ -1,6 +1,6 @@
-"""The episodes of a run: ``games.jsonl`` lists them, and ``videos/`` has those that were filmed, by the same index.
+"""The episodes of a run: ``games.jsonl`` lists them, and ``videos/`` holds videos of some, by the same index.
 
-The list is read line by line, for there may be hundreds of thousands of them.
+The list is read line by line, because there may be hundreds of thousands of episodes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ VIDEO_FORMATS = (".mp4", ".gif")
 
 
 class EpisodeIndex:
-    """The episodes of the run in ``folder``. Raises UserError where there is no run."""
+    """The episodes of the run in ``folder``. Raises UserError if there is no run."""
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "config.json").is_file():
@@ -36,12 +36,11 @@ class EpisodeIndex:
         return heapq.nlargest(count, self._records(), key=_merit)
 
     def with_actions(self) -> Iterator[GameRecord]:
-        """Those that can be played again, oldest first."""
+        """Those that can be replayed, oldest first."""
         return (record for record in self._records() if record.replayable)
 
     def recorded(self, which: int | Literal["best"]) -> GameRecord:
-        """The episode with this index, or the best one, that can be seen again. Raises UserError where there is
-        none."""
+        """The replayable episode with this index, or the best one. Raises UserError if there is none."""
         if which == "best":
             best = max(self.with_actions(), key=_merit, default=None)
             if best is None:
@@ -66,7 +65,7 @@ class EpisodeIndex:
 
 
 def _merit(record: GameRecord) -> tuple[float, int]:
-    """In games for two the winner's return counts; of equals the newest is the best."""
+    """Sort key of the best episode. In two-player games the winner's return counts; among equals the newest is best."""
     return max(record.returns, default=-math.inf), record.index
 
 
@@ -75,6 +74,6 @@ def video_path(folder: Path, index: int) -> Path:
 
 
 def find_videos(folder: Path) -> list[tuple[int, Path]]:
-    """The videos in the run's folder, each with the index of its episode."""
+    """The videos in the run's folder, by the index of their episode."""
     named = ((path, re.fullmatch(r"episode-(\d+)", path.stem)) for path in sorted((folder / "videos").glob("*")))
     return [(int(match[1]), path) for path, match in named if match and path.suffix in VIDEO_FORMATS]

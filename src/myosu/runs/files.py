@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes, locks, and clearing up after killed processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from myosu.errors import UserError
 
 
 def sync(path: Path) -> None:
-    """Make a file's contents, or a folder's entries, survive a loss of power."""
+    """Flush a file's contents, or a folder's entries, to the disk, so that they survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -26,8 +26,8 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any, durable: bool = True) -> None:
-    """Replace ``path`` at once: a reader sees the old file or the new one. durable: also after a loss of power, which
-    takes milliseconds to make sure."""
+    """Replace ``path`` atomically: a reader sees the old file or the new one. durable: also after a power failure,
+    which costs some milliseconds."""
     temporary = path.with_name(f".{path.name}.part")
     try:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
@@ -41,8 +41,8 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
 
 
 def hold_folder(folder: Path, used: str) -> int:
-    """Hold ``folder`` until this process ends or closes the descriptor. Raises UserError where another process holds
-    it: it "is being ``used`` by" that one."""
+    """Lock ``folder`` until this process ends or closes the descriptor. Raises UserError if another process holds the
+    lock; ``used`` completes the message "is being ... by"."""
     with writing_to(folder):
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
@@ -55,7 +55,7 @@ def hold_folder(folder: Path, used: str) -> int:
 
 @contextmanager
 def writing_to(path: Path) -> Iterator[None]:
-    """While something is written at ``path``: UserError where the system does not let us."""
+    """Context in which ``path`` is written: turns an error of the system into UserError."""
     try:
         yield
     except OSError as error:
@@ -63,21 +63,21 @@ def writing_to(path: Path) -> Iterator[None]:
                         "make room there.") from error
 
 
-#: Seconds after which a file that is not whole yet belongs to nobody, where no lock says so.
+#: Age in seconds at which a partly written file counts as abandoned, if there is no lock to tell.
 ABANDONED = 60.0
 
 
 def clear_parts(folder: Path, pattern: str, age: float = 0.0) -> None:
-    """Remove what killed processes left half-written in ``folder``: files and folders of such names, last changed more
-    than ``age`` seconds ago."""
+    """Remove partly written files and folders that killed processes left in ``folder``, if they were last changed more
+    than ``age`` seconds ago. They are recognised by their names."""
     for part in folder.glob(pattern):
-        with suppress(FileNotFoundError):  # somebody else did it
+        with suppress(FileNotFoundError):  # another process removed it
             if time.time() - part.stat().st_mtime >= age:
                 remove(part)
 
 
 def remove(path: Path) -> None:
-    """A file, a folder with all that is in it, or what is not there."""
+    """Remove a file, or a folder with its contents, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,7 +1,7 @@
-"""The record of a played game or episode: seed and actions, which give it again, and what came of it.
+"""The record of a played game or episode: the seed and the actions, from which it can be replayed, and the outcome.
 
-There is one, for native games and Gymnasium environments, for ``games.jsonl`` (``episodes.py``) and for the games that
-people played (``demonstrations.py``).
+The same record serves native games and Gymnasium environments, ``games.jsonl`` (``episodes.py``) and games that people
+played (``demonstrations.py``).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from myosu.runs.reading import Count, Finite, Range, Seed, parse
 
 FORMAT = 1
 
-#: A number, or of actions that are arrays nested lists of them.
+#: A number, or nested lists of numbers for actions that are arrays.
 Numbers = int | Finite | list[int | Finite | list[int | Finite]]
 
 
 class Seat(TypedDict):
-    """Who played: ``kind`` is "person", "agent" or "recorded"; the rest is of agents."""
+    """Who played: ``kind`` is "person", "agent" or "recorded"; only agents have the other fields."""
 
     kind: str
     run: NotRequired[str]
@@ -38,14 +38,15 @@ class Seat(TypedDict):
 
 @dataclass(frozen=True)
 class GameRecord:
-    """One game. The same seed and actions give it again, move for move.
+    """One game. The same seed and actions give the same game, move for move.
 
-    actions: numbers, or where an action is an array lists of them; None where they were not kept. returns: of each
-        seat, so far where the game is not over. terminated, truncated: how it ended, if it did.
-    game, kwargs, rewards: as ``load_environment`` takes them; ``game`` is "" in a run's index, which has only its own.
-    raw_returns: those of the environment itself, below every wrapper. index, env_steps, weights_version: of an episode
-        of a run, its number, the run's steps when it had ended, and the updates of the weights that played it.
-    players: of each seat. taken_back: how often somebody took moves back. started, ended: seconds since 1970.
+    actions: numbers, or nested lists if an action is an array; None if they were not kept. returns: one per seat, the
+        sum so far if the game is not over. terminated, truncated: how it ended, if it did.
+    game, kwargs, rewards: as ``load_environment`` takes them; ``game`` is "" in a run's index, which holds only the
+        run's own game.
+    raw_returns: the environment's own returns, before any wrapper. index, env_steps, weights_version: for an episode of
+        a run, its number, the run's steps when it ended, and the update number of the weights that played it.
+    players: one per seat. taken_back: how often moves were taken back. started, ended: seconds since 1970.
     """
 
     seed: Seed | None
@@ -75,13 +76,12 @@ class GameRecord:
         return self.actions is not None and self.seed is not None
 
     def environment(self) -> Environment:
-        """What it was played in. Raises UserError where its code may not run, see ``trust``."""
+        """The environment in which it was played. Raises UserError if its code may not run, see ``trust``."""
         trust.require([trust.source_of(self.game, self.kwargs)], "The record of this game")
         return load_environment(self.game, self.kwargs, self.rewards)
 
     def course(self, game: Game | None = None) -> Course:
-        """A native game played again, by the rules of ``game`` where it is given. Raises UserError where the rules give
-        another game."""
+        """Replay a native game, by the rules of ``game`` if given. Raises UserError if the outcome differs."""
         if self.actions is None or self.seed is None:
             raise UserError("This game was recorded without what is needed to see it again.")
         if not all(type(action) is int for action in self.actions):
@@ -95,8 +95,8 @@ class GameRecord:
         return course
 
     def moves(self, environment: Environment | None = None) -> Iterator[Move]:
-        """Every move with what the player saw: what an agent learns from. Of native games and Gymnasium environments
-        alike. Raises UserError where that cannot be, or the returns are others this time."""
+        """Replay the game and return every move with what the player observed, for native games and Gymnasium
+        environments alike. Raises UserError if it cannot be replayed, or if the returns differ."""
         if self.actions is None or self.seed is None:
             raise UserError("This game was recorded without what is needed to see it again.")
         environment = environment or self.environment()
@@ -110,25 +110,25 @@ class GameRecord:
                             "actions, or the file was changed.")
 
     def to_line(self) -> dict[str, Any]:
-        """As a line of ``games.jsonl``."""
+        """The record as a line of ``games.jsonl``."""
         line = {name: getattr(self, name) for name in (
             "index", "env_steps", "weights_version", "length", "returns", "raw_returns", "seed", "truncated")}
         return line if self.actions is None else {**line, "actions": self.actions}
 
     @classmethod
     def of_line(cls, line: EpisodeLine) -> GameRecord:
-        """A line of ``games.jsonl``, checked."""
+        """Read a line of ``games.jsonl`` and check it."""
         fields: dict[str, Any] = {"seed": None, "actions": None, "truncated": False, "raw_returns": line["returns"]}
         fields |= {name: value for name, value in line.items() if name in EpisodeLine.__annotations__}
         return cls(terminated=not fields["truncated"], **fields)
 
     def to_json(self) -> dict[str, Any]:
-        """As a file of its own."""
+        """The record as a separate file."""
         return {"format": FORMAT, **{name: getattr(self, name) for name in GameFile.__annotations__}}
 
     @classmethod
     def from_json(cls, data: Any, where: object = "The game") -> GameRecord:
-        """Raises UserError, which names ``where`` it was read, where ``data`` is no game of ``docs/play.md``."""
+        """Raises UserError naming ``where`` if ``data`` is not a game as described in ``docs/play.md``."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UserError(f"{where} is no game in the format {FORMAT} of docs/play.md.")
         known = parse(GameFile, data, where)
@@ -136,7 +136,7 @@ class GameRecord:
 
 
 class EpisodeLine(TypedDict):
-    """A line of ``games.jsonl``; those of earlier versions have fewer fields."""
+    """The JSON of a line of ``games.jsonl``. Lines of earlier versions have fewer fields."""
 
     index: Count
     length: Count
@@ -150,7 +150,7 @@ class EpisodeLine(TypedDict):
 
 
 class GameFile(TypedDict):
-    """The file of one game (``docs/play.md``)."""
+    """The JSON of a separate file (``docs/play.md``)."""
 
     game: str
     kwargs: dict[str, Any]

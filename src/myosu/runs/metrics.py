@@ -1,4 +1,4 @@
-"""What a run tells about itself: JSON lines, TensorBoard, and the index of its games."""
+"""What a run records: metrics as JSON lines and for TensorBoard, and the index of its games."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from myosu.runs.games import EpisodeLine, GameRecord
 from myosu.runs.reading import read_lines, truncate_lines
 from myosu.runs.run import Run
 
-#: Of so many episodes one has its actions in games.jsonl.
+#: One of this many episodes is recorded with its actions in games.jsonl.
 ACTIONS_EVERY = 10
 SEATS = ("first", "second")
-#: What TensorBoard shows of an evaluation.
+#: Fields of an evaluation that TensorBoard shows.
 EVALUATED = ("mean_reward", "mean_raw_reward", "win_rate", "draw_rate", "mean_length")
 
 
@@ -44,7 +44,8 @@ class Rates:
 
 
 class Metrics:
-    """Gathers between records, and writes them. Opened again, it drops whatever came after the counters given."""
+    """Collects numbers between records and writes the records. When it is opened again, lines after the given counters
+    are dropped."""
 
     def __init__(self, run: Run, update: int, env_steps: int, games: int) -> None:
         folder = run.folder
@@ -66,9 +67,9 @@ class Metrics:
         self._losses: list[dict[str, float]] = []
 
     def add_episode(self, episode: Episode, index: int, env_steps: int) -> GameRecord | None:
-        """Its record with its actions, if a video of it is wanted. ``env_steps``: of the run, when the episode had
-        ended and come in."""
-        best = len(episode.returns) == 1 and episode.returns[0] > self._best  # a player alone did better than ever
+        """Record an episode. Returns its record with actions if a video is wanted. env_steps: the run's steps when the
+        episode arrived."""
+        best = len(episode.returns) == 1 and episode.returns[0] > self._best  # a new best episode of a single player
         if best:
             self._best = episode.returns[0]
         filmed = self._video_every > 0 and (best or index % self._video_every == 0)
@@ -87,14 +88,14 @@ class Metrics:
             self._losses.append(losses)
 
     def record(self, counters: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
-        """Write what was gathered since the last record together with ``counters`` (``update`` and ``env_steps``
-        among them); the means of the losses, and what the episodes were like."""
+        """Write a record: ``counters`` (including ``update`` and ``env_steps``), the means of the losses and statistics
+        of the episodes since the last record."""
         losses = _means(self._losses)
         played = self._played()
         line = {**counters, **{f"loss/{name}": value for name, value in losses.items()}, **played}
         self._losses, self._episodes = [], []
         self._write({"kind": "training", **line})
-        # TensorBoard wants one value a step; while no update is made there is nothing new to show.
+        # TensorBoard expects one value per step; before the next update there is nothing new to show.
         if counters["update"] > self._board_update:
             self._board_update = counters["update"]
             for name, value in line.items():
@@ -103,7 +104,7 @@ class Metrics:
         return losses, played
 
     def add_evaluation(self, evaluation: dict[str, Any]) -> None:
-        """``evaluation``: ``update`` and the JSON of a match, or of episodes."""
+        """Write an evaluation: ``update`` and the JSON of a match or of episodes."""
         self.evaluations.append(evaluation)
         self._write({"kind": "evaluation", **evaluation})
         for name in EVALUATED:
@@ -126,7 +127,7 @@ class Metrics:
         self._games.flush()
 
     def _played(self) -> dict[str, float]:
-        """Of the episodes since the last record: length, reward (from each seat where there are two), statistics."""
+        """Statistics of the episodes since the last record: length, reward (per seat if there are two) and others."""
         if not self._episodes:
             return {}
         lengths, returns, stats = zip(*self._episodes, strict=True)

@@ -1,7 +1,7 @@
-"""The one way to read what lies on disk: JSON, checked by the types and ranges of annotations.
+"""The only way to read JSON from disk: it is validated against the types and ranges of annotations.
 
-What is wrong is named with its place (file, line, field and value). A damaged line of a file of lines is left out, with
-one notice; a damaged file is a ``UserError``.
+Errors name the place (file, line, field and value). A damaged line of a JSON lines file is skipped with one notice. A
+damaged file raises ``UserError``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _told: set[str] = set()
 
 @dataclass(frozen=True)
 class Range:
-    """Of a number, both ends included; NaN is in no range."""
+    """Bounds of a number, both included. NaN is outside every range."""
 
     least: float = -sys.float_info.max
     greatest: float = sys.float_info.max
@@ -37,7 +37,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Pattern:
-    """That the whole of a text matches."""
+    """A regular expression that the whole text must match."""
 
     regex: str
 
@@ -46,12 +46,12 @@ Count = Annotated[int, Range(0, 2**63 - 1)]
 Seed = Annotated[int, Range(0, 2**64 - 1)]
 Finite = Annotated[float, Range()]
 Share = Annotated[float, Range(0, 1)]
-#: The name of a file in a folder that is known, never a path to another one.
+#: The name of a file in a known folder, never a path to somewhere else.
 FileName = Annotated[str, Pattern(r"\w[\w.-]*")]
 
 
 class DamagedValue(Exception):
-    """What is wrong with a value, and at which place inside the whole, such as ``train.minutes``."""
+    """Says what is wrong with a value, and where in the data it is, for example at ``train.minutes``."""
 
     def __init__(self, what: str, place: str = "") -> None:
         super().__init__(f"{place}: {what}" if place else what)
@@ -64,11 +64,11 @@ class DamagedValue(Exception):
 
 
 def parse(kind: Any, data: Any, where: object) -> Any:
-    """``data``, which JSON gave, as ``kind``: an annotation, a dataclass or a ``TypedDict``.
+    """Convert JSON ``data`` to ``kind``, an annotation, a dataclass or a ``TypedDict``.
 
-    Lists become tuples where the annotation says so, whole numbers floats. A dataclass has no other fields than its
-    own; a ``TypedDict`` keeps others, whose numbers must be such that a float can hold them. Raises UserError, which
-    names ``where`` (a file, and the line in it), the field and the value.
+    Lists become tuples, and integers become floats, where the annotation says so. A dataclass accepts no unknown
+    fields. A ``TypedDict`` keeps them, but their numbers must fit into a float. Raises UserError naming ``where``
+    (a file, and the line in it), the field and the value.
     """
     try:
         return _converter(kind)(data)
@@ -79,12 +79,12 @@ def parse(kind: Any, data: Any, where: object) -> Any:
 
 
 def read_json(file: Path, kind: Any) -> Any:
-    """The contents of ``file`` as ``kind``, see ``parse``. Raises UserError."""
+    """Read ``file`` as ``kind``, see ``parse``. Raises UserError."""
     return parse(kind, load_json(file), file)
 
 
 def load_json(file: Path) -> Any:
-    """The contents of ``file``, unchecked. Raises UserError where it is missing or no JSON."""
+    """Read ``file`` without checking its contents. Raises UserError if it is missing or not JSON."""
     try:
         return json.loads(file.read_bytes().decode())
     except FileNotFoundError:
@@ -96,9 +96,9 @@ def load_json(file: Path) -> Any:
 
 
 def read_lines(file: Path, kind: Any = dict[str, Any], last: int | None = None) -> Iterator[Any]:
-    """The whole lines of a file of JSON lines as ``kind``, or the ``last`` so many; none where there is no file.
+    """Read the complete lines of a JSON lines file as ``kind``, or only the ``last`` lines.
 
-    Damaged lines are left out, and told of once.
+    Damaged lines are skipped with one notice.
     """
     lines = enumerate(_whole_lines(file), 1)
     damage: list[str] = []
@@ -111,9 +111,9 @@ def read_lines(file: Path, kind: Any = dict[str, Any], last: int | None = None) 
 
 
 def truncate_lines(file: Path, keep: Callable[[Any], bool], kind: Any = dict[str, Any]) -> None:
-    """Drop the lines of a file of JSON lines for which ``keep(record)`` is false, and a last line cut short.
+    """Drop the lines of a JSON lines file for which ``keep(record)`` is false, and an incomplete last line.
 
-    Damaged lines go too; the whole file as it was is then kept beside it, named ``.damaged``.
+    Damaged lines are dropped too; a copy of the original file is then kept beside it, named ``.damaged``.
     """
     if not file.exists():
         return
@@ -132,7 +132,7 @@ def truncate_lines(file: Path, keep: Callable[[Any], bool], kind: Any = dict[str
 
 
 def parse_line(line: bytes, kind: Any) -> Any:
-    """A line of a file of JSON lines as ``kind``. Raises DamagedValue."""
+    """Convert a line of a JSON lines file to ``kind``. Raises DamagedValue."""
     try:
         return _converter(kind)(json.loads(line.decode()))
     except (ValueError, RecursionError) as error:
@@ -140,7 +140,7 @@ def parse_line(line: bytes, kind: Any) -> Any:
 
 
 def tell(sentence: str) -> None:
-    """A notice to whoever runs the program, once in a process."""
+    """Print a notice to the user, once per process."""
     if sentence not in _told:
         _told.add(sentence)
         _log.warning(sentence)
@@ -163,7 +163,7 @@ def _whole_lines(file: Path) -> Iterator[bytes]:
 
 
 def _set_aside(file: Path) -> Path:
-    """A copy of ``file`` beside it, under a name that is free."""
+    """Copy ``file`` to an unused name beside it."""
     for number in range(1, 1000):
         copy = file.with_name(f"{file.name}.damaged" + (f"-{number}" if number > 1 else ""))
         if not copy.exists():
@@ -172,17 +172,17 @@ def _set_aside(file: Path) -> Path:
     return copy
 
 
-# --- by annotations: a converter of each is made once, for files may have hundreds of thousands of lines
+# --- converters: one for each annotation, made once, because files may have hundreds of thousands of lines
 
 _Converter = Callable[[Any], Any]
 _NAMES = {list: "a list", dict: "an object", str: "a text", bool: "true or false", type(None): "null"}
-#: What ``Range`` means where it has no end of its own.
+#: Default bounds of ``Range``.
 _NO_END = (sys.float_info.max, 2**63 - 1, 2**64 - 1)
 
 
 @lru_cache(256)
 def _converter(kind: Any) -> _Converter:
-    """What makes of a value that JSON gave one of ``kind``, or raises DamagedValue."""
+    """A function that converts a JSON value to ``kind`` or raises DamagedValue."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         return _checked(_converter(arguments[0]), arguments[1:])
@@ -234,7 +234,7 @@ def _small(value: int) -> int:
 
 
 def _text(value: Any) -> str:
-    """No text that cannot be written, or be part of a path."""
+    """Refuse text that cannot be encoded or cannot be part of a path."""
     text: str = _only(str, value)
     if not text.isascii():
         try:
@@ -247,7 +247,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Any JSON, but no number that a float cannot hold and no text that cannot be written."""
+    """Accept any JSON, except numbers that do not fit into a float and text that cannot be encoded."""
     kind = type(value)
     if kind is int:
         return _small(value)
@@ -288,7 +288,7 @@ def _one_of(kinds: tuple[Any, ...]) -> _Converter:
         if value is None and type(None) in kinds:
             return None
         wrong = DamagedValue(f"{_short(value)} is of a wrong type")
-        if named and isinstance(value, dict):  # of kinds of lines, the one that the line says it is
+        if named and isinstance(value, dict):  # several kinds of lines: the line itself says which it is
             said = value.get("kind")
             tried = [named[said,]] if isinstance(said, str) and (said,) in named else [*named.values()]
         else:
@@ -307,7 +307,7 @@ def _list(kind: Any) -> _Converter:
     may_be_integers = kind in (int, Any) or int in typing.get_args(kind)
 
     def convert(value: Any) -> Any:
-        # Of long games, quickly.
+        # A fast path for long games.
         if may_be_integers and type(value) is list and set(map(type, value)) == {int} and (
                 max(value) < 2**63 and min(value) >= -2**63):
             return value

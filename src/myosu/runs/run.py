@@ -1,8 +1,8 @@
 """A run is a folder.
 
-    config.json    what it was started with            games.jsonl    one line a finished game (episode)
+    config.json    settings of the run                games.jsonl    one line a finished game (episode)
     checkpoints/   see ``checkpoint.py``               metrics.jsonl  one line every few seconds or evaluation
-    replay/        the positions, saved in parts       tensorboard/   the same numbers for TensorBoard
+    replay/        the replay, saved in parts         tensorboard/   the same numbers for TensorBoard
     videos/        of episodes, see ``episodes.py``
 """
 
@@ -26,7 +26,7 @@ from myosu.runs.reading import load_json
 
 @dataclass(frozen=True)
 class Run:
-    """``start``: the checkpoint to go on from, where it is not the latest."""
+    """start: the checkpoint to resume from, if it is not the latest."""
 
     folder: Path
     config: RunConfig
@@ -41,19 +41,19 @@ class Run:
         return self.folder / "replay"
 
     def lock(self) -> int:
-        """Hold the folder until this process ends or closes the descriptor; nobody else may train in it. What a killed
-        training left half-written is removed."""
+        """Lock the folder for training until this process ends or closes the descriptor, and remove what a killed
+        training left partly written."""
         descriptor = hold_folder(self.folder, "trained")
         for folder, pattern in ((self.folder, ".*.part"), (self.checkpoints, ".*.part"), (self.replay, "*.tmp"),
-                                (self.replay, ".tmp*"),  # safetensors' own
+                                (self.replay, ".tmp*"),  # written by safetensors
                                 (self.folder / "videos", ".part-*")):
             clear_parts(folder, pattern)
         for folder in (self.folder / "played", self.folder / "played" / "open"):
-            clear_parts(folder, ".*.part", ABANDONED)  # pages may be writing there
+            clear_parts(folder, ".*.part", ABANDONED)  # a page may be writing there
         return descriptor
 
     def is_locked(self) -> bool:
-        """Whether somebody trains in it now. Tries the lock for an instant, so ask seldom."""
+        """Whether a process is training in it now. This takes the lock for an instant, so do not call it often."""
         try:
             descriptor = os.open(self.folder / ".lock", os.O_RDONLY)
         except FileNotFoundError:
@@ -68,8 +68,8 @@ class Run:
 
 
 def default_folder(config: RunConfig) -> Path:
-    """``runs/GAME-ALGORITHM-DATE-TIME``, with a number where that exists."""
-    # Of "module:name/Id-v0" only the id names a folder well.
+    """``runs/GAME-ALGORITHM-DATE-TIME``, with a number appended if that exists."""
+    # From "module:name/Id-v0" take only the id.
     names = f"{Path(config.game.rpartition(':')[2]).stem}-{Path(config.algorithm).stem}"
     folder = first = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
     number = 1
@@ -80,8 +80,8 @@ def default_folder(config: RunConfig) -> Path:
 
 
 def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
-    """Make the folder (``default_folder`` by default). Raises UserError where something is already."""
-    # From now on absolute, for an environment may change the working directory.
+    """Make the folder of a new run (``default_folder`` by default). Raises UserError if it exists."""
+    # Absolute, because an environment may change the working directory.
     folder = Path(folder or default_folder(config)).absolute()
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {
             ".lock", ".config.json.part"}):
@@ -95,7 +95,7 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
         **{source: trusted.digest(source) for source in config.sources}, **code_of(config.game)})
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = hold_folder(folder, "trained")  # before the first file: another training may begin at the same instant
+    lock = hold_folder(folder, "trained")  # before the first file: another training may start at the same moment
     try:
         if (folder / "config.json").exists():
             raise UserError(f"{folder} already holds a run that another process has just begun.")
@@ -111,10 +111,10 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
 
 
 def open_run(path: str | Path, trust: bool = False, **changes: Any) -> Run:
-    """The run in the folder ``path``; ``path`` may also be one of its checkpoints, to go on from that one.
+    """Open the run in the folder ``path``. ``path`` may also be one of its checkpoints, to resume from that one.
 
-    This runs no code. trust: code of its own that the run names may run later. changes: fields of ``TrainConfig`` to
-    replace, such as a later limit; None leaves a field as it is.
+    This runs no code. trust: the user's own code that the run names may run later. changes: fields of ``TrainConfig``
+    to replace, such as a limit; None leaves a field unchanged.
     """
     named, path = path, Path(path).absolute()
     start = None
@@ -139,5 +139,5 @@ def open_run(path: str | Path, trust: bool = False, **changes: Any) -> Run:
 
 
 def _absolute(name: str) -> str:
-    """A file of the user's own is found again from any folder."""
+    """Make the path of a user's own file absolute, so that it is found from any folder."""
     return str(Path(name).resolve()) if name.endswith(".py") else name

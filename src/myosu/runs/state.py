@@ -1,4 +1,4 @@
-"""Nested state as two files, JSON for the structure and safetensors for the arrays; reading them executes nothing."""
+"""Nested state in two files, JSON for the structure and safetensors for the arrays. Reading them executes no code."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from safetensors.torch import load_file, save_file
 
 from myosu.replay.records import record_bytes, record_of
 
-#: Nested dictionaries of arrays, tensors, numbers, strings and lists of those; goes into a checkpoint.
+#: Nested dictionaries and lists of arrays, tensors, numbers and strings, as stored in a checkpoint.
 State = dict[str, Any]
 Weights = dict[str, torch.Tensor]
 
-#: Marks in the JSON of what JSON has no word for.
+#: Keys that mark values in the JSON which JSON itself cannot represent.
 ARRAY, TENSOR, TUPLE, ITEMS, RECORD = "$array", "$tensor", "$tuple", "$items", "$record"
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> list[str]:
-    """Write ``state`` into ``folder``; the names of the files written.
+    """Write ``state`` into ``folder``. Returns the names of the files.
 
     ``state``: dictionaries, lists and tuples of NumPy arrays, tensors, numbers (integers of any size), strings,
     booleans and None. NumPy scalars come back as Python numbers, tensors on the CPU.
@@ -38,7 +38,7 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 
 def _tuples(descr: Any) -> Any:
-    """NumPy's description of a dtype after JSON, which has no tuples: fields and shapes are tuples, the rest lists."""
+    """Restore NumPy's description of a dtype from JSON, which has no tuples: fields and shapes become tuples again."""
     if not isinstance(descr, list):
         return descr
     return [tuple(tuple(part) if k == 2 else _tuples(part) for k, part in enumerate(field)) for field in descr]
@@ -64,7 +64,7 @@ def _pack(value: Any, name: str, arrays: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, dict):
         if all(isinstance(key, str) and not key.startswith("$") for key in value):
             return {key: _pack(item, f"{name}.{key}", arrays) for key, item in value.items()}
-        # Other keys (an optimiser's integers) survive as pairs.
+        # Keys that are not strings (such as an optimiser's integers) are stored as pairs.
         return {ITEMS: [[key, _pack(item, f"{name}.{i}", arrays)] for i, (key, item) in enumerate(value.items())]}
     raise TypeError(f"{name} is a {type(value).__name__}, which a checkpoint cannot hold")
 

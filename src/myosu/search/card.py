@@ -1,7 +1,7 @@
-"""The same search with its trees on an NVIDIA card, beside the model: all simulations of a move are one CUDA graph.
+"""The search with its trees on an NVIDIA GPU, beside the model: all simulations of a move are one CUDA graph.
 
-The kernels are those of ``kernels.py``, compiled for the card by ``myosu.kernels.ptx``, a thread a tree; the roots and
-what is made of the trees stay with ``Search``, which gets the nodes back when they have grown.
+The kernels are those of ``kernels.py``, compiled for the GPU by ``myosu.kernels.ptx``, one thread per tree. ``Search``
+prepares the roots and makes the results on the CPU, from a copy of the finished trees.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from myosu.search import kernels
 from myosu.search.kernels import expand_and_back_up, make_roots, select_gumbel, select_puct
 from myosu.search.search import GumbelConfig, PUCTConfig, Search, _require_finite
 
-#: expand(parents int64 [C], actions int64 [C], slot) -> Expansion of contiguous tensors on the card, for all trees
-#: there is room for: captured once, so always the same steps. An action −1 is a terminal parent's: its row is not read.
+#: expand(parents int64 [C], actions int64 [C], slot) -> Expansion of contiguous tensors on the GPU, C = capacity. It is
+#: captured once, so it must run the same operations at every call. Action −1: the parent is terminal, the row is
+#: ignored.
 ExpandOnCard = Callable[[Tensor, Tensor, int], Any]
 
 
 class CardSearch(Search):
-    """``Search`` whose ``run`` takes an ``ExpandOnCard``; one such function for the object's whole life."""
+    """``Search`` whose ``run`` takes an ``ExpandOnCard``; it must be the same function at every call."""
 
     def __init__(self, config: GumbelConfig | PUCTConfig, capacity: int, num_actions: int, seed: int,
                  device: torch.device) -> None:
@@ -40,7 +41,7 @@ class CardSearch(Search):
             return torch.zeros(*shape, dtype=dtype, device=self.device)
 
         n, actions = self.capacity, self.num_actions
-        # What comes back: the nodes, and whether all that came from the model was finite.
+        # Copied back after a search: the nodes.
         size = n * num_nodes * kernels.Node.itemsize
         self._fetched = torch.zeros(size, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         self._nodes = self._fetched.numpy().view(kernels.Node).reshape(n, num_nodes)
@@ -52,8 +53,8 @@ class CardSearch(Search):
         self.schedule = (on_card(num_nodes - 1, n, dtype=torch.int32) if gumbel else
                          on_card(num_nodes + 1, dtype=torch.float64))
         self.parents, self.actions = (on_card(n, dtype=torch.int64) for _ in range(2))
-        self.everything = on_card(n, dtype=torch.float64)
-        self._everything = torch.zeros(n, dtype=torch.float64, pin_memory=self.device.type == "cuda")
+        self.output_sum = on_card(n, dtype=torch.float64)
+        self._output_sum = torch.zeros(n, dtype=torch.float64, pin_memory=self.device.type == "cuda")
         self._runs: dict[int, Callable[[], None]] = {}
 
     @torch.inference_mode()
@@ -72,13 +73,13 @@ class CardSearch(Search):
                 lambda: self._steps(expand, num_simulations), self.stream,
                 warm_up=lambda: self._steps(expand, min(num_simulations, 2)))
         self._runs[num_simulations]()
-        _require_finite("below the root", float(self._everything[:size].sum()))
+        _require_finite("below the root", float(self._output_sum[:size].sum()))
 
     def _steps(self, expand: ExpandOnCard, num_simulations: int) -> None:
         kernel, n, config = _kernels(), self.capacity, self.config
         trees = (self.nodes, self.open_scores)
         sizes = (self._nodes.shape[1], self.num_actions)
-        self.everything.zero_()
+        self.output_sum.zero_()
         kernel["make_roots"].launch(n, *trees, self.scores, self.values, *sizes)
         for simulation in range(num_simulations):
             if isinstance(config, GumbelConfig):
@@ -94,12 +95,12 @@ class CardSearch(Search):
             kernel["expand_and_back_up"].launch(
                 n, *trees, self.priors, self.parents, self.actions, simulation + 1, logits.softmax(1),
                 self.parents if legal is None else legal, int(legal is not None), leaf.reward, leaf.discount,
-                leaf.value, *sizes, self.everything)
+                leaf.value, *sizes, self.output_sum)
         self._fetched.copy_(self.nodes, non_blocking=True)
-        self._everything.copy_(self.everything, non_blocking=True)
+        self._output_sum.copy_(self.output_sum, non_blocking=True)
 
 
-# --- a thread a tree: what it is given are the arrays of all
+# --- one thread per tree; the arguments are the arrays of all trees
 
 
 def _make_roots(i, nodes, open_scores, root_scores, values, num_nodes, num_actions):
@@ -122,8 +123,8 @@ def _select_puct(i, nodes, open_scores, exploration, num_nodes, num_actions, par
 
 
 def _expand_and_back_up(i, nodes, open_scores, root_priors, parents, actions, slot, weights, legal, legal_known,
-                        rewards, discounts, values, num_nodes, num_actions, everything):
-    carray(everything, (i + 1,))[i] += expand_and_back_up(
+                        rewards, discounts, values, num_nodes, num_actions, output_sum):
+    carray(output_sum, (i + 1,))[i] += expand_and_back_up(
         carray(nodes, (i + 1, num_nodes))[i:], carray(open_scores, (i + 1, num_nodes, num_actions))[i:],
         carray(root_priors, (i + 1, num_actions))[i:], carray(parents, (i + 1,))[i:], carray(actions, (i + 1,))[i:],
         slot, carray(weights, (i + 1, num_actions))[i:], carray(legal, (i + legal_known, num_actions))[i:],

@@ -1,9 +1,9 @@
-"""Compiled tree operations. A tree is a row of ``Node`` records and a row of priors of the actions not yet tried.
+"""Compiled tree operations. A tree is an array of ``Node`` records and, per node, the priors of its untried actions.
 
-Two facts make selection cheap. Both rules give an untried action a score that grows with its prior alone, so of all
-untried actions only the best (``Node.best``) can win; and the probabilities of the improved policy are prior times an
-exponential in which all untried actions share one exponent. So selection looks at a node's children, not at all
-actions. All kernels are in this one file because Numba's cache follows changes of a kernel's own file only.
+Two facts make selection cheap. (1) Under both selection rules the score of an untried action increases with its prior
+alone, so of all untried actions only the best one (``Node.best``) can be selected. (2) The improved policy is prior ·
+exp(scaled Q), and all untried actions have the same Q. So selection loops over a node's children, not over all actions.
+All kernels are in this one file because Numba's cache notices changes only in a kernel's own file.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ import math
 import numba
 import numpy as np
 
-#: One node; node 0 is the root. A node is written in full when it is created, so nothing is cleared between searches.
+#: One node; node 0 is the root. Creation writes all fields of a node, so nothing is cleared between searches.
 Node = np.dtype(
     [
-        ("open_mass", np.float64),  # prior probability of the untried actions together
+        ("open_mass", np.float64),  # total prior probability of the untried actions
         ("parent", np.int32),
         ("action", np.int32),  # that leads here from the parent
         ("first_child", np.int32),  # the newest child; -1: none
         ("next_sibling", np.int32),
         ("num_children", np.int32),
-        ("visits", np.int32),  # simulations that came here, its creation included
-        ("best", np.int32),  # the untried action with the highest prior (score, at Gumbel's root); -1: none left
+        ("visits", np.int32),  # simulations through this node, its creation included
+        ("best", np.int32),  # untried action with the highest prior (at a Gumbel root: score); -1: none
         ("prior", np.float32),
-        ("reward", np.float32),  # of the action that leads here, for the parent's player
-        ("discount", np.float32),  # of the value here in the parent's player's eyes: signed, 0 where the game has ended
-        ("raw_value", np.float32),  # as the network saw it, for the player to move here
-        ("value", np.float32),  # mean over the visits, for the player to move here
-        ("q", np.float32),  # reward + discount * value: for the parent's player
+        ("reward", np.float32),  # of the action that leads here, in the view of the parent's player
+        ("discount", np.float32),  # signed factor from this node's value to the parent's view; 0: the game has ended
+        ("raw_value", np.float32),  # the network's value, in the view of the player to move here
+        ("value", np.float32),  # mean over the visits, in the view of the player to move here
+        ("q", np.float32),  # reward + discount * value, in the view of the parent's player
     ],
     align=True,
 )
 
-#: Marks, among the scores of untried actions, one that is tried or illegal.
+#: Marks tried and illegal actions among the scores of untried actions.
 TAKEN = np.float32(-3e38)
-#: The least denominator when Q values are rescaled to [0, 1].
+#: Lower bound of the denominator when Q values are rescaled to [0, 1].
 EPSILON = 1e-8
 TINY = float(np.finfo(np.float32).tiny)
 
-# The search refuses NaN from the model, so the compiler need not think of it; infinities stay what they are.
+# "nnan" is safe because the search raises an error if the model returns NaN. Infinities are handled exactly.
 compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz", "reassoc", "contract"})
 
 
 @compiled
 def best_open(scores):
-    """The first index of the maximum; -1 if all are taken."""
+    """The first index of the maximum; −1 if all are ``TAKEN``."""
     best, top = -1, TAKEN
     for a in range(len(scores)):
         if scores[a] > top:
@@ -56,7 +56,7 @@ def best_open(scores):
 
 @compiled
 def make_roots(nodes, open_scores, root_scores, values):
-    """``root_scores`` [B, A] ranks the untried actions of the root (TAKEN if illegal)."""
+    """Initialise the roots. root_scores: [B, A], ranks the untried actions (``TAKEN`` if illegal). values: [B]."""
     for b in range(len(values)):
         root = nodes[b, 0]
         root.open_mass = 1.0
@@ -66,14 +66,14 @@ def make_roots(nodes, open_scores, root_scores, values):
         root.prior = 1.0
         root.reward = root.discount = root.q = 0.0
         root.raw_value = root.value = values[b]
-        for a in range(root_scores.shape[1]):  # to assign a whole row would compile for two seconds longer
+        for a in range(root_scores.shape[1]):  # a row assignment would take two seconds longer to compile
             open_scores[b, 0, a] = root_scores[b, a]
         root.best = best_open(root_scores[b])
 
 
 @compiled
 def fill_priors(weights, total, priors):
-    """Write the probabilities of all actions; their sum."""
+    """priors = weights / total. Returns the sum of the priors."""
     scale = np.float32(1.0) / total
     mass = 0.0
     for a in range(len(weights)):
@@ -84,7 +84,7 @@ def fill_priors(weights, total, priors):
 
 @compiled
 def fill_legal_priors(weights, legal, priors):
-    """Write the probabilities of the legal actions, TAKEN elsewhere; their sum, 0 where none is legal."""
+    """priors = weights normalised over the legal actions, ``TAKEN`` elsewhere. Returns the sum; 0 if none is legal."""
     total = 0.0
     for a in range(len(weights)):
         total += weights[a] * legal[a]
@@ -99,7 +99,8 @@ def fill_legal_priors(weights, legal, priors):
 
 @compiled
 def back_up(tree, leaf):
-    """Carry the value of node ``leaf`` up to the root: value(parent) ← mean of reward + discount · value(child)."""
+    """Back up the value of node ``leaf`` to the root: value(parent) ← running mean of reward + discount ·
+    value(child)."""
     index = leaf
     value = float(tree[leaf].value)
     while index > 0:
@@ -115,14 +116,14 @@ def back_up(tree, leaf):
 @compiled
 def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, weights, legal, rewards, discounts,
                        values):
-    """Add node ``slot`` to every tree under (parent, action) and back its value up to the root.
+    """Add node ``slot`` to every tree as the child of ``parents`` [B] by ``actions`` [B], and back up its value.
 
-    ``weights`` [B, A] are the new node's prior probabilities up to a factor for each row; legal: bool [B, A], or [0, 0]
-    where all actions are. A node without legal actions is terminal. Where selection ended in one (action −1), no node
-    is added and the terminal node's value is backed up again. Returns the sum of the model's outputs, which is finite
-    only if they all are.
+    weights: [B, A], the new node's prior up to a factor per row. legal: bool [B, A], or [0, 0] if all actions are
+    legal. A node without legal actions is terminal. Where selection ended in a terminal node (action −1), no node is
+    added and the terminal node's value is backed up again. Returns the sum of the model's outputs, which is finite only
+    if all of them are.
     """
-    everything = 0.0
+    output_sum = 0.0
     for b in range(len(parents)):
         tree = nodes[b]
         action = actions[b]
@@ -154,18 +155,19 @@ def expand_and_back_up(nodes, open_scores, root_priors, parents, actions, slot, 
         total = np.float32(0.0)
         for a in range(weights.shape[1]):
             total += weights[b, a]
-        everything += total + rewards[b] + discounts[b] + values[b]
+        output_sum += total + rewards[b] + discounts[b] + values[b]
         priors = open_scores[b, slot]
         leaf.open_mass = fill_priors(weights[b], total, priors) if len(legal) == 0 else fill_legal_priors(
             weights[b], legal[b], priors)
         leaf.best = best_open(priors)
         back_up(tree, slot)
-    return everything
+    return output_sum
 
 
 @compiled
 def puct_child(tree, index, priors, exploration):
-    """(child or -1 if untried, action) with the highest normalised Q + exploration * prior / (1 + visits)."""
+    """argmax of normalised Q + exploration · prior / (1 + visits), as (child, action); child −1: the action is
+    untried."""
     node = tree[index]
     low = high = node.value
     c = node.first_child
@@ -191,7 +193,8 @@ def puct_child(tree, index, priors, exploration):
 
 @compiled
 def select_puct(nodes, open_scores, exploration, parents, actions):
-    """Descend every tree to an untried action. exploration [n]: the exploration weight after n visits."""
+    """Descend every tree to an untried action; write the leaf's ``parents`` and ``actions`` [B]. exploration: [n], the
+    exploration weight after n visits."""
     for b in range(len(parents)):
         tree = nodes[b]
         index, child = 0, 0
@@ -205,7 +208,8 @@ def select_puct(nodes, open_scores, exploration, parents, actions):
 
 @compiled
 def completed_q(tree, index, num_actions):
-    """(mixed value, least and greatest completed Q, most visits of a child): an untried action has the mixed value."""
+    """(mixed value, min and max of the completed Q, max visits of a child). The completed Q of an untried action is the
+    mixed value (Danihelka et al. 2022, appendix D)."""
     node = tree[index]
     sum_prior = sum_q = 0.0
     low, high = math.inf, -math.inf
@@ -231,7 +235,8 @@ def completed_q(tree, index, num_actions):
 
 @compiled
 def gumbel_root_child(tree, num_actions, scores, considered_visits, c_visit, c_scale, least_range):
-    """(child or -1, action): of those with ``considered_visits`` visits, the highest Gumbel + logit + scaled Q."""
+    """argmax of Gumbel + logit + scaled Q over the actions with ``considered_visits`` visits, as (child or −1,
+    action)."""
     root = tree[0]
     if considered_visits == 0:
         return -1, root.best
@@ -251,14 +256,14 @@ def gumbel_root_child(tree, num_actions, scores, considered_visits, c_visit, c_s
 
 @compiled
 def gumbel_child(tree, index, priors, weights, c_visit, c_scale, least_range):
-    """(child or -1 if untried, action) whose share of visits is most below its improved policy."""
+    """The action whose share of visits is furthest below the improved policy, as (child, action); child −1: untried."""
     node = tree[index]
     if node.num_children == 0:
         return -1, node.best
     value, low, high, most_visits = completed_q(tree, index, len(priors))
     scale = c_scale * (c_visit + most_visits) / max(high - low, least_range)
 
-    # Exponents are at most 0 and one of them is 0, and no prior is below TINY: neither overflow nor a total of 0.
+    # The greatest exponent is 0 and no prior is below TINY: no overflow, and the total is not 0.
     open_weight = math.exp((value - high) * scale) if node.best >= 0 else 0.0
     total = open_weight * max(node.open_mass, TINY)
     c = node.first_child
@@ -285,7 +290,8 @@ def gumbel_child(tree, index, priors, weights, c_visit, c_scale, least_range):
 @compiled
 def select_gumbel(nodes, open_scores, root_scores, considered_visits, weights, c_visit, c_scale, least_range, parents,
                   actions):
-    """Descend every tree to an untried action. considered_visits [B]; weights [nodes] is scratch."""
+    """Descend every tree to an untried action; write the leaf's ``parents`` and ``actions`` [B]. considered_visits:
+    [B]. weights: [nodes], scratch."""
     for b in range(len(parents)):
         tree = nodes[b]
         index = 0
@@ -301,7 +307,7 @@ def select_gumbel(nodes, open_scores, root_scores, considered_visits, weights, c
 
 @compiled
 def root_children(nodes, visits, q):
-    """Write the visits of the root's tried actions, and their Q."""
+    """Write the visits and Q of the root's tried actions."""
     for b in range(len(visits)):
         c = nodes[b, 0].first_child
         while c >= 0:
@@ -313,7 +319,7 @@ def root_children(nodes, visits, q):
 
 @compiled
 def gumbel_root_q(nodes, q, scaled_q, c_visit, c_scale, least_range):
-    """Write the root's completed Q [B, A], and the same as an addition to logits."""
+    """Write the root's completed Q [B, A] and its transform σ(Q), which is added to the logits."""
     for b in range(len(q)):
         tree = nodes[b]
         value, low, high, most_visits = completed_q(tree, 0, q.shape[1])
@@ -329,7 +335,7 @@ def gumbel_root_q(nodes, q, scaled_q, c_visit, c_scale, least_range):
 
 @compiled
 def follow_lines(nodes, actions, lines):
-    """Write to ``lines`` [B, L] the root's ``actions`` and after them the most visited ones; −1 behind the end."""
+    """Write principal variations to ``lines`` [B, L]: the root's ``actions``, then the most visited ones, then −1."""
     for b in range(len(lines)):
         tree, node = nodes[b], 0
         lines[b, :] = -1
@@ -338,7 +344,7 @@ def follow_lines(nodes, actions, lines):
             while child >= 0:
                 if depth == 0:
                     best = child if tree[child].action == actions[b] else best
-                elif best < 0 or tree[child].visits >= tree[best].visits:  # of equals the elder
+                elif best < 0 or tree[child].visits >= tree[best].visits:  # ties: the older child
                     best = child
                 child = tree[child].next_sibling
             if best < 0:

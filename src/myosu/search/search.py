@@ -1,4 +1,4 @@
-"""Batched tree search: PUCT as in MuZero, and Gumbel MuZero. It knows no game and no network.
+"""Batched tree search: PUCT as in MuZero, and Gumbel MuZero; independent of the game and the network.
 
 Schrittwieser et al., "Mastering Atari, Go, chess and shogi by planning with a learned model" (2020);
 Danihelka et al., "Policy improvement by planning with Gumbel" (2022).
@@ -21,13 +21,13 @@ from myosu.search.kernels import EPSILON, TAKEN
 
 
 class Expansion(NamedTuple):
-    """What a model says of B new leaves, as mctx's ``RecurrentFnOutput``, and which actions are legal there.
+    """The model's outputs for B new leaves: mctx's ``RecurrentFnOutput`` and a mask of legal actions.
 
-    reward: f32 [B], of the action that leads to the leaf, for the player who took it.
-    discount: f32 [B], signed: −γ between two players who alternate, +γ for one, 0 where the game has ended.
-    value: f32 [B], for the player to move in the leaf.
+    reward: f32 [B], of the action that leads to the leaf, in the view of the player who took it.
+    discount: f32 [B], signed: −γ if two players alternate, +γ for a single player, 0 if the game has ended.
+    value: f32 [B], in the view of the player to move in the leaf.
     prior_logits: f32 [B, A].
-    legal_actions: bool [B, A], or None where the model does not know them. A leaf without any is terminal.
+    legal_actions: bool [B, A]; None: all. A leaf without legal actions is terminal.
     """
 
     reward: np.ndarray
@@ -47,18 +47,19 @@ class GumbelConfig:
     """Gumbel MuZero: sequential halving at the root, deterministic selection below it."""
 
     num_simulations: int = 16
-    """Model evaluations a move, the root's not counted."""
+    """Simulations (model evaluations) per move, without the root's."""
     max_considered_actions: int = 8
-    """Actions at the root that sequential halving starts with."""
+    """Actions at the root with which sequential halving starts."""
     c_visit: float = 50.0
-    """Added to the visits of the most visited child, times ``c_scale``: the weight of Q against the prior's logits."""
+    """σ(Q) = (c_visit + max_b N(b)) · c_scale · Q is added to the prior's logits (Danihelka et al. 2022, equation
+    8)."""
     c_scale: float = 1.0
-    """See ``c_visit``. Q is rescaled in every node first, so that its least is 0 and its greatest 1."""
+    """See ``c_visit``. Q is first rescaled to [0, 1] over the actions of each node."""
     least_q_range: float = EPSILON
-    """Where the Q of a node differ by less, they are rescaled as if they differed by so much: what differs by less than
-    the value's error must not look like a difference between win and loss."""
+    """Lower bound of the Q range that is rescaled to [0, 1], so that differences smaller than the value's error do not
+    look like differences between win and loss."""
     gumbel_scale: float = 1.0
-    """Scale of the root's noise; 0 to play as strongly as possible."""
+    """Scale of the Gumbel noise at the root; 0 for play without exploration."""
 
     def __post_init__(self) -> None:
         _at_least(self, num_simulations=1, max_considered_actions=1, c_visit=0, c_scale=0, least_q_range=EPSILON,
@@ -67,20 +68,19 @@ class GumbelConfig:
 
 @dataclass(frozen=True)
 class PUCTConfig:
-    """MuZero's search."""
-
+    """MuZero's PUCT search."""
     num_simulations: int = 50
-    """Model evaluations a move, the root's not counted."""
+    """Simulations (model evaluations) per move, without the root's."""
     c_init: float = 1.25
-    """Weight of exploration after few visits."""
+    """Exploration weight after few visits, c₁ of MuZero's appendix B."""
     c_base: float = 19652.0
-    """Visits over which the weight of exploration grows."""
+    """Number of visits over which the exploration weight grows, c₂ of MuZero's appendix B."""
     dirichlet_alpha: float = 0.3
-    """Concentration of the noise over the root's legal actions: about 10 / their usual number."""
+    """Concentration of the Dirichlet noise over the root's legal actions: about 10 / their typical number."""
     dirichlet_fraction: float = 0.25
-    """Share of the noise in the root's prior; 0 to play as strongly as possible."""
+    """Weight of the noise in the root's prior; 0 for play without exploration."""
     temperature: float = 1.0
-    """Actions are drawn from visits ** (1 / temperature); 0 takes the most visited one."""
+    """Actions are sampled in proportion to visits ** (1 / temperature); 0: the most visited action."""
 
     def __post_init__(self) -> None:
         _at_least(self, num_simulations=1, c_init=0, c_base=1)
@@ -97,14 +97,14 @@ def _at_least(config: GumbelConfig | PUCTConfig, **least: float) -> None:
 
 @dataclass
 class SearchResult:
-    """What a batch of searches found.
+    """The results of a batch of searches.
 
     action: int64 [B].
-    policy: f32 [B, A], the training target: improved policy (Gumbel) or share of visits (PUCT). 0 where illegal.
-    value: f32 [B], mean over the visits of the root, for the player to move.
+    policy: f32 [B, A], the training target: improved policy (Gumbel) or visit distribution (PUCT). 0 where illegal.
+    value: f32 [B], the root's mean value over its visits, in the view of the player to move.
     visits: int32 [B, A], of the root's children.
-    q: f32 [B, A], of the root's actions, for the player to move. An untried one has the mixed value (Gumbel) or the
-        root's value (PUCT).
+    q: f32 [B, A], of the root's actions, in the view of the player to move. Untried actions have the mixed value
+    (Gumbel) or the root's value (PUCT).
     """
 
     action: np.ndarray
@@ -134,10 +134,10 @@ class Search:
     ) -> SearchResult:
         """Search from B <= capacity roots with prior_logits f32 [B, A], value f32 [B] and legal bool [B, A].
 
-        ``expand(parents, actions, slot)`` evaluates the model. Node 0 is the root and simulation s makes node
-        s + 1 = ``slot`` in every tree; the model keeps its own states by node. ``parents`` and ``actions`` (int64 [B])
-        are overwritten by the next simulation. Where ``actions`` is −1 the parent is terminal and the row's answer is
-        not read.
+        ``expand(parents, actions, slot)`` evaluates the model. Node 0 is the root; simulation s creates node ``slot`` =
+        s + 1 in every tree; the model stores its latent states by node. ``parents`` and ``actions`` (int64 [B]) are
+        overwritten by the next simulation. Where ``actions`` is −1 the parent is terminal and the row of the result is
+        ignored.
         """
         shape = (len(value), self.num_actions)
         if len(value) > self.capacity or not prior_logits.shape == legal.shape == shape:
@@ -156,14 +156,14 @@ class Search:
         return self._run(prior_logits, value, legal, expand, num_simulations or config.num_simulations, noise)
 
     def lines(self, actions: np.ndarray, length: int) -> np.ndarray:
-        """Principal variations int32 [B, length] of the latest ``run``: the ``actions`` [B] of its roots, and after
-        them those that the search visited most; −1 behind the end. Only the first is sure to be legal."""
+        """Principal variations int32 [B, length] of the latest ``run``: ``actions`` [B], then the most visited ones,
+        padded with −1. Only the first action is sure to be legal."""
         lines = np.empty((len(actions), length), np.int32)
         kernels.follow_lines(self._nodes, actions, lines)
         return lines
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the random numbers; goes into JSON."""
+        """The state of the random number generator, in JSON types."""
         return {"rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -207,9 +207,9 @@ class Search:
 
     def _simulate(self, priors: np.ndarray, scores: np.ndarray, schedule: np.ndarray, value: np.ndarray,
                   expand: Expand, num_simulations: int) -> None:
-        """Grow the trees. priors, scores: f32 [B, A], of the root's actions, the latter rank those not yet tried.
-        schedule: Gumbel: the visits that an action of the root must have to be considered, int32 [n, B]; PUCT: weights
-        of exploration after so many visits, float64."""
+        """Run all simulations. priors, scores: f32 [B, A], of the root's actions; scores rank the untried ones.
+        schedule: for Gumbel int32 [simulations, B], the visits that a root action must have to be considered; for PUCT
+        float64 [visits], the exploration weight after so many visits."""
         size, config = len(value), self.config
         nodes, open_scores = self._nodes[:size], self._open_scores[:size]
         parents, actions = self._parents[:size], self._actions[:size]
@@ -223,7 +223,7 @@ class Search:
             slot = simulation + 1
             leaf = expand(parents, actions, slot)
             legal_there, leaf_logits = leaf.legal_actions, leaf.prior_logits
-            if legal_there is not None:  # an illegal logit must not be the greatest, which the rest is compared with
+            if legal_there is not None:  # the softmax's maximum must be that of a legal logit
                 leaf_logits = np.where(legal_there, leaf_logits, np.float32(-1e9))
             weights = scaled_softmax(np.ascontiguousarray(leaf_logits, np.float32))
             seen = kernels.expand_and_back_up(
@@ -264,19 +264,19 @@ class Search:
         return -np.log(np.maximum(exponential, np.float32(kernels.TINY)))
 
     def _dirichlet(self, legal: np.ndarray, alpha: float) -> np.ndarray:
-        # The added constant only matters where every draw of a small alpha underflows.
+        # The constant matters only if all draws underflow, which a small alpha can cause.
         draws = np.where(legal, self._rng.standard_gamma(alpha, legal.shape) + 1e-300, 0.0)
         return draws / draws.sum(axis=1, keepdims=True)
 
 
-def _require_finite(where: str, everything: float) -> None:
-    """``everything``: a sum, which is not finite if a part of it is not."""
-    if not math.isfinite(everything):
+def _require_finite(where: str, output_sum: float) -> None:
+    """Raises FloatingPointError if ``output_sum``, a sum of model outputs, is not finite."""
+    if not math.isfinite(output_sum):
         raise FloatingPointError(f"the model's reward, value or policy {where} of a search is not finite")
 
 
 def log_softmax(logits: np.ndarray, legal: np.ndarray) -> np.ndarray:
-    """Log-probabilities f32 [B, A] over the legal actions; ``TAKEN`` where illegal, whose exponential is 0."""
+    """Log-probabilities f32 [B, A] over the legal actions; ``TAKEN``, whose exponential is 0, where illegal."""
     shifted = np.where(legal, logits, TAKEN)
     shifted -= shifted.max(axis=1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -289,7 +289,8 @@ def policy_entropy(policy: np.ndarray) -> np.ndarray:
 
 
 def kl_from_prior(policy: np.ndarray, prior_logits: np.ndarray, legal: np.ndarray) -> np.ndarray:
-    """KL(policy || prior) f32 [B] in nats, the prior taken over the legal actions: what the search changed."""
+    """KL(policy ‖ prior), f32 [B] in nats, with the prior normalised over the legal actions: how much the search
+    changed."""
     prior = log_softmax(prior_logits, legal)
     gain = policy * (np.log(np.maximum(policy, kernels.TINY)) - prior)
     return np.where(policy > 0, gain, 0).sum(axis=1)
@@ -297,8 +298,8 @@ def kl_from_prior(policy: np.ndarray, prior_logits: np.ndarray, legal: np.ndarra
 
 @cache
 def considered_visits(max_considered_actions: int, num_simulations: int) -> np.ndarray:
-    """Sequential halving as int32 [num_simulations, max_considered_actions + 1]: in simulation s of a root that
-    considers m actions, those with ``[s, m]`` visits compete."""
+    """Sequential halving's schedule, int32 [num_simulations, max_considered_actions + 1]: at simulation s, a root with
+    m considered actions selects among those with ``[s, m]`` visits."""
     columns = [_halving_schedule(m, num_simulations) for m in range(max_considered_actions + 1)]
     return np.ascontiguousarray(np.array(columns, np.int32).T)
 
@@ -310,7 +311,7 @@ def _halving_schedule(num_actions: int, num_simulations: int) -> list[int]:
     schedule: list[int] = []
     visits, remaining = 0, num_actions
     while len(schedule) < num_simulations:
-        # Every phase spends the same share of the simulations on the actions that remain in it.
+        # Every phase spends the same number of simulations, spread over its remaining actions.
         for _ in range(max(1, num_simulations // (phases * remaining))):
             schedule += [visits] * remaining
             visits += 1

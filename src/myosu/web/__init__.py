@@ -1,1 +1,1 @@
-"""The page: a server of one run, and what the browser shows. Imported by ``myosu play`` only."""
+"""The pages to play and to watch: the server, and the files that the browser loads."""

@@ -1,4 +1,4 @@
-"""Connections as uvicorn makes them, but nobody can keep others out by silence, and every handshake is answered."""
+"""uvicorn's connections, except that idle ones cannot block others and that every handshake is answered."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-#: What a WebSocket handshake is read for, beside sec-websocket-…. A browser may send far more, above all cookies.
+#: Headers that a WebSocket handshake needs, beside sec-websocket-…. Browsers send many more, above all cookies.
 _NEEDED = {b"host", b"origin", b"connection", b"upgrade"}
 
 _UNREADABLE = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class HttpConnection(H11Protocol):
-    """Where the server is full, the connection that has been idle longest makes room for a new one."""
+    """If the server is full, the connection that has been idle longest is closed for a new one."""
 
     limit_concurrency: int
 
@@ -37,7 +37,7 @@ class HttpConnection(H11Protocol):
         super().on_response_complete()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Without the headers that nobody reads: ``websockets`` refuses long ones and many."""
+        """Remove headers that nobody reads, because ``websockets`` refuses long headers and many of them."""
         if self._others() + 1 >= self.limit_concurrency:
             return self._refuse(503, "This server has too many connections.")
         if event.method != b"GET":

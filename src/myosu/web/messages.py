@@ -1,4 +1,4 @@
-"""What browsers send, taken apart with suspicion. Whatever is not exactly as it should be is refused with a reason."""
+"""Strict validation of messages from browsers. A message that is not exactly as expected is refused with a reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from myosu.errors import UserError
 
-#: Bytes of one message; simulations and temperature that may be asked for.
+#: Limits: bytes per message, simulations, temperature.
 MAX_BYTES, MAX_SIMULATIONS, MAX_TEMPERATURE = 4096, 1000, 10.0
 #: Fewest and most seconds between two moves of agents that are watched.
 PACE = (0.02, 10.0)
@@ -26,7 +26,7 @@ FIELDS: dict[str, dict[str, type]] = {
 
 @dataclass(frozen=True)
 class Seat:
-    """Who plays: a person, the agent of a checkpoint, or nobody, for the game is a recorded one."""
+    """Who plays: a person, the agent of a checkpoint, or nobody if the game is a recorded one."""
 
     kind: Literal["person", "agent", "recorded"]
     checkpoint: str = ""

@@ -1,4 +1,5 @@
-"""Games of the page as files, so that they outlive the server: each is its moves, written anew after every one."""
+"""Games of the page as files, so that they survive the server. Each file holds the moves and is rewritten after every
+move."""
 
 from __future__ import annotations
 
@@ -11,19 +12,19 @@ from myosu.runs.demonstrations import read_demonstration
 from myosu.runs.files import write_json
 from myosu.runs.games import GameRecord
 
-#: Games kept; of more the oldest go.
+#: Number of games that are kept; the oldest are deleted.
 KEPT = 1000
 
 
 class OpenGames:
-    """In ``folder``, one file a game, named by the game's id."""
+    """The files in ``folder``, one per game, named by the game's id."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def keep(self, name: str, game: GameRecord) -> None:
-        """Write the game as it is now. It survives this process's end at any moment; a loss of power may cost the last
-        moves, for waiting for the disk would keep every other game waiting. Raises OSError."""
+        """Write the game as it is now. It survives the end of this process at any moment. A power failure may cost the
+        last moves, because waiting for the disk would delay every other game. Raises OSError."""
         path = self._path(name)
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -33,13 +34,13 @@ class OpenGames:
 
     def find(self, name: str) -> GameRecord | None:
         """Raises UserError where the file is damaged."""
-        if not re.fullmatch(r"[\w-]+", name, re.ASCII):  # never a path that somebody sent
+        if not re.fullmatch(r"[\w-]+", name, re.ASCII):  # never a path from outside
             return None
         path = self._path(name)
         return read_demonstration(path) if path.exists() else None
 
     def unfinished(self) -> Iterator[tuple[str, GameRecord]]:
-        """Names and games that are not over, the one last played first; damaged files are passed over."""
+        """Names and games that are not over, the one played last first. Damaged files are skipped."""
         for path in self._files():
             try:
                 game = read_demonstration(path)

@@ -1,4 +1,4 @@
-"""The episodes of a run that were recorded with all that it takes to see them again."""
+"""The episodes of a run that were recorded completely enough to be replayed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from myosu.games import Game
 from myosu.runs.episodes import EpisodeIndex
 from myosu.runs.games import GameRecord
 
-#: Episodes offered of each kind, and among how many of the newest they are looked for: one in ten has its actions.
+#: Number of episodes offered of each kind, and number of newest episodes searched for them (one in ten has actions).
 LISTED, SEARCHED = 30, 2000
 
 
 class Missing(UserError):
-    """There is no such thing."""
+    """The thing that was asked for does not exist."""
 
 
 class Recordings:
-    """Of the run in ``folder``, trained on ``game``."""
+    """Recordings of the run in ``folder``, which was trained on ``game``."""
 
     def __init__(self, folder: Path, game: Game) -> None:
         self.folder, self.game = folder, game
@@ -33,7 +33,7 @@ class Recordings:
         return {"newest": newest[:LISTED], "best": best}
 
     def course(self, number: int) -> Course:
-        """Episode ``number``, played again. Raises UserError where that cannot be."""
+        """Replay episode ``number``. Raises UserError if that is impossible."""
         record = EpisodeIndex(self.folder).recorded(number)
         if not record.replayable:
             raise Missing(f"Episode {number} was recorded without what is needed to see it again.")

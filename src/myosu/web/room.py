@@ -1,4 +1,4 @@
-"""All games of one server, and the run whose agents play them."""
+"""All games of one server, and the run whose agents play in them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from myosu.web.recordings import LISTED, Missing, Recordings
 from myosu.web.table import Table
 from myosu.web.thinker import Thinker
 
-#: Games in memory at once; those that nobody looks at go first.
+#: Number of games in memory; those that nobody looks at are dropped first.
 TABLES = 1000
-#: Seconds for which the list of them is good: there may be hundreds of thousands.
+#: Seconds for which the list of episodes is cached: there may be hundreds of thousands.
 LIST_SECONDS = 3.0
 
 
@@ -36,12 +36,12 @@ class Busy(UserError):
 class Room:
     """The games about ``run``: a run's folder or a checkpoint, as ``find_checkpoint`` takes them.
 
-    seat, simulations: what the page offers for a new game, where it is not the first seat and the run's own number.
+    seat, simulations: defaults of a new game, instead of the first seat and the run's own number.
     """
 
     def __init__(self, run: Path, seat: int = 0, simulations: int | None = None) -> None:
         checkpoint = find_checkpoint(run)
-        checkpoint.weights()  # read, so that whoever starts the server hears of a damaged file, not who plays
+        checkpoint.weights()  # read now, so that a damaged file is reported when the server starts, not during a game
         self.folder = checkpoint.path.parent.parent
         self.default = checkpoint.path.name
         self.config = checkpoint.config
@@ -65,18 +65,19 @@ class Room:
         return [path.name for path in Checkpoints(self.folder / "checkpoints").paths()] or [self.default]
 
     def warm_up(self) -> None:
-        """Begin to load and compile what an agent's first move takes: seconds, where nothing was compiled before."""
+        """Start to load and compile what an agent's first move needs. This takes seconds if nothing was compiled
+        before."""
         if self._warming is None:
             self._warming = asyncio.create_task(self._think_once())
 
     async def _think_once(self) -> None:
         course = Course(self.game, 0)
-        with contextlib.suppress(Exception):  # whatever it is, whoever plays is told
+        with contextlib.suppress(Exception):  # the player is told of any error
             await self.thinker.think(self.default, self.simulations,
                                      [Turn(course.observation(course.now), course.legal_actions())])
 
     def describe(self) -> dict[str, Any]:
-        """What the page knows of the run."""
+        """The description of the run for the page."""
         best = Checkpoints(self.folder / "checkpoints").best()
         game = self.game
         return {"run": self.folder.resolve().name, "game": game.name, "players": game.num_players,
@@ -87,7 +88,7 @@ class Room:
                 "searches": self.searches, "simulations": self.simulations, "seat": self.seat}
 
     async def table(self, name: str) -> Table:
-        """The game of this name, also one that an earlier server left. Raises UserError."""
+        """The game with this name, which may come from an earlier server. Raises UserError."""
         if name not in self.tables:
             async with self._opening:
                 if name not in self.tables:
@@ -95,10 +96,10 @@ class Room:
         return self.tables[name]
 
     async def open(self, order: dict[str, Any]) -> Table:
-        """A new game, as the page orders it: ``seats`` and perhaps ``from`` (a ``game`` here and a ``ply``), or the
-        number of an ``episode`` of the run, or the name of a ``played`` game. Raises UserError.
+        """Create the game that the page requests: ``seats`` and optionally ``from`` (a ``game`` of this server and a
+        ``ply``), or the number of an ``episode`` of the run, or the name of a ``played`` game. Raises UserError.
 
-        One at a time, and in a thread, for a recorded game may be long and its list too."""
+        Games are created one at a time and in a thread, because a recorded game, or the list of them, may be long."""
         self.warm_up()  # while the player looks at the board
         async with self._opening:
             seats, course = await asyncio.to_thread(self._course, order)
@@ -108,7 +109,7 @@ class Room:
         return table
 
     def _course(self, order: dict[str, Any]) -> tuple[list[Seat], Course]:
-        """Who plays, and from which position on."""
+        """Who plays, and the position at which the game starts."""
         nobody = [Seat("recorded")] * self.game.num_players
         if set(order) == {"episode"}:
             check_fields(order, {"episode": int}, "An order")
@@ -131,7 +132,7 @@ class Room:
         return seats, replay(self.game, old.seed, old.actions[:ply])
 
     def _left(self, name: str) -> Table:
-        """The game of this name as its file tells it."""
+        """Load the game with this name from its file."""
         kept = self.open_games.find(name)
         if kept is None:
             raise Missing("There is no such game on this server (any more).")
@@ -140,7 +141,8 @@ class Room:
         return table
 
     async def stored(self) -> dict[str, Any]:
-        """Games that can be looked at again, newest first: of training, the best of them, and of people."""
+        """Games that can be replayed: the newest and the best of training, and games that people played; newest
+        first."""
         async with self._opening:
             if time.monotonic() > self._listed_until:
                 self._of_training = await asyncio.to_thread(self.recordings.list)
@@ -175,7 +177,7 @@ class Room:
             idle = [old for old in self.tables.values() if not old.guests]
             if not idle:
                 raise Busy(f"This server holds {TABLES} games, and all are being looked at. Try again later.")
-            old = min(idle, key=lambda table: table.last_used)  # its file can bring it back
+            old = min(idle, key=lambda table: table.last_used)  # it can be loaded again from its file
             old.close()
             del self.tables[old.id]
         self.tables[table.id] = table
@@ -185,8 +187,8 @@ class Room:
         return load_agent(self.folder / "checkpoints" / checkpoint)[0]
 
     def _changed(self, table: Table) -> None:
-        """Keep the game, and once more where it ended and people played it. The same game, taken back and ended again,
-        takes its own place."""
+        """Save the game, and if it has ended and people played in it, also as a played game. If moves are taken back
+        and the game ends again, the same file is replaced."""
         self._keep(table)
         if table.course.now.over and table.has_person:
             stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(table.started))
@@ -214,7 +216,7 @@ class Room:
         try:
             game = read_demonstration(path)
         except UserError:
-            return None  # Whoever reads it for training is told.
+            return None  # A reader that wants it for training reports the damage.
         return {"played": path.stem, **_listed(game)}
 
     def _seats_of(self, record: GameRecord) -> list[Seat]:
@@ -225,7 +227,7 @@ class Room:
                      player.get("temperature", 0.0)) for player in record.players]
 
     def _course_of(self, record: GameRecord) -> Course:
-        """By the rules of this room's game, whatever code the record names."""
+        """Replay a record by the rules of this room's game, whatever code the record names."""
         if record.game != self.config.game:
             raise UserError(f"That is a game of {record.game}, not of {self.config.game}.")
         return record.course(self.game)

@@ -1,4 +1,5 @@
-"""HTTP and WebSocket: the pages, the runs, the games. For one person on one machine, yet it trusts nobody.
+"""HTTP and WebSocket server of the pages, the runs and the games. It is for one person on one machine, but it trusts
+no client.
 
     GET  /, /game/ID             the page to play    POST /api/games           a new game: {"id": …}
     GET  /static/…               its files           GET  /api/games/ID.json   a game as docs/play.md says
@@ -34,7 +35,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from myosu.errors import UserError
-from myosu.web.connections import HttpConnection, SocketConnection  # needs websockets, which so is missed at once
+from myosu.web.connections import HttpConnection, SocketConnection  # a missing websockets package shows here
 from myosu.web.messages import MAX_BYTES, check_strength, parse, parse_message
 from myosu.web.recordings import Missing
 from myosu.web.room import Busy, Room
@@ -42,9 +43,9 @@ from myosu.web.table import Table
 from myosu.web.watching import Gallery, Watched, parse_axis
 
 STATIC = Path(__file__).with_name("static")
-#: Messages a second that one connection may send for long, and at once; refusals after which it is closed.
+#: Rate limit of a connection: messages per second, size of a burst; number of refused messages before it is closed.
 RATE, BURST, PATIENCE = 40, 80, 40
-#: Messages that may wait for a slow reader; connections to one game; connections to the server.
+#: Limits: queued messages for a slow reader, connections per game, connections to the server.
 BACKLOG, GUESTS, CONNECTIONS = 200, 16, 600
 
 HEADERS = {
@@ -58,8 +59,8 @@ HEADERS = {
 
 
 def make_app(room: Room | None, gallery: Gallery, host: str = "127.0.0.1", warm: bool = True) -> ASGIApp:
-    """The server's application. room: to play in, if one can. gallery: the runs to watch. host: what it is bound to,
-    and may be called by. warm: get ready to play before anybody begins a game."""
+    """The server's application. room: the games, None if nobody can play. gallery: the runs to watch. host: the name it
+    is bound to, which requests may use. warm: load and compile before anybody starts a game."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -83,7 +84,7 @@ def make_app(room: Room | None, gallery: Gallery, host: str = "127.0.0.1", warm:
 
 
 def listen(host: str, port: int, usual: int = 0) -> socket.socket:
-    """A socket at ``port``, or where that is 0 the ``usual`` one, or any where that is taken. Raises UserError."""
+    """A socket at ``port``; if that is 0, at the ``usual`` port, or any free one if it is taken. Raises UserError."""
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port}: it must be from 0 to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -117,10 +118,11 @@ def serve(app: ASGIApp, host: str, port: int, words: str, browser: bool, page: s
 
 
 class Guard:
-    """Before everything else: who may ask at all, and how much they may send.
+    """Checks before anything else who may send requests, and how much.
 
-    A page of a stranger may not read or play here: its ``Origin`` is another. Nor may it come by a name of its own that
-    it points at this machine: a ``Host`` must be an address, localhost or the name that the server was bound to.
+    A page from another site may not read or play here, so its ``Origin`` is refused. Nor may it use a domain of its own
+    that points at this machine (DNS rebinding): the ``Host`` must be an address, localhost or the name that the server
+    was bound to.
     """
 
     def __init__(self, app: ASGIApp, host: str) -> None:
@@ -149,7 +151,7 @@ class Guard:
         await self._app(scope, receive, send_with_headers)
 
     def _problem(self, scope: Scope) -> tuple[int, str] | None:
-        headers = dict(scope["headers"])  # of a repeated header the last one
+        headers = dict(scope["headers"])  # the last one of a repeated header
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not self._known(host):
             return 421, "This server is not known by that name."
@@ -251,7 +253,7 @@ def _room(connection: Request | WebSocket) -> Room:
 
 
 async def _sit(websocket: WebSocket) -> None:
-    """One connection to one game, until either side has had enough."""
+    """Serve one connection to one game until either side closes it."""
     await websocket.accept()
     try:
         room = _room(websocket)
@@ -270,7 +272,7 @@ async def _sit(websocket: WebSocket) -> None:
 
 
 class Visitor:
-    """A connected browser. What it is told waits in a queue of its own, so that a slow reader delays nobody."""
+    """A connected browser. It has its own queue of messages, so that a slow reader delays nobody else."""
 
     def __init__(self, websocket: WebSocket, room: Room, table: Table) -> None:
         self._websocket, self._room, self._table = websocket, room, table
@@ -301,7 +303,7 @@ class Visitor:
                 self._refused += 1
                 self.send({"type": "error", "message": str(error)})
                 if self._refused >= PATIENCE:
-                    await asyncio.sleep(0)  # what was said goes out first
+                    await asyncio.sleep(0)  # send queued messages first
                     return await self._websocket.close(1008, "Too many messages that could not be accepted.")
             else:
                 self._refused = 0

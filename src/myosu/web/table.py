@@ -1,4 +1,4 @@
-"""One game on the server, whoever plays and watches it. Nothing of it is shared with another game."""
+"""One game on the server with its players and watchers. It shares nothing with other games."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from myosu.web.views import view
 
 
 class Guest(Protocol):
-    """Somebody who looks at the table."""
+    """A connection that watches the game."""
 
     def send(self, message: dict[str, Any]) -> None: ...
 
 
 class Table:
-    """A game of ``game``, which goes on by itself while agents are to move and a guest looks on.
+    """A game of ``game``. While an agent is to move and a guest is watching, it continues by itself.
 
-    seats: who plays. course: from where on. on_change: called with the table after every move and every undo.
+    seats: who plays. course: the moves so far. on_change: called with the table after every move and every undo.
     """
 
     def __init__(self, game: Game, seats: list[Seat], thinker: Thinker, on_change: Callable[[Table], None],
@@ -37,9 +37,9 @@ class Table:
         self.id = secrets.token_urlsafe(9)
         self.game, self.seats, self._thinker, self._on_change = game, seats, thinker, on_change
         self.course = course
-        #: By ply, the return that the first seat will have in the end, as an agent saw it.
+        #: By ply, an agent's estimate of the first seat's final return.
         self.outlook: dict[int, float] = {}
-        #: What the agent of a checkpoint remembers in a seat: after which of its turns, by the actions before it.
+        #: Memory of a checkpoint's agent in a seat, after each of its turns, by the actions before the turn.
         self._states: dict[tuple[str, int], tuple[list[int], AgentState | None]] = {}
         self.taken_back = 0
         self.started = self.ended = time.time()
@@ -68,13 +68,13 @@ class Table:
         self.last_used = time.monotonic()
 
     def summary(self) -> dict[str, Any]:
-        """All that a page needs to begin with."""
+        """Everything that a page needs at the start."""
         return {"type": "game", "id": self.id, "seats": [seat.to_json() for seat in self.seats],
                 "outlook": sorted(self.outlook.items()), "actions": self.course.actions, "paused": self.paused,
                 "pace": self.pace, "position": view(self.course, self.course.now)}
 
     def play(self, ply: int, action: int) -> None:
-        """A person's move. Raises UserError where it is not their turn, or not legal."""
+        """Play a person's move. Raises UserError if it is not the person's turn, or the move is illegal."""
         self._expect(ply)
         if not self.course.now.over and self.seats[self.course.now.to_play].kind != "person":
             raise UserError("It is not your turn.")
@@ -82,7 +82,7 @@ class Table:
         self.go_on()
 
     def undo(self, ply: int) -> None:
-        """Back to the last position in which a person had a choice."""
+        """Go back to the last position in which a person had a choice."""
         self._expect(ply)
         for earlier in range(self.course.now.ply - 1, -1, -1):
             position = self.course.position(earlier)
@@ -102,8 +102,8 @@ class Table:
         return {"type": "look", "position": view(self.course, self._position(ply))}
 
     def think(self, ply: int, checkpoint: str, simulations: int) -> Coroutine[Any, Any, dict[str, Any]]:
-        """What the agent of ``checkpoint`` thinks of the position as it is now, whoever takes it back meanwhile. Raises
-        UserError at once."""
+        """What the agent of ``checkpoint`` thinks of the present position, even if it is taken back in the meantime.
+        Raises UserError at once."""
         position = self._position(ply)
         if position.over:
             raise UserError("The game is over here; there is nothing to think about.")
@@ -112,7 +112,7 @@ class Table:
     async def _think(self, position: Position, actions: list[int], checkpoint: str, simulations: int) -> dict[str, Any]:
         thought = await self._ask(position, actions, checkpoint, simulations)
         message = self._thoughts(position, thought, checkpoint)
-        if self.course.actions[:position.ply] == actions:  # else somebody took the position back meanwhile
+        if self.course.actions[:position.ply] == actions:  # otherwise the position was taken back in the meantime
             self.outlook[position.ply] = message["outlook"]
         return message
 
@@ -134,7 +134,7 @@ class Table:
             guest.send(message)
 
     def go_on(self) -> None:
-        """Let the agents play, if it is their turn."""
+        """Let the agents play while it is their turn."""
         if self._agent_to_move() and (self._turns is None or self._turns.done()):
             self._turns = asyncio.create_task(self._take_turns())
 
@@ -159,9 +159,9 @@ class Table:
             self._advance(choose(thought, seat.temperature, self._rng))
 
     async def _ask(self, position: Position, actions: list[int], checkpoint: str, simulations: int) -> Thought:
-        """What an agent thinks of ``position``, after ``actions``. One with a memory has observed all earlier turns of
-        its seat, whoever moved there: what it does not remember any more, after a take-back or of a game that another
-        server began, it observes again."""
+        """What an agent thinks of ``position``, after ``actions``. An agent with a memory must have observed all
+        earlier turns of its seat, whoever moved there. If the memory is missing (after a take-back, or in a game from
+        an earlier server), those turns are observed again."""
         turn = Turn(self.course.observation(position), self.course.legal_actions(position))
         if not await self._thinker.has_memory(checkpoint):
             return await self._thinker.think(checkpoint, simulations, [turn])
@@ -195,14 +195,14 @@ class Table:
                 **thought_to_json(thought, self._legal_part(position, thought.line))}
 
     def _legal_part(self, position: Position, line: list[int]) -> list[int]:
-        """The actions of ``line`` up to the first that breaks the rules, which the agent's model need not know."""
+        """The actions of ``line`` before the first illegal one: the agent's model need not know the rules."""
         played = []
         for action in line:
             if position.over or not self.course.legal_actions(position)[action]:
                 break
             position = self.course.after(position, action)
             played.append(action)
-        # What a game with chance will bring, no line of actions says.
+        # In a game with chance events the line of actions alone does not determine the positions.
         return played if self.game.num_players == 2 else played[:1]
 
     def _position(self, ply: int) -> Position:

@@ -1,4 +1,4 @@
-"""One thread that thinks for all games: what they ask within a few milliseconds is searched as one batch."""
+"""One thread that searches for all games: requests within a few milliseconds become one batch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import numpy as np
 from myosu.algorithms.interface import Agent, AgentState
 from myosu.players.agent import Turn, recall, stack_states
 
-#: Seconds that the first request waits for others; positions of one batch; agents in memory.
+#: Seconds that the first request waits for others; positions per batch; number of agents in memory.
 GATHER, BATCH, AGENTS = 0.003, 128, 4
 
 
 @dataclass(frozen=True)
 class Thought:
-    """``Thoughts`` of one position. policy, visits: [A]; visits None without a search. line: expected actions. state:
-    what the agent remembers after it, None if it has no memory."""
+    """``Thoughts`` about one position. policy, visits: [A]; visits is None without a search. line: the expected
+    actions. state: the agent's memory after the position, None if it has none."""
 
     action: int
     policy: np.ndarray
@@ -46,7 +46,7 @@ class _Request:
 
 
 class Thinker:
-    """Asks the agents that ``load`` gives for a checkpoint's name. ``batches`` counts the searches, ``thoughts`` the
+    """Runs the agents that ``load`` returns for a checkpoint's name. ``batches`` counts the searches, ``thoughts`` the
     positions in them."""
 
     def __init__(self, load: Callable[[str], Agent]) -> None:
@@ -59,7 +59,7 @@ class Thinker:
         self.batches = self.thoughts = 0
 
     async def has_memory(self, checkpoint: str) -> bool:
-        """Whether the agent of ``checkpoint`` must be told what it remembers."""
+        """Whether the agent of ``checkpoint`` has a memory, which the caller must pass."""
         if checkpoint not in self._have_memory:
             self._have_memory[checkpoint] = await asyncio.get_running_loop().run_in_executor(
                 self._thread, lambda: self._agent(checkpoint).has_memory)
@@ -67,8 +67,8 @@ class Thinker:
 
     async def think(self, checkpoint: str, simulations: int, turns: list[Turn], state: AgentState | None = None
                     ) -> Thought:
-        """What the agent of ``checkpoint`` thinks of the last of ``turns``. One with a memory observes those before it
-        first; ``state``: what it remembers before the first of them, None where its game begins there."""
+        """What the agent of ``checkpoint`` thinks of the last of ``turns``. An agent with a memory first observes the
+        earlier ones. state: its memory before the first of them, None if its game begins there."""
         request = _Request(checkpoint, simulations, turns, state, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         if self._worker is None or self._worker.done():
@@ -81,12 +81,12 @@ class Thinker:
     async def _work(self) -> None:
         await asyncio.sleep(GATHER)
         while self._waiting:
-            # Quick searches go first, so that nobody waits long behind a deep one.
+            # Short searches go first, so that nobody waits long for a deep one.
             self._waiting.sort(key=lambda request: request.batch)
             _, group = next(groupby(self._waiting, key=lambda request: request.batch))
             batch = list(group)[:BATCH]
             del self._waiting[:len(batch)]
-            batch = [request for request in batch if not request.answer.done()]  # the others have been given up
+            batch = [request for request in batch if not request.answer.done()]  # the others were cancelled
             if batch:
                 await self._answer(batch)
 
@@ -105,7 +105,7 @@ class Thinker:
                 request.answer.set_result(thought)
 
     def _think(self, batch: list[_Request]) -> list[Thought]:
-        """In the thread."""
+        """Runs in the thread."""
         agent, simulations = self._agent(batch[0].checkpoint), batch[0].simulations
         states = [recall(agent, request.turns[:-1], request.state) for request in batch]
         observation, legal = (np.stack(arrays) for arrays in zip(*(request.turns[-1] for request in batch),
@@ -125,13 +125,13 @@ class Thinker:
 
 
 def shares(thought: Thought) -> np.ndarray:
-    """[A], 1 in sum: what decides the move, which is one with the greatest share. Of a search the simulations that went
-    into each move, else the policy."""
+    """[A], sum 1: the quantity that decides the move. With a search it is the share of simulations of each move,
+    otherwise the policy. The agent plays a move with the greatest share."""
     return thought.policy if thought.visits is None else thought.visits / thought.visits.sum()
 
 
 def choose(thought: Thought, temperature: float, rng: np.random.Generator) -> int:
-    """The best action, or with a temperature one drawn from shares ** (1 / temperature)."""
+    """The best action, or with a temperature an action drawn from shares ** (1 / temperature)."""
     if temperature == 0:
         return thought.action
     share = shares(thought)
@@ -141,8 +141,8 @@ def choose(thought: Thought, temperature: float, rng: np.random.Generator) -> in
 
 
 def thought_to_json(thought: Thought, legal_line: list[int]) -> dict[str, Any]:
-    """Of the actions up to twelve, those with the greatest shares; of equal ones first what is chosen, then what the
-    agent holds likelier."""
+    """Up to twelve actions with the greatest shares. Among equal shares the chosen action comes first, then those with
+    the greater policy."""
     share, chosen = shares(thought), np.arange(len(thought.policy)) == thought.action
     first = [int(action) for action in np.lexsort((-thought.policy, ~chosen, -share))[:12] if share[action] > 0]
     return {"action": thought.action, "value": round(thought.value, 4), "line": legal_line,

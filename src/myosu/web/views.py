@@ -1,4 +1,4 @@
-"""What the page may know of a position. The page has no rules: it draws this, and offers the actions listed here."""
+"""The view of a position for the page. The page has no rules: it draws the view and offers the actions listed in it."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def view(course: Course, position: Position) -> dict[str, Any]:
 
 
 def pieces(course: Course, position: Position) -> np.ndarray:
-    """int [cells]: 0 empty, 1 the first player's, 2 the second's. The first two planes are the mover's pieces and the
-    opponent's."""
+    """int [cells]: 0 empty, 1 the first player's, 2 the second player's. The first two planes of the observation hold
+    the pieces of the player to move and of the opponent."""
     own, opponent = course.observation(position)[:2].reshape(2, -1).astype(int)
     return own + 2 * opponent if position.to_play == 0 else 2 * own + opponent
 
 
 def _grid(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None,
           line: int = 0, drops: bool = False) -> Board:
-    """cells: as ``pieces``. options: for each legal action but the pass [action, the cell it fills, the cells it
-    turns]. placed, flipped: by the last action. line: the cells of a winning line. drops: a click anywhere in a column
-    means its lowest free cell. score: pieces of each player, where they turn."""
+    """cells: as ``pieces``. options: for each legal action except passing [action, the cell it fills, the cells it
+    flips]. placed, flipped: by the last action. line: the cells of a winning line. drops: whether a click anywhere in a
+    column means its lowest free cell. score: each player's number of pieces, if pieces flip."""
     rows, columns = course.game.observation_shape[1:]
     cells = pieces(course, position)
 

@@ -1,5 +1,5 @@
-"""What the page to watch knows of a run: read from its folder alone, so that a run may be watched while another process
-trains in it, after it ended, and when its folder is gone."""
+"""What the watch page shows of a run. It is read only from the run's folder, so a run can be watched while another
+process trains in it, after it ended, and even when its folder is deleted."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from myosu.training.progress import time_left
 from myosu.web.recordings import Missing, Recordings
 from myosu.web.views import view
 
-#: Seconds without a record after which it is asked whether anybody still trains: records come every 5 seconds or so.
+#: Seconds without a record (they come about every 5 seconds) after which the lock is tested for a running training.
 QUIET_SECONDS = 20.0
-#: Evaluations in the table; positions of a game that are sent at once.
+#: Number of evaluations in the table, and of positions of a game that are sent at once.
 TABLE, POSITIONS = 400, 64
 #: What a row of the table has, of one player alone and of two.
 _EVALUATED = ("update", "env_steps", "games", "opponent", "mean_reward", "mean_reward_ci95", "win_rate",
@@ -48,7 +48,7 @@ class Watched:
         self._course = lru_cache(8)(self._play_again)
 
     def look(self, axis: Axis) -> tuple[str, dict[str, Any]]:
-        """A tag that is another whenever the rest is; all about the run, its curves over ``axis``."""
+        """A tag that changes whenever the data change, and all data about the run, with its curves over ``axis``."""
         with self._lock:
             self._metrics.read()
             state = self._state()
@@ -58,7 +58,7 @@ class Watched:
             return f'"{self._token}-{axis}-{version}-{state}"', {**self._drawn[axis][1], "state": state}
 
     def games(self) -> dict[str, Any]:
-        """The rules as far as the page must know them, and the games that can be looked at; or why there are none."""
+        """What the page must know of the game, and the games that can be replayed; or the reason why there are none."""
         try:
             game = self._rules()
         except Missing as reason:
@@ -84,7 +84,7 @@ class Watched:
     def _rules(self) -> Game:
         try:
             game = self._run.config.environment.game
-        except UserError as reason:  # its code may not run, or does not; the curves need none of it
+        except UserError as reason:  # its code may not run, or fails; the curves do not need it
             raise Missing(str(reason)) from None
         if game is None:
             raise Missing(f"{self._run.config.game} is a Gymnasium environment: its episodes are seen again with "
@@ -135,7 +135,7 @@ class Watched:
 
 
 class Gallery:
-    """The runs that a server shows, by their number."""
+    """The runs that a server shows, by number."""
 
     def __init__(self, folders: list[Path]) -> None:
         self.runs = [Watched(folder) for folder in folders]

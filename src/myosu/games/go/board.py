@@ -1,13 +1,13 @@
-"""Stones, chains and liberties of a Go board, kept up to date move by move.
+"""Stones, chains and liberties of a Go board, updated incrementally.
 
-A *point* is a number: the board lies inside a border one point wide, row by row, so that the four neighbours of a point
-are itself −width, −1, +1, +width and no edge needs a test. Every function takes ``board``, a record that has the fields
-of ``board_fields`` and may have more: a position of the game and the scratch board of a playout share this code.
+A *point* is an index: the board is stored row by row inside a border one point wide, so that the four neighbours of a
+point are at offsets −width, −1, +1, +width and edges need no test. Every function takes ``board``, a record with the
+fields of ``board_fields`` and possibly more: game states and the scratch boards of playouts share this code.
 
-Liberties are counted as *pseudo-liberties*: once for every stone of the chain that they touch. ``as_liberty`` packs for
-each its number, its point and the square of it into one integer, so that adding or losing one is one addition. A
-chain without liberties then holds 0, and one whose last liberty is ``point`` holds a multiple of
-``as_liberty(point)`` (by the Cauchy–Schwarz inequality nothing else has its mean and its mean square).
+Liberties are counted as *pseudo-liberties*: once per adjacent stone of the chain. ``as_liberty`` packs a count of 1,
+the point and its square into one integer, so that adding or removing a liberty is one addition. A chain without
+liberties then holds 0, and one whose only liberty is ``point`` holds a multiple of ``as_liberty(point)`` (by the
+Cauchy–Schwarz inequality, no other set has this mean and mean square).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import numpy as np
 from myosu.games.game import compiled
 
 EMPTY, BLACK, WHITE, BORDER = 0, 1, 2, 3
-#: No point: it lies in the border.
+#: "No point": index 0 lies in the border.
 NOWHERE = 0
 #: Bits of the number of pseudo-liberties (at most 4 · 361) and of the sum of their points (at most 440 each).
 COUNT_BITS, SUM_BITS = 11, 20
 COUNT_MASK = (1 << COUNT_BITS) - 1
-#: The lower bit of each of four points.
+#: The low bit of each of the four neighbours in ``around``.
 EACH_NEAR = 0b01010101
 
 
 def board_fields(size: int) -> list[tuple[Any, ...]]:
-    """stones: EMPTY, BLACK, WHITE or BORDER. chain: of a stone, the point that its chain is called after (its head).
-    link: the next stone of the chain, round and round. liberties, length: of a chain, at its head; the length is its
-    number of stones. around: the occupants of the eight points around an inner one, two bits each, in the order of
-    ``step_to``. ko: where the next player may not retake at once.
+    """stones: EMPTY, BLACK, WHITE or BORDER. chain: for each stone, the head of its chain (one of its points). link:
+    for each stone, the next one of its chain, as a circular list. liberties, length: at the head, of the chain; length
+    is its number of stones. around: the occupants of the eight points around an inner point, two bits each, in the
+    order of ``step_to``. ko: the point that may not be retaken immediately.
     """
     points = (size + 2) ** 2
     return [("liberties", np.int64, (points,)), ("chain", np.int16, (points,)), ("link", np.int16, (points,)),
@@ -43,13 +43,13 @@ def board_fields(size: int) -> list[tuple[Any, ...]]:
 
 @compiled
 def width_of(board):
-    """Points from one row to the next; the board itself is two narrower."""
+    """Offset from one row to the next; the board itself is two points narrower."""
     return np.int64(math.sqrt(len(board.stones)))
 
 
 @compiled
 def point_of(cell, width):
-    """The point of a cell of the board, numbered row by row without the border."""
+    """The point of a cell; cells are numbered row by row, without the border."""
     size = width - 2
     return (cell // size + 1) * width + cell % size + 1
 
@@ -67,7 +67,7 @@ def as_liberty(point):
 
 @compiled
 def step_to(k, width):
-    """From a point to the ``k``-th around it: up, left, right, down, and the four diagonals in the same order."""
+    """Offset to the ``k``-th of the eight points around: up, left, right, down, then the diagonals from top left."""
     row = (-1, 0, 0, 1, -1, -1, 1, 1)[k]
     return row * width + (0, -1, 1, 0, -1, 1, -1, 1)[k]
 
@@ -99,14 +99,14 @@ def last_liberty_is(board, head, point):
 
 @compiled
 def count_pseudo_liberties(board, head):
-    """Of a chain, (their number, the sum of their points, the sum of the squares)."""
+    """(count, sum of points, sum of squared points) of a chain's pseudo-liberties."""
     liberties = board.liberties[head]
     return liberties & COUNT_MASK, liberties >> COUNT_BITS & (1 << SUM_BITS) - 1, liberties >> COUNT_BITS + SUM_BITS
 
 
 @compiled
 def in_atari(board, head):
-    """Whether the chain has one liberty."""
+    """Whether the chain has exactly one liberty."""
     count, total, squares = count_pseudo_liberties(board, head)
     return count * squares == total * total
 
@@ -120,7 +120,7 @@ def last_liberty(board, head):
 
 @compiled
 def copy_board(board, scratch):
-    """Make the board of ``scratch``, another record, the same as ``board``."""
+    """Copy the board fields to ``scratch``, another record."""
     scratch.stones[:] = board.stones
     scratch.chain[:] = board.chain
     scratch.around[:] = board.around
@@ -132,7 +132,7 @@ def copy_board(board, scratch):
 
 @compiled
 def breathes(board, point, colour):
-    """Whether a stone of ``colour`` on the empty ``point`` would have a liberty or take something: no suicide."""
+    """Whether ``colour`` may play on the empty ``point`` without suicide: the stone has a liberty or captures."""
     around, width = np.int64(board.around[point]), width_of(board)
     if ~(around | around >> 1) & EACH_NEAR:
         return True
@@ -146,9 +146,9 @@ def breathes(board, point, colour):
 
 @compiled
 def place(board, point, colour):
-    """Put a stone on the empty ``point``, and take off what is left without liberties: the opponent's, else its own.
+    """Play on the empty ``point`` and remove chains without liberties: the opponent's, or else one's own (suicide).
 
-    Returns (first, count): the stones taken, linked from ``first`` by ``board.link``.
+    Returns (first, count): the removed stones, linked from ``first`` by ``board.link``.
     """
     width, other = width_of(board), BLACK + WHITE - colour
     chain, link, liberties, length = board.chain, board.link, board.liberties, board.length
@@ -159,7 +159,7 @@ def place(board, point, colour):
         near, occupant = point + step, code & 3
         code >>= 2
         head = chain[near]
-        liberties[head] -= lost  # of no chain (NOWHERE) it does not matter
+        liberties[head] -= lost  # entry NOWHERE, of no chain, is never read
         gained += as_liberty(near) * (occupant == EMPTY)
         taking |= (occupant == other) & (liberties[head] == 0)
     head = point
@@ -193,7 +193,7 @@ def place(board, point, colour):
 
 @compiled
 def _change(board, point, colour):
-    """Put ``colour`` on an empty point, or take it off again, and tell the eight points around."""
+    """Place or remove a stone of ``colour`` (XOR), and update ``around`` of the eight points around it."""
     board.stones[point] ^= colour
     around, width = board.around, width_of(board)
     around[point - width] ^= colour << 6
@@ -208,7 +208,7 @@ def _change(board, point, colour):
 
 @compiled
 def _join(board, one, other):
-    """Make one chain of two, given by their heads; of the shorter, every stone is told its new head. Returns it."""
+    """Merge two chains, given by their heads; the shorter one is relabelled. Returns the head of the result."""
     if board.length[one] < board.length[other]:
         one, other = other, one
     board.liberties[one] += board.liberties[other]
@@ -225,13 +225,14 @@ def _join(board, one, other):
 
 @compiled
 def _splice(board, one, other):
-    """Make one ring of two."""
+    """Join two circular lists."""
     board.link[one], board.link[other] = board.link[other], board.link[one]
 
 
 @compiled
 def _take(board, first, gainer):
-    """Take a chain off; its points are liberties of ``gainer``'s stones around. Returns the number of stones."""
+    """Remove a chain; its points become liberties of the adjacent stones of ``gainer``. Returns the number of
+    stones."""
     chain, width, count = board.chain, width_of(board), 0
     stone, colour = first, board.stones[first]
     while True:
@@ -239,7 +240,7 @@ def _take(board, first, gainer):
         _change(board, stone, colour)
         count += 1
         for step in (-width, -1, 1, width):
-            board.liberties[chain[stone + step]] += as_liberty(stone)  # of the chain itself it does not matter
+            board.liberties[chain[stone + step]] += as_liberty(stone)  # the removed chain's own entry is never read
         stone = np.int64(board.link[stone])
         if stone == first:
             break
@@ -248,8 +249,8 @@ def _take(board, first, gainer):
 
 @compiled
 def is_eye(board, point, colour):
-    """Whether ``colour`` would only shut an eye of its own on the empty ``point``: no neighbour but its stones, and of
-    the diagonal points fewer than two the opponent's (at the edge none)."""
+    """Whether the empty ``point`` is an eye of ``colour``: all neighbours are its stones, and fewer than two of the
+    diagonal points (at the edge none) are the opponent's."""
     around = np.int64(board.around[point])
     own = EACH_NEAR * colour  # the border has the bits of both colours
     if around & own != own:
@@ -262,8 +263,8 @@ def is_eye(board, point, colour):
 
 @compiled
 def owners(board):
-    """The area by Tromp and Taylor, int8 [points]: BLACK or WHITE where there is a stone, or an empty region that
-    touches stones of that colour alone; EMPTY where nobody's."""
+    """Tromp–Taylor area, int8 [points]: BLACK or WHITE for stones and for empty regions that touch only that colour;
+    EMPTY for neutral points."""
     stones, width = board.stones, width_of(board)
     found, queue = np.zeros(width * width, np.int8), np.empty(width * width, np.int16)
     for start in range(width + 1, width * width - width - 1):
@@ -271,7 +272,7 @@ def owners(board):
         if occupant != EMPTY:
             found[start] = occupant
         elif found[start] == EMPTY:
-            found[start] = BORDER  # seen
+            found[start] = BORDER  # visited
             queue[0] = start
             count, done, touched = 1, 0, 0
             while done < count:
@@ -298,7 +299,7 @@ def owners(board):
 
 @compiled
 def area(board):
-    """Black's points less White's, without komi."""
+    """Black's area minus White's, without komi."""
     found, points = owners(board), np.int64(0)
     for point in range(len(found)):
         points += (found[point] == BLACK) - (found[point] == WHITE)

@@ -1,4 +1,4 @@
-"""A Go board as a picture: wood, lines, stones, a ring on the last one."""
+"""Images of a Go board, with a ring on the last stone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def stone_grid(state) -> np.ndarray:
 
 
 def draw(state, pixels: int | None = None) -> np.ndarray:
-    """A picture, uint8 [H, W, 3], with ``pixels`` from one line to the next."""
+    """An image of the position, uint8 [H, W, 3], with ``pixels`` between lines."""
     stones = stone_grid(state)
     size = len(stones)
     pixels = pixels or max(24, 400 // size)
@@ -38,7 +38,7 @@ def draw(state, pixels: int | None = None) -> np.ndarray:
 
 @cache
 def _boards(size: int, pixels: int) -> tuple[np.ndarray, ...]:
-    """Three pictures: of the empty board, of one full of black stones, of one full of white ones."""
+    """Images of the empty board, of a board full of black stones, and of a board full of white stones."""
     margin, side, half = pixels // 2, size * pixels, pixels // 2
     empty = canvas(side + 2 * margin, side + 2 * margin, WOOD)
     panel(empty, 0, 0, side + 2 * margin, side + 2 * margin, 6, WOOD, raised=True)
@@ -57,7 +57,7 @@ def _boards(size: int, pixels: int) -> tuple[np.ndarray, ...]:
 
 
 def _stars(size: int) -> tuple[int, ...]:
-    """Rows, and columns, of the points that are marked for orientation."""
+    """Rows and columns of the star points."""
     if size < 7:
         return (size // 2,) if size % 2 else ()
     edge = 3 if size > 11 else 2

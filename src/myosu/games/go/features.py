@@ -1,10 +1,10 @@
-"""What a player sees in a position at a glance: the hand-made features of the AlphaGo paper (its extended data table
-2), each as a plane of zeros and ones. Numbers from 1 to 8 have a plane each, the last one for 8 and more.
+"""The input features of AlphaGo (Silver et al. 2016, extended data table 2) as binary planes. Counts are one-hot over
+eight planes, from 1 to "8 or more".
 
 | planes | 1 where |
 |---|---|
 | 0 OWN, 1 OPPONENT, 2 FREE | there is a stone of the mover, of the opponent, none |
-| 3 ONES | on the board (outside it, what convolutions see is 0) |
+| 3 ONES | everywhere (convolutions pad with 0) |
 | 4–11 AGE | the stone has been there for so many plies |
 | 12–19 LIBERTIES | the stone's chain has so many liberties |
 | 20–27 CAPTURES | a move here takes so many stones |
@@ -13,10 +13,9 @@
 | 44 LADDER_CAPTURE | a move here takes a chain of two liberties in a ladder |
 | 45 LADDER_ESCAPE | a move here takes a chain out of atari, and no ladder follows |
 | 46 SENSIBLE | a move here is legal and fills none of the mover's eyes |
-| 47 BLACK_TO_PLAY | the mover is Black: everywhere |
+| 47 BLACK_TO_PLAY | everywhere, if the mover is Black |
 
-The paper has a plane of zeros as well, which tells nothing, and no plane for a move that takes nothing. Features of
-moves are found for legal moves alone.
+The paper's constant plane of zeros is omitted. Features of moves are computed for legal moves only.
 """
 
 from __future__ import annotations
@@ -48,15 +47,14 @@ OWN, OPPONENT, FREE, ONES = range(4)
 AGE, LIBERTIES, CAPTURES, SELF_ATARI, LIBERTIES_AFTER = range(4, 44, 8)
 LADDER_CAPTURE, LADDER_ESCAPE, SENSIBLE, BLACK_TO_PLAY = range(44, 48)
 FEATURES = 48
-#: Plies that a ladder is read: those across a 19×19 board are no longer. One that is, or that takes more than so many
-#: positions, counts as broken.
+#: Limits of reading a ladder: plies (enough to cross a 19×19 board) and positions. Beyond them it counts as broken.
 LADDER_PLIES, LADDER_POSITIONS = 80, 500
 
 
 @compiled
 def count_liberties(board, head, most):
-    """Of a chain, (number, one, another): the exact number of liberties, counted up to ``most`` (at most 8), and the
-    first two found, NOWHERE if there are fewer."""
+    """(count, first, second): the exact number of the chain's liberties, capped at ``most`` ≤ 8, and two of them,
+    NOWHERE if there are fewer."""
     stones, width, stone = board.stones, width_of(board), np.int64(head)
     found, count = np.empty(8, np.int64), 0
     found[0] = found[1] = NOWHERE
@@ -73,8 +71,8 @@ def count_liberties(board, head, most):
 
 @compiled
 def after_move(board, point, colour):
-    """(taken, length, liberties) of a move: the stones that it takes, and of the chain that it makes the stones and the
-    liberties, counted up to 8. The move is no suicide."""
+    """(captured, length, liberties) of a move: the number of captured stones, and the stones and liberties (capped at
+    8) of the resulting chain. The move must not be suicide."""
     stones, width, chain = board.stones, width_of(board), board.chain
     heads, found = np.zeros(4, np.int64), np.empty(8, np.int64)
     taken, length, liberties = 0, 1, 0
@@ -112,8 +110,8 @@ def after_move(board, point, colour):
 
 @compiled
 def _list_answers(board, prey, moves):
-    """What a chain in atari may try: to run to its last liberty, or to take a chain in atari beside it. Writes at most
-    eight ``moves`` and returns how many there are."""
+    """The escapes of a chain in atari: extending to its last liberty, or capturing an adjacent chain in atari. Writes
+    up to eight ``moves`` and returns their number."""
     stones, width, stone, count = board.stones, width_of(board), np.int64(prey), 1
     moves[0] = last_liberty(board, board.chain[prey])
     while True:
@@ -131,9 +129,9 @@ def _list_answers(board, prey, moves):
 
 @compiled
 def caught_in_ladder(boards, prey, first):
-    """Whether the chain of the stone ``prey`` on ``boards[0]`` is taken when its opponent, who is to move, puts it in
-    atari again and again. first: where the opponent begins, NOWHERE: on either liberty. The other boards are scratch:
-    ``boards[n]`` is n plies on, and at even plies the opponent is to move.
+    """Whether the chain of the stone ``prey`` on ``boards[0]`` is captured in a ladder, with its opponent to move.
+    first: the opponent's first move; NOWHERE: either liberty. The other boards are scratch: ``boards[n]`` is the
+    position after n plies; at even plies the opponent is to move.
     """
     liberties, one, another = count_liberties(boards[0], np.int64(boards[0].chain[prey]), 3)
     if liberties != 2:
@@ -146,7 +144,7 @@ def caught_in_ladder(boards, prey, first):
     ply, positions = 0, 0
     while True:
         hunting = ply % 2 == 0
-        caught = not hunting  # so it ends for whoever has nothing left to try
+        caught = not hunting  # the result if the player to move has no further move to try
         if left[ply] > 0:
             left[ply] -= 1
             board, point = boards[ply], moves[ply, left[ply]]
@@ -169,7 +167,7 @@ def caught_in_ladder(boards, prey, first):
                 moves[ply, 0], moves[ply, 1], left[ply] = one, another, 2
                 continue
             caught = False
-        # Decided at this ply; and before it, where the player to move wanted just that.
+        # The result holds at this ply, and at every earlier ply at which it is what the player to move wants.
         while True:
             if ply == 0:
                 return caught
@@ -180,7 +178,7 @@ def caught_in_ladder(boards, prey, first):
 
 @compiled
 def _captures_in_ladder(board, point, colour, boards):
-    """Whether a move begins a ladder that takes a chain with two liberties."""
+    """Whether a move starts a ladder that captures a chain with two liberties."""
     stones, width = board.stones, width_of(board)
     for step in (-width, -1, 1, width):
         head = np.int64(board.chain[point + step])
@@ -205,7 +203,7 @@ def _escapes(board, point, colour, boards):
 
 @compiled
 def _age(recent, occupant):
-    """Positions in a row, the newest first, in which the point held ``occupant``: 1 to 8."""
+    """Number of consecutive latest positions in which the point held ``occupant``: 1 to 8."""
     age = 1
     while age < 8 and recent >> 2 * age & 3 == occupant:
         age += 1

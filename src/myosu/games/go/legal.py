@@ -1,4 +1,4 @@
-"""Which moves are legal: no suicide, where it is forbidden, and no position twice."""
+"""Legality of moves: no suicide (unless allowed) and positional superko."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from myosu.games.playout import mix64
 
 @compiled
 def key_of(point, colour):
-    """What a stone adds to the hash of a position."""
+    """Zobrist key of a stone: the XOR of the keys is the position's hash."""
     return mix64(np.uint64(4 * point + colour))
 
 
@@ -27,10 +27,10 @@ def _chain_key(state, head):
 
 @compiled
 def _repeats(state, point, colour):
-    """Whether the position after a move has been there before.
+    """Whether a move repeats an earlier position (superko).
 
-    Without suicide the stone stays, and so it can only where ``colour`` has had a stone on this point: nowhere, but for
-    points from which stones were taken.
+    Unless it is suicide the stone stays, so a repetition is possible only where ``colour`` had a stone before: on
+    points from which stones were captured.
     """
     suicide = not breathes(state, point, colour)
     if not suicide and not state.held[point] & colour:
@@ -48,7 +48,7 @@ def _repeats(state, point, colour):
             heads[k] = head
     seen = False
     for ply in range(state.ply + 1):
-        seen |= state.hashes[ply] == key  # to the end: that takes a fraction of what a way out would
+        seen |= state.hashes[ply] == key  # no early exit, so that the loop vectorises
     return seen
 
 

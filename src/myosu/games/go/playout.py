@@ -1,8 +1,8 @@
-"""Games played to their end at random, as quickly as they can be: what a rollout is worth with no knowledge at all.
+"""Random playouts to the end of the game, at full speed.
 
-A playout never fills an eye of its own and passes only when nothing else is left; it forbids to retake a ko at once,
-but does not look for longer repetitions, and it is cut after three times as many moves as the board has points. Then
-the area counts, as in the game.
+A player never fills its own eyes and passes only if no other move is left. Simple ko is forbidden, but longer
+repetitions are not checked. A playout is truncated after three times as many moves as the board has points, and scored
+by area.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from myosu.games.go.board import (
 
 
 def playout_dtype(size: int) -> np.dtype:
-    """A board with ``empties``, its empty points in any order, and ``index``, where each stands among them."""
+    """A board with ``empties``, a list of its empty points, and ``index``, each point's position in that list."""
     points = (size + 2) ** 2
     return np.dtype([("empties", np.int16, (size * size,)), ("index", np.int16, (points,)), ("empty_count", np.int16),
                      ("chance", np.uint64), *board_fields(size)], align=True)
@@ -46,7 +46,7 @@ def list_empties(scratch):
 
 @compiled
 def place_and_list(scratch, point, colour):
-    """``place``, with the list of empty points kept."""
+    """``place``, which also updates the list of empty points."""
     count = scratch.empty_count - 1
     moved, index = scratch.empties[count], scratch.index[point]
     scratch.empties[index] = moved
@@ -62,7 +62,8 @@ def place_and_list(scratch, point, colour):
 
 @compiled
 def random_move(scratch, colour):
-    """A point where ``colour`` may play without filling an eye, each as likely as the next one's gap; NOWHERE: none."""
+    """A random legal point of ``colour`` that fills no eye; NOWHERE: none. (The search starts at a random place of the
+    list, so the choice is not exactly uniform.)"""
     count = np.int64(scratch.empty_count)
     if count == 0:
         return NOWHERE
@@ -79,7 +80,7 @@ def random_move(scratch, colour):
 
 @compiled
 def random_playout(scratch, colour):
-    """Play ``scratch`` to its end, ``colour`` to move. Returns (area, moves): Black's points less White's."""
+    """Play ``scratch`` to the end, with ``colour`` to move. Returns (Black's area minus White's, moves)."""
     passes, moves, width = 0, 0, width_of(scratch)
     longest = 3 * (width - 2) ** 2
     while passes < 2 and moves < longest:

@@ -1,20 +1,21 @@
-"""The rollout policy: a softmax of what is seen at a glance around each move, quick enough to play games to their end.
+"""The rollout policy: a linear softmax over local features of each move, fast enough to play games to the end.
 
-The logarithm of a move's weight is the sum of
+The logit of a move is the sum of the weights of
 
 - ``pattern``: the eight points around it,
-- ``response``: the same once more, where one of them is the opponent's last move,
-- ``place``: how far from the sides of the board it is,
-- ``near``: how far from the last move it is,
-- ``tactics``: it takes a chain of one stone or of more, it saves one from atari, it leaves its own chain in atari (this
-  one at most 0, and not for moves that take something).
+- ``response``: the same pattern with separate weights, if one of the eight points is the opponent's last move,
+- ``place``: the distances from the sides of the board,
+- ``near``: the distance from the last move,
+- ``tactics``: capturing a chain of one stone, or of more; saving a chain from atari; self-atari (weight at most 0, and
+not
+  for moves that capture).
 
-Patterns are the same in all eight symmetries, and with colours exchanged. Moves that fill an eye are not played. The
-AlphaGo paper's rollout policy has patterns of twelve points where a move answers the last one, and nakade.
+Patterns are invariant under the eight symmetries and under exchange of colours. Moves that fill an eye are not played.
+AlphaGo's rollout policy has 12-point response patterns and nakade instead.
 
-``choose`` draws from that softmax without looking at every move: the weights of ``pattern`` and ``place`` are kept
-for both colours and updated around every stone that comes or goes, what depends on the last move and on atari is put on
-top at the few points that it concerns, and only the move drawn is looked at for atari of its own and for legality.
+``choose`` samples from the softmax without evaluating every move: the weights of ``pattern`` and ``place`` are stored
+for both colours and updated around every changed stone; ``response``, ``near`` and ``tactics`` are applied to the few
+points concerned; self-atari and legality are checked only for the sampled move (rejection sampling).
 """
 
 from __future__ import annotations
@@ -48,15 +49,15 @@ from myosu.games.go.board import (
 )
 from myosu.games.go.features import after_move
 
-#: The columns of ``tactics``, and of the features of a move the number of each.
+#: Indices of ``tactics``.
 TAKES_ONE, TAKES_MORE, SAVES, SELF_ATARI = range(4)
 PATTERNS, PLACES, NEARS = 1 << 16, 100, 6
 
 
 @dataclass(frozen=True)
 class RolloutPolicy:
-    """Logarithms of weights, float32: pattern and response [65536] by ``canonical`` code, place [100] by ``place_of``,
-    near [6] by ``nearness``, tactics [4]."""
+    """Logits, float32: pattern and response [65536] by canonical code, place [100] by ``place_of``, near [6] by
+    ``nearness``, tactics [4]."""
 
     pattern: np.ndarray
     response: np.ndarray
@@ -66,12 +67,12 @@ class RolloutPolicy:
 
     @classmethod
     def zeros(cls) -> RolloutPolicy:
-        """Every move as likely as the next one."""
+        """The uniform policy."""
         return cls(*(np.zeros(n, np.float32) for n in (PATTERNS, PATTERNS, PLACES, NEARS, 4)))
 
     def weights(self) -> tuple[np.ndarray, ...]:
-        """What ``choose`` reads: of pattern and response [2, 65536] by the mover and the code on the board, eyes 0; of
-        place and tactics as they are; of near in relation to far away; none of them a logarithm."""
+        """Exponentiated weights for ``choose``: pattern and response [2, 65536] by player and raw code, 0 for eyes;
+        place [100] and tactics [4]; near [6], relative to far away."""
         codes = canonical_codes()
         by_pattern, by_response = np.exp(self.pattern[codes]), np.exp(self.response[codes])
         by_pattern[eyes()] = 0
@@ -82,7 +83,7 @@ class RolloutPolicy:
 
     @classmethod
     def load(cls, path: Path) -> RolloutPolicy:
-        """Raises UserError where the file holds no rollout policy."""
+        """Raises UserError if the file is not a rollout policy."""
         try:
             with np.load(path, allow_pickle=False) as found:
                 policy = cls(*(found[field.name] for field in fields(cls)))
@@ -98,8 +99,8 @@ class RolloutPolicy:
 
 @cache
 def canonical_codes() -> np.ndarray:
-    """int64 [2, 65536]: of the code ``around`` a point, for Black and for White to move, the least of those that it has
-    in the eight symmetries with colours as Black's."""
+    """int64 [2, 65536]: the canonical form of an ``around`` code, with Black or White to move: the minimum over the
+    eight symmetries, with colours exchanged if White is to move."""
     codes = np.arange(PATTERNS)
     cells = [codes >> 2 * k & 3 for k in range(8)]
     steps = [divmod(step_to(k, 3) + 4, 3) for k in range(8)]
@@ -120,7 +121,7 @@ def canonical_codes() -> np.ndarray:
 
 @cache
 def eyes() -> np.ndarray:
-    """bool [2, 65536]: codes of points that are eyes of Black, of White."""
+    """bool [2, 65536]: whether an ``around`` code is an eye of Black, of White."""
     board = np.zeros(1, np.dtype([("around", np.uint16, (1,))], align=True))
     return _find_eyes(board, np.zeros((2, PATTERNS), np.bool_))
 
@@ -136,7 +137,7 @@ def _find_eyes(boards, found):
 
 @compiled
 def place_of(point, width):
-    """The nearer and the farther of the distances from the sides, as one number."""
+    """Index of the smaller and the larger distance from the sides of the board."""
     size = width - 2
     row, column = point // width - 1, point % width - 1
     row, column = min(row, size - 1 - row), min(column, size - 1 - column)
@@ -155,7 +156,7 @@ def nearness(point, last, width):
 
 @compiled
 def tactics_of(board, point, colour):
-    """bool [4]: what of ``tactics`` a move does. It must be no suicide."""
+    """bool [4]: the ``tactics`` features of a move, which must not be suicide."""
     found, stones, width = np.zeros(4, np.bool_), board.stones, width_of(board)
     for step in (-width, -1, 1, width):
         occupant, head = stones[point + step], board.chain[point + step]
@@ -172,8 +173,8 @@ def tactics_of(board, point, colour):
 
 
 def rollout_dtype(size: int) -> np.dtype:
-    """A board with the weight of every point for both players, 0 where there is a stone; the sum of each row; and the
-    points whose weight is changed for one move, with what it was."""
+    """A board with the weight of every point for both players (0 on stones), the sum of each row, and the points whose
+    weights are changed for one move, with their old weights."""
     points = (size + 2) ** 2
     return np.dtype([("weight", np.float64, (2, points)), ("row_sum", np.float64, (2, size + 2)),
                      ("old_weight", np.float64, (points,)), ("changed", np.int16, (points,)),
@@ -182,7 +183,8 @@ def rollout_dtype(size: int) -> np.dtype:
 
 @compiled
 def start_rollout(board, last, scratch, weights):
-    """Make ``scratch``, a record of ``rollout_dtype``, the position of ``board`` after a move on ``last``."""
+    """Initialise ``scratch``, a record of ``rollout_dtype``, with the position ``board``, whose last move was
+    ``last``."""
     copy_board(board, scratch)
     width = width_of(board)
     scratch.weight[:] = 0
@@ -195,7 +197,7 @@ def start_rollout(board, last, scratch, weights):
 
 @compiled
 def _weigh(scratch, point, weights):
-    """Bring the weights of a point up to date."""
+    """Recompute the weights of a point."""
     by_pattern, _, by_place, _, _ = weights
     occupant = scratch.stones[point]
     if occupant == BORDER:
@@ -226,7 +228,7 @@ def play_in_rollout(scratch, point, colour, weights):
 
 @compiled
 def _change(scratch, player, point, weight):
-    """Give a point another weight until ``_restore``."""
+    """Change a point's weight until ``_restore``."""
     count = scratch.changes
     scratch.changed[count] = point
     scratch.old_weight[count] = scratch.weight[player, point]
@@ -247,7 +249,7 @@ def _restore(scratch, player):
 
 @compiled
 def _heed_last_move(scratch, player, weights):
-    """``near`` and ``response``."""
+    """Apply ``near`` and ``response``."""
     _, by_response, _, by_near, _ = weights
     width, last = width_of(scratch), np.int64(scratch.last)
     row, column = last // width, last % width
@@ -266,7 +268,7 @@ def _heed_last_move(scratch, player, weights):
 
 @compiled
 def _heed_atari(scratch, player, weights):
-    """``tactics`` but the last one: each once for a point, however many chains it concerns."""
+    """Apply ``tactics`` except self-atari, each once per point, however many chains are concerned."""
     tactics, width = weights[4], width_of(scratch)
     for head in range(width + 1, width * width - width - 1):
         if scratch.chain[head] == head and scratch.stones[head] != EMPTY and in_atari(scratch, head):
@@ -291,7 +293,7 @@ def _kind_of(scratch, head, player):
 
 @compiled
 def choose(scratch, colour, weights):
-    """A point drawn from the policy; NOWHERE where every move is illegal or fills an eye."""
+    """A point sampled from the policy; NOWHERE if every move is illegal or fills an eye."""
     player, width, self_atari = colour - 1, width_of(scratch), weights[4][SELF_ATARI]
     if scratch.last != NOWHERE:
         _heed_last_move(scratch, player, weights)
@@ -321,7 +323,7 @@ def choose(scratch, colour, weights):
 
 @compiled
 def _is_self_atari(scratch, point, colour):
-    """Whether a move takes nothing and leaves its chain with one liberty."""
+    """Whether a move captures nothing and leaves its chain with one liberty."""
     around, free = np.int64(scratch.around[point]), 0
     for k in range(4):
         free += around >> 2 * k & 3 == EMPTY
@@ -333,7 +335,7 @@ def _is_self_atari(scratch, point, colour):
 
 @compiled
 def rollout(scratch, colour, weights):
-    """Play ``scratch`` to its end by the policy, as ``random_playout`` does at random. Returns (area, moves)."""
+    """Play ``scratch`` to the end by the policy. Returns (Black's area minus White's, moves), as ``random_playout``."""
     passes, moves, width = 0, 0, width_of(scratch)
     longest = 3 * (width - 2) ** 2
     while passes < 2 and moves < longest:

@@ -1,8 +1,7 @@
-"""The rollout policy learnt from games: maximum likelihood by stochastic gradient ascent.
+"""Learns the rollout policy from games: maximum likelihood by stochastic gradient ascent.
 
-For every move that was chosen, the gradient of its log-probability is 1 for its own features and, for those of every
-move that could have been played, minus the probability of that move. Steps are Adagrad's (Duchi et al. 2011): each
-feature divides its gradient by the root of the sum of its squares.
+The gradient of log π(a) is φ(a) − Σ_b π(b) φ(b), with the binary features φ of each move. Steps are Adagrad's (Duchi et
+al. 2011): each feature's gradient is divided by the root of the sum of its squared gradients.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from myosu.games.go.rollout import (
 from myosu.games.go.rules import make_game, start, step
 from myosu.games.go.sgf import GoRecord
 
-#: Where each part of the policy begins in one vector of all its weights, whose end is a 0 that is never learnt.
+#: Offsets of the parts in the vector of all weights; its last element is a constant 0.
 RESPONSE, PLACE, NEAR, TACTICS = np.cumsum([PATTERNS, PATTERNS, PLACES, NEARS]).tolist()
 NOTHING = TACTICS + 4
 MOST_FEATURES = 8
@@ -36,8 +35,8 @@ MOST_FEATURES = 8
 
 @dataclass(frozen=True)
 class Fit:
-    """Over ``positions``: top1 and top5, how often the move that was played is the likeliest, or among the five
-    likeliest; log_likelihood, the mean; uniform, what a policy that knows nothing would have as top1."""
+    """Fit over ``positions``. top1, top5: how often the played move is the most likely one, or among the five most
+    likely. log_likelihood: the mean. uniform: top1 of the uniform policy."""
 
     positions: int
     top1: float
@@ -48,7 +47,7 @@ class Fit:
 
 @compiled
 def move_features(state, point, codes, out):
-    """Writes the numbers of a move's features, int64 [MOST_FEATURES], filled up with NOTHING."""
+    """Write the indices of a move's features, int64 [MOST_FEATURES], padded with NOTHING."""
     width, colour, last = width_of(state), state.player + 1, np.int64(state.last)
     code = codes[state.player, state.around[point]]
     near, count = nearness(point, last, width), 3
@@ -66,8 +65,8 @@ def move_features(state, point, codes, out):
 
 @compiled
 def list_moves(state, codes, points, features):
-    """The moves between which the policy chooses: legal, and no eye is filled. Writes their points and features and
-    returns how many there are."""
+    """Write the points and features of the policy's candidate moves (legal and not filling an eye). Returns their
+    number."""
     width, count, colour = width_of(state), 0, state.player + 1
     for cell in range((width - 2) ** 2):
         point = point_of(cell, width)
@@ -80,8 +79,8 @@ def list_moves(state, codes, points, features):
 
 @compiled
 def _pass_through(state, actions, lengths, chosen, order, codes, weights, squares, rate, totals):
-    """Go through games once; learn where ``rate`` is positive. Adds to totals [5]: positions, in the first place, among
-    five, log-likelihood, 1 / number of moves."""
+    """One pass over the games; learns if ``rate`` > 0. Adds to totals [5]: positions, top-1 hits, top-5 hits,
+    log-likelihood, 1 / number of moves."""
     cells = (width_of(state) - 2) ** 2
     points, features = np.empty(cells, np.int64), np.empty((cells, MOST_FEATURES), np.int64)
     chances = np.empty(cells)
@@ -121,7 +120,7 @@ def _pass_through(state, actions, lengths, chosen, order, codes, weights, square
 
 
 def learn_rollout_policy(records: list[GoRecord], epochs: int = 8, rate: float = 0.1, seed: int = 0) -> RolloutPolicy:
-    """The policy that is likeliest to have chosen the moves that were chosen in ``records``, games of one size."""
+    """The maximum-likelihood policy for the chosen moves in ``records``, which must have one board size."""
     random = np.random.default_rng(seed)
     weights, squares = np.zeros(NOTHING + 1), np.zeros(NOTHING + 1)
     for epoch in range(epochs):
@@ -131,7 +130,7 @@ def learn_rollout_policy(records: list[GoRecord], epochs: int = 8, rate: float =
 
 
 def fit_of(policy: RolloutPolicy, records: list[GoRecord]) -> Fit:
-    """How well the policy foretells the moves that were chosen in ``records``."""
+    """How well the policy predicts the chosen moves in ``records``."""
     parts = [policy.pattern, policy.response, policy.place, policy.near, policy.tactics, np.zeros(1)]
     weights = np.concatenate(parts).astype(np.float64)
     totals = _run(records, np.arange(len(records)), weights, np.zeros(NOTHING + 1), 0.0)

@@ -1,13 +1,12 @@
-"""Go: stones that are surrounded are taken; whoever holds more of the board wins.
+"""Go with the Tromp–Taylor rules.
 
-The rules are Tromp and Taylor's. A move may not bring back any earlier position (positional superko), whoever is to
-move; a pass is an action of its own; two passes in a row end the game, and then a player's points are its stones and
-the empty points that only its colour reaches, with ``komi`` more for White. Nobody takes dead stones off: they are to
-be captured before the end. Where a setting allows suicide, a move may take the last liberty of its own chain, which is
-then taken. A game that is still going on after three times as many moves as the board has points is scored as it
-stands. The reward is 1 for winning, −1 for losing, 0 for a draw (there is none with half a point of komi).
+Positional superko: a move may not repeat any earlier position, whoever was to move. Passing is an action; two passes in
+a row end the game. A player's score is its area (stones, and empty points that only its colour reaches), plus ``komi``
+for White. Dead stones are not removed: they must be captured before the end. Suicide, if the setting allows it, removes
+the player's own chain. A game that is still going on after three times as many moves as the board has points is scored
+as it stands. The reward is 1 for a win, −1 for a loss, 0 for a draw (impossible with a half-point komi).
 
-Points are called as in GTP: columns A to T without I, rows from 1 at the bottom.
+Points are named as in GTP: columns A to T without I, rows from 1 at the bottom.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ from myosu.games.go.features import FEATURES, make_observe_features
 from myosu.games.go.legal import is_legal, key_of
 from myosu.games.symmetry import board_symmetries
 
-#: Positions that an observation shows.
+#: Number of positions in an observation.
 HISTORY = 8
 COLUMNS = "ABCDEFGHJKLMNOPQRST"
 
 
 def state_dtype(size: int, max_plies: int) -> np.dtype:
-    """hashes: of the position after each ply, the empty board's first. recent: of each point its last eight occupants,
-    two bits each, the newest lowest. held: 1 where Black has ever had a stone, plus 2 where White has. captures: stones
-    that Black and White have taken. last: the point of the last move, NOWHERE after a pass.
+    """hashes: of the position after each ply, beginning with the empty board. recent: the last eight occupants of each
+    point, two bits each, the newest lowest. held: bit 0 if Black ever had a stone on the point, bit 1 for White.
+    captures: stones captured by Black and by White. last: the point of the last move, NOWHERE after a pass.
     """
     points = (size + 2) ** 2
     # The fields of the board come last: Numba takes a record that begins like another for a kind of it, and warns.
@@ -79,7 +78,7 @@ def legal_actions(state, mask):
 @compiled
 def step(state, action):
     if state.over:
-        return 0.0, True  # the record has no room for more
+        return 0.0, True  # the record has no room for more plies
     width, colour = width_of(state), state.player + 1
     key = state.hashes[state.ply]
     state.ply += 1
@@ -113,14 +112,14 @@ def step(state, action):
 
 @compiled
 def score(state):
-    """Black's points less White's, komi included, as the board stands."""
+    """Black's area minus White's and komi, in the current position."""
     return float(area(state)) - state.komi
 
 
 @compiled
 def observe(state, out):
-    """Planes: the mover's stones and the opponent's, now and in each of the seven positions before; at last ones
-    where the mover is Black."""
+    """Planes: stones of the player to move and of the opponent, in the current and the seven previous positions; then a
+    constant plane, 1 if Black is to move."""
     width, own = width_of(state), state.player + 1
     for cell in range((width - 2) ** 2):
         recent = np.int64(state.recent[point_of(cell, width)])
@@ -139,7 +138,7 @@ def to_play(state):
 
 @compiled
 def heuristic(state):
-    """How much of the board the player to move is ahead by, stones in atari counted as the opponent's."""
+    """The lead of the player to move as a share of the board, with stones in atari counted as captured."""
     width, stones, lead = width_of(state), state.stones, score(state)
     for cell in range((width - 2) ** 2):
         point = point_of(cell, width)
@@ -150,7 +149,7 @@ def heuristic(state):
 
 
 def render(state) -> str:
-    """X is Black, O is White, the last stone in brackets."""
+    """X is Black, O is White; the last stone is in brackets."""
     grid = stone_grid(state)
     size = len(grid)
     lines = [f"   {' '.join(COLUMNS[:size])}"]
@@ -170,21 +169,21 @@ def point_name(action: int, size: int) -> str:
 
 
 def parse_point(text: str, size: int) -> int:
-    """Raises ValueError for text that is no point and no pass."""
+    """The action of a point's name or "pass". Raises ValueError for other text."""
     name = text.strip().upper()
     if name in ("PASS", "PA"):
         return size * size
     column, row = COLUMNS.find(name[:1] or "?"), name[1:]
     if not (0 <= column < size and row.isdecimal() and row.isascii() and 1 <= int(row) <= size):
-        raise ValueError(f"{text.strip()!r} is no move: write a column A–{COLUMNS[size - 1]} (there is no I) and a row "
-                         f"1–{size}, such as {COLUMNS[size // 2]}{size // 2 + 1}, or pass")
+        raise ValueError(f"{text.strip()!r} is not a move: write a column A–{COLUMNS[size - 1]} (there is no I) and a "
+                         f"row 1–{size}, such as {COLUMNS[size // 2]}{size // 2 + 1}, or pass")
     return (size - int(row)) * size + column
 
 
 def make_game(size: int = 9, komi: float = 7.5, suicide: bool = False, max_plies: int | None = None,
               features: bool = False) -> Game:
-    """Go on ``size`` × ``size`` points. max_plies: 3 · size² if not given. features: observe what a player sees
-    (liberties, captures, ladders) instead of the last eight positions."""
+    """Go on ``size`` × ``size`` points. max_plies: 3 · size² if not given. features: observations are AlphaGo's input
+    features (``go.features``) instead of the last eight positions."""
     plies = max_plies or 3 * size * size
     if not 2 <= size <= 19 or not 2 * size * size <= plies <= 10_000 or abs(komi) > size * size:
         raise ValueError(f"size {size}, komi {komi:g}, max_plies {plies}: the size must be 2 to 19, the komi at most "

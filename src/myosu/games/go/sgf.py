@@ -1,8 +1,8 @@
-"""Games of Go in files: SGF, read with sgfmill and checked move by move against the rules.
+"""Reads and writes Go games in SGF (by sgfmill); every move is checked against the rules.
 
-What is read of a file is its main line. Handicap stones, and any other black stones set up before the first move, are
-moves of Black that White answers by passing, and so is a move out of turn; a game that was resigned or lost on time
-has its result and no passes at its end.
+Only the main line is read. Handicap stones, and other black stones set up before the first move, become moves of Black
+that White answers by passing; moves out of turn are treated alike. A game that ended by resignation or on time has its
+result, but no passes at its end.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from myosu.errors import UserError
 from myosu.games.game import Game
 from myosu.games.go.rules import make_game
 
-#: A game takes a few kilobytes; what is larger than this is not meant to be read as one file.
+#: Maximum size of a file; a game takes a few kilobytes.
 MOST_BYTES = 20_000_000
-#: Comments of moves that nobody chose.
+#: Comments that mark moves which no player chose.
 RANDOM, CLEANUP, HANDICAP = "random", "cleanup", "handicap"
 
 
@@ -30,7 +30,7 @@ RANDOM, CLEANUP, HANDICAP = "random", "cleanup", "handicap"
 class GoRecord:
     """One game.
 
-    actions: of Black and White in turn, as in ``make_game(size)``. comments: of each action, "" where there is none.
+    actions: of Black and White alternately, as in ``make_game(size)``. comments: of each action, "" if there is none.
     winner: 1 Black, −1 White, 0 a draw, None where the file does not say. result: as the file has it (``B+3.5``,
     ``W+R``).
     """
@@ -54,8 +54,8 @@ class GoRecord:
         return (1 if found[1] in "Bb" else -1) if found else None
 
     def chosen(self) -> np.ndarray:
-        """bool [moves]: the moves to learn from. No pass is, nothing from the first pass on (what follows takes dead
-        stones off in any order), and nothing that a comment calls random, cleanup or handicap, as ours do."""
+        """bool [moves]: the moves to learn from. Excluded are passes, everything after the first pass (dead stones are
+        captured there, in arbitrary order), and moves with the comment random, cleanup or handicap."""
         free = np.array([comment in (RANDOM, CLEANUP, HANDICAP) for comment in self.comments], np.bool_)
         passes = np.array(self.actions, np.int64) == self.size**2
         given = np.array([comment == HANDICAP for comment in self.comments], np.bool_)
@@ -63,16 +63,16 @@ class GoRecord:
 
 
 def read_sgf(path: Path) -> list[GoRecord]:
-    """The games in a file. Raises UserError with the file's name, and the move, where there is something wrong."""
+    """The games in a file. Raises UserError with the file's name and the move if something is wrong."""
     if (size := path.stat().st_size) > MOST_BYTES:
         raise UserError(f"{path} has {size / 1e6:.0f} MB; a file of games may have {MOST_BYTES / 1e6:.0f}. Split it.")
     return parse_sgf(path.read_bytes(), str(path))
 
 
 def read_folder(folder: Path) -> tuple[list[GoRecord], list[str]]:
-    """All games in the ``.sgf`` files of a folder and of those in it, each once; and of the files left out, why.
+    """All distinct games in the ``.sgf`` files below ``folder``; and the errors of the files that were skipped.
 
-    Raises UserError where there is no game at all.
+    Raises UserError if there is no game at all.
     """
     games: dict[tuple, GoRecord] = {}
     left_out = []
@@ -142,7 +142,8 @@ def _record(tree, name: str) -> GoRecord:
 
 
 def _open(tree, name: str) -> sgf.Sgf_game:
-    """Moves are ASCII whatever the encoding is; where it is not known, or not true, names and comments may suffer."""
+    """Parse the tree. Moves are ASCII in every encoding; if the encoding is unknown or wrong, names and comments may be
+    garbled."""
     for encoding in (None, "UTF-8", "ISO-8859-1"):
         try:
             game = sgf.Sgf_game.from_coarse_game_tree(tree, override_encoding=encoding)
@@ -182,7 +183,7 @@ def _check_moves(record: GoRecord, name: str) -> None:
 
 
 def first_illegal(game: Game, actions: Iterable[int]) -> int | None:
-    """The number of the first of ``actions`` that is illegal, None where all are legal."""
+    """The index of the first illegal action, None if all are legal."""
     state, mask, ended = game.new_states(1)[0], np.empty(game.num_actions, np.bool_), False
     for ply, action in enumerate(actions):
         game.legal_actions(state, mask)

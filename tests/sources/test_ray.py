@@ -21,7 +21,7 @@ from myosu.training.start import configure
 from myosu.training.trainer import Trainer, train
 from toy_runs import TOY, toy_run
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "cluster.sh"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "cluster.sh"
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (myosu[ray])")
 PATIENCE = 120.0
 

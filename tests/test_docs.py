@@ -1,0 +1,93 @@
+"""What documents say can be followed: links lead somewhere, commands and their flags exist, no line is too long."""
+
+import re
+import shlex
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from myosu.algorithms import ALGORITHMS
+from myosu.cli import COMMANDS, run
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks" / "README.md"])
+#: All but the log, which keeps the words and the commands of its day.
+PRESENT = [page for page in PAGES if "log" not in page.parts]
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every `myosu` command in code blocks and in code within sentences."""
+    text = page.read_text()
+    blocks = "\n".join(FENCE.findall(text)).replace("\\\n", " ")
+    spans = re.findall(r"`+([^`]+)`+", FENCE.sub("", text))
+    lines = [line.removeprefix("$ ") for line in blocks.splitlines()] + [" ".join(span.split()) for span in spans]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("myosu ")]
+
+
+def flags(words: list[str]) -> set[str]:
+    return {word.partition("=")[0] for word in words if word.startswith("--")}
+
+
+@pytest.fixture(scope="module")
+def flags_of():
+    """The flags of each command, as its help lists them; those of `train` for every algorithm together."""
+    known: dict[str, set[str]] = {}
+
+    def of(command: str, capsys) -> set[str]:
+        if command not in known:
+            known[command] = {"--help"}
+            for arguments in [["--algorithm", name] for name in ALGORITHMS] if command == "train" else [[]]:
+                with suppress(SystemExit):
+                    run([command, *arguments, "--help"])
+                known[command] |= set(re.findall(r"--[a-z][a-z0-9-]*", capsys.readouterr().out))
+        return known[command]
+
+    return of
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        file = page.parent / path if path else page
+        assert file.exists(), f"{target} is not there"
+        assert not anchor or anchor in anchors(file), f"{target} names no heading"
+
+
+@pytest.mark.parametrize("page", PRESENT, ids=name_of)
+def test_no_long_lines(page):
+    """Tables, and what a command prints, are as wide as they are."""
+    long = [line for line in FENCE.sub("", page.read_text()).splitlines()
+            if len(line) > 120 and not line.lstrip().startswith(("|", "![")) and " " in line.strip()]
+    assert long == []
+
+
+@pytest.mark.parametrize("page", PRESENT, ids=name_of)
+def test_commands_and_flags_exist(page, flags_of, capsys):
+    for words in commands(page):
+        command = words[1]
+        if not re.fullmatch("[a-z]+", command):
+            continue  # a placeholder, or the help of all commands
+        assert command in COMMANDS, f"myosu has no command {command}"
+        assert flags(words[2:]) <= flags_of(command, capsys), " ".join(words)
+
+
+def test_flags_that_the_doctor_advises_exist(flags_of, capsys):
+    known = set().union(*(flags_of(command, capsys) for command in COMMANDS))
+    for file in (ROOT / "src" / "myosu" / "doctor").glob("*.py"):
+        advised = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", file.read_text()))
+        assert advised <= known, f"{file.name}: {advised - known}"
