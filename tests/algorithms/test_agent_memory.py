@@ -276,22 +276,26 @@ def test_alone_at_the_page_and_in_episodes(tmp_path):
     assert forgot, "memory decides nothing in these games, so they show nothing"
 
     class Watched:
-        """Notes what the agent was asked and answered."""
+        """Records what the agent was asked and answered in each environment, whose number travels with the memory:
+        environments that have finished are not asked about any more."""
 
-        has_memory, turns = True, []
+        has_memory, turns = True, {env: [] for env in range(4)}
 
         def act(self, observation, legal_actions, state=None, starts=None):
-            action, after = agent.act(observation, legal_actions, state, starts)
-            self.turns.append((observation.copy(), legal_actions.copy(), starts.copy(), action.copy()))
-            return action, after
+            envs = np.arange(len(observation)) if state is None else state[:, -1].astype(int)
+            action, after = agent.act(observation, legal_actions, None if state is None else state[:, :-1], starts)
+            for row, env in enumerate(envs):
+                part = slice(row, row + 1)
+                self.turns[env].append((observation[part].copy(), legal_actions[part].copy(), starts[row], action[row]))
+            return action, np.column_stack([after, envs]).astype(after.dtype)
 
     play_episodes(environment, Watched(), 4, seed=1)
-    for env in range(4):
+    for turns in Watched.turns.values():
+        assert len(turns) > 1
         state = None
-        for observation, legal, starts, action in Watched.turns:
-            row = slice(env, env + 1)
-            again, state = agent.act(observation[row], legal[row], None if starts[env] else state)
-            assert again[0] == action[env]
+        for observation, legal, starts, action in turns:
+            again, state = agent.act(observation, legal, None if starts else state)
+            assert again[0] == action
 
 
 def test_evaluate_prints_what_the_match_gave(run, agent, othello, capsys):

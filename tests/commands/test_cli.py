@@ -50,8 +50,8 @@ def trained(monkeypatch):
     """Runs that ``train`` was asked for; nothing is trained."""
     runs = []
 
-    def train(run, quiet, callbacks, handle_signals):
-        assert handle_signals and not callbacks
+    def train(run, quiet, callbacks, handle_signals, cluster):
+        assert handle_signals and not callbacks and cluster is None
         runs.append(run)
         return TrainResult(run, "10 updates", 10, 1, 9, 1.0, None)
 
@@ -100,7 +100,7 @@ def test_a_terminal_that_knows_ascii_only_gets_other_characters(command):
         ("evaluate nowhere --simulations 0", "--simulations 0"),
         ("play nowhere", "nowhere"),
         ("play nowhere --seat third", "second"),
-        ("check nosuch.py", "There is no game file 'nosuch.py'"),
+        ("check nosuch.py", "There is no file 'nosuch.py'"),
         ("check CartPole-v11", "Did you mean 'CartPole-v1'?"),
         ("check CartPole-v1 --env-kwargs {", "--env-kwargs {: this is no JSON"),
         ("check tictactoe --games 0", "--games 0"),
