@@ -26,7 +26,7 @@ PROBES = {
 @pytest.mark.parametrize("probe", PROBES)
 def test_probes_have_their_exact_values(probe):
     observations, values, actions = PROBES[probe]
-    loop = InTurn(muzero, CONFIG, GymVectorEnv(f"myosu/Probe{probe}-v0", CONFIG.num_envs)).run(2400)
+    loop = InTurn(muzero, CONFIG, GymVectorEnv(f"myosu/Probe{probe}-v0", CONFIG.num_envs)).run(3600)
     agent = loop.agent()
     observation = np.array(observations, np.float32)[:, None]
     legal = np.ones((len(observation), loop.env.spec.num_actions), np.bool_)

@@ -47,7 +47,6 @@ FLAWS = {
     "low reward": ("reward-scale", "warning", "are small: up to ±0.0001 a step"),
     "no reward": ("no-signal", "warning", r"all rewards of \d+ random episodes were 0"),
     "always 1": ("no-signal", "info", "all 30 random episodes had the return 1"),
-    "bytes": ("integers", "info", "uint8 numbers up to 200"),
     "badly scaled": ("observation-scale", "warning", r"component \[0\] goes from -1,000 to 1,000"),
     "constant component": ("constant-observation", "warning", r"1 of 2 components .* \[1\]"),
     "constant": ("constant-observation", "warning", "2 of 2 components"),
@@ -67,6 +66,8 @@ def test_a_planted_fault_is_found(flaw):
     assert found.advice or found.severity == "info"
     if flaw in ("live mask", "illegal moves"):  # step() takes what the mask forbids
         findings.pop("mask-missing", None)
+    # What shows nothing hides everything, and what nobody can tell apart does nothing: the same fault, seen twice.
+    findings.pop({"constant": "hidden-information", "useless moves": "dead-actions"}.get(flaw, ""), None)
     assert [str(other) for other in findings.values() if other.severity != "info"] == [], "nothing else is wrong"
 
 
@@ -102,10 +103,10 @@ def test_no_false_alarm(env):
 
 def test_parts_of_an_observation_are_named():
     findings = check(Everything)
-    assert "the observation['camera'] holds uint8 numbers up to 255" in findings["integers"].message
     assert "the observation['speed'] at reset() of episode 0 is float64" in findings["float64"].message
     assert "never changed in random play: ['inner']['flag'][0]." in findings["constant-observation"].message
-    assert {name for name, found in findings.items() if found.severity != "info"} == {"no-signal", "gymnasium"}
+    assert {name for name, found in findings.items() if found.severity != "info"} == {
+        "no-signal", "gymnasium", "constant-observation"}
     assert "AssertionError" in findings["gymnasium"].message, "its mask is not known to Gymnasium's checker"
 
 
@@ -138,8 +139,7 @@ def test_how_pictures_inside_of_parts_are_read_is_said():
 def test_findings_say_what_to_do():
     mountain = check("MountainCar-v0", 12)
     assert "all 12 random episodes had the return -200" in mountain["no-signal"].message
-    assert "--env-kwargs '{\"max_episode_steps\": 1000}'" in check(Walk, flaw="endless")["endless"].advice
-    assert "divide by 255" in check(Walk, flaw="bytes")["integers"].advice
+    assert "--max-episode-steps 1000" in check(Walk, flaw="endless")["endless"].advice
     assert "multiply them by 0.0001" in check(Walk, flaw="high reward")["reward-scale"].advice
 
 

@@ -147,7 +147,7 @@ def test_signals_of_one_discount_are_one_return():
 
 
 def test_signals_that_do_not_go_together_are_refused():
-    with pytest.raises(UserError, match="one name"):
+    with pytest.raises(UserError, match="the same name"):
         RewardSignals([EnvironmentReward(0.9), EnvironmentReward(0.9)])
     for none in ([], [EnvironmentReward(0.9, weight=0.0), Toy(None, weight=0.0)]):
         with pytest.raises(UserError, match="nothing to learn"):

@@ -34,8 +34,10 @@ def test_impossible_settings_are_named():
         TrainConfig(minutes=-1)
     with pytest.raises(UserError, match="deterministic run cannot be limited by minutes alone"):
         TrainConfig(minutes=1, deterministic=True)
-    with pytest.raises(UserError, match="evaluation_games must be an even number"):
-        TrainConfig(updates=1, evaluation_games=7)
+    with pytest.raises(UserError, match="evaluation_games must be 2 or more"):
+        TrainConfig(updates=1, evaluation_games=1)
+    with pytest.raises(UserError, match="evaluation_games = 7: in a game for two an even number"):
+        create_run(RunConfig("tictactoe", TOY, load_algorithm(TOY).Config(), TrainConfig(updates=1, evaluation_games=7)))
 
 
 def test_a_run_is_made_once(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from myosu.envs.vector import EnvSpec
 #: Fewest moments by which actions are judged.
 _FEW = 20
 #: Of the legal trials so many, and so great a share, must have done nothing.
-_FEW_ILLEGAL, _SHARE_ILLEGAL = 3, 0.01
+_FEW_ILLEGAL, _SHARE_ILLEGAL, _FEW_STALE = 3, 0.01, 6
 #: Above this share, actions that end the episode and show nothing are taken for illegal ones that are punished.
 _SHARE_DEADLY = 0.15
 
@@ -83,7 +83,7 @@ def _check_mask(view: Effects, masked: bool, findings: Findings) -> None:
         if moment.earlier is not None:
             vote = _whose_mask(view, moment, moment.earlier)
             fresh, stale = fresh + (vote == "now"), stale + (vote == "before")
-    if stale >= _FEW_ILLEGAL and stale > 2 * fresh:
+    if stale >= _FEW_STALE and stale > 2 * fresh:
         findings.add("warning", "mask-stale", f"the action mask is late by a step: where what is possible had changed, "
                      f"it was that of the step before {stale} times and that of now {fresh} times.",
                      "Make the mask after the move, from the position that is returned with it.")
