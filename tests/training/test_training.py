@@ -37,7 +37,8 @@ def test_impossible_settings_are_named():
     with pytest.raises(UserError, match="evaluation_games must be 2 or more"):
         TrainConfig(updates=1, evaluation_games=1)
     with pytest.raises(UserError, match="evaluation_games = 7: in a game for two an even number"):
-        create_run(RunConfig("tictactoe", TOY, load_algorithm(TOY).Config(), TrainConfig(updates=1, evaluation_games=7)))
+        create_run(RunConfig("tictactoe", TOY, load_algorithm(TOY).Config(),
+                             TrainConfig(updates=1, evaluation_games=7)))
 
 
 def test_a_run_is_made_once(tmp_path, monkeypatch):
