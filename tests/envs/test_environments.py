@@ -179,7 +179,7 @@ def test_a_run_of_an_environment_records_and_evaluates(tmp_path, capsys):
     assert report["mean_reward_ci95"][0] <= report["mean_reward"] <= report["mean_reward_ci95"][1]
     assert cli.run(["evaluate", str(folder), "--games", "4"]) == 0 and "mean reward" in capsys.readouterr().out
     assert cli.run(["evaluate", str(folder), "--opponent", "greedy"]) == 2
-    assert "for one player" in capsys.readouterr().err
+    assert "single-player" in capsys.readouterr().err
     agent, environment, _ = load_agent(folder)
     assert environment.name == "CartPole-v1" and agent.act(np.zeros((2, 4), np.float32), np.ones((2, 2), bool))[0].shape
 

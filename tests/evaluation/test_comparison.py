@@ -72,8 +72,8 @@ def test_normalized_scores():
 
 def curve(mean, game="g"):
     mean = np.asarray(mean, float)
-    return Curve("name", game, False, [], np.arange(len(mean), dtype=float), mean, np.stack([mean, mean], 1),
-                 np.zeros((0, 2)))
+    return Curve("name", game, False, np.arange(len(mean), dtype=float), mean, np.stack([mean, mean], 1),
+                 np.zeros((0, 2)), [])
 
 
 @pytest.mark.parametrize(("runs", "baseline", "words"), [
