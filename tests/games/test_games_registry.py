@@ -80,7 +80,7 @@ def test_names():
         load_game("othelo")
     with pytest.raises(UserError, match=r"Known games: .*tictactoe"):
         load_game("xyzzy")
-    with pytest.raises(UserError, match=r"no game file 'nowhere\.py'"):
+    with pytest.raises(UserError, match=r"no file 'nowhere\.py'"):
         load_game("nowhere.py")
 
 
