@@ -163,11 +163,11 @@ def test_a_run_of_a_python_object_wants_it_again(tmp_path):
     run = myosu.train(Line, "ppo", run=tmp_path / "run", **TINY)
     out = python("import sys, myosu\nmyosu.load(sys.argv[1])", run.folder, code=1)
     assert "Give it again" in out and "test_api:Line was given to a training as a Python object" in out
-    assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "250", "--quiet"]) == 0, "it is known here"
+    assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "400", "--quiet"]) == 0, "it is known here"
     kept = dict(given._given)
     try:
         given._given.clear()
-        assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "300"]) == 2
+        assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "800"]) == 2
         with pytest.raises(myosu.UserError, match="made with python:test_api:Line, not with CartPole-v1"):
             myosu.load(run, env="CartPole-v1")
         same = functools.partial(Line, 4)  # by another name

@@ -165,7 +165,7 @@ def test_dqn_trains_against_alphabeta_and_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize(("env", "opponent", "words"), [
-    ("snake", "random", "for one player"), ("CartPole-v1", "random", "for one player"),
+    ("snake", "random", "single-player"), ("CartPole-v1", "random", "single-player"),
     ("tictactoe", "nobody", "no opponent 'nobody'")])
 def test_impossible_opponents(env, opponent, words):
     with pytest.raises(UserError, match=words):
