@@ -171,7 +171,7 @@ def test_a_run_of_a_python_object_wants_it_again(tmp_path):
         with pytest.raises(myosu.UserError, match="made with python:test_api:Line, not with CartPole-v1"):
             myosu.load(run, env="CartPole-v1")
         same = functools.partial(Line, 4)  # by another name
-        assert myosu.train(same, resume=run, env_steps=400, quiet=True).env_steps >= 400
+        assert myosu.train(same, resume=run, env_steps=900, quiet=True).env_steps >= 900
         with pytest.raises(myosu.UserError, match="have changed since this run was made"):
             myosu.load(run, env=lambda: gymnasium.make("CartPole-v1"))
     finally:
