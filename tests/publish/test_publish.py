@@ -26,6 +26,8 @@ from myosu.web.views import view
 from own_game import NIM
 from toy_runs import TOY
 
+pytestmark = pytest.mark.slow
+
 #: A game that no board is made for, whose rules make an array, call a module's function and may break off.
 TICTACTOE_AGAIN = """
 import dataclasses
@@ -33,8 +35,6 @@ import dataclasses
 import numpy as np
 
 from myosu.games import compiled, tictactoe
-
-pytestmark = pytest.mark.slow
 
 
 @compiled
