@@ -11,7 +11,7 @@ from myosu.envs.vector import EnvSpec
 #: Fewest moments by which actions are judged.
 _FEW = 20
 #: Of the legal trials so many, and so great a share, must have done nothing.
-_FEW_ILLEGAL, _SHARE_ILLEGAL, _FEW_STALE = 3, 0.01, 6
+_FEW_ILLEGAL, _SHARE_ILLEGAL, _FEW_STALE = 3, 0.01, 4
 #: Above this share, actions that end the episode and show nothing are taken for illegal ones that are punished.
 _SHARE_DEADLY = 0.15
 
