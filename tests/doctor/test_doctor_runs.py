@@ -63,6 +63,7 @@ def test_values_against_returns():
 
 
 def test_dead_units_are_counted():
+    torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 10), nn.ReLU(), nn.Linear(10, 1))
     x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

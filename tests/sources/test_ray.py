@@ -179,11 +179,11 @@ def test_without_the_token_it_is_refused(tmp_path, cluster, monkeypatch):
 
 
 @pytest.mark.parametrize("address, what", [("nowhere", "give HOST:PORT"), ("127.0.0.1:x", "give HOST:PORT"),
-                                           (f"127.0.0.1:{free_port()}", "nothing answers there")])
+                                           ("127.0.0.1:{free}", "nothing answers there")])
 def test_an_address_where_nothing_answers(monkeypatch, address, what):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     with pytest.raises(UserError, match=what):
-        require_cluster(configure("tictactoe"), address)
+        require_cluster(configure("tictactoe"), address.replace("{free}", str(free_port())))
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):

@@ -185,8 +185,10 @@ def test_a_run_whose_learner_plays_itself_goes_on(tmp_path, silent, monkeypatch)
     assert json.loads((path / "state.json").read_text())["source"]["starts"] >= 4
     seeds = [json.loads(line)["seed"] for line in (folder / "games.jsonl").read_text().splitlines()]
     assert len(set(seeds)) == len(seeds) > 20
-    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["learner_wait_share"] == last["actor_wait_share"] == 0.0 and 0.0 < last["learner_act_share"] <= 1.0
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all(record["learner_wait_share"] == record["actor_wait_share"] == 0.0 for record in records)
+    shares = [record["learner_act_share"] for record in records]  # a short record may have learning only
+    assert 0.0 < max(shares) <= 1.0 and min(shares) >= 0.0
 
 
 def test_waiting_counts_while_it_lasts():

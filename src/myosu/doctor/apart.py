@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
+import gymnasium
+
 from myosu.doctor.finding import Finding, by_severity
+from myosu.envs.given import note_registration, pack_given, unpack_given
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
 
@@ -24,7 +27,9 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
 
     Its name, whether it is a game of ours, and the findings. Raises UserError where it cannot be loaded.
     """
-    process, connection = spawn(_examine, name, dict(kwargs), games, seed)
+    if name in gymnasium.registry:
+        note_registration(name)
+    process, connection = spawn(_examine, name, pack_given(name), dict(kwargs), games, seed)
     until = time.monotonic() + seconds
     kind, is_game, findings = name, False, []
     finished = False
@@ -56,16 +61,16 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
 def _too_long(name: str, seconds: float, findings: list[Finding]) -> Finding:
     if any(finding.check == "episodes" for finding in findings):
         return Finding("info", "unjudged", f"not judged: all that was to come after {seconds:.0f} s; {name} is slow, "
-                       f"or "
-                       "the machine is busy.")
+                       "or the machine is busy.")
     return Finding("error", "hang", f"{name} did not come back: after {seconds:.0f} s random play had still not ended.",
                    "A step or a reset waits for ever, or takes many seconds: look for loops without an end and for "
                    "waiting on something outside.")
 
 
-def _examine(connection: Connection, parent: int, name: str, kwargs: dict[str, Any], games: int | None,
+def _examine(connection: Connection, parent: int, name: str, given: bytes, kwargs: dict[str, Any], games: int | None,
              seed: int) -> None:
     end_with(parent)
+    unpack_given(given)
     from myosu.doctor.check_game import check_game
     from myosu.doctor.check_gym import check_gym
     from myosu.envs.registry import load_environment
