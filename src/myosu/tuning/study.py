@@ -94,7 +94,11 @@ class Study:
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = hold_folder(folder, "searched")
-        self._agree()
+        try:
+            self._agree()
+        except UserError:
+            self.close()
+            raise
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.optuna = optuna
         self.trials = optuna.create_study(
