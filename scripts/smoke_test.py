@@ -15,11 +15,20 @@ from pathlib import Path
 
 def main() -> None:
     os.chdir(tempfile.mkdtemp(prefix="myosu-smoke-"))
+    run_commands()
+    train_and_play()
+
+
+def run_commands() -> None:
+    """What a person types first."""
     for arguments in (["--version"], [], ["train", "--help"], ["demo", "--terminal"]):
         said = subprocess.run([sys.executable, *["-I"] * sys.flags.isolated, "-m", "myosu", *arguments], check=True,
                               input="quit\n", capture_output=True, text=True).stdout
         assert said.strip(), arguments
 
+
+def train_and_play() -> None:
+    """A trained agent called from Python in five lines."""
     import myosu
 
     run = myosu.train("CartPole-v1", algorithm="ppo", env_steps=12_000, run="runs/first", evaluate_every=0, quiet=True)

@@ -15,11 +15,12 @@ class Options:
     """Print a script that completes the commands and flags of myosu in your shell.
 
     bash: myosu completion bash > ~/.local/share/bash-completion/completions/myosu ;
-    zsh: myosu completion zsh > a folder of your fpath, as _myosu ; tcsh: source what is printed.
+    zsh: myosu completion zsh > a folder of your fpath, as _myosu ;
+    fish: myosu completion fish > ~/.config/fish/completions/myosu.fish
     """
 
-    shell: Annotated[Positional[Literal["bash", "zsh", "tcsh"]], tyro.conf.arg(metavar="SHELL")]
-    """Your shell: bash, zsh or tcsh."""
+    shell: Annotated[Positional[Literal["bash", "zsh", "fish"]], tyro.conf.arg(metavar="SHELL")]
+    """Your shell: bash, zsh or fish."""
 
 
 def main(arguments: list[str]) -> int:
