@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import griffe
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +23,33 @@ OUTSIDE = "repository"
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 MARKER = re.compile(r"<!-- (settings|include): ([\w./-]+) -->")
+
+
+class HouseStyle(griffe.Extension):
+    """Docstrings of Myosu say "name: text" of parameters and fields; in the reference these become lists."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.docstring is not None:
+            names = {item.name.lstrip("*") for item in obj.parameters} if isinstance(obj, griffe.Function) else {
+                name for name, member in obj.members.items() if not member.is_alias} if obj.is_class else set()
+            obj.docstring.value = listed(obj.docstring.value, names)
+
+
+def listed(text: str, names: set[str]) -> str:
+    """The docstring with what it says of each of ``names`` as an item of a list."""
+    if not names:
+        return text
+    begin = re.compile(rf"(?:^|(?<=\. ))({'|'.join(sorted(names))}): ", re.MULTILINE)
+    paragraphs = []
+    for paragraph in text.split("\n\n"):
+        if begin.search(paragraph):
+            head, *items = begin.split(re.sub(r"\n +", " ", paragraph))  # what is indented goes on with the line above
+            lines = [f"- **{name}**: {' '.join(said.split())}"
+                     for name, said in zip(items[::2], items[1::2], strict=True)]
+            paragraphs += [*[head.strip()] * bool(head.strip()), "\n".join(lines)]
+        else:
+            paragraphs.append(paragraph)
+    return "\n\n".join(paragraphs)
 
 
 def on_files(files: Any, config: Any) -> Any:
