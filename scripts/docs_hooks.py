@@ -1,8 +1,8 @@
-"""What `make docs` does beyond MkDocs: links that lead out of docs/ are followed and their files taken along, and tables
-of settings are made from the dataclasses.
+"""What `make docs` does beyond MkDocs: links that lead out of docs/ are followed and their files taken along, and
+tables of settings are made from the dataclasses.
 
-In a page, `<!-- settings: ppo -->` becomes the table of that algorithm's settings, `<!-- settings: train -->` that of the
-training loop's, and `<!-- include: CHANGELOG.md -->` the text of a file of the repository.
+In a page, `<!-- settings: ppo -->` becomes the table of that algorithm's settings, `<!-- settings: train -->` that of
+the training loop's, and `<!-- include: CHANGELOG.md -->` the text of a file of the repository.
 """
 
 from __future__ import annotations
@@ -139,8 +139,9 @@ def _moved(markdown: str, source: Path, uri: str) -> str:
             return found[0]
         if target.is_dir() and target.is_relative_to(DOCS) and not (target / "README.md").exists():
             target = min(target.glob("*.md"))  # a folder of the log
-        anchor = found[2].partition("#")
-        return f"{found[1]}{os.path.relpath(_place(target), os.path.dirname(uri) or '.')}{anchor[1]}{anchor[2]}{found[3]}"
+        _, hash_sign, anchor = found[2].partition("#")
+        place = os.path.relpath(_place(target), os.path.dirname(uri) or ".")
+        return f"{found[1]}{place}{hash_sign}{anchor}{found[3]}"
 
     parts = FENCE.split(markdown)
     return "".join(part if i % 2 else LINK.sub(moved, part) for i, part in enumerate(parts))

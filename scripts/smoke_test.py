@@ -1,5 +1,5 @@
-"""What must work right after `pip install myosu`, in an empty environment: the command, a training, an evaluation, and an
-agent called from Python. Takes less than a minute.
+"""What must work right after `pip install myosu`, in an empty environment: the command, a training, an evaluation, and
+an agent called from Python. Takes less than a minute.
 
     python -m venv empty && empty/bin/pip install dist/*.whl && empty/bin/python -I scripts/smoke_test.py
 """

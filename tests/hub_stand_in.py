@@ -58,7 +58,8 @@ class Hub:
                 content = files.get("/".join(parts[4:]))
                 if content is None:
                     return 404, {"X-Error-Code": "EntryNotFound"}, b""
-                return 200, {"X-Repo-Commit": self.commit(name), "ETag": f'"{hashlib.sha1(content).hexdigest()}"'}, content
+                etag = f'"{hashlib.sha1(content).hexdigest()}"'
+                return 200, {"X-Repo-Commit": self.commit(name), "ETag": etag}, content
             case _:
                 return _json({"id": name, "modelId": name, "sha": self.commit(name), "siblings": [
                     {"rfilename": path} for path in files], "tags": [], "private": False, "downloads": 0})

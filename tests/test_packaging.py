@@ -70,8 +70,8 @@ def wheel(tmp_path_factory) -> Path:
     """The wheel and the sdist, made without a network; their folder."""
     pytest.importorskip("build")
     source, dist = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
-    for name in subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "src", "*.toml", "README.md", "LICENSE"],
-                               cwd=ROOT, capture_output=True, text=True, check=True).stdout.split():
+    listing = ["git", "ls-files", "-co", "--exclude-standard", "src", "*.toml", "README.md", "LICENSE"]
+    for name in subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
     subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, source], check=True,

@@ -87,8 +87,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     cluster: HOST:PORT of a Ray cluster's head, or "auto" for the cluster that this machine belongs to. Actors run on
         all its machines, learner and evaluations on this one (docs/scale.md).
     trust: with ``resume``, allow code in files and modules that the run's folder names.
-    preset: a .toml file of the algorithm's settings in place of the presets for this environment, such as ``myosu tune``
-        writes.
+    preset: a .toml file of the algorithm's settings, such as ``myosu tune`` writes, in place of the presets for this
+        environment.
     track: "wandb", "trackio" or "mlflow" shows the run there as well (``training.trackers``).
     settings: fields of ``TrainConfig`` and of the algorithm's ``Config``, which replace those of the preset for this
         environment (``myosu train ENV --help`` lists them).

@@ -47,7 +47,8 @@ def test_the_commands_that_it_names_exist(tmp_path, monkeypatch):
 def test_train_without_a_name_lists_what_can_be_trained(capsys):
     assert cli.run(["train"]) == 2
     said = capsys.readouterr().err
-    assert all(name in said for name in ("othello", "CartPole-v1", "mygame.py")) and max(map(len, said.splitlines())) <= 80
+    assert all(name in said for name in ("othello", "CartPole-v1", "mygame.py"))
+    assert max(map(len, said.splitlines())) <= 80
 
 
 def test_the_help_of_train_is_short_and_in_two_parts(capsys, monkeypatch):

@@ -60,7 +60,8 @@ def test_only_what_an_agent_needs_is_fetched(run, server, tmp_path):
     server.repos["me/mine"] |= {"evil.py": b"raise SystemExit('ran')", "model.pkl": b"x", "sub/x.bin": b"y"}
     told = []
     pulled(server, tmp_path / "got", say=told.append)
-    assert [path.name for path in (tmp_path / "got").rglob("*") if path.is_file() and path.suffix in (".py", ".pkl")] == []
+    assert {path.name for path in (tmp_path / "got").rglob("*") if path.is_file()} == {
+        "README.md", "manifest.json", "weights.safetensors"}
     assert "evil.py" in told[0] and "model.pkl" in told[0]
     assert not any("evil" in path for path in server.asked if "resolve" in path)
 
@@ -98,8 +99,8 @@ def other_shapes(manifest):
     (lambda server: rewrite(server, other_shapes), "use that version"),
     (lambda server: setattr(server, "refuse", 401), "Log in first"),
     (lambda server: server.repos.clear(), "Is the name right?"),
-], ids=["a flipped bit", "no weights", "an empty manifest", "a huge manifest", "a game in a file", "a strange algorithm",
-        "another format", "other shapes", "no login", "no repository"])
+], ids=["a flipped bit", "no weights", "an empty manifest", "a huge manifest", "a game in a file",
+        "a strange algorithm", "another format", "other shapes", "no login", "no repository"])
 def test_what_cannot_be_used_is_told_and_not_kept(run, server, tmp_path, damage, message):
     push(run, "me/mine", endpoint=server.endpoint)
     damage(server)
@@ -163,7 +164,8 @@ def test_the_command_of_a_card_makes_the_same_settings():
     config = configure("CartPole-v1", "ppo", given)
     command = train_command(config).split()
     assert command[:5] == ["myosu", "train", "CartPole-v1", "--algorithm", "ppo"]
-    assert "--no-anneal-learning-rate" in command and command[command.index("--hidden"):][:3] == ["--hidden", "32", "16"]
+    assert "--no-anneal-learning-rate" in command
+    assert command[command.index("--hidden"):][:3] == ["--hidden", "32", "16"]
     assert "--epochs" not in command, "the preset has it"
     assert command[command.index("--seed") + 1] == "5" and command[command.index("--minutes") + 1] == "3.0"
 

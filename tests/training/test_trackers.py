@@ -84,8 +84,8 @@ def test_a_tracker_that_does_not_even_begin_stops_nothing(tmp_path, monkeypatch,
 def test_a_training_is_tracked_to_its_end_though_the_tracker_fails(stand_in, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     stand_in.broken = True
-    assert cli.run("train CartPole-v1 --algorithm ppo --env-steps 256 --evaluate-every 0 --track trackio --run mine "
-                   "--quiet".split()) == 0
+    command = "train CartPole-v1 --algorithm ppo --env-steps 256 --evaluate-every 0 --track trackio --run mine --quiet"
+    assert cli.run(command.split()) == 0
     assert caplog.text.count("trackio failed") == 1
     assert (tmp_path / "mine/checkpoints").is_dir() and (tmp_path / "mine/trackers.json").is_file()
 

@@ -13,11 +13,11 @@ from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.presets import load_preset
 from myosu.runs.reading import load_json
+from myosu.tuning import study as study_module
 from myosu.tuning.space import inside, load_space, suggest
+from myosu.tuning.study import EVALUATIONS, Plan, Pruning, Scores, Study, write_preset
 
 optuna = pytest.importorskip("optuna")
-from myosu.tuning import study as study_module
-from myosu.tuning.study import EVALUATIONS, Plan, Pruning, Scores, Study, write_preset
 
 SPACE = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "num_envs": [4, 8], "hidden": [[8], [16, 16]]}
 SHIPPED = ("ppo", "dqn", "sac", "muzero", "muesli")
@@ -93,7 +93,7 @@ def test_a_study_finds_what_is_better_and_counts_what_it_spent(trained, tmp_path
     study = Study(plan(), tmp_path / "study", say=lambda text: None)
     study.search(12)
     assert len(study.done()) == len(trained) == 12
-    best, settings = study.best()
+    _, settings = study.best()
     assert abs(np.log10(settings["learning_rate"]) + 3) < 0.3
     assert settings["clip_range"] == plan().base()["clip_range"], "what is not searched is the preset's"
     pruned = [trial for trial in study.done() if trial.state.name == "PRUNED"]
@@ -153,7 +153,7 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
 def test_trials_that_all_fail_end_the_study(trained, tmp_path):
     space = {"learning_rate": [9.5e-3, 9.9e-3]}
     study = Study(plan(space=space), tmp_path / "study", say=lambda text: None)
-    with pytest.raises(UserError, match="none succeeded.*the loss is not finite"):
+    with pytest.raises(UserError, match=r"none succeeded.*the loss is not finite"):
         study.search(30)
     assert len(trained) == study_module.FAILURES
     study.close()
@@ -161,11 +161,8 @@ def test_trials_that_all_fail_end_the_study(trained, tmp_path):
 
 def test_evaluations_are_reported_once_at_each_mark():
     reported = {}
-    trial = SimpleNamespace(report=lambda value, step: reported.setdefault(step, value), should_prune=lambda: step_is(3))
-
-    def step_is(mark):
-        return max(reported) == mark
-
+    trial = SimpleNamespace(report=lambda value, step: reported.setdefault(step, value),
+                            should_prune=lambda: max(reported) == 3)
     pruning = Pruning(trial, 1000)
     for steps, reward in ((40, 0.0), (210, 1.0), (230, 2.0), (400, 3.0), (610, 4.0)):
         going_on = pruning.on_evaluation({"env_steps": steps, "mean_reward": reward})
@@ -211,6 +208,7 @@ def test_the_command_ends_in_a_preset_that_train_takes(tmp_path, capsys, monkeyp
     assert "1 trials (0 pruned, 0 failed), 1 runs" in capsys.readouterr().out
     assert (tmp_path / "mine/study.png").stat().st_size > 1000
     found = load_json(tmp_path / "mine/report.json")["settings"]["learning_rate"]
-    assert cli.run("train CartPole-v1 --algorithm ppo --preset mine/preset.toml --env-steps 256 --evaluate-every 0 "
-                   "--run run --quiet".split()) == 0
+    command = "train CartPole-v1 --algorithm ppo --preset mine/preset.toml --env-steps 256 --evaluate-every 0 " \
+              "--run run --quiet"
+    assert cli.run(command.split()) == 0
     assert load_json(tmp_path / "run/config.json")["algorithm_config"]["learning_rate"] == found

@@ -32,7 +32,8 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu demo", args=arguments)
-    print("This agent taught itself Connect Four in five minutes on two cores. Train your own: myosu train connect_four\n")
+    print("This agent taught itself Connect Four in five minutes on two cores. Train your own: "
+          "myosu train connect_four\n")
     flags = ["--terminal"] * options.terminal + ["--no-browser"] * (not options.browser)
     if options.simulations is not None:
         flags += ["--simulations", str(options.simulations)]

@@ -17,10 +17,9 @@ from myosu.algorithms import ALGORITHMS, load_algorithm
 from myosu.commands.options import ENV_FLAGS, read_environment_flags
 from myosu.errors import UserError
 
-
 #: What ``--help`` shows: what people change first. ``--help-all`` shows every flag.
-FIRST = ("game", "algorithm", "minutes", "env_steps", "run", "resume", "seed", "learning_rate", "batch_size", "num_envs",
-         "simulations", "discount")
+FIRST = ("game", "algorithm", "minutes", "env_steps", "run", "resume", "seed", "learning_rate", "batch_size",
+         "num_envs", "simulations", "discount")
 
 
 def main(arguments: list[str]) -> int:

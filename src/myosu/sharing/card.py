@@ -28,9 +28,9 @@ def write_card(run: Path, folder: Path, license: str | None = None, games: int =
     """Write ``README.md`` into ``folder``, and ``curve.png`` where the run has evaluations and matplotlib is there.
     Returns the path of the card.
 
-    run: as ``find_checkpoint`` takes it. license: a licence's identifier, such as mit or cc-by-4.0; without one the card
-    says that none was given. games: evaluate the agent now, in so many games against each of ``opponents`` (episodes, if
-    it plays alone). name: the repository's, for the commands that use it. Raises UserError.
+    run: as ``find_checkpoint`` takes it. license: a licence's identifier, such as mit or cc-by-4.0; without one the
+    card says that none was given. games: evaluate the agent now, in so many games against each of ``opponents``
+    (episodes, if it plays alone). name: the repository's, for the commands that use it. Raises UserError.
     """
     checkpoint = find_checkpoint(run)
     evaluations = [_evaluation_of(checkpoint)]

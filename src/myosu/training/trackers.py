@@ -1,8 +1,8 @@
 """A run shown in other people's trackers as well: Weights & Biases, Trackio, MLflow.
 
-The run's folder stays the source: what a tracker gets is what ``metrics.jsonl`` holds, and ``trackers.json`` there keeps
-the tracker's id, so that a resumed run goes on in the same place. TensorBoard needs none of this; every run has its
-files. A tracker that fails is told once and left out; the training goes on.
+The run's folder stays the source: what a tracker gets is what ``metrics.jsonl`` holds, and ``trackers.json`` there
+keeps the tracker's id, so that a resumed run goes on in the same place. TensorBoard needs none of this; every run has
+its files. A tracker that fails is told once and left out; the training goes on.
 """
 
 from __future__ import annotations
