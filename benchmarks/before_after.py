@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[1]
-#: Arguments of `myosu train`. MuZero's updates per game make "selfplay" search, and "learner" learn, nearly all the time.
+#: Arguments of `myosu train`. By their replay ratios "selfplay" is nearly all searches, "learner" nearly all updates.
 WORK = {
     "selfplay": ["othello", "--updates", "12", "--replay-ratio", "0.25"],
     "learner": ["othello", "--updates", "600", "--replay-ratio", "32"],
@@ -54,7 +54,7 @@ def main() -> None:
             seconds = {side: processor_seconds(side, WORK[name]) for side in (sides if round_ % 2 else sides[::-1])}
             ratios.append(seconds[sides[0]] / seconds[HERE])
             print(f"{name}: {seconds[sides[0]]:.1f} s before, {seconds[HERE]:.1f} s here", flush=True)
-        print(f"{name}: {statistics.median(ratios):.3f} times as fast ({min(ratios):.3f} to {max(ratios):.3f})", flush=True)
+        print(f"{name}: {statistics.median(ratios):.3f} times as fast ({min(ratios):.3f} to {max(ratios):.3f})")
 
 
 if __name__ == "__main__":
