@@ -9,7 +9,7 @@ import myosu
 from hub_stand_in import hub
 from myosu.errors import UserError
 from myosu.runs.checkpoint import Checkpoints, _digest, _write_manifest, find_checkpoint
-from myosu.sharing.card import train_command, write_card
+from myosu.sharing.card import train_command, without_folders, write_card
 from myosu.training.start import configure
 from web_runs import untrained_run
 
@@ -90,6 +90,7 @@ def other_shapes(manifest):
 
 @pytest.mark.parametrize(("damage", "message"), [
     (flip_a_weight, "weights.safetensors was changed after it was written"),
+    (lambda server: server.repos["me/mine"].update({"weights.safetensors": b"short"}), "has 5 bytes instead of"),
     (lambda server: server.repos["me/mine"].pop("weights.safetensors"), "weights.safetensors is missing"),
     (lambda server: server.repos["me/mine"].update({"manifest.json": b"{}"}), "manifest.json"),
     (lambda server: server.repos["me/mine"].update({"manifest.json": b"{" + b" " * 2_000_000}), "none of Myosu's"),
@@ -99,7 +100,7 @@ def other_shapes(manifest):
     (lambda server: rewrite(server, other_shapes), "use that version"),
     (lambda server: setattr(server, "refuse", 401), "Log in first"),
     (lambda server: server.repos.clear(), "Is the name right?"),
-], ids=["a flipped bit", "no weights", "an empty manifest", "a huge manifest", "a game in a file",
+], ids=["a flipped bit", "short weights", "no weights", "an empty manifest", "a huge manifest", "a game in a file",
         "a strange algorithm", "another format", "other shapes", "no login", "no repository"])
 def test_what_cannot_be_used_is_told_and_not_kept(run, server, tmp_path, damage, message):
     push(run, "me/mine", endpoint=server.endpoint)
@@ -157,6 +158,13 @@ def test_a_card_says_what_was_trained_and_how_good_it_is(run, tmp_path):
     assert "![" in card and (tmp_path / "card/curve.png").stat().st_size > 1000
     assert str(tmp_path) not in card
     assert "None was given" in write_card(copy, tmp_path / "second").read_text()
+
+
+def test_settings_that_name_folders_are_shown_without_them():
+    settings = {"recordings": ["/home/someone/runs/a", "runs/b"], "hidden": [8, 8], "activation": "tanh",
+                "device": None}
+    assert without_folders(settings) == {"recordings": ["a", "runs/b"], "hidden": [8, 8], "activation": "tanh",
+                                         "device": None}
 
 
 def test_the_command_of_a_card_makes_the_same_settings():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,9 @@ def train_command(config: RunConfig) -> str:
     if config.env_kwargs:
         words += ["--env-kwargs", json.dumps(config.env_kwargs)]
     base = configure(config.game, config.algorithm, {}, config.rewards, config.env_kwargs, config.opponent)
-    changed = {name: value for name, value in config.algorithm_config.items()
-               if name not in OF_THE_MACHINE and value != base.algorithm_config.get(name) and value is not None}
+    changed = {name: value for name, value in without_folders(config.algorithm_config).items()
+               if name not in OF_THE_MACHINE and config.algorithm_config[name] != base.algorithm_config.get(name)
+               and value is not None}
     for field in dataclasses.fields(TrainConfig):
         value = getattr(config.train, field.name)
         if value != field.default and value is not None:
@@ -91,6 +93,12 @@ def train_command(config: RunConfig) -> str:
 def named(text: str) -> str:
     """The name of a game, an algorithm or an opponent, without the folders of the machine it was trained on."""
     return Path(text).name if Path(text).is_absolute() else text
+
+
+def without_folders(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, of which some name folders (``recordings``), without those of this machine."""
+    return {name: [named(item) if isinstance(item, str) else item for item in value] if isinstance(value, list)
+            else named(value) if isinstance(value, str) else value for name, value in settings.items()}
 
 
 def _flag(name: str, value: Any) -> list[str]:
@@ -150,7 +158,8 @@ def _interval(entry: dict[str, Any], name: str, form: str) -> str:
 def _settings(config: RunConfig) -> str:
     kind = load_algorithm(config.algorithm).Config if not config.algorithm.endswith(".py") else None
     names = [field.name for field in dataclasses.fields(kind)] if kind else list(config.algorithm_config)
-    rows = [f"| `{name}` | {config.algorithm_config[name]} |" for name in names if name in config.algorithm_config]
+    settings = without_folders(config.algorithm_config)
+    rows = [f"| `{name}` | {settings[name]} |" for name in names if name in settings]
     return "\n".join(["| setting | value |", "|---|---|", *rows])
 
 

@@ -24,7 +24,7 @@ from myosu.errors import UserError
 from myosu.players.agent import load_agent
 from myosu.runs.checkpoint import Checkpoint, find_checkpoint, open_checkpoint
 from myosu.runs.files import writing_to
-from myosu.sharing.card import CURVE, named, write_card
+from myosu.sharing.card import CURVE, named, without_folders, write_card
 
 NEEDED = ("manifest.json", "weights.safetensors")
 WELCOME = ("README.md", CURVE)
@@ -82,7 +82,9 @@ def pull(name: str, folder: Path, revision: str | None = None, endpoint: str | N
                 raise UserError(f"{name} holds no agent of Myosu: {', '.join(missing)} is missing.")
             if there["manifest.json"] > MANIFEST_BYTES:
                 raise UserError(f"{name}: manifest.json has {there['manifest.json']} bytes; it is none of Myosu's.")
-            for file in (*NEEDED, *(file for file in WELCOME if file in there)):
+            api.hf_hub_download(name, "manifest.json", revision=commit, local_dir=temporary / "got")
+            _check_size(temporary / "got", there["weights.safetensors"], name)
+            for file in (NEEDED[1], *(file for file in WELCOME if file in there)):
                 api.hf_hub_download(name, file, revision=commit, local_dir=temporary / "got")
         checkpoint = _examine(temporary / "got", name)
         place = temporary / "run" / "checkpoints" / f"update-{checkpoint.update:08d}"
@@ -104,6 +106,17 @@ def pull(name: str, folder: Path, revision: str | None = None, endpoint: str | N
         say(f"To play, it needs {', '.join(checkpoint.config.sources)}, which you must install yourself and agree to "
             "with --trust.")
     return folder / "checkpoints" / place.name
+
+
+def _check_size(folder: Path, size: int, name: str) -> None:
+    """Weights of another size than the manifest in ``folder`` promises are not even fetched."""
+    try:
+        promised = open_checkpoint(folder).manifest["files"].get("weights.safetensors", {}).get("bytes")
+    except UserError:
+        return  # told below, with all else that is wrong
+    if promised != size:
+        raise UserError(f"{name} is not kept: weights.safetensors has {size} bytes instead of {promised}: it was cut "
+                        "short or edited.")
 
 
 def _examine(folder: Path, name: str) -> Checkpoint:
@@ -135,13 +148,12 @@ def _try_out(place: Path, name: str) -> None:
 
 
 def _public(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint without the folders of this machine, which opponents may name."""
+    """The checkpoint without the folders of this machine, which opponents and recordings may name."""
     config = checkpoint.manifest["config"]
-    clean = {**config, "train": {**config["train"]}}
+    clean = {**config, "train": without_folders(config["train"]),
+             "algorithm_config": without_folders(config["algorithm_config"])}
     if config.get("opponent"):
         clean["opponent"] = named(config["opponent"])
-    if config["train"].get("evaluation_opponent"):
-        clean["train"]["evaluation_opponent"] = named(config["train"]["evaluation_opponent"])
     return dataclasses.replace(checkpoint, manifest={**checkpoint.manifest, "config": clean})
 
 

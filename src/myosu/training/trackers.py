@@ -177,7 +177,7 @@ def _settings(run: Run) -> dict[str, Any]:
     data = config.to_json()
     return {"game": game, "algorithm": algorithm, "rewards": config.rewards, "myosu": config.myosu,
             **{name: value for name, value in data["train"].items() if name != "evaluation_opponent"},
-            **data["algorithm_config"]}
+            **{name: value for name, value in data["algorithm_config"].items() if name != "recordings"}}
 
 
 def _project(variable: str) -> str:
