@@ -2,6 +2,7 @@
 #
 #   make train   [MINUTES=10] [RUN=runs/NAME]   learn Othello from nothing
 #   make site    [MINUTES=10] [SITE=site]       a page for every game, to be put on any host of files
+#   make docs                                  the documentation site, into site-docs/
 #   make install | test | bench | clean
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ SITE ?= site
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install train test bench site clean
+.PHONY: install train test bench site docs clean
 
 install: .venv/.installed
 
@@ -35,9 +36,13 @@ bench: install
 site: install
 	$(BIN)/python scripts/gallery.py $(SITE) --minutes $(MINUTES)
 
+docs: .venv/.installed-dev
+	$(BIN)/python -m mkdocs build --quiet
+	@echo "site-docs/index.html"
+
 # Trained runs stay.
 clean:
-	rm -rf .venv .venv-mctx .venv-lightzero .venv-sb3 .venv-cleanrl build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-mctx .venv-lightzero .venv-sb3 .venv-cleanrl build dist site-docs src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
