@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
 from myosu.algorithms.interface import AgentState, Thoughts
-from myosu.algorithms.off_policy import Sampler, StepActor
+from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -31,7 +31,7 @@ from myosu.replay.replay import Columns, Replay, fitting_capacity
 from myosu.replay.transitions import Transitions, transition_columns
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
-from myosu.runs.state import State, Weights
+from myosu.runs.state import Weights
 
 SOURCE = "in turn"
 
@@ -239,8 +239,11 @@ class Actor(StepActor):
         self.epsilon = float(weights["epsilon"])
 
 
-class Learner:
+class Learner(StepLearner):
     """Fits the values to what the target network says comes after."""
+
+    net: QNet
+    target: QNet
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         self.config, self.branches = config, action_branches(spec)
@@ -311,25 +314,6 @@ class Learner:
             "next_observation": self.symmetries.observations(batch["next_observation"], drawn),
             "next_legal_actions": self.symmetries.by_action(batch["next_legal_actions"], drawn),
         }
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
-
-    def weights(self) -> Weights:
-        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
-
-    def state_dict(self) -> State:
-        return copy.deepcopy({"net": self.net.state_dict(), "target": self.target.state_dict(),
-                              "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
-                              "updates": self.updates, "sampler": self.sampler.state_dict()})
-
-    def load_state_dict(self, state: State) -> None:
-        self.net.load_state_dict(state["net"])
-        self.target.load_state_dict(state["target"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.bit_generator.state = state["rng"]
-        self.updates = state["updates"]
-        self.sampler.load_state_dict(state["sampler"])
 
 
 class Agent:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from myosu.algorithms.checks import check_ranges
 from myosu.algorithms.demonstrations import load_demonstrations
 from myosu.algorithms.interface import AgentState, Thoughts
-from myosu.algorithms.off_policy import Sampler, StepActor
+from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -36,7 +36,7 @@ from myosu.replay.transitions import Transitions, transition_columns
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.gail import GAIL
 from myosu.rewards.signals import RewardSignal, RewardSignals
-from myosu.runs.state import State, Weights
+from myosu.runs.state import Weights
 
 SOURCE = "in turn"
 
@@ -355,8 +355,11 @@ class Actor(StepActor):
         return self.player.choose(step.observation, step.legal_actions, self.rng)
 
 
-class Learner:
+class Learner(StepLearner):
     """Critics, policy and temperatures learn from the same sample at once: one gradient, one step of Adam."""
+
+    net: SoftActorCritic
+    target: Critics
 
     def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
         self.config, self.kind = config, make_actions(config, spec)
@@ -426,25 +429,6 @@ class Learner:
         if self.config.entropy_in_values:
             value[:, 0] += (temperature * entropy).sum(1)
         return torch.addcmul(self._tensor(batch["reward"]), self._tensor(batch["discount"]), value)[..., None]
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
-
-    def weights(self) -> Weights:
-        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
-
-    def state_dict(self) -> State:
-        return copy.deepcopy({"net": self.net.state_dict(), "target": self.target.state_dict(),
-                              "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
-                              "updates": self.updates, "sampler": self.sampler.state_dict()})
-
-    def load_state_dict(self, state: State) -> None:
-        self.net.load_state_dict(state["net"])
-        self.target.load_state_dict(state["target"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.bit_generator.state = state["rng"]
-        self.updates = state["updates"]
-        self.sampler.load_state_dict(state["sampler"])
 
 
 class Agent:
