@@ -198,7 +198,8 @@ def test_what_cannot_be_had_is_told():
 
 
 @pytest.mark.parametrize("algorithm, config, curiosity, steps", [
-    (ppo, PPO, ("rnd", "icm:0.1", "counts:0.1:0.9"), 600), (sac, SAC, ("rnd:0.3:0.9",), 400), (dqn, DQN, ("icm",), 300)])
+    (ppo, PPO, ("rnd", "icm:0.1", "counts:0.1:0.9"), 600), (sac, SAC, ("rnd:0.3:0.9",), 400),
+    (dqn, DQN, ("icm",), 300)])
 def test_a_curious_run_is_resumed_exactly(algorithm, config, curiosity, steps):
     config = dataclasses.replace(config, curiosity=curiosity)
     first, second = (InTurn(algorithm, config, GymVectorEnv(lambda: Lock(4), 8, 0), seed) for seed in (0, 7))
