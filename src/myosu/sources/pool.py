@@ -18,7 +18,7 @@ from myosu.players.player import RandomPlayer, legal_mask
 from myosu.runs.state import Weights
 
 #: Members play at random so often, so that those that are sure of every move do not play the same game again and again.
-EXPLORATION = 0.05
+EXPLORATION = 0.1
 #: The newest member follows the learner this many times between two that stay.
 RENEWALS = 20
 
@@ -100,14 +100,15 @@ class Pool:
     def state_dict(self) -> dict[str, Any]:
         return copy.deepcopy({
             "rng": self.rng.bit_generator.state, "newest": self.newest, "steps": self.steps, "renewed": self.renewed,
-            "weights": self.weights, "learner": self.learner, "wins": self.results.wins, "draws": self.results.draws,
-            "elo": self.elo})
+            "weights": {str(number): weights for number, weights in self.weights.items()}, "learner": self.learner,
+            "wins": self.results.wins, "draws": self.results.draws, "elo": self.elo})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         state = copy.deepcopy(state)
         self.rng.bit_generator.state = state["rng"]
-        for name in ("newest", "steps", "renewed", "weights", "learner", "elo"):
+        for name in ("newest", "steps", "renewed", "learner", "elo"):
             setattr(self, name, state[name])
+        self.weights = {int(number): weights for number, weights in state["weights"].items()}
         self.results, self.agents = Results(state["wins"], state["draws"]), {}
 
 
@@ -122,12 +123,13 @@ class AgainstPool(AgainstEnv):
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "pool": self.pool.state_dict(), "facing": self.facing.copy(),
-                "memory": dict(self.memory)}
+                "memory": {str(i): memory for i, memory in self.memory.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.pool.load_state_dict(state["pool"])
-        self.facing, self.memory = state["facing"].copy(), dict(state["memory"])
+        self.facing = state["facing"].copy()
+        self.memory = {int(i): memory for i, memory in state["memory"].items()}
 
     def _start(self, env_ids: np.ndarray) -> None:
         for i in env_ids.tolist():
