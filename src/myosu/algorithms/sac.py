@@ -98,7 +98,7 @@ class Config:
     gail_discount: float = 0.99
     """Discount of that reward, in [0, 1)."""
     recordings: tuple[str, ...] = ()
-    """Folders of the runs whose recorded games are imitated."""
+    """Folders of the runs whose recorded games are imitated, or minari:DATASET."""
     curiosity: tuple[str, ...] = ()
     """Rewards for what is new (docs/curiosity.md): rnd, icm, each with a weight and a discount if you like, as in
     rnd:0.5:0.99."""
