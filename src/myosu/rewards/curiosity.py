@@ -25,6 +25,8 @@ KINDS = ("rnd", "icm", "counts")
 OBSERVATION_CLIP = 5.0
 #: Steps in a gradient step of what a signal learns.
 BATCH_SIZE = 64
+#: Steps whose novelty is computed at once.
+PART = 1024
 
 
 def parse_curiosity(text: str, discount: float) -> tuple[str, float, float]:
@@ -161,9 +163,8 @@ class LearntCuriosity:
     def loss(self, steps: Steps) -> Tensor:
         raise NotImplementedError
 
-    @torch.no_grad()
     def rewards(self, steps: Steps) -> np.ndarray:
-        return self.scale(self.novelty(steps).numpy())
+        return self.scale(self._novelties(steps))
 
     def update(self, steps: Steps) -> dict[str, float]:
         """One pass over the steps in minibatches. Returns the mean loss, and the mean novelty before that,
@@ -172,19 +173,25 @@ class LearntCuriosity:
         if (self.calls - 1) % self.every:
             return self.report
         self.observe(steps)
-        with torch.no_grad():
-            novelty = self.novelty(steps).numpy()
+        novelty = self._novelties(steps)
         self.scale.observe(novelty, steps)
         order, losses = self.rng.permutation(len(novelty)), []
         for first in range(0, len(order), BATCH_SIZE):
             rows = order[first:first + BATCH_SIZE]
-            loss = self.loss({name: steps[name][rows] for name in ("observation", "action", "next_observation")})
+            loss = self.loss(_part(steps, rows))
             self.parameters.zero_gradient()
             loss.backward()
             self.optimizer.step(self.learning_rate)
             losses.append(float(loss.detach()))
         self.report = {"loss": float(np.mean(losses)), "novelty": float(novelty.mean())}
         return self.report
+
+    @torch.no_grad()
+    def _novelties(self, steps: Steps) -> np.ndarray:
+        """``novelty`` part by part: of a rollout of images at once it would take gigabytes."""
+        count = len(steps["action"])
+        parts = (np.arange(first, min(first + PART, count)) for first in range(0, count, PART))
+        return np.concatenate([self.novelty(_part(steps, rows)).numpy() for rows in parts])
 
     def state_dict(self) -> dict[str, Any]:
         return {"net": _copied(self.net), "optimizer": {k: v.clone() for k, v in self.optimizer.state_dict().items()},
@@ -197,6 +204,10 @@ class LearntCuriosity:
         self.calls, self.report = state["calls"], dict(state["report"])
         self.scale.load_state_dict(state["scale"])
         self.rng.bit_generator.state = state["rng"]
+
+
+def _part(steps: Steps, rows: np.ndarray) -> Steps:
+    return {name: steps[name][rows] for name in ("observation", "action", "next_observation")}
 
 
 def _copied(net: nn.Module) -> dict[str, Tensor]:
