@@ -78,8 +78,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     run: the folder of the new run, by default ``runs/GAME-ALGORITHM-TIME``.
     resume: a run's folder or one of its checkpoints, to continue with the settings it was started with. Only limits and
         the intervals of evaluation and saving may change. If the environment was a Python object, pass it again.
-    opponent: plays the other seat of a two-player game, so that PPO and DQN can learn it too; named as in ``evaluate``.
-        By default the learner plays both seats.
+    opponent: plays the other seat of a two-player game, so that PPO, SAC and DQN can learn it too; named as in
+        ``evaluate``, or "pool" for earlier versions of the learner. By default the learner plays both seats.
     rewards: "outcome" makes only winning count in a game of Myosu's own. env_kwargs: arguments for the environment.
     callbacks: called with records, evaluations and checkpoints; they may end the run.
     handle_signals: Ctrl-C, SIGTERM and a closed terminal end the training in order and save it, as the command does;

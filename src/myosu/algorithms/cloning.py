@@ -38,7 +38,7 @@ class Config:
     """Behavioural cloning's settings."""
 
     recordings: tuple[str, ...] = ()
-    """Folders of the runs whose recorded games are imitated."""
+    """Folders of the runs whose recorded games are imitated, or minari:DATASET."""
     hidden: tuple[int, ...] = (256, 256)
     """Units of the layers; of pictures, the last one after the convolutions."""
     channels: int = 32

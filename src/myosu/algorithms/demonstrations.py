@@ -7,21 +7,27 @@ from pathlib import Path
 
 import numpy as np
 
+from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.runs.episodes import EpisodeIndex
+from myosu.runs.minari_datasets import PREFIX, read_minari
 from myosu.runs.run import open_run
 
 
 def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Callable[[np.ndarray], np.ndarray]
                         ) -> dict[str, np.ndarray]:
-    """Every step of the games that these runs recorded: columns observation [n, ...], action, terminated.
+    """Every step of the games that these runs recorded, or of ``minari:DATASET``: columns observation [n, ...], action,
+    terminated.
 
     stored: from the environment's actions [n, *action_shape] to those of the algorithm. Raises UserError where a run
     is missing, of another environment, or has no game that can be played again.
     """
-    moves = []
+    moves: list[Move] = []
     for folder in recordings:
+        if folder.startswith(PREFIX):
+            moves += [move for episode in read_minari(folder, spec) for move in episode.moves()]
+            continue
         environment = open_run(folder).config.environment
         if environment.spec != spec:
             raise UserError(f"The games in {folder} are of {environment.name}, whose observations or actions are not "

@@ -14,6 +14,7 @@ from myosu.replay.episode import Episode, Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.episodes import EpisodeIndex
 from myosu.runs.games import GameRecord
+from myosu.runs.minari_datasets import PREFIX, MinariEpisode, read_minari
 from myosu.runs.run import open_run
 from myosu.runs.state import State, Weights
 
@@ -35,6 +36,9 @@ class RecordedGames:
         self._settings, self._environment = load_settings(config), config.environment
         self._make_rows = algorithm_of(config).make_rows
         for folder in self._settings.recordings:
+            if folder.startswith(PREFIX):
+                next(read_minari(folder, config.environment.spec), None)  # or says what is wrong
+                continue
             other = open_run(folder).config
             if (other.game, other.env_kwargs) != (config.game, config.env_kwargs):
                 raise UserError(f"The games in {folder} are of {other.game}, not of {config.game} with the same "
@@ -43,9 +47,12 @@ class RecordedGames:
         self._records = self._all()
         self._notices: list[str] = []
 
-    def _all(self) -> Iterator[GameRecord]:
+    def _all(self) -> Iterator[GameRecord | MinariEpisode]:
         for folder in self._settings.recordings:
-            yield from EpisodeIndex(Path(folder)).with_actions()
+            if folder.startswith(PREFIX):
+                yield from read_minari(folder, self._environment.spec)
+            else:
+                yield from EpisodeIndex(Path(folder)).with_actions()
 
     def publish(self, weights: Weights, version: int) -> None:
         """Nobody acts."""
