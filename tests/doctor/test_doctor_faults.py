@@ -26,8 +26,8 @@ QUICK = ("wall is not seen", "off by one", "made before the move", "mask all tru
          "truncated to a bool", "the last one counts", "one line of the kite", "hidden information: velocity",
          "the turn's points", "banked points", "the notes' own", "bytes divided", "thorns are never drawn",
          "time limit as an end: seldom", "steps the bare environment", "only the sign is kept", "takes the raw reward")
-GAMES = ("shifted", "overwrite", "own marks", "a corner", "divided by two", "two are one", 
-         )
+GAMES = ("shifted", "overwrite", "own marks", "a corner", "divided by two", "two are one",
+         "any empty square", "a game hides: a box", "heuristic: of the other side")
 
 
 @pytest.mark.parametrize("words", QUICK)
@@ -47,8 +47,6 @@ def test_faults_of_games(words):
 @pytest.mark.parametrize("make", [bases.Cart, bases.Garden, bases.Stones, bases.Pig, bases.Kite, bases.Chase, Walled,
                                   _shaped], ids=lambda make: make.__name__)
 def test_healthy_environments(make):
-    if "_shaped" in repr(make):
-        pytest.xfail("a known false alarm of check: dying early pays")
     assert [str(found) for found in check_gym(EnvMaker(make)) if found.severity != "info"] == []
 
 
