@@ -94,7 +94,7 @@ class _Placements:
         self.of_seat = np.zeros((2, 4), np.int64)  # moves; that took a free cell, that did nothing, that overwrote
         self.moves: list[tuple[int, np.ndarray, np.ndarray]] = []
         self.plain = True  # whether a move only ever takes one free cell
-        self.turned: list[tuple[np.ndarray, bool]] = []  # of moves to a free cell: planes there; whether any turned over
+        self.turned: list[tuple[np.ndarray, bool]] = []  # of moves to a free cell: planes there; if any turned
         self.taken = np.zeros(size, np.bool_)  # in any position
         for moment, seat in zip(moments, positions.seats, strict=True):
             before = moment.observation[:2 * size].reshape(2, size) != 0
@@ -149,7 +149,8 @@ class _Placements:
                    f"of the opponent over, {idle} turned none")
         if len(known):
             findings.add("warning", "mask-illegal", f"{message}; plane {known[0]} of the observation shows exactly "
-                         "those that do.", "legal_actions lists more than observe shows as legal: both must ask the same.")
+                         "those that do.", "legal_actions lists more than observe shows as "
+                         "legal: both must ask the same.")
         else:
             findings.add("info", "mask-illegal", f"{message}.", "Right where turning pieces over is a gain (Ataxx); in "
                          "Othello a move that turns none is illegal.")
