@@ -28,8 +28,9 @@ _LARGEST, _TARGETS = 400, 24
 _GAIN, _UNEXPLAINED = 0.2, 0.3
 #: And of what was unexplained so great a share may be left.
 _LEFT = 0.7
-#: Of at most so many actions each is judged alone too, by at least so many of its steps.
-_FEW_ACTIONS, _FEW_OF_ONE = 8, 500
+#: Of at most so many actions each is judged alone too, by at least so many of its steps: of fewer a network learns too
+#: little to tell what is hidden from what is hard to learn.
+_FEW_ACTIONS, _FEW_OF_ONE = 8, 2000
 #: A delayed reward is explained by the step before, so much better than by its own.
 _DELAY_GAIN = 0.3
 #: How often an action is done again, where that is tried.

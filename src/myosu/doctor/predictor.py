@@ -7,8 +7,6 @@ from itertools import pairwise
 import numpy as np
 
 _UNITS, _EPOCHS, _BATCH, _RATE = 64, 30, 128, 3e-3
-#: Fitting ends after so many epochs in which nothing was explained better, by so great a share of its variance.
-_PATIENCE, _BETTER = 6, 0.005
 
 
 class Perceptron:
@@ -57,16 +55,11 @@ def unexplained(features: np.ndarray, targets: np.ndarray, groups: np.ndarray, s
     x, y = _standard(features, ~held_out), _standard(targets, ~held_out)
     rows, test, truth = np.flatnonzero(~held_out), x[held_out], y[held_out]
     scale = np.maximum(truth.var(axis=0), 1e-6)
-    net, best, better_at = Perceptron(x.shape[1], y.shape[1], rng), np.ones(y.shape[1]), 0
-    for epoch in range(_EPOCHS):
+    net, best = Perceptron(x.shape[1], y.shape[1], rng), np.ones(y.shape[1])
+    for _ in range(_EPOCHS):
         for batch in np.array_split(rng.permutation(rows), max(1, len(rows) // _BATCH)):
             net.fit(x[batch], y[batch])
-        left = np.square(net.layers(test)[-1] - truth).mean(axis=0) / scale
-        if (left < best - _BETTER).any():
-            better_at = epoch
-        best = np.minimum(best, left)
-        if epoch - better_at >= _PATIENCE:
-            break
+        best = np.minimum(best, np.square(net.layers(test)[-1] - truth).mean(axis=0) / scale)
     return best
 
 
