@@ -117,7 +117,9 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
             require_cluster(config, cluster)
         opened = create_run(config, here / (run or default_folder(config)))
     keep_freed_memory()
-    result = trainer.train(opened, quiet, callbacks, handle_signals, cluster)
+    from myosu.doctor.attending import RunDoctor
+
+    result = trainer.train(opened, quiet, [RunDoctor(), *callbacks], handle_signals, cluster)
     return TrainedRun(opened.folder, result.reason, result.updates, result.games, result.env_steps, result.seconds)
 
 

@@ -52,6 +52,14 @@ def test_flat_evaluations_are_noticed():
     assert np.mean(told) >= 0.9
 
 
+def test_a_policy_that_recovers_is_left_in_peace():
+    """As in a healthy run of PPO on CartPole: 494, then 200, then 500 again."""
+    course = np.array([20.0, 494, 493, 200, 230, 285, 340, 361, 500])
+    for evaluations in range(1, len(course) + 1):
+        run = alone(0, "ppo", evaluations=course[:evaluations])
+        assert [finding.check for finding in examine_run(run)] == [], evaluations
+
+
 def test_values_against_returns():
     rng = np.random.default_rng(0)
     returns = rng.normal(size=500)

@@ -16,8 +16,8 @@ _FEW, _ENOUGH = 5, 20
 _COLLAPSED, _WON, _NOTHING = 0.01, 0.9, 0.01
 #: How many times the greatest return a value may be; how far the gradient's norm may lie above its limit.
 _EXPLODED, _CLIPPED = 3.0, 100.0
-#: Standard errors by which an improvement shows.
-_SURE = 2.0
+#: Standard errors by which an improvement shows; share of the run before which the best must lie to be lost.
+_SURE, _LONG_AGO = 2.0, 0.7
 
 ENTROPIES = ("selfplay/policy_entropy", "episodes/policy_entropy")
 
@@ -157,7 +157,7 @@ def evaluations(run: RunView) -> Finding | None:
     if len(lines) < 6 or lines[-1].get("win_rate", 0) >= _WON:
         return None
     last, best = max(lines[-3:], key=_reward), max(lines, key=_reward)
-    if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0]:
+    if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0] and not _may_recover(lines[-3:], best):
         return found("warning", "evaluation-fell", f"the last three evaluations ({_interval(last)} at best) are "
                      f"clearly "
                      f"below the best ({_interval(best)}, at update {best['update']:,}).", "training has become "
@@ -167,6 +167,13 @@ def evaluations(run: RunView) -> Finding | None:
                      f"{_interval(lines[0])} to {_interval(lines[-1])}.", "the agent does not learn.",
                      "Run myosu doctor on the run and on its environment.", 0.6)
     return None
+
+
+def _may_recover(last: list[dict[str, Any]], best: dict[str, Any]) -> bool:
+    """Whether the best is not long ago, or evaluations clearly rise again: policies of PPO fall and recover."""
+    lowest = min(last, key=_reward)
+    return bool(best["update"] > _LONG_AGO * last[-1]["update"]
+                or last[-1]["mean_reward_ci95"][0] > lowest["mean_reward_ci95"][1])
 
 
 def _flat(lines: list[dict[str, Any]]) -> bool:
