@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+import myosu
 from faults.run_faults import HEALTHY_RUNS, RUN_FAULTS, Rows, alone, muzero
+from gym_toys import Broken
 from myosu import cli
 from myosu.doctor.experiments import dead_shares, judge_dead, judge_fit, judge_seats, judge_values
 from myosu.doctor.run import examine_run
 from myosu.doctor.run_folder import read_run
+from myosu.errors import UserError
 from web_runs import untrained_run
 
 
@@ -139,3 +142,16 @@ def test_nothing_of_the_run_is_changed(folder):
     before = state()
     assert cli.run(["doctor", str(folder), "--minutes", "0"]) == 0
     assert state() == before
+
+
+def test_the_front_door(folder):
+    verdict = myosu.doctor(folder, minutes=0)
+    assert verdict.findings == [] and "nothing looks wrong" in str(verdict) and not verdict.failed
+    assert any("no records" in part for part in verdict.missing)
+    said = []
+    verdict = myosu.doctor(Broken, env_kwargs={"habit": "nan"}, say=said.append)
+    assert verdict.failed and "contract" in [finding.check for finding in verdict.findings] and len(said) == 1
+    with pytest.raises(UserError, match=r"minutes -1: it must be 0 or more"):
+        myosu.doctor(folder, minutes=-1)
+    with pytest.raises(UserError, match="nosuch"):
+        myosu.doctor("nosuchgame")

@@ -177,8 +177,9 @@ def _may_recover(last: list[dict[str, Any]], best: dict[str, Any]) -> bool:
 
 
 def _flat(lines: list[dict[str, Any]]) -> bool:
-    """Whether the last third of evaluations is no better than the first third, by their standard errors."""
-    if len(lines) < 6:
+    """Whether the last third of evaluations is no better than the first third, by their standard errors, and none in
+    between was clearly better than the first."""
+    if len(lines) < 6 or max(lines, key=_reward)["mean_reward_ci95"][0] > lines[0]["mean_reward_ci95"][1]:
         return False
     third = len(lines) // 3
     (first, at_first), (last, at_last) = (_together(part) for part in (lines[:third], lines[-third:]))

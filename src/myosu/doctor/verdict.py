@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from myosu.doctor.apart import examine_apart
 from myosu.doctor.experiments import EXPERIMENTS
 from myosu.doctor.finding import Finding, by_severity
 from myosu.doctor.run import CHECKS, examine_run
 from myosu.doctor.run_folder import read_run
+from myosu.doctor.run_view import RunView
+from myosu.envs.given import give
+from myosu.envs.making import absolute_name
 from myosu.errors import UserError
 
 
 @dataclass(frozen=True)
 class Verdict:
     """findings: gravest first, the environment's after the run's own. healthy: what was looked at and found well.
-    missing: what could not be read or tried, and why."""
+    missing: what could not be read or tried, and why. run: its records, of which pictures are made; None of an
+    environment alone."""
 
     name: str
     findings: list[Finding]
     healthy: list[str]
     missing: list[str]
+    run: RunView | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The likeliest cause, or that nothing looks wrong."""
+        loud = [finding for finding in self.findings if finding.severity != "info"]
+        return loud[0].cause or loud[0].message if loud else "nothing looks wrong."
 
     @property
     def failed(self) -> bool:
@@ -37,9 +50,21 @@ class Verdict:
             lines.append("Not judged:\n" + "\n".join(f"  {part}" for part in self.missing) + "\n")
         if self.healthy:
             lines.append(f"Looked at, and nothing wrong seen: {', '.join(self.healthy)}.\n")
-        if not loud:
-            return "".join(f"{line}\n" for line in lines) + f"{self.name}: nothing looks wrong."
-        return "".join(f"{line}\n" for line in lines) + f"{self.name}: {loud[0].cause or loud[0].message}"
+        return "".join(f"{line}\n" for line in lines) + f"{self.name}: {self.sentence}"
+
+
+def examine(what: Any, minutes: float, env_kwargs: Mapping[str, Any], say: Callable[[str], None]) -> Verdict:
+    """The run in the folder ``what``, or of what has a ``folder``; or else an environment, by name or as an object."""
+    if not 0 <= minutes < math.inf:
+        raise UserError(f"minutes {minutes:g}: it must be 0 or more.")
+    folder = getattr(what, "folder", what)
+    if isinstance(folder, (str, Path)) and Path(folder).is_dir():
+        return examine_folder(Path(folder), minutes, say)
+    name, kwargs = give(what)
+    say(f"Looking at {name} …")
+    name, _, found = examine_apart(absolute_name(name), {**kwargs, **env_kwargs}, None, 0)
+    return Verdict(name, [finding for finding in found if finding.check != "unjudged"], [],
+                   [finding.message.removeprefix("not judged: ") for finding in found if finding.check == "unjudged"])
 
 
 def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> Verdict:
@@ -69,7 +94,7 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
             healthy.append(name)
         else:
             findings.append(finding)
-    return Verdict(str(folder), by_severity(findings), healthy, missing)
+    return Verdict(str(folder), by_severity(findings), healthy, missing, run)
 
 
 def _check_environment(folder: Path, findings: list[Finding], healthy: list[str], missing: list[str],
