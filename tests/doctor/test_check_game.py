@@ -214,7 +214,9 @@ def test_othello_bugs_of_the_diary_are_noticed(step, check):
 
 @pytest.mark.parametrize("game", [tictactoe.GAME, connect_four.GAME, othello.GAME, othello.GAME.with_outcome_rewards()],
                          ids=["tictactoe", "connect_four", "othello", "othello outcome"])
-def test_games_of_the_library_pass(game: Game):
+def test_games_of_the_library_pass(game: Game, monkeypatch):
+    if game.rewards == "outcome":  # what it shows is what Othello shows
+        monkeypatch.setattr(prediction, "_MOST_OF_GAMES", 640)
     findings = check_game(game, games=60)
     assert [str(f) for f in findings if f.severity != "info"] == []
     assert {f.check for f in findings} >= {"length", "first-seat"}

@@ -109,7 +109,7 @@ def _pictures(finding: Finding, run: RunView) -> list[str]:
 
 
 def _figure(caption: str, picture: str) -> str:
-    return f"<figure>{picture}<figcaption>{escape(_capital(caption))}</figcaption></figure>"
+    return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def curve(points: np.ndarray) -> str:

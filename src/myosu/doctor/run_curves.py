@@ -157,7 +157,7 @@ def evaluations(run: RunView) -> Finding | None:
     if len(lines) < 6 or lines[-1].get("win_rate", 0) >= _WON:
         return None
     last, best = max(lines[-3:], key=_reward), max(lines, key=_reward)
-    if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0] and not _may_recover(lines[-3:], best):
+    if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0] and _is_lost(lines, best):
         return found("warning", "evaluation-fell", f"the last three evaluations ({_interval(last)} at best) are "
                      f"clearly "
                      f"below the best ({_interval(best)}, at update {best['update']:,}).", "training has become "
@@ -169,11 +169,14 @@ def evaluations(run: RunView) -> Finding | None:
     return None
 
 
-def _may_recover(last: list[dict[str, Any]], best: dict[str, Any]) -> bool:
-    """Whether the best is not long ago, or evaluations clearly rise again: policies of PPO fall and recover."""
-    lowest = min(last, key=_reward)
-    return bool(best["update"] > _LONG_AGO * last[-1]["update"]
-                or last[-1]["mean_reward_ci95"][0] > lowest["mean_reward_ci95"][1])
+def _is_lost(lines: list[dict[str, Any]], best: dict[str, Any]) -> bool:
+    """Whether more than half of what three evaluations in a row had gained is lost since long, and does not come back:
+    healthy policies of PPO fall and recover."""
+    rewards = np.array([line["mean_reward"] for line in lines])
+    gained = np.convolve(rewards, np.full(3, 1 / 3), "valid").max() - rewards[0]
+    last, lowest = lines[-3:], min(lines[-3:], key=_reward)
+    return bool(rewards[-3:].max() < rewards[0] + gained / 2 and best["update"] <= _LONG_AGO * last[-1]["update"]
+                and last[-1]["mean_reward_ci95"][0] <= lowest["mean_reward_ci95"][1])
 
 
 def _flat(lines: list[dict[str, Any]]) -> bool:

@@ -35,9 +35,10 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The likeliest cause, or that nothing looks wrong."""
-        loud = [finding for finding in self.findings if finding.severity != "info"]
-        return loud[0].cause or loud[0].message if loud else "nothing looks wrong."
+        """The cause that is surest, of the gravest findings; or that nothing looks wrong."""
+        gravest = [finding for finding in self.findings if finding.severity == self.findings[0].severity != "info"]
+        surest = max(gravest, key=lambda finding: finding.confidence, default=None)
+        return "nothing looks wrong." if surest is None else surest.cause or surest.message
 
     @property
     def failed(self) -> bool:
