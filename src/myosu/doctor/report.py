@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from html import escape
 from pathlib import Path
@@ -41,7 +42,8 @@ svg path { fill: none; stroke: var(--line); stroke-width: 1.6; } svg rect { fill
 svg line { stroke: var(--edge); } svg circle { fill: var(--line); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 0.8rem; margin: 0.5rem 0 0; }
 dt { color: var(--faint); } dd { margin: 0; }
-ul { margin: 0; padding-left: 1.2rem; }
+ul { margin: 0; padding-left: 1.2rem; } code { font: 0.92em ui-monospace, monospace; white-space: nowrap; }
+@media (max-width: 30rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: 0.3rem; } }
 @media print { :root { color-scheme: light; } body { padding: 0; } article, .verdict { print-color-adjust: exact; } }
 """
 
@@ -89,7 +91,7 @@ def _article(finding: Finding, run: RunView | None) -> str:
     return (f'<article class="{finding.severity}"><h3>{escape(_capital(finding.check.replace("-", " ")))} '
             f"<span>{finding.severity}</span></h3><p>{escape(_capital(finding.message))}</p>"
             + (f'<div class="pictures">{"".join(pictures)}</div>' if pictures else "")
-            + "<dl>" + "".join(f"<dt>{title}</dt><dd>{escape(text)}</dd>" for title, text in rows if text)
+            + "<dl>" + "".join(f"<dt>{title}</dt><dd>{_with_flags(text)}</dd>" for title, text in rows if text)
             + "</dl></article>")
 
 
@@ -146,6 +148,11 @@ def _scale(values: np.ndarray, start: float, end: float) -> np.ndarray:
     """From the least at ``start`` to the greatest at ``end``; in the middle where all are the same."""
     span = float(np.ptp(values))
     return start + (end - start) * ((values - values.min()) / span if span else np.full(len(values), 0.5))
+
+
+def _with_flags(text: str) -> str:
+    """As HTML, in which no flag is broken over two lines."""
+    return re.sub(r"--[a-z][a-z-]*", r"<code>\g<0></code>", escape(text))
 
 
 def _capital(text: str) -> str:

@@ -18,6 +18,8 @@ _COLLAPSED, _WON, _NOTHING = 0.01, 0.9, 0.01
 _EXPLODED, _CLIPPED = 3.0, 100.0
 #: Standard errors by which an improvement shows; share of the run before which the best must lie to be lost.
 _SURE, _LONG_AGO = 2.0, 0.7
+#: Rank correlation of evaluations with time above which they rise.
+_STEADY = 0.7
 
 ENTROPIES = ("selfplay/policy_entropy", "episodes/policy_entropy")
 
@@ -180,13 +182,15 @@ def _is_lost(lines: list[dict[str, Any]], best: dict[str, Any]) -> bool:
 
 
 def _flat(lines: list[dict[str, Any]]) -> bool:
-    """Whether the last third of evaluations is no better than the first third, by their standard errors, and none in
-    between was clearly better than the first."""
+    """Whether the last third of evaluations is no better than the first third, by their standard errors; none between
+    was clearly better than the first; and they do not rise steadily, as those of few games may that learn."""
     if len(lines) < 6 or max(lines, key=_reward)["mean_reward_ci95"][0] > lines[0]["mean_reward_ci95"][1]:
         return False
     third = len(lines) // 3
     (first, at_first), (last, at_last) = (_together(part) for part in (lines[:third], lines[-third:]))
-    return last - first < _SURE * float(np.hypot(at_first, at_last))
+    order = np.argsort(np.argsort([line["mean_reward"] for line in lines]))
+    steadily = float(np.corrcoef(order, np.arange(len(lines)))[0, 1]) > _STEADY
+    return last - first < _SURE * float(np.hypot(at_first, at_last)) and not steadily
 
 
 def _together(lines: list[dict[str, Any]]) -> tuple[float, float]:
