@@ -79,13 +79,14 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
     if minutes:
         say("Looking at its environment …")
         _check_environment(folder, findings, healthy, missing, 60 * minutes / 2)
-    for experiment in EXPERIMENTS if minutes else ():
-        left = until - time.monotonic()
+    for number, experiment in enumerate(EXPERIMENTS if minutes else ()):
+        # Each gets an equal part of what is left; what one does not need is the next one's.
+        left = (until - time.monotonic()) / (len(EXPERIMENTS) - number)
         name = experiment.__name__.replace("_", " ")
-        if left < 5:
+        if left < 2:
             missing.append(f"{name}: no time was left (--minutes)")
             continue
-        say(f"Trying {name} …")
+        say(f"Trying {name}, for {left:.0f} s at most …")
         try:
             finding = experiment(folder, left)
         except UserError as error:
