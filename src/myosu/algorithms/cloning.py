@@ -1,7 +1,8 @@
-"""Behavioural cloning (Pomerleau 1991): a policy that does what was done in recorded games.
+"""Behavioural cloning (Pomerleau 1991): a policy that does what was done in recorded games. AlphaGo's supervised policy
+(Silver et al. 2016) is this.
 
 Read it from top to bottom: the configuration, the policy, what is kept of a game, the learner, the agent. Nobody acts:
-the games of other runs, a person's among them, are played again from their seeds and actions and learnt from.
+recorded games are played again from their seeds and actions and learnt from.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.replay.episode import Rows
 from myosu.replay.replay import Replay
+from myosu.runs.recordings import is_held_out
 from myosu.runs.state import State, Weights
 
 SOURCE = "recorded"
@@ -38,7 +40,11 @@ class Config:
     """Behavioural cloning's settings."""
 
     recordings: tuple[str, ...] = ()
-    """Folders of the runs whose recorded games are imitated."""
+    """Folders of the games that are imitated: runs, what myosu record wrote, or SGF files (Go)."""
+    held_out: float = 0.1
+    """Share of the games that are not learnt from, but tested on; games with the same opening together."""
+    symmetries: bool = True
+    """Show every sample under a symmetry of the game drawn at random."""
     hidden: tuple[int, ...] = (256, 256)
     """Units of the layers; of pictures, the last one after the convolutions."""
     channels: int = 32
@@ -64,7 +70,7 @@ class Config:
     def __post_init__(self) -> None:
         check_ranges(self, {
             "channels": (1, 4096), "blocks": (0, 100), "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9),
-            "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
+            "held_out": (0.0, 0.9), "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
             "learning_rate": (0.0, 10.0),
         })
         if not self.hidden or min(self.hidden) < 1:
@@ -87,8 +93,9 @@ class Policy(nn.Module):
         self.starts = np.cumsum((0, *self.branches[:-1]))
         self.low, self.high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
         self.encoder = Encoder(spec, config.hidden, config.channels, config.blocks)
+        passes = spec.pass_action is not None and spec.pass_action == spec.num_actions - 1
         self.head = ActionHead(self.encoder.features, len(spec.action_low) or spec.num_actions,
-                               None if spec.action_low else self.encoder.cells)
+                               None if spec.action_low else self.encoder.cells, beside=int(passes))
 
     def forward(self, observation: Observation) -> Tensor:
         outputs = self.head(*self.encoder(observation))
@@ -124,18 +131,22 @@ def make_policy(config: Config, spec: EnvSpec) -> Policy:
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
     return Replay({"observation": (spec.observation_shape, spec.observation_dtype),
                    "legal_actions": ((spec.num_actions,), np.bool_),
-                   "action": (spec.action_shape, spec.action_dtype)}, config.replay_capacity)
+                   "action": (spec.action_shape, spec.action_dtype), "held_out": ((), np.bool_)},
+                  config.replay_capacity)
 
 
 def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
-    """A recorded game as one sequence; in games for two the moves of both."""
-    return [{name: np.array([getattr(move, name) for move in moves]) for name in
-             ("observation", "legal_actions", "action")}] if moves else []
+    """The moves of a recorded game that its players chose, in games for two those of both, as one sequence."""
+    held_out = is_held_out([move.action for move in moves], spec.num_players, config.held_out)
+    chosen = [move for move in moves if move.chosen]
+    return [{**{name: np.array([getattr(move, name) for move in chosen]) for name in
+                ("observation", "legal_actions", "action")}, "held_out": np.full(len(chosen), held_out)}] if chosen else []
 
 
 class Learner:
-    def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         self.config, self.rng = config, np.random.default_rng(seed)
+        self.symmetries = symmetries if config.symmetries else None
         torch.manual_seed(seed)
         self.policy = make_policy(config, spec)
         self.device = next(self.policy.parameters()).device
@@ -143,18 +154,38 @@ class Learner:
         self.optimizer = FlatAdam(self.parameters)
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
+        """One gradient step. What was drawn of held-out games only tests the policy."""
         rows = replay.sample_rows(self.config.batch_size, self.rng)
-        batch = {name: replay.columns[name].take(rows, axis=0) for name in ("observation", "legal_actions", "action")}
+        batch = self._turned({name: replay.columns[name].take(rows, axis=0)
+                              for name in ("observation", "legal_actions", "action")})
+        held_out = torch.from_numpy(replay.columns["held_out"].take(rows)).to(self.device)
         legal = torch.from_numpy(batch["legal_actions"]).to(self.device)
         action = torch.from_numpy(self.policy.stored(batch["action"])).to(self.device)
         outputs = self.policy(to_tensors(batch["observation"], self.device))
-        loss = self.policy.losses(outputs, legal, action).mean()
-        if not math.isfinite(float(loss.detach())):
-            raise NonFiniteLoss(f"loss {float(loss.detach())}", batch)
-        self.parameters.zero_gradient()
-        loss.backward()
-        self.optimizer.step(self.config.learning_rate * (1.0 - progress))
-        return {"loss": float(loss.detach())}
+        losses = self.policy.losses(outputs, legal, action)
+        right = torch.from_numpy(self.policy.stored(self.policy.actions(outputs.detach(), legal))).to(action) == action
+        found = {}
+        for name, part in (("", ~held_out), ("held_out_", held_out)):
+            if part.any():
+                found[f"{name}loss"] = losses[part].mean()
+                found[f"{name}accuracy"] = right[part].all(1).float().mean()
+        told = {name: float(value.detach()) for name, value in found.items()}
+        if not all(map(math.isfinite, told.values())):
+            raise NonFiniteLoss(f"loss {told}", batch)
+        if "loss" in found:
+            self.parameters.zero_gradient()
+            found["loss"].backward()
+            self.optimizer.step(self.config.learning_rate * (1.0 - progress))
+        return told
+
+    def _turned(self, batch: Rows) -> Rows:
+        """Each move under a symmetry of the game drawn at random."""
+        if self.symmetries is None:
+            return batch
+        drawn = self.rng.integers(0, len(self.symmetries.actions), len(batch["action"]))
+        return {"observation": self.symmetries.observations(batch["observation"], drawn),
+                "legal_actions": self.symmetries.by_action(batch["legal_actions"], drawn),
+                "action": self.symmetries.moved(batch["action"].astype(np.int64)[:, None], drawn)[:, 0]}
 
     def weights(self) -> Weights:
         return {name: value.detach().cpu().clone() for name, value in self.policy.state_dict().items()}
@@ -197,7 +228,7 @@ class Agent:
 
 
 def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:
-    return Learner(config, spec, seed)
+    return Learner(config, spec, symmetries, seed)
 
 
 def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,

@@ -1,10 +1,9 @@
-"""Games that other runs recorded, played again from their seeds and actions: a learner without an actor."""
+"""Recorded games, played again from their seeds and actions: a learner without an actor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -12,17 +11,16 @@ from myosu.algorithms import algorithm_of, load_settings
 from myosu.errors import UserError
 from myosu.replay.episode import Episode, Experience
 from myosu.runs.config import RunConfig
-from myosu.runs.episodes import EpisodeIndex
 from myosu.runs.games import GameRecord
-from myosu.runs.run import open_run
+from myosu.runs.recordings import open_recording
 from myosu.runs.state import State, Weights
 
 
 class RecordedGames:
-    """Each recorded episode of the runs that the setting ``recordings`` names, once, in order (``source.Source``). Like
-    an actor in turn it plays one whenever the learner waits.
+    """Each game in the folders that the setting ``recordings`` names (``open_recording``), once, in order
+    (``source.Source``). Like an actor in turn it plays one whenever the learner waits.
 
-    Raises UserError where a run is missing, or is of another game.
+    Raises UserError where a folder is missing, or is of another game.
     """
 
     parallel = False
@@ -34,18 +32,16 @@ class RecordedGames:
         self.nodes: dict[str, dict[str, float]] = {}
         self._settings, self._environment = load_settings(config), config.environment
         self._make_rows = algorithm_of(config).make_rows
-        for folder in self._settings.recordings:
-            other = open_run(folder).config
-            if (other.game, other.env_kwargs) != (config.game, config.env_kwargs):
-                raise UserError(f"The games in {folder} are of {other.game}, not of {config.game} with the same "
-                                "arguments.")
+        self._recordings = [open_recording(folder) for folder in self._settings.recordings]
+        for recording in self._recordings:
+            recording.require(self._environment, config.game, config.env_kwargs)
         self._read = self._left_out = 0
         self._records = self._all()
         self._notices: list[str] = []
 
     def _all(self) -> Iterator[GameRecord]:
-        for folder in self._settings.recordings:
-            yield from EpisodeIndex(Path(folder)).with_actions()
+        for recording in self._recordings:
+            yield from recording.records()
 
     def publish(self, weights: Weights, version: int) -> None:
         """Nobody acts."""

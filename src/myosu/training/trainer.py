@@ -174,8 +174,9 @@ class Trainer:
     def can_learn(self) -> bool:
         """Whether the positions collected allow one more batch; holds the replay ratio from the learner's side."""
         replay, settings = self.replay, self.settings
-        return (replay.positions >= settings.learning_starts
-                and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions)
+        # Where there will be no more, what there is must do.
+        enough = replay.positions >= settings.learning_starts or (self.source.exhausted and replay.positions > 0)
+        return enough and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions
 
     def must_hold_source(self) -> bool:
         """Whether the learner is behind by more than what may still come in at once. It is not while it waits itself:
