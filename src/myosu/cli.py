@@ -19,6 +19,7 @@ from myosu.processes import one_thread
 COMMANDS = {
     "train": "train an agent on a game, or resume a run",
     "evaluate": "evaluate an agent in a match, with confidence intervals",
+    "record": "record games between any players, or demonstrations of a run",
     "arena": "rate many players in one league",
     "episodes": "list the episodes of a run, or make videos of them",
     "play": "play against an agent, in the browser or in the terminal",

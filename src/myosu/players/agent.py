@@ -48,14 +48,19 @@ class AgentPlayer:
     A recurrent agent observes each of its own turns in order, as in training: also those whose move it did not choose
     (openings, forced moves, positions that were set up), but never the opponent's. Its state is cached from turn to
     turn, and recomputed from the history if a game does not continue the cached one.
-    """
 
-    repeats_itself = True
+    temperature: 0, or moves are drawn by ``rng`` from the agent's policy to the power of 1 / temperature.
+    """
 
     def __init__(self, game: Game, agent: Any, name: str) -> None:
         self._game, self._agent, self.name = game, agent, name
+        self.temperature, self.rng = 0.0, np.random.default_rng(0)
         #: History → the state after that turn, for the latest turns.
         self._states: dict[tuple[int, ...], AgentState] = {}
+
+    @property
+    def repeats_itself(self) -> bool:
+        return self.temperature == 0.0
 
     def choose(self, states: np.ndarray, histories: list[History], simulations: int | None = None) -> np.ndarray:
         """As ``Player.choose``. simulations: per move, for this call, if the agent searches."""
@@ -64,8 +69,13 @@ class AgentPlayer:
         remembered = ([self._state_before(history) for history in histories] if self._agent.has_memory
                       else [None] * len(states))
         fewer = {"simulations": simulations} if simulations else {}
-        actions, after = self._agent.act(observation, legal_mask(self._game, states), *stack_states(remembered),
+        if self.temperature:
+            thoughts = self._agent.think(observation, legal_mask(self._game, states), *stack_states(remembered),
                                          **fewer)
+            actions, after = draw(thoughts.policy, self.temperature, self.rng), thoughts.state
+        else:
+            actions, after = self._agent.act(observation, legal_mask(self._game, states), *stack_states(remembered),
+                                             **fewer)
         if after is not None:
             self._states = dict(zip(map(tuple, histories), after, strict=True))
         return np.asarray(actions, np.int64)
@@ -79,6 +89,13 @@ class AgentPlayer:
         if len(history) >= 2 and last in self._states:
             return self._states[last]
         return recall(self._agent, earlier_turns(self._game, 0, history))
+
+
+def draw(policy: np.ndarray, temperature: float, rng: np.random.Generator) -> np.ndarray:
+    """Actions int64 [n] drawn from policy [n, A] to the power of 1 / temperature, by Gumbel's trick; never one of
+    probability 0."""
+    with np.errstate(divide="ignore"):
+        return np.argmax(np.log(policy) / temperature + rng.gumbel(size=policy.shape), axis=1)
 
 
 class Turn(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -118,6 +119,27 @@ def _of_sgf(index: int, game: GoRecord) -> GameRecord:
     return GameRecord(seed=0, actions=game.actions, returns=[float(game.winner), -float(game.winner)],
                       terminated=True, truncated=False, index=index, players=seats,
                       unchosen=np.flatnonzero(~chosen).tolist(), adjudicated=True)
+
+
+def is_go(game: Game | None) -> bool:
+    return game is not None and re.match(r"go\d", game.name) is not None
+
+
+def go_sgf(record: GameRecord, game: Game) -> str:
+    """The text of an SGF file of a game of Go, whose comments say which moves nobody chose."""
+    from myosu.games.go.sgf import CLEANUP, RANDOM, GoRecord, format_sgf
+
+    course = record.course(game)
+    comments, cleaning = [""] * record.length, True
+    for ply in reversed(range(record.length)):
+        cleaning &= ply in record.unchosen or course.actions[ply] == game.pass_action
+        comments[ply] = CLEANUP if cleaning else RANDOM if ply in record.unchosen else ""
+    assert game.score is not None
+    score, colour = game.score(course.now.state), "B" if record.returns[0] > 0 else "W"
+    result = f"{colour}+R" if record.adjudicated else "0" if score == 0 else f"{colour}+{abs(score):g}"
+    black, white = (player.get("name", player["kind"]) for player in record.players)
+    return format_sgf(GoRecord(game.observation_shape[-1], course.actions, float(course.now.state["komi"]), result,
+                               black, white, comments))
 
 
 def is_held_out(actions: np.ndarray | Sequence[Any], num_players: int, share: float) -> bool:
