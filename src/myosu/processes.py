@@ -174,12 +174,12 @@ class Pool:
         for connection in wait([worker.connection for worker in self._workers], timeout):
             worker = next(worker for worker in self._workers if worker.connection is connection)
             try:
-                result, error = worker.connection.recv()
+                result, failure = worker.connection.recv()
             except (EOFError, OSError):
                 self._bury(worker)
                 continue
-            if error is not None:
-                raise UserError(error)
+            if failure is not None:
+                raise UserError(failure)
             self._deaths, worker.task = 0, None
             results.append(result)
         return results
@@ -211,11 +211,12 @@ def _work(connection: Connection, parent: int, make: Callable[..., Any], *argume
         task = connection.recv()
         with closing(make(*arguments)) as worker:
             while True:
+                result, failure = None, None
                 try:
-                    answer = worker(task), None
+                    result = worker(task)
                 except UserError as error:
-                    answer = None, str(error)
+                    failure = str(error)
                 except Exception:
-                    answer = None, traceback.format_exc()
-                connection.send(answer)
+                    failure = traceback.format_exc()
+                connection.send((result, failure))
                 task = connection.recv()

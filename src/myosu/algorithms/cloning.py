@@ -7,8 +7,6 @@ recorded games are played again from their seeds and actions and learnt from.
 
 from __future__ import annotations
 
-import copy
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,19 +16,19 @@ from torch.nn import functional as F
 
 from myosu.algorithms.checks import check_ranges
 from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.supervised import SupervisedLearner
 from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
-from myosu.errors import NonFiniteLoss, UserError
+from myosu.errors import UserError
 from myosu.games.game import Symmetries
 from myosu.losses.q_learning import best_columns
 from myosu.losses.soft import choice_log_probs
 from myosu.nets.encoder import ActionHead, Encoder, Observation, has_pictures, to_tensors
-from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.replay.episode import Rows
 from myosu.replay.replay import Replay
 from myosu.runs.recordings import is_held_out
-from myosu.runs.state import State, Weights
+from myosu.runs.state import Weights
 
 SOURCE = "recorded"
 
@@ -139,65 +137,31 @@ def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
     """The moves of a recorded game that its players chose, in games for two those of both, as one sequence."""
     held_out = is_held_out([move.action for move in moves], spec.num_players, config.held_out)
     chosen = [move for move in moves if move.chosen]
-    return [{**{name: np.array([getattr(move, name) for move in chosen]) for name in
-                ("observation", "legal_actions", "action")}, "held_out": np.full(len(chosen), held_out)}] if chosen else []
+    if not chosen:
+        return []
+    columns = {name: np.array([getattr(move, name) for move in chosen])
+               for name in ("observation", "legal_actions", "action")}
+    return [columns | {"held_out": np.full(len(chosen), held_out)}]
 
 
-class Learner:
+class Learner(SupervisedLearner):
+    """Maximises the likelihood of the recorded actions. accuracy: how often they are the likeliest."""
+
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
-        self.config, self.rng = config, np.random.default_rng(seed)
-        self.symmetries = symmetries if config.symmetries else None
         torch.manual_seed(seed)
         self.policy = make_policy(config, spec)
         self.device = next(self.policy.parameters()).device
-        self.parameters = FlatParameters(self.policy)
-        self.optimizer = FlatAdam(self.parameters)
+        super().__init__(config, self.policy, self._measure, symmetries, seed)
 
-    def update(self, replay: Replay, progress: float) -> dict[str, float]:
-        """One gradient step. What was drawn of held-out games only tests the policy."""
-        rows = replay.sample_rows(self.config.batch_size, self.rng)
-        batch = self._turned({name: replay.columns[name].take(rows, axis=0)
-                              for name in ("observation", "legal_actions", "action")})
-        held_out = torch.from_numpy(replay.columns["held_out"].take(rows)).to(self.device)
+    def _measure(self, batch: Rows) -> dict[str, Tensor]:
         legal = torch.from_numpy(batch["legal_actions"]).to(self.device)
         action = torch.from_numpy(self.policy.stored(batch["action"])).to(self.device)
         outputs = self.policy(to_tensors(batch["observation"], self.device))
-        losses = self.policy.losses(outputs, legal, action)
-        right = torch.from_numpy(self.policy.stored(self.policy.actions(outputs.detach(), legal))).to(action) == action
-        found = {}
-        for name, part in (("", ~held_out), ("held_out_", held_out)):
-            if part.any():
-                found[f"{name}loss"] = losses[part].mean()
-                found[f"{name}accuracy"] = right[part].all(1).float().mean()
-        told = {name: float(value.detach()) for name, value in found.items()}
-        if not all(map(math.isfinite, told.values())):
-            raise NonFiniteLoss(f"loss {told}", batch)
-        if "loss" in found:
-            self.parameters.zero_gradient()
-            found["loss"].backward()
-            self.optimizer.step(self.config.learning_rate * (1.0 - progress))
-        return told
-
-    def _turned(self, batch: Rows) -> Rows:
-        """Each move under a symmetry of the game drawn at random."""
-        if self.symmetries is None:
-            return batch
-        drawn = self.rng.integers(0, len(self.symmetries.actions), len(batch["action"]))
-        return {"observation": self.symmetries.observations(batch["observation"], drawn),
-                "legal_actions": self.symmetries.by_action(batch["legal_actions"], drawn),
-                "action": self.symmetries.moved(batch["action"].astype(np.int64)[:, None], drawn)[:, 0]}
-
-    def weights(self) -> Weights:
-        return {name: value.detach().cpu().clone() for name, value in self.policy.state_dict().items()}
-
-    def state_dict(self) -> State:
-        return copy.deepcopy({"policy": self.policy.state_dict(), "optimizer": self.optimizer.state_dict(),
-                              "rng": self.rng.bit_generator.state})
-
-    def load_state_dict(self, state: State) -> None:
-        self.policy.load_state_dict(state["policy"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.bit_generator.state = state["rng"]
+        measures = {"loss": self.policy.losses(outputs, legal, action)}
+        if self.policy.spec.num_actions:
+            likeliest = best_columns(outputs.detach(), legal, self.policy.branches)
+            measures["accuracy"] = (likeliest == action).all(1).float()
+        return measures
 
 
 class Agent:

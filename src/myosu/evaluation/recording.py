@@ -55,9 +55,9 @@ class Settings:
         if not self.players:
             raise UserError("Nobody plays: name one player or more with --player.")
         if self.opening_plies < 0 or not 0 <= self.random_moves < 1 or self.temperature < 0:
-            raise UserError(f"--opening-plies {self.opening_plies}, --random-moves {self.random_moves:g}, --temperature "
-                            f"{self.temperature:g}: the plies and the temperature must be 0 or more, the share of "
-                            "random moves below 1.")
+            raise UserError(f"--opening-plies {self.opening_plies}, --random-moves {self.random_moves:g}, "
+                            f"--temperature {self.temperature:g}: the plies and the temperature must be 0 or more, the "
+                            "share of random moves below 1.")
 
     def seats(self, number: int) -> tuple[str, str]:
         """Who plays the game of this number in the first seat, and in the second."""
@@ -230,7 +230,7 @@ class _Recorder:
         if text not in self.players:
             self.players[text] = player = make_opponent(text, self.environment.rules)
             if isinstance(player, AgentPlayer):
-                player.temperature = self.settings.temperature
+                player.draw_moves(self.settings.temperature)
         return self.players[text]
 
     def close(self) -> None:

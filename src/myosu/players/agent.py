@@ -16,6 +16,7 @@ from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.games.game import Game
 from myosu.players.player import History, legal_mask
+from myosu.randomness import draw
 from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.config import RunConfig
 
@@ -48,19 +49,17 @@ class AgentPlayer:
     A recurrent agent observes each of its own turns in order, as in training: also those whose move it did not choose
     (openings, forced moves, positions that were set up), but never the opponent's. Its state is cached from turn to
     turn, and recomputed from the history if a game does not continue the cached one.
-
-    temperature: 0, or moves are drawn by ``rng`` from the agent's policy to the power of 1 / temperature.
     """
 
     def __init__(self, game: Game, agent: Any, name: str) -> None:
         self._game, self._agent, self.name = game, agent, name
-        self.temperature, self.rng = 0.0, np.random.default_rng(0)
+        self.temperature, self.rng, self.repeats_itself = 0.0, np.random.default_rng(0), True
         #: History → the state after that turn, for the latest turns.
         self._states: dict[tuple[int, ...], AgentState] = {}
 
-    @property
-    def repeats_itself(self) -> bool:
-        return self.temperature == 0.0
+    def draw_moves(self, temperature: float) -> None:
+        """From now on moves are drawn by ``rng`` from the agent's policy to the power of 1 / temperature; 0: not."""
+        self.temperature, self.repeats_itself = temperature, temperature == 0.0
 
     def choose(self, states: np.ndarray, histories: list[History], simulations: int | None = None) -> np.ndarray:
         """As ``Player.choose``. simulations: per move, for this call, if the agent searches."""
@@ -89,13 +88,6 @@ class AgentPlayer:
         if len(history) >= 2 and last in self._states:
             return self._states[last]
         return recall(self._agent, earlier_turns(self._game, 0, history))
-
-
-def draw(policy: np.ndarray, temperature: float, rng: np.random.Generator) -> np.ndarray:
-    """Actions int64 [n] drawn from policy [n, A] to the power of 1 / temperature, by Gumbel's trick; never one of
-    probability 0."""
-    with np.errstate(divide="ignore"):
-        return np.argmax(np.log(policy) / temperature + rng.gumbel(size=policy.shape), axis=1)
 
 
 class Turn(NamedTuple):

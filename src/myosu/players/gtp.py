@@ -33,8 +33,8 @@ class RefusedCommand(UserError):
 class GtpPlayer:
     """The engine started by ``command``. One process plays all games of a match; positions are set up move by move.
 
-    timeout: seconds for one answer. cleans_up: whether it can capture dead stones (``clean_up``). An engine that fails in any way raises UserError with the game so far; one that
-    resigns loses the game.
+    timeout: seconds for one answer. An engine that fails in any way raises UserError with the game so far; one that
+    resigns loses the game. cleans_up: whether it can capture dead stones (``clean_up``).
     """
 
     repeats_itself = True

@@ -82,8 +82,8 @@ def open_recording(folder: str | Path) -> Recording:
         return Recording(folder, known["game"], known["kwargs"], known["rewards"], lambda: recorded_lines(folder))
     if folder.is_dir() and next(folder.rglob("*.sgf"), None) is not None:
         return _open_sgf(folder)
-    raise UserError(f"There are no recorded games in {folder}: it is neither a run, nor a folder that myosu record made, "
-                    "nor one of .sgf files.")
+    raise UserError(f"There are no recorded games in {folder}: it is neither a run, nor a folder that myosu record "
+                    "made, nor one of .sgf files.")
 
 
 def recorded_lines(folder: Path) -> Iterator[GameRecord]:

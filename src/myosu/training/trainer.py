@@ -126,7 +126,7 @@ class Trainer:
         self.videos = VideoProcess(run)
         if checkpoint and state:
             self._restore(checkpoint, state)
-        self._evaluates = self.config.evaluate_every > 0
+        self._evaluates = self.config.evaluate_every > 0 and getattr(algorithm, "PLAYS", True)
         self.metrics = Metrics(run, self.updates, self.env_steps, self.games)
         self._evaluated = max((entry["update"] for entry in self.metrics.evaluations), default=0)
         self._evaluated_at: dict[str, float] = {}
