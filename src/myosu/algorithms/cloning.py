@@ -68,8 +68,8 @@ class Config:
     def __post_init__(self) -> None:
         check_ranges(self, {
             "channels": (1, 4096), "blocks": (0, 100), "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9),
-            "held_out": (0.0, 0.9), "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
-            "learning_rate": (0.0, 10.0),
+            "held_out": (0.0, 0.9), "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6),
+            "batch_size": (1, 10**6), "learning_rate": (0.0, 10.0),
         })
         if not self.hidden or min(self.hidden) < 1:
             raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")

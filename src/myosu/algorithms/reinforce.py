@@ -66,7 +66,7 @@ class Config:
     """Games an update."""
     learning_rate: float = 1e-4
     """Adam's learning rate."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: float = 100.0
     """Greater gradients are scaled down to this norm."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
