@@ -23,7 +23,7 @@ from toy_runs import last_weights, same_weights
 TICTACTOE = load_environment("tictactoe")
 SPEC = TICTACTOE.spec
 CONFIG = reinforce.resolve(reinforce.Config(channels=16, blocks=1, hidden=(32,), num_envs=32, pool_every=5,
-                                            learning_rate=3e-3), SPEC, False)
+                                            learning_rate=1e-2), SPEC, False)
 
 
 def test_the_baseline_is_the_mean_of_the_other_games_from_the_same_seat():
@@ -140,14 +140,15 @@ def test_an_actor_goes_on_exactly():
 
 
 def reinforced(folder, **train_settings):
-    run = create_run(RunConfig("tictactoe", "reinforce", CONFIG, TrainConfig(
-        **{"updates": 60, "evaluate_every": 0, "deterministic": True} | train_settings)), folder)
+    config = dataclasses.replace(CONFIG, num_envs=64, batch_size=64, learning_starts=64)
+    run = create_run(RunConfig("tictactoe", "reinforce", config, TrainConfig(
+        **{"updates": 100, "evaluate_every": 0, "deterministic": True} | train_settings)), folder)
     train(run, quiet=True)
     return folder
 
 
 def wins_against_chance(folder):
-    """In 400 games, drawn moves and all: how often the policy wins, and how often it loses."""
+    """How often the policy, which draws its moves, wins in 400 games; chance itself wins 43 %."""
     agent, environment, _ = load_agent(folder)
     player = AgentPlayer(environment.rules, agent, "reinforced")
     player.draw_moves(1.0)
@@ -161,7 +162,7 @@ def test_it_learns_to_beat_chance_and_with_a_wrong_sign_it_does_not(tmp_path, mo
     right = reinforce.leave_one_out
     monkeypatch.setattr(reinforce, "leave_one_out", lambda outcomes, seats: -right(outcomes, seats))
     bad = wins_against_chance(reinforced(tmp_path / "bad"))
-    assert good > 0.7 > 0.45 > bad, (good, bad)
+    assert good > 0.65 > 0.4 > bad, (good, bad)
 
 
 def test_a_run_goes_on_exactly_and_starts_from_the_policy_it_is_given(tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from test_recordings import write
 
 from myosu import load, train
 from myosu.algorithms import load_algorithm, value
@@ -13,7 +14,6 @@ from myosu.errors import UserError
 from myosu.evaluation.prediction import predict
 from myosu.evaluation.recorded_play import play_block
 from myosu.players.player import RandomPlayer
-from test_recordings import write
 
 SPEC = EnvSpec((3,), np.float32, 2, 2, (-1.0, 1.0), 100)
 CONFIG = value.Config(hidden=(16,), batch_size=64, learning_rate=0.01, positions_per_game=0, held_out=0.0)
