@@ -1,4 +1,4 @@
-"""REINFORCE against earlier versions: the baseline and the gradient by hand, the pool, both seats, and that it learns."""
+"""REINFORCE against earlier versions: baseline and gradient by hand, the pool, both seats, and that it learns."""
 
 import dataclasses
 
@@ -42,7 +42,7 @@ def game(action, outcome, seat, length=1):
 
 
 def test_the_gradient_is_that_of_the_paper():
-    """Four games, all from the first seat, of one move each in the same position; three legal actions, all likely alike.
+    """Four games, all from the first seat, of one move each in the same position; three legal actions, equally likely.
     For each, ∂ log π(a) / ∂ logit_b = 1[a = b] − 1/3."""
     config = dataclasses.replace(CONFIG, num_envs=4, batch_size=4)
     replay = reinforce.make_replay(config, SPEC)

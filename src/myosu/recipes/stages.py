@@ -81,8 +81,8 @@ class Stage:
         for name in names:
             if name in self.earlier:
                 if (kind := self.earlier[name].kind) not in kinds:
-                    raise UserError(f"{self.where}: {setting} = {name!r} is a stage of the kind {kind}; {what} must come "
-                                    f"from one of the kind {' or '.join(kinds)}.")
+                    raise UserError(f"{self.where}: {setting} = {name!r} is a stage of the kind {kind}; {what} must "
+                                    f"come from one of the kind {' or '.join(kinds)}.")
             elif not Path(name).exists():
                 raise UserError(f"{self.where}: {setting} = {name!r} is no earlier stage of this recipe, and no "
                                 f"folder. Earlier stages: {', '.join(self.earlier) or 'none'}.")
@@ -222,8 +222,8 @@ class Value(Training):
 
 
 class Reinforce(Training):
-    """The reinforced policy, which every evaluation compares with the one that it starts from; at the end the best plays
-    ``games_against_start`` games against it."""
+    """The reinforced policy, which every evaluation compares with the one that it starts from; at the end the best
+    plays ``games_against_start`` games against it."""
 
     kind, algorithm = "reinforce", "reinforce"
 
