@@ -45,6 +45,7 @@ def test_one_position_of_a_game_is_the_same_whenever_it_is_read():
     drawn = [value.make_rows(config, SPEC, game)[0]["observation"][:, 1] for game in games]
     assert all(len(plies) == 1 for plies in drawn)
     assert drawn == [value.make_rows(config, SPEC, game)[0]["observation"][:, 1] for game in games]
+    assert [value.kept_plies(config, game).tolist() for game in games] == [plies.tolist() for plies in drawn]
     shares = [plies[0] / len(game) for plies, game in zip(drawn, games, strict=True)]
     assert 0.35 < np.mean(shares) < 0.65 and len(set(shares)) > 20, "anywhere in the game"
 
