@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from myosu import train
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games.go import GO9
@@ -100,3 +101,12 @@ def test_games_are_held_out_by_their_opening():
     episodes = [[*openings[0], *rng.integers(0, 82, 5)] for _ in range(500)]
     assert 0.05 < np.mean([is_held_out(episode, 1, 0.2) for episode in episodes]) < 0.4
     assert len({is_held_out(episode, 2, 0.2) for episode in episodes}) == 1
+
+
+def test_no_game_to_learn_from_is_told(tmp_path):
+    wrong = GameRecord(seed=0, actions=[4, 4], returns=[0.0, 0.0], terminated=True, truncated=False)
+    folders = write(tmp_path / "none"), write(tmp_path / "wrong", wrong)
+    for folder, said in zip(folders, ("name folders", "all 1 were left out"), strict=True):
+        with pytest.raises(UserError, match=f"no game to learn from in .*{said}"):
+            train("tictactoe", "cloning", recordings=(str(folder),), updates=1, evaluate_every=0, quiet=True,
+                  run=tmp_path / f"run-{folder.name}")

@@ -36,6 +36,7 @@ class RecordedGames:
         for recording in self._recordings:
             recording.require(self._environment, config.game, config.env_kwargs)
         self._read = self._left_out = 0
+        self._first_problem = ""
         self._records = self._all()
         self._notices: list[str] = []
 
@@ -54,6 +55,11 @@ class RecordedGames:
             return []
         record = next(self._records, None)
         if record is None:
+            if self._read == self._left_out:
+                where = ", ".join(self._settings.recordings) or "recordings, which is empty"
+                why = (f"all {self._read} were left out. {self._first_problem}" if self._read else
+                       "name folders of recorded games with --recordings.")
+                raise UserError(f"There is no game to learn from in {where}: {why}")
             self.exhausted = True
             if self._left_out > 1:
                 self._notices.append(f"{self._left_out} of {self._read} recorded games were left out.")
@@ -63,6 +69,7 @@ class RecordedGames:
             moves = list(record.moves(self._environment))
         except UserError as error:
             if not self._left_out:
+                self._first_problem = f"The first: {error}"
                 self._notices.append(f"The recorded game {record.index} is left out: {error}")
             self._left_out += 1
             return []
