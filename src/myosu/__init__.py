@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from myosu.api import TrainedAgent, TrainedRun, check, evaluate, load, make, train
     from myosu.training.callbacks import Callback
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Callback", "TrainedAgent", "TrainedRun", "UserError", "check", "evaluate", "games", "load", "make", "train"]
 

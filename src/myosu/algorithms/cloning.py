@@ -38,7 +38,8 @@ class Config:
     """Behavioural cloning's settings."""
 
     recordings: tuple[str, ...] = ()
-    """Folders of the games that are imitated: runs, what myosu record wrote, or SGF files (Go)."""
+    """Folders of the games that are imitated: runs, what myosu record wrote, or SGF files (Go);
+    or minari:DATASET."""
     held_out: float = 0.1
     """Share of the games that are not learnt from, but tested on; games with the same opening together."""
     symmetries: bool = True

@@ -6,20 +6,26 @@ from collections.abc import Callable
 
 import numpy as np
 
+from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
+from myosu.runs.minari_datasets import PREFIX, read_minari
 from myosu.runs.recordings import open_recording
 
 
 def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Callable[[np.ndarray], np.ndarray]
                         ) -> dict[str, np.ndarray]:
-    """Every step of the games in these folders (``open_recording``): columns observation [n, ...], action, terminated.
+    """Every step of the games in these folders (``open_recording``), or of ``minari:DATASET``: columns observation
+    [n, ...], action, terminated.
 
     stored: from the environment's actions [n, *action_shape] to those of the algorithm. Raises UserError where one is
     missing, of another environment, or has no game that can be played again.
     """
-    moves = []
+    moves: list[Move] = []
     for folder in recordings:
+        if folder.startswith(PREFIX):
+            moves += [move for episode in read_minari(folder, spec) for move in episode.moves()]
+            continue
         recording = open_recording(folder)
         environment = recording.environment
         if environment.spec != spec:

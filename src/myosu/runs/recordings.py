@@ -19,6 +19,7 @@ from myosu.errors import UserError
 from myosu.games import Game
 from myosu.runs.episodes import EpisodeIndex
 from myosu.runs.games import EpisodeLine, GameRecord, Seat
+from myosu.runs.minari_datasets import PREFIX, MinariEpisode, read_minari
 from myosu.runs.reading import read_json, read_lines, tell
 from myosu.runs.run import open_run
 
@@ -84,6 +85,18 @@ def open_recording(folder: str | Path) -> Recording:
         return _open_sgf(folder)
     raise UserError(f"There are no recorded games in {folder}: it is neither a run, nor a folder that myosu record "
                     "made, nor one of .sgf files.")
+
+
+def reader_of(source: str, environment: Environment, game: str, kwargs: dict[str, Any]
+              ) -> Callable[[], Iterator[GameRecord | MinariEpisode]]:
+    """A function that reads the games in ``source``, a folder (``open_recording``) or ``minari:DATASET``, one after
+    another. Raises UserError unless they can be played in ``environment``, which ``game`` and ``kwargs`` made."""
+    if source.startswith(PREFIX):
+        next(read_minari(source, environment.spec), None)  # or says what is wrong
+        return lambda: read_minari(source, environment.spec)
+    recording = open_recording(source)
+    recording.require(environment, game, kwargs)
+    return recording.records
 
 
 def recorded_lines(folder: Path) -> Iterator[GameRecord]:

@@ -12,7 +12,8 @@ from myosu.errors import UserError
 from myosu.replay.episode import Episode, Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.games import GameRecord
-from myosu.runs.recordings import open_recording
+from myosu.runs.minari_datasets import MinariEpisode
+from myosu.runs.recordings import reader_of
 from myosu.runs.state import State, Weights
 
 
@@ -32,17 +33,16 @@ class RecordedGames:
         self.nodes: dict[str, dict[str, float]] = {}
         self._settings, self._environment = load_settings(config), config.environment
         self._make_rows = algorithm_of(config).make_rows
-        self._recordings = [open_recording(folder) for folder in self._settings.recordings]
-        for recording in self._recordings:
-            recording.require(self._environment, config.game, config.env_kwargs)
+        self._readers = [reader_of(folder, self._environment, config.game, config.env_kwargs)
+                         for folder in self._settings.recordings]
         self._read = self._left_out = 0
         self._first_problem = ""
         self._records = self._all()
         self._notices: list[str] = []
 
-    def _all(self) -> Iterator[GameRecord]:
-        for recording in self._recordings:
-            yield from recording.records()
+    def _all(self) -> Iterator[GameRecord | MinariEpisode]:
+        for read in self._readers:
+            yield from read()
 
     def publish(self, weights: Weights, version: int) -> None:
         """Nobody acts."""
