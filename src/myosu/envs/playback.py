@@ -21,7 +21,8 @@ from myosu.games import Game
 
 class Move(NamedTuple):
     """One action of an episode: what its player saw (observation [*observation_shape], legal_actions bool
-    [num_actions]), what was done and by which seat, and what came of it: rewards float64 [seats]."""
+    [num_actions]), what was done and by which seat, and what came of it: rewards float64 [seats]. chosen: whether its
+    player chose it, so that there is something to be learnt from it."""
 
     observation: np.ndarray
     legal_actions: np.ndarray
@@ -30,6 +31,7 @@ class Move(NamedTuple):
     rewards: np.ndarray
     terminated: bool
     truncated: bool
+    chosen: bool = True
 
 
 def actions_of(spec: EnvSpec, actions: list[Any]) -> np.ndarray:
