@@ -93,7 +93,7 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
         folder.mkdir(parents=True, exist_ok=True)
     lock = hold_folder(folder, "recorded")
     try:
-        _claim(folder, environment, kwargs or {}, rewards, settings)
+        claim_recording(folder, environment, kwargs or {}, rewards, settings)
         clear_parts(folder, ".*.part")
         truncate_lines(folder / "games.jsonl", lambda line: True, EpisodeLine)
         done, seen = set(), set()
@@ -180,7 +180,7 @@ def _check_players(environment: Environment, settings: Settings) -> None:
         make_opponent(text, environment.rules).close()
 
 
-def _claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
+def claim_recording(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
     """Write what the folder's games are of, or see that it is the same. Raises UserError."""
     file = folder / "recording.json"
     wanted: dict[str, Any] = {"game": environment, "kwargs": kwargs, "rewards": rewards,
