@@ -104,7 +104,8 @@ def test_what_a_person_played_is_recorded_and_learnt_from(tmp_path, recorder):
     records = list(recording.records())
     assert [record.actions for record in records] == [[0, 1, 2, 1, 0], [2] * 5]
     assert [record.index for record in records] == [0, 1] and records[0].seed != records[1].seed
-    moves = list(records[0].moves(load_environment(recording.game, recording.kwargs)))  # raises UserError if it is played otherwise
+    # Raises UserError if it ends otherwise.
+    moves = list(records[0].moves(load_environment(recording.game, recording.kwargs)))
     assert [move.action.item() for move in moves] == [0, 1, 2, 1, 0] and moves[-1].terminated
 
 
