@@ -83,7 +83,7 @@ def test_a_picture_as_png():
 
 @pytest.fixture
 def recorder(tmp_path):
-    recorder = Recorder(tmp_path / "recording", "filmed_envs:Filmed-v0", {}, "score")
+    recorder = Recorder(tmp_path / "recording", load_environment("filmed_envs:Filmed-v0"), {})
     yield recorder
     with contextlib.suppress(OSError):  # a server that ended has closed it
         recorder.close()

@@ -144,6 +144,10 @@ class Algorithm(Protocol):
         ``recordings``: folders of games (``runs.recordings.open_recording``)."""
 
     @staticmethod
+    def kept_plies(config: Any, moves: list[Move]) -> np.ndarray:
+        """Optional: the plies of a recorded game that ``make_rows`` keeps, if not those of all chosen moves."""
+
+    @staticmethod
     def make_learner(config: Any, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner: ...
 
     @staticmethod

@@ -107,21 +107,25 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
                    "held_out": ((), np.bool_)}, config.replay_capacity)
 
 
-def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
-    """Positions of a recorded game in which a player chose a move, with the outcome z: what the player to move gets
-    from there to the end, undiscounted."""
-    if not moves:
-        return []
-    to_go = np.cumsum([move.rewards for move in reversed(moves)], axis=0)[::-1]
+def kept_plies(config: Config, moves: list[Move]) -> np.ndarray:
+    """The plies, int64 [n], of the positions of a game that are learnt from: of those in which a player chose a move,
+    ``positions_per_game`` at random, the same ones whenever the game is read."""
     plies = np.array([ply for ply, move in enumerate(moves) if move.chosen], np.int64)
-    actions = [move.action for move in moves]
-    if 0 < config.positions_per_game < len(plies):
-        # The same ones whenever the game is read.
-        seed = hashlib.blake2b(np.array(actions, np.float32).tobytes(), digest_size=8).digest()
-        rng = np.random.default_rng(int.from_bytes(seed, "big"))
-        plies = np.sort(rng.choice(plies, config.positions_per_game, replace=False))
+    if not 0 < config.positions_per_game < len(plies):
+        return plies
+    played = np.array([move.action for move in moves], np.float32).tobytes()
+    rng = np.random.default_rng(int.from_bytes(hashlib.blake2b(played, digest_size=8).digest(), "big"))
+    return np.sort(rng.choice(plies, config.positions_per_game, replace=False))
+
+
+def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
+    """Positions of a recorded game, with the outcome z: what the player to move gets from there to the end,
+    undiscounted."""
+    plies = kept_plies(config, moves)
     if not len(plies):
         return []
+    to_go = np.cumsum([move.rewards for move in reversed(moves)], axis=0)[::-1]
+    actions = [move.action for move in moves]
     return [{"observation": np.array([moves[ply].observation for ply in plies]),
              "outcome": np.array([to_go[ply, moves[ply].seat] for ply in plies], np.float32),
              "held_out": np.full(len(plies), is_held_out(actions, spec.num_players, config.held_out))}]

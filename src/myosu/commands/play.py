@@ -96,8 +96,7 @@ def _on_screen(options: Options, environment: Environment, config: RunConfig | N
     agent = load_agent(options.run, options.simulations, options.seed)[0] if config else None
     recorder = None
     if options.record is not None:
-        kwargs, rewards = (config.env_kwargs, config.rewards) if config else ({}, "score")
-        recorder = Recorder(options.record, environment.name, kwargs, rewards)
+        recorder = Recorder(options.record, environment, config.env_kwargs if config else {})
     screen = Screen(environment, agent, recorder)
     watched = [options.run] if (options.run / "config.json").is_file() else []
     app = server.make_app(screen, Gallery(watched), options.host)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Agent
+from myosu.envs.playback import Move
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.evaluation.statistics import Interval
@@ -44,12 +47,16 @@ class Prediction:
     by_stage: list[tuple[int, int, float]]
 
 
-def predict(agent: Agent, environment: Environment, records: Iterable[GameRecord]) -> Prediction:
-    """Raises UserError where there is no game, or the agent has a memory or does not choose one of several actions."""
+def predict(agent: Agent, environment: Environment, records: Iterable[GameRecord],
+            plies_of: Callable[[list[Move]], Sequence[int]] | None = None) -> Prediction:
+    """plies_of: the plies of a game that count; by default those whose move was chosen.
+
+    Raises UserError where there is no game, or the agent has a memory or does not choose one of several actions."""
     if agent.has_memory or environment.spec.action_shape or not environment.spec.num_actions:
         raise UserError("Only agents without a memory that choose one action a move can be compared with recorded "
                         "games.")
-    games = [game for record in records if len(game := _game(agent, environment, record))]
+    plies_of = plies_of or (lambda moves: [ply for ply, move in enumerate(moves) if move.chosen])
+    games = [game for record in records if len(game := _game(agent, environment, record, plies_of))]
     if not games:
         raise UserError("There is no game to compare the agent with: none was held out, or nobody chose a move.")
     counts = np.array([len(game) for game in games])
@@ -75,8 +82,11 @@ def predict_recordings(agent: Agent, environment: Environment, config: RunConfig
                        held_out: bool | None) -> Prediction:
     """``predict`` on the games in ``folders`` (``open_recording``).
 
-    held_out: True: those that the run with ``config`` does not learn from; False: the others; None: all.
+    held_out: True: those that the run with ``config`` does not learn from; False: the others, and of them only the
+    positions that it learns from; None: all.
     """
+    kept_plies = getattr(algorithm_of(config), "kept_plies", None)  # of algorithms that do not learn from all
+    plies_of = partial(kept_plies, load_settings(config)) if kept_plies and held_out is False else None
     share = config.algorithm_config.get("held_out", 0.0)
     records = []
     for folder in folders:
@@ -84,15 +94,16 @@ def predict_recordings(agent: Agent, environment: Environment, config: RunConfig
         recording.require(environment, config.game, config.env_kwargs)
         records += [record for record in recording.records() if held_out in (
             None, is_held_out(record.actions or [], environment.spec.num_players, share))]
-    return predict(agent, environment, records)
+    return predict(agent, environment, records, plies_of)
 
 
-def _game(agent: Agent, environment: Environment, record: GameRecord) -> np.ndarray:
-    """A row for each chosen move: its ply, its rank among the agent's moves from 0 (NaN of a pass), its log
+def _game(agent: Agent, environment: Environment, record: GameRecord,
+          plies_of: Callable[[list[Move]], Sequence[int]]) -> np.ndarray:
+    """A row for each move that counts: its ply, its rank among the agent's moves from 0 (NaN of a pass), its log
     probability, the error of the value."""
     moves = list(record.moves(environment))
     to_go = np.cumsum([move.rewards for move in reversed(moves)], axis=0)[::-1]
-    plies = [ply for ply, move in enumerate(moves) if move.chosen]
+    plies = list(plies_of(moves))
     rows: np.ndarray = np.zeros(len(plies), [("ply", int), ("rank", float), ("log_prob", float), ("error", float)])
     if not plies:
         return rows

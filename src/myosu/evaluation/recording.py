@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -19,16 +20,16 @@ from typing import Any
 
 import numpy as np
 
+from myosu.envs.making import absolute_name
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
 from myosu.evaluation.recorded_play import play_block, record_episodes
-from myosu.games.game import Game
 from myosu.players.agent import AgentPlayer, load_agent
 from myosu.players.opponents import make_opponent
 from myosu.players.player import Player
 from myosu.processes import Pool
 from myosu.randomness import derive_seed, prepare_process
-from myosu.runs.files import clear_parts, hold_folder, write_json, writing_to
+from myosu.runs.files import hold_folder, write_json, writing_to
 from myosu.runs.games import EpisodeLine, GameRecord
 from myosu.runs.reading import read_json, truncate_lines
 from myosu.runs.recordings import RecordingFile, go_sgf, is_go, recorded_lines
@@ -86,52 +87,69 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
     In games for two no game is kept twice. Elsewhere the only player must be a run, and episodes are recorded.
     tell(games so far, notices) is called often. Raises UserError if the folder was recorded otherwise.
     """
-    begin = time.monotonic()
+    begin, environment = time.monotonic(), absolute_name(environment)
     known = load_environment(environment, kwargs, rewards)
     _check_players(known, settings)
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = hold_folder(folder, "recorded")
+    pool = Pool(jobs or len(os.sched_getaffinity(0)), _Recorder, (environment, kwargs or {}, rewards, settings))
     try:
-        claim_recording(folder, environment, kwargs or {}, rewards, settings)
-        clear_parts(folder, ".*.part")
-        truncate_lines(folder / "games.jsonl", lambda line: True, EpisodeLine)
-        done, seen = set(), set()
-        for record in recorded_lines(folder):
-            done.add(record.index)
-            seen.add(_key(record, known))
-        missing = [number for number in range(games) if number not in done]
-        pool = Pool(jobs or len(os.sched_getaffinity(0)), _Recorder, (environment, kwargs or {}, rewards, settings))
-        before, duplicates, given_up = len(done), 0, 0
-        with writing_to(folder), open(folder / "games.jsonl", "a", encoding="utf-8") as file:
-            waiting = list(_blocks(missing, settings, known))
-            try:
-                while waiting or pool.lost or pool.under_way():
-                    _hand_out(pool, waiting)
-                    for records, attempt in pool.finished(timeout=0.5):
-                        again = []
-                        for record in records:
-                            if (key := _key(record, known)) in seen:
-                                again.append(record.index)
-                                continue
-                            seen.add(key)
-                            done.add(record.index)
-                            if is_go(known.game):
-                                _write_sgf(folder, record, known.rules)
-                            file.write(json.dumps(record.to_line(), separators=(",", ":")) + "\n")
-                        file.flush()
-                        duplicates += len(again)
-                        if again and attempt < MOST_ATTEMPTS:
-                            waiting.append((tuple(again), attempt + 1))
-                        else:
-                            given_up += len(again)
-                    tell(len(done), pool.notices)
-                    pool.notices.clear()
-            finally:
-                pool.close()
-        return Recorded(len(done), len(done) - before, round(time.monotonic() - begin, 1), duplicates, given_up)
+        claim(folder, environment, kwargs or {}, rewards, settings)
+        with writing_to(folder), closing(KeptGames(folder, known)) as kept:
+            before, duplicates, given_up = len(kept.numbers), 0, 0
+            waiting = list(_blocks([number for number in range(games) if number not in kept.numbers], settings, known))
+            while waiting or pool.lost or pool.under_way():
+                waiting[:0] = pool.lost  # of a worker that died
+                pool.lost.clear()
+                while pool.idle() and waiting:
+                    pool.start(waiting.pop(0))
+                for records, attempt in pool.finished(timeout=0.5):
+                    again = tuple(record.index for record in records if not kept.add(record))
+                    duplicates += len(again)
+                    if again and attempt < MOST_ATTEMPTS:
+                        waiting.append((again, attempt + 1))
+                    else:
+                        given_up += len(again)
+                tell(len(kept.numbers), pool.notices)
+                pool.notices.clear()
+            done = len(kept.numbers)
+        return Recorded(done, done - before, round(time.monotonic() - begin, 1), duplicates, given_up)
     finally:
+        pool.close()
         os.close(lock)
+
+
+class KeptGames:
+    """The games in ``folder``. numbers: theirs."""
+
+    def __init__(self, folder: Path, environment: Environment) -> None:
+        self.folder, self.environment = folder, environment
+        truncate_lines(folder / "games.jsonl", lambda line: True, EpisodeLine)
+        records = list(recorded_lines(folder))
+        self.numbers, self._seen = {record.index for record in records}, set(map(self._key, records))
+        self._file = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - ``close`` closes it
+
+    def add(self, record: GameRecord) -> bool:
+        """Write ``record``, unless there is the same game; returns whether it was written."""
+        if (key := self._key(record)) in self._seen:
+            return False
+        if is_go(self.environment.game):
+            path = self.folder / "sgf" / f"{record.index:06d}.sgf"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(go_sgf(record, self.environment.rules), encoding="utf-8")
+        self._file.write(json.dumps(record.to_line(), separators=(",", ":")) + "\n")
+        self._file.flush()
+        self._seen.add(key)
+        self.numbers.add(record.index)
+        return True
+
+    def _key(self, record: GameRecord) -> Any:
+        """What no two games of a folder share."""
+        return tuple(record.actions or ()) if self.environment.spec.num_players == 2 else record.seed
+
+    def close(self) -> None:
+        self._file.close()
 
 
 #: Numbers of games that are played at once by the same players in the same seats, and how often they were played.
@@ -153,21 +171,6 @@ def _blocks(numbers: Sequence[int], settings: Settings, environment: Environment
     yield from ((tuple(block), 0) for block in by_seats.values())
 
 
-def _hand_out(pool: Pool, waiting: list[_Task]) -> None:
-    """Give tasks to idle workers; those of workers that died first."""
-    waiting[:0] = pool.lost
-    pool.lost.clear()
-    while pool.idle() and waiting:
-        pool.start(waiting.pop(0))
-
-
-def _key(record: GameRecord, environment: Environment) -> Any:
-    """What no two games of a folder share."""
-    if environment.spec.num_players == 2:
-        return tuple(record.actions or ())
-    return record.seed
-
-
 def _check_players(environment: Environment, settings: Settings) -> None:
     if environment.spec.num_players == 1:
         if len(settings.players) != 1 or not Path(settings.players[0]).exists():
@@ -180,7 +183,7 @@ def _check_players(environment: Environment, settings: Settings) -> None:
         make_opponent(text, environment.rules).close()
 
 
-def claim_recording(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
+def claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
     """Write what the folder's games are of, or see that it is the same. Raises UserError."""
     file = folder / "recording.json"
     wanted: dict[str, Any] = {"game": environment, "kwargs": kwargs, "rewards": rewards,
@@ -196,12 +199,6 @@ def claim_recording(folder: Path, environment: str, kwargs: dict[str, Any], rewa
         if (then := flat[0].get(name)) != value:
             raise UserError(f"{folder} was recorded with {name} {then!r}, not {value!r}. Name another folder with -o, "
                             "or go on as it was.")
-
-
-def _write_sgf(folder: Path, record: GameRecord, game: Game) -> None:
-    path = folder / "sgf" / f"{record.index:06d}.sgf"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(go_sgf(record, game), encoding="utf-8")
 
 
 class _Recorder:

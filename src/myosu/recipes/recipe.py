@@ -55,8 +55,8 @@ def read_recipe(text: str, quick: bool = False) -> Recipe:
     elif text in recipe_names():
         content = (files(__package__) / f"{text}.toml").read_text(encoding="utf-8")
     else:
-        raise UserError(f"There is no recipe {text!r}. There are {', '.join(recipe_names())}; one of your own: the path "
-                        "of its .toml file.")
+        raise UserError(f"There is no recipe {text!r}. There are {', '.join(recipe_names())}; one of your own: the "
+                        "path of its .toml file.")
     try:
         data = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:

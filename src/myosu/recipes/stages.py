@@ -81,8 +81,8 @@ class Stage:
         for name in names:
             if name in self.earlier:
                 if (kind := self.earlier[name].kind) not in kinds:
-                    raise UserError(f"{self.where}: {setting} = {name!r} is a stage of the kind {kind}; {what} must come "
-                                    f"from one of the kind {' or '.join(kinds)}.")
+                    raise UserError(f"{self.where}: {setting} = {name!r} is a stage of the kind {kind}; {what} must "
+                                    f"come from one of the kind {' or '.join(kinds)}.")
             elif not Path(name).exists():
                 raise UserError(f"{self.where}: {setting} = {name!r} is no earlier stage of this recipe, and no "
                                 f"folder. Earlier stages: {', '.join(self.earlier) or 'none'}.")
@@ -222,9 +222,17 @@ class Value(Training):
 
 
 class Reinforce(Training):
-    """The reinforced policy, which every evaluation compares with the one that it starts from."""
+    """The reinforced policy, which every evaluation compares with the one that it starts from; at the end the best
+    plays ``games_against_start`` games against it."""
 
     kind, algorithm = "reinforce", "reinforce"
+
+    def check(self) -> None:
+        self.games: int = self.settings.pop("games_against_start", 400)
+        super().check()
+
+    def described(self) -> dict[str, Any]:
+        return super().described() | {"games_against_start": self.games}
 
     def names(self) -> dict[str, Any]:
         if "start" not in self.settings:
@@ -239,7 +247,7 @@ class Reinforce(Training):
     def figures(self, folder: Path, made: dict[str, Made]) -> Figures:
         start = self.resolved(made)["start"]
         best = folder / "checkpoints" / "best"
-        found = match_figures(self.game, str(best), start, 400, None, 1)
+        found = match_figures(self.game, str(best), start, self.games, None, 1)
         better = found["win_rate_ci95"][0] > 0.5
         return {"update": find_checkpoint(best).update, **found, "player": str(best) if better else start}
 

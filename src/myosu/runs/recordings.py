@@ -136,7 +136,7 @@ def go_sgf(record: GameRecord, game: Game) -> str:
         comments[ply] = CLEANUP if cleaning else RANDOM if ply in record.unchosen else ""
     assert game.score is not None
     score, colour = game.score(course.now.state), "B" if record.returns[0] > 0 else "W"
-    result = f"{colour}+R" if record.adjudicated else "0" if score == 0 else f"{colour}+{abs(score):g}"
+    result = f"{colour}+R" if record.adjudicated else "0" if score == 0 else f"{colour}+{abs(score):.1f}"
     black, white = (player.get("name", player["kind"]) for player in record.players)
     return format_sgf(GoRecord(game.observation_shape[-1], course.actions, float(course.now.state["komi"]), result,
                                black, white, comments))

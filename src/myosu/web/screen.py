@@ -24,11 +24,9 @@ from myosu.envs.gym_env import SingleEnv, row_at, row_type
 from myosu.envs.playback import as_picture
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
-from myosu.evaluation.recording import Settings, claim_recording
+from myosu.evaluation.recording import KeptGames, Settings, claim
 from myosu.runs.files import hold_folder, writing_to
-from myosu.runs.games import EpisodeLine, GameRecord
-from myosu.runs.reading import truncate_lines
-from myosu.runs.recordings import recorded_lines
+from myosu.runs.games import GameRecord
 from myosu.web.controls import find_controls
 
 #: Environments at once. Those with fewer pictures a second than ``TURNS`` wait for the person before every step.
@@ -65,23 +63,25 @@ class Screen:
 class Recorder:
     """Writes episodes of a person into a folder, in the form of ``myosu record``."""
 
-    def __init__(self, folder: Path, game: str, kwargs: dict[str, Any], rewards: str) -> None:
+    def __init__(self, folder: Path, environment: Environment, kwargs: dict[str, Any]) -> None:
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._held = hold_folder(folder, "recorded")
-        claim_recording(folder, game, kwargs, rewards, Settings(("person",)))
-        self.folder, self._lock = folder, threading.Lock()
-        truncate_lines(folder / "games.jsonl", lambda line: True, EpisodeLine)
-        self.episodes = 1 + max((record.index for record in recorded_lines(folder)), default=-1)
+        claim(folder, environment.name, kwargs, "score", Settings(("person",)))
+        self._kept, self._lock = KeptGames(folder, environment), threading.Lock()
+
+    @property
+    def episodes(self) -> int:
+        return len(self._kept.numbers)
 
     def write(self, record: dict[str, Any]) -> None:
         """record: the fields of a ``GameRecord`` but its index."""
-        with self._lock, writing_to(self.folder), open(self.folder / "games.jsonl", "a", encoding="utf-8") as file:
-            line = GameRecord(index=self.episodes, **record).to_line()
-            file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            self.episodes += 1
+        with self._lock, writing_to(self._kept.folder):
+            index = 1 + max(self._kept.numbers, default=-1)
+            self._kept.add(GameRecord(index=index, players=[{"kind": "person"}], **record))
 
     def close(self) -> None:
+        self._kept.close()
         os.close(self._held)
 
 
@@ -137,7 +137,7 @@ class Session:
             if self.by_person and self.screen.recording is not None:
                 self.screen.recording.write({
                     "seed": self.seed, "actions": self.actions, "returns": [self.total], "terminated": terminated,
-                    "truncated": truncated, "players": [{"kind": "person"}]})
+                    "truncated": truncated})
                 state["recorded"] = self.screen.recording.episodes
             self.episode += 1
             self._begun()
