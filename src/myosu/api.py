@@ -78,8 +78,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     run: the folder of the new run, by default ``runs/GAME-ALGORITHM-TIME``.
     resume: a run's folder or one of its checkpoints, to continue with the settings it was started with. Only limits and
         the intervals of evaluation and saving may change. If the environment was a Python object, pass it again.
-    opponent: plays the other seat of a two-player game, so that PPO and DQN can learn it too; named as in ``evaluate``.
-        By default the learner plays both seats.
+    opponent: plays the other seat of a two-player game, so that PPO, SAC and DQN can learn it too; named as in
+        ``evaluate``, or "pool" for earlier versions of the learner. By default the learner plays both seats.
     rewards: "outcome" makes only winning count in a game of Myosu's own. env_kwargs: arguments for the environment.
     callbacks: called with records, evaluations and checkpoints; they may end the run.
     handle_signals: Ctrl-C, SIGTERM and a closed terminal end the training in order and save it, as the command does;
@@ -122,8 +122,10 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
             require_cluster(config, cluster)
         opened = create_run(config, here / (run or default_folder(config)))
     keep_freed_memory()
+    from myosu.doctor.attending import RunDoctor
+
     with tracking(opened, track) as tracker:
-        result = trainer.train(opened, quiet, (*callbacks, *tracker), handle_signals, cluster)
+        result = trainer.train(opened, quiet, (RunDoctor(), *callbacks, *tracker), handle_signals, cluster)
     return TrainedRun(opened.folder, result.reason, result.updates, result.games, result.env_steps, result.seconds)
 
 

@@ -20,6 +20,8 @@ COMMANDS = {
     "demo": "play at once, against a small agent that comes with Myosu",
     "train": "train an agent on a game, or resume a run",
     "evaluate": "evaluate an agent in a match, with confidence intervals",
+    "record": "record games between any players, or demonstrations of a run",
+    "recipe": "run a pipeline of stages, such as AlphaGo's",
     "arena": "rate many players in one league",
     "episodes": "list the episodes of a run, or make videos of them",
     "play": "play against an agent, in the browser or in the terminal",

@@ -117,8 +117,8 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
         "resume": "Go on with the run in this folder, or from one of its checkpoints.",
         "rewards": "score: the game's rewards; outcome: only winning counts.",
         "opponent": "Who takes the other seat in a game for two, so that ppo and dqn learn it, too: random, greedy, "
-                    "alphabeta:DEPTH, mcts:SIMULATIONS, gtp:\"COMMAND\", or the folder of a run. By default the "
-                    "learner has both seats.",
+                    "alphabeta:DEPTH, mcts:SIMULATIONS, gtp:\"COMMAND\", the folder of a run, or pool: "
+                    "earlier versions of the learner. By default the learner has both seats.",
         **ENV_FLAGS,
         "quiet": "Show no progress.",
         "cluster": "HOST:PORT of a Ray cluster's head, or auto: actors on all its machines (docs/scale.md).",
