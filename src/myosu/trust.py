@@ -107,8 +107,8 @@ def exists(source: str) -> bool:
 
 
 def digest(source: str) -> str:
-    """SHA-256 of the file behind ``source``, of a command's text, or of all files of a game in an engine; empty if there
-    is no such file."""
+    """SHA-256 of the file behind ``source``, of a command's text, or of all files of a game in an engine; empty if
+    there is no such file."""
     if source.startswith("gtp:"):
         return hashlib.sha256(source.encode()).hexdigest()
     if (engine := _engine_path(source)) is not None:
@@ -129,9 +129,11 @@ def _engine_path(name: str) -> Path | None:
 def _digest_of_engine(path: Path) -> str:
     """Of the files in a project's folder (without hidden ones, which the editor keeps for itself), or of a build and
     the code in the folder ``NAME_Data`` beside it."""
-    data = path.with_name(f"{path.stem}_Data")
-    files = ([file for file in path.rglob("*") if not any(part.startswith(".") for part in file.relative_to(path).parts)]
-             if path.is_dir() else [path, *data.rglob("*.dll"), *path.parent.glob("*.so"), *path.parent.glob("*.pck")])
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if not str(file.relative_to(path)).startswith(".")]
+    else:
+        data = path.with_name(f"{path.stem}_Data")
+        files = [path, *data.rglob("*.dll"), *path.parent.glob("*.so"), *path.parent.glob("*.pck")]
     total = hashlib.sha256()
     try:
         for file in sorted(file for file in files if file.is_file()):

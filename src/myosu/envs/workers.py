@@ -203,7 +203,7 @@ class WorkerVectorEnv:
                                 f"{message}). All that train together must be of one kind.")
             if self._memory is not None:
                 return  # made again; its first observation follows
-        if message:  # its engine was started again
+        elif message:  # its engine was started again
             self._notices += message
             self.restarts += len(message)
         worker.failures = 0

@@ -2,8 +2,8 @@
 
 We listen on TCP, the game connects. A message is 4 bytes of length (little-endian) and JSON. We send ``handshake`` (no
 answer) and ``env_info`` (answered by the spaces), then ``reset`` and ``action``, answered by observations, rewards and
-ends of all agents in the scene; ``close`` ends the game. Beside what the plugin knows, ``reset`` carries a ``seed``, and
-an answer may say ``truncated``; a game that knows neither need not care.
+ends of all agents in the scene; ``close`` ends the game. Beside what the plugin knows, ``reset`` carries a ``seed``,
+and an answer may say ``truncated``; a game that knows neither need not care.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ class GodotEnv(EngineEnv):
         own. show: with a window. arguments: further ones of the command line.
     connect_timeout, answer_timeout: seconds until a game that does not connect, or answer, counts as lost.
 
-    Several continuous actions of the scene are one Box in the order of their names, several discrete ones MultiDiscrete.
-    Raises UserError.
+    Several continuous actions of the scene are one Box in the order of their names, several discrete ones a
+    MultiDiscrete. Raises UserError.
     """
 
     def __init__(self, project: str, engine: str | None = None, speedup: int | None = None,
@@ -121,10 +122,8 @@ class GodotLink:
 
     def close(self) -> None:
         if self._socket is not None:
-            try:
+            with suppress(EngineLost):
                 self._send({"type": "close"})
-            except EngineLost:
-                pass
             self._socket.close()
         if self._process is not None:
             self._process.close(patience=0.5)

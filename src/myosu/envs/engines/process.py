@@ -34,7 +34,7 @@ class EngineProcess:
 
     def __init__(self, command: list[str]) -> None:
         """Raises UserError if it cannot be started."""
-        self._output = tempfile.TemporaryFile()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         # The signal follows the end of the *thread* that starts the engine, so only the main thread may ask for it.
         main = _prctl is not None and threading.current_thread() is threading.main_thread()
         try:
