@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from contextlib import suppress
@@ -17,16 +17,10 @@ class EngineLost(Exception):
     """The engine ended, does not answer, or says what its protocol does not allow; the message says which."""
 
 
-#: Of Linux's prctl (linux/prctl.h).
-_PR_SET_PDEATHSIG = 1
-try:
-    _prctl = ctypes.CDLL(None, use_errno=True).prctl
-except (OSError, AttributeError):  # not Linux
-    _prctl = None
-
-
-def _end_with_parent() -> None:
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+#: Asks Linux (prctl, PR_SET_PDEATHSIG) to kill this process with its parent, and becomes the engine. A function that
+#: runs between fork() and exec() could do it, too, but not in a process with threads: there it crashed with gRPC's.
+_END_WITH_PARENT = ("import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
+                    "os.execvp(sys.argv[1], sys.argv[1:])")
 
 
 class EngineProcess:
@@ -36,11 +30,11 @@ class EngineProcess:
         """Raises UserError if it cannot be started."""
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         # The signal follows the end of the *thread* that starts the engine, so only the main thread may ask for it.
-        main = _prctl is not None and threading.current_thread() is threading.main_thread()
+        if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
+            command = [sys.executable, "-I", "-S", "-c", _END_WITH_PARENT, *command]
         try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.STDOUT,
-                start_new_session=True, preexec_fn=_end_with_parent if main else None)
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._output,
+                                             stderr=subprocess.STDOUT, start_new_session=True)
         except OSError as error:
             self._output.close()
             raise UserError(f"{command[0]} cannot be started: {error.strerror}.") from error

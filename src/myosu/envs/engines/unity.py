@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any
 
-# Its handlers for fork() are for children that go on with gRPC; ours start another program at once.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import grpc
 from google.protobuf.message import DecodeError
-from gymnasium import spaces
 
 from myosu.envs.engines import unity_channels as channels
 from myosu.envs.engines.engine_env import EngineEnv
@@ -85,6 +83,7 @@ class UnityLink:
         #: Agents whose episode has been played, or was the newest when another one was chosen.
         self._seen: set[int] = set()
         self._agent: int | None = None
+        self._name = ""
         try:
             if command:
                 self._process = EngineProcess([*command, "--mlagents-port", str(self._server.port)])
@@ -182,11 +181,11 @@ class UnityLink:
     def _go_on(self, deadline: float, actions: Mapping[int | None, Any]) -> dict[str, list[Any]]:
         """``_exchange`` of a step: ``actions`` of agents of our behaviour, and defaults for all others that wait."""
         if time.monotonic() > deadline:
-            raise EngineLost(f"no agent of {self._name} asked for an action within {self._timeout:g} s "
-                             "(answer_timeout)")
+            raise EngineLost(f"no agent {self._name and f'of {self._name} '}asked for an action within "
+                             f"{self._timeout:g} s (answer_timeout)")
         values = {}
         for name, waiting in self._waiting.items():
-            space = action_space(self._brains[name]) if name != self._name else self.action_space
+            space = action_space(self._brains[name])
             values[name] = [write_action(
                 actions[info.id] if name == self._name and info.id in actions else
                 default_action(space, _mask(info, branches_of(space))), space) for info in waiting]
@@ -198,18 +197,13 @@ class UnityLink:
         while True:
             names = sorted(self._brains)
             fits = [name for name in names if wanted in (None, name, name.partition("?")[0])]
-            if len(fits) > 1 and wanted is None or (names and not fits):
-                wrong = (f"The game has no behaviour {wanted!r}" if wanted is not None else
-                         "The game has several behaviours")
+            if names and len(fits) != 1:
+                wrong = "The game has several behaviours" if fits else f"The game has no behaviour {wanted!r}"
                 raise UserError(f"{wrong}. There are: {', '.join(names)}. Say which one is trained: --env-kwargs "
                                 f"'{{\"behavior\": \"{names[0]}\"}}'")
             if fits and self._waiting.get(fits[0]):
                 return fits[0]
-            if time.monotonic() > deadline:
-                raise EngineLost(f"no agent asked for an action within {self._timeout:g} s (answer_timeout)")
-            self._exchange(STEP, {name: [write_action(default_action(space, _mask(info, branches_of(space))), space)
-                                         for info in waiting] for name, waiting in self._waiting.items()
-                                  for space in [action_space(self._brains[name])]})
+            self._go_on(deadline, {})
 
     def _note_brains(self, described: Sequence[Any]) -> None:
         self._brains.update((brain.brain_name, brain) for brain in described)
@@ -232,6 +226,23 @@ def _mask(info: Any, branches: list[int]) -> Any:
     return read_mask(info.action_mask, branches) if branches else None
 
 
+class _DaemonThreads(Executor):
+    """A thread for each call. Python's own pools wait for their threads when the process ends; the call that an
+    environment leaves open that nobody closed would wait for ever."""
+
+    def submit(self, function: Any, /, *arguments: Any, **kwargs: Any) -> Future:
+        future: Future = Future()
+
+        def call() -> None:
+            try:
+                future.set_result(function(*arguments, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=call, daemon=True).start()
+        return future
+
+
 class _Server:
     """The gRPC server on this machine's own address, and the one call that is open at a time."""
 
@@ -239,8 +250,7 @@ class _Server:
         """On the first of ``ports`` that is free. Raises UserError."""
         self._heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._threads = ThreadPoolExecutor(2)
-        self._server = grpc.server(self._threads, options=[
+        self._server = grpc.server(_DaemonThreads(), options=[
             ("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
         # As bytes: what cannot be read is an error of the game, which our thread must hear of.
         call = grpc.unary_unary_rpc_method_handler(lambda request, _: self._exchange(request))
@@ -257,7 +267,6 @@ class _Server:
                     return port
             except RuntimeError:
                 continue
-        self._threads.shutdown(wait=False)
         raise UserError(f"Port {ports[0]} of this machine, where Unity's editor connects, is taken. The editor can "
                         "serve only one environment: end the other training, and add --num-envs 1 --actors 0 "
                         "--evaluate-every 0.")
@@ -288,11 +297,7 @@ class _Server:
         """Let the open call end the game."""
         if self._open:
             self._answers.put(UnityMessage(header={"status": ENDS}).SerializeToString())
-        stopped = self._server.stop(grace=0.5)
-        for _ in range(2):  # nobody may wait for an answer any more
-            self._answers.put(UnityMessage(header={"status": ENDS}).SerializeToString())
-        stopped.wait(1.0)
-        self._threads.shutdown(wait=False)
+        self._server.stop(grace=0.5).wait(1.0)
 
     def _exchange(self, request: bytes) -> bytes:
         self._heard.put(request)

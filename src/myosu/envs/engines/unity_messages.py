@@ -61,6 +61,8 @@ CONTINUOUS = 1
 GOES_ON, ENDS = 200, 400
 
 _Field = descriptor_pb2.FieldDescriptorProto
+_SCALARS = {"int32": _Field.TYPE_INT32, "float": _Field.TYPE_FLOAT, "bool": _Field.TYPE_BOOL,
+            "string": _Field.TYPE_STRING, "bytes": _Field.TYPE_BYTES}
 
 
 def _describe() -> descriptor_pb2.FileDescriptorProto:
@@ -84,8 +86,8 @@ def _describe() -> descriptor_pb2.FileDescriptorProto:
 
 
 def _set_type(field: Any, kind: str) -> None:
-    if (scalar := f"TYPE_{kind.upper()}") in _Field.Type.keys():
-        field.type = _Field.Type.Value(scalar)
+    if kind in _SCALARS:
+        field.type = _SCALARS[kind]
     else:
         field.type, field.type_name = _Field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
 

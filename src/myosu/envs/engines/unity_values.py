@@ -50,7 +50,7 @@ def observation_space(observations: Sequence[Any]) -> spaces.Space:
     parts = [_space(observation) for observation in observations]
     if not parts:
         raise UserError("The agent observes nothing: give it a sensor.")
-    return parts[0] if len(parts) == 1 else spaces.Dict(zip(observation_names(observations), parts, strict=True))
+    return parts[0] if len(parts) == 1 else spaces.Dict(dict(zip(observation_names(observations), parts, strict=True)))
 
 
 def observation_names(observations: Sequence[Any]) -> list[str]:
@@ -67,11 +67,12 @@ def _space(observation: Any) -> spaces.Space:
 
 def read_observation(observations: Sequence[Any], space: spaces.Space) -> Any:
     """What an agent sees, as ``space`` has it. Raises EngineLost where it does not fit."""
-    parts = list(space.values()) if isinstance(space, spaces.Dict) else [space]
-    if len(observations) != len(parts):
-        raise EngineLost(f"the game sent {len(observations)} observations where there were {len(parts)}")
-    arrays = [_array(observation, part) for observation, part in zip(observations, parts, strict=True)]
-    return dict(zip(space, arrays, strict=True)) if isinstance(space, spaces.Dict) else arrays[0]
+    names = observation_names(observations)
+    if (set(names) != set(space) if isinstance(space, spaces.Dict) else len(names) != 1):
+        raise EngineLost(f"the game sent the observations {', '.join(names) or '(none)'}, which it did not have before")
+    if not isinstance(space, spaces.Dict):
+        return _array(observations[0], space)
+    return {name: _array(observation, space[name]) for name, observation in zip(names, observations, strict=True)}
 
 
 def _array(observation: Any, space: spaces.Space) -> np.ndarray:
