@@ -17,14 +17,16 @@ import grpc
 import numpy as np
 from PIL import Image
 
-PARTS = ("unity_message", "agent_info_action_pair", "demonstration_meta", "brain_parameters")
-
 
 def stubs(kind):
     """The classes of the messages, by name."""
     if kind == "mlagents":
         import importlib
-        modules = [importlib.import_module(f"mlagents_envs.communicator_objects.{part}_pb2") for part in PARTS]
+        import pkgutil
+
+        import mlagents_envs.communicator_objects as package
+        modules = [importlib.import_module(f"{package.__name__}.{found.name}")
+                   for found in pkgutil.iter_modules(package.__path__) if found.name.endswith("_pb2")]
         return lambda name: next(getattr(module, name) for module in modules if hasattr(module, name))
     from myosu.envs.engines.unity_messages import message_class
     return message_class

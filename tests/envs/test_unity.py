@@ -233,11 +233,12 @@ def test_workers_have_a_port_each_and_lost_builds_are_counted(build):
     alone.close()
 
 
+@pytest.mark.slow
 def test_it_is_trained(build, tmp_path):
     """Alone five cells from the goal, random play takes about nine steps; four are enough."""
     run = tmp_path / "run"
-    assert cli.run(["train", build("discrete"), "--run", str(run), "--env-steps", "3000", "--num-envs", "2",
-                    "--learning-rate", "3e-3", "--rollout-steps", "64", "--batch-size", "64", "--env-kwargs",
+    assert cli.run(["train", build("discrete"), "--run", str(run), "--env-steps", "2000", "--num-envs", "2",
+                    "--learning-rate", "1e-2", "--rollout-steps", "32", "--batch-size", "32", "--env-kwargs",
                     '{"no_graphics": true}', "--evaluate-every", "0", "--quiet"]) == 0
     assert myosu.evaluate(run, games=10)["mean_reward"] == pytest.approx(0.6)
 
@@ -271,8 +272,8 @@ def test_the_same_as_ml_agents_sees(build, mode):
     observation, info = env.reset()
     ours = [told(observation, 0.0, False, False, info)]
     for action in actions:
-        observation, reward, terminated, truncated, info = env.step(
-            np.array(action, np.float32) if mode == "continuous" else np.array(action) if len(action) > 1 else action[0])
+        given = np.array(action, np.float32 if mode == "continuous" else np.int64)
+        observation, reward, terminated, truncated, info = env.step(given if len(action) > 1 else given[0])
         ours.append(told(observation, reward, terminated or truncated, truncated, info))
         if ours[-1]["ended"]:
             ours.append(told(*env.reset()[:1], 0.0, False, False, env._last[1]))

@@ -33,10 +33,12 @@ class Options:
     in ten has, and each new best episode in single-player environments."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     """File of the video, an .mp4 or .gif; RUN/videos/episode-INDEX.mp4 by default."""
+    demo: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write all episodes whose actions were recorded to a .demo file of Unity's ML-Agents."""
     json: bool = False
     """Print JSON only, a line for each episode."""
     trust: bool = False
-    """Allow user code (files or modules) that the run names. Only a video needs it."""
+    """Allow user code (files or modules) that the run names. Only --video and --demo need it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -49,6 +51,8 @@ def main(arguments: list[str]) -> int:
     if options.output is not None and options.output.suffix not in VIDEO_FORMATS:
         raise UserError(f"-o {options.output}: a video is an {' or '.join(VIDEO_FORMATS)} file.")
     index = EpisodeIndex(options.run)
+    if options.demo is not None:
+        return _write_demo(options, options.demo, index)
     if options.video is not None:
         return _make_video(options, index.recorded(options.video))
     episodes = index.last(options.last) if options.best is None else index.best(options.best)
@@ -77,6 +81,21 @@ def _make_video(options: Options, episode: GameRecord) -> int:
     if difference:
         print(f"myosu: {difference}", file=sys.stderr)
     return int(bool(difference))
+
+
+def _write_demo(options: Options, path: Path, index: EpisodeIndex) -> int:
+    from myosu.runs.demo import SUFFIX, write_demo
+    from myosu.runs.run import open_run
+
+    if path.suffix != SUFFIX:
+        raise UserError(f"--demo {path}: the file must end in {SUFFIX}.")
+    environment = open_run(options.run, options.trust).config.environment
+    if environment.spec.num_players != 1:
+        raise UserError(f"--demo {path}: a {SUFFIX} file holds what one player did; {environment.name} has two.")
+    count = write_demo(path, environment.name, environment.spec,
+                       (record.moves(environment) for record in index.with_actions()))
+    print(f"{count} episodes: {path}")
+    return 0
 
 
 def _print_json(episode: GameRecord, video: Path | None) -> None:

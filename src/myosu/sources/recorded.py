@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from myosu.algorithms import algorithm_of, load_settings
+from myosu.envs.playback import Move
 from myosu.errors import UserError
 from myosu.replay.episode import Episode, Experience
 from myosu.runs.config import RunConfig
+from myosu.runs.demo import SUFFIX, read_demo
 from myosu.runs.episodes import EpisodeIndex
 from myosu.runs.games import GameRecord
 from myosu.runs.run import open_run
@@ -19,8 +21,8 @@ from myosu.runs.state import State, Weights
 
 
 class RecordedGames:
-    """Each recorded episode of the runs that the setting ``recordings`` names, once, in order (``source.Source``). Like
-    an actor in turn it plays one whenever the learner waits.
+    """Each recorded episode of the runs and ``.demo`` files that the setting ``recordings`` names, once, in order
+    (``source.Source``). Like an actor in turn it plays one whenever the learner waits.
 
     Raises UserError where a run is missing, or is of another game.
     """
@@ -35,6 +37,8 @@ class RecordedGames:
         self._settings, self._environment = load_settings(config), config.environment
         self._make_rows = algorithm_of(config).make_rows
         for folder in self._settings.recordings:
+            if folder.endswith(SUFFIX):
+                continue
             other = open_run(folder).config
             if (other.game, other.env_kwargs) != (config.game, config.env_kwargs):
                 raise UserError(f"The games in {folder} are of {other.game}, not of {config.game} with the same "
@@ -43,8 +47,11 @@ class RecordedGames:
         self._records = self._all()
         self._notices: list[str] = []
 
-    def _all(self) -> Iterator[GameRecord]:
+    def _all(self) -> Iterator[GameRecord | list[Move]]:
         for folder in self._settings.recordings:
+            if folder.endswith(SUFFIX):
+                yield from read_demo(Path(folder), self._environment.spec)
+                continue
             yield from EpisodeIndex(Path(folder)).with_actions()
 
     def publish(self, weights: Weights, version: int) -> None:
@@ -63,6 +70,8 @@ class RecordedGames:
                 self._notices.append(f"{self._left_out} of {self._read} recorded games were left out.")
             return []
         self._read += 1
+        if isinstance(record, list):  # of a file: it has no seed, so the run's list of episodes cannot have it
+            return [self._experience(0, record, [])]
         try:
             moves = list(record.moves(self._environment))
         except UserError as error:
@@ -73,8 +82,11 @@ class RecordedGames:
         episode = Episode(np.array([move.action for move in moves]), np.array([move.seat for move in moves], np.int8),
                           tuple(record.returns), tuple(record.raw_returns), record.seed or 0, record.truncated,
                           record.weights_version)
+        return [self._experience(record.weights_version, moves, [episode])]
+
+    def _experience(self, weights_version: int, moves: list[Move], episodes: list[Episode]) -> Experience:
         rows = self._make_rows(self._settings, self._environment.spec, moves)
-        return [Experience(record.weights_version, len(moves), rows, [episode])]
+        return Experience(weights_version, len(moves), rows, episodes)
 
     def hold(self, back: bool) -> None:
         """Nothing to do: the learner asks for every game."""
