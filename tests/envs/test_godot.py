@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from gymnasium import spaces
 import fake_godot
 import myosu
 from myosu import cli, trust
+from myosu.envs.engines import engine_env
 from myosu.envs.engines.godot import GodotEnv
 from myosu.envs.engines.process import EngineLost
 from myosu.envs.gym_env import GymVectorEnv
@@ -162,11 +164,32 @@ def test_what_is_named_wrongly(tmp_path, capsys):
         make(f"godot:{tmp_path}", engin="")
 
 
-def test_the_editor_is_waited_for_and_its_port_may_be_taken():
+def test_the_editor_is_waited_for_and_stays_connected(game):
+    """One test for all, because there is one port for all."""
     with pytest.raises(UserError, match=r"nobody started the game in Godot's editor.* 11008 within 0.2 s"):
         make("godot:", connect_timeout=0.2)
     with socket.create_server(("127.0.0.1", 11008)), pytest.raises(UserError, match=r"Port 11008 .* is taken"):
         make("godot:")
+    editor = None
+    try:
+        with ThreadPoolExecutor() as pool:  # the game does not try again, so we listen first
+            found = pool.submit(load_environment, "godot:")
+            for _ in range(20):
+                time.sleep(0.5)
+                if editor is None or editor.poll() is not None:
+                    editor = subprocess.Popen([game("plain").removeprefix("godot:"), "--port=11008"])
+                if found.done():
+                    break
+        env = found.result().make(1, 0)
+        env.reset()
+        env.recv()
+        env.send(np.array([1]), np.array([0]))
+        assert env.recv().reward[0] == 1
+        env.close()
+        assert editor.poll() is None, "the game goes on"
+    finally:
+        engine_env._close_kept()
+        assert editor is not None and editor.wait(10) == 0
 
 
 def test_a_project_is_code_to_be_trusted(tmp_path, monkeypatch):

@@ -20,12 +20,13 @@ import fake_unity
 import mlagents_python
 import myosu
 from myosu import cli
-from myosu.envs.engines import unity_channels
+from myosu.envs.engines import engine_env, unity_channels
 from myosu.envs.engines.process import EngineLost
 from myosu.envs.engines.unity import UnityEnv
 from myosu.envs.engines.unity_values import read_mask, read_picture
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.making import EnvMaker
+from myosu.envs.registry import load_environment
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
 
@@ -203,11 +204,27 @@ def test_what_is_named_wrongly(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_the_editor_is_waited_for_and_its_port_may_be_taken():
+def test_the_editor_is_waited_for_and_stays_connected(build):
+    """One test for all, because there is one port for all."""
     with pytest.raises(UserError, match=r"nobody pressed Play in Unity's editor: it has not connected to port 5004"):
         make("unity:", connect_timeout=0.2)
     with socket.create_server(("127.0.0.1", 5004)), pytest.raises(UserError, match=r"Port 5004 .* is taken"):
         make("unity:")
+    editor = subprocess.Popen([build("discrete").removeprefix("unity:"), "--mlagents-port", "5004"])
+    try:
+        environment = load_environment("unity:")  # makes one and closes it
+        assert environment.most_at_once == 1
+        for _ in range(2):
+            env = environment.make(1, 0)
+            env.reset()
+            assert env.recv().observation[0].tolist() == cells(0)
+            env.send(np.array([2]), np.array([0]))
+            assert env.recv().observation[0].tolist() == cells(1)
+            env.close()
+        assert editor.poll() is None, "Play goes on"
+    finally:
+        engine_env._close_kept()
+        assert editor.wait(10) == 0
 
 
 def test_workers_have_a_port_each_and_lost_builds_are_counted(build):

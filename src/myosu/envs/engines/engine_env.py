@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import atexit
+from functools import partial
 from typing import Any, Protocol
 
 import gymnasium
@@ -13,6 +14,8 @@ from myosu.errors import UserError
 
 #: An engine may fail so often in a row to begin an episode.
 MAX_FAILURES = 3
+#: Links to editors that a closed environment left to the next one of its name and arguments.
+_kept: dict[str, Link] = {}
 
 
 class Link(Protocol):
@@ -32,19 +35,30 @@ class Link(Protocol):
         ...
 
 
+@atexit.register
+def _close_kept() -> None:
+    while _kept:
+        _kept.popitem()[1].close()
+
+
 class EngineEnv(gymnasium.Env):
     """What ``connect`` links to. An engine that ends, hangs or talks nonsense in mid-episode is started again: its
     episode is truncated with reward 0 and the last observation, and ``notices`` says why.
 
+    keep: the link outlives the environment and goes to the next one with the same ``connect``, for a person starts
+        the game, and once must be enough.
+
     ``__init__`` raises UserError if the first connection fails, ``reset`` if the engine fails again and again.
     """
 
-    def __init__(self, name: str, connect: Callable[[], Link]) -> None:
+    def __init__(self, name: str, connect: partial[Link], keep: bool = False) -> None:
         self.name, self._connect = name, connect
+        self._key = f"{name} {connect.args}" if keep else None
         self._notices: list[str] = []
         self._last: tuple[Any, dict[str, Any]] = (None, {})
         try:
-            self._link: Link | None = connect()
+            self._link: Link | None = _kept.pop(self._key, None) if self._key else None
+            self._link = self._link or connect()
         except EngineLost as lost:
             raise UserError(f"{name}: {lost}.") from lost
         self.observation_space, self.action_space = self._link.observation_space, self._link.action_space
@@ -77,7 +91,9 @@ class EngineEnv(gymnasium.Env):
 
     def close(self) -> None:
         link, self._link = self._link, None
-        if link is not None:
+        if link is not None and self._key is not None and self._key not in _kept:
+            _kept[self._key] = link
+        elif link is not None:
             link.close()
 
     def _open(self) -> Link:
@@ -91,4 +107,6 @@ class EngineEnv(gymnasium.Env):
 
     def _lose(self, lost: EngineLost) -> None:
         self._notices.append(f"{lost}; it was started again.")
-        self.close()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()

@@ -57,7 +57,8 @@ class GodotEnv(EngineEnv):
         if command:
             given = {"speedup": speedup, "action_repeat": action_repeat}
             command += [f"--{name}={value}" for name, value in given.items() if value is not None] + [*arguments]
-        super().__init__(f"godot:{project}", partial(GodotLink, command, connect_timeout, answer_timeout))
+        super().__init__(f"godot:{project}", partial(GodotLink, command, connect_timeout, answer_timeout),
+                         keep=not project)
 
 
 def _command(project: Path, engine: str | None, show: bool) -> list[str]:

@@ -66,7 +66,7 @@ class UnityEnv(EngineEnv):
             command = [os.path.abspath(build), *(["-nographics", "-batchmode"] if no_graphics else []), *arguments]
         told = channels.settings(time_scale) + channels.parameters(parameters or {})
         super().__init__(f"unity:{build}", partial(UnityLink, command, behavior, told, seed, connect_timeout,
-                                                   answer_timeout))
+                                                   answer_timeout), keep=not build)
 
 
 class UnityLink:
