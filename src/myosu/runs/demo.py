@@ -94,6 +94,10 @@ def read_demo(path: Path, spec: EnvSpec) -> list[list[Move]]:
     """The episodes in a file, for an environment of ``spec``; the last one may have no end. Raises UserError where
     their observations or actions are others, or there is none."""
     file = DemoFile.read(path)
+    nothing = UserError(f"{path} has no episodes: it holds {len(file.pairs)} observations, and nothing that was done and "
+                        "led to another one.")
+    if len(file.pairs) < 2:
+        raise nothing
     try:
         actions = action_space(file.brain)
         _check_actions(actions, spec)
@@ -114,8 +118,7 @@ def read_demo(path: Path, spec: EnvSpec) -> list[list[Move]]:
         raise UserError(f"{path} does not fit the environment, or is damaged: {error}.") from error
     episodes = [episode for episode in episodes if episode]
     if not episodes:
-        raise UserError(f"{path} has no episodes: it holds {len(file.pairs)} observations, and nothing that was done "
-                        "and led to another one.")
+        raise nothing
     return episodes
 
 
