@@ -1,11 +1,13 @@
 """A game that speaks Godot RL's protocol without Godot, well or badly: `fake_godot.py MODE|FILE --port=N`.
 
 It counts to ten: action 1 of "step" adds 1 (reward 1), any other leaves it. A bad MODE shows at the third step. With
-|FILE it does so only once: FILE is made then, and where it is there, the game behaves.
+|FILE it does so only once: FILE is made then, and where it is there, the game behaves. After SIGUSR1 it answers the
+next action with what is no JSON.
 """
 
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -41,6 +43,8 @@ def main(mode: str, once: str, port: int) -> None:
         data = message if isinstance(message, bytes) else json.dumps(message).encode()
         stream.sendall(struct.pack("<I", len(data)) + data)
 
+    wrong = []
+    signal.signal(signal.SIGUSR1, lambda *_: wrong.append("no json"))
     observations, actions = SPACES.get(mode, SPACES["plain"])
     count = steps = 0
 
@@ -73,6 +77,8 @@ def main(mode: str, once: str, port: int) -> None:
                     if once:
                         open(once, "w").close()
                     misbehave(mode, stream, say)
+                if wrong:
+                    misbehave(wrong.pop(), stream, say)
                 say({"type": "step", "obs": seen(), "reward": [float(gained), 9.0], "done": [count >= 10, False],
                      **({"truncated": [steps >= 20, False]} if mode == "plain" else {})})
             case "close":

@@ -156,6 +156,9 @@ def test_a_run_is_written_to_a_file_and_cloned_from_it(tmp_path, capsys):
     myosu.train("CartPole-v1", "cloning", run=pupil, recordings=(str(file),), updates=300, evaluate_every=0, quiet=True)
     assert myosu.evaluate(pupil, games=20)["mean_reward"] > 100  # random: 22
     assert cli.run(["episodes", str(teacher), "--demo", str(tmp_path / "x.txt")]) == 2
+    assert cli.run(["episodes", str(teacher), "--demo", str(file), "--best", "3"]) == 0
+    returns = sorted(record["returns"][0] for record in kept)
+    assert sorted(sum(move.rewards[0] for move in episode) for episode in read_demo(file, CARTPOLE)) == returns[-3:]
 
 
 @needs_mlagents

@@ -34,7 +34,8 @@ class Options:
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     """File of the video, an .mp4 or .gif; RUN/videos/episode-INDEX.mp4 by default."""
     demo: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Write all episodes whose actions were recorded to a .demo file of Unity's ML-Agents."""
+    """Write all episodes whose actions were recorded, or the --best ones of them, to a .demo file of Unity's
+    ML-Agents."""
     json: bool = False
     """Print JSON only, a line for each episode."""
     trust: bool = False
@@ -92,8 +93,10 @@ def _write_demo(options: Options, path: Path, index: EpisodeIndex) -> int:
     environment = open_run(options.run, options.trust).config.environment
     if environment.spec.num_players != 1:
         raise UserError(f"--demo {path}: a {SUFFIX} file holds what one player did; {environment.name} has two.")
-    count = write_demo(path, environment.name, environment.spec,
-                       (record.moves(environment) for record in index.with_actions()))
+    records = list(index.with_actions())
+    if options.best is not None:
+        records = sorted(records, key=lambda record: record.returns[0])[-options.best:]
+    count = write_demo(path, environment.name, environment.spec, (record.moves(environment) for record in records))
     print(f"{count} episodes: {path}")
     return 0
 

@@ -94,8 +94,8 @@ def read_demo(path: Path, spec: EnvSpec) -> list[list[Move]]:
     """The episodes in a file, for an environment of ``spec``; the last one may have no end. Raises UserError where
     their observations or actions are others, or there is none."""
     file = DemoFile.read(path)
-    nothing = UserError(f"{path} has no episodes: it holds {len(file.pairs)} observations, and nothing that was done and "
-                        "led to another one.")
+    nothing = UserError(f"{path} has no episodes: it holds {len(file.pairs)} observations, and nothing that was done "
+                        "and led to another one.")
     if len(file.pairs) < 2:
         raise nothing
     try:
