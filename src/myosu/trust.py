@@ -27,6 +27,7 @@ EVERYTHING = "*"
 OBJECT = "python:"
 #: Prefixes of the names of games in engines, "godot:PROJECT": the engine runs what is in the project or build.
 ENGINES = ("godot", "unity")
+_WITH = " with arguments "
 _agreed: set[str] = set()
 
 
@@ -38,9 +39,13 @@ def source_of(name: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
     if name.startswith("gtp:"):
         return name
     if (engine := _engine_path(name)) is not None:
-        return f"{name.partition(':')[0]}:{engine.resolve()}" if engine.name else None
+        given = (kwargs or {}).get("arguments")  # with some, an engine runs other scripts than those of its project
+        source = f"{name.partition(':')[0]}:{engine.resolve()}"
+        return source + (f"{_WITH}{json.dumps(given)}" if given else "")
     if name.endswith(".py"):
         return str(Path(name).resolve())
+    if name in (f"{kind}:" for kind in ENGINES):  # somebody starts the game by hand
+        return None
     module, colon, _ = name.rpartition(":")
     if name.startswith("GymV"):  # Gymnasium's compatibility environments import the module that an argument names
         module, colon, _ = str((kwargs or {}).get("env_id", "gym")).rpartition(":")
@@ -112,7 +117,8 @@ def digest(source: str) -> str:
     if source.startswith("gtp:"):
         return hashlib.sha256(source.encode()).hexdigest()
     if (engine := _engine_path(source)) is not None:
-        return _digest_of_engine(engine)
+        found = _digest_of_engine(engine)
+        return found and hashlib.sha256(f"{found} {source.partition(_WITH)[2]}".encode()).hexdigest()
     file = source if source.endswith(".py") else getattr(_find(source), "origin", None)
     try:
         return hashlib.sha256(Path(file or "").read_bytes()).hexdigest()
@@ -121,9 +127,9 @@ def digest(source: str) -> str:
 
 
 def _engine_path(name: str) -> Path | None:
-    """The project or build of a game in an engine; None for any other name."""
-    kind, colon, path = name.partition(":")
-    return Path(path) if colon and kind in ENGINES else None
+    """The project or build of a game in an engine; None for any other name, and for a game in an editor."""
+    kind, colon, path = name.partition(_WITH)[0].partition(":")
+    return Path(path) if colon and kind in ENGINES and path else None
 
 
 def _digest_of_engine(path: Path) -> str:

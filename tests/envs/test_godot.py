@@ -145,7 +145,7 @@ def test_a_game_that_is_always_lost_ends_the_run(game):
         env.reset()
 
 
-def test_what_is_named_wrongly(tmp_path, capsys):
+def test_what_is_named_wrongly(tmp_path, capsys, monkeypatch):
     plain = tmp_path / "game.x86_64"
     plain.touch()
     for name, message in [("godot:nowhere", "The Godot project nowhere is not there"),
@@ -158,8 +158,9 @@ def test_what_is_named_wrongly(tmp_path, capsys):
     with pytest.raises(UserError, match="must be 4"):
         make(f"godot:{tmp_path}")
     project.write_text("config_version=4\n")
+    monkeypatch.setenv("MYOSU_GODOT", "no-such-godot")
     with pytest.raises(UserError, match="needs Godot 3: no-such-godot is not on PATH"):
-        make(f"godot:{tmp_path}", engine="no-such-godot")
+        make(f"godot:{tmp_path}")
     with pytest.raises(UserError, match="unexpected keyword argument 'engin'"):
         make(f"godot:{tmp_path}", engin="")
 
@@ -202,8 +203,32 @@ def test_a_project_is_code_to_be_trusted(tmp_path, monkeypatch):
     before = trust.digest(source)
     (tmp_path / "game" / ".import" / "cache").write_text("x")
     assert trust.digest(source) == before
+    with_script = trust.source_of("godot:game", {"arguments": ["--script", "other.gd"]})
+    assert with_script == f"{source} with arguments [\"--script\", \"other.gd\"]" and trust.exists(with_script)
+    assert trust.digest(with_script) != before
     (tmp_path / "game" / "evil.gd").write_text("x")
     assert trust.digest(source) != before != ""
+    monkeypatch.chdir(tmp_path / "game")
+    assert trust.source_of("godot:.") == source
+    assert trust.source_of(f"unity:{tmp_path}/x.sh") == f"unity:{tmp_path}/x.sh" and trust.source_of("unity:") is None
+
+
+def test_a_run_from_somebody_else_starts_no_engine(tmp_path, monkeypatch, capsys, game):
+    """Its folder names another project, or other arguments, than the person did."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    run, name = tmp_path / "run", game("plain")
+    command = ["train", name, "--run", str(run), "--env-steps", "64", "--num-envs", "1", "--rollout-steps", "32",
+               "--batch-size", "32", "--evaluate-every", "0", "--quiet"]
+    assert cli.run(command) == 0
+    config = json.loads((run / "config.json").read_text())
+    for changes in ({"game": game("dies")}, {"env_kwargs": {"arguments": ["--script", "evil.gd"]}}):
+        monkeypatch.setattr(trust, "_agreed", set())
+        (run / "config.json").write_text(json.dumps(config | changes))
+        assert cli.run(["train", "--resume", str(run), "--env-steps", "128", "--quiet"]) == 2
+        assert "If you trust it, add --trust" in capsys.readouterr().err
+    monkeypatch.setattr(trust, "_agreed", set())
+    (run / "config.json").write_text(json.dumps(config))
+    assert cli.run(["train", "--resume", str(run), "--env-steps", "128", "--quiet"]) == 0
 
 
 # --- in Godot itself

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gymnasium
 
+from myosu.errors import UserError
 from myosu.trust import ENGINES
 
 
@@ -23,8 +24,10 @@ def find_engine(name: str) -> Callable[..., gymnasium.Env] | None:
         from myosu.envs.engines.godot import GodotEnv
 
         return partial(GodotEnv, path)
-    from myosu.envs.engines.unity import UnityEnv
-
+    try:
+        from myosu.envs.engines.unity import UnityEnv
+    except ImportError as error:
+        raise UserError(f"Unity games need the package {error.name}: pip install \"myosu[unity]\"") from error
     return partial(UnityEnv, path)
 
 

@@ -9,6 +9,7 @@ and an answer may say ``truncated``; a game that knows neither need not care.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -40,8 +41,8 @@ class GodotEnv(EngineEnv):
     """The first agent of a scene in Godot.
 
     project: a folder with ``project.godot``, an exported game (a file), or "": wait until somebody starts the game in
-        the editor.
-    engine: the program that runs a project; by default the first one installed that fits its version.
+        the editor. A folder is run by the program in the environment variable MYOSU_GODOT, or else by the first one
+        installed that fits its version (PROGRAMS).
     speedup: times real time, and action_repeat: physics ticks for each action, both passed on to the game; None: its
         own. show: with a window. arguments: further ones of the command line.
     connect_timeout, answer_timeout: seconds until a game that does not connect, or answer, counts as lost.
@@ -50,10 +51,10 @@ class GodotEnv(EngineEnv):
     MultiDiscrete. Raises UserError.
     """
 
-    def __init__(self, project: str, engine: str | None = None, speedup: int | None = None,
+    def __init__(self, project: str, speedup: int | None = None,
                  action_repeat: int | None = None, show: bool = False, arguments: Sequence[str] = (),
                  connect_timeout: float = 50.0, answer_timeout: float = 20.0) -> None:
-        command = [] if not project else _command(Path(project), engine, show)
+        command = [] if not project else _command(Path(project), show)
         if command:
             given = {"speedup": speedup, "action_repeat": action_repeat}
             command += [f"--{name}={value}" for name, value in given.items() if value is not None] + [*arguments]
@@ -61,7 +62,7 @@ class GodotEnv(EngineEnv):
                          keep=not project)
 
 
-def _command(project: Path, engine: str | None, show: bool) -> list[str]:
+def _command(project: Path, show: bool) -> list[str]:
     """How to start the game, without its port."""
     if not project.is_dir():
         require_program(str(project), "The Godot project")
@@ -73,11 +74,12 @@ def _command(project: Path, engine: str | None, show: bool) -> list[str]:
     version = int(found[1]) if found else 0
     if version not in PROGRAMS:
         raise UserError(f"{settings}: config_version must be 4 (Godot 3) or 5 (Godot 4).")
-    program = engine or next(filter(shutil.which, PROGRAMS[version]), None)
+    # Not among the arguments: those are kept in a run's folder, and no folder may name a program that is then started.
+    program = os.environ.get("MYOSU_GODOT") or next(filter(shutil.which, PROGRAMS[version]), None)
     if program is None or shutil.which(program) is None:
         raise UserError(f"{project} needs Godot {version - 1}: {program or ', '.join(PROGRAMS[version])} is not on "
-                        "PATH. Debian and Ubuntu have godot3-server; or name another with --env-kwargs "
-                        "'{\"engine\": \"/path/to/godot\"}'.")
+                        "PATH. Debian and Ubuntu have godot3-server; another one is named by the environment variable "
+                        "MYOSU_GODOT.")
     headless = ["--headless"] if version == 5 else ["--no-window"] if "server" not in program else []
     # A fixed number of frames a second, so that nothing waits for real time.
     return [program, "--path", str(project), "--fixed-fps", "60", *([] if show else headless)]
