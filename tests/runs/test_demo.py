@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_told(tmp_path):
 def test_a_run_is_written_to_a_file_and_cloned_from_it(tmp_path, capsys):
     """The whole way: a run's episodes, a .demo file, an agent that imitates it."""
     teacher, pupil, file = tmp_path / "teacher", tmp_path / "pupil", tmp_path / "cartpole.demo"
-    myosu.train("CartPole-v1", run=teacher, env_steps=30000, evaluate_every=0, quiet=True)
+    myosu.train("CartPole-v1", run=teacher, env_steps=20000, evaluate_every=0, quiet=True)
     assert cli.run(["episodes", str(teacher), "--demo", str(file)]) == 0
     count = int(capsys.readouterr().out.split()[0])
     episodes = read_demo(file, CARTPOLE)

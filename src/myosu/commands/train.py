@@ -78,7 +78,8 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
 
     help_of = {
         "game": "A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a "
-                "class or a function), or the path of a .py file that has a game or an environment.",
+                "class or a function), the path of a .py file that has a game or an environment, godot:PROJECT, or "
+                "unity:BUILD.",
         "algorithm": f"What learns: {', '.join(ALGORITHMS)}, or the path of your own .py file. By default muzero for "
                      "games for two, ppo for all else.",
         "run": "The run's folder; runs/GAME-ALGORITHM-TIME by default.",

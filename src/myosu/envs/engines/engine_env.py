@@ -51,7 +51,7 @@ class EngineEnv(gymnasium.Env):
     ``__init__`` raises UserError if the first connection fails, ``reset`` if the engine fails again and again.
     """
 
-    def __init__(self, name: str, connect: partial[Link], keep: bool = False) -> None:
+    def __init__(self, name: str, connect: partial[Any], keep: bool = False) -> None:
         self.name, self._connect = name, connect
         self._key = f"{name} {connect.args}" if keep else None
         self._notices: list[str] = []
