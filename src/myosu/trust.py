@@ -4,8 +4,8 @@ Code runs if the person named it in this command, named it in an earlier command
 (``--trust``, ``trust=True``). No other code runs.
 
 A *source* is the absolute path of a ``.py`` file, the name of a module, ``gtp:COMMAND``, or ``godot:PATH`` or
-``unity:PATH`` of a game in an engine. Code of Myosu, of
-Gymnasium, or behind an entry point of an installed package is not a source: installing it was the agreement.
+``unity:PATH`` of a game in an engine. Code of Myosu, of Gymnasium, of PettingZoo, or behind an entry point of an
+installed package is not a source: installing it was the agreement.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def source_of(name: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
         return module if colon else "gym"
     if module.endswith(".py"):
         return str(Path(module).resolve())
-    return module if colon and module.partition(".")[0] not in ("myosu", "gymnasium") else None
+    return module if colon and module.partition(".")[0] not in ("myosu", "gymnasium", "pettingzoo") else None
 
 
 def agree(*sources: str | None) -> None:
@@ -136,15 +136,17 @@ def _digest_of_engine(path: Path) -> str:
     """Of the files in a project's folder (without hidden ones, which the editor keeps for itself), or of a build and
     the code in the folder ``NAME_Data`` beside it."""
     if path.is_dir():
+        root = path
         files = [file for file in path.rglob("*") if not str(file.relative_to(path)).startswith(".")]
     else:
         data = path.with_name(f"{path.stem}_Data")
+        root = path.parent
         files = [path, *data.rglob("*.dll"), *path.parent.glob("*.so"), *path.parent.glob("*.pck")]
     total = hashlib.sha256()
     try:
         for file in sorted(file for file in files if file.is_file()):
             with file.open("rb") as stream:
-                total.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+                total.update(f"{file.relative_to(root)} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     except OSError:
         return ""
     return total.hexdigest() if path.exists() else ""

@@ -20,7 +20,8 @@ from myosu.runs.games import GameRecord
 
 @dataclass
 class Options:
-    """List the episodes of a run, or make the video of one from its seed and actions."""
+    """List the episodes of a run, make the video of one from its seed and actions, or write those whose actions were
+    recorded as a dataset of Minari."""
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder."""
@@ -36,10 +37,13 @@ class Options:
     demo: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Write all episodes whose actions were recorded, or the --best ones of them, to a .demo file of Unity's
     ML-Agents."""
+    minari: Annotated[str | None, tyro.conf.arg(metavar="DATASET")] = None
+    """Write the episodes whose actions were recorded as this dataset of Minari on this machine, such as
+    snake/agent-v0."""
     json: bool = False
     """Print JSON only, a line for each episode."""
     trust: bool = False
-    """Allow user code (files or modules) that the run names. Only --video and --demo need it."""
+    """Allow user code (files or modules) that the run names. Only videos, --demo and --minari need it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -56,6 +60,8 @@ def main(arguments: list[str]) -> int:
         return _write_demo(options, options.demo, index)
     if options.video is not None:
         return _make_video(options, index.recorded(options.video))
+    if options.minari is not None:
+        return _write_minari(options, index)
     episodes = index.last(options.last) if options.best is None else index.best(options.best)
     videos = dict(find_videos(options.run))
     if options.json:
@@ -98,6 +104,17 @@ def _write_demo(options: Options, path: Path, index: EpisodeIndex) -> int:
         records = sorted(records, key=lambda record: record.returns[0])[-options.best:]
     count = write_demo(path, environment.name, environment.spec, (record.moves(environment) for record in records))
     print(f"{count} episodes: {path}")
+    return 0
+
+
+def _write_minari(options: Options, index: EpisodeIndex) -> int:
+    from myosu.runs.minari_datasets import write_minari
+    from myosu.runs.run import open_run
+
+    assert options.minari is not None
+    environment = open_run(options.run, options.trust).config.environment
+    count = write_minari(options.minari, environment, index.with_actions())
+    print(f"{count} episodes as the dataset {options.minari}. To learn from it: --recordings minari:{options.minari}")
     return 0
 
 

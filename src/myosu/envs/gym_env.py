@@ -186,6 +186,14 @@ class SingleEnv:
         env = self._env.unwrapped
         return [f"{self._name}: {notice}" for notice in env.notices()] if isinstance(env, EngineEnv) else []
 
+    @property
+    def gym_env(self) -> gymnasium.Env:
+        return self._env
+
+    def render(self) -> Any:
+        """What the environment's ``render`` gives."""
+        return self._call("render", self._env.render)
+
     def close(self) -> None:
         """Once. What goes wrong in it is a warning: all has been done by then."""
         if self._closed:

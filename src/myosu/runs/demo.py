@@ -38,6 +38,7 @@ from myosu.envs.engines.unity_values import (
 from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec, observation_parts
 from myosu.errors import UserError
+from myosu.runs.minari_datasets import MinariEpisode
 
 SUFFIX = ".demo"
 VERSION = 1
@@ -90,10 +91,10 @@ class DemoFile:
             file.write(meta)
 
 
-def read_demo(path: Path, spec: EnvSpec) -> list[list[Move]]:
+def read_demo(path: str | Path, spec: EnvSpec) -> list[MinariEpisode]:
     """The episodes in a file, for an environment of ``spec``; the last one may have no end. Raises UserError where
     their observations or actions are others, or there is none."""
-    file = DemoFile.read(path)
+    file = DemoFile.read(Path(path))
     nothing = UserError(f"{path} has no episodes: it holds {len(file.pairs)} observations, and nothing that was done "
                         "and led to another one.")
     if len(file.pairs) < 2:
@@ -119,7 +120,8 @@ def read_demo(path: Path, spec: EnvSpec) -> list[list[Move]]:
     episodes = [episode for episode in episodes if episode]
     if not episodes:
         raise nothing
-    return episodes
+    return [MinariEpisode(index, [float(sum(move.rewards[0] for move in episode))], episode[-1].truncated, episode)
+            for index, episode in enumerate(episodes)]
 
 
 def write_demo(path: Path, name: str, spec: EnvSpec, episodes: Iterable[Iterable[Move]]) -> int:
