@@ -107,7 +107,8 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
 
     help_of = {
         "game": "A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a "
-                "class or a function), or the path of a .py file that has a game or an environment.",
+                "class or a function), the path of a .py file that has a game or an environment, godot:PROJECT, or "
+                "unity:BUILD.",
         "algorithm": f"What learns: {', '.join(ALGORITHMS)}, or the path of your own .py file. By default muzero for "
                      "games for two, ppo for all else.",
         "preset": "A .toml file of the algorithm's settings in place of those for this environment, such as myosu tune "

@@ -67,7 +67,7 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
     if games < 2:
         raise UserError(f"--games {games}: at least two are needed to estimate the spread.")
     begin = time.perf_counter()
-    count = min(games, MAX_ENVS)
+    count = min(games, environment.most_at_once or MAX_ENVS)
     env = environment.make(count, seed)
     shares = games // count + (np.arange(count) < games % count)
     done: list[tuple[float, float, int, bool]] = []
