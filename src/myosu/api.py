@@ -122,8 +122,10 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
             require_cluster(config, cluster)
         opened = create_run(config, here / (run or default_folder(config)))
     keep_freed_memory()
+    from myosu.doctor.attending import RunDoctor
+
     with tracking(opened, track) as tracker:
-        result = trainer.train(opened, quiet, (*callbacks, *tracker), handle_signals, cluster)
+        result = trainer.train(opened, quiet, (RunDoctor(), *callbacks, *tracker), handle_signals, cluster)
     return TrainedRun(opened.folder, result.reason, result.updates, result.games, result.env_steps, result.seconds)
 
 

@@ -149,6 +149,8 @@ class Trainer:
         """Loop until a limit is reached or a signal is in ``stop``; then save, evaluate and sum up."""
         self._publish()
         with self.progress:
+            for callback in self._callbacks:
+                callback.on_start(self.run.folder, self.progress.say)
             while not (reason := self.limit_reached() or self._exhausted() or self._stopped_by) and not stop:
                 can_learn = self.can_learn()
                 for experience in self.source.collect(wait=not can_learn):
