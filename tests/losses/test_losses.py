@@ -1,7 +1,10 @@
 """The mathematics of the losses against numbers worked by hand."""
 
 import math
+import warnings
 
+import numpy as np
+import pytest
 import torch
 
 from myosu.losses.categorical import Support, cross_entropy, negative_cosine, squeeze, unsqueeze
@@ -34,6 +37,20 @@ def test_squeezed_atoms_are_evenly_spaced_under_h_and_keep_the_mean():
     assert torch.allclose(squeeze(support.points()), torch.tensor([-2.008, -1.004, 0.0, 1.004, 2.008]), atol=1e-4)
     scalars = torch.tensor([-8.0, -0.3, 0.0, 1.0, 5.0])
     assert torch.allclose(support.two_hot(scalars) @ support.points(), scalars, atol=1e-5)
+
+
+def test_targets_outside_are_told_once():
+    support = Support(-3.0, 5.0, 17)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        support.warn_if_outside(np.array([-3.0, 5.05], np.float32))
+    with pytest.warns(UserWarning, match=r"target of 7 is outside \[-3, 5\].*value_range"):
+        support.warn_if_outside(np.array([[0.0, 7.0]], np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        support.warn_if_outside(np.array([-9.0], np.float32))
+    with pytest.warns(UserWarning, match="target of -9 is outside"):
+        Support(-3.0, 5.0, 18).warn_if_outside(np.array([-9.0], np.float32))
 
 
 def test_mean_of_uniform_logits_is_the_middle():

@@ -510,6 +510,8 @@ class Learner:
         learns, share, legal, *fitted = unroll_targets(
             batch["ahead"], batch["legal_actions"], batch["reward"], batch["acted"], batch["terminated"],
             targets.returns, targets.policy, self.weights_along, self.discount, not self.config.predict_rewards)
+        self.support.warn_if_outside(targets.returns)
+        self.support.warn_if_outside(batch["reward"])
         log_policy = self.policy.normalize(policy_logits.detach().cpu().numpy(), legal)
         action = _at(start, batch["action"])
         advantage = policy_gradient_weight(self.policy.log_prob(log_policy[:len(start)], action),

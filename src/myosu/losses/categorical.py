@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 
@@ -56,6 +57,17 @@ class Support:
         target.scatter_(-1, index, 1.0 - upper_weight)
         return target.scatter_(-1, index + 1, upper_weight)
 
+    def warn_if_outside(self, targets: np.ndarray) -> None:
+        """Warn, once for each support, if a target lies outside it: ``two_hot`` clips it to the nearest end."""
+        lowest, highest = float(targets.min()), float(targets.max())
+        margin = 0.01 * (self.high - self.low)  # a network's bootstrap value may overshoot a little
+        if self not in _warned and (lowest < self.low - margin or highest > self.high + margin):
+            _warned.add(self)
+            target = highest if highest > self.high + margin else lowest
+            warnings.warn(f"A value or reward target of {target:g} is outside [{self.low:g}, {self.high:g}] and is "
+                          "clipped to it, so the agent cannot tell such returns apart. Set value_range to the range "
+                          "of returns, or scale the rewards of the environment.", stacklevel=2)
+
     def mean(self, logits: Tensor) -> Tensor:
         """The expected scalar, [..., atoms] → float32 [...]; without gradient."""
         if logits.device.type != "cpu":
@@ -74,6 +86,10 @@ class Support:
 
     def _rows(self, logits: Tensor) -> np.ndarray:
         return logits.detach().to("cpu", torch.float32).numpy().reshape(-1, self.atoms)
+
+
+#: Supports that ``warn_if_outside`` has warned of.
+_warned: set[Support] = set()
 
 
 #: Fast-math flags that let LLVM reorder, and so vectorise, sums; infinities and NaN are handled exactly.
