@@ -31,9 +31,9 @@ READS_ONE_ARRAY = True
 
 @dataclass(frozen=True)
 class Config(muzero.Config):
-    """AlphaZero's settings: MuZero's without those of a learnt model. Presets for games: ``myosu/presets/alphazero``."""
+    """AlphaZero's settings: MuZero's without those of a learnt model. Presets: ``myosu/presets/alphazero``."""
 
-    blocks: int = 4
+    blocks: int = 3
     """Residual blocks of the tower."""
 
     # Constants, because there is no model: nothing is unrolled, and the rules give the rewards.
@@ -58,15 +58,16 @@ def rules_of(spec: EnvSpec) -> Game:
         raise UserError("AlphaZero searches by the rules of a game of Myosu's own, without an opponent inside the "
                         "environment; elsewhere use --algorithm muzero, which learns them.")
     if "chance" in (spec.rules.state_dtype.names or ()):
-        raise UserError(f"AlphaZero cannot play {spec.rules.name}: its state holds the random numbers still to be drawn, "
-                        "so a search by the rules would foresee them. Use --algorithm muzero.")
+        raise UserError(f"AlphaZero cannot play {spec.rules.name}: its state holds the random numbers still to be "
+                        "drawn, so a search by the rules would foresee them. Use --algorithm muzero.")
     return spec.rules
 
 
 class Planner(muzero.Planner):
     """The search by the rules of the game: from states to actions. Stores the states of the trees' nodes."""
 
-    def __init__(self, config: Config, spec: EnvSpec, capacity: int, simulations: int, explore: bool, seed: int) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, capacity: int, simulations: int, explore: bool,
+                 seed: int) -> None:
         self.game = rules_of(spec)
         super().__init__(config, spec, capacity, simulations, explore, seed, trees_on_card=False)
 
@@ -92,7 +93,8 @@ class Planner(muzero.Planner):
             reward, discount, value = np.zeros(n, np.float32), np.zeros(n, np.float32), np.zeros(n, np.float32)
             logits, legal = np.zeros((n, actions), np.float32), np.zeros((n, actions), np.bool_)
             played = np.flatnonzero(chosen >= 0)
-            after, earned, ended = states[parents[played], rows[played]], reward[played], np.empty(len(played), np.bool_)
+            after = states[parents[played], rows[played]]
+            earned, ended = np.empty(len(played), np.float32), np.empty(len(played), np.bool_)
             rules.step(after, chosen[played], earned, ended)
             states[slot, played], reward[played] = after, earned
             running, after = played[~ended], after[~ended]

@@ -68,8 +68,8 @@ class Agent(Protocol):
     has_memory: whether it is recurrent. If not, it returns the state None and ignores ``state`` and ``starts``.
 
     An agent that searches by the rules has an attribute ``needs_positions = True``, and ``act`` and ``think`` take one
-    more argument, ``positions`` [n]: the true states of the games, of the game's ``state_dtype``. Whoever calls an agent
-    adds it by ``known_positions`` or ``positions_in``.
+    more argument, ``positions`` [n]: the true states of the games, of the game's ``state_dtype``. Whoever calls an
+    agent adds it by ``known_positions`` or ``positions_in``.
     """
 
     has_memory: bool

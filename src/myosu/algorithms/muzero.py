@@ -575,7 +575,8 @@ class Learner:
         if not (np.isfinite(batch.value).all() and np.isfinite(batch.reward).all()):
             raise NonFiniteLoss(f"a target is NaN or infinite at update {self.updates}", _arrays(batch))
         self.support.warn_if_outside(batch.value)
-        self.support.warn_if_outside(batch.reward)
+        if config.unroll_steps:
+            self.support.warn_if_outside(batch.reward)
         if config.reconstruction_loss_weight and batch.observation.max() > 1:
             raise UserError(f"Observations hold {batch.observation.max()}, but reconstruction_loss_weight needs "
                             "binary planes: set it to 0, or give each kind of piece its own plane.")

@@ -45,8 +45,8 @@ class TrainedAgent:
         legal_actions: bool [A] or [n, A], by default all actions; required for two-player games.
         starts: bool or bool [n], whether an episode begins with this observation. Only used by recurrent agents; by
         default episodes begin with the first call after ``reset``.
-        positions: the game's true state, or many [n] (``env.states`` of ``myosu.make``'s environments); needed by agents
-        that search by the rules (AlphaZero), ignored by others.
+        positions: the game's true state, or many [n] (``env.states`` of ``myosu.make``'s environments). Agents that
+        search by the rules (AlphaZero) need it, others ignore it.
 
         Returns one action as the environment's own ``step`` takes it; or actions [n, *spec.action_shape], as
         ``myosu.make``'s environments take them: choices counted from 0, components of a continuous action in one axis.
