@@ -107,12 +107,6 @@ class Planner(muzero.Planner):
 
         return self.search.run(root_logits, root_value, legal_actions, expand, simulations), root_logits
 
-    @torch.inference_mode()
-    def evaluate(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The network's value f32 [n] and policy logits f32 [n, A] of observations [n, *shape]."""
-        _, value, policy = self.model.initial(torch.from_numpy(observation).to(self.device))
-        return self._scalar(value), self._numpy(policy)
-
     def _observe(self, positions: np.ndarray) -> np.ndarray:
         out: np.ndarray = np.empty((len(positions), *self.game.observation_shape), self.game.observation_dtype)
         self.game.batch.observe(positions, out)
@@ -144,11 +138,6 @@ class Agent(muzero.Agent):
               starts: np.ndarray | None = None, simulations: int | None = None,
               positions: np.ndarray | None = None) -> Thoughts:
         return super().think(_known(positions), legal_actions, simulations=simulations)
-
-    def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The network alone, without search: value f32 [n] and policy logits f32 [n, A]."""
-        assert isinstance(self.planner, Planner)
-        return self.planner.evaluate(observation)
 
 
 def _known(positions: np.ndarray | None) -> np.ndarray:

@@ -344,6 +344,12 @@ class Planner:
         logits = self._numpy(policy)
         return self.search.run(logits, self._scalar(value), legal_actions, expand, simulations), logits
 
+    @torch.inference_mode()
+    def evaluate(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The network alone, without search: value f32 [n] and policy logits f32 [n, A] of observations [n, *shape]."""
+        _, value, policy = self.model.initial(torch.from_numpy(observation).to(self.device))
+        return self._scalar(value), self._numpy(policy)
+
     def _plan_on_card(self, observation: np.ndarray, legal_actions: np.ndarray,
                       simulations: int | None) -> tuple[SearchResult, np.ndarray]:
         model = self._graphed_model(simulations or self.search.config.num_simulations)
@@ -472,9 +478,7 @@ class Actor:
         values = np.zeros(len(ended), np.float32)
         cut = step.truncated[ended]
         if cut.any():
-            with torch.inference_mode():
-                observation = torch.from_numpy(step.final_observation[ended[cut]]).to(self.planner.device)
-                values[cut] = self.planner._scalar(self.planner.model.initial(observation)[1])
+            values[cut] = self.planner.evaluate(step.final_observation[ended[cut]])[0]
         return values
 
     def _rows(self, i: int, value_after: np.float32) -> Rows:
@@ -773,6 +777,10 @@ class Agent:
         lines = self.planner.search.lines(result.action, LINE_LENGTH)
         return Thoughts(result.action, result.policy, improved_value(result), result.visits,
                         [line[line >= 0].tolist() for line in lines])
+
+    def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As ``Planner.evaluate``, for searches that take this network for a part (``players.apv``)."""
+        return self.planner.evaluate(observation)
 
 
 def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:

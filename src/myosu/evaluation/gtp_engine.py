@@ -15,9 +15,9 @@ import myosu
 from myosu.evaluation.clock import Clocks, Pace
 from myosu.games.game import Game
 from myosu.players.gtp import COLOURS, MoveWords, title
-from myosu.players.player import History, legal_mask
+from myosu.players.player import RESIGNS, History, legal_mask
 
-#: think(state [1], the actions that led to it, simulations) -> action.
+#: think(state [1], the actions that led to it, simulations) -> action, or RESIGNS.
 Think = Callable[[np.ndarray, History, int], int]
 
 
@@ -44,8 +44,9 @@ class GtpEngine:
     def warm_up(self) -> None:
         """Think about the first move, so that everything is compiled and the pace is measured before a clock runs. The
         time of compilation is not counted."""
-        self._play(self._think(self._state, [], 1))
+        self._play(int(np.flatnonzero(self._legal())[0]))
         self._clear()
+        self._think(self._state, [], 1)
         for _ in range(2):
             self._timed_think(self._simulations)
 
@@ -150,7 +151,7 @@ class GtpEngine:
     def do_genmove(self, colour: str) -> str:
         start = time.perf_counter()
         action = self._generate(colour)
-        if action is not None:
+        if action is not None and action != RESIGNS:
             self._play(action)
             self._clocks.spend(_seat(colour), time.perf_counter() - start)
         return self._vertex(action)
@@ -212,8 +213,8 @@ class GtpEngine:
         return action
 
     def _vertex(self, action: int | None) -> str:
-        if action is None:
-            return "pass"
+        if action is None or action == RESIGNS:
+            return "pass" if action is None else "resign"
         word = self._words.word(action)
         return word.upper() if self._words.any_case else word
 
