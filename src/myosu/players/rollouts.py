@@ -34,7 +34,7 @@ def linear_rollouts(game: Game, policy: RolloutPolicy) -> Rollouts:
     return run
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _play_go(states, seed, scratch, weights, outcomes):
     board = scratch[0]
     for i in range(len(states)):
