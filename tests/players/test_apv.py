@@ -245,7 +245,8 @@ def test_limits():
     state, history = position()
     assert 1 < player.think(state, [history])[0].visits < 10_000_000
     player = APVPlayer(TICTACTOE, None, None, random_rollouts(TICTACTOE), dataclasses.replace(config, seconds=None))
-    assert player.think(state, [history], goes_on=iter([True, True, False]).__next__)[0].visits == 1 + 3 * 8
+    answers = [True, True, False]
+    assert player.think(state, [history], goes_on=lambda trees: answers.pop(0))[0].visits == 1 + 3 * 8
 
 
 def test_rollouts_know_who_moves():

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     from myosu.evaluation.gtp_engine import GtpEngine
     from myosu.evaluation.gtp_go import GoEngine
     from myosu.players.agent import AgentPlayer, load_agent
-    from myosu.players.apv import APVPlayer
+    from myosu.players.apv import APVPlayer, analyst_of
     from myosu.players.apv_name import named_apv
     from myosu.players.gtp import title
 
@@ -68,6 +68,10 @@ def main(arguments: list[str]) -> int:
         return int(player.choose(state, [history], simulations if searches else None)[0])
 
     engine = (GoEngine if title(game) == "Go" else GtpEngine)(game, think, wanted)
+    if title(game) == "Go":
+        from myosu.evaluation.gtp_analysis import add_analysis
+
+        add_analysis(engine, player if isinstance(player, APVPlayer) else analyst_of(agent, game))
     engine.warm_up()
     for stream in (sys.stdin, sys.stdout):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]

@@ -36,6 +36,12 @@ def network_of(agent: Agent, game: Game) -> Network:
     return evaluate
 
 
+def analyst_of(agent: Agent, game: Game) -> APVPlayer:
+    """A search with the network of an agent of ``game`` alone, for as long as somebody looks."""
+    network = network_of(agent, game)
+    return APVPlayer(game, network, network, None, APVConfig(rollout_weight=0.0, c_puct=1.5, batch_size=16))
+
+
 class GameTree(APVTree):
     """A tree with the state of the game in each node."""
 
@@ -89,7 +95,7 @@ class APVPlayer:
         return np.array([self._move(tree) for tree in trees], np.int64)
 
     def think(self, states: np.ndarray, histories: Sequence[History], simulations: int | None = None,
-              goes_on: Callable[[], bool] = lambda: True) -> list[GameTree]:
+              goes_on: Callable[[list[GameTree]], bool] = lambda trees: True) -> list[GameTree]:
         """The trees of the games after a search. goes_on: asked after every batch; False ends the search."""
         trees = [self._tree_of(states[i:i + 1], history) for i, history in enumerate(histories)]
         self._trees = {tuple(history): tree for history, tree in zip(histories, trees, strict=True)}
@@ -117,7 +123,8 @@ class APVPlayer:
                 return tree
         return GameTree(self.config, self.game, state)
 
-    def _search(self, trees: list[GameTree], simulations: int, goes_on: Callable[[], bool]) -> None:
+    def _search(self, trees: list[GameTree], simulations: int,
+                goes_on: Callable[[list[GameTree]], bool]) -> None:
         deadline = None if self.config.seconds is None else time.perf_counter() + self.config.seconds * len(trees)
         at_once = max(1, self.config.batch_size // len(trees))
         self._simulate([tree for tree in trees if tree.visits == 0], 1)
@@ -126,7 +133,7 @@ class APVPlayer:
             count = min(at_once, simulations - done)
             self._simulate(trees, count)
             done += count
-            if (deadline is not None and time.perf_counter() > deadline) or not goes_on():
+            if (deadline is not None and time.perf_counter() > deadline) or not goes_on(trees):
                 break
 
     def _simulate(self, trees: list[GameTree], count: int) -> None:

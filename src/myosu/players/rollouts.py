@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from myosu.games.game import Game
-from myosu.games.go.board import BLACK
+from myosu.games.go.board import BLACK, WHITE, owners, point_of, width_of
 from myosu.games.go.rollout import RolloutPolicy, rollout, rollout_dtype, start_rollout
 from myosu.games.playout import choose_legal, mix64
 
@@ -44,6 +44,27 @@ def _play_go(states, seed, scratch, weights, outcomes):
         lead, _ = rollout(board, state.player + BLACK, weights)
         outcome = np.sign(lead - state.komi)
         outcomes[i] = outcome if state.player == 0 else -outcome
+
+
+def expected_owners(game: Game, state: np.ndarray, policy: RolloutPolicy, count: int, seed: int) -> np.ndarray:
+    """Who owns each point of a Go board at the end of ``count`` rollouts from ``state`` [1]: float64 [points], from −1
+    (always White) to 1 (always Black), rows from the top."""
+    scratch, sums = np.zeros(1, rollout_dtype(game.observation_shape[-1])), np.zeros(game.num_actions - 1)
+    _sum_owners(state, np.uint64(seed), count, scratch, policy.weights(), sums)
+    return sums / count
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _sum_owners(states, seed, count, scratch, weights, sums):
+    board, state = scratch[0], states[0]
+    for i in range(count):
+        start_rollout(state, np.int64(state.last), board, weights)
+        board.chance = mix64(mix64(seed) + np.uint64(i))
+        rollout(board, state.player + BLACK, weights)
+        found, width = owners(board), width_of(board)
+        for cell in range(len(sums)):
+            owner = found[point_of(cell, width)]
+            sums[cell] += np.int64(owner == BLACK) - np.int64(owner == WHITE)
 
 
 def random_rollouts(game: Game) -> Rollouts:
