@@ -1,5 +1,6 @@
 """AlphaZero: the search by true rules against exhaustive search, its network, learning, and going on exactly."""
 
+import asyncio
 import copy
 import dataclasses
 import re
@@ -13,18 +14,21 @@ import myosu
 from in_turn import InTurn
 from myosu.algorithms import alphazero, muzero
 from myosu.algorithms.muzero import make_net
+from myosu.doctor.experiments import play
+from myosu.envs.course import Course
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games.game import Game, compiled
 from myosu.games.registry import load_game
 from myosu.games.tictactoe import GAME as TICTACTOE
-from myosu.players.agent import AgentPlayer, load_agent
+from myosu.players.agent import AgentPlayer, load_agent, turn_at
 from myosu.players.player import legal_mask
 from myosu.presets import load_preset
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.training.start import create_run
 from myosu.training.trainer import train
+from myosu.web.thinker import Thinker
 
 SMALL = alphazero.Config(channels=16, blocks=1, atoms=11, simulations=24, considered_actions=9, num_envs=8,
                          batch_size=16, learning_starts=50, replay_capacity=500, device="cpu", precision="float32")
@@ -270,3 +274,18 @@ def test_a_run_is_played_loaded_and_exported(tmp_path):
     assert agent.act(step.observation[0], step.legal_actions[0], positions=envs.states[0]) == actions[0]
     from myosu.publish.export import export
     assert [file.name for file in export(run.folder, tmp_path / "out", "torch")] == ["initial.pt2", "export.json"]
+
+
+def test_the_page_and_the_doctor_give_positions():
+    agent = untrained(SMALL)
+    thinker, course = Thinker(lambda name: agent), Course(TICTACTOE, 0)
+    for action in (0, 3, 1, 4):
+        course.play(action)
+
+    async def asked():
+        return await thinker.think("newest", 64, [turn_at(course, course.now)])
+
+    assert asyncio.run(asked()).action == 2
+    thinker.close()
+    played = play(agent, load_environment("tictactoe"), 1.0, 60.0)
+    assert len(played.values) >= 200 and np.corrcoef(played.values, played.returns)[0, 1] > 0.3

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from myosu.algorithms import muzero
+from myosu.arena.entrants import find_entrants
 from myosu.commands.gtp import main as gtp
 from myosu.errors import UserError
 from myosu.evaluation.gtp_engine import GtpEngine
@@ -339,3 +340,9 @@ def test_game_tree_grows_with_its_states():
     tree._grow(1000)
     assert len(tree.states) == len(tree.nodes) == len(tree.priors) == 1000
     assert tree.states[0].tobytes() == TICTACTOE.new_states(1)[0].tobytes()
+
+
+def test_plays_in_a_league():
+    entrants = find_entrants(["apv:rollout=uniform,simulations=2"], TICTACTOE)
+    assert [entrant.name for entrant in entrants] == ["random", "apv:rollout=uniform,simulations=2"]
+    assert not entrants[1].repeats and make_opponent(entrants[1].text, TICTACTOE).config.simulations == 2
