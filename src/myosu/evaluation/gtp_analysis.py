@@ -14,8 +14,10 @@ from myosu.players.apv import APVPlayer, GameTree
 from myosu.players.gtp import COLOURS
 from myosu.players.rollouts import expected_owners
 
-#: Simulations after which an analysis only repeats what it found; rollouts for the owners of points, each time.
-MOST_SIMULATIONS, OWNER_ROLLOUTS = 100_000, 200
+#: Nodes and bytes of a tree after which an analysis only repeats what it found.
+MOST_NODES, MOST_BYTES = 100_000, 2**29
+#: Rollouts for the owners of points, each time.
+OWNER_ROLLOUTS = 200
 #: Centiseconds between lines, if the controller does not say; length of a variation.
 INTERVAL, LINE = 50, 12
 #: Seconds between looks for input once nothing more is searched.
@@ -49,6 +51,7 @@ def _begin(engine: GtpEngine, analyst: APVPlayer, words: list[str], kata: bool) 
 
     def run(write: Callable[[str], None], waiting: Callable[[], bool]) -> None:
         told = 0.0  # when, or never
+        most = min(MOST_NODES, MOST_BYTES // (state.itemsize + 4 * engine.game.num_actions))
 
         def tell(trees: list[GameTree]) -> bool:
             nonlocal told
@@ -57,9 +60,9 @@ def _begin(engine: GtpEngine, analyst: APVPlayer, words: list[str], kata: bool) 
                 line = _infos(engine, trees[0], kata)
                 write(line + (_owners(engine, state, analyst) if with_owners else "") + "\n")
                 told = now
-            return not waiting()
+            return not waiting() and trees[0].used < most
 
-        trees = analyst.think(state, [history], MOST_SIMULATIONS, tell)
+        trees = analyst.think(state, [history], MOST_NODES, tell)
         while not waiting():
             time.sleep(PATIENCE)
             if time.monotonic() - told >= interval / 100:

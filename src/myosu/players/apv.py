@@ -102,6 +102,10 @@ class APVPlayer:
         self._search(trees, simulations or self.config.simulations, goes_on)
         return trees
 
+    def forget(self) -> None:
+        """Drop the kept trees."""
+        self._trees.clear()
+
     def close(self) -> None:
         self._thread.shutdown()
 
