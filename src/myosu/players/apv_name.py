@@ -86,6 +86,8 @@ def _network(run: str, game: Game, seed: int) -> Network:
     own = environment.rules
     if own.state_dtype != game.state_dtype or own.num_actions != game.num_actions:
         raise UserError(f"{run} plays {own.name}, not {game.name}.")
+    if agent.has_memory:
+        raise UserError(f"{run} has a memory, which a search cannot give it: take a network without one.")
     return network_of(agent, own)
 
 
