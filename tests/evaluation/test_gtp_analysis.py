@@ -7,8 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from myosu.evaluation.gtp_analysis import add_analysis
-from myosu.evaluation.gtp_go import GoEngine
+from myosu.evaluation.gtp_analysis import AnalysisEngine
 from myosu.games.go import make_game
 from myosu.games.go.rollout import RolloutPolicy
 from myosu.players.apv import APVPlayer
@@ -24,9 +23,7 @@ INFO = re.compile(r"info move (\S+) visits (\d+) winrate (\S+) prior (\S+) lcb (
 def engine():
     player = APVPlayer(GAME, None, None, linear_rollouts(GAME, RolloutPolicy.zeros()), APVConfig(
         rollout_weight=1.0, c_puct=1.0))
-    engine = GoEngine(GAME, lambda state, history, n: int(player.choose(state, [history], n)[0]), 20)
-    add_analysis(engine, player)
-    return engine
+    return AnalysisEngine(GAME, lambda state, history, n: int(player.choose(state, [history], n)[0]), 20, player)
 
 
 def answers(engine, *commands):

@@ -59,7 +59,7 @@ def position(*moves, game=TICTACTOE):
 
 def hand_tree(**settings):
     """A root with priors (0.6, 0.3, 0.1), visited once with value 0."""
-    tree = APVTree(APVConfig(**{"rollout_weight": 0.0, "c_puct": 2.0, "temperature": 1.0} | settings), 3, -1.0)
+    tree = APVTree(APVConfig(**{"rollout_weight": 0.0, "c_puct": 2.0, "temperature": 1.0} | settings), 3, (-1.0, 1.0))
     leaves, new = tree.select(1)
     assert leaves.tolist() == [0] and not len(new) and tree.to_expand(leaves).tolist() == [0]
     tree.expand(leaves, np.log(np.array([[0.6, 0.3, 0.1]], np.float32)), np.ones((1, 3), np.bool_))
@@ -118,7 +118,7 @@ def test_temperature_flattens_the_prior_by_hand():
     tree = hand_tree(temperature=2.0)
     roots = np.sqrt([0.6, 0.3, 0.1])
     assert tree.priors[0].tolist() == pytest.approx(list(roots / roots.sum()), rel=1e-5)
-    tree = APVTree(APVConfig(rollout_weight=0.0), 3, -1.0)
+    tree = APVTree(APVConfig(rollout_weight=0.0), 3, (-1.0, 1.0))
     tree.expand(tree.select(1)[0], np.array([[0.0, 50.0, 0.0]], np.float32), np.array([[True, False, True]]))
     assert tree.priors[0, [0, 2]].tolist() == [0.5, 0.5] and tree.priors[0, 1] < 0
 
@@ -168,7 +168,7 @@ def test_tree_is_kept_between_moves():
     state, history = position()
     first = player.think(state, [history])[0]
     nodes, states = first.nodes[:first.used].copy(), first.states[:first.used].copy()
-    action = first.best_action()
+    action = int(first.nodes["action"][first.best_child()])
     played = np.flatnonzero((nodes["parent"] == 0) & (nodes["action"] == action))[0]
     children = np.flatnonzero(nodes["parent"] == played)
     reply = children[nodes["visits"][children].argmax()]
@@ -346,3 +346,15 @@ def test_plays_in_a_league():
     entrants = find_entrants(["apv:rollout=uniform,simulations=2"], TICTACTOE)
     assert [entrant.name for entrant in entrants] == ["random", "apv:rollout=uniform,simulations=2"]
     assert not entrants[1].repeats and make_opponent(entrants[1].text, TICTACTOE).config.simulations == 2
+
+
+def test_exploration_and_resigning_scale_with_rewards():
+    """Points of ±64 in Othello: bonus and share as for ±1."""
+    tree = hand_tree()
+    wide = APVTree(tree.config, 3, (-64.0, 64.0))
+    wide.nodes["q"][0] = -32.0
+    assert wide.share(0) == -0.5
+    othello = load_game("othello")
+    player = APVPlayer(othello, None, None, random_rollouts(othello), dataclasses.replace(ROLLOUTS, simulations=60))
+    found = player.think(othello.new_states(1), [[]])[0]
+    assert (found.nodes["visits"][found.children()] > 5).all(), "all four openings are equal by symmetry"

@@ -43,8 +43,8 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     import torch
 
+    from myosu.evaluation.gtp_analysis import AnalysisEngine
     from myosu.evaluation.gtp_engine import GtpEngine
-    from myosu.evaluation.gtp_go import GoEngine
     from myosu.players.agent import AgentPlayer, load_agent
     from myosu.players.apv import APVPlayer, analyst_of
     from myosu.players.apv_name import named_apv
@@ -67,11 +67,11 @@ def main(arguments: list[str]) -> int:
     def think(state: np.ndarray, history: list[int], simulations: int) -> int:
         return int(player.choose(state, [history], simulations if searches else None)[0])
 
-    engine = (GoEngine if title(game) == "Go" else GtpEngine)(game, think, wanted)
     if title(game) == "Go":
-        from myosu.evaluation.gtp_analysis import add_analysis
-
-        add_analysis(engine, player if isinstance(player, APVPlayer) else analyst_of(agent, game))
+        analyst = player if isinstance(player, APVPlayer) else analyst_of(agent, game)
+        engine: GtpEngine = AnalysisEngine(game, think, wanted, analyst)
+    else:
+        engine = GtpEngine(game, think, wanted)
     engine.warm_up()
     for stream in (sys.stdin, sys.stdout):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]

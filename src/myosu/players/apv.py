@@ -47,7 +47,7 @@ class GameTree(APVTree):
 
     def __init__(self, config: APVConfig, game: Game, root: np.ndarray) -> None:
         """root: states [1]."""
-        super().__init__(config, game.num_actions, game.reward_range[0])
+        super().__init__(config, game.num_actions, game.reward_range)
         self.states: np.ndarray = np.empty(len(self.nodes), game.state_dtype)
         self.states[0] = root[0]
 
@@ -110,10 +110,8 @@ class APVPlayer:
         self._thread.shutdown()
 
     def _move(self, tree: GameTree) -> int:
-        action = tree.best_action()
-        children = tree.children()
-        q = tree.nodes["q"][children[tree.nodes["action"][children] == action]][0]
-        return RESIGNS if q < self.config.resign else action
+        best, resign = tree.best_child(), self.config.resign
+        return RESIGNS if resign is not None and tree.share(best) < resign else int(tree.nodes["action"][best])
 
     def _tree_of(self, state: np.ndarray, history: History) -> GameTree:
         """The kept tree of this game, at the position after ``history``, or a new one."""

@@ -41,7 +41,7 @@ class APVConfig:
     rollout_weight: float = 0.5
     """λ: a leaf's value is (1 − λ) v + λ z, with v of the value network and z of a rollout."""
     c_puct: float = 5.0
-    """Exploration constant of PUCT."""
+    """Exploration constant of PUCT, for values from −1 to 1; where rewards are greater it is scaled with them."""
     temperature: float = 1.0
     """Of the prior policy: P ∝ p^(1 / temperature). AlphaGo's exponent of 0.67 is a temperature of 1.5."""
     batch_size: int = 8
@@ -50,13 +50,13 @@ class APVConfig:
     """A simulation under way counts as so many lost ones, so that the next ones look elsewhere."""
     expansion_threshold: int = 1
     """A leaf is expanded at its so-many-th visit; before that each visit is one more rollout from it. AlphaGo: 40."""
-    resign: float = -1.0
-    """Resign if the chosen action's value is below this; AlphaGo: −0.8. At −1 it never does."""
+    resign: float | None = None
+    """Resign if the chosen action's value is below this, from −1 (a sure loss) to 1; AlphaGo: −0.8."""
 
     def __post_init__(self) -> None:
         ranges = {"simulations": (1, 10_000_000), "rollout_weight": (0, 1), "c_puct": (0, 1000),
                   "temperature": (0.01, 100), "batch_size": (1, 4096), "virtual_loss": (0, 1000),
-                  "expansion_threshold": (1, 1_000_000), "resign": (-1e6, 1e6), "seconds": (0.001, 1e6)}
+                  "expansion_threshold": (1, 1_000_000), "resign": (-1, 1), "seconds": (0.001, 1e6)}
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
@@ -66,11 +66,11 @@ class APVConfig:
 class APVTree:
     """The tree of one game. It grows as it needs to, and keeps what is below a move that is played (``advance``).
 
-    lowest: the least value there is, that of a virtual loss.
+    value_range: the least value there is, that of a virtual loss, and the greatest.
     """
 
-    def __init__(self, config: APVConfig, num_actions: int, lowest: float, room: int = 64) -> None:
-        self.config, self.lowest, self.used = config, lowest, 1
+    def __init__(self, config: APVConfig, num_actions: int, value_range: tuple[float, float], room: int = 64) -> None:
+        self.config, self.value_range, self.used = config, value_range, 1
         self.nodes = np.zeros(room, kernels.Node)
         self.edges = np.zeros(room, Edge)
         self.priors = np.empty((room, num_actions), np.float32)
@@ -86,9 +86,9 @@ class APVTree:
         (``describe``) and what it is worth (``back_up``)."""
         if self.used + count > len(self.nodes):
             self._grow(self.used + count)
-        leaves, before = np.empty(count, np.int64), self.used
-        self.used = select_leaves(self.nodes, self.priors, self.edges, self.used, self.config.c_puct,
-                                  self.config.virtual_loss, self.lowest, leaves)
+        leaves, before, (low, high) = np.empty(count, np.int64), self.used, self.value_range
+        self.used = select_leaves(self.nodes, self.priors, self.edges, self.used, self.config.c_puct * (high - low) / 2,
+                                  self.config.virtual_loss, low, leaves)
         return leaves, np.arange(before, self.used)
 
     def describe(self, new: np.ndarray, reward: np.ndarray, discount: np.ndarray, ended: np.ndarray) -> None:
@@ -119,11 +119,27 @@ class APVTree:
         """The nodes of the root's tried actions, int64 [m]."""
         return np.flatnonzero(self.nodes["parent"][1:self.used] == 0) + 1
 
-    def best_action(self) -> int:
-        """The most visited action; of equally visited ones that of greatest value."""
+    def best_child(self) -> int:
+        """The node of the most visited action; of equally visited ones that of greatest value."""
         children = self.children()
-        best = np.lexsort((self.nodes["q"][children], self.nodes["visits"][children]))[-1]
-        return int(self.nodes["action"][children[best]])
+        return int(children[np.lexsort((self.nodes["q"][children], self.nodes["visits"][children]))[-1]])
+
+    def line(self, index: int, length: int) -> list[int]:
+        """At most ``length`` actions: a node's own, then always the most visited one."""
+        line: list[int] = []
+        while len(line) < length:
+            line.append(int(self.nodes["action"][index]))
+            children = np.flatnonzero(self.nodes["parent"][:self.used] == index)
+            children = children[self.nodes["visits"][children] > 0]
+            if not len(children):
+                break
+            index = int(children[self.nodes["visits"][children].argmax()])
+        return line
+
+    def share(self, index: int) -> float:
+        """The Q of a node, from −1 (the least there is) to 1 (the greatest)."""
+        low, high = self.value_range
+        return 2 * (float(self.nodes[index]["q"]) - low) / (high - low) - 1
 
     def advance(self, action: int) -> np.ndarray | None:
         """Make the node after ``action`` the root. Returns the earlier numbers of the nodes that are kept, int64 [m],
