@@ -63,9 +63,10 @@ class AgentPlayer:
         self._game.batch.observe(states, observation)
         remembered = ([self._state_before(history) for history in histories] if self._agent.has_memory
                       else [None] * len(states))
-        fewer = {"simulations": simulations} if simulations else {}
+        more: dict[str, Any] = {"simulations": simulations} if simulations else {}
+        more |= known_positions(self._agent, states)
         actions, after = self._agent.act(observation, legal_mask(self._game, states), *stack_states(remembered),
-                                         **fewer, **known_positions(self._agent, states))
+                                         **more)
         if after is not None:
             self._states = dict(zip(map(tuple, histories), after, strict=True))
         return np.asarray(actions, np.int64)
