@@ -193,11 +193,12 @@ def probe(rewards) -> Game:
                 reward_range=(-1.0, 1.0), max_plies=2)
 
 
-def test_values_of_a_probe_are_learnt_by_hand():
+@pytest.mark.parametrize("search", ["gumbel", "puct"])
+def test_values_of_a_probe_are_learnt_by_hand(search):
     """The second mover earns 0.5: the value is 0.5 before that ply and 0.25 − 0.5 before the first, which earns 0.25 at
     once."""
-    config = dataclasses.replace(SMALL, search_value_weight=0.0, simulations=4, considered_actions=2,
-                                 learning_rate=1e-2, replay_ratio=16.0)
+    config = dataclasses.replace(SMALL, search=search, search_value_weight=0.0, simulations=4,
+                                 considered_actions=2, learning_rate=1e-2, replay_ratio=16.0)
     loop = InTurn(alphazero, config, NativeVectorEnv(probe((0.25, 0.5)), 8), 0).run(600)
     planner = loop.agent().planner
     value, _ = planner.evaluate(np.array([[0.0], [1.0]], np.float32))
