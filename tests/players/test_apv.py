@@ -137,6 +137,17 @@ def test_a_leaf_is_expanded_at_its_threshold():
     assert sum(asked) == np.count_nonzero(~edges["ended"]) + np.count_nonzero(edges["expanded"]) + 1
 
 
+def test_a_kept_leaf_becomes_a_root_with_moves():
+    """Below a high threshold the node after two moves has no priors yet: it gets them, however few simulations."""
+    player = APVPlayer(TICTACTOE, fixed(), fixed(), random_rollouts(TICTACTOE), APVConfig(
+        simulations=200, expansion_threshold=100, batch_size=8, c_puct=1.0))
+    tree = player.think(position()[0], [[]])[0]
+    first = next(child for child in tree.children() if not tree.edges["expanded"][child])
+    state, history = position(int(tree.nodes["action"][first]))
+    assert player.choose(state, [history], 1)[0] in np.flatnonzero(legal_mask(TICTACTOE, state)[0])
+    assert player._trees[tuple(history)] is tree, "it was kept"
+
+
 # The player.
 
 

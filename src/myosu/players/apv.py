@@ -129,7 +129,7 @@ class APVPlayer:
                 goes_on: Callable[[list[GameTree]], bool]) -> None:
         deadline = None if self.config.seconds is None else time.perf_counter() + self.config.seconds * len(trees)
         at_once = max(1, self.config.batch_size // len(trees))
-        self._simulate([tree for tree in trees if tree.visits == 0], 1)
+        self._simulate([tree for tree in trees if not tree.edges["expanded"][0]], 1)
         done = 0
         while done < simulations:
             count = min(at_once, simulations - done)
