@@ -26,7 +26,7 @@ test: .venv/.installed-dev
 	bash scripts/install_program.sh chromium chromium fonts-dejavu-core || echo "Tests of the page will be skipped."
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 bench: install
 	$(BIN)/myosu bench othello

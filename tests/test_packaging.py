@@ -96,7 +96,8 @@ class TestMakefile:
 
 
 def test_an_installation_and_a_home_that_cannot_be_written_get_another_cache(monkeypatch):
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")  # so that it is unset again after the test
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
     myosu._find_cache()
     assert "NUMBA_CACHE_DIR" not in os.environ
     monkeypatch.setattr(os, "access", lambda place, mode: False)
