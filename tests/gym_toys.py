@@ -259,3 +259,28 @@ class Forbidden(gymnasium.Env):
         self.count += 1
         observation, info = self.observe()
         return observation, self.pays[action], self.count == 2, False, info
+
+
+class Lock(gymnasium.Env):
+    """A corridor of ``length`` doors, each of which one of three actions opens; the others lead back to the start.
+    Behind the last one is the only reward, 1. By chance it is found once in 3^length tries."""
+
+    def __init__(self, length=12):
+        self.length = length
+        self.observation_space = spaces.Box(0.0, 1.0, (length + 1,), np.float32)
+        self.action_space = spaces.Discrete(3)
+        self.keys = np.random.default_rng(1).integers(3, size=length)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = self.count = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.count += 1
+        self.place = self.place + 1 if action == self.keys[self.place] else 0
+        done = self.place == self.length
+        return self._observe(), float(done), done, self.count == 4 * self.length, {}
+
+    def _observe(self):
+        return np.eye(self.length + 1, dtype=np.float32)[self.place]

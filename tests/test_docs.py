@@ -47,10 +47,10 @@ def flags_of():
 
     def of(command: str, capsys) -> set[str]:
         if command not in known:
-            known[command] = {"--help"}
+            known[command] = {"--help", "--help-all"} if command == "train" else {"--help"}
             for arguments in [["--algorithm", name] for name in ALGORITHMS] if command == "train" else [[]]:
                 with suppress(SystemExit):
-                    run([command, *arguments, "--help"])
+                    run([command, *arguments, "--help-all" if command == "train" else "--help"])
                 known[command] |= set(re.findall(r"--[a-z][a-z0-9-]*", capsys.readouterr().out))
         return known[command]
 

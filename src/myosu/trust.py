@@ -4,7 +4,8 @@ Code runs if the person named it in this command, named it in an earlier command
 (``--trust``, ``trust=True``). No other code runs.
 
 A *source* is the absolute path of a ``.py`` file, the name of a module, or ``gtp:COMMAND``. Code of Myosu, of
-Gymnasium, or behind an entry point of an installed package is not a source: installing it was the agreement.
+Gymnasium, of PettingZoo, or behind an entry point of an installed package is not a source: installing it was the
+agreement.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def source_of(name: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
         return module if colon else "gym"
     if module.endswith(".py"):
         return str(Path(module).resolve())
-    return module if colon and module.partition(".")[0] not in ("myosu", "gymnasium") else None
+    return module if colon and module.partition(".")[0] not in ("myosu", "gymnasium", "pettingzoo") else None
 
 
 def agree(*sources: str | None) -> None:

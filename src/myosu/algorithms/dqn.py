@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
 from myosu.algorithms.interface import AgentState, Thoughts
-from myosu.algorithms.off_policy import Sampler, StepActor
+from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -29,9 +30,11 @@ from myosu.nets.inference import choose_device
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay, fitting_capacity
 from myosu.replay.transitions import Transitions, transition_columns
+from myosu.rewards.actions import action_features
+from myosu.rewards.curiosity import curiosity_signals, parse_curiosity
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
-from myosu.runs.state import State, Weights
+from myosu.runs.state import Weights
 
 SOURCE = "in turn"
 
@@ -91,6 +94,10 @@ class Config:
     is no longer square."""
     reward_clip: float | None = None
     """Clip rewards to ± this before they are scaled, as for Atari to 1; None: not at all."""
+    curiosity: tuple[str, ...] = ()
+    """Rewards for what is new (docs/curiosity.md): rnd, icm, each with a weight and a discount if you like, as in
+    rnd:0.5:0.99. The discount
+    must be that of all rewards."""
 
     target_every: int = 1
     """Updates between those of the target network."""
@@ -118,6 +125,8 @@ class Config:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
         if min(self.hidden, default=2) < 2:
             raise UserError(f"hidden = {self.hidden} is impossible: a layer has 2 units or more.")
+        for text in self.curiosity:
+            parse_curiosity(text, self.discount)
         if self.learning_starts > self.replay_capacity:
             raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
@@ -149,7 +158,9 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
     """What is to be maximised, all with the one discount of the values."""
-    return [EnvironmentReward(config.discount, weight=config.reward_scale, clip=config.reward_clip)]
+    return [EnvironmentReward(config.discount, weight=config.reward_scale, clip=config.reward_clip),
+            *curiosity_signals(config.curiosity, spec, partial(action_features, spec), config.discount, 0,
+                               max(1, round(config.replay_ratio)), seed)]
 
 
 class QNet(nn.Module):
@@ -239,8 +250,11 @@ class Actor(StepActor):
         self.epsilon = float(weights["epsilon"])
 
 
-class Learner:
+class Learner(StepLearner):
     """Fits the values to what the target network says comes after."""
+
+    net: QNet
+    target: QNet
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         self.config, self.branches = config, action_branches(spec)
@@ -311,25 +325,6 @@ class Learner:
             "next_observation": self.symmetries.observations(batch["next_observation"], drawn),
             "next_legal_actions": self.symmetries.by_action(batch["next_legal_actions"], drawn),
         }
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
-
-    def weights(self) -> Weights:
-        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
-
-    def state_dict(self) -> State:
-        return copy.deepcopy({"net": self.net.state_dict(), "target": self.target.state_dict(),
-                              "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
-                              "updates": self.updates, "sampler": self.sampler.state_dict()})
-
-    def load_state_dict(self, state: State) -> None:
-        self.net.load_state_dict(state["net"])
-        self.target.load_state_dict(state["target"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.bit_generator.state = state["rng"]
-        self.updates = state["updates"]
-        self.sampler.load_state_dict(state["sampler"])
 
 
 class Agent:

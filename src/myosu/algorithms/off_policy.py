@@ -3,12 +3,16 @@ over n of them."""
 
 from __future__ import annotations
 
+import copy
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import Step, VectorEnv
+from myosu.nets.flat import FlatAdam
 from myosu.replay.episode import Experience
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns
@@ -140,3 +144,35 @@ class Sampler:
         self.waiting = state["waiting"].copy()
         if self.priorities is not None:
             self.priorities.load_state_dict(state["priorities"])
+
+
+class StepLearner:
+    """What a learner of a network with a target network and a ``Sampler`` hands out and saves. Algorithms make these
+    fields, and add ``update``."""
+
+    net: nn.Module
+    target: nn.Module
+    optimizer: FlatAdam
+    sampler: Sampler
+    rng: np.random.Generator
+    device: torch.device
+    updates: int
+
+    def weights(self) -> Weights:
+        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
+
+    def state_dict(self) -> State:
+        return copy.deepcopy({"net": self.net.state_dict(), "target": self.target.state_dict(),
+                              "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
+                              "updates": self.updates, "sampler": self.sampler.state_dict()})
+
+    def load_state_dict(self, state: State) -> None:
+        self.net.load_state_dict(state["net"])
+        self.target.load_state_dict(state["target"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = state["rng"]
+        self.updates = state["updates"]
+        self.sampler.load_state_dict(state["sampler"])
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)

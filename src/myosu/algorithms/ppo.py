@@ -12,6 +12,7 @@ import dataclasses
 import math
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numba
@@ -38,6 +39,8 @@ from myosu.nets.towers import TowersInNumPy, TwinTowers
 from myosu.replay.episode import Experience, Rows
 from myosu.replay.replay import Columns, Replay, fitting_capacity, row_bytes
 from myosu.replay.transitions import Rollout, View, transition_columns
+from myosu.rewards.actions import action_features
+from myosu.rewards.curiosity import curiosity_signals, parse_curiosity
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
 from myosu.runs.state import State, Weights
@@ -82,6 +85,9 @@ class Config:
     """Divide rewards by the running deviation of the discounted return."""
     reward_clip: float | None = None
     """Clip rewards, normalised or not, to ± this; None: to ±10 where they are normalised, else not at all."""
+    curiosity: tuple[str, ...] = ()
+    """Rewards for what is new (docs/curiosity.md): rnd, icm, counts, each with a weight and a discount if you like, as
+    in rnd:0.5:0.99."""
 
     discount: float = 0.99
     """Discount of rewards γ, in [0, 1]."""
@@ -118,6 +124,8 @@ class Config:
         })
         if self.reward_clip is not None:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
+        for text in self.curiosity:
+            parse_curiosity(text, self.discount)
         if min(self.hidden, default=1) < 1:
             raise UserError(f"hidden = {self.hidden} is impossible: a layer has 1 unit or more.")
         if self.batch_size == 1 and self.normalize_advantages:
@@ -165,7 +173,16 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
     """What is to be maximised. Each discount among them has a value of its own."""
     return [EnvironmentReward(config.discount, clip=config.reward_clip, normalize=config.normalize_rewards,
-                              num_envs=config.num_envs)]
+                              num_envs=config.num_envs),
+            *curiosity_signals(config.curiosity, spec, partial(_action_features, spec), config.discount,
+                               config.num_envs, 1, seed)]
+
+
+def _action_features(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
+    """What reward signals read of actions [n, *action_shape]."""
+    if not spec.action_low:  # as columns of the choices of all branches
+        action = action.reshape(len(action), -1) + np.cumsum((0, *spec.action_branches[:-1]))
+    return action_features(spec, action)
 
 
 def value_discounts(config: Config, spec: EnvSpec) -> list[float]:

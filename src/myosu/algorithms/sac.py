@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from myosu.algorithms.checks import check_ranges
 from myosu.algorithms.demonstrations import load_demonstrations
 from myosu.algorithms.interface import AgentState, Thoughts
-from myosu.algorithms.off_policy import Sampler, StepActor
+from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -33,10 +33,12 @@ from myosu.nets.towers import TwinTowers
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay
 from myosu.replay.transitions import Transitions, transition_columns
+from myosu.rewards.actions import action_features
+from myosu.rewards.curiosity import curiosity_signals, parse_curiosity
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.gail import GAIL
 from myosu.rewards.signals import RewardSignal, RewardSignals
-from myosu.runs.state import State, Weights
+from myosu.runs.state import Weights
 
 SOURCE = "in turn"
 
@@ -96,7 +98,10 @@ class Config:
     gail_discount: float = 0.99
     """Discount of that reward, in [0, 1)."""
     recordings: tuple[str, ...] = ()
-    """Folders of the runs whose recorded games are imitated."""
+    """Folders of the runs whose recorded games are imitated, or minari:DATASET."""
+    curiosity: tuple[str, ...] = ()
+    """Rewards for what is new (docs/curiosity.md): rnd, icm, each with a weight and a discount if you like, as in
+    rnd:0.5:0.99."""
 
     tau: float = 0.005
     """How far the target critics go towards those that learn, each update."""
@@ -120,6 +125,8 @@ class Config:
             check_ranges(self, {"temperature": (0.0, 1e9)})
         if not self.hidden or min(self.hidden) < 1:
             raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")
+        for text in self.curiosity:
+            parse_curiosity(text, self.discount)
         if self.learning_starts > self.replay_capacity:
             raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
                             f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
@@ -146,15 +153,6 @@ def position_columns(spec: EnvSpec) -> Columns:
     return transition_columns(spec, action)
 
 
-def action_features(spec: EnvSpec, stored: np.ndarray) -> np.ndarray:
-    """Stored actions as reward signals read them: float32 [n, C], or 1 for each choice that was made, [n, A]."""
-    if spec.action_low:
-        return stored
-    features = np.zeros((len(stored), spec.num_actions), np.float32)
-    np.put_along_axis(features, stored, np.float32(1.0), axis=1)
-    return features
-
-
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
     return Transitions(position_columns(spec), config.replay_capacity, config.n_step)
 
@@ -166,7 +164,8 @@ def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSigna
         demonstrations = load_demonstrations(config.recordings, spec, make_actions(config, spec).stored)
         signals.append(GAIL(spec, demonstrations, partial(action_features, spec), config.gail_discount,
                             config.gail_weight, seed=seed))
-    return signals
+    return signals + curiosity_signals(config.curiosity, spec, partial(action_features, spec), config.discount, 0,
+                               max(1, round(config.replay_ratio)), seed)
 
 
 class Critics(nn.Module):
@@ -355,8 +354,11 @@ class Actor(StepActor):
         return self.player.choose(step.observation, step.legal_actions, self.rng)
 
 
-class Learner:
+class Learner(StepLearner):
     """Critics, policy and temperatures learn from the same sample at once: one gradient, one step of Adam."""
+
+    net: SoftActorCritic
+    target: Critics
 
     def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
         self.config, self.kind = config, make_actions(config, spec)
@@ -426,25 +428,6 @@ class Learner:
         if self.config.entropy_in_values:
             value[:, 0] += (temperature * entropy).sum(1)
         return torch.addcmul(self._tensor(batch["reward"]), self._tensor(batch["discount"]), value)[..., None]
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
-
-    def weights(self) -> Weights:
-        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
-
-    def state_dict(self) -> State:
-        return copy.deepcopy({"net": self.net.state_dict(), "target": self.target.state_dict(),
-                              "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
-                              "updates": self.updates, "sampler": self.sampler.state_dict()})
-
-    def load_state_dict(self, state: State) -> None:
-        self.net.load_state_dict(state["net"])
-        self.target.load_state_dict(state["target"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.bit_generator.state = state["rng"]
-        self.updates = state["updates"]
-        self.sampler.load_state_dict(state["sampler"])
 
 
 class Agent:

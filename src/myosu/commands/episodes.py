@@ -20,7 +20,8 @@ from myosu.runs.games import GameRecord
 
 @dataclass
 class Options:
-    """List the episodes of a run, or make the video of one from its seed and actions."""
+    """List the episodes of a run, make the video of one from its seed and actions, or write those whose actions were
+    recorded as a dataset of Minari."""
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder."""
@@ -33,10 +34,13 @@ class Options:
     in ten has, and each new best episode in single-player environments."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     """File of the video, an .mp4 or .gif; RUN/videos/episode-INDEX.mp4 by default."""
+    minari: Annotated[str | None, tyro.conf.arg(metavar="DATASET")] = None
+    """Write the episodes whose actions were recorded as this dataset of Minari on this machine, such as
+    snake/agent-v0."""
     json: bool = False
     """Print JSON only, a line for each episode."""
     trust: bool = False
-    """Allow user code (files or modules) that the run names. Only a video needs it."""
+    """Allow user code (files or modules) that the run names. Only videos and --minari need it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -51,6 +55,8 @@ def main(arguments: list[str]) -> int:
     index = EpisodeIndex(options.run)
     if options.video is not None:
         return _make_video(options, index.recorded(options.video))
+    if options.minari is not None:
+        return _write_minari(options, index)
     episodes = index.last(options.last) if options.best is None else index.best(options.best)
     videos = dict(find_videos(options.run))
     if options.json:
@@ -77,6 +83,17 @@ def _make_video(options: Options, episode: GameRecord) -> int:
     if difference:
         print(f"myosu: {difference}", file=sys.stderr)
     return int(bool(difference))
+
+
+def _write_minari(options: Options, index: EpisodeIndex) -> int:
+    from myosu.runs.minari_datasets import write_minari
+    from myosu.runs.run import open_run
+
+    assert options.minari is not None
+    environment = open_run(options.run, options.trust).config.environment
+    count = write_minari(options.minari, environment, index.with_actions())
+    print(f"{count} episodes as the dataset {options.minari}. To learn from it: --recordings minari:{options.minari}")
+    return 0
 
 
 def _print_json(episode: GameRecord, video: Path | None) -> None:

@@ -2,7 +2,7 @@
 
 A name is an id (``CartPole-v1``; of installed packages too, ``ALE/Pong-v5``), ``module:Id-v0`` (the module is imported
 first), ``module:MyEnv`` (a class or a function there), or either with a file for the module: ``mine.py:MyEnv``. Modules
-of the current folder are found.
+of the current folder are found. ``pettingzoo:connect_four_v3`` is PettingZoo's (``pettingzoo_single``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec as Registration
 
+from myosu.envs.pettingzoo_single import TwoPlayerEnv, defines_environment, find_pettingzoo
 from myosu.errors import UserError
 from myosu.games.registry import load_file
 
@@ -178,9 +180,13 @@ def find_source(name: str) -> Source:
             raise UserError(f"There is no environment {name!r}. {f'Did you mean {near[0]!r}? ' if near else ''}"
                             f"An environment of your own: module:{name}, with the module that registers it.")
         return gymnasium.registry[name]
+    if module == "pettingzoo":
+        return find_pettingzoo(name)
     found = import_module(module, name)
     if env_id in gymnasium.registry:
         return gymnasium.registry[env_id]
+    if defines_environment(getattr(found, env_id, None)):
+        return partial(TwoPlayerEnv, getattr(found, env_id).__name__, name)
     if callable(made := getattr(found, env_id, None)):
         if inspect.isclass(made) and not issubclass(made, gymnasium.Env):
             raise UserError(f"{name} is a class, but no gymnasium.Env.{_if_old(made)}")

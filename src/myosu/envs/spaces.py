@@ -162,6 +162,18 @@ def native_action(space: spaces.Space, action: np.ndarray) -> Any:
     return parts if isinstance(space, spaces.Dict) else tuple(parts.values())
 
 
+def own_action(space: spaces.Space, action: Any) -> np.ndarray:
+    """The other way round: an action of the environment's space as our rows have it, [*action_shape]."""
+    if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
+        found = np.asarray(action, np.int64) - space.start
+        return found if isinstance(space, spaces.Discrete) else np.ravel(found)
+    if isinstance(space, spaces.Box):
+        return np.ravel(np.asarray(action, np.float32))
+    if isinstance(space, spaces.MultiBinary):
+        return np.ravel(np.asarray(action, np.int64))
+    return np.concatenate([np.ravel(own_action(part, action[key])) for _, key, part in _fields(space)])
+
+
 def _choices(space: spaces.Space) -> tuple[int, ...] | None:
     """How many choices each branch of an action has; None where they cannot be counted."""
     if isinstance(space, spaces.Discrete):

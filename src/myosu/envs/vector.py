@@ -27,7 +27,7 @@ class EnvSpec:
     observation_bounds: the least and the greatest number in each part of the observation (``parts()``, in their
         order), perhaps infinite; empty where nothing is known.
     planes_first: all observations of rank 3 are [C, H, W], as our games' are. Elsewhere only their shape can tell.
-    rules: of one of our games, for algorithms that search by the true rules (docs/decisions/54); its environments then
+    rules: of one of our games, for algorithms that search by the true rules (docs/decisions/56); its environments then
         show the true states of their games as ``states`` [num_envs], those of the observations received last. None
         elsewhere, also where an opponent moves inside the environment.
     """
@@ -65,6 +65,7 @@ class EnvSpec:
 
     @property
     def action_dtype(self) -> Any:
+        """float32 of continuous actions, else int64."""
         return np.float32 if self.action_low else np.int64
 
     def against_opponent(self) -> EnvSpec:
@@ -147,4 +148,5 @@ class VectorEnv(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there: the next ``send`` acts on the observations that were current then."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End what the environments hold: processes, windows. The environments cannot be used any more."""

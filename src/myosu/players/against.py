@@ -19,12 +19,13 @@ from myosu.players.player import RESIGNS, History, Player
 @dataclass(frozen=True)
 class PlayedGame:
     """A finished game: the learner's ``seat``, the ``actions`` of both players, and the first seat's return, after the
-    wrappers and of the environment's own rewards."""
+    wrappers and of the environment's own rewards; ``opponent``: its number, where there are several."""
 
     seat: int
     actions: History
     returns: float
     raw_returns: float
+    opponent: int = 0
 
 
 class AgainstEnv:
@@ -53,6 +54,8 @@ class AgainstEnv:
         # is added to the learner's first step.
         self.returns, self.owed = np.zeros((num_envs, 2)), np.zeros((num_envs, 2), np.float32)
         self.histories: list[History] = [[] for _ in range(num_envs)]
+        #: The opponents' numbers, where there are several (``sources.pool``).
+        self.facing = np.zeros(num_envs, np.int64)
         self._rules = replace(game, rewards="score").batch
         self._pending: Step | None = None
 
@@ -85,8 +88,9 @@ class AgainstEnv:
             self.game.batch.observe(self.states[over], observed)
             final_observation[ended] = observed
             for i in over:
-                sign = 1 if self._seats(i) == 0 else -1
-                self.finished.append(PlayedGame(int(self._seats(i)), self.histories[i], *(sign * self.returns[i])))
+                returns, raw_returns = self.returns[i] if self._seats(i) == 0 else -self.returns[i]
+                self.finished.append(PlayedGame(int(self._seats(i)), self.histories[i], returns, raw_returns,
+                                                int(self.facing[i])))
             self.episodes[over] += np.uint64(1)
             self._start(over)
         self._pending = self._step(env_ids, reward, raw_reward, terminated, truncated, final_observation)
@@ -142,7 +146,7 @@ class AgainstEnv:
         """The opponent moves. Returns its rewards, its raw rewards, and whether the games ended."""
         if not len(env_ids):
             return np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.bool_)
-        actions = self.opponent.choose(self.states[env_ids], [self.histories[i] for i in env_ids])
+        actions = self._opponents_choose(env_ids)
         resigns = actions == RESIGNS
         reward, raw_reward = np.zeros((2, len(env_ids)), np.float32)
         ended = resigns.copy()
@@ -150,6 +154,9 @@ class AgainstEnv:
         plays = np.flatnonzero(~resigns)
         reward[plays], raw_reward[plays], ended[plays] = self._play(env_ids[plays], actions[plays])
         return reward, raw_reward, ended
+
+    def _opponents_choose(self, env_ids: np.ndarray) -> np.ndarray:
+        return self.opponent.choose(self.states[env_ids], [self.histories[i] for i in env_ids])
 
     def _play(self, env_ids: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One move per game. Returns the mover's rewards, its raw rewards, and whether the games ended."""

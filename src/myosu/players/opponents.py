@@ -50,6 +50,9 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
 
         agent, _, _ = load_agent(path, own_simulations or simulations, seed, game=game.name)
         return AgentPlayer(game, agent, text)
+    if text == "pool":
+        raise UserError("pool is no player by itself: it stands for a run's own earlier versions, with --opponent pool "
+                        "in training.")
     if text == "exhaustive":
         raise UserError("exhaustive is not a player: it tries every reply. Use it with myosu evaluate.")
     near = difflib.get_close_matches(kind, ["random", "greedy", "alphabeta", "mcts", "apv", "gtp", "exhaustive"], n=1)
@@ -67,6 +70,9 @@ def settle_opponent(text: str, environment: Environment, inside: bool = False) -
         return text
     if environment.spec.num_players == 1:
         raise UserError(f"{environment.name} is single-player: there is no opponent {text!r} in it.")
+    if text == "pool" and inside:
+        environment.rules  # noqa: B018  or says that there are none
+        return text
     opponent = make_opponent(text, environment.rules)
     opponent.close()
     if not isinstance(opponent, AgentPlayer):

@@ -41,7 +41,7 @@ class EnvironmentReward:
     def update(self, steps: Steps) -> dict[str, float]:
         if self.normalize:
             ended = steps["terminated"] | steps["truncated"]
-            returns = _running_returns(steps["reward"], ended, steps["env_id"], self.returns, self.discount)
+            returns = running_returns(steps["reward"], ended, steps["env_id"], self.returns, self.discount)
             self.norm.observe(torch.from_numpy(returns))
         return {}
 
@@ -55,7 +55,7 @@ class EnvironmentReward:
 
 
 @numba.njit(cache=True)
-def _running_returns(reward, ended, env_ids, returns, discount):
+def running_returns(reward, ended, env_ids, returns, discount):
     """Σ_k γ^k r_{t−k} within the episode after each step, float64 [n]. returns: [num_envs], the sums of the running
     episodes, updated in place."""
     found = np.empty(len(reward))

@@ -54,6 +54,12 @@ class TrainConfig:
     evaluation_games: int | None = None
     """Games per evaluation, half from each seat (an even number from 4; 200 by default), or episodes in single-player
     environments (50)."""
+    pool_every: int = 10_000
+    """With --opponent pool: steps of an actor's environments between two versions of the learner that join its pool."""
+    pool_window: int = 10
+    """With --opponent pool: how many of the newest of these play on."""
+    pool_latest: float = 0.5
+    """With --opponent pool: share of the games against the learner as it is now."""
     checkpoint_every_minutes: float = 2.0
     """Minutes between checkpoints. Each evaluation and the end of training save one too."""
     keep_every: int = 1000
@@ -71,6 +77,9 @@ class TrainConfig:
         _require(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 (never) or more")
         games = self.evaluation_games
         _require(games is None or games >= 2, "evaluation_games", games, "2 or more")
+        for name in ("pool_every", "pool_window"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(0.0 <= self.pool_latest <= 1.0, "pool_latest", self.pool_latest, "from 0 to 1")
         minutes = self.checkpoint_every_minutes
         _require(minutes > 0, "checkpoint_every_minutes", minutes, "above 0")
         _require(self.keep_every >= 1, "keep_every", self.keep_every, "1 or more")
@@ -101,7 +110,7 @@ class RunConfig:
     game: a registered name, the path of a game file, or a Gymnasium environment's id. algorithm_config: the fields of
     the algorithm's ``Config`` as plain values (an instance is turned into them); ``algorithms.load_settings`` makes the
     instance. rewards: "score" or "outcome", see ``Game.rewards``. opponent: plays the other seat of a two-player game,
-    so that a single-player algorithm can learn it (``players.make_opponent``); None: the learner plays both.
+    so that a single-player algorithm can learn it (``players.make_opponent``, or "pool"); None: the learner plays both.
     env_kwargs: arguments of a Gymnasium environment. spec: the shapes that a network was built for when the run was
     made; None in a new run. code: the SHA-256 of each file or module of the user's own (game, environment or algorithm)
     at that time. read_from: the file that this was read from, None if the person made it; the code named in a file runs

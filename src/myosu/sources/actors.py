@@ -10,12 +10,14 @@ from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Actor
 from myosu.envs.vector import VectorEnv
 from myosu.envs.workers import WorkerVectorEnv
-from myosu.players.against import AgainstEnv
+from myosu.games.game import Game
+from myosu.players.against import AgainstEnv, PlayedGame
 from myosu.players.opponents import make_opponent
 from myosu.randomness import derive_seed
 from myosu.replay.episode import Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.state import State, Weights
+from myosu.sources.pool import AgainstPool, Pool, PoolSettings
 
 
 def make_actor(config: RunConfig, start: int) -> Actor:
@@ -23,11 +25,22 @@ def make_actor(config: RunConfig, start: int) -> Actor:
     settings, seed = load_settings(config), config.train.seed
     if config.opponent is not None:
         game = config.environment.rules
+        if config.opponent == "pool":
+            return _make_pool_actor(config, game, start)
         against = AgainstEnv(game, make_opponent(config.opponent, game, seed=derive_seed(seed, 5, start)),
                              settings.num_envs, derive_seed(seed, 1, start))
         return ActorAgainst(algorithm_of(config).make_actor(settings, against, derive_seed(seed, 2, start)), against)
     env = config.environment.make(settings.num_envs, derive_seed(seed, 1, start), config.train.env_workers)
     return algorithm_of(config).make_actor(settings, env, derive_seed(seed, 2, start))
+
+
+def _make_pool_actor(config: RunConfig, game: Game, start: int) -> Actor:
+    settings, train, algorithm = load_settings(config), config.train, algorithm_of(config)
+    pool = Pool(PoolSettings(train.pool_every, train.pool_window, train.pool_latest),
+                lambda weights: algorithm.make_agent(settings, config.learner_spec, weights, seed=train.seed),
+                derive_seed(train.seed, 5, start))
+    env = AgainstPool(game, pool, settings.num_envs, derive_seed(train.seed, 1, start))
+    return ActorAgainstPool(algorithm.make_actor(settings, env, derive_seed(train.seed, 2, start)), env)
 
 
 class ActorAgainst:
@@ -48,8 +61,12 @@ class ActorAgainst:
                 episode, actions=np.array(game.actions, np.int64),
                 seats=(np.arange(len(game.actions)) % 2).astype(np.int8), returns=(game.returns, -game.returns),
                 raw_returns=(game.raw_returns, -game.raw_returns),
-                stats={**episode.stats, "learner_return": learner_return})
+                stats={**episode.stats, **self.statistics(game, learner_return)})
         return experience
+
+    def statistics(self, game: PlayedGame, learner_return: float) -> dict[str, float]:
+        """Of a finished game."""
+        return {"learner_return": learner_return}
 
     def load_weights(self, weights: Weights, version: int) -> None:
         self.actor.load_weights(weights, version)
@@ -59,6 +76,28 @@ class ActorAgainst:
 
     def load_state_dict(self, state: State) -> None:
         self.actor.load_state_dict(state)
+
+
+class ActorAgainstPool(ActorAgainst):
+    """The same against earlier versions of the learner. In the metrics: pool_elo, the learner's rating when the newest
+    member joined, above play at random (``evaluation.ratings``)."""
+
+    def __init__(self, actor: Actor, env: AgainstPool) -> None:
+        super().__init__(actor, env)
+        self.pool = env.pool
+
+    def step(self) -> Experience:
+        experience = super().step()
+        self.pool.count(experience.steps)
+        return experience
+
+    def statistics(self, game: PlayedGame, learner_return: float) -> dict[str, float]:
+        self.pool.record(game.opponent, learner_return)
+        return {**super().statistics(game, learner_return), "pool_elo": self.pool.elo}
+
+    def load_weights(self, weights: Weights, version: int) -> None:
+        super().load_weights(weights, version)
+        self.pool.load_weights(weights)
 
 
 def env_notices(actor: Actor) -> tuple[str, ...]:

@@ -1,0 +1,156 @@
+"""PettingZoo's environments of two players by name (``pettingzoo:connect_four_v3``), as environments for one: an
+opponent inside takes the other seat. Needs pettingzoo: ``pip install "myosu[pettingzoo]"``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import warnings
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from myosu.errors import UserError
+
+#: From an observation of the player to move and the mask of legal actions (None: all are) to an action.
+Opponent = Callable[[Any, np.ndarray | None], Any]
+
+
+def defines_environment(module: Any) -> bool:
+    """Whether a module is one of PettingZoo's kind: ``env`` makes an AEC environment, ``parallel_env`` a parallel
+    one."""
+    return isinstance(module, ModuleType) and (
+        callable(getattr(module, "env", None)) or callable(getattr(module, "parallel_env", None)))
+
+
+def find_pettingzoo(name: str) -> Callable[..., gymnasium.Env]:
+    """What makes the environment for one of ``pettingzoo:NAME_vN``. Raises UserError."""
+    game = name.partition(":")[2]
+    if importlib.util.find_spec("pettingzoo") is None:
+        raise UserError(f"{name} needs PettingZoo: pip install \"myosu[pettingzoo]\".")
+    import pettingzoo
+
+    families = [family.name for family in pkgutil.iter_modules(pettingzoo.__path__) if family.ispkg]
+    for family in families:
+        module = f"pettingzoo.{family}.{game}"
+        if game.isidentifier() and importlib.util.find_spec(f"pettingzoo.{family}") is not None and _exists(module):
+            return partial(TwoPlayerEnv, module, name)
+    raise UserError(f"PettingZoo has no environment {game!r}. Names are such as pettingzoo:connect_four_v3; of other "
+                    "packages module:name, as mpe2:simple_push_v3.")
+
+
+def _exists(module: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+class TwoPlayerEnv(gymnasium.Env):
+    """An AEC environment of two players as an environment for one of them: a step is an action and what the opponent
+    answers, and earns what the environment gives to this player until its next turn.
+
+    The seat is drawn for each episode; the opponent is drawn evenly from what is legal, unless ``opponent`` is set.
+    Both follow from the seed of ``reset``. Masks are where PettingZoo has them: "action_mask" among the observations,
+    or in the info.
+
+    module: of ``env`` or ``parallel_env``. name: in messages. kwargs: arguments of ``env``. Raises UserError where
+    there are not two players with the same spaces.
+    """
+
+    opponent: Opponent | None = None
+
+    def __init__(self, module: str, name: str, render_mode: str | None = None, **kwargs: Any) -> None:
+        self._env = _make(module, name, {**kwargs, **({} if render_mode is None else {"render_mode": render_mode})})
+        self.metadata, self.render_mode = self._env.metadata, render_mode
+        self.players = list(self._env.possible_agents)
+        if len(self.players) != 2:
+            raise UserError(f"{name} has {len(self.players)} players ({', '.join(self.players[:8])}). Environments of "
+                            "PettingZoo can be trained in where they are for two, with an opponent inside; put more "
+                            "of them into the environment yourself, as a gymnasium.Env.")
+        for kind in ("observation", "action"):
+            first, second = (getattr(self._env, f"{kind}_space")(player) for player in self.players)
+            if first != second:
+                raise UserError(f"The players of {name} have different {kind} spaces ({first} and {second}): one agent "
+                                "cannot learn both seats.")
+        self.observation_space = self._env.observation_space(self.players[0])
+        self.action_space = self._env.action_space(self.players[0])
+        self.player = self.players[0]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.player = self.players[int(self.np_random.integers(2))]
+        self._env.reset(seed=int(self.np_random.integers(2**31)), options=options)
+        self._let_others_move()
+        return self._seen()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        reward = self._act(action) + self._let_others_move()
+        observation, info = self._seen()
+        return observation, reward, self._ended("terminations"), self._ended("truncations"), info
+
+    def render(self) -> Any:
+        return self._env.render()
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _act(self, action: Any) -> float:
+        """What this player earns by somebody's action."""
+        self._env.step(action)
+        return float(self._env.rewards.get(self.player, 0.0))
+
+    def _let_others_move(self) -> float:
+        earned = 0.0
+        while self._env.agents and not self._over() and self._env.agent_selection != self.player:
+            mover = self._env.agent_selection
+            over = self._env.terminations[mover] or self._env.truncations[mover]
+            earned += self._act(None if over else self._opponents_action(mover))
+        return earned
+
+    def _opponents_action(self, mover: str) -> Any:
+        observation = self._env.observe(mover)
+        mask = observation["action_mask"] if _has_mask(observation) else self._env.infos[mover].get("action_mask")
+        if self.opponent is not None:
+            return self.opponent(observation, mask)
+        space = self._env.action_space(mover)
+        if isinstance(space, spaces.Discrete):
+            legal = np.arange(space.n) if mask is None else np.flatnonzero(mask)
+            return int(space.start + self.np_random.choice(legal))
+        space.seed(int(self.np_random.integers(2**31)))
+        return space.sample()
+
+    def _seen(self) -> tuple[Any, dict[str, Any]]:
+        return self._env.observe(self.player), dict(self._env.infos.get(self.player, {}))
+
+    def _over(self) -> bool:
+        return self._ended("terminations") or self._ended("truncations")
+
+    def _ended(self, how: str) -> bool:
+        return bool(getattr(self._env, how).get(self.player, False))
+
+
+def _has_mask(observation: Any) -> bool:
+    return isinstance(observation, dict) and "action_mask" in observation
+
+
+def _make(module: str, name: str, kwargs: dict[str, Any]) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a module is imported by
+            found = importlib.import_module(module)
+            if callable(make := getattr(found, "env", None)):
+                return make(**kwargs)
+            from pettingzoo.utils import parallel_to_aec
+
+            return parallel_to_aec(found.parallel_env(**kwargs))
+    except ImportError as error:
+        raise UserError(f"{name} needs a package that is not installed: {error}") from error

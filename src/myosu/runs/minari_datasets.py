@@ -1,0 +1,205 @@
+"""Episodes from and to the datasets of Minari (Farama's format for offline data). Needs minari: ``pip install
+"myosu[minari]"``.
+
+Where the recordings of runs are named, ``minari:DATASET`` names a dataset on this machine, such as
+``minari:D4RL/door/human-v2``; ``minari download DATASET`` gets it there.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from myosu.envs.course import Course
+from myosu.envs.playback import Move, actions_of
+from myosu.envs.registry import Environment
+from myosu.envs.single_game import SingleGame
+from myosu.envs.spaces import MASK, BadValue, Layout, native_action, own_action
+from myosu.envs.vector import EnvSpec
+from myosu.errors import UserError
+from myosu.runs.games import GameRecord
+from myosu.runs.reading import tell
+
+PREFIX = "minari:"
+#: What two environments must have in common for one to learn from the other's episodes.
+COMMON = ("observation_shape", "observation_dtype", "num_actions", "action_branches", "action_low", "action_high")
+
+
+@dataclass(frozen=True)
+class MinariEpisode:
+    """An episode of a dataset, as whoever reads recorded games uses a ``GameRecord``."""
+
+    index: int
+    returns: list[float]
+    truncated: bool
+    steps: list[Move] = field(repr=False)
+    seed: int | None = None
+    weights_version: int = 0
+
+    @property
+    def raw_returns(self) -> list[float]:
+        return self.returns
+
+    def moves(self, environment: Environment | None = None) -> Iterator[Move]:
+        return iter(self.steps)
+
+
+def read_minari(source: str, spec: EnvSpec) -> Iterator[MinariEpisode]:
+    """The episodes of ``minari:DATASET``, oldest first, as an environment of ``spec`` would have shown them. Masks are
+    where ``TwoPlayerEnv`` or Gymnasium have them; without any, everything is legal.
+
+    Raises UserError where there is no such dataset, it is of other spaces, or an episode is not as its space says.
+    """
+    minari, name = _minari(), source.removeprefix(PREFIX)
+    try:
+        dataset = minari.load_dataset(name)
+    except Exception as error:
+        raise UserError(f"There is no dataset {name!r} of Minari on this machine ({error}). What there is: minari list "
+                        f"local. To get it: minari download {name}") from error
+    layout = Layout(dataset.observation_space, dataset.action_space, name)
+    theirs = layout.spec(spec.max_steps)
+    for part in COMMON:
+        if getattr(theirs, part) != getattr(spec, part):
+            raise UserError(f"The dataset {name} is of another environment: its {part} is {getattr(theirs, part)}, "
+                            f"here it is {getattr(spec, part)}.")
+    for episode in dataset.iterate_episodes():
+        try:
+            yield _read(episode, layout, spec)
+        except BadValue as error:
+            raise UserError(f"Episode {episode.id} of the dataset {name}: {' '.join(error.args)}") from error
+
+
+def write_minari(name: str, environment: Environment, records: Iterable[GameRecord]) -> int:
+    """Play recorded episodes again and write them as the dataset ``name``; returns how many there are. Observations are
+    the environment's own; of games of ours those that an agent sees, with masks in the infos ("action_mask").
+
+    Episodes that cannot be played again are left out with a notice. Raises UserError where nothing is left, the game is
+    for two, or there is such a dataset.
+    """
+    minari = _minari()
+    from minari.data_collector import EpisodeBuffer
+
+    if environment.spec.num_players != 1:
+        raise UserError(f"{environment.name} is for two players; Minari's datasets are of one.")
+    if name in minari.list_local_datasets():
+        raise UserError(f"There is a dataset {name!r} already. Take another name, or: minari delete {name}")
+    observation_space, action_space = _spaces(environment)
+    buffers: list[Any] = []
+    for record in records:
+        try:
+            list(record.moves(environment))  # or says what is wrong
+            observations, infos, rewards = _played(environment, record)
+        except UserError as error:
+            tell(f"The episode {record.index} is left out: {error}")
+            continue
+        actions = [native_action(action_space, action) for action in actions_of(environment.spec, record.actions or [])]
+        last = np.arange(len(actions)) == len(actions) - 1
+        buffers.append(EpisodeBuffer(
+            id=len(buffers), seed=record.seed, observations=_columns(observation_space, observations),
+            actions=_columns(action_space, actions), rewards=rewards, infos=infos,
+            terminations=(last & record.terminated).tolist(), truncations=(last & record.truncated).tolist()))
+    if not buffers:
+        raise UserError("There is no episode with recorded actions to write.")
+    env = environment.name if environment.maker is not None and not environment.maker.kwargs else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a dataset to be published should say as well
+            minari.create_dataset_from_buffers(
+                name, buffers, env=env if env in gymnasium.registry else None, observation_space=observation_space,
+                action_space=action_space, author="Myosu", data_format="hdf5",
+                description=f"Episodes of {environment.name}, recorded by Myosu.")
+    except ValueError as error:
+        raise UserError(f"Minari does not write the dataset {name!r}: {error}") from error
+    return len(buffers)
+
+
+def _minari() -> Any:
+    try:
+        import minari
+    except ImportError as error:
+        raise UserError("Datasets of Minari need it: pip install \"myosu[minari]\".") from error
+    return minari
+
+
+def _read(episode: Any, layout: Layout, spec: EnvSpec) -> MinariEpisode:
+    moves, count = [], len(episode.rewards)
+    row = np.zeros((1, *spec.observation_shape), spec.observation_dtype)
+    masks = (episode.infos or {}).get(MASK)
+    for t in range(count):
+        observation = _at(layout.observation_space, episode.observations, t)
+        layout.write(row, observation)
+        mask = observation[layout.mask_key] if layout.mask_key is not None else None if masks is None else masks[t]
+        legal = np.ones(spec.num_actions, np.bool_) if mask is None else np.ravel(mask).astype(np.bool_)
+        action = own_action(layout.action_space, _at(layout.action_space, episode.actions, t))
+        _check(action, legal, spec, t)
+        moves.append(Move(row[0].copy(), legal, action, 0, np.array([episode.rewards[t]], np.float64),
+                          bool(episode.terminations[t]), bool(episode.truncations[t])))
+    return MinariEpisode(int(episode.id), [float(np.sum(episode.rewards))], bool(count and episode.truncations[-1]),
+                         moves)
+
+
+def _check(action: np.ndarray, legal: np.ndarray, spec: EnvSpec, step: int) -> None:
+    """Raises BadValue where an action of the step is none, or its mask forbids it."""
+    if spec.action_low:
+        if not np.isfinite(action).all():
+            raise BadValue(f"the action of step {step} is {action.tolist()}.", "It must be finite.")
+        return
+    for mask, choice in zip(spec.branch_masks(legal), np.ravel(action).tolist(), strict=True):
+        if not 0 <= choice < len(mask) or not mask[choice]:
+            raise BadValue(f"the action of step {step} is {action.tolist()}, which is not legal there.",
+                           "Correct the dataset.")
+
+
+def _spaces(environment: Environment) -> tuple[spaces.Space, spaces.Space]:
+    if environment.game is not None:
+        return SingleGame(environment.game, 1, None).observation_space(), spaces.Discrete(environment.game.num_actions)
+    assert environment.maker is not None
+    with closing(environment.maker()) as env:
+        return env.observation_space, env.action_space
+
+
+def _played(environment: Environment, record: GameRecord) -> tuple[list[Any], dict[str, Any] | None, list[float]]:
+    """Observations (one more than actions), infos (masks, where there are any), rewards of an episode."""
+    actions = actions_of(environment.spec, record.actions or [])
+    if environment.game is not None:
+        course = Course(environment.game, record.seed or 0)
+        positions = [course.now, *(course.play(int(action)) for action in actions)]
+        totals = [position.returns[0] for position in positions]
+        masks = [course.legal_actions(position).astype(np.int8) for position in positions]
+        return [course.observation(position) for position in positions], {MASK: masks}, np.diff(totals).tolist()
+    assert environment.maker is not None
+    with closing(environment.maker()) as env:
+        observation, info = env.reset(seed=record.seed)
+        observations, infos, rewards = [observation], [info], []
+        for action in actions:
+            observation, reward, _, _, info = env.step(native_action(env.action_space, action))
+            observations.append(observation)
+            infos.append(info)
+            rewards.append(float(reward))
+    masked = all(MASK in info for info in infos)
+    return observations, {MASK: [np.array(info[MASK]) for info in infos]} if masked else None, rewards
+
+
+def _columns(space: spaces.Space, values: list[Any]) -> Any:
+    """Values of a space as Minari keeps them: of dictionaries and tuples each part by itself."""
+    if isinstance(space, spaces.Dict):
+        return {key: _columns(part, [value[key] for value in values]) for key, part in space.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_columns(part, [value[k] for value in values]) for k, part in enumerate(space))
+    return np.array(values, space.dtype) if space.dtype is not None else values
+
+
+def _at(space: spaces.Space, columns: Any, t: int) -> Any:
+    """The other way round: one value."""
+    if isinstance(space, spaces.Dict):
+        return {key: _at(part, columns[key], t) for key, part in space.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_at(part, columns[k], t) for k, part in enumerate(space))
+    return columns[t]

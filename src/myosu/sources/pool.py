@@ -1,0 +1,159 @@
+"""Self-play against a pool: the opponent inside a game for two is an earlier version of whoever learns."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from myosu.algorithms.interface import Agent, AgentState, known_positions
+from myosu.evaluation.ratings import Results, fit
+from myosu.games.game import Game
+from myosu.players.against import AgainstEnv
+from myosu.players.agent import stack_states
+from myosu.players.player import RandomPlayer, legal_mask
+from myosu.runs.state import Weights
+
+#: Members play at random so often, so that those that are sure of every move do not play the same game again and again.
+EXPLORATION = 0.1
+#: The newest member follows the learner this many times between two that stay.
+RENEWALS = 20
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """every: steps of the learner between two members that stay. window: how many of those are kept. latest: share of
+    the games against the newest one, which is the learner of now."""
+
+    every: int
+    window: int
+    latest: float
+
+
+class Pool:
+    """Earlier versions of the learner, by number: 0 plays at random, the others are in the order of time. The newest
+    follows the learner; after ``every`` steps it stays as it is, and the next number is the newest.
+
+    make_agent: from weights to a player of them.
+    """
+
+    def __init__(self, settings: PoolSettings, make_agent: Callable[[Weights], Agent], seed: int) -> None:
+        self.settings, self.make_agent = settings, make_agent
+        self.rng = np.random.default_rng([seed, 4])
+        self.newest = 1
+        self.weights: dict[int, Weights] = {}  # of those in the window and the newest
+        self.agents: dict[int, Agent] = {}
+        self.learner: Weights = {}
+        self.steps = self.renewed = 0  # of the learner; since the newest number began, and at its latest renewal
+        #: Games of each number, as the learner was then, against each member.
+        self.results = Results.none(2)
+        self.elo = 0.0
+
+    def load_weights(self, weights: Weights) -> None:
+        """The learner has these now."""
+        self.learner = weights
+        if self.newest not in self.weights:
+            self._renew()
+
+    def count(self, steps: int) -> None:
+        """The learner has taken so many more steps."""
+        self.steps += steps
+        every = self.settings.every
+        if self.steps >= every:
+            self._renew()
+            self.newest, self.steps = self.newest + 1, 0
+            self.elo = float(fit(self.results).elo()[self.newest - 1])
+            wins, draws = (np.pad(games, (0, 1)) for games in (self.results.wins, self.results.draws))
+            self.results = Results(wins, draws)
+            self._renew()
+        elif self.steps >= self.renewed + max(1, every // RENEWALS):
+            self._renew()
+
+    def _renew(self) -> None:
+        self.weights[self.newest], self.renewed = copy.deepcopy(self.learner), self.steps
+        self.agents.pop(self.newest, None)
+
+    def draw(self, count: int, in_use: np.ndarray) -> np.ndarray:
+        """Numbers int64 [count] of the opponents of new games. in_use: of members that are playing."""
+        first = max(0, self.newest - self.settings.window)
+        for number in self.weights.keys() - {*range(first, self.newest + 1), *in_use.tolist()}:
+            del self.weights[number]
+            self.agents.pop(number, None)
+        if not self.weights:
+            return np.zeros(count, np.int64)
+        earlier = self.rng.integers(first, self.newest, count)
+        return np.where(self.rng.random(count) < self.settings.latest, self.newest, earlier)
+
+    def agent(self, number: int) -> Agent:
+        if number not in self.agents:
+            self.agents[number] = self.make_agent(self.weights[number])
+        return self.agents[number]
+
+    def record(self, number: int, learner_return: float) -> None:
+        """A game of the learner against this member."""
+        if number != self.newest:
+            self.results.add(self.newest, number, learner_return)
+
+    def state_dict(self) -> dict[str, Any]:
+        return copy.deepcopy({
+            "rng": self.rng.bit_generator.state, "newest": self.newest, "steps": self.steps, "renewed": self.renewed,
+            "weights": {str(number): weights for number, weights in self.weights.items()}, "learner": self.learner,
+            "wins": self.results.wins, "draws": self.results.draws, "elo": self.elo})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        state = copy.deepcopy(state)
+        self.rng.bit_generator.state = state["rng"]
+        for name in ("newest", "steps", "renewed", "learner", "elo"):
+            setattr(self, name, state[name])
+        self.weights = {int(number): weights for number, weights in state["weights"].items()}
+        self.results, self.agents = Results(state["wins"], state["draws"]), {}
+
+
+class AgainstPool(AgainstEnv):
+    """An ``AgainstEnv`` in which a member of ``pool`` is drawn as the opponent of each game. Members draw from their
+    policy. ``facing``: their numbers, int64 [num_envs]."""
+
+    def __init__(self, game: Game, pool: Pool, num_envs: int, seed: int = 0) -> None:
+        self.pool = pool
+        self.memory: dict[int, AgentState] = {}  # of the opponents, where they have one
+        super().__init__(game, RandomPlayer(game, seed), num_envs, seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "pool": self.pool.state_dict(), "facing": self.facing.copy(),
+                "memory": {str(i): memory for i, memory in self.memory.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.pool.load_state_dict(state["pool"])
+        self.facing = state["facing"].copy()
+        self.memory = {int(i): memory for i, memory in state["memory"].items()}
+
+    def _start(self, env_ids: np.ndarray) -> None:
+        for i in env_ids.tolist():
+            self.memory.pop(i, None)
+        self.facing[env_ids] = 0
+        self.facing[env_ids] = self.pool.draw(len(env_ids), self.facing)
+        super()._start(env_ids)
+
+    def _opponents_choose(self, env_ids: np.ndarray) -> np.ndarray:
+        actions = super()._opponents_choose(env_ids)  # at random
+        facing, wild = self.facing[env_ids], self.pool.rng.random(len(env_ids)) < EXPLORATION
+        for number in np.unique(facing[facing > 0]).tolist():
+            rows = np.flatnonzero(facing == number)
+            policy = self._policy(self.pool.agent(number), env_ids[rows])
+            drawn = (policy.cumsum(1) > self.pool.rng.random((len(rows), 1)) * policy.sum(1, keepdims=True)).argmax(1)
+            actions[rows] = np.where(wild[rows], actions[rows], drawn)
+        return actions
+
+    def _policy(self, agent: Agent, env_ids: np.ndarray) -> np.ndarray:
+        """float32 [n, A] of a member in these games, in which it is to move."""
+        states, observation = self.states[env_ids], self._no_observations(env_ids)
+        self._rules.observe(states, observation)
+        before = stack_states([self.memory.get(i) for i in env_ids.tolist()])
+        thoughts = agent.think(observation, legal_mask(self.game, states), *before, **known_positions(agent, states))
+        if thoughts.state is not None:
+            self.memory.update(zip(env_ids.tolist(), thoughts.state, strict=True))
+        return thoughts.policy
