@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from myosu.errors import UserError
@@ -42,7 +43,8 @@ def make_apv(text: str, game: Game, simulations: int | None = None, seed: int = 
             loaded[run] = _network(run, game, seed)
     prior, value = (None if run is None else loaded[run] for run in runs.values())
     rollouts = _rollouts(parts["rollout"], game) if "rollout" in parts else None
-    return APVPlayer(game, prior, value, rollouts, config, _settled(text), seed)
+    name = with_files(text, lambda part, file: os.path.abspath(file))  # the same player in any folder
+    return APVPlayer(game, prior, value, rollouts, config, name, seed)
 
 
 def named_apv(text: str, game: str | None, simulations: int | None = None, seed: int = 0) -> APVPlayer:
@@ -100,10 +102,13 @@ def _rollouts(word: str, game: Game) -> Rollouts:
     return linear_rollouts(game, RolloutPolicy.zeros() if word == "uniform" else RolloutPolicy.load(Path(word)))
 
 
-def _settled(text: str) -> str:
-    """``text`` with absolute paths, so that it means the same player in any folder."""
-    words = []
-    for name, value in _parsed(text).items():
-        path = name in PARTS and value != "uniform"
-        words.append(f"{name}={os.path.abspath(value) if path else value}")
-    return f"apv:{','.join(words)}"
+def files_of(text: str) -> dict[str, str]:
+    """The runs and the file that the parts of a player are, by part."""
+    return {name: value for name, value in _parsed(text).items() if name in PARTS and value != "uniform"}
+
+
+def with_files(text: str, found: Callable[[str, str], str]) -> str:
+    """``text`` with ``found(part, file)`` in place of each file."""
+    files = files_of(text)
+    return "apv:" + ",".join(f"{name}={found(name, value) if name in files else value}"
+                             for name, value in _parsed(text).items())
