@@ -1,22 +1,29 @@
 # A fresh machine needs Python 3.11 or newer, pip and make. Everything is installed into .venv.
 #
 #   make train   [MINUTES=10] [RUN=runs/NAME]   learn Othello from nothing
+#   make alphago [FOLDER=runs/alphago9] [QUICK=--quick]   AlphaGo's pipeline on 9×9; again to go on
 #   make site    [MINUTES=10] [SITE=site]       a page for every game, to be put on any host of files
+#   make docs                                  the documentation site, into site-docs/
 #   make install | test | bench | clean
 
 PYTHON ?= python3
 MINUTES ?= 10
 RUN ?= runs/othello-$(shell date +%Y%m%d-%H%M%S)
 SITE ?= site
+FOLDER ?= runs/alphago9$(if $(QUICK),-quick)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install train test bench site clean
+.PHONY: install train alphago test bench site docs clean
 
 install: .venv/.installed
 
 train: install
 	$(BIN)/myosu train othello --minutes $(MINUTES) --run $(RUN)
+
+alphago: install
+	bash scripts/install_program.sh gnugo gnugo
+	$(BIN)/myosu recipe alphago9 $(QUICK) --folder $(FOLDER)
 
 # Without GRhino, GNU Go, Quarry and Chromium (Debian packages) their tests skip and say so.
 test: .venv/.installed-dev
@@ -35,9 +42,13 @@ bench: install
 site: install
 	$(BIN)/python scripts/gallery.py $(SITE) --minutes $(MINUTES)
 
+docs: .venv/.installed-dev
+	$(BIN)/python -m mkdocs build --quiet
+	@echo "site-docs/index.html"
+
 # Trained runs stay.
 clean:
-	rm -rf .venv .venv-mctx .venv-lightzero .venv-sb3 .venv-cleanrl build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-mctx .venv-lightzero .venv-sb3 .venv-cleanrl build dist site-docs src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

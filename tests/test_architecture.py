@@ -16,7 +16,8 @@ ORDER = [
     ("errors", "processes", "memory", "randomness", "trust", "__version__"),
     ("games",), ("envs",), ("kernels",), ("losses",), ("nets",), ("search",), ("replay",), ("runs",), ("rewards",),
     ("algorithms",), ("players",), ("evaluation",), ("sources",), ("presets",), ("training",),
-    ("arena", "plots", "doctor"), ("api",), ("web",), ("publish",), ("commands", "cli", "__main__"),
+    ("arena", "plots", "doctor", "recipes"), ("api",), ("tuning", "sharing"), ("web",), ("publish",),
+    ("commands", "cli", "__main__"),
 ]
 PLACE = {name: place for place, group in enumerate(ORDER) for name in group}
 

@@ -4,7 +4,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,9 @@ import pytest
 import myosu
 
 ROOT = Path(__file__).resolve().parent.parent
+_spec = spec_from_file_location("build_release", ROOT / "scripts" / "build_release.py")
+build_release = module_from_spec(_spec)
+_spec.loader.exec_module(build_release)
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][A-Za-z0-9.]*)$")
 
 
@@ -28,15 +34,16 @@ def pins(name: str) -> dict[str, str]:
 
 def requirements(lines: list[str]) -> dict[str, tuple[int, ...]]:
     """Names and least versions of requirements such as ``numpy>=1.26``."""
-    parsed = (re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", line) for line in lines)
+    parsed = (re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[\w+\])?>=([0-9.]+)", line) for line in lines)
     return {match[1].lower(): tuple(map(int, match[2].split("."))) for match in parsed if match}
 
 
 def test_every_declared_dependency_is_pinned_at_an_allowed_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     runtime, dev = pins("requirements.lock"), pins("requirements-dev.lock")
+    # Tests of what is large, and of no use to other tests, skip without it.
     extras = [line for name, group in project["optional-dependencies"].items() for line in group
-              if name != "ray"]  # 79 MB that no other test needs: its own skip without it
+              if name not in ("ray", "wandb", "trackio", "mlflow", "all")]
     for lines, locked in ((project["dependencies"], runtime), (extras, runtime | dev)):
         wanted = requirements(lines)
         assert len(wanted) == len(set(lines)), "a requirement is not of the form name>=version"
@@ -44,6 +51,61 @@ def test_every_declared_dependency_is_pinned_at_an_allowed_version():
             assert name in locked, f"{name} is not pinned"
             assert tuple(map(int, locked[name].split(".")))[: len(least)] >= least, f"{name}=={locked[name]}"
     assert not runtime.keys() & dev.keys()
+
+
+def test_the_extra_all_is_every_other_one_for_users():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (everything,) = extras["all"]
+    assert set(everything.removeprefix("myosu[").removesuffix("]").split(",")) == extras.keys() - {"all", "dev", "docs"}
+
+
+def test_no_file_of_packaging_names_a_registry_s_host():
+    for name in ("pyproject.toml", "Dockerfile", "Makefile", "requirements.lock", "requirements-dev.lock",
+                 ".github/workflows/release.yml", "scripts/build_release.py"):
+        assert not re.search(r"pypi\.org|pythonhosted|index-url", (ROOT / name).read_text()), name
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel and the sdist, made without a network; their folder."""
+    pytest.importorskip("build")
+    source, dist = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
+    listing = ["git", "ls-files", "-co", "--exclude-standard", "src", "*.toml", "README.md", "LICENSE"]
+    for name in subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, source], check=True,
+                   capture_output=True)
+    return dist
+
+
+def test_the_wheel_and_the_sdist_are_small_and_whole(wheel):
+    assert build_release.problems(wheel) == []
+
+
+@pytest.mark.parametrize("lost", build_release.NEEDED)
+def test_a_wheel_that_lacks_something_is_told(wheel, lost, monkeypatch, tmp_path):
+    folder = shutil.copytree(wheel, tmp_path / "dist")
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "part", "w") as part:
+        for name in whole.namelist():
+            if name != lost:
+                part.writestr(name, whole.read(name))
+    shutil.move(tmp_path / "part", path)
+    assert f"{lost} is not in the wheel" in build_release.problems(folder)
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_trains_and_plays(wheel, tmp_path):
+    """With the libraries of this environment; the release workflow installs them into an empty one."""
+    (path,) = wheel.glob("*.whl")
+    zipfile.ZipFile(path).extractall(tmp_path / "site")
+    # Without the commands, of which the demo compiles the search anew.
+    places = os.pathsep.join(map(str, (tmp_path / "site", ROOT / "scripts")))
+    done = subprocess.run([sys.executable, "-c", "import smoke_test; smoke_test.train_and_play()"], cwd=tmp_path,
+                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": places}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "site") in done.stdout
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@
     agent = run.agent()
     action = agent.act(observation)
 
-``train``, ``load``, ``evaluate``, ``check``, ``make`` and ``games`` are all that most programs need; ``docs/python.md``
-tells of them. What they need (torch, Numba) is imported when it is first used.
+``train``, ``load``, ``evaluate``, ``check``, ``doctor``, ``make`` and ``games`` are all that most programs need;
+``docs/python.md`` tells of them. What they need (torch, Numba) is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from myosu.errors import UserError
 
 if TYPE_CHECKING:
-    from myosu import games
+    from myosu import doctor, games
     from myosu.api import TrainedAgent, TrainedRun, check, evaluate, load, make, train
     from myosu.training.callbacks import Callback
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-__all__ = ["Callback", "TrainedAgent", "TrainedRun", "UserError", "check", "evaluate", "games", "load", "make", "train"]
+__all__ = ["Callback", "TrainedAgent", "TrainedRun", "UserError", "check", "doctor", "evaluate", "games", "load",
+           "make", "train"]
 
 _PLACES = {"Callback": "myosu.training.callbacks"}
 
@@ -53,8 +54,8 @@ _find_cache()
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'myosu' has no attribute {name!r}")
-    if name == "games":  # a package that can be called
-        return importlib.import_module("myosu.games")
+    if name in ("games", "doctor"):  # packages that can be called
+        return importlib.import_module(f"myosu.{name}")
     return getattr(importlib.import_module(_PLACES.get(name, "myosu.api")), name)
 
 

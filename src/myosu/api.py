@@ -25,6 +25,7 @@ from myosu.sources.ray import require_cluster
 from myosu.training import trainer
 from myosu.training.callbacks import Callback
 from myosu.training.start import configure, create_run
+from myosu.training.trackers import require_tracker, tracking
 
 if TYPE_CHECKING:
     from myosu.doctor.finding import Finding
@@ -67,7 +68,7 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
           rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None,
           callbacks: Sequence[Callback] = (), quiet: bool = False, handle_signals: bool = False,
           opponent: str | TrainedRun | None = None, cluster: str | None = None, trust: bool = False,
-          **settings: Any) -> TrainedRun:
+          preset: str | Path | None = None, track: str | None = None, **settings: Any) -> TrainedRun:
     """Train an agent on ``env``, or resume a run, until the first limit is reached.
 
     env: see ``Env``. algorithm: "muzero", "muesli", "dqn", "ppo" or the path of your own file; by default MuZero for
@@ -86,15 +87,19 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
     cluster: HOST:PORT of a Ray cluster's head, or "auto" for the cluster that this machine belongs to. Actors run on
         all its machines, learner and evaluations on this one (docs/scale.md).
     trust: with ``resume``, allow code in files and modules that the run's folder names.
+    preset: a .toml file of the algorithm's settings, such as ``myosu tune`` writes, in place of the presets for this
+        environment.
+    track: "wandb", "trackio" or "mlflow" shows the run there as well (``training.trackers``).
     settings: fields of ``TrainConfig`` and of the algorithm's ``Config``, which replace those of the preset for this
         environment (``myosu train ENV --help`` lists them).
 
     Raises UserError for errors that you can fix.
     """
+    require_tracker(track)
     here = Path.cwd()  # before the environment is made, which may change it
     settings |= {} if minutes is None else {"minutes": minutes}
     if resume is not None:
-        started = {"algorithm": algorithm, "run": run, "opponent": opponent, "env_kwargs": env_kwargs,
+        started = {"algorithm": algorithm, "preset": preset, "run": run, "opponent": opponent, "env_kwargs": env_kwargs,
                    "rewards": None if rewards == "score" else rewards}
         if fixed := [name for name, value in started.items() if value is not None]:
             raise UserError(f"resume goes on with a run as it was started: leave out {fixed[0]}.")
@@ -112,12 +117,15 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
         name, kwargs = _named(env)
         algorithm = algorithm and absolute_name(algorithm)
         config = configure(name, algorithm, settings, rewards, {**kwargs, **(env_kwargs or {})},
-                           None if opponent is None else _named_opponent(opponent))
+                           None if opponent is None else _named_opponent(opponent), preset)
         if cluster is not None:
             require_cluster(config, cluster)
         opened = create_run(config, here / (run or default_folder(config)))
     keep_freed_memory()
-    result = trainer.train(opened, quiet, callbacks, handle_signals, cluster)
+    from myosu.doctor.attending import RunDoctor
+
+    with tracking(opened, track) as tracker:
+        result = trainer.train(opened, quiet, (RunDoctor(), *callbacks, *tracker), handle_signals, cluster)
     return TrainedRun(opened.folder, result.reason, result.updates, result.games, result.env_steps, result.seconds)
 
 

@@ -17,8 +17,11 @@ from myosu.errors import UserError
 from myosu.processes import one_thread
 
 COMMANDS = {
+    "demo": "play at once, against a small agent that comes with Myosu",
     "train": "train an agent on a game, or resume a run",
     "evaluate": "evaluate an agent in a match, with confidence intervals",
+    "record": "record games between any players, or demonstrations of a run",
+    "recipe": "run a pipeline of stages, such as AlphaGo's",
     "arena": "rate many players in one league",
     "episodes": "list the episodes of a run, or make videos of them",
     "play": "play against an agent, in the browser or in the terminal",
@@ -31,7 +34,12 @@ COMMANDS = {
     "check": "find what is wrong with a game or an environment",
     "doctor": "find out why a run does not learn",
     "compare": "compare groups of runs statistically, over seeds",
+    "tune": "search for the best settings of an algorithm",
+    "card": "write a model card for an agent",
+    "push": "share an agent on the Hugging Face Hub",
+    "pull": "fetch an agent from the Hugging Face Hub",
     "bench": "measure the speed of this machine on a game",
+    "completion": "print a script that completes these commands in your shell",
 }
 
 #: Errors of the system that the user can fix by choosing another place.
@@ -40,8 +48,30 @@ UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT
 HELP = (
     "usage: myosu COMMAND ...\n\nTrain agents that play games, rate them honestly, play against them.\n\n"
     + "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
-    + "\n\nmyosu COMMAND --help tells more. Begin with: myosu train tictactoe --minutes 2"
+    + "\n\nmyosu COMMAND --help tells more. Begin with: myosu demo, or: myosu train tictactoe --minutes 2"
 )
+
+
+def next_steps() -> str:
+    """What ``myosu`` alone says: what to do next in this folder, which may have runs."""
+    runs = sorted(Path("runs").glob("*/config.json"), key=lambda file: file.stat().st_mtime)
+    if runs:
+        run = runs[-1].parent
+        steps = [(f"myosu watch {run}", "how it learns, in the browser"),
+                 (f"myosu play {run}", "play against it (a board game)"),
+                 (f"myosu evaluate {run}", "how good it is, with an interval"),
+                 (f"myosu doctor {run}", "why it does not learn, if it does not"),
+                 (f"myosu train --resume {run} --minutes 60", "train on")]
+        text = f"Your latest run is {run}."
+    else:
+        steps = [("myosu demo", "play Connect Four against a small agent, now"),
+                 ("myosu train tictactoe --minutes 2", "train an agent of your own"),
+                 ("myosu train CartPole-v1 --env-steps 50000", "or on any Gymnasium environment"),
+                 ("myosu games", "which games there are")]
+        text = "Train agents that play games, rate them honestly, play against them."
+    width = max(len(command) for command, _ in steps)
+    lines = "\n".join(f"  {command:<{width}}  {what}" for command, what in steps)
+    return f"{text}\n\n{lines}\n\nAll commands: myosu --help"
 
 
 def main() -> None:
@@ -87,7 +117,10 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("--help", "-h", "help"):
+    if not arguments:
+        print(next_steps())
+        return 0
+    if arguments[0] in ("--help", "-h", "help"):
         print(HELP)
         return 0
     name, *rest = arguments

@@ -9,14 +9,17 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Any
 
 from myosu import trust
+from myosu.errors import UserError
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -119,3 +122,101 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+#: This many workers of a pool may die in a row without finishing a task.
+MAX_DEATHS = 3
+
+
+@dataclass
+class _Worker:
+    process: Any
+    connection: Connection
+    task: Any = None
+
+
+@dataclass
+class Pool:
+    """``count`` processes that work on tasks, one at a time each. One that dies is replaced, and its task is ``lost``
+    until it is started again.
+
+    make(*arguments): called in each process; the object that it returns is called with every task, and ``close`` at the
+    end.
+    """
+
+    count: int
+    make: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    notices: list[str] = field(default_factory=list)
+    lost: list[Any] = field(default_factory=list)
+    _workers: list[_Worker] = field(default_factory=list)
+    _deaths: int = 0
+
+    def under_way(self) -> list[Any]:
+        return [worker.task for worker in self._workers if worker.task is not None]
+
+    def idle(self) -> int:
+        return self.count - len(self.under_way())
+
+    def start(self, task: Any) -> None:
+        """Give ``task`` to an idle worker."""
+        worker = next((worker for worker in self._workers if worker.task is None), None)
+        if worker is None:
+            worker = _Worker(*spawn(_work, self.make, *self.arguments))
+            self._workers.append(worker)
+        worker.task = task
+        with suppress(OSError):  # ``finished`` notices that it died
+            worker.connection.send(task)
+
+    def finished(self, timeout: float) -> list[Any]:
+        """The results that arrive within ``timeout`` seconds. Raises UserError if a task failed."""
+        results = []
+        for connection in wait([worker.connection for worker in self._workers], timeout):
+            worker = next(worker for worker in self._workers if worker.connection is connection)
+            try:
+                result, failure = worker.connection.recv()
+            except (EOFError, OSError):
+                self._bury(worker)
+                continue
+            if failure is not None:
+                raise UserError(failure)
+            self._deaths, worker.task = 0, None
+            results.append(result)
+        return results
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.connection.close()
+            worker.process.terminate()
+        for worker in self._workers:
+            end(worker.process)
+        self._workers = []
+
+    def _bury(self, worker: _Worker) -> None:
+        worker.connection.close()
+        end(worker.process)
+        self._workers.remove(worker)
+        if worker.task is not None:
+            self.lost.append(worker.task)
+        self._deaths += 1
+        what = f"A worker died (exit code {worker.process.exitcode}); its games are played again."
+        if self._deaths >= MAX_DEATHS:
+            raise UserError(f"{what} It was the last of {self._deaths} that finished no game.")
+        self.notices.append(what)
+
+
+def _work(connection: Connection, parent: int, make: Callable[..., Any], *arguments: Any) -> None:
+    end_with(parent)
+    with suppress(EOFError, ConnectionError):
+        task = connection.recv()
+        with closing(make(*arguments)) as worker:
+            while True:
+                result, failure = None, None
+                try:
+                    result = worker(task)
+                except UserError as error:
+                    failure = str(error)
+                except Exception:
+                    failure = traceback.format_exc()
+                connection.send((result, failure))
+                task = connection.recv()

@@ -16,6 +16,13 @@ def derive_seed(*entropy: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
+def draw(policy: np.ndarray, temperature: float, rng: np.random.Generator) -> np.ndarray:
+    """Actions int64 [n] drawn from policy [n, A] to the power of 1 / temperature, by Gumbel's trick; never one of
+    probability 0."""
+    with np.errstate(divide="ignore"):
+        return np.argmax(np.log(policy) / temperature + rng.gumbel(size=policy.shape), axis=1)
+
+
 def prepare_process(seed: int) -> None:
     """Set one thread, seed the global generators, and flush denormal numbers to 0. Processors are ten times slower on
     denormals, and the optimiser's averages for a dead unit consist of them."""

@@ -7,8 +7,11 @@ from gymnasium import spaces
 
 from myosu.algorithms import cloning, load_algorithm
 from myosu.envs.gym_env import GymVectorEnv
-from myosu.envs.playback import Move
+from myosu.envs.native import game_spec
+from myosu.envs.playback import Move, play_through
+from myosu.envs.registry import Environment
 from myosu.errors import UserError
+from myosu.games.go import make_game
 
 
 class Still(gymnasium.Env):
@@ -78,3 +81,45 @@ def test_what_does_not_fit_is_told():
     spec = GymVectorEnv(Still, 1, kwargs={"action_space": spaces.Box(-np.inf, 1, (1,))}).spec
     with pytest.raises(UserError, match="bounds"):
         cloning.resolve(cloning.Config(), spec, False)
+
+
+def go_moves(size, actions):
+    game = make_game(size)
+    return list(play_through(Environment("go", game_spec(game), game=game), 0, actions)), game
+
+
+def test_passing_belongs_to_no_cell_and_symmetries_turn_everything_else():
+    moves, game = go_moves(3, [0, 4, 9, 8])
+    spec, config = game_spec(game), cloning.Config(channels=8, batch_size=64, held_out=0.0)
+    learner = cloning.make_learner(config, spec, game.symmetries, 0)
+    assert learner.policy.head.by_cell and learner.policy.head.beside.out_features == 1
+    replay = cloning.make_replay(config, spec)
+    [rows] = cloning.make_rows(config, spec, moves)
+    replay.add(rows, 0)
+    batch = learner._turned({name: np.repeat(column[:1], 64, axis=0) for name, column in replay.columns.items()})
+    assert set(batch["action"].tolist()) == {0, 2, 6, 8}, "a corner is a corner"
+    batch = learner._turned({name: np.repeat(column[2:3], 64, axis=0) for name, column in replay.columns.items()})
+    assert set(batch["action"].tolist()) == {9}
+    # The stone of the player to move (a corner) is illegal wherever it was turned to.
+    stone = batch["observation"][:, 0].reshape(64, -1).argmax(1)
+    assert set(stone.tolist()) == {0, 2, 6, 8} and not batch["legal_actions"][np.arange(64), stone].any()
+    assert cloning.make_learner(cloning.Config(symmetries=False), spec, game.symmetries, 0).symmetries is None
+
+
+def test_only_chosen_moves_are_learnt_and_held_out_games_are_only_tested_on():
+    moves, game = go_moves(3, [0, 4, 9, 8])
+    spec, config = game_spec(game), cloning.Config(channels=8, batch_size=64, held_out=0.5)
+    [rows] = cloning.make_rows(config, spec, [move._replace(chosen=ply > 1) for ply, move in enumerate(moves)])
+    assert rows["action"].tolist() == [9, 8]
+    assert cloning.make_rows(config, spec, [move._replace(chosen=False) for move in moves]) == []
+    replay = cloning.make_replay(config, spec)
+    replay.add(rows | {"held_out": np.ones(2, bool)}, 0)
+    learner = cloning.make_learner(config, spec, game.symmetries, 0)
+    before = learner.weights()
+    told = learner.update(replay, 0.0)
+    assert set(told) == {"held_out_loss", "held_out_accuracy"}
+    assert all(before[name].equal(value) for name, value in learner.weights().items())
+    replay.add(rows | {"held_out": np.zeros(2, bool)}, 0)
+    told = learner.update(replay, 0.0)
+    assert set(told) == {"loss", "accuracy", "held_out_loss", "held_out_accuracy"}
+    assert not any(before[name].equal(value) for name, value in learner.weights().items() if "share" in name)

@@ -226,7 +226,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path, tictactoe):
     pool = Workers(league, 1)
     try:
         pool.start(Block(0, 1, (0, 1)))
-        os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+        os.kill(pool._pool._workers[0].process.pid, signal.SIGKILL)
         assert pool.finished(timeout=600) == [] and "A worker died (exit code -9)" in pool.notices[0]
         assert pool.idle() == 1
         pool.start(Block(0, 1, (0, 1)))

@@ -73,7 +73,7 @@ def test_help_imports_neither_torch_nor_numba():
     assert done.returncode == 0 and "train" in done.stdout and "evaluate" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["games", "train --help", "check tictactoe --games 5"])
+@pytest.mark.parametrize("command", ["games", "train --help", "train --help-all", "check tictactoe --games 5"])
 def test_a_terminal_that_knows_ascii_only_gets_other_characters(command):
     done = subprocess.run([sys.executable, "-m", "myosu.cli", *command.split()], capture_output=True, check=False,
                           env={**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"})
@@ -86,7 +86,7 @@ def test_a_terminal_that_knows_ascii_only_gets_other_characters(command):
         ("trian othello", "There is no command 'trian'. Did you mean 'train'?"),
         ("train othelo", "There is no game or environment 'othelo'. Did you mean 'othello'?"),
         ("train othello --algorithm muzeroo", "There is no algorithm 'muzeroo'. Did you mean 'muzero'?"),
-        ("train", "Which game?"),
+        ("train", "Which game or environment?"),
         ("train tictactoe --learning-rate 100", "learning_rate = 100.0 is impossible: it must be from"),
         ("train tictactoe --learning-rat 1", "--learning-rate"),
         ("train tictactoe --minutes soon", "minutes"),

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import sys
 
 import gymnasium
 import numpy as np
@@ -13,6 +14,8 @@ from gym_toys import Broken, Everything, Walk
 from myosu import cli
 from myosu.doctor import check_gym, gym_play
 from myosu.envs.gym_env import EnvMaker
+
+check_module = sys.modules["myosu.doctor.check_gym"]  # the package's attribute of that name is the function
 
 
 def check(env, episodes=30, **kwargs):
@@ -26,6 +29,14 @@ def told(findings):
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr(gym_play, "MAX_STEPS", 3000)
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """For faults that random play shows: little time for the examinations that look for others."""
+    monkeypatch.setattr(check_module, "_LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(check_module, "_TRIAL_SECONDS", 1.0)
+    monkeypatch.setattr(check_module, "_RECORD_SECONDS", 0.02)
 
 
 FLAWS = {
@@ -56,6 +67,7 @@ FLAWS = {
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
+@pytest.mark.usefixtures("brief")
 def test_a_planted_fault_is_found(flaw):
     name, severity, message = FLAWS[flaw]
     findings = check(Walk, flaw=flaw)
@@ -101,6 +113,7 @@ def test_no_false_alarm(env):
     assert "early-end" not in findings and "random episodes" in findings["episodes"].message
 
 
+@pytest.mark.usefixtures("brief")
 def test_parts_of_an_observation_are_named():
     findings = check(Everything)
     assert "the observation['speed'] at reset() of episode 0 is float64" in findings["float64"].message
@@ -110,6 +123,7 @@ def test_parts_of_an_observation_are_named():
     assert "AssertionError" in findings["gymnasium"].message, "its mask is not known to Gymnasium's checker"
 
 
+@pytest.mark.usefixtures("brief")
 def test_how_pictures_are_read_is_said():
     findings = check("myosu.envs:myosu/Woodoku-v0", episodes=2)
     assert "[18, 9, 9] are read as 9 rows and 9 columns with 18 channels, which come first" in told(findings)
@@ -136,6 +150,7 @@ def test_how_pictures_inside_of_parts_are_read_is_said():
             in check(Rooms)["layout"].message)
 
 
+@pytest.mark.usefixtures("brief")
 def test_findings_say_what_to_do():
     mountain = check("MountainCar-v0", 12)
     assert "all 12 random episodes had the return -200" in mountain["no-signal"].message
@@ -143,6 +158,7 @@ def test_findings_say_what_to_do():
     assert "multiply them by 0.0001" in check(Walk, flaw="high reward")["reward-scale"].advice
 
 
+@pytest.mark.usefixtures("brief")
 def test_gymnasium_is_heard_once_and_without_colours():
     class Odd(Walk):
         def step(self, action):
@@ -156,6 +172,7 @@ def test_gymnasium_is_heard_once_and_without_colours():
     assert [found.check for found in check_gym(EnvMaker(Walk, {"flaw": "outside"}), 5)].count("observation-space") == 1
 
 
+@pytest.mark.usefixtures("brief")
 def test_an_assertion_of_gymnasiums_is_an_error():
     class Unseeded(Walk):
         def reset(self, *, seed=None, options=None):
@@ -166,6 +183,7 @@ def test_an_assertion_of_gymnasiums_is_an_error():
     assert "does not call `super().reset(seed=seed)`" in findings["gymnasium"].message
 
 
+@pytest.mark.usefixtures("brief")
 def test_illegal_moves_of_gymnasiums_checker_are_no_error():
     class Strict(Walk):
         def step(self, action):

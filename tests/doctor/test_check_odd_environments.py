@@ -40,5 +40,7 @@ def test_every_flag_that_is_advised_exists():
     known = {field.name for field in fields(_options(None, {}))}
     advised = set()
     for file in Path(myosu.doctor.__file__).parent.glob("*.py"):
+        if file.name == "report.py":
+            continue  # of a page's style
         advised |= set(re.findall(r"--([a-z][a-z-]+)", file.read_text()))
     assert advised and {flag.replace("-", "_") for flag in advised} <= known, advised

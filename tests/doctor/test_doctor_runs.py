@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+import myosu
 from faults.run_faults import HEALTHY_RUNS, RUN_FAULTS, Rows, alone, muzero
+from gym_toys import Broken
 from myosu import cli
 from myosu.doctor.experiments import dead_shares, judge_dead, judge_fit, judge_seats, judge_values
 from myosu.doctor.run import examine_run
 from myosu.doctor.run_folder import read_run
+from myosu.errors import UserError
 from web_runs import untrained_run
 
 
@@ -50,6 +53,14 @@ def test_flat_evaluations_are_noticed():
         flat = alone(seed, returns=50 + 10 * rng.normal(size=600), evaluations=50 + 10 * rng.normal(size=10))
         told.append("evaluation-flat" in [finding.check for finding in examine_run(flat)])
     assert np.mean(told) >= 0.9
+
+
+def test_a_policy_that_recovers_is_left_in_peace():
+    """As in a healthy run of PPO on CartPole: 494, then 200, then 500 again."""
+    course = np.array([20.0, 494, 493, 200, 230, 285, 340, 361, 500])
+    for evaluations in range(1, len(course) + 1):
+        run = alone(0, "ppo", evaluations=course[:evaluations])
+        assert [finding.check for finding in examine_run(run)] == [], evaluations
 
 
 def test_values_against_returns():
@@ -131,3 +142,16 @@ def test_nothing_of_the_run_is_changed(folder):
     before = state()
     assert cli.run(["doctor", str(folder), "--minutes", "0"]) == 0
     assert state() == before
+
+
+def test_the_front_door(folder):
+    verdict = myosu.doctor(folder, minutes=0)
+    assert verdict.findings == [] and "nothing looks wrong" in str(verdict) and not verdict.failed
+    assert any("no records" in part for part in verdict.missing)
+    said = []
+    verdict = myosu.doctor(Broken, env_kwargs={"habit": "nan"}, say=said.append)
+    assert verdict.failed and "contract" in [finding.check for finding in verdict.findings] and len(said) == 1
+    with pytest.raises(UserError, match=r"minutes -1: it must be 0 or more"):
+        myosu.doctor(folder, minutes=-1)
+    with pytest.raises(UserError, match="nosuch"):
+        myosu.doctor("nosuchgame")

@@ -583,3 +583,66 @@ def test_bubble_by_a_finger(open_page):
     slide(page, aimed_at(page, 5), (box["x"] + 20, box["y"] + box["height"] - 1))
     page.wait_for_timeout(200)
     assert ply_of(page) == 1 and page.evaluate("scrollY") == 0
+
+
+def contrast(page: Page, foreground: str, background: str) -> float:
+    """The contrast of two colours by WCAG 2."""
+    return page.evaluate("""colours => {
+        const light = colour => {
+            const canvas = new OffscreenCanvas(1, 1).getContext('2d');
+            canvas.fillStyle = colour;
+            canvas.fillRect(0, 0, 1, 1);
+            const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(value => value / 255)
+                .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+        };
+        const [a, b] = colours.map(light);
+        return Math.max(a, b) / Math.min(a, b);
+    }""", [foreground, background])
+
+
+def test_a_rematch_changes_seats_and_only_a_victory_is_in_the_colour_of_victory(open_page):
+    page = open_page("tictactoe")
+    page.locator("#rematch").wait_for(state="hidden")
+    while not is_over(page):
+        ply = ply_of(page)
+        page.locator(".cell.clickable").first.click()
+        wait_past(page, ply)
+    victory = page.evaluate("getComputedStyle(document.querySelector('button.primary')).backgroundColor")
+    colour = page.locator("#status").evaluate("status => getComputedStyle(status).color")
+    assert (colour == victory) == ("You win" in page.locator("#status").inner_text())
+    game = page.url
+    page.keyboard.press("r")
+    page.locator('#board[data-ply="1"][data-turn=person]').wait_for()  # the agent has begun
+    assert page.url != game
+
+
+def test_levels_set_what_is_behind_more(open_page):
+    page = open_page("tictactoe")
+    page.keyboard.press("n")
+    group = page.locator("#strengths fieldset:visible")
+    level, simulations, temperature = (group.locator(f".{name}") for name in ("level", "simulations", "temperature"))
+    assert level.input_value() == "Strong" and simulations.is_hidden()
+    usual = int(simulations.input_value())
+    level.select_option("Strongest")
+    assert int(simulations.input_value()) == 4 * usual
+    level.select_option("Easy")
+    assert float(temperature.input_value()) == 1
+    group.locator("summary").click()
+    temperature.fill("0.3")
+    assert level.input_value() == "own"
+
+
+def test_dots_and_hints_are_seen(open_page):
+    """Of the dot on an open square against the board, and of the two colours of a hint, 3:1 at least."""
+    page = open_page("othello")
+    dot = page.locator(".cell.open .piece, .cell.clickable .piece").first.evaluate(
+        "piece => getComputedStyle(piece).backgroundColor")
+    for green in ("#36966a", "#2a7d57", "#226a49"):
+        assert contrast(page, dot, green) >= 3
+    page.keyboard.press("h")
+    page.locator(".cell.hinted").wait_for()
+    ring, shadow = page.locator(".cell.hinted").first.evaluate(
+        "cell => [getComputedStyle(cell, '::after').borderTopColor, "
+        "getComputedStyle(cell, '::after').boxShadow.match(/rgb[^)]*\\)/)[0]]")
+    assert contrast(page, ring, shadow) >= 3

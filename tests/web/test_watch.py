@@ -120,7 +120,7 @@ def test_thinning_keeps_the_ends_and_the_extremes():
       for k in range(30)], "values miss"),
     ([record(1, actor_restarts=2, env_restarts=1)], "2 actor processes and 1 environment process had"),
     ([evaluation(k, 5.0 - 0.1 * k) for k in range(7)], "nothing has improved"),
-    ([evaluation(k, reward) for k, reward in enumerate([0, 3, 9, 3, 2, 3])], "clearly below the best"),
+    ([evaluation(k, reward) for k, reward in enumerate([0, 7, 9, 8, 2, 3, 2])], "clearly below the best"),
     ([evaluation(k, 0.9, win_rate=0.95) for k in range(7)], None),
     ([evaluation(k, 9.0, opponent="random") for k in range(6)]
      + [evaluation(6 + k, k - 5.0, opponent="alphabeta:4") for k in range(6)], None),

@@ -131,3 +131,22 @@ def test_the_weight_of_the_page(open_page):
                           ".map(entry => [new URL(entry.name).host, entry.decodedBodySize])")
     assert len(sizes) > 8 and {host for host, _ in sizes} == {page.url.split("/")[2]}
     assert sum(size for _, size in sizes) < 300_000
+
+
+def test_findings_lie_beside_their_curves(open_page, runs):
+    """Of the second run, whose entropy collapses and whose gradient is cut always, and not of the first."""
+    page = open_page()
+    assert page.locator(".health .bad").count() == 0 and page.locator(".notes li").count() == 0
+    write(runs[1] / "metrics.jsonl", *(record(k, **{"selfplay/policy_entropy": 2.0 if k < 8 else 0.001,
+                                                    "loss/gradient_norm": 3000.0}) for k in range(60)))
+    card = page.get_by_role("article", name="short")
+    expect(card.locator("[data-check=entropy]")).to_contain_text("Entropy: the policy's entropy fell from 2 to 0.001")
+    expect(card.locator("[data-check=entropy]")).to_contain_text("What to change: Raise --entropy-weight")
+    note = page.locator("[data-chart='selfplay/policy_entropy'] .notes li")
+    expect(note).to_have_count(1)
+    assert note.inner_text() == "short: Entropy: the policy settled too soon, unless the game is solved."
+    expect(page.locator("[data-chart='loss/gradient_norm'] .notes li")).to_have_count(1)
+    assert page.locator("[data-chart='loss/loss'] .notes li").count() == 0
+    card.get_by_role("button", name="See gradient norm").click()
+    expect(page.locator("[data-chart='loss/gradient_norm']")).to_be_in_viewport()
+    assert page.get_by_role("article", name="long").locator(".bad").count() == 0

@@ -1,13 +1,12 @@
-"""Behavioural cloning (Pomerleau 1991): a policy that does what was done in recorded games.
+"""Behavioural cloning (Pomerleau 1991): a policy that does what was done in recorded games. AlphaGo's supervised policy
+(Silver et al. 2016) is this.
 
 Read it from top to bottom: the configuration, the policy, what is kept of a game, the learner, the agent. Nobody acts:
-the games of other runs, a person's among them, are played again from their seeds and actions and learnt from.
+recorded games are played again from their seeds and actions and learnt from.
 """
 
 from __future__ import annotations
 
-import copy
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,18 +16,19 @@ from torch.nn import functional as F
 
 from myosu.algorithms.checks import check_ranges
 from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.supervised import SupervisedLearner
 from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
-from myosu.errors import NonFiniteLoss, UserError
+from myosu.errors import UserError
 from myosu.games.game import Symmetries
 from myosu.losses.q_learning import best_columns
 from myosu.losses.soft import choice_log_probs
 from myosu.nets.encoder import ActionHead, Encoder, Observation, has_pictures, to_tensors
-from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import choose_device
 from myosu.replay.episode import Rows
 from myosu.replay.replay import Replay
-from myosu.runs.state import State, Weights
+from myosu.runs.recordings import is_held_out
+from myosu.runs.state import Weights
 
 SOURCE = "recorded"
 
@@ -38,7 +38,12 @@ class Config:
     """Behavioural cloning's settings."""
 
     recordings: tuple[str, ...] = ()
-    """Folders of the runs whose recorded games are imitated, or minari:DATASET."""
+    """Folders of the games that are imitated: runs, what myosu record wrote, or SGF files (Go);
+    or minari:DATASET."""
+    held_out: float = 0.1
+    """Share of the games that are not learnt from, but tested on; games with the same opening together."""
+    symmetries: bool = True
+    """Show every sample under a symmetry of the game drawn at random."""
     hidden: tuple[int, ...] = (256, 256)
     """Units of the layers; of pictures, the last one after the convolutions."""
     channels: int = 32
@@ -64,8 +69,8 @@ class Config:
     def __post_init__(self) -> None:
         check_ranges(self, {
             "channels": (1, 4096), "blocks": (0, 100), "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9),
-            "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
-            "learning_rate": (0.0, 10.0),
+            "held_out": (0.0, 0.9), "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6),
+            "batch_size": (1, 10**6), "learning_rate": (0.0, 10.0),
         })
         if not self.hidden or min(self.hidden) < 1:
             raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")
@@ -87,8 +92,9 @@ class Policy(nn.Module):
         self.starts = np.cumsum((0, *self.branches[:-1]))
         self.low, self.high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
         self.encoder = Encoder(spec, config.hidden, config.channels, config.blocks)
+        passes = spec.pass_action is not None and spec.pass_action == spec.num_actions - 1
         self.head = ActionHead(self.encoder.features, len(spec.action_low) or spec.num_actions,
-                               None if spec.action_low else self.encoder.cells)
+                               None if spec.action_low else self.encoder.cells, beside=int(passes))
 
     def forward(self, observation: Observation) -> Tensor:
         outputs = self.head(*self.encoder(observation))
@@ -124,49 +130,39 @@ def make_policy(config: Config, spec: EnvSpec) -> Policy:
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
     return Replay({"observation": (spec.observation_shape, spec.observation_dtype),
                    "legal_actions": ((spec.num_actions,), np.bool_),
-                   "action": (spec.action_shape, spec.action_dtype)}, config.replay_capacity)
+                   "action": (spec.action_shape, spec.action_dtype), "held_out": ((), np.bool_)},
+                  config.replay_capacity)
 
 
 def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
-    """A recorded game as one sequence; in games for two the moves of both."""
-    return [{name: np.array([getattr(move, name) for move in moves]) for name in
-             ("observation", "legal_actions", "action")}] if moves else []
+    """The moves of a recorded game that its players chose, in games for two those of both, as one sequence."""
+    held_out = is_held_out([move.action for move in moves], spec.num_players, config.held_out)
+    chosen = [move for move in moves if move.chosen]
+    if not chosen:
+        return []
+    columns = {name: np.array([getattr(move, name) for move in chosen])
+               for name in ("observation", "legal_actions", "action")}
+    return [columns | {"held_out": np.full(len(chosen), held_out)}]
 
 
-class Learner:
-    def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
-        self.config, self.rng = config, np.random.default_rng(seed)
+class Learner(SupervisedLearner):
+    """Maximises the likelihood of the recorded actions. accuracy: how often they are the likeliest."""
+
+    def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         torch.manual_seed(seed)
         self.policy = make_policy(config, spec)
         self.device = next(self.policy.parameters()).device
-        self.parameters = FlatParameters(self.policy)
-        self.optimizer = FlatAdam(self.parameters)
+        super().__init__(config, self.policy, self._measure, symmetries, seed)
 
-    def update(self, replay: Replay, progress: float) -> dict[str, float]:
-        rows = replay.sample_rows(self.config.batch_size, self.rng)
-        batch = {name: replay.columns[name].take(rows, axis=0) for name in ("observation", "legal_actions", "action")}
+    def _measure(self, batch: Rows) -> dict[str, Tensor]:
         legal = torch.from_numpy(batch["legal_actions"]).to(self.device)
         action = torch.from_numpy(self.policy.stored(batch["action"])).to(self.device)
         outputs = self.policy(to_tensors(batch["observation"], self.device))
-        loss = self.policy.losses(outputs, legal, action).mean()
-        if not math.isfinite(float(loss.detach())):
-            raise NonFiniteLoss(f"loss {float(loss.detach())}", batch)
-        self.parameters.zero_gradient()
-        loss.backward()
-        self.optimizer.step(self.config.learning_rate * (1.0 - progress))
-        return {"loss": float(loss.detach())}
-
-    def weights(self) -> Weights:
-        return {name: value.detach().cpu().clone() for name, value in self.policy.state_dict().items()}
-
-    def state_dict(self) -> State:
-        return copy.deepcopy({"policy": self.policy.state_dict(), "optimizer": self.optimizer.state_dict(),
-                              "rng": self.rng.bit_generator.state})
-
-    def load_state_dict(self, state: State) -> None:
-        self.policy.load_state_dict(state["policy"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.bit_generator.state = state["rng"]
+        measures = {"loss": self.policy.losses(outputs, legal, action)}
+        if self.policy.spec.num_actions:
+            likeliest = best_columns(outputs.detach(), legal, self.policy.branches)
+            measures["accuracy"] = (likeliest == action).all(1).float()
+        return measures
 
 
 class Agent:
@@ -197,7 +193,7 @@ class Agent:
 
 
 def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:
-    return Learner(config, spec, seed)
+    return Learner(config, spec, symmetries, seed)
 
 
 def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,

@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
-from myosu.runs.episodes import EpisodeIndex
 from myosu.runs.minari_datasets import PREFIX, read_minari
-from myosu.runs.run import open_run
+from myosu.runs.recordings import open_recording
 
 
 def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Callable[[np.ndarray], np.ndarray]
                         ) -> dict[str, np.ndarray]:
-    """Every step of the games that these runs recorded, or of ``minari:DATASET``: columns observation [n, ...], action,
-    terminated.
+    """Every step of the games in these folders (``open_recording``), or of ``minari:DATASET``: columns observation
+    [n, ...], action, terminated.
 
-    stored: from the environment's actions [n, *action_shape] to those of the algorithm. Raises UserError where a run
-    is missing, of another environment, or has no game that can be played again.
+    stored: from the environment's actions [n, *action_shape] to those of the algorithm. Raises UserError where one is
+    missing, of another environment, or has no game that can be played again.
     """
     moves: list[Move] = []
     for folder in recordings:
         if folder.startswith(PREFIX):
             moves += [move for episode in read_minari(folder, spec) for move in episode.moves()]
             continue
-        environment = open_run(folder).config.environment
+        recording = open_recording(folder)
+        environment = recording.environment
         if environment.spec != spec:
             raise UserError(f"The games in {folder} are of {environment.name}, whose observations or actions are not "
                             "those of this run.")
-        for record in EpisodeIndex(Path(folder)).with_actions():
+        for record in recording.records():
             moves += list(record.moves(environment))
     if not moves:
         raise UserError(f"There is nothing to imitate in {', '.join(recordings) or 'recordings, which is empty'}: name "
-                        "folders of runs with recorded games.")
+                        "folders of runs or of myosu record.")
     return {"observation": np.array([move.observation for move in moves]),
             "action": stored(np.array([move.action for move in moves])),
             "terminated": np.array([move.terminated for move in moves])}

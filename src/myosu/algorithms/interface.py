@@ -125,6 +125,8 @@ class Algorithm(Protocol):
     #: and not to be changed, for on-policy algorithms. "recorded": recorded games and no actor (``make_rows`` replaces
     #: ``make_actor``).
     SOURCE: Literal["processes", "in turn", "only in turn", "recorded"]
+    #: Optional: False if what is learnt chooses no actions (a value), so that the run plays no evaluations.
+    PLAYS: bool
 
     @staticmethod
     def resolve(config: Any, spec: EnvSpec, deterministic: bool) -> Any:
@@ -139,7 +141,11 @@ class Algorithm(Protocol):
     @staticmethod
     def make_rows(config: Any, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
         """The replay's rows of a recorded game. Only for algorithms with ``SOURCE = "recorded"``, whose ``Config`` has
-        ``recordings``: folders of runs."""
+        ``recordings``: folders of games (``runs.recordings.open_recording``)."""
+
+    @staticmethod
+    def kept_plies(config: Any, moves: list[Move]) -> np.ndarray:
+        """Optional: the plies of a recorded game that ``make_rows`` keeps, if not those of all chosen moves."""
 
     @staticmethod
     def make_learner(config: Any, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner: ...

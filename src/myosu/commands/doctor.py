@@ -24,6 +24,8 @@ class Options:
     """The folder of a run; or a game, an environment or a .py file."""
     minutes: float = 1.0
     """Time limit of the experiments with the run's agent and its environment; 0 for none."""
+    html: Path | None = None
+    """Write a report with pictures into this file too: one page, to read in a browser or to print."""
     json: bool = False
     """Print JSON only."""
 
@@ -33,18 +35,22 @@ def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu doctor", args=arguments)
     if options.minutes < 0:
         raise UserError(f"--minutes {options.minutes:g}: it must be 0 or more.")
-    folder = Path(options.what)
-    if not folder.is_dir():
+    if not Path(options.what).is_dir() and options.html is None:
         return check.main([options.what, *["--json"] * options.json])
-    from myosu.doctor.verdict import examine_folder
+    from myosu.doctor.report import write_report
+    from myosu.doctor.verdict import examine
 
-    verdict = examine_folder(folder, options.minutes, say=_silent if options.json else print)
+    verdict = examine(options.what, options.minutes, {}, _silent if options.json else print)
+    if options.html is not None:
+        write_report(verdict, options.html)
     if options.json:
-        print(json_module.dumps({"run": str(folder), "ok": not verdict.failed, "healthy": verdict.healthy,
+        print(json_module.dumps({"run": verdict.name, "ok": not verdict.failed, "healthy": verdict.healthy,
                                  "unread": verdict.missing,
                                  "findings": [dataclasses.asdict(finding) for finding in verdict.findings]}, indent=1))
     else:
         print(f"\n{verdict}")
+        if options.html is not None:
+            print(f"The report is in {options.html}")
     return int(verdict.failed)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json as json_module
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
 from myosu.commands.options import check_seed, trust_if
 from myosu.errors import UserError
@@ -36,6 +36,11 @@ class Options:
     """Simulations per move; by default the number the run was trained with."""
     opening_plies: int | None = None
     """Random plies at the start of each pair of games; by default a number that suits the game."""
+    recordings: UseAppendAction[tuple[Path, ...]] = ()
+    """Instead of playing: compare the agent with the recorded games in this folder (of a run, of myosu record, or of
+    SGF files): how often it would have played the same, and how well its value predicts who won. May be repeated."""
+    part: Literal["held-out", "learnt-from", "all"] = "held-out"
+    """Which of the recorded games: those that the run, as it is configured, held out, the others, or all."""
     seed: int = 0
     """Seed of the openings and of the random opponent."""
     json: bool = False
@@ -57,6 +62,8 @@ def main(arguments: list[str]) -> int:
 
     torch.set_num_threads(1)
     agent, environment, config = load_agent(options.run, options.simulations, options.seed)
+    if options.recordings:
+        return _compare(agent, environment, config, options)
     report = evaluation_report(agent, environment, str(options.run), options.opponent, options.games,
                                options.simulations, options.opening_plies, options.seed)
     report |= {"run": str(options.run), "algorithm": config.algorithm,
@@ -65,6 +72,25 @@ def main(arguments: list[str]) -> int:
         print(json_module.dumps(report, indent=1))
     else:
         (_print_episodes if environment.spec.num_players == 1 else _print)(report)
+    return 0
+
+
+def _compare(agent: Any, environment: Any, config: Any, options: Options) -> int:
+    from myosu.evaluation.prediction import predict_recordings
+
+    held_out = {"held-out": True, "learnt-from": False, "all": None}[options.part]
+    report = predict_recordings(agent, environment, config, options.recordings, held_out)
+    if options.json:
+        print(json_module.dumps({"run": str(options.run), "part": options.part, **asdict(report)}, indent=1))
+        return 0
+    table = Table(f"{config.game}, {options.part} games", f"{report.games} games, {report.positions} positions")
+    table.add_row("the move played is the likeliest", _with_interval(vars(report), "top1", ".1%"))
+    table.add_row("... among the five likeliest", _with_interval(vars(report), "top5", ".1%"))
+    table.add_row("log-likelihood of a move", f"{report.log_likelihood:.3f}")
+    table.add_row("error of the value, ½ (z − v)²", _with_interval(vars(report), "value_error", ".3f"))
+    for first, positions, error in report.by_stage:
+        table.add_row(f"  from ply {first} on", f"{error:.3f}, {positions} positions")
+    Console().print(table)
     return 0
 
 

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import textwrap
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -16,8 +17,16 @@ from myosu.algorithms import ALGORITHMS, load_algorithm
 from myosu.commands.options import ENV_FLAGS, read_environment_flags
 from myosu.errors import UserError
 
+#: What ``--help`` shows: what people change first. ``--help-all`` shows every flag.
+FIRST = ("game", "algorithm", "minutes", "env_steps", "run", "resume", "seed", "learning_rate", "batch_size",
+         "num_envs", "simulations", "discount")
+
 
 def main(arguments: list[str]) -> int:
+    if "--help-all" in arguments:
+        arguments = ["--help" if word == "--help-all" else word for word in arguments]
+    elif not {"--help", "-h"}.isdisjoint(arguments):
+        tyro.cli(_options(*_algorithm_and_preset(arguments), FIRST), prog="myosu train", args=["--help"])
     import torch
 
     from myosu.api import train
@@ -29,19 +38,21 @@ def main(arguments: list[str]) -> int:
     given = {name for name in options if _is_given(name, arguments)}
     if options["resume"] is not None:
         fixed = (given - {field.name for field in dataclasses.fields(TrainConfig)}
-                 - {"resume", "quiet", "trust", "cluster"})
+                 - {"resume", "quiet", "trust", "cluster", "track"})
         if options["game"] is not None or fixed:
             what = repr(options["game"]) if options["game"] is not None else "--" + min(fixed).replace("_", "-")
             raise UserError(f"--resume goes on with a run as it was started: leave out {what}.")
     elif options["game"] is None:
-        raise UserError("Which game? For example: myosu train othello, or a Gymnasium environment: myosu train "
-                        "CartPole-v1. All games: myosu games.")
-    own = {"algorithm", "run", "resume", "rewards", "opponent", "quiet", "cluster", "trust", *ENV_FLAGS}
+        raise UserError(f"Which game or environment?\n\n{_trainable()}")
+    own = {"algorithm", "preset", "track", "run", "resume", "rewards", "opponent", "quiet", "cluster", "trust",
+           *ENV_FLAGS}
     ended = train(
         options["game"],
         None if options["resume"] else algorithm,
         run=options["run"],
         resume=options["resume"],
+        preset=options["preset"],
+        track=options["track"],
         rewards=options["rewards"],
         opponent=options["opponent"],
         env_kwargs=read_environment_flags(**{name: options[name] for name in ENV_FLAGS}) or None,
@@ -67,20 +78,41 @@ def _algorithm_and_preset(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     environment = load_environment(
         known.game, read_environment_flags(**{name: getattr(known, name) for name in ENV_FLAGS}), known.rewards)
     algorithm = algorithm or default_algorithm(environment, known.opponent)
-    return algorithm, load_preset(algorithm, environment, load_algorithm(algorithm).Config)
+    return algorithm, load_preset(algorithm, environment, load_algorithm(algorithm).Config, known.preset)
 
 
-def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
+def _trainable() -> str:
+    """What can be trained on here, and how it is named."""
+    from gymnasium import registry
+
+    from myosu.games import game_names
+
+    #: Those of the collections that ship with Gymnasium, in their newest version.
+    newest = {spec.name: spec.id for spec in sorted(registry.values(), key=lambda spec: spec.version or 0)
+              if str(spec.entry_point).startswith(("gymnasium.envs.classic_control", "gymnasium.envs.toy_text"))}
+    kinds = {"games": game_names(), "Gymnasium": [*newest.values(), "any other id", "package:Id-v0"],
+             "your own": ["mygame.py", "module:MyEnv"]}
+    lines = [textwrap.fill(", ".join(names), 78, initial_indent=f"  {kind:<11}", subsequent_indent=" " * 13)
+             for kind, names in kinds.items()]
+    return "\n".join([*lines, "", "For example: myosu train tictactoe --minutes 2"])
+
+
+def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] = ()) -> Any:
     """A dataclass of all flags: what is asked for here, then the fields of ``TrainConfig`` and of the algorithm's
-    ``Config`` (None: of every algorithm's) without their checks, which come when these are made."""
+    ``Config`` (None: of every algorithm's) without their checks, which come when these are made. only: the flags to
+    show, in this order, for a short help."""
     from myosu.runs.config import TrainConfig
     from myosu.training.start import DEFAULT_MINUTES
+    from myosu.training.trackers import TRACKERS
 
     help_of = {
         "game": "A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a "
                 "class or a function), or the path of a .py file that has a game or an environment.",
         "algorithm": f"What learns: {', '.join(ALGORITHMS)}, or the path of your own .py file. By default muzero for "
                      "games for two, ppo for all else.",
+        "preset": "A .toml file of the algorithm's settings in place of those for this environment, such as myosu tune "
+                  "writes.",
+        "track": f"Show the run in another tracker as well: {', '.join(TRACKERS)}.",
         "run": "The run's folder; runs/GAME-ALGORITHM-TIME by default.",
         "resume": "Go on with the run in this folder, or from one of its checkpoints.",
         "rewards": "score: the game's rewards; outcome: only winning counts.",
@@ -95,6 +127,7 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
     fields: list[tuple[str, Any, Any]] = [
         ("game", Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")], None),
         ("algorithm", str | None, algorithm),
+        ("preset", Path | None, None),
         ("run", Path | None, None),
         ("resume", Path | None, None),
         ("rewards", Literal["score", "outcome"], "score"),
@@ -104,6 +137,7 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
         ("frame_stack", int | None, None),
         ("atari", bool, False),
         ("max_episode_steps", int | None, None),
+        ("track", Literal[TRACKERS] | None, None),
         ("quiet", bool, False),
         ("cluster", str | None, None),
         ("trust", bool, False),
@@ -119,11 +153,20 @@ def _options(algorithm: str | None, preset: dict[str, Any]) -> Any:
             fields.append((field.name, types[field.name], values.get(field.name, default)))
         help_of.update(field_docs(kind))
     help_of["minutes"] += f" {DEFAULT_MINUTES:g} where no limit is given."
+    about = ("Train an agent on a game or an environment, or go on with a run. The first limit ends it. Defaults are "
+             "those that suit the environment.")
+    if only:
+        about += f"\n\nThese are the settings that people change first; --help-all shows all {len(fields)}."
+        fields = sorted((field for field in fields if field[0] in only), key=lambda field: only.index(field[0]))
     return dataclasses.make_dataclass(
         "train", [(name, Annotated[kind, tyro.conf.arg(help=help_of.get(name, ""))], dataclasses.field(default=default))
                   for name, kind, default in fields],
-        namespace={"__doc__": "Train an agent on a game or an environment, or go on with a run. The first limit ends "
-                              "it. Defaults are those that suit the environment."})
+        namespace={"__doc__": about})
+
+
+def all_options() -> Any:
+    """A dataclass of the flags of all algorithms."""
+    return _options(None, {})
 
 
 def field_docs(kind: type) -> dict[str, str]:

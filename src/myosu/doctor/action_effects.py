@@ -84,9 +84,7 @@ def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[
     if not shares:
         return dead
     usual = shares[len(shares) // 10] / 2  # among actions that seldom have an effect, the better half
-    # A reward shows an effect, even if the observation does not.
-    paid = {action for moment in view.moments for action, trial in moment.trials.items()
-            if trial.reward > min(other.reward for other in moment.trials.values())}
+    paid = {action for moment in view.moments for action in _best_paid(view, moment)}
     sure = sorted(action for action in dead - paid if rates[action][0] >= _FEW
                   and (1 - usual) ** rates[action][0] < _CHANCE)
     if sure:
@@ -98,6 +96,15 @@ def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[
                      "(a game of ours says so by pass_action); otherwise step() forgets it, and exploration wastes its "
                      "time on it. What can never be done does not belong into the action space.")
     return dead
+
+
+def _best_paid(view: Effects, moment: Moment) -> list[int]:
+    """Actions that earned more than all others did, or than another one that changed nothing either: a reward shows an
+    effect, even if the observation does not. To earn more than whoever runs into a thorn shows none."""
+    rewards = {action: trial.reward for action, trial in moment.trials.items()}
+    still = [reward for action, reward in rewards.items() if not view.changes(moment, action)]
+    return [action for action, reward in rewards.items() if reward > min(still, default=np.inf)
+            or all(reward > other for rival, other in rewards.items() if rival != action)]
 
 
 def check_aliases(view: Effects, dead: set[int], findings: Findings) -> None:

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.doctor.finding import Finding
 from myosu.doctor.run_view import found
+from myosu.doctor.short_runs import known_good_settings
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.players.agent import load_agent
@@ -28,6 +29,8 @@ from myosu.sources.actors import make_actor
 _ENVS, _EPISODES, _POSITIONS = 16, 8, 200
 #: Share of a layer's units that may be dead, and share of the initial loss that may remain after fitting one batch.
 _DEAD, _LEFT, _FITS = 0.85, 0.7, 150
+#: Fewest games of search against prior, and by how much of a win the search loses on average where it is broken.
+_SEARCH_GAMES, _LOSES = 40, 0.25
 
 
 def values_against_returns(folder: Path, seconds: float) -> Finding | None:
@@ -99,7 +102,26 @@ def seats_swapped(folder: Path, seconds: float) -> Finding | None:
     return judge_seats(won / games, int(lengths[0]))
 
 
-EXPERIMENTS = (seats_swapped, values_against_returns, fit_one_batch, dead_units)
+def search_against_prior(folder: Path, seconds: float) -> Finding | None:
+    """Play the agent against itself without search: whose network moves alone."""
+    from myosu.evaluation.match import play_match
+    from myosu.players.agent import AgentPlayer
+
+    agent, environment, config = load_agent(folder)
+    if environment.game is None or environment.spec.num_players != 2 or "simulations" not in config.algorithm_config:
+        raise UserError("only of agents that search, in games for two")
+    prior, _, _ = load_agent(folder, simulations=1)
+    players = [AgentPlayer(environment.game, one, name) for one, name in ((agent, "search"), (prior, "prior"))]
+    until = time.monotonic() + seconds
+    rewards: list[np.ndarray] = []
+    while len(rewards) < 2 or (time.monotonic() < until and len(rewards) < 10):
+        match = play_match(environment.game, players[0], players[1], 20, seed=len(rewards))
+        rewards.append(match.rewards.reshape(-1))
+    return judge_search(np.sign(np.concatenate(rewards)), config.algorithm_config["simulations"])
+
+
+EXPERIMENTS = (seats_swapped, search_against_prior, values_against_returns, fit_one_batch, dead_units,
+               known_good_settings)
 
 
 # --- judgements: pure functions
@@ -174,6 +196,21 @@ def judge_seats(won: np.ndarray, games: int) -> Finding | None:
                  f"second "
                  f"player ({games} games each).", f"the {worse} player's moves, rewards or observations are broken.",
                  "Run myosu check on the game.", 0.8)
+
+
+def judge_search(outcomes: np.ndarray, simulations: int) -> Finding | None:
+    """outcomes: float [games], 1 where the search won against its own prior, -1 where it lost."""
+    if len(outcomes) < _SEARCH_GAMES:
+        raise UserError(f"only {len(outcomes)} games could be played in the time")
+    mean, error = float(outcomes.mean()), float(outcomes.std() / np.sqrt(len(outcomes)))
+    if mean > -3 * max(error, 1e-9) or mean > -_LOSES:
+        return None
+    wins, losses = (outcomes > 0).mean(), (outcomes < 0).mean()
+    return found("warning", "search", f"with {simulations} simulations a move the agent wins {wins:.0%} of "
+                 f"{len(outcomes)} games against its own policy without search, and loses {losses:.0%}.", "what the "
+                 "search relies on is wrong: the values, the signs of rewards between players, or the learnt model.",
+                 "Run myosu check on the game; look at the value's error (selfplay/value_error); train longer before "
+                 "more --simulations.", 0.8)
 
 
 # --- instruments

@@ -19,16 +19,18 @@ _ENOUGH, _SHARED, _MORE_OFTEN = 20, 0.5, 0.15
 _FEW, _SHARE = 5, 0.01
 #: Of so many planes one that never changes is a mistake; of more, it may be something that random play never meets.
 _FEW_PLANES = 8
-#: Correlation with the outcome under which a heuristic speaks for the other side, in standard errors and at least, and
-#: positions by which it is judged.
-_ERRORS, _AGAINST, _GUESSES = 3.5, 0.08, 4000
+#: Correlation with the outcome under which a heuristic speaks for the other side, in standard errors and at least; and
+#: positions by which it is judged, of at most so many games, whose states take at most so many bytes.
+_ERRORS, _AGAINST, _GUESSES, _GUESSED_GAMES, _GUESSED_BYTES = 3.5, 0.05, 12_000, 2000, 32 << 20
 
 
 def check_moves(game: Game, findings: Findings, seed: int) -> None:
     positions = random_positions(game, _GAMES, _POSITIONS, seed)
     _check_planes(game, positions, findings)
     if game.heuristic is not None:
-        _check_heuristic(game, random_positions(game, _GAMES, _GUESSES, seed), findings)
+        # Of a quiet heuristic only many games tell which side it is on.
+        games = int(np.clip(_GUESSED_BYTES / (game.max_plies * game.state_dtype.itemsize), _GAMES, _GUESSED_GAMES))
+        _check_heuristic(game, random_positions(game, games, _GUESSES, seed), findings)
     moments = [_moment(game, positions, index) for index in range(len(positions.states))]
     if game.num_players == 2 and len(game.observation_shape) == 3 and game.observation_shape[0] >= 2:
         _Placements(game, positions, moments).check(findings)
@@ -92,6 +94,7 @@ class _Placements:
         self.of_seat = np.zeros((2, 4), np.int64)  # moves; that took a free cell, that did nothing, that overwrote
         self.moves: list[tuple[int, np.ndarray, np.ndarray]] = []
         self.plain = True  # whether a move only ever takes one free cell
+        self.turned: list[tuple[np.ndarray, bool]] = []  # of moves to a free cell: planes there; if any turned
         self.taken = np.zeros(size, np.bool_)  # in any position
         for moment, seat in zip(moments, positions.seats, strict=True):
             before = moment.observation[:2 * size].reshape(2, size) != 0
@@ -100,7 +103,11 @@ class _Placements:
             for action, trial in moment.trials.items():
                 if action == game.pass_action:
                     continue
-                self._add(action, int(seat), before, trial.observation[:2 * size].reshape(2, size) != 0)
+                after = trial.observation[:2 * size].reshape(2, size) != 0
+                self._add(action, int(seat), before, after)
+                if action < size and after[0, action] and not before[:, action].any():
+                    self.turned.append((moment.observation.reshape(-1, size)[2:, action] != 0,
+                                        bool((before[1] & after[0]).any())))
 
     def _add(self, action: int, seat: int, before: np.ndarray, after: np.ndarray) -> None:
         self.taken |= after.any(axis=0)
@@ -127,6 +134,26 @@ class _Placements:
                          "legal_actions must not list occupied cells.")
         if self.plain:
             self._check_missing(findings)
+        self._check_turning(findings)
+
+    def _check_turning(self, findings: Findings) -> None:
+        """Whether some legal moves turn pieces over and others do not, as in Othello with a mask of all empty cells. It
+        is sure if a plane of the observation shows exactly the moves that do."""
+        planes = np.array([shown for shown, _ in self.turned])
+        turned = np.array([any_turned for _, any_turned in self.turned], np.bool_)
+        idle = int((~turned).sum())
+        if min(idle, int(turned.sum())) < _ENOUGH or idle < _SHARE * len(turned):
+            return
+        known = np.flatnonzero((planes == turned[:, None]).all(axis=0)) + 2
+        message = (f"{self.game.name}: {len(turned) - idle} of {len(turned)} legal moves to a free cell turned pieces "
+                   f"of the opponent over, {idle} turned none")
+        if len(known):
+            findings.add("warning", "mask-illegal", f"{message}; plane {known[0]} of the observation shows exactly "
+                         "those that do.", "legal_actions lists more than observe shows as "
+                         "legal: both must ask the same.")
+        else:
+            findings.add("info", "mask-illegal", f"{message}.", "Right where turning pieces over is a gain (Ataxx); in "
+                         "Othello a move that turns none is illegal.")
 
     def _check_seats(self, findings: Findings) -> bool:
         """Whether one seat's moves more often do nothing, or overwrite."""

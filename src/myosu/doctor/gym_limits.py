@@ -30,8 +30,8 @@ def check_limit(player: RandomPlayer, seconds: float, findings: Findings) -> Non
             if len(tried) > len(actions):
                 actions = tried
         lengths.append(len(actions))
-        if not budget.left:
-            break
+        if not budget.left or lengths.count(max(lengths)) + _EPISODES - len(lengths) < _SAME:
+            break  # so many of the same length cannot come together any more
     longest = max(lengths)
     if longest >= _LONG and lengths.count(longest) >= _SAME:
         findings.add("warning", "time-limit", f"{lengths.count(longest)} of {len(lengths)} episodes that were made to "

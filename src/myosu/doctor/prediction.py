@@ -28,6 +28,9 @@ _LARGEST, _TARGETS = 400, 24
 _GAIN, _UNEXPLAINED = 0.2, 0.3
 #: And of what was unexplained so great a share may be left.
 _LEFT = 0.7
+#: Of at most so many actions each is judged alone too, by at least so many of its steps: of fewer a network learns too
+#: little to tell what is hidden from what is hard to learn.
+_FEW_ACTIONS, _FEW_OF_ONE = 8, 2000
 #: A delayed reward is explained by the step before, so much better than by its own.
 _DELAY_GAIN = 0.3
 #: How often an action is done again, where that is tried.
@@ -54,6 +57,11 @@ class Transitions:
     first: np.ndarray
     groups: np.ndarray
     hidden: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether an action is one of a few choices."""
+        return self.actions.shape[1] <= _FEW_ACTIONS and bool((self.actions.sum(axis=1) == 1).all())
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -83,32 +91,46 @@ def _check_hidden(data: Transitions, findings: Findings) -> None:
     targets, names = _targets(data)
     if not names:
         return
-    plain = unexplained(shown, targets, data.groups)
-    if plain.max() < _UNEXPLAINED:
-        return
     before = np.concatenate([_earlier(shown, data.first, 1), data.first[:, None]], axis=1)
     sources = {"what was shown and done a step before": before} | {
         f"its attribute {name}": values for name, values in _categories(data).items()}
+    if _report_hidden(shown, targets, names, sources, data.groups, findings) or len(sources) == 1:
+        return
+    # What is hidden may matter to one action only, such as a box that it fills, and drown among all rewards.
+    for action, chosen in enumerate(data.actions.T > 0 if data.discrete else ()):
+        rewards = data.rewards[chosen][:, None]
+        if chosen.sum() >= _FEW_OF_ONE and _varied(rewards[:, 0]) and _report_hidden(
+                shown[chosen], rewards, [f"the reward for action {action}"],
+                {name: extra[chosen] for name, extra in sources.items()}, data.groups[chosen], findings):
+            return
+
+
+def _report_hidden(shown: np.ndarray, targets: np.ndarray, names: list[str], sources: dict[str, np.ndarray],
+                   groups: np.ndarray, findings: Findings) -> bool:
+    """Whether one of ``sources`` explains a target far better than what is shown does; all of the same steps."""
+    plain = unexplained(shown, targets, groups)
+    if plain.max() < _UNEXPLAINED:
+        return False
     best, gain, place = "", 0.0, 0
     for name, extra in sources.items():
-        known = unexplained(np.concatenate([shown, extra], axis=1), targets, data.groups)
+        known = unexplained(np.concatenate([shown, extra], axis=1), targets, groups)
         more = np.where((plain >= _UNEXPLAINED) & (known <= _LEFT * plain), plain - known, 0.0)
         if more.max() > gain:
             best, gain, place = name, float(more.max()), int(more.argmax())
     if gain < _GAIN:
-        return
+        return False
     # Once more by other episodes, for the best of many comparisons is good by chance.
     target = targets[:, [place]]
-    again = [float(unexplained(features, target, data.groups, seed=1)[0]) for features in (
+    again = [float(unexplained(features, target, groups, seed=1)[0]) for features in (
         shown, np.concatenate([shown, sources[best]], axis=1))]
     if again[0] - again[1] < _GAIN or again[1] > _LEFT * again[0]:
-        return
+        return False
     findings.add("warning", "hidden-information", f"the observation hides something: of {names[place]} after a "
                  f"step, a small network leaves {again[0]:.0%} unexplained by observation and action, and "
-                 f"{again[1]:.0%} "
-                 f"if it knows {best} as well ({len(data)} random steps).", "Show it (a velocity, the opponent, the "
-                 "die), or stack the last observations (gymnasium.wrappers.FrameStackObservation), or train with a "
-                 "memory (ppo --lstm-size). Right if the game is one of hidden information.")
+                 f"{again[1]:.0%} if it knows {best} as well ({len(shown)} random steps).", "Show it (a velocity, the "
+                 "opponent, the die), or stack the last observations (gymnasium.wrappers.FrameStackObservation), or "
+                 "train with a memory (ppo --lstm-size). Right if the game is one of hidden information.")
+    return True
 
 
 def _check_delay(data: Transitions, findings: Findings) -> None:

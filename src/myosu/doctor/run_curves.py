@@ -16,8 +16,10 @@ _FEW, _ENOUGH = 5, 20
 _COLLAPSED, _WON, _NOTHING = 0.01, 0.9, 0.01
 #: How many times the greatest return a value may be; how far the gradient's norm may lie above its limit.
 _EXPLODED, _CLIPPED = 3.0, 100.0
-#: Standard errors by which an improvement shows.
-_SURE = 2.0
+#: Standard errors by which an improvement shows; share of the run before which the best must lie to be lost.
+_SURE, _LONG_AGO = 2.0, 0.7
+#: Rank correlation of evaluations with time above which they rise.
+_STEADY = 0.7
 
 ENTROPIES = ("selfplay/policy_entropy", "episodes/policy_entropy")
 
@@ -157,7 +159,7 @@ def evaluations(run: RunView) -> Finding | None:
     if len(lines) < 6 or lines[-1].get("win_rate", 0) >= _WON:
         return None
     last, best = max(lines[-3:], key=_reward), max(lines, key=_reward)
-    if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0]:
+    if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0] and _is_lost(lines, best):
         return found("warning", "evaluation-fell", f"the last three evaluations ({_interval(last)} at best) are "
                      f"clearly "
                      f"below the best ({_interval(best)}, at update {best['update']:,}).", "training has become "
@@ -169,13 +171,26 @@ def evaluations(run: RunView) -> Finding | None:
     return None
 
 
+def _is_lost(lines: list[dict[str, Any]], best: dict[str, Any]) -> bool:
+    """Whether more than half of what three evaluations in a row had gained is lost since long, and does not come back:
+    healthy policies of PPO fall and recover."""
+    rewards = np.array([line["mean_reward"] for line in lines])
+    gained = np.convolve(rewards, np.full(3, 1 / 3), "valid").max() - rewards[0]
+    last, lowest = lines[-3:], min(lines[-3:], key=_reward)
+    return bool(rewards[-3:].max() < rewards[0] + gained / 2 and best["update"] <= _LONG_AGO * last[-1]["update"]
+                and last[-1]["mean_reward_ci95"][0] <= lowest["mean_reward_ci95"][1])
+
+
 def _flat(lines: list[dict[str, Any]]) -> bool:
-    """Whether the last third of evaluations is no better than the first third, by their standard errors."""
-    if len(lines) < 6:
+    """Whether the last third of evaluations is no better than the first third, by their standard errors; none between
+    was clearly better than the first; and they do not rise steadily, as those of few games may that learn."""
+    if len(lines) < 6 or max(lines, key=_reward)["mean_reward_ci95"][0] > lines[0]["mean_reward_ci95"][1]:
         return False
     third = len(lines) // 3
     (first, at_first), (last, at_last) = (_together(part) for part in (lines[:third], lines[-third:]))
-    return last - first < _SURE * float(np.hypot(at_first, at_last))
+    order = np.argsort(np.argsort([line["mean_reward"] for line in lines]))
+    steadily = float(np.corrcoef(order, np.arange(len(lines)))[0, 1]) > _STEADY
+    return last - first < _SURE * float(np.hypot(at_first, at_last)) and not steadily
 
 
 def _together(lines: list[dict[str, Any]]) -> tuple[float, float]:

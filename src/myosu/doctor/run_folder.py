@@ -44,16 +44,21 @@ def view_run(folder: Path, config: RunConfig, metrics: Metrics, missing: list[st
     megabyte of their list."""
     missing = [] if missing is None else missing
     environment = _environment(config, missing)
-    games = _games(folder / "games.jsonl", whole)
+    games = read_games(folder, whole)
     players = len(games[-1]["returns"]) if games else 1
     spec = environment.spec if environment else None
     return RunView(
         algorithm=Path(config.algorithm).stem, metrics=metrics, games=games,
         settings={RENAMED.get(name, name): value for name, value in config.algorithm_config.items()},
-        known_good=_known_good(config, environment, missing),
+        known_good=known_good(config, environment, missing),
         num_players=spec.num_players if spec else players, num_actions=spec.num_actions if spec else 0,
         reward_range=spec.reward_range if spec else (-float("inf"), float("inf")),
     )
+
+
+def with_new_games(view: RunView, folder: Path) -> RunView:
+    """The same run with the last megabyte of its games as they are now; its metrics are read by whoever holds them."""
+    return dataclasses.replace(view, games=read_games(folder, whole=False))
 
 
 def _environment(config: RunConfig, missing: list[str]) -> Environment | None:
@@ -64,7 +69,7 @@ def _environment(config: RunConfig, missing: list[str]) -> Environment | None:
         return None
 
 
-def _known_good(config: RunConfig, environment: Environment | None, missing: list[str]) -> dict[str, Any]:
+def known_good(config: RunConfig, environment: Environment | None, missing: list[str]) -> dict[str, Any]:
     """The defaults of the algorithm, with a preset for the environment on top."""
     try:
         config.require_trust()
@@ -75,10 +80,10 @@ def _known_good(config: RunConfig, environment: Environment | None, missing: lis
         return {}
 
 
-def _games(file: Path, whole: bool) -> list[dict[str, Any]]:
+def read_games(folder: Path, whole: bool = True) -> list[dict[str, Any]]:
     """Without their actions, and without lines that are damaged or still being written."""
     try:
-        with open(file, "rb") as opened:
+        with open(folder / "games.jsonl", "rb") as opened:
             if not whole and (size := os.fstat(opened.fileno()).st_size) > _TAIL:
                 opened.seek(size - _TAIL)
             lines = [game for line in opened if (game := _game(line)) is not None]

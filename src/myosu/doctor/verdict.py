@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from myosu.doctor.apart import examine_apart
 from myosu.doctor.experiments import EXPERIMENTS
 from myosu.doctor.finding import Finding, by_severity
 from myosu.doctor.run import CHECKS, examine_run
 from myosu.doctor.run_folder import read_run
+from myosu.doctor.run_view import RunView
+from myosu.envs.given import give
+from myosu.envs.making import absolute_name
 from myosu.errors import UserError
 
 
 @dataclass(frozen=True)
 class Verdict:
     """findings: gravest first, the environment's after the run's own. healthy: what was looked at and found well.
-    missing: what could not be read or tried, and why."""
+    missing: what could not be read or tried, and why. run: its records, of which pictures are made; None of an
+    environment alone."""
 
     name: str
     findings: list[Finding]
     healthy: list[str]
     missing: list[str]
+    run: RunView | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The cause that is surest, of the gravest findings; or that nothing looks wrong."""
+        gravest = [finding for finding in self.findings if finding.severity == self.findings[0].severity != "info"]
+        surest = max(gravest, key=lambda finding: finding.confidence, default=None)
+        return "nothing looks wrong." if surest is None else surest.cause or surest.message
 
     @property
     def failed(self) -> bool:
+        """Whether something is an error, not only a warning."""
         return any(finding.severity == "error" for finding in self.findings)
 
     def __str__(self) -> str:
@@ -37,9 +52,21 @@ class Verdict:
             lines.append("Not judged:\n" + "\n".join(f"  {part}" for part in self.missing) + "\n")
         if self.healthy:
             lines.append(f"Looked at, and nothing wrong seen: {', '.join(self.healthy)}.\n")
-        if not loud:
-            return "".join(f"{line}\n" for line in lines) + f"{self.name}: nothing looks wrong."
-        return "".join(f"{line}\n" for line in lines) + f"{self.name}: {loud[0].cause or loud[0].message}"
+        return "".join(f"{line}\n" for line in lines) + f"{self.name}: {self.sentence}"
+
+
+def examine(what: Any, minutes: float, env_kwargs: Mapping[str, Any], say: Callable[[str], None]) -> Verdict:
+    """The run in the folder ``what``, or of what has a ``folder``; or else an environment, by name or as an object."""
+    if not 0 <= minutes < math.inf:
+        raise UserError(f"minutes {minutes:g}: it must be 0 or more.")
+    folder = getattr(what, "folder", what)
+    if isinstance(folder, (str, Path)) and Path(folder).is_dir():
+        return examine_folder(Path(folder), minutes, say)
+    name, kwargs = give(what)
+    say(f"Looking at {name} …")
+    name, _, found = examine_apart(absolute_name(name), {**kwargs, **env_kwargs}, None, 0)
+    return Verdict(name, [finding for finding in found if finding.check != "unjudged"], [],
+                   [finding.message.removeprefix("not judged: ") for finding in found if finding.check == "unjudged"])
 
 
 def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> Verdict:
@@ -53,13 +80,14 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
     if minutes:
         say("Looking at its environment …")
         _check_environment(folder, findings, healthy, missing, 60 * minutes / 2)
-    for experiment in EXPERIMENTS if minutes else ():
-        left = until - time.monotonic()
+    for number, experiment in enumerate(EXPERIMENTS if minutes else ()):
+        # Each gets an equal part of what is left; what one does not need is the next one's.
+        left = (until - time.monotonic()) / (len(EXPERIMENTS) - number)
         name = experiment.__name__.replace("_", " ")
-        if left < 5:
+        if left < 2:
             missing.append(f"{name}: no time was left (--minutes)")
             continue
-        say(f"Trying {name} …")
+        say(f"Trying {name}, for {left:.0f} s at most …")
         try:
             finding = experiment(folder, left)
         except UserError as error:
@@ -69,7 +97,7 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
             healthy.append(name)
         else:
             findings.append(finding)
-    return Verdict(str(folder), by_severity(findings), healthy, missing)
+    return Verdict(str(folder), by_severity(findings), healthy, missing, run)
 
 
 def _check_environment(folder: Path, findings: list[Finding], healthy: list[str], missing: list[str],

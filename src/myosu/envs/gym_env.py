@@ -180,6 +180,14 @@ class SingleEnv:
         """One of our actions [*spec.action_shape] as the environment takes it."""
         return native_action(self._layout.action_space, action)
 
+    @property
+    def gym_env(self) -> gymnasium.Env:
+        return self._env
+
+    def render(self) -> Any:
+        """What the environment's ``render`` gives."""
+        return self._call("render", self._env.render)
+
     def close(self) -> None:
         """Once. What goes wrong in it is a warning: all has been done by then."""
         if self._closed:

@@ -59,6 +59,7 @@ class EnvSpec:
 
     @property
     def action_dtype(self) -> Any:
+        """float32 of continuous actions, else int64."""
         return np.float32 if self.action_low else np.int64
 
     def against_opponent(self) -> EnvSpec:
@@ -141,4 +142,5 @@ class VectorEnv(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there: the next ``send`` acts on the observations that were current then."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End what the environments hold: processes, windows. The environments cannot be used any more."""

@@ -211,17 +211,23 @@ class Picture(nn.Module):
 
 class ActionHead(nn.Module):
     """An output [n, A] for each action: cell by cell where the actions are layers over the board of ``cells``
-    (action = layer · H · W + row · W + column), else a linear map of the features."""
+    (action = layer · H · W + row · W + column), else a linear map of the features.
 
-    def __init__(self, features: int, num_actions: int, cells: tuple[int, int, int] | None) -> None:
+    beside: so many actions after those belong to no cell (passing, in Go); theirs are a linear map of the features.
+    """
+
+    def __init__(self, features: int, num_actions: int, cells: tuple[int, int, int] | None, beside: int = 0) -> None:
         super().__init__()
-        self.by_cell = cells is not None and num_actions % (cells[1] * cells[2]) == 0
+        area = 0 if cells is None else cells[1] * cells[2]
+        self.by_cell = cells is not None and num_actions > beside and (num_actions - beside) % area == 0
         self.out: nn.Module = nn.Linear(features, num_actions)
+        self.beside = nn.Linear(features, beside) if self.by_cell and beside else None
         if cells is not None and self.by_cell:
-            self.out = nn.Conv2d(cells[0], num_actions // (cells[1] * cells[2]), 1)
+            self.out = nn.Conv2d(cells[0], (num_actions - beside) // area, 1)
 
     def forward(self, features: Tensor, cells: Tensor | None) -> Tensor:
-        return self.out(cells).flatten(1) if self.by_cell else self.out(features)
+        outputs = self.out(cells).flatten(1) if self.by_cell else self.out(features)
+        return outputs if self.beside is None else torch.cat([outputs, self.beside(features)], dim=1)
 
 
 class Flat(nn.Module):

@@ -16,6 +16,7 @@ from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.games.game import Game
 from myosu.players.player import History, legal_mask
+from myosu.randomness import draw
 from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.config import RunConfig
 
@@ -50,12 +51,15 @@ class AgentPlayer:
     turn, and recomputed from the history if a game does not continue the cached one.
     """
 
-    repeats_itself = True
-
     def __init__(self, game: Game, agent: Any, name: str) -> None:
         self._game, self._agent, self.name = game, agent, name
+        self.temperature, self.rng, self.repeats_itself = 0.0, np.random.default_rng(0), True
         #: History → the state after that turn, for the latest turns.
         self._states: dict[tuple[int, ...], AgentState] = {}
+
+    def draw_moves(self, temperature: float) -> None:
+        """From now on moves are drawn by ``rng`` from the agent's policy to the power of 1 / temperature; 0: not."""
+        self.temperature, self.repeats_itself = temperature, temperature == 0.0
 
     def choose(self, states: np.ndarray, histories: list[History], simulations: int | None = None) -> np.ndarray:
         """As ``Player.choose``. simulations: per move, for this call, if the agent searches."""
@@ -64,8 +68,13 @@ class AgentPlayer:
         remembered = ([self._state_before(history) for history in histories] if self._agent.has_memory
                       else [None] * len(states))
         fewer = {"simulations": simulations} if simulations else {}
-        actions, after = self._agent.act(observation, legal_mask(self._game, states), *stack_states(remembered),
+        if self.temperature:
+            thoughts = self._agent.think(observation, legal_mask(self._game, states), *stack_states(remembered),
                                          **fewer)
+            actions, after = draw(thoughts.policy, self.temperature, self.rng), thoughts.state
+        else:
+            actions, after = self._agent.act(observation, legal_mask(self._game, states), *stack_states(remembered),
+                                             **fewer)
         if after is not None:
             self._states = dict(zip(map(tuple, histories), after, strict=True))
         return np.asarray(actions, np.int64)

@@ -34,7 +34,7 @@ class GtpPlayer:
     """The engine started by ``command``. One process plays all games of a match; positions are set up move by move.
 
     timeout: seconds for one answer. An engine that fails in any way raises UserError with the game so far; one that
-    resigns loses the game.
+    resigns loses the game. cleans_up: whether it can capture dead stones (``clean_up``).
     """
 
     repeats_itself = True
@@ -124,6 +124,7 @@ class GtpPlayer:
 
     def _set_up(self) -> None:
         known = self.send("list_commands").split()
+        self.cleans_up = "kgs-genmove_cleanup" in known
         if "set_game" in known:
             self.send("set_game " + title(self._game))
         if "boardsize" in known and len(self._game.observation_shape) == 3:
@@ -132,9 +133,13 @@ class GtpPlayer:
             self.send(f"komi {self._game.new_states(1)['komi'][0]:g}")
         self.send("clear_board")
 
-    def _genmove(self, history: History, legal: np.ndarray) -> int:
+    def clean_up(self, state: np.void, history: History) -> int:
+        """As ``choose``, for one game in which everything but capturing dead stones is done."""
+        return self._genmove(history, legal_mask(self._game, np.array([state]))[0], "kgs-genmove_cleanup")
+
+    def _genmove(self, history: History, legal: np.ndarray, command: str = "genmove") -> int:
         self._take_up(history)
-        command = f"genmove {self._colour()}"
+        command = f"{command} {self._colour()}"
         answer = self.send(command)
         if answer.lower() == "resign":
             return RESIGNS

@@ -3,13 +3,16 @@ algorithm's ``Config``; ``ALGORITHM/board.toml`` is for two-player board games w
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from myosu.envs.registry import Environment
+from myosu.errors import UserError
 from myosu.runs.config import from_dict
 
 
@@ -18,9 +21,16 @@ def default_algorithm(environment: Environment, opponent: str | None = None) -> 
     return "muzero" if environment.spec.num_players == 2 and opponent is None else "ppo"
 
 
-def load_preset(algorithm: str, environment: Environment, config: Any) -> dict[str, Any]:
+def load_preset(algorithm: str, environment: Environment, config: Any, own: str | Path | None = None
+                ) -> dict[str, Any]:
     """The fields of ``config`` (the algorithm's ``Config``) that the preset sets; empty if there is no preset. An
-    environment with arguments or wrappers counts as another environment."""
+    environment with arguments or wrappers counts as another environment.
+
+    own: the path of a file of the same form, which takes the place of what is here. Raises UserError if it is no such
+    file, or holds settings that the algorithm does not have.
+    """
+    if own is not None:
+        return _read(algorithm, Path(own), config)
     spec, game = environment.spec, environment.game
     board = spec.num_players == 2 and len(spec.observation_shape) == 3 and spec.observation_dtype == np.uint8
     own = game.name if game else environment.name.rpartition(":")[2].replace("/", "-")
@@ -29,7 +39,23 @@ def load_preset(algorithm: str, environment: Environment, config: Any) -> dict[s
     for name in (own, *["board"] * board):
         file = files(__name__) / algorithm / f"{name}.toml"
         if file.is_file():
-            fields = tomllib.loads(file.read_text(encoding="utf-8"))
-            made = from_dict(config, fields)
-            return {name: getattr(made, name) for name in fields}
+            return _typed(tomllib.loads(file.read_text(encoding="utf-8")), config, file)
     return {}
+
+
+def _read(algorithm: str, file: Path, config: Any) -> dict[str, Any]:
+    try:
+        fields = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"The preset {file} cannot be read: {error.strerror}.") from None
+    except ValueError as error:  # tomllib's own, and bytes that are no text
+        raise UserError(f"The preset {file} is no TOML: {error}.") from None
+    known = [field.name for field in dataclasses.fields(config)]
+    for name in fields.keys() - set(known):
+        raise UserError(f"The preset {file} sets {name}, which {algorithm} does not have. It has: {', '.join(known)}.")
+    return _typed(fields, config, file)
+
+
+def _typed(fields: dict[str, Any], config: Any, where: object) -> dict[str, Any]:
+    made = from_dict(config, fields, where)
+    return {name: getattr(made, name) for name in fields}

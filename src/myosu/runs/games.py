@@ -27,9 +27,11 @@ Numbers = int | Finite | list[int | Finite | list[int | Finite]]
 
 
 class Seat(TypedDict):
-    """Who played: ``kind`` is "person", "agent" or "recorded"; only agents have the other fields."""
+    """Who played: ``kind`` is "person", "agent", "recorded" or "player"; a player has a ``name``, as ``make_opponent``
+    takes it, and only agents have the other fields."""
 
     kind: str
+    name: NotRequired[str]
     run: NotRequired[str]
     checkpoint: NotRequired[str]
     simulations: NotRequired[Count]
@@ -47,6 +49,8 @@ class GameRecord:
     raw_returns: the environment's own returns, before any wrapper. index, env_steps, weights_version: for an episode of
         a run, its number, the run's steps when it ended, and the update number of the weights that played it.
     players: one per seat. taken_back: how often moves were taken back. started, ended: seconds since 1970.
+    unchosen: plies whose action no player chose, such as random openings; nothing is to be learnt from them.
+    adjudicated: the outcome was declared (somebody resigned, or a file says so) and does not follow from the actions.
     """
 
     seed: Seed | None
@@ -66,6 +70,8 @@ class GameRecord:
     taken_back: Count = 0
     started: Finite = 0.0
     ended: Finite = 0.0
+    unchosen: list[int] = field(default_factory=list)
+    adjudicated: bool = False
 
     def __post_init__(self) -> None:
         if self.actions is not None:
@@ -96,14 +102,18 @@ class GameRecord:
 
     def moves(self, environment: Environment | None = None) -> Iterator[Move]:
         """Replay the game and return every move with what the player observed, for native games and Gymnasium
-        environments alike. Raises UserError if it cannot be replayed, or if the returns differ."""
+        environments alike. The rewards of all moves add up to ``returns``; of an adjudicated game the last move's
+        rewards are made so. Raises UserError if it cannot be replayed, or if the returns differ."""
         if self.actions is None or self.seed is None:
             raise UserError("This game was recorded without what is needed to see it again.")
         environment = environment or self.environment()
         returns: np.ndarray = np.zeros(environment.spec.num_players)
-        for move in play_through(environment, self.seed, self.actions):
+        unchosen = set(self.unchosen)
+        for ply, move in enumerate(play_through(environment, self.seed, self.actions)):
+            if self.adjudicated and ply == self.length - 1:
+                move = move._replace(rewards=self.returns - returns)
             returns += move.rewards
-            yield move
+            yield move._replace(chosen=ply not in unchosen)
         if not np.allclose(returns, self.returns, rtol=1e-4, atol=1e-4):
             raise UserError(f"This game was written with the returns {self.returns}; played again it has "
                             f"{returns.tolist()}: {environment.name} does not do the same after the same seed and "
@@ -113,6 +123,7 @@ class GameRecord:
         """The record as a line of ``games.jsonl``."""
         line = {name: getattr(self, name) for name in (
             "index", "env_steps", "weights_version", "length", "returns", "raw_returns", "seed", "truncated")}
+        line |= {name: getattr(self, name) for name in ("players", "unchosen", "adjudicated") if getattr(self, name)}
         return line if self.actions is None else {**line, "actions": self.actions}
 
     @classmethod
@@ -147,6 +158,9 @@ class EpisodeLine(TypedDict):
     actions: NotRequired[list[Numbers]]
     env_steps: NotRequired[Count]
     weights_version: NotRequired[int]
+    players: NotRequired[list[Seat]]
+    unchosen: NotRequired[list[Count]]
+    adjudicated: NotRequired[bool]
 
 
 class GameFile(TypedDict):

@@ -1,10 +1,9 @@
-"""Games that other runs recorded, played again from their seeds and actions: a learner without an actor."""
+"""Recorded games, played again from their seeds and actions: a learner without an actor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -12,18 +11,17 @@ from myosu.algorithms import algorithm_of, load_settings
 from myosu.errors import UserError
 from myosu.replay.episode import Episode, Experience
 from myosu.runs.config import RunConfig
-from myosu.runs.episodes import EpisodeIndex
 from myosu.runs.games import GameRecord
-from myosu.runs.minari_datasets import PREFIX, MinariEpisode, read_minari
-from myosu.runs.run import open_run
+from myosu.runs.minari_datasets import MinariEpisode
+from myosu.runs.recordings import reader_of
 from myosu.runs.state import State, Weights
 
 
 class RecordedGames:
-    """Each recorded episode of the runs that the setting ``recordings`` names, once, in order (``source.Source``). Like
-    an actor in turn it plays one whenever the learner waits.
+    """Each game in the folders that the setting ``recordings`` names (``open_recording``), once, in order
+    (``source.Source``). Like an actor in turn it plays one whenever the learner waits.
 
-    Raises UserError where a run is missing, or is of another game.
+    Raises UserError where a folder is missing, or is of another game.
     """
 
     parallel = False
@@ -35,24 +33,16 @@ class RecordedGames:
         self.nodes: dict[str, dict[str, float]] = {}
         self._settings, self._environment = load_settings(config), config.environment
         self._make_rows = algorithm_of(config).make_rows
-        for folder in self._settings.recordings:
-            if folder.startswith(PREFIX):
-                next(read_minari(folder, config.environment.spec), None)  # or says what is wrong
-                continue
-            other = open_run(folder).config
-            if (other.game, other.env_kwargs) != (config.game, config.env_kwargs):
-                raise UserError(f"The games in {folder} are of {other.game}, not of {config.game} with the same "
-                                "arguments.")
+        self._readers = [reader_of(folder, self._environment, config.game, config.env_kwargs)
+                         for folder in self._settings.recordings]
         self._read = self._left_out = 0
+        self._first_problem = ""
         self._records = self._all()
         self._notices: list[str] = []
 
     def _all(self) -> Iterator[GameRecord | MinariEpisode]:
-        for folder in self._settings.recordings:
-            if folder.startswith(PREFIX):
-                yield from read_minari(folder, self._environment.spec)
-            else:
-                yield from EpisodeIndex(Path(folder)).with_actions()
+        for read in self._readers:
+            yield from read()
 
     def publish(self, weights: Weights, version: int) -> None:
         """Nobody acts."""
@@ -65,6 +55,11 @@ class RecordedGames:
             return []
         record = next(self._records, None)
         if record is None:
+            if self._read == self._left_out:
+                where = ", ".join(self._settings.recordings) or "recordings, which is empty"
+                why = (f"all {self._read} were left out. {self._first_problem}" if self._read else
+                       "name folders of recorded games with --recordings.")
+                raise UserError(f"There is no game to learn from in {where}: {why}")
             self.exhausted = True
             if self._left_out > 1:
                 self._notices.append(f"{self._left_out} of {self._read} recorded games were left out.")
@@ -74,6 +69,7 @@ class RecordedGames:
             moves = list(record.moves(self._environment))
         except UserError as error:
             if not self._left_out:
+                self._first_problem = f"The first: {error}"
                 self._notices.append(f"The recorded game {record.index} is left out: {error}")
             self._left_out += 1
             return []

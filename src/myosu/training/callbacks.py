@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ class Callback:
     """Hears of a training. Override what you need; a method that returns False ends the run in order, as in
     Stable-Baselines3: what has been learnt is saved and evaluated. An error raised here ends the run with that error.
     """
+
+    def on_start(self, folder: Path, say: Callable[[str], None]) -> None:
+        """Before the first step. folder: of the run. say: prints a text beside the progress."""
 
     def on_record(self, record: dict[str, Any]) -> bool | None:
         """Every few seconds. ``record`` is the line written to metrics.jsonl: ``update``, ``games``, ``env_steps``,

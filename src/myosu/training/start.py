@@ -24,11 +24,12 @@ DEFAULT_MINUTES = 60.0
 
 def configure(game: str, algorithm: str | None = None, settings: Mapping[str, Any] | None = None,
               rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None,
-              opponent: str | None = None) -> RunConfig:
+              opponent: str | None = None, preset: str | Path | None = None) -> RunConfig:
     """The configuration of a new run: the presets for the environment, and over them ``settings``, which are fields of
     ``TrainConfig`` and of the algorithm's ``Config``. Raises UserError.
 
     algorithm: by default the one that suits the environment. opponent: takes the other seat in a game for two.
+    preset: a file of settings in place of the presets for the environment.
     """
     environment = load_environment(game, env_kwargs, rewards)
     if opponent is not None:
@@ -39,7 +40,8 @@ def configure(game: str, algorithm: str | None = None, settings: Mapping[str, An
     if getattr(module, "READS_ONE_ARRAY", False) and environment.maker is not None and not _is_one_array(environment):
         # As every wrapper it is recorded, so that evaluations, videos and agents see the same.
         wrappers = [*(env_kwargs or {}).get("wrappers", []), {"wrapper": "myosu.envs.wrappers:OneArray"}]
-        return configure(game, algorithm, settings, rewards, {**(env_kwargs or {}), "wrappers": wrappers})
+        return configure(game, algorithm, settings, rewards, {**(env_kwargs or {}), "wrappers": wrappers},
+                         preset=preset)
     own, train = _field_names(kind), _field_names(TrainConfig)
     given = dict(settings or {})
     for name in given.keys() - {*own, *train}:
@@ -53,7 +55,7 @@ def configure(game: str, algorithm: str | None = None, settings: Mapping[str, An
     return RunConfig(
         game=game,
         algorithm=algorithm,
-        algorithm_config=kind(**{**load_preset(algorithm, environment, kind),
+        algorithm_config=kind(**{**load_preset(algorithm, environment, kind, preset),
                                  **{name: given[name] for name in own if name in given}}),
         train=TrainConfig(**{name: given[name] for name in train if name in given}),
         rewards=rewards,

@@ -126,7 +126,7 @@ class Trainer:
         self.videos = VideoProcess(run)
         if checkpoint and state:
             self._restore(checkpoint, state)
-        self._evaluates = self.config.evaluate_every > 0
+        self._evaluates = self.config.evaluate_every > 0 and getattr(algorithm, "PLAYS", True)
         self.metrics = Metrics(run, self.updates, self.env_steps, self.games)
         self._evaluated = max((entry["update"] for entry in self.metrics.evaluations), default=0)
         self._evaluated_at: dict[str, float] = {}
@@ -149,6 +149,8 @@ class Trainer:
         """Loop until a limit is reached or a signal is in ``stop``; then save, evaluate and sum up."""
         self._publish()
         with self.progress:
+            for callback in self._callbacks:
+                callback.on_start(self.run.folder, self.progress.say)
             while not (reason := self.limit_reached() or self._exhausted() or self._stopped_by) and not stop:
                 can_learn = self.can_learn()
                 for experience in self.source.collect(wait=not can_learn):
@@ -174,8 +176,9 @@ class Trainer:
     def can_learn(self) -> bool:
         """Whether the positions collected allow one more batch; holds the replay ratio from the learner's side."""
         replay, settings = self.replay, self.settings
-        return (replay.positions >= settings.learning_starts
-                and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions)
+        # Where there will be no more, what there is must do.
+        enough = replay.positions >= settings.learning_starts or (self.source.exhausted and replay.positions > 0)
+        return enough and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions
 
     def must_hold_source(self) -> bool:
         """Whether the learner is behind by more than what may still come in at once. It is not while it waits itself:

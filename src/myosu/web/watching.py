@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from myosu.doctor.run import examine_run
-from myosu.doctor.run_folder import view_run
+from myosu.doctor.run_folder import view_run, with_new_games
+from myosu.doctor.run_view import RunView
+from myosu.doctor.shown import curves_of
 from myosu.envs.course import Course
 from myosu.errors import UserError
 from myosu.games import Game
@@ -46,6 +48,7 @@ class Watched:
         self._token = secrets.token_hex(4)
         self._drawn: dict[Axis, tuple[int, dict[str, Any]]] = {}
         self._course = lru_cache(8)(self._play_again)
+        self._view: RunView | None = None
 
     def look(self, axis: Axis) -> tuple[str, dict[str, Any]]:
         """A tag that changes whenever the data change, and all data about the run, with its curves over ``axis``."""
@@ -111,6 +114,14 @@ class Watched:
     def _quiet(self) -> float:
         return time.time() - self._written()
 
+    def _as_doctor(self) -> RunView:
+        """The run as its doctor sees it; its environment and presets are read once."""
+        if self._view is None:
+            self._view = view_run(self.folder, self._run.config, self._metrics)
+        else:
+            self._view = with_new_games(self._view, self.folder)
+        return self._view
+
     def _draw(self, axis: Axis) -> dict[str, Any]:
         metrics, train = self._metrics, self._run.config.train
         latest = metrics.latest
@@ -129,8 +140,10 @@ class Watched:
                        for name in metrics.names},
             "evaluations": [{name: line[name] for name in _EVALUATED if name in line}
                             | {"minutes": course_of(line, "minutes")} for line in metrics.evaluations[-TABLE:]],
-            "hints": [f"{finding.message} {finding.advice}".strip() for finding in examine_run(
-                view_run(self.folder, config, metrics)) if finding.severity != "info"],
+            "findings": [{"check": finding.check.replace("-", " "), "severity": finding.severity,
+                          "message": finding.message, "cause": finding.cause, "advice": finding.advice,
+                          "confidence": finding.confidence, "curves": curves_of(finding, metrics.names)}
+                         for finding in examine_run(self._as_doctor()) if finding.severity != "info"],
         }
 
 

@@ -7,9 +7,11 @@ al. 2011): each feature's gradient is divided by the root of the sum of its squa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from myosu.errors import UserError
 from myosu.games.game import compiled
 from myosu.games.go.board import breathes, is_eye, point_of, width_of
 from myosu.games.go.legal import is_legal
@@ -135,6 +137,23 @@ def fit_of(policy: RolloutPolicy, records: list[GoRecord]) -> Fit:
     weights = np.concatenate(parts).astype(np.float64)
     totals = _run(records, np.arange(len(records)), weights, np.zeros(NOTHING + 1), 0.0)
     return Fit(int(totals[0]), *(totals[1:] / totals[0]).tolist())
+
+
+def fit_with_intervals(policy: RolloutPolicy, records: list[GoRecord]) -> dict[str, Any]:
+    """``fit_of`` with 95 % intervals ``NAME_ci95`` that resample whole games, because the moves of one game are not
+    independent; and the number of games. Raises UserError if nobody chose a move in ``records``."""
+    parts = [fit_of(policy, [record]) for record in records if record.chosen().any()]
+    parts = [part for part in parts if part.positions]
+    if not parts:
+        raise UserError("There is no game to test the rollout policy on: none was held out, or nobody chose a move.")
+    counts = np.array([part.positions for part in parts])
+    drawn = np.random.default_rng(0).integers(len(parts), size=(1000, len(parts)))
+    figures: dict[str, Any] = {"games": len(parts), "positions": int(counts.sum())}
+    for name in ("top1", "top5", "log_likelihood", "uniform"):
+        sums = np.array([getattr(part, name) for part in parts]) * counts
+        figures[name] = float(sums.sum() / counts.sum())
+        figures[f"{name}_ci95"] = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), (0.025, 0.975)).tolist()
+    return figures
 
 
 def _run(records: list[GoRecord], order: np.ndarray, weights: np.ndarray, squares: np.ndarray,

@@ -13,6 +13,8 @@ export function short(value) {
   return text.replace('-', '−') + letter;
 }
 
+export const capital = text => text[0].toUpperCase() + text.slice(1);
+
 function ticks(low, high, about) {
   const rough = (high - low) / about;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -41,8 +43,9 @@ export class Chart {
     this.title = make('h3', {}, what.title);
     this.readout = make('div', { class: 'readout' });
     this.plot = svg('svg', { class: 'plot', role: 'img', tabindex: 0 });
+    this.notes = make('ul', { class: 'notes', 'aria-label': 'What the doctor sees here' });
     this.element = make('figure', { class: `card chart ${what.wide ? 'wide' : ''}`, 'data-chart': what.names[0] },
-      make('figcaption', {}, this.title, this.readout), ...(what.about ? [make('p', { class: 'about' }, what.about)] : []), this.plot);
+      make('figcaption', {}, this.title, this.readout), ...(what.about ? [make('p', { class: 'about' }, what.about)] : []), this.notes, this.plot);
     this.plot.addEventListener('pointermove', event => point(this.courseAt(event)));
     this.plot.addEventListener('pointerleave', () => point(null));
     this.plot.addEventListener('blur', () => point(null));
@@ -57,7 +60,7 @@ export class Chart {
     });
   }
 
-  // runs: [{name, number, curves}]. reach: where the shared axis ends. unit: its name.
+  // runs: [{name, number, curves, findings}]. reach: where the shared axis ends. unit: its name.
   show(runs, reach, unit) {
     const { names, band, dots } = this.what;
     this.unit = unit;
@@ -68,6 +71,8 @@ export class Chart {
     const values = [...this.lines.map(line => line.points), ...bands.flatMap(({ low, high }) => [low, high])].flat().map(point => point[1]);
     this.element.hidden = !values.length;
     if (!values.length) return;
+    this.notes.replaceChildren(...runs.flatMap(({ name, number, findings }) => findings.filter(found => found.curves.some(curve => names.includes(curve)))
+      .map(found => make('li', { class: `run${number % 8}` }, ...(runs.length > 1 ? [make('span', { class: 'of' }, `${name}: `)] : []), make('strong', {}, `${capital(found.check)}: `), found.cause || found.message))));
     let [low, high] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
     if (high - low < 1e-9 * Math.max(1, Math.abs(high))) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
     if (low > 0 && low < 0.4 * high) low = 0;

@@ -50,8 +50,38 @@ function strength(run, seat, number) {
     fields.push(make('label', {}, 'Simulations a move', make('input', { class: 'simulations', type: 'number', min: 1, max: 1000, required: true, value: seat.simulations || run.simulations })));
   }
   fields.push(make('label', {}, 'Temperature', make('input', { class: 'temperature', type: 'number', min: 0, max: 10, step: 'any', required: true, value: seat.temperature })));
-  return make('fieldset', { class: 'strength' }, make('legend', {}, run.players === 1 ? 'Agent' : `Agent (${sideName(run, number)})`), ...fields,
+  const more = make('details', { class: 'more' }, make('summary', {}, 'More'), ...fields,
     make('p', { class: 'faint' }, run.searches ? 'More simulations are stronger and slower. Temperature 0 plays the best move; more brings variety.' : 'Temperature 0 plays the likeliest move; more brings variety.'));
+  return make('fieldset', { class: 'strength' }, make('legend', {}, run.players === 1 ? 'Agent' : `Agent (${sideName(run, number)})`),
+    make('label', {}, 'Level', level(run, more)), more);
+}
+
+// Simulations and temperature of each level.
+function levels(run) {
+  const base = run.simulations;
+  return run.searches ? { Easy: [Math.max(1, Math.round(base / 8)), 1], Medium: [Math.max(1, Math.round(base / 2)), 0.5], Strong: [base, 0], Strongest: [Math.min(1000, 4 * base), 0] }
+    : { Easy: [0, 1], Medium: [0, 0.5], Strong: [0, 0] };
+}
+
+// A choice of levels, which sets the fields in ``more``, and says "own" when they are none of these.
+function level(run, more) {
+  const known = levels(run);
+  const simulations = more.querySelector('.simulations');
+  const temperature = more.querySelector('.temperature');
+  const choice = make('select', { class: 'level' }, ...[...Object.keys(known), 'own'].map(name => make('option', { value: name }, name)));
+  const look = () => {
+    const found = Object.entries(known).find(([, [many, warmth]]) => (!simulations || Number(simulations.value) === many) && Number(temperature.value) === warmth);
+    choice.value = found?.[0] ?? 'own';
+  };
+  choice.onchange = () => {
+    if (choice.value === 'own') { more.open = true; return; }
+    const [many, warmth] = known[choice.value];
+    if (simulations) simulations.value = many;
+    temperature.value = warmth;
+  };
+  more.oninput = look;
+  look();
+  return choice;
 }
 
 // An order for a recorded game, or null.

@@ -5,7 +5,7 @@ import { Game } from './game.js';
 import { Link, addressed, ask, offerExports, showAddress } from './link.js';
 import { newGameDialog, replaysDialog } from './dialogs.js';
 import { Panel } from './panel.js';
-import { describe, look, number, outcome, playerName, title } from './words.js';
+import { describe, look, number, outcome, playerName, title, won } from './words.js';
 import { BOARDS } from './boards/kinds.js';
 
 // asked: the ply that the agent was asked about and has not answered, and whether moves were taken back since.
@@ -166,6 +166,9 @@ function showActions(position) {
   const status = $('status');
   status.textContent = !page.connected ? 'The connection is lost. Trying again…' : outcome(run, game, position);
   status.classList.toggle('over', position.over);
+  status.classList.toggle('won', won(game, position));
+  $('rematch').hidden = !game.live || !game.over || game.recorded || !game.hasPerson;
+  $('rematch').textContent = run.players === 1 ? 'Play again' : 'Rematch';
   $('pass').hidden = !(game.mayPlay && position.board.pass === true);
   $('undo').hidden = $('hint').hidden = game.recorded || !game.hasPerson;
   $('undo').disabled = game.newest === 0;
@@ -259,6 +262,8 @@ function listen() {
     const seats = await newGameDialog(page.run, page.game?.recorded ? usualSeats() : page.game?.seats ?? usualSeats());
     if (seats) begin({ seats });
   };
+  // Seats change, as everywhere.
+  $('rematch').onclick = () => begin({ seats: [...page.game.seats].reverse() });
   $('undo').onclick = () => { if (!page.game.live) lookAt(page.game.newest); undo(); };
   $('hint').onclick = hint;
   $('pass').onclick = pass;
@@ -289,7 +294,7 @@ function listen() {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]') || !page.game) return;
     if (event.target.matches('input:not([type=checkbox]), select')) return;
     const press = id => { const button = $(id); if (!button.hidden && !button.disabled) button.click(); };
-    const commands = { u: 'undo', h: 'hint', p: 'pass', n: 'open-new', t: 'show-mind', ',': 'previous', '.': 'next' };
+    const commands = { r: 'rematch', u: 'undo', h: 'hint', p: 'pass', n: 'open-new', t: 'show-mind', ',': 'previous', '.': 'next' };
     if (commands[event.key]) { press(commands[event.key]); event.preventDefault(); }
     else if (event.key === ' ' && (event.target === document.body || event.target.closest('#board'))) { press('pause'); event.preventDefault(); }
   });

@@ -1,7 +1,7 @@
 // The page to watch: asks every two seconds what is new and draws it.
 
 import { $, make, stored } from './dom.js';
-import { Chart, short } from './chart.js';
+import { capital, Chart, short } from './chart.js';
 import { get } from './get.js';
 import { chartsFor, GROUPS } from './watch-charts.js';
 import { Games } from './watch-games.js';
@@ -14,7 +14,7 @@ const page = { runs: [], charts: new Map(), axis: 'minutes' };
 
 async function start() {
   const { data } = await get('/api/watch');
-  page.runs = data.runs.map((name, number) => ({ name, number, tag: null, curves: {}, card: make('article', { class: `card watched run${number % 8}`, 'aria-label': name }) }));
+  page.runs = data.runs.map((name, number) => ({ name, number, tag: null, curves: {}, findings: [], card: make('article', { class: `card watched run${number % 8}`, 'aria-label': name }) }));
   $('runs').replaceChildren(...page.runs.map(run => run.card));
   $('play').hidden = !data.play;
   $('title').textContent = data.runs.join(' · ');
@@ -47,11 +47,10 @@ async function refresh() {
         Object.assign(page.runs[number], data, { tag });
         changed = true;
       }
-      card(page.runs[number]);
     });
-    if (!changed) return;
-    draw();
-    table();
+    if (changed) draw();
+    page.runs.forEach(card); // after the charts, which findings lead to
+    if (changed) table();
   } catch (error) {
     $('toast').textContent = `The server does not answer; trying again. (${error.message})`;
     $('toast').hidden = false;
@@ -88,7 +87,19 @@ function since(run) {
   return '';
 }
 
-// State, figures and hints of one run.
+// Text in which no flag is broken over two lines.
+const withFlags = text => text.split(/(--[a-z][a-z-]*)/).map((part, k) => k % 2 ? make('span', { class: 'flag' }, part) : part);
+
+// What the doctor says of a run: the finding, its cause, what to change, and the way to the curve that shows it.
+function finding({ check, severity, message, cause, advice, curves }) {
+  const chart = [...page.charts.values()].find(one => one.what.names.some(name => curves.includes(name)) && !one.element.hidden);
+  const way = chart ? [make('button', { class: 'way', onclick: () => chart.element.scrollIntoView({ behavior: 'smooth', block: 'center' }) }, `See ${chart.what.title.toLowerCase()}`)] : [];
+  return make('li', { class: `bad ${severity}`, 'data-check': check }, make('p', {}, make('strong', {}, `${capital(check)}:`), ` ${message}`),
+    ...(cause ? [make('p', {}, make('span', { class: 'faint' }, 'Likely cause: '), cause)] : []),
+    ...(advice ? [make('p', {}, make('span', { class: 'faint' }, 'What to change: '), ...withFlags(advice))] : []), ...way);
+}
+
+// State, figures and findings of one run.
 function card(run) {
   const { done } = run;
   const rate = name => {
@@ -108,7 +119,7 @@ function card(run) {
   }
   const usual = run.phase === 'training' || run.phase === '' || (run.phase === 'waiting for games' && done.updates > 0);
   const phase = run.state === 'running' && !usual ? `, ${run.phase}` : '';
-  const hints = run.hints.length ? run.hints.map(hint => make('li', { class: 'bad' }, hint))
+  const findings = run.findings.length ? run.findings.map(finding)
     : run.state === 'waiting' ? [] : [make('li', { class: 'good' }, 'Nothing looks wrong in its numbers.')];
   const key = JSON.stringify([run.tag, since(run)]);
   if (run.shown === key) return;
@@ -118,7 +129,8 @@ function card(run) {
       make('span', { class: `state ${run.state}`, 'data-state': run.state }, [STATES[run.state] + phase, since(run)].filter(Boolean).join(', '))),
     make('dl', { class: 'figures' }, ...rows),
     ...(run.state === 'running' ? [make('progress', { value: run.share, max: 1, 'aria-label': 'share of the training that is done' })] : []),
-    make('ul', { class: 'health', 'aria-label': 'Health' }, ...hints));
+    make('h3', { class: 'doctor' }, 'Doctor'),
+    make('ul', { class: 'health', 'aria-label': 'Doctor' }, ...findings));
 }
 
 function table() {

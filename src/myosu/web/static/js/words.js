@@ -75,3 +75,9 @@ export function outcome(run, game, position) {
   const who = playerName(game, winner);
   return `${who === 'You' ? 'You win' : `${who} (${sideName(run, winner)}) wins`}${count}.`;
 }
+
+// Whether it ended with a person's victory over somebody; a player alone beats nobody.
+export function won(game, position) {
+  const lead = position.over && position.returns.length === 2 ? position.returns[0] : 0;
+  return lead !== 0 && game.seats[lead > 0 ? 0 : 1].kind === 'person';
+}

@@ -1,0 +1,5 @@
+"""``python -m myosu`` is the command ``myosu``."""
+
+from myosu.cli import main
+
+main()

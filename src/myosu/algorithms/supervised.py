@@ -1,0 +1,78 @@
+"""What algorithms that learn from recorded games share: how samples are drawn, turned, learnt from and tested on."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from myosu.errors import NonFiniteLoss
+from myosu.games.game import Symmetries
+from myosu.nets.flat import FlatAdam, FlatParameters
+from myosu.replay.episode import Rows
+from myosu.replay.replay import Replay
+from myosu.runs.state import State, Weights
+
+#: From a batch of the replay's rows to numbers [n] by name; ``loss`` is what is minimised.
+Measure = Callable[[Rows], dict[str, Tensor]]
+
+
+class SupervisedLearner:
+    """Minimises ``loss`` of ``network`` by Adam, with a learning rate that falls in a line to 0.
+
+    config: with batch_size, learning_rate and symmetries. Rows whose column ``held_out`` is true are never learnt from;
+    their means are reported beside the others as ``held_out_...``.
+    """
+
+    def __init__(self, config: Any, network: nn.Module, measure: Measure, symmetries: Symmetries | None,
+                 seed: int) -> None:
+        self.config, self.network, self.measure = config, network, measure
+        self.symmetries = symmetries if config.symmetries else None
+        self.rng = np.random.default_rng(seed)
+        self.parameters = FlatParameters(network)
+        self.optimizer = FlatAdam(self.parameters)
+
+    def update(self, replay: Replay, progress: float) -> dict[str, float]:
+        rows = replay.sample_rows(self.config.batch_size, self.rng)
+        batch = self._turned({name: column.take(rows, axis=0) for name, column in replay.columns.items()})
+        held_out = torch.from_numpy(batch["held_out"])
+        measures = self.measure(batch)
+        parts = {f"{prefix}{name}": values[where].mean()
+                 for prefix, where in (("", ~held_out), ("held_out_", held_out)) if where.any()
+                 for name, values in measures.items()}
+        told = {name: float(value.detach()) for name, value in parts.items()}
+        if not all(map(math.isfinite, told.values())):
+            raise NonFiniteLoss(f"losses {told}", batch)
+        if "loss" in parts:
+            self.parameters.zero_gradient()
+            parts["loss"].backward()
+            self.optimizer.step(self.config.learning_rate * (1.0 - progress))
+        return told
+
+    def _turned(self, batch: Rows) -> Rows:
+        """Every row under a symmetry of the game drawn at random."""
+        if self.symmetries is None:
+            return batch
+        drawn = self.rng.integers(0, len(self.symmetries.actions), len(batch["observation"]))
+        turned = {"observation": self.symmetries.observations(batch["observation"], drawn)}
+        if "action" in batch:
+            turned["legal_actions"] = self.symmetries.by_action(batch["legal_actions"], drawn)
+            turned["action"] = self.symmetries.moved(batch["action"].astype(np.int64)[:, None], drawn)[:, 0]
+        return batch | turned
+
+    def weights(self) -> Weights:
+        return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+
+    def state_dict(self) -> State:
+        return copy.deepcopy({"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
+                              "rng": self.rng.bit_generator.state})
+
+    def load_state_dict(self, state: State) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = state["rng"]

@@ -1,0 +1,52 @@
+"""``myosu card``"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from myosu.commands.options import trust_if
+from myosu.errors import UserError
+
+
+@dataclass
+class Options:
+    """Write a model card for an agent: what it plays, how it was trained, how good it is, and how to use it."""
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")] = None
+    """Where README.md and curve.png are written; RUN/card by default."""
+    license: str | None = None
+    """The licence of the agent, such as mit or cc-by-4.0."""
+    games: int = 0
+    """Evaluate the agent now in so many games (episodes); 0: the card shows the last evaluation of the training."""
+    opponent: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """With --games, in a game for two: whom it meets, as in myosu evaluate. May be repeated."""
+    trust: bool = False
+    """Allow user code that the run names: a game, environment or algorithm in a file or module."""
+
+
+def main(arguments: list[str]) -> int:
+    options = tyro.cli(Options, prog="myosu card", args=arguments)
+    check_games(options.games)
+    trust_if(options.trust)
+    import torch
+
+    from myosu.runs.checkpoint import find_checkpoint
+    from myosu.sharing.card import write_card
+
+    torch.set_num_threads(1)
+    folder = options.output or find_checkpoint(options.run).path.parent.parent / "card"
+    print(write_card(options.run, folder, options.license, options.games, options.opponent))
+    return 0
+
+
+def check_games(games: int) -> None:
+    """Raises UserError unless so many games can be played, half of them from each seat."""
+    if games and (games < 4 or games % 2):
+        raise UserError(f"--games {games}: an even number from 4, or 0.")

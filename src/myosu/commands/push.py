@@ -1,0 +1,47 @@
+"""``myosu push``"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from myosu.commands.card import check_games
+from myosu.commands.options import trust_if
+
+
+@dataclass
+class Options:
+    """Share an agent on the Hugging Face Hub, with its card. Log in first: hf auth login."""
+
+    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
+    name: Annotated[Positional[str], tyro.conf.arg(metavar="USER/NAME")]
+    """The repository; it is made if there is none."""
+    license: str | None = None
+    """The licence of the agent, such as mit or cc-by-4.0."""
+    private: bool = False
+    """Make a repository that only you can see."""
+    games: int = 0
+    """Evaluate the agent now in so many games (episodes) for its card; 0: it shows the last evaluation of the training.
+    """
+    opponent: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """With --games, in a game for two: whom it meets, as in myosu evaluate. May be repeated."""
+    trust: bool = False
+    """Allow user code that the run names: an environment in a module."""
+
+
+def main(arguments: list[str]) -> int:
+    options = tyro.cli(Options, prog="myosu push", args=arguments)
+    check_games(options.games)
+    trust_if(options.trust)
+    import torch
+
+    from myosu.sharing.hub import push
+
+    torch.set_num_threads(1)
+    print(push(options.run, options.name, options.license, options.private, options.games, options.opponent))
+    return 0

@@ -1,0 +1,78 @@
+"""``myosu recipe``"""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional
+
+
+@dataclass
+class Options:
+    """Run a pipeline: record games, learn from them, rate what was learnt. Every stage has a folder of its own.
+
+    The same command goes on with a pipeline that was stopped.
+    """
+
+    recipe: Annotated[Positional[str], tyro.conf.arg(metavar="RECIPE")]
+    """A recipe that comes with Myosu (alphago9), or the path of a .toml file."""
+    folder: Path | None = None
+    """Where the stages are; runs/RECIPE by default, runs/RECIPE-quick with --quick."""
+    quick: bool = False
+    """The short form of the recipe."""
+    until: str | None = None
+    """Stop after the stage of this name."""
+    json: bool = False
+    """Print the figures as JSON only."""
+
+
+def main(arguments: list[str]) -> int:
+    options = tyro.cli(Options, prog="myosu recipe", args=arguments)
+    import torch
+
+    from myosu.recipes.recipe import read_recipe, run_recipe
+
+    torch.set_num_threads(1)
+    recipe = read_recipe(options.recipe, options.quick)
+    folder = options.folder or Path("runs") / f"{recipe.name}{'-quick' * options.quick}"
+    console = Console(stderr=options.json, highlight=False)
+    made = run_recipe(recipe, folder.absolute(), options.until, lambda text: console.print(text, markup=False))
+    if made is None:
+        console.print("Stopped. The same command goes on.")
+        return 130
+    if options.json:
+        print(json_module.dumps({name: {"kind": one.kind, "seconds": one.seconds, **one.figures}
+                                 for name, one in made.items()}, indent=1))
+        return 0
+    table = Table("stage", "figure", "value")
+    for name, one in made.items():
+        table.add_section()
+        for row, (figure, value) in enumerate(_rows(one.figures)):
+            table.add_row("" if row else f"{name} ({one.seconds / 60:.1f} min)", figure, value)
+    console.print(table)
+    return 0
+
+
+def _rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name and text of each figure, its interval beside it."""
+    rows = []
+    for name, value in figures.items():
+        if name.endswith("_ci95"):
+            continue
+        if isinstance(value, dict):
+            rows += [(f"{name}, {inner}", text) for inner, text in _rows(value)]
+            continue
+        if isinstance(value, list):
+            rows += [(f"{name}, from {first}", f"{error:.3f} ({count} positions)") for first, count, error in value]
+            continue
+        text = f"{value:.3f}" if isinstance(value, float) else str(value)
+        if interval := figures.get(f"{name}_ci95"):
+            text += " ({:.3f} to {:.3f})".format(*interval)
+        rows.append((name.replace("_", " "), text))
+    return rows

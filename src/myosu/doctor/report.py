@@ -1,0 +1,159 @@
+"""A verdict as one HTML page with inline pictures, to read in a browser or to print."""
+
+from __future__ import annotations
+
+import re
+import time
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from myosu.doctor.finding import Finding
+from myosu.doctor.run_view import RunView
+from myosu.doctor.shown import column_of, curves_of
+from myosu.doctor.verdict import Verdict
+from myosu.errors import UserError
+from myosu.runs.curves import thin
+
+#: Size of a picture and of the margin that its numbers need, in pixels; bars of a distribution; curves of a finding.
+WIDTH, HEIGHT, LEFT, BELOW, BARS, MOST = 340, 130, 52, 20, 30, 2
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: light-dark(#1d2430, #e8ebf0); --faint: light-dark(#5d6675, #9aa4b4);
+  --paper: light-dark(#f6f7f9, #14181f); --card: light-dark(#fff, #1d232d); --edge: light-dark(#dfe3e9, #323a47);
+  --line: light-dark(#0072b2, #56a8e0); --error: #c62f2f; --warning: #c77a00; --good: light-dark(#00764f, #2fc79a); }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1.2rem; max-width: 52rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.35rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin: 2rem 0 0.6rem; }
+p { margin: 0.4rem 0; } .faint { color: var(--faint); font-size: 0.9rem; }
+.verdict { font-size: 1.1rem; margin: 1.2rem 0; padding: 0.9rem 1.1rem; border-radius: 10px; background: var(--card);
+  border: 1px solid var(--edge); border-left: 6px solid var(--good); }
+.verdict.error, article.error { border-left-color: var(--error); }
+.verdict.warning, article.warning { border-left-color: var(--warning); }
+article { background: var(--card); border: 1px solid var(--edge); border-left: 6px solid var(--line);
+  border-radius: 10px; padding: 0.9rem 1.1rem; margin: 0 0 0.9rem; break-inside: avoid; }
+article h3 { margin: 0; font-size: 1rem; } article h3 span { font-weight: 600; font-size: 0.8rem; color: var(--faint); }
+article .pictures { display: flex; flex-wrap: wrap; gap: 0.4rem 1rem; margin-top: 0.5rem; }
+figure { margin: 0; flex: 0 1 340px; } figcaption { font-size: 0.8rem; color: var(--faint); }
+svg { display: block; width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: var(--faint); }
+svg path { fill: none; stroke: var(--line); stroke-width: 1.6; } svg rect { fill: var(--line); }
+svg line { stroke: var(--edge); } svg circle { fill: var(--line); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 0.8rem; margin: 0.5rem 0 0; }
+dt { color: var(--faint); } dd { margin: 0; }
+ul { margin: 0; padding-left: 1.2rem; } code { font: 0.92em ui-monospace, monospace; white-space: nowrap; }
+@media (max-width: 30rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: 0.3rem; } }
+@media print { :root { color-scheme: light; } body { padding: 0; } article, .verdict { print-color-adjust: exact; } }
+"""
+
+
+def write_report(verdict: Verdict, file: Path) -> None:
+    """Raises UserError where the file cannot be written."""
+    try:
+        file.write_text(report(verdict), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--html {file}: {error.strerror}.") from error
+
+
+def report(verdict: Verdict) -> str:
+    """The page as text; it needs no other file."""
+    loud = [finding for finding in verdict.findings if finding.severity != "info"]
+    notes = [finding for finding in verdict.findings if finding.severity == "info"]
+    grave = loud[0].severity if loud else "good"
+    name = Path(verdict.name).name or verdict.name
+    parts = [f"<h1>{escape(name)}</h1>", f'<p class="faint">{escape(_about(verdict))}</p>',
+             f'<p class="verdict {grave}">{escape(_capital(verdict.sentence))}</p>']
+    for title, findings in (("What is wrong", loud), ("Worth knowing", notes)):
+        parts += [f"<h2>{title}</h2>", *(_article(finding, verdict.run) for finding in findings)] if findings else []
+    for title, lines in (("Looked at, and nothing wrong seen", verdict.healthy), ("Not judged", verdict.missing)):
+        parts += [f"<h2>{title}</h2><ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"] if lines else []
+    return (f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{escape(name)}: Myosu's doctor</title><style>{_STYLE}</style></head>\n<body>\n"
+            + "\n".join(parts) + "\n</body>\n</html>\n")
+
+
+def _about(verdict: Verdict) -> str:
+    parts = ["Myosu's doctor", time.strftime("%Y-%m-%d %H:%M")]
+    if (run := verdict.run) is not None:
+        latest = run.metrics.latest
+        parts += [run.algorithm, f"{latest.get('update', 0):,} updates", f"{latest.get('env_steps', 0):,} steps",
+                  f"{latest.get('seconds', 0) / 60:.1f} minutes of training"]
+    return " · ".join(parts)
+
+
+def _article(finding: Finding, run: RunView | None) -> str:
+    rows = [("Likely cause" if finding.confidence < 0.9 else "Cause", f"{_capital(finding.cause)} "
+             f"({finding.confidence:.0%} sure)" if finding.cause else ""),
+            ("What to change", finding.advice), ("After the actions", " ".join(finding.history))]
+    pictures = [] if run is None else _pictures(finding, run)
+    return (f'<article class="{finding.severity}"><h3>{escape(_capital(finding.check.replace("-", " ")))} '
+            f"<span>{finding.severity}</span></h3><p>{escape(_capital(finding.message))}</p>"
+            + (f'<div class="pictures">{"".join(pictures)}</div>' if pictures else "")
+            + "<dl>" + "".join(f"<dt>{title}</dt><dd>{_with_flags(text)}</dd>" for title, text in rows if text)
+            + "</dl></article>")
+
+
+def _pictures(finding: Finding, run: RunView) -> list[str]:
+    pictures = []
+    for name in curves_of(finding, run.metrics.names)[:MOST]:
+        points = np.stack([run.metrics.at(name, "minutes"), run.metrics.values(name)], axis=1)
+        points = points[np.isfinite(points).all(axis=1)]
+        if len(points) > 1:
+            pictures.append(_figure(f"{name} over minutes of training", curve(thin(points))))
+    column = column_of(finding)
+    if column and len(run.games) > 1:
+        values = run.returns if column == "return" else run.column("length")
+        what = "returns of the first seat" if column == "return" and run.num_players == 2 else f"{column}s"
+        pictures.append(_figure(f"{what} of {len(values):,} games", distribution(values)))
+    return pictures
+
+
+def _figure(caption: str, picture: str) -> str:
+    return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def curve(points: np.ndarray) -> str:
+    """An SVG of finite points float64 [n, 2], n > 1, in the order of x."""
+    x, y = _scale(points[:, 0], LEFT, WIDTH - 6), _scale(points[:, 1], HEIGHT - BELOW, 8)
+    path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
+    dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.2"/>' for a, b in zip(x, y, strict=True)) \
+        if len(points) <= BARS else ""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return _picture(f'<path d="{path}"/>{dots}', (low[0], high[0]), (low[1], high[1]))
+
+
+def distribution(values: np.ndarray) -> str:
+    """An SVG of bars: how many of the float64 [n] fall into each part of their range."""
+    low, high = float(values.min()), float(values.max())
+    counts, edges = np.histogram(values, BARS, (low, high) if high > low else (low - 0.5, high + 0.5))
+    x = _scale(edges, LEFT, WIDTH - 6)
+    top = _scale(np.append(counts, 0), HEIGHT - BELOW, 8)[:-1]
+    bars = "".join(f'<rect x="{x[k]:.1f}" y="{top[k]:.1f}" width="{max(1.0, x[k + 1] - x[k] - 1):.1f}" '
+                   f'height="{HEIGHT - BELOW - top[k]:.1f}"/>' for k in range(BARS) if counts[k])
+    return _picture(bars, (edges[0], edges[-1]), (0, counts.max()))
+
+
+def _picture(inside: str, x: tuple[float, float], y: tuple[float, float]) -> str:
+    texts = [(LEFT - 6, 14, "end", y[1]), (LEFT - 6, HEIGHT - BELOW, "end", y[0]),
+             (LEFT, HEIGHT - 5, "start", x[0]), (WIDTH - 6, HEIGHT - 5, "end", x[1])]
+    numbers = "".join(f'<text x="{a}" y="{b}" text-anchor="{anchor}">{value:.3g}</text>'
+                      for a, b, anchor, value in texts)
+    return (f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="from {y[0]:.3g} to {y[1]:.3g}">'
+            f'<line x1="{LEFT}" y1="{HEIGHT - BELOW}" x2="{WIDTH - 6}" y2="{HEIGHT - BELOW}"/>{inside}{numbers}</svg>')
+
+
+def _scale(values: np.ndarray, start: float, end: float) -> np.ndarray:
+    """From the least at ``start`` to the greatest at ``end``; in the middle where all are the same."""
+    span = float(np.ptp(values))
+    return start + (end - start) * ((values - values.min()) / span if span else np.full(len(values), 0.5))
+
+
+def _with_flags(text: str) -> str:
+    """As HTML, in which no flag is broken over two lines."""
+    return re.sub(r"--[a-z][a-z-]*", r"<code>\g<0></code>", escape(text))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

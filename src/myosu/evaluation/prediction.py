@@ -1,0 +1,130 @@
+"""How well an agent predicts recorded games: the moves that were played, and who won."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from myosu.algorithms import algorithm_of, load_settings
+from myosu.algorithms.interface import Agent
+from myosu.envs.playback import Move
+from myosu.envs.registry import Environment
+from myosu.errors import UserError
+from myosu.evaluation.statistics import Interval
+from myosu.runs.config import RunConfig
+from myosu.runs.games import GameRecord
+from myosu.runs.recordings import is_held_out, open_recording
+
+#: Errors of the value are told for the plies from 0, from this on, from twice this on …
+STAGE = 20
+RESAMPLINGS = 1000
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Means over all positions in which a player chose a move, with 95 % intervals: games are resampled, for the
+    positions of one are not independent.
+
+    top1, top5: how often the played move is the agent's likeliest, or among the five likeliest; passes are not counted.
+    log_likelihood: mean log probability of the played move. value_error: ½ (z − v)², z the outcome and v the agent's
+    value, 0 without one. by_stage: (first ply, positions, value_error).
+    """
+
+    games: int
+    positions: int
+    top1: float
+    top1_ci95: Interval
+    top5: float
+    top5_ci95: Interval
+    log_likelihood: float
+    value_error: float
+    value_error_ci95: Interval
+    by_stage: list[tuple[int, int, float]]
+
+
+def predict(agent: Agent, environment: Environment, records: Iterable[GameRecord],
+            plies_of: Callable[[list[Move]], Sequence[int]] | None = None) -> Prediction:
+    """plies_of: the plies of a game that count; by default those whose move was chosen.
+
+    Raises UserError where there is no game, or the agent has a memory or does not choose one of several actions."""
+    if agent.has_memory or environment.spec.action_shape or not environment.spec.num_actions:
+        raise UserError("Only agents without a memory that choose one action a move can be compared with recorded "
+                        "games.")
+    plies_of = plies_of or (lambda moves: [ply for ply, move in enumerate(moves) if move.chosen])
+    games = [game for record in records if len(game := _game(agent, environment, record, plies_of))]
+    if not games:
+        raise UserError("There is no game to compare the agent with: none was held out, or nobody chose a move.")
+    counts = np.array([len(game) for game in games])
+    moves = np.array([np.isfinite(game["rank"]).sum() for game in games])
+    every = np.concatenate(games)
+    played = every[np.isfinite(every["rank"])]
+    if not len(played):
+        raise UserError("In none of these games a move was chosen that is no pass.")
+    stages = every["ply"] // STAGE
+    return Prediction(
+        games=len(games), positions=len(every),
+        top1=float((played["rank"] < 1).mean()),
+        top1_ci95=_interval([np.sum(game["rank"] < 1) for game in games], moves),
+        top5=float((played["rank"] < 5).mean()),
+        top5_ci95=_interval([np.sum(game["rank"] < 5) for game in games], moves),
+        log_likelihood=float(played["log_prob"].mean()), value_error=float(every["error"].mean()),
+        value_error_ci95=_interval([game["error"].sum() for game in games], counts),
+        by_stage=[(int(STAGE * stage), int((stages == stage).sum()), float(every["error"][stages == stage].mean()))
+                  for stage in np.unique(stages)])
+
+
+def predict_recordings(agent: Agent, environment: Environment, config: RunConfig, folders: Sequence[str | Path],
+                       held_out: bool | None) -> Prediction:
+    """``predict`` on the games in ``folders`` (``open_recording``).
+
+    held_out: True: those that the run with ``config`` does not learn from; False: the others, and of them only the
+    positions that it learns from; None: all.
+    """
+    kept_plies = getattr(algorithm_of(config), "kept_plies", None)  # of algorithms that do not learn from all
+    plies_of = partial(kept_plies, load_settings(config)) if kept_plies and held_out is False else None
+    share = config.algorithm_config.get("held_out", 0.0)
+    records = []
+    for folder in folders:
+        recording = open_recording(folder)
+        recording.require(environment, config.game, config.env_kwargs)
+        records += [record for record in recording.records() if held_out in (
+            None, is_held_out(record.actions or [], environment.spec.num_players, share))]
+    return predict(agent, environment, records, plies_of)
+
+
+def _game(agent: Agent, environment: Environment, record: GameRecord,
+          plies_of: Callable[[list[Move]], Sequence[int]]) -> np.ndarray:
+    """A row for each move that counts: its ply, its rank among the agent's moves from 0 (NaN of a pass), its log
+    probability, the error of the value."""
+    moves = list(record.moves(environment))
+    to_go = np.cumsum([move.rewards for move in reversed(moves)], axis=0)[::-1]
+    plies = list(plies_of(moves))
+    rows: np.ndarray = np.zeros(len(plies), [("ply", int), ("rank", float), ("log_prob", float), ("error", float)])
+    if not plies:
+        return rows
+    thoughts = agent.think(np.array([moves[ply].observation for ply in plies]),
+                           np.array([moves[ply].legal_actions for ply in plies]))
+    actions = np.array([int(moves[ply].action) for ply in plies])
+    chosen = np.take_along_axis(thoughts.policy, actions[:, None], axis=1)
+    # Of equals half come first, so that a policy that knows nothing ranks in the middle.
+    ties = ((thoughts.policy == chosen).sum(1) - 1) / 2
+    rows["ply"] = plies
+    rows["rank"] = np.where(actions == environment.spec.pass_action, np.nan, (thoughts.policy > chosen).sum(1) + ties)
+    rows["log_prob"] = np.log(np.maximum(chosen[:, 0], 1e-30))
+    outcomes = np.array([to_go[ply, moves[ply].seat] for ply in plies])
+    rows["error"] = 0.5 * (outcomes - thoughts.value) ** 2
+    return rows
+
+
+def _interval(sums: list[Any], counts: np.ndarray) -> Interval:
+    """The bootstrap's interval of Σ sums / Σ counts over games."""
+    values = np.array(sums, np.float64)
+    drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLINGS, len(values)))
+    means = values[drawn].sum(1) / np.maximum(1, counts[drawn].sum(1))
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)

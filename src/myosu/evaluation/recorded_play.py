@@ -1,0 +1,111 @@
+"""Plays games of two players, and episodes of an agent, and keeps what is needed to replay them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from myosu.algorithms.interface import Agent
+from myosu.envs.registry import Environment
+from myosu.envs.vector import Step
+from myosu.errors import UserError
+from myosu.games.game import Game
+from myosu.players.gtp import GtpPlayer
+from myosu.players.player import RESIGNS, History, Player, legal_mask
+from myosu.runs.games import GameRecord, Seat
+
+
+def play_block(game: Game, players: tuple[Player, Player], numbers: Sequence[int], seeds: Sequence[int],
+               opening_plies: int = 0, random_moves: float = 0.0) -> list[GameRecord]:
+    """Play the games of these numbers at once, ``players`` in their seats.
+
+    A game begins with 0 to ``opening_plies`` random moves, and a share ``random_moves`` of the later ones is random;
+    these are ``unchosen``. When an engine that can capture dead stones would pass in Go, it captures them first (the
+    rules count stones on the board as alive). From then on only passes are chosen.
+    """
+    count, begin = len(numbers), time.time()
+    chances = [np.random.default_rng(seed) for seed in seeds]
+    openings = [int(chance.integers(opening_plies + 1)) for chance in chances]
+    states, histories = game.new_states(count), [History() for _ in range(count)]
+    game.batch.init(states, np.array(seeds, np.uint64))
+    unchosen: list[list[int]] = [[] for _ in range(count)]
+    returns = np.zeros((count, 2))
+    resigned, cleaning, over = np.zeros((3, count), np.bool_)
+    for ply in range(game.max_plies):
+        going = np.flatnonzero(~over)
+        if not len(going):
+            break
+        seat = int(game.to_play(states[going[0]]))  # players alternate, so it is the same in all games
+        mover, legal = players[seat], legal_mask(game, states)
+        random = np.array([not cleaning[i] and (ply < openings[i] or chances[i].random() < random_moves)
+                           for i in range(count)])
+        actions = np.array([_random_move(game, legal[i], chances[i]) for i in range(count)])
+        cleans = isinstance(mover, GtpPlayer) and mover.cleans_up
+        asked = going[~random[going] & ~(cleaning[going] & cleans)]
+        if len(asked):
+            actions[asked] = mover.choose(states[asked], [histories[i] for i in asked])
+        if isinstance(mover, GtpPlayer) and cleans:
+            cleaning[asked] |= actions[asked] == game.pass_action
+            for i in going[cleaning[going]]:
+                actions[i] = mover.clean_up(states[i], histories[i])
+        for i in going:
+            action = int(actions[i])
+            if action == RESIGNS:
+                returns[i, seat], returns[i, 1 - seat] = game.reward_range
+                resigned[i] = over[i] = True
+                continue
+            if not legal[i, action]:
+                raise UserError(f"{mover.name} played the illegal move {game.action_name(action)} after: "
+                                f"{' '.join(map(game.action_name, histories[i]))}")
+            if random[i] or (cleaning[i] and action != game.pass_action):
+                unchosen[i].append(ply)
+            histories[i].append(action)
+            reward, over[i] = game.step(states[i], action)
+            reward = float(np.sign(reward) if game.rewards == "outcome" else reward)
+            returns[i] += (reward, -reward) if seat == 0 else (-reward, reward)
+    seats: list[Seat] = [{"kind": "player", "name": player.name} for player in players]
+    return [GameRecord(seed=seeds[i], actions=histories[i], returns=returns[i].tolist(), terminated=bool(over[i]),
+                       truncated=not over[i], index=number, players=seats, unchosen=unchosen[i],
+                       adjudicated=bool(resigned[i]), started=begin, ended=time.time())
+            for i, number in enumerate(numbers)]
+
+
+def _random_move(game: Game, legal: np.ndarray, chance: np.random.Generator) -> int:
+    """Uniformly among the legal actions; a pass only if it is the only one."""
+    actions = np.flatnonzero(legal)
+    moves = actions[actions != game.pass_action]
+    return int(chance.choice(moves if len(moves) else actions))
+
+
+def record_episodes(environment: Environment, agent: Agent, numbers: Sequence[int], seed: int) -> list[GameRecord]:
+    """One episode of ``agent`` for each of ``numbers``, in environments of their own side by side."""
+    env = environment.make(len(numbers), seed)
+    try:
+        env.reset()
+        step = env.recv()
+        seeds = dict(zip(step.env_ids.tolist(), step.seed.tolist(), strict=True))
+        actions: dict[int, list[Any]] = {i: [] for i in seeds}
+        totals = {i: np.zeros(2) for i in seeds}
+        records, state, starts = [], None, np.ones(len(numbers), np.bool_)
+        while len(ids := step.env_ids):
+            action, state = agent.act(step.observation, step.legal_actions, state, starts)
+            env.send(action, ids)
+            step = env.recv()
+            assert (step.env_ids == ids).all(), "environments answer in the order in which they were asked"
+            for k, i in enumerate(ids.tolist()):
+                actions[i].append(action[k].tolist())
+                totals[i] += step.reward[k], step.raw_reward[k]
+                if step.terminated[k] or step.truncated[k]:
+                    records.append(GameRecord(
+                        seed=seeds[i], actions=actions[i], returns=[float(totals[i][0])],
+                        raw_returns=[float(totals[i][1])], terminated=bool(step.terminated[k]),
+                        truncated=bool(step.truncated[k]), index=numbers[i]))
+            goes_on = ~(step.terminated | step.truncated)
+            step = Step(**{name: values[goes_on] for name, values in vars(step).items()})
+            starts, state = np.zeros(len(step.env_ids), np.bool_), None if state is None else state[goes_on]
+        return records
+    finally:
+        env.close()

@@ -1,0 +1,235 @@
+"""Records games between any players, or episodes of an agent, into a folder: what ``myosu record`` does.
+
+    recording.json   what the games are of, and who plays      games.jsonl   one line a game (``runs/games.py``)
+    sgf/             Go games, one file each
+
+Games are written when they end, so that nothing is lost when the recording is stopped; it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from myosu.envs.making import absolute_name
+from myosu.envs.registry import Environment, load_environment
+from myosu.errors import UserError
+from myosu.evaluation.recorded_play import play_block, record_episodes
+from myosu.players.agent import AgentPlayer, load_agent
+from myosu.players.opponents import make_opponent
+from myosu.players.player import Player
+from myosu.processes import Pool
+from myosu.randomness import derive_seed, prepare_process
+from myosu.runs.files import hold_folder, write_json, writing_to
+from myosu.runs.games import EpisodeLine, GameRecord
+from myosu.runs.reading import read_json, truncate_lines
+from myosu.runs.recordings import RecordingFile, go_sgf, is_go, recorded_lines
+
+#: Games that a worker plays at once: agents answer many positions faster than one after another.
+BLOCK = 16
+#: A game that has been there is played again with another seed, so many times.
+MOST_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """players: as ``make_opponent`` takes them; one plays itself, of several each meets every other, from both seats.
+    opening_plies: a game begins with 0 to so many random moves. random_moves: this share of the later moves is random.
+    temperature: above 0 agents draw their moves, see ``AgentPlayer``. seed: of all of this."""
+
+    players: tuple[str, ...]
+    opening_plies: int = 0
+    random_moves: float = 0.0
+    temperature: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.players:
+            raise UserError("Nobody plays: name one player or more with --player.")
+        if self.opening_plies < 0 or not 0 <= self.random_moves < 1 or self.temperature < 0:
+            raise UserError(f"--opening-plies {self.opening_plies}, --random-moves {self.random_moves:g}, "
+                            f"--temperature {self.temperature:g}: the plies and the temperature must be 0 or more, the "
+                            "share of random moves below 1.")
+
+    def seats(self, number: int) -> tuple[str, str]:
+        """Who plays the game of this number in the first seat, and in the second."""
+        pairs = list(combinations(self.players, 2)) or [(self.players[0], self.players[0])]
+        first, second = pairs[number % len(pairs)]
+        return (first, second) if number // len(pairs) % 2 == 0 else (second, first)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """games: in the folder. new: those of this call, which took ``seconds``. duplicates: games that were played again
+    because they had been there. given_up: games that were always the same."""
+
+    games: int
+    new: int
+    seconds: float
+    duplicates: int
+    given_up: int
+
+
+def record_games(folder: Path, environment: str, settings: Settings, games: int, jobs: int | None = None,
+                 kwargs: dict[str, Any] | None = None, rewards: str = "score",
+                 tell: Callable[[int, list[str]], None] = lambda done, notices: None) -> Recorded:
+    """Play until ``folder`` holds ``games`` games of ``environment`` (see ``load_environment``), in ``jobs`` processes.
+
+    In games for two no game is kept twice. Elsewhere the only player must be a run, and episodes are recorded.
+    tell(games so far, notices) is called often. Raises UserError if the folder was recorded otherwise.
+    """
+    begin, environment = time.monotonic(), absolute_name(environment)
+    known = load_environment(environment, kwargs, rewards)
+    _check_players(known, settings)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = hold_folder(folder, "recorded")
+    pool = Pool(jobs or len(os.sched_getaffinity(0)), _Recorder, (environment, kwargs or {}, rewards, settings))
+    try:
+        claim(folder, environment, kwargs or {}, rewards, settings)
+        with writing_to(folder), closing(KeptGames(folder, known)) as kept:
+            before, duplicates, given_up = len(kept.numbers), 0, 0
+            waiting = list(_blocks([number for number in range(games) if number not in kept.numbers], settings, known))
+            while waiting or pool.lost or pool.under_way():
+                waiting[:0] = pool.lost  # of a worker that died
+                pool.lost.clear()
+                while pool.idle() and waiting:
+                    pool.start(waiting.pop(0))
+                for records, attempt in pool.finished(timeout=0.5):
+                    again = tuple(record.index for record in records if not kept.add(record))
+                    duplicates += len(again)
+                    if again and attempt < MOST_ATTEMPTS:
+                        waiting.append((again, attempt + 1))
+                    else:
+                        given_up += len(again)
+                tell(len(kept.numbers), pool.notices)
+                pool.notices.clear()
+            done = len(kept.numbers)
+        return Recorded(done, done - before, round(time.monotonic() - begin, 1), duplicates, given_up)
+    finally:
+        pool.close()
+        os.close(lock)
+
+
+class KeptGames:
+    """The games in ``folder``. numbers: theirs."""
+
+    def __init__(self, folder: Path, environment: Environment) -> None:
+        self.folder, self.environment = folder, environment
+        truncate_lines(folder / "games.jsonl", lambda line: True, EpisodeLine)
+        records = list(recorded_lines(folder))
+        self.numbers, self._seen = {record.index for record in records}, set(map(self._key, records))
+        self._file = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - ``close`` closes it
+
+    def add(self, record: GameRecord) -> bool:
+        """Write ``record``, unless there is the same game; returns whether it was written."""
+        if (key := self._key(record)) in self._seen:
+            return False
+        if is_go(self.environment.game):
+            path = self.folder / "sgf" / f"{record.index:06d}.sgf"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(go_sgf(record, self.environment.rules), encoding="utf-8")
+        self._file.write(json.dumps(record.to_line(), separators=(",", ":")) + "\n")
+        self._file.flush()
+        self._seen.add(key)
+        self.numbers.add(record.index)
+        return True
+
+    def _key(self, record: GameRecord) -> Any:
+        """What no two games of a folder share."""
+        return tuple(record.actions or ()) if self.environment.spec.num_players == 2 else record.seed
+
+    def close(self) -> None:
+        self._file.close()
+
+
+#: Numbers of games that are played at once by the same players in the same seats, and how often they were played.
+_Task = tuple[tuple[int, ...], int]
+
+
+def _blocks(numbers: Sequence[int], settings: Settings, environment: Environment) -> Iterator[_Task]:
+    """The games in tasks for one worker each."""
+    if environment.spec.num_players == 1:
+        yield from ((tuple(numbers[k:k + BLOCK]), 0) for k in range(0, len(numbers), BLOCK))
+        return
+    by_seats: dict[tuple[str, str], list[int]] = {}
+    for number in numbers:
+        seats = settings.seats(number)
+        block = by_seats.setdefault(seats, [])
+        block.append(number)
+        if len(block) == (1 if all(player.startswith("gtp:") for player in seats) else BLOCK):
+            yield tuple(by_seats.pop(seats)), 0
+    yield from ((tuple(block), 0) for block in by_seats.values())
+
+
+def _check_players(environment: Environment, settings: Settings) -> None:
+    if environment.spec.num_players == 1:
+        if len(settings.players) != 1 or not Path(settings.players[0]).exists():
+            raise UserError(f"{environment.name} is for one: its player must be one run (--player RUN).")
+        if settings.opening_plies or settings.random_moves or settings.temperature:
+            raise UserError(f"{environment.name} is for one: leave out --opening-plies, --random-moves and "
+                            "--temperature; the run does what it does best.")
+        return
+    for text in settings.players:
+        make_opponent(text, environment.rules).close()
+
+
+def claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
+    """Write what the folder's games are of, or see that it is the same. Raises UserError."""
+    file = folder / "recording.json"
+    wanted: dict[str, Any] = {"game": environment, "kwargs": kwargs, "rewards": rewards,
+                              "settings": {**asdict(settings), "players": list(settings.players)}}
+    if not file.exists():
+        if any(path.name not in (".lock", ".recording.json.part") for path in folder.iterdir()):
+            raise UserError(f"{folder} holds something else than a recording. Name another folder with -o.")
+        write_json(file, wanted)
+        return
+    there = read_json(file, RecordingFile)
+    flat = [{**found, **found["settings"], "settings": None} for found in (there, wanted)]
+    for name, value in flat[1].items():
+        if (then := flat[0].get(name)) != value:
+            raise UserError(f"{folder} was recorded with {name} {then!r}, not {value!r}. Name another folder with -o, "
+                            "or go on as it was.")
+
+
+class _Recorder:
+    """Plays the games of a task, in a process of its own."""
+
+    def __init__(self, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
+        prepare_process(settings.seed)
+        self.environment, self.settings = load_environment(environment, kwargs, rewards), settings
+        self.agent: Any = None
+        self.players: dict[str, Player] = {}
+
+    def __call__(self, task: _Task) -> tuple[list[GameRecord], int]:
+        numbers, attempt = task
+        seeds = [derive_seed(self.settings.seed, number, attempt) for number in numbers]
+        if self.environment.spec.num_players == 1:
+            self.agent = self.agent or load_agent(self.settings.players[0])[0]
+            return record_episodes(self.environment, self.agent, numbers, seeds[0]), attempt
+        first, second = map(self._player, self.settings.seats(numbers[0]))
+        for player in {first, second}:
+            if hasattr(player, "rng"):  # what it does must not depend on earlier tasks of this process
+                player.rng = np.random.default_rng(seeds[0])
+        return play_block(self.environment.rules, (first, second), numbers, seeds, self.settings.opening_plies,
+                          self.settings.random_moves), attempt
+
+    def _player(self, text: str) -> Player:
+        if text not in self.players:
+            self.players[text] = player = make_opponent(text, self.environment.rules)
+            if isinstance(player, AgentPlayer):
+                player.draw_moves(self.settings.temperature)
+        return self.players[text]
+
+    def close(self) -> None:
+        for player in self.players.values():
+            player.close()

@@ -1,0 +1,1 @@
+"""Recipes: pipelines of stages (record, learn, rate) in a TOML file, each stage a folder that can be resumed."""

@@ -1,0 +1,128 @@
+"""Reads a recipe and runs its stages one after another.
+
+A recipe is a TOML file: ``game``, then one table for each stage in the order in which they are run. ``stage`` says what
+it does (``stages.py``), the other fields are its settings, and a table ``quick`` in it replaces some of them in a quick
+run. Where a setting names games, a run or a player, the name of an earlier stage stands for what that stage made.
+
+A recipe is run in a folder, in which every stage has its own. ``recipe.json`` there says which stages are done, with
+which settings, and their figures; the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from myosu.errors import UserError
+from myosu.recipes.stages import KINDS, Made, Stage
+from myosu.runs.files import hold_folder, write_json, writing_to
+from myosu.runs.reading import read_json
+
+QUICK = "quick"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """name: of the file, without its ending. stages: by name, in their order."""
+
+    name: str
+    game: str
+    stages: dict[str, Stage]
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with Myosu."""
+    names = [file.name for file in files(__package__).iterdir()]
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def read_recipe(text: str, quick: bool = False) -> Recipe:
+    """The recipe of this name, or in this file. Everything that can be checked before the first stage runs is checked.
+
+    Raises UserError naming the file, the stage and the setting.
+    """
+    if text.endswith(".toml"):
+        if not Path(text).is_file():
+            raise UserError(f"There is no recipe {text}.")
+        content = Path(text).read_text(encoding="utf-8")
+    elif text in recipe_names():
+        content = (files(__package__) / f"{text}.toml").read_text(encoding="utf-8")
+    else:
+        raise UserError(f"There is no recipe {text!r}. There are {', '.join(recipe_names())}; one of your own: the "
+                        "path of its .toml file.")
+    try:
+        data = tomllib.loads(content)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{text} is no TOML: {error}.") from None
+    game = data.pop("game", None)
+    if not isinstance(game, str):
+        raise UserError(f"{text} does not say which game: it must begin with a line such as game = \"go9\".")
+    stages: dict[str, Stage] = {}
+    for name, table in data.items():
+        where = f"{text}, stage {name}"
+        if not isinstance(table, dict) or "stage" not in table:
+            raise UserError(f"{where}: it must be a table with a field stage, one of {', '.join(KINDS)}.")
+        settings = {**table, **(table.get(QUICK, {}) if quick else {})}
+        settings.pop(QUICK, None)
+        kind = settings.pop("stage")
+        if kind not in KINDS:
+            near = difflib.get_close_matches(str(kind), KINDS, n=1)
+            raise UserError(f"{where}: there is no stage {kind!r}. "
+                            f"{f'Did you mean {near[0]!r}?' if near else 'There are: ' + ', '.join(KINDS) + '.'}")
+        stages[name] = KINDS[kind](name, game, settings, dict(stages), where)
+    if not stages:
+        raise UserError(f"{text} has no stages.")
+    return Recipe(Path(text).stem, game, stages)
+
+
+def run_recipe(recipe: Recipe, folder: Path, until: str | None = None,
+               tell: Callable[[str], None] = print) -> dict[str, Made] | None:
+    """Run the stages that are not done, up to ``until`` or to the last. Returns what each made, in order; None if the
+    person interrupted a training, which is saved.
+
+    Raises UserError if a stage fails, or was done with other settings.
+    """
+    if until is not None and until not in recipe.stages:
+        raise UserError(f"There is no stage {until!r} in {recipe.name}: {', '.join(recipe.stages)}.")
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = hold_folder(folder, "cooked")
+    try:
+        log: dict[str, dict[str, Any]] = {}
+        if (folder / "recipe.json").is_file():
+            log = read_json(folder / "recipe.json", dict[str, dict[str, Any]])
+        made: dict[str, Made] = {}
+        for number, (name, stage) in enumerate(recipe.stages.items(), 1):
+            known = log.get(name)
+            if known is not None and known["settings"] != stage.described():
+                raise UserError(f"The stage {name} in {folder} was begun with other settings: "
+                                f"{_difference(known['settings'], stage.described())}. To do it again, remove "
+                                f"{folder / name} and its entry in recipe.json; or choose another --folder.")
+            if known is None or known["figures"] is None:
+                tell(f"Stage {number} of {len(recipe.stages)}: {name} ({stage.kind})")
+                log[name] = {"settings": stage.described(), "figures": None, "seconds": 0.0}
+                write_json(folder / "recipe.json", log)
+                begin = time.monotonic()
+                figures = stage.run(folder / name, made, tell)
+                if figures is None:
+                    return None
+                log[name] |= {"figures": figures, "seconds": round(time.monotonic() - begin, 1)}
+                write_json(folder / "recipe.json", log)
+            made[name] = Made(folder / name, stage.kind, log[name]["figures"], log[name]["seconds"])
+            if name == until:
+                break
+        return made
+    finally:
+        os.close(lock)
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    name = next(name for name in {**before, **now} if before.get(name) != now.get(name))
+    return f"{name} = {before.get(name)!r}, now {now.get(name)!r}"

@@ -1,0 +1,333 @@
+"""The stages of recipes. Each checks its settings when the recipe is read, and runs in a folder of its own.
+
+A stage's figures are plain numbers by name; ``NAME_ci95`` is the interval of ``NAME``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from myosu.envs.registry import load_environment
+from myosu.errors import UserError
+from myosu.evaluation.match import play_match
+from myosu.evaluation.prediction import predict_recordings
+from myosu.evaluation.recording import Settings, record_games
+from myosu.players.agent import load_agent
+from myosu.players.opponents import make_opponent
+from myosu.runs.checkpoint import find_checkpoint
+from myosu.runs.reading import parse
+from myosu.runs.recordings import is_go, is_held_out, open_recording, recorded_lines
+from myosu.runs.run import open_run
+from myosu.training import trainer
+from myosu.training.start import configure, create_run
+
+Figures = dict[str, Any]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage that is done made: in its ``folder``, by a stage of this ``kind``, in ``seconds``."""
+
+    folder: Path
+    kind: str
+    figures: Figures
+    seconds: float
+
+    @property
+    def player(self) -> str:
+        """The player that it made, as ``make_opponent`` takes it. Of a reinforced policy the best; but the one that it
+        started from where it was not better for certain."""
+        if self.kind == "reinforce":
+            return self.figures["player"]
+        return str(self.folder)
+
+
+class Stage:
+    """A stage as the recipe says it. settings: what ``Options`` takes, or fields of a training. earlier: the stages
+    before it, by name. where: for messages."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, name: str, game: str, settings: Mapping[str, Any], earlier: dict[str, Stage],
+                 where: str) -> None:
+        self.name, self.earlier, self.where = name, earlier, where
+        settings = dict(settings)
+        self.game: str = settings.pop("game", game)
+        self.settings = settings
+        self.check()
+
+    def check(self) -> None:
+        """Raises UserError where a setting is wrong or names a stage that is missing."""
+        raise NotImplementedError
+
+    def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
+        """Do it, or go on with it; None if a person interrupted it."""
+        raise NotImplementedError
+
+    def described(self) -> dict[str, Any]:
+        """The settings as JSON, to know them again."""
+        return json.loads(json.dumps({"stage": self.kind, "game": self.game, **self.settings}))
+
+    def check_names(self, setting: str, names: Any, kinds: tuple[str, ...], what: str) -> None:
+        """Raises UserError unless each of ``names`` is an earlier stage of one of ``kinds``, or exists on this disk."""
+        for name in names:
+            if name in self.earlier:
+                if (kind := self.earlier[name].kind) not in kinds:
+                    raise UserError(f"{self.where}: {setting} = {name!r} is a stage of the kind {kind}; {what} must "
+                                    f"come from one of the kind {' or '.join(kinds)}.")
+            elif not Path(name).exists():
+                raise UserError(f"{self.where}: {setting} = {name!r} is no earlier stage of this recipe, and no "
+                                f"folder. Earlier stages: {', '.join(self.earlier) or 'none'}.")
+
+    def check_players(self, players: Any) -> None:
+        for text in players:
+            if "/" in text or text in self.earlier or Path(text).exists():
+                self.check_names("player", [text], ("supervise", "reinforce"), "a player")
+            else:
+                try:
+                    make_opponent(text, load_environment(self.game).rules).close()
+                except UserError as error:
+                    raise UserError(f"{self.where}: {error}") from None
+
+    def players(self, texts: Any, made: dict[str, Made]) -> tuple[str, ...]:
+        return tuple(made[text].player if text in made else text for text in texts)
+
+    def folders(self, names: Any, made: dict[str, Made]) -> tuple[str, ...]:
+        return tuple(str(made[name].folder) if name in made else str(Path(name).absolute()) for name in names)
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """See ``evaluation.recording.Settings`` and ``record_games``."""
+
+    players: tuple[str, ...]
+    games: int
+    opening_plies: int = 0
+    random_moves: float = 0.0
+    temperature: float = 0.0
+    seed: int = 0
+    jobs: int | None = None
+
+
+class Record(Stage):
+    """Records games, as ``myosu record`` does."""
+
+    kind = "record"
+
+    def check(self) -> None:
+        self.options: RecordOptions = parse(RecordOptions, self.settings, self.where)
+        self.check_players(self.options.players)
+
+    def described(self) -> dict[str, Any]:
+        return {name: value for name, value in super().described().items() if name != "jobs"}
+
+    def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
+        options = self.options
+        settings = Settings(self.players(options.players, made), options.opening_plies, options.random_moves,
+                            options.temperature, options.seed)
+        recorded = record_games(folder, self.game, settings, options.games, options.jobs,
+                                tell=_every(options.games // 10, tell))
+        records = list(recorded_lines(folder))
+        return {"games": recorded.games, "games_per_second": recorded.new / max(recorded.seconds, 1e-9),
+                "played_again": recorded.duplicates, "moves": float(np.mean([record.length for record in records])),
+                "first_seat_wins": float(np.mean([record.returns[0] > 0 for record in records]))}
+
+
+def _every(count: int, tell: Tell) -> Callable[[int, list[str]], None]:
+    """Tell of every ``count`` games."""
+    told = 0
+
+    def progress(done: int, notices: list[str]) -> None:
+        nonlocal told
+        for notice in notices:
+            tell(notice)
+        if done - told >= max(1, count):
+            told = done
+            tell(f"  {done} games")
+
+    return progress
+
+
+class Training(Stage):
+    """Trains ``algorithm`` as ``myosu train`` does; the settings are its and those of ``TrainConfig``."""
+
+    algorithm: ClassVar[str]
+
+    def check(self) -> None:
+        try:
+            configure(self.game, self.algorithm, {**self.settings, **self.names()})
+        except UserError as error:
+            raise UserError(f"{self.where}: {error}") from None
+
+    def names(self) -> dict[str, Any]:
+        """The settings that name other stages, checked."""
+        recordings = self.settings.get("recordings", ())
+        if not recordings:
+            raise UserError(f"{self.where}: recordings is missing: name the stage that recorded the games.")
+        self.check_names("recordings", recordings, ("record",), "games")
+        return {"recordings": tuple(recordings)}
+
+    def resolved(self, made: dict[str, Made]) -> dict[str, Any]:
+        return {"recordings": self.folders(self.settings["recordings"], made)}
+
+    def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
+        if not (folder / "trained").exists():
+            if (folder / "config.json").is_file():
+                run = open_run(folder)
+            else:
+                run = create_run(configure(self.game, self.algorithm, {**self.settings, **self.resolved(made)}), folder)
+            ended = trainer.train(run, handle_signals=True)
+            if ended.reason == "interrupted":
+                return None
+            (folder / "trained").touch()
+        return self.figures(folder, made)
+
+    def figures(self, folder: Path, made: dict[str, Made]) -> Figures:
+        raise NotImplementedError
+
+    def predict(self, folder: Path, made: dict[str, Made], held_out: bool) -> Figures:
+        agent, environment, config = load_agent(folder)
+        return asdict(predict_recordings(agent, environment, config, self.resolved(made)["recordings"], held_out))
+
+
+class Supervise(Training):
+    """The supervised policy (cloning)."""
+
+    kind, algorithm = "supervise", "cloning"
+
+    def figures(self, folder: Path, made: dict[str, Made]) -> Figures:
+        found = self.predict(folder, made, held_out=True)
+        return {name: found[name] for name in ("games", "positions", "top1", "top1_ci95", "top5", "top5_ci95")}
+
+
+class Value(Training):
+    """The value network."""
+
+    kind, algorithm = "value", "value"
+
+    def figures(self, folder: Path, made: dict[str, Made]) -> Figures:
+        train, test = (self.predict(folder, made, held_out) for held_out in (False, True))
+        return {"test_games": test["games"],
+                "train_error": train["value_error"], "train_error_ci95": train["value_error_ci95"],
+                "test_error": test["value_error"], "test_error_ci95": test["value_error_ci95"],
+                "test_error_by_ply": test["by_stage"]}
+
+
+class Reinforce(Training):
+    """The reinforced policy, which every evaluation compares with the one that it starts from; at the end the best
+    plays ``games_against_start`` games against it."""
+
+    kind, algorithm = "reinforce", "reinforce"
+
+    def check(self) -> None:
+        self.games: int = self.settings.pop("games_against_start", 400)
+        super().check()
+
+    def described(self) -> dict[str, Any]:
+        return super().described() | {"games_against_start": self.games}
+
+    def names(self) -> dict[str, Any]:
+        if "start" not in self.settings:
+            raise UserError(f"{self.where}: start is missing: name the stage that made the supervised policy.")
+        self.check_names("start", [self.settings["start"]], ("supervise",), "a policy to start from")
+        return {"start": self.settings["start"]}
+
+    def resolved(self, made: dict[str, Made]) -> dict[str, Any]:
+        start = self.folders([self.settings["start"]], made)[0]
+        return {"start": start, "evaluation_opponent": start}
+
+    def figures(self, folder: Path, made: dict[str, Made]) -> Figures:
+        start = self.resolved(made)["start"]
+        best = folder / "checkpoints" / "best"
+        found = match_figures(self.game, str(best), start, self.games, None, 1)
+        better = found["win_rate_ci95"][0] > 0.5
+        return {"update": find_checkpoint(best).update, **found, "player": str(best) if better else start}
+
+
+@dataclass(frozen=True)
+class RolloutOptions:
+    recordings: tuple[str, ...]
+    epochs: int = 8
+
+
+class Rollout(Stage):
+    """The rollout policy of Go, ``rollout.npz`` in the stage's folder."""
+
+    kind = "rollout"
+
+    def check(self) -> None:
+        self.options: RolloutOptions = parse(RolloutOptions, self.settings, self.where)
+        self.check_names("recordings", self.options.recordings, ("record",), "games")
+        if not is_go(load_environment(self.game).game):
+            raise UserError(f"{self.where}: a rollout policy is learnt for Go alone, not for {self.game}.")
+
+    def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
+        from myosu.games.go.rollout_learning import fit_with_intervals, learn_rollout_policy
+        from myosu.games.go.sgf import read_folder
+
+        rules = load_environment(self.game).rules
+        records = []
+        for name in self.folders(self.options.recordings, made):
+            open_recording(name).require(load_environment(self.game), self.game, {})
+            records += [record for record in read_folder(Path(name))[0]
+                        if record.size == rules.observation_shape[-1] and record.chosen().any()]
+        held_out = [is_held_out(record.actions, 2, 0.1) for record in records]
+        policy = learn_rollout_policy([r for r, out in zip(records, held_out, strict=True) if not out],
+                                      self.options.epochs)
+        folder.mkdir(exist_ok=True)
+        policy.save(folder / "rollout.npz")
+        return fit_with_intervals(policy, [r for r, out in zip(records, held_out, strict=True) if out])
+
+
+@dataclass(frozen=True)
+class RateOptions:
+    """pairs: who meets whom. games: of each pair, half of them from each seat."""
+
+    pairs: tuple[tuple[str, str], ...]
+    games: int = 400
+    opening_plies: int | None = None
+    seed: int = 0
+
+
+class Rate(Stage):
+    """Matches between players of earlier stages, engines and others."""
+
+    kind = "rate"
+
+    def check(self) -> None:
+        self.options: RateOptions = parse(RateOptions, self.settings, self.where)
+        for pair in self.options.pairs:
+            self.check_players(pair)
+        if self.options.games < 4 or self.options.games % 2:
+            raise UserError(f"{self.where}: games = {self.options.games} must be an even number from 4.")
+
+    def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
+        figures = {}
+        for first, second in self.options.pairs:
+            one, other = self.players((first, second), made)
+            found = match_figures(self.game, one, other, self.options.games, self.options.opening_plies,
+                                  self.options.seed)
+            figures[f"{first} against {second}"] = found
+            tell(f"  {first} against {second}: {found['win_rate']:.1%}")
+        return figures
+
+
+def match_figures(game: str, player: str, opponent: str, games: int, opening_plies: int | None, seed: int) -> Figures:
+    """Win rate of ``player`` with its interval."""
+    rules = load_environment(game).rules
+    with closing(make_opponent(player, rules, seed=seed)) as first, \
+            closing(make_opponent(opponent, rules, seed=seed + 1)) as second:
+        result = play_match(rules, first, second, games, opening_plies, seed)
+    return {"games": result.overall.games, "win_rate": result.overall.win_rate,
+            "win_rate_ci95": list(result.overall.win_rate_ci95)}
+
+
+KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (Record, Supervise, Rollout, Reinforce, Value, Rate)}

@@ -1,0 +1,178 @@
+"""Recording games: who plays whom, what nobody chose, nothing twice, nothing lost."""
+
+import json
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from engines import fake_engine
+from myosu.algorithms.demonstrations import load_demonstrations
+from myosu.cli import run as myosu
+from myosu.envs.native import game_spec
+from myosu.envs.registry import Environment
+from myosu.errors import UserError
+from myosu.evaluation.recorded_play import play_block
+from myosu.evaluation.recording import Settings, record_games
+from myosu.games.go import make_game
+from myosu.games.go.sgf import read_sgf
+from myosu.players.alphabeta import AlphaBetaPlayer
+from myosu.players.gtp import GtpPlayer
+from myosu.players.player import RandomPlayer
+from myosu.runs.recordings import open_recording
+from toy_runs import in_fork
+
+GREEDY_AND_RANDOM = Settings(("greedy", "random"), opening_plies=2)
+GO5 = make_game(5)
+
+#: Black resigns at its third move; White never moves but by passing.
+RESIGNS = fake_engine('''
+words = line.split()
+if words[0] == "genmove":
+    moves = getattr(sys, "moves", 0) + 1
+    sys.moves = moves
+    print("= resign\\n" if moves == 3 else "= pass\\n" if words[1] == "white" else f"= A{moves}\\n", flush=True)
+else:
+    print("=\\n", flush=True)
+''')
+#: Passes at once, but captures dead stones first: two moves for each colour.
+CLEANS = fake_engine('''
+words = line.split()
+if words[0] == "list_commands":
+    print("= genmove\\nkgs-genmove_cleanup\\n", flush=True)
+elif words[0] == "kgs-genmove_cleanup":
+    sys.cleaned = getattr(sys, "cleaned", 0) + 1
+    print("= pass\\n" if sys.cleaned > 4 else f"= {'ABCD'[sys.cleaned - 1]}1\\n", flush=True)
+else:
+    print("= pass\\n" if words[0] == "genmove" else "=\\n", flush=True)
+''')
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "games.jsonl").read_text().splitlines()]
+
+
+def test_three_players_meet_in_turn_from_both_seats():
+    settings = Settings(("a", "b", "c"))
+    assert [settings.seats(n) for n in range(6)] == [("a", "b"), ("a", "c"), ("b", "c"), ("b", "a"), ("c", "a"),
+                                                     ("c", "b")]
+    assert Settings(("a",)).seats(5) == ("a", "a")
+
+
+def test_a_recording_that_is_killed_goes_on_and_every_game_says_who_played_it(tmp_path):
+    folder = tmp_path / "r"
+    pid = in_fork(lambda: record_games(folder, "tictactoe", GREEDY_AND_RANDOM, 600, jobs=1))
+    while not (folder / "games.jsonl").is_file() or len((folder / "games.jsonl").read_text().splitlines()) < 16:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    before = lines(folder)
+    with open(folder / "games.jsonl", "a") as file:
+        file.write('{"index": 99, "len')  # killed while it wrote
+    recorded = record_games(folder, "tictactoe", GREEDY_AND_RANDOM, 60, jobs=1)
+    after = lines(folder)
+    assert after[:len(before)] == before and recorded.games == len(after) == max(60, len(before))
+    assert len({line["index"] for line in after}) == len({tuple(line["actions"]) for line in after}) == len(after)
+
+    tictactoe = open_recording(folder).environment
+    game = tictactoe.rules
+    greedy = AlphaBetaPlayer(game, 1)
+    records = sorted(open_recording(folder).records(), key=lambda record: record.index)
+    names = [tuple(player["name"] for player in record.players) for record in records]
+    assert names[:4] == [("greedy", "random"), ("random", "greedy")] * 2
+    assert {len(record.unchosen) for record in records} == {0, 1, 2}
+    for record, seats in zip(records, names, strict=True):
+        assert record.unchosen == list(range(len(record.unchosen)))
+        for ply, move in enumerate(record.moves(tictactoe)):  # raises if the outcome is another one
+            if move.chosen and seats[move.seat] == "greedy":
+                states, rewards, over = game.new_states(1), np.zeros(1, np.float32), np.zeros(1, bool)
+                for action in record.actions[:ply]:
+                    game.batch.step(states, np.array([action]), rewards, over)
+                assert greedy.choose(states, [record.actions[:ply]]) == move.action
+
+    with pytest.raises(UserError, match=r"recorded with opening_plies 2, not 3"):
+        record_games(folder, "tictactoe", Settings(("greedy", "random"), 3), 60, jobs=1)
+    with pytest.raises(UserError, match=r"recorded with game 'tictactoe', not 'connect_four'"):
+        record_games(folder, "connect_four", GREEDY_AND_RANDOM, 60, jobs=1)
+
+
+def test_go_is_written_as_sgf_and_players_who_repeat_themselves_are_told(tmp_path, capsys):
+    (tmp_path / "go4.py").write_text("from myosu.games.go import make_game\nGAME = make_game(4)\n")
+    assert myosu(["record", str(tmp_path / "go4.py"), "--player", "greedy", "--games", "3", "--jobs", "1",
+                  "-o", str(tmp_path / "r")]) == 0
+    assert "2 were always the same: raise --opening-plies" in capsys.readouterr().out
+    [line] = lines(tmp_path / "r")
+    [game] = read_sgf(tmp_path / "r" / "sgf" / "000000.sgf")
+    assert game.actions == line["actions"] and game.winner == line["returns"][0] and game.black == "greedy"
+
+
+def test_who_resigns_has_lost_and_it_is_said_that_the_moves_do_not_show_it(tmp_path):
+    with_resigning = Settings((f"gtp:{RESIGNS}", "random"))
+    players = GtpPlayer(GO5, RESIGNS), RandomPlayer(GO5, 0)
+    [record] = play_block(GO5, players, [0], [1])
+    players[0].close()
+    assert (record.returns, record.adjudicated, record.terminated, record.length) == ([-1.0, 1.0], True, True, 4)
+    assert with_resigning.seats(0)[0].startswith("gtp:")
+
+
+def test_captures_of_dead_stones_before_a_pass_are_not_learnt_from():
+    engine = GtpPlayer(GO5, CLEANS)
+    [record] = play_block(GO5, (engine, engine), [0], [1])
+    engine.close()
+    assert [GO5.action_name(action) for action in record.actions] == ["A1", "B1", "C1", "D1", "pass", "pass"]
+    assert record.unchosen == [0, 1, 2, 3] and record.terminated and not record.adjudicated
+
+
+def test_random_moves_are_as_many_as_asked_for_and_pass_only_if_they_must():
+    greedy = AlphaBetaPlayer(GO5, 1)
+    records = play_block(GO5, (greedy, greedy), list(range(12)), list(range(12)), opening_plies=3, random_moves=0.2)
+    later = [ply in record.unchosen for record in records for ply in range(3, record.length)]
+    assert abs(np.mean(later) - 0.2) < 3 * np.sqrt(0.16 / len(later))
+    for record in records:
+        for ply, move in enumerate(record.moves(Environment("go5", game_spec(GO5), game=GO5))):
+            assert move.chosen or move.action != GO5.pass_action or move.legal_actions.sum() == 1, ply
+
+
+@pytest.mark.slow
+def test_demonstrations_of_a_run_are_read_by_what_imitates(tmp_path, capsys):
+    """Whoever acts well in a Gymnasium environment is recorded, and cloned: the clone does the same."""
+    from myosu import evaluate, load, train
+    from myosu.envs.registry import load_environment
+
+    run = train("CartPole-v1", "ppo", env_steps=1000, evaluate_every=0, quiet=True, run=tmp_path / "ppo").folder
+    arguments = ["record", "CartPole-v1", "--player", str(run), "--episodes", "20", "--jobs", "1", "-o",
+                 str(tmp_path / "r")]
+    assert myosu(arguments) == 0 and "20 games, 20 of them new" in capsys.readouterr().out
+    recorded = lines(tmp_path / "r")
+    assert len({line["seed"] for line in recorded}) == 20
+    agent, environment = load(run).agent, load_environment("CartPole-v1")
+    demonstrations = load_demonstrations((str(tmp_path / "r"),), environment.spec, lambda actions: actions)
+    assert len(demonstrations["action"]) == sum(line["length"] for line in recorded)
+    legal = np.ones((len(demonstrations["action"]), 2), bool)
+    assert (agent.act(demonstrations["observation"], legal)[0] == demonstrations["action"]).all()
+    clone = train("CartPole-v1", "cloning", recordings=(str(tmp_path / "r"),), updates=300, replay_ratio=1000.0,
+                  learning_starts=10**6, evaluate_every=0, quiet=True, run=tmp_path / "clone").folder
+    assert (load(clone).agent.act(demonstrations["observation"], legal)[0] == demonstrations["action"]).mean() > 0.9
+    assert evaluate(load(clone), games=4)["games"] == 4
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["tictactoe"], "Nobody plays"),
+    (["tictactoe", "--player", "gredy"], "Did you mean 'greedy'"),
+    (["snake", "--player", "random"], "snake is for one: its player must be one run"),
+    (["tictactoe", "--player", "random", "--random-moves", "1"], "the share of random moves below 1"),
+    (["tictactoe", "--player", "random", "--games", "0"], "--games 0: one at least"),
+], ids=["nobody", "unknown", "single", "all-random", "none"])
+def test_what_cannot_be_recorded_is_told(tmp_path, capsys, arguments, said):
+    assert myosu(["record", *arguments, "-o", str(tmp_path / "r")]) == 2
+    assert said in capsys.readouterr().err and not (tmp_path / "r").exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert myosu(["record", "tictactoe", "--player", "random", "-o", str(tmp_path)]) == 2
+    assert "holds something else than a recording" in capsys.readouterr().err
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,163 @@
+"""Recipes: a small AlphaGo from nothing to its table, resumed, and what is told before anything runs."""
+
+import json
+import re
+
+import pytest
+
+from myosu.cli import run as myosu
+from myosu.errors import UserError
+from myosu.recipes.recipe import read_recipe, recipe_names, run_recipe
+
+SMALL = """
+game = "{folder}/go4.py"
+
+[expert]
+stage = "record"
+players = ["greedy", "random"]
+games = 24
+opening_plies = 2
+random_moves = 0.1
+jobs = 1
+quick = {{ games = 4 }}
+
+[supervised]
+stage = "supervise"
+recordings = ["expert"]
+updates = 30
+channels = 8
+batch_size = 32
+held_out = 0.4
+evaluate_every = 0
+learning_starts = 1000000
+replay_ratio = 1000
+
+[rollout]
+stage = "rollout"
+recordings = ["expert"]
+
+[reinforced]
+stage = "reinforce"
+start = "supervised"
+updates = 4
+num_envs = 8
+evaluate_every = 2
+evaluation_games = 4
+games_against_start = 20
+
+[selfplay]
+stage = "record"
+players = ["reinforced"]
+games = 16
+opening_plies = 3
+temperature = 1.0
+jobs = 1
+
+[value]
+stage = "value"
+recordings = ["selfplay"]
+updates = 20
+channels = 8
+batch_size = 16
+held_out = 0.4
+learning_starts = 1000000
+replay_ratio = 1000
+
+[rating]
+stage = "rate"
+pairs = [["supervised", "random"], ["reinforced", "greedy"]]
+games = 8
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    (tmp_path / "go4.py").write_text("from myosu.games.go import make_game\nGAME = make_game(4, komi=0.5)\n")
+    file = tmp_path / "small.toml"
+    file.write_text(SMALL.format(folder=tmp_path))
+    return file
+
+
+@pytest.mark.slow
+def test_from_nothing_to_the_table_and_on_where_it_was_stopped(small, tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert myosu(["recipe", str(small), "--folder", str(folder), "--until", "supervised"]) == 0
+    assert "Stage 2 of 7: supervised" in capsys.readouterr().out and not (folder / "rollout").exists()
+    games = (folder / "expert" / "games.jsonl").read_bytes()
+    # Killed after the training, before it was written down that the stage is done.
+    log = json.loads((folder / "recipe.json").read_text())
+    (folder / "recipe.json").write_text(json.dumps(log | {"supervised": log["supervised"] | {"figures": None}}))
+    assert myosu(["recipe", str(small), "--folder", str(folder)]) == 0
+    out = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "Stage 1" not in out and "Stage 2 of 7" in out and "Stage 7 of 7: rating" in out
+    for figure in ("top1", "win rate", "test error", "train error", "games per second", "supervised against random"):
+        assert figure in out, figure
+    assert (folder / "expert" / "games.jsonl").read_bytes() == games
+    assert (folder / "rollout" / "rollout.npz").is_file()
+    capsys.readouterr()
+    assert myosu(["recipe", str(small), "--folder", str(folder), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert list(figures) == ["expert", "supervised", "rollout", "reinforced", "selfplay", "value", "rating"]
+    assert figures["expert"]["games"] == 24 and figures["rating"]["reinforced against greedy"]["games"] == 8
+    # Not better for certain: the supervised policy goes on.
+    low, _ = figures["reinforced"]["win_rate_ci95"]
+    assert figures["reinforced"]["player"] == str(folder / ("reinforced/checkpoints/best" if low > 0.5
+                                                            else "supervised"))
+    small.write_text(small.read_text().replace("games = 16", "games = 17"))
+    with pytest.raises(UserError, match=r"selfplay in .* was begun with other settings: games = 16, now 17"):
+        run_recipe(read_recipe(str(small)), folder)
+
+
+def test_quick_replaces_settings(small):
+    assert read_recipe(str(small)).stages["expert"].settings["games"] == 24
+    quick = read_recipe(str(small), quick=True).stages
+    assert quick["expert"].settings["games"] == 4 and quick["supervised"].settings["updates"] == 30
+
+
+@pytest.mark.parametrize(("before", "after", "said"), [
+    ('["expert"]\nupdates', '["experts"]\nupdates', r"stage supervised: recordings = 'experts' is no earlier stage"),
+    ('start = "supervised"', 'start = "value"', r"stage reinforced: start = 'value' is no earlier stage"),
+    ('start = "supervised"', 'start = "expert"', r"start = 'expert' is a stage of the kind record"),
+    ('start = "supervised"', "", r"stage reinforced: start is missing"),
+    ('stage = "rollout"', 'stage = "roll"', r"stage rollout: there is no stage 'roll'. Did you mean 'rollout'"),
+    ("batch_size = 32", "batchsize = 32", r"stage supervised: cloning has no setting 'batchsize'"),
+    ("games = 24", 'games = "many"', r"stage expert.*games"),
+    ('"random"],', '"randm"],', r"stage rating: There is no opponent 'randm'"),
+    ('game = "', 'name = "', "does not say which game"),
+    ("[expert]", "[expert", "is no TOML"),
+    ('go4.py"', 'go5.py"', "go5.py"),
+], ids=["no-stage", "later-stage", "wrong-kind", "missing", "unknown-kind", "setting", "type", "player", "no-game",
+        "toml", "no-file"])
+def test_what_is_wrong_is_told_before_anything_runs(small, before, after, said):
+    text = small.read_text()
+    assert before in text
+    small.write_text(text.replace(before, after, 1))
+    with pytest.raises(UserError, match=said):
+        read_recipe(str(small))
+
+
+def test_games_of_another_board_are_told(small, tmp_path, capsys):
+    (tmp_path / "sgf").mkdir()
+    (tmp_path / "sgf" / "a.sgf").write_text("(;SZ[9]RE[W+R];B[ee])")
+    small.write_text(f'game = "{tmp_path}/go4.py"\n[rollout]\nstage = "rollout"\nrecordings = ["{tmp_path}/sgf"]\n')
+    assert myosu(["recipe", str(small), "--folder", str(tmp_path / "out")]) == 2
+    assert "are of go9, not of" in capsys.readouterr().err
+    small.write_text('game = "tictactoe"\n[rollout]\nstage = "rollout"\nrecordings = ["."]\n')
+    with pytest.raises(UserError, match="learnt for Go alone, not for tictactoe"):
+        read_recipe(str(small))
+    small.write_text('game = "tictactoe"\n[first]\nstage = "record"\nplayers = ["random"]\ngames = 2\n')
+    one = read_recipe(str(small))
+    with pytest.raises(UserError, match="There is no stage 'last'"):
+        run_recipe(one, tmp_path, until="last")
+
+
+def test_the_recipes_that_come_with_it_can_be_read(monkeypatch):
+    """GNU Go need not be installed to read one."""
+    monkeypatch.setattr("myosu.recipes.stages.make_opponent", lambda *_, **__: type("Engine", (), {
+        "close": lambda self: None})())
+    assert "alphago9" in recipe_names()
+    for name in recipe_names():
+        for quick in (False, True):
+            assert read_recipe(name, quick).stages
+    with pytest.raises(UserError, match="There is no recipe 'alphago'"):
+        read_recipe("alphago")

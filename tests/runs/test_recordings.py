@@ -1,0 +1,112 @@
+"""Folders of recorded games: what is read of them, what nobody chose, what is held out."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from myosu import train
+from myosu.envs.registry import load_environment
+from myosu.errors import UserError
+from myosu.games.go import GO9
+from myosu.games.go.sgf import parse_sgf
+from myosu.runs.games import GameRecord
+from myosu.runs.recordings import go_sgf, is_held_out, open_recording
+
+SEATS = [{"kind": "player", "name": "greedy"}, {"kind": "player", "name": "gtp:x"}]
+
+
+def write(folder, *records, game="tictactoe"):
+    folder.mkdir(exist_ok=True)
+    (folder / "recording.json").write_text(json.dumps({"game": game, "kwargs": {}, "rewards": "score", "settings": {}}))
+    (folder / "games.jsonl").write_text("".join(json.dumps(record.to_line()) + "\n" for record in records))
+    return folder
+
+
+def sgf(folder, **files):
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.sgf").write_text(text)
+    return folder
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    record = GameRecord(seed=7, actions=[4, 0, 8, 2], returns=[-1.0, 1.0], terminated=True, truncated=False, index=3,
+                        players=SEATS, unchosen=[0, 1], adjudicated=True)
+    recording = open_recording(write(tmp_path / "r", record))
+    assert list(recording.records()) == [dataclasses.replace(record, started=0.0)]
+    moves = list(record.moves(recording.environment))
+    assert [move.chosen for move in moves] == [False, False, True, True]
+    # Nobody has three in a row: the one who resigned has lost, and the last move pays it.
+    assert np.sum([move.rewards for move in moves], axis=0).tolist() == [-1.0, 1.0]
+    assert [move.rewards.tolist() for move in moves[:-1]] == [[0.0, 0.0]] * 3
+    with pytest.raises(UserError, match="written with the returns"):
+        list(dataclasses.replace(record, adjudicated=False).moves(recording.environment))
+
+
+def test_a_folder_of_sgf_files_is_a_recording(tmp_path, caplog):
+    folder = sgf(tmp_path / "sgf", a="(;SZ[9]RE[W+R]PB[Ann];B[ee]C[random];W[cc];B[gg])",
+                 b="(;SZ[9]RE[B+3.5];B[ee];W[cc];B[];W[])", c="(;SZ[9]RE[Void];B[ee])", d="(;SZ[13]RE[B+R];B[ee])",
+                 e="(;SZ[9]RE[B+R];B[ee];W[ee])")
+    recording = open_recording(folder)
+    resigned, ended = recording.records()
+    assert "e.sgf, move 2: E5 is illegal" in caplog.text and "1 are damaged, and 2 of another size" in caplog.text
+    assert (resigned.returns, resigned.unchosen, resigned.players[0]["name"]) == ([-1.0, 1.0], [0], "Ann")
+    assert ended.unchosen == [], "when to end a game is learnt"
+    moves = list(resigned.moves(recording.environment))
+    assert [move.chosen for move in moves] == [False, True, True] and moves[-1].rewards.tolist() == [-1.0, 1.0]
+
+
+def test_games_are_learnt_from_where_the_rules_are_the_same(tmp_path):
+    recording = open_recording(sgf(tmp_path, a="(;SZ[9]RE[W+R];B[ee])"))
+    for name in ("go9", "go9-features"):
+        recording.require(load_environment(name), name, {})
+    for name in ("go13", "tictactoe", "CartPole-v1"):
+        with pytest.raises(UserError, match=f"are of go9, not of {name}"):
+            recording.require(load_environment(name), name, {})
+
+
+def test_what_is_no_recording_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"no recorded games in .*nothing"):
+        open_recording(tmp_path / "nothing")
+    with pytest.raises(UserError, match="says who won"):
+        open_recording(sgf(tmp_path / "void", a="(;SZ[9];B[ee])"))
+    (write(tmp_path / "r") / "recording.json").write_text('{"game": 5}')
+    with pytest.raises(UserError, match=r"recording.json is damaged"):
+        open_recording(tmp_path / "r")
+
+
+def test_a_game_is_written_as_sgf_with_what_nobody_chose():
+    passes = 2 * [81]
+    record = GameRecord(seed=0, actions=[40, 0, 41, 1, *passes], returns=[-1.0, 1.0], terminated=True, truncated=False,
+                        players=SEATS, unchosen=[0, 3], adjudicated=False)
+    [read] = parse_sgf(go_sgf(record, GO9).encode(), "x")
+    assert (read.actions, read.comments) == (record.actions, ["random", "", "", "cleanup", "cleanup", "cleanup"])
+    assert read.chosen().tolist() == [False, True, True, False, False, False]
+    # Two stones each, and all empty points are seen by both: 2 − 2 − 7.5.
+    assert (read.black, read.white, read.result) == ("greedy", "gtp:x", "W+7.5")
+    resigned = dataclasses.replace(record, actions=[40, 0], unchosen=[], returns=[1.0, -1.0], adjudicated=True)
+    assert parse_sgf(go_sgf(resigned, GO9).encode(), "x")[0].result == "B+R"
+
+
+def test_games_are_held_out_by_their_opening():
+    rng = np.random.default_rng(0)
+    openings = rng.integers(0, 82, (4000, 8))
+    out = [is_held_out([*opening, *rng.integers(0, 82, 5)], 2, 0.2) for opening in openings]
+    assert out == [is_held_out([*opening, 3], 2, 0.2) for opening in openings], "what comes later does not matter"
+    assert abs(np.mean(out) - 0.2) < 0.02
+    assert not any(is_held_out(opening, 2, 0.0) for opening in openings)
+    # A player by itself may begin alike every time: each episode counts by itself.
+    episodes = [[*openings[0], *rng.integers(0, 82, 5)] for _ in range(500)]
+    assert 0.05 < np.mean([is_held_out(episode, 1, 0.2) for episode in episodes]) < 0.4
+    assert len({is_held_out(episode, 2, 0.2) for episode in episodes}) == 1
+
+
+def test_no_game_to_learn_from_is_told(tmp_path):
+    wrong = GameRecord(seed=0, actions=[4, 4], returns=[0.0, 0.0], terminated=True, truncated=False)
+    folders = write(tmp_path / "none"), write(tmp_path / "wrong", wrong)
+    for folder, said in zip(folders, ("name folders", "all 1 were left out"), strict=True):
+        with pytest.raises(UserError, match=f"no game to learn from in .*{said}"):
+            train("tictactoe", "cloning", recordings=(str(folder),), updates=1, evaluate_every=0, quiet=True,
+                  run=tmp_path / f"run-{folder.name}")
