@@ -3,7 +3,7 @@
 Every simulation plays its action by the game's compiled rules: rewards, ends of games and legal moves below the root
 are exact, and the network only evaluates positions (policy and value). It learns from the search's policies and the
 outcomes of its own games, as MuZero does with an unroll of no steps. The search is Gumbel's (Danihelka et al. 2022) or
-PUCT. ``docs/decisions/56-positions.md`` says how an agent gets the true state of its game.
+PUCT. ``docs/decisions/57-positions.md`` says how an agent gets the true state of its game.
 """
 
 from __future__ import annotations
