@@ -240,7 +240,7 @@ class Value(Training):
         return {"test_games": test["games"],
                 "train_error": train["value_error"], "train_error_ci95": train["value_error_ci95"],
                 "test_error": test["value_error"], "test_error_ci95": test["value_error_ci95"],
-                "test_error_by_ply": test["by_stage"]}
+                "test_error_from_ply": test["by_stage"]}
 
 
 class Reinforce(Training):
