@@ -171,9 +171,11 @@ def all_options() -> Any:
 
 
 def field_docs(kind: type) -> dict[str, str]:
-    """The docstring below each field of a dataclass."""
+    """The docstring below each field of a dataclass, inherited ones included."""
+    inherited = {name: text for base in kind.__bases__ if dataclasses.is_dataclass(base)
+                 for name, text in field_docs(base).items()}
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
-    return {field.target.id: " ".join(str(text.value.value).split()) for field, text in pairwise(body)
+    return inherited | {field.target.id: " ".join(str(text.value.value).split()) for field, text in pairwise(body)
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
             and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)}
 
