@@ -14,6 +14,7 @@ import myosu.players.agent
 import myosu.training.trainer
 from myosu import cli
 from myosu.envs.registry import load_environment
+from myosu.doctor.attending import RunDoctor
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.runs.run import open_run
@@ -51,7 +52,7 @@ def trained(monkeypatch):
     runs = []
 
     def train(run, quiet, callbacks, handle_signals, cluster):
-        assert handle_signals and not callbacks and cluster is None
+        assert handle_signals and [type(callback) for callback in callbacks] == [RunDoctor] and cluster is None
         runs.append(run)
         return TrainResult(run, "10 updates", 10, 1, 9, 1.0, None)
 
