@@ -13,8 +13,8 @@ import pytest
 import myosu.players.agent
 import myosu.training.trainer
 from myosu import cli
-from myosu.envs.registry import load_environment
 from myosu.doctor.attending import RunDoctor
+from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.runs.run import open_run

@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
-    if (playing := _environment_of(options)) is not None:
+    if not options.terminal and (playing := _environment_of(options)) is not None:
         return _on_screen(options, *playing)
     if options.record is not None:
         raise UserError("--record is for Gymnasium environments: games of a run are kept in RUN/played anyway.")
@@ -86,8 +86,6 @@ def _environment_of(options: Options) -> tuple[Environment, RunConfig | None] | 
 
 
 def _on_screen(options: Options, environment: Environment, config: RunConfig | None) -> int:
-    if options.terminal:
-        raise UserError(f"--terminal is for games: {environment.name} is played in the browser.")
     server = import_server("")
     from myosu.players.agent import load_agent
     from myosu.web.screen import Recorder, Screen
