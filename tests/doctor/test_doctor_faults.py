@@ -43,6 +43,7 @@ def only(monkeypatch, looked_for):
         monkeypatch.setattr(prediction, "_MOST_OF_GAMES", 640)
         if ACTIONS & set(looked_for):
             monkeypatch.setattr(check_module, "_RECORD_SECONDS", 0.02)
+            monkeypatch.setattr(check_module, "_TRIAL_SECONDS", 5.0)
     if not ACTIONS & set(looked_for):
         monkeypatch.setattr(check_module, "_TRIAL_SECONDS", 0.5)
 
@@ -65,7 +66,9 @@ def test_faults_of_games(words, monkeypatch):
 
 @pytest.mark.parametrize("make", [bases.Cart, bases.Garden, bases.Stones, bases.Pig, bases.Kite, bases.Chase, Walled,
                                   _shaped], ids=lambda make: make.__name__)
-def test_healthy_environments(make):
+def test_healthy_environments(make, monkeypatch):
+    monkeypatch.setattr(check_module, "_TRIAL_SECONDS", 3.0)
+    monkeypatch.setattr(check_module, "_LIMIT_SECONDS", 1.0)
     assert [str(found) for found in check_gym(EnvMaker(make)) if found.severity != "info"] == []
 
 
