@@ -85,6 +85,21 @@ def test_what_a_network_cannot_explain():
     assert product < 0.1 and noise > 0.9 and 0.4 < half < 0.65
 
 
+def test_what_equal_observations_tell_is_not_hidden():
+    """A position on 64 cells, shown as one of 64: cells that are seldom met are not learnt, but not hidden either."""
+    rng = np.random.default_rng(0)
+    cells = np.minimum(rng.geometric(0.12, 3000) - 1, 63)
+    shown = np.eye(64, dtype=np.float32)[cells]
+
+    def hidden(values):
+        return prediction._categories(prediction.Transitions(
+            shown, np.ones((3000, 1), np.float32), np.zeros(3000), shown, np.zeros(3000, np.bool_),
+            np.arange(3000) % 30 == 0, np.arange(3000) // 30, {"s": np.asarray(values, np.float64)[:, None]}))
+
+    assert hidden(rng.permutation(64)[cells]) == {}
+    assert list(hidden(cells + 64 * rng.integers(0, 3, 3000))) == ["s"]
+
+
 # --- whatever is examined
 
 
