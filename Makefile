@@ -25,11 +25,13 @@ alphago: install
 	bash scripts/install_program.sh gnugo gnugo
 	$(BIN)/myosu recipe alphago9 $(QUICK) --folder $(FOLDER)
 
-# Without GRhino, GNU Go, Quarry and Chromium (Debian packages) their tests skip and say so.
+# Without GRhino, GNU Go, Quarry, Godot and Chromium (Debian packages) their tests skip and say so; so do those with
+# ML-Agents' package and Unity's assemblies without scripts/setup_mlagents.sh and scripts/setup_unity_assemblies.sh.
 test: .venv/.installed-dev
 	bash scripts/install_program.sh gtp-rhino grhino || echo "Tests that need GRhino will be skipped."
 	bash scripts/install_program.sh gnugo gnugo || echo "Tests that need GNU Go will be skipped."
 	bash scripts/install_program.sh xdotool quarry xvfb xdotool || echo "Games in Quarry will be skipped."
+	bash scripts/install_program.sh godot3-server godot3-server || echo "Games in Godot will be skipped."
 	bash scripts/install_program.sh chromium chromium fonts-dejavu-core || echo "Tests of the page will be skipped."
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -48,7 +50,7 @@ docs: .venv/.installed-dev
 
 # Trained runs stay.
 clean:
-	rm -rf .venv .venv-mctx .venv-lightzero .venv-sb3 .venv-cleanrl build dist site-docs src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-mctx .venv-lightzero .venv-sb3 .venv-cleanrl .venv-mlagents .unity build dist site-docs src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

@@ -14,6 +14,7 @@ from myosu.runs.config import RunConfig, TrainConfig
 from myosu.training.start import create_run
 from myosu.web import server
 from myosu.web.room import Room
+from myosu.web.screen import Screen
 from myosu.web.watching import Gallery
 
 #: An algorithm and settings so small that a whole game takes a second; of other games those of tic-tac-toe.
@@ -43,7 +44,7 @@ def untrained_run(folder: Path, game: str, updates: tuple[int, ...] = (1,),
 
 
 @contextlib.contextmanager
-def serving(room: Room | None, *watched: Path) -> Iterator[str]:
+def serving(room: Room | Screen | None, *watched: Path) -> Iterator[str]:
     """The address of a server for ``room``, and to watch the runs in the folders ``watched``."""
     with server.listen("127.0.0.1", 0) as at:
         running = server.make_server(server.make_app(room, Gallery(list(watched)), warm=not watched))

@@ -71,8 +71,8 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
           preset: str | Path | None = None, track: str | None = None, **settings: Any) -> TrainedRun:
     """Train an agent on ``env``, or resume a run, until the first limit is reached.
 
-    env: see ``Env``. algorithm: "muzero", "muesli", "dqn", "ppo" or the path of your own file; by default MuZero for
-        two-player games and PPO for everything else.
+    env: see ``Env``. algorithm: "muzero", "alphazero", "muesli", "dqn", "ppo" or the path of your own file; by default
+        MuZero for two-player games and PPO for everything else.
     minutes: limit of wall-clock time. ``updates``, ``games`` and ``env_steps`` are further limits. Without any limit it
         is 60 minutes.
     run: the folder of the new run, by default ``runs/GAME-ALGORITHM-TIME``.

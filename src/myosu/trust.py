@@ -3,9 +3,9 @@
 Code runs if the person named it in this command, named it in an earlier command and it has not changed, or agreed to it
 (``--trust``, ``trust=True``). No other code runs.
 
-A *source* is the absolute path of a ``.py`` file, the name of a module, or ``gtp:COMMAND``. Code of Myosu, of
-Gymnasium, of PettingZoo, or behind an entry point of an installed package is not a source: installing it was the
-agreement.
+A *source* is the absolute path of a ``.py`` file, the name of a module, ``gtp:COMMAND``, or ``godot:PATH`` or
+``unity:PATH`` of a game in an engine. Code of Myosu, of Gymnasium, of PettingZoo, or behind an entry point of an
+installed package is not a source: installing it was the agreement.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from myosu.errors import UserError
 EVERYTHING = "*"
 #: Prefix of the names of objects that were passed from Python (``envs.given``). They never load anything.
 OBJECT = "python:"
+#: Prefixes of the names of games in engines, "godot:PROJECT": the engine runs what is in the project or build.
+ENGINES = ("godot", "unity")
+_WITH = " with arguments "
 _agreed: set[str] = set()
 
 
@@ -35,8 +38,14 @@ def source_of(name: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
         return None
     if name.startswith("gtp:"):
         return name
+    if (engine := _engine_path(name)) is not None:
+        given = (kwargs or {}).get("arguments")  # with some, an engine runs other scripts than those of its project
+        source = f"{name.partition(':')[0]}:{engine.resolve()}"
+        return source + (f"{_WITH}{json.dumps(given)}" if given else "")
     if name.endswith(".py"):
         return str(Path(name).resolve())
+    if name in (f"{kind}:" for kind in ENGINES):  # somebody starts the game by hand
+        return None
     module, colon, _ = name.rpartition(":")
     if name.startswith("GymV"):  # Gymnasium's compatibility environments import the module that an argument names
         module, colon, _ = str((kwargs or {}).get("env_id", "gym")).rpartition(":")
@@ -97,18 +106,50 @@ def exists(source: str) -> bool:
     """Whether the source exists."""
     if source.startswith("gtp:"):
         return True
+    if (engine := _engine_path(source)) is not None:
+        return engine.exists()
     return Path(source).is_file() if source.endswith(".py") else _find(source) is not None
 
 
 def digest(source: str) -> str:
-    """SHA-256 of the file behind ``source``, or of a command's text; empty if there is no such file."""
+    """SHA-256 of the file behind ``source``, of a command's text, or of all files of a game in an engine; empty if
+    there is no such file."""
     if source.startswith("gtp:"):
         return hashlib.sha256(source.encode()).hexdigest()
+    if (engine := _engine_path(source)) is not None:
+        found = _digest_of_engine(engine)
+        return found and hashlib.sha256(f"{found} {source.partition(_WITH)[2]}".encode()).hexdigest()
     file = source if source.endswith(".py") else getattr(_find(source), "origin", None)
     try:
         return hashlib.sha256(Path(file or "").read_bytes()).hexdigest()
     except OSError:
         return ""
+
+
+def _engine_path(name: str) -> Path | None:
+    """The project or build of a game in an engine; None for any other name, and for a game in an editor."""
+    kind, colon, path = name.partition(_WITH)[0].partition(":")
+    return Path(path) if colon and kind in ENGINES and path else None
+
+
+def _digest_of_engine(path: Path) -> str:
+    """Of the files in a project's folder (without hidden ones, which the editor keeps for itself), or of a build and
+    the code in the folder ``NAME_Data`` beside it."""
+    if path.is_dir():
+        root = path
+        files = [file for file in path.rglob("*") if not str(file.relative_to(path)).startswith(".")]
+    else:
+        data = path.with_name(f"{path.stem}_Data")
+        root = path.parent
+        files = [path, *data.rglob("*.dll"), *path.parent.glob("*.so"), *path.parent.glob("*.pck")]
+    total = hashlib.sha256()
+    try:
+        for file in sorted(file for file in files if file.is_file()):
+            with file.open("rb") as stream:
+                total.update(f"{file.relative_to(root)} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    except OSError:
+        return ""
+    return total.hexdigest() if path.exists() else ""
 
 
 def _find(module: str) -> Any:

@@ -47,6 +47,14 @@ def test_probes_are_learnt_to_their_exact_values(settings):
         assert np.abs(values(loop, observations) - expected).max() < 0.05, (name, values(loop, observations))
 
 
+@pytest.mark.parametrize("name, observations, expected", [
+    ("Action", [1], [[-3, 1]]), ("Both", [1, -1], [[-3, 1], [1, -3]]), ("Discount", [0, 1], [[0.5], [1]])])
+def test_advantage_learning_widens_the_gap(name, observations, expected):
+    """What is not the best is worth Q = r − α (1 − Q), with α = ½ and r = −1 that is −3; the gap doubles."""
+    loop = learnt(f"myosu/Probe{name}-v0", steps=1200, advantage_learning=0.5)
+    assert np.abs(values(loop, observations) - expected).max() < 0.1, values(loop, observations)
+
+
 @pytest.mark.parametrize("n_step", [1, 2, 5])
 def test_what_follows_a_truncation_counts(n_step):
     loop = learnt(Endless, n_step=n_step)

@@ -65,7 +65,8 @@ replay_ratio = 1000
 
 [rating]
 stage = "rate"
-pairs = [["supervised", "random"], ["reinforced", "greedy"]]
+pairs = [["supervised", "random"], ["reinforced", "greedy"],
+         ["apv:prior=reinforced,value=value,rollout=rollout,simulations=4", "greedy"]]
 games = 8
 """
 
@@ -98,6 +99,7 @@ def test_from_nothing_to_the_table_and_on_where_it_was_stopped(small, tmp_path, 
     assert myosu(["recipe", str(small), "--folder", str(folder), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert list(figures) == ["expert", "supervised", "rollout", "reinforced", "selfplay", "value", "rating"]
+    assert [figures["rating"][pair]["games"] for pair in figures["rating"] if pair.startswith("apv:")] == [8]
     assert figures["expert"]["games"] == 24 and figures["rating"]["reinforced against greedy"]["games"] == 8
     # Not better for certain: the supervised policy goes on.
     low, _ = figures["reinforced"]["win_rate_ci95"]
@@ -124,10 +126,12 @@ def test_quick_replaces_settings(small):
     ("games = 24", 'games = "many"', r"stage expert.*games"),
     ('"random"],', '"randm"],', r"stage rating: There is no opponent 'randm'"),
     ('game = "', 'name = "', "does not say which game"),
+    ("value=value", "value=expert", r"stage rating: value of a player = 'expert' is a stage of the kind record"),
+    ("simulations=4", "simulation=4", r"stage rating: .*'simulation=4' is no part of it"),
     ("[expert]", "[expert", "is no TOML"),
     ('go4.py"', 'go5.py"', "go5.py"),
-], ids=["no-stage", "later-stage", "wrong-kind", "missing", "unknown-kind", "setting", "type", "player", "no-game",
-        "toml", "no-file"])
+], ids=["no-stage", "later-stage", "wrong-kind", "missing", "unknown-kind", "setting", "type", "player", "part",
+        "part-setting", "no-game", "toml", "no-file"])
 def test_what_is_wrong_is_told_before_anything_runs(small, before, after, said):
     text = small.read_text()
     assert before in text

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from myosu.algorithms import muzero
+from myosu.algorithms import load_algorithm
 from myosu.errors import UserError
 from myosu.runs.checkpoint import Checkpoints
 from myosu.runs.config import RunConfig, TrainConfig
@@ -102,13 +102,15 @@ def test_killed_while_it_writes_equals_uninterrupted(whole, tmp_path):
     assert [update for update, _ in found] == [40, 80, 120, 160]
 
 
-def test_muzero_killed_at_random_moments_equals_uninterrupted(tmp_path):
-    settings = muzero.Config(channels=4, blocks=1, num_envs=8, simulations=4, considered_actions=4, atoms=5,
-                             learning_starts=50, batch_size=8, replay_capacity=1000, replay_ratio=1.0, unroll_steps=2,
-                             prioritized=True, reanalyze_fraction=0.25)
+@pytest.mark.parametrize("algorithm", ["muzero", "alphazero"])
+def test_killed_at_random_moments_equals_uninterrupted(algorithm, tmp_path):
+    own = {"unroll_steps": 2, "reanalyze_fraction": 0.25} if algorithm == "muzero" else {}
+    settings = load_algorithm(algorithm).Config(
+        channels=4, blocks=1, num_envs=8, simulations=4, considered_actions=4, atoms=5, learning_starts=50,
+        batch_size=8, replay_capacity=1000, replay_ratio=1.0, prioritized=True, **own)
 
     def run(name: str, **more):
-        return create_run(RunConfig("tictactoe", "muzero", settings,
+        return create_run(RunConfig("tictactoe", algorithm, settings,
                                     TrainConfig(updates=60, deterministic=True, evaluate_every=0, **more)),
                           tmp_path / name)
 

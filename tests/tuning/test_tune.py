@@ -207,6 +207,7 @@ def test_the_command_ends_in_a_preset_that_train_takes(tmp_path, capsys, monkeyp
     assert cli.run(command.split()) == 0
     assert "1 trials (0 pruned, 0 failed), 1 runs" in capsys.readouterr().out
     assert (tmp_path / "mine/study.png").stat().st_size > 1000
+    assert (tmp_path / "mine/preset.toml").read_text().startswith(f"# myosu {command}\n")
     found = load_json(tmp_path / "mine/report.json")["settings"]["learning_rate"]
     command = "train CartPole-v1 --algorithm ppo --preset mine/preset.toml --env-steps 256 --evaluate-every 0 " \
               "--run run --quiet"

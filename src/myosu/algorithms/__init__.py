@@ -12,7 +12,7 @@ from typing import Any
 from myosu.errors import UserError
 from myosu.runs.config import RunConfig, from_dict
 
-ALGORITHMS = ("muzero", "muesli", "dqn", "ppo", "sac", "cloning", "reinforce", "value")
+ALGORITHMS = ("muzero", "alphazero", "muesli", "dqn", "ppo", "sac", "cloning", "reinforce", "value")
 
 
 def load_algorithm(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from myosu.errors import UserError
 
 
 def check_ranges(config: Any, ranges: dict[str, tuple[float, float]]) -> None:
-    """Raises UserError if a field of ``config`` lies outside its range, ends included."""
+    """Raises UserError if a field of ``config`` lies outside its range, ends included. What a subclass made a constant
+    is no field."""
+    settable = {field.name for field in fields(config)}
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
-        if not low <= value <= high:
+        if name in settable and not low <= value <= high:
             raise UserError(f"{name} = {value} is impossible: it must be from {low} to {high}.")
 
 

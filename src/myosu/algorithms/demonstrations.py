@@ -9,14 +9,15 @@ import numpy as np
 from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
+from myosu.runs.demo import SUFFIX, read_demo
 from myosu.runs.minari_datasets import PREFIX, read_minari
 from myosu.runs.recordings import open_recording
 
 
 def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Callable[[np.ndarray], np.ndarray]
                         ) -> dict[str, np.ndarray]:
-    """Every step of the games in these folders (``open_recording``), or of ``minari:DATASET``: columns observation
-    [n, ...], action, terminated.
+    """Every step of the games in these folders (``open_recording``), of ``minari:DATASET``, or of ``.demo`` files:
+    columns observation [n, ...], action, terminated.
 
     stored: from the environment's actions [n, *action_shape] to those of the algorithm. Raises UserError where one is
     missing, of another environment, or has no game that can be played again.
@@ -25,6 +26,9 @@ def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Call
     for folder in recordings:
         if folder.startswith(PREFIX):
             moves += [move for episode in read_minari(folder, spec) for move in episode.moves()]
+            continue
+        if folder.endswith(SUFFIX):
+            moves += [move for episode in read_demo(folder, spec) for move in episode.moves()]
             continue
         recording = open_recording(folder)
         environment = recording.environment
@@ -35,7 +39,7 @@ def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Call
             moves += list(record.moves(environment))
     if not moves:
         raise UserError(f"There is nothing to imitate in {', '.join(recordings) or 'recordings, which is empty'}: name "
-                        "folders of runs or of myosu record.")
+                        "folders of runs or of myosu record, or .demo files.")
     return {"observation": np.array([move.observation for move in moves]),
             "action": stored(np.array([move.action for move in moves])),
             "terminated": np.array([move.terminated for move in moves])}

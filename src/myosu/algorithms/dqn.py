@@ -99,6 +99,11 @@ class Config:
     rnd:0.5:0.99. The discount
     must be that of all rewards."""
 
+    advantage_learning: float = 0.0
+    """α of advantage learning (Bellemare et al. 2016), in [0, 1): actions that are not the best are worth less by α
+    times their distance from it, so that the gap grows by 1 / (1 − α). For environments with actions that change
+    nothing: they are worth so little less than the best one that errors of the values hide it."""
+
     target_every: int = 1
     """Updates between those of the target network."""
     tau: float = 0.01
@@ -118,8 +123,8 @@ class Config:
             "epsilon_initial": (0.0, 1.0), "epsilon_final": (0.0, 1.0), "exploration_fraction": (0.0, 1.0),
             "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9), "learning_starts": (1, 10**9),
             "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6), "priority_exponent": (0.0, 10.0),
-            "reward_scale": (1e-9, 1e9), "target_every": (1, 10**9), "tau": (1e-6, 1.0),
-            "learning_rate": (0.0, 10.0), "max_grad_norm": (1e-6, 1e9),
+            "reward_scale": (1e-9, 1e9), "advantage_learning": (0.0, 0.99), "target_every": (1, 10**9),
+            "tau": (1e-6, 1.0), "learning_rate": (0.0, 10.0), "max_grad_norm": (1e-6, 1e9),
         })
         if self.reward_clip is not None:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
@@ -308,11 +313,18 @@ class Learner(StepLearner):
 
     @torch.no_grad()
     def _targets(self, batch: dict[str, np.ndarray]) -> Tensor:
+        """y = R + γᵐ Q'(s_{t+m}, a*) − α (max_b Q'(s_t, b) − Q'(s_t, a_t)), float32 [n]."""
         after, legal = to_tensors(batch["next_observation"], self.device), self._tensor(batch["next_legal_actions"])
         next_q = self.target(after)
         columns = best_columns(self.net(after) if self.config.double else next_q, legal, self.branches)
-        return bootstrapped(self._tensor(batch["reward"][:, 0]), self._tensor(batch["discount"][:, 0]), next_q,
-                            columns)
+        targets = bootstrapped(self._tensor(batch["reward"][:, 0]), self._tensor(batch["discount"][:, 0]), next_q,
+                               columns)
+        if self.config.advantage_learning:
+            q, legal = self.target(to_tensors(batch["observation"], self.device)), self._tensor(batch["legal_actions"])
+            best = q.gather(1, best_columns(q, legal, self.branches)).mean(1)
+            gap = best - q.gather(1, self._tensor(batch["action"])).mean(1)
+            targets = targets - self.config.advantage_learning * gap
+        return targets
 
     def _turned(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Each transition under a symmetry of the game drawn at random."""

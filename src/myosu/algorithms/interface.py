@@ -66,6 +66,10 @@ class Agent(Protocol):
     none of its opponent's.
 
     has_memory: whether it is recurrent. If not, it returns the state None and ignores ``state`` and ``starts``.
+
+    An agent that searches by the rules has an attribute ``needs_positions = True``, and ``act`` and ``think`` take one
+    more argument, ``positions`` [n]: the true states of the games, of the game's ``state_dtype``. Whoever calls an
+    agent adds it by ``known_positions`` or ``positions_in``.
     """
 
     has_memory: bool
@@ -84,6 +88,17 @@ class Agent(Protocol):
 
         simulations: per move, instead of the agent's own number; ignored by agents without a search.
         """
+
+
+def known_positions(agent: Agent, positions: np.ndarray | None) -> dict[str, Any]:
+    """The argument ``positions`` [n] of ``agent.act`` and ``agent.think``, for an agent that needs it."""
+    return {"positions": positions} if positions is not None and getattr(agent, "needs_positions", False) else {}
+
+
+def positions_in(agent: Agent, env: VectorEnv, env_ids: np.ndarray) -> dict[str, Any]:
+    """As ``known_positions``, of the environments ``env_ids``; only native games show their states."""
+    states = getattr(env, "states", None)
+    return known_positions(agent, None if states is None else states[env_ids])
 
 
 @dataclass(frozen=True)

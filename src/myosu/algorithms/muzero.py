@@ -53,6 +53,8 @@ READS_ONE_ARRAY = True
 #: Positions of a game that there is room for at first.
 FIRST_ROOM = 512
 
+#: Positions that an agent searches at once.
+AGENT_CAPACITY = 128
 #: Length of a principal variation.
 LINE_LENGTH = 8
 
@@ -214,8 +216,10 @@ def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
     if planes and len(spec.observation_shape) != 3:
         raise UserError(f"reconstruction_loss_weight and ownership_loss_weight need a board of planes; observations "
                         f"here have the shape {spec.observation_shape}.")
+    imagines = config.unroll_steps > 0  # AlphaZero's network does not
     net = MuZeroNet(spec.observation_shape, spec.num_actions, config.channels, config.blocks, config.atoms,
-                    rewards=config.predict_rewards, consistency=config.ssl_loss_weight > 0, decoded_planes=planes)
+                    rewards=config.predict_rewards and imagines, consistency=config.ssl_loss_weight > 0,
+                    decoded_planes=planes, dynamics=imagines)
     net.start_at_zero(value_support(config, spec).points())
     return net
 
@@ -270,18 +274,22 @@ class Planner:
         self.trees_on_card = has_nvidia_card(self.device) if trees_on_card is None else trees_on_card
         self.search = CardSearch(*searched, self.device) if self.trees_on_card else Search(*searched)
         self.discounts = np.full(capacity, signed_discount(config, spec), np.float32)
-        shape = self.net.latent_shape
-        # Channels-last, as the convolutions read boards.
-        self.stored_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
-        rows = 0 if self.device.type == "cuda" else simulations + 1  # on a GPU the graphed model stores them
-        self.latents = torch.empty(rows, capacity, *self.stored_shape,
-                                   dtype=LATENT_DTYPES[self.precision], device=self.device)
+        self._store_nodes(simulations + 1)
         #: One position of each of the latest moves, to calibrate int8's activation scales on.
         self.seen: deque[np.ndarray] = deque(maxlen=64)
         self.moves = 0
         self._model: InferenceModel | None = None
         #: The searches' model on a GPU. Outside searches, and always on a CPU, ``model`` is used.
         self._graphed: GraphedMuZero | None = None
+
+    def _store_nodes(self, nodes: int) -> None:
+        """Make room for what is kept of every node of the trees: here its latent state."""
+        shape = self.net.latent_shape
+        # Channels-last, as the convolutions read boards.
+        stored = (*shape[1:], shape[0]) if len(shape) == 3 else shape
+        rows = 0 if self.device.type == "cuda" else nodes  # on a GPU the graphed model stores them
+        self.latents = torch.empty(rows, self.capacity, *stored, dtype=LATENT_DTYPES[self.precision],
+                                   device=self.device)
 
     def load_weights(self, weights: Weights) -> None:
         self.net.load_state_dict(weights)
@@ -297,6 +305,11 @@ class Planner:
             self._model = inference_model(self.net, self.precision, self.device, min(self.capacity, 256), seen)
         return self._model
 
+    def _notice(self, observation: np.ndarray) -> None:
+        if self.precision == "int8":
+            self.moves += 1
+            self.seen.append(observation[self.moves % len(observation)][None].copy())
+
     @torch.inference_mode()
     def plan(self, observation: np.ndarray, legal_actions: np.ndarray,
              simulations: int | None = None) -> tuple[SearchResult, np.ndarray]:
@@ -304,11 +317,9 @@ class Planner:
         if self.device.type == "cuda":
             return self._plan_on_card(observation, legal_actions, simulations)
         n = len(observation)
-        if self.precision == "int8":
-            self.moves += 1
-            self.seen.append(observation[self.moves % n][None].copy())
+        self._notice(observation)
         if simulations is not None and simulations >= len(self.latents):
-            self.latents = self.latents.new_empty(simulations + 1, *self.latents.shape[1:])
+            self._store_nodes(simulations + 1)
         rows, no_reward = np.arange(n), np.zeros(n, np.float32)
         latent, value, policy = self.model.initial(torch.from_numpy(observation).to(self.device))
         self._store(0, latent)
@@ -332,6 +343,12 @@ class Planner:
 
         logits = self._numpy(policy)
         return self.search.run(logits, self._scalar(value), legal_actions, expand, simulations), logits
+
+    @torch.inference_mode()
+    def evaluate(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The network alone, without search: value f32 [n] and policy logits f32 [n, A] of observations [n, *shape]."""
+        _, value, policy = self.model.initial(torch.from_numpy(observation).to(self.device))
+        return self._scalar(value), self._numpy(policy)
 
     def _plan_on_card(self, observation: np.ndarray, legal_actions: np.ndarray,
                       simulations: int | None) -> tuple[SearchResult, np.ndarray]:
@@ -381,7 +398,7 @@ class Actor:
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.config, self.env, self.spec = config, env, env.spec
-        self.planner = Planner(config, env.spec, env.num_envs, config.simulations, explore=True, seed=seed)
+        self.planner = self._make_planner(seed)
         self.rng = np.random.default_rng([seed, 1])
         self.version = 0
         self.discount = signed_discount(config, env.spec)
@@ -399,12 +416,19 @@ class Actor:
         env.reset()
         self.current: Step = env.recv(n)
 
+    def _make_planner(self, seed: int) -> Planner:
+        return Planner(self.config, self.spec, self.env.num_envs, self.config.simulations, explore=True, seed=seed)
+
+    def _roots(self) -> np.ndarray:
+        """What the planner searches from, [n, ...]."""
+        return self.current.observation
+
     def step(self) -> Experience:
         now = self.current
         if self.plies.max() == self.moves.shape[1]:
             self.columns = {name: _twice_the_room(column) for name, column in self.columns.items()}
             self.moves, self.seats = _twice_the_room(self.moves), _twice_the_room(self.seats)
-        result, logits = self.planner.plan(now.observation, now.legal_actions)
+        result, logits = self.planner.plan(self._roots(), now.legal_actions)
         action = result.action
         opening = self.openings > 0
         if opening.any():
@@ -454,9 +478,7 @@ class Actor:
         values = np.zeros(len(ended), np.float32)
         cut = step.truncated[ended]
         if cut.any():
-            with torch.inference_mode():
-                observation = torch.from_numpy(step.final_observation[ended[cut]]).to(self.planner.device)
-                values[cut] = self.planner._scalar(self.planner.model.initial(observation)[1])
+            values[cut] = self.planner.evaluate(step.final_observation[ended[cut]])[0]
         return values
 
     def _rows(self, i: int, value_after: np.float32) -> Rows:
@@ -557,7 +579,8 @@ class Learner:
         if not (np.isfinite(batch.value).all() and np.isfinite(batch.reward).all()):
             raise NonFiniteLoss(f"a target is NaN or infinite at update {self.updates}", _arrays(batch))
         self.support.warn_if_outside(batch.value)
-        self.support.warn_if_outside(batch.reward)
+        if config.unroll_steps:
+            self.support.warn_if_outside(batch.reward)
         if config.reconstruction_loss_weight and batch.observation.max() > 1:
             raise UserError(f"Observations hold {batch.observation.max()}, but reconstruction_loss_weight needs "
                             "binary planes: set it to 0, or give each kind of piece its own plane.")
@@ -620,7 +643,7 @@ class Learner:
         config, net, K = self.config, self.net, self.config.unroll_steps
         action, reward, value, policy, valid = (
             batch[name].transpose(0, 1).contiguous() for name in ("action", "reward", "value", "policy", "valid"))
-        share = torch.full((K + 1, 1), 1 / K, device=self.device)
+        share = torch.full((K + 1, 1), 1 / max(K, 1), device=self.device)
         share[0] = 1
 
         latents = net.unroll(net.represent(batch["observation"]), action)
@@ -736,10 +759,9 @@ class Agent:
 
     has_memory = False
 
-    def __init__(self, config: Config, spec: EnvSpec, weights: Weights, simulations: int | None, seed: int,
-                 capacity: int = 128) -> None:
-        self.planner = Planner(config, spec, capacity, simulations or config.simulations, explore=False, seed=seed)
-        self.planner.load_weights(weights)
+    def __init__(self, planner: Planner, weights: Weights) -> None:
+        self.planner = planner
+        planner.load_weights(weights)
 
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
             starts: np.ndarray | None = None, simulations: int | None = None) -> tuple[np.ndarray, None]:
@@ -756,6 +778,10 @@ class Agent:
         return Thoughts(result.action, result.policy, improved_value(result), result.visits,
                         [line[line >= 0].tolist() for line in lines])
 
+    def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As ``Planner.evaluate``, for searches that take this network for a part (``players.apv``)."""
+        return self.planner.evaluate(observation)
+
 
 def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:
     return Actor(config, env, seed)
@@ -767,7 +793,8 @@ def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, s
 
 def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,
                seed: int = 0) -> Agent:
-    return Agent(config, spec, weights, simulations, seed)
+    return Agent(Planner(config, spec, AGENT_CAPACITY, simulations or config.simulations, explore=False, seed=seed),
+                 weights)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -33,8 +33,8 @@ class Options:
     game: Annotated[Positional[str | None], tyro.conf.arg(metavar="GAME")] = None
     """A game's name, or the path of its .py file."""
     players: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="PLAYER")] = ()
-    """random (always included), greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", the folder of a run or
-    checkpoint, or RUN/checkpoints for all checkpoints that were kept. RUN:64 uses 64 simulations per move."""
+    """random (always included), greedy, alphabeta:DEPTH, mcts:SIMULATIONS, apv:PARTS, gtp:"COMMAND", the folder of a
+    run or checkpoint, or RUN/checkpoints for all checkpoints that were kept. RUN:64 uses 64 simulations per move."""
     league: Path | None = None
     """Folder of a new or existing league; leagues/GAME-TIME by default."""
     resume: Path | None = None

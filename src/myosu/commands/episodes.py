@@ -34,13 +34,16 @@ class Options:
     in ten has, and each new best episode in single-player environments."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     """File of the video, an .mp4 or .gif; RUN/videos/episode-INDEX.mp4 by default."""
+    demo: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write all episodes whose actions were recorded, or the --best ones of them, to a .demo file of Unity's
+    ML-Agents."""
     minari: Annotated[str | None, tyro.conf.arg(metavar="DATASET")] = None
     """Write the episodes whose actions were recorded as this dataset of Minari on this machine, such as
     snake/agent-v0."""
     json: bool = False
     """Print JSON only, a line for each episode."""
     trust: bool = False
-    """Allow user code (files or modules) that the run names. Only videos and --minari need it."""
+    """Allow user code (files or modules) that the run names. Only videos, --demo and --minari need it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -53,6 +56,8 @@ def main(arguments: list[str]) -> int:
     if options.output is not None and options.output.suffix not in VIDEO_FORMATS:
         raise UserError(f"-o {options.output}: a video is an {' or '.join(VIDEO_FORMATS)} file.")
     index = EpisodeIndex(options.run)
+    if options.demo is not None:
+        return _write_demo(options, options.demo, index)
     if options.video is not None:
         return _make_video(options, index.recorded(options.video))
     if options.minari is not None:
@@ -83,6 +88,23 @@ def _make_video(options: Options, episode: GameRecord) -> int:
     if difference:
         print(f"myosu: {difference}", file=sys.stderr)
     return int(bool(difference))
+
+
+def _write_demo(options: Options, path: Path, index: EpisodeIndex) -> int:
+    from myosu.runs.demo import SUFFIX, write_demo
+    from myosu.runs.run import open_run
+
+    if path.suffix != SUFFIX:
+        raise UserError(f"--demo {path}: the file must end in {SUFFIX}.")
+    environment = open_run(options.run, options.trust).config.environment
+    if environment.spec.num_players != 1:
+        raise UserError(f"--demo {path}: a {SUFFIX} file holds what one player did; {environment.name} has two.")
+    records = list(index.with_actions())
+    if options.best is not None:
+        records = sorted(records, key=lambda record: record.returns[0])[-options.best:]
+    count = write_demo(path, environment.name, environment.spec, (record.moves(environment) for record in records))
+    print(f"{count} episodes: {path}")
+    return 0
 
 
 def _write_minari(options: Options, index: EpisodeIndex) -> int:

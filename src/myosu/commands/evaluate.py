@@ -25,11 +25,14 @@ class Options:
     intervals cover 95 %.
     """
 
-    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
+    run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
+    """A run's folder (its latest checkpoint), RUN/checkpoints/best, the folder of one checkpoint, or AlphaGo's search
+    around a run's network, apv:network=RUN,…"""
     opponent: str = "random"
-    """In two-player games: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", another run, or exhaustive
-    (tries every reply; for small games)."""
+    """In two-player games: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, apv:PARTS, gtp:"COMMAND", another run, or
+    exhaustive (tries every reply; for small games)."""
+    game: str | None = None
+    """The game, for apv: without a run among its parts."""
     games: int = 200
     """Number of games (even) or of episodes."""
     simulations: int | None = None
@@ -57,21 +60,31 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     import torch
 
-    from myosu.evaluation.report import evaluation_report
+    from myosu.evaluation.report import evaluation_report, match_report
     from myosu.players.agent import load_agent
+    from myosu.players.apv_name import named_apv
 
     torch.set_num_threads(1)
-    agent, environment, config = load_agent(options.run, options.simulations, options.seed)
-    if options.recordings:
-        return _compare(agent, environment, config, options)
-    report = evaluation_report(agent, environment, str(options.run), options.opponent, options.games,
-                               options.simulations, options.opening_plies, options.seed)
-    report |= {"run": str(options.run), "algorithm": config.algorithm,
-               "simulations": options.simulations or config.algorithm_config.get("simulations")}
+    if options.run.startswith("apv:"):
+        if options.recordings:
+            raise UserError("--recordings compares a network with recorded games: name its run, not apv:.")
+        player = named_apv(options.run, options.game, options.simulations, options.seed)
+        report = match_report(player.game, player, options.opponent, options.games, None, options.opening_plies,
+                              options.seed)
+        report |= {"run": player.name, "algorithm": "apv", "simulations": player.config.simulations}
+        player.close()
+    else:
+        agent, environment, config = load_agent(options.run, options.simulations, options.seed)
+        if options.recordings:
+            return _compare(agent, environment, config, options)
+        report = evaluation_report(agent, environment, options.run, options.opponent, options.games,
+                                   options.simulations, options.opening_plies, options.seed)
+        report |= {"run": options.run, "algorithm": config.algorithm,
+                   "simulations": options.simulations or config.algorithm_config.get("simulations")}
     if options.json:
         print(json_module.dumps(report, indent=1))
     else:
-        (_print_episodes if environment.spec.num_players == 1 else _print)(report)
+        (_print if "first_seat" in report else _print_episodes)(report)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -23,8 +22,11 @@ class Options:
     time is short.
     """
 
-    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
+    run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
+    """A run's folder (its latest checkpoint), RUN/checkpoints/best, the folder of one checkpoint, or AlphaGo's search
+    around a run's network, apv:network=RUN,…"""
+    game: str | None = None
+    """The game, for apv: without a run among its parts."""
     simulations: int | None = None
     """Simulations per move (more is stronger and slower); by default the number the run was trained with."""
     seed: int = 0
@@ -41,24 +43,35 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     import torch
 
+    from myosu.evaluation.gtp_analysis import AnalysisEngine
     from myosu.evaluation.gtp_engine import GtpEngine
-    from myosu.evaluation.gtp_go import GoEngine
     from myosu.players.agent import AgentPlayer, load_agent
+    from myosu.players.apv import APVPlayer, analyst_of
+    from myosu.players.apv_name import named_apv
     from myosu.players.gtp import title
 
     torch.set_num_threads(1)
-    agent, environment, config = load_agent(options.run, options.simulations, options.seed)
-    game = environment.rules
-    if game.num_players != 2:
-        raise UserError(f"{game.name} is a game for one; GTP is for two.")
-    searches = "simulations" in config.algorithm_config
-    wanted = (options.simulations or config.algorithm_config["simulations"]) if searches else 1
-    player = AgentPlayer(game, agent, "agent")
+    player: APVPlayer | AgentPlayer
+    if options.run.startswith("apv:"):
+        player = named_apv(options.run, options.game, options.simulations, options.seed)
+        game, searches, wanted = player.game, True, player.config.simulations
+    else:
+        agent, environment, config = load_agent(options.run, options.simulations, options.seed)
+        game = environment.rules
+        if game.num_players != 2:
+            raise UserError(f"{game.name} is a game for one; GTP is for two.")
+        searches = "simulations" in config.algorithm_config
+        wanted = (options.simulations or config.algorithm_config["simulations"]) if searches else 1
+        player = AgentPlayer(game, agent, "agent")
 
     def think(state: np.ndarray, history: list[int], simulations: int) -> int:
         return int(player.choose(state, [history], simulations if searches else None)[0])
 
-    engine = (GoEngine if title(game) == "Go" else GtpEngine)(game, think, wanted)
+    if title(game) == "Go":
+        analyst = player if isinstance(player, APVPlayer) else analyst_of(agent, game)
+        engine: GtpEngine = AnalysisEngine(game, think, wanted, analyst)
+    else:
+        engine = GtpEngine(game, think, wanted)
     engine.warm_up()
     for stream in (sys.stdin, sys.stdout):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]

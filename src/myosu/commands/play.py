@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import tyro
@@ -16,21 +16,29 @@ from myosu.errors import UserError
 from myosu.games import Game
 from myosu.players.player import History, Player, legal_mask
 
+if TYPE_CHECKING:
+    from myosu.envs.registry import Environment
+    from myosu.runs.config import RunConfig
+
 #: Default port. It is always the same, so that an open page finds its game when the command runs again.
 PORT = 8610
 
 
 @dataclass
 class Options:
-    """Play against the agent of a run, in the browser or in the terminal."""
+    """Play against the agent of a run, or a Gymnasium environment, in the browser or in the terminal."""
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
+    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint. Or a Gymnasium
+    environment's id, to play it without an agent."""
     seat: Literal["first", "second", "random"] = "first"
     """Your seat; the first moves first. In the browser, the default of a new game."""
     simulations: int | None = None
     """Simulations per move (more is stronger and slower); by default the number the run was trained with. In the
     browser, the default of a new game."""
+    record: Path | None = None
+    """Folder for the episodes that you play of a Gymnasium environment, as myosu record makes it. Cloning and GAIL can
+    learn from it."""
     terminal: bool = False
     """Play in the terminal."""
     seed: int = 0
@@ -51,8 +59,49 @@ def main(arguments: list[str]) -> int:
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
+    if (playing := _environment_of(options)) is not None:
+        return _on_screen(options, *playing)
+    if options.record is not None:
+        raise UserError("--record is for Gymnasium environments: games of a run are kept in RUN/played anyway.")
     seat = {"first": 0, "second": 1, "random": random.randrange(2)}[options.seat]
     return _in_terminal(options, seat) if options.terminal else _in_browser(options, seat)
+
+
+def _environment_of(options: Options) -> tuple[Environment, RunConfig | None] | None:
+    """The Gymnasium environment to be played, and the configuration of its run; None if a game is played."""
+    from myosu.envs.registry import load_environment
+    from myosu.runs.checkpoint import find_checkpoint
+
+    if options.run.exists() or len(options.run.parts) > 2:  # ALE/Pong-v5 has two
+        config = find_checkpoint(options.run).config
+        return None if config.environment.game else (config.environment, config)
+    try:
+        environment = load_environment(str(options.run))
+    except UserError as error:
+        raise UserError(f"{options.run} is neither a run nor an environment. {error}") from None
+    if environment.game is not None:
+        raise UserError(f"Nobody plays {options.run} yet: myosu train {options.run}, then myosu play with the run's "
+                        "folder.")
+    return environment, None
+
+
+def _on_screen(options: Options, environment: Environment, config: RunConfig | None) -> int:
+    if options.terminal:
+        raise UserError(f"--terminal is for games: {environment.name} is played in the browser.")
+    server = import_server("")
+    from myosu.players.agent import load_agent
+    from myosu.web.screen import Recorder, Screen
+    from myosu.web.watching import Gallery
+
+    agent = load_agent(options.run, options.simulations, options.seed)[0] if config else None
+    recorder = None
+    if options.record is not None:
+        recorder = Recorder(options.record, environment, config.env_kwargs if config else {})
+    screen = Screen(environment, agent, recorder)
+    watched = [options.run] if (options.run / "config.json").is_file() else []
+    app = server.make_app(screen, Gallery(watched), options.host)
+    server.serve(app, options.host, options.port, "Play at {}", options.browser, usual=PORT)
+    return 0
 
 
 def _in_browser(options: Options, seat: int) -> int:

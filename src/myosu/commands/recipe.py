@@ -65,11 +65,12 @@ def _rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
     for name, value in figures.items():
         if name.endswith("_ci95"):
             continue
-        if isinstance(value, dict):
-            rows += [(f"{name}, {inner}", text) for inner, text in _rows(value)]
+        if isinstance(value, dict):  # a match
+            rows.append((name, ", ".join(f"{inner} {text}" for inner, text in _rows(value))))
             continue
         if isinstance(value, list):
-            rows += [(f"{name}, from {first}", f"{error:.3f} ({count} positions)") for first, count, error in value]
+            rows += [(f"{name.replace('_', ' ')} {first} on", f"{error:.3f}, {count} positions")
+                     for first, count, error in value]
             continue
         text = f"{value:.3f}" if isinstance(value, float) else str(value)
         if interval := figures.get(f"{name}_ci95"):

@@ -107,7 +107,8 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
 
     help_of = {
         "game": "A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a "
-                "class or a function), or the path of a .py file that has a game or an environment.",
+                "class or a function), the path of a .py file that has a game or an environment, godot:PROJECT, or "
+                "unity:BUILD.",
         "algorithm": f"What learns: {', '.join(ALGORITHMS)}, or the path of your own .py file. By default muzero for "
                      "games for two, ppo for all else.",
         "preset": "A .toml file of the algorithm's settings in place of those for this environment, such as myosu tune "
@@ -170,9 +171,11 @@ def all_options() -> Any:
 
 
 def field_docs(kind: type) -> dict[str, str]:
-    """The docstring below each field of a dataclass."""
+    """The docstring below each field of a dataclass, inherited ones included."""
+    inherited = {name: text for base in kind.__bases__ if dataclasses.is_dataclass(base)
+                 for name, text in field_docs(base).items()}
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
-    return {field.target.id: " ".join(str(text.value.value).split()) for field, text in pairwise(body)
+    return inherited | {field.target.id: " ".join(str(text.value.value).split()) for field, text in pairwise(body)
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
             and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)}
 

@@ -81,12 +81,12 @@ def main(arguments: list[str]) -> int:
         except KeyboardInterrupt:
             print(f"\nInterrupted after {len(study.done())} trials. The same command goes on.")
             raise
-        _report(study, scores, options)
+        _report(study, scores, options, shlex.join(["myosu", "tune", *arguments]))
     return 0
 
 
-def _report(study: Study, scores: Scores | None, options: Options) -> None:
-    """Write the preset, the picture and report.json, and tell what was found."""
+def _report(study: Study, scores: Scores | None, options: Options, command: str) -> None:
+    """Write the preset, with the command that found it, the picture and report.json, and tell what was found."""
     from myosu.runs.files import write_json
     from myosu.tuning.study import write_preset
 
@@ -103,8 +103,6 @@ def _report(study: Study, scores: Scores | None, options: Options) -> None:
                   f"tuned: {_with_interval(scores.tuned)}   preset: {_with_interval(scores.preset)}",
                   f"difference: {mean:+.4g} ({low:+.4g} to {high:+.4g}), {verdict}"]
     preset = study.folder / "preset.toml"
-    command = f"myosu tune {shlex.quote(options.env)} --algorithm {options.algorithm} --trials {len(done)} " \
-              f"--env-steps {options.env_steps} --seed {options.seed}"
     write_preset(settings, preset, "\n".join([command, *lines]))
     write_json(study.folder / "report.json", {
         "best_trial": best.number, "search_score": best.value, "settings": settings, "spent": spent,

@@ -17,6 +17,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from myosu.algorithms import load_algorithm, load_settings
+from myosu.algorithms.interface import positions_in
 from myosu.doctor.finding import Finding
 from myosu.doctor.run_view import found
 from myosu.doctor.short_runs import known_good_settings
@@ -238,7 +239,7 @@ def play(agent: Any, environment: Environment, discount: float, seconds: float) 
     returns: list[float] = []
     episodes = 0
     while time.monotonic() < until and (episodes < 4 * _ENVS or len(values) < _POSITIONS):
-        thoughts = agent.think(step.observation, step.legal_actions, state, starts)
+        thoughts = agent.think(step.observation, step.legal_actions, state, starts, **positions_in(agent, env, every))
         state = thoughts.state
         env.send(thoughts.action, every)
         step = env.recv()
@@ -291,7 +292,8 @@ def _observations(agent: Any, environment: Environment, seconds: float) -> np.nd
     for _ in range(60):
         if time.monotonic() > until:
             break
-        env.send(agent.act(step.observation, step.legal_actions)[0], every)
+        known = positions_in(agent, env, every)
+        env.send(agent.act(step.observation, step.legal_actions, **known)[0], every)
         step = env.recv()
         kept.append(step.observation)
     env.close()

@@ -42,6 +42,7 @@ class Verdict:
 
     @property
     def failed(self) -> bool:
+        """Whether something is an error, not only a warning."""
         return any(finding.severity == "error" for finding in self.findings)
 
     def __str__(self) -> str:

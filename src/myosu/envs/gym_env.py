@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import gymnasium
 import numpy as np
 
+from myosu.envs.engines.engine_env import EngineEnv
 from myosu.envs.making import EnvMaker, describe
 from myosu.envs.spaces import BadValue, Layout, native_action
 from myosu.envs.vector import EnvSpec, Step
@@ -179,6 +180,19 @@ class SingleEnv:
     def decode(self, action: np.ndarray) -> Any:
         """One of our actions [*spec.action_shape] as the environment takes it."""
         return native_action(self._layout.action_space, action)
+
+    def notices(self) -> list[str]:
+        """Why an engine that the environment runs in was started again, a line each time."""
+        env = self._env.unwrapped
+        return [f"{self._name}: {notice}" for notice in env.notices()] if isinstance(env, EngineEnv) else []
+
+    @property
+    def gym_env(self) -> gymnasium.Env:
+        return self._env
+
+    def render(self) -> Any:
+        """What the environment's ``render`` gives."""
+        return self._call("render", self._env.render)
 
     def close(self) -> None:
         """Once. What goes wrong in it is a warning: all has been done by then."""
@@ -353,6 +367,10 @@ class GymVectorEnv:
         step = step_of(self._rows, sent)
         self._log.end(sent[step.terminated | step.truncated])
         return step
+
+    def notices(self) -> list[str]:
+        """What a person should know, once: which engines were started again, and why."""
+        return [notice for env in self._envs for notice in env.notices()]
 
     def state_dict(self) -> dict[str, Any]:
         return self._log.state_dict()

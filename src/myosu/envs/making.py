@@ -3,6 +3,7 @@
 A name is an id (``CartPole-v1``; of installed packages too, ``ALE/Pong-v5``), ``module:Id-v0`` (the module is imported
 first), ``module:MyEnv`` (a class or a function there), or either with a file for the module: ``mine.py:MyEnv``. Modules
 of the current folder are found. ``pettingzoo:connect_four_v3`` is PettingZoo's (``pettingzoo_single``).
+``godot:PROJECT`` and ``unity:BUILD`` are games in engines (``engines``).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec as Registration
 
+from myosu.envs.engines import absolute_engine, find_engine
 from myosu.envs.pettingzoo_single import TwoPlayerEnv, defines_environment, find_pettingzoo
 from myosu.errors import UserError
 from myosu.games.registry import load_file
@@ -133,6 +135,7 @@ def named_code(kwargs: Mapping[str, Any]) -> list[str]:
 
 def absolute_name(name: str) -> str:
     """A name whose file, if it has one, is found from any folder."""
+    name = absolute_engine(name)
     file, colon, inside = (name, "", "") if name.endswith(".py") else name.rpartition(":")
     return f"{Path(file).absolute()}{colon}{inside}" if file.endswith(".py") else name
 
@@ -171,6 +174,8 @@ def import_module(module: str, wanted_for: str) -> Any:
 
 def find_source(name: str) -> Source:
     """What makes the environment called ``name``. Raises UserError."""
+    if (engine := find_engine(name)) is not None:
+        return engine
     module, colon, env_id = name.rpartition(":")
     if name.endswith(".py"):
         return _only_one(name)

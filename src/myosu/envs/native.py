@@ -23,6 +23,7 @@ def game_spec(game: Game) -> EnvSpec:
         pass_action=game.pass_action,
         planes_first=True,
         observation_bounds=((0.0, 1.0) if np.dtype(game.observation_dtype).itemsize == 1 else (-np.inf, np.inf),),
+        rules=game,
     )
 
 

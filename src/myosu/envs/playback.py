@@ -163,13 +163,9 @@ class _GymStage:
 
     def picture(self) -> np.ndarray:
         image = self._ask(self._env.render)
-        if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] in (3, 4):
-            image = image[:, :, :3]  # without how much shines through
-            if image.dtype.kind == "f" and image.size and image.min() >= 0.0 and image.max() <= 1.0:
-                image = (255.0 * image + 0.5).astype(np.uint8)
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        if (picture := as_picture(image)) is None:
             raise self._error(f"render() gave {type(image).__name__} {getattr(image, 'shape', '')}".rstrip())
-        return image
+        return picture
 
     def close(self) -> None:
         with suppress(Exception, SystemExit):  # the pictures are made by then
@@ -187,3 +183,13 @@ class _GymStage:
                   "display." if "gladLoadGL" in what or "mujoco" in what.lower() else "It must take "
                   "render_mode=\"rgb_array\", and its render() then return uint8 [height, width, 3].")
         return UserError(f"{self._name} gives no pictures: {what.removesuffix('.')}. {remedy}")
+
+
+def as_picture(image: Any) -> np.ndarray | None:
+    """What ``render`` gave as uint8 [H, W, 3]; None where it is no picture."""
+    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] in (3, 4):
+        image = image[:, :, :3]  # without how much shines through
+        if image.dtype.kind == "f" and image.size and image.min() >= 0.0 and image.max() <= 1.0:
+            image = (255.0 * image + 0.5).astype(np.uint8)
+    fits = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    return image if fits else None

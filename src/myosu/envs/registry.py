@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from myosu.errors import UserError
 from myosu.games import Game, game_names, load_game
 from myosu.games.game import Symmetries
 from myosu.games.registry import defines_game
+from myosu.trust import ENGINES
 
 #: Where Gymnasium environments run: in the process that acts in them, or each in one of its own; there, recv() waits
 #: for all of them (synchronous) or for the first to be ready (asynchronous).
@@ -46,6 +48,15 @@ class Environment:
     @property
     def symmetries(self) -> Symmetries | None:
         return self.game.symmetries if self.game else None
+
+    @property
+    def most_at_once(self) -> int | None:
+        """As many environments as should run at once where each is an engine: one for each core, and one in an
+        editor; None: as many as you like."""
+        engine, colon, path = self.name.partition(":")
+        if not colon or engine not in ENGINES:
+            return None
+        return (os.cpu_count() or 1) if path else 1
 
     def make(self, num_envs: int, seed: int, workers: Workers = "none") -> VectorEnv:
         if self.game:

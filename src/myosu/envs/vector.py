@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+
+from myosu.games.game import Game
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class EnvSpec:
     observation_bounds: the least and the greatest number in each part of the observation (``parts()``, in their
         order), perhaps infinite; empty where nothing is known.
     planes_first: all observations of rank 3 are [C, H, W], as our games' are. Elsewhere only their shape can tell.
+    rules: of one of our games, for algorithms that search by the true rules (docs/decisions/56); its environments then
+        show the true states of their games as ``states`` [num_envs], those of the observations received last. None
+        elsewhere, also where an opponent moves inside the environment.
     """
 
     observation_shape: tuple[int, ...]
@@ -39,6 +44,7 @@ class EnvSpec:
     action_high: tuple[float, ...] = ()
     planes_first: bool = False
     observation_bounds: tuple[tuple[float, float], ...] = ()
+    rules: Game | None = field(default=None, compare=False, repr=False)
 
     def parts(self) -> dict[str, np.ndarray]:
         """``observation_parts`` of a batch of no observations: the names, shapes [0, *shape] and dtypes."""
@@ -65,7 +71,7 @@ class EnvSpec:
     def against_opponent(self) -> EnvSpec:
         """What an environment for two is to whoever plays in it against an opponent inside it: one for one, whose
         actions are every second ply."""
-        return replace(self, num_players=1, max_steps=(self.max_steps + 1) // 2)
+        return replace(self, num_players=1, max_steps=(self.max_steps + 1) // 2, rules=None)
 
     def signed_discount(self, discount: float) -> float:
         """The value of what follows a move, in the mover's eyes, is this times the next player's value."""

@@ -50,7 +50,7 @@ class WorkerVectorEnv:
     min_ready: environments that ``recv`` waits for where it is not told; all that owe an answer by default.
 
     An episode cut by the loss of its worker comes back like any other truncated one: reward 0, and as its final
-    observation the last one that was given out. restarts: workers replaced so far.
+    observation the last one that was given out. restarts: workers and engines replaced so far.
 
     ``__init__``, ``send`` and ``recv`` raise UserError when an environment raises or breaks a rule, and when a worker
     fails again and again.
@@ -140,7 +140,7 @@ class WorkerVectorEnv:
         play_again(self, state)
 
     def notices(self) -> list[str]:
-        """What a person should know, once: which workers were replaced, and why."""
+        """What a person should know, once: which workers and engines were replaced, and why."""
         notices, self._notices = self._notices, []
         return notices
 
@@ -203,6 +203,9 @@ class WorkerVectorEnv:
                                 f"{message}). All that train together must be of one kind.")
             if self._memory is not None:
                 return  # made again; its first observation follows
+        elif message:  # its engine was started again
+            self._notices += message
+            self.restarts += len(message)
         worker.failures = 0
         self._ready.add(index)
 
@@ -253,7 +256,7 @@ def _work(connection: Connection, parent: int, make: bytes, index: int, seed: in
                 env.start(row, start[1])
             else:
                 env.step(row)
-            connection.send(None)
+            connection.send(env.notices())
     except (EOFError, ConnectionError):
         env.close()  # Nobody asks any more.
     except Exception as error:

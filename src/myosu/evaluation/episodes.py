@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from myosu.algorithms.interface import Agent
+from myosu.algorithms.interface import Agent, positions_in
 from myosu.envs.registry import Environment
 from myosu.envs.vector import Step
 from myosu.errors import UserError
@@ -67,7 +67,7 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
     if games < 2:
         raise UserError(f"--games {games}: at least two are needed to estimate the spread.")
     begin = time.perf_counter()
-    count = min(games, MAX_ENVS)
+    count = min(games, environment.most_at_once or MAX_ENVS)
     env = environment.make(count, seed)
     shares = games // count + (np.arange(count) < games % count)
     done: list[tuple[float, float, int, bool]] = []
@@ -78,7 +78,8 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
     try:
         while len(step.env_ids):
             ids = step.env_ids
-            action, state = agent.act(step.observation, step.legal_actions, state, starts)
+            action, state = agent.act(step.observation, step.legal_actions, state, starts,
+                                      **positions_in(agent, env, ids))
             env.send(action, ids)
             step = env.recv()
             assert (step.env_ids == ids).all(), "environments answer in the order in which they were asked"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
+import queue
 import re
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO
 
 import numpy as np
@@ -15,14 +17,39 @@ import myosu
 from myosu.evaluation.clock import Clocks, Pace
 from myosu.games.game import Game
 from myosu.players.gtp import COLOURS, MoveWords, title
-from myosu.players.player import History, legal_mask
+from myosu.players.player import RESIGNS, History, legal_mask
 
-#: think(state [1], the actions that led to it, simulations) -> action.
+#: think(state [1], the actions that led to it, simulations) -> action, or RESIGNS.
 Think = Callable[[np.ndarray, History, int], int]
+
+
+#: run(write(text), waiting() -> whether input waits): writes lines until input waits.
+Stream = Callable[[Callable[[str], None], Callable[[], bool]], None]
 
 
 class Refused(Exception):
     """A command failed; the message is the engine's error response."""
+
+
+class InputLines:
+    """Lines as they come, read by a thread, so that a command under way knows of the next one."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, args=(lines,), daemon=True).start()
+
+    def waiting(self) -> bool:
+        """Whether a line, or the end of input, waits."""
+        return not self._lines.empty()
+
+    def __iter__(self) -> Iterator[str]:
+        while (line := self._lines.get()) is not None:
+            yield line
+
+    def _read(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._lines.put(line)
+        self._lines.put(None)
 
 
 class GtpEngine:
@@ -39,30 +66,47 @@ class GtpEngine:
         self._think, self._simulations = think, simulations
         self._clocks, self._pace = Clocks(), Pace()
         self._commands = {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
+        #: Commands that answer line by line until any input comes: name → begin(words) -> run(write, waiting), where
+        #: ``begin`` raises Refused.
+        self._streaming: dict[str, Callable[[list[str]], Stream]] = {}
         self._clear()
 
     def warm_up(self) -> None:
         """Think about the first move, so that everything is compiled and the pace is measured before a clock runs. The
         time of compilation is not counted."""
-        self._play(self._think(self._state, [], 1))
+        self._play(int(np.flatnonzero(self._legal())[0]))
         self._clear()
+        self._think(self._state, [], 1)
         for _ in range(2):
             self._timed_think(self._simulations)
 
     def serve(self, commands: Iterable[str], answers: TextIO) -> None:
         """Answer commands until ``quit`` or the end of input."""
-        for line in commands:
-            if (answer := self.answer(line)) is not None:
-                answers.write(answer)
-                answers.flush()
+
+        def write(text: str) -> None:
+            answers.write(text)
+            answers.flush()
+
+        lines = InputLines(commands)
+        for line in lines:
+            number, words = _split(line)
+            if words and words[0] in self._streaming:
+                try:
+                    run = self._streaming[words[0]](words[1:])
+                except Refused as refusal:
+                    write(f"?{number} {refusal}\n\n")
+                    continue
+                write(f"={number}\n")
+                run(write, lines.waiting)
+                write("\n")
+            elif (answer := self.answer(line)) is not None:
+                write(answer)
             if self.over:
                 break
 
     def answer(self, line: str) -> str | None:
         """The complete response to a line; None if the line has no command."""
-        text = re.sub(r"[^\x20-\U0010ffff]", "", line.replace("\t", " ")).partition("#")[0]
-        words = text.split()
-        number = words.pop(0) if words and re.fullmatch(r"\d+", words[0]) else ""
+        number, words = _split(line)
         if not words:
             return f"?{number} unknown command\n\n" if number else None
         try:
@@ -95,10 +139,10 @@ class GtpEngine:
         return myosu.__version__
 
     def do_known_command(self, name: str) -> str:
-        return str(name in self._commands).lower()
+        return str(name in self._commands or name in self._streaming).lower()
 
     def do_list_commands(self) -> str:
-        return "\n".join(self._commands)
+        return "\n".join([*self._commands, *self._streaming])
 
     def do_quit(self) -> str:
         self.over = True
@@ -150,7 +194,7 @@ class GtpEngine:
     def do_genmove(self, colour: str) -> str:
         start = time.perf_counter()
         action = self._generate(colour)
-        if action is not None:
+        if action is not None and action != RESIGNS:
             self._play(action)
             self._clocks.spend(_seat(colour), time.perf_counter() - start)
         return self._vertex(action)
@@ -212,8 +256,8 @@ class GtpEngine:
         return action
 
     def _vertex(self, action: int | None) -> str:
-        if action is None:
-            return "pass"
+        if action is None or action == RESIGNS:
+            return "pass" if action is None else "resign"
         word = self._words.word(action)
         return word.upper() if self._words.any_case else word
 
@@ -248,6 +292,14 @@ class GtpEngine:
         self._total += float(rewards[0]) if self._turn() == 0 else -float(rewards[0])
         self._moves.append((action, silent))
         self._ended = bool(ended[0]) or len(self._moves) >= self.game.max_plies
+
+
+def _split(line: str) -> tuple[str, list[str]]:
+    """The number before a command, or "", and its words."""
+    text = re.sub(r"[^\x20-\U0010ffff]", "", line.replace("\t", " ")).partition("#")[0]
+    words = text.split()
+    number = words.pop(0) if words and re.fullmatch(r"\d+", words[0]) else ""
+    return number, words
 
 
 def _seat(colour: str) -> int:

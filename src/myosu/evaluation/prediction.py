@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from myosu.algorithms import algorithm_of, load_settings
-from myosu.algorithms.interface import Agent
+from myosu.algorithms.interface import Agent, known_positions
+from myosu.envs.course import replay
 from myosu.envs.playback import Move
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
@@ -108,7 +109,8 @@ def _game(agent: Agent, environment: Environment, record: GameRecord,
     if not plies:
         return rows
     thoughts = agent.think(np.array([moves[ply].observation for ply in plies]),
-                           np.array([moves[ply].legal_actions for ply in plies]))
+                           np.array([moves[ply].legal_actions for ply in plies]),
+                           **_positions(agent, environment, record, plies))
     actions = np.array([int(moves[ply].action) for ply in plies])
     chosen = np.take_along_axis(thoughts.policy, actions[:, None], axis=1)
     # Of equals half come first, so that a policy that knows nothing ranks in the middle.
@@ -119,6 +121,14 @@ def _game(agent: Agent, environment: Environment, record: GameRecord,
     outcomes = np.array([to_go[ply, moves[ply].seat] for ply in plies])
     rows["error"] = 0.5 * (outcomes - thoughts.value) ** 2
     return rows
+
+
+def _positions(agent: Agent, environment: Environment, record: GameRecord, plies: list[int]) -> dict[str, Any]:
+    """The states before these plies, for an agent that needs them."""
+    if environment.game is None or not getattr(agent, "needs_positions", False):
+        return {}
+    course = replay(environment.game, record.seed or 0, record.actions or [])
+    return known_positions(agent, np.stack([course.position(ply).state for ply in plies]))
 
 
 def _interval(sums: list[Any], counts: np.ndarray) -> Interval:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from myosu.algorithms.interface import Agent
+from myosu.algorithms.interface import Agent, positions_in
 from myosu.envs.registry import Environment
 from myosu.envs.vector import Step
 from myosu.errors import UserError
@@ -91,7 +91,8 @@ def record_episodes(environment: Environment, agent: Agent, numbers: Sequence[in
         totals = {i: np.zeros(2) for i in seeds}
         records, state, starts = [], None, np.ones(len(numbers), np.bool_)
         while len(ids := step.env_ids):
-            action, state = agent.act(step.observation, step.legal_actions, state, starts)
+            action, state = agent.act(step.observation, step.legal_actions, state, starts,
+                                      **positions_in(agent, env, ids))
             env.send(action, ids)
             step = env.recv()
             assert (step.env_ids == ids).all(), "environments answer in the order in which they were asked"

@@ -95,8 +95,8 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
     lock = hold_folder(folder, "recorded")
     pool = Pool(jobs or len(os.sched_getaffinity(0)), _Recorder, (environment, kwargs or {}, rewards, settings))
     try:
-        _claim(folder, environment, kwargs or {}, rewards, settings)
-        with writing_to(folder), closing(_Kept(folder, known)) as kept:
+        claim(folder, environment, kwargs or {}, rewards, settings)
+        with writing_to(folder), closing(KeptGames(folder, known)) as kept:
             before, duplicates, given_up = len(kept.numbers), 0, 0
             waiting = list(_blocks([number for number in range(games) if number not in kept.numbers], settings, known))
             while waiting or pool.lost or pool.under_way():
@@ -120,7 +120,7 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
         os.close(lock)
 
 
-class _Kept:
+class KeptGames:
     """The games in ``folder``. numbers: theirs."""
 
     def __init__(self, folder: Path, environment: Environment) -> None:
@@ -183,7 +183,7 @@ def _check_players(environment: Environment, settings: Settings) -> None:
         make_opponent(text, environment.rules).close()
 
 
-def _claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
+def claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
     """Write what the folder's games are of, or see that it is the same. Raises UserError."""
     file = folder / "recording.json"
     wanted: dict[str, Any] = {"game": environment, "kwargs": kwargs, "rewards": rewards,

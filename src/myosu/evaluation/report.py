@@ -10,8 +10,10 @@ from myosu.errors import UserError
 from myosu.evaluation.episodes import play_episodes
 from myosu.evaluation.exhaustive import exhaustive_report
 from myosu.evaluation.match import play_match
+from myosu.games.game import Game
 from myosu.players.agent import AgentPlayer
 from myosu.players.opponents import make_opponent
+from myosu.players.player import Player
 
 
 def evaluation_report(agent: Agent, environment: Environment, name: str, opponent: str = "random", games: int = 200,
@@ -27,7 +29,12 @@ def evaluation_report(agent: Agent, environment: Environment, name: str, opponen
             raise UserError(f"{environment.name} is single-player: leave out the opponent and the opening plies.")
         return play_episodes(environment, agent, games, seed).to_json()
     game = environment.rules
-    player = AgentPlayer(game, agent, name)
+    return match_report(game, AgentPlayer(game, agent, name), opponent, games, simulations, opening_plies, seed)
+
+
+def match_report(game: Game, player: Player, opponent: str, games: int, simulations: int | None = None,
+                 opening_plies: int | None = None, seed: int = 0) -> dict[str, Any]:
+    """As ``evaluation_report``, of any player."""
     if opponent == "exhaustive":
         return exhaustive_report(game, player)
     other = make_opponent(opponent, game, simulations, seed + 1)

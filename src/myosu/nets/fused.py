@@ -67,11 +67,11 @@ class WinogradConv:
 
 
 class FusedMuZero:
-    """``initial`` and ``recurrent`` of a board model from ``MuZeroNet.for_inference``."""
+    """``initial`` and, of a model with dynamics, ``recurrent`` of a board model from ``MuZeroNet.for_inference``."""
 
     def __init__(self, net: MuZeroNet, batch: int) -> None:
         representation, dynamics = net.representation, net.dynamics
-        assert isinstance(representation, BoardRepresentation) and isinstance(dynamics, BoardDynamics)
+        assert isinstance(representation, BoardRepresentation)
         self.latent_shape = net.latent_shape
         board = (net.latent_shape[1], net.latent_shape[2])
 
@@ -86,8 +86,9 @@ class FusedMuZero:
 
         self.dtype = representation.stem.conv.weight.dtype
         self.observation_stem, self.observation_tower = conv(representation.stem.conv), tower(representation.tower)
-        self.latent_stem, self.latent_tower = conv(dynamics.stem.conv), tower(dynamics.tower)
-        self.actions = dynamics.actions().contiguous(memory_format=torch.channels_last)
+        if isinstance(dynamics, BoardDynamics):
+            self.latent_stem, self.latent_tower = conv(dynamics.stem.conv), tower(dynamics.tower)
+            self.actions = dynamics.actions().contiguous(memory_format=torch.channels_last)
         # The heads' 1×1 convolutions read the same latent state: joined into one, they read it once.
         self.heads = net.board_heads()
         convs = [head.project for head in self.heads]
@@ -147,9 +148,12 @@ def fused(net: MuZeroNet, batch: int) -> FusedMuZero | None:
     try:
         model = FusedMuZero(net, batch)
         observation = torch.rand(2, net.representation.stem.conv.in_channels, *net.latent_shape[1:])
-        latent, *_ = net.initial(observation)
-        action = torch.tensor([0, 1])
-        expected, actual = net.recurrent(latent, action), model.recurrent(model.initial(observation)[0], action)
+        expected: tuple[Tensor | None, ...] = net.initial(observation)
+        actual: tuple[Tensor | None, ...] = model.initial(observation)
+        if net.dynamics is not None:
+            action = torch.tensor([0, 1])
+            assert expected[0] is not None and actual[0] is not None
+            expected, actual = net.recurrent(expected[0], action), model.recurrent(actual[0], action)
     except (RuntimeError, AttributeError, AssertionError):
         return None
     tolerance = 1e-3 if model.dtype == torch.float32 else 0.1

@@ -60,8 +60,10 @@ def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precis
     latent = torch.rand(batch, *net.latent_shape, device=device)
     action = torch.zeros(batch, dtype=torch.long, device=device)
 
+    observation = torch.zeros(batch, *net.observation_shape, device=device)
+
     def seconds(precision: Precision) -> float:
-        if device.type == "cuda":
+        if device.type == "cuda" and net.dynamics is not None:
             return GraphedMuZero(net, Support(-1.0, 1.0, net.atoms), batch, 1, LATENT_DTYPES[precision],
                                  device).seconds()
         model = inference_model(net, precision, device, batch, torch.zeros(1, *net.observation_shape))
@@ -72,7 +74,9 @@ def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precis
         with torch.inference_mode():
             for _ in range(6):
                 start = time.perf_counter()
-                float(model.recurrent(x, action).policy_logits.float().sum())
+                policy = (model.initial(observation)[2] if net.dynamics is None else
+                          model.recurrent(x, action).policy_logits)
+                float(policy.float().sum())
                 times.append(time.perf_counter() - start)
         return min(times[1:])  # the minimum: other processes only ever slow a run down
 

@@ -133,15 +133,20 @@ class Int8Heads:
 
 
 class Int8MuZero:
-    """``initial`` and ``recurrent`` of a board model from ``MuZeroNet.for_inference``, with uint8 latent states.
+    """``initial`` and, of a model with dynamics, ``recurrent`` of a board model from ``MuZeroNet.for_inference``, with
+    uint8 latent states.
     observation: [n, ...], positions to calibrate the activation scales on."""
 
     def __init__(self, net: MuZeroNet, batch: int, observation: Tensor) -> None:
         self.float_model = FusedMuZero(net, batch)
         representation, dynamics = net.representation, net.dynamics
-        assert isinstance(representation, BoardRepresentation) and isinstance(dynamics, BoardDynamics)
+        assert isinstance(representation, BoardRepresentation)
         self.columns = tuple(range(net.latent_shape[2]))
         self.represented = Int8Tower(representation.tower, representation.stem(observation.float()))
+        if dynamics is None:
+            self.heads = Int8Heads(self.float_model, net.represent(observation))
+            return
+        assert isinstance(dynamics, BoardDynamics)
         latent, action = _imagined(net, observation)
         moved = dynamics.stem(latent, residual=latent + self.float_model.actions[action])
         self.imagined = Int8Tower(dynamics.tower, moved)
@@ -187,10 +192,12 @@ def int8_fits(net: MuZeroNet, device: torch.device) -> bool:
         observation, action = torch.rand(2, *net.observation_shape), torch.tensor([0, 1])
         try:
             model = Int8MuZero(plain, 2, observation)
-            actual = model.recurrent(model.initial(observation)[0], action).latent
+            actual = model.initial(observation)[0]
+            actual = actual if net.dynamics is None else model.recurrent(actual, action).latent
         except (RuntimeError, AttributeError, AssertionError):
             return False
-        expected = plain.recurrent(plain.initial(observation)[0], action).latent
+        expected = plain.initial(observation)[0]
+        expected = expected if net.dynamics is None else plain.recurrent(expected, action).latent
         return torch.allclose(expected, actual * UNIT, atol=0.1)
 
 

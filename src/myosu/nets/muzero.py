@@ -50,11 +50,13 @@ class MuZeroNet(nn.Module):
     Boards and images ([C, H, W]) use residual towers, vectors ([D]) multilayer perceptrons of ``channels`` units.
 
     rewards: have a reward head. consistency: have the projector and predictor of the self-supervised loss.
-    decoded_planes: planes that auxiliary losses read off a latent board.
+    decoded_planes: planes that auxiliary losses read off a latent board. dynamics: False for a network that only
+    evaluates positions (AlphaZero); then only ``initial``, ``represent``, ``read`` and ``unroll`` of no action work.
     """
 
     def __init__(self, observation_shape: tuple[int, ...], num_actions: int, channels: int, blocks: int, atoms: int,
-                 rewards: bool = True, consistency: bool = False, decoded_planes: int = 0) -> None:
+                 rewards: bool = True, consistency: bool = False, decoded_planes: int = 0,
+                 dynamics: bool = True) -> None:
         super().__init__()
         self.observation_shape, self.num_actions, self.atoms = observation_shape, num_actions, atoms
         if len(observation_shape) == 3:
@@ -62,7 +64,8 @@ class MuZeroNet(nn.Module):
             cells = height * width
             self.latent_shape: tuple[int, ...] = (channels, height, width)
             self.representation: nn.Module = BoardRepresentation(planes, channels, blocks)
-            self.dynamics: BoardDynamics | VectorDynamics = BoardDynamics(num_actions, height, width, channels, blocks)
+            self.dynamics: BoardDynamics | VectorDynamics | None = (
+                BoardDynamics(num_actions, height, width, channels, blocks) if dynamics else None)
             by_cell = num_actions > cells and num_actions % cells == 0
             self.policy: nn.Module = (CellHead(channels, num_actions // cells) if by_cell else
                                       ConvHead(channels, cells, num_actions, located=4))
@@ -73,7 +76,7 @@ class MuZeroNet(nn.Module):
             size = int(torch.tensor(observation_shape).prod())
             self.latent_shape = (channels,)
             self.representation = VectorRepresentation(size, channels, blocks)
-            self.dynamics = VectorDynamics(num_actions, channels, blocks)
+            self.dynamics = VectorDynamics(num_actions, channels, blocks) if dynamics else None
             self.policy = mlp(channels, channels, num_actions)
             self.value = mlp(channels, channels, atoms)
             self.reward = mlp(channels, channels, atoms) if rewards else None
@@ -106,16 +109,18 @@ class MuZeroNet(nn.Module):
 
     def action_codes(self) -> Tensor:
         """The encodings of all actions, [A, ...]; compute them once for several calls of ``imagine``."""
+        assert self.dynamics is not None
         return self.dynamics.codes()
 
     def imagine(self, latent: Tensor, action: Tensor, codes: Tensor | None = None) -> Tensor:
         """The latent state [B, ...] after ``action``, int64 [B]. codes: from ``action_codes``."""
+        assert self.dynamics is not None
         return scale_to_unit(self.dynamics(latent, action, self.action_codes() if codes is None else codes))
 
     def unroll(self, latent: Tensor, actions: Tensor) -> list[Tensor]:
         """The K + 1 latent states [B, ...] along ``actions``, int64 [K, B], starting with ``latent``. The gradient is
         halved at every step, so that early dynamics steps do not receive K times as much (MuZero, appendix G)."""
-        latents, codes = [latent], self.action_codes()
+        latents, codes = [latent], self.action_codes() if len(actions) else None
         for k, action in enumerate(actions):
             latents.append(self.imagine(scale_gradient(latents[k], 0.5) if k else latent, action, codes))
         return latents

@@ -10,8 +10,8 @@ import numpy as np
 
 from myosu import trust as trusted
 from myosu.algorithms import algorithm_of, load_settings
-from myosu.algorithms.interface import Agent, AgentState
-from myosu.envs.course import Course
+from myosu.algorithms.interface import Agent, AgentState, known_positions
+from myosu.envs.course import Course, Position
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.games.game import Game
@@ -67,14 +67,15 @@ class AgentPlayer:
         self._game.batch.observe(states, observation)
         remembered = ([self._state_before(history) for history in histories] if self._agent.has_memory
                       else [None] * len(states))
-        fewer = {"simulations": simulations} if simulations else {}
+        more: dict[str, Any] = {"simulations": simulations} if simulations else {}
+        more |= known_positions(self._agent, states)
         if self.temperature:
             thoughts = self._agent.think(observation, legal_mask(self._game, states), *stack_states(remembered),
-                                         **fewer)
+                                         **more)
             actions, after = draw(thoughts.policy, self.temperature, self.rng), thoughts.state
         else:
             actions, after = self._agent.act(observation, legal_mask(self._game, states), *stack_states(remembered),
-                                             **fewer)
+                                             **more)
         if after is not None:
             self._states = dict(zip(map(tuple, histories), after, strict=True))
         return np.asarray(actions, np.int64)
@@ -91,10 +92,11 @@ class AgentPlayer:
 
 
 class Turn(NamedTuple):
-    """Observation [*shape] and legal actions bool [A] of the player to move."""
+    """Observation [*shape] and legal actions bool [A] of the player to move, and the state of the game, a record."""
 
     observation: np.ndarray
     legal_actions: np.ndarray
+    position: Any
 
 
 def earlier_turns(game: Game, seed: int, actions: Sequence[int], known: int = 0) -> list[Turn]:
@@ -105,15 +107,19 @@ def earlier_turns(game: Game, seed: int, actions: Sequence[int], known: int = 0)
     course = Course(game, seed)
     positions = [course.now, *(course.play(action) for action in actions)]
     seat = positions.pop().to_play
-    return [Turn(course.observation(position), course.legal_actions(position)) for position in positions[known:]
-            if position.to_play == seat]
+    return [turn_at(course, position) for position in positions[known:] if position.to_play == seat]
+
+
+def turn_at(course: Course, position: Position) -> Turn:
+    return Turn(course.observation(position), course.legal_actions(position), position.state)
 
 
 def recall(agent: Agent, turns: Sequence[Turn], state: AgentState | None = None) -> AgentState | None:
     """The agent's state after ``turns`` of one game. state: the one before them, None if the game begins with them.
     States here have no batch axis."""
     for turn in turns:
-        _, after = agent.act(turn.observation[None], turn.legal_actions[None], *stack_states([state]))
+        _, after = agent.act(turn.observation[None], turn.legal_actions[None], *stack_states([state]),
+                             **known_positions(agent, np.array([turn.position])))
         state = None if after is None else after[0]
     return state
 

@@ -14,13 +14,14 @@ from myosu.players.gtp import GtpPlayer
 from myosu.players.mcts import MctsPlayer
 from myosu.players.player import Player, RandomPlayer
 
-SPELLINGS = ('random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", exhaustive (small games), or the '
-             'folder of a run or checkpoint, with :SIMULATIONS if you like')
+SPELLINGS = ('random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, apv:PARTS, gtp:"COMMAND", exhaustive (small games), '
+             'or the folder of a run or checkpoint, with :SIMULATIONS if you like')
 
 
 def make_opponent(text: str, game: Game, simulations: int | None = None, seed: int = 0) -> Player:
     """The player that ``text`` names: ``random``, ``greedy``, ``alphabeta:DEPTH``, ``mcts:SIMULATIONS``,
-    ``gtp:COMMAND``, or the folder of a run or checkpoint, with ``:SIMULATIONS`` or without.
+    ``apv:PARTS`` (see ``make_apv``), ``gtp:COMMAND``, or the folder of a run or checkpoint, with ``:SIMULATIONS`` or
+    without.
 
     simulations: per move, for an agent without ``:SIMULATIONS``. Raises UserError if there is no such player.
     """
@@ -39,6 +40,10 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
         return MctsPlayer(game, games, seed)
     if kind == "gtp" and colon:
         return GtpPlayer(game, rest)
+    if kind == "apv" and colon:
+        from myosu.players.apv_name import make_apv
+
+        return make_apv(text, game, simulations, seed)
     path, own_simulations = split_simulations(text)
     if os.path.exists(path) or "/" in path:
         from myosu.players.agent import load_agent
@@ -50,7 +55,7 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
                         "in training.")
     if text == "exhaustive":
         raise UserError("exhaustive is not a player: it tries every reply. Use it with myosu evaluate.")
-    near = difflib.get_close_matches(kind, ["random", "greedy", "alphabeta", "mcts", "gtp", "exhaustive"], n=1)
+    near = difflib.get_close_matches(kind, ["random", "greedy", "alphabeta", "mcts", "apv", "gtp", "exhaustive"], n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     raise UserError(f"There is no opponent {text!r}, and no such folder. {hint}Opponents: {SPELLINGS}.")
 
@@ -71,7 +76,7 @@ def settle_opponent(text: str, environment: Environment, inside: bool = False) -
     opponent = make_opponent(text, environment.rules)
     opponent.close()
     if not isinstance(opponent, AgentPlayer):
-        return text
+        return opponent.name if text.startswith("apv:") else text
     path, simulations = split_simulations(text)
     return os.path.abspath(path) + (f":{simulations}" if simulations else "")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from myosu.algorithms.interface import known_positions
 from myosu.envs.gym_env import SingleEnv
 from myosu.errors import UserError
 from myosu.players.agent import load_agent
@@ -36,7 +37,7 @@ class TrainedAgent:
         self.spec = self.environment.spec
         self._state: np.ndarray | None = None
 
-    def act(self, observation: Any, legal_actions: Any = None, starts: Any = None) -> Any:
+    def act(self, observation: Any, legal_actions: Any = None, starts: Any = None, positions: Any = None) -> Any:
         """The action for one observation, or the actions for many.
 
         observation: one, as the environment returns it; or many: an array [n, *shape], a list, a dictionary of arrays
@@ -44,6 +45,8 @@ class TrainedAgent:
         legal_actions: bool [A] or [n, A], by default all actions; required for two-player games.
         starts: bool or bool [n], whether an episode begins with this observation. Only used by recurrent agents; by
         default episodes begin with the first call after ``reset``.
+        positions: the game's true state, or many [n] (``env.states`` of ``myosu.make``'s environments). Agents that
+        search by the rules (AlphaZero) need it, others ignore it.
 
         Returns one action as the environment's own ``step`` takes it; or actions [n, *spec.action_shape], as
         ``myosu.make``'s environments take them: choices counted from 0, components of a continuous action in one axis.
@@ -55,7 +58,8 @@ class TrainedAgent:
             raise UserError(f"The agent has the state of {len(state)} episodes, but got {n} observations: call "
                             "reset() before new episodes.")
         begin = None if starts is None else np.broadcast_to(np.asarray(starts, np.bool_), n)
-        actions, self._state = self.agent.act(batch, self._mask(legal_actions, n), state, begin)
+        known = known_positions(self.agent, None if positions is None else np.atleast_1d(np.asarray(positions)))
+        actions, self._state = self.agent.act(batch, self._mask(legal_actions, n), state, begin, **known)
         actions = np.asarray(actions, self.spec.action_dtype)
         if single:
             return self._reader.decode(actions[0]) if self._reader else actions[0]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from myosu.algorithms import dqn, muesli, muzero, ppo
+from myosu.algorithms import alphazero, dqn, muesli, muzero, ppo
 from myosu.algorithms.interface import Agent
 from myosu.envs.course import Course
 from myosu.errors import UserError
@@ -78,6 +78,9 @@ def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], bytes]:
     """For ``engine/agents.js``, and the network's weights. Raises UserError where the page cannot play it."""
     programs = Programs(game)
     match agent:
+        case alphazero.Agent():
+            raise UserError("The page cannot search by the rules of a game yet: publish a run of MuZero, or take the "
+                            "network alone by myosu export.")
         case muzero.Agent(planner=planner):
             net = planner.net.for_inference(torch.float32)
             described = _search(planner) | network.of_muzero(programs, net, imagines=True)

@@ -95,7 +95,7 @@ def parts_of(agent: Agent, environment: Environment) -> list[Part]:
         case dqn.Agent(player=player):
             module = ValuesOf(player.net.cpu(), list(parts))
             return [Part("values", module, inputs, {"q": player.values(observation)})]
-    raise UserError("Only the networks of MuZero, Muesli, PPO and DQN are known, not that of "
+    raise UserError("Only the networks of AlphaZero, MuZero, Muesli, PPO and DQN are known, not that of "
                     f"{type(agent).__module__}.")
 
 
@@ -144,6 +144,7 @@ class Recurrent(Initial):
     """latent, action → latent, value, policy_logits, and the reward where the network foretells it."""
 
     def forward(self, latent: Tensor, action: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        assert self.net.dynamics is not None
         latent = scale_to_unit(self.net.dynamics(latent, action, self.net.action_codes()))
         reward = () if self.net.reward is None else (self.mean(self.net.reward(latent)),)
         return *self.heads(latent), *reward
@@ -192,22 +193,24 @@ class ValuesOf(nn.Module):
 def _model_parts(net: MuZeroNet, points: Tensor, inputs: dict[str, Tensor]) -> list[Part]:
     """The expected outputs come from the network itself, not from the exported modules."""
     inference = net.for_inference(torch.float32)
-    action = torch.arange(BATCH) % net.num_actions
     latent, value, policy = inference.initial(inputs["observation"])
-    after = inference.recurrent(latent, action)
 
     def mean(logits: Tensor) -> np.ndarray:
         return (torch.softmax(logits.double(), 1) @ points.double()).float().numpy()
 
     first = {"latent": latent.numpy(), "value": mean(value), "policy_logits": policy.numpy()}
+    initial = Part("initial", Initial(inference, points.clone()), inputs, first)
+    if inference.dynamics is None:
+        return [initial]
+    action = torch.arange(BATCH) % net.num_actions
+    after = inference.recurrent(latent, action)
     second = {"latent": after.latent.numpy(), "value": mean(after.value_logits),
               "policy_logits": after.policy_logits.numpy()}
     if after.reward_logits is not None:
         second["reward"] = mean(after.reward_logits)
-    points = points.clone()
-    return [Part("initial", Initial(inference, points), inputs, first),
-            Part("recurrent", Recurrent(inference, points), {"latent": latent.clone(), "action": action.clone()},
-                 {f"next_{name}" if name == "latent" else name: x for name, x in second.items()})]
+    inputs = {"latent": latent.clone(), "action": action.clone()}
+    outputs = {f"next_{name}" if name == "latent" else name: x for name, x in second.items()}
+    return [initial, Part("recurrent", Recurrent(inference, points.clone()), inputs, outputs)]
 
 
 def _policy_part(agent: ppo.Agent, net: ppo.ActorCritic, observation: np.ndarray, inputs: dict[str, Tensor]) -> Part:

@@ -20,6 +20,7 @@ from myosu.evaluation.match import play_match
 from myosu.evaluation.prediction import predict_recordings
 from myosu.evaluation.recording import Settings, record_games
 from myosu.players.agent import load_agent
+from myosu.players.apv_name import files_of, with_files
 from myosu.players.opponents import make_opponent
 from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.reading import parse
@@ -48,6 +49,19 @@ class Made:
         if self.kind == "reinforce":
             return self.figures["player"]
         return str(self.folder)
+
+
+#: The stages from which the parts of AlphaGo's search may come (``players.apv_name``).
+PARTS_OF_APV = {"network": ("supervise", "reinforce"), "prior": ("supervise", "reinforce"), "value": ("value",),
+                "rollout": ("rollout",)}
+
+
+def _part(part: str, name: str, made: dict[str, Made]) -> str:
+    """The run or file of a part of AlphaGo's search."""
+    if name not in made:
+        return str(Path(name).absolute())
+    stage = made[name]
+    return str(stage.folder / "rollout.npz") if part == "rollout" else stage.player
 
 
 class Stage:
@@ -89,7 +103,14 @@ class Stage:
 
     def check_players(self, players: Any) -> None:
         for text in players:
-            if "/" in text or text in self.earlier or Path(text).exists():
+            if text.startswith("apv:"):
+                try:
+                    files = files_of(text)
+                except UserError as error:
+                    raise UserError(f"{self.where}: {error}") from None
+                for part, name in files.items():
+                    self.check_names(f"{part} of a player", [name], PARTS_OF_APV[part], "it")
+            elif "/" in text or text in self.earlier or Path(text).exists():
                 self.check_names("player", [text], ("supervise", "reinforce"), "a player")
             else:
                 try:
@@ -98,7 +119,8 @@ class Stage:
                     raise UserError(f"{self.where}: {error}") from None
 
     def players(self, texts: Any, made: dict[str, Made]) -> tuple[str, ...]:
-        return tuple(made[text].player if text in made else text for text in texts)
+        return tuple(with_files(text, lambda part, name: _part(part, name, made)) if text.startswith("apv:") else
+                     made[text].player if text in made else text for text in texts)
 
     def folders(self, names: Any, made: dict[str, Made]) -> tuple[str, ...]:
         return tuple(str(made[name].folder) if name in made else str(Path(name).absolute()) for name in names)
@@ -218,7 +240,7 @@ class Value(Training):
         return {"test_games": test["games"],
                 "train_error": train["value_error"], "train_error_ci95": train["value_error_ci95"],
                 "test_error": test["value_error"], "test_error_ci95": test["value_error_ci95"],
-                "test_error_by_ply": test["by_stage"]}
+                "test_error_from_ply": test["by_stage"]}
 
 
 class Reinforce(Training):

@@ -17,6 +17,7 @@ from myosu.envs.native import game_spec
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
 from myosu.games import Game
+from myosu.runs.demo import SUFFIX, read_demo
 from myosu.runs.episodes import EpisodeIndex
 from myosu.runs.games import EpisodeLine, GameRecord, Seat
 from myosu.runs.minari_datasets import PREFIX, MinariEpisode, read_minari
@@ -89,11 +90,15 @@ def open_recording(folder: str | Path) -> Recording:
 
 def reader_of(source: str, environment: Environment, game: str, kwargs: dict[str, Any]
               ) -> Callable[[], Iterator[GameRecord | MinariEpisode]]:
-    """A function that reads the games in ``source``, a folder (``open_recording``) or ``minari:DATASET``, one after
-    another. Raises UserError unless they can be played in ``environment``, which ``game`` and ``kwargs`` made."""
+    """A function that reads the games in ``source``, a folder (``open_recording``), ``minari:DATASET`` or a ``.demo``
+    file, one after another. Raises UserError unless they can be played in ``environment``, which ``game`` and
+    ``kwargs`` made."""
     if source.startswith(PREFIX):
         next(read_minari(source, environment.spec), None)  # or says what is wrong
         return lambda: read_minari(source, environment.spec)
+    if source.endswith(SUFFIX):
+        episodes = read_demo(source, environment.spec)
+        return lambda: iter(episodes)
     recording = open_recording(source)
     recording.require(environment, game, kwargs)
     return recording.records

@@ -8,6 +8,7 @@ import numpy as np
 
 from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Actor
+from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.vector import VectorEnv
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.games.game import Game
@@ -101,5 +102,5 @@ class ActorAgainstPool(ActorAgainst):
 
 
 def env_notices(actor: Actor) -> tuple[str, ...]:
-    """What the actor's environments have to tell: a line for each worker process that was replaced."""
-    return tuple(actor.env.notices()) if isinstance(actor.env, WorkerVectorEnv) else ()
+    """What the actor's environments have to tell: a line for each worker process or engine that was replaced."""
+    return tuple(actor.env.notices()) if isinstance(actor.env, WorkerVectorEnv | GymVectorEnv) else ()

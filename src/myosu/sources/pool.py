@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from myosu.algorithms.interface import Agent, AgentState
+from myosu.algorithms.interface import Agent, AgentState, known_positions
 from myosu.evaluation.ratings import Results, fit
 from myosu.games.game import Game
 from myosu.players.against import AgainstEnv
@@ -153,7 +153,7 @@ class AgainstPool(AgainstEnv):
         states, observation = self.states[env_ids], self._no_observations(env_ids)
         self._rules.observe(states, observation)
         before = stack_states([self.memory.get(i) for i in env_ids.tolist()])
-        thoughts = agent.think(observation, legal_mask(self.game, states), *before)
+        thoughts = agent.think(observation, legal_mask(self.game, states), *before, **known_positions(agent, states))
         if thoughts.state is not None:
             self.memory.update(zip(env_ids.tolist(), thoughts.state, strict=True))
         return thoughts.policy

@@ -13,7 +13,7 @@ from typing import Any
 from myosu.algorithms.interface import Agent
 from myosu.envs.course import Course, replay
 from myosu.errors import UserError
-from myosu.players.agent import Turn, load_agent
+from myosu.players.agent import load_agent, turn_at
 from myosu.runs.checkpoint import Checkpoints, find_checkpoint
 from myosu.runs.demonstrations import othello_sgf, read_demonstration, write_demonstration
 from myosu.runs.games import GameRecord
@@ -74,7 +74,7 @@ class Room:
         course = Course(self.game, 0)
         with contextlib.suppress(Exception):  # the player is told of any error
             await self.thinker.think(self.default, self.simulations,
-                                     [Turn(course.observation(course.now), course.legal_actions())])
+                                     [turn_at(course, course.now)])
 
     def describe(self) -> dict[str, Any]:
         """The description of the run for the page."""

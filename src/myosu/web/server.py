@@ -6,6 +6,9 @@ no client.
     GET  /api/run                the run             GET  /api/games/ID.sgf    a game of Othello
     GET  /api/stored             recorded games      WS   /api/games/ID        play and watch it
 
+    GET  /                       or the page of a Gymnasium environment
+    WS   /api/screen             play and watch one
+
     GET  /watch                  the page to watch   GET  /api/watch/N/games       recorded games of run N
     GET  /api/watch              the runs            GET  /api/watch/N/games/E     positions of one, ?from=PLY on
     GET  /api/watch/N            curves, ?x=AXIS
@@ -39,6 +42,7 @@ from myosu.web.connections import HttpConnection, SocketConnection  # a missing 
 from myosu.web.messages import MAX_BYTES, check_strength, parse, parse_message
 from myosu.web.recordings import Missing
 from myosu.web.room import Busy, Room
+from myosu.web.screen import SESSIONS, Screen, Show
 from myosu.web.table import Table
 from myosu.web.watching import Gallery, Watched, parse_axis
 
@@ -58,13 +62,14 @@ HEADERS = {
 }
 
 
-def make_app(room: Room | None, gallery: Gallery, host: str = "127.0.0.1", warm: bool = True) -> ASGIApp:
-    """The server's application. room: the games, None if nobody can play. gallery: the runs to watch. host: the name it
-    is bound to, which requests may use. warm: load and compile before anybody starts a game."""
+def make_app(room: Room | Screen | None, gallery: Gallery, host: str = "127.0.0.1", warm: bool = True) -> ASGIApp:
+    """The server's application. room: the games, or a Gymnasium environment; None if nobody can play. gallery: the runs
+    to watch. host: the name it is bound to, which requests may use. warm: load and compile before anybody starts a
+    game."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        if room and warm:
+        if isinstance(room, Room) and warm:
             room.warm_up()
         yield
         if room:
@@ -74,6 +79,7 @@ def make_app(room: Room | None, gallery: Gallery, host: str = "127.0.0.1", warm:
         Route("/", _page), Route("/game/{id}", _page),
         Route("/api/run", _run), Route("/api/stored", _stored), Route("/api/games", _new_game, methods=["POST"]),
         Route("/api/games/{id}.{form}", _export), WebSocketRoute("/api/games/{id}", _sit),
+        WebSocketRoute("/api/screen", _show),
         Route("/watch", _watch_page), Route("/api/watch", _watched), Route("/api/watch/{run:int}", _curves),
         Route("/api/watch/{run:int}/games", _watched_games),
         Route("/api/watch/{run:int}/games/{episode:int}", _watched_game),
@@ -175,7 +181,8 @@ class Guard:
 async def _page(request: Request) -> Response:
     if request.app.state.room is None:
         return RedirectResponse("/watch")
-    return FileResponse(STATIC / "index.html")
+    is_screen = isinstance(request.app.state.room, Screen)
+    return FileResponse(STATIC / ("screen.html" if is_screen else "index.html"))
 
 
 async def _run(request: Request) -> Response:
@@ -246,9 +253,9 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 def _room(connection: Request | WebSocket) -> Room:
-    room: Room | None = connection.app.state.room
-    if room is None:
-        raise Missing("Nobody can play here: this server only shows how runs went.")
+    room: Room | Screen | None = connection.app.state.room
+    if not isinstance(room, Room):
+        raise Missing("No games are played here: this server only shows how runs went, or an environment.")
     return room
 
 
@@ -269,6 +276,24 @@ async def _sit(websocket: WebSocket) -> None:
         await visitor.listen()
     finally:
         visitor.close()
+
+
+async def _show(websocket: WebSocket) -> None:
+    """Serve one page of a Gymnasium environment until it is closed."""
+    await websocket.accept()
+    screen = websocket.app.state.room
+    if not isinstance(screen, Screen) or screen.sessions >= SESSIONS:
+        why = f"{SESSIONS} pages are open already." if isinstance(screen, Screen) else "There is no environment here."
+        return await websocket.close(4404, why)
+    screen.sessions += 1
+    try:
+        await Show(screen, websocket).run()
+    except UserError as error:  # of the environment, which cannot go on
+        await websocket.close(4500, str(error)[:120])
+    except (WebSocketDisconnect, RuntimeError):
+        pass  # the page has gone in the middle of an answer
+    finally:
+        screen.sessions -= 1
 
 
 class Visitor:

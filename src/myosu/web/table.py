@@ -14,7 +14,7 @@ from myosu.algorithms.interface import AgentState
 from myosu.envs.course import Course, Position
 from myosu.errors import UserError
 from myosu.games import Game
-from myosu.players.agent import Turn, earlier_turns
+from myosu.players.agent import Turn, earlier_turns, turn_at
 from myosu.web.messages import PACE, Seat
 from myosu.web.thinker import Thinker, Thought, choose, thought_to_json
 from myosu.web.views import view
@@ -162,7 +162,7 @@ class Table:
         """What an agent thinks of ``position``, after ``actions``. An agent with a memory must have observed all
         earlier turns of its seat, whoever moved there. If the memory is missing (after a take-back, or in a game from
         an earlier server), those turns are observed again."""
-        turn = Turn(self.course.observation(position), self.course.legal_actions(position))
+        turn = turn_at(self.course, position)
         if not await self._thinker.has_memory(checkpoint):
             return await self._thinker.think(checkpoint, simulations, [turn])
         before, state = self._states.get((checkpoint, position.to_play), ([], None))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from myosu.algorithms.interface import Agent, AgentState
+from myosu.algorithms.interface import Agent, AgentState, known_positions
 from myosu.players.agent import Turn, recall, stack_states
 
 #: Seconds that the first request waits for others; positions per batch; number of agents in memory.
@@ -108,9 +108,9 @@ class Thinker:
         """Runs in the thread."""
         agent, simulations = self._agent(batch[0].checkpoint), batch[0].simulations
         states = [recall(agent, request.turns[:-1], request.state) for request in batch]
-        observation, legal = (np.stack(arrays) for arrays in zip(*(request.turns[-1] for request in batch),
-                                                                 strict=True))
-        found = agent.think(observation, legal, *stack_states(states), simulations)
+        observation, legal, positions = (np.stack(arrays) for arrays in zip(*(request.turns[-1] for request in batch),
+                                                                            strict=True))
+        found = agent.think(observation, legal, *stack_states(states), simulations, **known_positions(agent, positions))
         return [Thought(int(found.action[i]), found.policy[i], float(found.value[i]),
                         None if found.visits is None else found.visits[i], found.lines[i],
                         None if found.state is None else found.state[i]) for i in range(len(batch))]

@@ -1,0 +1,112 @@
+"""A game in an engine as a Gymnasium environment that survives the engine."""
+
+from __future__ import annotations
+
+import atexit
+from functools import partial
+from typing import Any, Protocol
+
+import gymnasium
+from gymnasium import spaces
+
+from myosu.envs.engines.process import EngineLost
+from myosu.errors import UserError
+
+#: An engine may fail so often in a row to begin an episode.
+MAX_FAILURES = 3
+#: Links to editors that a closed environment left to the next one of its name and arguments.
+_kept: dict[str, Link] = {}
+
+
+class Link(Protocol):
+    """A running engine and the connection to it. Everything may raise EngineLost."""
+
+    observation_space: spaces.Space
+    action_space: spaces.Space
+
+    def reset(self, seed: int | None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode: observation and info."""
+        ...
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]: ...
+
+    def close(self) -> None:
+        """Once, also after EngineLost."""
+        ...
+
+
+@atexit.register
+def _close_kept() -> None:
+    while _kept:
+        _kept.popitem()[1].close()
+
+
+class EngineEnv(gymnasium.Env):
+    """What ``connect`` links to. An engine that ends, hangs or talks nonsense in mid-episode is started again: its
+    episode is truncated with reward 0 and the last observation, and ``notices`` says why.
+
+    keep: the link outlives the environment and goes to the next one with the same ``connect``, for a person starts
+        the game, and once must be enough.
+
+    ``__init__`` raises UserError if the first connection fails, ``reset`` if the engine fails again and again.
+    """
+
+    def __init__(self, name: str, connect: partial[Any], keep: bool = False) -> None:
+        self.name, self._connect = name, connect
+        self._key = f"{name} {connect.args}" if keep else None
+        self._notices: list[str] = []
+        self._last: tuple[Any, dict[str, Any]] = (None, {})
+        try:
+            self._link: Link | None = _kept.pop(self._key, None) if self._key else None
+            self._link = self._link or connect()
+        except EngineLost as lost:
+            raise UserError(f"{name}: {lost}.") from lost
+        self.observation_space, self.action_space = self._link.observation_space, self._link.action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        for _ in range(MAX_FAILURES):
+            try:
+                self._last = self._open().reset(seed)
+                return self._last
+            except EngineLost as lost:
+                self._lose(lost)
+                reason = lost
+        raise UserError(f"{self.name}: {reason}, {MAX_FAILURES} times in a row.")
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self._link is not None, "step() before reset()"
+        try:
+            answer = self._link.step(action)
+        except EngineLost as lost:
+            self._lose(lost)
+            return self._last[0], 0.0, False, True, self._last[1]
+        self._last = answer[0], answer[4]
+        return answer
+
+    def notices(self) -> list[str]:
+        """Why the engine was started again, a line each time; only those not yet told."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def close(self) -> None:
+        link, self._link = self._link, None
+        if link is not None and self._key is not None and self._key not in _kept:
+            _kept[self._key] = link
+        elif link is not None:
+            link.close()
+
+    def _open(self) -> Link:
+        if self._link is None:
+            self._link = self._connect()
+            if (self._link.observation_space, self._link.action_space) != (self.observation_space, self.action_space):
+                raise UserError(f"{self.name}: started again, the game has other spaces: {self.observation_space}, "
+                                f"{self.action_space}, and now {self._link.observation_space}, "
+                                f"{self._link.action_space}.")
+        return self._link
+
+    def _lose(self, lost: EngineLost) -> None:
+        self._notices.append(f"{lost}; it was started again.")
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()

@@ -1,0 +1,304 @@
+"""Godot games, by the protocol of the Godot RL plugin (Beeching et al. 2021).
+
+We listen on TCP, the game connects. A message is 4 bytes of length (little-endian) and JSON. We send ``handshake`` (no
+answer) and ``env_info`` (answered by the spaces), then ``reset`` and ``action``, answered by observations, rewards and
+ends of all agents in the scene; ``close`` ends the game. Beside what the plugin knows, ``reset`` carries a ``seed``,
+and an answer may say ``truncated``; a game that knows neither need not care.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from myosu.envs.engines.engine_env import EngineEnv
+from myosu.envs.engines.process import EngineLost, EngineProcess, require_program
+from myosu.errors import UserError
+
+#: Where the plugin connects if it is told nothing, as when the editor starts the game.
+EDITOR_PORT = 11008
+VERSION = {"major_version": "0", "minor_version": "7"}
+#: Programs that run a project, by the format of its ``project.godot``.
+PROGRAMS = {4: ("godot3-server", "godot3-headless", "godot3"), 5: ("godot4", "godot")}
+#: A longer message is none of this protocol.
+MAX_MESSAGE = 1 << 26
+
+
+class GodotEnv(EngineEnv):
+    """The first agent of a scene in Godot.
+
+    project: a folder with ``project.godot``, an exported game (a file), or "": wait until somebody starts the game in
+        the editor. A folder is run by the program in the environment variable MYOSU_GODOT, or else by the first one
+        installed that fits its version (PROGRAMS).
+    speedup: times real time, and action_repeat: physics ticks for each action, both passed on to the game; None: its
+        own. show: with a window. arguments: further ones of the command line.
+    connect_timeout, answer_timeout: seconds until a game that does not connect, or answer, counts as lost.
+
+    Several continuous actions of the scene are one Box in the order of their names, several discrete ones a
+    MultiDiscrete. Raises UserError.
+    """
+
+    def __init__(self, project: str, speedup: int | None = None,
+                 action_repeat: int | None = None, show: bool = False, arguments: Sequence[str] = (),
+                 connect_timeout: float = 50.0, answer_timeout: float = 20.0) -> None:
+        command = [] if not project else _command(Path(project), show)
+        if command:
+            given = {"speedup": speedup, "action_repeat": action_repeat}
+            command += [f"--{name}={value}" for name, value in given.items() if value is not None] + [*arguments]
+        super().__init__(f"godot:{project}", partial(GodotLink, command, connect_timeout, answer_timeout),
+                         keep=not project)
+
+
+def _command(project: Path, show: bool) -> list[str]:
+    """How to start the game, without its port."""
+    if not project.is_dir():
+        require_program(str(project), "The Godot project")
+        return [str(project), *([] if show else ["--headless"])]
+    settings = project / "project.godot"
+    if not settings.is_file():
+        raise UserError(f"{project} is no Godot project: it has no project.godot.")
+    found = re.search(r"^config_version\s*=\s*(\d+)", settings.read_text(errors="replace"), re.MULTILINE)
+    version = int(found[1]) if found else 0
+    if version not in PROGRAMS:
+        raise UserError(f"{settings}: config_version must be 4 (Godot 3) or 5 (Godot 4).")
+    # Not among the arguments: those are kept in a run's folder, and no folder may name a program that is then started.
+    program = os.environ.get("MYOSU_GODOT") or next(filter(shutil.which, PROGRAMS[version]), None)
+    if program is None or shutil.which(program) is None:
+        raise UserError(f"{project} needs Godot {version - 1}: {program or ', '.join(PROGRAMS[version])} is not on "
+                        "PATH. Debian and Ubuntu have godot3-server; another one is named by the environment variable "
+                        "MYOSU_GODOT.")
+    headless = ["--headless"] if version == 5 else ["--no-window"] if "server" not in program else []
+    # A fixed number of frames a second, so that nothing waits for real time.
+    return [program, "--path", str(project), "--fixed-fps", "60", *([] if show else headless)]
+
+
+class GodotLink:
+    """A running game and the TCP connection to it."""
+
+    def __init__(self, command: list[str], connect_timeout: float, answer_timeout: float) -> None:
+        self._timeout = answer_timeout
+        self._process: EngineProcess | None = None
+        self._socket: socket.socket | None = None
+        try:
+            with _listen(0 if command else EDITOR_PORT) as server:
+                port = server.getsockname()[1]
+                if command:
+                    self._process = EngineProcess([*command, f"--port={port}"])
+                self._socket = self._accept(server, connect_timeout)
+            self._send({"type": "handshake", **VERSION})
+            self._send({"type": "env_info"})
+            info = self._receive("env_info")
+            self.agents = _number_of_agents(info)
+            self._names, self._kinds = _read_spaces(info)
+            self.observation_space: spaces.Space = _observation_space(self._kinds)
+            self._action_names, self.action_space = _read_actions(info)
+        except BaseException:
+            self.close()
+            raise
+
+    def reset(self, seed: int | None) -> tuple[Any, dict[str, Any]]:
+        self._send({"type": "reset", **({} if seed is None else {"seed": seed})})
+        return self._observation(self._receive("reset")), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._send({"type": "action", "action": [self._action(action)] * self.agents})
+        answer = self._receive("step")
+        try:
+            reward, done = float(answer["reward"][0]), bool(answer["done"][0])
+            truncated = bool(answer["truncated"][0]) if "truncated" in answer else False
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise EngineLost(f"the game answered an action with {_short(answer)}") from error
+        return self._observation(answer), reward, done and not truncated, truncated, {}
+
+    def close(self) -> None:
+        if self._socket is not None:
+            with suppress(EngineLost):
+                self._send({"type": "close"})
+            self._socket.close()
+        if self._process is not None:
+            self._process.close(patience=0.5)
+
+    # --- what is said
+
+    def _action(self, action: Any) -> dict[str, Any]:
+        if isinstance(self.action_space, spaces.Discrete):
+            return {self._action_names[0][0]: int(action)}
+        values, parts = np.asarray(action).tolist(), {}
+        for name, size in self._action_names:
+            parts[name], values = values[:size], values[size:]
+        if isinstance(self.action_space, spaces.MultiDiscrete):
+            return {name: chosen[0] for name, chosen in parts.items()}
+        return parts
+
+    def _observation(self, answer: dict[str, Any]) -> Any:
+        try:
+            given = answer["obs"][0]
+            parts = {name: _array(given[name], space) for name, space in self._kinds.items()}
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise EngineLost(f"the game sent the observation {_short(answer.get('obs'))}, which does not fit its own "
+                             f"description {self._kinds}") from error
+        return parts if isinstance(self.observation_space, spaces.Dict) else next(iter(parts.values()))
+
+    # --- the connection
+
+    def _accept(self, server: socket.socket, seconds: float) -> socket.socket:
+        deadline = time.monotonic() + seconds
+        server.settimeout(0.1)
+        while time.monotonic() < deadline:
+            try:
+                connection, _ = server.accept()
+            except TimeoutError:
+                if self._process is not None:
+                    self._process.check()
+                continue
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
+        what = "the game" if self._process is not None else "nobody started the game in Godot's editor: it"
+        raise EngineLost(f"{what} has not connected to port {server.getsockname()[1]} within {seconds:g} s. Its scene "
+                         "needs the Sync node of Godot RL, or the script of examples/godot_catch; give a slow game "
+                         "more time with connect_timeout")
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._socket is not None
+        data = json.dumps(message).encode()
+        try:
+            self._socket.settimeout(self._timeout)
+            self._socket.sendall(struct.pack("<I", len(data)) + data)
+        except TimeoutError:
+            raise self._silent() from None
+        except OSError:
+            raise self._gone() from None
+
+    def _receive(self, kind: str) -> dict[str, Any]:
+        deadline = time.monotonic() + self._timeout
+        (length,) = struct.unpack("<I", self._read(4, deadline))
+        if length > MAX_MESSAGE:
+            raise EngineLost(f"the game announced a message of {length} bytes, which is none of Godot RL's")
+        data = self._read(length, deadline)
+        try:
+            message = json.loads(data)
+        except (ValueError, RecursionError):
+            raise EngineLost(f"the game sent {_short(data)}, which is no JSON") from None
+        if not isinstance(message, dict) or message.get("type", kind) != kind:
+            raise EngineLost(f"the game sent {_short(message)} where {kind!r} was due")
+        return message
+
+    def _read(self, count: int, deadline: float) -> bytes:
+        assert self._socket is not None
+        data = bytearray()
+        while len(data) < count:
+            try:
+                self._socket.settimeout(max(1e-3, deadline - time.monotonic()))
+                part = self._socket.recv(count - len(data))
+            except TimeoutError:
+                raise self._silent() from None
+            except OSError:
+                raise self._gone() from None
+            if not part:
+                raise self._gone()
+            data += part
+            if time.monotonic() > deadline and len(data) < count:
+                raise self._silent()
+        return bytes(data)
+
+    def _silent(self) -> EngineLost:
+        return EngineLost(f"the game did not answer within {self._timeout:g} s (answer_timeout)")
+
+    def _gone(self) -> EngineLost:
+        if self._process is not None:
+            time.sleep(0.05)  # a moment, so that its end can be told and not only that of the connection
+            try:
+                self._process.check()
+            except EngineLost as lost:
+                return lost
+        return EngineLost("the game closed the connection")
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise UserError(f"Port {port} of this machine, where Godot's editor connects, is taken ({error.strerror}): end "
+                        "the other training, or name a project for one with its own port.") from error
+
+
+def _number_of_agents(info: dict[str, Any]) -> int:
+    agents = info.get("n_agents", 1)
+    if type(agents) is not int or agents < 1:
+        raise EngineLost(f"the game says it has {agents!r} agents")
+    return agents
+
+
+def _read_spaces(info: dict[str, Any]) -> tuple[list[str], dict[str, spaces.Space]]:
+    """The parts of an observation. Newer plugins describe every agent in a list; the first one counts."""
+    described = info.get("observation_space")
+    described = described[0] if isinstance(described, list) and described else described
+    kinds: dict[str, spaces.Space] = {}
+    try:
+        for name, part in described.items():  # type: ignore[union-attr]
+            size = tuple(int(n) for n in np.ravel(part["size"]))
+            if part["space"] == "discrete":
+                kinds[name] = spaces.Discrete(size[0])
+            elif part["space"] == "box" and min(size) > 0:
+                kinds[name] = (spaces.Box(0, 255, size, np.uint8) if "2d" in name else
+                               spaces.Box(-np.inf, np.inf, size, np.float32))
+            else:
+                raise ValueError
+        assert kinds
+    except (AttributeError, AssertionError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise EngineLost(f"the game describes its observations as {_short(described)}, which is none of Godot RL's "
+                         "spaces") from error
+    return list(kinds), kinds
+
+
+def _observation_space(kinds: dict[str, spaces.Space]) -> spaces.Space:
+    return next(iter(kinds.values())) if len(kinds) == 1 else spaces.Dict(kinds)
+
+
+def _read_actions(info: dict[str, Any]) -> tuple[list[tuple[str, int]], spaces.Space]:
+    """The names and sizes of the actions, sorted by name, and their space."""
+    described = info.get("action_space")
+    described = described[0] if isinstance(described, list) and described else described
+    try:
+        actions = sorted((name, str(part["action_type"]), int(part["size"])) for name, part in described.items())  # type: ignore[union-attr]
+        types = {kind for _, kind, _ in actions}
+        assert actions and types <= {"discrete", "continuous"} and all(size > 0 for *_, size in actions)
+    except (AttributeError, AssertionError, KeyError, TypeError, ValueError) as error:
+        raise EngineLost(f"the game describes its actions as {_short(described)}, which is none of Godot RL's "
+                         "spaces") from error
+    if len(types) > 1:
+        raise UserError(f"The game mixes discrete and continuous actions ({', '.join(name for name, *_ in actions)}), "
+                        "which no algorithm here takes. Make them all of one kind.")
+    sizes = [size for *_, size in actions]
+    if types == {"continuous"}:
+        return [(name, size) for name, _, size in actions], spaces.Box(-1.0, 1.0, (sum(sizes),), np.float32)
+    space = spaces.Discrete(sizes[0]) if len(sizes) == 1 else spaces.MultiDiscrete(sizes)
+    return [(name, 1) for name, *_ in actions], space
+
+
+def _array(value: Any, space: spaces.Space) -> Any:
+    """Raises TypeError or ValueError where it is no value of ``space``. Pictures are sent as hexadecimal digits."""
+    if isinstance(space, spaces.Discrete):
+        return int(np.ravel(value)[0])
+    assert space.shape is not None
+    if isinstance(value, str):
+        return np.frombuffer(bytes.fromhex(value), np.uint8).reshape(space.shape).astype(space.dtype)
+    return np.asarray(value, np.float32).reshape(space.shape).astype(space.dtype)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,0 +1,168 @@
+"""From ML-Agents' descriptions and observations to spaces and arrays, and from actions back."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from PIL import Image
+
+from myosu.envs.engines.process import EngineLost
+from myosu.envs.engines.unity_messages import CONTINUOUS, PNG, AgentAction, Observation
+from myosu.errors import UserError
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def action_space(brain: Any) -> spaces.Space:
+    """Of a ``BrainParametersProto``. Raises UserError where an agent has none, or both kinds."""
+    spec = brain.action_spec
+    continuous, branches = spec.num_continuous_actions, list(spec.discrete_branch_sizes)
+    if not continuous and not branches:  # games before API 1.3
+        sizes = list(brain.vector_action_size_deprecated)
+        if brain.vector_action_space_type_deprecated == CONTINUOUS:
+            continuous = sum(sizes)
+        else:
+            branches = sizes
+    if continuous and branches:
+        raise UserError(f"The behaviour {brain.brain_name} mixes {continuous} continuous actions with {len(branches)} "
+                        "discrete ones, which no algorithm here takes. Make them all of one kind.")
+    if continuous:
+        return spaces.Box(-1.0, 1.0, (continuous,), np.float32)
+    if not branches:
+        raise UserError(f"The behaviour {brain.brain_name} has no actions.")
+    return spaces.Discrete(branches[0]) if len(branches) == 1 else spaces.MultiDiscrete(branches)
+
+
+def branches_of(space: spaces.Space) -> list[int]:
+    """Choices of each branch; [] of continuous actions."""
+    if isinstance(space, spaces.Discrete):
+        return [int(space.n)]
+    return space.nvec.tolist() if isinstance(space, spaces.MultiDiscrete) else []
+
+
+def observation_space(observations: Sequence[Any]) -> spaces.Space:
+    """Of an agent's ``ObservationProto``s: pictures are uint8, all else float32. Several are a Dict."""
+    parts = [_space(observation) for observation in observations]
+    if not parts:
+        raise UserError("The agent observes nothing: give it a sensor.")
+    return parts[0] if len(parts) == 1 else spaces.Dict(dict(zip(observation_names(observations), parts, strict=True)))
+
+
+def observation_names(observations: Sequence[Any]) -> list[str]:
+    names = [observation.name for observation in observations]
+    return [name if name and names.count(name) == 1 else f"observation{place}" for place, name in enumerate(names)]
+
+
+def _space(observation: Any) -> spaces.Space:
+    shape = tuple(observation.shape)
+    if observation.compression_type == PNG:
+        return spaces.Box(0, 255, shape, np.uint8)
+    return spaces.Box(-np.inf, np.inf, shape, np.float32)
+
+
+def read_observation(observations: Sequence[Any], space: spaces.Space) -> Any:
+    """What an agent sees, as ``space`` has it. Raises EngineLost where it does not fit."""
+    names = observation_names(observations)
+    if (set(names) != set(space) if isinstance(space, spaces.Dict) else len(names) != 1):
+        raise EngineLost(f"the game sent the observations {', '.join(names) or '(none)'}, which it did not have before")
+    if not isinstance(space, spaces.Dict):
+        return _array(observations[0], space)
+    return {name: _array(observation, space[name]) for name, observation in zip(names, observations, strict=True)}
+
+
+def _array(observation: Any, space: spaces.Space) -> np.ndarray:
+    assert space.shape is not None
+    if observation.compression_type == PNG:
+        return read_picture(observation.compressed_data, space.shape, list(observation.compressed_channel_mapping))
+    data = np.array(observation.float_data.data, np.float32)
+    if tuple(observation.shape) != space.shape or data.size != np.prod(space.shape, dtype=int):
+        raise EngineLost(f"the game sent an observation of {data.size} numbers {list(observation.shape)} where it was "
+                         f"{list(space.shape)}")
+    return data.reshape(space.shape)
+
+
+def read_picture(data: bytes, shape: tuple[int, ...], mapping: list[int]) -> np.ndarray:
+    """uint8 [*shape] of PNG pictures, one after another, whose channels go where ``mapping`` says (−1: nowhere; several
+    to one place are averaged). Without a mapping, a grey picture is the mean of red, green and blue.
+
+    ``shape`` is [H, W, C] up to ML-Agents 2, [C, H, W] later; the pictures' own size tells which. Raises EngineLost.
+    """
+    try:
+        planes = np.concatenate([np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in _pictures(data)],
+                                axis=2).astype(np.float32)
+    except (OSError, ValueError, struct.error) as error:
+        raise EngineLost(f"the game sent a picture that is no PNG ({error})") from error
+    first = len(shape) == 3 and shape[1:] == planes.shape[:2] and shape[:2] != planes.shape[:2]
+    if len(shape) != 3 or (shape[1:] if first else shape[:2]) != planes.shape[:2]:
+        raise EngineLost(f"the game sent a picture of {list(planes.shape[:2])} for an observation {list(shape)}")
+    channels = shape[0] if first else shape[2]
+    if not mapping:
+        mapping = [0, 0, 0] if channels == 1 else [*range(channels), *[-1] * planes.shape[2]]
+    places = np.array(mapping[:planes.shape[2]])
+    means = [planes[:, :, np.flatnonzero(places == channel)] for channel in range(channels)]
+    if any(part.shape[2] == 0 for part in means):
+        raise EngineLost(f"the game sent {planes.shape[2]} channels of pictures for an observation {list(shape)}")
+    picture = np.stack([np.rint(part.mean(axis=2)) for part in means], axis=0 if first else 2)
+    return picture.astype(np.uint8)
+
+
+def _pictures(data: bytes) -> list[bytes]:
+    """PNG files out of what holds one after another: each goes on to the end of its last chunk."""
+    found, begin = [], 0
+    while begin < len(data):
+        if not data.startswith(_SIGNATURE, begin):
+            raise ValueError("no PNG signature")
+        place, kind = begin + len(_SIGNATURE), b""
+        while kind != b"IEND":
+            length, kind = struct.unpack_from(">I4s", data, place)
+            place += 12 + length  # the length itself, the kind, the data and their check sum
+        found.append(data[begin:place])
+        begin = place
+    if not found:
+        raise ValueError("no bytes")
+    return found
+
+
+def read_mask(forbidden: Sequence[bool], branches: list[int]) -> np.ndarray:
+    """int8 [sum of branches], 1 where an action is legal; theirs says what is forbidden, or nothing at all."""
+    if forbidden and len(forbidden) != sum(branches):
+        raise EngineLost(f"the game sent a mask of {len(forbidden)} for {sum(branches)} actions")
+    return 1 - np.array(forbidden or [False] * sum(branches), np.int8)
+
+
+def write_action(action: Any, space: spaces.Space) -> Any:
+    """An ``AgentActionProto``. Games before API 1.3 read the deprecated field."""
+    numbers = np.ravel(action).tolist()
+    key = "continuous_actions" if isinstance(space, spaces.Box) else "discrete_actions"
+    return AgentAction(**{key: numbers, "vector_actions_deprecated": numbers})
+
+
+def read_action(action: Any, space: spaces.Space) -> np.ndarray:
+    """The inverse of ``write_action``: float32 [n] or int64 [branches]. Raises ValueError where it is of another
+    kind."""
+    continuous = isinstance(space, spaces.Box)
+    numbers = list(action.continuous_actions if continuous else action.discrete_actions)
+    numbers = numbers or list(action.vector_actions_deprecated)
+    size = space.shape[0] if continuous else len(branches_of(space))  # type: ignore[index]
+    if len(numbers) != size:
+        raise ValueError(f"an action of {len(numbers)} numbers where there are {size}")
+    return np.array(numbers, np.float32 if continuous else np.int64)
+
+
+def default_action(space: spaces.Space, mask: np.ndarray | None) -> Any:
+    """For an agent that nobody plays: nothing, or of each branch the first choice that is legal."""
+    if mask is None:
+        return np.zeros(space.shape, np.float32)  # type: ignore[arg-type]
+    parts = np.split(mask, np.cumsum(branches_of(space))[:-1])
+    return [int(part.argmax()) for part in parts]
+
+
+def write_observation(array: np.ndarray, name: str) -> Any:
+    """An ``ObservationProto`` of numbers."""
+    return Observation(shape=array.shape or (1,), float_data={"data": np.ravel(array).astype(np.float32).tolist()},
+                       name=name)

@@ -1,0 +1,114 @@
+"""AlphaGo's search by its name on the command line: ``apv:network=RUN,rollout=uniform,simulations=800``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from myosu.errors import UserError
+from myosu.games.game import Game
+from myosu.games.go.rollout import RolloutPolicy
+from myosu.games.registry import load_game
+from myosu.players.agent import load_agent
+from myosu.players.apv import APVPlayer, Network, network_of
+from myosu.players.rollouts import Rollouts, is_go, linear_rollouts, random_rollouts
+from myosu.search.apv import APVConfig
+
+#: Short names of settings, as the paper writes them.
+SHORT = {"lambda": "rollout_weight", "batch": "batch_size", "threshold": "expansion_threshold"}
+PARTS = ("network", "prior", "value", "rollout")
+SPELLING = "apv:network=RUN,rollout=FILE,simulations=800 (see docs/apv.md)"
+
+
+def make_apv(text: str, game: Game, simulations: int | None = None, seed: int = 0) -> APVPlayer:
+    """The player that ``text`` describes. simulations: unless ``text`` says it.
+
+    network: run of both prior and value; prior, value: of one of them. rollout: a file of ``RolloutPolicy`` (Go), or
+    "uniform". The rest are settings of ``APVConfig``. λ is 0 without rollouts, 1 without a value network, else ½.
+    Raises UserError that names what is wrong.
+    """
+    given = _parsed(text)
+    parts = {name: given.pop(name) for name in PARTS if name in given}
+    if simulations is not None:
+        given.setdefault("simulations", str(simulations))
+    runs = {"prior": parts.get("prior", parts.get("network")), "value": parts.get("value", parts.get("network"))}
+    if "rollout_weight" not in given:
+        given["rollout_weight"] = "0" if "rollout" not in parts else "1" if runs["value"] is None else "0.5"
+    config = _config(text, given)
+    loaded: dict[str, Network] = {}
+    for run in filter(None, runs.values()):
+        if run not in loaded:
+            loaded[run] = _network(run, game, seed)
+    prior, value = (None if run is None else loaded[run] for run in runs.values())
+    rollouts = _rollouts(parts["rollout"], game) if "rollout" in parts else None
+    name = with_files(text, lambda part, file: os.path.abspath(file))  # the same player in any folder
+    return APVPlayer(game, prior, value, rollouts, config, name, seed)
+
+
+def named_apv(text: str, game: str | None, simulations: int | None = None, seed: int = 0) -> APVPlayer:
+    """As ``make_apv``, of the game called ``game``; None: of that which the first run among the parts plays."""
+    if game is not None:
+        return make_apv(text, load_game(game), simulations, seed)
+    given = _parsed(text)
+    run = next((given[name] for name in PARTS[:3] if name in given), None)
+    if run is None:
+        raise UserError(f"{text} names no run: say the game by --game NAME.")
+    return make_apv(text, load_agent(run)[1].rules, simulations, seed)
+
+
+def _parsed(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    names = {field.name for field in dataclasses.fields(APVConfig)}
+    for word in filter(None, text.removeprefix("apv:").split(",")):
+        name, equals, value = word.partition("=")
+        name = SHORT.get(name, name)
+        if not equals or not value or name not in (*PARTS, *names):
+            raise UserError(f"{text}: {word!r} is no part of it. Write NAME=VALUE with one of "
+                            f"{', '.join((*PARTS, *sorted(names | set(SHORT))))}: {SPELLING}.")
+        if name in found:
+            raise UserError(f"{text}: {name} is given twice.")
+        found[name] = value
+    return found
+
+
+def _config(text: str, given: dict[str, str]) -> APVConfig:
+    whole = {field.name for field in dataclasses.fields(APVConfig) if field.type == "int"}
+    try:
+        return APVConfig(**{name: int(value) if name in whole else float(value)  # type: ignore[arg-type]
+                            for name, value in given.items()})
+    except ValueError as error:
+        raise UserError(f"{text}: {error}.") from None
+
+
+def _network(run: str, game: Game, seed: int) -> Network:
+    """The network of a run of ``game``, or of one with the same rules and other observations."""
+    agent, environment, _ = load_agent(run, None, seed)
+    own = environment.rules
+    if own.state_dtype != game.state_dtype or own.num_actions != game.num_actions:
+        raise UserError(f"{run} plays {own.name}, not {game.name}.")
+    if agent.has_memory:
+        raise UserError(f"{run} has a memory, which a search cannot give it: take a network without one.")
+    return network_of(agent, own)
+
+
+def _rollouts(word: str, game: Game) -> Rollouts:
+    if not is_go(game):
+        if word != "uniform":
+            raise UserError(f"rollout={word}: only Go has learnt rollout policies; in {game.name} take "
+                            "rollout=uniform.")
+        return random_rollouts(game)
+    return linear_rollouts(game, RolloutPolicy.zeros() if word == "uniform" else RolloutPolicy.load(Path(word)))
+
+
+def files_of(text: str) -> dict[str, str]:
+    """The runs and the file that the parts of a player are, by part."""
+    return {name: value for name, value in _parsed(text).items() if name in PARTS and value != "uniform"}
+
+
+def with_files(text: str, found: Callable[[str, str], str]) -> str:
+    """``text`` with ``found(part, file)`` in place of each file."""
+    files = files_of(text)
+    return "apv:" + ",".join(f"{name}={found(name, value) if name in files else value}"
+                             for name, value in _parsed(text).items())

@@ -1,0 +1,304 @@
+"""Godot games: the protocol against a game of ours that speaks it well or badly, and a project in Godot itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import fake_godot
+import myosu
+from myosu import cli, trust
+from myosu.envs.engines import engine_env
+from myosu.envs.engines.godot import GodotEnv
+from myosu.envs.engines.process import EngineLost
+from myosu.envs.gym_env import GymVectorEnv
+from myosu.envs.making import EnvMaker, absolute_name
+from myosu.envs.registry import load_environment
+from myosu.envs.workers import WorkerVectorEnv
+from myosu.errors import UserError
+
+PROJECT = Path(__file__).parents[2] / "examples" / "godot_catch"
+needs_godot = pytest.mark.skipif(shutil.which("godot3-server") is None,
+                                 reason="needs Godot: apt-get install godot3-server")
+
+
+@pytest.fixture
+def game(tmp_path):
+    """A function that makes the file of a game of ``fake_godot``."""
+    def make(mode: str) -> str:
+        file = tmp_path / f"game-{mode.partition('|')[0].replace(' ', '-')}"
+        file.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{fake_godot.__file__}' '{mode}' \"$@\"\n")
+        file.chmod(0o755)
+        return f"godot:{file}"
+    return make
+
+
+def make(name: str, **kwargs) -> GodotEnv:
+    return EnvMaker(name, {"answer_timeout": 1.0, **kwargs})()
+
+
+def test_spaces_rewards_and_ends(game):
+    env = make(game("plain"))
+    assert env.observation_space == spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    assert env.action_space == spaces.Discrete(2)
+    observation, _ = env.reset(seed=5)  # 5 % 3 = 2
+    assert observation.tolist() == [2, 0]
+    answers = [env.step(np.int64(action)) for action in (1, 0, *[1] * 7)]
+    assert [answer[1] for answer in answers] == [1, 0, *[1] * 7]
+    assert [answer[2] for answer in answers] == [False] * 8 + [True] and not any(answer[3] for answer in answers)
+    assert answers[-1][0].tolist() == [10, 9]
+    env.reset()
+    for _ in range(20):
+        *_, terminated, truncated, _ = env.step(0)
+    assert truncated and not terminated, "a game may say that it was cut"
+    assert env.notices() == []
+    env.close()
+
+
+def test_parts_and_continuous_actions(game):
+    env = make(game("parts"))
+    assert env.observation_space == spaces.Dict({"camera_2d": spaces.Box(0, 255, (2, 2, 1), np.uint8),
+                                                 "kind": spaces.Discrete(3)})
+    assert env.action_space == spaces.Box(-1, 1, (3,), np.float32)  # gas, turn
+    observation, _ = env.reset(seed=1)
+    assert observation["camera_2d"].ravel().tolist() == [1, 1, 2, 255] and observation["kind"] == 2
+    assert [env.step(np.array([gas, -1, 1], np.float32))[1] for gas in (1, 0)] == [1, 0]
+    env.close()
+    env = make(game("branches"))
+    assert env.action_space == spaces.MultiDiscrete([3, 2])  # jump, step
+    env.reset()
+    assert [env.step(np.array(action))[1] for action in ([2, 0], [0, 1])] == [0, 1]
+    env.close()
+
+
+BAD = ("dies", "hangs", "no json", "long", "half", "other message", "no reward", "other observation", "hangs up")
+
+
+@pytest.mark.parametrize("mode", BAD)
+def test_a_lost_game_is_started_again(game, tmp_path, mode):
+    """Whatever it dies of: its episode is cut, the next one is played in a new process."""
+    env = make(game(f"{mode}|{tmp_path / 'once'}"), answer_timeout=0.5)
+    first = env._link._process
+    env.reset(seed=0)
+    env.step(1)
+    env.step(1)
+    observation, reward, terminated, truncated, _ = env.step(1)
+    assert (observation.tolist(), reward, terminated, truncated) == ([2, 2], 0.0, False, True)
+    assert first._process.poll() is not None, "the lost process is gone"
+    env.reset(seed=0)
+    assert [env.step(1)[2:4] for _ in range(10)] == [(False, False)] * 9 + [(True, False)]
+    (notice,) = env.notices()
+    assert notice.endswith("; it was started again.")
+    env.close()
+
+
+def test_lost_games_are_counted_and_their_episodes_truncated(game, tmp_path):
+    for index, kind in enumerate((GymVectorEnv, WorkerVectorEnv)):
+        env = kind(game(f"dies|{tmp_path / f'once{index}'}"), 1)
+        env.reset()
+        env.recv()
+        for _ in range(4):
+            env.send(np.array([1]), np.array([0]))
+            step = env.recv()
+            if step.truncated[0]:
+                assert step.final_observation[0, 1] == 2 and step.observation[0, 1] == 0 and step.reward[0] == 0
+        (notice,) = env.notices()
+        assert "(environment 0): " in notice and "exit code 7" in notice and env.notices() == []
+        env.close()
+    assert env.restarts == 1
+
+
+@pytest.mark.parametrize("mode, message", [
+    ("dies at once", "the engine ended \\(exit code 3\\): the scene is broken"),
+    ("never connects", "has not connected to port .* within 1 s"),
+    ("nonsense at once", "b'hello', which is no JSON"),
+    ("no spaces", "describes its observations as {}"),
+    ("mixed", "mixes discrete and continuous actions"),
+])
+def test_games_that_never_work(game, mode, message):
+    with pytest.raises(UserError, match=message):
+        make(game(mode), connect_timeout=1.0)
+
+
+def test_a_game_that_is_always_lost_ends_the_run(game):
+    def gone():
+        raise EngineLost("the engine is gone")
+
+    env = make(game("plain"))
+    env.reset()
+    env._connect = gone
+    os.kill(env._link._process.pid, signal.SIGKILL)
+    assert env.step(0)[3]
+    with pytest.raises(UserError, match="is gone, 3 times in a row"):
+        env.reset()
+
+
+def test_what_is_named_wrongly(tmp_path, capsys, monkeypatch):
+    plain = tmp_path / "game.x86_64"
+    plain.touch()
+    for name, message in [("godot:nowhere", "The Godot project nowhere is not there"),
+                          (f"godot:{tmp_path}", "has no project.godot"),
+                          (f"godot:{plain}", "is not executable")]:
+        assert cli.run(["train", name, "--env-steps", "10"]) == 2
+        assert message in capsys.readouterr().err
+    project = tmp_path / "project.godot"
+    project.write_text("config_version=3\n")
+    with pytest.raises(UserError, match="must be 4"):
+        make(f"godot:{tmp_path}")
+    project.write_text("config_version=4\n")
+    monkeypatch.setenv("MYOSU_GODOT", "no-such-godot")
+    with pytest.raises(UserError, match="needs Godot 3: no-such-godot is not on PATH"):
+        make(f"godot:{tmp_path}")
+    with pytest.raises(UserError, match="unexpected keyword argument 'engin'"):
+        make(f"godot:{tmp_path}", engin="")
+
+
+def test_the_editor_is_waited_for_and_stays_connected(game):
+    """One test for all, because there is one port for all."""
+    with pytest.raises(UserError, match=r"nobody started the game in Godot's editor.* 11008 within 0.2 s"):
+        make("godot:", connect_timeout=0.2)
+    with socket.create_server(("127.0.0.1", 11008)), pytest.raises(UserError, match=r"Port 11008 .* is taken"):
+        make("godot:")
+    editor = None
+    try:
+        with ThreadPoolExecutor() as pool:  # the game does not try again, so we listen first
+            found = pool.submit(load_environment, "godot:")
+            for _ in range(20):
+                time.sleep(0.5)
+                if editor is None or editor.poll() is not None:
+                    editor = subprocess.Popen([game("plain").removeprefix("godot:"), "--port=11008"])
+                if found.done():
+                    break
+        env = found.result().make(1, 0)
+        env.reset()
+        env.recv()
+        env.send(np.array([1]), np.array([0]))
+        assert env.recv().reward[0] == 1
+        env.close()
+        assert editor.poll() is None, "the game goes on"
+    finally:
+        engine_env._close_kept()
+        assert editor is not None and editor.wait(10) == 0
+
+
+def test_a_project_is_code_to_be_trusted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "game" / ".import").mkdir(parents=True)
+    (tmp_path / "game" / "project.godot").write_text("config_version=4")
+    source = trust.source_of("godot:game")
+    assert source == f"godot:{tmp_path / 'game'}" == absolute_name("godot:game")
+    assert trust.exists(source) and not trust.exists("godot:/nowhere") and trust.source_of("godot:") is None
+    before = trust.digest(source)
+    (tmp_path / "game" / ".import" / "cache").write_text("x")
+    assert trust.digest(source) == before
+    with_script = trust.source_of("godot:game", {"arguments": ["--script", "other.gd"]})
+    assert with_script == f"{source} with arguments [\"--script\", \"other.gd\"]" and trust.exists(with_script)
+    assert trust.digest(with_script) != before
+    (tmp_path / "game" / "evil.gd").write_text("x")
+    assert trust.digest(source) != before != ""
+    monkeypatch.chdir(tmp_path / "game")
+    assert trust.source_of("godot:.") == source
+    assert trust.source_of(f"unity:{tmp_path}/x.sh") == f"unity:{tmp_path}/x.sh" and trust.source_of("unity:") is None
+
+
+def test_a_run_from_somebody_else_starts_no_engine(tmp_path, monkeypatch, capsys, game):
+    """Its folder names another project, or other arguments, than the person did."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    run, name = tmp_path / "run", game("plain")
+    command = ["train", name, "--run", str(run), "--env-steps", "64", "--num-envs", "1", "--rollout-steps", "32",
+               "--batch-size", "32", "--evaluate-every", "0", "--quiet"]
+    assert cli.run(command) == 0
+    config = json.loads((run / "config.json").read_text())
+    for changes in ({"game": game("dies")}, {"env_kwargs": {"arguments": ["--script", "evil.gd"]}}):
+        monkeypatch.setattr(trust, "_agreed", set())
+        (run / "config.json").write_text(json.dumps(config | changes))
+        assert cli.run(["train", "--resume", str(run), "--env-steps", "128", "--quiet"]) == 2
+        assert "If you trust it, add --trust" in capsys.readouterr().err
+    monkeypatch.setattr(trust, "_agreed", set())
+    (run / "config.json").write_text(json.dumps(config))
+    assert cli.run(["train", "--resume", str(run), "--env-steps", "128", "--quiet"]) == 0
+
+
+# --- in Godot itself
+
+
+@needs_godot
+def test_the_project_in_godot():
+    """Seeds decide episodes, paddles catch balls, and the process ends with its environment."""
+    env = make(f"godot:{PROJECT}")
+    pid = env._link._process.pid
+    courses = []
+    for seed in (3, 3, 4):
+        observation, _ = env.reset(seed=seed)
+        course = [observation]
+        while True:
+            # below the ball, or what it will be: paddle and ball are in [-1, 1]
+            move = 1 if observation[1] - observation[0] > 0.1 else -1 if observation[1] - observation[0] < -0.1 else 0
+            observation, reward, terminated, truncated, _ = env.step(1 + move)
+            course.append((*observation, reward))
+            if terminated or truncated:
+                break
+        courses.append([list(map(float, step)) for step in course])
+    assert courses[0] == courses[1] != courses[2]
+    assert sum(step[4] for step in courses[0][1:]) == 5 and terminated and len(courses[0]) == 43
+    env.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@needs_godot
+def test_an_engine_that_is_killed_hangs_or_is_stopped(tmp_path):
+    """In mid-episode, one after the other, while worker processes and we play on."""
+    env = load_environment(f"godot:{PROJECT}", {"answer_timeout": 1.0}).make(2, 0)
+    env.reset()
+    env.recv()
+    lost = 0
+    for k in range(60):
+        if k in (20, 40):
+            os.kill(env._envs[k // 20 - 1]._env.unwrapped._link._process.pid,
+                    signal.SIGKILL if k == 20 else signal.SIGSTOP)
+        env.send(np.array([1, 1]), np.arange(2))
+        lost += env.recv().truncated.sum()
+    notices = env.notices()
+    assert lost == len(notices) == 2
+    assert "was ended by SIGKILL" in notices[0] and "did not answer within 1 s" in notices[1]
+    env.close()
+
+
+@needs_godot
+@pytest.mark.slow
+def test_it_learns_to_catch(tmp_path):
+    """Random play earns about −2.7 of the five balls, a perfect player 5."""
+    run = tmp_path / "run"
+    assert cli.run(["train", f"godot:{PROJECT}", "--run", str(run), "--env-steps", "12000", "--num-envs", "4",
+                    "--learning-rate", "1e-3", "--evaluate-every", "0", "--quiet"]) == 0
+    assert myosu.evaluate(run, games=20)["mean_reward"] > 2.0
+    config = json.loads((run / "config.json").read_text())
+    assert config["game"] == f"godot:{PROJECT}" and config["code"] == {f"godot:{PROJECT}": trust.digest(config["game"])}
+
+
+@needs_godot
+def test_engines_end_with_the_process_that_started_them(tmp_path):
+    code = (f"import myosu, time; env = myosu.make('godot:{PROJECT}', 1); env.reset(); env.recv()\n"
+            "print(env._envs[0]._env.unwrapped._link._process.pid, flush=True); time.sleep(60)")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        pid = int(process.stdout.readline())
+        os.kill(pid, signal.SIGSTOP)  # so that it cannot see that the connection is gone
+        process.kill()
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists():
+            break
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
