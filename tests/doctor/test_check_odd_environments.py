@@ -1,14 +1,11 @@
 """``check`` never dies of what it examines, and advises only what there is."""
 
 import re
-from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
 
-import myosu.doctor
-from myosu.commands.train import _options
 from myosu.doctor import check_gym
 from myosu.envs.making import EnvMaker
 from odd_envs import Ten
@@ -32,15 +29,3 @@ def test_it_is_examined_to_the_end(make, habit, check, message):
     findings = {finding.check: finding for finding in check_gym(EnvMaker(make, {"habit": habit}), 2)}
     assert check is None or re.search(message, findings[check].message), findings.keys()
     assert (check == "contract") == any(f.check == "contract" for f in findings.values())
-
-
-def test_every_flag_that_is_advised_exists():
-    from dataclasses import fields
-
-    known = {field.name for field in fields(_options(None, {}))}
-    advised = set()
-    for file in Path(myosu.doctor.__file__).parent.glob("*.py"):
-        if file.name == "report.py":
-            continue  # of a page's style
-        advised |= set(re.findall(r"--([a-z][a-z-]+)", file.read_text()))
-    assert advised and {flag.replace("-", "_") for flag in advised} <= known, advised

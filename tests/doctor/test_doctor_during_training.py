@@ -147,7 +147,7 @@ def train(folder, monkeypatch, *environment, **settings):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("environment", "settings"), [
-    (("CartPole-v1", "ppo"), {"env_steps": 15_000, "evaluate_every": 100}),
+    (("CartPole-v1", "ppo"), {"env_steps": 10_000, "evaluate_every": 100}),
     (("CartPole-v1", "dqn"), {"env_steps": 3_000, "evaluate_every": 500, "actors": 0}),
     (("tictactoe",), {"updates": 60, "evaluate_every": 20, "actors": 0}),
 ], ids=["ppo", "dqn", "tictactoe"])

@@ -43,6 +43,7 @@ def only(monkeypatch, looked_for):
         monkeypatch.setattr(prediction, "_MOST_OF_GAMES", 640)
         if ACTIONS & set(looked_for):
             monkeypatch.setattr(check_module, "_RECORD_SECONDS", 0.02)
+            monkeypatch.setattr(check_module, "_TRIAL_SECONDS", 5.0)
     if not ACTIONS & set(looked_for):
         monkeypatch.setattr(check_module, "_TRIAL_SECONDS", 0.5)
 
@@ -65,7 +66,9 @@ def test_faults_of_games(words, monkeypatch):
 
 @pytest.mark.parametrize("make", [bases.Cart, bases.Garden, bases.Stones, bases.Pig, bases.Kite, bases.Chase, Walled,
                                   _shaped], ids=lambda make: make.__name__)
-def test_healthy_environments(make):
+def test_healthy_environments(make, monkeypatch):
+    monkeypatch.setattr(check_module, "_TRIAL_SECONDS", 3.0)
+    monkeypatch.setattr(check_module, "_LIMIT_SECONDS", 1.0)
     assert [str(found) for found in check_gym(EnvMaker(make)) if found.severity != "info"] == []
 
 
@@ -80,6 +83,21 @@ def test_what_a_network_cannot_explain():
     targets = np.stack([x[:, 0] * x[:, 1], rng.normal(size=2000), x[:, 2] + rng.normal(size=2000)], axis=1)
     product, noise, half = unexplained(x, targets, groups)
     assert product < 0.1 and noise > 0.9 and 0.4 < half < 0.65
+
+
+def test_what_equal_observations_tell_is_not_hidden():
+    """A position on 64 cells, shown as one of 64: cells that are seldom met are not learnt, but not hidden either."""
+    rng = np.random.default_rng(0)
+    cells = np.minimum(rng.geometric(0.12, 3000) - 1, 63)
+    shown = np.eye(64, dtype=np.float32)[cells]
+
+    def hidden(values):
+        return prediction._categories(prediction.Transitions(
+            shown, np.ones((3000, 1), np.float32), np.zeros(3000), shown, np.zeros(3000, np.bool_),
+            np.arange(3000) % 30 == 0, np.arange(3000) // 30, {"s": np.asarray(values, np.float64)[:, None]}))
+
+    assert hidden(rng.permutation(64)[cells]) == {}
+    assert list(hidden(cells + 64 * rng.integers(0, 3, 3000))) == ["s"]
 
 
 # --- whatever is examined

@@ -32,10 +32,10 @@ GYMNASIUM = ("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendu
                                                          "ProbeConstant", "ProbeObservation", "ProbeDiscount",
                                                          "ProbeAction", "ProbeBoth")))
 #: What is true of an environment of others, and so no false alarm: nothing ends CliffWalking but its goal, chance
-#: hardly ever finds the one reward of FrozenLake8x8, and the lidar of BipedalWalkerHardcore keeps something of the last
-#: episode.
+#: hardly ever finds the one reward of FrozenLake8x8, and in the BipedalWalkers something is left of the episodes
+#: before (how soon that shows depends on how many episodes there was time for).
 TRUE_OF = {"FrozenLake8x8-v1": {"no-signal"}, "CliffWalking-v1": {"endless"}, "CliffWalkingSlippery-v1": {"endless"},
-           "BipedalWalkerHardcore-v3": {"leftover"}}
+           "BipedalWalker-v3": {"leftover"}, "BipedalWalkerHardcore-v3": {"leftover"}}
 GAMES = ("tictactoe", "connect_four", "othello", "snake", "woodoku")
 
 #: Name, and what makes it: a ``Game``, or a function that makes an environment, or its id.

@@ -191,9 +191,13 @@ def _earlier(values: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
 def _categories(data: Transitions) -> dict[str, np.ndarray]:
     """What is hidden and not to be read off the observation, as features: few different numbers are one-hot."""
     found = {}
+    seen, place = np.unique(data.observations, axis=0, return_inverse=True)
+    often = len(seen) <= len(data) / 4  # so that equal observations can be compared
     for name, values in data.hidden.items():
         if _is_clock(values, data.first):
             continue  # that limits are not shown is usual
+        if often and _is_told(values, place.reshape(-1)):
+            continue  # where a network may not have learnt it: what is seldom met
         columns = []
         for column in values.T:
             different = np.unique(column)
@@ -209,6 +213,13 @@ def _categories(data: Transitions) -> dict[str, np.ndarray]:
     ends = np.cumsum([values.shape[1] for values in found.values()])
     parts = np.split(left, ends[:-1])
     return {name: values for (name, values), part in zip(found.items(), parts, strict=True) if part.max() > _SHOWN}
+
+
+def _is_told(values: np.ndarray, place: np.ndarray) -> bool:
+    """Whether ``values`` [n, k] are always the same at the same ``place`` int [n], the number of the observation."""
+    example = np.zeros((place.max() + 1, values.shape[1]), values.dtype)
+    example[place] = values
+    return bool((example[place] == values).all())
 
 
 def _is_clock(values: np.ndarray, first: np.ndarray) -> bool:

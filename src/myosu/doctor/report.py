@@ -19,33 +19,7 @@ from myosu.runs.curves import thin
 #: Size of a picture and of the margin that its numbers need, in pixels; bars of a distribution; curves of a finding.
 WIDTH, HEIGHT, LEFT, BELOW, BARS, MOST = 340, 130, 52, 20, 30, 2
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: light-dark(#1d2430, #e8ebf0); --faint: light-dark(#5d6675, #9aa4b4);
-  --paper: light-dark(#f6f7f9, #14181f); --card: light-dark(#fff, #1d232d); --edge: light-dark(#dfe3e9, #323a47);
-  --line: light-dark(#0072b2, #56a8e0); --error: #c62f2f; --warning: #c77a00; --good: light-dark(#00764f, #2fc79a); }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.2rem; max-width: 52rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.35rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin: 2rem 0 0.6rem; }
-p { margin: 0.4rem 0; } .faint { color: var(--faint); font-size: 0.9rem; }
-.verdict { font-size: 1.1rem; margin: 1.2rem 0; padding: 0.9rem 1.1rem; border-radius: 10px; background: var(--card);
-  border: 1px solid var(--edge); border-left: 6px solid var(--good); }
-.verdict.error, article.error { border-left-color: var(--error); }
-.verdict.warning, article.warning { border-left-color: var(--warning); }
-article { background: var(--card); border: 1px solid var(--edge); border-left: 6px solid var(--line);
-  border-radius: 10px; padding: 0.9rem 1.1rem; margin: 0 0 0.9rem; break-inside: avoid; }
-article h3 { margin: 0; font-size: 1rem; } article h3 span { font-weight: 600; font-size: 0.8rem; color: var(--faint); }
-article .pictures { display: flex; flex-wrap: wrap; gap: 0.4rem 1rem; margin-top: 0.5rem; }
-figure { margin: 0; flex: 0 1 340px; } figcaption { font-size: 0.8rem; color: var(--faint); }
-svg { display: block; width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: var(--faint); }
-svg path { fill: none; stroke: var(--line); stroke-width: 1.6; } svg rect { fill: var(--line); }
-svg line { stroke: var(--edge); } svg circle { fill: var(--line); }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 0.8rem; margin: 0.5rem 0 0; }
-dt { color: var(--faint); } dd { margin: 0; }
-ul { margin: 0; padding-left: 1.2rem; } code { font: 0.92em ui-monospace, monospace; white-space: nowrap; }
-@media (max-width: 30rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: 0.3rem; } }
-@media print { :root { color-scheme: light; } body { padding: 0; } article, .verdict { print-color-adjust: exact; } }
-"""
+_STYLE = Path(__file__).with_name("report.css")
 
 
 def write_report(verdict: Verdict, file: Path) -> None:
@@ -68,9 +42,10 @@ def report(verdict: Verdict) -> str:
         parts += [f"<h2>{title}</h2>", *(_article(finding, verdict.run) for finding in findings)] if findings else []
     for title, lines in (("Looked at, and nothing wrong seen", verdict.healthy), ("Not judged", verdict.missing)):
         parts += [f"<h2>{title}</h2><ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"] if lines else []
+    style = _STYLE.read_text(encoding="utf-8")
     return (f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{escape(name)}: Myosu's doctor</title><style>{_STYLE}</style></head>\n<body>\n"
+            f"<title>{escape(name)}: Myosu's doctor</title><style>{style}</style></head>\n<body>\n"
             + "\n".join(parts) + "\n</body>\n</html>\n")
 
 
