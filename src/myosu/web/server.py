@@ -255,7 +255,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 def _room(connection: Request | WebSocket) -> Room:
     room: Room | Screen | None = connection.app.state.room
     if not isinstance(room, Room):
-        raise Missing("No games are played here: this server only shows how runs went, or an environment.")
+        raise Missing("Nobody can play here: this server only shows how runs went, or an environment.")
     return room
 
 
