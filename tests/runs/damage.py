@@ -410,8 +410,11 @@ def run_cases(count: int, seed: int, whole: Path, scratch: Path, show: bool = Fa
             chosen = rng.choice(groups[rng.choice(sorted(groups))])
             case = damage(folder / chosen.relative_to(whole), rng, evil)
             result.kinds[f"{part}/{chosen.name if chosen.parent.name != 'replay' else 'block'}"] += 1
+            known = len(result.faults)
             _one_case(case, part, folder, rng, marker, result, number)
             shutil.rmtree(folder)
+            if show and len(result.faults) > known:
+                print(*result.faults[known:], sep="\n", flush=True)
             if show and number % 100 == 99:
                 print(f"{number + 1} cases, {len(result.faults)} faults", flush=True)
     finally:
@@ -466,8 +469,6 @@ def main() -> int:
         (folder / "scratch").mkdir()
         assert trust.EVERYTHING not in trust.agreed()
         result = run_cases(options.count, options.seed, folder / "whole", folder / "scratch", show=True)
-    for fault in result.faults:
-        print(fault)
     print(f"{result.cases} damaged files ({', '.join(f'{n} {kind}' for kind, n in result.kinds.most_common())}): "
           f"{result.refused} were refused with a message by some reader, the rest read; {len(result.faults)} faults")
     return 1 if result.faults else 0
