@@ -6,22 +6,32 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from myosu.algorithms import load_algorithm
+from myosu.algorithms import load_algorithm, load_settings
 from myosu.doctor.run_view import Metrics, RunView
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.presets import load_preset
-from myosu.runs.config import RENAMED, RunConfig
+from myosu.runs.config import RunConfig
 from myosu.runs.curves import LiveMetrics
+from myosu.runs.reading import Count, Finite, parse
 from myosu.runs.run import open_run
 
 #: Of very many games so many of the first and of the last are looked at.
 _FIRST, _LAST = 2_000, 8_000
 #: Bytes of the end of the list where only the last games are wanted.
 _TAIL = 1 << 20
-_NEEDED = ("returns", "length", "truncated", "env_steps", "weights_version")
+
+
+class _Line(TypedDict):
+    """What is read of a line of ``games.jsonl``."""
+
+    returns: list[Finite]
+    length: Count
+    truncated: bool
+    env_steps: Count
+    weights_version: int
 
 
 def read_run(folder: Path) -> tuple[RunView, list[str]]:
@@ -49,7 +59,7 @@ def view_run(folder: Path, config: RunConfig, metrics: Metrics, missing: list[st
     spec = environment.spec if environment else None
     return RunView(
         algorithm=Path(config.algorithm).stem, metrics=metrics, games=games,
-        settings={RENAMED.get(name, name): value for name, value in config.algorithm_config.items()},
+        settings=_settings(config, missing),
         known_good=known_good(config, environment, missing),
         num_players=spec.num_players if spec else players, num_actions=spec.num_actions if spec else 0,
         reward_range=spec.reward_range if spec else (-float("inf"), float("inf")),
@@ -67,6 +77,16 @@ def _environment(config: RunConfig, missing: list[str]) -> Environment | None:
     except UserError as error:
         missing.append(f"its environment: {error}")
         return None
+
+
+def _settings(config: RunConfig, missing: list[str]) -> dict[str, Any]:
+    """Those of the algorithm; none where they are not what it takes, or its code may not run."""
+    try:
+        config.require_trust()
+        return dataclasses.asdict(load_settings(config))
+    except UserError as error:
+        missing.append(f"settings of {config.algorithm}: {error}")
+        return {}
 
 
 def known_good(config: RunConfig, environment: Environment | None, missing: list[str]) -> dict[str, Any]:
@@ -89,12 +109,13 @@ def read_games(folder: Path, whole: bool = True) -> list[dict[str, Any]]:
             lines = [game for line in opened if (game := _game(line)) is not None]
     except OSError:
         return []
+    lines = [line for line in lines if len(line["returns"]) == len(lines[-1]["returns"])]
     return lines if len(lines) <= _FIRST + _LAST else lines[:_FIRST] + lines[-_LAST:]
 
 
 def _game(line: bytes) -> dict[str, Any] | None:
     try:
         game = json.loads(line)
-        return {name: game[name] for name in _NEEDED} if game["returns"] else None
-    except (ValueError, KeyError, TypeError):
+        return dict(parse(_Line, {name: game[name] for name in _Line.__annotations__}, "")) if game["returns"] else None
+    except (ValueError, KeyError, TypeError, UserError):
         return None
