@@ -257,8 +257,12 @@ def _last_rows_are_what_came_next(sequence):
     """After every episode, and where each environment stands at the end of a rollout, and nowhere else."""
     for env in np.unique(sequence["env_id"]):
         rows = {name: column[sequence["env_id"] == env] for name, column in sequence.items()}
-        ended = rows["terminated"] | rows["truncated"]
-        assert rows["acted"].tolist() == [True, *(~ended[:-2]), False]
+        ended = (rows["terminated"] | rows["truncated"])[rows["acted"]]
+        expected = [acted for end in ended for acted in ((True, False) if end else (True,))]
+        assert rows["acted"].tolist() == [*expected, False]
+        if ended[-1]:
+            number, episode, _ = rows["observation"][-2]
+            assert rows["observation"][-1].tolist() == [number, episode + 1, 0]
 
 
 class Pair(gymnasium.Env):

@@ -28,6 +28,20 @@ def test_advantages_of_mixed_environments():
     assert advantage.tolist() == [0, 2.5, 2, 0, -4, 0, 1, 0]
 
 
+def test_returns_that_are_not_episodic_go_on_across_ends():
+    """The same rows, γ = λ = ½: the values of last observations, 0 and 4, count for nothing. Environment 0 (rows 0, 4,
+    5, 8) ends with its second step, and the next episode begins in row 8 with a value of 6. Environment 1 (rows 1, 2, 3,
+    6, 7) was cut, and the next episode begins in row 6."""
+    rows = {
+        "reward": f32(1, 1, 2, 0, 0, 0, 1, 0, 0), "value": f32(2, 0, 2, 4, 4, 0, 1, 2, 6),
+        "acted": np.array([1, 1, 1, 0, 1, 0, 1, 0, 0], bool), "terminated": np.array([0, 0, 0, 0, 1, 0, 0, 0, 0], bool),
+        "env_ids": np.array([0, 1, 1, 1, 0, 0, 1, 1, 0]), "discount": 0.5, "gae_lambda": 0.5}
+    # 0: δ = 0 + ½·6 − 4 = −1;  δ = 1 + ½·4 − 2 = 1, A = 1 + ¼·(−1) = ¾
+    # 1: δ = 1 + ½·2 − 1 = 1;  δ = 2 + ½·1 − 2 = ½, A = ½ + ¼·1 = ¾;  δ = 1 + ½·2 − 0 = 2, A = 2 + ¼·¾ = 2 3/16
+    assert generalized_advantages(**rows, episodic=False).tolist() == [0.75, 2.1875, 0.75, 0, -1, 0, 1, 0, 0]
+    assert generalized_advantages(**rows).tolist() == [0, 2.5, 2, 0, -4, 0, 1, 0, 0]
+
+
 def test_lambda_one_is_the_return_and_zero_is_one_step():
     reward, value = f32(1, 2, 3, 0), f32(5, 6, 7, 10)
     acted, no = np.array([1, 1, 1, 0], bool), np.zeros(4, bool)

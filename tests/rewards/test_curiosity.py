@@ -198,17 +198,17 @@ def test_what_cannot_be_had_is_told():
             algorithm.make_learner(dataclasses.replace(config, curiosity=("counts",)), spec, None, 0)
 
 
-@pytest.mark.parametrize("algorithm, config, curiosity, steps", [
-    (ppo, PPO, ("rnd", "icm:0.1", "counts:0.1:0.9"), 600), (sac, SAC, ("rnd:0.3:0.9",), 400),
-    (dqn, DQN, ("icm",), 300)])
-def test_a_curious_run_is_resumed_exactly(algorithm, config, curiosity, steps):
+@pytest.mark.parametrize("algorithm, config, curiosity, steps, returns", [
+    (ppo, PPO, ("rnd", "icm:0.1", "counts:0.1:0.9"), 600, [(0.97, True), (0.97, False), (0.9, True)]),
+    (sac, SAC, ("rnd:0.3:0.9",), 400, [(0.97, True), (0.9, True)]), (dqn, DQN, ("icm",), 300, [(0.99, True)])])
+def test_a_curious_run_is_resumed_exactly(algorithm, config, curiosity, steps, returns):
     config = dataclasses.replace(config, curiosity=curiosity)
     first, second = (InTurn(algorithm, config, GymVectorEnv(lambda: Lock(4), 8, 0), seed) for seed in (0, 7))
     first.run(steps, until=2 * steps)
     second.load_state_dict(first.state_dict())
     for loop in (first, second):
         loop.run(steps, until=2 * steps)
-        assert loop.learner.signals.discounts == ([0.97, 0.9] if algorithm is not dqn else [0.99])
+        assert loop.learner.signals.returns == returns
     for name, value in first.learner.weights().items():
         assert torch.equal(value, second.learner.weights()[name]), name
     assert second.metrics == first.metrics[-len(second.metrics):] != []

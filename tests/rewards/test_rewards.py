@@ -25,8 +25,8 @@ DQN = dqn.Config(hidden=(32,), discount=0.5, num_envs=4, replay_capacity=2000, l
 class Toy:
     """Stateless; ``pays`` makes rewards of steps."""
 
-    def __init__(self, pays, discount=0.5, weight=1.0, name="toy"):
-        self.pays, self.discount, self.weight, self.name = pays, discount, weight, name
+    def __init__(self, pays, discount=0.5, weight=1.0, name="toy", episodic=True):
+        self.pays, self.discount, self.weight, self.name, self.episodic = pays, discount, weight, name, episodic
 
     def rewards(self, steps):
         return self.pays(steps).astype(np.float32)
@@ -141,9 +141,10 @@ def test_signals_of_one_discount_are_one_return():
     steps = steps_of([(1.0, 2.0)])
     signals = RewardSignals([
         EnvironmentReward(0.9), Toy(lambda s: 10 * s["reward"], 0.99, weight=0.5, name="a"),
-        Toy(lambda s: np.ones(2), 0.9, weight=3.0, name="b")])
-    assert signals.discounts == [0.9, 0.99]
-    assert signals.rewards(steps).tolist() == [[4, 5], [5, 10]]
+        Toy(lambda s: np.ones(2), 0.9, weight=3.0, name="b"),
+        Toy(lambda s: 7 * np.ones(2), 0.9, name="c", episodic=False)])
+    assert signals.returns == [(0.9, True), (0.99, True), (0.9, False)] and signals.discounts == [0.9, 0.99, 0.9]
+    assert signals.rewards(steps).tolist() == [[4, 5, 7], [5, 10, 7]]
 
 
 def test_signals_that_do_not_go_together_are_refused():
@@ -173,6 +174,37 @@ def test_each_value_goes_on_where_an_episode_was_cut(monkeypatch, normalize):
     config = dataclasses.replace(PPO, normalize_values=normalize)
     loop = InTurn(ppo, config, GymVectorEnv(lambda: Endless(), 16, 0), 0).run(8000)
     assert np.abs(values(loop, [1]) - [[2.0, 4.0]]).max() < 0.1
+
+
+def test_targets_of_a_rollout_go_on_across_ends_or_not(monkeypatch):
+    """Two steps, at 0 and 1, and the end, where the second one pays 1, γ = ½; a bonus of 1 for each step, γ = ¾. With
+    λ = 0 a target is r + γ V(s'): after the end V(s') is 0 for the environment's, and V(0) of the next episode for the
+    bonus, in the last step of the rollout too."""
+    with_signals(monkeypatch, ppo, lambda: Toy(lambda s: np.ones(len(s["reward"])), 0.75, episodic=False))
+    config = dataclasses.replace(PPO, num_envs=2, rollout_steps=4, batch_size=8, gae_lambda=0.0)
+    loop = InTurn(ppo, config, GymVectorEnv("myosu/ProbeDiscount-v0", 2, 0), 0)
+    with torch.no_grad():
+        loop.learner.net.value.linear.bias[:] = torch.tensor([3.0, 5.0])
+    loop.actor.load_weights(loop.learner.weights(), 1)
+    first, second = values(loop, [0, 1])
+    while not (experience := loop.actor.step()).sequences:
+        pass
+    loop.replay.add(experience.sequences[0], 1)
+    loop.learner._begin_rollout(loop.replay, 0.0)
+    lesson = loop.learner.lesson
+    steps = loop.replay.view(lesson.rows)
+    seen = steps["observation"][:, 0]
+    assert seen.tolist() == [0, 0, 1, 1, 0, 0, 1, 1] and np.array_equal(steps["terminated"], seen == 1)
+    expected = np.where(seen[:, None] == 0, [0.5 * second[0], 1 + 0.75 * second[1]], [1.0, 1 + 0.75 * first[1]])
+    assert lesson.value_target == pytest.approx(expected, abs=1e-5) and (expected[:, 1] > 4).all()
+    assert lesson.advantage == pytest.approx((expected - steps["value"]).sum(1), abs=1e-5)
+
+
+def test_ppo_learns_values_that_go_on_across_ends(monkeypatch):
+    """1 / (1 − ¾) = 4 wherever it stands, beside the environment's ½ and 1."""
+    with_signals(monkeypatch, ppo, lambda: Toy(lambda s: np.ones(len(s["reward"])), 0.75, episodic=False))
+    loop = learnt(ppo, PPO, "myosu/ProbeDiscount-v0", 8000)
+    assert np.abs(values(loop, [0, 1]) - [[0.5, 4.0], [1.0, 4.0]]).max() < 0.1
 
 
 @pytest.mark.parametrize("algorithm, config, steps", [(ppo, PPO, 8000), (dqn, DQN, 1500)])

@@ -89,6 +89,7 @@ class Sampler:
     """
 
     def __init__(self, signals: RewardSignals, n_step: int, priorities: Priorities | None) -> None:
+        assert all(episodic for _, episodic in signals.returns), "a replay does not show what came after an end"
         self.signals, self.n_step, self.priorities = signals, n_step, priorities
         discounts = np.array(signals.discounts, np.float32)
         #: γ^k, float32 [n_step + 1, discounts].

@@ -171,7 +171,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
-    """What is to be maximised. Each discount among them has a value of its own."""
+    """What is to be maximised. Each kind of return among them has a value of its own."""
     return [EnvironmentReward(config.discount, clip=config.reward_clip, normalize=config.normalize_rewards,
                               num_envs=config.num_envs),
             *curiosity_signals(config.curiosity, spec, partial(_action_features, spec), config.discount,
@@ -185,12 +185,12 @@ def _action_features(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
     return action_features(spec, action)
 
 
-def value_discounts(config: Config, spec: EnvSpec) -> list[float]:
-    return RewardSignals(reward_signals(config, spec, 0)).discounts
+def count_values(config: Config, spec: EnvSpec) -> int:
+    return len(RewardSignals(reward_signals(config, spec, 0)).returns)
 
 
 class ActorCritic(nn.Module):
-    """What the policy is made from, and the values of observations, one for each discount of the rewards.
+    """What the policy is made from, and the values of observations, one for each kind of return.
 
     Of vectors: two networks that share nothing. Of pictures, and with a memory: one encoder (and LSTM), two heads.
     ``forward`` says what is computed; actors and learners ``predict`` and go ``backward``, in NumPy where there are
@@ -215,7 +215,7 @@ class ActorCritic(nn.Module):
         cells = None if self.cell else self.encoder.cells
         self.policy = ActionHead(features, len(spec.action_low) or spec.num_actions, cells)
         _orthogonal(self.policy, 0.01)
-        self.value = PopArt(features, len(value_discounts(config, spec)))
+        self.value = PopArt(features, count_values(config, spec))
         self.log_std = nn.Parameter(torch.zeros(len(spec.action_low))) if spec.action_low else None
         self.quick: TowersInNumPy | None = None
 
@@ -239,7 +239,7 @@ class ActorCritic(nn.Module):
 
     def forward(self, observation: Observation, memory: Tensor | None = None,
                 continues: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The policy's outputs [n, P], values [n, discounts] in ``PopArt``'s units and, with a memory, what is
+        """The policy's outputs [n, P], values [n, returns] in ``PopArt``'s units and, with a memory, what is
         remembered after the last step, [B, 2 H].
 
         With a memory the n = B · T observations are B sequences of T steps. memory: [B, T, 2 H], what the actor
@@ -305,7 +305,7 @@ class ActorCritic(nn.Module):
 
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The policy's outputs, values [n, discounts] in units of the rewards and new memory [n, 2 H], of n
+        """The policy's outputs, values [n, returns] in units of the rewards and new memory [n, 2 H], of n
         environments."""
         outputs, value, after = self.predict(self.prepare(observation), memory[:, None] if self.cell else None)
         return outputs, self.value.to_rewards(value), memory if after is None else after
@@ -344,7 +344,7 @@ def rollout_columns(config: Config, spec: EnvSpec) -> Columns:
     remembered before."""
     return transition_columns(spec, (spec.action_shape, spec.action_dtype)) | {
         "log_prob": ((), np.float32),
-        "value": ((len(value_discounts(config, spec)),), np.float32),
+        "value": ((count_values(config, spec),), np.float32),
         "memory": ((2 * config.lstm_size,), np.float32),
     }
 
@@ -435,15 +435,13 @@ class Actor:
 
     def _full_rollout(self) -> Rows:
         """The first ``rollout_size`` answered steps, each environment's in their order, with the ends of their episodes
-        and a last row that shows where the environment stands now; other rows stay for the next time."""
+        and a last row that shows where the environment stands now, after an end too, for returns that go on across it;
+        other rows stay for the next time."""
         begun = {name: column[: self.begun] for name, column in self.rollout.items()}
         acted = begun["acted"]
         rows, left = _complete_rows(acted, begun["answered"], begun["after"], self.config.rollout_size)
         env_id = begun["env_id"][rows]
-        last = np.full(self.env.num_envs, -1)
-        last[env_id] = np.arange(len(rows))
-        goes_on = (last >= 0) & acted[rows[last]]
-        standing = self._standing(left[acted[left]], goes_on)
+        standing = self._standing(left[acted[left]], np.isin(np.arange(self.env.num_envs), env_id))
         full = {name: np.zeros((len(rows) + len(standing["env_id"]), *shape), dtype)
                 for name, (shape, dtype) in self.columns.items()}
         for name, column in full.items():
@@ -454,18 +452,18 @@ class Actor:
         self._keep(left)
         return full
 
-    def _standing(self, left: np.ndarray, goes_on: np.ndarray) -> Rows:
-        """Where those environments are which ``goes_on`` bool [environments]: at steps in the rows ``left``, one an
+    def _standing(self, left: np.ndarray, played: np.ndarray) -> Rows:
+        """Where those environments are which ``played`` bool [environments]: at steps in the rows ``left``, one an
         environment, or waiting for an action."""
         now = self.current
         value = self.net.evaluate(now.observation, self.memory[now.env_ids])[1]
         waiting = {"env_id": now.env_ids, "observation": now.observation, "legal_actions": now.legal_actions,
                    "memory": self.memory[now.env_ids], "value": value}
-        waits = goes_on[now.env_ids]
+        waits = played[now.env_ids]
         if not len(left):
             return {name: values[waits] for name, values in waiting.items()}
         waits &= ~np.isin(now.env_ids, self.rollout["env_id"][left])
-        left = left[goes_on[self.rollout["env_id"][left]]]
+        left = left[played[self.rollout["env_id"][left]]]
         return {name: np.concatenate([self.rollout[name][left], values[waits]]) for name, values in waiting.items()}
 
     def _keep(self, rows: np.ndarray) -> None:
@@ -537,7 +535,7 @@ class Batch:
 
     inputs: of the network, [n, ...] each. memory [B, T, 2 H], continues bool [B, T]: see ``ActorCritic.forward``.
     legal_actions: bool [n, A], or None where all are. action: [n, *action_shape].
-    log_prob, advantage: float32 [n]. value_target: float32 [n, discounts], in the value head's units.
+    log_prob, advantage: float32 [n]. value_target: float32 [n, returns], in the value head's units.
     """
 
     inputs: Inputs
@@ -554,7 +552,7 @@ class Lesson(NamedTuple):
     """What a rollout teaches of its n steps, which lie in the ``rows`` int64 [n] of the replay: with a memory one
     environment after the other.
 
-    advantage: float32 [n], the sum over all discounts. value_target: float32 [n, discounts], in units of the rewards.
+    advantage: float32 [n], the sum over all returns. value_target: float32 [n, returns], in units of the rewards.
     continues: bool [n], the step follows the one before it here, in the same episode.
     """
 
@@ -670,15 +668,16 @@ class Learner:
         self.epoch = self.position = 0
 
     def _make_lesson(self, replay: Rollout, steps: View) -> Lesson:
-        """Advantages and value targets for each discount, from the stored values and the rewards as they are now."""
+        """Advantages and value targets for each kind of return, from the stored values and the rewards as they are now."""
         config = self.config
         names = ("value", "acted", "terminated", "env_id")
         value, acted, terminated, env_id = (replay.columns[name][: replay.filled] for name in names)
         reward = np.zeros_like(value)
         reward[steps.rows] = self.signals.rewards(steps)
         advantage = np.stack([
-            generalized_advantages(reward[:, k], value[:, k], acted, terminated, env_id, discount, config.gae_lambda)
-            for k, discount in enumerate(self.signals.discounts)], axis=1)
+            generalized_advantages(reward[:, k], value[:, k], acted, terminated, env_id, discount, config.gae_lambda,
+                                   episodic)
+            for k, (discount, episodic) in enumerate(self.signals.returns)], axis=1)
         # A memory learns from sequences: one environment after the other.
         rows = steps.rows[np.argsort(env_id[steps.rows], kind="stable")] if config.lstm_size else steps.rows
         continues = np.append(False, replay.columns["next_row"][rows[:-1]] == rows[1:])

@@ -7,7 +7,7 @@ import numpy as np
 
 
 @numba.njit(cache=True)
-def generalized_advantages(reward, value, acted, terminated, env_ids, discount, gae_lambda):
+def generalized_advantages(reward, value, acted, terminated, env_ids, discount, gae_lambda, episodic=True):
     """Generalized advantage estimates A_t, float32 [T]; A_t + V(s_t) is the λ-return, the value target.
 
         δ_t = r_t + γ V(s_{t+1}) − V(s_t)        A_t = δ_t + γλ A_{t+1}
@@ -17,20 +17,27 @@ def generalized_advantages(reward, value, acted, terminated, env_ids, discount, 
     observation of a truncated episode or of the rollout: its value bootstraps the step before it, its own estimate is
     0, and the recursion restarts there.
 
+    With ``episodic`` False returns go on across the ends of episodes (Burda et al. 2018): V(s_{t+1}) and A_{t+1} after
+    the last step of an episode are those of the first step of the next one, and rows without an action count only where
+    an environment has no later row.
+
     reward, value: float32 [T]. acted, terminated: bool [T]. env_ids: int64 [T], ≥ 0.
     discount γ and gae_lambda λ: in [0, 1].
     """
     advantage = np.zeros(len(reward), np.float32)
     environments = env_ids.max() + 1 if len(env_ids) else 0
     next_value, next_advantage = np.zeros(environments), np.zeros(environments)
+    followed = np.zeros(environments, np.bool_)  # by a later row of the same environment
     for t in range(len(reward) - 1, -1, -1):
         i = env_ids[t]
         if acted[t]:
-            if terminated[t]:
+            if episodic and terminated[t]:
                 next_value[i] = next_advantage[i] = 0.0
             error = reward[t] + discount * next_value[i] - value[t]
             next_advantage[i] = advantage[t] = error + discount * gae_lambda * next_advantage[i]
-        else:
+        elif episodic or not followed[i]:
             next_advantage[i] = 0.0
-        next_value[i] = value[t]
+        else:
+            continue
+        next_value[i], followed[i] = value[t], True
     return advantage

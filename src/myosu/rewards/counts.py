@@ -24,6 +24,7 @@ class EpisodicCounts:
     """
 
     name = "counts"
+    episodic = True  # or the end of an episode would pay, after which everything is new again
 
     def __init__(self, discount: float, weight: float = 1.0, num_envs: int = 0) -> None:
         if not num_envs:

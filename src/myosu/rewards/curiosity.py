@@ -136,6 +136,9 @@ class LearntCuriosity:
     """What RND and ICM share: r = ``novelty`` / σ of ``ReturnScale``, where novelty is the error of a prediction that
     learns from every step that was taken, so that what is known earns nothing.
 
+    From whole rollouts (``num_envs``) its returns go on across the ends of episodes, so that an end costs only what
+    it takes to come back (Burda et al. 2018). Samples do not show what came after an end: theirs end there.
+
     net: all networks, as checkpoints hold them; ``learns`` is the part with the parameters that ``loss`` is for. every:
     it learns from one in so many calls of ``update``. With the replay ratio of an off-policy learner that is from each
     step once, as in on-policy learning; from more of them it would know what is new before the policy does.
@@ -147,6 +150,7 @@ class LearntCuriosity:
     def __init__(self, discount: float, weight: float, num_envs: int, every: int, learns: nn.Module,
                  learning_rate: float, seed: int) -> None:
         self.discount, self.weight, self.learning_rate = discount, weight, learning_rate
+        self.episodic = not num_envs
         self.scale, self.every, self.calls = ReturnScale(discount, num_envs), every, 0
         self.rng, self.report = np.random.default_rng([seed, 3]), dict[str, float]()
         self.parameters = FlatParameters(learns)

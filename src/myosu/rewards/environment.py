@@ -25,6 +25,7 @@ class EnvironmentReward:
     """
 
     name = "environment"
+    episodic = True
 
     def __init__(self, discount: float, weight: float = 1.0, clip: float | None = None, normalize: bool = False,
                  num_envs: int = 0) -> None:

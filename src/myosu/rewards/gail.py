@@ -60,6 +60,7 @@ class GAIL:
     """
 
     name = "gail"
+    episodic = True
 
     def __init__(self, spec: EnvSpec, demonstrations: Mapping[str, np.ndarray],
                  action_features: Callable[[np.ndarray], np.ndarray], discount: float, weight: float = 1.0,

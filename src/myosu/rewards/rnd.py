@@ -49,8 +49,7 @@ class _Outputs(nn.Module):
 class RND(LearntCuriosity):
     """r = mean (f̂(s_{t+1}) − f(s_{t+1}))² / σ, of normalised observations. Divided by σ, see ``ReturnScale``.
 
-    Unlike Burda et al. the return of these rewards ends with the episode, as all others do, and the rewards of a
-    rollout are those after the predictor has seen it once.
+    Unlike in Burda et al. the rewards of a rollout are those after the predictor has seen it once.
     """
 
     name = "rnd"

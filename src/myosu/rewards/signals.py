@@ -21,6 +21,7 @@ class RewardSignal(Protocol):
     name: str
     weight: float  # of its rewards in the weighted sum
     discount: float  # γ of its returns, in [0, 1]
+    episodic: bool  # its returns end where an episode terminates; else they go on into the next one
 
     def rewards(self, steps: Steps) -> np.ndarray:
         """Rewards float32 [n], not yet weighted."""
@@ -35,9 +36,9 @@ class RewardSignal(Protocol):
 
 
 class RewardSignals:
-    """The signals of one learner. Signals with the same discount share one return and one value head; there is one
-    value head per entry of ``discounts``, and the learner maximises the sum of the returns. Raises UserError if two
-    signals have the same name or all weights are 0."""
+    """The signals of one learner. Signals with the same discount that are all episodic, or all not, share one return
+    and one value head. There is one value head per entry of ``returns`` (discount, episodic), and the learner maximises
+    the sum of the returns. Raises UserError if two signals have the same name or all weights are 0."""
 
     def __init__(self, signals: Sequence[RewardSignal]) -> None:
         names = [signal.name for signal in signals]
@@ -47,13 +48,15 @@ class RewardSignals:
             raise UserError("There is nothing to learn for: all reward signals have the weight 0 "
                             f"({', '.join(names) or 'there is none'}).")
         self.signals = list(signals)
-        self.discounts = list(dict.fromkeys(signal.discount for signal in signals))
+        self.returns = list(dict.fromkeys((signal.discount, signal.episodic) for signal in signals))
+        self.discounts = [discount for discount, _ in self.returns]
 
     def rewards(self, steps: Steps) -> np.ndarray:
-        """float32 [n, discounts]: the weighted sum of the signals of each discount."""
-        sums = np.zeros((len(self.discounts), len(steps["reward"])), np.float32)
+        """float32 [n, returns]: the weighted sum of the signals of each return."""
+        sums = np.zeros((len(self.returns), len(steps["reward"])), np.float32)
         for signal in self.signals:
-            sums[self.discounts.index(signal.discount)] += np.float32(signal.weight) * signal.rewards(steps)
+            kind = self.returns.index((signal.discount, signal.episodic))
+            sums[kind] += np.float32(signal.weight) * signal.rewards(steps)
         return sums.T
 
     def update(self, steps: Steps) -> dict[str, float]:
