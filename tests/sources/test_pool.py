@@ -188,6 +188,27 @@ def test_a_run_is_resumed_exactly(nim, tmp_path):
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
+def test_an_actor_in_a_process_of_its_own_plays_on_and_so_does_a_resumed_one(nim, tmp_path, monkeypatch):
+    """After ``learning_starts`` the learner owes 64 · 8 / 16 updates, and the actor waits for them. Then it plays on,
+    with newer weights, and versions of them join its pool."""
+    monkeypatch.setattr("myosu.sources.processes.PUBLISH_SECONDS", 0.0)
+    monkeypatch.setattr("myosu.training.trainer.RECORD_SECONDS", 0.05)
+    settings = {"num_envs": 4, "learning_starts": 64, "replay_ratio": 8.0, "batch_size": 16, "hidden": (16,),
+                "pool_every": 100, "actors": 1, "evaluate_every": 0, "quiet": True, "opponent": "pool"}
+    run = myosu.train(nim, "dqn", run=tmp_path / "run", env_steps=600, **settings)
+    before = (run.folder / "metrics.jsonl").read_text()
+    myosu.train(resume=run, env_steps=1200, quiet=True)
+    after = (run.folder / "metrics.jsonl").read_text().removeprefix(before)
+    for text, end in ((before, 600), (after, 1200)):
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert max(line["env_steps"] for line in lines) >= end
+        ratings = {line["selfplay/pool_elo"] for line in lines if "selfplay/pool_elo" in line} - {0.0}
+        assert len(ratings) > 1, "one for each version that joined, and 0 before"
+    versions = [game.weights_version for game in EpisodeIndex(run.folder).with_actions()]
+    assert versions[0] == 0 and len(set(versions)) > 3
+
+
 LEARNS = {
     "ppo": (20_000, {"num_envs": 32, "rollout_steps": 16, "batch_size": 128, "learning_rate": 3e-3, "hidden": (64,),
                      "entropy_weight": 0.02, "anneal_learning_rate": True}),
