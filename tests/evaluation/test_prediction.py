@@ -55,6 +55,20 @@ def test_accuracies_and_errors_are_those_of_the_chosen_moves():
     assert found.top1_ci95[0] <= found.top1 <= found.top1_ci95[1]
 
 
+def test_long_games_are_asked_about_in_parts(monkeypatch):
+    games = [record([0, 1, 4, 2]), record([3, 0, 4, 4], unchosen=[0], winner=-1.0)]
+    whole = predict(Fixed(), ENVIRONMENT, games)
+    asked = []
+
+    class Counting(Fixed):
+        def think(self, observation, legal_actions):
+            asked.append(len(observation))
+            return super().think(observation, legal_actions)
+
+    monkeypatch.setattr("myosu.evaluation.prediction.AT_ONCE", 3)
+    assert predict(Counting(), ENVIRONMENT, games) == whole and asked == [3, 1, 3]
+
+
 def test_a_policy_that_knows_nothing_is_right_as_often_as_chance():
     """Equals are no hits: with five actions alike the played one is third."""
     found = predict(Fixed(np.full(5, 0.2, np.float32), 0.0), ENVIRONMENT, [record([0, 1])])

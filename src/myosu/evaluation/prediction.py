@@ -24,6 +24,8 @@ from myosu.runs.recordings import is_held_out, open_recording
 #: Errors of the value are told for the plies from 0, from this on, from twice this on …
 STAGE = 20
 RESAMPLINGS = 1000
+#: Positions that an agent is asked about at once; agents that search take 128 at most.
+AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -108,18 +110,20 @@ def _game(agent: Agent, environment: Environment, record: GameRecord,
     rows: np.ndarray = np.zeros(len(plies), [("ply", int), ("rank", float), ("log_prob", float), ("error", float)])
     if not plies:
         return rows
-    thoughts = agent.think(np.array([moves[ply].observation for ply in plies]),
-                           np.array([moves[ply].legal_actions for ply in plies]),
-                           **_positions(agent, environment, record, plies))
+    thoughts = [agent.think(np.array([moves[ply].observation for ply in some]),
+                            np.array([moves[ply].legal_actions for ply in some]),
+                            **_positions(agent, environment, record, some))
+                for some in (plies[k:k + AT_ONCE] for k in range(0, len(plies), AT_ONCE))]
+    policy, values = (np.concatenate([getattr(thought, name) for thought in thoughts]) for name in ("policy", "value"))
     actions = np.array([int(moves[ply].action) for ply in plies])
-    chosen = np.take_along_axis(thoughts.policy, actions[:, None], axis=1)
+    chosen = np.take_along_axis(policy, actions[:, None], axis=1)
     # Of equals half come first, so that a policy that knows nothing ranks in the middle.
-    ties = ((thoughts.policy == chosen).sum(1) - 1) / 2
+    ties = ((policy == chosen).sum(1) - 1) / 2
     rows["ply"] = plies
-    rows["rank"] = np.where(actions == environment.spec.pass_action, np.nan, (thoughts.policy > chosen).sum(1) + ties)
+    rows["rank"] = np.where(actions == environment.spec.pass_action, np.nan, (policy > chosen).sum(1) + ties)
     rows["log_prob"] = np.log(np.maximum(chosen[:, 0], 1e-30))
     outcomes = np.array([to_go[ply, moves[ply].seat] for ply in plies])
-    rows["error"] = 0.5 * (outcomes - thoughts.value) ** 2
+    rows["error"] = 0.5 * (outcomes - values) ** 2
     return rows
 
 

@@ -178,5 +178,5 @@ class Replay:
         """Delete the files in ``folder`` that no manifest of ``keep`` names."""
         wanted = {name for manifest in keep for name in manifest["files"]}
         for path in folder.glob("block-*"):
-            if path.name not in wanted:
+            if path.name not in wanted and not path.is_dir():  # a folder is none of ours
                 path.unlink(missing_ok=True)
