@@ -30,8 +30,8 @@ def test_advantages_of_mixed_environments():
 
 def test_returns_that_are_not_episodic_go_on_across_ends():
     """The same rows, γ = λ = ½: the values of last observations, 0 and 4, count for nothing. Environment 0 (rows 0, 4,
-    5, 8) ends with its second step, and the next episode begins in row 8 with a value of 6. Environment 1 (rows 1, 2, 3,
-    6, 7) was cut, and the next episode begins in row 6."""
+    5, 8) ends with its second step, and the next episode begins in row 8 with a value of 6. Environment 1 (rows 1, 2,
+    3, 6, 7) was cut, and the next episode begins in row 6."""
     rows = {
         "reward": f32(1, 1, 2, 0, 0, 0, 1, 0, 0), "value": f32(2, 0, 2, 4, 4, 0, 1, 2, 6),
         "acted": np.array([1, 1, 1, 0, 1, 0, 1, 0, 0], bool), "terminated": np.array([0, 0, 0, 0, 1, 0, 0, 0, 0], bool),

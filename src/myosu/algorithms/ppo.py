@@ -668,7 +668,7 @@ class Learner:
         self.epoch = self.position = 0
 
     def _make_lesson(self, replay: Rollout, steps: View) -> Lesson:
-        """Advantages and value targets for each kind of return, from the stored values and the rewards as they are now."""
+        """Advantages and value targets for each return, from the stored values and the rewards as they are now."""
         config = self.config
         names = ("value", "acted", "terminated", "env_id")
         value, acted, terminated, env_id = (replay.columns[name][: replay.filled] for name in names)
