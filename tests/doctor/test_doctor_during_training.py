@@ -137,9 +137,9 @@ class Noise(gymnasium.Env):
                 self.steps == 10, {})
 
 
-def train(folder, monkeypatch, *environment, **settings):
-    """The checks of which a short training is told. A record every quarter of a second, each examined."""
-    monkeypatch.setattr("myosu.training.trainer.RECORD_SECONDS", 0.25)
+def train(folder, monkeypatch, *environment, record_seconds=0.25, **settings):
+    """The checks of which a short training is told. A record as often as that, each examined."""
+    monkeypatch.setattr("myosu.training.trainer.RECORD_SECONDS", record_seconds)
     monkeypatch.setattr(attending, "SHARE", 10.0)
     run = myosu.train(*environment, run=folder, quiet=True, evaluation_games=20, seed=1, **settings)
     return {finding["check"] for finding in read_findings(run.folder)}
@@ -157,7 +157,8 @@ def test_a_healthy_training_is_left_in_peace(tmp_path, monkeypatch, environment,
 
 @pytest.mark.parametrize(("environment", "settings", "checks"), [
     (("CartPole-v1", "ppo"), {"learning_rate": 0.1, "env_steps": 6000}, {"learning-rate"}),
-    ((Noise, "ppo"), {"env_steps": 15_000, "evaluate_every": 0, "rollout_steps": 32}, {"value", "reward-information"}),
+    ((Noise, "ppo"), {"env_steps": 30_000, "evaluate_every": 0, "rollout_steps": 32, "record_seconds": 0.05},
+     {"value", "reward-information"}),
 ], ids=["learning rate", "noise"])
 def test_a_planted_fault_is_said_during_the_training(tmp_path, monkeypatch, environment, settings, checks):
     assert train(tmp_path / "run", monkeypatch, *environment, **settings) & checks

@@ -471,6 +471,7 @@ def test_watching_two_agents_replaying_and_playing_on(open_page):
     page = open_page("connect_four")
     page.locator("#open-new").click()
     page.get_by_label("Watch two agents").check(force=True)
+    page.locator("details.more summary").first.click()
     page.locator(".checkpoint").first.select_option("update-00000001")
     page.locator("#begin").click()
     page.locator('#board:not([data-ply="0"])').wait_for()

@@ -72,6 +72,7 @@ def _environment_of(options: Options) -> tuple[Environment, RunConfig | None] | 
     from myosu.envs.registry import load_environment
     from myosu.runs.checkpoint import find_checkpoint
 
+    import_server("Or play with --terminal.")  # says what to install, before anything is loaded
     if options.run.exists() or len(options.run.parts) > 2:  # ALE/Pong-v5 has two
         config = find_checkpoint(options.run).config
         return None if config.environment.game else (config.environment, config)
