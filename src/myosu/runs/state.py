@@ -37,6 +37,15 @@ def load_state(folder: Path) -> dict[str, Any]:
     return _unpack(json.loads((folder / "state.json").read_text()), load_file(folder / "state.safetensors"))
 
 
+def require_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Raises ValueError unless what the optimiser keeps of each parameter are tensors, of its shape or scalars: it takes
+    anything that is loaded, and would fail at its next step."""
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if not isinstance(value, torch.Tensor) or value.shape not in (parameter.shape, ()):
+                raise ValueError(f"{name} of the optimiser is {str(value)[:40]!r}")
+
+
 def _tuples(descr: Any) -> Any:
     """Restore NumPy's description of a dtype from JSON, which has no tuples: fields and shapes become tuples again."""
     if not isinstance(descr, list):

@@ -28,7 +28,7 @@ from myosu.runs.checkpoint import Checkpoint, Checkpoints, open_checkpoint
 from myosu.runs.config import LIMITS
 from myosu.runs.metrics import Metrics, Rates
 from myosu.runs.run import Run
-from myosu.runs.state import State, save_state
+from myosu.runs.state import State, require_moments, save_state
 from myosu.sources import make_source
 from myosu.training.callbacks import Callback
 from myosu.training.evaluators import EvaluatorInTurn, EvaluatorProcess
@@ -368,6 +368,9 @@ class Trainer:
         with checkpoint.being_loaded():
             self.replay.load(self.run.replay, checkpoint.manifest["replay"])
             self.learner.load_state_dict(state["learner"])
+            for part in vars(self.learner).values():
+                if isinstance(part, torch.optim.Optimizer):
+                    require_moments(part)
             self.source.load_state_dict(state["source"])
             if "randomness" in state:
                 set_randomness(state["randomness"])
