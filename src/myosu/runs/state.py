@@ -38,8 +38,8 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 
 def require_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Raises ValueError unless what the optimiser keeps of each parameter are tensors, of its shape or scalars: it takes
-    anything that is loaded, and would fail at its next step."""
+    """Raises ValueError unless what the optimiser keeps of each parameter are tensors, of its shape or scalars. It
+    takes anything that is loaded, and would fail at its next step."""
     for parameter, kept in optimizer.state.items():
         for name, value in kept.items():
             if not isinstance(value, torch.Tensor) or value.shape not in (parameter.shape, ()):
