@@ -187,8 +187,8 @@ def test_a_run_whose_learner_plays_itself_goes_on(tmp_path, silent, monkeypatch)
     assert len(set(seeds)) == len(seeds) > 20
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert all(record["learner_wait_share"] == record["actor_wait_share"] == 0.0 for record in records)
-    shares = [record["learner_act_share"] for record in records]  # a short record may have learning only
-    assert 0.0 < max(shares) <= 1.0 and min(shares) >= 0.0
+    # Whether it had to wait, and so played at all, is chance; where it must, see the test above.
+    assert all(0.0 <= record["learner_act_share"] <= 1.0 for record in records)
 
 
 def test_waiting_counts_while_it_lasts():
