@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -19,6 +20,8 @@ from myosu.players.player import History, Player, legal_mask
 if TYPE_CHECKING:
     from myosu.envs.registry import Environment
     from myosu.runs.config import RunConfig
+    from myosu.web.room import Room
+    from myosu.web.screen import Screen
 
 #: Default port. It is always the same, so that an open page finds its game when the command runs again.
 PORT = 8610
@@ -59,12 +62,14 @@ def main(arguments: list[str]) -> int:
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
         raise UserError(f"--simulations {options.simulations}: one at least.")
-    if not options.terminal and (playing := _environment_of(options)) is not None:
-        return _on_screen(options, *playing)
-    if options.record is not None:
+    server = None if options.terminal else import_server("Or play with --terminal.")
+    playing = _environment_of(options) if server else None
+    if options.record is not None and playing is None:
         raise UserError("--record is for Gymnasium environments: games of a run are kept in RUN/played anyway.")
     seat = {"first": 0, "second": 1, "random": random.randrange(2)}[options.seat]
-    return _in_terminal(options, seat) if options.terminal else _in_browser(options, seat)
+    if server is None:
+        return _in_terminal(options, seat)
+    return _in_browser(options, server, _game_room(options, seat) if playing is None else _screen(options, *playing))
 
 
 def _environment_of(options: Options) -> tuple[Environment, RunConfig | None] | None:
@@ -72,7 +77,6 @@ def _environment_of(options: Options) -> tuple[Environment, RunConfig | None] | 
     from myosu.envs.registry import load_environment
     from myosu.runs.checkpoint import find_checkpoint
 
-    import_server("Or play with --terminal.")  # says what to install, before anything is loaded
     if options.run.exists() or len(options.run.parts) > 2:  # ALE/Pong-v5 has two
         config = find_checkpoint(options.run).config
         return None if config.environment.game else (config.environment, config)
@@ -86,30 +90,29 @@ def _environment_of(options: Options) -> tuple[Environment, RunConfig | None] | 
     return environment, None
 
 
-def _on_screen(options: Options, environment: Environment, config: RunConfig | None) -> int:
-    server = import_server("")
+def _screen(options: Options, environment: Environment, config: RunConfig | None) -> Screen:
     from myosu.players.agent import load_agent
     from myosu.web.screen import Recorder, Screen
-    from myosu.web.watching import Gallery
 
     agent = load_agent(options.run, options.simulations, options.seed)[0] if config else None
     recorder = None
     if options.record is not None:
         recorder = Recorder(options.record, environment, config.env_kwargs if config else {})
-    screen = Screen(environment, agent, recorder)
-    watched = [options.run] if (options.run / "config.json").is_file() else []
-    app = server.make_app(screen, Gallery(watched), options.host)
-    server.serve(app, options.host, options.port, "Play at {}", options.browser, usual=PORT)
-    return 0
+    return Screen(environment, agent, recorder)
 
 
-def _in_browser(options: Options, seat: int) -> int:
-    server = import_server("Or play with --terminal.")
+def _game_room(options: Options, seat: int) -> Room:
+    from myosu.web.room import Room
+
+    return Room(options.run, seat, options.simulations)
+
+
+def _in_browser(options: Options, server: ModuleType, room: Room | Screen) -> int:
     from myosu.web.room import Room
     from myosu.web.watching import Gallery
 
-    room = Room(options.run, seat, options.simulations)
-    watched = [room.folder] if (room.folder / "config.json").is_file() else []  # a checkpoint may be outside a run
+    folder = room.folder if isinstance(room, Room) else options.run
+    watched = [folder] if (folder / "config.json").is_file() else []  # a checkpoint may be outside a run
     app = server.make_app(room, Gallery(watched), options.host)
     server.serve(app, options.host, options.port, "Play at {}", options.browser, usual=PORT)
     return 0
