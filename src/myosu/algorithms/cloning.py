@@ -23,8 +23,8 @@ from myosu.errors import UserError
 from myosu.games.game import Symmetries
 from myosu.losses.q_learning import best_columns
 from myosu.losses.soft import choice_log_probs
-from myosu.nets.encoder import ActionHead, Encoder, Observation, has_pictures, to_tensors
-from myosu.nets.inference import choose_device
+from myosu.nets.encoder import ActionHead, Encoder, Observation, to_tensors
+from myosu.nets.inference import device_for
 from myosu.replay.episode import Rows
 from myosu.replay.replay import Replay
 from myosu.runs.recordings import is_held_out
@@ -122,9 +122,8 @@ class Policy(nn.Module):
 
 
 def make_policy(config: Config, spec: EnvSpec) -> Policy:
-    """On its device: small layers are quicker on the CPU than their way to an accelerator."""
-    policy = Policy(config, spec)
-    return policy if config.device == "auto" and not has_pictures(spec) else policy.to(choose_device(config.device))
+    """On its device."""
+    return Policy(config, spec).to(device_for(config.device, spec))
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:

@@ -26,7 +26,7 @@ from myosu.games.playout import random_actions
 from myosu.losses.q_learning import best_columns, bootstrapped, dueling, huber
 from myosu.nets.encoder import ActionHead, Encoder, Observation, default_hidden, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
-from myosu.nets.inference import choose_device
+from myosu.nets.inference import device_for
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay, fitting_capacity
 from myosu.replay.transitions import Transitions, transition_columns
@@ -193,9 +193,8 @@ class QNet(nn.Module):
 
 
 def make_net(config: Config, spec: EnvSpec) -> QNet:
-    """On its device: small layers are quicker on the CPU than their way to an accelerator."""
-    net = QNet(config, spec)
-    return net if config.device == "auto" and not net.encoder.sees_pictures else net.to(choose_device(config.device))
+    """On its device."""
+    return QNet(config, spec).to(device_for(config.device, spec))
 
 
 class ActingNetwork:

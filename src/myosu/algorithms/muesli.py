@@ -40,7 +40,7 @@ from myosu.losses.policy_gradient import explained_variance
 from myosu.losses.retrace import retrace_returns, retrace_trace
 from myosu.nets.encoder import has_pictures
 from myosu.nets.flat import FlatAdam, FlatParameters
-from myosu.nets.inference import InferenceModel, choose_device, inference_model
+from myosu.nets.inference import InferenceModel, device_for, inference_model
 from myosu.nets.muzero import MuZeroNet, Readings
 from myosu.replay.episode import Experience
 from myosu.replay.replay import Columns, Replay, fitting_capacity
@@ -191,12 +191,6 @@ def make_net(config: Config, spec: EnvSpec) -> MuZeroNet:
     return net
 
 
-def net_device(config: Config, spec: EnvSpec) -> torch.device:
-    """The device. "auto" chooses the CPU for vector observations: their small layers run faster there than on an
-    accelerator."""
-    return torch.device("cpu") if config.device == "auto" and not has_pictures(spec) else choose_device(config.device)
-
-
 def position_columns(spec: EnvSpec) -> Columns:
     """The replay's columns; see ``Segments``. log_prob: log π_b(a|s) of the action taken."""
     return {
@@ -217,7 +211,7 @@ class ActingNetwork:
     """The network for inference, as actors and agents use it."""
 
     def __init__(self, config: Config, spec: EnvSpec, capacity: int) -> None:
-        self.device, self.capacity = net_device(config, spec), capacity
+        self.device, self.capacity = device_for(config.device, spec), capacity
         self.net = make_net(config, spec).eval().to(self.device)
         self.model: InferenceModel = self.net
         self.boards = has_pictures(spec)  # only these have a faster inference form
@@ -336,7 +330,7 @@ class Learner:
         self.symmetries = symmetries if config.symmetries else None
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
-        self.device = net_device(config, spec)
+        self.device = device_for(config.device, spec)
         self.net = make_net(config, spec).to(self.device)
         self.target = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.parameters, self.target_parameters = FlatParameters(self.net), FlatParameters(self.target)

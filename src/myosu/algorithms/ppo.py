@@ -33,7 +33,7 @@ from myosu.losses.distributions import Choices, Distribution, Gaussian
 from myosu.losses.policy_gradient import approximate_kl, clip_fraction, clipped_surrogate, explained_variance
 from myosu.nets.encoder import ActionHead, Encoder, Observation, default_hidden, has_pictures, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
-from myosu.nets.inference import choose_device
+from myosu.nets.inference import device_for
 from myosu.nets.popart import PopArt
 from myosu.nets.towers import TowersInNumPy, TwinTowers
 from myosu.replay.episode import Experience, Rows
@@ -318,8 +318,7 @@ def _orthogonal(module: nn.Module, gain: float) -> None:
 
 def make_net(config: Config, spec: EnvSpec) -> ActorCritic:
     """On its device."""
-    net = ActorCritic(config, spec)
-    return net if config.device == "auto" and not has_pictures(spec) else net.to(choose_device(config.device))
+    return ActorCritic(config, spec).to(device_for(config.device, spec))
 
 
 def make_policy(spec: EnvSpec) -> Distribution:

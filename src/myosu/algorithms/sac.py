@@ -28,7 +28,7 @@ from myosu.losses.q_learning import best_columns
 from myosu.losses.soft import by_branch, choice_log_probs, entropies, entropy_targets, squashed, temperature_loss
 from myosu.nets.encoder import ActionHead, Encoder, Observation, has_pictures, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
-from myosu.nets.inference import choose_device
+from myosu.nets.inference import device_for
 from myosu.nets.towers import TwinTowers
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay
@@ -313,16 +313,11 @@ def make_actions(config: Config, spec: EnvSpec) -> ContinuousActions | Choices:
     return ContinuousActions(config, spec) if spec.action_low else Choices(config, spec)
 
 
-def device_for(config: Config, spec: EnvSpec) -> torch.device:
-    """Small layers are quicker on the CPU than their way to an accelerator."""
-    return torch.device("cpu") if config.device == "auto" and not has_pictures(spec) else choose_device(config.device)
-
-
 class ActingNetwork:
     """The policy as actors use it: from observations to actions as the replay stores them."""
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
-        self.device = device_for(config, spec)
+        self.device = device_for(config.device, spec)
         self.net, self.kind = Policy(config, spec).to(self.device), make_actions(config, spec)
         self.tensors = {f"policy.{name}": value for name, value in self.net.state_dict().items()}
         self.actions = self.kind.environment_actions
@@ -364,7 +359,7 @@ class Learner(StepLearner):
         self.config, self.kind = config, make_actions(config, spec)
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
-        self.device = device_for(config, spec)
+        self.device = device_for(config.device, spec)
         self.signals = RewardSignals(reward_signals(config, spec, seed))
         self.net = SoftActorCritic(config, spec, len(self.signals.discounts)).to(self.device)
         self.target = copy.deepcopy(self.net.critics)

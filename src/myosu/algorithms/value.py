@@ -21,8 +21,8 @@ from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.games.game import Symmetries
-from myosu.nets.encoder import Encoder, Observation, has_pictures, to_tensors
-from myosu.nets.inference import choose_device
+from myosu.nets.encoder import Encoder, Observation, to_tensors
+from myosu.nets.inference import device_for
 from myosu.replay.episode import Rows
 from myosu.replay.replay import Replay
 from myosu.runs.recordings import is_held_out
@@ -97,9 +97,8 @@ class Value(nn.Module):
 
 
 def make_value(config: Config, spec: EnvSpec) -> Value:
-    """On its device: small layers are quicker on the CPU than their way to an accelerator."""
-    value = Value(config, spec)
-    return value if config.device == "auto" and not has_pictures(spec) else value.to(choose_device(config.device))
+    """On its device."""
+    return Value(config, spec).to(device_for(config.device, spec))
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:

@@ -67,14 +67,13 @@ class Encoder(nn.Module):
                  activation: type[nn.Module] = nn.ReLU, normalize: bool = False, layer_norm: bool = False) -> None:
         super().__init__()
         sample = spec.parts()
-        self.names, self.sees_pictures = list(sample), False
+        self.names = list(sample)
         self.norms, self.parts, self.features = nn.ModuleList(), nn.ModuleList(), 0
         self.cells: tuple[int, int, int] | None = None
         bounds = spec.observation_bounds or [None] * len(sample)
         for part, range_ in zip(sample.values(), bounds, strict=True):
             shape = part.shape[1:]
             picture = len(shape) == 3
-            self.sees_pictures |= picture
             self.norms.append(RunningNorm(shape) if normalize and not picture else nn.Identity())
             self.parts.append(
                 Picture(shape, part.dtype, range_, hidden[-1], channels, blocks, spec.channels_last(shape)) if picture
