@@ -16,6 +16,7 @@ from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
+from probe_values import Q_VALUES
 
 TINY = dqn.Config(hidden=(32,), discount=0.5, num_envs=4, replay_capacity=2000, learning_starts=64, batch_size=32,
                   replay_ratio=16.0, learning_rate=1e-2, anneal_learning_rate=True, target_every=10, tau=1.0, n_step=1,
@@ -36,13 +37,7 @@ def learnt(env, steps=700, **settings):
     {}, {"n_step": 3, "prioritized": True},
     {"dueling": False, "double": False, "target_every": 1, "tau": 0.1}])
 def test_probes_are_learnt_to_their_exact_values(settings):
-    for name, observations, expected in (
-        ("Constant", [1], [[1]]),
-        ("Observation", [1, -1], [[1], [-1]]),
-        ("Discount", [0, 1], [[0.5], [1]]),
-        ("Action", [1], [[-1, 1]]),
-        ("Both", [1, -1], [[-1, 1], [1, -1]]),
-    ):
+    for name, observations, expected in Q_VALUES:
         loop = learnt(f"myosu/Probe{name}-v0", **settings)
         assert np.abs(values(loop, observations) - expected).max() < 0.05, (name, values(loop, observations))
 

@@ -17,6 +17,7 @@ from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.native import game_spec
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
+from probe_values import Q_VALUES
 
 #: Without entropy, so that values are those of the best policy.
 TINY = sac.Config(hidden=(32,), discount=0.5, num_envs=4, replay_capacity=2000, learning_starts=64, batch_size=32,
@@ -71,13 +72,7 @@ def learnt(env, steps=700, **settings):
 
 @pytest.mark.parametrize("settings", [{}, {"n_step": 3, "prioritized": True}])
 def test_probes_are_learnt_to_their_exact_values(settings):
-    for name, observations, expected in (
-        ("Constant", [1], [[1]]),
-        ("Observation", [1, -1], [[1], [-1]]),
-        ("Discount", [0, 1], [[0.5], [1]]),
-        ("Action", [1], [[-1, 1]]),
-        ("Both", [1, -1], [[-1, 1], [1, -1]]),
-    ):
+    for name, observations, expected in Q_VALUES:
         loop = learnt(f"myosu/Probe{name}-v0", **settings)
         assert np.abs(values(loop, observations) - expected).max() < 0.05, (name, values(loop, observations))
         best, _ = loop.agent().act(np.array(observations, np.float32)[:, None], np.ones_like(expected, bool))
