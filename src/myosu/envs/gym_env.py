@@ -149,6 +149,22 @@ class SingleEnv:
         if self._watched is not None:
             self._watched.raw_reward = 0.0
         answer = self._call("step", self._env.step, self.decode(row["action"][0]))
+        if self._take(row, answer, None if self._watched is None else self._watched.raw_reward):
+            self._begin(row, self._episode + 1)
+
+    def take(self, row: dict[str, np.ndarray], answer: Any) -> bool:
+        """Write what a vector environment's ``step`` returned for this one. Whether that was the end of the episode:
+        ``begin`` the next one then."""
+        self._steps += 1
+        return self._take(row, answer, None)
+
+    def begin(self, row: dict[str, np.ndarray], episode: int, answer: Any) -> None:
+        """Begin the episode number ``episode`` with what a vector environment's ``reset`` returned for this one."""
+        self._episode, self._steps, self._episode_seed = episode, 0, self.seed_of(episode)
+        self._take_first(row, answer)
+
+    def _take(self, row: dict[str, np.ndarray], answer: Any, raw_reward: float | None) -> bool:
+        """raw_reward: below all wrappers; None where nobody saw it, so that it is the reward."""
         if not isinstance(answer, tuple) or len(answer) != 5:
             self._fail("step() must return (observation, reward, terminated, truncated, info).", "Gymnasium's "
                        "documentation says how to move an environment over from gym.")
@@ -161,15 +177,15 @@ class SingleEnv:
             self._fail(f"the reward is {reward}.", "It must be finite, as a float32 too: look for divisions by zero in "
                        "step(), or scale it.")
         row["reward"][0] = earned
-        row["raw_reward"][0] = earned if self._watched is None else self._watched.raw_reward
+        row["raw_reward"][0] = earned if raw_reward is None else raw_reward
         row["terminated"][0] = ended = bool(terminated)
         row["truncated"][0] = cut = not ended and (bool(truncated) or self._steps >= self.spec.max_steps)
         if ended or cut:
             self._write(row["final_observation"], observation)
-            self._begin(row, self._episode + 1)
-        else:
-            self._write(row["observation"], observation)
-            self._write_mask(row["legal_actions"], observation, info)
+            return True
+        self._write(row["observation"], observation)
+        self._write_mask(row["legal_actions"], observation, info)
+        return False
 
     def encode(self, observation: Any) -> np.ndarray:
         """An observation as the environment gives it, as a batch of one: [1, *spec.observation_shape]."""
@@ -185,6 +201,11 @@ class SingleEnv:
         """Why an engine that the environment runs in was started again, a line each time."""
         env = self._env.unwrapped
         return [f"{self._name}: {notice}" for notice in env.notices()] if isinstance(env, EngineEnv) else []
+
+    @property
+    def episode(self) -> int:
+        """The number of the episode under way."""
+        return self._episode
 
     @property
     def gym_env(self) -> gymnasium.Env:
@@ -204,15 +225,20 @@ class SingleEnv:
         except (Exception, SystemExit) as error:
             warnings.warn(f"{self._name}: close() raised {describe(error)}.", stacklevel=1)
 
+    def seed_of(self, episode: int) -> int:
+        """The seed of an episode. Below 2**31: some libraries take no others."""
+        return int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0] >> 1)
+
     def _begin(self, row: dict[str, np.ndarray], episode: int) -> None:
         self._episode = episode
-        # Below 2**31: some libraries take no others.
-        self._reset(row, int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0] >> 1))
+        self._reset(row, self.seed_of(episode))
 
     def _reset(self, row: dict[str, np.ndarray], seed: int) -> None:
         self._steps, self._episode_seed = 0, seed
+        self._take_first(row, self._call("reset", lambda: self._env.reset(seed=self._episode_seed)))
+
+    def _take_first(self, row: dict[str, np.ndarray], answer: Any) -> None:
         row["seed"][0] = self._episode_seed
-        answer = self._call("reset", lambda: self._env.reset(seed=self._episode_seed))
         if not isinstance(answer, tuple) or len(answer) != 2:
             self._fail("reset() must return (observation, info).", "Gymnasium's documentation says how to move an "
                        "environment over from gym.")

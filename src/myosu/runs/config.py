@@ -42,7 +42,8 @@ class TrainConfig:
     depends on the algorithm: all cores except the learner's, or 0."""
     env_workers: Workers = "none"
     """Run each Gymnasium environment in its own process: synchronous (every step waits for all of them) or asynchronous
-    (act in those that are ready). Useful if a step takes a millisecond or more."""
+    (act in those that are ready). Useful if a step takes a millisecond or more. vector: all together, in the vector
+    form that the environment itself brings (vector_entry_point)."""
     deterministic: bool = False
     """Play, learn and evaluate in turn in one process, so that the run can be reproduced exactly."""
     evaluate_every: int = 500
