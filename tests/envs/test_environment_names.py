@@ -109,7 +109,7 @@ def test_flags_become_arguments():
         {"wrapper": "gymnasium.wrappers:FrameStackObservation", "kwargs": {"stack_size": 3}}]
     atari = read_environment_flags(atari=True)
     assert atari["frameskip"] == 1 and [w["wrapper"].rpartition(":")[2] for w in atari["wrappers"]] == [
-        "AtariPreprocessing", "FrameStackObservation"]
+        "AtariFrames", "FrameStackObservation"]
     for wrong in ({"frame_stack": 0}, {"max_episode_steps": 0}, {"wrapper": ["Flatten"]}, {"wrapper": ["a:B {"]},
                   {"env_kwargs": "[1]"}):
         with pytest.raises(UserError, match="--"):

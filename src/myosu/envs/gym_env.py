@@ -10,6 +10,7 @@ import copyreg
 import dis
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import gymnasium
@@ -121,7 +122,8 @@ class SingleEnv:
         limit = self._env.get_wrapper_attr("_max_episode_steps") if self._env.has_wrapper_attr(
             "_max_episode_steps") else None
         # Some say 0 or −1 where they have no limit.
-        self.spec = self._layout.spec(limit if limit and limit > 0 else DEFAULT_MAX_STEPS)
+        spec = self._layout.spec(limit if limit and limit > 0 else DEFAULT_MAX_STEPS)
+        self.spec = replace(spec, frame_stack=_stacked_frames(self._env, spec.observation_shape))
         self._mask_place = ""  # see ``_place_of_masks``; known from the first reset
         self._episode = self._steps = self._episode_seed = 0
         self._watched = _watch_rewards(self._env.unwrapped)
@@ -303,6 +305,12 @@ class SingleEnv:
     def _error(self, what: str, remedy: str) -> UserError:
         return UserError(f"{self._name}, episode {self._episode} (seed {self._episode_seed}), step {self._steps}: "
                          f"{what} {remedy}")
+
+
+def _stacked_frames(env: gymnasium.Env, shape: tuple[int, ...]) -> int:
+    """How many pictures the observations consist of, as the outermost wrapper has stacked them; 0: they are none."""
+    stacked = isinstance(env, gymnasium.wrappers.FrameStackObservation) and len(shape) >= 3
+    return env.stack_size if stacked else 0  # type: ignore[attr-defined]
 
 
 def _raised_by_code(error: BaseException) -> bool:

@@ -44,6 +44,8 @@ Source = Registration | Callable[..., gymnasium.Env | VectorEnv]
 #: Among the arguments of an environment the one that is for Myosu: wrappers to put around it, in this order, each
 #: ``{"wrapper": "module:Class", "kwargs": {…}}``.
 WRAPPERS = "wrappers"
+#: The wrapper of ``--atari``.
+ATARI = "myosu.envs.atari:AtariFrames"
 #: An argument that JSON cannot say: ``{"python": "module:function"}`` is what that function returns.
 BY_FUNCTION = "python"
 
