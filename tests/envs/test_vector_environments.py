@@ -38,7 +38,7 @@ cartpole = partial(gymnasium.make, "CartPole-v1")
 class Counters(VectorEnv):
     """Counts the steps of each environment and begins the next episode in the step, or in the mode, that it is told.
     Environment i ends after i + 2 steps, the odd ones truncated. Observations: step, episode; the array is always the
-    same one. Acting where an action is not legal, or in the step of a reset, counts as ``wrong``."""
+    same one. Which actions are legal changes."""
 
     single_observation_space = spaces.Box(0, 1000, (2,), np.int32)
     single_action_space = spaces.Discrete(3)
@@ -151,7 +151,7 @@ def test_a_vector_environment_of_ones_own(mode):
     last = list(step.env_ids).index(1)
     assert step.truncated[last] and not step.terminated[last] and step.reward[last] == 3
     assert step.observation[last].tolist() == [0, 1] and step.final_observation[last].tolist() == [3, 0]
-    assert step.observation[0].tolist() == [1, 1]
+    assert step.observation[list(step.env_ids).index(0)].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -58,7 +58,7 @@ def test_frames_that_share_nothing_fit_too():
 
 
 def test_frames_with_the_same_hash(monkeypatch):
-    monkeypatch.setattr("builtins.hash", lambda value: 7)
+    monkeypatch.setattr("myosu.replay.frames.hash", lambda value: 7, raising=False)
     rng = np.random.default_rng(0)
     column, array = StackedFrames(20, (2, 3, 3), np.uint8), np.zeros((20, 2, 3, 3), np.uint8)
     for t in range(200):
