@@ -111,7 +111,7 @@ class SingleEnv:
     A row is what ``row_at`` gives. The seed of every episode follows from ``seed``, ``index`` and the episode's number.
     Methods raise UserError when the environment fails or breaks a rule; it exits no more than it raises.
 
-    left_out: parts of its observations that no network reads, see ``spaces.Layout``.
+    left_out: parts of its observations that no network reads, see ``spaces.Layout``. steps: of the episode under way.
     """
 
     def __init__(self, make: EnvMaker, index: int, seed: int) -> None:
@@ -125,7 +125,7 @@ class SingleEnv:
         spec = self._layout.spec(limit if limit and limit > 0 else DEFAULT_MAX_STEPS)
         self.spec = replace(spec, frame_stack=_stacked_frames(self._env, spec.observation_shape))
         self._mask_place = ""  # see ``_place_of_masks``; known from the first reset
-        self._episode = self._steps = self._episode_seed = 0
+        self.steps = self._episode = self._episode_seed = 0
         self._watched = _watch_rewards(self._env.unwrapped)
         self._closed = False
 
@@ -147,7 +147,7 @@ class SingleEnv:
 
     def step(self, row: dict[str, np.ndarray]) -> None:
         """Do ``row["action"]``; where that ends the episode, begin the next one."""
-        self._steps += 1
+        self.steps += 1
         if self._watched is not None:
             self._watched.raw_reward = 0.0
         answer = self._call("step", self._env.step, self.decode(row["action"][0]))
@@ -157,12 +157,12 @@ class SingleEnv:
     def take(self, row: dict[str, np.ndarray], answer: Any) -> bool:
         """Write what a vector environment's ``step`` returned for this one. Whether that was the end of the episode:
         ``begin`` the next one then."""
-        self._steps += 1
+        self.steps += 1
         return self._take(row, answer, None)
 
     def begin(self, row: dict[str, np.ndarray], episode: int, answer: Any) -> None:
         """Begin the episode number ``episode`` with what a vector environment's ``reset`` returned for this one."""
-        self._episode, self._steps, self._episode_seed = episode, 0, self.seed_of(episode)
+        self._episode, self.steps, self._episode_seed = episode, 0, self.seed_of(episode)
         self._take_first(row, answer)
 
     def _take(self, row: dict[str, np.ndarray], answer: Any, raw_reward: float | None) -> bool:
@@ -181,7 +181,7 @@ class SingleEnv:
         row["reward"][0] = earned
         row["raw_reward"][0] = earned if raw_reward is None else raw_reward
         row["terminated"][0] = ended = bool(terminated)
-        row["truncated"][0] = cut = not ended and (bool(truncated) or self._steps >= self.spec.max_steps)
+        row["truncated"][0] = cut = not ended and (bool(truncated) or self.steps >= self.spec.max_steps)
         if ended or cut:
             self._write(row["final_observation"], observation)
             return True
@@ -236,7 +236,7 @@ class SingleEnv:
         self._reset(row, self.seed_of(episode))
 
     def _reset(self, row: dict[str, np.ndarray], seed: int) -> None:
-        self._steps, self._episode_seed = 0, seed
+        self.steps, self._episode_seed = 0, seed
         self._take_first(row, self._call("reset", lambda: self._env.reset(seed=self._episode_seed)))
 
     def _take_first(self, row: dict[str, np.ndarray], answer: Any) -> None:
@@ -303,7 +303,7 @@ class SingleEnv:
         raise self._error(what, remedy)
 
     def _error(self, what: str, remedy: str) -> UserError:
-        return UserError(f"{self._name}, episode {self._episode} (seed {self._episode_seed}), step {self._steps}: "
+        return UserError(f"{self._name}, episode {self._episode} (seed {self._episode_seed}), step {self.steps}: "
                          f"{what} {remedy}")
 
 

@@ -19,11 +19,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import iterate
 
 from myosu.envs.gym_env import EnvSource, EpisodeLog, SingleEnv, as_maker, row_at, row_type, step_of
 from myosu.envs.making import EnvMaker, describe
+from myosu.envs.spaces import BadValue, Layout
 from myosu.envs.vector import Step
 from myosu.envs.vector_forms import OneOfVector, batch_of, info_of, last_of, mode_of
 from myosu.errors import UserError
@@ -52,6 +54,10 @@ class BatchVectorEnv:
         self._masks: Any = None
         self._envs = [SingleEnv(self._view(make, index), index, seed) for index in range(num_envs)]
         self.spec = self._envs[0].spec
+        #: Only arrays are read, and no masks by method.
+        self._plain = isinstance(self._vector.single_observation_space, (spaces.Box, spaces.MultiBinary)) and not any(
+            hasattr(env.gym_env, "action_masks") for env in self._envs)
+        self._layout = Layout(self._vector.single_observation_space, self._vector.single_action_space, make.name)
         self._rows = np.zeros(num_envs, row_type(self.spec))
         self._row = [row_at(self._rows, index) for index in range(num_envs)]
         self._log = EpisodeLog(num_envs)
@@ -117,16 +123,15 @@ class BatchVectorEnv:
         idle[self._sent] = False
         for index in np.flatnonzero(idle | self._late).tolist():
             self._row[index]["action"][0] = self._some_action(index)
-        actions = batch_of(self._vector, [env.decode(row["action"][0]) for env, row in zip(self._envs, self._row,
-                                                                                       strict=True)])
-        answer = self._call("step", self._vector.step, actions)
+        answer = self._call("step", self._vector.step, self._native_actions())
         if not isinstance(answer, tuple) or len(answer) != 5:
             raise self._error("step() must return (observations, rewards, terminations, truncations, infos).")
         batch, rewards, terminated, truncated, infos = answer
-        observations = self._each(batch)
+        left = self._write_at_once(*answer)
+        observations = self._each(batch) if len(left) else []
         over: list[int] = []
-        for index, (env, row, observation) in enumerate(zip(self._envs, self._row, observations, strict=True)):
-            info = info_of(infos, index)
+        for index in left.tolist():
+            env, row, observation, info = self._envs[index], self._row[index], observations[index], info_of(infos, index)
             if self._late[index]:
                 env.begin(row, env.episode + 1, (observation, info))
                 self._late[index] = False
@@ -146,6 +151,29 @@ class BatchVectorEnv:
                 env.begin(row, env.episode + 1, (observation, info))
         if over:
             self._begin_again(over, [self._envs[index].episode + 1 for index in over])
+
+    def _write_at_once(self, batch: Any, rewards: Any, terminated: Any, truncated: Any, infos: Any) -> np.ndarray:
+        """Write the answers of environments whose episodes go on. Those that are left, int64 [n], are to be written one
+        by one: all, where that says better what is wrong or there is more than an array to be read."""
+        everyone = np.arange(self.num_envs)
+        if not self._plain or (isinstance(infos, Mapping) and "action_mask" in infos):
+            return everyone
+        try:
+            left = self._late | np.asarray(terminated, np.bool_) | np.asarray(truncated, np.bool_)
+            earned = np.asarray(rewards, np.float32)
+            self._layout.write(self._rows["observation"][None], batch)
+        except (BadValue, ValueError, TypeError):
+            return everyone
+        if left.shape != everyone.shape or earned.shape != everyone.shape or not np.isfinite(earned).all():
+            return everyone
+        left |= np.array([env.steps for env in self._envs]) + 1 >= self.spec.max_steps
+        goes_on = np.flatnonzero(~left)  # of the others an end may still have to be told
+        for index in goes_on.tolist():
+            self._envs[index].steps += 1
+        for name, values in {"reward": earned[goes_on], "raw_reward": earned[goes_on], "terminated": False,
+                             "truncated": False}.items():
+            self._rows[name][goes_on] = values
+        return np.flatnonzero(left)
 
     def _begin_again(self, ids: list[int], episodes: list[int]) -> None:
         """Reset these alone and begin the episodes of these numbers in them."""
@@ -180,6 +208,12 @@ class BatchVectorEnv:
             return np.clip(0.0, self.spec.action_low, self.spec.action_high)
         mask = self._row[index]["legal_actions"][0]
         return np.array([branch.argmax() for branch in self.spec.branch_masks(mask)]).reshape(self.spec.action_shape)
+
+    def _native_actions(self) -> Any:
+        space, actions = self._vector.single_action_space, self._rows["action"]
+        if isinstance(space, spaces.Discrete):
+            return (actions + space.start).astype(space.dtype)
+        return batch_of(self._vector, [env.decode(action) for env, action in zip(self._envs, actions, strict=True)])
 
     def notices(self) -> list[str]:
         """What a person should know, once."""
