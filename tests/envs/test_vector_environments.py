@@ -3,6 +3,7 @@
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -363,3 +364,42 @@ def test_an_algorithm_that_acts_in_all_together_says_so():
                            device="cpu")
     with pytest.raises(UserError, match="NEXT_STEP.*SAME_STEP or DISABLED"):
         InTurn(muzero, config, BatchVectorEnv(Counters, 2)).run(20)
+
+
+class Pool:
+    """What EnvPool makes, as far as it is used: seeded when it is made, spaces of one environment."""
+
+    made: list = []  # noqa: RUF012
+
+    def __init__(self, env_id, num_envs, seed, **kwargs):
+        self.made.append((env_id, num_envs, seed, kwargs))
+        self.inner, self.config = Counters(num_envs), {"max_episode_steps": 30}
+        self.observation_space, self.action_space = Counters.single_observation_space, Counters.single_action_space
+
+    def reset(self):
+        return self.inner.reset()
+
+    def step(self, actions):
+        return self.inner.step(actions)
+
+    def close(self):
+        pass
+
+
+def test_envpool(monkeypatch):
+    monkeypatch.setitem(sys.modules, "envpool", None)
+    with pytest.raises(UserError, match="envpool:Pong-v5 needs EnvPool .*: pip install envpool"):
+        load_environment("envpool:Pong-v5")
+    Pool.made.clear()
+    monkeypatch.setitem(sys.modules, "envpool", SimpleNamespace(
+        list_all_envs=lambda: ["Pong-v5", "CartPole-v1"], make_gymnasium=Pool))
+    with pytest.raises(UserError, match="EnvPool has no 'Pong-v4'. Did you mean 'Pong-v5'?"):
+        load_environment("envpool:Pong-v4")
+    environment = load_environment("envpool:Pong-v5", {"stack_num": 2})
+    assert environment.only_vector and environment.spec.max_steps == 30
+    env = environment.make(3, seed=4)
+    start(env)
+    assert [act(env, [0] * 3).reward.tolist() for _ in range(2)] == [[1.0] * 3, [2.0] * 2]
+    env_id, num_envs, seed, kwargs = Pool.made[-1]
+    assert (env_id, num_envs, kwargs) == ("Pong-v5", 3, {"stack_num": 2}) and seed > 0
+    env.close()

@@ -113,6 +113,6 @@ def test_memory_is_counted_by_the_frame(monkeypatch):
     monkeypatch.setattr("myosu.replay.replay.machine_memory", lambda: 2 * 10_000 * 7500)
     with pytest.warns(UserWarning, match="replay_capacity = "):
         fits = dqn.resolve(dqn.Config(replay_capacity=100_000), big, False).replay_capacity
-    assert 9_500 < fits < 10_500
+    assert 10_000 < fits < 11_000
     replay = dqn.make_replay(dqn.Config(replay_capacity=100, learning_starts=10), big)
     assert isinstance(replay.columns["observation"], StackedFrames)

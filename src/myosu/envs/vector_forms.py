@@ -77,7 +77,8 @@ class OneOfVector(gymnasium.Env):
         self._vector, self._index, self._mode = vector, index, mode_of(vector, name)
         self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
         self.metadata, self.render_mode = vector.metadata, vector.render_mode
-        self._max_episode_steps = limit or _limit_of(vector)
+        if limit := limit or _limit_of(vector):
+            self._max_episode_steps = limit
         if _has(vector, "action_masks"):
             self.action_masks: Callable[[], Any] = lambda: vector.call("action_masks")[index]  # type: ignore[attr-defined]
 
