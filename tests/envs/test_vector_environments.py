@@ -371,8 +371,8 @@ class Pool:
 
     made: list = []  # noqa: RUF012
 
-    def __init__(self, env_id, num_envs, seed, **kwargs):
-        self.made.append((env_id, num_envs, seed, kwargs))
+    def __init__(self, task_id, num_envs, seed, **kwargs):
+        self.made.append((task_id, num_envs, seed, kwargs))
         self.inner, self.config = Counters(num_envs), {"max_episode_steps": 30}
         self.observation_space, self.action_space = Counters.single_observation_space, Counters.single_action_space
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -83,6 +84,7 @@ class OneOfVector(gymnasium.Env):
             self.action_masks: Callable[[], Any] = lambda: vector.call("action_masks")[index]  # type: ignore[attr-defined]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
         observations, infos = self._vector.reset(seed=seed, options=options)
         return self._only(observations), info_of(infos, 0)
 
@@ -125,17 +127,22 @@ class EnvPoolVectorEnv(VectorEnv):
 
     def __init__(self, env_id: str, num_envs: int = 1, render_mode: str | None = None, **kwargs: Any) -> None:
         self.num_envs, self.render_mode = num_envs, render_mode
-        self._make = partial(importlib.import_module("envpool").make_gymnasium, env_id, num_envs=num_envs, **kwargs)
-        self._pool = self._make(seed=0)
+        self._arguments = {"task_id": env_id, "num_envs": num_envs, **kwargs}
+        self._pool = self._make(0)
         self.single_observation_space, self.single_action_space = self._pool.observation_space, self._pool.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.max_episode_steps = self._pool.config.get("max_episode_steps", 0)
 
+    def _make(self, seed: int) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the bounds of its spaces lose as float32
+            return importlib.import_module("envpool").make_gymnasium(seed=seed, **self._arguments)
+
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         if seed is not None:
             self._pool.close()
-            self._pool = self._make(seed=seed)
+            self._pool = self._make(seed)
         return self._pool.reset()
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
