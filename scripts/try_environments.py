@@ -197,9 +197,9 @@ def table(results: dict[str, dict[str, Any]]) -> str:
             rows.append(f"| `{case.key}` | {package} | no | | | {one_line(result['error'])} |")
             continue
         works += 1
-        rows.append(f"| `{case.key}` | {package} | yes | {result['random']['mean']:.4g} | {result['trained']['mean']:.4g}"
-                    f" ({result['algorithm']}, {result['steps']:,} in {result['seconds']:.0f} s) | "
-                    f"{'yes' if learnt(result) else 'no'} |")
+        how = f"{result['algorithm']}, {result['steps']:,} in {result['seconds']:.0f} s"
+        rows.append(f"| `{case.key}` | {package} | yes | {result['random']['mean']:.4g} | "
+                    f"{result['trained']['mean']:.4g} ({how}) | {'yes' if learnt(result) else 'no'} |")
     tried = [case for case in CASES if case.key in results]
     packages = {case.packages.split()[0] for case in tried}
     return (f"{len(tried)} environments of {len(packages)} packages: {works} work, "

@@ -1,5 +1,6 @@
 """Vector environments of others through the stepping contract, in every mode of starting again."""
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,10 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from gym_toys import Counter, Everything
+from gym_toys import Everything
 from in_turn import InTurn
 from myosu.algorithms import dqn, muzero, ppo
+from myosu.cli import run
 from myosu.doctor import check_vector_env
 from myosu.doctor.check_env import sample_actions
 from myosu.envs.gym_env import GymVectorEnv
@@ -252,7 +254,7 @@ def test_bad_vector_environments(habit, message):
 
 
 def test_how_many_is_asked_for_by_num_envs():
-    with pytest.raises(UserError, match="made a vector environment of 4. It must take the argument num_envs"):
+    with pytest.raises(UserError, match=r"made a vector environment of 4\. It must take the argument num_envs"):
         BatchVectorEnv(lambda: Counters(4), 2)
     with pytest.raises(UserError, match="Taxi-v4 has no vector form of its own"):
         load_environment("Taxi-v4").make(2, 0, "vector")
@@ -362,7 +364,7 @@ def test_learning_in_one_is_learning_in_ours(algorithm, mode):
 def test_an_algorithm_that_acts_in_all_together_says_so():
     config = muzero.Config(channels=8, blocks=0, simulations=2, num_envs=2, learning_starts=1000, batch_size=8,
                            device="cpu")
-    with pytest.raises(UserError, match="NEXT_STEP.*SAME_STEP or DISABLED"):
+    with pytest.raises(UserError, match=r"NEXT_STEP.*SAME_STEP or DISABLED"):
         InTurn(muzero, config, BatchVectorEnv(Counters, 2)).run(20)
 
 
@@ -388,12 +390,12 @@ class Pool:
 
 def test_envpool(monkeypatch):
     monkeypatch.setitem(sys.modules, "envpool", None)
-    with pytest.raises(UserError, match="envpool:Pong-v5 needs EnvPool .*: pip install envpool"):
+    with pytest.raises(UserError, match=r"envpool:Pong-v5 needs EnvPool .*: pip install envpool"):
         load_environment("envpool:Pong-v5")
     Pool.made.clear()
     monkeypatch.setitem(sys.modules, "envpool", SimpleNamespace(
         list_all_envs=lambda: ["Pong-v5", "CartPole-v1"], make_gymnasium=Pool))
-    with pytest.raises(UserError, match="EnvPool has no 'Pong-v4'. Did you mean 'Pong-v5'?"):
+    with pytest.raises(UserError, match=r"EnvPool has no 'Pong-v4'\. Did you mean 'Pong-v5'\?"):
         load_environment("envpool:Pong-v4")
     environment = load_environment("envpool:Pong-v5", {"stack_num": 2})
     assert environment.only_vector and environment.spec.max_steps == 30
@@ -403,3 +405,19 @@ def test_envpool(monkeypatch):
     env_id, num_envs, seed, kwargs = Pool.made[-1]
     assert (env_id, num_envs, kwargs) == ("Pong-v5", 3, {"stack_num": 2}) and seed > 0
     env.close()
+
+
+def test_a_run_in_a_vector_environment_of_ones_own(folder, capsys):
+    """Trained, resumed, evaluated and examined by the commands; a resume says what it cannot do."""
+    small = ["--num-envs", "3", "--rollout-steps", "8", "--batch-size", "8", "--evaluate-every", "0"]
+    assert run(["train", "my_vectors:Mine", "--algorithm", "ppo", "--env-steps", "100", "--run", "run", *small]) == 0
+    assert "cannot be set back" not in capsys.readouterr().err
+    assert run(["train", "--resume", "run", "--env-steps", "200"]) == 0
+    output = "".join(capsys.readouterr())
+    assert "my_vectors:Mine cannot be set back to where it was" in " ".join(output.split())
+    games = [json.loads(line) for line in (folder / "run" / "games.jsonl").read_text().splitlines()]
+    whole = [game for game in games if game["returns"][0] == sum(range(1, game["length"] + 1))]
+    assert {game["length"] for game in whole} >= {2, 3, 4}
+    assert len(games) - len(whole) <= 3  # the episodes under way at the resume
+    assert run(["evaluate", "run", "--games", "4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mean_length"] >= 2

@@ -131,7 +131,8 @@ class BatchVectorEnv:
         observations = self._each(batch) if len(left) else []
         over: list[int] = []
         for index in left.tolist():
-            env, row, observation, info = self._envs[index], self._row[index], observations[index], info_of(infos, index)
+            env, row, observation = self._envs[index], self._row[index], observations[index]
+            info = info_of(infos, index)
             if self._late[index]:
                 env.begin(row, env.episode + 1, (observation, info))
                 self._late[index] = False
