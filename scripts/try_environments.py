@@ -98,8 +98,8 @@ def install(packages: str) -> str:
     wanted = [package for package in packages.split() if package != "gymnasium"]
     if not wanted:
         return ""
-    done = subprocess.run(["timeout", "240", *pip, "--only-binary", "numpy,torch,numba", "-c", str(ROOT / "requirements.lock"), *wanted],
-                          capture_output=True, text=True)
+    pip += ["--only-binary", "numpy,torch,numba", "-c", str(ROOT / "requirements.lock")]
+    done = subprocess.run(["timeout", "240", *pip, *wanted], capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if line.startswith(("ERROR", "error"))]
     if done.returncode == 124:
         return "pip was not ready after 240 s"
@@ -237,6 +237,11 @@ def main() -> None:
         results[case.key] = result | {"version": version(case), "date": time.strftime("%Y-%m-%d")}
         print(f"  {results[case.key]}", flush=True)
         RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", "utf-8")
+        write_page(results)
+    write_page(results)
+
+
+def write_page(results: dict[str, dict[str, Any]]) -> None:
     page = PAGE.read_text("utf-8")
     before, _, rest = page.partition(BEGIN)
     PAGE.write_text(before + BEGIN + table(results) + END + rest.partition(END)[2], "utf-8")
