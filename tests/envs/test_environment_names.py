@@ -128,3 +128,16 @@ def test_no_preset_of_another_environment_is_taken():
 
     assert load_preset("ppo", load_environment("CartPole-v1"), Config)
     assert not load_preset("ppo", load_environment("CartPole-v1", {"max_episode_steps": 50}), Config)
+
+
+def test_a_package_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
+    """As MiniWorld without a display: it is installed, so that advice to install it would lead nowhere."""
+    (tmp_path / "quicksand_env").mkdir()
+    (tmp_path / "quicksand_env" / "__init__.py").write_text('raise RuntimeError("no display")')
+    about = tmp_path / "quicksand_env-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: quicksand-env\nVersion: 1.0\n"
+                                    "Requires-Dist: gymnasium>=1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"quicksand_env is installed, but cannot be imported: RuntimeError: no display"):
+        load_environment("Quicksand-v0")

@@ -225,9 +225,11 @@ def find_source(name: str) -> Source:
     if name.endswith(".py"):
         return _only_one(name)
     if not colon:
-        if name not in gymnasium.registry and not import_package_of(name):
+        failed: list[str] = []
+        if name not in gymnasium.registry and not import_package_of(name, failed):
             near = difflib.get_close_matches(name, gymnasium.registry, n=1)
-            raise UserError(f"There is no environment {name!r}. {f'Did you mean {near[0]!r}? ' if near else ''}"
+            raise UserError(f"There is no environment {name!r}.{''.join(failed)} "
+                            f"{f'Did you mean {near[0]!r}? ' if near else ''}"
                             f"An environment of your own: module:{name}, with the module that registers it.")
         return gymnasium.registry[name]
     if module == "pettingzoo":
@@ -246,9 +248,10 @@ def find_source(name: str) -> Source:
     raise UserError(f"There is no environment {env_id!r} in {module}. {_what_there_is(found, module)}")
 
 
-def import_package_of(env_id: str) -> bool:
+def import_package_of(env_id: str, failed: list[str] | None = None) -> bool:
     """Import installed packages that bring Gymnasium environments, those first that are called like ``env_id``, until
-    it is registered. Whether it is."""
+    it is registered. Whether it is. What is wrong with those called like it that cannot be imported is added to
+    ``failed``."""
     modules = [*_ALSO]
     for distribution in importlib.metadata.distributions():
         needs = [re.split(r"[ ;<>=!~\[(]", need, maxsplit=1)[0] for need in distribution.requires or []]
@@ -264,7 +267,9 @@ def import_package_of(env_id: str) -> bool:
             found = importlib.import_module(module)
             if env_id not in gymnasium.registry and callable(register := getattr(found, "register_envs", None)):
                 register()  # as MinAtar's, which registers nothing by itself
-        except (Exception, SystemExit):
+        except (Exception, SystemExit) as error:
+            if failed is not None and likeness[module] >= 3:
+                failed.append(f" The package {module} is installed, but cannot be imported: {describe(error)}.")
             continue
         if env_id in gymnasium.registry:
             return True

@@ -91,8 +91,9 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
         game = game.with_outcome_rewards() if rewards == "outcome" else game
         return Environment(name, game_spec(game), game=game)
     if ":" not in name and not name.endswith(".py"):
-        if name not in gymnasium.registry and not import_package_of(name):
-            raise UserError(_nothing_called(name))
+        failed: list[str] = []
+        if name not in gymnasium.registry and not import_package_of(name, failed):
+            raise UserError(_nothing_called(name, "".join(failed)))
         note_registration(name)
     maker = EnvMaker(given or name, kwargs)
     if rewards != "score":
@@ -106,9 +107,11 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
     return Environment(name, probe.spec, maker=maker, only_vector=isinstance(probe.gym_env, OneOfVector))
 
 
-def _nothing_called(name: str) -> str:
+def _nothing_called(name: str, failed: str) -> str:
     known = [*game_names(), *gymnasium.registry]
     near = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(f"{name}-v1", known, n=1)
+    if failed:
+        return f"There is no game or environment {name!r}.{failed}"
     return (f"There is no game or environment {name!r}. "
             f"{f'Did you mean {near[0]!r}?' if near else 'Games: ' + ', '.join(game_names()) + '.'} If it comes with a "
             "package, install that (pip install ale-py, minigrid, …). One of your own: the path of its .py file, or "
