@@ -139,5 +139,22 @@ def test_a_package_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: quicksand-env\nVersion: 1.0\n"
                                     "Requires-Dist: gymnasium>=1.0\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match=r"quicksand_env is installed, but cannot be imported: RuntimeError: no display"):
+    with pytest.raises(UserError, match=r"quicksand_env is installed, but cannot be imported: Runtime.*no display"):
         load_environment("Quicksand-v0")
+
+
+def test_a_module_that_registers_what_is_asked_for_is_found_by_its_text(tmp_path, monkeypatch):
+    """As ViZDoom's, whose package registers nothing itself, or BabyAI's, whose package is called something else."""
+    package = tmp_path / "bog_games"
+    (package / "wrapper").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "other.py").write_text('raise RuntimeError("Swamp, but nothing is entered here")')
+    (package / "wrapper" / "__init__.py").write_text(
+        MINE.format(name="Mine", more='for size in (3, 4):\n    gymnasium.register(f"Swamp-{size}-v0", Mine)'))
+    about = tmp_path / "bog_games-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: bog-games\nVersion: 1.0\n"
+                                    "Requires-Dist: gymnasium>=1.0\n")
+    (about / "RECORD").write_text("bog_games/__init__.py,,\nbog_games/other.py,,\nbog_games/wrapper/__init__.py,,\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_environment("Swamp-4-v0").spec.num_actions == 2

@@ -21,7 +21,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,8 @@ ATARI = "myosu.envs.atari:AtariFrames"
 #: An argument that JSON cannot say: ``{"python": "module:function"}`` is what that function returns.
 BY_FUNCTION = "python"
 
-#: Packages that register environments without naming Gymnasium among what they need, or not in their main module.
-_ALSO = ("ale_py", "minatar.gym", "tetris_gymnasium.envs")
+#: Modules that register environments without naming Gymnasium among what they need.
+_ALSO = ("ale_py", "minatar.gym")
 
 
 class EnvMaker:
@@ -249,31 +249,57 @@ def find_source(name: str) -> Source:
 
 
 def import_package_of(env_id: str, failed: list[str] | None = None) -> bool:
-    """Import installed packages that bring Gymnasium environments, those first that are called like ``env_id``, until
-    it is registered. Whether it is. What is wrong with those called like it that cannot be imported is added to
-    ``failed``."""
-    modules = [*_ALSO]
-    for distribution in importlib.metadata.distributions():
-        needs = [re.split(r"[ ;<>=!~\[(]", need, maxsplit=1)[0] for need in distribution.requires or []]
-        if "gymnasium" in needs or any(e.group == "gymnasium.envs" for e in distribution.entry_points):
-            text = distribution.read_text("top_level.txt")
-            modules += text.split() if text else [distribution.metadata["Name"].replace("-", "_")]
-    wanted = re.sub(r"[^a-z]", "", env_id.lower())
-    likeness = {module: _shared_start(wanted, re.sub(r"[^a-z]", "", module.lower())) for module in modules}
-    for module in sorted(likeness, key=lambda name: -likeness[name]):
-        if module in ("myosu", "gymnasium") or (likeness[module] < 3 and module not in _ALSO):
-            continue
+    """Import installed packages that bring Gymnasium environments until ``env_id`` is registered: first those that are
+    called like it, then modules that speak of it and of registering. Whether it is registered. What is wrong with those
+    that cannot be imported is added to ``failed``."""
+    packages = [package for package in importlib.metadata.distributions() if _brings_environments(package)]
+    modules = [*_ALSO, *(module for package in packages for module in _top_modules(package))]
+    likeness = {module: _shared_start(_letters(env_id), _letters(module)) for module in modules}
+    like = [module for module in sorted(likeness, key=lambda name: -likeness[name])
+            if likeness[module] >= 3 or module in _ALSO]
+    return _import_until(env_id, like, failed) or _import_until(env_id, _modules_that_mention(env_id, packages), failed)
+
+
+def _brings_environments(distribution: importlib.metadata.Distribution) -> bool:
+    needs = [re.split(r"[ ;<>=!~\[(]", need, maxsplit=1)[0] for need in distribution.requires or []
+             if "extra ==" not in need]
+    return (("gymnasium" in needs or any(e.group == "gymnasium.envs" for e in distribution.entry_points))
+            and distribution.metadata["Name"] not in ("myosu", "gymnasium"))
+
+
+def _top_modules(distribution: importlib.metadata.Distribution) -> list[str]:
+    text = distribution.read_text("top_level.txt")
+    return text.split() if text else [distribution.metadata["Name"].replace("-", "_")]
+
+
+def _modules_that_mention(env_id: str, packages: list[importlib.metadata.Distribution]) -> list[str]:
+    """Modules in whose text are the first word of ``env_id`` and "register", those first that are least deep."""
+    word = re.split(r"-|/", env_id.rpartition("/")[2])[0]
+    found = []
+    for file in (file for package in packages for file in package.files or [] if file.suffix == ".py"):
+        with suppress(OSError, ValueError):
+            text = Path(str(file.locate())).read_text("utf-8")
+            if word in text and "register" in text:
+                found.append(".".join(file.with_suffix("").parts).removesuffix(".__init__"))
+    return sorted((module for module in found if "test" not in module), key=lambda module: module.count("."))
+
+
+def _import_until(env_id: str, modules: list[str], failed: list[str] | None) -> bool:
+    for module in modules:
         try:
             found = importlib.import_module(module)
             if env_id not in gymnasium.registry and callable(register := getattr(found, "register_envs", None)):
                 register()  # as MinAtar's, which registers nothing by itself
         except (Exception, SystemExit) as error:
-            if failed is not None and likeness[module] >= 3:
+            if failed is not None and module not in _ALSO:
                 failed.append(f" The package {module} is installed, but cannot be imported: {describe(error)}.")
-            continue
         if env_id in gymnasium.registry:
             return True
     return False
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"^gym(nasium)?_|[^a-z]", "", name.lower())
 
 
 def _shared_start(one: str, other: str) -> int:
