@@ -106,9 +106,10 @@ def install(packages: str) -> str:
     return "" if done.returncode == 0 else (lines or ["pip failed"])[0].removeprefix("ERROR: ")
 
 
-def try_apart(case: Case, seconds: float) -> dict[str, Any]:
+def try_apart(case: Case, seconds: float, check: bool) -> dict[str, Any]:
     """``try_here`` in a process of its own, which may crash or hang."""
-    command = [str(VENV / "bin" / "python"), __file__, "--one", case.key, "--seconds", str(seconds)]
+    command = [str(VENV / "bin" / "python"), __file__, "--one", case.key, "--seconds", str(seconds),
+               *["--no-check"] * (not check)]
     environment = {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
             command, cwd=folder, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -125,7 +126,7 @@ def try_apart(case: Case, seconds: float) -> dict[str, Any]:
     return {"error": (errors.strip().splitlines() or [f"it ended with exit code {process.returncode}"])[-1]}
 
 
-def try_here(case: Case, seconds: float) -> dict[str, Any]:
+def try_here(case: Case, seconds: float, check: bool) -> dict[str, Any]:
     from myosu import api
     from myosu.envs.registry import load_environment
     from myosu.evaluation.episodes import play_episodes
@@ -134,7 +135,7 @@ def try_here(case: Case, seconds: float) -> dict[str, Any]:
     flags = shlex.split(case.flags)
     training = ["train", case.name, *flags, "--minutes", str(seconds / 60), "--evaluate-every", "0", "--run", "run",
                 "--quiet"]
-    checking = [] if "--env-workers" in flags else ["check", case.name, *flags, "--games", "5", "--json"]
+    checking = [] if "--env-workers" in flags or not check else ["check", case.name, *flags, "--games", "5", "--json"]
     for command in (checking, training):
         begin = time.perf_counter()
         rc, output, errors = typed(command) if command else (0, "", "")
@@ -219,12 +220,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="WORD", default=[""], help="names or packages with one of these")
     parser.add_argument("--seconds", type=float, default=40.0, help="of each training")
     parser.add_argument("--again", action="store_true", help="also what has been tried")
+    parser.add_argument("--no-check", action="store_true", help="only train; check can take a minute each")
     parser.add_argument("--table", action="store_true", help="only write the table")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         warnings.simplefilter("ignore")
-        print(json.dumps(try_here(next(case for case in CASES if case.key == args.one), args.seconds)))
+        case = next(case for case in CASES if case.key == args.one)
+        print(json.dumps(try_here(case, args.seconds, not args.no_check)))
         return
     results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     for case in [] if args.table else one_of_each_first(CASES):
@@ -233,7 +236,8 @@ def main() -> None:
             continue
         print(f"{case.key} …", flush=True)
         why_not = install(case.packages)
-        result = {"error": f"cannot be installed: {why_not}"} if why_not else try_apart(case, args.seconds)
+        result = ({"error": f"cannot be installed: {why_not}"} if why_not else
+                  try_apart(case, args.seconds, not args.no_check))
         results[case.key] = result | {"version": version(case), "date": time.strftime("%Y-%m-%d")}
         print(f"  {results[case.key]}", flush=True)
         RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", "utf-8")
