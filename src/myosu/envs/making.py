@@ -126,6 +126,7 @@ class EnvMaker:
         """One environment, or a vector environment of ``num_envs``."""
         kwargs = {name: called(value) for name, value in self.kwargs.items()}
         wrappers, limit, source = kwargs.pop(WRAPPERS, []), self.limit, self._source
+        env: Any
         if isinstance(source, Registration):
             if num_envs is not None or source.entry_point is None:
                 env = gymnasium.make_vec(source, num_envs or 1, "vector_entry_point", **kwargs)

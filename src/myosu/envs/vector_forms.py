@@ -38,7 +38,8 @@ def info_of(infos: Any, index: int) -> Any:
 def batch_of(vector: VectorEnv, actions: Sequence[Any]) -> Any:
     """Actions of all environments, one by one, as ``vector.step`` takes them."""
     space = vector.single_action_space
-    return concatenate(space, actions, create_empty_array(space, len(actions)))
+    batch: Any = create_empty_array(space, len(actions))
+    return concatenate(space, actions, batch)
 
 
 def last_of(vector: VectorEnv, infos: Any, index: int) -> Any:
