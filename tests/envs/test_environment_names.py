@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from myosu.commands.options import read_environment_flags
-from myosu.envs.making import absolute_name, import_package_of
+from myosu.envs.making import absolute_name
+from myosu.envs.packages import import_package_of
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.presets import load_preset
@@ -158,3 +159,17 @@ def test_a_module_that_registers_what_is_asked_for_is_found_by_its_text(tmp_path
     (about / "RECORD").write_text("bog_games/__init__.py,,\nbog_games/other.py,,\nbog_games/wrapper/__init__.py,,\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert load_environment("Swamp-4-v0").spec.num_actions == 2
+
+
+def test_a_package_of_the_old_gym_is_named(tmp_path, monkeypatch):
+    package = tmp_path / "antique_games"
+    package.mkdir()
+    (package / "__init__.py").write_text('from gym.envs.registration import register\nregister(id="Antique-v0")')
+    about = tmp_path / "antique_games-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: antique-games\nVersion: 1.0\n"
+                                    "Requires-Dist: gym>=0.21\n")
+    (about / "RECORD").write_text("antique_games/__init__.py,,\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"The package antique_games has it\. It is made for gym, .*GymV26Environment"):
+        load_environment("Antique-v0")

@@ -17,10 +17,10 @@ import gymnasium
 import numpy as np
 
 from myosu.envs.engines.engine_env import EngineEnv
-from myosu.envs.making import EnvMaker, describe
+from myosu.envs.making import EnvMaker
 from myosu.envs.spaces import GREATEST, BadValue, Layout, native_action
 from myosu.envs.vector import EnvSpec, Step
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 
 #: Episodes of an environment that sets no limit itself are cut after so many steps.
 DEFAULT_MAX_STEPS = 10_000

@@ -24,11 +24,11 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import iterate
 
 from myosu.envs.gym_env import EnvSource, EpisodeLog, SingleEnv, as_maker, row_at, row_type, step_of
-from myosu.envs.making import EnvMaker, describe
+from myosu.envs.making import EnvMaker
 from myosu.envs.spaces import BadValue, Layout
 from myosu.envs.vector import Step
 from myosu.envs.vector_forms import OneOfVector, batch_of, info_of, last_of, mode_of
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 
 
 class BatchVectorEnv:
@@ -67,6 +67,7 @@ class BatchVectorEnv:
         self._answered = False
         self._late = np.zeros(num_envs, np.bool_)
         self._notices: list[str] = []
+        self._closed = False
 
     def _view(self, make: EnvMaker, index: int) -> EnvMaker:
         view = OneOfVector(self._vector, make.name, make.limit, index)
@@ -262,11 +263,11 @@ class BatchVectorEnv:
 
     def close(self) -> None:
         """Once. What goes wrong in it is a warning: all has been done by then."""
-        vector, self._vector = self._vector, None
-        if vector is None:
+        if self._closed:
             return
+        self._closed = True
         try:
-            vector.close()
+            self._vector.close()
         except (Exception, SystemExit) as error:
             warnings.warn(f"{self._name}: close() raised {describe(error)}.", stacklevel=1)
 

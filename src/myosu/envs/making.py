@@ -12,16 +12,13 @@ from __future__ import annotations
 import copy
 import difflib
 import importlib
-import importlib.metadata
 import inspect
 import os
-import re
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,9 +30,10 @@ from gymnasium.envs.registration import EnvSpec as Registration
 from gymnasium.vector import VectorEnv
 
 from myosu.envs.engines import absolute_engine, find_engine
+from myosu.envs.packages import OLD_GYM, import_package_of
 from myosu.envs.pettingzoo_single import TwoPlayerEnv, defines_environment, find_pettingzoo
 from myosu.envs.vector_forms import OneOfVector, find_envpool
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 from myosu.games.registry import load_file
 
 #: Makes an environment or a vector environment: what is registered under an id, a class, or a function.
@@ -48,10 +46,6 @@ WRAPPERS = "wrappers"
 ATARI = "myosu.envs.atari:AtariFrames"
 #: An argument that JSON cannot say: ``{"python": "module:function"}`` is what that function returns.
 BY_FUNCTION = "python"
-
-#: Modules that register environments without naming Gymnasium among what they need.
-_ALSO = ("ale_py", "minatar.gym")
-
 
 class EnvMaker:
     """How to make one environment: a name (see above), a class or a function, and arguments for it. Among them may be
@@ -152,13 +146,6 @@ class EnvMaker:
         return env
 
 
-def describe(error: BaseException) -> str:
-    """The error in one line, with the place that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
-
-
 def called(value: Any) -> Any:
     """An argument; of ``{"python": "module:function"}`` what the function returns."""
     if isinstance(value, Mapping) and set(value) == {BY_FUNCTION}:
@@ -249,65 +236,6 @@ def find_source(name: str) -> Source:
     raise UserError(f"There is no environment {env_id!r} in {module}. {_what_there_is(found, module)}")
 
 
-def import_package_of(env_id: str, failed: list[str] | None = None) -> bool:
-    """Import installed packages that bring Gymnasium environments until ``env_id`` is registered: first those that are
-    called like it, then modules that speak of it and of registering. Whether it is registered. What is wrong with those
-    that cannot be imported is added to ``failed``."""
-    packages = [package for package in importlib.metadata.distributions() if _brings_environments(package)]
-    modules = [*_ALSO, *(module for package in packages for module in _top_modules(package))]
-    likeness = {module: _shared_start(_letters(env_id), _letters(module)) for module in modules}
-    like = [module for module in sorted(likeness, key=lambda name: -likeness[name])
-            if likeness[module] >= 3 or module in _ALSO]
-    return _import_until(env_id, like, failed) or _import_until(env_id, _modules_that_mention(env_id, packages), failed)
-
-
-def _brings_environments(distribution: importlib.metadata.Distribution) -> bool:
-    needs = [re.split(r"[ ;<>=!~\[(]", need, maxsplit=1)[0] for need in distribution.requires or []
-             if "extra ==" not in need]
-    return (("gymnasium" in needs or any(e.group == "gymnasium.envs" for e in distribution.entry_points))
-            and distribution.metadata["Name"] not in ("myosu", "gymnasium"))
-
-
-def _top_modules(distribution: importlib.metadata.Distribution) -> list[str]:
-    text = distribution.read_text("top_level.txt")
-    return text.split() if text else [distribution.metadata["Name"].replace("-", "_")]
-
-
-def _modules_that_mention(env_id: str, packages: list[importlib.metadata.Distribution]) -> list[str]:
-    """Modules in whose text are the first word of ``env_id`` and "register", those first that are least deep."""
-    word = re.split(r"-|/", env_id.rpartition("/")[2])[0]
-    found = []
-    for file in (file for package in packages for file in package.files or [] if file.suffix == ".py"):
-        with suppress(OSError, ValueError):
-            text = Path(str(file.locate())).read_text("utf-8")
-            if word in text and "register" in text:
-                found.append(".".join(file.with_suffix("").parts).removesuffix(".__init__"))
-    return sorted((module for module in found if "test" not in module), key=lambda module: module.count("."))
-
-
-def _import_until(env_id: str, modules: list[str], failed: list[str] | None) -> bool:
-    for module in modules:
-        try:
-            found = importlib.import_module(module)
-            if env_id not in gymnasium.registry and callable(register := getattr(found, "register_envs", None)):
-                register()  # as MinAtar's, which registers nothing by itself
-        except (Exception, SystemExit) as error:
-            if failed is not None and module not in _ALSO:
-                failed.append(f" The package {module} is installed, but cannot be imported: {describe(error)}.")
-        if env_id in gymnasium.registry:
-            return True
-    return False
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"^gym(nasium)?_|[^a-z]", "", name.lower())
-
-
-def _shared_start(one: str, other: str) -> int:
-    pairs = list(zip(one, other, strict=False))
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
-
-
 def _only_one(file: str) -> Source:
     """The one environment that a file registers or defines."""
     before = set(gymnasium.registry)
@@ -358,9 +286,7 @@ def _if_old(what: Any) -> str:
     if not old and inspect.ismodule(what):
         old = any(inspect.isclass(value) and any(base.__module__.partition(".")[0] == "gym" for base in value.__mro__)
                   for value in vars(what).values())
-    return ("" if not old else " It is made for gym, which came before Gymnasium: pip install \"shimmy[gym-v26]\" and "
-            "name it as GymV26Environment-v0 --env-kwargs '{\"env_id\": \"module:Id-v0\"}' (GymV21Environment-v0 where "
-            "step() returns four values).")
+    return OLD_GYM if old else ""
 
 
 def _kind(value: Any) -> str:

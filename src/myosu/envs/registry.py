@@ -15,8 +15,9 @@ import gymnasium
 from myosu.envs.given import find_given, note_registration
 from myosu.envs.gym_env import GymVectorEnv, SingleEnv
 from myosu.envs.gym_vector import BatchVectorEnv
-from myosu.envs.making import EnvMaker, import_package_of
+from myosu.envs.making import EnvMaker
 from myosu.envs.native import NativeVectorEnv, game_spec
+from myosu.envs.packages import import_package_of
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.envs.vector_forms import OneOfVector
 from myosu.envs.workers import WorkerVectorEnv

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import myosu
 from myosu import trust
-from myosu.envs.making import describe, named_code
+from myosu.envs.making import named_code
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.envs.vector import EnvSpec
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 from myosu.runs.reading import Count, Range, parse
 
 #: Seeds must be below this, the range that every random number generator accepts.
