@@ -14,8 +14,8 @@ from myosu.errors import describe
 
 #: What to do about environments of the old gym.
 OLD_GYM = (" It is made for gym, which came before Gymnasium: pip install \"shimmy[gym-v26]\" and name it as "
-           "GymV26Environment-v0 --env-kwargs '{\"env_id\": \"module:Id-v0\"}' (GymV21Environment-v0 where step() returns "
-           "four values).")
+           "GymV26Environment-v0 --env-kwargs '{\"env_id\": \"module:Id-v0\"}' (GymV21Environment-v0 where step() "
+           "returns four values).")
 #: Modules that register environments without naming Gymnasium among what they need.
 _ALSO = ("ale_py", "minatar.gym")
 
