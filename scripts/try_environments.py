@@ -76,8 +76,9 @@ CASES = [
     Case("VizdoomBasic-v1", "vizdoom"),
     *(Case(f"pettingzoo:{name}", "pettingzoo pygame") for name in ("tictactoe_v3", "connect_four_v3")),
     Case("forex-v0", "gym-anytrading"),
-    Case("GymSudoku-v0", "gymnasium-sudoku"),
+    Case("sudoku-v1", "gymnasium-sudoku"),
     Case("DescentEnv-v0", "bluesky-gym"),
+    Case("DescentEnv-v0", "bluesky-gym", "--env-workers synchronous"),
     Case("Meta-World/MT1", "metaworld", "--env-kwargs '{\"env_name\": \"reach-v3\"}'"),
     Case("deep-sea-treasure-v0", "mo-gymnasium"),
     Case("NetHackScore-v0", "nle"),
@@ -130,6 +131,7 @@ def try_apart(case: Case, seconds: float, check: bool) -> dict[str, Any]:
 def try_here(case: Case, seconds: float, check: bool) -> dict[str, Any]:
     from myosu import api
     from myosu.envs.registry import load_environment
+    from myosu.errors import UserError
     from myosu.evaluation.episodes import play_episodes
 
     found: dict[str, Any] = {"case": case.key}
@@ -152,7 +154,10 @@ def try_here(case: Case, seconds: float, check: bool) -> dict[str, Any]:
     metrics = [json.loads(line) for line in Path("run/metrics.jsonl").read_text("utf-8").splitlines()]
     found |= {"algorithm": config.algorithm, "steps": max(line.get("env_steps", 0) for line in metrics)}
     for name, player in (("random", AtRandom(environment.spec)), ("trained", agent.agent)):
-        found[name] = figures(play_episodes(environment, player, EPISODES, 1, MOST_STEPS).returns)
+        try:
+            found[name] = figures(play_episodes(environment, player, EPISODES, 1, MOST_STEPS).returns)
+        except UserError as error:
+            return found | {"error": f"myosu: {error}"}
     return found
 
 

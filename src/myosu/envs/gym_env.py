@@ -108,10 +108,14 @@ class SingleEnv:
     A row is what ``row_at`` gives. The seed of every episode follows from ``seed``, ``index`` and the episode's number.
     Methods raise UserError when the environment fails or breaks a rule; it exits no more than it raises.
 
+    beside_others: others of its kind are in this process, with which it may share what it should not.
     left_out: parts of its observations that no network reads, see ``spaces.Layout``. steps: of the episode under way.
     """
 
-    def __init__(self, make: EnvMaker, index: int, seed: int) -> None:
+    def __init__(self, make: EnvMaker, index: int, seed: int, beside_others: bool = False) -> None:
+        self._remedy = "Correct the environment." if not beside_others else (
+            "Correct the environment; if several of it in one process disturb each other, --env-workers synchronous "
+            "gives each its own.")
         self._name, self._seed = f"{make.name} (environment {index})", (seed, index)
         self._env = make()
         self._layout = Layout(self._env.observation_space, self._env.action_space, make.name)
@@ -290,11 +294,11 @@ class SingleEnv:
         try:
             return function(*arguments)
         except (Exception, SystemExit) as error:
-            raise self._error(f"{name}() raised {describe(error)}.", "Correct the environment.") from error
+            raise self._error(f"{name}() raised {describe(error)}.", self._remedy) from error
         except KeyboardInterrupt as error:
             if not _raised_by_code(error):
                 raise  # somebody pressed Ctrl-C
-            raise self._error(f"{name}() raised {describe(error)}.", "Correct the environment.") from error
+            raise self._error(f"{name}() raised {describe(error)}.", self._remedy) from error
 
     def _fail(self, what: str, remedy: str) -> NoReturn:
         raise self._error(what, remedy)
@@ -368,7 +372,7 @@ class GymVectorEnv:
     def __init__(self, env: EnvSource, num_envs: int, seed: int = 0, kwargs: Mapping[str, Any] | None = None) -> None:
         make = as_maker(env, kwargs)
         self.num_envs = num_envs
-        self._envs = [SingleEnv(make, index, seed) for index in range(num_envs)]
+        self._envs = [SingleEnv(make, index, seed, num_envs > 1) for index in range(num_envs)]
         self.spec = self._envs[0].spec
         self._rows = np.zeros(num_envs, row_type(self.spec))
         self._row = [row_at(self._rows, index) for index in range(num_envs)]
