@@ -78,7 +78,6 @@ CASES = [
     Case("forex-v0", "gym-anytrading"),
     Case("sudoku-v1", "gymnasium-sudoku"),
     Case("DescentEnv-v0", "bluesky-gym"),
-    Case("DescentEnv-v0", "bluesky-gym", "--env-workers synchronous"),
     Case("Meta-World/MT1", "metaworld", "--env-kwargs '{\"env_name\": \"reach-v3\"}'"),
     Case("deep-sea-treasure-v0", "mo-gymnasium"),
     Case("NetHackScore-v0", "nle"),
