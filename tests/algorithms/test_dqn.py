@@ -202,7 +202,7 @@ def test_rows_and_records_are_what_the_environments_did():
             env = gymnasium.make("CartPole-v1")
             env.reset(seed=episode.seed)
             ends = [env.step(int(action))[2] for action in episode.actions]
-            assert ends == [False] * (episode.length - 1) + [True] and episode.returns == (float(episode.length),)
+            assert ends == [False] * (episode.length - 1) + [True] and episode.returns == [float(episode.length)]
 
 
 def test_priorities_draw_what_is_wrong_most():

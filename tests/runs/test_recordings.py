@@ -12,7 +12,8 @@ from myosu.errors import UserError
 from myosu.games.go import GO9
 from myosu.games.go.sgf import parse_sgf
 from myosu.runs.games import GameRecord
-from myosu.runs.recordings import go_sgf, is_held_out, open_recording
+from myosu.runs.recordings import is_held_out, open_recording
+from myosu.runs.sgf import to_sgf
 
 SEATS = [{"kind": "player", "name": "greedy"}, {"kind": "player", "name": "gtp:x"}]
 
@@ -81,13 +82,13 @@ def test_a_game_is_written_as_sgf_with_what_nobody_chose():
     passes = 2 * [81]
     record = GameRecord(seed=0, actions=[40, 0, 41, 1, *passes], returns=[-1.0, 1.0], terminated=True, truncated=False,
                         players=SEATS, unchosen=[0, 3], adjudicated=False)
-    [read] = parse_sgf(go_sgf(record, GO9).encode(), "x")
+    [read] = parse_sgf(to_sgf(record, GO9).encode(), "x")
     assert (read.actions, read.comments) == (record.actions, ["random", "", "", "cleanup", "cleanup", "cleanup"])
     assert read.chosen().tolist() == [False, True, True, False, False, False]
     # Two stones each, and all empty points are seen by both: 2 − 2 − 7.5.
     assert (read.black, read.white, read.result) == ("greedy", "gtp:x", "W+7.5")
     resigned = dataclasses.replace(record, actions=[40, 0], unchosen=[], returns=[1.0, -1.0], adjudicated=True)
-    assert parse_sgf(go_sgf(resigned, GO9).encode(), "x")[0].result == "B+R"
+    assert parse_sgf(to_sgf(resigned, GO9).encode(), "x")[0].result == "B+R"
 
 
 def test_games_are_held_out_by_their_opening():

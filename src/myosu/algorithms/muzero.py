@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.interface import AgentState, Experience, Thoughts
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -38,10 +38,10 @@ from myosu.nets.inference import (
 )
 from myosu.nets.int8 import Int8MuZero, int8_fits
 from myosu.nets.muzero import MuZeroNet, Prediction
-from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns, Replay, fitting_capacity
+from myosu.replay.replay import Columns, Replay, Rows, fitting_capacity
 from myosu.replay.unroll import UnrolledBatch, UnrollSettings, sample_unrolled, value_targets
+from myosu.runs.games import GameRecord
 from myosu.runs.state import State, Weights
 from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 from myosu.search.card import CardSearch
@@ -406,7 +406,7 @@ class Actor:
         columns = position_columns(config, env.spec)
         #: The positions of every running game, [n, room, ...]; the room grows with the games.
         self.columns = {name: np.zeros((n, room, *shape), dtype) for name, (shape, dtype) in columns.items()}
-        self.moves, self.seats = np.zeros((n, room), action_dtype(env.spec)), np.zeros((n, room), np.int8)
+        self.moves = np.zeros((n, room), action_dtype(env.spec))
         #: Per game: plies made, plies stored, random plies still to make, and the first seat's return (after the
         #: wrappers, and the environment's own).
         self.plies, self.lengths = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -427,7 +427,7 @@ class Actor:
         now = self.current
         if self.plies.max() == self.moves.shape[1]:
             self.columns = {name: _twice_the_room(column) for name, column in self.columns.items()}
-            self.moves, self.seats = _twice_the_room(self.moves), _twice_the_room(self.seats)
+            self.moves = _twice_the_room(self.moves)
         result, logits = self.planner.plan(self._roots(), now.legal_actions)
         action = result.action
         opening = self.openings > 0
@@ -446,7 +446,7 @@ class Actor:
             "forced_moves": now.legal_actions.sum(axis=1) == 1,
         }.items():
             self.sums[name][i] += values[i]
-        self.moves[self.ids, self.plies], self.seats[self.ids, self.plies] = action, now.to_play
+        self.moves[self.ids, self.plies] = action
 
         self.env.send(action, self.ids)
         self.current = after = self.env.recv(len(self.ids))
@@ -495,7 +495,7 @@ class Actor:
             columns["final_pieces"][:] = np.where(same_player[:, None, None, None], pieces, pieces[::-1])
         return columns
 
-    def _episode(self, i: int, rows: Rows, seed: int) -> Episode:
+    def _episode(self, i: int, rows: Rows, seed: int) -> GameRecord:
         plies = int(self.plies[i])
         error = rows["search_value"] - rows["outcome"]
         stats = {name: float(total[i] / self.lengths[i]) for name, total in self.sums.items()}
@@ -503,12 +503,10 @@ class Actor:
         if self.spec.pass_action is not None:
             stats["passes"] = float(np.count_nonzero(self.moves[i, :plies] == self.spec.pass_action))
 
-        def by_seat(total: float) -> tuple[float, ...]:
-            # Zero-sum: one player's gain is the other's loss.
-            return (total, -total) if self.spec.num_players == 2 else (total,)
-
-        return Episode(self.moves[i, :plies].copy(), self.seats[i, :plies].copy(), by_seat(float(self.totals[i])),
-                       by_seat(float(self.raw_totals[i])), seed, bool(self.current.truncated[i]), self.version, stats)
+        truncated = bool(self.current.truncated[i])
+        return GameRecord(seed, self.moves[i, :plies].tolist(), self.spec.by_seat(self.totals[i]), not truncated,
+                          truncated, raw_returns=self.spec.by_seat(self.raw_totals[i]), weights_version=self.version,
+                          stats=stats)
 
     def load_weights(self, weights: Weights, version: int) -> None:
         self.planner.load_weights(weights)
@@ -535,7 +533,7 @@ class Actor:
         for name in self._GAMES:
             setattr(self, name, state["games"][name])
 
-    _GAMES = ("plies", "lengths", "openings", "totals", "raw_totals", "moves", "seats")
+    _GAMES = ("plies", "lengths", "openings", "totals", "raw_totals", "moves")
 
 
 class Learner:

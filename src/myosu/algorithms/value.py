@@ -23,8 +23,7 @@ from myosu.errors import UserError
 from myosu.games.game import Symmetries
 from myosu.nets.encoder import Encoder, Observation, to_tensors
 from myosu.nets.inference import device_for
-from myosu.replay.episode import Rows
-from myosu.replay.replay import Replay
+from myosu.replay.replay import Replay, Rows
 from myosu.runs.recordings import is_held_out
 from myosu.runs.state import Weights
 
