@@ -134,7 +134,7 @@ def _write_sgf(options: Options, folder: Path, recording: Recording) -> int:
         try:
             text = to_sgf(record, rules)
         except UserError as error:
-            tell(f"The game {record.index} is left out: {error}")
+            tell(f"The game {record.index} of {options.run} is left out: {error}")
             continue
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
