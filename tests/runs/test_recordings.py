@@ -89,7 +89,7 @@ def test_games_that_people_played_are_recordings_like_all_others(tmp_path, capsy
     played_in_the_page(tmp_path / "other", ([19, 18], [0.0, 0.0]), game="othello")
     (tmp_path / "other" / "20261120-120000-abc.json").rename(folder / "20261129-120000-abc.json")
     recording = open_recording(folder)
-    assert "20261121-cut.json is damaged" in caplog.text and "a game of othello, the first in its folder" in caplog.text
+    assert "20261121-cut.json is damaged" in caplog.text and "a game of othello, the first one in its folder of tictactoe" in caplog.text
     assert [record.index for record in recording.records()] == [0, 1, 2] and recording.origin.game == "tictactoe"
     assert recording.best(1)[0].index == 2, "among equals the newest"
     assert recording.find(1).actions == LEFT[0] and len(recording.last(2)) == 2

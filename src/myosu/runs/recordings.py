@@ -141,9 +141,10 @@ def open_recording(source: str | Path, spec: EnvSpec | None = None) -> Recording
         return Recording(path, lambda last: _lines(path, last), lambda: _origin_of_run(path))
     if (path / "recording.json").is_file():
         return Recording(path, lambda last: _lines(path, last), lambda: _origin_of_recording(path))
-    files = [path] if path.suffix == ".json" and path.is_file() else sorted(path.glob("*.json"))
-    if files:
-        return _open_files(path, files)
+    if path.suffix == ".json" and path.is_file():
+        return _of_games(path, [read_game(path)])
+    if played := _read_played(path):
+        return _of_games(path, played)
     if path.is_dir() and next(path.rglob("*.sgf"), None) is not None:
         size, games = read_go_games(path)
         return Recording(path, lambda last: _of_list(games, last), lambda: _origin_of_go(size))
@@ -178,31 +179,31 @@ def _observed(source: str | Path, spec: EnvSpec | None, read: Callable[[str, Env
     return Recording(source, episodes, None)
 
 
-def _open_files(path: Path, files: list[Path]) -> Recording:
-    """Games of one file each. Damaged files, and games of another kind than the first, are left out with a notice."""
+def _read_played(folder: Path) -> list[GameRecord]:
+    """The games in a folder of one file each, numbered from 0. Damaged files, and games of another kind than the first,
+    are left out with a notice."""
     games: list[GameRecord] = []
-    for file in files:
+    left_out = []
+    for file in sorted(folder.glob("*.json")):
         try:
             game = read_game(file)
         except UserError as error:
-            if file == path:
-                raise
-            tell(f"{error} It is left out.")
+            left_out.append(f"{error} It is left out.")
             continue
-        if games and _what(game) != _what(games[0]):
-            tell(f"{file} is a game of {game.game}, the first in its folder one of {games[0].game}. It is left out.")
+        if games and any(getattr(game, part) != getattr(games[0], part) for part in ("game", "kwargs", "rewards")):
+            left_out.append(f"{file} is a game of {game.game}, the first one in its folder of {games[0].game}. It is "
+                            "left out.")
             continue
         games.append(dataclasses.replace(game, index=len(games)))
-    if not games:
-        raise UserError(f"None of the {len(files)} .json files in {path} is a game in the format of docs/play.md.")
+    for notice in left_out if games else ():  # without any, the folder may be of another kind
+        tell(notice)
+    return games
+
+
+def _of_games(source: Path, games: list[GameRecord]) -> Recording:
     first = games[0]
-    return Recording(path, lambda last: _of_list(games, last),
-                     lambda: Origin(first.game, first.kwargs, first.environment,
-                                    (trust.source_of(first.game, first.kwargs),)))
-
-
-def _what(record: GameRecord) -> tuple[Any, ...]:
-    return record.game, record.kwargs, record.rewards
+    origin = Origin(first.game, first.kwargs, first.environment, (trust.source_of(first.game, first.kwargs),))
+    return Recording(source, lambda last: _of_list(games, last), lambda: origin)
 
 
 def _origin_of_run(folder: Path) -> Origin:
