@@ -89,7 +89,8 @@ def test_games_that_people_played_are_recordings_like_all_others(tmp_path, capsy
     played_in_the_page(tmp_path / "other", ([19, 18], [0.0, 0.0]), game="othello")
     (tmp_path / "other" / "20261120-120000-abc.json").rename(folder / "20261129-120000-abc.json")
     recording = open_recording(folder)
-    assert "20261121-cut.json is damaged" in caplog.text and "a game of othello, the first one in its folder of tictactoe" in caplog.text
+    assert "20261121-cut.json is damaged" in caplog.text
+    assert "a game of othello, the first one in its folder of tictactoe" in caplog.text
     assert [record.index for record in recording.records()] == [0, 1, 2] and recording.origin.game == "tictactoe"
     assert recording.best(1)[0].index == 2, "among equals the newest"
     assert recording.find(1).actions == LEFT[0] and len(recording.last(2)) == 2
@@ -102,6 +103,10 @@ def test_games_that_people_played_are_recordings_like_all_others(tmp_path, capsy
     alone = folder / "20261120-120000-abc.json"
     assert [record.actions for record in open_recording(alone).records()] == [WON[0]]
     alone.write_text("{")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "x.json").write_text("{")
+    with pytest.raises(UserError, match=r"played in the page\. .*x\.json is damaged"):
+        open_recording(tmp_path / "damaged")
     with pytest.raises(UserError, match=r"abc\.json is damaged"):
         open_recording(alone)
     run = train("tictactoe", "cloning", recordings=(str(folder),), updates=5, learning_starts=4, batch_size=4,

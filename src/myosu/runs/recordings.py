@@ -143,13 +143,15 @@ def open_recording(source: str | Path, spec: EnvSpec | None = None) -> Recording
         return Recording(path, lambda last: _lines(path, last), lambda: _origin_of_recording(path))
     if path.suffix == ".json" and path.is_file():
         return _of_games(path, [read_game(path)])
-    if played := _read_played(path):
+    played, damaged = _read_played(path)
+    if played:
         return _of_games(path, played)
     if path.is_dir() and next(path.rglob("*.sgf"), None) is not None:
         size, games = read_go_games(path)
         return Recording(path, lambda last: _of_list(games, last), lambda: _origin_of_go(size))
     raise UserError(f"There are no recorded games in {source}: it is neither a run, nor a folder that myosu record "
-                    "made, nor one of .sgf files or of games that were played in the page.")
+                    "made, nor one of .sgf files or of games that were played in the page. "
+                    + " ".join(damaged[:1]))
 
 
 def recorded_lines(folder: Path) -> Iterator[GameRecord]:
@@ -179,9 +181,9 @@ def _observed(source: str | Path, spec: EnvSpec | None, read: Callable[[str, Env
     return Recording(source, episodes, None)
 
 
-def _read_played(folder: Path) -> list[GameRecord]:
-    """The games in a folder of one file each, numbered from 0. Damaged files, and games of another kind than the first,
-    are left out with a notice."""
+def _read_played(folder: Path) -> tuple[list[GameRecord], list[str]]:
+    """The games in a folder of one file each, numbered from 0, and why others are left out, which is told if there are
+    games: files that are damaged, or of another game than the first."""
     games: list[GameRecord] = []
     left_out = []
     for file in sorted(folder.glob("*.json")):
@@ -197,7 +199,7 @@ def _read_played(folder: Path) -> list[GameRecord]:
         games.append(dataclasses.replace(game, index=len(games)))
     for notice in left_out if games else ():  # without any, the folder may be of another kind
         tell(notice)
-    return games
+    return games, left_out
 
 
 def _of_games(source: Path, games: list[GameRecord]) -> Recording:
