@@ -136,7 +136,7 @@ def test_an_actor_goes_on_exactly():
     other.load_state_dict(one.state_dict())
     for _ in range(2):
         a, b = one.step(), other.step()
-        assert [e.actions.tolist() for e in a.episodes] == [e.actions.tolist() for e in b.episodes]
+        assert [e.actions for e in a.episodes] == [e.actions for e in b.episodes]
 
 
 def reinforced(folder, **train_settings):

@@ -239,7 +239,7 @@ def test_bad_input(tictactoe, capsys, arguments, message):
 
 def test_no_run(tmp_path, capsys):
     assert episodes(tmp_path / "nowhere") == 2
-    assert "There is no run in" in capsys.readouterr().err
+    assert "it is neither a run, nor a folder" in capsys.readouterr().err
 
 
 def test_without_imageio(tictactoe, tmp_path, capsys, monkeypatch):

@@ -149,9 +149,9 @@ def open_recording(source: str | Path, spec: EnvSpec | None = None) -> Recording
     if path.is_dir() and next(path.rglob("*.sgf"), None) is not None:
         size, games = read_go_games(path)
         return Recording(path, lambda last: _of_list(games, last), lambda: _origin_of_go(size))
-    raise UserError(f"There are no recorded games in {source}: it is neither a run, nor a folder that myosu record "
-                    "made, nor one of .sgf files or of games that were played in the page. "
-                    + " ".join(damaged[:1]))
+    raise UserError(" ".join([f"There are no recorded games in {source}: it is neither a run, nor a folder that myosu "
+                              "record made, nor one of .sgf files or of games that were played in the page.",
+                              *damaged[:1]]))
 
 
 def recorded_lines(folder: Path) -> Iterator[GameRecord]:
