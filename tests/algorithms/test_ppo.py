@@ -441,7 +441,7 @@ def test_a_restored_run_goes_on_exactly(options):
         assert torch.equal(value, second.learner.weights()[name]), name
     since = len(second.episodes)
     assert since > 5
-    assert [e.actions.tolist() for e in first.episodes[-since:]] == [e.actions.tolist() for e in second.episodes]
+    assert [e.actions for e in first.episodes[-since:]] == [e.actions for e in second.episodes]
 
 
 def test_a_learner_goes_on_exactly_in_the_middle_of_a_pass():
