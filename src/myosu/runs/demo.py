@@ -126,6 +126,7 @@ def read_demo(path: str | Path, spec: EnvSpec) -> list[GameRecord]:
 def write_demo(path: Path, name: str, spec: EnvSpec, episodes: Iterable[Iterable[Move]]) -> int:
     """Write episodes of one player as numbers, whatever they are; the last observation of each, which moves do not
     have, is the one before it again. The number of episodes. Raises UserError where there is none."""
+    path = path.absolute()  # an environment in which the episodes are played may change the working directory
     brain = BrainParameters(brain_name=name, is_training=True)
     branches = spec.action_branches or ((spec.num_actions,) if spec.num_actions else ())
     brain.action_spec.num_continuous_actions = len(spec.action_low)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from typing import Any
 
 import gymnasium
@@ -140,7 +139,7 @@ def _spaces(environment: Environment) -> tuple[spaces.Space, spaces.Space]:
     if environment.game is not None:
         return SingleGame(environment.game, 1, None).observation_space(), spaces.Discrete(environment.game.num_actions)
     assert environment.maker is not None
-    with closing(environment.maker()) as env:
+    with environment.maker.opened() as env:
         return env.observation_space, env.action_space
 
 
@@ -155,7 +154,7 @@ def _played(environment: Environment, record: GameRecord) -> tuple[list[Any], di
         masks = [course.legal_actions(position).astype(np.int8) for position in positions]
         return [course.observation(position) for position in positions], {MASK: masks}, np.diff(totals).tolist()
     assert environment.maker is not None
-    with closing(environment.maker()) as env:
+    with environment.maker.opened() as env:
         observation, info = env.reset(seed=seed)
         observations, infos, rewards = [observation], [info], []
         for action in actions:

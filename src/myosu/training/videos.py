@@ -31,6 +31,7 @@ def make_video(environment: Environment, record: GameRecord, path: Path) -> str:
 
     Raises UserError where imageio is missing, the environment gives no pictures, or nothing can be written there.
     """
+    path = path.absolute()  # the environment may change the working directory
     part = _part(path)
     with closing(Playback(environment)) as playback:
         try:
