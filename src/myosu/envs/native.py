@@ -61,9 +61,9 @@ class NativeVectorEnv:
         wrong = self._advance(self.states, self.plies, self.episodes, self.seed, env_ids, actions,
                               *self._outputs(step))
         if wrong >= 0:
-            raise UserError(f"send(): action {actions[wrong]} in the environment {env_ids[wrong]}. {self.game.name} has "
-                            f"{self.game.num_actions} actions, and there are {self.num_envs} environments, both counted "
-                            "from 0.")
+            raise UserError(f"send(): action {actions[wrong]} in the environment {env_ids[wrong]}. {self.game.name} "
+                            f"has {self.game.num_actions} actions, and there are {self.num_envs} environments, both "
+                            "counted from 0.")
         self._pending = step
 
     def recv(self, min_ready: int | None = None) -> Step:
