@@ -355,7 +355,7 @@ def test_learning_in_one_is_learning_in_ours(algorithm, mode):
         config = dqn.Config(**settings, learning_starts=64, batch_size=32, replay_capacity=2000, replay_ratio=8.0)
     loop = InTurn(algorithm, config, env).run(3000)
     assert {episode.length for episode in loop.episodes} == {2} and len(loop.episodes) >= 1490
-    assert all(episode.returns == (1.0,) for episode in loop.episodes)
+    assert all(list(episode.returns) == [1.0] for episode in loop.episodes)
     agent = loop.agent()
     thoughts = agent.think(np.array([[0.0], [1.0]], np.float32), np.ones((2, env.spec.num_actions), bool))
     assert np.allclose(thoughts.value, [0.5, 1.0], atol=0.1)

@@ -14,7 +14,6 @@ and no episode can be begun again: where a run goes on, their running episodes a
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +23,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import iterate
 
 from myosu.envs.gym_env import EnvSource, EpisodeLog, SingleEnv, as_maker, row_at, row_type, step_of
-from myosu.envs.making import EnvMaker
+from myosu.envs.making import EnvMaker, close_env
 from myosu.envs.spaces import BadValue, Layout
 from myosu.envs.vector import Step
 from myosu.envs.vector_forms import OneOfVector, batch_of, info_of, last_of, mode_of
@@ -263,13 +262,9 @@ class BatchVectorEnv:
 
     def close(self) -> None:
         """Once. What goes wrong in it is a warning: all has been done by then."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self._vector.close()
-        except (Exception, SystemExit) as error:
-            warnings.warn(f"{self._name}: close() raised {describe(error)}.", stacklevel=1)
+        if not self._closed:
+            self._closed = True
+            close_env(self._vector, self._name)
 
     def _call(self, name: str, function: Callable, *arguments: Any) -> Any:
         self._masks = None

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -116,6 +117,15 @@ class EnvMaker:
                 raise UserError(f"{self.name} cannot be made: {describe(error)}. Correct the environment or its "
                                 f"arguments ({given or 'none'}).") from error
 
+    @contextmanager
+    def opened(self) -> Iterator[gymnasium.Env]:
+        """An environment that is closed at the end."""
+        env = self()
+        try:
+            yield env
+        finally:
+            close_env(env, self.name)
+
     def _make(self, num_envs: int | None) -> Any:
         """One environment, or a vector environment of ``num_envs``."""
         kwargs = {name: called(value) for name, value in self.kwargs.items()}
@@ -144,6 +154,14 @@ class EnvMaker:
                 raise UserError(f"{self.name}: the wrapper {wrapper['wrapper']} ({arguments or 'no arguments'}) cannot "
                                 f"be put around it: {describe(error)}.") from error
         return env
+
+
+def close_env(env: gymnasium.Env | VectorEnv, name: str) -> None:
+    """Close it; what goes wrong in that is a warning, because all has been done by then."""
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:
+        warnings.warn(f"{name}: close() raised {describe(error)}.", stacklevel=2)
 
 
 def called(value: Any) -> Any:

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from myosu.replay.episode import Rows
-
 
 class StackedFrames:
     """A column [capacity, k, *frame] of a replay in which each frame is stored once: consecutive observations share all
@@ -76,13 +74,13 @@ class StackedFrames:
                 del self._place[key]
             self._free.append(place)
 
-    def to_arrays(self, name: str, rows: slice) -> Rows:
+    def to_arrays(self, name: str, rows: slice) -> dict[str, np.ndarray]:
         """What ``from_arrays`` restores the rows from: the frames, and which of them each row has."""
         places, index = np.unique(self._index[rows], return_inverse=True)
         return {name: index.reshape(self._index[rows].shape).astype(np.int32) - np.int32(places[0] < 0),
                 f"{name}.frames": self._frames[places[places >= 0]]}
 
-    def from_arrays(self, name: str, arrays: Rows, rows: slice) -> bool:
+    def from_arrays(self, name: str, arrays: dict[str, np.ndarray], rows: slice) -> bool:
         """Whether they fit."""
         index, frames = arrays[name], arrays.get(f"{name}.frames")
         if (frames is None or frames.shape[1:] != self._frames.shape[1:] or frames.dtype != self.dtype
