@@ -81,7 +81,7 @@ def test_branches_learn_by_themselves():
 
     loop = learnt(Pair)
     assert loop.agent().act(np.ones((3, 1), np.float32), np.ones((3, 5), np.bool_))[0].tolist() == [[1, 2]] * 3
-    assert loop.episodes[0].actions.shape == (1, 2)
+    assert np.shape(loop.episodes[0].actions) == (1, 2)
 
 
 def test_observations_of_many_parts_and_masks_by_branch():
