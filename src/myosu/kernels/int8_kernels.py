@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from myosu.kernels.vectors import INDEX, REAL, WORD, Writer, constants, processor_features
+from myosu.kernels.vectors import INDEX, REAL, SHORT, WORD, PairWriter, Writer, constants, processor_features
 
 #: Products that the instruction adds to one accumulator: uint8 inputs times int8 weights.
 QUAD = 4
@@ -53,6 +53,30 @@ def pack_weights(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(parts.transpose(0, 4, 2, 5, 1, 3)).ravel()
 
 
+def _dot(context, builder, signature, given):
+    """A function that emits c plus four products of bytes, a (unsigned) times b (signed), in every int32 lane."""
+    if LANES:
+        words = ir.VectorType(WORD, GROUP)
+        instruction = ir.InlineAsm(ir.FunctionType(words, [words, words, words]),
+                                   "vpdpbusd $2, $1, $0" if GROUP == 16 else "{vex} vpdpbusd $2, $1, $0",
+                                   "=v,v,v,0" if GROUP == 16 else "=x,x,x,0")
+        return lambda a, b, c: builder.call(instruction, [a, b, c])
+
+    pairs = PairWriter(context, builder, signature, given, GROUP)
+    shorts = ir.VectorType(SHORT, 2 * GROUP)
+    eight = ir.Constant(shorts, [8] * 2 * GROUP)
+
+    def dot(a, b, c):
+        """The lower and the upper bytes of the int16 lanes, each extended to int16."""
+        a, b = builder.bitcast(a, shorts), builder.bitcast(b, shorts)
+        for unsigned, signed in ((builder.lshr(builder.shl(a, eight), eight), builder.ashr(builder.shl(b, eight), eight)),
+                                 (builder.lshr(a, eight), builder.ashr(b, eight))):
+            c = pairs.multiply_add(unsigned, signed, c)
+        return c
+
+    return dot
+
+
 @intrinsic
 def _convolve_row(typing_context, columns, radius, groups, after, x, weights, row, height, inputs, scales, biases,
                   residual, residual_scale, plane, out, channel):
@@ -69,9 +93,7 @@ def _convolve_row(typing_context, columns, radius, groups, after, x, weights, ro
             write.load, write.plus, write.times, write.broadcast, write.multiply_add)
         bytes_, words, reals = (ir.VectorType(kind, GROUP) for kind in (ir.IntType(8), WORD, REAL))
         zeros, lowest, highest = ir.Constant(words, [0] * GROUP), write.constant(0.0), write.constant(255.0)
-        dot = ir.InlineAsm(ir.FunctionType(words, [words, words, words]),
-                           "vpdpbusd $2, $1, $0" if GROUP == 16 else "{vex} vpdpbusd $2, $1, $0",
-                           "=v,v,v,0" if GROUP == 16 else "=x,x,x,0")
+        dot = _dot(context, builder, signature, given)
 
         x, weights, scales, biases, residual, plane, out = (write.data(k) for k in (4, 5, 9, 10, 11, 13, 14))
         row, height, inputs, channel = (write.number(k) for k in (6, 7, 8, 15))
@@ -102,7 +124,7 @@ def _convolve_row(typing_context, columns, radius, groups, after, x, weights, ro
                         for cell in range(width):
                             if 0 <= (from_cell := cell + tap - taps // 2) < width:
                                 place = sums[group][cell]
-                                total = builder.call(dot, [values[from_cell], weight, builder.load(place)])
+                                total = dot(values[from_cell], weight, builder.load(place))
                                 builder.store(total, place)
 
         for group in range(count):
@@ -201,6 +223,13 @@ def scale_and_project(columns, x, weights, scales, biases, projected, out, i, fe
         features[-1, i, cells * QUAD + pooled + channel] = most
 
 
+@njit(error_model="numpy")
+def stem_to_bytes(x, scale, out):
+    """out = x · scale, rounded to uint8; x, float32, is nowhere negative."""
+    for j in range(len(x)):
+        out[j] = np.uint8(min(x[j] * scale + np.float32(0.5), np.float32(255)))
+
+
 @njit(cache=True, error_model="numpy")
 def represent(columns, stems, scale, weights, scales, biases, residual_scales, project, project_scales, project_biases,
               out, features):
@@ -213,8 +242,7 @@ def represent(columns, stems, scale, weights, scales, biases, residual_scales, p
     x, y = np.empty(stems.shape[1], np.uint8), np.empty(stems.shape[1], np.uint8)
     projected = np.empty(stems.shape[1] // scales.shape[1] * len(project_scales), np.uint8)
     for i in range(len(stems)):
-        for j in range(len(x)):
-            x[j] = np.uint8(min(stems[i, j] * scale + np.float32(0.5), np.float32(255)))
+        stem_to_bytes(stems[i], scale, x)
         run_blocks(columns, x, y, weights, scales, biases, residual_scales)
         scale_and_project(columns, x, project, project_scales, project_biases, projected, out, i, features)
 

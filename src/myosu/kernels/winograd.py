@@ -22,7 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
 
-from myosu.kernels.vectors import INDEX, Writer, constants, processor_features
+from myosu.kernels.vectors import INDEX, SHORT, PairWriter, Writer, constants, processor_features
 
 #: Side of an output tile, side of an input tile, and points of a transformed tile.
 TILE, SIDE, POINTS = 4, 6, 36
@@ -44,8 +44,28 @@ _KERNELS = torch.from_numpy(np.kron(KERNEL, KERNEL)).float()
 
 _FEATURES = processor_features()
 #: float32 lanes of a vector register, and matrix rows whose accumulators fit into the 32 (AVX-512) or 16 registers.
-LANES, ROWS = (16, 8) if "avx512f" in _FEATURES else (8, 4)
-AVAILABLE = "avx512f" in _FEATURES or {"avx2", "fma"} <= _FEATURES
+LANES, ROWS = (16, 8) if "avx512bw" in _FEATURES else (8, 4)
+AVAILABLE = "avx512bw" in _FEATURES or {"avx2", "fma"} <= _FEATURES
+
+
+def _writer(context, builder, signature, given, k: int) -> Writer:
+    """A writer for vectors like those of the array argument ``k``: float32, int16, or int32 as pairs of int16."""
+    kind = signature.args[k].dtype
+    if kind == types.int32:
+        return PairWriter(context, builder, signature, given, LANES)
+    if kind == types.int16:
+        return Writer(context, builder, signature, given, 2 * LANES, SHORT)
+    return Writer(context, builder, signature, given, LANES)
+
+
+def both_sides(write: Writer, matrices: tuple[np.ndarray, ...], square: list[list]) -> list[list]:
+    """Emit the instructions for the product of ``matrices`` on both sides of ``square``, a list of columns of
+    vectors."""
+    for _ in ("columns", "rows"):
+        for matrix in matrices:
+            square = [_matrix_times(write, matrix, line) for line in square]
+        square = [list(line) for line in zip(*square, strict=True)]
+    return square
 
 
 def _matrix_times(write: Writer, matrix: np.ndarray, x: list) -> list:
@@ -57,7 +77,7 @@ def _matrix_times(write: Writer, matrix: np.ndarray, x: list) -> list:
             if factor == 0:
                 continue
             if total is None:
-                total = value if factor == 1 else write.builder.fmul(value, write.constant(factor))
+                total = value if factor == 1 else write.multiply(value, write.constant(factor))
             else:
                 total = write.multiply_add(value, write.constant(factor), total)
         out.append(total)
@@ -65,14 +85,14 @@ def _matrix_times(write: Writer, matrix: np.ndarray, x: list) -> list:
 
 
 @intrinsic
-def _transform(typing_context, name, add, x, x_0, x_row, x_column, out, out_0, out_row, out_column):
+def transform(typing_context, name, add, x, x_0, x_row, x_column, out, out_0, out_row, out_column):
     """Apply the transformation ``name`` to both sides of a square of vectors of ``x``, and write the result to ``out``
     or add it there. The square begins at index ``x_0``; ``x_row`` and ``x_column`` are its strides."""
     steps, adds = constants(name, add)
     matrices = TRANSFORMS[steps]
 
     def write(context, builder, signature, given):
-        write = Writer(context, builder, signature, given, LANES)
+        write = _writer(context, builder, signature, given, 2)
         x, out = write.data(2), write.data(6)
         x_0, x_row, x_column, out_0, out_row, out_column = (write.number(k) for k in (3, 4, 5, 7, 8, 9))
 
@@ -80,15 +100,11 @@ def _transform(typing_context, name, add, x, x_0, x_row, x_column, out, out_0, o
             return write.plus(write.plus(first, write.times(row, i)), write.times(column, j))
 
         side = range(matrices[0].shape[1])
-        lines = [[write.load(x, place(x_0, x_row, x_column, i, j), write.reals) for i in side] for j in side]
-        for _ in ("columns", "rows"):
-            for matrix in matrices:
-                lines = [_matrix_times(write, matrix, line) for line in lines]
-            lines = [list(line) for line in zip(*lines, strict=True)]
-        for j, column in enumerate(lines):
+        lines = [[write.load(x, place(x_0, x_row, x_column, i, j), write.vector) for i in side] for j in side]
+        for j, column in enumerate(both_sides(write, matrices, lines)):
             for i, value in enumerate(column):
                 there = place(out_0, out_row, out_column, i, j)
-                write.store(builder.fadd(value, write.load(out, there, write.reals)) if adds else value, out, there)
+                write.store(write.add(value, write.load(out, there, write.vector)) if adds else value, out, there)
         return context.get_dummy_value()
 
     return types.void(name, add, x, x_0, x_row, x_column, out, out_0, out_row, out_column), write
@@ -100,21 +116,21 @@ def _multiply_block(typing_context, vectors, add, a, a_0, a_row, a_step, b, b_0,
     count, adds = constants(vectors, add)
 
     def write(context, builder, signature, given):
-        write = Writer(context, builder, signature, given, LANES)
+        write = _writer(context, builder, signature, given, 2)
         a, b, out = write.data(2), write.data(6), write.data(9)
         a_0, a_row, a_step, b_0, b_step, out_0, out_row, steps = (
             write.number(k) for k in (3, 4, 5, 7, 8, 10, 11, 12))
-        sums = [[cgutils.alloca_once(builder, write.reals) for _ in range(count)] for _ in range(ROWS)]
+        sums = [[cgutils.alloca_once(builder, write.vector) for _ in range(count)] for _ in range(ROWS)]
         places = [[write.plus(write.plus(out_0, write.times(out_row, row)), v * LANES) for v in range(count)]
                   for row in range(ROWS)]
         for row in range(ROWS):
             for v in range(count):
-                first = write.load(out, places[row][v], write.reals) if adds else write.constant(0)
+                first = write.load(out, places[row][v], write.vector) if adds else write.constant(0)
                 builder.store(first, sums[row][v])
         with cgutils.for_range_slice(builder, INDEX(0), steps, INDEX(1), INDEX) as (step, _):
             line = write.plus(b_0, write.times(b_step, step))
             column = write.plus(a_0, write.times(a_step, step))
-            weights = [write.load(b, write.plus(line, v * LANES), write.reals) for v in range(count)]
+            weights = [write.load(b, write.plus(line, v * LANES), write.vector) for v in range(count)]
             for row in range(ROWS):
                 factor = builder.load(builder.gep(a, [write.plus(column, write.times(a_row, row))]))
                 factor = write.broadcast(factor)
@@ -130,7 +146,8 @@ def _multiply_block(typing_context, vectors, add, a, a_0, a_row, a_step, b, b_0,
 
 @njit(error_model="numpy")
 def multiply(add, a, a_0, a_row, a_step, b, b_0, b_step, out, out_0, out_row, rows, columns, steps):
-    """out[r, c] = Σ_s a[r, s] b[s, c], or += if ``add``. Rows are rounded up to a multiple of ``ROWS``; columns must be
+    """out[r, c] = Σ_s a[r, s] b[s, c], or += if ``add``: float32, or exact sums in int32 of factors that are pairs of
+    int16, viewed as int32 (their product is the sum of two). Rows are rounded up to a multiple of ``ROWS``; columns must be
     a multiple of ``LANES``. The arrays are flat: a[r, s] is element a_0 + r · a_row + s · a_step; b and out
     likewise."""
     numba.literally(add)
@@ -150,7 +167,7 @@ def multiply(add, a, a_0, a_row, a_step, b, b_0, b_step, out, out_0, out_row, ro
 def _copy(typing_context, x, x_0, out, out_0):
     def write(context, builder, signature, given):
         write = Writer(context, builder, signature, given, LANES)
-        write.store(write.load(write.data(0), write.number(1), write.reals), write.data(2), write.number(3))
+        write.store(write.load(write.data(0), write.number(1), write.vector), write.data(2), write.number(3))
         return context.get_dummy_value()
 
     return types.void(x, x_0, out, out_0), write
@@ -177,7 +194,7 @@ def boards_to_points(name, boards, board, shape, margin, buffer, row_stride, til
     for i in range(0, height, TILE):
         for j in range(0, width, TILE):
             for channel in range(0, channels, LANES):
-                _transform(name, False, buffer, i * row_stride + j * channels + channel, row_stride, channels,  # type: ignore[call-arg]
+                transform(name, False, buffer, i * row_stride + j * channels + channel, row_stride, channels,  # type: ignore[call-arg]
                            tiles, first * channels + channel, SIDE * stride, stride)
             first += 1
 
@@ -194,7 +211,7 @@ def points_to_boards(name, add, boards, board, shape, margin, buffer, row_stride
     for i in range(0, height, TILE):
         for j in range(0, width, TILE):
             for channel in range(0, channels, LANES):
-                _transform(name, add, tiles, first * channels + channel, SIDE * stride, stride,  # type: ignore[call-arg]
+                transform(name, add, tiles, first * channels + channel, SIDE * stride, stride,  # type: ignore[call-arg]
                            buffer, i * row_stride + j * channels + channel, row_stride, channels)
             first += 1
     for i in range(height):
