@@ -86,12 +86,12 @@ def _finish(typing_context, after, points, points_0, points_row, points_column, 
         def place(first, row, column, i, j):
             return write.plus(write.plus(first, write.times(row, i)), write.times(column, j))
 
-        square = [[builder.sitofp(write.load(points, place(points_0, points_row, points_column, i, j), words),
-                                  write.vector) for i in range(SIDE)] for j in range(SIDE)]
+        columns = ([builder.sitofp(write.load(points, place(points_0, points_row, points_column, i, j), words),
+                                   write.vector) for i in range(SIDE)] for j in range(SIDE))
         scale, bias = (write.load(x, channel, write.vector) for x in (scales, biases))
         lowest, highest = write.constant(0.0), write.constant(255.0)
-        for j, column in enumerate(both_sides(write, _OUTPUT, square)):
-            for i, value in enumerate(column):
+        for i, row in enumerate(both_sides(write, _OUTPUT, columns)):
+            for j, value in enumerate(row):
                 value = write.multiply_add(value, scale, bias)
                 there = place(out_0, out_row, out_column, i, j)
                 if ending in ("add", "move"):

@@ -14,6 +14,8 @@ IR, because Numba does not keep their accumulators in registers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import numba
 import numpy as np
 import torch
@@ -58,17 +60,19 @@ def _writer(context, builder, signature, given, k: int) -> Writer:
     return Writer(context, builder, signature, given, LANES)
 
 
-def both_sides(write: Writer, matrices: tuple[np.ndarray, ...], square: list[list]) -> list[list]:
-    """Emit the instructions for the product of ``matrices`` on both sides of ``square``, a list of columns of
-    vectors."""
-    for _ in ("columns", "rows"):
-        for matrix in matrices:
-            square = [_matrix_times(write, matrix, line) for line in square]
-        square = [list(line) for line in zip(*square, strict=True)]
-    return square
+def both_sides(write: Writer, matrices: tuple[np.ndarray, ...], columns: Iterable[Sequence]) -> Iterator[list]:
+    """Emit the instructions for the product of ``matrices`` on both sides of a square of vectors, given by its columns,
+    and yield its rows. Column by column and row by row, so that few values wait in registers."""
+    def product(lines: Iterable[Sequence]) -> Iterator[list]:
+        for line in lines:
+            for matrix in matrices:
+                line = _matrix_times(write, matrix, line)
+            yield line
+
+    yield from product(zip(*list(product(columns)), strict=True))
 
 
-def _matrix_times(write: Writer, matrix: np.ndarray, x: list) -> list:
+def _matrix_times(write: Writer, matrix: np.ndarray, x: Sequence) -> list:
     """Emit the instructions for ``matrix`` times a column ``x`` of vectors."""
     out = []
     for row in matrix.tolist():
@@ -100,9 +104,9 @@ def transform(typing_context, name, add, x, x_0, x_row, x_column, out, out_0, ou
             return write.plus(write.plus(first, write.times(row, i)), write.times(column, j))
 
         side = range(matrices[0].shape[1])
-        lines = [[write.load(x, place(x_0, x_row, x_column, i, j), write.vector) for i in side] for j in side]
-        for j, column in enumerate(both_sides(write, matrices, lines)):
-            for i, value in enumerate(column):
+        columns = ([write.load(x, place(x_0, x_row, x_column, i, j), write.vector) for i in side] for j in side)
+        for i, row in enumerate(both_sides(write, matrices, columns)):
+            for j, value in enumerate(row):
                 there = place(out_0, out_row, out_column, i, j)
                 write.store(write.add(value, write.load(out, there, write.vector)) if adds else value, out, there)
         return context.get_dummy_value()
