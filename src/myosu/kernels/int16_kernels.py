@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from myosu.kernels.int8_kernels import scale_and_project, stem_to_bytes
+from myosu.kernels.int8_kernels import stem_to_bytes
 from myosu.kernels.vectors import SHORT, WORD, Writer, constants
 from myosu.kernels.winograd import (
     BUTTERFLY,
@@ -199,36 +199,29 @@ def run_blocks(boards, shape, x, y, weights, scales, biases, residual_scales, pl
 
 
 @njit(cache=True, error_model="numpy")
-def represent(columns, stems, scale, weights, scales, biases, residual_scales, project, project_scales, project_biases,
-              out, features):
-    """As ``int8_kernels.represent``, with weights from ``transform_kernels``."""
-    width, channels = len(columns), scales.shape[1]
+def represent(width, stems, scale, weights, scales, biases, residual_scales, out):
+    """As ``int8_kernels.represent``, with weights from ``transform_kernels``; width: of the board."""
+    channels = scales.shape[1]
     shape = (stems.shape[1] // (width * channels), width, channels)
     x, y, tiles, points = buffers(shape)
-    board = np.empty(stems.shape[1], np.uint8)
-    projected = np.empty(stems.shape[1] // channels * len(project_scales), np.uint8)
     planes, actions = np.empty((1, 0), np.float32), np.zeros(len(x), np.int64)
     for first in range(0, len(stems), len(x)):
         boards = min(len(x), len(stems) - first)
         for k in range(boards):
-            stem_to_bytes(stems[first + k], scale, board)
-            _pad(board, shape, x[k])
+            stem_to_bytes(stems[first + k], scale, out[first + k])
+            _pad(out[first + k], shape, x[k])
         run_blocks(boards, shape, x, y, weights, scales, biases, residual_scales, planes, actions, tiles, points)
         for k in range(boards):
-            _crop(x[k], shape, board)
-            scale_and_project(columns, board, project, project_scales, project_biases, projected, out, first + k,
-                              features)
+            _crop(x[k], shape, out[first + k])
 
 
 @njit(cache=True, error_model="numpy")
-def imagine(columns, latents, parents, actions, stem, stem_scales, stem_biases, latent_scale, planes, weights, scales,
-            biases, residual_scales, project, project_scales, project_biases, out, features):
+def imagine(width, latents, parents, actions, stem, stem_scales, stem_biases, latent_scale, planes, weights, scales,
+            biases, residual_scales, out):
     """As ``int8_kernels.imagine``, with weights from ``transform_kernels`` and planes that are padded like a board."""
-    width, channels = len(columns), scales.shape[1]
+    channels = scales.shape[1]
     shape = (latents.shape[1] // (width * channels), width, channels)
     x, y, tiles, points = buffers(shape)
-    board = np.empty(latents.shape[1], np.uint8)
-    projected = np.empty(latents.shape[1] // channels * len(project_scales), np.uint8)
     for first in range(0, len(parents), len(x)):
         boards = min(len(x), len(parents) - first)
         own = actions[first:first + boards]
@@ -238,6 +231,4 @@ def imagine(columns, latents, parents, actions, stem, stem_scales, stem_biases, 
                  x)
         run_blocks(boards, shape, x, y, weights, scales, biases, residual_scales, planes, own, tiles, points)
         for k in range(boards):
-            _crop(x[k], shape, board)
-            scale_and_project(columns, board, project, project_scales, project_biases, projected, out, first + k,
-                              features)
+            _crop(x[k], shape, out[first + k])

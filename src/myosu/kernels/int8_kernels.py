@@ -202,25 +202,29 @@ def scale_to_unit(x, out):
         out[j] = np.uint8(np.float32(x[j] - low) * scale + np.float32(0.5))
 
 
-@njit(error_model="numpy")
-def scale_and_project(columns, x, weights, scales, biases, projected, out, i, features):
-    """Write the tower's output ``x``, scaled, to the latent state out[i], and the outputs of the heads' 1×1 convolution
-    to features[:, i]. ``projected`` is scratch for that convolution, [cells * outputs]."""
-    scale_to_unit(x, out[i])
-    convolve(columns, 0, "relu", out[i], weights, scales, biases, x, scales[0], scales, projected)
+@njit(cache=True, error_model="numpy")
+def project(columns, weights, scales, biases, latents, features):
+    """Scale the towers' outputs ``latents``, uint8 [B, n], to latent states, in place, and write the outputs of the
+    heads' 1×1 convolution to ``features``: uint8 [m, B or more, cells * 4 + 2 p], four channels per cell for each of m
+    heads; the last head also has the means and maxima over the board of p more channels."""
     outputs = len(scales)
-    cells = len(projected) // outputs
-    for head in range(len(features)):
-        for j in range(cells * QUAD):
-            features[head, i, j] = projected[j // QUAD * outputs + head * QUAD + j % QUAD]
+    cells = latents.shape[1] // (len(weights) // outputs)
+    projected = np.empty(cells * outputs, np.uint8)
     pooled = (features.shape[2] - cells * QUAD) // 2
-    for channel in range(pooled):
-        total, most, first = np.int64(cells // 2), np.uint8(0), len(features) * QUAD + channel
-        for cell in range(cells):
-            total += projected[cell * outputs + first]
-            most = max(most, projected[cell * outputs + first])
-        features[-1, i, cells * QUAD + channel] = total // cells
-        features[-1, i, cells * QUAD + pooled + channel] = most
+    for i in range(len(latents)):
+        x = latents[i]
+        scale_to_unit(x, x)
+        convolve(columns, 0, "relu", x, weights, scales, biases, x, scales[0], scales, projected)
+        for head in range(len(features)):
+            for j in range(cells * QUAD):
+                features[head, i, j] = projected[j // QUAD * outputs + head * QUAD + j % QUAD]
+        for channel in range(pooled):
+            total, most, first = np.int64(cells // 2), np.uint8(0), len(features) * QUAD + channel
+            for cell in range(cells):
+                total += projected[cell * outputs + first]
+                most = max(most, projected[cell * outputs + first])
+            features[-1, i, cells * QUAD + channel] = total // cells
+            features[-1, i, cells * QUAD + pooled + channel] = most
 
 
 @njit(error_model="numpy")
@@ -231,34 +235,27 @@ def stem_to_bytes(x, scale, out):
 
 
 @njit(cache=True, error_model="numpy")
-def represent(columns, stems, scale, weights, scales, biases, residual_scales, project, project_scales, project_biases,
-              out, features):
-    """The representation after its first layer, one board at a time.
+def represent(columns, stems, scale, weights, scales, biases, residual_scales, out):
+    """The residual blocks of the representation, one board at a time.
 
-    stems: float32 [B, n], the first layer's outputs; times ``scale`` they are bytes. out: uint8 [B, n], the latent
-    states. features: uint8 [m, B or more, cells * 4 + 2 p], the outputs of the heads' 1×1 convolution: four channels
-    per cell for each of m heads; the last head also has the means and maxima over the board of p more channels.
+    stems: float32 [B, n], the first layer's outputs; times ``scale`` they are bytes. out: uint8 [B, n].
     """
-    x, y = np.empty(stems.shape[1], np.uint8), np.empty(stems.shape[1], np.uint8)
-    projected = np.empty(stems.shape[1] // scales.shape[1] * len(project_scales), np.uint8)
+    y = np.empty(stems.shape[1], np.uint8)
     for i in range(len(stems)):
-        stem_to_bytes(stems[i], scale, x)
-        run_blocks(columns, x, y, weights, scales, biases, residual_scales)
-        scale_and_project(columns, x, project, project_scales, project_biases, projected, out, i, features)
+        stem_to_bytes(stems[i], scale, out[i])
+        run_blocks(columns, out[i], y, weights, scales, biases, residual_scales)
 
 
 @njit(cache=True, error_model="numpy")
 def imagine(columns, latents, parents, actions, stem, stem_scales, stem_biases, latent_scale, planes, weights, scales,
-            biases, residual_scales, project, project_scales, project_biases, out, features):
-    """The dynamics for ``actions`` [B] from the rows ``parents`` [B] of ``latents``, uint8 [m, n]. planes: float32 [A,
-    n], the action encodings. out and features as in ``represent``."""
-    x, y = np.empty(latents.shape[1], np.uint8), np.empty(latents.shape[1], np.uint8)
-    projected = np.empty(latents.shape[1] // scales.shape[1] * len(project_scales), np.uint8)
+            biases, residual_scales, out):
+    """The dynamics' first layer and residual blocks for ``actions`` [B] from the rows ``parents`` [B] of ``latents``,
+    uint8 [m, n]. planes: float32 [A, n], the action encodings. out: uint8 [B, n]."""
+    y = np.empty(latents.shape[1], np.uint8)
     for i in range(len(parents)):
         latent, plane = latents[parents[i]], planes[actions[i]]
-        convolve(columns, 1, "move", latent, stem, stem_scales, stem_biases, latent, latent_scale, plane, x)
-        run_blocks(columns, x, y, weights, scales, biases, residual_scales)
-        scale_and_project(columns, x, project, project_scales, project_biases, projected, out, i, features)
+        convolve(columns, 1, "move", latent, stem, stem_scales, stem_biases, latent, latent_scale, plane, out[i])
+        run_blocks(columns, out[i], y, weights, scales, biases, residual_scales)
 
 
 @njit(error_model="numpy")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from myosu.kernels import int8_kernels, int16_kernels, winograd
-from myosu.kernels.int8_kernels import GROUP, LANES, MAX_COLUMNS, QUAD, ROWS, pack_weights, read
+from myosu.kernels.int8_kernels import GROUP, LANES, MAX_COLUMNS, QUAD, ROWS, pack_weights, project, read
 from myosu.nets.conv_norm import ResidualBlock
 from myosu.nets.fused import FusedMuZero, board_rows
 from myosu.nets.layers import ConvHead, scale_to_unit
@@ -175,6 +175,8 @@ class Int8MuZero:
         representation, dynamics = net.representation, net.dynamics
         assert isinstance(representation, BoardRepresentation)
         self.columns = tuple(range(net.latent_shape[2]))
+        #: The board's width as the towers' kernels take it.
+        self.width = len(self.columns) if WINOGRAD else self.columns
         self.represented = Int8Tower(representation.tower, representation.stem(observation.float()))
         if dynamics is None:
             self.heads = Int8Heads(self.float_model, net.represent(observation))
@@ -193,10 +195,10 @@ class Int8MuZero:
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As ``MuZeroNet.initial``; the latent state is uint8."""
         x = self.float_model.observe(observation).permute(0, 2, 3, 1)
-        latent, features = torch.empty_like(x, dtype=torch.uint8), self.heads.features_buffer(x)
-        kernels.represent(self.columns, x.flatten(1).numpy(), np.float32(1 / self.represented.unit),
-                          *self.represented.arrays, *self.heads.project, latent.flatten(1).numpy(), features.numpy())
-        policy, value, *_ = self.heads.read(features, latent)
+        latent = torch.empty_like(x, dtype=torch.uint8)
+        kernels.represent(self.width, x.flatten(1).numpy(), np.float32(1 / self.represented.unit),
+                          *self.represented.arrays, latent.flatten(1).numpy())
+        policy, value, *_ = self._predict(latent)
         return latent.permute(0, 3, 1, 2), value, policy
 
     def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
@@ -207,11 +209,16 @@ class Int8MuZero:
     def imagine(self, latents: Tensor, parents: np.ndarray, actions: np.ndarray, out: Tensor) -> Prediction:
         """``recurrent`` from the rows ``parents``, int64 [B], of ``latents``, uint8 [n, H, W, C]; writes the new latent
         states to ``out`` [B, H, W, C] without an intermediate copy."""
-        features = self.heads.features_buffer(out)
-        kernels.imagine(self.columns, latents.flatten(1).numpy(), parents, actions, *self.stem, *self.imagined.arrays,
-                       *self.heads.project, out.flatten(1).numpy(), features.numpy())
-        policy, value, *reward = self.heads.read(features, out)
+        kernels.imagine(self.width, latents.flatten(1).numpy(), parents, actions, *self.stem, *self.imagined.arrays,
+                        out.flatten(1).numpy())
+        policy, value, *reward = self._predict(out)
         return Prediction(out.permute(0, 3, 1, 2), reward[0] if reward else None, value, policy)
+
+    def _predict(self, boards: Tensor) -> list[Tensor]:
+        """The heads' logits from the towers' outputs, uint8 [B, H, W, C], which become latent states in place."""
+        features = self.heads.features_buffer(boards)
+        project(self.columns, *self.heads.project, boards.flatten(1).numpy(), features.numpy())
+        return self.heads.read(features, boards)
 
 
 def int8_fits(net: MuZeroNet, device: torch.device) -> bool:
