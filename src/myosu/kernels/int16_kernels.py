@@ -23,17 +23,16 @@ from myosu.kernels.winograd import (
     KERNEL,
     LANES,
     POINTS,
-    ROWS,
     SIDE,
     SPLIT,
     TILE,
     both_sides,
     multiply,
+    points_buffer,
+    tiles_of,
     transform,
 )
 
-#: Tiles that go through a layer together.
-TILES_AT_ONCE = 16
 _ROW_SCALES = np.array([4, 6, 6, 24, 24, 1])
 _KERNELS = np.kron(*2 * [(_ROW_SCALES[:, None] * KERNEL).round().astype(np.int64)])
 #: Factors of 6 Aᵀ for those kernels, applied to both sides: 36 times the convolution.
@@ -158,13 +157,10 @@ def buffers(shape):
     """(x, y, tiles, points): two sets of zeroed boards, as many as are processed at once, and scratch for
     ``convolve``."""
     height, width, channels = shape
-    down, across = -(-height // TILE), -(-width // TILE)
-    boards = max(1, TILES_AT_ONCE // (down * across))
-    rows = -(-boards * down * across // ROWS) * ROWS
-    x = np.zeros((boards, down * TILE + 2, across * TILE + 2, channels), np.int16)
-    # Each point is padded by one cache line, so that the points do not compete for the same cache sets.
-    return (x, np.zeros_like(x), np.empty(POINTS * (rows * channels + 2 * LANES), np.int16),
-            np.empty(POINTS * (rows * channels + LANES), np.int32))
+    _, boards, rows = tiles_of(height, width)
+    x = np.zeros((boards, -(-height // TILE) * TILE + 2, -(-width // TILE) * TILE + 2, channels), np.int16)
+    return (x, np.zeros_like(x), points_buffer(rows, channels, np.int16)[0],
+            points_buffer(rows, channels, np.int32)[0])
 
 
 @njit(error_model="numpy")

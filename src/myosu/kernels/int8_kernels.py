@@ -69,10 +69,9 @@ def _dot(context, builder, signature, given):
     def dot(a, b, c):
         """The lower and the upper bytes of the int16 lanes, each extended to int16."""
         a, b = builder.bitcast(a, shorts), builder.bitcast(b, shorts)
-        for unsigned, signed in ((builder.lshr(builder.shl(a, eight), eight), builder.ashr(builder.shl(b, eight), eight)),
-                                 (builder.lshr(a, eight), builder.ashr(b, eight))):
-            c = pairs.multiply_add(unsigned, signed, c)
-        return c
+        lower = builder.lshr(builder.shl(a, eight), eight), builder.ashr(builder.shl(b, eight), eight)
+        upper = builder.lshr(a, eight), builder.ashr(b, eight)
+        return pairs.multiply_add(*upper, pairs.multiply_add(*lower, c))
 
     return dot
 

@@ -151,8 +151,8 @@ def _multiply_block(typing_context, vectors, add, a, a_0, a_row, a_step, b, b_0,
 @njit(error_model="numpy")
 def multiply(add, a, a_0, a_row, a_step, b, b_0, b_step, out, out_0, out_row, rows, columns, steps):
     """out[r, c] = Σ_s a[r, s] b[s, c], or += if ``add``: float32, or exact sums in int32 of factors that are pairs of
-    int16, viewed as int32 (their product is the sum of two). Rows are rounded up to a multiple of ``ROWS``; columns must be
-    a multiple of ``LANES``. The arrays are flat: a[r, s] is element a_0 + r · a_row + s · a_step; b and out
+    int16, viewed as int32 (their product is the sum of two). Rows are rounded up to a multiple of ``ROWS``; columns
+    must be a multiple of ``LANES``. The arrays are flat: a[r, s] is element a_0 + r · a_row + s · a_step; b and out
     likewise."""
     numba.literally(add)
     column = 0
@@ -224,7 +224,7 @@ def points_to_boards(name, add, boards, board, shape, margin, buffer, row_stride
 
 
 @njit(error_model="numpy")
-def _tiles(height, width):
+def tiles_of(height, width):
     """(tiles per board, boards per chunk, tiles per chunk rounded up to a multiple of ``ROWS``)."""
     tiles = -(-height // TILE) * -(-width // TILE)
     boards = max(1, TILES_AT_ONCE // tiles)
@@ -232,11 +232,11 @@ def _tiles(height, width):
 
 
 @njit(error_model="numpy")
-def _points_buffer(tiles, channels):
-    """A buffer [points, tiles, channels], flat, and its stride in elements. Each point is padded by one cache line, so
-    that the points do not compete for the same cache sets."""
-    stride = tiles * channels + LANES
-    return np.empty(POINTS * stride, np.float32), stride
+def points_buffer(tiles, channels, dtype):
+    """A buffer [points, tiles, channels], flat, and its stride in elements. Each point is padded by one vector, so that
+    the points do not compete for the same cache sets."""
+    stride = tiles * channels + 2 * LANES
+    return np.empty(POINTS * stride, dtype), stride
 
 
 @njit(error_model="numpy", fastmath={"contract"})
@@ -277,9 +277,9 @@ def scale_add_relu(y, scale, shift, residual, adds, out):
 def _convolve_chunk(x, first, boards, shape, kernels, outputs, y, y_first):
     """Convolve ``boards`` boards of ``shape`` from x[first:] into y[y_first:]; both are flat."""
     height, width, inputs = shape
-    each, _, most = _tiles(height, width)
-    in_points, in_stride = _points_buffer(most, inputs)
-    out_points, out_stride = _points_buffer(most, outputs)
+    each, _, most = tiles_of(height, width)
+    in_points, in_stride = points_buffer(most, inputs, np.float32)
+    out_points, out_stride = points_buffer(most, outputs, np.float32)
     padded, padded_row = _board_buffer(height, width, inputs, 1)
     buffer, row_stride = _board_buffer(height, width, outputs, 0)
     for k in range(boards):
@@ -298,7 +298,7 @@ def convolve(x, kernels, y, sums, squares):
     squares to ``sums`` and ``squares`` [W K], which is cheap while y is in the cache."""
     size, height, width, inputs = x.shape
     outputs = y.shape[3]
-    _, together, _ = _tiles(height, width)
+    _, together, _ = tiles_of(height, width)
     for first in range(0, size, together):
         boards = min(together, size - first)
         _convolve_chunk(x.ravel(), first, boards, (height, width, inputs), kernels, outputs, y.ravel(), first)
@@ -311,7 +311,7 @@ def convolve_add_relu(x, kernels, bias, residual, adds, out):
     Other shapes as in ``convolve``."""
     size, height, width, inputs = x.shape
     outputs = out.shape[3]
-    _, together, _ = _tiles(height, width)
+    _, together, _ = tiles_of(height, width)
     y, one = np.empty((together * height, width * outputs), np.float32), np.ones(width * outputs, np.float32)
     for first in range(0, size, together):
         boards = min(together, size - first)
@@ -328,9 +328,9 @@ def convolve_backward(grad_sum, y, a, b, c, x, kernels, grad_x, grad_points):
     size, height, width, inputs = x.shape
     outputs = y.shape[3]
     flat_x, flat_grad_x = x.ravel(), grad_x.ravel()
-    each, together, most = _tiles(height, width)
-    in_points, in_stride = _points_buffer(most, inputs)
-    out_points, out_stride = _points_buffer(most, outputs)
+    each, together, most = tiles_of(height, width)
+    in_points, in_stride = points_buffer(most, inputs, np.float32)
+    out_points, out_stride = points_buffer(most, outputs, np.float32)
     padded, padded_row = _board_buffer(height, width, inputs, 1)
     back, _ = _board_buffer(height, width, inputs, 1)
     buffer, row_stride = _board_buffer(height, width, outputs, 0)
