@@ -11,9 +11,10 @@ import torch
 from numba import njit
 from torch.nn import functional as F
 
+from myosu.kernels import winograd
 from myosu.kernels.int8_kernels import GROUP, LANES, MAX_COLUMNS, convolve, pack_weights, scale_to_unit
 
-pytestmark = pytest.mark.skipif(not LANES, reason="this processor does not multiply bytes")
+pytestmark = pytest.mark.skipif(not (LANES or winograd.AVAILABLE), reason="this processor has not AVX2")
 
 #: Instructions of a laptop's processor, whose sums are half as long.
 LAPTOP = "+64bit,+avx,+avx2,+fma,+avxvnni,+bmi,+bmi2,+sse4.2,+popcnt,+f16c,+lzcnt"
