@@ -67,11 +67,12 @@ def test_sums_are_exact(after, shape, inputs, groups, taps):
 
 
 def test_scaling_to_unit_by_hand():
-    out = np.empty(4, np.uint8)
-    scale_to_unit(np.array([10, 20, 12, 30], np.uint8), out)
-    assert out.tolist() == [0, 128, 26, 255]  # 127.5 and 25.5 are rounded up
-    scale_to_unit(np.full(4, 7, np.uint8), out)
-    assert out.tolist() == [0, 0, 0, 0]
+    x = np.array([10, 20, 12, 30], np.uint8)
+    scale_to_unit(x)
+    assert x.tolist() == [0, 128, 26, 255]  # 127.5 and 25.5 are rounded up
+    x = np.full(4, 7, np.uint8)
+    scale_to_unit(x)
+    assert x.tolist() == [0, 0, 0, 0]
 
 
 def test_a_laptops_instructions_compute_the_same(tmp_path):

@@ -164,23 +164,21 @@ def buffers(shape):
 
 
 @njit(error_model="numpy")
-def _pad(board, shape, padded):
-    """Copy uint8 board [rows * columns * channels] into the padded one, int16."""
-    height, width, channels = shape
-    for i in range(height):
-        row, to = board[i * width * channels:(i + 1) * width * channels], padded[i + 1].ravel()
-        for j in range(len(row)):
-            to[channels + j] = row[j]
+def _pad(board, padded):
+    """Copy uint8 board [rows, columns, channels] into the padded one, int16."""
+    for i in range(board.shape[0]):
+        for j in range(board.shape[1]):
+            for channel in range(board.shape[2]):
+                padded[i + 1, j + 1, channel] = board[i, j, channel]
 
 
 @njit(error_model="numpy")
-def _crop(padded, shape, board):
+def _crop(padded, board):
     """The inverse of ``_pad``."""
-    height, width, channels = shape
-    for i in range(height):
-        row, to = padded[i + 1].ravel(), board[i * width * channels:(i + 1) * width * channels]
-        for j in range(len(to)):
-            to[j] = np.uint8(row[channels + j])
+    for i in range(board.shape[0]):
+        for j in range(board.shape[1]):
+            for channel in range(board.shape[2]):
+                board[i, j, channel] = np.uint8(padded[i + 1, j + 1, channel])
 
 
 @njit(error_model="numpy")
@@ -199,16 +197,17 @@ def represent(width, stems, scale, weights, scales, biases, residual_scales, out
     """As ``int8_kernels.represent``, with weights from ``transform_kernels``; width: of the board."""
     channels = scales.shape[1]
     shape = (stems.shape[1] // (width * channels), width, channels)
+    boards_out = out.reshape((-1, *shape))
     x, y, tiles, points = buffers(shape)
     planes, actions = np.empty((1, 0), np.float32), np.zeros(len(x), np.int64)
     for first in range(0, len(stems), len(x)):
         boards = min(len(x), len(stems) - first)
         for k in range(boards):
             stem_to_bytes(stems[first + k], scale, out[first + k])
-            _pad(out[first + k], shape, x[k])
+            _pad(boards_out[first + k], x[k])
         run_blocks(boards, shape, x, y, weights, scales, biases, residual_scales, planes, actions, tiles, points)
         for k in range(boards):
-            _crop(x[k], shape, out[first + k])
+            _crop(x[k], boards_out[first + k])
 
 
 @njit(cache=True, error_model="numpy")
@@ -217,14 +216,15 @@ def imagine(width, latents, parents, actions, stem, stem_scales, stem_biases, la
     """As ``int8_kernels.imagine``, with weights from ``transform_kernels`` and planes that are padded like a board."""
     channels = scales.shape[1]
     shape = (latents.shape[1] // (width * channels), width, channels)
+    boards_in, boards_out = latents.reshape((-1, *shape)), out.reshape((-1, *shape))
     x, y, tiles, points = buffers(shape)
     for first in range(0, len(parents), len(x)):
         boards = min(len(x), len(parents) - first)
         own = actions[first:first + boards]
         for k in range(boards):
-            _pad(latents[parents[first + k]], shape, x[k])
+            _pad(boards_in[parents[first + k]], x[k])
         convolve("move", x, boards, shape, stem, stem_scales, stem_biases, x, latent_scale, planes, own, tiles, points,
                  x)
         run_blocks(boards, shape, x, y, weights, scales, biases, residual_scales, planes, own, tiles, points)
         for k in range(boards):
-            _crop(x[k], shape, out[first + k])
+            _crop(x[k], boards_out[first + k])

@@ -190,15 +190,17 @@ def run_blocks(columns, x, y, weights, scales, biases, residual_scales):
         convolve(columns, 1, "add", y, weights[j], scales[j], biases[j], x, residual_scales[k], scales[j], x)
 
 
-@njit(error_model="numpy", fastmath={"nsz", "reassoc"})
-def scale_to_unit(x, out):
-    """``layers.scale_to_unit`` in bytes: out = x rescaled to the range 0 to 255."""
+@njit(error_model="numpy")
+def scale_to_unit(x):
+    """``layers.scale_to_unit`` in bytes: rescale ``x`` to the range 0 to 255, in place."""
     low = high = x[0]
     for value in x:
         low, high = min(low, value), max(high, value)
-    scale = np.float32(255.0) / np.float32(max(high - low, 1))
+    # In float32, for Numba subtracts bytes in 64 bits, at a quarter of the speed.
+    first = np.float32(low)
+    scale = np.float32(255.0) / max(np.float32(high) - first, np.float32(1.0))
     for j in range(len(x)):
-        out[j] = np.uint8(np.float32(x[j] - low) * scale + np.float32(0.5))
+        x[j] = np.uint8((np.float32(x[j]) - first) * scale + np.float32(0.5))
 
 
 @njit(cache=True, error_model="numpy")
@@ -212,7 +214,7 @@ def project(columns, weights, scales, biases, latents, features):
     pooled = (features.shape[2] - cells * QUAD) // 2
     for i in range(len(latents)):
         x = latents[i]
-        scale_to_unit(x, x)
+        scale_to_unit(x)
         convolve(columns, 0, "relu", x, weights, scales, biases, x, scales[0], scales, projected)
         for head in range(len(features)):
             for j in range(cells * QUAD):
