@@ -32,8 +32,8 @@ class Options:
     """Play against the agent of a run, or a Gymnasium environment, in the browser or in the terminal."""
 
     run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
-    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint. Or AlphaGo's search,
-    apv:prior=RUN,value=RUN,…. Or a Gymnasium environment's id, to play it without an agent."""
+    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint. Or AlphaGo's
+    search, apv:prior=RUN,value=RUN,…. Or a Gymnasium environment's id, to play it without an agent."""
     seat: Literal["first", "second", "random"] = "first"
     """Your seat; the first moves first. In the browser, the default of a new game."""
     simulations: int | None = None

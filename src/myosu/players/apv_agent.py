@@ -13,7 +13,7 @@ LINE = 12
 
 
 class APVAgent:
-    """``player`` as an ``Agent``. Every position gets a tree of its own, so that its simulations are those asked for."""
+    """``player`` as an ``Agent``. Each position gets a tree of its own, so that its simulations are those asked for."""
 
     has_memory, needs_positions = False, True
 

@@ -58,8 +58,8 @@ def run_of(text: str) -> str:
     given = _parsed(text)
     run = next((given[name] for name in PARTS[:3] if name in given), None)
     if run is None:
-        raise UserError(f"{text} names no run as its network, prior or value, which would tell the game. (myosu gtp and "
-                        "myosu evaluate take the game from --game NAME.)")
+        raise UserError(f"{text} names no run as its network, prior or value, which would tell the game. (myosu gtp "
+                        "and myosu evaluate take the game from --game NAME.)")
     return run
 
 
