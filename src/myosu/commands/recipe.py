@@ -36,6 +36,8 @@ def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu recipe", args=arguments)
     import torch
 
+    from myosu.errors import UserError
+    from myosu.recipes.pictures import draw_pictures
     from myosu.recipes.recipe import read_recipe, run_recipe
 
     torch.set_num_threads(1)
@@ -46,6 +48,12 @@ def main(arguments: list[str]) -> int:
     if made is None:
         console.print("Stopped. The same command goes on.")
         return 130
+    try:
+        pictures = draw_pictures(made, folder)
+    except UserError as error:  # matplotlib is not installed
+        console.print(f"No pictures: {error}", markup=False)
+    else:
+        console.print(f"Pictures: {', '.join(map(str, pictures))}" if pictures else "", markup=False)
     if options.json:
         print(json_module.dumps({name: {"kind": one.kind, "seconds": one.seconds, **one.figures}
                                  for name, one in made.items()}, indent=1))

@@ -156,14 +156,14 @@ class Record(Stage):
         settings = Settings(self.players(options.players, made), options.opening_plies, options.random_moves,
                             options.temperature, options.seed)
         recorded = record_games(folder, self.game, settings, options.games, options.jobs,
-                                tell=_every(options.games // 10, tell))
+                                tell=every(options.games // 10, tell))
         records = list(recorded_lines(folder))
         return {"games": recorded.games, "games_per_second": recorded.new / max(recorded.seconds, 1e-9),
                 "played_again": recorded.duplicates, "moves": float(np.mean([record.length for record in records])),
                 "first_seat_wins": float(np.mean([record.returns[0] > 0 for record in records]))}
 
 
-def _every(count: int, tell: Tell) -> Callable[[int, list[str]], None]:
+def every(count: int, tell: Tell) -> Callable[[int, list[str]], None]:
     """Tell of every ``count`` games."""
     told = 0
 
@@ -350,6 +350,3 @@ def match_figures(game: str, player: str, opponent: str, games: int, opening_pli
         result = play_match(rules, first, second, games, opening_plies, seed)
     return {"games": result.overall.games, "win_rate": result.overall.win_rate,
             "win_rate_ci95": list(result.overall.win_rate_ci95)}
-
-
-KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (Record, Supervise, Rollout, Reinforce, Value, Rate)}
