@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from myosu.algorithms import load_settings
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.evaluation.match import play_match
@@ -205,12 +206,27 @@ class Training(Stage):
             if (folder / "config.json").is_file():
                 run = open_run(folder)
             else:
+                self.check_games(made)
                 run = create_run(configure(self.game, self.algorithm, {**self.settings, **self.resolved(made)}), folder)
             ended = trainer.train(run, handle_signals=True)
             if ended.reason == "interrupted":
                 return None
             (folder / "trained").touch()
         return self.figures(folder, made)
+
+    def check_games(self, made: dict[str, Made]) -> None:
+        """Raises UserError unless there are games both to learn from and to test on, where it learns from recordings."""
+        if "recordings" not in (resolved := self.resolved(made)):
+            return
+        players, config = load_environment(self.game).spec.num_players, configure(self.game, self.algorithm,
+                                                                                  {**self.settings, **resolved})
+        share = load_settings(config).held_out
+        held_out = [is_held_out(record.actions or [], players, share)
+                    for name in resolved["recordings"] for record in open_recording(name).records()]
+        if all(held_out) or not any(held_out):
+            raise UserError(f"{self.where}: of {len(held_out)} games {sum(held_out)} are held out for testing "
+                            f"(held_out = {share:g}; games with the same opening are together), and there must be some "
+                            "to learn from and some to test on. Record more games, or with more random opening plies.")
 
     def figures(self, folder: Path, made: dict[str, Made]) -> Figures:
         raise NotImplementedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -116,7 +117,7 @@ def _open_sgf(folder: Path) -> Recording:
     from myosu.games.go.sgf import read_folder
 
     games, damaged = read_folder(folder)
-    size = games[0].size
+    size = Counter(game.size for game in games).most_common(1)[0][0]
     fitting = [game for game in games if game.size == size and game.winner is not None]
     for line in damaged[:3]:
         tell(f"{line} It is left out.")
