@@ -215,7 +215,7 @@ class Training(Stage):
         return self.figures(folder, made)
 
     def check_games(self, made: dict[str, Made]) -> None:
-        """Raises UserError unless there are games both to learn from and to test on, where it learns from recordings."""
+        """Raises UserError unless the recordings, if it learns from any, have games to learn from and to test on."""
         if "recordings" not in (resolved := self.resolved(made)):
             return
         players, config = load_environment(self.game).spec.num_players, configure(self.game, self.algorithm,
