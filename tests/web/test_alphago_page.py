@@ -78,7 +78,8 @@ def test_the_boards_side_by_side(new_context, room, address):
     page.locator(".part[data-part=rollouts][aria-pressed=true]").wait_for()
     rollouts = page.locator("#board .note").all_inner_texts()
     best = re.search(r"best (\w+) (\d+) %", page.locator(".part[data-part=rollouts]").get_attribute("aria-label"))
-    assert rollouts != shares and max(int(note) for note in rollouts if note) == int(best[2])
+    most = max(int(note) for note in rollouts if note)
+    assert rollouts != shares and most <= int(best[2]) and (most == int(best[2]) or best[1] == "pass")
     page.locator(".part[data-part=rollouts]").click()
     page.locator(".part[data-part=rollouts][aria-pressed=false]").wait_for()
     assert page.locator("#board .note").all_inner_texts() == shares, "the shares are back"
@@ -87,8 +88,7 @@ def test_the_boards_side_by_side(new_context, room, address):
     page.locator(".cell.hinted").click()
     page.locator("#board[data-turn=person]:not([data-ply='0'])").wait_for()
     page.locator("#open-new").click()
-    assert "AlphaGo’s search" in page.locator("#strengths .checkpoint").first.inner_text(timeout=1000) or \
-        page.locator("#strengths option", has_text="AlphaGo’s search").count()
+    assert page.locator("#strengths option", has_text="AlphaGo’s search").count()
 
 
 def test_a_finished_game_names_the_search(room, address):

@@ -1,0 +1,40 @@
+"""Pachi, a stronger engine than GNU Go, as an opponent. It is built by scripts/install_pachi.sh."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from myosu.evaluation.match import play_match
+from myosu.games.go import GO9, make_game
+from myosu.players.gtp import GtpPlayer
+from myosu.players.player import RandomPlayer
+
+PACHI = Path(__file__).parents[2] / ".pachi" / "pachi"
+pytestmark = pytest.mark.skipif(not PACHI.is_file(), reason="PACHI IS NOT BUILT: run bash scripts/install_pachi.sh")
+
+
+def pachi(game, playouts=100):
+    return GtpPlayer(game, f"{PACHI} -r chinese -s 1 -t ={playouts} threads=1,pass_all_alive,resign_threshold=0")
+
+
+def test_it_plays_whole_games_and_takes_dead_stones_off():
+    """Every move is legal by our rules, and the area says that it won: stones of chance are captured before it passes."""
+    engine = pachi(GO9)
+    try:
+        result = play_match(GO9, engine, RandomPlayer(GO9, 1), games=4, opening_plies=4, seed=1)
+    finally:
+        engine.close()
+    assert np.all(result.rewards == 1)
+    assert len({tuple(history) for history in result.histories}) == 4
+
+
+def test_it_is_told_the_komi_and_the_size():
+    game = make_game(7, komi=30.5)
+    engine = pachi(game)
+    try:
+        engine.send("clear_board")
+        assert engine.send("final_score") == "W+30.5"
+        assert engine.choose(game.new_states(1), [[]])[0] < 50
+    finally:
+        engine.close()
