@@ -2,8 +2,8 @@
 
     .venv/bin/python scripts/screenshots.py runs/OTHELLO runs/CONNECT_FOUR … --watch runs/SNAKE-1 runs/SNAKE-2
 
-Each RUN gives the screenshot of its game, and AlphaGo's search (apv:prior=RUN,…) play-alphago.png. The simulated person follows the agent's hints, so that the games look
-sensible. The runs after --watch are shown together.
+Each RUN gives the screenshot of its game, and AlphaGo's search (apv:prior=RUN,…) play-alphago.png. The simulated person
+follows the agent's hints, so that the games look sensible. The runs after --watch are shown together.
 """
 
 from __future__ import annotations

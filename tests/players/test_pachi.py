@@ -19,7 +19,7 @@ def pachi(game, playouts=100):
 
 
 def test_it_plays_whole_games_and_takes_dead_stones_off():
-    """Every move is legal by our rules, and the area says that it won: stones of chance are captured before it passes."""
+    """Every move is legal by our rules, and the area says that it won: it captures dead stones before it passes."""
     engine = pachi(GO9)
     try:
         result = play_match(GO9, engine, RandomPlayer(GO9, 1), games=4, opening_plies=4, seed=1)
