@@ -37,7 +37,7 @@ def think(agent, states, **more):
 def test_each_part_by_hand():
     """What is worth 0.5 to the next player is worth −0.5 here, less than the 0 of an untried move: so nine simulations
     try all nine moves once."""
-    told = think(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(0.5)), after())
+    told = think(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(0.5), c_puct=0.01), after())
     assert told.visits[0].tolist() == [1] * 9 and set(told.parts) == {"prior", "value"}
     assert told.parts["prior"][0].tolist() == pytest.approx([0.6] + 8 * [0.05], rel=1e-5)
     assert told.parts["value"][0].tolist() == [-0.5] * 9
@@ -45,7 +45,7 @@ def test_each_part_by_hand():
 
 
 def test_moves_that_were_not_tried_have_a_prior_and_nothing_else():
-    told = think(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(-0.5)), after(4), simulations=2)
+    told = think(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(-0.5), c_puct=0.01), after(4), simulations=2)
     assert told.visits[0].tolist() == [2] + 8 * [0], "it is worth more than what is untried"
     assert np.isfinite(told.parts["value"][0]).tolist() == [True] + 8 * [False]
     prior = told.parts["prior"][0]

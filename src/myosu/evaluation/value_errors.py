@@ -62,7 +62,7 @@ class Sample:
         if not found:
             raise UserError("There is no position to compare evaluations in: no game, or nobody chose a move.")
         states, *numbers = zip(*found, strict=True)
-        return cls(np.array(states, game.state_dtype), *map(np.array, numbers))
+        return cls(np.stack(states), *map(np.array, numbers))
 
 
 def compare_evaluations(sample: Sample, evaluations: Mapping[str, Evaluate]) -> dict[str, ErrorByStage]:
