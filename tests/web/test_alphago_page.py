@@ -1,28 +1,15 @@
-"""The page plays AlphaGo's search, and shows what each of its parts thinks."""
+"""The page shows what each part of AlphaGo's search thinks."""
 
 import re
 
-import httpx
-import numpy as np
 import pytest
-from test_web_server import hear, new_game, say, talk
 
-from myosu.errors import UserError
-from myosu.games.go.rollout import RolloutPolicy
-from myosu.runs.demonstrations import read_demonstrations
-from myosu.web.room import Room
-from web_runs import serving, untrained_run
-
-SMALL = {"channels": 4, "blocks": 0, "device": "cpu"}
+from web_runs import alphago_room, serving
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alphago")
-    prior = untrained_run(folder / "prior", "go9-features", learnt_by=("cloning", SMALL))
-    value = untrained_run(folder / "value", "go9-features", learnt_by=("value", SMALL))
-    RolloutPolicy.zeros().save(folder / "rollout.npz")
-    room = Room(f"apv:prior={prior},value={value},rollout={folder / 'rollout.npz'},simulations=24")
+    room = alphago_room(tmp_path_factory.mktemp("alphago"))
     yield room
     room.close()
 
@@ -31,37 +18,6 @@ def room(tmp_path_factory):
 def address(room):
     with serving(room) as address:
         yield address
-
-
-def test_a_move_with_its_parts(room, address):
-    with httpx.Client(base_url=address, timeout=60) as client:
-        about = client.get("/api/run").json()
-        assert about["checkpoints"] == [room.default] and (about["searches"], about["simulations"]) == (True, 24)
-        agent = {"kind": "agent", "checkpoint": room.default, "simulations": 24, "temperature": 0}
-        game = new_game(client, {"kind": "person"}, agent)
-
-    async def conversation(socket):
-        await say(socket, type="think", ply=0, checkpoint=room.default, simulations=24)
-        thoughts = await hear(socket, "thoughts")
-        await say(socket, type="play", ply=0, action=40)
-        answered = await hear(socket, "position")
-        while answered["position"]["ply"] < 2:
-            answered = await hear(socket, "position")
-        return thoughts, answered["position"]
-
-    thoughts, position = talk(address, game, conversation)
-    parts = thoughts["parts"]
-    assert set(parts) == {"prior", "value", "rollouts", "visits"} and {len(part) for part in parts.values()} == {82}
-    for name in ("prior", "visits"):
-        assert sum(filter(None, parts[name])) == pytest.approx(1, abs=0.05), name
-    tried = [action for action, visits in enumerate(parts["visits"]) if visits]
-    for name in ("value", "rollouts"):
-        known = [number for number in parts[name] if number is not None]
-        assert known and -1 <= min(known) <= max(known) <= 1, name
-        assert [action for action, number in enumerate(parts[name]) if number is not None] == tried
-    assert len(thoughts["owners"]) == 81 and -1 <= min(thoughts["owners"]) <= max(thoughts["owners"]) <= 1
-    assert position["board"]["cells"][40] == 1 and sum(cell == 2 for cell in position["board"]["cells"]) == 1
-    assert position["board"]["komi"] == 7.5
 
 
 def test_the_boards_side_by_side(new_context, room, address):
@@ -89,31 +45,3 @@ def test_the_boards_side_by_side(new_context, room, address):
     page.locator("#board[data-turn=person]:not([data-ply='0'])").wait_for()
     page.locator("#open-new").click()
     assert page.locator("#strengths option", has_text="AlphaGo’s search").count()
-
-
-def test_a_finished_game_names_the_search(room, address):
-    with httpx.Client(base_url=address, timeout=60) as client:
-        agent = {"kind": "agent", "checkpoint": room.default, "simulations": 1, "temperature": 0}
-        game = new_game(client, {"kind": "person"}, agent)
-
-        async def pass_until_it_is_over(socket):
-            ply = 0
-            while True:
-                await say(socket, type="play", ply=ply, action=81)
-                position = {"ply": ply, "over": False}
-                while position["ply"] < ply + 2 and not position["over"]:
-                    position = (await hear(socket, "position"))["position"]
-                ply = position["ply"]
-                if position["over"]:
-                    return position
-
-        assert talk(address, game, pass_until_it_is_over)["over"]
-        kept = client.get(f"/api/games/{game}.json").json()
-    assert kept["players"][1]["checkpoint"] == room.default
-    assert [played.actions for played in read_demonstrations(room.folder / "played")] == [kept["actions"]]
-    assert np.isfinite(kept["returns"]).all()
-
-
-def test_a_search_without_a_run_has_no_place_for_its_games():
-    with pytest.raises(UserError, match="names no run as its network, prior or value"):
-        Room("apv:rollout=uniform")
