@@ -36,6 +36,29 @@ def test_same_legal_moves_and_score_as_gnugo(size, games):
         referee.close()
 
 
+#: A game of GNU Go that ends with a seki in the lower right corner.
+SEKI = """(;SZ[9];B[ab];W[gd];B[ed];W[ee];B[de];W[fe];B[gg];W[eg];B[he];W[df];B[ce];W[bg];B[fc];W[gc];B[cc];W[hd]
+;B[gf];W[fb];B[eb];W[gb];B[bf];W[cf];B[be];W[ea];B[ag];W[ah];B[da];W[fa];B[dc];W[fh];B[gh];W[bh];B[fi];W[ei];B[gi];W[fd]
+;B[ec];W[fg];B[ie];W[af];B[ae];W[ff];B[id];W[ic];B[ge];W[hg];B[hh];W[ih];B[ag];W[db];B[cb];W[af];B[dh];W[eh];B[ag];W[bi]
+;B[af];W[ig];B[if];W[cg];B[cd];W[hc];B[bb];W[ci];B[ca];W[ha];B[];W[dg];B[];W[ch];B[];W[di];B[];W[hb];B[];W[])"""
+
+
+def test_a_seki_of_which_gnugo_says_two_things():
+    """Black has 30 stones and 8 points, White 34 stones and 6 points: W+9.5 by the rules and by GNU Go's own lists. Its
+    final_score is W+8.5."""
+    oracle = runpy.run_path(str(SCRIPTS / "gnugo_oracle.py"))
+    [record] = parse_sgf(SEKI.encode(), "seki")
+    referee = GtpPlayer(GO9, oracle["ENGINE"])
+    try:
+        assert oracle["difference"](referee, GO9, record) is None
+        assert referee.send("final_score") == "W+8.5"
+        area = [len(referee.send(f"list_stones {colour}").split())
+                + len(referee.send(f"final_status_list {colour}_territory").split()) for colour in ("black", "white")]
+    finally:
+        referee.close()
+    assert area == [38, 40] and area[0] - area[1] - 7.5 == -9.5
+
+
 def test_gnugo_beats_chance_and_takes_dead_stones_off():
     """Told to, it goes on until the area says who has won; chance passes now and then, and so must not end the game."""
     engine = GtpPlayer(GO9, "gnugo --mode gtp --level 0 --chinese-rules --capture-all-dead --play-out-aftermath "
