@@ -73,15 +73,21 @@ def _rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
     for name, value in figures.items():
         if name.endswith("_ci95"):
             continue
-        if isinstance(value, dict):  # a match
-            rows.append((name, ", ".join(f"{inner} {text}" for inner, text in _rows(value))))
+        if isinstance(value, dict):  # a match, a player of a league, an evaluator, whose stages are in the picture
+            short = {inner: figure for inner, figure in value.items() if not isinstance(figure, list)
+                     or inner.endswith("_ci95")}
+            rows.append((name, ", ".join(f"{inner} {text}" for inner, text in _rows(short))))
             continue
         if isinstance(value, list):
             rows += [(f"{name.replace('_', ' ')} {first} on", f"{error:.3f}, {count} positions")
                      for first, count, error in value]
             continue
-        text = f"{value:.3f}" if isinstance(value, float) else str(value)
+        text = _number(value) if isinstance(value, float) else str(value)
         if interval := figures.get(f"{name}_ci95"):
-            text += " ({:.3f} to {:.3f})".format(*interval)
+            text += f" ({' to '.join(map(_number, interval))})"
         rows.append((name.replace("_", " "), text))
     return rows
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}"

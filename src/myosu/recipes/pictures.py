@@ -48,7 +48,8 @@ def _value_errors(name: str, stage: Made, output: Path) -> None:
         axes.set_title(f"{name}: error of the value by stage of the game")
         axes.set_xlabel("plies")
         axes.set_ylabel("½ (z − v)²")
-        axes.set_ylim(bottom=0)
+        means = [error for errors in stage.figures.values() for _, _, error in errors["by_stage"]]
+        axes.set_ylim(0, max(0.8, 1.2 * max(means)))  # intervals of few positions may go beyond
         axes.legend(fontsize=8)
         _note(axes)
 
