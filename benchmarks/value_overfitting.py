@@ -112,7 +112,7 @@ def errors_of(learner: value.Learner, rows: Rows) -> np.ndarray:
 
 
 def draw(curves: dict[str, np.ndarray], output: Path) -> None:
-    with figure(output) as (_, axes):
+    with figure(output, height=5.2) as (drawn, axes):
         for (name, points), colour in zip(curves.items(), COLOURS, strict=False):
             updates, learnt, held_out, low, high = points.T
             axes.fill_between(updates, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -121,7 +121,7 @@ def draw(curves: dict[str, np.ndarray], output: Path) -> None:
         axes.set_title("Value networks: what is learnt from, and held-out games")
         axes.set_xlabel("updates")
         axes.set_ylabel("½ (z − v)²")
-        axes.legend(fontsize=8)
+        drawn.legend(loc="outside lower center", ncols=2, fontsize=8)
 
 
 if __name__ == "__main__":
