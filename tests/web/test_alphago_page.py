@@ -2,25 +2,9 @@
 
 import re
 
-import pytest
 
-from web_runs import alphago_room, serving
-
-
-@pytest.fixture(scope="module")
-def room(tmp_path_factory):
-    room = alphago_room(tmp_path_factory.mktemp("alphago"))
-    yield room
-    room.close()
-
-
-@pytest.fixture(scope="module")
-def address(room):
-    with serving(room) as address:
-        yield address
-
-
-def test_the_boards_side_by_side(new_context, room, address):
+def test_the_boards_side_by_side(new_context, alphago):
+    _, address = alphago
     page = new_context(address, viewport={"width": 1200, "height": 1100}).new_page()
     page.goto("/")
     page.locator("#board[data-turn=person]").wait_for()

@@ -8,23 +8,10 @@ from test_web_server import hear, new_game, say, talk
 from myosu.errors import UserError
 from myosu.runs.demonstrations import read_demonstrations
 from myosu.web.room import Room
-from web_runs import alphago_room, serving
 
 
-@pytest.fixture(scope="module")
-def room(tmp_path_factory):
-    room = alphago_room(tmp_path_factory.mktemp("alphago"))
-    yield room
-    room.close()
-
-
-@pytest.fixture(scope="module")
-def address(room):
-    with serving(room) as address:
-        yield address
-
-
-def test_a_move_with_its_parts(room, address):
+def test_a_move_with_its_parts(alphago):
+    room, address = alphago
     with httpx.Client(base_url=address, timeout=60) as client:
         about = client.get("/api/run").json()
         assert about["checkpoints"] == [room.default] and (about["searches"], about["simulations"]) == (True, 24)
@@ -55,7 +42,8 @@ def test_a_move_with_its_parts(room, address):
     assert position["board"]["komi"] == 7.5
 
 
-def test_a_finished_game_names_the_search(room, address):
+def test_a_finished_game_names_the_search(alphago):
+    room, address = alphago
     with httpx.Client(base_url=address, timeout=60) as client:
         agent = {"kind": "agent", "checkpoint": room.default, "simulations": 1, "temperature": 0}
         game = new_game(client, {"kind": "person"}, agent)

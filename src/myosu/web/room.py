@@ -93,7 +93,8 @@ class Room:
         """The description of the run for the page."""
         best = Checkpoints(self.folder / "checkpoints").best()
         game = self.game
-        return {"run": "AlphaGo" if self.alphago else self.folder.resolve().name, "game": game.name, "players": game.num_players,
+        name = "AlphaGo" if self.alphago else self.folder.resolve().name
+        return {"run": name, "game": game.name, "players": game.num_players,
                 "names": [game.action_name(action) for action in range(game.num_actions)], "pass": game.pass_action,
                 "reward_range": [max(-1e6, game.reward_range[0]), min(1e6, game.reward_range[1])],
                 "checkpoints": self.checkpoints, "default": self.default, "best": best.name if best else None,
