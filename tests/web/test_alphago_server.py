@@ -6,7 +6,7 @@ import pytest
 from test_web_server import hear, new_game, say, talk
 
 from myosu.errors import UserError
-from myosu.runs.demonstrations import read_demonstrations
+from myosu.runs.recordings import open_recording
 from myosu.web.room import Room
 
 
@@ -62,7 +62,7 @@ def test_a_finished_game_names_the_search(alphago):
         assert talk(address, game, pass_until_it_is_over)["over"]
         kept = client.get(f"/api/games/{game}.json").json()
     assert kept["players"][1]["checkpoint"] == room.default
-    assert [played.actions for played in read_demonstrations(room.folder / "played")] == [kept["actions"]]
+    assert [played.actions for played in open_recording(room.folder / "played").records()] == [kept["actions"]]
     assert np.isfinite(kept["returns"]).all()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copyreg
 import dis
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -16,7 +15,7 @@ import gymnasium
 import numpy as np
 
 from myosu.envs.engines.engine_env import EngineEnv
-from myosu.envs.making import EnvMaker, describe
+from myosu.envs.making import EnvMaker, close_env, describe
 from myosu.envs.spaces import GREATEST, BadValue, Layout, native_action
 from myosu.envs.vector import EnvSpec, Step
 from myosu.errors import UserError
@@ -192,14 +191,10 @@ class SingleEnv:
         return self._call("render", self._env.render)
 
     def close(self) -> None:
-        """Once. What goes wrong in it is a warning: all has been done by then."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self._env.close()
-        except (Exception, SystemExit) as error:
-            warnings.warn(f"{self._name}: close() raised {describe(error)}.", stacklevel=1)
+        """Once. What goes wrong in it is a warning."""
+        if not self._closed:
+            self._closed = True
+            close_env(self._env, self._name)
 
     def _begin(self, row: dict[str, np.ndarray], episode: int) -> None:
         self._episode = episode

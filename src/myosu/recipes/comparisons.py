@@ -30,10 +30,10 @@ from myosu.games.game import Game
 from myosu.games.go.rollout import RolloutPolicy
 from myosu.players.agent import load_agent
 from myosu.players.apv import network_of
-from myosu.players.rollouts import linear_rollouts, random_rollouts
+from myosu.players.rollouts import is_go, linear_rollouts, random_rollouts
 from myosu.recipes.stages import Figures, Made, Stage, Tell, every
 from myosu.runs.reading import parse
-from myosu.runs.recordings import is_go, is_held_out, open_recording
+from myosu.runs.recordings import is_held_out, open_recording
 
 
 @dataclass(frozen=True)

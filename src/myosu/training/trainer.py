@@ -19,11 +19,11 @@ import torch
 from safetensors import SafetensorError
 
 from myosu.algorithms import algorithm_of, load_settings
+from myosu.algorithms.interface import Experience
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.memory import total_memory
 from myosu.players.opponents import settle_opponent
 from myosu.randomness import derive_seed, get_randomness, prepare_process, set_randomness
-from myosu.replay.episode import Experience
 from myosu.runs.checkpoint import Checkpoint, Checkpoints, open_checkpoint
 from myosu.runs.config import LIMITS
 from myosu.runs.metrics import Metrics, Rates
