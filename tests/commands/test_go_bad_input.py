@@ -58,7 +58,7 @@ def test_the_size_is_that_of_most_games(tmp_path):
     (tmp_path / "a.sgf").write_text("(;SZ[13]RE[B+R];B[ee])")
     for name in ("b", "c"):
         (tmp_path / f"{name}.sgf").write_text(GOOD.replace("gg", f"{name}h"))
-    assert open_recording(tmp_path).game == "go9"
+    assert open_recording(tmp_path).environment.rules.observation_shape[-1] == 9
     assert len(list(open_recording(tmp_path).records())) == 2
 
 
