@@ -27,15 +27,16 @@ export class PartBoards {
     this.host.hidden = !thoughts?.parts || position.board.kind !== 'grid';
     if (this.host.hidden) return;
     const names = Object.keys(TITLES).filter(name => thoughts.parts[name]);
-    this.host.replaceChildren(...names.map(name => this.board(position.board, name, thoughts.parts[name], name === chosen)));
+    this.host.replaceChildren(...names.map(name => this.board(position.board, name, thoughts.parts[name], name === chosen, thoughts.action)));
   }
 
-  board(board, name, numbers, chosen) {
+  // action: the agent’s choice, which comes first among equals.
+  board(board, name, numbers, chosen, action) {
     const { run } = this;
     const shares = numbers.map(number => shareOf(run, name, number));
     const known = shares.filter(share => share !== null);
     const [low, high] = [name === 'prior' || name === 'visits' ? 0 : Math.min(...known), Math.max(...known, 0.001)];
-    const best = shares.indexOf(Math.max(...known));
+    const best = shares[action] === Math.max(...known) ? action : shares.indexOf(Math.max(...known));
     const picture = svg('svg', { viewBox: `-0.1 -0.1 ${board.columns + 0.2} ${board.rows + 0.2}`, class: `mini ${look(run)}`, 'aria-hidden': 'true' });
     const middle = cell => [cell % board.columns + 0.5, Math.floor(cell / board.columns) + 0.5];
     for (let k = 0; k < board.columns; k++) picture.append(svg('line', { x1: k + 0.5, x2: k + 0.5, y1: 0.5, y2: board.rows - 0.5 }));
@@ -44,14 +45,14 @@ export class PartBoards {
       const [cx, cy] = middle(cell);
       if (piece) picture.append(svg('circle', { cx, cy, r: 0.44, class: `stone${piece}` }));
     });
-    for (const [action, cell] of board.options) {
-      if (shares[action] === null) continue;
+    for (const [move, cell] of board.options) {
+      if (shares[move] === null) continue;
       const [cx, cy] = middle(cell);
-      const heat = high > low ? (shares[action] - low) / (high - low) : 1;
+      const heat = high > low ? (shares[move] - low) / (high - low) : 1;
       const mark = svg('rect', { x: cx - 0.5, y: cy - 0.5, width: 1, height: 1, class: 'heat', 'fill-opacity': (0.95 * heat).toFixed(3) });
-      mark.append(svg('title', {}, `${moveName(run, action)}: ${percent(shares[action])}`));
+      mark.append(svg('title', {}, `${moveName(run, move)}: ${percent(shares[move])}`));
       picture.append(mark);
-      if (action === best) picture.append(svg('circle', { cx, cy, r: 0.3, class: 'best' }));
+      if (move === best) picture.append(svg('circle', { cx, cy, r: 0.3, class: 'best' }));
     }
     const words = known.length ? `${moveName(run, best)} ${percent(shares[best])}` : '–';
     return make('button', { type: 'button', class: 'part', 'data-part': name, 'aria-pressed': String(chosen), title: MEANINGS[name],
