@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from myosu.replay.episode import Rows
 
 from myosu.algorithms import value
 from myosu.envs.playback import Move
@@ -27,7 +28,6 @@ from myosu.errors import UserError
 from myosu.evaluation.prediction import interval_over_games
 from myosu.nets.encoder import to_tensors
 from myosu.plots.figure import COLOURS, figure
-from myosu.replay.episode import Rows
 from myosu.runs.recordings import is_held_out, open_recording
 
 #: Share of the games to test on; positions that errors are measured on at once.
