@@ -367,12 +367,25 @@ class GymVectorEnv:
     def __init__(self, env: EnvSource, num_envs: int, seed: int = 0, kwargs: Mapping[str, Any] | None = None) -> None:
         make = as_maker(env, kwargs)
         self.num_envs = num_envs
-        self._envs = [SingleEnv(make, index, seed, num_envs > 1) for index in range(num_envs)]
+        self._envs: list[SingleEnv] = []
+        for index in range(num_envs):
+            self._envs.append(self._another(make, index, seed, num_envs > 1))
         self.spec = self._envs[0].spec
         self._rows = np.zeros(num_envs, row_type(self.spec))
         self._row = [row_at(self._rows, index) for index in range(num_envs)]
         self._sent: np.ndarray | None = None
         self._log = EpisodeLog(num_envs)
+
+    def _another(self, make: EnvMaker, index: int, seed: int, beside_others: bool) -> SingleEnv:
+        try:
+            return SingleEnv(make, index, seed, beside_others)
+        except UserError as error:
+            if not index:
+                raise
+            self.num_envs = index
+            self.close()
+            raise UserError(f"{error} This was number {index + 1}; if so many cannot exist at once (a fixed port, a "
+                            f"device), lower num_envs to {index}.") from error
 
     def reset(self) -> None:
         self.start(np.zeros(self.num_envs, np.int64))
