@@ -216,7 +216,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 
 def one_line(text: str) -> str:
-    text = " ".join(text.split()).replace("|", "\\|").replace(str(VENV), "…").replace(str(ROOT), "…")
+    text = " ".join(text.split()).replace("|", "\\|")
     return text if len(text) < 240 else text[:240] + " …"
 
 
@@ -243,6 +243,8 @@ def main() -> None:
         why_not = install(case.packages)
         result = ({"error": f"cannot be installed: {why_not}"} if why_not else
                   try_apart(case, args.seconds, not args.no_check))
+        if "error" in result:  # without where this machine has things
+            result["error"] = result["error"].replace(str(VENV), VENV.name).replace(f"{ROOT}/", "")
         results[case.key] = result | {"version": version(case), "date": time.strftime("%Y-%m-%d")}
         print(f"  {results[case.key]}", flush=True)
         RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", "utf-8")
