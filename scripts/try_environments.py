@@ -244,7 +244,8 @@ def main() -> None:
         result = ({"error": f"cannot be installed: {why_not}"} if why_not else
                   try_apart(case, args.seconds, not args.no_check))
         if "error" in result:  # without where this machine has things
-            result["error"] = result["error"].replace(str(VENV), VENV.name).replace(f"{ROOT}/", "")
+            for here in (f"{VENV.parent}/", f"{sys.base_prefix}/"):
+                result["error"] = result["error"].replace(here, "")
         results[case.key] = result | {"version": version(case), "date": time.strftime("%Y-%m-%d")}
         print(f"  {results[case.key]}", flush=True)
         RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", "utf-8")

@@ -72,8 +72,9 @@ def _import_until(env_id: str, modules: list[str], failed: list[str] | None) -> 
             if env_id not in gymnasium.registry and callable(register := getattr(found, "register_envs", None)):
                 register()  # as MinAtar's, which registers nothing by itself
         except (Exception, SystemExit) as error:
-            if failed is not None and module not in _ALSO:
-                failed.append(f" The package {module} is installed, but cannot be imported: {describe(error)}.")
+            why = f" The package {module} is installed, but cannot be imported: {describe(error)}."
+            if failed is not None and module not in _ALSO and why not in failed:
+                failed.append(why)
         if env_id in gymnasium.registry:
             return True
     return False
