@@ -557,7 +557,7 @@ def paint_mirrored(state, action):
         wanted = action
         mirrored = action // SIDE * SIDE + SIDE - 1 - action % SIDE
         was = state.used[mirrored]
-        reward, ended = paint_step(state, mirrored)
+        reward = paint_step(state, mirrored)[0]
         state.used[mirrored] = was
         state.used[wanted] = True
         state.over = state.used.all()

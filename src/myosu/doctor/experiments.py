@@ -19,15 +19,19 @@ from torch.overrides import TorchFunctionMode
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.algorithms.interface import positions_in
 from myosu.doctor.finding import Finding
+from myosu.doctor.model_experiments import against_perfect_play, model_against_rules
 from myosu.doctor.run_view import found
-from myosu.doctor.short_runs import known_good_settings
+from myosu.doctor.short_runs import known_good_settings, one_setting_at_a_time, shuffled_reward_control
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
+from myosu.games.playout import random_actions
 from myosu.players.agent import load_agent
 from myosu.sources.actors import make_actor
 
 #: Number of environments, and minimum numbers of finished episodes and of positions for a judgement.
 _ENVS, _EPISODES, _POSITIONS = 16, 8, 200
+#: Most random plies at the beginning of a game.
+_OPENING = 6
 #: Share of a layer's units that may be dead, and share of the initial loss that may remain after fitting one batch.
 _DEAD, _LEFT, _FITS = 0.85, 0.7, 150
 #: Fewest games of search against prior, and by how much of a win the search loses on average where it is broken.
@@ -121,8 +125,8 @@ def search_against_prior(folder: Path, seconds: float) -> Finding | None:
     return judge_search(np.sign(np.concatenate(rewards)), config.algorithm_config["simulations"])
 
 
-EXPERIMENTS = (seats_swapped, search_against_prior, values_against_returns, fit_one_batch, dead_units,
-               known_good_settings)
+EXPERIMENTS = (seats_swapped, search_against_prior, values_against_returns, model_against_rules, against_perfect_play,
+               fit_one_batch, dead_units, shuffled_reward_control, known_good_settings, one_setting_at_a_time)
 
 
 # --- judgements: pure functions
@@ -226,7 +230,8 @@ class Played:
 
 
 def play(agent: Any, environment: Environment, discount: float, seconds: float) -> Played:
-    """Values and returns of whole episodes; truncated and unfinished episodes do not count."""
+    """Values and returns of whole episodes; truncated and unfinished episodes do not count. Games begin with a few random
+    plies, or all games of an agent that draws nothing at random would be the same one."""
     spec, until = environment.spec, time.monotonic() + seconds
     if spec.action_branches or spec.action_low:
         raise UserError("only of agents that make a single choice")
@@ -234,19 +239,25 @@ def play(agent: Any, environment: Environment, discount: float, seconds: float) 
     env.reset()
     step, every = env.recv(), np.arange(_ENVS)
     state, starts = None, np.ones(_ENVS, np.bool_)
+    rng = np.random.default_rng(7)
+    openings = rng.integers(0, _OPENING + 1, _ENVS) if environment.game is not None else np.zeros(_ENVS, np.int64)
     signed, running = spec.signed_discount(discount), [list[tuple[float, float]]() for _ in range(_ENVS)]
     values: list[float] = []
     returns: list[float] = []
     episodes = 0
     while time.monotonic() < until and (episodes < 4 * _ENVS or len(values) < _POSITIONS):
         thoughts = agent.think(step.observation, step.legal_actions, state, starts, **positions_in(agent, env, every))
-        state = thoughts.state
-        env.send(thoughts.action, every)
+        state, opening = thoughts.state, openings > 0
+        random = random_actions(step.legal_actions, int(rng.integers(2**31)))
+        env.send(np.where(opening, random, thoughts.action), every)
         step = env.recv()
         starts = step.terminated | step.truncated
-        for i in range(_ENVS):
+        openings[opening] -= 1
+        for i in np.flatnonzero(~opening).tolist():
             running[i].append((float(thoughts.value[i]), float(step.reward[i])))
-        for i in np.flatnonzero(step.terminated | step.truncated).tolist():
+        for i in np.flatnonzero(starts).tolist():
+            if environment.game is not None:
+                openings[i] = rng.integers(0, _OPENING + 1)
             if step.terminated[i]:
                 earned = 0.0
                 for value, reward in reversed(running[i]):

@@ -108,6 +108,19 @@ def simulations(run: RunView) -> Finding | None:
                  + (" or use --search gumbel." if puct else "."), 0.85)
 
 
+def auxiliary_losses(run: RunView) -> Finding | None:
+    """A learnt model that only rewards and values teach, where known good settings teach it to predict more."""
+    names = [name for name in ("ssl_loss_weight", "reconstruction_loss_weight") if name in run.settings]
+    good = {name: run.known_good[name] for name in names if run.known_good.get(name)}
+    if not good or any(run.settings[name] for name in names):
+        return None
+    listed = ", ".join(f"{name} = {value:g}" for name, value in good.items())
+    return found("warning", "model-loss", f"{' and '.join(names)} are 0; known good is {listed}.", "the model is taught "
+                 "by rewards and values alone, which say little of what a move does: the search then plans with a "
+                 "model that has hardly learnt the rules.", "Set " + ", ".join(
+                     f"--{name.replace('_', '-')} {value:g}" for name, value in good.items()) + ".", 0.7)
+
+
 def mask_width(run: RunView) -> Finding | None:
     """Exploration in a large space of actions by chance alone (DQN's ε)."""
     if run.algorithm != "dqn" or run.num_actions < 1000:
@@ -116,4 +129,4 @@ def mask_width(run: RunView) -> Finding | None:
                  "tried where they matter.", "Give a mask of legal actions, or train with a policy (ppo, muesli).", 0.5)
 
 
-SETTINGS = (support_width, replay_size, replay_ratio, learning_rate, simulations, mask_width)
+SETTINGS = (support_width, replay_size, replay_ratio, learning_rate, simulations, auxiliary_losses, mask_width)
