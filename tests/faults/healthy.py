@@ -32,8 +32,8 @@ GYMNASIUM = ("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendu
                                                          "ProbeConstant", "ProbeObservation", "ProbeDiscount",
                                                          "ProbeAction", "ProbeBoth")))
 #: What is true of an environment of others, and so no false alarm: nothing ends CliffWalking but its goal, chance
-#: hardly ever finds the one reward of FrozenLake8x8, and in the BipedalWalkers something is left of the episodes
-#: before (how soon that shows depends on how many episodes there was time for).
+#: hardly ever finds the one reward of FrozenLake8x8, and the BipedalWalkers use the world of their physics engine again
+#: (``doctor/test_leftover.py``).
 TRUE_OF = {"FrozenLake8x8-v1": {"no-signal"}, "CliffWalking-v1": {"endless"}, "CliffWalkingSlippery-v1": {"endless"},
            "BipedalWalker-v3": {"leftover"}, "BipedalWalkerHardcore-v3": {"leftover"}}
 GAMES = ("tictactoe", "connect_four", "othello", "snake", "woodoku")

@@ -127,9 +127,9 @@ def _tell_layout(spec: EnvSpec, findings: Findings) -> None:
     for name, part in spec.parts().items():
         shape, place = part.shape[1:], "".join(f"[{key!r}]" for key in name.split("/")[1:])
         if len(shape) == 2 and min(shape) >= _BOARD:
-            findings.add("info", "layout", f"observations{place} {list(shape)} are read as {shape[0] * shape[1]} numbers "
-                         "beside each other, without rows and columns.", "If this is a board or a picture, add an axis "
-                         f"for its channels ([1, {shape[0]}, {shape[1]}]): then convolutions read it.")
+            findings.add("info", "layout", f"observations{place} {list(shape)} are read as {shape[0] * shape[1]} "
+                         "numbers beside each other, without rows and columns.", "If this is a board or a picture, "
+                         f"add an axis for its channels ([1, {shape[0]}, {shape[1]}]): then convolutions read it.")
         if len(shape) == 3:
             last = spec.channels_last(shape)
             channels, rows, columns = (shape[2], *shape[:2]) if last else shape

@@ -230,8 +230,8 @@ class Played:
 
 
 def play(agent: Any, environment: Environment, discount: float, seconds: float) -> Played:
-    """Values and returns of whole episodes; truncated and unfinished episodes do not count. Games begin with a few random
-    plies, or all games of an agent that draws nothing at random would be the same one."""
+    """Values and returns of whole episodes; truncated and unfinished episodes do not count. Games begin with a few
+    random plies, or all games of an agent that draws nothing at random would be the same one."""
     spec, until = environment.spec, time.monotonic() + seconds
     if spec.action_branches or spec.action_low:
         raise UserError("only of agents that make a single choice")

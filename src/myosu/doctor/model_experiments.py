@@ -113,8 +113,8 @@ def judge_perfect_play(right: np.ndarray, chance: np.ndarray, values: np.ndarray
                f"{right.mean():.0%} (at random {chance.mean():.0%}), and its values correlate with the true ones by "
                f"{correlation:+.2f}")
     if right.mean() < chance.mean() - _WORSE * error or correlation < -0.2:
-        return found("error", "perfect-play", f"the agent prefers what loses: {numbers}.", "values or rewards belong to "
-                     "the wrong player.", "Run myosu check on the game; look at whose reward step() returns "
+        return found("error", "perfect-play", f"the agent prefers what loses: {numbers}.", "values or rewards belong "
+                     "to the wrong player.", "Run myosu check on the game; look at whose reward step() returns "
                      "(docs/convention.md).", 0.9)
     if right.mean() > chance.mean() + _BETTER * error:
         return None

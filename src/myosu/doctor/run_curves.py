@@ -221,8 +221,9 @@ def still_rising(run: RunView) -> Finding | None:
     (before, at_before), (last, at_last) = (_together(part) for part in (lines[-2 * third:-third], lines[-third:]))
     if last - before < 2 * _SURE * float(np.hypot(at_before, at_last)):
         return None
-    return found("info", "still-rising", f"evaluations were still rising at the end: from {before:.4g} to {last:.4g} on "
-                 "average in the last two thirds of the run.", "the run ended before it had learnt all that it could.",
+    return found("info", "still-rising", f"evaluations were still rising at the end: from {before:.4g} to {last:.4g} "
+                 "on average in the last two thirds of the run.", "the run ended before it had learnt all that it "
+                 "could.",
                  "Go on with it: myosu train --resume RUN --minutes (or --updates, --env-steps) with a later limit. "
                  "The weights are kept.", 0.8)
 

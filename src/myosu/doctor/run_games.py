@@ -43,10 +43,11 @@ def seats(run: RunView) -> Finding | None:
     # Of games decided by points: one that is even at random, and then is won by many standard deviations.
     spread = float(late.std())
     if len(np.unique(np.abs(late))) > 3 and float((late > 0).mean()) > 0.9 and late.mean() > _ONE_SIDED * spread:
-        return found("warning", "seats", f"in self-play the first player earned {late.mean():.3g} ± {spread:.2g} in the "
-                     f"last {len(late)} games, from {late.min():.3g} to {late.max():.3g}, and won "
-                     f"{(late > 0).mean():.0%}.", "the second player's moves or rewards are broken, or the game favours "
-                     "whoever begins.", "Run myosu check on the game: it compares what moves do for both seats.", 0.5)
+        return found("warning", "seats", f"in self-play the first player earned {late.mean():.3g} ± {spread:.2g} in "
+                     f"the last {len(late)} games, from {late.min():.3g} to {late.max():.3g}, and won "
+                     f"{(late > 0).mean():.0%}.", "the second player's moves or rewards are broken, or "
+                     "the game favours whoever begins.", "Run myosu check on the game: it compares what moves do for "
+                     "both seats.", 0.5)
     return None
 
 

@@ -115,9 +115,9 @@ def auxiliary_losses(run: RunView) -> Finding | None:
     if not good or any(run.settings[name] for name in names):
         return None
     listed = ", ".join(f"{name} = {value:g}" for name, value in good.items())
-    return found("warning", "model-loss", f"{' and '.join(names)} are 0; known good is {listed}.", "the model is taught "
-                 "by rewards and values alone, which say little of what a move does: the search then plans with a "
-                 "model that has hardly learnt the rules.", "Set " + ", ".join(
+    return found("warning", "model-loss", f"{' and '.join(names)} are 0; known good is {listed}.", "the model is "
+                 "taught by rewards and values alone, which say little of what a move does: the search then plans "
+                 "with a model that has hardly learnt the rules.", "Set " + ", ".join(
                      f"--{name.replace('_', '-')} {value:g}" for name, value in good.items()) + ".", 0.7)
 
 

@@ -135,8 +135,8 @@ def judge_control(own: np.ndarray, control: np.ndarray) -> Finding | None:
     error = float(np.sqrt(own.var() / len(own) + control.var() / len(control)))
     if own.mean() - control.mean() > _LEARNT * error:
         return None
-    return _no_better(f"the run's agent earns {own.mean():.4g} ± {own.std():.2g} an episode, one that was trained for a "
-                      f"short time on shuffled rewards {control.mean():.4g} ± {control.std():.2g} ({len(own)} and "
+    return _no_better(f"the run's agent earns {own.mean():.4g} ± {own.std():.2g} an episode, one that was trained for "
+                      f"a short time on shuffled rewards {control.mean():.4g} ± {control.std():.2g} ({len(own)} and "
                       f"{len(control)} episodes).")
 
 
@@ -181,8 +181,8 @@ def _finding(message: str, differing: dict[str, tuple[Any, Any]]) -> Finding:
 
 
 def _no_better(message: str) -> Finding:
-    return found("warning", "shuffled-rewards", message, "nothing that the agent does well comes from its rewards: they "
-                 "do not depend on what it does, it has not met any yet, or it does not learn from them.",
+    return found("warning", "shuffled-rewards", message, "nothing that the agent does well comes from its rewards: "
+                 "they do not depend on what it does, it has not met any yet, or it does not learn from them.",
                  "Run myosu check on the environment; if that is healthy, reward progress, explore more, or begin with "
                  "the preset's settings.", 0.6)
 
