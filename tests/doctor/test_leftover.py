@@ -1,6 +1,6 @@
 """BipedalWalker keeps something of the episodes before: the world of its physics engine, which it uses again. Bodies
-that are destroyed leave Box2D's numbers of collision proxies in another order, by which contacts are sorted and solved. (So did
-LunarLander, until Gymnasium gave it a new world at every reset, issue 728.)"""
+that are destroyed leave Box2D's numbers of collision proxies in another order, by which contacts are sorted and solved.
+(So did LunarLander, until Gymnasium gave it a new world at every reset, issue 728.)"""
 
 import sys
 

@@ -98,7 +98,7 @@ OTHER_HEALTHY_RUNS = {
         seed, "connect_four", returns=np.where(_rng(seed).random(2400) < np.linspace(0.55, 0.96, 2400), 1.0, -1.0)))
        for seed in range(30, 35)},
     **{f"Othello, where the second player is a little better {seed}": (lambda seed=seed: muzero(
-        seed, returns=np.clip(_rng(seed).normal(-3, 10, 2400), -40, 40))) for seed in range(30, 35)},
+        seed, returns=np.clip(_rng(seed).normal(-3, 10, 2400), -32, 32))) for seed in range(30, 35)},
     **{f"a slow start {seed}": (lambda seed=seed: alone(seed, evaluations=np.r_[np.full(
         5, 22.0) + _rng(seed).normal(size=5), np.linspace(60, 450, 6)])) for seed in range(30, 35)},
     **{f"noisy evaluations that rise {seed}": (lambda seed=seed: alone(
