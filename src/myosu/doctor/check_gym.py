@@ -18,7 +18,7 @@ from myosu.doctor.finding import Finding, Findings
 from myosu.doctor.gym_actions import check_actions
 from myosu.doctor.gym_answers import AnswerCheck
 from myosu.doctor.gym_limits import check_limit
-from myosu.doctor.gym_play import RandomPlayer
+from myosu.doctor.gym_play import Budget, RandomPlayer
 from myosu.doctor.gym_statistics import check_played, check_time_limit
 from myosu.doctor.gym_wrappers import check_wrappers
 from myosu.doctor.prediction import check_prediction, record_env
@@ -39,8 +39,8 @@ _SLOW = 50.0
 #: Observations with so many rows and columns may be meant as a board.
 _BOARD = 5
 
-#: Other episodes that are played between repetitions of the first, which must all be the same.
-_BETWEEN = 3
+#: Other episodes that are played between repetitions of the first, which must all be the same; and seconds for them.
+_BETWEEN, _REPEAT_SECONDS = 3, 4.0
 
 #: Of what check_vector_env reports, this is no fault of the environment: it may be long, or look the same at both ends.
 _NOT_THE_ENVIRONMENT = ("episodes", "final-observation")
@@ -155,10 +155,11 @@ def _check_seeds(player: RandomPlayer, first: list[bytes], findings: Findings) -
     if findings.has("determinism"):
         return  # chance that no seed rules: nothing more is to be learnt here
     # Several times: what is left may not show in every episode, such as the order of contacts in a physics engine.
+    budget = Budget(_REPEAT_SECONDS, 2.0)
     for episode in range(1, 2 + _BETWEEN):
         again = player.course(0, len(first))
         differ = [step for step, (one, two) in enumerate(zip(first, again, strict=False)) if one != two]
-        if differ or episode > _BETWEEN:
+        if differ or episode > _BETWEEN or not budget.left:
             break
         player.course(episode, len(first))
     if differ:

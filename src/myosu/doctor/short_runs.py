@@ -69,7 +69,7 @@ def shuffled_reward_control(folder: Path, seconds: float) -> Finding | None:
     """Train a control with the run's settings on rewards that are shuffled, and compare the run's agent with it. An
     agent that is no better than the control has learnt nothing from its rewards."""
     agent, environment, config = load_agent(folder)
-    updates = find_checkpoint(folder).manifest["update"]
+    updates = find_checkpoint(folder).update
     _need_time(0.6 * seconds, 1)
     with tempfile.TemporaryDirectory() as scratch:
         result = _train(config, config.algorithm_config, 0.6 * seconds, Path(scratch) / "control", shuffled=True)
