@@ -61,9 +61,9 @@ def other_side(agent, environment):
 
 
 def test_values_against_returns(demo, monkeypatch):
-    assert experiments.values_against_returns(demo, 10.0) is None
+    assert experiments.values_against_returns(demo, 60.0) is None
     planted(monkeypatch, experiments, other_side)
-    assert experiments.values_against_returns(demo, 10.0).check == "value-sign"
+    assert experiments.values_against_returns(demo, 60.0).check == "value-sign"
 
 
 def test_search_against_prior(demo, monkeypatch):
@@ -99,27 +99,29 @@ def mirrored_actions(agent, environment):
 
 @pytest.mark.parametrize("fault", [new_dynamics, mirrored_actions], ids=lambda fault: fault.__name__)
 def test_model_against_rules(demo, monkeypatch, fault):
-    assert model_against_rules(demo, 10.0) is None
+    assert model_against_rules(demo, 60.0) is None
     planted(monkeypatch, model_experiments, fault)
-    assert model_against_rules(demo, 10.0).check == "model"
+    assert model_against_rules(demo, 60.0).check == "model"
 
 
 def test_the_judgement_on_a_model():
     rng = np.random.default_rng(0)
     true = [rng.normal(0, 0.5, 300) for _ in range(3)]
-    assert judge_model([values + 0.2 * rng.normal(size=300) for values in true], true, (-1, 1)) is None
-    found = judge_model([rng.permutation(values) for values in true], true, (-1, 1))
+    close = [values + 0.2 * rng.normal(size=300) for values in true]
+    assert judge_model(close, true, (0.04, 0.09), (-1, 1)) is None
+    found = judge_model([rng.permutation(values) for values in true], true, (0.04, 0.09), (-1, 1))
     assert found.check == "model" and "after 1 to 3 imagined moves" in found.message
+    assert "does not tell moves apart" in judge_model(close, true, (0.04, 0.041), (-1, 1)).message
     with pytest.raises(UserError, match="values hardly differ yet"):
-        judge_model([np.zeros(300)], [0.01 * rng.normal(size=300)], (-1, 1))
+        judge_model([np.zeros(300)], [0.01 * rng.normal(size=300)], (0, 1), (-1, 1))
 
 
 def test_against_perfect_play(demo, monkeypatch, tmp_path):
-    assert against_perfect_play(demo, 6.0) is None
+    assert against_perfect_play(demo, 90.0) is None
     planted(monkeypatch, model_experiments, other_side)
-    assert against_perfect_play(demo, 6.0).severity == "error"
+    assert against_perfect_play(demo, 90.0).severity == "error"
     monkeypatch.undo()
-    assert "at random" in against_perfect_play(untrained_run(tmp_path / "run", "tictactoe"), 6.0).message
+    assert "at random" in against_perfect_play(untrained_run(tmp_path / "run", "tictactoe"), 90.0).message
     with pytest.raises(UserError, match="only in games for two"):
         against_perfect_play(untrained_run(tmp_path / "snake", "snake"), 1.0)
 

@@ -23,8 +23,9 @@ from myosu.players.agent import load_agent
 #: Games that are played for positions, and the share of their moves that are drawn at random.
 _GAMES, _RANDOM = 64, 0.3
 #: Steps that the model imagines; fewest positions of a judgement; share of the range of rewards that values must spread
-#: over; and what a broken model leaves unexplained of the values after one step.
-_STEPS, _POSITIONS, _SPREAD, _BROKEN = 3, 200, 0.05, 0.7
+#: over; what a broken model leaves unexplained of the values after one step; and the share of the error with another
+#: move that is left with the true one where the model knows moves apart.
+_STEPS, _POSITIONS, _SPREAD, _BROKEN, _TOLD_APART = 3, 200, 0.05, 0.7, 0.9
 #: Most positions that are solved, each with at most so many nodes; fewest of a judgement.
 _SOLVED, _NODES, _FEW = 300, 200_000, 60
 #: Standard errors by which moves must be better than random ones, and by which they are surely worse.
@@ -41,21 +42,28 @@ def model_against_rules(folder: Path, seconds: float) -> Finding | None:
         raise UserError("only of agents with a learnt model, in games of Myosu's own, on the CPU")
     until = time.monotonic() + seconds / 2
     states = positions_of_play(game, agent, until)
-    imagined, true = [], []
+    imagined, true, errors = [], [], (0.0, 1.0)
     with torch.inference_mode():
         rng = np.random.default_rng(1)
         latent = net.initial(torch.from_numpy(look(game, states)[0]))[0]
         for _ in range(_STEPS):
-            actions = random_actions(look(game, states)[1], int(rng.integers(2**31)))
+            masks = look(game, states)[1]
+            actions, others = (random_actions(masks, int(rng.integers(2**31))) for _ in range(2))
             over = np.zeros(len(states), np.bool_)
             game.batch.step(states, actions, np.zeros(len(states), np.float32), over)
-            latent = net.recurrent(latent, torch.from_numpy(actions)).latent[torch.from_numpy(~over)]
+            before, latent = latent, net.recurrent(latent, torch.from_numpy(actions)).latent[torch.from_numpy(~over)]
             states = states[~over]
             if len(states) < _POSITIONS:
                 break
             imagined.append(planner.support.mean(net.value(latent)).numpy())
             true.append(planner.support.mean(net.initial(torch.from_numpy(look(game, states)[0]))[1]).numpy())
-    return judge_model(imagined, true, environment.spec.reward_range)
+            if len(true) == 1:  # what the model says of another move
+                latents = net.recurrent(before, torch.from_numpy(others)).latent[torch.from_numpy(~over)]
+                other = planner.support.mean(net.value(latents)).numpy()
+                differs = (actions != others)[~over]
+                errors = (np.square(imagined[0] - true[0])[differs].mean(),
+                          np.square(other - true[0])[differs].mean())
+    return judge_model(imagined, true, errors, environment.spec.reward_range)
 
 
 def against_perfect_play(folder: Path, seconds: float) -> Finding | None:
@@ -66,6 +74,7 @@ def against_perfect_play(folder: Path, seconds: float) -> Finding | None:
         raise UserError("only in games for two of Myosu's own")
     if agent.has_memory:
         raise UserError("only of agents without memory, for the positions come in no order")
+    solve_positions(game, game.new_states(1), 1, 1, time.monotonic())  # compiled before the time counts
     begun = time.monotonic()
     states = positions_of_play(game, agent, begun + seconds / 3)[::-1]  # the latest first
     states, worth = solve_positions(game, states, _SOLVED, _NODES, begun + 2 * seconds / 3)
@@ -84,18 +93,25 @@ def against_perfect_play(folder: Path, seconds: float) -> Finding | None:
 # --- judgements: pure functions
 
 
-def judge_model(imagined: list[np.ndarray], true: list[np.ndarray],
+def judge_model(imagined: list[np.ndarray], true: list[np.ndarray], errors: tuple[float, float],
                 reward_range: tuple[float, float]) -> Finding | None:
     """Of each step of imagination the values float [n] that the network reads from the imagined states and from the
-    true positions."""
+    true positions. errors: mean squared errors of the imagined values after the move that was made, and after another.
+    """
     if not true:
         raise UserError("too few positions could be played in the time")
     width = reward_range[1] - reward_range[0]
     if not np.isfinite(width) or true[0].std() < _SPREAD * width / 2:
         raise UserError(f"the network's values hardly differ yet (by {true[0].std():.2g})")
     left = [float(np.square(one - other).mean() / other.var()) for one, other in zip(imagined, true, strict=True)]
-    if left[0] < _BROKEN:
+    if left[0] < _BROKEN and errors[0] < _TOLD_APART * errors[1]:
         return None
+    if left[0] < _BROKEN:
+        return found("warning", "model", f"the model does not tell moves apart: where it imagines the move that was "
+                     f"made, its values miss those of the true position by {errors[0]:.3g} (mean square), where it imagines "
+                     f"another move by {errors[1]:.3g} ({len(true[0])} positions).", "actions reach the model wrongly: "
+                     "encoded as other ones, or not at all.", "Look at how actions are encoded for the model and how "
+                     "symmetries move them (myosu check); train longer.", 0.8)
     course = ", ".join(f"{share:.0%}" for share in left)
     return found("warning", "model", f"after 1 to {len(left)} imagined moves the model leaves {course} of the variance "
                  f"of the network's own values of the true positions unexplained ({len(true[0])} positions).", "the "

@@ -21,8 +21,8 @@ def solve_positions(game: Game, states: np.ndarray, most: int, nodes: int,
     """
     solve, kept, worths = compile_solver(game), [], []
     seen: set[bytes] = set()
-    for state in states:
-        if len(kept) == most or time.monotonic() > until:
+    for number, state in enumerate(states):
+        if len(kept) == most or (number and time.monotonic() > until):
             break
         if state.tobytes() in seen:
             continue
