@@ -80,15 +80,15 @@ NOTES = {
 @pytest.mark.parametrize("note", NOTES)
 def test_the_notes(note):
     make, check = NOTES[note]
-    found = [finding for finding in check_gym(EnvMaker(make)) if finding.check == check]
+    found = [finding for finding in check_gym(EnvMaker(make), 15) if finding.check == check]
     assert found and found[0].advice, note
 
 
 def test_scores_below_a_normalisation_are_no_mistake():
     """As CleanRL records them."""
-    below = check_gym(EnvMaker(recorded_below(gymnasium.wrappers.NormalizeReward)))
+    below = check_gym(EnvMaker(recorded_below(gymnasium.wrappers.NormalizeReward)), 15)
     assert [finding.severity for finding in below if finding.check == "wrapper-order"] == ["info"]
-    outside = check_gym(EnvMaker(lambda: RecordEpisodeStatistics(Bonus(gymnasium.make("CartPole-v1")))))
+    outside = check_gym(EnvMaker(lambda: RecordEpisodeStatistics(Bonus(gymnasium.make("CartPole-v1")))), 15)
     assert "wrapper-order" not in [finding.check for finding in outside]
 
 

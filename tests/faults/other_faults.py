@@ -327,6 +327,14 @@ class ShopLate(Shop):
         return super().reset(**kwargs)
 
 
+@planted("delayed reward", "income late, costs at once", "delayed-reward")
+class ShopLateIncome(ShopLate):
+    """The account is not shown, so that nothing but the reward tells of the income."""
+
+    def observe(self):
+        return super().observe() * np.array([1, 1, 1, 0], np.float32) + np.array([0, 0, 0, self.day / 60], np.float32)
+
+
 class Note(gymnasium.Wrapper):
     """The rewards of the sixth note: -1 a step, 20 for the target, -20 for death."""
 

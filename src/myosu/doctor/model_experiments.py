@@ -107,9 +107,9 @@ def judge_model(imagined: list[np.ndarray], true: list[np.ndarray], errors: tupl
     if left[0] < _BROKEN and errors[0] < _TOLD_APART * errors[1]:
         return None
     if left[0] < _BROKEN:
-        return found("warning", "model", f"the model does not tell moves apart: where it imagines the move that was "
-                     f"made, its values miss those of the true position by {errors[0]:.3g} (mean square), where it imagines "
-                     f"another move by {errors[1]:.3g} ({len(true[0])} positions).", "actions reach the model wrongly: "
+        return found("warning", "model", "the model does not tell moves apart: where it imagines the move that was "
+                     f"made, its values miss those of the true position by {errors[0]:.3g} (mean square), where it "
+                     f"imagines another one by {errors[1]:.3g} ({len(true[0])} positions).", "actions reach the model wrongly: "
                      "encoded as other ones, or not at all.", "Look at how actions are encoded for the model and how "
                      "symmetries move them (myosu check); train longer.", 0.8)
     course = ", ".join(f"{share:.0%}" for share in left)
