@@ -36,6 +36,7 @@ from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import connect_four, load_game
 from myosu.players.agent import load_agent
+from myosu.players.player import legal_mask
 from web_runs import untrained_run
 
 
@@ -116,6 +117,7 @@ def test_the_judgement_on_a_model():
         judge_model([np.zeros(300)], [0.01 * rng.normal(size=300)], (0, 1), (-1, 1))
 
 
+@pytest.mark.slow
 def test_against_perfect_play(demo, monkeypatch, tmp_path):
     assert against_perfect_play(demo, 90.0) is None
     planted(monkeypatch, model_experiments, other_side)
@@ -135,23 +137,44 @@ def test_the_judgement_on_moves():
     assert judge_perfect_play(rng.random(200) < 0.8, chance, -worth, worth).severity == "error"
 
 
-@pytest.mark.parametrize("name", ["tictactoe", "five"])
-def test_positions_are_solved(name):
-    """In tic-tac-toe: X on 0 and 1, O on 3 and 4, X to move wins on 2, draws or loses elsewhere. Of four in a row on
-    5×5 the values of late positions agree with those of a search by hand."""
-    game = load_game("tictactoe") if name == "tictactoe" else FIVE
-    states = game.new_states(1)
-    for action in (0, 3, 1, 4) if name == "tictactoe" else (0, 5, 1, 6, 2, 7, 12, 8, 24):
-        over = np.zeros(1, np.bool_)
-        game.batch.step(states, np.array([action]), np.zeros(1, np.float32), over)
-    kept, worth = solve_positions(game, np.repeat(states, 2), 10, 5_000_000, time.monotonic() + 60)
+def after(game, state, action):
+    state, reward, over = state.copy(), np.zeros(1, np.float32), np.zeros(1, np.bool_)
+    game.batch.step(state, np.array([action]), reward, over)
+    return state, float(reward[0]), bool(over[0])
+
+
+def test_a_position_is_solved():
+    """X on 0 and 1, O on 3 and 4, X to move: 2 wins, 5 draws, all else loses."""
+    game = load_game("tictactoe")
+    state = game.new_states(1)
+    for action in (0, 3, 1, 4):
+        state = after(game, state, action)[0]
+    kept, worth = solve_positions(game, np.repeat(state, 2), 10, 5_000, time.monotonic() + 60)
     assert len(kept) == 1, "the same position once"
-    if name == "tictactoe":
-        assert worth[0, 2] == 1 and worth[0, 5] == 0 and worth[0, [6, 7, 8]].max() == -1
-        assert np.isnan(worth[0, [0, 1, 3, 4]]).all()
-    else:
-        assert worth[0, 9] == 1, "the fourth in a row"
+    assert worth[0, 2] == 1 and worth[0, 5] == 0 and worth[0, [6, 7, 8]].tolist() == [-1, -1, -1]
+    assert np.isnan(worth[0, [0, 1, 3, 4]]).all()
     assert len(solve_positions(game, game.new_states(1), 10, 3, time.monotonic() + 60)[0]) == 0, "too many nodes"
+
+
+def test_solved_positions_agree_with_plain_negamax():
+    """Four in a row on 5×5, with seven free cells."""
+    def value(state):
+        legal = legal_mask(FIVE, state)[0]
+        return max(reward if over else reward - value(later) for later, reward, over in
+                   (after(FIVE, state, action) for action in np.flatnonzero(legal)))
+
+    rng, solved = np.random.default_rng(0), 0
+    while solved < 3:
+        state, over = FIVE.new_states(1), False
+        for action in rng.permutation(25)[:18]:
+            over = over or after(FIVE, state, action)[2]
+            state = state if over else after(FIVE, state, action)[0]
+        kept, worth = solve_positions(FIVE, state, 1, 1_000_000, time.monotonic() + 60) if not over else ([], None)
+        if len(kept):
+            for action in np.flatnonzero(legal_mask(FIVE, state)[0]):
+                later, reward, ends = after(FIVE, state, action)
+                assert worth[0, action] == (reward if ends else reward - value(later))
+            solved += 1
 
 
 def test_fit_one_batch(tmp_path):
@@ -159,12 +182,12 @@ def test_fit_one_batch(tmp_path):
     for rate, check in ((1e-2, None), (1e-7, "fit")):
         settings = {**small, "learning_rate": rate}
         folder = untrained_run(tmp_path / f"{rate}", "tictactoe", learnt_by=("muzero", settings))
-        found = fit_one_batch(folder, 8.0)
+        found = fit_one_batch(folder, 60.0)
         assert (found and found.check) == check, rate
 
 
 def test_dead_units(demo, monkeypatch):
-    assert dead_units(demo, 2.0) is None
+    assert dead_units(demo, 60.0) is None
 
     def closed(agent, environment):
         """The first normalisation of the representation lets nothing through."""
@@ -176,7 +199,7 @@ def test_dead_units(demo, monkeypatch):
         return agent, environment
 
     planted(monkeypatch, experiments, closed)
-    assert dead_units(demo, 2.0).check == "dead-units"
+    assert dead_units(demo, 60.0).check == "dead-units"
 
 
 # --- experiments that train

@@ -205,21 +205,21 @@ class Merge(gymnasium.Env):
 # --- painting a board of 4×4, for two: a brush colours its cell and the neighbours; every cell can be the centre once
 
 SIDE = 4
-PAINT_STATE = np.dtype([("colour", np.int8, (SIDE, SIDE)), ("used", np.bool_, (SIDE * SIDE,)), ("player", np.int8),
+PAINT_STATE = np.dtype([("colour", np.int8, (SIDE, SIDE)), ("used", np.uint8, (SIDE * SIDE,)), ("player", np.int8),
                         ("over", np.bool_)], align=True)
 
 
 @compiled
 def paint_init(state, seed):
     state.colour[:, :] = 0
-    state.used[:] = False
+    state.used[:] = 0
     state.player, state.over = 0, False
 
 
 @compiled
 def paint_legal(state, mask):
     for a in range(SIDE * SIDE):
-        mask[a] = state.over or not state.used[a]
+        mask[a] = state.over or state.used[a] == 0
 
 
 @compiled
@@ -230,7 +230,7 @@ def paint_step(state, action):
         for c in range(SIDE):
             if abs(r - row) + abs(c - column) <= 1:
                 state.colour[r, c] = mark
-    state.used[action] = True
+    state.used[action] = 1
     state.player = 1 - state.player
     state.over = True
     lead = 0

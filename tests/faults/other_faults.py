@@ -567,7 +567,7 @@ def paint_mirrored(state, action):
         was = state.used[mirrored]
         reward = paint_step(state, mirrored)[0]
         state.used[mirrored] = was
-        state.used[wanted] = True
+        state.used[wanted] = 1
         state.over = state.used.all()
         return (reward if state.over else 0.0), state.over
     return paint_step(state, action)
@@ -583,11 +583,11 @@ def paint_any(state, mask):
 def paint_no_column(state, mask):
     some = False
     for a in range(SIDE * SIDE):
-        mask[a] = state.over or (not state.used[a] and a % SIDE < SIDE - 1)
+        mask[a] = state.over or (state.used[a] == 0 and a % SIDE < SIDE - 1)
         some = some or mask[a]
     if not some:
         for a in range(SIDE * SIDE):
-            mask[a] = not state.used[a]
+            mask[a] = state.used[a] == 0
 
 
 @compiled
@@ -612,7 +612,7 @@ def paint_keeps_used(state, seed):
     state.colour[:, :] = 0
     state.player, state.over = 0, False
     for a in range(SIDE * SIDE - 1):
-        state.used[a] = False
+        state.used[a] = 0
 
 
 @compiled
@@ -623,7 +623,7 @@ def paint_other_heuristic(state):
 @compiled
 def paint_last_column(state, action):
     """The last column is read as the one before it, while that is free."""
-    if action % SIDE == SIDE - 1 and not state.used[action - 1]:
+    if action % SIDE == SIDE - 1 and state.used[action - 1] == 0:
         action -= 1
     return paint_step(state, action)
 

@@ -30,8 +30,9 @@ from myosu.sources.actors import make_actor
 
 #: Number of environments, and minimum numbers of finished episodes and of positions for a judgement.
 _ENVS, _EPISODES, _POSITIONS = 16, 8, 200
-#: Most random plies at the beginning of a game.
-_OPENING = 6
+#: Most random plies at the beginning of a game; share of moves that are drawn at random where positions only must
+#: differ, and fewest different positions by which units are called dead.
+_OPENING, _RANDOM, _DIFFERENT = 6, 0.3, 100
 #: Share of a layer's units that may be dead, and share of the initial loss that may remain after fitting one batch.
 _DEAD, _LEFT, _FITS = 0.85, 0.7, 150
 #: Fewest games of search against prior, and by how much of a win the search loses on average where it is broken.
@@ -50,7 +51,9 @@ def values_against_returns(folder: Path, seconds: float) -> Finding | None:
 def dead_units(folder: Path, seconds: float) -> Finding | None:
     """Find dead units: units after a ReLU that are 0 for every observation."""
     agent, environment, _ = load_agent(folder)
-    observations = _observations(agent, environment, min(seconds, 20.0))
+    observations = np.unique(_observations(agent, environment, min(seconds, 20.0)), axis=0)
+    if len(observations) < _DIFFERENT:
+        raise UserError(f"only {len(observations)} different positions were met in the time")
     net: Any = next((module for module in _modules(agent) if hasattr(module, "initial")), None)
     layers = dead_shares(lambda: net.initial(torch.from_numpy(observations)) if net is not None else agent.act(
         observations, _all_legal(environment, len(observations))))
@@ -84,7 +87,10 @@ def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
         if time.monotonic() > until:
             break
         losses.append(learner.update(replay, 0.5))
-    return judge_fit([loss for loss in losses if loss])
+    finding = judge_fit([loss for loss in losses if loss])
+    if finding and finding.severity == "warning" and len(losses) < _FITS:
+        raise UserError(f"only {len(losses)} of {_FITS} updates could be made in the time: too early to say")
+    return finding
 
 
 def seats_swapped(folder: Path, seconds: float) -> Finding | None:
@@ -295,7 +301,9 @@ def dead_shares(forward: Any) -> list[tuple[int, int]]:
 
 
 def _observations(agent: Any, environment: Environment, seconds: float) -> np.ndarray:
-    """[n, *shape], of positions that the agent met, every third."""
+    """[n, *shape], of positions that the agent met, every third; in games with some moves at random, or all would be
+    the same."""
+    rng, mixed = np.random.default_rng(3), environment.game is not None
     env, every = environment.make(_ENVS, 3), np.arange(_ENVS)
     env.reset()
     step = env.recv()
@@ -304,7 +312,11 @@ def _observations(agent: Any, environment: Environment, seconds: float) -> np.nd
         if time.monotonic() > until:
             break
         known = positions_in(agent, env, every)
-        env.send(agent.act(step.observation, step.legal_actions, **known)[0], every)
+        actions = agent.act(step.observation, step.legal_actions, **known)[0]
+        if mixed:
+            random = random_actions(step.legal_actions, int(rng.integers(2**31)))
+            actions = np.where(rng.random(_ENVS) < _RANDOM, random, actions)
+        env.send(actions, every)
         step = env.recv()
         kept.append(step.observation)
     env.close()

@@ -11,7 +11,6 @@ from gymnasium import spaces
 from myosu.doctor.finding import Findings
 from myosu.doctor.gym_play import Answer, parts
 
-
 #: Fewest episodes that came to their limit by which it is judged that all of them ended by the rules there too.
 _ALWAYS = 5
 
