@@ -22,12 +22,14 @@ from myosu.processes import one_thread
 one_thread()
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from faults import FAULTS, HEALTHY  # noqa: E402
+from faults import FAULTS, HEALTHY, Fault  # noqa: E402
 from faults.healthy import TRUE_OF  # noqa: E402
 from faults.other_runs import OTHER_HEALTHY_RUNS, OTHER_RUN_FAULTS  # noqa: E402
 from faults.run_faults import HEALTHY_RUNS, RUN_FAULTS  # noqa: E402
 from myosu.doctor import Finding, check_game, check_gym  # noqa: E402
+from myosu.doctor.apart import examine_apart  # noqa: E402
 from myosu.doctor.run import examine_run  # noqa: E402
+from myosu.envs.given import give  # noqa: E402
 from myosu.envs.gym_env import EnvMaker  # noqa: E402
 from myosu.games import Game  # noqa: E402
 
@@ -42,8 +44,12 @@ def examine(source: Any) -> list[Finding]:
     return check_game(game) if game is not None else check_gym(EnvMaker(source))
 
 
-def apart(source: Any) -> tuple[list[Finding], float]:
-    """``examine`` in its own process, which may crash or hang; and its duration in seconds."""
+def apart(source: Any, dies: bool = False) -> tuple[list[Finding], float]:
+    """``examine`` in its own process; and its duration in seconds. dies: as ``myosu check`` does, which says that the
+    process died."""
+    if dies:
+        start = time.monotonic()
+        return examine_apart(give(source)[0], {}, None, 0)[2], time.monotonic() - start
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
 
@@ -69,7 +75,7 @@ def main(words: list[str]) -> None:
     wanted = [fault for fault in FAULTS if not words or any(word in str(fault) for word in words)]
     table, by_check = Table("kind"), Table("finding")
     with ThreadPoolExecutor(WORKERS) as pool:
-        for fault, (findings, seconds) in zip(wanted, pool.map(lambda f: apart(f.make), wanted), strict=True):
+        for fault, (findings, seconds) in zip(wanted, pool.map(_examined, wanted), strict=True):
             verdict = fault.verdict(findings)
             table.count(fault.kind, verdict)
             by_check.count(fault.checks[0], verdict)
@@ -89,6 +95,10 @@ def main(words: list[str]) -> None:
                 print(f"          {finding.severity} {finding.check}: {finding.message[:300]}", flush=True)
         print(f"\n{len(healthy)} healthy ones, {alarms} with a false alarm\n")
     measure_runs(words)
+
+
+def _examined(fault: Fault) -> tuple[list[Finding], float]:
+    return apart(fault.make, bool({"crash", "hang"} & set(fault.checks)))
 
 
 def measure_runs(words: list[str]) -> None:

@@ -628,12 +628,13 @@ def paint_last_column(state, action):
     return paint_step(state, action)
 
 
-game("reward to the wrong seat", "paint, for the first player", replace(PAINT, step=paint_for_first), "reward-owner")
+game("reward to the wrong seat", "paint, for the first player", replace(PAINT, step=paint_for_first), "reward-owner",
+     hints=("heuristic",))
 game("draw unless the mover won", "paint", replace(PAINT, step=paint_draws), "draws")
 game("skipped turn", "paint, a corner", replace(PAINT, step=paint_again), "alternation")
 game("second player's moves", "paint, mirrored", replace(PAINT, step=paint_mirrored, symmetries=None), "seat-moves")
 game("a game's mask lists illegal moves", "paint, everything", replace(PAINT, legal_actions=paint_any, max_plies=64),
-     "mask-illegal", "overwriting")
+     "mask-illegal", "overwriting", hints=("truncation",))
 game("a game's mask misses legal moves", "paint, a column", replace(PAINT, legal_actions=paint_no_column,
                                                                     symmetries=None), "mask-missing")
 game("seen from one side", "paint", replace(PAINT, observe=paint_first_view), "point-of-view")
