@@ -78,7 +78,7 @@ OTHER_RUN_FAULTS = [
     RunFault("not finite", "for a while", lambda: muzero(11, curves={"loss/policy_loss": np.r_[
         np.ones(30), np.full(5, np.nan), np.ones(25)]}), ("not-finite",)),
     RunFault("flat evaluation", "noise around 20", lambda: alone(11, returns=20 + 5 * _rng(7).normal(size=600),
-                                                                 evaluations=20 + 3 * _rng(8).normal(size=12)),
+                                                                 evaluations=20 + 3 * _rng(18).normal(size=12)),
              ("evaluation-flat",)),
     RunFault("flat evaluation", "collapses in the middle", lambda: alone(12, evaluations=np.array(
         [30.0, 90, 210, 350, 420, 60, 40, 35, 30, 25])), ("evaluation-fell",)),

@@ -119,8 +119,8 @@ class _Placements:
         taken = np.flatnonzero(after.any(axis=0) & ~before.any(axis=0))
         differs = np.flatnonzero((before != after).any(axis=0))
         self.cells.setdefault((action, seat), []).extend(taken.tolist())
-        overwrote = not marked and len(differs) == 1 and len(taken) == 0 and bool(before[1, differs[0]] and after[0, differs[0]])
-        self.of_seat[seat] += [1, len(taken) > 0, len(differs) == 0 and not marked, overwrote]
+        vanished = len(differs) == 1 and len(taken) == 0 and bool(before[1, differs[0]] and after[0, differs[0]])
+        self.of_seat[seat] += [1, len(taken) > 0, len(differs) == 0 and not marked, vanished and not marked]
         self.plain &= len(differs) == len(taken) == 1
 
     def check(self, findings: Findings) -> None:
