@@ -16,7 +16,7 @@ from faults.bases import Garden, Pig, Stones
 from faults.env_faults import GardenBytes, GardenNote, PigList, StonesMany
 from faults.other_faults import Bonus, snake_note
 from faults.other_runs import OTHER_RUN_FAULTS
-from faults.run_faults import MUZERO, alone, muzero
+from faults.run_faults import MUZERO, Rows, alone, muzero
 from myosu import cli
 from myosu.doctor import check_gym, prediction, verdict
 from myosu.doctor.finding import Finding
@@ -114,7 +114,11 @@ def test_the_diary_a_model_without_its_own_loss():
     run = muzero(0, settings={"ssl_loss_weight": 0.0, "reconstruction_loss_weight": 0.0})
     assert examine_run(run) == [], "nothing is known to be better"
     (found,) = examine_run(dataclasses.replace(run, known_good=MUZERO | {"ssl_loss_weight": 2.0}))
-    assert found.check == "model-loss" and found.advice == "Set --ssl-loss-weight 2."
+    assert found.check == "model-loss" and found.advice == "Set --ssl-loss-weight 2." and found.severity == "warning"
+    lines = [{**line, "win_rate": 1.0} for line in run.evaluations]
+    won = dataclasses.replace(run, known_good=MUZERO | {"ssl_loss_weight": 2.0}, metrics=Rows(run.metrics.records,
+                                                                                              lines))
+    assert [finding.severity for finding in examine_run(won)] == ["info"]
 
 
 # --- bad input

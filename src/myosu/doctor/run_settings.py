@@ -14,6 +14,8 @@ _GAMES = 100
 _WIDE, _RATE, _REUSE, _BATCHES, _EPISODES = 6.0, 20.0, 150.0, 10, 30
 #: Simulations under which a search tells hardly anything.
 _SIMULATIONS = 4
+#: Share of games against the opponent of evaluations below which an agent loses some.
+_WON = 0.9
 
 
 def support_width(run: RunView) -> Finding | None:
@@ -109,14 +111,16 @@ def simulations(run: RunView) -> Finding | None:
 
 
 def auxiliary_losses(run: RunView) -> Finding | None:
-    """A learnt model that only rewards and values teach, where known good settings teach it to predict more."""
+    """A learnt model that only rewards and values teach, where known good settings teach it to predict more. A note, if
+    the agent does not lose."""
     names = [name for name in ("ssl_loss_weight", "reconstruction_loss_weight") if name in run.settings]
     good = {name: run.known_good[name] for name in names if run.known_good.get(name)}
-    if not good or any(run.settings[name] for name in names):
+    if not good or any(run.settings[name] for name in names) or not run.evaluations:
         return None
+    loses = run.evaluations[-1].get("win_rate", 1.0) < _WON
     listed = ", ".join(f"{name} = {value:g}" for name, value in good.items())
-    return found("warning", "model-loss", f"{' and '.join(names)} are 0; known good is {listed}.", "the model is "
-                 "taught by rewards and values alone, which say little of what a move does: the search then plans "
+    message = f"{' and '.join(names)} are 0; known good is {listed}."
+    return found("warning" if loses else "info", "model-loss", message, "the model is taught by rewards and values alone, which say little of what a move does: the search then plans "
                  "with a model that has hardly learnt the rules.", "Set " + ", ".join(
                      f"--{name.replace('_', '-')} {value:g}" for name, value in good.items()) + ".", 0.7)
 
