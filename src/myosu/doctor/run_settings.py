@@ -121,8 +121,8 @@ def auxiliary_losses(run: RunView) -> Finding | None:
     listed = ", ".join(f"{name} = {value:g}" for name, value in good.items())
     message = f"{' and '.join(names)} are 0; known good is {listed}."
     return found("warning" if loses else "info", "model-loss", message, "the model is taught by rewards and values "
-                 "alone, which say little of what a move does: the search then plans with a model that has hardly learnt the "
-                 "rules.", "Set " + ", ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in good.items())
+                 "alone, which say little of what a move does: the search then plans with a model that has hardly learnt "
+                 "the rules.", "Set " + ", ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in good.items())
                  + ".", 0.7)
 
 
