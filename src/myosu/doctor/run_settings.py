@@ -120,10 +120,10 @@ def auxiliary_losses(run: RunView) -> Finding | None:
     loses = run.evaluations[-1].get("win_rate", 1.0) < _WON
     listed = ", ".join(f"{name} = {value:g}" for name, value in good.items())
     message = f"{' and '.join(names)} are 0; known good is {listed}."
+    flags = ", ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in good.items())
     return found("warning" if loses else "info", "model-loss", message, "the model is taught by rewards and values "
-                 "alone, which say little of what a move does: the search then plans with a model that has hardly learnt "
-                 "the rules.", "Set " + ", ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in good.items())
-                 + ".", 0.7)
+                 "alone, which say little of what a move does: the search then plans with a model that has hardly "
+                 "learnt the rules.", f"Set {flags}.", 0.7)
 
 
 def mask_width(run: RunView) -> Finding | None:
