@@ -94,7 +94,7 @@ def compare(groups: dict[str, list[Any]], games: list[str]) -> dict[str, Any]:
     if len(scores) == 2:
         report["probability_of_improvement"] = improvement(*scores)
         report["probability_ci95"] = list(bootstrap_interval(improvement, *scores))
-        report["permutation_p_value"] = permutation_p_value(*scores)
+        report["permutation_p_value"] = permutation_p_value(scores[0], scores[1])
         report["verdict"] = _verdict(report, min(len(task) for group in scores for task in group))
     return report
 

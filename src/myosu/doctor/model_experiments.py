@@ -36,7 +36,7 @@ def model_against_rules(folder: Path, seconds: float) -> Finding | None:
     """Let the model imagine the moves of games, and compare what it then says with what the network says of the true
     positions."""
     agent, environment, _ = load_agent(folder)
-    planner = getattr(agent, "planner", None)
+    planner: Any = getattr(agent, "planner", None)
     game, net = environment.game, getattr(planner, "net", None)
     if game is None or net is None or getattr(net, "dynamics", None) is None or planner.device.type != "cpu":
         raise UserError("only of agents with a learnt model, in games of Myosu's own, on the CPU")

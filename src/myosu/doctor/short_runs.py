@@ -242,6 +242,6 @@ def _won(one: trainer.TrainResult, other: trainer.TrainResult) -> float:
 
 
 def _won_against(environment: Any, agent: Any, other: Any) -> float:
-    players = [AgentPlayer(environment.game, one, name) for one, name in ((agent, "agent"), (other, "other"))]
-    result = play_match(environment.game, *players, 2 * _MATCH, seed=1)
+    first, second = (AgentPlayer(environment.game, one, name) for one, name in ((agent, "agent"), (other, "other")))
+    result = play_match(environment.game, first, second, 2 * _MATCH, seed=1)
     return float((np.sign(result.rewards).mean() + 1) / 2)

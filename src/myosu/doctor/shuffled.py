@@ -36,7 +36,7 @@ class ShuffledRewards:
             self._pools[last] = pool = np.concatenate([self._pools[last], step.reward[of_kind]])[-_POOL:]
             if of_kind.any():
                 drawn = self._rng.choice(pool, int(of_kind.sum()))
-                reward[of_kind] = drawn * self._rng.choice(np.float32([-1, 1]), len(drawn))
+                reward[of_kind] = drawn * (2 * self._rng.integers(0, 2, len(drawn)) - 1)
         return dataclasses.replace(step, reward=reward)
 
 

@@ -19,7 +19,9 @@ def solve_positions(game: Game, states: np.ndarray, most: int, nodes: int,
 
     nodes: most positions that the search of one state may visit. until: by ``time.monotonic``.
     """
-    solve, kept, worths = compile_solver(game), [], []
+    solve = compile_solver(game)
+    kept: list[np.ndarray] = []
+    worths: list[np.ndarray] = []
     seen: set[bytes] = set()
     for number, state in enumerate(states):
         if len(kept) == most or (number and time.monotonic() > until):
