@@ -160,6 +160,12 @@ def test_the_doctor_survives_what_it_examines(tmp_path, habit, check, words):
     assert found.severity == "error" and words in found.message and not is_game and name.endswith("mine.py")
 
 
+def test_a_game_for_which_there_was_no_time_does_not_hang():
+    """As on a crowded machine."""
+    found = examine_apart("othello", {}, 100_000, 0, seconds=6)[2]
+    assert [(finding.severity, finding.check) for finding in found] == [("info", "unjudged")]
+
+
 def test_an_environment_in_a_file(tmp_path, capsys):
     path = write(tmp_path, "pass")
     assert cli.run(["check", path]) == 0
