@@ -1,9 +1,9 @@
-"""Measures how many planted faults ``myosu check`` finds: ``python scripts/measure_doctor.py [WORD …]``; with words,
-only faults with one of them in their names.
+"""Measures how many planted faults the doctor finds: ``python scripts/measure_doctor.py [WORD …]``; with words, only
+faults with one of them in their names, or "healthy".
 
 Each fault of ``tests/faults`` is examined in its own process. Found: a warning or an error names the cause. Hinted: a
 note does, or something close to it is named. Misnamed: only something else is named. For the healthy environments a
-warning is a false alarm.
+warning is a false alarm. Runs are judged by their records (``run_faults``, ``other_runs``).
 """
 
 from __future__ import annotations
@@ -22,9 +22,14 @@ from myosu.processes import one_thread
 one_thread()
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from faults import FAULTS, HEALTHY  # noqa: E402
+from faults import FAULTS, HEALTHY, Fault  # noqa: E402
 from faults.healthy import TRUE_OF  # noqa: E402
+from faults.other_runs import OTHER_HEALTHY_RUNS, OTHER_RUN_FAULTS  # noqa: E402
+from faults.run_faults import HEALTHY_RUNS, RUN_FAULTS  # noqa: E402
 from myosu.doctor import Finding, check_game, check_gym  # noqa: E402
+from myosu.doctor.apart import examine_apart  # noqa: E402
+from myosu.doctor.run import examine_run  # noqa: E402
+from myosu.envs.given import give  # noqa: E402
 from myosu.envs.gym_env import EnvMaker  # noqa: E402
 from myosu.games import Game  # noqa: E402
 
@@ -39,8 +44,12 @@ def examine(source: Any) -> list[Finding]:
     return check_game(game) if game is not None else check_gym(EnvMaker(source))
 
 
-def apart(source: Any) -> tuple[list[Finding], float]:
-    """``examine`` in its own process, which may crash or hang; and its duration in seconds."""
+def apart(source: Any, dies: bool = False) -> tuple[list[Finding], float]:
+    """``examine`` in its own process; and its duration in seconds. dies: as ``myosu check`` does, which says that the
+    process died."""
+    if dies:
+        start = time.monotonic()
+        return examine_apart(give(source)[0], {}, None, 0)[2], time.monotonic() - start
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
 
@@ -64,19 +73,17 @@ def apart(source: Any) -> tuple[list[Finding], float]:
 
 def main(words: list[str]) -> None:
     wanted = [fault for fault in FAULTS if not words or any(word in str(fault) for word in words)]
-    table: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(VERDICTS, 0))
+    table, by_check = Table("kind"), Table("finding")
     with ThreadPoolExecutor(WORKERS) as pool:
-        for fault, (findings, seconds) in zip(wanted, pool.map(lambda f: apart(f.make), wanted), strict=True):
+        for fault, (findings, seconds) in zip(wanted, pool.map(_examined, wanted), strict=True):
             verdict = fault.verdict(findings)
-            table[fault.kind][verdict] += 1
+            table.count(fault.kind, verdict)
+            by_check.count(fault.checks[0], verdict)
             told = ", ".join(f"{f.severity[0]}:{f.check}" for f in findings if f.severity != "info"
                              or f.check in fault.checks)
             print(f"{verdict:<9} {fault}  [{told}] {seconds:.0f} s", flush=True)
-        print(f"\n{'kind':<46}" + "".join(f"{verdict:>10}" for verdict in VERDICTS))
-        for kind, counts in table.items():
-            print(f"{kind:<46}" + "".join(f"{counts[verdict]:>10}" for verdict in VERDICTS))
-        totals = [sum(counts[verdict] for counts in table.values()) for verdict in VERDICTS]
-        print(f"{f'{len(table)} kinds, {len(wanted)} faults':<46}" + "".join(f"{total:>10}" for total in totals) + "\n")
+        table.print()
+        by_check.print()
         healthy = [name for name in HEALTHY if not words or "healthy" in words or name in words]
         alarms = 0
         for name, (findings, seconds) in zip(healthy, pool.map(lambda n: apart(HEALTHY[n]), healthy), strict=True):
@@ -86,7 +93,43 @@ def main(words: list[str]) -> None:
             print(f"{'ALARM' if loud else 'healthy' if findings else 'UNSEEN':<9} {name} {seconds:.0f} s", flush=True)
             for finding in loud:
                 print(f"          {finding.severity} {finding.check}: {finding.message[:300]}", flush=True)
-        print(f"\n{len(healthy)} healthy ones, {alarms} with a false alarm")
+        print(f"\n{len(healthy)} healthy ones, {alarms} with a false alarm\n")
+    measure_runs(words)
+
+
+def _examined(fault: Fault) -> tuple[list[Finding], float]:
+    return apart(fault.make, bool({"crash", "hang"} & set(fault.checks)))
+
+
+def measure_runs(words: list[str]) -> None:
+    table = Table("runs, by finding")
+    for fault in (fault for fault in (*RUN_FAULTS, *OTHER_RUN_FAULTS)
+                  if not words or any(word in str(fault) for word in words)):
+        verdict = fault.verdict(examine_run(fault.make()))
+        table.count(fault.checks[0], verdict)
+        if verdict != "found":
+            print(f"{verdict:<9} {fault}")
+    table.print()
+    healthy = {**HEALTHY_RUNS, **OTHER_HEALTHY_RUNS} if not words or "healthy" in words else {}
+    loud = {name: [f.check for f in examine_run(make()) if f.severity != "info"] for name, make in healthy.items()}
+    print(f"{len(healthy)} healthy runs, false alarms:", {name: checks for name, checks in loud.items() if checks} or 0)
+
+
+class Table:
+    """Counts of verdicts, by something."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(VERDICTS, 0))
+
+    def count(self, name: str, verdict: str) -> None:
+        self.counts[name][verdict] += 1
+
+    def print(self) -> None:
+        print(f"\n{self.title:<46}" + "".join(f"{verdict:>10}" for verdict in VERDICTS))
+        totals = {v: sum(counts[v] for counts in self.counts.values()) for v in VERDICTS}
+        for name, counts in (*self.counts.items(), (f"all {sum(totals.values())}", totals)):
+            print(f"{name:<46}" + "".join(f"{counts[verdict]:>10}" for verdict in VERDICTS))
 
 
 if __name__ == "__main__":

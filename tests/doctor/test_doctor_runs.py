@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import myosu
+from faults.other_runs import OTHER_HEALTHY_RUNS, OTHER_RUN_FAULTS
 from faults.run_faults import HEALTHY_RUNS, RUN_FAULTS, Rows, alone, muzero
 from gym_toys import Broken
 from myosu import cli
@@ -17,8 +18,10 @@ from myosu.doctor.run_folder import read_run
 from myosu.errors import UserError
 from web_runs import untrained_run
 
+ALL_HEALTHY = HEALTHY_RUNS | OTHER_HEALTHY_RUNS
 
-@pytest.mark.parametrize("fault", RUN_FAULTS, ids=str)
+
+@pytest.mark.parametrize("fault", [*RUN_FAULTS, *OTHER_RUN_FAULTS], ids=str)
 def test_a_planted_fault_is_named(fault):
     findings = examine_run(fault.make())
     assert fault.verdict(findings) == "found", [str(finding) for finding in findings]
@@ -27,9 +30,9 @@ def test_a_planted_fault_is_named(fault):
     assert 0.3 <= named.confidence <= 1
 
 
-@pytest.mark.parametrize("name", HEALTHY_RUNS)
+@pytest.mark.parametrize("name", ALL_HEALTHY)
 def test_no_false_alarm(name):
-    assert [str(finding) for finding in examine_run(HEALTHY_RUNS[name]()) if finding.severity != "info"] == []
+    assert [str(finding) for finding in examine_run(ALL_HEALTHY[name]()) if finding.severity != "info"] == []
 
 
 def test_the_deviation_is_of_all_games_together():

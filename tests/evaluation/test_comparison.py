@@ -14,6 +14,7 @@ from myosu.evaluation.comparison import (
     improvement,
     interquartile_mean,
     normalize,
+    permutation_p_value,
     probability_of_improvement,
 )
 from myosu.runs.curves import Curve
@@ -45,6 +46,16 @@ def test_the_numbers_of_rliable():
     assert improvement(ours, theirs) == pytest.approx(0.7291666667)
     assert bootstrap_interval(all_tasks, ours, resamples=5000) == pytest.approx((0.4583, 0.7750), abs=0.01)
     assert bootstrap_interval(improvement, ours, theirs, resamples=5000) == pytest.approx((0.5, 0.9167), abs=0.02)
+
+
+def test_chance_of_a_difference():
+    """Of all 20 ways to split six runs into three and three, two are as far apart; of 70 of four and four, two."""
+    three, four = ([np.arange(n) + 9.0] for n in (3, 4))
+    assert permutation_p_value(three, [np.arange(3.0)]) == pytest.approx(2 / 20, abs=0.015)
+    assert permutation_p_value(four, [np.arange(4.0)]) == pytest.approx(2 / 70, abs=0.008)
+    assert permutation_p_value(three, three) == 1
+    # Two games: both splits must fall the same way, (1/20)² on each side.
+    assert permutation_p_value(three * 2, [np.arange(3.0)] * 2) == pytest.approx(2 / 400, abs=0.003)
 
 
 def test_all_possible_resamples_of_two_runs():
@@ -79,7 +90,7 @@ def curve(mean, game="g"):
 @pytest.mark.parametrize(("runs", "baseline", "words"), [
     ([9, 10, 11, 12], [1, 2, 3, 4], "are better"), ([1, 2, 3, 4], [9, 10, 11, 12], "are worse"),
     ([1, 5, 9, 3], [2, 4, 8, 5], "no difference is shown"), ([9], [1], "too few seeds"),
-    ([9, 10, 11], [1, 2], "too few seeds"),
+    ([9, 10, 11], [1, 2], "too few seeds"), ([9, 10, 11], [1, 2, 3], "no difference is shown"),
 ])
 def test_nothing_is_said_of_few_seeds(runs, baseline, words):
     report = compare({"runs": [curve([0, x]) for x in runs], "baseline": [curve([0, x]) for x in baseline]}, ["g"])

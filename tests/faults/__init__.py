@@ -8,7 +8,8 @@ from faults.env_faults import ENV_FAULTS
 from faults.fault import Fault
 from faults.game_faults import GAME_FAULTS
 from faults.healthy import HEALTHY
+from faults.other_faults import OTHER_FAULTS
 
-FAULTS: list[Fault] = [*ENV_FAULTS, *GAME_FAULTS]
+FAULTS: list[Fault] = [*ENV_FAULTS, *GAME_FAULTS, *OTHER_FAULTS]
 
 __all__ = ["FAULTS", "HEALTHY", "Fault"]

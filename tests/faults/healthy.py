@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import gymnasium
@@ -11,8 +12,10 @@ import numpy as np
 from faults.bases import Cart, Chase, Garden, Kite, Pig, Stones
 from faults.env_faults import Middle, Nearer, masked
 from faults.game_faults import DICE, FIVE
+from faults.other_bases import PAINT, Maze, Merge, Puck, Shop
 from myosu.games import load_game
 
+MaskedMaze = masked(Maze, lambda env: np.array([env.after(env.me, action) != env.me for action in range(4)]))
 Walled = masked(Garden, lambda env: np.array([env.me[0] > 0, env.me[1] < 5, env.me[0] < 5, env.me[1] > 0]))
 
 
@@ -32,16 +35,20 @@ GYMNASIUM = ("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendu
                                                          "ProbeConstant", "ProbeObservation", "ProbeDiscount",
                                                          "ProbeAction", "ProbeBoth")))
 #: What is true of an environment of others, and so no false alarm: nothing ends CliffWalking but its goal, chance
-#: hardly ever finds the one reward of FrozenLake8x8, and in the BipedalWalkers something is left of the episodes
-#: before (how soon that shows depends on how many episodes there was time for).
+#: hardly ever finds the one reward of FrozenLake8x8, and the BipedalWalkers use the world of their physics engine again
+#: (``doctor/test_leftover.py``).
 TRUE_OF = {"FrozenLake8x8-v1": {"no-signal"}, "CliffWalking-v1": {"endless"}, "CliffWalkingSlippery-v1": {"endless"},
            "BipedalWalker-v3": {"leftover"}, "BipedalWalkerHardcore-v3": {"leftover"}}
+#: Of MiniGrid and of Gymnasium's physics by MuJoCo, where they are installed.
+MINIGRID = ("MiniGrid-Empty-5x5-v0", "MiniGrid-DoorKey-5x5-v0", "MiniGrid-FourRooms-v0",
+            "MiniGrid-Dynamic-Obstacles-5x5-v0", "MiniGrid-LavaCrossingS9N1-v0", "MiniGrid-Fetch-5x5-N2-v0")
 GAMES = ("tictactoe", "connect_four", "othello", "snake", "woodoku")
 
 #: Name, and what makes it: a ``Game``, or a function that makes an environment, or its id.
 HEALTHY: dict[str, Any | Callable] = {
     **{name: name for name in GYMNASIUM},
-    **{base.__name__: base for base in (Cart, Garden, Stones, Pig, Kite, Chase)},
-    "Walled": Walled, "shaped Garden": _shaped, "centred Cart": _centred,
-    **{name: load_game(name) for name in GAMES}, "five in a row": FIVE, "dice": DICE,
+    **{f"minigrid:{name}": f"minigrid:{name}" for name in MINIGRID if find_spec("minigrid")},
+    **{base.__name__: base for base in (Cart, Garden, Stones, Pig, Kite, Chase, Maze, Shop, Puck, Merge)},
+    "Walled": Walled, "masked Maze": MaskedMaze, "shaped Garden": _shaped, "centred Cart": _centred,
+    **{name: load_game(name) for name in GAMES}, "five in a row": FIVE, "dice": DICE, "paint": PAINT,
 }

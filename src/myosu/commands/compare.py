@@ -12,6 +12,8 @@ from tyro.conf import Positional
 
 #: With fewer seeds on a side no conclusion is drawn.
 LEAST_SEEDS = 3
+#: Greatest probability of such a difference by chance at which it is called one.
+SURE = 0.05
 
 
 @dataclass
@@ -66,7 +68,13 @@ def compare(groups: dict[str, list[Any]], games: list[str]) -> dict[str, Any]:
     """groups: curves by name, "runs" and perhaps "baseline". The report, as JSON."""
     import numpy as np
 
-    from myosu.evaluation.comparison import all_tasks, bootstrap_interval, improvement, normalize
+    from myosu.evaluation.comparison import (
+        all_tasks,
+        bootstrap_interval,
+        improvement,
+        normalize,
+        permutation_p_value,
+    )
 
     scores = [[np.array([curve.mean[-1] for curve in group if curve.game == game]) for game in games]
               for group in groups.values()]
@@ -86,6 +94,7 @@ def compare(groups: dict[str, list[Any]], games: list[str]) -> dict[str, Any]:
     if len(scores) == 2:
         report["probability_of_improvement"] = improvement(*scores)
         report["probability_ci95"] = list(bootstrap_interval(improvement, *scores))
+        report["permutation_p_value"] = permutation_p_value(scores[0], scores[1])
         report["verdict"] = _verdict(report, min(len(task) for group in scores for task in group))
     return report
 
@@ -94,9 +103,10 @@ def _verdict(report: dict[str, Any], seeds: int) -> str:
     low, high = report["probability_ci95"]
     if seeds < LEAST_SEEDS:
         return f"too few seeds ({seeds} on a side) to say which is better: train {LEAST_SEEDS} or more, better 5 to 10"
-    if low > 0.5:
+    sure = report["permutation_p_value"] < SURE
+    if sure and low > 0.5:
         return "the runs are better than the baseline"
-    if high < 0.5:
+    if sure and high < 0.5:
         return "the runs are worse than the baseline"
     return "no difference is shown: train more seeds, or take it that there is none that matters"
 
@@ -116,6 +126,7 @@ def _print(report: dict[str, Any], output: Path | None) -> None:
     if "verdict" in report:
         low, high = report["probability_ci95"]
         console.print(f"A run beats one of the baseline with probability {report['probability_of_improvement']:.2f} "
-                      f"[{low:.2f}, {high:.2f}]: {report['verdict']}.")
+                      f"[{low:.2f}, {high:.2f}] (by chance as far from ½ with probability "
+                      f"{report['permutation_p_value']:.2g}): {report['verdict']}.")
     if output:
         console.print(str(output))

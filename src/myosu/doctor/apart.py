@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -17,8 +18,10 @@ from myosu.envs.given import note_registration, pack_given, unpack_given
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
 
-#: Time limit of an examination in seconds.
+#: Time limit of an examination in seconds; and seconds, or a share of the limit, without any sign of life at its end by
+#: which it hangs. On a crowded machine what is healthy is slow.
 SECONDS = 55.0
+_STALLED, _STALLED_SHARE = 20.0, 0.6
 
 
 def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed: int,
@@ -30,7 +33,8 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
     if name in gymnasium.registry:
         note_registration(name)
     process, connection = spawn(_examine, name, pack_given(name), dict(kwargs), games, seed)
-    until = time.monotonic() + seconds
+    moved = time.monotonic()
+    until, calls = moved + max(seconds, SECONDS), -1
     kind, is_game, findings = name, False, []
     finished = False
     try:
@@ -40,9 +44,12 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
                 raise UserError(value)
             if what == "name":
                 kind, is_game = value
-                until = time.monotonic() + seconds  # loading, compiling and making the environment do not count
+                moved = time.monotonic()
+                until = moved + seconds  # loading, compiling and making the environment do not count
             elif what == "finding":
                 findings.append(value)
+            elif what == "alive" and (value != calls or is_game):
+                moved, calls = time.monotonic(), value
             finished = what == "finished"
     except (EOFError, ConnectionError):
         process.join(5)
@@ -54,12 +61,14 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
         process.kill()
         end(process)
     if not finished:
-        findings.append(_too_long(kind, seconds, findings))
+        played = any(finding.check == "episodes" for finding in findings)  # what comes after may calculate for long
+        stalled = time.monotonic() - moved >= min(_STALLED, _STALLED_SHARE * seconds)
+        findings.append(_too_long(kind, seconds, stalled and not played))
     return kind, is_game, by_severity(findings)
 
 
-def _too_long(name: str, seconds: float, findings: list[Finding]) -> Finding:
-    if any(finding.check == "episodes" for finding in findings):
+def _too_long(name: str, seconds: float, hangs: bool) -> Finding:
+    if not hangs:
         return Finding("info", "unjudged", f"not judged: all that was to come after {seconds:.0f} s; {name} is slow, "
                        "or the machine is busy.")
     return Finding("error", "hang", f"{name} did not come back: after {seconds:.0f} s random play had still not ended.",
@@ -73,27 +82,40 @@ def _examine(connection: Connection, parent: int, name: str, given: bytes, kwarg
     unpack_given(given)
     from myosu.doctor.check_game import check_game
     from myosu.doctor.check_gym import check_gym
+    from myosu.doctor.gym_play import Watch
     from myosu.envs.registry import load_environment
 
-    def told(finding: Finding) -> None:
-        connection.send(("finding", finding))
+    lock = threading.Lock()
 
+    def tell(what: str, value: Any) -> None:
+        with lock:
+            connection.send((what, value))
+
+    def told(finding: Finding) -> None:
+        tell("finding", finding)
+
+    def beat() -> None:
+        """Tell every second how many calls came back. Of compiled rules in an endless loop nothing is heard at all."""
+        while True:
+            time.sleep(1.0)
+            tell("alive", Watch.calls)
+
+    threading.Thread(target=beat, daemon=True).start()
     with contextlib.redirect_stdout(sys.stderr):  # an environment may print what it likes
         try:
             environment = load_environment(name, kwargs)
             if environment.game is not None:
-                connection.send(("name", (environment.game.name, True)))
+                tell("name", (environment.game.name, True))
                 check_game(environment.game, games or 200, seed, told)
             else:
                 assert environment.maker is not None
-                connection.send(("name", (environment.name, False)))
+                tell("name", (environment.name, False))
                 check_gym(environment.maker, games or 50, seed, told)
         except UserError as error:
-            connection.send(("unusable", str(error)))
+            tell("unusable", str(error))
         except SystemExit as error:
-            connection.send(("unusable", f"{name} wanted to end the program while it was made: "
-                             f"sys.exit({error.code})."))
-    connection.send(("finished", None))
-    connection.close()
+            tell("unusable", f"{name} wanted to end the program while it was made: "
+                 f"sys.exit({error.code}).")
+    tell("finished", None)
     sys.stderr.flush()
     os._exit(0)  # even if the environment left threads running

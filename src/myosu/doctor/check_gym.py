@@ -18,7 +18,7 @@ from myosu.doctor.finding import Finding, Findings
 from myosu.doctor.gym_actions import check_actions
 from myosu.doctor.gym_answers import AnswerCheck
 from myosu.doctor.gym_limits import check_limit
-from myosu.doctor.gym_play import RandomPlayer
+from myosu.doctor.gym_play import Budget, RandomPlayer
 from myosu.doctor.gym_statistics import check_played, check_time_limit
 from myosu.doctor.gym_wrappers import check_wrappers
 from myosu.doctor.prediction import check_prediction, record_env
@@ -35,6 +35,12 @@ _TRIAL_SECONDS, _RECORD_SECONDS, _LIMIT_SECONDS = 8.0, 3.0, 3.0
 
 #: Environments with fewer steps per second are not played beside a twin, and moments are not reached again.
 _SLOW = 50.0
+
+#: Observations with so many rows and columns may be meant as a board.
+_BOARD = 5
+
+#: Other episodes that are played between repetitions of the first, which must all be the same; and seconds for them.
+_BETWEEN, _REPEAT_SECONDS = 3, 4.0
 
 #: Of what check_vector_env reports, this is no fault of the environment: it may be long, or look the same at both ends.
 _NOT_THE_ENVIRONMENT = ("episodes", "final-observation")
@@ -73,6 +79,10 @@ def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0,
         findings.unjudged("what Gymnasium's own checker looks at, and chance that no seed rules",
                           f"the environment makes {player.speed:.1f} steps/s")
     _tell_layout(player.spec, findings)
+    if "rgb_array" not in (player.watch.metadata.get("render_modes") or ()):
+        findings.add("info", "render", "it cannot be drawn: \"rgb_array\" is not among its render_modes.", "Pictures "
+                     "show mistakes that numbers hide. Return uint8 [height, width, 3] from render(): the page and "
+                     "videos of training use it.")
     if left_out := player.left_out:
         findings.add("info", "left-out", f"no network reads {', '.join(left_out)} of the observation.", "If an agent "
                      "needs it, turn it into numbers: --wrapper module:Class, a gymnasium.ObservationWrapper.")
@@ -116,6 +126,10 @@ def _tell_layout(spec: EnvSpec, findings: Findings) -> None:
     """Report how the networks will read images. A wrong order of axes would fail silently."""
     for name, part in spec.parts().items():
         shape, place = part.shape[1:], "".join(f"[{key!r}]" for key in name.split("/")[1:])
+        if len(shape) == 2 and min(shape) >= _BOARD:
+            findings.add("info", "layout", f"observations{place} {list(shape)} are read as {shape[0] * shape[1]} "
+                         "numbers beside each other, without rows and columns.", "If this is a board or a picture, "
+                         f"add an axis for its channels ([1, {shape[0]}, {shape[1]}]): then convolutions read it.")
         if len(shape) == 3:
             last = spec.channels_last(shape)
             channels, rows, columns = (shape[2], *shape[:2]) if last else shape
@@ -140,8 +154,14 @@ def _check_seeds(player: RandomPlayer, first: list[bytes], findings: Findings) -
     """first: the course of episode 0 when the environment was new."""
     if findings.has("determinism"):
         return  # chance that no seed rules: nothing more is to be learnt here
-    again = player.course(0, len(first))
-    differ = [step for step, (one, two) in enumerate(zip(first, again, strict=False)) if one != two]
+    # Several times: what is left may not show in every episode, such as the order of contacts in a physics engine.
+    budget = Budget(_REPEAT_SECONDS, 2.0)
+    for episode in range(1, 2 + _BETWEEN):
+        again = player.course(0, len(first))
+        differ = [step for step, (one, two) in enumerate(zip(first, again, strict=False)) if one != two]
+        if differ or episode > _BETWEEN or not budget.left:
+            break
+        player.course(episode, len(first))
     if differ:
         place = f"step {differ[0]}" if differ[0] else "reset()"
         rounded = _differ_by_rounding(first[differ[0]], again[differ[0]], player.spec)

@@ -19,15 +19,20 @@ from torch.overrides import TorchFunctionMode
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.algorithms.interface import positions_in
 from myosu.doctor.finding import Finding
+from myosu.doctor.model_experiments import against_perfect_play, model_against_rules
 from myosu.doctor.run_view import found
-from myosu.doctor.short_runs import known_good_settings
+from myosu.doctor.short_runs import known_good_settings, one_setting_at_a_time, shuffled_reward_control
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
+from myosu.games.playout import random_actions
 from myosu.players.agent import load_agent
 from myosu.sources.actors import make_actor
 
 #: Number of environments, and minimum numbers of finished episodes and of positions for a judgement.
 _ENVS, _EPISODES, _POSITIONS = 16, 8, 200
+#: Most random plies at the beginning of a game; share of moves that are drawn at random where positions only must
+#: differ, and fewest different positions by which units are called dead.
+_OPENING, _RANDOM, _DIFFERENT = 6, 0.3, 100
 #: Share of a layer's units that may be dead, and share of the initial loss that may remain after fitting one batch.
 _DEAD, _LEFT, _FITS = 0.85, 0.7, 150
 #: Fewest games of search against prior, and by how much of a win the search loses on average where it is broken.
@@ -46,7 +51,9 @@ def values_against_returns(folder: Path, seconds: float) -> Finding | None:
 def dead_units(folder: Path, seconds: float) -> Finding | None:
     """Find dead units: units after a ReLU that are 0 for every observation."""
     agent, environment, _ = load_agent(folder)
-    observations = _observations(agent, environment, min(seconds, 20.0))
+    observations = np.unique(_observations(agent, environment, min(seconds, 20.0)), axis=0)
+    if len(observations) < _DIFFERENT:
+        raise UserError(f"only {len(observations)} different positions were met in the time")
     net: Any = next((module for module in _modules(agent) if hasattr(module, "initial")), None)
     layers = dead_shares(lambda: net.initial(torch.from_numpy(observations)) if net is not None else agent.act(
         observations, _all_legal(environment, len(observations))))
@@ -80,7 +87,10 @@ def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
         if time.monotonic() > until:
             break
         losses.append(learner.update(replay, 0.5))
-    return judge_fit([loss for loss in losses if loss])
+    finding = judge_fit([loss for loss in losses if loss])
+    if finding and finding.severity == "warning" and len(losses) < _FITS:
+        raise UserError(f"only {len(losses)} of {_FITS} updates could be made in the time: too early to say")
+    return finding
 
 
 def seats_swapped(folder: Path, seconds: float) -> Finding | None:
@@ -121,8 +131,8 @@ def search_against_prior(folder: Path, seconds: float) -> Finding | None:
     return judge_search(np.sign(np.concatenate(rewards)), config.algorithm_config["simulations"])
 
 
-EXPERIMENTS = (seats_swapped, search_against_prior, values_against_returns, fit_one_batch, dead_units,
-               known_good_settings)
+EXPERIMENTS = (seats_swapped, search_against_prior, values_against_returns, model_against_rules, against_perfect_play,
+               fit_one_batch, dead_units, shuffled_reward_control, known_good_settings, one_setting_at_a_time)
 
 
 # --- judgements: pure functions
@@ -226,7 +236,8 @@ class Played:
 
 
 def play(agent: Any, environment: Environment, discount: float, seconds: float) -> Played:
-    """Values and returns of whole episodes; truncated and unfinished episodes do not count."""
+    """Values and returns of whole episodes; truncated and unfinished episodes do not count. Games begin with a few
+    random plies, or all games of an agent that draws nothing at random would be the same one."""
     spec, until = environment.spec, time.monotonic() + seconds
     if spec.action_branches or spec.action_low:
         raise UserError("only of agents that make a single choice")
@@ -234,19 +245,25 @@ def play(agent: Any, environment: Environment, discount: float, seconds: float) 
     env.reset()
     step, every = env.recv(), np.arange(_ENVS)
     state, starts = None, np.ones(_ENVS, np.bool_)
+    rng = np.random.default_rng(7)
+    openings = rng.integers(0, _OPENING + 1, _ENVS) if environment.game is not None else np.zeros(_ENVS, np.int64)
     signed, running = spec.signed_discount(discount), [list[tuple[float, float]]() for _ in range(_ENVS)]
     values: list[float] = []
     returns: list[float] = []
     episodes = 0
     while time.monotonic() < until and (episodes < 4 * _ENVS or len(values) < _POSITIONS):
         thoughts = agent.think(step.observation, step.legal_actions, state, starts, **positions_in(agent, env, every))
-        state = thoughts.state
-        env.send(thoughts.action, every)
+        state, opening = thoughts.state, openings > 0
+        random = random_actions(step.legal_actions, int(rng.integers(2**31)))
+        env.send(np.where(opening, random, thoughts.action), every)
         step = env.recv()
         starts = step.terminated | step.truncated
-        for i in range(_ENVS):
+        openings[opening] -= 1
+        for i in np.flatnonzero(~opening).tolist():
             running[i].append((float(thoughts.value[i]), float(step.reward[i])))
-        for i in np.flatnonzero(step.terminated | step.truncated).tolist():
+        for i in np.flatnonzero(starts).tolist():
+            if environment.game is not None:
+                openings[i] = rng.integers(0, _OPENING + 1)
             if step.terminated[i]:
                 earned = 0.0
                 for value, reward in reversed(running[i]):
@@ -284,7 +301,9 @@ def dead_shares(forward: Any) -> list[tuple[int, int]]:
 
 
 def _observations(agent: Any, environment: Environment, seconds: float) -> np.ndarray:
-    """[n, *shape], of positions that the agent met, every third."""
+    """[n, *shape], of positions that the agent met, every third; in games with some moves at random, or all would be
+    the same."""
+    rng, mixed = np.random.default_rng(3), environment.game is not None
     env, every = environment.make(_ENVS, 3), np.arange(_ENVS)
     env.reset()
     step = env.recv()
@@ -293,7 +312,11 @@ def _observations(agent: Any, environment: Environment, seconds: float) -> np.nd
         if time.monotonic() > until:
             break
         known = positions_in(agent, env, every)
-        env.send(agent.act(step.observation, step.legal_actions, **known)[0], every)
+        actions = agent.act(step.observation, step.legal_actions, **known)[0]
+        if mixed:
+            random = random_actions(step.legal_actions, int(rng.integers(2**31)))
+            actions = np.where(rng.random(_ENVS) < _RANDOM, random, actions)
+        env.send(actions, every)
         step = env.recv()
         kept.append(step.observation)
     env.close()

@@ -12,9 +12,9 @@ from myosu.games.game import Game
 
 #: Games that are played, and positions of which all moves are made.
 _GAMES, _POSITIONS = 300, 600
-#: Moves of one seat by which it is judged; cells that both seats' moves of one action must share, as a share; by how
-#: much one seat's moves may more often do nothing.
-_ENOUGH, _SHARED, _MORE_OFTEN = 20, 0.5, 0.15
+#: Moves of one seat by which it is judged; cells that both seats' moves of one action must share, as a share, and where
+#: one seat's are always the same; by how much one seat's moves may more often do nothing.
+_ENOUGH, _SHARED, _ELSEWHERE, _MORE_OFTEN = 20, 0.5, 0.8, 0.15
 #: A rule that is broken in fewer moves, or a smaller share of them, may be a peculiarity.
 _FEW, _SHARE = 5, 0.01
 #: Of so many planes one that never changes is a mistake; of more, it may be something that random play never meets.
@@ -81,7 +81,8 @@ def _check_heuristic(game: Game, positions: Positions, findings: Findings) -> No
                 correlation := np.corrcoef(x, y)[0, 1]) < -max(_AGAINST, _ERRORS / np.sqrt(len(x))):
             findings.add("warning", "heuristic", f"{game.name}: the higher the heuristic for seat {seat} to move, the "
                          f"less it earned in {len(x)} positions of random games (correlation {correlation:+.2f}).",
-                         "heuristic(state) is a guess at what the player to move will earn, whichever seat that is.")
+                         "heuristic(state) is a guess at what the player to move will earn, whichever seat that is. "
+                         "If it is right, step gives rewards to the wrong player.")
             return
 
 
@@ -104,18 +105,22 @@ class _Placements:
                 if action == game.pass_action:
                     continue
                 after = trial.observation[:2 * size].reshape(2, size) != 0
-                self._add(action, int(seat), before, after)
+                others = slice(2 * size, None)  # a plane that marks the cell as used, such as where a brush was
+                marked = action < size and bool(
+                    ((moment.observation[others].reshape(-1, size)[:, action] == 0)
+                     & (trial.observation[others].reshape(-1, size)[:, action] != 0)).any())
+                self._add(action, int(seat), before, after, marked)
                 if action < size and after[0, action] and not before[:, action].any():
                     self.turned.append((moment.observation.reshape(-1, size)[2:, action] != 0,
                                         bool((before[1] & after[0]).any())))
 
-    def _add(self, action: int, seat: int, before: np.ndarray, after: np.ndarray) -> None:
+    def _add(self, action: int, seat: int, before: np.ndarray, after: np.ndarray, marked: bool) -> None:
         self.taken |= after.any(axis=0)
         taken = np.flatnonzero(after.any(axis=0) & ~before.any(axis=0))
         differs = np.flatnonzero((before != after).any(axis=0))
         self.cells.setdefault((action, seat), []).extend(taken.tolist())
-        overwrote = len(differs) == 1 and len(taken) == 0 and bool(before[1, differs[0]] and after[0, differs[0]])
-        self.of_seat[seat] += [1, len(taken) > 0, len(differs) == 0, overwrote]
+        vanished = len(differs) == 1 and len(taken) == 0 and bool(before[1, differs[0]] and after[0, differs[0]])
+        self.of_seat[seat] += [1, len(taken) > 0, len(differs) == 0 and not marked, vanished and not marked]
         self.plain &= len(differs) == len(taken) == 1
 
     def check(self, findings: Findings) -> None:
@@ -172,7 +177,7 @@ class _Placements:
 
     def _check_places(self, findings: Findings) -> bool:
         """Whether an action takes other cells for one seat than for the other."""
-        shared, example = [], ""
+        shared, example, sure = [], "", False
         for action in range(self.game.num_actions):
             one, two = (np.array(self.cells.get((action, seat), ()), np.int64) for seat in (0, 1))
             if min(len(one), len(two)) < 5:
@@ -180,11 +185,13 @@ class _Placements:
             most = int(max(one.max(), two.max())) + 1
             counts = [np.bincount(cells, minlength=most) / len(cells) for cells in (one, two)]
             shared.append(float(np.minimum(*counts).sum()))
-            if shared[-1] < 0.5:
+            # Some actions only: of one seat always the same cell, of the other often another one.
+            sure |= max(map(np.max, counts)) == 1 and min(len(one), len(two)) >= _ENOUGH and shared[-1] < _ELSEWHERE
+            if shared[-1] < 0.5 or (sure and not example):
                 places = [int(count.argmax()) for count in counts]
                 example = example or (f"{self.game.action_name(action)} mostly takes cell {places[0]} for seat 0 and "
-                                      f"{places[1]} for seat 1")
-        if len(shared) < 3 or float(np.mean(shared)) >= _SHARED:
+                                      f"{places[1]} for seat 1 (they share {shared[-1]:.0%})")
+        if len(shared) < 3 or (float(np.mean(shared)) >= _SHARED and not sure):
             return False
         findings.add("warning", "seat-moves", f"{self.game.name}: the same action does not do the same for both seats: "
                      f"{example}; of what their moves take they share {np.mean(shared):.0%}.", "An action means one "

@@ -11,6 +11,9 @@ from gymnasium import spaces
 from myosu.doctor.finding import Findings
 from myosu.doctor.gym_play import Answer, parts
 
+#: Fewest episodes that came to their limit by which it is judged that all of them ended by the rules there too.
+_ALWAYS = 5
+
 
 class AnswerCheck:
     """Sees every answer of one environment, in order. ``SingleEnv`` has found each usable already."""
@@ -19,7 +22,7 @@ class AnswerCheck:
         """limit: steps after which a wrapper truncates."""
         self._space, self._limit, self._findings = space, limit, findings
         self._earlier: deque[Answer] = deque(maxlen=2)  # two: some fill two buffers in turn
-        self._ends = self._double_ends = 0
+        self._ends = self._double_ends = self._at_limit = self._double_at_limit = 0
 
     def look(self, answer: Answer) -> None:
         for name, space, value in parts(self._space, answer.observation_then):
@@ -32,10 +35,16 @@ class AnswerCheck:
             self._check_unchanged(earlier, answer)
         self._earlier.append(answer)
         self._ends += answer.terminated or answer.truncated
-        # At its limit TimeLimit truncates what its rules may have ended in the same step: no fault of the environment.
-        self._double_ends += answer.terminated and answer.truncated and answer.step != self._limit
+        # At its limit TimeLimit truncates what its rules may have ended in the same step: no fault of the environment,
+        # unless that is so every time.
+        double = answer.terminated and answer.truncated
+        self._double_ends += double and answer.step != self._limit
+        self._at_limit += answer.step == self._limit
+        self._double_at_limit += double and answer.step == self._limit
 
     def finish(self) -> None:
+        if self._at_limit >= _ALWAYS and self._double_at_limit == self._at_limit:
+            self._double_ends += self._double_at_limit
         if self._double_ends > 0.05 * self._ends:  # seldom, the rules ended what the limit would have cut as well
             self._findings.add("warning", "both-ends", f"{self._double_ends} of {self._ends} ends were terminated and "
                                "truncated at once.", "terminated: the rules ended the episode, nothing comes after it. "
@@ -47,7 +56,8 @@ class AnswerCheck:
         if dtype is None and space.shape == ():
             return  # a plain number
         if dtype != space.dtype:
-            fits = dtype is None or np.can_cast(dtype, space.dtype)  # a list has the dtype that is made of it
+            # A list has the dtype that is made of it; a tensor is of another library's.
+            fits = dtype is None or (isinstance(dtype, np.dtype) and np.can_cast(dtype, space.dtype))
             self._findings.add("warning" if fits else "error", "observation-dtype", f"{place} is "
                                f"{dtype or type(value).__name__}; its space says {space.dtype}.", "Return "
                                f"np.asarray(observation, dtype=np.{space.dtype}): buffers and networks are made for "

@@ -56,6 +56,9 @@ class Budget:
 class Watch(gymnasium.Wrapper):
     """Passes everything on as it is. ``answers`` are those that nobody has taken out yet."""
 
+    #: Calls of any environment in this process that came back.
+    calls = 0
+
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         self.answers: list[Answer] = []
@@ -94,6 +97,7 @@ class Watch(gymnasium.Wrapper):
             raise RuntimeError(f"it wanted to end the program: sys.exit({error.code})") from error
         finally:
             self.seconds += time.perf_counter() - start
+            Watch.calls += 1
 
     def _keep(self, observation: Any, info: Any, terminated: bool = False, truncated: bool = False) -> None:
         mask = info.get("action_mask") if isinstance(info, dict) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+from gymnasium.wrappers import RecordEpisodeStatistics
 
 from myosu.doctor.finding import Findings
 from myosu.doctor.gym_play import Budget
@@ -85,6 +86,7 @@ def _judge(layers: list[gymnasium.Env], paid: list[list[float]], findings: Findi
                          f"but what comes out of {names[0]} is the environment's own again.", "Return the reward that "
                          "self.env.step() gave.")
             return
+    _check_records([layer for place, layer in enumerate(layers) if place not in silent], heard, findings)
     for place in range(len(heard) - 1):
         before, after = heard[place + 1], heard[place]
         kinds, left = len({round(r, 9) for r in before}), len({round(r, 9) for r in after})
@@ -92,6 +94,21 @@ def _judge(layers: list[gymnasium.Env], paid: list[list[float]], findings: Findi
             findings.add("warning", "reward-flattened", f"{names[place]} leaves {left} different rewards of the "
                          f"{kinds} that {names[place + 1]} pays: what distinguishes them is lost.", "Right where "
                          "only the sign is wanted (Atari's clipping); shaping must come outside of it.")
+            return
+
+
+def _check_records(layers: list[gymnasium.Env], heard: list[list[float]], findings: Findings) -> None:
+    """Whether rewards are changed outside of what records them. By Gymnasium's own wrappers that may be meant: scores
+    are recorded below a normalisation. heard: the rewards of each of ``layers``, the outermost first."""
+    for place, layer in enumerate(layers):
+        changing = [above for above in range(place) if any(
+            abs(one - two) > 1e-9 for one, two in zip(heard[above], heard[above + 1], strict=True))]
+        if isinstance(layer, RecordEpisodeStatistics) and changing:
+            usual = all(type(layers[above]).__module__.startswith("gymnasium.") for above in changing)
+            findings.add("info" if usual else "warning", "wrapper-order", f"{_name(layer)} records rewards that "
+                         f"{_name(layers[changing[-1]])}, outside of it, changes afterwards: the returns that it "
+                         "reports are not those that are learnt from.", "Put what records outermost, unless the "
+                         "scores without the change are wanted.")
             return
 
 

@@ -301,6 +301,9 @@ def _attributes(env: Any) -> dict[str, np.ndarray]:
     for name, value in vars(env).items():
         if "seed" in name or "random" in name:
             continue  # chance is meant to be hidden
+        if isinstance(value, (tuple, list)) and 0 < len(value) <= 64 and all(
+                isinstance(part, (bool, int, float, np.number)) for part in value):
+            value = np.array(value)
         if isinstance(value, (bool, int, float, np.number, np.bool_)) or (
                 isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and 0 < value.size <= 64):
             array = np.ravel(np.asarray(value)).astype(np.float64)

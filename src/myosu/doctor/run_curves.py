@@ -212,6 +212,22 @@ def _already_good(run: RunView) -> bool:
     return len(early) > 0 and first["mean_reward"] - margin > early.mean() + 2 * early.std() / np.sqrt(len(early))
 
 
+def still_rising(run: RunView) -> Finding | None:
+    """Evaluations that were still rising when the run ended."""
+    lines = run.evaluations
+    if run.metrics.latest.get("phase") != "finished" or len(lines) < 6 or lines[-1].get("win_rate", 0) >= _WON:
+        return None
+    third = len(lines) // 3
+    (before, at_before), (last, at_last) = (_together(part) for part in (lines[-2 * third:-third], lines[-third:]))
+    if last - before < 2 * _SURE * float(np.hypot(at_before, at_last)):
+        return None
+    return found("info", "still-rising", f"evaluations were still rising at the end: from {before:.4g} to {last:.4g} "
+                 "on average in the last two thirds of the run.", "the run ended before it had learnt all that it "
+                 "could.",
+                 "Go on with it: myosu train --resume RUN --minutes (or --updates, --env-steps) with a later limit. "
+                 "The weights are kept.", 0.8)
+
+
 def damaged(run: RunView) -> Finding | None:
     return found("warning", "damaged", f"{run.metrics.damaged} lines of metrics.jsonl cannot be read and are left out.",
                  "the machine stopped while they were written.", "", 0.9) if run.metrics.damaged else None
@@ -233,4 +249,4 @@ def _interval(line: dict[str, Any]) -> str:
 
 
 CURVES = (non_finite, no_updates, restarts, value_explosion, entropy, explained_variance, value_error, overfitting,
-          gradient, evaluations, damaged)
+          gradient, evaluations, still_rising, damaged)

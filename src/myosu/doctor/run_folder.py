@@ -27,12 +27,22 @@ _NEEDED = {"returns": list, "length": int, "truncated": bool, "env_steps": int, 
 
 
 def read_run(folder: Path) -> tuple[RunView, list[str]]:
-    """The run, and what could not be read of it, in words. Raises UserError where there is no run."""
-    config = open_run(folder).config
+    """The run, and what could not be read of it, in words. Raises UserError where there is no run. Where only its
+    configuration cannot be read, the algorithm's name is empty."""
     metrics = LiveMetrics(folder / "metrics.jsonl")
-    metrics.read()
     missing: list[str] = []
-    view = view_run(folder, config, metrics, missing, whole=True)
+    try:
+        config = open_run(folder).config
+    except UserError as error:
+        if not (folder / "metrics.jsonl").is_file():
+            raise
+        missing.append(str(error))
+        metrics.read()
+        games = read_games(folder)
+        view = RunView("", {}, metrics, games, num_players=len(games[-1]["returns"]) if games else 1)
+    else:
+        metrics.read()
+        view = view_run(folder, config, metrics, missing, whole=True)
     if not metrics.names:
         missing.append("metrics.jsonl: there are no records yet")
     if not view.games:

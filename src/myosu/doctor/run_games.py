@@ -8,6 +8,8 @@ from myosu.doctor.finding import Finding
 from myosu.doctor.run_view import RunView, found
 
 _GAMES = 100
+#: Standard deviations by which one seat's mean return shows that the seats are not alike, in a game decided by points.
+_ONE_SIDED = 1.5
 
 
 def seats(run: RunView) -> Finding | None:
@@ -38,6 +40,14 @@ def seats(run: RunView) -> Finding | None:
         return found("warning", "seats", f"in self-play the first player won {(late > 0).mean():.0%} of the last "
                      f"{len(late)} games, and {(early > 0).mean():.0%} of the first {len(early)} already.",
                      "the second player's moves or rewards are broken.", "Run myosu check on the game.", 0.6)
+    # Of games decided by points: one that is even at random, and then is won by many standard deviations.
+    spread = float(late.std())
+    if len(np.unique(np.abs(late))) > 3 and float((late > 0).mean()) > 0.9 and late.mean() > _ONE_SIDED * spread:
+        return found("warning", "seats", f"in self-play the first player earned {late.mean():.3g} ± {spread:.2g} in "
+                     f"the last {len(late)} games, from {late.min():.3g} to {late.max():.3g}, and won "
+                     f"{(late > 0).mean():.0%}.", "the second player's moves or rewards are broken, or "
+                     "the game favours whoever begins.", "Run myosu check on the game: it compares what moves do for "
+                     "both seats.", 0.5)
     return None
 
 

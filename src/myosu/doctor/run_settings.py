@@ -14,6 +14,8 @@ _GAMES = 100
 _WIDE, _RATE, _REUSE, _BATCHES, _EPISODES = 6.0, 20.0, 150.0, 10, 30
 #: Simulations under which a search tells hardly anything.
 _SIMULATIONS = 4
+#: Share of games against the opponent of evaluations below which an agent loses some.
+_WON = 0.9
 
 
 def support_width(run: RunView) -> Finding | None:
@@ -108,6 +110,22 @@ def simulations(run: RunView) -> Finding | None:
                  + (" or use --search gumbel." if puct else "."), 0.85)
 
 
+def auxiliary_losses(run: RunView) -> Finding | None:
+    """A learnt model that only rewards and values teach, where known good settings teach it to predict more. A note, if
+    the agent does not lose."""
+    names = [name for name in ("ssl_loss_weight", "reconstruction_loss_weight") if name in run.settings]
+    good = {name: run.known_good[name] for name in names if run.known_good.get(name)}
+    if not good or any(run.settings[name] for name in names) or not run.evaluations:
+        return None
+    loses = run.evaluations[-1].get("win_rate", 1.0) < _WON
+    listed = ", ".join(f"{name} = {value:g}" for name, value in good.items())
+    message = f"{' and '.join(names)} are 0; known good is {listed}."
+    flags = ", ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in good.items())
+    return found("warning" if loses else "info", "model-loss", message, "the model is taught by rewards and values "
+                 "alone, which say little of what a move does: the search then plans with a model that has hardly "
+                 "learnt the rules.", f"Set {flags}.", 0.7)
+
+
 def mask_width(run: RunView) -> Finding | None:
     """Exploration in a large space of actions by chance alone (DQN's ε)."""
     if run.algorithm != "dqn" or run.num_actions < 1000:
@@ -116,4 +134,4 @@ def mask_width(run: RunView) -> Finding | None:
                  "tried where they matter.", "Give a mask of legal actions, or train with a policy (ppo, muesli).", 0.5)
 
 
-SETTINGS = (support_width, replay_size, replay_ratio, learning_rate, simulations, mask_width)
+SETTINGS = (support_width, replay_size, replay_ratio, learning_rate, simulations, auxiliary_losses, mask_width)

@@ -18,6 +18,8 @@ _CURVES: dict[str, tuple[str, ...]] = {
     "overfitting": ("loss/value_loss", "selfplay/value_error"),
     "evaluation-flat": ("evaluation/mean_reward",),
     "evaluation-fell": ("evaluation/mean_reward",),
+    "still-rising": ("evaluation/mean_reward",),
+    "shuffled-rewards": ("evaluation/mean_reward",),
     "learning-rate": ("loss/approx_kl", "loss/gradient_norm", "evaluation/mean_reward"),
     "replay-size": ("replay_positions",),
     "replay-ratio": ("replay_ratio",),

@@ -25,13 +25,14 @@ from myosu.errors import UserError
 class Verdict:
     """findings: gravest first, the environment's after the run's own. healthy: what was looked at and found well.
     missing: what could not be read or tried, and why. run: its records, of which pictures are made; None of an
-    environment alone."""
+    environment alone. unreadable: the configuration of the run could not be read, so that little was looked at."""
 
     name: str
     findings: list[Finding]
     healthy: list[str]
     missing: list[str]
     run: RunView | None = None
+    unreadable: bool = False
 
     @property
     def sentence(self) -> str:
@@ -46,7 +47,8 @@ class Verdict:
         return any(finding.severity == "error" for finding in self.findings)
 
     def __str__(self) -> str:
-        loud = [finding for finding in self.findings if finding.severity != "info"]
+        # What is worth knowing of an environment is much, and ``myosu check`` says it; of a run it is little.
+        loud = [finding for finding in self.findings if finding.severity != "info" or self.run is not None]
         lines = [f"{finding}\n" for finding in loud]
         if self.missing:
             lines.append("Not judged:\n" + "\n".join(f"  {part}" for part in self.missing) + "\n")
@@ -72,6 +74,8 @@ def examine(what: Any, minutes: float, env_kwargs: Mapping[str, Any], say: Calla
 def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> Verdict:
     """say: hears what is being done. Raises UserError where there is no run."""
     run, missing = read_run(folder)
+    unreadable = not run.algorithm
+    minutes = 0 if unreadable else minutes
     findings = examine_run(run)
     wrong = {finding.check for finding in findings}
     healthy = [check.__name__.replace("_", " ") for check in CHECKS
@@ -80,7 +84,10 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
     if minutes:
         say("Looking at its environment …")
         _check_environment(folder, findings, healthy, missing, 60 * minutes / 2)
-    for number, experiment in enumerate(EXPERIMENTS if minutes else ()):
+    fatal = {finding.check for finding in findings} & {"crash", "hang", "contract"}
+    if fatal:
+        missing.append(f"experiments with its agent: the environment does not survive them ({', '.join(fatal)})")
+    for number, experiment in enumerate(EXPERIMENTS if minutes and not fatal else ()):
         # Each gets an equal part of what is left; what one does not need is the next one's.
         left = (until - time.monotonic()) / (len(EXPERIMENTS) - number)
         name = experiment.__name__.replace("_", " ")
@@ -93,11 +100,14 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
         except UserError as error:
             missing.append(f"{name}: {error}")
             continue
+        except Exception as error:  # of one experiment; what was found before stands
+            missing.append(f"{name}: it failed ({type(error).__name__}: {error})")
+            continue
         if finding is None:
             healthy.append(name)
         else:
             findings.append(finding)
-    return Verdict(str(folder), by_severity(findings), healthy, missing, run)
+    return Verdict(str(folder), by_severity(findings), healthy, missing, run, unreadable)
 
 
 def _check_environment(folder: Path, findings: list[Finding], healthy: list[str], missing: list[str],
