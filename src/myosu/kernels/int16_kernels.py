@@ -62,7 +62,7 @@ def transform_kernels(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pairs, np.int16).ravel().view(np.int32)
 
 
-def pad_planes(planes: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def pad_planes(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """float32 [A, rows * columns * channels], padded like a board; shape: (channels, rows, columns)."""
     channels, height, width = shape
     margins = ((0, 0), *((1, 1 + -side % TILE) for side in (height, width)), (0, 0))
