@@ -72,18 +72,18 @@ def predict(agent: Agent, environment: Environment, records: Iterable[GameRecord
     return Prediction(
         games=len(games), positions=len(every),
         top1=float((played["rank"] < 1).mean()),
-        top1_ci95=_interval([np.sum(game["rank"] < 1) for game in games], moves),
+        top1_ci95=interval_over_games([np.sum(game["rank"] < 1) for game in games], moves),
         top5=float((played["rank"] < 5).mean()),
-        top5_ci95=_interval([np.sum(game["rank"] < 5) for game in games], moves),
+        top5_ci95=interval_over_games([np.sum(game["rank"] < 5) for game in games], moves),
         log_likelihood=float(played["log_prob"].mean()), value_error=float(every["error"].mean()),
-        value_error_ci95=_interval([game["error"].sum() for game in games], counts),
+        value_error_ci95=interval_over_games([game["error"].sum() for game in games], counts),
         by_stage=[(int(STAGE * stage), int((stages == stage).sum()), float(every["error"][stages == stage].mean()))
                   for stage in np.unique(stages)])
 
 
-def predict_recordings(agent: Agent, environment: Environment, config: RunConfig, folders: Sequence[str | Path],
+def predict_recordings(agent: Agent, environment: Environment, config: RunConfig, sources: Sequence[str | Path],
                        held_out: bool | None) -> Prediction:
-    """``predict`` on the games in ``folders`` (``open_recording``).
+    """``predict`` on the games in ``sources`` (``open_recording``).
 
     held_out: True: those that the run with ``config`` does not learn from; False: the others, and of them only the
     positions that it learns from; None: all.
@@ -92,8 +92,8 @@ def predict_recordings(agent: Agent, environment: Environment, config: RunConfig
     plies_of = partial(kept_plies, load_settings(config)) if kept_plies and held_out is False else None
     share = config.algorithm_config.get("held_out", 0.0)
     records = []
-    for folder in folders:
-        recording = open_recording(folder)
+    for source in sources:
+        recording = open_recording(source, environment.spec)
         recording.require(environment, config.game, config.env_kwargs)
         records += [record for record in recording.records() if held_out in (
             None, is_held_out(record.actions or [], environment.spec.num_players, share))]
@@ -131,12 +131,12 @@ def _positions(agent: Agent, environment: Environment, record: GameRecord, plies
     """The states before these plies, for an agent that needs them."""
     if environment.game is None or not getattr(agent, "needs_positions", False):
         return {}
-    course = replay(environment.game, record.seed or 0, record.actions or [])
+    course = replay(environment.game, *record.seed_and_actions())
     return known_positions(agent, np.stack([course.position(ply).state for ply in plies]))
 
 
-def _interval(sums: list[Any], counts: np.ndarray) -> Interval:
-    """The bootstrap's interval of Σ sums / Σ counts over games."""
+def interval_over_games(sums: list[Any], counts: np.ndarray) -> Interval:
+    """The bootstrap's interval of Σ sums / Σ counts over games [n]."""
     values = np.array(sums, np.float64)
     drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLINGS, len(values)))
     means = values[drawn].sum(1) / np.maximum(1, counts[drawn].sum(1))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from myosu.algorithms.interface import Agent, positions_in
+from myosu.algorithms.interface import Agent
 from myosu.envs.registry import Environment
 from myosu.envs.vector import Step
 from myosu.errors import UserError
+from myosu.evaluation.episodes import Playing
 from myosu.games.game import Game
 from myosu.players.gtp import GtpPlayer
 from myosu.players.player import RESIGNS, History, Player, legal_mask
@@ -26,7 +26,7 @@ def play_block(game: Game, players: tuple[Player, Player], numbers: Sequence[int
     these are ``unchosen``. When an engine that can capture dead stones would pass in Go, it captures them first (the
     rules count stones on the board as alive). From then on only passes are chosen.
     """
-    count, begin = len(numbers), time.time()
+    count = len(numbers)
     chances = [np.random.default_rng(seed) for seed in seeds]
     openings = [int(chance.integers(opening_plies + 1)) for chance in chances]
     states, histories = game.new_states(count), [History() for _ in range(count)]
@@ -69,7 +69,7 @@ def play_block(game: Game, players: tuple[Player, Player], numbers: Sequence[int
     seats: list[Seat] = [{"kind": "player", "name": player.name} for player in players]
     return [GameRecord(seed=seeds[i], actions=histories[i], returns=returns[i].tolist(), terminated=bool(over[i]),
                        truncated=not over[i], index=number, players=seats, unchosen=unchosen[i],
-                       adjudicated=bool(resigned[i]), started=begin, ended=time.time())
+                       adjudicated=bool(resigned[i]))
             for i, number in enumerate(numbers)]
 
 
@@ -89,15 +89,13 @@ def record_episodes(environment: Environment, agent: Agent, numbers: Sequence[in
         seeds = dict(zip(step.env_ids.tolist(), step.seed.tolist(), strict=True))
         actions: dict[int, list[Any]] = {i: [] for i in seeds}
         totals = {i: np.zeros(2) for i in seeds}
-        records, state, starts = [], None, np.ones(len(numbers), np.bool_)
-        while len(ids := step.env_ids):
-            action, state = agent.act(step.observation, step.legal_actions, state, starts,
-                                      **positions_in(agent, env, ids))
-            env.send(action, ids)
-            step = env.recv()
-            assert (step.env_ids == ids).all(), "environments answer in the order in which they were asked"
-            for k, i in enumerate(ids.tolist()):
-                actions[i].append(action[k].tolist())
+        records: list[GameRecord] = []
+        player = Playing(agent, env)
+        while len(records) < len(numbers):
+            for i, chosen in zip(step.env_ids.tolist(), player.send(step), strict=True):
+                actions[i].append(chosen.tolist())
+            step = env.recv()  # of vector environments of others not all need answer together
+            for k, i in enumerate(step.env_ids.tolist()):
                 totals[i] += step.reward[k], step.raw_reward[k]
                 if step.terminated[k] or step.truncated[k]:
                     records.append(GameRecord(
@@ -106,7 +104,6 @@ def record_episodes(environment: Environment, agent: Agent, numbers: Sequence[in
                         truncated=bool(step.truncated[k]), index=numbers[i]))
             goes_on = ~(step.terminated | step.truncated)
             step = Step(**{name: values[goes_on] for name, values in vars(step).items()})
-            starts, state = np.zeros(len(step.env_ids), np.bool_), None if state is None else state[goes_on]
         return records
     finally:
         env.close()

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
-import numpy as np
-
 from myosu.algorithms import algorithm_of, load_settings
+from myosu.algorithms.interface import Experience
 from myosu.errors import UserError
-from myosu.replay.episode import Episode, Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.games import GameRecord
-from myosu.runs.minari_datasets import MinariEpisode
-from myosu.runs.recordings import reader_of
+from myosu.runs.recordings import open_recording
 from myosu.runs.state import State, Weights
 
 
 class RecordedGames:
-    """Each game in the folders that the setting ``recordings`` names (``open_recording``), once, in order
+    """Each game in what the setting ``recordings`` names (``open_recording``), once, in order
     (``source.Source``). Like an actor in turn it plays one whenever the learner waits.
 
     Raises UserError where a folder is missing, or is of another game.
@@ -33,16 +31,17 @@ class RecordedGames:
         self.nodes: dict[str, dict[str, float]] = {}
         self._settings, self._environment = load_settings(config), config.environment
         self._make_rows = algorithm_of(config).make_rows
-        self._readers = [reader_of(folder, self._environment, config.game, config.env_kwargs)
-                         for folder in self._settings.recordings]
-        self._read = self._left_out = 0
+        self._recordings = [open_recording(source, self._environment.spec) for source in self._settings.recordings]
+        for recording in self._recordings:
+            recording.require(self._environment, config.game, config.env_kwargs)
+        self._read = self._left_out = self._learnable = 0
         self._first_problem = ""
         self._records = self._all()
         self._notices: list[str] = []
 
-    def _all(self) -> Iterator[GameRecord | MinariEpisode]:
-        for read in self._readers:
-            yield from read()
+    def _all(self) -> Iterator[GameRecord]:
+        for recording in self._recordings:
+            yield from recording.records()
 
     def publish(self, weights: Weights, version: int) -> None:
         """Nobody acts."""
@@ -60,6 +59,10 @@ class RecordedGames:
                 why = (f"all {self._read} were left out. {self._first_problem}" if self._read else
                        "name folders of recorded games with --recordings.")
                 raise UserError(f"There is no game to learn from in {where}: {why}")
+            if not self._learnable:
+                raise UserError(f"There is nothing to learn from in {', '.join(self._settings.recordings)}: the "
+                                f"{self._read - self._left_out} games that could be read are all held out for testing, "
+                                "or nobody chose a move in them. Record more, or hold out a smaller share.")
             self.exhausted = True
             if self._left_out > 1:
                 self._notices.append(f"{self._left_out} of {self._read} recorded games were left out.")
@@ -73,11 +76,9 @@ class RecordedGames:
                 self._notices.append(f"The recorded game {record.index} is left out: {error}")
             self._left_out += 1
             return []
-        episode = Episode(np.array([move.action for move in moves]), np.array([move.seat for move in moves], np.int8),
-                          tuple(record.returns), tuple(record.raw_returns), record.seed or 0, record.truncated,
-                          record.weights_version)
         rows = self._make_rows(self._settings, self._environment.spec, moves)
-        return [Experience(record.weights_version, len(moves), rows, [episode])]
+        self._learnable += sum(int((~part["held_out"]).sum()) if "held_out" in part else len(moves) for part in rows)
+        return [Experience(record.weights_version, len(moves), rows, [replace(record, observed=None)])]
 
     def hold(self, back: bool) -> None:
         """Nothing to do: the learner asks for every game."""
@@ -91,10 +92,11 @@ class RecordedGames:
 
     def state_dict(self) -> State:
         return {"starts": self.starts, "restarts": self.restarts, "read": self._read, "left_out": self._left_out,
-                "exhausted": self.exhausted}
+                "learnable": self._learnable, "exhausted": self.exhausted}
 
     def load_state_dict(self, state: State) -> None:
         self._read, self._left_out, self.exhausted = state["read"], state["left_out"], state["exhausted"]
+        self._learnable = state.get("learnable", 1)  # an earlier version did not count them
         self._records = islice(self._all(), self._read, None)
 
     def close(self) -> None:
