@@ -95,6 +95,7 @@ def test_the_greatest_sums_do_not_overflow(point, channels):
     assert (out[:, 0] == 0).all() and (out[:, 13] == 0).all(), "the margin stays zero"
 
 
+@pytest.mark.slow
 def test_an_older_processor_computes_the_same(tmp_path):
     """With AVX2 alone: these convolutions, bytes without integer dot products, and a network of both."""
     if not llvmlite.binding.get_host_cpu_features().get("avx2"):

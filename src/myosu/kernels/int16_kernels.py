@@ -1,9 +1,9 @@
 """3×3 convolutions of boards in 16-bit integers by Winograd's F(4×4, 3×3): ``winograd`` with exact sums.
 
 The rows of G, multiplied by 4, 6, 6, 24, 24 and 1, are integers, and so are those of Bᵀ; the output transformation
-divides by the same numbers. With inputs in [0, 255] and kernels within ``fits``, transformed inputs and kernels are
-int16 and their sums over the channels int32, so nothing is rounded before the output transformation, in float32.
-VPMADDWD, which every processor with AVX2 has, multiplies 16 pairs of int16, twice as many as an instruction on
+divides by the same numbers. With inputs in [0, 255] and kernels in steps of ``kernel_units``, transformed inputs and
+kernels are int16 and their sums over the channels int32, so nothing is rounded before the output transformation, in
+float32. VPMADDWD, which every processor with AVX2 has, multiplies 16 pairs of int16: twice as many as an instruction on
 float32.
 """
 
@@ -35,8 +35,9 @@ from myosu.kernels.winograd import (
 
 _ROW_SCALES = np.array([4, 6, 6, 24, 24, 1])
 _KERNELS = np.kron(*2 * [(_ROW_SCALES[:, None] * KERNEL).round().astype(np.int64)])
-#: Factors of 6 Aᵀ for those kernels, applied to both sides: 36 times the convolution.
+#: Factors of 6 Aᵀ for those kernels.
 _OUTPUT = (BUTTERFLY, JOIN * (6 / _ROW_SCALES))
+#: Applied to both sides, they give so many times the convolution: ``scales`` of ``convolve`` are to be divided by it.
 GAIN = 36
 _INPUT = np.kron(*2 * [BUTTERFLY @ SPLIT])
 #: Greatest magnitude of a transformed input at each point, for inputs in [0, 255].
@@ -62,7 +63,7 @@ def transform_kernels(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pairs, np.int16).ravel().view(np.int32)
 
 
-def pad_planes(planes: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def pad_planes(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """float32 [A, rows * columns * channels], padded like a board; shape: (channels, rows, columns)."""
     channels, height, width = shape
     margins = ((0, 0), *((1, 1 + -side % TILE) for side in (height, width)), (0, 0))

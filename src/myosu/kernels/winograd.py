@@ -60,10 +60,10 @@ def _writer(context, builder, signature, given, k: int) -> Writer:
     return Writer(context, builder, signature, given, LANES)
 
 
-def both_sides(write: Writer, matrices: tuple[np.ndarray, ...], columns: Iterable[Sequence]) -> Iterator[list]:
+def both_sides(write: Writer, matrices: tuple[np.ndarray, ...], columns: Iterable[Sequence]) -> Iterator[Sequence]:
     """Emit the instructions for the product of ``matrices`` on both sides of a square of vectors, given by its columns,
     and yield its rows. Column by column and row by row, so that few values wait in registers."""
-    def product(lines: Iterable[Sequence]) -> Iterator[list]:
+    def product(lines: Iterable[Sequence]) -> Iterator[Sequence]:
         for line in lines:
             for matrix in matrices:
                 line = _matrix_times(write, matrix, line)

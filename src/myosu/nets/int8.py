@@ -1,5 +1,6 @@
 """MuZero's board model on a CPU in 8-bit integers, for inference: several times as many evaluations per second on
-processors with integer dot products (``int8_kernels``).
+processors with integer dot products (``int8_kernels``). Without them, towers are computed by ``int16_kernels``, with
+finer weights.
 
 Latent states lie in [0, 1] and relu outputs are non-negative, so both are uint8 times a scale. Weights are int8 times a
 scale per output channel. Activation scales are calibrated on real positions. The first layer of the representation
@@ -37,6 +38,7 @@ class Int8Conv:
     are all too high make untried moves look better.
     """
 
+    #: Sums of the kernel are this many times the convolution.
     gain = 1
 
     def __init__(self, conv: nn.Conv2d, inputs: Tensor, unit: float, unit_after: float | None = None) -> None:
@@ -52,6 +54,7 @@ class Int8Conv:
 
     @staticmethod
     def units(weight: Tensor) -> Tensor:
+        """The value of one step of the integer weights of every output channel."""
         return weight.abs().amax((1, 2, 3)) / 127
 
     @staticmethod
@@ -73,6 +76,7 @@ class Int16Conv(Int8Conv):
         return int16_kernels.transform_kernels(weight.to(torch.int64).numpy())
 
 
+#: What computes the towers.
 kernels = int16_kernels if WINOGRAD else int8_kernels
 TowerConv, TOWER_WEIGHTS = (Int16Conv, np.int32) if WINOGRAD else (Int8Conv, np.int8)
 
