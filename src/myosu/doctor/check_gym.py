@@ -23,9 +23,9 @@ from myosu.doctor.gym_statistics import check_played, check_time_limit
 from myosu.doctor.gym_wrappers import check_wrappers
 from myosu.doctor.prediction import check_prediction, record_env
 from myosu.envs.gym_env import GymVectorEnv
-from myosu.envs.making import EnvMaker, describe
+from myosu.envs.making import EnvMaker
 from myosu.envs.vector import EnvSpec
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 
 #: Seconds for play beside the twin, and for one episode that is compared with others.
 _TWIN_SECONDS, _COURSE_SECONDS = 3.0, 2.0
