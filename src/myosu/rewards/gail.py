@@ -56,7 +56,7 @@ class GAIL:
     last step also earns γ / (1 − γ) · h(absorbing). So the episode length is imitated, too, and neither bias remains.
 
     demonstrations: columns observation [m, ...], action (as the algorithm stores it) and terminated.
-    action_features: maps such actions to float32 [n, action_size].
+    action_features: maps such actions to float32 [n, action_size]. epochs: passes of ``update`` over its steps.
     """
 
     name = "gail"
@@ -65,7 +65,7 @@ class GAIL:
     def __init__(self, spec: EnvSpec, demonstrations: Mapping[str, np.ndarray],
                  action_features: Callable[[np.ndarray], np.ndarray], discount: float, weight: float = 1.0,
                  hidden: tuple[int, ...] = (64, 64), learning_rate: float = 3e-4, batch_size: int = 256,
-                 seed: int = 0) -> None:
+                 epochs: int = 1, seed: int = 0) -> None:
         if not len(demonstrations["terminated"]):
             raise UserError("There is nothing to imitate: the demonstrations have no steps.")
         if not 0.0 <= discount < 1.0:
@@ -73,7 +73,7 @@ class GAIL:
                             "state after an episode lasts for ever.")
         self.discount, self.weight = discount, weight
         self.demonstrations, self.action_features = demonstrations, action_features
-        self.learning_rate, self.batch_size = learning_rate, batch_size
+        self.learning_rate, self.batch_size, self.epochs = learning_rate, batch_size, epochs
         self.rng = np.random.default_rng([seed, 2])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -96,9 +96,11 @@ class GAIL:
         """Train the discriminator on demonstrations and the agent's steps, in batches. Returns its loss and
         accuracy."""
         n, losses = len(steps["terminated"]), []
-        for first in range(0, n, self.batch_size):
-            rows = slice(first, first + self.batch_size)
-            losses.append(self._fit({name: steps[name][rows] for name in ("observation", "action", "terminated")}))
+        for _ in range(self.epochs):
+            order = self.rng.permutation(n)
+            for first in range(0, n, self.batch_size):
+                rows = order[first:first + self.batch_size]
+                losses.append(self._fit({name: steps[name][rows] for name in ("observation", "action", "terminated")}))
         loss, right = np.mean(losses, axis=0)
         return {"loss": float(loss), "accuracy": float(right)}
 
