@@ -12,10 +12,11 @@ from gymnasium import spaces
 from torch.nn import functional as F
 
 from in_turn import InTurn
-from myosu.algorithms import sac
+from myosu.algorithms import ppo, sac
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.errors import UserError
 from myosu.players.agent import load_agent
+from myosu.rewards.actions import action_features
 from myosu.rewards.gail import GAIL
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.training.start import create_run
@@ -55,6 +56,7 @@ class OnlyNegative(GAIL):
 
 CONFIG = sac.Config(hidden=(32,), discount=0.9, num_envs=4, replay_capacity=2000, learning_starts=64, batch_size=64,
                     replay_ratio=32.0, learning_rate=5e-3, tau=0.1, temperature=0.02)
+PPO = ppo.Config(num_envs=8, rollout_steps=32, batch_size=64, hidden=(32,), discount=0.9, learning_rate=3e-3)
 SPEC = GymVectorEnv(Door, 1).spec
 
 
@@ -64,20 +66,32 @@ def teachers(leaves):
             "terminated": np.full(40, leaves)}
 
 
-def signal(kind, leaves, seed=0):
-    return kind(SPEC, teachers(leaves), partial(sac.action_features, SPEC), CONFIG.discount, learning_rate=3e-3,
+def signal(kind, leaves, seed=0, features=action_features, epochs=1):
+    return kind(SPEC, teachers(leaves), partial(features, SPEC), CONFIG.discount, learning_rate=3e-3, epochs=epochs,
                 seed=seed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind, leaves, imitates", [
+BOTH_WAYS = pytest.mark.parametrize("kind, leaves, imitates", [
     (GAIL, True, True), (GAIL, False, True),
     (OnlyPositive, True, False), (OnlyPositive, False, True),
     (OnlyNegative, True, True), (OnlyNegative, False, False),
 ])
+
+
+@pytest.mark.slow
+@BOTH_WAYS
 def test_neither_living_nor_dying_pays_by_itself(monkeypatch, kind, leaves, imitates):
     monkeypatch.setattr(sac, "reward_signals", lambda config, spec, seed: [signal(kind, leaves)])
     loop = InTurn(sac, CONFIG, GymVectorEnv(Door, 4, 0), 0).run(1500)
+    lengths = np.mean([episode.length for episode in loop.episodes[-8:]])
+    assert (lengths < 3 if leaves else lengths > 17) == imitates, lengths
+
+
+@BOTH_WAYS
+def test_neither_pays_for_ppo_either(monkeypatch, kind, leaves, imitates):
+    monkeypatch.setattr(ppo, "reward_signals", lambda config, spec, seed: [
+        signal(kind, leaves, features=ppo._action_features, epochs=4)])
+    loop = InTurn(ppo, PPO, GymVectorEnv(Door, 8, 0), 0).run(8000)
     lengths = np.mean([episode.length for episode in loop.episodes[-8:]])
     assert (lengths < 3 if leaves else lengths > 17) == imitates, lengths
 
@@ -138,6 +152,6 @@ def test_recorded_games_are_imitated_and_resumed(tmp_path):
 def test_what_cannot_be_imitated_is_told():
     nothing = {name: column[:0] for name, column in teachers(True).items()}
     with pytest.raises(UserError, match="no steps"):
-        GAIL(SPEC, nothing, partial(sac.action_features, SPEC), 0.9)
+        GAIL(SPEC, nothing, partial(action_features, SPEC), 0.9)
     with pytest.raises(UserError, match="below 1"):
-        GAIL(SPEC, teachers(True), partial(sac.action_features, SPEC), 1.0)
+        GAIL(SPEC, teachers(True), partial(action_features, SPEC), 1.0)
