@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from myosu import kernels
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.fused import FusedMuZero, fused
 from myosu.nets.int8 import Int8MuZero, int8_fits
