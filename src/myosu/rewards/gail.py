@@ -13,11 +13,13 @@ from torch.nn import functional as F
 
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
-from myosu.nets.encoder import Encoder, layers, to_tensors
+from myosu.nets.encoder import Encoder, has_pictures, layers, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.rewards.signals import Steps
 
-#: Weight of the gradient penalty (‖∇h‖ − 1)² (Gulrajani et al. 2017), which keeps the discriminator from saturating.
+#: Weight of the gradient penalty max(0, ‖∇h‖ − 1)² (Petzka et al. 2018), which keeps the discriminator from saturating.
+#: The two-sided one, (‖∇h‖ − 1)² (Gulrajani et al. 2017), demands a slope of 1 everywhere: where nothing distinguishes
+#: agent and demonstrations, it pays for going in an arbitrary direction (docs/decisions/65).
 GRADIENT_PENALTY = 10.0
 
 
@@ -25,12 +27,13 @@ class Discriminator(nn.Module):
     """The logit h, float32 [n], of D(s, a) = P(demonstrated).
 
     After termination an episode continues in an absorbing state (Kostrikov et al. 2019): all inputs are 0 except the
-    last one, which is 1.
+    last one, which is 1. Vectors are normalised by what ``encoder.observe`` was shown, since slopes are limited and
+    observations may have any unit.
     """
 
     def __init__(self, spec: EnvSpec, action_size: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
-        self.encoder = Encoder(spec, hidden[-1:] if any(x.ndim == 4 for x in spec.parts().values()) else ())
+        self.encoder = Encoder(spec, hidden[-1:] if has_pictures(spec) else (), normalize=True)
         self.size = self.encoder.features + action_size
         self.layers = layers(self.size + 1, hidden, nn.Tanh, layer_norm=False)
         self.out = nn.Linear(hidden[-1], 1)
@@ -108,6 +111,8 @@ class GAIL:
         count = len(agents["terminated"])
         drawn = self.rng.integers(len(self.demonstrations["terminated"]), size=count)
         teachers = {name: self.demonstrations[name][drawn] for name in ("observation", "action", "terminated")}
+        for steps in (teachers, agents):
+            self.net.encoder.observe(to_tensors(steps["observation"]))
         inputs, weights, labels = [], [], []
         for steps, demonstrated in ((teachers, 1.0), (agents, 0.0)):
             ends = int(steps["terminated"].sum())
@@ -127,12 +132,12 @@ class GAIL:
         return float(loss.detach()) / 2, float(right)
 
     def _gradient_penalty(self, teachers: Tensor, agents: Tensor, count: int) -> Tensor:
-        """(‖∇h‖ − 1)² at random interpolations of demonstrated and the agent's steps."""
+        """max(0, ‖∇h‖ − 1)² at random interpolations of demonstrated and the agent's steps."""
         share = torch.from_numpy(self.rng.random((count, 1), np.float32))
         one, other = (x[torch.from_numpy(self.rng.integers(len(x), size=count))] for x in (teachers, agents))
         between = (share * one + (1.0 - share) * other).requires_grad_()
         (gradient,) = torch.autograd.grad(self.net(between).sum(), between, create_graph=True)
-        return ((gradient.square().sum(1) + 1e-12).sqrt() - 1.0).square().mean()
+        return ((gradient.square().sum(1) + 1e-12).sqrt() - 1.0).clamp(min=0.0).square().mean()
 
     def _inputs(self, steps: Steps) -> Tensor:
         return self.net.inputs(steps["observation"], self.action_features(steps["action"]))
