@@ -131,7 +131,7 @@ def test_branches_learn_by_themselves():
 
 def test_mixed_actions():
     """Continuous components and choices at once, with a mask of the choices."""
-    loop = learnt(Aim, steps=3000, learning_rate=5e-3, temperature=None, entropy_target=-2.0, entropy_share=0.2)
+    loop = learnt(Aim, steps=2500, learning_rate=5e-3, temperature=None, entropy_target=-2.0, entropy_share=0.2)
     observation, legal = np.array([[0.0], [1.0]], np.float32), np.array([[True] * 3, [True, True, False]])
     found, _ = loop.agent().act(observation, legal)
     assert found.dtype == np.float32 and found[:, 1].tolist() == [2, 1]
@@ -140,9 +140,9 @@ def test_mixed_actions():
     batch = loop.replay.columns["action"][: loop.replay.filled]
     assert np.abs(batch[:, 0]).max() <= 1 and set(np.unique(batch[loop.replay.columns["acted"][: len(batch)], 1])) == {
         0, 1, 2}
-    with torch.no_grad():  # Q of a perfect aim, 1/3 of the way from -2 to 4, for each choice
-        q = loop.learner.net.critics({"": torch.zeros(1, 1)}, torch.full((1, 1), -1 / 3)).mean(0)
-    assert q.flatten().tolist() == pytest.approx([1, 2, 3], abs=0.2)
+    with torch.no_grad():  # Q of a perfect aim, 1/3 of the way from -2 to 4, with the best choice, and of a miss by 1
+        q = loop.learner.net.critics({"": torch.zeros(2, 1)}, torch.tensor([[-1 / 3], [0.0]])).mean(0)[:, 0, 2]
+    assert q[0].item() == pytest.approx(3, abs=0.15) and q[1] < 2.5
 
 
 def test_several_branches_do_not_count_components_several_times():

@@ -186,6 +186,27 @@ def test_nothing_is_paid_where_nothing_distinguishes(kind, fair, unit):
     assert own.mean() - others.mean() > (0.4 if fair else 0.2)
 
 
+def test_cart_pole_is_imitated_without_its_reward(monkeypatch):
+    """By PPO, from five episodes of a player who always gets 500; at random it is 22."""
+    env, columns = gymnasium.make("CartPole-v1"), {"observation": [], "action": [], "terminated": []}
+    for number in range(5):
+        observation, over = env.reset(seed=number)[0], False
+        while not over:
+            action = int(3 * observation[2] + observation[3] + 0.05 * observation[0] + 0.1 * observation[1] > 0)
+            after, _, ended, over, _ = env.step(action)
+            for column, value in zip(columns.values(), (observation, action, ended), strict=True):
+                column.append(value)
+            observation = after
+    shown = {name: np.array(column) for name, column in columns.items()}
+    assert len(shown["action"]) == 2500
+    monkeypatch.setattr(ppo, "reward_signals", lambda config, spec, seed: [
+        GAIL(spec, shown, partial(ppo._action_features, spec), 0.99, learning_rate=1e-3, epochs=4)])
+    config = ppo.Config(epochs=10, anneal_learning_rate=True, anneal_clip_range=True)
+    loop = InTurn(ppo, config, GymVectorEnv("CartPole-v1", 8, 0), 0).run(40_960)
+    found = returns(loop.agent(), GymVectorEnv("CartPole-v1", 10, 1), 10).mean()
+    assert found >= 450, found
+
+
 def test_rewards_have_both_signs_and_ends_what_follows_them():
     gail = signal(GAIL, leaves=True)
     mixed = {"observation": np.ones((64, 1), np.float32), "action": np.arange(64)[:, None] % 2,
@@ -233,8 +254,15 @@ def test_recorded_games_are_imitated_and_resumed(tmp_path):
     assert len(shown["action"]) == sum(record["length"] for record in kept) > 50
     assert shown["terminated"].sum() == len(kept) and set(np.unique(shown["action"])) == {0, 1}
     assert agent.has_memory is False
+    onpolicy = ppo.Config(num_envs=4, rollout_steps=16, batch_size=32, hidden=(16,), reward_scale=0.0, gail_weight=1.0,
+                          gail_discount=0.9, recordings=(str(teacher.folder),))
+    other = create_run(RunConfig("CartPole-v1", "ppo", onpolicy, limits), tmp_path / "other")
+    train(other, quiet=True)
+    (tmp_path / "teacher").rename(tmp_path / "away")
+    assert load_agent(other.folder)[0].net.value.linear.out_features == 2, "its actors and agents need no recordings"
     with pytest.raises(UserError, match="recordings, which is empty"):
         sac.make_learner(dataclasses.replace(imitates, recordings=()), spec, None, 0)
+    (tmp_path / "away").rename(tmp_path / "teacher")
     with pytest.raises(UserError, match="not those of this run"):
         sac.make_learner(imitates, GymVectorEnv("Pendulum-v1", 1).spec, None, 0)
 
