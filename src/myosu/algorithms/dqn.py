@@ -27,9 +27,8 @@ from myosu.losses.q_learning import best_columns, bootstrapped, dueling, huber
 from myosu.nets.encoder import ActionHead, Encoder, Observation, default_hidden, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import device_for
-from myosu.replay.episode import Rows
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns, Replay, fitting_capacity
+from myosu.replay.replay import Columns, Replay, Rows, fitting_capacity
 from myosu.replay.transitions import Transitions, transition_columns
 from myosu.rewards.actions import action_features
 from myosu.rewards.curiosity import curiosity_signals, parse_curiosity

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from myosu.algorithms.interface import Experience
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import Step, VectorEnv
 from myosu.nets.flat import FlatAdam
-from myosu.replay.episode import Experience, Rows
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns
+from myosu.replay.replay import Columns, Rows
 from myosu.replay.transitions import RunningSteps, Transitions, Windows
 from myosu.rewards.signals import RewardSignals
 from myosu.runs.state import State, Weights

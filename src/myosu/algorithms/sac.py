@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
 from myosu.algorithms.demonstrations import gail_signals
-from myosu.algorithms.interface import AgentState, Thoughts, state_before
+from myosu.algorithms.interface import AgentState, Experience, Thoughts, state_before
 from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
 from myosu.algorithms.soft_actions import SoftActions, make_actions
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
@@ -31,9 +31,8 @@ from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import device_for
 from myosu.nets.memory import Memory
 from myosu.nets.towers import TwinTowers
-from myosu.replay.episode import Experience, Rows
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns, Replay
+from myosu.replay.replay import Columns, Replay, Rows
 from myosu.replay.sequences import SequenceBatch, Sequences
 from myosu.replay.transitions import Transitions, transition_columns
 from myosu.rewards.actions import action_features
