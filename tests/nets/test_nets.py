@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from myosu import kernels
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.fused import FusedMuZero, fused
 from myosu.nets.int8 import Int8MuZero, int8_fits
@@ -210,26 +209,6 @@ def test_towers_in_numpy_are_torchs(activation, hidden):
         assert gradient.abs().min() > 0 or activation is torch.nn.ReLU
         assert torch.allclose(flat.gradient, gradient, atol=1e-4)
         net.load_state_dict({name: value + 0.1 for name, value in net.state_dict().items()})
-
-
-@pytest.mark.parametrize("learns, inputs_learn", [(True, False), (True, True), (False, True)])
-def test_rectified_towers_with_a_head_are_torchs(monkeypatch, learns, inputs_learn):
-    torch.manual_seed(0)
-    net, x, gradient = TwinTowers(3, (6, 5), torch.nn.ReLU), torch.randn(9, 3), torch.randn(2, 9, 4)
-    head = torch.nn.Parameter(torch.randn(2, 5, 4)), torch.nn.Parameter(torch.randn(2, 1, 4))
-    parameters = [*net.parameters(), *head]
-    for parameter in parameters:
-        torch.nn.init.normal_(parameter).requires_grad_(learns)
-    x.requires_grad_(inputs_learn)
-    found = {}
-    for plain in (True, False):
-        monkeypatch.setattr(kernels, "PLAIN", plain)
-        y = net(x, head)
-        assert ("Towers" in type(y.grad_fn).__name__) != plain
-        wanted = [*(parameters * learns), *([x] * inputs_learn)]
-        found[plain] = [y.detach(), *torch.autograd.grad(y, wanted, gradient)]
-    for quick, reference in zip(found[False], found[True], strict=True):
-        assert torch.allclose(quick, reference, atol=1e-5) and reference.abs().sum() > 0
 
 
 @pytest.mark.parametrize(("shape", "actions", "rewards", "planes"), [

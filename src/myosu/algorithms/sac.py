@@ -201,8 +201,8 @@ class Critics(nn.Module):
 
     def forward(self, observation: Observation, action: Tensor | None = None) -> Tensor:
         x, _ = self.encoder(observation)
-        inputs = x if action is None else torch.cat([x, action], dim=1)
-        return self.towers(inputs, (self.weight, self.bias)).view(2, len(x), *self.shape)
+        found = self.towers(x if action is None else torch.cat([x, action], dim=1))
+        return torch.baddbmm(self.bias, found, self.weight).view(2, len(x), *self.shape)
 
 
 def make_memory(config: Config, spec: EnvSpec) -> Memory | None:

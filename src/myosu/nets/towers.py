@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from myosu import kernels
-
-#: A layer of two towers: weights [2, inputs, outputs], biases [2, 1, outputs].
-Layer = tuple[Tensor, Tensor]
-
 
 class TwinTowers(nn.Module):
     """Two MLPs with hidden layers of the widths ``hidden`` that share only their input; each layer of both is one
     batched product. [n, inputs] → [2, n, ``features``]. Weights start orthogonal with gain √2, biases at 0.
-
-    ``forward`` with a linear layer ``head`` gives its outputs. Rectified towers on the CPU are computed by NumPy, whose
-    products of this size are quicker than torch's.
     """
 
     def __init__(self, inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) -> None:
@@ -37,47 +28,11 @@ class TwinTowers(nn.Module):
         self.weights, self.biases = nn.ParameterList(weights), nn.ParameterList(biases)
         self.layers = list(zip(weights, biases, strict=True))  # a plain list: iterating over a ParameterList is slow
 
-    def forward(self, x: Tensor, head: Layer | None = None) -> Tensor:
-        if head and self.rectified and x.device.type == "cpu" and not kernels.PLAIN:
-            return _RectifiedTowers.apply(x, *(p for layer in (*self.layers, head) for p in layer))
+    def forward(self, x: Tensor) -> Tensor:
         x = x.expand(2, *x.shape)
         for weight, bias in self.layers:
             x = self.activate(torch.baddbmm(bias, x, weight))
-        return torch.baddbmm(head[1], x, head[0]) if head else x
-
-
-class _RectifiedTowers(torch.autograd.Function):
-    """ReLU after each layer but the last, forwards and backwards; parameters are weights and biases in turn. What needs
-    no gradient gets none: neither parameters that are only looked at nor inputs that are data."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.parameters = [p.detach().numpy() for p in parameters]
-        ctx.found = [x.detach().numpy()]
-        for weight, bias in zip(ctx.parameters[::2], ctx.parameters[1::2], strict=True):
-            y = np.matmul(ctx.found[-1], weight)
-            y += bias
-            if weight is not ctx.parameters[-2]:
-                np.maximum(y, 0.0, out=y)
-            ctx.found.append(y)
-        return torch.from_numpy(ctx.found.pop())
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        by_y = np.ascontiguousarray(gradient.numpy())
-        gradients: list[Tensor | None] = [None] * len(ctx.parameters)
-        by_x = None
-        for k in reversed(range(len(ctx.found))):
-            x = ctx.found[k]
-            if ctx.needs_input_grad[1 + 2 * k]:
-                gradients[2 * k] = torch.from_numpy(np.matmul(x.swapaxes(-1, -2), by_y))
-                gradients[2 * k + 1] = torch.from_numpy(by_y.sum(axis=1, keepdims=True))
-            if k:
-                by_y = np.matmul(by_y, ctx.parameters[2 * k].swapaxes(1, 2))
-                by_y *= x > 0.0
-            elif ctx.needs_input_grad[0]:
-                by_x = torch.from_numpy(np.matmul(by_y, ctx.parameters[0].swapaxes(1, 2)).sum(axis=0))
-        return by_x, *gradients
+        return x
 
 
 class TowersInNumPy:
