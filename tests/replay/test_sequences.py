@@ -12,7 +12,7 @@ COLUMNS = {"observation": ((), np.int64), "acted": ((), np.bool_), "terminated":
 def filled(capacity, lengths, burn_in=2, length=3, steps=1):
     """Episodes of these lengths in turn in two environments; observation = 100 · episode + step, the last observation
     included."""
-    replay, episodes = Sequences(COLUMNS, capacity, steps, burn_in, length), list(enumerate(lengths))
+    replay, episodes = Sequences(COLUMNS, capacity, steps, False, burn_in, length), list(enumerate(lengths))
     running = [None, None]
     while episodes or any(running):
         for env in range(2):
@@ -74,7 +74,7 @@ def test_no_step_is_learnt_from_much_more_than_others():
 def test_what_is_saved_is_restored(tmp_path):
     replay = filled(40, [9, 12, 5, 20])
     manifest = replay.save(tmp_path)
-    other = Sequences(COLUMNS, 40, 1, 2, 3)
+    other = Sequences(COLUMNS, 40, 1, False, 2, 3)
     other.load(tmp_path, manifest)
     for one, same in zip(replay.sample_sequences(8, np.random.default_rng(1))[:1],
                          other.sample_sequences(8, np.random.default_rng(1))[:1], strict=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -32,9 +32,9 @@ from myosu.nets.inference import device_for
 from myosu.nets.memory import Memory
 from myosu.nets.towers import TwinTowers
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns, Replay, Rows
+from myosu.replay.replay import Columns, Replay, Rows, fitting_capacity
 from myosu.replay.sequences import SequenceBatch, Sequences
-from myosu.replay.transitions import Transitions, transition_columns
+from myosu.replay.transitions import Transitions, stored_columns, transition_columns
 from myosu.rewards.actions import action_features
 from myosu.rewards.curiosity import curiosity_signals, parse_curiosity
 from myosu.rewards.environment import EnvironmentReward
@@ -141,7 +141,7 @@ class Config:
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    """``config`` as it is. Raises UserError where SAC does not fit."""
+    """``config`` with a replay that this machine has memory for. Raises UserError where SAC does not fit."""
     if spec.num_players != 1:
         raise UserError(f"SAC is for one player; here are {spec.num_players}. Use muzero.")
     if not np.isfinite(spec.action_low + spec.action_high).all():
@@ -150,7 +150,8 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if config.lstm_size and config.sequence_length > spec.max_steps:
         raise UserError(f"sequence_length = {config.sequence_length} is longer than any episode, which ends after "
                         f"{spec.max_steps} steps: lower it.")
-    return config
+    stored = stored_columns(spec, position_columns(config, spec))
+    return replace(config, replay_capacity=fitting_capacity(stored, config.replay_capacity))
 
 
 def actions_of(config: Config, spec: EnvSpec) -> SoftActions:
@@ -165,10 +166,10 @@ def position_columns(config: Config, spec: EnvSpec) -> Columns:
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    columns = position_columns(config, spec)
+    columns, once = position_columns(config, spec), spec.frame_stack > 1
     if config.lstm_size:
-        return Sequences(columns, config.replay_capacity, config.n_step, config.burn_in, config.sequence_length)
-    return Transitions(columns, config.replay_capacity, config.n_step)
+        return Sequences(columns, config.replay_capacity, config.n_step, once, config.burn_in, config.sequence_length)
+    return Transitions(columns, config.replay_capacity, config.n_step, once)
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:

@@ -28,6 +28,8 @@ class EnvSpec:
         for the choices, which are the last ones and whole numbers from 0.
     observation_bounds: the least and the greatest number in each part of the observation (``parts()``, in their
         order), perhaps infinite; empty where nothing is known.
+    frame_stack: observations are so many frames at once, [frame_stack, *frame], of which the next one shows all but one
+        again; 0 where they are not.
     planes_first: all observations of rank 3 are [C, H, W], as our games' are. Elsewhere only their shape can tell.
     rules: of one of our games, for algorithms that search by the true rules (docs/decisions/56); its environments then
         show the true states of their games as ``states`` [num_envs], those of the observations received last. None
@@ -45,6 +47,7 @@ class EnvSpec:
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
     planes_first: bool = False
+    frame_stack: int = 0
     observation_bounds: tuple[tuple[float, float], ...] = ()
     rules: Game | None = field(default=None, compare=False, repr=False)
 

@@ -30,8 +30,9 @@ class Sequences(Transitions):
     (Kapturowski et al. 2019). ``previous_row`` (int32) is the row before in the same environment, as long as it is
     stored, or −1."""
 
-    def __init__(self, columns: Columns, capacity: int, steps: int, burn_in: int, length: int) -> None:
-        super().__init__(columns, capacity, steps)
+    def __init__(self, columns: Columns, capacity: int, steps: int, frames_once: bool, burn_in: int, length: int
+                 ) -> None:
+        super().__init__(columns, capacity, steps, frames_once)
         self.columns["previous_row"] = np.full(capacity, -1, np.int32)
         self.burn_in, self.length = burn_in, length
 
