@@ -284,3 +284,53 @@ class Lock(gymnasium.Env):
 
     def _observe(self):
         return np.eye(self.length + 1, dtype=np.float32)[self.place]
+
+
+class Recall(gymnasium.Env):
+    """The first of four observations says what to do at the last; the others say nothing."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (1,), np.float32), spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.secret, self.steps = int(self.np_random.integers(2)), 0
+        return np.array([2 * self.secret - 1], np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        reward = (1.0 if action == self.secret else -1.0) if self.steps == 4 else 0.0
+        return np.zeros(1, np.float32), reward, self.steps == 4, False, {}
+
+
+class Aim(gymnasium.Env):
+    """One step with a mixed action: 1 − (aim − o)² for the observation o, which is 0 or 1, and 0, 1 or 2 for the
+    choice; choice 2 is not legal where o is 1."""
+
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Dict({"choice": spaces.Discrete(3, start=5), "aim": spaces.Box(-2, 4, (1,), np.float32)})
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.shown = int(self.np_random.integers(2))
+        return self.observe()
+
+    def observe(self):
+        return np.full(1, self.shown, np.float32), {"action_mask": np.array([True, True, self.shown == 0])}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        choice = int(action["choice"]) - 5
+        assert choice < 2 or self.shown == 0, "an illegal choice"
+        return self.observe()[0], 1.0 - float(action["aim"][0] - self.shown) ** 2 + choice, True, False, {}
+
+
+class WithoutVelocities(gymnasium.ObservationWrapper):
+    """CartPole that shows where things are and not how they move."""
+
+    def __init__(self, env=None):
+        super().__init__(env or gymnasium.make("CartPole-v1"))
+        low, high = self.env.observation_space.low[[0, 2]], self.env.observation_space.high[[0, 2]]
+        self.observation_space = spaces.Box(low, high)
+
+    def observation(self, observation):
+        return observation[[0, 2]]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from gym_toys import Counter, Endless, Everything
+from gym_toys import Counter, Endless, Everything, Recall
 from in_turn import InTurn, returns
 from myosu import kernels
 from myosu.algorithms import ppo
@@ -111,22 +111,6 @@ class Nearby(gymnasium.Env):
 def test_several_choices_and_continuous_actions(make, steps, least):
     loop = InTurn(ppo, SMALL, GymVectorEnv(make, SMALL.num_envs)).run(steps)
     assert returns(loop.agent(), GymVectorEnv(make, 4, seed=1), 20).min() >= least
-
-
-class Recall(gymnasium.Env):
-    """The first of four observations says what to do at the last; the others say nothing."""
-
-    observation_space, action_space = spaces.Box(-1, 1, (1,), np.float32), spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.secret, self.steps = int(self.np_random.integers(2)), 0
-        return np.array([2 * self.secret - 1], np.float32), {}
-
-    def step(self, action):
-        self.steps += 1
-        reward = (1.0 if action == self.secret else -1.0) if self.steps == 4 else 0.0
-        return np.zeros(1, np.float32), reward, self.steps == 4, False, {}
 
 
 @pytest.mark.parametrize("lstm_size, solved", [(16, True), (0, False)])

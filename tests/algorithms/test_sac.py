@@ -10,13 +10,15 @@ import torch
 from gymnasium import spaces
 
 import myosu.envs.probes  # noqa: F401
-from gym_toys import Endless, Everything, Forbidden
+from gym_toys import Aim, Endless, Everything, Forbidden
 from in_turn import InTurn, InTwoGroups, returns
 from myosu.algorithms import load_algorithm, sac
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.native import game_spec
+from myosu.envs.vector import EnvSpec
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
+from myosu.losses.soft import choice_log_probs, entropies
 from probe_values import Q_VALUES
 
 #: Without entropy, so that values are those of the best policy.
@@ -118,20 +120,50 @@ def test_continuous_actions_reach_what_pays_between_their_bounds():
     loop = learnt(Target, steps=2000, learning_rate=5e-3, temperature=None, entropy_target=-2.0)
     found, _ = loop.agent().act(np.array([[0.0], [2.0]], np.float32), np.ones((2, 0), bool))
     assert np.abs(found[:, 0] - [0, 2]).max() < 0.15 and found.dtype == np.float32
-    assert np.abs(loop.replay.columns["action"]).max() <= 1 < max(e.actions.max() for e in loop.episodes), "scaled"
+    assert np.abs(loop.replay.columns["action"]).max() <= 1 < max(np.max(e.actions) for e in loop.episodes), "scaled"
 
 
 def test_branches_learn_by_themselves():
     loop = learnt(Pair, temperature=None)
     assert loop.agent().act(np.ones((3, 1), np.float32), np.ones((3, 5), np.bool_))[0].tolist() == [[1, 2]] * 3
-    assert loop.episodes[0].actions.shape == (1, 2) and loop.learner.net.log_temperature.shape == (2,)
+    assert np.shape(loop.episodes[0].actions) == (1, 2) and loop.learner.net.log_temperature.shape == (2,)
+
+
+def test_mixed_actions():
+    """Continuous components and choices at once, with a mask of the choices."""
+    loop = learnt(Aim, steps=2500, learning_rate=5e-3, temperature=None, entropy_target=-2.0, entropy_share=0.2)
+    observation, legal = np.array([[0.0], [1.0]], np.float32), np.array([[True] * 3, [True, True, False]])
+    found, _ = loop.agent().act(observation, legal)
+    assert found.dtype == np.float32 and found[:, 1].tolist() == [2, 1]
+    assert np.abs(found[:, 0] - [0, 1]).max() < 0.2
+    assert loop.learner.net.log_temperature.shape == (2,)
+    batch = loop.replay.columns["action"][: loop.replay.filled]
+    assert np.abs(batch[:, 0]).max() <= 1 and set(np.unique(batch[loop.replay.columns["acted"][: len(batch)], 1])) == {
+        0, 1, 2}
+    with torch.no_grad():  # Q of a perfect aim, 1/3 of the way from -2 to 4, with the best choice, and of a miss by 1
+        q = loop.learner.net.critics({"": torch.zeros(2, 1)}, torch.tensor([[-1 / 3], [0.0]])).mean(0)[:, 0, 2]
+    assert q[0].item() == pytest.approx(3, abs=0.15) and q[1] < 2.5
+
+
+def test_several_branches_do_not_count_components_several_times():
+    """The gradient of the policy's value with respect to a component is that of one return."""
+    spec = EnvSpec((1,), np.float32, 4, 1, (-1.0, 1.0), 9, action_branches=(2, 2), action_low=(-1, 0, 0),
+                   action_high=(1, 1, 1))
+    kind = sac.actions_of(TINY, spec)
+    outputs = torch.zeros(1, 6, requires_grad=True)
+    value, entropy = kind.expected(lambda seen, action: (3.0 * action).expand(1, 4).expand(2, 1, 1, 4), {}, outputs,
+                                   torch.ones(1, 4, dtype=torch.bool), np.random.default_rng(0))
+    assert value.shape == (1, 1, 2) and entropy.shape == (1, 3)
+    u = np.random.default_rng(0).standard_normal((1, 1), np.float32) * math.exp(-1.5)
+    (gradient,) = torch.autograd.grad(value.sum(), outputs)
+    assert gradient[0, 0].item() == pytest.approx(3.0 * (1 - np.tanh(u.item()) ** 2), rel=1e-4)
 
 
 def test_the_temperature_brings_the_entropy_to_its_target():
     """Of each branch, whose advantages are 1 and 1; half of ln 2 and of ln 3."""
     loop = learnt(Pair, steps=2500, temperature=None, temperature_initial=0.1, entropy_share=0.5)
     outputs = loop.learner.net.policy({"": torch.ones(1, 1)})
-    found = sac.entropies(sac.choice_log_probs(outputs, torch.ones(1, 5, dtype=torch.bool), (2, 3)), (2, 3))
+    found = entropies(choice_log_probs(outputs, torch.ones(1, 5, dtype=torch.bool), (2, 3)), (2, 3))
     assert found.tolist()[0] == pytest.approx([0.5 * math.log(2), 0.5 * math.log(3)], abs=0.08)
     temperature = loop.learner.net.log_temperature.exp().tolist()
     assert min(temperature) > 0.1 and abs(temperature[0] - temperature[1]) > 0.02
@@ -145,12 +177,12 @@ def test_observations_of_many_parts_and_masks_by_branch():
 
 def test_drawn_actions_follow_the_policy():
     spec = GymVectorEnv(Pair, 1).spec
-    kind = sac.make_actions(TINY, spec)
+    kind = sac.actions_of(TINY, spec)
     logits = torch.tensor([[0.0, 1.0, 0.5, 0.0, 9.0]]).repeat(20000, 1)
     legal = torch.tensor([[True, True, True, True, False]]).repeat(20000, 1)
     drawn = kind.sample(logits, legal, np.random.default_rng(0)).numpy()
     share = np.bincount(drawn.ravel(), minlength=5) / 20000
-    expected = sac.choice_log_probs(logits[:1], legal[:1], (2, 3)).exp().numpy()[0]
+    expected = choice_log_probs(logits[:1], legal[:1], (2, 3)).exp().numpy()[0]
     assert np.abs(share - expected).max() < 0.015 and share[4] == 0
     assert set(np.unique(kind.random(legal.numpy(), np.random.default_rng(0)))) == {0, 1, 2, 3}
 

@@ -21,6 +21,14 @@ def check_ranges(config: Any, ranges: dict[str, tuple[float, float]]) -> None:
             raise UserError(f"{name} = {value} is impossible: it must be from {low} to {high}.")
 
 
+def check_not_mixed(algorithm: str, spec: EnvSpec) -> None:
+    """Raises UserError if actions have continuous components and choices at once."""
+    if spec.components and spec.num_actions:
+        raise UserError(f"{algorithm} supports continuous actions or discrete ones; here they are mixed, "
+                        f"{spec.components} continuous components with {len(spec.action_branches)} choices. SAC "
+                        "supports that: --algorithm sac.")
+
+
 def check_model_fits(algorithm: str, spec: EnvSpec) -> None:
     """Raises UserError if ``nets.muzero``, the model of ``algorithm``, does not support the environment's spaces."""
     if spec.action_shape:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from myosu.algorithms.checks import check_ranges
+from myosu.algorithms.checks import check_not_mixed, check_ranges
 from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.supervised import SupervisedLearner
 from myosu.envs.playback import Move
@@ -76,6 +76,7 @@ class Config:
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
+    check_not_mixed("Cloning", spec)
     if not np.isfinite(spec.action_low + spec.action_high).all():
         raise UserError("Cloning needs bounds of every component of an action; here some are infinite. Give the Box "
                         "finite bounds (gymnasium.wrappers.RescaleAction).")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from myosu.algorithms.checks import check_ranges
+from myosu.algorithms.checks import check_not_mixed, check_ranges
 from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
@@ -28,7 +28,7 @@ from myosu.nets.encoder import ActionHead, Encoder, Observation, default_hidden,
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import device_for
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns, Replay, fitting_capacity
+from myosu.replay.replay import Columns, Replay, Rows, fitting_capacity
 from myosu.replay.transitions import Transitions, stored_columns, transition_columns
 from myosu.rewards.actions import action_features
 from myosu.rewards.curiosity import curiosity_signals, parse_curiosity
@@ -142,6 +142,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if spec.num_players != 1:
         raise UserError(f"DQN is for one player; here are {spec.num_players}. Use muzero, or put an opponent into the "
                         "game (--opponent alphabeta:2).")
+    check_not_mixed("DQN", spec)
     if not spec.num_actions:
         raise UserError("DQN needs actions that can be counted (Discrete or MultiDiscrete); here they are continuous "
                         "(Box). Use ppo.")
@@ -241,7 +242,10 @@ class Actor(StepActor):
         super().__init__(env, position_columns(env.spec), self.player, seed)
         self.epsilon = config.epsilon_initial
 
-    def choose(self, step: Step) -> np.ndarray:
+    def choose(self, step: Step) -> Rows:
+        return {"action": self._actions(step)}
+
+    def _actions(self, step: Step) -> np.ndarray:
         explores = self.rng.random(len(step.env_ids)) < self.epsilon
         if explores.all():
             return self.player.random(step.legal_actions, self.rng)

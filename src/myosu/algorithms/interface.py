@@ -115,6 +115,13 @@ class Agent(Protocol):
         """
 
 
+def state_before(count: int, size: int, state: AgentState | None, starts: np.ndarray | None) -> np.ndarray:
+    """float32 [count, size], the state before an ``act``: 0 where episodes begin."""
+    if state is None or not size:
+        return np.zeros((count, size), np.float32)
+    return state if starts is None else np.where(starts[:, None], np.float32(0.0), state)
+
+
 def known_positions(agent: Agent, positions: np.ndarray | None) -> dict[str, Any]:
     """The argument ``positions`` [n] of ``agent.act`` and ``agent.think``, for an agent that needs it."""
     return {"positions": positions} if positions is not None and getattr(agent, "needs_positions", False) else {}

@@ -15,7 +15,7 @@ from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import Step, VectorEnv
 from myosu.nets.flat import FlatAdam
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns
+from myosu.replay.replay import Columns, Rows
 from myosu.replay.transitions import RunningSteps, Transitions, Windows
 from myosu.rewards.signals import RewardSignals
 from myosu.runs.state import State, Weights
@@ -46,15 +46,15 @@ class StepActor:
         self.current: Step = env.recv(env.num_envs)
         self.recorder.start(self.current)
 
-    def choose(self, step: Step) -> np.ndarray:
-        """Actions as the replay stores them."""
+    def choose(self, step: Step) -> Rows:
+        """``action``, as the replay stores it, and other columns that are known before the answer."""
         raise NotImplementedError
 
     def step(self) -> Experience:
         now = self.current
         chosen = self.choose(now)
-        self.running.act(now.env_ids, observation=now.observation, legal_actions=now.legal_actions, action=chosen)
-        self.env.send(self.network.actions(chosen), now.env_ids)
+        self.running.act(now.env_ids, observation=now.observation, legal_actions=now.legal_actions, **chosen)
+        self.env.send(self.network.actions(chosen["action"]), now.env_ids)
         self.current = after = self.env.recv()
         rows = self.running.answer(after)
         actions = self.network.actions(rows["action"][: len(after.env_ids)])

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from myosu import kernels
-from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import AgentState, Experience, Thoughts
+from myosu.algorithms.checks import check_not_mixed, check_ranges
+from myosu.algorithms.demonstrations import gail_signals
+from myosu.algorithms.interface import AgentState, Experience, Thoughts, state_before
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -84,6 +85,14 @@ class Config:
     """Divide rewards by the running deviation of the discounted return."""
     reward_clip: float | None = None
     """Clip rewards, normalised or not, to ± this; None: to ±10 where they are normalised, else not at all."""
+    reward_scale: float = 1.0
+    """Weight of the environment's rewards among all rewards; 0: the agent learns from the others alone."""
+    gail_weight: float = 0.0
+    """Weight of the reward for imitating ``recordings`` (GAIL); 0: none."""
+    gail_discount: float = 0.99
+    """Discount of that reward, in [0, 1)."""
+    recordings: tuple[str, ...] = ()
+    """Folders of the runs whose recorded games are imitated, minari:DATASET, or .demo files."""
     curiosity: tuple[str, ...] = ()
     """Rewards for what is new (docs/curiosity.md): rnd, icm, counts, each with a weight and a discount if you like, as
     in rnd:0.5:0.99."""
@@ -119,7 +128,8 @@ class Config:
             "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
             "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
-            "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9),
+            "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9), "reward_scale": (0.0, 1e9),
+            "gail_weight": (0.0, 1e9),
         })
         if self.reward_clip is not None:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
@@ -151,6 +161,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if spec.num_players != 1:
         raise UserError("PPO is for environments with one player: train games for two with muzero, or with an opponent "
                         "inside them (--opponent alphabeta:2).")
+    check_not_mixed("PPO", spec)
     fitting = [size for size in range(config.unroll, config.rollout_size + 1, config.unroll)
                if config.rollout_size % size == 0 and (size > 1 or not config.normalize_advantages)]
     if not fitting:
@@ -171,21 +182,33 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
     """What is to be maximised. Each kind of return among them has a value of its own."""
-    return [EnvironmentReward(config.discount, clip=config.reward_clip, normalize=config.normalize_rewards,
-                              num_envs=config.num_envs),
-            *curiosity_signals(config.curiosity, spec, partial(_action_features, spec), config.discount,
-                               config.num_envs, 1, seed)]
+    features = partial(_action_features, spec)
+    return [EnvironmentReward(config.discount, config.reward_scale, config.reward_clip, config.normalize_rewards,
+                              config.num_envs),
+            *gail_signals(config, spec, partial(policy_action, spec), features, config.epochs, seed),
+            *curiosity_signals(config.curiosity, spec, features, config.discount, config.num_envs, 1, seed)]
 
 
 def _action_features(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
-    """What reward signals read of actions [n, *action_shape]."""
-    if not spec.action_low:  # as columns of the choices of all branches
+    """What reward signals read of a policy's actions [n, *action_shape]: continuous ones as the environment gets them,
+    within its bounds, or a discriminator would tell a policy from its teachers by what lies outside."""
+    if spec.action_low:
+        action = policy_action(spec, environment_action(spec, action))
+    else:  # as columns of the choices of all branches
         action = action.reshape(len(action), -1) + np.cumsum((0, *spec.action_branches[:-1]))
     return action_features(spec, action)
 
 
-def count_values(config: Config, spec: EnvSpec) -> int:
-    return len(RewardSignals(reward_signals(config, spec, 0)).returns)
+def returns(config: Config) -> list[tuple[float, bool]]:
+    """``RewardSignals.returns`` of ``reward_signals``, known without the demonstrations, which actors and agents do not
+    have."""
+    found = [(config.discount, True)]
+    if config.gail_weight:
+        found.append((config.gail_discount, True))
+    for text in config.curiosity:
+        kind, _, discount = parse_curiosity(text, config.discount)
+        found.append((discount, kind == "counts"))
+    return list(dict.fromkeys(found))
 
 
 class ActorCritic(nn.Module):
@@ -214,7 +237,7 @@ class ActorCritic(nn.Module):
         cells = None if self.cell else self.encoder.cells
         self.policy = ActionHead(features, len(spec.action_low) or spec.num_actions, cells)
         _orthogonal(self.policy, 0.01)
-        self.value = PopArt(features, count_values(config, spec))
+        self.value = PopArt(features, len(returns(config)))
         self.log_std = nn.Parameter(torch.zeros(len(spec.action_low))) if spec.action_low else None
         self.quick: TowersInNumPy | None = None
 
@@ -337,12 +360,23 @@ def environment_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
     return np.clip(scaled.astype(np.float32), low, high)
 
 
+def policy_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
+    """The other way round."""
+    if not spec.action_low:
+        return action
+    low, high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
+    half = (high - low) / 2
+    bounded = np.isfinite(half)
+    return np.where(bounded, (action - np.where(bounded, low, 0.0)) / np.where(bounded, half, 1.0) - 1.0,
+                    action).astype(np.float32)
+
+
 def rollout_columns(config: Config, spec: EnvSpec) -> Columns:
     """A row is a step and what was thought of it. ``value`` is in units of the rewards; ``memory`` is what was
     remembered before."""
     return transition_columns(spec, (spec.action_shape, spec.action_dtype)) | {
         "log_prob": ((), np.float32),
-        "value": ((count_values(config, spec),), np.float32),
+        "value": ((len(returns(config)),), np.float32),
         "memory": ((2 * config.lstm_size,), np.float32),
     }
 
@@ -581,6 +615,7 @@ class Learner:
         self.net.settle()
         self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
         self.signals = RewardSignals(reward_signals(config, spec, seed))
+        assert self.signals.returns == returns(config)
         self.updates = self.rollouts = self.seen_positions = 0
         #: Of the run when this rollout and the next one were begun.
         self.progress = self.next_progress = 0.0
@@ -764,9 +799,7 @@ class Agent:
 
     def _evaluate(self, observation: np.ndarray, state: AgentState | None, starts: np.ndarray | None
                   ) -> tuple[np.ndarray, np.ndarray, AgentState | None]:
-        memory = np.zeros((len(observation), self.size), np.float32)
-        if self.has_memory and state is not None:
-            memory[:] = state if starts is None else np.where(starts[:, None], 0.0, state)
+        memory = state_before(len(observation), self.size, state, starts)
         outputs, value, after = self.net.evaluate(observation, memory)
         return outputs, value, after if self.has_memory else None
 

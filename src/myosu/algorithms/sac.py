@@ -1,8 +1,8 @@
-"""Soft actor-critic (Haarnoja et al. 2018) of continuous actions (a squashed normal distribution) and of choices
-(Christodoulou 2019), one or several branches of them, with masks, and a temperature that finds itself.
+"""Soft actor-critic (Haarnoja et al. 2018) for continuous actions, for choices (Christodoulou 2019), one or several
+branches of them, with masks, and for both at once; with a temperature that finds itself and, optionally, a memory.
 
-Read it from top to bottom: the configuration, the network, the two kinds of policies and what each makes of the values,
-how an actor plays, the learner, the agent.
+Read it from top to bottom: the configuration, the network, how an actor plays, the learner, the agent. What depends on
+the kind of actions is in ``soft_actions.py``.
 """
 
 from __future__ import annotations
@@ -11,42 +11,40 @@ import copy
 import math
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.demonstrations import load_demonstrations
-from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.demonstrations import gail_signals
+from myosu.algorithms.interface import AgentState, Experience, Thoughts, state_before
 from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
+from myosu.algorithms.soft_actions import SoftActions, make_actions
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
-from myosu.games.playout import random_actions
-from myosu.losses.q_learning import best_columns
-from myosu.losses.soft import by_branch, choice_log_probs, entropies, entropy_targets, squashed, temperature_loss
+from myosu.losses.soft import choice_log_probs, temperature_loss
 from myosu.nets.encoder import ActionHead, Encoder, Observation, has_pictures, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import device_for
+from myosu.nets.memory import Memory
 from myosu.nets.towers import TwinTowers
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns, Replay, fitting_capacity
+from myosu.replay.replay import Columns, Replay, Rows, fitting_capacity
+from myosu.replay.sequences import SequenceBatch, Sequences
 from myosu.replay.transitions import Transitions, stored_columns, transition_columns
 from myosu.rewards.actions import action_features
 from myosu.rewards.curiosity import curiosity_signals, parse_curiosity
 from myosu.rewards.environment import EnvironmentReward
-from myosu.rewards.gail import GAIL
 from myosu.rewards.signals import RewardSignal, RewardSignals
-from myosu.runs.state import Weights
+from myosu.runs.state import State, Weights
 
 SOURCE = "in turn"
 
 #: The metrics are those of one update in so many: reading them costs time.
 METRICS_EVERY = 50
-
-#: log σ of a continuous policy lies between these.
-LOG_STD_RANGE = (-5.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,12 @@ class Config:
     """Channels of the convolutions that read a board."""
     blocks: int = 1
     """Residual blocks of the convolutions that read a board."""
+    lstm_size: int = 0
+    """Units of a memory (LSTM) for what one observation does not show; 0: none."""
+    sequence_length: int = 32
+    """With a memory: steps that follow each other and are learnt from together."""
+    burn_in: int = 8
+    """With a memory: steps before them that only bring up to date what the actor remembered."""
 
     discount: float = 0.99
     """Discount of rewards, in [0, 1]."""
@@ -118,6 +122,7 @@ class Config:
             "temperature_initial": (1e-9, 1e9), "entropy_target": (-100.0, math.log(2.0)),
             "entropy_share": (0.0, 1.0), "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9),
             "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
+            "lstm_size": (0, 4096), "sequence_length": (1, 10_000), "burn_in": (0, 10_000),
             "priority_exponent": (0.0, 10.0), "reward_scale": (0.0, 1e9), "gail_weight": (0.0, 1e9), "tau": (1e-6, 1.0),
             "learning_rate": (0.0, 10.0),
         })
@@ -125,6 +130,9 @@ class Config:
             check_ranges(self, {"temperature": (0.0, 1e9)})
         if not self.hidden or min(self.hidden) < 1:
             raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")
+        if self.lstm_size and self.prioritized:
+            raise UserError("prioritized replay is of single steps, and a memory (lstm_size) needs sequences: choose "
+                            "one of them.")
         for text in self.curiosity:
             parse_curiosity(text, self.discount)
         if self.learning_starts > self.replay_capacity:
@@ -139,46 +147,54 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if not np.isfinite(spec.action_low + spec.action_high).all():
         raise UserError("SAC needs bounds of every component of an action; here some are infinite. Give the Box finite "
                         "bounds (gymnasium.wrappers.RescaleAction), or use ppo.")
-    stored = stored_columns(spec, position_columns(spec))
+    if config.lstm_size and config.sequence_length > spec.max_steps:
+        raise UserError(f"sequence_length = {config.sequence_length} is longer than any episode, which ends after "
+                        f"{spec.max_steps} steps: lower it.")
+    stored = stored_columns(spec, position_columns(config, spec))
     return replace(config, replay_capacity=fitting_capacity(stored, config.replay_capacity))
 
 
-def action_branches(spec: EnvSpec) -> tuple[int, ...]:
-    """Choices of each branch; of continuous actions none."""
-    return () if spec.action_low else spec.action_branches or (spec.num_actions,)
+def actions_of(config: Config, spec: EnvSpec) -> SoftActions:
+    return make_actions(spec, config.entropy_target, config.entropy_share)
 
 
-def position_columns(spec: EnvSpec) -> Columns:
-    """A row is a step; its action is float32 in [−1, 1], or the columns of the choices, as in ``q_learning``."""
-    action = (spec.action_shape, np.float32) if spec.action_low else ((len(action_branches(spec)),), np.int64)
-    return transition_columns(spec, action)
+def position_columns(config: Config, spec: EnvSpec) -> Columns:
+    """A row is a step; its action is stored as ``soft_actions`` describes, and ``memory`` is the state before it."""
+    dtype = np.float32 if spec.components else np.int64
+    columns = transition_columns(spec, (spec.action_shape or (1,), dtype))
+    return columns | {"memory": ((2 * config.lstm_size,), np.float32)} if config.lstm_size else columns
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    return Transitions(position_columns(spec), config.replay_capacity, config.n_step, spec.frame_stack > 1)
+    columns, once = position_columns(config, spec), spec.frame_stack > 1
+    if config.lstm_size:
+        return Sequences(columns, config.replay_capacity, config.n_step, once, config.burn_in, config.sequence_length)
+    return Transitions(columns, config.replay_capacity, config.n_step, once)
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
     """What is to be maximised. Each discount among them has values of its own; entropy counts among the first's."""
-    signals: list[RewardSignal] = [EnvironmentReward(config.discount, weight=config.reward_scale)]
-    if config.gail_weight:
-        demonstrations = load_demonstrations(config.recordings, spec, make_actions(config, spec).stored)
-        signals.append(GAIL(spec, demonstrations, partial(action_features, spec), config.gail_discount,
-                            config.gail_weight, seed=seed))
-    return signals + curiosity_signals(config.curiosity, spec, partial(action_features, spec), config.discount, 0,
-                               max(1, round(config.replay_ratio)), seed)
+    features = partial(action_features, spec)
+    return [EnvironmentReward(config.discount, config.reward_scale),
+            *gail_signals(config, spec, actions_of(config, spec).stored, features, 1, seed),
+            *curiosity_signals(config.curiosity, spec, features, config.discount, 0,
+                               max(1, round(config.replay_ratio)), seed)]
 
 
 class Critics(nn.Module):
-    """Two critics, which share no layer but those that look at pictures.
+    """Two critics, which share no layer but those that look at pictures and, with ``lstm_size``, the memory. They then
+    see its output in place of the observation, and it learns from their loss alone.
 
-    Values float32 [2, n, D, A] of all choices, or [2, n, D] of the continuous ``action`` [n, C]; D are the discounts.
+    Values float32 [2, n, D, A] of all choices, or [2, n, D] without choices, for the continuous components ``action``
+    [n, C]; D are the discounts.
     """
 
     def __init__(self, config: Config, spec: EnvSpec, discounts: int) -> None:
         super().__init__()
-        self.encoder = Encoder(spec, config.hidden if has_pictures(spec) else (), config.channels, config.blocks)
-        self.towers = TwinTowers(self.encoder.features + len(spec.action_low), config.hidden, nn.ReLU)
+        self.memory = make_memory(config, spec)
+        seen = self.memory.spec(spec) if self.memory else spec
+        self.encoder = Encoder(seen, config.hidden if has_pictures(seen) else (), config.channels, config.blocks)
+        self.towers = TwinTowers(self.encoder.features + spec.components, config.hidden, nn.ReLU)
         self.shape = (discounts, spec.num_actions) if spec.num_actions else (discounts,)
         # Small values at first, so that twins agree on what neither knows
         self.weight = nn.Parameter(torch.randn(2, self.towers.features, math.prod(self.shape)) * 0.01)
@@ -190,26 +206,19 @@ class Critics(nn.Module):
         return torch.baddbmm(self.bias, found, self.weight).view(2, len(x), *self.shape)
 
 
-class SoftActorCritic(nn.Module):
-    """Critics, policy and the logarithms of the temperatures [B], one for each branch."""
-
-    def __init__(self, config: Config, spec: EnvSpec, discounts: int) -> None:
-        super().__init__()
-        self.critics = Critics(config, spec, discounts)
-        self.policy = Policy(config, spec)
-        initial = config.temperature_initial if config.temperature is None else max(config.temperature, 1e-30)
-        self.log_temperature = nn.Parameter(torch.full((len(action_branches(spec)) or 1,), math.log(initial)))
+def make_memory(config: Config, spec: EnvSpec) -> Memory | None:
+    return Memory(spec, config.hidden, config.channels, config.blocks, config.lstm_size) if config.lstm_size else None
 
 
 class Policy(nn.Module):
-    """What a policy is made from: logits [n, A], or means and log σ [n, 2 C]."""
+    """What a policy is made from: ``SoftActions.outputs`` of an observation, or of what the memory makes of it."""
 
-    def __init__(self, config: Config, spec: EnvSpec) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, memory: Memory | None) -> None:
         super().__init__()
-        self.continuous = bool(spec.action_low)
-        self.encoder = Encoder(spec, config.hidden, config.channels, config.blocks)
-        self.head = ActionHead(self.encoder.features, 2 * len(spec.action_low) or spec.num_actions,
-                               None if self.continuous else self.encoder.cells)
+        seen = memory.spec(spec) if memory else spec
+        self.encoder = Encoder(seen, config.hidden, config.channels, config.blocks)
+        self.head = ActionHead(self.encoder.features, actions_of(config, spec).outputs,
+                               None if spec.components else self.encoder.cells)
         for parameter in self.head.parameters():  # what can be done is equally likely at first
             nn.init.normal_(parameter, std=0.01)
 
@@ -217,124 +226,53 @@ class Policy(nn.Module):
         return self.head(*self.encoder(observation))
 
 
-class ContinuousActions:
-    """How SAC acts and learns where actions are squashed normal variables; in place of their entropy stands −log π of
-    one that is drawn."""
+class SoftActorCritic(nn.Module):
+    """Critics, policy and the logarithms of the temperatures, one for each entropy."""
 
-    def __init__(self, config: Config, spec: EnvSpec) -> None:
-        self.components = len(spec.action_low)
-        self.low, self.high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
-        self.entropy_target = config.entropy_target * self.components
-
-    def mode(self, outputs: Tensor, legal: Tensor) -> Tensor:
-        return outputs.chunk(2, dim=1)[0].tanh()
-
-    def sample(self, outputs: Tensor, legal: Tensor, rng: np.random.Generator) -> Tensor:
-        return self._drawn(outputs, rng)[0]
-
-    def random(self, legal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return rng.uniform(-1.0, 1.0, (len(legal), self.components)).astype(np.float32)
-
-    def environment_actions(self, stored: np.ndarray) -> np.ndarray:
-        """−1 and 1 are the bounds."""
-        return np.clip(self.low + (self.high - self.low) * 0.5 * (stored + 1.0), self.low, self.high)
-
-    def stored(self, actions: np.ndarray) -> np.ndarray:
-        """The other way round."""
-        return np.clip(2.0 * (actions - self.low) / (self.high - self.low) - 1.0, -1.0, 1.0)
-
-    def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
-        """Q of what was done: float32 [2, n, D, 1]."""
-        return critics(observation, action)[..., None]
-
-    def expected(self, critics: Critics, observation: Observation, outputs: Tensor, legal: Tensor,
-                 rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Q of what the policy does, [n, D, 1], and its entropy [n, 1]."""
-        action, log_prob = self._drawn(outputs, rng)
-        return least(critics(observation, action))[..., None], -log_prob[:, None]
-
-    def entropy_targets(self, legal: Tensor) -> Tensor:
-        return torch.full((1, 1), self.entropy_target, device=legal.device)
-
-    def _drawn(self, outputs: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        mean, log_std = outputs.chunk(2, dim=1)
-        low, high = LOG_STD_RANGE
-        noise = torch.from_numpy(rng.standard_normal(mean.shape, np.float32)).to(mean.device)
-        return squashed(mean, low + 0.5 * (high - low) * (log_std.tanh() + 1.0), noise)
-
-
-class Choices:
-    """How SAC acts and learns where there is one choice, or several branches of them: expectations are exact."""
-
-    def __init__(self, config: Config, spec: EnvSpec) -> None:
-        self.spec, self.share = spec, config.entropy_share
-        self.branches = action_branches(spec)
-        self.starts = np.cumsum((0, *self.branches[:-1]))
-
-    def mode(self, outputs: Tensor, legal: Tensor) -> Tensor:
-        return best_columns(outputs, legal, self.branches)
-
-    def sample(self, outputs: Tensor, legal: Tensor, rng: np.random.Generator) -> Tensor:
-        """The greatest logit with Gumbel's noise is a draw from the policy."""
-        gumbel = torch.from_numpy(rng.gumbel(size=outputs.shape).astype(np.float32)).to(outputs.device)
-        return best_columns(outputs + gumbel, legal, self.branches)
-
-    def random(self, legal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        drawn = [random_actions(mask, int(rng.integers(2**63))) for mask in self.spec.branch_masks(legal)]
-        return np.stack(drawn, axis=1) + self.starts
-
-    def environment_actions(self, stored: np.ndarray) -> np.ndarray:
-        return (stored - self.starts).reshape(len(stored), *self.spec.action_shape)
-
-    def stored(self, actions: np.ndarray) -> np.ndarray:
-        return actions.reshape(len(actions), -1) + self.starts
-
-    def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
-        """Q of what was done, by each branch: float32 [2, n, D, B]."""
-        q = critics(observation)
-        return q.gather(-1, action[None, :, None].expand(2, -1, q.shape[2], -1))
-
-    def expected(self, critics: Critics, observation: Observation, outputs: Tensor, legal: Tensor,
-                 rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Σ_a π_b(a) Q_b(a) of each branch, [n, D, B], and the entropies [n, B]."""
-        log_probs = choice_log_probs(outputs, legal, self.branches)
-        q = least(critics(observation))
-        return by_branch(log_probs.exp()[:, None] * q, self.branches), entropies(log_probs, self.branches)
-
-    def entropy_targets(self, legal: Tensor) -> Tensor:
-        return entropy_targets(legal, self.branches, self.share)
-
-
-def least(q: Tensor) -> Tensor:
-    """What both critics [2, ...] vouch for, which is overestimated less (Fujimoto et al. 2018)."""
-    return torch.minimum(q[0], q[1])
-
-
-def make_actions(config: Config, spec: EnvSpec) -> ContinuousActions | Choices:
-    return ContinuousActions(config, spec) if spec.action_low else Choices(config, spec)
+    def __init__(self, config: Config, spec: EnvSpec, discounts: int) -> None:
+        super().__init__()
+        self.critics = Critics(config, spec, discounts)
+        self.policy = Policy(config, spec, self.critics.memory)
+        initial = config.temperature_initial if config.temperature is None else max(config.temperature, 1e-30)
+        self.log_temperature = nn.Parameter(torch.full((actions_of(config, spec).temperatures,), math.log(initial)))
 
 
 class ActingNetwork:
-    """The policy as actors use it: from observations to actions as the replay stores them."""
+    """The policy as actors use it: from observations to actions as the replay stores them.
+
+    state: float32 [n, ``state_size``], what is remembered before these observations; 0 where episodes begin.
+    """
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
-        self.device = device_for(config.device, spec)
-        self.net, self.kind = Policy(config, spec).to(self.device), make_actions(config, spec)
+        self.device, self.kind = device_for(config.device, spec), actions_of(config, spec)
+        memory = make_memory(config, spec)
+        self.net, self.memory = Policy(config, spec, memory).to(self.device), memory and memory.to(self.device)
+        self.state_size = memory.state_size if memory else 0
         self.tensors = {f"policy.{name}": value for name, value in self.net.state_dict().items()}
+        if memory:
+            self.tensors |= {f"critics.memory.{name}": value for name, value in memory.state_dict().items()}
         self.actions = self.kind.environment_actions
 
     def load_weights(self, weights: Weights) -> None:
         for name, tensor in self.tensors.items():
             tensor.copy_(weights[name])
 
+    def see(self, observation: np.ndarray, state: np.ndarray) -> tuple[Observation, np.ndarray]:
+        """What the policy and the critics see, and the state after it."""
+        seen = to_tensors(observation, self.device)
+        if self.memory is None:
+            return seen, state
+        seen, after = self.memory(seen, torch.from_numpy(state).to(self.device))
+        return seen, after.cpu().numpy()
+
     @torch.inference_mode()
-    def choose(self, observation: np.ndarray, legal_actions: np.ndarray, rng: np.random.Generator | None
-               ) -> np.ndarray:
-        """Drawn from the policy; without ``rng`` the likeliest actions."""
-        outputs = self.net(to_tensors(observation, self.device))
-        legal = torch.from_numpy(legal_actions).to(self.device)
+    def choose(self, observation: np.ndarray, legal_actions: np.ndarray, state: np.ndarray,
+               rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+        """Actions drawn from the policy, or without ``rng`` the likeliest ones; and the state after."""
+        seen, after = self.see(observation, state)
+        outputs, legal = self.net(seen), torch.from_numpy(legal_actions).to(self.device)
         action = self.kind.mode(outputs, legal) if rng is None else self.kind.sample(outputs, legal, rng)
-        return action.cpu().numpy()
+        return action.cpu().numpy(), after
 
 
 class Actor(StepActor):
@@ -342,12 +280,36 @@ class Actor(StepActor):
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.player = ActingNetwork(config, env.spec)
-        super().__init__(env, position_columns(env.spec), self.player, seed)
+        self.memory = np.zeros((env.num_envs, self.player.state_size), np.float32)
+        super().__init__(env, position_columns(config, env.spec), self.player, seed)
 
-    def choose(self, step: Step) -> np.ndarray:
+    def choose(self, step: Step) -> Rows:
+        before = self.memory[step.env_ids]
+        action, self.memory[step.env_ids] = self.player.choose(step.observation, step.legal_actions, before, self.rng)
         if self.version == 0:
-            return self.player.kind.random(step.legal_actions, self.rng)
-        return self.player.choose(step.observation, step.legal_actions, self.rng)
+            action = self.player.kind.random(step.legal_actions, self.rng)
+        return {"action": action, "memory": before} if self.player.memory else {"action": action}
+
+    def step(self) -> Experience:
+        experience, now = super().step(), self.current
+        self.memory[now.env_ids[now.terminated | now.truncated]] = 0.0
+        return experience
+
+    def state_dict(self) -> State:
+        return super().state_dict() | {"memory": self.memory.copy()}
+
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
+        self.memory = state["memory"].copy()
+
+
+class Seen(NamedTuple):
+    """What networks see of n transitions: observations, or what a memory makes of them. now: where they begin. after:
+    where they lead to, and ``target_after`` the same by the target's memory."""
+
+    now: Observation
+    after: Observation
+    target_after: Observation
 
 
 class Learner(StepLearner):
@@ -357,7 +319,7 @@ class Learner(StepLearner):
     target: Critics
 
     def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
-        self.config, self.kind = config, make_actions(config, spec)
+        self.config, self.kind = config, actions_of(config, spec)
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
         self.device = device_for(config.device, spec)
@@ -380,17 +342,25 @@ class Learner(StepLearner):
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
         config, net, kind = self.config, self.net, self.kind
         assert isinstance(replay, Transitions)
-        windows, importance = self.sampler.draw(replay, config.batch_size, progress, self.rng)
+        remembered = None
+        if isinstance(replay, Sequences):
+            sequences = replay.sample_sequences(max(1, config.batch_size // config.sequence_length), self.rng)
+            windows, importance, remembered = sequences.windows, None, self._remember(replay, sequences)
+        else:
+            windows, importance = self.sampler.draw(replay, config.batch_size, progress, self.rng)
         signal_losses = self.signals.update(replay.view(windows.rows))
         batch = self.sampler.transitions(replay, windows)
-        observation, legal = to_tensors(batch["observation"], self.device), self._tensor(batch["legal_actions"])
+        seen = remembered or self._observed(batch)
+        legal = self._tensor(batch["legal_actions"])
         temperature = net.log_temperature.detach().exp()
 
-        error = kind.chosen(net.critics, observation, self._tensor(batch["action"])) - self._targets(batch, temperature)
+        target = self._targets(batch, seen, temperature)
+        error = kind.chosen(net.critics, seen.now, self._tensor(batch["action"])) - target
         losses = 0.5 * error.square().mean(-1).sum((0, 2))
         critic_loss = losses.mean() if importance is None else (losses * self._tensor(importance)).mean()
 
-        value, entropy = kind.expected(self.judges, observation, net.policy(observation), legal, self.rng)
+        now = {name: x.detach() for name, x in seen.now.items()}
+        value, entropy = kind.expected(self.judges, now, net.policy(now), legal, self.rng)
         policy_loss = -(value.sum((1, 2)) + (temperature * entropy).sum(1)).mean()
 
         loss = critic_loss + policy_loss
@@ -414,12 +384,25 @@ class Learner(StepLearner):
                 "q_mean": float(value.detach().sum(1).mean()), "entropy": float(entropy.detach().sum(1).mean()),
                 "temperature": float(temperature.mean()), **signal_losses, "gradient_norm": norm, "learning_rate": rate}
 
+    def _observed(self, batch: dict[str, np.ndarray]) -> Seen:
+        after = to_tensors(batch["next_observation"], self.device)
+        return Seen(to_tensors(batch["observation"], self.device), after, after)
+
+    def _remember(self, replay: Sequences, sequences: SequenceBatch) -> Seen:
+        """Both memories go over the sequences, from the state that the actor had at their beginning."""
+        assert self.net.critics.memory and self.target.memory
+        rows, first, after = sequences.rows, *map(self._tensor, (sequences.first, sequences.after))
+        observation = to_tensors(replay.columns["observation"].take(rows.ravel(), axis=0), self.device)
+        state = self._tensor(replay.columns["memory"][rows[:, 0]])
+        own, target = (memory(observation, state)[0][""] for memory in (self.net.critics.memory, self.target.memory))
+        return Seen({"": own[first]}, {"": own[after].detach()}, {"": target[after]})
+
     @torch.no_grad()
-    def _targets(self, batch: dict[str, np.ndarray], temperature: Tensor) -> Tensor:
+    def _targets(self, batch: dict[str, np.ndarray], seen: Seen, temperature: Tensor) -> Tensor:
         """y = R + d · (E_π Q'(s', a') + Σ_b α_b H_b), float32 [n, D, 1]; of branches the mean of their values, as in
         Tavakoli et al. 2018, equation 6. What the entropies are worth counts among the first discount's rewards."""
-        after, legal = to_tensors(batch["next_observation"], self.device), self._tensor(batch["next_legal_actions"])
-        value, entropy = self.kind.expected(self.target, after, self.net.policy(after), legal, self.rng)
+        outputs, legal = self.net.policy(seen.after), self._tensor(batch["next_legal_actions"])
+        value, entropy = self.kind.expected(self.target, seen.target_after, outputs, legal, self.rng)
         value = value.mean(2)
         if self.config.entropy_in_values:
             value[:, 0] += (temperature * entropy).sum(1)
@@ -429,8 +412,6 @@ class Learner(StepLearner):
 class Agent:
     """Takes the likeliest action."""
 
-    has_memory = False
-
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
         self.player = ActingNetwork(config, spec)
         self.player.load_weights(weights)
@@ -439,21 +420,27 @@ class Agent:
         discounts = of_critics["bias"].shape[-1] // (spec.num_actions or 1)
         self.critics = Critics(config, spec, discounts).to(self.player.device)
         self.critics.load_state_dict(of_critics)
+        self.has_memory = config.lstm_size > 0
 
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
-            starts: np.ndarray | None = None) -> tuple[np.ndarray, None]:
-        return self.player.actions(self.player.choose(observation, legal_actions, None)), None
+            starts: np.ndarray | None = None) -> tuple[np.ndarray, AgentState | None]:
+        before = state_before(len(observation), self.player.state_size, state, starts)
+        action, after = self.player.choose(observation, legal_actions, before, None)
+        return self.player.actions(action), after if self.has_memory else None
 
     @torch.inference_mode()
     def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
               starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
         """The policy, and what the critics say of its likeliest action."""
-        inputs, legal = to_tensors(observation, self.player.device), torch.from_numpy(legal_actions)
-        logits = self.player.net(inputs)
-        policy = choice_log_probs(logits, legal.to(logits.device), (logits.shape[1],)).exp().cpu().numpy()
-        q = self.critics(inputs).mean(0).sum(1).cpu().numpy()
+        before = state_before(len(observation), self.player.state_size, state, starts)
+        seen, after = self.player.see(observation, before)
+        logits = self.player.net(seen)
+        legal = torch.from_numpy(legal_actions).to(logits.device)
+        policy = choice_log_probs(logits, legal, (logits.shape[1],)).exp().cpu().numpy()
+        q = self.critics(seen).mean(0).sum(1).cpu().numpy()
         action = policy.argmax(axis=1)
-        return Thoughts(action, policy, q[np.arange(len(q)), action], None, action[:, None].tolist())
+        return Thoughts(action, policy, q[np.arange(len(q)), action], None, action[:, None].tolist(),
+                        after if self.has_memory else None)
 
 
 def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:

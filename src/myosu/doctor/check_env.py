@@ -47,12 +47,15 @@ def check_vector_env(env: VectorEnv, steps: int = 500, seed: int = 0, twin: Vect
 
 def sample_actions(spec: EnvSpec, legal_actions: np.ndarray, seed: int) -> np.ndarray:
     """Random legal actions [n, *action_shape] for the masks bool [n, A]; the same for the same ``seed``."""
+    choices = [random_actions(mask, seed + 1_000_000_007 * branch)
+               for branch, mask in enumerate(spec.branch_masks(legal_actions))]
     if spec.action_low:
         rng = np.random.default_rng(seed)
         low, high = np.maximum(spec.action_low, -10.0), np.minimum(spec.action_high, 10.0)
-        return rng.uniform(low, high, (len(legal_actions), len(low))).astype(np.float32)
-    choices = [random_actions(mask, seed + 1_000_000_007 * branch)
-               for branch, mask in enumerate(spec.branch_masks(legal_actions))]
+        actions = rng.uniform(low, high, (len(legal_actions), len(low))).astype(np.float32)
+        for branch, choice in enumerate(choices):
+            actions[:, spec.components + branch] = choice
+        return actions
     return np.stack(choices, axis=1) if spec.action_branches else choices[0]
 
 

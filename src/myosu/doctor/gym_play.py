@@ -190,8 +190,9 @@ class RandomPlayer:
 
     def may(self, action: np.ndarray) -> bool:
         """Whether the mask allows the action now."""
-        return bool(self.spec.action_low) or all(mask[choice] for mask, choice in zip(
-            self.spec.branch_masks(self.row["legal_actions"][0]), np.ravel(action), strict=True))
+        choices = np.ravel(action)[self.spec.components:].astype(np.int64)
+        return all(mask[choice] for mask, choice in zip(
+            self.spec.branch_masks(self.row["legal_actions"][0]), choices, strict=True))
 
     def do(self, action: np.ndarray) -> bool:
         """Whether that ended the episode."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -69,12 +69,14 @@ class Layout:
     def _actions(self) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
         """Choices of each branch, and bounds of continuous components."""
         space = self.action_space
-        if isinstance(space, spaces.Box) and space.dtype.kind == "f" and space.shape != (0,):
-            return (), tuple(np.ravel(space.low).tolist()), tuple(np.ravel(space.high).tolist())
-        branches = _choices(space)
+        boxes, branches = _continuous(space), _choices(space)
+        if boxes and branches is not None:
+            low, high = (np.concatenate([np.ravel(getattr(box, end)) for box in boxes]).tolist()
+                         for end in ("low", "high"))
+            return branches, (*low, *(0.0 for _ in branches)), (*high, *(n - 1.0 for n in branches))
         if branches is None:
             raise UserError(f"{self.name}: the action space {space} is not supported{_unsupported(space)}. Discrete, "
-                            "MultiDiscrete, MultiBinary, Tuple and Dict of these, and Box of floats are; a wrapper of "
+                            "MultiDiscrete, MultiBinary, Box of floats, and Tuple and Dict of these are; a wrapper of "
                             "your own (gymnasium.ActionWrapper) can turn another one into those: --wrapper "
                             "module:Class")
         return branches, (), ()
@@ -155,13 +157,19 @@ def native_action(space: spaces.Space, action: np.ndarray) -> Any:
     if isinstance(space, spaces.MultiBinary):
         return action.reshape(space.shape).astype(space.dtype)
     assert isinstance(space, (spaces.Tuple, spaces.Dict))
-    parts, begin = {}, 0
-    for _, key, part in _fields(space):
-        width = len(_choices(part) or ())
-        chosen = action[begin:begin + width]
-        parts[key] = native_action(part, chosen[0] if isinstance(part, spaces.Discrete) else chosen)
-        begin += width
-    return parts if isinstance(space, spaces.Dict) else tuple(parts.values())
+    components = sum(int(np.prod(box.shape)) for box in _continuous(space))
+    return _from_numbers(space, iter(action[:components].tolist()), iter(action[components:].tolist()))
+
+
+def _from_numbers(space: spaces.Space, components: Iterator[float], choices: Iterator[float]) -> Any:
+    """The next action of ``space`` from its components and its choices, which stand apart in our rows."""
+    if isinstance(space, (spaces.Tuple, spaces.Dict)):
+        parts = {key: _from_numbers(part, components, choices) for _, key, part in _fields(space)}
+        return parts if isinstance(space, spaces.Dict) else tuple(parts.values())
+    if isinstance(space, spaces.Box):
+        return native_action(space, np.fromiter(components, np.float32, int(np.prod(space.shape))))
+    chosen = np.rint(np.fromiter(choices, np.float64, len(_choices(space) or ()))).astype(np.int64)
+    return native_action(space, chosen[0] if isinstance(space, spaces.Discrete) else chosen)
 
 
 def own_action(space: spaces.Space, action: Any) -> np.ndarray:
@@ -173,11 +181,22 @@ def own_action(space: spaces.Space, action: Any) -> np.ndarray:
         return np.ravel(np.asarray(action, np.float32))
     if isinstance(space, spaces.MultiBinary):
         return np.ravel(np.asarray(action, np.int64))
-    return np.concatenate([np.ravel(own_action(part, action[key])) for _, key, part in _fields(space)])
+    parts = [np.ravel(own_action(part, action[key])) for _, key, part in _fields(space)]
+    parts.sort(key=lambda part: part.dtype.kind != "f")  # components come first
+    return np.concatenate(parts, dtype=parts[0].dtype)
+
+
+def _continuous(space: spaces.Space) -> list[spaces.Box]:
+    """The parts of an action that are continuous, in their order."""
+    if isinstance(space, spaces.Box):
+        return [space] if space.dtype.kind == "f" and space.shape != (0,) else []
+    return [box for _, _, part in _fields(space) for box in _continuous(part)]
 
 
 def _choices(space: spaces.Space) -> tuple[int, ...] | None:
-    """How many choices each branch of an action has; None where they cannot be counted."""
+    """How many choices each branch of an action has, none where it is continuous; None where it is of neither kind."""
+    if isinstance(space, spaces.Box):
+        return () if _continuous(space) else None
     if isinstance(space, spaces.Discrete):
         return (int(space.n),)
     if isinstance(space, spaces.MultiDiscrete):

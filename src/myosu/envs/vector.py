@@ -23,7 +23,9 @@ class EnvSpec:
     num_players: 1, or 2 for a zero-sum game that alternates strictly.
     max_steps: an episode is truncated after so many, if not before.
     action_branches: choices of each branch, where an action makes several choices at once; else empty.
-    action_low, action_high: bounds of each component of a continuous action, perhaps infinite; else empty.
+    action_low, action_high: bounds of each component of a continuous action, perhaps infinite; else empty. A mixed
+        action, continuous components followed by choices, has these bounds for all its numbers, and ``action_branches``
+        for the choices, which are the last ones and whole numbers from 0.
     observation_bounds: the least and the greatest number in each part of the observation (``parts()``, in their
         order), perhaps infinite; empty where nothing is known.
     frame_stack: observations are so many frames at once, [frame_stack, *frame], of which the next one shows all but one
@@ -63,13 +65,19 @@ class EnvSpec:
 
     @property
     def action_shape(self) -> tuple[int, ...]:
-        """Of one action: () for a choice, (branches,) for several, (components,) for a continuous action."""
+        """Of one action: () for a choice, (branches,) for several, (components,) for a continuous action,
+        (components + branches,) for a mixed one."""
         return (len(self.action_low or self.action_branches),) if self.action_low or self.action_branches else ()
 
     @property
     def action_dtype(self) -> Any:
-        """float32 of continuous actions, else int64."""
+        """float32 of continuous and mixed actions, else int64."""
         return np.float32 if self.action_low else np.int64
+
+    @property
+    def components(self) -> int:
+        """Continuous components of an action."""
+        return len(self.action_low) - len(self.action_branches) if self.action_low else 0
 
     def against_opponent(self) -> EnvSpec:
         """What an environment for two is to whoever plays in it against an opponent inside it: one for one, whose

@@ -147,10 +147,14 @@ class Transitions(Replay):
             elif len(running) > self.steps:
                 del running[0]
                 complete += 1
-        self.columns["next_row"][rows] = -1
-        self.columns["next_row"][before] = after
+        self._connect(rows, before, after)
         self.mark_changed(np.array(before, np.int64))
         return complete
+
+    def _connect(self, new: np.ndarray, before: list[int], after: list[int]) -> None:
+        """Of the ``new`` rows, and of rows ``before`` others: which follows."""
+        self.columns["next_row"][new] = -1
+        self.columns["next_row"][before] = after
 
     def sample_windows(self, count: int, rng: np.random.Generator) -> Windows:
         """From ``count`` rows, drawn uniformly from those whose windows are complete. Raises UserError if there is

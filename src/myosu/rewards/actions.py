@@ -8,10 +8,10 @@ from myosu.envs.vector import EnvSpec
 
 
 def action_features(spec: EnvSpec, stored: np.ndarray) -> np.ndarray:
-    """Continuous actions [n, C] as they are; of the columns int64 [n, B] of choices float32 [n, A], 1 for each that was
-    made."""
-    if spec.action_low:
-        return stored
-    features = np.zeros((len(stored), spec.num_actions), np.float32)
-    np.put_along_axis(features, stored, np.float32(1.0), axis=1)
+    """float32 [n, C + A]: continuous components as they are, then 1 for each choice that was made. stored: the
+    components float32 [n, C], the columns int64 [n, B] of the choices, or both as float32 [n, C + B]."""
+    c = spec.components
+    features = np.zeros((len(stored), c + spec.num_actions), np.float32)
+    features[:, :c] = stored[:, :c]
+    np.put_along_axis(features, c + stored[:, c:].astype(np.int64), np.float32(1.0), axis=1)
     return features

@@ -3,6 +3,7 @@ demonstrations."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,35 +14,33 @@ from torch.nn import functional as F
 
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
-from myosu.nets.encoder import Encoder, layers, to_tensors
+from myosu.nets.encoder import Encoder, has_pictures, layers, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.rewards.signals import Steps
 
-#: Weight of the gradient penalty (‖∇h‖ − 1)² (Gulrajani et al. 2017), which keeps the discriminator from saturating.
+#: Weight of the gradient penalty max(0, ‖∇h‖ − 1)² (Petzka et al. 2018), which keeps the discriminator from saturating.
+#: The two-sided one, (‖∇h‖ − 1)² (Gulrajani et al. 2017), demands a slope of 1 everywhere: where nothing distinguishes
+#: agent and demonstrations, it pays for going in an arbitrary direction (docs/decisions/65).
 GRADIENT_PENALTY = 10.0
 
 
-class Discriminator(nn.Module):
-    """The logit h, float32 [n], of D(s, a) = P(demonstrated).
+#: About so many of the agent's latest steps tell how often its episodes terminate.
+ENDS_WINDOW = 10_000
 
-    After termination an episode continues in an absorbing state (Kostrikov et al. 2019): all inputs are 0 except the
-    last one, which is 1.
-    """
+
+class Discriminator(nn.Module):
+    """The logit, float32 [n], of D(s, a) = P(demonstrated). Vectors are normalised by what ``encoder.observe`` was
+    shown, since slopes are limited and observations may have any unit."""
 
     def __init__(self, spec: EnvSpec, action_size: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
-        self.encoder = Encoder(spec, hidden[-1:] if any(x.ndim == 4 for x in spec.parts().values()) else ())
-        self.size = self.encoder.features + action_size
-        self.layers = layers(self.size + 1, hidden, nn.Tanh, layer_norm=False)
+        self.encoder = Encoder(spec, hidden[-1:] if has_pictures(spec) else (), normalize=True)
+        self.layers = layers(self.encoder.features + action_size, hidden, nn.Tanh, layer_norm=False)
         self.out = nn.Linear(hidden[-1], 1)
 
     def inputs(self, observation: np.ndarray, action: np.ndarray) -> Tensor:
-        """[n, size + 1] of observations and action features float32 [n, A]."""
-        features = self.encoder(to_tensors(observation))[0]
-        return F.pad(torch.cat([features, torch.from_numpy(action)], dim=1), (0, 1))
-
-    def absorbing(self, count: int) -> Tensor:
-        return F.pad(torch.zeros(count, self.size), (0, 1), value=1.0)
+        """Of observations [n, ...] and action features float32 [n, A]."""
+        return torch.cat([self.encoder(to_tensors(observation))[0], torch.from_numpy(action)], dim=1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.out(self.layers(inputs))[:, 0]
@@ -52,11 +51,15 @@ class GAIL:
     undecided.
 
     The reward −log(1 − D) is never negative, which favours longer episodes; log D is never positive, which favours
-    early termination. The logit has both signs, and termination is worth staying in the absorbing state for ever: the
-    last step also earns γ / (1 − γ) · h(absorbing). So the episode length is imitated, too, and neither bias remains.
+    early termination. The logit has both signs, and termination is worth staying in an absorbing state for ever
+    (Kostrikov et al. 2019): the last step also earns γ / (1 − γ) · h(absorbing). So the episode length is imitated,
+    too, and neither bias remains.
+
+    h = log(p_E / p_A) is a ratio of occupancies. That of the absorbing state follows from how often episodes terminate;
+    a network would have to learn it from the few ends in a batch, and its error counts γ / (1 − γ) times.
 
     demonstrations: columns observation [m, ...], action (as the algorithm stores it) and terminated.
-    action_features: maps such actions to float32 [n, action_size].
+    action_features: maps such actions to float32 [n, action_size]. epochs: passes of ``update`` over its steps.
     """
 
     name = "gail"
@@ -65,7 +68,7 @@ class GAIL:
     def __init__(self, spec: EnvSpec, demonstrations: Mapping[str, np.ndarray],
                  action_features: Callable[[np.ndarray], np.ndarray], discount: float, weight: float = 1.0,
                  hidden: tuple[int, ...] = (64, 64), learning_rate: float = 3e-4, batch_size: int = 256,
-                 seed: int = 0) -> None:
+                 epochs: int = 1, seed: int = 0) -> None:
         if not len(demonstrations["terminated"]):
             raise UserError("There is nothing to imitate: the demonstrations have no steps.")
         if not 0.0 <= discount < 1.0:
@@ -73,7 +76,7 @@ class GAIL:
                             "state after an episode lasts for ever.")
         self.discount, self.weight = discount, weight
         self.demonstrations, self.action_features = demonstrations, action_features
-        self.learning_rate, self.batch_size = learning_rate, batch_size
+        self.learning_rate, self.batch_size, self.epochs = learning_rate, batch_size, epochs
         self.rng = np.random.default_rng([seed, 2])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -81,56 +84,63 @@ class GAIL:
             self.net = Discriminator(spec, width, hidden)
         self.parameters = FlatParameters(self.net)
         self.optimizer = FlatAdam(self.parameters)
+        #: Of the agent's latest steps, and of the terminations among them.
+        self.steps = self.ends = 0.0
 
     @torch.no_grad()
     def rewards(self, steps: Steps) -> np.ndarray:
-        logits = self.net(self._inputs(steps))
-        after = self.net(self.net.absorbing(1)) * (self.discount / (1.0 - self.discount))
-        ended = torch.from_numpy(steps["terminated"])
-        return self.reward(logits + torch.where(ended, after, 0.0)).numpy()
+        of_steps, absorbing = self.occupancy_logits()
+        after = np.float32(absorbing * self.discount / (1.0 - self.discount))
+        logits = self.net(self._inputs(steps)).numpy() + np.float32(of_steps)
+        return logits + np.where(steps["terminated"], after, np.float32(0.0))
 
-    def reward(self, logits: Tensor) -> Tensor:
-        return logits
+    def occupancy_logits(self) -> tuple[float, float]:
+        """log(p_E / p_A) of not being in the absorbing state, and of being there. An episode's step terminates with the
+        rate ρ, and then γ / (1 − γ) discounted steps follow: p = ρ γ / (1 − γ) / (1 + ρ γ / (1 − γ)). Half an end more
+        on both sides keeps a rate of 0 finite."""
+        ended = self.demonstrations["terminated"]
+        own = (self.ends + 0.5) / (self.steps + 1.0)
+        shown = (int(ended.sum()) + 0.5) / (len(ended) + 1.0)
+        after = self.discount / (1.0 - self.discount)
+        of_steps = math.log((1.0 + own * after) / (1.0 + shown * after))
+        return of_steps, of_steps + math.log(shown / own)
 
     def update(self, steps: Steps) -> dict[str, float]:
         """Train the discriminator on demonstrations and the agent's steps, in batches. Returns its loss and
         accuracy."""
         n, losses = len(steps["terminated"]), []
-        for first in range(0, n, self.batch_size):
-            rows = slice(first, first + self.batch_size)
-            losses.append(self._fit({name: steps[name][rows] for name in ("observation", "action", "terminated")}))
+        kept = math.exp(-n / ENDS_WINDOW)
+        self.steps, self.ends = kept * self.steps + n, kept * self.ends + int(steps["terminated"].sum())
+        for _ in range(self.epochs):
+            order = self.rng.permutation(n)
+            for first in range(0, n, self.batch_size):
+                rows = order[first:first + self.batch_size]
+                losses.append(self._fit({name: steps[name][rows] for name in ("observation", "action")}))
         loss, right = np.mean(losses, axis=0)
         return {"loss": float(loss), "accuracy": float(right)}
 
     def _fit(self, agents: Steps) -> tuple[float, float]:
-        count = len(agents["terminated"])
+        count = len(agents["action"])
         drawn = self.rng.integers(len(self.demonstrations["terminated"]), size=count)
-        teachers = {name: self.demonstrations[name][drawn] for name in ("observation", "action", "terminated")}
-        inputs, weights, labels = [], [], []
-        for steps, demonstrated in ((teachers, 1.0), (agents, 0.0)):
-            ends = int(steps["terminated"].sum())
-            inputs += [self._inputs(steps), self.net.absorbing(ends)]
-            # All the discounted time after termination, γ / (1 − γ), is spent in the absorbing state.
-            weights += [torch.ones(count), torch.full((ends,), self.discount / (1.0 - self.discount))]
-            labels.append(torch.full((count + ends,), demonstrated))
-        x, weight, label = torch.cat(inputs), torch.cat(weights), torch.cat(labels)
-        weight = torch.where(label == 1, weight / weight[label == 1].sum(), weight / weight[label == 0].sum())
-        logits = self.net(x)
-        loss = (F.binary_cross_entropy_with_logits(logits, label, reduction="none") * weight).sum()
-        penalty = self._gradient_penalty(x[label == 1].detach(), x[label == 0].detach(), count)
+        teachers = {name: self.demonstrations[name][drawn] for name in ("observation", "action")}
+        for steps in (teachers, agents):
+            self.net.encoder.observe(to_tensors(steps["observation"]))
+        shown, own = self._inputs(teachers), self._inputs(agents)
+        logits, label = self.net(torch.cat([shown, own])), torch.ones(2 * count)
+        label[count:] = 0.0
+        loss = F.binary_cross_entropy_with_logits(logits, label)
+        penalty = self._gradient_penalty(shown.detach(), own.detach(), count)
         self.parameters.zero_gradient()
-        (loss + GRADIENT_PENALTY * penalty).backward()
+        (2.0 * loss + GRADIENT_PENALTY * penalty).backward()
         self.optimizer.step(self.learning_rate)
-        right = (((logits.detach() > 0) == (label == 1)) * weight).sum() / 2
-        return float(loss.detach()) / 2, float(right)
+        return float(loss.detach()), float(((logits.detach() > 0) == (label == 1)).float().mean())
 
     def _gradient_penalty(self, teachers: Tensor, agents: Tensor, count: int) -> Tensor:
-        """(‖∇h‖ − 1)² at random interpolations of demonstrated and the agent's steps."""
+        """max(0, ‖∇h‖ − 1)² at random interpolations of demonstrated and the agent's steps."""
         share = torch.from_numpy(self.rng.random((count, 1), np.float32))
-        one, other = (x[torch.from_numpy(self.rng.integers(len(x), size=count))] for x in (teachers, agents))
-        between = (share * one + (1.0 - share) * other).requires_grad_()
+        between = (share * teachers + (1.0 - share) * agents).requires_grad_()
         (gradient,) = torch.autograd.grad(self.net(between).sum(), between, create_graph=True)
-        return ((gradient.square().sum(1) + 1e-12).sqrt() - 1.0).square().mean()
+        return ((gradient.square().sum(1) + 1e-12).sqrt() - 1.0).clamp(min=0.0).square().mean()
 
     def _inputs(self, steps: Steps) -> Tensor:
         return self.net.inputs(steps["observation"], self.action_features(steps["action"]))
@@ -138,9 +148,10 @@ class GAIL:
     def state_dict(self) -> dict[str, Any]:
         return {"net": {name: value.clone() for name, value in self.net.state_dict().items()},
                 "optimizer": {name: value.clone() for name, value in self.optimizer.state_dict().items()},
-                "rng": self.rng.bit_generator.state}
+                "rng": self.rng.bit_generator.state, "steps": self.steps, "ends": self.ends}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
+        self.steps, self.ends = state["steps"], state["ends"]

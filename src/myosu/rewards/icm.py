@@ -37,7 +37,7 @@ class Models(nn.Module):
 
 class ICM(LearntCuriosity):
     """r = ½ ‖φ̂(s_{t+1}) − φ(s_{t+1})‖² / σ. Loss: (1 − β) L_I + β ½ ‖φ̂ − φ‖², where L_I is the cross-entropy of each
-    branch of choices, or the squared error of continuous actions.
+    branch of choices, or the squared error of continuous and mixed actions.
 
     φ learns from the inverse model alone, so that it holds what actions can change, and cannot become a constant, which
     would be easiest to predict.
@@ -55,7 +55,7 @@ class ICM(LearntCuriosity):
         self.branches = list(spec.action_branches or (spec.num_actions,))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.net = Models(spec, len(spec.action_low) or spec.num_actions, width, features)
+            self.net = Models(spec, spec.components + spec.num_actions, width, features)
         super().__init__(discount, weight, num_envs, every, self.net, learning_rate, seed)
 
     def observe(self, steps: Steps) -> None:

@@ -125,11 +125,10 @@ def _read(episode: Any, layout: Layout, spec: EnvSpec) -> GameRecord:
 
 def _check(action: np.ndarray, legal: np.ndarray, spec: EnvSpec, step: int) -> None:
     """Raises BadValue where an action of the step is none, or its mask forbids it."""
-    if spec.action_low:
-        if not np.isfinite(action).all():
-            raise BadValue(f"the action of step {step} is {action.tolist()}.", "It must be finite.")
-        return
-    for mask, choice in zip(spec.branch_masks(legal), np.ravel(action).tolist(), strict=True):
+    if not np.isfinite(action).all():
+        raise BadValue(f"the action of step {step} is {action.tolist()}.", "It must be finite.")
+    choices = np.ravel(action)[spec.components:].astype(np.int64)
+    for mask, choice in zip(spec.branch_masks(legal), choices.tolist(), strict=True):
         if not 0 <= choice < len(mask) or not mask[choice]:
             raise BadValue(f"the action of step {step} is {action.tolist()}, which is not legal there.",
                            "Correct the dataset.")

@@ -1,0 +1,232 @@
+"""How soft actor-critic acts and learns with each kind of actions: continuous ones, choices, and both at once.
+
+Continuous actions are squashed Gaussians in (−1, 1), scaled to the bounds of the environment. Choices are the columns
+of all branches, as in ``losses.q_learning``. Of mixed actions the continuous components come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from myosu.envs.vector import EnvSpec
+from myosu.games.playout import random_actions
+from myosu.losses.q_learning import best_columns
+from myosu.losses.soft import by_branch, choice_log_probs, entropies, entropy_targets, squashed
+from myosu.nets.encoder import Observation
+
+#: log σ of a continuous policy lies between these.
+LOG_STD_RANGE = (-5.0, 2.0)
+
+#: Twin critics: values float32 [2, n, D, A] of all choices, or [2, n, D] without choices, for the continuous components
+#: [n, C]; D are the discounts.
+Critics = Callable[[Observation, Tensor | None], Tensor]
+
+
+class SoftActions(Protocol):
+    """outputs: what the policy network computed, float32 [n, ``outputs``]. legal: bool [n, A]. Actions are stored as
+    ``stored`` makes them. Values and entropies have one column for each of the B branches; of continuous actions there
+    is one.
+
+    outputs: the width of these outputs. temperatures: how many entropies are kept at a target, each by its own
+    temperature.
+    """
+
+    outputs: int
+    temperatures: int
+
+    def mode(self, outputs: Tensor, legal: Tensor) -> Tensor:
+        """The likeliest actions, as they are stored."""
+
+    def sample(self, outputs: Tensor, legal: Tensor, rng: np.random.Generator) -> Tensor:
+        """Actions drawn from the policy."""
+
+    def random(self, legal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Actions drawn uniformly from the legal ones."""
+
+    def environment_actions(self, stored: np.ndarray) -> np.ndarray:
+        """Stored actions as the environment has them, [n, *action_shape]."""
+
+    def stored(self, actions: np.ndarray) -> np.ndarray:
+        """The other way round."""
+
+    def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
+        """Q of stored actions: float32 [2, n, D, B]."""
+
+    def expected(self, critics: Critics, observation: Observation, outputs: Tensor, legal: Tensor,
+                 rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The least Q of both critics of what the policy does, [n, D, B], and its entropies [n, ``temperatures``]. In
+        place of a continuous entropy stands −log π of an action that is drawn."""
+
+    def entropy_targets(self, legal: Tensor) -> Tensor:
+        """What the entropies should be: [n or 1, ``temperatures``]."""
+
+
+class ContinuousActions:
+    """Squashed Gaussians. Stored: float32 [n, C] in [−1, 1].
+
+    entropy_target: in nats, of each component.
+    """
+
+    temperatures = 1
+
+    def __init__(self, spec: EnvSpec, entropy_target: float) -> None:
+        self.components = spec.components
+        self.outputs = 2 * self.components
+        self.low = np.array(spec.action_low[: self.components], np.float32)
+        self.high = np.array(spec.action_high[: self.components], np.float32)
+        self.entropy_target = entropy_target * self.components
+
+    def mode(self, outputs: Tensor, legal: Tensor) -> Tensor:
+        return outputs.chunk(2, dim=1)[0].tanh()
+
+    def sample(self, outputs: Tensor, legal: Tensor, rng: np.random.Generator) -> Tensor:
+        return self.drawn(outputs, rng)[0]
+
+    def random(self, legal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return rng.uniform(-1.0, 1.0, (len(legal), self.components)).astype(np.float32)
+
+    def environment_actions(self, stored: np.ndarray) -> np.ndarray:
+        """−1 and 1 are the bounds."""
+        return np.clip(self.low + (self.high - self.low) * 0.5 * (stored + 1.0), self.low, self.high)
+
+    def stored(self, actions: np.ndarray) -> np.ndarray:
+        return np.clip(2.0 * (actions - self.low) / (self.high - self.low) - 1.0, -1.0, 1.0)
+
+    def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
+        return critics(observation, action)[..., None]
+
+    def expected(self, critics: Critics, observation: Observation, outputs: Tensor, legal: Tensor,
+                 rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        action, log_prob = self.drawn(outputs, rng)
+        return least(critics(observation, action))[..., None], -log_prob[:, None]
+
+    def entropy_targets(self, legal: Tensor) -> Tensor:
+        return torch.full((1, 1), self.entropy_target, device=legal.device)
+
+    def drawn(self, outputs: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Actions [n, C] and their log π [n]."""
+        mean, log_std = outputs.chunk(2, dim=1)
+        low, high = LOG_STD_RANGE
+        noise = torch.from_numpy(rng.standard_normal(mean.shape, np.float32)).to(mean.device)
+        return squashed(mean, low + 0.5 * (high - low) * (log_std.tanh() + 1.0), noise)
+
+
+class Choices:
+    """One choice, or several branches of them; expectations are exact. Stored: int64 [n, B], the chosen columns.
+
+    share: see ``losses.soft.entropy_targets``.
+    """
+
+    def __init__(self, spec: EnvSpec, share: float) -> None:
+        self.spec, self.share = spec, share
+        self.branches = spec.action_branches or (spec.num_actions,)
+        self.outputs, self.temperatures = spec.num_actions, len(self.branches)
+        self.starts = np.cumsum((0, *self.branches[:-1]))
+
+    def mode(self, outputs: Tensor, legal: Tensor) -> Tensor:
+        return best_columns(outputs, legal, self.branches)
+
+    def sample(self, outputs: Tensor, legal: Tensor, rng: np.random.Generator) -> Tensor:
+        """The greatest logit with Gumbel's noise is a draw from the policy."""
+        gumbel = torch.from_numpy(rng.gumbel(size=outputs.shape).astype(np.float32)).to(outputs.device)
+        return best_columns(outputs + gumbel, legal, self.branches)
+
+    def random(self, legal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        drawn = [random_actions(mask, int(rng.integers(2**63))) for mask in self.spec.branch_masks(legal)]
+        return np.stack(drawn, axis=1) + self.starts
+
+    def environment_actions(self, stored: np.ndarray) -> np.ndarray:
+        return (stored - self.starts).reshape(len(stored), *self.spec.action_shape)
+
+    def stored(self, actions: np.ndarray) -> np.ndarray:
+        return actions.reshape(len(actions), -1) + self.starts
+
+    def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
+        return columns_of(critics(observation, None), action)
+
+    def expected(self, critics: Critics, observation: Observation, outputs: Tensor, legal: Tensor,
+                 rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Σ_a π_b(a) Q_b(a) and the entropy of each branch b."""
+        log_probs = choice_log_probs(outputs, legal, self.branches)
+        q = least(critics(observation, None))
+        return by_branch(log_probs.exp()[:, None] * q, self.branches), entropies(log_probs, self.branches)
+
+    def entropy_targets(self, legal: Tensor) -> Tensor:
+        return entropy_targets(legal, self.branches, self.share)
+
+
+class MixedActions:
+    """Continuous components and choices at once (Delalleau et al. 2019), independent of each other given the
+    observation: the critics see the components and have a value for each choice. Stored: float32 [n, C + B], components
+    as in ``ContinuousActions``, then columns as in ``Choices``. The first entropy is that of the components."""
+
+    def __init__(self, spec: EnvSpec, entropy_target: float, share: float) -> None:
+        self.continuous, self.choices = ContinuousActions(spec, entropy_target), Choices(spec, share)
+        self.split = spec.components
+        self.outputs = self.continuous.outputs + self.choices.outputs
+        self.temperatures = 1 + self.choices.temperatures
+
+    def mode(self, outputs: Tensor, legal: Tensor) -> Tensor:
+        components, logits = self._parts(outputs)
+        return torch.cat([self.continuous.mode(components, legal), self.choices.mode(logits, legal)], dim=1)
+
+    def sample(self, outputs: Tensor, legal: Tensor, rng: np.random.Generator) -> Tensor:
+        components, logits = self._parts(outputs)
+        return torch.cat([self.continuous.sample(components, legal, rng), self.choices.sample(logits, legal, rng)], 1)
+
+    def random(self, legal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return _joined(self.continuous.random(legal, rng), self.choices.random(legal, rng))
+
+    def environment_actions(self, stored: np.ndarray) -> np.ndarray:
+        return _joined(self.continuous.environment_actions(stored[:, : self.split]),
+                       stored[:, self.split :] - self.choices.starts)
+
+    def stored(self, actions: np.ndarray) -> np.ndarray:
+        return _joined(self.continuous.stored(actions[:, : self.split]),
+                       actions[:, self.split :] + self.choices.starts)
+
+    def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
+        return columns_of(critics(observation, action[:, : self.split]), action[:, self.split :].long())
+
+    def expected(self, critics: Critics, observation: Observation, outputs: Tensor, legal: Tensor,
+                 rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        components, logits = self._parts(outputs)
+        action, log_prob = self.continuous.drawn(components, rng)
+        # Every branch's value is one of the same return, and the policy maximises their sum. So that this does not
+        # count the components several times, their gradient is that of the mean.
+        share = 1.0 / len(self.choices.branches)
+        action = share * action + (1.0 - share) * action.detach()
+        value, entropy = self.choices.expected(lambda seen, _: critics(seen, action), observation, logits, legal, rng)
+        return value, torch.cat([-log_prob[:, None], entropy], dim=1)
+
+    def entropy_targets(self, legal: Tensor) -> Tensor:
+        targets = self.choices.entropy_targets(legal)
+        return torch.cat([self.continuous.entropy_targets(legal).expand(len(targets), 1), targets], dim=1)
+
+    def _parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        return outputs[:, : self.continuous.outputs], outputs[:, self.continuous.outputs :]
+
+
+def make_actions(spec: EnvSpec, entropy_target: float, share: float) -> SoftActions:
+    if not spec.components:
+        return Choices(spec, share)
+    return MixedActions(spec, entropy_target, share) if spec.num_actions else ContinuousActions(spec, entropy_target)
+
+
+def least(q: Tensor) -> Tensor:
+    """What both critics [2, ...] vouch for, which is overestimated less (Fujimoto et al. 2018)."""
+    return torch.minimum(q[0], q[1])
+
+
+def columns_of(q: Tensor, columns: Tensor) -> Tensor:
+    """float32 [2, n, D, B] of q [2, n, D, A] and columns int64 [n, B]."""
+    return q.gather(-1, columns[None, :, None].expand(2, -1, q.shape[2], -1))
+
+
+def _joined(components: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    return np.concatenate([components, choices], axis=1, dtype=np.float32)

@@ -1,0 +1,37 @@
+"""A recurrent encoder: an observation beside what an LSTM remembers of those before it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from myosu.envs.vector import EnvSpec
+from myosu.nets.encoder import Encoder, Observation, has_pictures
+
+
+class Memory(nn.Module):
+    """[encoded observation, output of an LSTM], float32 [n, ``features``].
+
+    The state, float32 [B, ``state_size``], is the LSTM's hidden state and its cell; 0 where episodes begin.
+    """
+
+    def __init__(self, spec: EnvSpec, hidden: tuple[int, ...], channels: int, blocks: int, size: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(spec, hidden if has_pictures(spec) else (), channels, blocks)
+        self.lstm = nn.LSTM(self.encoder.features, size, batch_first=True)
+        self.features, self.state_size = self.encoder.features + size, 2 * size
+
+    def spec(self, spec: EnvSpec) -> EnvSpec:
+        """``spec`` for networks that see this module's output in place of the observation."""
+        return replace(spec, observation_shape=(self.features,), observation_dtype=np.float32, observation_bounds=())
+
+    def forward(self, observation: Observation, state: Tensor) -> tuple[Observation, Tensor]:
+        """B sequences of T observations each, as n = B · T rows; and the state [B, ...] before their first steps.
+        Returns the n outputs, and the state after the last steps."""
+        x, _ = self.encoder(observation)
+        hidden, cell = (part[None].contiguous() for part in state.chunk(2, dim=1))
+        found, (hidden, cell) = self.lstm(x.view(len(state), -1, x.shape[1]), (hidden, cell))
+        return {"": torch.cat([x, found.flatten(0, 1)], dim=1)}, torch.cat([hidden[0], cell[0]], dim=1)
