@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from myosu import kernels
 from myosu.algorithms.checks import check_ranges
+from myosu.algorithms.demonstrations import load_demonstrations
 from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
@@ -42,6 +43,7 @@ from myosu.replay.transitions import Rollout, View, transition_columns
 from myosu.rewards.actions import action_features
 from myosu.rewards.curiosity import curiosity_signals, parse_curiosity
 from myosu.rewards.environment import EnvironmentReward
+from myosu.rewards.gail import GAIL
 from myosu.rewards.signals import RewardSignal, RewardSignals
 from myosu.runs.state import State, Weights
 
@@ -88,6 +90,14 @@ class Config:
     curiosity: tuple[str, ...] = ()
     """Rewards for what is new (docs/curiosity.md): rnd, icm, counts, each with a weight and a discount if you like, as
     in rnd:0.5:0.99."""
+    recordings: tuple[str, ...] = ()
+    """What is imitated: folders of runs or of myosu record, .demo files, or minari:DATASET."""
+    cloning_weight: float = 0.0
+    """Weight of the loss −log π(a|s) of the recorded actions; it falls in a line to 0 at the end of the run."""
+    gail_weight: float = 0.0
+    """Weight of the reward for doing what ``recordings`` do (GAIL); 0: there is none."""
+    gail_discount: float = 0.99
+    """Discount of that reward, in [0, 1)."""
 
     discount: float = 0.99
     """Discount of rewards γ, in [0, 1]."""
@@ -120,8 +130,15 @@ class Config:
             "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
             "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
-            "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9),
+            "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9), "cloning_weight": (0.0, 1e6),
+            "gail_weight": (0.0, 1e9),
         })
+        if self.cloning_weight and self.lstm_size:
+            raise UserError("cloning_weight and lstm_size do not go together: what is remembered at a recorded step is "
+                            "not known. Leave one of them out.")
+        if self.recordings and not (self.cloning_weight or self.gail_weight):
+            raise UserError("recordings are given, but nothing is to be made of them: set cloning_weight or "
+                            "gail_weight.")
         if self.reward_clip is not None:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
         for text in self.curiosity:
@@ -170,12 +187,15 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     return dataclasses.replace(config, batch_size=size)
 
 
-def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
-    """What is to be maximised. Each kind of return among them has a value of its own."""
-    return [EnvironmentReward(config.discount, clip=config.reward_clip, normalize=config.normalize_rewards,
-                              num_envs=config.num_envs),
-            *curiosity_signals(config.curiosity, spec, partial(_action_features, spec), config.discount,
-                               config.num_envs, 1, seed)]
+def reward_signals(config: Config, spec: EnvSpec, seed: int, demonstrations: Rows | None = None) -> list[RewardSignal]:
+    """What is to be maximised, GAIL's reward among it where there are ``demonstrations``. Each kind of return among
+    them has a value of its own."""
+    features = partial(_action_features, spec)
+    signals: list[RewardSignal] = [EnvironmentReward(
+        config.discount, clip=config.reward_clip, normalize=config.normalize_rewards, num_envs=config.num_envs)]
+    if config.gail_weight and demonstrations is not None:
+        signals.append(GAIL(spec, demonstrations, features, config.gail_discount, config.gail_weight, seed=seed))
+    return signals + curiosity_signals(config.curiosity, spec, features, config.discount, config.num_envs, 1, seed)
 
 
 def _action_features(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
@@ -186,7 +206,9 @@ def _action_features(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
 
 
 def count_values(config: Config, spec: EnvSpec) -> int:
-    return len(RewardSignals(reward_signals(config, spec, 0)).returns)
+    """Without the recordings, which whoever plays the trained agent need not have."""
+    kinds = {(signal.discount, signal.episodic) for signal in reward_signals(config, spec, 0)}
+    return len(kinds | ({(config.gail_discount, GAIL.episodic)} if config.gail_weight else set()))
 
 
 class ActorCritic(nn.Module):
@@ -336,6 +358,16 @@ def environment_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
     bounded = np.isfinite(half)
     scaled = np.where(bounded, low, -1.0) + np.where(bounded, half, 1.0) * (action + 1.0)
     return np.clip(scaled.astype(np.float32), low, high)
+
+
+def policy_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
+    """The other way round."""
+    if not spec.action_low:
+        return action
+    low, high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
+    half = (high - low) / 2
+    bounded = np.isfinite(half)
+    return ((action - np.where(bounded, low, -1.0)) / np.where(bounded, half, 1.0) - 1.0).astype(np.float32)
 
 
 def rollout_columns(config: Config, spec: EnvSpec) -> Columns:
@@ -568,8 +600,8 @@ class Learner:
 
     _COUNTS: ClassVar = ("updates", "rollouts", "seen_positions", "epoch", "position", "progress", "next_progress")
 
-    def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
-        self.config = config
+    def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
+        self.config, self.symmetries = config, symmetries
         assert config.rollout_size % config.batch_size == config.batch_size % config.unroll == 0, "resolve() sees to it"
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
@@ -581,7 +613,9 @@ class Learner:
             self.flat.set_parts(self.net.tower_of_parameters())
         self.net.settle()
         self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
-        self.signals = RewardSignals(reward_signals(config, spec, seed))
+        self.demonstrations = (load_demonstrations(config.recordings, spec, partial(policy_action, spec))
+                               if config.cloning_weight or config.gail_weight else None)
+        self.signals = RewardSignals(reward_signals(config, spec, seed, self.demonstrations))
         self.updates = self.rollouts = self.seen_positions = 0
         #: Of the run when this rollout and the next one were begun.
         self.progress = self.next_progress = 0.0
@@ -620,6 +654,8 @@ class Learner:
             policy_gradient = self.policy.gradient(parameters, batch.action, gradient / np.float32(n),
                                                    -config.entropy_weight / n)
             self.net.backward(policy_gradient, value_error * np.float32(2.0 * config.value_loss_weight / n))
+        if cloning := config.cloning_weight * (1.0 - self.progress):
+            self.report["cloning_loss"] = self._clone(cloning)
         norm = self.flat.clip_gradient(config.max_grad_norm)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"policy loss {surrogate.mean()}, value loss {_mean_square(value_error)}, gradient "
@@ -648,6 +684,29 @@ class Learner:
         surrogate = reference.clipped_surrogate(log_prob - tensor(batch.log_prob), tensor(batch.advantage), clip_range)
         value_loss = (values - tensor(batch.value_target)).square().sum(1)
         return (surrogate + self.config.value_loss_weight * value_loss - self.config.entropy_weight * entropy).mean()
+
+    def _clone(self, weight: float) -> float:
+        """Add the gradient of ``weight`` · mean(−log π(a|s)) of recorded steps drawn at random, each under a symmetry
+        of the game. Returns the mean."""
+        assert self.demonstrations is not None
+        columns = {name: self.demonstrations[name] for name in ("observation", "legal_actions", "action")}
+        count = min(len(columns["action"]), self.config.batch_size)
+        rows = self.rng.integers(len(columns["action"]), size=count)
+        batch = {name: column[rows] for name, column in columns.items()}
+        if self.symmetries is not None:
+            drawn = self.rng.integers(len(self.symmetries.actions), size=count)
+            batch = {"observation": self.symmetries.observations(batch["observation"], drawn),
+                     "legal_actions": self.symmetries.by_action(batch["legal_actions"], drawn),
+                     "action": self.symmetries.moved(batch["action"][:, None], drawn)[:, 0]}
+        gradient = self.flat.gradient.clone()
+        self.flat.zero_gradient()
+        outputs, values, _ = self.net.predict(self.net.prepare(batch["observation"]), None)
+        parameters = self.policy.normalize(outputs, batch["legal_actions"])
+        log_prob = self.policy.log_prob(parameters, batch["action"])
+        by_log_prob = np.full(count, -weight / count, np.float32)
+        self.net.backward(self.policy.gradient(parameters, batch["action"], by_log_prob, 0.0), np.zeros_like(values))
+        self.flat.gradient.add_(gradient)
+        return -float(log_prob.mean())
 
     def _begin_rollout(self, replay: Rollout, progress: float) -> None:
         """Take in the statistics of a new rollout and make advantages of it."""
@@ -777,7 +836,7 @@ def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:
 
 
 def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:
-    return Learner(config, spec, seed)
+    return Learner(config, spec, symmetries, seed)
 
 
 def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,

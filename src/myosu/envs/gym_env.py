@@ -10,6 +10,7 @@ import copyreg
 import dis
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import gymnasium
@@ -121,7 +122,8 @@ class SingleEnv:
         limit = self._env.get_wrapper_attr("_max_episode_steps") if self._env.has_wrapper_attr(
             "_max_episode_steps") else None
         # Some say 0 or −1 where they have no limit.
-        self.spec = self._layout.spec(limit if limit and limit > 0 else DEFAULT_MAX_STEPS)
+        spec = self._layout.spec(limit if limit and limit > 0 else DEFAULT_MAX_STEPS)
+        self.spec = replace(spec, planes_first=bool(getattr(self._env.unwrapped, "planes_first", False)))
         self._mask_place = ""  # see ``_place_of_masks``; known from the first reset
         self._episode = self._steps = self._episode_seed = 0
         self._watched = _watch_rewards(self._env.unwrapped)
