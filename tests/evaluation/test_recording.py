@@ -17,6 +17,7 @@ from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.evaluation.recorded_play import play_block
 from myosu.evaluation.recording import Settings, record_games
+from myosu.games import bubble
 from myosu.games.go import make_game
 from myosu.games.go.sgf import read_sgf
 from myosu.players.alphabeta import AlphaBetaPlayer
@@ -137,6 +138,20 @@ def test_random_moves_are_as_many_as_asked_for_and_pass_only_if_they_must():
             assert move.chosen or move.action != GO5.pass_action or move.legal_actions.sum() == 1, ply
 
 
+def test_scripted_players_of_a_game_for_one_are_recorded(tmp_path):
+    """Greedy takes the move whose reward and heuristic are the best; the games are those of their seeds."""
+    for player in ("greedy", "random"):
+        record_games(tmp_path / player, "bubble", Settings((player,)), 4, jobs=1)
+        recording = open_recording(tmp_path / player)
+        records = list(recording.records())
+        assert len({record.seed for record in records}) == 4
+        won = [record.returns[0] > bubble.GAME.success_return for record in records]
+        assert won == [player == "greedy"] * 4
+        for record in records[:1]:
+            moves = list(record.moves(recording.environment))
+            assert len(moves) == record.length and all(move.legal_actions[move.action] for move in moves)
+
+
 @pytest.mark.slow
 def test_demonstrations_of_a_run_are_read_by_what_imitates(tmp_path, capsys):
     """Whoever acts well in a Gymnasium environment is recorded, and cloned: the clone does the same."""
@@ -163,10 +178,11 @@ def test_demonstrations_of_a_run_are_read_by_what_imitates(tmp_path, capsys):
 @pytest.mark.parametrize(("arguments", "said"), [
     (["tictactoe"], "Nobody plays"),
     (["tictactoe", "--player", "gredy"], "Did you mean 'greedy'"),
-    (["snake", "--player", "random"], "snake is for one: its player must be one run"),
+    (["snake", "--player", "alphabeta:2"], "snake is for one: its player must be one run or random or greedy"),
+    (["CartPole-v1", "--player", "greedy"], "CartPole-v1 is for one: its player must be one run (--player"),
     (["tictactoe", "--player", "random", "--random-moves", "1"], "the share of random moves below 1"),
     (["tictactoe", "--player", "random", "--games", "0"], "--games 0: one at least"),
-], ids=["nobody", "unknown", "single", "all-random", "none"])
+], ids=["nobody", "unknown", "single", "no-rules", "all-random", "none"])
 def test_what_cannot_be_recorded_is_told(tmp_path, capsys, arguments, said):
     assert myosu(["record", *arguments, "-o", str(tmp_path / "r")]) == 2
     assert said in capsys.readouterr().err and not (tmp_path / "r").exists()

@@ -186,7 +186,7 @@ def test_observation():
     assert planes.shape == (15, 14, 8)
     reached, pops, falls = planes[:3].astype(bool)
     assert np.array_equal(reached.reshape(-1), legal(GAME, state)) and reached[0, :3].all() and not reached[0, 3]
-    assert np.argwhere(pops).tolist() == [[0, 4]] and not falls.any(), "beside two yellow ones"
+    assert np.argwhere(pops).tolist() == [[1, 4]] and not falls.any(), "beside two yellow ones"
     assert [np.argwhere(plane).tolist() for plane in planes[3:7]] == [
         [[0, 5], [0, 6]], [[0, 7], [1, 5]], [[0, 3]], [[1, 6]]]
     assert planes[7].tolist() == [[row % 2] * 8 for row in range(14)]
@@ -200,7 +200,7 @@ def test_observation():
 
 
 def test_observation_shows_what_falls():
-    state = lay([". . . r r b . .", ". . . . g . ."], "r")
+    state = lay([". . . r r . b .", ". . . g . . ."], "r")
     _, pops, falls = look(GAME, state)[:3].astype(bool)
     assert np.argwhere(falls).tolist() == np.argwhere(pops).tolist() and pops.any(), "g hangs on r alone"
 
