@@ -146,6 +146,20 @@ def test_every_game_is_played_by_the_member_that_was_drawn(monkeypatch, kind):
     assert all(follows[1] + follows[2] + follows[3]) and np.mean(follows[0]) < 0.5, "0 plays at random"
 
 
+@pytest.mark.parametrize("plies", [3, 7])
+def test_games_begin_with_random_plies_which_are_nobodys(plies):
+    """From 5 plies on some of them end the game, which is then begun without."""
+    pool = Pool(PoolSettings(1, 3, 0.5, plies), lambda weights: Sure(int(weights["cell"])), 0)
+    pool.load_weights(weights(3))
+    games = played(AgainstPool(TICTACTOE, pool, 8, 0), 400)
+    openings = np.bincount([game.opening for game in games], minlength=plies + 1)
+    assert len(openings) == plies + 1 and (openings[:4] > 400 / (plies + 1) / 2).all()
+    assert {(game.opening % 2, game.seat) for game in games} == {(a, b) for a in (0, 1) for b in (0, 1)}
+    for game in games:
+        assert replay(TICTACTOE, 0, game.actions).now.returns[0] == game.returns
+        assert game.chosen == len([ply for ply in range(game.opening, len(game.actions)) if ply % 2 == game.seat]) > 0
+
+
 def test_goes_on_where_it_was_kept():
     def made():
         pool = pool_of(every=20)
