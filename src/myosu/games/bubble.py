@@ -295,14 +295,14 @@ def _seen_as(state, colour):
 @compiled
 def heuristic(state):
     """A rough estimate of the future rewards, for the greedy player: bubbles cost shots, less where they hang beside
-    their colour, more where they hang low."""
+    their colour."""
     value = 0.0
     for row in range(ROWS):
         for column in range(width_of(row)):
             colour = state.board[row, column]
             if colour == 0:
                 continue
-            value -= 0.02 + 0.001 * row
+            value -= 0.02
             for k in range(6):
                 r, c = row + NEIGHBOURS[row % 2, k, 0], column + NEIGHBOURS[row % 2, k, 1]
                 if 0 <= r < ROWS and 0 <= c < width_of(r) and state.board[r, c] == colour:
