@@ -14,7 +14,7 @@ from myosu.games import bubble
 
 
 def test_seconds_of_a_step_by_hand(monkeypatch):
-    """Straight up: 24.25 radii to the ceiling. Three red ones pop, and the blue one below them falls."""
+    """Straight up: 24.25 radii to the ceiling. Then three red ones pop, and the blue one below them falls."""
     slept = []
     monkeypatch.setattr(animated.time, "sleep", slept.append)
     env = animated.AnimatedBubble(time_scale=4.0)
@@ -22,15 +22,17 @@ def test_seconds_of_a_step_by_hand(monkeypatch):
     assert slept == [0.5]
     state = env._play.state
     state["board"] = 0
-    state["board"][0, 4:7], state["current"] = 4, 1
+    state["board"][0, 7], state["current"] = 4, 1
     bubble.aim(state)
-    flight = (bubble.SHOOTER_Y - 1) / 30
-    assert animated.animation_seconds(state, 3) == pytest.approx(flight)
-    state["board"][0, :7] = 4, 0, 0, 0, 1, 1, 4
+    assert animated.animation_seconds(state, 3) == pytest.approx((bubble.SHOOTER_Y - 1) / 30)
+    state["board"][0] = 4, 0, 0, 0, 1, 1, 0, 4
     state["board"][1, 4] = 4
     bubble.aim(state)
-    env.step(np.int64(3))
-    assert slept[1] == pytest.approx((flight + 3 * 0.05 + 0.5) / 4)
+    cell = int(np.flatnonzero(env._play.observation()[bubble.FALLS])[0])
+    path, _ = bubble.flight(state, int(bubble.angles_to_cells(state)[cell]))
+    flown = np.hypot(*np.diff(path, axis=0).T).sum()
+    env.step(np.int64(cell))
+    assert slept[1] == pytest.approx((flown / 30 + 3 * 0.05 + 0.5) / 4)
     assert (state["board"] > 0).sum() == 2, "the ceiling's blue ones"
     assert animated.animation_seconds(state, 111) == 0.0, "no shot comes there"
     with pytest.raises(ValueError, match="time_scale"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
 from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
+from myosu.rewards.gail import GAIL
 from myosu.runs.demo import SUFFIX, read_demo
 from myosu.runs.minari_datasets import PREFIX, read_minari
 from myosu.runs.recordings import open_recording
@@ -51,3 +53,26 @@ def _fits(one: EnvSpec, other: EnvSpec) -> bool:
     names = ("observation_shape", "observation_dtype", "num_actions", "num_players", "action_branches", "action_low",
              "action_high")
     return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+class Imitates(Protocol):
+    """The settings of imitation, as ``Config`` of an algorithm has them."""
+
+    @property
+    def gail_weight(self) -> float: ...
+
+    @property
+    def gail_discount(self) -> float: ...
+
+    @property
+    def recordings(self) -> tuple[str, ...]: ...
+
+
+def gail_signals(config: Imitates, spec: EnvSpec, stored: Callable[[np.ndarray], np.ndarray],
+                 action_features: Callable[[np.ndarray], np.ndarray], seed: int) -> list[GAIL]:
+    """The reward for imitating ``config.recordings``; none where its weight is 0. stored: see ``load_demonstrations``.
+    action_features: see ``GAIL``. Raises UserError."""
+    if not config.gail_weight:
+        return []
+    return [GAIL(spec, load_demonstrations(config.recordings, spec, stored), action_features, config.gail_discount,
+                 config.gail_weight, seed=seed)]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from myosu import kernels
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.demonstrations import load_demonstrations
+from myosu.algorithms.demonstrations import gail_signals, load_demonstrations
 from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
@@ -43,7 +43,6 @@ from myosu.replay.transitions import Rollout, View, transition_columns
 from myosu.rewards.actions import action_features
 from myosu.rewards.curiosity import curiosity_signals, parse_curiosity
 from myosu.rewards.environment import EnvironmentReward
-from myosu.rewards.gail import GAIL
 from myosu.rewards.signals import RewardSignal, RewardSignals
 from myosu.runs.state import State, Weights
 
@@ -87,17 +86,17 @@ class Config:
     """Divide rewards by the running deviation of the discounted return."""
     reward_clip: float | None = None
     """Clip rewards, normalised or not, to ± this; None: to ±10 where they are normalised, else not at all."""
+    reward_scale: float = 1.0
+    """Weight of the environment's rewards among all rewards; 0: the agent learns from the others alone."""
+    gail_weight: float = 0.0
+    """Weight of the reward for imitating ``recordings`` (GAIL); 0: none."""
+    gail_discount: float = 0.99
+    """Discount of that reward, in [0, 1)."""
+    recordings: tuple[str, ...] = ()
+    """Folders of the runs whose recorded games are imitated, minari:DATASET, or .demo files."""
     curiosity: tuple[str, ...] = ()
     """Rewards for what is new (docs/curiosity.md): rnd, icm, counts, each with a weight and a discount if you like, as
     in rnd:0.5:0.99."""
-    recordings: tuple[str, ...] = ()
-    """What is imitated: folders of runs or of myosu record, .demo files, or minari:DATASET."""
-    cloning_weight: float = 0.0
-    """Weight of the loss −log π(a|s) of the recorded actions; it falls in a line to 0 at the end of the run."""
-    gail_weight: float = 0.0
-    """Weight of the reward for doing what ``recordings`` do (GAIL); 0: there is none."""
-    gail_discount: float = 0.99
-    """Discount of that reward, in [0, 1)."""
 
     discount: float = 0.99
     """Discount of rewards γ, in [0, 1]."""
@@ -119,6 +118,8 @@ class Config:
     """Weight of the squared error of the value."""
     entropy_weight: float = 0.0
     """Weight of the policy's entropy, which keeps it from settling too soon."""
+    cloning_weight: float = 0.0
+    """Weight of the loss −log π(a|s) of the actions in ``recordings``; it falls linearly to 0 over the run."""
     max_grad_norm: float = 0.5
     """Greatest norm of the gradient; of each of the two networks, where policy and value share nothing."""
     device: str = "auto"
@@ -130,8 +131,8 @@ class Config:
             "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
             "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
-            "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9), "cloning_weight": (0.0, 1e6),
-            "gail_weight": (0.0, 1e9),
+            "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9), "reward_scale": (0.0, 1e9),
+            "gail_weight": (0.0, 1e9), "cloning_weight": (0.0, 1e6),
         })
         if self.cloning_weight and self.lstm_size:
             raise UserError("cloning_weight and lstm_size do not go together: what is remembered at a recorded step is "
@@ -187,28 +188,35 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     return dataclasses.replace(config, batch_size=size)
 
 
-def reward_signals(config: Config, spec: EnvSpec, seed: int, demonstrations: Rows | None = None) -> list[RewardSignal]:
-    """What is to be maximised, GAIL's reward among it where there are ``demonstrations``. Each kind of return among
-    them has a value of its own."""
+def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
+    """What is to be maximised. Each kind of return among them has a value of its own."""
     features = partial(_action_features, spec)
-    signals: list[RewardSignal] = [EnvironmentReward(
-        config.discount, clip=config.reward_clip, normalize=config.normalize_rewards, num_envs=config.num_envs)]
-    if config.gail_weight and demonstrations is not None:
-        signals.append(GAIL(spec, demonstrations, features, config.gail_discount, config.gail_weight, seed=seed))
-    return signals + curiosity_signals(config.curiosity, spec, features, config.discount, config.num_envs, 1, seed)
+    return [EnvironmentReward(config.discount, config.reward_scale, config.reward_clip, config.normalize_rewards,
+                              config.num_envs),
+            *gail_signals(config, spec, partial(policy_action, spec), features, seed),
+            *curiosity_signals(config.curiosity, spec, features, config.discount, config.num_envs, 1, seed)]
 
 
 def _action_features(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
-    """What reward signals read of actions [n, *action_shape]."""
-    if not spec.action_low:  # as columns of the choices of all branches
+    """What reward signals read of a policy's actions [n, *action_shape]: continuous ones as the environment gets them,
+    within its bounds, or a discriminator would tell a policy from its teachers by what lies outside."""
+    if spec.action_low:
+        action = policy_action(spec, environment_action(spec, action))
+    else:  # as columns of the choices of all branches
         action = action.reshape(len(action), -1) + np.cumsum((0, *spec.action_branches[:-1]))
     return action_features(spec, action)
 
 
-def count_values(config: Config, spec: EnvSpec) -> int:
-    """Without the recordings, which whoever plays the trained agent need not have."""
-    kinds = {(signal.discount, signal.episodic) for signal in reward_signals(config, spec, 0)}
-    return len(kinds | ({(config.gail_discount, GAIL.episodic)} if config.gail_weight else set()))
+def returns(config: Config) -> list[tuple[float, bool]]:
+    """``RewardSignals.returns`` of ``reward_signals``, known without the demonstrations, which actors and agents do not
+    have."""
+    found = [(config.discount, True)]
+    if config.gail_weight:
+        found.append((config.gail_discount, True))
+    for text in config.curiosity:
+        kind, _, discount = parse_curiosity(text, config.discount)
+        found.append((discount, kind == "counts"))
+    return list(dict.fromkeys(found))
 
 
 class ActorCritic(nn.Module):
@@ -237,7 +245,7 @@ class ActorCritic(nn.Module):
         cells = None if self.cell else self.encoder.cells
         self.policy = ActionHead(features, len(spec.action_low) or spec.num_actions, cells)
         _orthogonal(self.policy, 0.01)
-        self.value = PopArt(features, count_values(config, spec))
+        self.value = PopArt(features, len(returns(config)))
         self.log_std = nn.Parameter(torch.zeros(len(spec.action_low))) if spec.action_low else None
         self.quick: TowersInNumPy | None = None
 
@@ -367,7 +375,8 @@ def policy_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
     low, high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
     half = (high - low) / 2
     bounded = np.isfinite(half)
-    return ((action - np.where(bounded, low, -1.0)) / np.where(bounded, half, 1.0) - 1.0).astype(np.float32)
+    return np.where(bounded, (action - np.where(bounded, low, 0.0)) / np.where(bounded, half, 1.0) - 1.0,
+                    action).astype(np.float32)
 
 
 def rollout_columns(config: Config, spec: EnvSpec) -> Columns:
@@ -375,7 +384,7 @@ def rollout_columns(config: Config, spec: EnvSpec) -> Columns:
     remembered before."""
     return transition_columns(spec, (spec.action_shape, spec.action_dtype)) | {
         "log_prob": ((), np.float32),
-        "value": ((count_values(config, spec),), np.float32),
+        "value": ((len(returns(config)),), np.float32),
         "memory": ((2 * config.lstm_size,), np.float32),
     }
 
@@ -613,9 +622,10 @@ class Learner:
             self.flat.set_parts(self.net.tower_of_parameters())
         self.net.settle()
         self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
+        self.signals = RewardSignals(reward_signals(config, spec, seed))
+        assert self.signals.returns == returns(config)
         self.demonstrations = (load_demonstrations(config.recordings, spec, partial(policy_action, spec))
-                               if config.cloning_weight or config.gail_weight else None)
-        self.signals = RewardSignals(reward_signals(config, spec, seed, self.demonstrations))
+                               if config.cloning_weight else None)
         self.updates = self.rollouts = self.seen_positions = 0
         #: Of the run when this rollout and the next one were begun.
         self.progress = self.next_progress = 0.0
