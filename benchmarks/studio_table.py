@@ -5,8 +5,8 @@
 Five columns: PPO with synchronous and with asynchronous environments, PPO + GAIL, SAC, SAC + GAIL, each from
 ``--runs`` seeds, with 16 environments in processes of their own. GAIL imitates 21 games of the greedy player.
 Passing: nine games in ten are cleared. Mastering: the mean number of shots (60 where a level is not cleared) is at
-most that of the 21 games. Every two minutes a checkpoint plays ``--games`` games without animation; training stands
-still meanwhile, and the clock too.
+most that of the 21 games. Every ``--every`` minutes a checkpoint plays ``--games`` games without animation; training
+stands still meanwhile, and the clock too.
 
 Everything lies in FOLDER, and the same command goes on where it was stopped. With a time scale above 1 animations are
 that much quicker, and hours are scaled back; then learning seems slower than it is, so keep it low where the
@@ -99,7 +99,8 @@ def train(folder: Path, column: str, seed: int, level: dict[str, int], watch: Wa
         more = {**GAIL, "recordings": (str(options.folder / "experts"),)} if imitates else {}
         myosu.train("myosu/AnimatedBubble-v0", algorithm, run=folder, seed=seed, num_envs=options.envs,
                     env_workers=workers, env_kwargs={"time_scale": options.time_scale, **level}, evaluate_every=0,
-                    callbacks=[watch], handle_signals=True, **limit, **settings, **more)
+                    checkpoint_every_minutes=options.every, callbacks=[watch], handle_signals=True, **limit,
+                    **settings, **more)
     (folder / "ended").touch()
 
 
@@ -167,6 +168,7 @@ def main() -> None:
     parser.add_argument("--games", type=int, default=200)
     parser.add_argument("--env-steps", type=int, default=2_000_000)
     parser.add_argument("--minutes", type=float)
+    parser.add_argument("--every", type=float, default=2.0, help="minutes between evaluations")
     options = parser.parse_args()
     options.folder = options.folder.absolute()
     options.folder.mkdir(parents=True, exist_ok=True)
