@@ -116,8 +116,8 @@ def summary(folder: Path, experts: float, scale: float) -> dict[str, float]:
     found = {f"{unit} to {goal}": first(lines, reached, name) * factor for goal, reached in goals.items()
              for unit, name, factor in (("hours", "seconds", scale / 3600), ("samples", "steps", 1))}
     records = [record for record in read_lines(folder / "metrics.jsonl") if record.get("env_steps")]
-    if len(lines) > 1:  # between the first checkpoint and the last, so without what starting takes
-        rate = (lines[-1]["steps"] - lines[0]["steps"]) / (lines[-1]["seconds"] - lines[0]["seconds"])
+    if len(lines) > 2:  # from the second checkpoint on, so without what starting takes
+        rate = (lines[-1]["steps"] - lines[1]["steps"]) / (lines[-1]["seconds"] - lines[1]["seconds"])
     else:
         rate = records[-1]["env_steps"] / records[-1]["seconds"] if records else np.nan
     return {**found, "samples/s": rate / scale, "cleared": lines[-1]["cleared"] if lines else np.nan,
