@@ -11,31 +11,23 @@ from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 from myosu.rewards.gail import GAIL
-from myosu.runs.demo import SUFFIX, read_demo
-from myosu.runs.minari_datasets import PREFIX, read_minari
 from myosu.runs.recordings import open_recording
 
 
 def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Callable[[np.ndarray], np.ndarray]
                         ) -> dict[str, np.ndarray]:
-    """Every step of the games in these folders (``open_recording``), of ``minari:DATASET``, or of ``.demo`` files:
-    columns observation [n, ...], legal_actions bool [n, A], action, terminated.
+    """Every step of these recorded games (``open_recording``): columns observation [n, ...], legal_actions bool [n, A],
+    action, terminated.
 
     stored: from the environment's actions [n, *action_shape] to those of the algorithm. Raises UserError where one is
     missing, of an environment with other observations or actions, or has no game that can be played again.
     """
     moves: list[Move] = []
-    for folder in recordings:
-        if folder.startswith(PREFIX):
-            moves += [move for episode in read_minari(folder, spec) for move in episode.moves()]
-            continue
-        if folder.endswith(SUFFIX):
-            moves += [move for episode in read_demo(folder, spec) for move in episode.moves()]
-            continue
-        recording = open_recording(folder)
-        environment = recording.environment
-        if not _fits(environment.spec, spec):
-            raise UserError(f"The games in {folder} are of {environment.name}, whose observations or actions are not "
+    for source in recordings:
+        recording = open_recording(source, spec)
+        environment = recording.environment if recording.origin else None
+        if environment and not _fits(environment.spec, spec):
+            raise UserError(f"The games in {source} are of {environment.name}, whose observations or actions are not "
                             "those of this run.")
         for record in recording.records():
             moves += list(record.moves(environment))
