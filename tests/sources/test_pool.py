@@ -157,7 +157,7 @@ def test_games_begin_with_random_plies_which_are_nobodys(plies):
     assert {(opening % 2, game.seat) for opening, game in zip(lengths, games, strict=True)} == {
         (a, b) for a in (0, 1) for b in (0, 1)}
     for opening, game in zip(lengths, games, strict=True):
-        assert game.record.course(TICTACTOE).now.returns == game.record.returns
+        assert list(game.record.course(TICTACTOE).now.returns) == game.record.returns
         assert any(ply % 2 == game.seat for ply in range(opening, game.record.length)), "the learner has moved"
 
 
