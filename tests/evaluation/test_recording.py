@@ -15,12 +15,15 @@ from myosu.cli import run as myosu
 from myosu.envs.native import game_spec
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
-from myosu.evaluation.recorded_play import play_block
+from myosu.evaluation.recorded_play import play_block, record_episodes
 from myosu.evaluation.recording import Settings, record_games
+from myosu.games.bubble import make_game as make_bubble
 from myosu.games.go import make_game
 from myosu.games.go.sgf import read_sgf
+from myosu.players.agent import PlayerAgent
 from myosu.players.alphabeta import AlphaBetaPlayer
 from myosu.players.gtp import GtpPlayer
+from myosu.players.opponents import make_opponent
 from myosu.players.player import RandomPlayer
 from myosu.runs.recordings import open_recording
 from toy_runs import in_fork
@@ -137,6 +140,21 @@ def test_random_moves_are_as_many_as_asked_for_and_pass_only_if_they_must():
             assert move.chosen or move.action != GO5.pass_action or move.legal_actions.sum() == 1, ply
 
 
+def test_scripted_players_of_a_game_for_one_are_recorded(tmp_path):
+    """Greedy takes the move whose reward and heuristic are the best. Nothing is left of a player's own chance."""
+    game = make_bubble(rows=2, colours=2)
+    environment = Environment("bubble", game_spec(game), game=game)
+    shots = {}
+    for player in ("greedy", "random"):
+        agent = PlayerAgent(make_opponent(player, game, seed=1))
+        records = record_episodes(environment, agent, range(4), 0)
+        assert len({record.seed for record in records}) == 4
+        shots[player] = sum(record.length for record in records)
+        moves = list(records[0].moves(environment))
+        assert len(moves) == records[0].length and all(move.legal_actions[move.action] for move in moves)
+    assert 2 * shots["greedy"] < shots["random"]
+
+
 @pytest.mark.slow
 def test_demonstrations_of_a_run_are_read_by_what_imitates(tmp_path, capsys):
     """Whoever acts well in a Gymnasium environment is recorded, and cloned: the clone does the same."""
@@ -163,10 +181,11 @@ def test_demonstrations_of_a_run_are_read_by_what_imitates(tmp_path, capsys):
 @pytest.mark.parametrize(("arguments", "said"), [
     (["tictactoe"], "Nobody plays"),
     (["tictactoe", "--player", "gredy"], "Did you mean 'greedy'"),
-    (["snake", "--player", "random"], "snake is for one: its player must be one run"),
+    (["snake", "--player", "alphabeta:2"], "snake is for one: its player must be one run or random or greedy"),
+    (["CartPole-v1", "--player", "greedy"], "CartPole-v1 is for one: its player must be one run (--player"),
     (["tictactoe", "--player", "random", "--random-moves", "1"], "the share of random moves below 1"),
     (["tictactoe", "--player", "random", "--games", "0"], "--games 0: one at least"),
-], ids=["nobody", "unknown", "single", "all-random", "none"])
+], ids=["nobody", "unknown", "single", "no-rules", "all-random", "none"])
 def test_what_cannot_be_recorded_is_told(tmp_path, capsys, arguments, said):
     assert myosu(["record", *arguments, "-o", str(tmp_path / "r")]) == 2
     assert said in capsys.readouterr().err and not (tmp_path / "r").exists()

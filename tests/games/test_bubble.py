@@ -26,7 +26,13 @@ def lay(rows, current="r", following="r", shots=60):
             state["board"][row, column] = bubble.LETTERS.index(letter)
     state["current"], state["following"] = bubble.LETTERS.index(current), bubble.LETTERS.index(following)
     state["shots"] = shots
+    bubble.aim(state)
     return state
+
+
+def shoot(state, angle):
+    """Reward and end of a shot at an angle."""
+    return GAME.step(state, bubble.flight(state, angle)[1])
 
 
 def rows_of(state):
@@ -41,8 +47,8 @@ def greedy(state):
     """One ply: takes what makes most go away, falls counting twice; else lays it beside its colour, high, without a
     bounce."""
     best, found = None, set()
-    for action in range(bubble.NUM_ANGLES):
-        path, cell = bubble.flight(state, action)
+    for angle in range(bubble.NUM_ANGLES):
+        path, cell = bubble.flight(state, angle)
         if cell in found:
             continue
         found.add(cell)
@@ -52,7 +58,7 @@ def greedy(state):
         popped, fallen, together = bubble.settle(board, row, column)
         value = (popped + 2 * fallen or -1, together, -row, -len(path))
         if best is None or value > best[0]:
-            best = value, action
+            best = value, cell
     return best[1]
 
 
@@ -101,10 +107,10 @@ def test_narrow_gaps_let_it_through_and_narrower_ones_do_not():
 
 def test_two_stay_three_pop():
     state = lay([". . . r . . . b"])
-    assert GAME.step(state, STRAIGHT) == (pytest.approx(-0.03), False)
+    assert shoot(state, STRAIGHT) == (pytest.approx(-0.03), False)
     assert rows_of(state) == [". . . r . . . b", ". . . r . . ."]
     state = lay([". . . r r . . b"])
-    assert GAME.step(state, STRAIGHT) == (pytest.approx(3 * 0.01 - 0.03), False)
+    assert shoot(state, STRAIGHT) == (pytest.approx(3 * 0.01 - 0.03), False)
     assert rows_of(state) == [". . . . . . . b"]
 
 
@@ -121,42 +127,96 @@ def test_what_hangs_loose_falls_and_what_hangs_elsewhere_stays():
 
 def test_clearing_wins():
     state = lay([". . . r r . . ."], shots=9)
-    assert GAME.step(state, STRAIGHT) == (pytest.approx(1 + 3 * 0.01 - 0.03), True)
+    assert shoot(state, STRAIGHT) == (pytest.approx(1 + 3 * 0.01 - 0.03), True)
     assert rows_of(state) == [] and state["shots"] == 8 and legal(GAME, state).all()
 
 
 def test_last_shot_ends_it():
     state = lay(["b . . . . . . ."], shots=1)
-    assert GAME.step(state, STRAIGHT) == (pytest.approx(-0.03), True)
+    assert shoot(state, STRAIGHT) == (pytest.approx(-0.03), True)
 
 
 def test_a_bubble_that_stays_in_the_last_row_pays_for_the_shots_left():
     column = [". . . b . . . ." if row % 2 == 0 else ". . . b . . ." for row in range(13)]
     state = lay(column, shots=10)
-    assert GAME.step(state, STRAIGHT) == (pytest.approx(-10 * 0.03), True)
+    assert shoot(state, STRAIGHT) == (pytest.approx(-10 * 0.03), True)
     state = lay(column, "b", shots=10)
-    assert GAME.step(state, STRAIGHT) == (pytest.approx(1 + 14 * 0.01 - 0.03), True), "what pops does not stay"
+    assert shoot(state, STRAIGHT) == (pytest.approx(1 + 14 * 0.01 - 0.03), True), "what pops does not stay"
 
 
 def test_colours_follow_what_hangs():
     state = lay([". . . r r . . b"], "r", "r")
-    GAME.step(state, STRAIGHT)
+    shoot(state, STRAIGHT)
     assert bubble.LETTERS[state["current"]] == bubble.LETTERS[state["following"]] == "b"
     state = lay([". . . g . . . b"], "r", "b")
-    GAME.step(state, STRAIGHT)
+    shoot(state, STRAIGHT)
     assert bubble.LETTERS[state["current"]] == "b" and bubble.LETTERS[state["following"]] in "rgb"
 
 
+def test_a_shot_between_two_cells_may_take_either_and_one_at_no_cell_is_lost():
+    state = lay([])
+    mask = legal(GAME, state)
+    assert mask[:8].all() and not mask[8:].any(), "nothing but the ceiling is there to stop it"
+    state = lay([". . . b . . . ."], "r")
+    assert GAME.step(state, 3) == (pytest.approx(-0.03), False), "taken"
+    assert rows_of(state) == [". . . b . . . ."] and state["shots"] == 59
+    ways = bubble.angles_to_cells(lay([]))
+    assert ways[3] == ways[4] == STRAIGHT and (ways[:8] >= 0).all() and (ways[8:] == -1).all()
+
+
+def test_left_and_right_are_alike():
+    """What is reached in a mirrored position are the mirrored cells, and so is what is seen of it."""
+    turned = GAME.symmetries.cells[1]
+    for seed in range(20):
+        state, random = GAME.new_states(1, seed)[0], np.random.default_rng(seed)
+        for _ in range(12):
+            GAME.step(state, int(random.choice(np.flatnonzero(legal(GAME, state)))))
+        other = state.copy()
+        other["board"] = state["board"].reshape(-1)[turned].reshape(14, 8)
+        bubble.aim(other)
+        assert np.array_equal(legal(GAME, other), legal(GAME, state)[turned])
+        planes = look(GAME, state).reshape(-1, 14 * 8)
+        assert np.array_equal(look(GAME, other).reshape(planes.shape), planes[:, turned])
+
+
 def test_observation():
-    state = lay([". . . r . . . b", ". . . . . . g"], "y", "b", shots=37)
+    """Yellow is to be shot and blue follows, so their planes are first; red and green come after them."""
+    state = lay([". . . r . y y b", ". . . . . b g"], "y", "b", shots=37)
     planes = look(GAME, state)
-    assert planes.shape == (19, 14, 8)
-    assert [np.argwhere(plane).tolist() for plane in planes[:4]] == [[[0, 3]], [], [[1, 6]], [[0, 7]]]
-    assert planes[4].tolist() == [[row % 2] * 8 for row in range(14)]
-    everywhere = planes[5:].reshape(14, -1)
+    assert planes.shape == (15, 14, 8)
+    reached, pops, falls = planes[:3].astype(bool)
+    assert np.array_equal(reached.reshape(-1), legal(GAME, state)) and reached[0, :3].all() and not reached[0, 3]
+    assert np.argwhere(pops).tolist() == [[1, 4]] and not falls.any(), "beside two yellow ones"
+    assert [np.argwhere(plane).tolist() for plane in planes[3:7]] == [
+        [[0, 5], [0, 6]], [[0, 7], [1, 5]], [[0, 3]], [[1, 6]]]
+    assert planes[7].tolist() == [[row % 2] * 8 for row in range(14)]
+    everywhere = planes[8:].reshape(7, -1)
     assert (everywhere == everywhere[:, :1]).all()
-    yellow, blue, shots = [0, 1, 0, 0], [0, 0, 0, 1], [1, 0, 1, 0, 0, 1]  # 37 = 100101 in binary
-    assert everywhere[:, 0].tolist() == yellow + blue + shots
+    assert everywhere[:, 0].tolist() == [0, 1, 0, 1, 0, 0, 1], "another colour follows; 37 = 100101 in binary"
+    state["following"] = state["current"]
+    planes = look(GAME, state)
+    assert planes[8].all() and [np.argwhere(plane).tolist() for plane in planes[3:7]] == [
+        [[0, 5], [0, 6]], [[0, 3]], [[1, 6]], [[0, 7], [1, 5]]]
+
+
+def test_observation_shows_what_falls():
+    state = lay([". . . r r . b .", ". . . g . . ."], "r")
+    _, pops, falls = look(GAME, state)[:3].astype(bool)
+    assert np.argwhere(falls).tolist() == np.argwhere(pops).tolist() and pops.any(), "g hangs on r alone"
+
+
+def test_colours_have_no_names():
+    """The same position in other colours looks the same."""
+    for seed in range(10):
+        state = GAME.new_states(1, seed)[0]
+        state["following"] = state["current"] % 4 + 1
+        colours = np.array([0, *(np.random.default_rng(seed).permutation(4) + 1)])
+        other = state.copy()
+        other["board"] = colours[state["board"]]
+        other["current"], other["following"] = colours[state["current"]], colours[state["following"]]
+        one, two = look(GAME, state), look(GAME, other)
+        assert np.array_equal(np.delete(one, (5, 6), 0), np.delete(two, (5, 6), 0))
+        assert np.array_equal(one[5:7], two[5:7]) or np.array_equal(one[5:7], two[[6, 5]])
 
 
 def test_invariants_under_random_play():
@@ -166,15 +226,14 @@ def test_invariants_under_random_play():
         assert (state["board"] > 0).sum() == 45
         while not ended:
             before = (state["board"] > 0).sum()
-            action = int(random.integers(41))
-            path, cell = bubble.flight(state, action)
+            path, cell = bubble.flight(state, int(random.integers(41)))
             row, column = divmod(cell, 8)
             assert column < bubble.width_of(row) and state["board"][row, column] == 0
             assert row == 0 or any(
                 0 <= row + a < 14 and 0 <= column + b < bubble.width_of(row + a) and state["board"][row + a, column + b]
                 for a, b in bubble.NEIGHBOURS[row % 2]), "it hangs on something"
             assert ((path[:, 0] >= 1 - 1e-9) & (path[:, 0] <= 15 + 1e-9)).all() and (np.diff(path[:, 1]) <= 0).all()
-            reward, ended = GAME.step(state, action)
+            reward, ended = GAME.step(state, cell)
             plies += 1
             board = state["board"]
             gone = before + 1 - (board > 0).sum()
@@ -225,9 +284,9 @@ def test_doctor_finds_nothing():
 
 
 def test_names_and_pictures():
-    assert [bubble.parse_action(bubble.action_name(a)) for a in range(41)] == list(range(41))
-    assert bubble.action_name(0) == "-70.0" and bubble.parse_action("17") == 25
-    for text in ("", "left", "71", "nan"):
+    assert [bubble.parse_action(bubble.action_name(a)) for a in range(112)] == list(range(112))
+    assert bubble.action_name(19) == "d3" and bubble.parse_action(" H14 ") == 111
+    for text in ("", "left", "i1", "a15", "a0", "d"):
         with pytest.raises(ValueError, match="write"):
             bubble.parse_action(text)
     state = lay([". . . r . . . b", ". . . . . . g"], "y", "b", shots=37)

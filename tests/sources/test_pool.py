@@ -145,6 +145,22 @@ def test_every_game_is_played_by_the_member_that_was_drawn(monkeypatch, kind):
     assert all(follows[1] + follows[2] + follows[3]) and np.mean(follows[0]) < 0.5, "0 plays at random"
 
 
+@pytest.mark.parametrize("plies", [3, 7])
+def test_games_begin_with_random_plies_which_are_nobodys(plies):
+    """From 5 plies on some of them end the game, which is then begun without."""
+    pool = Pool(PoolSettings(1, 3, 0.5, plies), lambda weights: Sure(int(weights["cell"])), 0)
+    pool.load_weights(weights(3))
+    games = played(AgainstPool(TICTACTOE, pool, 8, 0), 400)
+    lengths = [len(game.record.unchosen) for game in games]
+    openings = np.bincount(lengths, minlength=plies + 1)
+    assert len(openings) == plies + 1 and (openings[:4] > 400 / (plies + 1) / 2).all()
+    assert {(opening % 2, game.seat) for opening, game in zip(lengths, games, strict=True)} == {
+        (a, b) for a in (0, 1) for b in (0, 1)}
+    for opening, game in zip(lengths, games, strict=True):
+        assert list(game.record.course(TICTACTOE).now.returns) == game.record.returns
+        assert any(ply % 2 == game.seat for ply in range(opening, game.record.length)), "the learner has moved"
+
+
 def test_goes_on_where_it_was_kept():
     def made():
         pool = pool_of(every=20)

@@ -533,11 +533,11 @@ def check_bubbles(page: Page) -> Course:
     return course
 
 
-def aimed_at(page: Page, action: int) -> tuple[float, float]:
+def aimed_at(page: Page, number: int) -> tuple[float, float]:
     """A point above the shooter in the direction of a shot, a third of the board away."""
     box = page.locator("#board svg.bubbles").bounding_box()
     unit = box["width"] / 16
-    angle = bubble.ANGLES[action]
+    angle = bubble.ANGLES[number]
     return (box["x"] + unit * (bubble.SHOOTER_X + 5 * math.sin(angle)),
             box["y"] + unit * (bubble.SHOOTER_Y - 5 * math.cos(angle)))
 
@@ -547,12 +547,12 @@ def test_bubble_by_mouse(open_page, served):
     page, random = open_page("bubble"), np.random.default_rng(0)
     while not is_over(page):
         course = check_bubbles(page)
-        action = int(random.integers(41))
-        page.mouse.move(*aimed_at(page, action))
-        assert page.locator("#board svg.bubbles").get_attribute("aria-valuenow") == str(action)
-        page.mouse.click(*aimed_at(page, action))
+        angle = int(random.integers(41))
+        page.mouse.move(*aimed_at(page, angle))
+        assert page.locator("#board svg.bubbles").get_attribute("aria-valuenow") == str(angle)
+        page.mouse.click(*aimed_at(page, angle))
         wait_past(page, course.now.ply)
-        assert truth(page).actions[-1] == action
+        assert truth(page).actions[-1] == bubble.flight(course.now.state, angle)[1]
     kept = list(open_recording(served.rooms["bubble"].folder / "played").records())[-1]
     assert kept.actions == check_bubbles(page).actions
     assert {player["kind"] for player in kept.players} == {"person"}
@@ -560,26 +560,29 @@ def test_bubble_by_mouse(open_page, served):
 
 def test_bubble_by_keyboard(open_page):
     page = open_page("bubble")
+    start = check_bubbles(page).now.state
     tab_to(page, "svg.bubbles")
     for key in ("ArrowLeft", "ArrowLeft", "ArrowUp", "Enter"):
         page.keyboard.press(key)
     wait_past(page, 0)
-    assert check_bubbles(page).actions == [23]
+    course = check_bubbles(page)
+    assert course.actions == [bubble.flight(start, 23)[1]]
     aim = page.locator("#board svg.bubbles")
     assert "10.5 degrees to the right" in aim.get_attribute("aria-valuetext")
     page.keyboard.press("Home")
     page.keyboard.press("Space")
     wait_past(page, 1)
-    assert check_bubbles(page).actions == [23, 0]
+    assert check_bubbles(page).actions == [*course.actions, bubble.flight(course.now.state, 0)[1]]
 
 
 def test_bubble_by_a_finger(open_page):
     """It aims where the finger slides and shoots where it leaves; below the shooter it does not."""
     page = open_page("bubble", **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    start = check_bubbles(page).now.state
     slide(page, aimed_at(page, 5), aimed_at(page, 30))
     wait_past(page, 0)
-    assert check_bubbles(page).actions == [30]
+    assert check_bubbles(page).actions == [bubble.flight(start, 30)[1]]
     box = page.locator("#board svg.bubbles").bounding_box()
     slide(page, aimed_at(page, 5), (box["x"] + 20, box["y"] + box["height"] - 1))
     page.wait_for_timeout(200)

@@ -1,4 +1,4 @@
-"""Recorded games as what reward signals imitate."""
+"""Recorded games as what reward signals and policies imitate."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from myosu.runs.recordings import open_recording
 
 def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Callable[[np.ndarray], np.ndarray]
                         ) -> dict[str, np.ndarray]:
-    """Every step of these recorded games (``open_recording``): columns observation [n, ...], action, terminated.
+    """Every step of these recorded games (``open_recording``): columns observation [n, ...], legal_actions bool [n, A],
+    action, terminated.
 
     stored: from the environment's actions [n, *action_shape] to those of the algorithm. Raises UserError where one is
-    missing, of another environment, or has no game that can be played again.
+    missing, of an environment with other observations or actions, or has no game that can be played again.
     """
     moves: list[Move] = []
     for source in recordings:
         recording = open_recording(source, spec)
         environment = recording.environment if recording.origin else None
-        if environment and environment.spec != spec:
+        if environment and not _fits(environment.spec, spec):
             raise UserError(f"The games in {source} are of {environment.name}, whose observations or actions are not "
                             "those of this run.")
         for record in recording.records():
@@ -35,7 +36,15 @@ def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Call
                         "folders of runs or of myosu record, or .demo files.")
     return {"observation": np.array([move.observation for move in moves]),
             "action": stored(np.array([move.action for move in moves])),
+            "legal_actions": np.array([move.legal_actions for move in moves]),
             "terminated": np.array([move.terminated for move in moves])}
+
+
+def _fits(one: EnvSpec, other: EnvSpec) -> bool:
+    """Whether what is seen and done is the same, as in a game of ours and the Gymnasium environment made of it."""
+    names = ("observation_shape", "observation_dtype", "num_actions", "num_players", "action_branches", "action_low",
+             "action_high")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 class Imitates(Protocol):

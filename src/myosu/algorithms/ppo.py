@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from myosu import kernels
 from myosu.algorithms.checks import check_not_mixed, check_ranges
-from myosu.algorithms.demonstrations import gail_signals
+from myosu.algorithms.demonstrations import gail_signals, load_demonstrations
 from myosu.algorithms.interface import AgentState, Experience, Thoughts, state_before
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
@@ -117,6 +117,8 @@ class Config:
     """Weight of the squared error of the value."""
     entropy_weight: float = 0.0
     """Weight of the policy's entropy, which keeps it from settling too soon."""
+    cloning_weight: float = 0.0
+    """Weight of the loss −log π(a|s) of the actions in ``recordings``; it falls linearly to 0 over the run."""
     max_grad_norm: float = 0.5
     """Greatest norm of the gradient; of each of the two networks, where policy and value share nothing."""
     device: str = "auto"
@@ -129,8 +131,14 @@ class Config:
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
             "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
             "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9), "reward_scale": (0.0, 1e9),
-            "gail_weight": (0.0, 1e9),
+            "gail_weight": (0.0, 1e9), "cloning_weight": (0.0, 1e6),
         })
+        if self.cloning_weight and self.lstm_size:
+            raise UserError("cloning_weight and lstm_size do not go together: what is remembered at a recorded step is "
+                            "not known. Leave one of them out.")
+        if self.recordings and not (self.cloning_weight or self.gail_weight):
+            raise UserError("recordings are given, but nothing is to be made of them: set cloning_weight or "
+                            "gail_weight.")
         if self.reward_clip is not None:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
         for text in self.curiosity:
@@ -601,8 +609,8 @@ class Learner:
 
     _COUNTS: ClassVar = ("updates", "rollouts", "seen_positions", "epoch", "position", "progress", "next_progress")
 
-    def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
-        self.config = config
+    def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
+        self.config, self.symmetries = config, symmetries
         assert config.rollout_size % config.batch_size == config.batch_size % config.unroll == 0, "resolve() sees to it"
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
@@ -616,6 +624,8 @@ class Learner:
         self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
         self.signals = RewardSignals(reward_signals(config, spec, seed))
         assert self.signals.returns == returns(config)
+        self.demonstrations = (load_demonstrations(config.recordings, spec, partial(policy_action, spec))
+                               if config.cloning_weight else None)
         self.updates = self.rollouts = self.seen_positions = 0
         #: Of the run when this rollout and the next one were begun.
         self.progress = self.next_progress = 0.0
@@ -654,6 +664,8 @@ class Learner:
             policy_gradient = self.policy.gradient(parameters, batch.action, gradient / np.float32(n),
                                                    -config.entropy_weight / n)
             self.net.backward(policy_gradient, value_error * np.float32(2.0 * config.value_loss_weight / n))
+        if cloning := config.cloning_weight * (1.0 - self.progress):
+            self.report["cloning_loss"] = self._clone(cloning)
         norm = self.flat.clip_gradient(config.max_grad_norm)
         if not math.isfinite(norm):
             raise NonFiniteLoss(f"policy loss {surrogate.mean()}, value loss {_mean_square(value_error)}, gradient "
@@ -682,6 +694,29 @@ class Learner:
         surrogate = reference.clipped_surrogate(log_prob - tensor(batch.log_prob), tensor(batch.advantage), clip_range)
         value_loss = (values - tensor(batch.value_target)).square().sum(1)
         return (surrogate + self.config.value_loss_weight * value_loss - self.config.entropy_weight * entropy).mean()
+
+    def _clone(self, weight: float) -> float:
+        """Add the gradient of ``weight`` · mean(−log π(a|s)) of recorded steps drawn at random, each under a symmetry
+        of the game. Returns the mean."""
+        assert self.demonstrations is not None
+        columns = {name: self.demonstrations[name] for name in ("observation", "legal_actions", "action")}
+        count = min(len(columns["action"]), self.config.batch_size)
+        rows = self.rng.integers(len(columns["action"]), size=count)
+        batch = {name: column[rows] for name, column in columns.items()}
+        if self.symmetries is not None:
+            drawn = self.rng.integers(len(self.symmetries.actions), size=count)
+            batch = {"observation": self.symmetries.observations(batch["observation"], drawn),
+                     "legal_actions": self.symmetries.by_action(batch["legal_actions"], drawn),
+                     "action": self.symmetries.moved(batch["action"][:, None], drawn)[:, 0]}
+        gradient = self.flat.gradient.clone()
+        self.flat.zero_gradient()
+        outputs, values, _ = self.net.predict(self.net.prepare(batch["observation"]), None)
+        parameters = self.policy.normalize(outputs, batch["legal_actions"])
+        log_prob = self.policy.log_prob(parameters, batch["action"])
+        by_log_prob = np.full(count, -weight / count, np.float32)
+        self.net.backward(self.policy.gradient(parameters, batch["action"], by_log_prob, 0.0), np.zeros_like(values))
+        self.flat.gradient.add_(gradient)
+        return -float(log_prob.mean())
 
     def _begin_rollout(self, replay: Rollout, progress: float) -> None:
         """Take in the statistics of a new rollout and make advantages of it."""
@@ -809,7 +844,7 @@ def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:
 
 
 def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:
-    return Learner(config, spec, seed)
+    return Learner(config, spec, symmetries, seed)
 
 
 def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,

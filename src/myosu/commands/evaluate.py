@@ -42,6 +42,9 @@ class Options:
     recordings: UseAppendAction[tuple[Path, ...]] = ()
     """Instead of playing: compare the agent with the recorded games in this folder (of a run, of myosu record, or of
     SGF files): how often it would have played the same, and how well its value predicts who won. May be repeated."""
+    experts: Path | None = None
+    """In games for one that can be won: recorded games of experts. Tells whether the agent passes (wins nine games in
+    ten) and masters the game (needs no more steps to win than they do)."""
     part: Literal["held-out", "learnt-from", "all"] = "held-out"
     """Which of the recorded games: those that the run, as it is configured, held out, the others, or all."""
     seed: int = 0
@@ -60,14 +63,15 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"--simulations {options.simulations}: one at least.")
     import torch
 
+    from myosu.evaluation.mastery import mastery
     from myosu.evaluation.report import evaluation_report, match_report
     from myosu.players.agent import load_agent
     from myosu.players.apv_name import named_apv
 
     torch.set_num_threads(1)
     if options.run.startswith("apv:"):
-        if options.recordings:
-            raise UserError("--recordings compares a network with recorded games: name its run, not apv:.")
+        if options.recordings or options.experts:
+            raise UserError("--recordings and --experts compare a run with recorded games: name a run, not apv:.")
         player = named_apv(options.run, options.game, options.simulations, options.seed)
         report = match_report(player.game, player, options.opponent, options.games, None, options.opening_plies,
                               options.seed)
@@ -79,6 +83,8 @@ def main(arguments: list[str]) -> int:
             return _compare(agent, environment, config, options)
         report = evaluation_report(agent, environment, options.run, options.opponent, options.games,
                                    options.simulations, options.opening_plies, options.seed)
+        if options.experts:
+            report |= mastery(report, environment, config, options.experts)
         report |= {"run": options.run, "algorithm": config.algorithm,
                    "simulations": options.simulations or config.algorithm_config.get("simulations")}
     if options.json:
@@ -140,6 +146,11 @@ def _print_episodes(report: dict[str, Any]) -> None:
         table.add_row("won", _with_interval(report, "success_rate", ".1%"))
         if report["mean_success_length"] is not None:
             table.add_row("mean length of those", f"{report['mean_success_length']:.1f} steps")
+        table.add_row("steps to win, the limit where lost", _with_interval(report, "mean_steps_to_win", ".1f"))
+    if "expert_games" in report:
+        table.add_row(f"... of experts, {report['expert_games']} games", f"{report['expert_steps_to_win']:.1f}")
+        table.add_row("passed (90 % won)", "yes" if report["passed"] else "no")
+        table.add_row("mastered (no more steps than experts)", "yes" if report["mastered"] else "no")
     table.add_row("cut by a limit", f"{report['truncated_rate']:.1%}")
     console = Console()
     console.print(table)

@@ -29,7 +29,7 @@ class Options:
     """The folder of the recording."""
     player: UseAppendAction[tuple[str, ...]] = ()
     """Who plays: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND" or a run. May be repeated: one player
-    plays itself, of several each meets every other, from both seats."""
+    plays itself, of several each meets every other, from both seats. In games for one: a run, random or greedy."""
     games: int = 1000
     """Games in the folder at the end."""
     episodes: int | None = None

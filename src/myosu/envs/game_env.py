@@ -25,6 +25,8 @@ class GameEnv(gymnasium.Env[np.ndarray, np.int64]):
     """
 
     metadata = {"render_modes": RENDER_MODES}  # noqa: RUF012
+    #: Boards are [C, H, W], whatever their shape looks like; ``SingleEnv`` asks.
+    planes_first = True
 
     def __init__(self, game: str | Game, render_mode: str | None = None) -> None:
         self._play = SingleGame(game, 1, render_mode)

@@ -123,7 +123,8 @@ class SingleEnv:
             "_max_episode_steps") else None
         # Some say 0 or −1 where they have no limit.
         spec = self._layout.spec(limit if limit and limit > 0 else DEFAULT_MAX_STEPS)
-        self.spec = replace(spec, frame_stack=_stacked_frames(self._env, spec.observation_shape))
+        self.spec = replace(spec, frame_stack=_stacked_frames(self._env, spec.observation_shape),
+                            planes_first=bool(getattr(self._env.unwrapped, "planes_first", False)))
         self._mask_place = ""  # see ``_place_of_masks``; known from the first reset
         self.steps = self._episode = self._episode_seed = 0
         self._watched = _watch_rewards(self._env.unwrapped)

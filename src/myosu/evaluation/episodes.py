@@ -22,8 +22,8 @@ MAX_ENVS = 64
 @dataclass(frozen=True)
 class EpisodesResult:
     """reward_range: the least and greatest possible return. Arrays [games]: return, return of the environment's own
-    rewards before any wrapper, number of actions, and whether the episode was truncated. success_return: in games that
-    can be won, an episode with a greater return is a win; else None."""
+    rewards before any wrapper, number of actions, and whether the episode was truncated. max_steps: of an episode.
+    success_return: in games that can be won, an episode with a greater return is a win; else None."""
 
     game: str
     reward_range: Interval
@@ -32,6 +32,7 @@ class EpisodesResult:
     lengths: np.ndarray
     truncated: np.ndarray
     seconds: float
+    max_steps: int
     success_return: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -49,10 +50,18 @@ class EpisodesResult:
         if self.success_return is None:
             return report
         won = self.returns > self.success_return
+        to_win = steps_to_win(self.lengths, won, self.max_steps)
         return report | {
+            "mean_steps_to_win": float(to_win.mean()),
+            "mean_steps_to_win_ci95": list(mean_interval(to_win, (1.0, float(self.max_steps)))),
             "success_rate": float(won.mean()), "success_rate_ci95": list(wilson_interval(float(won.mean()), len(won))),
             "mean_success_length": float(self.lengths[won].mean()) if won.any() else None,
         }
+
+
+def steps_to_win(lengths: np.ndarray, won: np.ndarray, max_steps: int) -> np.ndarray:
+    """Steps float64 [games] until a game was won; where it was not, all that there may be: giving up is not quick."""
+    return np.where(won, lengths, max_steps).astype(np.float64)
 
 
 class Playing:
@@ -119,4 +128,4 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
     returns, raw, lengths, truncated = (np.array(column) for column in zip(*done, strict=True))
     reward_range = environment.game.reward_range if environment.game else (-math.inf, math.inf)
     return EpisodesResult(environment.name, reward_range, returns, raw, lengths, truncated, time.perf_counter() - begin,
-                          environment.game.success_return if environment.game else None)
+                          environment.spec.max_steps, environment.game.success_return if environment.game else None)

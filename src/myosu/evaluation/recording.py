@@ -23,7 +23,7 @@ from myosu.envs.making import absolute_name
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
 from myosu.evaluation.recorded_play import play_block, record_episodes
-from myosu.players.agent import AgentPlayer, load_agent
+from myosu.players.agent import AgentPlayer, PlayerAgent, load_agent
 from myosu.players.opponents import make_opponent
 from myosu.players.player import Player
 from myosu.processes import Pool
@@ -36,6 +36,8 @@ from myosu.runs.sgf import is_go, to_sgf
 
 #: Games that a worker plays at once: agents answer many positions faster than one after another.
 BLOCK = 16
+#: Who plays the games for one of ours without having learnt it.
+SCRIPTED = ("random", "greedy")
 #: A game that has been there is played again with another seed, so many times.
 MOST_ATTEMPTS = 20
 
@@ -84,7 +86,8 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
                  tell: Callable[[int, list[str]], None] = lambda done, notices: None) -> Recorded:
     """Play until ``folder`` holds ``games`` games of ``environment`` (see ``load_environment``), in ``jobs`` processes.
 
-    In games for two no game is kept twice. Elsewhere the only player must be a run, and episodes are recorded.
+    In games for two no game is kept twice. Elsewhere there is one player, a run or, in a game of ours, ``random`` or
+    ``greedy``, and episodes are recorded.
     tell(games so far, notices) is called often. Raises UserError if the folder was recorded otherwise.
     """
     begin, environment = time.monotonic(), absolute_name(environment)
@@ -173,14 +176,20 @@ def _blocks(numbers: Sequence[int], settings: Settings, environment: Environment
 
 def _check_players(environment: Environment, settings: Settings) -> None:
     if environment.spec.num_players == 1:
-        if len(settings.players) != 1 or not Path(settings.players[0]).exists():
-            raise UserError(f"{environment.name} is for one: its player must be one run (--player RUN).")
+        if len(settings.players) != 1 or not (_is_scripted(environment, settings.players[0])
+                                              or Path(settings.players[0]).exists()):
+            or_scripted = f" or {' or '.join(SCRIPTED)}" if environment.game else ""
+            raise UserError(f"{environment.name} is for one: its player must be one run{or_scripted} (--player RUN).")
         if settings.opening_plies or settings.random_moves or settings.temperature:
             raise UserError(f"{environment.name} is for one: leave out --opening-plies, --random-moves and "
                             "--temperature; the run does what it does best.")
         return
     for text in settings.players:
         make_opponent(text, environment.rules).close()
+
+
+def _is_scripted(environment: Environment, player: str) -> bool:
+    return environment.game is not None and player in SCRIPTED
 
 
 def claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
@@ -214,7 +223,7 @@ class _Recorder:
         numbers, attempt = task
         seeds = [derive_seed(self.settings.seed, number, attempt) for number in numbers]
         if self.environment.spec.num_players == 1:
-            self.agent = self.agent or load_agent(self.settings.players[0])[0]
+            self.agent = self.agent or self._agent(self.settings.players[0], seeds[0])
             return record_episodes(self.environment, self.agent, numbers, seeds[0]), attempt
         first, second = map(self._player, self.settings.seats(numbers[0]))
         for player in {first, second}:
@@ -222,6 +231,11 @@ class _Recorder:
                 player.rng = np.random.default_rng(seeds[0])
         return play_block(self.environment.rules, (first, second), numbers, seeds, self.settings.opening_plies,
                           self.settings.random_moves), attempt
+
+    def _agent(self, text: str, seed: int) -> Any:
+        if _is_scripted(self.environment, text):
+            return PlayerAgent(make_opponent(text, self.environment.rules, seed=seed))
+        return load_agent(text)[0]
 
     def _player(self, text: str) -> Player:
         if text not in self.players:

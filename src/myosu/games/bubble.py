@@ -2,12 +2,12 @@
 the ceiling fall.
 
 Rows of eight and seven bubbles alternate in a hexagonal grid. A shot flies straight, bounces off the walls, stops at
-the first bubble or at the ceiling and snaps to the nearest cell. An action is one of 41 angles, from 70° to the left to
-70° to the right. The colours of the current and the next bubble are visible, and are among those that still hang.
-Clearing the board wins. The game ends when the shots run out, or when a bubble stays in the last row; the latter also
-costs the remaining shots, so that ending early is never cheaper.
-
-There are no symmetries, because a bubble shot straight up between two cells snaps to the left one.
+the first bubble or at the ceiling and snaps to the nearest cell. It can be aimed at 41 angles, from 70° to the left to
+70° to the right. An action is the cell where the bubble is to stop, and legal are the cells that some angle reaches:
+what a shot brings depends on its cell alone, and only about half of the angles differ (docs/decisions/62). The colours
+of the current and the next bubble are visible, and are among those that still hang. Clearing the board wins. The game
+ends when the shots run out, or when a bubble stays in the last row; the latter also costs the remaining shots, so that
+ending early is never cheaper.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from myosu.games.chance import draw_below, start_chance
 from myosu.games.drawing import Colour, canvas, disc, stroke
-from myosu.games.game import Game, compiled
+from myosu.games.game import Game, Symmetries, compiled
 
 WIDTH, ROWS = 8, 14
 #: Geometry: bubbles have radius 1; rows are ``ROW_HEIGHT`` apart; y grows downwards from the ceiling at 0.
@@ -37,10 +37,12 @@ NEIGHBOURS = np.array([[(0, -1), (0, 1), (-1, -1), (-1, 0), (1, -1), (1, 0)],
                        [(0, -1), (0, 1), (-1, 0), (-1, 1), (1, 0), (1, 1)]])
 
 
-#: board: 0 empty, else the colour, from 1 on; the last entry of an odd row is unused. current, following: colours of
-#: the current and the next bubble. shots: remaining. colours: number of colours.
-STATE = np.dtype([("board", np.int8, (ROWS, WIDTH)), ("chance", np.uint64), ("current", np.int8),
-                  ("following", np.int8), ("colours", np.int8), ("shots", np.int16), ("over", np.bool_)], align=True)
+#: board: 0 empty, else the colour, from 1 on; the last entry of an odd row is unused. reached: the cells to which the
+#: next shot can fly. current, following: colours of the current and the next bubble. shots: remaining. colours: number
+#: of colours.
+STATE = np.dtype([("board", np.int8, (ROWS, WIDTH)), ("reached", np.uint8, (ROWS, WIDTH)), ("chance", np.uint64),
+                  ("current", np.int8), ("following", np.int8), ("colours", np.int8), ("shots", np.int16),
+                  ("over", np.bool_)], align=True)
 
 
 @compiled
@@ -55,11 +57,11 @@ def middle_of(row, column):
 
 
 @compiled
-def fly(board, action, path):
-    """Write the (x, y) of a shot's start, bounces and end to ``path``, float64 [PATH_POINTS, 2], padded with the end.
-    Returns (row, column) of the cell to which it snaps."""
+def fly(board, angle, path):
+    """Write the (x, y) of the start, bounces and end of a shot at ``ANGLES[angle]`` to ``path``, float64 [PATH_POINTS,
+    2], padded with the end. Returns (row, column) of the cell to which it snaps."""
     x, y = SHOOTER_X, SHOOTER_Y
-    right, up = math.sin(ANGLES[action]), math.cos(ANGLES[action])
+    right, up = math.sin(ANGLES[angle]), math.cos(ANGLES[angle])
     path[0, 0] = x
     path[0, 1] = y
     for point in range(1, PATH_POINTS):
@@ -103,6 +105,25 @@ def nearest_cell(x, y):
             if distance < best - 1e-9:
                 best, at_row, at_column = distance, row, column
     return at_row, at_column
+
+
+@compiled
+def other_cell(x, y):
+    """The same, but the rightmost where two are equally near: the rules do not know left from right."""
+    row, column = nearest_cell(LEFT + RIGHT - x, y)
+    return row, width_of(row) - 1 - column
+
+
+@compiled
+def aim(state):
+    """Find the cells to which the next shot can fly."""
+    state.reached[:] = 0
+    path = np.empty((PATH_POINTS, 2))
+    for angle in range(NUM_ANGLES):
+        row, column = fly(state.board, angle, path)
+        state.reached[row, column] = 1
+        row, column = other_cell(path[-1, 0], path[-1, 1])
+        state.reached[row, column] = 1
 
 
 @compiled
@@ -194,48 +215,99 @@ def _start(state, seed, rows, colours, shots):
             state.board[row, column] = 1 + draw_below(state, colours)
     state.current = _draw_colour(state)
     state.following = _draw_colour(state)
+    aim(state)
 
 
 @compiled
-def _shoot(state, action):
-    """Execute a shot. Returns the number of removed bubbles."""
-    row, column = fly(state.board, action, np.empty((PATH_POINTS, 2)))
-    state.board[row, column] = state.current
-    popped, fallen, _ = settle(state.board, row, column)
+def _shoot(state, row, column):
+    """Execute a shot. Returns the number of removed bubbles. A shot at a cell that none reaches is lost."""
+    popped, fallen = 0, 0
+    if state.reached[row, column]:
+        state.board[row, column] = state.current
+        popped, fallen, _ = settle(state.board, row, column)
     state.shots -= 1
     empty = not state.board.any()
     state.over = empty or state.shots == 0 or state.board[ROWS - 1].any()
     # If the next bubble's colour no longer hangs, it is replaced by another.
     state.current = state.following if _hangs(state.board, state.following) else _draw_colour(state)
     state.following = _draw_colour(state)
+    aim(state)
     return popped + fallen
 
 
 @compiled
 def legal_actions(state, mask):
-    mask[:] = True
+    for row in range(ROWS):
+        for column in range(WIDTH):
+            mask[WIDTH * row + column] = state.over or state.reached[row, column] != 0
 
 
 #: Binary digits of the remaining shots, one plane each.
 SHOT_BITS = 6
 
 
+#: Planes before those of the colours.
+REACHED, POPS, FALLS = 0, 1, 2
+COLOURS_FROM = 3
+
+
 @compiled
 def observe(state, out):
-    """Planes: the bubbles of each colour; the odd rows, which are shifted half a bubble to the right; and constant
-    planes: the colour of the current bubble (one-hot), of the next one, and the binary digits of the remaining
-    shots."""
+    """Planes: the cells that a shot reaches; those of them where it pops bubbles; where others fall with them; the
+    bubbles of each colour; the odd rows, which are shifted half a bubble to the right; and constant planes: whether the
+    next bubble has the colour of the current one, and the binary digits of the remaining shots.
+
+    The first colour is that of the current bubble, the second that of the next one if it is another, and the rest
+    follow in order: the rules do not know the colours' names, so what is learnt of one holds for all."""
     out[:] = 0
-    colours = state.colours
     for row in range(ROWS):
-        out[colours, row] = row % 2
         for column in range(width_of(row)):
-            if state.board[row, column]:
-                out[state.board[row, column] - 1, row, column] = 1
-    out[colours + state.current] = 1
-    out[2 * colours + state.following] = 1
-    for digit in range(out.shape[0] - 3 * colours - 1):
-        out[3 * colours + 1 + digit] = (state.shots >> digit) & 1
+            colour = state.board[row, column]
+            if colour:
+                out[COLOURS_FROM + _seen_as(state, colour), row, column] = 1
+            elif state.reached[row, column]:
+                board = state.board.copy()
+                board[row, column] = state.current
+                popped, fallen, _ = settle(board, row, column)
+                out[REACHED, row, column] = 1
+                out[POPS, row, column] = popped > 0
+                out[FALLS, row, column] = fallen > 0
+        out[COLOURS_FROM + state.colours, row] = row % 2
+    after = COLOURS_FROM + state.colours + 1
+    out[after] = state.following == state.current
+    for digit in range(SHOT_BITS):
+        out[after + 1 + digit] = (state.shots >> digit) & 1
+
+
+@compiled
+def _seen_as(state, colour):
+    """The number, from 0, of the plane of a colour."""
+    if colour == state.current:
+        return 0
+    if colour == state.following:
+        return 1
+    place = 1 if state.following == state.current else 2
+    for other in range(1, colour):
+        place += other != state.current and other != state.following
+    return place
+
+
+@compiled
+def heuristic(state):
+    """A rough estimate of the future rewards, for the greedy player: bubbles cost shots, less where they hang beside
+    their colour."""
+    value = 0.0
+    for row in range(ROWS):
+        for column in range(width_of(row)):
+            colour = state.board[row, column]
+            if colour == 0:
+                continue
+            value -= 0.02
+            for k in range(6):
+                r, c = row + NEIGHBOURS[row % 2, k, 0], column + NEIGHBOURS[row % 2, k, 1]
+                if 0 <= r < ROWS and 0 <= c < width_of(r) and state.board[r, c] == colour:
+                    value += 0.002
+    return value
 
 
 @compiled
@@ -254,12 +326,25 @@ def render(state) -> str:
                              f"{state['shots']} shots left"])
 
 
-def flight(state, action: int) -> tuple[np.ndarray, int]:
+def flight(state, angle: int) -> tuple[np.ndarray, int]:
     """The points (x, y) of a shot, f64 [n, 2], and the cell ``8 · row + column`` to which it snaps."""
     path = np.empty((PATH_POINTS, 2))
-    row, column = fly(state["board"], action, path)
+    row, column = fly(state["board"], angle, path)
     ends = int((path == path[-1]).all(1).argmax())
     return path[:ends + 1], row * WIDTH + column
+
+
+def angles_to_cells(state) -> np.ndarray:
+    """For each cell, int64 [112], the angle of the shortest flight to it; −1 where none leads."""
+    angles, least = np.full(ROWS * WIDTH, -1), np.full(ROWS * WIDTH, math.inf)
+    for angle in range(NUM_ANGLES):
+        path, cell = flight(state, angle)
+        row, column = other_cell(*path[-1])
+        length = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
+        for found in (cell, row * WIDTH + column):
+            if length < least[found]:
+                angles[found], least[found] = angle, length
+    return angles
 
 
 BACKGROUND, LINE = (30, 36, 58), (150, 160, 190)
@@ -312,18 +397,26 @@ def _bubble(colour: int, pixels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def action_name(action: int) -> str:
-    """The angle in degrees, positive to the right."""
-    return f"{math.degrees(ANGLES[action]):+.1f}"
+    """Column and row of the cell, counted from the left and from the ceiling."""
+    row, column = divmod(action, WIDTH)
+    return f"{'abcdefgh'[column]}{row + 1}"
 
 
 def parse_action(text: str) -> int:
-    try:
-        angle = math.radians(float(text))
-    except ValueError:
-        angle = math.nan
-    if not abs(angle) <= ANGLES[-1] + 1e-6:
-        raise ValueError(f"{text!r} is no shot: write an angle in degrees from -70 (left) to 70 (right), such as 17.5")
-    return int(np.abs(ANGLES - angle).argmin())
+    text = text.strip().lower()
+    column, row = text[:1], text[1:]
+    if column not in tuple("abcdefgh") or row not in map(str, range(1, ROWS + 1)):
+        raise ValueError(f"{text!r} is no cell: write a column a to h and a row 1 to {ROWS}, such as d3")
+    return WIDTH * (int(row) - 1) + "abcdefgh".index(column)
+
+
+def _mirrored() -> Symmetries:
+    cells = np.arange(ROWS * WIDTH)
+    mirrored = cells.reshape(ROWS, WIDTH).copy()
+    for row in range(ROWS):
+        mirrored[row, :width_of(row)] = mirrored[row, :width_of(row)][::-1]
+    both = np.stack([cells, mirrored.reshape(-1)])
+    return Symmetries(cells=both, actions=both)
 
 
 def make_game(rows: int = 6, colours: int = 4, shots: int = 60, bubble_reward: float = 0.01, shot_price: float = 0.03,
@@ -343,7 +436,7 @@ def make_game(rows: int = 6, colours: int = 4, shots: int = 60, bubble_reward: f
 
     @compiled
     def step(state, action):
-        gone = _shoot(state, action)
+        gone = _shoot(state, action // WIDTH, action % WIDTH)
         cleared = not state.board.any()
         paid = 1 + (state.shots if state.over and not cleared else 0)
         return bubble_reward * gone - shot_price * paid + (clear_reward if cleared else 0.0), state.over
@@ -353,8 +446,8 @@ def make_game(rows: int = 6, colours: int = 4, shots: int = 60, bubble_reward: f
     return Game(
         name="bubble",
         num_players=1,
-        num_actions=NUM_ANGLES,
-        observation_shape=(3 * colours + 1 + SHOT_BITS, ROWS, WIDTH),
+        num_actions=ROWS * WIDTH,
+        observation_shape=(COLOURS_FROM + colours + 2 + SHOT_BITS, ROWS, WIDTH),
         state_dtype=STATE,
         init=init,
         legal_actions=legal_actions,
@@ -367,6 +460,8 @@ def make_game(rows: int = 6, colours: int = 4, shots: int = 60, bubble_reward: f
         success_return=bubble_reward * bubbles - shot_price * shots + clear_reward / 2,
         action_name=action_name,
         parse_action=parse_action,
+        symmetries=_mirrored(),
+        heuristic=heuristic,
         draw=draw,
     )
 

@@ -55,6 +55,8 @@ class AgainstEnv:
         self._resigned = np.zeros(num_envs, np.bool_)  # the opponent, in the move just made
         #: The opponents' numbers, where there are several (``sources.pool``).
         self.facing = np.zeros(num_envs, np.int64)
+        #: Random plies that the games began with (``sources.pool``).
+        self.opened = np.zeros(num_envs, np.int64)
         self._rules = replace(game, rewards="score").batch
         self._pending: Step | None = None
 
@@ -90,7 +92,8 @@ class AgainstEnv:
                 seat = int(self._seats(i))
                 first, raw_first = self.returns[i] if seat == 0 else -self.returns[i]
                 record = GameRecord(int(seed), self.histories[i], self._by_seat(first), not cut, bool(cut),
-                                    raw_returns=self._by_seat(raw_first), adjudicated=bool(self._resigned[i]))
+                                    raw_returns=self._by_seat(raw_first), adjudicated=bool(self._resigned[i]),
+                                    unchosen=list(range(self.opened[i])))
                 self.finished.append(FinishedGame(record, seat, int(self.facing[i])))
             self.episodes[over] += np.uint64(1)
             self._start(over)
@@ -108,11 +111,12 @@ class AgainstEnv:
         """The complete state, for an exact resume; call it between ``recv`` and ``send``."""
         raw = self.states.view(np.uint8).reshape(self.num_envs, -1)
         return {"states": raw.copy(), "episodes": self.episodes.copy(), "returns": self.returns.copy(),
-                "owed": self.owed.copy(), "histories": copy.deepcopy(self.histories), "opponent": self._chance()}
+                "owed": self.owed.copy(), "opened": self.opened.copy(),
+                "histories": copy.deepcopy(self.histories), "opponent": self._chance()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.states[:] = np.ascontiguousarray(state["states"]).view(self.game.state_dtype).reshape(-1)
-        for name in ("episodes", "returns", "owed"):
+        for name in ("episodes", "returns", "owed", "opened"):
             getattr(self, name)[:] = state[name]
         self.histories = copy.deepcopy(state["histories"])
         if state["opponent"] is not None:
@@ -130,19 +134,28 @@ class AgainstEnv:
     def _seeds(self, env_ids: np.ndarray) -> np.ndarray:
         return np.array([mix64(mix64(mix64(self.seed) + np.uint64(i)) + self.episodes[i]) for i in env_ids], np.uint64)
 
-    def _start(self, env_ids: np.ndarray) -> None:
-        """Start new games; the opponent opens where it has the first seat."""
+    def _start(self, env_ids: np.ndarray, open_randomly: bool = True) -> None:
+        """Start new games; the opponent moves where it is its turn."""
         states = self.states[env_ids]
         self._rules.init(states, self._seeds(env_ids))
         self.states[env_ids] = states
         for i in env_ids:
             self.histories[i] = []
         self._resigned[env_ids] = False
-        second = env_ids[self._seats(env_ids) == 1]
-        lost, raw_lost, ended = self._answer(second)
-        assert not ended.any(), "a game that ends with its first move"
-        self.returns[env_ids] = self.owed[env_ids] = 0
-        self.owed[second] = -np.stack([lost, raw_lost], axis=1)
+        self.returns[env_ids] = self.owed[env_ids] = self.opened[env_ids] = 0
+        over = self._open(env_ids) if open_randomly else np.zeros(len(env_ids), np.bool_)
+        waiting = env_ids[~over & (self.opened[env_ids] % 2 != self._seats(env_ids))]
+        lost, raw_lost, ended = self._answer(waiting)
+        self.owed[waiting] = -np.stack([lost, raw_lost], axis=1)
+        again = np.concatenate([env_ids[over], waiting[ended]])
+        if len(again):  # before the learner's first move
+            assert open_randomly, "a game that ends with its first move"
+            self._start(again, open_randomly=False)
+
+    def _open(self, env_ids: np.ndarray) -> np.ndarray:
+        """Play moves that nobody chooses, of which ``opened`` counts as many. Returns which games end by them, bool
+        [n]."""
+        return np.zeros(len(env_ids), np.bool_)
 
     def _answer(self, env_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The opponent moves. Returns its rewards, its raw rewards, and whether the games ended."""

@@ -15,7 +15,7 @@ from myosu.envs.course import Course, Position
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.games.game import Game
-from myosu.players.player import History, legal_mask
+from myosu.players.player import History, Player, legal_mask
 from myosu.randomness import draw
 from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.config import RunConfig
@@ -89,6 +89,20 @@ class AgentPlayer:
         if len(history) >= 2 and last in self._states:
             return self._states[last]
         return recall(self._agent, earlier_turns(self._game, 0, history))
+
+
+class PlayerAgent:
+    """``player`` as an agent of a game for one, which sees the true states."""
+
+    has_memory = False
+    needs_positions = True
+
+    def __init__(self, player: Player) -> None:
+        self.player = player
+
+    def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
+            starts: np.ndarray | None = None, *, positions: np.ndarray) -> tuple[np.ndarray, None]:
+        return self.player.choose(positions, [[] for _ in positions]), None
 
 
 class Turn(NamedTuple):

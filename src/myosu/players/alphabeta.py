@@ -1,4 +1,4 @@
-"""Negamax with alpha-beta pruning for any native two-player game."""
+"""Negamax with alpha-beta pruning for any native two-player game; in games for one, one ply of look-ahead."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from myosu.players.player import History
 
 
 class AlphaBetaPlayer:
-    """Searches ``depth`` plies ahead (``greedy`` is depth 1) and takes the first of the best actions."""
+    """Searches ``depth`` plies ahead (``greedy`` is depth 1) and takes the first of the best actions.
+
+    Games for one are searched one ply ahead: beyond it, a copy of the state would show what chance will bring.
+    """
 
     repeats_itself = True
 
     def __init__(self, game: Game, depth: int) -> None:
         if not 1 <= depth <= 20:
             raise UserError(f"alphabeta:{depth} looks {depth} plies ahead; it must be 1 to 20.")
+        if game.num_players == 1 and depth > 1:
+            raise UserError(f"alphabeta:{depth}: {game.name} is single-player, which only greedy can play.")
         self.name = "greedy" if depth == 1 else f"alphabeta:{depth}"
         self._depth, self._search = depth, compile_alphabeta(game)
 
@@ -45,6 +50,7 @@ def compile_alphabeta(game: Game) -> Callable[[np.ndarray, int], np.ndarray]:
     """
     legal_actions, step, num_actions = game.legal_actions, game.step, game.num_actions
     heuristic = game.heuristic or _nothing
+    sign = 1.0 if game.num_players == 1 else -1.0  # the position after a move is seen by the next to move
 
     @numba.njit(nogil=True, error_model="numpy")
     def choose(roots, depth):
@@ -75,7 +81,7 @@ def compile_alphabeta(game: Game) -> Callable[[np.ndarray, int], np.ndarray]:
                     if ended:
                         value = reward
                     elif ply + 1 == depth:
-                        value = reward - heuristic(states[ply + 1])
+                        value = reward + sign * heuristic(states[ply + 1])
                     else:
                         earned[ply] = reward
                         ply += 1

@@ -61,6 +61,8 @@ class TrainConfig:
     """With --opponent pool: how many of the newest of these play on."""
     pool_latest: float = 0.5
     """With --opponent pool: share of the games against the learner as it is now."""
+    pool_opening_plies: int = 0
+    """With --opponent pool: games begin with 0 to so many random plies, which nothing is learnt from."""
     checkpoint_every_minutes: float = 2.0
     """Minutes between checkpoints. Each evaluation and the end of training save one too."""
     keep_every: int = 1000
@@ -80,6 +82,7 @@ class TrainConfig:
         _require(games is None or games >= 2, "evaluation_games", games, "2 or more")
         for name in ("pool_every", "pool_window"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(self.pool_opening_plies >= 0, "pool_opening_plies", self.pool_opening_plies, "0 or more")
         _require(0.0 <= self.pool_latest <= 1.0, "pool_latest", self.pool_latest, "from 0 to 1")
         minutes = self.checkpoint_every_minutes
         _require(minutes > 0, "checkpoint_every_minutes", minutes, "above 0")

@@ -35,7 +35,7 @@ def make_actor(config: RunConfig, start: int) -> Actor:
 
 def _make_pool_actor(config: RunConfig, game: Game, start: int) -> Actor:
     settings, train, algorithm = load_settings(config), config.train, algorithm_of(config)
-    pool = Pool(PoolSettings(train.pool_every, train.pool_window, train.pool_latest),
+    pool = Pool(PoolSettings(train.pool_every, train.pool_window, train.pool_latest, train.pool_opening_plies),
                 lambda weights: algorithm.make_agent(settings, config.learner_spec, weights, seed=train.seed),
                 derive_seed(train.seed, 5, start))
     env = AgainstPool(game, pool, settings.num_envs, derive_seed(train.seed, 1, start))

@@ -26,11 +26,13 @@ RENEWALS = 20
 @dataclass(frozen=True)
 class PoolSettings:
     """every: steps of the learner between two members that stay. window: how many of those are kept. latest: share of
-    the games against the newest one, which is the learner of now."""
+    the games against the newest one, which is the learner of now. opening_plies: games begin with 0 to so many random
+    plies."""
 
     every: int
     window: int
     latest: float
+    opening_plies: int = 0
 
 
 class Pool:
@@ -131,12 +133,24 @@ class AgainstPool(AgainstEnv):
         self.facing = state["facing"].copy()
         self.memory = {int(i): memory for i, memory in state["memory"].items()}
 
-    def _start(self, env_ids: np.ndarray) -> None:
+    def _start(self, env_ids: np.ndarray, open_randomly: bool = True) -> None:
         for i in env_ids.tolist():
             self.memory.pop(i, None)
         self.facing[env_ids] = 0
         self.facing[env_ids] = self.pool.draw(len(env_ids), self.facing)
-        super()._start(env_ids)
+        super()._start(env_ids, open_randomly)
+
+    def _open(self, env_ids: np.ndarray) -> np.ndarray:
+        opening = self.pool.rng.integers(0, self.pool.settings.opening_plies + 1, len(env_ids))
+        over = np.zeros(len(env_ids), np.bool_)
+        for ply in range(opening.max(initial=0)):
+            going = np.flatnonzero((opening > ply) & ~over)
+            ids = env_ids[going]
+            reward, raw_reward, over[going] = self._play(ids, super()._opponents_choose(ids))
+            sign = np.where(self._seats(ids) == ply % 2, 1.0, -1.0)
+            self.returns[ids] += (sign * np.stack([reward, raw_reward])).T
+            self.opened[ids] += 1
+        return over
 
     def _opponents_choose(self, env_ids: np.ndarray) -> np.ndarray:
         actions = super()._opponents_choose(env_ids)  # at random

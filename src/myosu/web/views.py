@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -124,19 +125,21 @@ def _woodoku(course: Course, position: Position, legal: list[int], before: Posit
 
 def _bubble(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
     """size: of the field, in radii of a bubble, as are the [x, y] here. cells: 0 free, else the colour; −1 no cell.
-    middles: of all cells. deadline: y of the line that nothing may hang below. shots_of: for each action the ``path``
-    of a shot and the ``cell`` it comes to. shot: by the last action its path, cell, colour, and what is gone, [cell,
-    colour] each. colours: their names. shots: that are left."""
+    middles: of all cells. deadline: y of the line that nothing may hang below. shots_of: for each angle the ``degrees``
+    to the right, the ``path`` of a shot and the ``cell`` it comes to. ways: for each action, a cell, the number of the
+    angle; −1 where no shot comes. shot: by the last action its path, cell, colour, and what is gone, [cell, colour]
+    each. colours: their names. shots: that are left."""
     state, width = position.state, bubble.WIDTH
     exists = np.arange(width) < np.array([[bubble.width_of(row)] for row in range(bubble.ROWS)])
 
-    def fly(state: Any, action: int) -> dict[str, Any]:
-        path, cell = bubble.flight(state, action)
-        return {"path": path.round(3).tolist(), "cell": cell}
+    def fly(state: Any, angle: int) -> dict[str, Any]:
+        path, cell = bubble.flight(state, angle)
+        return {"degrees": round(math.degrees(bubble.ANGLES[angle]), 1), "path": path.round(3).tolist(), "cell": cell}
 
     shot = None
     if before is not None and last is not None:
-        shot = fly(before.state, last) | {"colour": int(before.state["current"])}
+        flown = fly(before.state, int(bubble.angles_to_cells(before.state)[last]))
+        shot = flown | {"cell": last, "colour": int(before.state["current"])}
         was = before.state["board"].reshape(-1).copy()
         was[shot["cell"]] = shot["colour"]
         gone = np.flatnonzero((was > 0) & (state["board"].reshape(-1) == 0))
@@ -148,7 +151,8 @@ def _bubble(course: Course, position: Position, legal: list[int], before: Positi
         "middles": [[round(at, 3) for at in bubble.middle_of(*divmod(cell, width))] for cell in range(exists.size)],
         "current": int(state["current"]), "following": int(state["following"]), "colours": bubble.NAMES,
         "shots": int(state["shots"]), "shot": shot,
-        "shots_of": [fly(state, action) for action in range(bubble.NUM_ANGLES)],
+        "shots_of": [fly(state, angle) for angle in range(bubble.NUM_ANGLES)],
+        "ways": bubble.angles_to_cells(state).tolist(),
     }
 
 

@@ -92,18 +92,17 @@ export class BubbleBoard {
   mark() {
     const { board, game } = this;
     const lines = [];
-    const draw = (action, name) => {
-      const { path, cell } = board.shots_of[action];
+    const draw = (angle, name, cell = board.shots_of[angle].cell) => {
+      const { path } = board.shots_of[angle];
       lines.push(svg('polyline', { class: name, points: path.map(point => point.join(',')).join(' ') }));
       const [x, y] = board.middles[cell];
       lines.push(svg('circle', { class: `${name} target`, cx: x, cy: y, r: 0.85 }));
     };
-    if (this.wish !== null) draw(this.wish, 'wish');
+    if (this.wish !== null && board.ways[this.wish] >= 0) draw(board.ways[this.wish], 'wish', this.wish);
     if (game.mayPlay) draw(this.aim, 'aim');
     this.guide.replaceChildren(...lines);
     const colours = board.colours;
-    const { cell } = board.shots_of[this.aim];
-    const degrees = Number(this.run.names[this.aim]);
+    const { cell, degrees } = board.shots_of[this.aim];
     const where = degrees ? `${Math.abs(degrees)} degrees to the ${degrees < 0 ? 'left' : 'right'}` : 'straight up';
     this.drawing.setAttribute('aria-valuenow', this.aim);
     this.drawing.setAttribute('aria-valuetext', `${colours[board.current]}, ${where}, to row ${Math.floor(cell / board.columns) + 1}, column ${cell % board.columns + 1}; then ${colours[board.following]}`);
@@ -118,7 +117,7 @@ export class BubbleBoard {
     const [right, up] = [(event.clientX - box.left) / unit - from_x, from_y - (event.clientY - box.top) / unit];
     if (up <= 0 || !this.game.mayPlay) return false;
     const angle = Math.atan2(right, up) * 180 / Math.PI;
-    const far = this.run.names.map(name => Math.abs(Number(name) - angle));
+    const far = this.board.shots_of.map(shot => Math.abs(shot.degrees - angle));
     this.aim = far.indexOf(Math.min(...far));
     this.mark();
     return true;
@@ -136,6 +135,6 @@ export class BubbleBoard {
   }
 
   shoot() {
-    if (this.game.mayPlay) this.act(this.aim);
+    if (this.game.mayPlay) this.act(this.board.shots_of[this.aim].cell);
   }
 }
