@@ -647,3 +647,56 @@ def test_dots_and_hints_are_seen(open_page):
         "cell => [getComputedStyle(cell, '::after').borderTopColor, "
         "getComputedStyle(cell, '::after').boxShadow.match(/rgb[^)]*\\)/)[0]]")
     assert contrast(page, ring, shadow) >= 3
+
+
+@pytest.mark.parametrize("game", ["tictactoe", "snake"])
+def test_a_review(open_page, served, game):
+    """After a game: what the agent thinks of every position, marks beside the moves, a ring around the best."""
+    page = open_page(game)
+    assert page.locator("#review").is_hidden()
+    number = 0
+    while not is_over(page):
+        ply, number = ply_of(page), number + 1
+        click_a_move(page, truth(page), 0 if game == "snake" else number)
+        wait_past(page, ply)
+    course = truth(page)
+    page.keyboard.press("v")
+    page.locator("#review-result table").wait_for()
+    rows = page.locator("#review-result tbody tr").all_inner_texts()
+    counts = [re.findall(r"(\d+) of (\d+)", row)[0] for row in rows]
+    assert sum(int(of) for _, of in counts) == len(course.actions)
+    marks = page.locator("#moves button").evaluate_all("buttons => buttons.map(button => button.dataset.mark)")
+    assert len(marks) == len(course.actions) and marks.count("★") == sum(int(best) for best, _ in counts)
+    numbers = page.locator("#moves li").evaluate_all("items => items.map(item => item.dataset.number ?? '')")
+    expected = [f"{k + 1}." for k in range(len(marks))] if game == "snake" else [
+        "" if k % 2 else f"{k // 2 + 1}." for k in range(len(marks))]
+    assert numbers == expected
+    page.locator("#first").click()
+    page.locator('#board[data-ply="0"]').wait_for()
+    page.locator("#board .hinted").first.wait_for()
+    page.locator("#next").click()
+    assert page.locator("#judged").inner_text().startswith(f"1. {course.game.action_name(course.actions[0])}")
+    page.locator("#rematch").click()
+    page.locator("#board[data-turn=person]").wait_for()
+    assert page.locator("#review-result").is_hidden()
+
+
+def test_sounds_can_be_off(open_page):
+    page = open_page("tictactoe")
+    page.evaluate("""() => {
+        globalThis.heard = 0;
+        const start = OscillatorNode.prototype.start;
+        OscillatorNode.prototype.start = function (...at) { globalThis.heard += 1; return start.apply(this, at); };
+    }""")
+    page.locator(".cell.clickable").first.click()
+    wait_past(page, 0)
+    ply, heard = ply_of(page), page.evaluate("heard")
+    assert heard == ply  # one for each move
+    page.keyboard.press("m")
+    assert not page.get_by_label("Sounds").is_checked()
+    page.locator(".cell.clickable").first.click()
+    wait_past(page, ply)
+    assert page.evaluate("heard") == heard
+    page.reload()
+    wait_for_turn(page)
+    assert not page.get_by_label("Sounds").is_checked()
