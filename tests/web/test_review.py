@@ -38,7 +38,7 @@ def judged(players, most, actions, end, thoughts):
 
 
 def test_what_moves_cost():
-    """To the first seat the game is worth 0, 0.1, −0.05, −0.25, −0.1, and it ends with its defeat. Its moves cost 0 (the
+    """To the first seat the game is worth 0, 0.1, −0.05, −0.25, −0.1, and its defeat ends it. Its moves cost 0 (the
     value rose), 0 (its best move: that the value fell shows only how far values err) and 0.9; those of the second, to
     whom a falling value is good, 0 and 0.15."""
     found = judged(2, 1.0, [5, 6, 7, 8, 9], -1.0,
