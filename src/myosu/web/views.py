@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from myosu.envs.course import Course, Position
-from myosu.games import bubble, snake, woodoku
+from myosu.games import Game, bubble, snake, woodoku
 from myosu.games.go.board import owners
 from myosu.games.go.rules import COLUMNS
 from myosu.players.gtp import title
@@ -30,7 +30,7 @@ def view(course: Course, position: Position) -> dict[str, Any]:
     return {
         "ply": ply, "to_play": position.to_play, "returns": position.returns, "over": position.over,
         "truncated": position.truncated, "legal": legal, "last": last, "mover": before.to_play if before else None,
-        "board": BOARDS.get("go" if title(game) == "Go" else game.name, _text)(course, position, legal, before, last),
+        "board": board_of(game)(course, position, legal, before, last),
     }
 
 
@@ -125,8 +125,8 @@ def _bubble(course: Course, position: Position, legal: list[int], before: Positi
     middles: of all cells. deadline: y of the line that nothing may hang below. shots_of: for each action the ``path``
     of a shot and the ``cell`` it comes to. shot: by the last action its path, cell, colour, and what is gone, [cell,
     colour] each. colours: their names. shots: that are left."""
-    state, width = position.state, bubble.WIDTH
-    exists = np.arange(width) < np.array([[bubble.width_of(row)] for row in range(bubble.ROWS)])
+    state = position.state
+    exists = np.arange(bubble.WIDTH) < np.array([[bubble.width_of(row)] for row in range(bubble.ROWS)])
 
     def fly(state: Any, action: int) -> dict[str, Any]:
         path, cell = bubble.flight(state, action)
@@ -140,19 +140,31 @@ def _bubble(course: Course, position: Position, legal: list[int], before: Positi
         gone = np.flatnonzero((was > 0) & (state["board"].reshape(-1) == 0))
         shot["gone"] = [[int(cell), int(was[cell])] for cell in gone]
     return {
-        "kind": "bubble", "rows": bubble.ROWS, "columns": width, "size": [2 * width, round(bubble.SHOOTER_Y + 1.3, 2)],
-        "deadline": round(bubble.middle_of(bubble.ROWS - 1, 0)[1] - 0.4, 2),
-        "cells": np.where(exists, state["board"], -1).reshape(-1).tolist(),
-        "middles": [[round(at, 3) for at in bubble.middle_of(*divmod(cell, width))] for cell in range(exists.size)],
-        "current": int(state["current"]), "following": int(state["following"]), "colours": bubble.NAMES,
+        "kind": "bubble", **bubble_field(), "cells": np.where(exists, state["board"], -1).reshape(-1).tolist(),
+        "current": int(state["current"]), "following": int(state["following"]),
         "shots": int(state["shots"]), "shot": shot,
         "shots_of": [fly(state, action) for action in range(bubble.NUM_ANGLES)],
+    }
+
+
+def bubble_field() -> Board:
+    """What is the same in all positions of Bubble."""
+    rows, width = bubble.ROWS, bubble.WIDTH
+    return {
+        "rows": rows, "columns": width, "size": [2 * width, round(bubble.SHOOTER_Y + 1.3, 2)],
+        "deadline": round(bubble.middle_of(rows - 1, 0)[1] - 0.4, 2), "colours": bubble.NAMES,
+        "middles": [[round(at, 3) for at in bubble.middle_of(*divmod(cell, width))] for cell in range(rows * width)],
     }
 
 
 def _text(course: Course, position: Position, *_: Any) -> Board:
     """Of a game that the page has no board for."""
     return {"kind": "text", "text": course.game.render(position.state)}
+
+
+def board_of(game: Game) -> Callable[..., Board]:
+    """What makes the board of a position of ``game``."""
+    return BOARDS.get("go" if title(game) == "Go" else game.name, _text)
 
 
 BOARDS: dict[str, Callable[..., Board]] = {
