@@ -700,3 +700,35 @@ def test_sounds_can_be_off(open_page):
     page.reload()
     wait_for_turn(page)
     assert not page.get_by_label("Sounds").is_checked()
+
+
+#: An element of each board, the property that colours its dot or hint, and what it lies on.
+SEEN = [
+    ('<div class="board woodoku"><div class="cell fits"></div></div>', ".cell", "::before", "backgroundColor", ".cell"),
+    ('<div class="board woodoku"><div class="cell box fits"></div></div>', ".cell", "::before", "backgroundColor",
+     ".cell"),
+    ('<div class="board woodoku"><button class="slot hinted"></button></div>', ".slot", "", "borderTopColor", ".slot"),
+    ('<div class="board snake"><div class="frame"><svg><path class="wish hinted"/></svg></div></div>', ".wish", "",
+     "fill", ".frame"),
+    ('<div class="board snake"><div class="frame"><svg><path class="wish"/></svg></div></div>', ".wish", "", "fill",
+     ".frame"),
+    ('<div class="card"><svg class="curve"><circle class="marked mistake"/></svg></div>', ".marked", "", "fill",
+     ".card"),
+    ('<div class="card"><svg class="curve"><circle class="marked"/></svg></div>', ".marked", "", "fill", ".card"),
+]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_hints_of_every_board_are_seen(open_page, scheme):
+    page = open_page("tictactoe", color_scheme=scheme)
+    for html, mark, part, colour, ground in SEEN:
+        seen, below = page.evaluate("""([html, mark, part, colour, ground]) => {
+            const host = document.createElement('div');
+            host.innerHTML = html;
+            document.body.append(host);
+            const style = (what, part) => getComputedStyle(host.querySelector(what), part || null);
+            const found = [style(mark, part)[colour], style(ground).backgroundColor];
+            host.remove();
+            return found;
+        }""", [html, mark, part, colour, ground])
+        assert contrast(page, seen, below) >= 3, (html, seen, below)
