@@ -206,8 +206,8 @@ def test_the_server(runs):
         assert [run["name"] for run in told["runs"]] == ["first", "second"] and told["play"] and told["others"] == []
         assert told["runs"][0]["settings"]["seed"] == "0" and told["runs"][0]["settings"]["simulations"] == "4"
         rows = client.get("/api/watch/curve.csv?name=evaluation/mean_reward&runs=1,0").text.splitlines()
-        assert rows == ["run,minutes,env_steps,updates,evaluation/mean_reward", "second,0.5,500.0,50.0,1.0",
-                        "first,0.5,500.0,50.0,0.0"]
+        assert rows == ["run,curve,minutes,env_steps,updates,value", "second,evaluation/mean_reward,0.5,500.0,50.0,1.0",
+                        "first,evaluation/mean_reward,0.5,500.0,50.0,0.0"]
         assert "text/html" in client.get("/watch").headers["content-type"]
         for number in (0, 1):
             answer = client.get(f"/api/watch/{number}?x=updates")

@@ -250,7 +250,7 @@ def test_a_picture_and_the_numbers_of_a_curve(open_page):
     with page.expect_download() as download:
         chart.get_by_role("link", name="CSV").click()
     rows = Path(download.value.path()).read_text().splitlines()
-    assert len(rows) == 1 + 1000 + 7 and rows[1] == "long,0.0,0.0,0.0,1.0"  # all, not the 400 that are drawn
+    assert len(rows) == 1 + 1000 + 7 and rows[1] == "long,loss/loss,0.0,0.0,0.0,1.0"  # all, not the 400 that are drawn
 
 
 def test_the_first_minute(new_context, tmp_path):

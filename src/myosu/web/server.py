@@ -12,7 +12,7 @@ no client.
     GET  /watch                  the page to watch   GET  /api/watch/N/games       recorded games of run N
     GET  /api/watch              the runs            GET  /api/watch/N/games/E     positions of one, ?from=PLY on
     POST /api/watch              one more: {"add": NAME}
-    GET  /api/watch/curve.csv    ?name=CURVE&runs=0,2
+    GET  /api/watch/curve.csv    ?name=CURVE&name=…&runs=0,2
     GET  /api/watch/N            curves, ?x=AXIS&from=…&to=…&smoothing=SHARE
 """
 

@@ -30,12 +30,12 @@ async def _watch_more(request: Request) -> Response:
 
 async def _csv(request: Request) -> Response:
     gallery = _gallery(request)
-    name, runs = request.query_params.get("name", ""), request.query_params.get("runs", "").split(",")
-    if not name or not all(run.isdecimal() and run.isascii() and len(run) < 5 for run in runs):
+    names, runs = request.query_params.getlist("name"), request.query_params.get("runs", "").split(",")
+    if not names or not all(run.isdecimal() and run.isascii() and len(run) < 5 for run in runs):
         raise UserError("name must be that of a curve, and runs the numbers of runs, as in 0,2.")
-    text = await asyncio.to_thread(gallery.csv, name, [int(run) for run in runs])
+    text = await asyncio.to_thread(gallery.csv, names, [int(run) for run in runs])
     return PlainTextResponse(text, media_type="text/csv", headers={
-        "content-disposition": f'attachment; filename="{re.sub("[^A-Za-z0-9_-]+", "-", name)}.csv"'})
+        "content-disposition": f'attachment; filename="{re.sub("[^A-Za-z0-9_-]+", "-", names[0])}.csv"'})
 
 
 async def _curves(request: Request) -> Response:

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -219,13 +220,13 @@ class Gallery:
         self.runs.append(Watched(folder))
         return len(self.runs) - 1
 
-    def csv(self, name: str, runs: list[int]) -> str:
-        """All points of the curve ``name`` of these runs."""
+    def csv(self, names: list[str], runs: list[int]) -> str:
+        """All points of the curves ``names`` of these runs, a line each."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["run", *LABELS, name])
-        for run in map(self.run, runs):
-            writer.writerows((run.name, *("" if math.isnan(x) else x for x in row[:-1]), row[-1])
+        writer.writerow(["run", "curve", *LABELS, "value"])
+        for run, name in product(map(self.run, runs), names):
+            writer.writerows((run.name, name, *("" if math.isnan(x) else x for x in row[:-1]), row[-1])
                              for row in run.rows(name))
         return out.getvalue()
 

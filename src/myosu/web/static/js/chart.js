@@ -117,7 +117,7 @@ export class Chart {
       : band ? [{ number, low: inside(curves[band[0]]), high: inside(curves[band[1]]) }] : [];
     const bands = runs.flatMap(edges).filter(({ low, high }) => low.length && high.length);
     const values = [...this.lines.flatMap(({ points, behind }) => [points, behind]), ...bands.flatMap(({ low, high }) => [low, high])].flat().map(point => point[1]);
-    this.csv.href = `/api/watch/curve.csv?name=${encodeURIComponent(names[0])}&runs=${view.numbers}`;
+    this.csv.href = `/api/watch/curve.csv?${[...names, ...(band ?? [])].map(name => `name=${encodeURIComponent(name)}`).join('&')}&runs=${view.numbers}`;
     this.element.hidden = !values.length;
     if (!values.length) return;
     this.notes.replaceChildren(...runs.flatMap(({ name, number, findings }) => findings.filter(found => found.curves.some(curve => names.includes(curve)))
