@@ -673,7 +673,7 @@ def test_a_review(open_page, served, game):
     assert numbers == expected
     page.locator("#first").click()
     page.locator('#board[data-ply="0"]').wait_for()
-    page.locator("#board .hinted").first.wait_for()
+    page.locator("#board .hinted").first.wait_for(state="attached")
     page.locator("#next").click()
     assert page.locator("#judged").inner_text().startswith(f"1. {course.game.action_name(course.actions[0])}")
     page.locator("#rematch").click()

@@ -178,7 +178,7 @@ function showActions(position) {
   status.textContent = !page.connected ? 'The connection is lost. Trying again…' : outcome(run, game, position);
   status.classList.toggle('over', position.over);
   status.classList.toggle('won', won(game, position));
-  $('rematch').hidden = !game.live || !game.over || game.recorded || !game.hasPerson;
+  $('rematch').hidden = !game.over || game.recorded || !game.hasPerson;
   $('review').hidden = !game.over || !game.actions.length || Boolean(game.review);
   $('rematch').textContent = run.players === 1 ? 'Play again' : 'Rematch';
   $('pass').hidden = !(game.mayPlay && position.board.pass === true);
