@@ -62,7 +62,7 @@ def rules(game: Game) -> list[Export]:
     return [
         Export("init", VOID(state, types.uint64), call_init),
         Export("legal_actions", VOID(state, BOOL), call_legal_actions),
-        Export("step", types.boolean(state, INT, F32), call_step),
+        Export("step", types.boolean(state, INT, Pointer(REAL)), call_step),
         Export("observe", VOID(state, observation), call_observe),
         Export("to_play", INT(state), call_to_play),
     ]

@@ -38,7 +38,7 @@ export class Rules {
   step(state, action) {
     this.load(state);
     const ended = Boolean(this.machine.calls.step(this.at.state, action, this.at.reward));
-    return { state: this.save(), reward: this.machine.view(Float32Array, this.at.reward, 1)[0], ended };
+    return { state: this.save(), reward: this.machine.view(Float64Array, this.at.reward, 1)[0], ended };
   }
 
   toPlay(state) {
