@@ -122,12 +122,12 @@ def test_a_game_is_stepped_through(open_page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone(open_page, scheme):
-    page = open_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme=scheme)
+    page = open_page(viewport={"width": 320, "height": 740}, has_touch=True, is_mobile=True, color_scheme=scheme)
     expect(line(page, "evaluation/mean_reward", 0)).to_have_attribute("data-points", "5")
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
     right = page.locator(".chart:not([hidden]) svg").evaluate_all(
         "plots => Math.max(...plots.map(plot => plot.getBoundingClientRect().right))")
-    assert right <= 360
+    assert right <= 320
 
 
 def test_the_weight_of_the_page(open_page):

@@ -107,6 +107,7 @@ function judgement(game, review, lookAt) {
   const { action, best, loss, name } = review.moves[game.ply - 1];
   const played = make('strong', {}, `${game.ply}. ${moveName(run, action)}`);
   if (action === best) return [played, ': the best move.'];
+  const chances = run.players === 2 && run.reward_range[1] <= 1 ? ' of the winning chances' : '';
   const instead = make('button', { class: 'way', onclick: () => lookAt(game.ply - 1) }, moveName(run, best));
-  return [played, name ? `: ${name === 'inaccuracy' ? 'an' : 'a'} ${name}, which cost ${amount(run, loss)}. Best was ` : ': a good move too. The agent prefers ', instead, '.'];
+  return [played, name ? `: ${name === 'inaccuracy' ? 'an' : 'a'} ${name}, which cost ${amount(run, loss)}${chances}. Best was ` : ': a good move too. The agent prefers ', instead, '.'];
 }
