@@ -2,7 +2,7 @@
 
 import { $, make, svg } from './dom.js';
 import { showReview } from './review.js';
-import { inDiscs, moveName, sideName } from './words.js';
+import { inDiscs, moveName, moveNumber, sideName } from './words.js';
 
 const percent = share => share < 0.0005 ? '0 %' : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 const number = value => (value > 0 ? '+' : '') + String(Math.round(10 * value) / 10).replace('-', '−');
@@ -93,7 +93,7 @@ export class Panel {
     svg('path', { d: path, class: 'line' }));
     for (const [k, { mark, name }] of (game.review?.moves ?? []).entries()) {
       const value = game.outlook.get(k + 1);
-      if (mark && value !== undefined) picture.append(svg('circle', { cx: x(k + 1), cy: y(value), r: 3.5, class: `marked ${name}` }, svg('title', {}, `${k + 1}. ${moveName(run, game.actions[k])}: ${name}`)));
+      if (mark && value !== undefined) picture.append(svg('circle', { cx: x(k + 1), cy: y(value), r: 3.5, class: `marked ${name}` }, svg('title', {}, `${moveNumber(run, k)} ${moveName(run, game.actions[k])}: ${name}`)));
     }
     const now = game.outlook.get(game.ply);
     if (now !== undefined) picture.append(svg('circle', { cx: x(game.ply), cy: y(now), r: 4, class: 'dot' }));
@@ -118,8 +118,8 @@ export class Panel {
       while (list.children.length > known) list.lastChild.remove();
     }
     for (let k = from + list.children.length; k < game.actions.length; k++) {
-      const number = this.run.players === 1 ? k + 1 : k % 2 ? '' : k / 2 + 1;  // of two players, one for both moves
-      list.append(make('li', { class: this.run.players === 2 ? `by${k % 2}` : '', 'data-action': game.actions[k], ...(number ? { 'data-number': `${number}.` } : {}) },
+      const number = moveNumber(this.run, k);
+      list.append(make('li', { class: this.run.players === 2 ? `by${k % 2}` : '', 'data-action': game.actions[k], ...(number.endsWith('.') ? { 'data-number': number } : {}) },
         make('button', { 'data-ply': k + 1, 'aria-label': `move ${k + 1}: ${moveName(this.run, game.actions[k])}` }, moveName(this.run, game.actions[k]))));
     }
     this.length = game.actions.length;

@@ -2,7 +2,7 @@
 // is by how much the value fell for its player.
 
 import { $, make } from './dom.js';
-import { amount, moveName, sideName, playerName } from './words.js';
+import { amount, moveName, moveNumber, playerName, sideName } from './words.js';
 
 // From which loss on a move is marked, as a share of what counts as decisive in the game. These are lichess's shares.
 const MARKS = [[0.3, '??', 'blunder'], [0.2, '?', 'mistake'], [0.1, '?!', 'inaccuracy']];
@@ -105,7 +105,7 @@ function judgement(game, review, lookAt) {
   const { run } = review;
   if (game.ply === 0) return ['Step through the game, or from one marked move to the next.'];
   const { action, best, loss, name } = review.moves[game.ply - 1];
-  const played = make('strong', {}, `${game.ply}. ${moveName(run, action)}`);
+  const played = make('strong', {}, `${moveNumber(run, game.ply - 1)} ${moveName(run, action)}`);
   if (action === best) return [played, ': the best move.'];
   const chances = run.players === 2 && run.reward_range[1] <= 1 ? ' of the winning chances' : '';
   const instead = make('button', { class: 'way', onclick: () => lookAt(game.ply - 1) }, moveName(run, best));

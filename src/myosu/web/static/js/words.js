@@ -21,6 +21,9 @@ export function playerName(game, seat) {
 
 export const moveName = (run, action) => run.pass === action ? 'pass' : run.names[action];
 
+// The number of the action after ply k, as chess writes it: of two players one for both moves.
+export const moveNumber = (run, k) => run.players === 1 ? `${k + 1}.` : `${Math.floor(k / 2) + 1}${k % 2 ? '…' : '.'}`;
+
 export const number = value => String(Math.round(100 * value) / 100).replace('-', '−');
 
 // Whether returns are half the difference of discs; with --rewards outcome they are ±1.
