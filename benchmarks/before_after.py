@@ -3,7 +3,9 @@
     git worktree add ../before COMMIT
     python benchmarks/before_after.py ../before [--rounds 5] [--only ppo dqn]
 
-Deterministic trainings do the same number of steps on both sides. A ratio over 1: this checkout is faster.
+Deterministic trainings without evaluations do the same number of steps on both sides. Each is run at a short and a full
+length: their difference is the training, what is left of the short one is the start. A ratio over 1: this checkout is
+faster.
 """
 
 from __future__ import annotations
@@ -18,25 +20,36 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[1]
-#: Arguments of `myosu train`. By their replay ratios "selfplay" is nearly all searches, "learner" nearly all updates.
+#: Arguments of `myosu train`, with the length last. By their replay ratios "selfplay" is nearly all searches, "learner"
+#: nearly all updates.
 WORK = {
-    "selfplay": ["othello", "--updates", "12", "--replay-ratio", "0.25"],
-    "learner": ["othello", "--updates", "600", "--replay-ratio", "32"],
+    "selfplay": ["othello", "--replay-ratio", "0.25", "--updates", "12"],
+    "learner": ["othello", "--replay-ratio", "32", "--updates", "600"],
     "ppo": ["CartPole-v1", "--algorithm", "ppo", "--env-steps", "60000"],
     "dqn": ["CartPole-v1", "--algorithm", "dqn", "--env-steps", "20000"],
     "muesli": ["CartPole-v1", "--algorithm", "muesli", "--env-steps", "30000"],
 }
+#: The short run's length as a share of the full one: past the first updates, so that everything is compiled and loaded.
+SHORT = 1 / 6
 
 
 def processor_seconds(checkout: Path, arguments: list[str]) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-c", "from myosu.cli import main; main()", "train", *arguments, "--seed", "0",
-                        "--deterministic", "--evaluation-games", "4", "--run", f"{folder}/run"],
+                        "--deterministic", "--evaluate-every", "0", "--run", f"{folder}/run"],
                        env=os.environ | {"PYTHONPATH": str(checkout / "src")}, cwd=folder, check=True,
                        stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def start_and_training(checkout: Path, arguments: list[str]) -> tuple[float, float]:
+    """Processor seconds of the start and of the whole training without it."""
+    *rest, length = arguments
+    short, full = (processor_seconds(checkout, [*rest, str(round(int(length) * share))]) for share in (SHORT, 1))
+    training = (full - short) / (1 - SHORT)
+    return full - training, training
 
 
 def main() -> None:
@@ -48,13 +61,17 @@ def main() -> None:
     for name in args.only:
         for checkout in (args.before, HERE):
             processor_seconds(checkout.resolve(), WORK[name])  # compiles
-        ratios = []
+        starts, trainings = [], []
         for round_ in range(args.rounds):
             sides = [args.before.resolve(), HERE]
-            seconds = {side: processor_seconds(side, WORK[name]) for side in (sides if round_ % 2 else sides[::-1])}
-            ratios.append(seconds[sides[0]] / seconds[HERE])
-            print(f"{name}: {seconds[sides[0]]:.1f} s before, {seconds[HERE]:.1f} s here", flush=True)
-        print(f"{name}: {statistics.median(ratios):.3f} times as fast ({min(ratios):.3f} to {max(ratios):.3f})")
+            taken = {side: start_and_training(side, WORK[name]) for side in (sides if round_ % 2 else sides[::-1])}
+            (start, training), (start_here, training_here) = taken[sides[0]], taken[HERE]
+            starts.append(start_here - start)
+            trainings.append(training / training_here)
+            print(f"{name}: training {training:.2f} s before, {training_here:.2f} s here; "
+                  f"start {start:.2f} s, {start_here:.2f} s", flush=True)
+        print(f"{name}: {statistics.median(trainings):.3f} times as fast ({min(trainings):.3f} to "
+              f"{max(trainings):.3f}); starts {statistics.median(starts):+.2f} s later", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,11 @@
 #   sh scripts/cluster.sh head [IP]           start the first machine; IP: its address in the private network
 #   sh scripts/cluster.sh join HOST:PORT [IP]  let this machine join; needs the head's token
 #   sh scripts/cluster.sh stop                leave
+#   sh scripts/cluster.sh up HOSTS            start this machine as the head and, by ssh, all others in the file HOSTS
+#   sh scripts/cluster.sh down HOSTS          stop them all
+#
+# HOSTS has one machine a line, this one first: its address in the private network, and (of the others) the folder there
+# that holds Myosu and its .venv, from the ssh user's home. Lines with # are comments. `up` copies the token.
 #
 # The token is in ~/.ray/auth_token (or RAY_AUTH_TOKEN_PATH). `head` makes one where there is none; copy it to every
 # machine. Whoever has it can run any program on all of them. OBJECT_STORE_MB (128), PORT (6379), CORES and RAY_TMP can be
@@ -20,7 +25,27 @@ case ${1:-} in
 head) where="--head --port=${PORT:-6379} --include-dashboard=false${RAY_TMP:+ --temp-dir=$RAY_TMP}"; shift ;;
 join) where="--address=${2:?HOST:PORT of the head}"; shift 2 ;;
 stop) exec "$RAY" stop ;;
-*) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+up|down)
+  hosts=${2:?the file of hosts}
+  [ -r "$hosts" ] || { echo "cluster.sh: cannot read the file of hosts $hosts." >&2; exit 2; }
+  head='' failed=0
+  while read -r address folder _ <&3; do
+    case $address in ''|'#'*) continue ;; esac
+    echo "$1: $address"
+    if [ -z "$head" ]; then
+      head=$address
+      if [ "$1" = up ]; then sh "$0" head "$address" >/dev/null; else sh "$0" stop >/dev/null; fi
+      continue
+    fi
+    say=stop
+    [ "$1" = down ] || say="join $head:${PORT:-6379} $address"
+    # shellcheck disable=SC2029  # meant to be put together here
+    { [ "$1" = down ] || ssh "$address" 'umask 077; mkdir -p .ray; cat > .ray/auth_token' <"$TOKEN"; } &&
+      ssh "$address" "cd '${folder:-myosu}' && RAY=.venv/bin/ray sh scripts/cluster.sh $say" </dev/null >/dev/null ||
+      { echo "cluster.sh: $address did not $say; is Myosu in its folder ${folder:-myosu}?" >&2; failed=1; }
+  done 3<"$hosts"
+  exit $failed ;;
+*) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 if [ ! -s "$TOKEN" ]; then
   case $where in --address=*)

@@ -28,7 +28,7 @@ ONE = np.uint64(1)
 BOTTOM = np.uint64(sum(1 << 7 * column for column in range(COLUMNS)))
 COLUMN = np.array([0x3F << 7 * column for column in range(COLUMNS)], np.uint64)
 MIDDLE_FIRST = np.array([3, 2, 4, 1, 5, 0, 6])
-TABLE_BITS = 22
+TABLE_BITS = 24
 FULL, UNKNOWN = -9, 9
 
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 
 import gymnasium
 import numpy as np
@@ -44,6 +45,8 @@ class Ten(gymnasium.Env):
                 np.seterr(all="raise")
             case "exits when made":
                 sys.exit(3)
+            case "changes folder":
+                os.chdir(tempfile.gettempdir())
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

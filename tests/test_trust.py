@@ -19,8 +19,7 @@ from myosu.games import load_game
 from myosu.players.agent import load_agent
 from myosu.players.opponents import make_opponent
 from myosu.runs.curves import read_curve
-from myosu.runs.demonstrations import read_demonstration
-from myosu.runs.games import GameRecord
+from myosu.runs.games import GameRecord, read_game
 from myosu.runs.run import open_run
 from myosu.training.trainer import train
 from toy_runs import TOY, toy_run
@@ -183,9 +182,9 @@ def test_a_game_from_somebody_else_runs_no_code(alone):
         record = GameRecord(1, [0], [0.0, 0.0], False, False, game=name, players=[{"kind": "person"}] * 2)
         (alone / "game.json").write_text(json.dumps(record.to_json()))
         with pytest.raises(UserError, match="add --trust"):
-            read_demonstration(alone / "game.json").course()
+            read_game(alone / "game.json").course()
         with pytest.raises(UserError, match="add --trust"):
-            list(read_demonstration(alone / "game.json").moves())
+            list(read_game(alone / "game.json").moves())
     assert not marker.exists()
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from myosu.algorithms.interface import Experience
 from myosu.envs.vector import EnvSpec
 from myosu.errors import NonFiniteLoss
-from myosu.replay.episode import Episode, Experience
 from myosu.replay.replay import Replay
+from myosu.runs.games import GameRecord
 
 SOURCE = "processes"
 
@@ -81,8 +82,8 @@ class Actor:
         first = float(np.sum(np.where(seats == 0, rewards, -rewards)))
         outcome = np.where(seats == 0, first, -first).astype(np.float32)
         columns = {"observation": observation, "action": actions.astype(np.int16), "outcome": outcome}
-        return columns, Episode(actions.astype(np.int16), seats.astype(np.int8), (first, -first), (first, -first), seed,
-                                truncated, self.version, {"policy_entropy": 1.0})
+        return columns, GameRecord(seed, actions.tolist(), [first, -first], not truncated, truncated,
+                                   weights_version=self.version, stats={"policy_entropy": 1.0})
 
     def load_weights(self, weights, version):
         self.model.load_state_dict(weights)

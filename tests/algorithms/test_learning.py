@@ -80,7 +80,7 @@ def broken_sign(config, spec):
 
 
 def broken_targets(replay, rows, discount, td_steps, search_weight, td_lambda):
-    return -replay.columns["outcome"][rows]
+    return -unroll.lambda_returns(replay.columns, rows, discount)
 
 
 def test_a_broken_sign_does_not_learn(nim, tmp_path, monkeypatch):

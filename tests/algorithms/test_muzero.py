@@ -11,7 +11,8 @@ from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games import load_game
 from myosu.losses.categorical import WIDEST
-from myosu.replay.unroll import UnrollSettings, sample_unrolled
+from myosu.replay.replay import Replay
+from myosu.replay.unroll import UnrollSettings, lambda_returns, sample_unrolled
 
 TINY = muzero.Config(channels=16, blocks=1, atoms=11, simulations=8, num_envs=16, batch_size=32, unroll_steps=3,
                      learning_starts=100, replay_capacity=5000, precision="float32", device="cpu")
@@ -56,9 +57,16 @@ def filled(config, game_name="tictactoe", games=40):
     return game, actor, replay
 
 
+def returns_of(rows, discount=-1.0):
+    """What a learner makes of the rows of one game."""
+    columns = {name: (column.shape[1:], column.dtype) for name, column in rows.items()}
+    replay = Replay(columns, 1000)
+    return lambda_returns(replay.columns, replay.add(rows, version=0), discount)
+
+
 @pytest.mark.parametrize(("search", "precision"), [("gumbel", "float32"), ("puct", "float32"), ("gumbel", "int8")])
 def test_episodes_replay_to_what_they_say(search, precision):
-    """Every stored position is the game's own, and its outcome is the final reward in the mover's eyes."""
+    """Every stored position is the game's own, and its return is the final reward in the mover's eyes."""
     game, _, played = play(dataclasses.replace(TINY, search=search, precision=precision))
     for rows, episode in played:
         states = game.new_states(1)
@@ -70,7 +78,6 @@ def test_episodes_replay_to_what_they_say(search, precision):
             game.batch.legal_actions(states, legal)
             assert np.array_equal(observation[0], rows["observation"][t])
             assert np.array_equal(legal[0], rows["legal_actions"][t])
-            assert episode.seats[t] == t % 2
             assert rows["policy"][t][~legal[0]].sum() == 0 and legal[0, action]
             assert abs(float(rows["policy"][t].sum()) - 1) < 1e-2
             game.batch.step(states, np.array([action]), reward, terminated)
@@ -78,7 +85,7 @@ def test_episodes_replay_to_what_they_say(search, precision):
             assert terminated[0] == (t == episode.length - 1)
         last_mover = (episode.length - 1) % 2
         expected = [reward[0] if t % 2 == last_mover else -reward[0] for t in range(episode.length)]
-        assert np.allclose(rows["outcome"], expected)
+        assert returns_of(rows).tolist() == expected
         assert episode.returns[last_mover] == reward[0] and sum(episode.returns) == 0
 
 
@@ -109,7 +116,7 @@ def test_final_pieces_are_the_last_board_in_the_movers_eyes():
 
 
 def test_truncated_games_bootstrap_from_the_final_observation(monkeypatch):
-    """Cut after 4 plies: the last outcome is 0 + (−1)·v(final), with v the network's value for the next player."""
+    """Cut after 4 plies: the last return is 0 + (−1)·v(final), with v the network's value for the next player."""
     game = dataclasses.replace(load_game("tictactoe"), max_plies=4)
     actor = muzero.make_actor(TINY, NativeVectorEnv(game, 4, 0), 0)
     monkeypatch.setattr(actor.planner, "_scalar", lambda logits: np.full(len(logits), 0.25, np.float32))
@@ -119,7 +126,7 @@ def test_truncated_games_bootstrap_from_the_final_observation(monkeypatch):
         played += zip(experience.sequences, experience.episodes, strict=True)
     for rows, episode in played:
         assert episode.truncated and episode.length == 4
-        assert np.allclose(rows["outcome"], [0.25, -0.25, 0.25, -0.25])
+        assert returns_of(rows).tolist() == [0.25, -0.25, 0.25, -0.25]
 
 
 def test_support_follows_the_reward_range():
@@ -158,7 +165,7 @@ def test_non_finite_loss_hands_out_the_batch():
     game, actor, replay = filled(TINY)
     learner = muzero.make_learner(TINY, actor.spec, game.symmetries, 0)
     before = learner.weights()
-    replay.columns["outcome"][:] = np.nan
+    replay.columns["reward"][:] = np.nan
     with pytest.raises(NonFiniteLoss) as caught:
         learner.update(replay, 0.0)
     assert np.isnan(caught.value.batch["value"]).any()
@@ -208,18 +215,20 @@ def test_actor_goes_on_exactly_after_restoring():
     second.load_state_dict(first.state_dict())
     for _ in range(8):
         ours, theirs = first.step().episodes, second.step().episodes
-        assert [e.actions.tolist() for e in ours] == [e.actions.tolist() for e in theirs]
+        assert [e.actions for e in ours] == [e.actions for e in theirs]
         assert [e.stats for e in ours] == [e.stats for e in theirs]
 
 
-def test_reanalysis_refreshes_policies_and_keeps_outcomes():
+def test_reanalysis_refreshes_policies_and_keeps_what_happened():
     config = dataclasses.replace(TINY, reanalyze_fraction=1.0)
     game, actor, replay = filled(config)
-    outcome, policy = replay.columns["outcome"].copy(), replay.columns["policy"].copy()
+    happened = {name: replay.columns[name].copy() for name in ("action", "reward", "value_after", "remaining")}
+    policy = replay.columns["policy"].copy()
     learner = muzero.make_learner(config, actor.spec, game.symmetries, 0)
     torch.nn.init.normal_(learner.net.policy.out.weight)  # no longer the network that played
     learner.update(replay, 0.0)
-    assert np.array_equal(outcome, replay.columns["outcome"])
+    for name, column in happened.items():
+        assert np.array_equal(column, replay.columns[name]), name
     changed = (policy != replay.columns["policy"]).any(axis=1)
     assert 10 < changed.sum() <= config.batch_size
     legal = replay.columns["legal_actions"]

@@ -245,7 +245,7 @@ def test_rollouts_are_the_steps_of_the_environments(lockstep, lstm_size):
                 goes_on = mine["rollout"][t] == mine["rollout"][t + 1]
                 expected_advantage = error + 0.63 * mine["advantage"][t + 1] * goes_on
                 assert mine["advantage"][t] == pytest.approx(expected_advantage, abs=1e-4)
-    assert all(episode.returns == (episode.actions.sum(),) for episode in episodes)
+    assert all(episode.returns == [sum(episode.actions)] for episode in episodes)
     if lstm_size:
         for rollout in rollouts:
             same = (np.diff(rollout["observation"][:, :2], axis=0) == 0).all(axis=1)
@@ -441,7 +441,7 @@ def test_a_restored_run_goes_on_exactly(options):
         assert torch.equal(value, second.learner.weights()[name]), name
     since = len(second.episodes)
     assert since > 5
-    assert [e.actions.tolist() for e in first.episodes[-since:]] == [e.actions.tolist() for e in second.episodes]
+    assert [e.actions for e in first.episodes[-since:]] == [e.actions for e in second.episodes]
 
 
 def test_a_learner_goes_on_exactly_in_the_middle_of_a_pass():

@@ -36,6 +36,7 @@ def test_a_position_has_the_outcome_in_the_view_of_who_is_to_move():
     moves = game_of(3, 1)
     moves[0] = moves[0]._replace(rewards=np.array([0.5, -0.5]))
     assert value.make_rows(CONFIG, SPEC, moves)[0]["outcome"].tolist() == [1.5, -1, 1]
+    assert value.make_rows(CONFIG, SPEC, game_of(5, 1)[:4]) == [], "nobody knows how it would have ended"
     assert value.make_rows(CONFIG, SPEC, []) == value.make_rows(CONFIG, SPEC, game_of(3, 1, chosen=set())) == []
 
 

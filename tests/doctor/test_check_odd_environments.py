@@ -19,7 +19,8 @@ class Bools(Ten):
 
 
 @pytest.mark.parametrize(("make", "habit", "check", "message"), [
-    (Bools, "", None, ""), (Ten, "text", "left-out", r"no network reads \['mission'\] \(Text\)"),
+    (Bools, "", None, ""), (Ten, "close", None, ""),
+    (Ten, "text", "left-out", r"no network reads \['mission'\] \(Text\)"),
     (Ten, "huge reward", "contract", r"the reward is 1e\+39"), (Ten, "info none", "contract", "info is None"),
     (Ten, "exits", "contract", "wanted to end the program"), (Ten, "far", "contract", "infinite for a network"),
     (Ten, "mask", "legal-actions", "of 3 actions 2.0 are legal"),

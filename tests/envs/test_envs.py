@@ -7,6 +7,7 @@ import pytest
 
 from myosu.doctor import check_vector_env
 from myosu.envs.native import NativeVectorEnv
+from myosu.errors import UserError
 from myosu.games import compiled, connect_four, othello, tictactoe
 from myosu.games.playout import random_actions
 
@@ -86,6 +87,21 @@ def init_by_chance(state, seed):
 
 
 CHANCE = replace(tictactoe.GAME, init=init_by_chance)
+
+
+@pytest.mark.parametrize("actions, ids, message", [
+    ([0, 9], [0, 1], "action 9 in the environment 1"), ([-1, 0], [0, 1], "action -1 in the environment 0"),
+    ([0, 0], [0, 2], "environment 2"), ([0, 0], [-1, 0], "environment -1"), ([0], [0, 1], "1 actions for 2")])
+def test_nothing_reaches_the_compiled_rules_unchecked(actions, ids, message):
+    env = NativeVectorEnv(tictactoe.GAME, 2)
+    with pytest.raises(UserError, match="before reset"):
+        env.send(np.array(actions), np.array(ids))
+    env.reset()
+    env.recv()
+    before = env.state_dict()
+    with pytest.raises(UserError, match=message):
+        env.send(np.array(actions), np.array(ids))
+    assert all(np.array_equal(value, env.state_dict()[name]) for name, value in before.items())
 
 
 def test_seeds():

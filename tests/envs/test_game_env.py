@@ -116,6 +116,16 @@ def test_seeds(name):
     assert len(set(starts)) > 1, "a new game each time"
 
 
+@pytest.mark.parametrize("what", ["step", "action_masks", "render"])
+def test_nothing_can_be_done_before_reset(what):
+    """The compiled rules would read and write beyond a record that was never begun."""
+    env = GameEnv("snake-published", render_mode="ansi")
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"snake.*: call reset\(\) before"):
+        getattr(env, what)(*[0] * (what == "step"))
+    env.reset(seed=0)
+    assert isinstance(env.render(), str) and env.action_masks().any()
+
+
 def test_outcome_rewards():
     env = GameEnv(woodoku.GAME.with_outcome_rewards())
     env.reset(seed=0)

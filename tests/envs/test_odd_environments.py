@@ -4,13 +4,17 @@ named with what to do."""
 import pickle
 import signal
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from myosu.envs.gym_env import DEFAULT_MAX_STEPS, GymVectorEnv, SingleEnv, row_at, row_type
 from myosu.envs.making import EnvMaker
+from myosu.envs.playback import Move
+from myosu.envs.registry import load_environment
 from myosu.errors import UserError
+from myosu.runs.demo import write_demo
 from odd_envs import Lookahead, Ten
 
 
@@ -60,8 +64,6 @@ def test_spaces_of_many_kinds(habit, shape, choices):
 
 
 def test_what_no_network_reads_is_left_out_by_name():
-    from myosu.envs.registry import load_environment
-
     assert play("text")[0].left_out == ["['mission'] (Text)"]
     with pytest.warns(UserWarning, match=r"odd_envs:Ten: no network reads \['mission'\] \(Text\)"):
         load_environment("odd_envs:Ten", {"habit": "text"})
@@ -108,6 +110,19 @@ def test_what_it_does_to_the_process_is_undone():
     for habit in ("takes Ctrl-C", "numpy errors"):
         EnvMaker(Ten, {"habit": habit})()
     assert signal.getsignal(signal.SIGINT) is handler and np.geterr() == errors
+
+
+def test_an_environment_that_was_only_looked_at_leaves_the_working_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    spec = load_environment("odd_envs:Ten", {"habit": "changes folder"}).spec
+    assert spec.num_actions == 3 and Path.cwd() == tmp_path
+    episode = [Move(np.zeros(3, np.float32), np.ones(3, np.bool_), np.int64(1), 0, np.ones(1), True, False)]
+
+    def played():
+        EnvMaker(Ten, {"habit": "changes folder"})()
+        yield episode
+
+    assert write_demo(Path("here.demo"), "ten", spec, played()) == 1 and (tmp_path / "here.demo").is_file()
 
 
 def test_a_copy_of_an_environment_steps_itself_alone():

@@ -61,7 +61,7 @@ def test_demonstrations_by_unitys_writer(tmp_path, kind):
     spec = EnvSpec((3,), np.dtype(np.float32), 5 if discrete else 0, 1, (-np.inf, np.inf), 100,
                    action_branches=(3, 2) if discrete else (), action_low=() if discrete else (-1.0, -1.0),
                    action_high=() if discrete else (1.0, 1.0))
-    episodes = [episode.steps for episode in read_demo(path, spec)]
+    episodes = [episode.observed for episode in read_demo(path, spec)]
     told = [[(np.round(move.observation, 3).tolist(), move.action.tolist(), float(move.rewards[0]), move.terminated,
               move.truncated) for move in episode] for episode in episodes]
     actions = [[0, 1], [1, 1], [2, 1]] if discrete else [[0, -1], [0.25, -1], [0.5, -1]]
@@ -78,7 +78,7 @@ def test_demonstrations_by_unitys_writer(tmp_path, kind):
     # Through our moves the steps are equal again, the numbers that a step does not have are not.
     assert write_demo(tmp_path / "moves.demo", "walk", spec, episodes) == 2
     for before, after in zip(episodes, read_demo(tmp_path / "moves.demo", spec), strict=True):
-        for one, other in zip(before, after.steps, strict=True):
+        for one, other in zip(before, after.observed, strict=True):
             assert all(np.array_equal(x, y) for x, y in zip(one, other, strict=True))
 
 

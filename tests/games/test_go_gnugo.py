@@ -11,7 +11,7 @@ from myosu.games.go import GO9, make_game
 from myosu.games.go.sgf import parse_sgf
 from myosu.players.gtp import GtpPlayer, find_engine
 from myosu.players.player import RandomPlayer
-from myosu.runs.recordings import go_sgf
+from myosu.runs.sgf import to_sgf
 
 pytestmark = pytest.mark.skipif(find_engine("gnugo") is None,
                                 reason="GNU GO IS NOT INSTALLED: run scripts/install_program.sh gnugo gnugo")
@@ -28,7 +28,7 @@ def test_same_legal_moves_and_score_as_gnugo(size, games):
     try:
         played = [play_block(game, (player, player), [n], [n], opening_plies=6, random_moves=0.03)[0]
                   for n in range(games)]
-        records = [parse_sgf(go_sgf(record, game).encode(), "x")[0] for record in played]
+        records = [parse_sgf(to_sgf(record, game).encode(), "x")[0] for record in played]
         assert len({tuple(record.actions) for record in records}) == games
         assert [oracle["difference"](referee, game, record) for record in records] == [None] * games
     finally:

@@ -8,13 +8,14 @@ import pytest
 import myosu
 from myosu.doctor.check_env import check_vector_env
 from myosu.envs.course import replay
+from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.players.against import AgainstEnv
 from myosu.players.opponents import make_opponent
 from myosu.players.player import RESIGNS, RandomPlayer, legal_mask
 from myosu.runs.config import RunConfig
-from myosu.runs.episodes import EpisodeIndex
+from myosu.runs.recordings import open_recording
 from myosu.runs.run import open_run
 from positions import look
 
@@ -63,8 +64,9 @@ def test_a_game_move_by_move():
     step = send(env, 8, 0)
     assert step.reward.tolist() == [1, 0] and step.terminated.tolist() == [True, False], "2, 5, 8 is a line"
     assert not step.truncated.any()
-    assert env.finished[0].actions == [4, 2, 0, 5, 8] and env.finished[0].seat == 1 and env.finished[0].returns == 1
-    assert env.finished[1].actions == [2, 4, 5, 0, 8] and env.finished[1].seat == 0 and env.finished[1].returns == 1
+    (first, seat, _), (second, other, _) = env.finished
+    assert (first.actions, seat, first.returns) == ([4, 2, 0, 5, 8], 1, [1, -1])
+    assert (second.actions, other, second.returns) == ([2, 4, 5, 0, 8], 0, [1, -1])
     # The seats change: the opponent has moved in the first, and not before the learner in the second.
     assert step.legal_actions[0].sum() == 8
     env.close()
@@ -80,18 +82,17 @@ def test_rewards_are_those_of_the_whole_game_by_the_rules(game):
         step = send(env, *actions)
         totals += step.reward, step.raw_reward
         for i in np.flatnonzero(step.terminated | step.truncated):
-            found = env.finished.pop(0)
-            course = replay(game, int(seeds[i]), found.actions)
-            assert course.now.over and not step.truncated[i]
-            assert course.now.returns == (found.returns, -found.returns)
-            assert totals[0, i] == (1 - 2 * found.seat) * found.returns
-            assert totals[1, i] == (1 - 2 * found.seat) * found.raw_returns
+            record, seat, _ = env.finished.pop(0)
+            course = record.course(game)
+            assert course.now.over and not step.truncated[i] and record.seed == seeds[i]
+            assert list(course.now.returns) == record.returns
+            assert totals[:, i].tolist() == [record.returns[seat], record.raw_returns[seat]]
             if game.rewards == "outcome":
-                assert abs(found.returns) <= 1 and np.sign(found.raw_returns) == found.returns
+                assert abs(record.returns[0]) <= 1 and np.sign(record.raw_returns).tolist() == record.returns
             assert np.array_equal(step.final_observation[i], look(game, course.now.state))
             totals[:, i], seeds[i] = 0, step.seed[i]
             games += 1
-            seats.append(found.seat)
+            seats.append(seat)
     assert abs(np.mean(seats) - 0.5) < 0.1
 
 
@@ -104,13 +105,16 @@ def test_truncation_is_seen_from_the_learner():
     assert step.truncated.tolist() == [True, True] and not step.terminated.any()
     assert [[plane.reshape(9).nonzero()[0].tolist() for plane in planes[:2]] for planes in step.final_observation] == [
         [[2, 3], [0, 4]], [[2, 3], [0, 4, 7]]]
-    assert [len(game.actions) for game in env.finished] == [4, 5]
+    assert [game.record.length for game in env.finished] == [4, 5]
 
 
 def test_an_opponent_that_resigns_has_lost():
     env, _ = started(TICTACTOE, Script(TICTACTOE, 4, RESIGNS))
     step = send(env, 2, 2)
     assert step.terminated.tolist() == [False, True] and step.reward.tolist() == [0, 1]
+    [(record, seat, _)] = env.finished
+    assert record.adjudicated and record.returns[seat] == 1, "which no replay of its actions would show"
+    assert list(record.moves(load_environment("tictactoe")))[-1].terminated
 
 
 def test_goes_on_where_it_was_kept():
@@ -149,7 +153,7 @@ def test_ppo_learns_tictactoe_against_a_random_player(tmp_path):
     assert result["win_rate"] > 0.8 and result["mean_reward"] > 0.7
     opened = open_run(run.folder)
     assert opened.config.opponent == "random" and RunConfig.from_json(opened.config.to_json()) == opened.config
-    kept = list(EpisodeIndex(run.folder).with_actions())
+    kept = list(open_recording(run.folder).records())
     assert len(kept) > 20
     for record in kept:
         assert replay(TICTACTOE, record.seed, record.actions).now.returns == tuple(record.returns)

@@ -6,15 +6,15 @@ from myosu.games.game import Symmetries
 from myosu.games.symmetry import board_symmetries
 from myosu.replay.priorities import SumTree
 from myosu.replay.replay import BLOCK_ROWS, Replay
-from myosu.replay.unroll import UnrollSettings, sample_unrolled, value_targets
+from myosu.replay.unroll import UnrollSettings, lambda_returns, sample_unrolled, value_targets
 
 COLUMNS = {
     "observation": ((1, 3, 3), np.uint8), "action": ((), np.int16), "reward": ((), np.float32),
-    "policy": ((9,), np.float16), "search_value": ((), np.float32), "outcome": ((), np.float32),
+    "policy": ((9,), np.float16), "search_value": ((), np.float32), "value_after": ((), np.float32),
 }
 
 
-def rows_of(length, first=0, rewards=None, search_values=None, outcomes=None):
+def rows_of(length, first=0, rewards=None, search_values=None, value_after=0.0):
     observation = np.zeros((length, 1, 3, 3), np.uint8)
     actions = np.arange(first, first + length, dtype=np.int16) % 9
     observation.reshape(length, 9)[np.arange(length), actions] = 1
@@ -25,7 +25,7 @@ def rows_of(length, first=0, rewards=None, search_values=None, outcomes=None):
         "observation": observation, "action": actions, "policy": policy,
         "reward": zeros if rewards is None else np.array(rewards, np.float32),
         "search_value": zeros if search_values is None else np.array(search_values, np.float32),
-        "outcome": zeros if outcomes is None else np.array(outcomes, np.float32),
+        "value_after": np.append(zeros[1:], np.float32(value_after)),
     }
     return columns
 
@@ -48,7 +48,7 @@ def test_ring_overwrites_the_oldest_and_counts_games():
 def test_value_targets_by_hand():
     # Two players, four plies, the mover of the last one wins 1. Seen by the mover of each: −1, +1, −1, +1.
     replay = Replay(COLUMNS, 16)
-    replay.add(rows_of(4, rewards=[0, 0, 0, 1], search_values=[0.1, 0.2, 0.3, 0.4], outcomes=[-1, 1, -1, 1]), version=0)
+    replay.add(rows_of(4, rewards=[0, 0, 0, 1], search_values=[0.1, 0.2, 0.3, 0.4]), version=0)
     rows = np.arange(4)
     assert np.allclose(value_targets(replay, rows, -1.0, 0, 0.0), [-1, 1, -1, 1])
     assert np.allclose(value_targets(replay, rows, -1.0, 0, 0.5), [-0.45, 0.6, -0.35, 0.7])
@@ -66,21 +66,40 @@ def test_lambda_returns_by_hand():
     replay = Replay(COLUMNS, 6)
     replay.add(rows_of(4, search_values=[9, 9, 9, 9]), version=0)
     rows = replay.add(
-        rows_of(4, rewards=[0, 0, 0, 1], search_values=[0.1, 0.2, 0.3, 0.4], outcomes=[-1, 1, -1, 1]), version=0)
+        rows_of(4, rewards=[0, 0, 0, 1], search_values=[0.1, 0.2, 0.3, 0.4]), version=0)
     assert rows.tolist() == [4, 5, 0, 1]
     assert np.allclose(value_targets(replay, rows, -1.0, 0, 0.0, td_lambda=0.5), [-0.2, 0.2, -0.7, 1])
     # λ = 0 is the return of one step, λ = 1 of all; and the position's own search counts besides.
     assert np.allclose(value_targets(replay, rows, -1.0, 0, 0.0, 0.0), value_targets(replay, rows, -1.0, 1, 0.0))
     assert np.allclose(value_targets(replay, rows[None], -1.0, 0, 0.5, 0.5), [[-0.05, 0.2, -0.2, 0.7]])
     # One player, discount 0.5, rewards on the way: 4; 1 + 0.5·(0.5·0.3 + 0.5·4) = 2.075; 2 + 0.5·(0.5·0.2 + 0.5·2.075).
-    replay.add(rows_of(3, rewards=[2, 1, 4], search_values=[0.1, 0.2, 0.3], outcomes=[3.5, 3, 4]), version=0)
+    replay.add(rows_of(3, rewards=[2, 1, 4], search_values=[0.1, 0.2, 0.3]), version=0)
     assert np.allclose(value_targets(replay, np.array([2]), 0.5, 0, 0.0, 0.5), [2 + 0.5 * (0.1 + 0.5 * 2.075)])
+
+
+def test_returns_are_made_of_rewards_and_what_was_to_come():
+    """By the formula, row by row from the end, in a ring; asked for in any order, alone or one after another."""
+    rng, replay = np.random.default_rng(0), Replay(COLUMNS, 40)
+    for length, value_after in ((9, 0.0), (30, 0.7), (12, -0.3)):  # the first is overwritten
+        rows = replay.add(rows_of(length, rewards=rng.normal(size=length), search_values=rng.normal(size=length),
+                                  value_after=value_after), version=0)
+    columns, expected = replay.columns, np.zeros(40)
+    for game in (rows, np.arange(11, 39)):  # the first two rows of the second game are overwritten, too
+        for k, row in reversed(list(enumerate(game))):
+            after = columns["value_after"][row] if k + 1 == len(game) else (
+                0.2 * columns["search_value"][game[k + 1]] + 0.8 * expected[game[k + 1]])
+            expected[row] = columns["reward"][row] - 0.9 * after
+    stored = np.concatenate([np.arange(11, 40), np.arange(11)])
+    for order in (stored, stored[::-1], rng.permutation(stored), rng.choice(stored, (7, 3))):
+        assert lambda_returns(columns, order, -0.9, 0.8) == pytest.approx(expected[order], rel=1e-5)
+    whole = lambda_returns(columns, rows, 0.5)
+    assert whole[-1] == pytest.approx(columns["reward"][rows[-1]] + 0.5 * -0.3, rel=1e-6)
 
 
 def test_sequences_end_with_the_rows_of():
     replay = Replay(COLUMNS, 16)
-    replay.add(rows_of(3, first=0, rewards=[0, 0, 1], outcomes=[1, -1, 1]), version=0)
-    replay.add(rows_of(5, first=3, rewards=[0, 0, 0, 0, -1], outcomes=[-1, 1, -1, 1, -1]), version=0)
+    replay.add(rows_of(3, first=0, rewards=[0, 0, 1]), version=0)
+    replay.add(rows_of(5, first=3, rewards=[0, 0, 0, 0, -1]), version=0)
     rng = np.random.default_rng(0)
     batch = sample_unrolled(replay, np.array([1, 3]), UnrollSettings(4, -1.0, next_observations=True), rng)
     assert batch.valid.tolist() == [[True, True, False, False, False], [True] * 5]
@@ -95,18 +114,18 @@ def test_sequences_end_with_the_rows_of():
 def test_values_after_the_end():
     """Where rewards are not predicted the end keeps the outcome; where an episode was cut, what was to come."""
     replay, rng = Replay(COLUMNS, 16), np.random.default_rng(0)
-    replay.add(rows_of(2, first=0, rewards=[0, 1], outcomes=[-1, 1]), version=0)
+    replay.add(rows_of(2, first=0, rewards=[0, 1]), version=0)
     # cut: 0.5 to the player to move then
-    replay.add(rows_of(2, first=2, rewards=[0, 0], outcomes=[0.25, -0.5]), version=0)
+    replay.add(rows_of(2, first=2, rewards=[0, 0], value_after=0.5), version=0)
 
     def values(rewards, discount=-1.0):
         settings = UnrollSettings(4, discount, predict_rewards=rewards)
         batch = sample_unrolled(replay, np.array([0, 2]), settings, rng)
         return batch.value.tolist(), batch.reward.tolist()
 
-    assert values(True) == ([[-1, 1, 0, 0, 0], [0.25, -0.5, 0.5, -0.5, 0.5]], [[0, 1, 0, 0], [0] * 4])
-    assert values(False) == ([[-1, 1, -1, 1, -1], [0.25, -0.5, 0.5, -0.5, 0.5]], [[0] * 4, [0] * 4])
-    assert values(False, 0.5)[0][0] == [-1, 1, 2, 4, 8]
+    assert values(True) == ([[-1, 1, 0, 0, 0], [0.5, -0.5, 0.5, -0.5, 0.5]], [[0, 1, 0, 0], [0] * 4])
+    assert values(False) == ([[-1, 1, -1, 1, -1], [0.5, -0.5, 0.5, -0.5, 0.5]], [[0] * 4, [0] * 4])
+    assert values(False, 0.5)[0] == [[0.5, 1, 2, 4, 8], [0.125, 0.25, 0.5, 1, 2]]
 
 
 def test_symmetry_moves_board_policy_and_action_together():

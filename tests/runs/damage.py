@@ -46,17 +46,17 @@ from myosu.plots.ratings import plot_ratings
 from myosu.runs.checkpoint import Checkpoints, find_checkpoint
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.curves import MetricsLine, minutes_at, read_curve
-from myosu.runs.demonstrations import othello_sgf, read_demonstration, read_demonstrations, write_demonstration
-from myosu.runs.episodes import EpisodeIndex
-from myosu.runs.games import EpisodeLine, GameRecord
+from myosu.runs.games import GameLine, GameRecord, write_game
 from myosu.runs.reading import DamagedValue, parse_line, read_lines
+from myosu.runs.recordings import Recording, open_recording
 from myosu.runs.run import open_run
+from myosu.runs.sgf import to_sgf
 from myosu.training.start import create_run
 from myosu.training.trainer import train
 from myosu.web.open_games import OpenGames
 from myosu.web.watching import Watched
 
-KINDS = {("board", "games.jsonl"): EpisodeLine, ("pole", "games.jsonl"): EpisodeLine, ("league", "games.jsonl"): Pair,
+KINDS = {("board", "games.jsonl"): GameLine, ("pole", "games.jsonl"): GameLine, ("league", "games.jsonl"): Pair,
          ("board", "metrics.jsonl"): MetricsLine, ("pole", "metrics.jsonl"): MetricsLine}
 #: Of the cases, those in which the slowest readers look too: a training that goes on, and plots.
 SHARE_OF_RESUMES, SHARE_OF_PLOTS = 0.5, 0.05
@@ -89,7 +89,7 @@ def make_whole(folder: Path) -> None:
         agent = {"kind": "agent", "run": "board", "checkpoint": "update-00000030", "simulations": 4, "temperature": 0.0}
         record = GameRecord(course.seed, course.actions, list(course.now.returns), course.now.terminated, False,
                             game=name, players=[{"kind": "person"}, agent], started=1.0, ended=2.0)
-        write_demonstration(folder / "board" / "played" / f"{name}.json", record)
+        write_game(folder / "board" / "played" / f"{name}.json", record)
     begun = Course(load_game("tictactoe"), 7)
     begun.play(4)
     OpenGames(folder / "board" / "played" / "open").keep("open", GameRecord(
@@ -295,6 +295,8 @@ def readers(part: str, folder: Path, rng: random.Random) -> Iterator[tuple[str, 
     yield "episodes", lambda: _episodes(run)
     yield "myosu episodes", lambda: _command("episodes", run, "--best", 5)
     yield "myosu episodes --json", lambda: _command("episodes", run, "--json")
+    if part == "board":
+        yield "myosu episodes played", lambda: _command("episodes", run / "played")
     yield "watch", lambda: _watch(run)
     if part == "board":
         yield "played", lambda: _played(run)
@@ -339,10 +341,10 @@ def _standings(folder: Path, picture: Path | None) -> None:
 
 
 def _episodes(run: Path) -> None:
-    index = EpisodeIndex(run)
-    index.last(5), index.best(5)
+    recording = open_recording(run)
+    recording.last(5), recording.best(5)
     for which in ("best", 0, 10):
-        _or_user_error(lambda which=which: list(index.recorded(which).moves(open_run(run).config.environment)))
+        _or_user_error(lambda which=which: list(recording.find(which).moves(recording.environment)))
 
 
 def _watch(run: Path) -> None:
@@ -355,10 +357,16 @@ def _watch(run: Path) -> None:
 
 
 def _played(run: Path) -> None:
-    list(read_demonstrations(run / "played"))
-    for path in (run / "played").glob("*.json"):
-        _or_user_error(lambda path=path: read_demonstration(path).course())
-        _or_user_error(lambda path=path: othello_sgf(read_demonstration(path)))
+    for path in (run / "played", *(run / "played").glob("*.json")):
+        _or_user_error(lambda path=path: _replay(open_recording(path)))
+
+
+def _replay(recording: Recording) -> None:
+    """Listed, played again and exported as SGF where that is possible."""
+    recording.last(5), recording.best(5)
+    for record in recording.records():
+        _or_user_error(lambda record=record: list(record.moves(recording.environment)))
+        _or_user_error(lambda record=record: to_sgf(record, recording.environment.rules))
 
 
 def _open_games(run: Path) -> None:

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from myosu.errors import UserError
 from myosu.runs.checkpoint import Checkpoints, find_checkpoint
-from myosu.runs.episodes import EpisodeIndex
 from myosu.runs.metrics import read_evaluations
+from myosu.runs.recordings import open_recording
 from myosu.runs.run import open_run
 from myosu.training.trainer import train
 from toy_runs import in_fork, last_weights, same_weights, toy_run
@@ -131,7 +131,7 @@ def _die_in_checkpoint(call: int) -> None:
 def _look(run: Path, newest: int) -> int:
     """What somebody sees who looks between two trainings; the update of the newest checkpoint."""
     folder = open_run(run)
-    EpisodeIndex(run).best(3), read_evaluations(run / "metrics.jsonl")
+    open_recording(run).best(3), read_evaluations(run / "metrics.jsonl")
     latest = Checkpoints(folder.checkpoints).latest()
     if latest is None:
         assert newest < 0, "its checkpoints are gone"
@@ -148,7 +148,7 @@ def _differences(whole: Path, run: Path) -> list[str]:
     found = []
     if not same_weights(last_weights(whole), last_weights(run)):
         found.append("its weights are others")
-    games = [[record.to_line() for record in EpisodeIndex(folder).last(10**6)] for folder in (whole, run)]
+    games = [[record.to_line() for record in open_recording(folder).last(10**6)] for folder in (whole, run)]
     if games[0] != games[1]:
         found.append("its games are others")
     known = [[(line["update"], line["mean_reward"]) for line in read_evaluations(folder / "metrics.jsonl")]

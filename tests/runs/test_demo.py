@@ -54,11 +54,11 @@ def test_rewards_and_ends_belong_to_the_pair_before(tmp_path):
     file_of(PAIRS).write(tmp_path / "walk.demo")
     episodes = read_demo(tmp_path / "walk.demo", CARTPOLE)
     told = [[(move.observation[0], int(move.action), move.rewards[0], move.terminated, move.truncated)
-             for move in episode.steps] for episode in episodes]
+             for move in episode.observed] for episode in episodes]
     assert told == [[(1, 1, 0.5, False, False), (2, 0, 2.0, True, False)], [(4, 1, -1.0, False, True)],
                     [(6, 0, 0.25, False, False)]]
-    first = episodes[0].steps[0]
-    assert first.legal_actions.tolist() == [False, True] and episodes[0].steps[1].legal_actions.all()
+    first = episodes[0].observed[0]
+    assert first.legal_actions.tolist() == [False, True] and episodes[0].observed[1].legal_actions.all()
     assert first.observation.dtype == np.float32 and first.observation.shape == (4,)
 
 
@@ -94,7 +94,7 @@ def test_moves_come_back_as_they_were(tmp_path):
                 for k in range(length)])
         assert write_demo(tmp_path / "x.demo", name[:9], spec, episodes) == 2
         back = read_demo(tmp_path / "x.demo", spec)
-        back = [episode.steps for episode in back]
+        back = [episode.observed for episode in back]
         assert [len(episode) for episode in back] == [3, 1]
         assert back[1][-1].truncated and not back[1][-1].terminated, "what has no end is cut"
         for before, after in zip(chain(*episodes), chain(*back), strict=True):
@@ -152,7 +152,7 @@ def test_a_run_is_written_to_a_file_and_cloned_from_it(tmp_path, capsys):
     kept = [record for record in kept if "actions" in record]
     assert len(episodes) == count == len(kept)
     for episode, record in zip(episodes, kept, strict=True):
-        assert [int(move.action) for move in episode.steps] == record["actions"]
+        assert [int(move.action) for move in episode.observed] == record["actions"]
         assert (episode.truncated, episode.returns) == (record["truncated"], record["returns"])
     myosu.train("CartPole-v1", "cloning", run=pupil, recordings=(str(file),), updates=300, evaluate_every=0, quiet=True)
     assert myosu.evaluate(pupil, games=20)["mean_reward"] > 100  # random: 22

@@ -17,12 +17,11 @@ from myosu.envs.playback import Playback, actions_of
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games import load_game
-from myosu.replay.episode import Episode
 from myosu.runs.config import RunConfig, TrainConfig
-from myosu.runs.episodes import find_videos, video_path
 from myosu.runs.games import GameRecord
 from myosu.runs.metrics import Metrics
 from myosu.runs.run import open_run
+from myosu.runs.videos import find_videos, video_path
 from myosu.training.start import create_run
 from myosu.training.trainer import train
 from myosu.training.videos import VideoProcess
@@ -174,7 +173,7 @@ def test_the_same_comes_of_the_same_seed_and_actions(name, kwargs):
     environment = load_environment(name, kwargs)
     with closing(Playback(environment)) as playback:
         for episode in played(environment, 4, seed=7):
-            pictures = list(playback.pictures(episode.seed, episode.actions.tolist()))
+            pictures = list(playback.pictures(episode.seed, episode.actions))
             assert len(pictures) == episode.length + 1 == playback.length + 1
             assert playback.returns == pytest.approx(episode.returns, rel=1e-6)
             assert playback.terminated != episode.truncated
@@ -240,7 +239,7 @@ def test_bad_input(tictactoe, capsys, arguments, message):
 
 def test_no_run(tmp_path, capsys):
     assert episodes(tmp_path / "nowhere") == 2
-    assert "There is no run in" in capsys.readouterr().err
+    assert "it is neither a run, nor a folder" in capsys.readouterr().err
 
 
 def test_without_imageio(tictactoe, tmp_path, capsys, monkeypatch):
@@ -258,8 +257,8 @@ def test_which_episodes_are_filmed(tmp_path):
     run = toy_run(tmp_path / "run", updates=1, video_every=4)
     metrics = Metrics(run, 0, 0, 0)
     returns = [5.0, 1.0, 7.0, 7.0, 3.0, 2.0, 9.0]
-    filmed = [metrics.add_episode(Episode(np.zeros(2, np.int64), np.zeros(2, np.int8), (value,), (value,), index, False,
-                                          0), index, 0) for index, value in enumerate(returns)]
+    filmed = [metrics.add_episode(GameRecord(index, [0, 0], [value], True, False), index, 0)
+              for index, value in enumerate(returns)]
     metrics.close()
     assert [record.index for record in filmed if record] == [0, 2, 4, 6]
     assert [game["index"] for game in lines(run.folder) if "actions" in game] == [0, 2, 4, 6]
@@ -327,13 +326,12 @@ def test_a_record_tells_every_move_again(tmp_path, name):
     """One record for native games and Gymnasium environments: what the player saw, did and earned."""
     environment = load_environment(name)
     for episode in played(environment, 3, seed=5):
-        record = GameRecord(int(episode.seed), episode.actions.tolist(), list(episode.returns), not episode.truncated,
-                            episode.truncated, game=name)
-        record = GameRecord.from_json(json.loads(json.dumps(record.to_json())))
+        record = replace(episode, game=name)
+        assert GameRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
         trust.agree(trust.source_of(name))
         moves = list(record.moves())
         assert len(moves) == episode.length and moves[-1].terminated != episode.truncated
-        assert [move.seat for move in moves] == episode.seats.tolist()
+        assert [move.seat for move in moves] == [ply % len(episode.returns) for ply in range(episode.length)]
         assert np.sum([move.rewards for move in moves], axis=0) == pytest.approx(episode.returns)
         assert np.array_equal([move.action for move in moves], episode.actions)
         assert all(move.legal_actions[move.action] for move in moves)

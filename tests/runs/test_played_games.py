@@ -13,8 +13,9 @@ from myosu.envs.course import Course, replay
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.players.agent import load_agent
-from myosu.runs.demonstrations import othello_sgf, read_demonstration, read_demonstrations, write_demonstration
-from myosu.runs.games import GameRecord
+from myosu.runs.games import GameRecord, read_game, write_game
+from myosu.runs.recordings import open_recording
+from myosu.runs.sgf import to_sgf
 from myosu.web.thinker import Thought, choose, shares, thought_to_json
 from myosu.web.views import view
 from web_runs import TINY, untrained_run
@@ -37,7 +38,7 @@ def random_course(name: str, seed: int, plies: int = 10_000) -> tuple[Course, li
     return course, states
 
 
-def demonstration(course: Course) -> GameRecord:
+def record_of(course: Course) -> GameRecord:
     now = course.now
     players = [{"kind": "person"}] * course.game.num_players
     return GameRecord(course.seed, list(course.actions), list(now.returns), now.terminated, now.truncated,
@@ -88,26 +89,25 @@ def test_what_the_page_is_told_of_an_option_is_what_playing_it_does():
 @pytest.mark.parametrize("name", GAMES)
 def test_a_kept_game_is_played_again(name, tmp_path):
     course, _ = random_course(name, 77)
-    kept = demonstration(course)
-    write_demonstration(tmp_path / "1.json", kept)
-    assert list(read_demonstrations(tmp_path)) == [kept]
+    kept = record_of(course)
+    write_game(tmp_path / "1.json", kept)
+    assert list(open_recording(tmp_path).records()) == [kept]
     again = kept.course()
     assert again.now.state == course.now.state and again.now.returns == course.now.returns
     with pytest.raises(UserError, match="rules have changed"):
         changed(kept, returns=[value + 1 for value in kept.returns]).course()
     with pytest.raises(UserError, match=r"does not fit the rules|rules have changed"):
         changed(kept, actions=[*kept.actions, 0]).course()
-    assert (tmp_path / "1.sgf").exists() == (name == "othello")
 
 
 @pytest.mark.parametrize("damage", [{"format": 2}, {"actions": [1, "2"]}, {"seed": "1"}, {"returns": None}])
 def test_files_that_are_no_games(tmp_path, damage, caplog):
     course, _ = random_course("tictactoe", 1)
-    write_demonstration(tmp_path / "whole.json", demonstration(course))
-    (tmp_path / "bad.json").write_text(json.dumps({**demonstration(course).to_json(), **damage}))
+    write_game(tmp_path / "whole.json", record_of(course))
+    (tmp_path / "bad.json").write_text(json.dumps({**record_of(course).to_json(), **damage}))
     with pytest.raises(UserError, match=r"bad\.json"):
-        read_demonstration(tmp_path / "bad.json")
-    assert list(read_demonstrations(tmp_path)) == [demonstration(course)]  # what is whole is still used
+        read_game(tmp_path / "bad.json")
+    assert list(open_recording(tmp_path).records()) == [record_of(course)]  # what is whole is still used
     assert "bad.json" in caplog.text
     with pytest.raises(UserError):
         GameRecord.from_json([])
@@ -118,7 +118,7 @@ def test_sgf():
     moves = "c4 e3 f2 e2 f6 g2 f3 e6 f4 c3 d1 c6 h2 f1 b7 c5 b2 c2 c1 e1 d2 b1 d6 b4 a4 a1 a2 b3 pass"
     course = replay(game, 0, [game.parse_action(move) for move in moves.split()])
     agent = {"kind": "agent", "run": "a]b", "checkpoint": "update-1"}
-    text = othello_sgf(changed(demonstration(course), players=[{"kind": "person"}, agent]))
+    text = to_sgf(changed(record_of(course), players=[{"kind": "person"}, agent]), game)
     assert text.startswith("(;FF[4]GM[2]SZ[8]") and "PB[person]PW[a\\]b update-1]" in text and "RE[" not in text
     assert ";B[cd];W[ec]" in text and text.endswith(";W[bc];B[])\n")
 

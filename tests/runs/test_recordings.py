@@ -6,14 +6,17 @@ import json
 import numpy as np
 import pytest
 
-from myosu import train
+from myosu import cli, train
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.games.go import GO9
 from myosu.games.go.sgf import parse_sgf
-from myosu.runs.games import GameRecord
-from myosu.runs.recordings import go_sgf, is_held_out, open_recording
+from myosu.runs.games import GameLine, GameRecord, write_game
+from myosu.runs.reading import parse
+from myosu.runs.recordings import is_held_out, open_recording
+from myosu.runs.sgf import to_sgf
 
+SEAT = {"kind": "person"}
 SEATS = [{"kind": "player", "name": "greedy"}, {"kind": "player", "name": "gtp:x"}]
 
 
@@ -67,6 +70,94 @@ def test_games_are_learnt_from_where_the_rules_are_the_same(tmp_path):
             recording.require(load_environment(name), name, {})
 
 
+def played_in_the_page(folder, *games, game="tictactoe", **fields):
+    """Files as the page writes them: the actions of each game, and its returns."""
+    for k, (actions, returns) in enumerate(games):
+        write_game(folder / f"2026112{k}-120000-abc.json", GameRecord(
+            7, actions, returns, terminated=bool(sum(map(abs, returns))), truncated=False, game=game,
+            players=[{"kind": "person"}] * len(returns), **fields))
+    return folder
+
+
+WON, LEFT = ([4, 0, 8, 1, 2, 5, 6], [1.0, -1.0]), ([4, 0], [0.0, 0.0])
+
+
+def test_games_that_people_played_are_recordings_like_all_others(tmp_path, capsys, caplog):
+    """Listed, found by number, played again, learnt from; a damaged file costs only itself."""
+    folder = played_in_the_page(tmp_path / "played", WON, LEFT, WON)
+    (folder / "20261121-120000-abc.json").with_stem("20261121-cut").write_text('{"format": 1, "ga')
+    played_in_the_page(tmp_path / "other", ([19, 18], [0.0, 0.0]), game="othello")
+    (tmp_path / "other" / "20261120-120000-abc.json").rename(folder / "20261129-120000-abc.json")
+    recording = open_recording(folder)
+    assert "20261121-cut.json is damaged" in caplog.text
+    assert "a game of othello, the first one in its folder of tictactoe" in caplog.text
+    assert [record.index for record in recording.records()] == [0, 1, 2] and recording.origin.game == "tictactoe"
+    assert recording.best(1)[0].index == 2, "among equals the newest"
+    assert recording.find(1).actions == LEFT[0] and len(recording.last(2)) == 2
+    with pytest.raises(UserError, match=r"no episode 3 in .* it has 3 so far"):
+        recording.find(3)
+    assert len(list(recording.find("best").moves(recording.environment))) == 7
+    assert cli.run(["episodes", str(folder), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["actions"] for line in lines] == [WON[0], LEFT[0], WON[0]] and lines[0]["players"][0] == SEAT
+    alone = folder / "20261120-120000-abc.json"
+    assert [record.actions for record in open_recording(alone).records()] == [WON[0]]
+    alone.write_text("{")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "x.json").write_text("{")
+    with pytest.raises(UserError, match=r"played in the page\. .*x\.json is damaged"):
+        open_recording(tmp_path / "damaged")
+    with pytest.raises(UserError, match=r"abc\.json is damaged"):
+        open_recording(alone)
+    run = train("tictactoe", "cloning", recordings=(str(folder),), updates=5, learning_starts=4, batch_size=4,
+                evaluate_every=0, quiet=True, run=tmp_path / "run")
+    assert (run.games, run.env_steps) == (2, 9)
+    assert [record.players for record in open_recording(tmp_path / "run").records()] == [[SEAT, SEAT]]
+
+
+def test_episodes_are_written_as_sgf(tmp_path, capsys, caplog):
+    folder = played_in_the_page(tmp_path / "played", ([19, 18, 26], [0.0, 0.0]), ([0], [0.0, 0.0]), game="othello")
+    assert cli.run(["episodes", str(folder), "--sgf", str(tmp_path / "out")]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["000000.sgf"]
+    assert "1 games" in capsys.readouterr().out
+    assert "PB[person]PW[person]\n;B[dc];W[cc];B[cd]" in (tmp_path / "out" / "000000.sgf").read_text()
+    assert "played is left out: Move 1 does not fit the rules" in caplog.text
+    go = sgf(tmp_path / "go", a="(;SZ[9]RE[W+R]PB[Ann];B[ee];W[cc];B[gg])")
+    assert cli.run(["episodes", str(go), "--sgf", str(tmp_path / "again")]) == 0
+    [again] = open_recording(tmp_path / "again").records()
+    assert again == dataclasses.replace(next(open_recording(go).records()), players=again.players)
+    assert (again.returns, again.unchosen, again.players[0]["name"]) == ([-1.0, 1.0], [], "Ann")
+    for other in (played_in_the_page(tmp_path / "ttt", WON), write(tmp_path / "none", game="othello")):
+        assert cli.run(["episodes", str(other), "--sgf", str(tmp_path / "x")]) == 2
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_was_observed_needs_an_environment(tmp_path):
+    for source in (tmp_path / "x.demo", "minari:a/b-v0"):
+        with pytest.raises(UserError, match="holds observations without the name of an environment"):
+            open_recording(source)
+
+
+@pytest.mark.parametrize("returns", [[], [1.0], [1.0, -1.0, 0.0]])
+def test_a_record_with_returns_of_other_seats_is_refused(returns):
+    record = GameRecord(0, WON[0], returns, True, False, game="tictactoe")
+    with pytest.raises(UserError, match="was written with"):
+        record.course()
+    with pytest.raises(UserError, match="was written with"):
+        list(record.moves())
+
+
+@pytest.mark.parametrize("written, expected", [
+    ({"index": 3, "length": 2, "returns": [1.0]}, {"terminated": True, "seed": None, "raw_returns": [1.0]}),
+    ({"index": 3, "length": 2, "returns": [1.0], "truncated": True}, {"terminated": False, "truncated": True}),
+    ({"index": 3, "env_steps": 9, "weights_version": 2, "length": 2, "returns": [1.0], "raw_returns": [4.0], "seed": 5,
+      "truncated": False, "actions": [1, 0]}, {"env_steps": 9, "raw_returns": [4.0], "actions": [1, 0], "seed": 5})])
+def test_lines_of_earlier_versions_are_read(written, expected):
+    record = GameRecord.of_line(parse(GameLine, written, "here"))
+    assert record.index == 3 and {name: getattr(record, name) for name in expected} == expected
+    assert GameRecord.of_line(parse(GameLine, record.to_line(), "here")) == record
+
+
 def test_what_is_no_recording_is_told(tmp_path):
     with pytest.raises(UserError, match=r"no recorded games in .*nothing"):
         open_recording(tmp_path / "nothing")
@@ -74,20 +165,20 @@ def test_what_is_no_recording_is_told(tmp_path):
         open_recording(sgf(tmp_path / "void", a="(;SZ[9];B[ee])"))
     (write(tmp_path / "r") / "recording.json").write_text('{"game": 5}')
     with pytest.raises(UserError, match=r"recording.json is damaged"):
-        open_recording(tmp_path / "r")
+        open_recording(tmp_path / "r").environment  # noqa: B018
 
 
 def test_a_game_is_written_as_sgf_with_what_nobody_chose():
     passes = 2 * [81]
     record = GameRecord(seed=0, actions=[40, 0, 41, 1, *passes], returns=[-1.0, 1.0], terminated=True, truncated=False,
                         players=SEATS, unchosen=[0, 3], adjudicated=False)
-    [read] = parse_sgf(go_sgf(record, GO9).encode(), "x")
+    [read] = parse_sgf(to_sgf(record, GO9).encode(), "x")
     assert (read.actions, read.comments) == (record.actions, ["random", "", "", "cleanup", "cleanup", "cleanup"])
     assert read.chosen().tolist() == [False, True, True, False, False, False]
     # Two stones each, and all empty points are seen by both: 2 − 2 − 7.5.
     assert (read.black, read.white, read.result) == ("greedy", "gtp:x", "W+7.5")
     resigned = dataclasses.replace(record, actions=[40, 0], unchosen=[], returns=[1.0, -1.0], adjudicated=True)
-    assert parse_sgf(go_sgf(resigned, GO9).encode(), "x")[0].result == "B+R"
+    assert parse_sgf(to_sgf(resigned, GO9).encode(), "x")[0].result == "B+R"
 
 
 def test_games_are_held_out_by_their_opening():

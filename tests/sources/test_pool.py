@@ -8,13 +8,12 @@ import torch
 
 import myosu
 from myosu.algorithms.interface import Thoughts
-from myosu.envs.course import replay
 from myosu.errors import UserError
 from myosu.evaluation.ratings import Results, fit
 from myosu.games import load_game
 from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.config import TrainConfig
-from myosu.runs.episodes import EpisodeIndex
+from myosu.runs.recordings import open_recording
 from myosu.sources.pool import AgainstPool, Pool, PoolSettings
 from own_game import NIM
 
@@ -136,13 +135,13 @@ def test_every_game_is_played_by_the_member_that_was_drawn(monkeypatch, kind):
     follows = {number: [] for number in range(4)}
     for game in games:
         taken, cell = [], {0: 3, 1: 3, 2: 7, 3: 7}[game.opponent]
-        for ply, action in enumerate(game.actions):
+        for ply, action in enumerate(game.record.actions):
             if ply % 2 != game.seat:
                 first = cell if kind is Sure else ply // 2
                 expected = next(c for c in (np.arange(9) + first) % 9 if c not in taken)
                 follows[game.opponent].append(action == expected)
             taken.append(action)
-        assert replay(TICTACTOE, 0, game.actions).now.returns[0] == game.returns
+        assert game.record.course(TICTACTOE).now.over
     assert all(follows[1] + follows[2] + follows[3]) and np.mean(follows[0]) < 0.5, "0 plays at random"
 
 
@@ -205,7 +204,7 @@ def test_an_actor_in_a_process_of_its_own_plays_on_and_so_does_a_resumed_one(nim
         assert max(line["env_steps"] for line in lines) >= end
         ratings = {line["selfplay/pool_elo"] for line in lines if "selfplay/pool_elo" in line} - {0.0}
         assert len(ratings) > 1, "one for each version that joined, and 0 before"
-    versions = [game.weights_version for game in EpisodeIndex(run.folder).with_actions()]
+    versions = [game.weights_version for game in open_recording(run.folder).records()]
     assert versions[0] == 0 and len(set(versions)) > 3
 
 
@@ -227,7 +226,7 @@ def test_nim_is_learnt_from_nobody_but_itself(nim, tmp_path, algorithm):
     assert result["loss_rate"] < 0.15 and result["first_seat"]["loss_rate"] < 0.15
     lines = map(json.loads, (run.folder / "metrics.jsonl").read_text().splitlines())
     assert max(line.get("selfplay/pool_elo", 0.0) for line in lines) > 250
-    for record in list(EpisodeIndex(run.folder).with_actions())[:20]:
+    for record in list(open_recording(run.folder).records())[:20]:
         assert tuple(record.returns) in ((1.0, -1.0), (-1.0, 1.0))
 
 

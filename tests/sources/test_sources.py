@@ -9,12 +9,12 @@ import pytest
 
 from cloning_algorithm import Config as Cloning
 from myosu.algorithms import load_algorithm, load_settings
+from myosu.algorithms.interface import Experience
 from myosu.envs.course import Course
 from myosu.envs.playback import play_through
 from myosu.errors import UserError
 from myosu.games import load_game
 from myosu.players.agent import load_agent
-from myosu.replay.episode import Experience
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.run import open_run
 from myosu.runs.state import load_state

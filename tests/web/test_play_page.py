@@ -18,7 +18,7 @@ from playwright.sync_api import Page
 
 from myosu.envs.course import Course, replay
 from myosu.games import bubble, load_game
-from myosu.runs.demonstrations import read_demonstrations
+from myosu.runs.recordings import open_recording
 from myosu.web.room import Room
 from own_game import NIM
 from web_runs import serving, untrained_run
@@ -143,7 +143,7 @@ def test_a_whole_game_by_clicks(open_page, served, game):
     course = check_board(page)
     assert course.now.over
     assert re.search("win|draw|over", page.locator("#status").inner_text())
-    kept = list(read_demonstrations(served.rooms[game].folder / "played"))[-1]
+    kept = list(open_recording(served.rooms[game].folder / "played").records())[-1]
     assert kept.actions == course.actions and kept.course().now.returns == course.now.returns
     assert {player["kind"] for player in kept.players} == ({"person", "agent"} if game in ("othello", "connect_four",
                                                                                           "tictactoe") else {"person"})
@@ -256,7 +256,7 @@ def test_a_server_killed_in_the_middle_of_a_game(browser, tmp_path):
         assert check_board(fresh).actions == course.actions
         while not is_over(fresh):
             play_clicks(fresh, 1)
-        assert next(read_demonstrations(run / "played")).actions == check_board(fresh).actions
+        assert next(open_recording(run / "played").records()).actions == check_board(fresh).actions
     context.close()
 
 
@@ -553,7 +553,7 @@ def test_bubble_by_mouse(open_page, served):
         page.mouse.click(*aimed_at(page, action))
         wait_past(page, course.now.ply)
         assert truth(page).actions[-1] == action
-    kept = list(read_demonstrations(served.rooms["bubble"].folder / "played"))[-1]
+    kept = list(open_recording(served.rooms["bubble"].folder / "played").records())[-1]
     assert kept.actions == check_bubbles(page).actions
     assert {player["kind"] for player in kept.players} == {"person"}
 

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import socket
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -16,8 +17,8 @@ import websockets
 from myosu.envs.course import replay
 from myosu.errors import UserError
 from myosu.games import load_game
-from myosu.runs.demonstrations import read_demonstrations
 from myosu.runs.games import GameRecord
+from myosu.runs.recordings import open_recording
 from myosu.web import server
 from myosu.web.messages import MAX_BYTES
 from myosu.web.room import Room
@@ -95,11 +96,11 @@ def test_a_game_is_played_saved_and_played_again(client, address, room):
     exported = GameRecord.from_json(answer.json())
     assert exported.actions == actions and exported.terminated and "attachment" in answer.headers["content-disposition"]
     assert list(exported.course().now.returns) == exported.returns
-    assert exported in list(read_demonstrations(room.folder / "played"))
+    assert exported in [replace(game, index=0) for game in open_recording(room.folder / "played").records()]
     stored = client.get("/api/stored").json()["played"]
     again = client.post("/api/games", json={"played": stored[0]["played"]}).json()["id"]
     assert client.get(f"/api/games/{again}.json").json()["actions"] == list(
-        read_demonstrations(room.folder / "played"))[-1].actions
+        open_recording(room.folder / "played").records())[-1].actions
 
 
 def test_thoughts_undo_looks_and_a_new_game_from_a_position(client, address):
@@ -370,7 +371,7 @@ def test_a_game_that_ended_elsewhere_is_taken_back_and_ends_in_the_same_file(fol
     assert len(asyncio.run(room.stored())["open"]) == 1
     for ply, action in enumerate((8, 5), 4):
         again.play(ply, action)
-    (kept,) = read_demonstrations(folder / "played")
+    (kept,) = open_recording(folder / "played").records()
     assert kept.actions == [0, 3, 1, 4, 8, 5] and kept.taken_back == 1 and kept.returns == [-1, 1]
 
 

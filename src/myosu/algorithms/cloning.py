@@ -25,8 +25,7 @@ from myosu.losses.q_learning import best_columns
 from myosu.losses.soft import choice_log_probs
 from myosu.nets.encoder import ActionHead, Encoder, Observation, to_tensors
 from myosu.nets.inference import device_for
-from myosu.replay.episode import Rows
-from myosu.replay.replay import Replay
+from myosu.replay.replay import Replay, Rows
 from myosu.runs.recordings import is_held_out
 from myosu.runs.state import Weights
 

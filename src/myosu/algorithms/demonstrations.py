@@ -9,31 +9,22 @@ import numpy as np
 from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
-from myosu.runs.demo import SUFFIX, read_demo
-from myosu.runs.minari_datasets import PREFIX, read_minari
 from myosu.runs.recordings import open_recording
 
 
 def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Callable[[np.ndarray], np.ndarray]
                         ) -> dict[str, np.ndarray]:
-    """Every step of the games in these folders (``open_recording``), of ``minari:DATASET``, or of ``.demo`` files:
-    columns observation [n, ...], action, terminated.
+    """Every step of these recorded games (``open_recording``): columns observation [n, ...], action, terminated.
 
     stored: from the environment's actions [n, *action_shape] to those of the algorithm. Raises UserError where one is
     missing, of another environment, or has no game that can be played again.
     """
     moves: list[Move] = []
-    for folder in recordings:
-        if folder.startswith(PREFIX):
-            moves += [move for episode in read_minari(folder, spec) for move in episode.moves()]
-            continue
-        if folder.endswith(SUFFIX):
-            moves += [move for episode in read_demo(folder, spec) for move in episode.moves()]
-            continue
-        recording = open_recording(folder)
-        environment = recording.environment
-        if environment.spec != spec:
-            raise UserError(f"The games in {folder} are of {environment.name}, whose observations or actions are not "
+    for source in recordings:
+        recording = open_recording(source, spec)
+        environment = recording.environment if recording.origin else None
+        if environment and environment.spec != spec:
+            raise UserError(f"The games in {source} are of {environment.name}, whose observations or actions are not "
                             "those of this run.")
         for record in recording.records():
             moves += list(record.moves(environment))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy as np
 from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec, VectorEnv
 from myosu.games.game import Symmetries
-from myosu.replay.episode import Experience, Rows
-from myosu.replay.replay import Replay
+from myosu.replay.replay import Replay, Rows
+from myosu.runs.games import GameRecord
 from myosu.runs.state import State, Weights
 
 #: Recurrent state of n episodes, [n, ...], opaque to callers. Rows may be moved between batches.
@@ -27,6 +27,31 @@ class Config(Protocol):
     replay_ratio: float  # samples drawn per position collected
     learning_starts: int  # collected before the first update
     batch_size: int
+
+
+@dataclass
+class Experience:
+    """New data from an actor.
+
+    steps: environment steps taken. sequences: rows to learn from; the rows of one sequence are stored next to each
+    other, in this order. episodes: the finished ones. weights_version: of the acting weights.
+    """
+
+    weights_version: int
+    steps: int = 0
+    sequences: list[Rows] = field(default_factory=list)
+    episodes: list[GameRecord] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return sum(len(next(iter(sequence.values()))) for sequence in self.sequences)
+
+    def extend(self, later: Experience) -> None:
+        """Append a later experience."""
+        self.weights_version = later.weights_version
+        self.steps += later.steps
+        self.sequences += later.sequences
+        self.episodes += later.episodes
 
 
 class Actor(Protocol):

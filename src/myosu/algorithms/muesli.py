@@ -22,7 +22,7 @@ from torch import Tensor
 
 from myosu import kernels
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.interface import AgentState, Experience, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -42,7 +42,6 @@ from myosu.nets.encoder import has_pictures
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import InferenceModel, device_for, inference_model
 from myosu.nets.muzero import MuZeroNet, Readings
-from myosu.replay.episode import Experience
 from myosu.replay.replay import Columns, Replay, fitting_capacity
 from myosu.replay.segments import ANSWER_COLUMNS, Segments
 from myosu.runs.state import State, Weights

@@ -13,13 +13,12 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_model_fits, check_ranges
-from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.interface import AgentState, Experience, Thoughts
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
@@ -38,10 +37,10 @@ from myosu.nets.inference import (
 )
 from myosu.nets.int8 import Int8MuZero, int8_fits
 from myosu.nets.muzero import MuZeroNet, Prediction
-from myosu.replay.episode import Episode, Experience, Rows
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns, Replay, fitting_capacity
-from myosu.replay.unroll import UnrolledBatch, UnrollSettings, sample_unrolled, value_targets
+from myosu.replay.replay import Columns, Replay, Rows, fitting_capacity
+from myosu.replay.unroll import UnrolledBatch, UnrollSettings, lambda_returns, sample_unrolled, value_targets
+from myosu.runs.games import GameRecord
 from myosu.runs.state import State, Weights
 from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 from myosu.search.card import CardSearch
@@ -236,8 +235,8 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 
 def position_columns(config: Config, spec: EnvSpec) -> Columns:
-    """The replay's columns, in the view of the player to move. outcome: the discounted return to the end of the game.
-    final_pieces: who holds which cell at the end."""
+    """The replay's columns, in the view of the player to move. value_after: in the last row of a truncated game, the
+    network's value of the final observation; else 0. final_pieces: who holds which cell at the end."""
     final = {"final_pieces": ((2, *spec.observation_shape[1:]), np.uint8)} if config.ownership_loss_weight else {}
     return final | {
         "observation": (spec.observation_shape, spec.observation_dtype),
@@ -246,7 +245,7 @@ def position_columns(config: Config, spec: EnvSpec) -> Columns:
         "reward": ((), np.float32),
         "policy": ((spec.num_actions,), np.float16),
         "search_value": ((), np.float32),
-        "outcome": ((), np.float32),
+        "value_after": ((), np.float32),
     }
 
 
@@ -406,7 +405,7 @@ class Actor:
         columns = position_columns(config, env.spec)
         #: The positions of every running game, [n, room, ...]; the room grows with the games.
         self.columns = {name: np.zeros((n, room, *shape), dtype) for name, (shape, dtype) in columns.items()}
-        self.moves, self.seats = np.zeros((n, room), action_dtype(env.spec)), np.zeros((n, room), np.int8)
+        self.moves = np.zeros((n, room), action_dtype(env.spec))
         #: Per game: plies made, plies stored, random plies still to make, and the first seat's return (after the
         #: wrappers, and the environment's own).
         self.plies, self.lengths = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -427,7 +426,7 @@ class Actor:
         now = self.current
         if self.plies.max() == self.moves.shape[1]:
             self.columns = {name: _twice_the_room(column) for name, column in self.columns.items()}
-            self.moves, self.seats = _twice_the_room(self.moves), _twice_the_room(self.seats)
+            self.moves = _twice_the_room(self.moves)
         result, logits = self.planner.plan(self._roots(), now.legal_actions)
         action = result.action
         opening = self.openings > 0
@@ -446,7 +445,7 @@ class Actor:
             "forced_moves": now.legal_actions.sum(axis=1) == 1,
         }.items():
             self.sums[name][i] += values[i]
-        self.moves[self.ids, self.plies], self.seats[self.ids, self.plies] = action, now.to_play
+        self.moves[self.ids, self.plies] = action
 
         self.env.send(action, self.ids)
         self.current = after = self.env.recv(len(self.ids))
@@ -488,27 +487,27 @@ class Actor:
         if not self.config.predict_rewards and (early := columns["reward"][:-1]).any():
             raise UserError(f"A reward of {early[early != 0][0]:g} came before the end of a game: "
                             "predict_rewards = false is for rewards that come only with the end. Set it to true.")
-        _discounted_returns(columns["reward"], value_after, self.discount, columns["outcome"])
+        columns["value_after"][-1] = value_after
         if "final_pieces" in columns:
             pieces = self.current.final_observation[i, :2]
             same_player = (length - np.arange(length)) % 2 == 0
             columns["final_pieces"][:] = np.where(same_player[:, None, None, None], pieces, pieces[::-1])
         return columns
 
-    def _episode(self, i: int, rows: Rows, seed: int) -> Episode:
+    def _episode(self, i: int, rows: Rows, seed: int) -> GameRecord:
         plies = int(self.plies[i])
-        error = rows["search_value"] - rows["outcome"]
-        stats = {name: float(total[i] / self.lengths[i]) for name, total in self.sums.items()}
+        length = len(rows["reward"])
+        numbered = rows | {"remaining": np.arange(length, 0, -1, dtype=np.int32)}
+        error = rows["search_value"] - lambda_returns(numbered, np.arange(length), self.discount)
+        stats = {name: float(total[i] / length) for name, total in self.sums.items()}
         stats |= {"value_error": float(np.abs(error).mean()), "value_bias": float(error.mean())}
         if self.spec.pass_action is not None:
             stats["passes"] = float(np.count_nonzero(self.moves[i, :plies] == self.spec.pass_action))
 
-        def by_seat(total: float) -> tuple[float, ...]:
-            # Zero-sum: one player's gain is the other's loss.
-            return (total, -total) if self.spec.num_players == 2 else (total,)
-
-        return Episode(self.moves[i, :plies].copy(), self.seats[i, :plies].copy(), by_seat(float(self.totals[i])),
-                       by_seat(float(self.raw_totals[i])), seed, bool(self.current.truncated[i]), self.version, stats)
+        truncated = bool(self.current.truncated[i])
+        return GameRecord(seed, self.moves[i, :plies].tolist(), self.spec.by_seat(self.totals[i]), not truncated,
+                          truncated, raw_returns=self.spec.by_seat(self.raw_totals[i]), weights_version=self.version,
+                          stats=stats)
 
     def load_weights(self, weights: Weights, version: int) -> None:
         self.planner.load_weights(weights)
@@ -535,7 +534,7 @@ class Actor:
         for name in self._GAMES:
             setattr(self, name, state["games"][name])
 
-    _GAMES = ("plies", "lengths", "openings", "totals", "raw_totals", "moves", "seats")
+    _GAMES = ("plies", "lengths", "openings", "totals", "raw_totals", "moves")
 
 
 class Learner:
@@ -699,7 +698,7 @@ class Learner:
         size = self.config.batch_size
         if self.priorities is None:
             return replay.sample_rows(size, self.rng), np.ones(size, np.float32)
-        rows = self.priorities.new_rows(replay)
+        rows = self.priorities.new_rows(replay)[::-1]  # in the order of time
         targets = value_targets(replay, rows, self.discount, self.config.td_steps, 0.0, self.config.td_lambda)
         self.priorities.set_errors(rows, replay.columns["search_value"][rows] - targets)
         return self.priorities.draw(size, replay.positions, progress, self.rng)
@@ -795,15 +794,6 @@ def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: 
                seed: int = 0) -> Agent:
     return Agent(Planner(config, spec, AGENT_CAPACITY, simulations or config.simulations, explore=False, seed=seed),
                  weights)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _discounted_returns(rewards, value, discount, returns):
-    """Write the discounted return of every position, G_t = r_t + d G_{t+1}, bootstrapped from ``value``; float32
-    [T]."""
-    for t in range(len(rewards) - 1, -1, -1):
-        value = np.float32(rewards[t] + discount * value)
-        returns[t] = value
 
 
 def _arrays(batch: UnrolledBatch) -> dict[str, np.ndarray]:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from myosu.algorithms.interface import Experience
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import Step, VectorEnv
 from myosu.nets.flat import FlatAdam
-from myosu.replay.episode import Experience
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns
 from myosu.replay.transitions import RunningSteps, Transitions, Windows

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from myosu import kernels
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.interface import AgentState, Thoughts
+from myosu.algorithms.interface import AgentState, Experience, Thoughts
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -36,8 +36,7 @@ from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import device_for
 from myosu.nets.popart import PopArt
 from myosu.nets.towers import TowersInNumPy, TwinTowers
-from myosu.replay.episode import Experience, Rows
-from myosu.replay.replay import Columns, Replay, fitting_capacity, row_bytes
+from myosu.replay.replay import Columns, Replay, Rows, fitting_capacity, row_bytes
 from myosu.replay.transitions import Rollout, View, transition_columns
 from myosu.rewards.actions import action_features
 from myosu.rewards.curiosity import curiosity_signals, parse_curiosity

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from myosu.envs.vector import EnvSpec, Step
-from myosu.replay.episode import Episode
+from myosu.runs.games import GameRecord
 from myosu.runs.state import State
 
-_ARRAYS = ("actions", "seats", "lengths", "to_play", "seeds", "returns", "raw_returns")
+_ARRAYS = ("actions", "lengths", "to_play", "seeds", "returns", "raw_returns")
 
 
 class EpisodeRecorder:
@@ -19,9 +19,8 @@ class EpisodeRecorder:
     """
 
     def __init__(self, spec: EnvSpec, num_envs: int) -> None:
-        self.num_players = spec.num_players
+        self.spec = spec
         self.actions = np.zeros((num_envs, 64, *spec.action_shape), spec.action_dtype)  # grows with the episodes
-        self.seats = np.zeros((num_envs, 64), np.int8)
         self.lengths = np.zeros(num_envs, np.int64)
         self.to_play = np.zeros(num_envs, np.int8)
         self.seeds = np.zeros(num_envs, np.uint64)
@@ -33,7 +32,7 @@ class EpisodeRecorder:
         self.to_play[step.env_ids] = step.to_play
 
     def record(self, step: Step, actions: np.ndarray, weights_version: int,
-               stats: dict[str, np.ndarray] | None = None) -> list[Episode]:
+               stats: dict[str, np.ndarray] | None = None) -> list[GameRecord]:
         """Add ``step``, the answer to ``actions`` [n, *action_shape]. Returns the episodes that ended with it.
 
         stats: arrays [n] by name, with the same names at every call; an episode's record has their means.
@@ -41,12 +40,11 @@ class EpisodeRecorder:
         ids, t = step.env_ids, self.lengths[step.env_ids]
         if t.max() >= self.actions.shape[1]:
             self.actions = np.concatenate([self.actions, np.zeros_like(self.actions)], axis=1)
-            self.seats = np.concatenate([self.seats, np.zeros_like(self.seats)], axis=1)
         self.actions[ids, t] = actions
         self.lengths[ids] = t + 1
         reward, raw_reward = step.reward, step.raw_reward
-        if self.num_players == 2:
-            self.seats[ids, t] = mover = self.to_play[ids]
+        if self.spec.num_players == 2:
+            mover = self.to_play[ids]  # a copy
             self.to_play[ids] = step.to_play
             # Zero-sum: one player's gain is the other's loss.
             reward, raw_reward = (np.where(mover == 0, x, -x) for x in (reward, raw_reward))
@@ -64,15 +62,12 @@ class EpisodeRecorder:
         self.seeds[over] = step.seed[ended]
         return episodes
 
-    def _episode(self, i: int, truncated: bool, weights_version: int) -> Episode:
+    def _episode(self, i: int, truncated: bool, weights_version: int) -> GameRecord:
         length = int(self.lengths[i])
-        return Episode(self.actions[i, :length].copy(), self.seats[i, :length].copy(),
-                       self._by_seat(float(self.returns[i])), self._by_seat(float(self.raw_returns[i])),
-                       int(self.seeds[i]), truncated, weights_version,
-                       {name: float(total[i] / length) for name, total in self.sums.items()})
-
-    def _by_seat(self, first: float) -> tuple[float, ...]:
-        return (first, -first) if self.num_players == 2 else (first,)
+        return GameRecord(int(self.seeds[i]), self.actions[i, :length].tolist(), self.spec.by_seat(self.returns[i]),
+                          not truncated, truncated, raw_returns=self.spec.by_seat(self.raw_returns[i]),
+                          weights_version=weights_version,
+                          stats={name: float(total[i] / length) for name, total in self.sums.items()})
 
     def state_dict(self) -> State:
         return {**{name: getattr(self, name).copy() for name in _ARRAYS},

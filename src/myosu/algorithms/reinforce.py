@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from myosu.algorithms import cloning
 from myosu.algorithms.checks import check_ranges
 from myosu.algorithms.cloning import Agent, Policy, make_policy
+from myosu.algorithms.interface import Experience
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -31,8 +32,8 @@ from myosu.losses.soft import choice_log_probs
 from myosu.nets.encoder import to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.randomness import draw
-from myosu.replay.episode import Experience, Rows
 from myosu.replay.games import GameReplay
+from myosu.replay.replay import Rows
 from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.state import State, Weights
 

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from myosu.errors import NonFiniteLoss
 from myosu.games.game import Symmetries
 from myosu.nets.flat import FlatAdam, FlatParameters
-from myosu.replay.episode import Rows
-from myosu.replay.replay import Replay
+from myosu.replay.replay import Replay, Rows
 from myosu.runs.state import State, Weights
 
 #: From a batch of the replay's rows to numbers [n] by name; ``loss`` is what is minimised.

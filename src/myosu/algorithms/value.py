@@ -23,8 +23,7 @@ from myosu.errors import UserError
 from myosu.games.game import Symmetries
 from myosu.nets.encoder import Encoder, Observation, to_tensors
 from myosu.nets.inference import device_for
-from myosu.replay.episode import Rows
-from myosu.replay.replay import Replay
+from myosu.replay.replay import Replay, Rows
 from myosu.runs.recordings import is_held_out
 from myosu.runs.state import Weights
 
@@ -108,8 +107,10 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 def kept_plies(config: Config, moves: list[Move]) -> np.ndarray:
     """The plies, int64 [n], of the positions of a game that are learnt from: of those in which a player chose a move,
-    ``positions_per_game`` at random, the same ones whenever the game is read."""
-    plies = np.array([ply for ply, move in enumerate(moves) if move.chosen], np.int64)
+    ``positions_per_game`` at random, the same ones whenever the game is read. None of a game that is not over: its
+    outcome is not known."""
+    over = bool(moves) and (moves[-1].terminated or moves[-1].truncated)
+    plies = np.array([ply for ply, move in enumerate(moves) if move.chosen and over], np.int64)
     if not 0 < config.positions_per_game < len(plies):
         return plies
     played = np.array([move.action for move in moves], np.float32).tobytes()

@@ -14,17 +14,19 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from myosu.errors import UserError
-from myosu.runs.episodes import VIDEO_FORMATS, EpisodeIndex, find_videos, video_path
 from myosu.runs.games import GameRecord
+from myosu.runs.recordings import Recording, merit, open_recording
+from myosu.runs.videos import VIDEO_FORMATS, find_videos, video_path
 
 
 @dataclass
 class Options:
-    """List the episodes of a run, make the video of one from its seed and actions, or write those whose actions were
-    recorded as a dataset of Minari."""
+    """List recorded games, make the video of one from its seed and actions, or write those whose actions were recorded
+    in another form."""
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run's folder."""
+    """A run's folder, one of myosu record, of games that people played (RUN/played) or of SGF files, or the file of one
+    game."""
     last: int = 20
     """Number of the newest episodes to list."""
     best: int | None = None
@@ -40,10 +42,12 @@ class Options:
     minari: Annotated[str | None, tyro.conf.arg(metavar="DATASET")] = None
     """Write the episodes whose actions were recorded as this dataset of Minari on this machine, such as
     snake/agent-v0."""
+    sgf: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Write the games of Go or Othello whose moves were recorded, or the --best ones of them, as SGF files."""
     json: bool = False
     """Print JSON only, a line for each episode."""
     trust: bool = False
-    """Allow user code (files or modules) that the run names. Only videos, --demo and --minari need it."""
+    """Allow user code (files or modules) that the run names. Only videos, --demo, --minari and --sgf need it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -55,14 +59,18 @@ def main(arguments: list[str]) -> int:
         raise UserError("-o names the file of a video: add --video INDEX, or --video best.")
     if options.output is not None and options.output.suffix not in VIDEO_FORMATS:
         raise UserError(f"-o {options.output}: a video is an {' or '.join(VIDEO_FORMATS)} file.")
-    index = EpisodeIndex(options.run)
+    recording = open_recording(options.run)
+    if options.trust and recording.origin is not None:
+        recording.origin.agree()
     if options.demo is not None:
-        return _write_demo(options, options.demo, index)
+        return _write_demo(options, options.demo, recording)
     if options.video is not None:
-        return _make_video(options, index.recorded(options.video))
+        return _make_video(options, recording)
     if options.minari is not None:
-        return _write_minari(options, index)
-    episodes = index.last(options.last) if options.best is None else index.best(options.best)
+        return _write_minari(options.minari, recording)
+    if options.sgf is not None:
+        return _write_sgf(options, options.sgf, recording)
+    episodes = recording.last(options.last) if options.best is None else recording.best(options.best)
     videos = dict(find_videos(options.run))
     if options.json:
         for episode in episodes:
@@ -75,12 +83,14 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _make_video(options: Options, episode: GameRecord) -> int:
-    from myosu.runs.run import open_run
+def _make_video(options: Options, recording: Recording) -> int:
     from myosu.training.videos import make_video
 
-    path = options.output or video_path(options.run, episode.index)
-    difference = make_video(open_run(options.run, options.trust).config.environment, episode, path)
+    assert options.video is not None
+    episode = recording.find(options.video)
+    folder = options.run if options.run.is_dir() else options.run.parent
+    path = options.output or video_path(folder, episode.index)
+    difference = make_video(recording.environment, episode, path)
     if options.json:
         _print_json(episode, path)
     else:
@@ -90,32 +100,56 @@ def _make_video(options: Options, episode: GameRecord) -> int:
     return int(bool(difference))
 
 
-def _write_demo(options: Options, path: Path, index: EpisodeIndex) -> int:
+def _write_demo(options: Options, path: Path, recording: Recording) -> int:
     from myosu.runs.demo import SUFFIX, write_demo
-    from myosu.runs.run import open_run
 
     if path.suffix != SUFFIX:
         raise UserError(f"--demo {path}: the file must end in {SUFFIX}.")
-    environment = open_run(options.run, options.trust).config.environment
+    environment = recording.environment
     if environment.spec.num_players != 1:
         raise UserError(f"--demo {path}: a {SUFFIX} file holds what one player did; {environment.name} has two.")
-    records = list(index.with_actions())
-    if options.best is not None:
-        records = sorted(records, key=lambda record: record.returns[0])[-options.best:]
-    count = write_demo(path, environment.name, environment.spec, (record.moves(environment) for record in records))
+    moves = (record.moves(environment) for record in _chosen(options, recording))
+    count = write_demo(path, environment.name, environment.spec, moves)
     print(f"{count} episodes: {path}")
     return 0
 
 
-def _write_minari(options: Options, index: EpisodeIndex) -> int:
+def _write_minari(name: str, recording: Recording) -> int:
     from myosu.runs.minari_datasets import write_minari
-    from myosu.runs.run import open_run
 
-    assert options.minari is not None
-    environment = open_run(options.run, options.trust).config.environment
-    count = write_minari(options.minari, environment, index.with_actions())
-    print(f"{count} episodes as the dataset {options.minari}. To learn from it: --recordings minari:{options.minari}")
+    count = write_minari(name, recording.environment, recording.records())
+    print(f"{count} episodes as the dataset {name}. To learn from it: --recordings minari:{name}")
     return 0
+
+
+def _write_sgf(options: Options, folder: Path, recording: Recording) -> int:
+    from myosu.runs.files import writing_to
+    from myosu.runs.reading import tell
+    from myosu.runs.sgf import has_sgf, to_sgf
+
+    rules, written = recording.environment.rules, 0
+    if not has_sgf(rules):
+        raise UserError(f"--sgf {folder}: games of Go and Othello can be written as SGF, not of {rules.name}.")
+    for record in _chosen(options, recording):
+        try:
+            text = to_sgf(record, rules)
+        except UserError as error:
+            tell(f"The game {record.index} of {options.run} is left out: {error}")
+            continue
+        with writing_to(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{record.index:06d}.sgf").write_text(text, encoding="utf-8")
+        written += 1
+    if not written:
+        raise UserError(f"There are no games to write to {folder}.")
+    print(f"{written} games: {folder}")
+    return 0
+
+
+def _chosen(options: Options, recording: Recording) -> list[GameRecord]:
+    """The replayable games, or the best of them, the best one last."""
+    records = list(recording.records())
+    return records if options.best is None else sorted(records, key=merit)[-options.best:]
 
 
 def _print_json(episode: GameRecord, video: Path | None) -> None:

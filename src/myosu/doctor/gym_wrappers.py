@@ -14,15 +14,18 @@ _STEPS, _SECONDS = 300, 2.0
 
 
 def check_wrappers(maker: EnvMaker, findings: Findings) -> None:
-    env = maker()
-    layers = _layers(env)
-    if len(layers) < 2:
-        env.close()
-        return
+    with maker.opened() as env:
+        layers = _layers(env)
+        if len(layers) >= 2:
+            _judge(layers, _paid(env, layers), findings)
+
+
+def _paid(env: gymnasium.Env, layers: list[gymnasium.Env]) -> list[list[float]]:
+    """Of each layer, what it was paid in each step of the outermost; NaN where its step was skipped."""
     rewards: list[list[float]] = [[] for _ in layers]
     for place, layer in enumerate(layers):
         _listen(layer, rewards[place])
-    paid: list[list[float]] = [[] for _ in layers]  # of each step of the outermost, by every layer; summed
+    paid: list[list[float]] = [[] for _ in layers]
     env.reset(seed=0)
     budget = Budget(_SECONDS)
     for _ in range(_STEPS):
@@ -35,8 +38,7 @@ def check_wrappers(maker: EnvMaker, findings: Findings) -> None:
             total.append(sum(heard) if heard else float("nan"))
         if terminated or truncated:
             env.reset()
-    env.close()
-    _judge(layers, paid, findings)
+    return paid
 
 
 def _layers(env: gymnasium.Env) -> list[gymnasium.Env]:

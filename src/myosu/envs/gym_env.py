@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copyreg
 import dis
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -16,16 +15,13 @@ import gymnasium
 import numpy as np
 
 from myosu.envs.engines.engine_env import EngineEnv
-from myosu.envs.making import EnvMaker, describe
-from myosu.envs.spaces import BadValue, Layout, native_action
+from myosu.envs.making import EnvMaker, close_env, describe
+from myosu.envs.spaces import GREATEST, BadValue, Layout, native_action
 from myosu.envs.vector import EnvSpec, Step
 from myosu.errors import UserError
 
 #: Episodes of an environment that sets no limit itself are cut after so many steps.
 DEFAULT_MAX_STEPS = 10_000
-#: Networks calculate in float32: what is greater becomes infinite there.
-GREATEST = float(np.finfo(np.float32).max)
-
 
 #: A name, a function that makes an environment, or either with its arguments.
 EnvSource = str | Callable[..., gymnasium.Env] | EnvMaker
@@ -195,14 +191,10 @@ class SingleEnv:
         return self._call("render", self._env.render)
 
     def close(self) -> None:
-        """Once. What goes wrong in it is a warning: all has been done by then."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self._env.close()
-        except (Exception, SystemExit) as error:
-            warnings.warn(f"{self._name}: close() raised {describe(error)}.", stacklevel=1)
+        """Once. What goes wrong in it is a warning."""
+        if not self._closed:
+            self._closed = True
+            close_env(self._env, self._name)
 
     def _begin(self, row: dict[str, np.ndarray], episode: int) -> None:
         self._episode = episode
@@ -232,7 +224,7 @@ class SingleEnv:
                 "method" if self._env.has_wrapper_attr("action_masks") else "nowhere")
 
     def _write_mask(self, target: np.ndarray, observation: Any, info: Any) -> None:
-        if not isinstance(info, Mapping):
+        if type(info) is not dict and not isinstance(info, Mapping):  # the second is slow
             self._fail(f"info is {info!r}.", "It must be a dictionary, {} where there is nothing to say.")
         if not self.spec.num_actions:
             return

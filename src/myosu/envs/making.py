@@ -19,6 +19,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -83,6 +84,15 @@ class EnvMaker:
             raise UserError(f"{self.name} made a {_kind(env)}. It must make a gymnasium.Env.{_if_old(env)}")
         return env
 
+    @contextmanager
+    def opened(self) -> Iterator[gymnasium.Env]:
+        """An environment that is closed at the end."""
+        env = self()
+        try:
+            yield env
+        finally:
+            close_env(env, self.name)
+
     def _make(self) -> Any:
         kwargs = {name: called(value) for name, value in self.kwargs.items()}
         wrappers, limit = kwargs.pop(WRAPPERS, []), kwargs.get("max_episode_steps")
@@ -104,6 +114,14 @@ class EnvMaker:
                 raise UserError(f"{self.name}: the wrapper {wrapper['wrapper']} ({arguments or 'no arguments'}) cannot "
                                 f"be put around it: {describe(error)}.") from error
         return env
+
+
+def close_env(env: gymnasium.Env, name: str) -> None:
+    """Close it; what goes wrong in that is a warning, because all has been done by then."""
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:
+        warnings.warn(f"{name}: close() raised {describe(error)}.", stacklevel=2)
 
 
 def describe(error: BaseException) -> str:

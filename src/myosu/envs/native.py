@@ -8,8 +8,12 @@ import numba
 import numpy as np
 
 from myosu.envs.vector import EnvSpec, Step
+from myosu.errors import UserError
 from myosu.games.game import Game
 from myosu.games.playout import mix64
+
+#: In place of an action: begin the first episode.
+START = -2**31
 
 
 def game_spec(game: Game) -> EnvSpec:
@@ -38,19 +42,28 @@ class NativeVectorEnv:
         self.seed = np.uint64(seed)
         self._advance = _compile_advance(game)
         self._pending: Step | None = None
+        self._begun = False
 
     def reset(self) -> None:
         self.plies[:] = 0
         self.episodes[:] = 0
         ids = np.arange(self.num_envs)
         step = self._new_step(ids)
-        self._advance(self.states, self.plies, self.episodes, self.seed, ids, np.full(self.num_envs, -1),
+        self._advance(self.states, self.plies, self.episodes, self.seed, ids, np.full(self.num_envs, START),
                       *self._outputs(step))
-        self._pending = step
+        self._pending, self._begun = step, True
 
     def send(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
+        if not self._begun or len(actions) != len(env_ids):
+            raise UserError("send() before reset()." if not self._begun else
+                            f"send() got {len(actions)} actions for {len(env_ids)} environments.")
         step = self._new_step(env_ids)
-        self._advance(self.states, self.plies, self.episodes, self.seed, env_ids, actions, *self._outputs(step))
+        wrong = self._advance(self.states, self.plies, self.episodes, self.seed, env_ids, actions,
+                              *self._outputs(step))
+        if wrong >= 0:
+            raise UserError(f"send(): action {actions[wrong]} in the environment {env_ids[wrong]}. {self.game.name} "
+                            f"has {self.game.num_actions} actions, and there are {self.num_envs} environments, both "
+                            "counted from 0.")
         self._pending = step
 
     def recv(self, min_ready: int | None = None) -> Step:
@@ -69,6 +82,7 @@ class NativeVectorEnv:
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         self.states[:] = np.ascontiguousarray(state["states"]).view(self.game.state_dtype).reshape(-1)
         self.plies[:], self.episodes[:] = state["plies"], state["episodes"]
+        self._begun = True
 
     def _new_step(self, env_ids: np.ndarray) -> Step:
         n, spec = len(env_ids), self.spec
@@ -95,15 +109,21 @@ class NativeVectorEnv:
 def _compile_advance(game: Game):
     init, legal_actions, observe, to_play = game.init, game.legal_actions, game.observe, game.to_play
     rules_step, max_plies, outcome = game.step, game.max_plies, game.rewards == "outcome"
+    num_actions = game.num_actions
 
     @numba.njit(nogil=True, error_model="numpy")
     def advance(states, plies, episodes, seed, env_ids, actions, observation, legal, player, reward, terminated,
                 truncated, final_observation, raw_reward, seeds):
-        """Step, end and start again, and observe; an action below 0 only starts the first episode."""
+        """Step, end and start again, and observe; ``START`` only starts the first episode. Returns the row of the first
+        action or environment that is none, before anything is done, else −1."""
+        for k in range(len(env_ids)):
+            legal_action = 0 <= actions[k] < num_actions or actions[k] == START
+            if not (legal_action and 0 <= env_ids[k] < len(states)):
+                return k
         for k in range(len(env_ids)):
             i = env_ids[k]
             state = states[i]
-            start = actions[k] < 0
+            start = actions[k] == START
             if not start:
                 earned, ended = rules_step(state, actions[k])
                 raw_reward[k] = earned
@@ -122,5 +142,6 @@ def _compile_advance(game: Game):
             observe(state, observation[k])
             legal_actions(state, legal[k])
             player[k] = to_play(state)
+        return -1
 
     return advance

@@ -89,8 +89,12 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
     if rewards != "score":
         raise UserError(f"--rewards {rewards}: only games of Myosu's own know who won; {name} is a Gymnasium "
                         "environment.")
-    probe = SingleEnv(maker, 0, 0)
-    probe.close()
+    here = os.getcwd()
+    try:
+        probe = SingleEnv(maker, 0, 0)
+        probe.close()
+    finally:
+        os.chdir(here)  # an environment may go to its data, and relative paths are still to be read here
     if probe.left_out and parent_process() is None:
         warnings.warn(f"{name}: no network reads {', '.join(probe.left_out)} of the observation; it is left out.",
                       stacklevel=1)

@@ -31,12 +31,25 @@ class SingleGame:
             raise UserError(f"{game.name} has no draw function, so only the render mode \"ansi\" shows it.")
         self.render_mode = render_mode
         self.window = Window(f"Myosu: {game.name}", game.fps) if render_mode == "human" else None
-        self.state = np.zeros(1, game.state_dtype)[0]
+        self._state: np.void | None = None
         self.plies = 0
+
+    @property
+    def state(self) -> np.void:
+        """A record of ``game.state_dtype``. Raises gymnasium.error.ResetNeeded before the first game: compiled rules
+        must never see a record without one."""
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded(f"{self.game.name}: call reset() before anything else.")
+        return self._state
+
+    @state.setter
+    def state(self, state: np.void) -> None:
+        self._state = state
 
     def start(self, seed: int) -> None:
         """Begin a new game, whose chance follows from ``seed``, below 2**64."""
-        self.game.init(self.state, np.uint64(seed))
+        self._state = np.zeros(1, self.game.state_dtype)[0]
+        self.game.init(self._state, np.uint64(seed))
         self.plies = 0
 
     def step(self, action: int) -> tuple[float, bool, bool]:

@@ -15,6 +15,8 @@ from myosu.errors import UserError
 #: An entry of this name in a dictionary of observations, one number for each action, is no observation but says which
 #: actions are legal, as in PettingZoo and RLlib.
 MASK = "action_mask"
+#: The greatest finite float32: networks calculate in float32, where what is greater becomes infinite.
+GREATEST = float(np.finfo(np.float32).max)
 
 
 class BadValue(Exception):
@@ -214,8 +216,8 @@ def _write_array(target: np.ndarray, value: Any, what: str) -> None:
     if array.shape != target.shape[1:] or array.dtype.kind not in "biuf":
         raise BadValue(f"{what} is {array.dtype} {list(array.shape)}.", f"By its space it must be {target.dtype} "
                        f"{list(target.shape[1:])}: correct the one or the other.")
-    if array.dtype.kind == "f" and not (np.abs(array) <= np.finfo(np.float32).max).all():
-        wrong = array[~(np.abs(array) <= np.finfo(np.float32).max)].ravel()[0]
+    if array.dtype.kind == "f" and not (np.abs(array) <= GREATEST).all():
+        wrong = array[~(np.abs(array) <= GREATEST)].ravel()[0]
         if not np.isfinite(wrong):
             raise BadValue(f"{what} holds NaN or infinity.", "Look for divisions by zero and for values that grow "
                            "without bound.")

@@ -77,6 +77,10 @@ class EnvSpec:
         """The value of what follows a move, in the mover's eyes, is this times the next player's value."""
         return -discount if self.num_players == 2 else discount
 
+    def by_seat(self, first: float) -> list[float]:
+        """The return of every seat, from that of the first: one player's gain is the other's loss."""
+        return [float(first), -float(first)] if self.num_players == 2 else [float(first)]
+
     def branch_masks(self, legal_actions: np.ndarray) -> list[np.ndarray]:
         """The mask [..., choices] of each branch of the masks [..., A]; of a single choice, the mask itself."""
         if self.action_branches:

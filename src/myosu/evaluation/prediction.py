@@ -81,9 +81,9 @@ def predict(agent: Agent, environment: Environment, records: Iterable[GameRecord
                   for stage in np.unique(stages)])
 
 
-def predict_recordings(agent: Agent, environment: Environment, config: RunConfig, folders: Sequence[str | Path],
+def predict_recordings(agent: Agent, environment: Environment, config: RunConfig, sources: Sequence[str | Path],
                        held_out: bool | None) -> Prediction:
-    """``predict`` on the games in ``folders`` (``open_recording``).
+    """``predict`` on the games in ``sources`` (``open_recording``).
 
     held_out: True: those that the run with ``config`` does not learn from; False: the others, and of them only the
     positions that it learns from; None: all.
@@ -92,8 +92,8 @@ def predict_recordings(agent: Agent, environment: Environment, config: RunConfig
     plies_of = partial(kept_plies, load_settings(config)) if kept_plies and held_out is False else None
     share = config.algorithm_config.get("held_out", 0.0)
     records = []
-    for folder in folders:
-        recording = open_recording(folder)
+    for source in sources:
+        recording = open_recording(source, environment.spec)
         recording.require(environment, config.game, config.env_kwargs)
         records += [record for record in recording.records() if held_out in (
             None, is_held_out(record.actions or [], environment.spec.num_players, share))]
@@ -131,7 +131,7 @@ def _positions(agent: Agent, environment: Environment, record: GameRecord, plies
     """The states before these plies, for an agent that needs them."""
     if environment.game is None or not getattr(agent, "needs_positions", False):
         return {}
-    course = replay(environment.game, record.seed or 0, record.actions or [])
+    course = replay(environment.game, *record.seed_and_actions())
     return known_positions(agent, np.stack([course.position(ply).state for ply in plies]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ def play_block(game: Game, players: tuple[Player, Player], numbers: Sequence[int
     these are ``unchosen``. When an engine that can capture dead stones would pass in Go, it captures them first (the
     rules count stones on the board as alive). From then on only passes are chosen.
     """
-    count, begin = len(numbers), time.time()
+    count = len(numbers)
     chances = [np.random.default_rng(seed) for seed in seeds]
     openings = [int(chance.integers(opening_plies + 1)) for chance in chances]
     states, histories = game.new_states(count), [History() for _ in range(count)]
@@ -69,7 +68,7 @@ def play_block(game: Game, players: tuple[Player, Player], numbers: Sequence[int
     seats: list[Seat] = [{"kind": "player", "name": player.name} for player in players]
     return [GameRecord(seed=seeds[i], actions=histories[i], returns=returns[i].tolist(), terminated=bool(over[i]),
                        truncated=not over[i], index=number, players=seats, unchosen=unchosen[i],
-                       adjudicated=bool(resigned[i]), started=begin, ended=time.time())
+                       adjudicated=bool(resigned[i]))
             for i, number in enumerate(numbers)]
 
 

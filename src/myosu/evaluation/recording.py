@@ -8,7 +8,6 @@ Games are written when they end, so that nothing is lost when the recording is s
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,9 +29,10 @@ from myosu.players.player import Player
 from myosu.processes import Pool
 from myosu.randomness import derive_seed, prepare_process
 from myosu.runs.files import hold_folder, write_json, writing_to
-from myosu.runs.games import EpisodeLine, GameRecord
+from myosu.runs.games import GameLine, GameRecord, append_line
 from myosu.runs.reading import read_json, truncate_lines
-from myosu.runs.recordings import RecordingFile, go_sgf, is_go, recorded_lines
+from myosu.runs.recordings import RecordingFile, recorded_lines
+from myosu.runs.sgf import is_go, to_sgf
 
 #: Games that a worker plays at once: agents answer many positions faster than one after another.
 BLOCK = 16
@@ -125,7 +125,7 @@ class KeptGames:
 
     def __init__(self, folder: Path, environment: Environment) -> None:
         self.folder, self.environment = folder, environment
-        truncate_lines(folder / "games.jsonl", lambda line: True, EpisodeLine)
+        truncate_lines(folder / "games.jsonl", lambda line: True, GameLine)
         records = list(recorded_lines(folder))
         self.numbers, self._seen = {record.index for record in records}, set(map(self._key, records))
         self._file = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - ``close`` closes it
@@ -137,8 +137,8 @@ class KeptGames:
         if is_go(self.environment.game):
             path = self.folder / "sgf" / f"{record.index:06d}.sgf"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(go_sgf(record, self.environment.rules), encoding="utf-8")
-        self._file.write(json.dumps(record.to_line(), separators=(",", ":")) + "\n")
+            path.write_text(to_sgf(record, self.environment.rules), encoding="utf-8")
+        append_line(self._file, record)
         self._file.flush()
         self._seen.add(key)
         self.numbers.add(record.index)

@@ -53,9 +53,11 @@ class FlatParameters:
             if norm > greatest:
                 self.gradient.mul_(greatest / norm)
             return norm
-        squares = self.parts @ self.gradient.square()
-        self.gradient.mul_(torch.clamp(greatest / (squares.sqrt() + 1e-12), max=1.0) @ self.parts)
-        return math.sqrt(float(squares.sum()))
+        norms = (self.parts @ self.gradient.square()).sqrt().tolist()
+        if max(norms) > greatest:
+            factors = [min(greatest / (norm + 1e-12), 1.0) for norm in norms]
+            self.gradient.mul_(self.parts.new_tensor(factors) @ self.parts)
+        return math.hypot(*norms)
 
     @torch.no_grad()
     def approach(self, other: FlatParameters, share: float) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,18 +14,16 @@ from myosu.errors import UserError
 from myosu.games.game import Game
 from myosu.games.playout import mix64
 from myosu.players.player import RESIGNS, History, Player
+from myosu.runs.games import GameRecord
 
 
-@dataclass(frozen=True)
-class PlayedGame:
-    """A finished game: the learner's ``seat``, the ``actions`` of both players, and the first seat's return, after the
-    wrappers and of the environment's own rewards; ``opponent``: its number, where there are several."""
+class FinishedGame(NamedTuple):
+    """record: of the whole game, the moves of both seats. seat: the learner's. opponent: its number, where there are
+    several."""
 
+    record: GameRecord
     seat: int
-    actions: History
-    returns: float
-    raw_returns: float
-    opponent: int = 0
+    opponent: int
 
 
 class AgainstEnv:
@@ -45,8 +43,8 @@ class AgainstEnv:
         if game.num_players != 2:
             raise UserError(f"{game.name} is single-player: there is no opponent in it.")
         self.game, self.opponent, self.num_envs = game, opponent, num_envs
-        self.spec = game_spec(game).against_opponent()
-        self.finished: list[PlayedGame] = []
+        self.spec, self._by_seat = game_spec(game).against_opponent(), game_spec(game).by_seat
+        self.finished: list[FinishedGame] = []
         self.seed = np.uint64(seed)
         self.states = np.zeros(num_envs, game.state_dtype)
         self.episodes = np.zeros(num_envs, np.uint64)
@@ -54,6 +52,7 @@ class AgainstEnv:
         # is added to the learner's first step.
         self.returns, self.owed = np.zeros((num_envs, 2)), np.zeros((num_envs, 2), np.float32)
         self.histories: list[History] = [[] for _ in range(num_envs)]
+        self._resigned = np.zeros(num_envs, np.bool_)  # the opponent, in the move just made
         #: The opponents' numbers, where there are several (``sources.pool``).
         self.facing = np.zeros(num_envs, np.int64)
         self._rules = replace(game, rewards="score").batch
@@ -87,10 +86,12 @@ class AgainstEnv:
             observed = self._no_observations(over)
             self.game.batch.observe(self.states[over], observed)
             final_observation[ended] = observed
-            for i in over:
-                returns, raw_returns = self.returns[i] if self._seats(i) == 0 else -self.returns[i]
-                self.finished.append(PlayedGame(int(self._seats(i)), self.histories[i], returns, raw_returns,
-                                                int(self.facing[i])))
+            for i, seed, cut in zip(over, self._seeds(over), truncated[ended], strict=True):
+                seat = int(self._seats(i))
+                first, raw_first = self.returns[i] if seat == 0 else -self.returns[i]
+                record = GameRecord(int(seed), self.histories[i], self._by_seat(first), not cut, bool(cut),
+                                    raw_returns=self._by_seat(raw_first), adjudicated=bool(self._resigned[i]))
+                self.finished.append(FinishedGame(record, seat, int(self.facing[i])))
             self.episodes[over] += np.uint64(1)
             self._start(over)
         self._pending = self._step(env_ids, reward, raw_reward, terminated, truncated, final_observation)
@@ -136,6 +137,7 @@ class AgainstEnv:
         self.states[env_ids] = states
         for i in env_ids:
             self.histories[i] = []
+        self._resigned[env_ids] = False
         second = env_ids[self._seats(env_ids) == 1]
         lost, raw_lost, ended = self._answer(second)
         assert not ended.any(), "a game that ends with its first move"
@@ -147,7 +149,7 @@ class AgainstEnv:
         if not len(env_ids):
             return np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.bool_)
         actions = self._opponents_choose(env_ids)
-        resigns = actions == RESIGNS
+        resigns = self._resigned[env_ids] = actions == RESIGNS
         reward, raw_reward = np.zeros((2, len(env_ids)), np.float32)
         ended = resigns.copy()
         reward[resigns] = raw_reward[resigns] = -self.game.reward_range[1]

@@ -24,8 +24,9 @@ from myosu.players.apv_name import files_of, with_files
 from myosu.players.opponents import make_opponent
 from myosu.runs.checkpoint import find_checkpoint
 from myosu.runs.reading import parse
-from myosu.runs.recordings import is_go, is_held_out, open_recording, recorded_lines
+from myosu.runs.recordings import is_held_out, open_recording, recorded_lines
 from myosu.runs.run import open_run
+from myosu.runs.sgf import is_go
 from myosu.training import trainer
 from myosu.training.start import configure, create_run
 

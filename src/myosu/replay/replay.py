@@ -12,12 +12,14 @@ from safetensors.numpy import load_file, save_file
 
 from myosu.errors import UserError
 from myosu.memory import machine_memory
-from myosu.replay.episode import Rows
 from myosu.replay.records import record_bytes, record_of
 
 #: Rows per file of a saved replay. A save writes only the blocks that changed.
 BLOCK_ROWS = 8192
 
+#: Arrays [T, ...] by name.
+Rows = dict[str, np.ndarray]
+#: Shape and dtype of one row by name.
 Columns = dict[str, tuple[tuple[int, ...], Any]]
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from myosu.envs.vector import Step
-from myosu.replay.episode import Rows
-from myosu.replay.replay import Columns
+from myosu.replay.replay import Columns, Rows
 
 #: The columns that ``Segments.answer`` writes, beside those that the actor gives to ``act``.
 ANSWER_COLUMNS: Columns = {"reward": ((), np.float32), "acted": ((), np.bool_), "terminated": ((), np.bool_)}

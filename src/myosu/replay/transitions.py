@@ -11,8 +11,7 @@ import numpy as np
 
 from myosu.envs.vector import EnvSpec, Step
 from myosu.errors import UserError
-from myosu.replay.episode import Rows
-from myosu.replay.replay import Columns, Replay
+from myosu.replay.replay import Columns, Replay, Rows
 
 #: Draws that find nothing to learn from, one after another, before it is the replay that is too small.
 MAX_DRAWS = 1000

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from myosu.games.game import Symmetries
-from myosu.replay.replay import Replay
+from myosu.replay.replay import Replay, Rows
 
 
 @dataclass
@@ -56,20 +56,15 @@ def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: i
                   td_lambda: float = 1.0) -> np.ndarray:
     """Value targets of the rows (any shape), in the view of the player to move; float32.
 
-    (1 − search_weight)·z + search_weight·v, where v is the search's value of the position and z the return: to the end
-    of the episode, or, if 0 < ``td_steps`` = n steps end earlier, the bootstrapped n-step return
+    (1 − search_weight)·z + search_weight·v, where v is the search's value of the position and z the λ-return to the end
+    of the episode (``lambda_returns``); or, if 0 < ``td_steps`` = n steps end earlier, the bootstrapped n-step return
 
-        z = Σ_{j<n} d^j r_{t+j} + d^n v_{t+n}
-
-    or, with ``td_lambda`` below 1, the λ-return (Sutton and Barto, 12.1)
-
-        z_t = r_t + d ((1 − λ) v_{t+1} + λ z_{t+1}).
+        z = Σ_{j<n} d^j r_{t+j} + d^n v_{t+n}.
 
     The discount d is negative where players alternate.
     """
     columns = replay.columns
     search_value = columns["search_value"][rows]
-    target = columns["outcome"][rows]
     if td_steps:
         far = columns["remaining"][rows] > td_steps
         ahead = rows[far]
@@ -77,25 +72,40 @@ def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: i
         for j in range(td_steps):
             n_step += discount**j * columns["reward"][(ahead + j) % replay.capacity]
         n_step += discount**td_steps * columns["search_value"][(ahead + td_steps) % replay.capacity]
-        target = target.copy()
-        target[far] = n_step
-    elif td_lambda < 1:
-        target = _lambda_returns(
-            rows.reshape(-1), columns["remaining"], columns["reward"], columns["search_value"], columns["outcome"],
-            discount, td_lambda).reshape(rows.shape)
+        target = np.empty(rows.shape, np.float32)
+        target[far], target[~far] = n_step, lambda_returns(columns, rows[~far], discount)
+    else:
+        target = lambda_returns(columns, rows, discount, td_lambda)
     return ((1.0 - search_weight) * target + search_weight * search_value).astype(np.float32)
 
 
-@numba.njit(cache=True, error_model="numpy")
-def _lambda_returns(rows, remaining, reward, search_value, outcome, discount, td_lambda):
-    """λ-returns float32 of ``rows`` [n] of a ring buffer, each computed backwards from the end of its episode."""
-    returns, capacity = np.empty(len(rows), np.float32), len(outcome)
-    for i in range(len(rows)):
-        steps_left = remaining[rows[i]] - 1
-        z = outcome[(rows[i] + steps_left) % capacity]
+def lambda_returns(columns: Rows, rows: np.ndarray, discount: float, td_lambda: float = 1.0) -> np.ndarray:
+    """λ-returns (Sutton and Barto, 12.1) of the rows (any shape) of a replay; float32.
+
+        z_t = r_t + d ((1 − λ) v_{t+1} + λ z_{t+1})
+
+    with the search's values v; the last row of an episode has z = r + d·value_after. λ = 1: the return to the end.
+    """
+    return _lambda_returns(np.ascontiguousarray(rows).reshape(-1), columns["remaining"], columns["reward"],
+                           columns["search_value"], columns["value_after"], discount, td_lambda).reshape(rows.shape)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _lambda_returns(rows, remaining, reward, search_value, value_after, discount, td_lambda):
+    """``lambda_returns`` of ``rows`` [n] of a ring buffer, backwards from the end of each episode. A row that is
+    followed by its successor goes on from there, so the rows of an unroll cost one pass."""
+    returns, capacity = np.empty(len(rows), np.float32), len(reward)
+    z = 0.0
+    for i in range(len(rows) - 1, -1, -1):
+        row, steps_left = rows[i], remaining[rows[i]] - 1
+        if steps_left > 0 and i + 1 < len(rows) and rows[i + 1] == (row + 1) % capacity:
+            steps_left = 1
+        else:
+            last = (row + steps_left) % capacity
+            z = reward[last] + discount * value_after[last]
         for ahead in range(steps_left - 1, -1, -1):
-            row = (rows[i] + ahead) % capacity
-            z = reward[row] + discount * ((1 - td_lambda) * search_value[(row + 1) % capacity] + td_lambda * z)
+            at = (row + ahead) % capacity
+            z = reward[at] + discount * ((1 - td_lambda) * search_value[(at + 1) % capacity] + td_lambda * z)
         returns[i] = z
     return returns
 
@@ -109,13 +119,12 @@ def sample_unrolled(replay: Replay, rows: np.ndarray, settings: UnrollSettings, 
     remaining = columns["remaining"][rows][:, None]
     valid = offsets < remaining
 
-    # After the end: outcome = r + d · v for the last action, and v_k = d · v_{k+1} from there on.
+    # After the end: z = r + d · v for the last action, and v_k = d · v_{k+1} from there on.
     last = (rows[:, None] + remaining - 1) % replay.capacity
-    left = columns["outcome"][last] - (columns["reward"][last] if settings.predict_rewards else 0.0)
-    past = left / np.float64(discount) ** np.maximum(offsets - remaining + 1, 1)
-    targets = value_targets(replay, along, discount, settings.td_steps, settings.search_value_weight,
-                            settings.td_lambda)
-    value = np.where(valid, targets, past).astype(np.float32)
+    left = discount * columns["value_after"][last] + (0.0 if settings.predict_rewards else columns["reward"][last])
+    value = (left / np.float64(discount) ** np.maximum(offsets - remaining + 1, 1)).astype(np.float32)
+    value[valid] = value_targets(replay, along[valid], discount, settings.td_steps, settings.search_value_weight,
+                                 settings.td_lambda)
     reward = columns["reward"][along[:, :-1]] * (valid[:, :-1] & settings.predict_rewards)
     random_action = rng.integers(0, columns["policy"].shape[-1], (batch, settings.unroll_steps))
     action = np.where(valid[:, :-1], columns["action"][along[:, :-1]], random_action).astype(np.int64)

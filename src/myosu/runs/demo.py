@@ -38,7 +38,7 @@ from myosu.envs.engines.unity_values import (
 from myosu.envs.playback import Move
 from myosu.envs.vector import EnvSpec, observation_parts
 from myosu.errors import UserError
-from myosu.runs.minari_datasets import MinariEpisode
+from myosu.runs.games import GameRecord
 
 SUFFIX = ".demo"
 VERSION = 1
@@ -91,7 +91,7 @@ class DemoFile:
             file.write(meta)
 
 
-def read_demo(path: str | Path, spec: EnvSpec) -> list[MinariEpisode]:
+def read_demo(path: str | Path, spec: EnvSpec) -> list[GameRecord]:
     """The episodes in a file, for an environment of ``spec``; the last one may have no end. Raises UserError where
     their observations or actions are others, or there is none."""
     file = DemoFile.read(Path(path))
@@ -120,13 +120,13 @@ def read_demo(path: str | Path, spec: EnvSpec) -> list[MinariEpisode]:
     episodes = [episode for episode in episodes if episode]
     if not episodes:
         raise nothing
-    return [MinariEpisode(index, [float(sum(move.rewards[0] for move in episode))], episode[-1].truncated, episode)
-            for index, episode in enumerate(episodes)]
+    return [GameRecord.of_moves(episode, index) for index, episode in enumerate(episodes)]
 
 
 def write_demo(path: Path, name: str, spec: EnvSpec, episodes: Iterable[Iterable[Move]]) -> int:
     """Write episodes of one player as numbers, whatever they are; the last observation of each, which moves do not
     have, is the one before it again. The number of episodes. Raises UserError where there is none."""
+    path = path.absolute()  # an environment in which the episodes are played may change the working directory
     brain = BrainParameters(brain_name=name, is_training=True)
     branches = spec.action_branches or ((spec.num_actions,) if spec.num_actions else ())
     brain.action_spec.num_continuous_actions = len(spec.action_low)

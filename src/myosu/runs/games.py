@@ -1,14 +1,17 @@
-"""The record of a played game or episode: the seed and the actions, from which it can be replayed, and the outcome.
+"""The record of a played game or episode: the seed and the actions, from which it can be played again, and its end.
 
-The same record serves native games and Gymnasium environments, ``games.jsonl`` (``episodes.py``) and games that people
-played (``demonstrations.py``).
+It is the only one, of native games and Gymnasium environments alike. Actors hand it over when an episode ends;
+``games.jsonl`` has one a line; a game that a person played is a file of its own; and games in other forms (SGF,
+Minari's datasets, ``.demo`` files) are read into it and written from it. ``recordings.py`` reads them all.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from pathlib import Path
+from typing import Annotated, Any, Literal, NotRequired, TextIO, TypedDict
 
 import numpy as np
 
@@ -18,7 +21,8 @@ from myosu.envs.playback import Move, play_through
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
 from myosu.games import Game
-from myosu.runs.reading import Count, Finite, Range, Seed, parse
+from myosu.runs.files import write_json
+from myosu.runs.reading import Count, Finite, Range, Seed, load_json, parse
 
 FORMAT = 1
 
@@ -38,48 +42,107 @@ class Seat(TypedDict):
     temperature: NotRequired[Annotated[float, Range(0)]]
 
 
+class _GameJson(TypedDict):
+    """What the JSON of every record may have; earlier versions wrote less."""
+
+    returns: list[Finite]
+    kwargs: NotRequired[dict[str, Any]]
+    rewards: NotRequired[Literal["score", "outcome"]]
+    raw_returns: NotRequired[list[float]]
+    env_steps: NotRequired[Count]
+    weights_version: NotRequired[int]
+    players: NotRequired[list[Seat]]
+    taken_back: NotRequired[Count]
+    started: NotRequired[Finite]
+    ended: NotRequired[Finite]
+    unchosen: NotRequired[list[Count]]
+    adjudicated: NotRequired[bool]
+
+
+class GameLine(_GameJson):
+    """The JSON of a line of ``games.jsonl``. Its folder says what game it is of."""
+
+    index: Count
+    length: Count
+    game: NotRequired[str]
+    seed: NotRequired[Seed]
+    actions: NotRequired[list[Numbers]]
+    terminated: NotRequired[bool]
+    truncated: NotRequired[bool]
+
+
+class GameFile(_GameJson):
+    """The JSON of a file of its own (``docs/play.md``)."""
+
+    format: Literal[1]
+    game: str
+    seed: Seed
+    actions: list[Numbers]
+    terminated: bool
+    truncated: bool
+    index: NotRequired[Count]
+    length: NotRequired[Count]
+
+
 @dataclass(frozen=True)
 class GameRecord:
     """One game. The same seed and actions give the same game, move for move.
 
     actions: numbers, or nested lists if an action is an array; None if they were not kept. returns: one per seat, the
         sum so far if the game is not over. terminated, truncated: how it ended, if it did.
-    game, kwargs, rewards: as ``load_environment`` takes them; ``game`` is "" in a run's index, which holds only the
-        run's own game.
-    raw_returns: the environment's own returns, before any wrapper. index, env_steps, weights_version: for an episode of
-        a run, its number, the run's steps when it ended, and the update number of the weights that played it.
+    game, kwargs, rewards: as ``load_environment`` takes them; ``game`` is "" where the folder says it (a run's).
+    length: number of actions. raw_returns: the environment's own returns, before any wrapper; by default ``returns``.
+    index, env_steps, weights_version: the episode's number in its folder; the run's steps when it ended; the update
+        number of the weights that played it.
     players: one per seat. taken_back: how often moves were taken back. started, ended: seconds since 1970.
     unchosen: plies whose action no player chose, such as random openings; nothing is to be learnt from them.
     adjudicated: the outcome was declared (somebody resigned, or a file says so) and does not follow from the actions.
+
+    Two fields are never written. stats: an actor's means over the episode by name (policy entropy, KL of the search
+    from the prior, …). observed: the moves themselves, where a file holds what was seen instead of a seed.
     """
 
-    seed: Seed | None
+    seed: int | None
     actions: list[Any] | None
-    returns: list[Finite]
+    returns: list[float]
     terminated: bool
     truncated: bool
     game: str = ""
     kwargs: dict[str, Any] = field(default_factory=dict)
     rewards: Literal["score", "outcome"] = "score"
-    length: Count = 0
+    length: int = 0
     raw_returns: list[float] = field(default_factory=list)
-    index: Count = 0
-    env_steps: Count = 0
+    index: int = 0
+    env_steps: int = 0
     weights_version: int = 0
     players: list[Seat] = field(default_factory=list)
-    taken_back: Count = 0
-    started: Finite = 0.0
-    ended: Finite = 0.0
+    taken_back: int = 0
+    started: float = 0.0
+    ended: float = 0.0
     unchosen: list[int] = field(default_factory=list)
     adjudicated: bool = False
+    stats: dict[str, float] = field(default_factory=dict)
+    observed: list[Move] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.actions is not None:
             object.__setattr__(self, "length", len(self.actions))
+        if not self.raw_returns:
+            object.__setattr__(self, "raw_returns", list(self.returns))
+
+    @classmethod
+    def of_moves(cls, moves: list[Move], index: int) -> GameRecord:
+        """An episode that was observed, of one player."""
+        last = moves[-1] if moves else None
+        return cls(seed=None, actions=[move.action.tolist() for move in moves],
+                   returns=[float(sum(move.rewards[0] for move in moves))],
+                   terminated=last is not None and last.terminated, truncated=last is not None and last.truncated,
+                   index=index, observed=moves)
 
     @property
     def replayable(self) -> bool:
-        return self.actions is not None and self.seed is not None
+        """Whether ``moves`` can be asked for."""
+        return self.observed is not None or (self.actions is not None and self.seed is not None)
 
     def environment(self) -> Environment:
         """The environment in which it was played. Raises UserError if its code may not run, see ``trust``."""
@@ -88,93 +151,99 @@ class GameRecord:
 
     def course(self, game: Game | None = None) -> Course:
         """Replay a native game, by the rules of ``game`` if given. Raises UserError if the outcome differs."""
-        if self.actions is None or self.seed is None:
-            raise UserError("This game was recorded without what is needed to see it again.")
-        if not all(type(action) is int for action in self.actions):
+        seed, actions = self.seed_and_actions()
+        if not all(type(action) is int for action in actions):
             raise UserError("The game's actions must be whole numbers.")
-        course = replay(game or self.environment().rules, self.seed, self.actions)
+        game = game or self.environment().rules
+        course = replay(game, seed, actions)
         now = course.now
-        if self.game and (list(now.returns), now.terminated, now.truncated) != (
-                self.returns, self.terminated, self.truncated):
-            raise UserError(f"This game of {self.game} was written with the returns {self.returns}; played again it "
+        if not self.adjudicated and not (self._agrees(now.returns) and (now.terminated, now.truncated) == (
+                self.terminated, self.truncated)):
+            raise UserError(f"This game of {game.name} was written with the returns {self.returns}; played again it "
                             f"has {list(now.returns)}. The rules have changed since, or the file has.")
         return course
 
     def moves(self, environment: Environment | None = None) -> Iterator[Move]:
         """Replay the game and return every move with what the player observed, for native games and Gymnasium
         environments alike. The rewards of all moves add up to ``returns``; of an adjudicated game the last move's
-        rewards are made so. Raises UserError if it cannot be replayed, or if the returns differ."""
-        if self.actions is None or self.seed is None:
-            raise UserError("This game was recorded without what is needed to see it again.")
+        rewards and end are made so. Raises UserError if it cannot be replayed, or if the returns differ."""
+        if self.observed is not None:
+            yield from self.observed
+            return
+        seed, actions = self.seed_and_actions()
         environment = environment or self.environment()
         returns: np.ndarray = np.zeros(environment.spec.num_players)
+        if len(self.returns) != len(returns):
+            raise UserError(f"This game was written with {len(self.returns)} returns; {environment.name} has "
+                            f"{len(returns)} seats.")
         unchosen = set(self.unchosen)
-        for ply, move in enumerate(play_through(environment, self.seed, self.actions)):
+        for ply, move in enumerate(play_through(environment, seed, actions)):
             if self.adjudicated and ply == self.length - 1:
-                move = move._replace(rewards=self.returns - returns)
+                move = move._replace(rewards=self.returns - returns, terminated=self.terminated,
+                                     truncated=self.truncated)
             returns += move.rewards
             yield move._replace(chosen=ply not in unchosen)
-        if not np.allclose(returns, self.returns, rtol=1e-4, atol=1e-4):
+        if not self._agrees(returns):
             raise UserError(f"This game was written with the returns {self.returns}; played again it has "
                             f"{returns.tolist()}: {environment.name} does not do the same after the same seed and "
                             "actions, or the file was changed.")
 
-    def to_line(self) -> dict[str, Any]:
-        """The record as a line of ``games.jsonl``."""
-        line = {name: getattr(self, name) for name in (
-            "index", "env_steps", "weights_version", "length", "returns", "raw_returns", "seed", "truncated")}
-        line |= {name: getattr(self, name) for name in ("players", "unchosen", "adjudicated") if getattr(self, name)}
-        return line if self.actions is None else {**line, "actions": self.actions}
+    def seed_and_actions(self) -> tuple[int, list[Any]]:
+        """What it can be played again from. Raises UserError if they were not kept."""
+        if self.actions is None or self.seed is None:
+            raise UserError("This game was recorded without what is needed to see it again.")
+        return self.seed, self.actions
 
-    @classmethod
-    def of_line(cls, line: EpisodeLine) -> GameRecord:
-        """Read a line of ``games.jsonl`` and check it."""
-        fields: dict[str, Any] = {"seed": None, "actions": None, "truncated": False, "raw_returns": line["returns"]}
-        fields |= {name: value for name, value in line.items() if name in EpisodeLine.__annotations__}
-        return cls(terminated=not fields["truncated"], **fields)
+    def _agrees(self, returns: Any) -> bool:
+        """Whether these are the recorded returns. Rewards are float32, and may have been added in another order."""
+        return len(returns) == len(self.returns) and np.allclose(returns, self.returns, rtol=1e-4, atol=1e-4)
+
+    def to_line(self) -> dict[str, Any]:
+        """The record as JSON, without fields that say nothing."""
+        data: dict[str, Any] = {} if not self.game else {
+            "game": self.game, "kwargs": self.kwargs, "rewards": self.rewards}
+        data |= {name: getattr(self, name) for name in (
+            "index", "env_steps", "weights_version", "length", "returns", "raw_returns", "terminated", "truncated")}
+        data |= {name: value for name in ("players", "taken_back", "started", "ended", "unchosen", "adjudicated")
+                 if (value := getattr(self, name))}
+        return data | {name: value for name in ("seed", "actions") if (value := getattr(self, name)) is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """The record as a separate file."""
-        return {"format": FORMAT, **{name: getattr(self, name) for name in GameFile.__annotations__}}
+        """The record as the JSON of a file of its own."""
+        return {"format": FORMAT, **self.to_line()}
+
+    @classmethod
+    def of_line(cls, line: GameLine) -> GameRecord:
+        """The record in a line that ``read_lines`` has checked."""
+        return cls._of({"terminated": not line.get("truncated", False), **line})
 
     @classmethod
     def from_json(cls, data: Any, where: object = "The game") -> GameRecord:
         """Raises UserError naming ``where`` if ``data`` is not a game as described in ``docs/play.md``."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UserError(f"{where} is no game in the format {FORMAT} of docs/play.md.")
-        known = parse(GameFile, data, where)
-        return cls(**{name: known[name] for name in GameFile.__annotations__})
+        return cls._of(parse(GameFile, data, where))
+
+    @classmethod
+    def _of(cls, data: dict[str, Any]) -> GameRecord:
+        known = {name: value for name, value in data.items() if name in _WRITTEN}
+        return cls(**{"seed": None, "actions": None, "truncated": False, **known})
 
 
-class EpisodeLine(TypedDict):
-    """The JSON of a line of ``games.jsonl``. Lines of earlier versions have fewer fields."""
-
-    index: Count
-    length: Count
-    returns: list[Finite]
-    raw_returns: NotRequired[list[float]]
-    seed: NotRequired[Seed]
-    truncated: NotRequired[bool]
-    actions: NotRequired[list[Numbers]]
-    env_steps: NotRequired[Count]
-    weights_version: NotRequired[int]
-    players: NotRequired[list[Seat]]
-    unchosen: NotRequired[list[Count]]
-    adjudicated: NotRequired[bool]
+_WRITTEN = GameLine.__annotations__.keys()
 
 
-class GameFile(TypedDict):
-    """The JSON of a separate file (``docs/play.md``)."""
+def append_line(file: TextIO, record: GameRecord) -> None:
+    """Write ``record`` as one more line of an open ``games.jsonl``."""
+    file.write(json.dumps(record.to_line(), separators=(",", ":")) + "\n")
 
-    game: str
-    kwargs: dict[str, Any]
-    rewards: Literal["score", "outcome"]
-    seed: Seed
-    actions: list[Numbers]
-    players: list[Seat]
-    returns: list[Finite]
-    terminated: bool
-    truncated: bool
-    taken_back: Count
-    started: Finite
-    ended: Finite
+
+def write_game(path: Path, record: GameRecord, durable: bool = True) -> None:
+    """Write a file of its own, atomically; durable: see ``write_json``. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record.to_json(), durable)
+
+
+def read_game(path: Path) -> GameRecord:
+    """Raises UserError if the file is missing or damaged."""
+    return GameRecord.from_json(load_json(path), path)

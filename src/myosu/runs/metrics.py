@@ -7,18 +7,18 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from myosu.replay.episode import Episode
 from myosu.runs.curves import MetricsLine
-from myosu.runs.episodes import find_videos
-from myosu.runs.games import EpisodeLine, GameRecord
+from myosu.runs.games import GameLine, GameRecord, append_line
 from myosu.runs.reading import read_lines, truncate_lines
 from myosu.runs.run import Run
+from myosu.runs.videos import find_videos
 
 #: One of this many episodes is recorded with its actions in games.jsonl.
 ACTIONS_EVERY = 10
@@ -52,36 +52,32 @@ class Metrics:
         folder = run.folder
         truncate_lines(folder / "metrics.jsonl", lambda line: line["update"] <= update and (
             line["kind"] == "evaluation" or line.get("env_steps", 0) <= env_steps), MetricsLine)
-        truncate_lines(folder / "games.jsonl", lambda line: line["index"] < games, EpisodeLine)
+        truncate_lines(folder / "games.jsonl", lambda line: line["index"] < games, GameLine)
         for index, video in find_videos(folder):
             if index >= games:  # another episode will have this index
                 video.unlink()
         self.evaluations = read_evaluations(folder / "metrics.jsonl")
-        self._best = max((line["returns"][0] for line in read_lines(folder / "games.jsonl", EpisodeLine)
+        self._best = max((line["returns"][0] for line in read_lines(folder / "games.jsonl", GameLine)
                           if "actions" in line and line["returns"]), default=-math.inf)
         self._video_every = run.config.train.video_every
         self._metrics = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._games = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=update + 1)
         self._board_update = update
-        self._episodes: list[tuple[int, tuple[float, ...], dict[str, float]]] = []
+        self._episodes: list[GameRecord] = []
         self._losses: list[dict[str, float]] = []
 
-    def add_episode(self, episode: Episode, index: int, env_steps: int) -> GameRecord | None:
-        """Record an episode. Returns its record with actions if a video is wanted. env_steps: the run's steps when the
-        episode arrived."""
+    def add_episode(self, episode: GameRecord, index: int, env_steps: int) -> GameRecord | None:
+        """Write an episode into the run's list. Returns it if a video is wanted. index: its number in the run.
+        env_steps: the run's steps when it arrived."""
         best = len(episode.returns) == 1 and episode.returns[0] > self._best  # a new best episode of a single player
         if best:
             self._best = episode.returns[0]
-        filmed = self._video_every > 0 and (best or index % self._video_every == 0)
-        record = GameRecord(
-            seed=int(episode.seed), returns=[float(value) for value in episode.returns],
-            actions=episode.actions.tolist() if best or filmed or index % ACTIONS_EVERY == 0 else None,
-            terminated=not episode.truncated, truncated=bool(episode.truncated), length=episode.length, index=index,
-            raw_returns=[float(value) for value in episode.raw_returns], env_steps=env_steps,
-            weights_version=episode.weights_version)
-        self._games.write(json.dumps(record.to_line(), separators=(",", ":")) + "\n")
-        self._episodes.append((episode.length, episode.returns, episode.stats))
+        filmed = self._video_every > 0 and episode.seed is not None and (best or index % self._video_every == 0)
+        record = replace(episode, index=index, env_steps=env_steps, actions=episode.actions if best or filmed or (
+            index % ACTIONS_EVERY == 0) else None)
+        append_line(self._games, record)
+        self._episodes.append(record)
         return record if filmed else None
 
     def add_losses(self, losses: dict[str, float]) -> None:
@@ -131,14 +127,15 @@ class Metrics:
         """Statistics of the episodes since the last record: length, reward (per seat if there are two) and others."""
         if not self._episodes:
             return {}
-        lengths, returns, stats = zip(*self._episodes, strict=True)
-        seats = [f"_{seat}" for seat in SEATS] if len(returns[0]) == 2 else [""]
+        returns = np.array([episode.returns for episode in self._episodes])
+        seats = [f"_{seat}" for seat in SEATS] if returns.shape[1] == 2 else [""]
         place = "selfplay" if len(seats) == 2 else "episodes"
-        result = {f"{place}/length": float(np.mean(lengths))}
-        for seat, rewards in zip(seats, np.array(returns, np.float64).T, strict=True):
+        result = {f"{place}/length": float(np.mean([episode.length for episode in self._episodes]))}
+        for seat, rewards in zip(seats, returns.T, strict=True):
             for name in ("min", "max", "mean", "std"):
                 result[f"{place}/reward{seat}_{name}"] = float(getattr(np, name)(rewards))
-        return result | {f"{place}/{name}": value for name, value in _means(list(stats)).items()}
+        stats = _means([episode.stats for episode in self._episodes])
+        return result | {f"{place}/{name}": value for name, value in stats.items()}
 
 
 def read_evaluations(file: Path) -> list[dict[str, Any]]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -32,26 +30,7 @@ PREFIX = "minari:"
 COMMON = ("observation_shape", "observation_dtype", "num_actions", "action_branches", "action_low", "action_high")
 
 
-@dataclass(frozen=True)
-class MinariEpisode:
-    """An episode of a dataset, as whoever reads recorded games uses a ``GameRecord``."""
-
-    index: int
-    returns: list[float]
-    truncated: bool
-    steps: list[Move] = field(repr=False)
-    seed: int | None = None
-    weights_version: int = 0
-
-    @property
-    def raw_returns(self) -> list[float]:
-        return self.returns
-
-    def moves(self, environment: Environment | None = None) -> Iterator[Move]:
-        return iter(self.steps)
-
-
-def read_minari(source: str, spec: EnvSpec) -> Iterator[MinariEpisode]:
+def read_minari(source: str, spec: EnvSpec) -> Iterator[GameRecord]:
     """The episodes of ``minari:DATASET``, oldest first, as an environment of ``spec`` would have shown them. Masks are
     where ``TwoPlayerEnv`` or Gymnasium have them; without any, everything is legal.
 
@@ -128,7 +107,7 @@ def _minari() -> Any:
     return minari
 
 
-def _read(episode: Any, layout: Layout, spec: EnvSpec) -> MinariEpisode:
+def _read(episode: Any, layout: Layout, spec: EnvSpec) -> GameRecord:
     moves, count = [], len(episode.rewards)
     row = np.zeros((1, *spec.observation_shape), spec.observation_dtype)
     masks = (episode.infos or {}).get(MASK)
@@ -141,8 +120,7 @@ def _read(episode: Any, layout: Layout, spec: EnvSpec) -> MinariEpisode:
         _check(action, legal, spec, t)
         moves.append(Move(row[0].copy(), legal, action, 0, np.array([episode.rewards[t]], np.float64),
                           bool(episode.terminations[t]), bool(episode.truncations[t])))
-    return MinariEpisode(int(episode.id), [float(np.sum(episode.rewards))], bool(count and episode.truncations[-1]),
-                         moves)
+    return GameRecord.of_moves(moves, int(episode.id))
 
 
 def _check(action: np.ndarray, legal: np.ndarray, spec: EnvSpec, step: int) -> None:
@@ -161,22 +139,23 @@ def _spaces(environment: Environment) -> tuple[spaces.Space, spaces.Space]:
     if environment.game is not None:
         return SingleGame(environment.game, 1, None).observation_space(), spaces.Discrete(environment.game.num_actions)
     assert environment.maker is not None
-    with closing(environment.maker()) as env:
+    with environment.maker.opened() as env:
         return env.observation_space, env.action_space
 
 
 def _played(environment: Environment, record: GameRecord) -> tuple[list[Any], dict[str, Any] | None, list[float]]:
     """Observations (one more than actions), infos (masks, where there are any), rewards of an episode."""
-    actions = actions_of(environment.spec, record.actions or [])
+    seed, played = record.seed_and_actions()
+    actions = actions_of(environment.spec, played)
     if environment.game is not None:
-        course = Course(environment.game, record.seed or 0)
+        course = Course(environment.game, seed)
         positions = [course.now, *(course.play(int(action)) for action in actions)]
         totals = [position.returns[0] for position in positions]
         masks = [course.legal_actions(position).astype(np.int8) for position in positions]
         return [course.observation(position) for position in positions], {MASK: masks}, np.diff(totals).tolist()
     assert environment.maker is not None
-    with closing(environment.maker()) as env:
-        observation, info = env.reset(seed=record.seed)
+    with environment.maker.opened() as env:
+        observation, info = env.reset(seed=seed)
         observations, infos, rewards = [observation], [info], []
         for action in actions:
             observation, reward, _, _, info = env.step(native_action(env.action_space, action))

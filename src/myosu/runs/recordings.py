@@ -1,31 +1,34 @@
-"""Folders of recorded games: runs, what ``myosu record`` wrote, and folders of SGF files (Go)."""
+"""Recorded games wherever they lie, read one way: runs, what ``myosu record`` wrote, games that people played, SGF
+files of Go, Minari's datasets, ``.demo`` files of ML-Agents.
+
+Lists are read line by line, because a run may have hundreds of thousands of episodes.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
 from myosu import trust
 from myosu.envs.native import game_spec
 from myosu.envs.registry import Environment, load_environment
+from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
-from myosu.games import Game
 from myosu.runs.demo import SUFFIX, read_demo
-from myosu.runs.episodes import EpisodeIndex
-from myosu.runs.games import EpisodeLine, GameRecord, Seat
-from myosu.runs.minari_datasets import PREFIX, MinariEpisode, read_minari
+from myosu.runs.games import GameLine, GameRecord, read_game
+from myosu.runs.minari_datasets import PREFIX, read_minari
 from myosu.runs.reading import read_json, read_lines, tell
 from myosu.runs.run import open_run
-
-if TYPE_CHECKING:
-    from myosu.games.go.sgf import GoRecord
+from myosu.runs.sgf import read_go_games
 
 #: Two games with the same first actions are held out together.
 OPENING = 8
@@ -40,124 +43,197 @@ class RecordingFile(TypedDict):
     settings: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Recording:
-    """Games in ``folder``, of ``game`` with ``kwargs`` and ``rewards`` (see ``load_environment``). records: reads them
-    one after another, in the same order every time. rules: of SGF files, whose game need not be registered."""
+class Origin(NamedTuple):
+    """What recorded games are of, as ``load_environment`` takes it. make: makes the environment, if its code may run.
+    code: the user's own code that is needed for it, see ``trust``."""
 
-    folder: Path
     game: str
     kwargs: dict[str, Any]
-    rewards: str
-    records: Callable[[], Iterator[GameRecord]]
-    rules: Game | None = None
+    make: Callable[[], Environment]
+    code: tuple[str | None, ...] = ()
 
-    @property
+    def agree(self) -> None:
+        """Its code may run."""
+        trust.agree(*self.code)
+
+
+class Recording:
+    """The games in ``source``, oldest first, in the same order every time.
+
+    read: from a number of games, None for all, to the last ones. find_origin: says what they are of; None where a file
+    holds what was seen (``GameRecord.observed``), so that no environment is needed.
+    """
+
+    def __init__(self, source: str | Path, read: Callable[[int | None], Iterator[GameRecord]],
+                 find_origin: Callable[[], Origin] | None) -> None:
+        self.source, self._read, self._find_origin = source, read, find_origin
+
+    @cached_property
+    def origin(self) -> Origin | None:
+        """Raises UserError where it cannot be read."""
+        return None if self._find_origin is None else self._find_origin()
+
+    @cached_property
     def environment(self) -> Environment:
-        """Raises UserError if its code may not run, see ``trust``."""
-        if self.rules is not None:
-            return Environment(self.game, game_spec(self.rules), game=self.rules)
-        trust.require([trust.source_of(self.game, self.kwargs)], f"The recording {self.folder}")
-        return load_environment(self.game, self.kwargs, self.rewards)
+        """Where the games can be played again. Raises UserError if its code may not run, see ``trust``, or if the
+        source names none."""
+        if self.origin is None:
+            raise UserError(f"{self.source} does not say which environment its episodes are of.")
+        return self.origin.make()
 
     def require(self, environment: Environment, name: str, kwargs: dict[str, Any]) -> None:
         """Raises UserError unless the games can be played in ``environment``, which ``name`` and ``kwargs`` made: it is
         the same, or has the same rules with another observation (go9 and go9-features)."""
-        if (self.game, self.kwargs) == (name, kwargs):
+        if self.origin is None or (self.origin.game, self.origin.kwargs) == (name, kwargs):
             return
         own, other = self.environment.game, environment.game
         if own is None or other is None or own.step is not other.step or own.num_actions != other.num_actions:
-            raise UserError(f"The games in {self.folder} are of {self.game}, not of {name}"
-                            f"{' with the same arguments' if self.game == name else ''}.")
+            raise UserError(f"The games in {self.source} are of {self.origin.game}, not of {name}"
+                            f"{' with the same arguments' if self.origin.game == name else ''}.")
+
+    def records(self) -> Iterator[GameRecord]:
+        """Those whose moves are known, so that they can be replayed and learnt from."""
+        return (record for record in self._read(None) if record.replayable)
+
+    def last(self, count: int) -> list[GameRecord]:
+        """The newest."""
+        return list(self._read(count))
+
+    def best(self, count: int) -> list[GameRecord]:
+        """Those with the best returns, best first."""
+        return heapq.nlargest(count, self._read(None), key=merit)
+
+    def find(self, which: int | Literal["best"]) -> GameRecord:
+        """The replayable game with this index, or the best one. Raises UserError if there is none."""
+        if which == "best":
+            best = max(self.records(), key=merit, default=None)
+            if best is None:
+                raise UserError(f"No episode in {self.source} has its actions recorded yet.")
+            return best
+        newest, nearest = -1, list[int]()
+        for record in self._read(None):
+            newest = record.index
+            if record.replayable:
+                if newest == which:
+                    return record
+                nearest = [*nearest[-1:], newest] if newest > which else [newest]
+                if newest > which:
+                    break
+        if not 0 <= which <= newest:
+            raise UserError(f"There is no episode {which} in {self.source}: it has {newest + 1} so far, from 0.")
+        raise UserError(f"The actions of episode {which} were not recorded. The nearest that were: "
+                        f"{' and '.join(map(str, nearest)) or 'none'}.")
 
 
-def open_recording(folder: str | Path) -> Recording:
-    """The games in ``folder``. Raises UserError if there are none, or the folder is neither a run nor a recording nor
-    one of SGF files."""
-    folder = Path(folder)
-    if (folder / "config.json").is_file():
-        config = open_run(folder).config
-        config.require_trust()
-        return Recording(folder, config.game, config.env_kwargs, config.rewards, EpisodeIndex(folder).with_actions)
-    if (folder / "recording.json").is_file():
-        known = read_json(folder / "recording.json", RecordingFile)
-        return Recording(folder, known["game"], known["kwargs"], known["rewards"], lambda: recorded_lines(folder))
-    if folder.is_dir() and next(folder.rglob("*.sgf"), None) is not None:
-        return _open_sgf(folder)
-    raise UserError(f"There are no recorded games in {folder}: it is neither a run, nor a folder that myosu record "
-                    "made, nor one of .sgf files.")
+def open_recording(source: str | Path, spec: EnvSpec | None = None) -> Recording:
+    """The games in ``source``: a folder (a run, of ``myosu record``, of games that people played, of SGF files), a file
+    of one game, a ``.demo`` file or ``minari:DATASET``.
 
-
-def reader_of(source: str, environment: Environment, game: str, kwargs: dict[str, Any]
-              ) -> Callable[[], Iterator[GameRecord | MinariEpisode]]:
-    """A function that reads the games in ``source``, a folder (``open_recording``), ``minari:DATASET`` or a ``.demo``
-    file, one after another. Raises UserError unless they can be played in ``environment``, which ``game`` and
-    ``kwargs`` made."""
-    if source.startswith(PREFIX):
-        next(read_minari(source, environment.spec), None)  # or says what is wrong
-        return lambda: read_minari(source, environment.spec)
-    if source.endswith(SUFFIX):
-        episodes = read_demo(source, environment.spec)
-        return lambda: iter(episodes)
-    recording = open_recording(source)
-    recording.require(environment, game, kwargs)
-    return recording.records
+    spec: of the environment whose observations are wanted; only the last two need it. Raises UserError if ``source``
+    is none of these.
+    """
+    if str(source).startswith(PREFIX):
+        return _observed(source, spec, read_minari)
+    if str(source).endswith(SUFFIX):
+        return _observed(source, spec, read_demo)
+    path = Path(source)
+    if (path / "config.json").is_file():
+        return Recording(path, lambda last: _lines(path, last), lambda: _origin_of_run(path))
+    if (path / "recording.json").is_file():
+        return Recording(path, lambda last: _lines(path, last), lambda: _origin_of_recording(path))
+    if path.suffix == ".json" and path.is_file():
+        return _of_games(path, [read_game(path)])
+    played, damaged = _read_played(path)
+    if played:
+        return _of_games(path, played)
+    if path.is_dir() and next(path.rglob("*.sgf"), None) is not None:
+        size, games = read_go_games(path)
+        return Recording(path, lambda last: _of_list(games, last), lambda: _origin_of_go(size))
+    raise UserError(" ".join([f"There are no recorded games in {source}: it is neither a run, nor a folder that myosu "
+                              "record made, nor one of .sgf files or of games that were played in the page.",
+                              *damaged[:1]]))
 
 
 def recorded_lines(folder: Path) -> Iterator[GameRecord]:
-    """The games in a folder that ``myosu record`` made."""
-    for line in read_lines(folder / "games.jsonl", EpisodeLine):
-        if (record := GameRecord.of_line(line)).replayable:
-            yield record
+    """The games in a folder that ``myosu record`` made, or is making."""
+    return (record for record in _lines(folder, None) if record.replayable)
 
 
-def _open_sgf(folder: Path) -> Recording:
+def _lines(folder: Path, last: int | None) -> Iterator[GameRecord]:
+    return map(GameRecord.of_line, read_lines(folder / "games.jsonl", GameLine, last=last))
+
+
+def _of_list(games: list[GameRecord], last: int | None) -> Iterator[GameRecord]:
+    return iter(games if last is None else games[-last:])
+
+
+def _observed(source: str | Path, spec: EnvSpec | None, read: Callable[[str, EnvSpec], Iterable[GameRecord]]
+              ) -> Recording:
+    if spec is None:
+        raise UserError(f"{source} holds observations without the name of an environment: its episodes can be learnt "
+                        "from, but not be listed or played again.")
+
+    def episodes(last: int | None) -> Iterator[GameRecord]:
+        found = read(str(source), spec)
+        return iter(found if last is None else deque(found, last))
+
+    next(episodes(None), None)  # or says what is wrong
+    return Recording(source, episodes, None)
+
+
+def _read_played(folder: Path) -> tuple[list[GameRecord], list[str]]:
+    """The games in a folder of one file each, numbered from 0, and why others are left out, which is told if there are
+    games: files that are damaged, or of another game than the first."""
+    games: list[GameRecord] = []
+    left_out = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            game = read_game(file)
+        except UserError as error:
+            left_out.append(f"{error} It is left out.")
+            continue
+        if games and any(getattr(game, part) != getattr(games[0], part) for part in ("game", "kwargs", "rewards")):
+            left_out.append(f"{file} is a game of {game.game}, the first one in its folder of {games[0].game}. It is "
+                            "left out.")
+            continue
+        games.append(dataclasses.replace(game, index=len(games)))
+    for notice in left_out if games else ():  # without any, the folder may be of another kind
+        tell(notice)
+    return games, left_out
+
+
+def _of_games(source: Path, games: list[GameRecord]) -> Recording:
+    first = games[0]
+    origin = Origin(first.game, first.kwargs, first.environment, (trust.source_of(first.game, first.kwargs),))
+    return Recording(source, lambda last: _of_list(games, last), lambda: origin)
+
+
+def _origin_of_run(folder: Path) -> Origin:
+    config = open_run(folder).config
+    return Origin(config.game, config.env_kwargs, lambda: config.environment, tuple(config.sources))
+
+
+def _origin_of_recording(folder: Path) -> Origin:
+    known = read_json(folder / "recording.json", RecordingFile)
+    code = trust.source_of(known["game"], known["kwargs"])
+
+    def make() -> Environment:
+        trust.require([code], f"The recording {folder}")
+        return load_environment(known["game"], known["kwargs"], known["rewards"])
+
+    return Origin(known["game"], known["kwargs"], make, (code,))
+
+
+def _origin_of_go(size: int) -> Origin:
     from myosu.games.go import make_game
-    from myosu.games.go.sgf import read_folder
 
-    games, damaged = read_folder(folder)
-    size = games[0].size
-    fitting = [game for game in games if game.size == size and game.winner is not None]
-    for line in damaged[:3]:
-        tell(f"{line} It is left out.")
-    if (other := len(games) - len(fitting)) or len(damaged) > 3:
-        tell(f"Of the games in {folder}, {len(damaged)} are damaged, and {other} of another size than {size}×{size} or "
-             "without a winner; they are left out.")
-    if not fitting:
-        raise UserError(f"No game in {folder} says who won.")
-    return Recording(folder, f"go{size}", {}, "score", lambda: map(_of_sgf, count(), fitting), make_game(size))
+    rules = make_game(size)  # a board of this size need not be registered
+    return Origin(f"go{size}", {}, lambda: Environment(f"go{size}", game_spec(rules), game=rules))
 
 
-def _of_sgf(index: int, game: GoRecord) -> GameRecord:
-    chosen = game.chosen()
-    if game.actions[-2:] == 2 * [game.size**2]:
-        chosen[-2:] = True  # when to end a game is to be learnt
-    assert game.winner is not None
-    seats: list[Seat] = [{"kind": "player", "name": name} for name in (game.black, game.white)]
-    return GameRecord(seed=0, actions=game.actions, returns=[float(game.winner), -float(game.winner)],
-                      terminated=True, truncated=False, index=index, players=seats,
-                      unchosen=np.flatnonzero(~chosen).tolist(), adjudicated=True)
-
-
-def is_go(game: Game | None) -> bool:
-    return game is not None and re.match(r"go\d", game.name) is not None
-
-
-def go_sgf(record: GameRecord, game: Game) -> str:
-    """The text of an SGF file of a game of Go, whose comments say which moves nobody chose."""
-    from myosu.games.go.sgf import CLEANUP, RANDOM, GoRecord, format_sgf
-
-    course = record.course(game)
-    comments, cleaning = [""] * record.length, True
-    for ply in reversed(range(record.length)):
-        cleaning &= ply in record.unchosen or course.actions[ply] == game.pass_action
-        comments[ply] = CLEANUP if cleaning else RANDOM if ply in record.unchosen else ""
-    assert game.score is not None
-    score, colour = game.score(course.now.state), "B" if record.returns[0] > 0 else "W"
-    result = f"{colour}+R" if record.adjudicated else "0" if score == 0 else f"{colour}+{abs(score):.1f}"
-    black, white = (player.get("name", player["kind"]) for player in record.players)
-    return format_sgf(GoRecord(game.observation_shape[-1], course.actions, float(course.now.state["komi"]), result,
-                               black, white, comments))
+def merit(record: GameRecord) -> tuple[float, int]:
+    """Sort key of the best episode. In two-player games the winner's return counts; among equals the newest is best."""
+    return max(record.returns, default=-math.inf), record.index
 
 
 def is_held_out(actions: np.ndarray | Sequence[Any], num_players: int, share: float) -> bool:

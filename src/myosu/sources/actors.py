@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from myosu.algorithms import algorithm_of, load_settings
-from myosu.algorithms.interface import Actor
+from myosu.algorithms.interface import Actor, Experience
 from myosu.envs.gym_env import GymVectorEnv
 from myosu.envs.vector import VectorEnv
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.games.game import Game
-from myosu.players.against import AgainstEnv, PlayedGame
+from myosu.players.against import AgainstEnv, FinishedGame
 from myosu.players.opponents import make_opponent
 from myosu.randomness import derive_seed
-from myosu.replay.episode import Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.state import State, Weights
 from myosu.sources.pool import AgainstPool, Pool, PoolSettings
@@ -56,16 +53,13 @@ class ActorAgainst:
         experience = self.actor.step()
         for k, episode in enumerate(experience.episodes):
             game = self.finished.pop(0)
-            learner_return = episode.returns[0]
-            assert len(game.actions[game.seat::2]) == episode.length, "records of another game"
+            assert game.record.seed == episode.seed, "records of another game"
             experience.episodes[k] = replace(
-                episode, actions=np.array(game.actions, np.int64),
-                seats=(np.arange(len(game.actions)) % 2).astype(np.int8), returns=(game.returns, -game.returns),
-                raw_returns=(game.raw_returns, -game.raw_returns),
-                stats={**episode.stats, **self.statistics(game, learner_return)})
+                game.record, weights_version=episode.weights_version,
+                stats={**episode.stats, **self.statistics(game, episode.returns[0])})
         return experience
 
-    def statistics(self, game: PlayedGame, learner_return: float) -> dict[str, float]:
+    def statistics(self, game: FinishedGame, learner_return: float) -> dict[str, float]:
         """Of a finished game."""
         return {"learner_return": learner_return}
 
@@ -92,7 +86,7 @@ class ActorAgainstPool(ActorAgainst):
         self.pool.count(experience.steps)
         return experience
 
-    def statistics(self, game: PlayedGame, learner_return: float) -> dict[str, float]:
+    def statistics(self, game: FinishedGame, learner_return: float) -> dict[str, float]:
         self.pool.record(game.opponent, learner_return)
         return {**super().statistics(game, learner_return), "pool_elo": self.pool.elo}
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from myosu.algorithms.interface import Actor
+from myosu.algorithms.interface import Actor, Experience
 from myosu.errors import UserError
-from myosu.replay.episode import Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.state import State, Weights
 from myosu.sources.actors import env_notices, make_actor

@@ -23,12 +23,11 @@ from typing import Any, NamedTuple
 from safetensors.torch import load, save
 
 from myosu.algorithms import load_settings
-from myosu.algorithms.interface import Actor
+from myosu.algorithms.interface import Actor, Experience
 from myosu.envs.given import pack_given, unpack_given
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
 from myosu.randomness import derive_seed, prepare_process
-from myosu.replay.episode import Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.state import State, Weights
 from myosu.sources.actors import env_notices, make_actor

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
-import numpy as np
-
 from myosu.algorithms import algorithm_of, load_settings
+from myosu.algorithms.interface import Experience
 from myosu.errors import UserError
-from myosu.replay.episode import Episode, Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.games import GameRecord
-from myosu.runs.minari_datasets import MinariEpisode
-from myosu.runs.recordings import reader_of
+from myosu.runs.recordings import open_recording
 from myosu.runs.state import State, Weights
 
 
 class RecordedGames:
-    """Each game in the folders that the setting ``recordings`` names (``open_recording``), once, in order
+    """Each game in what the setting ``recordings`` names (``open_recording``), once, in order
     (``source.Source``). Like an actor in turn it plays one whenever the learner waits.
 
     Raises UserError where a folder is missing, or is of another game.
@@ -33,16 +31,17 @@ class RecordedGames:
         self.nodes: dict[str, dict[str, float]] = {}
         self._settings, self._environment = load_settings(config), config.environment
         self._make_rows = algorithm_of(config).make_rows
-        self._readers = [reader_of(folder, self._environment, config.game, config.env_kwargs)
-                         for folder in self._settings.recordings]
+        self._recordings = [open_recording(source, self._environment.spec) for source in self._settings.recordings]
+        for recording in self._recordings:
+            recording.require(self._environment, config.game, config.env_kwargs)
         self._read = self._left_out = 0
         self._first_problem = ""
         self._records = self._all()
         self._notices: list[str] = []
 
-    def _all(self) -> Iterator[GameRecord | MinariEpisode]:
-        for read in self._readers:
-            yield from read()
+    def _all(self) -> Iterator[GameRecord]:
+        for recording in self._recordings:
+            yield from recording.records()
 
     def publish(self, weights: Weights, version: int) -> None:
         """Nobody acts."""
@@ -73,11 +72,8 @@ class RecordedGames:
                 self._notices.append(f"The recorded game {record.index} is left out: {error}")
             self._left_out += 1
             return []
-        episode = Episode(np.array([move.action for move in moves]), np.array([move.seat for move in moves], np.int8),
-                          tuple(record.returns), tuple(record.raw_returns), record.seed or 0, record.truncated,
-                          record.weights_version)
         rows = self._make_rows(self._settings, self._environment.spec, moves)
-        return [Experience(record.weights_version, len(moves), rows, [episode])]
+        return [Experience(record.weights_version, len(moves), rows, [replace(record, observed=None)])]
 
     def hold(self, back: bool) -> None:
         """Nothing to do: the learner asks for every game."""

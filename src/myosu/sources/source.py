@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from myosu.replay.episode import Experience
+from myosu.algorithms.interface import Experience
 from myosu.runs.state import State, Weights
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 
 from myosu.algorithms import load_settings
-from myosu.replay.episode import Experience
+from myosu.algorithms.interface import Experience
 from myosu.runs.config import RunConfig
 from myosu.runs.state import State, Weights
 from myosu.sources.actors import env_notices, make_actor

@@ -19,11 +19,11 @@ import torch
 from safetensors import SafetensorError
 
 from myosu.algorithms import algorithm_of, load_settings
+from myosu.algorithms.interface import Experience
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.memory import total_memory
 from myosu.players.opponents import settle_opponent
 from myosu.randomness import derive_seed, get_randomness, prepare_process, set_randomness
-from myosu.replay.episode import Experience
 from myosu.runs.checkpoint import Checkpoint, Checkpoints, open_checkpoint
 from myosu.runs.config import LIMITS
 from myosu.runs.metrics import Metrics, Rates
@@ -38,6 +38,8 @@ from myosu.training.videos import VideoProcess
 
 #: Seconds between records in the metrics.
 RECORD_SECONDS = 5.0
+#: Seconds between looks for notices of environments and workers: asking each environment at every step is slow.
+NOTICE_SECONDS = 0.2
 #: At the end, a video that is being made is waited for so long.
 VIDEO_SECONDS = 60.0
 #: Beside a parallel source an evaluation takes a core from those who train: so many times its seconds pass before the
@@ -134,7 +136,7 @@ class Trainer:
         self._set_best()
         self.rates = Rates()
         self._published: int | None = None
-        self._last = dict.fromkeys(("record", "checkpoint"), time.monotonic())
+        self._last = dict.fromkeys(("record", "checkpoint", "notices"), time.monotonic())
         self.progress = Progress(run, self.two_players, quiet)
         if checkpoint:
             self.progress.say(f"Going on from {checkpoint.path}")
@@ -162,6 +164,7 @@ class Trainer:
             if stop:
                 self.progress.say("Saving and stopping. Ctrl-C again stops at once.")
             self.checkpoint()
+            self._tell_notices()
             self.source.close()
             if self._evaluates:
                 self._evaluate_last(stop)
@@ -250,9 +253,13 @@ class Trainer:
             self.checkpoint()
         if self._due("record", RECORD_SECONDS):
             self._record("evaluating" if self.evaluator.pending is not None else phase)
+        if self._due("notices", NOTICE_SECONDS):
+            self._tell_notices()
+        self.progress.refresh(lambda: self._status(phase))
+
+    def _tell_notices(self) -> None:
         for notice in (*self.source.notices(), *self.videos.notices()):
             self.progress.say(notice)
-        self.progress.refresh(lambda: self._status(phase))
 
     def _due(self, what: str, seconds: float) -> bool:
         if time.monotonic() - self._last[what] < seconds:

@@ -18,8 +18,8 @@ from myosu.envs.playback import Playback
 from myosu.envs.registry import Environment, load_environment
 from myosu.errors import UserError
 from myosu.processes import end, end_with, spawn
-from myosu.runs.episodes import video_path
 from myosu.runs.games import GameRecord
+from myosu.runs.videos import video_path
 
 if TYPE_CHECKING:  # it imports torch, which the process that films does without
     from myosu.runs.run import Run
@@ -31,13 +31,14 @@ def make_video(environment: Environment, record: GameRecord, path: Path) -> str:
 
     Raises UserError where imageio is missing, the environment gives no pictures, or nothing can be written there.
     """
+    path = path.absolute()  # the environment may change the working directory
     part = _part(path)
     with closing(Playback(environment)) as playback:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             part.touch()  # where that fails it says why more clearly than imageio
             with closing(_open_writer(part, playback.fps)) as writer:
-                for image in playback.pictures(record.seed or 0, record.actions or []):
+                for image in playback.pictures(*record.seed_and_actions()):
                     writer.append_data(_even(image))
             os.replace(part, path)
         except OSError as error:

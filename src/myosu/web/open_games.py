@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from myosu.errors import UserError
-from myosu.runs.demonstrations import read_demonstration
-from myosu.runs.files import write_json
-from myosu.runs.games import GameRecord
+from myosu.runs.games import GameRecord, read_game, write_game
 
 #: Number of games that are kept; the oldest are deleted.
 KEPT = 1000
@@ -27,23 +25,22 @@ class OpenGames:
         last moves, because waiting for the disk would delay every other game. Raises OSError."""
         path = self._path(name)
         if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
             for old in self._files()[KEPT - 1:]:
                 old.unlink(missing_ok=True)
-        write_json(path, game.to_json(), durable=False)
+        write_game(path, game, durable=False)
 
     def find(self, name: str) -> GameRecord | None:
         """Raises UserError where the file is damaged."""
         if not re.fullmatch(r"[\w-]+", name, re.ASCII):  # never a path from outside
             return None
         path = self._path(name)
-        return read_demonstration(path) if path.exists() else None
+        return read_game(path) if path.exists() else None
 
     def unfinished(self) -> Iterator[tuple[str, GameRecord]]:
         """Names and games that are not over, the one played last first. Damaged files are skipped."""
         for path in self._files():
             try:
-                game = read_demonstration(path)
+                game = read_game(path)
             except UserError:
                 continue
             if not (game.terminated or game.truncated):

@@ -8,8 +8,8 @@ from typing import Any
 from myosu.envs.course import Course
 from myosu.errors import UserError
 from myosu.games import Game
-from myosu.runs.episodes import EpisodeIndex
 from myosu.runs.games import GameRecord
+from myosu.runs.recordings import open_recording
 
 #: Number of episodes offered of each kind, and number of newest episodes searched for them (one in ten has actions).
 LISTED, SEARCHED = 30, 2000
@@ -27,17 +27,14 @@ class Recordings:
 
     def list(self) -> dict[str, Any]:
         """The newest, newest first, and the best. Reads the whole index."""
-        index = EpisodeIndex(self.folder)
+        index = open_recording(self.folder)
         newest = [_listed(record) for record in reversed(index.last(SEARCHED)) if record.replayable]
         best = [_listed(record) for record in index.best(LISTED) if record.replayable]
         return {"newest": newest[:LISTED], "best": best}
 
     def course(self, number: int) -> Course:
         """Replay episode ``number``. Raises UserError if that is impossible."""
-        record = EpisodeIndex(self.folder).recorded(number)
-        if not record.replayable:
-            raise Missing(f"Episode {number} was recorded without what is needed to see it again.")
-        return record.course(self.game)
+        return open_recording(self.folder).find(number).course(self.game)
 
 
 def _listed(record: GameRecord) -> dict[str, Any]:

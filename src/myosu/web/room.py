@@ -15,8 +15,8 @@ from myosu.envs.course import Course, replay
 from myosu.errors import UserError
 from myosu.players.agent import load_agent, turn_at
 from myosu.runs.checkpoint import Checkpoints, find_checkpoint
-from myosu.runs.demonstrations import othello_sgf, read_demonstration, write_demonstration
-from myosu.runs.games import GameRecord
+from myosu.runs.games import GameRecord, read_game, write_game
+from myosu.runs.sgf import has_sgf, to_sgf
 from myosu.web.messages import Seat, check_fields, parse_seats
 from myosu.web.open_games import OpenGames
 from myosu.web.recordings import LISTED, Missing, Recordings
@@ -85,7 +85,7 @@ class Room:
                 "reward_range": [max(-1e6, game.reward_range[0]), min(1e6, game.reward_range[1])],
                 "checkpoints": self.checkpoints, "default": self.default, "best": best.name if best else None,
                 "algorithm": Path(self.config.algorithm).stem,
-                "searches": self.searches, "simulations": self.simulations, "seat": self.seat}
+                "sgf": has_sgf(game), "searches": self.searches, "simulations": self.simulations, "seat": self.seat}
 
     async def table(self, name: str) -> Table:
         """The game with this name, which may come from an earlier server. Raises UserError."""
@@ -152,7 +152,7 @@ class Room:
                                                           name, game in islice(self.open_games.unfinished(), LISTED)])
         return {**self._of_training, "played": [game for game in played if game], "open": unfinished}
 
-    def demonstration(self, table: Table) -> GameRecord:
+    def record(self, table: Table) -> GameRecord:
         now = table.course.now
         run = {"run": self.folder.resolve().name}
         players: list[Any] = [{**seat.to_json(), **(run if seat.kind == "agent" else {})} for seat in table.seats]
@@ -161,8 +161,8 @@ class Room:
                           taken_back=table.taken_back, started=table.started, ended=table.ended)
 
     def export(self, table: Table, form: str) -> str:
-        if form == "sgf" and self.game.name == "othello":
-            return othello_sgf(self.demonstration(table))
+        if form == "sgf" and has_sgf(self.game):
+            return to_sgf(self.record(table), self.game)
         raise Missing(f"There is no {form} of a game of {self.game.name}.")
 
     def close(self) -> None:
@@ -194,15 +194,20 @@ class Room:
             stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(table.started))
             name = f"{stamp}-{table.id.replace('_', '').replace('-', '')[:6]}"
             try:
-                write_demonstration(self.folder / "played" / f"{name}.json", self.demonstration(table))
+                self._write_played(self.folder / "played" / f"{name}.json", self.record(table))
             except OSError as error:
                 table.tell({"type": "error", "message": f"The game could not be saved: {error}"})
+
+    def _write_played(self, path: Path, record: GameRecord) -> None:
+        write_game(path, record)
+        if has_sgf(self.game):
+            path.with_suffix(".sgf").write_text(to_sgf(record, self.game), encoding="utf-8")
 
     def _keep(self, table: Table) -> None:
         if table.recorded:
             return
         try:
-            self.open_games.keep(table.id, self.demonstration(table))
+            self.open_games.keep(table.id, self.record(table))
         except OSError as error:
             if table.id not in self._unkept:
                 self._unkept.add(table.id)
@@ -214,7 +219,7 @@ class Room:
 
     def _listed_game(self, path: Path) -> dict[str, Any] | None:
         try:
-            game = read_demonstration(path)
+            game = read_game(path)
         except UserError:
             return None  # A reader that wants it for training reports the damage.
         return {"played": path.stem, **_listed(game)}
@@ -236,7 +241,7 @@ class Room:
         path = {path.stem: path for path in self._played_files()}.get(name)  # never a path that somebody sent
         if path is None:
             raise Missing("There is no such played game.")
-        return self._course_of(read_demonstration(path))
+        return self._course_of(read_game(path))
 
 
 def _listed(game: GameRecord) -> dict[str, Any]:

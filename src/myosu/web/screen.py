@@ -14,6 +14,7 @@ import struct
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,10 @@ class Recorder:
     def episodes(self) -> int:
         return len(self._kept.numbers)
 
-    def write(self, record: dict[str, Any]) -> None:
-        """record: the fields of a ``GameRecord`` but its index."""
+    def write(self, record: GameRecord) -> None:
+        """Its index is the next one of the folder."""
         with self._lock, writing_to(self._kept.folder):
-            index = 1 + max(self._kept.numbers, default=-1)
-            self._kept.add(GameRecord(index=index, players=[{"kind": "person"}], **record))
+            self._kept.add(replace(record, index=1 + max(self._kept.numbers, default=-1)))
 
     def close(self) -> None:
         self._kept.close()
@@ -135,9 +135,8 @@ class Session:
         if state["over"]:
             self._memory = None
             if self.by_person and self.screen.recording is not None:
-                self.screen.recording.write({
-                    "seed": self.seed, "actions": self.actions, "returns": [self.total], "terminated": terminated,
-                    "truncated": truncated})
+                self.screen.recording.write(GameRecord(self.seed, self.actions, [self.total], terminated, truncated,
+                                                       players=[{"kind": "person"}]))
                 state["recorded"] = self.screen.recording.episodes
             self.episode += 1
             self._begun()

@@ -204,8 +204,8 @@ async def _export(request: Request) -> Response:
     table = await room.table(request.path_params["id"])
     disposition = {"content-disposition": f'attachment; filename="{room.game.name}-{table.id}.{form}"'}
     if form == "json":
-        return JSONResponse(room.demonstration(table).to_json(), headers=disposition)
-    return PlainTextResponse(room.export(table, form), headers=disposition, media_type="application/x-othello-sgf")
+        return JSONResponse(room.record(table).to_json(), headers=disposition)
+    return PlainTextResponse(room.export(table, form), headers=disposition, media_type="application/x-go-sgf")
 
 
 async def _watch_page(request: Request) -> Response:

@@ -11,7 +11,7 @@ export class Panel {
   constructor(run, lookAt) {
     this.run = run;
     this.lookAt = lookAt;
-    $('sgf-part').hidden = run.game !== 'othello';
+    $('sgf-part').hidden = !run.sgf;
     $('moves').addEventListener('click', event => {
       const ply = event.target.closest('button')?.dataset.ply;
       if (ply !== undefined) lookAt(Number(ply));
