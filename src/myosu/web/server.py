@@ -213,7 +213,8 @@ async def _watch_page(request: Request) -> Response:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    status = {Missing: 404, Busy: 503, TooLong: 413}.get(type(error), 400)
+    statuses = {Missing: 404, Busy: 503, TooLong: 413}
+    status = next((status for kind, status in statuses.items() if isinstance(error, kind)), 400)
     return JSONResponse({"error": str(error)}, status)
 
 
