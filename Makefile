@@ -26,7 +26,8 @@ alphago: install
 	$(BIN)/myosu recipe alphago9 $(QUICK) --folder $(FOLDER)
 
 # Without GRhino, GNU Go, Quarry, Godot and Chromium (Debian packages) their tests skip and say so; so do those with
-# ML-Agents' package and Unity's assemblies without scripts/setup_mlagents.sh and scripts/setup_unity_assemblies.sh.
+# ML-Agents' package, Unity's assemblies and Pachi without scripts/setup_mlagents.sh, scripts/setup_unity_assemblies.sh
+# and scripts/install_pachi.sh.
 test: .venv/.installed-dev
 	bash scripts/install_program.sh gtp-rhino grhino || echo "Tests that need GRhino will be skipped."
 	bash scripts/install_program.sh gnugo gnugo || echo "Tests that need GNU Go will be skipped."
@@ -50,7 +51,7 @@ docs: .venv/.installed-dev
 
 # Trained runs stay.
 clean:
-	rm -rf .venv .venv-mctx .venv-lightzero .venv-sb3 .venv-cleanrl .venv-mlagents .unity build dist site-docs src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-mctx .venv-lightzero .venv-sb3 .venv-cleanrl .venv-mlagents .unity .pachi build dist site-docs src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

@@ -21,9 +21,21 @@ import torch
 
 #: Training steps, as in Stable-Baselines3's zoo.
 STEPS = {("CartPole-v1", "ppo"): 100_000, ("CartPole-v1", "dqn"): 50_000,
-         ("LunarLander-v3", "ppo"): 1_000_000, ("LunarLander-v3", "dqn"): 100_000}
+         ("LunarLander-v3", "ppo"): 1_000_000, ("LunarLander-v3", "dqn"): 100_000,
+         ("ALE/Pong-v5", "ppo"): 10_000_000}
 #: Mean returns that count as solved: Gymnasium's reward threshold, and for CartPole also the maximum.
-THRESHOLDS = {"CartPole-v1": [475.0, 500.0], "LunarLander-v3": [200.0]}
+THRESHOLDS = {"CartPole-v1": [475.0, 500.0], "LunarLander-v3": [200.0], "ALE/Pong-v5": [18.0]}
+
+
+def make_env(environment: str) -> gymnasium.Env:
+    """As Myosu makes it: Atari's games with --atari."""
+    if not environment.startswith("ALE/"):
+        return gymnasium.make(environment)
+    import ale_py
+
+    gymnasium.register_envs(ale_py)
+    frames = gymnasium.wrappers.AtariPreprocessing(gymnasium.make(environment, frameskip=1), noop_max=30)
+    return gymnasium.wrappers.FrameStackObservation(frames, 4)
 
 
 class Evaluation(NamedTuple):
@@ -48,7 +60,7 @@ class Greedy:
     """Mean return of greedy episodes, played in parallel. act: a batch of observations → actions."""
 
     def __init__(self, environment: str, episodes: int, seed: int, act: Callable[[np.ndarray], np.ndarray]) -> None:
-        self._envs = [gymnasium.make(environment) for _ in range(episodes)]
+        self._envs = [make_env(environment) for _ in range(episodes)]
         for k, env in enumerate(self._envs):
             env.reset(seed=1_000_000 + 1000 * seed + k)  # only once, so that every evaluation starts from other states
         self._act = act

@@ -36,7 +36,11 @@ MYOSU_FLAGS: dict[tuple[str, str], dict[str, object]] = {
     ("CartPole-v1", "dqn"): {"evaluate-every": 250, "evaluation-games": 50},
     ("LunarLander-v3", "ppo"): {"evaluate-every": 1024, "evaluation-games": 50},
     ("LunarLander-v3", "dqn"): {"evaluate-every": 2000, "evaluation-games": 50},
+    ("ALE/Pong-v5", "ppo"): {"evaluate-every": 64, "evaluation-games": 2, "atari": True},
 }
+#: What the others are told beside the number of steps.
+RIVAL_FLAGS: dict[tuple[str, str], list[object]] = {
+    ("ALE/Pong-v5", "ppo"): ["--evaluate-every", 4096, "--episodes", 2]}
 
 
 def learn_with_myosu(args: argparse.Namespace, seed: int) -> list[Evaluation]:
@@ -45,7 +49,7 @@ def learn_with_myosu(args: argparse.Namespace, seed: int) -> list[Evaluation]:
         flags = {"algorithm": args.algorithm, "env-steps": args.steps, "seed": seed, "run": run,
                  **MYOSU_FLAGS[args.environment, args.algorithm]}
         output_of([sys.executable, "-m", "myosu.cli", "train", args.environment, "--quiet",
-                   *(word for name, value in flags.items() for word in (f"--{name}", value))])
+                   *(word for name, value in flags.items() for word in (f"--{name}", value) if word is not True)])
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     return [Evaluation(line["env_steps"], line["training_seconds"], line["mean_reward"], line["processor_seconds"])
             for line in lines if line["kind"] == "evaluation" and line["env_steps"] > 0]
@@ -53,7 +57,7 @@ def learn_with_myosu(args: argparse.Namespace, seed: int) -> list[Evaluation]:
 
 def learn_with_rival(python: Path, script: str, args: argparse.Namespace, seed: int) -> list[Evaluation]:
     output = output_of([python, HERE / script, args.environment, "--algorithm", args.algorithm, "--steps", args.steps,
-                        "--seed", seed, "--threads", 1, 2])
+                        "--seed", seed, "--threads", 1, 2, *RIVAL_FLAGS.get((args.environment, args.algorithm), [])])
     return [Evaluation(*evaluation) for evaluation in json.loads(output)["evaluations"]]
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
-from learning import Clock, Greedy, arguments, quickest_threads, report
+from learning import Clock, Greedy, arguments, make_env, quickest_threads, report
 
 
 def linear(start: float) -> Callable[[float], float]:
@@ -38,9 +39,17 @@ ZOO: dict[tuple[str, str], dict[str, Any]] = {
         n_envs=1, learning_rate=6.3e-4, batch_size=128, buffer_size=50_000, learning_starts=0,
         gamma=0.99, target_update_interval=250, train_freq=4, gradient_steps=-1, exploration_fraction=0.12,
         exploration_final_eps=0.1, policy_kwargs=dict(net_arch=[256, 256])),
+    ("ALE/Pong-v5", "ppo"): dict(
+        n_envs=8, n_steps=128, batch_size=256, n_epochs=4, ent_coef=0.01, vf_coef=0.5, learning_rate=linear(2.5e-4),
+        clip_range=linear(0.1)),
 }
 #: Enough for a few updates with every setting above, but short compared with a run.
 PROBE_STEPS = 2048
+
+
+class Clipped(gymnasium.RewardWrapper):
+    def reward(self, reward: Any) -> float:
+        return float(max(-1.0, min(1.0, float(reward))))
 
 
 class Ticks(BaseCallback):
@@ -62,12 +71,15 @@ class Ticks(BaseCallback):
 
 def make_agent(environment: str, algorithm: str, seed: int) -> BaseAlgorithm:
     settings = dict(ZOO[environment, algorithm])
-    envs = make_vec_env(environment, settings.pop("n_envs"), seed=seed)
-    return {"ppo": PPO, "dqn": DQN}[algorithm]("MlpPolicy", envs, seed=seed, device="cpu", **settings)
+    atari = environment.startswith("ALE/")
+    envs = make_vec_env(lambda: Clipped(make_env(environment)) if atari else make_env(environment),
+                        settings.pop("n_envs"), seed=seed)
+    policy = "CnnPolicy" if atari else "MlpPolicy"
+    return {"ppo": PPO, "dqn": DQN}[algorithm](policy, envs, seed=seed, device="cpu", **settings)
 
 
 def main() -> None:
-    args = arguments(__doc__, ["CartPole-v1", "LunarLander-v3"], ["ppo", "dqn"])
+    args = arguments(__doc__, ["CartPole-v1", "LunarLander-v3", "ALE/Pong-v5"], ["ppo", "dqn"])
     threads = quickest_threads(args.threads,
                                lambda: make_agent(args.environment, args.algorithm, args.seed).learn(PROBE_STEPS))
     agent = make_agent(args.environment, args.algorithm, args.seed)

@@ -38,6 +38,7 @@ SKIPPED = {
     r"catch|godot:": "is a step of docs/studio.md (tests/envs/test_godot.py goes through it)",
     r"my_(package|env)|mygame": "names a file of the reader's",
     r"\bENV\b|…": "names no environment",
+    r"RUN/played": "needs games that the reader played",
     r"runs/teacher": "learns from a run of the reader's",
 }
 #: Programs that a command needs.

@@ -17,6 +17,7 @@ import numpy as np
 from myosu.games import Game
 from myosu.games.go import make_game
 from myosu.games.go.board import owners, point_of
+from myosu.games.go.drawing import stone_grid
 from myosu.games.go.sgf import GoRecord, read_folder
 from myosu.players.gtp import GtpPlayer
 
@@ -35,15 +36,28 @@ def difference(engine: GtpPlayer, game: Game, record: GoRecord) -> str | None:
             return f"move {ply + 1}: only we allow {sorted(moves - others)}, only GNU Go {sorted(others - moves)}"
         engine.send(f"play {colour} {game.action_name(action)}")
         game.step(state, action)
-    score = float(game.score(state))  # type: ignore[misc]
-    # In seki GNU Go counts no empty points, not even those that only one colour reaches; Tromp–Taylor does.
+    score, theirs = float(game.score(state)), engine.send("final_score")  # type: ignore[misc]
     if engine.send("final_status_list seki"):
+        # In a seki GNU Go counts no empty points, not even those that only one colour reaches; Tromp and Taylor do. Its
+        # final_score is then not always the sum of its own lists, so these are compared.
         found, width = owners(state), game.observation_shape[-1] + 2
         for vertex in engine.send("final_status_list dame").split():
             score -= (0, 1, -1)[found[point_of(game.parse_action(vertex), width)]]
-    ours = "0" if score == 0 else f"{'B' if score > 0 else 'W'}+{abs(score):.1f}"
-    theirs = engine.send("final_score")
-    return None if ours == theirs else f"score {ours}, GNU Go {theirs}"
+        theirs = _written(_listed_area(engine, game, state) - float(state["komi"]))
+    return None if _written(score) == theirs else f"score {_written(score)}, GNU Go {theirs}"
+
+
+def _listed_area(engine: GtpPlayer, game: Game, state: np.void) -> int:
+    """Black's points less White's, by GNU Go's lists of stones that stay and of territory."""
+    stones, lead = stone_grid(state).reshape(-1), 0
+    for status, sign in (("alive", 0), ("seki", 0), ("black_territory", 1), ("white_territory", -1)):
+        for vertex in engine.send(f"final_status_list {status}").split():
+            lead += sign or (0, 1, -1)[stones[game.parse_action(vertex)]]
+    return lead
+
+
+def _written(score: float) -> str:
+    return "0" if score == 0 else f"{'B' if score > 0 else 'W'}+{abs(score):.1f}"
 
 
 def main() -> int:

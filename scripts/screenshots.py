@@ -2,8 +2,8 @@
 
     .venv/bin/python scripts/screenshots.py runs/OTHELLO runs/CONNECT_FOUR … --watch runs/SNAKE-1 runs/SNAKE-2
 
-Each RUN gives the screenshot of its game. The simulated person follows the agent's hints, so that the games look
-sensible. The runs after --watch are shown together.
+Each RUN gives the screenshot of its game, and AlphaGo's search (apv:prior=RUN,…) play-alphago.png. The simulated person
+follows the agent's hints, so that the games look sensible. The runs after --watch are shown together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync"]
 OUT = Path(__file__).parent.parent / "docs" / "images"
 #: Number of the person's moves before the screenshot; None: the agent plays alone for a while.
-MOVES = {"othello": 11, "connect_four": 6, "tictactoe": 2, "snake": None, "woodoku": 8}
+MOVES = {"othello": 11, "connect_four": 6, "tictactoe": 2, "snake": None, "woodoku": 8, "alphago": 11}
 DARK = ("connect_four", "snake")
 
 
@@ -69,8 +69,10 @@ def watch(browser: Browser, address: str) -> None:
 
 
 def picture(browser: Browser, address: str) -> None:
-    game = json.loads(urllib.request.urlopen(f"{address}api/run", timeout=120).read())["game"]
-    wide = {"viewport": {"width": 1200, "height": 800}, "color_scheme": "dark" if game in DARK else "light"}
+    about = json.loads(urllib.request.urlopen(f"{address}api/run", timeout=120).read())
+    game = "alphago" if about["algorithm"] == "apv" else about["game"]
+    wide = {"viewport": {"width": 1200, "height": 1000 if game == "alphago" else 800},
+            "color_scheme": "dark" if game in DARK else "light"}
     take(browser, address, game, f"play-{game}.png", wide)
     if game == "othello":
         take(browser, address, game, "play-phone.png",

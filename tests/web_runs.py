@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from myosu.algorithms import load_algorithm, load_settings
+from myosu.games.go.rollout import RolloutPolicy
 from myosu.runs.checkpoint import Checkpoints
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.training.start import create_run
@@ -41,6 +42,20 @@ def untrained_run(folder: Path, game: str, updates: tuple[int, ...] = (1,),
         weights = algorithm.make_learner(load_settings(run.config), spec, None, update).weights()
         Checkpoints(run.checkpoints).write(update, run.config, weights, {}, {"files": []}, run.replay)
     return folder
+
+
+def alphago_room(folder: Path) -> Room:
+    """A room for AlphaGo's search on go9 with untrained networks. It has searched once, so that all is compiled."""
+    small = {"channels": 4, "blocks": 0, "device": "cpu"}
+    prior, value = (untrained_run(folder / name, "go9-features", learnt_by=(name, small))
+                    for name in ("cloning", "value"))
+    RolloutPolicy.zeros().save(folder / "rollout.npz")
+    room = Room(f"apv:prior={prior},value={value},rollout={folder / 'rollout.npz'},simulations=24")
+    assert room.alphago is not None
+    start = room.game.new_states(1)
+    room.alphago.choose(start, [[]])
+    room._owners(start)
+    return room
 
 
 @contextlib.contextmanager

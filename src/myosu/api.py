@@ -180,7 +180,8 @@ def make(env: Env, num_envs: int = 1, seed: int = 0, workers: Workers = "none",
     """Make a vector environment of ``num_envs`` environments: ``reset()``, ``recv()``, ``send(actions, env_ids)``
     (``myosu.envs.vector.VectorEnv``).
 
-    workers: "synchronous" or "asynchronous" runs each Gymnasium environment in its own process.
+    workers: "synchronous" or "asynchronous" runs each Gymnasium environment in its own process; "vector" takes the
+        vector form that the environment itself brings.
     """
     return _environment(env, env_kwargs, rewards).make(num_envs, seed, workers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 
@@ -18,3 +19,10 @@ class NonFiniteLoss(Exception):
     def __init__(self, message: str, batch: dict[str, Any]) -> None:
         super().__init__(message)
         self.batch = batch
+
+
+def describe(error: BaseException) -> str:
+    """The error in one line, with the place that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"

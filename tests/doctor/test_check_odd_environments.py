@@ -20,6 +20,7 @@ class Bools(Ten):
 
 @pytest.mark.parametrize(("make", "habit", "check", "message"), [
     (Bools, "", None, ""), (Ten, "close", None, ""),
+    ("odd_envs:OddTen-v0", "close", "close", r"close\(\) raised RuntimeError: not connected"),
     (Ten, "text", "left-out", r"no network reads \['mission'\] \(Text\)"),
     (Ten, "huge reward", "contract", r"the reward is 1e\+39"), (Ten, "info none", "contract", "info is None"),
     (Ten, "exits", "contract", "wanted to end the program"), (Ten, "far", "contract", "infinite for a network"),

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from myosu.commands.options import read_environment_flags
-from myosu.envs.making import absolute_name, import_package_of
+from myosu.envs.making import absolute_name
+from myosu.envs.packages import import_package_of
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.presets import load_preset
@@ -86,19 +87,50 @@ def test_the_code_behind_every_name_is_known(folder):
     assert absolute_name("mine_one.py:Mine") == f"{folder}/mine_one.py:Mine" and absolute_name("a:B") == "a:B"
 
 
+def install(folder, package, needs="gymnasium>=1.0", **modules):
+    """What pip leaves of a package: its modules (``wrapper="…"``; ``init`` is the package itself) and what it needs."""
+    about = folder / f"{package}-1.0.dist-info"
+    for place in (folder / package, about):
+        place.mkdir()
+    for name, text in {"init": "", **modules}.items():
+        (folder / package / ("__init__.py" if name == "init" else f"{name}.py")).write_text(text)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\nRequires-Dist: {needs}\n")
+    (about / "RECORD").write_text("".join(f"{package}/{'__init__' if name == 'init' else name}.py,,\n"
+                                          for name in ("init", *modules)))
+
+
 def test_a_package_that_registers_what_is_asked_for_is_imported(tmp_path, monkeypatch):
     """Found by what it needs and how it is called, as of every installed package."""
-    package = tmp_path / "minefield_env"
-    package.mkdir()
-    (package / "__init__.py").write_text(
-        MINE.format(name="Mine", more='gymnasium.register("Minefield-8x8-v0", Mine)'))
-    about = tmp_path / "minefield_env-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: minefield-env\nVersion: 1.0\n"
-                                    "Requires-Dist: gymnasium>=1.0\n")
+    registers = 'gymnasium.register("Minefield-8x8-v0", Mine)'
+    install(tmp_path, "minefield_env", init=MINE.format(name="Mine", more=registers))
     monkeypatch.syspath_prepend(tmp_path)
     assert not import_package_of("Unheard-of-v0")
     assert load_environment("Minefield-8x8-v0").spec.num_actions == 2
+
+
+def test_a_package_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
+    """As MiniWorld without a display: it is installed, so that advice to install it would lead nowhere."""
+    install(tmp_path, "quicksand_env", init='raise RuntimeError("no display")')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"quicksand_env is installed, but cannot be imported: Runtime.*no display"):
+        load_environment("Quicksand-v0")
+
+
+def test_a_module_that_registers_what_is_asked_for_is_found_by_its_text(tmp_path, monkeypatch):
+    """As ViZDoom's, whose package registers nothing itself, or BabyAI's, whose package is called something else."""
+    registers = 'for size in (3, 4):\n    gymnasium.register(f"Swamp-{size}-v0", Mine)'
+    install(tmp_path, "bog_games", other='raise RuntimeError("Swamp, but nothing is entered here")',
+            wrapper=MINE.format(name="Mine", more=registers))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_environment("Swamp-4-v0").spec.num_actions == 2
+
+
+def test_a_package_of_the_old_gym_is_named(tmp_path, monkeypatch):
+    install(tmp_path, "antique_games", "gym>=0.21",
+            init='from gym.envs.registration import register\nregister(id="Antique-v0")')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"The package antique_games has it\. It is made for gym, .*GymV26Environment"):
+        load_environment("Antique-v0")
 
 
 def test_flags_become_arguments():
@@ -109,7 +141,7 @@ def test_flags_become_arguments():
         {"wrapper": "gymnasium.wrappers:FrameStackObservation", "kwargs": {"stack_size": 3}}]
     atari = read_environment_flags(atari=True)
     assert atari["frameskip"] == 1 and [w["wrapper"].rpartition(":")[2] for w in atari["wrappers"]] == [
-        "AtariPreprocessing", "FrameStackObservation"]
+        "AtariFrames", "FrameStackObservation"]
     for wrong in ({"frame_stack": 0}, {"max_episode_steps": 0}, {"wrapper": ["Flatten"]}, {"wrapper": ["a:B {"]},
                   {"env_kwargs": "[1]"}):
         with pytest.raises(UserError, match="--"):

@@ -233,3 +233,27 @@ def test_probes_pay_what_they_say(name):
         assert (step.reward == expected).all() and not step.truncated.any()
         assert (step.terminated == (seen == 1 if name == "Discount" else True)).all()
     assert set(seen) == ({-1, 1} if name in ("Observation", "Both") else {1})
+
+
+class OnlyOne(Counter):
+    """Fails where another one is in the same process, as environments around one global simulator."""
+
+    latest = None
+
+    def reset(self, *, seed=None, options=None):
+        OnlyOne.latest = self
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        if OnlyOne.latest is not self:
+            raise RuntimeError("the simulation belongs to somebody else")
+        return super().step(action)
+
+
+def test_environments_that_disturb_each_other_are_told_the_way_out():
+    alone, both = GymVectorEnv(OnlyOne, 1), GymVectorEnv(OnlyOne, 2)
+    start(both)
+    with pytest.raises(UserError, match=r"somebody else .*--env-workers synchronous gives each its own\."):
+        act(both, [0, 0])
+    start(alone)
+    assert act(alone, [0]).reward.tolist() == [1]

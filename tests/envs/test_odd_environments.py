@@ -125,6 +125,28 @@ def test_an_environment_that_was_only_looked_at_leaves_the_working_folder(monkey
     assert write_demo(Path("here.demo"), "ten", spec, played()) == 1 and (tmp_path / "here.demo").is_file()
 
 
+class Exclusive(Ten):
+    """Two at most, as with fixed ports."""
+
+    made = 0
+
+    def __init__(self):
+        if Exclusive.made == 2:
+            raise RuntimeError("the port is in use")
+        super().__init__()
+        Exclusive.made += 1
+
+    def close(self):
+        Exclusive.made -= 1
+
+
+def test_how_many_can_exist_is_told_and_those_made_are_closed():
+    with pytest.raises(UserError, match=r"the port is in use.* This was number 3; .* lower num_envs to 2"):
+        GymVectorEnv(Exclusive, 4)
+    assert Exclusive.made == 0
+    GymVectorEnv(Exclusive, 2).close()
+
+
 def test_a_copy_of_an_environment_steps_itself_alone():
     env, _, rewards = play("", 10, lambda: Lookahead(Ten()))
     assert rewards == [(1.0, 1.0, False)] * 9 + [(1.0, 1.0, True)]

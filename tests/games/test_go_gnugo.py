@@ -19,14 +19,15 @@ ENGINE = "gnugo --mode gtp --chinese-rules --positional-superko --never-resign -
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
-@pytest.mark.parametrize(("size", "games"), [(9, 24), (5, 8), (13, 2)])
-def test_same_legal_moves_and_score_as_gnugo(size, games):
-    """Games of its own, each begun at random: which moves are legal in every position, and the final score."""
+@pytest.mark.parametrize(("size", "games", "opening_plies"), [(9, 24, 6), (5, 8, 6), (13, 2, 6), (19, 4, 600)])
+def test_same_legal_moves_and_score_as_gnugo(size, games, opening_plies):
+    """Games of its own, each begun at random: which moves are legal in every position, and the final score. On 19×19
+    most of a game is random, for GNU Go would take too long."""
     oracle = runpy.run_path(str(SCRIPTS / "gnugo_oracle.py"))
     game = make_game(size)
     player, referee = GtpPlayer(game, ENGINE), GtpPlayer(game, oracle["ENGINE"])
     try:
-        played = [play_block(game, (player, player), [n], [n], opening_plies=6, random_moves=0.03)[0]
+        played = [play_block(game, (player, player), [n], [n], opening_plies, random_moves=0.03)[0]
                   for n in range(games)]
         records = [parse_sgf(to_sgf(record, game).encode(), "x")[0] for record in played]
         assert len({tuple(record.actions) for record in records}) == games
@@ -34,6 +35,29 @@ def test_same_legal_moves_and_score_as_gnugo(size, games):
     finally:
         player.close()
         referee.close()
+
+
+#: A game of GNU Go that ends with a seki in the lower right corner.
+SEKI = """(;SZ[9];B[ab];W[gd];B[ed];W[ee];B[de];W[fe];B[gg];W[eg];B[he];W[df];B[ce];W[bg];B[fc];W[gc];B[cc];W[hd]
+;B[gf];W[fb];B[eb];W[gb];B[bf];W[cf];B[be];W[ea];B[ag];W[ah];B[da];W[fa];B[dc];W[fh];B[gh];W[bh];B[fi];W[ei];B[gi];W[fd]
+;B[ec];W[fg];B[ie];W[af];B[ae];W[ff];B[id];W[ic];B[ge];W[hg];B[hh];W[ih];B[ag];W[db];B[cb];W[af];B[dh];W[eh];B[ag];W[bi]
+;B[af];W[ig];B[if];W[cg];B[cd];W[hc];B[bb];W[ci];B[ca];W[ha];B[];W[dg];B[];W[ch];B[];W[di];B[];W[hb];B[];W[])"""
+
+
+def test_a_seki_of_which_gnugo_says_two_things():
+    """Black has 30 stones and 8 points, White 34 stones and 6 points: W+9.5 by the rules and by GNU Go's own lists. Its
+    final_score is W+8.5."""
+    oracle = runpy.run_path(str(SCRIPTS / "gnugo_oracle.py"))
+    [record] = parse_sgf(SEKI.encode(), "seki")
+    referee = GtpPlayer(GO9, oracle["ENGINE"])
+    try:
+        assert oracle["difference"](referee, GO9, record) is None
+        assert referee.send("final_score") == "W+8.5"
+        area = [len(referee.send(f"list_stones {colour}").split())
+                + len(referee.send(f"final_status_list {colour}_territory").split()) for colour in ("black", "white")]
+    finally:
+        referee.close()
+    assert area == [38, 40] and area[0] - area[1] - 7.5 == -9.5
 
 
 def test_gnugo_beats_chance_and_takes_dead_stones_off():

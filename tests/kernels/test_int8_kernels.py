@@ -11,9 +11,10 @@ import torch
 from numba import njit
 from torch.nn import functional as F
 
+from myosu.kernels import winograd
 from myosu.kernels.int8_kernels import GROUP, LANES, MAX_COLUMNS, convolve, pack_weights, scale_to_unit
 
-pytestmark = pytest.mark.skipif(not LANES, reason="this processor does not multiply bytes")
+pytestmark = pytest.mark.skipif(not (LANES or winograd.AVAILABLE), reason="this processor has not AVX2")
 
 #: Instructions of a laptop's processor, whose sums are half as long.
 LAPTOP = "+64bit,+avx,+avx2,+fma,+avxvnni,+bmi,+bmi2,+sse4.2,+popcnt,+f16c,+lzcnt"
@@ -66,11 +67,12 @@ def test_sums_are_exact(after, shape, inputs, groups, taps):
 
 
 def test_scaling_to_unit_by_hand():
-    out = np.empty(4, np.uint8)
-    scale_to_unit(np.array([10, 20, 12, 30], np.uint8), out)
-    assert out.tolist() == [0, 128, 26, 255]  # 127.5 and 25.5 are rounded up
-    scale_to_unit(np.full(4, 7, np.uint8), out)
-    assert out.tolist() == [0, 0, 0, 0]
+    x = np.array([10, 20, 12, 30], np.uint8)
+    scale_to_unit(x)
+    assert x.tolist() == [0, 128, 26, 255]  # 127.5 and 25.5 are rounded up
+    x = np.full(4, 7, np.uint8)
+    scale_to_unit(x)
+    assert x.tolist() == [0, 0, 0, 0]
 
 
 def test_a_laptops_instructions_compute_the_same(tmp_path):

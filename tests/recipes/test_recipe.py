@@ -68,6 +68,25 @@ stage = "rate"
 pairs = [["supervised", "random"], ["reinforced", "greedy"],
          ["apv:prior=reinforced,value=value,rollout=rollout,simulations=4", "greedy"]]
 games = 8
+
+[evaluations]
+stage = "value-errors"
+recordings = ["selfplay"]
+evaluators = ["value", "uniform", "rollout", "supervised"]
+rollouts = 4
+network_rollouts = 2
+
+[league]
+stage = "league"
+games = 12
+simulations = 4
+opening_plies = 2
+jobs = 1
+
+[league.players]
+search = "apv:prior=supervised,value=value,rollout=rollout"
+same = "reinforced"
+alone = "supervised"
 """
 
 
@@ -83,14 +102,14 @@ def small(tmp_path):
 def test_from_nothing_to_the_table_and_on_where_it_was_stopped(small, tmp_path, capsys):
     folder = tmp_path / "out"
     assert myosu(["recipe", str(small), "--folder", str(folder), "--until", "supervised"]) == 0
-    assert "Stage 2 of 7: supervised" in capsys.readouterr().out and not (folder / "rollout").exists()
+    assert "Stage 2 of 9: supervised" in capsys.readouterr().out and not (folder / "rollout").exists()
     games = (folder / "expert" / "games.jsonl").read_bytes()
     # Killed after the training, before it was written down that the stage is done.
     log = json.loads((folder / "recipe.json").read_text())
     (folder / "recipe.json").write_text(json.dumps(log | {"supervised": log["supervised"] | {"figures": None}}))
     assert myosu(["recipe", str(small), "--folder", str(folder)]) == 0
     out = re.sub(r"\s+", " ", capsys.readouterr().out)
-    assert "Stage 1" not in out and "Stage 2 of 7" in out and "Stage 7 of 7: rating" in out
+    assert "Stage 1" not in out and "Stage 2 of 9" in out and "Stage 9 of 9: league" in out
     for figure in ("top1", "win rate", "test error", "train error", "games per second", "supervised against random"):
         assert figure in out, figure
     assert (folder / "expert" / "games.jsonl").read_bytes() == games
@@ -98,9 +117,18 @@ def test_from_nothing_to_the_table_and_on_where_it_was_stopped(small, tmp_path, 
     capsys.readouterr()
     assert myosu(["recipe", str(small), "--folder", str(folder), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert list(figures) == ["expert", "supervised", "rollout", "reinforced", "selfplay", "value", "rating"]
+    assert list(figures) == ["expert", "supervised", "rollout", "reinforced", "selfplay", "value", "rating",
+                             "evaluations", "league"]
     assert [figures["rating"][pair]["games"] for pair in figures["rating"] if pair.startswith("apv:")] == [8]
     assert figures["expert"]["games"] == 24 and figures["rating"]["reinforced against greedy"]["games"] == 8
+    assert set(figures["league"]) >= {"random", "search", "same", "alone"}
+    assert sum(figures["league"][name].get("games", 0) for name in ("random", "search", "alone")) >= 12
+    for evaluator in ("value", "uniform", "rollout", "supervised"):
+        errors = figures["evaluations"][evaluator]
+        assert errors["error_ci95"][0] <= errors["error"] <= errors["error_ci95"][1], evaluator
+        assert errors["by_stage"][0][0] == 0 and len(errors["by_stage"]) == len(errors["by_stage_ci95"])
+    for stage in ("supervised", "value", "rating", "evaluations", "league"):
+        assert (folder / f"{stage}.png").stat().st_size > 5000, stage
     # Not better for certain: the supervised policy goes on.
     low, _ = figures["reinforced"]["win_rate_ci95"]
     assert figures["reinforced"]["player"] == str(folder / ("reinforced/checkpoints/best" if low > 0.5
@@ -128,10 +156,14 @@ def test_quick_replaces_settings(small):
     ('game = "', 'name = "', "does not say which game"),
     ("value=value", "value=expert", r"stage rating: value of a player = 'expert' is a stage of the kind record"),
     ("simulations=4", "simulation=4", r"stage rating: .*'simulation=4' is no part of it"),
+    ('"uniform", "rollout"', '"uniform", "rolout"', r"stage evaluations: evaluators has 'rolout', which is no earlier"),
+    ('"uniform", "rollout"', '"uniform", "expert"', r"evaluators = 'expert' is a stage of the kind record"),
+    ('alone = "supervised"', 'random = "supervised"', r"stage league: players must be a table NAME = PLAYER"),
+    ('alone = "supervised"', 'alone = "nobody"', r"stage league: There is no opponent 'nobody'"),
     ("[expert]", "[expert", "is no TOML"),
     ('go4.py"', 'go5.py"', "go5.py"),
 ], ids=["no-stage", "later-stage", "wrong-kind", "missing", "unknown-kind", "setting", "type", "player", "part",
-        "part-setting", "no-game", "toml", "no-file"])
+        "part-setting", "no-evaluator", "evaluator-kind", "random", "league-player", "no-game", "toml", "no-file"])
 def test_what_is_wrong_is_told_before_anything_runs(small, before, after, said):
     text = small.read_text()
     assert before in text

@@ -177,6 +177,8 @@ def test_a_game_is_written_as_sgf_with_what_nobody_chose():
     assert read.chosen().tolist() == [False, True, True, False, False, False]
     # Two stones each, and all empty points are seen by both: 2 − 2 − 7.5.
     assert (read.black, read.white, read.result) == ("greedy", "gtp:x", "W+7.5")
+    for players in ([], SEATS[:1], 2 * SEATS):  # as a damaged file may have them
+        assert parse_sgf(to_sgf(dataclasses.replace(record, players=players), GO9).encode(), "x")[0].actions == read.actions
     resigned = dataclasses.replace(record, actions=[40, 0], unchosen=[], returns=[1.0, -1.0], adjudicated=True)
     assert parse_sgf(to_sgf(resigned, GO9).encode(), "x")[0].result == "B+R"
 

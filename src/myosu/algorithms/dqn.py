@@ -29,7 +29,7 @@ from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import device_for
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay, fitting_capacity
-from myosu.replay.transitions import Transitions, transition_columns
+from myosu.replay.transitions import Transitions, stored_columns, transition_columns
 from myosu.rewards.actions import action_features
 from myosu.rewards.curiosity import curiosity_signals, parse_curiosity
 from myosu.rewards.environment import EnvironmentReward
@@ -145,7 +145,8 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if not spec.num_actions:
         raise UserError("DQN needs actions that can be counted (Discrete or MultiDiscrete); here they are continuous "
                         "(Box). Use ppo.")
-    return replace(config, replay_capacity=fitting_capacity(position_columns(spec), config.replay_capacity))
+    stored = stored_columns(spec, position_columns(spec))
+    return replace(config, replay_capacity=fitting_capacity(stored, config.replay_capacity))
 
 
 def action_branches(spec: EnvSpec) -> tuple[int, ...]:
@@ -158,7 +159,7 @@ def position_columns(spec: EnvSpec) -> Columns:
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    return Transitions(position_columns(spec), config.replay_capacity, config.n_step)
+    return Transitions(position_columns(spec), config.replay_capacity, config.n_step, spec.frame_stack > 1)
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:

@@ -137,6 +137,8 @@ class Thoughts:
     lines: n principal variations, beginning with ``action``. Later actions may be illegal, because a learnt model need
     not know the rules.
     state: as ``act`` returns it.
+    parts: by name, what each of several parts of an agent (AlphaGo's) says of every action, f32 [n, A], NaN where it
+    says nothing. ``prior`` is a probability; the others are values in units of reward, as ``value``.
     """
 
     action: np.ndarray
@@ -145,6 +147,7 @@ class Thoughts:
     visits: np.ndarray | None
     lines: list[list[int]]
     state: AgentState | None = None
+    parts: dict[str, np.ndarray] | None = None
 
 
 class SearchingAgent(Agent, Protocol):

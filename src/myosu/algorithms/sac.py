@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -31,8 +31,8 @@ from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import device_for
 from myosu.nets.towers import TwinTowers
 from myosu.replay.priorities import Priorities
-from myosu.replay.replay import Columns, Replay
-from myosu.replay.transitions import Transitions, transition_columns
+from myosu.replay.replay import Columns, Replay, fitting_capacity
+from myosu.replay.transitions import Transitions, stored_columns, transition_columns
 from myosu.rewards.actions import action_features
 from myosu.rewards.curiosity import curiosity_signals, parse_curiosity
 from myosu.rewards.environment import EnvironmentReward
@@ -133,13 +133,14 @@ class Config:
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    """``config`` as it is. Raises UserError where SAC does not fit."""
+    """``config`` with a replay that this machine has memory for. Raises UserError where SAC does not fit."""
     if spec.num_players != 1:
         raise UserError(f"SAC is for one player; here are {spec.num_players}. Use muzero.")
     if not np.isfinite(spec.action_low + spec.action_high).all():
         raise UserError("SAC needs bounds of every component of an action; here some are infinite. Give the Box finite "
                         "bounds (gymnasium.wrappers.RescaleAction), or use ppo.")
-    return config
+    stored = stored_columns(spec, position_columns(spec))
+    return replace(config, replay_capacity=fitting_capacity(stored, config.replay_capacity))
 
 
 def action_branches(spec: EnvSpec) -> tuple[int, ...]:
@@ -154,7 +155,7 @@ def position_columns(spec: EnvSpec) -> Columns:
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    return Transitions(position_columns(spec), config.replay_capacity, config.n_step)
+    return Transitions(position_columns(spec), config.replay_capacity, config.n_step, spec.frame_stack > 1)
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:

@@ -34,11 +34,14 @@ def check_seed(seed: int) -> None:
 def read_environment_flags(env_kwargs: str = "{}", wrapper: Sequence[str] = (), frame_stack: int | None = None,
                            atari: bool = False, max_episode_steps: int | None = None) -> dict[str, Any]:
     """The arguments of an environment, as ``EnvMaker`` takes them, that ``ENV_FLAGS`` ask for. Raises UserError."""
+    from myosu.envs.making import ATARI
+
     kwargs = _object(env_kwargs, f"--env-kwargs {env_kwargs}")
     wrappers = [_read_wrapper(text) for text in wrapper]
     if atari:
-        kwargs = {"frameskip": 1, **kwargs}
-        wrappers.insert(0, {"wrapper": "gymnasium.wrappers:AtariPreprocessing", "kwargs": {"noop_max": 30}})
+        # The frames are read from the emulator; what it gives itself need not be made.
+        kwargs = {"frameskip": 1, "obs_type": "ram", **kwargs}
+        wrappers.insert(0, {"wrapper": ATARI})
     if (stacked := frame_stack if frame_stack is not None or not atari else 4) is not None:
         _at_least_one(stacked, "--frame-stack")
         wrappers.append({"wrapper": "gymnasium.wrappers:FrameStackObservation", "kwargs": {"stack_size": stacked}})

@@ -15,7 +15,7 @@ from tyro.conf import Positional
 from myosu.commands.options import check_seed, import_server, trust_if
 from myosu.errors import UserError
 from myosu.games import Game
-from myosu.players.player import History, Player, legal_mask
+from myosu.players.player import RESIGNS, History, Player, legal_mask
 
 if TYPE_CHECKING:
     from myosu.envs.registry import Environment
@@ -31,9 +31,9 @@ PORT = 8610
 class Options:
     """Play against the agent of a run, or a Gymnasium environment, in the browser or in the terminal."""
 
-    run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint. Or a Gymnasium
-    environment's id, to play it without an agent."""
+    run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
+    """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint. Or AlphaGo's
+    search, apv:prior=RUN,value=RUN,…. Or a Gymnasium environment's id, to play it without an agent."""
     seat: Literal["first", "second", "random"] = "first"
     """Your seat; the first moves first. In the browser, the default of a new game."""
     simulations: int | None = None
@@ -77,11 +77,14 @@ def _environment_of(options: Options) -> tuple[Environment, RunConfig | None] | 
     from myosu.envs.registry import load_environment
     from myosu.runs.checkpoint import find_checkpoint
 
-    if options.run.exists() or len(options.run.parts) > 2:  # ALE/Pong-v5 has two
+    if options.run.startswith("apv:"):
+        return None
+    path = Path(options.run)
+    if path.exists() or len(path.parts) > 2:  # ALE/Pong-v5 has two
         config = find_checkpoint(options.run).config
         return None if config.environment.game else (config.environment, config)
     try:
-        environment = load_environment(str(options.run))
+        environment = load_environment(options.run)
     except UserError as error:
         raise UserError(f"{options.run} is neither a run nor an environment. {error}") from None
     if environment.game is not None:
@@ -111,7 +114,7 @@ def _in_browser(options: Options, server: ModuleType, room: Room | Screen) -> in
     from myosu.web.room import Room
     from myosu.web.watching import Gallery
 
-    folder = room.folder if isinstance(room, Room) else options.run
+    folder = room.folder if isinstance(room, Room) else Path(options.run)
     watched = [folder] if (folder / "config.json").is_file() else []  # a checkpoint may be outside a run
     app = server.make_app(room, Gallery(watched), options.host)
     server.serve(app, options.host, options.port, "Play at {}", options.browser, usual=PORT)
@@ -122,8 +125,13 @@ def _in_terminal(options: Options, seat: int) -> int:
     import torch
 
     from myosu.players.agent import AgentPlayer, load_agent
+    from myosu.players.apv_name import named_apv
 
     torch.set_num_threads(1)
+    if options.run.startswith("apv:"):
+        searching = named_apv(options.run, None, options.simulations, options.seed)
+        Table(searching.game, searching, seat).play()
+        return 0
     agent, environment, _ = load_agent(options.run, options.simulations, options.seed)
     Table(environment.rules, AgentPlayer(environment.rules, agent, "agent"), seat).play()
     return 0
@@ -162,6 +170,9 @@ class Table:
         while not self.over:
             if not self.persons_turn:
                 action = self._agents_choice()
+                if action == RESIGNS:
+                    print("The agent resigns. You win.")
+                    return
                 print(f"The agent plays {self.game.action_name(action)}.\n")
                 self.act(action)
                 self._show()
@@ -185,7 +196,9 @@ class Table:
             case "board":
                 self._show()
             case "hint":
-                print(f"The agent would play {self.game.action_name(self._agents_choice())}.")
+                action = self._agents_choice()
+                wish = "resign" if action == RESIGNS else f"play {self.game.action_name(action)}"
+                print(f"The agent would {wish}.")
             case "undo":
                 self._undo()
             case _:

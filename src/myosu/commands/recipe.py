@@ -36,6 +36,8 @@ def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu recipe", args=arguments)
     import torch
 
+    from myosu.errors import UserError
+    from myosu.recipes.pictures import draw_pictures
     from myosu.recipes.recipe import read_recipe, run_recipe
 
     torch.set_num_threads(1)
@@ -46,6 +48,12 @@ def main(arguments: list[str]) -> int:
     if made is None:
         console.print("Stopped. The same command goes on.")
         return 130
+    try:
+        pictures = draw_pictures(made, folder)
+    except UserError as error:  # matplotlib is not installed
+        console.print(f"No pictures: {error}", markup=False)
+    else:
+        console.print(f"Pictures: {', '.join(map(str, pictures))}" if pictures else "", markup=False)
     if options.json:
         print(json_module.dumps({name: {"kind": one.kind, "seconds": one.seconds, **one.figures}
                                  for name, one in made.items()}, indent=1))
@@ -65,15 +73,21 @@ def _rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
     for name, value in figures.items():
         if name.endswith("_ci95"):
             continue
-        if isinstance(value, dict):  # a match
-            rows.append((name, ", ".join(f"{inner} {text}" for inner, text in _rows(value))))
+        if isinstance(value, dict):  # a match, a player of a league, an evaluator, whose stages are in the picture
+            short = {inner: figure for inner, figure in value.items() if not isinstance(figure, list)
+                     or inner.endswith("_ci95")}
+            rows.append((name, ", ".join(f"{inner} {text}" for inner, text in _rows(short))))
             continue
         if isinstance(value, list):
             rows += [(f"{name.replace('_', ' ')} {first} on", f"{error:.3f}, {count} positions")
                      for first, count, error in value]
             continue
-        text = f"{value:.3f}" if isinstance(value, float) else str(value)
+        text = _number(value) if isinstance(value, float) else str(value)
         if interval := figures.get(f"{name}_ci95"):
-            text += " ({:.3f} to {:.3f})".format(*interval)
+            text += f" ({' to '.join(map(_number, interval))})"
         rows.append((name.replace("_", " "), text))
     return rows
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}"

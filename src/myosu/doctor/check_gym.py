@@ -23,9 +23,9 @@ from myosu.doctor.gym_statistics import check_played, check_time_limit
 from myosu.doctor.gym_wrappers import check_wrappers
 from myosu.doctor.prediction import check_prediction, record_env
 from myosu.envs.gym_env import GymVectorEnv
-from myosu.envs.making import EnvMaker, describe
+from myosu.envs.making import EnvMaker
 from myosu.envs.vector import EnvSpec
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 
 #: Seconds for play beside the twin, and for one episode that is compared with others.
 _TWIN_SECONDS, _COURSE_SECONDS = 3.0, 2.0
@@ -180,8 +180,12 @@ def _check_with_gymnasium(maker: EnvMaker, findings: Findings) -> None:
             _tell("warning", message.removeprefix("WARN: "), findings)
     if failure is None:
         return
-    place = traceback.extract_tb(failure.__traceback__)[-1].filename
-    if isinstance(failure, gymnasium.error.Error) or place in (env_checker.__file__, passive_env_checker.__file__):
+    last = traceback.extract_tb(failure.__traceback__)[-1]
+    place = last.filename
+    if last.name == "close":
+        findings.add("warning", "close", f"close() raised {describe(failure)}.", "Close once, and only what was "
+                     "opened. A training warns of it and goes on.")
+    elif isinstance(failure, gymnasium.error.Error) or place in (env_checker.__file__, passive_env_checker.__file__):
         _tell("error", _plain(str(failure)), findings)
     elif all(found.check != "contract" for found in findings.list):
         masked = any(found.check == "legal-actions" for found in findings.list)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import copyreg
 import dis
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
 
 from myosu.envs.engines.engine_env import EngineEnv
-from myosu.envs.making import EnvMaker, close_env, describe
+from myosu.envs.making import EnvMaker, close_env
 from myosu.envs.spaces import GREATEST, BadValue, Layout, native_action
 from myosu.envs.vector import EnvSpec, Step
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 
 #: Episodes of an environment that sets no limit itself are cut after so many steps.
 DEFAULT_MAX_STEPS = 10_000
@@ -106,10 +107,14 @@ class SingleEnv:
     A row is what ``row_at`` gives. The seed of every episode follows from ``seed``, ``index`` and the episode's number.
     Methods raise UserError when the environment fails or breaks a rule; it exits no more than it raises.
 
-    left_out: parts of its observations that no network reads, see ``spaces.Layout``.
+    beside_others: others of its kind are in this process, with which it may share what it should not.
+    left_out: parts of its observations that no network reads, see ``spaces.Layout``. steps: of the episode under way.
     """
 
-    def __init__(self, make: EnvMaker, index: int, seed: int) -> None:
+    def __init__(self, make: EnvMaker, index: int, seed: int, beside_others: bool = False) -> None:
+        self._remedy = "Correct the environment." if not beside_others else (
+            "Correct the environment; if several of it in one process disturb each other, --env-workers synchronous "
+            "gives each its own.")
         self._name, self._seed = f"{make.name} (environment {index})", (seed, index)
         self._env = make()
         self._layout = Layout(self._env.observation_space, self._env.action_space, make.name)
@@ -117,9 +122,10 @@ class SingleEnv:
         limit = self._env.get_wrapper_attr("_max_episode_steps") if self._env.has_wrapper_attr(
             "_max_episode_steps") else None
         # Some say 0 or −1 where they have no limit.
-        self.spec = self._layout.spec(limit if limit and limit > 0 else DEFAULT_MAX_STEPS)
+        spec = self._layout.spec(limit if limit and limit > 0 else DEFAULT_MAX_STEPS)
+        self.spec = replace(spec, frame_stack=_stacked_frames(self._env, spec.observation_shape))
         self._mask_place = ""  # see ``_place_of_masks``; known from the first reset
-        self._episode = self._steps = self._episode_seed = 0
+        self.steps = self._episode = self._episode_seed = 0
         self._watched = _watch_rewards(self._env.unwrapped)
         self._closed = False
 
@@ -141,10 +147,26 @@ class SingleEnv:
 
     def step(self, row: dict[str, np.ndarray]) -> None:
         """Do ``row["action"]``; where that ends the episode, begin the next one."""
-        self._steps += 1
+        self.steps += 1
         if self._watched is not None:
             self._watched.raw_reward = 0.0
         answer = self._call("step", self._env.step, self.decode(row["action"][0]))
+        if self._take(row, answer, None if self._watched is None else self._watched.raw_reward):
+            self._begin(row, self._episode + 1)
+
+    def take(self, row: dict[str, np.ndarray], answer: Any) -> bool:
+        """Write what a vector environment's ``step`` returned for this one. Whether that was the end of the episode:
+        ``begin`` the next one then."""
+        self.steps += 1
+        return self._take(row, answer, None)
+
+    def begin(self, row: dict[str, np.ndarray], episode: int, answer: Any) -> None:
+        """Begin the episode number ``episode`` with what a vector environment's ``reset`` returned for this one."""
+        self._episode, self.steps, self._episode_seed = episode, 0, self.seed_of(episode)
+        self._take_first(row, answer)
+
+    def _take(self, row: dict[str, np.ndarray], answer: Any, raw_reward: float | None) -> bool:
+        """raw_reward: below all wrappers; None where nobody saw it, so that it is the reward."""
         if not isinstance(answer, tuple) or len(answer) != 5:
             self._fail("step() must return (observation, reward, terminated, truncated, info).", "Gymnasium's "
                        "documentation says how to move an environment over from gym.")
@@ -157,15 +179,15 @@ class SingleEnv:
             self._fail(f"the reward is {reward}.", "It must be finite, as a float32 too: look for divisions by zero in "
                        "step(), or scale it.")
         row["reward"][0] = earned
-        row["raw_reward"][0] = earned if self._watched is None else self._watched.raw_reward
+        row["raw_reward"][0] = earned if raw_reward is None else raw_reward
         row["terminated"][0] = ended = bool(terminated)
-        row["truncated"][0] = cut = not ended and (bool(truncated) or self._steps >= self.spec.max_steps)
+        row["truncated"][0] = cut = not ended and (bool(truncated) or self.steps >= self.spec.max_steps)
         if ended or cut:
             self._write(row["final_observation"], observation)
-            self._begin(row, self._episode + 1)
-        else:
-            self._write(row["observation"], observation)
-            self._write_mask(row["legal_actions"], observation, info)
+            return True
+        self._write(row["observation"], observation)
+        self._write_mask(row["legal_actions"], observation, info)
+        return False
 
     def encode(self, observation: Any) -> np.ndarray:
         """An observation as the environment gives it, as a batch of one: [1, *spec.observation_shape]."""
@@ -183,6 +205,11 @@ class SingleEnv:
         return [f"{self._name}: {notice}" for notice in env.notices()] if isinstance(env, EngineEnv) else []
 
     @property
+    def episode(self) -> int:
+        """The number of the episode under way."""
+        return self._episode
+
+    @property
     def gym_env(self) -> gymnasium.Env:
         return self._env
 
@@ -196,15 +223,20 @@ class SingleEnv:
             self._closed = True
             close_env(self._env, self._name)
 
+    def seed_of(self, episode: int) -> int:
+        """The seed of an episode. Below 2**31: some libraries take no others."""
+        return int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0] >> 1)
+
     def _begin(self, row: dict[str, np.ndarray], episode: int) -> None:
         self._episode = episode
-        # Below 2**31: some libraries take no others.
-        self._reset(row, int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0] >> 1))
+        self._reset(row, self.seed_of(episode))
 
     def _reset(self, row: dict[str, np.ndarray], seed: int) -> None:
-        self._steps, self._episode_seed = 0, seed
+        self.steps, self._episode_seed = 0, seed
+        self._take_first(row, self._call("reset", lambda: self._env.reset(seed=self._episode_seed)))
+
+    def _take_first(self, row: dict[str, np.ndarray], answer: Any) -> None:
         row["seed"][0] = self._episode_seed
-        answer = self._call("reset", lambda: self._env.reset(seed=self._episode_seed))
         if not isinstance(answer, tuple) or len(answer) != 2:
             self._fail("reset() must return (observation, info).", "Gymnasium's documentation says how to move an "
                        "environment over from gym.")
@@ -257,18 +289,24 @@ class SingleEnv:
         try:
             return function(*arguments)
         except (Exception, SystemExit) as error:
-            raise self._error(f"{name}() raised {describe(error)}.", "Correct the environment.") from error
+            raise self._error(f"{name}() raised {describe(error)}.", self._remedy) from error
         except KeyboardInterrupt as error:
             if not _raised_by_code(error):
                 raise  # somebody pressed Ctrl-C
-            raise self._error(f"{name}() raised {describe(error)}.", "Correct the environment.") from error
+            raise self._error(f"{name}() raised {describe(error)}.", self._remedy) from error
 
     def _fail(self, what: str, remedy: str) -> NoReturn:
         raise self._error(what, remedy)
 
     def _error(self, what: str, remedy: str) -> UserError:
-        return UserError(f"{self._name}, episode {self._episode} (seed {self._episode_seed}), step {self._steps}: "
+        return UserError(f"{self._name}, episode {self._episode} (seed {self._episode_seed}), step {self.steps}: "
                          f"{what} {remedy}")
+
+
+def _stacked_frames(env: gymnasium.Env, shape: tuple[int, ...]) -> int:
+    """How many pictures the observations consist of, as the outermost wrapper has stacked them; 0: they are none."""
+    stacked = isinstance(env, gymnasium.wrappers.FrameStackObservation) and len(shape) >= 3
+    return env.stack_size if stacked else 0  # type: ignore[attr-defined]
 
 
 def _raised_by_code(error: BaseException) -> bool:
@@ -329,12 +367,25 @@ class GymVectorEnv:
     def __init__(self, env: EnvSource, num_envs: int, seed: int = 0, kwargs: Mapping[str, Any] | None = None) -> None:
         make = as_maker(env, kwargs)
         self.num_envs = num_envs
-        self._envs = [SingleEnv(make, index, seed) for index in range(num_envs)]
+        self._envs: list[SingleEnv] = []
+        for index in range(num_envs):
+            self._envs.append(self._another(make, index, seed, num_envs > 1))
         self.spec = self._envs[0].spec
         self._rows = np.zeros(num_envs, row_type(self.spec))
         self._row = [row_at(self._rows, index) for index in range(num_envs)]
         self._sent: np.ndarray | None = None
         self._log = EpisodeLog(num_envs)
+
+    def _another(self, make: EnvMaker, index: int, seed: int, beside_others: bool) -> SingleEnv:
+        try:
+            return SingleEnv(make, index, seed, beside_others)
+        except UserError as error:
+            if not index:
+                raise
+            self.num_envs = index
+            self.close()
+            raise UserError(f"{error} This was number {index + 1}; if so many cannot exist at once (a fixed port, a "
+                            f"device), lower num_envs to {index}.") from error
 
     def reset(self) -> None:
         self.start(np.zeros(self.num_envs, np.int64))

@@ -3,7 +3,8 @@
 A name is an id (``CartPole-v1``; of installed packages too, ``ALE/Pong-v5``), ``module:Id-v0`` (the module is imported
 first), ``module:MyEnv`` (a class or a function there), or either with a file for the module: ``mine.py:MyEnv``. Modules
 of the current folder are found. ``pettingzoo:connect_four_v3`` is PettingZoo's (``pettingzoo_single``).
-``godot:PROJECT`` and ``unity:BUILD`` are games in engines (``engines``).
+``godot:PROJECT`` and ``unity:BUILD`` are games in engines (``engines``), ``envpool:Pong-v5`` is EnvPool's. What makes
+a vector environment (``gymnasium.vector.VectorEnv``) is asked for as many environments as are needed by ``num_envs``.
 """
 
 from __future__ import annotations
@@ -11,14 +12,11 @@ from __future__ import annotations
 import copy
 import difflib
 import importlib
-import importlib.metadata
 import inspect
 import os
-import re
 import signal
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,24 +28,25 @@ import cloudpickle
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec as Registration
+from gymnasium.vector import VectorEnv
 
 from myosu.envs.engines import absolute_engine, find_engine
+from myosu.envs.packages import OLD_GYM, import_package_of
 from myosu.envs.pettingzoo_single import TwoPlayerEnv, defines_environment, find_pettingzoo
-from myosu.errors import UserError
+from myosu.envs.vector_forms import OneOfVector, find_envpool
+from myosu.errors import UserError, describe
 from myosu.games.registry import load_file
 
-#: Makes an environment: what is registered under an id, a class, or a function.
-Source = Registration | Callable[..., gymnasium.Env]
+#: Makes an environment or a vector environment: what is registered under an id, a class, or a function.
+Source = Registration | Callable[..., gymnasium.Env | VectorEnv]
 
 #: Among the arguments of an environment the one that is for Myosu: wrappers to put around it, in this order, each
 #: ``{"wrapper": "module:Class", "kwargs": {…}}``.
 WRAPPERS = "wrappers"
+#: The wrapper of ``--atari``.
+ATARI = "myosu.envs.atari:AtariFrames"
 #: An argument that JSON cannot say: ``{"python": "module:function"}`` is what that function returns.
 BY_FUNCTION = "python"
-
-#: Packages that register environments without naming Gymnasium among what they need, or not in their main module.
-_ALSO = ("ale_py", "minatar.gym", "tetris_gymnasium.envs")
-
 
 class EnvMaker:
     """How to make one environment: a name (see above), a class or a function, and arguments for it. Among them may be
@@ -69,20 +68,54 @@ class EnvMaker:
         maker.kwargs = {**self.kwargs, **kwargs}
         return maker
 
+    def of(self, make: Callable[[], gymnasium.Env]) -> EnvMaker:
+        """What ``make`` makes, by the same name."""
+        maker = copy.copy(self)
+        maker._source, maker.kwargs = make, {}
+        return maker
+
+    @property
+    def limit(self) -> int | None:
+        """``max_episode_steps`` among the arguments."""
+        return self.kwargs.get("max_episode_steps")
+
     def __call__(self) -> gymnasium.Env:
-        """Raises UserError if the environment cannot be made."""
+        """One environment; of what makes vector environments, the only one in it. Raises UserError if it cannot be
+        made."""
+        env = self._made(None)
+        if isinstance(env, VectorEnv):
+            env = OneOfVector(env, self.name, self.limit)
+        if not isinstance(env, gymnasium.Env):
+            raise UserError(f"{self.name} made a {_kind(env)}. It must make a gymnasium.Env or a "
+                            f"gymnasium.vector.VectorEnv.{_if_old(env)}")
+        return env
+
+    def make_vector(self, num_envs: int) -> VectorEnv:
+        """The environment's own vector form with so many environments. Raises UserError if there is none, or it cannot
+        be made."""
+        source = self._source
+        if isinstance(source, Registration) and source.vector_entry_point is None:
+            raise UserError(f"{self.name} has no vector form of its own (vector_entry_point). Leave out --env-workers "
+                            "vector.")
+        env = self._made(num_envs)
+        if not isinstance(env, VectorEnv):
+            raise UserError(f"{self.name} made a {_kind(env)}, no gymnasium.vector.VectorEnv. Leave out --env-workers "
+                            "vector.")
+        if env.num_envs != num_envs:
+            raise UserError(f"{self.name} made a vector environment of {env.num_envs}. It must take the argument "
+                            f"num_envs and make as many as that says, here {num_envs}.")
+        return env
+
+    def _made(self, num_envs: int | None) -> Any:
         with _process_kept():
             try:
-                env = self._make()
+                return self._make(num_envs)
             except UserError:
                 raise
             except (Exception, SystemExit) as error:
                 given = {name: value for name, value in self.kwargs.items() if name != "render_mode"}
                 raise UserError(f"{self.name} cannot be made: {describe(error)}. Correct the environment or its "
                                 f"arguments ({given or 'none'}).") from error
-        if not isinstance(env, gymnasium.Env):
-            raise UserError(f"{self.name} made a {_kind(env)}. It must make a gymnasium.Env.{_if_old(env)}")
-        return env
 
     @contextmanager
     def opened(self) -> Iterator[gymnasium.Env]:
@@ -93,16 +126,23 @@ class EnvMaker:
         finally:
             close_env(env, self.name)
 
-    def _make(self) -> Any:
+    def _make(self, num_envs: int | None) -> Any:
+        """One environment, or a vector environment of ``num_envs``."""
         kwargs = {name: called(value) for name, value in self.kwargs.items()}
-        wrappers, limit = kwargs.pop(WRAPPERS, []), kwargs.get("max_episode_steps")
-        if isinstance(self._source, Registration):
-            env = gymnasium.make(self._source, disable_env_checker=True, **kwargs)
+        wrappers, limit, source = kwargs.pop(WRAPPERS, []), self.limit, self._source
+        env: Any
+        if isinstance(source, Registration):
+            if num_envs is not None or source.entry_point is None:
+                env = gymnasium.make_vec(source, num_envs or 1, "vector_entry_point", **kwargs)
+            else:
+                env = gymnasium.make(source, disable_env_checker=True, **kwargs)
         else:
-            if limit is not None and not _takes(self._source, "max_episode_steps"):
+            if limit is not None and not _takes(source, "max_episode_steps"):
                 del kwargs["max_episode_steps"]
-            env = self._source(**kwargs)
-            if limit is not None and "max_episode_steps" not in kwargs:
+            if _takes(source, "num_envs"):
+                kwargs["num_envs"] = num_envs or 1
+            env = source(**kwargs)
+            if limit is not None and "max_episode_steps" not in kwargs and isinstance(env, gymnasium.Env):
                 env = gymnasium.wrappers.TimeLimit(env, limit)
         for wrapper in wrappers:
             arguments = {name: called(value) for name, value in wrapper.get("kwargs", {}).items()}
@@ -116,19 +156,12 @@ class EnvMaker:
         return env
 
 
-def close_env(env: gymnasium.Env, name: str) -> None:
+def close_env(env: gymnasium.Env | VectorEnv, name: str) -> None:
     """Close it; what goes wrong in that is a warning, because all has been done by then."""
     try:
         env.close()
     except (Exception, SystemExit) as error:
         warnings.warn(f"{name}: close() raised {describe(error)}.", stacklevel=2)
-
-
-def describe(error: BaseException) -> str:
-    """The error in one line, with the place that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
 
 
 def called(value: Any) -> Any:
@@ -198,53 +231,27 @@ def find_source(name: str) -> Source:
     if name.endswith(".py"):
         return _only_one(name)
     if not colon:
-        if name not in gymnasium.registry and not import_package_of(name):
+        failed: list[str] = []
+        if name not in gymnasium.registry and not import_package_of(name, failed):
             near = difflib.get_close_matches(name, gymnasium.registry, n=1)
-            raise UserError(f"There is no environment {name!r}. {f'Did you mean {near[0]!r}? ' if near else ''}"
+            raise UserError(f"There is no environment {name!r}.{''.join(failed)} "
+                            f"{f'Did you mean {near[0]!r}? ' if near else ''}"
                             f"An environment of your own: module:{name}, with the module that registers it.")
         return gymnasium.registry[name]
     if module == "pettingzoo":
         return find_pettingzoo(name)
+    if module == "envpool":
+        return find_envpool(name)
     found = import_module(module, name)
     if env_id in gymnasium.registry:
         return gymnasium.registry[env_id]
     if defines_environment(getattr(found, env_id, None)):
         return partial(TwoPlayerEnv, getattr(found, env_id).__name__, name)
     if callable(made := getattr(found, env_id, None)):
-        if inspect.isclass(made) and not issubclass(made, gymnasium.Env):
+        if inspect.isclass(made) and not issubclass(made, (gymnasium.Env, VectorEnv)):
             raise UserError(f"{name} is a class, but no gymnasium.Env.{_if_old(made)}")
         return made
     raise UserError(f"There is no environment {env_id!r} in {module}. {_what_there_is(found, module)}")
-
-
-def import_package_of(env_id: str) -> bool:
-    """Import installed packages that bring Gymnasium environments, those first that are called like ``env_id``, until
-    it is registered. Whether it is."""
-    modules = [*_ALSO]
-    for distribution in importlib.metadata.distributions():
-        needs = [re.split(r"[ ;<>=!~\[(]", need, maxsplit=1)[0] for need in distribution.requires or []]
-        if "gymnasium" in needs or any(e.group == "gymnasium.envs" for e in distribution.entry_points):
-            text = distribution.read_text("top_level.txt")
-            modules += text.split() if text else [distribution.metadata["Name"].replace("-", "_")]
-    wanted = re.sub(r"[^a-z]", "", env_id.lower())
-    likeness = {module: _shared_start(wanted, re.sub(r"[^a-z]", "", module.lower())) for module in modules}
-    for module in sorted(likeness, key=lambda name: -likeness[name]):
-        if module in ("myosu", "gymnasium") or (likeness[module] < 3 and module not in _ALSO):
-            continue
-        try:
-            found = importlib.import_module(module)
-            if env_id not in gymnasium.registry and callable(register := getattr(found, "register_envs", None)):
-                register()  # as MinAtar's, which registers nothing by itself
-        except (Exception, SystemExit):
-            continue
-        if env_id in gymnasium.registry:
-            return True
-    return False
-
-
-def _shared_start(one: str, other: str) -> int:
-    pairs = list(zip(one, other, strict=False))
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
 
 
 def _only_one(file: str) -> Source:
@@ -281,11 +288,12 @@ def _belongs(env_id: str, module: str) -> bool:
     return str(place).partition(":")[0].partition(".")[0] == module.partition(".")[0]
 
 
-def _classes(module: Any) -> Iterator[type[gymnasium.Env]]:
+def _classes(module: Any) -> Iterator[type[gymnasium.Env | VectorEnv]]:
     """The classes of environments that a module itself defines, in their order."""
     for value in vars(module).values():
-        if inspect.isclass(value) and issubclass(value, gymnasium.Env) and value.__module__ == module.__name__ \
-                and not issubclass(value, gymnasium.Wrapper):
+        if inspect.isclass(value) and issubclass(value, (gymnasium.Env, VectorEnv)) \
+                and value.__module__ == module.__name__ \
+                and not issubclass(value, (gymnasium.Wrapper, gymnasium.vector.VectorWrapper)):
             yield value
 
 
@@ -296,9 +304,7 @@ def _if_old(what: Any) -> str:
     if not old and inspect.ismodule(what):
         old = any(inspect.isclass(value) and any(base.__module__.partition(".")[0] == "gym" for base in value.__mro__)
                   for value in vars(what).values())
-    return ("" if not old else " It is made for gym, which came before Gymnasium: pip install \"shimmy[gym-v26]\" and "
-            "name it as GymV26Environment-v0 --env-kwargs '{\"env_id\": \"module:Id-v0\"}' (GymV21Environment-v0 where "
-            "step() returns four values).")
+    return OLD_GYM if old else ""
 
 
 def _kind(value: Any) -> str:

@@ -10,12 +10,11 @@ import numpy as np
 
 from myosu.envs.course import Course
 from myosu.envs.gym_env import SingleEnv, row_at, row_type
-from myosu.envs.making import describe
 from myosu.envs.registry import Environment
 from myosu.envs.single_game import SingleGame
 from myosu.envs.spaces import native_action
 from myosu.envs.vector import EnvSpec
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 from myosu.games import Game
 
 

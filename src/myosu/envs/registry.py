@@ -14,9 +14,12 @@ import gymnasium
 
 from myosu.envs.given import find_given, note_registration
 from myosu.envs.gym_env import GymVectorEnv, SingleEnv
-from myosu.envs.making import EnvMaker, import_package_of
+from myosu.envs.gym_vector import BatchVectorEnv
+from myosu.envs.making import EnvMaker
 from myosu.envs.native import NativeVectorEnv, game_spec
+from myosu.envs.packages import import_package_of
 from myosu.envs.vector import EnvSpec, VectorEnv
+from myosu.envs.vector_forms import OneOfVector
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.errors import UserError
 from myosu.games import Game, game_names, load_game
@@ -25,18 +28,20 @@ from myosu.games.registry import defines_game
 from myosu.trust import ENGINES
 
 #: Where Gymnasium environments run: in the process that acts in them, or each in one of its own; there, recv() waits
-#: for all of them (synchronous) or for the first to be ready (asynchronous).
-Workers = Literal["none", "synchronous", "asynchronous"]
+#: for all of them (synchronous) or for the first to be ready (asynchronous); or in the environment's own vector form.
+Workers = Literal["none", "synchronous", "asynchronous", "vector"]
 
 
 @dataclass(frozen=True)
 class Environment:
-    """game: its rules, where it is one of our games. maker: how to make one, where it is Gymnasium's."""
+    """game: its rules, where it is one of our games. maker: how to make one, where it is Gymnasium's. only_vector: it
+    makes vector environments, which step many together, and nothing else."""
 
     name: str
     spec: EnvSpec
     game: Game | None = None
     maker: EnvMaker | None = None
+    only_vector: bool = False
 
     @property
     def rules(self) -> Game:
@@ -62,6 +67,11 @@ class Environment:
         if self.game:
             return NativeVectorEnv(self.game, num_envs, seed)
         assert self.maker is not None
+        if self.only_vector and workers in ("synchronous", "asynchronous"):
+            raise UserError(f"{self.name} steps its environments together, in a process: leave out --env-workers "
+                            f"{workers}.")
+        if self.only_vector or workers == "vector":
+            return BatchVectorEnv(self.maker, num_envs, seed)
         if workers == "none":
             return GymVectorEnv(self.maker, num_envs, seed)
         return WorkerVectorEnv(self.maker, num_envs, seed, min_ready=1 if workers == "asynchronous" else None)
@@ -82,8 +92,9 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
         game = game.with_outcome_rewards() if rewards == "outcome" else game
         return Environment(name, game_spec(game), game=game)
     if ":" not in name and not name.endswith(".py"):
-        if name not in gymnasium.registry and not import_package_of(name):
-            raise UserError(_nothing_called(name))
+        failed: list[str] = []
+        if name not in gymnasium.registry and not import_package_of(name, failed):
+            raise UserError(_nothing_called(name, "".join(failed)))
         note_registration(name)
     maker = EnvMaker(given or name, kwargs)
     if rewards != "score":
@@ -98,12 +109,14 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
     if probe.left_out and parent_process() is None:
         warnings.warn(f"{name}: no network reads {', '.join(probe.left_out)} of the observation; it is left out.",
                       stacklevel=1)
-    return Environment(name, probe.spec, maker=maker)
+    return Environment(name, probe.spec, maker=maker, only_vector=isinstance(probe.gym_env, OneOfVector))
 
 
-def _nothing_called(name: str) -> str:
+def _nothing_called(name: str, failed: str) -> str:
     known = [*game_names(), *gymnasium.registry]
     near = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(f"{name}-v1", known, n=1)
+    if failed:
+        return f"There is no game or environment {name!r}.{failed}"
     return (f"There is no game or environment {name!r}. "
             f"{f'Did you mean {near[0]!r}?' if near else 'Games: ' + ', '.join(game_names()) + '.'} If it comes with a "
             "package, install that (pip install ale-py, minigrid, …). One of your own: the path of its .py file, or "

@@ -26,6 +26,8 @@ class EnvSpec:
     action_low, action_high: bounds of each component of a continuous action, perhaps infinite; else empty.
     observation_bounds: the least and the greatest number in each part of the observation (``parts()``, in their
         order), perhaps infinite; empty where nothing is known.
+    frame_stack: observations are so many frames at once, [frame_stack, *frame], of which the next one shows all but one
+        again; 0 where they are not.
     planes_first: all observations of rank 3 are [C, H, W], as our games' are. Elsewhere only their shape can tell.
     rules: of one of our games, for algorithms that search by the true rules (docs/decisions/56); its environments then
         show the true states of their games as ``states`` [num_envs], those of the observations received last. None
@@ -43,6 +45,7 @@ class EnvSpec:
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
     planes_first: bool = False
+    frame_stack: int = 0
     observation_bounds: tuple[tuple[float, float], ...] = ()
     rules: Game | None = field(default=None, compare=False, repr=False)
 

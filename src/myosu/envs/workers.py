@@ -30,9 +30,8 @@ from myosu.envs.gym_env import (
     row_type,
     step_of,
 )
-from myosu.envs.making import describe
 from myosu.envs.vector import EnvSpec, Step
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 from myosu.processes import end, end_with, spawn
 
 #: A process may take so much longer (seconds) to start and make its environment than to answer.

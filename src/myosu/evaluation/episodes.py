@@ -11,7 +11,7 @@ import numpy as np
 
 from myosu.algorithms.interface import Agent, positions_in
 from myosu.envs.registry import Environment
-from myosu.envs.vector import Step
+from myosu.envs.vector import Step, VectorEnv
 from myosu.errors import UserError
 from myosu.evaluation.statistics import Interval, mean_interval, wilson_interval
 
@@ -55,6 +55,30 @@ class EpisodesResult:
         }
 
 
+class Playing:
+    """``agent`` acts in ``env``, in any number of the environments at once, and remembers for each of them."""
+
+    def __init__(self, agent: Agent, env: VectorEnv) -> None:
+        self._agent, self._env = agent, env
+        self._state: np.ndarray | None = None  # [num_envs, ...]
+
+    def send(self, step: Step) -> np.ndarray:
+        """Act on ``step``, whose environments may be none. The actions [n, *action_shape]."""
+        ids, spec = step.env_ids, self._env.spec
+        if not len(ids):
+            return np.zeros((0, *spec.action_shape), spec.action_dtype)
+        state = None if self._state is None else self._state[ids]
+        starts = np.ones(len(ids), np.bool_) if state is None else step.terminated | step.truncated
+        action, after = self._agent.act(step.observation, step.legal_actions, state, starts,
+                                        **positions_in(self._agent, self._env, ids))
+        if after is not None:
+            if self._state is None:
+                self._state = np.zeros((self._env.num_envs, *after.shape[1:]), after.dtype)
+            self._state[ids] = after
+        self._env.send(action, ids)
+        return action
+
+
 def play_episodes(environment: Environment, agent: Agent, games: int, seed: int = 0,
                   most_steps: float = math.inf) -> EpisodesResult:
     """Play ``games`` ≥ 2 whole episodes, each truncated after ``spec.max_steps``.
@@ -74,27 +98,22 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
     totals = np.zeros((count, 3))  # reward, raw reward, actions
     env.reset()
     step, taken = env.recv(), 0
-    state, starts = None, np.ones(count, np.bool_)
+    player = Playing(agent, env)
     try:
-        while len(step.env_ids):
+        while shares.any():
+            player.send(step)
+            step = env.recv()  # of vector environments of others not all need answer together
             ids = step.env_ids
-            action, state = agent.act(step.observation, step.legal_actions, state, starts,
-                                      **positions_in(agent, env, ids))
-            env.send(action, ids)
-            step = env.recv()
-            assert (step.env_ids == ids).all(), "environments answer in the order in which they were asked"
             totals[ids] += np.stack([step.reward, step.raw_reward, np.ones(len(ids))], axis=1)
             taken += len(ids)
-            starts = step.terminated | step.truncated
-            over = starts | (taken >= most_steps)
-            for i, ended, cut in zip(ids[over].tolist(), starts[over], step.truncated[over], strict=True):
+            over = step.terminated | step.truncated | (taken >= most_steps)
+            for i, terminated in zip(ids[over].tolist(), step.terminated[over], strict=True):
                 shares[i] = shares[i] - 1 if taken < most_steps else 0
-                done.append((*totals[i], bool(cut or not ended)))
+                done.append((*totals[i], not terminated))
                 totals[i] = 0
             goes_on = shares[ids] > 0
             if not goes_on.all():
                 step = Step(**{name: values[goes_on] for name, values in vars(step).items()})
-                starts, state = starts[goes_on], None if state is None else state[goes_on]
     finally:
         env.close()
     returns, raw, lengths, truncated = (np.array(column) for column in zip(*done, strict=True))

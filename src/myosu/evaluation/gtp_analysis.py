@@ -14,12 +14,10 @@ from myosu.games.game import Game
 from myosu.games.go.rollout import RolloutPolicy
 from myosu.players.apv import APVPlayer, GameTree
 from myosu.players.gtp import COLOURS
-from myosu.players.rollouts import expected_owners
+from myosu.players.rollouts import OWNER_ROLLOUTS, expected_owners
 
 #: Nodes and bytes of a tree after which an analysis only repeats what it found.
 MOST_NODES, MOST_BYTES = 100_000, 2**29
-#: Rollouts for the owners of points, each time.
-OWNER_ROLLOUTS = 200
 #: Centiseconds between lines, if the controller does not say; length of a variation.
 INTERVAL, LINE = 50, 12
 #: Seconds between looks for input once nothing more is searched.

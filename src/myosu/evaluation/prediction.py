@@ -72,11 +72,11 @@ def predict(agent: Agent, environment: Environment, records: Iterable[GameRecord
     return Prediction(
         games=len(games), positions=len(every),
         top1=float((played["rank"] < 1).mean()),
-        top1_ci95=_interval([np.sum(game["rank"] < 1) for game in games], moves),
+        top1_ci95=interval_over_games([np.sum(game["rank"] < 1) for game in games], moves),
         top5=float((played["rank"] < 5).mean()),
-        top5_ci95=_interval([np.sum(game["rank"] < 5) for game in games], moves),
+        top5_ci95=interval_over_games([np.sum(game["rank"] < 5) for game in games], moves),
         log_likelihood=float(played["log_prob"].mean()), value_error=float(every["error"].mean()),
-        value_error_ci95=_interval([game["error"].sum() for game in games], counts),
+        value_error_ci95=interval_over_games([game["error"].sum() for game in games], counts),
         by_stage=[(int(STAGE * stage), int((stages == stage).sum()), float(every["error"][stages == stage].mean()))
                   for stage in np.unique(stages)])
 
@@ -135,8 +135,8 @@ def _positions(agent: Agent, environment: Environment, record: GameRecord, plies
     return known_positions(agent, np.stack([course.position(ply).state for ply in plies]))
 
 
-def _interval(sums: list[Any], counts: np.ndarray) -> Interval:
-    """The bootstrap's interval of Σ sums / Σ counts over games."""
+def interval_over_games(sums: list[Any], counts: np.ndarray) -> Interval:
+    """The bootstrap's interval of Σ sums / Σ counts over games [n]."""
     values = np.array(sums, np.float64)
     drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLINGS, len(values)))
     means = values[drawn].sum(1) / np.maximum(1, counts[drawn].sum(1))

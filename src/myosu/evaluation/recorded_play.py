@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from myosu.algorithms.interface import Agent, positions_in
+from myosu.algorithms.interface import Agent
 from myosu.envs.registry import Environment
 from myosu.envs.vector import Step
 from myosu.errors import UserError
+from myosu.evaluation.episodes import Playing
 from myosu.games.game import Game
 from myosu.players.gtp import GtpPlayer
 from myosu.players.player import RESIGNS, History, Player, legal_mask
@@ -88,15 +89,13 @@ def record_episodes(environment: Environment, agent: Agent, numbers: Sequence[in
         seeds = dict(zip(step.env_ids.tolist(), step.seed.tolist(), strict=True))
         actions: dict[int, list[Any]] = {i: [] for i in seeds}
         totals = {i: np.zeros(2) for i in seeds}
-        records, state, starts = [], None, np.ones(len(numbers), np.bool_)
-        while len(ids := step.env_ids):
-            action, state = agent.act(step.observation, step.legal_actions, state, starts,
-                                      **positions_in(agent, env, ids))
-            env.send(action, ids)
-            step = env.recv()
-            assert (step.env_ids == ids).all(), "environments answer in the order in which they were asked"
-            for k, i in enumerate(ids.tolist()):
-                actions[i].append(action[k].tolist())
+        records: list[GameRecord] = []
+        player = Playing(agent, env)
+        while len(records) < len(numbers):
+            for i, chosen in zip(step.env_ids.tolist(), player.send(step), strict=True):
+                actions[i].append(chosen.tolist())
+            step = env.recv()  # of vector environments of others not all need answer together
+            for k, i in enumerate(step.env_ids.tolist()):
                 totals[i] += step.reward[k], step.raw_reward[k]
                 if step.terminated[k] or step.truncated[k]:
                     records.append(GameRecord(
@@ -105,7 +104,6 @@ def record_episodes(environment: Environment, agent: Agent, numbers: Sequence[in
                         truncated=bool(step.truncated[k]), index=numbers[i]))
             goes_on = ~(step.terminated | step.truncated)
             step = Step(**{name: values[goes_on] for name, values in vars(step).items()})
-            starts, state = np.zeros(len(step.env_ids), np.bool_), None if state is None else state[goes_on]
         return records
     finally:
         env.close()

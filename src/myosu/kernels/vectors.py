@@ -7,10 +7,10 @@ from typing import Any
 import llvmlite.binding
 import numba
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.errors import RequireLiteralValue
 
-INDEX, WORD, REAL = ir.IntType(64), ir.IntType(32), ir.FloatType()
+INDEX, WORD, SHORT, REAL = ir.IntType(64), ir.IntType(32), ir.IntType(16), ir.FloatType()
 
 
 def processor_features() -> set[str]:
@@ -29,12 +29,13 @@ def constants(*given: Any) -> list[Any]:
 
 
 class Writer:
-    """Emits LLVM instructions on vectors of ``lanes`` floats. given: the intrinsic's argument values."""
+    """Emits LLVM instructions on vectors of ``lanes`` elements of ``kind``, float32 or integers. given: the intrinsic's
+    argument values."""
 
-    def __init__(self, context, builder, signature, given, lanes: int) -> None:
+    def __init__(self, context, builder, signature, given, lanes: int, kind: ir.Type = REAL) -> None:
         self.context, self.builder, self.signature, self.given = context, builder, signature, given
-        self.lanes = lanes
-        self.reals = ir.VectorType(REAL, lanes)
+        self.lanes, self.kind = lanes, kind
+        self.vector = ir.VectorType(kind, lanes)
 
     def data(self, k: int):
         """Data pointer of the array argument ``k``."""
@@ -67,7 +68,7 @@ class Writer:
 
     def constant(self, value: float):
         """``value`` in every lane."""
-        return ir.Constant(self.reals, [value] * self.lanes)
+        return ir.Constant(self.vector, [value if self.kind == REAL else int(value)] * self.lanes)
 
     def broadcast(self, scalar):
         """``scalar`` in every lane."""
@@ -75,6 +76,30 @@ class Writer:
         first = self.builder.insert_element(nothing, scalar, WORD(0))
         return self.builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(WORD, self.lanes), None))
 
+    def add(self, a, b):
+        return self.builder.fadd(a, b) if self.kind == REAL else self.builder.add(a, b)
+
+    def multiply(self, a, b):
+        return self.builder.fmul(a, b) if self.kind == REAL else self.builder.mul(a, b)
+
     def multiply_add(self, a, b, c):
-        """a · b + c, fused (rounded once) where the processor supports it."""
+        """a · b + c; floats fused (rounded once) where the processor supports it."""
+        if self.kind != REAL:
+            return self.add(self.multiply(a, b), c)
         return self.builder.fadd(self.builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
+
+
+class PairWriter(Writer):
+    """For vectors of int32 whose factors are pairs of int16: ``multiply_add`` adds both products (VPMADDWD and an
+    addition; with VNNI, LLVM makes them one instruction, VPDPWSSD)."""
+
+    def __init__(self, context, builder, signature, given, lanes: int) -> None:
+        super().__init__(context, builder, signature, given, lanes, WORD)
+        self._shorts = ir.VectorType(SHORT, 2 * lanes)
+        self._products = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(self.vector, [self._shorts, self._shorts]),
+            "llvm.x86.avx512.pmaddw.d.512" if lanes == 16 else "llvm.x86.avx2.pmadd.wd")
+
+    def multiply_add(self, a, b, c):
+        shorts = [self.builder.bitcast(pairs, self._shorts) for pairs in (a, b)]
+        return self.builder.add(self.builder.call(self._products, shorts), c)

@@ -14,6 +14,8 @@ IR, because Numba does not keep their accumulators in registers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import numba
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
 
-from myosu.kernels.vectors import INDEX, Writer, constants, processor_features
+from myosu.kernels.vectors import INDEX, SHORT, PairWriter, Writer, constants, processor_features
 
 #: Side of an output tile, side of an input tile, and points of a transformed tile.
 TILE, SIDE, POINTS = 4, 6, 36
@@ -44,11 +46,33 @@ _KERNELS = torch.from_numpy(np.kron(KERNEL, KERNEL)).float()
 
 _FEATURES = processor_features()
 #: float32 lanes of a vector register, and matrix rows whose accumulators fit into the 32 (AVX-512) or 16 registers.
-LANES, ROWS = (16, 8) if "avx512f" in _FEATURES else (8, 4)
-AVAILABLE = "avx512f" in _FEATURES or {"avx2", "fma"} <= _FEATURES
+LANES, ROWS = (16, 8) if "avx512bw" in _FEATURES else (8, 4)
+AVAILABLE = "avx512bw" in _FEATURES or {"avx2", "fma"} <= _FEATURES
 
 
-def _matrix_times(write: Writer, matrix: np.ndarray, x: list) -> list:
+def _writer(context, builder, signature, given, k: int) -> Writer:
+    """A writer for vectors like those of the array argument ``k``: float32, int16, or int32 as pairs of int16."""
+    kind = signature.args[k].dtype
+    if kind == types.int32:
+        return PairWriter(context, builder, signature, given, LANES)
+    if kind == types.int16:
+        return Writer(context, builder, signature, given, 2 * LANES, SHORT)
+    return Writer(context, builder, signature, given, LANES)
+
+
+def both_sides(write: Writer, matrices: tuple[np.ndarray, ...], columns: Iterable[Sequence]) -> Iterator[list]:
+    """Emit the instructions for the product of ``matrices`` on both sides of a square of vectors, given by its columns,
+    and yield its rows. Column by column and row by row, so that few values wait in registers."""
+    def product(lines: Iterable[Sequence]) -> Iterator[list]:
+        for line in lines:
+            for matrix in matrices:
+                line = _matrix_times(write, matrix, line)
+            yield line
+
+    yield from product(zip(*list(product(columns)), strict=True))
+
+
+def _matrix_times(write: Writer, matrix: np.ndarray, x: Sequence) -> list:
     """Emit the instructions for ``matrix`` times a column ``x`` of vectors."""
     out = []
     for row in matrix.tolist():
@@ -57,7 +81,7 @@ def _matrix_times(write: Writer, matrix: np.ndarray, x: list) -> list:
             if factor == 0:
                 continue
             if total is None:
-                total = value if factor == 1 else write.builder.fmul(value, write.constant(factor))
+                total = value if factor == 1 else write.multiply(value, write.constant(factor))
             else:
                 total = write.multiply_add(value, write.constant(factor), total)
         out.append(total)
@@ -65,14 +89,14 @@ def _matrix_times(write: Writer, matrix: np.ndarray, x: list) -> list:
 
 
 @intrinsic
-def _transform(typing_context, name, add, x, x_0, x_row, x_column, out, out_0, out_row, out_column):
+def transform(typing_context, name, add, x, x_0, x_row, x_column, out, out_0, out_row, out_column):
     """Apply the transformation ``name`` to both sides of a square of vectors of ``x``, and write the result to ``out``
     or add it there. The square begins at index ``x_0``; ``x_row`` and ``x_column`` are its strides."""
     steps, adds = constants(name, add)
     matrices = TRANSFORMS[steps]
 
     def write(context, builder, signature, given):
-        write = Writer(context, builder, signature, given, LANES)
+        write = _writer(context, builder, signature, given, 2)
         x, out = write.data(2), write.data(6)
         x_0, x_row, x_column, out_0, out_row, out_column = (write.number(k) for k in (3, 4, 5, 7, 8, 9))
 
@@ -80,15 +104,11 @@ def _transform(typing_context, name, add, x, x_0, x_row, x_column, out, out_0, o
             return write.plus(write.plus(first, write.times(row, i)), write.times(column, j))
 
         side = range(matrices[0].shape[1])
-        lines = [[write.load(x, place(x_0, x_row, x_column, i, j), write.reals) for i in side] for j in side]
-        for _ in ("columns", "rows"):
-            for matrix in matrices:
-                lines = [_matrix_times(write, matrix, line) for line in lines]
-            lines = [list(line) for line in zip(*lines, strict=True)]
-        for j, column in enumerate(lines):
-            for i, value in enumerate(column):
+        columns = ([write.load(x, place(x_0, x_row, x_column, i, j), write.vector) for i in side] for j in side)
+        for i, row in enumerate(both_sides(write, matrices, columns)):
+            for j, value in enumerate(row):
                 there = place(out_0, out_row, out_column, i, j)
-                write.store(builder.fadd(value, write.load(out, there, write.reals)) if adds else value, out, there)
+                write.store(write.add(value, write.load(out, there, write.vector)) if adds else value, out, there)
         return context.get_dummy_value()
 
     return types.void(name, add, x, x_0, x_row, x_column, out, out_0, out_row, out_column), write
@@ -100,21 +120,21 @@ def _multiply_block(typing_context, vectors, add, a, a_0, a_row, a_step, b, b_0,
     count, adds = constants(vectors, add)
 
     def write(context, builder, signature, given):
-        write = Writer(context, builder, signature, given, LANES)
+        write = _writer(context, builder, signature, given, 2)
         a, b, out = write.data(2), write.data(6), write.data(9)
         a_0, a_row, a_step, b_0, b_step, out_0, out_row, steps = (
             write.number(k) for k in (3, 4, 5, 7, 8, 10, 11, 12))
-        sums = [[cgutils.alloca_once(builder, write.reals) for _ in range(count)] for _ in range(ROWS)]
+        sums = [[cgutils.alloca_once(builder, write.vector) for _ in range(count)] for _ in range(ROWS)]
         places = [[write.plus(write.plus(out_0, write.times(out_row, row)), v * LANES) for v in range(count)]
                   for row in range(ROWS)]
         for row in range(ROWS):
             for v in range(count):
-                first = write.load(out, places[row][v], write.reals) if adds else write.constant(0)
+                first = write.load(out, places[row][v], write.vector) if adds else write.constant(0)
                 builder.store(first, sums[row][v])
         with cgutils.for_range_slice(builder, INDEX(0), steps, INDEX(1), INDEX) as (step, _):
             line = write.plus(b_0, write.times(b_step, step))
             column = write.plus(a_0, write.times(a_step, step))
-            weights = [write.load(b, write.plus(line, v * LANES), write.reals) for v in range(count)]
+            weights = [write.load(b, write.plus(line, v * LANES), write.vector) for v in range(count)]
             for row in range(ROWS):
                 factor = builder.load(builder.gep(a, [write.plus(column, write.times(a_row, row))]))
                 factor = write.broadcast(factor)
@@ -130,8 +150,9 @@ def _multiply_block(typing_context, vectors, add, a, a_0, a_row, a_step, b, b_0,
 
 @njit(error_model="numpy")
 def multiply(add, a, a_0, a_row, a_step, b, b_0, b_step, out, out_0, out_row, rows, columns, steps):
-    """out[r, c] = Σ_s a[r, s] b[s, c], or += if ``add``. Rows are rounded up to a multiple of ``ROWS``; columns must be
-    a multiple of ``LANES``. The arrays are flat: a[r, s] is element a_0 + r · a_row + s · a_step; b and out
+    """out[r, c] = Σ_s a[r, s] b[s, c], or += if ``add``: float32, or exact sums in int32 of factors that are pairs of
+    int16, viewed as int32 (their product is the sum of two). Rows are rounded up to a multiple of ``ROWS``; columns
+    must be a multiple of ``LANES``. The arrays are flat: a[r, s] is element a_0 + r · a_row + s · a_step; b and out
     likewise."""
     numba.literally(add)
     column = 0
@@ -150,7 +171,7 @@ def multiply(add, a, a_0, a_row, a_step, b, b_0, b_step, out, out_0, out_row, ro
 def _copy(typing_context, x, x_0, out, out_0):
     def write(context, builder, signature, given):
         write = Writer(context, builder, signature, given, LANES)
-        write.store(write.load(write.data(0), write.number(1), write.reals), write.data(2), write.number(3))
+        write.store(write.load(write.data(0), write.number(1), write.vector), write.data(2), write.number(3))
         return context.get_dummy_value()
 
     return types.void(x, x_0, out, out_0), write
@@ -177,7 +198,7 @@ def boards_to_points(name, boards, board, shape, margin, buffer, row_stride, til
     for i in range(0, height, TILE):
         for j in range(0, width, TILE):
             for channel in range(0, channels, LANES):
-                _transform(name, False, buffer, i * row_stride + j * channels + channel, row_stride, channels,  # type: ignore[call-arg]
+                transform(name, False, buffer, i * row_stride + j * channels + channel, row_stride, channels,  # type: ignore[call-arg]
                            tiles, first * channels + channel, SIDE * stride, stride)
             first += 1
 
@@ -194,7 +215,7 @@ def points_to_boards(name, add, boards, board, shape, margin, buffer, row_stride
     for i in range(0, height, TILE):
         for j in range(0, width, TILE):
             for channel in range(0, channels, LANES):
-                _transform(name, add, tiles, first * channels + channel, SIDE * stride, stride,  # type: ignore[call-arg]
+                transform(name, add, tiles, first * channels + channel, SIDE * stride, stride,  # type: ignore[call-arg]
                            buffer, i * row_stride + j * channels + channel, row_stride, channels)
             first += 1
     for i in range(height):
@@ -203,7 +224,7 @@ def points_to_boards(name, add, boards, board, shape, margin, buffer, row_stride
 
 
 @njit(error_model="numpy")
-def _tiles(height, width):
+def tiles_of(height, width):
     """(tiles per board, boards per chunk, tiles per chunk rounded up to a multiple of ``ROWS``)."""
     tiles = -(-height // TILE) * -(-width // TILE)
     boards = max(1, TILES_AT_ONCE // tiles)
@@ -211,11 +232,11 @@ def _tiles(height, width):
 
 
 @njit(error_model="numpy")
-def _points_buffer(tiles, channels):
-    """A buffer [points, tiles, channels], flat, and its stride in elements. Each point is padded by one cache line, so
-    that the points do not compete for the same cache sets."""
-    stride = tiles * channels + LANES
-    return np.empty(POINTS * stride, np.float32), stride
+def points_buffer(tiles, channels, dtype):
+    """A buffer [points, tiles, channels], flat, and its stride in elements. Each point is padded by one vector, so that
+    the points do not compete for the same cache sets."""
+    stride = tiles * channels + 2 * LANES
+    return np.empty(POINTS * stride, dtype), stride
 
 
 @njit(error_model="numpy", fastmath={"contract"})
@@ -256,9 +277,9 @@ def scale_add_relu(y, scale, shift, residual, adds, out):
 def _convolve_chunk(x, first, boards, shape, kernels, outputs, y, y_first):
     """Convolve ``boards`` boards of ``shape`` from x[first:] into y[y_first:]; both are flat."""
     height, width, inputs = shape
-    each, _, most = _tiles(height, width)
-    in_points, in_stride = _points_buffer(most, inputs)
-    out_points, out_stride = _points_buffer(most, outputs)
+    each, _, most = tiles_of(height, width)
+    in_points, in_stride = points_buffer(most, inputs, np.float32)
+    out_points, out_stride = points_buffer(most, outputs, np.float32)
     padded, padded_row = _board_buffer(height, width, inputs, 1)
     buffer, row_stride = _board_buffer(height, width, outputs, 0)
     for k in range(boards):
@@ -277,7 +298,7 @@ def convolve(x, kernels, y, sums, squares):
     squares to ``sums`` and ``squares`` [W K], which is cheap while y is in the cache."""
     size, height, width, inputs = x.shape
     outputs = y.shape[3]
-    _, together, _ = _tiles(height, width)
+    _, together, _ = tiles_of(height, width)
     for first in range(0, size, together):
         boards = min(together, size - first)
         _convolve_chunk(x.ravel(), first, boards, (height, width, inputs), kernels, outputs, y.ravel(), first)
@@ -290,7 +311,7 @@ def convolve_add_relu(x, kernels, bias, residual, adds, out):
     Other shapes as in ``convolve``."""
     size, height, width, inputs = x.shape
     outputs = out.shape[3]
-    _, together, _ = _tiles(height, width)
+    _, together, _ = tiles_of(height, width)
     y, one = np.empty((together * height, width * outputs), np.float32), np.ones(width * outputs, np.float32)
     for first in range(0, size, together):
         boards = min(together, size - first)
@@ -307,9 +328,9 @@ def convolve_backward(grad_sum, y, a, b, c, x, kernels, grad_x, grad_points):
     size, height, width, inputs = x.shape
     outputs = y.shape[3]
     flat_x, flat_grad_x = x.ravel(), grad_x.ravel()
-    each, together, most = _tiles(height, width)
-    in_points, in_stride = _points_buffer(most, inputs)
-    out_points, out_stride = _points_buffer(most, outputs)
+    each, together, most = tiles_of(height, width)
+    in_points, in_stride = points_buffer(most, inputs, np.float32)
+    out_points, out_stride = points_buffer(most, outputs, np.float32)
     padded, padded_row = _board_buffer(height, width, inputs, 1)
     back, _ = _board_buffer(height, width, inputs, 1)
     buffer, row_stride = _board_buffer(height, width, outputs, 0)

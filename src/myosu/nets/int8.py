@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from myosu.kernels.int8_kernels import GROUP, LANES, MAX_COLUMNS, QUAD, ROWS, imagine, pack_weights, read, represent
+from myosu.kernels import int8_kernels, int16_kernels, winograd
+from myosu.kernels.int8_kernels import GROUP, LANES, MAX_COLUMNS, QUAD, ROWS, pack_weights, project, read
 from myosu.nets.conv_norm import ResidualBlock
 from myosu.nets.fused import FusedMuZero, board_rows
 from myosu.nets.layers import ConvHead, scale_to_unit
@@ -21,6 +22,10 @@ from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Pre
 
 #: Scale of a latent state: the value of one step of a byte.
 UNIT = 1 / 255
+#: Whether towers run in ``int16_kernels``, with a quarter of the products: where VPDPBUSD is missing.
+WINOGRAD = not LANES
+#: The kernels process this many channels at once.
+CHANNELS = 2 * winograd.LANES if WINOGRAD else GROUP
 
 
 class Int8Conv:
@@ -32,16 +37,44 @@ class Int8Conv:
     are all too high make untried moves look better.
     """
 
+    gain = 1
+
     def __init__(self, conv: nn.Conv2d, inputs: Tensor, unit: float, unit_after: float | None = None) -> None:
-        units = conv.weight.abs().amax((1, 2, 3)).clamp_min(1e-12) / 127
+        units = self.units(conv.weight).clamp_min(1e-12)
         weight = (conv.weight / units[:, None, None, None]).round()
         lost = F.conv2d(inputs, conv.weight - weight * units[:, None, None, None], padding=conv.padding).mean((0, 2, 3))
         bias = lost if conv.bias is None else conv.bias + lost
-        self.weights = pack_weights(weight.to(torch.int8).numpy())
+        self.weights = self.pack(weight)
         missing = -conv.out_channels % GROUP
         after, rounding = (1.0, 0.0) if unit_after is None else (unit_after, 0.5)
-        self.scales = F.pad(units * unit / after, (0, missing)).numpy()
+        self.scales = F.pad(units * unit / (after * self.gain), (0, missing)).numpy()
         self.biases = F.pad(bias / after + rounding, (0, missing)).numpy()
+
+    @staticmethod
+    def units(weight: Tensor) -> Tensor:
+        return weight.abs().amax((1, 2, 3)) / 127
+
+    @staticmethod
+    def pack(weight: Tensor) -> np.ndarray:
+        return pack_weights(weight.to(torch.int8).numpy())
+
+
+class Int16Conv(Int8Conv):
+    """The same in the form of ``int16_kernels.convolve``, with weights of 9 to 12 bits."""
+
+    gain = int16_kernels.GAIN
+
+    @staticmethod
+    def units(weight: Tensor) -> Tensor:
+        return torch.from_numpy(int16_kernels.kernel_units(weight.numpy())).float()
+
+    @staticmethod
+    def pack(weight: Tensor) -> np.ndarray:
+        return int16_kernels.transform_kernels(weight.to(torch.int64).numpy())
+
+
+kernels = int16_kernels if WINOGRAD else int8_kernels
+TowerConv, TOWER_WEIGHTS = (Int16Conv, np.int32) if WINOGRAD else (Int8Conv, np.int8)
 
 
 class Int8Tower:
@@ -57,13 +90,13 @@ class Int8Tower:
             unit, middle = self.unit_after, block.first(x)
             after = block.second(middle, residual=x)
             between, self.unit_after = unit_of(middle), unit_of(after)
-            layers += [Int8Conv(block.first.conv, x, unit, between),
-                       Int8Conv(block.second.conv, middle, between, self.unit_after)]
+            layers += [TowerConv(block.first.conv, x, unit, between),
+                       TowerConv(block.second.conv, middle, between, self.unit_after)]
             residual_scales.append(unit / self.unit_after)
             x = after
         self.x, channels = x, x.shape[1]
         self.arrays = (
-            np.array([layer.weights for layer in layers], np.int8).reshape(len(layers), 9 * channels * channels),
+            np.array([layer.weights for layer in layers], TOWER_WEIGHTS).reshape(len(layers), -1 if layers else 0),
             np.array([layer.scales for layer in layers], np.float32).reshape(len(layers), channels),
             np.array([layer.biases for layer in layers], np.float32).reshape(len(layers), channels),
             np.array(residual_scales, np.float32))
@@ -142,6 +175,8 @@ class Int8MuZero:
         representation, dynamics = net.representation, net.dynamics
         assert isinstance(representation, BoardRepresentation)
         self.columns = tuple(range(net.latent_shape[2]))
+        #: The board's width as the towers' kernels take it.
+        self.width = len(self.columns) if WINOGRAD else self.columns
         self.represented = Int8Tower(representation.tower, representation.stem(observation.float()))
         if dynamics is None:
             self.heads = Int8Heads(self.float_model, net.represent(observation))
@@ -151,17 +186,19 @@ class Int8MuZero:
         moved = dynamics.stem(latent, residual=latent + self.float_model.actions[action])
         self.imagined = Int8Tower(dynamics.tower, moved)
         planes = board_rows(self.float_model.actions) / np.float32(self.imagined.unit)
-        self.stem = (*_arrays(Int8Conv(dynamics.stem.conv, latent, UNIT, self.imagined.unit)),
+        if WINOGRAD:
+            planes = int16_kernels.pad_planes(planes, net.latent_shape)
+        self.stem = (*_arrays(TowerConv(dynamics.stem.conv, latent, UNIT, self.imagined.unit)),
                      np.float32(UNIT / self.imagined.unit), planes)
         self.heads = Int8Heads(self.float_model, torch.cat([latent, scale_to_unit(self.imagined.x)]))
 
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As ``MuZeroNet.initial``; the latent state is uint8."""
         x = self.float_model.observe(observation).permute(0, 2, 3, 1)
-        latent, features = torch.empty_like(x, dtype=torch.uint8), self.heads.features_buffer(x)
-        represent(self.columns, x.flatten(1).numpy(), np.float32(1 / self.represented.unit), *self.represented.arrays,
-                  *self.heads.project, latent.flatten(1).numpy(), features.numpy())
-        policy, value, *_ = self.heads.read(features, latent)
+        latent = torch.empty_like(x, dtype=torch.uint8)
+        kernels.represent(self.width, x.flatten(1).numpy(), np.float32(1 / self.represented.unit),
+                          *self.represented.arrays, latent.flatten(1).numpy())
+        policy, value, *_ = self._predict(latent)
         return latent.permute(0, 3, 1, 2), value, policy
 
     def recurrent(self, latent: Tensor, action: Tensor) -> Prediction:
@@ -172,20 +209,24 @@ class Int8MuZero:
     def imagine(self, latents: Tensor, parents: np.ndarray, actions: np.ndarray, out: Tensor) -> Prediction:
         """``recurrent`` from the rows ``parents``, int64 [B], of ``latents``, uint8 [n, H, W, C]; writes the new latent
         states to ``out`` [B, H, W, C] without an intermediate copy."""
-        features = self.heads.features_buffer(out)
-        imagine(self.columns, latents.flatten(1).numpy(), parents, actions, *self.stem, *self.imagined.arrays,
-                *self.heads.project, out.flatten(1).numpy(), features.numpy())
-        policy, value, *reward = self.heads.read(features, out)
+        kernels.imagine(self.width, latents.flatten(1).numpy(), parents, actions, *self.stem, *self.imagined.arrays,
+                        out.flatten(1).numpy())
+        policy, value, *reward = self._predict(out)
         return Prediction(out.permute(0, 3, 1, 2), reward[0] if reward else None, value, policy)
+
+    def _predict(self, boards: Tensor) -> list[Tensor]:
+        """The heads' logits from the towers' outputs, uint8 [B, H, W, C], which become latent states in place."""
+        features = self.heads.features_buffer(boards)
+        project(self.columns, *self.heads.project, boards.flatten(1).numpy(), features.numpy())
+        return self.heads.read(features, boards)
 
 
 def int8_fits(net: MuZeroNet, device: torch.device) -> bool:
-    """Whether this CPU has integer dot products, the network fits the kernels, and the outputs are close to
-    float32's."""
-    if device.type != "cpu" or not isinstance(net.representation, BoardRepresentation) or not LANES:
+    """Whether this CPU has the instructions, the network fits the kernels, and the outputs are close to float32's."""
+    if device.type != "cpu" or not isinstance(net.representation, BoardRepresentation):
         return False
     channels, _, width = net.latent_shape
-    if channels % GROUP or width > MAX_COLUMNS:
+    if not (LANES or winograd.AVAILABLE) or channels % CHANNELS or width > MAX_COLUMNS:
         return False
     with torch.inference_mode():
         plain = net.for_inference(torch.float32)

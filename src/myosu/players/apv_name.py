@@ -49,13 +49,18 @@ def make_apv(text: str, game: Game, simulations: int | None = None, seed: int = 
 
 def named_apv(text: str, game: str | None, simulations: int | None = None, seed: int = 0) -> APVPlayer:
     """As ``make_apv``, of the game called ``game``; None: of that which the first run among the parts plays."""
-    if game is not None:
-        return make_apv(text, load_game(game), simulations, seed)
+    rules = load_agent(run_of(text))[1].rules if game is None else load_game(game)
+    return make_apv(text, rules, simulations, seed)
+
+
+def run_of(text: str) -> str:
+    """The first run among the parts of a player. Raises UserError if there is none."""
     given = _parsed(text)
     run = next((given[name] for name in PARTS[:3] if name in given), None)
     if run is None:
-        raise UserError(f"{text} names no run: say the game by --game NAME.")
-    return make_apv(text, load_agent(run)[1].rules, simulations, seed)
+        raise UserError(f"{text} names no run as its network, prior or value, which would tell the game. (myosu gtp "
+                        "and myosu evaluate take the game from --game NAME.)")
+    return run
 
 
 def _parsed(text: str) -> dict[str, str]:
@@ -99,7 +104,16 @@ def _rollouts(word: str, game: Game) -> Rollouts:
             raise UserError(f"rollout={word}: only Go has learnt rollout policies; in {game.name} take "
                             "rollout=uniform.")
         return random_rollouts(game)
-    return linear_rollouts(game, RolloutPolicy.zeros() if word == "uniform" else RolloutPolicy.load(Path(word)))
+    return linear_rollouts(game, _policy(word))
+
+
+def _policy(word: str) -> RolloutPolicy:
+    return RolloutPolicy.zeros() if word == "uniform" else RolloutPolicy.load(Path(word))
+
+
+def rollout_policy_of(text: str) -> RolloutPolicy:
+    """The rollout policy of a player of Go; the uniform one where it has no rollouts."""
+    return _policy(_parsed(text).get("rollout", "uniform"))
 
 
 def files_of(text: str) -> dict[str, str]:

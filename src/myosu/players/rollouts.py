@@ -13,6 +13,8 @@ from myosu.games.go.board import BLACK, WHITE, owners, point_of, width_of
 from myosu.games.go.rollout import RolloutPolicy, rollout, rollout_dtype, start_rollout
 from myosu.games.playout import choose_legal, mix64
 
+#: Rollouts for an estimate of who will own each point.
+OWNER_ROLLOUTS = 200
 #: rollouts(states [n], seed) -> f32 [n], the outcomes in the view of the player to move. Games must not have ended.
 Rollouts = Callable[[np.ndarray, int], np.ndarray]
 

@@ -1,5 +1,6 @@
 """The default algorithm and settings for an environment. ``ALGORITHM/NAME.toml`` beside this file holds fields of the
-algorithm's ``Config``; ``ALGORITHM/board.toml`` is for two-player board games without a file of their own."""
+algorithm's ``Config``; ``ALGORITHM/board.toml`` is for two-player board games without a file of their own,
+``ALGORITHM/atari.toml`` for all games with the frames of ``--atari``."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from myosu.envs.making import ATARI, WRAPPERS
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.runs.config import from_dict
@@ -24,7 +26,7 @@ def default_algorithm(environment: Environment, opponent: str | None = None) -> 
 def load_preset(algorithm: str, environment: Environment, config: Any, own: str | Path | None = None
                 ) -> dict[str, Any]:
     """The fields of ``config`` (the algorithm's ``Config``) that the preset sets; empty if there is no preset. An
-    environment with arguments or wrappers counts as another environment.
+    environment with arguments or wrappers counts as another environment, but for the frames of ``--atari``.
 
     own: the path of a file of the same form, which takes the place of what is here. Raises UserError if it is no such
     file, or holds settings that the algorithm does not have.
@@ -35,7 +37,10 @@ def load_preset(algorithm: str, environment: Environment, config: Any, own: str 
     board = spec.num_players == 2 and len(spec.observation_shape) == 3 and spec.observation_dtype == np.uint8
     own = game.name if game else environment.name.rpartition(":")[2].replace("/", "-")
     if environment.maker is not None and environment.maker.kwargs:
-        return {}
+        wrappers = [wrapper["wrapper"] for wrapper in environment.maker.kwargs.get(WRAPPERS, [])]
+        if ATARI not in wrappers:
+            return {}
+        own = "atari"
     for name in (own, *["board"] * board):
         file = files(__name__) / algorithm / f"{name}.toml"
         if file.is_file():

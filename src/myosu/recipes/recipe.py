@@ -21,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from myosu.errors import UserError
-from myosu.recipes.stages import KINDS, Made, Stage
+from myosu.recipes.comparisons import League, ValueErrors
+from myosu.recipes.stages import Made, Rate, Record, Reinforce, Rollout, Stage, Supervise, Value
 from myosu.runs.files import hold_folder, write_json, writing_to
 from myosu.runs.reading import read_json
 
 QUICK = "quick"
+KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (
+    Record, Supervise, Rollout, Reinforce, Value, Rate, League, ValueErrors)}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from myosu.algorithms import load_settings
 from myosu.envs.registry import load_environment
 from myosu.errors import UserError
 from myosu.evaluation.match import play_match
@@ -157,14 +158,14 @@ class Record(Stage):
         settings = Settings(self.players(options.players, made), options.opening_plies, options.random_moves,
                             options.temperature, options.seed)
         recorded = record_games(folder, self.game, settings, options.games, options.jobs,
-                                tell=_every(options.games // 10, tell))
+                                tell=every(options.games // 10, tell))
         records = list(recorded_lines(folder))
         return {"games": recorded.games, "games_per_second": recorded.new / max(recorded.seconds, 1e-9),
                 "played_again": recorded.duplicates, "moves": float(np.mean([record.length for record in records])),
                 "first_seat_wins": float(np.mean([record.returns[0] > 0 for record in records]))}
 
 
-def _every(count: int, tell: Tell) -> Callable[[int, list[str]], None]:
+def every(count: int, tell: Tell) -> Callable[[int, list[str]], None]:
     """Tell of every ``count`` games."""
     told = 0
 
@@ -206,12 +207,27 @@ class Training(Stage):
             if (folder / "config.json").is_file():
                 run = open_run(folder)
             else:
+                self.check_games(made)
                 run = create_run(configure(self.game, self.algorithm, {**self.settings, **self.resolved(made)}), folder)
             ended = trainer.train(run, handle_signals=True)
             if ended.reason == "interrupted":
                 return None
             (folder / "trained").touch()
         return self.figures(folder, made)
+
+    def check_games(self, made: dict[str, Made]) -> None:
+        """Raises UserError unless the recordings, if it learns from any, have games to learn from and to test on."""
+        if "recordings" not in (resolved := self.resolved(made)):
+            return
+        players, config = load_environment(self.game).spec.num_players, configure(self.game, self.algorithm,
+                                                                                  {**self.settings, **resolved})
+        share = load_settings(config).held_out
+        held_out = [is_held_out(record.actions or [], players, share)
+                    for name in resolved["recordings"] for record in open_recording(name).records()]
+        if all(held_out) or not any(held_out):
+            raise UserError(f"{self.where}: of {len(held_out)} games {sum(held_out)} are held out for testing "
+                            f"(held_out = {share:g}; games with the same opening are together), and there must be some "
+                            "to learn from and some to test on. Record more games, or with more random opening plies.")
 
     def figures(self, folder: Path, made: dict[str, Made]) -> Figures:
         raise NotImplementedError
@@ -351,6 +367,3 @@ def match_figures(game: str, player: str, opponent: str, games: int, opening_pli
         result = play_match(rules, first, second, games, opening_plies, seed)
     return {"games": result.overall.games, "win_rate": result.overall.win_rate,
             "win_rate_ci95": list(result.overall.win_rate_ci95)}
-
-
-KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (Record, Supervise, Rollout, Reinforce, Value, Rate)}

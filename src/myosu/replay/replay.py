@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from myosu.errors import UserError
 from myosu.memory import machine_memory
+from myosu.replay.frames import StackedFrames
 from myosu.replay.records import record_bytes, record_of
 
 #: Rows per file of a saved replay. A save writes only the blocks that changed.
@@ -63,7 +64,8 @@ class Replay:
 
     def __init__(self, columns: Columns, capacity: int) -> None:
         self.capacity = capacity
-        self.columns: Rows = {name: np.zeros((capacity, *shape), dtype) for name, (shape, dtype) in columns.items()}
+        self.columns: dict[str, Any] = {name: np.zeros((capacity, *shape), dtype)
+                                        for name, (shape, dtype) in columns.items()}
         self.columns["remaining"] = np.zeros(capacity, np.int32)
         self.columns["version"] = np.zeros(capacity, np.int32)
         self.cursor = 0
@@ -132,8 +134,13 @@ class Replay:
             name = f"block-{block:05d}-{self._saves:06d}.safetensors"
             rows = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
             temporary = folder / (name + ".tmp")
-            save_file({key: record_bytes(column[rows]) if column.dtype.names else np.ascontiguousarray(column[rows])
-                       for key, column in self.columns.items()}, temporary)
+            arrays: Rows = {}
+            for key, column in self.columns.items():
+                if isinstance(column, StackedFrames):
+                    arrays |= column.to_arrays(key, rows)
+                else:
+                    arrays[key] = (record_bytes if column.dtype.names else np.ascontiguousarray)(column[rows])
+            save_file(arrays, temporary)
             os.replace(temporary, folder / name)
             self._files[block] = name
         self._changed[:] = False
@@ -163,7 +170,12 @@ class Replay:
                 raise UserError(f"The replay file {folder / name} has no {missing[0]!r}, as if it came from another "
                                 "version of Myosu: resume the run with that version, or train again.")
             for key, column in self.columns.items():
-                rows = column[block * BLOCK_ROWS:(block + 1) * BLOCK_ROWS]
+                where = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
+                if isinstance(column, StackedFrames):
+                    if not column.from_arrays(key, arrays, where):
+                        raise UserError(f"The replay file {folder / name} has no {key} as this replay needs it.")
+                    continue
+                rows = column[where]
                 stored = record_bytes(rows[:0]) if column.dtype.names else rows
                 saved = arrays.get(key)
                 if saved is None or saved.dtype != stored.dtype or saved.shape != (len(rows), *stored.shape[1:]):

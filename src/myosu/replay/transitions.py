@@ -11,6 +11,7 @@ import numpy as np
 
 from myosu.envs.vector import EnvSpec, Step
 from myosu.errors import UserError
+from myosu.replay.frames import StackedFrames
 from myosu.replay.replay import Columns, Replay, Rows
 
 #: Draws that find nothing to learn from, one after another, before it is the replay that is too small.
@@ -35,6 +36,14 @@ def transition_columns(spec: EnvSpec, action: tuple[tuple[int, ...], Any]) -> Co
         "acted": ((), np.bool_),
         "env_id": ((), np.int64),
     }
+
+
+def stored_columns(spec: EnvSpec, columns: Columns) -> Columns:
+    """``columns`` as ``Transitions`` store them: of several frames at once about one is new in each row."""
+    if spec.frame_stack < 2:
+        return columns
+    (frames, *frame), dtype = columns["observation"]
+    return {**columns, "observation": ((1, *frame), dtype), "frames": ((frames,), np.int32)}
 
 
 class RunningSteps:
@@ -101,10 +110,15 @@ class Transitions(Replay):
 
     A step is a position from the moment on when ``steps`` steps from it, itself included, or the end of the episode are
     known; the last observations of episodes, which have rows too, are none.
+
+    frames_once: observations are frames at once, see ``StackedFrames``.
     """
 
-    def __init__(self, columns: Columns, capacity: int, steps: int = 1) -> None:
-        super().__init__(columns, capacity)
+    def __init__(self, columns: Columns, capacity: int, steps: int = 1, frames_once: bool = False) -> None:
+        stacks = columns["observation"] if frames_once else None
+        super().__init__({**columns, "observation": ((), np.bool_)} if stacks else columns, capacity)
+        if stacks:
+            self.columns["observation"] = StackedFrames(capacity, *stacks)
         self.columns["next_row"] = np.full(capacity, -1, np.int32)
         self.steps = steps
         #: Of every environment the latest rows, up to ``steps``, that are no positions yet.

@@ -95,17 +95,17 @@ def _lambda_returns(rows, remaining, reward, search_value, value_after, discount
     """``lambda_returns`` of ``rows`` [n] of a ring buffer, backwards from the end of each episode. A row that is
     followed by its successor goes on from there, so the rows of an unroll cost one pass."""
     returns, capacity = np.empty(len(rows), np.float32), len(reward)
-    z = 0.0
+    z, bootstrapped, followed = 0.0, discount * (1 - td_lambda), discount * td_lambda
     for i in range(len(rows) - 1, -1, -1):
-        row, steps_left = rows[i], remaining[rows[i]] - 1
-        if steps_left > 0 and i + 1 < len(rows) and rows[i + 1] == (row + 1) % capacity:
+        steps_left, at = remaining[rows[i]] - 1, (rows[i] + 1) % capacity
+        if steps_left > 0 and i + 1 < len(rows) and rows[i + 1] == at:
             steps_left = 1
         else:
-            last = (row + steps_left) % capacity
-            z = reward[last] + discount * value_after[last]
-        for ahead in range(steps_left - 1, -1, -1):
-            at = (row + ahead) % capacity
-            z = reward[at] + discount * ((1 - td_lambda) * search_value[(at + 1) % capacity] + td_lambda * z)
+            at = (rows[i] + steps_left) % capacity
+            z = reward[at] + discount * value_after[at]
+        for _ in range(steps_left):
+            after, at = at, (at if at > 0 else capacity) - 1
+            z = (reward[at] + bootstrapped * search_value[after]) + followed * z
         returns[i] = z
     return returns
 

@@ -23,8 +23,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from myosu.envs.making import describe
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 from myosu.runs.config import RunConfig
 from myosu.runs.files import remove, sha256, sync, write_json, writing_to
 from myosu.runs.reading import Count, FileName, Finite, Pattern, Range, load_json, parse, read_json

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import myosu
 from myosu import trust
-from myosu.envs.making import describe, named_code
+from myosu.envs.making import named_code
 from myosu.envs.registry import Environment, Workers, load_environment
 from myosu.envs.vector import EnvSpec
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 from myosu.runs.reading import Count, Range, parse
 
 #: Seeds must be below this, the range that every random number generator accepts.
@@ -42,7 +42,8 @@ class TrainConfig:
     depends on the algorithm: all cores except the learner's, or 0."""
     env_workers: Workers = "none"
     """Run each Gymnasium environment in its own process: synchronous (every step waits for all of them) or asynchronous
-    (act in those that are ready). Useful if a step takes a millisecond or more."""
+    (act in those that are ready). Useful if a step takes a millisecond or more. vector: all together, in the vector
+    form that the environment itself brings (vector_entry_point)."""
     deterministic: bool = False
     """Play, learn and evaluate in turn in one process, so that the run can be reproduced exactly."""
     evaluate_every: int = 500

@@ -6,6 +6,7 @@ The format's grammar and Go's rules of handicap are in ``games/go/sgf.py``.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,11 +41,11 @@ def to_sgf(record: GameRecord, game: Game) -> str:
 
 def read_go_games(folder: Path) -> tuple[int, list[GameRecord]]:
     """The size of the board, and the games on it, in the ``.sgf`` files below ``folder``. Games that are damaged, of
-    another size than the first or without a winner are left out with a notice. Raises UserError if none is left."""
+    another size than most or without a winner are left out with a notice. Raises UserError if none is left."""
     from myosu.games.go.sgf import read_folder
 
     games, damaged = read_folder(folder)
-    size = games[0].size
+    size = Counter(game.size for game in games).most_common(1)[0][0]
     fitting = [game for game in games if game.size == size and game.winner is not None]
     for line in damaged[:3]:
         tell(f"{line} It is left out.")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from myosu.algorithms import algorithm_of, load_settings
 from myosu.algorithms.interface import Actor, Experience
 from myosu.envs.gym_env import GymVectorEnv
+from myosu.envs.gym_vector import BatchVectorEnv
 from myosu.envs.vector import VectorEnv
 from myosu.envs.workers import WorkerVectorEnv
 from myosu.games.game import Game
@@ -97,4 +98,4 @@ class ActorAgainstPool(ActorAgainst):
 
 def env_notices(actor: Actor) -> tuple[str, ...]:
     """What the actor's environments have to tell: a line for each worker process or engine that was replaced."""
-    return tuple(actor.env.notices()) if isinstance(actor.env, WorkerVectorEnv | GymVectorEnv) else ()
+    return tuple(actor.env.notices()) if isinstance(actor.env, WorkerVectorEnv | GymVectorEnv | BatchVectorEnv) else ()

@@ -34,7 +34,7 @@ class RecordedGames:
         self._recordings = [open_recording(source, self._environment.spec) for source in self._settings.recordings]
         for recording in self._recordings:
             recording.require(self._environment, config.game, config.env_kwargs)
-        self._read = self._left_out = 0
+        self._read = self._left_out = self._learnable = 0
         self._first_problem = ""
         self._records = self._all()
         self._notices: list[str] = []
@@ -59,6 +59,10 @@ class RecordedGames:
                 why = (f"all {self._read} were left out. {self._first_problem}" if self._read else
                        "name folders of recorded games with --recordings.")
                 raise UserError(f"There is no game to learn from in {where}: {why}")
+            if not self._learnable:
+                raise UserError(f"There is nothing to learn from in {', '.join(self._settings.recordings)}: the "
+                                f"{self._read - self._left_out} games that could be read are all held out for testing, "
+                                "or nobody chose a move in them. Record more, or hold out a smaller share.")
             self.exhausted = True
             if self._left_out > 1:
                 self._notices.append(f"{self._left_out} of {self._read} recorded games were left out.")
@@ -73,6 +77,7 @@ class RecordedGames:
             self._left_out += 1
             return []
         rows = self._make_rows(self._settings, self._environment.spec, moves)
+        self._learnable += sum(int((~part["held_out"]).sum()) if "held_out" in part else len(moves) for part in rows)
         return [Experience(record.weights_version, len(moves), rows, [replace(record, observed=None)])]
 
     def hold(self, back: bool) -> None:
@@ -87,10 +92,11 @@ class RecordedGames:
 
     def state_dict(self) -> State:
         return {"starts": self.starts, "restarts": self.restarts, "read": self._read, "left_out": self._left_out,
-                "exhausted": self.exhausted}
+                "learnable": self._learnable, "exhausted": self.exhausted}
 
     def load_state_dict(self, state: State) -> None:
         self._read, self._left_out, self.exhausted = state["read"], state["left_out"], state["exhausted"]
+        self._learnable = state.get("learnable", 1)  # an earlier version did not count them
         self._records = islice(self._all(), self._read, None)
 
     def close(self) -> None:

@@ -10,14 +10,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from myosu.algorithms.interface import Agent
 from myosu.envs.course import Course, replay
 from myosu.errors import UserError
+from myosu.games.go.rollout import RolloutPolicy
 from myosu.players.agent import load_agent, turn_at
+from myosu.players.apv_agent import APVAgent
+from myosu.players.apv_name import make_apv, rollout_policy_of, run_of
+from myosu.players.rollouts import OWNER_ROLLOUTS, expected_owners, is_go
 from myosu.runs.checkpoint import Checkpoints, find_checkpoint
 from myosu.runs.games import GameRecord, read_game, write_game
 from myosu.runs.sgf import has_sgf, to_sgf
-from myosu.web.messages import Seat, check_fields, parse_seats
+from myosu.web.messages import MAX_SIMULATIONS, Seat, check_fields, parse_seats
 from myosu.web.open_games import OpenGames
 from myosu.web.recordings import LISTED, Missing, Recordings
 from myosu.web.table import Table
@@ -34,22 +40,27 @@ class Busy(UserError):
 
 
 class Room:
-    """The games about ``run``: a run's folder or a checkpoint, as ``find_checkpoint`` takes them.
+    """The games about ``run``: a run's folder or a checkpoint, as ``find_checkpoint`` takes them; or AlphaGo's search
+    as ``make_apv`` takes it, whose games are kept in the folder of the first run among its parts.
 
     seat, simulations: defaults of a new game, instead of the first seat and the run's own number.
     """
 
-    def __init__(self, run: Path, seat: int = 0, simulations: int | None = None) -> None:
-        checkpoint = find_checkpoint(run)
+    def __init__(self, run: Path | str, seat: int = 0, simulations: int | None = None) -> None:
+        apv = str(run) if str(run).startswith("apv:") else None
+        checkpoint = find_checkpoint(run_of(apv) if apv else run)
         checkpoint.weights()  # read now, so that a damaged file is reported when the server starts, not during a game
         self.folder = checkpoint.path.parent.parent
-        self.default = checkpoint.path.name
+        self.default = apv or checkpoint.path.name
         self.config = checkpoint.config
         environment = self.config.environment
         self.game = environment.rules
-        own = self.config.algorithm_config.get("simulations")
+        self.alphago = make_apv(apv, self.game) if apv else None
+        own = (self.config.algorithm_config.get("simulations") if self.alphago is None else
+               min(MAX_SIMULATIONS, self.alphago.config.simulations))
         self.searches, self.seat, self.simulations = own is not None, seat, simulations or own or 0
-        self.thinker = Thinker(self._load)
+        self.thinker = Thinker(self._load, self._owners if is_go(self.game) else None)
+        self._territory = rollout_policy_of(apv) if apv else RolloutPolicy.zeros()
         self.recordings = Recordings(self.folder, self.game)
         self.open_games = OpenGames(self.folder / "played" / "open")
         self.tables: dict[str, Table] = {}
@@ -61,7 +72,9 @@ class Room:
 
     @property
     def checkpoints(self) -> list[str]:
-        """Names, oldest first."""
+        """Names, oldest first; of AlphaGo's search its own alone."""
+        if self.alphago is not None:
+            return [self.default]
         return [path.name for path in Checkpoints(self.folder / "checkpoints").paths()] or [self.default]
 
     def warm_up(self) -> None:
@@ -80,11 +93,12 @@ class Room:
         """The description of the run for the page."""
         best = Checkpoints(self.folder / "checkpoints").best()
         game = self.game
-        return {"run": self.folder.resolve().name, "game": game.name, "players": game.num_players,
+        name = "AlphaGo" if self.alphago else self.folder.resolve().name
+        return {"run": name, "game": game.name, "players": game.num_players,
                 "names": [game.action_name(action) for action in range(game.num_actions)], "pass": game.pass_action,
                 "reward_range": [max(-1e6, game.reward_range[0]), min(1e6, game.reward_range[1])],
                 "checkpoints": self.checkpoints, "default": self.default, "best": best.name if best else None,
-                "algorithm": Path(self.config.algorithm).stem,
+                "algorithm": "apv" if self.alphago else Path(self.config.algorithm).stem,
                 "sgf": has_sgf(game), "searches": self.searches, "simulations": self.simulations, "seat": self.seat}
 
     async def table(self, name: str) -> Table:
@@ -171,6 +185,8 @@ class Room:
         for table in self.tables.values():
             table.close()
         self.thinker.close()
+        if self.alphago is not None:
+            self.alphago.close()
 
     def _add(self, table: Table) -> Table:
         if len(self.tables) >= TABLES:
@@ -184,7 +200,12 @@ class Room:
         return table
 
     def _load(self, checkpoint: str) -> Agent:
+        if self.alphago is not None and checkpoint == self.default:
+            return APVAgent(self.alphago)
         return load_agent(self.folder / "checkpoints" / checkpoint)[0]
+
+    def _owners(self, position: np.ndarray) -> np.ndarray:
+        return expected_owners(self.game, position, self._territory, OWNER_ROLLOUTS, secrets.randbits(62))
 
     def _changed(self, table: Table) -> None:
         """Save the game, and if it has ended and people played in it, also as a played game. If moves are taken back

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,8 @@ GATHER, BATCH, AGENTS = 0.003, 128, 4
 @dataclass(frozen=True)
 class Thought:
     """``Thoughts`` about one position. policy, visits: [A]; visits is None without a search. line: the expected
-    actions. state: the agent's memory after the position, None if it has none."""
+    actions. state: the agent's memory after the position, None if it has none. parts: [A] each. owners: of each point
+    of a board of Go, from −1 (surely White's at the end) to 1 (surely Black's)."""
 
     action: int
     policy: np.ndarray
@@ -30,6 +32,8 @@ class Thought:
     visits: np.ndarray | None
     line: list[int]
     state: AgentState | None = None
+    parts: dict[str, np.ndarray] | None = None
+    owners: np.ndarray | None = None
 
 
 @dataclass
@@ -47,10 +51,10 @@ class _Request:
 
 class Thinker:
     """Runs the agents that ``load`` returns for a checkpoint's name. ``batches`` counts the searches, ``thoughts`` the
-    positions in them."""
+    positions in them. owners: from a position [1] to ``Thought.owners``."""
 
-    def __init__(self, load: Callable[[str], Agent]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[str], Agent], owners: Callable[[Any], np.ndarray] | None = None) -> None:
+        self._load, self._owners = load, owners
         self._agents: OrderedDict[str, Agent] = OrderedDict()
         self._have_memory: dict[str, bool] = {}
         self._waiting: list[_Request] = []
@@ -113,7 +117,9 @@ class Thinker:
         found = agent.think(observation, legal, *stack_states(states), simulations, **known_positions(agent, positions))
         return [Thought(int(found.action[i]), found.policy[i], float(found.value[i]),
                         None if found.visits is None else found.visits[i], found.lines[i],
-                        None if found.state is None else found.state[i]) for i in range(len(batch))]
+                        None if found.state is None else found.state[i],
+                        None if found.parts is None else {name: part[i] for name, part in found.parts.items()},
+                        None if self._owners is None else self._owners(positions[i:i + 1])) for i in range(len(batch))]
 
     def _agent(self, checkpoint: str) -> Agent:
         if checkpoint not in self._agents:
@@ -145,9 +151,18 @@ def thought_to_json(thought: Thought, legal_line: list[int]) -> dict[str, Any]:
     the greater policy."""
     share, chosen = shares(thought), np.arange(len(thought.policy)) == thought.action
     first = [int(action) for action in np.lexsort((-thought.policy, ~chosen, -share))[:12] if share[action] > 0]
-    return {"action": thought.action, "value": round(thought.value, 4), "line": legal_line,
+    told = {"action": thought.action, "value": round(thought.value, 4), "line": legal_line,
             "shares": [[action, round(float(share[action]), 4)] for action in first],
             "visits": None if thought.visits is None else [int(thought.visits[action]) for action in first]}
+    if thought.parts is not None:  # and the shares of all actions beside them
+        told["parts"] = {name: _numbers(part) for name, part in {**thought.parts, "visits": share}.items()}
+    if thought.owners is not None:
+        told["owners"] = _numbers(thought.owners)
+    return told
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    return [None if math.isnan(value) else round(value, 3) for value in values.tolist()]
 
 
 def _one_thread() -> None:

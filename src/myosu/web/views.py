@@ -80,10 +80,12 @@ def _line(cells: np.ndarray, length: int) -> list[int]:
 
 def _go(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
     """As a grid. files: the letters of the columns; rows count from the bottom. score: stones that each player has
-    taken; at the end each one's area, White's with komi. owners: at the end, whose each cell is, as in ``cells``."""
+    taken; at the end each one's area, White's with komi. owners: at the end, whose each cell is, as in ``cells``.
+    komi: of White."""
     board = _grid(course, position, legal, before, last)
     size, state = board["columns"], position.state
-    board |= {"files": COLUMNS[:size], "flipped": [], "owners": None, "score": state["captures"].tolist()}
+    board |= {"files": COLUMNS[:size], "flipped": [], "owners": None, "score": state["captures"].tolist(),
+              "komi": float(state["komi"])}
     if position.over:
         found = owners(state).reshape(size + 2, size + 2)[1:-1, 1:-1].reshape(-1)
         board["owners"] = found.tolist()

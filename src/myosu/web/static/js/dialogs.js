@@ -1,7 +1,7 @@
 // The two dialogs: a new game, and the recorded ones.
 
 import { $, make } from './dom.js';
-import { result, sideName } from './words.js';
+import { checkpointName, result, sideName } from './words.js';
 
 function closed(dialog) {
   return new Promise(resolve => {
@@ -44,7 +44,7 @@ export async function newGameDialog(run, seats) {
 
 function strength(run, seat, number) {
   const options = [...run.checkpoints].reverse().map(name => make('option', { value: name, selected: name === seat.checkpoint },
-    [`update ${Number(name.replace(/\D/g, '')).toLocaleString('en')}`, name === run.best && 'best', name === run.checkpoints.at(-1) && 'latest'].filter(Boolean).join(', ')));
+    [checkpointName(name), name === run.best && 'best', name === run.checkpoints.at(-1) && 'latest'].filter(Boolean).join(', ')));
   const fields = [make('label', {}, 'Checkpoint', make('select', { class: 'checkpoint' }, ...options))];
   if (run.searches) {
     fields.push(make('label', {}, 'Simulations a move', make('input', { class: 'simulations', type: 'number', min: 1, max: 1000, required: true, value: seat.simulations || run.simulations })));

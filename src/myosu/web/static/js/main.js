@@ -9,10 +9,11 @@ import { Review } from './review.js';
 import { offerSounds, play, soundOf } from './sounds.js';
 import { describe, look, number, outcome, playerName, score, title, won } from './words.js';
 import { BOARDS } from './boards/kinds.js';
+import { PartBoards, shareOf } from './boards/parts.js';
 
 // asked: the ply that the agent was asked about and has not answered, and whether moves were taken back since.
-// hintAt: the ply at which a hint is wanted.
-const page = { run: null, game: null, link: null, board: null, panel: null, hintAt: null, asked: null, walking: null, connected: false };
+// hintAt: the ply at which a hint is wanted. part: the part of the agent whose numbers are on the board; null: the agent's.
+const page = { run: null, game: null, link: null, board: null, panel: null, parts: null, part: null, hintAt: null, asked: null, walking: null, connected: false };
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
 async function start() {
@@ -20,6 +21,7 @@ async function start() {
   $('run-name').textContent = `${title(page.run)} · ${page.run.run}`;
   document.title = `Myosu: ${title(page.run)}`;
   page.panel = new Panel(page.run, lookAt);
+  page.parts = new PartBoards($('parts'), page.run, name => { page.part = name; show(); });
   listen();
   const id = addressed();
   if (id) sit(id);
@@ -146,7 +148,8 @@ function show(moved = false) {
   const thoughts = game.thoughts.get(game.ply) ?? null;
   const hinted = game.live && page.hintAt === game.ply;
   const hint = hinted ? thoughts?.action ?? null : game.review?.best(game.ply) ?? null;
-  page.board.show(position, { game, thoughts: visible ? thoughts : null, hint, moved });
+  page.board.show(position, { game, thoughts: visible ? ofPart(thoughts) : null, hint, moved });
+  page.parts.show(position, visible ? thoughts : null, page.part);
   Object.assign($('board').dataset, { ply: position.ply, turn: position.over ? 'over' : game.mayPlay ? 'person' : 'other' });
   page.panel.show(game);
   showScores(position);
@@ -154,6 +157,14 @@ function show(moved = false) {
   const reviewing = game.review && !game.review.done;
   const wanted = hinted || (visible && !reviewing && (game.mayPlay || game.paused || !game.live));
   if (wanted && !thoughts && !position.over && !page.asked) think();
+}
+
+// The thoughts with the numbers of the chosen part in place of the shares.
+function ofPart(thoughts) {
+  const numbers = thoughts?.parts?.[page.part];
+  if (!numbers) return thoughts;
+  const shares = numbers.map((number, action) => [action, shareOf(page.run, page.part, number)]);
+  return { ...thoughts, visits: null, shares: shares.filter(([, share]) => share !== null) };
 }
 
 function showScores(position) {

@@ -46,6 +46,11 @@ export class Panel {
     const meaning = thoughts.visits ? 'Share: of the search’s simulations, also on the board. It plays the move with the greatest; of equals, the one it values most.'
       : 'Share: how likely it holds each move, also on the board. It plays the likeliest.';
     const parts = [this.verdict(thoughts.outlook), table, make('p', { class: 'faint meaning' }, meaning)];
+    if (thoughts.owners) {
+      const lead = thoughts.owners.reduce((sum, owner) => sum + owner, 0) - game.shown.board.komi;
+      parts.push(make('p', { class: 'territory' }, make('span', { class: 'faint' }, 'Territory (the shade of the board): '),
+        `${sideName(run, lead > 0 ? 0 : 1)} by ${Math.abs(lead).toFixed(1)}`));
+    }
     if (thoughts.line.length > 1) {
       parts.push(make('p', { class: 'expects' }, make('span', { class: 'faint' }, 'Expects '), thoughts.line.map(action => moveName(run, action)).join('  ')));
     }

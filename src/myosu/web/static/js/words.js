@@ -16,8 +16,10 @@ export function playerName(game, seat) {
   if (player.kind === 'recorded') return game.seats.length === 1 ? 'Recorded' : ['First', 'Second'][seat];
   if (player.kind === 'person') return game.seats.length === 2 && game.onlyPersons ? ['First', 'Second'][seat] : 'You';
   const rival = game.seats[1 - seat];
-  return rival?.kind === 'agent' && rival.checkpoint !== player.checkpoint ? `Agent ${Number(player.checkpoint.replace(/\D/g, ''))}` : 'Agent';
+  return rival?.kind === 'agent' && rival.checkpoint !== player.checkpoint ? `Agent, ${checkpointName(player.checkpoint)}` : 'Agent';
 }
+
+export const checkpointName = name => name.startsWith('apv:') ? 'AlphaGo’s search' : `update ${Number(name.replace(/\D/g, '')).toLocaleString('en')}`;
 
 export const moveName = (run, action) => run.pass === action ? 'pass' : run.names[action];
 

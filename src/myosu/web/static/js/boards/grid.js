@@ -64,6 +64,10 @@ export class GridBoard {
       const action = landing.get(cell);
       const open = action !== undefined && game.mayPlay;
       element.dataset.owner = board.owners?.[cell] ?? 0;
+      const owner = thoughts?.owners?.[cell] ?? 0;
+      element.classList.toggle('claimed1', owner > 0.1);
+      element.classList.toggle('claimed2', owner < -0.1);
+      element.style.setProperty('--claim', Math.abs(owner));
       element.classList.toggle('open', open);
       element.classList.toggle('last', board.placed === cell);
       element.classList.toggle('flipped', board.flipped.includes(cell));

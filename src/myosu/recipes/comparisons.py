@@ -1,0 +1,152 @@
+"""Stages that compare what earlier ones made: a league of players (AlphaGo's figure 4), and ways to evaluate a position
+(figure 2b)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from myosu import trust
+from myosu.arena.entrants import find_entrants
+from myosu.arena.league import League as LeagueFolder
+from myosu.arena.play import play_league
+from myosu.arena.standings import Standings
+from myosu.envs.registry import load_environment
+from myosu.errors import UserError
+from myosu.evaluation.value_errors import (
+    Evaluate,
+    Sample,
+    compare_evaluations,
+    mean_of_rollouts,
+    network_rollouts,
+    network_value,
+)
+from myosu.games.game import Game
+from myosu.games.go.rollout import RolloutPolicy
+from myosu.players.agent import load_agent
+from myosu.players.apv import network_of
+from myosu.players.rollouts import is_go, linear_rollouts, random_rollouts
+from myosu.recipes.stages import Figures, Made, Stage, Tell, every
+from myosu.runs.reading import parse
+from myosu.runs.recordings import is_held_out, open_recording
+
+
+@dataclass(frozen=True)
+class LeagueOptions:
+    """players: by the name that they have in the table. games: of the league in all. simulations: per move, of
+    AlphaGo's searches that do not say their own."""
+
+    players: dict[str, str]
+    games: int
+    simulations: int = 400
+    opening_plies: int = 8
+    seed: int = 0
+    jobs: int | None = None
+
+
+class League(Stage):
+    """A league as ``myosu arena`` plays it, in the stage's folder. Random takes part, with rating 0."""
+
+    kind = "league"
+
+    def check(self) -> None:
+        self.options: LeagueOptions = parse(LeagueOptions, self.settings, self.where)
+        if not self.options.players or "random" in self.options.players:
+            raise UserError(f"{self.where}: players must be a table NAME = PLAYER with one player or more; random "
+                            "takes part by itself.")
+        self.check_players(self.options.players.values())
+
+    def described(self) -> dict[str, Any]:
+        return {name: value for name, value in super().described().items() if name != "jobs"}
+
+    def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
+        options = self.options
+        texts = [f"{text},simulations={options.simulations}" if text.startswith("apv:") and "simulations=" not in text
+                 else text for text in self.players(options.players.values(), made)]
+        trust.agree(trust.source_of(self.game), *(trust.source_of(text) for text in texts if text.startswith("gtp:")))
+        rules = load_environment(self.game).rules
+        entrants = find_entrants([], rules)
+        for name, text in zip(options.players, texts, strict=True):
+            entrants.append(dataclasses.replace(find_entrants([text], rules)[-1], name=name))
+        with closing(LeagueFolder(folder, self.game, options.opening_plies, options.seed)) as league:
+            league.enter(entrants)
+            play_league(league, options.games, math.inf, options.jobs or len(os.sched_getaffinity(0)),
+                        every(options.games // 10, tell))
+            standings = Standings.of(league)
+        rated = {entrant.text: _rating(standings, i) for i, entrant in enumerate(standings.entrants)}
+        # The same player under two names has one place: where the reinforced policy is the supervised one, for example.
+        figures = {entrant.name: rated.get(entrant.text, {"games": 0}) for entrant in entrants}
+        return dict(sorted(figures.items(), key=lambda item: -item[1].get("elo", -math.inf)))
+
+
+def _rating(standings: Standings, i: int) -> Figures:
+    """elo_ci95: of the distance to the league's mean."""
+    elo, half = float(standings.elo[i]), float(standings.half_width[i])
+    return {"elo": elo, "elo_ci95": [elo - half, elo + half], "games": int(standings.results.games[i].sum())}
+
+
+@dataclass(frozen=True)
+class ValueErrorsOptions:
+    """recordings: games, of which those are used that the value networks among the ``evaluators`` did not learn from,
+    at most ``games``. rollouts: the mean of so many by a rollout policy. network_rollouts: by a policy network."""
+
+    recordings: tuple[str, ...]
+    evaluators: tuple[str, ...]
+    games: int = 1000
+    rollouts: int = 100
+    network_rollouts: int = 16
+    seed: int = 0
+
+
+class ValueErrors(Stage):
+    """The error of value networks beside that of rollouts, by stage of the game."""
+
+    kind = "value-errors"
+    evaluates = ("value", "rollout", "supervise", "reinforce")
+
+    def check(self) -> None:
+        self.options: ValueErrorsOptions = parse(ValueErrorsOptions, self.settings, self.where)
+        self.check_names("recordings", self.options.recordings, ("record",), "games")
+        for name in self.options.evaluators:
+            if name != "uniform" and name not in self.earlier:
+                raise UserError(f"{self.where}: evaluators has {name!r}, which is no earlier stage and not uniform. "
+                                f"Earlier stages: {', '.join(self.earlier) or 'none'}.")
+        named = [name for name in self.options.evaluators if name != "uniform"]
+        self.check_names("evaluators", named, self.evaluates, "an evaluator")
+
+    def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
+        environment = load_environment(self.game)
+        rules, options, share = environment.rules, self.options, 1.0
+        evaluations: dict[str, Evaluate] = {}
+        for name in options.evaluators:
+            stage = made.get(name)
+            if stage is None or stage.kind == "rollout":
+                policy = None if stage is None else RolloutPolicy.load(stage.folder / "rollout.npz")
+                evaluations[name] = self._rollouts(policy, rules)
+                continue
+            agent, learnt, config = load_agent(stage.player)
+            network = network_of(agent, learnt.rules)
+            if stage.kind == "value":
+                share = min(share, config.algorithm_config["held_out"])
+                evaluations[name] = network_value(network, rules)
+            else:
+                evaluations[name] = mean_of_rollouts(network_rollouts(network, rules, options.seed),
+                                                     options.network_rollouts, options.seed)
+        records = []
+        for name in self.folders(options.recordings, made):
+            recording = open_recording(name)
+            recording.require(environment, self.game, {})
+            records += [record for record in recording.records()
+                        if is_held_out(record.actions or [], rules.num_players, share)]
+        tell(f"  {min(len(records), options.games)} held-out games")
+        found = compare_evaluations(Sample.of(records[:options.games], rules, options.seed), evaluations)
+        return {name: asdict(errors) for name, errors in found.items()}
+
+    def _rollouts(self, policy: RolloutPolicy | None, rules: Game) -> Evaluate:
+        rollouts = linear_rollouts(rules, policy or RolloutPolicy.zeros()) if is_go(rules) else random_rollouts(rules)
+        return mean_of_rollouts(rollouts, self.options.rollouts, self.options.seed)
