@@ -18,7 +18,7 @@ ARG EXTRAS=plot
 COPY requirements.lock /tmp/
 COPY --from=build /wheels /wheels
 RUN pip install --no-cache-dir -r /tmp/requirements.lock && pip install --no-cache-dir "$(ls /wheels/*.whl)[$EXTRAS]"
-RUN useradd --create-home player && mkdir /runs && chown player /runs
+RUN useradd --create-home player && mkdir /runs && chown player /runs && ln -s /runs /home/player/runs
 USER player
 WORKDIR /home/player
 VOLUME /runs

@@ -49,7 +49,9 @@ def step(state, action):
 GAME = dataclasses.replace(tictactoe.GAME, name="again", step=step)
 """
 
-GAMES = ("tictactoe", "connect_four", "othello", "snake", "woodoku")
+GAMES = ("tictactoe", "connect_four", "othello", "go9", "snake", "woodoku", "bubble")
+#: Of these, whose agents are compared; the others' rules are.
+SEARCHED = ("tictactoe", "connect_four", "othello", "snake", "woodoku")
 NODE = shutil.which("node")
 HARNESS = Path(__file__).with_name("published.mjs")
 MUZERO = {"channels": 8, "blocks": 1, "simulations": 16, "precision": "float32"}
@@ -141,7 +143,7 @@ def perft(course: Course, position, depth: int) -> int:
 @needs_node
 @pytest.mark.parametrize("game, depth, known", [
     ("tictactoe", 9, 255168), ("connect_four", 6, 117649), ("othello", 6, 8200), ("snake", 6, None),
-    ("woodoku", 2, None)])
+    ("woodoku", 2, None), ("go9", 2, 81 * 81 + 82), ("bubble", 2, None)])
 def test_perft(published, game, depth, known):
     _, page = published(game, "muzero", **MUZERO)
     if known is None:
@@ -257,7 +259,7 @@ def halved(module):
 
 @needs_node
 @pytest.mark.parametrize("search", ["gumbel", "puct"])
-@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("game", SEARCHED)
 def test_muzero_thinks_the_same(published, game, search):
     run, page = published(game, "muzero", **MUZERO, search=search)
 

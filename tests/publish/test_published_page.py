@@ -103,6 +103,10 @@ def test_a_whole_game_by_keyboard(new_context, served):
     own, other = course.observation(course.now)[:2].reshape(2, -1)
     first, second = (own, other) if course.now.to_play == 0 else (other, own)
     assert shown == [str(a + 2 * b) for a, b in zip(first, second, strict=True)]
+    page.keyboard.press("v")
+    page.locator("#review-result tbody tr").nth(1).wait_for()
+    marks = page.locator("#moves button").evaluate_all("buttons => buttons.map(button => button.dataset.mark)")
+    assert len(marks) == course.now.ply and "★" in marks
     page.locator("#open-replays").click()
     page.locator("#replays button", has_text="202").click()  # by its date
     page.locator('#board[data-ply="0"]').wait_for()

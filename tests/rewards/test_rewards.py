@@ -68,6 +68,10 @@ def with_signals(monkeypatch, algorithm, *makers):
     own = algorithm.reward_signals
     monkeypatch.setattr(algorithm, "reward_signals", lambda config, spec, seed: [
         *own(config, spec, seed), *(make() for make in makers)])
+    if algorithm is ppo:  # whose network has a value for each kind of return
+        known = ppo.returns
+        monkeypatch.setattr(ppo, "returns", lambda config: list(dict.fromkeys(
+            [*known(config), *((each.discount, each.episodic) for each in (make() for make in makers))])))
 
 
 def values(loop, observations):

@@ -650,3 +650,88 @@ def test_dots_and_hints_are_seen(open_page):
         "cell => [getComputedStyle(cell, '::after').borderTopColor, "
         "getComputedStyle(cell, '::after').boxShadow.match(/rgb[^)]*\\)/)[0]]")
     assert contrast(page, ring, shadow) >= 3
+
+
+@pytest.mark.parametrize("game", ["tictactoe", "snake"])
+def test_a_review(open_page, served, game):
+    """After a game: what the agent thinks of every position, marks beside the moves, a ring around the best."""
+    page = open_page(game)
+    assert page.locator("#review").is_hidden()
+    number = 0
+    while not is_over(page):
+        ply, number = ply_of(page), number + 1
+        click_a_move(page, truth(page), 0 if game == "snake" else number)
+        wait_past(page, ply)
+    course = truth(page)
+    page.keyboard.press("v")
+    page.locator("#review-result table").wait_for()
+    rows = page.locator("#review-result tbody tr").all_inner_texts()
+    counts = [re.findall(r"(\d+) of (\d+)", row)[0] for row in rows]
+    assert sum(int(of) for _, of in counts) == len(course.actions)
+    marks = page.locator("#moves button").evaluate_all("buttons => buttons.map(button => button.dataset.mark)")
+    assert len(marks) == len(course.actions) and marks.count("★") == sum(int(best) for best, _ in counts)
+    numbers = page.locator("#moves li").evaluate_all("items => items.map(item => item.dataset.number ?? '')")
+    expected = [f"{k + 1}." for k in range(len(marks))] if game == "snake" else [
+        "" if k % 2 else f"{k // 2 + 1}." for k in range(len(marks))]
+    assert numbers == expected
+    page.locator("#first").click()
+    page.locator('#board[data-ply="0"]').wait_for()
+    page.locator("#board .hinted").first.wait_for(state="attached")
+    page.locator("#next").click()
+    assert page.locator("#judged").inner_text().startswith(f"1. {course.game.action_name(course.actions[0])}")
+    page.locator("#rematch").click()
+    page.locator("#board[data-turn=person]").wait_for()
+    assert page.locator("#review-result").is_hidden()
+
+
+def test_sounds_can_be_off(open_page):
+    page = open_page("tictactoe")
+    page.evaluate("""() => {
+        globalThis.heard = 0;
+        const start = OscillatorNode.prototype.start;
+        OscillatorNode.prototype.start = function (...at) { globalThis.heard += 1; return start.apply(this, at); };
+    }""")
+    page.locator(".cell.clickable").first.click()
+    wait_past(page, 0)
+    ply, heard = ply_of(page), page.evaluate("heard")
+    assert heard == ply  # one for each move
+    page.keyboard.press("m")
+    assert not page.get_by_label("Sounds").is_checked()
+    page.locator(".cell.clickable").first.click()
+    wait_past(page, ply)
+    assert page.evaluate("heard") == heard
+    page.reload()
+    wait_for_turn(page)
+    assert not page.get_by_label("Sounds").is_checked()
+
+
+#: An element of each board, the property that colours its dot or hint, and what it lies on.
+SEEN = [
+    ('<div class="board woodoku"><div class="cell fits"></div></div>', ".cell", "::before", "backgroundColor", ".cell"),
+    ('<div class="board woodoku"><div class="cell box fits"></div></div>', ".cell", "::before", "backgroundColor",
+     ".cell"),
+    ('<div class="board woodoku"><button class="slot hinted"></button></div>', ".slot", "", "borderTopColor", ".slot"),
+    ('<div class="board snake"><div class="frame"><svg><path class="wish hinted"/></svg></div></div>', ".wish", "",
+     "fill", ".frame"),
+    ('<div class="board snake"><div class="frame"><svg><path class="wish"/></svg></div></div>', ".wish", "", "fill",
+     ".frame"),
+    ('<div class="card"><svg class="curve"><circle class="marked mistake"/></svg></div>', ".marked", "", "fill",
+     ".card"),
+    ('<div class="card"><svg class="curve"><circle class="marked"/></svg></div>', ".marked", "", "fill", ".card"),
+]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_hints_of_every_board_are_seen(open_page, scheme):
+    page = open_page("tictactoe", color_scheme=scheme)
+    for html, mark, part, colour, ground in SEEN:
+        seen, below = page.evaluate("""([html, mark, part, colour, ground]) => {
+            const host = document.createElement('div');
+            host.innerHTML = html;
+            document.body.append(host);
+            const style = (what, part) => getComputedStyle(host.querySelector(what), part || null);
+            const found = [style(mark, part)[colour], style(ground).backgroundColor];
+            host.remove();
+            return found;
+        }""", [html, mark, part, colour, ground])
+        assert contrast(page, seen, below) >= 3, (html, seen, below)

@@ -12,10 +12,10 @@ import pytest
 from myosu import cli
 from myosu.doctor.run import examine_run
 from myosu.doctor.run_view import RunView
-from myosu.runs.curves import LiveMetrics, thin
+from myosu.runs.curves import LiveMetrics, smooth, thin
 from myosu.runs.run import open_run
 from myosu.web.room import Room
-from myosu.web.watching import Watched
+from myosu.web.watching import Shown, Watched
 from web_runs import serving, untrained_run
 
 
@@ -138,23 +138,54 @@ def test_hints(metrics, tmp_path, lines, words):
 def test_states_of_a_run(tmp_path):
     folder = untrained_run(tmp_path / "run", "tictactoe")
     watched = Watched(folder)
-    tag, data = watched.look("minutes")
-    assert data["state"] == "waiting" and data["curves"] == {} and watched.look("minutes")[0] == tag
+    minutes = Shown("minutes")
+    tag, data = watched.look(minutes)
+    assert data["state"] == "waiting" and data["curves"] == {} and watched.look(minutes)[0] == tag
+    lock = open_run(folder).lock()
+    assert watched.look(minutes)[1]["state"] == "starting"
+    os.close(lock)
     write(folder / "metrics.jsonl", record(1), evaluation(10, 0.5))
-    new, data = watched.look("minutes")
+    new, data = watched.look(minutes)
     assert new != tag and data["state"] == "running" and data["curves"]["loss/loss"] == [[0.1, 0.5]]
     assert data["evaluations"][0]["minutes"] == 0.1 and data["done"]["updates"] == 10
     os.utime(folder / "metrics.jsonl", (1, 1))
-    assert watched.look("minutes")[1]["state"] == "stopped"
+    assert watched.look(minutes)[1]["state"] == "stopped"
     lock = open_run(folder).lock()
-    assert watched.look("minutes")[1]["state"] == "running"
+    assert watched.look(minutes)[1]["state"] == "running"
     os.close(lock)
     write(folder / "metrics.jsonl", record(2, "finished"), mode="a")
-    assert watched.look("updates")[1]["state"] == "finished"
+    assert watched.look(Shown("updates"))[1]["state"] == "finished"
     for file in sorted(folder.rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     folder.rmdir()
-    assert watched.look("minutes")[1]["state"] == "gone"
+    assert watched.look(minutes)[1]["state"] == "gone"
+
+
+def test_how_much_is_collected_before_the_first_update(tmp_path):
+    folder = untrained_run(tmp_path / "run", "tictactoe")
+    needed = open_run(folder).config.algorithm_config["learning_starts"]
+    watched = Watched(folder)
+    for positions, update, share in ((0, 0, 0.0), (needed // 4, 0, 0.25), (2 * needed, 0, 1.0), (2 * needed, 3, None)):
+        write(folder / "metrics.jsonl", record(1, "waiting for games", update=update, replay_positions=positions))
+        assert watched.look(Shown("minutes"))[1]["collected"] == share
+
+
+def test_a_part_of_the_axis_and_smoothing(tmp_path):
+    folder = untrained_run(tmp_path / "run", "tictactoe")
+    write(folder / "metrics.jsonl", *(record(k, noise=float(k % 2)) for k in range(2000)))
+    watched = Watched(folder)
+    data = watched.look(Shown("updates", 100, 400, 0.1))[1]  # of 31 points: all, where the whole curve has 400 of 2,000
+    assert data["curves"]["noise"] == [[10 * k, k % 2] for k in range(10, 41)]
+    found = dict(data["smoothed"]["noise"])  # means within 15 updates: of three points, at the ends of two
+    assert found[100] == found[400] == 0.5 and found[200] == pytest.approx(2 / 3, abs=1e-5)
+    assert found[210] == pytest.approx(1 / 3, abs=1e-5)
+    assert watched.look(Shown("updates"))[1]["smoothed"] == {}
+
+
+def test_a_moving_mean_by_hand():
+    points = np.array([[0, 1.0], [1, 3.0], [5, 8.0], [6, 0.0]])
+    assert smooth(points, 2).tolist() == [[0, 2], [1, 2], [5, 4], [6, 4]]
+    assert smooth(points, 100).tolist() == [[x, 3] for x in (0, 1, 5, 6)]
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +202,12 @@ def runs(tmp_path_factory):
 
 def test_the_server(runs):
     with serving(Room(runs[0]), *runs) as address, httpx.Client(base_url=address, timeout=30) as client:
-        assert client.get("/api/watch").json() == {"runs": ["first", "second"], "play": True}
+        told = client.get("/api/watch").json()
+        assert [run["name"] for run in told["runs"]] == ["first", "second"] and told["play"] and told["others"] == []
+        assert told["runs"][0]["settings"]["seed"] == "0" and told["runs"][0]["settings"]["simulations"] == "4"
+        rows = client.get("/api/watch/curve.csv?name=evaluation/mean_reward&runs=1,0").text.splitlines()
+        assert rows == ["run,curve,minutes,env_steps,updates,value", "second,evaluation/mean_reward,0.5,500.0,50.0,1.0",
+                        "first,evaluation/mean_reward,0.5,500.0,50.0,0.0"]
         assert "text/html" in client.get("/watch").headers["content-type"]
         for number in (0, 1):
             answer = client.get(f"/api/watch/{number}?x=updates")
@@ -186,7 +222,10 @@ def test_the_server(runs):
         assert game["length"] == 5 and [position["ply"] for position in game["positions"]] == [4, 5]
         assert game["positions"][1]["over"] and game["positions"][1]["board"]["line"] == [0, 1, 2]
         for wrong, status in (("2", 404), ("99999999999999999999", 404), ("-1", 404), ("first", 404), ("%2e%2e", 404),
-                              ("0/../../etc", 404), ("0?x=seconds", 400), ("0?x=%00", 400), ("0/games/2", 400),
+                              ("0/../../etc", 404), ("0?x=seconds", 400), ("0?x=%00", 400),
+                              ("0?from=nan", 400), ("0?from=5&to=1", 400), ("0?smoothing=2", 400), ("0?to=x", 400),
+                              ("curve.csv", 400), ("curve.csv?name=a&runs=9", 404), ("curve.csv?name=a&runs=-1", 400),
+                              ("0/games/2", 400),
                               ("0/games/9", 400), ("0/games/99999999999999999999", 400), ("0/games/3?from=6", 400),
                               ("0/games/3?from=-1", 400), ("0/games/3?from=²", 400), ("1/games/0", 400)):
             answer = client.get(f"/api/watch/{wrong}")
@@ -198,11 +237,27 @@ def test_the_server(runs):
 
 def test_a_server_without_anything_to_play(runs):
     with serving(None, runs[1]) as address, httpx.Client(base_url=address, timeout=30) as client:
-        assert client.get("/api/watch").json() == {"runs": ["second"], "play": False}
+        told = client.get("/api/watch").json()
+        assert [run["name"] for run in told["runs"]] == ["second"] and not told["play"]
         assert client.get("/").headers["location"] == "/watch"
         for path in ("/api/run", "/api/stored", "/api/games/x.json"):
             assert client.get(path).status_code == 404 and "Nobody can play here" in client.get(path).text
         assert client.post("/api/games", json={"seats": []}).status_code == 404
+
+
+def test_a_run_is_added(tmp_path):
+    shown, other = (untrained_run(tmp_path / "runs" / name, "tictactoe") for name in ("shown", "other"))
+    untrained_run(tmp_path / "elsewhere", "tictactoe")
+    with serving(None, shown) as address, httpx.Client(base_url=address, timeout=30) as client:
+        assert client.get("/api/watch").json()["others"] == ["other"]
+        for name in ("elsewhere", "../elsewhere", str(other), "", "."):
+            assert client.post("/api/watch", json={"add": name}).status_code == 404, name
+        assert client.post("/api/watch", json={"add": 1}).status_code == 400
+        for _ in range(2):  # two pages may ask for it
+            assert client.post("/api/watch", json={"add": "other"}).json() == {"number": 1}
+        told = client.get("/api/watch").json()
+        assert [run["name"] for run in told["runs"]] == ["shown", "other"] and told["others"] == []
+        assert client.get("/api/watch/1").json()["name"] == "other"
 
 
 def test_a_gymnasium_run(tmp_path):
@@ -215,7 +270,7 @@ def test_a_gymnasium_run(tmp_path):
     folder = create_run(config, tmp_path / "run").folder
     write(folder / "metrics.jsonl", record(1), record(2))
     watched = Watched(folder)
-    data = watched.look("env_steps")[1]
+    data = watched.look(Shown("env_steps"))[1]
     assert data["share"] == 0.5 and data["left"] == "about 0:12 left" and data["players"] == 1
     assert "myosu episodes" in watched.games()["why"]
 

@@ -41,7 +41,8 @@ def main(name: str, rewards: str, folder: str) -> None:
 
     game, _ = find_game(name)
     game = game.with_outcome_rewards() if rewards == "outcome" else game
-    module = compile_module([*exports.rules(game), *exports.search(game.num_actions), *exports.network(game)])
+    module = compile_module([*exports.rules(game), *exports.drawing(game), *exports.search(game.num_actions),
+                             *exports.network(game)])
     (Path(folder) / "agent.wasm").write_bytes(module.code)
     (Path(folder) / "module.json").write_text(json.dumps({"stack": STACK, "data_end": module.data_end}))
 

@@ -13,10 +13,12 @@ from myosu.algorithms.interface import Agent
 from myosu.envs.course import Course
 from myosu.errors import UserError
 from myosu.games import Game
+from myosu.games.bubble import PATH_POINTS
+from myosu.games.go.rules import COLUMNS
 from myosu.publish import network
 from myosu.publish.network import Programs
 from myosu.search import GumbelConfig
-from myosu.web.views import BOARDS, pieces
+from myosu.web.views import board_of, bubble_field, pieces
 
 
 def of_rules(game: Game) -> dict[str, Any]:
@@ -33,17 +35,18 @@ def of_rules(game: Game) -> dict[str, Any]:
     }
 
 
-#: Games whose board asks for more than their five functions and their planes say; they are shown as text.
-NOT_DRAWN = ("bubble",)
-
-
 def _board(game: Game) -> dict[str, Any]:
     """The kind of board that the page draws, and what it must know of it."""
-    drawn = BOARDS.get(game.name)
-    if drawn is None or game.name in NOT_DRAWN:
-        return _grid_by_playing(game) or {"kind": "text"}
+    drawn = board_of(game)
     of, settings = (drawn.func, drawn.keywords) if isinstance(drawn, partial) else (drawn, {})
-    return {"kind": of.__name__.strip("_"), **settings}
+    match kind := of.__name__.strip("_"):
+        case "text":
+            return _grid_by_playing(game) or {"kind": "text"}
+        case "bubble":
+            return {"kind": kind, "points": PATH_POINTS, **bubble_field()}
+        case "go":
+            return {"kind": kind, "files": COLUMNS[:game.observation_shape[2]]}
+    return {"kind": kind, **settings}
 
 
 def _grid_by_playing(game: Game, games: int = 10) -> dict[str, Any] | None:

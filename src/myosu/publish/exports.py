@@ -12,7 +12,9 @@ import numba
 import numpy as np
 from numba import carray, types
 
-from myosu.games import Game
+from myosu.games import Game, bubble
+from myosu.games.go.board import owners
+from myosu.players.gtp import title
 from myosu.publish import layers
 from myosu.publish.wasm import Export
 from myosu.search.kernels import (
@@ -60,10 +62,29 @@ def rules(game: Game) -> list[Export]:
     return [
         Export("init", VOID(state, types.uint64), call_init),
         Export("legal_actions", VOID(state, BOOL), call_legal_actions),
-        Export("step", types.boolean(state, INT, F32), call_step),
+        Export("step", types.boolean(state, INT, Pointer(REAL)), call_step),
         Export("observe", VOID(state, observation), call_observe),
         Export("to_play", INT(state), call_to_play),
     ]
+
+
+def drawing(game: Game) -> list[Export]:
+    """What the board of a game asks of its rules besides. Of Bubble fly(state, action, path) → the cell where a shot
+    stops; of Go owners(state, out), whose each point is."""
+    state = Pointer(numba.from_dtype(game.state_dtype))
+    points, width = bubble.PATH_POINTS, bubble.WIDTH
+
+    def call_fly(at, action, path):
+        row, column = bubble.fly(carray(at, 1)[0].board, np.int64(action), carray(path, (points, 2)))
+        return row * width + column
+
+    def call_owners(at, out):
+        found = owners(carray(at, 1)[0])
+        carray(out, len(found))[:] = found
+
+    if game.name == "bubble":
+        return [Export("fly", INT(state, INT, Pointer(REAL)), call_fly)]
+    return [Export("owners", VOID(state, Pointer(types.int8)), call_owners)] if title(game) == "Go" else []
 
 
 def search(num_actions: int) -> list[Export]:

@@ -20,7 +20,7 @@ OURS = Path(__file__).with_name("static")
 WEB = Path(__file__).parent.parent / "web" / "static"
 #: What the page takes from the one that a server gives.
 TAKEN = ("style.css", "icon.svg", "js/*.js", "js/boards/*.js")
-LEFT_OUT = ("js/watch*.js", "js/link.js")
+LEFT_OUT = ("js/watch*.js", "js/link.js", "js/chart.js", "js/get.js", "js/picture.js", "js/screen.js")
 
 POLICY = ("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; "
           "connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'")

@@ -30,7 +30,7 @@ MATHEMATICS = {name + kind for kind in ("", "f") for name in (
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "pow", "sqrt", "cbrt", "hypot", "fmod", "sin", "cos",
     "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh")}
 #: Memory for arrays that the rules make; the page takes it back after each call.
-ARRAYS = {"NRT_MemInfo_alloc_aligned", "NRT_MemInfo_alloc_safe_aligned"}
+ARRAYS = {"NRT_MemInfo_alloc", "NRT_MemInfo_alloc_aligned", "NRT_MemInfo_alloc_safe_aligned"}
 #: What rules call only where they raise an exception: the page then says that they broke off.
 RAISING = {"NRT_Allocate", "NRT_Free", "PyErr_SetString", "PyBytes_FromStringAndSize",
            "numba_runtime_build_excinfo_struct"}

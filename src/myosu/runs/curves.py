@@ -212,6 +212,13 @@ def thin(points: np.ndarray, most: int = 400) -> np.ndarray:
     return points[sorted(kept)]
 
 
+def smooth(points: np.ndarray, width: float) -> np.ndarray:
+    """At each of the points, float64 [points, 2] by their x values, the mean of all within ``width`` / 2 of it."""
+    x, sums = points[:, 0], np.cumsum(np.concatenate([[0.0], points[:, 1]]))
+    low, high = np.searchsorted(x, x - width / 2, "left"), np.searchsorted(x, x + width / 2, "right")
+    return np.stack([x, (sums[high] - sums[low]) / (high - low)], axis=1)
+
+
 def course_of(line: dict[str, Any], course: Course) -> float | None:
     """The x value of a line of metrics.jsonl; None if the line does not have it."""
     value = line.get(_KEYS[line["kind"]][course])

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from starlette.requests import Request
+
 from myosu.errors import UserError
 
 #: Limits: bytes per message, simulations, temperature.
@@ -48,6 +50,22 @@ def parse(text: str | bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError("A message must be a JSON object.")
     return data
+
+
+class TooLong(UserError):
+    """More was sent than may be."""
+
+
+async def read_order(request: Request) -> dict[str, Any]:
+    """The JSON object in the body of a request. Raises UserError."""
+    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        raise UserError("An order has content-type: application/json.")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BYTES:
+            raise TooLong(f"An order may have {MAX_BYTES} bytes.")
+    return parse(body)
 
 
 def parse_message(text: str) -> dict[str, Any]:

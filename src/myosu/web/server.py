@@ -11,7 +11,9 @@ no client.
 
     GET  /watch                  the page to watch   GET  /api/watch/N/games       recorded games of run N
     GET  /api/watch              the runs            GET  /api/watch/N/games/E     positions of one, ?from=PLY on
-    GET  /api/watch/N            curves, ?x=AXIS
+    POST /api/watch              one more: {"add": NAME}
+    GET  /api/watch/curve.csv    ?name=CURVE&name=…&runs=0,2
+    GET  /api/watch/N            curves, ?x=AXIS&from=…&to=…&smoothing=SHARE
 """
 
 from __future__ import annotations
@@ -39,12 +41,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from myosu.errors import UserError
 from myosu.web.connections import HttpConnection, SocketConnection  # a missing websockets package shows here
-from myosu.web.messages import MAX_BYTES, check_strength, parse, parse_message
+from myosu.web.messages import MAX_BYTES, TooLong, check_strength, parse_message, read_order
 from myosu.web.recordings import Missing
 from myosu.web.room import Busy, Room
 from myosu.web.screen import SESSIONS, Screen, Show
 from myosu.web.table import Table
-from myosu.web.watching import Gallery, Watched, parse_axis
+from myosu.web.watch_routes import WATCH_ROUTES
+from myosu.web.watching import Gallery
 
 STATIC = Path(__file__).with_name("static")
 #: Rate limit of a connection: messages per second, size of a burst; number of refused messages before it is closed.
@@ -80,9 +83,7 @@ def make_app(room: Room | Screen | None, gallery: Gallery, host: str = "127.0.0.
         Route("/api/run", _run), Route("/api/stored", _stored), Route("/api/games", _new_game, methods=["POST"]),
         Route("/api/games/{id}.{form}", _export), WebSocketRoute("/api/games/{id}", _sit),
         WebSocketRoute("/api/screen", _show),
-        Route("/watch", _watch_page), Route("/api/watch", _watched), Route("/api/watch/{run:int}", _curves),
-        Route("/api/watch/{run:int}/games", _watched_games),
-        Route("/api/watch/{run:int}/games/{episode:int}", _watched_game),
+        Route("/watch", _watch_page), *WATCH_ROUTES,
         Mount("/static", StaticFiles(directory=STATIC)),
     ], exception_handlers={UserError: _refuse})
     app.state.room, app.state.gallery = room, gallery
@@ -194,14 +195,7 @@ async def _stored(request: Request) -> Response:
 
 
 async def _new_game(request: Request) -> Response:
-    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise UserError("A new game is ordered with content-type: application/json.")
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BYTES:
-            return JSONResponse({"error": f"An order may have {MAX_BYTES} bytes."}, 413)
-    table = await _room(request).open(parse(body))
+    table = await _room(request).open(await read_order(request))
     return JSONResponse({"id": table.id}, 201)
 
 
@@ -218,37 +212,9 @@ async def _watch_page(request: Request) -> Response:
     return FileResponse(STATIC / "watch.html")
 
 
-async def _watched(request: Request) -> Response:
-    gallery: Gallery = request.app.state.gallery
-    return JSONResponse({"runs": [run.name for run in gallery.runs], "play": request.app.state.room is not None})
-
-
-async def _curves(request: Request) -> Response:
-    axis = parse_axis(request.query_params.get("x", "minutes"))
-    tag, data = await asyncio.to_thread(_watched_run(request).look, axis)
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers={"etag": tag})
-    return JSONResponse(data, headers={"etag": tag})
-
-
-async def _watched_games(request: Request) -> Response:
-    return JSONResponse(await asyncio.to_thread(_watched_run(request).games))
-
-
-async def _watched_game(request: Request) -> Response:
-    start = request.query_params.get("from", "0")
-    if not (start.isdecimal() and start.isascii() and len(start) < 10):
-        raise UserError("from must be a number.")
-    return JSONResponse(await asyncio.to_thread(_watched_run(request).positions, request.path_params["episode"],
-                                                int(start)))
-
-
-def _watched_run(request: Request) -> Watched:
-    return request.app.state.gallery.run(request.path_params["run"])
-
-
 async def _refuse(request: Request, error: Exception) -> Response:
-    status = 404 if isinstance(error, Missing) else 503 if isinstance(error, Busy) else 400
+    statuses = {Missing: 404, Busy: 503, TooLong: 413}
+    status = next((status for kind, status in statuses.items() if isinstance(error, kind)), 400)
     return JSONResponse({"error": str(error)}, status)
 
 

@@ -191,8 +191,8 @@ class Table:
 
     def _thoughts(self, position: Position, thought: Any, checkpoint: str) -> dict[str, Any]:
         outlook = position.returns[0] + (thought.value if position.to_play == 0 else -thought.value)
-        return {"type": "thoughts", "ply": position.ply, "checkpoint": checkpoint, "outlook": round(outlook, 4),
-                **thought_to_json(thought, self._legal_part(position, thought.line))}
+        return {"type": "thoughts", "ply": position.ply, "to_play": position.to_play, "checkpoint": checkpoint,
+                "outlook": round(outlook, 4), **thought_to_json(thought, self._legal_part(position, thought.line))}
 
     def _legal_part(self, position: Position, line: list[int]) -> list[int]:
         """The actions of ``line`` before the first illegal one: the agent's model need not know the rules."""

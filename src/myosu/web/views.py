@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from myosu.envs.course import Course, Position
-from myosu.games import bubble, snake, woodoku
+from myosu.games import Game, bubble, snake, woodoku
 from myosu.games.go.board import owners
 from myosu.games.go.rules import COLUMNS
 from myosu.players.gtp import title
@@ -31,7 +31,7 @@ def view(course: Course, position: Position) -> dict[str, Any]:
     return {
         "ply": ply, "to_play": position.to_play, "returns": position.returns, "over": position.over,
         "truncated": position.truncated, "legal": legal, "last": last, "mover": before.to_play if before else None,
-        "board": BOARDS.get("go" if title(game) == "Go" else game.name, _text)(course, position, legal, before, last),
+        "board": board_of(game)(course, position, legal, before, last),
     }
 
 
@@ -124,13 +124,12 @@ def _woodoku(course: Course, position: Position, legal: list[int], before: Posit
 
 
 def _bubble(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
-    """size: of the field, in radii of a bubble, as are the [x, y] here. cells: 0 free, else the colour; −1 no cell.
-    middles: of all cells. deadline: y of the line that nothing may hang below. shots_of: for each angle the ``degrees``
-    to the right, the ``path`` of a shot and the ``cell`` it comes to. ways: for each action, a cell, the number of the
-    angle; −1 where no shot comes. shot: by the last action its path, cell, colour, and what is gone, [cell, colour]
-    each. colours: their names. shots: that are left."""
-    state, width = position.state, bubble.WIDTH
-    exists = np.arange(width) < np.array([[bubble.width_of(row)] for row in range(bubble.ROWS)])
+    """cells: 0 free, else the colour; −1 no cell. Lengths and [x, y] are in radii of a bubble. shots_of: for
+    each angle the ``degrees`` to the right, the ``path`` of a shot and the ``cell`` it comes to. ways: for each action,
+    a cell, the number of the angle; −1 where no shot comes. shot: by the last action its path, cell, colour, and what
+    is gone, [cell, colour] each. shots: that are left. What all levels share: ``bubble_field``."""
+    state = position.state
+    exists = np.arange(bubble.WIDTH) < np.array([[bubble.width_of(row)] for row in range(bubble.ROWS)])
 
     def fly(state: Any, angle: int) -> dict[str, Any]:
         path, cell = bubble.flight(state, angle)
@@ -145,20 +144,32 @@ def _bubble(course: Course, position: Position, legal: list[int], before: Positi
         gone = np.flatnonzero((was > 0) & (state["board"].reshape(-1) == 0))
         shot["gone"] = [[int(cell), int(was[cell])] for cell in gone]
     return {
-        "kind": "bubble", "rows": bubble.ROWS, "columns": width, "size": [2 * width, round(bubble.SHOOTER_Y + 1.3, 2)],
-        "deadline": round(bubble.middle_of(bubble.ROWS - 1, 0)[1] - 0.4, 2),
-        "cells": np.where(exists, state["board"], -1).reshape(-1).tolist(),
-        "middles": [[round(at, 3) for at in bubble.middle_of(*divmod(cell, width))] for cell in range(exists.size)],
-        "current": int(state["current"]), "following": int(state["following"]), "colours": bubble.NAMES,
+        "kind": "bubble", **bubble_field(), "cells": np.where(exists, state["board"], -1).reshape(-1).tolist(),
+        "current": int(state["current"]), "following": int(state["following"]),
         "shots": int(state["shots"]), "shot": shot,
         "shots_of": [fly(state, angle) for angle in range(bubble.NUM_ANGLES)],
         "ways": bubble.angles_to_cells(state).tolist(),
     }
 
 
+def bubble_field() -> Board:
+    """What is the same in all positions of Bubble."""
+    rows, width = bubble.ROWS, bubble.WIDTH
+    return {
+        "rows": rows, "columns": width, "size": [2 * width, round(bubble.SHOOTER_Y + 1.3, 2)],
+        "deadline": round(bubble.middle_of(rows - 1, 0)[1] - 0.4, 2), "colours": bubble.NAMES,
+        "middles": [[round(at, 3) for at in bubble.middle_of(*divmod(cell, width))] for cell in range(rows * width)],
+    }
+
+
 def _text(course: Course, position: Position, *_: Any) -> Board:
     """Of a game that the page has no board for."""
     return {"kind": "text", "text": course.game.render(position.state)}
+
+
+def board_of(game: Game) -> Callable[..., Board]:
+    """What makes the board of a position of ``game``."""
+    return BOARDS.get("go" if title(game) == "Go" else game.name, _text)
 
 
 BOARDS: dict[str, Callable[..., Board]] = {

@@ -3,13 +3,21 @@ process trains in it, after it ended, and even when its folder is deleted."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import math
 import secrets
 import threading
 import time
+from collections import OrderedDict
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from myosu.doctor.run import examine_run
 from myosu.doctor.run_folder import view_run, with_new_games
@@ -19,7 +27,7 @@ from myosu.envs.course import Course
 from myosu.errors import UserError
 from myosu.games import Game
 from myosu.runs.config import LIMITS
-from myosu.runs.curves import LABELS, LiveMetrics, course_of, thin
+from myosu.runs.curves import LABELS, LiveMetrics, course_of, smooth, thin
 from myosu.runs.curves import Course as Axis
 from myosu.runs.run import open_run
 from myosu.training.progress import time_left
@@ -28,11 +36,25 @@ from myosu.web.views import view
 
 #: Seconds without a record (they come about every 5 seconds) after which the lock is tested for a running training.
 QUIET_SECONDS = 20.0
-#: Number of evaluations in the table, and of positions of a game that are sent at once.
-TABLE, POSITIONS = 400, 64
+#: Number of evaluations in the table, of positions of a game that are sent at once, of views whose curves are kept, and
+#: of runs that are offered to be added.
+TABLE, POSITIONS, VIEWS, OFFERED = 400, 64, 8, 100
+#: Fields of a configuration that are no settings.
+NO_SETTINGS = ("spec", "code", "myosu")
 #: What a row of the table has, of one player alone and of two.
 _EVALUATED = ("update", "env_steps", "games", "opponent", "mean_reward", "mean_reward_ci95", "win_rate",
               "win_rate_ci95", "draw_rate", "loss_rate", "mean_length")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a page shows of the curves. low, high: the part of the axis. smoothing: width of the moving mean as a share
+    of that part; 0 for none."""
+
+    axis: Axis
+    low: float = 0.0
+    high: float = math.inf
+    smoothing: float = 0.0
 
 
 class Watched:
@@ -46,19 +68,38 @@ class Watched:
         self._metrics = LiveMetrics(self._file)
         self._lock = threading.Lock()
         self._token = secrets.token_hex(4)
-        self._drawn: dict[Axis, tuple[int, dict[str, Any]]] = {}
+        self._drawn: OrderedDict[Shown, tuple[int, dict[str, Any]]] = OrderedDict()
+        self._told: tuple[int, dict[str, Any]] = -1, {}
         self._course = lru_cache(8)(self._play_again)
         self._view: RunView | None = None
 
-    def look(self, axis: Axis) -> tuple[str, dict[str, Any]]:
-        """A tag that changes whenever the data change, and all data about the run, with its curves over ``axis``."""
+    def look(self, shown: Shown) -> tuple[str, dict[str, Any]]:
+        """A tag that changes whenever the data change, and all data about the run, with its curves as ``shown``."""
         with self._lock:
             self._metrics.read()
             state = self._state()
             version = self._metrics.version
-            if self._drawn.get(axis, (None,))[0] != version:
-                self._drawn[axis] = version, self._draw(axis)
-            return f'"{self._token}-{axis}-{version}-{state}"', {**self._drawn[axis][1], "state": state}
+            if self._told[0] != version:
+                self._told = version, self._tell()
+            if self._drawn.get(shown, (None,))[0] != version:
+                self._drawn[shown] = version, self._draw(shown)
+                if len(self._drawn) > VIEWS:
+                    self._drawn.popitem(last=False)
+            tag = f'"{self._token}-{shown.axis}-{shown.low}-{shown.high}-{shown.smoothing}-{version}-{state}"'
+            return tag, {**self._told[1], **self._drawn[shown][1], "state": state}
+
+    def settings(self) -> dict[str, str]:
+        """The settings of the run by the names of their flags, each as JSON."""
+        config = {name: value for name, value in self._run.config.to_json().items() if name not in NO_SETTINGS}
+        train, own = config.pop("train"), config.pop("algorithm_config")
+        return {name.replace("_", "-"): json.dumps(value) for name, value in {**config, **train, **own}.items()}
+
+    def rows(self, name: str) -> list[tuple[float, ...]]:
+        """All points of a curve: minutes, steps, updates, value; NaN where something was not recorded."""
+        with self._lock:
+            self._metrics.read()
+            columns = [*(self._metrics.at(name, axis) for axis in LABELS), self._metrics.values(name)]
+        return list(zip(*(column.tolist() for column in columns), strict=True))
 
     def games(self) -> dict[str, Any]:
         """What the page must know of the game, and the games that can be replayed; or the reason why there are none."""
@@ -67,6 +108,7 @@ class Watched:
         except Missing as reason:
             return {"why": str(reason)}
         return {"rules": {"game": game.name, "players": game.num_players, "pass": game.pass_action,
+                          "reward_range": game.reward_range,
                           "names": [game.action_name(action) for action in range(game.num_actions)]},
                 **Recordings(self.folder, game).list()}
 
@@ -95,24 +137,17 @@ class Watched:
         return game
 
     def _state(self) -> str:
-        """running, finished, stopped (neither), waiting (for the first record) or gone."""
+        """running, finished, stopped (neither), starting (before the first record), waiting (to be trained) or gone."""
         if not self.folder.exists():
             return "gone"
         if not self._metrics.latest:
-            return "waiting"
+            return "starting" if self._run.is_locked() else "waiting"
         if self._metrics.latest.get("phase") == "finished":
             return "finished"
         return "running" if self._quiet() < QUIET_SECONDS or self._run.is_locked() else "stopped"
 
-    def _written(self) -> float:
-        """Seconds since 1970."""
-        try:
-            return self._file.stat().st_mtime
-        except OSError:
-            return 0.0
-
     def _quiet(self) -> float:
-        return time.time() - self._written()
+        return time.time() - _written(self._file)
 
     def _as_doctor(self) -> RunView:
         """The run as its doctor sees it; its environment and presets are read once."""
@@ -122,7 +157,25 @@ class Watched:
             self._view = with_new_games(self._view, self.folder)
         return self._view
 
-    def _draw(self, axis: Axis) -> dict[str, Any]:
+    def _draw(self, shown: Shown) -> dict[str, Any]:
+        curves, smoothed = {}, {}
+        for name in self._metrics.names:
+            points = self._metrics.points(name, shown.axis)
+            points = points[(points[:, 0] >= shown.low) & (points[:, 0] <= shown.high)]
+            curves[name] = _rounded(thin(points))
+            if shown.smoothing and len(points):
+                width = shown.smoothing * (points[-1, 0] - points[0, 0])
+                smoothed[name] = _rounded(thin(smooth(points, width)))
+        return {"curves": curves, "smoothed": smoothed}
+
+    def _collected(self) -> float | None:
+        """The share of the positions that must be there before the first update; None once it learns."""
+        latest, needed = self._metrics.latest, self._run.config.algorithm_config.get("learning_starts")
+        if not latest or latest.get("update") or not needed:
+            return None
+        return min(1.0, latest.get("replay_positions", 0) / needed)
+
+    def _tell(self) -> dict[str, Any]:
         metrics, train = self._metrics, self._run.config.train
         latest = metrics.latest
         seconds = latest.get("seconds", 0.0)
@@ -133,11 +186,10 @@ class Watched:
         return {
             "name": self.name, "game": config.game, "algorithm": Path(config.algorithm).stem,
             "players": config.num_players,
-            "written": self._written(), "phase": latest.get("phase", ""), "seconds": seconds,
+            "written": _written(self._file), "phase": latest.get("phase", ""), "seconds": seconds,
             "left": time_left(seconds, limits), "done": done,
             "share": min(1.0, max((part / limit for part, limit in limits.values()), default=0.0)),
-            "curves": {name: [[_short(x), _short(y)] for x, y in thin(metrics.points(name, axis)).tolist()]
-                       for name in metrics.names},
+            "began": _written(self.folder / "config.json"), "collected": self._collected(),
             "evaluations": [{name: line[name] for name in _EVALUATED if name in line}
                             | {"minutes": course_of(line, "minutes")} for line in metrics.evaluations[-TABLE:]],
             "findings": [{"check": finding.check.replace("-", " "), "severity": finding.severity,
@@ -148,10 +200,41 @@ class Watched:
 
 
 class Gallery:
-    """The runs that a server shows, by number."""
+    """The runs that a server shows, by number. More may be added: of those that lie beside them."""
 
     def __init__(self, folders: list[Path]) -> None:
         self.runs = [Watched(folder) for folder in folders]
+
+    def others(self) -> list[str]:
+        """Names of the runs beside those that are shown, newest first."""
+        return list(self._beside())[:OFFERED]
+
+    def add(self, name: str) -> int:
+        """Show the run of this name, one of ``others``; its number. Raises UserError."""
+        shown = [run.name for run in self.runs]
+        if name in shown:
+            return shown.index(name)
+        folder = self._beside().get(name)  # never a path that somebody sent
+        if folder is None:
+            raise Missing("There is no such run beside those that are shown.")
+        self.runs.append(Watched(folder))
+        return len(self.runs) - 1
+
+    def csv(self, names: list[str], runs: list[int]) -> str:
+        """All points of the curves ``names`` of these runs, a line each."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["run", "curve", *LABELS, "value"])
+        for run, name in product(map(self.run, runs), names):
+            writer.writerows((run.name, name, *("" if math.isnan(x) else x for x in row[:-1]), row[-1])
+                             for row in run.rows(name))
+        return out.getvalue()
+
+    def _beside(self) -> dict[str, Path]:
+        shown = {run.name for run in self.runs}
+        files = {file.parent.name: file for parent in {run.folder.parent for run in self.runs}
+                 for file in parent.glob("*/config.json") if file.parent.name not in shown}
+        return {name: file.parent for name, file in sorted(files.items(), key=lambda item: -_written(item[1]))}
 
     def run(self, number: int) -> Watched:
         if not 0 <= number < len(self.runs):
@@ -164,6 +247,29 @@ def parse_axis(text: str) -> Axis:
         if text == axis:
             return axis
     raise UserError(f"x must be {', '.join(LABELS)}.")
+
+
+def parse_shown(x: str, low: str, high: str, smoothing: str) -> Shown:
+    """Raises UserError."""
+    try:
+        shown = Shown(parse_axis(x), float(low), float(high), float(smoothing))
+    except ValueError:
+        raise UserError("from, to and smoothing must be numbers.") from None
+    if not (0 <= shown.low < shown.high and 0 <= shown.smoothing <= 1):
+        raise UserError("from must be 0 or more and less than to, and smoothing from 0 to 1.")
+    return shown
+
+
+def _written(file: Path) -> float:
+    """Seconds since 1970; 0 where there is no such file."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _rounded(points: np.ndarray) -> list[list[float]]:
+    return [[_short(x), _short(y)] for x, y in points.tolist()]
 
 
 def _short(value: float) -> float:

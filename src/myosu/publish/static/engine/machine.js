@@ -14,7 +14,7 @@ export class Machine {
     for (const { name, kind } of WebAssembly.Module.imports(compiled)) {
       env[name] = kind === 'memory' ? memory : kind === 'global' ? stack : kind === 'table'
         ? new WebAssembly.Table({ initial: 16, element: 'anyfunc' }) : /^NRT_MemInfo_alloc/.test(name)
-          ? (bytes, alignment) => array(memory, arrays, Number(bytes), alignment) : known(name);
+          ? (bytes, alignment = 16) => array(memory, arrays, Number(bytes), alignment) : known(name);
     }
     const instance = await WebAssembly.instantiate(compiled, { env });
     const machine = new Machine(instance.exports, memory, module.data_end, arrays);

@@ -197,7 +197,7 @@ export class Table {
     const outlook = round(position.returns[0] + (position.to_play === 0 ? thought.value : -thought.value));
     this.outlook.set(position.ply, outlook);
     return { thought, message: {
-      type: 'thoughts', ply: position.ply, outlook, ...told(thought),
+      type: 'thoughts', ply: position.ply, to_play: position.to_play, outlook, ...told(thought),
       line: this.legalPart(position, thought.line),
     } };
   }

@@ -38,7 +38,7 @@ export class Rules {
   step(state, action) {
     this.load(state);
     const ended = Boolean(this.machine.calls.step(this.at.state, action, this.at.reward));
-    return { state: this.save(), reward: this.machine.view(Float32Array, this.at.reward, 1)[0], ended };
+    return { state: this.save(), reward: this.machine.view(Float64Array, this.at.reward, 1)[0], ended };
   }
 
   toPlay(state) {
@@ -55,6 +55,27 @@ export class Rules {
 
   observed(state) {
     return this.machine.view(this.Observed, this.observe(state), this.size).slice();
+  }
+
+  // Of Go: whose each point is, within a border.
+  owners(state) {
+    this.load(state);
+    const points = this.fields.stones[2];
+    const out = this.scratch ??= this.machine.take(points);
+    this.machine.calls.owners(this.at.state, out);
+    return this.machine.view(Int8Array, out, points).slice();
+  }
+
+  // Of Bubble: the corners of a shot's path, and the cell it comes to.
+  fly(state, action, points) {
+    this.load(state);
+    const out = this.scratch ??= this.machine.take(16 * points);
+    const cell = this.machine.calls.fly(this.at.state, action, out);
+    const numbers = this.machine.view(Float64Array, out, 2 * points).slice();
+    const all = Array.from({ length: points }, (_, k) => [numbers[2 * k], numbers[2 * k + 1]]);
+    const [x, y] = all.at(-1);
+    const path = all.slice(0, all.findIndex(([a, b]) => a === x && b === y) + 1);
+    return { path: path.map(point => point.map(at => Math.round(1000 * at) / 1000)), cell };
   }
 
   // A field of the record, as a typed array.

@@ -40,6 +40,21 @@ function grid(course, position, legal, before) {
   };
 }
 
+// As a grid. At the end the score is the area, White's with komi; before it the stones taken.
+function go(course, position, legal, before) {
+  const { rules } = course;
+  const board = { ...grid(course, position, legal, before), files: rules.board.files, flipped: [], owners: null,
+    score: [...rules.field(position.state, 'captures')] };
+  if (position.over) {
+    const width = board.columns + 2;
+    const found = rules.owners(position.state);
+    board.owners = board.cells.map((_, cell) => found[(Math.floor(cell / board.columns) + 1) * width + cell % board.columns + 1]);
+    const area = piece => board.owners.filter(owner => owner === piece).length;
+    board.score = [area(1), area(2) + rules.field(position.state, 'komi')[0]];
+  }
+  return board;
+}
+
 // The cells of all lines of `length` equal pieces.
 function lines(cells, rows, columns, length) {
   const found = new Set();
@@ -63,6 +78,26 @@ function snake(course, position) {
   const [stamps, targets, [tail]] = [field('stamps'), field('targets'), field('tail')];
   const body = [...stamps.keys()].filter(cell => stamps[cell] >= tail).sort((a, b) => stamps[b] - stamps[a]);
   return { kind: 'snake', rows: size, columns: size, body, targets: [...targets.keys()].filter(cell => targets[cell]) };
+}
+
+function bubble(course, position, legal, before, last) {
+  const { rules } = course;
+  const { points, ...field } = rules.board;
+  const { columns } = field;
+  const exists = cell => !(Math.floor(cell / columns) % 2 && cell % columns === columns - 1);  // odd rows are shorter
+  const of = name => rules.field(position.state, name);
+  let shot = null;
+  if (before) {
+    shot = { ...rules.fly(before.state, last, points), colour: rules.field(before.state, 'current')[0] };
+    const was = rules.field(before.state, 'board');
+    was[shot.cell] = shot.colour;
+    shot.gone = [...was.entries()].filter(([cell, colour]) => colour > 0 && of('board')[cell] === 0);
+  }
+  return {
+    ...field, cells: [...of('board')].map((colour, cell) => exists(cell) ? colour : -1), current: of('current')[0],
+    following: of('following')[0], shots: of('shots')[0], shot,
+    shots_of: Array.from({ length: rules.actions }, (_, action) => rules.fly(position.state, action, points)),
+  };
 }
 
 const SIDE = 9;
@@ -114,4 +149,4 @@ function text(course, position) {
   return { kind: 'text', text: Array.from({ length: rows }, (_, row) => line(row)).join('\n') };
 }
 
-const BOARDS = { grid, snake, woodoku, text };
+const BOARDS = { bubble, go, grid, snake, woodoku, text };

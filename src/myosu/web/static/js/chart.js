@@ -1,8 +1,11 @@
 // One picture of curves: a line for each run, over an axis that all pictures share.
 
 import { make, svg } from './dom.js';
+import { savePicture } from './picture.js';
 
 const MARGIN = { left: 46, right: 12, top: 8, bottom: 20 };
+// Pixels from which on a pointer that moves means a part of the axis.
+const DRAG = 8;
 
 // A number as short as it may be read.
 export function short(value) {
@@ -24,6 +27,17 @@ function ticks(low, high, about) {
   return found;
 }
 
+// Of a logarithmic axis: powers of ten, or where these are too few, 1, 2 and 5 of each.
+function logTicks(low, high) {
+  const powers = Array.from({ length: Math.ceil(Math.log10(high)) - Math.floor(Math.log10(low)) + 1 }, (_, k) => 10 ** (Math.floor(Math.log10(low)) + k));
+  const inside = values => values.filter(value => value >= low * 0.999 && value <= high * 1.001);
+  const found = inside(powers);
+  if (found.length > 6) return found.filter((_, k) => k % Math.ceil(found.length / 6) === 0);
+  if (found.length > 1) return found;
+  const finer = inside(powers.flatMap(power => [power, 2 * power, 5 * power]));
+  return finer.length > 1 ? finer : ticks(low, high, 4);
+}
+
 // The point of a curve that is nearest to x.
 function nearest(points, x) {
   let low = 0, high = points.length - 1;
@@ -36,20 +50,50 @@ function nearest(points, x) {
 
 export class Chart {
   // what: {title, about, names, band, wide, dots}. names: the curves, of which the second is dashed; band: the names of
-  // its lower and upper edge. point(x): called where somebody points at this chart; null when they leave.
-  constructor(what, point) {
+  // its lower and upper edge. point(x): called where somebody points at this chart; null when they leave. zoom(low, high):
+  // called for the part of the axis that they choose; without numbers for all of it.
+  constructor(what, { point, zoom }) {
     this.what = what;
     this.cursor = null;
     this.title = make('h3', {}, what.title);
     this.readout = make('div', { class: 'readout' });
     this.plot = svg('svg', { class: 'plot', role: 'img', tabindex: 0 });
     this.notes = make('ul', { class: 'notes', 'aria-label': 'What the doctor sees here' });
+    this.csv = make('a', { download: '' }, 'CSV');
+    this.saves = make('div', { class: 'saves' }, make('button', { 'aria-label': `Save ${what.title} as a picture`, onclick: () => this.save() }, 'PNG'), this.csv);
     this.element = make('figure', { class: `card chart ${what.wide ? 'wide' : ''}`, 'data-chart': what.names[0] },
-      make('figcaption', {}, this.title, this.readout), ...(what.about ? [make('p', { class: 'about' }, what.about)] : []), this.notes, this.plot);
-    this.plot.addEventListener('pointermove', event => point(this.courseAt(event)));
+      make('figcaption', {}, this.title, this.readout), ...(what.about ? [make('p', { class: 'about' }, what.about)] : []), this.notes, this.plot, this.saves);
+    this.listen(point, zoom);
+  }
+
+  listen(point, zoom) {
+    let from = null;
+    this.plot.addEventListener('pointerdown', event => { if (event.button === 0) from = event; });
+    this.plot.addEventListener('pointermove', event => {
+      if (from && Math.abs(event.clientX - from.clientX) > DRAG) {
+        this.plot.setPointerCapture(event.pointerId);
+        this.select(this.courseAt(from), this.courseAt(event));
+      }
+      point(this.courseAt(event));
+    });
+    this.plot.addEventListener('pointerup', event => {
+      if (from && Math.abs(event.clientX - from.clientX) > DRAG) zoom(...[this.courseAt(from), this.courseAt(event)].sort((a, b) => a - b));
+      from = null;
+      this.select();
+    });
+    this.plot.addEventListener('pointercancel', () => { from = null; this.select(); });
+    this.plot.addEventListener('dblclick', () => zoom());
     this.plot.addEventListener('pointerleave', () => point(null));
     this.plot.addEventListener('blur', () => point(null));
     this.plot.addEventListener('keydown', event => {
+      const { low, high } = this.view ?? {};
+      const scale = { '+': 0.5, '=': 0.5, '-': 2 }[event.key];
+      if (scale) {
+        const half = scale * (high - low) / 2;
+        const middle = Math.max(half, this.cursor ?? (low + high) / 2);
+        zoom(middle - half, middle + half);
+      }
+      if (event.key === '0' || event.key === 'Escape') zoom();
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!step || !this.lines?.length) return;
       event.preventDefault();
@@ -60,55 +104,79 @@ export class Chart {
     });
   }
 
-  // runs: [{name, number, curves, findings}]. reach: where the shared axis ends. unit: its name.
-  show(runs, reach, unit) {
+  // runs: [{name, number, curves, smoothed, spread, findings}]. smoothed: what is drawn in place of a curve, which stays
+  // behind it. spread: of a group of runs the least and the greatest of each curve. view: {low, high, unit, log} of the
+  // axis that all charts share, and whether the other is logarithmic where it can be.
+  show(runs, view) {
     const { names, band, dots } = this.what;
-    this.unit = unit;
-    this.lines = runs.flatMap(({ name, number, curves }) => names.map((curve, k) => ({ name, number, second: k > 0, points: curves[curve] ?? [] })))
-      .filter(({ points }) => points.length);
-    const bands = band ? runs.map(({ number, curves }) => ({ number, low: curves[band[0]] ?? [], high: curves[band[1]] ?? [] }))
-      .filter(({ low, high }) => low.length && high.length) : [];
-    const values = [...this.lines.map(line => line.points), ...bands.flatMap(({ low, high }) => [low, high])].flat().map(point => point[1]);
+    const inside = points => (points ?? []).filter(([x]) => x >= view.low && x <= view.high);
+    this.view = view;
+    this.lines = runs.flatMap(({ name, number, curves, smoothed, spread }) => names.map((curve, k) => ({ name, number, second: k > 0,
+      points: inside(smoothed[curve] ?? curves[curve]), behind: smoothed[curve] && !spread ? inside(curves[curve]) : [] }))).filter(({ points }) => points.length);
+    const edges = ({ number, curves, spread }) => spread ? names.map(curve => ({ number, low: inside(spread.low[curve]), high: inside(spread.high[curve]) }))
+      : band ? [{ number, low: inside(curves[band[0]]), high: inside(curves[band[1]]) }] : [];
+    const bands = runs.flatMap(edges).filter(({ low, high }) => low.length && high.length);
+    const values = [...this.lines.flatMap(({ points, behind }) => [points, behind]), ...bands.flatMap(({ low, high }) => [low, high])].flat().map(point => point[1]);
+    this.csv.href = `/api/watch/curve.csv?${[...names, ...(band ?? [])].map(name => `name=${encodeURIComponent(name)}`).join('&')}&runs=${view.numbers}`;
     this.element.hidden = !values.length;
     if (!values.length) return;
     this.notes.replaceChildren(...runs.flatMap(({ name, number, findings }) => findings.filter(found => found.curves.some(curve => names.includes(curve)))
       .map(found => make('li', { class: `run${number % 8}` }, ...(runs.length > 1 ? [make('span', { class: 'of' }, `${name}: `)] : []), make('strong', {}, `${capital(found.check)}: `), found.cause || found.message))));
     let [low, high] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
+    const log = view.log && low > 0;
     if (high - low < 1e-9 * Math.max(1, Math.abs(high))) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
-    if (low > 0 && low < 0.4 * high) low = 0;
+    if (low > 0 && low < 0.4 * high && !log) low = 0;
+    const scaled = log ? Math.log : value => value;
+    this.title.replaceChildren(this.what.title, ...(view.log && !log ? [make('small', {}, ' linear, for not all is above 0')] : []));
     const box = this.plot.getBoundingClientRect();
     const [width, height] = [box.width || 300, box.height || 130];
     this.plot.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    this.x = value => MARGIN.left + value / reach * (width - MARGIN.left - MARGIN.right);
-    this.y = value => height - MARGIN.bottom - (value - low) / (high - low) * (height - MARGIN.top - MARGIN.bottom);
-    this.reach = reach;
+    this.x = value => MARGIN.left + (value - view.low) / (view.high - view.low) * (width - MARGIN.left - MARGIN.right);
+    this.y = value => height - MARGIN.bottom - (scaled(value) - scaled(low)) / (scaled(high) - scaled(low)) * (height - MARGIN.top - MARGIN.bottom);
     this.height = height;
     const parts = [];
-    for (const value of ticks(low, high, height > 200 ? 5 : 4)) {
+    for (const value of log ? logTicks(low, high) : ticks(low, high, height > 200 ? 5 : 4)) {
       const y = this.y(value);
       parts.push(svg('line', { x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y, class: `rule ${value === 0 && low < 0 ? 'zero' : ''}` }),
         svg('text', { x: MARGIN.left - 6, y: y + 4, 'text-anchor': 'end' }, short(value)));
     }
-    for (const value of ticks(0, reach, width / 65)) {
-      parts.push(svg('text', { x: this.x(value), y: height - 5, 'text-anchor': value === 0 ? 'start' : value > 0.96 * reach ? 'end' : 'middle' }, short(value)));
+    for (const value of ticks(view.low, view.high, width / 65)) {
+      const at = (value - view.low) / (view.high - view.low);
+      parts.push(svg('text', { x: this.x(value), y: height - 5, 'text-anchor': at < 0.01 ? 'start' : at > 0.96 ? 'end' : 'middle' }, short(value)));
     }
     const path = points => points.map(([x, y], k) => `${k ? 'L' : 'M'}${this.x(x).toFixed(1)} ${this.y(y).toFixed(1)}`).join('');
     for (const { number, low: lower, high: upper } of bands) {
       parts.push(svg('path', { class: `band run${number % 8} ${dots ? '' : 'wider'}`, d: `${path(upper)}${path([...lower].reverse()).replace('M', 'L')}Z` }));
     }
-    for (const { number, second, points } of this.lines) {
+    for (const { number, second, points, behind } of this.lines) {
+      if (behind.length) parts.push(svg('path', { class: `behind run${number % 8} ${second ? 'second' : ''}`, d: path(behind) }));
       parts.push(svg('path', { class: `line run${number % 8} ${second ? 'second' : ''}`, d: path(points), 'data-points': points.length, 'data-last': points.at(-1)[1] }));
       if (dots || points.length === 1) parts.push(...points.map(([x, y]) => svg('circle', { class: `dot run${number % 8}`, cx: this.x(x), cy: this.y(y), r: 2.6 })));
     }
     this.marks = svg('g');
-    this.plot.replaceChildren(...parts, this.marks);
+    this.selection = svg('rect', { class: 'selection', y: MARGIN.top, height: height - MARGIN.top - MARGIN.bottom, width: 0 });
+    this.plot.replaceChildren(...parts, this.selection, this.marks);
     this.point(this.cursor);
   }
 
   courseAt(event) {
     const box = this.plot.getBoundingClientRect();
     const share = (event.clientX - box.left - MARGIN.left) / (box.width - MARGIN.left - MARGIN.right);
-    return Math.min(1, Math.max(0, share)) * this.reach;
+    return this.view.low + Math.min(1, Math.max(0, share)) * (this.view.high - this.view.low);
+  }
+
+  // Show the part of the axis that is being chosen; without numbers none.
+  select(low, high) {
+    if (!this.selection) return;
+    const [start, end] = low === undefined ? [0, 0] : [this.x(low), this.x(high)].sort((a, b) => a - b);
+    this.selection.setAttribute('x', start);
+    this.selection.setAttribute('width', end - start);
+  }
+
+  save() {
+    const runs = [...new Map(this.lines.map(({ name, number }) => [number, name]))].map(([number, name]) => ({ name,
+      colour: getComputedStyle(this.plot.querySelector(`.line.run${number % 8}`)).stroke }));
+    return savePicture(this, runs, this.view.unit);
   }
 
   // Show what was there at x; of null the newest values.
@@ -121,9 +189,9 @@ export class Chart {
     this.marks.replaceChildren(...(x === null ? [] : [svg('line', { class: 'cursor', x1: this.x(x), x2: this.x(x), y1: MARGIN.top, y2: this.height - MARGIN.bottom }),
       ...found.map(({ number, at }) => svg('circle', { class: `mark run${number % 8}`, cx: this.x(at[0]), cy: this.y(at[1]), r: 3.5 }))]));
     if (x === null) {
-      this.plot.setAttribute('aria-label', `${this.what.title}, over ${this.unit}. ` + this.lines.map(({ name, second, points }) =>
+      this.plot.setAttribute('aria-label', `${this.what.title}, over ${this.view.unit}. ` + this.lines.map(({ name, second, points }) =>
         `${name}${second ? ', second' : ''}: ${points.length} points from ${short(points[0][1])} to ${short(points.at(-1)[1])}, `
-        + `between ${short(Math.min(...points.map(p => p[1])))} and ${short(Math.max(...points.map(p => p[1])))}.`).join(' ') + ' Arrow keys walk along the curve.');
+        + `between ${short(Math.min(...points.map(p => p[1])))} and ${short(Math.max(...points.map(p => p[1])))}.`).join(' ') + ' Arrow keys walk along the curve, plus and minus zoom.');
     }
   }
 }

@@ -1,7 +1,7 @@
 // The two dialogs: a new game, and the recorded ones.
 
 import { $, make } from './dom.js';
-import { checkpointName, sideName } from './words.js';
+import { checkpointName, result, sideName } from './words.js';
 
 function closed(dialog) {
   return new Promise(resolve => {
@@ -89,10 +89,9 @@ export async function replaysDialog(run, stored) {
   const dialog = $('replays-dialog');
   let order = null;
   const pick = chosen => { order = chosen; dialog.close('open'); };
-  const returns = values => values.map(value => String(Math.round(10 * value) / 10).replace('-', '−')).join(' : ');
   const list = (title, games, name, what) => games.length ? [make('h3', {}, title), make('ul', { class: 'games' }, ...games.map(game =>
     make('li', {}, make('button', { type: 'button', onclick: () => pick(what(game)) }, make('strong', {}, name(game)),
-      make('span', {}, `${game.length} moves`), make('span', {}, run.players === 2 ? returns(game.returns) : `score ${returns(game.returns)}`)))))] : [];
+      make('span', {}, `${game.length} moves`), make('span', {}, result(run, game.returns))))))] : [];
   const date = at => new Date(1000 * at).toLocaleString('sv').slice(0, 16);
   const parts = [
     ...list('Not finished', stored.open, game => date(game.started), game => ({ id: game.id })),

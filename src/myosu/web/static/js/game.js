@@ -4,6 +4,7 @@ export class Game {
   constructor(message) {
     this.id = message.id;
     this.cursor = null;  // a ply that is looked at; null: the newest
+    this.review = null;
     this.take(message);
   }
 
@@ -17,6 +18,7 @@ export class Game {
     this.thoughts = new Map();
     this.newest = message.position.ply;
     if (this.cursor !== null && this.cursor >= this.newest) this.cursor = null;
+    if (!this.review?.fits(this)) this.review = null;
   }
 
   advance(position) {

@@ -5,7 +5,9 @@ import { Game } from './game.js';
 import { Link, addressed, ask, offerExports, showAddress } from './link.js';
 import { newGameDialog, replaysDialog } from './dialogs.js';
 import { Panel } from './panel.js';
-import { describe, look, number, outcome, playerName, title, won } from './words.js';
+import { Review } from './review.js';
+import { offerSounds, play, soundOf } from './sounds.js';
+import { describe, look, number, outcome, playerName, score, title, won } from './words.js';
 import { BOARDS } from './boards/kinds.js';
 import { PartBoards, shareOf } from './boards/parts.js';
 
@@ -93,6 +95,7 @@ function hear(message) {
       if (game) game.take(message);
       else page.game = new Game(message);
       if (!game && page.game.recorded) page.game.cursor = 0;
+      page.game.review?.goOn();
       show();
       if (!game && page.ordered) $('board').querySelector('[tabindex="0"], .options button')?.focus({ preventScroll: true });
       break;
@@ -100,6 +103,7 @@ function hear(message) {
       const following = game.live && message.position.ply === game.newest + 1;
       game.advance(message.position);
       say(describe(page.run, game, message.position));
+      play(soundOf(game, message.position, won(game, message.position)));
       if (game.live) show(following);
       else page.panel.show(game);
       break;
@@ -112,6 +116,10 @@ function hear(message) {
       if (page.asked?.ply !== message.ply || !page.asked.stale) {
         game.think(message);
         if (page.hintAt === message.ply) sayHint(message);
+      }
+      if (page.asked?.review && page.asked.ply === message.ply) {
+        game.review?.hear(message);
+        game.review?.goOn();
       }
       if (page.asked?.ply === message.ply) page.asked = null;
       show();
@@ -139,13 +147,15 @@ function show(moved = false) {
   const visible = $('show-mind').checked;
   const thoughts = game.thoughts.get(game.ply) ?? null;
   const hinted = game.live && page.hintAt === game.ply;
-  page.board.show(position, { game, thoughts: visible ? ofPart(thoughts) : null, hint: hinted ? thoughts?.action ?? null : null, moved });
+  const hint = hinted ? thoughts?.action ?? null : game.review?.best(game.ply) ?? null;
+  page.board.show(position, { game, thoughts: visible ? ofPart(thoughts) : null, hint, moved });
   page.parts.show(position, visible ? thoughts : null, page.part);
   Object.assign($('board').dataset, { ply: position.ply, turn: position.over ? 'over' : game.mayPlay ? 'person' : 'other' });
   page.panel.show(game);
   showScores(position);
   showActions(position);
-  const wanted = hinted || (visible && (game.mayPlay || game.paused || !game.live));
+  const reviewing = game.review && !game.review.done;
+  const wanted = hinted || (visible && !reviewing && (game.mayPlay || game.paused || !game.live));
   if (wanted && !thoughts && !position.over && !page.asked) think();
 }
 
@@ -161,14 +171,15 @@ function showScores(position) {
   const { game, run } = page;
   const cards = game.seats.map((_, seat) => {
     const turn = !position.over && position.to_play === seat;
-    const score = position.board.score?.[seat] ?? (run.players === 1 ? number(position.returns[0]) : '');
+    const points = position.board.score?.[seat] ?? (run.players === 1 && position.board.kind !== 'bubble' ? number(score(position)) : '');
     const name = playerName(game, seat);
     return make('div', { class: `score seat${seat} ${turn ? 'turn' : ''}`, role: 'group', 'aria-label': `${name}${turn ? ', to move' : ''}` },
-      make('span', { class: `token ${look(run)}` }), make('span', { class: 'name' }, name), make('strong', { class: 'points' }, String(score)));
+      make('span', { class: `token ${look(run)}` }), make('span', { class: 'name' }, name), make('strong', { class: 'points' }, String(points)));
   });
   if (position.board.kind === 'snake') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Length'), make('strong', { class: 'points' }, String(position.board.body.length))));
   if (position.board.kind === 'woodoku') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Streak'), make('strong', { class: 'points' }, String(position.board.straight))));
-  if (position.board.kind === 'bubble') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Shots left'), make('strong', { class: 'points' }, String(position.board.shots))));
+  if (position.board.kind === 'bubble') cards.push(make('div', { class: 'score' }, make('span', { class: 'name' }, 'Shots left'), make('strong', { class: 'points' }, String(position.board.shots))),
+    make('div', { class: 'score' }, make('span', { class: 'name' }, 'Bubbles'), make('strong', { class: 'points' }, String(score(position)))));
   $('scores').replaceChildren(...cards);
 }
 
@@ -178,7 +189,8 @@ function showActions(position) {
   status.textContent = !page.connected ? 'The connection is lost. Trying again…' : outcome(run, game, position);
   status.classList.toggle('over', position.over);
   status.classList.toggle('won', won(game, position));
-  $('rematch').hidden = !game.live || !game.over || game.recorded || !game.hasPerson;
+  $('rematch').hidden = !game.over || game.recorded || !game.hasPerson;
+  $('review').hidden = !game.over || !game.actions.length || Boolean(game.review);
   $('rematch').textContent = run.players === 1 ? 'Play again' : 'Rematch';
   $('pass').hidden = !(game.mayPlay && position.board.pass === true);
   $('undo').hidden = $('hint').hidden = game.recorded || !game.hasPerson;
@@ -199,6 +211,18 @@ function think() {
   const agent = game.seats.find(seat => seat.kind === 'agent');
   page.asked = { ply: game.ply };
   page.link.send({ type: 'think', ply: game.ply, checkpoint: agent?.checkpoint ?? run.default, simulations: agent?.simulations ?? run.simulations });
+}
+
+// Every position of a game that is over, by the agent as it plays at its usual strength.
+function startReview() {
+  const { game, run } = page;
+  game.review = new Review(run, game, ply => {
+    if (game !== page.game || !page.connected) return;
+    page.asked = { ply, review: true };
+    page.link.send({ type: 'think', ply, checkpoint: run.default, simulations: run.simulations });
+  });
+  game.review.goOn();
+  show();
 }
 
 function lookAt(ply, stepped = false) {
@@ -275,6 +299,8 @@ function listen() {
   };
   // Seats change, as everywhere.
   $('rematch').onclick = () => begin({ seats: [...page.game.seats].reverse() });
+  $('review').onclick = startReview;
+  offerSounds();
   $('undo').onclick = () => { if (!page.game.live) lookAt(page.game.newest); undo(); };
   $('hint').onclick = hint;
   $('pass').onclick = pass;
@@ -305,7 +331,7 @@ function listen() {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]') || !page.game) return;
     if (event.target.matches('input:not([type=checkbox]), select')) return;
     const press = id => { const button = $(id); if (!button.hidden && !button.disabled) button.click(); };
-    const commands = { r: 'rematch', u: 'undo', h: 'hint', p: 'pass', n: 'open-new', t: 'show-mind', ',': 'previous', '.': 'next' };
+    const commands = { r: 'rematch', v: 'review', m: 'sounds', u: 'undo', h: 'hint', p: 'pass', n: 'open-new', t: 'show-mind', ',': 'previous', '.': 'next' };
     if (commands[event.key]) { press(commands[event.key]); event.preventDefault(); }
     else if (event.key === ' ' && (event.target === document.body || event.target.closest('#board'))) { press('pause'); event.preventDefault(); }
   });

@@ -1,7 +1,8 @@
 // Beside the board: what the agent thinks, the value over the game, the moves.
 
 import { $, make, svg } from './dom.js';
-import { moveName, sideName } from './words.js';
+import { showReview } from './review.js';
+import { inDiscs, moveName, moveNumber, sideName } from './words.js';
 
 const percent = share => share < 0.0005 ? '0 %' : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 const number = value => (value > 0 ? '+' : '') + String(Math.round(10 * value) / 10).replace('-', '−');
@@ -21,6 +22,7 @@ export class Panel {
     const visible = $('show-mind').checked;
     this.mind(game, visible);
     this.curve(game, visible);
+    showReview(game, this.lookAt);
     this.moves(game);
   }
 
@@ -69,7 +71,7 @@ export class Panel {
     const { run } = this;
     if (Math.abs(outlook) < 0.02 * run.reward_range[1]) return 'Even';
     const side = sideName(run, outlook > 0 ? 0 : 1);
-    if (run.game === 'othello') return `${side} by ${Math.round(2 * Math.abs(outlook))} discs`;
+    if (inDiscs(run)) return `${side} by ${Math.round(2 * Math.abs(outlook))} discs`;
     const share = (1 + Math.min(1, Math.abs(outlook) / run.reward_range[1])) / 2;
     return `${side} ${Math.round(100 * share)} %`;
   }
@@ -94,6 +96,10 @@ export class Panel {
     svg('line', { x1: 6, x2: width - 6, y1: base, y2: base, class: 'axis' }),
     svg('path', { d: `${path}L${x(points.at(-1)[0]).toFixed(1)} ${base}L${x(points[0][0]).toFixed(1)} ${base}Z`, class: 'area' }),
     svg('path', { d: path, class: 'line' }));
+    for (const [k, { mark, name }] of (game.review?.moves ?? []).entries()) {
+      const value = game.outlook.get(k + 1);
+      if (mark && value !== undefined) picture.append(svg('circle', { cx: x(k + 1), cy: y(value), r: 3.5, class: `marked ${name}` }, svg('title', {}, `${moveNumber(run, k)} ${moveName(run, game.actions[k])}: ${name}`)));
+    }
     const now = game.outlook.get(game.ply);
     if (now !== undefined) picture.append(svg('circle', { cx: x(game.ply), cy: y(now), r: 4, class: 'dot' }));
     picture.addEventListener('click', event => {
@@ -117,10 +123,12 @@ export class Panel {
       while (list.children.length > known) list.lastChild.remove();
     }
     for (let k = from + list.children.length; k < game.actions.length; k++) {
-      list.append(make('li', { class: this.run.players === 2 ? `by${k % 2}` : '', 'data-action': game.actions[k] },
+      const number = moveNumber(this.run, k);
+      list.append(make('li', { class: this.run.players === 2 ? `by${k % 2}` : '', 'data-action': game.actions[k], ...(number.endsWith('.') ? { 'data-number': number } : {}) },
         make('button', { 'data-ply': k + 1, 'aria-label': `move ${k + 1}: ${moveName(this.run, game.actions[k])}` }, moveName(this.run, game.actions[k]))));
     }
     this.length = game.actions.length;
+    this.marks(game, from);
     list.querySelector('[aria-current]')?.removeAttribute('aria-current');
     const current = list.children[game.ply - 1 - from]?.firstChild;
     current?.setAttribute('aria-current', 'step');
@@ -131,5 +139,20 @@ export class Panel {
     $('first').disabled = $('previous').disabled = game.ply === 0;
     $('next').disabled = $('last').disabled = game.ply === game.newest;
     $('walk').disabled = game.newest === 0;
+  }
+
+  // What the review says of each move, beside its name.
+  marks(game, from) {
+    const { moves } = game.review ?? {};
+    if (this.marked === moves) return;
+    this.marked = moves;
+    [...$('moves').children].forEach((item, k) => {
+      const move = moves?.[from + k];
+      const [mark, name] = !move ? ['', ''] : move.action === move.best ? ['★', 'the best move'] : [move.mark, move.name];
+      const button = item.firstChild;
+      button.dataset.mark = mark;
+      button.title = name;
+      button.setAttribute('aria-label', `move ${from + k + 1}: ${moveName(this.run, game.actions[from + k])}${name && `, ${name}`}`);
+    });
   }
 }

@@ -2,16 +2,14 @@
 
 import { $, make } from './dom.js';
 import { get } from './get.js';
-import { moveName, number } from './words.js';
+import { moveName, number, result, score as scoreOf } from './words.js';
 import { BOARDS } from './boards/kinds.js';
 
 const NOBODY = { mayPlay: false, hasPerson: false };
 
 export class Games {
-  constructor(runs) {
+  constructor() {
     this.run = 0;
-    $('which-label').hidden = runs.length < 2;
-    $('which').append(...runs.map(run => make('option', { value: run.number }, run.name)));
     $('which').onchange = () => { this.run = Number($('which').value); this.episode = undefined; this.refresh(); };
     $('first').onclick = () => this.go(0);
     $('previous').onclick = () => this.go(this.ply - 1);
@@ -24,6 +22,12 @@ export class Games {
       if (event.key === ',') this.go(this.ply - 1);
       if (event.key === '.') this.go(this.ply + 1);
     });
+  }
+
+  // More runs than there were.
+  offer(runs) {
+    $('which-label').hidden = runs.length < 2;
+    $('which').append(...runs.slice($('which').options.length).map(run => make('option', { value: run.number }, run.name)));
   }
 
   async refresh() {
@@ -47,10 +51,9 @@ export class Games {
   }
 
   list({ newest, best }) {
-    const returns = game => this.rules.players === 2 ? game.returns.map(number).join(' : ') : `score ${game.returns.map(number)}`;
     const part = (title, games) => games.length ? [make('h3', {}, title), make('ul', { class: 'games' }, ...games.map(game => make('li', {},
       make('button', { 'data-episode': game.episode, 'aria-current': game.episode === this.episode ? 'true' : false, onclick: () => this.open(game.episode) },
-        make('strong', {}, game.episode.toLocaleString('en')), make('span', {}, `${game.length} moves`), make('span', {}, returns(game))))))] : [];
+        make('strong', {}, game.episode.toLocaleString('en')), make('span', {}, `${game.length} moves`), make('span', {}, result(this.rules, game.returns))))))] : [];
     const parts = [...part('The newest', newest), ...part('The best', best)];
     $('games').replaceChildren(...(parts.length ? parts : [make('p', { class: 'faint' }, 'No game was recorded with its moves yet: one in ten is.')]));
   }
@@ -102,7 +105,7 @@ export class Games {
     if (!this.board) this.board = new BOARDS[position.board.kind]($('board'), this.rules, () => {});
     this.board.show(position, { game: NOBODY, thoughts: null, hint: null, moved });
     $('board').dataset.ply = position.ply;
-    const score = this.rules.players === 2 ? position.returns.map(number).join(' : ') : `score ${number(position.returns[0])}`;
+    const score = this.rules.players === 1 ? `score ${number(scoreOf(position))}` : result(this.rules, position.returns);
     const what = position.last === null ? 'the beginning' : moveName(this.rules, position.last);
     $('caption').textContent = `Episode ${this.episode.toLocaleString('en')}, move ${position.ply} of ${this.length}: ${what}${position.over || this.rules.players === 1 ? `, ${score}` : ''}`;
     $('scrub').max = this.length;

@@ -23,7 +23,37 @@ export const checkpointName = name => name.startsWith('apv:') ? 'AlphaGo’s sea
 
 export const moveName = (run, action) => run.pass === action ? 'pass' : run.names[action];
 
+// The number of the action after ply k, as chess writes it: of two players one for both moves.
+export const moveNumber = (run, k) => run.players === 1 ? `${k + 1}.` : `${Math.floor(k / 2) + 1}${k % 2 ? '…' : '.'}`;
+
 export const number = value => String(Math.round(100 * value) / 100).replace('-', '−');
+
+// Whether returns are half the difference of discs; with --rewards outcome they are ±1.
+export const inDiscs = run => run.game === 'othello' && run.reward_range[1] > 1;
+
+// A difference of values, as the game counts.
+export function amount(run, value) {
+  if (inDiscs(run)) return `${number(Math.round(20 * value) / 10)} discs`;
+  if (run.players === 1) return `${number(value)} points`;
+  return run.reward_range[1] > 1 ? number(value) : `${Math.round(50 * value)} %`;
+}
+
+// What a game of these returns came to, as lists tell it.
+export function result(run, returns) {
+  if (run.players === 1) return `score ${number(returns[0])}`;
+  if (returns[0] === 0) return 'draw';
+  return `${sideName(run, returns[0] > 0 ? 0 : 1)} ${inDiscs(run) ? `+${number(2 * Math.abs(returns[0]))}` : 'won'}`;
+}
+
+const START_LENGTH = 3;
+
+// The score of a player alone: of Snake what it ate (dying costs a reward, but no target), of Bubble what still hangs.
+export function score(position) {
+  const { board } = position;
+  if (board.kind === 'snake') return board.body.length - START_LENGTH;
+  if (board.kind === 'bubble') return board.cells.filter(colour => colour > 0).length;
+  return position.returns[0];
+}
 
 // What happened in the move that led to `position`.
 export function describe(run, game, position) {
@@ -67,8 +97,9 @@ export function outcome(run, game, position) {
     return passed + turn(run, game, position);
   }
   if (run.players === 1) {
-    const end = position.truncated ? 'The game was cut off at its greatest length.' : 'The game is over.';
-    return `${end} Score ${number(position.returns[0])}.`;
+    const end = position.truncated && position.board.kind !== 'bubble' ? 'The game was cut off at its greatest length.' : 'The game is over.';
+    if (position.board.kind === 'bubble') return score(position) ? `${end} ${score(position)} bubbles are left.` : `All bubbles are gone, with ${position.board.shots} shots left.`;
+    return `${end} Score ${number(score(position))}.`;
   }
   const lead = position.returns[0];
   const count = position.board.score ? ` ${Math.max(...position.board.score)} to ${Math.min(...position.board.score)}` : '';

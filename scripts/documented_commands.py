@@ -1,0 +1,146 @@
+"""Runs every `myosu` command of the documentation's code blocks, each for a moment: documented_commands.py [WORD ...]
+
+For a nightly job: it takes about ten minutes. What the commands name is made first in a temporary folder, and limits
+are cut. With WORDs only the commands that contain one of them run. The end says what was skipped and why; the exit code
+is 1 if a command failed.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+SECONDS = 180
+
+#: What a command needs that this machine does not have or must not touch, and why it is skipped.
+SKIPPED = {
+    r"unity:": "needs a game built by Unity (tests/envs/test_unity.py speaks its protocol)",
+    r"--cluster": "needs a Ray cluster (tests/sources/test_ray.py starts one)",
+    r"^(push|pull) ": "needs an account at the Hugging Face Hub (tests/sharing/test_sharing.py has a local stand-in)",
+    r"--track": "needs an account at a tracker (tests/training/test_trackers.py has stand-ins)",
+    r"othello-muzero": "plays what was pulled from the Hub",
+    r"^recipe ": "takes an hour (tests/recipes/test_recipe.py runs a small one)",
+    r"minari": "needs a dataset in the user's own folder (tests/runs/test_minari.py has one)",
+    r"--env-kwargs": "names a package of the reader's",
+    r"^arena add": "goes on with a league of the reader's",
+    r"apv:|rollout=": "needs the networks of AlphaGo's pipeline",
+    r"runs/(supervised|reinforced|value)|games/(expert|selfplay)|go9-features": "is a stage of AlphaGo's pipeline",
+    r"reinforce\.py": "is the file of docs/new-algorithm.md (tests/algorithms/test_new_algorithm_page.py runs it)",
+    r"catch|godot:": "is a step of docs/studio.md (tests/envs/test_godot.py goes through it)",
+    r"my_(package|env)|mygame": "names a file of the reader's",
+    r"\bENV\b|…": "names no environment",
+    r"RUN/played": "needs games that the reader played",
+    r"runs/teacher": "learns from a run of the reader's",
+}
+#: Programs that a command needs.
+PROGRAMS = {"gtp-rhino": "gtp-rhino", "gnugo": "gnugo"}
+#: What a command names, and what is there instead. In order; the first of equal names counts.
+STANDINS = [
+    (r"(?<=^episodes )runs/NAME|runs/NAME(?= --games 100 --json)|runs/NAME(?= --env-steps)", "runs/pole"),
+    (r"(?<=^evaluate )RUN", "runs/go"), (r"(--resume \S+) .*", r"\1 --minutes 0.4"),
+    (r"runs/(NAME|RUN|A|s3-40|snake-1)\b|\bRUN\b", "runs/first"), (r"runs/(B|o10-1|snake-2)\b", "runs/second"),
+    (r"runs/new-\*", "runs/first"), (r"runs/old-\*", "runs/second"), (r"studies/\S+\.toml", "preset.toml"),
+    (r"(?<=arena )othello", "tictactoe"), (r"\b(a page in|the same in|what you play|play it|watch the).*", ""),
+    (r"--minutes \S+", "--minutes 0.05"), (r"--env-steps \S+", "--env-steps 1000"), (r"--games \S+", "--games 4"),
+    (r"--trials \S+", "--trials 2"), (r"--simulations \S+", "--simulations 4"), (r"\bFOLDER\b", "recorded"),
+]
+
+
+def documented() -> dict[str, str]:
+    """The commands without `myosu`, and the page of each."""
+    found: dict[str, str] = {}
+    for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]):
+        if "log" in page.parts:
+            continue
+        blocks = "\n".join(FENCE.findall(page.read_text())).replace("\\\n", " ")
+        for line in blocks.splitlines():
+            if (line := line.removeprefix("$ ")).startswith("myosu "):
+                found.setdefault(shlex.join(shlex.split(line, comments=True)[1:]), page.name)
+    return found
+
+
+def why_not(command: str) -> str:
+    """Why a command is skipped; "" if it runs."""
+    plain = " ".join(shlex.split(command))
+    for pattern, reason in SKIPPED.items():
+        if re.search(pattern, plain):
+            return reason
+    return next((f"needs {program}" for word, program in PROGRAMS.items()
+                 if word in plain and not (shutil.which(program) or Path(f"/usr/games/{program}").exists())), "")
+
+
+def shortened(command: str) -> list[str]:
+    """Its words, with what is there in place of what it names, and with small limits."""
+    for pattern, instead in STANDINS:
+        command = re.sub(pattern, instead, command)
+    words = shlex.split(command)
+    if words[0] == "train":
+        words += ["--evaluation-games", "4"] * ("cloning" not in words)
+        words += [] if {"--minutes", "--env-steps", "--updates"} & set(words) else ["--minutes", "0.05"]
+    if words[0] in ("play", "watch") and "--terminal" not in words:
+        words.append("--no-browser")
+    return [*words, "--terminal"] if words == ["demo"] else words
+
+
+def run(words: list[str], folder: Path) -> str:
+    """What went wrong; "" if nothing did."""
+    process = subprocess.Popen([sys.executable, "-m", "myosu", *words], cwd=folder, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdin and process.stdout
+    timer = threading.Timer(SECONDS, process.kill)
+    timer.start()
+    try:
+        if "--no-browser" in words:
+            line = process.stdout.readline()
+            if not (address := re.search(r"http://\S+", line)):
+                return line + process.stdout.read()
+            with urllib.request.urlopen(address[0], timeout=30) as answer:
+                return "" if b"<title>" in answer.read() else "its page is empty"
+        said, _ = process.communicate("quit\n")
+        return "" if process.returncode == 0 else f"exit code {process.returncode}: {said[-1500:]}"
+    finally:
+        timer.cancel()
+        process.terminate()
+        process.wait(20)
+
+
+def prepare(folder: Path) -> None:
+    """Two runs of tic-tac-toe, one each of CartPole and Go, a game and a preset."""
+    shutil.copy(ROOT / "examples" / "nim.py", folder)
+    (folder / "preset.toml").write_text("learning_rate = 1e-3\n")
+    small = ["--evaluation-games", "4", "--minutes", "0.1"]
+    for name, words in (("first", ["tictactoe"]), ("second", ["tictactoe", "--seed", "1"]),
+                        ("pole", ["CartPole-v1", "--algorithm", "ppo"]), ("go", ["go9"])):
+        if wrong := run(["train", *words, *small, "--run", f"runs/{name}"], folder):
+            sys.exit(wrong)
+
+
+def main() -> int:
+    wanted = {command: page for command, page in documented().items()
+              if not sys.argv[1:] or any(word in command for word in sys.argv[1:])}
+    failed, skipped = 0, 0
+    with tempfile.TemporaryDirectory(prefix="myosu-commands-") as place:
+        folder = Path(place)
+        prepare(folder)
+        for command, page in wanted.items():
+            reason = why_not(command)
+            words = [] if reason else shortened(command)
+            wrong = "" if reason else run(words, folder)
+            skipped, failed = skipped + bool(reason), failed + bool(wrong)
+            state = f"skipped, it {reason}" if reason else f"FAILED as {shlex.join(words)}\n{wrong}" if wrong else "ran"
+            print(f"{page}: myosu {command}: {state}", flush=True)
+    print(f"{len(wanted)} commands: {len(wanted) - skipped - failed} ran, {skipped} were skipped, {failed} failed.")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
