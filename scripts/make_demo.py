@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import myosu
+from myosu.runs.checkpoint import find_checkpoint
 
 AGENT = Path(__file__).resolve().parent.parent / "src" / "myosu" / "demo" / "agent"
 OPPONENTS = ("random", "greedy", "alphabeta:2", "alphabeta:4")
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("--from", dest="run", type=Path)
     run = parser.parse_args().run or train(Path(tempfile.mkdtemp()) / "demo")
     shutil.rmtree(AGENT, ignore_errors=True)
-    myosu.load(run).save(AGENT)
+    find_checkpoint(run).save_agent(AGENT, half=True)  # the wheel stays under 1 MB
     print(f"{AGENT}: {sum(file.stat().st_size for file in AGENT.iterdir()) / 1000:.0f} kB")
     for opponent in OPPONENTS:
         report = myosu.evaluate(AGENT, opponent=opponent, games=100)

@@ -109,9 +109,9 @@ def test_curves_and_lists_need_no_code(alone, monkeypatch, capsys):
     forget(monkeypatch)
     assert read_curve(run).two_players
     assert cli.run(["episodes", str(run)]) == 0
-    from myosu.web.watching import Watched
+    from myosu.web.watching import Shown, Watched
     watched = Watched(run)
-    assert watched.look("minutes")[1]["evaluations"] and "--trust" in watched.games()["why"]
+    assert watched.look(Shown("minutes"))[1]["evaluations"] and "--trust" in watched.games()["why"]
     assert not marker.exists()
 
 

@@ -315,6 +315,7 @@ def test_gradients_in_closed_form_are_those_of_the_plain_reference(make, options
     """With two values, and ratios on both sides of the clip range."""
     monkeypatch.setattr(ppo, "reward_signals", lambda config, spec, seed: [
         EnvironmentReward(0.9), Near(0.5)])
+    monkeypatch.setattr(ppo, "returns", lambda config: [(0.9, True), (0.5, True)])
     config = dataclasses.replace(SMALL, entropy_weight=0.1, max_grad_norm=1e9, **options)
     env = GymVectorEnv(make, config.num_envs)
     loop = InTurn(ppo, config, env).run(127)

@@ -54,7 +54,7 @@ from myosu.runs.sgf import to_sgf
 from myosu.training.start import create_run
 from myosu.training.trainer import train
 from myosu.web.open_games import OpenGames
-from myosu.web.watching import Watched
+from myosu.web.watching import Shown, Watched
 
 KINDS = {("board", "games.jsonl"): GameLine, ("pole", "games.jsonl"): GameLine, ("league", "games.jsonl"): Pair,
          ("board", "metrics.jsonl"): MetricsLine, ("pole", "metrics.jsonl"): MetricsLine}
@@ -349,7 +349,7 @@ def _episodes(run: Path) -> None:
 
 def _watch(run: Path) -> None:
     watched = Watched(run)
-    _, page = watched.look("minutes")
+    _, page = watched.look(Shown("minutes"))
     json.dumps(page, allow_nan=False)  # as the server does
     json.dumps(watched.games(), allow_nan=False)
     for episode in (0, 10):

@@ -105,7 +105,7 @@ def test_what_a_person_played_is_recorded_and_learnt_from(tmp_path, recorder):
     assert [record.actions for record in records] == [[0, 1, 2, 1, 0], [2] * 5]
     assert [record.index for record in records] == [0, 1] and records[0].seed != records[1].seed
     # Raises UserError if it ends otherwise.
-    moves = list(records[0].moves(load_environment(recording.game, recording.kwargs)))
+    moves = list(records[0].moves(load_environment("filmed_envs:Filmed-v0")))
     assert [move.action.item() for move in moves] == [0, 1, 2, 1, 0] and moves[-1].terminated
 
 

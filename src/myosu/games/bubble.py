@@ -127,6 +127,22 @@ def aim(state):
 
 
 @compiled
+def find_ways(board, ways):
+    """Write to ``ways`` [112] for each cell the angle of the shortest flight to it; −1 where none leads."""
+    ways[:] = -1
+    path, least = np.empty((PATH_POINTS, 2)), np.full(ROWS * WIDTH, np.inf)
+    for angle in range(NUM_ANGLES):
+        row, column = fly(board, angle, path)
+        other_row, other_column = other_cell(path[-1, 0], path[-1, 1])
+        length = 0.0
+        for point in range(1, PATH_POINTS):
+            length += math.sqrt((path[point, 0] - path[point - 1, 0]) ** 2 + (path[point, 1] - path[point - 1, 1]) ** 2)
+        for cell in (row * WIDTH + column, other_row * WIDTH + other_column):
+            if length < least[cell]:
+                ways[cell], least[cell] = angle, length
+
+
+@compiled
 def _spread(board, marks, stack, count, colour):
     """Flood fill: mark all bubbles (of ``colour``; 0: of any colour) connected to the ``count`` cells on ``stack``,
     which are already marked. Returns the number of newly marked bubbles."""
@@ -335,16 +351,10 @@ def flight(state, angle: int) -> tuple[np.ndarray, int]:
 
 
 def angles_to_cells(state) -> np.ndarray:
-    """For each cell, int64 [112], the angle of the shortest flight to it; −1 where none leads."""
-    angles, least = np.full(ROWS * WIDTH, -1), np.full(ROWS * WIDTH, math.inf)
-    for angle in range(NUM_ANGLES):
-        path, cell = flight(state, angle)
-        row, column = other_cell(*path[-1])
-        length = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
-        for found in (cell, row * WIDTH + column):
-            if length < least[found]:
-                angles[found], least[found] = angle, length
-    return angles
+    """For each cell, int8 [112], the angle of the shortest flight to it; −1 where none leads."""
+    ways = np.empty(ROWS * WIDTH, np.int8)
+    find_ways(state["board"], ways)
+    return ways
 
 
 BACKGROUND, LINE = (30, 36, 58), (150, 160, 190)

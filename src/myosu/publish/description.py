@@ -18,7 +18,7 @@ from myosu.games.go.rules import COLUMNS
 from myosu.publish import network
 from myosu.publish.network import Programs
 from myosu.search import GumbelConfig
-from myosu.web.views import board_of, bubble_field, pieces
+from myosu.web.views import BUBBLE_DEGREES, board_of, bubble_field, pieces
 
 
 def of_rules(game: Game) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _board(game: Game) -> dict[str, Any]:
         case "text":
             return _grid_by_playing(game) or {"kind": "text"}
         case "bubble":
-            return {"kind": kind, "points": PATH_POINTS, **bubble_field()}
+            return {"kind": kind, "points": PATH_POINTS, "degrees": BUBBLE_DEGREES, **bubble_field()}
         case "go":
             return {"kind": kind, "files": COLUMNS[:game.observation_shape[2]]}
     return {"kind": kind, **settings}

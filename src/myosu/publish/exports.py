@@ -69,21 +69,26 @@ def rules(game: Game) -> list[Export]:
 
 
 def drawing(game: Game) -> list[Export]:
-    """What the board of a game asks of its rules besides. Of Bubble fly(state, action, path) → the cell where a shot
-    stops; of Go owners(state, out), whose each point is."""
+    """What the board of a game asks of its rules besides. Of Bubble fly(state, angle, path) → the cell where a shot
+    stops, and ways(state, out), for each cell the angle that leads there; of Go owners(state, out), whose each point
+    is."""
     state = Pointer(numba.from_dtype(game.state_dtype))
     points, width = bubble.PATH_POINTS, bubble.WIDTH
 
-    def call_fly(at, action, path):
-        row, column = bubble.fly(carray(at, 1)[0].board, np.int64(action), carray(path, (points, 2)))
+    def call_fly(at, angle, path):
+        row, column = bubble.fly(carray(at, 1)[0].board, np.int64(angle), carray(path, (points, 2)))
         return row * width + column
+
+    def call_ways(at, out):
+        bubble.find_ways(carray(at, 1)[0].board, carray(out, bubble.ROWS * width))
 
     def call_owners(at, out):
         found = owners(carray(at, 1)[0])
         carray(out, len(found))[:] = found
 
     if game.name == "bubble":
-        return [Export("fly", INT(state, INT, Pointer(REAL)), call_fly)]
+        return [Export("fly", INT(state, INT, Pointer(REAL)), call_fly),
+                Export("ways", VOID(state, Pointer(types.int8)), call_ways)]
     return [Export("owners", VOID(state, Pointer(types.int8)), call_owners)] if title(game) == "Go" else []
 
 

@@ -113,6 +113,8 @@ class Checkpoint:
         self._check("weights.safetensors")
         with self._reading("weights.safetensors"):
             weights = load_file(self.path / "weights.safetensors")
+        weights = {name: tensor.float() if tensor.dtype == torch.float16 else tensor
+                   for name, tensor in weights.items()}
         for name, tensor in weights.items():
             if not torch.isfinite(tensor.float()).all():
                 raise UserError(f"{self.path / 'weights.safetensors'}: {name} has numbers that are not finite. "
@@ -139,14 +141,21 @@ class Checkpoint:
             raise UserError(f"{self.path / name} is damaged, though it has its sum: {describe(error)}. "
                             f"{_way_out(self.path)}") from error
 
-    def save_agent(self, folder: Path) -> None:
-        """Write what an agent needs into ``folder``, as a separate checkpoint. Raises UserError if it exists."""
+    def save_agent(self, folder: Path, half: bool = False) -> None:
+        """Write what an agent needs into ``folder``, as a separate checkpoint. Raises UserError if it exists.
+
+        half: store the weights in float16; ``weights`` gives them in float32 again.
+        """
         self._check("weights.safetensors")
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
             raise UserError(f"{folder} exists already. Choose another folder.") from None
-        shutil.copyfile(self.path / "weights.safetensors", folder / "weights.safetensors")
+        if half:
+            save_file({name: tensor.half() if tensor.dtype == torch.float32 else tensor
+                       for name, tensor in self.weights().items()}, folder / "weights.safetensors")
+        else:
+            shutil.copyfile(self.path / "weights.safetensors", folder / "weights.safetensors")
         _write_manifest(folder, {
             **self.manifest, "files": {"weights.safetensors": _seal(folder / "weights.safetensors")},
             "replay_files": {},

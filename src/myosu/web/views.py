@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -123,6 +122,9 @@ def _woodoku(course: Course, position: Position, legal: list[int], before: Posit
             "placed": placed, "cleared": cleared, "straight": int(position.state["straight"])}
 
 
+BUBBLE_DEGREES = np.degrees(bubble.ANGLES).round(1).tolist()
+
+
 def _bubble(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
     """cells: 0 free, else the colour; −1 no cell. Lengths and [x, y] are in radii of a bubble. shots_of: for
     each angle the ``degrees`` to the right, the ``path`` of a shot and the ``cell`` it comes to. ways: for each action,
@@ -133,7 +135,7 @@ def _bubble(course: Course, position: Position, legal: list[int], before: Positi
 
     def fly(state: Any, angle: int) -> dict[str, Any]:
         path, cell = bubble.flight(state, angle)
-        return {"degrees": round(math.degrees(bubble.ANGLES[angle]), 1), "path": path.round(3).tolist(), "cell": cell}
+        return {"degrees": BUBBLE_DEGREES[angle], "path": path.round(3).tolist(), "cell": cell}
 
     shot = None
     if before is not None and last is not None:

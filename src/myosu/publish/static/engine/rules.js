@@ -59,18 +59,26 @@ export class Rules {
 
   // Of Go: whose each point is, within a border.
   owners(state) {
+    return this.bytes('owners', state, this.fields.stones[2]);
+  }
+
+  // Of Bubble: for each cell the number of the angle that leads there; −1 where none does.
+  ways(state) {
+    return this.bytes('ways', state, this.fields.board[2]);
+  }
+
+  bytes(call, state, length) {
     this.load(state);
-    const points = this.fields.stones[2];
-    const out = this.scratch ??= this.machine.take(points);
-    this.machine.calls.owners(this.at.state, out);
-    return this.machine.view(Int8Array, out, points).slice();
+    const out = this.written ??= this.machine.take(length);
+    this.machine.calls[call](this.at.state, out);
+    return this.machine.view(Int8Array, out, length).slice();
   }
 
   // Of Bubble: the corners of a shot's path, and the cell it comes to.
-  fly(state, action, points) {
+  fly(state, angle, points) {
     this.load(state);
     const out = this.scratch ??= this.machine.take(16 * points);
-    const cell = this.machine.calls.fly(this.at.state, action, out);
+    const cell = this.machine.calls.fly(this.at.state, angle, out);
     const numbers = this.machine.view(Float64Array, out, 2 * points).slice();
     const all = Array.from({ length: points }, (_, k) => [numbers[2 * k], numbers[2 * k + 1]]);
     const [x, y] = all.at(-1);

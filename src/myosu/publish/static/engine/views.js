@@ -44,13 +44,13 @@ function grid(course, position, legal, before) {
 function go(course, position, legal, before) {
   const { rules } = course;
   const board = { ...grid(course, position, legal, before), files: rules.board.files, flipped: [], owners: null,
-    score: [...rules.field(position.state, 'captures')] };
+    score: [...rules.field(position.state, 'captures')], komi: rules.field(position.state, 'komi')[0] };
   if (position.over) {
     const width = board.columns + 2;
     const found = rules.owners(position.state);
     board.owners = board.cells.map((_, cell) => found[(Math.floor(cell / board.columns) + 1) * width + cell % board.columns + 1]);
     const area = piece => board.owners.filter(owner => owner === piece).length;
-    board.score = [area(1), area(2) + rules.field(position.state, 'komi')[0]];
+    board.score = [area(1), area(2) + board.komi];
   }
   return board;
 }
@@ -82,13 +82,14 @@ function snake(course, position) {
 
 function bubble(course, position, legal, before, last) {
   const { rules } = course;
-  const { points, ...field } = rules.board;
+  const { points, degrees, ...field } = rules.board;
+  const fly = (state, angle) => ({ degrees: degrees[angle], ...rules.fly(state, angle, points) });
   const { columns } = field;
   const exists = cell => !(Math.floor(cell / columns) % 2 && cell % columns === columns - 1);  // odd rows are shorter
   const of = name => rules.field(position.state, name);
   let shot = null;
   if (before) {
-    shot = { ...rules.fly(before.state, last, points), colour: rules.field(before.state, 'current')[0] };
+    shot = { ...fly(before.state, rules.ways(before.state)[last]), cell: last, colour: rules.field(before.state, 'current')[0] };
     const was = rules.field(before.state, 'board');
     was[shot.cell] = shot.colour;
     shot.gone = [...was.entries()].filter(([cell, colour]) => colour > 0 && of('board')[cell] === 0);
@@ -96,7 +97,7 @@ function bubble(course, position, legal, before, last) {
   return {
     ...field, cells: [...of('board')].map((colour, cell) => exists(cell) ? colour : -1), current: of('current')[0],
     following: of('following')[0], shots: of('shots')[0], shot,
-    shots_of: Array.from({ length: rules.actions }, (_, action) => rules.fly(position.state, action, points)),
+    shots_of: degrees.map((_, angle) => fly(position.state, angle)), ways: [...rules.ways(position.state)],
   };
 }
 
