@@ -22,7 +22,7 @@ from myosu.web.watching import Gallery
 TINY = {
     "othello": ("muzero", {"channels": 4, "blocks": 0, "simulations": 4}),
     "connect_four": ("muzero", {"channels": 4, "blocks": 0, "simulations": 4}),
-    "tictactoe": ("muzero", {"channels": 4, "blocks": 0, "simulations": 4, "reconstruction_loss_weight": 1.0}),
+    "tictactoe": ("muzero", {"channels": 4, "blocks": 0, "simulations": 4}),
     "snake": ("ppo", {"channels": 4, "blocks": 0, "hidden": (8,)}),
     "bubble": ("ppo", {"channels": 4, "blocks": 0, "hidden": (8,)}),
     "woodoku": ("dqn", {"channels": 4, "blocks": 0, "hidden": (8,)}),

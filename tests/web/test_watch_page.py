@@ -16,13 +16,15 @@ from test_watch import evaluation, record, write
 
 from myosu.runs.run import open_run
 from myosu.web.room import Room
-from web_runs import serving, untrained_run
+from web_runs import TINY, serving, untrained_run
 
 
 @pytest.fixture
 def runs(tmp_path):
     """A run with 1,000 records and a game, and one with 7 records."""
-    folders = [untrained_run(tmp_path / name, "tictactoe") for name in ("long", "short")]
+    name, settings = TINY["tictactoe"]
+    healthy = (name, {**settings, "reconstruction_loss_weight": 1.0})  # the doctor warns without one
+    folders = [untrained_run(tmp_path / folder, "tictactoe", learnt_by=healthy) for folder in ("long", "short")]
     for folder, count in zip(folders, (1000, 7), strict=True):
         write(folder / "metrics.jsonl", *(record(k, **{"selfplay/policy_entropy": 2 - k / 2000}) for k in range(count)),
               *(evaluation(10 * k, float(k), win_rate=k / 10, win_rate_ci95=[0.0, 1.0], draw_rate=0.0, loss_rate=0.5,

@@ -21,7 +21,7 @@ from myosu.games.playout import random_actions
 from myosu.players.agent import load_agent
 
 #: Games that are played for positions, and the share of their moves that are drawn at random.
-_GAMES, _RANDOM = 64, 0.3
+_GAMES, _RANDOM = 128, 0.3
 #: Steps that the model imagines; fewest positions of a judgement; share of the range of rewards that values must spread
 #: over; what a broken model leaves unexplained of the values after one step; and the share of the error with another
 #: move that is left with the true one where the model knows moves apart.
