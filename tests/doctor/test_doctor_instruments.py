@@ -242,7 +242,7 @@ SMALL = {"num_envs": 16, "hidden": (16,), "evaluate_every": 0, "quiet": True, "l
 def test_shuffled_reward_control(tmp_path, monkeypatch):
     monkeypatch.setattr(short_runs, "_SECONDS", 1.0)
     for env, check in ((Match, None), (Luck, "shuffled-rewards")):
-        run = myosu.train(env, "ppo", env_steps=24_000, run=tmp_path / env.__name__, **SMALL)
+        run = myosu.train(env, "ppo", env_steps=160_000, run=tmp_path / env.__name__, **SMALL)
         found = shuffled_reward_control(run.folder, 2.5)
         assert (found and found.check) == check
 

@@ -361,9 +361,7 @@ def environment_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
     """A policy's action as the environment has it: −1 and 1 are the bounds of a component that has two of them."""
     if not spec.action_low:
         return action
-    low, high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
-    half = (high - low) / 2
-    bounded = np.isfinite(half)
+    low, high, half, bounded = _bounds(spec)
     scaled = np.where(bounded, low, -1.0) + np.where(bounded, half, 1.0) * (action + 1.0)
     return np.clip(scaled.astype(np.float32), low, high)
 
@@ -372,11 +370,16 @@ def policy_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
     """The other way round."""
     if not spec.action_low:
         return action
-    low, high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
-    half = (high - low) / 2
-    bounded = np.isfinite(half)
+    low, _, half, bounded = _bounds(spec)
     return np.where(bounded, (action - np.where(bounded, low, 0.0)) / np.where(bounded, half, 1.0) - 1.0,
                     action).astype(np.float32)
+
+
+def _bounds(spec: EnvSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each component of an action the bounds, half their distance, and whether it has both."""
+    low, high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
+    half = (high - low) / 2
+    return low, high, half, np.isfinite(half)
 
 
 def rollout_columns(config: Config, spec: EnvSpec) -> Columns:

@@ -72,8 +72,9 @@ def shuffled_reward_control(folder: Path, seconds: float) -> Finding | None:
     updates = find_checkpoint(folder).update
     _need_time(0.6 * seconds, 1)
     with tempfile.TemporaryDirectory() as scratch:
-        result = _train(config, config.algorithm_config, 0.6 * seconds, Path(scratch) / "control", shuffled=True,
-                        most_updates=updates)
+        result = _train(config, config.algorithm_config, 0.6 * seconds, Path(scratch) / "control", shuffled=True)
+        if updates < result.updates:
+            raise UserError(f"the run has made {updates:,} updates, the control {result.updates:,}: too early to say")
         control = load_agent(result.run.folder)[0]
         if _is_match(config):
             return judge_control_match(_won_against(environment, agent, control), 2 * _MATCH)
@@ -212,15 +213,15 @@ def _need_time(each: float, runs: int) -> None:
 
 
 def _train(config: RunConfig, settings: dict[str, Any], seconds: float, folder: Path,
-           shuffled: bool = False, most_updates: int | None = None) -> trainer.TrainResult:
-    run = create_run(_short(config, settings, seconds / 60, most_updates), folder)
+           shuffled: bool = False) -> trainer.TrainResult:
+    run = create_run(_short(config, settings, seconds / 60), folder)
     if shuffled:
         shuffle_rewards(run.config)
     return trainer.train(run, quiet=True)
 
 
-def _short(config: RunConfig, settings: dict[str, Any], minutes: float, updates: int | None = None) -> RunConfig:
-    limits = dataclasses.replace(config.train, minutes=minutes, updates=updates, games=None, env_steps=None, actors=0,
+def _short(config: RunConfig, settings: dict[str, Any], minutes: float) -> RunConfig:
+    limits = dataclasses.replace(config.train, minutes=minutes, updates=None, games=None, env_steps=None, actors=0,
                                  deterministic=False, evaluate_every=0, checkpoint_every_minutes=60.0, video_every=0)
     return dataclasses.replace(config, algorithm_config=settings, train=limits)
 

@@ -9,7 +9,6 @@ import os
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from myosu import trust
 from myosu.arena.entrants import find_entrants
@@ -60,9 +59,6 @@ class League(Stage):
             raise UserError(f"{self.where}: players must be a table NAME = PLAYER with one player or more; random "
                             "takes part by itself.")
         self.check_players(self.options.players.values())
-
-    def described(self) -> dict[str, Any]:
-        return {name: value for name, value in super().described().items() if name != "jobs"}
 
     def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
         options = self.options

@@ -89,8 +89,9 @@ class Stage:
         raise NotImplementedError
 
     def described(self) -> dict[str, Any]:
-        """The settings as JSON, to know them again."""
-        return json.loads(json.dumps({"stage": self.kind, "game": self.game, **self.settings}))
+        """The settings as JSON, to know them again; without ``jobs``, which change nothing of what is made."""
+        settings = {name: value for name, value in self.settings.items() if name != "jobs"}
+        return json.loads(json.dumps({"stage": self.kind, "game": self.game, **settings}))
 
     def check_names(self, setting: str, names: Any, kinds: tuple[str, ...], what: str) -> None:
         """Raises UserError unless each of ``names`` is an earlier stage of one of ``kinds``, or exists on this disk."""
@@ -149,9 +150,6 @@ class Record(Stage):
     def check(self) -> None:
         self.options: RecordOptions = parse(RecordOptions, self.settings, self.where)
         self.check_players(self.options.players)
-
-    def described(self) -> dict[str, Any]:
-        return {name: value for name, value in super().described().items() if name != "jobs"}
 
     def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
         options = self.options
