@@ -14,7 +14,7 @@ from faults.healthy import Walled, _shaped
 from faults.other_bases import PAINT
 from gym_toys import Counter
 from myosu import cli
-from myosu.doctor import check_game, check_gym, prediction
+from myosu.doctor import check_game, check_gym, gym_play, prediction
 from myosu.doctor.apart import examine_apart
 from myosu.doctor.predictor import unexplained
 from myosu.envs.gym_env import EnvMaker
@@ -112,7 +112,8 @@ class Sleepy(Counter):
         return super().step(action)
 
 
-def test_a_slow_environment_is_answered_in_time():
+def test_a_slow_environment_is_answered_in_time(monkeypatch):
+    monkeypatch.setattr(gym_play, "MAX_SECONDS", 2.0)
     begun = time.monotonic()
     findings = check_gym(EnvMaker(Sleepy))
     assert time.monotonic() - begun < 60
@@ -155,7 +156,7 @@ def write(folder, habit, name="Mine"):
     ("sys.exit(0)", "contract", "sys.exit(0)"), ("os.kill(os.getpid(), 11)", "crash", "exit code -11"),
 ])
 def test_the_doctor_survives_what_it_examines(tmp_path, habit, check, words):
-    name, is_game, findings = examine_apart(write(tmp_path, habit), {}, None, 0, seconds=20)
+    name, is_game, findings = examine_apart(write(tmp_path, habit), {}, None, 0, seconds=10)
     found = next(finding for finding in findings if finding.check == check)
     assert found.severity == "error" and words in found.message and not is_game and name.endswith("mine.py")
 

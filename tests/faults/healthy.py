@@ -13,7 +13,7 @@ from faults.bases import Cart, Chase, Garden, Kite, Pig, Stones
 from faults.env_faults import Middle, Nearer, masked
 from faults.game_faults import DICE, FIVE
 from faults.other_bases import PAINT, Maze, Merge, Puck, Shop
-from myosu.games import load_game
+from myosu.games.registry import find_game
 
 MaskedMaze = masked(Maze, lambda env: np.array([env.after(env.me, action) != env.me for action in range(4)]))
 Walled = masked(Garden, lambda env: np.array([env.me[0] > 0, env.me[1] < 5, env.me[0] < 5, env.me[1] > 0]))
@@ -50,5 +50,5 @@ HEALTHY: dict[str, Any | Callable] = {
     **{f"minigrid:{name}": f"minigrid:{name}" for name in MINIGRID if find_spec("minigrid")},
     **{base.__name__: base for base in (Cart, Garden, Stones, Pig, Kite, Chase, Maze, Shop, Puck, Merge)},
     "Walled": Walled, "masked Maze": MaskedMaze, "shaped Garden": _shaped, "centred Cart": _centred,
-    **{name: load_game(name) for name in GAMES}, "five in a row": FIVE, "dice": DICE, "paint": PAINT,
+    **{name: find_game(name)[0] for name in GAMES}, "five in a row": FIVE, "dice": DICE, "paint": PAINT,
 }

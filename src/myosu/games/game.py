@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numba
 import numpy as np
 
+from myosu.games.loops import compiled_loop
+
 #: Decorator of a game's scalar functions: compiled by Numba, cached on disk.
 compiled = numba.njit(cache=True, error_model="numpy")
 
@@ -170,29 +172,28 @@ class Batch:
         init, legal_actions, observe, to_play = game.init, game.legal_actions, game.observe, game.to_play
         step = game.step
         outcome = game.rewards == "outcome"
-        njit = numba.njit(nogil=True, error_model="numpy")
 
-        @njit
+        @compiled_loop
         def init_batch(states, seeds):
             for i in range(len(states)):
                 init(states[i], seeds[i])
 
-        @njit
+        @compiled_loop
         def legal_batch(states, out):
             for i in range(len(states)):
                 legal_actions(states[i], out[i])
 
-        @njit
+        @compiled_loop
         def observe_batch(states, out):
             for i in range(len(states)):
                 observe(states[i], out[i])
 
-        @njit
+        @compiled_loop
         def to_play_batch(states, out):
             for i in range(len(states)):
                 out[i] = to_play(states[i])
 
-        @njit
+        @compiled_loop
         def step_batch(states, actions, rewards, terminated):
             for i in range(len(states)):
                 reward, end = step(states[i], actions[i])
