@@ -16,14 +16,14 @@ from myosu.randomness import randomness_kept
 
 @contextmanager
 def repeatable(deterministic: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    if deterministic != before:  # the call alone imports a compiler, for seconds
-        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    """Torch's deterministic algorithms. By the debug mode, because ``torch.use_deterministic_algorithms`` imports a
+    compiler, which takes seconds."""
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn" if deterministic else "default")
     try:
         yield
     finally:
-        if deterministic != before:
-            torch.use_deterministic_algorithms(before)
+        torch.set_deterministic_debug_mode(before)
 
 
 @contextmanager
