@@ -1,4 +1,4 @@
-"""What a training changes in its process while it runs, and puts back."""
+"""Process-wide settings that a training changes and restores: determinism, threads, signal handlers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def repeatable(deterministic: bool) -> Iterator[None]:
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """Whoever trains from a script finds torch's threads and the random generators as they were."""
+    """Restore torch's number of threads and the random generators afterwards."""
     threads = torch.get_num_threads()
     with randomness_kept():
         try:
