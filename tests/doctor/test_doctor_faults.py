@@ -156,7 +156,7 @@ def write(folder, habit, name="Mine"):
     ("sys.exit(0)", "contract", "sys.exit(0)"), ("os.kill(os.getpid(), 11)", "crash", "exit code -11"),
 ])
 def test_the_doctor_survives_what_it_examines(tmp_path, habit, check, words):
-    name, is_game, findings = examine_apart(write(tmp_path, habit), {}, None, 0, seconds=10)
+    name, is_game, findings = examine_apart(write(tmp_path, habit), {}, None, 0, seconds=20)
     found = next(finding for finding in findings if finding.check == check)
     assert found.severity == "error" and words in found.message and not is_game and name.endswith("mine.py")
 
