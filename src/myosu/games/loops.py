@@ -17,10 +17,10 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.dispatcher import Dispatcher
 
 
-def compiled_loop(function: Callable) -> Dispatcher:
+def compiled_loop(function: Callable) -> Any:
     """Compile a function that closes over rules. It is cached if everything that it calls is, and closes over nothing
     but compiled functions, numbers, strings, arrays, dtypes and tuples of them."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     versions: list[Any] = []
     try:
         name = hashlib.sha256(repr(_described(dispatcher.py_func, versions, [])).encode()).hexdigest()[:16]
@@ -68,9 +68,10 @@ def _value(value: Any, versions: list[Any], inside: list[FunctionType]) -> Any:
     if isinstance(value, Dispatcher):
         if value.py_func in inside:
             return "itself"
-        if not isinstance(value._cache, FunctionCache):
+        cache = value._cache  # type: ignore[attr-defined]
+        if not isinstance(cache, FunctionCache):
             raise _NotKnownAgain
-        versions.append(value._cache._cache_file._source_stamp)
+        versions.append(cache._cache_file._source_stamp)
         return _described(value.py_func, versions, inside)
     if isinstance(value, tuple):
         return tuple(_value(part, versions, inside) for part in value)
