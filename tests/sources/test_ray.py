@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -232,8 +233,10 @@ def test_an_actor_reports_after_enough_episodes_or_a_second(tmp_path):
     from safetensors.torch import save
 
     weights = save(load_algorithm(TOY).make_learner(settings, spec, None, 0).weights())
-    report = actor.play(7, weights)
-    assert report.version == 7 and not report.error and len(report.experience.episodes) >= 32
+    delivery = actor.play(7, weights)
+    report = pickle.loads(delivery.packed)
+    assert delivery.version == report.version == 7 and not delivery.error
+    assert len(report.experience.episodes) >= 32 and delivery.steps == report.experience.steps > 0
 
 
 def test_a_learner_that_waits_does_not_hold_its_source(tmp_path):

@@ -5,8 +5,12 @@ gets newer weights or, while the learner is behind, no answer. So Ray is never i
 happens to Ray or to the network never keeps the learner waiting; a relay that dies is replaced, and its actors with it.
 
 Weights go out once, into Ray's object store, and from there once to each machine. Every actor has one call in flight,
-which carries newer weights if the last one did not, and comes back as a report. A report that got lost is never asked
-for again, so nothing is counted twice.
+which carries newer weights if the last one did not, and comes back as a report. The next call goes out as soon as the
+report is here, before the learner has seen it, so that the actor does not wait for the learner's process. A report that
+got lost is never asked for again, so nothing is counted twice.
+
+A report travels as bytes that the learner's process alone unpacks: Ray's own pickler is slower, and the relay needs no
+more of a report than a ``Delivery`` says.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -73,13 +78,24 @@ def require_cluster(config: RunConfig, address: str) -> None:
                         "sh scripts/cluster.sh head") from None
 
 
+class Delivery(NamedTuple):
+    """A report as it travels, pickled, and what the relay needs of it. version, error, mendable: as of ``Report``.
+    steps: environment steps in it."""
+
+    packed: bytes
+    version: int
+    steps: int
+    error: str
+    mendable: bool
+
+
 class Harvest(NamedTuple):
-    """What a relay reports. version: of the weights that it has. reports: of actors, since the last harvest. starts:
-    actors ever started by the run. lost: actors replaced since the last harvest. error, mendable: as of ``Report``.
-    nodes: of each machine ``actors``, ``env_steps_per_second`` and the mean ``weights_age`` in updates."""
+    """What a relay reports. version: of the weights that it has. reports: of actors, pickled, since the last harvest.
+    starts: actors ever started by the run. lost: actors replaced since the last harvest. error, mendable: as of
+    ``Report``. nodes: of each machine ``actors``, ``env_steps_per_second`` and the mean ``weights_age`` in updates."""
 
     version: int
-    reports: tuple[Report, ...] = ()
+    reports: tuple[bytes, ...] = ()
     starts: int = 0
     slots: int = 0
     lost: int = 0
@@ -110,8 +126,8 @@ class ClusterActors(ActorProcesses):
         threading.Thread(target=self._serve, args=(key, connection), daemon=True).start()
 
     def _receive(self, harvest: Any) -> None:
-        for report in harvest.reports:
-            super()._receive(report)
+        for packed in harvest.reports:
+            super()._receive(pickle.loads(packed))
         self._notices += harvest.notices
         self.starts = max(self.starts, harvest.starts)
         self.restarts += harvest.lost
@@ -195,7 +211,6 @@ class _Crew:
         self.home = ray.get_runtime_context().get_node_id()
         self.nodes: dict[str, _Node] = {}
         self.refused: set[str] = set()
-        self.idle: list[_Remote] = []
         self.calls: dict[Any, _Remote] = {}
         self.version = -1
         self.weights: Any = None  # a reference into the object store
@@ -208,22 +223,23 @@ class _Crew:
         self.version, self.weights = version, self.ray.put(data)
 
     def turn(self) -> Harvest:
-        """Start actors where there is room, give work to those who wait, and take what came in."""
+        """Start actors where there is room, and take what came in."""
         if time.monotonic() - self.looked_at >= NODES_SECONDS:
             self.look_at_nodes()
         if self.weights is None:
             return Harvest(self.version, starts=self.starts)
-        self.idle += self.new_actors()
-        for remote in self.idle:
-            weights = self.weights if remote.sent != self.version else None
-            self.calls[remote.handle.play.remote(self.version, weights)] = remote
-            remote.sent = self.version
-        self.idle = []
+        for remote in self.new_actors():
+            self.call(remote)
         reports = tuple(self.take_reports())
         lost, self.lost = self.lost, 0
         notices, self.notices = tuple(self.notices), []
         return Harvest(self.version, reports, self.starts, sum(node.actors for node in self.nodes.values()), lost,
                        notices, self.figures())
+
+    def call(self, remote: _Remote) -> None:
+        weights = self.weights if remote.sent != self.version else None
+        self.calls[remote.handle.play.remote(self.version, weights)] = remote
+        remote.sent = self.version
 
     def look_at_nodes(self) -> None:
         """Which nodes are there; those that are new must have the same Myosu."""
@@ -275,8 +291,8 @@ class _Crew:
             node.actors += 1
             yield _Remote(handle, key)
 
-    def take_reports(self) -> Iterator[Report]:
-        """Wait a moment for the first."""
+    def take_reports(self) -> Iterator[bytes]:
+        """Wait a moment for the first; those who reported play on."""
         if not self.calls:
             time.sleep(TURN_SECONDS)
             return
@@ -286,21 +302,21 @@ class _Crew:
         for call in ready:
             remote = self.calls.pop(call)
             try:
-                report = self.ray.get(call)
+                delivery: Delivery = self.ray.get(call)
             except self.ray.exceptions.RayError as error:
                 self.replace(remote, _first_lines(error))
                 continue
-            if report.error:
-                if report.mendable:
-                    raise UserError(f"On the node {self.address_of(remote)}: {report.error}")
-                self.replace(remote, report.error.strip().splitlines()[-1])
+            if delivery.error:
+                if delivery.mendable:
+                    raise UserError(f"On the node {self.address_of(remote)}: {delivery.error}")
+                self.replace(remote, delivery.error.strip().splitlines()[-1])
                 continue
-            remote.played, remote.delivered = report.version, True
+            remote.played, remote.delivered = delivery.version, True
             self.failures = 0
             if remote.node in self.nodes:
-                self.nodes[remote.node].steps += report.experience.steps
-                self.idle.append(remote)
-            yield report
+                self.nodes[remote.node].steps += delivery.steps
+                self.call(remote)
+            yield delivery.packed
 
     def replace(self, remote: _Remote, reason: str) -> None:
         """Let another actor take its place, here or elsewhere."""
@@ -322,12 +338,12 @@ class _Crew:
     def figures(self) -> dict[str, dict[str, float]]:
         """Of each machine, for the metrics."""
         seconds = time.monotonic() - self.rated_at
-        remotes = [*self.idle, *self.calls.values()]
         found: dict[str, dict[str, float]] = {}
         for key, node in self.nodes.items():
             if seconds >= RATE_SECONDS:
                 node.rate, node.steps = node.steps / seconds, 0
-            ages = [self.version - remote.played for remote in remotes if remote.node == key and remote.delivered]
+            ages = [self.version - remote.played for remote in self.calls.values()
+                    if remote.node == key and remote.delivered]
             found[node.address] = {"actors": node.actors, "env_steps_per_second": round(node.rate, 2),
                                    "weights_age": round(sum(ages) / len(ages), 1) if ages else 0.0}
         if seconds >= RATE_SECONDS:
@@ -369,8 +385,13 @@ class _NodeActor:
         self.config_json, self.given, self.agreed, self.start = config_json, given, agreed, start
         self.actor: Actor | None = None
 
-    def play(self, version: int, weights: bytes | None) -> Report:
+    def play(self, version: int, weights: bytes | None) -> Delivery:
         """Play for a report, by ``weights`` if there are new ones. What is wrong here comes back in the report."""
+        report = self.report(version, weights)
+        return Delivery(pickle.dumps(report, pickle.HIGHEST_PROTOCOL), report.version,
+                        report.experience.steps if report.experience else 0, report.error, report.mendable)
+
+    def report(self, version: int, weights: bytes | None) -> Report:
         try:
             actor = self.actor = self.actor or self.make()
             if weights is not None:
