@@ -17,7 +17,9 @@ import pytest
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.errors import UserError
 from myosu.runs.run import open_run
-from myosu.sources.ray import ClusterActors, _Crew, _NodeActor, _versions, require_cluster
+from myosu.sources.node_actor import NodeActor
+from myosu.sources.ray import ClusterActors, require_cluster
+from myosu.sources.relay import Delivery, _Crew, _Node, _Remote, _versions
 from myosu.training.start import configure
 from myosu.training.trainer import Trainer, train
 from toy_runs import TOY, toy_run
@@ -212,6 +214,25 @@ def test_the_command_tells_it_and_makes_no_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_relay_imports_neither_torch_nor_numba():
+    code = "import sys, myosu.sources.relay; assert not {'torch', 'numba', 'ray'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_actor_plays_on_before_its_report_has_reached_the_learner():
+    crew = _Crew.__new__(_Crew)
+    played = []
+    handle = SimpleNamespace(play=SimpleNamespace(remote=lambda *call: played.append(call) or f"call {len(played)}"))
+    crew.ray = SimpleNamespace(wait=lambda calls, **_: (calls, []), exceptions=SimpleNamespace(RayError=OSError),
+                               get=lambda call: Delivery(call.encode(), 3, 10, "", False))
+    crew.nodes, crew.calls, crew.version, crew.weights = {"a": _Node("10.0.0.1", 1, 1)}, {}, 3, "weights"
+    crew.call(_Remote(handle, "a"))
+    reports = crew.take_reports()
+    assert next(reports) == b"call 1"
+    assert list(crew.calls) == ["call 2"] and crew.nodes["a"].steps == 10
+    assert played == [(3, "weights"), (3, None)]  # the same weights travel once
+
+
 def test_ray_is_not_imported_without_the_flag():
     code = "import sys, myosu.api, myosu.sources.ray; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -228,7 +249,7 @@ def test_nodes_must_have_the_same_python_and_myosu(there, what):
 
 def test_an_actor_reports_after_enough_episodes_or_a_second(tmp_path):
     run = toy_run(tmp_path / "run", updates=1, deterministic=False)
-    actor = _NodeActor(run.config.to_json(), b"", frozenset({"*"}), 0)
+    actor = NodeActor(run.config.to_json(), b"", frozenset({"*"}), 0)
     settings, spec = load_settings(run.config), run.config.environment.spec
     from safetensors.torch import save
 

@@ -29,7 +29,7 @@ from myosu.runs.config import LIMITS
 from myosu.runs.metrics import Metrics, Rates
 from myosu.runs.run import Run
 from myosu.runs.state import State, require_moments, save_state
-from myosu.sources import make_source
+from myosu.sources.factory import make_source
 from myosu.training.callbacks import Callback
 from myosu.training.evaluators import EvaluatorInTurn, EvaluatorProcess
 from myosu.training.progress import Progress, Status
