@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import multiprocessing
 import os
 import pickle
 import signal
@@ -17,6 +18,7 @@ import pytest
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.errors import UserError
 from myosu.runs.run import open_run
+from myosu.sources import relay
 from myosu.sources.node_actor import NodeActor
 from myosu.sources.ray import ClusterActors, require_cluster
 from myosu.sources.relay import Delivery, _Crew, _Node, _Remote, _versions
@@ -115,8 +117,8 @@ def test_actors_and_the_relay_are_replaced_when_killed(tmp_path, cluster):
         assert actors.restarts == 1
         assert any("was replaced" in notice for notice in actors.notices())
 
-        (relay,) = actors._processes.values()
-        os.kill(relay.pid, signal.SIGKILL)
+        (process,) = actors._processes.values()
+        os.kill(process.pid, signal.SIGKILL)
         collect_until(actors, lambda found: actors.starts == 5)
         collect_until(actors, bool)
         assert actors.restarts == 2
@@ -217,6 +219,24 @@ def test_the_command_tells_it_and_makes_no_folder(tmp_path):
 def test_the_relay_imports_neither_torch_nor_numba():
     code = "import sys, myosu.sources.relay; assert not {'torch', 'numba', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_address_where_something_else_answers(monkeypatch):
+    """Ray would try to join for minutes."""
+    ours, theirs = multiprocessing.Pipe()
+
+    def never(address: str, patient: bool) -> bool:
+        assert ours.poll(PATIENCE)  # the learner has been told
+        raise UserError("Ray gives up")
+
+    monkeypatch.setattr(relay, "_connected", never)
+    monkeypatch.setattr(relay, "JOIN_SECONDS", 0.1)
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+    before = signal.getsignal(signal.SIGTERM)
+    relay.run_relay(theirs, os.getppid(), {}, b"", "10.0.0.1:80", None, 0, False)
+    signal.signal(signal.SIGTERM, before)
+    told = ours.recv()
+    assert told.mendable and "10.0.0.1:80: what answers there" in told.error
 
 
 def test_an_actor_plays_on_before_its_report_has_reached_the_learner():

@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ NODES_SECONDS, RATE_SECONDS = 1.0, 5.0
 TURN_SECONDS = 0.2
 #: Seconds until a cluster that was lost is tried again.
 RETRY_SECONDS = 5.0
+#: Seconds that joining a cluster may take at first. Ray itself tries for minutes where something else answers.
+JOIN_SECONDS = 60.0
 
 
 class Delivery(NamedTuple):
@@ -66,12 +69,17 @@ def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], 
               wanted: int | None, starts: int, again: bool) -> None:
     end_with(parent)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    late = threading.Timer(JOIN_SECONDS, _give_up, (connection, address))
+    late.daemon = True
     try:
+        if not again:
+            late.start()
         while not _connected(address, patient=again):
             connection.send(Harvest(-1, starts=starts, nodes={}, notices=(
                 f"The cluster does not answer; next try in {RETRY_SECONDS:g} s.",)))
             connection.recv()
             time.sleep(RETRY_SECONDS)
+        late.cancel()
         crew = _Crew((config_json, given, trust.agreed()), wanted, starts)
         while True:
             connection.send(crew.turn())
@@ -85,9 +93,18 @@ def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], 
         connection.send(Harvest(-1, error=traceback.format_exc()))
 
 
+def _give_up(connection: Connection, address: str) -> None:
+    """While the main thread is still in ``_connected``."""
+    connection.send(Harvest(-1, error=f"cluster = {address}: what answers there did not let this machine join within "
+                                      f"{JOIN_SECONDS:g} s. Is it the port of a Ray cluster's head, of this version of "
+                                      "Ray? (docs/scale.md)", mendable=True))
+    os._exit(1)
+
+
 def _connected(address: str, patient: bool) -> bool:
     """Join the cluster. Raises UserError where that fails, unless ``patient``."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Ray's log would come between the learner's lines; errors are raised
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
@@ -96,8 +113,10 @@ def _connected(address: str, patient: bool) -> bool:
     except Exception as error:  # Ray has no common class for what may be wrong here
         if patient:
             return False
-        raise UserError(f"cluster = {address}: {_first_lines(error)} This machine must belong to the cluster and have "
-                        "its token: sh scripts/cluster.sh join HOST:PORT (docs/scale.md)") from error
+        why = ("no Ray runs on this machine." if address == "auto" and isinstance(error, ConnectionError)
+               else _first_lines(error))
+        raise UserError(f"cluster = {address}: {why} This machine must belong to the cluster and have its token: "
+                        "sh scripts/cluster.sh join HOST:PORT (docs/scale.md)") from error
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # Ray has put its own
     return True
 
