@@ -114,9 +114,10 @@ def show(pipes: Side, cluster: Side) -> None:
             size = "" if name == "this process" else f"{memories[name]:.0f}"
             print(f"{kind + ', ' + name:32}{size:>8}{side.processor[name] / side.steps * 1e6:>14.1f}")
     more = rayed["actor"] - piped["actor"]
-    own = sum(size for name, size in rayed.items() if name not in ("actor", "relay", "this process"))
-    print(f"Ray adds {own + rayed['relay'] + more:.0f} MiB: its own processes {own:.0f}, the relay {rayed['relay']:.0f}, "
-          f"its actors {more:.0f} more than those behind pipes.")
+    relay, own = rayed["relay"], sum(
+        size for name, size in rayed.items() if name not in ("actor", "relay", "this process"))
+    print(f"Ray adds {own + relay + more:.0f} MiB: its own processes {own:.0f}, the relay {relay:.0f}, its actors "
+          f"{more:.0f} more than those behind pipes.")
 
 
 def main() -> None:
