@@ -72,7 +72,7 @@ class League(Stage):
         with closing(LeagueFolder(folder, self.game, options.opening_plies, options.seed)) as league:
             league.enter(entrants)
             play_league(league, options.games, math.inf, options.jobs or len(os.sched_getaffinity(0)),
-                        every(options.games // 10, tell))
+                        every(options.games, tell))
             standings = Standings.of(league)
         rated = {entrant.text: _rating(standings, i) for i, entrant in enumerate(standings.entrants)}
         # The same player under two names has one place: where the reinforced policy is the supervised one, for example.
