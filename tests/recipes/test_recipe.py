@@ -166,7 +166,8 @@ def test_quick_replaces_settings(small):
      r"stage supervised: recordings = 'expert' is of .*go4.py, not of go9"),
     ("[rollout]", "[rollout]\nabout_minutes = -1", r"stage rollout: about_minutes = -1 must be a number of minutes"),
 ], ids=["no-stage", "later-stage", "wrong-kind", "missing", "unknown-kind", "setting", "type", "player", "part",
-        "part-setting", "no-evaluator", "evaluator-kind", "random", "league-player", "no-game", "toml", "no-file", "other-board", "about"])
+        "part-setting", "no-evaluator", "evaluator-kind", "random", "league-player", "no-game", "toml", "no-file",
+        "other-board", "about"])
 def test_what_is_wrong_is_told_before_anything_runs(small, before, after, said):
     text = small.read_text()
     assert before in text

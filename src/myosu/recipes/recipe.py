@@ -1,9 +1,9 @@
 """Reads a recipe and runs its stages one after another.
 
 A recipe is a TOML file: ``game``, then one table for each stage in the order in which they are run. ``stage`` says
-what it does (``stages.py``), the other fields are its settings, a table ``quick`` in it replaces some of them in a quick
-run, and ``about_minutes`` says how long the stage takes. Where a setting names games, a run or a player, the name of an
-earlier stage stands for what that stage made.
+what it does (``stages.py``), the other fields are its settings, a table ``quick`` in it replaces some of them in a
+quick run, and ``about_minutes`` says how long the stage takes. Where a setting names games, a run or a player, the name
+of an earlier stage stands for what that stage made.
 
 A recipe is run in a folder, in which every stage has its own. ``recipe.json`` there says which stages are done, with
 which settings, and their figures; the same command goes on where it was stopped.
