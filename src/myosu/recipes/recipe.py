@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from myosu.errors import UserError
-from myosu.recipes.comparisons import League, ValueErrors
-from myosu.recipes.stages import Made, Rate, Record, Reinforce, Rollout, Stage, Supervise, Value
+from myosu.recipes.comparisons import League, Rate, ValueErrors
+from myosu.recipes.stages import Made, Record, Reinforce, Rollout, Stage, Supervise, Value
 from myosu.runs.files import hold_folder, write_json, writing_to
 from myosu.runs.reading import read_json
 

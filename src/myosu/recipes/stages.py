@@ -339,39 +339,6 @@ class Rollout(Stage):
         return fit_with_intervals(policy, [r for r, out in zip(records, held_out, strict=True) if out])
 
 
-@dataclass(frozen=True)
-class RateOptions:
-    """pairs: who meets whom. games: of each pair, half of them from each seat."""
-
-    pairs: tuple[tuple[str, str], ...]
-    games: int = 400
-    opening_plies: int | None = None
-    seed: int = 0
-
-
-class Rate(Stage):
-    """Matches between players of earlier stages, engines and others."""
-
-    kind = "rate"
-
-    def check(self) -> None:
-        self.options: RateOptions = parse(RateOptions, self.settings, self.where)
-        for pair in self.options.pairs:
-            self.check_players(pair)
-        if self.options.games < 4 or self.options.games % 2:
-            raise UserError(f"{self.where}: games = {self.options.games} must be an even number from 4.")
-
-    def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
-        figures = {}
-        for first, second in self.options.pairs:
-            one, other = self.players((first, second), made)
-            found = match_figures(self.game, one, other, self.options.games, self.options.opening_plies,
-                                  self.options.seed)
-            figures[f"{first} against {second}"] = found
-            tell(f"  {first} against {second}: {found['win_rate']:.1%}")
-        return figures
-
-
 def match_figures(game: str, player: str, opponent: str, games: int, opening_plies: int | None, seed: int) -> Figures:
     """Win rate of ``player`` with its interval."""
     rules = load_environment(game).rules
