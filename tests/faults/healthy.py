@@ -13,6 +13,8 @@ from faults.bases import Cart, Chase, Garden, Kite, Pig, Stones
 from faults.env_faults import Middle, Nearer, masked
 from faults.game_faults import DICE, FIVE
 from faults.other_bases import PAINT, Maze, Merge, Puck, Shop
+from faults.third_bases import DOMINO, HEX, NIM, Catch, Courier, Lift, Tank
+from faults.third_faults import LiftMasked
 from myosu.games import load_game
 
 MaskedMaze = masked(Maze, lambda env: np.array([env.after(env.me, action) != env.me for action in range(4)]))
@@ -48,7 +50,10 @@ GAMES = ("tictactoe", "connect_four", "othello", "snake", "woodoku")
 HEALTHY: dict[str, Any | Callable] = {
     **{name: name for name in GYMNASIUM},
     **{f"minigrid:{name}": f"minigrid:{name}" for name in MINIGRID if find_spec("minigrid")},
-    **{base.__name__: base for base in (Cart, Garden, Stones, Pig, Kite, Chase, Maze, Shop, Puck, Merge)},
-    "Walled": Walled, "masked Maze": MaskedMaze, "shaped Garden": _shaped, "centred Cart": _centred,
+    **{base.__name__: base for base in (Cart, Garden, Stones, Pig, Kite, Chase, Maze, Shop, Puck, Merge,
+                                              Lift, Tank, Catch, Courier)},
+    "Walled": Walled, "masked Maze": MaskedMaze, "masked Lift": LiftMasked,
+    "shaped Garden": _shaped, "centred Cart": _centred,
     **{name: load_game(name) for name in GAMES}, "five in a row": FIVE, "dice": DICE, "paint": PAINT,
+    "hex": HEX, "nim": NIM, "domineering": DOMINO,
 }
