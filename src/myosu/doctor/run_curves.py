@@ -72,7 +72,7 @@ def explained_variance(run: RunView) -> Finding | None:
     values = run.metrics.values("loss/explained_variance")
     if len(values) < _ENOUGH or not (mean := values[-_FEW:].mean()) < _NOTHING:
         return None
-    flat = _flat(run.evaluations)
+    flat = _flat(_with_noise(run.evaluations))
     return found("warning", "reward-information" if flat else "value", "the value predicts returns hardly better "
                  f"than their mean would: its explained variance is {mean:.3f}"
                  + (", and evaluations do not improve." if flat else "."),
@@ -155,7 +155,7 @@ def overfitting(run: RunView) -> Finding | None:
 
 
 def evaluations(run: RunView) -> Finding | None:
-    lines = run.evaluations
+    lines = _with_noise(run.evaluations)
     if len(lines) < 6 or lines[-1].get("win_rate", 0) >= _WON:
         return None
     last, best = max(lines[-3:], key=_reward), max(lines, key=_reward)
@@ -169,6 +169,19 @@ def evaluations(run: RunView) -> Finding | None:
                      f"{_interval(lines[0])} to {_interval(lines[-1])}.", "the agent does not learn.",
                      "Run myosu doctor on the run and on its environment.", 0.6)
     return None
+
+
+def _with_noise(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Evaluations whose intervals are at least as wide as neighbours differ by chance. An interval knows of the
+    episodes of one evaluation; policies that are equally good at heart differ besides. Second differences leave out
+    what rises steadily."""
+    bends = np.diff([line["mean_reward"] for line in lines], 2)
+    if len(bends) < 4:
+        return lines
+    deviation = float(np.median(np.abs(bends))) / (0.6745 * np.sqrt(6))
+    return [line | {"mean_reward_ci95": [min(line["mean_reward_ci95"][0], line["mean_reward"] - 1.96 * deviation),
+                                         max(line["mean_reward_ci95"][1], line["mean_reward"] + 1.96 * deviation)]}
+            for line in lines]
 
 
 def _is_lost(lines: list[dict[str, Any]], best: dict[str, Any]) -> bool:
