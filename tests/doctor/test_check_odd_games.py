@@ -28,7 +28,7 @@ def with_field(*field):
     ((object,), "'extra' is of type object, .* keep numbers in the state"),
     (("M8[s]",), "'extra' is of type datetime64"),
     ((">i4",), "'extra' is of type >i4, .* write int32"),
-], ids=("bool array", "2-D bools", "record", "records", "float16", "longdouble", "text", "object", "time", "byte order"))
+], ids=("bool array", "2-D bools", "record", "records", "float16", "longdouble", "text", "object", "time", "order"))
 def test_a_field_that_cannot_be_compiled_is_named(field, message):
     with pytest.raises(UserError, match=message):
         replace(GAME, state_dtype=with_field(*field))

@@ -21,6 +21,8 @@ _SURE, _LONG_AGO = 2.0, 0.7
 #: Rank correlation of evaluations with time above which they rise.
 _STEADY = 0.7
 
+#: Fewest evaluations by which it is judged whether they improve.
+EVALUATIONS = 6
 ENTROPIES = ("selfplay/policy_entropy", "episodes/policy_entropy")
 
 
@@ -156,7 +158,7 @@ def overfitting(run: RunView) -> Finding | None:
 
 def evaluations(run: RunView) -> Finding | None:
     lines = _with_noise(run.evaluations)
-    if len(lines) < 6 or lines[-1].get("win_rate", 0) >= _WON:
+    if len(lines) < EVALUATIONS or lines[-1].get("win_rate", 0) >= _WON:
         return None
     last, best = max(lines[-3:], key=_reward), max(lines, key=_reward)
     if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0] and _is_lost(lines, best):
@@ -197,7 +199,7 @@ def _is_lost(lines: list[dict[str, Any]], best: dict[str, Any]) -> bool:
 def _flat(lines: list[dict[str, Any]]) -> bool:
     """Whether the last third of evaluations is no better than the first third, by their standard errors; none between
     was clearly better than the first; and they do not rise steadily, as those of few games may that learn."""
-    if len(lines) < 6 or max(lines, key=_reward)["mean_reward_ci95"][0] > lines[0]["mean_reward_ci95"][1]:
+    if len(lines) < EVALUATIONS or max(lines, key=_reward)["mean_reward_ci95"][0] > lines[0]["mean_reward_ci95"][1]:
         return False
     third = len(lines) // 3
     (first, at_first), (last, at_last) = (_together(part) for part in (lines[:third], lines[-third:]))
@@ -228,7 +230,9 @@ def _already_good(run: RunView) -> bool:
 def still_rising(run: RunView) -> Finding | None:
     """Evaluations that were still rising when the run ended."""
     lines = run.evaluations
-    if run.metrics.latest.get("phase") != "finished" or len(lines) < 6 or lines[-1].get("win_rate", 0) >= _WON:
+    if run.metrics.latest.get("phase") != "finished" or len(lines) < EVALUATIONS:
+        return None
+    if lines[-1].get("win_rate", 0) >= _WON:
         return None
     third = len(lines) // 3
     (before, at_before), (last, at_last) = (_together(part) for part in (lines[-2 * third:-third], lines[-third:]))

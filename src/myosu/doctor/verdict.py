@@ -13,7 +13,7 @@ from typing import Any
 from myosu.doctor.apart import examine_apart
 from myosu.doctor.experiments import EXPERIMENTS
 from myosu.doctor.finding import Finding, by_severity
-from myosu.doctor.run import CHECKS, examine_run
+from myosu.doctor.run import examine_run, found_well
 from myosu.doctor.run_folder import read_run
 from myosu.doctor.run_view import RunView
 from myosu.envs.given import give
@@ -36,10 +36,14 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The cause that is surest, of the gravest findings; or that nothing looks wrong."""
+        """The cause that is surest, of the gravest findings, and what to do about it; or that nothing looks wrong."""
         gravest = [finding for finding in self.findings if finding.severity == self.findings[0].severity != "info"]
         surest = max(gravest, key=lambda finding: finding.confidence, default=None)
-        return "nothing looks wrong." if surest is None else surest.cause or surest.message
+        if surest is not None:
+            return f"{surest.cause or surest.message} {surest.advice}".rstrip()
+        if self.run is None or not self.findings:
+            return "nothing looks wrong."
+        return f"nothing is surely wrong, but look at this: {self.findings[0].message}"
 
     @property
     def failed(self) -> bool:
@@ -77,9 +81,8 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
     unreadable = not run.algorithm
     minutes = 0 if unreadable else minutes
     findings = examine_run(run)
-    wrong = {finding.check for finding in findings}
-    healthy = [check.__name__.replace("_", " ") for check in CHECKS
-               if check.__name__.replace("_", "-") not in wrong and check(run) is None]
+    healthy, unjudged = found_well(run)
+    missing += unjudged
     until = time.monotonic() + 60 * minutes
     if minutes:
         say("Looking at its environment …")
