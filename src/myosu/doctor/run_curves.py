@@ -176,9 +176,9 @@ def evaluations(run: RunView) -> Finding | None:
 def _with_noise(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Evaluations whose intervals are at least as wide as neighbours differ by chance. An interval knows of the
     episodes of one evaluation; policies that are equally good at heart differ besides. Second differences leave out
-    what rises steadily."""
+    what rises steadily; a few of them do not tell chance from a rise and a fall."""
     bends = np.diff([line["mean_reward"] for line in lines], 2)
-    if len(bends) < 4:
+    if len(bends) < 8:
         return lines
     deviation = float(np.median(np.abs(bends))) / (0.6745 * np.sqrt(6))
     return [line | {"mean_reward_ci95": [min(line["mean_reward_ci95"][0], line["mean_reward"] - 1.96 * deviation),
