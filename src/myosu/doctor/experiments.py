@@ -22,6 +22,7 @@ from myosu.doctor.finding import Finding
 from myosu.doctor.model_experiments import against_perfect_play, model_against_rules
 from myosu.doctor.run_view import found
 from myosu.doctor.short_runs import known_good_settings, one_setting_at_a_time, shuffled_reward_control
+from myosu.doctor.weights import weights_change
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.games.playout import random_actions
@@ -131,8 +132,9 @@ def search_against_prior(folder: Path, seconds: float) -> Finding | None:
     return judge_search(np.sign(np.concatenate(rewards)), config.algorithm_config["simulations"])
 
 
-EXPERIMENTS = (seats_swapped, search_against_prior, values_against_returns, model_against_rules, against_perfect_play,
-               fit_one_batch, dead_units, shuffled_reward_control, known_good_settings, one_setting_at_a_time)
+EXPERIMENTS = (weights_change, seats_swapped, search_against_prior, values_against_returns, model_against_rules,
+               against_perfect_play, fit_one_batch, dead_units, shuffled_reward_control, known_good_settings,
+               one_setting_at_a_time)
 
 
 # --- judgements: pure functions

@@ -63,8 +63,9 @@ def _article(finding: Finding, run: RunView | None) -> str:
              f"({finding.confidence:.0%} sure)" if finding.cause else ""),
             ("What to change", finding.advice), ("After the actions", " ".join(finding.history))]
     pictures = [] if run is None else _pictures(finding, run)
+    severity = "note" if finding.severity == "info" else finding.severity
     return (f'<article class="{finding.severity}"><h3>{escape(_capital(finding.check.replace("-", " ")))} '
-            f"<span>{'note' if finding.severity == 'info' else finding.severity}</span></h3><p>{escape(_capital(finding.message))}</p>"
+            f"<span>{severity}</span></h3><p>{escape(_capital(finding.message))}</p>"
             + (f'<div class="pictures">{"".join(pictures)}</div>' if pictures else "")
             + "<dl>" + "".join(f"<dt>{title}</dt><dd>{_with_flags(text)}</dd>" for title, text in rows if text)
             + "</dl></article>")

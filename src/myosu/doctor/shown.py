@@ -30,7 +30,8 @@ _CURVES: dict[str, tuple[str, ...]] = {
     "restarts": ("actor_restarts", "env_restarts"),
 }
 #: By the finding's check, the column of the games whose distribution shows it.
-_COLUMNS = {"time-limit": "length", "early-end": "length", "support": "return", "reward-information": "return", "seats": "return"}
+_COLUMNS = {"time-limit": "length", "early-end": "length", "support": "return", "reward-information": "return",
+            "seats": "return"}
 
 
 def curves_of(finding: Finding, names: Sequence[str]) -> list[str]:
