@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -44,6 +45,13 @@ class Moment:
                         or [self.observation])
         return (seen != seen[0]).any(axis=0)
 
+    @cached_property
+    def own(self) -> np.ndarray:
+        """bool [values]: which values the world changed by itself, in the same way whatever was done."""
+        seen = [trial.observation for trial in self.trials.values() if not trial.failed]
+        same = ~self.unlike() if len(seen) > 1 else np.zeros(self.observation.shape, np.bool_)
+        return same & (seen[0] != self.observation) if seen else same
+
 
 class Effects:
     """Moments, reduced to the values that depend on the action; clocks and random values are left out.
@@ -62,10 +70,11 @@ class Effects:
         return all(len({trial.trace for trial in moment.trials.values()}) == 1 for moment in self.moments)
 
     def changes(self, moment: Moment, action: int) -> bool:
-        """Whether the action had an effect: it raised no error and changed values that depend on actions."""
+        """Whether the action had an effect: it raised no error and changed values that depend on actions, and did not
+        change there by themselves."""
         trial = moment.trials.get(action)
         return trial is not None and not trial.failed and bool(
-            (trial.observation != moment.observation)[self.depends].any())
+            (trial.observation != moment.observation)[self.depends & ~moment.own].any())
 
     def legal(self, moment: Moment, action: int) -> bool:
         return not self.single or bool(moment.mask[action])

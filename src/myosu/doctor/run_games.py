@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from myosu.doctor.finding import Finding
+from myosu.doctor.gym_statistics import some_lengths_only
 from myosu.doctor.run_view import RunView, found
 
 #: Fewest games that are judged.
@@ -101,8 +102,8 @@ def cut_as_ends(run: RunView) -> Finding | None:
         return None
     if float((lengths >= 0.9 * longest).sum()) > 2 * there.sum():
         return None  # they end all about there
-    if np.bincount(lengths.astype(np.int64))[int(longest) // 2:int(0.9 * longest)].max() > there.sum() / 2:
-        return None  # the rules end episodes at some lengths only: after so many balls, or rounds
+    if some_lengths_only(lengths, int(there.sum())):
+        return None
     return found("warning", "time-limit", f"{there.mean():.0%} of {len(lengths)} episodes ended by the rules at step "
                  f"{longest:.0f} exactly, hardly one shortly before, and none was cut.",
                  "a limit of time is reported as an end: values of good positions near it are learnt as 0.",
