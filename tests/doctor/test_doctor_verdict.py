@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from faults.run_faults import alone, muzero
+from myosu.doctor.action_effects import Effects, Moment, Trial
 from myosu.doctor.finding import Finding
+from myosu.doctor.gym_statistics import some_lengths_only
 from myosu.doctor.run import examine_run, found_well
 from myosu.doctor.run_games import ENOUGH
 from myosu.doctor.verdict import Verdict
@@ -49,6 +51,25 @@ def test_lengths_of_a_few_kinds_are_the_rules_and_no_limit():
     assert "time-limit" not in told(alone(3, "ppo", lengths=rounds, truncated=np.zeros(600, bool)))
     cut = np.where(rng.random(600) < 0.25, 36, rng.integers(8, 33, 600))
     assert "time-limit" in told(alone(3, "ppo", lengths=cut, truncated=np.zeros(600, bool)))
+
+
+def test_lengths_of_random_play_that_are_no_limit():
+    catches = np.repeat([27, 36, 45, 54], [20, 15, 10, 6])
+    assert some_lengths_only(catches, 6)
+    many = np.r_[np.random.default_rng(0).geometric(0.04, 5000).clip(5, 99), np.full(60, 100)]
+    assert not some_lengths_only(many, 60) and not some_lengths_only(np.array([12, 30, 33, 50, 50, 50]), 3)
+
+
+def test_what_the_world_does_by_itself_is_no_effect_of_an_action():
+    """A passenger appears (value 1) whatever is done; only action 0 moves the lift (value 0)."""
+    def trial(*values):
+        return Trial(np.array(values, np.float64), 0.0, False, False, bytes(values))
+
+    moving = Moment(np.zeros(2), np.array([True, False]), {0: trial(1, 1), 1: trial(0, 1)})
+    boarding = Moment(np.zeros(2), np.array([True, True]), {0: trial(0, 1), 1: trial(0, 0)})
+    view = Effects([moving, boarding], single=True)
+    assert view.depends.all() and view.changes(moving, 0) and not view.changes(moving, 1)
+    assert view.changes(boarding, 0) and not view.changes(boarding, 1)
 
 
 def test_noise_between_policies_is_no_fall():

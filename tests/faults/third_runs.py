@@ -33,7 +33,7 @@ THIRD_RUN_FAULTS = [
         "loss/q_mean": np.r_[curve(5, 60, 45, _rng(4)), np.geomspace(80, 9e5, 15)]}), ("value-explosion",)),
     RunFault("reward without information", "noise about a hundred", lambda: alone(21, "ppo", curves={
         "loss/explained_variance": 0.004 * _rng(5).normal(size=60)}, returns=100 + 30 * _rng(6).normal(size=600),
-        lengths=_rng(7).integers(40, 90, 600), evaluations=100 + 4 * _rng(8).normal(size=10)),
+        lengths=_rng(7).integers(40, 90, 600), evaluations=100 + 4 * _rng(19).normal(size=10)),
              ("reward-information", "evaluation-flat")),
     RunFault("overfitting", "Connect Four, by a half", lambda: muzero(
         21, "connect_four", returns=np.sign(_rng(9).normal(size=2400)), curves={
