@@ -1,4 +1,4 @@
-"""Separate policy and value networks, computed as one batched product per layer."""
+"""Separate networks that share their input, computed as one product per layer."""
 
 from __future__ import annotations
 
@@ -33,6 +33,29 @@ class TwinTowers(nn.Module):
         for weight, bias in self.layers:
             x = self.activate(torch.baddbmm(bias, x, weight))
         return x
+
+
+class CellTowers(nn.Module):
+    """``count`` networks with a hidden layer of ``width`` units for each cell of a board, from what convolutions found
+    there and from features of the whole board; what is learnt of one cell holds for all.
+
+    features [n, F], found [n, *cells] → [count, n, outputs, A] for ``num_actions`` A, see ``encoder.acts_by_cell``.
+    """
+
+    def __init__(self, features: int, cells: tuple[int, int, int], width: int, count: int, outputs: int,
+                 num_actions: int) -> None:
+        super().__init__()
+        layers = num_actions // (cells[1] * cells[2])
+        self.shape = (count, outputs, num_actions)
+        self.near, self.whole = nn.Conv2d(cells[0], count * width, 1), nn.Linear(features, count * width, bias=False)
+        self.out = nn.Conv2d(count * width, count * outputs * layers, 1, groups=count)
+        # Small outputs at first, so that twins agree on what neither knows
+        nn.init.normal_(self.out.weight, std=0.01)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, features: Tensor, found: Tensor) -> Tensor:
+        x = self.near(found) + self.whole(features)[:, :, None, None]
+        return self.out(x.relu()).view(-1, *self.shape).transpose(0, 1)
 
 
 class TowersInNumPy:
