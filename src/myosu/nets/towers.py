@@ -50,8 +50,8 @@ class CellTowers(nn.Module):
         self.near, self.whole = nn.Conv2d(cells[0], count * width, 1), nn.Linear(features, count * width, bias=False)
         self.out = nn.Conv2d(count * width, count * outputs * layers, 1, groups=count)
         # Small outputs at first, so that twins agree on what neither knows
-        nn.init.normal_(self.out.weight, std=0.01)
-        nn.init.zeros_(self.out.bias)
+        for parameter in self.out.parameters():
+            nn.init.normal_(parameter, std=0.01)
 
     def forward(self, features: Tensor, found: Tensor) -> Tensor:
         x = self.near(found) + self.whole(features)[:, :, None, None]
