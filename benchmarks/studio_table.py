@@ -42,7 +42,7 @@ SAC: dict[str, Any] = {"hidden": (128,), "learning_rate": 1e-3, "n_step": 3, "en
                        "temperature_initial": 0.01, "learning_starts": 256, "batch_size": 64, "replay_ratio": 16.0}
 #: Beside the recordings, of each algorithm.
 GAIL: dict[str, dict[str, Any]] = {
-    "ppo": {"gail_weight": 0.1},
+    "ppo": {"gail_weight": 0.01},
     "sac": {"gail_weight": 0.01, "entropy_share": 0.1, "cloning_weight": 1.0, "cloning_updates": 300},
 }
 #: For each column the algorithm, how its environments wait for each other, its settings, and whether it imitates.
