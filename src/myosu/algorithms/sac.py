@@ -412,7 +412,8 @@ class Learner(StepLearner):
         if config.temperature is None:
             loss = loss + temperature_loss(net.log_temperature, entropy, kind.entropy_targets(legal))
         if cloning := config.cloning_weight * (1.0 - progress):
-            loss = loss + cloning * self._cloning_loss()
+            cloning_loss = self._cloning_loss()
+            loss, signal_losses["cloning_loss"] = loss + cloning * cloning_loss, float(cloning_loss.detach())
         self.parameters.zero_gradient()
         loss.backward()
         norm = float(torch.linalg.vector_norm(self.parameters.gradient))
@@ -433,6 +434,9 @@ class Learner(StepLearner):
 
     def _look(self, batch: dict[str, np.ndarray]) -> Looks:
         now, after = (to_tensors(batch[name], self.device) for name in ("observation", "next_observation"))
+        for critics in (self.net.critics, self.target):
+            if critics.encoder.learns_scale:
+                critics.encoder.observe(now)
         with torch.no_grad():
             of_after = [critics.encoder(after) for critics in (self.net.critics, self.target)]
         return Looks(self.net.critics.encoder(now), *of_after)
@@ -443,8 +447,7 @@ class Learner(StepLearner):
         rows, first, after = sequences.rows, *map(self._tensor, (sequences.first, sequences.after))
         observation = to_tensors(replay.columns["observation"].take(rows.ravel(), axis=0), self.device)
         state = self._tensor(replay.columns["memory"][rows[:, 0]])
-        own, target = (critics.encoder(critics.memory(observation, state)[0])[0]
-                       for critics in (self.net.critics, self.target))
+        own, target = (memory(observation, state)[0][""] for memory in (self.net.critics.memory, self.target.memory))
         return Looks((own[first], None), (own[after].detach(), None), (target[after], None))
 
     def _cloning_loss(self) -> Tensor:
@@ -466,7 +469,7 @@ class Learner(StepLearner):
         self.of_target.data.copy_(self.of_critics)
 
     @torch.no_grad()
-    def _targets(self, batch: dict[str, np.ndarray], seen: Seen, temperature: Tensor) -> Tensor:
+    def _targets(self, batch: dict[str, np.ndarray], seen: Looks, temperature: Tensor) -> Tensor:
         """y = R + d · (E_π Q'(s', a') + Σ_b α_b H_b), float32 [n, D, 1]; of branches the mean of their values, as in
         Tavakoli et al. 2018, equation 6. What the entropies are worth counts among the first discount's rewards."""
         outputs, legal = self.net.policy(seen.after), self._tensor(batch["next_legal_actions"])
