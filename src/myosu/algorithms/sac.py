@@ -493,7 +493,7 @@ class Agent:
         self.player.load_weights(weights)
         of_critics = {name.removeprefix("critics."): value for name, value in weights.items()
                       if name.startswith("critics.")}
-        last = "bias" if "bias" in of_critics else "by_cell.out.bias"
+        last = "bias" if "bias" in of_critics else "by_cell.out_bias"
         discounts = of_critics[last].numel() // Critics(config, spec, 1).state_dict()[last].numel()
         self.critics = Critics(config, spec, discounts).to(self.player.device)
         self.critics.load_state_dict(of_critics)

@@ -45,17 +45,26 @@ class CellTowers(nn.Module):
     def __init__(self, features: int, cells: tuple[int, int, int], width: int, count: int, outputs: int,
                  num_actions: int) -> None:
         super().__init__()
-        layers = num_actions // (cells[1] * cells[2])
-        self.shape = (count, outputs, num_actions)
-        self.near, self.whole = nn.Conv2d(cells[0], count * width, 1), nn.Linear(features, count * width, bias=False)
-        self.out = nn.Conv2d(count * width, count * outputs * layers, 1, groups=count)
+        channels, area = cells[0], cells[1] * cells[2]
+        self.shape = (count, -1, area, outputs, num_actions // area)
+
+        def weights(inputs: int, outputs: int, bound: float) -> nn.Parameter:
+            return nn.Parameter(torch.empty(count, inputs, outputs).uniform_(-bound, bound))
+
+        self.near = weights(channels, width, channels**-0.5)
+        self.whole, self.bias = weights(features, width, features**-0.5), nn.Parameter(torch.zeros(count, 1, width))
         # Small outputs at first, so that twins agree on what neither knows
-        for parameter in self.out.parameters():
-            nn.init.normal_(parameter, std=0.01)
+        self.out = weights(width, outputs * (num_actions // area), 0.02)
+        self.out_bias = nn.Parameter(torch.zeros(count, 1, self.out.shape[2]))
 
     def forward(self, features: Tensor, found: Tensor) -> Tensor:
-        x = self.near(found) + self.whole(features)[:, :, None, None]
-        return self.out(x.relu()).view(-1, *self.shape).transpose(0, 1)
+        count, _, width = self.near.shape
+        # Products of matrices are quicker than convolutions of one cell
+        cells = found.flatten(2).transpose(1, 2).flatten(0, 1).expand(count, -1, -1)
+        board = torch.baddbmm(self.bias, features.expand(count, -1, -1), self.whole)
+        x = (torch.bmm(cells, self.near).view(count, len(found), -1, width) + board[:, :, None]).relu()
+        out = torch.baddbmm(self.out_bias, x.flatten(1, 2), self.out).view(self.shape)
+        return out.permute(0, 1, 3, 4, 2).flatten(3)
 
 
 class TowersInNumPy:
