@@ -30,7 +30,8 @@ QUICK = ("wall is not seen", "off by one", "made before the move", "mask all tru
          "time limit as an end: seldom", "both ends: MountainCar's",
          "the order of the day before", "steps the bare environment", "only the sign is kept", "takes the raw reward")
 GAMES = ("shifted", "overwrite", "own marks", "a corner", "divided by two", "two are one",
-         "any empty square", "a game hides: a box", "heuristic: of the other side", "two cells exchanged")
+         "any empty square", "a game hides: a box", "heuristic: of the other side", "two cells exchanged",
+         "Nim, more than there is", "Nim, a heap")
 
 
 ACTIONS = {"dead-actions", "aliased-actions", "ignored-actions", "mask-illegal", "mask-all-true", "mask-missing",
