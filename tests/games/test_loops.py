@@ -90,11 +90,10 @@ def module(path, text):
 
 RULE = """
 from myosu.games import compiled
-STEP = {step}
 
 @compiled
 def helper(one, another):
-    return one + STEP * another
+    return one + {step} * another
 
 @compiled
 def add(one, another):
