@@ -14,6 +14,8 @@ _GAMES = 100
 _WIDE, _RATE, _REUSE, _BATCHES, _EPISODES = 6.0, 20.0, 150.0, 10, 30
 #: Simulations under which a search tells hardly anything.
 _SIMULATIONS = 4
+#: How many times nearer than what is needed a horizon may lie.
+_NEARER = 8.0
 #: Share of games against the opponent of evaluations below which an agent loses some.
 _WON = 0.9
 
@@ -95,6 +97,21 @@ def learning_rate(run: RunView) -> Finding | None:
     return None
 
 
+def discount(run: RunView) -> Finding | None:
+    """The horizon 1 / (1 - discount) against that of a known good one, and the length of episodes."""
+    rate, good = abs(run.settings.get("discount", 1.0)), abs(run.known_good.get("discount", 1.0))
+    if len(run.games) < _GAMES or rate >= good:
+        return None
+    length = float(np.median(run.column("length")))
+    horizon, needed = 1 / (1 - rate), min(length, 1 / (1 - good) if good < 1 else np.inf)
+    if horizon > needed / _NEARER:
+        return None
+    return found("warning", "discount", f"with a discount of {rate:g} rewards count for about {horizon:.1f} steps; "
+                 f"episodes last {length:.0f}" + (f", and known good is {good:g}." if good < 1 else "."),
+                 "the agent is short-sighted: what an action leads to later does not count.",
+                 f"Set --discount {good:g}.", 0.85)
+
+
 def simulations(run: RunView) -> Finding | None:
     """Against the number of actions. Gumbel's search improves its policy with few; PUCT must visit what it judges."""
     count = run.settings.get("simulations")
@@ -136,4 +153,5 @@ def mask_width(run: RunView) -> Finding | None:
                  "tried where they matter.", "Give a mask of legal actions, or train with a policy (ppo, muesli).", 0.5)
 
 
-SETTINGS = (support_width, replay_size, replay_ratio, learning_rate, simulations, auxiliary_losses, mask_width)
+SETTINGS = (support_width, replay_size, replay_ratio, learning_rate, discount, simulations, auxiliary_losses,
+            mask_width)
