@@ -166,9 +166,8 @@ class Config:
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    if spec.num_players != 1:
-        raise UserError("PPO is for environments with one player: train games for two with muzero, or with an opponent "
-                        "inside them (--opponent alphabeta:2).")
+    if spec.num_players == 2:
+        _check_self_play(config)
     check_not_mixed("PPO", spec)
     fitting = [size for size in range(config.unroll, config.rollout_size + 1, config.unroll)
                if config.rollout_size % size == 0 and (size > 1 or not config.normalize_advantages)]
@@ -186,6 +185,15 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
         warnings.warn(f"batch_size = {size}, for {config.batch_size} does not divide the rollout of "
                       f"{config.num_envs} * {config.rollout_steps} = {config.rollout_size} steps.", stacklevel=1)
     return dataclasses.replace(config, batch_size=size)
+
+
+def _check_self_play(config: Config) -> None:
+    """Where one network plays both seats, every reward is what the other seat loses, and a memory would mix the seats'
+    observations."""
+    for name in ("lstm_size", "curiosity", "gail_weight", "normalize_rewards"):
+        if value := getattr(config, name):
+            raise UserError(f"{name} = {value} has no meaning where PPO plays both seats of a game. Leave it out, or "
+                            "put an opponent inside the game: --opponent pool.")
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
@@ -616,6 +624,8 @@ class Learner:
         self.config, self.symmetries = config, symmetries
         assert config.rollout_size % config.batch_size == config.batch_size % config.unroll == 0, "resolve() sees to it"
         self.rng = np.random.default_rng(seed)
+        #: −1 where the two players take turns: the next value is the other's, and what it gains this one loses.
+        self.turn = -1.0 if spec.num_players == 2 else 1.0
         torch.manual_seed(seed)
         self.net = make_net(config, spec)
         self.device = next(self.net.parameters()).device
@@ -746,8 +756,8 @@ class Learner:
         reward = np.zeros_like(value)
         reward[steps.rows] = self.signals.rewards(steps)
         advantage = np.stack([
-            generalized_advantages(reward[:, k], value[:, k], acted, terminated, env_id, discount, config.gae_lambda,
-                                   episodic)
+            generalized_advantages(reward[:, k], value[:, k], acted, terminated, env_id, self.turn * discount,
+                                   config.gae_lambda, episodic)
             for k, (discount, episodic) in enumerate(self.signals.returns)], axis=1)
         # A memory learns from sequences: one environment after the other.
         rows = steps.rows[np.argsort(env_id[steps.rows], kind="stable")] if config.lstm_size else steps.rows
