@@ -16,11 +16,9 @@ from myosu import kernels
 from myosu.algorithms import ppo
 from myosu.envs import probes  # noqa: F401  (registers them)
 from myosu.envs.gym_env import GymVectorEnv
-from myosu.envs.native import game_spec
 from myosu.envs.registry import load_environment
 from myosu.envs.vector import Step
 from myosu.errors import NonFiniteLoss, UserError
-from myosu.games import load_game
 from myosu.nets.popart import PopArt
 from myosu.presets import load_preset
 from myosu.rewards.environment import EnvironmentReward
