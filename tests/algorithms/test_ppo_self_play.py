@@ -112,3 +112,18 @@ def test_openings_teach_positions_that_self_play_alone_never_shows():
         loop = InTurn(ppo, config, NativeVectorEnv(CONNECT_FOUR, config.num_envs, 0)).run(100_000)
         taken[plies] = wins_taken(loop.agent())
     assert taken[20] > 0.57 and taken[20] > taken[0] + 0.08, taken
+
+
+def test_self_play_goes_on_exactly_where_it_was_kept():
+    """The random openings and what is known of the running games among it."""
+    def made():
+        return InTurn(ppo, SMALL, NativeVectorEnv(TICTACTOE, SMALL.num_envs, 0))
+
+    first, second = made().run(1500, until=4000), made()
+    second.load_state_dict(first.state_dict())
+    first.episodes.clear()
+    for loop in (first, second):
+        loop.run(1500, until=4000)
+    assert [record.to_json() for record in first.episodes] == [record.to_json() for record in second.episodes]
+    weights, other = first.learner.weights(), second.learner.weights()
+    assert all((weights[name] == other[name]).all() for name in weights)
