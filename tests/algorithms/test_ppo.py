@@ -16,11 +16,9 @@ from myosu import kernels
 from myosu.algorithms import ppo
 from myosu.envs import probes  # noqa: F401  (registers them)
 from myosu.envs.gym_env import GymVectorEnv
-from myosu.envs.native import game_spec
 from myosu.envs.registry import load_environment
 from myosu.envs.vector import Step
 from myosu.errors import NonFiniteLoss, UserError
-from myosu.games import load_game
 from myosu.nets.popart import PopArt
 from myosu.presets import load_preset
 from myosu.rewards.environment import EnvironmentReward
@@ -507,8 +505,3 @@ def test_a_rollout_that_was_begun_is_finished_and_learnt_from(tmp_path):
     ended = myosu.train("CartPole-v1", "ppo", env_steps=100, num_envs=4, rollout_steps=32, epochs=2, batch_size=64,
                         evaluate_every=0, run=tmp_path / "run", quiet=True)
     assert (ended.env_steps, ended.updates) == (128, 4)
-
-
-def test_games_for_two_are_refused():
-    with pytest.raises(UserError, match="muzero"):
-        ppo.resolve(SMALL, game_spec(load_game("tictactoe")), True)

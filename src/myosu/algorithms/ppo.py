@@ -28,6 +28,7 @@ from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
+from myosu.games.playout import random_actions
 from myosu.losses import reference
 from myosu.losses.advantage import generalized_advantages
 from myosu.losses.distributions import Choices, Distribution, Gaussian
@@ -62,6 +63,9 @@ class Config:
     """Steps in each environment between two rounds of learning."""
     epochs: int = 4
     """Passes over a rollout."""
+    opening_plies: int = 0
+    """Where PPO plays both seats of a game: games begin with 0 to so many random plies, which nothing is learnt from.
+    Policies that are sure of their moves would play the same few games again and again."""
     batch_size: int = 256
     """Steps a minibatch. Where it does not divide the rollout of num_envs * rollout_steps, the nearest number that does
     takes its place."""
@@ -126,7 +130,8 @@ class Config:
 
     def __post_init__(self) -> None:
         check_ranges(self, {
-            "num_envs": (1, 1_000_000), "rollout_steps": (1, 1_000_000), "epochs": (1, 1000), "batch_size": (1, 10**7),
+            "num_envs": (1, 1_000_000), "rollout_steps": (1, 1_000_000), "epochs": (1, 1000),
+            "opening_plies": (0, 10_000), "batch_size": (1, 10**7),
             "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
             "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
@@ -166,9 +171,8 @@ class Config:
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    if spec.num_players != 1:
-        raise UserError("PPO is for environments with one player: train games for two with muzero, or with an opponent "
-                        "inside them (--opponent alphabeta:2).")
+    if spec.num_players == 2:
+        _check_self_play(config)
     check_not_mixed("PPO", spec)
     fitting = [size for size in range(config.unroll, config.rollout_size + 1, config.unroll)
                if config.rollout_size % size == 0 and (size > 1 or not config.normalize_advantages)]
@@ -186,6 +190,15 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
         warnings.warn(f"batch_size = {size}, for {config.batch_size} does not divide the rollout of "
                       f"{config.num_envs} * {config.rollout_steps} = {config.rollout_size} steps.", stacklevel=1)
     return dataclasses.replace(config, batch_size=size)
+
+
+def _check_self_play(config: Config) -> None:
+    """Where one network plays both seats, every reward is what the other seat loses, and a memory would mix the seats'
+    observations."""
+    for name in ("lstm_size", "curiosity", "gail_weight", "normalize_rewards"):
+        if value := getattr(config, name):
+            raise UserError(f"{name} = {value} has no meaning where PPO plays both seats of a game. Leave it out, or "
+                            "put an opponent inside the game: --opponent pool.")
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
@@ -424,6 +437,7 @@ class Actor:
         env.reset()
         self.current = _all_first(env)
         self.recorder.start(self.current)
+        self._open(np.arange(env.num_envs))
 
     def step(self) -> Experience:
         self._act(self.current)
@@ -432,8 +446,25 @@ class Actor:
         self._answer(after, rows)
         episodes = self.recorder.record(after, environment_action(self.spec, self.rollout["action"][rows]),
                                         self.version, {"policy_entropy": self.rollout["entropy"][rows]})
+        self._open(np.flatnonzero(after.terminated | after.truncated))
         sequences = [self._full_rollout()] if self.complete >= self.config.rollout_size else []
         return Experience(self.version, steps=len(rows), sequences=sequences, episodes=episodes)
+
+    def _open(self, rows: np.ndarray) -> None:
+        """Random plies at the beginning of the games in these rows of ``current``. A game that ends by them begins
+        again, without."""
+        if self.spec.num_players == 1 or not self.config.opening_plies:
+            return
+        now, left = self.current, self.rng.integers(0, self.config.opening_plies + 1, len(rows))
+        while left.any():
+            rows, left = rows[left > 0], left[left > 0]
+            actions = random_actions(now.legal_actions[rows], int(self.rng.integers(2**31)))
+            self.env.send(actions, now.env_ids[rows])
+            after = self.env.recv()
+            self.recorder.record(after, actions, self.version, chosen=False)
+            for name, values in vars(after).items():
+                getattr(now, name)[rows] = values
+            left = np.where(after.terminated | after.truncated, 0, left - 1)
 
     def _act(self, now: Step) -> None:
         ids, rows = now.env_ids, slice(self.begun, self.begun + len(now.env_ids))
@@ -616,6 +647,7 @@ class Learner:
         self.config, self.symmetries = config, symmetries
         assert config.rollout_size % config.batch_size == config.batch_size % config.unroll == 0, "resolve() sees to it"
         self.rng = np.random.default_rng(seed)
+        self.signed_discount = spec.signed_discount
         torch.manual_seed(seed)
         self.net = make_net(config, spec)
         self.device = next(self.net.parameters()).device
@@ -746,8 +778,8 @@ class Learner:
         reward = np.zeros_like(value)
         reward[steps.rows] = self.signals.rewards(steps)
         advantage = np.stack([
-            generalized_advantages(reward[:, k], value[:, k], acted, terminated, env_id, discount, config.gae_lambda,
-                                   episodic)
+            generalized_advantages(reward[:, k], value[:, k], acted, terminated, env_id,
+                                   self.signed_discount(discount), config.gae_lambda, episodic)
             for k, (discount, episodic) in enumerate(self.signals.returns)], axis=1)
         # A memory learns from sequences: one environment after the other.
         rows = steps.rows[np.argsort(env_id[steps.rows], kind="stable")] if config.lstm_size else steps.rows

@@ -22,7 +22,8 @@ def generalized_advantages(reward, value, acted, terminated, env_ids, discount, 
     an environment has no later row.
 
     reward, value: float32 [T]. acted, terminated: bool [T]. env_ids: int64 [T], ≥ 0.
-    discount γ and gae_lambda λ: in [0, 1].
+    discount γ: in [0, 1], or −γ where two players take turns and each value is in the view of whoever moves: what the
+    other gains, this one loses. gae_lambda λ: in [0, 1].
     """
     advantage = np.zeros(len(reward), np.float32)
     environments = env_ids.max() + 1 if len(env_ids) else 0
