@@ -14,9 +14,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import signal
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -32,7 +30,7 @@ from myosu.algorithms import algorithm_of
 from myosu.algorithms.interface import Actor
 from myosu.envs.given import pack_given, unpack_given
 from myosu.errors import UserError
-from myosu.processes import end_with, spawn
+from myosu.processes import end_with, exit_on_sigterm, spawn
 from myosu.randomness import derive_seed, prepare_process
 from myosu.runs.config import RunConfig
 from myosu.sources.actors import env_notices, make_actor
@@ -126,7 +124,7 @@ class ClusterActors(ActorProcesses):
 def _relay(connection: Connection, parent: int, config_json: dict[str, Any], given: bytes, address: str,
            wanted: int | None, starts: int, again: bool) -> None:
     end_with(parent)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    exit_on_sigterm()
     try:
         while not _connected(address, patient=again):
             connection.send(Harvest(-1, starts=starts, nodes={}, notices=(
@@ -159,7 +157,7 @@ def _connected(address: str, patient: bool) -> bool:
             return False
         raise UserError(f"cluster = {address}: {_first_lines(error)} This machine must belong to the cluster and have "
                         "its token: sh scripts/cluster.sh join HOST:PORT (docs/scale.md)") from error
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # Ray has put its own
+    exit_on_sigterm()  # Ray has put its own
     return True
 
 
