@@ -125,8 +125,8 @@ def end_with(parent: int) -> None:
 
 
 def exit_on_sigterm() -> None:
-    """SIGTERM raises SystemExit, so that what is open is closed. Python drops an exception in a callback of C code (LLVM
-    hands over in one what it compiled) and prints a traceback: here it is raised again a moment later instead."""
+    """SIGTERM raises SystemExit, so that what is open is closed. Python drops an exception in a callback of C code
+    (LLVM hands over in one what it compiled) and prints a traceback: here it is raised again a moment later instead."""
 
     def dropped(unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, SystemExit):

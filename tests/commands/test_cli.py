@@ -78,7 +78,8 @@ def test_help_imports_neither_torch_nor_numba():
 def test_play_of_a_run_that_is_not_there(capsys):
     """Not that packages of environments could be installed."""
     assert cli.run(["play", "runs/NAME"]) == 2
-    assert capsys.readouterr().err == "myosu: There is no run runs/NAME. The runs of myosu train are folders in runs/.\n"
+    assert capsys.readouterr().err == ("myosu: There is no run runs/NAME. The runs of myosu train are folders in "
+                                       "runs/.\n")
     assert cli.run(["play", "ALE/Nothing-v5"]) == 2
     assert "no game or environment" in capsys.readouterr().err
 
