@@ -7,6 +7,7 @@ is 1 if a command failed.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import shutil
@@ -36,17 +37,21 @@ SKIPPED = {
     r"runs/(supervised|reinforced|value)|games/(expert|selfplay)|go9-features": "is a stage of AlphaGo's pipeline",
     r"reinforce\.py": "is the file of docs/new-algorithm.md (tests/algorithms/test_new_algorithm_page.py runs it)",
     r"catch|godot:": "is a step of docs/studio.md (tests/envs/test_godot.py goes through it)",
-    r"my_(package|env)|mygame": "names a file of the reader's",
+    r"my_(package|env)|mygame|\bmine:": "names a file of the reader's",
     r"\bENV\b|…": "names no environment",
     r"RUN/played": "needs games that the reader played",
     r"runs/teacher": "learns from a run of the reader's",
 }
 #: Programs that a command needs.
 PROGRAMS = {"gtp-rhino": "gtp-rhino", "gnugo": "gnugo"}
+#: Python packages that a command needs, beside those of requirements-dev.lock.
+PACKAGES = {"envpool:": "envpool"}
 #: What a command names, and what is there instead. In order; the first of equal names counts.
 STANDINS = [
+    (r"(?<=^evaluate )runs/NAME(?= --opponent .?gtp:gtp-rhino)", "runs/othello"),
     (r"(?<=^episodes )runs/NAME|runs/NAME(?= --games 100 --json)|runs/NAME(?= --env-steps)", "runs/pole"),
-    (r"(?<=^evaluate )RUN", "runs/go"), (r"(--resume \S+) .*", r"\1 --minutes 0.4"),
+    (r"(?<=^evaluate )RUN", "runs/go"), (r"(--resume runs/pole) .*", r"\1 --updates 400"),
+    (r"(--resume \S+) .*", r"\1 --updates 12"),
     (r"runs/(NAME|RUN|A|s3-40|snake-1)\b|\bRUN\b", "runs/first"), (r"runs/(B|o10-1|snake-2)\b", "runs/second"),
     (r"runs/new-\*", "runs/first"), (r"runs/old-\*", "runs/second"), (r"studies/\S+\.toml", "preset.toml"),
     (r"(?<=arena )othello", "tictactoe"), (r"\b(a page in|the same in|what you play|play it|watch the).*", ""),
@@ -74,8 +79,11 @@ def why_not(command: str) -> str:
     for pattern, reason in SKIPPED.items():
         if re.search(pattern, plain):
             return reason
-    return next((f"needs {program}" for word, program in PROGRAMS.items()
-                 if word in plain and not (shutil.which(program) or Path(f"/usr/games/{program}").exists())), "")
+    missing = [f"needs {program}" for word, program in PROGRAMS.items()
+               if word in plain and not (shutil.which(program) or Path(f"/usr/games/{program}").exists())]
+    missing += [f"needs the package {package}" for word, package in PACKAGES.items()
+                if word in plain and not importlib.util.find_spec(package)]
+    return " and ".join(missing)
 
 
 def shortened(command: str) -> list[str]:
@@ -86,6 +94,8 @@ def shortened(command: str) -> list[str]:
     if words[0] == "train":
         words += ["--evaluation-games", "4"] * ("cloning" not in words)
         words += [] if {"--minutes", "--env-steps", "--updates"} & set(words) else ["--minutes", "0.05"]
+    if words[0] == "evaluate" and "--games" not in words:
+        words += ["--games", "2"]
     if words[0] in ("play", "watch") and "--terminal" not in words:
         words.append("--no-browser")
     return [*words, "--terminal"] if words == ["demo"] else words
@@ -114,13 +124,15 @@ def run(words: list[str], folder: Path) -> str:
 
 
 def prepare(folder: Path) -> None:
-    """Two runs of tic-tac-toe, one each of CartPole and Go, a game and a preset."""
+    """Two runs of tic-tac-toe, which have been evaluated, one each of CartPole, Go and Othello, a game and a preset."""
     shutil.copy(ROOT / "examples" / "nim.py", folder)
     (folder / "preset.toml").write_text("learning_rate = 1e-3\n")
-    small = ["--evaluation-games", "4", "--minutes", "0.1"]
-    for name, words in (("first", ["tictactoe"]), ("second", ["tictactoe", "--seed", "1"]),
-                        ("pole", ["CartPole-v1", "--algorithm", "ppo"]), ("go", ["go9"])):
-        if wrong := run(["train", *words, *small, "--run", f"runs/{name}"], folder):
+    # Counted in updates, for a busy machine may spend minutes on compilation alone.
+    evaluated = ["--updates", "8", "--evaluate-every", "4"]
+    for name, words in (("first", ["tictactoe", *evaluated]), ("second", ["tictactoe", "--seed", "1", *evaluated]),
+                        ("pole", ["CartPole-v1", "--algorithm", "ppo", "--env-steps", "4000"]),
+                        ("go", ["go9", "--minutes", "0.1"]), ("othello", ["othello", "--minutes", "0.1"])):
+        if wrong := run(["train", *words, "--evaluation-games", "4", "--run", f"runs/{name}"], folder):
             sys.exit(wrong)
 
 

@@ -21,3 +21,26 @@ def test_no_child_sees_ctrl_c():
             "    process.join()\n"
             "assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+TERMINATED = """
+import ctypes, os, signal, time
+from myosu.processes import exit_on_sigterm
+
+def compiled(_):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0)
+
+exit_on_sigterm()
+try:
+    ctypes.CFUNCTYPE(None, ctypes.c_int)(compiled)(0)  # Python drops what is raised in it
+    time.sleep(20)
+    print("it went on")
+finally:
+    print("closed")
+"""
+
+
+def test_sigterm_within_a_callback_ends_a_process_all_the_same():
+    done = subprocess.run([sys.executable, "-c", TERMINATED], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("closed\n", "")

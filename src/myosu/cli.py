@@ -48,7 +48,7 @@ UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT
 HELP = (
     "usage: myosu COMMAND ...\n\nTrain agents that play games, rate them honestly, play against them.\n\n"
     + "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
-    + "\n\nmyosu COMMAND --help tells more. Begin with: myosu demo, or: myosu train tictactoe --minutes 2"
+    + "\n\nmyosu COMMAND --help tells more.\nBegin with: myosu demo, or: myosu train tictactoe --minutes 2"
 )
 
 

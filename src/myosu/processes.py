@@ -124,6 +124,21 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def exit_on_sigterm() -> None:
+    """SIGTERM raises SystemExit, so that what is open is closed. Python drops an exception in a callback of C code
+    (LLVM hands over in one what it compiled) and prints a traceback: here it is raised again a moment later instead."""
+
+    def dropped(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, SystemExit):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = dropped
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, lambda *_: sys.exit())
+
+
 #: This many workers of a pool may die in a row without finishing a task.
 MAX_DEATHS = 3
 

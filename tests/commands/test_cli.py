@@ -72,6 +72,16 @@ def test_help_imports_neither_torch_nor_numba():
               "sys.exit(code or any(m in sys.modules for m in ('torch', 'numba', 'numpy', 'tyro')))")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "train" in done.stdout and "evaluate" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_play_of_a_run_that_is_not_there(capsys):
+    """Not that packages of environments could be installed."""
+    assert cli.run(["play", "runs/NAME"]) == 2
+    assert capsys.readouterr().err == ("myosu: There is no run runs/NAME. The runs of myosu train are folders in "
+                                       "runs/.\n")
+    assert cli.run(["play", "ALE/Nothing-v5"]) == 2
+    assert "no game or environment" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["games", "train --help", "train --help-all", "check tictactoe --games 5"])

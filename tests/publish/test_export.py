@@ -12,6 +12,7 @@ import pytest
 import torch
 from test_publish import MUZERO, lively_run
 
+from myosu.algorithms import ALGORITHMS, cloning, reinforce
 from myosu.errors import UserError
 from myosu.players.agent import load_agent
 from myosu.publish import export as exporting
@@ -34,7 +35,19 @@ CASES = {
     "several parts": ("Everything-v0", "ppo", {"hidden": (8,), "channels": 4}),
     "values": ("CartPole-v1", "dqn", {"hidden": (16,)}),
     "values over a board": ("snake", "dqn", {"channels": 4, "hidden": (8,)}),
+    "rules instead of a model": ("tictactoe", "alphazero", {"channels": 4, "blocks": 1, "precision": "float32"}),
+    "soft choices": ("Everything-v0", "sac", {"hidden": (8,), "channels": 4}),
+    "soft, continuous, with a memory": ("Pendulum-v1", "sac", {"hidden": (8,), "lstm_size": 8}),
+    "imitated moves": ("go9", "cloning", {"hidden": (8,), "channels": 4, "blocks": 1, "recordings": ("games",)}),
+    "imitated numbers": ("Pendulum-v1", "cloning", {"hidden": (8,), "recordings": ("games",)}),
+    "a value": ("tictactoe", "value", {"hidden": (8,), "channels": 4, "blocks": 1, "recordings": ("games",)}),
 }
+
+
+def test_every_algorithm_has_a_case():
+    """REINFORCE's agent is that of cloning, from whose run it starts."""
+    assert reinforce.Agent is cloning.Agent
+    assert {algorithm for _, algorithm, _ in CASES.values()} | {"reinforce"} == set(ALGORITHMS)
 
 
 @pytest.mark.parametrize("form", ["onnx", "torch"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import json
 import shutil
 import subprocess
@@ -19,7 +21,7 @@ from myosu.players.agent import load_agent
 from myosu.publish import site
 from myosu.runs.checkpoint import Checkpoints
 from myosu.runs.config import RunConfig, TrainConfig
-from myosu.training.start import create_run
+from myosu.training.start import configure, create_run
 from myosu.web.thinker import Thought, thought_to_json
 from myosu.web.views import view
 from own_game import NIM
@@ -166,6 +168,15 @@ def test_positions_are_the_same_to_the_bit(published, game):
         assert (found["returns"], found["to_play"]) == (list(now.returns), now.to_play)
         assert (found["terminated"], found["truncated"]) == (now.terminated, now.truncated)
         assert found["view"] == json.loads(json.dumps(view(course, now)))
+
+
+@needs_node
+def test_the_largest_page_of_a_native_game_is_below_a_megabyte(published):
+    """Bubble's, with the network of its preset."""
+    asked = configure("bubble")
+    run, _ = published("bubble", asked.algorithm, **dataclasses.asdict(load_settings(asked)))
+    files = [path for path in (run.parent / "site").rglob("*") if path.is_file()]
+    assert 500_000 < sum(len(gzip.compress(path.read_bytes())) for path in files) <= 1_000_000
 
 
 @needs_node

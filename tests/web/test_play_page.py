@@ -558,6 +558,15 @@ def test_bubble_by_mouse(open_page, served):
     assert {player["kind"] for player in kept.players} == {"person"}
 
 
+@pytest.mark.parametrize("width", [320, 1000])
+def test_the_scores_of_bubble_fit(open_page, width):
+    page = open_page("bubble", viewport={"width": width, "height": 640})
+    page.locator("#scores .score").nth(2).wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    cut = page.locator("#scores .name").evaluate_all("names => names.map(name => name.scrollWidth > name.clientWidth)")
+    assert cut == [False] * 3
+
+
 def test_bubble_by_keyboard(open_page):
     page = open_page("bubble")
     start = check_bubbles(page).now.state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -86,6 +87,8 @@ def _environment_of(options: Options) -> tuple[Environment, RunConfig | None] | 
     try:
         environment = load_environment(options.run)
     except UserError as error:
+        if len(path.parts) > 1 and not re.search(r"-v\d+$", path.name):
+            raise UserError(f"There is no run {options.run}. The runs of myosu train are folders in runs/.") from None
         raise UserError(f"{options.run} is neither a run nor an environment. {error}") from None
     if environment.game is not None:
         raise UserError(f"Nobody plays {options.run} yet: myosu train {options.run}, then myosu play with the run's "

@@ -32,6 +32,10 @@ class Memory(nn.Module):
         """B sequences of T observations each, as n = B · T rows; and the state [B, ...] before their first steps.
         Returns the n outputs, and the state after the last steps."""
         x, _ = self.encoder(observation)
+        return self.remember(x.view(len(state), -1, x.shape[1]), state)
+
+    def remember(self, x: Tensor, state: Tensor) -> tuple[Observation, Tensor]:
+        """As ``forward``, of encoded observations [B, T, ...]."""
         hidden, cell = (part[None].contiguous() for part in state.chunk(2, dim=1))
-        found, (hidden, cell) = self.lstm(x.view(len(state), -1, x.shape[1]), (hidden, cell))
-        return {"": torch.cat([x, found.flatten(0, 1)], dim=1)}, torch.cat([hidden[0], cell[0]], dim=1)
+        found, (hidden, cell) = self.lstm(x, (hidden, cell))
+        return {"": torch.cat([x, found], dim=2).flatten(0, 1)}, torch.cat([hidden[0], cell[0]], dim=1)

@@ -21,12 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from myosu import __version__
-from myosu.algorithms import dqn, muesli, muzero, ppo
+from myosu.algorithms import cloning, dqn, muesli, muzero, ppo, sac, value
 from myosu.algorithms.interface import Agent
 from myosu.envs.registry import Environment
 from myosu.envs.vector import EnvSpec, observation_parts
 from myosu.errors import UserError
 from myosu.games.playout import random_actions
+from myosu.nets.encoder import to_tensors
+from myosu.nets.memory import Memory
 from myosu.nets.muzero import MuZeroNet
 from myosu.players.agent import load_agent
 
@@ -93,9 +95,15 @@ def parts_of(agent: Agent, environment: Environment) -> list[Part]:
         case ppo.Agent(net=net):
             return [_policy_part(agent, net, observation, inputs)]
         case dqn.Agent(player=player):
-            module = ValuesOf(player.net.cpu(), list(parts))
-            return [Part("values", module, inputs, {"q": player.values(observation)})]
-    raise UserError("Only the networks of AlphaZero, MuZero, Muesli, PPO and DQN are known, not that of "
+            q = player.values(observation)
+            return [Part("values", OutputOf(player.net.cpu(), list(parts)), inputs, {"q": q})]
+        case sac.Agent(player=player):
+            return [_soft_part(player, observation, inputs)]
+        case cloning.Agent(policy=net):
+            return [_output_part("policy", net, observation, inputs)]
+        case value.Agent(value=net):
+            return [_output_part("value", net, observation, inputs)]
+    raise UserError("Only the networks of Myosu's own algorithms are known, not that of "
                     f"{type(agent).__module__}.")
 
 
@@ -178,15 +186,20 @@ class PolicyOf(nn.Module):
         return (policy, value) if after is None else (policy, value, after)
 
 
-class ValuesOf(nn.Module):
-    """The parts of the observation → q."""
+class OutputOf(nn.Module):
+    """The parts of the observation, and the memory if there is one → the output of a network, and the memory."""
 
-    def __init__(self, net: dqn.QNet, names: list[str]) -> None:
+    def __init__(self, net: nn.Module, names: list[str], memory: Memory | None = None) -> None:
         super().__init__()
-        self.net, self.names = net, names
+        self.net, self.names, self.memory = net, names, memory
 
-    def forward(self, *given: Tensor) -> Tensor:
-        return self.net(dict(zip(self.names, given, strict=True)))
+    def forward(self, *given: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        observation = dict(zip(self.names, given, strict=False))
+        if self.memory is None:
+            return self.net(observation)
+        x, _ = self.memory.encoder(observation)
+        seen, after = self.memory.remember(x[:, None], given[-1])
+        return self.net(seen), after
 
 
 @torch.inference_mode()
@@ -223,6 +236,24 @@ def _policy_part(agent: ppo.Agent, net: ppo.ActorCritic, observation: np.ndarray
     return Part("policy", module, {**inputs, "memory": torch.from_numpy(memory)}, {**expected, "next_memory": after})
 
 
+@torch.inference_mode()
+def _soft_part(player: sac.ActingNetwork, observation: np.ndarray, inputs: dict[str, Tensor]) -> Part:
+    memory = np.random.default_rng(0).normal(size=(BATCH, player.state_size)).astype(np.float32)
+    seen, after = player.see(observation, memory)
+    expected = {"policy": player.net(seen).cpu().numpy()}
+    module = OutputOf(player.net.cpu(), list(observation_parts(observation)), player.memory and player.memory.cpu())
+    if player.memory is None:
+        return Part("policy", module, inputs, expected)
+    return Part("policy", module, {**inputs, "memory": torch.from_numpy(memory)}, {**expected, "next_memory": after})
+
+
+@torch.inference_mode()
+def _output_part(name: str, net: nn.Module, observation: np.ndarray, inputs: dict[str, Tensor]) -> Part:
+    output = net(to_tensors(observation, next(net.parameters()).device)).cpu().numpy()
+    names = list(observation_parts(observation))
+    return Part(name, OutputOf(net.cpu(), names), inputs, {name: output})
+
+
 # Files.
 
 
@@ -238,7 +269,7 @@ def _need_onnx() -> None:
 def _program(part: Part) -> Any:
     """The module as torch.export has it, for any number of rows."""
     shapes: Any = tuple({0: torch.export.Dim.DYNAMIC} for _ in part.inputs)
-    if isinstance(part.module, PolicyOf | ValuesOf):
+    if isinstance(part.module, PolicyOf | OutputOf):
         shapes = (shapes,)  # of *given
     with torch.no_grad():
         return torch.export.export(part.module, tuple(x.clone() for x in part.inputs.values()), dynamic_shapes=shapes)

@@ -55,8 +55,10 @@ class Programs:
         return {"buffers": self.buffers, "weights": starts, "programs": self.programs}
 
     def halves(self) -> bytes:
-        """All weights one after another as float16."""
-        return np.concatenate([np.zeros(0), *(weights.ravel() for weights in self.weights)]).astype("<f2").tobytes()
+        """All weights one after another as float16: first the low byte of each, then the high ones. Signs and exponents
+        side by side are a fifteenth less, gzipped."""
+        halves = np.concatenate([np.zeros(0), *(weights.ravel() for weights in self.weights)]).astype("<f2")
+        return halves.view(np.uint8).reshape(-1, 2).T.tobytes()
 
     # Memory.
 

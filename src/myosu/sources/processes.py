@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
-import sys
 import threading
 import time
 import traceback
@@ -26,7 +24,7 @@ from myosu.algorithms import load_settings
 from myosu.algorithms.interface import Actor, Experience
 from myosu.envs.given import pack_given, unpack_given
 from myosu.errors import UserError
-from myosu.processes import end, end_with, spawn
+from myosu.processes import end, end_with, exit_on_sigterm, spawn
 from myosu.randomness import derive_seed, prepare_process
 from myosu.runs.config import RunConfig
 from myosu.runs.state import State, Weights
@@ -219,7 +217,7 @@ class ActorProcesses:
 def _act(connection: Connection, parent: int, config_json: dict[str, Any], given: bytes, start: int) -> None:
     end_with(parent)
     prepare_process(derive_seed(config_json["train"]["seed"], 4, start))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the environments are closed first
+    exit_on_sigterm()  # the environments are closed first
     actor: Actor | None = None
     try:
         unpack_given(given)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 import threading
 import time
 import traceback
@@ -25,7 +23,7 @@ from typing import Any, NamedTuple
 
 from myosu import trust
 from myosu.errors import UserError
-from myosu.processes import end_with
+from myosu.processes import end_with, exit_on_sigterm
 from myosu.sources import MAX_FAILURES
 
 #: Seconds between looks at which nodes are there, and over which their rates are taken.
@@ -68,7 +66,7 @@ class Harvest(NamedTuple):
 def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], given: bytes, address: str,
               wanted: int | None, starts: int, again: bool) -> None:
     end_with(parent)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    exit_on_sigterm()
     late = threading.Timer(JOIN_SECONDS, _give_up, (connection, address))
     late.daemon = True
     try:
@@ -117,7 +115,7 @@ def _connected(address: str, patient: bool) -> bool:
                else _first_lines(error))
         raise UserError(f"cluster = {address}: {why} This machine must belong to the cluster and have its token: "
                         "sh scripts/cluster.sh join HOST:PORT (docs/scale.md)") from error
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # Ray has put its own
+    exit_on_sigterm()  # Ray has put its own
     return True
 
 

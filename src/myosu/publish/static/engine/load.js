@@ -9,6 +9,6 @@ import { Rules } from './rules.js';
 export async function load(description, code, weights) {
   const machine = await Machine.load(code, description.module);
   const rules = new Rules(machine, description.rules);
-  const network = new Network(machine, description.agent, new Uint16Array(weights));
+  const network = new Network(machine, description.agent, new Uint8Array(weights));
   return { rules, agent: makeAgent(machine, rules, network, description.agent) };
 }

@@ -1,11 +1,13 @@
 // Runs the programs that publish/network.py wrote: lists of layers over buffers and weights.
 
 export class Network {
-  // description: {buffers, weights, programs}. halves: all weights as float16, in a Uint16Array.
-  constructor(machine, description, halves) {
+  // description: {buffers, weights, programs}. bytes: all weights as float16, in a Uint8Array: the low
+  // byte of each, then the high ones.
+  constructor(machine, description, bytes) {
     this.machine = machine;
     this.programs = description.programs;
     this.buffers = description.buffers.map(size => machine.take(4 * size));
+    const halves = new Uint16Array(bytes.length / 2).map((_, k, { length }) => bytes[k] | bytes[length + k] << 8);
     this.weights = description.weights.slice(0, -1).map((start, k) => {
       const length = description.weights[k + 1] - start;
       const address = machine.take(4 * length);
