@@ -296,7 +296,8 @@ def test_they_are_found_by_the_names_of_single_ones(folder):
     assert environment.only_vector and environment.spec.max_steps == 500
     plain = load_environment("CartPole-v1")
     assert not plain.only_vector and isinstance(plain.make(2, 0), GymVectorEnv)
-    assert isinstance(replace(plain, workers="vector").make(2, 0)._vector.unwrapped, type(gymnasium.make_vec("CartPole-v1").unwrapped))
+    own = replace(plain, workers="vector").make(2, 0)._vector.unwrapped
+    assert isinstance(own, type(gymnasium.make_vec("CartPole-v1").unwrapped))
 
 
 def test_a_registered_one_that_is_nothing_else():

@@ -62,7 +62,7 @@ class Config:
     """Steps in each environment between two rounds of learning."""
     epochs: int = 4
     """Passes over a rollout."""
-    batch_size: int = 256
+    batch_size: int = 64
     """Steps a minibatch. Where it does not divide the rollout of num_envs * rollout_steps, the nearest number that does
     takes its place."""
 
