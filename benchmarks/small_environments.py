@@ -51,8 +51,8 @@ ROWS = [
 def mean_return(row: Row, seed: int, more: list[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        myosu("train", row.name, *shlex.split(row.flags), "--algorithm", "ppo", "--env-steps", row.steps, "--seed", seed,
-              "--evaluate-every", 0, "--run", run, "--quiet", *more)
+        myosu("train", row.name, *shlex.split(row.flags), "--algorithm", "ppo", "--env-steps", row.steps,
+              "--seed", seed, "--evaluate-every", 0, "--run", run, "--quiet", *more)
         return json.loads(myosu("evaluate", run, "--games", 100, "--json"))["mean_reward"]
 
 
