@@ -238,8 +238,8 @@ class SingleEnv:
             answer = self._call("reset", lambda: self._env.reset(seed=self._episode_seed))
         except UserError as error:
             if isinstance(error.__cause__, TypeError) and "'seed'" in str(error.__cause__):
-                self._fail("reset() takes no seed.", "Gymnasium's is: def reset(self, *, seed=None, options=None), which "
-                           "begins with super().reset(seed=seed) and returns (observation, info).")
+                self._fail("reset() takes no seed.", "Gymnasium's is: def reset(self, *, seed=None, options=None), "
+                           "which begins with super().reset(seed=seed) and returns (observation, info).")
             raise
         self._take_first(row, answer)
 
