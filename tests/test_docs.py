@@ -68,6 +68,14 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(file), f"{target} names no heading"
 
 
+def test_files_that_code_names_exist():
+    for file in (file for folder in ("src", "tests", "scripts", "benchmarks", "examples")
+                 for file in ROOT.glob(f"{folder}/**/*.py")):
+        named = re.findall(r"\b(?:docs|scripts|benchmarks|examples)/[\w/.-]*\w", file.read_text())
+        missing = [name for name in named if not (ROOT / name).exists() and "GAME" not in name]
+        assert not missing, f"{name_of(file)} names {missing}"
+
+
 @pytest.mark.parametrize("page", PRESENT, ids=name_of)
 def test_no_long_lines(page):
     """Tables, and what a command prints, are as wide as they are."""

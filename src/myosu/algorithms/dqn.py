@@ -1,8 +1,8 @@
-"""Deep Q-learning (Mnih et al. 2015) with what made it better: double (van Hasselt et al. 2016) and dueling (Wang et
-al. 2016) networks, n-step returns, prioritised replay (Schaul et al. 2016), masks of legal actions, and branches of
-choices (Tavakoli et al. 2018).
+"""Deep Q-learning (Mnih et al. 2015) with its usual extensions: double (van Hasselt et al. 2016) and dueling (Wang et
+al. 2016) networks, n-step returns, prioritised replay (Schaul et al. 2016), action masks, and action branches
+(Tavakoli et al. 2018).
 
-Read it from top to bottom: the configuration, the network, how an actor plays, what the learner fits, the agent.
+Read it from top to bottom: the configuration, the network, the actor, the learner, the agent.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from myosu.runs.state import Weights
 
 SOURCE = "in turn"
 
-#: The metrics are those of one update in so many: reading them costs time.
+#: Metrics are computed every METRICS_EVERY updates, because reading them back is slow.
 METRICS_EVERY = 50
 
 
@@ -47,75 +47,75 @@ class Config:
     """DQN's settings. Presets for environments: ``myosu/presets/dqn``."""
 
     hidden: tuple[int, ...] = ()
-    """Units of the layers; of pictures, the last one after the convolutions. By default 256 256, of images 512."""
+    """Units of the hidden layers; for images, of those after the convolutions. Default: 256 256, for images 512."""
     channels: int = 32
     """Channels of the convolutions that read a board."""
     blocks: int = 1
     """Residual blocks of the convolutions that read a board."""
     layer_norm: bool = True
-    """Normalise the outputs of each layer of a vector (Ba et al. 2016). It bounds the values of what is seldom seen,
-    and so keeps values that learn from each other from running away (Gallici et al. 2025)."""
+    """Layer normalisation (Ba et al. 2016) after each hidden layer of vector observations. It bounds the values of
+    rarely seen states, which keeps bootstrapped values from diverging (Gallici et al. 2025)."""
     dueling: bool = True
-    """Apart: how good the state is, and how much better each action is than the mean one."""
+    """Dueling heads: a state value, and an advantage for each action."""
     double: bool = True
-    """The network that learns chooses the best next action, the target network says what it is worth: values are
-    overestimated less."""
+    """Double Q-learning: the online network selects the next action and the target network evaluates it, which reduces
+    overestimation."""
 
     discount: float = 0.99
     """Discount of rewards, in [0, 1]."""
     n_step: int = 3
-    """Steps of the return before it bootstraps. With 1 an action that changes nothing is worth 1 − discount less than
-    the best one, which small errors hide; and an agent that stands still for it unlearns that as slowly."""
+    """Steps of the return before it bootstraps. With 1, an action that changes nothing is worth less than the best one
+    by the fraction 1 − discount alone. Small errors hide that, and an agent that stands still because of them unlearns
+    it as slowly."""
     epsilon_initial: float = 1.0
-    """Share of random actions at the beginning."""
+    """Probability of a random action at the beginning."""
     epsilon_final: float = 0.05
-    """Share of random actions from ``exploration_fraction`` on."""
+    """Probability of a random action from ``exploration_fraction`` on."""
     exploration_fraction: float = 0.1
-    """Share of the run over which the share of random actions goes down in a line."""
+    """Fraction of the run over which epsilon is annealed linearly."""
 
     num_envs: int = 8
-    """Environments that one actor plays at once."""
+    """Environments of each actor."""
     replay_capacity: int = 100_000
-    """Observations kept, each with what was done and what came of it. The oldest go first."""
+    """Transitions that the replay buffer holds; the oldest are overwritten first."""
     learning_starts: int = 1000
     """Transitions collected before the first update."""
     replay_ratio: float = 32.0
-    """Samples drawn per transition collected: an update follows every ``batch_size / replay_ratio`` steps."""
+    """Times each collected transition is sampled on average: one update every ``batch_size / replay_ratio`` steps."""
     batch_size: int = 64
-    """Transitions an update."""
+    """Transitions in a minibatch."""
     prioritized: bool = False
-    """Draw transitions in proportion to their error, with importance weights (PER)."""
+    """Prioritised experience replay: sample in proportion to the TD error, with importance-sampling weights."""
     priority_exponent: float = 0.6
-    """PER's alpha; its beta goes from 0.4 to 1 over the run."""
+    """α of prioritised replay; its β is annealed from 0.4 to 1 over the run."""
     symmetries: bool = True
-    """Show every sample under a symmetry of the game drawn at random."""
+    """Augment each sample with a random symmetry of the game."""
     reward_scale: float = 1.0
-    """Rewards are learnt from times this: where returns are in the hundreds, 0.01 brings errors near 1, where the loss
-    is no longer square."""
+    """Rewards are multiplied by this. Where returns are in the hundreds, 0.01 brings TD errors near 1, where the Huber
+    loss turns from quadratic to linear."""
     reward_clip: float | None = None
-    """Clip rewards to ± this before they are scaled, as for Atari to 1; None: not at all."""
+    """Clip rewards to ± this before they are scaled (Atari: 1); None: no clipping."""
     curiosity: tuple[str, ...] = ()
-    """Rewards for what is new (docs/curiosity.md): rnd, icm, each with a weight and a discount if you like, as in
-    rnd:0.5:0.99. The discount
-    must be that of all rewards."""
+    """Intrinsic rewards (docs/curiosity.md): rnd, icm, each with an optional weight and discount, as in rnd:0.5:0.99.
+    The discount must be that of all rewards."""
 
     advantage_learning: float = 0.0
-    """α of advantage learning (Bellemare et al. 2016), in [0, 1): actions that are not the best are worth less by α
-    times their distance from it, so that the gap grows by 1 / (1 − α). For environments with actions that change
-    nothing: they are worth so little less than the best one that errors of the values hide it."""
+    """α of advantage learning (Bellemare et al. 2016), in [0, 1): targets of actions other than the best are lowered by
+    α times their gap to it, which widens the action gap by 1 / (1 − α). For environments with actions that change
+    nothing, whose values are so close to the best that approximation errors hide the difference."""
 
     target_every: int = 1
-    """Updates between those of the target network."""
+    """Updates between two updates of the target network."""
     tau: float = 0.01
-    """How far the target network then goes towards the one that learns; 1: it becomes the same."""
+    """Polyak coefficient τ of the target network's update; 1 copies the online network."""
     learning_rate: float = 1e-3
     """Adam's learning rate."""
     anneal_learning_rate: bool = False
-    """Lower the learning rate in a line to 0 at the end of the run."""
+    """Anneal the learning rate linearly to 0 over the run."""
     max_grad_norm: float = 10.0
-    """Greatest norm of the gradient."""
+    """Clip the gradient to this norm."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -138,7 +138,8 @@ class Config:
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    """``config`` with a replay that this machine has memory for. Raises UserError where DQN does not fit."""
+    """``config`` with a replay buffer that fits in this machine's memory. Raises UserError for environments that DQN
+    cannot learn."""
     if spec.num_players != 1:
         raise UserError(f"DQN is for one player; here are {spec.num_players}. Use muzero, or put an opponent into the "
                         "game (--opponent alphabeta:2).")
@@ -155,7 +156,7 @@ def action_branches(spec: EnvSpec) -> tuple[int, ...]:
 
 
 def position_columns(spec: EnvSpec) -> Columns:
-    """A row is a step; its action the columns of the choices, as in ``q_learning``."""
+    """A row is a step. Its action is the index of each branch's choice among all columns, as in ``q_learning``."""
     return transition_columns(spec, ((len(action_branches(spec)),), np.int64))
 
 
@@ -164,15 +165,15 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
-    """What is to be maximised, all with the one discount of the values."""
+    """The rewards to be maximised, all with the same discount."""
     return [EnvironmentReward(config.discount, weight=config.reward_scale, clip=config.reward_clip),
             *curiosity_signals(config.curiosity, spec, partial(action_features, spec), config.discount, 0,
                                max(1, round(config.replay_ratio)), seed)]
 
 
 class QNet(nn.Module):
-    """Values float32 [n, A] of all actions. ``epsilon`` is the share of random actions: it is no part of the network,
-    but must reach the actors as its weights do."""
+    """Q-values float32 [n, A]. The buffer ``epsilon`` is the probability of a random action, which reaches the actors
+    together with the weights."""
 
     epsilon: Tensor
 
@@ -190,7 +191,7 @@ class QNet(nn.Module):
         features, cells = self.encoder(observation)
         if self.value is None:
             return self.advantage(features, cells)
-        # Every other unit, so that each of the two streams has a layer of its own over all parts of the observation.
+        # Even units feed the value, odd ones the advantages: both streams see every part of the observation.
         return dueling(self.value(features[:, ::2]), self.advantage(features[:, 1::2], cells), self.branches)
 
 
@@ -200,7 +201,7 @@ def make_net(config: Config, spec: EnvSpec) -> QNet:
 
 
 class ActingNetwork:
-    """The network as actors and agents use it: from observations to actions."""
+    """The network of actors and agents: maps observations to actions."""
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         self.spec, self.branches = spec, action_branches(spec)
@@ -215,22 +216,22 @@ class ActingNetwork:
 
     @torch.inference_mode()
     def best(self, observation: np.ndarray, legal_actions: np.ndarray) -> np.ndarray:
-        """Columns int64 [n, B] of the actions with the greatest value."""
+        """Columns int64 [n, B] of the legal actions with the highest value."""
         q = self.net(to_tensors(observation, self.device))
         return best_columns(q, torch.from_numpy(legal_actions).to(self.device), self.branches).cpu().numpy()
 
     @torch.inference_mode()
     def values(self, observation: np.ndarray) -> np.ndarray:
-        """f32 [n, A], of every action."""
+        """Q-values float32 [n, A]."""
         return self.net(to_tensors(observation, self.device)).float().cpu().numpy()
 
     def random(self, legal_actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Columns int64 [n, B] of actions drawn from the legal ones."""
+        """Columns int64 [n, B] of uniformly random legal actions."""
         drawn = [random_actions(mask, int(rng.integers(2**63))) for mask in self.spec.branch_masks(legal_actions)]
         return np.stack(drawn, axis=1) + self.starts
 
     def actions(self, columns: np.ndarray) -> np.ndarray:
-        """The environment's actions [n, *action_shape]."""
+        """Actions of the environment, [n, *action_shape], from columns int64 [n, B]."""
         return (columns - self.starts).reshape(len(columns), *self.spec.action_shape)
 
 
@@ -260,7 +261,7 @@ class Actor(StepActor):
 
 
 class Learner(StepLearner):
-    """Fits the values to what the target network says comes after."""
+    """Minimises the Huber loss of the Q-values' TD errors."""
 
     net: QNet
     target: QNet
@@ -331,7 +332,7 @@ class Learner(StepLearner):
         return targets
 
     def _turned(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Each transition under a symmetry of the game drawn at random."""
+        """Augment each transition with a random symmetry of the game."""
         if self.symmetries is None:
             return batch
         drawn = self.rng.integers(0, len(self.symmetries.actions), len(batch["action"]))
@@ -344,7 +345,7 @@ class Learner(StepLearner):
 
 
 class Agent:
-    """Takes the best action by the values."""
+    """Takes the greedy action."""
 
     has_memory = False
 
@@ -358,7 +359,7 @@ class Agent:
 
     def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
               starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
-        """Its policy is sure of the best action, whose value it says."""
+        """The policy is 1 for the greedy action; the value is that action's."""
         q = self.player.values(observation)
         action = np.where(legal_actions, q, -np.inf).argmax(axis=1)
         rows = np.arange(len(q))
@@ -381,7 +382,7 @@ def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: 
 
 
 def exploration(config: Config, progress: float) -> float:
-    """ε. It follows the run, not the actor's own steps: the run's end may be a time, and of several actors none knows
-    how many steps all have made. So the learner says it, and it comes with the weights."""
+    """ε at this point of the run. The learner computes it and sends it with the weights, because a run may end by time,
+    and an actor does not know how many steps the others have made."""
     share = 1.0 if config.exploration_fraction == 0 else min(1.0, progress / config.exploration_fraction)
     return config.epsilon_initial + share * (config.epsilon_final - config.epsilon_initial)

@@ -44,7 +44,7 @@ from myosu.nets.inference import InferenceModel, device_for, inference_model
 from myosu.nets.muzero import MuZeroNet, Readings
 from myosu.replay.replay import Columns, Replay, fitting_capacity
 from myosu.replay.segments import ANSWER_COLUMNS, Segments
-from myosu.runs.state import State, Weights
+from myosu.runs.state import State, Weights, copied
 
 SOURCE = "in turn"
 #: Of an environment whose observations are anything else, see ``training.start``.
@@ -558,7 +558,7 @@ class Learner:
         return self._tensor(_at(batch["ahead"].ravel(), batch["observation"]))
 
     def weights(self) -> Weights:
-        return {name: value.detach().cpu().clone() for name, value in self.target.state_dict().items()}
+        return copied(self.target.state_dict())
 
     def state_dict(self) -> State:
         return copy.deepcopy({

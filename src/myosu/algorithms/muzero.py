@@ -41,7 +41,7 @@ from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay, Rows, fitting_capacity
 from myosu.replay.unroll import UnrolledBatch, UnrollSettings, lambda_returns, sample_unrolled, value_targets
 from myosu.runs.games import GameRecord
-from myosu.runs.state import State, Weights
+from myosu.runs.state import State, Weights, copied
 from myosu.search import Expansion, GumbelConfig, PUCTConfig, Search, SearchResult, kl_from_prior, policy_entropy
 from myosu.search.card import CardSearch
 from myosu.search.kernels import EPSILON
@@ -717,7 +717,7 @@ class Learner:
 
     def weights(self) -> Weights:
         self._wait()
-        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
+        return copied(self.net.state_dict())
 
     def _wait(self) -> None:
         if self._pending is not None:

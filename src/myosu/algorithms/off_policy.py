@@ -4,6 +4,7 @@ over n of them."""
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Rows
 from myosu.replay.transitions import RunningSteps, Transitions, Windows
 from myosu.rewards.signals import RewardSignals
-from myosu.runs.state import State, Weights
+from myosu.runs.state import State, Weights, copied
 
 
 class Player(Protocol):
@@ -159,8 +160,13 @@ class StepLearner:
     device: torch.device
     updates: int
 
+    @cached_property
+    def _tensors(self) -> Weights:
+        """The network's parameters and buffers, which stay where they are; finding them takes as long as a copy."""
+        return self.net.state_dict()
+
     def weights(self) -> Weights:
-        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
+        return copied(self._tensors)
 
     def state_dict(self) -> State:
         return copy.deepcopy({"net": self.net.state_dict(), "target": self.target.state_dict(),

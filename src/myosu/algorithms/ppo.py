@@ -43,7 +43,7 @@ from myosu.rewards.actions import action_features
 from myosu.rewards.curiosity import curiosity_signals, parse_curiosity
 from myosu.rewards.environment import EnvironmentReward
 from myosu.rewards.signals import RewardSignal, RewardSignals
-from myosu.runs.state import State, Weights
+from myosu.runs.state import State, Weights, copied
 
 #: Observations as the network reads them: tensors [n, ...] by name, or one array of vectors.
 Inputs = dict[str, Any]
@@ -796,7 +796,7 @@ class Learner:
         return batches
 
     def weights(self) -> Weights:
-        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
+        return copied(self.net.state_dict())
 
     def state_dict(self) -> State:
         return copy.deepcopy({

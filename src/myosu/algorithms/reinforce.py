@@ -35,7 +35,7 @@ from myosu.randomness import draw
 from myosu.replay.games import GameReplay
 from myosu.replay.replay import Rows
 from myosu.runs.checkpoint import find_checkpoint
-from myosu.runs.state import State, Weights
+from myosu.runs.state import State, Weights, copied
 
 SOURCE = "only in turn"
 
@@ -248,7 +248,7 @@ class Learner:
                 "outcome": float(outcomes.mean()), "moves": len(advantages) / len(games)}
 
     def weights(self) -> Weights:
-        return {name: value.detach().cpu().clone() for name, value in self.policy.state_dict().items()}
+        return copied(self.policy.state_dict())
 
     def state_dict(self) -> State:
         return copy.deepcopy({"policy": self.policy.state_dict(), "optimizer": self.optimizer.state_dict()})

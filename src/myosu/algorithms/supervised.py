@@ -15,7 +15,7 @@ from myosu.errors import NonFiniteLoss
 from myosu.games.game import Symmetries
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.replay.replay import Replay, Rows
-from myosu.runs.state import State, Weights
+from myosu.runs.state import State, Weights, copied
 
 #: From a batch of the replay's rows to numbers [n] by name; ``loss`` is what is minimised.
 Measure = Callable[[Rows], dict[str, Tensor]]
@@ -65,7 +65,7 @@ class SupervisedLearner:
         return batch | turned
 
     def weights(self) -> Weights:
-        return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+        return copied(self.network.state_dict())
 
     def state_dict(self) -> State:
         return copy.deepcopy({"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),

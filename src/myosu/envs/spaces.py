@@ -40,7 +40,9 @@ class Layout:
         self._only: Any = None  # the only part beside the mask
         if self.mask_key is not None and len(_fields(observation_space)) == 2:
             self._only = next(key for _, key, _ in _fields(observation_space) if key != self.mask_key)
-        found = self._layout(self._read_space(), "")
+        #: The space of what is read.
+        self._read = observation_space if self._only is None else observation_space[self._only]  # type: ignore[index]
+        found = self._layout(self._read, "")
         if found is None:
             raise UserError(f"{name}: the observation space {observation_space} is not supported. Box, Discrete, "
                             "MultiDiscrete, MultiBinary and Dict or Tuple of these are. A wrapper of your own "
@@ -51,18 +53,14 @@ class Layout:
         single = isinstance(self.action_space, spaces.Discrete)
         return EnvSpec(self.shape, self.dtype, self.num_actions, 1, (-math.inf, math.inf), max_steps,
                        action_branches=() if single else self.branches, action_low=self.low, action_high=self.high,
-                       observation_bounds=tuple(self._bounds(self._read_space())))
+                       observation_bounds=tuple(self._bounds(self._read)))
 
     def write(self, target: np.ndarray, observation: Any) -> None:
         """Copy an observation into ``target[0]``. Raises BadValue."""
         what = "the observation"
         if self._only is not None:
             observation, what = _part(self.observation_space, observation, self._only, what)
-        self._write(target, self._read_space(), observation, what)
-
-    def _read_space(self) -> spaces.Space:
-        """The space of what is read."""
-        return self.observation_space if self._only is None else self.observation_space[self._only]  # type: ignore[index]
+        self._write(target, self._read, observation, what)
 
     # --- actions
 
@@ -235,8 +233,8 @@ def _write_array(target: np.ndarray, value: Any, what: str) -> None:
     if array.shape != target.shape[1:] or array.dtype.kind not in "biuf":
         raise BadValue(f"{what} is {array.dtype} {list(array.shape)}.", f"By its space it must be {target.dtype} "
                        f"{list(target.shape[1:])}: correct the one or the other.")
-    if array.dtype.kind == "f" and not (np.abs(array) <= GREATEST).all():
-        wrong = array[~(np.abs(array) <= GREATEST)].ravel()[0]
+    if array.dtype.kind == "f" and not _fits_float32(array).all():
+        wrong = array[~_fits_float32(array)].ravel()[0]
         if not np.isfinite(wrong):
             raise BadValue(f"{what} holds NaN or infinity.", "Look for divisions by zero and for values that grow "
                            "without bound.")
@@ -246,6 +244,10 @@ def _write_array(target: np.ndarray, value: Any, what: str) -> None:
     if target.dtype.kind != "f" and array.dtype != target.dtype and not (target[0] == array).all():
         raise BadValue(f"{what} ({array.dtype}) loses its values in the {target.dtype} of its space.",
                        "Give the Box the dtype of the values.")
+
+
+def _fits_float32(array: np.ndarray) -> np.ndarray:
+    return np.isfinite(array) if array.itemsize <= 4 else np.abs(array) <= GREATEST  # the first is quicker
 
 
 def _one_hot(target: np.ndarray, space: spaces.Discrete | spaces.MultiDiscrete, value: Any) -> None:

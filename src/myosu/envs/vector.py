@@ -31,9 +31,9 @@ class EnvSpec:
     frame_stack: observations are so many frames at once, [frame_stack, *frame], of which the next one shows all but one
         again; 0 where they are not.
     planes_first: all observations of rank 3 are [C, H, W], as our games' are. Elsewhere only their shape can tell.
-    rules: of one of our games, for algorithms that search by the true rules (docs/decisions/56); its environments then
-        show the true states of their games as ``states`` [num_envs], those of the observations received last. None
-        elsewhere, also where an opponent moves inside the environment.
+    rules: of one of our games, for algorithms that search by the true rules (docs/decisions/57-positions.md); its
+        environments then show the true states of their games as ``states`` [num_envs], those of the observations
+        received last. None elsewhere, also where an opponent moves inside the environment.
     """
 
     observation_shape: tuple[int, ...]

@@ -4,10 +4,10 @@ the ceiling fall.
 Rows of eight and seven bubbles alternate in a hexagonal grid. A shot flies straight, bounces off the walls, stops at
 the first bubble or at the ceiling and snaps to the nearest cell. It can be aimed at 41 angles, from 70° to the left to
 70° to the right. An action is the cell where the bubble is to stop, and legal are the cells that some angle reaches:
-what a shot brings depends on its cell alone, and only about half of the angles differ (docs/decisions/62). The colours
-of the current and the next bubble are visible, and are among those that still hang. Clearing the board wins. The game
-ends when the shots run out, or when a bubble stays in the last row; the latter also costs the remaining shots, so that
-ending early is never cheaper.
+what a shot brings depends on its cell alone, and only about half of the angles differ
+(docs/decisions/62-bubbles-cells.md). The colours of the current and the next bubble are visible, and are among those
+that still hang. Clearing the board wins. The game ends when the shots run out, or when a bubble stays in the last row;
+the latter also costs the remaining shots, so that ending early is never cheaper.
 """
 
 from __future__ import annotations

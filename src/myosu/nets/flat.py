@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
+import numba
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,7 +18,8 @@ class FlatParameters:
     """
 
     def __init__(self, net: nn.Module) -> None:
-        self.parts: torch.Tensor | None = None
+        #: int64 [stretches, 3]: start and end in the vector, and the number of the part that the stretch belongs to.
+        self.parts: np.ndarray | None = None
         parameters = list(net.parameters())
         self.vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
         self.vector.grad = self.gradient = torch.zeros_like(self.vector)
@@ -38,26 +39,27 @@ class FlatParameters:
     def zero_gradient(self) -> None:
         self.gradient.zero_()
 
-    @torch.no_grad()
     def set_parts(self, part_of: list[torch.Tensor]) -> None:
-        """Let ``clip_gradient`` clip networks that share nothing each by itself. part_of: of each of the net's
-        parameters the number, from 0, of the network that it belongs to, or one number for each of its elements."""
-        numbers = torch.cat([part.flatten() for part in part_of]).to(self.gradient.device)
-        self.parts = nn.functional.one_hot(numbers).T.to(self.gradient.dtype)
+        """Let ``clip_gradient`` clip each of several networks that share no parameters by itself.
 
-    def clip_gradient(self, greatest: float) -> float:
-        """Clip the gradient (of each part, see ``set_parts``) to the norm ``greatest``. Returns the norm of the whole
-        gradient before clipping."""
+        part_of: for each parameter of the net, the number (from 0) of the network that it belongs to: one for each of
+        its elements."""
+        numbers = torch.cat([part.flatten() for part in part_of]).numpy()
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        self.parts = np.stack([starts, np.append(starts[1:], len(numbers)), numbers[starts]], axis=1)
+
+    def clip_gradient(self, max_norm: float) -> float:
+        """Clip the gradient (of each part, see ``set_parts``) to ``max_norm``. Returns the norm of the whole gradient
+        before clipping."""
         if self.parts is None:
             norm = float(torch.linalg.vector_norm(self.gradient))
-            if norm > greatest:
-                self.gradient.mul_(greatest / norm)
+            if norm > max_norm:
+                self.gradient.mul_(max_norm / norm)
             return norm
-        norms = (self.parts @ self.gradient.square()).sqrt().tolist()
-        if max(norms) > greatest:
-            factors = [min(greatest / (norm + 1e-12), 1.0) for norm in norms]
-            self.gradient.mul_(self.parts.new_tensor(factors) @ self.parts)
-        return math.hypot(*norms)
+        gradient = self.gradient.cpu()  # on a CPU, the gradient itself
+        norm = _clip_parts(gradient.numpy(), self.parts, max_norm)
+        self.gradient.copy_(gradient)
+        return norm
 
     @torch.no_grad()
     def approach(self, other: FlatParameters, share: float) -> None:
@@ -87,3 +89,21 @@ class FlatAdam:
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         for name, value in self.state_dict().items():
             value.copy_(state[name])
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+def _clip_parts(gradient, parts, max_norm):
+    """In place; a tenth of the time that a dozen small operations of torch take."""
+    squares = np.zeros(parts[:, 2].max() + 1)
+    for k in range(len(parts)):
+        stretch, total = gradient[parts[k, 0]:parts[k, 1]], np.float32(0.0)
+        for i in range(len(stretch)):
+            total += stretch[i] * stretch[i]
+        squares[parts[k, 2]] += total
+    for k in range(len(parts)):
+        norm = np.sqrt(squares[parts[k, 2]])
+        if norm > max_norm:
+            stretch, factor = gradient[parts[k, 0]:parts[k, 1]], np.float32(max_norm / norm)
+            for i in range(len(stretch)):
+                stretch[i] *= factor
+    return np.sqrt(squares.sum())

@@ -20,7 +20,7 @@ from myosu.rewards.signals import Steps
 
 #: Weight of the gradient penalty max(0, ‖∇h‖ − 1)² (Petzka et al. 2018), which keeps the discriminator from saturating.
 #: The two-sided one, (‖∇h‖ − 1)² (Gulrajani et al. 2017), demands a slope of 1 everywhere: where nothing distinguishes
-#: agent and demonstrations, it pays for going in an arbitrary direction (docs/decisions/65).
+#: agent and demonstrations, it pays for going in an arbitrary direction (docs/decisions/63-gail.md).
 GRADIENT_PENALTY = 10.0
 
 

@@ -20,6 +20,11 @@ Weights = dict[str, torch.Tensor]
 ARRAY, TENSOR, TUPLE, ITEMS, RECORD = "$array", "$tensor", "$tuple", "$items", "$record"
 
 
+def copied(tensors: Weights) -> Weights:
+    """Copies on the CPU, without gradients."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
 def save_state(folder: Path, state: dict[str, Any]) -> list[str]:
     """Write ``state`` into ``folder``. Returns the names of the files.
 

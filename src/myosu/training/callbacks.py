@@ -1,4 +1,4 @@
-"""What a person's own code hears of a training, and how it ends one."""
+"""Callbacks of a training, which may also end it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Callback:
-    """Hears of a training. Override what you need; a method that returns False ends the run in order, as in
+    """Base class of callbacks. Override the methods you need; a method that returns False ends the run in order, as in
     Stable-Baselines3: what has been learnt is saved and evaluated. An error raised here ends the run with that error.
     """
 

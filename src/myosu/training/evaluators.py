@@ -1,4 +1,4 @@
-"""Who evaluates checkpoints during training: a process beside it, or in turn with the learner."""
+"""Evaluation of checkpoints during training: in a process of its own, or in turn with the learner."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from myosu.players.opponents import make_opponent
 from myosu.processes import end, end_with, spawn
 from myosu.randomness import prepare_process, randomness_kept
 
-#: Seconds between looks whether a match has ended.
+#: Seconds between two polls for the end of a match.
 LOOK_SECONDS = 0.05
-#: Steps of all episodes of an evaluation together, after which it is cut: agents can walk in circles for ever.
+#: An evaluation is cut off after this many steps of all its episodes: agents can walk in circles for ever.
 EVALUATION_STEPS = 200_000
 
 
@@ -43,11 +43,11 @@ class EvaluatorInTurn:
         return None if self._result is None else self._result["update"]
 
     def submit(self, update: int, path: Path, games: int, seed: int) -> None:
-        # Whether the match is played before or after a checkpoint must not matter to the training.
+        # The training must not depend on when the match is played.
         with randomness_kept():
             try:
                 result = evaluate_checkpoint(path, games, seed)
-            except UserError as error:  # an engine that fails: the training need not end for it
+            except UserError as error:  # a failing engine does not end the training
                 result = {"error": str(error)}
             self._result = {"update": update, **result}
 

@@ -1,4 +1,4 @@
-"""What a person sees while training runs: a live table in a terminal or a notebook, else a line now and then."""
+"""Progress of a training: a live table in a terminal or a notebook, else a line from time to time."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Progress:
 
     def _next_steps(self, interrupted: bool) -> str:
         folder = self._run.folder
-        if self._run.config.game.startswith(OBJECT):  # a Python object, which no command can name
+        if self._run.config.game.startswith(OBJECT):  # a Python object, which a command cannot name
             return (f'  myosu.evaluate("{folder}")\n'
                     f'  myosu.train(env, resume="{folder}"{"" if interrupted else ", minutes=M"})')
         then = f"--opponent greedy --games 200\n  myosu play {folder}" if self._two_players else "--games 100"

@@ -1,4 +1,4 @@
-"""From what a person asks for to the folder of a run that can be trained."""
+"""Creates the configuration and the folder of a new run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from myosu.presets import default_algorithm, load_preset
 from myosu.runs.config import LIMITS, RunConfig, TrainConfig
 from myosu.runs.run import Run, create_folder
 
-#: Of a run that was given no limit.
+#: Limit of a run for which none is given.
 DEFAULT_MINUTES = 60.0
 
 

@@ -1,4 +1,4 @@
-"""What a training changes in its process while it runs, and puts back."""
+"""Process-wide settings that a training changes and restores: determinism, threads, signal handlers."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from myosu.randomness import randomness_kept
 
 @contextmanager
 def repeatable(deterministic: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    if deterministic != before:  # the call alone imports a compiler, for seconds
-        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    """Torch's deterministic algorithms. By the debug mode, because ``torch.use_deterministic_algorithms`` imports a
+    compiler, which takes seconds."""
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn" if deterministic else "default")
     try:
         yield
     finally:
-        if deterministic != before:
-            torch.use_deterministic_algorithms(before)
+        torch.set_deterministic_debug_mode(before)
 
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """Whoever trains from a script finds torch's threads and the random generators as they were."""
+    """Restore torch's number of threads and the random generators afterwards."""
     threads = torch.get_num_threads()
     with randomness_kept():
         try:

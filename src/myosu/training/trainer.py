@@ -1,4 +1,4 @@
-"""The training loop: one learner, where its experience comes from (``sources``), and who evaluates it.
+"""The training loop: a learner, a source of experience (``sources``) and an evaluator.
 
 The loop knows an algorithm only by ``algorithms/interface.py``. In deterministic mode the same objects take turns in
 one process, and nothing that changes the weights depends on the clock.
@@ -36,21 +36,19 @@ from myosu.training.progress import Progress, Status
 from myosu.training.surroundings import repeatable, settings_kept, stop_signals
 from myosu.training.videos import VideoProcess
 
-#: Seconds between records in the metrics.
+#: Seconds between two records in the metrics.
 RECORD_SECONDS = 5.0
-#: Seconds between looks for notices of environments and workers: asking each environment at every step is slow.
+#: Seconds between two polls for notices of environments and workers: asking every environment at every step is slow.
 NOTICE_SECONDS = 0.2
-#: At the end, a video that is being made is waited for so long.
+#: Seconds to wait at the end for a video that is still being made.
 VIDEO_SECONDS = 60.0
-#: Beside a parallel source an evaluation takes a core from those who train: so many times its seconds pass before the
-#: next.
+#: An evaluation takes a core from a parallel source. The next one starts after this many times its duration.
 EVALUATION_PAUSE = 5.0
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """reason: the limit that was reached, "interrupted", or what else ended it. evaluation: the last one, if there is
-    any."""
+    """reason: the limit that was reached, "interrupted", or another cause. evaluation: the last one, or None."""
 
     run: Run
     reason: str
@@ -63,11 +61,11 @@ class TrainResult:
 
 def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
           handle_signals: bool = False, cluster: str | None = None) -> TrainResult:
-    """Train until the first limit of ``run.config.train``, going on from the run's latest checkpoint if it has one.
+    """Train until the first limit of ``run.config.train``, from the run's latest checkpoint if it has one.
 
-    handle_signals: Ctrl-C, SIGTERM and a closed terminal end it in order, with a checkpoint; only in the main thread.
-    cluster: the address of a Ray cluster for the actors, which ``sources.ray.require_cluster`` let pass.
-    Raises UserError for what a person can mend: no space left, a damaged checkpoint, a loss that is not finite.
+    handle_signals: save a checkpoint and stop on Ctrl-C, SIGTERM and SIGHUP; only in the main thread.
+    cluster: the address of a Ray cluster for the actors, already checked by ``sources.ray.require_cluster``.
+    Raises UserError for errors that the user can fix: no space left, a damaged checkpoint, a loss that is not finite.
     """
     settle_opponent(run.config.train.evaluation_opponent, run.config.environment)
     lock = run.lock()
@@ -101,8 +99,8 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
 
 
 class Trainer:
-    """Everything that one run of the loop needs. Done so far: ``updates`` of the learner, ``samples`` that it drew,
-    finished ``games`` (episodes), ``env_steps`` in all environments."""
+    """The state of one training loop. Counters: ``updates`` of the learner, ``samples`` drawn from the replay,
+    finished ``games`` (episodes), ``env_steps`` of all environments."""
 
     def __init__(self, run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
                  cluster: str | None = None) -> None:
@@ -148,7 +146,7 @@ class Trainer:
     # --- the loop
 
     def run_until(self, stop: list[int]) -> TrainResult:
-        """Loop until a limit is reached or a signal is in ``stop``; then save, evaluate and sum up."""
+        """Loop until a limit is reached or ``stop`` holds a signal; then save, evaluate and print the summary."""
         self._publish()
         with self.progress:
             for callback in self._callbacks:
@@ -177,38 +175,38 @@ class Trainer:
         return result
 
     def can_learn(self) -> bool:
-        """Whether the positions collected allow one more batch; holds the replay ratio from the learner's side."""
+        """Whether there are enough positions for another update without exceeding the replay ratio."""
         replay, settings = self.replay, self.settings
-        # Where there will be no more, what there is must do.
+        # If no more will come, learn from fewer than ``learning_starts``.
         enough = replay.positions >= settings.learning_starts or (self.source.exhausted and replay.positions > 0)
         return enough and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions
 
     def must_hold_source(self) -> bool:
-        """Whether the learner is behind by more than what may still come in at once. It is not while it waits itself:
-        both would wait for ever."""
+        """Whether the learner is so far behind that the source must pause. Never while the learner itself waits: both
+        would wait for ever."""
         replay, settings = self.replay, self.settings
         ahead = replay.total_positions - max(self.samples / settings.replay_ratio, settings.learning_starts)
         return ahead > self.source.slack and self.can_learn()
 
     def limit_reached(self) -> str:
-        """The limit that ended the run, in words; "" while there is none."""
+        """The limit that ended the run, in words; "" if none is reached yet."""
         for name, (done, limit) in self._limits().items():
             if done >= limit and not (name == "env_steps" and self._rollout_open):
                 return f"{limit:g} {name.replace('_', ' ')}"
         return ""
 
     def _exhausted(self) -> str:
-        """That nothing is left to learn from, in words; "" while there is."""
+        """Why there is nothing left to learn from, in words; "" otherwise."""
         return "all recorded games are learnt from" if self.source.exhausted and not self.can_learn() else ""
 
     def share_done(self) -> float:
-        """In [0, 1]; what schedules follow. The clock has no part in it in deterministic mode."""
+        """Fraction of the run that is done, in [0, 1]; schedules follow it. Deterministic runs ignore the clock."""
         shares = [done / limit for name, (done, limit) in self._limits().items()
                   if not (self.config.deterministic and name == "minutes")]
         return min(1.0, max(shares))
 
     def elapsed(self) -> float:
-        """Seconds of training, those before the run was resumed included."""
+        """Seconds of training, including those before the run was resumed."""
         return self._seconds_before + time.monotonic() - self._begin
 
     def _limits(self) -> dict[str, tuple[float, float]]:
@@ -223,13 +221,14 @@ class Trainer:
         self.samples += self.settings.batch_size
 
     def _learn_the_rest(self, stop: list[int]) -> None:
-        """What the last steps allow is learnt too, where actor and learner take turns: of PPO a whole rollout."""
+        """When actor and learner take turns, do the updates that the last steps allow: for PPO, those of a whole
+        rollout."""
         while not self.source.parallel and self.can_learn() and not (stop or self._stopped_by) and not any(
                 done >= limit for name, (done, limit) in self._limits().items() if name in ("minutes", "updates")):
             self._learn()
 
     def _add(self, experience: Experience) -> None:
-        # A rollout that was begun is finished, or its steps would never be learnt from.
+        # Finish a rollout before stopping, or its steps would never be learnt from.
         self._rollout_open = self._whole_rollouts and not experience.sequences
         for sequence in experience.sequences:
             self.replay.add(sequence, experience.weights_version)
@@ -240,7 +239,7 @@ class Trainer:
             self.games += 1
 
     def _housekeeping(self, phase: str) -> None:
-        """What is due after a turn of the loop."""
+        """Periodic work: weights for the source, evaluations, checkpoints, records, notices and progress."""
         self.source.hold(self.must_hold_source())
         if self._published != self.updates and self.source.wants_weights(waiting=not self.can_learn()):
             self._publish()
@@ -285,7 +284,7 @@ class Trainer:
         self.evaluator.submit(self.updates, path, games, derive_seed(self.config.seed, 3, self.updates))
 
     def _evaluate_last(self, stop: list[int]) -> None:
-        """Wait for a match of the final weights and one still being played; nobody who pressed Ctrl-C waits."""
+        """Wait for a running evaluation and for one of the final weights; skipped after Ctrl-C."""
         while not stop:
             if self.evaluator.pending is None:
                 if self._evaluated >= self.updates:
@@ -308,7 +307,7 @@ class Trainer:
         self._tell("on_evaluation", evaluation)
 
     def _set_best(self) -> None:
-        """The best against the opponent of the last evaluation: a run may have been resumed with another."""
+        """Mark the best checkpoint against the opponent of the last evaluation: a resumed run may have another one."""
         evaluations = self.metrics.evaluations
         there = [entry for entry in evaluations if entry.get("opponent") == evaluations[-1].get("opponent")
                  and self.checkpoints.path(entry["update"]).is_dir()]
@@ -319,7 +318,7 @@ class Trainer:
             self.checkpoints.clear_best()
 
     def _film_last(self, stop: list[int]) -> None:
-        """Wait for a video that is being made; nobody who pressed Ctrl-C waits."""
+        """Wait for a video that is being made; skipped after Ctrl-C."""
         deadline = time.monotonic() + VIDEO_SECONDS
         while self.videos.busy and not stop and time.monotonic() < deadline:
             for notice in self.videos.notices(timeout=0.2):
@@ -329,7 +328,7 @@ class Trainer:
     # --- checkpoints
 
     def checkpoint(self) -> Path:
-        """Save everything, unless this update has been saved, and remove what need not stay."""
+        """Save a checkpoint unless this update already has one, and delete those that need not be kept."""
         path = self.checkpoints.path(self.updates)
         written = not path.is_dir()
         if written:
@@ -383,17 +382,17 @@ class Trainer:
                 set_randomness(state["randomness"])
 
     def save_after(self, error: UserError) -> UserError:
-        """The error, the run being saved where it has learnt something."""
+        """Save the run if it has learnt anything. Returns the error to raise."""
         if not self.updates:
             return error
         try:
             self.checkpoint()
-        except Exception:  # what went wrong first is what a person must hear
+        except Exception:  # the first error is the one to report
             return error
         return UserError(f"{error} The run is saved; go on with: myosu train --resume {self.run.folder}")
 
     def keep_evidence(self, error: NonFiniteLoss) -> str:
-        """Save the batch that broke the training; what to tell the user."""
+        """Save the batch that caused the non-finite loss. Returns the message for the user."""
         latest = self.checkpoints.latest()
         message = f"Training stopped at update {self.updates}: {error}."
         if error.batch:
@@ -406,7 +405,7 @@ class Trainer:
         message += f" The last good checkpoint is {latest}." if latest else " There was no checkpoint yet."
         return message + " A lower learning rate is the first thing to try."
 
-    # --- telling
+    # --- reports
 
     def _counters(self) -> dict[str, float]:
         return {"games": self.games, "env_steps": self.env_steps, "updates": self.updates, "samples": self.samples,
@@ -448,7 +447,7 @@ class Trainer:
 
 
 def _greatest_observation(batch: dict[str, Any]) -> str:
-    """Which observation is so large that it is the likely reason, and what to do; "" where none is."""
+    """A message about an observation large enough to be the likely cause, and what to do; "" if there is none."""
     greatest = {name: float(np.abs(np.asarray(value, np.float64)).max(initial=0.0)) for name, value in batch.items()
                 if name.startswith("observation") and np.asarray(value).dtype.kind in "iuf"}
     name = max(greatest, key=lambda name: greatest[name], default="")
@@ -459,7 +458,7 @@ def _greatest_observation(batch: dict[str, Any]) -> str:
 
 
 def _out_of_space(error: Exception) -> bool:
-    # safetensors tells of the system's errors in words only.
+    # safetensors reports system errors as text only.
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
 
 

@@ -1,4 +1,4 @@
-"""Videos of episodes, made from their seeds and actions alone: when asked for, or beside the training.
+"""Videos of episodes, replayed from their seeds and actions: on request, or during training.
 
 imageio is optional: it is imported only where a video is made.
 """
@@ -21,7 +21,7 @@ from myosu.processes import end, end_with, spawn
 from myosu.runs.games import GameRecord
 from myosu.runs.videos import video_path
 
-if TYPE_CHECKING:  # it imports torch, which the process that films does without
+if TYPE_CHECKING:  # it imports torch, which the video process does not need
     from myosu.runs.run import Run
 
 
@@ -36,7 +36,7 @@ def make_video(environment: Environment, record: GameRecord, path: Path) -> str:
     with closing(Playback(environment)) as playback:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part.touch()  # where that fails it says why more clearly than imageio
+            part.touch()  # its error message is clearer than imageio's
             with closing(_open_writer(part, playback.fps)) as writer:
                 for image in playback.pictures(*record.seed_and_actions()):
                     writer.append_data(_even(image))
@@ -66,17 +66,17 @@ def _open_writer(path: Path, fps: float) -> Any:
     imageio = require_imageio()
     if path.suffix == ".gif":
         return imageio.get_writer(path, duration=1000 / fps, loop=0)
-    return imageio.get_writer(path, fps=fps, macro_block_size=1)  # or it stretches pictures to multiples of 16
+    return imageio.get_writer(path, fps=fps, macro_block_size=1)  # or it stretches images to multiples of 16
 
 
 def _even(image: np.ndarray) -> np.ndarray:
-    """The picture with an even height and width, as MP4 must have."""
+    """The image padded to an even height and width, which MP4 requires."""
     height, width = image.shape[:2]
     return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
 def _difference(environment: Environment, record: GameRecord, playback: Playback) -> str:
-    # Rewards are float32, and who added them up may have added them in another order.
+    # Sums of float32 rewards depend on the order of addition.
     if (playback.length == record.length and playback.terminated != record.truncated
             and np.allclose(playback.returns, record.returns, rtol=1e-4, atol=1e-4)):
         return ""
@@ -95,7 +95,7 @@ class VideoProcess:
 
     def __init__(self, run: Run) -> None:
         if run.config.train.video_every:
-            require_imageio()  # said now, not after the first thousand episodes
+            require_imageio()  # fail now, not after the first thousand episodes
         self._folder, self._environment = run.folder, (run.config.game, run.config.env_kwargs, run.config.rewards)
         self._process: Any = None
         self._failed = False
@@ -117,11 +117,11 @@ class VideoProcess:
             given = pack_given(self._environment[0])
             self._process, self._connection = spawn(_film, given, self._folder, *self._environment)
         self._filmed, self._waiting = self._waiting, None
-        with suppress(OSError):  # it is gone: notices() will say so
+        with suppress(OSError):  # it has died: notices() reports it
             self._connection.send(self._filmed)
 
     def notices(self, timeout: float = 0.0) -> list[str]:
-        """What a person should know, once. Waits ``timeout`` seconds for the video that is being made."""
+        """New notices for the user. Waits up to ``timeout`` seconds for the video that is being made."""
         if not self.busy:
             return []
         try:
@@ -149,7 +149,7 @@ class VideoProcess:
 def _film(connection: Connection, parent: int, given: bytes, folder: Path, name: str, kwargs: dict[str, Any],
           rewards: str) -> None:
     end_with(parent)
-    os.nice(5)  # whoever plays and learns goes first
+    os.nice(5)  # actors and learner have priority
     told = False
     try:
         environment = None
