@@ -133,8 +133,8 @@ class Config:
             "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
             "clip_range": (0.0, 10.0), "target_kl": (0.0, 1e6), "learning_rate": (0.0, 10.0),
-            "value_loss_weight": (0.0, 1e6), "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9), "reward_scale": (0.0, 1e9),
-            "gail_weight": (0.0, 1e9), "cloning_weight": (0.0, 1e6),
+            "value_loss_weight": (0.0, 1e6), "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9),
+            "reward_scale": (0.0, 1e9), "gail_weight": (0.0, 1e9), "cloning_weight": (0.0, 1e6),
         })
         if self.cloning_weight and self.lstm_size:
             raise UserError("cloning_weight and lstm_size do not go together: what is remembered at a recorded step is "
