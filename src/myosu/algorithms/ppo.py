@@ -62,7 +62,7 @@ class Config:
     """Steps in each environment between two rounds of learning."""
     epochs: int = 4
     """Passes over a rollout."""
-    batch_size: int = 64
+    batch_size: int = 256
     """Steps a minibatch. Where it does not divide the rollout of num_envs * rollout_steps, the nearest number that does
     takes its place."""
 
@@ -103,9 +103,6 @@ class Config:
     """λ of generalised advantage estimation, in [0, 1]: 0 trusts the value one step on, 1 only the rewards."""
     clip_range: float = 0.2
     """How far the probability of an action may move in a round of learning, as a ratio."""
-    target_kl: float = 0.02
-    """Leave a rollout once the policy's Kullback-Leibler divergence from the one that played it exceeds 1.5 times this,
-    in a minibatch; 0: never."""
     anneal_clip_range: bool = False
     """Let the clip range fall to 0 over the run."""
     learning_rate: float = 3e-4
@@ -132,9 +129,9 @@ class Config:
             "num_envs": (1, 1_000_000), "rollout_steps": (1, 1_000_000), "epochs": (1, 1000), "batch_size": (1, 10**7),
             "channels": (1, 4096), "blocks": (0, 100), "lstm_size": (0, 4096), "sequence_length": (1, 10_000),
             "discount": (0.0, 1.0), "gae_lambda": (0.0, 1.0),
-            "clip_range": (0.0, 10.0), "target_kl": (0.0, 1e6), "learning_rate": (0.0, 10.0),
-            "value_loss_weight": (0.0, 1e6), "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9),
-            "reward_scale": (0.0, 1e9), "gail_weight": (0.0, 1e9), "cloning_weight": (0.0, 1e6),
+            "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
+            "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9), "reward_scale": (0.0, 1e9),
+            "gail_weight": (0.0, 1e9), "cloning_weight": (0.0, 1e6),
         })
         if self.cloning_weight and self.lstm_size:
             raise UserError("cloning_weight and lstm_size do not go together: what is remembered at a recorded step is "
@@ -613,8 +610,7 @@ class Learner:
     gradients in the network's outputs are known in closed form; only from there on does torch differentiate, unless
     ``kernels.PLAIN`` is set."""
 
-    _COUNTS: ClassVar = ("updates", "rollouts", "seen_positions", "epoch", "position", "progress", "next_progress",
-                         "left")
+    _COUNTS: ClassVar = ("updates", "rollouts", "seen_positions", "epoch", "position", "progress", "next_progress")
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         self.config, self.symmetries = config, symmetries
@@ -641,8 +637,6 @@ class Learner:
         self.report: dict[str, float] = {}
         #: Where in the rollout: passes done, minibatches done of this one, and the order of the rows.
         self.epoch = self.position = 0
-        #: Whether the policy has moved as far as ``target_kl`` lets it.
-        self.left = False
         self.order = np.zeros(0, np.int64)
         self.batches: list[Batch] = []
 
@@ -652,9 +646,6 @@ class Learner:
         assert isinstance(replay, Rollout)
         if replay.total_positions != self.seen_positions:
             self._begin_rollout(replay, progress)
-        if self.left:  # a rollout counts as many updates as ever
-            self.updates += 1
-            return {}
         if self.position == 0 and (self.epoch == 0 or config.batch_size < config.rollout_size):
             self.order, self.batches = self.rng.permutation(config.rollout_size // config.unroll), []
         self.batches = self.batches or self._shuffled(replay)
@@ -665,7 +656,6 @@ class Learner:
         outputs, values, _ = self.net.predict(batch.inputs, batch.memory, batch.continues)
         parameters = self.policy.normalize(outputs, batch.legal_actions)
         log_ratio = self.policy.log_prob(parameters, batch.action) - batch.log_prob
-        self.left = bool(config.target_kl) and approximate_kl(log_ratio) > 1.5 * config.target_kl
         surrogate, gradient = clipped_surrogate(log_ratio, batch.advantage, clip_range)
         value_error = values - batch.value_target
         # loss = mean(surrogate) + value_loss_weight · mean(Σ value_error²) − entropy_weight · mean(entropy)
@@ -685,7 +675,7 @@ class Learner:
                                 f"norm {norm} at update {self.updates}", _evidence(batch))
         self.optimizer.step(learning_rate)
 
-        last_pass = self.left or self.epoch == config.epochs - 1
+        last_pass = self.epoch == config.epochs - 1
         self.updates += 1
         self.position = (self.position + 1) % len(self.batches)
         self.epoch += self.position == 0
@@ -747,7 +737,6 @@ class Learner:
         self.progress, self.next_progress = self.next_progress, progress
         self.seen_positions, self.rollouts = replay.total_positions, self.rollouts + 1
         self.epoch = self.position = 0
-        self.left = False
 
     def _make_lesson(self, replay: Rollout, steps: View) -> Lesson:
         """Advantages and value targets for each return, from the stored values and the rewards as they are now."""
