@@ -29,7 +29,7 @@ import numba
 import numpy as np
 import torch
 
-from myosu.algorithms import muzero, ppo
+from myosu.algorithms import muzero, ppo, sac
 from myosu.envs.native import NativeVectorEnv, game_spec
 from myosu.envs.registry import Environment
 from myosu.envs.vector import EnvSpec, Step
@@ -285,6 +285,23 @@ def pictures(check: Check) -> dict[str, Any]:
     return found
 
 
+def sac_pictures(check: Check) -> dict[str, Any]:
+    """Samples/s of SAC's learner on images, its sampling included."""
+    found: dict[str, Any] = {}
+    for batch in check.size((64, 256, 1024), (8,)):
+        config = sac.Config(num_envs=8, batch_size=batch, replay_capacity=4096, hidden=(512,),
+                            learning_starts=check.size(2048, 64), device=check.device.type)
+        env: Any = Pictures(config.num_envs)
+        actor, replay = sac.make_actor(config, env, seed=0), sac.make_replay(config, env.spec)
+        while replay.positions < config.learning_starts:
+            for rows in actor.step().sequences:
+                replay.add(rows, version=0)
+        fit = sac.make_learner(config, env.spec, None, seed=0)
+        seconds = check.seconds(lambda fit=fit, replay=replay: fit.update(replay, 0.5))
+        found[f"batch {batch}"] = round(batch / seconds)
+    return found
+
+
 class Mctx:
     """mctx and pgx on the same GPU, with the network and search of ``selfplay``. One process per batch size, which
     compiles while other parts run and measures on request."""
@@ -319,7 +336,8 @@ class Mctx:
         return found
 
 
-PARTS = {part.__name__: part for part in (about, correctness, network, selfplay, learner, othello, pictures)}
+PARTS = {part.__name__: part for part in (about, correctness, network, selfplay, learner, othello, pictures,
+                                      sac_pictures)}
 
 
 def main() -> None:

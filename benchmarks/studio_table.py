@@ -38,8 +38,13 @@ from myosu.training.callbacks import Callback
 EXPERTS = 21
 PPO: dict[str, Any] = {"rollout_steps": 32, "batch_size": 256, "epochs": 4, "hidden": (128,), "learning_rate": 1e-3,
                        "entropy_weight": 0.01}
-SAC: dict[str, Any] = {"hidden": (128,), "learning_rate": 1e-3, "n_step": 3, "entropy_in_values": False}
-GAIL: dict[str, Any] = {"gail_weight": 0.1}
+SAC: dict[str, Any] = {"hidden": (128,), "learning_rate": 1e-3, "n_step": 3, "entropy_in_values": False,
+                       "temperature_initial": 0.01, "learning_starts": 256, "batch_size": 64, "replay_ratio": 16.0}
+#: Beside the recordings, of each algorithm.
+GAIL: dict[str, dict[str, Any]] = {
+    "ppo": {"gail_weight": 0.01},
+    "sac": {"gail_weight": 0.01, "entropy_share": 0.1, "cloning_weight": 1.0, "cloning_updates": 300},
+}
 #: For each column the algorithm, how its environments wait for each other, its settings, and whether it imitates.
 COLUMNS: dict[str, tuple[str, str, dict[str, Any], bool]] = {
     "synchronous PPO": ("ppo", "synchronous", PPO, False),
@@ -96,7 +101,7 @@ def train(folder: Path, column: str, seed: int, level: dict[str, int], watch: Wa
     if (folder / "checkpoints").is_dir():
         myosu.train(resume=folder, callbacks=[watch], handle_signals=True, trust=True, **limit)
     else:
-        more = {**GAIL, "recordings": (str(options.folder / "experts"),)} if imitates else {}
+        more = {**GAIL[algorithm], "recordings": (str(options.folder / "experts"),)} if imitates else {}
         myosu.train("myosu/AnimatedBubble-v0", algorithm, run=folder, seed=seed, num_envs=options.envs,
                     env_workers=workers, env_kwargs={"time_scale": options.time_scale, **level}, evaluate_every=0,
                     checkpoint_every_minutes=options.every, callbacks=[watch], handle_signals=True, **limit,

@@ -20,9 +20,12 @@ export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 export RAY_raylet_start_wait_time_s=${RAY_raylet_start_wait_time_s:-120}
 # A node that does not answer three times, within 10 s each, is lost: after some 40 s. By Ray's own figures it takes 66 s.
 export RAY_health_check_failure_threshold=${RAY_health_check_failure_threshold:-3}
+# Each worker process that waits for work takes 50 MiB: none are kept. Nor are there an autoscaler (--no-monitor) and
+# copies of the workers' logs for the learner's screen (--include-log-monitor); the logs stay in Ray's folder.
+export RAY_num_workers_soft_limit=${RAY_num_workers_soft_limit:-0}
 
 case ${1:-} in
-head) where="--head --port=${PORT:-6379} --include-dashboard=false${RAY_TMP:+ --temp-dir=$RAY_TMP}"; shift ;;
+head) where="--head --port=${PORT:-6379} --include-dashboard=false --no-monitor${RAY_TMP:+ --temp-dir=$RAY_TMP}"; shift ;;
 join) where="--address=${2:?HOST:PORT of the head}"; shift 2 ;;
 stop) exec "$RAY" stop ;;
 up|down)
@@ -57,4 +60,5 @@ fi
 ip=${1:-}; [ $# -eq 0 ] || shift
 # shellcheck disable=SC2086  # the words of $where are arguments
 exec "$RAY" start $where ${ip:+--node-ip-address="$ip"} ${CORES:+--num-cpus="$CORES"} \
-  --object-store-memory=$((${OBJECT_STORE_MB:-128} * 1048576)) --disable-usage-stats "$@"
+  --object-store-memory=$((${OBJECT_STORE_MB:-128} * 1048576)) --include-log-monitor=false \
+  --disable-usage-stats "$@"

@@ -26,6 +26,7 @@ from faults import FAULTS, HEALTHY, Fault  # noqa: E402
 from faults.healthy import TRUE_OF  # noqa: E402
 from faults.other_runs import OTHER_HEALTHY_RUNS, OTHER_RUN_FAULTS  # noqa: E402
 from faults.run_faults import HEALTHY_RUNS, RUN_FAULTS  # noqa: E402
+from faults.third_runs import THIRD_HEALTHY_RUNS, THIRD_RUN_FAULTS  # noqa: E402
 from myosu.doctor import Finding, check_game, check_gym  # noqa: E402
 from myosu.doctor.apart import examine_apart  # noqa: E402
 from myosu.doctor.run import examine_run  # noqa: E402
@@ -103,14 +104,14 @@ def _examined(fault: Fault) -> tuple[list[Finding], float]:
 
 def measure_runs(words: list[str]) -> None:
     table = Table("runs, by finding")
-    for fault in (fault for fault in (*RUN_FAULTS, *OTHER_RUN_FAULTS)
+    for fault in (fault for fault in (*RUN_FAULTS, *OTHER_RUN_FAULTS, *THIRD_RUN_FAULTS)
                   if not words or any(word in str(fault) for word in words)):
         verdict = fault.verdict(examine_run(fault.make()))
         table.count(fault.checks[0], verdict)
         if verdict != "found":
             print(f"{verdict:<9} {fault}")
     table.print()
-    healthy = {**HEALTHY_RUNS, **OTHER_HEALTHY_RUNS} if not words or "healthy" in words else {}
+    healthy = {**HEALTHY_RUNS, **OTHER_HEALTHY_RUNS, **THIRD_HEALTHY_RUNS} if not words or "healthy" in words else {}
     loud = {name: [f.check for f in examine_run(make()) if f.severity != "info"] for name, make in healthy.items()}
     print(f"{len(healthy)} healthy runs, false alarms:", {name: checks for name, checks in loud.items() if checks} or 0)
 

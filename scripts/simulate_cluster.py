@@ -3,7 +3,7 @@
     python scripts/simulate_cluster.py [--game othello] [--hosts 1 2 4 8 16 32 64] [--cores 8] [--plot cluster.png]
 
 An actor plays for a report, sends it through the link of the learner's machine, waits until the relay (one process) has
-taken it, and begins the next one: one call in flight an actor, as sources/ray.py does it. Weights go out of the same
+taken it, and begins the next one: one call in flight an actor, as sources/relay.py does it. Weights go out of the same
 link every two seconds, once to each host. The learner takes what came in, at most at its own rate. What limits each
 size is printed: the actors, the link, the relay or the learner.
 """

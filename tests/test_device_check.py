@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 def test_every_part_that_a_cpu_has(tmp_path):
     done = subprocess.run(
         ["bash", ROOT / "scripts" / "device_check.sh", tmp_path, "", "--device", "cpu", "--tiny", "--parts",
-         "about,network,selfplay,learner,othello,pictures", "--games", "CPU:2x8"],
+         "about,network,selfplay,learner,othello,pictures,sac_pictures", "--games", "CPU:2x8"],
         env=os.environ | {"PYTHON": sys.executable}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "device.json").read_text())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -141,21 +139,22 @@ def test_what_the_person_named_is_no_question_until_it_changes(alone, monkeypatc
     capsys.readouterr()
 
 
-def test_child_processes_inherit_the_decision(alone):
-    """In processes of their own, of which the actors and the evaluator are children."""
+def test_child_processes_inherit_the_decision(alone, monkeypatch, capsys):
+    """The actors and the evaluator are processes of their own."""
     own = alone / "my_algorithm.py"
     shutil.copy(TOY, own)
-    command = [sys.executable, "-m", "myosu.cli"]
     run = alone / "run"
-    subprocess.run([*command, "train", "tictactoe", "--algorithm", str(own), "--run", str(run), "--updates", "20",
-                    "--actors", "1", "--evaluate-every", "10", "--evaluation-games", "4", "--quiet"], check=True)
-    for state in (None, str(alone / "elsewhere")):
-        env = os.environ | ({"XDG_STATE_HOME": state} if state else {})
-        resume = [*command, "train", "--resume", str(run), "--quiet", "--updates"]
-        answer = subprocess.run([*resume, "30" if state is None else "40"], env=env, capture_output=True, text=True)
-        assert answer.returncode == (2 if state else 0), answer.stderr
-        assert ("add --trust" in answer.stderr) == bool(state)
-    subprocess.run([*resume, "50", "--trust"], env=env, check=True)
+    command = ["train", "tictactoe", "--algorithm", str(own), "--run", str(run), "--updates", "20", "--actors", "0",
+               "--evaluate-every", "10", "--evaluation-games", "4", "--quiet"]
+    assert cli.run(command) == 0
+    resume = ["train", "--resume", str(run), "--quiet", "--actors", "1", "--updates"]
+    forget(monkeypatch)
+    assert cli.run([*resume, "30"]) == 0  # the decision was remembered
+    forget(monkeypatch)
+    monkeypatch.setenv("XDG_STATE_HOME", str(alone / "elsewhere"))
+    capsys.readouterr()
+    assert cli.run([*resume, "40"]) == 2 and "add --trust" in capsys.readouterr().err
+    assert cli.run([*resume, "50", "--trust"]) == 0
     evaluated = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["update"] for line in evaluated if line["kind"] == "evaluation"][-1] == 50
 

@@ -106,6 +106,19 @@ def test_passing_belongs_to_no_cell_and_symmetries_turn_everything_else():
     assert cloning.make_learner(cloning.Config(symmetries=False), spec, game.symmetries, 0).symmetries is None
 
 
+@pytest.mark.parametrize(("actions", "chosen", "learnt"), [
+    ([0, 4, 3, 2, 9, 6, 9, 9], [0, 0, 1, 0, 1, 0, 1, 1], [2, 3, 4, 5, 6, 7]),  # dead stones are captured
+    ([0, 4, 3, 9, 2, 1], [0, 0, 1, 0, 0, 0], [2]),  # random moves at the end of a game that goes on
+    ([0, 4, 9, 9], [0, 1, 1, 1], [1, 2, 3]),
+])
+def test_captures_of_dead_stones_before_the_last_passes_are_cloned(actions, chosen, learnt):
+    """Without them a policy passes while dead stones stand, which the rules count as alive."""
+    moves = [Move(np.zeros(1), np.ones(10, bool), np.int64(action), ply % 2, np.zeros(2), False, False, bool(by_player))
+             for ply, (action, by_player) in enumerate(zip(actions, chosen, strict=True))]
+    assert cloning.moves_to_clone(moves, 9) == [moves[ply] for ply in learnt]
+    assert cloning.moves_to_clone(moves, None) == [move for move in moves if move.chosen]
+
+
 def test_only_chosen_moves_are_learnt_and_held_out_games_are_only_tested_on():
     moves, game = go_moves(3, [0, 4, 9, 8])
     spec, config = game_spec(game), cloning.Config(channels=8, batch_size=64, held_out=0.5)

@@ -162,7 +162,7 @@ def test_several_branches_do_not_count_components_several_times():
 def test_the_temperature_brings_the_entropy_to_its_target():
     """Of each branch, whose advantages are 1 and 1; half of ln 2 and of ln 3."""
     loop = learnt(Pair, steps=2500, temperature=None, temperature_initial=0.1, entropy_share=0.5)
-    outputs = loop.learner.net.policy({"": torch.ones(1, 1)})
+    outputs = loop.learner.net.policy((torch.ones(1, 1), None))
     found = entropies(choice_log_probs(outputs, torch.ones(1, 5, dtype=torch.bool), (2, 3)), (2, 3))
     assert found.tolist()[0] == pytest.approx([0.5 * math.log(2), 0.5 * math.log(3)], abs=0.08)
     temperature = loop.learner.net.log_temperature.exp().tolist()

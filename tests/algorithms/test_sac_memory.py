@@ -25,7 +25,7 @@ def values(loop, secret):
         action, after = agent.act(observation, np.ones((1, 2), np.bool_), state)
         before = np.zeros((1, 16), np.float32) if state is None else state
         with torch.no_grad():
-            found.append(agent.critics(agent.player.see(observation, before)[0]).mean(0)[0, 0].numpy())
+            found.append(agent.critics.values(agent.player.see(observation, before)[0]).mean(0)[0, 0].numpy())
         actions.append(int(action[0]))
         state = after
     return np.array(found), actions
@@ -74,10 +74,10 @@ def test_sequences_give_what_whole_episodes_give():
     after = columns["next_row"][sequences.windows.rows]
     known = columns["acted"][after]  # the state before the next step is the one after this
     assert known.sum() > 20
-    output = seen.now[""][:, -size:].detach().numpy()
+    output = seen.now[0][:, -size:].detach().numpy()
     assert np.abs(output - columns["memory"][after][:, :size])[known].max() < 1e-5
-    assert torch.equal(seen.after[""], seen.target_after[""])
-    assert np.abs(seen.after[""][:, :1].numpy() - columns["observation"][sequences.windows.after]).max() == 0
+    assert torch.equal(seen.after[0], seen.target_after[0])
+    assert np.abs(seen.after[0][:, :1].numpy() - columns["observation"][sequences.windows.after]).max() == 0
 
 
 def test_the_memory_learns_from_the_critics_alone():
@@ -85,7 +85,7 @@ def test_the_memory_learns_from_the_critics_alone():
     learner = loop.learner
     sequences = loop.replay.sample_sequences(8, np.random.default_rng(0))
     seen = learner._remember(loop.replay, sequences)
-    assert seen.now[""].requires_grad and not seen.after[""].requires_grad and not seen.target_after[""].requires_grad
+    assert seen.now[0].requires_grad and not seen.after[0].requires_grad and not seen.target_after[0].requires_grad
     before = learner.weights()
     loop.run(40)
     after = learner.weights()

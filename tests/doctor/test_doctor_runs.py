@@ -10,6 +10,7 @@ from torch import nn
 import myosu
 from faults.other_runs import OTHER_HEALTHY_RUNS, OTHER_RUN_FAULTS
 from faults.run_faults import HEALTHY_RUNS, RUN_FAULTS, Rows, alone, muzero
+from faults.third_runs import THIRD_HEALTHY_RUNS, THIRD_RUN_FAULTS
 from gym_toys import Broken
 from myosu import cli
 from myosu.doctor.experiments import dead_shares, judge_dead, judge_fit, judge_seats, judge_values
@@ -18,10 +19,10 @@ from myosu.doctor.run_folder import read_run
 from myosu.errors import UserError
 from web_runs import untrained_run
 
-ALL_HEALTHY = HEALTHY_RUNS | OTHER_HEALTHY_RUNS
+ALL_HEALTHY = HEALTHY_RUNS | OTHER_HEALTHY_RUNS | THIRD_HEALTHY_RUNS
 
 
-@pytest.mark.parametrize("fault", [*RUN_FAULTS, *OTHER_RUN_FAULTS], ids=str)
+@pytest.mark.parametrize("fault", [*RUN_FAULTS, *OTHER_RUN_FAULTS, *THIRD_RUN_FAULTS], ids=str)
 def test_a_planted_fault_is_named(fault):
     findings = examine_run(fault.make())
     assert fault.verdict(findings) == "found", [str(finding) for finding in findings]

@@ -20,7 +20,7 @@ from myosu.games import load_game
 from myosu.players.agent import load_agent
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.run import open_run
-from myosu.sources import actor_count
+from myosu.sources.factory import actor_count
 from myosu.training.start import create_run
 from myosu.training.trainer import train
 from toy_runs import last_weights, same_weights

@@ -9,7 +9,8 @@ from faults.fault import Fault
 from faults.game_faults import GAME_FAULTS
 from faults.healthy import HEALTHY
 from faults.other_faults import OTHER_FAULTS
+from faults.third_faults import THIRD_FAULTS
 
-FAULTS: list[Fault] = [*ENV_FAULTS, *GAME_FAULTS, *OTHER_FAULTS]
+FAULTS: list[Fault] = [*ENV_FAULTS, *GAME_FAULTS, *OTHER_FAULTS, *THIRD_FAULTS]
 
 __all__ = ["FAULTS", "HEALTHY", "Fault"]

@@ -9,16 +9,10 @@ import numpy as np
 from gymnasium import spaces
 
 from faults.bases import Cart, Chase, Garden, Kite, Pig, Stones
-from faults.fault import Fault
+from faults.fault import Fault, planter
 
 ENV_FAULTS: list[Fault] = []
-
-
-def planted(kind, variant, *checks, hints=()):
-    def add(make):
-        ENV_FAULTS.append(Fault(kind, variant, make, checks, hints))
-        return make
-    return add
+planted, _ = planter(ENV_FAULTS)
 
 
 # --- the array that is returned is the one that is written to

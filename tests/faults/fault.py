@@ -49,3 +49,17 @@ class Solid:
 
     def __call__(self) -> Game:
         return self.game
+
+
+def planter(faults: list[Fault]) -> tuple[Callable, Callable]:
+    """A decorator that adds an environment to ``faults``, and a function that adds a game."""
+    def environment(kind: str, variant: str, *checks: str, hints: tuple[str, ...] = ()) -> Callable:
+        def add(make: Callable[[], Any]) -> Callable[[], Any]:
+            faults.append(Fault(kind, variant, make, checks, hints))
+            return make
+        return add
+
+    def game(kind: str, variant: str, broken: Game, *checks: str, hints: tuple[str, ...] = ()) -> None:
+        faults.append(Fault(kind, variant, Solid(broken), checks, hints))
+
+    return environment, game

@@ -6,15 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from faults.fault import Fault, Solid
+from faults.fault import Fault, planter
 from myosu.games import Game, Symmetries, compiled, connect_four, othello, tictactoe
 from myosu.games.symmetry import board_symmetries
 
 GAME_FAULTS: list[Fault] = []
-
-
-def planted(kind, variant, game, *checks, hints=()):
-    GAME_FAULTS.append(Fault(kind, variant, Solid(game), checks, hints))
+_, planted = planter(GAME_FAULTS)
 
 
 # --- four in a row on 5×5

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import RecordEpisodeStatistics, TransformObservation, TransformReward
 
-from faults.fault import Fault, Solid
+from faults.fault import Fault, planter
 from faults.other_bases import (
     PAINT,
     SIDE,
@@ -26,17 +26,7 @@ from faults.other_bases import (
 from myosu.games import Symmetries, compiled, connect_four, othello, snake, tictactoe
 
 OTHER_FAULTS: list[Fault] = []
-
-
-def planted(kind, variant, *checks, hints=()):
-    def add(make):
-        OTHER_FAULTS.append(Fault(kind, variant, make, checks, hints))
-        return make
-    return add
-
-
-def game(kind, variant, broken, *checks, hints=()):
-    OTHER_FAULTS.append(Fault(kind, variant, Solid(broken), checks, hints))
+planted, game = planter(OTHER_FAULTS)
 
 
 def over(name, wrapper, **kwargs):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -97,11 +96,11 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    """Publishes a lively run: its folder, and the page in Node. A game is compiled once."""
+def published(tmp_path_factory, compile_once):
+    """Publishes a lively run: its folder, and the page in Node."""
     if NODE is None:
         pytest.skip("NODE IS NOT INSTALLED")
-    compiled, pages, made = cache(site.compile_for_page), [], {}
+    pages, made = [], {}
 
     def published(game: str, algorithm: str, **settings) -> tuple[Path, Page]:
         key = (game, algorithm, str(settings))
@@ -109,7 +108,7 @@ def published(tmp_path_factory):
             folder = tmp_path_factory.mktemp("published")
             run = lively_run(folder / "run", game, algorithm, settings)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(site, "compile_for_page", compiled)
+                patch.setattr(site, "compile_for_page", compile_once)
                 site.publish(run, folder / "site")
             pages.append(Page(folder / "site"))
             made[key] = run, pages[-1]

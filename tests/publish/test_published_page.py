@@ -40,11 +40,13 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, compile_once):
     """A folder with the pages of two untrained agents."""
     folder = tmp_path_factory.mktemp("site")
-    for game in ("othello", "snake"):
-        publish(untrained_run(tmp_path_factory.mktemp(game) / "run", game), folder / "pages" / game)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("myosu.publish.site.compile_for_page", compile_once)
+        for game in ("othello", "snake"):
+            publish(untrained_run(tmp_path_factory.mktemp(game) / "run", game), folder / "pages" / game)
     return folder
 
 

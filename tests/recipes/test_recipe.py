@@ -7,7 +7,9 @@ import pytest
 
 from myosu.cli import run as myosu
 from myosu.errors import UserError
-from myosu.recipes.recipe import read_recipe, recipe_names, run_recipe
+from myosu.recipes.comparisons import Rate
+from myosu.recipes.recipe import _progress, read_recipe, recipe_names, run_recipe
+from myosu.recipes.stages import Made
 
 SMALL = """
 game = "{folder}/go4.py"
@@ -138,6 +140,40 @@ def test_from_nothing_to_the_table_and_on_where_it_was_stopped(small, tmp_path, 
         run_recipe(read_recipe(str(small)), folder)
 
 
+def test_matches_that_have_ended_are_not_played_again(tmp_path):
+    pairs = [["greedy", "random"], ["random", "greedy"]]
+    stage = Rate("rating", "tictactoe", {"pairs": pairs, "games": 20, "jobs": 1}, {}, "here")
+    ended = {"games": 20, "win_rate": 0.123, "win_rate_ci95": [0.1, 0.2]}
+    (tmp_path / "matches.json").write_text(json.dumps({"greedy against random": ended}))
+    told = []
+    figures = stage.run(tmp_path, {}, told.append)
+    assert figures is not None and list(figures) == ["greedy against random", "random against greedy"]
+    assert figures["greedy against random"] == ended and figures["random against greedy"]["win_rate"] < 0.5
+    assert len(told) == 1 and json.loads((tmp_path / "matches.json").read_text()) == figures
+
+
+def test_what_is_left_is_told_at_the_pace_so_far(tmp_path):
+    (tmp_path / "r.toml").write_text('''game = "tictactoe"
+[a]
+stage = "record"
+players = ["random"]
+games = 2
+about_minutes = 2
+[b]
+stage = "rate"
+pairs = [["random", "greedy"]]
+about_minutes = 3
+quick = { about_minutes = 1 }
+''')
+    recipe, made = read_recipe(str(tmp_path / "r.toml")), {"a": Made(tmp_path, "record", {}, 240.0)}
+    assert _progress(recipe, {}, None) == ", 0 minutes so far, about 5 left"
+    assert _progress(recipe, {}, "a") == ", 0 minutes so far, about 2 left"
+    assert _progress(recipe, made, None) == ", 4 minutes so far, about 6 left", "half as fast as said"
+    assert _progress(read_recipe(str(tmp_path / "r.toml"), quick=True), {}, None).endswith("about 3 left")
+    recipe.minutes.pop("b")
+    assert _progress(recipe, made, None) == "", "nobody knows"
+
+
 def test_quick_replaces_settings(small):
     assert read_recipe(str(small)).stages["expert"].settings["games"] == 24
     quick = read_recipe(str(small), quick=True).stages
@@ -162,8 +198,12 @@ def test_quick_replaces_settings(small):
     ('alone = "supervised"', 'alone = "nobody"', r"stage league: There is no opponent 'nobody'"),
     ("[expert]", "[expert", "is no TOML"),
     ('go4.py"', 'go5.py"', "go5.py"),
+    ('stage = "supervise"', 'stage = "supervise"\ngame = "go9"',
+     r"stage supervised: recordings = 'expert' is of .*go4.py, not of go9"),
+    ("[rollout]", "[rollout]\nabout_minutes = -1", r"stage rollout: about_minutes = -1 must be a number of minutes"),
 ], ids=["no-stage", "later-stage", "wrong-kind", "missing", "unknown-kind", "setting", "type", "player", "part",
-        "part-setting", "no-evaluator", "evaluator-kind", "random", "league-player", "no-game", "toml", "no-file"])
+        "part-setting", "no-evaluator", "evaluator-kind", "random", "league-player", "no-game", "toml", "no-file",
+        "other-board", "about"])
 def test_what_is_wrong_is_told_before_anything_runs(small, before, after, said):
     text = small.read_text()
     assert before in text

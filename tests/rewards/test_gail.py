@@ -224,6 +224,22 @@ def test_rewards_have_both_signs_and_ends_what_follows_them():
     assert abs(same.rewards(teachers(True))).max() < 0.6, "of those who do the same nothing can be told"
 
 
+def test_of_a_board_it_sees_the_cell_of_the_action():
+    """Experts choose the cell that is lit, which is never the last one; what is learnt of the others holds there."""
+    spec, rng = EnvSpec((1, 3, 4), np.float32, 12, 1, (0.0, 1.0), 10, planes_first=True), np.random.default_rng(0)
+    boards = np.eye(12, dtype=np.float32).reshape(12, 1, 3, 4)
+
+    def steps(lit, action):
+        return {"observation": boards[lit], "action": action[:, None], "terminated": np.zeros(len(lit), np.bool_)}
+
+    lit = rng.integers(11, size=200)
+    gail = GAIL(spec, steps(lit, lit), partial(action_features, spec), 0.9, learning_rate=3e-3)
+    for _ in range(60):
+        gail.update(steps(rng.integers(11, size=64), rng.integers(12, size=64)))
+    last = gail.rewards(steps(np.full(12, 11), np.arange(12)))
+    assert last[11] - last[:11].max() > 0.3, last.round(2)
+
+
 def test_what_it_has_learnt_is_restored():
     first, second = signal(GAIL, True), signal(GAIL, True, seed=5)
     steps = teachers(False)

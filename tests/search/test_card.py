@@ -96,6 +96,15 @@ def test_a_card_that_is_not_there_is_told(monkeypatch):
         choose_device("cuda")
 
 
+@pytest.mark.parametrize("name, what", [("gpu", "there is no such device"), ("cuda:x", "there is no such device"),
+                                        ("meta", "there is no such device"), ("cuda:2", "there are only 2 here")])
+def test_a_device_that_nobody_has_is_told(monkeypatch, name, what):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match=f"device = {name}: {what}"):
+        choose_device(name)
+
+
 def test_exponential():
     x = np.concatenate([np.linspace(-50, 1, 1001), [-1e9]])
     np.testing.assert_allclose([ptx.exp(value) for value in x], np.exp(np.maximum(x, -700)), rtol=2e-15)

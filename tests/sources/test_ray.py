@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -16,7 +18,10 @@ import pytest
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.errors import UserError
 from myosu.runs.run import open_run
-from myosu.sources.ray import ClusterActors, _Crew, _NodeActor, _versions, require_cluster
+from myosu.sources import relay
+from myosu.sources.node_actor import NodeActor
+from myosu.sources.ray import ClusterActors, require_cluster
+from myosu.sources.relay import Delivery, _Crew, _Node, _Remote, _versions
 from myosu.training.start import configure
 from myosu.training.trainer import Trainer, train
 from toy_runs import TOY, toy_run
@@ -112,8 +117,8 @@ def test_actors_and_the_relay_are_replaced_when_killed(tmp_path, cluster):
         assert actors.restarts == 1
         assert any("was replaced" in notice for notice in actors.notices())
 
-        (relay,) = actors._processes.values()
-        os.kill(relay.pid, signal.SIGKILL)
+        (process,) = actors._processes.values()
+        os.kill(process.pid, signal.SIGKILL)
         collect_until(actors, lambda found: actors.starts == 5)
         collect_until(actors, bool)
         assert actors.restarts == 2
@@ -211,6 +216,43 @@ def test_the_command_tells_it_and_makes_no_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_relay_imports_neither_torch_nor_numba():
+    code = "import sys, myosu.sources.relay; assert not {'torch', 'numba', 'ray'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_address_where_something_else_answers(monkeypatch):
+    """Ray would try to join for minutes."""
+    ours, theirs = multiprocessing.Pipe()
+
+    def never(address: str, patient: bool) -> bool:
+        assert ours.poll(PATIENCE)  # the learner has been told
+        raise UserError("Ray gives up")
+
+    monkeypatch.setattr(relay, "_connected", never)
+    monkeypatch.setattr(relay, "JOIN_SECONDS", 0.1)
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+    before = signal.getsignal(signal.SIGTERM)
+    relay.run_relay(theirs, os.getppid(), {}, b"", "10.0.0.1:80", None, 0, False)
+    signal.signal(signal.SIGTERM, before)
+    told = ours.recv()
+    assert told.mendable and "10.0.0.1:80: what answers there" in told.error
+
+
+def test_an_actor_plays_on_before_its_report_has_reached_the_learner():
+    crew = _Crew.__new__(_Crew)
+    played = []
+    handle = SimpleNamespace(play=SimpleNamespace(remote=lambda *call: played.append(call) or f"call {len(played)}"))
+    crew.ray = SimpleNamespace(wait=lambda calls, **_: (calls, []), exceptions=SimpleNamespace(RayError=OSError),
+                               get=lambda call: Delivery(call.encode(), 3, 10, "", False))
+    crew.nodes, crew.calls, crew.version, crew.weights = {"a": _Node("10.0.0.1", 1, 1)}, {}, 3, "weights"
+    crew.call(_Remote(handle, "a"))
+    reports = crew.take_reports()
+    assert next(reports) == b"call 1"
+    assert list(crew.calls) == ["call 2"] and crew.nodes["a"].steps == 10
+    assert played == [(3, "weights"), (3, None)]  # the same weights travel once
+
+
 def test_ray_is_not_imported_without_the_flag():
     code = "import sys, myosu.api, myosu.sources.ray; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -227,13 +269,15 @@ def test_nodes_must_have_the_same_python_and_myosu(there, what):
 
 def test_an_actor_reports_after_enough_episodes_or_a_second(tmp_path):
     run = toy_run(tmp_path / "run", updates=1, deterministic=False)
-    actor = _NodeActor(run.config.to_json(), b"", frozenset({"*"}), 0)
+    actor = NodeActor(run.config.to_json(), b"", frozenset({"*"}), 0)
     settings, spec = load_settings(run.config), run.config.environment.spec
     from safetensors.torch import save
 
     weights = save(load_algorithm(TOY).make_learner(settings, spec, None, 0).weights())
-    report = actor.play(7, weights)
-    assert report.version == 7 and not report.error and len(report.experience.episodes) >= 32
+    delivery = actor.play(7, weights)
+    report = pickle.loads(delivery.packed)
+    assert delivery.version == report.version == 7 and not delivery.error
+    assert len(report.experience.episodes) >= 32 and delivery.steps == report.experience.steps > 0
 
 
 def test_a_learner_that_waits_does_not_hold_its_source(tmp_path):

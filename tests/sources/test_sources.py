@@ -18,7 +18,10 @@ from myosu.players.agent import load_agent
 from myosu.runs.config import RunConfig, TrainConfig
 from myosu.runs.run import open_run
 from myosu.runs.state import load_state
-from myosu.sources import ActorInTurn, ActorProcesses, RecordedGames, make_source
+from myosu.sources.factory import make_source
+from myosu.sources.in_turn import ActorInTurn
+from myosu.sources.processes import ActorProcesses
+from myosu.sources.recorded import RecordedGames
 from myosu.sources.stopwatch import Stopwatch
 from myosu.training.start import create_run
 from myosu.training.trainer import train

@@ -6,9 +6,9 @@ import time
 import pytest
 import torch
 
-from myosu import sources
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.errors import UserError
+from myosu.sources import factory
 from myosu.sources.threads import ActorThreads
 from myosu.training.trainer import train
 from toy_runs import TOY, toy_run
@@ -17,7 +17,7 @@ from toy_runs import TOY, toy_run
 @pytest.fixture
 def on_card(monkeypatch):
     """Runs believe that a card is there; the algorithm does not ask for it."""
-    monkeypatch.setattr(sources, "on_card", lambda config: True)
+    monkeypatch.setattr(factory, "on_card", lambda config: True)
 
 
 def test_a_run_with_actors_in_threads(tmp_path, on_card):
@@ -36,9 +36,12 @@ def test_what_an_actor_raises_ends_the_training(tmp_path, on_card, monkeypatch):
         train(toy_run(tmp_path / "run", updates=40, deterministic=False, actors=1), quiet=True)
 
 
-def test_a_full_card_is_told_and_what_to_lower(tmp_path, on_card, monkeypatch):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"),
+                                   RuntimeError("CUDA error: out of memory"),
+                                   RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB)")], ids=str)
+def test_a_full_card_is_told_and_what_to_lower(tmp_path, on_card, monkeypatch, error):
     def fails(self):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(load_algorithm(TOY).Actor, "step", fails)
     with pytest.raises(UserError, match=r"memory of the card is full\. Lower num_envs"):

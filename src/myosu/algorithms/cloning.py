@@ -134,14 +134,24 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 
 def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
-    """The moves of a recorded game that its players chose, in games for two those of both, as one sequence."""
+    """The moves of a recorded game to learn from, in games for two those of both players, as one sequence."""
     held_out = is_held_out([move.action for move in moves], spec.num_players, config.held_out)
-    chosen = [move for move in moves if move.chosen]
-    if not chosen:
+    learnt = moves_to_clone(moves, spec.pass_action)
+    if not learnt:
         return []
-    columns = {name: np.array([getattr(move, name) for move in chosen])
+    columns = {name: np.array([getattr(move, name) for move in learnt])
                for name in ("observation", "legal_actions", "action")}
-    return [columns | {"held_out": np.full(len(chosen), held_out)}]
+    return [columns | {"held_out": np.full(len(learnt), held_out)}]
+
+
+def moves_to_clone(moves: list[Move], pass_action: int | None) -> list[Move]:
+    """Those that their players chose. Of a game that two passes end also the captures of dead stones before them: a
+    policy that has never seen any passes while they stand, and loses games that it has won."""
+    end = len(moves)
+    if pass_action is not None and [int(move.action) for move in moves[-2:]] == [pass_action] * 2:
+        while end and (not moves[end - 1].chosen or moves[end - 1].action == pass_action):
+            end -= 1
+    return [move for k, move in enumerate(moves) if move.chosen or k >= end]
 
 
 class Learner(SupervisedLearner):

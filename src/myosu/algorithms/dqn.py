@@ -331,18 +331,6 @@ class Learner(StepLearner):
             targets = targets - self.config.advantage_learning * gap
         return targets
 
-    def _turned(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Augment each transition with a random symmetry of the game."""
-        if self.symmetries is None:
-            return batch
-        drawn = self.rng.integers(0, len(self.symmetries.actions), len(batch["action"]))
-        return batch | {
-            "observation": self.symmetries.observations(batch["observation"], drawn),
-            "action": self.symmetries.moved(batch["action"], drawn),
-            "next_observation": self.symmetries.observations(batch["next_observation"], drawn),
-            "next_legal_actions": self.symmetries.by_action(batch["next_legal_actions"], drawn),
-        }
-
 
 class Agent:
     """Takes the greedy action."""

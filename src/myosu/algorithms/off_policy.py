@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from myosu.algorithms.interface import Experience
 from myosu.algorithms.recorder import EpisodeRecorder
 from myosu.envs.vector import Step, VectorEnv
+from myosu.games.game import Symmetries
 from myosu.nets.flat import FlatAdam
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Rows
@@ -156,6 +157,7 @@ class StepLearner:
     target: nn.Module
     optimizer: FlatAdam
     sampler: Sampler
+    symmetries: Symmetries | None
     rng: np.random.Generator
     device: torch.device
     updates: int
@@ -180,6 +182,18 @@ class StepLearner:
         self.rng.bit_generator.state = state["rng"]
         self.updates = state["updates"]
         self.sampler.load_state_dict(state["sampler"])
+
+    def _turned(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Each transition under a symmetry of the game drawn at random."""
+        if self.symmetries is None:
+            return batch
+        drawn = self.rng.integers(0, len(self.symmetries.actions), len(batch["action"]))
+        turned = {"action": self.symmetries.moved(batch["action"], drawn)}
+        for name in batch.keys() & {"observation", "next_observation"}:
+            turned[name] = self.symmetries.observations(batch[name], drawn)
+        for name in batch.keys() & {"legal_actions", "next_legal_actions"}:
+            turned[name] = self.symmetries.by_action(batch[name], drawn)
+        return batch | turned
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from myosu.algorithms.checks import check_ranges
-from myosu.algorithms.demonstrations import gail_signals
+from myosu.algorithms.demonstrations import gail_signals, load_demonstrations
 from myosu.algorithms.interface import AgentState, Experience, Thoughts, state_before
 from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
 from myosu.algorithms.soft_actions import SoftActions, make_actions
@@ -26,11 +26,11 @@ from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
 from myosu.games.game import Symmetries
 from myosu.losses.soft import choice_log_probs, temperature_loss
-from myosu.nets.encoder import ActionHead, Encoder, Observation, has_pictures, to_tensors
+from myosu.nets.encoder import Encoder, Observation, acts_by_cell, has_pictures, layers, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.nets.inference import device_for
 from myosu.nets.memory import Memory
-from myosu.nets.towers import TwinTowers
+from myosu.nets.towers import CellTowers, TwinTowers
 from myosu.replay.priorities import Priorities
 from myosu.replay.replay import Columns, Replay, Rows, fitting_capacity
 from myosu.replay.sequences import SequenceBatch, Sequences
@@ -46,13 +46,17 @@ SOURCE = "in turn"
 #: The metrics are those of one update in so many: reading them costs time.
 METRICS_EVERY = 50
 
+#: Features [n, F] of what is observed and, of a board, what was found of each cell, [n, C, H, W].
+Seen = tuple[Tensor, Tensor | None]
+
 
 @dataclass(frozen=True)
 class Config:
     """SAC's settings. Presets for environments: ``myosu/presets/sac``."""
 
     hidden: tuple[int, ...] = (256, 256)
-    """Units of the layers, of the policy and of each critic; of pictures, the last one after the convolutions."""
+    """Units of the layers, of the policy and of each critic; of pictures, the last one after the convolutions. Where
+    actions are the cells of a board, policy and critics have a layer of ``channels`` units for each cell."""
     channels: int = 32
     """Channels of the convolutions that read a board."""
     blocks: int = 1
@@ -102,13 +106,20 @@ class Config:
     gail_discount: float = 0.99
     """Discount of that reward, in [0, 1)."""
     recordings: tuple[str, ...] = ()
-    """Folders of the runs whose recorded games are imitated, or minari:DATASET."""
+    """Folders of the runs whose recorded games are imitated (gail_weight, cloning_weight), or
+    minari:DATASET."""
     curiosity: tuple[str, ...] = ()
     """Rewards for what is new (docs/curiosity.md): rnd, icm, each with a weight and a discount if you like, as in
     rnd:0.5:0.99."""
 
     tau: float = 0.005
     """How far the target critics go towards those that learn, each update."""
+    symmetries: bool = True
+    """Show every sample under a symmetry of the game drawn at random; not with a memory."""
+    cloning_weight: float = 0.0
+    """Weight of the loss −log π(a|s) of the actions in ``recordings``; it falls linearly to 0 over the run."""
+    cloning_updates: int = 0
+    """Updates of that loss alone before the first one of the critics, so that the policy begins as a clone."""
     learning_rate: float = 3e-4
     """Adam's learning rate, of policy, critics and temperature."""
     anneal_learning_rate: bool = False
@@ -123,7 +134,8 @@ class Config:
             "entropy_share": (0.0, 1.0), "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9),
             "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
             "lstm_size": (0, 4096), "sequence_length": (1, 10_000), "burn_in": (0, 10_000),
-            "priority_exponent": (0.0, 10.0), "reward_scale": (0.0, 1e9), "gail_weight": (0.0, 1e9), "tau": (1e-6, 1.0),
+            "priority_exponent": (0.0, 10.0), "reward_scale": (0.0, 1e9), "gail_weight": (0.0, 1e9),
+            "cloning_weight": (0.0, 1e6), "cloning_updates": (0, 10**9), "tau": (1e-6, 1.0),
             "learning_rate": (0.0, 10.0),
         })
         if self.temperature is not None:
@@ -133,6 +145,9 @@ class Config:
         if self.lstm_size and self.prioritized:
             raise UserError("prioritized replay is of single steps, and a memory (lstm_size) needs sequences: choose "
                             "one of them.")
+        if (self.cloning_weight or self.cloning_updates) and self.lstm_size:
+            raise UserError("cloning and lstm_size do not go together: what is remembered at a recorded step is "
+                            "not known. Leave one of them out.")
         for text in self.curiosity:
             parse_curiosity(text, self.discount)
         if self.learning_starts > self.replay_capacity:
@@ -182,48 +197,72 @@ def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSigna
 
 
 class Critics(nn.Module):
-    """Two critics, which share no layer but those that look at pictures and, with ``lstm_size``, the memory. They then
-    see its output in place of the observation, and it learns from their loss alone.
+    """Two critics, which share no layer but those that look at pictures (``encoder``) and, with ``lstm_size``, the
+    memory, whose output they see in place of the observation. The policy sees the same, but these layers learn from the
+    critics' loss alone, as in DrQ (Yarats et al. 2021): one network looks at a picture in place of three.
 
     Values float32 [2, n, D, A] of all choices, or [2, n, D] without choices, for the continuous components ``action``
-    [n, C]; D are the discounts.
+    [n, C]; D are the discounts. Where the choices are the cells of a board there is a value for each cell.
     """
 
     def __init__(self, config: Config, spec: EnvSpec, discounts: int) -> None:
         super().__init__()
         self.memory = make_memory(config, spec)
-        seen = self.memory.spec(spec) if self.memory else spec
-        self.encoder = Encoder(seen, config.hidden if has_pictures(seen) else (), config.channels, config.blocks)
-        self.towers = TwinTowers(self.encoder.features + spec.components, config.hidden, nn.ReLU)
+        self.encoder = make_encoder(config, spec, self.memory)
         self.shape = (discounts, spec.num_actions) if spec.num_actions else (discounts,)
-        # Small values at first, so that twins agree on what neither knows
-        self.weight = nn.Parameter(torch.randn(2, self.towers.features, math.prod(self.shape)) * 0.01)
-        self.bias = nn.Parameter(torch.zeros(2, 1, math.prod(self.shape)))
+        self.by_cell, self.towers = cell_towers(config, spec, self.encoder, 2, discounts), None
+        if self.by_cell is None:
+            self.towers = TwinTowers(self.encoder.features + spec.components, config.hidden, nn.ReLU)
+            # Small values at first, so that twins agree on what neither knows
+            self.weight = nn.Parameter(torch.randn(2, self.towers.features, math.prod(self.shape)) * 0.01)
+            self.bias = nn.Parameter(torch.zeros(2, 1, math.prod(self.shape)))
+
+    def values(self, seen: Seen, action: Tensor | None = None) -> Tensor:
+        features, cells = seen
+        if self.by_cell is not None:
+            return self.by_cell(features, cells)
+        assert self.towers is not None
+        found = self.towers(features if action is None else torch.cat([features, action], dim=1))
+        return torch.baddbmm(self.bias, found, self.weight).view(2, len(features), *self.shape)
 
     def forward(self, observation: Observation, action: Tensor | None = None) -> Tensor:
-        x, _ = self.encoder(observation)
-        found = self.towers(x if action is None else torch.cat([x, action], dim=1))
-        return torch.baddbmm(self.bias, found, self.weight).view(2, len(x), *self.shape)
+        """``values`` of observations, or of what the memory makes of them."""
+        return self.values(self.encoder(observation), action)
 
 
 def make_memory(config: Config, spec: EnvSpec) -> Memory | None:
     return Memory(spec, config.hidden, config.channels, config.blocks, config.lstm_size) if config.lstm_size else None
 
 
+def make_encoder(config: Config, spec: EnvSpec, memory: Memory | None) -> Encoder:
+    """What looks at pictures; of vectors, and of what a memory makes of observations, it has no layers."""
+    seen = memory.spec(spec) if memory else spec
+    return Encoder(seen, config.hidden if has_pictures(seen) else (), config.channels, config.blocks)
+
+
+def cell_towers(config: Config, spec: EnvSpec, encoder: Encoder, count: int, outputs: int) -> CellTowers | None:
+    """``count`` networks with ``outputs`` for each action, where actions are the cells of a board; else None."""
+    if encoder.cells is None or spec.components or spec.action_branches or not acts_by_cell(
+            spec.num_actions, encoder.cells):
+        return None
+    return CellTowers(encoder.features, encoder.cells, config.channels, count, outputs, spec.num_actions)
+
+
 class Policy(nn.Module):
-    """What a policy is made from: ``SoftActions.outputs`` of an observation, or of what the memory makes of it."""
+    """What a policy is made from: ``SoftActions.outputs`` of what ``encoder`` sees."""
 
-    def __init__(self, config: Config, spec: EnvSpec, memory: Memory | None) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, encoder: Encoder) -> None:
         super().__init__()
-        seen = memory.spec(spec) if memory else spec
-        self.encoder = Encoder(seen, config.hidden, config.channels, config.blocks)
-        self.head = ActionHead(self.encoder.features, actions_of(config, spec).outputs,
-                               None if spec.components else self.encoder.cells)
-        for parameter in self.head.parameters():  # what can be done is equally likely at first
-            nn.init.normal_(parameter, std=0.01)
+        self.by_cell = cell_towers(config, spec, encoder, 1, 1)
+        if self.by_cell is None:
+            self.layers = layers(encoder.features, config.hidden, nn.ReLU, layer_norm=False)
+            self.head = nn.Linear(config.hidden[-1], actions_of(config, spec).outputs)
+            for parameter in self.head.parameters():  # what can be done is equally likely at first
+                nn.init.normal_(parameter, std=0.01)
 
-    def forward(self, observation: Observation) -> Tensor:
-        return self.head(*self.encoder(observation))
+    def forward(self, seen: Seen) -> Tensor:
+        features, cells = seen
+        return self.head(self.layers(features)) if self.by_cell is None else self.by_cell(features, cells)[0, :, 0]
 
 
 class SoftActorCritic(nn.Module):
@@ -232,7 +271,7 @@ class SoftActorCritic(nn.Module):
     def __init__(self, config: Config, spec: EnvSpec, discounts: int) -> None:
         super().__init__()
         self.critics = Critics(config, spec, discounts)
-        self.policy = Policy(config, spec, self.critics.memory)
+        self.policy = Policy(config, spec, self.critics.encoder)
         initial = config.temperature_initial if config.temperature is None else max(config.temperature, 1e-30)
         self.log_temperature = nn.Parameter(torch.full((actions_of(config, spec).temperatures,), math.log(initial)))
 
@@ -245,25 +284,26 @@ class ActingNetwork:
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         self.device, self.kind = device_for(config.device, spec), actions_of(config, spec)
-        memory = make_memory(config, spec)
-        self.net, self.memory = Policy(config, spec, memory).to(self.device), memory and memory.to(self.device)
-        self.state_size = memory.state_size if memory else 0
-        self.tensors = {f"policy.{name}": value for name, value in self.net.state_dict().items()}
-        if memory:
-            self.tensors |= {f"critics.memory.{name}": value for name, value in memory.state_dict().items()}
+        self.memory = make_memory(config, spec)
+        self.encoder = make_encoder(config, spec, self.memory)
+        self.net = Policy(config, spec, self.encoder)
+        self.state_size = self.memory.state_size if self.memory else 0
+        parts = {"policy": self.net, "critics.encoder": self.encoder, "critics.memory": self.memory}
+        self.tensors = {f"{part}.{name}": value for part, module in parts.items() if module
+                        for name, value in module.to(self.device).state_dict().items()}
         self.actions = self.kind.environment_actions
 
     def load_weights(self, weights: Weights) -> None:
         for name, tensor in self.tensors.items():
             tensor.copy_(weights[name])
 
-    def see(self, observation: np.ndarray, state: np.ndarray) -> tuple[Observation, np.ndarray]:
+    def see(self, observation: np.ndarray, state: np.ndarray) -> tuple[Seen, np.ndarray]:
         """What the policy and the critics see, and the state after it."""
-        seen = to_tensors(observation, self.device)
+        shown = to_tensors(observation, self.device)
         if self.memory is None:
-            return seen, state
-        seen, after = self.memory(seen, torch.from_numpy(state).to(self.device))
-        return seen, after.cpu().numpy()
+            return self.encoder(shown), state
+        shown, after = self.memory(shown, torch.from_numpy(state).to(self.device))
+        return self.encoder(shown), after.cpu().numpy()
 
     @torch.inference_mode()
     def choose(self, observation: np.ndarray, legal_actions: np.ndarray, state: np.ndarray,
@@ -303,13 +343,13 @@ class Actor(StepActor):
         self.memory = state["memory"].copy()
 
 
-class Seen(NamedTuple):
-    """What networks see of n transitions: observations, or what a memory makes of them. now: where they begin. after:
-    where they lead to, and ``target_after`` the same by the target's memory."""
+class Looks(NamedTuple):
+    """What n transitions look like. now: where they begin, with gradients. after: where they lead to, and
+    ``target_after`` the same by the target's encoder and memory."""
 
-    now: Observation
-    after: Observation
-    target_after: Observation
+    now: Seen
+    after: Seen
+    target_after: Seen
 
 
 class Learner(StepLearner):
@@ -318,8 +358,9 @@ class Learner(StepLearner):
     net: SoftActorCritic
     target: Critics
 
-    def __init__(self, config: Config, spec: EnvSpec, seed: int) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         self.config, self.kind = config, actions_of(config, spec)
+        self.symmetries = symmetries if config.symmetries and not config.lstm_size else None
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)
         self.device = device_for(config.device, spec)
@@ -337,11 +378,15 @@ class Learner(StepLearner):
         self.target.requires_grad_(False)
         self.sampler = Sampler(self.signals, config.n_step, Priorities(
             config.replay_capacity, config.priority_exponent, least=1e-3) if config.prioritized else None)
+        self.demonstrations = (load_demonstrations(config.recordings, spec, self.kind.stored)
+                               if config.cloning_weight or config.cloning_updates else None)
         self.updates = 0
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
         config, net, kind = self.config, self.net, self.kind
         assert isinstance(replay, Transitions)
+        if self.updates == 0:
+            self._clone()
         remembered = None
         if isinstance(replay, Sequences):
             sequences = replay.sample_sequences(max(1, config.batch_size // config.sequence_length), self.rng)
@@ -349,23 +394,26 @@ class Learner(StepLearner):
         else:
             windows, importance = self.sampler.draw(replay, config.batch_size, progress, self.rng)
         signal_losses = self.signals.update(replay.view(windows.rows))
-        batch = self.sampler.transitions(replay, windows)
-        seen = remembered or self._observed(batch)
+        batch = self._turned(self.sampler.transitions(replay, windows))
+        seen = remembered or self._look(batch)
         legal = self._tensor(batch["legal_actions"])
         temperature = net.log_temperature.detach().exp()
 
         target = self._targets(batch, seen, temperature)
-        error = kind.chosen(net.critics, seen.now, self._tensor(batch["action"])) - target
+        error = kind.chosen(net.critics.values, seen.now, self._tensor(batch["action"])) - target
         losses = 0.5 * error.square().mean(-1).sum((0, 2))
         critic_loss = losses.mean() if importance is None else (losses * self._tensor(importance)).mean()
 
-        now = {name: x.detach() for name, x in seen.now.items()}
-        value, entropy = kind.expected(self.judges, now, net.policy(now), legal, self.rng)
+        now = detached(seen.now)
+        value, entropy = kind.expected(self.judges.values, now, net.policy(now), legal, self.rng)
         policy_loss = -(value.sum((1, 2)) + (temperature * entropy).sum(1)).mean()
 
         loss = critic_loss + policy_loss
         if config.temperature is None:
             loss = loss + temperature_loss(net.log_temperature, entropy, kind.entropy_targets(legal))
+        if cloning := config.cloning_weight * (1.0 - progress):
+            cloning_loss = self._cloning_loss()
+            loss, signal_losses["cloning_loss"] = loss + cloning * cloning_loss, float(cloning_loss.detach())
         self.parameters.zero_gradient()
         loss.backward()
         norm = float(torch.linalg.vector_norm(self.parameters.gradient))
@@ -384,29 +432,57 @@ class Learner(StepLearner):
                 "q_mean": float(value.detach().sum(1).mean()), "entropy": float(entropy.detach().sum(1).mean()),
                 "temperature": float(temperature.mean()), **signal_losses, "gradient_norm": norm, "learning_rate": rate}
 
-    def _observed(self, batch: dict[str, np.ndarray]) -> Seen:
-        after = to_tensors(batch["next_observation"], self.device)
-        return Seen(to_tensors(batch["observation"], self.device), after, after)
+    def _look(self, batch: dict[str, np.ndarray]) -> Looks:
+        now, after = (to_tensors(batch[name], self.device) for name in ("observation", "next_observation"))
+        for critics in (self.net.critics, self.target):
+            if critics.encoder.learns_scale:
+                critics.encoder.observe(now)
+        with torch.no_grad():
+            of_after = [critics.encoder(after) for critics in (self.net.critics, self.target)]
+        return Looks(self.net.critics.encoder(now), *of_after)
 
-    def _remember(self, replay: Sequences, sequences: SequenceBatch) -> Seen:
+    def _remember(self, replay: Sequences, sequences: SequenceBatch) -> Looks:
         """Both memories go over the sequences, from the state that the actor had at their beginning."""
         assert self.net.critics.memory and self.target.memory
         rows, first, after = sequences.rows, *map(self._tensor, (sequences.first, sequences.after))
         observation = to_tensors(replay.columns["observation"].take(rows.ravel(), axis=0), self.device)
         state = self._tensor(replay.columns["memory"][rows[:, 0]])
         own, target = (memory(observation, state)[0][""] for memory in (self.net.critics.memory, self.target.memory))
-        return Seen({"": own[first]}, {"": own[after].detach()}, {"": target[after]})
+        return Looks((own[first], None), (own[after].detach(), None), (target[after], None))
+
+    def _cloning_loss(self) -> Tensor:
+        """``SoftActions.imitation_losses`` of recorded steps drawn at random, on average."""
+        assert self.demonstrations is not None
+        rows = self.rng.integers(len(self.demonstrations["action"]), size=self.config.batch_size)
+        batch = self._turned({name: self.demonstrations[name][rows]
+                              for name in ("observation", "legal_actions", "action")})
+        outputs = self.net.policy(self.net.critics.encoder(to_tensors(batch["observation"], self.device)))
+        legal, action = self._tensor(batch["legal_actions"]), self._tensor(batch["action"])
+        return self.kind.imitation_losses(outputs, legal, action).mean()
+
+    def _clone(self) -> None:
+        """Make the policy a clone of the recordings, before anything else is learnt."""
+        for _ in range(self.config.cloning_updates):
+            self.parameters.zero_gradient()
+            self._cloning_loss().backward()
+            self.optimizer.step(self.config.learning_rate)
+        self.of_target.data.copy_(self.of_critics)
 
     @torch.no_grad()
-    def _targets(self, batch: dict[str, np.ndarray], seen: Seen, temperature: Tensor) -> Tensor:
+    def _targets(self, batch: dict[str, np.ndarray], seen: Looks, temperature: Tensor) -> Tensor:
         """y = R + d · (E_π Q'(s', a') + Σ_b α_b H_b), float32 [n, D, 1]; of branches the mean of their values, as in
         Tavakoli et al. 2018, equation 6. What the entropies are worth counts among the first discount's rewards."""
         outputs, legal = self.net.policy(seen.after), self._tensor(batch["next_legal_actions"])
-        value, entropy = self.kind.expected(self.target, seen.target_after, outputs, legal, self.rng)
+        value, entropy = self.kind.expected(self.target.values, seen.target_after, outputs, legal, self.rng)
         value = value.mean(2)
         if self.config.entropy_in_values:
             value[:, 0] += (temperature * entropy).sum(1)
         return torch.addcmul(self._tensor(batch["reward"]), self._tensor(batch["discount"]), value)[..., None]
+
+
+def detached(seen: Seen) -> Seen:
+    features, cells = seen
+    return features.detach(), None if cells is None else cells.detach()
 
 
 class Agent:
@@ -417,7 +493,8 @@ class Agent:
         self.player.load_weights(weights)
         of_critics = {name.removeprefix("critics."): value for name, value in weights.items()
                       if name.startswith("critics.")}
-        discounts = of_critics["bias"].shape[-1] // (spec.num_actions or 1)
+        last = "bias" if "bias" in of_critics else "by_cell.out_bias"
+        discounts = of_critics[last].numel() // Critics(config, spec, 1).state_dict()[last].numel()
         self.critics = Critics(config, spec, discounts).to(self.player.device)
         self.critics.load_state_dict(of_critics)
         self.has_memory = config.lstm_size > 0
@@ -437,7 +514,7 @@ class Agent:
         logits = self.player.net(seen)
         legal = torch.from_numpy(legal_actions).to(logits.device)
         policy = choice_log_probs(logits, legal, (logits.shape[1],)).exp().cpu().numpy()
-        q = self.critics(seen).mean(0).sum(1).cpu().numpy()
+        q = self.critics.values(seen).mean(0).sum(1).cpu().numpy()
         action = policy.argmax(axis=1)
         return Thoughts(action, policy, q[np.arange(len(q)), action], None, action[:, None].tolist(),
                         after if self.has_memory else None)
@@ -448,7 +525,7 @@ def make_actor(config: Config, env: VectorEnv, seed: int) -> Actor:
 
 
 def make_learner(config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner:
-    return Learner(config, spec, seed)
+    return Learner(config, spec, symmetries, seed)
 
 
 def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: int | None = None,

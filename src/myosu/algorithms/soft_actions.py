@@ -7,7 +7,7 @@ of all branches, as in ``losses.q_learning``. Of mixed actions the continuous co
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,14 +17,15 @@ from myosu.envs.vector import EnvSpec
 from myosu.games.playout import random_actions
 from myosu.losses.q_learning import best_columns
 from myosu.losses.soft import by_branch, choice_log_probs, entropies, entropy_targets, squashed
-from myosu.nets.encoder import Observation
 
 #: log σ of a continuous policy lies between these.
 LOG_STD_RANGE = (-5.0, 2.0)
 
+#: What networks see of observations (``sac.Seen``).
+Seen = Any
 #: Twin critics: values float32 [2, n, D, A] of all choices, or [2, n, D] without choices, for the continuous components
 #: [n, C]; D are the discounts.
-Critics = Callable[[Observation, Tensor | None], Tensor]
+Critics = Callable[[Seen, Tensor | None], Tensor]
 
 
 class SoftActions(Protocol):
@@ -54,13 +55,17 @@ class SoftActions(Protocol):
     def stored(self, actions: np.ndarray) -> np.ndarray:
         """The other way round."""
 
-    def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
+    def chosen(self, critics: Critics, seen: Seen, action: Tensor) -> Tensor:
         """Q of stored actions: float32 [2, n, D, B]."""
 
-    def expected(self, critics: Critics, observation: Observation, outputs: Tensor, legal: Tensor,
+    def expected(self, critics: Critics, seen: Seen, outputs: Tensor, legal: Tensor,
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The least Q of both critics of what the policy does, [n, D, B], and its entropies [n, ``temperatures``]. In
         place of a continuous entropy stands −log π of an action that is drawn."""
+
+    def imitation_losses(self, outputs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
+        """Of stored actions, float32 [n]: −log π(a) of choices, the squared distance of the likeliest action from
+        continuous ones."""
 
     def entropy_targets(self, legal: Tensor) -> Tensor:
         """What the entropies should be: [n or 1, ``temperatures``]."""
@@ -97,13 +102,16 @@ class ContinuousActions:
     def stored(self, actions: np.ndarray) -> np.ndarray:
         return np.clip(2.0 * (actions - self.low) / (self.high - self.low) - 1.0, -1.0, 1.0)
 
-    def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
-        return critics(observation, action)[..., None]
+    def chosen(self, critics: Critics, seen: Seen, action: Tensor) -> Tensor:
+        return critics(seen, action)[..., None]
 
-    def expected(self, critics: Critics, observation: Observation, outputs: Tensor, legal: Tensor,
+    def expected(self, critics: Critics, seen: Seen, outputs: Tensor, legal: Tensor,
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         action, log_prob = self.drawn(outputs, rng)
-        return least(critics(observation, action))[..., None], -log_prob[:, None]
+        return least(critics(seen, action))[..., None], -log_prob[:, None]
+
+    def imitation_losses(self, outputs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
+        return (self.mode(outputs, legal) - action).square().sum(1)
 
     def entropy_targets(self, legal: Tensor) -> Tensor:
         return torch.full((1, 1), self.entropy_target, device=legal.device)
@@ -146,15 +154,18 @@ class Choices:
     def stored(self, actions: np.ndarray) -> np.ndarray:
         return actions.reshape(len(actions), -1) + self.starts
 
-    def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
-        return columns_of(critics(observation, None), action)
+    def chosen(self, critics: Critics, seen: Seen, action: Tensor) -> Tensor:
+        return columns_of(critics(seen, None), action)
 
-    def expected(self, critics: Critics, observation: Observation, outputs: Tensor, legal: Tensor,
+    def expected(self, critics: Critics, seen: Seen, outputs: Tensor, legal: Tensor,
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Σ_a π_b(a) Q_b(a) and the entropy of each branch b."""
         log_probs = choice_log_probs(outputs, legal, self.branches)
-        q = least(critics(observation, None))
+        q = least(critics(seen, None))
         return by_branch(log_probs.exp()[:, None] * q, self.branches), entropies(log_probs, self.branches)
+
+    def imitation_losses(self, outputs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
+        return -choice_log_probs(outputs, legal, self.branches).gather(1, action).sum(1)
 
     def entropy_targets(self, legal: Tensor) -> Tensor:
         return entropy_targets(legal, self.branches, self.share)
@@ -190,10 +201,10 @@ class MixedActions:
         return _joined(self.continuous.stored(actions[:, : self.split]),
                        actions[:, self.split :] + self.choices.starts)
 
-    def chosen(self, critics: Critics, observation: Observation, action: Tensor) -> Tensor:
-        return columns_of(critics(observation, action[:, : self.split]), action[:, self.split :].long())
+    def chosen(self, critics: Critics, seen: Seen, action: Tensor) -> Tensor:
+        return columns_of(critics(seen, action[:, : self.split]), action[:, self.split :].long())
 
-    def expected(self, critics: Critics, observation: Observation, outputs: Tensor, legal: Tensor,
+    def expected(self, critics: Critics, seen: Seen, outputs: Tensor, legal: Tensor,
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         components, logits = self._parts(outputs)
         action, log_prob = self.continuous.drawn(components, rng)
@@ -201,8 +212,13 @@ class MixedActions:
         # count the components several times, their gradient is that of the mean.
         share = 1.0 / len(self.choices.branches)
         action = share * action + (1.0 - share) * action.detach()
-        value, entropy = self.choices.expected(lambda seen, _: critics(seen, action), observation, logits, legal, rng)
+        value, entropy = self.choices.expected(lambda seen, _: critics(seen, action), seen, logits, legal, rng)
         return value, torch.cat([-log_prob[:, None], entropy], dim=1)
+
+    def imitation_losses(self, outputs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
+        components, logits = self._parts(outputs)
+        return (self.continuous.imitation_losses(components, legal, action[:, : self.split])
+                + self.choices.imitation_losses(logits, legal, action[:, self.split :].long()))
 
     def entropy_targets(self, legal: Tensor) -> Tensor:
         targets = self.choices.entropy_targets(legal)

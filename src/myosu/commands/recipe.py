@@ -44,7 +44,10 @@ def main(arguments: list[str]) -> int:
     recipe = read_recipe(options.recipe, options.quick)
     folder = options.folder or Path("runs") / f"{recipe.name}{'-quick' * options.quick}"
     console = Console(stderr=options.json, highlight=False)
-    made = run_recipe(recipe, folder.absolute(), options.until, lambda text: console.print(text, markup=False))
+    try:
+        made = run_recipe(recipe, folder.absolute(), options.until, lambda text: console.print(text, markup=False))
+    except KeyboardInterrupt:  # trainings save themselves; what the other stages have written stays
+        made = None
     if made is None:
         console.print("Stopped. The same command goes on.")
         return 130
@@ -58,6 +61,7 @@ def main(arguments: list[str]) -> int:
         print(json_module.dumps({name: {"kind": one.kind, "seconds": one.seconds, **one.figures}
                                  for name, one in made.items()}, indent=1))
         return 0
+    console.print(f"{len(made)} stages in {sum(one.seconds for one in made.values()) / 60:.1f} minutes.")
     table = Table("stage", "figure", "value")
     for name, one in made.items():
         table.add_section()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -11,17 +12,21 @@ from myosu.doctor.finding import Findings
 
 #: Minimum number of moments to judge an action, and the probability below which chance is ruled out.
 _FEW, _CHANCE = 20, 1e-4
+#: Share of moments at which two actions are the same, from which on it is no peculiarity.
+_MERGED = 0.2
 
 
 @dataclass
 class Trial:
-    """The effect of an action. failed: the environment raised an error. trace: everything observed from then on."""
+    """The effect of an action. failed: the environment raised an error. trace: everything observed from then on.
+    state: of a game, the state afterwards."""
 
     observation: np.ndarray
     reward: float
     ended: bool
     failed: bool
     trace: bytes
+    state: bytes = b""
 
 
 @dataclass
@@ -39,6 +44,13 @@ class Moment:
         seen = np.stack([trial.observation for trial in self.trials.values() if not trial.failed]
                         or [self.observation])
         return (seen != seen[0]).any(axis=0)
+
+    @cached_property
+    def own(self) -> np.ndarray:
+        """bool [values]: which values the world changed by itself, in the same way whatever was done."""
+        seen = [trial.observation for trial in self.trials.values() if not trial.failed]
+        same = ~self.unlike() if len(seen) > 1 else np.zeros(self.observation.shape, np.bool_)
+        return same & (seen[0] != self.observation) if seen else same
 
 
 class Effects:
@@ -58,10 +70,11 @@ class Effects:
         return all(len({trial.trace for trial in moment.trials.values()}) == 1 for moment in self.moments)
 
     def changes(self, moment: Moment, action: int) -> bool:
-        """Whether the action had an effect: it raised no error and changed values that depend on actions."""
+        """Whether the action had an effect: it raised no error and changed values that depend on actions, and did not
+        change there by themselves."""
         trial = moment.trials.get(action)
         return trial is not None and not trial.failed and bool(
-            (trial.observation != moment.observation)[self.depends].any())
+            (trial.observation != moment.observation)[self.depends & ~moment.own].any())
 
     def legal(self, moment: Moment, action: int) -> bool:
         return not self.single or bool(moment.mask[action])
@@ -87,7 +100,11 @@ def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[
     paid = {action for moment in view.moments for action in _best_paid(view, moment)}
     sure = sorted(action for action in dead - paid if rates[action][0] >= _FEW
                   and (1 - usual) ** rates[action][0] < _CHANCE)
-    if sure:
+    if sure and _differ(view, sure):
+        findings.add("warning", "hidden-information", f"{_names(sure)} of {num_actions} change the state in different "
+                     "ways, but nothing that the observation shows.", "Look at the part of the state that they change, "
+                     "and at the loop in observe that should write it. Right if the rules hide it.")
+    elif sure:
         waits = len(sure) == 1 and num_actions % 2 == 1
         where = " where the mask allowed it" if masked else ""
         findings.add("info" if waits else "warning", "mask-illegal" if masked else "dead-actions",
@@ -96,6 +113,12 @@ def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[
                      "(a game of ours says so by pass_action); otherwise step() forgets it, and exploration wastes its "
                      "time on it. What can never be done does not belong into the action space.")
     return dead
+
+
+def _differ(view: Effects, actions: list[int]) -> bool:
+    """Whether two of the actions lead to different states of a game from the same position."""
+    return any(len({trial.state for action, trial in moment.trials.items() if action in actions}) > 1
+               for moment in view.moments)
 
 
 def _best_paid(view: Effects, moment: Moment) -> list[int]:
@@ -126,6 +149,25 @@ def check_aliases(view: Effects, dead: set[int], findings: Findings) -> None:
         findings.add("warning", "aliased-actions", f"actions {one} and {two}{more} always did the same, at all of "
                      f"{len(together[alike[0]])} moments at which both were tried.", "Most likely one of them is "
                      "translated wrongly in step(): look at the table of directions, at modulo and at bool().")
+
+
+def check_merging(view: Effects, findings: Findings) -> None:
+    """Legal actions of a game that lead to one and the same state at many moments, but not at others: the mask lists
+    what step cuts down to another action."""
+    merged, example = 0, ""
+    for moment in view.moments:
+        by_state: dict[bytes, int] = {}
+        for action, trial in moment.trials.items():
+            other = by_state.setdefault(trial.state, action)
+            if other != action:
+                merged += 1
+                example = example or f"{other} and {action}"
+                break
+    if merged >= _FEW and merged >= _MERGED * len(view.moments):
+        findings.add("warning", "mask-illegal", f"in {merged} of {len(view.moments)} random positions two legal "
+                     f"actions led to exactly the same position (such as {example}), though elsewhere they do not.",
+                     "Most likely step cuts an impossible action down to a possible one: legal_actions must list the "
+                     "possible one only. Right if pieces are alike and it is all the same which of them moves.")
 
 
 def _names(actions: list[int]) -> str:

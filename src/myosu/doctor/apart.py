@@ -15,7 +15,7 @@ import gymnasium
 
 from myosu.doctor.finding import Finding, by_severity
 from myosu.envs.given import note_registration, pack_given, unpack_given
-from myosu.errors import UserError
+from myosu.errors import UserError, describe
 from myosu.processes import end, end_with, spawn
 
 #: Time limit of an examination in seconds; and seconds, or a share of the limit, without any sign of life at its end by
@@ -116,6 +116,10 @@ def _examine(connection: Connection, parent: int, name: str, given: bytes, kwarg
         except SystemExit as error:
             tell("unusable", f"{name} wanted to end the program while it was made: "
                  f"sys.exit({error.code}).")
+        except Exception as error:
+            told(Finding("error", "crash", f"{name} cannot be examined any further: {describe(error)}.",
+                         "What was found before stands. If the cause is not in the environment, it is a fault of "
+                         "Myosu: please report it."))
     tell("finished", None)
     sys.stderr.flush()
     os._exit(0)  # even if the environment left threads running

@@ -16,6 +16,8 @@ from myosu.games.game import Game
 
 #: Each game is played on two copies, in memory filled with these bytes: what is never written differs between them.
 _FILLS = (0x00, 0xAA)
+#: Bytes of a state beyond which there is no memory for the hundreds of states that the other checks hold at once.
+_LARGE = 1 << 17
 _GUARD = 64  # bytes before and after every buffer that no rule may touch
 
 
@@ -29,9 +31,24 @@ def check_game(game: Game, games: int = 200, seed: int = 0,
     _check_description(game, findings)
     tables = [_Table(game, fill) for fill in _FILLS]
     random = np.random.default_rng(seed)
+    large = game.state_dtype.itemsize > _LARGE
     for number in range(games):
-        _GameCheck(game, tables, findings).play(random, seed + number)
-    if not findings.errors():  # these checks need correct rules
+        played = _GameCheck(game, tables, findings)
+        try:
+            played.play(random, seed + number)
+        except Exception as error:
+            played.error("crash", f"a rule fails: {type(error).__name__}: {error}.", "No rule may fail after legal "
+                         "actions. The last one of these was played, or was about to be looked at.")
+            break
+        if large and number == 1:
+            break
+    if large:
+        findings.add("warning", "state-size", f"{game.name}: a state takes {game.state_dtype.itemsize:,} bytes. Search "
+                     "keeps one for every node of its trees, thousands at once.", "Keep in the state only what "
+                     "changes: constant tables belong in module variables, and what can be calculated need not be "
+                     "kept.")
+        findings.unjudged("what moves do, symmetries, hidden information and statistics", "the state is too large")
+    elif not findings.errors():  # these checks need correct rules
         check_symmetries(game, findings, seed)
         check_moves(game, findings, seed)
         check_prediction(record_game(game, seed), findings)
@@ -102,7 +119,7 @@ class _GameCheck:
         self.history: list[int] = []
 
     def error(self, check: str, message: str, advice: str) -> None:
-        moves = tuple(self.game.action_name(action) for action in self.history)
+        moves = tuple(_name(self.game, action) for action in self.history)
         self.findings.add("error", check, f"{self.game.name}, ply {len(self.history)}: {message}", advice, moves)
 
     def play(self, random: np.random.Generator, seed: int) -> None:
@@ -243,6 +260,13 @@ _DETERMINISM = ("All chance must come from the seed given to init and be kept in
                 "variables, no field that init leaves unwritten.")
 
 
+def _name(game: Game, action: int) -> str:
+    try:
+        return game.action_name(action)
+    except Exception:  # reported by _check_description
+        return str(action)
+
+
 def _check_description(game: Game, findings: Findings) -> None:
     low, high = game.reward_range
     if not (np.isfinite(low) and np.isfinite(high) and low < high and low <= 0 <= high):
@@ -254,15 +278,20 @@ def _check_description(game: Game, findings: Findings) -> None:
                      f"Give ({-max(-low, high):g}, {max(-low, high):g}).")
     names: dict[str, int] = {}
     for action in range(game.num_actions):
-        name = game.action_name(action)
+        try:
+            name = game.action_name(action)
+        except Exception as error:
+            findings.add("error", "action-names", f"{game.name}: action_name({action}) fails: {type(error).__name__}: "
+                         f"{error}.", f"It must name every action from 0 to {game.num_actions - 1}.")
+            break
         if name in names:
             findings.add("error", "action-names", f"{game.name}: actions {names[name]} and {action} have the same "
                          f"name {name!r}.", "Give every action a name of its own.")
         names[name] = action
         try:
             parsed: Any = game.parse_action(name)
-        except ValueError as error:
-            parsed = f"ValueError: {error}"
+        except Exception as error:
+            parsed = f"{type(error).__name__}: {error}"
         if parsed != action:
             findings.add("error", "action-names", f"{game.name}: action {action} is called {name!r}, but parse_action "
                          f"of that gives {parsed!r}.", "parse_action must undo action_name.")

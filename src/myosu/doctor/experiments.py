@@ -18,10 +18,11 @@ from torch.overrides import TorchFunctionMode
 
 from myosu.algorithms import load_algorithm, load_settings
 from myosu.algorithms.interface import positions_in
-from myosu.doctor.finding import Finding
+from myosu.doctor.finding import Finding, Unsuited
 from myosu.doctor.model_experiments import against_perfect_play, model_against_rules
 from myosu.doctor.run_view import found
 from myosu.doctor.short_runs import known_good_settings, one_setting_at_a_time, shuffled_reward_control
+from myosu.doctor.weights import weights_change
 from myosu.envs.registry import Environment
 from myosu.errors import UserError
 from myosu.games.playout import random_actions
@@ -67,7 +68,7 @@ def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
     _, environment, config = load_agent(folder)
     algorithm, settings = load_algorithm(config.algorithm), load_settings(config)
     if algorithm.SOURCE not in ("processes", "in turn"):
-        raise UserError(f"{config.algorithm} learns from its newest games only, so there is no batch to keep")
+        raise Unsuited(f"{config.algorithm} learns from its newest games only, so there is no batch to keep")
     settings = dataclasses.replace(settings, num_envs=min(settings.num_envs, 16))
     spec = config.learner_spec
     replay = algorithm.make_replay(settings, spec)
@@ -101,7 +102,7 @@ def seats_swapped(folder: Path, seconds: float) -> Finding | None:
 
     agent, environment, _ = load_agent(folder)
     if environment.game is None or environment.spec.num_players != 2:
-        raise UserError("only in games for two")
+        raise Unsuited("only in games for two")
     begun = time.monotonic()
     player, games = AgentPlayer(environment.game, agent, "agent"), 0
     won, lengths = np.zeros(2), np.zeros(2)
@@ -120,7 +121,7 @@ def search_against_prior(folder: Path, seconds: float) -> Finding | None:
 
     agent, environment, config = load_agent(folder)
     if environment.game is None or environment.spec.num_players != 2 or "simulations" not in config.algorithm_config:
-        raise UserError("only of agents that search, in games for two")
+        raise Unsuited("only of agents that search, in games for two")
     prior, _, _ = load_agent(folder, simulations=1)
     players = [AgentPlayer(environment.game, one, name) for one, name in ((agent, "search"), (prior, "prior"))]
     until = time.monotonic() + seconds
@@ -131,8 +132,9 @@ def search_against_prior(folder: Path, seconds: float) -> Finding | None:
     return judge_search(np.sign(np.concatenate(rewards)), config.algorithm_config["simulations"])
 
 
-EXPERIMENTS = (seats_swapped, search_against_prior, values_against_returns, model_against_rules, against_perfect_play,
-               fit_one_batch, dead_units, shuffled_reward_control, known_good_settings, one_setting_at_a_time)
+EXPERIMENTS = (weights_change, seats_swapped, search_against_prior, values_against_returns, model_against_rules,
+               against_perfect_play, fit_one_batch, dead_units, shuffled_reward_control, known_good_settings,
+               one_setting_at_a_time)
 
 
 # --- judgements: pure functions
@@ -240,7 +242,7 @@ def play(agent: Any, environment: Environment, discount: float, seconds: float) 
     random plies, or all games of an agent that draws nothing at random would be the same one."""
     spec, until = environment.spec, time.monotonic() + seconds
     if spec.action_branches or spec.action_low:
-        raise UserError("only of agents that make a single choice")
+        raise Unsuited("only of agents that make a single choice")
     env = environment.make(_ENVS, 7)
     env.reset()
     step, every = env.recv(_ENVS), np.arange(_ENVS)

@@ -6,7 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from myosu.errors import UserError
+
 Severity = Literal["error", "warning", "info"]
+
+
+class Unsuited(UserError):
+    """An experiment that says nothing of such a run: of seats where there is one, of a search where there is none."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from myosu.doctor.action_effects import Effects, Moment, Trial, check_aliases, check_dead
+from myosu.doctor.action_effects import Effects, Moment, Trial, check_aliases, check_dead, check_merging
 from myosu.doctor.finding import Findings
 from myosu.doctor.game_positions import Positions, all_moves, random_positions
 from myosu.doctor.gym_statistics import constant_channels
@@ -38,18 +38,21 @@ def check_moves(game: Game, findings: Findings, seed: int) -> None:
     if game.num_actions > 1 and not findings.has("seat-moves", "mask-illegal", "overwriting"):
         dead = check_dead(effects, game.num_actions, findings, {game.pass_action})
         check_aliases(effects, dead, findings)
+        if game.num_players == 2 and not findings.has("aliased-actions"):
+            check_merging(effects, findings)
 
 
 def _moment(game: Game, positions: Positions, index: int) -> Moment:
     """All legal moves of a position. Observations as if the player who moves went on looking."""
     mask = positions.masks[index]
     legal = np.flatnonzero(mask)
-    _, shown, masks, rewards, ended = all_moves(game, positions.states[index:index + 1], legal)
+    after, shown, masks, rewards, ended = all_moves(game, positions.states[index:index + 1], legal)
     if game.num_players == 2 and len(game.observation_shape) == 3 and game.observation_shape[0] >= 2:
         shown = shown[:, [1, 0, *range(2, game.observation_shape[0])]]
     shown = shown.reshape(len(legal), -1).astype(np.float64)
     trials = {int(action): Trial(shown[k], float(rewards[k]), bool(ended[k]), False,
-                                 shown[k].tobytes() + masks[k].tobytes() + rewards[k].tobytes() + ended[k].tobytes())
+                                 shown[k].tobytes() + masks[k].tobytes() + rewards[k].tobytes() + ended[k].tobytes(),
+                                 after[k].tobytes())
               for k, action in enumerate(legal)}
     return Moment(positions.observations[index].reshape(-1).astype(np.float64), mask, trials)
 

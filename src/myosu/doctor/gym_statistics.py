@@ -60,12 +60,23 @@ def _check_ends(played: Played, limit: int | None, findings: Findings) -> None:
 def check_time_limit(lengths: np.ndarray, terminated: np.ndarray, longest: int, findings: Findings) -> None:
     """Of episodes [n]; longest: the longest of all, one that still runs included."""
     at_longest = terminated & (lengths == longest)
+    if some_lengths_only(lengths, int(at_longest.sum())):
+        return
     if len(lengths) >= _FEW and longest >= 20 and (at_longest.mean() >= 0.3 or _all_end(lengths, at_longest)):
         findings.add("warning", "time-limit", f"{at_longest.mean():.0%} of random episodes were terminated at step "
                      f"{longest} exactly, and none went on longer: this is what a time limit looks like that is "
                      "reported as an end by the rules.", "A time limit is truncated=True: by terminated=True the agent "
                      "learns that nothing of value comes after it. Right where every episode has that length by its "
                      "rules.")
+
+
+def some_lengths_only(lengths: np.ndarray, longest: int) -> bool:
+    """Whether the rules end episodes at some lengths only, after so many balls or rounds: well below the greatest,
+    which ``longest`` episodes have, few of the possible lengths occur, each often, one at least half as often."""
+    most = int(lengths.max(initial=0))
+    counts = np.bincount(lengths.astype(np.int64), minlength=most + 1)[most // 2:int(0.9 * most)]
+    distinct = int((counts > 0).sum())
+    return bool(0 < distinct <= len(counts) / 4 and counts.sum() >= 5 * distinct and counts.max() > longest / 2)
 
 
 def _all_end(lengths: np.ndarray, at_longest: np.ndarray) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from myosu.algorithms.interface import known_positions
-from myosu.doctor.finding import Finding
+from myosu.doctor.finding import Finding, Unsuited
 from myosu.doctor.game_positions import look
 from myosu.doctor.run_view import found
 from myosu.doctor.solver import solve_positions
@@ -39,7 +39,7 @@ def model_against_rules(folder: Path, seconds: float) -> Finding | None:
     planner: Any = getattr(agent, "planner", None)
     game, net = environment.game, getattr(planner, "net", None)
     if game is None or net is None or getattr(net, "dynamics", None) is None or planner.device.type != "cpu":
-        raise UserError("only of agents with a learnt model, in games of Myosu's own, on the CPU")
+        raise Unsuited("only of agents with a learnt model, in games of Myosu's own, on the CPU")
     until = time.monotonic() + seconds / 2
     states = positions_of_play(game, agent, until)
     imagined, true, errors = [], [], (0.0, 1.0)
@@ -71,9 +71,9 @@ def against_perfect_play(folder: Path, seconds: float) -> Finding | None:
     agent, environment, _ = load_agent(folder)
     game = environment.game
     if game is None or environment.spec.num_players != 2:
-        raise UserError("only in games for two of Myosu's own")
+        raise Unsuited("only in games for two of Myosu's own")
     if agent.has_memory:
-        raise UserError("only of agents without memory, for the positions come in no order")
+        raise Unsuited("only of agents without memory, for the positions come in no order")
     solve_positions(game, game.new_states(1), 1, 1, time.monotonic())  # compiled before the time counts
     begun = time.monotonic()
     states = positions_of_play(game, agent, begun + seconds / 3)[::-1]  # the latest first

@@ -34,10 +34,10 @@ def report(verdict: Verdict) -> str:
     """The page as text; it needs no other file."""
     loud = [finding for finding in verdict.findings if finding.severity != "info"]
     notes = [finding for finding in verdict.findings if finding.severity == "info"]
-    grave = loud[0].severity if loud else "good"
+    grave = loud[0].severity if loud else "info" if notes else "good"
     name = Path(verdict.name).name or verdict.name
     parts = [f"<h1>{escape(name)}</h1>", f'<p class="faint">{escape(_about(verdict))}</p>',
-             f'<p class="verdict {grave}">{escape(_capital(verdict.sentence))}</p>']
+             f'<p class="verdict {grave}">{_with_flags(_capital(verdict.sentence))}</p>']
     for title, findings in (("What is wrong", loud), ("Worth knowing", notes)):
         parts += [f"<h2>{title}</h2>", *(_article(finding, verdict.run) for finding in findings)] if findings else []
     for title, lines in (("Looked at, and nothing wrong seen", verdict.healthy), ("Not judged", verdict.missing)):
@@ -63,8 +63,9 @@ def _article(finding: Finding, run: RunView | None) -> str:
              f"({finding.confidence:.0%} sure)" if finding.cause else ""),
             ("What to change", finding.advice), ("After the actions", " ".join(finding.history))]
     pictures = [] if run is None else _pictures(finding, run)
+    severity = "note" if finding.severity == "info" else finding.severity
     return (f'<article class="{finding.severity}"><h3>{escape(_capital(finding.check.replace("-", " ")))} '
-            f"<span>{finding.severity}</span></h3><p>{escape(_capital(finding.message))}</p>"
+            f"<span>{severity}</span></h3><p>{escape(_capital(finding.message))}</p>"
             + (f'<div class="pictures">{"".join(pictures)}</div>' if pictures else "")
             + "<dl>" + "".join(f"<dt>{title}</dt><dd>{_with_flags(text)}</dd>" for title, text in rows if text)
             + "</dl></article>")

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from myosu.doctor import run_curves, run_games, run_settings
 from myosu.doctor.finding import Finding, by_severity
-from myosu.doctor.run_curves import CURVES
-from myosu.doctor.run_games import GAMES
-from myosu.doctor.run_settings import SETTINGS
 from myosu.doctor.run_view import RunView
 
-CHECKS = (*CURVES, *SETTINGS, *GAMES)
+Check = Callable[[RunView], Finding | None]
+CHECKS: tuple[Check, ...] = (*run_curves.CURVES, *run_settings.SETTINGS, *run_games.GAMES)
+
+#: What a check looks at, in words, and the curves or the setting that it needs; without them it has judged nothing.
+#: Checks that only ever give notes are not named.
+_LOOKS_AT: dict[Check, tuple[str, tuple[str, ...]]] = {
+    run_curves.non_finite: ("losses and gradients are finite", ("loss/loss", "loss/value_loss", "loss/policy_loss")),
+    run_curves.value_explosion: ("values stay within the returns", ("loss/q_mean",)),
+    run_curves.entropy: ("the policy goes on exploring", run_curves.ENTROPIES),
+    run_curves.explained_variance: ("the value explains the returns", ("loss/explained_variance",)),
+    run_curves.value_error: ("search values fit the outcomes", ("selfplay/value_error",)),
+    run_curves.overfitting: ("no overfitting of the replay", ("selfplay/value_error",)),
+    run_curves.gradient: ("the gradient's norm", ("loss/gradient_norm",)),
+    run_settings.support_width: ("the range of values", ("atoms",)),
+    run_settings.replay_size: ("the size of the replay", ("replay_capacity",)),
+    run_settings.replay_ratio: ("the replay ratio", ("replay_ratio",)),
+    run_settings.learning_rate: ("the learning rate", ("learning_rate",)),
+    run_settings.discount: ("the discount", ("discount",)),
+    run_settings.simulations: ("simulations a move", ("simulations",)),
+    run_settings.auxiliary_losses: ("the model's own losses", ("reconstruction_loss_weight", "ssl_loss_weight")),
+}
 
 
 def examine_run(run: RunView) -> list[Finding]:
@@ -16,3 +36,24 @@ def examine_run(run: RunView) -> list[Finding]:
     findings = [finding for check in CHECKS if (finding := check(run)) is not None]
     kinds = {finding.check: finding for finding in reversed(findings)}
     return by_severity([finding for finding in findings if kinds[finding.check] is finding])
+
+
+def found_well(run: RunView) -> tuple[list[str], list[str]]:
+    """What was looked at and found well; and what could not be judged yet, and why. Both in words."""
+    well = [what for check, (what, needed) in _LOOKS_AT.items() if check(run) is None and any(
+        name in run.settings or len(run.metrics.values(name)) for name in needed)]
+    unjudged = []
+    enough, evaluations = len(run.games) >= run_games.ENOUGH, len(run.evaluations)
+    games: dict[Check, str] = {run_games.same_returns: "returns differ", run_games.stale_weights:
+                               "new weights reach the actors"}
+    games |= {run_games.seats: "both seats"} if run.num_players == 2 else {run_games.cut_as_ends: "how episodes end"}
+    if enough:
+        well += [what for check, what in games.items() if check(run) is None]
+    elif run.games:
+        unjudged.append(f"{', '.join(games.values())}: only {len(run.games)} games have ended")
+    if evaluations < run_curves.EVALUATIONS:
+        unjudged.append(f"whether it learns: there {'is' if evaluations == 1 else 'are'} {evaluations or 'no'} "
+                        f"evaluation{'s' * (evaluations != 1)}, at least {run_curves.EVALUATIONS} are needed")
+    elif run_curves.evaluations(run) is None:
+        well.append("evaluations")
+    return well, unjudged

@@ -21,6 +21,8 @@ _SURE, _LONG_AGO = 2.0, 0.7
 #: Rank correlation of evaluations with time above which they rise.
 _STEADY = 0.7
 
+#: Fewest evaluations by which it is judged whether they improve.
+EVALUATIONS = 6
 ENTROPIES = ("selfplay/policy_entropy", "episodes/policy_entropy")
 
 
@@ -72,7 +74,7 @@ def explained_variance(run: RunView) -> Finding | None:
     values = run.metrics.values("loss/explained_variance")
     if len(values) < _ENOUGH or not (mean := values[-_FEW:].mean()) < _NOTHING:
         return None
-    flat = _flat(run.evaluations)
+    flat = _flat(_with_noise(run.evaluations))
     return found("warning", "reward-information" if flat else "value", "the value predicts returns hardly better "
                  f"than their mean would: its explained variance is {mean:.3f}"
                  + (", and evaluations do not improve." if flat else "."),
@@ -155,8 +157,8 @@ def overfitting(run: RunView) -> Finding | None:
 
 
 def evaluations(run: RunView) -> Finding | None:
-    lines = run.evaluations
-    if len(lines) < 6 or lines[-1].get("win_rate", 0) >= _WON:
+    lines = _with_noise(run.evaluations)
+    if len(lines) < EVALUATIONS or lines[-1].get("win_rate", 0) >= _WON:
         return None
     last, best = max(lines[-3:], key=_reward), max(lines, key=_reward)
     if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0] and _is_lost(lines, best):
@@ -169,6 +171,19 @@ def evaluations(run: RunView) -> Finding | None:
                      f"{_interval(lines[0])} to {_interval(lines[-1])}.", "the agent does not learn.",
                      "Run myosu doctor on the run and on its environment.", 0.6)
     return None
+
+
+def _with_noise(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Evaluations whose intervals are at least as wide as neighbours differ by chance. An interval knows of the
+    episodes of one evaluation; policies that are equally good at heart differ besides. Second differences leave out
+    what rises steadily; a few of them do not tell chance from a rise and a fall."""
+    bends = np.diff([line["mean_reward"] for line in lines], 2)
+    if len(bends) < 8:
+        return lines
+    deviation = float(np.median(np.abs(bends))) / (0.6745 * np.sqrt(6))
+    return [line | {"mean_reward_ci95": [min(line["mean_reward_ci95"][0], line["mean_reward"] - 1.96 * deviation),
+                                         max(line["mean_reward_ci95"][1], line["mean_reward"] + 1.96 * deviation)]}
+            for line in lines]
 
 
 def _is_lost(lines: list[dict[str, Any]], best: dict[str, Any]) -> bool:
@@ -184,7 +199,7 @@ def _is_lost(lines: list[dict[str, Any]], best: dict[str, Any]) -> bool:
 def _flat(lines: list[dict[str, Any]]) -> bool:
     """Whether the last third of evaluations is no better than the first third, by their standard errors; none between
     was clearly better than the first; and they do not rise steadily, as those of few games may that learn."""
-    if len(lines) < 6 or max(lines, key=_reward)["mean_reward_ci95"][0] > lines[0]["mean_reward_ci95"][1]:
+    if len(lines) < EVALUATIONS or max(lines, key=_reward)["mean_reward_ci95"][0] > lines[0]["mean_reward_ci95"][1]:
         return False
     third = len(lines) // 3
     (first, at_first), (last, at_last) = (_together(part) for part in (lines[:third], lines[-third:]))
@@ -215,7 +230,9 @@ def _already_good(run: RunView) -> bool:
 def still_rising(run: RunView) -> Finding | None:
     """Evaluations that were still rising when the run ended."""
     lines = run.evaluations
-    if run.metrics.latest.get("phase") != "finished" or len(lines) < 6 or lines[-1].get("win_rate", 0) >= _WON:
+    if run.metrics.latest.get("phase") != "finished" or len(lines) < EVALUATIONS:
+        return None
+    if lines[-1].get("win_rate", 0) >= _WON:
         return None
     third = len(lines) // 3
     (before, at_before), (last, at_last) = (_together(part) for part in (lines[-2 * third:-third], lines[-third:]))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from myosu.doctor.finding import Finding
+from myosu.doctor.gym_statistics import some_lengths_only
 from myosu.doctor.run_view import RunView, found
 
-_GAMES = 100
+#: Fewest games that are judged.
+ENOUGH = 100
 #: Standard deviations by which one seat's mean return shows that the seats are not alike, in a game decided by points.
 _ONE_SIDED = 1.5
 
@@ -26,8 +28,8 @@ def seats(run: RunView) -> Finding | None:
                              f"first and {second['win_rate']:.0%} as second player.", f"the {worse} player's moves, "
                              "rewards or observations are broken.", "Run myosu check on the game: it compares what "
                              "moves do for both seats.", 0.8)
-    late = run.returns[-max(_GAMES, len(run.games) // 4):]
-    if len(late) < _GAMES:
+    late = run.returns[-max(ENOUGH, len(run.games) // 4):]
+    if len(late) < ENOUGH:
         return None
     lost = float((late < 0).mean())
     if lost > 0.85:
@@ -35,7 +37,7 @@ def seats(run: RunView) -> Finding | None:
                      f"games.",
                      "the first player's moves or rewards are broken, for moving first hardly ever harms.",
                      "Run myosu check on the game.", 0.7)
-    early = run.returns[: max(_GAMES, len(run.games) // 10)]
+    early = run.returns[: max(ENOUGH, len(run.games) // 10)]
     if float((late > 0).mean()) > 0.97 and float((early > 0).mean()) > 0.85:
         return found("warning", "seats", f"in self-play the first player won {(late > 0).mean():.0%} of the last "
                      f"{len(late)} games, and {(early > 0).mean():.0%} of the first {len(early)} already.",
@@ -54,7 +56,7 @@ def seats(run: RunView) -> Finding | None:
 def stale_weights(run: RunView) -> Finding | None:
     """The age of the weights that played the last games."""
     updates, steps = run.metrics.at("samples", "updates"), run.metrics.at("samples", "env_steps")
-    if len(run.games) < _GAMES or len(updates) < 3:
+    if len(run.games) < ENOUGH or len(updates) < 3:
         return None
     games = run.games[-200:]
     when = np.interp([game["env_steps"] for game in games], steps, updates)
@@ -69,22 +71,29 @@ def stale_weights(run: RunView) -> Finding | None:
 
 
 def same_returns(run: RunView) -> Finding | None:
-    """Rewards that never tell anything apart."""
-    if len(run.games) < _GAMES:
+    """Rewards that never tell anything apart; a note if every step costs the same."""
+    if len(run.games) < ENOUGH:
         return None
     returns, lengths = run.returns, run.column("length")
     if np.ptp(returns) == 0:
         return found("warning", "reward-information", f"all {len(returns)} episodes had the return {returns[0]:.4g}.",
                      "rewards tell nothing apart: what the agent does makes no difference to them.",
                      "Reward progress; check the environment with myosu check.", 0.9)
-    if np.ptp(lengths) > 0 and np.allclose(returns / lengths, returns[0] / lengths[0], rtol=1e-6):
-        return None  # every step pays the same, as in CartPole: to live is the goal
+    a_step = returns / np.maximum(lengths, 1)
+    if run.num_players == 1 and a_step[0] < 0 and np.allclose(a_step, a_step[0], rtol=1e-6) and (
+            not run.column("truncated").all()):
+        return found("info", "early-end", f"every step costs {-a_step[0]:.4g} and nothing else is ever paid: the best "
+                     f"that an agent can do is to end an episode soon. They ended after {lengths[:ENOUGH].mean():.0f} "
+                     f"steps at first and after {lengths[-ENOUGH:].mean():.0f} at last.", "right if the end is the "
+                     "goal (MountainCar); if it is a failure, the reward has the wrong sign.",
+                     "If an episode ends by failing, pay for every step that it goes on, or take more for failing "
+                     "than all steps until the limit cost.", 0.5)
     return None
 
 
 def cut_as_ends(run: RunView) -> Finding | None:
     """Many episodes that end at the same last step, none of them cut."""
-    if run.num_players != 1 or len(run.games) < _GAMES:
+    if run.num_players != 1 or len(run.games) < ENOUGH:
         return None
     lengths, truncated = run.column("length"), run.column("truncated") > 0
     longest = lengths.max()
@@ -93,6 +102,8 @@ def cut_as_ends(run: RunView) -> Finding | None:
         return None
     if float((lengths >= 0.9 * longest).sum()) > 2 * there.sum():
         return None  # they end all about there
+    if some_lengths_only(lengths, int(there.sum())):
+        return None
     return found("warning", "time-limit", f"{there.mean():.0%} of {len(lengths)} episodes ended by the rules at step "
                  f"{longest:.0f} exactly, hardly one shortly before, and none was cut.",
                  "a limit of time is reported as an end: values of good positions near it are learnt as 0.",

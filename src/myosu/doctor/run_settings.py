@@ -14,6 +14,8 @@ _GAMES = 100
 _WIDE, _RATE, _REUSE, _BATCHES, _EPISODES = 6.0, 20.0, 150.0, 10, 30
 #: Simulations under which a search tells hardly anything.
 _SIMULATIONS = 4
+#: How many times nearer than what is needed a horizon may lie.
+_NEARER = 8.0
 #: Share of games against the opponent of evaluations below which an agent loses some.
 _WON = 0.9
 
@@ -59,6 +61,8 @@ def replay_size(run: RunView) -> Finding | None:
 def replay_ratio(run: RunView) -> Finding | None:
     if "replay_ratio" not in run.settings:
         return None  # PPO's is its number of epochs
+    if "held_out" in run.settings:
+        return None  # recorded games are few; whether they are learnt by heart shows on those held out
     ratio, good = run.settings["replay_ratio"], run.known_good.get("replay_ratio")
     if ratio > _REUSE or (good and ratio > 16 * good):
         return found("warning", "replay-ratio", f"every position is drawn {ratio:g} times"
@@ -91,6 +95,21 @@ def learning_rate(run: RunView) -> Finding | None:
                      "the learning rate is far too low: hardly anything is learnt in the time.",
                      f"Set --learning-rate {good:g}.", 0.8)
     return None
+
+
+def discount(run: RunView) -> Finding | None:
+    """The horizon 1 / (1 - discount) against that of a known good one, and the length of episodes."""
+    rate, good = abs(run.settings.get("discount", 1.0)), abs(run.known_good.get("discount", 1.0))
+    if len(run.games) < _GAMES or rate >= good:
+        return None
+    length = float(np.median(run.column("length")))
+    horizon, needed = 1 / (1 - rate), min(length, 1 / (1 - good) if good < 1 else np.inf)
+    if horizon > needed / _NEARER:
+        return None
+    return found("warning", "discount", f"with a discount of {rate:g} rewards count for about {horizon:.1f} steps; "
+                 f"episodes last {length:.0f}" + (f", and known good is {good:g}." if good < 1 else "."),
+                 "the agent is short-sighted: what an action leads to later does not count.",
+                 f"Set --discount {good:g}.", 0.85)
 
 
 def simulations(run: RunView) -> Finding | None:
@@ -134,4 +153,5 @@ def mask_width(run: RunView) -> Finding | None:
                  "tried where they matter.", "Give a mask of legal actions, or train with a policy (ppo, muesli).", 0.5)
 
 
-SETTINGS = (support_width, replay_size, replay_ratio, learning_rate, simulations, auxiliary_losses, mask_width)
+SETTINGS = (support_width, replay_size, replay_ratio, learning_rate, discount, simulations, auxiliary_losses,
+            mask_width)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from myosu.doctor.finding import Finding
+from myosu.doctor.finding import Finding, Unsuited
 from myosu.doctor.run_folder import known_good, read_games
 from myosu.doctor.run_view import found
 from myosu.doctor.shuffled import shuffle_rewards
@@ -202,7 +202,7 @@ def _differing(folder: Path) -> tuple[RunConfig, dict[str, Any], dict[str, tuple
                        for name, settings in (("own", config.algorithm_config), ("good", good)))
     differing = {name: (own[name], better[name]) for name in better if name in own and own[name] != better[name]}
     if not differing:
-        raise UserError("its settings are the known good ones")
+        raise Unsuited("its settings are the known good ones")
     return config, good, differing
 
 

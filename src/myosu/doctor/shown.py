@@ -21,6 +21,8 @@ _CURVES: dict[str, tuple[str, ...]] = {
     "still-rising": ("evaluation/mean_reward",),
     "shuffled-rewards": ("evaluation/mean_reward",),
     "learning-rate": ("loss/approx_kl", "loss/gradient_norm", "evaluation/mean_reward"),
+    "discount": ("evaluation/mean_reward",),
+    "early-end": ("evaluation/mean_reward",),
     "replay-size": ("replay_positions",),
     "replay-ratio": ("replay_ratio",),
     "seats": ("selfplay/reward_first_mean",),
@@ -28,7 +30,8 @@ _CURVES: dict[str, tuple[str, ...]] = {
     "restarts": ("actor_restarts", "env_restarts"),
 }
 #: By the finding's check, the column of the games whose distribution shows it.
-_COLUMNS = {"time-limit": "length", "support": "return", "reward-information": "return", "seats": "return"}
+_COLUMNS = {"time-limit": "length", "early-end": "length", "support": "return", "reward-information": "return",
+            "seats": "return"}
 
 
 def curves_of(finding: Finding, names: Sequence[str]) -> list[str]:

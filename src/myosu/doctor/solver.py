@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
-import numba
 import numpy as np
 
 from myosu.games.game import Game
+from myosu.games.loops import compiled_loop
 
 
 def solve_positions(game: Game, states: np.ndarray, most: int, nodes: int,
@@ -43,7 +43,7 @@ def compile_solver(game: Game) -> Callable[[np.ndarray, np.ndarray, int], bool]:
     legal_actions, step, num_actions, plies = game.legal_actions, game.step, game.num_actions, game.max_plies
     outcome = game.rewards == "outcome"
 
-    @numba.njit(nogil=True, error_model="numpy")
+    @compiled_loop
     def solve(root, worth, nodes):
         # An explicit stack, one frame per ply: position, legal actions, next action to try, window, best value, and
         # what the move into it earned.

@@ -12,8 +12,8 @@ from typing import Any
 
 from myosu.doctor.apart import examine_apart
 from myosu.doctor.experiments import EXPERIMENTS
-from myosu.doctor.finding import Finding, by_severity
-from myosu.doctor.run import CHECKS, examine_run
+from myosu.doctor.finding import Finding, Unsuited, by_severity
+from myosu.doctor.run import examine_run, found_well
 from myosu.doctor.run_folder import read_run
 from myosu.doctor.run_view import RunView
 from myosu.envs.given import give
@@ -36,10 +36,16 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The cause that is surest, of the gravest findings; or that nothing looks wrong."""
+        """The cause that is surest, of the gravest findings, and what to do about it; or that nothing looks wrong."""
         gravest = [finding for finding in self.findings if finding.severity == self.findings[0].severity != "info"]
         surest = max(gravest, key=lambda finding: finding.confidence, default=None)
-        return "nothing looks wrong." if surest is None else surest.cause or surest.message
+        if surest is not None:
+            return f"{surest.cause or surest.message} {surest.advice}".rstrip()
+        if self.unreadable:
+            return "its configuration cannot be read, so little could be judged; nothing looks wrong in its records."
+        if self.run is None or not self.findings:
+            return "nothing looks wrong."
+        return f"nothing is surely wrong, but look at this: {self.findings[0].message}"
 
     @property
     def failed(self) -> bool:
@@ -77,9 +83,8 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
     unreadable = not run.algorithm
     minutes = 0 if unreadable else minutes
     findings = examine_run(run)
-    wrong = {finding.check for finding in findings}
-    healthy = [check.__name__.replace("_", " ") for check in CHECKS
-               if check.__name__.replace("_", "-") not in wrong and check(run) is None]
+    healthy, unjudged = found_well(run)
+    missing += unjudged
     until = time.monotonic() + 60 * minutes
     if minutes:
         say("Looking at its environment …")
@@ -87,16 +92,19 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
     fatal = {finding.check for finding in findings} & {"crash", "hang", "contract"}
     if fatal:
         missing.append(f"experiments with its agent: the environment does not survive them ({', '.join(fatal)})")
+    late: list[str] = []
     for number, experiment in enumerate(EXPERIMENTS if minutes and not fatal else ()):
         # Each gets an equal part of what is left; what one does not need is the next one's.
         left = (until - time.monotonic()) / (len(EXPERIMENTS) - number)
         name = experiment.__name__.replace("_", " ")
         if left < 2:
-            missing.append(f"{name}: no time was left (--minutes)")
+            late.append(name)
             continue
         say(f"Trying {name}, for {left:.0f} s at most …")
         try:
             finding = experiment(folder, left)
+        except Unsuited:
+            continue
         except UserError as error:
             missing.append(f"{name}: {error}")
             continue
@@ -107,6 +115,8 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
             healthy.append(name)
         else:
             findings.append(finding)
+    if late:
+        missing.append(f"no time was left (--minutes) for: {', '.join(late)}")
     return Verdict(str(folder), by_severity(findings), healthy, missing, run, unreadable)
 
 
@@ -120,6 +130,7 @@ def _check_environment(folder: Path, findings: list[Finding], healthy: list[str]
         return
     loud = [finding for finding in found if finding.severity != "info"]
     findings += loud
-    missing += [finding.message.removeprefix("not judged: ") for finding in found if finding.check == "unjudged"]
-    if not loud:
+    unjudged = [finding.message.removeprefix("not judged: ") for finding in found if finding.check == "unjudged"]
+    missing += unjudged
+    if not loud and not unjudged:
         healthy.append(f"the environment {name}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import cache
 
-import numba
 import numpy as np
 
 from myosu.envs.vector import EnvSpec, Step
 from myosu.errors import UserError
 from myosu.games.game import Game
+from myosu.games.loops import compiled_loop
 from myosu.games.playout import mix64
 
 #: In place of an action: begin the first episode.
@@ -111,7 +111,7 @@ def _compile_advance(game: Game):
     rules_step, max_plies, outcome = game.step, game.max_plies, game.rewards == "outcome"
     num_actions = game.num_actions
 
-    @numba.njit(nogil=True, error_model="numpy")
+    @compiled_loop
     def advance(states, plies, episodes, seed, env_ids, actions, observation, legal, player, reward, terminated,
                 truncated, final_observation, raw_reward, seeds):
         """Step, end and start again, and observe; ``START`` only starts the first episode. Returns the row of the first

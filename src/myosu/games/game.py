@@ -14,6 +14,9 @@ from typing import Any, Literal
 import numba
 import numpy as np
 
+from myosu.errors import UserError
+from myosu.games.loops import compiled_loop
+
 #: Decorator of a game's scalar functions: compiled by Numba, cached on disk.
 compiled = numba.njit(cache=True, error_model="numpy")
 
@@ -140,6 +143,10 @@ class Game:
     #: "score": rewards as ``step`` returns them; "outcome": their sign, so that only winning counts.
     rewards: Literal["score", "outcome"] = "score"
 
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+        _check_types(self)
+
     def with_outcome_rewards(self) -> Game:
         """The same game, rewarded −1, 0 or +1 (a loss, a draw, a win)."""
         return replace(self, rewards="outcome", reward_range=(-1.0, 1.0), success_return=None)
@@ -156,6 +163,58 @@ class Game:
         return states
 
 
+def _check_sizes(game: Game) -> None:
+    def wrong(name: str, needed: str) -> UserError:
+        return UserError(f"{game.name}: {name} is {getattr(game, name)!r}, but must be {needed}.")
+
+    for name in ("num_actions", "max_plies"):
+        if not isinstance(getattr(game, name), (int, np.integer)) or getattr(game, name) < 1:
+            raise wrong(name, "a whole number of at least 1")
+    shape, limits = game.observation_shape, game.reward_range
+    if not isinstance(shape, tuple) or not all(isinstance(n, (int, np.integer)) and n > 0 for n in shape):
+        raise wrong("observation_shape", "a tuple of whole numbers, such as (2, 3, 3) or (9,)")
+    if not isinstance(limits, tuple) or len(limits) != 2 or not all(isinstance(r, (int, float)) for r in limits):
+        raise wrong("reward_range", "the least and the greatest reward, such as (-1.0, 1.0)")
+
+
+def _check_types(game: Game) -> None:
+    """Raise UserError naming the field or the type that Numba cannot compile, which its own message does not say."""
+    state = np.dtype(game.state_dtype)
+    if not state.names:
+        raise UserError(f"{game.name}: state_dtype is {state}, but must be a record: "
+                        'np.dtype([("field", type), ...], align=True).')
+    _check_fields(f"{game.name}: the state's field", state, "")
+    observation = np.dtype(game.observation_dtype)
+    if not (observation.kind in "biu" or observation in (np.float32, np.float64)):
+        raise UserError(f"{game.name}: observation_dtype is {observation}, which Numba cannot compile: give np.uint8, "
+                        "np.float32 or another type of whole numbers.")
+
+
+def _check_fields(what: str, record: np.dtype, prefix: str) -> None:
+    for name in record.names or ():
+        base, shape = record[name].subdtype or (record[name], ())
+        if base.names:
+            _check_fields(what, base, f"{prefix}{name}.")
+        elif instead := _compiled_instead(base, shape):
+            raise UserError(f"{what} {prefix + name!r} is {'an array of ' if shape else 'of type '}{base}, which Numba "
+                            f"cannot compile: {instead}.")
+
+
+def _compiled_instead(base: np.dtype, shape: tuple[int, ...]) -> str:
+    """What to write for a type that Numba does not support in a record; "" where it does."""
+    if base.kind == "b":
+        return "write np.uint8, which holds True and False as 1 and 0" if shape else ""
+    if not base.isnative:
+        return f"write {base.newbyteorder('=')}, in this machine's byte order"
+    if base.kind in "iucS" or base in (np.float32, np.float64):
+        return ""
+    if base.kind == "f":
+        return "write np.float32 or np.float64"
+    if base.kind == "U":
+        return "write an array of np.uint8 or np.uint32, one number a letter"
+    return "keep numbers in the state, and arrays of numbers"
+
+
 class Batch:
     """The rules of ``game`` for arrays of n states: compiled loops over the scalar functions.
 
@@ -170,29 +229,28 @@ class Batch:
         init, legal_actions, observe, to_play = game.init, game.legal_actions, game.observe, game.to_play
         step = game.step
         outcome = game.rewards == "outcome"
-        njit = numba.njit(nogil=True, error_model="numpy")
 
-        @njit
+        @compiled_loop
         def init_batch(states, seeds):
             for i in range(len(states)):
                 init(states[i], seeds[i])
 
-        @njit
+        @compiled_loop
         def legal_batch(states, out):
             for i in range(len(states)):
                 legal_actions(states[i], out[i])
 
-        @njit
+        @compiled_loop
         def observe_batch(states, out):
             for i in range(len(states)):
                 observe(states[i], out[i])
 
-        @njit
+        @compiled_loop
         def to_play_batch(states, out):
             for i in range(len(states)):
                 out[i] = to_play(states[i])
 
-        @njit
+        @compiled_loop
         def step_batch(states, actions, rewards, terminated):
             for i in range(len(states)):
                 reward, end = step(states[i], actions[i])

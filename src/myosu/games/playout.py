@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-import numba
 import numpy as np
 
 from myosu.games.game import Game, compiled
+from myosu.games.loops import compiled_loop
 
 
 @compiled
@@ -70,7 +70,7 @@ def _compile(game: Game):
         game.init, game.legal_actions, game.step, game.observe, game.to_play)
     max_plies, outcome, two_players = game.max_plies, game.rewards == "outcome", game.num_players == 2
 
-    @numba.njit(nogil=True, error_model="numpy")
+    @compiled_loop
     def play(states, observation, legal, seed, lengths, returns, truncated):
         state, scratch = states[0], np.empty(len(legal), np.int32)
         for g in range(len(lengths)):

@@ -89,18 +89,17 @@ def load_file(path: Path) -> ModuleType:
             inside = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
             line = inside[-1] if inside else None
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise UserError(f"{path}, line {line}: {type(error).__name__}: {reason}") from error
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        raise UserError(f"{path}, line {line}: {kind}{reason}") from error
     return module
 
 
 def _try_rules(game: Game, source: str) -> None:
     """Call each rule once on an initial position, so that compilation errors are reported here, with the rule's
     name."""
-    for rule in _RULES:
-        if not isinstance(getattr(game, rule), numba.core.dispatcher.Dispatcher):
+    for rule in (*_RULES, "heuristic", "score"):
+        if getattr(game, rule) is not None and not isinstance(getattr(game, rule), numba.core.dispatcher.Dispatcher):
             raise UserError(f"{source}: {rule} must be decorated with @compiled (from myosu.games import compiled).")
-    if not np.dtype(game.state_dtype).names:
-        raise UserError(f"{source}: state_dtype must be a record: np.dtype([(\"field\", type), ...], align=True).")
     state = np.zeros(1, game.state_dtype)[0]
     mask = np.zeros(game.num_actions, np.bool_)
     rule = ""

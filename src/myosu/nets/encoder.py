@@ -211,21 +211,26 @@ class Picture(nn.Module):
         return self.both(x)[0]
 
 
+def acts_by_cell(num_actions: int, cells: tuple[int, int, int] | None) -> bool:
+    """Whether the actions are layers over the board of ``cells``, (C, H, W): action = layer · H · W + row · W +
+    column."""
+    return cells is not None and num_actions > 0 and num_actions % (cells[1] * cells[2]) == 0
+
+
 class ActionHead(nn.Module):
-    """An output [n, A] for each action: cell by cell where the actions are layers over the board of ``cells``
-    (action = layer · H · W + row · W + column), else a linear map of the features.
+    """An output [n, A] for each action: cell by cell where they are cells of the board (``acts_by_cell``), else a
+    linear map of the features.
 
     beside: so many actions after those belong to no cell (passing, in Go); theirs are a linear map of the features.
     """
 
     def __init__(self, features: int, num_actions: int, cells: tuple[int, int, int] | None, beside: int = 0) -> None:
         super().__init__()
-        area = 0 if cells is None else cells[1] * cells[2]
-        self.by_cell = cells is not None and num_actions > beside and (num_actions - beside) % area == 0
+        self.by_cell = acts_by_cell(num_actions - beside, cells)
         self.out: nn.Module = nn.Linear(features, num_actions)
         self.beside = nn.Linear(features, beside) if self.by_cell and beside else None
         if cells is not None and self.by_cell:
-            self.out = nn.Conv2d(cells[0], (num_actions - beside) // area, 1)
+            self.out = nn.Conv2d(cells[0], (num_actions - beside) // (cells[1] * cells[2]), 1)
 
     def forward(self, features: Tensor, cells: Tensor | None) -> Tensor:
         outputs = self.out(cells).flatten(1) if self.by_cell else self.out(features)

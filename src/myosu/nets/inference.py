@@ -26,13 +26,19 @@ LATENT_DTYPES: dict[Precision, torch.dtype] = {
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto``: cuda, else Apple's mps, else the CPU. Raises UserError if the named device is not available."""
+    """``auto``: cuda, else Apple's mps, else the CPU. Raises UserError if the named device is unknown or not
+    available."""
     if name != "auto":
-        kind = torch.device(name).type
+        kind, _, number = name.partition(":")
+        if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()):
+            raise UserError(f"device = {name}: there is no such device. Choose auto, cpu, cuda, cuda:1 or mps.")
         if (kind == "cuda" and not torch.cuda.is_available()) or (
                 kind == "mps" and not torch.backends.mps.is_available()):
             raise UserError(f"device = {name}: this torch ({torch.__version__}) finds none here. Choose auto or cpu, "
                             "or install a torch for your GPU.")
+        if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+            raise UserError(f"device = {name}: there are only {torch.cuda.device_count()} here, and the first is "
+                            "cuda:0.")
         return torch.device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")

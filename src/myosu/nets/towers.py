@@ -1,4 +1,4 @@
-"""Separate policy and value networks, computed as one batched product per layer."""
+"""Separate networks that share their input, computed as one product per layer."""
 
 from __future__ import annotations
 
@@ -33,6 +33,38 @@ class TwinTowers(nn.Module):
         for weight, bias in self.layers:
             x = self.activate(torch.baddbmm(bias, x, weight))
         return x
+
+
+class CellTowers(nn.Module):
+    """``count`` networks with a hidden layer of ``width`` units for each cell of a board, from what convolutions found
+    there and from features of the whole board; what is learnt of one cell holds for all.
+
+    features [n, F], found [n, *cells] → [count, n, outputs, A] for ``num_actions`` A, see ``encoder.acts_by_cell``.
+    """
+
+    def __init__(self, features: int, cells: tuple[int, int, int], width: int, count: int, outputs: int,
+                 num_actions: int) -> None:
+        super().__init__()
+        channels, area = cells[0], cells[1] * cells[2]
+        self.shape = (count, -1, area, outputs, num_actions // area)
+
+        def weights(inputs: int, outputs: int, bound: float) -> nn.Parameter:
+            return nn.Parameter(torch.empty(count, inputs, outputs).uniform_(-bound, bound))
+
+        self.near = weights(channels, width, channels**-0.5)
+        self.whole, self.bias = weights(features, width, features**-0.5), nn.Parameter(torch.zeros(count, 1, width))
+        # Small outputs at first, so that twins agree on what neither knows
+        self.out = weights(width, outputs * (num_actions // area), 0.02)
+        self.out_bias = nn.Parameter(torch.zeros(count, 1, self.out.shape[2]))
+
+    def forward(self, features: Tensor, found: Tensor) -> Tensor:
+        count, _, width = self.near.shape
+        # Products of matrices are quicker than convolutions of one cell
+        cells = found.flatten(2).transpose(1, 2).flatten(0, 1).expand(count, -1, -1)
+        board = torch.baddbmm(self.bias, features.expand(count, -1, -1), self.whole)
+        x = (torch.bmm(cells, self.near).view(count, len(found), -1, width) + board[:, :, None]).relu()
+        out = torch.baddbmm(self.out_bias, x.flatten(1, 2), self.out).view(self.shape)
+        return out.permute(0, 1, 3, 4, 2).flatten(3)
 
 
 class TowersInNumPy:

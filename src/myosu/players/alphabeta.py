@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-import numba
 import numpy as np
 
 from myosu.errors import UserError
 from myosu.games.game import Game, compiled
+from myosu.games.loops import compiled_loop
 from myosu.players.player import History
 
 
@@ -52,7 +52,7 @@ def compile_alphabeta(game: Game) -> Callable[[np.ndarray, int], np.ndarray]:
     heuristic = game.heuristic or _nothing
     sign = 1.0 if game.num_players == 1 else -1.0  # the position after a move is seen by the next to move
 
-    @numba.njit(nogil=True, error_model="numpy")
+    @compiled_loop
     def choose(roots, depth):
         chosen = np.zeros(len(roots), np.int64)
         # An explicit stack, one frame per ply: position, legal actions, next action to try, window, best value.

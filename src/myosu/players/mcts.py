@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-import numba
 import numpy as np
 
 from myosu.errors import UserError
 from myosu.games.game import Game
+from myosu.games.loops import compiled_loop
 from myosu.games.playout import choose_legal, mix64
 from myosu.players.player import History
 
@@ -47,7 +47,7 @@ def compile_mcts(game: Game) -> Callable[[np.ndarray, int, np.uint64], np.ndarra
     legal_actions, step = game.legal_actions, game.step
     num_actions, max_plies = game.num_actions, game.max_plies
 
-    @numba.njit(nogil=True, error_model="numpy")
+    @compiled_loop
     def choose(roots, simulations, seed):
         chosen = np.empty(len(roots), np.int64)
         states = np.empty(1, roots.dtype)

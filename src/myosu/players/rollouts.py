@@ -11,6 +11,7 @@ import numpy as np
 from myosu.games.game import Game
 from myosu.games.go.board import BLACK, WHITE, owners, point_of, width_of
 from myosu.games.go.rollout import RolloutPolicy, rollout, rollout_dtype, start_rollout
+from myosu.games.loops import compiled_loop
 from myosu.games.playout import choose_legal, mix64
 
 #: Rollouts for an estimate of who will own each point.
@@ -86,7 +87,7 @@ def _compile_random(game: Game):
     legal_actions, step, num_actions, max_plies = game.legal_actions, game.step, game.num_actions, game.max_plies
     only_sign = game.rewards == "outcome"
 
-    @numba.njit(nogil=True, error_model="numpy")
+    @compiled_loop
     def play(states, seed, scratch, outcomes):
         state, legal, list_of_legal = scratch[0], np.empty(num_actions, np.bool_), np.empty(num_actions, np.int32)
         for i in range(len(states)):

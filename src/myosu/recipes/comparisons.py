@@ -1,5 +1,5 @@
-"""Stages that compare what earlier ones made: a league of players (AlphaGo's figure 4), and ways to evaluate a position
-(figure 2b)."""
+"""Stages that compare what earlier ones made: matches, a league of players (AlphaGo's figure 4), and ways to evaluate a
+position (figure 2b)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,82 @@ from myosu.games.go.rollout import RolloutPolicy
 from myosu.players.agent import load_agent
 from myosu.players.apv import network_of
 from myosu.players.rollouts import is_go, linear_rollouts, random_rollouts
-from myosu.recipes.stages import Figures, Made, Stage, Tell, every
-from myosu.runs.reading import parse
+from myosu.processes import Pool
+from myosu.randomness import prepare_process
+from myosu.recipes.stages import Figures, Made, Stage, Tell, every, match_figures
+from myosu.runs.files import write_json
+from myosu.runs.reading import parse, read_json
 from myosu.runs.recordings import is_held_out, open_recording
+
+
+@dataclass(frozen=True)
+class RateOptions:
+    """pairs: who meets whom. games: of each pair, half of them from each seat. jobs: matches at once, by default as
+    many as there are cores."""
+
+    pairs: tuple[tuple[str, str], ...]
+    games: int = 400
+    opening_plies: int | None = None
+    seed: int = 0
+    jobs: int | None = None
+
+
+class Rate(Stage):
+    """Matches between players of earlier stages, engines and others. One that has ended is not played again after a
+    stop: ``matches.json`` keeps it."""
+
+    kind = "rate"
+
+    def check(self) -> None:
+        self.options: RateOptions = parse(RateOptions, self.settings, self.where)
+        for pair in self.options.pairs:
+            self.check_players(pair)
+        if self.options.games < 4 or self.options.games % 2:
+            raise UserError(f"{self.where}: games = {self.options.games} must be an even number from 4.")
+
+    def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
+        options, file = self.options, folder / "matches.json"
+        found = read_json(file, dict[str, Figures]) if file.is_file() else {}
+        waiting = [pair for pair in options.pairs if _match_name(pair) not in found]
+        folder.mkdir(exist_ok=True)
+        trust.agree(trust.source_of(self.game), *(trust.source_of(player) for pair in waiting for player in pair
+                                                  if player.startswith("gtp:")))
+        pool = Pool(options.jobs or len(os.sched_getaffinity(0)), _Matches, (self.game, options))
+        try:
+            while waiting or pool.lost or pool.under_way():
+                waiting[:0] = [pair for pair, _ in pool.lost]  # of a process that died
+                pool.lost.clear()
+                while pool.idle() and waiting:
+                    pair = waiting.pop(0)
+                    pool.start((pair, self.players(pair, made)))
+                for name, figures in pool.finished(timeout=0.5):
+                    found[name] = figures
+                    write_json(file, found)
+                    tell(f"  {name}: {figures['win_rate']:.1%}")
+        finally:
+            pool.close()
+        return {name: found[name] for name in map(_match_name, options.pairs)}
+
+
+def _match_name(pair: tuple[str, str]) -> str:
+    return f"{pair[0]} against {pair[1]}"
+
+
+class _Matches:
+    """Plays matches in a process of its own."""
+
+    def __init__(self, game: str, options: RateOptions) -> None:
+        prepare_process(options.seed)
+        self.game, self.options = game, options
+
+    def __call__(self, task: tuple[tuple[str, str], tuple[str, ...]]) -> tuple[str, Figures]:
+        pair, (player, opponent) = task
+        options = self.options
+        return _match_name(pair), match_figures(self.game, player, opponent, options.games, options.opening_plies,
+                                                options.seed)
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -72,7 +145,7 @@ class League(Stage):
         with closing(LeagueFolder(folder, self.game, options.opening_plies, options.seed)) as league:
             league.enter(entrants)
             play_league(league, options.games, math.inf, options.jobs or len(os.sched_getaffinity(0)),
-                        every(options.games // 10, tell))
+                        every(options.games, tell))
             standings = Standings.of(league)
         rated = {entrant.text: _rating(standings, i) for i, entrant in enumerate(standings.entrants)}
         # The same player under two names has one place: where the reinforced policy is the supervised one, for example.

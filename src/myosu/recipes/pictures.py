@@ -84,7 +84,8 @@ def _bars(title: str, label: str, rows: dict[str, Figures], key: str, output: Pa
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 60 else f"{name[:57]}…"
+    """Without its middle where it is long: engines differ at the ends of their command lines."""
+    return name if len(name) <= 60 else f"{name[:34]}…{name[-25:]}"
 
 
 def _note(axes: Any) -> None:

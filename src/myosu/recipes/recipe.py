@@ -1,8 +1,9 @@
 """Reads a recipe and runs its stages one after another.
 
-A recipe is a TOML file: ``game``, then one table for each stage in the order in which they are run. ``stage`` says what
-it does (``stages.py``), the other fields are its settings, and a table ``quick`` in it replaces some of them in a quick
-run. Where a setting names games, a run or a player, the name of an earlier stage stands for what that stage made.
+A recipe is a TOML file: ``game``, then one table for each stage in the order in which they are run. ``stage`` says
+what it does (``stages.py``), the other fields are its settings, a table ``quick`` in it replaces some of them in a
+quick run, and ``about_minutes`` says how long the stage takes. Where a setting names games, a run or a player, the name
+of an earlier stage stands for what that stage made.
 
 A recipe is run in a folder, in which every stage has its own. ``recipe.json`` there says which stages are done, with
 which settings, and their figures; the same command goes on where it was stopped.
@@ -21,23 +22,26 @@ from pathlib import Path
 from typing import Any
 
 from myosu.errors import UserError
-from myosu.recipes.comparisons import League, ValueErrors
-from myosu.recipes.stages import Made, Rate, Record, Reinforce, Rollout, Stage, Supervise, Value
+from myosu.recipes.comparisons import League, Rate, ValueErrors
+from myosu.recipes.stages import Made, Record, Reinforce, Rollout, Stage, Supervise, Value
 from myosu.runs.files import hold_folder, write_json, writing_to
 from myosu.runs.reading import read_json
 
 QUICK = "quick"
+#: Minutes that a stage takes on two idle cores, for the estimate of what is left; of a training its own limit.
+ABOUT = "about_minutes"
 KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (
     Record, Supervise, Rollout, Reinforce, Value, Rate, League, ValueErrors)}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """name: of the file, without its ending. stages: by name, in their order."""
+    """name: of the file, without its ending. stages: by name, in their order. minutes: that each is said to take."""
 
     name: str
     game: str
     stages: dict[str, Stage]
+    minutes: dict[str, float]
 
 
 def recipe_names() -> list[str]:
@@ -68,6 +72,7 @@ def read_recipe(text: str, quick: bool = False) -> Recipe:
     if not isinstance(game, str):
         raise UserError(f"{text} does not say which game: it must begin with a line such as game = \"go9\".")
     stages: dict[str, Stage] = {}
+    minutes: dict[str, float] = {}
     for name, table in data.items():
         where = f"{text}, stage {name}"
         if not isinstance(table, dict) or "stage" not in table:
@@ -75,6 +80,11 @@ def read_recipe(text: str, quick: bool = False) -> Recipe:
         settings = {**table, **(table.get(QUICK, {}) if quick else {})}
         settings.pop(QUICK, None)
         kind = settings.pop("stage")
+        about = settings.pop(ABOUT, settings.get("minutes"))
+        if about is not None:
+            if isinstance(about, bool) or not isinstance(about, (int, float)) or about < 0:
+                raise UserError(f"{where}: {ABOUT} = {about!r} must be a number of minutes.")
+            minutes[name] = about
         if kind not in KINDS:
             near = difflib.get_close_matches(str(kind), KINDS, n=1)
             raise UserError(f"{where}: there is no stage {kind!r}. "
@@ -82,7 +92,7 @@ def read_recipe(text: str, quick: bool = False) -> Recipe:
         stages[name] = KINDS[kind](name, game, settings, dict(stages), where)
     if not stages:
         raise UserError(f"{text} has no stages.")
-    return Recipe(Path(text).stem, game, stages)
+    return Recipe(Path(text).stem, game, stages, minutes)
 
 
 def run_recipe(recipe: Recipe, folder: Path, until: str | None = None,
@@ -109,7 +119,7 @@ def run_recipe(recipe: Recipe, folder: Path, until: str | None = None,
                                 f"{_difference(known['settings'], stage.described())}. To do it again, remove "
                                 f"{folder / name} and its entry in recipe.json; or choose another --folder.")
             if known is None or known["figures"] is None:
-                tell(f"Stage {number} of {len(recipe.stages)}: {name} ({stage.kind})")
+                tell(f"Stage {number} of {len(recipe.stages)}: {name} ({stage.kind}){_progress(recipe, made, until)}")
                 log[name] = {"settings": stage.described(), "figures": None, "seconds": 0.0}
                 write_json(folder / "recipe.json", log)
                 begin = time.monotonic()
@@ -124,6 +134,22 @@ def run_recipe(recipe: Recipe, folder: Path, until: str | None = None,
         return made
     finally:
         os.close(lock)
+
+
+def _progress(recipe: Recipe, made: dict[str, Made], until: str | None) -> str:
+    """Minutes that the stages so far took, and about how many those up to ``until`` will take on a machine that is as
+    slow or as fast as it has been; "" where nobody says how long one of them takes."""
+    names = list(recipe.stages)[:None if until is None else list(recipe.stages).index(until) + 1]
+    if not all(name in recipe.minutes for name in names):
+        return ""
+    spent = sum(one.seconds for one in made.values()) / 60
+    # A training has the same minutes on every machine.
+    free = [name for name in made if "minutes" not in recipe.stages[name].settings]
+    expected = sum(recipe.minutes[name] for name in free)
+    pace = sum(made[name].seconds for name in free) / 60 / expected if expected else 1.0
+    left = sum(recipe.minutes[name] * (1.0 if "minutes" in recipe.stages[name].settings else pace)
+               for name in names if name not in made)
+    return f", {spent:.0f} minutes so far, about {left:.0f} left"
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ A stage's figures are plain numbers by name; ``NAME_ci95`` is the interval of ``
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from myosu.evaluation.recording import Settings, record_games
 from myosu.players.agent import load_agent
 from myosu.players.apv_name import files_of, with_files
 from myosu.players.opponents import make_opponent
-from myosu.runs.checkpoint import find_checkpoint
+from myosu.runs.checkpoint import Checkpoints, find_checkpoint
 from myosu.runs.reading import parse
 from myosu.runs.recordings import is_held_out, open_recording, recorded_lines
 from myosu.runs.run import open_run
@@ -94,12 +95,17 @@ class Stage:
         return json.loads(json.dumps({"stage": self.kind, "game": self.game, **settings}))
 
     def check_names(self, setting: str, names: Any, kinds: tuple[str, ...], what: str) -> None:
-        """Raises UserError unless each of ``names`` is an earlier stage of one of ``kinds``, or exists on this disk."""
+        """Raises UserError unless each of ``names`` is an earlier stage of one of ``kinds`` with the same rules, or
+        exists on this disk."""
         for name in names:
             if name in self.earlier:
                 if (kind := self.earlier[name].kind) not in kinds:
                     raise UserError(f"{self.where}: {setting} = {name!r} is a stage of the kind {kind}; {what} must "
                                     f"come from one of the kind {' or '.join(kinds)}.")
+                if (game := self.earlier[name].game) != self.game:
+                    own, other = load_environment(self.game).rules, load_environment(game).rules
+                    if own.step is not other.step or own.num_actions != other.num_actions:
+                        raise UserError(f"{self.where}: {setting} = {name!r} is of {game}, not of {self.game}.")
             elif not Path(name).exists():
                 raise UserError(f"{self.where}: {setting} = {name!r} is no earlier stage of this recipe, and no "
                                 f"folder. Earlier stages: {', '.join(self.earlier) or 'none'}.")
@@ -156,24 +162,26 @@ class Record(Stage):
         settings = Settings(self.players(options.players, made), options.opening_plies, options.random_moves,
                             options.temperature, options.seed)
         recorded = record_games(folder, self.game, settings, options.games, options.jobs,
-                                tell=every(options.games // 10, tell))
+                                tell=every(options.games, tell))
         records = list(recorded_lines(folder))
         return {"games": recorded.games, "games_per_second": recorded.new / max(recorded.seconds, 1e-9),
                 "played_again": recorded.duplicates, "moves": float(np.mean([record.length for record in records])),
                 "first_seat_wins": float(np.mean([record.returns[0] > 0 for record in records]))}
 
 
-def every(count: int, tell: Tell) -> Callable[[int, list[str]], None]:
-    """Tell of every ``count`` games."""
-    told = 0
+def every(games: int, tell: Tell) -> Callable[[int, list[str]], None]:
+    """Tell of every tenth of the ``games``, and about how long the others will take."""
+    told, first, begin = 0, None, time.monotonic()
 
     def progress(done: int, notices: list[str]) -> None:
-        nonlocal told
+        nonlocal told, first
         for notice in notices:
             tell(notice)
-        if done - told >= max(1, count):
+        first = done if first is None else first  # a stage that goes on has played some before
+        if done - told >= max(1, games // 10):
             told = done
-            tell(f"  {done} games")
+            left = (time.monotonic() - begin) * (games - done) / max(1, done - first) / 60
+            tell(f"  {done} of {games} games{f', about {left:.1f} minutes left' * (first < done < games)}")
 
     return progress
 
@@ -184,8 +192,9 @@ class Training(Stage):
     algorithm: ClassVar[str]
 
     def check(self) -> None:
+        names = self.names()
         try:
-            configure(self.game, self.algorithm, {**self.settings, **self.names()})
+            configure(self.game, self.algorithm, {**self.settings, **names})
         except UserError as error:
             raise UserError(f"{self.where}: {error}") from None
 
@@ -204,6 +213,8 @@ class Training(Stage):
         if not (folder / "trained").exists():
             if (folder / "config.json").is_file():
                 run = open_run(folder)
+                if Checkpoints(run.checkpoints).latest() is None:
+                    tell("  It was stopped before its first checkpoint and begins again.")
             else:
                 self.check_games(made)
                 run = create_run(configure(self.game, self.algorithm, {**self.settings, **self.resolved(made)}), folder)
@@ -217,13 +228,17 @@ class Training(Stage):
         """Raises UserError unless the recordings, if it learns from any, have games to learn from and to test on."""
         if "recordings" not in (resolved := self.resolved(made)):
             return
-        players, config = load_environment(self.game).spec.num_players, configure(self.game, self.algorithm,
-                                                                                  {**self.settings, **resolved})
-        share = load_settings(config).held_out
-        held_out = [is_held_out(record.actions or [], players, share)
-                    for name in resolved["recordings"] for record in open_recording(name).records()]
+        environment = load_environment(self.game)
+        share = load_settings(configure(self.game, self.algorithm, {**self.settings, **resolved})).held_out
+        held_out = []
+        for name in resolved["recordings"]:
+            recording = open_recording(name)
+            recording.require(environment, self.game, {})
+            held_out += [is_held_out(record.actions or [], environment.spec.num_players, share)
+                         for record in recording.records() if len(record.unchosen) < record.length]
         if all(held_out) or not any(held_out):
-            raise UserError(f"{self.where}: of {len(held_out)} games {sum(held_out)} are held out for testing "
+            raise UserError(f"{self.where}: of {len(held_out)} games with moves that a player chose, {sum(held_out)} "
+                            "are held out for testing "
                             f"(held_out = {share:g}; games with the same opening are together), and there must be some "
                             "to learn from and some to test on. Record more games, or with more random opening plies.")
 
@@ -322,39 +337,6 @@ class Rollout(Stage):
         folder.mkdir(exist_ok=True)
         policy.save(folder / "rollout.npz")
         return fit_with_intervals(policy, [r for r, out in zip(records, held_out, strict=True) if out])
-
-
-@dataclass(frozen=True)
-class RateOptions:
-    """pairs: who meets whom. games: of each pair, half of them from each seat."""
-
-    pairs: tuple[tuple[str, str], ...]
-    games: int = 400
-    opening_plies: int | None = None
-    seed: int = 0
-
-
-class Rate(Stage):
-    """Matches between players of earlier stages, engines and others."""
-
-    kind = "rate"
-
-    def check(self) -> None:
-        self.options: RateOptions = parse(RateOptions, self.settings, self.where)
-        for pair in self.options.pairs:
-            self.check_players(pair)
-        if self.options.games < 4 or self.options.games % 2:
-            raise UserError(f"{self.where}: games = {self.options.games} must be an even number from 4.")
-
-    def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
-        figures = {}
-        for first, second in self.options.pairs:
-            one, other = self.players((first, second), made)
-            found = match_figures(self.game, one, other, self.options.games, self.options.opening_plies,
-                                  self.options.seed)
-            figures[f"{first} against {second}"] = found
-            tell(f"  {first} against {second}: {found['win_rate']:.1%}")
-        return figures
 
 
 def match_figures(game: str, player: str, opponent: str, games: int, opening_plies: int | None, seed: int) -> Figures:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
-from myosu.nets.encoder import Encoder, has_pictures, layers, to_tensors
+from myosu.nets.encoder import Encoder, acts_by_cell, has_pictures, layers, to_tensors
 from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.rewards.signals import Steps
 
@@ -30,17 +30,32 @@ ENDS_WINDOW = 10_000
 
 class Discriminator(nn.Module):
     """The logit, float32 [n], of D(s, a) = P(demonstrated). Vectors are normalised by what ``encoder.observe`` was
-    shown, since slopes are limited and observations may have any unit."""
+    shown, since slopes are limited and observations may have any unit.
+
+    Where actions are cells of a board (``acts_by_cell``), it sees what a convolution found of the action's cell, and
+    nothing else: from all of the board it learns which boards were demonstrated, and not what was done there.
+    """
 
     def __init__(self, spec: EnvSpec, action_size: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
-        self.encoder = Encoder(spec, hidden[-1:] if has_pictures(spec) else (), normalize=True)
-        self.layers = layers(self.encoder.features + action_size, hidden, nn.Tanh, layer_norm=False)
+        self.encoder = Encoder(spec, hidden[-1:] if has_pictures(spec) else (), blocks=0, normalize=True)
+        self.by_cell = acts_by_cell(action_size, self.encoder.cells)
+        inputs = self.encoder.features + action_size
+        if self.encoder.cells is not None and self.by_cell:
+            channels, height, width = self.encoder.cells
+            inputs = channels + action_size // (height * width)
+        self.layers = layers(inputs, hidden, nn.Tanh, layer_norm=False)
         self.out = nn.Linear(hidden[-1], 1)
 
     def inputs(self, observation: np.ndarray, action: np.ndarray) -> Tensor:
         """Of observations [n, ...] and action features float32 [n, A]."""
-        return torch.cat([self.encoder(to_tensors(observation))[0], torch.from_numpy(action)], dim=1)
+        features, cells = self.encoder(to_tensors(observation))
+        done = torch.from_numpy(action)
+        if cells is None or not self.by_cell:
+            return torch.cat([features, done], dim=1)
+        found = cells.flatten(2)
+        by_layer = done.view(len(done), -1, found.shape[2])
+        return torch.cat([torch.bmm(found, by_layer.sum(1)[..., None])[..., 0], by_layer.sum(2)], dim=1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.out(self.layers(inputs))[:, 0]

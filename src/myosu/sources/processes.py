@@ -30,6 +30,7 @@ from myosu.processes import end, end_with, spawn
 from myosu.randomness import derive_seed, prepare_process
 from myosu.runs.config import RunConfig
 from myosu.runs.state import State, Weights
+from myosu.sources import MAX_FAILURES
 from myosu.sources.actors import env_notices, make_actor
 from myosu.sources.in_turn import ActorInTurn
 from myosu.sources.stopwatch import Stopwatch
@@ -38,8 +39,6 @@ from myosu.sources.stopwatch import Stopwatch
 REPORT_SECONDS = 1.0
 #: Seconds between new weights for the actors.
 PUBLISH_SECONDS = 2.0
-#: So many actors may fail one after another before any of them delivers a game.
-MAX_FAILURES = 3
 
 
 class Report(NamedTuple):

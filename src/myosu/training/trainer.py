@@ -29,7 +29,7 @@ from myosu.runs.config import LIMITS
 from myosu.runs.metrics import Metrics, Rates
 from myosu.runs.run import Run
 from myosu.runs.state import State, require_moments, save_state
-from myosu.sources import make_source
+from myosu.sources.factory import make_source
 from myosu.training.callbacks import Callback
 from myosu.training.evaluators import EvaluatorInTurn, EvaluatorProcess
 from myosu.training.progress import Progress, Status
@@ -84,7 +84,10 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
                 raise
             finally:
                 trainer.close()
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        # A full card is an OutOfMemoryError while torch allocates, another error of CUDA elsewhere, a plain one on MPS.
+        if "out of memory" not in str(error).lower():
+            raise
         settings = load_settings(run.config)
         raise UserError(f"The memory of the card is full. Lower num_envs ({settings.num_envs}), batch_size "
                         f"({settings.batch_size}) or --actors, then go on with: myosu train "

@@ -195,7 +195,7 @@ class Watched:
             "findings": [{"check": finding.check.replace("-", " "), "severity": finding.severity,
                           "message": finding.message, "cause": finding.cause, "advice": finding.advice,
                           "confidence": finding.confidence, "curves": curves_of(finding, metrics.names)}
-                         for finding in examine_run(self._as_doctor()) if finding.severity != "info"],
+                         for finding in examine_run(self._as_doctor())],
         }
 
 

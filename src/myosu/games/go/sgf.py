@@ -151,8 +151,14 @@ def _open(tree, name: str) -> sgf.Sgf_game:
                 for key in ("C", "PB", "PW", "RE"):
                     _text(node, key)
             game.get_komi()
+            moves = 0
             for node in game.get_main_sequence():
-                node.get_move()
+                moves += node.has_property("B") or node.has_property("W")
+                try:
+                    node.get_move()
+                except ValueError:
+                    raise UserError(f"{name}, move {moves}: {_raw(node)} is no point of a board of {game.get_size()}×"
+                                    f"{game.get_size()}.") from None
             return game
         except (LookupError, UnicodeError):
             continue
@@ -162,6 +168,12 @@ def _open(tree, name: str) -> sgf.Sgf_game:
                 continue
             raise UserError(f"{name}: {problem}.") from None
     raise UserError(f"{name}: its encoding is not known.")
+
+
+def _raw(node) -> str:
+    """A node's move as the file writes it."""
+    key = "B" if node.has_property("B") else "W"
+    return f"{key}[{node.get_raw(key).decode(errors='replace')}]"
 
 
 def _text(node, key: str) -> str:

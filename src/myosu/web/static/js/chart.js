@@ -120,7 +120,7 @@ export class Chart {
     this.csv.href = `/api/watch/curve.csv?${[...names, ...(band ?? [])].map(name => `name=${encodeURIComponent(name)}`).join('&')}&runs=${view.numbers}`;
     this.element.hidden = !values.length;
     if (!values.length) return;
-    this.notes.replaceChildren(...runs.flatMap(({ name, number, findings }) => findings.filter(found => found.curves.some(curve => names.includes(curve)))
+    this.notes.replaceChildren(...runs.flatMap(({ name, number, findings }) => findings.filter(found => found.severity !== 'info' && found.curves.some(curve => names.includes(curve)))
       .map(found => make('li', { class: `run${number % 8}` }, ...(runs.length > 1 ? [make('span', { class: 'of' }, `${name}: `)] : []), make('strong', {}, `${capital(found.check)}: `), found.cause || found.message))));
     let [low, high] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
     const log = view.log && low > 0;

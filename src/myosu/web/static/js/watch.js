@@ -168,7 +168,7 @@ const withFlags = text => text.split(/(--[a-z][a-z-]*)/).map((part, k) => k % 2 
 function finding({ check, severity, message, cause, advice, curves }) {
   const chart = [...page.charts.values()].find(one => one.what.names.some(name => curves.includes(name)) && !one.element.hidden);
   const way = chart ? [make('button', { class: 'way', onclick: () => chart.element.scrollIntoView({ behavior: 'smooth', block: 'center' }) }, `See ${chart.what.title.toLowerCase()}`)] : [];
-  return make('li', { class: `bad ${severity}`, 'data-check': check }, make('p', {}, make('strong', {}, `${capital(check)}:`), ` ${message}`),
+  return make('li', { class: severity === 'info' ? 'worth' : `bad ${severity}`, 'data-check': check }, make('p', {}, make('strong', {}, `${capital(check)}:`), ` ${message}`),
     ...(cause ? [make('p', {}, make('span', { class: 'faint' }, 'Likely cause: '), cause)] : []),
     ...(advice ? [make('p', {}, make('span', { class: 'faint' }, 'What to change: '), ...withFlags(advice))] : []), ...way);
 }
@@ -215,8 +215,8 @@ function card(run) {
   }
   const usual = run.phase === 'training' || run.phase === '' || (run.phase === 'waiting for games' && done.updates > 0);
   const phase = run.state === 'running' && !usual ? `, ${run.phase}` : '';
-  const findings = run.findings.length ? run.findings.map(finding)
-    : ['waiting', 'starting'].includes(run.state) ? [] : [make('li', { class: 'good' }, 'Nothing looks wrong in its numbers.')];
+  const wrong = run.findings.some(one => one.severity !== 'info') || ['waiting', 'starting'].includes(run.state);
+  const findings = [...(wrong ? [] : [make('li', { class: 'good' }, run.findings.length ? 'Nothing is surely wrong in its numbers.' : 'Nothing looks wrong in its numbers.')]), ...run.findings.map(finding)];
   const first = beginning(run);
   const key = JSON.stringify([run.tag, since(run), run.shown, first.at(-1)?.textContent]);
   if (run.drawn === key) return;

@@ -1,0 +1,329 @@
+"""The process of a run that speaks with Ray. It imports Ray, and neither torch nor Numba.
+
+Weights go out once, into Ray's object store, and from there once to each machine. Every actor has one call in flight,
+which carries newer weights if the last one did not, and comes back as a report. The next call goes out as soon as the
+report is here, before the learner has seen it, so that the actor does not wait for the learner's process. A report that
+got lost is never asked for again, so nothing is counted twice.
+
+A report travels as bytes that the learner's process alone unpacks: Ray's own pickler is slower, and the relay needs no
+more of a report than a ``Delivery`` says.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+from myosu import trust
+from myosu.errors import UserError
+from myosu.processes import end_with
+from myosu.sources import MAX_FAILURES
+
+#: Seconds between looks at which nodes are there, and over which their rates are taken.
+NODES_SECONDS, RATE_SECONDS = 1.0, 5.0
+#: The relay reports at least so often (seconds).
+TURN_SECONDS = 0.2
+#: Seconds until a cluster that was lost is tried again.
+RETRY_SECONDS = 5.0
+#: Seconds that joining a cluster may take at first. Ray itself tries for minutes where something else answers.
+JOIN_SECONDS = 60.0
+
+
+class Delivery(NamedTuple):
+    """A report as it travels, pickled, and what the relay needs of it. version, error, mendable: as of ``Report``.
+    steps: environment steps in it."""
+
+    packed: bytes
+    version: int
+    steps: int
+    error: str
+    mendable: bool
+
+
+class Harvest(NamedTuple):
+    """What a relay reports. version: of the weights that it has. reports: of actors, pickled, since the last harvest.
+    starts: actors ever started by the run. lost: actors replaced since the last harvest. error, mendable: as of
+    ``Report``. nodes: of each machine ``actors``, ``env_steps_per_second`` and the mean ``weights_age`` in updates."""
+
+    version: int
+    reports: tuple[bytes, ...] = ()
+    starts: int = 0
+    slots: int = 0
+    lost: int = 0
+    notices: tuple[str, ...] = ()
+    nodes: dict[str, dict[str, float]] | None = None
+    error: str = ""
+    mendable: bool = False
+
+
+def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], given: bytes, address: str,
+              wanted: int | None, starts: int, again: bool) -> None:
+    end_with(parent)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    late = threading.Timer(JOIN_SECONDS, _give_up, (connection, address))
+    late.daemon = True
+    try:
+        if not again:
+            late.start()
+        while not _connected(address, patient=again):
+            connection.send(Harvest(-1, starts=starts, nodes={}, notices=(
+                f"The cluster does not answer; next try in {RETRY_SECONDS:g} s.",)))
+            connection.recv()
+            time.sleep(RETRY_SECONDS)
+        late.cancel()
+        crew = _Crew((config_json, given, trust.agreed()), wanted, starts)
+        while True:
+            connection.send(crew.turn())
+            if (reply := connection.recv()) is not None:
+                crew.take_weights(*reply)
+    except (EOFError, BrokenPipeError):
+        pass  # The learner has gone, or wants this process to.
+    except UserError as error:
+        connection.send(Harvest(-1, error=str(error), mendable=True))
+    except Exception:
+        connection.send(Harvest(-1, error=traceback.format_exc()))
+
+
+def _give_up(connection: Connection, address: str) -> None:
+    """While the main thread is still in ``_connected``."""
+    connection.send(Harvest(-1, error=f"cluster = {address}: what answers there did not let this machine join within "
+                                      f"{JOIN_SECONDS:g} s. Is it the port of a Ray cluster's head, of this version of "
+                                      "Ray? (docs/scale.md)", mendable=True))
+    os._exit(1)
+
+
+def _connected(address: str, patient: bool) -> bool:
+    """Join the cluster. Raises UserError where that fails, unless ``patient``."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Ray's log would come between the learner's lines; errors are raised
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray has no common class for what may be wrong here
+        if patient:
+            return False
+        why = ("no Ray runs on this machine." if address == "auto" and isinstance(error, ConnectionError)
+               else _first_lines(error))
+        raise UserError(f"cluster = {address}: {why} This machine must belong to the cluster and have its token: "
+                        "sh scripts/cluster.sh join HOST:PORT (docs/scale.md)") from error
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # Ray has put its own
+    return True
+
+
+@dataclass
+class _Node:
+    """A machine of the cluster. steps: taken there since the rate was last computed."""
+
+    address: str
+    cores: int
+    actors: int = 0
+    steps: int = 0
+    rate: float = 0.0
+
+
+@dataclass
+class _Remote:
+    """An actor. sent: version of the weights that its last call carried; played: of those behind its last report."""
+
+    handle: Any
+    node: str
+    sent: int = -1
+    played: int = -1
+    delivered: bool = False
+
+
+class _Crew:
+    """All actors in the cluster, and what they are doing. setup: what makes an actor, beside its number."""
+
+    def __init__(self, setup: tuple[Any, ...], wanted: int | None, starts: int) -> None:
+        import ray
+
+        self.ray, self.setup, self.wanted, self.starts = ray, setup, wanted, starts
+        self.home = ray.get_runtime_context().get_node_id()
+        self.nodes: dict[str, _Node] = {}
+        self.refused: set[str] = set()
+        self.calls: dict[Any, _Remote] = {}
+        self.version = -1
+        self.weights: Any = None  # a reference into the object store
+        self.notices: list[str] = []
+        self.lost = self.failures = 0
+        self.looked_at = self.rated_at = -1e9
+        self.remote_actor = ray.remote(num_cpus=1, max_restarts=0)(_NodeActor)
+
+    def take_weights(self, version: int, data: bytes) -> None:
+        self.version, self.weights = version, self.ray.put(data)
+
+    def turn(self) -> Harvest:
+        """Start actors where there is room, and take what came in."""
+        if time.monotonic() - self.looked_at >= NODES_SECONDS:
+            self.look_at_nodes()
+        if self.weights is None:
+            return Harvest(self.version, starts=self.starts)
+        for remote in self.new_actors():
+            self.call(remote)
+        reports = tuple(self.take_reports())
+        lost, self.lost = self.lost, 0
+        notices, self.notices = tuple(self.notices), []
+        return Harvest(self.version, reports, self.starts, sum(node.actors for node in self.nodes.values()), lost,
+                       notices, self.figures())
+
+    def call(self, remote: _Remote) -> None:
+        weights = self.weights if remote.sent != self.version else None
+        self.calls[remote.handle.play.remote(self.version, weights)] = remote
+        remote.sent = self.version
+
+    def look_at_nodes(self) -> None:
+        """Which nodes are there; those that are new must have the same Myosu."""
+        self.looked_at = time.monotonic()
+        alive = {node["NodeID"]: node for node in self.ray.nodes() if node["Alive"]}
+        for key in self.nodes.keys() - alive.keys():
+            self.notices.append(f"The node {self.nodes.pop(key).address} was lost.")
+        for key in alive.keys() - self.nodes.keys() - self.refused:
+            address, cores = alive[key]["NodeManagerAddress"], int(alive[key]["Resources"].get("CPU", 0))
+            if wrong := self.misfit(key):
+                if not self.nodes:
+                    raise UserError(f"The cluster's node {address} {wrong}")
+                self.refused.add(key)
+                self.notices.append(f"The node {address} is not used: it {wrong}")
+            else:
+                self.nodes[key] = _Node(address, cores - (key == self.home and self.wanted is None))
+                self.notices.append(f"The node {address} with {cores} cores is used.")
+
+    def misfit(self, node: str) -> str:
+        """What is wrong with a node's Python or Myosu, in words."""
+        there, here = self.ask_versions(node), _versions()()
+        if isinstance(there, str):
+            return f"does not answer: {there}"
+        if there["Myosu"] is None:
+            return "has no Myosu. Install the one that is here, into the Python that Ray runs with."
+        differing = [f"{name} {there[name]}, here {here[name]}" for name in here if there[name] != here[name]]
+        return f"has {'; '.join(differing)}. Install the same on all nodes." if differing else ""
+
+    def ask_versions(self, node: str) -> Any:
+        task = self.ray.remote(num_cpus=0, max_retries=0)(_versions()).options(scheduling_strategy=self.only_on(node))
+        try:
+            return self.ray.get(task.remote(), timeout=60)
+        except self.ray.exceptions.RayError as error:
+            return _first_lines(error)
+
+    def only_on(self, node: str) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return NodeAffinitySchedulingStrategy(node, soft=False)
+
+    def new_actors(self) -> Iterator[_Remote]:
+        """One for each core that has none, the emptiest node first."""
+        while self.nodes:
+            key, node = min(self.nodes.items(), key=lambda item: (item[1].actors + 1) / max(item[1].cores, 1e-9))
+            if node.actors >= node.cores or sum(each.actors for each in self.nodes.values()) == self.wanted:
+                return
+            handle = self.remote_actor.options(scheduling_strategy=self.only_on(key)).remote(*self.setup, self.starts)
+            self.starts += 1
+            node.actors += 1
+            yield _Remote(handle, key)
+
+    def take_reports(self) -> Iterator[bytes]:
+        """Wait a moment for the first; those who reported play on."""
+        if not self.calls:
+            time.sleep(TURN_SECONDS)
+            return
+        ready, waiting = self.ray.wait(list(self.calls), timeout=TURN_SECONDS)
+        if ready and waiting:
+            ready += self.ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]
+        for call in ready:
+            remote = self.calls.pop(call)
+            try:
+                delivery: Delivery = self.ray.get(call)
+            except self.ray.exceptions.RayError as error:
+                self.replace(remote, _first_lines(error))
+                continue
+            if delivery.error:
+                if delivery.mendable:
+                    raise UserError(f"On the node {self.address_of(remote)}: {delivery.error}")
+                self.replace(remote, delivery.error.strip().splitlines()[-1])
+                continue
+            remote.played, remote.delivered = delivery.version, True
+            self.failures = 0
+            if remote.node in self.nodes:
+                self.nodes[remote.node].steps += delivery.steps
+                self.call(remote)
+            yield delivery.packed
+
+    def replace(self, remote: _Remote, reason: str) -> None:
+        """Let another actor take its place, here or elsewhere."""
+        self.ray.kill(remote.handle)  # it may be alive beyond a link that was cut
+        self.look_at_nodes()
+        self.lost += 1
+        address = self.address_of(remote)
+        if remote.node in self.nodes:
+            self.nodes[remote.node].actors -= 1
+            self.failures += not remote.delivered
+        if self.failures > MAX_FAILURES:
+            raise RuntimeError(f"{self.failures} actors failed without finishing a game. The last one, on the node "
+                               f"{address}: {reason}")
+        self.notices.append(f"An actor on the node {address} was replaced: {reason}")
+
+    def address_of(self, remote: _Remote) -> str:
+        return self.nodes[remote.node].address if remote.node in self.nodes else "that was lost"
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Of each machine, for the metrics."""
+        seconds = time.monotonic() - self.rated_at
+        found: dict[str, dict[str, float]] = {}
+        for key, node in self.nodes.items():
+            if seconds >= RATE_SECONDS:
+                node.rate, node.steps = node.steps / seconds, 0
+            ages = [self.version - remote.played for remote in self.calls.values()
+                    if remote.node == key and remote.delivered]
+            found[node.address] = {"actors": node.actors, "env_steps_per_second": round(node.rate, 2),
+                                   "weights_age": round(sum(ages) / len(ages), 1) if ages else 0.0}
+        if seconds >= RATE_SECONDS:
+            self.rated_at = time.monotonic()
+        return found
+
+
+def _versions() -> Any:
+    """A function that tells versions and goes to a node as it is, for that may lack Myosu or have another."""
+    def versions() -> dict[str, str | None]:
+        import hashlib
+        import pathlib
+        import platform
+
+        try:
+            import myosu
+        except ImportError:
+            return {"Python": platform.python_version(), "Myosu": None, "Myosu's code": None}
+        code = hashlib.sha256()
+        for file in sorted(pathlib.Path(myosu.__file__).parent.rglob("*.py")):
+            code.update(file.read_bytes())
+        return {"Python": platform.python_version(), "Myosu": myosu.__version__, "Myosu's code": code.hexdigest()[:12]}
+    return versions
+
+
+def _first_lines(error: Exception) -> str:
+    """What a person needs of an error of Ray's: they are long."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:3])[:300]}"
+
+
+class _NodeActor:
+    """What Ray starts on a node: an actor whose imports (torch, Numba) stay out of the relay."""
+
+    def __init__(self, *setup: Any) -> None:
+        from myosu.sources.node_actor import NodeActor
+
+        self.node_actor = NodeActor(*setup)
+
+    def play(self, version: int, weights: bytes | None) -> Delivery:
+        return self.node_actor.play(version, weights)
