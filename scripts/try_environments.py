@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV, RESULTS, PAGE = ROOT / ".venv-envs", ROOT / "benchmarks" / "environments.json", ROOT / "docs" / "environments.md"
 BEGIN, END = "<!-- tried environments -->\n", "<!-- end of tried environments -->\n"
 EPISODES = 20
-#: Steps of all episodes at random, or of what was learnt, together.
-MOST_STEPS = 5_000
+#: Steps of all episodes at random, or of what was learnt, together; and in slow environments the seconds.
+MOST_STEPS, MOST_SECONDS = 5_000, 40.0
 #: A process may take so much longer (seconds) than its training.
 PATIENCE = 180.0
 
@@ -152,12 +152,26 @@ def try_here(case: Case, seconds: float, check: bool) -> dict[str, Any]:
     environment = load_environment(case.name, config.env_kwargs)
     metrics = [json.loads(line) for line in Path("run/metrics.jsonl").read_text("utf-8").splitlines()]
     found |= {"algorithm": config.algorithm, "steps": max(line.get("env_steps", 0) for line in metrics)}
+    most = min(MOST_STEPS, max(int(steps_per_second(environment) * MOST_SECONDS), 1))
     for name, player in (("random", AtRandom(environment.spec)), ("trained", agent.agent)):
         try:
-            found[name] = figures(play_episodes(environment, player, EPISODES, 1, MOST_STEPS).returns)
+            found[name] = figures(play_episodes(environment, player, EPISODES, 1, most).returns)
         except UserError as error:
             return found | {"error": f"myosu: {error}"}
     return found
+
+
+def steps_per_second(environment: Any) -> float:
+    """Of one environment at random, in two seconds."""
+    env, player = environment.make(1, 0), AtRandom(environment.spec)
+    env.reset()
+    begin, steps = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - begin) < 2.0:
+        step = env.recv()
+        env.send(player.act(step.observation, step.legal_actions)[0], step.env_ids)
+        steps += 1
+    env.close()
+    return steps / seconds
 
 
 def typed(command: list[str]) -> tuple[int, str, str]:

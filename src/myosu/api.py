@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -183,7 +183,7 @@ def make(env: Env, num_envs: int = 1, seed: int = 0, workers: Workers = "none",
     workers: "synchronous" or "asynchronous" runs each Gymnasium environment in its own process; "vector" takes the
         vector form that the environment itself brings.
     """
-    return _environment(env, env_kwargs, rewards).make(num_envs, seed, workers)
+    return replace(_environment(env, env_kwargs, rewards), workers=workers).make(num_envs, seed)
 
 
 def _environment(env: Env, env_kwargs: Mapping[str, Any] | None, rewards: str = "score") -> Environment:

@@ -55,6 +55,32 @@ def test_a_truncated_episode_goes_on_in_its_value():
     assert value_of(loop, [1.0]) == pytest.approx(2.0, abs=0.05)
 
 
+class NeverPays(gymnasium.Env):
+    """Observations at random, four actions, no reward, ten steps."""
+
+    observation_space, action_space = spaces.Box(-1, 1, (4,)), spaces.Discrete(4)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = 10
+        return self.np_random.uniform(-1, 1, 4).astype(np.float32), {}
+
+    def step(self, action):
+        self.left -= 1
+        return self.np_random.uniform(-1, 1, 4).astype(np.float32), 0.0, self.left == 0, False, {}
+
+
+@pytest.mark.parametrize("options", [{}, {"lstm_size": 8, "sequence_length": 8}], ids=["towers", "memory"])
+def test_before_the_first_reward_the_policy_stays_as_it_is(options):
+    """An untrained value that is not 0 is noise, which normalised advantages turn into a policy."""
+    loop = InTurn(ppo, dataclasses.replace(SMALL, **options), GymVectorEnv(NeverPays, SMALL.num_envs))
+    before = {name: value.clone() for name, value in loop.learner.net.named_parameters()}
+    loop.run(1000)
+    assert loop.learner.updates > 0
+    for name, value in loop.learner.net.named_parameters():
+        assert torch.equal(value, before[name]), name
+
+
 class Forbidden(gymnasium.Env):
     """Action 2 pays most and is never legal; 0 is not at the first of two steps, and pays."""
 

@@ -1,6 +1,7 @@
 """Environments by the names that people have for them, and how they are made: flags, wrappers, presets."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -59,7 +60,7 @@ def folder(tmp_path, monkeypatch):
 def test_an_environment_in_this_folder_is_found(folder, name):
     environment = load_environment(name)
     assert environment.spec.observation_shape == (3,) and environment.spec.num_actions == 2
-    env = environment.make(2, 0, "synchronous")  # another process has it, too
+    env = replace(environment, workers="synchronous").make(2, 0)  # another process has it, too
     env.reset()
     assert env.recv().reward.tolist() == [0, 0]
     env.close()

@@ -6,9 +6,12 @@ import signal
 import warnings
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
+from myosu.commands.options import read_environment_flags
 from myosu.envs.gym_env import DEFAULT_MAX_STEPS, GymVectorEnv, SingleEnv, row_at, row_type
 from myosu.envs.making import EnvMaker
 from myosu.envs.playback import Move
@@ -169,3 +172,25 @@ def test_wrappers_and_arguments_by_function():
         assert env.spec.observation_shape == (4, 3) and env.spec.max_steps == 5
         assert [step.reward[0] for step in steps] == [3] * 5 and [step.raw_reward[0] for step in steps] == [1] * 5
         assert [step.truncated[0] for step in steps] == [False] * 4 + [True]
+
+
+class WithoutSpaces(gymnasium.Env):
+    def reset(self, seed=None, options=None):
+        return np.zeros(2), {}
+
+
+class TakesNoSeed(gymnasium.Env):
+    observation_space, action_space = spaces.Box(-1, 1, (2,)), spaces.Discrete(2)
+
+    def reset(self):
+        return np.zeros(2, np.float32)
+
+
+@pytest.mark.parametrize(("make", "kwargs", "message"), [
+    (WithoutSpaces, {}, r"WithoutSpaces: observation_space is None\. Set self\.observation_space in __init__"),
+    (TakesNoSeed, {}, r"reset\(\) takes no seed\. .*def reset\(self, \*, seed=None, options=None\)"),
+    ("CartPole-v1", read_environment_flags(atari=True), r"CartPole-v1 is no game of Atari's .* leave out --atari"),
+])
+def test_what_is_missing_is_named_with_the_way_out(make, kwargs, message):
+    with pytest.raises(UserError, match=message):
+        GymVectorEnv(make, 1, kwargs=kwargs).reset()

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -257,7 +258,7 @@ def test_how_many_is_asked_for_by_num_envs():
     with pytest.raises(UserError, match=r"made a vector environment of 4\. It must take the argument num_envs"):
         BatchVectorEnv(lambda: Counters(4), 2)
     with pytest.raises(UserError, match="Taxi-v4 has no vector form of its own"):
-        load_environment("Taxi-v4").make(2, 0, "vector")
+        replace(load_environment("Taxi-v4"), workers="vector").make(2, 0)
 
 
 OWN = '''
@@ -290,12 +291,13 @@ def test_they_are_found_by_the_names_of_single_ones(folder):
         assert environment.only_vector and environment.spec.observation_shape == (2,)
         assert isinstance(environment.make(4, 0), BatchVectorEnv)
         with pytest.raises(UserError, match="leave out --env-workers synchronous"):
-            environment.make(4, 0, "synchronous")
+            replace(environment, workers="synchronous").make(4, 0)
     environment = load_environment("my_vectors:make")
     assert environment.only_vector and environment.spec.max_steps == 500
     plain = load_environment("CartPole-v1")
     assert not plain.only_vector and isinstance(plain.make(2, 0), GymVectorEnv)
-    assert isinstance(plain.make(2, 0, "vector")._vector.unwrapped, type(gymnasium.make_vec("CartPole-v1").unwrapped))
+    own = replace(plain, workers="vector").make(2, 0)._vector.unwrapped
+    assert isinstance(own, type(gymnasium.make_vec("CartPole-v1").unwrapped))
 
 
 def test_a_registered_one_that_is_nothing_else():

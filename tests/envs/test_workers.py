@@ -7,9 +7,11 @@ import threading
 import time
 from contextlib import contextmanager
 
+import gymnasium
 import numpy as np
 import pytest
 
+import myosu
 from gym_toys import Broken, Counter, DiesWhenMade, Everything, FailsOnce, Slow
 from myosu.doctor import check_vector_env
 from myosu.doctor.check_env import sample_actions
@@ -179,3 +181,31 @@ def test_workers_of_an_actor_end_with_it():
         assert not alive(worker)
     except FileNotFoundError:
         pass
+
+
+class PaysForAProcess(gymnasium.Env):
+    """Three steps; each pays 1 in another process than the one that was given."""
+
+    observation_space, action_space = gymnasium.spaces.Box(-1, 1, (1,)), gymnasium.spaces.Discrete(2)
+
+    def __init__(self, not_in):
+        self.paid = float(os.getpid() != not_in)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = 3
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.left -= 1
+        return np.zeros(1, np.float32), self.paid, self.left == 0, False, {}
+
+
+@pytest.mark.parametrize("workers", ["none", "synchronous", "asynchronous"])
+def test_evaluations_play_where_the_training_does(tmp_path, workers):
+    run = myosu.train(PaysForAProcess, "ppo", env_kwargs={"not_in": os.getpid()}, env_workers=workers, num_envs=2,
+                      rollout_steps=8, batch_size=16, env_steps=16, evaluation_games=2, deterministic=True,
+                      run=tmp_path / "run", quiet=True)
+    paid = 0.0 if workers == "none" else 3.0
+    assert [found["mean_reward"] for found in run.evaluations] == [paid] * len(run.evaluations) and run.evaluations
+    assert myosu.evaluate(run, games=5)["mean_reward"] == paid

@@ -245,7 +245,7 @@ def play(agent: Any, environment: Environment, discount: float, seconds: float) 
         raise Unsuited("only of agents that make a single choice")
     env = environment.make(_ENVS, 7)
     env.reset()
-    step, every = env.recv(), np.arange(_ENVS)
+    step, every = env.recv(_ENVS), np.arange(_ENVS)
     state, starts = None, np.ones(_ENVS, np.bool_)
     rng = np.random.default_rng(7)
     openings = rng.integers(0, _OPENING + 1, _ENVS) if environment.game is not None else np.zeros(_ENVS, np.int64)
@@ -258,7 +258,7 @@ def play(agent: Any, environment: Environment, discount: float, seconds: float) 
         state, opening = thoughts.state, openings > 0
         random = random_actions(step.legal_actions, int(rng.integers(2**31)))
         env.send(np.where(opening, random, thoughts.action), every)
-        step = env.recv()
+        step = env.recv(_ENVS)
         starts = step.terminated | step.truncated
         openings[opening] -= 1
         for i in np.flatnonzero(~opening).tolist():
@@ -308,7 +308,7 @@ def _observations(agent: Any, environment: Environment, seconds: float) -> np.nd
     rng, mixed = np.random.default_rng(3), environment.game is not None
     env, every = environment.make(_ENVS, 3), np.arange(_ENVS)
     env.reset()
-    step = env.recv()
+    step = env.recv(_ENVS)
     kept, until = [step.observation], time.monotonic() + seconds
     for _ in range(60):
         if time.monotonic() > until:
@@ -319,7 +319,7 @@ def _observations(agent: Any, environment: Environment, seconds: float) -> np.nd
             random = random_actions(step.legal_actions, int(rng.integers(2**31)))
             actions = np.where(rng.random(_ENVS) < _RANDOM, random, actions)
         env.send(actions, every)
-        step = env.recv()
+        step = env.recv(_ENVS)
         kept.append(step.observation)
     env.close()
     return np.concatenate(kept[::3] or kept)

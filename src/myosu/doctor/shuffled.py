@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from myosu.envs.registry import Environment, Workers
+from myosu.envs.registry import Environment
 from myosu.envs.vector import Step, VectorEnv
 from myosu.runs.config import RunConfig
 
@@ -41,8 +41,8 @@ class ShuffledRewards:
 
 
 class _Shuffled(Environment):
-    def make(self, num_envs: int, seed: int, workers: Workers = "none") -> VectorEnv:
-        return ShuffledRewards(super().make(num_envs, seed, workers), seed)  # type: ignore[return-value]
+    def make(self, num_envs: int, seed: int) -> VectorEnv:
+        return ShuffledRewards(super().make(num_envs, seed), seed)  # type: ignore[return-value]
 
 
 def shuffle_rewards(config: RunConfig) -> None:

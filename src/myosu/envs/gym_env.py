@@ -234,7 +234,14 @@ class SingleEnv:
 
     def _reset(self, row: dict[str, np.ndarray], seed: int) -> None:
         self.steps, self._episode_seed = 0, seed
-        self._take_first(row, self._call("reset", lambda: self._env.reset(seed=self._episode_seed)))
+        try:
+            answer = self._call("reset", lambda: self._env.reset(seed=self._episode_seed))
+        except UserError as error:
+            if isinstance(error.__cause__, TypeError) and "'seed'" in str(error.__cause__):
+                self._fail("reset() takes no seed.", "Gymnasium's is: def reset(self, *, seed=None, options=None), "
+                           "which begins with super().reset(seed=seed) and returns (observation, info).")
+            raise
+        self._take_first(row, answer)
 
     def _take_first(self, row: dict[str, np.ndarray], answer: Any) -> None:
         row["seed"][0] = self._episode_seed

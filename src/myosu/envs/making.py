@@ -88,6 +88,10 @@ class EnvMaker:
         if not isinstance(env, gymnasium.Env):
             raise UserError(f"{self.name} made a {_kind(env)}. It must make a gymnasium.Env or a "
                             f"gymnasium.vector.VectorEnv.{_if_old(env)}")
+        for space in ("observation_space", "action_space"):
+            if not isinstance(given := getattr(env, space, None), gymnasium.Space):
+                raise UserError(f"{self.name}: {space} is {given!r}. Set self.{space} in __init__ to one of "
+                                "gymnasium.spaces, as Box or Discrete.")
         return env
 
     def make_vector(self, num_envs: int) -> VectorEnv:
@@ -114,6 +118,9 @@ class EnvMaker:
                 raise
             except (Exception, SystemExit) as error:
                 given = {name: value for name, value in self.kwargs.items() if name != "render_mode"}
+                if isinstance(error, TypeError) and {"wrapper": ATARI} in given.get(WRAPPERS, ()):
+                    raise UserError(f"{self.name} is no game of Atari's (ALE), for it takes no frameskip and no "
+                                    "obs_type: leave out --atari.") from error
                 raise UserError(f"{self.name} cannot be made: {describe(error)}. Correct the environment or its "
                                 f"arguments ({given or 'none'}).") from error
 

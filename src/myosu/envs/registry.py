@@ -35,13 +35,15 @@ Workers = Literal["none", "synchronous", "asynchronous", "vector"]
 @dataclass(frozen=True)
 class Environment:
     """game: its rules, where it is one of our games. maker: how to make one, where it is Gymnasium's. only_vector: it
-    makes vector environments, which step many together, and nothing else."""
+    makes vector environments, which step many together, and nothing else. workers: where Gymnasium's run, whoever makes
+    them."""
 
     name: str
     spec: EnvSpec
     game: Game | None = None
     maker: EnvMaker | None = None
     only_vector: bool = False
+    workers: Workers = "none"
 
     @property
     def rules(self) -> Game:
@@ -56,25 +58,27 @@ class Environment:
 
     @property
     def most_at_once(self) -> int | None:
-        """As many environments as should run at once where each is an engine: one for each core, and one in an
+        """As many environments as should run at once where each is a process: one for each core, and one engine in an
         editor; None: as many as you like."""
         engine, colon, path = self.name.partition(":")
-        if not colon or engine not in ENGINES:
-            return None
-        return (os.cpu_count() or 1) if path else 1
+        is_engine = bool(colon) and engine in ENGINES
+        if is_engine and not path:
+            return 1
+        in_processes = self.maker is not None and self.workers in ("synchronous", "asynchronous")
+        return os.cpu_count() or 1 if is_engine or in_processes else None
 
-    def make(self, num_envs: int, seed: int, workers: Workers = "none") -> VectorEnv:
+    def make(self, num_envs: int, seed: int) -> VectorEnv:
         if self.game:
             return NativeVectorEnv(self.game, num_envs, seed)
         assert self.maker is not None
-        if self.only_vector and workers in ("synchronous", "asynchronous"):
+        if self.only_vector and self.workers in ("synchronous", "asynchronous"):
             raise UserError(f"{self.name} steps its environments together, in a process: leave out --env-workers "
-                            f"{workers}.")
-        if self.only_vector or workers == "vector":
+                            f"{self.workers}.")
+        if self.only_vector or self.workers == "vector":
             return BatchVectorEnv(self.maker, num_envs, seed)
-        if workers == "none":
+        if self.workers == "none":
             return GymVectorEnv(self.maker, num_envs, seed)
-        return WorkerVectorEnv(self.maker, num_envs, seed, min_ready=1 if workers == "asynchronous" else None)
+        return WorkerVectorEnv(self.maker, num_envs, seed, min_ready=1 if self.workers == "asynchronous" else None)
 
 
 def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards: str = "score") -> Environment:

@@ -162,7 +162,8 @@ _Task = tuple[tuple[int, ...], int]
 def _blocks(numbers: Sequence[int], settings: Settings, environment: Environment) -> Iterator[_Task]:
     """The games in tasks for one worker each."""
     if environment.spec.num_players == 1:
-        yield from ((tuple(numbers[k:k + BLOCK]), 0) for k in range(0, len(numbers), BLOCK))
+        size = min(BLOCK, environment.most_at_once or BLOCK)
+        yield from ((tuple(numbers[k:k + size]), 0) for k in range(0, len(numbers), size))
         return
     by_seats: dict[tuple[str, str], list[int]] = {}
     for number in numbers:

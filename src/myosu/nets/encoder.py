@@ -87,8 +87,8 @@ class Encoder(nn.Module):
     def forward(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
         """Features, and [n, *cells] of a board."""
         if self.cells is not None:
-            return self.parts[0].both(observation[self.names[0]].float())  # type: ignore[operator]
-        found = [part(norm(observation[name].float()))
+            return self.parts[0].both(observation[self.names[0]])  # type: ignore[operator]
+        found = [part(observation[name] if isinstance(part, Picture) else norm(observation[name].float()))
                  for name, norm, part in zip(self.names, self.norms, self.parts, strict=True)]
         return (found[0] if len(found) == 1 else torch.cat(found, dim=1)), None
 
@@ -202,8 +202,9 @@ class Picture(nn.Module):
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.is_board and x.device.type == "cpu" and torch.is_grad_enabled():
-            x = x.contiguous(memory_format=torch.channels_last)  # quicker to learn from, in torch's convolutions
-        found = self.convolutions(x)
+            # Quicker to learn from, in torch's convolutions; before ``float``, which makes four bytes of one.
+            x = x.contiguous(memory_format=torch.channels_last)
+        found = self.convolutions(x.float())
         return F.relu(self.out(found.flatten(1))), found
 
     def forward(self, x: Tensor) -> Tensor:

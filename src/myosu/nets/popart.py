@@ -20,7 +20,9 @@ class PopArt(nn.Module):
     def __init__(self, features: int, values: int = 1) -> None:
         super().__init__()
         self.linear = nn.Linear(features, values)
-        nn.init.orthogonal_(self.linear.weight)
+        # At 0: values of an untrained head would be noise, which normalised advantages turn into a policy before the
+        # first reward has come.
+        nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
         shape = (values,) if values > 1 else ()  # (): as it was when there was never more than one
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))

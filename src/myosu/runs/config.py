@@ -152,7 +152,7 @@ class RunConfig:
                 raise UserError(f"The rules of {self.game!r} have changed since this run was made: {name} was "
                                 f"{_plainly(then)}, now it is {_plainly(now.get(name))}. Bring back what it was, or "
                                 "start a new run.")
-        return environment
+        return dataclasses.replace(environment, workers=self.train.env_workers)
 
     @property
     def learner_spec(self) -> EnvSpec:

@@ -29,7 +29,7 @@ def make_actor(config: RunConfig, start: int) -> Actor:
         against = AgainstEnv(game, make_opponent(config.opponent, game, seed=derive_seed(seed, 5, start)),
                              settings.num_envs, derive_seed(seed, 1, start))
         return ActorAgainst(algorithm_of(config).make_actor(settings, against, derive_seed(seed, 2, start)), against)
-    env = config.environment.make(settings.num_envs, derive_seed(seed, 1, start), config.train.env_workers)
+    env = config.environment.make(settings.num_envs, derive_seed(seed, 1, start))
     return algorithm_of(config).make_actor(settings, env, derive_seed(seed, 2, start))
 
 
