@@ -1,4 +1,4 @@
-"""Registers environments and games that are given as Python objects under generated names.
+"""Registers Python objects that are environments or games under generated names.
 
 A run's folder keeps only that name (``python:MODULE:NAME``). To resume the run, the object must be given again, because
 nothing in a run's folder is imported or unpickled. A training's child processes receive the object by ``cloudpickle``
@@ -33,7 +33,7 @@ def give(env: Any) -> tuple[str, dict[str, Any]]:
     """Register ``env``. Returns the name by which ``load_environment`` finds it, and arguments for it.
 
     env: a name or path; a ``Game`` or a module with a ``Game`` named ``GAME``; an environment class or a function that
-    makes an environment; an environment made by ``gymnasium.make``, of which more are made. Raises UserError for
+    makes an environment; an environment made by ``gymnasium.make``, as a template for more. Raises UserError for
     anything else.
     """
     if isinstance(env, str | Path):
@@ -52,7 +52,7 @@ def give(env: Any) -> tuple[str, dict[str, Any]]:
     function = env.func if isinstance(env, partial) else env
     plain = re.sub(r"<locals>\.|[<>]", "", getattr(function, "__qualname__", type(function).__qualname__))
     name = f"{OBJECT}{getattr(function, '__module__', None) or '__main__'}:{plain}"
-    if function is not env or plain.endswith("lambda"):  # the name is not unique; others replace an older one
+    if function is not env or plain.endswith("lambda"):  # not unique, so numbered; others replace the old object
         taken = (f"{name}-{number}" for number in count(2))
         while _given.get(name, env) is not env:
             name = next(taken)
