@@ -135,7 +135,7 @@ class AgainstEnv:
         return np.array([mix64(mix64(mix64(self.seed) + np.uint64(i)) + self.episodes[i]) for i in env_ids], np.uint64)
 
     def _start(self, env_ids: np.ndarray, open_randomly: bool = True) -> None:
-        """Start new games. The opponent moves in those where it has the first turn."""
+        """Start new games. The opponent moves in those where it is to move first."""
         states = self.states[env_ids]
         self._rules.init(states, self._seeds(env_ids))
         self.states[env_ids] = states

@@ -83,8 +83,8 @@ def settle_opponent(text: str, environment: Environment, inside: bool = False) -
 
 
 def split_simulations(text: str) -> tuple[str, int | None]:
-    """Split ``RUN:64`` into the folder and the simulations per move; these are None if ``text`` has no number or is
-    itself a folder."""
+    """Split ``RUN:64`` into the folder and the simulations per move; the latter is None if ``text`` has no number or
+    is itself a folder."""
     path, _, number = text.rpartition(":")
     simulations = None if os.path.isdir(text) else _whole(number)
     return (path, simulations) if path and simulations else (text, None)
