@@ -46,7 +46,7 @@ def state_dtype(size: int, max_plies: int) -> np.dtype:
     White. captures: stones captured by Black and by White. last: the point of the last move, NOWHERE after a pass.
     """
     points = (size + 2) ** 2
-    # The fields of the board come last, because Numba warns about a record whose first fields equal another record.
+    # The fields of the board come last, because Numba warns about a record that begins with the fields of another.
     return np.dtype([("hashes", np.uint64, (max_plies + 1,)), ("recent", np.uint16, (points,)),
                      ("held", np.uint8, (points,)), ("captures", np.int16, (2,)), ("komi", np.float32),
                      ("ply", np.int16), ("last", np.int16), ("passes", np.int8), ("player", np.int8),
