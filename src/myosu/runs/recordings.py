@@ -30,7 +30,7 @@ from myosu.runs.reading import read_json, read_lines, tell
 from myosu.runs.run import open_run
 from myosu.runs.sgf import read_go_games
 
-#: Two-player games with the same first actions, this many, are held out together.
+#: Two-player games that share this many first actions are held out together.
 OPENING = 8
 
 
@@ -239,8 +239,8 @@ def merit(record: GameRecord) -> tuple[float, int]:
 def is_held_out(actions: np.ndarray | Sequence[Any], num_players: int, share: float) -> bool:
     """Whether the game with these actions is held out from training, for testing.
 
-    This is so for a fraction of about ``share`` of all games, by a hash of the actions. Two-player games with the same
-    opening (the first ``OPENING`` actions) are held out together; single-player episodes depend on all actions.
+    A hash of the actions selects a fraction of about ``share`` of all games. For two-player games it covers the first
+    ``OPENING`` actions, so that games with the same opening are held out together; for single-player ones, all actions.
     """
     decides = np.asarray(actions if num_players == 1 else actions[:OPENING])
     number = int.from_bytes(hashlib.blake2b(decides.astype(np.float32).tobytes(), digest_size=8).digest(), "big")

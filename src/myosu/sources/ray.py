@@ -51,8 +51,8 @@ def require_cluster(config: RunConfig, address: str) -> None:
 
 
 class ClusterActors(ActorProcesses):
-    """Actors in the cluster at ``address`` (``source.Source``). count: their number, by default one per core except
-    the learner's. It changes as nodes join and leave."""
+    """Actors in the cluster at ``address`` (``source.Source``). count: their greatest number, by default one per core
+    except the learner's. Actors start and end as nodes join and leave."""
 
     who = "The connection to the cluster"
 

@@ -385,7 +385,7 @@ class Trainer:
                 set_randomness(state["randomness"])
 
     def save_after(self, error: UserError) -> UserError:
-        """Save the run if it has learnt anything. Returns the error to raise."""
+        """Save the run if it has done any update. Returns the error to raise."""
         if not self.updates:
             return error
         try:
