@@ -47,8 +47,8 @@ class TrainConfig:
     deterministic: bool = False
     """Act, learn and evaluate in turn in one process, so that the run can be reproduced exactly."""
     evaluate_every: int = 500
-    """Updates between evaluations; 0 for none. With parallel actors there may be more, because the next evaluation
-    starts at least five times an evaluation's duration after it."""
+    """Updates between evaluations; 0 for none. With parallel actors there may be more, because each evaluation is
+    followed by a pause of five times its duration."""
     evaluation_opponent: str = "random"
     """Opponent of the evaluations in two-player games: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS,
     gtp:"COMMAND", or the folder of another run, optionally with :SIMULATIONS."""

@@ -20,7 +20,7 @@ from myosu.runs.reading import read_lines, truncate_lines
 from myosu.runs.run import Run
 from myosu.runs.videos import find_videos
 
-#: Every this many episodes, one is recorded with its actions in games.jsonl.
+#: One in this many episodes is recorded with its actions in games.jsonl.
 ACTIONS_EVERY = 10
 SEATS = ("first", "second")
 #: Fields of an evaluation that are written for TensorBoard.

@@ -1,4 +1,4 @@
-"""Reads JSON files and validates them against the types and ranges of annotations. All JSON on disk is read here.
+"""Reads JSON files and validates them against the types and ranges of annotations.
 
 Errors name the file, line, field and value. Damaged lines of a JSON lines file are skipped with one notice. A damaged
 file raises ``UserError``.
