@@ -111,8 +111,7 @@ def _signature(view: Effects, moment: Moment, action: int) -> tuple:
 
 
 def _whose_mask(view: Effects, moment: Moment, earlier: Moment) -> str:
-    """Whether a mask fits the actions that had an effect "now" or "before"; "" if these are equal, or it fits neither.
-    """
+    """Whether a mask fits the actions that had an effect "now" or "before"; "" if they are equal or it fits neither."""
     both = [action for action in moment.trials if action in earlier.trials and action in view.live]
     now, before = ([view.changes(when, action) for action in both] for when in (moment, earlier))
     mask = [bool(moment.mask[action]) for action in both]

@@ -173,7 +173,7 @@ def _check_reward_scale(played: Played, findings: Findings) -> None:
     severity: Literal["warning", "info"] = "warning"
     if 0 < max(largest, usual) < 0.01:
         what = "small"
-    elif largest >= 1000 or (usual >= 10_000 and np.abs(played.rewards).mean() >= 30):  # not only because episodes are long
+    elif largest >= 1000 or (usual >= 10_000 and np.abs(played.rewards).mean() >= 30):  # not long episodes alone
         what = "large"
     elif largest > 10 or usual > 100:
         what, severity = "large", "info"

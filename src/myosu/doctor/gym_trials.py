@@ -38,7 +38,7 @@ def list_actions(spec: Any) -> list[np.ndarray]:
 
 def try_moments(player: RandomPlayer, actions: list[np.ndarray], usual_length: float, seconds: float,
                 most: int = 250) -> list[Moment]:
-    """Moments of random play with the effects of ``actions`` there, as many as time allows, at most ``most``.
+    """Moments of random play with the effects of ``actions`` there, as many as time allows, up to about ``most``.
 
     Moments come in pairs that are one step apart, because a mask may be that of the step before.
     """
