@@ -1,2 +1,1 @@
-"""Hyperparameter search: ``space.py`` defines the settings to search, ``study.py`` tries them and measures the result.
-"""
+"""Hyperparameter search: ``space.py`` defines the settings to search, ``study.py`` runs and measures it."""
