@@ -44,7 +44,7 @@ class RunDoctor(Callback):
 
     def on_record(self, record: dict[str, Any]) -> None:
         begin = time.monotonic()
-        # At the end twice the time is allowed: nobody waits for it, and the report is read then.
+        # Twice the time is allowed at the end: no update waits for it, and the report is read then.
         share = 2 * SHARE if record["phase"] == "finished" else SHARE
         if self._spent + self._cost > share * (begin - self._begin):
             return

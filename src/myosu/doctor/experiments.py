@@ -307,8 +307,10 @@ def dead_shares(forward: Any) -> list[tuple[int, int]]:
 
 
 def _observations(agent: Any, environment: Environment, seconds: float) -> np.ndarray:
-    """[n, *shape]: every third observation that the agent met. In games some moves are random, because the observations
-    would repeat otherwise."""
+    """[n, *shape]: every third observation that the agent met.
+
+    In games some moves are random, because the observations would repeat otherwise.
+    """
     rng, mixed = np.random.default_rng(3), environment.game is not None
     env, every = environment.make(_ENVS, 3), np.arange(_ENVS)
     env.reset()

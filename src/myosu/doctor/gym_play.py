@@ -41,8 +41,10 @@ class Answer:
 
 
 class Budget:
-    """A limit of processor time, and a longer one of wall-clock time for environments that sleep. So a busy machine
-    gets more time."""
+    """A limit of processor time, and a longer one of wall-clock time for environments that sleep.
+
+    So an environment on a busy machine gets more time than one that waits.
+    """
 
     def __init__(self, seconds: float, patience: float = 6.0) -> None:
         """patience: wall-clock limit as a multiple of ``seconds``."""

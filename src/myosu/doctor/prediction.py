@@ -200,7 +200,7 @@ def _categories(data: Transitions) -> dict[str, np.ndarray]:
         if _is_clock(values, data.first):
             continue  # observations usually do not show time limits
         if often and _is_told(values, place.reshape(-1)):
-            continue  # even where the network may not learn it, because it is rare
+            continue  # exact, because a network may not learn rare values
         columns = []
         for column in values.T:
             different = np.unique(column)
@@ -219,7 +219,7 @@ def _categories(data: Transitions) -> dict[str, np.ndarray]:
 
 
 def _is_told(values: np.ndarray, place: np.ndarray) -> bool:
-    """Whether ``values`` [n, k] depend only on ``place`` int [n], the index of the observation."""
+    """Whether ``values`` [n, k] are a function of ``place`` int [n], the index of the observation."""
     example = np.zeros((place.max() + 1, values.shape[1]), values.dtype)
     example[place] = values
     return bool((example[place] == values).all())
@@ -235,8 +235,10 @@ def _is_clock(values: np.ndarray, first: np.ndarray) -> bool:
 
 
 def record_env(player: RandomPlayer, seconds: float, most: int = _MOST) -> Transitions:
-    """Play at random. In every other episode the last action is repeated most of the time, which reaches further and
-    often lasts longer. Raises UserError if the environment fails."""
+    """Play an environment at random. Raises UserError if it fails.
+
+    In every other episode the last action is repeated most of the time, which reaches further and often lasts longer.
+    """
     spec, rng = player.spec, np.random.default_rng(0)
     rows: list[tuple[Any, ...]] = []
     hidden: list[dict[str, np.ndarray]] = []

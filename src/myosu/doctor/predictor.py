@@ -13,7 +13,7 @@ _UNITS, _EPOCHS, _BATCH, _RATE = 64, 30, 128, 3e-3
 
 
 class Perceptron:
-    """Perceptron with two hidden ReLU layers, from f32 inputs [n, d] to f32 targets [n, k], trained by Adam."""
+    """MLP with two hidden ReLU layers, from f32 inputs [n, d] to f32 targets [n, k], trained by Adam."""
 
     def __init__(self, inputs: int, outputs: int, rng: np.random.Generator) -> None:
         sizes = (inputs, _UNITS, _UNITS, outputs)

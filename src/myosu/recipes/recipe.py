@@ -55,10 +55,10 @@ def recipe_names() -> list[str]:
 
 
 def read_recipe(text: str, quick: bool = False) -> Recipe:
-    """Read the recipe of this name, or in this .toml file. All that can be checked before the first stage runs is
-    checked.
+    """Read and check the recipe with this name, or in this .toml file.
 
-    Raises UserError naming the file, the stage and the setting.
+    Everything is checked that can be checked before the first stage runs. Raises UserError naming the file, the stage
+    and the setting.
     """
     if text.endswith(".toml"):
         if not Path(text).is_file():

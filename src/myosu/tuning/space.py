@@ -1,5 +1,4 @@
-"""The settings that a study searches: a TOML file of an algorithm's fields, ``spaces/ALGORITHM.toml`` or the user's
-own.
+"""The space that a study searches: a TOML file of an algorithm's fields, ``spaces/ALGORITHM.toml`` or the user's own.
 
     num_envs = [4, 8, 16]                                        a choice
     learning_rate = { low = 1e-4, high = 1e-2, log = true }      a range, here on a logarithmic scale

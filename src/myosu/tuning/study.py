@@ -44,7 +44,7 @@ EVALUATIONS = 5
 WHOLE_AT_FIRST = 4
 #: Number of failures without a success that ends the study.
 FAILURES = 5
-#: Purposes of seeds; derived seeds of different purposes are independent.
+#: Purposes of seeds; seeds for different purposes differ.
 SEARCH, FINAL, JUDGE = range(3)
 
 

@@ -157,7 +157,7 @@ class Room:
         return table
 
     async def stored(self) -> dict[str, Any]:
-        """Games that can be replayed: the newest and the best of training, and those of people, newest first."""
+        """Games to replay: the newest and the best of training, and those played by people, newest first."""
         async with self._opening:
             if time.monotonic() > self._listed_until:
                 self._of_training = await asyncio.to_thread(self.recordings.list)

@@ -55,8 +55,8 @@ class _Request:
 class Thinker:
     """Runs agents in its own thread.
 
-    load: the agent for a checkpoint's name. owners: from a position [1] to ``Thought.owners``. ``batches`` counts the
-    searches, ``thoughts`` the positions in them.
+    load: returns the agent for a checkpoint's name. owners: maps a position [1] to ``Thought.owners``. ``batches``
+    counts the searches, ``thoughts`` the positions in them.
     """
 
     def __init__(self, load: Callable[[str], Agent], owners: Callable[[Any], np.ndarray] | None = None) -> None:
