@@ -38,7 +38,7 @@ def find_entrants(words: list[str], game: Game, simulations: int | None = None) 
     number they were trained with.
     """
     if game.num_players != 2:
-        raise UserError(f"A league needs players against each other; {game.name} is a game for one.")
+        raise UserError(f"A league needs players against each other; {game.name} is a single-player game.")
     found: dict[str, Entrant] = {}
     for word in ["random", *words]:
         for entrant in _entrants_of(word, game, simulations):
