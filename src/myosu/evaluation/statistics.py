@@ -51,7 +51,7 @@ def wilson_interval(rate: float, n: float) -> Interval:
 
 
 def rate_interval(hits: np.ndarray) -> Interval:
-    """Interval of a rate from 0/1 ``hits`` [units, games]; units are independent, games within a unit need not be.
+    """Interval of a rate from 0/1 ``hits`` [units, games]. Units are independent; games within a unit need not be.
 
     Wilson's interval with the effective sample size: the number of independent games that would have the observed
     variance between units, clipped to [units, units · games].

@@ -67,8 +67,8 @@ def inference_model(net: MuZeroNet, precision: Precision, device: torch.device, 
 
 def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precision:
     """Choose the precision for inference by a short timing: bfloat16 if it halves the time (it speeds up learning,
-    too), else the faster of bfloat16 and int8, where supported. Either must be a fifth faster than float32, so that
-    timing noise does not decide."""
+    too), else the faster of bfloat16 and int8, where supported. Either must take at least a fifth less
+    time than float32, so that timing noise does not decide."""
     if kernels.PLAIN:
         return "float32"
     latent = torch.rand(batch, *net.latent_shape, device=device)
