@@ -80,8 +80,8 @@ def _grid_by_playing(game: Game, games: int = 10) -> dict[str, Any] | None:
 
 
 def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], bytes]:
-    """Description of the agent for ``engine/agents.js``, and the network's weights. Raises UserError for agents that the
-    page does not support."""
+    """Description of the agent for ``engine/agents.js``, and the network's weights. Raises UserError for agents that
+    the page does not support."""
     programs = Programs(game)
     match agent:
         case alphazero.Agent():

@@ -168,7 +168,7 @@ def scale_to_unit(latent: Tensor) -> Tensor:
 
 
 class PolicyOf(nn.Module):
-    """Parts of the observation, and the recurrent state if there is one → policy, value, and next recurrent state."""
+    """Parts of the observation, and the recurrent state if there is one → policy, value, next recurrent state."""
 
     mean: Tensor
     deviation: Tensor
@@ -189,7 +189,7 @@ class PolicyOf(nn.Module):
 
 
 class OutputOf(nn.Module):
-    """Parts of the observation, and the recurrent state if there is one → output of ``net``, and next recurrent state."""
+    """Parts of the observation, and the recurrent state if there is one → output of ``net``, next recurrent state."""
 
     def __init__(self, net: nn.Module, names: list[str], memory: Memory | None = None) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """Converts one LLVM object file into a WebAssembly module that browsers can run.
 
-An LLVM object file is almost a module. It only lacks exports, and the addresses of its data start at 0. As everything is
-in one object file (``wasm.py``), nothing else has to be linked, and no linker has to be installed. The formats: https://webassembly.github.io/spec/core/binary and
-https://github.com/WebAssembly/tool-conventions/blob/main/Linking.md.
+An LLVM object file is almost a module. It only lacks exports, and the addresses of its data start at 0. As everything
+is in one object file (``wasm.py``), nothing else has to be linked, and no linker has to be installed. The formats:
+https://webassembly.github.io/spec/core/binary and https://github.com/WebAssembly/tool-conventions/blob/main/Linking.md.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ class Programs:
         return {"buffers": self.buffers, "weights": starts, "programs": self.programs}
 
     def halves(self) -> bytes:
-        """All weights concatenated as float16: first all low bytes, then all high bytes. With signs and exponents side by
-        side, the gzipped file is a fifteenth smaller."""
+        """All weights concatenated as float16: first all low bytes, then all high bytes. With signs and exponents side
+        by side, the gzipped file is a fifteenth smaller."""
         halves = np.concatenate([np.zeros(0), *(weights.ravel() for weights in self.weights)]).astype("<f2")
         return halves.view(np.uint8).reshape(-1, 2).T.tobytes()
 

@@ -109,7 +109,7 @@ def _in_short(error: NumbaError, name: str) -> str:
 
 
 def _first_to_call(names: list[str], copies: dict[int, Any]) -> str:
-    """Location and name of the first Python function among ``copies`` that calls one of ``names``."""
+    """Location and name of the Python function that calls one of ``names``. ``copies`` has callees before callers."""
     for copy in copies.values():
         overloads: list[Any] = list(copy.overloads.values()) if isinstance(copy, Dispatcher) else []
         for compiled in overloads:
