@@ -11,9 +11,9 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 
 
 def expected_gains(best: Fit, pending: np.ndarray, anchor: int) -> np.ndarray:
-    """Expected gain in certainty by one game of i and j, float64 [n, n].
+    """Expected reduction of the ratings' uncertainty by one game of i and j, float64 [n, n].
 
-    The gain is the reduction of the summed variances of the rating differences between every player and ``anchor``, and
+    It is the reduction of the summed variances of the rating differences between every player and ``anchor``, and
     between every player and the next weaker one.
 
     Let Σ be the covariance of the strengths. A game with Fisher information I about the difference d = e_i − e_j

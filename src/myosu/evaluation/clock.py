@@ -6,7 +6,7 @@ import math
 
 #: Seconds of a clock that are never used, as a margin for the latency of messages and processes.
 RESERVE_SECONDS = 0.1
-#: Fraction of a move's equal part of the remaining time that it may use.
+#: A move may use this fraction of the remaining time divided by the remaining moves.
 CAUTION = 0.7
 
 

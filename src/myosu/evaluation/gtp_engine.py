@@ -170,7 +170,7 @@ class GtpEngine:
         return ""
 
     def do_komi(self, points: str) -> str:
-        parse_number(points)  # every controller sends it; most games have no komi
+        parse_number(points)  # every controller sends it; ignored here
         return ""
 
     def do_play(self, colour: str, move: str, *more: str) -> str:

@@ -1,4 +1,4 @@
-"""Comparison with experts: passing a game means to win it, mastering it to win in as few steps as experts."""
+"""Comparison with experts: passing a game means winning it, mastering it winning in as few steps as experts."""
 
 from __future__ import annotations
 

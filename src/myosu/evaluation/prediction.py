@@ -55,7 +55,7 @@ def predict(agent: Agent, environment: Environment, records: Iterable[GameRecord
     """Compare the predictions of ``agent`` with ``records``.
 
     plies_of: the plies of a game that are counted; by default those whose move was chosen. Raises UserError if there is
-    no game, if the agent is recurrent, or if its actions are not discrete."""
+    no game, if the agent is recurrent, or if it does not choose one discrete action."""
     if agent.has_memory or environment.spec.action_shape or not environment.spec.num_actions:
         raise UserError("Only agents without a memory that choose one action a move can be compared with recorded "
                         "games.")

@@ -7,7 +7,7 @@ make a league with many draws look as uncertain as coin tosses, although a draw 
 
 All results are fitted together, so their order does not matter. A player who won every game has no finite
 maximum-likelihood rating; therefore every strength and log ν have a weak normal prior, with a standard deviation of
-1000 points. It shifts the rating of a player with forty games by a few points; it matters only for players who won or
+1000 points. It shifts the rating of a player with forty games by a few points and matters only for players who won or
 lost everything. Intervals are profile-likelihood intervals, which are asymmetric if the results are: the upper end of
 an undefeated player is far away. Games are treated as independent. Two games from one opening are not quite
 independent: if openings favour a side, the intervals are slightly too wide.

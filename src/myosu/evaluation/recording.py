@@ -47,7 +47,7 @@ class Settings:
     """Settings of a recording.
 
     players: texts for ``make_opponent``; a single player plays itself, several play a round robin from both seats.
-    opening_plies: maximum number of random moves at the beginning of a game; the number is drawn uniformly from 0.
+    opening_plies: a game begins with a random number of random moves, at most this many.
     random_moves: probability that a later move is random. temperature: above 0 agents draw their moves, see
     ``AgentPlayer``. seed: seed of the recording."""
 

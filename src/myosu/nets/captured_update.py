@@ -17,10 +17,8 @@ Step = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 class CapturedUpdate:
     """Captures ``step`` (forward, backward, optimiser) as a CUDA graph; on other devices ``step`` runs as usual.
 
-    ``step`` is a function of named tensors whose shapes and dtypes never change.
-
-    ``step`` must not read computed values on the CPU (no ``item()``, no branches on them). The capture happens at the
-    first call.
+    ``step`` is a function of named tensors whose shapes and dtypes never change. It must not read computed values on
+    the CPU (no ``item()``, no branches on them). The capture happens at the first call.
     """
 
     def __init__(self, step: Step, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:

@@ -85,8 +85,8 @@ class GraphedMuZero:
         return value, logits
 
     def expand(self, parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """reward f32 [n], value f32 [n] and prior logits f32 [n, A] for ``Search.run``. The arrays are overwritten by
-        the next call of any method."""
+        """Rewards f32 [n], values f32 [n] and prior logits f32 [n, A] of new nodes, for ``Search.run``. The arrays are
+        overwritten by the next call of any method."""
         n, asked = len(parents), self._asked.numpy()
         asked[0, :n], asked[1, :n], asked[2] = parents, actions, slot
         with torch.inference_mode():

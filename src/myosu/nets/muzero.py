@@ -21,10 +21,10 @@ from myosu.nets.layers import (
 
 
 class Prediction(NamedTuple):
-    """latent [B, ...], reward_logits [B, atoms] or None where rewards are not predicted, value_logits [B, atoms],
-    policy_logits [B, A].
+    """The model's outputs after an action.
 
-    The reward belongs to the player who acted, the value to the player to move in ``latent``.
+    latent: [B, ...]. reward_logits: [B, atoms], or None if rewards are not predicted. value_logits: [B, atoms].
+    policy_logits: [B, A]. The reward belongs to the player who acted, the value to the player to move in ``latent``.
     """
 
     latent: Tensor
