@@ -118,8 +118,8 @@ def judge_one_setting(own: np.ndarray, others: dict[str, np.ndarray],
         return None
     name = max(better, key=lambda name: float(_later(others[name]).mean()))
     return _finding(f"trained from scratch for the same time, the run's settings earn {_later(own).mean():.4g} an "
-                    f"episode, and {_later(others[name]).mean():.4g} where only {name} is another ({len(others)} settings were "
-                    "tried one at a time).", {name: differing[name]})
+                    f"episode, and {_later(others[name]).mean():.4g} where only {name} is another ({len(others)} "
+                    "settings were tried one at a time).", {name: differing[name]})
 
 
 def judge_one_match(won: dict[str, float], games: int, differing: dict[str, tuple[Any, Any]]) -> Finding | None:
@@ -128,7 +128,8 @@ def judge_one_match(won: dict[str, float], games: int, differing: dict[str, tupl
     if won[name] < _WON:
         return None
     return _finding(f"trained from scratch for the same time, the agent with another {name} alone wins "
-                    f"{won[name]:.0%} of {games} games against the one with the run's settings ({len(won)} were tried one at a time).",
+                    f"{won[name]:.0%} of {games} games against the one with the run's settings ({len(won)} were tried "
+                    "one at a time).",
                     {name: differing[name]})
 
 

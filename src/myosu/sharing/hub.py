@@ -115,8 +115,8 @@ def _check_size(folder: Path, size: int, name: str) -> None:
     except UserError:
         return  # reported by ``_examine``
     if promised != size:
-        raise UserError(f"{name} was not downloaded: weights.safetensors has {size} bytes instead of {promised}: it was "
-                        "cut short or edited.")
+        raise UserError(f"{name} was not downloaded: weights.safetensors has {size} bytes instead of {promised}: it "
+                        "was cut short or edited.")
 
 
 def _examine(folder: Path, name: str) -> Checkpoint:
@@ -144,7 +144,8 @@ def _try_out(place: Path, name: str) -> None:
         load_agent(place)
     except UserError as error:
         raise UserError(f"{name} was not downloaded: its weights do not fit an agent of this version of Myosu "
-                        f"({myosu.__version__}). It was made by {find_checkpoint(place).config.myosu}: use that version.") from error
+                        f"({myosu.__version__}). It was made by {find_checkpoint(place).config.myosu}: use that "
+                        "version.") from error
 
 
 def _public(checkpoint: Checkpoint) -> Checkpoint:

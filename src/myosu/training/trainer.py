@@ -80,7 +80,8 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
             except UserError as error:
                 raise trainer.save_after(error) from error
             except KeyboardInterrupt:
-                trainer.progress.say(f"Stopped immediately. {_kept(run)}. Go on with: myosu train --resume {run.folder}")
+                trainer.progress.say(f"Stopped immediately. {_kept(run)}. Go on with: myosu train --resume "
+                                     f"{run.folder}")
                 raise
             finally:
                 trainer.close()
