@@ -48,7 +48,8 @@ class AnswerCheck:
         if self._double_ends > 0.05 * self._ends:  # in few episodes, the rules may have terminated just at the limit
             self._findings.add("warning", "both-ends", f"{self._double_ends} of {self._ends} ends were terminated and "
                                "truncated in the same step.", "terminated: the rules ended the episode, nothing comes "
-                               "after it. truncated: it was cut, and the value of what would have come still counts. An old "
+                               "after it. truncated: it was cut, and the value of what would have come still counts. "
+                               "An old "
                                "`done` is one of them, never both.")
 
     def _check_dtype(self, place: str, space: spaces.Box, value: Any) -> None:
