@@ -72,6 +72,8 @@ def main(mode: str, once: str, port: int) -> None:
                 if mode == "parts":
                     assert len(action["turn"]) == 2 and len(action["gas"]) == 1, action
                     gained = action["gas"][0] > 0.5
+                if mode == "mixed":
+                    assert action["gas"] == [0.5], action
                 count += gained
                 if steps == 3 and mode != "plain" and not (once and os.path.exists(once)):
                     if once:

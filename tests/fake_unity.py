@@ -51,7 +51,8 @@ class Walker:
             move = round(action.continuous_actions[0])
         else:
             chosen = list(action.discrete_actions)
-            assert chosen == list(map(int, action.vector_actions_deprecated)), action
+            assert list(action.continuous_actions) == [0.5] * (self.mode == "mixed")
+            assert [*action.continuous_actions, *chosen] == list(action.vector_actions_deprecated), action
             assert len(chosen) == (2 if self.mode == "branches" else 1), chosen
             move = chosen[0] - 1
             assert not (move == -1 and self.place == 0), "a forbidden action"

@@ -81,6 +81,11 @@ def test_parts_and_continuous_actions(game):
     env.reset()
     assert [env.step(np.array(action))[1] for action in ([2, 0], [0, 1])] == [0, 1]
     env.close()
+    env = make(game("mixed"))
+    assert env.action_space == spaces.Tuple((spaces.Box(-1, 1, (1,), np.float32), spaces.Discrete(2)))  # gas, step
+    env.reset()
+    assert [env.step((np.array([0.5], np.float32), np.int64(step)))[1] for step in (0, 1)] == [0, 1]
+    env.close()
 
 
 BAD = ("dies", "hangs", "no json", "long", "half", "other message", "no reward", "other observation", "hangs up")
@@ -125,7 +130,6 @@ def test_lost_games_are_counted_and_their_episodes_truncated(game, tmp_path):
     ("never connects", "has not connected to port .* within 1 s"),
     ("nonsense at once", "b'hello', which is not JSON"),
     ("no spaces", "describes its observations as {}"),
-    ("mixed", "mixes discrete and continuous actions"),
 ])
 def test_games_that_never_work(game, mode, message):
     with pytest.raises(UserError, match=message):

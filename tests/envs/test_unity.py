@@ -88,6 +88,11 @@ def test_continuous_and_several_actions(build):
     assert info["action_mask"].tolist() == [0, 1, 1, 1, 1]
     assert env.step(np.array([2, 1]))[0].tolist() == cells(1)
     env.close()
+    env = make(build("mixed"))
+    assert env.action_space == spaces.Tuple((spaces.Box(-1, 1, (1,), np.float32), spaces.Discrete(3)))
+    assert env.reset()[1]["action_mask"].tolist() == [0, 1, 1]
+    assert env.step((np.array([0.5], np.float32), np.int64(2)))[0].tolist() == cells(1)
+    env.close()
 
 
 def test_several_agents_and_behaviours(build):
@@ -179,7 +184,6 @@ def test_a_lost_game_is_started_again(build, tmp_path, mode):
     ("never connects", "has not connected to port .* within 1 s"),
     ("other version", r"speaks version 2\.0\.0 of ML-Agents' protocol, and Myosu 1\.5\.0.*this one is 2\.3\.0"),
     ("undescribed", "agents of Walk.team=0, a behaviour that it never described"),
-    ("mixed", "mixes 1 continuous actions with 1 discrete"),
 ])
 def test_games_that_never_work(build, capsys, mode, message):
     with pytest.raises(UserError, match=message):

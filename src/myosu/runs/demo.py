@@ -17,6 +17,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from gymnasium import spaces
 
+from myosu.envs.engines.engine_env import joint_space
 from myosu.envs.engines.process import EngineLost
 from myosu.envs.engines.unity_messages import (
     PNG,
@@ -28,6 +29,7 @@ from myosu.envs.engines.unity_messages import (
 from myosu.envs.engines.unity_values import (
     action_space,
     branches_of,
+    components_of,
     observation_names,
     read_action,
     read_mask,
@@ -132,7 +134,7 @@ def write_demo(path: Path, name: str, spec: EnvSpec, episodes: Iterable[Iterable
     path = path.absolute()  # replaying the episodes may change the working directory
     brain = BrainParameters(brain_name=name, is_training=True)
     branches = spec.action_branches or ((spec.num_actions,) if spec.num_actions else ())
-    brain.action_spec.num_continuous_actions = len(spec.action_low)
+    brain.action_spec.num_continuous_actions = spec.components
     brain.action_spec.num_discrete_actions = len(branches)
     brain.action_spec.discrete_branch_sizes.extend(branches)
     actions = action_space(brain)
@@ -199,10 +201,9 @@ def _delimited(message: Any) -> bytes:
 
 def _check_actions(actions: spaces.Space, spec: EnvSpec) -> None:
     branches = list(spec.action_branches) or ([spec.num_actions] if spec.num_actions else [])
-    size = actions.shape[0] if isinstance(actions, spaces.Box) else 0  # type: ignore[index]
-    if branches_of(actions) != branches or size != len(spec.action_low):
+    if branches_of(actions) != branches or components_of(actions) != spec.components:
         raise ValueError(f"its actions are {actions}, those of the environment are "
-                         f"{branches if branches else f'{len(spec.action_low)} continuous ones'}")
+                         f"{joint_space(spec.components, branches)}")
 
 
 def _row(observations: Any, spec: EnvSpec) -> np.ndarray:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 
 from myosu.envs.engines.process import EngineLost
@@ -112,3 +113,11 @@ class EngineEnv(gymnasium.Env):
         link, self._link = self._link, None
         if link is not None:
             link.close()
+
+
+def joint_space(continuous: int, branches: list[int]) -> spaces.Space:
+    """Action space of ``continuous`` actions in [−1, 1], of discrete actions with ``branches`` choices each, or a Tuple
+    of both."""
+    box = spaces.Box(-1.0, 1.0, (continuous,), np.float32)
+    choices = spaces.Discrete(branches[0]) if len(branches) == 1 else spaces.MultiDiscrete(branches or [1])
+    return choices if not continuous else box if not branches else spaces.Tuple((box, choices))

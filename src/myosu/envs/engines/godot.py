@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from myosu.envs.engines.engine_env import EngineEnv
+from myosu.envs.engines.engine_env import EngineEnv, joint_space
 from myosu.envs.engines.process import EngineLost, EngineProcess, require_program
 from myosu.errors import UserError
 
@@ -51,7 +51,7 @@ class GodotEnv(EngineEnv):
     connect_timeout, answer_timeout: timeouts in seconds for the game's connection and for each answer.
 
     Several continuous actions of the scene are concatenated to one Box, sorted by name; several discrete actions are a
-    MultiDiscrete. Raises UserError.
+    MultiDiscrete; both kinds together are a Tuple of the two. Raises UserError.
     """
 
     def __init__(self, project: str, speedup: int | None = None,
@@ -107,7 +107,8 @@ class GodotLink:
             self.agents = _number_of_agents(info)
             self._names, self._kinds = _read_spaces(info)
             self.observation_space: spaces.Space = _observation_space(self._kinds)
-            self._action_names, self.action_space = _read_actions(info)
+            self._continuous, self._discrete = _read_actions(info)
+            self.action_space = joint_space(sum(self._continuous.values()), list(self._discrete.values()))
         except BaseException:
             self.close()
             raise
@@ -137,14 +138,11 @@ class GodotLink:
     # --- messages
 
     def _action(self, action: Any) -> dict[str, Any]:
-        if isinstance(self.action_space, spaces.Discrete):
-            return {self._action_names[0][0]: int(action)}
-        values, parts = np.asarray(action).tolist(), {}
-        for name, size in self._action_names:
-            parts[name], values = values[:size], values[size:]
-        if isinstance(self.action_space, spaces.MultiDiscrete):
-            return {name: chosen[0] for name, chosen in parts.items()}
-        return parts
+        parts = action if isinstance(action, tuple) else (action,)
+        values, found = [value for part in parts for value in np.ravel(part).tolist()], {}
+        for name, size in self._continuous.items():
+            found[name], values = values[:size], values[size:]
+        return found | dict(zip(self._discrete, values, strict=True))
 
     def _observation(self, answer: dict[str, Any]) -> Any:
         try:
@@ -271,8 +269,8 @@ def _observation_space(kinds: dict[str, spaces.Space]) -> spaces.Space:
     return next(iter(kinds.values())) if len(kinds) == 1 else spaces.Dict(kinds)
 
 
-def _read_actions(info: dict[str, Any]) -> tuple[list[tuple[str, int]], spaces.Space]:
-    """Names and sizes of the actions, sorted by name, and their space."""
+def _read_actions(info: dict[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+    """Continuous actions with their sizes and discrete ones with their numbers of choices, both sorted by name."""
     described = info.get("action_space")
     described = described[0] if isinstance(described, list) and described else described
     try:
@@ -282,14 +280,8 @@ def _read_actions(info: dict[str, Any]) -> tuple[list[tuple[str, int]], spaces.S
     except (AttributeError, AssertionError, KeyError, TypeError, ValueError) as error:
         raise EngineLost(f"the game describes its actions as {_short(described)}, which is none of Godot RL's "
                          "spaces") from error
-    if len(types) > 1:
-        raise UserError(f"The game mixes discrete and continuous actions ({', '.join(name for name, *_ in actions)}), "
-                        "which no algorithm here takes. Make them all of one kind.")
-    sizes = [size for *_, size in actions]
-    if types == {"continuous"}:
-        return [(name, size) for name, _, size in actions], spaces.Box(-1.0, 1.0, (sum(sizes),), np.float32)
-    space = spaces.Discrete(sizes[0]) if len(sizes) == 1 else spaces.MultiDiscrete(sizes)
-    return [(name, 1) for name, *_ in actions], space
+    continuous = {name: size for name, kind, size in actions if kind == "continuous"}
+    return continuous, {name: size for name, kind, size in actions if kind == "discrete"}
 
 
 def _array(value: Any, space: spaces.Space) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from PIL import Image
 
+from myosu.envs.engines.engine_env import joint_space
 from myosu.envs.engines.process import EngineLost
 from myosu.envs.engines.unity_messages import CONTINUOUS, PNG, AgentAction, Observation
 from myosu.errors import UserError
@@ -19,7 +20,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def action_space(brain: Any) -> spaces.Space:
-    """Action space of a ``BrainParametersProto``. Raises UserError if it has no actions, or both kinds."""
+    """Action space of a ``BrainParametersProto``; with both kinds, a Tuple of the continuous and the discrete actions.
+    Raises UserError if it has no actions."""
     spec = brain.action_spec
     continuous, branches = spec.num_continuous_actions, list(spec.discrete_branch_sizes)
     if not continuous and not branches:  # games before API 1.3
@@ -28,18 +30,20 @@ def action_space(brain: Any) -> spaces.Space:
             continuous = sum(sizes)
         else:
             branches = sizes
-    if continuous and branches:
-        raise UserError(f"The behaviour {brain.brain_name} mixes {continuous} continuous actions with {len(branches)} "
-                        "discrete ones, which no algorithm here takes. Make them all of one kind.")
-    if continuous:
-        return spaces.Box(-1.0, 1.0, (continuous,), np.float32)
-    if not branches:
+    if not continuous and not branches:
         raise UserError(f"The behaviour {brain.brain_name} has no actions.")
-    return spaces.Discrete(branches[0]) if len(branches) == 1 else spaces.MultiDiscrete(branches)
+    return joint_space(continuous, branches)
+
+
+def components_of(space: spaces.Space) -> int:
+    """Number of continuous actions."""
+    box = space[0] if isinstance(space, spaces.Tuple) else space
+    return box.shape[0] if isinstance(box, spaces.Box) else 0
 
 
 def branches_of(space: spaces.Space) -> list[int]:
-    """Number of choices of each branch; [] for continuous actions."""
+    """Number of choices of each branch; [] without discrete actions."""
+    space = space[1] if isinstance(space, spaces.Tuple) else space
     if isinstance(space, spaces.Discrete):
         return [int(space.n)]
     return space.nvec.tolist() if isinstance(space, spaces.MultiDiscrete) else []
@@ -138,29 +142,30 @@ def read_mask(forbidden: Sequence[bool], branches: list[int]) -> np.ndarray:
 
 
 def write_action(action: Any, space: spaces.Space) -> Any:
-    """Convert an action to an ``AgentActionProto``. Games before API 1.3 read the deprecated field."""
-    numbers = np.ravel(action).tolist()
-    key = "continuous_actions" if isinstance(space, spaces.Box) else "discrete_actions"
-    return AgentAction(**{key: numbers, "vector_actions_deprecated": numbers})
+    """Convert an action, or its numbers in one array, to an ``AgentActionProto``. Games before API 1.3 read the
+    deprecated field."""
+    numbers = np.concatenate([np.ravel(part) for part in (action if isinstance(action, tuple) else (action,))])
+    components = components_of(space)
+    return AgentAction(continuous_actions=numbers[:components].tolist(),
+                       discrete_actions=numbers[components:].astype(int).tolist(),
+                       vector_actions_deprecated=numbers.tolist())
 
 
 def read_action(action: Any, space: spaces.Space) -> np.ndarray:
-    """Inverse of ``write_action``: float32 [n] or int64 [branches]. Raises ValueError if the size does not fit."""
-    continuous = isinstance(space, spaces.Box)
-    numbers = list(action.continuous_actions if continuous else action.discrete_actions)
-    numbers = numbers or list(action.vector_actions_deprecated)
-    size = space.shape[0] if continuous else len(branches_of(space))  # type: ignore[index]
+    """Inverse of ``write_action``: float32 [components + branches], or int64 [branches] without continuous actions.
+    Raises ValueError if the size does not fit."""
+    numbers = [*action.continuous_actions, *action.discrete_actions] or list(action.vector_actions_deprecated)
+    components = components_of(space)
+    size = components + len(branches_of(space))
     if len(numbers) != size:
         raise ValueError(f"an action of {len(numbers)} numbers where there are {size}")
-    return np.array(numbers, np.float32 if continuous else np.int64)
+    return np.array(numbers, np.float32 if components else np.int64)
 
 
-def default_action(space: spaces.Space, mask: np.ndarray | None) -> Any:
-    """Action of an agent that is not trained: zeros if continuous, otherwise the first legal choice of each branch."""
-    if mask is None:
-        return np.zeros(space.shape, np.float32)  # type: ignore[arg-type]
-    parts = np.split(mask, np.cumsum(branches_of(space))[:-1])
-    return [int(part.argmax()) for part in parts]
+def default_action(space: spaces.Space, mask: np.ndarray | None) -> np.ndarray:
+    """Action of an agent that is not trained: zero for continuous actions, the first legal choice of each branch."""
+    choices = [] if mask is None else np.split(mask, np.cumsum(branches_of(space))[:-1])
+    return np.array([*[0] * components_of(space), *[part.argmax() for part in choices]])
 
 
 def write_observation(array: np.ndarray, name: str) -> Any:
