@@ -50,7 +50,9 @@ def test_lengths_of_a_few_kinds_are_the_rules_and_no_limit():
     rounds = rng.choice([9, 18, 27, 36], 600)
     assert "time-limit" not in told(alone(3, "ppo", lengths=rounds, truncated=np.zeros(600, bool)))
     cut = np.where(rng.random(600) < 0.25, 36, rng.integers(8, 33, 600))
-    assert "time-limit" in told(alone(3, "ppo", lengths=cut, truncated=np.zeros(600, bool)))
+    limited = alone(3, "ppo", lengths=cut, truncated=np.zeros(600, bool))
+    assert told(limited)["time-limit"].severity == "warning"
+    assert told(dataclasses.replace(limited, native=True))["time-limit"].severity == "info", "60 shots of Bubble"
 
 
 def test_lengths_of_random_play_that_are_no_limit():

@@ -50,6 +50,8 @@ class Config:
     blocks: int = 1
     """Residual blocks of the convolutions that read a board."""
 
+    clean_up: bool = False
+    """Also learn the moves that remove dead stones before the last two passes (docs/decisions/64-clean-up.md)."""
     num_envs: int = 1
     """Of no meaning here: nobody acts."""
     replay_capacity: int = 1_000_000
@@ -136,7 +138,7 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
     """The moves of a recorded game to learn from, in games for two those of both players, as one sequence."""
     held_out = is_held_out([move.action for move in moves], spec.num_players, config.held_out)
-    learnt = moves_to_clone(moves, spec.pass_action)
+    learnt = moves_to_clone(moves, spec.pass_action if config.clean_up else None)
     if not learnt:
         return []
     columns = {name: np.array([getattr(move, name) for move in learnt])
@@ -145,8 +147,9 @@ def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
 
 
 def moves_to_clone(moves: list[Move], pass_action: int | None) -> list[Move]:
-    """Those that their players chose. Of a game that two passes end also the captures of dead stones before them: a
-    policy that has never seen any passes while they stand, and loses games that it has won."""
+    """The moves that their players chose. With a ``pass_action``, in a game that two passes end, also the captures of
+    dead stones before them: a policy that has never seen these passes while dead stones stand, and loses games that it
+    has won."""
     end = len(moves)
     if pass_action is not None and [int(move.action) for move in moves[-2:]] == [pass_action] * 2:
         while end and (not moves[end - 1].chosen or moves[end - 1].action == pass_action):

@@ -65,6 +65,7 @@ def view_run(folder: Path, config: RunConfig, metrics: Metrics, missing: list[st
         known_good=known_good(config, environment, missing),
         num_players=spec.num_players if spec else players, num_actions=spec.num_actions if spec else 0,
         reward_range=spec.reward_range if spec else (-float("inf"), float("inf")),
+        native=bool(environment and environment.game),
     )
 
 

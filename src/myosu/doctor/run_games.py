@@ -104,8 +104,12 @@ def cut_as_ends(run: RunView) -> Finding | None:
         return None  # they end all about there
     if some_lengths_only(lengths, int(there.sum())):
         return None
-    return found("warning", "time-limit", f"{there.mean():.0%} of {len(lengths)} episodes ended by the rules at step "
-                 f"{longest:.0f} exactly, hardly one shortly before, and none was cut.",
+    message = (f"{there.mean():.0%} of {len(lengths)} episodes ended by the rules at step {longest:.0f} exactly, "
+               "hardly one shortly before, and none was cut.")
+    if run.native:
+        return found("info", "time-limit", message, "the rules limit the moves.",
+                     "Let the observation show how many are left, or values near the limit cannot be learnt.", 0.5)
+    return found("warning", "time-limit", message,
                  "a limit of time is reported as an end: values of good positions near it are learnt as 0.",
                  "Report it as truncated=True, not terminated.", 0.8)
 

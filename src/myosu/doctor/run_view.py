@@ -33,6 +33,7 @@ class RunView:
     """algorithm: its name. settings: its ``Config`` by fields; known_good: those of a preset, or the defaults.
 
     games: lines of games.jsonl, oldest first, perhaps not all. reward_range: of a game's rewards for one seat.
+    native: it is a ``Game``, whose rules decide how it ends, not a Gymnasium environment.
     """
 
     algorithm: str
@@ -43,6 +44,7 @@ class RunView:
     num_players: int = 1
     num_actions: int = 0
     reward_range: tuple[float, float] = (-np.inf, np.inf)
+    native: bool = False
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
