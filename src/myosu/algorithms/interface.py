@@ -195,7 +195,7 @@ class Algorithm(Protocol):
 
     @staticmethod
     def kept_plies(config: Any, moves: list[Move]) -> np.ndarray:
-        """Optional: the plies of a recorded game that ``make_rows`` keeps, if not those of all moves with ``chosen``."""
+        """Optional: the plies of a recorded game that ``make_rows`` keeps, if not all with a ``chosen`` move."""
 
     @staticmethod
     def make_learner(config: Any, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner: ...
