@@ -6,8 +6,8 @@
     agent = run.agent()
     action = agent.act(observation)
 
-``train``, ``load``, ``evaluate``, ``check``, ``doctor``, ``make`` and ``games`` are all that most programs need;
-``docs/python.md`` tells of them. What they need (torch, Numba) is imported when it is first used.
+Most programs need only ``train``, ``load``, ``evaluate``, ``check``, ``doctor``, ``make`` and ``games``, which are
+described in ``docs/python.md``. Their dependencies (torch, Numba) are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _PLACES = {"Callback": "myosu.training.callbacks"}
 
 
 def _find_cache() -> None:
-    """Numba keeps compiled code beside this package or in the user's cache, and fails where it can write to neither:
-    then a private folder for temporary files serves."""
+    """Set Numba's cache to a private temporary folder if Numba can write neither beside this package nor to the user's
+    cache. It would fail otherwise."""
     home = Path(os.path.expanduser("~"))
     places = [Path(__file__).parent, *(place for place in (home / ".cache", home) if place.exists())]
     if "NUMBA_CACHE_DIR" in os.environ or any(os.access(place, os.W_OK) for place in places[:2]):
@@ -44,7 +44,7 @@ def _find_cache() -> None:
     folder = Path(tempfile.gettempdir()) / f"myosu-cache-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-        folder = Path(tempfile.mkdtemp(prefix="myosu-cache-"))  # somebody else's: compiled code is code
+        folder = Path(tempfile.mkdtemp(prefix="myosu-cache-"))  # never run another user's compiled code
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
 
 
@@ -54,7 +54,7 @@ _find_cache()
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'myosu' has no attribute {name!r}")
-    if name in ("games", "doctor"):  # packages that can be called
+    if name in ("games", "doctor"):  # callable packages
         return importlib.import_module(f"myosu.{name}")
     return getattr(importlib.import_module(_PLACES.get(name, "myosu.api")), name)
 

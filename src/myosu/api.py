@@ -1,4 +1,4 @@
-"""What ``import myosu`` offers. Names, paths and Python objects are accepted here; other modules get names only."""
+"""The Python interface of Myosu. It accepts names, paths and Python objects; other modules get only names."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from myosu.doctor.finding import Finding
     from myosu.envs.vector import VectorEnv
 
-#: What can be trained on: a registered game's name, the path of a .py file, a Gymnasium id (``module:Id-v0`` imports
-#: the module first); a ``Game``, or a module that defines ``GAME``; a class of Gymnasium environments or a function
-#: that makes one; an environment made by ``gymnasium.make``.
+#: A game or an environment: a registered game's name, the path of a .py file, a Gymnasium id (``module:Id-v0`` imports
+#: the module first); a ``Game``, or a module that defines ``GAME``; a Gymnasium environment class or a function that
+#: returns an environment; an environment made by ``gymnasium.make``.
 Env = Any
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A training that has ended.
+    """The result of ``train``.
 
-    folder: the absolute path of the run. reason: the limit that ended it, "interrupted", or another cause. Totals of
-    the whole run: ``updates`` of the learner, finished ``games`` (episodes), ``env_steps``, ``seconds``.
+    folder: the absolute path of the run. reason: the limit that ended the training, "interrupted", or another cause.
+    Totals of the whole run: ``updates`` of the learner, finished ``games`` (episodes), ``env_steps``, ``seconds``.
     """
 
     folder: Path
@@ -54,11 +54,14 @@ class TrainedRun:
 
     @cached_property
     def evaluations(self) -> list[dict[str, Any]]:
-        """Oldest first: ``update``, ``mean_reward``, ``mean_reward_ci95``, …"""
+        """The run's evaluations, oldest first, each with ``update``, ``mean_reward``, ``mean_reward_ci95``, …"""
         return read_evaluations(self.folder / "metrics.jsonl")
 
     def agent(self, which: Literal["latest", "best"] | int = "latest", simulations: int | None = None) -> TrainedAgent:
-        """The agent of the latest checkpoint, of the one with the best evaluation, or of an update that was kept."""
+        """Load the agent of the latest checkpoint, of the best one by evaluation, or of the one kept at an update.
+
+        simulations: per move, instead of the number it was trained with.
+        """
         name = which if isinstance(which, str) else f"update-{which:08d}"
         return TrainedAgent(self.folder / "checkpoints" / name, simulations)
 
@@ -69,34 +72,36 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
           callbacks: Sequence[Callback] = (), quiet: bool = False, handle_signals: bool = False,
           opponent: str | TrainedRun | None = None, cluster: str | None = None, trust: bool = False,
           preset: str | Path | None = None, track: str | None = None, **settings: Any) -> TrainedRun:
-    """Train an agent on ``env``, or resume a run, until the first limit is reached.
+    """Train an agent on ``env``, or resume a run, until one of the limits is reached.
 
     env: see ``Env``. algorithm: "muzero", "alphazero", "muesli", "dqn", "ppo" or the path of your own file; by default
         MuZero for two-player games and PPO for everything else.
-    minutes: limit of wall-clock time. ``updates``, ``games`` and ``env_steps`` are further limits. Without any limit it
-        is 60 minutes.
+    minutes: limit of wall-clock time. ``updates``, ``games`` and ``env_steps`` are further limits. Without any limit,
+        the run takes 60 minutes.
     run: the folder of the new run, by default ``runs/GAME-ALGORITHM-TIME``.
-    resume: a run's folder or one of its checkpoints, to continue with the settings it was started with. Only limits and
-        the intervals of evaluation and saving may change. If the environment was a Python object, pass it again.
-    opponent: plays the other seat of a two-player game, so that PPO, SAC and DQN can learn it too; named as in
+    resume: a run's folder or one of its checkpoints, to continue with the run's settings. Only limits,
+        ``actors`` and the settings of evaluations, checkpoints and videos may change. If the environment was a Python
+        object, pass it again.
+    opponent: plays the other seat of a two-player game, so that PPO, SAC and DQN can learn it too. Names are those of
         ``evaluate``, or "pool" for earlier versions of the learner. By default the learner plays both seats.
-    rewards: "outcome" makes only winning count in a game of Myosu's own. env_kwargs: arguments for the environment.
-    callbacks: called with records, evaluations and checkpoints; they may end the run.
-    handle_signals: Ctrl-C, SIGTERM and a closed terminal end the training in order and save it, as the command does;
-        only in the main thread. Otherwise a KeyboardInterrupt ends it at once, and the last checkpoint is kept.
+    rewards: "outcome" keeps only the sign of a native game's rewards, so that only winning counts. env_kwargs: keyword
+        arguments for the environment.
+    callbacks: called with records of metrics, evaluations and checkpoints; they may end the run.
+    handle_signals: on Ctrl-C, SIGTERM and a closed terminal, save a checkpoint and stop, as the command does; only in
+        the main thread. Otherwise a KeyboardInterrupt ends the training immediately; the last checkpoint is kept.
     cluster: HOST:PORT of a Ray cluster's head, or "auto" for the cluster that this machine belongs to. Actors run on
-        all its machines, learner and evaluations on this one (docs/scale.md).
+        all its machines, the learner and evaluations on this one (docs/scale.md).
     trust: with ``resume``, allow code in files and modules that the run's folder names.
-    preset: a .toml file of the algorithm's settings, such as ``myosu tune`` writes, in place of the presets for this
+    preset: a .toml file of the algorithm's settings, as ``myosu tune`` writes it, instead of the presets for this
         environment.
-    track: "wandb", "trackio" or "mlflow" shows the run there as well (``training.trackers``).
-    settings: fields of ``TrainConfig`` and of the algorithm's ``Config``, which replace those of the preset for this
+    track: "wandb", "trackio" or "mlflow" logs the run to that tracker as well (``training.trackers``).
+    settings: fields of ``TrainConfig`` and of the algorithm's ``Config``, which override the preset for this
         environment (``myosu train ENV --help`` lists them).
 
     Raises UserError for errors that you can fix.
     """
     require_tracker(track)
-    here = Path.cwd()  # before the environment is made, which may change it
+    here = Path.cwd()  # making the environment may change the working directory
     settings |= {} if minutes is None else {"minutes": minutes}
     if resume is not None:
         started = {"algorithm": algorithm, "preset": preset, "run": run, "opponent": opponent, "env_kwargs": env_kwargs,
@@ -131,7 +136,7 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
 
 def load(run: str | Path | TrainedRun, env: Env = None, simulations: int | None = None, seed: int = 0,
          trust: bool = False) -> TrainedAgent:
-    """Load the agent of a run (its latest checkpoint), ``RUN/checkpoints/best``, a checkpoint, or what ``save`` wrote.
+    """Load an agent from a run (its latest checkpoint), ``RUN/checkpoints/best``, a checkpoint or a ``save`` folder.
 
     env: the environment, if it was passed to ``train`` as a Python object in another process.
     simulations: per move, instead of the number it was trained with. seed: seed of a stochastic agent.
@@ -145,13 +150,13 @@ def load(run: str | Path | TrainedRun, env: Env = None, simulations: int | None 
 
 def evaluate(agent: TrainedAgent | TrainedRun | str | Path, opponent: str | TrainedRun = "random", games: int = 200,
              opening_plies: int | None = None, seed: int = 0) -> dict[str, Any]:
-    """Let an agent play: in a two-player game a match, half of the games from each seat; otherwise whole episodes.
+    """Evaluate an agent: in a two-player game by a match, half of the games from each seat; otherwise by episodes.
 
     opponent: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND", exhaustive (small games), or a run.
     opening_plies: random plies at the start of each pair of games; by default a number that suits the game.
 
-    Returns what ``myosu evaluate --json`` prints: ``mean_reward`` with its 95 % interval ``mean_reward_ci95``, in
-    two-player games also ``win_rate``, ``draw_rate`` and more. Raises UserError.
+    Returns the report that ``myosu evaluate --json`` prints: ``mean_reward`` with its 95 % interval
+    ``mean_reward_ci95``, in two-player games also ``win_rate``, ``draw_rate`` and more. Raises UserError.
     """
     agent = agent if isinstance(agent, TrainedAgent) else load(agent, seed=seed)
     text = _named_opponent(opponent)
@@ -162,9 +167,9 @@ def evaluate(agent: TrainedAgent | TrainedRun | str | Path, opponent: str | Trai
 
 def check(env: Env, games: int | None = None, seed: int = 0, env_kwargs: Mapping[str, Any] | None = None
           ) -> list[Finding]:
-    """Play a game or an environment at random. Returns what is wrong with it, an empty list if nothing is.
+    """Test a game or an environment by random play. Returns a list of what is wrong with it, empty if nothing is.
 
-    games: random games, 200 by default; or episodes, 50 by default.
+    games: number of random games, 200 by default, or of an environment's episodes, 50 by default.
     """
     from myosu.doctor import check_game, check_gym
 
@@ -180,8 +185,8 @@ def make(env: Env, num_envs: int = 1, seed: int = 0, workers: Workers = "none",
     """Make a vector environment of ``num_envs`` environments: ``reset()``, ``recv()``, ``send(actions, env_ids)``
     (``myosu.envs.vector.VectorEnv``).
 
-    workers: "synchronous" or "asynchronous" runs each Gymnasium environment in its own process; "vector" takes the
-        vector form that the environment itself brings.
+    workers: "synchronous" or "asynchronous" runs each Gymnasium environment in its own process; "vector" uses the
+        environment's own vector implementation.
     """
     return replace(_environment(env, env_kwargs, rewards), workers=workers).make(num_envs, seed)
 

@@ -1,4 +1,4 @@
-"""The command ``myosu``. The module of a command is imported only when that command runs, so that help is fast."""
+"""The command ``myosu``. A command's module is imported only when the command runs, so that help is fast."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COMMANDS = {
     "completion": "print a script that completes these commands in your shell",
 }
 
-#: Errors of the system that the user can fix by choosing another place.
+#: System errors that the user can fix by choosing another folder.
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 HELP = (
@@ -53,7 +53,7 @@ HELP = (
 
 
 def next_steps() -> str:
-    """What ``myosu`` alone says: what to do next in this folder, which may have runs."""
+    """The output of ``myosu`` without arguments: the next steps in this folder, which may have runs."""
     runs = sorted(Path("runs").glob("*/config.json"), key=lambda file: file.stat().st_mtime)
     if runs:
         run = runs[-1].parent
@@ -108,7 +108,7 @@ _show_as_python_does = warnings.showwarning
 
 
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **more: Any) -> None:
-    """What Myosu itself warns of is for the person who typed the command, who need not know from which line it comes.
+    """Print Myosu's own warnings as plain messages, without the line that they come from; print others as Python does.
     """
     if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
         print(f"myosu: {message}", file=sys.stderr)

@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class NonFiniteLoss(Exception):
-    """A learner's loss or gradient is not finite. It is raised before the weights change.
+    """A learner's loss or gradient is not finite. Raised before the weights change.
 
     batch: the arrays or tensors of the batch that caused it, by name.
     """

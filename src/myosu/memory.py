@@ -19,13 +19,12 @@ def total_memory() -> float | None:
 
 
 def machine_memory() -> int | None:
-    """Bytes that processes here may take: the machine's, or less where a container says so; None where that is not
-    known."""
+    """The memory limit of this machine or container in bytes; None if it is unknown."""
     found = []
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             found.append(int(Path(file).read_text()))
-        except (OSError, ValueError):  # there is none, or it says "max"
+        except (OSError, ValueError):  # the file is missing, or contains "max" for no limit
             continue
     with suppress(OSError, ValueError):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -36,5 +35,5 @@ def _pss_kib(pid: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        return 0  # It has just ended.
+        return 0  # the process has just ended
     return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

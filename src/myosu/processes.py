@@ -30,8 +30,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 def keep_freed_memory() -> None:
     """Keep freed memory for the next tensor of the same size, if the C library is glibc.
 
-    Otherwise it is returned to the system after every layer of a large batch and mapped again page by page. For an
-    update of DQN on a board this meant nine thousand page faults, a quarter of its time.
+    By default, memory is returned to the system after every layer of a large batch and mapped again page by page. An
+    update of DQN on a board game had nine thousand page faults, which took a quarter of its time.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -45,13 +45,13 @@ _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPEN
 
 
 def one_thread() -> None:
-    """Limit every library that is imported from now on to one thread, here and in child processes. At these sizes more
-    threads only wait for each other, NumPy's the longest."""
+    """Limit every library that is imported from now on to one thread, here and in child processes. With arrays of these
+    sizes, more threads only wait for each other, those of NumPy the longest."""
     os.environ.update(_ONE_THREAD)
 
 
 def spawn(target: Callable[..., None], *arguments: Any) -> tuple[Any, Connection]:
-    """Start ``target(connection, parent, *arguments)``. Returns the process and our end of the connection.
+    """Start ``target(connection, parent, *arguments)`` in a child process. Returns it and our end of the connection.
 
     ``target`` must call ``end_with(parent)`` first.
     """
@@ -68,14 +68,14 @@ def _begin(agreed: frozenset[str], target: Callable[..., None], *arguments: Any)
     target(*arguments)
 
 
-#: Held while the state that a new child inherits is changed.
+#: Held while the state that a new child inherits is modified.
 _starting = threading.Lock()
 
 
 @contextmanager
 def _as_child() -> Iterator[None]:
-    """Context in which children are started: they get one thread and do not run the main script again. A script
-    therefore needs no ``if __name__ == "__main__"``, and may come from standard input."""
+    """Context for starting children: they use one thread and do not run the main script again. A script therefore
+    needs no ``if __name__ == "__main__"`` and may come from standard input."""
     with _starting:
         before = {name: os.environ.get(name) for name in _ONE_THREAD}
         main = sys.modules["__main__"]
@@ -94,7 +94,7 @@ def _as_child() -> Iterator[None]:
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Processes started in this context ignore Ctrl-C. The parent receives it and ends them in order."""
+    """Context in which new processes ignore Ctrl-C. The parent receives it and ends them."""
     resource_tracker.ensure_running()  # the resource tracker starts with the first process and would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -112,8 +112,8 @@ def end(process: Any, patience: float = 5.0) -> None:
 
 
 def end_with(parent: int) -> None:
-    """From now on, end this process as soon as its parent process has ended."""
-    # The parent still ends it at exit, as a daemon. A daemon may not have children, and an actor starts environments.
+    """From now on, end this process when its parent process has ended."""
+    # Daemons may not have children, but an actor starts environments. The parent still ends this process at exit.
     multiprocessing.current_process().daemon = False
 
     def watch() -> None:
@@ -125,8 +125,11 @@ def end_with(parent: int) -> None:
 
 
 def exit_on_sigterm() -> None:
-    """SIGTERM raises SystemExit, so that what is open is closed. Python drops an exception in a callback of C code
-    (LLVM hands over in one what it compiled) and prints a traceback: here it is raised again a moment later instead."""
+    """Raise SystemExit on SIGTERM, so that open resources are closed.
+
+    Python drops an exception in a callback from C code (LLVM calls back with compiled code) and prints a traceback.
+    Here, SystemExit is raised again a moment later instead.
+    """
 
     def dropped(unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, SystemExit):
@@ -139,7 +142,7 @@ def exit_on_sigterm() -> None:
         signal.signal(number, lambda *_: sys.exit())
 
 
-#: This many workers of a pool may die in a row without finishing a task.
+#: Number of workers of a pool that die in a row, without a finished task, at which the pool gives up.
 MAX_DEATHS = 3
 
 
@@ -152,11 +155,11 @@ class _Worker:
 
 @dataclass
 class Pool:
-    """``count`` processes that work on tasks, one at a time each. One that dies is replaced, and its task is ``lost``
-    until it is started again.
+    """``count`` worker processes, each of which works on one task at a time. A worker that dies is replaced; its task
+    is in ``lost`` until it is started again.
 
-    make(*arguments): called in each process; the object that it returns is called with every task, and ``close`` at the
-    end.
+    make(*arguments): called in each process. It returns an object that is called with every task and closed by its
+    ``close`` at the end.
     """
 
     count: int
@@ -180,7 +183,7 @@ class Pool:
             worker = _Worker(*spawn(_work, self.make, *self.arguments))
             self._workers.append(worker)
         worker.task = task
-        with suppress(OSError):  # ``finished`` notices that it died
+        with suppress(OSError):  # it has died, which ``finished`` will notice
             worker.connection.send(task)
 
     def finished(self, timeout: float) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The global random generators of a process, which an algorithm may use without owning them."""
+"""Seeds, sampling, and the global random generators of a process."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch
 
 
 def derive_seed(*entropy: int) -> int:
-    """A 32-bit seed derived from the numbers."""
+    """Derive a 32-bit seed from integers."""
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 def draw(policy: np.ndarray, temperature: float, rng: np.random.Generator) -> np.ndarray:
-    """Actions int64 [n] drawn from policy [n, A] to the power of 1 / temperature, by Gumbel's trick; never one of
-    probability 0."""
+    """Sample actions, int64 [n], from policy [n, A] to the power of 1 / temperature by the Gumbel-max trick. Actions of
+    probability 0 are never drawn."""
     with np.errstate(divide="ignore"):
         return np.argmax(np.log(policy) / temperature + rng.gumbel(size=policy.shape), axis=1)
 
 
 def prepare_process(seed: int) -> None:
-    """Set one thread, seed the global generators, and flush denormal numbers to 0. Processors are ten times slower on
-    denormals, and the optimiser's averages for a dead unit consist of them."""
+    """Limit torch to one thread, seed the global generators, and flush denormal numbers to 0. Processors are ten times
+    slower on denormals, and the optimiser's moving averages of a dead unit decay into them."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)

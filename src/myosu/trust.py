@@ -1,11 +1,11 @@
-"""Decides which code may run that a run's folder, a game's record or a league names.
+"""Decides whether code that a run's folder, a game's record or a league names may run.
 
-Code runs if the person named it in this command, named it in an earlier command and it has not changed, or agreed to it
-(``--trust``, ``trust=True``). No other code runs.
+Code runs only if the user named it in this command, named it in an earlier command and it has not changed since, or
+agreed to it (``--trust``, ``trust=True``).
 
 A *source* is the absolute path of a ``.py`` file, the name of a module, ``gtp:COMMAND``, or ``godot:PATH`` or
-``unity:PATH`` of a game in an engine. Code of Myosu, of Gymnasium, of PettingZoo, or behind an entry point of an
-installed package is not a source: installing it was the agreement.
+``unity:PATH`` for a game in an engine. Code of Myosu, Gymnasium or PettingZoo, or behind an entry point of an installed
+package, is not a source: by installing it, the user agreed to it.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from typing import Any
 from myosu.errors import UserError
 
 EVERYTHING = "*"
-#: Prefix of the names of objects that were passed from Python (``envs.given``). They never load anything.
+#: Prefix of the names of objects that were passed from Python (``envs.given``). Such names never load code.
 OBJECT = "python:"
-#: Prefixes of the names of games in engines, "godot:PROJECT": the engine runs what is in the project or build.
+#: Prefixes of the names of games in engines, as in "godot:PROJECT": the engine runs the code of the project or build.
 ENGINES = ("godot", "unity")
 _WITH = " with arguments "
 _agreed: set[str] = set()
 
 
 def source_of(name: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
-    """The source behind the name of a game, an algorithm, an environment (with its ``kwargs``) or an opponent; None if
-    it has no source."""
+    """The source of the code behind the name of a game, an algorithm, an environment (with its ``kwargs``) or an
+    opponent; None if it has none."""
     if name.startswith(OBJECT):
         return None
     if name.startswith("gtp:"):
         return name
     if (engine := _engine_path(name)) is not None:
-        given = (kwargs or {}).get("arguments")  # with some, an engine runs other scripts than those of its project
+        given = (kwargs or {}).get("arguments")  # arguments can make an engine run scripts from outside its project
         source = f"{name.partition(':')[0]}:{engine.resolve()}"
         return source + (f"{_WITH}{json.dumps(given)}" if given else "")
     if name.endswith(".py"):
         return str(Path(name).resolve())
-    if name in (f"{kind}:" for kind in ENGINES):  # somebody starts the game by hand
+    if name in (f"{kind}:" for kind in ENGINES):  # the user starts the game by hand
         return None
     module, colon, _ = name.rpartition(":")
     if name.startswith("GymV"):  # Gymnasium's compatibility environments import the module that an argument names
@@ -56,7 +56,8 @@ def source_of(name: str, kwargs: Mapping[str, Any] | None = None) -> str | None:
 
 
 def agree(*sources: str | None) -> None:
-    """Allow these sources in this process and its children: the person named or agreed to them. None is ignored."""
+    """Allow these sources in this process and its children, because the user named or agreed to them. None is
+    ignored."""
     _agreed.update(source for source in sources if source is not None)
 
 
@@ -65,8 +66,8 @@ def agreed() -> frozenset[str]:
 
 
 def remember(*sources: str | None) -> None:
-    """``agree``, and remember it for later commands as long as the code does not change. If it cannot be written down,
-    later commands will ask."""
+    """Allow these sources here (``agree``) and in later commands, as long as their code does not change. If this cannot
+    be saved, later commands will ask again."""
     agree(*sources)
     new = {source: digest(source) for source in sources if source is not None}
     known = _remembered()
@@ -84,9 +85,9 @@ def remember(*sources: str | None) -> None:
 
 
 def require(sources: Iterable[str | None], named_by: object, recorded: Mapping[str, str] | None = None) -> None:
-    """Raises UserError unless all ``sources`` may run. named_by: the file that names them.
+    """Raises UserError unless all ``sources`` may run.
 
-    recorded: SHA-256 of each source when that file was written.
+    named_by: the file that names them. recorded: SHA-256 of each source when that file was written.
     """
     for source in sources:
         if source is None or not _agreed.isdisjoint({source, EVERYTHING}) or not exists(source):
@@ -103,7 +104,7 @@ def require(sources: Iterable[str | None], named_by: object, recorded: Mapping[s
 
 
 def exists(source: str) -> bool:
-    """Whether the source exists."""
+    """Whether the file, module or project of the source exists; always true for a command."""
     if source.startswith("gtp:"):
         return True
     if (engine := _engine_path(source)) is not None:
@@ -112,8 +113,8 @@ def exists(source: str) -> bool:
 
 
 def digest(source: str) -> str:
-    """SHA-256 of the file behind ``source``, of a command's text, or of all files of a game in an engine; empty if
-    there is no such file."""
+    """SHA-256 of the file behind ``source``, of a command's text, or of the files of a game in an engine; "" if there
+    is no such file."""
     if source.startswith("gtp:"):
         return hashlib.sha256(source.encode()).hexdigest()
     if (engine := _engine_path(source)) is not None:
@@ -127,14 +128,14 @@ def digest(source: str) -> str:
 
 
 def _engine_path(name: str) -> Path | None:
-    """The project or build of a game in an engine; None for any other name, and for a game in an editor."""
+    """The path of the project or build of a game in an engine; None for other names and for games in an editor."""
     kind, colon, path = name.partition(_WITH)[0].partition(":")
     return Path(path) if colon and kind in ENGINES and path else None
 
 
 def _digest_of_engine(path: Path) -> str:
-    """Of the files in a project's folder (without hidden ones, which the editor keeps for itself), or of a build and
-    the code in the folder ``NAME_Data`` beside it."""
+    """SHA-256 of the files in a project's folder (without hidden ones, which are the editor's own), or of a build and
+    the code beside it, such as in the folder ``NAME_Data``."""
     if path.is_dir():
         root = path
         files = [file for file in path.rglob("*") if not str(file.relative_to(path)).startswith(".")]
@@ -160,7 +161,7 @@ def _find(module: str) -> Any:
         try:
             spec = next((found for finder in sys.meta_path
                          if (found := finder.find_spec(name, places)) is not None), None)
-            if spec is None and places is None:  # modules of the current folder are imported, too
+            if spec is None and places is None:  # modules in the current folder can be imported too
                 spec = PathFinder.find_spec(name, [os.getcwd()])
         except (ImportError, ValueError, TypeError, AttributeError):
             return None

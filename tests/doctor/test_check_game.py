@@ -1,4 +1,4 @@
-"""Every way of breaking a game below must be noticed, and the games of the library must pass."""
+"""Every broken game below must be reported, and the games of the library must pass."""
 
 from dataclasses import replace
 
@@ -165,7 +165,7 @@ BROKEN = {
 
 @pytest.fixture
 def brief(monkeypatch):
-    """For faults that play shows: few steps are predicted, which is to find what is hidden."""
+    """For faults that random play shows: fewer steps of the prediction check, which looks for hidden information."""
     monkeypatch.setattr(prediction, "_MOST_OF_GAMES", 640)
 
 
@@ -195,7 +195,7 @@ def othello_reward_of_black(state, action):
 
 @compiled
 def othello_without_pass(state, action):
-    """Skips the player who cannot move, as the engines do that have no pass."""
+    """Skips a player who cannot move, as engines without a pass action do."""
     reward, over = othello_step(state, action)
     if not over and state.legal == 0:
         reward, over = othello_step(state, othello.PASS)
@@ -215,7 +215,7 @@ def test_othello_bugs_of_the_diary_are_noticed(step, check):
 @pytest.mark.parametrize("game", [tictactoe.GAME, connect_four.GAME, othello.GAME, othello.GAME.with_outcome_rewards()],
                          ids=["tictactoe", "connect_four", "othello", "othello outcome"])
 def test_games_of_the_library_pass(game: Game, monkeypatch):
-    if game.rewards == "outcome":  # what it shows is what Othello shows
+    if game.rewards == "outcome":  # its observations are those of Othello
         monkeypatch.setattr(prediction, "_MOST_OF_GAMES", 640)
     findings = check_game(game, games=60)
     assert [str(f) for f in findings if f.severity != "info"] == []
@@ -224,7 +224,7 @@ def test_games_of_the_library_pass(game: Game, monkeypatch):
 
 @pytest.mark.parametrize("game", [snake.GAME, woodoku.GAME], ids=lambda game: game.name)
 def test_games_for_one_pass(game: Game):
-    """They have chance, which falls differently under a symmetry, and random play earns little of what is there."""
+    """They have chance events, which differ under a symmetry, and random play earns little of the possible reward."""
     findings = {f.check: f for f in check_game(game, games=20)}
     assert [str(f) for f in findings.values() if f.severity != "info"] == []
     assert set(findings) >= {"length", "support"}

@@ -1,4 +1,4 @@
-"""Every fault planted below must be found by its name, and environments that people train on must pass."""
+"""Every planted fault must be found under its name, and popular environments must pass."""
 
 import importlib.util
 import json
@@ -33,7 +33,7 @@ def short(monkeypatch):
 
 @pytest.fixture
 def brief(monkeypatch):
-    """For faults that random play shows: little time for the examinations that look for others."""
+    """For faults that random play shows: little time for the other examinations."""
     monkeypatch.setattr(check_module, "_LIMIT_SECONDS", 0.2)
     monkeypatch.setattr(check_module, "_TRIAL_SECONDS", 1.0)
     monkeypatch.setattr(check_module, "_RECORD_SECONDS", 0.02)
@@ -76,9 +76,10 @@ def test_a_planted_fault_is_found(flaw):
     assert found.severity == severity
     assert re.search(message, found.message), found.message
     assert found.advice or found.severity == "info"
-    if flaw in ("live mask", "illegal moves"):  # step() takes what the mask forbids
+    if flaw in ("live mask", "illegal moves"):  # step() accepts actions that the mask forbids
         findings.pop("mask-missing", None)
-    # What shows nothing hides everything, and what nobody can tell apart does nothing: the same fault, seen twice.
+    # Constant observations also hide information, and actions without visible effect also count as dead: the same
+    # fault, found by two checks.
     findings.pop({"constant": "hidden-information", "useless moves": "dead-actions"}.get(flaw, ""), None)
     assert [str(other) for other in findings.values() if other.severity != "info"] == [], "nothing else is wrong"
 
@@ -130,7 +131,7 @@ def test_how_pictures_are_read_is_said():
 
 
 class Rooms(gymnasium.Env):
-    """A picture inside a part inside the observation."""
+    """An image nested two levels deep in the observation."""
 
     observation_space = spaces.Dict({"rooms": spaces.Dict({"view": spaces.Box(0, 255, (6, 7, 3), np.uint8)})})
     action_space = spaces.Discrete(2)

@@ -1,4 +1,4 @@
-"""``check`` never dies of what it examines, and advises only what there is."""
+"""``check`` survives every environment, and its advice is always possible."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Games that cannot be compiled, that fail while they are played, or that are too large: one clear message each."""
+"""Games that cannot be compiled, that fail during play, or that are too large: one clear message each."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The doctor beside a training: planted faults are said once, and nothing is said of healthy runs, at no moment."""
+"""The doctor during training: planted faults are reported once, and healthy runs get no finding at any time."""
 
 import dataclasses
 
@@ -14,12 +14,12 @@ from myosu.doctor.attending import RunDoctor, read_findings
 from myosu.doctor.run import examine_run
 from web_runs import untrained_run
 
-#: Of each kind of healthy run some seeds.
+#: Some seeds of each kind of healthy run.
 SOME = [name for name in HEALTHY_RUNS if int(name.split()[-1]) % 5 == 0]
 
 
 def until(view, records):
-    """The run as it was after so many records."""
+    """The run as it was after ``records`` records."""
     rows = view.metrics.records[:records]
     latest = rows[-1]
     return dataclasses.replace(
@@ -45,11 +45,11 @@ def test_a_fault_is_named_as_soon_as_the_records_show_it(kind, share):
         assert when <= 60 * share, str(fault)
 
 
-# --- beside a training
+# --- during a training
 
 
 class Clock:
-    """Stands still between looks, or goes on by ``step`` at each."""
+    """A clock that advances by ``step`` at each reading."""
 
     def __init__(self, step=0.0):
         self.now, self.step = 0.0, step
@@ -65,7 +65,7 @@ def folder(tmp_path):
 
 
 def attend(folder, monkeypatch, judgements, seconds=1000.0):
-    """What is said where each examination finds ``judgements`` in turn."""
+    """The messages when successive examinations find ``judgements``."""
     monkeypatch.setattr(attending, "time", Clock(seconds))
     said, found = [], iter(judgements)
     doctor = RunDoctor()
@@ -85,7 +85,7 @@ def test_a_finding_is_said_once_and_written_down(folder, monkeypatch):
     assert len(said) == 1 and "it is 1" in said[0] and "myosu doctor" in said[0]
     written = read_findings(folder)
     assert [(line["check"], line["update"], line["cause"]) for line in written] == [("learning-rate", 3, "too high")]
-    # Resumed: what was said is not said again, and damaged lines do no harm.
+    # Resumed: earlier findings are not repeated, and damaged lines do no harm.
     with open(folder / attending.FILE, "a") as file:
         file.write('nonsense\n[]\n{"check": 1}\n')
     assert attend(folder, monkeypatch, [[lr], [lr], [lr]]) == []
@@ -103,7 +103,7 @@ def test_what_fails_in_the_doctor_ends_no_training(folder, monkeypatch):
 
 
 def test_it_takes_no_more_than_its_share_of_the_time(folder, monkeypatch):
-    """Each examination takes a tenth of a second; a record comes every five."""
+    """Each examination takes 0.1 s; records come every 5 s."""
     clock, examined = Clock(), []
     monkeypatch.setattr(attending, "time", clock)
 
@@ -122,7 +122,7 @@ def test_it_takes_no_more_than_its_share_of_the_time(folder, monkeypatch):
 
 
 class Noise(gymnasium.Env):
-    """Rewards that have nothing to do with what is seen or done."""
+    """Rewards that depend neither on observations nor on actions."""
 
     observation_space, action_space = spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2)
 
@@ -138,7 +138,7 @@ class Noise(gymnasium.Env):
 
 
 def train(folder, monkeypatch, *environment, record_seconds=0.25, **settings):
-    """The checks of which a short training is told. A record as often as that, each examined."""
+    """The checks reported during a short training with a record every ``record_seconds``, each examined."""
     monkeypatch.setattr("myosu.training.trainer.RECORD_SECONDS", record_seconds)
     monkeypatch.setattr(attending, "SHARE", 10.0)
     run = myosu.train(*environment, run=folder, quiet=True, evaluation_games=20, seed=1, **settings)

@@ -1,4 +1,4 @@
-"""Experiments that need play or training: their judgements by numbers, and each once for real."""
+"""Experiments that need play or training: their judgements on given numbers, and each experiment once for real."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_settings_that_are_worse_than_known_good_ones():
     assert found.check == "settings" and "learning_rate = 0.3 (known good: 0.0003)" in found.cause
     assert "--learning-rate 0.0003" in found.advice and "--layer-norm" not in found.advice
     assert judge_settings(good, poor, DIFFERING) is None and judge_settings(good, good, DIFFERING) is None
-    for seed in range(50):  # the same settings: never
+    for seed in range(50):  # equal settings are never reported
         rng = np.random.default_rng(seed)
         assert judge_settings(rng.normal(50, 20, 100), rng.normal(50, 20, 80), DIFFERING) is None
     with pytest.raises(UserError, match="only 5 and 120 episodes"):

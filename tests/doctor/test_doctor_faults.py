@@ -1,4 +1,4 @@
-"""A planted fault of each kind that random play alone does not show; ``scripts/measure_doctor.py`` goes through all."""
+"""Planted faults that random play alone does not show, one of each kind; ``scripts/measure_doctor.py`` runs all."""
 
 import sys
 import time
@@ -40,7 +40,7 @@ PREDICTED = {"hidden-information", "delayed-reward"}
 
 
 def only(monkeypatch, looked_for):
-    """Leave out of the long examinations, of actions and by prediction, those that do not look for ``looked_for``."""
+    """Shorten the examinations of actions and by prediction, unless they look for ``looked_for``."""
     if not PREDICTED & set(looked_for):
         monkeypatch.setattr(prediction, "_MOST_OF_GAMES", 640)
         if ACTIONS & set(looked_for):
@@ -88,7 +88,7 @@ def test_what_a_network_cannot_explain():
 
 
 def test_what_equal_observations_tell_is_not_hidden():
-    """A position on 64 cells, shown as one of 64: cells that are seldom met are not learnt, but not hidden either."""
+    """A position on 64 cells, shown as one of 64. Rare cells are not learned, but not hidden either."""
     rng = np.random.default_rng(0)
     cells = np.minimum(rng.geometric(0.12, 3000) - 1, 63)
     shown = np.eye(64, dtype=np.float32)[cells]
@@ -102,11 +102,11 @@ def test_what_equal_observations_tell_is_not_hidden():
     assert list(hidden(cells + 64 * rng.integers(0, 3, 3000))) == ["s"]
 
 
-# --- whatever is examined
+# --- any environment
 
 
 class Sleepy(Counter):
-    """Ten steps a second."""
+    """Makes ten steps a second."""
 
     def step(self, action):
         time.sleep(0.1)
@@ -163,7 +163,7 @@ def test_the_doctor_survives_what_it_examines(tmp_path, habit, check, words):
 
 
 def test_a_game_for_which_there_was_no_time_does_not_hang():
-    """As on a crowded machine."""
+    """As on a busy machine."""
     found = examine_apart("othello", {}, 100_000, 0, seconds=6)[2]
     assert [(finding.severity, finding.check) for finding in found] == [("info", "unjudged")]
 

@@ -1,5 +1,7 @@
-"""Every experiment of the doctor, once with an agent or environment in which a fault is planted, once with a healthy
-one. The healthy agent is the one that comes with Myosu: it plays Connect Four well."""
+"""Every experiment of the doctor, once with a planted fault in the agent or environment, once with a healthy one.
+
+The healthy agent is the one that comes with Myosu, which plays Connect Four well.
+"""
 
 import dataclasses
 import time
@@ -46,7 +48,7 @@ def demo(tmp_path_factory):
 
 
 def planted(monkeypatch, module, change):
-    """From now on ``module`` loads agents that ``change(agent, environment)`` has changed; it returns both."""
+    """Patch ``module`` so that it loads the agent and environment returned by ``change(agent, environment)``."""
     def load(*arguments, **named):
         agent, environment, config = load_agent(*arguments, **named)
         return (*change(agent, environment), config)
@@ -55,7 +57,7 @@ def planted(monkeypatch, module, change):
 
 
 def other_side(agent, environment):
-    """Values of the opponent."""
+    """Values from the opponent's view."""
     scalar = agent.planner._scalar
     agent.planner._scalar = lambda logits: -scalar(logits)
     return agent, environment
@@ -144,7 +146,7 @@ def after(game, state, action):
 
 
 def test_a_position_is_solved():
-    """X on 0 and 1, O on 3 and 4, X to move: 2 wins, 5 draws, all else loses."""
+    """X on 0 and 1, O on 3 and 4, X to move: 2 wins, 5 draws, all other moves lose."""
     game = load_game("tictactoe")
     state = game.new_states(1)
     for action in (0, 3, 1, 4):
@@ -190,7 +192,7 @@ def test_dead_units(demo, monkeypatch):
     assert dead_units(demo, 60.0) is None
 
     def closed(agent, environment):
-        """The first normalisation of the representation lets nothing through."""
+        """The first normalisation of the representation makes all its outputs negative."""
         with torch.no_grad():
             norm = next(m for m in agent.planner.net.representation.modules() if isinstance(m, torch.nn.BatchNorm2d)
                         or (hasattr(m, "running_mean") and hasattr(m, "bias")))
@@ -206,7 +208,7 @@ def test_dead_units(demo, monkeypatch):
 
 
 class Match(gymnasium.Env):
-    """Ten steps; 1 for the action that the observation names."""
+    """Episodes of ten steps; reward 1 for the action that the observation names."""
 
     observation_space, action_space = spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(2)
 
@@ -248,7 +250,7 @@ def test_shuffled_reward_control(tmp_path, monkeypatch):
 
 
 def test_rewards_are_shuffled():
-    """As large and as frequent, and without any connection with what was done."""
+    """As large and as frequent as before, but independent of the actions."""
     env, true = (load_environment("myosu.envs:myosu/ProbeAction-v0").make(64, 0) for _ in range(2))
     shuffled = ShuffledRewards(env, 0)
     paid, earned = [], []

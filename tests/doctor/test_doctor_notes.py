@@ -1,5 +1,7 @@
-"""The thirteen notes and the diary's bugs, planted as their authors had them: each is named by the check or the run's
-judgement that docs/doctor.md lists for it."""
+"""The thirteen notes and the diary's bugs, planted as their authors had them.
+
+Each must be found by the check, or the judgement of the run, that docs/doctor.md lists for it.
+"""
 
 import dataclasses
 import json
@@ -37,14 +39,14 @@ def brief(monkeypatch):
 
 
 class PigTensor(Pig):
-    """Cast to a tensor where it did not seem to matter (note 2)."""
+    """Observations cast to a tensor (note 2)."""
 
     def observe(self):
         return torch.from_numpy(super().observe())
 
 
 class PigArrays(Pig):
-    """A list of arrays (note 1)."""
+    """Observations as a list of arrays (note 1)."""
 
     def observe(self):
         return [np.float32(value) for value in super().observe()]
@@ -125,7 +127,7 @@ def test_the_diary_a_model_without_its_own_loss():
 
 
 def test_a_configuration_that_cannot_be_read(tmp_path, capsys):
-    """What the records say is said; the exit code tells that it is not all."""
+    """Findings from the records are printed; the exit code shows that the examination is incomplete."""
     folder = untrained_run(tmp_path / "run", "tictactoe")
     rows = [{"kind": "training", "update": k, "seconds": 5.0 * k, "games": k, "env_steps": 9 * k, "samples": k,
              "phase": "training", "loss/value_loss": float("nan") if k > 4 else 1.0} for k in range(9)]

@@ -1,4 +1,4 @@
-"""The report: one page that needs nothing else, with every finding and a picture of what shows it."""
+"""The report: one self-contained page, with every finding and a chart that illustrates it."""
 
 import dataclasses
 import re

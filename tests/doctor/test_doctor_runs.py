@@ -1,4 +1,4 @@
-"""Runs: every planted fault is named, healthy ones are left in peace, and what is broken on disk is said."""
+"""Runs: every planted fault is found, healthy runs get no finding, and damaged files are reported."""
 
 import json
 
@@ -37,7 +37,8 @@ def test_no_false_alarm(name):
 
 
 def test_the_deviation_is_of_all_games_together():
-    """A healthy tic-tac-toe and Othello were called wrong: within a record of one game the deviation is 0."""
+    """Within a record of one game the deviation is 0, which caused false alarms for healthy tic-tac-toe and Othello
+    runs."""
     seen = [(19, 12.2, 8.4), (4, 6.4, 4.4), (1, 0.0, 11.7), (1, 0.0, 4.4), (11, 9.8, 7.5), (54, 10.3, 7.5),
             (20, 9.6, 7.6), (21, 11.3, 8.0), (11, 11.2, 8.0), (8, 11.2, 8.8), (2, 16.5, 14.4), (1, 0.0, 6.8),
             (1, 0.0, 12.5), (24, 7.5, 5.4), (76, 12.5, 9.5), (23, 10.3, 7.2), (4, 0.0, 7.5), (1, 0.0, 7.0),
@@ -50,7 +51,7 @@ def test_the_deviation_is_of_all_games_together():
 
 
 def test_flat_evaluations_are_noticed():
-    """By the standard errors 97 % of runs that learn nothing are told so."""
+    """By the standard errors, 97 % of runs that learn nothing are reported."""
     told = []
     for seed in range(100):
         rng = np.random.default_rng(seed)
@@ -60,7 +61,7 @@ def test_flat_evaluations_are_noticed():
 
 
 def test_a_policy_that_recovers_is_left_in_peace():
-    """As in a healthy run of PPO on CartPole: 494, then 200, then 500 again."""
+    """As in a healthy PPO run on CartPole: 494, then 200, then 500 again."""
     course = np.array([20.0, 494, 493, 200, 230, 285, 340, 361, 500])
     for evaluations in range(1, len(course) + 1):
         run = alone(0, "ppo", evaluations=course[:evaluations])
@@ -130,7 +131,7 @@ def test_what_is_no_run(folder, tmp_path, capsys):
     before = (folder / "config.json").read_text()
     (folder / "config.json").write_text('{"half')
     assert cli.run(["doctor", str(folder)]) == 2 and "is damaged" in capsys.readouterr().err
-    # Of another version: a setting that is not known any more, a game that is gone.
+    # From another version: an unknown setting, a missing game.
     data = json.loads(before) | {"game": "nosuchgame"}
     data["algorithm_config"]["forgotten"] = 3
     (folder / "config.json").write_text(json.dumps(data))

@@ -1,4 +1,4 @@
-"""What a verdict says first, what it claims to have looked at, and findings about rewards, discounts and weights."""
+"""The order of a verdict, the checks it claims to have made, and findings about rewards, discounts and weights."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def told(run):
 @pytest.mark.parametrize(("discount", "length", "named"), [
     (0.2, 40, True), (0.5, 40, True), (0.7, 500, True),  # horizons of 1.25, 2 and 3.3 steps
     (0.9, 40, False), (0.95, 500, False), (0.99, 500, False), (0.999, 500, False),
-    (0.5, 4, False),  # episodes of four moves need no more
+    (0.5, 4, False),  # episodes of four moves need no longer horizon
 ])
 def test_a_short_sighted_agent_is_named(discount, length, named):
     run = alone(3, settings={"discount": discount}, lengths=np.full(600, length) + np.arange(600) % 2)
@@ -63,7 +63,7 @@ def test_lengths_of_random_play_that_are_no_limit():
 
 
 def test_what_the_world_does_by_itself_is_no_effect_of_an_action():
-    """A passenger appears (value 1) whatever is done; only action 0 moves the lift (value 0)."""
+    """A passenger appears (value 1) whatever the action; only action 0 moves the lift (value 0)."""
     def trial(*values):
         return Trial(np.array(values, np.float64), 0.0, False, False, bytes(values))
 

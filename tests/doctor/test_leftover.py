@@ -1,6 +1,8 @@
-"""BipedalWalker keeps something of the episodes before: the world of its physics engine, which it uses again. Bodies
-that are destroyed leave Box2D's numbers of collision proxies in another order, by which contacts are sorted and solved.
-(So did LunarLander, until Gymnasium gave it a new world at every reset, issue 728.)"""
+"""BipedalWalker keeps state from earlier episodes: it reuses the world of its physics engine.
+
+Destroyed bodies leave Box2D's collision proxies numbered in another order, by which contacts are sorted and solved.
+(LunarLander did the same, until Gymnasium gave it a new world at every reset, issue 728.)
+"""
 
 import sys
 
@@ -16,7 +18,7 @@ check_module = sys.modules["myosu.doctor.check_gym"]
 
 
 class NewWorld(gymnasium.Wrapper):
-    """A new world for every episode."""
+    """Makes a new world for every episode."""
 
     def reset(self, **kwargs):
         walker = self.unwrapped

@@ -1,4 +1,4 @@
-"""Bubble with animations: how long steps take, and that it is the same game."""
+"""Bubble with animations: the duration of steps, and equality with Bubble."""
 
 import math
 
@@ -14,7 +14,7 @@ from myosu.games import bubble
 
 
 def test_seconds_of_a_step_by_hand(monkeypatch):
-    """Straight up: 24.25 radii to the ceiling. Then three red ones pop, and the blue one below them falls."""
+    """A shot straight up flies 24.25 radii. The next one pops three red bubbles, and the blue one below them falls."""
     slept = []
     monkeypatch.setattr(animated.time, "sleep", slept.append)
     env = animated.AnimatedBubble(time_scale=4.0)
@@ -51,7 +51,7 @@ def test_it_is_the_same_game():
 
 
 def test_a_tall_board_is_read_by_its_planes_wherever_it_is_played():
-    """[15, 14, 8] looks like 14 rows of 15 cells with 8 channels, which it is not."""
+    """The shape alone suggests channels last (14 rows of 15 cells with 8 channels), which is wrong."""
     native, gym = game_spec(bubble.GAME), GymVectorEnv("myosu/Bubble-v0", 1).spec
     assert native.planes_first and gym.planes_first
     nets = [ppo.make_net(ppo.Config(channels=4, hidden=(8,)), spec) for spec in (native, gym)]

@@ -1,4 +1,4 @@
-"""Atari: its frames by hand, and from the command to an agent."""
+"""Atari: frames compared with a separate computation, and training by the command."""
 
 import json
 
@@ -19,7 +19,7 @@ PONG = "ale_py:ALE/Pong-v5"
 
 
 def area(screen):
-    """[210, 160] → [84, 84] in exact whole numbers: pixels become blocks that both grids divide."""
+    """Resize [210, 160] to [84, 84] exactly, in integers: pixels are repeated until both grids divide the image."""
     parts = np.repeat(np.repeat(screen.astype(np.int64), 2, axis=0), 21, axis=1)  # 420 × 3360
     sums = parts.reshape(84, 5, 84, 40).sum(axis=(1, 3))
     return sums / 200
@@ -34,7 +34,8 @@ def grey(env):
 
 
 def test_frames_are_means_of_areas_of_the_brighter_of_two():
-    """A raw game beside, with the same chance: no-ops, four frames an action, rewards added, sticky actions too."""
+    """Compare with a raw game with the same random numbers: no-ops, four frames for each action, sums of rewards,
+    sticky actions."""
     env = AtariFrames(gymnasium.make(PONG, frameskip=1, obs_type="ram"))
     raw = gymnasium.make(PONG, frameskip=1)
     assert env.observation_space == gymnasium.spaces.Box(0, 255, (84, 84), np.uint8)
@@ -56,7 +57,7 @@ def test_frames_are_means_of_areas_of_the_brighter_of_two():
         assert reward == earned and not terminated
         assert same_grey(shown, np.maximum(*screens[2:]))
         total, moved = total + reward, moved + (shown != before).any()
-    assert total < 0 and moved > 100  # a random player has lost points by then
+    assert total < 0 and moved > 100  # a random player loses points
 
 
 def test_other_environments_say_so():
@@ -67,7 +68,7 @@ def test_other_environments_say_so():
 
 
 def test_pong_by_one_command(tmp_path, capsys):
-    """Found by its id alone; frames, stack, settings and network follow from --atari and are kept with the run."""
+    """The id is found; --atari selects frames, stacking, settings and network, which are saved with the run."""
     folder = tmp_path / "run"
     small = ["--num-envs", "2", "--rollout-steps", "16", "--batch-size", "16", "--evaluate-every", "0"]
     assert run(["train", "ALE/Pong-v5", "--atari", "--algorithm", "ppo", "--env-steps", "64", "--run", str(folder),

@@ -1,4 +1,4 @@
-"""Environments by the names that people have for them, and how they are made: flags, wrappers, presets."""
+"""Names of environments, and the flags, wrappers and presets with which they are made."""
 
 import sys
 from dataclasses import replace
@@ -43,7 +43,7 @@ def make_{name}():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A newcomer's, where each module has a name that nothing else has."""
+    """A user's folder with environments in modules with unique names."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     (tmp_path / "mine_one.py").write_text(MINE.format(name="Mine", more=""))
@@ -60,7 +60,7 @@ def folder(tmp_path, monkeypatch):
 def test_an_environment_in_this_folder_is_found(folder, name):
     environment = load_environment(name)
     assert environment.spec.observation_shape == (3,) and environment.spec.num_actions == 2
-    env = replace(environment, workers="synchronous").make(2, 0)  # another process has it, too
+    env = replace(environment, workers="synchronous").make(2, 0)  # worker processes find it, too
     env.reset()
     assert env.recv().reward.tolist() == [0, 0]
     env.close()
@@ -81,7 +81,7 @@ def test_what_there_is_is_said(folder, name, message):
 
 
 def test_the_code_behind_every_name_is_known(folder):
-    """So that a run folder from somebody else runs nothing that nobody agreed to."""
+    """So that another person's run folder cannot run code that the user has not agreed to."""
     assert source_of("mine_one.py:Mine") == source_of("mine_one.py") == str(folder / "mine_one.py")
     assert source_of("mine_one:Mine") == "mine_one" and exists("mine_one"), "it would be imported from this folder"
     assert source_of("gymnasium.wrappers:FlattenObservation") is None
@@ -89,7 +89,7 @@ def test_the_code_behind_every_name_is_known(folder):
 
 
 def install(folder, package, needs="gymnasium>=1.0", **modules):
-    """What pip leaves of a package: its modules (``wrapper="…"``; ``init`` is the package itself) and what it needs."""
+    """Create an installed package: its modules (``wrapper="…"``; ``init`` is ``__init__.py``) and its metadata."""
     about = folder / f"{package}-1.0.dist-info"
     for place in (folder / package, about):
         place.mkdir()
@@ -101,7 +101,7 @@ def install(folder, package, needs="gymnasium>=1.0", **modules):
 
 
 def test_a_package_that_registers_what_is_asked_for_is_imported(tmp_path, monkeypatch):
-    """Found by what it needs and how it is called, as of every installed package."""
+    """The package is found among all installed ones by its requirements and its name."""
     registers = 'gymnasium.register("Minefield-8x8-v0", Mine)'
     install(tmp_path, "minefield_env", init=MINE.format(name="Mine", more=registers))
     monkeypatch.syspath_prepend(tmp_path)
@@ -110,7 +110,7 @@ def test_a_package_that_registers_what_is_asked_for_is_imported(tmp_path, monkey
 
 
 def test_a_package_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
-    """As MiniWorld without a display: it is installed, so that advice to install it would lead nowhere."""
+    """For example MiniWorld without a display: advice to install it would not help."""
     install(tmp_path, "quicksand_env", init='raise RuntimeError("no display")')
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=r"quicksand_env is installed, but cannot be imported: Runtime.*no display"):
@@ -118,7 +118,7 @@ def test_a_package_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
 
 
 def test_a_module_that_registers_what_is_asked_for_is_found_by_its_text(tmp_path, monkeypatch):
-    """As ViZDoom's, whose package registers nothing itself, or BabyAI's, whose package is called something else."""
+    """For example ViZDoom, whose package registers nothing itself, or BabyAI, whose package has another name."""
     registers = 'for size in (3, 4):\n    gymnasium.register(f"Swamp-{size}-v0", Mine)'
     install(tmp_path, "bog_games", other='raise RuntimeError("Swamp, but nothing is entered here")',
             wrapper=MINE.format(name="Mine", more=registers))

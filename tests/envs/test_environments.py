@@ -1,4 +1,4 @@
-"""Names of environments, what a run of one records, going on exactly, and evaluation alone."""
+"""Names of environments, the records of a run, exact resumption, and evaluation."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def twice_cartpole():
 
 
 def test_the_reward_below_all_wrappers_is_recorded():
-    """Whatever the order of the wrappers: here statistics are taken above the change, elsewhere below it."""
+    """Independent of the order of wrappers: here the statistics wrapper sees the changed reward."""
     env = GymVectorEnv(twice_cartpole, 3)
     env.reset()
     env.recv()
@@ -64,7 +64,7 @@ def test_the_reward_below_all_wrappers_is_recorded():
 
 
 def follow(env, steps, seed=0, current=None):
-    """Random actions; everything that came back."""
+    """Take random actions. Returns all steps."""
     rng, seen = np.random.default_rng(seed), []
     if current is None:
         env.reset()
@@ -81,7 +81,7 @@ def follow(env, steps, seed=0, current=None):
     lambda: NativeVectorEnv(load_game("snake"), 3, seed=1)])
 def test_environments_go_on_exactly(make):
     first, second = make(), make()
-    follow(first, 57)  # episodes have ended, others are under way
+    follow(first, 57)  # some episodes have ended, others have not
     state = first.state_dict()
     wanted = follow(first, 40, seed=2, current=True)
     second.load_state_dict(state)
@@ -101,7 +101,7 @@ def test_the_seed_of_an_episode_begins_it_again():
 
 
 class Upright:
-    """Keeps CartPole's pole up for a while: pushes towards where it falls."""
+    """Balances CartPole's pole for a while: pushes in the direction in which it falls."""
 
     def act(self, observation, legal_actions, state=None, starts=None):
         return (observation[:, 2] + observation[:, 3] > 0).astype(np.int64), None

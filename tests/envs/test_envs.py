@@ -1,4 +1,4 @@
-"""The stepping contract, and native games as its first member."""
+"""The vector environment interface, and native games as its first implementation."""
 
 from dataclasses import replace
 
@@ -38,12 +38,12 @@ def test_final_observation_and_autoreset():
         act(env, [x, x])
         step = act(env, [o, o])
         assert not step.terminated.any() and not step.final_observation.any()
-    step = act(env, [2, 8])  # the first game is won
+    step = act(env, [2, 8])  # X wins the first game
     assert step.terminated.tolist() == [True, False] and step.reward.tolist() == [1.0, 0.0]
     assert step.final_observation[0].tolist() == [[[0, 0, 0], [1, 1, 0], [0, 0, 0]], [[1, 1, 1], [0, 0, 0], [0, 0, 0]]]
     assert not step.final_observation[1].any()
     assert not step.observation[0].any() and step.legal_actions[0].all() and step.to_play.tolist() == [0, 1]
-    step = act(env, [4, 5])  # O wins in the second game; the first goes on from its new start
+    step = act(env, [4, 5])  # O wins the second game; the first environment plays its next game
     assert step.terminated.tolist() == [False, True] and step.reward.tolist() == [0.0, 1.0]
     assert step.observation[0].sum() == 1 and step.to_play.tolist() == [1, 0]
 
@@ -81,7 +81,7 @@ def test_some_environments_at_a_time():
 
 @compiled
 def init_by_chance(state, seed):
-    """Puts an O on a cell drawn by the seed."""
+    """Put an O on a cell that the seed determines."""
     tictactoe.init(state, seed)
     state.board[int(seed % np.uint64(9))] = 1
 
@@ -147,7 +147,7 @@ def test_outcome_rewards():
 
 
 class Spoiled(NativeVectorEnv):
-    """A native environment whose answers ``spoil`` changes."""
+    """A native environment whose results are changed by ``spoil``."""
 
     def __init__(self, spoil, num_envs=4):
         super().__init__(tictactoe.GAME, num_envs)

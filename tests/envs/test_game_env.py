@@ -37,7 +37,7 @@ def no_screen(monkeypatch):
 
 
 def play(env, seed, steps):
-    """Everything that ``steps`` random legal moves bring to light."""
+    """All results of ``steps`` random legal moves."""
     random, seen = np.random.default_rng(seed), [env.reset(seed=seed)]
     for _ in range(steps):
         seen.append(env.step(random.choice(np.flatnonzero(env.action_masks()))))
@@ -118,7 +118,7 @@ def test_seeds(name):
 
 @pytest.mark.parametrize("what", ["step", "action_masks", "render"])
 def test_nothing_can_be_done_before_reset(what):
-    """The compiled rules would read and write beyond a record that was never begun."""
+    """The compiled rules would read and write out of bounds without a state."""
     env = GameEnv("snake-published", render_mode="ansi")
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"snake.*: call reset\(\) before"):
         getattr(env, what)(*[0] * (what == "step"))

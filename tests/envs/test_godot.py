@@ -1,4 +1,4 @@
-"""Godot games: the protocol against a game of ours that speaks it well or badly, and a project in Godot itself."""
+"""Godot games: the protocol with a fake game, valid and invalid, and a project in Godot itself."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ needs_godot = pytest.mark.skipif(shutil.which("godot3-server") is None,
 
 @pytest.fixture
 def game(tmp_path):
-    """A function that makes the file of a game of ``fake_godot``."""
+    """A function that creates an executable fake game (``fake_godot``)."""
     def make(mode: str) -> str:
         file = tmp_path / f"game-{mode.partition('|')[0].replace(' ', '-')}"
         file.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{fake_godot.__file__}' '{mode}' \"$@\"\n")
@@ -88,7 +88,7 @@ BAD = ("dies", "hangs", "no json", "long", "half", "other message", "no reward",
 
 @pytest.mark.parametrize("mode", BAD)
 def test_a_lost_game_is_started_again(game, tmp_path, mode):
-    """Whatever it dies of: its episode is cut, the next one is played in a new process."""
+    """After any kind of failure the episode is truncated, and the next one is played in a new process."""
     env = make(game(f"{mode}|{tmp_path / 'once'}"), answer_timeout=0.5)
     first = env._link._process
     env.reset(seed=0)
@@ -166,14 +166,14 @@ def test_what_is_named_wrongly(tmp_path, capsys, monkeypatch):
 
 
 def test_the_editor_is_waited_for_and_stays_connected(game):
-    """One test for all, because there is one port for all."""
+    """All cases are in one test, because they use the same port."""
     with pytest.raises(UserError, match=r"nobody started the game in Godot's editor.* 11008 within 0.2 s"):
         make("godot:", connect_timeout=0.2)
     with socket.create_server(("127.0.0.1", 11008)), pytest.raises(UserError, match=r"Port 11008 .* is taken"):
         make("godot:")
     editor = None
     try:
-        with ThreadPoolExecutor() as pool:  # the game does not try again, so we listen first
+        with ThreadPoolExecutor() as pool:  # listen first, because the game does not retry
             found = pool.submit(load_environment, "godot:")
             for _ in range(20):
                 time.sleep(0.5)
@@ -214,7 +214,7 @@ def test_a_project_is_code_to_be_trusted(tmp_path, monkeypatch):
 
 
 def test_a_run_from_somebody_else_starts_no_engine(tmp_path, monkeypatch, capsys, game):
-    """Its folder names another project, or other arguments, than the person did."""
+    """Its folder names another project or other arguments than the user agreed to."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     run, name = tmp_path / "run", game("plain")
     command = ["train", name, "--run", str(run), "--env-steps", "64", "--num-envs", "1", "--rollout-steps", "32",
@@ -236,7 +236,7 @@ def test_a_run_from_somebody_else_starts_no_engine(tmp_path, monkeypatch, capsys
 
 @needs_godot
 def test_the_project_in_godot():
-    """Seeds decide episodes, paddles catch balls, and the process ends with its environment."""
+    """Episodes are deterministic given the seed, paddles catch balls, and the process ends with its environment."""
     env = make(f"godot:{PROJECT}")
     pid = env._link._process.pid
     courses = []
@@ -244,7 +244,7 @@ def test_the_project_in_godot():
         observation, _ = env.reset(seed=seed)
         course = [observation]
         while True:
-            # below the ball, or what it will be: paddle and ball are in [-1, 1]
+            # move the paddle below the ball; both positions are in [-1, 1]
             move = 1 if observation[1] - observation[0] > 0.1 else -1 if observation[1] - observation[0] < -0.1 else 0
             observation, reward, terminated, truncated, _ = env.step(1 + move)
             course.append((*observation, reward))
@@ -260,7 +260,7 @@ def test_the_project_in_godot():
 
 @needs_godot
 def test_an_engine_that_is_killed_hangs_or_is_stopped(tmp_path):
-    """In mid-episode, one after the other, while worker processes and we play on."""
+    """One engine is killed and then the other one stopped during episodes; the environments continue."""
     env = load_environment(f"godot:{PROJECT}", {"answer_timeout": 1.0}).make(2, 0)
     env.reset()
     env.recv()
@@ -280,7 +280,7 @@ def test_an_engine_that_is_killed_hangs_or_is_stopped(tmp_path):
 @needs_godot
 @pytest.mark.slow
 def test_it_learns_to_catch(tmp_path):
-    """Random play earns about −2.7 of the five balls, a perfect player 5."""
+    """With five balls, a random player's return is about −2.7 and a perfect player's is 5."""
     run = tmp_path / "run"
     assert cli.run(["train", f"godot:{PROJECT}", "--run", str(run), "--env-steps", "12000", "--num-envs", "4",
                     "--learning-rate", "1e-3", "--evaluate-every", "0", "--quiet"]) == 0
@@ -295,7 +295,7 @@ def test_engines_end_with_the_process_that_started_them(tmp_path):
             "print(env._envs[0]._env.unwrapped._link._process.pid, flush=True); time.sleep(60)")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         pid = int(process.stdout.readline())
-        os.kill(pid, signal.SIGSTOP)  # so that it cannot see that the connection is gone
+        os.kill(pid, signal.SIGSTOP)  # so that it cannot notice that the connection is closed
         process.kill()
     for _ in range(100):
         if not Path(f"/proc/{pid}").exists():

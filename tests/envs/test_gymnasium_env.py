@@ -1,4 +1,4 @@
-"""Gymnasium environments through the stepping contract."""
+"""Gymnasium environments as vector environments."""
 
 import re
 
@@ -236,7 +236,7 @@ def test_probes_pay_what_they_say(name):
 
 
 class OnlyOne(Counter):
-    """Fails where another one is in the same process, as environments around one global simulator."""
+    """Fails with another instance in the same process, like environments that share one global simulator."""
 
     latest = None
 

@@ -1,5 +1,5 @@
-"""Environments that answer oddly, do something to the process, or have unusual spaces: each is a kind, read right or
-named with what to do."""
+"""Environments with odd results, side effects on the process, or unusual spaces. Each is either read correctly or
+reported with a remedy."""
 
 import pickle
 import signal
@@ -22,7 +22,7 @@ from odd_envs import Lookahead, Ten
 
 
 def play(habit, steps=25, make=Ten):
-    """The environment after random play, its row, and what it earned."""
+    """Play at random. Returns the environment, its row, and (reward, raw reward, terminated) of each step."""
     env = SingleEnv(EnvMaker(make, {"habit": habit} if make is Ten else {}), 0, 0)
     row = row_at(np.zeros(1, row_type(env.spec)), 0)
     env.start(row, 0)
@@ -129,7 +129,7 @@ def test_an_environment_that_was_only_looked_at_leaves_the_working_folder(monkey
 
 
 class Exclusive(Ten):
-    """Two at most, as with fixed ports."""
+    """Allows two instances at most, like an environment with fixed ports."""
 
     made = 0
 

@@ -1,4 +1,4 @@
-"""Native games for two as PettingZoo environments."""
+"""Native two-player games as PettingZoo environments."""
 
 import warnings
 from dataclasses import replace
@@ -24,7 +24,7 @@ def test_pettingzoo_finds_nothing(name):
     wrapped = OrderEnforcingWrapper(AssertOutOfBoundsWrapper(TerminateIllegalWrapper(PettingZooEnv(name), -1)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        # It expects no dictionaries and no empty boards but in the classic games, which it knows by name.
+        # It warns of dictionaries and empty boards, except in the classic games, which it knows by name.
         warnings.filterwarnings("ignore", "Observation (space for|is not a NumPy array|numpy array is all zeros)")
         api_test(PettingZooEnv(name), num_cycles=300)
         api_test(wrapped, num_cycles=300)

@@ -1,4 +1,4 @@
-"""PettingZoo's environments of two players by name, with an opponent inside."""
+"""Two-player PettingZoo environments by name, with a built-in opponent."""
 
 import sys
 from types import ModuleType
@@ -23,7 +23,7 @@ def made(name=TICTACTOE):
 
 
 def seated(env, seat, *cells):
-    """What is seen after a reset in which the player has this seat; the opponent takes these cells."""
+    """Reset until the player has this seat, with an opponent that takes these cells. Returns the first observation."""
     for seed in range(50):
         given = iter(cells)
         env.opponent = lambda observation, mask, given=given: next(given)
@@ -34,7 +34,7 @@ def seated(env, seat, *cells):
 
 
 def test_a_game_move_by_move():
-    """PettingZoo numbers cells column by column; the first seat wins by 0, 1, 2."""
+    """PettingZoo numbers cells column by column; the first seat wins with cells 0, 1, 2."""
     env = made()
     observation = seated(env, 0, 3, 4)
     assert observation["action_mask"].tolist() == [1] * 9 and not observation["observation"].any()
@@ -72,14 +72,14 @@ def test_both_seats_are_played_and_seeds_say_everything():
 @pytest.mark.parametrize("name, num_actions, parts", [
     ("pettingzoo:connect_four_v3", 7, {"": (6, 7, 2)}), ("pettingzoo:rps_v2", 3, {"": (4,)})])
 def test_what_an_algorithm_sees(name, num_actions, parts):
-    """Masks are no part of what networks read."""
+    """Masks are not part of the observation that networks read."""
     spec = load_environment(name).spec
     assert (spec.num_players, spec.num_actions) == (1, num_actions)
     assert {key: part.shape[1:] for key, part in spec.parts().items()} == parts
 
 
 def test_our_own_games_for_pettingzoo_are_found_by_their_module(monkeypatch):
-    """And any other module with an ``env``; what is earned is what the rules say."""
+    """So is any other module with an ``env``. Returns are those of the rules."""
     module = ModuleType("my_games")
     module.othello_v0 = ModuleType("my_games.othello_v0")
     module.othello_v0.env = lambda render_mode=None: PettingZooEnv("othello", render_mode)
@@ -97,7 +97,7 @@ def test_our_own_games_for_pettingzoo_are_found_by_their_module(monkeypatch):
 
 
 class Players(ModuleType):
-    """A module of an environment of players with these spaces."""
+    """A module with an environment whose players have these observation spaces."""
 
     def __init__(self, *observation_spaces):
         super().__init__("crowd_v0")

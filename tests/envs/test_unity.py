@@ -1,5 +1,5 @@
-"""Unity games: ML-Agents' protocol against a client of ours that speaks it well or badly, and against ML-Agents' own
-Python side. Only a Unity build can show the rest; there is none for Linux (docs/studio.md)."""
+"""Unity games: ML-Agents' protocol with a fake client, valid and invalid, and compared with ML-Agents' own Python
+package. Only a Unity build could test the rest, and there is none for Linux (docs/studio.md)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ needs_mlagents = pytest.mark.skipif(not mlagents_python.PYTHON.is_file(), reason
 
 @pytest.fixture
 def build(tmp_path):
-    """A function that makes the file of a game of ``fake_unity``."""
+    """A function that creates an executable fake game (``fake_unity``)."""
     def make(mode: str, python: Path | str = sys.executable) -> str:
         file = tmp_path / f"{mode.partition('|')[0].replace(' ', '-')}.x86_64"
         file.write_text(f"#!/bin/sh\nexec '{python}' '{fake_unity.__file__}' '{mode}' \"$@\"\n")
@@ -68,7 +68,7 @@ def test_an_episode_with_masks_settings_and_statistics(build):
     for _ in range(20):
         *_, terminated, truncated, _ = env.step(1)
     assert truncated and not terminated
-    # In mid-episode a reset begins a new one.
+    # A reset during an episode begins a new one.
     env.reset()
     env.step(2)
     assert env.reset()[0].tolist() == cells(0) and env.notices() == []
@@ -91,7 +91,7 @@ def test_continuous_and_several_actions(build):
 
 
 def test_several_agents_and_behaviours(build):
-    """The first agent is played; the others, which decide at other times, get what does nothing."""
+    """The first agent is played; the others, which decide at other times, take default actions."""
     env = make(build("agents"))
     for _ in range(3):
         env.reset()
@@ -205,14 +205,14 @@ def test_what_is_named_wrongly(tmp_path, capsys):
 
 
 def test_the_editor_is_waited_for_and_stays_connected(build):
-    """One test for all, because there is one port for all."""
+    """All cases are in one test, because they use the same port."""
     with pytest.raises(UserError, match=r"nobody pressed Play in Unity's editor: it has not connected to port 5004"):
         make("unity:", connect_timeout=0.2)
     with socket.create_server(("127.0.0.1", 5004)), pytest.raises(UserError, match=r"Port 5004 .* is taken"):
         make("unity:")
     editor = subprocess.Popen([build("discrete").removeprefix("unity:"), "--mlagents-port", "5004"])
     try:
-        environment = load_environment("unity:")  # makes one and closes it
+        environment = load_environment("unity:")  # makes an environment and closes it
         assert environment.most_at_once == 1
         for _ in range(2):
             env = environment.make(1, 0)
@@ -252,7 +252,7 @@ def test_workers_have_a_port_each_and_lost_builds_are_counted(build):
 
 @pytest.mark.slow
 def test_it_is_trained(build, tmp_path):
-    """Alone five cells from the goal, random play takes about nine steps; four are enough."""
+    """In a corridor of five cells a random player needs about nine steps; the optimum is four."""
     run = tmp_path / "run"
     assert cli.run(["train", build("discrete"), "--run", str(run), "--env-steps", "2000", "--num-envs", "2",
                     "--learning-rate", "1e-2", "--rollout-steps", "32", "--batch-size", "32", "--env-kwargs",
@@ -260,13 +260,13 @@ def test_it_is_trained(build, tmp_path):
     assert myosu.evaluate(run, games=10)["mean_reward"] == pytest.approx(0.6)
 
 
-# --- ML-Agents' own Python side
+# --- ML-Agents' own Python package
 
 
 @needs_mlagents
 @pytest.mark.parametrize("mode", ["discrete", "continuous", "branches", "picture"])
 def test_the_same_as_ml_agents_sees(build, mode):
-    """Our client walks once for ML-Agents and once for us: both see the same, mask by mask."""
+    """Run the fake client once with ML-Agents and once with Myosu: observations, rewards, ends and masks are equal."""
     moves = ([2, 0, 2, 2, 2, 2, 2, 1] if mode != "continuous" else [1, -1, 1, 1, 1, 1, 1, 0])
     actions = [[move] + [0] * (mode in ("continuous", "branches")) for move in moves]
     name = build(mode)
@@ -305,7 +305,7 @@ def test_the_same_as_ml_agents_sees(build, mode):
 
 @needs_mlagents
 def test_ml_agents_own_stubs_understand_ours(build):
-    """The client with ML-Agents' generated messages, against our server with our descriptions."""
+    """The fake client uses ML-Agents' generated messages; the server uses Myosu's message descriptions."""
     env = make(build("picture", mlagents_python.PYTHON), arguments=["--stubs", "mlagents"], parameters={"gravity": 1.5})
     observation, info = env.reset()
     assert observation["cells"].tolist() == cells(0) and info["action_mask"].tolist() == [0, 1, 1]
@@ -316,7 +316,7 @@ def test_ml_agents_own_stubs_understand_ours(build):
 
 @needs_mlagents
 def test_every_field_is_that_of_ml_agents():
-    """Numbers, types and names of all fields that we describe."""
+    """Numbers, types and names of all fields in ``PROTOCOL``."""
     from myosu.envs.engines.unity_messages import PROTOCOL, message_class
     ours = {name: {field.name: [field.number, field.type if field.type != 14 else 5, field.is_repeated]
                    for field in message_class(name).DESCRIPTOR.fields} for name in PROTOCOL}

@@ -1,5 +1,5 @@
-"""Unity's own compiled ML-Agents (package 4.0.0) under Mono: its client, its side channels, its writer of
-demonstrations. Skipped where scripts/setup_unity_assemblies.sh has not fetched it."""
+"""Unity's own compiled ML-Agents (package 4.0.0) under Mono: its client, its side channels and its demonstration
+writer. Skipped unless scripts/setup_unity_assemblies.sh has fetched it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not (FOLDER / "unity_client.exe").is_file() or s
 
 
 def test_unitys_client_plays(tmp_path):
-    """Handshake, reset, masks, actions, both ends, settings, parameters and statistics through Unity's code."""
+    """Handshake, reset, masks, actions, both kinds of ends, settings, parameters and statistics with Unity's code."""
     build = tmp_path / "corridor.x86_64"
     build.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{unity_relay.__file__}' '{FOLDER / 'unity_client.exe'}' "
                      f"'{ASSEMBLIES}' \"$@\"\n")
@@ -47,7 +47,7 @@ def test_unitys_client_plays(tmp_path):
 
 
 def written(tmp_path: Path, kind: str) -> Path:
-    """A file by Unity's writer: episodes of three steps and of one."""
+    """A file written by Unity's code, with an episode of three steps and one of one step."""
     path = tmp_path / f"{kind}.demo"
     subprocess.run(["mono", FOLDER / "unity_writer.exe", ASSEMBLIES, path, kind], check=True, timeout=60,
                    env={"MONO_PATH": str(ASSEMBLIES), "PATH": "/usr/bin:/bin"}, capture_output=True)
@@ -75,7 +75,7 @@ def test_demonstrations_by_unitys_writer(tmp_path, kind):
     assert file.meta.number_episodes == 3, "Unity's writer counts one more than ended"
     file.write(tmp_path / "again.demo")
     assert (tmp_path / "again.demo").read_bytes() == path.read_bytes()
-    # Through our moves the steps are equal again, the numbers that a step does not have are not.
+    # Moves are equal after writing and reading them; numbers of the file that moves do not have are lost.
     assert write_demo(tmp_path / "moves.demo", "walk", spec, episodes) == 2
     for before, after in zip(episodes, read_demo(tmp_path / "moves.demo", spec), strict=True):
         for one, other in zip(before, after.observed, strict=True):

@@ -1,4 +1,4 @@
-"""Vector environments of others through the stepping contract, in every mode of starting again."""
+"""Gymnasium vector environments as Myosu's vector environments, in every autoreset mode."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ MODES = ["NEXT_STEP", "SAME_STEP", "DISABLED"]
 
 
 def many(make, kind=SyncVectorEnv, mode="NEXT_STEP"):
-    """What makes a vector environment of Gymnasium's own."""
+    """A function that makes one of Gymnasium's own vector environments."""
     def make_vector(num_envs):
         return kind([make] * num_envs, autoreset_mode=AutoresetMode[mode])
     return make_vector
@@ -40,9 +40,11 @@ cartpole = partial(gymnasium.make, "CartPole-v1")
 
 
 class Counters(VectorEnv):
-    """Counts the steps of each environment and begins the next episode in the step, or in the mode, that it is told.
-    Environment i ends after i + 2 steps, the odd ones truncated. Observations: step, episode; the array is always the
-    same one. Which actions are legal changes."""
+    """Counts the steps of each environment, with the given autoreset mode.
+
+    Episodes of environment i end after i + 2 steps, and odd environments truncate. Observations are (step, episode),
+    always in the same array. The action mask changes with every step.
+    """
 
     single_observation_space = spaces.Box(0, 1000, (2,), np.int32)
     single_action_space = spaces.Discrete(3)
@@ -104,7 +106,7 @@ def same(one, two):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("make", [cartpole, Everything], ids=["CartPole", "Everything"])
 def test_gymnasiums_vector_environments_play_the_same_episodes_as_ours(make, mode):
-    """In every mode the same transitions, bit for bit: seeds, masks, last observations, ends."""
+    """In every mode transitions are identical: seeds, masks, last observations and ends."""
     ours, theirs = GymVectorEnv(make, 3, seed=5), BatchVectorEnv(many(make, mode=mode), 3, seed=5)
     assert theirs.spec == ours.spec and theirs.exact
     assert check_vector_env(theirs, 60, twin=GymVectorEnv(make, 3, seed=5)) == []
@@ -127,13 +129,13 @@ def test_they_go_on_exactly(mode):
     first, second = (BatchVectorEnv(many(cartpole, mode=mode), 3, seed=1) for _ in range(2))
     start(first)
     rng = np.random.default_rng(0)
-    for _ in range(57):  # episodes have ended, others of unequal length are under way
+    for _ in range(57):  # some episodes have ended; the current ones have different lengths
         act(first, rng.integers(0, 2, 3))
     second.load_state_dict(first.state_dict())
     for _ in range(40):
         actions = rng.integers(0, 2, 3)
         same(act(first, actions), act(second, actions))
-    second.load_state_dict(first.state_dict())  # not only a new one can be set
+    second.load_state_dict(first.state_dict())  # a state can also be loaded into a used environment
     same(act(first, [0, 0, 0]), act(second, [0, 0, 0]))
 
 
@@ -144,10 +146,10 @@ def test_a_vector_environment_of_ones_own(mode):
     assert first.observation.tolist() == [[0, 0], [0, 0]] and not env.exact
     step = act(env, [0, 0])
     assert step.observation.tolist() == [[1, 0], [1, 0]] and step.reward.tolist() == [1, 1]
-    step = act(env, [0, 0])  # the first has ended
+    step = act(env, [0, 0])  # the first environment's episode has ended
     if mode == "NEXT_STEP":
         assert step.env_ids.tolist() == [1] and step.observation.tolist() == [[2, 0]]
-        step = act(env, [0], np.array([1]))  # … and the second has, while the first began again
+        step = act(env, [0], np.array([1]))  # the second one's has ended, and the first one was reset
         assert step.env_ids.tolist() == [0]
     assert step.env_ids[0] == 0 and step.reward[0] == 2 and step.terminated[0] and not step.truncated[0]
     assert step.observation[0].tolist() == [0, 1] and step.final_observation[0].tolist() == [2, 0]
@@ -160,7 +162,7 @@ def test_a_vector_environment_of_ones_own(mode):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_transition_once_and_in_order(mode):
-    """Whatever the mode, an actor sees of each environment 1, 2, … to the end, and then 1 again; with masks."""
+    """In every mode, the rewards of each environment are 1, 2, … until the end, and then 1 again; with masks."""
     env = BatchVectorEnv(Counters, 3, kwargs={"autoreset_mode": AutoresetMode[mode], "masks": True})
     step, seen = start(env), {index: [] for index in range(3)}
     for number in range(60):
@@ -169,12 +171,12 @@ def test_every_transition_once_and_in_order(mode):
         for index, reward in zip(step.env_ids.tolist(), step.reward.tolist(), strict=True):
             seen[index].append(reward)
     for index, rewards in seen.items():
-        assert len(rewards) >= 39  # of NEXT_STEP's steps one in three at most is a reset
+        assert len(rewards) >= 39  # with NEXT_STEP, at most one step in three is a reset
         assert rewards == [float(1 + t % (index + 2)) for t in range(len(rewards))]
 
 
 def test_all_end_together():
-    """Nobody answers until all have begun again."""
+    """With NEXT_STEP and all episodes ended, ``recv`` steps until they have begun again."""
     env = BatchVectorEnv(Counters, 1)
     start(env)
     assert [act(env, [0]).reward[0] for _ in range(6)] == [1, 2, 1, 2, 1, 2]
@@ -182,7 +184,7 @@ def test_all_end_together():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_limit_of_ours(mode):
-    """Where an environment can be reset alone it is; elsewhere the next episode goes on from there."""
+    """At Myosu's limit an environment is reset if it can be reset alone; otherwise the next episode continues."""
     kwargs = {"autoreset_mode": AutoresetMode[mode], "max_episode_steps": 2}
     env = BatchVectorEnv(Counters, 3, kwargs=kwargs)
     assert env.spec.max_steps == 2
@@ -207,7 +209,7 @@ def test_what_cannot_be_set_back_is_cut(mode):
     second.load_state_dict(first.state_dict())
     waiting = now.env_ids
     step = act(second, [0] * len(waiting), waiting)
-    assert sorted(step.env_ids.tolist()) == [0, 1]  # whoever owed an answer gives it
+    assert sorted(step.env_ids.tolist()) == [0, 1]  # pending results are returned, too
     for index, final in ((0, [2, 0] if mode == "NEXT_STEP" else [0, 1]), (1, [2, 0])):
         place = list(step.env_ids).index(index)
         assert step.observation[place].tolist() == [0, 0] and step.final_observation[place].tolist() == final
@@ -311,7 +313,7 @@ def test_a_registered_one_that_is_nothing_else():
 
 class First:
     def act(self, observation, legal_actions, state=None, starts=None):
-        """Counts how often it acted in each episode, as a recurrent agent would."""
+        """Count the actions of each episode in the state, like a recurrent agent."""
         state = np.zeros((len(observation), 1), np.int64) if state is None else state
         state = np.where(starts[:, None], 0, state)
         assert np.array_equal(state[:, 0], observation[:, 0])
@@ -337,14 +339,14 @@ def probe(name, num_envs=1, mode="NEXT_STEP"):
 
 
 class Wrapped(gymnasium.vector.VectorWrapper):
-    """Hides that it could be reset alone."""
+    """Hides that its environments can be reset alone."""
 
 
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
 @pytest.mark.parametrize("algorithm", [ppo, dqn], ids=["ppo", "dqn"])
 def test_learning_in_one_is_learning_in_ours(algorithm, mode):
-    """The probe's value of what follows an end is known: whoever took the first observation of the next episode for the
-    last of this one, or learnt from a reset's step, would learn another."""
+    """The probe's values are known. An algorithm that used the next episode's first observation as this episode's last,
+    or learnt from the step of a reset, would learn other values."""
     def make(num_envs):
         return Wrapped(probe("Discount", num_envs, mode))
 
@@ -371,7 +373,7 @@ def test_an_algorithm_that_acts_in_all_together_says_so():
 
 
 class Pool:
-    """What EnvPool makes, as far as it is used: seeded when it is made, spaces of one environment."""
+    """Stand-in for EnvPool's environments: seeded when it is made, with the spaces of one environment."""
 
     made: list = []  # noqa: RUF012
 
@@ -410,7 +412,7 @@ def test_envpool(monkeypatch):
 
 
 def test_a_run_in_a_vector_environment_of_ones_own(folder, capsys):
-    """Trained, resumed, evaluated and examined by the commands; a resume says what it cannot do."""
+    """Train, resume and evaluate by the commands; resuming reports that episodes cannot be continued."""
     small = ["--num-envs", "3", "--rollout-steps", "8", "--batch-size", "8", "--evaluate-every", "0"]
     assert run(["train", "my_vectors:Mine", "--algorithm", "ppo", "--env-steps", "100", "--run", "run", *small]) == 0
     assert "cannot be set back" not in capsys.readouterr().err
@@ -420,6 +422,6 @@ def test_a_run_in_a_vector_environment_of_ones_own(folder, capsys):
     games = [json.loads(line) for line in (folder / "run" / "games.jsonl").read_text().splitlines()]
     whole = [game for game in games if game["returns"][0] == sum(range(1, game["length"] + 1))]
     assert {game["length"] for game in whole} >= {2, 3, 4}
-    assert len(games) - len(whole) <= 3  # the episodes under way at the resume
+    assert len(games) - len(whole) <= 3  # the episodes that resuming truncated
     assert run(["evaluate", "run", "--games", "4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["mean_length"] >= 2

@@ -1,4 +1,4 @@
-"""Environments in worker processes: exact, in any order, and through crashes."""
+"""Environments in worker processes: exactness, asynchronous order, and crashes."""
 
 import os
 import re
@@ -69,7 +69,7 @@ def test_first_ready():
         step = env.recv()
         assert step.env_ids.tolist() == [0, 2, 1] and step.observation[:, 0].tolist() == [1, 1, 3]
         assert time.monotonic() - begun > 0.9
-        env.send(np.array([0, 0]), np.array([2, 0]))  # sent apart, received together
+        env.send(np.array([0, 0]), np.array([2, 0]))  # sent separately, received together
         env.send(np.array([0]), np.array([1]))
         step = env.recv(min_ready=9)
         assert step.env_ids.tolist() == [2, 0, 1]
@@ -105,14 +105,14 @@ def test_a_worker_that_fails_is_replaced(habit, reason, tmp_path):
 def test_killed_workers():
     with workers("CartPole-v1", 2) as env:
         now = start(env)
-        os.kill(env._workers[1].process.pid, signal.SIGKILL)  # idle
+        os.kill(env._workers[1].process.pid, signal.SIGKILL)  # while it is idle
         env._workers[1].process.join()
         step = act(env, [0, 0])
         assert step.truncated.tolist() == [False, True] and step.reward.tolist() == [1, 0]
         assert np.array_equal(step.final_observation[1], now.observation[1])
         assert np.abs(step.observation).max() < 0.5
         env.send(np.array([0, 0]), np.arange(2))
-        os.kill(env._workers[0].process.pid, signal.SIGKILL)  # perhaps before, perhaps after it has answered
+        os.kill(env._workers[0].process.pid, signal.SIGKILL)  # before or after it has answered
         for _ in range(2):
             step = env.recv()
             env.send(np.array([1, 1]), np.arange(2))
@@ -184,7 +184,7 @@ def test_workers_of_an_actor_end_with_it():
 
 
 class PaysForAProcess(gymnasium.Env):
-    """Three steps; each pays 1 in another process than the one that was given."""
+    """Episodes of three steps; each has reward 1 unless the environment is in the process ``not_in``."""
 
     observation_space, action_space = gymnasium.spaces.Box(-1, 1, (1,)), gymnasium.spaces.Discrete(2)
 

@@ -1,4 +1,4 @@
-"""Bubble by hand-worked shots, and by what players of known strength make of its levels."""
+"""Bubble on hand-worked shots, and on the results of players of known strength."""
 
 import math
 
@@ -18,7 +18,7 @@ STRAIGHT = 20
 
 
 def lay(rows, current="r", following="r", shots=60):
-    """A position; rows are text, a letter a cell, "." for none."""
+    """A position; rows are text with one letter per cell and "." for an empty one."""
     state = GAME.new_states(1)[0]
     state["board"] = 0
     for row, text in enumerate(rows):
@@ -31,12 +31,12 @@ def lay(rows, current="r", following="r", shots=60):
 
 
 def shoot(state, angle):
-    """Reward and end of a shot at an angle."""
+    """Shoot at an angle. Returns (reward, terminated)."""
     return GAME.step(state, bubble.flight(state, angle)[1])
 
 
 def rows_of(state):
-    """The rows that are not empty."""
+    """The rendered rows, without empty ones at the end."""
     lines = [line.strip() for line in bubble.render(state).splitlines()[:-1]]
     while lines and not set(lines[-1]) - set(". "):
         lines.pop()
@@ -44,8 +44,8 @@ def rows_of(state):
 
 
 def greedy(state):
-    """One ply: takes what makes most go away, falls counting twice; else lays it beside its colour, high, without a
-    bounce."""
+    """One-ply search: removes the most bubbles, with fallen ones counted twice; else joins the largest group of the
+    colour, then prefers high cells and few bounces."""
     best, found = None, set()
     for angle in range(bubble.NUM_ANGLES):
         path, cell = bubble.flight(state, angle)
@@ -63,7 +63,7 @@ def greedy(state):
 
 
 def test_geometry():
-    """Rows lie √3 apart and odd ones one radius to the right, so that neighbours touch: their middles are 2 apart."""
+    """Rows are √3 apart and odd rows shifted by one radius, so that neighbours touch: their centres are 2 apart."""
     for row, column in ((2, 3), (3, 3)):
         x, y = bubble.middle_of(row, column)
         cells = [(row + a, column + b) for a, b in bubble.NEIGHBOURS[row % 2]]
@@ -75,8 +75,8 @@ def test_geometry():
 
 
 def test_straight_shot_stops_below_a_bubble():
-    """In the middle of the gap between cells 3 and 4 of the ceiling the left one is taken; the next one meets it at
-    1 across, so √(1.85² − 1) below its middle, nearest to the cell in the gap of row 1."""
+    """Halfway between cells 3 and 4 of the ceiling, the shot snaps to the left one. The next shot meets that bubble 1
+    to the side, so √(1.85² − 1) below its centre, and the nearest cell is the one below the gap, in row 1."""
     state = lay([], "r")
     path, cell = bubble.flight(state, STRAIGHT)
     assert path.tolist() == [[8, bubble.SHOOTER_Y], [8, pytest.approx(1)]] and cell == 3
@@ -86,8 +86,9 @@ def test_straight_shot_stops_below_a_bubble():
 
 
 def test_bounces():
-    """At 70° from x = 8 the wall at 15 is 7 away: 7 / tan 70° = 2.548 up; then each 14 / tan 70° = 5.096, until the
-    ceiling is reached at 24.249 up, 21.701 after the first bounce: four more bounces and 0.259 · 14 from there."""
+    """At 70° from x = 8 the wall at 15 is 7 away, so the first bounce is 7 / tan 70° = 2.548 up, and the others follow
+    every 14 / tan 70° = 5.096. The ceiling is 24.249 up, 21.701 above the first bounce: four more bounces, and then
+    0.259 · 14 across."""
     path, cell = bubble.flight(lay([]), 40)
     assert path[:, 0].tolist() == pytest.approx([8, 15, 1, 15, 1, 15, 15 - 14 * (21.7012 / 5.0956 - 4)], abs=1e-3)
     up = (bubble.SHOOTER_Y - path[:, 1]).tolist()
@@ -99,7 +100,7 @@ def test_bounces():
 
 
 def test_narrow_gaps_let_it_through_and_narrower_ones_do_not():
-    """Middles 4 apart leave 2 · (2 − 1.85) to spare; between two neighbours nothing passes."""
+    """Centres 4 apart leave 2 · (2 − 1.85) to spare; nothing passes between two neighbours."""
     through = lay([". . . . . . . .", ". . . . . . .", ". . . . . . . .", ". . r . r . ."])
     assert bubble.flight(through, STRAIGHT)[1] == 3
     assert bubble.flight(lay([". . . . . . . .", ". . . . . . .", ". . . r r . . ."]), STRAIGHT)[1] == 3 * 8 + 3
@@ -165,7 +166,7 @@ def test_a_shot_between_two_cells_may_take_either_and_one_at_no_cell_is_lost():
 
 
 def test_left_and_right_are_alike():
-    """What is reached in a mirrored position are the mirrored cells, and so is what is seen of it."""
+    """The reachable cells and the observation of a mirrored position are mirrored."""
     turned = GAME.symmetries.cells[1]
     for seed in range(20):
         state, random = GAME.new_states(1, seed)[0], np.random.default_rng(seed)
@@ -180,7 +181,7 @@ def test_left_and_right_are_alike():
 
 
 def test_observation():
-    """Yellow is to be shot and blue follows, so their planes are first; red and green come after them."""
+    """Yellow is current and blue is next, so their planes are first; red and green follow."""
     state = lay([". . . r . y y b", ". . . . . b g"], "y", "b", shots=37)
     planes = look(GAME, state)
     assert planes.shape == (15, 14, 8)
@@ -206,7 +207,7 @@ def test_observation_shows_what_falls():
 
 
 def test_colours_have_no_names():
-    """The same position in other colours looks the same."""
+    """A permutation of the colours leaves the observation unchanged."""
     for seed in range(10):
         state = GAME.new_states(1, seed)[0]
         state["following"] = state["current"] % 4 + 1
@@ -241,7 +242,7 @@ def test_invariants_under_random_play():
             assert not board[1::2, 7].any()
             hangs = {int(colour) for colour in board[board > 0]}
             assert not hangs or {int(state["current"]), int(state["following"])} <= hangs or ended
-            # Whatever hangs, hangs on the ceiling: a walk from there reaches all.
+            # All bubbles are connected to the ceiling: a flood fill from there reaches all.
             reached, todo = {(0, c) for c in range(8) if board[0, c]}, [(0, c) for c in range(8) if board[0, c]]
             while todo:
                 r, c = todo.pop()
@@ -256,7 +257,7 @@ def test_invariants_under_random_play():
 
 
 def test_a_greedy_player_clears_each_level_in_24_shots_and_a_random_one_hardly_any():
-    """The prototype's greedy player needed 23.7 shots."""
+    """The greedy player of the prototype needed 23.7 shots."""
     shots = []
     for seed in range(20):
         state, ended = GAME.new_states(1, seed)[0], False
@@ -310,9 +311,9 @@ def test_price_of_a_shot_is_at_least_what_a_bubble_earns():
 
 
 class Greedy:
-    """The greedy player as an agent: all its games are those of one environment, whose states it sees."""
+    """The greedy player as an agent. It reads the states of the one vector environment that it plays in."""
 
-    has_memory = True  # which environment each row is: finished ones are not asked about any more
+    has_memory = True  # the index of each row's environment, because finished environments are left out
 
     def __init__(self, clears):
         self.clears, self.env = clears, None

@@ -1,4 +1,4 @@
-"""Pictures of positions. What they look like, people have judged; here is what must hold of them."""
+"""Properties of the images of positions. Their looks were judged by eye."""
 
 import numpy as np
 import pytest
@@ -24,9 +24,9 @@ def test_every_position_has_its_own_picture(game):
     for state in positions(game, 1):
         image = game.draw(state)
         assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and min(image.shape[:2]) > 300
-        # Othello's text has the moves too; that of Snake the length, which its picture shows.
+        # Equal images have equal texts; these include the legal moves of Othello and the length in Snake.
         assert seen.setdefault(image.tobytes(), game.render(state)) == game.render(state)
-        image[:] = 0  # what is kept for the next picture must not change
+        image[:] = 0  # must not change the cached sprites
         assert game.draw(state).tobytes() in seen
     assert len(seen) > 5
 

@@ -1,4 +1,4 @@
-"""The rules against published counts and against OpenSpiel, move for move."""
+"""Rules of games, compared with published counts and, move by move, with OpenSpiel."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ EACH = pytest.mark.parametrize("name", GAMES)
 
 @numba.njit("int64(uint64, uint64, int64)", error_model="numpy")
 def perft(own, opponent, depth):
-    """Move sequences of length ``depth``; a pass is a move."""
+    """Number of move sequences of length ``depth``; a pass is a move."""
     moves = othello.legal_squares(own, opponent)
     if depth == 0:
         return 1
@@ -63,7 +63,7 @@ def test_same_as_openspiel(name, spiel_name, games):
             assert ended == theirs.is_terminal()
             assert ended or reward == 0
             total += (reward, -reward) if seat == 0 else (-reward, reward)
-        assert np.sign(total).tolist() == theirs.returns()  # OpenSpiel knows only who won
+        assert np.sign(total).tolist() == theirs.returns()  # OpenSpiel returns only the outcome
         if name == "othello":
             board = str(theirs)
             assert total[0] == (board.count("x") - board.count("o")) / 2
@@ -74,12 +74,12 @@ def test_same_as_openspiel(name, spiel_name, games):
 
 def test_othello_reward_is_discs_less_32_and_zero_sum_with_empty_squares():
     state = np.zeros(1, othello.STATE)[0]
-    # Black fills row 1 but for h1 and g1; White has g1: h1 ends the game with 8 black discs against none.
+    # Black has row 1 except g1 and h1; White has g1. The move h1 ends the game with 8 black discs against none.
     state["own"], state["opponent"] = 0x3F, 0x40
     state["legal"] = othello.legal_squares(state["own"], state["opponent"])
     assert state["legal"] == 0x80
-    assert othello.step(state, othello.parse_action("h1")) == (4.0, True)  # 8 and half of 56 empty squares, less 32
-    # A full board but for h8, where White wins although Black moves last.
+    assert othello.step(state, othello.parse_action("h1")) == (4.0, True)  # 8 + 56 / 2 − 32
+    # A board that is full except for h8; White wins although Black moves last.
     full = (1 << 63) - 1
     black = (1 << 12) - 1
     state["own"], state["opponent"], state["over"] = black | 1 << 61, full & ~(black | 1 << 61), False
@@ -106,7 +106,7 @@ def test_othello_pass_is_legal_only_when_nothing_else_is():
 
 
 def test_othello_rules_commute_with_all_eight_symmetries():
-    """By transforming the boards themselves: the start position is not symmetric under all of them."""
+    """The boards are transformed directly, because the start position is not invariant under all symmetries."""
     game, random = othello.GAME, np.random.default_rng(1)
     squares = np.arange(64, dtype=np.uint64)
 

@@ -1,4 +1,4 @@
-"""Games by name, by path, and as the page in the docs shows."""
+"""Games loaded by name and by path, and the game of the documentation."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def test_two_files_of_one_name_in_one_process_and_from_the_cache(nim):
             "for path in sys.argv[1:]:\n"
             "    game = load_game(path); state = game.new_states(1)[0]\n"
             "    print([game.step(state, 2)[0] for _ in range(7)][-1])\n")
-    for paths in ((nim, other), (other, nim)):  # the second process finds both in the cache
+    for paths in ((nim, other), (other, nim)):  # the second process loads both from the cache
         run = subprocess.run([sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True)
         assert run.stdout.split() == ["1.0" if path == nim else "0.5" for path in paths], run.stderr
     assert list((nim.parent / "__pycache__").glob("nim.step*.nbc"))

@@ -1,4 +1,4 @@
-"""Go: captures, ko, superko, suicide and area on hand-worked positions, against slow rules and against OpenSpiel."""
+"""Go: captures, ko, superko, suicide and area on hand-worked positions, and compared with slow rules and OpenSpiel."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def start(size=5, **settings):
 
 
 def play(game, state, moves):
-    """The rewards of ``moves``, written as ``C3 D4 pass``."""
+    """Play ``moves``, written as ``C3 D4 pass``. Returns (reward, terminated) of each."""
     return [game.step(state, game.parse_action(move)) for move in moves.split()]
 
 
@@ -32,7 +32,7 @@ def stones(state):
 
 
 class SlowGo:
-    """The rules of Tromp and Taylor with sets and whole boards, written from their text."""
+    """A slow reference implementation of the Tromp–Taylor rules with sets and whole boards."""
 
     def __init__(self, size, suicide):
         self.size, self.suicide = size, suicide
@@ -47,7 +47,7 @@ class SlowGo:
                 if 0 <= r < self.size and 0 <= c < self.size]
 
     def region(self, place):
-        """Points of the same colour connected with ``place``, and the colours around."""
+        """Points of the same colour connected to ``place``, and the colours adjacent to them."""
         colour, region, waiting, around = self.board[place[0]][place[1]], {place}, [place], set()
         while waiting:
             for r, c in self.near(*waiting.pop()):
@@ -66,7 +66,7 @@ class SlowGo:
                     self.board[r][c] = 0
 
     def after(self, cell):
-        """The position after a move, and whether its own stone stayed; the board is left as it was."""
+        """The position after a move, and whether its own stone stayed; the board does not change."""
         before = [list(row) for row in self.board]
         row, column = divmod(cell, self.size)
         self.board[row][column] = self.player
@@ -106,7 +106,7 @@ class SlowGo:
 
 @pytest.mark.parametrize(("size", "suicide"), [(3, False), (3, True), (5, True)])
 def test_same_as_rules_written_from_their_text(size, suicide):
-    """On boards this small, positions come back all the time."""
+    """Positions repeat often on boards this small."""
     game = go.make_game(size, komi=0.5, suicide=suicide, max_plies=10 * size * size)
     random = np.random.default_rng(size)
     state, repeats = game.new_states(1)[0], 0
@@ -119,7 +119,7 @@ def test_same_as_rules_written_from_their_text(size, suicide):
             repeats += sum(slow.after(cell)[0] in slow.seen for cell in range(size * size)
                            if slow.board[cell // size][cell % size] == 0)
             assert area(state) == slow.area()
-            # Passing at random would end most games before anything happens.
+            # Passing at random would end most games too early.
             choices = actions[:-1] if random.random() < 0.98 else []
             action = int(random.choice(choices)) if choices else size * size
             mover = state["player"]
@@ -134,7 +134,7 @@ def test_same_as_rules_written_from_their_text(size, suicide):
 
 
 def test_the_board_keeps_chains_liberties_and_codes():
-    """Chains, lengths, liberties and the eight points around, counted anew after every move."""
+    """Chains, lengths, liberties and the eight points around, recounted after every move."""
     game, state = start(5, suicide=True, max_plies=120)
     random = np.random.default_rng(0)
     for _ in range(4):
@@ -175,7 +175,7 @@ def test_captures_of_several_chains_at_once():
 
 def test_ko_may_be_retaken_after_a_move_elsewhere_only():
     game, state = start(5)
-    play(game, state, "B3 C3 A2 D2 B1 C1 C2 B2")  # White takes C2
+    play(game, state, "B3 C3 A2 D2 B1 C1 C2 B2")  # White captures C2
     assert stones(state)[2:4] == [".XO..", "XO.O."] and state["captures"].tolist() == [0, 1]
     assert not may(game, state, "C2")
     assert not play(game, state, "pass pass")[0][1]
@@ -185,7 +185,7 @@ def test_ko_may_be_retaken_after_a_move_elsewhere_only():
 
 
 def test_sending_two_returning_one():
-    """Nobody retakes a stone at once, and yet the position would come back: no rule about single stones forbids it."""
+    """No stone is retaken immediately, but the position would repeat: superko forbids it, simple ko does not."""
     game, state = start(5)
     play(game, state, "A2 B2 A3 C2 E5 D1 E4 A1 B1 pass C1 A1")
     assert stones(state) == ["....X", "....X", "X....", "XOO..", "O..O."] and state["captures"].tolist() == [1, 2]
@@ -198,7 +198,7 @@ def test_sending_two_returning_one():
 def test_suicide(suicide):
     game, state = start(3, suicide=suicide)
     play(game, state, "pass A2 pass B3")
-    assert not may(game, state, "A3")  # alone it would bring the position back, whatever the setting says
+    assert not may(game, state, "A3")  # single-stone suicide repeats the position, so it is always illegal
     game, state = start(5, suicide=suicide)
     play(game, state, "A5 C5 pass B4 pass A3 A4 pass")
     assert stones(state)[:3] == ["X.O..", "XO...", "O...."]
@@ -216,7 +216,7 @@ def test_two_passes_end_the_game_and_the_area_counts():
     game, state = start(5, komi=25)
     assert play(game, state, "C3 pass pass")[-1] == (0.0, True)
     game, state = start(5, komi=0.5)
-    assert play(game, state, "pass pass")[-1] == (1.0, True)  # White, who passes last, is half a point ahead
+    assert play(game, state, "pass pass")[-1] == (1.0, True)  # White, who passes last, leads by half a point
     game, state = start(5, komi=7.5)
     play(game, state, "B1 D1 B2 D2 B3 D3 B4 D4 B5 D5")
     assert game.score(state) == 10 - 10 - 7.5
@@ -242,7 +242,7 @@ def test_observation_shows_eight_positions_from_the_movers_side():
     out = np.full(game.observation_shape, 7, np.uint8)
     game.observe(state, out)
     assert out.shape == (17, 5, 5) and out.max() == 1
-    mover, opponent = out[0:16:2], out[1:16:2]  # White's, Black's
+    mover, opponent = out[0:16:2], out[1:16:2]  # White's and Black's stones
     assert [int(plane.sum()) for plane in mover] == [2, 2, 1, 1, 0, 0, 0, 0]
     assert [int(plane.sum()) for plane in opponent] == [3, 2, 2, 1, 1, 0, 0, 0]
     assert np.argwhere(mover[0]).tolist() == [[1, 3], [2, 3]] and np.argwhere(opponent[4]).tolist() == [[2, 2]]
@@ -291,7 +291,7 @@ def test_picture_and_text():
 
 
 def test_playouts_end_as_the_rules_score_them():
-    """The list of empty points is true at the end, and games are as long as they should be."""
+    """The list of empty points is correct at the end, and lengths and areas are plausible."""
     scratch, state = np.zeros(1, playout_dtype(9))[0], go.GO9.new_states(1)[0]
     areas, lengths = [], []
     for seed in range(400):
@@ -318,7 +318,7 @@ def test_same_as_openspiel():
         theirs, ended = spiel.new_initial_state(), False
         while not ended:
             actions = np.flatnonzero(legal(game, state))
-            # OpenSpiel numbers points from the bottom, as GTP does, and checks for repetitions as we do.
+            # OpenSpiel numbers points from the bottom, like GTP, and has the same rule for repetitions.
             named = {theirs.action_to_string(theirs.current_player(), a).split()[-1].upper()
                      for a in theirs.legal_actions()}
             assert {game.action_name(a).upper() for a in actions} == named

@@ -1,4 +1,4 @@
-"""The hand-made features of Go positions, on hand-worked positions and against moves played out."""
+"""Input features of Go positions, on hand-worked positions and compared with the moves themselves."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from positions import legal, look
 
 
 def position(game, text, mover="X"):
-    """``text``: rows from the top. Both players place their stones in turn; a player without more of them passes."""
+    """``text``: rows from the top. The players place their stones in turn; a player without stones left passes."""
     rows = text.split()
     state, actions = game.new_states(1)[0], []
     places = {mark: [len(rows) * r + c for r, row in enumerate(rows) for c, cell in enumerate(row) if cell == mark]
@@ -34,7 +34,7 @@ def at(game, planes, move):
 
 
 def number(values, first):
-    """What eight planes from ``first`` say; 0 where all are 0."""
+    """The count encoded by the eight planes from ``first``; 0 if all are 0."""
     found = np.flatnonzero(values[first:first + 8])
     assert len(found) < 2
     return int(found[0]) + 1 if len(found) else 0
@@ -64,20 +64,20 @@ def test_liberties_captures_and_self_atari(game):
     assert number(at(game, planes, "C6"), features.LIBERTIES) == 1
     assert number(at(game, planes, "C7"), features.LIBERTIES) == 2
     assert number(at(game, planes, "J1"), features.LIBERTIES) == 1
-    d6 = at(game, planes, "D6")  # takes C6; the new stone can go on to C6 alone
+    d6 = at(game, planes, "D6")  # captures C6, which is then the new stone's only liberty
     assert number(d6, features.CAPTURES) == 1 and number(d6, features.LIBERTIES_AFTER) == 1
     assert number(d6, features.SELF_ATARI) == 1
     b9 = at(game, planes, "B9")
     assert number(b9, features.CAPTURES) == number(b9, features.SELF_ATARI) == 0
     assert number(b9, features.LIBERTIES_AFTER) == 3
-    h1 = at(game, planes, "H1")  # joins J1, whose only liberty it was: G1 and H2 are left
+    h1 = at(game, planes, "H1")  # joins J1 on its only liberty; G1 and H2 are the new liberties
     assert number(h1, features.LIBERTIES_AFTER) == 2 and h1[features.SENSIBLE] and h1[features.FREE]
     assert planes[features.BLACK_TO_PLAY].all() and planes[features.ONES].all()
     assert planes[features.OWN].sum() == 5 and planes[features.OPPONENT].sum() == 6
 
 
 def test_features_of_moves_are_what_happens_when_they_are_played(game):
-    """Every legal move of random positions, played: stones taken, liberties, stones in atari, ages."""
+    """Plays every legal move of random positions and compares captures, liberties and stones in atari."""
     random, seen = np.random.default_rng(0), np.zeros(3, int)
     for seed in range(8):
         state = game.new_states(1)[0]
@@ -135,9 +135,9 @@ def moves(game, planes, plane):
 
 
 def test_a_ladder_takes_a_chain_of_two_liberties_unless_it_is_broken(game):
-    """White runs E5, F5, F6, G6, G7, H7, H8, J8, and Black follows with an atari each time, up to the edge."""
+    """White runs E5, F5, F6, G6, G7, H7, H8, J8, and Black gives atari each time, up to the edge."""
     planes = look(game, position(game, LADDER.format(first=".", breaker=".")))
-    assert moves(game, planes, features.LADDER_CAPTURE) == {"E6"}  # from F5, White gets out at E6
+    assert moves(game, planes, features.LADDER_CAPTURE) == {"E6"}  # after F5, White escapes at E6
     planes = look(game, position(game, LADDER.format(first=".", breaker="O")))
     assert moves(game, planes, features.LADDER_CAPTURE) == set()
     planes = look(game, position(game, LADDER.format(first=".", breaker="X")))
@@ -151,7 +151,7 @@ def test_a_chain_in_atari_escapes_where_the_ladder_is_broken(game):
 
 
 def test_a_chain_in_a_ladder_may_take_its_way_out(game):
-    """As before, but D5 has one liberty: White answers E6 by taking it at D6."""
+    """As before, but D5 has one liberty: White answers E6 by capturing it at D6."""
     text = LADDER.format(first=".", breaker=".").replace("...XO....", "..OXO....").replace("....XX...", "...OXX...")
     planes = look(game, position(game, text))
     assert moves(game, planes, features.LADDER_CAPTURE) == set()

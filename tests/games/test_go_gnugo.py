@@ -21,8 +21,8 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 @pytest.mark.parametrize(("size", "games", "opening_plies"), [(9, 24, 6), (5, 8, 6), (13, 2, 6), (19, 4, 600)])
 def test_same_legal_moves_and_score_as_gnugo(size, games, opening_plies):
-    """Games of its own, each begun at random: which moves are legal in every position, and the final score. On 19×19
-    most of a game is random, for GNU Go would take too long."""
+    """Compares the legal moves in every position and the final score, in games of GNU Go with random openings. On 19×19
+    most moves are random, because GNU Go would take too long."""
     oracle = runpy.run_path(str(SCRIPTS / "gnugo_oracle.py"))
     game = make_game(size)
     player, referee = GtpPlayer(game, ENGINE), GtpPlayer(game, oracle["ENGINE"])
@@ -37,7 +37,7 @@ def test_same_legal_moves_and_score_as_gnugo(size, games, opening_plies):
         referee.close()
 
 
-#: A game of GNU Go that ends with a seki in the lower right corner.
+#: A game played by GNU Go that ends with a seki in the lower right corner.
 SEKI = """(;SZ[9];B[ab];W[gd];B[ed];W[ee];B[de];W[fe];B[gg];W[eg];B[he];W[df];B[ce];W[bg];B[fc];W[gc];B[cc];W[hd]
 ;B[gf];W[fb];B[eb];W[gb];B[bf];W[cf];B[be];W[ea];B[ag];W[ah];B[da];W[fa];B[dc];W[fh];B[gh];W[bh];B[fi];W[ei];B[gi];W[fd]
 ;B[ec];W[fg];B[ie];W[af];B[ae];W[ff];B[id];W[ic];B[ge];W[hg];B[hh];W[ih];B[ag];W[db];B[cb];W[af];B[dh];W[eh];B[ag];W[bi]
@@ -61,7 +61,8 @@ def test_a_seki_of_which_gnugo_says_two_things():
 
 
 def test_gnugo_beats_chance_and_takes_dead_stones_off():
-    """Told to, it goes on until the area says who has won; chance passes now and then, and so must not end the game."""
+    """With these options it plays until the area decides the game. The random player sometimes passes, which must not
+    end the game."""
     engine = GtpPlayer(GO9, "gnugo --mode gtp --level 0 --chinese-rules --capture-all-dead --play-out-aftermath "
                             "--positional-superko --never-resign")
     result = play_match(GO9, engine, RandomPlayer(GO9, 1), 6)

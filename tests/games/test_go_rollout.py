@@ -1,4 +1,4 @@
-"""The rollout policy: what it sees, that it draws from its softmax, and that it is learnt."""
+"""The rollout policy: its features, sampling from its softmax, and learning."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def scratch_of(state, policy, seed=1):
 
 
 def probabilities(state, policy):
-    """By point: the softmax over all moves, from the features of each."""
+    """Probability of each point: the softmax over all moves, computed from their features."""
     parts = [policy.pattern, policy.response, policy.place, policy.near, policy.tactics, np.zeros(1)]
     vector = np.concatenate(parts)
     points, features = np.zeros(81, np.int64), np.zeros((81, MOST_FEATURES), np.int64)
@@ -124,9 +124,9 @@ def test_patterns_are_the_same_in_all_symmetries_and_with_colours_exchanged():
     assert codes[1, code(up=2, right=2, up_right=1)] == codes[0, code(**corner)]
     assert codes[0, code(up=1, right=1, down_left=2)] != codes[0, code(**corner)]
     assert codes[0, code(up=3, up_left=3, up_right=3)] == codes[1, code(left=3, up_left=3, down_left=3)]
-    # A mirror image that is no turn: a knight's corner.
+    # A reflection that is not a rotation.
     assert codes[0, code(up=1, up_right=2)] == codes[0, code(up=1, up_left=2)]
-    # Burnside: (4⁸ + 2·4² + 4⁴ + 4·4⁵) / 8 patterns of eight cells with four states.
+    # Burnside's lemma: (4⁸ + 2·4² + 4⁴ + 4·4⁵) / 8 patterns of eight cells with four states.
     assert len(np.unique(codes[0])) == (4**8 + 2 * 4**2 + 4**4 + 4 * 4**5) // 8
     assert eyes()[0, code(up=1, left=1, right=1, down=1)] and not eyes()[1, code(up=1, left=1, right=1, down=1)]
 
@@ -143,7 +143,7 @@ def test_tactics():
     state = GO9.new_states(1)[0]
     for move in ["E5", "E6", "A1", "E4", "A5", "D5", "J1", "B1", "H9", "H1", "J9", "G9"]:
         GO9.step(state, GO9.parse_action(move))
-    # Black's E5 is in atari at F5, A1 and J1 at A2 and J2; H9 and J9 have H8 and J8.
+    # Black's E5, A1 and J1 are in atari at F5, A2 and J2; the chain H9 J9 has the liberties H8 and J8.
     point = {name: 11 * (10 - int(name[1])) + "ABCDEFGHJ".index(name[0]) + 1 for name in ("F5", "A2", "H8", "J2", "C3")}
     assert tactics_of(state, point["F5"], 1).tolist() == [False, False, True, False]
     assert tactics_of(state, point["F5"], 2).tolist() == [True, False, False, False]
@@ -155,7 +155,7 @@ def test_tactics():
 
 
 def games_of(policy, count):
-    """Games that ``policy`` plays with itself, by the true rules."""
+    """Self-play games of ``policy`` by the true rules."""
     records, weights = [], policy.weights()
     for seed in range(count):
         state, actions = GO9.new_states(1)[0], []

@@ -1,4 +1,4 @@
-"""Games of Go in files: what is read, and what is refused with the file's name and the move."""
+"""SGF files of Go games: valid files are read, invalid ones are refused with the file's name and the move."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_handicap_stones_are_moves_that_white_passes_on():
     assert names(record) == "C3 pass G7 E5 C7"
     assert record.comments == ["handicap", "handicap", "handicap", "", ""]
     assert record.chosen().tolist() == [False, False, False, True, True] and record.winner == -1
-    record = read("(;SZ[9];B[gc];B[cg];W[ee])")  # the same as moves out of turn
+    record = read("(;SZ[9];B[gc];B[cg];W[ee])")  # moves out of turn, instead of handicap stones
     assert names(record) == "G7 pass C3 E5" and record.chosen().tolist() == [True, False, True, True]
 
 

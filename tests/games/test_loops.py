@@ -1,4 +1,4 @@
-"""Loops over rules are found again on disk: those of the same rules, and of no others."""
+"""The disk cache of compiled loops returns loops over the same rules, and no others."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from myosu.games.loops import compiled_loop
 
 
 def sum_with(add, start=0):
-    """A loop over a rule, as a game's batch is."""
+    """A loop over a rule, like those of ``Batch``."""
 
     @compiled_loop
     def total(numbers):
@@ -51,7 +51,7 @@ def test_the_same_rules_are_found_and_others_are_not():
 
 
 def test_games_that_differ_by_a_setting_stay_apart():
-    """Their records are the same, their rules are not: the fixed snake may follow its tail, the published one not."""
+    """Their records are equal but their rules differ: only the corrected snake may move onto its tail's cell."""
     ends = []
     for published in (False, True, False):
         game = snake.make_game(published=published, size=5)
@@ -81,7 +81,7 @@ def test_another_process_finds_them():
 
 
 def module(path, text):
-    """A module of this text, as if it were imported for the first time."""
+    """Write ``text`` to ``path`` and load it as a module, as on a first import."""
     path.write_text(text)
     found = types.ModuleType(path.stem)
     exec(compile(text, str(path), "exec"), found.__dict__)
@@ -116,7 +116,7 @@ def test_an_edited_file_is_another(tmp_path, steps):
 
 def test_what_cannot_be_known_again_is_compiled_anew():
     @numba.njit
-    def add(one, another):  # itself not cached
+    def add(one, another):  # not cached itself
         return one + another
 
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Snake against the rules as its authors state them, on hand-worked positions and move for move."""
+"""Snake compared with its authors' description of the rules, on hand-worked positions and move by move."""
 
 import numpy as np
 import pytest
@@ -29,12 +29,12 @@ def lay(game, path, targets=()):
 
 
 def winding(size):
-    """All cells in rows, there and back."""
+    """All cells, row by row in alternating directions."""
     return [(row, column if row % 2 == 0 else size - 1 - column) for row in range(size) for column in range(size)]
 
 
 class Rules:
-    """The rules as a list of places, written from their description; ``state`` says only where targets fall."""
+    """Reference rules with a list of cells, written from the description; only new targets are read from ``state``."""
 
     def __init__(self, published, size, state):
         self.published, self.size = published, size
@@ -64,7 +64,7 @@ class Rules:
         return (-1.0 if starved else 0.0), starved
 
     def channels(self, count):
-        """As gym-snakegame numbers the cells."""
+        """The observation of gym-snakegame."""
         one = np.zeros((self.size, self.size), np.uint32)
         for place, cell in enumerate(reversed(self.body), 1):
             one[cell] = place
@@ -157,7 +157,7 @@ def test_published_bug_targets_overlap():
     counts = {published: [int(targets.sum()) for targets in game.new_states(20)["targets"]]
               for published, game in games.items()}
     assert counts[False] == [15] * 20
-    # 15 throws on 22 cells hit 11.05 different ones on average, and 15 hardly ever.
+    # 15 random cells of 22 are 11.05 different ones on average, and almost never 15.
     assert 10 < np.mean(counts[True]) < 12 and max(counts[True]) < 15
     assert snake.make_game(False, 5, 30).new_states(1)[0]["targets"].sum() == 22, "as many as there is room for"
 
@@ -173,7 +173,7 @@ def test_published_bug_circling_never_ends():
 
 
 def test_fixed_observation_tells_the_whole_state():
-    """By reading the state back from it, up to where the stamps begin."""
+    """Reconstructs the state from the observation, except for the offset of the stamps."""
     game, random = snake.GAME, np.random.default_rng(3)
     for seed in range(30):
         state = game.new_states(1, seed)[0]
@@ -218,7 +218,7 @@ def test_rules_commute_with_all_eight_symmetries(mode):
         for seed in range(5):
             state, ended = game.new_states(1, seed)[0], False
             while not ended:
-                other = turned(state, cells)  # anew each time: targets fall elsewhere on a turned board
+                other = turned(state, cells)  # at each step, because targets fall on other cells there
                 flat = look(game, state).reshape(len(planes), -1)
                 assert np.array_equal(flat[planes][:, cells], look(game, other).reshape(len(planes), -1))
                 mask, others = np.zeros((2, 4), np.bool_)

@@ -1,4 +1,4 @@
-"""Woodoku against the rules as its authors state them, on hand-worked positions and move for move."""
+"""Woodoku compared with its authors' description of the rules, on hand-worked positions and move by move."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ EACH = pytest.mark.parametrize("mode", MODES)
 
 
 def number_of(shape):
-    """The piece that looks like this."""
+    """Index of the piece with this shape."""
     wanted = np.array([[mark == "#" for mark in row] for row in shape.split("/")])
     return next(k for k, piece in enumerate(woodoku.PIECES) if np.array_equal(piece, wanted))
 
 
 def lay(game, board, pieces, straight=0):
-    """A position; ``board`` is text, or nothing for an empty one."""
+    """A position; ``board`` is text, or "" for an empty board."""
     state = game.new_states(1)[0]
     state["board"] = 0
     if board:
@@ -34,7 +34,7 @@ def play(game, state, text):
 
 
 class Rules:
-    """The rules with slices and sums, written from their description; ``state`` says only which pieces are drawn."""
+    """Reference rules with slices and sums, written from the description; only new pieces are read from ``state``."""
 
     def __init__(self, state):
         self.board, self.straight = np.zeros((9, 9), int), 0
@@ -119,7 +119,7 @@ def test_published_bug_two_pieces_are_missing():
 
 
 def test_where_a_piece_lies():
-    """The middle of the 5×5 box; of an even side, the first half's last cell."""
+    """A piece is centred in its 5×5 box; an even side is centred on the last cell of its first half."""
     state = lay(woodoku.GAME, "", ["####", "##/#.", "###/#../#.."])
     assert [np.argwhere(box).tolist() for box in woodoku.piece_boxes(state)] == [
         [[2, 1], [2, 2], [2, 3], [2, 4]], [[2, 2], [2, 3], [3, 2]], [[1, 1], [1, 2], [1, 3], [2, 1], [3, 1]]]
@@ -140,7 +140,7 @@ BAND = 3 * "########. " + 6 * "......... "
     (ROW, "1i1", "#", 0, 28 + 10 + 1 - 20),
     (ROW, "1i1", "#", 4, 28 + 50 + 1 - 20),
     (CROSS, "1i1", "#", 0, 2 * 28 + 10 + 1 - 20),
-    (BAND, "1i2", "#/#/#", 0, 3 * 28 + 10 + 3 - 20),  # the three boxes are cleared by the rows and do not count again
+    (BAND, "1i2", "#/#/#", 0, 3 * 28 + 10 + 3 - 20),  # the rows already clear the three boxes
     ("###...... ###...... ##......." + 6 * " .........", "1c3", "#", 1, 28 + 20 + 1 - 20),
     ("######### ###...... ##......."[10:] + 7 * " .........", "1c2", "#", 0, 1),
 ])
@@ -198,7 +198,7 @@ def test_published_bug_straight_is_not_to_be_seen():
 
 
 def test_rules_commute_with_the_symmetry():
-    """Rows for columns, in positions of random games; pieces are drawn differently, so each is compared for a move."""
+    """Exchanges rows and columns in positions of random games, for one move each, because new pieces differ."""
     game, random = woodoku.GAME, np.random.default_rng(2)
     names = {(*piece.shape, piece.tobytes()): k for k, piece in enumerate(woodoku.PIECES)}
     transposed = [names[(*piece.T.shape, piece.T.tobytes())] for piece in woodoku.PIECES]
@@ -244,7 +244,8 @@ def test_what_a_placement_would_clear_is_to_be_seen():
 
 
 def test_random_play_earns_what_was_published():
-    """77 in 14.8 moves, of which the sample size is not known: taken as 100 games. 100,000 games here: 72.5 in 14.4."""
+    """Published: 77 points in 14.8 moves, with an unknown sample size, assumed to be 100 games. 100,000 games here:
+    72.5 in 14.4."""
     games = random_games(woodoku.PUBLISHED, 4000, 0)
     for values, published in ((games.returns[:, 0], 77.0), (games.lengths, 14.8)):
         margin = 3 * values.std() * np.sqrt(1 / 100 + 1 / len(values))

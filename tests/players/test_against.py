@@ -1,4 +1,4 @@
-"""A game for two with an opponent inside it: whose rewards, whose turns, and that algorithms for one learn it."""
+"""Two-player games with a built-in opponent: rewards, turns, and training of single-player algorithms."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ TICTACTOE, OTHELLO = load_game("tictactoe"), load_game("othello")
 
 
 class Script:
-    """Plays what it is told, the same in all games: the first of its cells that is free."""
+    """Plays the first free cell of its list, in all games."""
 
     name, repeats_itself = "script", True
 
@@ -50,12 +50,13 @@ def started(game, opponent, num_envs=2, seed=0):
 
 
 def test_a_game_move_by_move():
-    """The first environment begins in the first seat, the other in the second, where the opponent has moved already."""
+    """The learner has the first seat in the first environment and the second seat in the other, where the opponent has
+    already moved."""
     env, step = started(TICTACTOE, Script(TICTACTOE, 4, 0, 8, 1))
     assert (env.spec.num_players, env.spec.max_steps, env.spec.num_actions) == (1, 5, 9)
     assert step.legal_actions.sum(1).tolist() == [9, 8] and not step.legal_actions[1, 4]
     assert step.to_play.tolist() == [0, 0] and step.reward.tolist() == [0, 0]
-    # Both see their own pieces in the first plane.
+    # In both, the first plane shows the learner's pieces.
     step = send(env, 2, 2)
     assert [step.observation[:, k].reshape(2, 9).nonzero()[1].tolist() for k in (0, 1)] == [[2, 2], [4, 0, 4]]
     step = send(env, 5, 5)
@@ -67,7 +68,7 @@ def test_a_game_move_by_move():
     (first, seat, _), (second, other, _) = env.finished
     assert (first.actions, seat, first.returns) == ([4, 2, 0, 5, 8], 1, [1, -1])
     assert (second.actions, other, second.returns) == ([2, 4, 5, 0, 8], 0, [1, -1])
-    # The seats change: the opponent has moved in the first, and not before the learner in the second.
+    # The seats alternate: now the opponent has moved in the first environment, and the learner begins in the second.
     assert step.legal_actions[0].sum() == 8
     env.close()
     assert env.opponent.closed
@@ -97,7 +98,8 @@ def test_rewards_are_those_of_the_whole_game_by_the_rules(game):
 
 
 def test_truncation_is_seen_from_the_learner():
-    """After four plies at least, with the learner to move: in the first seat after four, in the second after five."""
+    """Truncated after at least four plies, with the learner to move: in the first seat after four, in the second after
+    five."""
     short = replace(TICTACTOE, max_plies=4)
     env, _ = started(short, Script(TICTACTOE, 4, 0, 7, 1))
     assert send(env, 2, 2).truncated.tolist() == [False, False]
@@ -118,7 +120,7 @@ def test_an_opponent_that_resigns_has_lost():
 
 
 def test_goes_on_where_it_was_kept():
-    """With an opponent who plays by chance, too."""
+    """With a random opponent."""
     def play(env, step, plies, seed):
         random, seen = np.random.default_rng(seed), []
         for _ in range(plies):
@@ -145,7 +147,7 @@ TINY = {"hidden": (64,), "channels": 16, "blocks": 0}
 
 @pytest.mark.slow
 def test_ppo_learns_tictactoe_against_a_random_player(tmp_path):
-    """A random player wins 44 % of such games and loses as many; trained so, PPO wins 90 % and loses 6 %."""
+    """A random player wins 44 % of these games and loses 44 %; PPO trained this way wins 90 % and loses 6 %."""
     run = myosu.train("tictactoe", "ppo", opponent="random", run=tmp_path / "run", env_steps=60_000, num_envs=32,
                       rollout_steps=16, batch_size=128, learning_rate=2e-3, anneal_learning_rate=True,
                       entropy_weight=0.02, hidden=(128,), blocks=1, deterministic=True, evaluate_every=0, quiet=True)

@@ -1,4 +1,4 @@
-"""AlphaGo's search: selection, backups and virtual loss by hand; endgames; kept trees; parts left out; its names."""
+"""AlphaGo's search: selection, backups and virtual loss by hand; endgames; tree reuse; optional parts; its names."""
 
 import dataclasses
 import io
@@ -37,7 +37,7 @@ def one_thread():
 
 
 def fixed(value=0.0, logits=None, asked=None):
-    """A network that says the same of every position, and notes how many it was asked about."""
+    """A network with the same output for every position. It appends the size of each batch to ``asked``."""
     def network(states, legal):
         if asked is not None:
             asked.append(len(states))
@@ -47,14 +47,14 @@ def fixed(value=0.0, logits=None, asked=None):
 
 
 def position(*moves, game=TICTACTOE):
-    """states [1] and the history."""
+    """The position after ``moves``: states [1] and the history."""
     state = game.new_states(1)
     for move in moves:
         game.batch.step(state, np.array([move]), np.empty(1, np.float32), np.empty(1, np.bool_))
     return state, list(moves)
 
 
-# The tree, by hand.
+# The tree.
 
 
 def hand_tree(**settings):
@@ -72,8 +72,8 @@ def chosen(tree, new):
 
 
 def test_selection_by_hand():
-    """Q + 2 P √N / (1 + n): (1.2, 0.6, 0.2), so action 0. It is worth −0.9 to the mover: then −0.9 + 2 · 0.6 · √2 / 2 =
-    −0.051 is less than 2 · 0.3 · √2 = 0.849, so action 1."""
+    """Q + 2 P √N / (1 + n) is (1.2, 0.6, 0.2), so action 0 is selected. Its Q becomes −0.9. Then
+    −0.9 + 2 · 0.6 · √2 / 2 = −0.051 is less than 2 · 0.3 · √2 = 0.849, so action 1 is selected."""
     tree = hand_tree()
     leaves, new = tree.select(1)
     assert chosen(tree, new) == [0]
@@ -85,9 +85,10 @@ def test_selection_by_hand():
 
 
 def test_virtual_loss_spreads_a_batch_by_hand():
-    """Three at once. N counts 3 for each simulation under way. First 0 (1.2 beats 0.6). Then N = 1 + 3, √N = 2: action
-    0 is −1 + 2 · 0.6 · 2 / (1 + 3) = −0.4, action 1 is 1.2. Then √7: action 1 is −1 + 2 · 0.3 · 2.646 / 4 = −0.603,
-    action 2 is 2 · 0.1 · 2.646 = 0.529. Without virtual loss all see action 0: it is a leaf, taken again and again."""
+    """Three simulations in a batch; each one in progress adds 3 to N. First action 0 is selected (1.2 > 0.6). Then
+    √N = √(1 + 3) = 2: action 0 scores −1 + 2 · 0.6 · 2 / (1 + 3) = −0.4, action 1 scores 1.2. Then √7: action 1 scores
+    −1 + 2 · 0.3 · 2.646 / 4 = −0.603, action 2 scores 2 · 0.1 · 2.646 = 0.529. Without virtual loss all three select
+    action 0, whose node is an unexpanded leaf."""
     tree = hand_tree(virtual_loss=3.0)
     leaves, new = tree.select(3)
     assert chosen(tree, new) == [0, 1, 2] and leaves.tolist() == new.tolist() == [1, 2, 3]
@@ -101,8 +102,8 @@ def test_virtual_loss_spreads_a_batch_by_hand():
 
 
 def test_both_means_are_kept_and_mixed_by_hand():
-    """λ = 1/4. Leaf v = 0.8, z = −1: its value is 0.75 · 0.8 − 0.25 = 0.35. Above it a reward of 0.1 for the mover:
-    q = 0.1 − 0.35; the root, first worth 0, has v̄ = (0 + 0.1 − 0.8) / 2 and z̄ = (0 + 0.1 + 1) / 2."""
+    """λ = 1/4. The leaf has v = 0.8 and z = −1, so its value is 0.75 · 0.8 − 0.25 = 0.35. With a reward of 0.1 for the
+    mover, q = 0.1 − 0.35. The root, whose first value was 0, has v̄ = (0 + 0.1 − 0.8) / 2 and z̄ = (0 + 0.1 + 1) / 2."""
     tree = hand_tree(rollout_weight=0.25)
     leaves, new = tree.select(1)
     tree.describe(new, np.full(1, 0.1), np.full(1, -1.0), np.zeros(1, np.bool_))
@@ -114,7 +115,7 @@ def test_both_means_are_kept_and_mixed_by_hand():
 
 
 def test_temperature_flattens_the_prior_by_hand():
-    """P ∝ p^(1/2): √0.6, √0.3, √0.1 over their sum; an illegal action takes no share."""
+    """P ∝ p^(1/2): √0.6, √0.3 and √0.1 over their sum. Illegal actions are left out of the softmax."""
     tree = hand_tree(temperature=2.0)
     roots = np.sqrt([0.6, 0.3, 0.1])
     assert tree.priors[0].tolist() == pytest.approx(list(roots / roots.sum()), rel=1e-5)
@@ -124,7 +125,8 @@ def test_temperature_flattens_the_prior_by_hand():
 
 
 def test_a_leaf_is_expanded_at_its_threshold():
-    """No node has a child before its third visit, and each was asked about once by the network."""
+    """No node has a child before its third visit. The network evaluates each node for its value, and again when
+    expanded."""
     asked = []
     network = fixed(asked=asked)
     player = APVPlayer(TICTACTOE, network, network, random_rollouts(TICTACTOE), APVConfig(
@@ -138,7 +140,8 @@ def test_a_leaf_is_expanded_at_its_threshold():
 
 
 def test_a_kept_leaf_becomes_a_root_with_moves():
-    """Below a high threshold the node after two moves has no priors yet: it gets them, however few simulations."""
+    """With a high threshold, the node after a move has no priors yet. As a root it is expanded for any number of
+    simulations."""
     player = APVPlayer(TICTACTOE, fixed(), fixed(), random_rollouts(TICTACTOE), APVConfig(
         simulations=200, expansion_threshold=100, batch_size=8, c_puct=1.0))
     tree = player.think(position()[0], [[]])[0]
@@ -148,7 +151,7 @@ def test_a_kept_leaf_becomes_a_root_with_moves():
     assert player._trees[tuple(history)] is tree, "it was kept"
 
 
-# The player.
+# The player in games.
 
 
 def endgame_player(part):
@@ -162,7 +165,7 @@ def endgame_player(part):
 
 @pytest.mark.parametrize("part", ["rollouts", "value", "both"])
 def test_mates_and_blocks(part):
-    """X at 0 and 1 mates at 2; O at 0 and 4 must be blocked at 8. Several games at once, each in its own tree."""
+    """X at 0 and 1 wins at 2; O at 0 and 4 must be blocked at 8. Several games in one call, each in its own tree."""
     player = endgame_player(part)
     games = [position(0, 3, 1, 4), position(5, 0, 7, 4), position(0, 4, 8)]
     actions = player.choose(np.concatenate([state for state, _ in games]), [history for _, history in games])
@@ -187,7 +190,7 @@ def test_tree_is_kept_between_moves():
     state, history = position(action, int(kept["action"]))
     tree = player._tree_of(state, history)
     assert tree is first and tree.visits == kept["visits"] > 1 and tree.nodes["value"][0] == kept["value"]
-    # Every kept node has the state that the rules say, and its parent's visits are those of its children and its own.
+    # Every kept node has the state that the rules give for its parent's state and its action.
     for index in range(1, tree.used):
         node = tree.nodes[index]
         above = tree.states[node["parent"]:node["parent"] + 1].copy()
@@ -199,7 +202,7 @@ def test_tree_is_kept_between_moves():
         under = tree.nodes["visits"][:tree.used][tree.nodes["parent"][:tree.used] == index].sum()
         assert under <= tree.nodes["visits"][index]
     visits = tree.visits
-    player._trees = {(): tree}  # as if it were the game's start: another state with that history is another tree
+    player._trees = {(): tree}  # filed under the empty history, but its state is not the initial one
     assert player._tree_of(TICTACTOE.new_states(1), []) is not tree
     assert visits == tree.visits
     player.close()
@@ -251,7 +254,7 @@ def test_resigns_what_is_lost_and_never_by_default():
 
 
 def test_limits():
-    """Time ends a search before its simulations do, and so does whoever is told of its course."""
+    """The time limit ends a search before its simulations do, and so does ``goes_on``."""
     config = dataclasses.replace(ROLLOUTS, simulations=10_000_000, seconds=0.05)
     player = APVPlayer(TICTACTOE, None, None, random_rollouts(TICTACTOE), config)
     state, history = position()
@@ -262,12 +265,12 @@ def test_limits():
 
 
 def test_rollouts_know_who_moves():
-    """X mates with its last free cell or the game is drawn: known outcomes in the view of the player to move."""
+    """Outcomes are in the view of the player to move, in positions with known outcomes."""
     state, _ = position(0, 4, 8, 1, 7, 6, 2, 3)  # only 5 is left: X completes 2, 5, 8
     assert random_rollouts(TICTACTOE)(state.repeat(5), 3).tolist() == [1.0] * 5
     game = make_game(5, komi=0.5)
     black = game.new_states(2)
-    for cell in (0, 1, 2, 3):  # White passes: Black has four stones and the whole board
+    for cell in (0, 1, 2, 3):  # White passes, so Black has four stones and the whole board
         for move in (cell, 25):
             game.batch.step(black, np.full(2, move), np.empty(2, np.float32), np.empty(2, np.bool_))
     game.batch.step(black[1:], np.array([25]), np.empty(1, np.float32), np.empty(1, np.bool_))
@@ -284,14 +287,14 @@ def test_go_search_beats_random_play():
 
 @pytest.mark.slow
 def test_rollouts_alone_equal_plain_mcts_at_connect_four():
-    """Rollouts alone, at equal simulations, hold their own against UCT: a wrong sign anywhere loses every game."""
+    """Rollouts alone match UCT with equal simulations; with a wrong sign anywhere every game would be lost."""
     game = load_game("connect_four")
     player = APVPlayer(game, None, None, random_rollouts(game), dataclasses.replace(
         ROLLOUTS, simulations=200, c_puct=3.0, batch_size=1))
     assert play_match(game, player, MctsPlayer(game, 200), 20, opening_plies=4).overall.mean_reward > -0.3
 
 
-# Its name.
+# The player's name.
 
 
 @pytest.fixture(scope="module")
@@ -360,7 +363,7 @@ def test_plays_in_a_league():
 
 
 def test_exploration_and_resigning_scale_with_rewards():
-    """Points of ±64 in Othello: bonus and share as for ±1."""
+    """With rewards of ±64 in Othello, bonus and share are as with ±1."""
     tree = hand_tree()
     wide = APVTree(tree.config, 3, (-64.0, 64.0))
     wide.nodes["q"][0] = -32.0

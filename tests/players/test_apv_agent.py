@@ -1,4 +1,4 @@
-"""AlphaGo's search as an agent for the page: what each of its parts says of every move."""
+"""AlphaGo's search as an agent for the web page: the estimates of each part for every move."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def agent_of(prior=None, value=None, rollouts=False, **settings):
 
 
 def says(value, logits=0.0):
-    """A network that says the same of every position."""
+    """A network with the same output for every position."""
     return lambda states, legal: (np.full(len(states), value, np.float32),
                                   np.broadcast_to(np.asarray(logits, np.float32), legal.shape))
 
@@ -35,8 +35,8 @@ def think(agent, states, **more):
 
 
 def test_each_part_by_hand():
-    """What is worth 0.5 to the next player is worth −0.5 here, less than the 0 of an untried move: so nine simulations
-    try all nine moves once."""
+    """A value of 0.5 for the next player is −0.5 for the player to move, less than the 0 of an untried move. So nine
+    simulations try all nine moves once."""
     told = think(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(0.5), c_puct=0.01), after())
     assert told.visits[0].tolist() == [1] * 9 and set(told.parts) == {"prior", "value"}
     assert told.parts["prior"][0].tolist() == pytest.approx([0.6] + 8 * [0.05], rel=1e-5)
@@ -53,7 +53,7 @@ def test_moves_that_were_not_tried_have_a_prior_and_nothing_else():
 
 
 def test_rollouts_see_the_end_of_the_game():
-    """X (0, 1) to move wins at 2; O (3, 4) threatens 5. Both positions in one question."""
+    """X (0, 1) to move wins at 2; O (3, 4) threatens 5. Both positions are in one batch."""
     states = np.concatenate([after(0, 3, 1, 4), after(0, 3, 1, 4, 8)])  # then O to move wins at 5
     agent = agent_of(rollouts=True, simulations=300)
     told = think(agent, states)

@@ -1,4 +1,4 @@
-"""Engines over GTP: a real one, and broken ones."""
+"""GTP engines: a real one, and broken ones."""
 
 import shlex
 import sys
@@ -41,16 +41,16 @@ def test_grhino_plays_whole_games_and_beats_chance(othello):
 
 @needs_grhino
 def test_grhino_keeps_the_games_apart_and_counts_as_we_do(othello):
-    """One process goes to and fro between games; its board afterwards is ours, and so is its score."""
+    """One process switches between games; its final scores agree with the rewards."""
     engine = GtpPlayer(othello, "gtp-rhino -l 1")
     try:
         result = play_match(othello, RandomPlayer(othello, 2), engine, games=8, opening_plies=8, seed=2)
         for history, reward, seat in zip(result.histories, result.rewards.reshape(-1), [0, 1] * 4, strict=True):
             engine.send("clear_board")
             for ply, action in enumerate(history):
-                if action != 64:  # GRhino passes by itself
+                if action != 64:  # GRhino passes implicitly
                     engine.send(f"play {('black', 'white')[ply % 2]} {othello.action_name(action)}")
-            score = engine.send("final_score")  # B+12, W+4 or 0
+            score = engine.send("final_score")  # such as "B+12", "W+4" or "0"
             black = 0.0 if score == "0" else float(score[2:]) * (1 if score[0] == "B" else -1)
             assert np.sign(black) == np.sign(reward) * (1 if seat == 0 else -1)
     finally:
@@ -88,7 +88,7 @@ def test_an_engine_that_refuses_our_move_is_named(othello):
 
 
 def test_a_pass_that_the_engine_has_no_word_for_is_left_out(othello):
-    """As GRhino, which passes by itself."""
+    """Like GRhino, which passes implicitly."""
     without_pass = "print('? syntax error\\n' if 'pass' in line else '=\\n', flush=True)"
     engine = GtpPlayer(othello, answering("print('= a1\\n', flush=True)", without_pass), timeout=5)
     with pytest.raises(UserError, match="answered 'a1', an illegal move, asked to 'genmove white' after: d3 pass c3"):
@@ -127,7 +127,7 @@ for line in sys.stdin:
 
 
 def test_an_engine_that_resigns_has_lost(tmp_path):
-    """It takes the first free square, and gives up when four are taken; then it plays the next game."""
+    """The engine plays the first free square and resigns when four squares are taken; then it plays the next game."""
     game, script = load_game("tictactoe"), tmp_path / "engine.py"
     script.write_text(GIVES_UP)
     engine = make_opponent(f"gtp:{shlex.quote(sys.executable)} {script}", game)
@@ -141,7 +141,7 @@ def test_an_engine_that_resigns_has_lost(tmp_path):
 
 
 def test_a_game_given_up_counts_as_the_worst_one(othello):
-    """Also where the player had already earned something, and where the rules know no bound."""
+    """A resigning player gets the minimum reward; −1 if the rewards are unbounded."""
     assert reward_of_resigning(othello) == -32 and reward_of_resigning(othello.with_outcome_rewards()) == -1
     assert reward_of_resigning(replace(othello, reward_range=(-np.inf, np.inf))) == -1
 
@@ -176,7 +176,7 @@ def simulations_of(player, game):
 
 
 def test_a_folder_wins_over_a_number_of_simulations(tmp_path, monkeypatch):
-    """``othello:3`` is that folder if there is one, else three simulations a move of ``othello``; for leagues too."""
+    """``othello:3`` is that folder if it exists, else three simulations per move of ``othello``; also in leagues."""
     monkeypatch.chdir(tmp_path)
     untrained_run(tmp_path / "runs" / "a", "tictactoe")
     assert split_simulations("runs/a:3") == ("runs/a", 3)

@@ -1,4 +1,4 @@
-"""Plain Monte Carlo tree search: it sees what wins and what loses, for both sides, and more of it is better."""
+"""Plain Monte Carlo tree search: it finds wins and blocks in both seats, and more simulations are stronger."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ def choice(game, player, moves):
 
 
 @pytest.mark.parametrize("moves, best", [
-    ("a1 b1 a2 b2", "a3"),  # wins at once rather than only stop the other
-    ("a1 b1 a2", "a3"),  # stops the other
+    ("a1 b1 a2 b2", "a3"),  # wins immediately instead of blocking
+    ("a1 b1 a2", "a3"),  # blocks
     ("b1 a1 b3 a2", "b2"),
     ("c3 b2 c1", "c2"),
 ])
@@ -42,7 +42,7 @@ def test_more_simulations_are_stronger():
 
 
 def test_passes_and_long_games():
-    """In Othello there are positions in which only the pass is legal, and games that end on a pass."""
+    """Othello has positions in which only the pass is legal, and long games."""
     game = load_game("othello")
     result = play_match(game, MctsPlayer(game, 20), RandomPlayer(game, 1), games=20)
     assert result.overall.win_rate > 0.7

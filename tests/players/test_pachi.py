@@ -15,12 +15,12 @@ pytestmark = pytest.mark.skipif(not PACHI.is_file(), reason="PACHI IS NOT BUILT:
 
 
 def pachi(game, playouts=500):
-    """With the fewest playouts that it accepts."""
+    """Pachi, by default with the fewest playouts that it accepts."""
     return GtpPlayer(game, f"{PACHI} -r chinese -s 1 -t ={playouts} threads=1,pass_all_alive,resign_threshold=0")
 
 
 def test_it_plays_whole_games_and_takes_dead_stones_off():
-    """Every move is legal by our rules, and the area says that it won: it captures dead stones before it passes."""
+    """Every move is legal, and Pachi wins by area, because it captures dead stones before it passes."""
     game = make_game(7)
     engine = pachi(game)
     try:

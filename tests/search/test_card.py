@@ -1,4 +1,4 @@
-"""What runs on a card, by the same code on the CPU: the model between captured steps, the kernels, the search."""
+"""Code for GPUs, which also runs on the CPU: the graphed model, kernels, the search, captured updates."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from myosu.nets.muzero import MuZeroNet
 from myosu.search import Expansion, GumbelConfig, PUCTConfig
 from myosu.search.card import SIGNATURES, CardSearch
 
-#: Every test here runs on the card too, where there is one.
+#: Tests also run on the GPU if there is one.
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 class TableOnCard:
-    """The decision process of a golden file, as a search on a card asks for it."""
+    """The decision process of a golden file, as ``ExpandOnCard``."""
 
     def __init__(self, golden, num_nodes, capacity, discount, device):
         self.discount = torch.full((capacity,), discount, device=device)
@@ -160,7 +160,7 @@ def test_towers_in_one_kernel_are_as_exact_as_torch_in_bfloat16(channels, blocks
     parents, actions = (torch.randint(0, size, (n,), device=device) for size in (1, 65))
 
     def answers(of, tile=None):
-        """All that a step gives, and the latent states, where there was nothing before."""
+        """All outputs of a step and the new latent states, which are NaN before the step."""
         of.latents[:n], of.latents[n:] = first, float("nan")
         of.tile = tile
         with torch.inference_mode():
@@ -179,7 +179,8 @@ def test_towers_in_one_kernel_are_as_exact_as_torch_in_bfloat16(channels, blocks
 
 
 def test_towers_in_one_kernel_by_tritons_interpreter():
-    """On a CPU, in float32, for the interpreter knows no bfloat16; in a process of its own, for it is chosen once."""
+    """In float32 on the CPU, because the interpreter lacks bfloat16; in a process of its own, because the interpreter
+    is selected once per process."""
     pytest.importorskip("triton", reason="Triton is not installed")
     done = subprocess.run([sys.executable, Path(__file__).with_name("tower_interpreted.py")], capture_output=True,
                           text=True, env=os.environ | {"TRITON_INTERPRET": "1"}, check=False)
@@ -187,7 +188,7 @@ def test_towers_in_one_kernel_by_tritons_interpreter():
 
 
 def rules_kernel(game):
-    """step and legal_actions of the i-th of many states, a kernel."""
+    """Kernel that calls ``step`` and ``legal_actions`` on the i-th of many states."""
     step, legal_actions, num_actions = game.step, game.legal_actions, game.num_actions
 
     def move(i, states, actions, rewards, ended, masks):
@@ -246,7 +247,7 @@ def test_perft_on_a_card(name, counts, device):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_captured_updates_equal_plain_ones(device):
-    """Three steps of an optimiser, each told when it is done."""
+    """Three optimiser steps, each with its losses."""
 
     def make():
         torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""Search against numbers worked by hand, games that can be solved, and properties that always hold."""
+"""Search, tested on hand-worked examples, solvable games, and invariants."""
 
 import json
 
@@ -19,7 +19,7 @@ def f32(*values):
 
 
 def scripted(outputs, discount=-1.0):
-    """An ``expand`` that gives ``outputs[slot - 1]`` = (reward, value, probabilities) to a batch of one."""
+    """An ``expand`` that returns ``outputs[slot - 1]`` = (reward, value, probabilities) for a batch of one."""
 
     def expand(parents, actions, slot):
         reward, value, probabilities = outputs[slot - 1]
@@ -38,7 +38,7 @@ def random_problem(batch, num_actions, num_simulations, seed=0, discount=-1.0):
     discounts = np.full(batch, discount, np.float32)
 
     def expand(parents, actions, slot):
-        # Depends on where the node hangs, so that a wrong parent or action shows.
+        # Depends on the parent and the action, so that a wrong one is detected.
         value = np.sin(values[slot] + parents + 3 * actions).astype(np.float32)
         return Expansion(rewards[slot], discounts, value, logits[slot])
 
@@ -58,7 +58,7 @@ def test_puct_by_hand():
         (0.25, 0.5, (0.5, 0.5)),
         # visits 2: 0 + 1.77 * 0.6 / 2 = 0.53 < 1.77 * 0.4 = 0.71, so action 1. Q = 1; root (-0.25 + 1) / 3.
         (0.0, -1.0, (0.5, 0.5)),
-        # visits 3: 0 + 2.17 * 0.3 = 0.65 < 1 + 2.17 * 0.2 = 1.43, so action 1 and below it action 0, of two equals.
+        # visits 3: 0 + 2.17 * 0.3 = 0.65 < 1 + 2.17 * 0.2 = 1.43, so action 1 and below it action 0 (a tie).
         # There 0.5 - 0.2 = 0.3, so Q of action 1 is -(-1 + 0.3) / 2 = 0.35; root (0.75 - 0.3) / 4.
         (0.5, 0.2, (0.5, 0.5)),
     ]
@@ -73,7 +73,7 @@ def test_puct_by_hand():
 
 
 def test_backup_of_one_player_by_hand():
-    """A single action: root 1; then 1 + 0.9 * 2 = 2.8; then 1 + 0.9 * (0.5 - 0.9) = 0.64."""
+    """A single action. Values backed up to the root: 1; 1 + 0.9 * 2 = 2.8; 1 + 0.9 * (0.5 - 0.9) = 0.64."""
     search = Search(PUCTConfig(2), 1, 1, seed=0)
     expand = scripted([(1.0, 2.0, (1,)), (0.5, -1.0, (1,))], discount=0.9)
     result = search.run(f32([0.0]), f32(1.0), np.ones((1, 1), bool), expand)
@@ -82,7 +82,7 @@ def test_backup_of_one_player_by_hand():
 
 
 def test_gumbel_improved_policy_by_hand():
-    """Q is (-0.4, 0.2, untried); the mixed value (0 + 2 * (0.5 * -0.4 + 0.3 * 0.2) / 0.8) / 3 = -0.11667."""
+    """Q is (-0.4, 0.2, untried); the mixed value is (0 + 2 * (0.5 * -0.4 + 0.3 * 0.2) / 0.8) / 3 = -0.11667."""
     config = GumbelConfig(2, max_considered_actions=2, c_visit=1.0, c_scale=1.0, gumbel_scale=0.0)
     search = Search(config, 1, 3, seed=0)
     outputs = [(0.0, 0.4, (0.2, 0.3, 0.5)), (0.0, -0.2, (0.2, 0.3, 0.5))]
@@ -95,7 +95,7 @@ def test_gumbel_improved_policy_by_hand():
 
 
 def test_small_differences_of_q_are_not_blown_up_by_hand():
-    """The same tree: Q differ by 0.6, which counts as 0.6 / 1.5 of the whole where the least range is 1.5."""
+    """The same tree. The Q range of 0.6 is rescaled to 0.6 / 1.5 instead of 1, because least_q_range is 1.5."""
     config = GumbelConfig(2, max_considered_actions=2, c_visit=1.0, c_scale=1.0, least_q_range=1.5, gumbel_scale=0.0)
     search = Search(config, 1, 3, seed=0)
     outputs = [(0.0, 0.4, (0.2, 0.3, 0.5)), (0.0, -0.2, (0.2, 0.3, 0.5))]
@@ -125,7 +125,7 @@ def test_properties(config, discount):
         assert (result.visits[~legal] == 0).all() and (result.policy[~legal] == 0).all()
         assert legal[rows, result.action].all() and (result.visits[rows, result.action] > 0).all()
         np.testing.assert_allclose(result.policy.sum(axis=1), 1, rtol=1e-5)
-        # The root's value is the mean of its own and of what came back through its children.
+        # The root's value is the mean of its own value and of the values backed up from its children.
         np.testing.assert_allclose(result.value * 25, value + (result.visits * result.q).sum(axis=1), atol=1e-3)
 
 
@@ -140,7 +140,7 @@ def test_simulations_can_be_chosen_for_a_run(config):
 @rule
 @pytest.mark.parametrize("spread", [0.0, 1000.0])
 def test_extreme_logits(config, spread):
-    """Priors that are all equal or that underflow to 0, in trees wider and narrower than the simulations."""
+    """Priors that are all equal or underflow to 0, with more and fewer actions than simulations."""
     for num_actions in (2, 5, 30):
         logits, value, legal, expand = random_problem(16, num_actions, 24)
 
@@ -195,7 +195,8 @@ def test_trees_of_a_batch_are_independent_and_leave_nothing_behind(config):
 
 
 class Nim:
-    """Take 1 to 3; whoever takes the last one wins, and taking more than there are loses. Exact, and knows no more."""
+    """Nim: take 1 to 3; taking the last one wins, and taking more than are left loses. The model is exact, with value 0
+    and a uniform prior everywhere."""
 
     PILES = np.array([1, 2, 3, 5, 6, 7, 9, 10, 11])
 
@@ -228,7 +229,7 @@ def nim_moves(config, discount):
     ids=["gumbel", "puct"],
 )
 def test_solves_nim(config):
-    """The winning move leaves a multiple of 4. With one player's sign it is not found."""
+    """The winning move leaves a multiple of 4. With the discount's sign for a single player it is not found."""
     winning = Nim.PILES % 4 - 1
     result = nim_moves(config, -1.0)
     assert result.action.tolist() == winning.tolist()
@@ -237,7 +238,7 @@ def test_solves_nim(config):
 
 
 class NimByRules(Nim):
-    """The same with true rules: only legal actions are tried, and the empty pile is terminal."""
+    """Nim by its true rules: only legal actions are tried, and the empty pile is terminal."""
 
     def expand(self, parents, actions, slot):
         pile = self.piles[self.rows, parents]
@@ -255,7 +256,7 @@ class NimByRules(Nim):
     ids=["gumbel", "puct"],
 )
 def test_solves_nim_by_its_rules(config):
-    """Masks and terminal leaves are kept, and Q of a move that wins at once is exact."""
+    """Masks and terminal leaves are respected, and the Q of an immediately winning move is exact."""
     nim = NimByRules(config.num_simulations + 1, -1.0)
     piles, shape = nim.PILES, (len(nim.PILES), 3)
     search = Search(config, len(piles), 3, seed=3)
@@ -268,7 +269,7 @@ def test_solves_nim_by_its_rules(config):
 
 
 def test_terminal_leaf_is_backed_up_again_by_hand():
-    """One action that ends the game with reward 1: root (0 + 1 + 1 + 1) / 4, whatever value is said of the leaf."""
+    """One action that ends the game with reward 1: the root is (0 + 1 + 1 + 1) / 4, regardless of the leaf's value."""
 
     def expand(parents, actions, slot):
         assert actions.tolist() == ([0] if slot == 1 else [-1])
@@ -280,7 +281,7 @@ def test_terminal_leaf_is_backed_up_again_by_hand():
 
 
 def test_illegal_actions_of_a_leaf_take_no_share_of_its_prior():
-    """Logits (0, 100, 0) with the middle one illegal leave 1/2 for each of the others."""
+    """Logits (0, 100, 0) with the middle action illegal give each of the others 1/2."""
     search = Search(PUCTConfig(1, dirichlet_fraction=0.0), 1, 3, seed=0)
     legal = np.array([[True, False, True]])
     search.run(f32([0.0, 0.0, 0.0]), f32(0.0), legal,
@@ -289,7 +290,7 @@ def test_illegal_actions_of_a_leaf_take_no_share_of_its_prior():
 
 
 def frequencies(config, prior, draws=4000):
-    """How often each action is chosen from one position whose actions are all worth the same."""
+    """Frequency of each chosen action in one position whose actions all have the same value."""
     logits = np.broadcast_to(np.log(f32(prior)), (draws, len(prior)))
     zeros = np.zeros(draws, np.float32)
     search = Search(config, draws, len(prior), seed=0)
@@ -299,7 +300,7 @@ def frequencies(config, prior, draws=4000):
 
 
 def test_gumbel_draws_from_the_prior():
-    """With nothing learnt from the search, Gumbel's action is a sample of the prior."""
+    """If the search adds no information, the Gumbel action is a sample from the prior."""
     prior = [0.6, 0.3, 0.1]
     drawn, _ = frequencies(GumbelConfig(1, max_considered_actions=1, c_scale=0.0), prior)
     np.testing.assert_allclose(drawn, prior, atol=0.04)
@@ -327,7 +328,7 @@ def test_entropy_and_kl():
     policy, legal = f32((0.5, 0.5, 0.0)), np.array([[True, True, False]])
     prior_logits = np.log(f32((0.2, 0.6, 0.2)))
     np.testing.assert_allclose(policy_entropy(policy), [np.log(2)], rtol=1e-6)
-    # Over the legal actions the prior is (1/4, 3/4).
+    # The prior over the legal actions is (1/4, 3/4).
     np.testing.assert_allclose(kl_from_prior(policy, prior_logits, legal), [0.5 * np.log(2) + 0.5 * np.log(2 / 3)],
                                rtol=1e-5)
 

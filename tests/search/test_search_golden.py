@@ -1,4 +1,4 @@
-"""Myosu's trees against those of mctx, node for node; ``scripts/golden_trees.py`` made the files."""
+"""Myosu's trees compared with mctx's, node by node. ``scripts/golden_trees.py`` made the files."""
 
 import json
 from pathlib import Path
@@ -81,15 +81,15 @@ def assert_equals_mctx(golden, case, nodes, result):
 
     np.testing.assert_array_equal(result.visits, golden["children_visits"][:, 0])
     np.testing.assert_allclose(result.value, golden["search_value"], **close)
-    # Logits up to 100 in float32 leave five digits of the improved policy.
+    # With logits up to 100, float32 leaves five digits of the improved policy.
     np.testing.assert_allclose(result.policy, golden["policy"], rtol=1e-3, atol=2e-5)
-    if case["rule"] == "gumbel":  # PUCT draws its action with a generator of its own
+    if case["rule"] == "gumbel":  # PUCT samples its action with its own random number generator
         np.testing.assert_array_equal(result.action, golden["action"])
 
 
 @pytest.mark.parametrize("rule", ["gumbel", "puct"])
 def test_golden_trees_notice_a_wrong_sign(rule):
-    """The comparison can fail: with the other player's sign the trees differ."""
+    """The comparison can fail: with the wrong sign of the discount the trees differ."""
     path = next(path for path in FILES if path.stem.startswith(f"{rule}_two_players_all_legal"))
     golden = dict(np.load(path))
     case = json.loads(str(golden["case"])) | {"discount": 1.0}

@@ -1,4 +1,4 @@
-"""The kernel of whole towers beside the plain model, by Triton's interpreter; ``test_card.py`` runs it."""
+"""Compares the whole-tower kernel with the plain model in Triton's interpreter; run by ``test_card.py``."""
 
 import torch
 

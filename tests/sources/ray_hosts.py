@@ -1,4 +1,4 @@
-"""A learner and two hosts, each host in a network namespace of its own: one is killed, then cut off.
+"""A learner and two hosts, each in its own network namespace: one host is killed, and later disconnected.
 
     ip netns exec HERE python tests/sources/ray_hosts.py FOLDER HERE THERE
 
@@ -30,11 +30,11 @@ def ip(*words: str) -> subprocess.CompletedProcess:
 
 
 class Hosts:
-    """The head here and a node there, with one core each."""
+    """The cluster's head in this namespace and a node in the other one, with one core each."""
 
     def __init__(self, folder: Path, there: str) -> None:
         self.folder, self.there = folder, there
-        self.temporary = f"/tmp/{there}"  # Ray's sockets lie there; their paths may have 107 characters only
+        self.temporary = f"/tmp/{there}"  # a short path for Ray's sockets, whose paths are limited to 107 characters
         os.environ |= {"RAY_AUTH_TOKEN_PATH": str(folder / "token"), "RAY_AUTH_MODE": "token", "PORT": "6390",
                        "CORES": "1", "RAY": str(Path(sys.executable).with_name("ray"))}
         self.head = self.start([], ["head", ADDRESSES[0]], {"RAY_TMP": self.temporary})
@@ -55,20 +55,20 @@ class Hosts:
         return self.start(["ip", "netns", "exec", self.there], ["join", self.address, ADDRESSES[1]], {})
 
     def kill_node(self) -> None:
-        """As if its power failed: nothing says goodbye."""
+        """Kill all its processes without notice, as in a power failure."""
         for pid in ip("netns", "pids", self.there).stdout.split():
             os.kill(int(pid), signal.SIGKILL)
         self.node.wait()
 
     def close(self) -> None:
         self.kill_node()
-        self.head.terminate()  # it ends all of its processes
+        self.head.terminate()  # this ends all of its processes
         self.head.wait(60)
         shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 class Watched:
-    """What a learner receives. longest_wait: seconds that it ever waited for experience."""
+    """Records what a learner receives. longest_wait: the longest wait for experience, in seconds."""
 
     def __init__(self, folder: Path, address: str) -> None:
         run = toy_run(folder, updates=1, deterministic=False)
@@ -80,7 +80,7 @@ class Watched:
         self.longest_wait = 0.0
 
     def until(self, enough) -> float:
-        """Seconds until ``enough()``."""
+        """Collect until ``enough()`` is true. Returns the seconds that it took."""
         began = now = time.monotonic()
         while not enough():
             assert now - began < PATIENCE, (self.notices, self.actors.nodes)
@@ -91,7 +91,7 @@ class Watched:
         return time.monotonic() - began
 
     def playing(self) -> set[str]:
-        """The hosts that deliver."""
+        """The addresses of the hosts that deliver experience."""
         return {address for address, node in (self.actors.nodes or {}).items() if node["env_steps_per_second"] > 0}
 
 
@@ -114,7 +114,7 @@ def main(folder: Path, here: str, there: str) -> dict:
         noticed = watched.until(lambda: ADDRESSES[1] not in watched.actors.nodes)
         ip("-n", here, "link", "set", "eth0", "up")
         began = time.monotonic()
-        hosts.kill_node()  # what is left of it: Ray ends a node that was declared dead, once it hears of it
+        hosts.kill_node()  # remaining processes: Ray ends a node that was declared dead when it learns of it
         hosts.node = hosts.join()
         watched.until(lambda: watched.playing() == both)
         return {"killed": killed, "cut": (noticed, time.monotonic() - began), "longest_wait": watched.longest_wait,

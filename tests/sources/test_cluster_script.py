@@ -1,5 +1,5 @@
-"""`scripts/cluster.sh up` and `down`, with an ssh and a ray that note what they are asked for. Beside the test of real
-hosts (test_ray_hosts.py), which starts each by itself."""
+"""`scripts/cluster.sh up` and `down`, with a fake ssh and a fake ray that logs its arguments. The test of separate
+hosts (test_ray_hosts.py) does not use these commands."""
 
 import subprocess
 from pathlib import Path
@@ -11,7 +11,8 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "cluster.sh"
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs the script at a home of its own. Every host is a folder there; `log` has what Ray was told, and where."""
+    """A function that runs the script with a temporary home. Each host is a folder there; `log` has the arguments and
+    working folders of ray."""
     programs = {"ray": f'echo "$PWD: $*" >> {tmp_path}/log',
                 "ssh": f'[ "$1" != 10.0.0.9 ] || exit 255\ncd {tmp_path}/$1 && HOME=$PWD sh -c "$2"'}
     for name, text in programs.items():

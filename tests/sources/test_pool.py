@@ -1,4 +1,4 @@
-"""Self-play against earlier versions: who is in the pool, who is drawn, how they are rated, and that it teaches."""
+"""Self-play against earlier versions: members of the pool, sampling of opponents, ratings, and learning."""
 
 import json
 
@@ -21,7 +21,7 @@ TICTACTOE = load_game("tictactoe")
 
 
 class Sure:
-    """Takes the first cell that is free, from ``cell`` on."""
+    """Takes the first free cell from ``cell`` on."""
 
     has_memory = False
 
@@ -35,7 +35,7 @@ class Sure:
 
 
 class Remembers(Sure):
-    """Counts its turns, and takes that cell."""
+    """Counts its turns in its state, and takes the first free cell from that number on."""
 
     has_memory = True
 
@@ -91,7 +91,8 @@ def test_who_is_drawn():
 
 
 def test_members_are_rated_above_play_at_random():
-    """The learner beats 0 in 3 games of 4, then 1 in 2 of 3 with a draw; games against itself say nothing."""
+    """The learner wins 3 of 4 games against member 0, then 2 of 4 against member 1 with a draw and a loss. Games
+    against the newest member, a copy of the learner, do not count."""
     pool = pool_of()
     pool.load_weights(weights(1))
     for number, result in ((0, 1.0), (0, 1.0), (0, -1.0), (0, 1.0), (1, -1.0)):
@@ -110,7 +111,7 @@ def test_members_are_rated_above_play_at_random():
 
 
 def played(env, games, seed=0):
-    """Finished games of a learner who plays at random, with the members that they were against."""
+    """Finished games of a learner that plays at random, with the members that were its opponents."""
     rng, found = np.random.default_rng(seed), []
     env.reset()
     step = env.recv()
@@ -147,7 +148,7 @@ def test_every_game_is_played_by_the_member_that_was_drawn(monkeypatch, kind):
 
 @pytest.mark.parametrize("plies", [3, 7])
 def test_games_begin_with_random_plies_which_are_nobodys(plies):
-    """From 5 plies on some of them end the game, which is then begun without."""
+    """Five or more random plies can end the game, which then begins again without them."""
     pool = Pool(PoolSettings(1, 3, 0.5, plies), lambda weights: Sure(int(weights["cell"])), 0)
     pool.load_weights(weights(3))
     games = played(AgainstPool(TICTACTOE, pool, 8, 0), 400)
@@ -205,7 +206,7 @@ def test_a_run_is_resumed_exactly(nim, tmp_path):
 
 @pytest.mark.slow
 def test_an_actor_in_a_process_of_its_own_plays_on_and_so_does_a_resumed_one(nim, tmp_path, monkeypatch):
-    """After ``learning_starts`` the learner owes 64 · 8 / 16 updates, and the actor waits for them. Then it plays on,
+    """At ``learning_starts`` the learner has 64 · 8 / 16 updates to do, and the actor waits for them. Then it continues
     with newer weights, and versions of them join its pool."""
     monkeypatch.setattr("myosu.sources.processes.PUBLISH_SECONDS", 0.0)
     monkeypatch.setattr("myosu.training.trainer.RECORD_SECONDS", 0.05)
@@ -234,7 +235,7 @@ LEARNS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
 def test_nim_is_learnt_from_nobody_but_itself(nim, tmp_path, algorithm):
-    """21 stones, which the first player wins. Every reply to the agent is tried, from both seats."""
+    """Nim with 21 stones, which the first player wins. The evaluation tries every reply to the agent in both seats."""
     steps, settings = LEARNS[algorithm]
     run = myosu.train(nim, algorithm, opponent="pool", run=tmp_path / "run", env_steps=steps, pool_every=1000,
                       deterministic=True, evaluate_every=0, quiet=True, **settings)

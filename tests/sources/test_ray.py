@@ -1,4 +1,4 @@
-"""Actors on a Ray cluster: one node on this machine, started as a person does it."""
+"""Actors on a Ray cluster: one node on this machine, started with scripts/cluster.sh."""
 
 import importlib.util
 import json
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 
 def processes_named(name: str) -> list[int]:
-    """Of this test's own Ray: those that Ray started for its actors."""
+    """Ids of the processes of this test's Ray cluster whose command begins with ``name``."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -52,9 +52,9 @@ def processes_named(name: str) -> list[int]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """HOST:PORT of a head with room for two actors."""
+    """HOST:PORT of a cluster's head with two cores, for two actors."""
     folder, port = tmp_path_factory.mktemp("ray"), free_port()
-    # Ray's sockets lie in its folder, and their paths may have 107 characters only.
+    # Ray's sockets are in this folder, and their paths are limited to 107 characters.
     temporary = Path(f"/tmp/myosu-ray-{os.getpid()}")
     before = dict(os.environ)
     os.environ |= {"RAY_AUTH_TOKEN_PATH": str(folder / "token"), "RAY_AUTH_MODE": "token", "PORT": str(port),
@@ -66,7 +66,7 @@ def cluster(tmp_path_factory):
         assert head.poll() is None and time.monotonic() < deadline, (folder / "head.log").read_text()
         time.sleep(0.2)
     yield f"127.0.0.1:{port}"
-    head.terminate()  # it ends all of its node's processes
+    head.terminate()  # this ends all of its node's processes
     head.wait(60)
     subprocess.run(["rm", "-rf", str(temporary)], check=True)
     os.environ.clear()
@@ -97,10 +97,10 @@ def test_a_run_trains_in_the_cluster_and_is_resumed(tmp_path, cluster):
     assert second.games >= first.games + 1500 and second.updates >= first.updates
     games = [json.loads(line) for line in (run.folder / "games.jsonl").read_text().splitlines()]
     assert [game["index"] for game in games] == list(range(second.games))
-    assert len({game["seed"] for game in games}) == len(games)  # nothing is counted twice, nobody plays another's games
+    assert len({game["seed"] for game in games}) == len(games)  # no duplicates: actors play different games
     last = json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])
     assert [value for name, value in last.items() if name.startswith("node/") and name.endswith("/actors")] == [2]
-    third = train(open_run(run.folder, games=second.games + 100), quiet=True)  # and back on one machine
+    third = train(open_run(run.folder, games=second.games + 100), quiet=True)  # resume without the cluster
     assert third.games >= second.games + 100 and third.updates > 0
 
 
@@ -142,7 +142,7 @@ def test_newer_weights_reach_all_actors_and_held_ones_wait(tmp_path, cluster):
         assert {each.weights_version for each in late} == {3, 4} and late[-1].weights_version == 4
         actors.hold(True)
         deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:  # what is on its way still comes
+        while time.monotonic() < deadline:  # reports in flight still arrive
             time.sleep(2.5)
             if not actors.collect(wait=False):
                 break
@@ -158,7 +158,7 @@ def test_newer_weights_reach_all_actors_and_held_ones_wait(tmp_path, cluster):
 def test_what_a_person_can_mend_on_a_node_ends_the_training(tmp_path, cluster):
     run = toy_run(tmp_path / "run", updates=1, deterministic=False)
     actors = ClusterActors(run.config, cluster, 1)
-    object.__setattr__(run.config, "game", "not_there")  # a module that this node lacks
+    object.__setattr__(run.config, "game", "not_there")  # an environment that this node lacks
     with pytest.raises(UserError, match=r"On the node [\d.]+: .*not_there"):
         try:
             actors.publish({}, 0)
@@ -222,11 +222,11 @@ def test_the_relay_imports_neither_torch_nor_numba():
 
 
 def test_an_address_where_something_else_answers(monkeypatch):
-    """Ray would try to join for minutes."""
+    """Ray itself would try to connect for minutes."""
     ours, theirs = multiprocessing.Pipe()
 
     def never(address: str, patient: bool) -> bool:
-        assert ours.poll(PATIENCE)  # the learner has been told
+        assert ours.poll(PATIENCE)  # the learner has received the error
         raise UserError("Ray gives up")
 
     monkeypatch.setattr(relay, "_connected", never)
@@ -250,7 +250,7 @@ def test_an_actor_plays_on_before_its_report_has_reached_the_learner():
     reports = crew.take_reports()
     assert next(reports) == b"call 1"
     assert list(crew.calls) == ["call 2"] and crew.nodes["a"].steps == 10
-    assert played == [(3, "weights"), (3, None)]  # the same weights travel once
+    assert played == [(3, "weights"), (3, None)]  # the same weights are sent once
 
 
 def test_ray_is_not_imported_without_the_flag():
@@ -281,7 +281,8 @@ def test_an_actor_reports_after_enough_episodes_or_a_second(tmp_path):
 
 
 def test_a_learner_that_waits_does_not_hold_its_source(tmp_path):
-    """A resumed run has a full replay, and its source does not know yet how many actors there are: both waited."""
+    """Regression: with a full replay buffer after resuming, and a source that did not know its number of actors yet,
+    both waited for each other."""
     trainer = Trainer(toy_run(tmp_path / "run", updates=1, deterministic=False), quiet=True)
     trainer.source.slack = 0
     trainer.replay = SimpleNamespace(positions=10_000, total_positions=10_000)

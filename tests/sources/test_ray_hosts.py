@@ -1,4 +1,4 @@
-"""Two hosts on one machine, in network namespaces (``ray_hosts.py``): what a run keeps when one of them is lost."""
+"""Two hosts on one machine, in network namespaces (``ray_hosts.py``): loss and return of one of them."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(importlib.util.find_spec("ray
 
 @pytest.fixture
 def namespaces():
-    """Two network namespaces with a link between them."""
+    """The names of two connected network namespaces."""
     here, there = names = [f"myosu{os.getpid()}{side}" for side in "ab"]
     if shutil.which("ip") is None:
         pytest.skip("there is no ip command here (iproute2)")

@@ -1,4 +1,4 @@
-"""Where experience comes from: actors in turn, processes, recorded games; and going on with another of them."""
+"""Sources of experience: actors in turn, processes and recorded games; and changing the source when resuming."""
 
 import json
 import time
@@ -31,7 +31,8 @@ CLONING = str(Path(__file__).parents[1] / "cloning_algorithm.py")
 
 
 def lowest_free_square(games, seed, chance=0.3):
-    """Records of games of tic-tac-toe in which both play the lowest free square, but for a random one now and then."""
+    """Records of tic-tac-toe games in which both play the lowest free square, or a random one with probability
+    ``chance``."""
     game, rng, records = load_game("tictactoe"), np.random.default_rng(seed), []
     for index in range(games):
         course = Course(game, 0)
@@ -77,14 +78,14 @@ def test_a_learner_without_an_actor_imitates_recorded_games_until_there_are_no_m
     records = lowest_free_square(300, seed=0)
     assert result.reason == "all recorded games are learnt from"
     assert (result.games, result.env_steps) == (300, sum(record["length"] for record in records))
-    # Every position was drawn replay_ratio times on average.
+    # Every position was sampled replay_ratio times on average.
     assert result.updates == int(Cloning().replay_ratio * result.env_steps) // Cloning().batch_size
     train(cloning_run(tmp_path / "untrained", recording, updates=1), quiet=True)
     assert imitates(tmp_path / "run") > 0.85 and imitates(tmp_path / "untrained") < 0.6
 
 
 def imitates(folder):
-    """How often the agent plays the lowest free square, in games that it has not seen."""
+    """Fraction of positions of new games in which the agent plays the lowest free square."""
     agent, environment, _ = load_agent(folder)
     right = []
     for record in lowest_free_square(50, seed=1):
@@ -106,7 +107,7 @@ def test_games_that_go_differently_are_left_out_and_counted(tmp_path, recording,
     other = toy_run(tmp_path / "other", updates=1).folder
     records = lowest_free_square(10, seed=2)
     records[3]["actions"][1] = records[3]["actions"][0]
-    records[5]["actions"], records[5]["length"] = [*range(7), 7, 8], 9  # over after seven
+    records[5]["actions"], records[5]["length"] = [*range(7), 7, 8], 9  # the game is over after seven actions
     (other / "games.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     result = train(cloning_run(tmp_path / "run", other))
     assert result.games == 8
@@ -120,7 +121,7 @@ def test_games_that_go_differently_are_left_out_and_counted(tmp_path, recording,
 
 
 def test_a_run_goes_on_with_another_kind_of_source(tmp_path):
-    """From an actor in turn to processes and back; no two actors of a run play the same games."""
+    """From an actor in turn to processes and back. No two actors of a run play the same games."""
     folder = tmp_path / "run"
     create_run(RunConfig("tictactoe", TOY, load_algorithm(TOY).Config(),
                          TrainConfig(updates=20, actors=0, evaluate_every=0)), folder)
@@ -128,7 +129,7 @@ def test_a_run_goes_on_with_another_kind_of_source(tmp_path):
     train(open_run(folder, updates=40, actors=2), quiet=True)
     assert train(open_run(folder, updates=60, actors=0), quiet=True).updates == 60
     path = sorted((folder / "checkpoints").glob("update-*"))[-1]
-    # In turn, two processes and, if they were waited for, the learner's own; in turn.
+    # An actor in turn; two processes and, if the learner had to wait, an actor in its process; an actor in turn.
     assert json.loads((path / "state.json").read_text())["source"]["starts"] in (4, 5)
 
 
@@ -148,7 +149,7 @@ def test_the_learners_process_acts_while_nothing_comes_in(tmp_path, silent):
     found = [source.collect(wait=True) for _ in range(30)]
     assert [(one.steps, one.weights_version) for (one,) in found] == [(8, 3)] * 30
     assert source.starts == 2, "a process and the learner's own, which plays other games"
-    source._processes = {0: None}  # it runs, so that no other is started
+    source._processes = {0: None}  # as if it ran, so that no other one is started
     source.publish(learner.weights(), 4)
     assert source.collect(wait=True)[0].weights_version == 4
     waits = source.waits()
@@ -162,7 +163,7 @@ def test_where_it_could_harm_the_learners_process_only_waits(tmp_path, silent, m
                             tmp_path / game).config for game in ("tictactoe", "CartPole-v1"))
     assert ActorProcesses(toy, 1)._acts_here
     assert not ActorProcesses(cart, 1)._acts_here, "somebody else's environment could end the process"
-    source = ActorProcesses(toy, 2)  # as many as there are cores
+    source = ActorProcesses(toy, 2)  # as many actors as cores
     learner = load_algorithm(TOY).make_learner(load_settings(toy), toy.environment.spec, None, 0)
     source.publish(learner.weights(), 0)
     assert source.collect(wait=True) == [] and source.starts == 2
@@ -190,7 +191,7 @@ def test_a_run_whose_learner_plays_itself_goes_on(tmp_path, silent, monkeypatch)
     assert len(set(seeds)) == len(seeds) > 20
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert all(record["learner_wait_share"] == record["actor_wait_share"] == 0.0 for record in records)
-    # Whether it had to wait, and so played at all, is chance; where it must, see the test above.
+    # Whether the learner had to wait, and so acted at all, is not deterministic; the tests above force it.
     assert all(0.0 <= record["learner_act_share"] <= 1.0 for record in records)
 
 
@@ -206,7 +207,7 @@ def test_waiting_counts_while_it_lasts():
 
 
 def test_checkpoints_from_before_there_were_sources_go_on(tmp_path, monkeypatch):
-    """The state of the actors used to lie beside that of the learner."""
+    """Old checkpoints have the state of the actors next to the learner's."""
     folder = tmp_path / "run"
     train(toy_run(folder, updates=60, evaluate_every=30, evaluation_games=4), quiet=True)
     whole = last_weights(folder)

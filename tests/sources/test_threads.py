@@ -1,4 +1,4 @@
-"""Actors that are threads of the learner's process, as beside a card."""
+"""Actors in threads of the learner's process, as used with a GPU."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ from toy_runs import TOY, toy_run
 
 @pytest.fixture
 def on_card(monkeypatch):
-    """Runs believe that a card is there; the algorithm does not ask for it."""
+    """Make the factory choose actors as if there were a GPU; the algorithm itself does not use one."""
     monkeypatch.setattr(factory, "on_card", lambda config: True)
 
 

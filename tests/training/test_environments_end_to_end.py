@@ -1,5 +1,5 @@
-"""Odd environments through whole trainings: what fails is named and the run kept, and everything else uses the same
-wrappers."""
+"""Odd environments in whole trainings: failures are reported and the run is saved; evaluation and resuming use the same
+wrappers as training."""
 
 import json
 
@@ -26,7 +26,7 @@ SMALL = {"ppo": {"num_envs": 2, "rollout_steps": 8, "batch_size": 8, "epochs": 1
 
 
 class FailsLater(Ten):
-    """Its window is closed at the hundredth step."""
+    """Exits at the hundredth step, like an environment whose window is closed."""
 
     made = 0
 
@@ -41,7 +41,7 @@ def test_a_run_whose_environment_fails_is_saved_and_goes_on(tmp_path):
     with pytest.raises(UserError, match=r"step\(\) raised SystemExit.*saved; go on with: myosu train --resume"):
         myosu.train(FailsLater, "ppo", env_steps=1000, run=tmp_path / "run", **SMALL["ppo"], **QUICK)
     first = max(path.name for path in (tmp_path / "run" / "checkpoints").glob("update-*"))
-    with pytest.raises(UserError, match="SystemExit"):  # it does it again, after steps that were learnt from
+    with pytest.raises(UserError, match="SystemExit"):  # it fails again, after more steps and updates
         myosu.train(FailsLater, resume=tmp_path / "run", quiet=True)
     assert max(path.name for path in (tmp_path / "run" / "checkpoints").glob("update-*")) > first >= "update-00000010"
 
@@ -80,7 +80,7 @@ class Still:
 
 
 class Longer(Ten):
-    """The first of its episodes has two steps; later ones more and more."""
+    """The first episode has two steps, and each later one has one more."""
 
     def reset(self, **kwargs):
         self.played = getattr(self, "played", 1) + 1
@@ -96,7 +96,7 @@ def environment(make):
 
 
 def test_environments_that_have_played_their_share_are_left_alone():
-    """Of 70 episodes 6 environments play two, of 2 and 3 steps, and 58 one, of 2."""
+    """For 70 episodes, 6 environments play two (of 2 and 3 steps) and 58 environments play one (of 2 steps)."""
     agent = Still()
     result = play_episodes(environment(Longer), agent, 70)
     assert sorted(result.lengths) == [2] * 64 + [3] * 6

@@ -1,4 +1,4 @@
-"""Training that is killed at any moment goes on exactly where it was."""
+"""Training that is killed at any time resumes exactly."""
 
 import json
 import os
@@ -31,7 +31,8 @@ def lines(file: Path) -> list[dict]:
 
 
 def train_under_fire(folder: Path, aim) -> int:
-    """Train in a fork that ``aim(attempt)`` prepares to be killed, again and again until it ends; the kills."""
+    """Train in forked processes, which ``aim(attempt)`` arranges to be killed, until the run ends. Returns the number
+    of kills."""
     for attempt in range(300):
         def attack(attempt: int = attempt) -> None:
             aim(attempt)
@@ -49,7 +50,7 @@ def train_under_fire(folder: Path, aim) -> int:
 
 def after_seconds(least: float, most: float):
     def aim(attempt: int) -> None:
-        # As sudden as SIGKILL: no handler of Python's sees it.
+        # As abrupt as SIGKILL: no Python handler runs.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, random.Random(attempt).uniform(least, most))
     return aim
@@ -70,7 +71,7 @@ def test_same_seed_same_weights(whole, tmp_path):
 
 
 def test_killed_while_it_writes_equals_uninterrupted(whole, tmp_path):
-    """SIGKILL at the n-th call that changes files, with checkpoints as often as can be."""
+    """SIGKILL at the n-th call that changes files, with a checkpoint as often as possible."""
     folder = tmp_path / "killed"
     toy_run(folder, checkpoint_every_minutes=1e-9, **LIMITS)
 

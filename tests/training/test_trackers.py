@@ -1,4 +1,4 @@
-"""Trackers are told what the run's folder holds, and never stop a training."""
+"""Trackers receive the records of the run's folder, and their failures never stop a training."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ RECORD = {"update": 7, "phase": "training", "loss/value": 0.125, "env_steps": 90
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """A stand-in for wandb and trackio, whose interfaces are the same; what it was told."""
+    """Stand-in for wandb and trackio, which have the same interface. Returns the recorded calls."""
     told = SimpleNamespace(inits=[], logs=[], finished=0, broken=False)
 
     class Run:
@@ -92,7 +92,7 @@ def test_a_training_is_tracked_to_its_end_though_the_tracker_fails(stand_in, tmp
 
 def test_missing_packages_and_unknown_names_are_told_before_anything_is_made(monkeypatch, tmp_path, capsys):
     for name in TRACKERS:
-        monkeypatch.setitem(sys.modules, name, None)  # an import of it fails
+        monkeypatch.setitem(sys.modules, name, None)  # makes its import fail
         with pytest.raises(UserError, match=rf"pip install 'myosu\[{name}\]'"):
             require_tracker(name)
     with pytest.raises(UserError, match="no tracker 'comet'"):
@@ -109,7 +109,7 @@ def test_mlflow_s_own_store_has_the_numbers(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
     run = toy_run(tmp_path / "mine", updates=1)
-    for _ in range(2):  # the second time as a resumed run
+    for _ in range(2):  # the second time like a resumed run
         with tracking(run, "mlflow") as (tracker,):
             tracker.on_record(RECORD)
             tracker.on_evaluation(EVALUATION)

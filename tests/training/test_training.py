@@ -1,4 +1,4 @@
-"""The training loop: what is held, what is counted, and what goes wrong."""
+"""The training loop: replay ratio, counters, evaluations and failures."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def test_metrics_and_games_join(tmp_path):
 
 
 def test_evaluations_are_against_the_opponent_that_was_named(tmp_path, capsys):
-    """And the best checkpoint is that against the present one, whatever the results against another were."""
+    """The best checkpoint counts only evaluations against the current opponent."""
     other = toy_run(tmp_path / "Other", updates=1)
     train(other, quiet=True)
     folder = tmp_path / "run"
@@ -128,7 +128,7 @@ def test_an_opponent_that_is_none_is_named_before_training(tmp_path):
 
 
 def test_an_opponent_that_fails_is_told_and_training_goes_on(tmp_path, capsys):
-    """An engine that ends as soon as it is to move."""
+    """The opponent is an engine that exits when it has to move."""
     (tmp_path / "engine.py").write_text("import sys\nfor line in sys.stdin:\n    if line.startswith('genmove'):\n"
                                         "        sys.exit(3)\n    print('=\\n', flush=True)\n")
     engine = f"gtp:{shlex.quote(sys.executable)} {tmp_path / 'engine.py'}"
@@ -161,12 +161,12 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
 
 def test_replay_ratio_is_held_in_turn(tmp_path):
     result = train(toy_run(tmp_path / "run", {"replay_ratio": 0.5, "batch_size": 8}, updates=200), quiet=True)
-    # No more than a batch below, or the positions that one step of eight games ends with.
+    # At most one batch behind, or the positions of games that end in one step of eight environments.
     assert 0.5 * (result.env_steps - 2 * 8 * 9) - 8 <= 200 * 8 <= 0.5 * result.env_steps
 
 
 def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, monkeypatch):
-    """A slow learner: it is the actors that must wait; and one of them is killed."""
+    """The learner is slow, so that the actors must wait, and one of them is killed."""
     folder = tmp_path / "run"
     run = toy_run(folder, {"replay_ratio": 1.0, "replay_capacity": 20_000}, deterministic=False, actors=2,
                   updates=500, evaluate_every=5, evaluation_games=10)
@@ -188,13 +188,13 @@ def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, mo
     last = records(folder, "training")[-1]
     assert last["actor_restarts"] == 1
     slack = 2 * 8 * 9  # actors × games × plies
-    in_flight = 10 * slack  # what had been sent before an actor was told to wait
+    in_flight = 10 * slack  # experience sent before an actor had to wait
     assert result.env_steps - 2 * slack - in_flight <= 500 * 16 <= result.env_steps
     assert last["memory_mib"] is None or last["memory_mib"] > 100
-    # The actors played with newer weights than those they began with.
+    # The actors received newer weights.
     games = [json.loads(line) for line in (folder / "games.jsonl").read_text().splitlines()]
     assert games[-1]["weights_version"] > 0
-    # Evaluations beside them pause, but the last does not wait.
+    # Evaluations during training are paused here, but the last one is not.
     assert [line["update"] for line in records(folder, "evaluation")][1:] == [500]
 
 
@@ -208,7 +208,7 @@ def test_sparkline():
 
 
 def test_settings_from_which_nothing_can_be_made(tmp_path):
-    """Read from a file they are an error of the file, in a sentence."""
+    """Settings read from a file: the error message names the file."""
     folder = tmp_path / "run"
     train(toy_run(folder, updates=20), quiet=True)
     file = folder / "config.json"
@@ -240,7 +240,7 @@ def test_a_run_of_one_rollout_learns_from_it(tmp_path):
                        prioritized=True)),
 ])
 def test_raw_rows_and_what_is_made_of_them_are_resumed(tmp_path, algorithm, config):
-    """Interrupted in the middle of a rollout, and when the ring has gone round."""
+    """Interrupt in the middle of a rollout (ppo), and after the ring buffer has wrapped around (dqn)."""
     def new_run(name):
         return create_run(RunConfig("CartPole-v1", algorithm, config,
                                     TrainConfig(env_steps=900, deterministic=True, evaluate_every=0)), tmp_path / name)

@@ -1,4 +1,4 @@
-"""For the tests of the pages."""
+"""Fixtures for the tests of the pages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The page shows what each part of AlphaGo's search thinks."""
+"""The page shows the numbers of each part of AlphaGo's search."""
 
 import re
 

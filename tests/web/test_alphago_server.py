@@ -1,4 +1,4 @@
-"""The server plays AlphaGo's search, and tells what each of its parts thinks."""
+"""The server plays AlphaGo's search, and sends the numbers of each of its parts."""
 
 import httpx
 import numpy as np

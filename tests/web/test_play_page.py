@@ -1,4 +1,4 @@
-"""The page in a real browser: whole games by mouse and by keyboard, and what people do besides."""
+"""The page in a real browser: whole games by mouse and by keyboard, and other actions of people."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from myosu.web.room import Room
 from own_game import NIM
 from web_runs import serving, untrained_run
 
-#: Marks in a game's text, as the page calls the same pieces.
+#: Symbols in a game's text → the page's names of the pieces.
 MARKS = {
     "othello": {".": "0", "*": "0", "X": "1", "O": "2"}, "connect_four": {".": "0", "X": "1", "O": "2"},
     "tictactoe": {".": "0", "X": "1", "O": "2"}, "woodoku": {".": "0", "#": "1"},
@@ -52,7 +52,7 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def open_page(new_context, served):
-    """Opens the page of a game in a browser of its own."""
+    """Open the page of a game in its own browser context."""
 
     def open_page(game: str, context=None, **settings) -> Page:
         page = (context or new_context(served(game), **settings)).new_page()
@@ -64,7 +64,7 @@ def open_page(new_context, served):
 
 
 def wait_for_turn(page: Page) -> None:
-    """Until a person may move, or the game is over."""
+    """Wait until a person may move, or the game is over."""
     page.locator("#board[data-turn=person], #board[data-turn=over]").wait_for()
 
 
@@ -89,14 +89,14 @@ rules = cache(load_game)
 
 
 def truth(page: Page) -> Course:
-    """The game by the rules, from what the server exports."""
+    """The true game, replayed by the rules from the server's export."""
     game_id = re.search(r"/game/([\w-]+)$", page.url)[1]
     data = page.request.get(f"/api/games/{game_id}.json").json()
     return replay(rules(data["game"]), data["seed"], data["actions"])
 
 
 def pieces(course: Course) -> list[str]:
-    """The cells of the newest position, as the game writes it as text."""
+    """The cells of the newest position, from the game's text rendering."""
     game, marks = course.game, MARKS[course.game.name]
     lines = [line.split() for line in game.render(course.now.state).splitlines()]
     width = WIDTHS[game.name]
@@ -112,7 +112,7 @@ def check_board(page: Page) -> Course:
 
 
 def click_a_move(page: Page, course: Course, number: int) -> None:
-    """Play the legal action ``number``, modulo their count, as a person with a mouse does."""
+    """Click the legal action ``number``, modulo their count."""
     game = course.game
     legal = [action for action, may in enumerate(course.legal_actions()) if may]
     action = legal[number % len(legal)]
@@ -129,7 +129,7 @@ def click_a_move(page: Page, course: Course, number: int) -> None:
 
 @pytest.mark.parametrize("game", WIDTHS)
 def test_a_whole_game_by_clicks(open_page, served, game):
-    """The board on screen is the game's true state after every move, and the game is kept as a demonstration."""
+    """The board on screen is the game's true state after every move, and the game is saved as a demonstration."""
     page = open_page(game)
     if game == "snake":
         page.locator("#drive").select_option("0")
@@ -176,8 +176,10 @@ def test_undo_hint_and_thoughts(open_page):
 
 
 def test_asked_while_the_agent_thinks(open_page):
-    """A hint, and an undo, at the moment in which thoughts are asked for: one answer serves both, and what was thought
-    of a position that was taken back is not shown at another."""
+    """A hint, and an undo, while an evaluation is requested.
+
+    One answer serves both requests, and the evaluation of a position that was taken back is not shown at another.
+    """
     page = open_page("othello")
     play_clicks(page, 2)
     page.evaluate("for (const id of ['show-mind', 'hint']) document.getElementById(id).click()")
@@ -212,7 +214,7 @@ def test_reload_and_undo_in_the_middle_of_a_game(open_page, game):
 
 @contextlib.contextmanager
 def server_process(run, port: int):
-    """``myosu play`` as people start it; killed without warning."""
+    """``myosu play`` started as users do it, and killed without warning."""
     command = [sys.executable, "-m", "myosu.cli", "play", str(run), "--no-browser", "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -225,7 +227,7 @@ def server_process(run, port: int):
 
 
 def test_a_server_killed_in_the_middle_of_a_game(browser, tmp_path):
-    """It goes on by itself when there is a server again, when the page is loaded again, and from the list of games."""
+    """The game continues once a server runs again: by itself, after a reload, and from the list of games."""
     run = untrained_run(tmp_path / "run", "tictactoe")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -322,10 +324,10 @@ def walk_to(page: Page, cell: int, columns: int) -> None:
                                                  ("connect_four", 7, "Connect Four board"),
                                                  ("othello", 8, "Othello board")])
 def test_by_keyboard_alone(open_page, game, columns, name):
-    """A new game as the second player, and all of it, with what a screen reader is told."""
+    """A whole game as the second player, with the messages to a screen reader."""
     page = open_page(game)
     page.keyboard.press("n")
-    page.keyboard.press("ArrowRight")  # you are Ring, Yellow, White
+    page.keyboard.press("ArrowRight")  # the person plays Ring, Yellow or White
     page.keyboard.press("Enter")
     page.locator('#board[data-ply="1"][data-turn=person]').wait_for()
     while not is_over(page):
@@ -373,7 +375,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 
 def slide(page: Page, start, end) -> None:
-    """One finger from ``start`` to ``end`` as a touchscreen reports it: the browser may take it for scrolling."""
+    """Move one finger from ``start`` to ``end`` as a touchscreen reports it: the browser may take it for scrolling."""
     screen = page.context.new_cdp_session(page)
     for kind, share in (("touchStart", 0), *(("touchMove", k / 5) for k in range(1, 6)), ("touchEnd", None)):
         points = [] if share is None else [{
@@ -388,7 +390,7 @@ def middle(page: Page, selector: str) -> tuple[float, float]:
 
 
 def test_snake_is_steered_by_swipes(open_page):
-    """From anywhere on the board, slantwise, too; the page does not scroll."""
+    """Swipes work anywhere on the board, diagonally too; the page does not scroll."""
     page = open_page("snake", **PHONE)
     page.locator("#drive").select_option("0")
     x, y = middle(page, "#board .frame")
@@ -424,14 +426,14 @@ def test_woodoku_pieces_are_dragged_by_a_finger(open_page):
     slide(page, away, (x, y + lift))
     wait_past(page, 0)
     assert check_board(page).actions == [action]
-    page.locator(".slot:enabled").first.tap()  # or chosen, and then put down
+    page.locator(".slot:enabled").first.tap()  # alternatively, select it and then put it down
     page.locator(".cell.fits").first.tap()
     wait_past(page, 1)
     assert check_board(page).now.ply == 2 and page.evaluate("scrollY") == 0
 
 
 def test_a_game_without_a_board_by_keyboard_alone(new_context, tmp_path):
-    """Shown as text; the focus stays among the moves, so that Enter after Enter plays the game."""
+    """Shown as text. The focus stays among the moves, so that repeated Enter plays the game."""
     (tmp_path / "nim.py").write_text(NIM)
     run = untrained_run(tmp_path / "run", str(tmp_path / "nim.py"))
     with serving(Room(run)) as address:
@@ -508,7 +510,7 @@ def test_a_recorded_game_move_by_move(open_page, served):
 
 @pytest.mark.parametrize("game", ["othello", "tictactoe"])
 def test_the_greatest_number_on_the_board_is_the_move(open_page, game):
-    """That which a hint names, and the first in the table, which says what the numbers mean."""
+    """It is the move of the hint, and the first in the table that explains the numbers."""
     page = open_page(game)
     for _ in range(3):
         page.keyboard.press("t")
@@ -543,7 +545,7 @@ def aimed_at(page: Page, number: int) -> tuple[float, float]:
 
 
 def test_bubble_by_mouse(open_page, served):
-    """A whole game: the aim line follows the pointer, each click shoots, and the game is kept as a demonstration."""
+    """A whole game: the aim line follows the pointer, each click shoots, and the game is saved as a demonstration."""
     page, random = open_page("bubble"), np.random.default_rng(0)
     while not is_over(page):
         course = check_bubbles(page)
@@ -585,7 +587,7 @@ def test_bubble_by_keyboard(open_page):
 
 
 def test_bubble_by_a_finger(open_page):
-    """It aims where the finger slides and shoots where it leaves; below the shooter it does not."""
+    """The shot is aimed by sliding a finger and fired by lifting it; below the shooter nothing is fired."""
     page = open_page("bubble", **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     start = check_bubbles(page).now.state
@@ -626,7 +628,7 @@ def test_a_rematch_changes_seats_and_only_a_victory_is_in_the_colour_of_victory(
     assert (colour == victory) == ("You win" in page.locator("#status").inner_text())
     game = page.url
     page.keyboard.press("r")
-    page.locator('#board[data-ply="1"][data-turn=person]').wait_for()  # the agent has begun
+    page.locator('#board[data-ply="1"][data-turn=person]').wait_for()  # the agent made the first move
     assert page.url != game
 
 
@@ -647,7 +649,7 @@ def test_levels_set_what_is_behind_more(open_page):
 
 
 def test_dots_and_hints_are_seen(open_page):
-    """Of the dot on an open square against the board, and of the two colours of a hint, 3:1 at least."""
+    """Contrast of the dot on an open square against the board, and of a hint's two colours: at least 3:1."""
     page = open_page("othello")
     dot = page.locator(".cell.open .piece, .cell.clickable .piece").first.evaluate(
         "piece => getComputedStyle(piece).backgroundColor")
@@ -663,7 +665,7 @@ def test_dots_and_hints_are_seen(open_page):
 
 @pytest.mark.parametrize("game", ["tictactoe", "snake"])
 def test_a_review(open_page, served, game):
-    """After a game: what the agent thinks of every position, marks beside the moves, a ring around the best."""
+    """After a game: the agent's evaluation of every position, marks beside the moves, a ring around the best move."""
     page = open_page(game)
     assert page.locator("#review").is_hidden()
     number = 0
@@ -714,7 +716,7 @@ def test_sounds_can_be_off(open_page):
     assert not page.get_by_label("Sounds").is_checked()
 
 
-#: An element of each board, the property that colours its dot or hint, and what it lies on.
+#: An element of each board, the property that colours its dot or hint, and the element that it lies on.
 SEEN = [
     ('<div class="board woodoku"><div class="cell fits"></div></div>', ".cell", "::before", "backgroundColor", ".cell"),
     ('<div class="board woodoku"><div class="cell box fits"></div></div>', ".cell", "::before", "backgroundColor",

@@ -1,4 +1,4 @@
-"""The review of a game: what a move cost, by hand; and on the page, what the agent says of each position."""
+"""The review of a game: costs of moves, computed by hand; and on the page, the evaluation of each position."""
 
 from __future__ import annotations
 
@@ -38,9 +38,11 @@ def judged(players, most, actions, end, thoughts):
 
 
 def test_what_moves_cost():
-    """To the first seat the game is worth 0, 0.1, −0.05, −0.25, −0.1, and its defeat ends it. Its moves cost 0 (the
-    value rose), 0 (its best move: that the value fell shows only how far values err) and 0.9; those of the second, to
-    whom a falling value is good, 0 and 0.15."""
+    """The values for the first seat are 0, 0.1, −0.05, −0.25, −0.1, and it loses at the end.
+
+    The costs of its moves are 0 (the value rose), 0 (its best move: the drop only shows the error of the values) and
+    0.9; those of the second seat, for which a lower value is better, are 0 and 0.15.
+    """
     found = judged(2, 1.0, [5, 6, 7, 8, 9], -1.0,
                    [(0, 0, 0.0), (1, 0, 0.1), (0, 7, -0.05), (1, 0, -0.25), (0, 0, -0.1)])
     assert found["done"] and [round(move["loss"], 6) for move in found["moves"]] == [0, 0, 0, 0.15, 0.9]
@@ -53,8 +55,8 @@ def test_what_moves_cost():
 
 
 def test_a_game_for_points_and_one_alone():
-    """Othello counts to 32, of which 8 decide: from 1.6 on it is a mistake, from 2.4 on a blunder. Alone the greatest
-    expectation counts."""
+    """Othello counts to 32, of which 8 are decisive: from 1.6 on it is a mistake, from 2.4 on a blunder. For one
+    player, the greatest expected score is decisive."""
     found = judged(2, 32.0, [1, 2, 3], -3.0, [(0, 0, 2.0), (1, 0, 0.3), (0, 0, 2.2)])
     assert [round(move["loss"], 6) for move in found["moves"]] == [1.7, 1.9, 5.2]
     assert [move["name"] for move in found["moves"]] == ["mistake", "mistake", "blunder"]

@@ -19,7 +19,7 @@ from web_runs import serving, untrained_run
 
 
 class Named(gymnasium.Env):
-    """Tells what its actions are called."""
+    """Provides the names of its actions."""
 
     def __init__(self, names=(), keys=None) -> None:
         self.spec = None
@@ -96,7 +96,7 @@ def test_what_a_person_played_is_recorded_and_learnt_from(tmp_path, recorder):
     assert [state["return"] for state in states] == [1, 3, 6, 10, 15]
     assert [state["over"] for state in states] == [False] * 4 + [True] and states[-1]["recorded"] == 1
     session.step(2)
-    session.start()  # what was begun is left
+    session.start()  # the unfinished episode is dropped
     for action in (2, 2, 2, 2, 2):
         session.step(action)
     session.close()
@@ -104,7 +104,7 @@ def test_what_a_person_played_is_recorded_and_learnt_from(tmp_path, recorder):
     records = list(recording.records())
     assert [record.actions for record in records] == [[0, 1, 2, 1, 0], [2] * 5]
     assert [record.index for record in records] == [0, 1] and records[0].seed != records[1].seed
-    # Raises UserError if it ends otherwise.
+    # Raises UserError if the replay ends differently.
     moves = list(records[0].moves(load_environment("filmed_envs:Filmed-v0")))
     assert [move.action.item() for move in moves] == [0, 1, 2, 1, 0] and moves[-1].terminated
 

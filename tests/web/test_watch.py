@@ -1,4 +1,4 @@
-"""What is read from a run that is watched: whatever state its files are in."""
+"""Reading a run that is watched, in every state of its files."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def test_a_file_that_was_cut_replaced_or_deleted(metrics, tmp_path):
     metrics.read()
     write(tmp_path / "shorter", *map(record, range(3)))
     write(tmp_path / "shorter", *(record(k, **{"loss/loss": 9.0}) for k in range(3, 20)), mode="a")
-    os.replace(tmp_path / "shorter", file)  # as a resumed training does: the same head, and longer than what was read
+    os.replace(tmp_path / "shorter", file)  # as a resumed training does: same beginning, longer than what was read
     metrics.read()
     assert len(updates(metrics)) == 20 and metrics.values("loss/loss")[3:5].tolist() == [9, 9] and metrics.damaged == 0
-    write(file, record(7), record(8))  # begun again
+    write(file, record(7), record(8))  # started again
     metrics.read()
     assert updates(metrics) == [70, 80]
     file.unlink()
@@ -174,7 +174,7 @@ def test_a_part_of_the_axis_and_smoothing(tmp_path):
     folder = untrained_run(tmp_path / "run", "tictactoe")
     write(folder / "metrics.jsonl", *(record(k, noise=float(k % 2)) for k in range(2000)))
     watched = Watched(folder)
-    data = watched.look(Shown("updates", 100, 400, 0.1))[1]  # of 31 points: all, where the whole curve has 400 of 2,000
+    data = watched.look(Shown("updates", 100, 400, 0.1))[1]  # all of its 31 points; the whole curve shows 400 of 2,000
     assert data["curves"]["noise"] == [[10 * k, k % 2] for k in range(10, 41)]
     found = dict(data["smoothed"]["noise"])  # means within 15 updates: of three points, at the ends of two
     assert found[100] == found[400] == 0.5 and found[200] == pytest.approx(2 / 3, abs=1e-5)
@@ -253,7 +253,7 @@ def test_a_run_is_added(tmp_path):
         for name in ("elsewhere", "../elsewhere", str(other), "", "."):
             assert client.post("/api/watch", json={"add": name}).status_code == 404, name
         assert client.post("/api/watch", json={"add": 1}).status_code == 400
-        for _ in range(2):  # two pages may ask for it
+        for _ in range(2):  # two pages may request it
             assert client.post("/api/watch", json={"add": "other"}).json() == {"number": 1}
         told = client.get("/api/watch").json()
         assert [run["name"] for run in told["runs"]] == ["shown", "other"] and told["others"] == []
@@ -261,7 +261,7 @@ def test_a_run_is_added(tmp_path):
 
 
 def test_a_gymnasium_run(tmp_path):
-    """Its curves are there; its episodes are seen elsewhere."""
+    """Its curves are shown; its episodes are shown by another command."""
     from myosu.algorithms import ppo
     from myosu.runs.config import RunConfig, TrainConfig
     from myosu.training.start import create_run

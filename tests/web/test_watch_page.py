@@ -1,4 +1,4 @@
-"""The page to watch in a real browser: what it draws is what the files say, also while they grow."""
+"""The watch page in a real browser: it shows the content of the files, also while they grow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from web_runs import TINY, serving, untrained_run
 def runs(tmp_path):
     """A run with 1,000 records and a game, and one with 7 records."""
     name, settings = TINY["tictactoe"]
-    healthy = (name, {**settings, "reconstruction_loss_weight": 1.0})  # the doctor warns without one
+    healthy = (name, {**settings, "reconstruction_loss_weight": 1.0})  # the doctor warns if it is 0
     folders = [untrained_run(tmp_path / folder, "tictactoe", learnt_by=healthy) for folder in ("long", "short")]
     for folder, count in zip(folders, (1000, 7), strict=True):
         write(folder / "metrics.jsonl", *(record(k, **{"selfplay/policy_entropy": 2 - k / 2000}) for k in range(count)),
@@ -43,7 +43,7 @@ def address(runs):
 
 @pytest.fixture
 def open_page(address, new_context):
-    """Opens the page of both runs."""
+    """Open the page of both runs."""
 
     def open_page(**settings):
         page = new_context(address, **settings).new_page()
@@ -78,7 +78,7 @@ def test_curves_grow_while_one_looks_on(open_page, runs):
     expect(line(page, "loss/loss", 1)).to_have_attribute("data-points", "7")
     expect(page.locator("#evaluations tbody tr")).to_have_count(11)
 
-    write(runs[1] / "metrics.jsonl", record(1), record(2, "finished"))  # begun again
+    write(runs[1] / "metrics.jsonl", record(1), record(2, "finished"))  # started again
     expect(line(page, "loss/loss", 1)).to_have_attribute("data-points", "2")
     expect(page.locator(".state").nth(1)).to_have_attribute("data-state", "finished")
     expect(short).to_have_count(0)
@@ -96,7 +96,7 @@ def test_other_axes_and_values_by_keyboard(open_page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     assert chart.locator(".readout").inner_text().split() == ["at", "20", "2", "2"]
-    assert page.locator("[data-chart='loss/loss'] .mark").count() == 2  # the same moment in every picture
+    assert page.locator("[data-chart='loss/loss'] .mark").count() == 2  # the same moment in every chart
     page.reload()
     expect(page.get_by_label("Updates", exact=True)).to_be_checked()
 
@@ -141,7 +141,7 @@ def test_the_weight_of_the_page(open_page):
 
 
 def test_findings_lie_beside_their_curves(open_page, runs):
-    """Of the second run, whose entropy collapses and whose gradient is cut always, and not of the first."""
+    """Findings of the second run, whose entropy collapses and gradient is always clipped; none of the first."""
     page = open_page()
     assert page.locator(".health .bad").count() == 0 and page.locator(".notes li").count() == 0
     write(runs[1] / "metrics.jsonl", *(record(k, **{"selfplay/policy_entropy": 2.0 if k < 8 else 0.001,
@@ -160,7 +160,7 @@ def test_findings_lie_beside_their_curves(open_page, runs):
 
 
 def drag(page, chart, start, end):
-    """From one share of a chart's axis to another."""
+    """Drag from one fraction of a chart's axis to another."""
     plot = page.locator(f"[data-chart='{chart}'] svg")
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
@@ -215,7 +215,7 @@ def test_runs_are_hidden_and_added(open_page, runs):
 
 
 def test_seeds_are_grouped_and_other_settings_are_told_apart(new_context, tmp_path):
-    """Two seeds of 2 and 4 updates' worth, whose loss is 1 and 3, and a run with another number of simulations."""
+    """Two runs that differ in the seed, with losses 1 and 3, and a run with a different number of simulations."""
     folders = []
     for name, seed, simulations, loss in (("a", 0, 4, 1.0), ("b", 1, 4, 3.0), ("c", 0, 5, 9.0)):
         folders.append(untrained_run(tmp_path / name, "tictactoe"))
@@ -252,11 +252,11 @@ def test_a_picture_and_the_numbers_of_a_curve(open_page):
     with page.expect_download() as download:
         chart.get_by_role("link", name="CSV").click()
     rows = Path(download.value.path()).read_text().splitlines()
-    assert len(rows) == 1 + 1000 + 7 and rows[1] == "long,loss/loss,0.0,0.0,0.0,1.0"  # all, not the 400 that are drawn
+    assert len(rows) == 1 + 1000 + 7 and rows[1] == "long,loss/loss,0.0,0.0,0.0,1.0"  # all, not only the 400 drawn
 
 
 def test_the_first_minute(new_context, tmp_path):
-    """Of a run that is trained but has recorded nothing, and of one that collects what it needs to begin."""
+    """A run in training without records, and one that collects positions before its first update."""
     folder = untrained_run(tmp_path / "run", "tictactoe")
     lock = open_run(folder).lock()
     with serving(None, folder) as address:

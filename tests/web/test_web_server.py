@@ -1,4 +1,4 @@
-"""The server against people who mean it no good, and its games beside each other."""
+"""The server against malicious clients, and the isolation of its games."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def new_game(client, *seats, **order) -> str:
 
 
 def talk(address, game_id, conversation):
-    """Run ``conversation(socket)`` on a connection to the game; what it returns. It has had the first message."""
+    """Run ``conversation(socket)`` on a connection to the game, after its first message. Returns its result."""
 
     async def run():
         async with websockets.connect(f"ws{address.removeprefix('http')}/api/games/{game_id}") as socket:
@@ -64,7 +64,7 @@ def talk(address, game_id, conversation):
 
 
 async def hear(socket, *types):
-    """The next message, of these types if any are named."""
+    """Receive the next message, of one of these types if any are given."""
     while True:
         message = json.loads(await asyncio.wait_for(socket.recv(), 30))
         if not types or message["type"] in types:
@@ -76,7 +76,7 @@ async def say(socket, **message):
 
 
 async def play_to_the_end(socket, seed=0) -> list[int]:
-    """A person against the agent, from the start; the actions."""
+    """Play a person's moves against the agent from the start. Returns the actions."""
     choice, actions = random.Random(seed), []
     legal = list(range(9))
     while True:
@@ -173,7 +173,7 @@ def test_every_bad_message_is_answered_and_the_game_stands(client, address):
             await socket.send(message)
             answer = await hear(socket)
             assert answer["type"] == "error" and 10 < len(answer["message"]) < 300, message
-            if k % 10 == 9:  # a person who now and then sends sense is not thrown out
+            if k % 10 == 9:  # a client that sends a valid message now and then is not disconnected
                 await say(socket, type="look", ply=0)
                 await hear(socket, "look")
         await say(socket, type="play", ply=0, action=4)
@@ -232,7 +232,7 @@ def test_no_path_leads_out(address, path):
         writer.close()
         return answer
 
-    answer = asyncio.run(get())  # not by httpx, which would tidy the path
+    answer = asyncio.run(get())  # not by httpx, which would normalise the path
     assert int(answer.split()[1]) in (400, 404) and b"def " not in answer and b"root:" not in answer
 
 
@@ -291,7 +291,7 @@ def test_an_agent_that_cannot_be_loaded_is_named_and_stops_nothing(tmp_path):
         assert "weights.safetensors has 9 bytes" in talk(address, new_game(client), conversation)
         whole = new_game(client, PERSON, {**AGENT, "checkpoint": "update-00000002"})
         assert len(talk(address, whole, play_to_the_end)) >= 5
-    with pytest.raises(UserError, match="has 9 bytes"):  # nobody would be played against
+    with pytest.raises(UserError, match="has 9 bytes"):  # a room needs readable weights
         Room(folder / "checkpoints" / "update-00000001")
 
 
@@ -338,7 +338,7 @@ def test_another_server_goes_on_with_the_games_of_the_last(folder):
     left.course.play(3)
     left.course.play(1)
     left.play(2, 4)
-    branch = opened(room, **{"from": {"game": left.id, "ply": 2}})  # kept before anybody moves
+    branch = opened(room, **{"from": {"game": left.id, "ply": 2}})  # saved before the first move
     other = opened(room)
     other.play(0, 8)
     other.play(1, 7)
@@ -416,7 +416,7 @@ def test_when_the_room_is_full_a_game_that_nobody_looks_at_makes_place(folder, m
 
 
 def test_the_agent_gets_ready_when_a_game_begins(folder):
-    """Before anybody moves: what it takes may have to be compiled."""
+    """Before the first move, because compilation may take long."""
     room = Room(folder)
     with serving(room, folder) as address, httpx.Client(base_url=address, timeout=30) as client:
         assert client.get("/api/run").status_code == 200 and room._warming is None
@@ -454,7 +454,7 @@ HANDSHAKE = ("GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConne
 
 
 def first_line(address, text: str) -> str:
-    """Of what the server answers to this on a connection of its own."""
+    """The first line of the server's answer to ``text`` on a new connection."""
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(text.encode("latin-1"))
@@ -476,7 +476,7 @@ def first_line(address, text: str) -> str:
 ], ids=["as usual", "a long cookie", "a longer one", "many headers", "no body", "without an end", "a long protocol",
         "many protocols", "a long path", "posted", "a wrong key"])
 def test_every_handshake_is_answered(client, address, change, status):
-    """With a WebSocket where only what it does not need is long or plentiful; with an error otherwise."""
+    """With a WebSocket if only unnecessary headers are long or numerous; otherwise with an error."""
     path = change.get("path", f"/api/games/{new_game(client)}")
     text = HANDSHAKE.format(path=path, host=address.removeprefix("http://"), more=change.get("more", ""))
     text = text.replace("GET", change.get("method", "GET")).replace("A" * 22 + "==", change.get("key", "A" * 22 + "=="))
@@ -497,7 +497,7 @@ def idle_connections(address, count, sent=b""):
     b"", b"GET /api/run HTTP/1.1\r\nHo", b"GET /api/run HTTP/1.1\r\nHost: localhost\r\n\r\n",
 ], ids=["nothing", "half a request", "a request, and nothing more"])
 def test_connections_that_are_idle_make_room(room, monkeypatch, sent):
-    """Of 30 connections that the server bears 50 wait; games that are under way there go on."""
+    """50 idle connections to a server with a limit of 30: its running games continue."""
     monkeypatch.setattr(server, "CONNECTIONS", 30)
     with serving(Room(room.folder)) as address, httpx.Client(base_url=address, timeout=20) as client:
         game_id = new_game(client)
@@ -512,7 +512,7 @@ def test_connections_that_are_idle_make_room(room, monkeypatch, sent):
 
 
 def test_a_server_full_of_games_says_so(room, monkeypatch):
-    """Whoever is in stays in."""
+    """Existing connections stay open."""
     monkeypatch.setattr(server, "CONNECTIONS", 8)
     with serving(Room(room.folder)) as address, httpx.Client(base_url=address, timeout=20) as client:
         game_id = new_game(client)

@@ -1,1 +1,1 @@
-"""One module a command; each has ``main(arguments) -> exit code``."""
+"""The commands, one module each, with ``main(arguments) -> exit code``."""

@@ -18,7 +18,7 @@ from tyro.conf import Positional
 from myosu.commands.options import check_seed, trust_if
 from myosu.errors import UserError
 
-#: Games for each player where no limit is given.
+#: Number of games per player if no limit is set.
 GAMES_A_PLAYER = 100
 
 
@@ -116,7 +116,7 @@ def _open(options: Options) -> Any:
     if options.game is None:
         raise UserError("Which game, and who plays? For example: myosu arena othello greedy alphabeta:3 "
                         "RUN/checkpoints")
-    # Named here: so may run in this league from now on.
+    # The user named this code, so it may run in this league from now on.
     engines = [trust.source_of(word) for word in options.players if word.startswith("gtp:")]
     trust.remember(trust.source_of(options.game), *engines)
     entrants = find_entrants(list(options.players), load_game(options.game), options.simulations)

@@ -47,6 +47,6 @@ def main(arguments: list[str]) -> int:
 
 
 def check_games(games: int) -> None:
-    """Raises UserError unless so many games can be played, half of them from each seat."""
+    """Raises UserError unless this number of games can be played, half of them from each seat."""
     if games and (games < 4 or games % 2):
         raise UserError(f"--games {games}: an even number from 4, or 0.")

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-#: With fewer seeds on a side no conclusion is drawn.
+#: With fewer seeds in a group, no conclusion is drawn.
 LEAST_SEEDS = 3
-#: Greatest probability of such a difference by chance at which it is called one.
+#: Significance level: a difference counts if its permutation p-value is below it.
 SURE = 0.05
 
 
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
 
 
 def compare(groups: dict[str, list[Any]], games: list[str]) -> dict[str, Any]:
-    """groups: curves by name, "runs" and perhaps "baseline". The report, as JSON."""
+    """Compare groups of runs. groups: curves by name, "runs" and optionally "baseline". Returns the report as JSON."""
     import numpy as np
 
     from myosu.evaluation.comparison import (

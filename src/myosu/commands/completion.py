@@ -31,4 +31,4 @@ def main(arguments: list[str]) -> int:
     kinds = {name: train.all_options() if name == "train" else importlib.import_module(f"myosu.commands.{name}").Options
              for name in COMMANDS}
     tyro.extras.subcommand_cli_from_dict(kinds, prog="myosu", args=["--tyro-print-completion", options.shell])
-    return 0  # not reached: tyro ends the process after it has printed
+    return 0  # not reached: tyro ends the process after printing

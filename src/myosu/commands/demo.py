@@ -41,8 +41,10 @@ def main(arguments: list[str]) -> int:
 
 
 def unpack_agent() -> Path:
-    """A folder of the user's own with the agent, where the page may keep games that are played. It is made anew, for
-    the one there may be of another version; games stay."""
+    """Copy the demo agent to a folder of the user's, where the page can save games. Returns the folder.
+
+    An agent that is there already is replaced, because it may be of another version; saved games are kept.
+    """
     state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "myosu"
     try:
         state.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 1 if an error was found, 2 if the run could not be read."""
+    """Returns exit code 1 if an error was found, 2 if the run could not be read."""
     options = tyro.cli(Options, prog="myosu doctor", args=arguments)
     if options.minutes < 0:
         raise UserError(f"--minutes {options.minutes:g}: it must be 0 or more.")

@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
         for episode in episodes:
             _print_json(episode, videos.get(episode.index))
     elif episodes:
-        # A program that reads it must find each episode in one line.
+        # Without a terminal, a fixed width keeps each episode on one line for programs that read the output.
         Console(width=None if sys.stdout.isatty() else 120).print(_table(episodes, videos))
     else:
         print(f"No episode of {options.run} has ended yet.")
@@ -147,7 +147,7 @@ def _write_sgf(options: Options, folder: Path, recording: Recording) -> int:
 
 
 def _chosen(options: Options, recording: Recording) -> list[GameRecord]:
-    """The replayable games, or the best of them, the best one last."""
+    """The replayable games, or with --best the best of them, the very best last."""
     records = list(recording.records())
     return records if options.best is None else sorted(records, key=merit)[-options.best:]
 
@@ -181,5 +181,5 @@ def _table(episodes: list[GameRecord], videos: dict[int, Path]) -> Table:
 
 
 def _numbers(returns: list[float]) -> str:
-    """One return per seat, in order."""
-    return " / ".join(f"{value + 0.0:g}" for value in returns)  # −0 is 0
+    """The returns as text, in order of the seats."""
+    return " / ".join(f"{value + 0.0:g}" for value in returns)  # + 0.0 turns −0 into 0

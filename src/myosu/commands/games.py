@@ -22,7 +22,7 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu games", args=arguments)
-    games = [find_game(name)[0] for name in game_names()]  # a list needs no compiled rules, which take a minute
+    games = [find_game(name)[0] for name in game_names()]  # compiling the rules takes a minute, and they are not needed
     if options.json:
         print(json_module.dumps([
             {"name": game.name, "players": game.num_players, "actions": game.num_actions,

@@ -11,7 +11,7 @@ from typing import Any
 from myosu import trust
 from myosu.errors import UserError
 
-#: Flags that say how a Gymnasium environment is made, with their help.
+#: Help texts of the flags for making a Gymnasium environment.
 ENV_FLAGS = {
     "env_kwargs": "Arguments of a Gymnasium environment, as JSON: '{\"gravity\": -5}'. What JSON cannot say is what a "
                   "function returns: '{\"map\": {\"python\": \"module:function\"}}'.",
@@ -33,13 +33,13 @@ def check_seed(seed: int) -> None:
 
 def read_environment_flags(env_kwargs: str = "{}", wrapper: Sequence[str] = (), frame_stack: int | None = None,
                            atari: bool = False, max_episode_steps: int | None = None) -> dict[str, Any]:
-    """The arguments of an environment, as ``EnvMaker`` takes them, that ``ENV_FLAGS`` ask for. Raises UserError."""
+    """Convert the flags ``ENV_FLAGS`` to arguments of an environment, as ``EnvMaker`` takes them. Raises UserError."""
     from myosu.envs.making import ATARI
 
     kwargs = _object(env_kwargs, f"--env-kwargs {env_kwargs}")
     wrappers = [_read_wrapper(text) for text in wrapper]
     if atari:
-        # The frames are read from the emulator; what it gives itself need not be made.
+        # The wrapper reads frames from the emulator, so the environment's own observations are the cheapest kind.
         kwargs = {"frameskip": 1, "obs_type": "ram", **kwargs}
         wrappers.insert(0, {"wrapper": ATARI})
     if (stacked := frame_stack if frame_stack is not None or not atari else 4) is not None:
@@ -74,7 +74,7 @@ def _at_least_one(value: int, flag: str) -> None:
 
 
 def trust_if(wanted: bool) -> None:
-    """Apply ``--trust``: all code that is named on disk may run in this command."""
+    """Apply ``--trust``: allow all code that files name to run in this command."""
     if wanted:
         trust.agree(trust.EVERYTHING)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from myosu.web.room import Room
     from myosu.web.screen import Screen
 
-#: Default port. It is always the same, so that an open page finds its game when the command runs again.
+#: Default port. It is fixed, so that an open page reconnects to its game when the command runs again.
 PORT = 8610
 
 
@@ -74,14 +74,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _environment_of(options: Options) -> tuple[Environment, RunConfig | None] | None:
-    """The Gymnasium environment to be played, and the configuration of its run; None if a game is played."""
+    """The Gymnasium environment to play, and the configuration of its run, if any; None if a native game is played."""
     from myosu.envs.registry import load_environment
     from myosu.runs.checkpoint import find_checkpoint
 
     if options.run.startswith("apv:"):
         return None
     path = Path(options.run)
-    if path.exists() or len(path.parts) > 2:  # ALE/Pong-v5 has two
+    if path.exists() or len(path.parts) > 2:  # an id such as ALE/Pong-v5 has two parts
         config = find_checkpoint(options.run).config
         return None if config.environment.game else (config.environment, config)
     try:
@@ -150,8 +150,8 @@ class Table:
         self.go_to([])
 
     def go_to(self, history: History) -> None:
-        """Set up the position after ``history``. reward: the person's reward so far. legal: names of the legal
-        actions."""
+        """Set the position to that after ``history``. Sets ``reward``, the person's reward so far, and ``legal``, the
+        names of the legal actions."""
         self.history: History = []
         self.state, self.over, self.reward = self.game.new_states(1), False, 0.0
         self._look()
@@ -188,7 +188,7 @@ class Table:
         print(f"{result} Your reward: {self.reward:+g}")
 
     def _obey(self, text: str) -> bool:
-        """Execute the person's input. Returns whether the game goes on."""
+        """Execute the person's input. Returns whether the game continues."""
         match text.lower():
             case "quit" | "exit" | "q":
                 return False
@@ -221,7 +221,7 @@ class Table:
         self._show()
 
     def _undo(self) -> None:
-        """Go back to the person's last decision."""
+        """Take back moves to the person's last decision."""
         for plies in range(len(self.history) - 1, -1, -1):
             if plies % 2 == self.seat:
                 played = self.history

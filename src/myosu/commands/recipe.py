@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     console = Console(stderr=options.json, highlight=False)
     try:
         made = run_recipe(recipe, folder.absolute(), options.until, lambda text: console.print(text, markup=False))
-    except KeyboardInterrupt:  # trainings save themselves; what the other stages have written stays
+    except KeyboardInterrupt:  # training saves itself, and files of other stages are kept
         made = None
     if made is None:
         console.print("Stopped. The same command goes on.")
@@ -72,12 +72,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
-    """Name and text of each figure, its interval beside it."""
+    """Name and text of each figure, with its interval if it has one."""
     rows = []
     for name, value in figures.items():
         if name.endswith("_ci95"):
             continue
-        if isinstance(value, dict):  # a match, a player of a league, an evaluator, whose stages are in the picture
+        if isinstance(value, dict):  # a match, a player of a league, or an evaluator, whose lists are only drawn
             short = {inner: figure for inner, figure in value.items() if not isinstance(figure, list)
                      or inner.endswith("_ci95")}
             rows.append((name, ", ".join(f"{inner} {text}" for inner, text in _rows(short))))

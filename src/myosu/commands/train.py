@@ -17,7 +17,7 @@ from myosu.algorithms import ALGORITHMS, load_algorithm
 from myosu.commands.options import ENV_FLAGS, read_environment_flags
 from myosu.errors import UserError
 
-#: What ``--help`` shows: what people change first. ``--help-all`` shows every flag.
+#: Flags that ``--help`` shows: those that users change first. ``--help-all`` shows all flags.
 FIRST = ("game", "algorithm", "minutes", "env_steps", "run", "resume", "seed", "learning_rate", "batch_size",
          "num_envs", "simulations", "discount")
 
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _algorithm_and_preset(arguments: list[str]) -> tuple[str, dict[str, Any]]:
-    """What the other flags and their defaults follow from, which are the algorithm and the environment."""
+    """The algorithm and the preset for the environment, which determine the other flags and their defaults."""
     from myosu.envs.registry import load_environment
     from myosu.presets import default_algorithm, load_preset
 
@@ -82,12 +82,12 @@ def _algorithm_and_preset(arguments: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 def _trainable() -> str:
-    """What can be trained on here, and how it is named."""
+    """A list of the games and environments that can be trained on, as text."""
     from gymnasium import registry
 
     from myosu.games import game_names
 
-    #: Those of the collections that ship with Gymnasium, in their newest version.
+    #: The newest versions of the environments that come with Gymnasium.
     newest = {spec.name: spec.id for spec in sorted(registry.values(), key=lambda spec: spec.version or 0)
               if str(spec.entry_point).startswith(("gymnasium.envs.classic_control", "gymnasium.envs.toy_text"))}
     kinds = {"games": game_names(), "Gymnasium": [*newest.values(), "any other id", "package:Id-v0"],
@@ -98,9 +98,9 @@ def _trainable() -> str:
 
 
 def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] = ()) -> Any:
-    """A dataclass of all flags: what is asked for here, then the fields of ``TrainConfig`` and of the algorithm's
-    ``Config`` (None: of every algorithm's) without their checks, which come when these are made. only: the flags to
-    show, in this order, for a short help."""
+    """Make a dataclass of all flags: the command's own, then the fields of ``TrainConfig`` and of the algorithm's
+    ``Config`` (None: of all algorithms). It does not validate them; ``TrainConfig`` and ``Config`` do. only: the flags
+    to show in a short help, in this order."""
     from myosu.runs.config import TrainConfig
     from myosu.training.start import DEFAULT_MINUTES
     from myosu.training.trackers import TRACKERS
@@ -166,12 +166,12 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
 
 
 def all_options() -> Any:
-    """A dataclass of the flags of all algorithms."""
+    """Make a dataclass of the flags of all algorithms."""
     return _options(None, {})
 
 
 def field_docs(kind: type) -> dict[str, str]:
-    """The docstring below each field of a dataclass, inherited ones included."""
+    """The docstring of each field of a dataclass, including inherited fields."""
     inherited = {name: text for base in kind.__bases__ if dataclasses.is_dataclass(base)
                  for name, text in field_docs(base).items()}
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]

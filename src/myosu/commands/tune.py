@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
     plan = Plan(game, algorithm, space, options.env_steps,
                 read_environment_flags(env_kwargs=options.env_kwargs, wrapper=options.wrapper),
                 options.evaluation_opponent, options.evaluation_games, options.seed)
-    plan.base()  # an environment that does not exist is told before a folder is made
+    plan.base()  # raises an error about a missing environment before a folder is created
     name = f"{Path(game.rpartition(':')[2]).stem}-{Path(algorithm).stem}"
     with closing(Study(plan, options.study or Path("studies") / name)) as study:
         try:
@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _report(study: Study, scores: Scores | None, options: Options, command: str) -> None:
-    """Write the preset, with the command that found it, the picture and report.json, and tell what was found."""
+    """Write the preset, with the command that found it, the plot and report.json. Print the results."""
     from myosu.runs.files import write_json
     from myosu.tuning.study import write_preset
 
@@ -121,12 +121,12 @@ def _draw(study: Study, scores: Scores | None) -> None:
     try:
         plot_study(rows, {} if scores is None else {"tuned": scores.tuned, "preset": scores.preset},
                    study.folder / "study.png", f"{study.plan.game}, {Path(study.plan.algorithm).stem}")
-    except UserError as error:  # without matplotlib the figures are there all the same
+    except UserError as error:  # matplotlib is missing; the figures are printed anyway
         print(error)
 
 
 def _last(trial: Any) -> float | None:
-    """The latest evaluation of a trial that did not end."""
+    """The last evaluation of an unfinished trial; None if it has none."""
     return trial.intermediate_values[max(trial.intermediate_values)] if trial.intermediate_values else None
 
 

@@ -1,6 +1,6 @@
-"""Finds out why an agent does not learn: checks of games and environments, judgements on runs, experiments.
+"""Diagnoses why an agent does not learn: checks of games and environments, judgements of runs, short experiments.
 
-The package can be called: ``myosu.doctor(run_or_env)`` is ``verdict.examine``.
+The package itself is callable: ``myosu.doctor(run_or_env)`` is ``verdict.examine``.
 """
 
 import sys
@@ -22,14 +22,15 @@ __all__ = ["Finding", "check_game", "check_gym", "check_vector_env"]
 class _Doctor(ModuleType):
     def __call__(self, what: Any, minutes: float = 1.0, *, env_kwargs: Mapping[str, Any] | None = None,
                  say: Callable[[str], None] = print) -> "Verdict":
-        """Find out why a run does not learn, or what is wrong with an environment.
+        """Diagnose why a run does not learn, or what is wrong with an environment.
 
-        what: the folder of a run, or what ``train`` returned; or an environment, as ``myosu.check`` takes it.
-        minutes: limit of the experiments with the run's agent and its environment; 0 for none.
-        env_kwargs: arguments for the environment. say: hears what is being done.
+        what: a run's folder, the result of ``train``, or an environment in any form that ``myosu.check`` accepts.
+        minutes: time limit for the experiments with the run's agent and environment; 0 skips them.
+        env_kwargs: arguments for the environment. say: called with progress messages.
 
-        Returns a ``Verdict``: ``findings`` (the gravest first), what was ``healthy``, and what is ``missing``. Printed,
-        it ends in the likeliest cause. Changes nothing of the run. Raises UserError where there is nothing to examine.
+        Returns a ``Verdict`` with ``findings`` (the most severe first), what was ``healthy`` and what is ``missing``.
+        Printed, it ends with the most likely cause. The run is not changed. Raises UserError if there is nothing to
+        examine.
         """
         from myosu.doctor.verdict import examine
 

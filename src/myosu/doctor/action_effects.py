@@ -1,4 +1,4 @@
-"""Effects of actions, tried at many moments: which actions never do anything, or always do the same."""
+"""Effects of actions, tried at many moments: finds actions without effect, and actions with the same effect."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from myosu.doctor.finding import Findings
 
 #: Minimum number of moments to judge an action, and the probability below which chance is ruled out.
 _FEW, _CHANCE = 20, 1e-4
-#: Share of moments at which two actions are the same, from which on it is no peculiarity.
+#: Fraction of moments with two equivalent actions from which this is reported.
 _MERGED = 0.2
 
 
 @dataclass
 class Trial:
-    """The effect of an action. failed: the environment raised an error. trace: everything observed from then on.
-    state: of a game, the state afterwards."""
+    """The effect of an action. failed: the environment raised an error. trace: everything observed from then on. state:
+    the state afterwards, for a game."""
 
     observation: np.ndarray
     reward: float
@@ -31,8 +31,11 @@ class Trial:
 
 @dataclass
 class Moment:
-    """observation: float64 [values], before the action. mask: the legal actions. trials: by the action's index in the
-    list of tried actions. earlier: the moment one step before, if it was examined too."""
+    """A moment of an episode, and the actions tried there.
+
+    observation: float64 [values], before the action. mask: the legal actions. trials: index in the list of tried
+    actions → effect. earlier: the moment one step before, if it was examined too.
+    """
 
     observation: np.ndarray
     mask: np.ndarray
@@ -47,7 +50,7 @@ class Moment:
 
     @cached_property
     def own(self) -> np.ndarray:
-        """bool [values]: which values the world changed by itself, in the same way whatever was done."""
+        """bool [values]: which values changed in the same way whatever the action."""
         seen = [trial.observation for trial in self.trials.values() if not trial.failed]
         same = ~self.unlike() if len(seen) > 1 else np.zeros(self.observation.shape, np.bool_)
         return same & (seen[0] != self.observation) if seen else same
@@ -70,8 +73,8 @@ class Effects:
         return all(len({trial.trace for trial in moment.trials.values()}) == 1 for moment in self.moments)
 
     def changes(self, moment: Moment, action: int) -> bool:
-        """Whether the action had an effect: it raised no error and changed values that depend on actions, and did not
-        change there by themselves."""
+        """Whether the action had an effect: it raised no error, and it changed values that depend on actions and did
+        not change by themselves."""
         trial = moment.trials.get(action)
         return trial is not None and not trial.failed and bool(
             (trial.observation != moment.observation)[self.depends & ~moment.own].any())
@@ -80,23 +83,23 @@ class Effects:
         return not self.single or bool(moment.mask[action])
 
     def rate(self, action: int) -> tuple[int, int]:
-        """Number of legal trials of the action, and of those in which it had an effect."""
+        """Number of legal trials of the action, and number of those in which it had an effect."""
         tried = [moment for moment in self.moments if action in moment.trials and self.legal(moment, action)]
         return len(tried), sum(self.changes(moment, action) for moment in tried)
 
 
 def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[int | None],
                masked: bool = False) -> set[int]:
-    """Report actions that never had an effect, if chance does not explain it. ``passes`` may have none.
+    """Report actions that never had an effect, unless chance explains it. Returns all actions without effect.
 
-    masked: a mask says that they are legal, so the mask is wrong.
+    ``passes`` may have no effect. masked: the environment's mask allows the actions, so the mask is wrong.
     """
     rates = {action: view.rate(action) for action in view.actions if action not in passes}
     shares = sorted(done / tried for tried, done in rates.values() if done)
     dead = {action for action, (tried, done) in rates.items() if tried and not done}
     if not shares:
         return dead
-    usual = shares[len(shares) // 10] / 2  # among actions that seldom have an effect, the better half
+    usual = shares[len(shares) // 10] / 2  # half the 10 % quantile: an action may seldom have an effect
     paid = {action for moment in view.moments for action in _best_paid(view, moment)}
     sure = sorted(action for action in dead - paid if rates[action][0] >= _FEW
                   and (1 - usual) ** rates[action][0] < _CHANCE)
@@ -122,8 +125,11 @@ def _differ(view: Effects, actions: list[int]) -> bool:
 
 
 def _best_paid(view: Effects, moment: Moment) -> list[int]:
-    """Actions that earned more than all others did, or than another one that changed nothing either: a reward shows an
-    effect, even if the observation does not. To earn more than whoever runs into a thorn shows none."""
+    """Actions with a higher reward than all others, or than another one that changed nothing. Such a reward shows an
+    effect that the observation does not.
+
+    A reward above that of an action that was punished shows no effect.
+    """
     rewards = {action: trial.reward for action, trial in moment.trials.items()}
     still = [reward for action, reward in rewards.items() if not view.changes(moment, action)]
     return [action for action, reward in rewards.items() if reward > min(still, default=np.inf)
@@ -152,8 +158,8 @@ def check_aliases(view: Effects, dead: set[int], findings: Findings) -> None:
 
 
 def check_merging(view: Effects, findings: Findings) -> None:
-    """Legal actions of a game that lead to one and the same state at many moments, but not at others: the mask lists
-    what step cuts down to another action."""
+    """Report legal actions of a game that lead to the same state at many moments, but not everywhere: ``legal_actions``
+    lists actions that ``step`` replaces with another action."""
     merged, example = 0, ""
     for moment in view.moments:
         by_state: dict[bytes, int] = {}

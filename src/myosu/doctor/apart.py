@@ -1,4 +1,4 @@
-"""Runs an examination in a separate process, which may hang, crash or end. The findings until then are kept."""
+"""Runs an examination in a separate process, which may hang, crash or exit. Findings up to then are kept."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from myosu.envs.given import note_registration, pack_given, unpack_given
 from myosu.errors import UserError, describe
 from myosu.processes import end, end_with, spawn
 
-#: Time limit of an examination in seconds; and seconds, or a share of the limit, without any sign of life at its end by
-#: which it hangs. On a crowded machine what is healthy is slow.
+#: Time limit of an examination in seconds; and the time without a sign of life before its end, in seconds or as a
+#: fraction of the limit, that counts as a hang. A busy machine slows down healthy environments.
 SECONDS = 55.0
 _STALLED, _STALLED_SHARE = 20.0, 0.6
 
 
 def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed: int,
                   seconds: float = SECONDS) -> tuple[str, bool, list[Finding]]:
-    """``check_game`` or ``check_gym`` of what is called ``name`` (see ``load_environment``).
+    """Run ``check_game`` or ``check_gym`` on the environment ``name`` (see ``load_environment``) in its own process.
 
-    Its name, whether it is a game of ours, and the findings. Raises UserError where it cannot be loaded.
+    Returns the environment's name, whether it is a game of Myosu's own, and the findings. Raises UserError if it cannot
+    be loaded.
     """
     if name in gymnasium.registry:
         note_registration(name)
@@ -61,7 +62,7 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
         process.kill()
         end(process)
     if not finished:
-        played = any(finding.check == "episodes" for finding in findings)  # what comes after may calculate for long
+        played = any(finding.check == "episodes" for finding in findings)  # later checks may compute for long
         stalled = time.monotonic() - moved >= min(_STALLED, _STALLED_SHARE * seconds)
         findings.append(_too_long(kind, seconds, stalled and not played))
     return kind, is_game, by_severity(findings)
@@ -95,7 +96,7 @@ def _examine(connection: Connection, parent: int, name: str, given: bytes, kwarg
         tell("finding", finding)
 
     def beat() -> None:
-        """Tell every second how many calls came back. Of compiled rules in an endless loop nothing is heard at all."""
+        """Report every second how many calls have returned. Compiled rules in an endless loop block this thread too."""
         while True:
             time.sleep(1.0)
             tell("alive", Watch.calls)

@@ -1,4 +1,4 @@
-"""The doctor during training: judges the run's records as they come, and says each finding once."""
+"""The doctor during training: judges the run's records as they are written, and reports each finding once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from myosu.runs.curves import LiveMetrics
 from myosu.runs.run import open_run
 from myosu.training.callbacks import Callback
 
-#: Share of the training's time that examinations may take, and the seconds that the first one is expected to take.
+#: Fraction of the training time that examinations may take, and the expected seconds of the first one.
 SHARE, FIRST_COST = 0.005, 0.05
-#: The file in the run's folder, one finding a line with the ``update`` and ``seconds`` at which it was said.
+#: File in the run's folder: one finding a line, with the ``update`` and ``seconds`` at which it was reported.
 FILE = "findings.jsonl"
 
 
 class RunDoctor(Callback):
-    """Examines the run after a record, as often as ``SHARE`` allows. A finding is said in the progress and written to
-    ``findings.jsonl`` when two examinations in a row agree on it, so that a chance of few games raises no alarm."""
+    """Callback that examines the run after a record, as often as ``SHARE`` allows.
+
+    A finding is printed with the progress and written to ``findings.jsonl`` once two examinations in a row agree on it,
+    so that chance in a few games raises no alarm.
+    """
 
     def __init__(self) -> None:
         self._said: set[str] = set()
@@ -41,13 +44,13 @@ class RunDoctor(Callback):
 
     def on_record(self, record: dict[str, Any]) -> None:
         begin = time.monotonic()
-        # At the end one more is worth its time: nobody waits for it, and the report is read then.
+        # Twice the time is allowed at the end: no update waits for it, and the report is read then.
         share = 2 * SHARE if record["phase"] == "finished" else SHARE
         if self._spent + self._cost > share * (begin - self._begin):
             return
         try:
             found = {finding.check: finding for finding in self._examine() if finding.severity != "info"}
-        except Exception as error:  # whatever it is, it must not end a training
+        except Exception as error:  # no error of the doctor may end a training
             self._spent = math.inf
             self._say(f"The doctor stops: {type(error).__name__}: {error}")
             return
@@ -74,8 +77,7 @@ class RunDoctor(Callback):
 
 
 def read_findings(folder: Path) -> list[dict[str, Any]]:
-    """The findings that were said while the run in ``folder`` trained, oldest first; lines that are damaged are left
-    out."""
+    """The findings reported while the run in ``folder`` trained, oldest first. Damaged lines are skipped."""
     try:
         lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
     except OSError:

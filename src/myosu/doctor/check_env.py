@@ -13,7 +13,7 @@ _FIELDS = ("observation", "legal_actions", "to_play", "reward", "terminated", "t
 
 
 def check_vector_env(env: VectorEnv, steps: int = 500, seed: int = 0, twin: VectorEnv | None = None) -> list[Finding]:
-    """Step every environment ``steps`` times at random and report what is wrong, errors first.
+    """Take ``steps`` random steps in every environment and report faults, errors first.
 
     twin: another VectorEnv with the same seed, which must behave identically.
     """
@@ -46,7 +46,7 @@ def check_vector_env(env: VectorEnv, steps: int = 500, seed: int = 0, twin: Vect
 
 
 def sample_actions(spec: EnvSpec, legal_actions: np.ndarray, seed: int) -> np.ndarray:
-    """Random legal actions [n, *action_shape] for the masks bool [n, A]; the same for the same ``seed``."""
+    """Random legal actions [n, *action_shape] for the masks bool [n, A]; deterministic given ``seed``."""
     choices = [random_actions(mask, seed + 1_000_000_007 * branch)
                for branch, mask in enumerate(spec.branch_masks(legal_actions))]
     if spec.action_low:
@@ -60,7 +60,7 @@ def sample_actions(spec: EnvSpec, legal_actions: np.ndarray, seed: int) -> np.nd
 
 
 def as_vectors(observation: np.ndarray) -> np.ndarray:
-    """[n, values] of observations, those of all parts of a record beside each other."""
+    """Flatten observations to [n, values]. The fields of a structured array are concatenated."""
     if observation.dtype.names:
         return np.concatenate([as_vectors(observation[name]) for name in observation.dtype.names], axis=1)
     return observation.reshape(len(observation), -1)

@@ -1,4 +1,4 @@
-"""Tests by random games whether a game follows the contract of ``myosu.games.Game``."""
+"""Tests by random play whether a game follows the contract of ``myosu.games.Game``."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from myosu.doctor.game_symmetries import check_symmetries
 from myosu.doctor.prediction import check_prediction, record_game
 from myosu.games.game import Game
 
-#: Each game is played on two copies, in memory filled with these bytes: what is never written differs between them.
+#: Each game is played on two copies, in memory filled with these bytes, so entries that are never written differ.
 _FILLS = (0x00, 0xAA)
-#: Bytes of a state beyond which there is no memory for the hundreds of states that the other checks hold at once.
+#: State size in bytes above which the other checks, which hold hundreds of states, are skipped.
 _LARGE = 1 << 17
-_GUARD = 64  # bytes before and after every buffer that no rule may touch
+_GUARD = 64  # bytes before and after every buffer, which no rule may touch
 
 
 def check_game(game: Game, games: int = 200, seed: int = 0,
                told: Callable[[Finding], None] | None = None) -> list[Finding]:
-    """Play ``games`` random games and report what is wrong, errors first. Nothing is wrong if there are only infos.
+    """Play ``games`` random games and report faults, errors first. If there are only infos, nothing is wrong.
 
-    told: called with every finding at once.
+    told: called with each finding as soon as it is found.
     """
     findings = Findings(told)
     _check_description(game, findings)
@@ -57,7 +57,7 @@ def check_game(game: Game, games: int = 200, seed: int = 0,
 
 
 class _Guarded:
-    """An array within a larger one, so that writes outside its bounds are noticed."""
+    """An array within a larger one, to detect writes outside its bounds."""
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, fill: int) -> None:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -77,7 +77,7 @@ class _Guarded:
 
 
 class _Table:
-    """One copy of the game, with buffers filled with one byte before the rules write them."""
+    """One copy of the game, with buffers filled with one byte before the rules write to them."""
 
     def __init__(self, game: Game, fill: int) -> None:
         self.game = game
@@ -92,8 +92,7 @@ class _Table:
         self.game.init(self.record, np.uint64(seed))
 
     def look(self) -> str | None:
-        """Fill mask, observation and seat. Returns the name of a function that changed the state although it only
-        reads."""
+        """Fill mask, observation and seat. Returns the name of a read-only function that changed the state, if any."""
         self.mask.refill()
         self.observation.refill()
         before, blame = self.state.inside(), None

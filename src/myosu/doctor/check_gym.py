@@ -1,4 +1,4 @@
-"""Tests whether an agent can learn in a Gymnasium environment, by Gymnasium's own checker and by random play."""
+"""Tests whether an agent can learn in a Gymnasium environment, by random play and with Gymnasium's own checker."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from myosu.envs.making import EnvMaker
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError, describe
 
-#: Seconds for play beside the twin, and for one episode that is compared with others.
+#: Seconds for play with a twin, and for the episode that is compared with later ones.
 _TWIN_SECONDS, _COURSE_SECONDS = 3.0, 2.0
 
-#: Seconds for trying actions, for collecting transitions for prediction, and for finding a hidden time limit.
+#: Seconds for trying actions, for recording transitions for prediction, and for finding a hidden time limit.
 _TRIAL_SECONDS, _RECORD_SECONDS, _LIMIT_SECONDS = 8.0, 3.0, 3.0
 
-#: Environments with fewer steps per second are not played beside a twin, and moments are not reached again.
+#: Steps per second up to which an environment is too slow for a twin and for trying actions.
 _SLOW = 50.0
 
-#: Observations with so many rows and columns may be meant as a board.
+#: Minimum number of rows and columns of an observation that may be meant as a board.
 _BOARD = 5
 
-#: Other episodes that are played between repetitions of the first, which must all be the same; and seconds for them.
+#: Number of other episodes played between repetitions of the first, which must all be equal; and seconds for them.
 _BETWEEN, _REPEAT_SECONDS = 3, 4.0
 
-#: Of what check_vector_env reports, this is no fault of the environment: it may be long, or look the same at both ends.
+#: Findings of check_vector_env that are no fault of the environment: episodes may be long, or look equal at both ends.
 _NOT_THE_ENVIRONMENT = ("episodes", "final-observation")
 
-#: How a message of Gymnasium's checker is known, the names of our checks that speak of the same, and how bad it is
-#: where that is not as bad as Gymnasium says: what is shared but never changes, and what Myosu does not mind.
+#: For each message of Gymnasium's checker: words to recognise it, our checks for the same fault, and the severity if it
+#: is lower than Gymnasium's: for data that is shared but never changes, and for what Myosu accepts.
 _KNOWN: tuple[tuple[str, tuple[str, ...], Literal["warning", "info"] | None], ...] = (
     ("share an object", ("live-reference",), "warning"),
     ("not within the observation space", ("observation-space", "observation-dtype"), None),
@@ -62,9 +62,9 @@ _KNOWN: tuple[tuple[str, tuple[str, ...], Literal["warning", "info"] | None], ..
 
 def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0,
               told: Callable[[Finding], None] | None = None) -> list[Finding]:
-    """Play about ``episodes`` random episodes and report what is wrong, errors first, and finally the speed.
+    """Play about ``episodes`` random episodes and report faults, errors first, and the speed.
 
-    told: called with every finding at once. Raises UserError if the environment cannot be made.
+    told: called with each finding as soon as it is found. Raises UserError if the environment cannot be made.
     """
     findings = Findings(told)
     player = RandomPlayer(maker, seed)
@@ -109,7 +109,7 @@ def _check_play(player: RandomPlayer, maker: EnvMaker, episodes: int, seed: int,
     check_time_limit(lengths, terminated, int(lengths.max(initial=0)), findings)
     check_prediction(transitions, findings)
     check_wrappers(maker, findings)
-    if watch.spec is not None and watch.spec.nondeterministic:  # by its own account
+    if watch.spec is not None and watch.spec.nondeterministic:  # declared by the environment
         return
     _check_twin(maker, seed, player.speed, findings)
     _check_seeds(player, first, findings)
@@ -140,7 +140,7 @@ def _tell_layout(spec: EnvSpec, findings: Findings) -> None:
 
 
 def _check_twin(maker: EnvMaker, seed: int, speed: float, findings: Findings) -> None:
-    """The stepping contract, beside a twin made with the same seed."""
+    """Check the VectorEnv contract, with a twin made with the same seed."""
     env, twin = (GymVectorEnv(maker, 2, seed) for _ in range(2))
     steps = min(max(int(speed * _TWIN_SECONDS / 4), 20), 300)
     for finding in check_vector_env(env, steps, seed, twin):
@@ -151,10 +151,10 @@ def _check_twin(maker: EnvMaker, seed: int, speed: float, findings: Findings) ->
 
 
 def _check_seeds(player: RandomPlayer, first: list[bytes], findings: Findings) -> None:
-    """first: the course of episode 0 when the environment was new."""
+    """Play episode 0 again, and other episodes. first: ``course`` of episode 0 when the environment was new."""
     if findings.has("determinism"):
-        return  # chance that no seed rules: nothing more is to be learnt here
-    # Several times: what is left may not show in every episode, such as the order of contacts in a physics engine.
+        return  # there is chance that does not depend on the seed, so nothing more can be tested
+    # Several times, because leftovers may not show in every episode, such as the order of contacts in a physics engine.
     budget = Budget(_REPEAT_SECONDS, 2.0)
     for episode in range(1, 2 + _BETWEEN):
         again = player.course(0, len(first))
@@ -196,7 +196,7 @@ def _check_with_gymnasium(maker: EnvMaker, findings: Findings) -> None:
         with suppress(Exception, SystemExit):
             env.close()
     for message in dict.fromkeys(_plain(str(warning.message)) for warning in caught):
-        if message.startswith("WARN: "):  # warnings of the environment's own libraries are not reported
+        if message.startswith("WARN: "):  # skip warnings of the environment's own libraries
             _tell("warning", message.removeprefix("WARN: "), findings)
     if failure is None:
         return
@@ -216,8 +216,8 @@ def _check_with_gymnasium(maker: EnvMaker, findings: Findings) -> None:
 
 
 def _tell(severity: Literal["error", "warning"], message: str, findings: Findings) -> None:
-    """Report a message under the name of our own check for the same fault, if that check found nothing; report other
-    messages separately."""
+    """Report a message of Gymnasium's checker under the name of our own check for the same fault, unless that check
+    already found it. Other messages are reported separately."""
     text = f"Gymnasium's checker: {message}"
     for words, checks, milder in _KNOWN:
         if words in message:
@@ -228,5 +228,5 @@ def _tell(severity: Literal["error", "warning"], message: str, findings: Finding
 
 
 def _plain(text: str) -> str:
-    """Without the colours of a terminal."""
+    """``text`` without the colour codes of a terminal."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)

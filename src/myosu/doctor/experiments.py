@@ -1,6 +1,6 @@
 """Short experiments with a run's agent in its own environment. They do not change the run.
 
-Each takes the run's folder and a time limit in seconds. It returns a finding, or None if nothing is wrong, and raises
+Each takes the run's folder and a time limit in seconds. It returns a finding, or None if nothing is wrong. It raises
 UserError if it is not possible.
 """
 
@@ -31,17 +31,18 @@ from myosu.sources.actors import make_actor
 
 #: Number of environments, and minimum numbers of finished episodes and of positions for a judgement.
 _ENVS, _EPISODES, _POSITIONS = 16, 8, 200
-#: Most random plies at the beginning of a game; share of moves that are drawn at random where positions only must
-#: differ, and fewest different positions by which units are called dead.
+#: Maximum number of random plies at the beginning of a game; probability of a random move when positions must differ;
+#: minimum number of different positions to judge dead units.
 _OPENING, _RANDOM, _DIFFERENT = 6, 0.3, 100
-#: Share of a layer's units that may be dead, and share of the initial loss that may remain after fitting one batch.
+#: Fraction of a layer's units from which dead units are reported; fraction of the initial loss that may remain after
+#: fitting one batch; number of updates of that fit.
 _DEAD, _LEFT, _FITS = 0.85, 0.7, 150
-#: Fewest games of search against prior, and by how much of a win the search loses on average where it is broken.
+#: Minimum number of games of search against prior, and the mean loss per game from which the search is broken.
 _SEARCH_GAMES, _LOSES = 40, 0.25
 
 
 def values_against_returns(folder: Path, seconds: float) -> Finding | None:
-    """Compare the agent's values of positions with the returns that followed."""
+    """Compare the agent's values with the returns that followed."""
     agent, environment, config = load_agent(folder)
     if config.opponent is not None:
         raise UserError(f"its values are of games against {config.opponent}, not against itself")
@@ -115,7 +116,7 @@ def seats_swapped(folder: Path, seconds: float) -> Finding | None:
 
 
 def search_against_prior(folder: Path, seconds: float) -> Finding | None:
-    """Play the agent against itself without search: whose network moves alone."""
+    """Play the agent with search against its own policy network without search."""
     from myosu.evaluation.match import play_match
     from myosu.players.agent import AgentPlayer
 
@@ -141,7 +142,7 @@ EXPERIMENTS = (weights_change, seats_swapped, search_against_prior, values_again
 
 
 def judge_values(values: np.ndarray, returns: np.ndarray, scale: float = 1.0) -> Finding | None:
-    """float [n] each. scale: of the returns in the values' units."""
+    """values, returns: float [n]. scale: factor from returns to the values' units."""
     returns = returns * scale
     spread = float(returns.std())
     if len(values) < _POSITIONS or spread < 1e-9 or not np.isfinite(values).all():
@@ -162,7 +163,7 @@ def judge_values(values: np.ndarray, returns: np.ndarray, scale: float = 1.0) ->
 
 
 def judge_dead(layers: list[tuple[int, int]]) -> Finding | None:
-    """layers: for each layer, the number of dead units and of all units."""
+    """layers: for each layer, the number of dead units and the number of all units."""
     shares = [dead / units for dead, units in layers]
     worst = int(np.argmax(shares))
     if shares[worst] < _DEAD or layers[worst][1] < 4:
@@ -176,7 +177,7 @@ def judge_dead(layers: list[tuple[int, int]]) -> Finding | None:
 
 
 def judge_fit(losses: list[dict[str, float]]) -> Finding | None:
-    """losses: losses of the updates on a few positions, oldest first."""
+    """losses: metrics of the updates on a few positions, oldest first."""
     names = [name for name in ("value_loss", "td_error") if losses and name in losses[0]]
     if len(losses) < 3 or not names:
         raise UserError("too few updates could be made in the time")
@@ -199,7 +200,7 @@ def judge_fit(losses: list[dict[str, float]]) -> Finding | None:
 
 
 def judge_seats(won: np.ndarray, games: int) -> Finding | None:
-    """won: float [2], the share won as first and second player. games: from each seat."""
+    """won: float [2], the win rates as first and as second player. games: number of games from each seat."""
     pooled = float(np.clip(won.mean(), 0.02, 0.98))
     error = np.sqrt(2 * pooled * (1 - pooled) / games)
     if abs(won[0] - won[1]) < max(0.3, 4 * error):
@@ -212,7 +213,7 @@ def judge_seats(won: np.ndarray, games: int) -> Finding | None:
 
 
 def judge_search(outcomes: np.ndarray, simulations: int) -> Finding | None:
-    """outcomes: float [games], 1 where the search won against its own prior, -1 where it lost."""
+    """outcomes: float [games], 1 if the search won against its own prior, -1 if it lost."""
     if len(outcomes) < _SEARCH_GAMES:
         raise UserError(f"only {len(outcomes)} games could be played in the time")
     mean, error = float(outcomes.mean()), float(outcomes.std() / np.sqrt(len(outcomes)))
@@ -231,15 +232,18 @@ def judge_search(outcomes: np.ndarray, simulations: int) -> Finding | None:
 
 @dataclass(frozen=True)
 class Played:
-    """values: float [n], of positions the agent met, in the eyes of who moves. returns: what then was earned."""
+    """values: float [n], of positions the agent met, from the view of the player to move. returns: the returns that
+    followed."""
 
     values: np.ndarray
     returns: np.ndarray
 
 
 def play(agent: Any, environment: Environment, discount: float, seconds: float) -> Played:
-    """Values and returns of whole episodes; truncated and unfinished episodes do not count. Games begin with a few
-    random plies, or all games of an agent that draws nothing at random would be the same one."""
+    """Values and returns of whole episodes; truncated and unfinished episodes do not count.
+
+    Games begin with a few random plies, because all games of a deterministic agent would be equal otherwise.
+    """
     spec, until = environment.spec, time.monotonic() + seconds
     if spec.action_branches or spec.action_low:
         raise Unsuited("only of agents that make a single choice")
@@ -296,15 +300,17 @@ class _ReluWatch(TorchFunctionMode):
 
 
 def dead_shares(forward: Any) -> list[tuple[int, int]]:
-    """For every ReLU in ``forward()``: the number of units that never fired, and of all units."""
+    """For every ReLU in ``forward()``: the number of units that never fired, and the number of all units."""
     with torch.no_grad(), _ReluWatch() as watch:
         forward()
     return watch.layers
 
 
 def _observations(agent: Any, environment: Environment, seconds: float) -> np.ndarray:
-    """[n, *shape], of positions that the agent met, every third; in games with some moves at random, or all would be
-    the same."""
+    """[n, *shape]: every third observation that the agent met.
+
+    In games some moves are random, because the observations would repeat otherwise.
+    """
     rng, mixed = np.random.default_rng(3), environment.game is not None
     env, every = environment.make(_ENVS, 3), np.arange(_ENVS)
     env.reset()
@@ -330,7 +336,7 @@ def _all_legal(environment: Environment, count: int) -> np.ndarray:
 
 
 def _modules(thing: Any, depth: int = 3) -> list[torch.nn.Module]:
-    """The networks that an agent holds, found through at most this many attributes."""
+    """The networks that an agent holds, searched through at most ``depth`` levels of attributes."""
     if isinstance(thing, torch.nn.Module):
         return [thing]
     if depth == 0 or not hasattr(thing, "__dict__"):

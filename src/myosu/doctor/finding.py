@@ -1,4 +1,4 @@
-"""Findings of checks, in plain words."""
+"""Findings of the checks, in plain words."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ Severity = Literal["error", "warning", "info"]
 
 
 class Unsuited(UserError):
-    """An experiment that says nothing of such a run: of seats where there is one, of a search where there is none."""
+    """The experiment does not apply to this run, such as a seat comparison in a single-player game."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """severity: "error" breaks the contract, so that training on it teaches something false; "warning" is most likely
-        a mistake, but could be meant; "info" is worth knowing.
-    check: the name of what was checked, one word or two with a hyphen.
+    """A fault, or a noteworthy fact, found by a check.
+
+    severity: "error" breaks the contract, so training on it gives wrong results; "warning" is most likely a mistake,
+    but could be intended; "info" is worth knowing.
+    check: the check's name, one word or two with a hyphen.
     message: what is wrong and where, with numbers. advice: what to do about it.
-    history: the actions, as text, that lead to the place; empty where there is none.
-    cause: the likely one, where it is not the message itself. confidence: in [0, 1], how sure that is.
+    history: the actions, as text, that lead to the fault; empty if there are none.
+    cause: the likely cause, if the message does not state it. confidence: of the cause, in [0, 1].
     """
 
     severity: Severity
@@ -46,7 +48,7 @@ class Finding:
 
 
 class Findings:
-    """A list that keeps the first finding of each check. ``told`` is called with each at once."""
+    """A list that keeps the first finding of each check. ``told`` is called with each finding as it is added."""
 
     def __init__(self, told: Callable[[Finding], None] | None = None) -> None:
         self.list: list[Finding] = []
@@ -64,7 +66,7 @@ class Findings:
             self._told(finding)
 
     def unjudged(self, what: str, why: str) -> None:
-        """Say what could not be examined."""
+        """Add a note that something could not be examined, and why."""
         self.append(Finding("info", "unjudged", f"not judged: {what}; {why}."))
 
     def has(self, *checks: str) -> bool:
@@ -78,5 +80,5 @@ class Findings:
 
 
 def by_severity(findings: list[Finding]) -> list[Finding]:
-    """Errors first; of equals, in the order in which they were found."""
+    """Errors first; the order is kept among findings of equal severity."""
     return sorted(findings, key=lambda found: ("error", "warning", "info").index(found.severity))

@@ -1,4 +1,4 @@
-"""Tests what a game's moves do: the same for both seats, only on free cells, and each something different."""
+"""Tests the effects of a game's moves: equal for both seats, only on free cells, and different from each other."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from myosu.doctor.game_positions import Positions, all_moves, random_positions
 from myosu.doctor.gym_statistics import constant_channels
 from myosu.games.game import Game
 
-#: Games that are played, and positions of which all moves are made.
+#: Number of games played, and number of positions in which all moves are tried.
 _GAMES, _POSITIONS = 300, 600
-#: Moves of one seat by which it is judged; cells that both seats' moves of one action must share, as a share, and where
-#: one seat's are always the same; by how much one seat's moves may more often do nothing.
+#: Minimum number of moves of a seat; fraction of cells that both seats' moves must share on average, and for one
+#: action, if one seat's cell is always the same; difference between the seats' fractions of idle moves from which it is
+#: reported.
 _ENOUGH, _SHARED, _ELSEWHERE, _MORE_OFTEN = 20, 0.5, 0.8, 0.15
-#: A rule that is broken in fewer moves, or a smaller share of them, may be a peculiarity.
+#: Minimum number of moves that break a rule, and minimum fraction; fewer may be special cases.
 _FEW, _SHARE = 5, 0.01
-#: Of so many planes one that never changes is a mistake; of more, it may be something that random play never meets.
+#: With at most this many planes, a constant one is a mistake; of more planes, some may never change in random play.
 _FEW_PLANES = 8
-#: Correlation with the outcome under which a heuristic speaks for the other side, in standard errors and at least; and
-#: positions by which it is judged, of at most so many games, whose states take at most so many bytes.
+#: Correlation of the heuristic with the outcome below which it is from the wrong player's view, in standard errors and
+#: absolute; number of positions, maximum number of games and maximum bytes of their states.
 _ERRORS, _AGAINST, _GUESSES, _GUESSED_GAMES, _GUESSED_BYTES = 3.5, 0.05, 12_000, 2000, 32 << 20
 
 
@@ -28,7 +29,7 @@ def check_moves(game: Game, findings: Findings, seed: int) -> None:
     positions = random_positions(game, _GAMES, _POSITIONS, seed)
     _check_planes(game, positions, findings)
     if game.heuristic is not None:
-        # Of a quiet heuristic only many games tell which side it is on.
+        # A heuristic that varies little needs many games to be judged.
         games = int(np.clip(_GUESSED_BYTES / (game.max_plies * game.state_dtype.itemsize), _GAMES, _GUESSED_GAMES))
         _check_heuristic(game, random_positions(game, games, _GUESSES, seed), findings)
     moments = [_moment(game, positions, index) for index in range(len(positions.states))]
@@ -43,7 +44,7 @@ def check_moves(game: Game, findings: Findings, seed: int) -> None:
 
 
 def _moment(game: Game, positions: Positions, index: int) -> Moment:
-    """All legal moves of a position. Observations as if the player who moves went on looking."""
+    """Try all legal moves of a position. Afterwards the observation is seen from the side of the player who moved."""
     mask = positions.masks[index]
     legal = np.flatnonzero(mask)
     after, shown, masks, rewards, ended = all_moves(game, positions.states[index:index + 1], legal)
@@ -70,7 +71,8 @@ def _check_planes(game: Game, positions: Positions, findings: Findings) -> None:
 
 
 def _check_heuristic(game: Game, positions: Positions, findings: Findings) -> None:
-    """By the later half of the games, and by the seat: a heuristic speaks for the player to move."""
+    """Compare the heuristic with the outcome, for each seat, in the later half of games. It must be from the view of
+    the player to move."""
     assert game.heuristic is not None
     guesses = np.array([game.heuristic(state) for state in positions.states])
     if np.ptp(guesses) == 0:
@@ -90,16 +92,16 @@ def _check_heuristic(game: Game, positions: Positions, findings: Findings) -> No
 
 
 class _Placements:
-    """Moves as what they do to cells: planes 0 and 1 are the mover's and the opponent's."""
+    """Moves as changes of cells. Planes 0 and 1 of the observation are those of the mover and of the opponent."""
 
     def __init__(self, game: Game, positions: Positions, moments: list[Moment]) -> None:
         self.game, size = game, int(np.prod(game.observation_shape[1:]))
-        self.cells: dict[tuple[int, int], list[int]] = {}  # of action and seat: cells newly taken
-        self.of_seat = np.zeros((2, 4), np.int64)  # moves; that took a free cell, that did nothing, that overwrote
+        self.cells: dict[tuple[int, int], list[int]] = {}  # (action, seat) → cells newly taken
+        self.of_seat = np.zeros((2, 4), np.int64)  # [seat]: moves; of those, took a free cell, did nothing, overwrote
         self.moves: list[tuple[int, np.ndarray, np.ndarray]] = []
-        self.plain = True  # whether a move only ever takes one free cell
-        self.turned: list[tuple[np.ndarray, bool]] = []  # of moves to a free cell: planes there; if any turned
-        self.taken = np.zeros(size, np.bool_)  # in any position
+        self.plain = True  # whether every move takes one free cell and does nothing else
+        self.turned: list[tuple[np.ndarray, bool]] = []  # moves to a free cell: its planes, whether any flipped
+        self.taken = np.zeros(size, np.bool_)  # cells taken in any position
         for moment, seat in zip(moments, positions.seats, strict=True):
             before = moment.observation[:2 * size].reshape(2, size) != 0
             self.moves.append((int(seat), moment.mask, before.any(axis=0)))
@@ -108,7 +110,7 @@ class _Placements:
                 if action == game.pass_action:
                     continue
                 after = trial.observation[:2 * size].reshape(2, size) != 0
-                others = slice(2 * size, None)  # a plane that marks the cell as used, such as where a brush was
+                others = slice(2 * size, None)  # a plane may mark the cell as used, such as where a brush was
                 marked = action < size and bool(
                     ((moment.observation[others].reshape(-1, size)[:, action] == 0)
                      & (trial.observation[others].reshape(-1, size)[:, action] != 0)).any())
@@ -129,7 +131,7 @@ class _Placements:
     def check(self, findings: Findings) -> None:
         moves, takes, nothing, overwrites = self.of_seat.sum(axis=0)
         if moves == 0 or takes < 0.3 * moves:
-            return  # not a game of placing
+            return  # not a game of placing pieces
         if self._check_seats(findings) or self._check_places(findings):
             return
         if overwrites >= _FEW and overwrites > _SHARE * moves:
@@ -145,8 +147,8 @@ class _Placements:
         self._check_turning(findings)
 
     def _check_turning(self, findings: Findings) -> None:
-        """Whether some legal moves turn pieces over and others do not, as in Othello with a mask of all empty cells. It
-        is sure if a plane of the observation shows exactly the moves that do."""
+        """Whether some legal moves flip pieces and others do not, as in Othello with a mask of all empty cells. It is
+        certain if a plane of the observation shows exactly the moves that flip."""
         planes = np.array([shown for shown, _ in self.turned])
         turned = np.array([any_turned for _, any_turned in self.turned], np.bool_)
         idle = int((~turned).sum())
@@ -164,7 +166,7 @@ class _Placements:
                          "Othello a move that turns none is illegal.")
 
     def _check_seats(self, findings: Findings) -> bool:
-        """Whether one seat's moves more often do nothing, or overwrite."""
+        """Whether the moves of one seat do nothing, or overwrite pieces, more often than the other's."""
         shares = self.of_seat / np.maximum(self.of_seat[:, :1], 1)
         if self.of_seat[:, 0].min() < _ENOUGH:
             return False
@@ -179,7 +181,7 @@ class _Placements:
         return False
 
     def _check_places(self, findings: Findings) -> bool:
-        """Whether an action takes other cells for one seat than for the other."""
+        """Whether an action takes different cells for the two seats."""
         shared, example, sure = [], "", False
         for action in range(self.game.num_actions):
             one, two = (np.array(self.cells.get((action, seat), ()), np.int64) for seat in (0, 1))
@@ -188,7 +190,7 @@ class _Placements:
             most = int(max(one.max(), two.max())) + 1
             counts = [np.bincount(cells, minlength=most) / len(cells) for cells in (one, two)]
             shared.append(float(np.minimum(*counts).sum()))
-            # Some actions only: of one seat always the same cell, of the other often another one.
+            # Some actions only: one seat always takes the same cell, the other often takes a different one.
             sure |= max(map(np.max, counts)) == 1 and min(len(one), len(two)) >= _ENOUGH and shared[-1] < _ELSEWHERE
             if shared[-1] < 0.5 or (sure and not example):
                 places = [int(count.argmax()) for count in counts]
@@ -203,11 +205,11 @@ class _Placements:
         return True
 
     def _check_missing(self, findings: Findings) -> None:
-        """Where a move only ever takes one free cell, an action one of whose cells is free is legal."""
+        """Find illegal actions with a free cell, in games where each move only takes one free cell."""
         cells = {action: set(self.cells.get((action, 0), ())) | set(self.cells.get((action, 1), ()))
                  for action in range(self.game.num_actions)}
         if all(of == {action} for action, of in cells.items() if of):
-            cells = {action: {action} for action in cells}  # one that was never legal would take its own cell too
+            cells = {action: {action} for action in cells}  # an action that was never legal would take its own cell too
         missing, example = 0, ""
         for _, mask, occupied in self.moves:
             for action in np.flatnonzero(~mask).tolist():

@@ -12,11 +12,11 @@ from myosu.games.playout import random_actions
 
 @dataclass
 class Positions:
-    """n positions before the end, of random games, in no order.
+    """n positions of random games before their end, in random order.
 
     states: [n] records. observations: [n, *shape], seen by the player to move. masks: bool [n, A]. seats: int8 [n].
-    outcomes: float64 [n], what the player to move earned from there to the end, less what the opponent did.
-    progress: float64 [n] in [0, 1], how far the game was.
+    outcomes: float64 [n], the rewards of the player to move from there to the end, minus the opponent's.
+    progress: float64 [n] in [0, 1], the fraction of the game's plies that were played.
     """
 
     states: np.ndarray
@@ -28,10 +28,10 @@ class Positions:
 
 
 def random_positions(game: Game, games: int, most: int, seed: int) -> Positions:
-    """Of ``games`` games, at most ``most`` positions drawn from all of them."""
+    """Play ``games`` random games and draw at most ``most`` of their positions."""
     batch, states = game.batch, game.new_states(games, seed)
     playing = np.ones(games, np.bool_)
-    kept: list[tuple[np.ndarray, ...]] = []  # ply by ply: which games, states, seats, rewards
+    kept: list[tuple[np.ndarray, ...]] = []  # for each ply: game indices, states, seats, rewards
     for ply in range(game.max_plies):
         masks, seats = np.empty((games, game.num_actions), np.bool_), np.empty(games, np.int8)
         batch.legal_actions(states, masks)
@@ -70,7 +70,7 @@ def _gather(game: Game, games: int, kept: list[tuple[np.ndarray, ...]], most: in
 
 
 def look(game: Game, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Observations [n, *shape] and masks bool [n, A] of states."""
+    """Observations [n, *shape] and masks bool [n, A] of ``states``."""
     observations: np.ndarray = np.zeros((len(states), *game.observation_shape), game.observation_dtype)
     masks = np.zeros((len(states), game.num_actions), np.bool_)
     game.batch.observe(states, observations)
@@ -79,7 +79,7 @@ def look(game: Game, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def all_moves(game: Game, state: np.ndarray, legal: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Of one state: the states, observations, masks, rewards and ends after each of the actions int64 ``legal``."""
+    """The states, observations, masks, rewards and ends after each of the actions int64 ``legal`` in one state."""
     after, rewards = np.repeat(state, len(legal)), np.zeros(len(legal), np.float32)
     ended = np.zeros(len(legal), np.bool_)
     game.batch.step(after, legal, rewards, ended)

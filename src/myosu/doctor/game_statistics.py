@@ -1,4 +1,4 @@
-"""Statistics of random games, and what in them looks like a mistake."""
+"""Statistics of random games, and the likely mistakes that they show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from myosu.games.playout import random_actions
 
 @dataclass
 class _Games:
-    """n random games. "Last" is the last move: who made it, what it earned, what the other player then saw."""
+    """n random games. "last": the last move's seat and reward, and the final observation."""
 
     lengths: np.ndarray
     truncated: np.ndarray
@@ -24,9 +24,9 @@ class _Games:
     last_seat: np.ndarray
     last_reward: np.ndarray
     last_observation: np.ndarray
-    earlier_rewards: bool  # some reward was not the last
+    earlier_rewards: bool  # whether any reward came before the last move
     kept_planes: int  # plies at which planes 0 and 1 change less if they keep their meaning
-    exchanged_planes: int  # and those at which they change less if they exchange it
+    exchanged_planes: int  # plies at which they change less if they swap their meaning
 
 
 def check_statistics(game: Game, findings: Findings, games: int, seed: int) -> None:
@@ -88,7 +88,7 @@ def _check_rewards(game: Game, played: _Games, findings: Findings) -> None:
         findings.add("warning", "no-reward", f"{game.name}: in {len(played.lengths)} random games nobody ever earned "
                      "a reward other than 0.", "If that is right, the game gives a beginner nothing to learn from.")
     elif seen < allowed / 4:
-        # Alone, random play meets no opponent who shows how much can be lost: good play may well earn the rest.
+        # In a single-player game, random play says little of what can be earned: good play may well earn the rest.
         severity: Literal["warning", "info"] = "warning" if game.num_players == 2 else "info"
         findings.add(severity, "support", f"{game.name}: reward_range {game.reward_range} is far wider than the "
                      f"rewards: random games never went beyond ±{seen:g}.",
@@ -127,7 +127,7 @@ _OWNER = "The reward that step returns belongs to the player who makes this move
 
 def _check_same_for_both(game: Game, observation: np.ndarray, reward: np.ndarray, seat: np.ndarray,
                          findings: Findings) -> None:
-    """The correlation of a plane's sum with the reward must not change its sign with the seat."""
+    """The correlation between a plane's sum and the reward must have the same sign for both seats."""
     if observation.ndim != 4:
         return
     sums = observation.sum((2, 3), dtype=np.float64)

@@ -9,7 +9,8 @@ from myosu.games.game import Game
 
 
 def check_symmetries(game: Game, findings: Findings, seed: int, games: int = 20) -> None:
-    """Shapes, group, and, for those that leave the start position as it is, transformed games beside the originals."""
+    """Check the shapes and the group property, and play transformed games alongside the originals, for symmetries that
+    keep the start position."""
     symmetries = game.symmetries
     if symmetries is None:
         return
@@ -37,7 +38,7 @@ def check_symmetries(game: Game, findings: Findings, seed: int, games: int = 20)
                              "them.", "Add the missing ones, or correct cells and actions: they must go together.")
                 return
     if _has_chance(game, seed):
-        return  # the rules hold under a symmetry on average only, and chance falls differently in each game
+        return  # the rules are symmetric on average only, because chance differs between the games
     random = np.random.default_rng(seed)
     for number in range(games):
         original = _Line(game, seed + number)
@@ -67,7 +68,7 @@ def _planes(game: Game) -> np.ndarray:
 
 
 def _has_chance(game: Game, seed: int) -> bool:
-    """Whether the same moves give another game under another seed."""
+    """Whether different seeds lead to different games for the same moves."""
     random, lines = np.random.default_rng(seed), [_Line(game, seed + number) for number in range(4)]
     for _ in range(game.max_plies):
         if any(not line.same_as(lines[0]) for line in lines):
@@ -81,7 +82,7 @@ def _has_chance(game: Game, seed: int) -> bool:
 
 
 class _Line:
-    """One game and all that can be seen of it."""
+    """One game and everything observable about it."""
 
     def __init__(self, game: Game, seed: int) -> None:
         self.batch, self.state = game.batch, game.new_states(1, seed)

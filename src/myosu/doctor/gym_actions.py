@@ -1,4 +1,4 @@
-"""Tests the effects of an environment's actions, and whether its mask fits them."""
+"""Tests the effects of an environment's actions, and whether its action mask fits them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from myosu.doctor.gym_play import RandomPlayer
 from myosu.doctor.gym_trials import list_actions, try_moments
 from myosu.envs.vector import EnvSpec
 
-#: Fewest moments by which actions are judged.
+#: Minimum number of moments to judge actions.
 _FEW = 20
-#: Of the legal trials so many, and so great a share, must have done nothing.
+#: Minimum number, and minimum fraction, of legal trials without effect (the number also holds for illegal trials with
+#: an effect); minimum number of moments with a late mask.
 _FEW_ILLEGAL, _SHARE_ILLEGAL, _FEW_STALE = 3, 0.01, 4
-#: Above this share, actions that end the episode and show nothing are taken for illegal ones that are punished.
+#: Fraction above which actions that end the episode and change nothing else are taken for punished illegal ones.
 _SHARE_DEADLY = 0.15
 
 
 def check_actions(player: RandomPlayer, usual_length: float, seconds: float, findings: Findings) -> None:
-    """For environments that follow their seed."""
+    """Try actions at many moments. Only for environments that are deterministic given their seed."""
     spec = player.spec
     actions = list_actions(spec)
     if len(actions) < 2:
@@ -43,7 +44,7 @@ def check_actions(player: RandomPlayer, usual_length: float, seconds: float, fin
 
 
 def _check_parts(view: Effects, spec: EnvSpec, findings: Findings) -> None:
-    """Of several components or choices: those that never matter."""
+    """Report components, or choices, of the action that never matter."""
     if spec.action_low:
         part_of = {1 + 2 * k + high: k for k in range(len(spec.action_low)) for high in (0, 1)}
         what = "component"
@@ -69,7 +70,7 @@ def _check_mask(view: Effects, masked: bool, findings: Findings) -> None:
         legal_trials = [action for action in moment.trials if moment.mask[action]]
         least = min((moment.trials[action].reward for action in legal_trials), default=0.0)
         traces = {moment.trials[action].trace for action in legal_trials}
-        chance = not any(view.changes(moment, action) for action in legal_trials)  # that decided that nothing happens
+        chance = not any(view.changes(moment, action) for action in legal_trials)  # chance decided that nothing happens
         for action, trial in moment.trials.items():
             if moment.mask[action]:
                 legal += 1
@@ -88,7 +89,7 @@ def _check_mask(view: Effects, masked: bool, findings: Findings) -> None:
                      f"it was that of the step before {stale} times and that of now {fresh} times.",
                      "Make the mask after the move, from the position that is returned with it.")
         return
-    if deadly > _SHARE_DEADLY * legal:  # seldom, they are blunders that the rules allow
+    if deadly > _SHARE_DEADLY * legal:  # in few cases, they are blunders that the rules allow
         useless += deadly
     if useless >= _FEW_ILLEGAL and useless > _SHARE_ILLEGAL * legal:
         share = f"{useless} of {legal} actions that the mask allows did nothing where they were tried ({example}, for "
@@ -102,14 +103,15 @@ def _check_mask(view: Effects, masked: bool, findings: Findings) -> None:
 
 
 def _signature(view: Effects, moment: Moment, action: int) -> tuple:
-    """What kind of change: how many values went up and down, and whether it was paid for."""
+    """The kind of change: how many values rose and fell, whether the reward was negative, and whether the episode
+    ended."""
     trial = moment.trials[action]
     change = (trial.observation - moment.observation)[view.depends]
     return int((change > 0).sum()), int((change < 0).sum()), bool(trial.reward < 0), trial.ended
 
 
 def _whose_mask(view: Effects, moment: Moment, earlier: Moment) -> str:
-    """Whether a mask fits what was possible "now" or "before"; "" where that is the same, or it fits neither."""
+    """Whether a mask fits the actions that had an effect "now" or "before"; "" if they are equal or it fits neither."""
     both = [action for action in moment.trials if action in earlier.trials and action in view.live]
     now, before = ([view.changes(when, action) for action in both] for when in (moment, earlier))
     mask = [bool(moment.mask[action]) for action in both]

@@ -1,4 +1,4 @@
-"""Tests whether returned values match the environment's spaces, and whether returned arrays stay unchanged."""
+"""Tests whether returned values fit the environment's spaces, and whether returned arrays stay unchanged."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from gymnasium import spaces
 from myosu.doctor.finding import Findings
 from myosu.doctor.gym_play import Answer, parts
 
-#: Fewest episodes that came to their limit by which it is judged that all of them ended by the rules there too.
+#: Minimum number of episodes that reach the limit to report that all of them were also terminated there.
 _ALWAYS = 5
 
 
 class AnswerCheck:
-    """Sees every answer of one environment, in order. ``SingleEnv`` has found each usable already."""
+    """Checks every answer of one environment, in order. ``SingleEnv`` has already validated each."""
 
     def __init__(self, space: spaces.Space, limit: int | None, findings: Findings) -> None:
-        """limit: steps after which a wrapper truncates."""
+        """limit: number of steps after which a wrapper truncates."""
         self._space, self._limit, self._findings = space, limit, findings
-        self._earlier: deque[Answer] = deque(maxlen=2)  # two: some fill two buffers in turn
+        self._earlier: deque[Answer] = deque(maxlen=2)  # two, because some environments alternate between two buffers
         self._ends = self._double_ends = self._at_limit = self._double_at_limit = 0
 
     def look(self, answer: Answer) -> None:
@@ -35,8 +35,8 @@ class AnswerCheck:
             self._check_unchanged(earlier, answer)
         self._earlier.append(answer)
         self._ends += answer.terminated or answer.truncated
-        # At its limit TimeLimit truncates what its rules may have ended in the same step: no fault of the environment,
-        # unless that is so every time.
+        # At its limit TimeLimit also truncates an episode that the rules terminated in the same step. That is no fault
+        # of the environment, unless it always happens.
         double = answer.terminated and answer.truncated
         self._double_ends += double and answer.step != self._limit
         self._at_limit += answer.step == self._limit
@@ -45,7 +45,7 @@ class AnswerCheck:
     def finish(self) -> None:
         if self._at_limit >= _ALWAYS and self._double_at_limit == self._at_limit:
             self._double_ends += self._double_at_limit
-        if self._double_ends > 0.05 * self._ends:  # seldom, the rules ended what the limit would have cut as well
+        if self._double_ends > 0.05 * self._ends:  # in few episodes, the rules may have terminated just at the limit
             self._findings.add("warning", "both-ends", f"{self._double_ends} of {self._ends} ends were terminated and "
                                "truncated at once.", "terminated: the rules ended the episode, nothing comes after it. "
                                "truncated: it was cut, and the value of what would have come still counts. An old "
@@ -56,7 +56,7 @@ class AnswerCheck:
         if dtype is None and space.shape == ():
             return  # a plain number
         if dtype != space.dtype:
-            # A list has the dtype that is made of it; a tensor is of another library's.
+            # A list has the dtype of the array made of it; a tensor belongs to another library.
             fits = dtype is None or (isinstance(dtype, np.dtype) and np.can_cast(dtype, space.dtype))
             self._findings.add("warning" if fits else "error", "observation-dtype", f"{place} is "
                                f"{dtype or type(value).__name__}; its space says {space.dtype}.", "Return "
@@ -67,7 +67,7 @@ class AnswerCheck:
                                "holds twice as much of it: give the Box dtype=np.float32 unless the digits matter.")
 
     def _check_bounds(self, place: str, space: spaces.Box, value: np.ndarray) -> None:
-        # float32 rounds, so that a value at its bound may lie a little outside.
+        # Because of float32 rounding, a value at its bound may lie slightly outside.
         value, low, high = (np.asarray(array, np.float64) for array in (value, space.low, space.high))
         slack = 1e-5 * np.maximum(1.0, np.abs(value))
         outside = (value < low - slack) | (value > high + slack)

@@ -1,5 +1,8 @@
-"""Finds time limits that are reported as termination. Random play seldom lasts that long, so episodes are extended:
-other actions are tried again and again from shortly before an episode's end."""
+"""Finds time limits that are reported as termination.
+
+Random play seldom lasts until a limit, so episodes are extended: other actions are tried repeatedly from shortly before
+an episode's end.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from myosu.doctor.check_env import sample_actions
 from myosu.doctor.finding import Findings
 from myosu.doctor.gym_play import Budget, RandomPlayer
 
-#: Episodes that are made to last, and endings that are tried of each; fewest that must have come to the same length.
+#: Number of episodes to extend; number of endings tried for each; minimum number that must reach the same length.
 _EPISODES, _ENDINGS, _SAME = 10, 60, 8
-#: Steps before an end from which another is tried, and the shortest episode that is called long.
+#: Number of steps before the end from which another ending is tried (exclusive); minimum length of a long episode.
 _BACK, _LONG = 8, 20
 
 
 def check_limit(player: RandomPlayer, seconds: float, findings: Findings) -> None:
-    """For environments that follow their seed, and of which no episode was ever cut."""
+    """Search for a time limit. Only for environments that follow their seed, if no episode was truncated."""
     budget, rng = Budget(seconds), np.random.default_rng(0)
     lengths = []
     for episode in range(_EPISODES):
@@ -26,12 +29,12 @@ def check_limit(player: RandomPlayer, seconds: float, findings: Findings) -> Non
             if not budget.left:
                 break
             if not terminated:
-                return  # it was cut, so limits are reported as such
+                return  # it was truncated, so limits are reported as such
             if len(tried) > len(actions):
                 actions = tried
         lengths.append(len(actions))
         if not budget.left or lengths.count(max(lengths)) + _EPISODES - len(lengths) < _SAME:
-            break  # so many of the same length cannot come together any more
+            break  # too few can reach the same length any more
     longest = max(lengths)
     if longest >= _LONG and lengths.count(longest) >= _SAME:
         findings.add("warning", "time-limit", f"{lengths.count(longest)} of {len(lengths)} episodes that were made to "
@@ -43,7 +46,7 @@ def check_limit(player: RandomPlayer, seconds: float, findings: Findings) -> Non
 
 def _another_end(player: RandomPlayer, episode: int, actions: list[np.ndarray], rng: np.random.Generator,
                  budget: Budget) -> tuple[list[np.ndarray], bool]:
-    """The actions of an episode that goes as ``actions`` do but for the last few, and whether it was terminated."""
+    """Play an episode as in ``actions`` except for the last few. Returns its actions, and whether it was terminated."""
     kept = actions[: max(0, len(actions) - int(rng.integers(1, _BACK)))]
     player.start(episode)
     done: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""Random legal play of one Gymnasium environment: records what it returns and collects statistics."""
+"""Random legal play in one Gymnasium environment: records its answers and collects statistics."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from myosu.doctor.check_env import sample_actions
 from myosu.envs.gym_env import SingleEnv, row_at, row_type
 from myosu.envs.making import EnvMaker
 
-#: Play ends after so many steps or seconds, however many episodes that was.
+#: Maximum number of steps and seconds of play, whatever the number of episodes.
 MAX_STEPS, MAX_SECONDS = 100_000, 8.0
-#: Of each part of the observations at most so many samples are kept, evenly over all of play, and not more bytes.
+#: Maximum number of samples, and maximum bytes, kept of each part of the observations, evenly spread over all play.
 _SAMPLES, _SAMPLE_BYTES = 4_000, 32 << 20
 
 
 @dataclass
 class Answer:
-    """What reset() or step() returned, as it came, and the copies that were made of it at once.
+    """The return value of reset() or step(), as it came, with copies made immediately.
 
-    episode, step: where; step 0 is reset(). mask: the action mask of ``info``, or of the method ``action_masks``.
+    episode, step: its place; step 0 is reset(). mask: the action mask of ``info``, or of the method ``action_masks``.
     """
 
     episode: int
@@ -41,11 +41,13 @@ class Answer:
 
 
 class Budget:
-    """So many seconds of the processor, or of the clock where something sleeps: a crowded machine gets longer than an
-    environment that waits."""
+    """A limit of processor time, and a longer one of wall-clock time for environments that sleep.
+
+    So an environment on a busy machine gets more time than one that waits.
+    """
 
     def __init__(self, seconds: float, patience: float = 6.0) -> None:
-        """patience: how many times longer it may take by the clock."""
+        """patience: wall-clock limit as a multiple of ``seconds``."""
         self._processor, self._clock = time.process_time() + seconds, time.monotonic() + patience * seconds
 
     @property
@@ -54,15 +56,15 @@ class Budget:
 
 
 class Watch(gymnasium.Wrapper):
-    """Passes everything on as it is. ``answers`` are those that nobody has taken out yet."""
+    """Wrapper that changes nothing and records answers. ``answers`` keeps them until somebody removes them."""
 
-    #: Calls of any environment in this process that came back.
+    #: Number of calls that have returned, of any environment in this process.
     calls = 0
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         self.answers: list[Answer] = []
-        self.steps, self.seconds = 0, 0.0  # of the environment itself, resets included
+        self.steps, self.seconds = 0, 0.0  # of the environment alone, resets included
         self.episode = self._step = -1
         if env.has_wrapper_attr("action_masks"):
             self.action_masks = self._masks
@@ -106,7 +108,7 @@ class Watch(gymnasium.Wrapper):
 
 
 def parts(space: spaces.Space, value: Any, name: str = "") -> list[tuple[str, spaces.Space, Any]]:
-    """Name, space and value of every part of an observation; of one that has no parts, the observation itself."""
+    """Name, space and value of every part of an observation; an observation without parts is its own single part."""
     if isinstance(space, spaces.Dict):
         return [part for key, inner in space.items() for part in parts(inner, value[key], f"{name}[{key!r}]")]
     if isinstance(space, spaces.Tuple):
@@ -115,7 +117,7 @@ def parts(space: spaces.Space, value: Any, name: str = "") -> list[tuple[str, sp
 
 
 class Samples:
-    """Arrays of one kind, every so-manieth of those that were added."""
+    """Evenly spaced samples of the arrays added: every k-th, where k doubles when there are too many."""
 
     def __init__(self) -> None:
         self._kept: list[np.ndarray] = []
@@ -135,13 +137,13 @@ class Samples:
 
 @dataclass
 class Played:
-    """n random episodes, and the steps of all of them.
+    """Statistics of n random episodes.
 
     lengths, returns, terminated: [n]; an episode that was not terminated was truncated.
     rewards, final: [steps]; final: the step terminated its episode.
-    legal: [steps], the share of actions that were legal. useless: steps that changed nothing.
-    samples: of the numbers (``Box``) in the observations, part by part.
-    open_steps: of the last episode, which was still running when steps or time ran out; else 0.
+    legal: [steps], the fraction of actions that were legal. useless: number of steps that changed nothing.
+    samples: sampled numbers (``Box``) of the observations, for each part.
+    open_steps: length of the last episode if it was still running when steps or time ran out; otherwise 0.
     """
 
     lengths: np.ndarray
@@ -156,28 +158,28 @@ class Played:
 
 
 class RandomPlayer:
-    """Plays the episodes of one environment, which are numbered from 0 and have each a seed of their own.
+    """Plays the episodes of one environment at random. Episodes are numbered from 0, each with a seed of its own.
 
-    Raises UserError where the environment fails or breaks a rule (see ``SingleEnv``).
+    Raises UserError if the environment fails or breaks a rule (see ``SingleEnv``).
     """
 
     def __init__(self, maker: EnvMaker, seed: int) -> None:
         self.watch = Watch(maker())
         watched = EnvMaker(lambda: self.watch)
-        watched.name = maker.name  # for the messages
+        watched.name = maker.name  # for error messages
         self._env, self._seed = SingleEnv(watched, 0, seed), seed
         self.spec, self.left_out, self.close = self._env.spec, self._env.left_out, self._env.close
         self.row = row_at(np.zeros(1, row_type(self.spec)), 0)
-        self.history: list[str] = []  # the actions of the running episode
+        self.history: list[str] = []  # actions of the current episode
 
     @property
     def masked(self) -> bool:
-        """Whether the environment says what is legal."""
+        """Whether the environment provides an action mask."""
         return self._env.masked
 
     @property
     def speed(self) -> float:
-        """Steps a second of the environment alone, resets included; 0 before the first."""
+        """Steps per second of the environment alone, resets included; 0 before the first step."""
         return self.watch.steps / max(self.watch.seconds, 1e-9)
 
     def start(self, episode: int) -> None:
@@ -185,17 +187,17 @@ class RandomPlayer:
         self._env.start(self.row, episode)
 
     def act(self, number: int) -> bool:
-        """Do the random action that follows from ``number``. Whether that ended the episode."""
+        """Take the random action determined by ``number``. Returns whether the episode ended."""
         return self.do(sample_actions(self.spec, self.row["legal_actions"], self._seed * 1_000_003 + number)[0])
 
     def may(self, action: np.ndarray) -> bool:
-        """Whether the mask allows the action now."""
+        """Whether the current mask allows the action."""
         choices = np.ravel(action)[self.spec.components:].astype(np.int64)
         return all(mask[choice] for mask, choice in zip(
             self.spec.branch_masks(self.row["legal_actions"][0]), choices, strict=True))
 
     def do(self, action: np.ndarray) -> bool:
-        """Whether that ended the episode."""
+        """Take the action. Returns whether the episode ended."""
         self.history.append(str(action))
         self.row["action"][0] = action
         self.step()
@@ -205,11 +207,11 @@ class RandomPlayer:
         return ended
 
     def step(self) -> None:
-        """Do ``row["action"]``."""
+        """Take the action in ``row["action"]``."""
         self._env.step(self.row)
 
     def course(self, episode: int, limit: int = 200, seconds: float = math.inf) -> list[bytes]:
-        """All that is to be seen of an episode, step by step. Where two go the same way, so do their actions."""
+        """All that can be observed of an episode, step by step. Equal episodes have equal actions."""
         until, ended = time.monotonic() + seconds, False
         self.start(episode)
         seen = [self.row["observation"].tobytes()]
@@ -222,7 +224,7 @@ class RandomPlayer:
         return seen
 
     def play(self, episodes: int, look: Callable[[Answer], None]) -> Played:
-        """Play the first ``episodes`` episodes, fewer where that takes too long, and have ``look`` see each answer."""
+        """Play the first ``episodes`` episodes, or fewer if time runs out, and pass each answer to ``look``."""
         lengths: list[int] = []
         returns: list[float] = []
         terminated: list[bool] = []
@@ -235,7 +237,7 @@ class RandomPlayer:
         budget = Budget(MAX_SECONDS, 2.5)
         self.watch.episode, self.watch.steps, self.watch.seconds = -1, 0, 0.0
         self.start(0)
-        # While no reward has been seen play goes on: it may be far away.
+        # Play continues until a reward has been seen, because it may be far away.
         while (len(lengths) < episodes or not paid) and len(rewards) < MAX_STEPS and budget.left:
             before = self.row["observation"].copy()
             legal.append(float(self.row["legal_actions"].mean()) if self.spec.num_actions else 1.0)

@@ -13,15 +13,15 @@ from myosu.doctor.gym_play import Played, parts
 from myosu.envs.gym_env import DEFAULT_MAX_STEPS
 from myosu.envs.vector import EnvSpec
 
-_FEW = 10  # episodes of which nothing is said yet
-_LONG = 1000  # steps after which an environment of which no episode has ended is called endless
-_MANY = 2_000  # steps without any reward after which nobody will find one soon
-_ENOUGH = 200  # steps after which something that never changed is called constant
-_MANY_ACTIONS = 200  # more than random play soon tries
+_FEW = 10  # minimum number of episodes for a judgement
+_LONG = 1000  # steps without the end of an episode after which an environment is called endless
+_MANY = 2_000  # steps without any reward after which none is expected soon
+_ENOUGH = 200  # steps after which a value that never changed is called constant
+_MANY_ACTIONS = 200  # more than random play can try soon
 
 
 def check_played(played: Played, space: spaces.Space, spec: EnvSpec, limit: int | None, findings: Findings) -> None:
-    """limit: steps after which a wrapper of the environment truncates."""
+    """Check the statistics. limit: number of steps after which a wrapper of the environment truncates."""
     _report_episodes(played, findings)
     _check_ends(played, limit, findings)
     if len(played.lengths):
@@ -58,7 +58,7 @@ def _check_ends(played: Played, limit: int | None, findings: Findings) -> None:
 
 
 def check_time_limit(lengths: np.ndarray, terminated: np.ndarray, longest: int, findings: Findings) -> None:
-    """Of episodes [n]; longest: the longest of all, one that still runs included."""
+    """Find a time limit in lengths, terminated: [n]. longest: of all episodes, including one that is still running."""
     at_longest = terminated & (lengths == longest)
     if some_lengths_only(lengths, int(at_longest.sum())):
         return
@@ -71,8 +71,11 @@ def check_time_limit(lengths: np.ndarray, terminated: np.ndarray, longest: int, 
 
 
 def some_lengths_only(lengths: np.ndarray, longest: int) -> bool:
-    """Whether the rules end episodes at some lengths only, after so many balls or rounds: well below the greatest,
-    which ``longest`` episodes have, few of the possible lengths occur, each often, one at least half as often."""
+    """Whether the rules end episodes at certain lengths only, for example after a number of balls or rounds.
+
+    In the range well below the maximum length, which ``longest`` episodes have, few of the possible lengths occur, each
+    often, and one of them at least half as often as the maximum.
+    """
     most = int(lengths.max(initial=0))
     counts = np.bincount(lengths.astype(np.int64), minlength=most + 1)[most // 2:int(0.9 * most)]
     distinct = int((counts > 0).sum())
@@ -80,8 +83,8 @@ def some_lengths_only(lengths: np.ndarray, longest: int) -> bool:
 
 
 def _all_end(lengths: np.ndarray, at_longest: np.ndarray) -> bool:
-    """Whether several episodes came to the longest one's last step, all ended there, and chance does not explain it:
-    episodes ended far more seldom in the steps before."""
+    """Whether several episodes reached the longest one's last step, all ended there, and chance does not explain it,
+    because episodes ended far less often in the steps before."""
     longest, there = lengths.max(), int(at_longest.sum())
     window = range(max(1, longest - 20), longest)
     alive = sum(int((lengths >= step).sum()) for step in window)
@@ -108,12 +111,13 @@ def _check_signal(played: Played, findings: Findings) -> None:
 
 
 def _check_early_end(played: Played, limit: int, findings: Findings) -> None:
-    """Where living costs and ending does not, an agent learns to end the episode: right if the end is the goal.
+    """Find rewards that teach an agent to end the episode, because living costs more than ending. Right if the end is
+    the goal.
 
-    What cannot be told apart is a note: steps that cost the same, to the end. It is a warning where the environment
-    itself shows that its ends are no goal: they cost more than a step does, or give up rewards that were to be had.
-    Costs that depend on where the agent is, and are small in some places, are shaping: good play pays little.
-    Where random play hardly ever ends by the rules, or the end itself is paid for, it is a goal.
+    It is a note where the two cases cannot be told apart: every step costs the same, including the last. It is a
+    warning if the environment shows that its ends are not goals: they cost more than a step, or forgo available
+    rewards. Costs that depend on the agent's place, and are small in some places, are shaping: good play pays little.
+    If random play hardly ever terminates, or the end itself is rewarded, the end is a goal.
     """
     if _living_costs_more(played, limit, findings):
         return
@@ -126,11 +130,11 @@ def _check_early_end(played: Played, limit: int, findings: Findings) -> None:
     if step >= 0 or last > 0 or short.all() or np.corrcoef(lengths, played.returns)[0, 1] > -0.5:
         return
     if step - last > -step * lengths.mean() / 4:
-        return  # the end costs about as much as living does: nothing is saved by it
+        return  # the end costs about as much as living, so ending saves nothing
     numbers = (f"a step costs {_number(-step)} on average, the last one of a terminated episode {_number(-last)}, so "
                f"that short episodes (up to {lengths[short].max()} steps) return "
                f"{_number(played.returns[short].mean())} and longer ones {_number(played.returns[~short].mean())}")
-    # By being where it costs little, as shaping intends.
+    # Avoidable by staying where it costs little, as shaping intends.
     avoidable = float(np.percentile(going_on[going_on <= 0], 95)) > step / 2
     if not avoidable and (last < 1.5 * step or (going_on > 0).any()):
         findings.add("warning", "early-end", f"dying early pays: {numbers}.", "Let the end cost more than the steps "
@@ -142,8 +146,11 @@ def _check_early_end(played: Played, limit: int, findings: Findings) -> None:
 
 
 def _living_costs_more(played: Played, limit: int, findings: Findings) -> bool:
-    """Most steps cost the same, and dying costs more than a step but less than all steps up to the limit. An agent that
-    cannot earn anything yet then does best to die at once. Ends that cost no more than a step are goals."""
+    """Most steps cost the same, and dying costs more than a step but less than all steps up to the limit.
+
+    An agent that cannot earn anything yet then does best to die immediately. Ends that cost no more than a step are
+    goals.
+    """
     usual, deaths = played.rewards[~played.final], played.rewards[played.final]
     if len(usual) < _FEW or len(deaths) < _FEW:
         return False
@@ -189,7 +196,7 @@ def _check_observations(played: Played, space: spaces.Space, spec: EnvSpec, find
     planes = 0
     for name, values in played.samples.items():
         _check_integers(name, values, boxes[name], findings)
-        if values.ndim <= 2:  # numbers beside each other; those of a picture are all of one kind
+        if values.ndim <= 2:  # separate numbers; those of an image are all of one kind
             flat = values.reshape(len(values), -1).astype(np.float64)
             components |= {f"{name}[{index}]": flat[:, index] for index in range(flat.shape[1])}
         elif (values == values[0]).all():
@@ -217,13 +224,13 @@ def _check_observations(played: Played, space: spaces.Space, spec: EnvSpec, find
 
 
 def constant_channels(pictures: np.ndarray, axis: int) -> list[int]:
-    """Channels of pictures [n, 3 axes] that are the same, all over, in all of them."""
+    """Channels of images [n, 3 axes] that have one value in all images and at all places."""
     channels = np.moveaxis(pictures, axis, 0).reshape(pictures.shape[axis], -1)
     return np.flatnonzero(channels.min(axis=1) == channels.max(axis=1)).tolist()
 
 
 def _severity_of(constant: list[str], spans: dict[str, float], played: Played) -> Literal["warning", "info"]:
-    """Of a few numbers one that never moves is a mistake; of many it may be something that random play never meets."""
+    """One constant among few numbers is a mistake; among many numbers, random play may never change it."""
     return "warning" if len(spans) <= 12 and len(played.rewards) >= _ENOUGH else "info"
 
 
@@ -243,7 +250,7 @@ def _check_spans(narrowest: str, widest: str, components: dict[str, np.ndarray],
 
 
 def _check_integers(name: str, values: np.ndarray, box: spaces.Space, findings: Findings) -> None:
-    """Of pictures networks learn the scale themselves; of other whole numbers they take what comes."""
+    """Images are scaled by Myosu; other integers reach the networks unscaled."""
     largest = float(values.max())
     if values.ndim >= 3 and isinstance(box, spaces.Box) and box.high.max() >= 100 and largest == 1 and not np.any(
             values != values.astype(np.int64)):

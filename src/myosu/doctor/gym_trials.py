@@ -1,7 +1,7 @@
-"""Reaches the same moment of an episode repeatedly and tries another action each time.
+"""Reaches the same moment of an episode repeatedly, to try a different action each time.
 
-An environment that follows its seed reaches a moment by its seed and the actions so far. Nothing has to be copied, so
-no state can be shared with a copy by mistake.
+An environment that is deterministic given its seed reaches the same moment by the same seed and actions. Nothing has to
+be copied, so no state can be shared with a copy by mistake.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from myosu.doctor.check_env import as_vectors, sample_actions
 from myosu.doctor.gym_play import Budget, RandomPlayer
 from myosu.errors import UserError
 
-#: Steps after the action by which what it did must show, and the most that lead to a moment.
+#: Number of steps after the action in which its effect may show; maximum number of steps before a moment.
 _FOLLOWING, _LONGEST = 2, 30
-#: At most so many actions are tried at a moment.
+#: Maximum number of actions tried at a moment.
 _MOST_ACTIONS = 40
 
 
 def list_actions(spec: Any) -> list[np.ndarray]:
-    """What is tried: every action of a single choice; of several choices or components each changed alone, from what is
-    the first, or middle, of all."""
+    """The actions to try: all actions of a single choice. Of several choices or components, each is changed alone; the
+    others are the first choice, or the middle of the range."""
     if spec.action_low:
         low, high = np.maximum(spec.action_low, -10.0), np.minimum(spec.action_high, 10.0)
         middle = (low + high) / 2
@@ -38,9 +38,9 @@ def list_actions(spec: Any) -> list[np.ndarray]:
 
 def try_moments(player: RandomPlayer, actions: list[np.ndarray], usual_length: float, seconds: float,
                 most: int = 250) -> list[Moment]:
-    """Moments of random play with what each of ``actions`` does there, as many as there is time for.
+    """Moments of random play with the effects of ``actions`` there, as many as time allows, up to about ``most``.
 
-    Moments come in pairs, one step apart, for a mask may be that of the step before.
+    Moments come in pairs that are one step apart, because a mask may be that of the step before.
     """
     random, budget = np.random.default_rng(1), Budget(seconds)
     longest = int(np.clip(usual_length - 1, 1, _LONGEST))
@@ -61,7 +61,7 @@ def try_moments(player: RandomPlayer, actions: list[np.ndarray], usual_length: f
 
 def _try_all(player: RandomPlayer, episode: int, prefix: int, actions: list[np.ndarray], chosen: np.ndarray,
              budget: Budget) -> Moment | None:
-    """None where the episode had ended before, or time ran out."""
+    """Returns None if the episode ended earlier, or time ran out."""
     moment: Moment | None = None
     for number in chosen.tolist():
         if not budget.left or not _go_to(player, episode, prefix):

@@ -1,4 +1,4 @@
-"""Tests the chain of wrappers: which wrapper's ``step`` is skipped, and whose reward is lost."""
+"""Tests the chain of wrappers: whether a wrapper's ``step`` is skipped, or its reward lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_wrappers(maker: EnvMaker, findings: Findings) -> None:
 
 
 def _paid(env: gymnasium.Env, layers: list[gymnasium.Env]) -> list[list[float]]:
-    """Of each layer, what it was paid in each step of the outermost; NaN where its step was skipped."""
+    """For each layer, its reward in each step of the outermost layer; NaN if the layer's step was not called."""
     rewards: list[list[float]] = [[] for _ in layers]
     for place, layer in enumerate(layers):
         _listen(layer, rewards[place])
@@ -43,7 +43,7 @@ def _paid(env: gymnasium.Env, layers: list[gymnasium.Env]) -> list[list[float]]:
 
 
 def _layers(env: gymnasium.Env) -> list[gymnasium.Env]:
-    """The outermost first."""
+    """All wrappers and the base environment, outermost first."""
     layers = [env]
     while isinstance(layers[-1], gymnasium.Wrapper):
         layers.append(layers[-1].env)
@@ -58,7 +58,7 @@ def _listen(layer: gymnasium.Env, heard: list[float]) -> None:
         heard.append(float(answer[1]))
         return answer
 
-    # On the instance: calls by name find it, calls that go past this layer do not.
+    # Set on the instance, so calls by name find it, and calls that bypass this layer do not.
     layer.step = listening  # type: ignore[method-assign]
 
 
@@ -98,8 +98,11 @@ def _judge(layers: list[gymnasium.Env], paid: list[list[float]], findings: Findi
 
 
 def _check_records(layers: list[gymnasium.Env], heard: list[list[float]], findings: Findings) -> None:
-    """Whether rewards are changed outside of what records them. By Gymnasium's own wrappers that may be meant: scores
-    are recorded below a normalisation. heard: the rewards of each of ``layers``, the outermost first."""
+    """Find wrappers that change rewards outside of one that records them.
+
+    For Gymnasium's own wrappers this may be intended: scores are recorded below a normalisation. heard: the rewards of
+    each of ``layers``, outermost first.
+    """
     for place, layer in enumerate(layers):
         changing = [above for above in range(place) if any(
             abs(one - two) > 1e-9 for one, two in zip(heard[above], heard[above + 1], strict=True))]

@@ -1,5 +1,8 @@
-"""Experiments with what an agent knows of a game: its learnt model against the true rules, and its moves and values
-against perfect play in positions that can be solved."""
+"""Experiments on an agent's knowledge of a game.
+
+They compare its learned model with the true rules, and its moves and values with perfect play in positions that can be
+solved.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +23,20 @@ from myosu.games.game import Game
 from myosu.games.playout import random_actions
 from myosu.players.agent import load_agent
 
-#: Games that are played for positions, and the share of their moves that are drawn at random.
+#: Number of games played to collect positions, and the probability of a random move in them.
 _GAMES, _RANDOM = 128, 0.3
-#: Steps that the model imagines; fewest positions of a judgement; share of the range of rewards that values must spread
-#: over; what a broken model leaves unexplained of the values after one step; and the share of the error with another
-#: move that is left with the true one where the model knows moves apart.
+#: Number of unroll steps; minimum number of positions; minimum spread of values, as a fraction of half the reward
+#: range; unexplained variance of the values after one step from which the model is broken; maximum ratio of the error
+#: with the true move to that with another move, if the model tells moves apart.
 _STEPS, _POSITIONS, _SPREAD, _BROKEN, _TOLD_APART = 3, 200, 0.05, 0.7, 0.9
-#: Most positions that are solved, each with at most so many nodes; fewest of a judgement.
+#: Maximum number of positions to solve; maximum number of nodes for each; minimum number of solved positions.
 _SOLVED, _NODES, _FEW = 300, 200_000, 60
-#: Standard errors by which moves must be better than random ones, and by which they are surely worse.
+#: Standard errors by which moves must be better than random ones, and by which they are significantly worse.
 _BETTER, _WORSE = 2.0, 3.0
 
 
 def model_against_rules(folder: Path, seconds: float) -> Finding | None:
-    """Let the model imagine the moves of games, and compare what it then says with what the network says of the true
-    positions."""
+    """Unroll the model along games, and compare the values of its latent states with those of the true positions."""
     agent, environment, _ = load_agent(folder)
     planner: Any = getattr(agent, "planner", None)
     game, net = environment.game, getattr(planner, "net", None)
@@ -57,7 +59,7 @@ def model_against_rules(folder: Path, seconds: float) -> Finding | None:
                 break
             imagined.append(planner.support.mean(net.value(latent)).numpy())
             true.append(planner.support.mean(net.initial(torch.from_numpy(look(game, states)[0]))[1]).numpy())
-            if len(true) == 1:  # what the model says of another move
+            if len(true) == 1:  # values after a different move
                 latents = net.recurrent(before, torch.from_numpy(others)).latent[torch.from_numpy(~over)]
                 other = planner.support.mean(net.value(latents)).numpy()
                 differs = (actions != others)[~over]
@@ -74,9 +76,9 @@ def against_perfect_play(folder: Path, seconds: float) -> Finding | None:
         raise Unsuited("only in games for two of Myosu's own")
     if agent.has_memory:
         raise Unsuited("only of agents without memory, for the positions come in no order")
-    solve_positions(game, game.new_states(1), 1, 1, time.monotonic())  # compiled before the time counts
+    solve_positions(game, game.new_states(1), 1, 1, time.monotonic())  # compile before the time counts
     begun = time.monotonic()
-    states = positions_of_play(game, agent, begun + seconds / 3)[::-1]  # the latest first
+    states = positions_of_play(game, agent, begun + seconds / 3)[::-1]  # latest positions first
     states, worth = solve_positions(game, states, _SOLVED, _NODES, begun + 2 * seconds / 3)
     if len(states) < _FEW:
         raise UserError(f"only {len(states)} positions in which the move matters could be solved in the time")
@@ -95,8 +97,8 @@ def against_perfect_play(folder: Path, seconds: float) -> Finding | None:
 
 def judge_model(imagined: list[np.ndarray], true: list[np.ndarray], errors: tuple[float, float],
                 reward_range: tuple[float, float]) -> Finding | None:
-    """Of each step of imagination the values float [n] that the network reads from the imagined states and from the
-    true positions. errors: mean squared errors of the imagined values after the move that was made, and after another.
+    """imagined, true: for each unroll step, the network's values float [n] of the model's latent states and of the true
+    positions. errors: mean squared errors of the imagined values after the move that was made, and after another move.
     """
     if not true:
         raise UserError("too few positions could be played in the time")
@@ -121,8 +123,11 @@ def judge_model(imagined: list[np.ndarray], true: list[np.ndarray], errors: tupl
 
 
 def judge_perfect_play(right: np.ndarray, chance: np.ndarray, values: np.ndarray, worth: np.ndarray) -> Finding | None:
-    """Of n solved positions in which the move matters. right: bool, whether the agent plays a best move. chance: the
-    share of best ones among the legal moves. values, worth: the agent's value, and the true one."""
+    """Judge n solved positions in which the move matters.
+
+    right: bool [n], whether the agent plays a best move. chance: float [n], the fraction of legal moves that are best.
+    values, worth: the agent's values and the exact ones.
+    """
     correlation = float(np.corrcoef(values, worth)[0, 1]) if values.std() > 0 and worth.std() > 0 else 0.0
     error = float(np.sqrt((chance * (1 - chance)).sum())) / len(right)
     numbers = (f"in {len(right)} positions near the end of games, solved exactly, it plays a best move in "
@@ -143,8 +148,7 @@ def judge_perfect_play(right: np.ndarray, chance: np.ndarray, values: np.ndarray
 
 
 def positions_of_play(game: Game, agent: Any, until: float) -> np.ndarray:
-    """Positions before the end, [n] states, of games that the agent plays with itself, with some moves at random; in
-    the order in which they were met."""
+    """Positions before the end, [n] states, of the agent's games against itself with some random moves, ply by ply."""
     rng, states = np.random.default_rng(0), game.new_states(_GAMES, 11)
     kept = []
     for ply in range(game.max_plies):

@@ -1,7 +1,7 @@
-"""Finds hidden information and delayed rewards. A small network predicts the next step from what the agent observes,
-and again with what it does not observe. If the additional input helps much, something is hidden. Delayed rewards are
-found in the same way.
+"""Finds hidden information and delayed rewards.
 
+A small network predicts the next step from the observation and the action, and again with additional inputs that the
+agent does not observe. If these help much, the observation hides something. Delayed rewards are found in the same way.
 Randomness cannot be predicted from either input, so it raises no alarm.
 """
 
@@ -20,33 +20,35 @@ from myosu.doctor.predictor import unexplained
 from myosu.envs.native import NativeVectorEnv
 from myosu.games.game import Game
 
-#: Transitions: fewest for a judgement, and most; of games, which are quicker, more.
+#: Number of transitions: minimum for a judgement, maximum, and maximum for games, which are faster.
 _FEW, _MOST, _MOST_OF_GAMES = 400, 4000, 12_000
-#: Larger observations are not predicted. Of smaller ones so many values are, those that change most.
+#: Maximum number of observation values; maximum number of values to predict, those that change most.
 _LARGEST, _TARGETS = 400, 24
-#: What the hidden must explain of a target's variance beyond what is shown, and the least that is then unexplained.
+#: Minimum fraction of a target's variance that the hidden input must explain in addition, and minimum fraction that is
+#: unexplained without it.
 _GAIN, _UNEXPLAINED = 0.2, 0.3
-#: And of what was unexplained so great a share may be left.
+#: Maximum ratio of the unexplained variance with the hidden input to that without it.
 _LEFT = 0.7
-#: Of at most so many actions each is judged alone too, by at least so many of its steps: of fewer a network learns too
-#: little to tell what is hidden from what is hard to learn.
+#: With at most this many actions, each action is also judged alone, if it has at least this many steps. From fewer
+#: steps a network learns too little to tell hidden from hard to learn.
 _FEW_ACTIONS, _FEW_OF_ONE = 8, 2000
-#: A delayed reward is explained by the step before, so much better than by its own.
+#: A delayed reward is explained by an earlier step better than by its own, at least by this fraction of the variance.
 _DELAY_GAIN = 0.3
-#: How often an action is done again, where that is tried.
+#: Probability of repeating an action, in episodes that repeat actions.
 _KEEP = 0.85
-#: A hidden number of which the observation leaves less unexplained is not hidden.
+#: A hidden number is not hidden if the observation leaves at most this fraction unexplained.
 _SHOWN = 0.15
-#: Hidden numbers of fewer different values become categories.
+#: Hidden numbers with at most this many distinct values become categories.
 _CATEGORIES = 16
 
 
 @dataclass
 class Transitions:
-    """n steps in order. observations, after: f32 [n, values]; actions: f32 [n, choices], one-hot, or components.
+    """n steps in order.
 
-    rewards: [n]. terminated, first: bool [n]; first: the step began an episode. groups: int [n], the episode.
-    hidden: by name [n, values], what the environment holds inside before the step.
+    observations, after: f32 [n, values]. actions: f32 [n, choices], one-hot, or [n, components]. rewards: [n].
+    terminated, first: bool [n]; first: the step began an episode. groups: int [n], the episode.
+    hidden: name → [n, values], the environment's internal numbers before the step.
     """
 
     observations: np.ndarray
@@ -60,14 +62,14 @@ class Transitions:
 
     @property
     def discrete(self) -> bool:
-        """Whether an action is one of a few choices."""
+        """Whether the action is a single choice among at most ``_FEW_ACTIONS``."""
         return self.actions.shape[1] <= _FEW_ACTIONS and bool((self.actions.sum(axis=1) == 1).all())
 
     def __len__(self) -> int:
         return len(self.rewards)
 
     def episodes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lengths, and whether they were terminated, of the episodes that ended."""
+        """Lengths of the episodes that ended, and whether they were terminated."""
         ends = np.append(np.flatnonzero(self.first[1:]), len(self) - 1)[: int(self.first.sum()) - 1]
         starts = np.flatnonzero(self.first)[: len(ends)]
         return ends - starts + 1, self.terminated[ends]
@@ -96,7 +98,7 @@ def _check_hidden(data: Transitions, findings: Findings) -> None:
         f"its attribute {name}": values for name, values in _categories(data).items()}
     if _report_hidden(shown, targets, names, sources, data.groups, findings) or len(sources) == 1:
         return
-    # What is hidden may matter to one action only, such as a box that it fills, and drown among all rewards.
+    # Hidden information may matter to one action only, such as a box that it fills, and vanish among all rewards.
     for action, chosen in enumerate(data.actions.T > 0 if data.discrete else ()):
         rewards = data.rewards[chosen][:, None]
         if chosen.sum() >= _FEW_OF_ONE and _varied(rewards[:, 0]) and _report_hidden(
@@ -107,7 +109,7 @@ def _check_hidden(data: Transitions, findings: Findings) -> None:
 
 def _report_hidden(shown: np.ndarray, targets: np.ndarray, names: list[str], sources: dict[str, np.ndarray],
                    groups: np.ndarray, findings: Findings) -> bool:
-    """Whether one of ``sources`` explains a target far better than what is shown does; all of the same steps."""
+    """Whether one of ``sources`` explains a target far better than ``shown`` alone. All arrays cover the same steps."""
     plain = unexplained(shown, targets, groups)
     if plain.max() < _UNEXPLAINED:
         return False
@@ -119,7 +121,7 @@ def _report_hidden(shown: np.ndarray, targets: np.ndarray, names: list[str], sou
             best, gain, place = name, float(more.max()), int(more.argmax())
     if gain < _GAIN:
         return False
-    # Once more by other episodes, for the best of many comparisons is good by chance.
+    # Repeat with other held-out episodes, because the best of many comparisons may be good by chance.
     target = targets[:, [place]]
     again = [float(unexplained(features, target, groups, seed=1)[0]) for features in (
         shown, np.concatenate([shown, sources[best]], axis=1))]
@@ -137,7 +139,7 @@ def _check_delay(data: Transitions, findings: Findings) -> None:
     if len(set(data.rewards.tolist())) < 2:
         return
     change = data.after - data.observations
-    # Of a large board the few numbers that say that something happened drown among its cells.
+    # On a large board, the few values that show that something happened would vanish among its cells.
     summary = np.concatenate([data.actions, np.abs(change).sum(1, keepdims=True), change.sum(1, keepdims=True),
                               (change != 0).sum(1, keepdims=True), data.terminated[:, None]], axis=1)
     whole = np.concatenate([data.observations, change, summary], axis=1)
@@ -161,17 +163,17 @@ def _check_delay(data: Transitions, findings: Findings) -> None:
 
 
 def _targets(data: Transitions) -> tuple[np.ndarray, list[str]]:
-    """What is predicted, in units of its deviation: changes of observation, the reward, the end."""
+    """The targets and their names: changes of the observation, the reward, and whether the episode ends."""
     change = data.after - data.observations
     spread = change.std(axis=0)
     chosen = np.argsort(-spread)[:_TARGETS]
-    # A few great jumps, such as collisions, must not be all that counts.
+    # A few large jumps, such as collisions, must not dominate.
     low, high = np.percentile(change[:, chosen], (2, 98), axis=0)
     many = [len(np.unique(change[:500, i])) > _CATEGORIES for i in chosen]
     columns = [np.clip(change[:, i], low[k], high[k]) if many[k] else change[:, i] for k, i in enumerate(chosen)]
     columns += [data.rewards, data.terminated.astype(np.float32)]
     names = [f"value {i} of the observation" for i in chosen] + ["the reward", "whether the episode ends"]
-    # What hardly ever differs cannot be judged.
+    # Targets that hardly ever vary cannot be judged.
     kept = [k for k, column in enumerate(columns) if column.std() > 1e-6 and _varied(column)]
     return np.stack([columns[k] for k in kept], axis=1) if kept else np.zeros((len(data), 0)), [names[k] for k in kept]
 
@@ -182,22 +184,23 @@ def _varied(column: np.ndarray) -> bool:
 
 
 def _earlier(values: np.ndarray, first: np.ndarray, steps: int) -> np.ndarray:
-    """What ``values`` were so many steps before; 0 where the episode had not begun."""
+    """``values`` shifted back by ``steps`` steps; 0 before the start of the episode."""
     for _ in range(steps):
         values = np.where(first[:, None], 0, np.roll(values, 1, axis=0))
     return values
 
 
 def _categories(data: Transitions) -> dict[str, np.ndarray]:
-    """What is hidden and not to be read off the observation, as features: few different numbers are one-hot."""
+    """Hidden numbers that cannot be read off the observation, as features. Numbers with few distinct values are
+    one-hot."""
     found = {}
     seen, place = np.unique(data.observations, axis=0, return_inverse=True)
-    often = len(seen) <= len(data) / 4  # so that equal observations can be compared
+    often = len(seen) <= len(data) / 4  # so equal observations can be compared
     for name, values in data.hidden.items():
         if _is_clock(values, data.first):
-            continue  # that limits are not shown is usual
+            continue  # observations usually do not show time limits
         if often and _is_told(values, place.reshape(-1)):
-            continue  # where a network may not have learnt it: what is seldom met
+            continue  # exact, because a network may not learn rare values
         columns = []
         for column in values.T:
             different = np.unique(column)
@@ -216,14 +219,14 @@ def _categories(data: Transitions) -> dict[str, np.ndarray]:
 
 
 def _is_told(values: np.ndarray, place: np.ndarray) -> bool:
-    """Whether ``values`` [n, k] are always the same at the same ``place`` int [n], the number of the observation."""
+    """Whether ``values`` [n, k] are a function of ``place`` int [n], the index of the observation."""
     example = np.zeros((place.max() + 1, values.shape[1]), values.dtype)
     example[place] = values
     return bool((example[place] == values).all())
 
 
 def _is_clock(values: np.ndarray, first: np.ndarray) -> bool:
-    """Whether it counts the steps of an episode."""
+    """Whether ``values`` count the steps of an episode."""
     ticks = np.diff(values, axis=0)[~first[1:]]
     return len(ticks) > 0 and bool((ticks == ticks[0]).all()) and bool(ticks[0].any())
 
@@ -232,8 +235,10 @@ def _is_clock(values: np.ndarray, first: np.ndarray) -> bool:
 
 
 def record_env(player: RandomPlayer, seconds: float, most: int = _MOST) -> Transitions:
-    """Random play; in every other episode an action is mostly kept, which leads further and often lasts longer. Raises
-    UserError where the environment fails."""
+    """Play an environment at random. Raises UserError if it fails.
+
+    In every other episode the last action is repeated most of the time, which reaches further and often lasts longer.
+    """
     spec, rng = player.spec, np.random.default_rng(0)
     rows: list[tuple[Any, ...]] = []
     hidden: list[dict[str, np.ndarray]] = []
@@ -255,7 +260,7 @@ def record_env(player: RandomPlayer, seconds: float, most: int = _MOST) -> Trans
 
 
 def record_game(game: Game, seed: int, games: int = 64) -> Transitions:
-    """Random play of a game's rules; what is hidden are the fields of its state."""
+    """Play a game's rules at random. ``hidden`` are the fields of its state."""
     env, every = NativeVectorEnv(game, games, seed), np.arange(games)
     env.reset()
     now = env.recv()
@@ -273,7 +278,7 @@ def record_game(game: Game, seed: int, games: int = 64) -> Transitions:
         parts.append((as_vectors(now.observation).astype(np.float32), done, after.reward,
                       shown.astype(np.float32), after.terminated, first, episode.copy()))
         first, episode, now = ended, np.where(ended, episode + games, episode), after
-    # One game after another, so that a row follows that of the step before.
+    # Game by game, so that each row follows its game's previous step.
     columns = [np.stack(column).swapaxes(0, 1).reshape(len(parts) * games, *column[0].shape[1:])
                for column in zip(*parts, strict=True)]
     columns[5][:: len(parts)] = True
@@ -296,7 +301,7 @@ def _one_hot(spec: Any, action: np.ndarray) -> np.ndarray:
 
 
 def _attributes(env: Any) -> dict[str, np.ndarray]:
-    """The numbers that an environment keeps: small arrays and single ones."""
+    """An environment's numeric attributes: scalars and arrays, tuples or lists of at most 64 numbers."""
     found = {}
     for name, value in vars(env).items():
         if "seed" in name or "random" in name:
@@ -313,7 +318,7 @@ def _attributes(env: Any) -> dict[str, np.ndarray]:
 
 
 def _common(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """What every row has in the same size, and what changes."""
+    """The attributes that all rows have in the same shape, and that change."""
     names = set.intersection(*(set(row) for row in rows)) if rows else set()
     columns = {name: [row[name] for row in rows] for name in sorted(names)}
     whole = {name: np.stack(values) for name, values in columns.items() if len({v.shape for v in values}) == 1}

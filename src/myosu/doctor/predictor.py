@@ -1,4 +1,7 @@
-"""A small network in NumPy, and how much of some targets it cannot explain. torch alone takes seconds to import."""
+"""A small network in NumPy that measures how much of a target's variance it cannot explain.
+
+Without torch, whose import alone takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ _UNITS, _EPOCHS, _BATCH, _RATE = 64, 30, 128, 3e-3
 
 
 class Perceptron:
-    """Two hidden layers with relu, fitted to f32 targets [n, k] from f32 inputs [n, d] by Adam on squared errors."""
+    """MLP with two hidden ReLU layers, from f32 inputs [n, d] to f32 targets [n, k], trained by Adam."""
 
     def __init__(self, inputs: int, outputs: int, rng: np.random.Generator) -> None:
         sizes = (inputs, _UNITS, _UNITS, outputs)
@@ -22,7 +25,7 @@ class Perceptron:
         self.steps = 0
 
     def layers(self, x: np.ndarray) -> list[np.ndarray]:
-        """Inputs of each layer, and at last the outputs."""
+        """Inputs of each layer, followed by the outputs."""
         values = [x]
         for place, matrix in enumerate(self.weights):
             out = values[-1] @ matrix[:-1] + matrix[-1]
@@ -30,7 +33,7 @@ class Perceptron:
         return values
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> None:
-        """One step of Adam on the mean squared error."""
+        """One Adam step on the mean squared error."""
         values = self.layers(x)
         slope = 2 * (values[-1] - y) / y.size
         self.steps += 1
@@ -47,8 +50,11 @@ class Perceptron:
 
 
 def unexplained(features: np.ndarray, targets: np.ndarray, groups: np.ndarray, seed: int = 0) -> np.ndarray:
-    """float [targets]: the share of each target's variance that the network leaves, in episodes (``groups`` int [n])
-    that it was not fitted on: the least over its training, at most 1. seed: which episodes those are."""
+    """float [targets]: the fraction of each target's variance that the network leaves unexplained in held-out episodes.
+
+    The minimum over the training epochs, at most 1. groups: int [n], the episode of each row. seed: selects the
+    held-out episodes.
+    """
     rng = np.random.default_rng(seed)
     order = rng.permutation(np.unique(groups))
     held_out = np.isin(groups, order[: max(1, len(order) // 3)])
@@ -64,6 +70,6 @@ def unexplained(features: np.ndarray, targets: np.ndarray, groups: np.ndarray, s
 
 
 def _standard(values: np.ndarray, fitted: np.ndarray) -> np.ndarray:
-    """In units of their deviation over the rows ``fitted``; what hardly varies there stays small."""
+    """``values`` standardised by the rows ``fitted``; columns that hardly vary there stay small."""
     spread = np.maximum(values[fitted].std(axis=0), 1e-3 * max(1e-3, float(np.abs(values).max())))
     return ((values - values[fitted].mean(axis=0)) / spread).astype(np.float32)

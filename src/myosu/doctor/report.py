@@ -1,4 +1,4 @@
-"""A verdict as one HTML page with inline pictures, to read in a browser or to print."""
+"""A verdict as one HTML page with inline charts, to read in a browser or to print."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from myosu.doctor.verdict import Verdict
 from myosu.errors import UserError
 from myosu.runs.curves import thin
 
-#: Size of a picture and of the margin that its numbers need, in pixels; bars of a distribution; curves of a finding.
+#: Width and height of a chart, and its left and bottom margins for numbers, in pixels; bars of a histogram; maximum
+#: number of curves per finding.
 WIDTH, HEIGHT, LEFT, BELOW, BARS, MOST = 340, 130, 52, 20, 30, 2
 
 _STYLE = Path(__file__).with_name("report.css")
 
 
 def write_report(verdict: Verdict, file: Path) -> None:
-    """Raises UserError where the file cannot be written."""
+    """Write the report to ``file``. Raises UserError if the file cannot be written."""
     try:
         file.write_text(report(verdict), encoding="utf-8")
     except OSError as error:
@@ -31,7 +32,7 @@ def write_report(verdict: Verdict, file: Path) -> None:
 
 
 def report(verdict: Verdict) -> str:
-    """The page as text; it needs no other file."""
+    """The report as the text of a self-contained HTML page."""
     loud = [finding for finding in verdict.findings if finding.severity != "info"]
     notes = [finding for finding in verdict.findings if finding.severity == "info"]
     grave = loud[0].severity if loud else "info" if notes else "good"
@@ -91,7 +92,7 @@ def _figure(caption: str, picture: str) -> str:
 
 
 def curve(points: np.ndarray) -> str:
-    """An SVG of finite points float64 [n, 2], n > 1, in the order of x."""
+    """An SVG chart of finite points float64 [n, 2], n > 1, sorted by x."""
     x, y = _scale(points[:, 0], LEFT, WIDTH - 6), _scale(points[:, 1], HEIGHT - BELOW, 8)
     path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
     dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.2"/>' for a, b in zip(x, y, strict=True)) \
@@ -101,7 +102,7 @@ def curve(points: np.ndarray) -> str:
 
 
 def distribution(values: np.ndarray) -> str:
-    """An SVG of bars: how many of the float64 [n] fall into each part of their range."""
+    """An SVG histogram of ``values`` float64 [n]."""
     low, high = float(values.min()), float(values.max())
     counts, edges = np.histogram(values, BARS, (low, high) if high > low else (low - 0.5, high + 0.5))
     x = _scale(edges, LEFT, WIDTH - 6)
@@ -121,13 +122,13 @@ def _picture(inside: str, x: tuple[float, float], y: tuple[float, float]) -> str
 
 
 def _scale(values: np.ndarray, start: float, end: float) -> np.ndarray:
-    """From the least at ``start`` to the greatest at ``end``; in the middle where all are the same."""
+    """Map ``values`` linearly: the least to ``start``, the greatest to ``end``; the middle if all are equal."""
     span = float(np.ptp(values))
     return start + (end - start) * ((values - values.min()) / span if span else np.full(len(values), 0.5))
 
 
 def _with_flags(text: str) -> str:
-    """As HTML, in which no flag is broken over two lines."""
+    """``text`` as HTML, with each command-line flag in <code>, which is not broken over two lines."""
     return re.sub(r"--[a-z][a-z-]*", r"<code>\g<0></code>", escape(text))
 
 

@@ -1,4 +1,4 @@
-"""Everything that is looked at in a run's own records, gravest first."""
+"""All checks of a run's own records, the most important first."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from myosu.doctor.run_view import RunView
 Check = Callable[[RunView], Finding | None]
 CHECKS: tuple[Check, ...] = (*run_curves.CURVES, *run_settings.SETTINGS, *run_games.GAMES)
 
-#: What a check looks at, in words, and the curves or the setting that it needs; without them it has judged nothing.
-#: Checks that only ever give notes are not named.
+#: For each check, a description and the curves or settings that it needs; without any of them it has judged nothing.
+#: Checks that only give notes are not listed.
 _LOOKS_AT: dict[Check, tuple[str, tuple[str, ...]]] = {
     run_curves.non_finite: ("losses and gradients are finite", ("loss/loss", "loss/value_loss", "loss/policy_loss")),
     run_curves.value_explosion: ("values stay within the returns", ("loss/q_mean",)),
@@ -32,14 +32,14 @@ _LOOKS_AT: dict[Check, tuple[str, tuple[str, ...]]] = {
 
 
 def examine_run(run: RunView) -> list[Finding]:
-    """The first finding of each kind; empty where nothing looks wrong."""
+    """The first finding of each kind, the most severe first; empty if nothing looks wrong."""
     findings = [finding for check in CHECKS if (finding := check(run)) is not None]
     kinds = {finding.check: finding for finding in reversed(findings)}
     return by_severity([finding for finding in findings if kinds[finding.check] is finding])
 
 
 def found_well(run: RunView) -> tuple[list[str], list[str]]:
-    """What was looked at and found well; and what could not be judged yet, and why. Both in words."""
+    """Descriptions of the checks that found nothing wrong, and of those that could not judge yet, with the reason."""
     well = [what for check, (what, needed) in _LOOKS_AT.items() if check(run) is None and any(
         name in run.settings or len(run.metrics.values(name)) for name in needed)]
     unjudged = []

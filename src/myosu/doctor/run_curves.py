@@ -1,4 +1,4 @@
-"""Judges the curves of a run: values, entropy, gradients, evaluations. Silence is preferred to false alarms."""
+"""Judges a run's curves: values, entropy, gradients, evaluations. Prefers a missed fault to a false alarm."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import numpy as np
 from myosu.doctor.finding import Finding
 from myosu.doctor.run_view import RunView, found
 
-#: Records at an end of a curve of which the mean is taken, and fewest records of a curve that is judged.
+#: Number of records averaged at either end of a curve, and minimum number of records for a judgement.
 _FEW, _ENOUGH = 5, 20
-#: Share of its first value under which entropy has collapsed; share of games won at which nothing is left to improve;
-#: share of the returns' variance below which a value explains nothing.
+#: Fraction of its first value below which entropy has collapsed; win rate from which evaluations need not improve;
+#: explained fraction of the returns' variance below which the value explains nothing.
 _COLLAPSED, _WON, _NOTHING = 0.01, 0.9, 0.01
-#: How many times the greatest return a value may be; how far the gradient's norm may lie above its limit.
+#: Multiple of the greatest return, and of the gradient norm's limit, from which a curve is reported.
 _EXPLODED, _CLIPPED = 3.0, 100.0
-#: Standard errors by which an improvement shows; share of the run before which the best must lie to be lost.
+#: Standard errors by which an improvement is significant; fraction of the run before which the best evaluation must lie
+#: to be lost.
 _SURE, _LONG_AGO = 2.0, 0.7
-#: Rank correlation of evaluations with time above which they rise.
+#: Rank correlation of evaluations with time above which they rise steadily.
 _STEADY = 0.7
 
-#: Fewest evaluations by which it is judged whether they improve.
+#: Minimum number of evaluations to judge whether they improve.
 EVALUATIONS = 6
 ENTROPIES = ("selfplay/policy_entropy", "episodes/policy_entropy")
 
@@ -84,8 +85,10 @@ def explained_variance(run: RunView) -> Finding | None:
 
 
 def value_error(run: RunView) -> Finding | None:
-    """A mean absolute error above the outcomes' standard deviation is worse than always saying their mean. Both are of
-    all games of the last records together: the deviation within a record of one game is 0."""
+    """A mean absolute error above the outcomes' standard deviation: worse than always predicting the mean outcome.
+
+    Both cover all games of the last records together, because the deviation within a record of one game is 0.
+    """
     names = "selfplay/value_error", "selfplay/reward_first_std"
     errors, spread = (run.metrics.values(name)[-2 * _ENOUGH:] for name in names)
     means = run.metrics.values("selfplay/reward_first_mean")[-2 * _ENOUGH:]
@@ -108,7 +111,7 @@ def value_error(run: RunView) -> Finding | None:
 
 
 def value_explosion(run: RunView) -> Finding | None:
-    """Values far beyond every return that was seen, or that rewards could add up to."""
+    """Values far beyond every return seen."""
     values = run.last("loss/q_mean", 0.2)
     if not len(values) or len(run.games) < _FEW:
         return None
@@ -136,12 +139,12 @@ def gradient(run: RunView) -> Finding | None:
 
 
 def overfitting(run: RunView) -> Finding | None:
-    """The loss on what is kept falls while values miss fresh games by more and more."""
+    """The loss on the replay falls while the value error on fresh games rises."""
     loss, fresh = run.metrics.values("loss/value_loss"), run.metrics.values("selfplay/value_error")
     spread = run.metrics.values("selfplay/reward_first_std")
     if min(len(loss), len(fresh)) < 2 * _ENOUGH or len(spread) != len(fresh):
         return None
-    # In units of the outcomes' deviation, for games themselves change.
+    # In units of the outcomes' standard deviation, because the games themselves change during training.
     errors = [float(part.mean()) for part in np.array_split(fresh / np.maximum(spread, 1e-9), 4)]
     losses = [float(part.mean()) for part in np.array_split(loss, 4)]
     best = int(np.argmin(errors))
@@ -174,9 +177,11 @@ def evaluations(run: RunView) -> Finding | None:
 
 
 def _with_noise(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Evaluations whose intervals are at least as wide as neighbours differ by chance. An interval knows of the
-    episodes of one evaluation; policies that are equally good at heart differ besides. Second differences leave out
-    what rises steadily; a few of them do not tell chance from a rise and a fall."""
+    """The evaluations with intervals widened to the differences between neighbours that are due to chance.
+
+    An interval only covers the chance in one evaluation's episodes, but equally good policies differ as well. Second
+    differences remove a steady rise; with fewer than 8 of them, noise cannot be told from a rise and a fall.
+    """
     bends = np.diff([line["mean_reward"] for line in lines], 2)
     if len(bends) < 8:
         return lines
@@ -187,8 +192,8 @@ def _with_noise(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _is_lost(lines: list[dict[str, Any]], best: dict[str, Any]) -> bool:
-    """Whether more than half of what three evaluations in a row had gained is lost since long, and does not come back:
-    healthy policies of PPO fall and recover."""
+    """Whether more than half of the gain (of the best mean of three evaluations in a row) was lost long ago and is not
+    coming back. Healthy PPO policies fall and recover."""
     rewards = np.array([line["mean_reward"] for line in lines])
     gained = np.convolve(rewards, np.full(3, 1 / 3), "valid").max() - rewards[0]
     last, lowest = lines[-3:], min(lines[-3:], key=_reward)
@@ -197,8 +202,11 @@ def _is_lost(lines: list[dict[str, Any]], best: dict[str, Any]) -> bool:
 
 
 def _flat(lines: list[dict[str, Any]]) -> bool:
-    """Whether the last third of evaluations is no better than the first third, by their standard errors; none between
-    was clearly better than the first; and they do not rise steadily, as those of few games may that learn."""
+    """Whether the last third of the evaluations is no better than the first third, by their standard errors.
+
+    None may be clearly better than the first, and they may not rise steadily, as noisy evaluations of a learning agent
+    do.
+    """
     if len(lines) < EVALUATIONS or max(lines, key=_reward)["mean_reward_ci95"][0] > lines[0]["mean_reward_ci95"][1]:
         return False
     third = len(lines) // 3
@@ -209,14 +217,14 @@ def _flat(lines: list[dict[str, Any]]) -> bool:
 
 
 def _together(lines: list[dict[str, Any]]) -> tuple[float, float]:
-    """Mean of evaluations and its standard error."""
+    """Mean of the evaluations and its standard error."""
     errors = [(line["mean_reward_ci95"][1] - line["mean_reward_ci95"][0]) / 3.92 for line in lines]
     mean = float(np.mean([line["mean_reward"] for line in lines]))
     return mean, float(np.sqrt(np.square(errors).sum()) / len(errors))
 
 
 def _already_good(run: RunView) -> bool:
-    """Whether the first evaluation already was far better than the first episodes of training, or as good as can be."""
+    """Whether the first evaluation already was far better than the first training episodes, or near the maximum."""
     first = run.evaluations[0]
     if first["mean_reward"] >= 0.95 * run.reward_range[1]:
         return True
@@ -251,7 +259,7 @@ def damaged(run: RunView) -> Finding | None:
 
 
 def _games_of_records(run: RunView) -> np.ndarray:
-    """Games that ended between one record with self-play in it and the next."""
+    """Number of games that ended between consecutive records that have self-play values."""
     games = run.metrics.values("games")
     return np.diff(games, prepend=0.0)[-len(run.metrics.values("selfplay/value_error")):]
 

@@ -1,4 +1,4 @@
-"""Reading a run's folder for its doctor. Whatever can be read is; nothing is written."""
+"""Reads a run's folder for the doctor. Unreadable parts are skipped and reported; nothing is written."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from myosu.runs.config import RunConfig
 from myosu.runs.curves import LiveMetrics
 from myosu.runs.run import open_run
 
-#: Of very many games so many of the first and of the last are looked at.
+#: Number of the first and of the last games that are kept of a long list.
 _FIRST, _LAST = 2_000, 8_000
-#: Bytes of the end of the list where only the last games are wanted.
+#: Number of bytes read from the end of the list if only the last games are wanted.
 _TAIL = 1 << 20
-#: What is read of each game, and of what type it must be.
+#: The fields that are read of each game, and their types.
 _NEEDED = {"returns": list, "length": int, "truncated": bool, "env_steps": int, "weights_version": int}
 
 
 def read_run(folder: Path) -> tuple[RunView, list[str]]:
-    """The run, and what could not be read of it, in words. Raises UserError where there is no run. Where only its
-    configuration cannot be read, the algorithm's name is empty."""
+    """The run, and a description of each part that could not be read. Raises UserError if there is no run.
+
+    If only its configuration cannot be read, the algorithm's name is empty.
+    """
     metrics = LiveMetrics(folder / "metrics.jsonl")
     missing: list[str] = []
     try:
@@ -52,8 +54,11 @@ def read_run(folder: Path) -> tuple[RunView, list[str]]:
 
 def view_run(folder: Path, config: RunConfig, metrics: Metrics, missing: list[str] | None = None,
              whole: bool = False) -> RunView:
-    """missing: hears what could not be read, or may not be loaded. whole: with the first games too, not only the last
-    megabyte of their list."""
+    """The run in ``folder`` as plain data.
+
+    missing: a list to which descriptions of unreadable or untrusted parts are appended. whole: read the first games
+    too, not only the last megabyte of the list.
+    """
     missing = [] if missing is None else missing
     environment = _environment(config, missing)
     games = read_games(folder, whole)
@@ -70,7 +75,7 @@ def view_run(folder: Path, config: RunConfig, metrics: Metrics, missing: list[st
 
 
 def with_new_games(view: RunView, folder: Path) -> RunView:
-    """The same run with the last megabyte of its games as they are now; its metrics are read by whoever holds them."""
+    """The same run with its games read again (the last megabyte). Its metrics are updated by their owner."""
     return dataclasses.replace(view, games=read_games(folder, whole=False))
 
 
@@ -83,7 +88,7 @@ def _environment(config: RunConfig, missing: list[str]) -> Environment | None:
 
 
 def _settings(config: RunConfig, missing: list[str]) -> dict[str, Any]:
-    """Those of the algorithm; none where they are not what it takes, or its code may not run."""
+    """The algorithm's settings; empty if they do not fit the algorithm, or its code is not trusted."""
     try:
         config.require_trust()
         return dataclasses.asdict(load_settings(config))
@@ -93,7 +98,7 @@ def _settings(config: RunConfig, missing: list[str]) -> dict[str, Any]:
 
 
 def known_good(config: RunConfig, environment: Environment | None, missing: list[str]) -> dict[str, Any]:
-    """The defaults of the algorithm, with a preset for the environment on top."""
+    """The algorithm's defaults, overridden by its preset for the environment."""
     try:
         config.require_trust()
         kind = load_algorithm(config.algorithm).Config
@@ -104,7 +109,7 @@ def known_good(config: RunConfig, environment: Environment | None, missing: list
 
 
 def read_games(folder: Path, whole: bool = True) -> list[dict[str, Any]]:
-    """Without their actions, and without lines that are damaged or still being written."""
+    """The games without their actions; damaged and incomplete lines are skipped."""
     try:
         with open(folder / "games.jsonl", "rb") as opened:
             if not whole and (size := os.fstat(opened.fileno()).st_size) > _TAIL:
@@ -117,7 +122,7 @@ def read_games(folder: Path, whole: bool = True) -> list[dict[str, Any]]:
 
 
 def _game(line: bytes) -> dict[str, Any] | None:
-    # Not by ``runs.reading``, which takes ten times as long: a running training is examined again and again.
+    # ``runs.reading`` would take ten times as long, and the doctor reads a running training repeatedly.
     try:
         game = json.loads(line)
         game = {name: game[name] for name in _NEEDED}

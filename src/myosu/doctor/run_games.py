@@ -1,4 +1,4 @@
-"""Judges the games of a run: seats, ends, rewards, and the age of the weights that played them."""
+"""Judges a run's games: seats, ends, rewards, and the age of the weights that played them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from myosu.doctor.finding import Finding
 from myosu.doctor.gym_statistics import some_lengths_only
 from myosu.doctor.run_view import RunView, found
 
-#: Fewest games that are judged.
+#: Minimum number of games for a judgement.
 ENOUGH = 100
-#: Standard deviations by which one seat's mean return shows that the seats are not alike, in a game decided by points.
+#: Standard deviations by which the first seat's mean return shows unequal seats, in a game decided by points.
 _ONE_SIDED = 1.5
 
 
 def seats(run: RunView) -> Finding | None:
-    """One seat of self-play that wins nearly everything, or an agent that is far worse from one seat."""
+    """One seat wins nearly all self-play games, or the agent is far worse from one seat."""
     if run.num_players != 2:
         return None
     for line in run.evaluations[-1:]:
@@ -42,7 +42,7 @@ def seats(run: RunView) -> Finding | None:
         return found("warning", "seats", f"in self-play the first player won {(late > 0).mean():.0%} of the last "
                      f"{len(late)} games, and {(early > 0).mean():.0%} of the first {len(early)} already.",
                      "the second player's moves or rewards are broken.", "Run myosu check on the game.", 0.6)
-    # Of games decided by points: one that is even at random, and then is won by many standard deviations.
+    # A game decided by points may be even at random, and later be won by many standard deviations.
     spread = float(late.std())
     if len(np.unique(np.abs(late))) > 3 and float((late > 0).mean()) > 0.9 and late.mean() > _ONE_SIDED * spread:
         return found("warning", "seats", f"in self-play the first player earned {late.mean():.3g} ± {spread:.2g} in "
@@ -54,7 +54,7 @@ def seats(run: RunView) -> Finding | None:
 
 
 def stale_weights(run: RunView) -> Finding | None:
-    """The age of the weights that played the last games."""
+    """The last games were played by weights that are many updates old."""
     updates, steps = run.metrics.at("samples", "updates"), run.metrics.at("samples", "env_steps")
     if len(run.games) < ENOUGH or len(updates) < 3:
         return None
@@ -62,7 +62,7 @@ def stale_weights(run: RunView) -> Finding | None:
     when = np.interp([game["env_steps"] for game in games], steps, updates)
     ages = when - np.array([game["weights_version"] for game in games], np.float64)
     age, done = float(np.median(ages)), float(when[-1])
-    # What plays long games, or began before the last updates, is behind by a little.
+    # Long games, and games that began before the last updates, are played by slightly older weights.
     if age < 200 or age < 0.25 * done:
         return None
     return found("warning", "stale-weights", f"the last {len(games)} games were played by weights that were {age:,.0f} "
@@ -71,7 +71,7 @@ def stale_weights(run: RunView) -> Finding | None:
 
 
 def same_returns(run: RunView) -> Finding | None:
-    """Rewards that never tell anything apart; a note if every step costs the same."""
+    """All returns are equal, so rewards carry no information; a note if every step costs the same."""
     if len(run.games) < ENOUGH:
         return None
     returns, lengths = run.returns, run.column("length")
@@ -92,7 +92,7 @@ def same_returns(run: RunView) -> Finding | None:
 
 
 def cut_as_ends(run: RunView) -> Finding | None:
-    """Many episodes that end at the same last step, none of them cut."""
+    """Many episodes terminate at the same last step, and none is truncated."""
     if run.num_players != 1 or len(run.games) < ENOUGH:
         return None
     lengths, truncated = run.column("length"), run.column("truncated") > 0
@@ -101,7 +101,7 @@ def cut_as_ends(run: RunView) -> Finding | None:
     if truncated.any() or longest < 20 or there.mean() < 0.05 or there.mean() > 0.999:
         return None
     if float((lengths >= 0.9 * longest).sum()) > 2 * there.sum():
-        return None  # they end all about there
+        return None  # many episodes also end shortly before it
     if some_lengths_only(lengths, int(there.sum())):
         return None
     message = (f"{there.mean():.0%} of {len(lengths)} episodes ended by the rules at step {longest:.0f} exactly, "

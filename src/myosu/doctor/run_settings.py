@@ -1,4 +1,4 @@
-"""Finds settings that do not fit the data of the run."""
+"""Finds settings that do not fit the run's data."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import numpy as np
 from myosu.doctor.finding import Finding
 from myosu.doctor.run_view import RunView, found
 
-#: Games by which returns are judged.
+#: Minimum number of games to judge returns.
 _GAMES = 100
-#: How many times wider than the returns seen a support may be; how much larger than a known good one, or smaller, a
-#: learning rate; how often a sample may be drawn; batches that a replay must hold, and episodes.
+#: Maximum ratio of a support's width to the returns seen; maximum ratio of the learning rate to the known good one,
+#: either way; maximum replay ratio; minimum capacity of a replay in batches and in episodes.
 _WIDE, _RATE, _REUSE, _BATCHES, _EPISODES = 6.0, 20.0, 150.0, 10, 30
-#: Simulations under which a search tells hardly anything.
+#: Number of simulations below which a search hardly improves the policy.
 _SIMULATIONS = 4
-#: How many times nearer than what is needed a horizon may lie.
+#: Minimum ratio of the horizon needed to the actual one for a finding.
 _NEARER = 8.0
-#: Share of games against the opponent of evaluations below which an agent loses some.
+#: Win rate against the evaluation opponent below which the agent loses games.
 _WON = 0.9
 
 
 def support_width(run: RunView) -> Finding | None:
-    """The range of categorical values against the returns of games."""
+    """Compare the range of categorical values with the games' returns."""
     if "atoms" not in run.settings or len(run.games) < _GAMES:
         return None
     low, high = run.settings.get("value_range") or run.reward_range
@@ -32,7 +32,7 @@ def support_width(run: RunView) -> Finding | None:
         return found("error", "support", f"returns reach ±{seen:.4g}, but values end at ±{width:.4g}: what lies "
                      "beyond cannot be told apart.", "the value's range is too narrow.",
                      f"Set --value-range to hold ±{seen:.4g}.", 0.95)
-    # Alone, an agent that has learnt little has not met the returns of a good one.
+    # In a single-player game, returns seen by a weak agent say nothing of a good agent's returns.
     if width > _WIDE * seen and (run.num_players == 2 or run.settings.get("value_range")):
         steps = 2 * seen / (2 * width / (run.settings["atoms"] - 1))
         return found("warning", "support", f"values may reach ±{width:.4g}, but in {len(run.games)} games no return "
@@ -43,7 +43,7 @@ def support_width(run: RunView) -> Finding | None:
 
 
 def replay_size(run: RunView) -> Finding | None:
-    """Capacity against the batch and the length of episodes. A rollout of PPO's is no replay."""
+    """Compare the replay's capacity with the batch size and the episode length. PPO's rollout is not a replay."""
     if run.algorithm == "ppo" or "replay_capacity" not in run.settings:
         return None
     capacity, batch = run.settings["replay_capacity"], run.settings["batch_size"]
@@ -62,7 +62,7 @@ def replay_ratio(run: RunView) -> Finding | None:
     if "replay_ratio" not in run.settings:
         return None  # PPO's is its number of epochs
     if "held_out" in run.settings:
-        return None  # recorded games are few; whether they are learnt by heart shows on those held out
+        return None  # recorded games are few; held-out games show overfitting
     ratio, good = run.settings["replay_ratio"], run.known_good.get("replay_ratio")
     if ratio > _REUSE or (good and ratio > 16 * good):
         return found("warning", "replay-ratio", f"every position is drawn {ratio:g} times"
@@ -77,7 +77,7 @@ def replay_ratio(run: RunView) -> Finding | None:
 
 
 def learning_rate(run: RunView) -> Finding | None:
-    """Against one that is known to be good, with what the curves say of it."""
+    """Compare the learning rate with the known good one, and judge the approximate KL divergence."""
     rate, good = run.settings.get("learning_rate"), run.known_good.get("learning_rate")
     kl, limit = run.last("loss/approx_kl"), run.settings.get("max_grad_norm")
     norm = run.last("loss/gradient_norm")
@@ -98,7 +98,7 @@ def learning_rate(run: RunView) -> Finding | None:
 
 
 def discount(run: RunView) -> Finding | None:
-    """The horizon 1 / (1 - discount) against that of a known good one, and the length of episodes."""
+    """Compare the horizon 1 / (1 - discount) with that of the known good discount and with the episode length."""
     rate, good = abs(run.settings.get("discount", 1.0)), abs(run.known_good.get("discount", 1.0))
     if len(run.games) < _GAMES or rate >= good:
         return None
@@ -113,7 +113,8 @@ def discount(run: RunView) -> Finding | None:
 
 
 def simulations(run: RunView) -> Finding | None:
-    """Against the number of actions. Gumbel's search improves its policy with few; PUCT must visit what it judges."""
+    """Compare the simulations with the number of actions. Gumbel search improves a policy with few; PUCT must visit an
+    action to judge it."""
     count = run.settings.get("simulations")
     if count is None or run.num_actions < 2:
         return None
@@ -130,8 +131,8 @@ def simulations(run: RunView) -> Finding | None:
 
 
 def auxiliary_losses(run: RunView) -> Finding | None:
-    """A learnt model that only rewards and values teach, where known good settings teach it to predict more. A note, if
-    the agent does not lose."""
+    """A learned model trained on rewards and values alone, where known good settings have auxiliary losses. Only a note
+    if the agent does not lose."""
     names = [name for name in ("ssl_loss_weight", "reconstruction_loss_weight") if name in run.settings]
     good = {name: run.known_good[name] for name in names if run.known_good.get(name)}
     if not good or any(run.settings[name] for name in names) or not run.evaluations:
@@ -146,7 +147,7 @@ def auxiliary_losses(run: RunView) -> Finding | None:
 
 
 def mask_width(run: RunView) -> Finding | None:
-    """Exploration in a large space of actions by chance alone (DQN's ε)."""
+    """Purely random exploration (DQN's ε) of a large action space."""
     if run.algorithm != "dqn" or run.num_actions < 1000:
         return None
     return found("info", "action-space", f"{run.num_actions} actions are explored by chance.", "most actions are never "

@@ -1,4 +1,4 @@
-"""A run as its doctor sees it: plain data, wherever it came from."""
+"""A run as the doctor sees it: plain data, from any source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from myosu.doctor.finding import Finding, Severity
 
 
 class Metrics(Protocol):
-    """Curves of numbers by name, as ``LiveMetrics`` gives them."""
+    """Curves of numbers by name, such as ``LiveMetrics``."""
 
     evaluations: list[dict[str, Any]]
     latest: dict[str, Any]
@@ -22,18 +22,19 @@ class Metrics(Protocol):
     def names(self) -> list[str]: ...
 
     def values(self, name: str) -> np.ndarray:
-        """float64 [records that have it]."""
+        """float64 [records that contain the curve]."""
 
     def at(self, name: str, course: Any) -> np.ndarray:
-        """float64 [records that have it]: their minutes, updates or env_steps."""
+        """float64 [records that contain the curve]: the minutes, updates or env_steps of its records."""
 
 
 @dataclass(frozen=True)
 class RunView:
-    """algorithm: its name. settings: its ``Config`` by fields; known_good: those of a preset, or the defaults.
+    """A run's settings, curves and games.
 
-    games: lines of games.jsonl, oldest first, perhaps not all. reward_range: of a game's rewards for one seat.
-    native: it is a ``Game``, whose rules decide how it ends, not a Gymnasium environment.
+    algorithm: its name. settings: the fields of its ``Config``. known_good: the same of a preset, or the defaults.
+    games: lines of games.jsonl, oldest first, possibly not all. reward_range: of a game's rewards for one seat.
+    native: whether it is a ``Game``, whose rules decide how it ends, and not a Gymnasium environment.
     """
 
     algorithm: str
@@ -48,26 +49,26 @@ class RunView:
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
-        """Those against the opponent of the last one: a run may have been resumed with another."""
+        """Evaluations against the latest opponent: a run may have been resumed with another opponent."""
         lines = self.metrics.evaluations
         return [line for line in lines if line.get("opponent") == lines[-1].get("opponent")]
 
     def column(self, name: str) -> np.ndarray:
-        """float64 [games] of a number in the lines of games."""
+        """float64 [games]: a numeric field of the games."""
         return np.array([game[name] for game in self.games], np.float64)
 
     @property
     def returns(self) -> np.ndarray:
-        """float64 [games], of the first seat."""
+        """float64 [games]: returns of the first seat."""
         return np.array([game["returns"][0] for game in self.games], np.float64)
 
     def last(self, name: str, share: float = 0.5) -> np.ndarray:
-        """The last part of a curve, its finite values."""
+        """Finite values of the last part of a curve. share: fraction of its records."""
         values = self.metrics.values(name)
         values = values[int((1 - share) * len(values)):]
         return values[np.isfinite(values)]
 
 
 def found(severity: Severity, check: str, message: str, cause: str, advice: str, confidence: float) -> Finding:
-    """A finding about a run. cause: the likely one. advice: which setting to change. confidence: in [0, 1]."""
+    """A finding about a run. cause: the likely cause. advice: which setting to change. confidence: in [0, 1]."""
     return Finding(severity, check, message, advice, cause=cause, confidence=confidence)

@@ -1,5 +1,7 @@
-"""Experiments that train: short runs in a temporary folder beside the run, which is not touched. Known good settings in
-place of the run's; one of them at a time; and rewards without information."""
+"""Experiments that train: short runs in a temporary folder; the run itself is not changed.
+
+They compare known good settings with the run's, all together and one at a time, and shuffled rewards with true ones.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +26,18 @@ from myosu.runs.run import open_run
 from myosu.training import trainer
 from myosu.training.start import create_run
 
-#: Seconds that a short run takes at least; fewest episodes of each, and games of the match of their agents.
+#: Minimum seconds of a short run; minimum number of episodes to compare; half the number of games of a match.
 _SECONDS, _EPISODES, _MATCH = 20.0, 10, 40
-#: The known good settings are better by so many standard errors and so many standard deviations; as a share of games
-#: won.
+#: The known good settings must be better by this many standard errors and this many standard deviations, or have this
+#: win rate.
 _SURE, _GREAT, _WON = 4.0, 0.5, 0.75
-#: Episodes of the run's agent and of the control, and by how many standard errors the agent is better where it has
-#: learnt from its rewards.
+#: Number of episodes of the run's agent and of the control; standard errors by which an agent is better that has
+#: learned from its rewards.
 _SHOWN, _LEARNT = 30, 2.0
 
 
 def known_good_settings(folder: Path, seconds: float) -> Finding | None:
-    """Train for a short time with the run's settings, and as long with known good ones."""
+    """Train for a short time with the run's settings, and for as long with known good settings."""
     config, good, differing = _differing(folder)
     each = 0.45 * seconds
     _need_time(each, 2)
@@ -48,8 +50,8 @@ def known_good_settings(folder: Path, seconds: float) -> Finding | None:
 
 
 def one_setting_at_a_time(folder: Path, seconds: float) -> Finding | None:
-    """Train for a short time with the run's settings, and as long with one of them at a time replaced by a known good
-    one: those first that differ most."""
+    """Train for a short time with the run's settings, then as long with one setting at a time replaced by its known
+    good value. The settings that differ most are tried first."""
     config, _, differing = _differing(folder)
     runs = int(0.9 * seconds / _SECONDS)
     if runs < 2:
@@ -66,8 +68,10 @@ def one_setting_at_a_time(folder: Path, seconds: float) -> Finding | None:
 
 
 def shuffled_reward_control(folder: Path, seconds: float) -> Finding | None:
-    """Train a control with the run's settings on rewards that are shuffled, and compare the run's agent with it. An
-    agent that is no better than the control has learnt nothing from its rewards."""
+    """Train a control with the run's settings on shuffled rewards, and compare the run's agent with it.
+
+    An agent that is no better than the control has learned nothing from its rewards.
+    """
     agent, environment, config = load_agent(folder)
     updates = find_checkpoint(folder).update
     _need_time(0.6 * seconds, 1)
@@ -88,8 +92,8 @@ def shuffled_reward_control(folder: Path, seconds: float) -> Finding | None:
 
 
 def judge_settings(own: np.ndarray, good: np.ndarray, differing: dict[str, tuple[Any, Any]]) -> Finding | None:
-    """own, good: float [episodes], returns in the order of training, of which the later half counts. differing: by
-    name, the run's setting and the known good one."""
+    """own, good: float [episodes], returns in the order of training; only the later half is compared. differing: name →
+    the run's value and the known good value."""
     if not _is_better(own, good):
         return None
     own, good = _later(own), _later(good)
@@ -98,7 +102,7 @@ def judge_settings(own: np.ndarray, good: np.ndarray, differing: dict[str, tuple
 
 
 def judge_match(won: float, games: int, differing: dict[str, tuple[Any, Any]]) -> Finding | None:
-    """won: the share that the agent with the known good settings won."""
+    """won: win rate of the agent trained with the known good settings."""
     if won < _WON:
         return None
     return _finding(f"trained anew for as long, the agent with known good settings wins {won:.0%} of {games} games "
@@ -107,8 +111,8 @@ def judge_match(won: float, games: int, differing: dict[str, tuple[Any, Any]]) -
 
 def judge_one_setting(own: np.ndarray, others: dict[str, np.ndarray],
                       differing: dict[str, tuple[Any, Any]]) -> Finding | None:
-    """own: float [episodes], returns with the run's settings. others: those where one of them, by name, was the known
-    good one."""
+    """own: float [episodes], returns with the run's settings. others: name of a setting → returns with its known good
+    value."""
     better = [name for name, returns in others.items() if _is_better(own, returns)]
     if not better:
         return None
@@ -119,7 +123,7 @@ def judge_one_setting(own: np.ndarray, others: dict[str, np.ndarray],
 
 
 def judge_one_match(won: dict[str, float], games: int, differing: dict[str, tuple[Any, Any]]) -> Finding | None:
-    """won: by the setting that was replaced, the share won against the agent with the run's settings."""
+    """won: name of the replaced setting → win rate against the agent trained with the run's settings."""
     name = max(won, key=won.__getitem__)
     if won[name] < _WON:
         return None
@@ -129,7 +133,7 @@ def judge_one_match(won: dict[str, float], games: int, differing: dict[str, tupl
 
 
 def judge_control(own: np.ndarray, control: np.ndarray) -> Finding | None:
-    """Returns float [episodes] of the run's agent, and of one that was trained on shuffled rewards."""
+    """own, control: float [episodes], returns of the run's agent and of one trained on shuffled rewards."""
     if min(len(own), len(control)) < _EPISODES:
         raise UserError(f"only {len(own)} and {len(control)} episodes could be played in the time")
     error = float(np.sqrt(own.var() / len(own) + control.var() / len(control)))
@@ -141,7 +145,7 @@ def judge_control(own: np.ndarray, control: np.ndarray) -> Finding | None:
 
 
 def judge_control_match(won: float, games: int) -> Finding | None:
-    """won: the share that the run's agent won against the control."""
+    """won: win rate of the run's agent against the control."""
     if won > 0.5 + _LEARNT * 0.5 / np.sqrt(games):
         return None
     return _no_better(f"the run's agent wins {won:.0%} of {games} games against one that was trained for a short time "
@@ -149,7 +153,8 @@ def judge_control_match(won: float, games: int) -> Finding | None:
 
 
 def by_distance(differing: dict[str, tuple[Any, Any]]) -> list[str]:
-    """Names of settings; those first whose numbers differ by the greatest factor, then all else."""
+    """Names of settings, ordered by the factor between their two numbers, largest first; settings that are no numbers
+    last."""
     def factor(pair: tuple[Any, Any]) -> float:
         if all(isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 for value in pair):
             return abs(float(np.log(pair[0] / pair[1])))
@@ -191,7 +196,8 @@ def _no_better(message: str) -> Finding:
 
 
 def _differing(folder: Path) -> tuple[RunConfig, dict[str, Any], dict[str, tuple[Any, Any]]]:
-    """The run's configuration, known good settings, and by name what differs: the run's and the known good one."""
+    """The run's configuration, the known good settings, and the settings that differ: name → the run's and the known
+    good value."""
     config = open_run(folder).config
     missing: list[str] = []
     good = known_good(config, config.environment, missing)
@@ -236,7 +242,7 @@ def _returns(result: trainer.TrainResult) -> np.ndarray:
 
 
 def _won(one: trainer.TrainResult, other: trainer.TrainResult) -> float:
-    """Share of games that the agent of ``one`` wins against that of ``other``; a draw is half."""
+    """Win rate of the agent of ``one`` against that of ``other``; a draw counts half."""
     (first, environment, _), (second, _, _) = (load_agent(result.run.folder) for result in (one, other))
     return _won_against(environment, first, second)
 

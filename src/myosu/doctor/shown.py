@@ -1,4 +1,4 @@
-"""Which curves show a finding: for the page of a run and for the report."""
+"""Which curves illustrate a finding, for the page of a run and for the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from myosu.doctor.finding import Finding
 from myosu.doctor.run_curves import ENTROPIES
 
-#: By the finding's check, the curves that show it, the most telling first.
+#: Check → the curves that illustrate its finding, the most informative first.
 _CURVES: dict[str, tuple[str, ...]] = {
     "entropy": ENTROPIES,
     "value": ("loss/explained_variance",),
@@ -29,18 +29,19 @@ _CURVES: dict[str, tuple[str, ...]] = {
     "no-updates": ("replay_positions",),
     "restarts": ("actor_restarts", "env_restarts"),
 }
-#: By the finding's check, the column of the games whose distribution shows it.
+#: Check → the field of the games whose distribution illustrates its finding.
 _COLUMNS = {"time-limit": "length", "early-end": "length", "support": "return", "reward-information": "return",
             "seats": "return"}
 
 
 def curves_of(finding: Finding, names: Sequence[str]) -> list[str]:
-    """Those of the recorded curves ``names`` that show it; of what is not finite the one that the message names."""
+    """The recorded curves among ``names`` that illustrate the finding; for non-finite numbers, the curve that its
+    message names."""
     if finding.check == "not-finite":
         return [name for name in names if finding.message.startswith(f"{name} ")]
     return [name for name in _CURVES.get(finding.check, ()) if name in names]
 
 
 def column_of(finding: Finding) -> str | None:
-    """"length" or "return" of the games, if its distribution shows the finding."""
+    """The field of the games ("length" or "return") whose distribution illustrates the finding, if any."""
     return _COLUMNS.get(finding.check)

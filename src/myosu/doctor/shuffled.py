@@ -1,4 +1,4 @@
-"""Rewards without information, for the control of an experiment."""
+"""Rewards without information, for the control run of an experiment."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from myosu.envs.registry import Environment
 from myosu.envs.vector import Step, VectorEnv
 from myosu.runs.config import RunConfig
 
-#: So many of the latest rewards are drawn from.
+#: Number of recent rewards to draw from.
 _POOL = 4096
 
 
 class ShuffledRewards:
-    """Environments whose rewards are drawn from those of the latest steps, each with a random sign. They are as large
-    and as frequent as the true ones, those of last steps among themselves; but what they pay on average is 0 whatever
-    is done, staying alive included. ``raw_reward`` stays what it is."""
+    """Environments whose rewards are drawn from those of recent steps, each with a random sign.
+
+    Rewards of final steps are drawn among themselves, so magnitudes and frequencies stay the same, but the expected
+    reward is 0 whatever the agent does, staying alive included. ``raw_reward`` is unchanged.
+    """
 
     def __init__(self, env: VectorEnv, seed: int) -> None:
         self._env, self._rng = env, np.random.default_rng([seed, 7])
@@ -46,6 +48,6 @@ class _Shuffled(Environment):
 
 
 def shuffle_rewards(config: RunConfig) -> None:
-    """From now on the environments of ``config``, and of no copy of it, pay shuffled rewards."""
-    # Where the cached property keeps it; the configuration itself, which is what a folder stores, stays the same.
+    """Make the environments of ``config`` pay shuffled rewards from now on. Copies of ``config`` are not affected."""
+    # Replaces the cached property only, so the configuration, which is stored in the folder, stays the same.
     vars(config)["environment"] = _Shuffled(**vars(config.environment))

@@ -1,4 +1,4 @@
-"""Exact values of positions near the end of any game for two, by exhaustive search."""
+"""Exact values of late positions in two-player games, by exhaustive search."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from myosu.games.loops import compiled_loop
 
 def solve_positions(game: Game, states: np.ndarray, most: int, nodes: int,
                     until: float) -> tuple[np.ndarray, np.ndarray]:
-    """Of ``states`` [n] those in which the move matters and that could be solved, at most ``most``, and the worth of
-    every action in them, float64 [m, A]: what its mover earns by perfect play of both, NaN where it is illegal.
+    """Solve the positions ``states`` [n] in which the move matters, at most ``most``.
 
-    nodes: most positions that the search of one state may visit. until: by ``time.monotonic``.
+    Returns the solved states and the value of every action in them, float64 [m, A]: the return of the player to move
+    under perfect play of both, NaN for illegal actions.
+
+    nodes: maximum number of positions visited per state. until: deadline in ``time.monotonic`` seconds.
     """
     solve = compile_solver(game)
     kept: list[np.ndarray] = []
@@ -38,15 +40,18 @@ def solve_positions(game: Game, states: np.ndarray, most: int, nodes: int,
 
 @lru_cache(maxsize=8)
 def compile_solver(game: Game) -> Callable[[np.ndarray, np.ndarray, int], bool]:
-    """Compile ``solve(state [1], worth [A], nodes)``: whether the worth of every legal action could be written into
-    ``worth`` by a search of at most so many positions. Alpha-beta without a horizon."""
+    """Compile ``solve(state [1], worth [A], nodes)``: alpha-beta search without a depth limit.
+
+    It writes the value of every legal action into ``worth``. It returns False if that needs more than ``nodes``
+    positions.
+    """
     legal_actions, step, num_actions, plies = game.legal_actions, game.step, game.num_actions, game.max_plies
     outcome = game.rewards == "outcome"
 
     @compiled_loop
     def solve(root, worth, nodes):
-        # An explicit stack, one frame per ply: position, legal actions, next action to try, window, best value, and
-        # what the move into it earned.
+        # An explicit stack with one frame per ply: position, legal actions, last action tried, window, best value, and
+        # the reward of the move into the position.
         states = np.empty(plies + 1, root.dtype)
         legal = np.empty((plies + 1, num_actions), np.bool_)
         action = np.zeros(plies + 1, np.int64)
@@ -74,7 +79,7 @@ def compile_solver(game: Game) -> Callable[[np.ndarray, np.ndarray, int], bool]:
                     reward = np.sign(reward)
                 if not ended and ply + 1 < plies:
                     earned[ply] = reward
-                    # The root's window stays open: the worth of every action is wanted.
+                    # The root's window stays open, because the exact value of every action is wanted.
                     low, high = (-np.inf, np.inf) if ply == 0 else (alpha[ply], beta[ply])
                     ply += 1
                     legal_actions(states[ply], legal[ply])

@@ -1,4 +1,4 @@
-"""The whole examination of a run: its records, its environment, its agent, and the verdict."""
+"""The whole examination of a run: its records, environment and agent, and the verdict."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ from myosu.errors import UserError
 
 @dataclass(frozen=True)
 class Verdict:
-    """findings: gravest first, the environment's after the run's own. healthy: what was looked at and found well.
-    missing: what could not be read or tried, and why. run: its records, of which pictures are made; None of an
-    environment alone. unreadable: the configuration of the run could not be read, so that little was looked at."""
+    """The result of an examination.
+
+    findings: the most severe first; for equal severity, the run's own before the environment's. healthy: checks that
+    found nothing wrong. missing: what could not be read or tried, and why. run: its records, used for the report's
+    charts; None if only an environment was examined. unreadable: the run's configuration could not be read, so little
+    was examined.
+    """
 
     name: str
     findings: list[Finding]
@@ -36,7 +40,8 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The cause that is surest, of the gravest findings, and what to do about it; or that nothing looks wrong."""
+        """The most confident cause among the most severe findings, and what to do about it; or that nothing looks
+        wrong."""
         gravest = [finding for finding in self.findings if finding.severity == self.findings[0].severity != "info"]
         surest = max(gravest, key=lambda finding: finding.confidence, default=None)
         if surest is not None:
@@ -49,11 +54,11 @@ class Verdict:
 
     @property
     def failed(self) -> bool:
-        """Whether something is an error, not only a warning."""
+        """Whether any finding is an error."""
         return any(finding.severity == "error" for finding in self.findings)
 
     def __str__(self) -> str:
-        # What is worth knowing of an environment is much, and ``myosu check`` says it; of a run it is little.
+        # An environment has many notes, and ``myosu check`` prints them; a run has few.
         loud = [finding for finding in self.findings if finding.severity != "info" or self.run is not None]
         lines = [f"{finding}\n" for finding in loud]
         if self.missing:
@@ -64,7 +69,8 @@ class Verdict:
 
 
 def examine(what: Any, minutes: float, env_kwargs: Mapping[str, Any], say: Callable[[str], None]) -> Verdict:
-    """The run in the folder ``what``, or of what has a ``folder``; or else an environment, by name or as an object."""
+    """Examine the run in the folder ``what`` or ``what.folder``; otherwise the environment ``what``, a name or an
+    object."""
     if not 0 <= minutes < math.inf:
         raise UserError(f"minutes {minutes:g}: it must be 0 or more.")
     folder = getattr(what, "folder", what)
@@ -78,7 +84,7 @@ def examine(what: Any, minutes: float, env_kwargs: Mapping[str, Any], say: Calla
 
 
 def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> Verdict:
-    """say: hears what is being done. Raises UserError where there is no run."""
+    """Examine the run in ``folder``. say: called with progress messages. Raises UserError if there is no run."""
     run, missing = read_run(folder)
     unreadable = not run.algorithm
     minutes = 0 if unreadable else minutes
@@ -94,7 +100,7 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
         missing.append(f"experiments with its agent: the environment does not survive them ({', '.join(fatal)})")
     late: list[str] = []
     for number, experiment in enumerate(EXPERIMENTS if minutes and not fatal else ()):
-        # Each gets an equal part of what is left; what one does not need is the next one's.
+        # Each experiment gets an equal part of the time that is left, so unused time goes to later ones.
         left = (until - time.monotonic()) / (len(EXPERIMENTS) - number)
         name = experiment.__name__.replace("_", " ")
         if left < 2:
@@ -108,7 +114,7 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
         except UserError as error:
             missing.append(f"{name}: {error}")
             continue
-        except Exception as error:  # of one experiment; what was found before stands
+        except Exception as error:  # in one experiment; earlier findings stand
             missing.append(f"{name}: it failed ({type(error).__name__}: {error})")
             continue
         if finding is None:

@@ -1,4 +1,4 @@
-"""Whether training changes the network at all: the oldest checkpoint's weights beside the newest's."""
+"""Tests whether training changes the network: compares the weights of the oldest and the newest checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from myosu.errors import UserError
 from myosu.runs.checkpoint import Checkpoints, open_checkpoint
 from myosu.runs.run import open_run
 
-#: Fewest updates between two checkpoints that are compared.
+#: Minimum number of updates between the two checkpoints.
 _UPDATES = 100
 
 
@@ -26,7 +26,8 @@ def weights_change(folder: Path, seconds: float) -> Finding | None:
 
 
 def judge_weights(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], updates: int) -> Finding | None:
-    """Vectors are left out: biases, statistics of normalisation, and numbers that a policy keeps beside its network."""
+    """Find weight matrices that did not change. Vectors are left out: biases, normalisation statistics, and numbers
+    that a policy stores next to its network."""
     shared = [name for name, weight in before.items() if weight.ndim > 1 and name in after
               and after[name].shape == weight.shape]
     same = [name for name in shared if torch.equal(before[name], after[name])]

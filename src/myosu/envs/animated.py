@@ -1,4 +1,4 @@
-"""Bubble at the speed of a game with animations, as in a studio's engine: steps take different times."""
+"""Bubble with the step durations of an animated game, as in a game engine."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from myosu.envs.game_env import GameEnv
 from myosu.games import Game, bubble
 
-#: Radii of a bubble that a shot flies in a second; seconds that each bubble takes to pop, one after another; that loose
-#: bubbles take to fall, all at once; and that the next level takes to appear.
+#: Speed of a shot, in bubble radii per second. Seconds for each bubble to pop, one after another; for all loose bubbles
+#: to fall, together; and for the next level to appear.
 FLIGHT_SPEED = 30.0
 POP_SECONDS, FALL_SECONDS, RESET_SECONDS = 0.05, 0.5, 2.0
 
 
 class AnimatedBubble(GameEnv):
-    """Bubble, in which every step takes as long as its animation would, divided by ``time_scale``.
+    """Bubble in which every step takes as long as its animation would, divided by ``time_scale``.
 
-    level: arguments of ``bubble.make_game``. Waiting is sleep: it takes nothing of the processor.
+    level: arguments of ``bubble.make_game``. Steps wait by sleeping, which uses no processor time.
     """
 
     def __init__(self, time_scale: float = 1.0, render_mode: str | None = None, **level: Any) -> None:
@@ -41,7 +41,7 @@ class AnimatedBubble(GameEnv):
 
 
 def animation_seconds(state: Any, action: int) -> float:
-    """How long a shot at a cell takes to show in ``state``: its flight, what pops and what falls."""
+    """Seconds to animate a shot at the cell ``action`` in ``state``: its flight, the popping and falling bubbles."""
     angle = int(bubble.angles_to_cells(state)[action])
     if angle < 0:
         return 0.0  # nothing flies

@@ -1,5 +1,5 @@
-"""Frames of Atari games as everybody's, without OpenCV: ``myosu.envs.atari:AtariFrames``, which ``--atari`` puts around
-an environment."""
+"""Standard preprocessing of Atari frames without OpenCV: the wrapper ``myosu.envs.atari:AtariFrames``, which
+``--atari`` applies."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from myosu.errors import UserError
 
 
 class AtariFrames(gymnasium.Wrapper):
-    """Every fourth frame in grey, [84, 84]: the brighter of each pixel of the last two, after 1 to ``noop_max`` frames
-    in which nothing is done (Machado et al. 2018).
+    """Preprocess Atari frames: greyscale, [84, 84], uint8; frame skip with a pixel-wise maximum over the last two
+    frames; 1 to ``noop_max`` no-op frames after a reset (Machado et al. 2018).
 
-    The same as ``gymnasium.wrappers.AtariPreprocessing`` with the same chance, but for two things: grey values can
-    differ by 1, for sums are rounded here in another order, and where a game ends between two of these frames its last
-    one is shown, not the one before. frame_skip: frames for each action. screen_size: pixels of each side.
+    Equal to ``gymnasium.wrappers.AtariPreprocessing`` with the same random numbers, with two exceptions: grey values
+    can differ by 1, because sums are rounded in another order, and if a game ends during a frame skip, its last frame
+    is shown instead of the one before.
+
+    frame_skip: number of frames for each action. screen_size: height and width in pixels.
     """
 
     def __init__(self, env: gymnasium.Env, noop_max: int = 30, frame_skip: int = 4, screen_size: int = 84) -> None:
-        """Raises UserError where it is no game of Atari's that shows every frame."""
+        """Raises UserError if ``env`` is not an Atari game, or skips frames itself."""
         super().__init__(env)
         game: Any = env.unwrapped
         if not hasattr(game, "ale"):
@@ -71,8 +73,11 @@ class AtariFrames(gymnasium.Wrapper):
 
 
 def _areas(pixels: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """How ``size`` pixels in a row cover ``pixels`` of them: of each the first that it touches, int64 [size], and which
-    share of it lies in that one and those that follow, float32 [size, most]."""
+    """Weights to resize ``pixels`` to ``size`` by area averaging, along one axis.
+
+    Returns the first source pixel that each target pixel overlaps, int64 [size], and the fractions of the target pixel
+    that lie in this source pixel and in the following ones, float32 [size, most].
+    """
     edges = np.arange(size + 1) * (pixels / size)
     first = np.floor(edges[:-1] + 1e-9).astype(np.int64)
     most = int((np.ceil(edges[1:] - 1e-9) - first).max())
@@ -83,7 +88,7 @@ def _areas(pixels: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @numba.njit(cache=True, nogil=True)
 def _shrink(now, before, first_row, row_shares, first_column, column_shares, shown):
-    """The brighter of two screens, each pixel of ``shown`` the mean of the area that it covers."""
+    """Resize the pixel-wise maximum of two screens into ``shown`` by area averaging."""
     height, width = now.shape
     rows = np.zeros((len(first_row), width), np.float32)
     for i in range(len(first_row)):

@@ -1,4 +1,4 @@
-"""The course of one native game: its moves so far, and every position that it went through."""
+"""The history of one native game: its moves and positions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from myosu.envs.single_game import SingleGame
 from myosu.errors import UserError
 from myosu.games import Game
 
-#: A copy of the state is kept every so many plies; positions between them are played again.
+#: Number of plies between stored states; positions between them are replayed.
 KEPT_EVERY = 32
 
 
 @dataclass(frozen=True)
 class Position:
-    """state: a record of the game's ``state_dtype``, which must not be written. ply: actions before it. to_play: the
-    seat to move. returns: of each seat so far. terminated, truncated: how the game ended here, if it did."""
+    """A position of a game.
+
+    state: a record of the game's ``state_dtype``; do not write to it. ply: number of actions before it.
+    to_play: the seat to move. returns: the return of each seat so far. terminated, truncated: whether the game ended
+    here, and how.
+    """
 
     state: Any
     ply: int
@@ -33,7 +37,8 @@ class Position:
 
 
 class Course:
-    """``game`` from ``seed``, below 2**64. ``actions`` are those played so far, ``now`` the position after them."""
+    """A game of ``game`` begun with ``seed`` (below 2**64). ``actions`` are the actions so far, ``now`` is the current
+    position."""
 
     def __init__(self, game: Game, seed: int) -> None:
         self.game, self.seed = game, seed
@@ -44,7 +49,7 @@ class Course:
         self.now = self._kept[0]
 
     def legal_actions(self, position: Position | None = None) -> np.ndarray:
-        """bool [num_actions] in ``position``, by default the newest."""
+        """Legal actions, bool [num_actions], in ``position``, by default the current one."""
         mask = np.empty(self.game.num_actions, np.bool_)
         self.game.legal_actions((position or self.now).state, mask)
         return mask
@@ -55,7 +60,7 @@ class Course:
         return out
 
     def play(self, action: int) -> Position:
-        """The position after ``action``. Raises UserError where the rules do not allow it."""
+        """Take ``action`` and return the new position. Raises UserError if it is illegal or the game is over."""
         if self.now.over:
             raise UserError("The game is over.")
         if not 0 <= action < self.game.num_actions or not self.legal_actions()[action]:
@@ -68,12 +73,12 @@ class Course:
         return self.now
 
     def take_back(self, ply: int) -> None:
-        """Forget all moves from ``ply`` on."""
+        """Take back all moves from ``ply`` on."""
         self.now = self.position(ply)
         del self.actions[ply:], self._kept[ply // KEPT_EVERY + 1:]
 
     def position(self, ply: int) -> Position:
-        """After the first ``ply`` actions."""
+        """The position after the first ``ply`` actions."""
         if ply == self.now.ply:
             return self.now
         position = self._kept[ply // KEPT_EVERY]
@@ -82,7 +87,7 @@ class Course:
         return position
 
     def after(self, position: Position, action: int) -> Position:
-        """What a legal ``action`` would make of ``position``; the course stays as it is."""
+        """The position after a legal ``action`` in ``position``; the history does not change."""
         return self._step(position, action)
 
     def _step(self, before: Position, action: int) -> Position:
@@ -98,7 +103,7 @@ class Course:
 
 
 def replay(game: Game, seed: int, actions: list[int]) -> Course:
-    """The game of this seed and these actions. Raises UserError where the rules do not allow them."""
+    """Replay a game from its seed and actions. Raises UserError if an action is illegal."""
     course = Course(game, seed)
     for ply, action in enumerate(actions):
         try:

@@ -1,4 +1,4 @@
-"""Native games for one as Gymnasium environments. ``myosu.envs`` registers Snake and Woodoku."""
+"""Native single-player games as Gymnasium environments. ``myosu.envs`` registers Snake, Woodoku and Bubble."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from myosu.games import Game
 
 
 class GameEnv(gymnasium.Env[np.ndarray, np.int64]):
-    """A game for one: ``game`` is a name, the path of a file, or a ``Game``.
+    """A native single-player game as a Gymnasium environment. ``game`` is a name, the path of a file, or a ``Game``.
 
-    Observations have the game's shape and dtype, between the bounds of ``Game.observation_range``. Legal actions are
-    int8 [num_actions] in ``info["action_mask"]`` (as ``action_space.sample`` takes them) and bool in ``action_masks()``
-    (as MaskablePPO asks for them). What an illegal action does is up to the game: in Snake turning back goes straight
-    on, in Woodoku nothing happens. An episode is truncated after ``Game.max_plies``. ``reset(seed=...)`` fixes all that
-    is to come.
+    Observations have the game's shape and dtype, with the bounds of ``Game.observation_range``. Action masks are int8
+    [num_actions] in ``info["action_mask"]`` (for ``action_space.sample``) and bool in ``action_masks()`` (for
+    MaskablePPO). The game defines the effect of an illegal action: in Snake a reversal continues straight ahead, in
+    Woodoku nothing happens. An episode is truncated after ``Game.max_plies``. ``reset(seed=...)`` makes all following
+    episodes deterministic.
 
-    Raises what ``SingleGame`` raises; ValueError for an action outside the space.
+    Raises the errors of ``SingleGame``, and ValueError for an action outside the space.
     """
 
     metadata = {"render_modes": RENDER_MODES}  # noqa: RUF012
-    #: Boards are [C, H, W], whatever their shape looks like; ``SingleEnv`` asks.
+    #: Boards are always [C, H, W]; ``SingleEnv`` reads this attribute.
     planes_first = True
 
     def __init__(self, game: str | Game, render_mode: str | None = None) -> None:
@@ -48,11 +48,11 @@ class GameEnv(gymnasium.Env[np.ndarray, np.int64]):
         return observation, reward, terminated, truncated, info
 
     def action_masks(self) -> np.ndarray:
-        """bool [num_actions], the legal actions."""
+        """Legal actions, bool [num_actions]."""
         return self._play.legal_actions()
 
     def render(self) -> str | np.ndarray | None:
-        """The position as text ("ansi") or as a picture, uint8 [H, W, 3] ("rgb_array"); "human" shows it itself."""
+        """Render the position as text ("ansi") or an image, uint8 [H, W, 3] ("rgb_array"); "human" shows a window."""
         return self._play.render()
 
     def close(self) -> None:

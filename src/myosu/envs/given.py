@@ -1,7 +1,7 @@
-"""Environments and games that were given as Python objects, and go by a name of our own from then on.
+"""Registers Python objects that are environments or games under generated names.
 
-A run's folder keeps that name only (``python:MODULE:NAME``): whoever goes on with the run gives the object again, for
-nothing that lies in a folder is imported or unpickled. The processes of a training get the object by ``cloudpickle``,
+A run's folder keeps only that name (``python:MODULE:NAME``). To resume the run, the object must be given again, because
+nothing in a run's folder is imported or unpickled. A training's child processes receive the object by ``cloudpickle``
 over their own pipe.
 """
 
@@ -25,15 +25,16 @@ from myosu.errors import UserError
 from myosu.games import Game, game_names, load_game
 from myosu.trust import OBJECT, digest
 
-#: By the name that they go by: games, functions that make an environment, and what was registered with Gymnasium.
+#: Games, functions that make an environment, and Gymnasium registrations, by name.
 _given: dict[str, Game | Callable[..., gymnasium.Env] | Registration] = {}
 
 
 def give(env: Any) -> tuple[str, dict[str, Any]]:
-    """The name by which ``load_environment`` finds ``env``, and arguments for it.
+    """Register ``env``. Returns the name by which ``load_environment`` finds it, and arguments for it.
 
-    env: a name or path; a ``Game`` or a module that has it as ``GAME``; a class of environments or a function that
-    makes one; an environment made by ``gymnasium.make``, for others like it. Raises UserError for anything else.
+    env: a name or path; a ``Game`` or a module with a ``Game`` named ``GAME``; an environment class or a function that
+    makes an environment; an environment made by ``gymnasium.make``, as a template for more. Raises UserError for
+    anything else.
     """
     if isinstance(env, str | Path):
         return str(env), {}
@@ -51,7 +52,7 @@ def give(env: Any) -> tuple[str, dict[str, Any]]:
     function = env.func if isinstance(env, partial) else env
     plain = re.sub(r"<locals>\.|[<>]", "", getattr(function, "__qualname__", type(function).__qualname__))
     name = f"{OBJECT}{getattr(function, '__module__', None) or '__main__'}:{plain}"
-    if function is not env or plain.endswith("lambda"):  # many share the name; else what is new replaces what it was
+    if function is not env or plain.endswith("lambda"):  # not unique, so numbered; others replace the old object
         taken = (f"{name}-{number}" for number in count(2))
         while _given.get(name, env) is not env:
             name = next(taken)
@@ -81,7 +82,8 @@ def _keep(name: str, env: Any) -> str:
 
 
 def give_again(name: str, env: Any) -> None:
-    """Let ``env`` be what a run's folder calls ``name``."""
+    """Register ``env`` under ``name``, the name in a run's folder. Raises UserError if ``env`` has another name and
+    is not a registered object."""
     again, _ = give(env)
     if again != name:
         if again not in _given:
@@ -90,7 +92,7 @@ def give_again(name: str, env: Any) -> None:
 
 
 def code_of(name: str) -> dict[str, str]:
-    """The file that defines what was given as ``name``, and its SHA-256; empty where there is none (a notebook)."""
+    """The file that defines the object registered as ``name``, and its SHA-256; empty without a file (a notebook)."""
     env: Any = _given.get(name)
     env = env.func if isinstance(env, partial) else env
     try:
@@ -101,7 +103,8 @@ def code_of(name: str) -> dict[str, str]:
 
 
 def find_given(name: str) -> Game | Callable[..., gymnasium.Env] | None:
-    """What goes by ``name``; None for a name that is no Python object's. Raises UserError where it was not given."""
+    """The object registered as ``name``; None if the name is not a Python object's. Raises UserError if it was not
+    given."""
     if not name.startswith(OBJECT):
         return None
     found = _given.get(name)
@@ -113,15 +116,15 @@ def find_given(name: str) -> Game | Callable[..., gymnasium.Env] | None:
 
 
 def note_registration(name: str) -> None:
-    """Let child processes have what this process alone may have registered with Gymnasium under the id ``name``."""
+    """Record the Gymnasium registration of the id ``name`` for child processes, which may not have it."""
     registration = gymnasium.registry[name]
     if not str(registration.entry_point).startswith("gymnasium."):
         _given[name] = registration
 
 
 def pack_given(name: str) -> bytes:
-    """What goes by ``name``, for a child process; empty where that needs nothing. Raises UserError where it cannot be
-    pickled."""
+    """Pickle the object or registration of ``name`` for a child process; empty if there is none. Raises UserError if
+    it cannot be pickled."""
     if name not in _given:
         return b""
     try:
@@ -132,7 +135,7 @@ def pack_given(name: str) -> bytes:
 
 
 def unpack_given(data: bytes) -> None:
-    """In the child process."""
+    """Register the data of ``pack_given`` in a child process."""
     if data:
         name, env = pickle.loads(data)
         _given[name] = env

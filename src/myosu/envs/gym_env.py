@@ -1,7 +1,7 @@
-"""Any Gymnasium environment through the stepping contract, in process and in lockstep.
+"""Gymnasium environments in the current process, stepped in lockstep (``myosu.envs.vector.VectorEnv``).
 
-Nothing of an environment is trusted: what it answers is checked and copied into rows of our own, and where it breaks a
-rule the message names the environment, the episode, the step and the remedy.
+Environments are not trusted: everything they return is checked and copied into preallocated rows. If an environment
+breaks a rule, the error message names the environment, the episode, the step and the remedy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from myosu.envs.spaces import GREATEST, BadValue, Layout, native_action
 from myosu.envs.vector import EnvSpec, Step
 from myosu.errors import UserError, describe
 
-#: Episodes of an environment that sets no limit itself are cut after so many steps.
+#: Episodes are truncated after this many steps if the environment sets no limit.
 DEFAULT_MAX_STEPS = 10_000
 
 #: A name, a function that makes an environment, or either with its arguments.
@@ -33,7 +33,7 @@ def as_maker(env: EnvSource, kwargs: Mapping[str, Any] | None) -> EnvMaker:
 
 
 def row_type(spec: EnvSpec) -> np.dtype:
-    """The record of one environment: the action that goes in and everything that comes out."""
+    """Record dtype of one environment: its action, and the results of the step."""
     return np.dtype([
         ("observation", spec.observation_dtype, spec.observation_shape),
         ("final_observation", spec.observation_dtype, spec.observation_shape),
@@ -45,13 +45,13 @@ def row_type(spec: EnvSpec) -> np.dtype:
 
 
 def row_at(rows: np.ndarray, index: int) -> dict[str, np.ndarray]:
-    """Views [1, ...] of the fields of ``rows[index]``."""
+    """Views [1, ...] of the fields of ``rows[index]``, by name."""
     assert rows.dtype.names is not None
     return {name: rows[name][index : index + 1] for name in rows.dtype.names}
 
 
 def step_of(rows: np.ndarray, env_ids: np.ndarray) -> Step:
-    """What lies in ``rows[env_ids]``, copied."""
+    """A ``Step`` with a copy of ``rows[env_ids]``."""
     terminated, truncated = rows["terminated"][env_ids], rows["truncated"][env_ids]
     final = rows["final_observation"][env_ids]
     final[~(terminated | truncated)] = np.zeros((), final.dtype)
@@ -61,14 +61,14 @@ def step_of(rows: np.ndarray, env_ids: np.ndarray) -> Step:
 
 
 class EpisodeLog:
-    """The episode that each of ``num_envs`` environments plays, and its actions so far: enough to play it again."""
+    """The current episode's number and actions for each of ``num_envs`` environments, to replay it."""
 
     def __init__(self, num_envs: int) -> None:
         self.episodes = np.zeros(num_envs, np.int64)
         self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
 
     def start(self, episodes: np.ndarray) -> None:
-        """Every environment begins the episode of this number."""
+        """Every environment begins the episode of its number in ``episodes``."""
         self.episodes[:] = episodes
         for actions in self._actions:
             actions.clear()
@@ -78,7 +78,7 @@ class EpisodeLog:
             self._actions[index].append(action)
 
     def end(self, env_ids: np.ndarray) -> None:
-        """The episodes of these environments are over, the next ones begin."""
+        """These environments begin their next episodes."""
         self.episodes[env_ids] += 1
         for index in env_ids.tolist():
             self._actions[index].clear()
@@ -88,9 +88,9 @@ class EpisodeLog:
 
 
 def play_again(env: Any, state: dict[str, Any]) -> None:
-    """Bring ``env`` (one of the classes with an ``EpisodeLog``) to where the log was by the same actions.
+    """Restore the state of ``env`` (of a class with an ``EpisodeLog``) by replaying the logged actions.
 
-    Exact where the environments do the same after the same seed, as Gymnasium asks of them.
+    Exact if the environments are deterministic given their seed, as Gymnasium requires.
     """
     env.start(state["episodes"])
     env.recv(env.num_envs)
@@ -102,13 +102,14 @@ def play_again(env: Any, state: dict[str, Any]) -> None:
 
 
 class SingleEnv:
-    """One Gymnasium environment, which starts again by itself and writes what it answers into a row.
+    """One Gymnasium environment that resets automatically and writes its results into a row.
 
-    A row is what ``row_at`` gives. The seed of every episode follows from ``seed``, ``index`` and the episode's number.
-    Methods raise UserError when the environment fails or breaks a rule; it exits no more than it raises.
+    A row is what ``row_at`` returns. The seed of every episode follows from ``seed``, ``index`` and the episode's
+    number. Methods raise UserError when the environment fails, exits or breaks a rule.
 
-    beside_others: others of its kind are in this process, with which it may share what it should not.
-    left_out: parts of its observations that no network reads, see ``spaces.Layout``. steps: of the episode under way.
+    beside_others: whether other environments of the same kind are in this process and may share global state with it.
+    left_out: parts of its observations that no network reads, see ``spaces.Layout``.
+    steps: number of steps of the current episode.
     """
 
     def __init__(self, make: EnvMaker, index: int, seed: int, beside_others: bool = False) -> None:
@@ -121,7 +122,7 @@ class SingleEnv:
         self.left_out = self._layout.left_out
         limit = self._env.get_wrapper_attr("_max_episode_steps") if self._env.has_wrapper_attr(
             "_max_episode_steps") else None
-        # Some say 0 or −1 where they have no limit.
+        # Some environments use 0 or −1 for no limit.
         spec = self._layout.spec(limit if limit and limit > 0 else DEFAULT_MAX_STEPS)
         self.spec = replace(spec, frame_stack=_stacked_frames(self._env, spec.observation_shape),
                             planes_first=bool(getattr(self._env.unwrapped, "planes_first", False)))
@@ -132,22 +133,22 @@ class SingleEnv:
 
     @property
     def masked(self) -> bool:
-        """Whether it says which actions are legal; known once an episode has begun."""
+        """Whether the environment provides action masks; known once an episode has begun."""
         return self._mask_place in ("info", "method")
 
     def start(self, row: dict[str, np.ndarray], episode: int) -> None:
-        """Begin the episode number ``episode``; no reward, no end."""
+        """Begin the episode number ``episode``; the row gets reward 0 and no end."""
         row["reward"][0], row["terminated"][0], row["truncated"][0], row["raw_reward"][0] = 0, False, False, 0
         self._begin(row, episode)
 
     def start_with(self, row: dict[str, np.ndarray], seed: int) -> None:
-        """Begin an episode with the seed of one that was played before."""
+        """Begin an episode with the given seed, to replay it."""
         row["reward"][0], row["terminated"][0], row["truncated"][0], row["raw_reward"][0] = 0, False, False, 0
         self._episode = 0
         self._reset(row, seed)
 
     def step(self, row: dict[str, np.ndarray]) -> None:
-        """Do ``row["action"]``; where that ends the episode, begin the next one."""
+        """Take ``row["action"]``; if that ends the episode, begin the next one."""
         self.steps += 1
         if self._watched is not None:
             self._watched.raw_reward = 0.0
@@ -156,18 +157,20 @@ class SingleEnv:
             self._begin(row, self._episode + 1)
 
     def take(self, row: dict[str, np.ndarray], answer: Any) -> bool:
-        """Write what a vector environment's ``step`` returned for this one. Whether that was the end of the episode:
-        ``begin`` the next one then."""
+        """Write the result of a vector environment's ``step`` for this environment. Returns whether the episode ended;
+        the caller must then ``begin`` the next one."""
         self.steps += 1
         return self._take(row, answer, None)
 
     def begin(self, row: dict[str, np.ndarray], episode: int, answer: Any) -> None:
-        """Begin the episode number ``episode`` with what a vector environment's ``reset`` returned for this one."""
+        """Begin the episode number ``episode`` with ``answer``, (observation, info) of this environment in a vector
+        environment."""
         self._episode, self.steps, self._episode_seed = episode, 0, self.seed_of(episode)
         self._take_first(row, answer)
 
     def _take(self, row: dict[str, np.ndarray], answer: Any, raw_reward: float | None) -> bool:
-        """raw_reward: below all wrappers; None where nobody saw it, so that it is the reward."""
+        """Write the result of a step. raw_reward: the reward before all wrappers; None if unknown, then it is the
+        reward. Returns whether the episode ended."""
         if not isinstance(answer, tuple) or len(answer) != 5:
             self._fail("step() must return (observation, reward, terminated, truncated, info).", "Gymnasium's "
                        "documentation says how to move an environment over from gym.")
@@ -191,23 +194,23 @@ class SingleEnv:
         return False
 
     def encode(self, observation: Any) -> np.ndarray:
-        """An observation as the environment gives it, as a batch of one: [1, *spec.observation_shape]."""
+        """Convert an observation of the environment to a batch of one: [1, *spec.observation_shape]."""
         target = np.zeros((1, *self.spec.observation_shape), self.spec.observation_dtype)
         self._write(target, observation)
         return target
 
     def decode(self, action: np.ndarray) -> Any:
-        """One of our actions [*spec.action_shape] as the environment takes it."""
+        """Convert an action [*spec.action_shape] to the environment's action space."""
         return native_action(self._layout.action_space, action)
 
     def notices(self) -> list[str]:
-        """Why an engine that the environment runs in was started again, a line each time."""
+        """Why the environment's game engine was restarted: one line for each restart since the last call."""
         env = self._env.unwrapped
         return [f"{self._name}: {notice}" for notice in env.notices()] if isinstance(env, EngineEnv) else []
 
     @property
     def episode(self) -> int:
-        """The number of the episode under way."""
+        """The number of the current episode."""
         return self._episode
 
     @property
@@ -215,17 +218,17 @@ class SingleEnv:
         return self._env
 
     def render(self) -> Any:
-        """What the environment's ``render`` gives."""
+        """Call the environment's ``render``."""
         return self._call("render", self._env.render)
 
     def close(self) -> None:
-        """Once. What goes wrong in it is a warning."""
+        """Close the environment, once. Errors become warnings."""
         if not self._closed:
             self._closed = True
             close_env(self._env, self._name)
 
     def seed_of(self, episode: int) -> int:
-        """The seed of an episode. Below 2**31: some libraries take no others."""
+        """The seed of an episode, below 2**31, because some libraries accept no others."""
         return int(np.random.SeedSequence((*self._seed, episode)).generate_state(1)[0] >> 1)
 
     def _begin(self, row: dict[str, np.ndarray], episode: int) -> None:
@@ -312,13 +315,13 @@ class SingleEnv:
 
 
 def _stacked_frames(env: gymnasium.Env, shape: tuple[int, ...]) -> int:
-    """How many pictures the observations consist of, as the outermost wrapper has stacked them; 0: they are none."""
+    """Number of frames that the outermost wrapper stacks into an observation; 0 without frame stacking."""
     stacked = isinstance(env, gymnasium.wrappers.FrameStackObservation) and len(shape) >= 3
     return env.stack_size if stacked else 0  # type: ignore[attr-defined]
 
 
 def _raised_by_code(error: BaseException) -> bool:
-    """Whether a ``raise`` statement did it, and not a signal."""
+    """Whether the exception comes from a ``raise`` statement rather than a signal."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
@@ -330,11 +333,10 @@ def _new(kind: Any, *arguments: Any) -> Any:
 
 
 def _watch_rewards(env: gymnasium.Env) -> Any:
-    """Let ``env.raw_reward`` add up what the environment itself pays, below every wrapper and however often one of them
-    steps it; None where it lets nobody see.
+    """Make ``env.raw_reward`` sum the environment's own rewards, before any wrapper changes them and however often a
+    wrapper steps it. Returns ``env``, or None if its rewards cannot be watched.
 
-    It gets a class of its own, a child of its class, and nothing else: a copy or a pickle of it is one of the
-    environment as it was.
+    Only the environment's class is replaced, by a subclass. A copy or pickle has the original class.
     """
     kind = type(env)
     if "step" in vars(env) or "raw_reward" in vars(env):
@@ -345,10 +347,10 @@ def _watch_rewards(env: gymnasium.Env) -> Any:
 
         def step(self, action: Any) -> Any:
             answer = super().step(action)
-            try:  # noqa: SIM105 (suppress() takes as long as all else here)
+            try:  # noqa: SIM105 (suppress() takes as long as the rest of this method)
                 self.raw_reward += float(answer[1])
             except (TypeError, ValueError, IndexError):
-                pass  # SingleEnv.step() says what is wrong with it
+                pass  # SingleEnv.step() reports the error
             return answer
 
         def __reduce_ex__(self, protocol: Any) -> Any:
@@ -368,8 +370,8 @@ def _watch_rewards(env: gymnasium.Env) -> Any:
 class GymVectorEnv:
     """``num_envs`` Gymnasium environments in this process, in lockstep (``myosu.envs.vector.VectorEnv``).
 
-    env: an ``EnvMaker``, or what it is made from together with ``kwargs``. Episodes are the same
-    as those of ``WorkerVectorEnv`` with the same ``seed``.
+    env: an ``EnvMaker``, or a name or function from which one is made with ``kwargs``. Episodes are the same as those
+    of ``WorkerVectorEnv`` with the same ``seed``.
     """
 
     def __init__(self, env: EnvSource, num_envs: int, seed: int = 0, kwargs: Mapping[str, Any] | None = None) -> None:
@@ -399,7 +401,7 @@ class GymVectorEnv:
         self.start(np.zeros(self.num_envs, np.int64))
 
     def start(self, episodes: np.ndarray) -> None:
-        """As ``reset``, but begin with the episodes of these numbers, int64 [num_envs]."""
+        """Like ``reset``, but begin with the episodes of these numbers, int64 [num_envs]."""
         self._log.start(episodes)
         for env, row, episode in zip(self._envs, self._row, episodes.tolist(), strict=True):
             env.start(row, episode)
@@ -420,7 +422,7 @@ class GymVectorEnv:
         return step
 
     def notices(self) -> list[str]:
-        """What a person should know, once: which engines were started again, and why."""
+        """Messages for the user since the last call: which engines were restarted, and why."""
         return [notice for env in self._envs for notice in env.notices()]
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""Vector environments of others (``gymnasium.vector.VectorEnv``) through the stepping contract.
+"""Adapts Gymnasium vector environments (``gymnasium.vector.VectorEnv``) to ``myosu.envs.vector.VectorEnv``.
 
-They differ in when an episode follows another one (``metadata["autoreset_mode"]``):
+They differ in when the next episode begins (``metadata["autoreset_mode"]``):
 
-- DISABLED: when they are told by ``reset(options={"reset_mask": …})``. They are told at once.
+- DISABLED: on ``reset(options={"reset_mask": …})``, which is called immediately after an episode ends.
 - SAME_STEP: in the step that ends an episode, whose true last observation is in ``info["final_obs"]``.
-- NEXT_STEP: in the step after that, whatever the action. An environment that has ended does not answer until then; the
-  others answer meanwhile, as if it were slower than they are.
+- NEXT_STEP: in the step after that, whatever the action. The ended environment's result is held back until then; the
+  other environments' results are returned meanwhile, as if it were slower.
 
-``SyncVectorEnv`` and ``AsyncVectorEnv`` seed each of their environments by itself and reset each alone, in any mode:
-their episodes are those of ``GymVectorEnv``, and a run goes on exactly. Others share their chance between environments,
-and no episode can be begun again: where a run goes on, their running episodes are truncated and others begin.
+``SyncVectorEnv`` and ``AsyncVectorEnv`` seed each environment separately and can reset each alone, in any mode: their
+episodes are the same as those of ``GymVectorEnv``, and a resumed run continues exactly. Other vector environments share
+random numbers between environments, so episodes cannot be replayed: when a run is resumed, their running episodes are
+truncated and new ones begin.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from myosu.errors import UserError, describe
 
 
 class BatchVectorEnv:
-    """``num_envs`` environments which a vector environment of others steps together (``myosu.envs.vector.VectorEnv``).
+    """``num_envs`` environments in a Gymnasium vector environment (``myosu.envs.vector.VectorEnv``).
 
-    env: an ``EnvMaker`` of a vector environment, or what it is made from together with ``kwargs``.
+    env: an ``EnvMaker`` of a vector environment, or a name or function from which one is made with ``kwargs``.
 
-    Whoever was not sent is stepped as well, with some legal action, for a vector environment knows no others; its
-    answer is dropped. An episode that reaches a limit of ours, not of the environment's, is cut; where none can be
-    reset alone, the next one goes on from there.
+    A vector environment always steps all its environments. Those that were sent no action take some legal action, and
+    their results are dropped. An episode that reaches a limit of Myosu's rather than the environment's is truncated; if
+    environments cannot be reset alone, the next episode continues from there.
 
     ``__init__``, ``send`` and ``recv`` raise UserError when the environment raises or breaks a rule.
     """
@@ -47,21 +48,21 @@ class BatchVectorEnv:
         self._name, self.num_envs = make.name, num_envs
         self._vector = make.make_vector(num_envs)
         self._mode = mode_of(self._vector, make.name)
-        #: Each is seeded by itself.
+        #: Environments are seeded separately, so that their episodes can be replayed.
         self.exact = type(self._vector) in (SyncVectorEnv, AsyncVectorEnv)
         self._resets = self.exact or self._mode == AutoresetMode.DISABLED
         self._masks: Any = None
         self._envs = [SingleEnv(self._view(make, index), index, seed) for index in range(num_envs)]
         self.spec = self._envs[0].spec
-        #: Only arrays are read, and no masks by method.
+        #: Observations are plain arrays, and there are no masks from a method.
         self._plain = isinstance(self._vector.single_observation_space, (spaces.Box, spaces.MultiBinary)) and not any(
             hasattr(env.gym_env, "action_masks") for env in self._envs)
         self._layout = Layout(self._vector.single_observation_space, self._vector.single_action_space, make.name)
         self._rows = np.zeros(num_envs, row_type(self.spec))
         self._row = [row_at(self._rows, index) for index in range(num_envs)]
         self._log = EpisodeLog(num_envs)
-        #: Who owes an answer, in the order sent; whether the answers are there already; whose episode has ended, and
-        #: the next one begins with the next step.
+        #: Environments whose results are pending, in the order sent; whether these results are in the rows already;
+        #: environments whose episode has ended and whose next one begins with the next step (NEXT_STEP).
         self._sent: list[int] = []
         self._answered = False
         self._late = np.zeros(num_envs, np.bool_)
@@ -83,7 +84,7 @@ class BatchVectorEnv:
         self.start(np.zeros(self.num_envs, np.int64))
 
     def start(self, episodes: np.ndarray) -> None:
-        """As ``reset``, but begin with the episodes of these numbers, int64 [num_envs]."""
+        """Like ``reset``, but begin with the episodes of these numbers, int64 [num_envs]."""
         self._log.start(episodes)
         seeds = [env.seed_of(episode) for env, episode in zip(self._envs, episodes.tolist(), strict=True)]
         self._begin(range(self.num_envs), episodes, self._reset(seed=seeds if self.exact else seeds[0]))
@@ -99,8 +100,8 @@ class BatchVectorEnv:
         self._sent += env_ids.tolist()
 
     def recv(self, min_ready: int | None = None) -> Step:
-        """Raises UserError also where all are waited for (``min_ready``), but some begin their next episodes only when
-        all others have acted again."""
+        """Also raises UserError if fewer than ``min_ready`` results are available because some environments begin
+        their next episode only in the next step (NEXT_STEP)."""
         assert self._sent, "recv() without send()"
         if not self._answered:
             self._step()
@@ -118,7 +119,7 @@ class BatchVectorEnv:
         return step
 
     def _step(self) -> None:
-        """All environments; what they answer is in ``self._rows``."""
+        """Step all environments and write the results to ``self._rows``."""
         idle = np.ones(self.num_envs, np.bool_)
         idle[self._sent] = False
         for index in np.flatnonzero(idle | self._late).tolist():
@@ -154,8 +155,11 @@ class BatchVectorEnv:
             self._begin_again(over, [self._envs[index].episode + 1 for index in over])
 
     def _write_at_once(self, batch: Any, rewards: Any, terminated: Any, truncated: Any, infos: Any) -> np.ndarray:
-        """Write the answers of environments whose episodes go on. Those that are left, int64 [n], are to be written one
-        by one: all, where that says better what is wrong or there is more than an array to be read."""
+        """Write the results of all environments whose episodes continue, in one call.
+
+        Returns the environments, int64 [n], that remain to be written one by one: all of them if an error needs a
+        precise message, or if observations are not plain arrays or there are masks.
+        """
         everyone = np.arange(self.num_envs)
         if not self._plain or (isinstance(infos, Mapping) and "action_mask" in infos):
             return everyone
@@ -168,7 +172,7 @@ class BatchVectorEnv:
         if left.shape != everyone.shape or earned.shape != everyone.shape or not np.isfinite(earned).all():
             return everyone
         left |= np.array([env.steps for env in self._envs]) + 1 >= self.spec.max_steps
-        goes_on = np.flatnonzero(~left)  # of the others an end may still have to be told
+        goes_on = np.flatnonzero(~left)  # rows of the others may hold the end of an episode that was not received yet
         for index in goes_on.tolist():
             self._envs[index].steps += 1
         for name, values in {"reward": earned[goes_on], "raw_reward": earned[goes_on], "terminated": False,
@@ -177,7 +181,7 @@ class BatchVectorEnv:
         return np.flatnonzero(left)
 
     def _begin_again(self, ids: list[int], episodes: list[int]) -> None:
-        """Reset these alone and begin the episodes of these numbers in them."""
+        """Reset only these environments, and begin the episodes of these numbers."""
         mask = np.zeros(self.num_envs, np.bool_)
         mask[ids] = True
         seeds: list[int | None] = [None] * self.num_envs
@@ -191,14 +195,14 @@ class BatchVectorEnv:
             self._envs[index].begin(self._row[index], int(episode), (observations[index], info_of(infos, index)))
 
     def _reset(self, **arguments: Any) -> tuple[list[Any], Any]:
-        """The observations of all, and the infos."""
+        """Reset the vector environment. Returns the observations of all environments, and the infos."""
         answer = self._call("reset", lambda: self._vector.reset(**arguments))
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise self._error("reset() must return (observations, infos).")
         return self._each(answer[0]), answer[1]
 
     def _each(self, batch: Any) -> list[Any]:
-        """A batch of observations one by one."""
+        """Split a batch of observations into a list."""
         observations = self._call("reset() or step", lambda: list(iterate(self._vector.observation_space, batch)))
         if len(observations) != self.num_envs:
             raise self._error(f"there are {len(observations)} observations of {self.num_envs} environments.")
@@ -217,7 +221,7 @@ class BatchVectorEnv:
         return batch_of(self._vector, [env.decode(action) for env, action in zip(self._envs, actions, strict=True)])
 
     def notices(self) -> list[str]:
-        """What a person should know, once."""
+        """Messages for the user since the last call."""
         notices, self._notices = self._notices, []
         return notices
 
@@ -234,7 +238,7 @@ class BatchVectorEnv:
         before = np.ascontiguousarray(state["rows"]).view(self._rows.dtype).reshape(-1)
         self.start(state["episodes"] + 1)
         self._log.start(state["episodes"])
-        # What has ended is still to be told; all other episodes are cut by the next answer.
+        # Ends of episodes are still to be received; the next results truncate all other episodes.
         for name in ("reward", "raw_reward", "terminated", "truncated", "final_observation"):
             self._rows[name] = before[name]
         cut = ~state["late"]
@@ -246,7 +250,8 @@ class BatchVectorEnv:
                              "under way were cut, others have begun.")
 
     def _play_again(self, episodes: np.ndarray, actions: list[np.ndarray]) -> None:
-        """The same episodes by the same actions. All end now, so that those begin later which are shorter."""
+        """Replay the same episodes with the same actions. Shorter ones begin later, so that all reach the present
+        together."""
         lengths = np.array([len(played) for played in actions])
         begins = lengths.max() - lengths
         self.start(episodes)
@@ -261,7 +266,7 @@ class BatchVectorEnv:
             self.recv()
 
     def close(self) -> None:
-        """Once. What goes wrong in it is a warning: all has been done by then."""
+        """Close the vector environment, once. Errors become warnings, because the work is done by then."""
         if not self._closed:
             self._closed = True
             close_env(self._vector, self._name)

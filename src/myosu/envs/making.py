@@ -1,10 +1,11 @@
-"""How Gymnasium environments are found by the names that people have for them, and made.
+"""Finds Gymnasium environments by name, and makes them.
 
-A name is an id (``CartPole-v1``; of installed packages too, ``ALE/Pong-v5``), ``module:Id-v0`` (the module is imported
-first), ``module:MyEnv`` (a class or a function there), or either with a file for the module: ``mine.py:MyEnv``. Modules
-of the current folder are found. ``pettingzoo:connect_four_v3`` is PettingZoo's (``pettingzoo_single``).
-``godot:PROJECT`` and ``unity:BUILD`` are games in engines (``engines``), ``envpool:Pong-v5`` is EnvPool's. What makes
-a vector environment (``gymnasium.vector.VectorEnv``) is asked for as many environments as are needed by ``num_envs``.
+A name is an id (``CartPole-v1``, or ``ALE/Pong-v5`` from an installed package), ``module:Id-v0`` (the module is
+imported first), ``module:MyEnv`` (a class or a function in the module), or either with a file instead of the module:
+``mine.py:MyEnv``. Modules in the current folder are found. ``pettingzoo:connect_four_v3`` is an environment of
+PettingZoo (``pettingzoo_single``), ``godot:PROJECT`` and ``unity:BUILD`` are games in engines (``engines``), and
+``envpool:Pong-v5`` is an environment of EnvPool. A function that makes a vector environment
+(``gymnasium.vector.VectorEnv``) is given the number of environments as ``num_envs``.
 """
 
 from __future__ import annotations
@@ -37,51 +38,51 @@ from myosu.envs.vector_forms import OneOfVector, find_envpool
 from myosu.errors import UserError, describe
 from myosu.games.registry import load_file
 
-#: Makes an environment or a vector environment: what is registered under an id, a class, or a function.
+#: Makes an environment or a vector environment: a Gymnasium registration, a class, or a function.
 Source = Registration | Callable[..., gymnasium.Env | VectorEnv]
 
-#: Among the arguments of an environment the one that is for Myosu: wrappers to put around it, in this order, each
+#: The environment argument that Myosu reads itself: a list of wrappers to apply in this order, each
 #: ``{"wrapper": "module:Class", "kwargs": {…}}``.
 WRAPPERS = "wrappers"
 #: The wrapper of ``--atari``.
 ATARI = "myosu.envs.atari:AtariFrames"
-#: An argument that JSON cannot say: ``{"python": "module:function"}`` is what that function returns.
+#: For arguments that JSON cannot express: ``{"python": "module:function"}`` is replaced by what that function returns.
 BY_FUNCTION = "python"
 
 class EnvMaker:
-    """How to make one environment: a name (see above), a class or a function, and arguments for it. Among them may be
-    ``max_episode_steps``, whoever makes the environment, and ``wrappers`` (see ``WRAPPERS``).
+    """Makes an environment from a name (see above), a class or a function, and arguments.
 
-    It can be pickled by ``cloudpickle``, with what is registered under the id: a worker process needs no registration.
+    The arguments may always include ``max_episode_steps`` and ``wrappers`` (see ``WRAPPERS``). ``cloudpickle`` can
+    pickle an EnvMaker together with the registration of its id, so that a worker process needs no registration.
     """
 
     def __init__(self, env: str | Callable[..., gymnasium.Env], kwargs: Mapping[str, Any] | None = None) -> None:
-        """Raises UserError if nothing is found by the name ``env``."""
+        """Raises UserError if there is no environment with the name ``env``."""
         self.name = env if isinstance(env, str) else getattr(env, "__qualname__", repr(env))
         self.kwargs = dict(kwargs or {})
-        named_code(self.kwargs)  # or says what is wrong with them
+        named_code(self.kwargs)  # raises UserError if the wrappers are malformed
         self._source = find_source(env) if isinstance(env, str) else env
 
     def with_arguments(self, **kwargs: Any) -> EnvMaker:
-        """The same with these arguments as well."""
+        """A copy with these arguments added."""
         maker = copy.copy(self)
         maker.kwargs = {**self.kwargs, **kwargs}
         return maker
 
     def of(self, make: Callable[[], gymnasium.Env]) -> EnvMaker:
-        """What ``make`` makes, by the same name."""
+        """A copy with the same name that calls ``make`` without arguments."""
         maker = copy.copy(self)
         maker._source, maker.kwargs = make, {}
         return maker
 
     @property
     def limit(self) -> int | None:
-        """``max_episode_steps`` among the arguments."""
+        """The argument ``max_episode_steps``; None if it is not set."""
         return self.kwargs.get("max_episode_steps")
 
     def __call__(self) -> gymnasium.Env:
-        """One environment; of what makes vector environments, the only one in it. Raises UserError if it cannot be
-        made."""
+        """Make one environment; a source of vector environments makes one with a single environment. Raises UserError
+        if it cannot be made."""
         env = self._made(None)
         if isinstance(env, VectorEnv):
             env = OneOfVector(env, self.name, self.limit)
@@ -95,8 +96,8 @@ class EnvMaker:
         return env
 
     def make_vector(self, num_envs: int) -> VectorEnv:
-        """The environment's own vector form with so many environments. Raises UserError if there is none, or it cannot
-        be made."""
+        """Make the environment's own vector environment with ``num_envs`` environments. Raises UserError if there is
+        none, or it cannot be made."""
         source = self._source
         if isinstance(source, Registration) and source.vector_entry_point is None:
             raise UserError(f"{self.name} has no vector form of its own (vector_entry_point). Leave out --env-workers "
@@ -126,7 +127,7 @@ class EnvMaker:
 
     @contextmanager
     def opened(self) -> Iterator[gymnasium.Env]:
-        """An environment that is closed at the end."""
+        """Context manager: an environment that is closed at the end."""
         env = self()
         try:
             yield env
@@ -134,7 +135,7 @@ class EnvMaker:
             close_env(env, self.name)
 
     def _make(self, num_envs: int | None) -> Any:
-        """One environment, or a vector environment of ``num_envs``."""
+        """Make one environment, or a vector environment with ``num_envs`` environments."""
         kwargs = {name: called(value) for name, value in self.kwargs.items()}
         wrappers, limit, source = kwargs.pop(WRAPPERS, []), self.limit, self._source
         env: Any
@@ -164,7 +165,7 @@ class EnvMaker:
 
 
 def close_env(env: gymnasium.Env | VectorEnv, name: str) -> None:
-    """Close it; what goes wrong in that is a warning, because all has been done by then."""
+    """Close an environment. Errors become warnings, because the work is done by then."""
     try:
         env.close()
     except (Exception, SystemExit) as error:
@@ -172,14 +173,15 @@ def close_env(env: gymnasium.Env | VectorEnv, name: str) -> None:
 
 
 def called(value: Any) -> Any:
-    """An argument; of ``{"python": "module:function"}`` what the function returns."""
+    """The value of an argument: for ``{"python": "module:function"}``, what the function returns."""
     if isinstance(value, Mapping) and set(value) == {BY_FUNCTION}:
         return find_object(value[BY_FUNCTION])()
     return value
 
 
 def named_code(kwargs: Mapping[str, Any]) -> list[str]:
-    """The names ``module:object`` of all code that the arguments of an environment name."""
+    """The names ``module:object`` of all code that an environment's arguments refer to. Raises UserError if the
+    wrappers are malformed."""
     wrappers = kwargs.get(WRAPPERS) or []
     if not isinstance(wrappers, list) or not all(
             isinstance(wrapper, Mapping) and isinstance(wrapper.get("wrapper"), str)
@@ -192,14 +194,14 @@ def named_code(kwargs: Mapping[str, Any]) -> list[str]:
 
 
 def absolute_name(name: str) -> str:
-    """A name whose file, if it has one, is found from any folder."""
+    """The name with the path of its file, if it has one, made absolute."""
     name = absolute_engine(name)
     file, colon, inside = (name, "", "") if name.endswith(".py") else name.rpartition(":")
     return f"{Path(file).absolute()}{colon}{inside}" if file.endswith(".py") else name
 
 
 def find_object(name: str) -> Any:
-    """What ``module:object`` names. Raises UserError."""
+    """The object named ``module:object``. Raises UserError if there is none."""
     module, colon, attribute = name.rpartition(":")
     if not colon:
         raise UserError(f"{name!r} must be module:name, as gymnasium.wrappers:FlattenObservation.")
@@ -211,13 +213,13 @@ def find_object(name: str) -> Any:
 
 
 def import_module(module: str, wanted_for: str) -> Any:
-    """A module, one of the current folder too, or a file. Raises UserError."""
+    """Import a module (also from the current folder) or a file. Raises UserError if that fails."""
     if module.endswith(".py"):
         found = load_file(Path(module))
         cloudpickle.register_pickle_by_value(found)  # a worker cannot import it by its name
         return found
     if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)  # children take it over
+        sys.path.append(here)  # inherited by child processes
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -231,7 +233,7 @@ def import_module(module: str, wanted_for: str) -> Any:
 
 
 def find_source(name: str) -> Source:
-    """What makes the environment called ``name``. Raises UserError."""
+    """The source of the environment called ``name``. Raises UserError if there is none."""
     if (engine := find_engine(name)) is not None:
         return engine
     module, colon, env_id = name.rpartition(":")
@@ -262,12 +264,12 @@ def find_source(name: str) -> Source:
 
 
 def _only_one(file: str) -> Source:
-    """The one environment that a file registers or defines."""
+    """The only environment that a file registers or defines. Raises UserError unless there is exactly one."""
     before = set(gymnasium.registry)
     module = import_module(file, file)
     new = [env_id for env_id in gymnasium.registry if env_id not in before or _belongs(env_id, module.__name__)]
     classes = list(_classes(module))
-    # Of classes that build on each other, the last is the one to be used.
+    # Drop base classes of other classes in the file.
     classes = [kind for kind in classes if not any(other is not kind and issubclass(other, kind) for other in classes)]
     if len(new) == 1:
         return gymnasium.registry[new[0]]
@@ -279,7 +281,7 @@ def _only_one(file: str) -> Source:
 
 
 def _what_there_is(module: Any, name: str, registered: list[str] | None = None) -> str:
-    """What a module offers, in a sentence."""
+    """A sentence for error messages that lists the environments in a module."""
     ids = registered or [env_id for env_id in gymnasium.registry if _belongs(env_id, module.__name__)]
     offers = [f"{name}:{what}" for what in (*ids, *(kind.__name__ for kind in _classes(module)))]
     if offers:
@@ -296,7 +298,7 @@ def _belongs(env_id: str, module: str) -> bool:
 
 
 def _classes(module: Any) -> Iterator[type[gymnasium.Env | VectorEnv]]:
-    """The classes of environments that a module itself defines, in their order."""
+    """The environment classes that a module itself defines, in their order."""
     for value in vars(module).values():
         if inspect.isclass(value) and issubclass(value, (gymnasium.Env, VectorEnv)) \
                 and value.__module__ == module.__name__ \
@@ -305,7 +307,7 @@ def _classes(module: Any) -> Iterator[type[gymnasium.Env | VectorEnv]]:
 
 
 def _if_old(what: Any) -> str:
-    """What to do about environments of the old gym."""
+    """Advice if ``what`` is or contains an environment of the old gym; otherwise empty."""
     kind = what if inspect.isclass(what) else type(what)
     old = any(base.__module__.partition(".")[0] == "gym" for base in kind.__mro__)
     if not old and inspect.ismodule(what):
@@ -328,8 +330,8 @@ def _takes(function: Callable, name: str) -> bool:
 
 @contextmanager
 def _process_kept() -> Iterator[None]:
-    """What simulators set for the whole process when they are made is set back: how signals are handled, NumPy's
-    errors, torch's default type."""
+    """Restore process-wide settings that simulators change when they are made: signal handlers, NumPy's error handling,
+    torch's default dtype."""
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     handlers = {number: signal.getsignal(number) for number in numbers}
     errors, torch = np.geterr(), sys.modules.get("torch")

@@ -1,4 +1,4 @@
-"""Native games in process, in lockstep."""
+"""Native games in the current process, stepped in lockstep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from myosu.games.game import Game
 from myosu.games.loops import compiled_loop
 from myosu.games.playout import mix64
 
-#: In place of an action: begin the first episode.
+#: Pseudo-action that begins the first episode.
 START = -2**31
 
 
@@ -32,7 +32,10 @@ def game_spec(game: Game) -> EnvSpec:
 
 
 class NativeVectorEnv:
-    """``num_envs`` games of one kind. Every episode's seed follows from ``seed``, the environment and its count."""
+    """``num_envs`` environments of a native game (``myosu.envs.vector.VectorEnv``).
+
+    Every episode's seed follows from ``seed``, the environment's index and the episode's number.
+    """
 
     def __init__(self, game: Game, num_envs: int, seed: int = 0) -> None:
         self.game, self.num_envs, self.spec = game, num_envs, game_spec(game)
@@ -75,7 +78,7 @@ class NativeVectorEnv:
         pass
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Everything that the games' future depends on (call it between ``recv`` and ``send``)."""
+        """Everything that the games' future depends on. Call it between ``recv`` and ``send``."""
         raw = self.states.view(np.uint8).reshape(self.num_envs, -1)
         return {"states": raw.copy(), "plies": self.plies.copy(), "episodes": self.episodes.copy()}
 
@@ -114,8 +117,8 @@ def _compile_advance(game: Game):
     @compiled_loop
     def advance(states, plies, episodes, seed, env_ids, actions, observation, legal, player, reward, terminated,
                 truncated, final_observation, raw_reward, seeds):
-        """Step, end and start again, and observe; ``START`` only starts the first episode. Returns the row of the first
-        action or environment that is none, before anything is done, else −1."""
+        """Step each environment, reset it if its episode ended, and write the results; ``START`` only begins the first
+        episode. Returns the row of the first invalid action or environment, before any step is made, otherwise −1."""
         for k in range(len(env_ids)):
             legal_action = 0 <= actions[k] < num_actions or actions[k] == START
             if not (legal_action and 0 <= env_ids[k] < len(states)):

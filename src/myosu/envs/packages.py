@@ -1,4 +1,4 @@
-"""Which installed package brings the environment with an id."""
+"""Finds the installed package that registers an environment id."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import gymnasium
 
 from myosu.errors import describe
 
-#: What to do about environments of the old gym.
+#: Advice for environments of the old gym.
 OLD_GYM = (" It is made for gym, which came before Gymnasium: pip install \"shimmy[gym-v26]\" and name it as "
            "GymV26Environment-v0 --env-kwargs '{\"env_id\": \"module:Id-v0\"}' (GymV21Environment-v0 where step() "
            "returns four values).")
-#: Modules that register environments without naming Gymnasium among what they need.
+#: Modules that register environments although their packages do not require Gymnasium.
 _ALSO = ("ale_py", "minatar.gym")
 
 
 def import_package_of(env_id: str, failed: list[str] | None = None) -> bool:
-    """Import installed packages that bring Gymnasium environments until ``env_id`` is registered: first those that are
-    called like it, then modules that speak of it and of registering. Whether it is registered. What is wrong with those
-    that cannot be imported, or are made for gym, is added to ``failed``."""
+    """Import installed packages with Gymnasium environments until ``env_id`` is registered; returns whether it is.
+
+    Packages with a similar name are imported first, then modules whose text contains the id's first word and
+    "register". Messages about packages that cannot be imported, or are made for gym, are added to ``failed``.
+    """
     packages = [package for package in importlib.metadata.distributions() if _brings_environments(package)]
     modules = [*_ALSO, *(module for package in packages for module in _top_modules(package))]
     likeness = {module: _shared_start(_letters(env_id), _letters(module)) for module in modules}
@@ -38,7 +40,7 @@ def import_package_of(env_id: str, failed: list[str] | None = None) -> bool:
 
 
 def _needs(distribution: importlib.metadata.Distribution) -> list[str]:
-    """Names of the packages that it needs in any case."""
+    """Names of the packages that a distribution requires, without its extras."""
     return [re.split(r"[ ;<>=!~\[(]", need, maxsplit=1)[0] for need in distribution.requires or []
             if "extra ==" not in need]
 
@@ -54,7 +56,7 @@ def _top_modules(distribution: importlib.metadata.Distribution) -> list[str]:
 
 
 def _modules_that_mention(env_id: str, packages: list[importlib.metadata.Distribution]) -> list[str]:
-    """Modules in whose text are the first word of ``env_id`` and "register", those first that are least deep."""
+    """Modules whose text contains the first word of ``env_id`` and "register"; the least nested ones come first."""
     word = re.split(r"-|/", env_id.rpartition("/")[2])[0]
     found = []
     for file in (file for package in packages for file in package.files or [] if file.suffix == ".py"):
@@ -70,7 +72,7 @@ def _import_until(env_id: str, modules: list[str], failed: list[str] | None) -> 
         try:
             found = importlib.import_module(module)
             if env_id not in gymnasium.registry and callable(register := getattr(found, "register_envs", None)):
-                register()  # as MinAtar's, which registers nothing by itself
+                register()  # for example MinAtar, which registers nothing when it is imported
         except (Exception, SystemExit) as error:
             why = f" The package {module} is installed, but cannot be imported: {describe(error)}."
             if failed is not None and module not in _ALSO and why not in failed:

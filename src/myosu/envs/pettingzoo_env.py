@@ -1,4 +1,4 @@
-"""Native games for two as PettingZoo environments. Needs pettingzoo: ``pip install "myosu[pettingzoo]"``."""
+"""Native two-player games as PettingZoo environments. Needs pettingzoo: ``pip install "myosu[pettingzoo]"``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from myosu.games import Game
 
 
 class PettingZooEnv(AECEnv[str, dict[str, np.ndarray], int]):
-    """A game for two: ``game`` is a name, the path of a file, or a ``Game``. "player_0" moves first.
+    """A native two-player game as a PettingZoo AEC environment. ``game`` is a name, the path of a file, or a ``Game``.
 
-    The agent to move observes ``{"observation": what the rules show it, "action_mask": int8 [num_actions]}``. To the
-    other one, and to both after the end, nothing is legal, and the rules show a position only to the player to move:
-    the other one's observation is zero. What one agent earns the other one loses, at once. The game is truncated after
-    ``Game.max_plies``. ``reset(seed=...)`` fixes all that is to come.
+    "player_0" moves first. The agent to move observes ``{"observation": the game's observation, "action_mask": int8
+    [num_actions]}``. The other agent's observation is zero, because games only show a position to the player to move.
+    Its mask is zero too, as are both masks after the end of the game. Rewards are zero-sum: each move rewards the mover
+    and gives the other agent the negative reward. The game is truncated after ``Game.max_plies``.
+    ``reset(seed=...)`` makes all following games deterministic.
 
-    Raises what ``SingleGame`` raises; ValueError for an illegal action, unless PettingZoo's TerminateIllegalWrapper
-    around it makes that a loss.
+    Raises the errors of ``SingleGame``, and ValueError for an illegal action, which PettingZoo's
+    TerminateIllegalWrapper turns into a loss.
     """
 
     def __init__(self, game: str | Game, render_mode: str | None = None) -> None:
@@ -33,7 +34,7 @@ class PettingZooEnv(AECEnv[str, dict[str, np.ndarray], int]):
                          "name": f"myosu_{self.game.name}_v0", "is_parallelizable": False}
         self.possible_agents = ["player_0", "player_1"]
         self.agents: list[str] = []
-        # One space for each agent: whoever seeds one must not seed the other.
+        # Each agent has its own space, so that seeding one does not seed the other.
         self.observation_spaces = {agent: self._observation_space() for agent in self.possible_agents}
         self.action_spaces = {agent: spaces.Discrete(self.game.num_actions) for agent in self.possible_agents}
         self._random = np.random.default_rng()
@@ -80,7 +81,7 @@ class PettingZooEnv(AECEnv[str, dict[str, np.ndarray], int]):
         self._pass_the_turn()
 
     def render(self) -> str | np.ndarray | None:
-        """The position as text ("ansi") or as a picture, uint8 [H, W, 3] ("rgb_array"); "human" shows it itself."""
+        """Render the position as text ("ansi") or an image, uint8 [H, W, 3] ("rgb_array"); "human" shows a window."""
         return self._play.render()
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
-"""PettingZoo's environments of two players by name (``pettingzoo:connect_four_v3``), as environments for one: an
-opponent inside takes the other seat. Needs pettingzoo: ``pip install "myosu[pettingzoo]"``."""
+"""Two-player PettingZoo environments by name (``pettingzoo:connect_four_v3``), as single-player environments with a
+built-in opponent. Needs pettingzoo: ``pip install "myosu[pettingzoo]"``."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from gymnasium import spaces
 
 from myosu.errors import UserError
 
-#: From an observation of the player to move and the mask of legal actions (None: all are) to an action.
+#: Returns an action, given the observation of the player to move and the mask of legal actions (None: all are legal).
 Opponent = Callable[[Any, np.ndarray | None], Any]
 
 
 def defines_environment(module: Any) -> bool:
-    """Whether a module is one of PettingZoo's kind: ``env`` makes an AEC environment, ``parallel_env`` a parallel
-    one."""
+    """Whether ``module`` is a module in PettingZoo's form, with a function ``env`` that makes an AEC environment or
+    ``parallel_env`` that makes a parallel one."""
     return isinstance(module, ModuleType) and (
         callable(getattr(module, "env", None)) or callable(getattr(module, "parallel_env", None)))
 
 
 def find_pettingzoo(name: str) -> Callable[..., gymnasium.Env]:
-    """What makes the environment for one of ``pettingzoo:NAME_vN``. Raises UserError."""
+    """The function that makes the single-player environment of ``pettingzoo:NAME_vN``. Raises UserError."""
     game = name.partition(":")[2]
     if importlib.util.find_spec("pettingzoo") is None:
         raise UserError(f"{name} needs PettingZoo: pip install \"myosu[pettingzoo]\".")
@@ -55,15 +55,15 @@ def _exists(module: str) -> bool:
 
 
 class TwoPlayerEnv(gymnasium.Env):
-    """An AEC environment of two players as an environment for one of them: a step is an action and what the opponent
-    answers, and earns what the environment gives to this player until its next turn.
+    """A two-player AEC environment as a single-player environment: a step is the player's action and the opponent's
+    reply, and its reward is the player's sum of rewards until its next turn.
 
-    The seat is drawn for each episode; the opponent is drawn evenly from what is legal, unless ``opponent`` is set.
-    Both follow from the seed of ``reset``. Masks are where PettingZoo has them: "action_mask" among the observations,
-    or in the info.
+    The player's seat is drawn for each episode. The opponent samples legal actions uniformly, unless ``opponent`` is
+    set. Both are deterministic given the seed of ``reset``. Masks are where PettingZoo has them: "action_mask" in the
+    observation, or in the info.
 
-    module: of ``env`` or ``parallel_env``. name: in messages. kwargs: arguments of ``env``. Raises UserError where
-    there are not two players with the same spaces.
+    module: the module with ``env`` or ``parallel_env``. name: used in messages. kwargs: arguments of ``env``. Raises
+    UserError unless there are two players with the same spaces.
     """
 
     opponent: Opponent | None = None
@@ -104,7 +104,7 @@ class TwoPlayerEnv(gymnasium.Env):
         self._env.close()
 
     def _act(self, action: Any) -> float:
-        """What this player earns by somebody's action."""
+        """Step the environment, and return this player's reward."""
         self._env.step(action)
         return float(self._env.rewards.get(self.player, 0.0))
 
@@ -145,7 +145,7 @@ def _has_mask(observation: Any) -> bool:
 def _make(module: str, name: str, kwargs: dict[str, Any]) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a module is imported by
+            warnings.simplefilter("ignore")  # warnings of the import
             found = importlib.import_module(module)
             if callable(make := getattr(found, "env", None)):
                 return make(**kwargs)

@@ -1,4 +1,4 @@
-"""An episode played again from its seed and its actions, to be looked at or learnt from."""
+"""Replays an episode from its seed and actions, for images or training data."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from myosu.games import Game
 
 
 class Move(NamedTuple):
-    """One action of an episode: what its player saw (observation [*observation_shape], legal_actions bool
-    [num_actions]), what was done and by which seat, and what came of it: rewards float64 [seats]. chosen: whether its
-    player chose it, so that there is something to be learnt from it."""
+    """One transition of an episode.
+
+    observation [*observation_shape] and legal_actions bool [num_actions] of the player to move; action, and seat of the
+    player; rewards float64 [seats]. chosen: whether the player chose the action, so that it can be imitated.
+    """
 
     observation: np.ndarray
     legal_actions: np.ndarray
@@ -34,12 +36,13 @@ class Move(NamedTuple):
 
 
 def actions_of(spec: EnvSpec, actions: list[Any]) -> np.ndarray:
-    """Recorded actions as [length, *action_shape] of their dtype. Raises UserError where they are none."""
+    """Convert recorded actions to an array [length, *action_shape] of ``spec.action_dtype``. Raises UserError if they
+    do not fit."""
     try:
         with np.errstate(all="ignore"):
             given = np.array(actions).reshape(len(actions), *spec.action_shape)
             found = given.astype(spec.action_dtype)
-        # Not only the numbers' kind: 300 is no action of int8.
+        # Also compare the values: 300 is no int8.
         fits = given.dtype.kind in "iuf" and np.allclose(found, given, rtol=1e-4, equal_nan=False)
     except (ValueError, TypeError, OverflowError):
         fits = False
@@ -49,8 +52,8 @@ def actions_of(spec: EnvSpec, actions: list[Any]) -> np.ndarray:
 
 
 def play_through(environment: Environment, seed: int, actions: list[Any]) -> Iterator[Move]:
-    """The episode of this seed and these actions, until it ends. Raises UserError where the rules do not allow it, or
-    the environment fails."""
+    """Replay the episode of this seed and these actions until it ends. Raises UserError if an action is illegal, or the
+    environment fails."""
     spec = environment.spec
     played = actions_of(spec, actions)
     if environment.game is not None:
@@ -76,7 +79,7 @@ def play_through(environment: Environment, seed: int, actions: list[Any]) -> Ite
 
 
 class Stage(Protocol):
-    """Where one episode after another is played and seen. fps: pictures a second."""
+    """Replays episodes and renders them. fps: frames per second."""
 
     fps: float
 
@@ -85,20 +88,21 @@ class Stage(Protocol):
         ...
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, bool, bool]:
-        """Rewards [seats], terminated, truncated."""
+        """Take an action. Returns rewards [seats], terminated, truncated."""
         ...
 
     def picture(self) -> np.ndarray:
-        """uint8 [H, W, 3]"""
+        """Render the current state, uint8 [H, W, 3]."""
         ...
 
     def close(self) -> None: ...
 
 
 class Playback:
-    """Plays episodes of ``environment`` again. Of the latest: ``returns`` [seats], ``length`` and ``terminated``.
+    """Replays episodes of ``environment`` as images. ``returns`` [seats], ``length`` and ``terminated`` are those of
+    the last episode.
 
-    Raises UserError where there are no pictures, or the environment fails.
+    Raises UserError if the environment renders no images, or fails.
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -107,9 +111,9 @@ class Playback:
         self.fps = self._stage.fps
 
     def pictures(self, seed: int, actions: list[Any]) -> Iterator[np.ndarray]:
-        """Pictures, uint8 [H, W, 3], of the start and of what came of every action until the episode ended.
+        """Yield images, uint8 [H, W, 3], of the start and after every action until the episode ends.
 
-        actions: [length, *action_shape], as ``Episode.actions``.
+        actions: [length, *action_shape], like ``Episode.actions``.
         """
         self.returns, self.length, self.terminated = np.zeros(self._seats), 0, False
         self._stage.start(seed)
@@ -167,14 +171,14 @@ class _GymStage:
         return picture
 
     def close(self) -> None:
-        with suppress(Exception, SystemExit):  # the pictures are made by then
+        with suppress(Exception, SystemExit):  # all images are made by then
             self._env.close()
 
     def _ask(self, function: Callable, *arguments: Any) -> Any:
         try:
             return function(*arguments)
         except Exception as error:
-            cause = error.__cause__ if isinstance(error, UserError) else None  # without what EnvMaker says around it
+            cause = error.__cause__ if isinstance(error, UserError) else None  # without the text that EnvMaker adds
             raise self._error(describe(cause if isinstance(cause, Exception) else error)) from error
 
     def _error(self, what: str) -> UserError:
@@ -185,9 +189,9 @@ class _GymStage:
 
 
 def as_picture(image: Any) -> np.ndarray | None:
-    """What ``render`` gave as uint8 [H, W, 3]; None where it is no picture."""
+    """Convert the result of ``render`` to uint8 [H, W, 3]; None if it is no image."""
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] in (3, 4):
-        image = image[:, :, :3]  # without how much shines through
+        image = image[:, :, :3]  # without alpha
         if image.dtype.kind == "f" and image.size and image.min() >= 0.0 and image.max() <= 1.0:
             image = (255.0 * image + 0.5).astype(np.uint8)
     fits = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3

@@ -1,15 +1,16 @@
-"""Five environments whose values are known exactly: what an algorithm gets wrong on them is a fault of its own.
+"""Five environments with exactly known values, to test algorithms.
 
-Each needs one thing more than the one before. Values are those of the best policy, γ the discount.
+Each needs one more ability than the one before. Values are those of the optimal policy; γ is the discount.
 
 - ``myosu/ProbeConstant-v0``: one action, one observation, one step, reward 1. Value 1.
-- ``myosu/ProbeObservation-v0``: one action, one step, the reward is the observation, which is 1 or -1. Value: the same.
+- ``myosu/ProbeObservation-v0``: one action, one step, the reward is the observation, which is 1 or -1. Value: the
+  observation.
 - ``myosu/ProbeDiscount-v0``: one action, two steps, observations 0 and 1, the second step pays 1. Values γ and 1.
 - ``myosu/ProbeAction-v0``: two actions, one step, action 1 pays 1 and action 0 pays -1. Value 1.
-- ``myosu/ProbeBoth-v0``: two actions, one step, action 1 pays 1 at the observation 1 and action 0 at -1, what
-  does not pay costs 1. Value 1.
+- ``myosu/ProbeBoth-v0``: two actions, one step, action 1 pays 1 if the observation is 1, action 0 pays 1 if
+  it is -1, and otherwise the reward is -1. Value 1.
 
-``myosu.envs`` registers them; an id can name that package too: ``myosu.envs:myosu/ProbeBoth-v0``.
+``myosu.envs`` registers them; an id can include the package: ``myosu.envs:myosu/ProbeBoth-v0``.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-#: Shown when an episode has ended; nothing may be learnt from it.
+#: Observation after the end of an episode; an algorithm must not use it.
 END = 2.0
 
 
 class _Probe(gymnasium.Env):
-    """Observations float32 [1]."""
+    """Base class of the probes. Observations are float32 [1]."""
 
     observation_space = spaces.Box(-1.0, END, (1,), np.float32)
     action_space = spaces.Discrete(1)
@@ -45,7 +46,7 @@ class _Probe(gymnasium.Env):
         return 1.0
 
     def rules(self, action: int) -> tuple[float, float]:
-        """Reward, and next observation."""
+        """Reward and next observation."""
         raise NotImplementedError
 
     def _observe(self) -> np.ndarray:

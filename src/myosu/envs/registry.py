@@ -1,4 +1,4 @@
-"""Anything that can be trained on, by its name: a game of ours, or a Gymnasium environment."""
+"""Loads environments by name: native games and Gymnasium environments."""
 
 from __future__ import annotations
 
@@ -27,16 +27,21 @@ from myosu.games.game import Symmetries
 from myosu.games.registry import defines_game
 from myosu.trust import ENGINES
 
-#: Where Gymnasium environments run: in the process that acts in them, or each in one of its own; there, recv() waits
-#: for all of them (synchronous) or for the first to be ready (asynchronous); or in the environment's own vector form.
+#: Where Gymnasium environments run: in the actor's process ("none"); each in a worker process, where recv() waits for
+#: all of them ("synchronous") or for the first that is ready ("asynchronous"); or in the environment's own vector
+#: environment ("vector").
 Workers = Literal["none", "synchronous", "asynchronous", "vector"]
 
 
 @dataclass(frozen=True)
 class Environment:
-    """game: its rules, where it is one of our games. maker: how to make one, where it is Gymnasium's. only_vector: it
-    makes vector environments, which step many together, and nothing else. workers: where Gymnasium's run, whoever makes
-    them."""
+    """An environment that can be trained on, and how to make it.
+
+    game: the rules, if it is a native game; otherwise None.
+    maker: makes one environment, if it is a Gymnasium environment; otherwise None.
+    only_vector: it only makes vector environments.
+    workers: where Gymnasium environments run.
+    """
 
     name: str
     spec: EnvSpec
@@ -47,7 +52,7 @@ class Environment:
 
     @property
     def rules(self) -> Game:
-        """Raises UserError where they are not known."""
+        """The native game. Raises UserError for a Gymnasium environment."""
         if self.game is None:
             raise UserError(f"{self.name} is a Gymnasium environment; this needs the rules of a game of Myosu's own.")
         return self.game
@@ -58,8 +63,8 @@ class Environment:
 
     @property
     def most_at_once(self) -> int | None:
-        """As many environments as should run at once where each is a process: one for each core, and one engine in an
-        editor; None: as many as you like."""
+        """Number of environments that should run at the same time: one for each core if each is a process, 1 for a
+        game in an engine's editor; None: no limit."""
         engine, colon, path = self.name.partition(":")
         is_engine = bool(colon) and engine in ENGINES
         if is_engine and not path:
@@ -82,11 +87,11 @@ class Environment:
 
 
 def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards: str = "score") -> Environment:
-    """The game called ``name`` (or the game or environment in the file of this name), what was given by this name
-    (``given.give``), else the Gymnasium environment with this id.
+    """Load the environment called ``name``: a native game, a file that defines a game or an environment, an object
+    registered with ``given.give``, or a Gymnasium id.
 
-    kwargs: arguments for a Gymnasium environment. rewards: "outcome" makes only winning count in a game of ours.
-    Raises UserError when there is none, or it cannot be made.
+    kwargs: arguments for a Gymnasium environment. rewards: "outcome" makes only winning count in a native game.
+    Raises UserError if there is no such environment, or it cannot be made.
     """
     given = find_given(name)
     if isinstance(given, Game) or name in game_names() or (name.endswith(".py") and defines_game(name)):
@@ -109,7 +114,7 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
         probe = SingleEnv(maker, 0, 0)
         probe.close()
     finally:
-        os.chdir(here)  # an environment may go to its data, and relative paths are still to be read here
+        os.chdir(here)  # an environment may change the folder, but relative paths are still read from this one
     if probe.left_out and parent_process() is None:
         warnings.warn(f"{name}: no network reads {', '.join(probe.left_out)} of the observation; it is left out.",
                       stacklevel=1)

@@ -1,4 +1,4 @@
-"""One native game being played, with pictures: what its interfaces to other libraries have in common."""
+"""One native game with rendering: common code of the interfaces to Gymnasium and PettingZoo."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ RENDER_MODES = ["ansi", "human", "rgb_array"]
 
 
 class SingleGame:
-    """One game of ``game`` (a name, the path of a file, or a ``Game``). All arrays it gives are fresh.
+    """Plays games of ``game`` (a name, the path of a file, or a ``Game``). Returned arrays are fresh.
 
-    Raises UserError where there is no such game, where it is not for ``num_players``, or where it has no picture for
+    Raises UserError if there is no such game, if it is not for ``num_players``, or if it cannot draw images for
     ``render_mode``; gymnasium.error.DependencyNotInstalled for ``render_mode`` "human" without pygame.
     """
 
@@ -36,8 +36,8 @@ class SingleGame:
 
     @property
     def state(self) -> np.void:
-        """A record of ``game.state_dtype``. Raises gymnasium.error.ResetNeeded before the first game: compiled rules
-        must never see a record without one."""
+        """The state, a record of ``game.state_dtype``. Raises gymnasium.error.ResetNeeded before the first game,
+        because compiled rules must not run on an uninitialised state."""
         if self._state is None:
             raise gymnasium.error.ResetNeeded(f"{self.game.name}: call reset() before anything else.")
         return self._state
@@ -47,13 +47,13 @@ class SingleGame:
         self._state = state
 
     def start(self, seed: int) -> None:
-        """Begin a new game, whose chance follows from ``seed``, below 2**64."""
+        """Begin a new game with the random seed ``seed``, below 2**64."""
         self._state = np.zeros(1, self.game.state_dtype)[0]
         self.game.init(self._state, np.uint64(seed))
         self.plies = 0
 
     def step(self, action: int) -> tuple[float, bool, bool]:
-        """Reward of the player who moves, terminated, truncated."""
+        """Take an action. Returns the reward of the player who moved, terminated, truncated."""
         reward, terminated = self.game.step(self.state, np.int64(action))
         self.plies += 1
         if self.game.rewards == "outcome":
@@ -61,13 +61,13 @@ class SingleGame:
         return float(reward), bool(terminated), not terminated and self.plies >= self.game.max_plies
 
     def observation(self) -> np.ndarray:
-        """As the rules show it to the player to move."""
+        """The observation of the player to move."""
         out: np.ndarray = np.empty(self.game.observation_shape, self.game.observation_dtype)
         self.game.observe(self.state, out)
         return out
 
     def legal_actions(self) -> np.ndarray:
-        """bool [num_actions]"""
+        """Legal actions, bool [num_actions]."""
         mask = np.empty(self.game.num_actions, np.bool_)
         self.game.legal_actions(self.state, mask)
         return mask
@@ -77,7 +77,7 @@ class SingleGame:
         return spaces.Box(low, high, self.game.observation_shape, self.game.observation_dtype)
 
     def render(self) -> str | np.ndarray | None:
-        """Text for "ansi", a picture (uint8 [H, W, 3]) for "rgb_array", a window for "human"."""
+        """Return text ("ansi") or an image, uint8 [H, W, 3] ("rgb_array"), or show a window ("human")."""
         if self.render_mode is None:
             gymnasium.logger.warn("render() shows nothing without a render_mode, given when the environment is made.")
             return None
@@ -96,7 +96,7 @@ class SingleGame:
 
 
 class Window:
-    """A pygame window, opened by the first picture. Raises DependencyNotInstalled if there is no pygame."""
+    """A pygame window that opens with the first image. Raises DependencyNotInstalled without pygame."""
 
     def __init__(self, title: str, fps: int) -> None:
         try:
@@ -109,12 +109,12 @@ class Window:
         self._surface: pygame.Surface | None = None
 
     def show(self, image: np.ndarray) -> None:
-        """Show uint8 [H, W, 3], no sooner than one frame after the last."""
+        """Show an image, uint8 [H, W, 3], at most ``fps`` times per second."""
         if self._surface is None:
             self._pygame.display.init()
             self._surface = self._pygame.display.set_mode((image.shape[1], image.shape[0]))
             self._pygame.display.set_caption(self._title)
-        self._pygame.event.pump()  # or the desktop takes the window for dead
+        self._pygame.event.pump()  # otherwise the desktop reports that the window does not respond
         self._pygame.surfarray.blit_array(self._surface, image.swapaxes(0, 1))
         self._pygame.display.flip()
         self._clock.tick(self._fps)

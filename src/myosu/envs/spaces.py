@@ -1,4 +1,4 @@
-"""From Gymnasium's spaces to rows of numbers, and from numbers to actions."""
+"""Converts observations of Gymnasium spaces to arrays, and arrays to actions of Gymnasium spaces."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from gymnasium import spaces
 from myosu.envs.vector import EnvSpec
 from myosu.errors import UserError
 
-#: An entry of this name in a dictionary of observations, one number for each action, is no observation but says which
-#: actions are legal, as in PettingZoo and RLlib.
+#: Key of the action mask in a dictionary of observations, as in PettingZoo and RLlib: one number for each action. It is
+#: not part of the observation.
 MASK = "action_mask"
-#: The greatest finite float32: networks calculate in float32, where what is greater becomes infinite.
+#: Largest finite float32. Networks calculate in float32, where larger values become infinite.
 GREATEST = float(np.finfo(np.float32).max)
 
 
 class BadValue(Exception):
-    """What is wrong with an observation, and what to do."""
+    """An invalid observation. Arguments: what is wrong, and the remedy."""
 
 
 class Layout:
-    """What observations and actions of these spaces are like in our rows.
+    """Shapes and dtypes of the observations and actions of two Gymnasium spaces in Myosu's arrays.
 
-    left_out: names of the parts of observations that no network reads, such as texts; the others are read.
-    mask_key: the key of the mask among the observations; None where it is not there.
+    left_out: names of the parts of observations that no network reads, such as texts.
+    mask_key: key of the action mask in the observation; None if it has none.
     """
 
     def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, name: str) -> None:
-        """Raises UserError where nothing is left that can be read, or actions are of a kind that is not supported."""
+        """Raises UserError if no part of the observation is supported, or the action space is not."""
         self.observation_space, self.action_space, self.name = observation_space, action_space, name
         self.left_out: list[str] = []
         self.branches, self.low, self.high = self._actions()
         self.num_actions = sum(self.branches)
         self.mask_key = self._find_mask()
-        self._only: Any = None  # the only part beside the mask
+        self._only: Any = None  # key of the only part besides the mask
         if self.mask_key is not None and len(_fields(observation_space)) == 2:
             self._only = next(key for _, key, _ in _fields(observation_space) if key != self.mask_key)
-        #: The space of what is read.
+        #: The observation space, or its only part besides the mask.
         self._read = observation_space if self._only is None else observation_space[self._only]  # type: ignore[index]
         found = self._layout(self._read, "")
         if found is None:
@@ -65,7 +65,7 @@ class Layout:
     # --- actions
 
     def _actions(self) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
-        """Choices of each branch, and bounds of continuous components."""
+        """Number of choices of each branch, and the lower and upper bounds of continuous and mixed actions."""
         space = self.action_space
         boxes, branches = _continuous(space), _choices(space)
         if boxes and branches is not None:
@@ -91,8 +91,8 @@ class Layout:
     # --- observations
 
     def _layout(self, space: spaces.Space, place: str) -> tuple[tuple[int, ...], np.dtype] | None:
-        """Shape and dtype of one observation, None where there is nothing to read. Categories are one-hot: as numbers
-        they would have an order."""
+        """Shape and dtype of one observation; None if no part of it is supported. Categories are one-hot encoded,
+        because numbers would give them an order."""
         if isinstance(space, (spaces.Box, spaces.MultiBinary)):
             assert space.shape is not None and space.dtype is not None
             return space.shape, np.dtype(space.dtype)
@@ -113,7 +113,7 @@ class Layout:
         return ((), np.dtype(parts, align=True)) if parts else None
 
     def _bounds(self, space: spaces.Space) -> list[tuple[float, float]]:
-        """The least and the greatest number of each part, in the order of the layout's."""
+        """Minimum and maximum of each part, in the order of the layout."""
         if isinstance(space, spaces.Box):
             return [(float(space.low.min()), float(space.high.max()))] if space.low.size else [(0.0, 0.0)]
         if isinstance(space, (spaces.Dict, spaces.Tuple)):
@@ -144,8 +144,7 @@ class Layout:
 
 
 def native_action(space: spaces.Space, action: np.ndarray) -> Any:
-    """The action, one of our rows', as the environment's own space has it: of the type that ``space.sample()``
-    gives."""
+    """Convert an action of Myosu's arrays, [*action_shape], to one of the type that ``space.sample()`` returns."""
     if isinstance(space, spaces.Discrete):
         return space.dtype.type(int(action) + int(space.start))  # type: ignore[union-attr]
     if isinstance(space, spaces.Box):
@@ -160,7 +159,7 @@ def native_action(space: spaces.Space, action: np.ndarray) -> Any:
 
 
 def _from_numbers(space: spaces.Space, components: Iterator[float], choices: Iterator[float]) -> Any:
-    """The next action of ``space`` from its components and its choices, which stand apart in our rows."""
+    """Build an action of ``space`` from the next components and choices, which are separate in Myosu's arrays."""
     if isinstance(space, (spaces.Tuple, spaces.Dict)):
         parts = {key: _from_numbers(part, components, choices) for _, key, part in _fields(space)}
         return parts if isinstance(space, spaces.Dict) else tuple(parts.values())
@@ -171,7 +170,7 @@ def _from_numbers(space: spaces.Space, components: Iterator[float], choices: Ite
 
 
 def own_action(space: spaces.Space, action: Any) -> np.ndarray:
-    """The other way round: an action of the environment's space as our rows have it, [*action_shape]."""
+    """Inverse of ``native_action``: an action of ``space`` as an array [*action_shape]."""
     if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
         found = np.asarray(action, np.int64) - space.start
         return found if isinstance(space, spaces.Discrete) else np.ravel(found)
@@ -185,14 +184,14 @@ def own_action(space: spaces.Space, action: Any) -> np.ndarray:
 
 
 def _continuous(space: spaces.Space) -> list[spaces.Box]:
-    """The parts of an action that are continuous, in their order."""
+    """The continuous parts of an action space, in their order."""
     if isinstance(space, spaces.Box):
         return [space] if space.dtype.kind == "f" and space.shape != (0,) else []
     return [box for _, _, part in _fields(space) for box in _continuous(part)]
 
 
 def _choices(space: spaces.Space) -> tuple[int, ...] | None:
-    """How many choices each branch of an action has, none where it is continuous; None where it is of neither kind."""
+    """Number of choices of each branch of an action: empty if it is continuous, None if it is not supported."""
     if isinstance(space, spaces.Box):
         return () if _continuous(space) else None
     if isinstance(space, spaces.Discrete):
@@ -206,7 +205,7 @@ def _choices(space: spaces.Space) -> tuple[int, ...] | None:
 
 
 def _fields(space: spaces.Space) -> list[tuple[str, Any, spaces.Space]]:
-    """Of each part of a dictionary or a tuple its name in a record, its key, and its space; of others nothing."""
+    """Name in the record, key and space of each part of a Dict or Tuple; empty for other spaces."""
     if not isinstance(space, (spaces.Dict, spaces.Tuple)):
         return []
     items = list(space.items() if isinstance(space, spaces.Dict) else enumerate(space))
@@ -216,7 +215,7 @@ def _fields(space: spaces.Space) -> list[tuple[str, Any, spaces.Space]]:
 
 
 def _part(space: spaces.Space, value: Any, key: Any, what: str) -> tuple[Any, str]:
-    """A part of an observation, and how it is called. Raises BadValue."""
+    """A part of an observation, and its name in messages. Raises BadValue."""
     if isinstance(space, spaces.Dict):
         if not isinstance(value, Mapping) or key not in value:
             raise BadValue(f"{what} has no {key!r}.", "It must be a dictionary with all keys of its space.")
@@ -247,7 +246,7 @@ def _write_array(target: np.ndarray, value: Any, what: str) -> None:
 
 
 def _fits_float32(array: np.ndarray) -> np.ndarray:
-    return np.isfinite(array) if array.itemsize <= 4 else np.abs(array) <= GREATEST  # the first is quicker
+    return np.isfinite(array) if array.itemsize <= 4 else np.abs(array) <= GREATEST  # isfinite is faster
 
 
 def _one_hot(target: np.ndarray, space: spaces.Discrete | spaces.MultiDiscrete, value: Any) -> None:
@@ -261,7 +260,7 @@ def _is_read(space: spaces.Space) -> bool:
 
 
 def _unsupported(space: spaces.Space) -> str:
-    """Which part of an action space it is."""
+    """Text that names the first unsupported part of an action space; otherwise empty."""
     wrong = [f"[{key!r}] ({_short(part)})" for _, key, part in _fields(space) if _choices(part) is None]
     return f", for its part {wrong[0]}" if wrong else ""
 

@@ -1,4 +1,4 @@
-"""The stepping contract: many environments, actions sent and results received apart."""
+"""The interface of vector environments: actions are sent and results received by separate calls."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from myosu.games.game import Game
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """What an algorithm may know of an environment.
+    """Description of an environment that algorithms work from: observations, actions, players and limits.
 
-    observation_shape, observation_dtype: of one observation. Where it has several parts (a Gymnasium ``Dict``, or a
-        ``Tuple``, whose parts are called "0", "1" …) the shape is () and the dtype a record, so that
-        ``observation["camera"]`` is an array [n, *shape of the part] and everything that copies or stores observations
-        needs to know nothing of it.
-    num_actions: width of the mask: the choices of all branches together; 0 where actions are continuous.
-    reward_range: range of one reward; infinite where it is unknown.
+    observation_shape, observation_dtype: of one observation. If it has several parts (a Gymnasium ``Dict``, or a
+        ``Tuple``, whose parts are named "0", "1" …), the shape is () and the dtype a record:
+        ``observation["camera"]`` is an array [n, *shape of the part], and code that copies or stores observations
+        needs no special case.
+    num_actions: width of the action mask: the choices of all branches together; 0 for continuous actions.
+    reward_range: range of one reward; infinite if unknown.
     num_players: 1, or 2 for a zero-sum game that alternates strictly.
-    max_steps: an episode is truncated after so many, if not before.
-    action_branches: choices of each branch, where an action makes several choices at once; else empty.
-    action_low, action_high: bounds of each component of a continuous action, perhaps infinite; else empty. A mixed
-        action, continuous components followed by choices, has these bounds for all its numbers, and ``action_branches``
-        for the choices, which are the last ones and whole numbers from 0.
-    observation_bounds: the least and the greatest number in each part of the observation (``parts()``, in their
-        order), perhaps infinite; empty where nothing is known.
-    frame_stack: observations are so many frames at once, [frame_stack, *frame], of which the next one shows all but one
-        again; 0 where they are not.
-    planes_first: all observations of rank 3 are [C, H, W], as our games' are. Elsewhere only their shape can tell.
-    rules: of one of our games, for algorithms that search by the true rules (docs/decisions/57-positions.md); its
-        environments then show the true states of their games as ``states`` [num_envs], those of the observations
-        received last. None elsewhere, also where an opponent moves inside the environment.
+    max_steps: episodes are truncated after this many steps.
+    action_branches: number of choices of each branch if an action makes several choices; otherwise empty.
+    action_low, action_high: bounds of each component of a continuous action, possibly infinite; otherwise empty. A
+        mixed action consists of continuous components followed by choices, which are integers from 0. It has these
+        bounds for all its numbers, and ``action_branches`` for the choices.
+    observation_bounds: (minimum, maximum) of each part of the observation, in the order of ``parts()``, possibly
+        infinite; empty if unknown.
+    frame_stack: number of frames stacked in an observation [frame_stack, *frame], where the next observation repeats
+        all but one of them; 0 without frame stacking.
+    planes_first: all observations of rank 3 are [C, H, W], as in the native games. If False, ``channels_last`` infers
+        the layout from the shape.
+    rules: the native game, for algorithms that search with its true rules (docs/decisions/57-positions.md). Its
+        environments then have an attribute ``states`` [num_envs], the true states of the observations received last.
+        None for other environments, and where an opponent moves inside the environment.
     """
 
     observation_shape: tuple[int, ...]
@@ -52,12 +53,15 @@ class EnvSpec:
     rules: Game | None = field(default=None, compare=False, repr=False)
 
     def parts(self) -> dict[str, np.ndarray]:
-        """``observation_parts`` of a batch of no observations: the names, shapes [0, *shape] and dtypes."""
+        """``observation_parts`` of an empty batch: names, shapes [0, *shape] and dtypes."""
         return observation_parts(np.empty((0, *self.observation_shape), self.observation_dtype))
 
     def channels_last(self, shape: tuple[int, ...]) -> bool:
-        """Whether a picture of this shape is [H, W, C], not [C, H, W]. Of a square one the channels are the axis that
-        is unlike the other two, of any other the shorter outer one."""
+        """Whether an image of this shape is [H, W, C] rather than [C, H, W].
+
+        In a square image the channels are the axis whose length differs from the other two; in any other image they
+        are the shorter of the outer axes.
+        """
         if self.planes_first:
             return False
         first, middle, last = shape
@@ -65,43 +69,46 @@ class EnvSpec:
 
     @property
     def action_shape(self) -> tuple[int, ...]:
-        """Of one action: () for a choice, (branches,) for several, (components,) for a continuous action,
+        """Shape of one action: () for a single choice, (branches,) for several, (components,) for a continuous action,
         (components + branches,) for a mixed one."""
         return (len(self.action_low or self.action_branches),) if self.action_low or self.action_branches else ()
 
     @property
     def action_dtype(self) -> Any:
-        """float32 of continuous and mixed actions, else int64."""
+        """float32 for continuous and mixed actions, otherwise int64."""
         return np.float32 if self.action_low else np.int64
 
     @property
     def components(self) -> int:
-        """Continuous components of an action."""
+        """Number of continuous components of an action."""
         return len(self.action_low) - len(self.action_branches) if self.action_low else 0
 
     def against_opponent(self) -> EnvSpec:
-        """What an environment for two is to whoever plays in it against an opponent inside it: one for one, whose
-        actions are every second ply."""
+        """Spec of a two-player environment for one player, with the opponent inside the environment: a single-player
+        environment in which an episode has half as many steps."""
         return replace(self, num_players=1, max_steps=(self.max_steps + 1) // 2, rules=None)
 
     def signed_discount(self, discount: float) -> float:
-        """The value of what follows a move, in the mover's eyes, is this times the next player's value."""
+        """Factor that turns the next player's value into the discounted value for the player who moved."""
         return -discount if self.num_players == 2 else discount
 
     def by_seat(self, first: float) -> list[float]:
-        """The return of every seat, from that of the first: one player's gain is the other's loss."""
+        """The return of every seat, given the first seat's: two-player games are zero-sum."""
         return [float(first), -float(first)] if self.num_players == 2 else [float(first)]
 
     def branch_masks(self, legal_actions: np.ndarray) -> list[np.ndarray]:
-        """The mask [..., choices] of each branch of the masks [..., A]; of a single choice, the mask itself."""
+        """Split masks [..., A] into the mask [..., choices] of each branch; a single choice has one branch."""
         if self.action_branches:
             return np.split(legal_actions, np.cumsum(self.action_branches)[:-1], axis=-1)
         return [legal_actions] if self.num_actions else []
 
 
 def observation_parts(observation: np.ndarray, name: str = "") -> dict[str, np.ndarray]:
-    """The arrays [n, *shape] that observations consist of: of records "/camera" or, where records hold records,
-    "/inner/flag"; of anything else one that is called ""."""
+    """The arrays [n, *shape] of a batch of observations, by name.
+
+    Fields of a record are named "/camera" or, in nested records, "/inner/flag". An observation without fields is one
+    array with the name "".
+    """
     if observation.dtype.names is None:
         return {name: observation}
     found: dict[str, np.ndarray] = {}
@@ -112,18 +119,18 @@ def observation_parts(observation: np.ndarray, name: str = "") -> dict[str, np.n
 
 @dataclass
 class Step:
-    """What came back from the environments ``env_ids``, n of them. Fresh arrays; the caller may keep them.
+    """Results of the n environments ``env_ids``. The arrays are fresh: the caller may keep them.
 
-    observation: [n, *shape], to act on next. Where an episode ended it is the first of the next one (the
-        environments start again by themselves), and the true last observation is in ``final_observation``.
-    legal_actions: bool [n, A], for ``observation``; the masks of all branches, one after another.
+    observation: [n, *shape], to act on next. Environments reset automatically: where an episode ended, this is the
+        first observation of the next one, and ``final_observation`` is the true last observation.
+    legal_actions: bool [n, A], for ``observation``; the masks of all branches are concatenated.
     to_play: int8 [n], the seat to act on ``observation``.
-    reward: float32 [n], earned by the action just sent; belongs to the player who made it. 0 after ``reset``.
-    terminated: bool [n], the episode ended by its rules; the value after it is 0.
-    truncated: bool [n], the episode was cut by a limit; the value after it is that of ``final_observation``.
-    final_observation: [n, *shape]; rows of episodes that have not ended are zero.
-    raw_reward: float32 [n], the environment's own reward, below every wrapper that changes it.
-    seed: uint64 [n], what the episode that ``observation`` belongs to began with.
+    reward: float32 [n], of the action just sent, for the player who took it. 0 after ``reset``.
+    terminated: bool [n], the episode ended by its rules; do not bootstrap, the value after it is 0.
+    truncated: bool [n], the episode was cut by a limit; bootstrap from ``final_observation``.
+    final_observation: [n, *shape]; zero in rows whose episode has not ended.
+    raw_reward: float32 [n], the environment's own reward, before any wrapper changes it.
+    seed: uint64 [n], the seed of the episode that ``observation`` belongs to.
     """
 
     env_ids: np.ndarray
@@ -139,29 +146,29 @@ class Step:
 
 
 class VectorEnv(Protocol):
-    """Many environments of one kind. In lockstep: ``send(actions, env_ids)`` for all, then ``recv()``."""
+    """Several environments of one kind. To step them in lockstep, ``send`` actions to all, then call ``recv()``."""
 
     spec: EnvSpec
     num_envs: int
 
     def reset(self) -> None:
-        """Start every environment; the first ``recv`` gives the first observations."""
+        """Reset every environment; the next ``recv`` returns the first observations."""
 
     def send(self, actions: np.ndarray, env_ids: np.ndarray) -> None:
-        """Act in the environments ``env_ids`` (int64 [n]) with ``actions`` [n, *action_shape] of ``action_dtype``.
+        """Send ``actions`` [n, *action_shape] of ``action_dtype`` to the environments ``env_ids`` (int64 [n]).
 
-        None of them may still owe an answer.
+        The results of their previous actions must have been received.
         """
 
     def recv(self, min_ready: int | None = None) -> Step:
-        """Wait until ``min_ready`` environments (all that were sent, by default) have answered, and give all that
-        have, in the order in which they were sent."""
+        """Wait for the results of ``min_ready`` environments (by default all that were sent actions), and return all
+        results that are ready, in the order in which the actions were sent."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the environments' future depends on. Call it when no answer is owed."""
+        """Everything that the environments' future depends on. Call it when no results are pending."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there: the next ``send`` acts on the observations that were current then."""
+        """Restore a state: the next ``send`` acts on the observations that were current when it was saved."""
 
     def close(self) -> None:
-        """End what the environments hold: processes, windows. The environments cannot be used any more."""
+        """Release the environments' processes and windows. The environments cannot be used afterwards."""

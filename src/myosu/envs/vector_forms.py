@@ -1,4 +1,4 @@
-"""What vector environments of others have in common with single ones, and EnvPool's in Gymnasium's form."""
+"""Helpers for Gymnasium vector environments: one of their environments as a single one, and EnvPool's environments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from myosu.errors import UserError
 
 
 def mode_of(vector: VectorEnv, name: str) -> AutoresetMode:
-    """When its episodes follow each other; where it does not say, NEXT_STEP, as Gymnasium's own. Raises UserError."""
+    """The autoreset mode; NEXT_STEP by default, as in Gymnasium. Raises UserError if it is invalid."""
     mode = vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
     try:
         return AutoresetMode(mode)
@@ -28,7 +28,7 @@ def mode_of(vector: VectorEnv, name: str) -> AutoresetMode:
 
 
 def info_of(infos: Any, index: int) -> Any:
-    """What the infos of all say of one environment that we read: its mask of legal actions."""
+    """Info of one environment from the batched infos, reduced to what Myosu reads: the action mask."""
     if not isinstance(infos, Mapping) or "action_mask" not in infos:
         return {}
     given = infos.get("_action_mask")
@@ -36,14 +36,14 @@ def info_of(infos: Any, index: int) -> Any:
 
 
 def batch_of(vector: VectorEnv, actions: Sequence[Any]) -> Any:
-    """Actions of all environments, one by one, as ``vector.step`` takes them."""
+    """Batch a sequence of one action for each environment for ``vector.step``."""
     space = vector.single_action_space
     batch: Any = create_empty_array(space, len(actions))
     return concatenate(space, actions, batch)
 
 
 def last_of(vector: VectorEnv, infos: Any, index: int) -> Any:
-    """The last observation of an episode which another one has followed in the same step. Raises ValueError."""
+    """The last observation of an episode that ended in SAME_STEP mode. Raises ValueError if there is none."""
     final = infos.get("final_obs") if isinstance(infos, Mapping) else None
     if final is None:
         raise ValueError("an episode ended, and the infos have no \"final_obs\", its last observation, as they must in "
@@ -54,7 +54,7 @@ def last_of(vector: VectorEnv, infos: Any, index: int) -> Any:
 
 
 def _limit_of(vector: VectorEnv) -> int:
-    """Steps of an episode; 0 where nothing is known."""
+    """Maximum number of steps of an episode; 0 if unknown."""
     if vector.spec is not None and vector.spec.max_episode_steps:
         return vector.spec.max_episode_steps
     if _has(vector, "_max_episode_steps"):
@@ -63,16 +63,20 @@ def _limit_of(vector: VectorEnv) -> int:
 
 
 def _has(vector: VectorEnv, name: str) -> bool:
-    """Whether its environments have the attribute ``name``; only of Gymnasium's two can that be asked."""
+    """Whether its environments have the attribute ``name``. False for classes other than Gymnasium's own two, which
+    cannot be asked."""
     return isinstance(vector, (SyncVectorEnv, AsyncVectorEnv)) and all(vector.call("has_wrapper_attr", name))
 
 
 class OneOfVector(gymnasium.Env):
-    """An environment in a vector environment. It can be stepped where it is the only one; of others only its spaces,
-    its limit (``limit``, or what the vector environment says) and its masks are of use."""
+    """One environment of a vector environment as a single environment.
+
+    It can be stepped only if the vector environment has no others. Otherwise only its spaces, its step limit
+    (``limit``, or that of the vector environment) and its masks are used.
+    """
 
     def __init__(self, vector: VectorEnv, name: str, limit: int | None, index: int = 0) -> None:
-        """Raises UserError where the vector environment lacks what it must have."""
+        """Raises UserError if the vector environment lacks a required attribute."""
         for attribute in ("single_observation_space", "single_action_space", "observation_space", "num_envs"):
             if not hasattr(vector, attribute):
                 raise UserError(f"{name}: the vector environment has no {attribute}.")
@@ -108,7 +112,7 @@ class OneOfVector(gymnasium.Env):
 
 
 def find_envpool(name: str) -> Callable[..., VectorEnv]:
-    """What makes the environments that EnvPool has under the id in ``envpool:ID``. Raises UserError."""
+    """The function that makes EnvPool's environments with the id in ``envpool:ID``. Raises UserError."""
     try:
         envpool: Any = importlib.import_module("envpool")
     except ImportError as error:
@@ -121,8 +125,8 @@ def find_envpool(name: str) -> Callable[..., VectorEnv]:
 
 
 class EnvPoolVectorEnv(VectorEnv):
-    """EnvPool's ``env_id`` as Gymnasium has vector environments. EnvPool is seeded when it is made: a ``reset`` with a
-    seed makes it anew."""
+    """EnvPool's environments ``env_id`` as a Gymnasium vector environment. EnvPool takes the seed when it is made, so
+    ``reset`` with a seed makes it again."""
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 (Gymnasium's)
 
@@ -137,7 +141,7 @@ class EnvPoolVectorEnv(VectorEnv):
 
     def _make(self, seed: int) -> Any:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the bounds of its spaces lose as float32
+            warnings.simplefilter("ignore")  # warnings that the bounds of its spaces lose precision as float32
             return importlib.import_module("envpool").make_gymnasium(seed=seed, **self._arguments)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:

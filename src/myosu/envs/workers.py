@@ -1,7 +1,7 @@
-"""Gymnasium environments in worker processes, one in each: all in step, or whoever is ready first.
+"""Gymnasium environments in worker processes, one in each, stepped in lockstep or asynchronously.
 
-Observations lie in shared memory; a few bytes over a pipe say whose turn it is. A worker that dies or hangs is
-replaced, its episode counts as truncated, and nothing else notices.
+Observations are in shared memory; pipes carry only short messages. A worker that dies or hangs is replaced and its
+episode is truncated; the other environments are not affected.
 """
 
 from __future__ import annotations
@@ -34,25 +34,26 @@ from myosu.envs.vector import EnvSpec, Step
 from myosu.errors import UserError, describe
 from myosu.processes import end, end_with, spawn
 
-#: A process may take so much longer (seconds) to start and make its environment than to answer.
+#: Seconds that a worker has in addition to its timeout, to start and make its environment.
 START_SECONDS = 60.0
-#: A worker may fail so often in a row without having answered once.
+#: Number of consecutive failures of a worker, without a result in between, that are tolerated.
 MAX_FAILURES = 5
 
 
 class WorkerVectorEnv:
-    """``num_envs`` Gymnasium environments, each in a process of one thread (``myosu.envs.vector.VectorEnv``).
+    """``num_envs`` Gymnasium environments, each in a single-threaded worker process (``myosu.envs.vector.VectorEnv``).
 
-    env: an ``EnvMaker``, or what it is made from together with ``kwargs``. Episodes are the same
-    as those of ``GymVectorEnv`` with the same ``seed``, as long as no worker is replaced.
+    env: an ``EnvMaker``, or a name or function from which one is made with ``kwargs``. Episodes are the same as those
+        of ``GymVectorEnv`` with the same ``seed``, as long as no worker is replaced.
     timeout: seconds that a step or a reset may take before the worker counts as hung.
-    min_ready: environments that ``recv`` waits for where it is not told; all that owe an answer by default.
+    min_ready: number of environments that ``recv`` waits for by default; None: all whose results are pending.
+    restarts: number of workers and engines replaced so far.
 
-    An episode cut by the loss of its worker comes back like any other truncated one: reward 0, and as its final
-    observation the last one that was given out. restarts: workers and engines replaced so far.
+    If a worker is lost, its episode is truncated, with reward 0 and the last observation that ``recv`` returned as the
+    final observation.
 
     ``__init__``, ``send`` and ``recv`` raise UserError when an environment raises or breaks a rule, and when a worker
-    fails again and again.
+    fails repeatedly.
     """
 
     def __init__(self, env: EnvSource, num_envs: int, seed: int = 0, kwargs: Mapping[str, Any] | None = None,
@@ -60,7 +61,7 @@ class WorkerVectorEnv:
         make = as_maker(env, kwargs)
         self.num_envs, self.restarts, self._min_ready = num_envs, 0, min_ready
         self._name, self._seed, self._timeout = make.name, seed, timeout
-        try:  # plain pickle cannot carry what a notebook or the main script defines
+        try:  # pickle cannot pickle classes and functions of a notebook or the main script
             self._make = cloudpickle.dumps(make)
         except Exception as error:
             raise UserError(f"{make.name} cannot be sent to a worker process: {type(error).__name__}: {error}. Give a "
@@ -69,7 +70,7 @@ class WorkerVectorEnv:
         self._log = EpisodeLog(num_envs)
         self._memory: SharedMemory | None = None
         self._spec: EnvSpec | None = None
-        #: Who owes an answer or has one that was not fetched, in the order sent, and which of them have it.
+        #: Environments whose results were not received yet, in the order sent, and which of them are ready.
         self._sent: list[int] = []
         self._ready: set[int] = set()
         self._workers = [_Worker() for _ in range(num_envs)]
@@ -98,7 +99,7 @@ class WorkerVectorEnv:
         self.start(np.zeros(self.num_envs, np.int64))
 
     def start(self, episodes: np.ndarray) -> None:
-        """As ``reset``, but begin with the episodes of these numbers, int64 [num_envs]."""
+        """Like ``reset``, but begin with the episodes of these numbers, int64 [num_envs]."""
         self._log.start(episodes)
         self._wait_for(len(self._sent))
         self._ready.clear()
@@ -139,12 +140,12 @@ class WorkerVectorEnv:
         play_again(self, state)
 
     def notices(self) -> list[str]:
-        """What a person should know, once: which workers and engines were replaced, and why."""
+        """Messages for the user since the last call: which workers and engines were replaced, and why."""
         notices, self._notices = self._notices, []
         return notices
 
     def close(self) -> None:
-        """End the workers; environments that do not close within seconds are killed."""
+        """End the workers. Those that do not end within 5 seconds are killed."""
         for worker in self._workers:
             if worker.connection is not None:
                 worker.connection.close()
@@ -162,21 +163,22 @@ class WorkerVectorEnv:
     def _start(self, index: int) -> None:
         worker = self._workers[index]
         worker.process, worker.connection = spawn(_work, self._make, index, self._seed)
-        if self._memory is not None:  # it is read when the environment has been made
+        if self._memory is not None:  # the worker reads it after it has made its environment
             self._request(index, start=True)
         worker.deadline = time.monotonic() + self._timeout + START_SECONDS
 
     def _request(self, index: int, start: bool) -> None:
-        """Ask for the first step of an episode, or for the action in the environment's row."""
+        """Ask a worker to begin an episode, or to take the action in the environment's row."""
         worker = self._workers[index]
         assert self._memory is not None
         worker.acting = not start
         worker.deadline = time.monotonic() + self._timeout
-        with suppress(OSError):  # it has died: seen when its answer is waited for
+        with suppress(OSError):  # it has died, which ``_wait_for`` notices
             worker.connection.send((self._memory.name, int(self._log.episodes[index])) if start else None)
 
     def _wait_for(self, count: int) -> None:
-        """Until ``count`` of the workers that were sent to are ready; all that are ready by then are noted."""
+        """Wait until ``count`` of the pending environments are ready, and note all that are. Replaces workers that
+        died or hang."""
         while len(self._ready) < count:
             waiting = {self._workers[index].connection: index for index in self._sent if index not in self._ready}
             soonest = min(self._workers[index].deadline for index in waiting.values())
@@ -201,8 +203,8 @@ class WorkerVectorEnv:
                 raise UserError(f"{self._name}: two environments differ in their spaces or limits ({self._spec} and "
                                 f"{message}). All that train together must be of one kind.")
             if self._memory is not None:
-                return  # made again; its first observation follows
-        elif message:  # its engine was started again
+                return  # a replaced worker; its first observation follows
+        elif message:  # notices: its engine was restarted
             self._notices += message
             self.restarts += len(message)
         worker.failures = 0
@@ -221,14 +223,14 @@ class WorkerVectorEnv:
         self._notices.append(f"{notice}; it was restarted.")
         self.restarts += 1
         worker.lost = worker.lost or worker.acting
-        self._log.end(np.array([index]))  # with another seed: this one may be what it died of
+        self._log.end(np.array([index]))  # go on with another seed, because this one may have caused the failure
         self._start(index)
 
 
 @dataclass
 class _Worker:
-    """acting: it was sent an action. lost: its episode was cut by its end. failures: ends in a row without an
-    answer."""
+    """A worker process. acting: it was sent an action. lost: its loss truncated an episode, which was not received yet.
+    failures: consecutive failures without a result."""
 
     process: Any = None
     connection: Any = None
@@ -239,7 +241,7 @@ class _Worker:
 
 
 def _work(connection: Connection, parent: int, make: bytes, index: int, seed: int) -> None:
-    """Make the environment and say what it is like, then start and step as asked."""
+    """Main function of a worker: make the environment, send its spec, then reset and step on request."""
     end_with(parent)
     memory: SharedMemory | None = None
     try:
@@ -257,7 +259,7 @@ def _work(connection: Connection, parent: int, make: bytes, index: int, seed: in
                 env.step(row)
             connection.send(env.notices())
     except (EOFError, ConnectionError):
-        env.close()  # Nobody asks any more.
+        env.close()  # the parent closed the connection
     except Exception as error:
         with suppress(OSError):
             connection.send(str(error) if isinstance(error, UserError) else describe(error))
@@ -268,7 +270,7 @@ def _work(connection: Connection, parent: int, make: bytes, index: int, seed: in
 
 
 def _check_room(size: int) -> None:
-    """Raises UserError where ``size`` bytes of shared memory are more than there is: to write there would kill us."""
+    """Raise UserError if fewer than ``size`` bytes of shared memory are free: writing there would kill this process."""
     try:
         found = os.statvfs("/dev/shm")
     except OSError:

@@ -1,4 +1,4 @@
-"""A wrapper for algorithms that read one array: ``myosu.envs.wrappers:OneArray``."""
+"""A wrapper for algorithms that need observations in one array: ``myosu.envs.wrappers:OneArray``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from myosu.envs.vector import EnvSpec, observation_parts
 
 
 class OneArray(gymnasium.ObservationWrapper):
-    """Observations of any kind that Myosu reads as one float32 array: of pictures of the same size [C, H, W], channels
-    first, with every other number as a plane of its own; without a picture [D]. Numbers are divided by the greatest
-    that their space allows, where that is finite and above 1. What is legal by an ``action_mask`` among the
-    observations comes by ``action_masks()``.
+    """Convert observations of any supported kind to one float32 array.
+
+    Images of the same size are concatenated to [C, H, W], channels first, and every other number becomes a constant
+    plane. Without images the array is [D]. Values are divided by the largest absolute value that their space allows,
+    if that is finite and greater than 1. An ``action_mask`` in the observations is available as ``action_masks()``.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -52,8 +53,8 @@ class OneArray(gymnasium.ObservationWrapper):
 
 
 def _plan(spec: EnvSpec) -> list[tuple[float, str]]:
-    """Of each part what it is divided by, and where its channels are: "first" or "last" of a picture of the size of the
-    first one, "" of all else."""
+    """The divisor of each part, and the place of its channels: "first" or "last" in images of the same size as the
+    first image, "" in all other parts."""
     size: tuple[int, ...] | None = None
     found = []
     for part, (low, high) in zip(spec.parts().values(), spec.observation_bounds, strict=True):

@@ -1,6 +1,6 @@
-"""Rules of games. One file a game; ``load_game`` finds it by name, entry point or path.
+"""Rules of games, one file per game. ``load_game`` finds a game by name, entry point or path.
 
-The package can be called: ``myosu.games()`` is ``game_names()``.
+The package is callable: ``myosu.games()`` returns ``game_names()``.
 """
 
 import sys

@@ -3,11 +3,11 @@ the ceiling fall.
 
 Rows of eight and seven bubbles alternate in a hexagonal grid. A shot flies straight, bounces off the walls, stops at
 the first bubble or at the ceiling and snaps to the nearest cell. It can be aimed at 41 angles, from 70° to the left to
-70° to the right. An action is the cell where the bubble is to stop, and legal are the cells that some angle reaches:
-what a shot brings depends on its cell alone, and only about half of the angles differ
-(docs/decisions/62-bubbles-cells.md). The colours of the current and the next bubble are visible, and are among those
-that still hang. Clearing the board wins. The game ends when the shots run out, or when a bubble stays in the last row;
-the latter also costs the remaining shots, so that ending early is never cheaper.
+70° to the right. An action is the cell in which the bubble stops; it is legal if some angle reaches that cell. Actions
+are not angles because the result of a shot depends only on its cell, and only about half of the angles lead to
+different cells (docs/decisions/62-bubbles-cells.md). The colours of the current and the next bubble are visible, and
+are among those that still hang. Clearing the board wins. The game ends when the shots run out, or when a bubble stays
+in the last row; the latter also costs the price of the remaining shots, so that ending early is never cheaper.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from myosu.games.game import Game, Symmetries, compiled
 WIDTH, ROWS = 8, 14
 #: Geometry: bubbles have radius 1; rows are ``ROW_HEIGHT`` apart; y grows downwards from the ceiling at 0.
 ROW_HEIGHT = math.sqrt(3)
-LEFT, RIGHT = 1.0, 2.0 * WIDTH - 1  # bounds of a flying bubble's centre
+LEFT, RIGHT = 1.0, 2.0 * WIDTH - 1  # bounds of the x of a flying bubble's centre
 SHOOTER_X, SHOOTER_Y = float(WIDTH), 1 + ROW_HEIGHT * ROWS
-#: A flying bubble stops at this distance between centres: less than 2, so that it fits through narrow gaps.
+#: Distance between centres at which a flying bubble stops: less than 2, so that it fits through narrow gaps.
 TOUCH = 1.85
 NUM_ANGLES = 41
 ANGLES = np.linspace(-math.radians(70), math.radians(70), NUM_ANGLES)
-#: Maximum points of a flight: the start, a bounce per 14 / tan(70°) = 5.1 of at most 24.2 in height, and the end.
+#: Maximum number of points of a flight: the start, one bounce per 14 / tan(70°) = 5.1 of the height of at most 24.2,
+#: and the end.
 PATH_POINTS = 7
 #: Neighbours of a cell as (row, column) steps, in even and in odd rows.
 NEIGHBOURS = np.array([[(0, -1), (0, 1), (-1, -1), (-1, 0), (1, -1), (1, 0)],
                        [(0, -1), (0, 1), (-1, 0), (-1, 1), (1, 0), (1, 1)]])
 
 
-#: board: 0 empty, else the colour, from 1 on; the last entry of an odd row is unused. reached: the cells to which the
-#: next shot can fly. current, following: colours of the current and the next bubble. shots: remaining. colours: number
-#: of colours.
+#: board: 0 if empty, else the colour, counted from 1; the last entry of an odd row is unused. reached: the cells to
+#: which the next shot can fly. current, following: colours of the current and the next bubble. shots: number of
+#: remaining shots. colours: number of colours.
 STATE = np.dtype([("board", np.int8, (ROWS, WIDTH)), ("reached", np.uint8, (ROWS, WIDTH)), ("chance", np.uint64),
                   ("current", np.int8), ("following", np.int8), ("colours", np.int8), ("shots", np.int16),
                   ("over", np.bool_)], align=True)
@@ -65,7 +66,7 @@ def fly(board, angle, path):
     path[0, 0] = x
     path[0, 1] = y
     for point in range(1, PATH_POINTS):
-        # To the ceiling or a wall, whichever is nearer, unless a bubble is in the way.
+        # Fly to the ceiling or a wall, whichever is nearer, unless a bubble is in the way.
         way = (y - 1.0) / up
         if right > 0:
             way = min(way, (RIGHT - x) / right)
@@ -109,14 +110,14 @@ def nearest_cell(x, y):
 
 @compiled
 def other_cell(x, y):
-    """The same, but the rightmost where two are equally near: the rules do not know left from right."""
+    """Like ``nearest_cell``, but the rightmost of two equally near cells, so that the rules are mirror-symmetric."""
     row, column = nearest_cell(LEFT + RIGHT - x, y)
     return row, width_of(row) - 1 - column
 
 
 @compiled
 def aim(state):
-    """Find the cells to which the next shot can fly."""
+    """Mark the cells that the next shot can reach."""
     state.reached[:] = 0
     path = np.empty((PATH_POINTS, 2))
     for angle in range(NUM_ANGLES):
@@ -128,7 +129,7 @@ def aim(state):
 
 @compiled
 def find_ways(board, ways):
-    """Write to ``ways`` [112] for each cell the angle of the shortest flight to it; −1 where none leads."""
+    """Write to ``ways`` [112], for each cell, the angle of the shortest flight to it; −1 if it is unreachable."""
     ways[:] = -1
     path, least = np.empty((PATH_POINTS, 2)), np.full(ROWS * WIDTH, np.inf)
     for angle in range(NUM_ANGLES):
@@ -164,8 +165,8 @@ def _spread(board, marks, stack, count, colour):
 
 @compiled
 def settle(board, row, column):
-    """Remove what pops and falls because of the new bubble at (row, column). Returns (popped, fallen, size of its
-    colour group)."""
+    """Remove the bubbles that pop and fall because of the new bubble at (row, column). Returns (popped, fallen, size of
+    its colour group)."""
     marks, stack = np.zeros((ROWS, WIDTH), np.bool_), np.empty(ROWS * WIDTH, np.int64)
     marks[row, column] = True
     stack[0] = row * WIDTH + column
@@ -204,7 +205,7 @@ def _hangs(board, colour):
 
 @compiled
 def _draw_colour(state):
-    """A uniformly random colour among those that hang; among all if the board is empty."""
+    """A uniformly random colour among those that hang; 1 if the board is empty."""
     count = 0
     for colour in range(1, state.colours + 1):
         count += _hangs(state.board, colour)
@@ -236,7 +237,7 @@ def _start(state, seed, rows, colours, shots):
 
 @compiled
 def _shoot(state, row, column):
-    """Execute a shot. Returns the number of removed bubbles. A shot at a cell that none reaches is lost."""
+    """Execute a shot. Returns the number of removed bubbles. A shot at an unreachable cell is lost."""
     popped, fallen = 0, 0
     if state.reached[row, column]:
         state.board[row, column] = state.current
@@ -244,7 +245,7 @@ def _shoot(state, row, column):
     state.shots -= 1
     empty = not state.board.any()
     state.over = empty or state.shots == 0 or state.board[ROWS - 1].any()
-    # If the next bubble's colour no longer hangs, it is replaced by another.
+    # If the next bubble's colour no longer hangs, it is replaced by one that does.
     state.current = state.following if _hangs(state.board, state.following) else _draw_colour(state)
     state.following = _draw_colour(state)
     aim(state)
@@ -258,23 +259,23 @@ def legal_actions(state, mask):
             mask[WIDTH * row + column] = state.over or state.reached[row, column] != 0
 
 
-#: Binary digits of the remaining shots, one plane each.
+#: Number of binary digits of the remaining shots, one plane each.
 SHOT_BITS = 6
 
 
-#: Planes before those of the colours.
+#: Indices of the planes before those of the colours.
 REACHED, POPS, FALLS = 0, 1, 2
 COLOURS_FROM = 3
 
 
 @compiled
 def observe(state, out):
-    """Planes: the cells that a shot reaches; those of them where it pops bubbles; where others fall with them; the
-    bubbles of each colour; the odd rows, which are shifted half a bubble to the right; and constant planes: whether the
-    next bubble has the colour of the current one, and the binary digits of the remaining shots.
+    """Planes: the cells that a shot reaches; of these, the cells where it pops bubbles; the cells where other bubbles
+    fall as well; the bubbles of each colour; the odd rows, which are shifted half a bubble to the right; and constant
+    planes: whether the next bubble has the colour of the current one, and the binary digits of the remaining shots.
 
-    The first colour is that of the current bubble, the second that of the next one if it is another, and the rest
-    follow in order: the rules do not know the colours' names, so what is learnt of one holds for all."""
+    The first colour plane is for the current bubble's colour, the second for the next bubble's if it differs, and the
+    rest follow in order. The rules are symmetric in the colours, so what is learnt about one holds for all."""
     out[:] = 0
     for row in range(ROWS):
         for column in range(width_of(row)):
@@ -297,7 +298,7 @@ def observe(state, out):
 
 @compiled
 def _seen_as(state, colour):
-    """The number, from 0, of the plane of a colour."""
+    """Index, from 0, of a colour's plane among the colour planes."""
     if colour == state.current:
         return 0
     if colour == state.following:
@@ -310,8 +311,8 @@ def _seen_as(state, colour):
 
 @compiled
 def heuristic(state):
-    """A rough estimate of the future rewards, for the greedy player: bubbles cost shots, less where they hang beside
-    their colour."""
+    """A rough estimate of the future rewards, for the greedy player: each bubble costs shots, fewer next to bubbles of
+    its colour."""
     value = 0.0
     for row in range(ROWS):
         for column in range(width_of(row)):
@@ -343,7 +344,7 @@ def render(state) -> str:
 
 
 def flight(state, angle: int) -> tuple[np.ndarray, int]:
-    """The points (x, y) of a shot, f64 [n, 2], and the cell ``8 · row + column`` to which it snaps."""
+    """The points (x, y) of a shot's path, f64 [n, 2], and the cell ``8 · row + column`` to which it snaps."""
     path = np.empty((PATH_POINTS, 2))
     row, column = fly(state["board"], angle, path)
     ends = int((path == path[-1]).all(1).argmax())
@@ -351,7 +352,7 @@ def flight(state, angle: int) -> tuple[np.ndarray, int]:
 
 
 def angles_to_cells(state) -> np.ndarray:
-    """For each cell, int8 [112], the angle of the shortest flight to it; −1 where none leads."""
+    """The angle of the shortest flight to each cell, int8 [112]; −1 if the cell is unreachable."""
     ways = np.empty(ROWS * WIDTH, np.int8)
     find_ways(state["board"], ways)
     return ways
@@ -407,7 +408,7 @@ def _bubble(colour: int, pixels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def action_name(action: int) -> str:
-    """Column and row of the cell, counted from the left and from the ceiling."""
+    """Column (a from the left) and row (1 at the ceiling) of the cell."""
     row, column = divmod(action, WIDTH)
     return f"{'abcdefgh'[column]}{row + 1}"
 
@@ -451,7 +452,7 @@ def make_game(rows: int = 6, colours: int = 4, shots: int = 60, bubble_reward: f
         paid = 1 + (state.shots if state.over and not cleared else 0)
         return bubble_reward * gone - shot_price * paid + (clear_reward if cleared else 0.0), state.over
 
-    # Without clearing, all shots are paid for, and at best all bubbles that ever existed but one are removed.
+    # Without clearing, all shots are paid for, and at best all bubbles that ever existed except one are removed.
     bubbles = rows * WIDTH - rows // 2 + shots
     return Game(
         name="bubble",

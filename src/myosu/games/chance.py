@@ -1,4 +1,4 @@
-"""Random numbers for games with chance; the generator's state is the field ``chance`` (uint64) of the game's record."""
+"""Random numbers for games with chance. The generator's state is the field ``chance`` (uint64) of the game's record."""
 
 import numpy as np
 

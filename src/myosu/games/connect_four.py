@@ -10,8 +10,8 @@ from myosu.games.game import Game, Symmetries, compiled
 
 ROWS, COLUMNS = 6, 7
 
-#: Bit ``7 * column + height`` is one cell, height 0 at the bottom. The seventh bit of a column is always 0, so that no
-#: line wraps into the next column. ``own`` belongs to the player to move.
+#: Bit ``7 * column + height`` is one cell; height 0 is the bottom. The seventh bit of a column is always 0, so that no
+#: line wraps into the next column. ``own`` holds the discs of the player to move.
 STATE = np.dtype([("own", np.uint64), ("opponent", np.uint64), ("player", np.int8), ("over", np.bool_)], align=True)
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
@@ -51,7 +51,7 @@ def legal_actions(state, mask):
 def step(state, action):
     occupied = state.own | state.opponent
     shift = np.uint64(7 * action)
-    # Adding 1 to the bits of a column carries into its lowest empty cell.
+    # Adding 1 to the bits of a column carries to its lowest empty cell.
     disc = ((occupied >> shift & np.uint64(0x3F)) + ONE) << shift & ~occupied
     own = state.own | disc
     won = has_four(own)
@@ -78,7 +78,8 @@ def to_play(state):
 
 @compiled
 def _lines_open_to(own, opponent, shift):
-    """Scores the lines of four without a disc of ``opponent``: 0.004 each, 0.05 more if three cells are taken."""
+    """Score of the lines of four without a disc of ``opponent``: 0.004 each, plus 0.05 if ``own`` has three of the
+    cells."""
     free = CELLS & ~opponent
     two, three = shift + shift, shift + shift + shift
     lines = free & (free >> shift) & (free >> two) & (free >> three)
@@ -89,7 +90,7 @@ def _lines_open_to(own, opponent, shift):
 
 @compiled
 def heuristic(state):
-    """The difference of the players' lines of four that can still be completed."""
+    """Difference of the players' scores for lines of four that can still be completed."""
     value = 0.0
     for shift in (UP, RIGHT, RIGHT_DOWN, RIGHT_UP):
         value += _lines_open_to(state.own, state.opponent, shift) - _lines_open_to(state.opponent, state.own, shift)

@@ -1,7 +1,7 @@
 """Images of positions, in NumPy: anti-aliased shapes on uint8 [height, width, 3] arrays.
 
-Shapes are drawn once, onto cached sprites and boards (``functools.cache``). A position is then composed by copying
-cells, in a fraction of a millisecond.
+Shapes are drawn once, on sprites and boards cached by ``functools.cache``. A position is composed by copying cells,
+which takes a fraction of a millisecond.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def panel(image: np.ndarray, top: float, left: float, height: float, width: floa
 
 
 def cell(image: np.ndarray, row: int, column: int, pixels: int, margin: int = 0) -> np.ndarray:
-    """The view of a board's image that shows one cell of ``pixels`` × ``pixels``."""
+    """View of one cell, ``pixels`` × ``pixels``, in a board's image."""
     top, left = margin + row * pixels, margin + column * pixels
     return image[top:top + pixels, left:left + pixels]
 

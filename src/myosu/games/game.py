@@ -1,7 +1,7 @@
-"""The interface of a game: compiled scalar functions on a small record, in one file; and their batched versions.
+"""The interface of a game: compiled scalar functions on a small record, and their batched versions.
 
-The convention (``docs/convention.md``): a reward belongs to the player who just moved, a value to the player to move.
-Two-player games are zero-sum and players alternate strictly: a player who cannot move passes by an explicit action.
+Sign convention (``docs/convention.md``): a reward belongs to the player who just moved, a value to the player to move.
+Two-player games are zero-sum and the players alternate strictly: a player who cannot move passes by an explicit action.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from myosu.errors import UserError
 from myosu.games.loops import compiled_loop
 
-#: Decorator of a game's scalar functions: compiled by Numba, cached on disk.
+#: Decorator for a game's scalar functions: compiles them with Numba and caches them on disk.
 compiled = numba.njit(cache=True, error_model="numpy")
 
 
@@ -27,8 +27,8 @@ class Symmetries:
 
     cells: int64 [S, H*W]; plane cell ``i`` of the transformed observation is cell ``cells[s, i]`` of the original
         (applied to every plane of an observation of shape [C, H, W]).
-    actions: int64 [S, num_actions]; likewise entry ``i`` of a transformed policy is entry ``actions[s, i]``.
-    planes: int64 [S, C], if planes encode directions, which rotate with the board: plane ``i`` of the transformed
+    actions: int64 [S, num_actions]; likewise, entry ``i`` of a transformed policy is entry ``actions[s, i]``.
+    planes: int64 [S, C], if planes encode directions that rotate with the board: plane ``i`` of the transformed
     observation is plane ``planes[s, i]`` of the original. None: planes are not permuted.
     """
 
@@ -42,7 +42,7 @@ class Symmetries:
         return np.argsort(self.actions, axis=1)
 
     # The methods below transform B arrays, each by its own symmetry ``drawn`` int64 [B]. With ``rows`` int64 [B, n]
-    # they first gather these rows of the array, in the same pass over memory; the result is [B, n, ...].
+    # they also gather these rows of the array, in the same pass over memory; the result is [B, n, ...].
 
     def boards(self, boards: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Boards [B, ..., H, W] with their cells permuted."""
@@ -58,7 +58,7 @@ class Symmetries:
         return np.take_along_axis(by_plane, planes, axis=2).reshape(turned.shape)
 
     def moved(self, actions: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        """The images of actions int64 [B, n]."""
+        """Actions int64 [B, n], mapped by the symmetries."""
         return np.take_along_axis(self.inverse_actions[drawn], actions, axis=1)
 
     def by_action(self, values: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
@@ -69,7 +69,7 @@ class Symmetries:
 def _moved(values: np.ndarray, permutations: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
     shape = values.shape if rows is None else (*rows.shape, *values.shape[1:])
     flat = values.reshape(len(values), -1, permutations.shape[1])
-    if flat.dtype == np.float16:  # Numba does not support float16; for copying, any 16-bit type will do
+    if flat.dtype == np.float16:  # Numba does not support float16; any 16-bit type works for copying
         flat = flat.view(np.uint16)
     rows = np.arange(len(values))[:, None] if rows is None else rows
     return _permuted(flat, rows, permutations, drawn).view(values.dtype).reshape(shape)
@@ -118,10 +118,10 @@ class Game:
     render: Callable[[Any], str]
     #: Range of one reward, and of the sum of a game's rewards for one seat.
     reward_range: tuple[float, float]
-    #: A game that lasts longer is truncated.
+    #: Number of plies after which a game is truncated.
     max_plies: int
     observation_dtype: type = np.uint8
-    #: Minimum and maximum of an observation.
+    #: Minimum and maximum of an observation's entries.
     observation_range: tuple[float, float] = (0, 1)
     #: The usual notation of an action ("d3"); ``parse_action`` is the inverse and raises ValueError for other text.
     action_name: Callable[[int], str] = str
@@ -129,18 +129,18 @@ class Game:
     symmetries: Symmetries | None = None
     #: The action that passes, in games that have one.
     pass_action: int | None = None
-    #: heuristic(state) -> float, compiled: estimated future rewards, in the view of the player to move. Only the
-    #: alpha-beta player uses it.
+    #: heuristic(state) -> float, compiled: an estimate of the future rewards, in the view of the player to move. Only
+    #: the alpha-beta player uses it.
     heuristic: Callable | None = None
     #: score(state) -> float, compiled, in games decided by points: the first seat's lead in the current position.
     score: Callable | None = None
-    #: draw(state) -> uint8 [H, W, 3]: the position as an image, in plain Python; None: only text.
+    #: draw(state) -> uint8 [H, W, 3]: the position as an image, in plain Python; None: only ``render``.
     draw: Callable[[Any], np.ndarray] | None = None
-    #: In single-player games that can be won: an episode with a greater return is a win.
+    #: In single-player games that can be won: an episode whose return exceeds this is a win.
     success_return: float | None = None
-    #: Frames per second when the game is shown.
+    #: Frames per second when the game is displayed.
     fps: int = 2
-    #: "score": rewards as ``step`` returns them; "outcome": their sign, so that only winning counts.
+    #: "score": rewards as ``step`` returns them; "outcome": only their sign, so that only winning counts.
     rewards: Literal["score", "outcome"] = "score"
 
     def __post_init__(self) -> None:
@@ -148,7 +148,7 @@ class Game:
         _check_types(self)
 
     def with_outcome_rewards(self) -> Game:
-        """The same game, rewarded −1, 0 or +1 (a loss, a draw, a win)."""
+        """The same game with rewards −1, 0 or +1 (loss, draw, win)."""
         return replace(self, rewards="outcome", reward_range=(-1.0, 1.0), success_return=None)
 
     @cached_property
@@ -178,7 +178,7 @@ def _check_sizes(game: Game) -> None:
 
 
 def _check_types(game: Game) -> None:
-    """Raise UserError naming the field or the type that Numba cannot compile, which its own message does not say."""
+    """Raise UserError that names the field or type that Numba cannot compile; Numba's own message does not."""
     state = np.dtype(game.state_dtype)
     if not state.names:
         raise UserError(f"{game.name}: state_dtype is {state}, but must be a record: "
@@ -201,7 +201,7 @@ def _check_fields(what: str, record: np.dtype, prefix: str) -> None:
 
 
 def _compiled_instead(base: np.dtype, shape: tuple[int, ...]) -> str:
-    """What to write for a type that Numba does not support in a record; "" where it does."""
+    """The advice for a type that Numba does not support in a record; "" if it is supported."""
     if base.kind == "b":
         return "write np.uint8, which holds True and False as 1 and 0" if shape else ""
     if not base.isnative:

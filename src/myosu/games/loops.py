@@ -1,7 +1,7 @@
-"""Compiled loops over the rules of a game, kept on disk.
+"""Compiled loops over the rules of a game, cached on disk.
 
-Numba's own cache never finds a function again that closes over compiled functions: it knows these by an identity that
-is new in every process. Here they are known by the file that they are written in, its version, and what they read.
+Numba's own cache always misses for a function that closes over compiled functions, because it identifies them by an id
+that is new in every process. Here they are identified by their source file, its version, and the values they read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numba.core.dispatcher import Dispatcher
 
 
 def compiled_loop(function: Callable) -> Any:
-    """Compile a function that closes over rules. It is cached if everything that it calls is, and closes over nothing
-    but compiled functions, numbers, strings, arrays, dtypes and tuples of them."""
+    """Compile a function that closes over rules. It is cached if every compiled function that it calls is cached, and
+    if it closes over only compiled functions, numbers, strings, arrays, dtypes and tuples of them."""
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     versions: list[Any] = []
     try:
@@ -31,11 +31,11 @@ def compiled_loop(function: Callable) -> Any:
 
 
 class _NotKnownAgain(Exception):
-    """A value that another process could not tell to be the same."""
+    """A value that another process could not recognise as the same, so the function is not cached."""
 
 
 class _LoopCache(FunctionCache):
-    """Files of their own for each ``name``; they are stale where a version differs."""
+    """Numba's file cache with separate files for each ``name``. An entry is stale if a version differs."""
 
     def __init__(self, function: FunctionType, name: str, versions: list[Any]) -> None:
         super().__init__(function)
@@ -48,12 +48,12 @@ class _LoopCache(FunctionCache):
 
     def _load_overload(self, sig: Any, target_context: Any) -> Any:
         found = super()._load_overload(sig, target_context)
-        # Two processes that compile for different types at once may write to one file.
+        # Two processes that compile for different types at the same time may write to the same file.
         return found if found is not None and found.signature.args == tuple(sig) else None
 
 
 def _described(function: FunctionType, versions: list[Any], inside: list[FunctionType]) -> tuple:
-    """What ``function`` is and reads, without the versions of the files, which are appended to ``versions``."""
+    """Identity of ``function`` and of the values it reads. Appends the versions of source files to ``versions``."""
     code, inside = function.__code__, [*inside, function]
     cells = dict(zip(code.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True))
     read = [(name, _value(value, versions, inside)) for name, value in cells.items()]
@@ -83,7 +83,7 @@ def _value(value: Any, versions: list[Any], inside: list[FunctionType]) -> Any:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """Global names that a function may read, those of comprehensions in it included."""
+    """Global names that a function may read, including those in its comprehensions."""
     yield from code.co_names
     for part in code.co_consts:
         if isinstance(part, CodeType):

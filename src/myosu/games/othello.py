@@ -1,7 +1,7 @@
 """Othello on bitboards: 64 squares and an explicit pass, which is legal only when nothing else is.
 
-The game ends when neither player can move. Rewards are 0 before that; at the end the reward is half the difference of
-the discs. On a full board this is *discs − 32*. If squares stay empty, *discs − 32* would not be zero-sum (both could
+The game ends when neither player can move. Rewards are 0 before the end; the final reward is half the difference in
+discs. On a full board this is *discs − 32*. If squares stay empty, *discs − 32* would not be zero-sum (both could
 lose); half the difference shares empty squares equally. So 33:20 is +6.5, not +1, and a player who is wiped out 13:0
 loses 6.5, not 32.
 """
@@ -17,15 +17,15 @@ from myosu.games.symmetry import board_symmetries
 
 PASS = 64
 
-#: Bit ``8 * row + column`` is one square; a1 is bit 0 and the top left. ``own`` belongs to the player to move, whose
-#: moves are in ``legal`` (computed once per ply). Player 0 is Black.
+#: Bit ``8 * row + column`` is one square; a1 is bit 0 and the top left. ``own`` holds the discs of the player to move,
+#: ``legal`` that player's legal squares (computed once per ply). Player 0 is Black.
 STATE = np.dtype(
     [("own", np.uint64), ("opponent", np.uint64), ("legal", np.uint64), ("player", np.int8), ("over", np.bool_)],
     align=True,
 )
 
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-#: Squares through which a horizontal or diagonal line can pass: all but the columns a and h.
+#: Squares through which a horizontal or diagonal line can pass: all except columns a and h.
 INNER = np.uint64(0x7E7E7E7E7E7E7E7E)
 CORNERS = np.uint64(0x8100000000000081)
 ZERO, ONE, TWO = np.uint64(0), np.uint64(1), np.uint64(2)
@@ -54,7 +54,7 @@ def _reach_down(start, through, shift):
 
 @compiled
 def legal_squares(own, opponent):
-    """The legal squares of the player with the discs ``own``."""
+    """Legal squares for the player with the discs ``own``."""
     inner = opponent & INNER
     moves = (_reach_up(own, inner, RIGHT) << RIGHT) | (_reach_down(own, inner, RIGHT) >> RIGHT)
     moves |= (_reach_up(own, opponent, DOWN) << DOWN) | (_reach_down(own, opponent, DOWN) >> DOWN)
@@ -72,7 +72,7 @@ def _flipped_along(move, own, through, shift):
 
 @compiled
 def flipped_discs(own, opponent, square):
-    """The discs that are flipped when the player with the discs ``own`` plays on ``square``."""
+    """Discs that are flipped when the player with the discs ``own`` plays on ``square``."""
     move, inner = ONE << np.uint64(square), opponent & INNER
     flips = _flipped_along(move, own, inner, RIGHT) | _flipped_along(move, own, opponent, DOWN)
     return flips | _flipped_along(move, own, inner, DOWN_LEFT) | _flipped_along(move, own, inner, DOWN_RIGHT)
@@ -140,7 +140,7 @@ def score(state):
 
 @compiled
 def heuristic(state):
-    """Corners and mobility; the disc difference when the board is nearly full."""
+    """Corners and mobility, plus the disc difference when the board is nearly full."""
     own, opponent = state.own, state.opponent
     corners = count_bits(own & CORNERS) - count_bits(opponent & CORNERS)
     mobility = count_bits(state.legal) - count_bits(legal_squares(opponent, own))

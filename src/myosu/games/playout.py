@@ -1,4 +1,4 @@
-"""Compiled random play: uniform choice among legal actions, and whole games."""
+"""Compiled random play: uniformly random legal actions and whole games."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def mix64(x):
 
 @compiled
 def choose_legal(mask, bits, scratch):
-    """A legal action, chosen by the random uint64 ``bits``. mask: bool [A]. scratch: int32 [A], overwritten."""
+    """A legal action chosen by the random uint64 ``bits``. mask: bool [A]. scratch: int32 [A], overwritten."""
     count = 0
     for action in range(len(mask)):
         scratch[count] = action  # branch-free: an illegal action is overwritten by the next one
@@ -32,7 +32,7 @@ def choose_legal(mask, bits, scratch):
 
 @compiled
 def random_actions(legal, seed):
-    """A uniform legal action per row, int64 [n]; deterministic given the uint64 ``seed``. legal: bool [n, A]."""
+    """A uniformly random legal action per row, int64 [n], determined by the uint64 ``seed``. legal: bool [n, A]."""
     actions = np.empty(len(legal), np.int64)
     scratch = np.empty(legal.shape[1], np.int32)
     stream = mix64(np.uint64(seed))
@@ -45,9 +45,8 @@ def random_actions(legal, seed):
 class RandomGames:
     """Games between random players.
 
-    lengths: int64 [n], in plies. returns: float64 [n, 2], the return of each seat; in two-player games minus the
-    opponent's rewards (zero-sum).
-    truncated: bool [n], reached ``max_plies``.
+    lengths: int64 [n], in plies. returns: float64 [n, 2], the return of each seat; in two-player games the opponent's
+    rewards are subtracted (zero-sum). truncated: bool [n], whether the game reached ``max_plies``.
     """
 
     lengths: np.ndarray
@@ -56,7 +55,7 @@ class RandomGames:
 
 
 def random_games(game: Game, games: int, seed: int = 0) -> RandomGames:
-    """Play ``games`` games at random; compiled once per game and process."""
+    """Play ``games`` random games. The loop is compiled once per game and process."""
     found = RandomGames(np.zeros(games, np.int64), np.zeros((games, 2)), np.zeros(games, np.bool_))
     _compile(game)(
         np.zeros(1, game.state_dtype), np.zeros(game.observation_shape, game.observation_dtype),

@@ -1,5 +1,5 @@
-"""Finds a game by name (an entry point of the group ``myosu.games``: a module with a ``GAME``, or a ``Game`` itself) or
-by the path of its file."""
+"""Loads a game by name or by the path of its file. Names are entry points of the group ``myosu.games``: modules with a
+``GAME``, or ``Game`` objects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def game_names() -> list[str]:
 
 
 def load_game(name: str) -> Game:
-    """The game called ``name``; ``name`` may be a path to a file that defines ``GAME``.
+    """Load the game called ``name``, which may be the path of a file that defines ``GAME``.
 
     Compiles each rule and calls it once. Raises UserError if there is no such game or a rule fails.
     """
@@ -39,7 +39,7 @@ def load_game(name: str) -> Game:
 
 
 def find_game(name: str) -> tuple[Game, str]:
-    """Like ``load_game``, without calling the rules; returns the game and its origin, for messages."""
+    """Like ``load_game``, without calling the rules. Returns the game and its origin (for messages)."""
     if name.endswith(".py"):
         module, source = load_file(Path(name)), name
     else:
@@ -60,7 +60,7 @@ def find_game(name: str) -> tuple[Game, str]:
 
 
 def defines_game(file: str) -> bool:
-    """Whether a file defines ``GAME``. Raises UserError where it is missing or fails."""
+    """Whether a file defines ``GAME``. Raises UserError if the file is missing or its code fails."""
     return hasattr(load_file(Path(file)), "GAME")
 
 
@@ -69,7 +69,7 @@ def load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"There is no file {str(path)!r}.")
     path = path.resolve()
-    # Numba's cache is keyed by the module name: two files, or two versions of one file, must not share it.
+    # Numba's cache is keyed by the module name, so two files, or two versions of one file, must not share a name.
     digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]
     name = f"myosu_game_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{digest}"
     if name in sys.modules:
@@ -79,7 +79,7 @@ def load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        # Compiled here, because the import system's cache misses an edit within one second.
+        # Compiled here, because the import system's cache does not notice a second edit within one second.
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[name]
@@ -95,8 +95,7 @@ def load_file(path: Path) -> ModuleType:
 
 
 def _try_rules(game: Game, source: str) -> None:
-    """Call each rule once on an initial position, so that compilation errors are reported here, with the rule's
-    name."""
+    """Call each rule once on an initial position, so that compilation errors are reported here with the rule's name."""
     for rule in (*_RULES, "heuristic", "score"):
         if getattr(game, rule) is not None and not isinstance(getattr(game, rule), numba.core.dispatcher.Dispatcher):
             raise UserError(f"{source}: {rule} must be decorated with @compiled (from myosu.games import compiled).")

@@ -1,10 +1,10 @@
 """Snake: eat targets (+1 each) and grow; hitting a wall or oneself ends the game (−1), and filling the board wins it.
 
 ``GAME`` is the corrected game. ``PUBLISHED`` reproduces gym-snakegame step for step: there the tail's cell still counts
-as occupied in the move in which the tail leaves it, a full board is not a win (the test comes before the growth, so the
-next move is a death), several targets may start on one cell, and a snake that goes round in circles never ends the
-game. In ``GAME`` such a snake starves (−1) when it has eaten nothing in as many moves as the board has cells, which is
-time enough to visit every cell.
+as occupied in the move in which the tail leaves it, a full board is not a win (the test precedes the growth, so the
+next move is a death), several targets may start on one cell, and a snake that moves in circles never ends the game. In
+``GAME`` such a snake starves (−1) when it has eaten nothing in as many moves as the board has cells, which is enough
+time to visit every cell.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ NAMES = ("down", "right", "up", "left")
 ROW_STEPS, COLUMN_STEPS = np.array([1, 0, -1, 0]), np.array([0, 1, 0, -1])
 RIGHT = 1
 
-#: Planes of the corrected game: the head; the targets; from ``LINKS`` on one plane per direction, marking the other
-#: segments whose successor lies that way; from ``HUNGER`` on the binary digits of the moves since the last meal, one
-#: constant plane each.
+#: Planes of the corrected game: the head; the targets; from ``LINKS`` on, one plane per direction, which marks the
+#: segments whose next segment towards the head lies in that direction; from ``HUNGER`` on, the binary digits of the
+#: number of moves since the last target, one constant plane each.
 HEAD, TARGET, LINKS, HUNGER = 0, 1, 2, 6
 
 
 def state_dtype(size: int) -> np.dtype:
-    """stamps: the move in which the head entered a cell; the snake occupies the cells with a stamp of at least
-    ``tail``. head: the stamp of the head's cell. channels: 0 in the corrected game; otherwise the channels of the
-    published observation.
+    """Record of a position. stamps: the move in which the head entered each cell; the snake occupies the cells with a
+    stamp of at least ``tail``. head: the stamp of the head's cell. channels: 0 in the corrected game, else the number
+    of channels of the published observation.
     """
     return np.dtype([("stamps", np.int32, (size, size)), ("targets", np.uint8, (size, size)), ("chance", np.uint64),
                      ("head", np.int32), ("tail", np.int32), ("hunger", np.int32), ("row", np.int16),
@@ -66,7 +66,7 @@ def _start(state, seed, targets, channels):
 
 @compiled
 def _place_target(state, may_overlap):
-    """Place a target on a random free cell, if there is one. may_overlap: cells with a target count as free."""
+    """Place a target on a random free cell, if there is one. may_overlap: whether cells with a target count as free."""
     size, free = state.stamps.shape[0], 0
     for row in range(size):
         for column in range(size):
@@ -85,7 +85,7 @@ def _place_target(state, may_overlap):
 
 @compiled
 def legal_actions(state, mask):
-    """All directions but turning back; in the published game all four."""
+    """All directions except turning back; in the published game all four."""
     for action in range(4):
         mask[action] = state.over or state.channels > 0 or action != state.heading ^ 2
 
@@ -93,7 +93,7 @@ def legal_actions(state, mask):
 @compiled
 def step(state, action):
     size, published = state.stamps.shape[0], state.channels > 0
-    heading = state.heading if action == state.heading ^ 2 else action  # turning back means straight on
+    heading = state.heading if action == state.heading ^ 2 else action  # turning back counts as going straight on
     row, column = state.row + ROW_STEPS[heading], state.column + COLUMN_STEPS[heading]
     if row < 0 or row >= size or column < 0 or column >= size:
         state.over = True
@@ -147,8 +147,8 @@ def _observe_planes(state, out):
 
 @compiled
 def _observe_published(state, out):
-    """Segments are numbered from the head (1) to the tail; a target is size² + 1. One channel: all; two: snake,
-    targets; four: body, head, tail, targets."""
+    """Segments are numbered from the head (1) to the tail; a target is size² + 1. With one
+    channel it holds both; two channels: snake, targets; four: body, head, tail, targets."""
     size, length = state.stamps.shape[0], state.head - state.tail + 1
     out[:] = 0
     last = state.channels - 1
@@ -170,7 +170,7 @@ def to_play(state):
 
 
 def render(state) -> str:
-    """@ is the head, o the snake, # its tail, * a target."""
+    """@ is the head, o the body, # the tail, * a target."""
     stamps, head, tail = state["stamps"], state["head"], state["tail"]
     marks = np.full(stamps.shape, ".")
     marks[stamps >= tail] = "o"
@@ -236,7 +236,7 @@ def _target(pixels: int, odd: int) -> np.ndarray:
 def _segment(pixels: int, odd: int, behind: int | None, ahead: int | None, shade: int) -> np.ndarray:
     """A segment of the snake, joined to its neighbours in the directions ``behind`` and ``ahead``."""
     image, middle = _free(pixels, odd), 0.5 * pixels
-    radius = round(0.36 * pixels)  # an integer: overlapping anti-aliased edges would add up
+    radius = round(0.36 * pixels)  # an integer, because overlapping anti-aliased edges would add up
     fresh = shade / SHADES
     colour = int(30 + 40 * fresh), int(110 + 105 * fresh), int(80 + 40 * fresh)
     disc(image, middle, middle, radius, colour)
@@ -272,7 +272,7 @@ def parse_action(text: str) -> int:
 
 def _symmetries(size: int, planes: int) -> Symmetries:
     """The eight symmetries of the board; direction actions and direction planes rotate with it. planes: number of
-    planes; 0: no plane is a direction."""
+    planes; 0: no plane encodes a direction."""
     cells = board_symmetries(size, size).cells
     places = np.stack(np.divmod(cells, size), -1).reshape(-1, size, size, 2)  # [S, row, column] -> original place
     steps = np.stack([ROW_STEPS, COLUMN_STEPS], -1)
@@ -286,7 +286,8 @@ def _symmetries(size: int, planes: int) -> Symmetries:
 
 
 def make_game(published: bool = False, size: int | None = None, targets: int = 1, channels: int = 1) -> Game:
-    """Snake on ``size`` × ``size`` cells (10, published 15). channels: of the published observation, 1, 2 or 4."""
+    """Snake on ``size`` × ``size`` cells (default 10, published 15). channels: 1, 2 or 4, of the published
+    observation."""
     size = size or (15 if published else 10)
     if size < 5 or targets < 1 or channels not in (1, 2, 4):
         raise ValueError(f"size {size}, targets {targets}, channels {channels}: the size must be 5 or more, the "
@@ -311,7 +312,7 @@ def make_game(published: bool = False, size: int | None = None, targets: int = 1
         to_play=to_play,
         render=render,
         reward_range=(-1.0, float(cells - 3)),
-        # Starvation bounds the corrected game; the published one could go on for ever and is truncated.
+        # Starvation bounds the corrected game; the published one could continue for ever and is truncated.
         max_plies=20 * cells if published else (cells - 3) * cells,
         observation_dtype=np.uint32 if published else np.uint8,
         observation_range=(0, cells + 1 if published else 1),

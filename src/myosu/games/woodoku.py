@@ -1,7 +1,7 @@
 """Woodoku: place pieces on a 9×9 board; full rows, columns and 3×3 boxes vanish. The game ends when no piece fits.
 
-Three different pieces are drawn at random; new ones only when all three are placed. Each lies in a 5×5 box, and the
-action ``81 * piece + 9 * row + column`` puts the centre of that box on the cell. A move that clears nothing earns the
+Three different pieces are drawn at random, and again when all three are placed. Each lies in a 5×5 box, and the action
+``81 * piece + 9 * row + column`` puts the centre of that box on the cell. A move that clears nothing earns the
 piece's number of cells; one that clears ``combo`` rows, columns and boxes earns ``28 * combo + 10 * straight + cells −
 20``, where ``straight`` is the number of consecutive clearing moves. A box whose three rows or three columns are
 cleared anyway does not count again. An illegal placement changes nothing and earns nothing.
@@ -23,11 +23,11 @@ from myosu.games.drawing import Colour, canvas, cell, copy_cells, panel
 from myosu.games.game import Game, Symmetries, compiled
 
 SIZE, BOX = 9, 5
-#: The two pieces that gym-woodoku lacks; they come last.
+#: The two pieces that gym-woodoku lacks; they are last in ``PIECES``.
 MISSING = ("#./#./##", "##/#./#.")
 SHAPES = ("#", "##", "#./.#", "###", "#../.#./..#", "##/#.", "####", "#.../.#../..#./...#", "##/##", "###/#..",
           "###/.#.", "##./.##", "#####", "###/#../#..", ".#./###/.#.", "###/.#./.#.", "###/#.#")
-#: Bits of ``straight``: a clearing move removes at least four net cells of at most 80, which bounds the run.
+#: Number of bits of ``straight``. A clearing move removes at least four cells net, of at most 80, which bounds it.
 STRAIGHT_BITS = 5
 
 STATE = np.dtype([("board", np.uint8, (SIZE, SIZE)), ("chance", np.uint64), ("pieces", np.int8, (3,)),
@@ -113,7 +113,7 @@ def _full_lines(state):
     if state.boxes:
         for box in range(SIZE):
             top, left = box // 3 * 3, box % 3 * 3
-            full = rows >> top & 7 != 7 and columns >> left & 7 != 7  # otherwise its rows or columns clear it already
+            full = rows >> top & 7 != 7 and columns >> left & 7 != 7  # else its rows or columns clear it
             for cell in range(9):
                 full &= state.board[top + cell // 3, left + cell % 3]
             boxes |= full << box
@@ -167,8 +167,8 @@ def step(state, action):
 @compiled
 def observe(state, out):
     """Planes: the board; three for the pieces, in the central 5×5 cells. In the corrected game also, per piece, the
-    cells where it fits, where it would clear at least one, and at least two lines or boxes; and the binary digits of
-    ``straight``, one constant plane each."""
+    cells where it fits, where it would clear at least one line or box, and where at least two; and the binary digits
+    of ``straight``, one constant plane each."""
     out[:] = 0
     for row in range(SIZE):
         for column in range(SIZE):
@@ -199,7 +199,7 @@ def to_play(state):
 
 
 def piece_boxes(state) -> np.ndarray:
-    """bool [3, 5, 5]: the three pieces in their boxes."""
+    """The three pieces in their boxes, bool [3, 5, 5]."""
     boxes = np.zeros((3, BOX, BOX), np.bool_)
     for box, piece in zip(boxes, state["pieces"], strict=True):
         if piece >= 0:
@@ -271,14 +271,14 @@ def parse_action(text: str) -> int:
 
 
 def _transposed() -> Symmetries:
-    """Only the transposition: the centre of an even side, and so the action, does not rotate with the piece."""
+    """Only the transposition, because the centre of an even side (and with it the action) does not rotate."""
     cells = np.arange(SIZE * SIZE)
     both = np.stack([cells, cells.reshape(SIZE, SIZE).T.reshape(-1)])
     return Symmetries(both, np.concatenate([both + 81 * slot for slot in range(3)], axis=1))
 
 
 def make_game(published: bool = False, boxes: bool = True) -> Game:
-    """Woodoku. boxes: False: only rows and columns are cleared; the published game ignores this."""
+    """Woodoku. boxes: whether full 3×3 boxes are cleared too; always true in the published game."""
     boxes = boxes or published
 
     @compiled
@@ -297,7 +297,7 @@ def make_game(published: bool = False, boxes: bool = True) -> Game:
         observe=observe,
         to_play=to_play,
         render=render,
-        # A good player can go on for ever; clearing everything that is placed earns about 15 points per move.
+        # A good player can play for ever; clearing everything that is placed earns about 15 points per move.
         reward_range=(0.0, 15_000.0),
         max_plies=1000,
         action_name=action_name,

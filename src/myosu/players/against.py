@@ -18,8 +18,8 @@ from myosu.runs.games import GameRecord
 
 
 class FinishedGame(NamedTuple):
-    """record: of the whole game, the moves of both seats. seat: the learner's. opponent: its number, where there are
-    several."""
+    """record: the whole game, with the moves of both seats. seat: the learner's seat. opponent: the opponent's index,
+    if there are several."""
 
     record: GameRecord
     seat: int
@@ -27,16 +27,16 @@ class FinishedGame(NamedTuple):
 
 
 class AgainstEnv:
-    """A ``VectorEnv`` of ``num_envs`` games of ``game`` against ``opponent``, which ``close`` closes.
+    """A ``VectorEnv`` of ``num_envs`` games of ``game`` against ``opponent``. ``close`` also closes the opponent.
 
-    One step is the learner's action and the opponent's reply. The reward is the learner's own minus the opponent's. An
-    opponent who resigns loses by the greatest possible reward. The learner's seat alternates between episodes; half of
-    the environments start with each.
+    One step is the learner's action and the opponent's reply. The reward is the learner's own minus the opponent's. If
+    the opponent resigns, its reward is minus the maximum reward. The learner's seat alternates between episodes; half
+    of the environments start in each seat.
 
     A game is truncated when the learner is to move after ``max_plies`` or more plies, so that ``final_observation`` is
-    always in the learner's view; it may be one ply longer than elsewhere.
+    always in the learner's view. Such a game may be one ply longer than in other environments.
 
-    finished: the finished games, in the order of ``Step``; the reader removes them.
+    finished: the finished games, in the order of ``Step``; the caller removes them after reading.
     """
 
     def __init__(self, game: Game, opponent: Player, num_envs: int, seed: int = 0) -> None:
@@ -48,14 +48,14 @@ class AgainstEnv:
         self.seed = np.uint64(seed)
         self.states = np.zeros(num_envs, game.state_dtype)
         self.episodes = np.zeros(num_envs, np.uint64)
-        # The learner's (rewards, raw rewards): the return so far; and the reward of the opponent's opening move, which
-        # is added to the learner's first step.
+        # Both [num_envs, (reward, raw reward)] of the learner: the return so far, and the reward of the opponent's
+        # opening move, which is added to the learner's first step.
         self.returns, self.owed = np.zeros((num_envs, 2)), np.zeros((num_envs, 2), np.float32)
         self.histories: list[History] = [[] for _ in range(num_envs)]
-        self._resigned = np.zeros(num_envs, np.bool_)  # the opponent, in the move just made
-        #: The opponents' numbers, where there are several (``sources.pool``).
+        self._resigned = np.zeros(num_envs, np.bool_)  # whether the opponent resigned in its latest move
+        #: Index of each environment's opponent, if there are several (``sources.pool``).
         self.facing = np.zeros(num_envs, np.int64)
-        #: Random plies that the games began with (``sources.pool``).
+        #: Number of random opening plies of each game (``sources.pool``).
         self.opened = np.zeros(num_envs, np.int64)
         self._rules = replace(game, rewards="score").batch
         self._pending: Step | None = None
@@ -108,7 +108,7 @@ class AgainstEnv:
         self.opponent.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """The complete state, for an exact resume; call it between ``recv`` and ``send``."""
+        """The complete state, for an exact resume. Call it between ``recv`` and ``send``."""
         raw = self.states.view(np.uint8).reshape(self.num_envs, -1)
         return {"states": raw.copy(), "episodes": self.episodes.copy(), "returns": self.returns.copy(),
                 "owed": self.owed.copy(), "opened": self.opened.copy(),
@@ -123,7 +123,7 @@ class AgainstEnv:
             self.opponent.rng.bit_generator.state = state["opponent"]  # type: ignore[attr-defined]
 
     def _chance(self) -> Any:
-        """The state of the opponent's random generator, if it has one."""
+        """The state of the opponent's random number generator, if it has one."""
         rng = getattr(self.opponent, "rng", None)
         return None if rng is None else rng.bit_generator.state
 
@@ -135,7 +135,7 @@ class AgainstEnv:
         return np.array([mix64(mix64(mix64(self.seed) + np.uint64(i)) + self.episodes[i]) for i in env_ids], np.uint64)
 
     def _start(self, env_ids: np.ndarray, open_randomly: bool = True) -> None:
-        """Start new games; the opponent moves where it is its turn."""
+        """Start new games. The opponent moves in those where it is to move first."""
         states = self.states[env_ids]
         self._rules.init(states, self._seeds(env_ids))
         self.states[env_ids] = states
@@ -148,17 +148,17 @@ class AgainstEnv:
         lost, raw_lost, ended = self._answer(waiting)
         self.owed[waiting] = -np.stack([lost, raw_lost], axis=1)
         again = np.concatenate([env_ids[over], waiting[ended]])
-        if len(again):  # before the learner's first move
+        if len(again):  # games that ended before the learner's first move
             assert open_randomly, "a game that ends with its first move"
             self._start(again, open_randomly=False)
 
     def _open(self, env_ids: np.ndarray) -> np.ndarray:
-        """Play moves that nobody chooses, of which ``opened`` counts as many. Returns which games end by them, bool
-        [n]."""
+        """Play random opening moves and count them in ``opened``; here none. Returns bool [n], whether the opening
+        ended the game."""
         return np.zeros(len(env_ids), np.bool_)
 
     def _answer(self, env_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The opponent moves. Returns its rewards, its raw rewards, and whether the games ended."""
+        """Play the opponent's moves. Returns its rewards, its raw rewards, and whether the games ended."""
         if not len(env_ids):
             return np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, np.bool_)
         actions = self._opponents_choose(env_ids)
@@ -174,7 +174,7 @@ class AgainstEnv:
         return self.opponent.choose(self.states[env_ids], [self.histories[i] for i in env_ids])
 
     def _play(self, env_ids: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One move per game. Returns the mover's rewards, its raw rewards, and whether the games ended."""
+        """Play one move per game. Returns the mover's rewards, its raw rewards, and whether the games ended."""
         states, count = self.states[env_ids], len(env_ids)
         raw_reward, ended = np.zeros(count, np.float32), np.zeros(count, np.bool_)
         self._rules.step(states, np.asarray(actions, np.int64), raw_reward, ended)

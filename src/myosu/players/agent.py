@@ -1,4 +1,4 @@
-"""Trained agents: loading them from a run, their recurrent state within a game, and their use as players."""
+"""Load trained agents from a run, track their recurrent state within a game, and use them as players."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from myosu.runs.config import RunConfig
 
 def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
                game: str | None = None, trust: bool = False) -> tuple[Agent, Environment, RunConfig]:
-    """The agent in the run or checkpoint ``path`` (see ``find_checkpoint``), its environment and its configuration.
+    """Load the agent of the run or checkpoint ``path`` (see ``find_checkpoint``), its environment and configuration.
 
-    simulations: per move, instead of the number of the training. game: raise UserError if the agent plays another one.
-    trust: run code files that the run's folder names.
+    simulations: per move; by default the number used in training. game: raise UserError if the agent plays another
+    game. trust: allow running the code files that the run's folder names.
     """
     checkpoint = find_checkpoint(path)
     config = checkpoint.config
@@ -44,25 +44,25 @@ def load_agent(path: str | Path, simulations: int | None = None, seed: int = 0,
 
 
 class AgentPlayer:
-    """A trained agent as a player, with all games in one batch.
+    """A trained agent as a player; all games are evaluated in one batch.
 
-    A recurrent agent observes each of its own turns in order, as in training: also those whose move it did not choose
-    (openings, forced moves, positions that were set up), but never the opponent's. Its state is cached from turn to
-    turn, and recomputed from the history if a game does not continue the cached one.
+    A recurrent agent observes each of its own turns in order, as in training. This includes turns whose move it did not
+    choose (openings, forced moves, positions that were set up), but never the opponent's turns. Its state is cached
+    from turn to turn, and recomputed from the history if a game does not continue the cached one.
     """
 
     def __init__(self, game: Game, agent: Any, name: str) -> None:
         self._game, self._agent, self.name = game, agent, name
         self.temperature, self.rng, self.repeats_itself = 0.0, np.random.default_rng(0), True
-        #: History → the state after that turn, for the latest turns.
+        #: Recurrent state after the turn that followed each history, for the latest turns.
         self._states: dict[tuple[int, ...], AgentState] = {}
 
     def draw_moves(self, temperature: float) -> None:
-        """From now on moves are drawn by ``rng`` from the agent's policy to the power of 1 / temperature; 0: not."""
+        """From now on, sample moves from policy ** (1 / temperature) with ``rng``; 0: play the agent's own choice."""
         self.temperature, self.repeats_itself = temperature, temperature == 0.0
 
     def choose(self, states: np.ndarray, histories: list[History], simulations: int | None = None) -> np.ndarray:
-        """As ``Player.choose``. simulations: per move, for this call, if the agent searches."""
+        """As ``Player.choose``. simulations: per move in this call, for an agent that searches."""
         observation: np.ndarray = np.empty((len(states), *self._game.observation_shape), self._game.observation_dtype)
         self._game.batch.observe(states, observation)
         remembered = ([self._state_before(history) for history in histories] if self._agent.has_memory
@@ -84,7 +84,7 @@ class AgentPlayer:
         pass
 
     def _state_before(self, history: History) -> AgentState | None:
-        """The state before the turn after ``history``; None before the seat's first turn."""
+        """Recurrent state before the turn that follows ``history``; None before the seat's first turn."""
         last = tuple(history[:-2])
         if len(history) >= 2 and last in self._states:
             return self._states[last]
@@ -92,7 +92,7 @@ class AgentPlayer:
 
 
 class PlayerAgent:
-    """``player`` as an agent of a game for one, which sees the true states."""
+    """``player`` as an agent of a single-player game. It receives the true states."""
 
     has_memory = False
     needs_positions = True
@@ -114,7 +114,7 @@ class Turn(NamedTuple):
 
 
 def earlier_turns(game: Game, seed: int, actions: Sequence[int], known: int = 0) -> list[Turn]:
-    """The earlier turns of the player who is to move after ``actions`` in the game of ``seed``.
+    """The earlier turns of the player to move after ``actions`` in the game with ``seed``.
 
     known: skip the turns before this ply.
     """
@@ -129,8 +129,8 @@ def turn_at(course: Course, position: Position) -> Turn:
 
 
 def recall(agent: Agent, turns: Sequence[Turn], state: AgentState | None = None) -> AgentState | None:
-    """The agent's state after ``turns`` of one game. state: the one before them, None if the game begins with them.
-    States here have no batch axis."""
+    """The agent's recurrent state after ``turns`` of one game. state: the state before them; None if the game begins
+    with them. Neither state has a batch axis."""
     for turn in turns:
         _, after = agent.act(turn.observation[None], turn.legal_actions[None], *stack_states([state]),
                              **known_positions(agent, np.array([turn.position])))
@@ -139,8 +139,8 @@ def recall(agent: Agent, turns: Sequence[Turn], state: AgentState | None = None)
 
 
 def stack_states(states: Sequence[AgentState | None]) -> tuple[AgentState | None, np.ndarray]:
-    """``state`` [n, ...] and ``starts`` bool [n] for ``Agent.act``, from the states of n games; None where a game
-    begins."""
+    """``state`` [n, ...] and ``starts`` bool [n] for ``Agent.act``, from the states of n games (None where a game
+    begins)."""
     starts = np.array([state is None for state in states], np.bool_)
     known = next((state for state in states if state is not None), None)
     if known is None:

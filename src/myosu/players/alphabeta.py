@@ -1,4 +1,4 @@
-"""Negamax with alpha-beta pruning for any native two-player game; in games for one, one ply of look-ahead."""
+"""Negamax with alpha-beta pruning for native two-player games; one-ply search for single-player games."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from myosu.players.player import History
 
 
 class AlphaBetaPlayer:
-    """Searches ``depth`` plies ahead (``greedy`` is depth 1) and takes the first of the best actions.
+    """Searches ``depth`` plies ahead (``greedy`` is depth 1) and plays the first of the best actions.
 
-    Games for one are searched one ply ahead: beyond it, a copy of the state would show what chance will bring.
+    Single-player games are searched only one ply ahead: a deeper search would see the results of future random events,
+    because they follow from the state.
     """
 
     repeats_itself = True
@@ -50,7 +51,7 @@ def compile_alphabeta(game: Game) -> Callable[[np.ndarray, int], np.ndarray]:
     """
     legal_actions, step, num_actions = game.legal_actions, game.step, game.num_actions
     heuristic = game.heuristic or _nothing
-    sign = 1.0 if game.num_players == 1 else -1.0  # the position after a move is seen by the next to move
+    sign = 1.0 if game.num_players == 1 else -1.0  # the heuristic is in the view of the player to move next
 
     @compiled_loop
     def choose(roots, depth):
@@ -72,7 +73,8 @@ def compile_alphabeta(game: Game) -> Callable[[np.ndarray, int], np.ndarray]:
                 if action[ply] == num_actions or alpha[ply] >= beta[ply]:
                     if ply == 0:
                         break
-                    # This position is finished: return its value, in the view of the player who moved into it.
+                    # This position is finished: return its value to the parent, in the view of the player who moved
+                    # into it.
                     ply -= 1
                     value = earned[ply] - best[ply + 1]
                 else:

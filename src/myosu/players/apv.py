@@ -1,5 +1,7 @@
-"""AlphaGo as a player: the search of ``search.apv`` over the true rules with up to four parts, each of which may be
-left out. A prior network (else the priors are uniform), a value network (else λ = 1), rollouts (else λ = 0), settings.
+"""AlphaGo as a player: the search of ``search.apv`` over the true rules.
+
+Each of its parts is optional: a prior network (default: uniform priors), a value network (without it λ must be 1) and
+rollouts (without them λ must be 0).
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ Network = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def network_of(agent: Agent, game: Game) -> Network:
-    """The network of an agent that was trained on ``game`` (its observations), without the agent's own search. Agents
-    that search have a method ``evaluate``; what others think is what their network says."""
+    """The network of an agent that was trained on the observations of ``game``, without the agent's own search.
+
+    Agents that search have a method ``evaluate``. For other agents, ``think`` returns the network's outputs.
+    """
 
     def evaluate(states: np.ndarray, legal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         observation: np.ndarray = np.empty((len(states), *game.observation_shape), game.observation_dtype)
@@ -37,13 +41,13 @@ def network_of(agent: Agent, game: Game) -> Network:
 
 
 def analyst_of(agent: Agent, game: Game) -> APVPlayer:
-    """A search with the network of an agent of ``game`` alone, for as long as somebody looks."""
+    """A search with an agent's network and without rollouts, for the analysis commands of GTP."""
     network = network_of(agent, game)
     return APVPlayer(game, network, network, None, APVConfig(rollout_weight=0.0, c_puct=1.5, batch_size=16))
 
 
 class GameTree(APVTree):
-    """A tree with the state of the game in each node."""
+    """A search tree that stores the state of the game in each node."""
 
     def __init__(self, config: APVConfig, game: Game, root: np.ndarray) -> None:
         """root: states [1]."""
@@ -65,10 +69,10 @@ class GameTree(APVTree):
 
 
 class APVPlayer:
-    """Plays the most visited action of a search. The tree of a game is kept from one of its moves to the next.
+    """Plays the most visited action of a search. The tree of each game is reused from move to move.
 
-    prior, value: may be the same network, which is then asked once for each position. One thread plays the rollouts
-    while the networks evaluate the same leaves.
+    prior, value: may be the same network, which then evaluates each position once. A thread plays the rollouts while
+    the networks evaluate the same leaves.
     """
 
     def __init__(self, game: Game, prior: Network | None, value: Network | None, rollouts: Rollouts | None,
@@ -90,13 +94,13 @@ class APVPlayer:
         self._thread = ThreadPoolExecutor(1, "rollouts")
 
     def choose(self, states: np.ndarray, histories: list[History], simulations: int | None = None) -> np.ndarray:
-        """As ``Player.choose``. simulations: per move, for this call."""
+        """As ``Player.choose``. simulations: per move in this call."""
         trees = self.think(states, histories, simulations)
         return np.array([self._move(tree) for tree in trees], np.int64)
 
     def think(self, states: np.ndarray, histories: Sequence[History], simulations: int | None = None,
               goes_on: Callable[[list[GameTree]], bool] = lambda trees: True) -> list[GameTree]:
-        """The trees of the games after a search. goes_on: asked after every batch; False ends the search."""
+        """Search and return the trees of the games. goes_on: called after every batch; False ends the search."""
         trees = [self._tree_of(states[i:i + 1], history) for i, history in enumerate(histories)]
         self._trees = {tuple(history): tree for history, tree in zip(histories, trees, strict=True)}
         self._search(trees, simulations or self.config.simulations, goes_on)
@@ -114,13 +118,13 @@ class APVPlayer:
         return RESIGNS if resign is not None and tree.share(best) < resign else int(tree.nodes["action"][best])
 
     def _tree_of(self, state: np.ndarray, history: History) -> GameTree:
-        """The kept tree of this game, at the position after ``history``, or a new one."""
+        """The kept tree of this game, advanced to the position after ``history``, or a new tree."""
         for plies in range(3):
             tree = self._trees.pop(tuple(history[:len(history) - plies]), None) if plies <= len(history) else None
             if tree is None:
                 continue
             steps = [tree.advance(action) for action in history[len(history) - plies:]]
-            # Set-up positions may have the same actions and another state.
+            # Positions that were set up may have the same history but another state.
             if all(kept is not None for kept in steps) and tree.states[:1].tobytes() == state.tobytes():
                 return tree
         return GameTree(self.config, self.game, state)
@@ -139,7 +143,7 @@ class APVPlayer:
                 break
 
     def _simulate(self, trees: list[GameTree], count: int) -> None:
-        """``count`` simulations in every tree, evaluated together."""
+        """Run ``count`` simulations in every tree, evaluated in one batch."""
         if not trees:
             return
         picked = [tree.select(count) for tree in trees]
@@ -172,10 +176,10 @@ class APVPlayer:
             tree.describe(nodes, reward[part], np.full(len(nodes), -1.0, np.float32), ended[part])
 
     def _evaluate(self, wanted: list[tuple[GameTree, np.ndarray, np.ndarray]]) -> None:
-        """Expand nodes and evaluate nodes, in each tree (expand, evaluate)."""
+        """Expand and evaluate nodes. wanted: (tree, nodes to expand, nodes to evaluate) of each tree."""
         by_prior, by_value = [w[1] for w in wanted], [w[2] for w in wanted]
         both = self.prior is self.value
-        if both:  # one evaluation gives both
+        if both:  # one evaluation returns prior and value
             by_prior = by_value = [np.union1d(expand, value) for _, expand, value in wanted]
         positions = np.concatenate([tree.states[nodes] for (tree, _, _), nodes in zip(wanted, by_prior, strict=True)])
         legal = legal_mask(self.game, positions)
@@ -197,12 +201,12 @@ class APVPlayer:
 
 
 def _first_visits(tree: GameTree, leaves: np.ndarray) -> np.ndarray:
-    """Those leaves that the value network has not seen, each once."""
+    """The leaves that the value network has not evaluated yet, without duplicates."""
     leaves = np.unique(leaves)
     return leaves[(tree.nodes["visits"][leaves] == 0) & ~tree.edges["ended"][leaves]]
 
 
 def _parts(arrays: Sequence[np.ndarray]) -> list[slice]:
-    """Where each of the arrays lies in their concatenation."""
+    """The slice of each array in their concatenation."""
     ends = np.cumsum([len(array) for array in arrays])
     return [slice(int(end) - len(array), int(end)) for end, array in zip(ends, arrays, strict=True)]

@@ -1,4 +1,4 @@
-"""AlphaGo's search as an agent that tells what each of its parts thinks, for the page."""
+"""AlphaGo's search as an agent that also reports the estimates of each part, for the web page."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.errors import UserError
 from myosu.players.apv import APVPlayer, GameTree
 
-#: Moves of the expected line.
+#: Maximum length of a principal variation.
 LINE = 12
 
 
 class APVAgent:
-    """``player`` as an ``Agent``. Each position gets a tree of its own, so that its simulations are those asked for."""
+    """``player`` as an ``Agent``. Each call searches from new trees, so earlier simulations are not counted."""
 
     has_memory, needs_positions = False, True
 
@@ -28,8 +28,8 @@ class APVAgent:
     def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
               starts: np.ndarray | None = None, simulations: int | None = None,
               positions: np.ndarray | None = None) -> Thoughts:
-        """As ``Agent.think``. parts: prior; value and rollouts, of those parts that the player has, the means below
-        each move that was tried."""
+        """As ``Agent.think``. ``parts`` holds "prior" and, for the parts that the player has, "value" and "rollouts":
+        their mean evaluation of each tried action, NaN for the others."""
         if positions is None:
             raise UserError(f"{self.player.name} searches by the rules and needs the true states: pass positions.")
         self.player.forget()
@@ -52,7 +52,7 @@ class APVAgent:
         tried = tree.children()
         tried = tried[nodes["visits"][tried] > 0]
         actions = nodes["action"][tried]
-        prior = np.where(tree.priors[0] >= 0, tree.priors[0], np.nan)  # of actions without a node
+        prior = np.where(tree.priors[0] >= 0, tree.priors[0], np.nan)  # priors of the actions without a node
         prior[nodes["action"][tree.children()]] = nodes["prior"][tree.children()]
         parts = {"prior": prior}
         means = {"value": "mean_value"} if self.player.value is not None else {}

@@ -1,4 +1,4 @@
-"""AlphaGo's search by its name on the command line: ``apv:network=RUN,rollout=uniform,simulations=800``."""
+"""Creates AlphaGo's search from its name on the command line: ``apv:network=RUN,rollout=uniform,simulations=800``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from myosu.players.apv import APVPlayer, Network, network_of
 from myosu.players.rollouts import Rollouts, is_go, linear_rollouts, random_rollouts
 from myosu.search.apv import APVConfig
 
-#: Short names of settings, as the paper writes them.
+#: Short names of settings.
 SHORT = {"lambda": "rollout_weight", "batch": "batch_size", "threshold": "expansion_threshold"}
 PARTS = ("network", "prior", "value", "rollout")
 SPELLING = "apv:network=RUN,rollout=FILE,simulations=800 (see docs/apv.md)"
 
 
 def make_apv(text: str, game: Game, simulations: int | None = None, seed: int = 0) -> APVPlayer:
-    """The player that ``text`` describes. simulations: unless ``text`` says it.
+    """The player that ``text`` describes. simulations: per move, if ``text`` does not set them.
 
-    network: run of both prior and value; prior, value: of one of them. rollout: a file of ``RolloutPolicy`` (Go), or
-    "uniform". The rest are settings of ``APVConfig``. λ is 0 without rollouts, 1 without a value network, else ½.
-    Raises UserError that names what is wrong.
+    Parts of ``text``: network is the run of both the prior and the value network; prior and value are the run of one of
+    them; rollout is a file of ``RolloutPolicy`` (Go) or "uniform". All others are settings of ``APVConfig``. By default
+    λ is 0 without rollouts, 1 without a value network, and ½ otherwise. Raises UserError if ``text`` is invalid.
     """
     given = _parsed(text)
     parts = {name: given.pop(name) for name in PARTS if name in given}
@@ -43,12 +43,12 @@ def make_apv(text: str, game: Game, simulations: int | None = None, seed: int = 
             loaded[run] = _network(run, game, seed)
     prior, value = (None if run is None else loaded[run] for run in runs.values())
     rollouts = _rollouts(parts["rollout"], game) if "rollout" in parts else None
-    name = with_files(text, lambda part, file: os.path.abspath(file))  # the same player in any folder
+    name = with_files(text, lambda part, file: os.path.abspath(file))  # valid in any working directory
     return APVPlayer(game, prior, value, rollouts, config, name, seed)
 
 
 def named_apv(text: str, game: str | None, simulations: int | None = None, seed: int = 0) -> APVPlayer:
-    """As ``make_apv``, of the game called ``game``; None: of that which the first run among the parts plays."""
+    """As ``make_apv``, for the game called ``game``; None: the game of the first run among the parts."""
     rules = load_agent(run_of(text))[1].rules if game is None else load_game(game)
     return make_apv(text, rules, simulations, seed)
 
@@ -88,7 +88,7 @@ def _config(text: str, given: dict[str, str]) -> APVConfig:
 
 
 def _network(run: str, game: Game, seed: int) -> Network:
-    """The network of a run of ``game``, or of one with the same rules and other observations."""
+    """The network of a run of ``game``, or of a game with the same rules but other observations."""
     agent, environment, _ = load_agent(run, None, seed)
     own = environment.rules
     if own.state_dtype != game.state_dtype or own.num_actions != game.num_actions:
@@ -112,17 +112,17 @@ def _policy(word: str) -> RolloutPolicy:
 
 
 def rollout_policy_of(text: str) -> RolloutPolicy:
-    """The rollout policy of a player of Go; the uniform one where it has no rollouts."""
+    """The rollout policy of a Go player; the uniform policy if it has no rollouts."""
     return _policy(_parsed(text).get("rollout", "uniform"))
 
 
 def files_of(text: str) -> dict[str, str]:
-    """The runs and the file that the parts of a player are, by part."""
+    """The runs and the rollout file among the parts of a player, by part."""
     return {name: value for name, value in _parsed(text).items() if name in PARTS and value != "uniform"}
 
 
 def with_files(text: str, found: Callable[[str, str], str]) -> str:
-    """``text`` with ``found(part, file)`` in place of each file."""
+    """``text`` with each file (or run) replaced by ``found(part, file)``."""
     files = files_of(text)
     return "apv:" + ",".join(f"{name}={found(name, value) if name in files else value}"
                              for name, value in _parsed(text).items())

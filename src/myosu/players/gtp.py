@@ -33,8 +33,8 @@ class RefusedCommand(UserError):
 class GtpPlayer:
     """The engine started by ``command``. One process plays all games of a match; positions are set up move by move.
 
-    timeout: seconds for one answer. An engine that fails in any way raises UserError with the game so far; one that
-    resigns loses the game. cleans_up: whether it can capture dead stones (``clean_up``).
+    timeout: seconds for one response. Any failure of the engine raises UserError with the moves so far. If the engine
+    resigns, it loses the game. cleans_up: whether it can capture dead stones (``clean_up``).
     """
 
     repeats_itself = True
@@ -134,7 +134,7 @@ class GtpPlayer:
         self.send("clear_board")
 
     def clean_up(self, state: np.void, history: History) -> int:
-        """As ``choose``, for one game in which everything but capturing dead stones is done."""
+        """As ``choose``, for one game that is over except for capturing dead stones."""
         return self._genmove(history, legal_mask(self._game, np.array([state]))[0], "kgs-genmove_cleanup")
 
     def _genmove(self, history: History, legal: np.ndarray, command: str = "genmove") -> int:
@@ -153,7 +153,7 @@ class GtpPlayer:
         return action
 
     def _take_up(self, history: History) -> None:
-        """Set up the position after ``history``, sending all commands at once."""
+        """Set up the position after ``history``. All commands are sent in one write."""
         if history[: len(self._played)] != self._played:
             self.send("clear_board")
             self._played = []
@@ -166,7 +166,7 @@ class GtpPlayer:
             try:
                 self._answer(command)
             except RefusedCommand:
-                # GRhino passes implicitly and rejects the command. If the error meant something else, the next command
+                # GRhino passes implicitly and rejects the command. If the error has another cause, the next command
                 # fails.
                 if action != self._game.pass_action:
                     raise
@@ -190,9 +190,9 @@ class GtpPlayer:
 
 
 class MoveWords:
-    """The actions of ``game`` as words of GTP: their names without spaces, each different from all others.
+    """The actions of ``game`` as GTP words: unique names without spaces.
 
-    any_case: no two words differ by capitals alone, as GTP would have it.
+    any_case: whether words are case-insensitive, as in GTP; False if two words differ only in case.
     """
 
     def __init__(self, game: Game) -> None:
@@ -221,12 +221,12 @@ def _is_word(name: str) -> bool:
 
 
 def title(game: Game) -> str:
-    """The game's name for ``set_game``: Othello, Connect Four, Go of any size."""
+    """The game's name for ``set_game``: Othello, Connect Four, Go (for any size)."""
     if re.match(r"go\d", game.name):
         return "Go"
     return game.name.replace("_", " ").title()
 
 
 def find_engine(program: str) -> str | None:
-    """The path of an engine's ``program``; None if it is not installed."""
+    """Path of an engine's ``program``; None if it is not installed."""
     return shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":" + GAME_FOLDERS)

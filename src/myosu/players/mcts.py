@@ -1,4 +1,4 @@
-"""Monte Carlo tree search for any native two-player game: UCT with random rollouts, without a network."""
+"""Monte Carlo tree search (UCT) with random rollouts for native two-player games, without a network."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def compile_mcts(game: Game) -> Callable[[np.ndarray, int, np.uint64], np.ndarra
     """Compile ``choose(states [n], simulations, seed) -> int64 [n]``: the most visited root actions.
 
     A simulation descends by UCT to an untried action, adds it to the tree, and plays randomly to the end. Only the sign
-    of the return counts. A node stores outcomes in the view of the player who moved into it, so the player who chooses
-    among children maximises, and the sign alternates along the path.
+    of the return counts. A node stores outcomes in the view of the player who moved into it, so selection maximises
+    over the children, and the sign alternates along the path.
     """
     legal_actions, step = game.legal_actions, game.step
     num_actions, max_plies = game.num_actions, game.max_plies
@@ -53,7 +53,7 @@ def compile_mcts(game: Game) -> Callable[[np.ndarray, int, np.uint64], np.ndarra
         states = np.empty(1, roots.dtype)
         state = states[0]
         legal, scratch = np.empty(num_actions, np.bool_), np.empty(num_actions, np.int32)
-        # Node 0 is the root. children: 0 means none, because the root is no child.
+        # Node 0 is the root. In children, 0 means none, because the root is nobody's child.
         children = np.empty((simulations + 1, num_actions), np.int32)
         visits, outcomes = np.empty(simulations + 1, np.int64), np.empty(simulations + 1)
         path = np.empty(max_plies + 1, np.int64)

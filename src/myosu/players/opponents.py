@@ -1,4 +1,4 @@
-"""Opponents by their names on the command line."""
+"""Creates opponents from their names on the command line."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SPELLINGS = ('random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, apv:PARTS, gtp:
 
 def make_opponent(text: str, game: Game, simulations: int | None = None, seed: int = 0) -> Player:
     """The player that ``text`` names: ``random``, ``greedy``, ``alphabeta:DEPTH``, ``mcts:SIMULATIONS``,
-    ``apv:PARTS`` (see ``make_apv``), ``gtp:COMMAND``, or the folder of a run or checkpoint, with ``:SIMULATIONS`` or
-    without.
+    ``apv:PARTS`` (see ``make_apv``), ``gtp:COMMAND``, or the folder of a run or checkpoint, optionally with
+    ``:SIMULATIONS``.
 
     simulations: per move, for an agent without ``:SIMULATIONS``. Raises UserError if there is no such player.
     """
@@ -61,17 +61,18 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
 
 
 def settle_opponent(text: str, environment: Environment, inside: bool = False) -> str:
-    """``text`` as a run's configuration stores it, with an absolute path. Raises UserError if ``environment`` has no
+    """``text`` as stored in a run's configuration, with an absolute path. Raises UserError if ``environment`` has no
     such opponent.
 
-    inside: the opponent becomes part of the environment; if not, "random" is allowed for single-player environments.
+    inside: whether the opponent becomes part of the environment; if not, "random" is allowed for single-player
+    environments.
     """
     if text == "random" and not inside:
         return text
     if environment.spec.num_players == 1:
         raise UserError(f"{environment.name} is single-player: there is no opponent {text!r} in it.")
     if text == "pool" and inside:
-        environment.rules  # noqa: B018  or says that there are none
+        environment.rules  # noqa: B018  raises UserError if there are none
         return text
     opponent = make_opponent(text, environment.rules)
     opponent.close()
@@ -82,8 +83,8 @@ def settle_opponent(text: str, environment: Environment, inside: bool = False) -
 
 
 def split_simulations(text: str) -> tuple[str, int | None]:
-    """Split ``RUN:64`` into the folder and the simulations per move; None if it has no number, or is itself a
-    folder."""
+    """Split ``RUN:64`` into the folder and the simulations per move; the latter is None if ``text`` has no number or
+    is itself a folder."""
     path, _, number = text.rpartition(":")
     simulations = None if os.path.isdir(text) else _whole(number)
     return (path, simulations) if path and simulations else (text, None)

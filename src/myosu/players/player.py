@@ -8,17 +8,17 @@ import numpy as np
 
 from myosu.games.game import Game
 
-#: The actions of a game so far, of both seats.
+#: The actions of both seats in a game so far.
 History = list[int]
 
 
 class Player(Protocol):
     """Chooses actions in a batch of games.
 
-    A player is stateless: its choices depend only on the states and histories it is given (it may cache). So games may
-    be undone, branched or set up.
+    A player is stateless: its choices depend only on the states and histories it is given (it may cache). Games may
+    therefore be undone, branched or set up.
 
-    name: in results.
+    name: shown in results.
     repeats_itself: whether it is deterministic, so that a match must vary the openings.
     """
 
@@ -32,7 +32,7 @@ class Player(Protocol):
     def close(self) -> None: ...
 
 
-#: Returned by ``Player.choose`` for a game that the player resigns.
+#: Returned by ``Player.choose`` for a game in which the player resigns.
 RESIGNS = -1
 
 

@@ -1,4 +1,4 @@
-"""Rollouts from many positions at once, without the interpreter's lock: by the linear policy in Go, else at random."""
+"""Batched rollouts that release the GIL: by the linear policy in Go, at random in other games."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from myosu.games.go.rollout import RolloutPolicy, rollout, rollout_dtype, start_
 from myosu.games.loops import compiled_loop
 from myosu.games.playout import choose_legal, mix64
 
-#: Rollouts for an estimate of who will own each point.
+#: Number of rollouts for an estimate of each point's owner.
 OWNER_ROLLOUTS = 200
 #: rollouts(states [n], seed) -> f32 [n], the outcomes in the view of the player to move. Games must not have ended.
 Rollouts = Callable[[np.ndarray, int], np.ndarray]
@@ -50,8 +50,8 @@ def _play_go(states, seed, scratch, weights, outcomes):
 
 
 def expected_owners(game: Game, state: np.ndarray, policy: RolloutPolicy, count: int, seed: int) -> np.ndarray:
-    """Who owns each point of a Go board at the end of ``count`` rollouts from ``state`` [1]: float64 [points], from −1
-    (always White) to 1 (always Black), rows from the top."""
+    """Mean owner of each point of a Go board at the end of ``count`` rollouts from ``state`` [1]: float64 [points],
+    from −1 (always White) to 1 (always Black), rows from the top."""
     scratch, sums = np.zeros(1, rollout_dtype(game.observation_shape[-1])), np.zeros(game.num_actions - 1)
     _sum_owners(state, np.uint64(seed), count, scratch, policy.weights(), sums)
     return sums / count
@@ -71,7 +71,7 @@ def _sum_owners(states, seed, count, scratch, weights, sums):
 
 
 def random_rollouts(game: Game) -> Rollouts:
-    """Random play to the end; an outcome is the sum of the rewards that follow, those of the opponent subtracted."""
+    """Random play to the end; an outcome is the sum of the player's rewards minus the opponent's."""
     play, scratch = _compile_random(game), np.zeros(1, game.state_dtype)
 
     def run(states: np.ndarray, seed: int) -> np.ndarray:

@@ -20,8 +20,10 @@ from myosu.runs.checkpoint import find_checkpoint
 class TrainedAgent:
     """The agent of a run or checkpoint.
 
-    A recurrent agent's state is kept from one call of ``act`` to the next; ``reset`` clears it. path: of the
-    checkpoint. name: in results. config: of the training (``RunConfig``). spec: of the environment (``EnvSpec``).
+    A recurrent agent's state is kept from one call of ``act`` to the next; ``reset`` clears it.
+
+    path: the checkpoint's path. name: shown in results. config: the training run's ``RunConfig``. spec: the
+    environment's ``EnvSpec``.
 
     Raises UserError if there is no agent, or its code is not trusted (see ``load_agent``).
     """
@@ -45,11 +47,12 @@ class TrainedAgent:
         legal_actions: bool [A] or [n, A], by default all actions; required for two-player games.
         starts: bool or bool [n], whether an episode begins with this observation. Only used by recurrent agents; by
         default episodes begin with the first call after ``reset``.
-        positions: the game's true state, or many [n] (``env.states`` of ``myosu.make``'s environments). Agents that
-        search by the rules (AlphaZero) need it, others ignore it.
+        positions: the game's true state, or many [n] (``env.states`` of ``myosu.make``'s environments). Required by
+        agents that search by the rules (AlphaZero) and ignored by others.
 
-        Returns one action as the environment's own ``step`` takes it; or actions [n, *spec.action_shape], as
-        ``myosu.make``'s environments take them: choices counted from 0, components of a continuous action in one axis.
+        Returns one action as the environment's own ``step`` takes it; or actions [n, *spec.action_shape] as
+        ``myosu.make``'s environments take them: discrete actions counted from 0, continuous actions with their
+        components in one axis.
         """
         batch, single = self._batch(observation)
         n = len(batch)
@@ -66,7 +69,7 @@ class TrainedAgent:
         return np.clip(actions, self.spec.action_low, self.spec.action_high) if self.spec.action_low else actions
 
     def reset(self) -> None:
-        """Clear the recurrent state: new episodes begin with the next observation."""
+        """Clear the recurrent state; new episodes begin with the next observation."""
         self._state = None
 
     def save(self, path: str | Path) -> Path:
@@ -86,7 +89,7 @@ class TrainedAgent:
         return reader
 
     def _batch(self, observation: Any) -> tuple[np.ndarray, bool]:
-        """Observations [n, *shape] in the network's form, and whether ``observation`` was a single one."""
+        """Observations [n, *shape] as the network takes them, and whether ``observation`` was a single one."""
         shape, dtype = self.spec.observation_shape, np.dtype(self.spec.observation_dtype)
         if isinstance(observation, np.ndarray) and observation.dtype == dtype and observation.shape[1:] == shape \
                 and observation.ndim == 1 + len(shape):

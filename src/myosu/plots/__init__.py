@@ -1,1 +1,1 @@
-"""Pictures for a paper or a README, by matplotlib (the extra ``plot``)."""
+"""Plots for a paper or a README, with matplotlib (the extra ``plot``)."""

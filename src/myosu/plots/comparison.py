@@ -1,4 +1,4 @@
-"""Two groups of runs over the course of training: interquartile means of all seeds, with their intervals."""
+"""Groups of runs over the course of training: interquartile means over the seeds, with their intervals."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from myosu.evaluation.comparison import curve_interval, interquartile_mean
 from myosu.plots.figure import COLOURS, figure
 from myosu.runs.curves import LABELS, Course, Curve
 
-#: Points of a curve, spread evenly over the range that all runs have reached.
+#: Number of points of a curve, spread evenly over the range that all runs have reached.
 _POINTS = 60
 
 
 def common_course(curves: list[Curve]) -> np.ndarray:
-    """float64 [points]: from the latest first evaluation to the earliest last one."""
+    """float64 [points]: evenly spaced from the latest first evaluation to the earliest last one."""
     return np.linspace(max(curve.course[0] for curve in curves), min(curve.course[-1] for curve in curves), _POINTS)
 
 
 def on_course(curves: list[Curve], course: np.ndarray) -> np.ndarray:
-    """float64 [runs, points]: evaluations, with straight lines between them."""
+    """float64 [runs, points]: evaluations, linearly interpolated."""
     return np.stack([np.interp(course, curve.course, curve.mean) for curve in curves])
 
 
 def plot_comparison(groups: dict[str, list[Curve]], output: Path, course: Course, title: str) -> None:
-    """Draw sample-efficiency curves of the ``groups`` by name into ``output``, a .png or .svg."""
+    """Draw sample-efficiency curves of the ``groups``, by name, into ``output``, a .png or .svg."""
     points = common_course([curve for group in groups.values() for curve in group])
     with figure(output) as (_, axes):
         for (name, group), colour in zip(groups.items(), COLOURS, strict=False):

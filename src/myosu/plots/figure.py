@@ -1,4 +1,4 @@
-"""What all pictures share: size, colours and output."""
+"""Common to all plots: size, colours and output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from myosu.errors import UserError
 
-#: The palette of Okabe and Ito, which colour-blind people can tell apart too, in an order of good contrast.
+#: The palette of Okabe and Ito, which is safe for colour-blind readers, in an order of good contrast.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#8C6D1F")
 MARKERS = "osD^vP*X"
 GREY = "#6b6b6b"
@@ -24,7 +24,7 @@ STYLE: dict[Any, Any] = {
 
 @contextmanager
 def figure(path: Path, width: float = 8.0, height: float = 4.5) -> Iterator[tuple[Any, Any]]:
-    """Figure and axes of the given size in inches, written to ``path``, a .png or .svg, at the end of the context."""
+    """Context with a figure and axes of the given size in inches, written to ``path``, a .png or .svg, at the end."""
     if path.suffix not in (".png", ".svg"):
         raise UserError(f"-o {path}: a picture is a .png or .svg file.")
     try:
@@ -38,5 +38,5 @@ def figure(path: Path, width: float = 8.0, height: float = 4.5) -> Iterator[tupl
         FigureCanvasAgg(drawn)
         yield drawn, drawn.add_subplot()
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Without the date, and with a fixed salt for its ids, the same data make the same file.
+        # No date, and a fixed salt for ids: the same data give the same file.
         drawn.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {})

@@ -1,4 +1,4 @@
-"""Learning curves: evaluations with their intervals over training."""
+"""Learning curves: evaluations with their intervals over the course of training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def plot_learning(folders: list[Path], output: Path, course: Course = "minutes",
             colour = COLOURS[i % len(COLOURS)]
             axes.plot(*curve.episodes.T, color=colour, linewidth=0.8, alpha=0.45)
             axes.fill_between(curve.course, *curve.interval.T, color=colour, alpha=0.18, linewidth=0)
-            if len(curve.course) == 1:  # a band of no width
+            if len(curve.course) == 1:  # a band would have no width
                 axes.vlines(curve.course, *curve.interval.T, color=colour, linewidth=1)
             axes.plot(curve.course, curve.mean, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4,
                       label=curve.name)

@@ -1,4 +1,4 @@
-"""Ratings of checkpoints over their training, with the league's other players as horizontal lines."""
+"""Ratings of checkpoints over the course of training, with the league's other players as horizontal lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from myosu.runs.curves import LABELS, minutes_at
 
 
 def plot_ratings(standings: Standings, output: Path) -> None:
-    """Draw into ``output``, a .png or .svg: over minutes if all runs record them, otherwise over gradient steps."""
+    """Draw into ``output``, a .png or .svg, over minutes if all runs record them, otherwise over gradient steps."""
     lines: defaultdict[tuple[str, int | None], list[int]] = defaultdict(list)
     levels = []
     for i, entrant in enumerate(standings.entrants):
@@ -65,8 +65,8 @@ def plot_ratings(standings: Standings, output: Path) -> None:
 
 
 def _spread(places: list[float], gap: float) -> list[float]:
-    """The descending ``places``, moved as little as possible so that they are ``gap`` apart."""
-    groups: list[list[float]] = []  # for each group: sum of the preferred tops, and its size
+    """The descending ``places``, moved as little as possible so that they are at least ``gap`` apart."""
+    groups: list[list[float]] = []  # for each group: the sum of the preferred tops, and its size
     for wanted in places:
         groups.append([wanted, 1])
         while len(groups) > 1 and _top(groups[-1]) > _top(groups[-2]) - groups[-2][1] * gap:

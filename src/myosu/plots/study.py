@@ -1,4 +1,4 @@
-"""A picture of a search of settings."""
+"""Plot of a hyperparameter search."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def plot_study(scores: Sequence[tuple[int, float, bool]], final: dict[str, Seque
                title: str) -> None:
     """Draw a study into ``output``, a .png or .svg.
 
-    scores: number of each trial, its last mean reward, and whether it was pruned. final: for each kind of settings the
-    mean rewards of its runs from fresh seeds, drawn to the right of the search.
+    scores: for each trial its number, its last mean reward, and whether it was pruned. final: name of the settings →
+    mean rewards of runs from fresh seeds, drawn to the right of the search.
     """
     with figure(output) as (_, axes):
         numbers = np.array([number for number, _, _ in scores])

@@ -1,5 +1,7 @@
-"""Stages that compare what earlier ones made: matches, a league of players (AlphaGo's figure 4), and ways to evaluate a
-position (figure 2b)."""
+"""Stages that compare the results of earlier ones.
+
+They play matches or a league of players (AlphaGo's figure 4), or compare ways to evaluate a position (figure 2b).
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,8 @@ from myosu.runs.recordings import is_held_out, open_recording
 
 @dataclass(frozen=True)
 class RateOptions:
-    """pairs: who meets whom. games: of each pair, half of them from each seat. jobs: matches at once, by default as
-    many as there are cores."""
+    """pairs: (player, opponent) of each match. games: per pair, half of them from each seat. jobs: number of parallel
+    matches, by default the number of cores."""
 
     pairs: tuple[tuple[str, str], ...]
     games: int = 400
@@ -51,8 +53,10 @@ class RateOptions:
 
 
 class Rate(Stage):
-    """Matches between players of earlier stages, engines and others. One that has ended is not played again after a
-    stop: ``matches.json`` keeps it."""
+    """Matches between players of earlier stages, engines and others.
+
+    Finished matches are kept in ``matches.json`` and not played again when the stage is resumed.
+    """
 
     kind = "rate"
 
@@ -73,7 +77,7 @@ class Rate(Stage):
         pool = Pool(options.jobs or len(os.sched_getaffinity(0)), _Matches, (self.game, options))
         try:
             while waiting or pool.lost or pool.under_way():
-                waiting[:0] = [pair for pair, _ in pool.lost]  # of a process that died
+                waiting[:0] = [pair for pair, _ in pool.lost]  # matches of a worker process that died
                 pool.lost.clear()
                 while pool.idle() and waiting:
                     pair = waiting.pop(0)
@@ -92,7 +96,7 @@ def _match_name(pair: tuple[str, str]) -> str:
 
 
 class _Matches:
-    """Plays matches in a process of its own."""
+    """Plays matches in a worker process."""
 
     def __init__(self, game: str, options: RateOptions) -> None:
         prepare_process(options.seed)
@@ -110,8 +114,8 @@ class _Matches:
 
 @dataclass(frozen=True)
 class LeagueOptions:
-    """players: by the name that they have in the table. games: of the league in all. simulations: per move, of
-    AlphaGo's searches that do not say their own."""
+    """players: name in the table → player. games: total number of the league. simulations: per move, for AlphaGo's
+    searches that do not set their own."""
 
     players: dict[str, str]
     games: int
@@ -122,7 +126,7 @@ class LeagueOptions:
 
 
 class League(Stage):
-    """A league as ``myosu arena`` plays it, in the stage's folder. Random takes part, with rating 0."""
+    """A league, as ``myosu arena`` plays it, in the stage's folder. The random player takes part with rating 0."""
 
     kind = "league"
 
@@ -148,21 +152,23 @@ class League(Stage):
                         every(options.games, tell))
             standings = Standings.of(league)
         rated = {entrant.text: _rating(standings, i) for i, entrant in enumerate(standings.entrants)}
-        # The same player under two names has one place: where the reinforced policy is the supervised one, for example.
+        # The same player may have two names, for example when the reinforced policy is the supervised one. It is rated
+        # once.
         figures = {entrant.name: rated.get(entrant.text, {"games": 0}) for entrant in entrants}
         return dict(sorted(figures.items(), key=lambda item: -item[1].get("elo", -math.inf)))
 
 
 def _rating(standings: Standings, i: int) -> Figures:
-    """elo_ci95: of the distance to the league's mean."""
+    """The player's figures. elo_ci95 is the interval of its distance to the league's mean."""
     elo, half = float(standings.elo[i]), float(standings.half_width[i])
     return {"elo": elo, "elo_ci95": [elo - half, elo + half], "games": int(standings.results.games[i].sum())}
 
 
 @dataclass(frozen=True)
 class ValueErrorsOptions:
-    """recordings: games, of which those are used that the value networks among the ``evaluators`` did not learn from,
-    at most ``games``. rollouts: the mean of so many by a rollout policy. network_rollouts: by a policy network."""
+    """recordings: games, of which at most ``games`` are used that are held out from the training of the value networks
+    among the ``evaluators``. rollouts: number averaged per position for a rollout policy. network_rollouts: the same
+    for a policy network."""
 
     recordings: tuple[str, ...]
     evaluators: tuple[str, ...]
@@ -173,7 +179,7 @@ class ValueErrorsOptions:
 
 
 class ValueErrors(Stage):
-    """The error of value networks beside that of rollouts, by stage of the game."""
+    """Compares the errors of value networks and of rollouts, by stage of the game."""
 
     kind = "value-errors"
     evaluates = ("value", "rollout", "supervise", "reinforce")

@@ -1,4 +1,4 @@
-"""Pictures of a recipe's figures, one for each stage that has any, in the recipe's folder."""
+"""Plots of a recipe's figures, one for each stage that has any, in the recipe's folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from myosu.runs.curves import LiveMetrics
 
 
 def draw_pictures(made: dict[str, Made], folder: Path) -> list[Path]:
-    """Draws STAGE.png in ``folder`` and returns the files. Raises UserError without matplotlib."""
+    """Draw STAGE.png in ``folder`` for each stage. Returns the files. Raises UserError if matplotlib is missing."""
     drawn = []
     for name, stage in made.items():
         if draw := DRAWINGS.get(stage.kind):
@@ -24,7 +24,7 @@ def draw_pictures(made: dict[str, Made], folder: Path) -> list[Path]:
 
 
 def _losses(name: str, stage: Made, output: Path) -> None:
-    """What was learnt, and what was held out, over the updates: they part where a network learns by heart."""
+    """Training and held-out loss over the updates. They diverge when the network overfits."""
     metrics = LiveMetrics(stage.folder / "metrics.jsonl")
     metrics.read()
     with figure(output) as (_, axes):
@@ -49,7 +49,7 @@ def _value_errors(name: str, stage: Made, output: Path) -> None:
         axes.set_xlabel("plies")
         axes.set_ylabel("½ (z − v)²")
         means = [error for errors in stage.figures.values() for _, _, error in errors["by_stage"]]
-        axes.set_ylim(0, max(0.8, 1.2 * max(means)))  # intervals of few positions may go beyond
+        axes.set_ylim(0, max(0.8, 1.2 * max(means)))  # intervals of few positions may extend beyond
         axes.legend(fontsize=8)
         _note(axes)
 
@@ -69,7 +69,7 @@ def _rates(name: str, stage: Made, output: Path) -> None:
 
 
 def _bars(title: str, label: str, rows: dict[str, Figures], key: str, output: Path) -> None:
-    """A horizontal bar for each row with its interval, the first at the top."""
+    """A horizontal bar with its interval for each row, the first at the top."""
     values = np.array([row[key] for row in rows.values()])
     ends = np.array([row[f"{key}_ci95"] for row in rows.values()])
     with figure(output, height=1.2 + 0.36 * len(rows)) as (_, axes):
@@ -84,7 +84,7 @@ def _bars(title: str, label: str, rows: dict[str, Figures], key: str, output: Pa
 
 
 def _short(name: str) -> str:
-    """Without its middle where it is long: engines differ at the ends of their command lines."""
+    """Shorten a long name in the middle, because engines differ at the ends of their command lines."""
     return name if len(name) <= 60 else f"{name[:34]}…{name[-25:]}"
 
 

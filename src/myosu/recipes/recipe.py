@@ -1,12 +1,12 @@
 """Reads a recipe and runs its stages one after another.
 
-A recipe is a TOML file: ``game``, then one table for each stage in the order in which they are run. ``stage`` says
-what it does (``stages.py``), the other fields are its settings, a table ``quick`` in it replaces some of them in a
-quick run, and ``about_minutes`` says how long the stage takes. Where a setting names games, a run or a player, the name
-of an earlier stage stands for what that stage made.
+A recipe is a TOML file: ``game``, followed by one table per stage, in the order in which they run. ``stage`` is the
+kind of stage (``stages.py``), and the other fields are its settings. A table ``quick`` in it overrides settings in a
+quick run, and ``about_minutes`` estimates the stage's duration. A setting that expects games, a run or a player can
+name an earlier stage instead.
 
-A recipe is run in a folder, in which every stage has its own. ``recipe.json`` there says which stages are done, with
-which settings, and their figures; the same command goes on where it was stopped.
+A recipe runs in a folder, in which every stage has its own. ``recipe.json`` there lists the finished stages with their
+settings and figures; the same command resumes an interrupted recipe.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from myosu.runs.files import hold_folder, write_json, writing_to
 from myosu.runs.reading import read_json
 
 QUICK = "quick"
-#: Minutes that a stage takes on two idle cores, for the estimate of what is left; of a training its own limit.
+#: Estimated minutes of a stage on two idle cores, for the time left; the default for a training is its own limit.
 ABOUT = "about_minutes"
 KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (
     Record, Supervise, Rollout, Reinforce, Value, Rate, League, ValueErrors)}
@@ -36,7 +36,11 @@ KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (
 
 @dataclass(frozen=True)
 class Recipe:
-    """name: of the file, without its ending. stages: by name, in their order. minutes: that each is said to take."""
+    """A recipe that was read and checked.
+
+    name: the file's name without its ending. stages: by name, in order. minutes: the estimated duration of each stage,
+    if given.
+    """
 
     name: str
     game: str
@@ -45,15 +49,16 @@ class Recipe:
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with Myosu."""
+    """Names of the recipes that come with Myosu."""
     names = [file.name for file in files(__package__).iterdir()]
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
 def read_recipe(text: str, quick: bool = False) -> Recipe:
-    """The recipe of this name, or in this file. Everything that can be checked before the first stage runs is checked.
+    """Read and check the recipe with this name, or in this .toml file.
 
-    Raises UserError naming the file, the stage and the setting.
+    Everything is checked that can be checked before the first stage runs. Raises UserError naming the file, the stage
+    and the setting.
     """
     if text.endswith(".toml"):
         if not Path(text).is_file():
@@ -97,10 +102,10 @@ def read_recipe(text: str, quick: bool = False) -> Recipe:
 
 def run_recipe(recipe: Recipe, folder: Path, until: str | None = None,
                tell: Callable[[str], None] = print) -> dict[str, Made] | None:
-    """Run the stages that are not done, up to ``until`` or to the last. Returns what each made, in order; None if the
-    person interrupted a training, which is saved.
+    """Run the unfinished stages, up to ``until`` or to the last.
 
-    Raises UserError if a stage fails, or was done with other settings.
+    Returns the results of the stages in order, or None if the user interrupted a training, which is saved. Raises
+    UserError if a stage fails, or was run with other settings.
     """
     if until is not None and until not in recipe.stages:
         raise UserError(f"There is no stage {until!r} in {recipe.name}: {', '.join(recipe.stages)}.")
@@ -137,13 +142,13 @@ def run_recipe(recipe: Recipe, folder: Path, until: str | None = None,
 
 
 def _progress(recipe: Recipe, made: dict[str, Made], until: str | None) -> str:
-    """Minutes that the stages so far took, and about how many those up to ``until`` will take on a machine that is as
-    slow or as fast as it has been; "" where nobody says how long one of them takes."""
+    """Minutes spent so far, and an estimate of the minutes left up to ``until``, scaled by the speed of the finished
+    stages; "" if any estimate is missing."""
     names = list(recipe.stages)[:None if until is None else list(recipe.stages).index(until) + 1]
     if not all(name in recipe.minutes for name in names):
         return ""
     spent = sum(one.seconds for one in made.values()) / 60
-    # A training has the same minutes on every machine.
+    # A training with a time limit takes the same time on every machine.
     free = [name for name in made if "minutes" not in recipe.stages[name].settings]
     expected = sum(recipe.minutes[name] for name in free)
     pace = sum(made[name].seconds for name in free) / 60 / expected if expected else 1.0

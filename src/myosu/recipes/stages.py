@@ -1,6 +1,6 @@
-"""The stages of recipes. Each checks its settings when the recipe is read, and runs in a folder of its own.
+"""The stages of recipes. Each checks its settings when the recipe is read, and runs in its own folder.
 
-A stage's figures are plain numbers by name; ``NAME_ci95`` is the interval of ``NAME``.
+A stage's figures are plain numbers by name; ``NAME_ci95`` is the 95 % interval of ``NAME``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Made:
-    """What a stage that is done made: in its ``folder``, by a stage of this ``kind``, in ``seconds``."""
+    """The result of a finished stage: its ``folder``, the stage's ``kind``, its ``figures`` and its duration in
+    ``seconds``."""
 
     folder: Path
     kind: str
@@ -47,14 +48,17 @@ class Made:
 
     @property
     def player(self) -> str:
-        """The player that it made, as ``make_opponent`` takes it. Of a reinforced policy the best; but the one that it
-        started from where it was not better for certain."""
+        """The resulting player, in the form that ``make_opponent`` accepts.
+
+        For a reinforced policy this is the best checkpoint, or the initial policy if the best is not significantly
+        better.
+        """
         if self.kind == "reinforce":
             return self.figures["player"]
         return str(self.folder)
 
 
-#: The stages from which the parts of AlphaGo's search may come (``players.apv_name``).
+#: The kinds of stages that can provide each part of AlphaGo's search (``players.apv_name``).
 PARTS_OF_APV = {"network": ("supervise", "reinforce"), "prior": ("supervise", "reinforce"), "value": ("value",),
                 "rollout": ("rollout",)}
 
@@ -68,8 +72,11 @@ def _part(part: str, name: str, made: dict[str, Made]) -> str:
 
 
 class Stage:
-    """A stage as the recipe says it. settings: what ``Options`` takes, or fields of a training. earlier: the stages
-    before it, by name. where: for messages."""
+    """A stage of a recipe.
+
+    settings: the fields of ``Options``, or of a training. earlier: name → earlier stage. where: the place in the
+    recipe, for error messages.
+    """
 
     kind: ClassVar[str]
 
@@ -82,21 +89,21 @@ class Stage:
         self.check()
 
     def check(self) -> None:
-        """Raises UserError where a setting is wrong or names a stage that is missing."""
+        """Raise UserError if a setting is wrong or names a missing stage."""
         raise NotImplementedError
 
     def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
-        """Do it, or go on with it; None if a person interrupted it."""
+        """Run or resume the stage. Returns None if the user interrupted it."""
         raise NotImplementedError
 
     def described(self) -> dict[str, Any]:
-        """The settings as JSON, to know them again; without ``jobs``, which change nothing of what is made."""
+        """The settings as JSON, to recognise them later; without ``jobs``, which does not affect the result."""
         settings = {name: value for name, value in self.settings.items() if name != "jobs"}
         return json.loads(json.dumps({"stage": self.kind, "game": self.game, **settings}))
 
     def check_names(self, setting: str, names: Any, kinds: tuple[str, ...], what: str) -> None:
-        """Raises UserError unless each of ``names`` is an earlier stage of one of ``kinds`` with the same rules, or
-        exists on this disk."""
+        """Raise UserError unless each of ``names`` is an earlier stage of one of ``kinds`` with the same rules, or an
+        existing path."""
         for name in names:
             if name in self.earlier:
                 if (kind := self.earlier[name].kind) not in kinds:
@@ -170,14 +177,14 @@ class Record(Stage):
 
 
 def every(games: int, tell: Tell) -> Callable[[int, list[str]], None]:
-    """Tell of every tenth of the ``games``, and about how long the others will take."""
+    """A progress callback that reports after every tenth of the ``games``, with an estimate of the time left."""
     told, first, begin = 0, None, time.monotonic()
 
     def progress(done: int, notices: list[str]) -> None:
         nonlocal told, first
         for notice in notices:
             tell(notice)
-        first = done if first is None else first  # a stage that goes on has played some before
+        first = done if first is None else first  # a resumed stage has already played some games
         if done - told >= max(1, games // 10):
             told = done
             left = (time.monotonic() - begin) * (games - done) / max(1, done - first) / 60
@@ -187,7 +194,7 @@ def every(games: int, tell: Tell) -> Callable[[int, list[str]], None]:
 
 
 class Training(Stage):
-    """Trains ``algorithm`` as ``myosu train`` does; the settings are its and those of ``TrainConfig``."""
+    """Trains ``algorithm`` as ``myosu train`` does. The settings are those of the algorithm and of ``TrainConfig``."""
 
     algorithm: ClassVar[str]
 
@@ -199,7 +206,7 @@ class Training(Stage):
             raise UserError(f"{self.where}: {error}") from None
 
     def names(self) -> dict[str, Any]:
-        """The settings that name other stages, checked."""
+        """The settings that name other stages, after checking them."""
         recordings = self.settings.get("recordings", ())
         if not recordings:
             raise UserError(f"{self.where}: recordings is missing: name the stage that recorded the games.")
@@ -225,7 +232,8 @@ class Training(Stage):
         return self.figures(folder, made)
 
     def check_games(self, made: dict[str, Made]) -> None:
-        """Raises UserError unless the recordings, if it learns from any, have games to learn from and to test on."""
+        """Raise UserError if the recordings lack games to train on or held-out games. Trainings without recordings
+        pass."""
         if "recordings" not in (resolved := self.resolved(made)):
             return
         environment = load_environment(self.game)
@@ -251,7 +259,7 @@ class Training(Stage):
 
 
 class Supervise(Training):
-    """The supervised policy (cloning)."""
+    """Trains the supervised policy (algorithm cloning)."""
 
     kind, algorithm = "supervise", "cloning"
 
@@ -261,7 +269,7 @@ class Supervise(Training):
 
 
 class Value(Training):
-    """The value network."""
+    """Trains the value network."""
 
     kind, algorithm = "value", "value"
 
@@ -274,8 +282,11 @@ class Value(Training):
 
 
 class Reinforce(Training):
-    """The reinforced policy, which every evaluation compares with the one that it starts from; at the end the best
-    plays ``games_against_start`` games against it."""
+    """Trains the reinforced policy.
+
+    Every evaluation plays against the initial policy. At the end the best checkpoint plays ``games_against_start``
+    games against it.
+    """
 
     kind, algorithm = "reinforce", "reinforce"
 
@@ -311,7 +322,7 @@ class RolloutOptions:
 
 
 class Rollout(Stage):
-    """The rollout policy of Go, ``rollout.npz`` in the stage's folder."""
+    """Fits the rollout policy for Go, ``rollout.npz`` in the stage's folder."""
 
     kind = "rollout"
 

@@ -1,1 +1,1 @@
-"""A run is a folder of files and tensors: configuration, checkpoints, records of episodes and games, metrics."""
+"""The files of a run's folder: configuration, checkpoints, records of episodes and games, metrics."""

@@ -1,9 +1,9 @@
-"""Checkpoints: folders that are written atomically and detect any later change by their hashes.
+"""Checkpoints: folders that are written atomically and whose hashes reveal any later change.
 
-    checkpoints/update-00001000/   manifest.json         what is here, with sizes and SHA-256 sums
-                                   weights.safetensors   what an agent needs to play
-                                   state.json, state.safetensors   what training needs to resume; the latest two only
-    checkpoints/best.json          names the checkpoint with the best evaluation
+    checkpoints/update-00001000/   manifest.json         list of the files, with sizes and SHA-256 sums
+                                   weights.safetensors   weights of the agent
+                                   state.json, state.safetensors   state to resume training; the latest two only
+    checkpoints/best.json          name of the checkpoint with the best evaluation
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from myosu.runs.files import remove, sha256, sync, write_json, writing_to
 from myosu.runs.reading import Count, FileName, Finite, Pattern, Range, load_json, parse, read_json
 from myosu.runs.state import State, Weights, load_state, save_state
 
-#: Number of checkpoints that can be resumed: the latest, and one to fall back on.
+#: Number of checkpoints from which training can resume: the latest, and one in case it is damaged.
 RESUMABLE = 2
 
 #: Exceptions raised by reading a damaged file of tensors, or by loading tensors of other shapes.
@@ -43,13 +43,13 @@ class Seal(TypedDict):
 
 
 class ReplayFiles(TypedDict):
-    """One entry per block; "" if the block does not exist."""
+    """Names of the files of a saved replay, one per block; "" if the block does not exist."""
 
     files: list[Annotated[str, Pattern(r"(\w[\w.-]*)?")]]
 
 
 class ReplayManifest(ReplayFiles):
-    """As ``Replay.save`` returns it."""
+    """The manifest that ``Replay.save`` returns."""
 
     capacity: Count
     cursor: Count
@@ -79,7 +79,7 @@ class SourceState(TypedDict):
 
 
 class TrainingState(TypedDict):
-    """The loop's own state. The learner and the source check theirs themselves."""
+    """The training loop's part of the state. The learner and the source validate their own parts."""
 
     updates: Count
     samples: Count
@@ -91,7 +91,7 @@ class TrainingState(TypedDict):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint folder and its manifest, whose hash has been checked."""
+    """A checkpoint's folder and its manifest, whose hash has been verified."""
 
     path: Path
     manifest: dict[str, Any]
@@ -109,7 +109,8 @@ class Checkpoint:
         return RunConfig.from_json(self.manifest["config"], self.path / "manifest.json")
 
     def weights(self) -> Weights:
-        """The weights, checked against the manifest. Raises UserError if the file is not what was written."""
+        """Load the weights, in float32 if they are stored in float16. Raises UserError if the file does not match the
+        manifest, or if a weight is not finite."""
         self._check("weights.safetensors")
         with self._reading("weights.safetensors"):
             weights = load_file(self.path / "weights.safetensors")
@@ -122,12 +123,12 @@ class Checkpoint:
         return weights
 
     def state(self) -> State:
-        """The state that training needs to resume. The whole checkpoint is checked."""
+        """Load the state to resume training. Raises UserError if any file does not match the manifest."""
         for name in {**self.manifest["files"], "state.json": None, "state.safetensors": None}:
             self._check(name)
         with self._reading("state.json"):
             state = load_state(self.path)
-            if "actors" in state:  # name of earlier versions
+            if "actors" in state:  # the name in earlier versions
                 state["source"] = state.pop("actors") | ({"actor": state.pop("actor")} if "actor" in state else {})
             parse(TrainingState, {name: state.get(name) for name in TrainingState.__annotations__},
                   self.path / "state.json")
@@ -142,9 +143,10 @@ class Checkpoint:
                             f"{_way_out(self.path)}") from error
 
     def save_agent(self, folder: Path, half: bool = False) -> None:
-        """Write what an agent needs into ``folder``, as a separate checkpoint. Raises UserError if it exists.
+        """Write the agent to ``folder`` as a separate checkpoint without training state. Raises UserError if the folder
+        exists.
 
-        half: store the weights in float16; ``weights`` gives them in float32 again.
+        half: store the weights in float16; ``weights`` loads them in float32.
         """
         self._check("weights.safetensors")
         try:
@@ -163,8 +165,8 @@ class Checkpoint:
 
     @contextmanager
     def being_loaded(self) -> Iterator[None]:
-        """Context in which weights and state are loaded into an agent or a training: turns errors of tensors that do
-        not fit into UserError."""
+        """Context in which weights and state are loaded into an agent or a training run. Turns errors about tensors
+        that do not fit into UserError."""
         try:
             yield
         except UNFIT as error:
@@ -173,7 +175,7 @@ class Checkpoint:
                             ) from error
 
     def check_replay(self, folder: Path) -> None:
-        """Check the files of the saved replay in ``folder``."""
+        """Verify the files of the saved replay in ``folder``. Raises UserError."""
         parse(ReplayManifest, self.manifest["replay"], f"{self.path / 'manifest.json'} (replay)")
         for name in self.manifest["replay_files"]:
             self._check(name, folder)
@@ -197,7 +199,7 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read the manifest in ``path``. Raises UserError when it is missing or was changed."""
+    """Open the checkpoint in ``path``. Raises UserError if its manifest is missing or was changed."""
     file = path / "manifest.json"
     if not file.exists():
         raise UserError(f"{file} is missing. {_way_out(path)}")
@@ -218,7 +220,7 @@ class Checkpoints:
         self._replay_files: dict[str, dict[str, Any]] = {}
 
     def paths(self) -> list[Path]:
-        """All checkpoint folders, oldest first; their contents unchecked."""
+        """All checkpoint folders, oldest first, without verifying their contents."""
         found = [path for path in self.folder.glob("update-*") if re.fullmatch(r"update-\d{8,}", path.name)]
         return sorted(found, key=lambda path: int(path.name.removeprefix("update-")))
 
@@ -231,9 +233,9 @@ class Checkpoints:
 
     def write(self, update: int, config: RunConfig, weights: Weights, state: State, replay: dict[str, Any],
               replay_folder: Path) -> Path:
-        """Write a checkpoint atomically: on any failure nothing of it remains.
+        """Write a checkpoint atomically. After a failure, nothing of it remains.
 
-        replay: the manifest of the replay; its ``files`` are in ``replay_folder``.
+        replay: the manifest of the replay, whose ``files`` are in ``replay_folder``.
         """
         final = self.path(update)
         temporary = self.folder / f".{final.name}.part"
@@ -243,7 +245,7 @@ class Checkpoints:
             save_file({name: tensor.contiguous() for name, tensor in weights.items()},
                       temporary / "weights.safetensors")
             names = ["weights.safetensors", *save_state(temporary, state)]
-            # A file of the replay never changes under its name, so its hash is computed once.
+            # The files of the replay never change, so each hash is computed once.
             known = self._replay_files
             self._replay_files = {name: known.get(name) or _seal(replay_folder / name)
                                   for name in replay["files"] if name}
@@ -261,8 +263,8 @@ class Checkpoints:
     def retain(self, keep_every: int, also: set[int]) -> list[Checkpoint]:
         """Delete checkpoints that are no longer needed. Returns the resumable ones that remain.
 
-        The latest two are kept whole. Only the weights are kept of the first checkpoint at or after each multiple of
-        ``keep_every``, of the best one and of the updates ``also``.
+        The latest two are kept with their training state. Only the weights are kept of the first checkpoint at or after
+        each multiple of ``keep_every``, of the best one, and of those at the updates ``also``.
         """
         paths = self.paths()
         best = self.best()
@@ -278,7 +280,7 @@ class Checkpoints:
             try:
                 checkpoint = open_checkpoint(path)
             except UserError:
-                continue  # Damaged: it is reported when somebody uses it; training need not stop for it.
+                continue  # damaged: training need not stop for it, and using it will report it
             if i < len(paths) - RESUMABLE:
                 _strip(checkpoint)
             elif checkpoint.resumable:
@@ -286,7 +288,7 @@ class Checkpoints:
         return resumable
 
     def set_aside_after(self, update: int) -> list[Path]:
-        """Set aside the checkpoints later than ``update``, because training resumes there. Returns their new paths."""
+        """Rename the checkpoints after ``update``, from which training resumes. Returns their new paths."""
         moved = []
         for path in self.paths():
             if int(path.name.removeprefix("update-")) > update:
@@ -297,7 +299,7 @@ class Checkpoints:
         return moved
 
     def best(self) -> Path | None:
-        """The checkpoint that ``best.json`` names."""
+        """The checkpoint that ``best.json`` names; None if there is no such file."""
         file = self.folder / "best.json"
         if not file.exists():
             return None
@@ -316,8 +318,8 @@ class Checkpoints:
 
 
 def find_checkpoint(path: str | Path) -> Checkpoint:
-    """The checkpoint that ``path`` names: a run folder (its latest), ``RUN/checkpoints/best`` or ``latest``, or the
-    folder of one checkpoint."""
+    """Open the checkpoint that ``path`` names: a run's folder (its latest checkpoint), ``RUN/checkpoints/best`` or
+    ``latest``, or a checkpoint's folder. Raises UserError if there is none."""
     path = Path(path)
     if path.name in ("best", "latest") and path.parent.is_dir():
         checkpoints = Checkpoints(path.parent)
@@ -339,8 +341,8 @@ def find_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Rename the folder to a name that the next start clears, then delete it, so that a partly deleted folder is never
-    taken for a checkpoint."""
+    """Rename the folder to a temporary name, which the next start cleans up, then delete it. A partly deleted folder is
+    thus never mistaken for a checkpoint."""
     part = checkpoint.with_name(f".{checkpoint.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     os.rename(checkpoint, part)
@@ -361,8 +363,8 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 
 def _strip(checkpoint: Checkpoint) -> None:
-    """Keep only the weights. The manifest is replaced first, so that it never lists a file that is gone. Files that a
-    killed training left behind are removed now."""
+    """Remove everything but the weights. The manifest is replaced first, so that it never lists a missing file. This
+    also removes files that a killed training left."""
     files = checkpoint.manifest["files"]
     kept = {name: files[name] for name in files if not name.startswith("state.")}
     if checkpoint.resumable:
@@ -373,7 +375,7 @@ def _strip(checkpoint: Checkpoint) -> None:
 
 
 def _way_out(damaged: Path) -> str:
-    """Advice about a damaged checkpoint: use the nearest earlier one that is whole."""
+    """Advice about a damaged checkpoint: the name of the nearest earlier one that is intact."""
     for path in reversed(Checkpoints(damaged.parent).paths()):
         if path.name >= damaged.name or not (path / "manifest.json").is_file():
             continue

@@ -1,4 +1,4 @@
-"""``TrainConfig``: limits and settings of the training loop. ``RunConfig``: all that a run's folder keeps of them."""
+"""``TrainConfig``: limits and settings of the training loop. ``RunConfig``: the whole configuration of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMITS = ("minutes", "updates", "games", "env_steps")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Limits of a training, of which the first that is reached ends it, and settings of the loop."""
+    """Limits of a run, of which the first that is reached ends it, and settings of the training loop."""
 
     minutes: float | None = None
     """Wall-clock minutes, including start-up and compilation."""
@@ -34,21 +34,21 @@ class TrainConfig:
     games: int | None = None
     """Finished games (episodes)."""
     env_steps: int | None = None
-    """Actions taken, in all environments together. A rollout that has begun is finished."""
+    """Environment steps (actions), in all environments together. A rollout that has begun is completed."""
     seed: int = 0
     """Seed of all random numbers. In deterministic mode the same seed gives the same weights, bit for bit."""
     actors: int | None = None
-    """Number of actor processes, one core each. With 0 the learner's process plays and learns in turn. The default
+    """Number of actor processes, one core each. With 0, acting and learning take turns in one process. The default
     depends on the algorithm: all cores except the learner's, or 0."""
     env_workers: Workers = "none"
     """Run each Gymnasium environment in its own process: synchronous (every step waits for all of them) or asynchronous
-    (act in those that are ready). Useful if a step takes a millisecond or more. vector: all together, in the vector
-    form that the environment itself brings (vector_entry_point)."""
+    (act in those that are ready). Useful if a step takes a millisecond or more. vector: use the environment's
+    own vector implementation (vector_entry_point)."""
     deterministic: bool = False
-    """Play, learn and evaluate in turn in one process, so that the run can be reproduced exactly."""
+    """Act, learn and evaluate in turn in one process, so that the run can be reproduced exactly."""
     evaluate_every: int = 500
-    """Updates between evaluations; 0 for none. With parallel actors there may be more, because after an evaluation the
-    next one waits at least five times as long as it took."""
+    """Updates between evaluations; 0 for none. With parallel actors there may be more, because each evaluation is
+    followed by a pause of five times its duration."""
     evaluation_opponent: str = "random"
     """Opponent of the evaluations in two-player games: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS,
     gtp:"COMMAND", or the folder of another run, optionally with :SIMULATIONS."""
@@ -56,20 +56,20 @@ class TrainConfig:
     """Games per evaluation, half from each seat (an even number from 4; 200 by default), or episodes in single-player
     environments (50)."""
     pool_every: int = 10_000
-    """With --opponent pool: steps of an actor's environments between two versions of the learner that join its pool."""
+    """With --opponent pool: environment steps of an actor between two versions of the learner that join its pool."""
     pool_window: int = 10
-    """With --opponent pool: how many of the newest of these play on."""
+    """With --opponent pool: number of the newest of these versions that are drawn as opponents."""
     pool_latest: float = 0.5
-    """With --opponent pool: share of the games against the learner as it is now."""
+    """With --opponent pool: probability that the opponent of a game is the learner's current version."""
     pool_opening_plies: int = 0
-    """With --opponent pool: games begin with 0 to so many random plies, which nothing is learnt from."""
+    """With --opponent pool: games begin with 0 to this many random plies, which are not learnt from."""
     checkpoint_every_minutes: float = 2.0
     """Minutes between checkpoints. Each evaluation and the end of training save one too."""
     keep_every: int = 1000
     """Keep the weights of the first checkpoint at or after every multiple of this many updates."""
     video_every: int = 0
-    """Make a video of every so many episodes, and of each new best episode in single-player environments; 0 for none.
-    Videos are made in a separate process, one at a time."""
+    """Episodes between videos; in single-player environments each new best episode gets one too. 0 for none. Videos are
+    made in a separate process, one at a time."""
 
     def __post_init__(self) -> None:
         for name in LIMITS:
@@ -96,8 +96,10 @@ class TrainConfig:
 
 
 class Shape(TypedDict):
-    """The shapes that a network is built for, see ``shape_of``. Runs of earlier versions say less. observation: dtype
-    and shape of each part."""
+    """The shapes that a network is built for, see ``shape_of``. Runs of earlier versions have fewer fields.
+
+    observation: dtype and shape of each part.
+    """
 
     observation_shape: list[Count]
     num_actions: Count
@@ -109,16 +111,16 @@ class Shape(TypedDict):
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that a run was started with.
+    """The configuration of a run, as config.json stores it.
 
     game: a registered name, the path of a game file, or a Gymnasium environment's id. algorithm_config: the fields of
-    the algorithm's ``Config`` as plain values (an instance is turned into them); ``algorithms.load_settings`` makes the
+    the algorithm's ``Config`` as plain values (an instance is converted); ``algorithms.load_settings`` makes the
     instance. rewards: "score" or "outcome", see ``Game.rewards``. opponent: plays the other seat of a two-player game,
     so that a single-player algorithm can learn it (``players.make_opponent``, or "pool"); None: the learner plays both.
-    env_kwargs: arguments of a Gymnasium environment. spec: the shapes that a network was built for when the run was
-    made; None in a new run. code: the SHA-256 of each file or module of the user's own (game, environment or algorithm)
-    at that time. read_from: the file that this was read from, None if the person made it; the code named in a file runs
-    only if the person agreed (``trust``).
+    env_kwargs: arguments of a Gymnasium environment. spec: the shapes that the networks were built for when the run was
+    created; None in a new run. code: the SHA-256 of each of the user's own files or modules (game, environment or
+    algorithm) at that time. read_from: the file that this was read from, None if it was not read from a file; the code
+    that a file names runs only if the user agreed to it (``trust``).
     """
 
     game: str
@@ -137,13 +139,13 @@ class RunConfig:
         settings: Any = self.algorithm_config
         if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
             settings = dataclasses.asdict(settings)
-        # Through JSON, which turns tuples into lists, so that a run that is read equals the one that was written.
+        # JSON turns tuples into lists: convert here too, so that a configuration equals the one read from its file.
         object.__setattr__(self, "algorithm_config", json.loads(json.dumps(settings)))
 
     @cached_property
     def environment(self) -> Environment:
-        """Created once, because making a Gymnasium environment may take long. Raises UserError if it no longer matches
-        ``spec``, or if its code may not run."""
+        """The run's environment, created once because making a Gymnasium environment can be slow. Raises UserError if
+        it no longer matches ``spec``, or if its code may not run."""
         self.require_trust()
         environment = load_environment(self.game, self.env_kwargs, self.rewards)
         now = shape_of(environment.spec)
@@ -156,32 +158,32 @@ class RunConfig:
 
     @property
     def learner_spec(self) -> EnvSpec:
-        """What the algorithm learns in: of a game for two with an opponent inside it, an environment for one."""
+        """The spec of the environment as the algorithm sees it: single-player if ``opponent`` plays the other seat."""
         spec = self.environment.spec
         return spec if self.opponent is None else spec.against_opponent()
 
     @property
     def num_players(self) -> int:
-        """Number of players, found without running code; None for runs of earlier versions."""
+        """Number of players. Runs of earlier versions did not record it; for them the environment is created."""
         known = self.spec.get("num_players") if self.spec else None
         return known or self.environment.spec.num_players
 
     @property
     def sources(self) -> list[str]:
-        """The user's own code that the run needs, see ``trust``."""
+        """The sources of the user's own code that the run needs, see ``trust``."""
         found = (trust.source_of(self.game, self.env_kwargs), trust.source_of(self.algorithm),
                  *map(trust.source_of, named_code(self.env_kwargs)))
         return [source for source in found if source is not None]
 
     def require_trust(self) -> None:
-        """Raises UserError unless the person named the run's code, or agreed to it."""
+        """Raises UserError unless the user named the run's code or agreed to it."""
         if self.read_from is not None:
             trust.require(self.sources, self.read_from, self.code)
 
     @contextmanager
     def making(self) -> Iterator[None]:
-        """Context in which networks are built from the settings: raises UserError if they came from a file and are
-    unusable."""
+        """Context in which networks are built from the settings. Raises UserError if the settings came from a file and
+        are unusable."""
         try:
             yield
         except (MemoryError, RuntimeError, TypeError, ValueError, OverflowError) as error:
@@ -197,9 +199,9 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, data: Any, where: object = "config.json") -> RunConfig:
-        """Raises UserError naming ``where``, the place that it was read from."""
+        """Inverse of ``to_json``. Raises UserError naming ``where``, the place that the data were read from."""
         plain = parse(dict[str, Any], data, where)
-        plain.pop("read_from", None)  # set below, never by the file itself
+        plain.pop("read_from", None)  # set below, never by the file
         if isinstance(plain.get("train"), dict):
             plain["train"] = {RENAMED.get(name, name): value for name, value in plain["train"].items()}
         return dataclasses.replace(parse(cls, plain, where), read_from=str(where))
@@ -213,7 +215,7 @@ def shape_of(spec: EnvSpec) -> Shape:
 
 
 def _plainly(value: Any) -> str:
-    """A part of ``shape_of`` in words."""
+    """A value of ``shape_of`` as text."""
     if isinstance(value, dict):
         return " and ".join(f"{name} {text}" for name, text in value.items())
     return str(value)
@@ -225,8 +227,8 @@ RENAMED = {"target_share": "tau", "gradient_clip": "max_grad_norm", "min_positio
 
 
 def from_dict(kind: Any, data: dict[str, Any], where: object = "config.json") -> Any:
-    """Restore the dataclass ``kind`` from what ``dataclasses.asdict`` and JSON made of it. Raises UserError naming
-    ``where``, the place that it was read from."""
+    """Restore the dataclass ``kind`` from the JSON of ``dataclasses.asdict``. Raises UserError naming ``where``, the
+    place that the data were read from."""
     return parse(kind, {RENAMED.get(name, name): value for name, value in data.items()}, where)
 
 

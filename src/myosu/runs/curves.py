@@ -1,4 +1,4 @@
-"""Learning curves from a run's metrics.jsonl. Only this module reads curves from its lines."""
+"""Learning curves from a run's metrics.jsonl. Only this module extracts curves from its lines."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from myosu.runs.run import open_run
 Course = Literal["minutes", "env_steps", "updates"]
 LABELS: dict[Course, str] = {"minutes": "minutes of training", "env_steps": "steps in the environment",
                              "updates": "gradient steps"}
-#: Names of each x axis in the two kinds of lines.
+#: Field of each x axis in the two kinds of lines.
 _KEYS = {"evaluation": {"minutes": "training_seconds", "env_steps": "env_steps", "updates": "update"},
          "training": {"minutes": "seconds", "env_steps": "env_steps", "updates": "update"}}
 
 
 class TrainingLine(TypedDict):
-    """A training line of metrics.jsonl: these fields, and further numbers by name, NaN if training failed."""
+    """A training line of metrics.jsonl: these fields and further numbers by name, NaN where training failed."""
 
     kind: Literal["training"]
     update: Count
@@ -39,7 +39,7 @@ class TrainingLine(TypedDict):
 
 
 class EvaluationLine(TypedDict):
-    """An evaluation line of metrics.jsonl: the JSON of a match or of episodes, and the time."""
+    """An evaluation line of metrics.jsonl: the JSON of a match or of episodes, and when it was."""
 
     kind: Literal["evaluation"]
     update: Count
@@ -59,15 +59,15 @@ class EvaluationLine(TypedDict):
 
 MetricsLine = TrainingLine | EvaluationLine
 
-#: Number of leading bytes by which a file is recognised.
+#: Number of leading bytes that identify a file.
 _HEAD = 256
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Evaluations of one run. course (the x values), mean: float64 [evaluations]; interval: float64 [evaluations, 2],
-    the 95 % interval.
+    """Learning curve of one run.
 
+    course (the x values), mean: float64 [evaluations]. interval: float64 [evaluations, 2], the 95 % interval.
     episodes: float64 [records, 2], x value and mean return of the training episodes; empty in two-player games, where
     the agent plays both sides. opponents: the distinct opponents of the evaluations; empty in single-player games.
     """
@@ -83,7 +83,7 @@ class Curve:
 
 
 def read_curve(folder: Path, course: Course = "minutes") -> Curve:
-    """Read the run in ``folder``. Raises UserError if there is nothing to draw."""
+    """Read the curve of the run in ``folder``. Raises UserError if there is nothing to draw."""
     run = open_run(folder)
     lines = list(read_lines(run.folder / "metrics.jsonl", MetricsLine))
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
@@ -103,17 +103,17 @@ def read_curve(folder: Path, course: Course = "minutes") -> Curve:
 
 
 def minutes_at(run: Path, updates: list[int]) -> np.ndarray | None:
-    """Minutes of training at which the run reached ``updates``; None if it has no such record."""
+    """Minutes of training at which the run reached each of ``updates``, interpolated; None without training lines."""
     known = {line["update"]: line["seconds"] / 60 for line in read_lines(run / "metrics.jsonl", MetricsLine)
              if line["kind"] == "training"}
     return np.interp(updates, list(known), list(known.values())) if known else None
 
 
 class LiveMetrics:
-    """The metrics in ``file``, which the run may still be writing. Each ``read`` adds what is new.
+    """The metrics in ``file``, which the run may still be writing. Each ``read`` adds the new lines.
 
-    evaluations: evaluation lines, oldest first. latest: the newest training line. damaged: the number of unreadable
-    lines. version: changes whenever anything else does.
+    evaluations: evaluation lines, oldest first. latest: the newest training line. damaged: number of unreadable lines.
+    version: changes whenever the data change.
     """
 
     def __init__(self, file: Path) -> None:
@@ -123,8 +123,8 @@ class LiveMetrics:
         self._forget()
 
     def read(self) -> None:
-        """Read new lines. An incomplete last line is left for the next call. A file that was replaced, truncated or
-        deleted is read from the start."""
+        """Read new lines. An incomplete last line is left for the next call. If the file was replaced, truncated or
+        deleted, earlier data are dropped and it is read from the start."""
         try:
             with open(self._file, "rb") as file:
                 status = os.fstat(file.fileno())
@@ -160,7 +160,7 @@ class LiveMetrics:
         return np.array(self._values.get(name, ()), np.float64)
 
     def at(self, name: str, course: Course) -> np.ndarray:
-        """float64 [records with this number]: their x values, NaN if not recorded."""
+        """float64 [records with this number]: their x values, NaN where not recorded."""
         return np.array(self._courses[course])[np.array(self._rows.get(name, ()), np.intp)]
 
     def points(self, name: str, course: Course) -> np.ndarray:
@@ -200,8 +200,8 @@ class LiveMetrics:
 
 
 def thin(points: np.ndarray, most: int = 400) -> np.ndarray:
-    """At most ``most`` of the points, float64 [points, 2]: the first, the last, and the minimum and maximum of every
-    section between, so that no peak is lost."""
+    """Thin out points, float64 [points, 2], to at most ``most``: the first, the last, and the minimum and maximum of
+    every section between them, so that no peak is lost."""
     if len(points) <= most:
         return points
     stretches = np.array_split(np.arange(1, len(points) - 1), (most - 2) // 2)
@@ -213,7 +213,7 @@ def thin(points: np.ndarray, most: int = 400) -> np.ndarray:
 
 
 def smooth(points: np.ndarray, width: float) -> np.ndarray:
-    """At each of the points, float64 [points, 2] by their x values, the mean of all within ``width`` / 2 of it."""
+    """Moving average of points, float64 [points, 2] sorted by x: the mean over all points within ``width`` / 2 in x."""
     x, sums = points[:, 0], np.cumsum(np.concatenate([[0.0], points[:, 1]]))
     low, high = np.searchsorted(x, x - width / 2, "left"), np.searchsorted(x, x + width / 2, "right")
     return np.stack([x, (sums[high] - sums[low]) / (high - low)], axis=1)

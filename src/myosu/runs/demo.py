@@ -1,9 +1,9 @@
-"""Demonstrations in ML-Agents' ``.demo`` files, in and out.
+"""Reads and writes demonstrations in ML-Agents' ``.demo`` files.
 
-A file holds the meta in its first 32 bytes, the behaviour from byte 33 on, then pairs of what the agent saw and what it
-did. The reward and the end in a pair are what came of the action in the pair *before*; the pair of an end has the last
-observation and an action that nobody took. The pairs end after ``number_steps``: Unity's writer puts a copy of the meta
-behind them.
+A file holds the metadata in its first 32 bytes, the behaviour from byte 33 on, then pairs of observation and action.
+The reward and the done flag in a pair belong to the action in the *previous* pair; a pair whose done flag is set has
+the final observation and a placeholder action. There are ``number_steps`` pairs; Unity's writer puts a copy of the
+metadata after them.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from myosu.runs.games import GameRecord
 
 SUFFIX = ".demo"
 VERSION = 1
-#: Room for the meta, where the behaviour begins, and the longest name that Unity's writer lets into the meta.
+#: Size of the metadata, offset of the behaviour, and the greatest length of a name in the metadata by Unity's writer.
 _META, _BEGIN, _MAX_NAME = 32, 33, 16
 
 
 @dataclass
 class DemoFile:
-    """The messages of a file, as they are; ``pairs`` are ``number_steps`` many."""
+    """The messages of a file, unchanged. There are ``number_steps`` pairs."""
 
     meta: Any
     brain: Any
@@ -56,7 +56,7 @@ class DemoFile:
 
     @classmethod
     def read(cls, path: Path) -> DemoFile:
-        """Raises UserError where it cannot be read, or is no whole file of this kind."""
+        """Read a file. Raises UserError if it cannot be read, or is not a complete ``.demo`` file."""
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -79,7 +79,7 @@ class DemoFile:
         return cls(meta, brain, pairs)
 
     def write(self, path: Path) -> None:
-        """As Unity's writer does, byte for byte."""
+        """Write a file, byte for byte as Unity's writer does."""
         meta = self.meta.SerializeToString()
         head = _delimited(self.meta)
         if len(head) > _META:
@@ -92,8 +92,8 @@ class DemoFile:
 
 
 def read_demo(path: str | Path, spec: EnvSpec) -> list[GameRecord]:
-    """The episodes in a file, for an environment of ``spec``; the last one may have no end. Raises UserError where
-    their observations or actions are others, or there is none."""
+    """Read the episodes in a file, for an environment of ``spec``; the last one may be incomplete. Raises UserError if
+    their observations or actions do not match the spec, or if there is no episode."""
     file = DemoFile.read(Path(path))
     nothing = UserError(f"{path} has no episodes: it holds {len(file.pairs)} observations, and nothing that was done "
                         "and led to another one.")
@@ -124,9 +124,12 @@ def read_demo(path: str | Path, spec: EnvSpec) -> list[GameRecord]:
 
 
 def write_demo(path: Path, name: str, spec: EnvSpec, episodes: Iterable[Iterable[Move]]) -> int:
-    """Write episodes of one player as numbers, whatever they are; the last observation of each, which moves do not
-    have, is the one before it again. The number of episodes. Raises UserError where there is none."""
-    path = path.absolute()  # an environment in which the episodes are played may change the working directory
+    """Write single-player episodes, with their observations as numbers. Returns their number.
+
+    Moves do not contain the final observation of an episode: the one before it is written again. Raises UserError if
+    there is no episode.
+    """
+    path = path.absolute()  # replaying the episodes may change the working directory
     brain = BrainParameters(brain_name=name, is_training=True)
     branches = spec.action_branches or ((spec.num_actions,) if spec.num_actions else ())
     brain.action_spec.num_continuous_actions = len(spec.action_low)
@@ -146,7 +149,7 @@ def write_demo(path: Path, name: str, spec: EnvSpec, episodes: Iterable[Iterable
         if move is None:
             continue
         _show(info, move)
-        if not info.done:  # recorded only so far: whoever reads it must not go on in the next one
+        if not info.done:  # recording stopped here: mark an end, so that the next episode is not joined to it
             info.done = info.max_step_reached = True
         nothing = write_action(np.zeros_like(move.action), actions)
         pairs.append(AgentInfoActionPair(agent_info=info, action_info=nothing))
@@ -163,11 +166,11 @@ def write_demo(path: Path, name: str, spec: EnvSpec, episodes: Iterable[Iterable
 
 
 class _Short(Exception):
-    """The data end within a message."""
+    """The data end in the middle of a message."""
 
 
 def _message(kind: Any, data: bytes, place: int) -> tuple[Any, int]:
-    """The message with its length before it, and the place after it."""
+    """Read a message that is preceded by its length. Returns it and the offset after it."""
     length = shift = 0
     while True:
         if place >= len(data) or shift > 28:
@@ -203,7 +206,7 @@ def _check_actions(actions: spaces.Space, spec: EnvSpec) -> None:
 
 
 def _row(observations: Any, spec: EnvSpec) -> np.ndarray:
-    """One observation [*observation_shape] of the environment. Raises ValueError."""
+    """Convert an observation to the environment's, [*observation_shape]. Raises ValueError if it does not fit."""
     row = np.zeros((1, *spec.observation_shape), spec.observation_dtype)
     parts = {name.lstrip("/"): part for name, part in observation_parts(row).items()}
     names = observation_names(observations)
@@ -234,7 +237,7 @@ def _legal(info: Any, actions: spaces.Space, spec: EnvSpec) -> np.ndarray:
 
 
 def _show(info: Any, move: Move) -> None:
-    """Write what a player saw into ``info``."""
+    """Write a move's observation and action mask into ``info``."""
     for name, part in observation_parts(move.observation[None]).items():
         info.observations.append(write_observation(part[0], name.lstrip("/")))
     info.action_mask.extend((~move.legal_actions).tolist())

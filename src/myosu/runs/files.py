@@ -1,4 +1,4 @@
-"""Atomic writes, locks, and clearing up after killed processes."""
+"""Atomic writes, locks, and cleaning up after killed processes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any, durable: bool = True) -> None:
-    """Replace ``path`` atomically: a reader sees the old file or the new one. durable: also after a power failure,
-    which costs some milliseconds."""
+    """Replace ``path`` atomically: a reader sees either the old or the new file. durable: even after a power failure,
+    which takes a few milliseconds."""
     temporary = path.with_name(f".{path.name}.part")
     try:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
@@ -41,8 +41,8 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
 
 
 def hold_folder(folder: Path, used: str) -> int:
-    """Lock ``folder`` until this process ends or closes the descriptor. Raises UserError if another process holds the
-    lock; ``used`` completes the message "is being ... by"."""
+    """Lock ``folder`` until this process ends or closes the returned descriptor. Raises UserError if another process
+    holds the lock. used: completes the message "is being ... by"."""
     with writing_to(folder):
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
@@ -55,7 +55,7 @@ def hold_folder(folder: Path, used: str) -> int:
 
 @contextmanager
 def writing_to(path: Path) -> Iterator[None]:
-    """Context in which ``path`` is written: turns an error of the system into UserError."""
+    """Context in which ``path`` is written. Turns an OSError into a UserError."""
     try:
         yield
     except OSError as error:
@@ -63,13 +63,13 @@ def writing_to(path: Path) -> Iterator[None]:
                         "make room there.") from error
 
 
-#: Age in seconds at which a partly written file counts as abandoned, if there is no lock to tell.
+#: Age in seconds at which a partly written file counts as abandoned, where no lock shows it.
 ABANDONED = 60.0
 
 
 def clear_parts(folder: Path, pattern: str, age: float = 0.0) -> None:
-    """Remove partly written files and folders that killed processes left in ``folder``, if they were last changed more
-    than ``age`` seconds ago. They are recognised by their names."""
+    """Remove partly written files and folders that killed processes left in ``folder``: those whose names match
+    ``pattern`` and that were last changed at least ``age`` seconds ago."""
     for part in folder.glob(pattern):
         with suppress(FileNotFoundError):  # another process removed it
             if time.time() - part.stat().st_mtime >= age:

@@ -1,8 +1,8 @@
-"""The record of a played game or episode: the seed and the actions, from which it can be played again, and its end.
+"""The record of a game or episode: the seed and the actions, from which it can be replayed, and the result.
 
-It is the only one, of native games and Gymnasium environments alike. Actors hand it over when an episode ends;
-``games.jsonl`` has one a line; a game that a person played is a file of its own; and games in other forms (SGF,
-Minari's datasets, ``.demo`` files) are read into it and written from it. ``recordings.py`` reads them all.
+The same record serves native games and Gymnasium environments. Actors return one when an episode ends; ``games.jsonl``
+has one per line; a game that a person played is a separate file. Other formats (SGF, Minari's datasets, ``.demo``
+files) are converted from and to it. ``recordings.py`` reads all of them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from myosu.runs.reading import Count, Finite, Range, Seed, load_json, parse
 
 FORMAT = 1
 
-#: A number, or nested lists of numbers for actions that are arrays.
+#: An action: a number, or nested lists of numbers if actions are arrays.
 Numbers = int | Finite | list[int | Finite | list[int | Finite]]
 
 
 class Seat(TypedDict):
-    """Who played: ``kind`` is "person", "agent", "recorded" or "player"; a player has a ``name``, as ``make_opponent``
-    takes it, and only agents have the other fields."""
+    """Who played a seat. kind: "person", "agent", "recorded" or "player". name: of a player, as ``make_opponent`` takes
+    it or as an SGF file gives it. Only agents have the other fields."""
 
     kind: str
     name: NotRequired[str]
@@ -43,7 +43,7 @@ class Seat(TypedDict):
 
 
 class _GameJson(TypedDict):
-    """What the JSON of every record may have; earlier versions wrote less."""
+    """Fields that the JSON of every record may have. Earlier versions wrote fewer."""
 
     returns: list[Finite]
     kwargs: NotRequired[dict[str, Any]]
@@ -60,7 +60,7 @@ class _GameJson(TypedDict):
 
 
 class GameLine(_GameJson):
-    """The JSON of a line of ``games.jsonl``. Its folder says what game it is of."""
+    """The JSON of a line of ``games.jsonl``. The folder's configuration names the game."""
 
     index: Count
     length: Count
@@ -72,7 +72,7 @@ class GameLine(_GameJson):
 
 
 class GameFile(_GameJson):
-    """The JSON of a file of its own (``docs/play.md``)."""
+    """The JSON of a file with one game (``docs/play.md``)."""
 
     format: Literal[1]
     game: str
@@ -89,17 +89,17 @@ class GameRecord:
     """One game. The same seed and actions give the same game, move for move.
 
     actions: numbers, or nested lists if an action is an array; None if they were not kept. returns: one per seat, the
-        sum so far if the game is not over. terminated, truncated: how it ended, if it did.
-    game, kwargs, rewards: as ``load_environment`` takes them; ``game`` is "" where the folder says it (a run's).
+        sum so far if the game is not over. terminated, truncated: how it ended, both false if it did not.
+    game, kwargs, rewards: as ``load_environment`` takes them; ``game`` is "" if the folder names it (a run's).
     length: number of actions. raw_returns: the environment's own returns, before any wrapper; by default ``returns``.
     index, env_steps, weights_version: the episode's number in its folder; the run's steps when it ended; the update
         number of the weights that played it.
-    players: one per seat. taken_back: how often moves were taken back. started, ended: seconds since 1970.
-    unchosen: plies whose action no player chose, such as random openings; nothing is to be learnt from them.
-    adjudicated: the outcome was declared (somebody resigned, or a file says so) and does not follow from the actions.
+    players: one per seat. taken_back: number of times that moves were taken back. started, ended: seconds since 1970.
+    unchosen: plies whose action no player chose, such as random openings; they must not be learnt from.
+    adjudicated: the result was declared (by resignation, or by a file) and does not follow from the actions.
 
     Two fields are never written. stats: an actor's means over the episode by name (policy entropy, KL of the search
-    from the prior, …). observed: the moves themselves, where a file holds what was seen instead of a seed.
+    from the prior, …). observed: the moves, if a file holds observations instead of a seed.
     """
 
     seed: int | None
@@ -132,7 +132,7 @@ class GameRecord:
 
     @classmethod
     def of_moves(cls, moves: list[Move], index: int) -> GameRecord:
-        """An episode that was observed, of one player."""
+        """The record of a single-player episode from its observed moves."""
         last = moves[-1] if moves else None
         return cls(seed=None, actions=[move.action.tolist() for move in moves],
                    returns=[float(sum(move.rewards[0] for move in moves))],
@@ -141,7 +141,7 @@ class GameRecord:
 
     @property
     def replayable(self) -> bool:
-        """Whether ``moves`` can be asked for."""
+        """Whether ``moves`` can return its moves."""
         return self.observed is not None or (self.actions is not None and self.seed is not None)
 
     def environment(self) -> Environment:
@@ -150,7 +150,7 @@ class GameRecord:
         return load_environment(self.game, self.kwargs, self.rewards)
 
     def course(self, game: Game | None = None) -> Course:
-        """Replay a native game, by the rules of ``game`` if given. Raises UserError if the outcome differs."""
+        """Replay a native game, by the rules of ``game`` if given. Raises UserError if the result is another one."""
         seed, actions = self.seed_and_actions()
         if not all(type(action) is int for action in actions):
             raise UserError("The game's actions must be whole numbers.")
@@ -164,9 +164,11 @@ class GameRecord:
         return course
 
     def moves(self, environment: Environment | None = None) -> Iterator[Move]:
-        """Replay the game and return every move with what the player observed, for native games and Gymnasium
-        environments alike. The rewards of all moves add up to ``returns``; of an adjudicated game the last move's
-        rewards and end are made so. Raises UserError if it cannot be replayed, or if the returns differ."""
+        """Replay the game, native or of Gymnasium, and yield every move with the player's observation.
+
+        The rewards of all moves add up to ``returns``; in an adjudicated game, the last move's rewards and end are set
+        accordingly. Raises UserError if the game cannot be replayed, or if the returns differ from the record.
+        """
         if self.observed is not None:
             yield from self.observed
             return
@@ -189,17 +191,17 @@ class GameRecord:
                             "actions, or the file was changed.")
 
     def seed_and_actions(self) -> tuple[int, list[Any]]:
-        """What it can be played again from. Raises UserError if they were not kept."""
+        """The seed and the actions, from which it can be replayed. Raises UserError if they were not kept."""
         if self.actions is None or self.seed is None:
             raise UserError("This game was recorded without what is needed to see it again.")
         return self.seed, self.actions
 
     def _agrees(self, returns: Any) -> bool:
-        """Whether these are the recorded returns. Rewards are float32, and may have been added in another order."""
+        """Whether the returns equal the recorded ones up to rounding: float32 sums depend on the order of addition."""
         return len(returns) == len(self.returns) and np.allclose(returns, self.returns, rtol=1e-4, atol=1e-4)
 
     def to_line(self) -> dict[str, Any]:
-        """The record as JSON, without fields that say nothing."""
+        """The record as JSON, without empty fields."""
         data: dict[str, Any] = {} if not self.game else {
             "game": self.game, "kwargs": self.kwargs, "rewards": self.rewards}
         data |= {name: getattr(self, name) for name in (
@@ -209,17 +211,17 @@ class GameRecord:
         return data | {name: value for name in ("seed", "actions") if (value := getattr(self, name)) is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """The record as the JSON of a file of its own."""
+        """The record as the JSON of a file with one game."""
         return {"format": FORMAT, **self.to_line()}
 
     @classmethod
     def of_line(cls, line: GameLine) -> GameRecord:
-        """The record in a line that ``read_lines`` has checked."""
+        """The record from a line that ``read_lines`` has validated."""
         return cls._of({"terminated": not line.get("truncated", False), **line})
 
     @classmethod
     def from_json(cls, data: Any, where: object = "The game") -> GameRecord:
-        """Raises UserError naming ``where`` if ``data`` is not a game as described in ``docs/play.md``."""
+        """Inverse of ``to_json``. Raises UserError naming ``where`` if ``data`` is no game as in ``docs/play.md``."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise UserError(f"{where} is no game in the format {FORMAT} of docs/play.md.")
         return cls._of(parse(GameFile, data, where))
@@ -234,16 +236,16 @@ _WRITTEN = GameLine.__annotations__.keys()
 
 
 def append_line(file: TextIO, record: GameRecord) -> None:
-    """Write ``record`` as one more line of an open ``games.jsonl``."""
+    """Append ``record`` as a line to an open ``games.jsonl``."""
     file.write(json.dumps(record.to_line(), separators=(",", ":")) + "\n")
 
 
 def write_game(path: Path, record: GameRecord, durable: bool = True) -> None:
-    """Write a file of its own, atomically; durable: see ``write_json``. Raises OSError."""
+    """Write a file with one game atomically. durable: see ``write_json``. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, record.to_json(), durable)
 
 
 def read_game(path: Path) -> GameRecord:
-    """Raises UserError if the file is missing or damaged."""
+    """Read a file with one game. Raises UserError if it is missing or damaged."""
     return GameRecord.from_json(load_json(path), path)

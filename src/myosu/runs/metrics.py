@@ -1,4 +1,4 @@
-"""What a run records: metrics as JSON lines and for TensorBoard, and the index of its games."""
+"""Writes a run's metrics, as JSON lines and for TensorBoard, and its list of games."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from myosu.runs.reading import read_lines, truncate_lines
 from myosu.runs.run import Run
 from myosu.runs.videos import find_videos
 
-#: One of this many episodes is recorded with its actions in games.jsonl.
+#: One in this many episodes is recorded with its actions in games.jsonl.
 ACTIONS_EVERY = 10
 SEATS = ("first", "second")
-#: Fields of an evaluation that TensorBoard shows.
+#: Fields of an evaluation that are written for TensorBoard.
 EVALUATED = ("mean_reward", "mean_raw_reward", "win_rate", "draw_rate", "mean_length")
 
 
@@ -45,8 +45,8 @@ class Rates:
 
 
 class Metrics:
-    """Collects numbers between records and writes the records. When it is opened again, lines after the given counters
-    are dropped."""
+    """Collects numbers between two records and writes the records. When a run is resumed, lines after the given
+    counters are dropped."""
 
     def __init__(self, run: Run, update: int, env_steps: int, games: int) -> None:
         folder = run.folder
@@ -54,7 +54,7 @@ class Metrics:
             line["kind"] == "evaluation" or line.get("env_steps", 0) <= env_steps), MetricsLine)
         truncate_lines(folder / "games.jsonl", lambda line: line["index"] < games, GameLine)
         for index, video in find_videos(folder):
-            if index >= games:  # another episode will have this index
+            if index >= games:  # another episode will get this index
                 video.unlink()
         self.evaluations = read_evaluations(folder / "metrics.jsonl")
         self._best = max((line["returns"][0] for line in read_lines(folder / "games.jsonl", GameLine)
@@ -68,8 +68,8 @@ class Metrics:
         self._losses: list[dict[str, float]] = []
 
     def add_episode(self, episode: GameRecord, index: int, env_steps: int) -> GameRecord | None:
-        """Write an episode into the run's list. Returns it if a video is wanted. index: its number in the run.
-        env_steps: the run's steps when it arrived."""
+        """Write an episode to the run's list. Returns its record if a video of it is due, otherwise None. index: its
+        number in the run. env_steps: the run's steps when it arrived."""
         best = len(episode.returns) == 1 and episode.returns[0] > self._best  # a new best episode of a single player
         if best:
             self._best = episode.returns[0]
@@ -85,14 +85,14 @@ class Metrics:
             self._losses.append(losses)
 
     def record(self, counters: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
-        """Write a record: ``counters`` (including ``update`` and ``env_steps``), the means of the losses and statistics
-        of the episodes since the last record."""
+        """Write a record: ``counters`` (including ``update`` and ``env_steps``), and the mean losses and the statistics
+        of the episodes since the last record, which are returned."""
         losses = _means(self._losses)
         played = self._played()
         line = {**counters, **{f"loss/{name}": value for name, value in losses.items()}, **played}
         self._losses, self._episodes = [], []
         self._write({"kind": "training", **line})
-        # TensorBoard expects one value per step; before the next update there is nothing new to show.
+        # TensorBoard expects one value per step, and its steps are updates.
         if counters["update"] > self._board_update:
             self._board_update = counters["update"]
             for name, value in line.items():
@@ -124,7 +124,7 @@ class Metrics:
         self._games.flush()
 
     def _played(self) -> dict[str, float]:
-        """Statistics of the episodes since the last record: length, reward (per seat if there are two) and others."""
+        """Statistics of the episodes since the last record: length, reward (per seat if there are two), ``stats``."""
         if not self._episodes:
             return {}
         returns = np.array([episode.returns for episode in self._episodes])

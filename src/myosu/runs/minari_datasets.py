@@ -1,8 +1,8 @@
-"""Episodes from and to the datasets of Minari (Farama's format for offline data). Needs minari: ``pip install
+"""Reads and writes datasets of Minari (Farama's format for offline data). Needs minari: ``pip install
 "myosu[minari]"``.
 
-Where the recordings of runs are named, ``minari:DATASET`` names a dataset on this machine, such as
-``minari:D4RL/door/human-v2``; ``minari download DATASET`` gets it there.
+Among recordings, ``minari:DATASET`` names a dataset on this machine, such as ``minari:D4RL/door/human-v2``;
+``minari download DATASET`` downloads one.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from myosu.runs.games import GameRecord
 from myosu.runs.reading import tell
 
 PREFIX = "minari:"
-#: What two environments must have in common for one to learn from the other's episodes.
+#: Fields of ``EnvSpec`` that must agree for one environment to learn from another's episodes.
 COMMON = ("observation_shape", "observation_dtype", "num_actions", "action_branches", "action_low", "action_high")
 
 
 def read_minari(source: str, spec: EnvSpec) -> Iterator[GameRecord]:
-    """The episodes of ``minari:DATASET``, oldest first, as an environment of ``spec`` would have shown them. Masks are
-    where ``TwoPlayerEnv`` or Gymnasium have them; without any, everything is legal.
+    """Read the episodes of ``minari:DATASET``, oldest first, with observations as in an environment of ``spec``. Action
+    masks are read where ``TwoPlayerEnv`` or Gymnasium have them; without masks, all actions are legal.
 
-    Raises UserError where there is no such dataset, it is of other spaces, or an episode is not as its space says.
+    Raises UserError if there is no such dataset, if its spaces differ, or if an episode does not fit its space.
     """
     minari, name = _minari(), source.removeprefix(PREFIX)
     try:
@@ -56,11 +56,11 @@ def read_minari(source: str, spec: EnvSpec) -> Iterator[GameRecord]:
 
 
 def write_minari(name: str, environment: Environment, records: Iterable[GameRecord]) -> int:
-    """Play recorded episodes again and write them as the dataset ``name``; returns how many there are. Observations are
-    the environment's own; of games of ours those that an agent sees, with masks in the infos ("action_mask").
+    """Replay recorded episodes and write them as the dataset ``name``. Returns their number. Observations are the
+    environment's own; for native games, those of an agent, with action masks in the infos ("action_mask").
 
-    Episodes that cannot be played again are left out with a notice. Raises UserError where nothing is left, the game is
-    for two, or there is such a dataset.
+    Episodes that cannot be replayed are left out with a notice. Raises UserError if none is left, if the game has two
+    players, or if the dataset exists.
     """
     minari = _minari()
     from minari.data_collector import EpisodeBuffer
@@ -73,7 +73,7 @@ def write_minari(name: str, environment: Environment, records: Iterable[GameReco
     buffers: list[Any] = []
     for record in records:
         try:
-            list(record.moves(environment))  # or says what is wrong
+            list(record.moves(environment))  # raises UserError if it cannot be replayed
             observations, infos, rewards = _played(environment, record)
         except UserError as error:
             tell(f"The episode {record.index} is left out: {error}")
@@ -89,7 +89,7 @@ def write_minari(name: str, environment: Environment, records: Iterable[GameReco
     env = environment.name if environment.maker is not None and not environment.maker.kwargs else None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a dataset to be published should say as well
+            warnings.simplefilter("ignore")  # Minari warns about metadata that only a published dataset needs
             minari.create_dataset_from_buffers(
                 name, buffers, env=env if env in gymnasium.registry else None, observation_space=observation_space,
                 action_space=action_space, author="Myosu", data_format="hdf5",
@@ -124,7 +124,7 @@ def _read(episode: Any, layout: Layout, spec: EnvSpec) -> GameRecord:
 
 
 def _check(action: np.ndarray, legal: np.ndarray, spec: EnvSpec, step: int) -> None:
-    """Raises BadValue where an action of the step is none, or its mask forbids it."""
+    """Raises BadValue if the action of the step is not finite, out of range or masked."""
     if not np.isfinite(action).all():
         raise BadValue(f"the action of step {step} is {action.tolist()}.", "It must be finite.")
     choices = np.ravel(action)[spec.components:].astype(np.int64)
@@ -143,7 +143,8 @@ def _spaces(environment: Environment) -> tuple[spaces.Space, spaces.Space]:
 
 
 def _played(environment: Environment, record: GameRecord) -> tuple[list[Any], dict[str, Any] | None, list[float]]:
-    """Observations (one more than actions), infos (masks, where there are any), rewards of an episode."""
+    """Replay an episode. Returns its observations (one more than actions), infos (the masks, None without masks) and
+    rewards."""
     seed, played = record.seed_and_actions()
     actions = actions_of(environment.spec, played)
     if environment.game is not None:
@@ -166,7 +167,7 @@ def _played(environment: Environment, record: GameRecord) -> tuple[list[Any], di
 
 
 def _columns(space: spaces.Space, values: list[Any]) -> Any:
-    """Values of a space as Minari keeps them: of dictionaries and tuples each part by itself."""
+    """Values of a space in Minari's form: one array per part of a dictionary or tuple space."""
     if isinstance(space, spaces.Dict):
         return {key: _columns(part, [value[key] for value in values]) for key, part in space.items()}
     if isinstance(space, spaces.Tuple):
@@ -175,7 +176,7 @@ def _columns(space: spaces.Space, values: list[Any]) -> Any:
 
 
 def _at(space: spaces.Space, columns: Any, t: int) -> Any:
-    """The other way round: one value."""
+    """Inverse of ``_columns`` for one value, the one at index ``t``."""
     if isinstance(space, spaces.Dict):
         return {key: _at(part, columns[key], t) for key, part in space.items()}
     if isinstance(space, spaces.Tuple):

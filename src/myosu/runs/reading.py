@@ -1,7 +1,7 @@
-"""The only way to read JSON from disk: it is validated against the types and ranges of annotations.
+"""Reads JSON files and validates them against the types and ranges of annotations.
 
-Errors name the place (file, line, field and value). A damaged line of a JSON lines file is skipped with one notice. A
-damaged file raises ``UserError``.
+Errors name the file, line, field and value. Damaged lines of a JSON lines file are skipped with one notice. A damaged
+file raises ``UserError``.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ Count = Annotated[int, Range(0, 2**63 - 1)]
 Seed = Annotated[int, Range(0, 2**64 - 1)]
 Finite = Annotated[float, Range()]
 Share = Annotated[float, Range(0, 1)]
-#: The name of a file in a known folder, never a path to somewhere else.
+#: The name of a file in a known folder, which cannot be a path to another folder.
 FileName = Annotated[str, Pattern(r"\w[\w.-]*")]
 
 
 class DamagedValue(Exception):
-    """Says what is wrong with a value, and where in the data it is, for example at ``train.minutes``."""
+    """A value is invalid. what: the reason. place: the position of the value in the data, such as ``train.minutes``."""
 
     def __init__(self, what: str, place: str = "") -> None:
         super().__init__(f"{place}: {what}" if place else what)
@@ -111,9 +111,9 @@ def read_lines(file: Path, kind: Any = dict[str, Any], last: int | None = None) 
 
 
 def truncate_lines(file: Path, keep: Callable[[Any], bool], kind: Any = dict[str, Any]) -> None:
-    """Drop the lines of a JSON lines file for which ``keep(record)`` is false, and an incomplete last line.
+    """Remove the lines of a JSON lines file for which ``keep(record)`` is false, and an incomplete last line.
 
-    Damaged lines are dropped too; a copy of the original file is then kept beside it, named ``.damaged``.
+    Damaged lines are removed too; then a copy of the original file is kept beside it, with ``.damaged`` appended.
     """
     if not file.exists():
         return
@@ -172,7 +172,7 @@ def _set_aside(file: Path) -> Path:
     return copy
 
 
-# --- converters: one for each annotation, made once, because files may have hundreds of thousands of lines
+# --- converters: one per annotation, cached, because files may have hundreds of thousands of lines
 
 _Converter = Callable[[Any], Any]
 _NAMES = {list: "a list", dict: "an object", str: "a text", bool: "true or false", type(None): "null"}
@@ -182,7 +182,7 @@ _NO_END = (sys.float_info.max, 2**63 - 1, 2**64 - 1)
 
 @lru_cache(256)
 def _converter(kind: Any) -> _Converter:
-    """A function that converts a JSON value to ``kind`` or raises DamagedValue."""
+    """Make a function that converts a JSON value to ``kind`` or raises DamagedValue."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         return _checked(_converter(arguments[0]), arguments[1:])
@@ -288,7 +288,7 @@ def _one_of(kinds: tuple[Any, ...]) -> _Converter:
         if value is None and type(None) in kinds:
             return None
         wrong = DamagedValue(f"{_short(value)} is of a wrong type")
-        if named and isinstance(value, dict):  # several kinds of lines: the line itself says which it is
+        if named and isinstance(value, dict):  # lines of several kinds, which the field "kind" distinguishes
             said = value.get("kind")
             tried = [named[said,]] if isinstance(said, str) and (said,) in named else [*named.values()]
         else:

@@ -1,5 +1,5 @@
-"""Recorded games wherever they lie, read one way: runs, what ``myosu record`` wrote, games that people played, SGF
-files of Go, Minari's datasets, ``.demo`` files of ML-Agents.
+"""A common reader of recorded games: those of runs, of ``myosu record`` and of people, SGF files of Go, Minari's
+datasets, and ``.demo`` files of ML-Agents.
 
 Lists are read line by line, because a run may have hundreds of thousands of episodes.
 """
@@ -30,12 +30,12 @@ from myosu.runs.reading import read_json, read_lines, tell
 from myosu.runs.run import open_run
 from myosu.runs.sgf import read_go_games
 
-#: Two games with the same first actions are held out together.
+#: Two-player games that share this many first actions are held out together.
 OPENING = 8
 
 
 class RecordingFile(TypedDict):
-    """The JSON of ``recording.json``, what the games of a folder are of."""
+    """The JSON of ``recording.json``, which names the environment of the games in a folder."""
 
     game: str
     kwargs: dict[str, Any]
@@ -44,8 +44,8 @@ class RecordingFile(TypedDict):
 
 
 class Origin(NamedTuple):
-    """What recorded games are of, as ``load_environment`` takes it. make: makes the environment, if its code may run.
-    code: the user's own code that is needed for it, see ``trust``."""
+    """The environment of recorded games. game, kwargs: as ``load_environment`` takes them. make: makes the environment,
+    if its code may run. code: sources of the user's own code that it needs, see ``trust``."""
 
     game: str
     kwargs: dict[str, Any]
@@ -53,15 +53,15 @@ class Origin(NamedTuple):
     code: tuple[str | None, ...] = ()
 
     def agree(self) -> None:
-        """Its code may run."""
+        """Allow its code to run."""
         trust.agree(*self.code)
 
 
 class Recording:
     """The games in ``source``, oldest first, in the same order every time.
 
-    read: from a number of games, None for all, to the last ones. find_origin: says what they are of; None where a file
-    holds what was seen (``GameRecord.observed``), so that no environment is needed.
+    read: function that returns the last n games, or all for None. find_origin: function that returns their environment;
+    None if the source holds observations (``GameRecord.observed``), so that no environment is needed.
     """
 
     def __init__(self, source: str | Path, read: Callable[[int | None], Iterator[GameRecord]],
@@ -70,20 +70,20 @@ class Recording:
 
     @cached_property
     def origin(self) -> Origin | None:
-        """Raises UserError where it cannot be read."""
+        """The environment of the games, None if none is needed. Raises UserError if it cannot be read."""
         return None if self._find_origin is None else self._find_origin()
 
     @cached_property
     def environment(self) -> Environment:
-        """Where the games can be played again. Raises UserError if its code may not run, see ``trust``, or if the
-        source names none."""
+        """The environment in which the games can be replayed. Raises UserError if its code may not run, see ``trust``,
+        or if the source names none."""
         if self.origin is None:
             raise UserError(f"{self.source} does not say which environment its episodes are of.")
         return self.origin.make()
 
     def require(self, environment: Environment, name: str, kwargs: dict[str, Any]) -> None:
-        """Raises UserError unless the games can be played in ``environment``, which ``name`` and ``kwargs`` made: it is
-        the same, or has the same rules with another observation (go9 and go9-features)."""
+        """Raises UserError unless the games can be replayed in ``environment``, which was made from ``name`` and
+        ``kwargs``: it must be the same, or have the same rules with another observation (go9 and go9-features)."""
         if self.origin is None or (self.origin.game, self.origin.kwargs) == (name, kwargs):
             return
         own, other = self.environment.game, environment.game
@@ -92,15 +92,15 @@ class Recording:
                             f"{' with the same arguments' if self.origin.game == name else ''}.")
 
     def records(self) -> Iterator[GameRecord]:
-        """Those whose moves are known, so that they can be replayed and learnt from."""
+        """The games whose moves are known, so that they can be replayed and learnt from."""
         return (record for record in self._read(None) if record.replayable)
 
     def last(self, count: int) -> list[GameRecord]:
-        """The newest."""
+        """The newest ``count`` games."""
         return list(self._read(count))
 
     def best(self, count: int) -> list[GameRecord]:
-        """Those with the best returns, best first."""
+        """The ``count`` games with the best returns, best first."""
         return heapq.nlargest(count, self._read(None), key=merit)
 
     def find(self, which: int | Literal["best"]) -> GameRecord:
@@ -126,10 +126,10 @@ class Recording:
 
 
 def open_recording(source: str | Path, spec: EnvSpec | None = None) -> Recording:
-    """The games in ``source``: a folder (a run, of ``myosu record``, of games that people played, of SGF files), a file
-    of one game, a ``.demo`` file or ``minari:DATASET``.
+    """Open the games in ``source``: a folder (of a run, of ``myosu record``, of games that people played, of SGF
+    files), a file with one game, a ``.demo`` file, or ``minari:DATASET``.
 
-    spec: of the environment whose observations are wanted; only the last two need it. Raises UserError if ``source``
+    spec: of the environment whose observations are wanted, which only the last two need. Raises UserError if ``source``
     is none of these.
     """
     if str(source).startswith(PREFIX):
@@ -155,7 +155,7 @@ def open_recording(source: str | Path, spec: EnvSpec | None = None) -> Recording
 
 
 def recorded_lines(folder: Path) -> Iterator[GameRecord]:
-    """The games in a folder that ``myosu record`` made, or is making."""
+    """The replayable games in a folder of ``myosu record``, which may still be writing it."""
     return (record for record in _lines(folder, None) if record.replayable)
 
 
@@ -177,13 +177,13 @@ def _observed(source: str | Path, spec: EnvSpec | None, read: Callable[[str, Env
         found = read(str(source), spec)
         return iter(found if last is None else deque(found, last))
 
-    next(episodes(None), None)  # or says what is wrong
+    next(episodes(None), None)  # raises UserError if it cannot be read
     return Recording(source, episodes, None)
 
 
 def _read_played(folder: Path) -> tuple[list[GameRecord], list[str]]:
-    """The games in a folder of one file each, numbered from 0, and why others are left out, which is told if there are
-    games: files that are damaged, or of another game than the first."""
+    """The games in a folder with one file per game, numbered from 0, and the reasons why files were left out: damaged,
+    or of another game than the first. If there are games, the reasons are printed."""
     games: list[GameRecord] = []
     left_out = []
     for file in sorted(folder.glob("*.json")):
@@ -197,7 +197,7 @@ def _read_played(folder: Path) -> tuple[list[GameRecord], list[str]]:
                             "left out.")
             continue
         games.append(dataclasses.replace(game, index=len(games)))
-    for notice in left_out if games else ():  # without any, the folder may be of another kind
+    for notice in left_out if games else ():  # without games, the folder may be of another kind
         tell(notice)
     return games, left_out
 
@@ -227,7 +227,7 @@ def _origin_of_recording(folder: Path) -> Origin:
 def _origin_of_go(size: int) -> Origin:
     from myosu.games.go import make_game
 
-    rules = make_game(size)  # a board of this size need not be registered
+    rules = make_game(size)  # boards of this size may not be registered
     return Origin(f"go{size}", {}, lambda: Environment(f"go{size}", game_spec(rules), game=rules))
 
 
@@ -237,10 +237,10 @@ def merit(record: GameRecord) -> tuple[float, int]:
 
 
 def is_held_out(actions: np.ndarray | Sequence[Any], num_players: int, share: float) -> bool:
-    """Whether the game with these actions is kept from learning, so that what was learnt can be tested on it.
+    """Whether the game with these actions is held out from training, for testing.
 
-    About ``share`` of all games are. In games for two those with the same opening are held out together; elsewhere
-    every episode is by itself.
+    A hash of the actions selects a fraction of about ``share`` of all games. For two-player games it covers the first
+    ``OPENING`` actions, so that games with the same opening are held out together; for single-player ones, all actions.
     """
     decides = np.asarray(actions if num_players == 1 else actions[:OPENING])
     number = int.from_bytes(hashlib.blake2b(decides.astype(np.float32).tobytes(), digest_size=8).digest(), "big")

@@ -1,9 +1,9 @@
-"""A run is a folder.
+"""A run is a folder with these contents.
 
-    config.json    settings of the run                games.jsonl    one line a finished game (episode)
-    checkpoints/   see ``checkpoint.py``               metrics.jsonl  one line every few seconds or evaluation
-    replay/        the replay, saved in parts         tensorboard/   the same numbers for TensorBoard
-    videos/        of episodes, see ``episodes.py``
+    config.json    settings of the run                games.jsonl    one line per finished game (episode)
+    checkpoints/   see ``checkpoint.py``               metrics.jsonl  one line every few seconds and per evaluation
+    replay/        the replay buffer, in parts        tensorboard/   the same numbers for TensorBoard
+    videos/        of episodes, see ``videos.py``
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from myosu.runs.reading import load_json
 
 @dataclass(frozen=True)
 class Run:
-    """start: the checkpoint to resume from, if it is not the latest."""
+    """A run's folder and configuration. start: the checkpoint to resume from, if it is not the latest."""
 
     folder: Path
     config: RunConfig
@@ -42,19 +42,19 @@ class Run:
         return self.folder / "replay"
 
     def lock(self) -> int:
-        """Lock the folder for training until this process ends or closes the descriptor, and remove what a killed
-        training left partly written."""
+        """Lock the folder for training until this process ends or closes the returned descriptor, and remove partly
+        written files of a killed training."""
         descriptor = hold_folder(self.folder, "trained")
         for folder, pattern in ((self.folder, ".*.part"), (self.checkpoints, ".*.part"), (self.replay, "*.tmp"),
-                                (self.replay, ".tmp*"),  # written by safetensors
+                                (self.replay, ".tmp*"),  # temporary files of safetensors
                                 (self.folder / "videos", ".part-*")):
             clear_parts(folder, pattern)
         for folder in (self.folder / "played", self.folder / "played" / "open"):
-            clear_parts(folder, ".*.part", ABANDONED)  # a page may be writing there
+            clear_parts(folder, ".*.part", ABANDONED)  # a web page's server may be writing there
         return descriptor
 
     def is_locked(self) -> bool:
-        """Whether a process is training in it now. This takes the lock for an instant, so do not call it often."""
+        """Whether a process is training in the folder. This takes the lock for a moment, so do not call it often."""
         try:
             descriptor = os.open(self.folder / ".lock", os.O_RDONLY)
         except FileNotFoundError:
@@ -69,7 +69,7 @@ class Run:
 
 
 def default_folder(config: RunConfig) -> Path:
-    """``runs/GAME-ALGORITHM-DATE-TIME``, with a number appended if that exists."""
+    """The default folder, ``runs/GAME-ALGORITHM-DATE-TIME``, with a number appended if that exists."""
     # From "module:name/Id-v0" take only the id.
     names = f"{Path(config.game.rpartition(':')[2]).stem}-{Path(config.algorithm).stem}"
     folder = first = Path("runs") / f"{names}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -81,7 +81,7 @@ def default_folder(config: RunConfig) -> Path:
 
 
 def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
-    """Make the folder of a new run (``default_folder`` by default). Raises UserError if it exists."""
+    """Create the folder of a new run (``default_folder`` by default). Raises UserError if it already has contents."""
     # Absolute, because an environment may change the working directory.
     folder = Path(folder or default_folder(config)).absolute()
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {
@@ -96,7 +96,7 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
         **{source: trusted.digest(source) for source in config.sources}, **code_of(config.game)})
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = hold_folder(folder, "trained")  # before the first file: another training may start at the same moment
+    lock = hold_folder(folder, "trained")  # before the first file: another training may start here simultaneously
     try:
         if (folder / "config.json").exists():
             raise UserError(f"{folder} already holds a run that another process has just begun.")
@@ -112,10 +112,10 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
 
 
 def open_run(path: str | Path, trust: bool = False, **changes: Any) -> Run:
-    """Open the run in the folder ``path``. ``path`` may also be one of its checkpoints, to resume from that one.
+    """Open the run in the folder ``path``. ``path`` may also be one of its checkpoints, to resume from it.
 
-    This runs no code. trust: the user's own code that the run names may run later. changes: fields of ``TrainConfig``
-    to replace, such as a limit; None leaves a field unchanged.
+    This runs none of the code that the run names. trust: allow that code to run later. changes: fields of
+    ``TrainConfig`` to replace, such as a limit; None leaves a field unchanged.
     """
     named, path = path, Path(path).absolute()
     start = None

@@ -1,6 +1,6 @@
-"""Records of games of Go and Othello in the Smart Game Format (FF[4]): Go both ways, Othello only out.
+"""Games of Go and Othello in the Smart Game Format (FF[4]): Go is read and written, Othello only written.
 
-The format's grammar and Go's rules of handicap are in ``games/go/sgf.py``.
+The format's grammar and Go's handicap rules are in ``games/go/sgf.py``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def is_go(game: Game | None) -> bool:
 
 
 def has_sgf(game: Game | None) -> bool:
-    """Whether games of it can be written as SGF."""
+    """Whether records of ``game`` can be written as SGF."""
     return game is not None and (is_go(game) or game.name == "othello")
 
 
 def to_sgf(record: GameRecord, game: Game) -> str:
-    """The text of a file. Raises UserError if the game has no SGF, or the record does not follow its rules."""
+    """The text of an SGF file. Raises UserError if the game has no SGF, or if the record breaks its rules."""
     if is_go(game):
         return _go(record, game)
     if game.name != "othello":
@@ -40,8 +40,11 @@ def to_sgf(record: GameRecord, game: Game) -> str:
 
 
 def read_go_games(folder: Path) -> tuple[int, list[GameRecord]]:
-    """The size of the board, and the games on it, in the ``.sgf`` files below ``folder``. Games that are damaged, of
-    another size than most or without a winner are left out with a notice. Raises UserError if none is left."""
+    """Read the ``.sgf`` files below ``folder``. Returns the board size of most games, and the games of this size.
+
+    Games that are damaged, of another size or without a winner are left out with a notice. Raises UserError if none is
+    left.
+    """
     from myosu.games.go.sgf import read_folder
 
     games, damaged = read_folder(folder)
@@ -60,7 +63,7 @@ def read_go_games(folder: Path) -> tuple[int, list[GameRecord]]:
 def _of_go(index: int, game: GoRecord) -> GameRecord:
     chosen = game.chosen()
     if game.actions[-2:] == 2 * [game.size**2]:
-        chosen[-2:] = True  # when to end a game is to be learnt
+        chosen[-2:] = True  # the two final passes are learnt from, because they show when to end a game
     assert game.winner is not None
     seats: list[Seat] = [{"kind": "player", "name": name} for name in (game.black, game.white)]
     return GameRecord(seed=0, actions=game.actions, returns=[float(game.winner), -float(game.winner)],
@@ -69,7 +72,7 @@ def _of_go(index: int, game: GoRecord) -> GameRecord:
 
 
 def _go(record: GameRecord, game: Game) -> str:
-    """With comments that say which moves nobody chose."""
+    """The SGF of a game of Go, with comments at the moves that no player chose."""
     from myosu.games.go.sgf import CLEANUP, RANDOM, GoRecord, format_sgf
 
     course = record.course(game)
@@ -88,7 +91,7 @@ def _go(record: GameRecord, game: Game) -> str:
 
 
 def _othello(record: GameRecord, game: Game) -> str:
-    """Squares are column and row as letters, a pass is empty."""
+    """The SGF of a game of Othello. Squares are letters for column and row; a pass is empty."""
     course = record.course(game)
     black, white = (name.replace("\\", "\\\\").replace("]", "\\]") for name in _names(record))
     lead = round(2 * record.returns[0])
@@ -104,7 +107,7 @@ def _othello(record: GameRecord, game: Game) -> str:
 
 
 def _names(record: GameRecord) -> tuple[str, str]:
-    """Who played Black and White; "" for a seat that is not known."""
+    """Names of the players of Black and White; "" if unknown."""
     black, white = ([_name(seat) for seat in record.players] + ["", ""])[:2]
     return black, white
 

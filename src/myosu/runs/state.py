@@ -1,4 +1,4 @@
-"""Nested state in two files, JSON for the structure and safetensors for the arrays. Reading them executes no code."""
+"""Saves nested state in two files: JSON for the structure, safetensors for the arrays. Loading executes no code."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from myosu.replay.records import record_bytes, record_of
 State = dict[str, Any]
 Weights = dict[str, torch.Tensor]
 
-#: Keys that mark values in the JSON which JSON itself cannot represent.
+#: Keys of JSON objects that stand for values that JSON cannot represent.
 ARRAY, TENSOR, TUPLE, ITEMS, RECORD = "$array", "$tensor", "$tuple", "$items", "$record"
 
 
 def copied(tensors: Weights) -> Weights:
-    """Copies on the CPU, without gradients."""
+    """Copies of tensors on the CPU, without gradients."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> list[str]:
-    """Write ``state`` into ``folder``. Returns the names of the files.
+    """Write ``state`` to ``folder``. Returns the names of the files.
 
-    ``state``: dictionaries, lists and tuples of NumPy arrays, tensors, numbers (integers of any size), strings,
-    booleans and None. NumPy scalars come back as Python numbers, tensors on the CPU.
+    state: dictionaries, lists and tuples of NumPy arrays, tensors, numbers (integers of any size), strings, booleans
+    and None. ``load_state`` returns NumPy scalars as Python numbers, and tensors on the CPU.
     """
     arrays: dict[str, torch.Tensor] = {}
     tree = _pack(state, "state", arrays)
@@ -43,8 +43,8 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 
 def require_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Raises ValueError unless what the optimiser keeps of each parameter are tensors, of its shape or scalars. It
-    takes anything that is loaded, and would fail at its next step."""
+    """Raises ValueError unless the optimiser's state of each parameter consists of tensors that are scalars or have the
+    parameter's shape. Optimisers load any state and would fail at the next step."""
     for parameter, kept in optimizer.state.items():
         for name, value in kept.items():
             if not isinstance(value, torch.Tensor) or value.shape not in (parameter.shape, ()):
@@ -52,7 +52,7 @@ def require_moments(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _tuples(descr: Any) -> Any:
-    """Restore NumPy's description of a dtype from JSON, which has no tuples: fields and shapes become tuples again."""
+    """Restore NumPy's description of a dtype from JSON, which has no tuples: convert fields and shapes to tuples."""
     if not isinstance(descr, list):
         return descr
     return [tuple(tuple(part) if k == 2 else _tuples(part) for k, part in enumerate(field)) for field in descr]

@@ -1,4 +1,4 @@
-"""Videos of a run's episodes, by the index of the episode in ``games.jsonl``."""
+"""File names of videos of a run's episodes, by the index of the episode in ``games.jsonl``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def video_path(folder: Path, index: int) -> Path:
 
 
 def find_videos(folder: Path) -> list[tuple[int, Path]]:
-    """The videos in the run's folder, by the index of their episode."""
+    """The videos in the run's folder: pairs of episode index and path, sorted by path."""
     named = ((path, re.fullmatch(r"episode-(\d+)", path.stem)) for path in sorted((folder / "videos").glob("*")))
     return [(int(match[1]), path) for path, match in named if match and path.suffix in VIDEO_FORMATS]

@@ -1,8 +1,8 @@
 """AlphaGo's search (Silver et al. 2016), "asynchronous policy and value MCTS": one tree a game, leaves in batches.
 
-Nodes are those of ``kernels.py``. Beside them a node keeps what AlphaGo keeps on an edge: the means of the value
-network's and of the rollouts' evaluations, and the simulations that are under way. Values are in the view of the player
-to move in a node. The tree knows no game and no network; ``players.apv`` brings them.
+Nodes are those of ``kernels.py``. ``Edge`` adds the statistics that AlphaGo keeps on an edge: the mean evaluations of
+the value network and of the rollouts, and the number of simulations in progress. Values are in the view of the player
+to move in a node. The tree is independent of the game and the network, which ``players.apv`` provides.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from myosu.errors import UserError
 from myosu.search import kernels
 from myosu.search.kernels import best_open, compiled, fill_legal_priors
 
-#: What a node keeps beside ``kernels.Node``.
+#: Statistics of a node in addition to ``kernels.Node``.
 Edge = np.dtype(
     [
         ("pending", np.int32),  # simulations selected through this node whose evaluation is not backed up yet
-        ("expanded", np.bool_),  # whether its actions have priors, so that selection goes on below it
+        ("expanded", np.bool_),  # whether its actions have priors, so that selection descends below it
         ("ended", np.bool_),  # whether the game has ended here
-        ("own_value", np.float32),  # the value network's, 0 where the game has ended
+        ("own_value", np.float32),  # the value network's evaluation; 0 where the game has ended
         ("mean_value", np.float32),  # W_v / N_v: mean of the network's values over the visits
         ("mean_rollout", np.float32),  # W_r / N_r: mean of the rollouts' outcomes over the visits
     ],
@@ -35,23 +35,23 @@ class APVConfig:
     """Settings of AlphaGo's search."""
 
     simulations: int = 800
-    """Simulations per move, those of a kept tree not counted."""
+    """Simulations per move, not counting those of a reused tree."""
     seconds: float | None = None
     """Seconds per move; the search ends with whichever limit comes first."""
     rollout_weight: float = 0.5
-    """λ: a leaf's value is (1 − λ) v + λ z, with v of the value network and z of a rollout."""
+    """Mixing weight λ: a leaf's value is (1 − λ) v + λ z, with the value network's v and the rollout's outcome z."""
     c_puct: float = 5.0
-    """Exploration constant of PUCT, for values from −1 to 1; where rewards are greater it is scaled with them."""
+    """Exploration constant of PUCT for values from −1 to 1; it is scaled with the game's range of values."""
     temperature: float = 1.0
-    """Of the prior policy: P ∝ p^(1 / temperature). AlphaGo's exponent of 0.67 is a temperature of 1.5."""
+    """Temperature of the prior policy: P ∝ p^(1 / temperature). AlphaGo's exponent of 0.67 is a temperature of 1.5."""
     batch_size: int = 8
-    """Leaves that are evaluated together, of all games."""
+    """Leaves evaluated in one batch, over all games; at least one per game."""
     virtual_loss: float = 3.0
-    """A simulation under way counts as so many lost ones, so that the next ones look elsewhere."""
+    """Each simulation in progress counts as this many losses, so that a batch selects different leaves."""
     expansion_threshold: int = 1
-    """A leaf is expanded at its so-many-th visit; before that each visit is one more rollout from it. AlphaGo: 40."""
+    """Number of visits at which a leaf is expanded; earlier visits only add rollouts from it. AlphaGo: 40."""
     resign: float | None = None
-    """Resign if the chosen action's value is below this, from −1 (a sure loss) to 1; AlphaGo: −0.8."""
+    """Resign if the chosen action's value is below this, from −1 (a certain loss) to 1; AlphaGo: −0.8."""
 
     def __post_init__(self) -> None:
         ranges = {"simulations": (1, 10_000_000), "rollout_weight": (0, 1), "c_puct": (0, 1000),
@@ -64,9 +64,9 @@ class APVConfig:
 
 
 class APVTree:
-    """The tree of one game. It grows as it needs to, and keeps what is below a move that is played (``advance``).
+    """The search tree of one game. Its arrays grow as needed; ``advance`` keeps the subtree below a played move.
 
-    value_range: the least value there is, that of a virtual loss, and the greatest.
+    value_range: the lowest value, which is that of a virtual loss, and the highest.
     """
 
     def __init__(self, config: APVConfig, num_actions: int, value_range: tuple[float, float], room: int = 64) -> None:
@@ -78,12 +78,12 @@ class APVTree:
 
     @property
     def visits(self) -> int:
-        """Simulations through the root, earlier ones that were kept included."""
+        """Simulations through the root, including those of a reused tree."""
         return int(self.nodes[0]["visits"])
 
     def select(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """(leaves int64 [count], new nodes int64 [m]). A leaf may come several times. The caller says what it is
-        (``describe``) and what it is worth (``back_up``)."""
+        """Select ``count`` leaves, which may repeat. Returns (leaves int64 [count], new nodes int64 [m]). The caller
+        sets the new nodes' rewards (``describe``) and the leaves' values (``back_up``)."""
         if self.used + count > len(self.nodes):
             self._grow(self.used + count)
         leaves, before, (low, high) = np.empty(count, np.int64), self.used, self.value_range
@@ -92,40 +92,41 @@ class APVTree:
         return leaves, np.arange(before, self.used)
 
     def describe(self, new: np.ndarray, reward: np.ndarray, discount: np.ndarray, ended: np.ndarray) -> None:
-        """The outcomes of the actions that lead to the nodes ``new`` [m]: as in ``Expansion``."""
+        """Set the outcomes of the actions that lead to the nodes ``new`` [m], as in ``Expansion``."""
         self.nodes["reward"][new], self.nodes["discount"][new] = reward, np.where(ended, 0.0, discount)
         self.edges["ended"][new] = ended
 
     def to_expand(self, leaves: np.ndarray) -> np.ndarray:
-        """Those leaves that have their ``expansion_threshold``-th visit now, each once; the root has it at once."""
+        """The leaves to expand now, without duplicates: those with ``expansion_threshold`` visits (simulations in
+        progress included), and the root at its first visit."""
         leaves = np.unique(leaves)
         edges, visits = self.edges[leaves], self.nodes["visits"][leaves]
         due = (visits + edges["pending"] >= self.config.expansion_threshold) | (leaves == 0)
         return leaves[due & ~edges["ended"] & ~edges["expanded"]]
 
     def expand(self, leaves: np.ndarray, prior_logits: np.ndarray, legal: np.ndarray) -> None:
-        """Give the leaves [m] priors: softmax(prior_logits / temperature) over the legal actions, f32 and bool
+        """Set the priors of the leaves [m] to softmax(prior_logits / temperature) over the legal actions; f32 and bool
         [m, A]."""
         logits = np.where(legal, prior_logits / self.config.temperature, -np.inf)
         weights = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float32)
         expand_leaves(self.nodes, self.priors, self.edges, leaves, weights, legal)
 
     def back_up(self, leaves: np.ndarray, values: np.ndarray, rollouts: np.ndarray) -> None:
-        """End the simulations of the selected ``leaves`` with the network's values and the rollouts' outcomes, f32
-        [count] each, in the view of the player to move in the leaf."""
+        """Back up the network's values and the rollouts' outcomes from the selected ``leaves``, which ends their
+        simulations; f32 [count] each, in the view of the player to move in the leaf."""
         back_up_leaves(self.nodes, self.edges, leaves, values, rollouts, self.config.rollout_weight)
 
     def children(self) -> np.ndarray:
-        """The nodes of the root's tried actions, int64 [m]."""
+        """The child nodes of the root, int64 [m]."""
         return np.flatnonzero(self.nodes["parent"][1:self.used] == 0) + 1
 
     def best_child(self) -> int:
-        """The node of the most visited action; of equally visited ones that of greatest value."""
+        """The child node with the most visits; ties are broken by the higher Q."""
         children = self.children()
         return int(children[np.lexsort((self.nodes["q"][children], self.nodes["visits"][children]))[-1]])
 
     def line(self, index: int, length: int) -> list[int]:
-        """At most ``length`` actions: a node's own, then always the most visited one."""
+        """Principal variation of at most ``length`` actions: the node's own action, then the most visited ones."""
         line: list[int] = []
         while len(line) < length:
             line.append(int(self.nodes["action"][index]))
@@ -137,13 +138,14 @@ class APVTree:
         return line
 
     def share(self, index: int) -> float:
-        """The Q of a node, from −1 (the least there is) to 1 (the greatest)."""
+        """The Q of a node, rescaled from ``value_range`` to [−1, 1]."""
         low, high = self.value_range
         return 2 * (float(self.nodes[index]["q"]) - low) / (high - low) - 1
 
     def advance(self, action: int) -> np.ndarray | None:
-        """Make the node after ``action`` the root. Returns the earlier numbers of the nodes that are kept, int64 [m],
-        in their new order; None, and changes nothing, if the action was never tried or ends the game."""
+        """Make the node after ``action`` the root and drop the rest of the tree. Returns the old indices of the kept
+        nodes, int64 [m], in their new order. Returns None and changes nothing if the action is untried or ends the
+        game."""
         children = self.children()
         chosen = children[self.nodes["action"][children] == action]
         if not len(chosen) or self.edges["ended"][chosen[0]]:
@@ -181,7 +183,7 @@ def make_root(nodes, edges):
 @compiled
 def apv_child(nodes, priors, edges, index, c_puct, virtual_loss, lowest):
     """argmax of Q + c_puct · P · √N / (1 + N(a)), as (child, action); child −1: the action is untried, its Q is 0.
-    Simulations under way count as ``virtual_loss`` visits worth ``lowest`` each."""
+    Simulations in progress count as ``virtual_loss`` visits worth ``lowest`` each."""
     node = nodes[index]
     bonus = c_puct * math.sqrt(node.visits + virtual_loss * edges[index].pending)
     chosen, action, top = -1, node.best, -math.inf
@@ -202,7 +204,7 @@ def apv_child(nodes, priors, edges, index, c_puct, virtual_loss, lowest):
 
 @compiled
 def select_leaves(nodes, priors, edges, used, c_puct, virtual_loss, lowest, leaves):
-    """Descend len(leaves) times to a leaf, a new node or one that is not expanded; returns the nodes then in use."""
+    """Descend len(leaves) times to a leaf: a new node or an unexpanded one. Returns the number of nodes in use."""
     for k in range(len(leaves)):
         index = 0
         while edges[index].expanded:
@@ -254,9 +256,9 @@ def back_up_leaves(nodes, edges, leaves, values, rollouts, rollout_weight):
 
 @compiled
 def move_root(nodes, priors, edges, used, root, kept):
-    """Keep only what is below ``root``, in place; write the earlier numbers of the kept nodes to ``kept`` and return
-    how many they are. A parent always has a smaller number than its children, so every copy goes to an equal or smaller
-    number."""
+    """Keep only the subtree of ``root``, in place. Writes the old indices of the kept nodes to ``kept`` and returns
+    their number. A parent always has a smaller index than its children, so every node is copied to an equal or smaller
+    index."""
     after = np.full(used, -1)
     count = 0
     for index in range(root, used):

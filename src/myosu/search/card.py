@@ -1,7 +1,7 @@
-"""The search with its trees on an NVIDIA GPU, beside the model: all simulations of a move are one CUDA graph.
+"""Search with its trees on an NVIDIA GPU, next to the model: all simulations of a move run as one CUDA graph.
 
 The kernels are those of ``kernels.py``, compiled for the GPU by ``myosu.kernels.ptx``, one thread per tree. ``Search``
-prepares the roots and makes the results on the CPU, from a copy of the finished trees.
+prepares the roots and computes the results on the CPU, from a copy of the finished trees.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from myosu.search.kernels import expand_and_back_up, make_roots, select_gumbel, 
 from myosu.search.search import GumbelConfig, PUCTConfig, Search, _require_finite
 
 #: expand(parents int64 [C], actions int64 [C], slot) -> Expansion of contiguous tensors on the GPU, C = capacity. It is
-#: captured once, so it must run the same operations at every call. Action −1: the parent is terminal, the row is
+#: captured once, so it must run the same operations in every call. Action −1: the parent is terminal and the row is
 #: ignored.
 ExpandOnCard = Callable[[Tensor, Tensor, int], Any]
 
 
 class CardSearch(Search):
-    """``Search`` whose ``run`` takes an ``ExpandOnCard``; it must be the same function at every call."""
+    """``Search`` on a GPU. ``run`` takes an ``ExpandOnCard``, which must be the same function in every call."""
 
     def __init__(self, config: GumbelConfig | PUCTConfig, capacity: int, num_actions: int, seed: int,
                  device: torch.device) -> None:
@@ -41,7 +41,7 @@ class CardSearch(Search):
             return torch.zeros(*shape, dtype=dtype, device=self.device)
 
         n, actions = self.capacity, self.num_actions
-        # Copied back after a search: the nodes.
+        # Host copy of the nodes, filled after each search.
         size = n * num_nodes * kernels.Node.itemsize
         self._fetched = torch.zeros(size, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         self._nodes = self._fetched.numpy().view(kernels.Node).reshape(n, num_nodes)
@@ -100,7 +100,7 @@ class CardSearch(Search):
         self._output_sum.copy_(self.output_sum, non_blocking=True)
 
 
-# --- one thread per tree; the arguments are the arrays of all trees
+# One thread per tree; the arguments are the arrays of all trees.
 
 
 def _make_roots(i, nodes, open_scores, root_scores, values, num_nodes, num_actions):

@@ -1,9 +1,10 @@
 """Compiled tree operations. A tree is an array of ``Node`` records and, per node, the priors of its untried actions.
 
 Two facts make selection cheap. (1) Under both selection rules the score of an untried action increases with its prior
-alone, so of all untried actions only the best one (``Node.best``) can be selected. (2) The improved policy is prior ·
-exp(scaled Q), and all untried actions have the same Q. So selection loops over a node's children, not over all actions.
-All kernels are in this one file because Numba's cache notices changes only in a kernel's own file.
+alone, so only the untried action with the highest prior (``Node.best``) can be selected. (2) The improved policy is
+prior · exp(scaled Q), and all untried actions have the same Q. So selection loops over a node's children, not over all
+actions.
+All kernels are in this file because Numba's cache detects changes only in a kernel's own file.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ Node = np.dtype(
     [
         ("open_mass", np.float64),  # total prior probability of the untried actions
         ("parent", np.int32),
-        ("action", np.int32),  # that leads here from the parent
+        ("action", np.int32),  # the action that leads here from the parent
         ("first_child", np.int32),  # the newest child; -1: none
         ("next_sibling", np.int32),
         ("num_children", np.int32),
-        ("visits", np.int32),  # simulations through this node, its creation included
+        ("visits", np.int32),  # simulations through this node, including its creation
         ("best", np.int32),  # untried action with the highest prior (at a Gumbel root: score); -1: none
         ("prior", np.float32),
         ("reward", np.float32),  # of the action that leads here, in the view of the parent's player
@@ -46,7 +47,7 @@ compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nn
 
 @compiled
 def best_open(scores):
-    """The first index of the maximum; −1 if all are ``TAKEN``."""
+    """Index of the (first) maximum; −1 if all are ``TAKEN``."""
     best, top = -1, TAKEN
     for a in range(len(scores)):
         if scores[a] > top:
@@ -256,14 +257,14 @@ def gumbel_root_child(tree, num_actions, scores, considered_visits, c_visit, c_s
 
 @compiled
 def gumbel_child(tree, index, priors, weights, c_visit, c_scale, least_range):
-    """The action whose share of visits is furthest below the improved policy, as (child, action); child −1: untried."""
+    """argmax of improved policy − N(a) / N, with N the node's visits, as (child, action); child −1: untried."""
     node = tree[index]
     if node.num_children == 0:
         return -1, node.best
     value, low, high, most_visits = completed_q(tree, index, len(priors))
     scale = c_scale * (c_visit + most_visits) / max(high - low, least_range)
 
-    # The greatest exponent is 0 and no prior is below TINY: no overflow, and the total is not 0.
+    # The maximum exponent is 0 and no prior is below TINY, so nothing overflows and the total is not 0.
     open_weight = math.exp((value - high) * scale) if node.best >= 0 else 0.0
     total = open_weight * max(node.open_mass, TINY)
     c = node.first_child

@@ -1,4 +1,4 @@
-"""Batched tree search: PUCT as in MuZero, and Gumbel MuZero; independent of the game and the network.
+"""Batched tree search, MuZero's PUCT and Gumbel MuZero, independent of the game and the network.
 
 Schrittwieser et al., "Mastering Atari, Go, chess and shogi by planning with a learned model" (2020);
 Danihelka et al., "Policy improvement by planning with Gumbel" (2022).
@@ -21,7 +21,7 @@ from myosu.search.kernels import EPSILON, TAKEN
 
 
 class Expansion(NamedTuple):
-    """The model's outputs for B new leaves: mctx's ``RecurrentFnOutput`` and a mask of legal actions.
+    """The model's outputs for B new leaves: mctx's ``RecurrentFnOutput`` plus a mask of legal actions.
 
     reward: f32 [B], of the action that leads to the leaf, in the view of the player who took it.
     discount: f32 [B], signed: −γ if two players alternate, +γ for a single player, 0 if the game has ended.
@@ -47,19 +47,19 @@ class GumbelConfig:
     """Gumbel MuZero: sequential halving at the root, deterministic selection below it."""
 
     num_simulations: int = 16
-    """Simulations (model evaluations) per move, without the root's."""
+    """Simulations (model evaluations) per move, not counting the root's."""
     max_considered_actions: int = 8
-    """Actions at the root with which sequential halving starts."""
+    """Number of root actions with which sequential halving starts."""
     c_visit: float = 50.0
-    """σ(Q) = (c_visit + max_b N(b)) · c_scale · Q is added to the prior's logits (Danihelka et al. 2022, equation
-    8)."""
+    """Visit offset of σ(Q) = (c_visit + max_b N(b)) · c_scale · Q, which is added to the prior's logits (Danihelka
+    et al. 2022, equation 8)."""
     c_scale: float = 1.0
-    """See ``c_visit``. Q is first rescaled to [0, 1] over the actions of each node."""
+    """Scale of σ(Q), see ``c_visit``. Q is first rescaled to [0, 1] over the actions of each node."""
     least_q_range: float = EPSILON
-    """Lower bound of the Q range that is rescaled to [0, 1], so that differences smaller than the value's error do not
-    look like differences between win and loss."""
+    """Lower bound of the Q range that is rescaled to [0, 1]. It keeps differences within the value's error from looking
+    like the difference between a win and a loss."""
     gumbel_scale: float = 1.0
-    """Scale of the Gumbel noise at the root; 0 for play without exploration."""
+    """Scale of the Gumbel noise at the root; 0: no exploration."""
 
     def __post_init__(self) -> None:
         _at_least(self, num_simulations=1, max_considered_actions=1, c_visit=0, c_scale=0, least_q_range=EPSILON,
@@ -68,19 +68,19 @@ class GumbelConfig:
 
 @dataclass(frozen=True)
 class PUCTConfig:
-    """MuZero's PUCT search."""
+    """MuZero's PUCT search with Dirichlet noise at the root."""
     num_simulations: int = 50
-    """Simulations (model evaluations) per move, without the root's."""
+    """Simulations (model evaluations) per move, not counting the root's."""
     c_init: float = 1.25
     """Exploration weight after few visits, c₁ of MuZero's appendix B."""
     c_base: float = 19652.0
     """Number of visits over which the exploration weight grows, c₂ of MuZero's appendix B."""
     dirichlet_alpha: float = 0.3
-    """Concentration of the Dirichlet noise over the root's legal actions: about 10 / their typical number."""
+    """Concentration of the Dirichlet noise over the root's legal actions; typically 10 / (number of legal actions)."""
     dirichlet_fraction: float = 0.25
-    """Weight of the noise in the root's prior; 0 for play without exploration."""
+    """Weight of the noise in the root's prior; 0: no exploration."""
     temperature: float = 1.0
-    """Actions are sampled in proportion to visits ** (1 / temperature); 0: the most visited action."""
+    """Actions are sampled with probability ∝ visits ** (1 / temperature); 0: the most visited action."""
 
     def __post_init__(self) -> None:
         _at_least(self, num_simulations=1, c_init=0, c_base=1)
@@ -97,7 +97,7 @@ def _at_least(config: GumbelConfig | PUCTConfig, **least: float) -> None:
 
 @dataclass
 class SearchResult:
-    """The results of a batch of searches.
+    """Results of a batch of B searches.
 
     action: int64 [B].
     policy: f32 [B, A], the training target: improved policy (Gumbel) or visit distribution (PUCT). 0 where illegal.
@@ -115,7 +115,7 @@ class SearchResult:
 
 
 class Search:
-    """Searches up to ``capacity`` positions at once."""
+    """Batched search from up to ``capacity`` root positions."""
 
     def __init__(self, config: GumbelConfig | PUCTConfig, capacity: int, num_actions: int, seed: int) -> None:
         self.config, self.capacity, self.num_actions = config, capacity, num_actions
@@ -157,13 +157,13 @@ class Search:
 
     def lines(self, actions: np.ndarray, length: int) -> np.ndarray:
         """Principal variations int32 [B, length] of the latest ``run``: ``actions`` [B], then the most visited ones,
-        padded with −1. Only the first action is sure to be legal."""
+        padded with −1. Only the first action is guaranteed to be legal."""
         lines = np.empty((len(actions), length), np.int32)
         kernels.follow_lines(self._nodes, actions, lines)
         return lines
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the random number generator, in JSON types."""
+        """The state of the random number generator, as JSON-serialisable values."""
         return {"rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -209,7 +209,7 @@ class Search:
                   expand: Expand, num_simulations: int) -> None:
         """Run all simulations. priors, scores: f32 [B, A], of the root's actions; scores rank the untried ones.
         schedule: for Gumbel int32 [simulations, B], the visits that a root action must have to be considered; for PUCT
-        float64 [visits], the exploration weight after so many visits."""
+        float64 [visits], the exploration weight by number of visits."""
         size, config = len(value), self.config
         nodes, open_scores = self._nodes[:size], self._open_scores[:size]
         parents, actions = self._parents[:size], self._actions[:size]
@@ -223,7 +223,7 @@ class Search:
             slot = simulation + 1
             leaf = expand(parents, actions, slot)
             legal_there, leaf_logits = leaf.legal_actions, leaf.prior_logits
-            if legal_there is not None:  # the softmax's maximum must be that of a legal logit
+            if legal_there is not None:  # the softmax must subtract the maximum legal logit
                 leaf_logits = np.where(legal_there, leaf_logits, np.float32(-1e9))
             weights = scaled_softmax(np.ascontiguousarray(leaf_logits, np.float32))
             seen = kernels.expand_and_back_up(
@@ -270,7 +270,7 @@ class Search:
 
 
 def _require_finite(where: str, output_sum: float) -> None:
-    """Raises FloatingPointError if ``output_sum``, a sum of model outputs, is not finite."""
+    """Raise FloatingPointError if ``output_sum``, a sum of model outputs, is not finite."""
     if not math.isfinite(output_sum):
         raise FloatingPointError(f"the model's reward, value or policy {where} of a search is not finite")
 
@@ -289,8 +289,8 @@ def policy_entropy(policy: np.ndarray) -> np.ndarray:
 
 
 def kl_from_prior(policy: np.ndarray, prior_logits: np.ndarray, legal: np.ndarray) -> np.ndarray:
-    """KL(policy ‖ prior), f32 [B] in nats, with the prior normalised over the legal actions: how much the search
-    changed."""
+    """KL(policy ‖ prior), f32 [B] in nats, with the prior normalised over the legal actions: how much the
+    search changed the policy."""
     prior = log_softmax(prior_logits, legal)
     gain = policy * (np.log(np.maximum(policy, kernels.TINY)) - prior)
     return np.where(policy > 0, gain, 0).sum(axis=1)
@@ -298,7 +298,7 @@ def kl_from_prior(policy: np.ndarray, prior_logits: np.ndarray, legal: np.ndarra
 
 @cache
 def considered_visits(max_considered_actions: int, num_simulations: int) -> np.ndarray:
-    """Sequential halving's schedule, int32 [num_simulations, max_considered_actions + 1]: at simulation s, a root with
+    """Schedule of sequential halving, int32 [num_simulations, max_considered_actions + 1]: at simulation s, a root with
     m considered actions selects among those with ``[s, m]`` visits."""
     columns = [_halving_schedule(m, num_simulations) for m in range(max_considered_actions + 1)]
     return np.ascontiguousarray(np.array(columns, np.int32).T)
@@ -311,7 +311,7 @@ def _halving_schedule(num_actions: int, num_simulations: int) -> list[int]:
     schedule: list[int] = []
     visits, remaining = 0, num_actions
     while len(schedule) < num_simulations:
-        # Every phase spends the same number of simulations, spread over its remaining actions.
+        # Every phase has the same number of simulations, spread over its remaining actions.
         for _ in range(max(1, num_simulations // (phases * remaining))):
             schedule += [visits] * remaining
             visits += 1

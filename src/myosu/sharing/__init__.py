@@ -1,1 +1,1 @@
-"""Agents that leave this machine: a card that says what one is (``card.py``), and the Hugging Face Hub (``hub.py``)."""
+"""Shares agents: a model card that describes one (``card.py``), and the Hugging Face Hub (``hub.py``)."""

@@ -20,18 +20,18 @@ from myosu.runs.metrics import read_evaluations
 from myosu.training.start import configure
 
 CURVE = "curve.png"
-#: Settings that say something of the machine, not of the training.
+#: Settings that describe the machine, not the training.
 OF_THE_MACHINE = ("device", "precision")
 
 
 def write_card(run: Path, folder: Path, license: str | None = None, games: int = 0, opponents: tuple[str, ...] = (),
                name: str = "") -> Path:
-    """Write ``README.md`` into ``folder``, and ``curve.png`` where the run has evaluations and matplotlib is there.
-    Returns the path of the card.
+    """Write ``README.md`` into ``folder``, and ``curve.png`` if the run has evaluations and matplotlib is installed.
 
-    run: as ``find_checkpoint`` takes it. license: a licence's identifier, such as mit or cc-by-4.0; without one the
-    card says that none was given. games: evaluate the agent now, in so many games against each of ``opponents``
-    (episodes, if it plays alone). name: the repository's, for the commands that use it. Raises UserError.
+    Returns the path of the card. run: in any form that ``find_checkpoint`` accepts. license: a licence's identifier,
+    such as mit or cc-by-4.0; without one the card says that none was given. games: evaluate the agent now, in this many
+    games against each of ``opponents`` (or this many episodes in a single-player environment). name: of the repository,
+    for the commands in the card. Raises UserError.
     """
     checkpoint = find_checkpoint(run)
     evaluations = [_evaluation_of(checkpoint)]
@@ -71,7 +71,7 @@ def describe_agent(checkpoint: Checkpoint, evaluations: list[dict[str, Any]], li
 
 
 def train_command(config: RunConfig) -> str:
-    """The command that trains such an agent: what differs from the presets and defaults, as flags."""
+    """The command to train such an agent, with a flag for each setting that differs from the presets and defaults."""
     words = ["myosu", "train", named(config.game), "--algorithm", named(config.algorithm)]
     if config.rewards != "score":
         words += ["--rewards", config.rewards]
@@ -91,12 +91,12 @@ def train_command(config: RunConfig) -> str:
 
 
 def named(text: str) -> str:
-    """The name of a game, an algorithm or an opponent, without the folders of the machine it was trained on."""
+    """The name of a game, an algorithm or an opponent; of an absolute path only the last part."""
     return Path(text).name if Path(text).is_absolute() else text
 
 
 def without_folders(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings, of which some name folders (``recordings``), without those of this machine."""
+    """The settings with absolute paths (such as in ``recordings``) reduced to their last part."""
     return {name: [named(item) if isinstance(item, str) else item for item in value] if isinstance(value, list)
             else named(value) if isinstance(value, str) else value for name, value in settings.items()}
 
@@ -109,7 +109,7 @@ def _flag(name: str, value: Any) -> list[str]:
 
 
 def _evaluation_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The evaluation that the training made of this checkpoint, or of the latest one before; empty if there is none."""
+    """The latest evaluation during training at or before this checkpoint; empty if there is none."""
     file = checkpoint.path.parent.parent / "metrics.jsonl"
     if not file.is_file():
         return {}
@@ -132,7 +132,7 @@ def _draw(checkpoint: Checkpoint, file: Path) -> bool:
         return False
     try:
         plot_learning([folder], file)
-    except UserError:  # no matplotlib, or records of a version that knew less: a card without a picture
+    except UserError:  # no matplotlib, or incomplete records of an older version: a card without a plot
         return False
     return True
 
@@ -164,7 +164,7 @@ def _settings(config: RunConfig) -> str:
 
 
 def _metadata(game: str, algorithm: str, evaluations: list[dict[str, Any]], license: str | None) -> str:
-    """The head that the Hub reads: YAML, of which JSON is a part."""
+    """The header that the Hub reads: YAML, of which JSON is a subset."""
     data: dict[str, Any] = {"library_name": "myosu", "pipeline_tag": "reinforcement-learning",
                             "tags": ["myosu", "reinforcement-learning", algorithm, game]}
     if license:

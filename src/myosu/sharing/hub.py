@@ -1,10 +1,10 @@
 """Agents on the Hugging Face Hub. A repository holds what an agent needs to play and nothing else:
 
-    README.md   its card          manifest.json         configuration, and SHA-256 sums of the weights
-    curve.png   where there is    weights.safetensors
+    README.md   its model card    manifest.json         configuration, and SHA-256 sums of the weights
+    curve.png   if available      weights.safetensors
 
-What is pulled is data that somebody else wrote: only these names are fetched, into a folder beside the target, and kept
-only if the sums hold, the weights fit, and no file of code is named. Nothing of it runs.
+A pulled agent is untrusted data: only these files are fetched, into a folder beside the target. They are kept only if
+the sums are correct, the weights fit, and no code file is named. None of it is executed.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from myosu.sharing.card import CURVE, named, without_folders, write_card
 
 NEEDED = ("manifest.json", "weights.safetensors")
 WELCOME = ("README.md", CURVE)
-#: A manifest is a few kB.
+#: Maximum size of a manifest, which usually has a few kB.
 MANIFEST_BYTES = 1_000_000
 
 
 def push(run: Path, name: str, license: str | None = None, private: bool = False, games: int = 0,
          opponents: tuple[str, ...] = (), endpoint: str | None = None) -> str:
-    """Upload the agent of ``run`` with its card to the repository ``name`` (USER/NAME), which is made if it is missing.
-    Returns its address.
+    """Upload the agent of ``run`` with its model card to the repository ``name`` (USER/NAME). Returns its address.
 
-    Raises UserError if the agent needs files of code of the user's own, for nobody else has them; if huggingface_hub is
-    missing; or the Hub refuses. endpoint: of another server with the Hub's interface.
+    The repository is created if it is missing. endpoint: address of another server with the Hub's interface. Raises
+    UserError if the agent needs the user's own code files, which nobody else has; if huggingface_hub is missing; or if
+    the Hub refuses.
     """
     _check_name(name)
     checkpoint = _public(find_checkpoint(run))
@@ -61,10 +61,10 @@ def push(run: Path, name: str, license: str | None = None, private: bool = False
 
 def pull(name: str, folder: Path, revision: str | None = None, endpoint: str | None = None,
          say: Callable[[str], None] = print) -> Path:
-    """Fetch the agent in the repository ``name`` (USER/NAME) into the new ``folder``, which ``myosu.load`` and all
-    commands that play take like a run. Returns the folder of the checkpoint in it.
+    """Fetch the agent in the repository ``name`` (USER/NAME) into the new ``folder``.
 
-    revision: a branch, a tag or a commit. Raises UserError, and then leaves nothing behind.
+    ``myosu.load`` and all commands that play accept the folder like a run's. Returns the folder of the checkpoint in
+    it. revision: a branch, a tag or a commit. Raises UserError, and then leaves nothing behind.
     """
     _check_name(name)
     if folder.exists():
@@ -109,18 +109,18 @@ def pull(name: str, folder: Path, revision: str | None = None, endpoint: str | N
 
 
 def _check_size(folder: Path, size: int, name: str) -> None:
-    """Weights of another size than the manifest in ``folder`` promises are not even fetched."""
+    """Raise UserError before the download if the weights do not have the size given in the manifest in ``folder``."""
     try:
         promised = open_checkpoint(folder).manifest["files"].get("weights.safetensors", {}).get("bytes")
     except UserError:
-        return  # told below, with all else that is wrong
+        return  # reported by ``_examine``
     if promised != size:
         raise UserError(f"{name} is not kept: weights.safetensors has {size} bytes instead of {promised}: it was cut "
                         "short or edited.")
 
 
 def _examine(folder: Path, name: str) -> Checkpoint:
-    """The checkpoint in ``folder``, whose sums hold and which names no file of code."""
+    """The checkpoint in ``folder``. Raises UserError unless its sums are correct and it names no code file."""
     try:
         checkpoint = open_checkpoint(folder)
         if checkpoint.manifest.get("format", 1) != 1:
@@ -128,7 +128,7 @@ def _examine(folder: Path, name: str) -> Checkpoint:
         checkpoint.weights()
         config = checkpoint.config
     except UserError as error:
-        # The checkpoint's own advice is about a folder that will not be there any more.
+        # The checkpoint's own advice refers to a folder that will be deleted.
         text = str(error).replace(f"{folder}/", "").replace("No earlier checkpoint is whole.", "").strip()
         raise UserError(f"{name} is not kept: {text}") from None
     files = [source for source in config.sources if source.endswith(".py")]
@@ -139,7 +139,7 @@ def _examine(folder: Path, name: str) -> Checkpoint:
 
 
 def _try_out(place: Path, name: str) -> None:
-    """Whether this version of Myosu makes of the settings what the weights fit."""
+    """Raise UserError if this version of Myosu cannot build an agent that fits the weights."""
     try:
         load_agent(place)
     except UserError as error:
@@ -148,7 +148,7 @@ def _try_out(place: Path, name: str) -> None:
 
 
 def _public(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint without the folders of this machine, which opponents and recordings may name."""
+    """The checkpoint without this machine's folders, which opponents and recordings may name."""
     config = checkpoint.manifest["config"]
     clean = {**config, "train": without_folders(config["train"]),
              "algorithm_config": without_folders(config["algorithm_config"])}
@@ -174,12 +174,12 @@ def _api(endpoint: str | None) -> Any:
 
 @contextmanager
 def _talking_to_the_hub(name: str) -> Iterator[None]:
-    """Context of requests: whatever goes wrong there is told in one line."""
+    """Context of requests: converts every error into a UserError of one line."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # of the library, of its HTTP client, of the system: each release has others
+    except Exception as error:  # of the library, of its HTTP client, of the system: they differ between releases
         status = getattr(getattr(error, "response", None), "status_code", None)
         hint = {401: " Log in first: hf auth login", 403: " You may not write there.",
                 404: " Is the name right? Private ones need: hf auth login"}.get(status or 0, "")

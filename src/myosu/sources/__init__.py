@@ -1,8 +1,8 @@
-"""Where experience comes from: actors in turn with the learner, in processes, on a card, in a cluster; or recorded.
+"""Sources of experience: actors in turn with the learner, in threads, in processes or in a cluster; recorded games.
 
-``factory.make_source`` chooses. Nothing is imported here, so that a cluster's relay, which is in this room, loads
-neither torch nor Numba.
+``factory.make_source`` chooses one. Nothing is imported here, so that a cluster's relay, which is in this package,
+loads neither torch nor Numba.
 """
 
-#: So many actors may fail one after another before any of them delivers a game.
+#: Number of failures of actors in a row, without a game in between, that a run tolerates.
 MAX_FAILURES = 3

@@ -1,4 +1,4 @@
-"""Making the actors of a run, in whichever process."""
+"""Create the actors of a run, in any process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from myosu.sources.pool import AgainstPool, Pool, PoolSettings
 
 
 def make_actor(config: RunConfig, start: int) -> Actor:
-    """The ``start``-th actor that the run ever started: no two of a run play the same games."""
+    """Make the ``start``-th actor that the run has ever started. No two actors of a run play the same games."""
     settings, seed = load_settings(config), config.train.seed
     if config.opponent is not None:
         game = config.environment.rules
@@ -43,8 +43,8 @@ def _make_pool_actor(config: RunConfig, game: Game, start: int) -> Actor:
 
 
 class ActorAgainst:
-    """An actor in games with an opponent inside. The records that it hands over are of the whole games, with the moves
-    of both seats, so that they can be played back by the rules."""
+    """An actor that plays against an opponent inside the environment. Its episodes are recorded as whole games, with
+    the moves of both seats, so that the rules can replay them."""
 
     def __init__(self, actor: Actor, env: AgainstEnv) -> None:
         self.actor, self.finished = actor, env.finished
@@ -61,7 +61,7 @@ class ActorAgainst:
         return experience
 
     def statistics(self, game: FinishedGame, learner_return: float) -> dict[str, float]:
-        """Of a finished game."""
+        """Statistics of a finished game, by name."""
         return {"learner_return": learner_return}
 
     def load_weights(self, weights: Weights, version: int) -> None:
@@ -75,8 +75,8 @@ class ActorAgainst:
 
 
 class ActorAgainstPool(ActorAgainst):
-    """The same against earlier versions of the learner. In the metrics: pool_elo, the learner's rating when the newest
-    member joined, above play at random (``evaluation.ratings``)."""
+    """An ``ActorAgainst`` whose opponents are earlier versions of the learner. Adds pool_elo to the metrics: the
+    learner's Elo rating above random play when the newest member joined the pool (``evaluation.ratings``)."""
 
     def __init__(self, actor: Actor, env: AgainstPool) -> None:
         super().__init__(actor, env)
@@ -97,5 +97,5 @@ class ActorAgainstPool(ActorAgainst):
 
 
 def env_notices(actor: Actor) -> tuple[str, ...]:
-    """What the actor's environments have to tell: a line for each worker process or engine that was replaced."""
+    """Notices of the actor's environments: a line for each worker process or engine that was replaced."""
     return tuple(actor.env.notices()) if isinstance(actor.env, WorkerVectorEnv | GymVectorEnv | BatchVectorEnv) else ()

@@ -1,4 +1,4 @@
-"""Which source a run has."""
+"""Chooses the source of experience of a run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from myosu.sources.recorded import RecordedGames
 from myosu.sources.source import Source
 from myosu.sources.threads import ActorThreads
 
-#: Actors that share a card with the learner: two search while the third takes its games on.
+#: Number of actors that share a GPU with the learner: while two search, the third steps its environments.
 CARD_ACTORS = 3
 
 
 def make_source(config: RunConfig, cluster: str | None = None) -> Source:
-    """The source that the algorithm asks for, or that the configuration says; actors in the Ray cluster at ``cluster``
-    if there is one (``ray.require_cluster``)."""
+    """Make the source that the configuration sets, by default the algorithm's ``SOURCE``. cluster: address of a Ray
+    cluster for the actors (``ray.require_cluster``)."""
     if cluster is not None:
         return ClusterActors(config, cluster, config.train.actors)
     if algorithm_of(config).SOURCE == "recorded":
@@ -28,12 +28,12 @@ def make_source(config: RunConfig, cluster: str | None = None) -> Source:
     count = actor_count(config)
     if not count:
         return ActorInTurn(config)
-    # Processes would share a card by taking turns; threads share it by working on it at once.
+    # Processes would take turns on the GPU; threads of one process use it concurrently.
     return ActorThreads(config, count) if on_card(config) else ActorProcesses(config, count)
 
 
 def actor_count(config: RunConfig) -> int:
-    """Actor processes; 0 where there are none, or actor and learner take turns."""
+    """Number of parallel actors; 0 if actor and learner take turns, or if there is no actor."""
     if config.train.deterministic:
         return 0
     if config.train.actors is not None:
@@ -44,5 +44,5 @@ def actor_count(config: RunConfig) -> int:
 
 
 def on_card(config: RunConfig) -> bool:
-    """Whether actors and learner work on the same CUDA device."""
+    """Whether actors and learner use the same CUDA device."""
     return choose_device(getattr(load_settings(config), "device", "cpu")).type == "cuda"

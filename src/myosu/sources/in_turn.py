@@ -1,4 +1,4 @@
-"""An actor that takes turns with the learner, in its process."""
+"""An actor that takes turns with the learner in one process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from myosu.sources.actors import env_notices, make_actor
 
 
 class ActorInTurn:
-    """One actor, which takes a step whenever the learner waits (``source.Source``)."""
+    """One actor, which takes a step whenever the learner waits for experience (``source.Source``)."""
 
     exhausted = parallel = False
     slack = 0
@@ -33,13 +33,13 @@ class ActorInTurn:
             return []
         try:
             return [self._actor.step()]
-        except UserError:  # its environments stand between two steps: who goes on makes others
+        except UserError:  # its environments are in the middle of a step, so a resumed run makes a new actor
             actor, self._actor = self._actor, None
             actor.env.close()
             raise
 
     def hold(self, back: bool) -> None:
-        """Nothing to do: the learner asks for every step."""
+        """Does nothing: the actor steps only when the learner asks for it."""
 
     def waits(self) -> dict[str, float]:
         return {}

@@ -1,4 +1,4 @@
-"""An actor on a node of a cluster."""
+"""An actor on a node of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from myosu.sources.actors import env_notices, make_actor
 from myosu.sources.processes import REPORT_SECONDS, Report
 from myosu.sources.relay import Delivery
 
-#: An actor reports after so many episodes and seconds, for a call of Ray costs as much as some episodes; it reports
-#: anyway after ``REPORT_SECONDS``.
+#: An actor reports once it has this many episodes and this many seconds have passed, because a call of Ray takes as
+#: long as several episodes; after ``REPORT_SECONDS`` it reports in any case.
 REPORT_EPISODES, REPORT_LEAST_SECONDS = 32, 0.1
 
 
 class NodeActor:
-    """The ``start``-th actor of the run, in a process of Ray's."""
+    """The ``start``-th actor of the run, in a Ray worker process."""
 
     def __init__(self, config_json: dict[str, Any], given: bytes, agreed: frozenset[str], start: int) -> None:
         self.config_json, self.given, self.agreed, self.start = config_json, given, agreed, start
         self.actor: Actor | None = None
 
     def play(self, version: int, weights: bytes | None) -> Delivery:
-        """Play for a report, by ``weights`` if there are new ones. What is wrong here comes back in the report."""
+        """Load ``weights``, if given, and play until a report is due. Errors are returned in the report."""
         report = self.report(version, weights)
         return Delivery(pickle.dumps(report, pickle.HIGHEST_PROTOCOL), report.version,
                         report.experience.steps if report.experience else 0, report.error, report.mendable)
@@ -57,5 +57,5 @@ class NodeActor:
         prepare_process(derive_seed(self.config_json["train"]["seed"], 4, self.start))
         unpack_given(self.given)
         if "device" in self.config_json["algorithm_config"]:
-            self.config_json["algorithm_config"]["device"] = "cpu"  # a core was asked for; the card is the learner's
+            self.config_json["algorithm_config"]["device"] = "cpu"  # Ray reserved one core; the GPU is the learner's
         return make_actor(RunConfig.from_json(self.config_json), self.start)

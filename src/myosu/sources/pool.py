@@ -1,4 +1,4 @@
-"""Self-play against a pool: the opponent inside a game for two is an earlier version of whoever learns."""
+"""Self-play against a pool: the opponents in a two-player game are earlier versions of the learner."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from myosu.players.agent import stack_states
 from myosu.players.player import RandomPlayer, legal_mask
 from myosu.runs.state import Weights
 
-#: Members play at random so often, so that those that are sure of every move do not play the same game again and again.
+#: Probability that a member plays a random move, so that members with deterministic policies do not repeat a game.
 EXPLORATION = 0.1
-#: The newest member follows the learner this many times between two that stay.
+#: How often the newest member is updated to the learner's weights before it is frozen.
 RENEWALS = 20
 
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """every: steps of the learner between two members that stay. window: how many of those are kept. latest: share of
-    the games against the newest one, which is the learner of now. opening_plies: games begin with 0 to so many random
-    plies."""
+    """every: steps of the learner between two frozen members. window: number of frozen members that are kept. latest:
+    probability that the opponent of a game is the newest member, which has recent weights of the learner.
+    opening_plies: each game begins with 0 to this many random plies, drawn uniformly."""
 
     every: int
     window: int
@@ -36,32 +36,32 @@ class PoolSettings:
 
 
 class Pool:
-    """Earlier versions of the learner, by number: 0 plays at random, the others are in the order of time. The newest
-    follows the learner; after ``every`` steps it stays as it is, and the next number is the newest.
+    """Earlier versions of the learner, by number: 0 plays at random, the others are numbered in order of time.
 
-    make_agent: from weights to a player of them.
+    The newest member is updated to the learner's weights from time to time. After ``every`` steps it is frozen and a
+    new member joins. make_agent: makes the agent that plays with given weights.
     """
 
     def __init__(self, settings: PoolSettings, make_agent: Callable[[Weights], Agent], seed: int) -> None:
         self.settings, self.make_agent = settings, make_agent
         self.rng = np.random.default_rng([seed, 4])
         self.newest = 1
-        self.weights: dict[int, Weights] = {}  # of those in the window and the newest
+        self.weights: dict[int, Weights] = {}  # of the members in the window and of the newest
         self.agents: dict[int, Agent] = {}
         self.learner: Weights = {}
-        self.steps = self.renewed = 0  # of the learner; since the newest number began, and at its latest renewal
-        #: Games of each number, as the learner was then, against each member.
+        self.steps = self.renewed = 0  # learner steps since the newest member joined; their number at its latest update
+        #: Results of the learner, as the member it became, against each earlier member.
         self.results = Results.none(2)
         self.elo = 0.0
 
     def load_weights(self, weights: Weights) -> None:
-        """The learner has these now."""
+        """Set the learner's current weights."""
         self.learner = weights
         if self.newest not in self.weights:
             self._renew()
 
     def count(self, steps: int) -> None:
-        """The learner has taken so many more steps."""
+        """Count ``steps`` more steps of the learner; update or freeze the newest member when it is due."""
         self.steps += steps
         every = self.settings.every
         if self.steps >= every:
@@ -79,7 +79,8 @@ class Pool:
         self.agents.pop(self.newest, None)
 
     def draw(self, count: int, in_use: np.ndarray) -> np.ndarray:
-        """Numbers int64 [count] of the opponents of new games. in_use: of members that are playing."""
+        """Draw the opponents of ``count`` new games: member numbers, int64 [count]. in_use: numbers of the members that
+        are playing, whose weights are kept."""
         first = max(0, self.newest - self.settings.window)
         for number in self.weights.keys() - {*range(first, self.newest + 1), *in_use.tolist()}:
             del self.weights[number]
@@ -95,7 +96,7 @@ class Pool:
         return self.agents[number]
 
     def record(self, number: int, learner_return: float) -> None:
-        """A game of the learner against this member."""
+        """Record the result of a game of the learner against member ``number``."""
         if number != self.newest:
             self.results.add(self.newest, number, learner_return)
 
@@ -115,12 +116,12 @@ class Pool:
 
 
 class AgainstPool(AgainstEnv):
-    """An ``AgainstEnv`` in which a member of ``pool`` is drawn as the opponent of each game. Members draw from their
-    policy. ``facing``: their numbers, int64 [num_envs]."""
+    """An ``AgainstEnv`` that draws the opponent of each game from ``pool``. Members sample their actions from their
+    policy. ``facing``: the opponents' numbers, int64 [num_envs]."""
 
     def __init__(self, game: Game, pool: Pool, num_envs: int, seed: int = 0) -> None:
         self.pool = pool
-        self.memory: dict[int, AgentState] = {}  # of the opponents, where they have one
+        self.memory: dict[int, AgentState] = {}  # recurrent states of the opponents, by environment
         super().__init__(game, RandomPlayer(game, seed), num_envs, seed)
 
     def state_dict(self) -> dict[str, Any]:
@@ -163,7 +164,7 @@ class AgainstPool(AgainstEnv):
         return actions
 
     def _policy(self, agent: Agent, env_ids: np.ndarray) -> np.ndarray:
-        """float32 [n, A] of a member in these games, in which it is to move."""
+        """The policy of a member, float32 [n, A], in these games, in which it is to move."""
         states, observation = self.states[env_ids], self._no_observations(env_ids)
         self._rules.observe(states, observation)
         before = stack_states([self.memory.get(i) for i in env_ids.tolist()])

@@ -1,11 +1,11 @@
-"""Actors in processes of their own, one thread each.
+"""Actors in separate single-threaded processes.
 
-An actor asks, the learner's process answers: a thread an actor takes what came and replies with newer weights. An
-answer that does not come is all that it takes to hold an actor back. Weights and episodes travel over pipes, so an
-actor that is killed at any moment damages nothing, and one whose parent is gone ends by itself.
+An actor sends a report and waits for the reply: in the learner's process, one thread per actor receives the report and
+replies with newer weights. To pause an actor, the reply is delayed. Weights and episodes travel over pipes, so killing
+an actor at any moment damages nothing, and an actor whose parent has ended exits.
 
-Where the actors are too slow for the learner, its process acts as well instead of waiting for them, a step at a time:
-so the shares of playing and learning find themselves, whatever the processor is good at.
+If the actors are too slow for the learner, the learner's process acts too, one step at a time, instead of waiting. This
+balances playing and learning on any processor.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from myosu.sources.actors import env_notices, make_actor
 from myosu.sources.in_turn import ActorInTurn
 from myosu.sources.stopwatch import Stopwatch
 
-#: An actor reports when it has rows for a batch, and at least so often (seconds), for newer weights.
+#: An actor reports when it has rows for a batch, or after this many seconds, to get newer weights.
 REPORT_SECONDS = 1.0
-#: Seconds between new weights for the actors.
+#: Seconds between two updates of the actors' weights.
 PUBLISH_SECONDS = 2.0
 
 
 class Report(NamedTuple):
-    """From an actor. version: of the weights it has. notices: what a person should know. error: why it ends, and
-    whether the user can mend that."""
+    """A report of an actor. version: of its weights. notices: messages for the user. error: why the actor ends, ""
+    if it does not. mendable: whether the user can fix the error."""
 
     version: int
     experience: Experience | None = None
@@ -51,11 +51,12 @@ class Report(NamedTuple):
 
 
 class ActorProcesses:
-    """``count`` actors (``source.Source``). One that dies is replaced by a new one with other games.
+    """``count`` actor processes (``source.Source``). An actor that dies is replaced by a new one with other games.
 
-    While the learner waits and nothing has come in, an actor of its own takes a step in its process: in games of ours,
-    for other environments, and opponents, could end or stop it; and where there are more cores than actors, for else it
-    would take their time. What it has begun is lost with the process, as the games of the other actors are.
+    If the learner waits and no experience has arrived, an actor in the learner's own process takes a step. It does so
+    only in native games without an opponent, because other environments and opponents could end or block the process,
+    and only if there are more cores than actors, because it would slow them down. Its unfinished games are lost with
+    the process, as those of the other actors are.
     """
 
     exhausted = False
@@ -65,7 +66,7 @@ class ActorProcesses:
     def __init__(self, config: RunConfig, count: int) -> None:
         self.starts = self.restarts = self.env_restarts = 0
         self.nodes: dict[str, dict[str, float]] = {}
-        # The games under way in all actors may end at once.
+        # The unfinished games of all actors may end at the same time.
         self.slack = count * load_settings(config).num_envs * config.environment.spec.max_steps
         self._config, self._count = config, count
         self._inbox: queue.Queue[Experience] = queue.Queue()
@@ -84,7 +85,7 @@ class ActorProcesses:
         self._learner_waits, self._learner_acts, self._actors_wait = Stopwatch(), Stopwatch(), Stopwatch()
 
     def publish(self, weights: Weights, version: int) -> None:
-        """Every actor gets them with its next report."""
+        """Every actor gets the weights in reply to its next report."""
         self._published_at = time.monotonic()
         self._weights = (version, save({name: tensor.contiguous() for name, tensor in weights.items()}))
         if not self._processes:
@@ -96,12 +97,12 @@ class ActorProcesses:
         return time.monotonic() - self._published_at >= PUBLISH_SECONDS
 
     def hold(self, back: bool) -> None:
-        """Leave the reports of actors without an answer, so that they wait."""
+        """Pause the actors by delaying the replies to their reports, or resume them."""
         (self._go.clear if back else self._go.set)()
 
     def collect(self, wait: bool) -> list[Experience]:
-        """What has come in. With ``wait``, where that is nothing, a step of the learner's own actor; or stay a moment
-        for the others'."""
+        """The experience that has arrived. With ``wait`` and none, take a step with the learner's own actor, or wait
+        up to 0.1 s for the others."""
         self._replace_dead()
         found = self._received()
         if wait and not found:
@@ -136,7 +137,7 @@ class ActorProcesses:
             return self._here.collect(wait=True)
         except UserError:
             raise
-        except Exception as error:  # the others go on
+        except Exception as error:  # the actor processes continue
             self._acts_here = False
             self._notices.append(f"The learner's process plays no more: {type(error).__name__}: {error}")
             return []
@@ -146,7 +147,7 @@ class ActorProcesses:
                 "actor_wait": self._actors_wait.seconds / self._count}
 
     def notices(self) -> list[str]:
-        """What a person should know, once."""
+        """New messages for the user; each is returned once."""
         notices, self._notices = self._notices, []
         return notices
 
@@ -172,7 +173,7 @@ class ActorProcesses:
         threading.Thread(target=self._serve, args=(key, connection), daemon=True).start()
 
     def _serve(self, key: int, connection: Connection) -> None:
-        """Answer one actor until it is gone."""
+        """Reply to the reports of one actor until it has ended."""
         last: Report | None = None
         try:
             while True:
@@ -235,7 +236,7 @@ def _act(connection: Connection, parent: int, config_json: dict[str, Any], given
             while experience.rows < enough and time.monotonic() - reported < REPORT_SECONDS:
                 experience.extend(actor.step())
     except (EOFError, ConnectionError):
-        pass  # The learner has gone, or wants this actor to.
+        pass  # the learner has ended, or closed the connection to end this actor
     except UserError as error:
         connection.send(Report(-1, error=str(error), mendable=True))
     except Exception:

@@ -1,9 +1,9 @@
-"""Actors on the machines of a Ray cluster; learner and evaluator stay where the command runs.
+"""Actors on the machines of a Ray cluster; the learner and the evaluator run on the machine of the command.
 
-A process of its own speaks with Ray, the *relay* (``relay.py``). To the learner it is one more actor process: it asks
-over a pipe, and gets newer weights or, while the learner is behind, no answer. So Ray is never in the learner's
-process, and whatever happens to Ray or to the network never keeps the learner waiting; a relay that dies is replaced,
-and its actors with it.
+A separate process, the *relay* (``relay.py``), talks to Ray. To the learner it looks like an actor process: it sends
+reports over a pipe and gets newer weights in reply, or no reply while the learner is behind. Ray is therefore never
+imported in the learner's process, and a failure of Ray or of the network never blocks the learner. A relay that dies is
+replaced, together with its actors.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from myosu.runs.config import RunConfig
 from myosu.sources.processes import ActorProcesses
 from myosu.sources.relay import run_relay
 
-#: Seconds for which an address may take to answer.
+#: Timeout in seconds for connecting to the address.
 ANSWER_SECONDS = 3.0
 
 
 def require_cluster(config: RunConfig, address: str) -> None:
-    """Raises UserError where a run with this configuration cannot have its actors in the cluster at ``address``
-    (HOST:PORT of its head, or "auto": the one that this machine belongs to)."""
+    """Raises UserError if a run with this configuration cannot have its actors in the cluster at ``address``:
+    HOST:PORT of its head, or "auto" for the cluster that this machine belongs to."""
     source = algorithm_of(config).SOURCE
     if source in ("only in turn", "recorded"):
         why = "acts and learns in turn" if source == "only in turn" else "learns from recorded games"
@@ -51,8 +51,8 @@ def require_cluster(config: RunConfig, address: str) -> None:
 
 
 class ClusterActors(ActorProcesses):
-    """Actors in the cluster at ``address`` (``source.Source``): ``count`` of them, by default one for each core but the
-    learner's, as nodes come and go."""
+    """Actors in the cluster at ``address`` (``source.Source``). count: their greatest number, by default one per core
+    except the learner's. Actors start and end as nodes join and leave."""
 
     who = "The connection to the cluster"
 
@@ -61,7 +61,7 @@ class ClusterActors(ActorProcesses):
         self._address, self._wanted = address, count
         self._games_at_once, self.slack = self.slack, 0
         self._relays, self._joined = 0, False
-        self._acts_here = False  # its games would be those of another actor, for the relay numbers them
+        self._acts_here = False  # the relay numbers the actors, so it would play the same games as one of them
 
     def _start(self) -> None:
         key, self._relays = self._relays, self._relays + 1

@@ -1,4 +1,4 @@
-"""Recorded games, played again from their seeds and actions: a learner without an actor."""
+"""Recorded games as a source of experience, replayed from their seeds and actions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from myosu.runs.state import State, Weights
 
 
 class RecordedGames:
-    """Each game in what the setting ``recordings`` names (``open_recording``), once, in order
-    (``source.Source``). Like an actor in turn it plays one whenever the learner waits.
+    """The games of the setting ``recordings`` (``open_recording``), each once, in order (``source.Source``). Like
+    ``ActorInTurn``, it replays one game whenever the learner waits.
 
-    Raises UserError where a folder is missing, or is of another game.
+    Raises UserError if a folder is missing or holds another game.
     """
 
     parallel = False
@@ -44,7 +44,7 @@ class RecordedGames:
             yield from recording.records()
 
     def publish(self, weights: Weights, version: int) -> None:
-        """Nobody acts."""
+        """Does nothing: there is no actor."""
 
     def wants_weights(self, waiting: bool) -> bool:
         return False
@@ -81,7 +81,7 @@ class RecordedGames:
         return [Experience(record.weights_version, len(moves), rows, [replace(record, observed=None)])]
 
     def hold(self, back: bool) -> None:
-        """Nothing to do: the learner asks for every game."""
+        """Does nothing: games are replayed only when the learner asks for one."""
 
     def waits(self) -> dict[str, float]:
         return {}
@@ -96,8 +96,8 @@ class RecordedGames:
 
     def load_state_dict(self, state: State) -> None:
         self._read, self._left_out, self.exhausted = state["read"], state["left_out"], state["exhausted"]
-        self._learnable = state.get("learnable", 1)  # an earlier version did not count them
+        self._learnable = state.get("learnable", 1)  # earlier versions did not count them
         self._records = islice(self._all(), self._read, None)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no file stays open."""

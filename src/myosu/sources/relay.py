@@ -1,12 +1,12 @@
-"""The process of a run that speaks with Ray. It imports Ray, and neither torch nor Numba.
+"""The process of a run that talks to Ray. It imports Ray, but neither torch nor Numba.
 
-Weights go out once, into Ray's object store, and from there once to each machine. Every actor has one call in flight,
-which carries newer weights if the last one did not, and comes back as a report. The next call goes out as soon as the
-report is here, before the learner has seen it, so that the actor does not wait for the learner's process. A report that
-got lost is never asked for again, so nothing is counted twice.
+Weights are put into Ray's object store once, and Ray copies them to each machine once. Every actor has one call in
+flight, which carries newer weights if the actor lacks them and returns a report. The next call is made as soon as the
+report arrives, before the learner has seen it, so that the actor does not wait for the learner's process. A lost report
+is never requested again, so nothing is counted twice.
 
-A report travels as bytes that the learner's process alone unpacks: Ray's own pickler is slower, and the relay needs no
-more of a report than a ``Delivery`` says.
+A report travels as bytes that only the learner's process unpickles: Ray's own pickler is slower, and the relay needs
+only the fields of ``Delivery``.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from myosu.errors import UserError
 from myosu.processes import end_with, exit_on_sigterm
 from myosu.sources import MAX_FAILURES
 
-#: Seconds between looks at which nodes are there, and over which their rates are taken.
+#: Seconds between two polls for the nodes of the cluster, and length of the window of their rates.
 NODES_SECONDS, RATE_SECONDS = 1.0, 5.0
-#: The relay reports at least so often (seconds).
+#: Greatest number of seconds that the relay waits for reports of actors.
 TURN_SECONDS = 0.2
-#: Seconds until a cluster that was lost is tried again.
+#: Seconds between two attempts to reconnect to a lost cluster.
 RETRY_SECONDS = 5.0
-#: Seconds that joining a cluster may take at first. Ray itself tries for minutes where something else answers.
+#: Timeout in seconds for joining a cluster at first. Ray itself tries for minutes if another server answers.
 JOIN_SECONDS = 60.0
 
 
 class Delivery(NamedTuple):
-    """A report as it travels, pickled, and what the relay needs of it. version, error, mendable: as of ``Report``.
+    """A pickled report, and the parts of it that the relay needs. version, error, mendable: as in ``Report``.
     steps: environment steps in it."""
 
     packed: bytes
@@ -48,9 +48,10 @@ class Delivery(NamedTuple):
 
 
 class Harvest(NamedTuple):
-    """What a relay reports. version: of the weights that it has. reports: of actors, pickled, since the last harvest.
-    starts: actors ever started by the run. lost: actors replaced since the last harvest. error, mendable: as of
-    ``Report``. nodes: of each machine ``actors``, ``env_steps_per_second`` and the mean ``weights_age`` in updates."""
+    """A report of the relay. version: of its weights. reports: pickled reports of actors since the last harvest.
+    starts: actors ever started by the run. slots: actors that play now. lost: actors replaced since the last harvest.
+    error, mendable: as in ``Report``. nodes: for each machine, by address, ``actors``, ``env_steps_per_second`` and the
+    mean ``weights_age`` in updates."""
 
     version: int
     reports: tuple[bytes, ...] = ()
@@ -84,7 +85,7 @@ def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], 
             if (reply := connection.recv()) is not None:
                 crew.take_weights(*reply)
     except (EOFError, BrokenPipeError):
-        pass  # The learner has gone, or wants this process to.
+        pass  # the learner has ended, or closed the connection to end this process
     except UserError as error:
         connection.send(Harvest(-1, error=str(error), mendable=True))
     except Exception:
@@ -92,7 +93,7 @@ def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], 
 
 
 def _give_up(connection: Connection, address: str) -> None:
-    """While the main thread is still in ``_connected``."""
+    """End the process with an error, because the main thread is still in ``_connected``."""
     connection.send(Harvest(-1, error=f"cluster = {address}: what answers there did not let this machine join within "
                                       f"{JOIN_SECONDS:g} s. Is it the port of a Ray cluster's head, of this version of "
                                       "Ray? (docs/scale.md)", mendable=True))
@@ -100,28 +101,28 @@ def _give_up(connection: Connection, address: str) -> None:
 
 
 def _connected(address: str, patient: bool) -> bool:
-    """Join the cluster. Raises UserError where that fails, unless ``patient``."""
+    """Join the cluster. Returns whether that succeeded; without ``patient``, raises UserError if it did not."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Ray's log would come between the learner's lines; errors are raised
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # Ray's log would mix with the learner's output; errors are raised
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray has no common class for what may be wrong here
+    except Exception as error:  # Ray has no common base class of its errors here
         if patient:
             return False
         why = ("no Ray runs on this machine." if address == "auto" and isinstance(error, ConnectionError)
                else _first_lines(error))
         raise UserError(f"cluster = {address}: {why} This machine must belong to the cluster and have its token: "
                         "sh scripts/cluster.sh join HOST:PORT (docs/scale.md)") from error
-    exit_on_sigterm()  # Ray has put its own
+    exit_on_sigterm()  # Ray has replaced the handler
     return True
 
 
 @dataclass
 class _Node:
-    """A machine of the cluster. steps: taken there since the rate was last computed."""
+    """A machine of the cluster. steps: environment steps there since ``rate`` was last computed."""
 
     address: str
     cores: int
@@ -132,7 +133,8 @@ class _Node:
 
 @dataclass
 class _Remote:
-    """An actor. sent: version of the weights that its last call carried; played: of those behind its last report."""
+    """An actor. sent: version of the newest weights sent to it. played: version of the weights of its last report.
+    delivered: whether it has sent a report."""
 
     handle: Any
     node: str
@@ -142,7 +144,7 @@ class _Remote:
 
 
 class _Crew:
-    """All actors in the cluster, and what they are doing. setup: what makes an actor, beside its number."""
+    """All actors in the cluster and their calls. setup: the arguments of an actor, without its number."""
 
     def __init__(self, setup: tuple[Any, ...], wanted: int | None, starts: int) -> None:
         import ray
@@ -153,7 +155,7 @@ class _Crew:
         self.refused: set[str] = set()
         self.calls: dict[Any, _Remote] = {}
         self.version = -1
-        self.weights: Any = None  # a reference into the object store
+        self.weights: Any = None  # a reference to an object in Ray's store
         self.notices: list[str] = []
         self.lost = self.failures = 0
         self.looked_at = self.rated_at = -1e9
@@ -163,7 +165,7 @@ class _Crew:
         self.version, self.weights = version, self.ray.put(data)
 
     def turn(self) -> Harvest:
-        """Start actors where there is room, and take what came in."""
+        """Start actors on free cores and collect the reports that have arrived."""
         if time.monotonic() - self.looked_at >= NODES_SECONDS:
             self.look_at_nodes()
         if self.weights is None:
@@ -182,7 +184,7 @@ class _Crew:
         remote.sent = self.version
 
     def look_at_nodes(self) -> None:
-        """Which nodes are there; those that are new must have the same Myosu."""
+        """Update the list of nodes. A new node is used only if it has the same Python and Myosu."""
         self.looked_at = time.monotonic()
         alive = {node["NodeID"]: node for node in self.ray.nodes() if node["Alive"]}
         for key in self.nodes.keys() - alive.keys():
@@ -199,7 +201,7 @@ class _Crew:
                 self.notices.append(f"The node {address} with {cores} cores is used.")
 
     def misfit(self, node: str) -> str:
-        """What is wrong with a node's Python or Myosu, in words."""
+        """What is wrong with a node's Python or Myosu, in words; "" if nothing is."""
         there, here = self.ask_versions(node), _versions()()
         if isinstance(there, str):
             return f"does not answer: {there}"
@@ -221,7 +223,7 @@ class _Crew:
         return NodeAffinitySchedulingStrategy(node, soft=False)
 
     def new_actors(self) -> Iterator[_Remote]:
-        """One for each core that has none, the emptiest node first."""
+        """Start an actor for each free core, on the least loaded node first."""
         while self.nodes:
             key, node = min(self.nodes.items(), key=lambda item: (item[1].actors + 1) / max(item[1].cores, 1e-9))
             if node.actors >= node.cores or sum(each.actors for each in self.nodes.values()) == self.wanted:
@@ -232,7 +234,7 @@ class _Crew:
             yield _Remote(handle, key)
 
     def take_reports(self) -> Iterator[bytes]:
-        """Wait a moment for the first; those who reported play on."""
+        """Collect the reports of actors, waiting up to ``TURN_SECONDS`` for the first, and call these actors again."""
         if not self.calls:
             time.sleep(TURN_SECONDS)
             return
@@ -259,8 +261,8 @@ class _Crew:
             yield delivery.packed
 
     def replace(self, remote: _Remote, reason: str) -> None:
-        """Let another actor take its place, here or elsewhere."""
-        self.ray.kill(remote.handle)  # it may be alive beyond a link that was cut
+        """Remove a failed actor; a new one will start on this node or another one."""
+        self.ray.kill(remote.handle)  # it may still run on a node whose connection was lost
         self.look_at_nodes()
         self.lost += 1
         address = self.address_of(remote)
@@ -276,7 +278,7 @@ class _Crew:
         return self.nodes[remote.node].address if remote.node in self.nodes else "that was lost"
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """Of each machine, for the metrics."""
+        """Figures of each machine for the metrics, by its address."""
         seconds = time.monotonic() - self.rated_at
         found: dict[str, dict[str, float]] = {}
         for key, node in self.nodes.items():
@@ -292,7 +294,8 @@ class _Crew:
 
 
 def _versions() -> Any:
-    """A function that tells versions and goes to a node as it is, for that may lack Myosu or have another."""
+    """A function that returns the versions of Python and Myosu. Ray sends its code to the node, because Myosu may be
+    missing or different there."""
     def versions() -> dict[str, str | None]:
         import hashlib
         import pathlib
@@ -310,13 +313,14 @@ def _versions() -> Any:
 
 
 def _first_lines(error: Exception) -> str:
-    """What a person needs of an error of Ray's: they are long."""
+    """The class and the first lines of one of Ray's errors, which are long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {' '.join(lines[:3])[:300]}"
 
 
 class _NodeActor:
-    """What Ray starts on a node: an actor whose imports (torch, Numba) stay out of the relay."""
+    """The class that Ray starts on a node. It imports ``NodeActor``, and with it torch and Numba, only there, so that
+    the relay does not."""
 
     def __init__(self, *setup: Any) -> None:
         from myosu.sources.node_actor import NodeActor

@@ -1,4 +1,4 @@
-"""Where experience comes from, as the training loop sees it."""
+"""The interface of a source of experience, as the training loop uses it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from myosu.runs.state import State, Weights
 
 
 class Source(Protocol):
-    """Gives experience to the learner: actors that play, or games that were recorded.
+    """Supplies experience to the learner, from actors that play or from recorded games.
 
-    exhausted: nothing will come any more; the run ends when the learner has used what there is.
+    exhausted: no more experience will come; the run ends when the learner has used all of it.
     parallel: it works on other cores while the learner learns.
-    slack: positions that may still come in after it was held back.
-    starts, restarts: actors ever started by the run, and those of them that replaced one that had died.
+    slack: greatest number of positions that may still arrive after ``hold``.
+    starts, restarts: actors ever started by the run; those of them that replaced a dead one.
     env_restarts: worker processes of the actors' environments that were replaced.
-    nodes: figures of each machine of a cluster, by its address; empty where there is none.
+    nodes: figures of each machine of a cluster, by its address; empty without a cluster.
     """
 
     exhausted: bool
@@ -32,31 +32,31 @@ class Source(Protocol):
         ...
 
     def wants_weights(self, waiting: bool) -> bool:
-        """Whether newer weights would be of use now; ``waiting``: the learner waits for experience."""
+        """Whether the source can use newer weights now. waiting: whether the learner waits for experience."""
         ...
 
     def collect(self, wait: bool) -> list[Experience]:
-        """What has come in since the last call. With ``wait``, something new is wanted before the learner can go on."""
+        """The experience since the last call. wait: the learner cannot continue without new experience."""
         ...
 
     def hold(self, back: bool) -> None:
-        """Whether to stop for now, because the learner is behind."""
+        """Pause the source if ``back``, because the learner is behind; otherwise let it continue."""
         ...
 
     def waits(self) -> dict[str, float]:
-        """Seconds so far that the learner waited for experience ("learner_wait"), that its process acted meanwhile
-        ("learner_act"), and that an actor waited for the learner ("actor_wait", the mean of the actors); of sources
-        that are not ``parallel`` nothing."""
+        """Seconds so far that the learner waited for experience ("learner_wait"), that its process acted instead
+        ("learner_act"), and that an actor waited for the learner ("actor_wait", the mean over the actors). Empty if the
+        source is not ``parallel``."""
         ...
 
     def notices(self) -> list[str]:
-        """What a person should know, once."""
+        """New messages for the user; each is returned once."""
         ...
 
     def state_dict(self) -> State: ...
 
     def load_state_dict(self, state: State) -> None:
-        """Before the first ``publish``; the state may be that of another kind of source for the same run."""
+        """Call it before the first ``publish``. The state may come from another kind of source of the same run."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""How long the learner and its actors wait for each other."""
+"""Measures how long the learner and the actors wait for each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Seconds that threads have spent in something, together; what still goes on counts up to now."""
+    """Seconds that all threads together have spent in ``running``, including calls that have not ended yet."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

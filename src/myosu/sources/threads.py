@@ -1,7 +1,7 @@
-"""Actors in the learner's process, a thread each: for a card, where a process of its own would wait for the others'.
+"""Actors in threads of the learner's process, for a GPU, on which separate processes would take turns.
 
-While one actor's searches are on the card, another takes its games a move on. What they do outside Python lets the
-others run, so a few threads keep a card busy.
+While one actor's searches run on the GPU, another steps its environments. Code outside Python releases the interpreter
+lock, so a few threads keep a GPU busy.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from myosu.runs.state import State, Weights
 from myosu.sources.actors import env_notices, make_actor
 from myosu.sources.stopwatch import Stopwatch
 
-#: Seconds that a thread may keep the interpreter from another that wants it. Python's own choice is a hundred times
-#: that, and the learner, which asks for it some thirty times an update, would wait for the actors each time.
+#: Python's switch interval: how long a thread may hold the interpreter lock while another one waits for it. Python's
+#: default is a hundred times longer, and the learner, which takes the lock some thirty times an update, would wait that
+#: long each time.
 SWITCH_SECONDS = 5e-5
-#: Seconds between new weights for the actors.
+#: Seconds between two updates of the actors' weights.
 PUBLISH_SECONDS = 2.0
-#: Reports that may wait for the learner: more are steps of games that it could not see for a while.
+#: Greatest number of reports that wait for the learner; with more of them, it would get experience late.
 WAITING_REPORTS = 64
 
 
 class ActorThreads:
-    """``count`` actors (``source.Source``). One that fails ends the training."""
+    """``count`` actors in threads (``source.Source``). The failure of one ends the training."""
 
     exhausted = False
     parallel = True
@@ -48,7 +49,7 @@ class ActorThreads:
         self._learner_waits, self._actors_wait = Stopwatch(), Stopwatch()
 
     def publish(self, weights: Weights, version: int) -> None:
-        """Weights that every actor takes over before its next step; the first call starts the actors."""
+        """Set the weights that every actor loads before its next step. The first call starts the actors."""
         self._published_at = time.monotonic()
         self._weights = (version, weights)
         if not self._threads:
@@ -72,7 +73,7 @@ class ActorThreads:
         (self._go.clear if back else self._go.set)()
 
     def collect(self, wait: bool) -> list[Experience]:
-        """What has come in; with ``wait``, stay a moment for the first. Raises what an actor raised."""
+        """The experience that has arrived. With ``wait``, wait up to 0.1 s for it. Re-raises an actor's error."""
         found: list[Experience] = []
         try:
             if wait:
@@ -105,7 +106,7 @@ class ActorThreads:
             time.sleep(0.01)
 
     def drop_waiting(self) -> None:
-        """Make room for a report that an actor is about to leave."""
+        """Empty the queue, so that an actor that waits to put a report into it can end."""
         while not self._inbox.empty():
             self._inbox.get_nowait()
 

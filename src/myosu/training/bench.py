@@ -1,4 +1,4 @@
-"""How fast this machine plays, thinks and learns a game with MuZero, one thread a figure."""
+"""Measures how fast this machine plays, searches and learns a game with MuZero, on one thread."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from myosu.games.playout import random_games
 
 
 def run_bench(game: Game, config: muzero.Config, rounds: int = 11, seconds: float = 0.4) -> dict[str, Any]:
-    """Figures by name.
+    """Run the benchmark. Returns its figures by name.
 
-    An evaluation is one position through the network: of a search, the root and each simulation. Self-play and the
-    bare network do the same evaluations in turn, ``rounds`` times for about ``seconds`` each, and
-    ``search_efficiency`` is the median of the rounds' ratios, so that a busy machine slows both alike.
+    An evaluation is one network evaluation of a position: a search needs one for the root and one per simulation.
+    Self-play and the bare network do the same evaluations in turn, ``rounds`` times for about ``seconds`` each.
+    ``search_efficiency`` is the median over the rounds of the ratio of the two rates, so that other load on the machine
+    slows both alike.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -60,7 +61,7 @@ def run_bench(game: Game, config: muzero.Config, rounds: int = 11, seconds: floa
 
 
 def _bare_network(actor: muzero.Actor, config: muzero.Config) -> Callable[[], None]:
-    """The evaluations of one search without the search."""
+    """A function that does the network evaluations of one search, without the search."""
     spec, planner, n = actor.spec, actor.planner, config.num_envs
     device = planner.device
     observation = torch.from_numpy(np.zeros((n, *spec.observation_shape), spec.observation_dtype)).to(device)
@@ -71,13 +72,13 @@ def _bare_network(actor: muzero.Actor, config: muzero.Config) -> Callable[[], No
         latent, _, policy = planner.model.initial(observation)
         for _ in range(config.simulations):
             policy = planner.model.recurrent(latent, action).policy_logits
-        float(policy.float().sum())  # Waits for a GPU.
+        float(policy.float().sum())  # waits until a GPU has finished
 
     return evaluate
 
 
 def _rate(call: Callable[[], Any], seconds: float) -> float:
-    """Calls a second over about ``seconds``, after one that does not count."""
+    """Calls per second, measured over about ``seconds`` after a warm-up call."""
     call()
     count, start = 0, time.perf_counter()
     while True:
@@ -88,8 +89,8 @@ def _rate(call: Callable[[], Any], seconds: float) -> float:
 
 
 def rules_rate(game: Game, runs: int = 200, seconds: float = 0.005) -> float:
-    """Steps a second with legal mask, observation and a random choice: the best of many short runs, for other
-    processes only ever make one slower."""
+    """Steps per second with action mask, observation and a random choice. The best of many short runs, because other
+    processes can only make a run slower."""
     random_games(game, 10)  # compiles
     start = time.perf_counter()
     random_games(game, 1000)

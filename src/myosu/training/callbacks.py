@@ -1,4 +1,4 @@
-"""Callbacks of a training, which may also end it."""
+"""Callbacks of the training loop, which may also end the run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from typing import Any
 
 
 class Callback:
-    """Base class of callbacks. Override the methods you need; a method that returns False ends the run in order, as in
-    Stable-Baselines3: what has been learnt is saved and evaluated. An error raised here ends the run with that error.
+    """Base class of callbacks. Override the methods you need.
+
+    As in Stable-Baselines3, a method that returns False ends the run; a last checkpoint and evaluation follow. An error
+    that a method raises ends the run with that error.
     """
 
     def on_start(self, folder: Path, say: Callable[[str], None]) -> None:
-        """Before the first step. folder: of the run. say: prints a text beside the progress."""
+        """Called before the first step. folder: the run's folder. say: prints a text without disturbing the progress
+        display."""
 
     def on_record(self, record: dict[str, Any]) -> bool | None:
-        """Every few seconds. ``record`` is the line written to metrics.jsonl: ``update``, ``games``, ``env_steps``,
-        ``seconds``, the losses by name (``loss/value``), what the episodes were like (``episodes/reward_mean``)."""
+        """Called every few seconds. ``record`` is the line written to metrics.jsonl: ``update``, ``games``,
+        ``env_steps``, ``seconds``, the losses by name (``loss/value``), statistics of the episodes
+        (``episodes/reward_mean``)."""
 
     def on_evaluation(self, evaluation: dict[str, Any]) -> bool | None:
-        """After an evaluation: ``update``, ``mean_reward``, ``mean_reward_ci95``, in games for two ``win_rate``."""
+        """Called after an evaluation, with ``update``, ``mean_reward``, ``mean_reward_ci95``, and in two-player games
+        ``win_rate``."""
 
     def on_checkpoint(self, path: Path) -> bool | None:
-        """After a checkpoint was written into the folder ``path``, which ``myosu.load`` reads."""
+        """Called after a checkpoint has been written to the folder ``path``, which ``myosu.load`` can read."""

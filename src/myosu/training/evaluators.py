@@ -1,4 +1,4 @@
-"""Evaluation of checkpoints during training: in a process of its own, or in turn with the learner."""
+"""Evaluation of checkpoints during training, in a separate process or in turn with the learner."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from myosu.players.opponents import make_opponent
 from myosu.processes import end, end_with, spawn
 from myosu.randomness import prepare_process, randomness_kept
 
-#: Seconds between two polls for the end of a match.
+#: Seconds between two polls for the result of an evaluation.
 LOOK_SECONDS = 0.05
-#: An evaluation is cut off after this many steps of all its episodes: agents can walk in circles for ever.
+#: An evaluation is truncated after this many steps in all its episodes, because an agent may loop for ever.
 EVALUATION_STEPS = 200_000
 
 
 def evaluate_checkpoint(path: Path, games: int, seed: int) -> dict[str, Any]:
-    """The JSON of a match of the agent in ``path`` against its run's ``evaluation_opponent``, or of episodes that it
-    plays alone."""
+    """Evaluate the agent in ``path``: a match against its run's ``evaluation_opponent``, or episodes in a single-player
+    environment. Returns the JSON of the result."""
     agent, environment, config = load_agent(path, seed=seed)
     if environment.spec.num_players == 1:
         return play_episodes(environment, agent, games, seed, EVALUATION_STEPS).to_json()
@@ -43,7 +43,7 @@ class EvaluatorInTurn:
         return None if self._result is None else self._result["update"]
 
     def submit(self, update: int, path: Path, games: int, seed: int) -> None:
-        # The training must not depend on when the match is played.
+        # Training must not depend on when the match is played.
         with randomness_kept():
             try:
                 result = evaluate_checkpoint(path, games, seed)
@@ -60,7 +60,7 @@ class EvaluatorInTurn:
 
 
 class EvaluatorProcess:
-    """Plays the evaluations, one at a time. game: as the run's configuration names it."""
+    """Evaluates in a separate process, one checkpoint at a time. game: its name in the run's configuration."""
 
     def __init__(self, game: str) -> None:
         self._game = game
@@ -75,8 +75,9 @@ class EvaluatorProcess:
         self.pending = update
 
     def poll(self, timeout: float = 0.0) -> dict[str, Any] | None:
-        """The result of a match that has ended: its JSON with ``update``, or ``update`` and ``error``. Without a
-        ``timeout`` it is looked for every ``LOOK_SECONDS``: to look takes as long as a step of CartPole."""
+        """The result of an evaluation that has ended: its JSON with ``update``, or ``update`` and ``error``; None if
+        there is none. Without a ``timeout`` it polls only every ``LOOK_SECONDS``, because polling takes as long as a
+        step of CartPole."""
         if self.pending is None or (not timeout and time.monotonic() - self._looked < LOOK_SECONDS):
             return None
         self._looked, update = time.monotonic(), self.pending

@@ -1,4 +1,4 @@
-"""Progress of a training: a live table in a terminal or a notebook, else a line from time to time."""
+"""Shows the progress of training: a live table in a terminal or a notebook, otherwise a line from time to time."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from myosu.trust import OBJECT
 
 LIVE_SECONDS, LINE_SECONDS = 0.5, 30.0
 BARS = "▁▂▃▄▅▆▇█"
-#: Characters of a row's name in a notebook.
+#: Width of a row's name in a notebook, in characters.
 NAME_WIDTH = 18
 
 
 @dataclass(frozen=True)
 class Status:
-    """limits: name -> (done, limit). rates: a second, over a recent window."""
+    """The state that is shown. limits: name -> (done, limit). rates: counters per second over a recent window."""
 
     phase: str
     seconds: float
@@ -37,8 +37,8 @@ class Status:
 
 
 class Progress:
-    """``losses``, ``played`` (what the episodes were like) and ``record`` hold the latest that the metrics got.
-    ``stoppable``: whether Ctrl-C ends the training in order."""
+    """Displays the progress of a run. losses, played (statistics of the episodes), record: the latest values of the
+    metrics. stoppable: whether Ctrl-C saves and stops."""
 
     def __init__(self, run: Run, two_players: bool, quiet: bool = False) -> None:
         self._two_players = two_players
@@ -72,7 +72,7 @@ class Progress:
 
     @contextmanager
     def _unless_closed(self) -> Iterator[None]:
-        """A terminal that was closed, or a pipe that nobody reads any more, is no reason to lose a training."""
+        """Context of output: if the terminal or pipe was closed, training continues without output."""
         try:
             yield
         except OSError:
@@ -80,7 +80,7 @@ class Progress:
             self._live = None
 
     def refresh(self, status: Callable[[], Status]) -> None:
-        """Show ``status()`` if the last time is long enough ago."""
+        """Show ``status()`` if the last refresh was long enough ago."""
         now = time.monotonic()
         if self._quiet or now - self._shown < (LIVE_SECONDS if self._live or self._notebook else LINE_SECONDS):
             return
@@ -94,7 +94,7 @@ class Progress:
             self.say(self._line(status()))
 
     def _show_in_cell(self, display: Callable[..., Any], status: Status) -> None:
-        """One text below the notebook's cell, written anew each time."""
+        """Write or update the text below the notebook's cell."""
         text = "\n".join(f"{name:<{NAME_WIDTH}} {value}" for name, value in self._rows(status))
         page = {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
         if self._cell is None:
@@ -161,20 +161,20 @@ class Progress:
 
 
 def _notebook() -> Any:
-    """IPython's ``display`` where the output goes into a notebook; else None."""
+    """IPython's ``display`` if the output goes to a notebook; otherwise None."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return ipython.display.display if ipython and getattr(shell, "kernel", None) is not None else None
 
 
 def time_left(seconds: float, limits: dict[str, tuple[float, float]]) -> str:
-    """The estimate for the limit that comes first at the pace so far."""
+    """The estimated time until the first limit is reached, at the average speed so far."""
     remaining = [seconds * (limit - done) / done for done, limit in limits.values() if done > 0]
     return f"about {_clock(max(0.0, min(remaining)))} left" if remaining else "time left unknown yet"
 
 
 def sparkline(values: list[float], width: int = 40) -> str:
-    """The last ``width`` values as bars from their least to their greatest."""
+    """The last ``width`` values as bars, scaled from their minimum to their maximum."""
     values = values[-width:]
     low, high = min(values), max(values)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0

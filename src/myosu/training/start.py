@@ -18,18 +18,18 @@ from myosu.presets import default_algorithm, load_preset
 from myosu.runs.config import LIMITS, RunConfig, TrainConfig
 from myosu.runs.run import Run, create_folder
 
-#: Limit of a run for which none is given.
+#: The limit of a run if none is set.
 DEFAULT_MINUTES = 60.0
 
 
 def configure(game: str, algorithm: str | None = None, settings: Mapping[str, Any] | None = None,
               rewards: Literal["score", "outcome"] = "score", env_kwargs: Mapping[str, Any] | None = None,
               opponent: str | None = None, preset: str | Path | None = None) -> RunConfig:
-    """The configuration of a new run: the presets for the environment, and over them ``settings``, which are fields of
-    ``TrainConfig`` and of the algorithm's ``Config``. Raises UserError.
+    """The configuration of a new run. Raises UserError.
 
-    algorithm: by default the one that suits the environment. opponent: takes the other seat in a game for two.
-    preset: a file of settings in place of the presets for the environment.
+    settings: fields of ``TrainConfig`` and of the algorithm's ``Config``, which override the presets for the
+    environment. algorithm: by default the one that suits the environment. opponent: plays the other seat of a
+    two-player game. preset: a file of settings that replaces the presets for the environment.
     """
     environment = load_environment(game, env_kwargs, rewards)
     if opponent is not None:
@@ -38,7 +38,7 @@ def configure(game: str, algorithm: str | None = None, settings: Mapping[str, An
     module = load_algorithm(algorithm)
     kind = module.Config
     if getattr(module, "READS_ONE_ARRAY", False) and environment.maker is not None and not _is_one_array(environment):
-        # As every wrapper it is recorded, so that evaluations, videos and agents see the same.
+        # The wrapper becomes part of the configuration, so that evaluations, videos and agents use it too.
         wrappers = [*(env_kwargs or {}).get("wrappers", []), {"wrapper": "myosu.envs.wrappers:OneArray"}]
         return configure(game, algorithm, settings, rewards, {**(env_kwargs or {}), "wrappers": wrappers},
                          preset=preset)
@@ -75,9 +75,10 @@ def _field_names(kind: Any) -> list[str]:
 
 
 def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
-    """A new run in ``folder``, by default ``runs/GAME-ALGORITHM-DATE-TIME``; what depends on this machine is decided.
+    """Create a new run in ``folder``, by default ``runs/GAME-ALGORITHM-DATE-TIME``. Machine-dependent settings are
+    resolved.
 
-    Raises UserError where something is already, or the configuration is impossible.
+    Raises UserError if the folder already holds something, or if the configuration is impossible.
     """
     algorithm = algorithm_of(config)
     if algorithm.SOURCE == "only in turn" and config.train.actors:

@@ -1,4 +1,4 @@
-"""Process-wide settings that a training changes and restores: determinism, threads, signal handlers."""
+"""Process-wide settings that training changes and restores: determinism, threads, signal handlers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from myosu.randomness import randomness_kept
 
 @contextmanager
 def repeatable(deterministic: bool) -> Iterator[None]:
-    """Torch's deterministic algorithms. By the debug mode, because ``torch.use_deterministic_algorithms`` imports a
-    compiler, which takes seconds."""
+    """Context in which torch uses deterministic algorithms, if ``deterministic``. It sets the debug mode, because
+    ``torch.use_deterministic_algorithms`` imports a compiler, which takes seconds."""
     before = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode("warn" if deterministic else "default")
     try:
@@ -28,7 +28,7 @@ def repeatable(deterministic: bool) -> Iterator[None]:
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """Restore torch's number of threads and the random generators afterwards."""
+    """Context that restores torch's number of threads and the random generators at its end."""
     threads = torch.get_num_threads()
     with randomness_kept():
         try:
@@ -39,8 +39,9 @@ def settings_kept() -> Iterator[None]:
 
 @contextmanager
 def stop_signals(handle: bool) -> Iterator[list[int]]:
-    """A list that a first Ctrl-C, SIGTERM or SIGHUP (a closed terminal) is put into; a second Ctrl-C interrupts at
-    once. Without ``handle`` it stays empty. A signal that is ignored stays so, as SIGHUP is under nohup.
+    """Context that returns a list to which Ctrl-C, SIGTERM and SIGHUP (a closed terminal) are appended. After the first
+    signal, Ctrl-C interrupts immediately. Without ``handle`` the list stays empty. Signals that are ignored, such as
+    SIGHUP under nohup, stay ignored.
     """
     if handle and threading.current_thread() is not threading.main_thread():
         raise UserError("handle_signals=True: only a program's main thread can. Leave it out in other threads.")

@@ -1,8 +1,8 @@
-"""A run shown in other people's trackers as well: Weights & Biases, Trackio, MLflow.
+"""Logging of a run to external experiment trackers: Weights & Biases, Trackio, MLflow.
 
-The run's folder stays the source: what a tracker gets is what ``metrics.jsonl`` holds, and ``trackers.json`` there
-keeps the tracker's id, so that a resumed run goes on in the same place. TensorBoard needs none of this; every run has
-its files. A tracker that fails is told once and left out; the training goes on.
+The run's folder stays the primary record. A tracker gets the numbers that are in ``metrics.jsonl``, and
+``trackers.json`` keeps its id of the run, so that a resumed run continues there. TensorBoard needs none of this: every
+run has its files. If a tracker fails, a warning is printed once and it is not used any more; training continues.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _log = logging.getLogger("myosu")
 
 
 class Backend(Protocol):
-    """One tracker. Made from the settings of the run (plain names and values), its name, and the id that the tracker
-    gave to this run before, "" if it is new. id: what to find it again by."""
+    """One tracker. Its constructor takes the run's settings (plain names and values), the run's name, and the id that
+    the tracker gave to this run earlier, "" if it is new. id: the tracker's id of the run."""
 
     id: str
 
     def log(self, numbers: dict[str, float], step: int) -> None:
-        """Numbers by name, after ``step`` updates."""
+        """Log numbers by name. step: number of updates."""
 
     def finish(self) -> None:
-        """The training has ended; what is held back is sent."""
+        """Send buffered numbers and close the run, because training has ended."""
 
 
 class WeightsAndBiases:
-    """``wandb``; the project is WANDB_PROJECT or "myosu". WANDB_MODE=offline keeps everything on this machine."""
+    """Weights & Biases (``wandb``). The project is WANDB_PROJECT or "myosu". WANDB_MODE=offline logs locally only."""
 
     def __init__(self, settings: dict[str, Any], name: str, known: str) -> None:
         import wandb
@@ -49,7 +49,7 @@ class WeightsAndBiases:
         self.id = str(self._run.id)
 
     def log(self, numbers: dict[str, float], step: int) -> None:
-        # Evaluations arrive later than the updates they are of, and W&B drops what is older than its newest step.
+        # Evaluations arrive later than their updates, and W&B drops numbers of a step before its latest one.
         self._run.log({**numbers, "update": step})
 
     def finish(self) -> None:
@@ -57,12 +57,12 @@ class WeightsAndBiases:
 
 
 class Trackio:
-    """``trackio``, a local tracker with the interface of W&B; the project is TRACKIO_PROJECT or "myosu"."""
+    """Trackio (``trackio``), a local tracker with W&B's interface. The project is TRACKIO_PROJECT or "myosu"."""
 
     def __init__(self, settings: dict[str, Any], name: str, known: str) -> None:
         import trackio
 
-        self.id = known or name  # it knows runs by their names
+        self.id = known or name  # Trackio identifies runs by name
         self._run = trackio.init(project=_project("TRACKIO_PROJECT"), name=self.id, config=settings, resume="allow")
 
     def log(self, numbers: dict[str, float], step: int) -> None:
@@ -73,7 +73,7 @@ class Trackio:
 
 
 class MLflow:
-    """``mlflow``; where to is MLFLOW_TRACKING_URI, the experiment MLFLOW_EXPERIMENT_NAME or "myosu"."""
+    """MLflow (``mlflow``). MLFLOW_TRACKING_URI sets the server, MLFLOW_EXPERIMENT_NAME the experiment (or "myosu")."""
 
     def __init__(self, settings: dict[str, Any], name: str, known: str) -> None:
         from mlflow.tracking import MlflowClient
@@ -102,7 +102,7 @@ TRACKERS = tuple(BACKENDS)
 
 
 def require_tracker(name: str | None) -> None:
-    """Raises UserError unless there is a tracker of this name, and its package is installed. None needs nothing."""
+    """Raises UserError unless ``name`` is None or a tracker whose package is installed."""
     if name is None:
         return
     if name not in BACKENDS:
@@ -116,7 +116,7 @@ def require_tracker(name: str | None) -> None:
 
 @contextmanager
 def tracking(run: Run, name: str | None) -> Iterator[list[Callback]]:
-    """Context of a training that the tracker ``name`` hears of: the callbacks for it, none if ``name`` is None."""
+    """Context of a training that is logged to the tracker ``name``. Returns its callbacks, [] if ``name`` is None."""
     if name is None:
         yield []
         return
@@ -128,7 +128,7 @@ def tracking(run: Run, name: str | None) -> Iterator[list[Callback]]:
 
 
 class Tracker(Callback):
-    """Hands the records and evaluations of a training to a tracker until that fails."""
+    """Logs the records and evaluations of a training to a tracker, until the tracker fails."""
 
     def __init__(self, run: Run, name: str) -> None:
         self._name, self._backend = name, None
@@ -160,7 +160,7 @@ class Tracker(Callback):
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Context of anything that a tracker does: if it fails, that is told, and it is left out from then on."""
+        """Context of every use of the tracker: if it fails, log a warning and stop using it."""
         try:
             yield
         except Exception as error:
@@ -170,7 +170,8 @@ class Tracker(Callback):
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """Game, algorithm and all settings of the run by plain names. Nothing of the machine, such as paths."""
+    """Game, algorithm and all settings of the run, by plain names and without anything about this machine, such as
+    paths."""
     config = run.config
     game = Path(config.game).name if config.game.endswith(".py") else config.game
     algorithm = Path(config.algorithm).name if config.algorithm.endswith(".py") else config.algorithm

@@ -85,7 +85,7 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
             finally:
                 trainer.close()
     except RuntimeError as error:
-        # A full card is an OutOfMemoryError while torch allocates, another error of CUDA elsewhere, a plain one on MPS.
+        # A full GPU raises OutOfMemoryError if torch allocates, another CUDA error elsewhere, a RuntimeError on MPS.
         if "out of memory" not in str(error).lower():
             raise
         settings = load_settings(run.config)
@@ -185,8 +185,8 @@ class Trainer:
         return enough and self.samples + settings.batch_size <= settings.replay_ratio * replay.total_positions
 
     def must_hold_source(self) -> bool:
-        """Whether the learner is so far behind that the source must pause. Never while the learner itself waits: both
-        would wait for ever."""
+        """Whether the learner is so far behind that the source must pause. Never true while the learner itself waits,
+        because both would wait for ever."""
         replay, settings = self.replay, self.settings
         ahead = replay.total_positions - max(self.samples / settings.replay_ratio, settings.learning_starts)
         return ahead > self.source.slack and self.can_learn()
@@ -224,14 +224,14 @@ class Trainer:
         self.samples += self.settings.batch_size
 
     def _learn_the_rest(self, stop: list[int]) -> None:
-        """When actor and learner take turns, do the updates that the last steps allow: for PPO, those of a whole
+        """If actor and learner take turns, do the updates that the last steps allow: for PPO, those of a whole
         rollout."""
         while not self.source.parallel and self.can_learn() and not (stop or self._stopped_by) and not any(
                 done >= limit for name, (done, limit) in self._limits().items() if name in ("minutes", "updates")):
             self._learn()
 
     def _add(self, experience: Experience) -> None:
-        # Finish a rollout before stopping, or its steps would never be learnt from.
+        # A run must not stop in the middle of a rollout, because its steps would never be used for an update.
         self._rollout_open = self._whole_rollouts and not experience.sequences
         for sequence in experience.sequences:
             self.replay.add(sequence, experience.weights_version)
@@ -385,7 +385,7 @@ class Trainer:
                 set_randomness(state["randomness"])
 
     def save_after(self, error: UserError) -> UserError:
-        """Save the run if it has learnt anything. Returns the error to raise."""
+        """Save the run if it has done any update. Returns the error to raise."""
         if not self.updates:
             return error
         try:

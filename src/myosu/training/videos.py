@@ -1,6 +1,6 @@
-"""Videos of episodes, replayed from their seeds and actions: on request, or during training.
+"""Videos of episodes, which are replayed from their seeds and actions, on request or during training.
 
-imageio is optional: it is imported only where a video is made.
+imageio is optional and imported only to make a video.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:  # it imports torch, which the video process does not need
 
 
 def make_video(environment: Environment, record: GameRecord, path: Path) -> str:
-    """Film the episode of ``record``, which is replayable, into ``path``, an .mp4 or a .gif that appears when it is
-    whole. Where the episode went differently this time: a sentence that says so; else "".
+    """Write a video of the episode of ``record``, which must be replayable, to ``path``, an .mp4 or a .gif, atomically.
+    Returns a notice if the replayed episode differs from the record; otherwise "".
 
-    Raises UserError where imageio is missing, the environment gives no pictures, or nothing can be written there.
+    Raises UserError if imageio is missing, the environment renders no images, or ``path`` cannot be written.
     """
     path = path.absolute()  # the environment may change the working directory
     part = _part(path)
@@ -53,7 +53,7 @@ def _part(path: Path) -> Path:
 
 
 def require_imageio() -> Any:
-    """The module that writes videos; raises UserError where it is not installed."""
+    """Import imageio, which writes videos. Raises UserError if it is not installed."""
     try:
         import imageio.v2
         import imageio_ffmpeg  # noqa: F401
@@ -66,7 +66,7 @@ def _open_writer(path: Path, fps: float) -> Any:
     imageio = require_imageio()
     if path.suffix == ".gif":
         return imageio.get_writer(path, duration=1000 / fps, loop=0)
-    return imageio.get_writer(path, fps=fps, macro_block_size=1)  # or it stretches images to multiples of 16
+    return imageio.get_writer(path, fps=fps, macro_block_size=1)  # the default would stretch images to multiples of 16
 
 
 def _even(image: np.ndarray) -> np.ndarray:
@@ -87,10 +87,11 @@ def _difference(environment: Environment, record: GameRecord, playback: Playback
 
 
 class VideoProcess:
-    """Makes videos beside the training, one at a time. Of the episodes that come meanwhile only the last one waits; the
-    others can have theirs later by ``myosu episodes``. After a failure it makes no more; training goes on.
+    """Makes videos in a separate process during training, one at a time. Of the episodes submitted meanwhile, only the
+    last is kept; ``myosu episodes`` can make videos of the others later. After a failure it makes no more videos, and
+    training continues.
 
-    Raises UserError where videos are asked for and cannot be written.
+    Raises UserError if the run asks for videos but imageio is not installed.
     """
 
     def __init__(self, run: Run) -> None:
@@ -117,7 +118,7 @@ class VideoProcess:
             given = pack_given(self._environment[0])
             self._process, self._connection = spawn(_film, given, self._folder, *self._environment)
         self._filmed, self._waiting = self._waiting, None
-        with suppress(OSError):  # it has died: notices() reports it
+        with suppress(OSError):  # the process has died, which notices() reports
             self._connection.send(self._filmed)
 
     def notices(self, timeout: float = 0.0) -> list[str]:

@@ -1,1 +1,1 @@
-"""A search for settings: ``space.py`` says which, ``study.py`` tries them and measures what was found."""
+"""Hyperparameter search: ``space.py`` defines the settings to search, ``study.py`` runs and measures it."""

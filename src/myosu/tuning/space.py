@@ -1,4 +1,4 @@
-"""Which settings a study tries: a TOML file of an algorithm's fields, ``spaces/ALGORITHM.toml`` or the user's own.
+"""The space that a study searches: a TOML file of an algorithm's fields, ``spaces/ALGORITHM.toml`` or the user's own.
 
     num_envs = [4, 8, 16]                                        a choice
     learning_rate = { low = 1e-4, high = 1e-2, log = true }      a range, here on a logarithmic scale
@@ -15,14 +15,14 @@ from typing import Any
 
 from myosu.errors import UserError
 
-#: A field's name with a list of choices, or a dictionary of ``low``, ``high`` and, if it is True, ``log``.
+#: Setting → list of choices, or dictionary with ``low``, ``high`` and optionally ``log``.
 Space = dict[str, Any]
 
 
 def load_space(algorithm: str, kind: Any, file: Path | None = None) -> Space:
     """The space in ``file``, by default the one that comes with Myosu. kind: the algorithm's ``Config``.
 
-    Raises UserError if there is none, or it says something that cannot be searched.
+    Raises UserError if there is none, or if it is not a valid space for the algorithm.
     """
     place = file or files(__package__) / "spaces" / f"{algorithm}.toml"
     if file is None and not place.is_file():
@@ -47,7 +47,7 @@ def load_space(algorithm: str, kind: Any, file: Path | None = None) -> Space:
 
 
 def _fault(allowed: Any) -> str:
-    """What is wrong with what a space allows a setting to be; "" if nothing is."""
+    """The fault in a setting's choices or range; "" if there is none."""
     if isinstance(allowed, list):
         return "" if allowed else "has no choices."
     if not isinstance(allowed, dict) or not {"low", "high"} <= allowed.keys() <= {"low", "high", "log"}:
@@ -65,7 +65,7 @@ def suggest(trial: Any, space: Space) -> dict[str, Any]:
 
 def _suggest(trial: Any, name: str, allowed: Any) -> Any:
     if isinstance(allowed, list):
-        # Optuna's choices are numbers, texts and truth values; lists (of layers) go by their place.
+        # Optuna's choices are numbers, strings and booleans; lists (of layers) are chosen by index.
         if any(isinstance(choice, list) for choice in allowed):
             return allowed[trial.suggest_categorical(name, list(range(len(allowed))))]
         return trial.suggest_categorical(name, allowed)
@@ -76,7 +76,7 @@ def _suggest(trial: Any, name: str, allowed: Any) -> Any:
 
 
 def inside(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``settings`` that the space allows, as Optuna counts them: where a search may begin."""
+    """The ``settings`` that lie in the space, in Optuna's form, to start the search from."""
     found = {}
     for name, allowed in space.items():
         value = settings[name]

@@ -1,12 +1,12 @@
-"""A study: trials of settings by Optuna, then what the best of them is worth.
+"""A study: a hyperparameter search with Optuna, followed by an unbiased measurement of its best trial.
 
-    study.json    what is searched; a study that goes on must be of the same
+    study.json    the plan; a resumed study must have the same plan
     study.db      Optuna's trials (SQLite)          trials/   the runs of the search, without their replay
-    preset.toml   the settings that were found      final/    the runs of the final figure
+    preset.toml   the settings that were found      final/    the runs of the final measurement
     report.json   figures and the budget spent      study.png
 
-The best score of a search is the greatest of many noisy numbers, so it says too much. Therefore the settings that were
-found, and those that one would have had without a search, are trained again from seeds that the search never used.
+The best score of a search is the maximum of many noisy numbers, so it is biased upwards. Therefore the settings found
+and the preset's are both trained again, from seeds that the search never used.
 """
 
 from __future__ import annotations
@@ -38,20 +38,23 @@ from myosu.training.start import configure, create_run
 from myosu.training.trainer import train
 from myosu.tuning.space import Space, inside, suggest
 
-#: Evaluations of a whole trial, at which it may be ended early.
+#: Number of evaluations in a whole trial; a trial may be pruned after each.
 EVALUATIONS = 5
-#: So many trials are trained to their end before one is compared with their median.
+#: Number of trials that are trained to the end before any is compared with their median.
 WHOLE_AT_FIRST = 4
-#: So many failures without a success end the study.
+#: Number of failures without a success that ends the study.
 FAILURES = 5
-#: What seeds are for; they share no number.
+#: Purposes of seeds; seeds for different purposes differ.
 SEARCH, FINAL, JUDGE = range(3)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study searches. env_steps: of each trial. evaluation_games, evaluation_opponent: of its evaluations, by
-    which trials are compared; by default those of a training."""
+    """The plan of a study.
+
+    env_steps: length of each trial. evaluation_opponent, evaluation_games: of the evaluations by which trials are
+    compared; by default those of a training.
+    """
 
     game: str
     algorithm: str
@@ -63,29 +66,29 @@ class Plan:
     seed: int = 0
 
     def base(self) -> dict[str, Any]:
-        """The settings that the study begins from: the preset for the environment."""
+        """The settings from which the study starts: the preset for the environment."""
         environment = load_environment(self.game, self.env_kwargs)
         return load_preset(self.algorithm, environment, load_algorithm(self.algorithm).Config)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Mean rewards of the final runs, one for each training seed."""
+    """Mean rewards of the final runs, one per training seed."""
 
     tuned: list[float]
     preset: list[float]
 
     @property
     def difference(self) -> tuple[float, tuple[float, float]]:
-        """Tuned minus preset, mean and 95 % interval over the pairs of one seed."""
+        """Tuned minus preset: mean and 95 % interval over the pairs of runs with the same seed."""
         pairs = np.subtract(self.tuned, self.preset)
         return float(pairs.mean()), mean_interval(pairs)
 
 
 class Study:
-    """One study in ``folder``, locked by this process until ``close``. say: what is told goes there.
+    """One study in ``folder``, locked by this process until ``close``. say: called with progress messages.
 
-    Raises UserError if the folder holds a study of something else, or another process is at work in it.
+    Raises UserError if the folder holds another study or something else, or another process has locked it.
     """
 
     def __init__(self, plan: Plan, folder: Path, say: Callable[[str], None] = print) -> None:
@@ -105,13 +108,13 @@ class Study:
             study_name="myosu", storage=f"sqlite:///{self.folder / 'study.db'}", direction="maximize",
             load_if_exists=True, sampler=optuna.samplers.TPESampler(seed=plan.seed, n_startup_trials=8),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=WHOLE_AT_FIRST, n_warmup_steps=1))
-        for trial in self._all("RUNNING"):  # a process that was killed left it
+        for trial in self._all("RUNNING"):  # left by a process that was killed
             self.trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         if not self.trials.get_trials():
             kind = load_algorithm(plan.algorithm).Config
             start = {item.name: getattr(kind(**plan.base()), item.name) for item in dataclasses.fields(kind)}
             self.trials.enqueue_trial(inside(plan.space, start))
-        # The sampler's seed is as far as the study is, or a study that goes on would repeat its first draws.
+        # The sampler's seed depends on the number of trials; otherwise a resumed study would repeat its first draws.
         self.trials.sampler = optuna.samplers.TPESampler(
             seed=derive_seed(plan.seed, SEARCH, len(self.trials.get_trials())), n_startup_trials=8)
 
@@ -119,7 +122,7 @@ class Study:
         os.close(self._lock)
 
     def search(self, trials: int) -> None:
-        """Try until there are so many trials, those of earlier calls and those that failed included."""
+        """Run trials until there are ``trials`` in total, including those of earlier calls and failed ones."""
         while len(self.done()) < trials:
             failed = self._all("FAIL")
             if len(failed) >= FAILURES and not self._all("COMPLETE"):
@@ -128,20 +131,22 @@ class Study:
             self._try()
 
     def done(self) -> list[Any]:
-        """Optuna's trials that have ended. One that was interrupted does not count."""
+        """Optuna's trials that have ended. Interrupted trials do not count."""
         return [*self._all("COMPLETE"), *self._all("PRUNED"),
                 *(trial for trial in self._all("FAIL") if "error" in trial.user_attrs)]
 
     def best(self) -> tuple[Any, dict[str, Any]]:
-        """The best trial, and its settings together with those of the preset that it did not change."""
+        """The best trial, and its settings merged into the preset."""
         if not self._all("COMPLETE"):
             raise UserError("No trial was trained to its end: there is nothing to choose from. Raise --trials.")
         best = self.trials.best_trial
         return best, {**self.plan.base(), **best.user_attrs["settings"]}
 
     def measure(self, seeds: int) -> Scores:
-        """Train the best settings and the preset's, each from so many seeds of their own, and evaluate the agents in
-        games that are not those of the search. What was measured before is not measured again."""
+        """Train the best settings and the preset, each from ``seeds`` seeds, and evaluate the agents.
+
+        The seeds of training and evaluation differ from those of the search. Finished measurements are reused.
+        """
         best, settings = self.best()
         names = {f"trial-{best.number:04d}": settings, "preset": self.plan.base()}
         tuned, preset = ([self._final(f"{name}-{k}", chosen, k) for k in range(seeds)]
@@ -149,7 +154,7 @@ class Study:
         return Scores(tuned, preset)
 
     def spent(self) -> dict[str, Any]:
-        """Runs, environment steps and seconds of training, of the search and of the final figure."""
+        """Runs, environment steps and seconds of training, for the search and for the final measurement."""
         search = [trial.user_attrs for trial in self.trials.get_trials() if "seconds" in trial.user_attrs]
         final = [load_json(file) for file in sorted((self.folder / "final").glob("*/result.json"))]
         return {name: {"runs": len(runs), "env_steps": sum(run["env_steps"] for run in runs),
@@ -157,7 +162,7 @@ class Study:
                 for name, runs in (("search", search), ("final", final))}
 
     def _try(self) -> None:
-        """One trial."""
+        """Run one trial."""
         trial, state = self.trials.ask(), self.optuna.trial.TrialState
         settings = suggest(trial, self.plan.space)
         trial.set_user_attr("settings", settings)
@@ -208,7 +213,7 @@ class Study:
     def _train(self, settings: Mapping[str, Any], seed: int, folder: Path, *callbacks: Callback) -> Any:
         plan = self.plan
         made = load_algorithm(plan.algorithm).Config(**settings)
-        # As many updates as the replay ratio allows, which is how often trials are looked at.
+        # The number of updates that the replay ratio allows determines how often trials are evaluated.
         updates = made.replay_ratio * plan.env_steps / made.batch_size
         config = configure(plan.game, plan.algorithm, {
             **settings, "env_steps": plan.env_steps, "seed": seed,
@@ -220,7 +225,7 @@ class Study:
         return self.trials.get_trials(states=(getattr(self.optuna.trial.TrialState, state),))
 
     def _agree(self) -> None:
-        """Write the plan down, or check that it is the one that the folder was made for."""
+        """Write the plan, or check that the folder was created for the same plan."""
         file = self.folder / "study.json"
         now = json.loads(json.dumps(dataclasses.asdict(self.plan)))
         if not file.is_file():
@@ -237,7 +242,8 @@ class Study:
 
 
 class Pruning(Callback):
-    """Reports evaluations to the trial; ends a training that is worse than the median of the others as far as it."""
+    """Reports evaluations to the trial. Stops a training that is worse than the median of the other trials at the same
+    point."""
 
     def __init__(self, trial: Any, env_steps: int) -> None:
         self._trial, self._env_steps, self._mark = trial, env_steps, 0
@@ -254,7 +260,7 @@ class Pruning(Callback):
 
 
 def write_preset(settings: Mapping[str, Any], file: Path, comment: str) -> None:
-    """The settings as ``myosu train --preset`` takes them."""
+    """Write the settings in the form that ``myosu train --preset`` accepts."""
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     lines += [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     with writing_to(file):

@@ -9,14 +9,14 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-#: Headers that a WebSocket handshake needs, beside sec-websocket-…. Browsers send many more, above all cookies.
+#: Headers that a WebSocket handshake needs, besides sec-websocket-…. Browsers send many more, above all cookies.
 _NEEDED = {b"host", b"origin", b"connection", b"upgrade"}
 
 _UNREADABLE = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class HttpConnection(H11Protocol):
-    """If the server is full, the connection that has been idle longest is closed for a new one."""
+    """If the server is full, a new connection replaces the one that has been idle longest."""
 
     limit_concurrency: int
 
@@ -29,7 +29,7 @@ class HttpConnection(H11Protocol):
         super().connection_made(transport)  # type: ignore[arg-type]
 
     def is_idle(self) -> bool:
-        """Whether no whole request has come yet, or the last one has been answered."""
+        """Whether no complete request has arrived yet, or the last one has been answered."""
         return (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing()
 
     def on_response_complete(self) -> None:
@@ -37,7 +37,7 @@ class HttpConnection(H11Protocol):
         super().on_response_complete()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Remove headers that nobody reads, because ``websockets`` refuses long headers and many of them."""
+        """Remove unused headers, because ``websockets`` refuses long headers and many of them."""
         if self._others() + 1 >= self.limit_concurrency:
             return self._refuse(503, "This server has too many connections.")
         if event.method != b"GET":
@@ -58,7 +58,7 @@ class HttpConnection(H11Protocol):
 
 
 class SocketConnection(WebSocketsSansIOProtocol):
-    """Also answers a handshake that ``websockets`` cannot read."""
+    """Also answers a handshake that ``websockets`` cannot parse."""
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -1,4 +1,4 @@
-"""Which keys of a person's keyboard are which actions of a Gymnasium environment."""
+"""Maps a person's keys to actions of a Gymnasium environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from myosu.envs.vector import EnvSpec
 
-#: What the actions of environments are called that do not say so themselves, by the start of the id.
+#: Names of the actions of environments that do not name them, by the start of the environment's id.
 NAMES = {
     "Acrobot": ("torque left", "no torque", "torque right"),
     "CartPole": ("left", "right"),
@@ -21,22 +21,22 @@ NAMES = {
     "MountainCar": ("left", "nothing", "right"),
     "Taxi": ("down", "up", "right", "left", "pick up", "drop off"),
 }
-#: Keys of browsers (``KeyboardEvent.key``) for actions with these words in their names; the first that fits.
+#: Words in names of actions → browser keys (``KeyboardEvent.key``).
 WORDS = {"up": "ArrowUp", "forward": "ArrowUp", "right": "ArrowRight", "left": "ArrowLeft", "down": "ArrowDown",
          "backward": "ArrowDown", "fire": " ", "toggle": " "}
 #: Names of actions that do nothing.
 IDLE = {"noop", "nothing", "no torque", "none", "idle"}
-#: Keys for the others, in order; and those that push the components of a continuous action down and up.
+#: Keys for all other actions, in order; and (down, up) keys for the components of a continuous action.
 OTHERS = "1234567890qwertyuiop"
 AXES = (("ArrowLeft", "ArrowRight"), ("ArrowDown", "ArrowUp"), ("a", "d"), ("s", "w"))
-#: Numbers of arrow keys in ``get_keys_to_action``: pygame 2's and pygame 1's.
+#: Arrow keys in ``get_keys_to_action``: codes of pygame 2 and of pygame 1.
 _PYGAME = {1073741903: "ArrowRight", 1073741904: "ArrowLeft", 1073741905: "ArrowDown", 1073741906: "ArrowUp",
            275: "ArrowRight", 276: "ArrowLeft", 274: "ArrowDown", 273: "ArrowUp"}
 
 
 @dataclass(frozen=True)
 class Control:
-    """keys: pressed together. action: a number, or numbers for each component."""
+    """keys: pressed together. action: a number, or one number per component."""
 
     keys: tuple[str, ...]
     name: str
@@ -45,15 +45,18 @@ class Control:
 
 @dataclass(frozen=True)
 class Controls:
-    """idle: the action while no key is held. controls: empty where an environment cannot be played by keys."""
+    """controls: empty if the environment cannot be played by keys. idle: the action while no key is held."""
 
     controls: tuple[Control, ...]
     idle: Any
 
 
 def find_controls(env: Any, spec: EnvSpec) -> Controls:
-    """The controls of a Gymnasium environment. Its own ``get_keys_to_action()`` comes first, then the names of its
-    actions (``get_action_meanings()``, an enum ``actions``, or ``NAMES``), else digits and letters."""
+    """The controls of a Gymnasium environment.
+
+    Its own ``get_keys_to_action()`` takes precedence, then keys for the names of its actions
+    (``get_action_meanings()``, an enum ``actions``, or ``NAMES``), then digits and letters.
+    """
     unwrapped = env.unwrapped
     if spec.action_low:
         return _continuous(spec)

@@ -10,12 +10,12 @@ from starlette.requests import Request
 
 from myosu.errors import UserError
 
-#: Limits: bytes per message, simulations, temperature.
+#: Maximum number of bytes per message, of simulations, and maximum temperature.
 MAX_BYTES, MAX_SIMULATIONS, MAX_TEMPERATURE = 4096, 1000, 10.0
-#: Fewest and most seconds between two moves of agents that are watched.
+#: Minimum and maximum seconds between two moves of agents that are watched.
 PACE = (0.02, 10.0)
 
-#: Fields of each message on a WebSocket.
+#: Fields of each type of message on a WebSocket.
 FIELDS: dict[str, dict[str, type]] = {
     "play": {"ply": int, "action": int},
     "undo": {"ply": int},
@@ -40,7 +40,7 @@ class Seat:
 
 
 def parse(text: str | bytes) -> dict[str, Any]:
-    """A JSON object of at most ``MAX_BYTES``. Raises UserError."""
+    """Parse a JSON object of at most ``MAX_BYTES``. Raises UserError."""
     if len(text) > MAX_BYTES:
         raise UserError(f"A message may have {MAX_BYTES} bytes; this has {len(text)}.")
     try:
@@ -53,7 +53,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
 
 
 class TooLong(UserError):
-    """More was sent than may be."""
+    """The request is longer than allowed."""
 
 
 async def read_order(request: Request) -> dict[str, Any]:
@@ -69,7 +69,7 @@ async def read_order(request: Request) -> dict[str, Any]:
 
 
 def parse_message(text: str) -> dict[str, Any]:
-    """A message to a game, with all its fields and no other. Raises UserError."""
+    """Parse a message to a game, which must have exactly the fields of its type. Raises UserError."""
     data = parse(text)
     kind = data.pop("type", None)
     if not isinstance(kind, str) or kind not in FIELDS:
@@ -79,18 +79,18 @@ def parse_message(text: str) -> dict[str, Any]:
 
 
 def check_fields(data: dict[str, Any], fields: dict[str, type], what: str) -> None:
-    """Raise UserError unless ``data`` has exactly these fields, of these types. A whole number will do as a float."""
+    """Raise UserError unless ``data`` has exactly these fields, of these types. An integer is accepted as a float."""
     if set(data) != set(fields):
         raise UserError(f"{what} has the fields {', '.join(fields) or 'none'}, not {_short(sorted(data))}.")
     for name, kind in fields.items():
         fits = type(data[name]) is kind or (kind is float and type(data[name]) is int)
-        # NaN and infinity are in no range.
+        # NaN and infinity fail the later checks of ranges.
         if not fits or (kind is int and not -2**53 < data[name] < 2**53):
             raise UserError(f"{what}: {name} cannot be {_short(data[name])}.")
 
 
 def parse_seats(data: Any, count: int, checkpoints: list[str], searches: bool) -> list[Seat]:
-    """The seats of a game for ``count``. Raises UserError. searches: whether simulations mean anything."""
+    """The seats of a game for ``count`` players. Raises UserError. searches: whether the agent uses simulations."""
     if not isinstance(data, list) or len(data) != count:
         raise UserError(f"seats must be a list of {count}.")
     return [_parse_seat(seat, checkpoints, searches) for seat in data]

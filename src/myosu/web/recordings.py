@@ -1,4 +1,4 @@
-"""The episodes of a run that were recorded completely enough to be replayed."""
+"""Episodes of a run that were recorded completely enough to be replayed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LISTED, SEARCHED = 30, 2000
 
 
 class Missing(UserError):
-    """The thing that was asked for does not exist."""
+    """The requested thing does not exist."""
 
 
 class Recordings:
@@ -26,7 +26,7 @@ class Recordings:
         self.folder, self.game = folder, game
 
     def list(self) -> dict[str, Any]:
-        """The newest, newest first, and the best. Reads the whole index."""
+        """The newest episodes, newest first, and the best. Reads the whole index."""
         index = open_recording(self.folder)
         newest = [_listed(record) for record in reversed(index.last(SEARCHED)) if record.replayable]
         best = [_listed(record) for record in index.best(LISTED) if record.replayable]

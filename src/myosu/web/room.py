@@ -29,21 +29,22 @@ from myosu.web.recordings import LISTED, Missing, Recordings
 from myosu.web.table import Table
 from myosu.web.thinker import Thinker
 
-#: Number of games in memory; those that nobody looks at are dropped first.
+#: Maximum number of games in memory; the least recently used games without guests are dropped first.
 TABLES = 1000
 #: Seconds for which the list of episodes is cached: there may be hundreds of thousands.
 LIST_SECONDS = 3.0
 
 
 class Busy(UserError):
-    """No more games can be begun now."""
+    """No more games can be opened now."""
 
 
 class Room:
-    """The games about ``run``: a run's folder or a checkpoint, as ``find_checkpoint`` takes them; or AlphaGo's search
-    as ``make_apv`` takes it, whose games are kept in the folder of the first run among its parts.
+    """The games of a server, and the agents of ``run``.
 
-    seat, simulations: defaults of a new game, instead of the first seat and the run's own number.
+    run: a run's folder or a checkpoint, in any form that ``find_checkpoint`` accepts; or AlphaGo's search in the form
+    that ``make_apv`` accepts. The latter's games are kept in the folder of the first run among its parts.
+    seat, simulations: defaults for new games, instead of the first seat and the run's own number.
     """
 
     def __init__(self, run: Path | str, seat: int = 0, simulations: int | None = None) -> None:
@@ -72,20 +73,19 @@ class Room:
 
     @property
     def checkpoints(self) -> list[str]:
-        """Names, oldest first; of AlphaGo's search its own alone."""
+        """Names, oldest first; for AlphaGo's search only its own."""
         if self.alphago is not None:
             return [self.default]
         return [path.name for path in Checkpoints(self.folder / "checkpoints").paths()] or [self.default]
 
     def warm_up(self) -> None:
-        """Start to load and compile what an agent's first move needs. This takes seconds if nothing was compiled
-        before."""
+        """Start to load and compile everything for an agent's first move, which takes seconds without a cache."""
         if self._warming is None:
             self._warming = asyncio.create_task(self._think_once())
 
     async def _think_once(self) -> None:
         course = Course(self.game, 0)
-        with contextlib.suppress(Exception):  # the player is told of any error
+        with contextlib.suppress(Exception):  # the player's own request will report the error
             await self.thinker.think(self.default, self.simulations,
                                      [turn_at(course, course.now)])
 
@@ -102,7 +102,7 @@ class Room:
                 "sgf": has_sgf(game), "searches": self.searches, "simulations": self.simulations, "seat": self.seat}
 
     async def table(self, name: str) -> Table:
-        """The game with this name, which may come from an earlier server. Raises UserError."""
+        """The game with this name, which may be from an earlier server. Raises UserError."""
         if name not in self.tables:
             async with self._opening:
                 if name not in self.tables:
@@ -110,10 +110,12 @@ class Room:
         return self.tables[name]
 
     async def open(self, order: dict[str, Any]) -> Table:
-        """Create the game that the page requests: ``seats`` and optionally ``from`` (a ``game`` of this server and a
-        ``ply``), or the number of an ``episode`` of the run, or the name of a ``played`` game. Raises UserError.
+        """Create the game that the page requests.
 
-        Games are created one at a time and in a thread, because a recorded game, or the list of them, may be long."""
+        ``order`` has ``seats`` and optionally ``from`` (a ``game`` of this server and a ``ply``), or the number of an
+        ``episode`` of the run, or the name of a ``played`` game. Raises UserError. Games are created one at a time and
+        in a thread, because a recorded game, or the list of them, may be long.
+        """
         self.warm_up()  # while the player looks at the board
         async with self._opening:
             seats, course = await asyncio.to_thread(self._course, order)
@@ -123,7 +125,7 @@ class Room:
         return table
 
     def _course(self, order: dict[str, Any]) -> tuple[list[Seat], Course]:
-        """Who plays, and the position at which the game starts."""
+        """The seats, and the moves with which the game starts."""
         nobody = [Seat("recorded")] * self.game.num_players
         if set(order) == {"episode"}:
             check_fields(order, {"episode": int}, "An order")
@@ -155,8 +157,7 @@ class Room:
         return table
 
     async def stored(self) -> dict[str, Any]:
-        """Games that can be replayed: the newest and the best of training, and games that people played; newest
-        first."""
+        """Games to replay: the newest and the best of training, and those played by people, newest first."""
         async with self._opening:
             if time.monotonic() > self._listed_until:
                 self._of_training = await asyncio.to_thread(self.recordings.list)
@@ -208,8 +209,10 @@ class Room:
         return expected_owners(self.game, position, self._territory, OWNER_ROLLOUTS, secrets.randbits(62))
 
     def _changed(self, table: Table) -> None:
-        """Save the game, and if it has ended and people played in it, also as a played game. If moves are taken back
-        and the game ends again, the same file is replaced."""
+        """Save the game. If it is over and people played in it, also save it as a played game.
+
+        If moves are taken back and the game ends again, the same file is replaced.
+        """
         self._keep(table)
         if table.course.now.over and table.has_person:
             stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(table.started))
@@ -242,7 +245,7 @@ class Room:
         try:
             game = read_game(path)
         except UserError:
-            return None  # A reader that wants it for training reports the damage.
+            return None  # Readers for training report the damage.
         return {"played": path.stem, **_listed(game)}
 
     def _seats_of(self, record: GameRecord) -> list[Seat]:
@@ -259,7 +262,7 @@ class Room:
         return record.course(self.game)
 
     def _played(self, name: str) -> Course:
-        path = {path.stem: path for path in self._played_files()}.get(name)  # never a path that somebody sent
+        path = {path.stem: path for path in self._played_files()}.get(name)  # never open a path from a request
         if path is None:
             raise Missing("There is no such played game.")
         return self._course_of(read_game(path))

@@ -1,7 +1,7 @@
 """A Gymnasium environment in the browser: a person plays it by keys or buttons, or watches an agent.
 
-Every page has an environment of its own, in a thread of its own (some draw by libraries that want always the same
-one). What was played can be recorded, as ``myosu record`` does it.
+Every page has its own environment in its own thread, because some rendering libraries must always be called from the
+same thread. Played episodes can be recorded, as ``myosu record`` does.
 """
 
 from __future__ import annotations
@@ -30,26 +30,28 @@ from myosu.runs.files import hold_folder, writing_to
 from myosu.runs.games import GameRecord
 from myosu.web.controls import find_controls
 
-#: Environments at once. Those with fewer pictures a second than ``TURNS`` wait for the person before every step.
+#: Maximum number of environments; frame rate below which an environment waits for the person before every step.
 SESSIONS, TURNS = 8, 15
-#: Limits of the speed that a page may ask for, as a multiple of the environment's own.
+#: Limits of the speed that a page may request, as a multiple of the environment's own.
 SPEED = (0.1, 10.0)
 
 
 class Screen:
-    """What the pages show: ``environment``, and ``agent`` if there is one. recording: where episodes are written that a
-    person played; None: nowhere."""
+    """The ``environment`` that the pages show, and the ``agent``, if any.
+
+    recording: writes episodes played by a person; None records nothing.
+    """
 
     def __init__(self, environment: Environment, agent: Agent | None, recording: Recorder | None) -> None:
         assert environment.maker is not None
         self.environment, self.agent, self.recording = environment, agent, recording
         self.maker = environment.maker.with_arguments(render_mode="rgb_array")
-        self.thinking = threading.Lock()  # an agent may keep what it calculates with
+        self.thinking = threading.Lock()  # an agent may reuse buffers, so one page at a time uses it
         self.sessions = 0
         self._try()
 
     def _try(self) -> None:
-        """Raises UserError where the environment cannot be made or gives no pictures."""
+        """Raise UserError if the environment cannot be made or does not render images."""
         session = Session(self)
         try:
             session.start()
@@ -62,7 +64,7 @@ class Screen:
 
 
 class Recorder:
-    """Writes episodes of a person into a folder, in the form of ``myosu record``."""
+    """Writes episodes played by a person into a folder, in the format of ``myosu record``."""
 
     def __init__(self, folder: Path, environment: Environment, kwargs: dict[str, Any]) -> None:
         with writing_to(folder):
@@ -76,7 +78,7 @@ class Recorder:
         return len(self._kept.numbers)
 
     def write(self, record: GameRecord) -> None:
-        """Its index is the next one of the folder."""
+        """Add the episode with the folder's next index."""
         with self._lock, writing_to(self._kept.folder):
             self._kept.add(replace(record, index=1 + max(self._kept.numbers, default=-1)))
 
@@ -100,7 +102,7 @@ class Session:
         self._memory: AgentState | None = None
 
     def start(self) -> bytes:
-        """Begin the next episode; returns its first picture."""
+        """Begin the next episode. Returns its first image as PNG."""
         self.episode += 1
         self._env.start(self._row, self.episode)
         self._begun()
@@ -119,8 +121,8 @@ class Session:
         return png(image)
 
     def step(self, chosen: Any) -> dict[str, Any]:
-        """One step, by the agent where ``chosen`` is None. Raises UserError if the action is none, or not allowed
-        now."""
+        """Take one step, with the agent's action if ``chosen`` is None. Raises UserError if the action is invalid or
+        not allowed now."""
         action = self._of_agent() if chosen is None else self._of_person(chosen)
         self.by_person &= chosen is not None
         self.actions.append(action.tolist())
@@ -169,7 +171,7 @@ class Session:
 
 
 class Show:
-    """A session as one page sees and steers it."""
+    """A session as seen and controlled by one page."""
 
     def __init__(self, screen: Screen, websocket: Any) -> None:
         self._screen, self._websocket = screen, websocket
@@ -180,7 +182,7 @@ class Show:
         self._tapped: Any = None
 
     async def run(self) -> None:
-        """Until the page goes."""
+        """Serve the page until it disconnects."""
         loop = asyncio.get_running_loop()
 
         async def do(function: Any, *arguments: Any) -> Any:
@@ -225,7 +227,7 @@ class Show:
                 "recorded": None if self._screen.recording is None else self._screen.recording.episodes}
 
     def _choice(self) -> Any:
-        """The action to take, None for the agent's, or ``_WAIT``."""
+        """The action to take, None for the agent's action, or ``_WAIT``."""
         session = self._session
         if self._paused:
             return _WAIT
@@ -233,7 +235,7 @@ class Show:
             return None
         chosen, self._tapped = (self._held if self._tapped is None else self._tapped), None
         if chosen is None:
-            # An episode begins with the first key, or it would be over before the person is ready.
+            # An episode begins with the first key, because it could be over before the person is ready.
             waits = session.steps == 0 or session.fps < TURNS or not session.controls.controls
             return _WAIT if waits else session.controls.idle
         return chosen
@@ -255,7 +257,7 @@ class Show:
             kind, value = order["type"], order.get("value")
         except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
             raise UserError("A message is a JSON object with a type and a value.") from None
-        if kind == "hold":  # the action of the keys that are held now; null for none
+        if kind == "hold":  # the action of the keys that are held now; null if none is held
             self._held = value
             self._tapped = value if value is not None else self._tapped
             if self._session.fps < TURNS:
@@ -273,14 +275,14 @@ class Show:
             raise UserError(f"{str(kind)[:20]} {str(value)[:20]} is no order. Types: hold, who, pause, speed, restart.")
 
 
-#: Nothing to do until the page says something.
+#: Wait for the next message from the page.
 _WAIT = object()
 
 
 def png(image: np.ndarray) -> bytes:
-    """uint8 [H, W, 3] as a PNG file."""
+    """Encode uint8 [H, W, 3] as a PNG file."""
     height, width = image.shape[:2]
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # a row begins with its filter: none
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # the first byte of a row is its filter: none
     rows[:, 1:] = image.reshape(height, -1)
 
     def chunk(kind: bytes, data: bytes) -> bytes:

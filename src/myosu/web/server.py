@@ -1,5 +1,6 @@
-"""HTTP and WebSocket server of the pages, the runs and the games. It is for one person on one machine, but it trusts
-no client.
+"""HTTP and WebSocket server of the pages, the runs and the games.
+
+It serves one person on one machine, but it does not trust its clients.
 
     GET  /, /game/ID             the page to play    POST /api/games           a new game: {"id": …}
     GET  /static/…               its files           GET  /api/games/ID.json   a game as docs/play.md says
@@ -66,9 +67,11 @@ HEADERS = {
 
 
 def make_app(room: Room | Screen | None, gallery: Gallery, host: str = "127.0.0.1", warm: bool = True) -> ASGIApp:
-    """The server's application. room: the games, or a Gymnasium environment; None if nobody can play. gallery: the runs
-    to watch. host: the name it is bound to, which requests may use. warm: load and compile before anybody starts a
-    game."""
+    """The server's application.
+
+    room: the games, or a Gymnasium environment; None if there is nothing to play. gallery: the runs to watch. host: the
+    name that the server is bound to, which requests may use. warm: load and compile before the first game.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -91,7 +94,10 @@ def make_app(room: Room | Screen | None, gallery: Gallery, host: str = "127.0.0.
 
 
 def listen(host: str, port: int, usual: int = 0) -> socket.socket:
-    """A socket at ``port``; if that is 0, at the ``usual`` port, or any free one if it is taken. Raises UserError."""
+    """A socket listening at ``port``. Raises UserError.
+
+    If ``port`` is 0, it listens at the ``usual`` port, or at any free one if that is taken.
+    """
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port}: it must be from 0 to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -105,7 +111,7 @@ def listen(host: str, port: int, usual: int = 0) -> socket.socket:
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:
-    """Its ``run(sockets=[listen(...)])`` serves until somebody presses Ctrl-C."""
+    """The server. Its ``run(sockets=[listen(...)])`` serves until Ctrl-C is pressed."""
     return uvicorn.Server(uvicorn.Config(
         app, log_level="error", access_log=False, lifespan="on", server_header=False, limit_concurrency=CONNECTIONS,
         http=HttpConnection, ws=SocketConnection, ws_max_size=MAX_BYTES, ws_per_message_deflate=False,
@@ -113,23 +119,26 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
 
 
 def serve(app: ASGIApp, host: str, port: int, words: str, browser: bool, page: str = "", usual: int = 0) -> None:
-    """Until somebody presses Ctrl-C. port, usual: as of ``listen``. words: what is printed, with {} for the address of
-    ``page``, which ``browser`` opens."""
+    """Serve until Ctrl-C is pressed.
+
+    port, usual: as for ``listen``. words: text to print, with {} for the address of ``page``. browser: whether to open
+    the page in a browser.
+    """
     with listen(host, port, usual) as at:
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{at.getsockname()[1]}/{page}"
         print(f"{words.format(address)}   (Ctrl-C ends it)", flush=True)
         if browser:
-            webbrowser.open(address)  # the socket listens already, and the page waits for its answer
+            webbrowser.open(address)  # the socket already listens, and the page waits for its answer
         make_server(app).run(sockets=[at])
 
 
 class Guard:
-    """Checks before anything else who may send requests, and how much.
+    """Middleware that limits who may send requests, and how much.
 
     A page from another site may not read or play here, so its ``Origin`` is refused. Nor may it use a domain of its own
-    that points at this machine (DNS rebinding): the ``Host`` must be an address, localhost or the name that the server
-    was bound to.
+    that points at this machine (DNS rebinding), so the ``Host`` must be an address, localhost or the name that the
+    server was bound to.
     """
 
     def __init__(self, app: ASGIApp, host: str) -> None:
@@ -254,16 +263,16 @@ async def _show(websocket: WebSocket) -> None:
     screen.sessions += 1
     try:
         await Show(screen, websocket).run()
-    except UserError as error:  # of the environment, which cannot go on
+    except UserError as error:  # of the environment, which cannot continue
         await websocket.close(4500, str(error)[:120])
     except (WebSocketDisconnect, RuntimeError):
-        pass  # the page has gone in the middle of an answer
+        pass  # the page disconnected during an answer
     finally:
         screen.sessions -= 1
 
 
 class Visitor:
-    """A connected browser. It has its own queue of messages, so that a slow reader delays nobody else."""
+    """A connected browser. It has its own message queue, so a slow reader does not delay others."""
 
     def __init__(self, websocket: WebSocket, room: Room, table: Table) -> None:
         self._websocket, self._room, self._table = websocket, room, table

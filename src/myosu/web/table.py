@@ -27,7 +27,7 @@ class Guest(Protocol):
 
 
 class Table:
-    """A game of ``game``. While an agent is to move and a guest is watching, it continues by itself.
+    """A game of ``game``. Agents play on by themselves while a guest is watching.
 
     seats: who plays. course: the moves so far. on_change: called with the table after every move and every undo.
     """
@@ -39,7 +39,7 @@ class Table:
         self.course = course
         #: By ply, an agent's estimate of the first seat's final return.
         self.outlook: dict[int, float] = {}
-        #: Memory of a checkpoint's agent in a seat, after each of its turns, by the actions before the turn.
+        #: By checkpoint and seat, the actions before the agent's latest turn, and its recurrent state after it.
         self._states: dict[tuple[str, int], tuple[list[int], AgentState | None]] = {}
         self.taken_back = 0
         self.started = self.ended = time.time()
@@ -102,8 +102,11 @@ class Table:
         return {"type": "look", "position": view(self.course, self._position(ply))}
 
     def think(self, ply: int, checkpoint: str, simulations: int) -> Coroutine[Any, Any, dict[str, Any]]:
-        """What the agent of ``checkpoint`` thinks of the present position, even if it is taken back in the meantime.
-        Raises UserError at once."""
+        """The evaluation of the position at ``ply`` by the agent of ``checkpoint``, even if moves are taken back in the
+        meantime.
+
+        Raises UserError immediately, not when awaited.
+        """
         position = self._position(ply)
         if position.over:
             raise UserError("The game is over here; there is nothing to think about.")
@@ -112,7 +115,7 @@ class Table:
     async def _think(self, position: Position, actions: list[int], checkpoint: str, simulations: int) -> dict[str, Any]:
         thought = await self._ask(position, actions, checkpoint, simulations)
         message = self._thoughts(position, thought, checkpoint)
-        if self.course.actions[:position.ply] == actions:  # otherwise the position was taken back in the meantime
+        if self.course.actions[:position.ply] == actions:  # otherwise moves were taken back in the meantime
             self.outlook[position.ply] = message["outlook"]
         return message
 
@@ -129,7 +132,7 @@ class Table:
         self.tell({"type": "pace", "paused": self.paused, "seconds": self.pace})
 
     def tell(self, message: dict[str, Any]) -> None:
-        """Everybody at the table."""
+        """Send ``message`` to all guests."""
         for guest in list(self.guests):
             guest.send(message)
 
@@ -159,9 +162,11 @@ class Table:
             self._advance(choose(thought, seat.temperature, self._rng))
 
     async def _ask(self, position: Position, actions: list[int], checkpoint: str, simulations: int) -> Thought:
-        """What an agent thinks of ``position``, after ``actions``. An agent with a memory must have observed all
-        earlier turns of its seat, whoever moved there. If the memory is missing (after a take-back, or in a game from
-        an earlier server), those turns are observed again."""
+        """The agent's evaluation of ``position``, after ``actions``.
+
+        An agent with recurrent state must have observed all earlier turns of its seat, whoever moved there. If the
+        state is missing (after an undo, or in a game from an earlier server), those turns are observed again.
+        """
         turn = turn_at(self.course, position)
         if not await self._thinker.has_memory(checkpoint):
             return await self._thinker.think(checkpoint, simulations, [turn])
@@ -195,14 +200,14 @@ class Table:
                 "outlook": round(outlook, 4), **thought_to_json(thought, self._legal_part(position, thought.line))}
 
     def _legal_part(self, position: Position, line: list[int]) -> list[int]:
-        """The actions of ``line`` before the first illegal one: the agent's model need not know the rules."""
+        """The actions of ``line`` before the first illegal one, because an agent's model may not know the rules."""
         played = []
         for action in line:
             if position.over or not self.course.legal_actions(position)[action]:
                 break
             position = self.course.after(position, action)
             played.append(action)
-        # In a game with chance events the line of actions alone does not determine the positions.
+        # In a game with chance events, the line's actions alone do not determine the positions.
         return played if self.game.num_players == 2 else played[:1]
 
     def _position(self, ply: int) -> Position:

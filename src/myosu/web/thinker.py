@@ -1,4 +1,4 @@
-"""One thread that searches for all games: requests within a few milliseconds become one batch."""
+"""One thread that searches for all games: requests within a few milliseconds form one batch."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ import numpy as np
 from myosu.algorithms.interface import Agent, AgentState, known_positions
 from myosu.players.agent import Turn, recall, stack_states
 
-#: Seconds that the first request waits for others; positions per batch; number of agents in memory.
+#: Seconds that the first request waits for others; positions per batch; maximum number of agents in memory.
 GATHER, BATCH, AGENTS = 0.003, 128, 4
 
 
 @dataclass(frozen=True)
 class Thought:
-    """``Thoughts`` about one position. policy, visits: [A]; visits is None without a search. line: the expected
-    actions. state: the agent's memory after the position, None if it has none. parts: [A] each. owners: of each point
-    of a board of Go, from −1 (surely White's at the end) to 1 (surely Black's)."""
+    """One row of ``Thoughts``: an agent's evaluation of one position.
+
+    policy, visits: [A]; visits is None without a search. line: the expected actions. state: the recurrent state after
+    the position, None if the agent has none. parts: name → [A]. owners: for each point of a Go board, from −1 (surely
+    White's at the end) to 1 (surely Black's).
+    """
 
     action: int
     policy: np.ndarray
@@ -50,8 +53,11 @@ class _Request:
 
 
 class Thinker:
-    """Runs the agents that ``load`` returns for a checkpoint's name. ``batches`` counts the searches, ``thoughts`` the
-    positions in them. owners: from a position [1] to ``Thought.owners``."""
+    """Runs agents in its own thread.
+
+    load: returns the agent for a checkpoint's name. owners: maps a position [1] to ``Thought.owners``. ``batches``
+    counts the searches, ``thoughts`` the positions in them.
+    """
 
     def __init__(self, load: Callable[[str], Agent], owners: Callable[[Any], np.ndarray] | None = None) -> None:
         self._load, self._owners = load, owners
@@ -63,7 +69,7 @@ class Thinker:
         self.batches = self.thoughts = 0
 
     async def has_memory(self, checkpoint: str) -> bool:
-        """Whether the agent of ``checkpoint`` has a memory, which the caller must pass."""
+        """Whether the agent of ``checkpoint`` has a recurrent state, which the caller must pass."""
         if checkpoint not in self._have_memory:
             self._have_memory[checkpoint] = await asyncio.get_running_loop().run_in_executor(
                 self._thread, lambda: self._agent(checkpoint).has_memory)
@@ -71,8 +77,11 @@ class Thinker:
 
     async def think(self, checkpoint: str, simulations: int, turns: list[Turn], state: AgentState | None = None
                     ) -> Thought:
-        """What the agent of ``checkpoint`` thinks of the last of ``turns``. An agent with a memory first observes the
-        earlier ones. state: its memory before the first of them, None if its game begins there."""
+        """Evaluate the last of ``turns`` with the agent of ``checkpoint``.
+
+        An agent with recurrent state first observes the earlier turns. state: its state before the first of them, None
+        if its game begins there.
+        """
         request = _Request(checkpoint, simulations, turns, state, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
         if self._worker is None or self._worker.done():
@@ -85,7 +94,7 @@ class Thinker:
     async def _work(self) -> None:
         await asyncio.sleep(GATHER)
         while self._waiting:
-            # Short searches go first, so that nobody waits long for a deep one.
+            # Short searches go first, so no request waits long for a deep one.
             self._waiting.sort(key=lambda request: request.batch)
             _, group = next(groupby(self._waiting, key=lambda request: request.batch))
             batch = list(group)[:BATCH]
@@ -97,7 +106,7 @@ class Thinker:
     async def _answer(self, batch: list[_Request]) -> None:
         try:
             thoughts = await asyncio.get_running_loop().run_in_executor(self._thread, self._think, batch)
-        except Exception as error:  # belongs to those who asked
+        except Exception as error:  # reported to all requests of the batch
             for request in batch:
                 if not request.answer.done():
                     request.answer.set_exception(error)
@@ -109,7 +118,7 @@ class Thinker:
                 request.answer.set_result(thought)
 
     def _think(self, batch: list[_Request]) -> list[Thought]:
-        """Runs in the thread."""
+        """Evaluate a batch. Runs in the thread."""
         agent, simulations = self._agent(batch[0].checkpoint), batch[0].simulations
         states = [recall(agent, request.turns[:-1], request.state) for request in batch]
         observation, legal, positions = (np.stack(arrays) for arrays in zip(*(request.turns[-1] for request in batch),
@@ -131,13 +140,16 @@ class Thinker:
 
 
 def shares(thought: Thought) -> np.ndarray:
-    """[A], sum 1: the quantity that decides the move. With a search it is the share of simulations of each move,
-    otherwise the policy. The agent plays a move with the greatest share."""
+    """[A], sum 1: the numbers that determine the move.
+
+    With a search these are the fractions of simulations, otherwise the policy. The agent plays a move with the greatest
+    number.
+    """
     return thought.policy if thought.visits is None else thought.visits / thought.visits.sum()
 
 
 def choose(thought: Thought, temperature: float, rng: np.random.Generator) -> int:
-    """The best action, or with a temperature an action drawn from shares ** (1 / temperature)."""
+    """The agent's action; with a temperature, an action sampled in proportion to shares ** (1 / temperature)."""
     if temperature == 0:
         return thought.action
     share = shares(thought)
@@ -147,14 +159,16 @@ def choose(thought: Thought, temperature: float, rng: np.random.Generator) -> in
 
 
 def thought_to_json(thought: Thought, legal_line: list[int]) -> dict[str, Any]:
-    """Up to twelve actions with the greatest shares. Among equal shares the chosen action comes first, then those with
-    the greater policy."""
+    """The thought as JSON, with the at most twelve actions of greatest share.
+
+    Among equal shares the chosen action comes first, then those with the greater policy.
+    """
     share, chosen = shares(thought), np.arange(len(thought.policy)) == thought.action
     first = [int(action) for action in np.lexsort((-thought.policy, ~chosen, -share))[:12] if share[action] > 0]
     told = {"action": thought.action, "value": round(thought.value, 4), "line": legal_line,
             "shares": [[action, round(float(share[action]), 4)] for action in first],
             "visits": None if thought.visits is None else [int(thought.visits[action]) for action in first]}
-    if thought.parts is not None:  # and the shares of all actions beside them
+    if thought.parts is not None:  # with the shares of all actions
         told["parts"] = {name: _numbers(part) for name, part in {**thought.parts, "visits": share}.items()}
     if thought.owners is not None:
         told["owners"] = _numbers(thought.owners)

@@ -1,4 +1,4 @@
-"""The view of a position for the page. The page has no rules: it draws the view and offers the actions listed in it."""
+"""Positions as JSON for the page. The page has no rules: it draws the view and offers the actions listed in it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Board = dict[str, Any]
 def view(course: Course, position: Position) -> dict[str, Any]:
     """``position`` of ``course`` as JSON.
 
-    ply, to_play, returns, over; legal: the actions; last: the action that led here. board: by its ``kind`` one of the
-    boards below.
+    legal: the legal actions. last: the action that led here. mover: who played it. board: one of the boards below, by
+    its ``kind``.
     """
     game, ply = course.game, position.ply
     legal = [] if position.over else np.flatnonzero(course.legal_actions(position)).tolist()
@@ -35,17 +35,22 @@ def view(course: Course, position: Position) -> dict[str, Any]:
 
 
 def pieces(course: Course, position: Position) -> np.ndarray:
-    """int [cells]: 0 empty, 1 the first player's, 2 the second player's. The first two planes of the observation hold
-    the pieces of the player to move and of the opponent."""
+    """int [cells]: 0 empty, 1 the first player's, 2 the second player's.
+
+    The first two planes of the observation must hold the pieces of the player to move and of the opponent.
+    """
     own, opponent = course.observation(position)[:2].reshape(2, -1).astype(int)
     return own + 2 * opponent if position.to_play == 0 else 2 * own + opponent
 
 
 def _grid(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None,
           line: int = 0, drops: bool = False) -> Board:
-    """cells: as ``pieces``. options: for each legal action except passing [action, the cell it fills, the cells it
+    """A board of cells with pieces.
+
+    cells: as ``pieces``. options: for each legal action except passing, [action, the cell it fills, the cells it
     flips]. placed, flipped: by the last action. line: the cells of a winning line. drops: whether a click anywhere in a
-    column means its lowest free cell. score: each player's number of pieces, if pieces flip."""
+    column selects its lowest free cell. score: each player's number of pieces, if pieces flip.
+    """
     rows, columns = course.game.observation_shape[1:]
     cells = pieces(course, position)
 
@@ -79,9 +84,12 @@ def _line(cells: np.ndarray, length: int) -> list[int]:
 
 
 def _go(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
-    """As a grid. files: the letters of the columns; rows count from the bottom. score: stones that each player has
-    taken; at the end each one's area, White's with komi. owners: at the end, whose each cell is, as in ``cells``.
-    komi: of White."""
+    """A grid, with the additions of Go.
+
+    files: the letters of the columns; rows count from the bottom. score: stones captured by each player; at the end
+    each player's area, White's including komi. owners: at the end, the owner of each cell, as in ``cells``. komi: of
+    White.
+    """
     board = _grid(course, position, legal, before, last)
     size, state = board["columns"], position.state
     board |= {"files": COLUMNS[:size], "flipped": [], "owners": None, "score": state["captures"].tolist(),
@@ -101,9 +109,12 @@ def _snake(course: Course, position: Position, *_: Any) -> Board:
 
 
 def _woodoku(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
-    """cells: 0 or 1. pieces: of each slot the [row, column] of its cells, from the middle of its box. fits: of each
-    slot the cells on which that middle may lie; the action is 81 · slot + cell, listed in ``legal``. placed, cleared:
-    by the last action."""
+    """The board of Woodoku.
+
+    cells: 0 or 1. pieces: for each slot, the [row, column] of its cells relative to the middle of its box. fits: for
+    each slot, the legal cells for that middle; the action is 81 · slot + cell, listed in ``legal``. placed, cleared: by
+    the last action.
+    """
     size = woodoku.SIZE
     cells = position.state["board"].reshape(-1).astype(int)
     middle = woodoku.BOX // 2
@@ -126,10 +137,13 @@ BUBBLE_DEGREES = np.degrees(bubble.ANGLES).round(1).tolist()
 
 
 def _bubble(course: Course, position: Position, legal: list[int], before: Position | None, last: int | None) -> Board:
-    """cells: 0 free, else the colour; −1 no cell. Lengths and [x, y] are in radii of a bubble. shots_of: for
-    each angle the ``degrees`` to the right, the ``path`` of a shot and the ``cell`` it comes to. ways: for each action,
-    a cell, the number of the angle; −1 where no shot comes. shot: by the last action its path, cell, colour, and what
-    is gone, [cell, colour] each. shots: that are left. What all levels share: ``bubble_field``."""
+    """The board of Bubble. Lengths and [x, y] are in radii of a bubble.
+
+    cells: 0 free, otherwise the colour; −1 no cell. shots_of: for each angle, the ``degrees`` to the right, the
+    ``path`` of a shot and the ``cell`` it reaches. ways: for each action, which is a cell, the index of the angle; −1
+    if no shot reaches it. shot: of the last action, its path, cell and colour, and [cell, colour] of the bubbles that
+    are gone. shots: the number left. Common to all levels: ``bubble_field``.
+    """
     state = position.state
     exists = np.arange(bubble.WIDTH) < np.array([[bubble.width_of(row)] for row in range(bubble.ROWS)])
 
@@ -155,7 +169,7 @@ def _bubble(course: Course, position: Position, legal: list[int], before: Positi
 
 
 def bubble_field() -> Board:
-    """What is the same in all positions of Bubble."""
+    """The part of the board that is equal in all positions of Bubble."""
     rows, width = bubble.ROWS, bubble.WIDTH
     return {
         "rows": rows, "columns": width, "size": [2 * width, round(bubble.SHOOTER_Y + 1.3, 2)],
@@ -165,12 +179,12 @@ def bubble_field() -> Board:
 
 
 def _text(course: Course, position: Position, *_: Any) -> Board:
-    """Of a game that the page has no board for."""
+    """For a game without a board on the page."""
     return {"kind": "text", "text": course.game.render(position.state)}
 
 
 def board_of(game: Game) -> Callable[..., Board]:
-    """What makes the board of a position of ``game``."""
+    """The function that makes the board of a position of ``game``."""
     return BOARDS.get("go" if title(game) == "Go" else game.name, _text)
 
 

@@ -1,4 +1,4 @@
-"""What a server answers about the runs that are watched."""
+"""The server's routes for the runs that are watched."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""What the watch page shows of a run. It is read only from the run's folder, so a run can be watched while another
-process trains in it, after it ended, and even when its folder is deleted."""
+"""Data of a run for the watch page.
+
+They are read only from the run's folder, so a run can be watched while another process trains it, after its end, and
+even after its folder was deleted.
+"""
 
 from __future__ import annotations
 
@@ -36,20 +39,23 @@ from myosu.web.views import view
 
 #: Seconds without a record (they come about every 5 seconds) after which the lock is tested for a running training.
 QUIET_SECONDS = 20.0
-#: Number of evaluations in the table, of positions of a game that are sent at once, of views whose curves are kept, and
-#: of runs that are offered to be added.
+#: Maximum number of evaluations in the table, of positions of a game sent together, of views whose curves are cached,
+#: and of runs offered to add.
 TABLE, POSITIONS, VIEWS, OFFERED = 400, 64, 8, 100
-#: Fields of a configuration that are no settings.
+#: Fields of a configuration that are not settings.
 NO_SETTINGS = ("spec", "code", "myosu")
-#: What a row of the table has, of one player alone and of two.
+#: Columns of the table, for one and for two players.
 _EVALUATED = ("update", "env_steps", "games", "opponent", "mean_reward", "mean_reward_ci95", "win_rate",
               "win_rate_ci95", "draw_rate", "loss_rate", "mean_length")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a page shows of the curves. low, high: the part of the axis. smoothing: width of the moving mean as a share
-    of that part; 0 for none."""
+    """The view of the curves on a page.
+
+    low, high: the visible part of the axis. smoothing: width of the moving average as a fraction of that part; 0 for
+    none.
+    """
 
     axis: Axis
     low: float = 0.0
@@ -58,7 +64,7 @@ class Shown:
 
 
 class Watched:
-    """The run in ``folder``, or of a checkpoint in it. Raises UserError where there is none. Threads may share it."""
+    """The run in ``folder``, or the run of a checkpoint there. Thread-safe. Raises UserError if there is none."""
 
     def __init__(self, folder: Path) -> None:
         self._run = open_run(folder)
@@ -74,7 +80,7 @@ class Watched:
         self._view: RunView | None = None
 
     def look(self, shown: Shown) -> tuple[str, dict[str, Any]]:
-        """A tag that changes whenever the data change, and all data about the run, with its curves as ``shown``."""
+        """A tag that changes whenever the data change, and all data of the run, with its curves as ``shown``."""
         with self._lock:
             self._metrics.read()
             state = self._state()
@@ -89,20 +95,20 @@ class Watched:
             return tag, {**self._told[1], **self._drawn[shown][1], "state": state}
 
     def settings(self) -> dict[str, str]:
-        """The settings of the run by the names of their flags, each as JSON."""
+        """The settings of the run: name of the flag → value as JSON."""
         config = {name: value for name, value in self._run.config.to_json().items() if name not in NO_SETTINGS}
         train, own = config.pop("train"), config.pop("algorithm_config")
         return {name.replace("_", "-"): json.dumps(value) for name, value in {**config, **train, **own}.items()}
 
     def rows(self, name: str) -> list[tuple[float, ...]]:
-        """All points of a curve: minutes, steps, updates, value; NaN where something was not recorded."""
+        """All points of a curve: minutes, steps, updates, value; NaN if something was not recorded."""
         with self._lock:
             self._metrics.read()
             columns = [*(self._metrics.at(name, axis) for axis in LABELS), self._metrics.values(name)]
         return list(zip(*(column.tolist() for column in columns), strict=True))
 
     def games(self) -> dict[str, Any]:
-        """What the page must know of the game, and the games that can be replayed; or the reason why there are none."""
+        """The game's rules for the page and the games that can be replayed, or the reason why there are none."""
         try:
             game = self._rules()
         except Missing as reason:
@@ -113,13 +119,13 @@ class Watched:
                 **Recordings(self.folder, game).list()}
 
     def positions(self, episode: int, start: int) -> dict[str, Any]:
-        """Of a game, the positions from ply ``start`` on, as many as are sent at once."""
+        """Positions of a game from ply ``start`` on, at most ``POSITIONS``."""
         course = self._course(episode)
         length = len(course.actions)
         if not 0 <= start <= length:
             raise UserError(f"That game has {length} moves; there is no position {start}.")
         plies = range(start, min(length + 1, start + POSITIONS))
-        with self._lock:  # a course plays positions again on one board
+        with self._lock:  # positions are replayed on one shared board
             return {"episode": episode, "length": length,
                     "positions": [view(course, course.position(ply)) for ply in plies]}
 
@@ -129,7 +135,7 @@ class Watched:
     def _rules(self) -> Game:
         try:
             game = self._run.config.environment.game
-        except UserError as reason:  # its code may not run, or fails; the curves do not need it
+        except UserError as reason:  # its code is not trusted or fails; the curves do not need it
             raise Missing(str(reason)) from None
         if game is None:
             raise Missing(f"{self._run.config.game} is a Gymnasium environment: its episodes are seen again with "
@@ -137,7 +143,8 @@ class Watched:
         return game
 
     def _state(self) -> str:
-        """running, finished, stopped (neither), starting (before the first record), waiting (to be trained) or gone."""
+        """"running", "finished", "stopped" (neither), "starting" (before the first record), "waiting" (not started) or
+        "gone"."""
         if not self.folder.exists():
             return "gone"
         if not self._metrics.latest:
@@ -150,7 +157,7 @@ class Watched:
         return time.time() - _written(self._file)
 
     def _as_doctor(self) -> RunView:
-        """The run as its doctor sees it; its environment and presets are read once."""
+        """The run as the doctor sees it. Its environment and presets are read only once."""
         if self._view is None:
             self._view = view_run(self.folder, self._run.config, self._metrics)
         else:
@@ -169,7 +176,7 @@ class Watched:
         return {"curves": curves, "smoothed": smoothed}
 
     def _collected(self) -> float | None:
-        """The share of the positions that must be there before the first update; None once it learns."""
+        """Fraction of ``learning_starts`` collected so far; None once updates have begun."""
         latest, needed = self._metrics.latest, self._run.config.algorithm_config.get("learning_starts")
         if not latest or latest.get("update") or not needed:
             return None
@@ -200,28 +207,28 @@ class Watched:
 
 
 class Gallery:
-    """The runs that a server shows, by number. More may be added: of those that lie beside them."""
+    """The runs that a server shows, by number. Runs in the same folders can be added."""
 
     def __init__(self, folders: list[Path]) -> None:
         self.runs = [Watched(folder) for folder in folders]
 
     def others(self) -> list[str]:
-        """Names of the runs beside those that are shown, newest first."""
+        """Names of the runs in the same folders that are not shown, newest first."""
         return list(self._beside())[:OFFERED]
 
     def add(self, name: str) -> int:
-        """Show the run of this name, one of ``others``; its number. Raises UserError."""
+        """Show the run with this name, one of ``others``. Returns its number. Raises UserError."""
         shown = [run.name for run in self.runs]
         if name in shown:
             return shown.index(name)
-        folder = self._beside().get(name)  # never a path that somebody sent
+        folder = self._beside().get(name)  # never open a path from a request
         if folder is None:
             raise Missing("There is no such run beside those that are shown.")
         self.runs.append(Watched(folder))
         return len(self.runs) - 1
 
     def csv(self, names: list[str], runs: list[int]) -> str:
-        """All points of the curves ``names`` of these runs, a line each."""
+        """All points of the curves ``names`` of these runs, one per line."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["run", "curve", *LABELS, "value"])
@@ -250,7 +257,7 @@ def parse_axis(text: str) -> Axis:
 
 
 def parse_shown(x: str, low: str, high: str, smoothing: str) -> Shown:
-    """Raises UserError."""
+    """Parse the parameters of a request. Raises UserError."""
     try:
         shown = Shown(parse_axis(x), float(low), float(high), float(smoothing))
     except ValueError:
@@ -261,7 +268,7 @@ def parse_shown(x: str, low: str, high: str, smoothing: str) -> Shown:
 
 
 def _written(file: Path) -> float:
-    """Seconds since 1970; 0 where there is no such file."""
+    """Time of the last change in seconds since 1970; 0 if there is no such file."""
     try:
         return file.stat().st_mtime
     except OSError:
@@ -273,5 +280,5 @@ def _rounded(points: np.ndarray) -> list[list[float]]:
 
 
 def _short(value: float) -> float:
-    """Rounded to what a picture shows."""
+    """Round to the precision of a chart."""
     return round(value, 6 - math.frexp(value)[1] * 3 // 10) if value else 0.0

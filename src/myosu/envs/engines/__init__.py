@@ -1,6 +1,6 @@
-"""Games in engines of their own, Godot and Unity, as Gymnasium environments: ``docs/studio.md``.
+"""Games in the engines Godot and Unity as Gymnasium environments (``docs/studio.md``).
 
-``godot:PROJECT`` and ``unity:BUILD`` name them; ``find_engine`` is what ``EnvMaker`` asks.
+Their names are ``godot:PROJECT`` and ``unity:BUILD``; ``EnvMaker`` finds them with ``find_engine``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from myosu.trust import ENGINES
 
 
 def find_engine(name: str) -> Callable[..., gymnasium.Env] | None:
-    """What makes the environment ``godot:PROJECT`` or ``unity:BUILD``; None for another name."""
+    """The function that makes the environment ``godot:PROJECT`` or ``unity:BUILD``; None for other names."""
     kind, colon, path = name.partition(":")
     if not colon or kind not in ENGINES:
         return None
@@ -32,6 +32,6 @@ def find_engine(name: str) -> Callable[..., gymnasium.Env] | None:
 
 
 def absolute_engine(name: str) -> str:
-    """An engine's name whose project or build is found from any folder; other names as they are."""
+    """The name with the path of its project or build made absolute; names of other environments are unchanged."""
     kind, colon, path = name.partition(":")
     return f"{kind}:{Path(path).absolute()}" if colon and kind in ENGINES and path else name

@@ -1,4 +1,4 @@
-"""A game in an engine as a Gymnasium environment that survives the engine."""
+"""A game in an engine as a Gymnasium environment that restarts a failed engine."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from gymnasium import spaces
 from myosu.envs.engines.process import EngineLost
 from myosu.errors import UserError
 
-#: An engine may fail so often in a row to begin an episode.
+#: Number of attempts to begin an episode.
 MAX_FAILURES = 3
-#: Links to editors that a closed environment left to the next one of its name and arguments.
+#: Links to editors, kept by closed environments for the next environment with the same name and arguments.
 _kept: dict[str, Link] = {}
 
 
 class Link(Protocol):
-    """A running engine and the connection to it. Everything may raise EngineLost."""
+    """A running engine and the connection to it. ``__init__``, ``reset`` and ``step`` may raise EngineLost."""
 
     observation_space: spaces.Space
     action_space: spaces.Space
 
     def reset(self, seed: int | None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode: observation and info."""
+        """Begin an episode. Returns observation and info."""
         ...
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]: ...
 
     def close(self) -> None:
-        """Once, also after EngineLost."""
+        """Close the connection and end the engine. Called once, also after EngineLost."""
         ...
 
 
@@ -42,13 +42,15 @@ def _close_kept() -> None:
 
 
 class EngineEnv(gymnasium.Env):
-    """What ``connect`` links to. An engine that ends, hangs or talks nonsense in mid-episode is started again: its
-    episode is truncated with reward 0 and the last observation, and ``notices`` says why.
+    """The game that ``connect`` starts and connects to.
 
-    keep: the link outlives the environment and goes to the next one with the same ``connect``, for a person starts
-        the game, and once must be enough.
+    If the engine ends, hangs or sends invalid messages during an episode, the episode is truncated with reward 0 and
+    the last observation, the engine is started again, and ``notices`` returns the reason.
 
-    ``__init__`` raises UserError if the first connection fails, ``reset`` if the engine fails again and again.
+    keep: when the environment is closed, the link is kept for the next environment with the same name and arguments,
+        because a game in an editor is started by hand, and only once.
+
+    ``__init__`` raises UserError if the first connection fails, and ``reset`` if the engine fails repeatedly.
     """
 
     def __init__(self, name: str, connect: partial[Any], keep: bool = False) -> None:
@@ -85,7 +87,7 @@ class EngineEnv(gymnasium.Env):
         return answer
 
     def notices(self) -> list[str]:
-        """Why the engine was started again, a line each time; only those not yet told."""
+        """Why the engine was restarted: one line for each restart since the last call."""
         notices, self._notices = self._notices, []
         return notices
 

@@ -1,9 +1,10 @@
-"""Godot games, by the protocol of the Godot RL plugin (Beeching et al. 2021).
+"""Godot games, with the protocol of the Godot RL plugin (Beeching et al. 2021).
 
-We listen on TCP, the game connects. A message is 4 bytes of length (little-endian) and JSON. We send ``handshake`` (no
-answer) and ``env_info`` (answered by the spaces), then ``reset`` and ``action``, answered by observations, rewards and
-ends of all agents in the scene; ``close`` ends the game. Beside what the plugin knows, ``reset`` carries a ``seed``,
-and an answer may say ``truncated``; a game that knows neither need not care.
+Myosu listens on TCP and the game connects. A message is its length in 4 bytes (little-endian), followed by JSON. Myosu
+sends ``handshake`` (no answer) and ``env_info`` (answered with the spaces), then ``reset`` and ``action``, answered
+with the observations of all agents in the scene and, for ``action``, their rewards and ends; ``close`` ends the game.
+Two extensions of the plugin's protocol are optional for the game: ``reset`` carries a ``seed``, and an answer may have
+``truncated``.
 """
 
 from __future__ import annotations
@@ -28,26 +29,28 @@ from myosu.envs.engines.engine_env import EngineEnv
 from myosu.envs.engines.process import EngineLost, EngineProcess, require_program
 from myosu.errors import UserError
 
-#: Where the plugin connects if it is told nothing, as when the editor starts the game.
+#: The plugin's default port, which a game started by the editor connects to.
 EDITOR_PORT = 11008
 VERSION = {"major_version": "0", "minor_version": "7"}
-#: Programs that run a project, by the format of its ``project.godot``.
+#: Programs that run a project, by the ``config_version`` of its ``project.godot``.
 PROGRAMS = {4: ("godot3-server", "godot3-headless", "godot3"), 5: ("godot4", "godot")}
-#: A longer message is none of this protocol.
+#: Maximum length of a message in bytes; a longer one is not of this protocol.
 MAX_MESSAGE = 1 << 26
 
 
 class GodotEnv(EngineEnv):
-    """The first agent of a scene in Godot.
+    """The first agent of a Godot scene as a Gymnasium environment.
 
-    project: a folder with ``project.godot``, an exported game (a file), or "": wait until somebody starts the game in
-        the editor. A folder is run by the program in the environment variable MYOSU_GODOT, or else by the first one
-        installed that fits its version (PROGRAMS).
-    speedup: times real time, and action_repeat: physics ticks for each action, both passed on to the game; None: its
-        own. show: with a window. arguments: further ones of the command line.
-    connect_timeout, answer_timeout: seconds until a game that does not connect, or answer, counts as lost.
+    project: a folder with ``project.godot``, an exported game (a file), or "" to wait until the game is started in the
+        editor. A folder is run with the program in the environment variable MYOSU_GODOT, or otherwise with the first
+        installed program for its version (PROGRAMS).
+    speedup, action_repeat: speed as a multiple of real time, and physics ticks for each action. Both are passed to the
+        game as arguments; None: the game's default.
+    show: open a window.
+    arguments: more command-line arguments for the game.
+    connect_timeout, answer_timeout: timeouts in seconds for the game's connection and for each answer.
 
-    Several continuous actions of the scene are one Box in the order of their names, several discrete ones a
+    Several continuous actions of the scene are concatenated to one Box, sorted by name; several discrete actions are a
     MultiDiscrete. Raises UserError.
     """
 
@@ -63,7 +66,7 @@ class GodotEnv(EngineEnv):
 
 
 def _command(project: Path, show: bool) -> list[str]:
-    """How to start the game, without its port."""
+    """The command that starts the game, without its port."""
     if not project.is_dir():
         require_program(str(project), "The Godot project")
         return [str(project), *([] if show else ["--headless"])]
@@ -74,14 +77,14 @@ def _command(project: Path, show: bool) -> list[str]:
     version = int(found[1]) if found else 0
     if version not in PROGRAMS:
         raise UserError(f"{settings}: config_version must be 4 (Godot 3) or 5 (Godot 4).")
-    # Not among the arguments: those are kept in a run's folder, and no folder may name a program that is then started.
+    # Not an argument: arguments are kept in the run's folder, and a folder must not name a program that is started.
     program = os.environ.get("MYOSU_GODOT") or next(filter(shutil.which, PROGRAMS[version]), None)
     if program is None or shutil.which(program) is None:
         raise UserError(f"{project} needs Godot {version - 1}: {program or ', '.join(PROGRAMS[version])} is not on "
                         "PATH. Debian and Ubuntu have godot3-server; another one is named by the environment variable "
                         "MYOSU_GODOT.")
     headless = ["--headless"] if version == 5 else ["--no-window"] if "server" not in program else []
-    # A fixed number of frames a second, so that nothing waits for real time.
+    # Fixed frames per second, so that the game does not wait for real time.
     return [program, "--path", str(project), "--fixed-fps", "60", *([] if show else headless)]
 
 
@@ -131,7 +134,7 @@ class GodotLink:
         if self._process is not None:
             self._process.close(patience=0.5)
 
-    # --- what is said
+    # --- messages
 
     def _action(self, action: Any) -> dict[str, Any]:
         if isinstance(self.action_space, spaces.Discrete):
@@ -219,7 +222,7 @@ class GodotLink:
 
     def _gone(self) -> EngineLost:
         if self._process is not None:
-            time.sleep(0.05)  # a moment, so that its end can be told and not only that of the connection
+            time.sleep(0.05)  # so that the message can say how the process ended, and not only the connection
             try:
                 self._process.check()
             except EngineLost as lost:
@@ -243,7 +246,7 @@ def _number_of_agents(info: dict[str, Any]) -> int:
 
 
 def _read_spaces(info: dict[str, Any]) -> tuple[list[str], dict[str, spaces.Space]]:
-    """The parts of an observation. Newer plugins describe every agent in a list; the first one counts."""
+    """Names and spaces of the parts of an observation. Newer plugins send a list of all agents; the first is used."""
     described = info.get("observation_space")
     described = described[0] if isinstance(described, list) and described else described
     kinds: dict[str, spaces.Space] = {}
@@ -269,7 +272,7 @@ def _observation_space(kinds: dict[str, spaces.Space]) -> spaces.Space:
 
 
 def _read_actions(info: dict[str, Any]) -> tuple[list[tuple[str, int]], spaces.Space]:
-    """The names and sizes of the actions, sorted by name, and their space."""
+    """Names and sizes of the actions, sorted by name, and their space."""
     described = info.get("action_space")
     described = described[0] if isinstance(described, list) and described else described
     try:
@@ -290,7 +293,8 @@ def _read_actions(info: dict[str, Any]) -> tuple[list[tuple[str, int]], spaces.S
 
 
 def _array(value: Any, space: spaces.Space) -> Any:
-    """Raises TypeError or ValueError where it is no value of ``space``. Pictures are sent as hexadecimal digits."""
+    """Convert a value to ``space``; images are sent as hexadecimal digits. Raises TypeError or ValueError if it does
+    not fit."""
     if isinstance(space, spaces.Discrete):
         return int(np.ravel(value)[0])
     assert space.shape is not None

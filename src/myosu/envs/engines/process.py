@@ -1,4 +1,4 @@
-"""An engine as a process of its own that never outlives ours, and what can go wrong with it."""
+"""An engine's process, which ends with this process, and its errors."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from myosu.errors import UserError
 
 
 class EngineLost(Exception):
-    """The engine ended, does not answer, or says what its protocol does not allow; the message says which."""
+    """The engine ended, does not answer, or violates its protocol; the message says which."""
 
 
-#: Asks Linux (prctl, PR_SET_PDEATHSIG) to kill this process with its parent, and becomes the engine. A function that
-#: runs between fork() and exec() could do it, too, but not in a process with threads: there it crashed with gRPC's.
+#: A program that asks Linux (prctl, PR_SET_PDEATHSIG) to kill it with its parent, and then becomes the engine. A
+#: function that runs between fork() and exec() is not safe in a process with threads: it crashed with gRPC's threads.
 _END_WITH_PARENT = ("import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
                     "os.execvp(sys.argv[1], sys.argv[1:])")
 
 
 class EngineProcess:
-    """``command``, running. What it prints goes to a file whose last lines explain how it ended."""
+    """A process that runs ``command``. The last lines of its output explain in error messages how it ended."""
 
     def __init__(self, command: list[str]) -> None:
-        """Raises UserError if it cannot be started."""
+        """Start the process. Raises UserError if that fails."""
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
-        # The signal follows the end of the *thread* that starts the engine, so only the main thread may ask for it.
+        # The signal is sent when the *thread* that started the engine ends, so only the main thread may request it.
         if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
             command = [sys.executable, "-I", "-S", "-c", _END_WITH_PARENT, *command]
         try:
@@ -40,7 +40,7 @@ class EngineProcess:
             raise UserError(f"{command[0]} cannot be started: {error.strerror}.") from error
 
     def check(self) -> None:
-        """Raises EngineLost if it has ended."""
+        """Raise EngineLost if the process has ended."""
         code = self._process.poll()
         if code is None:
             return
@@ -53,7 +53,7 @@ class EngineProcess:
         return self._process.pid
 
     def close(self, patience: float = 0.0) -> None:
-        """Wait ``patience`` seconds for it to end by itself, then kill it and all processes it started."""
+        """Wait up to ``patience`` seconds for the process to end, then kill it and all processes that it started."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(patience)
         with suppress(OSError):
@@ -69,7 +69,7 @@ class EngineProcess:
 
 
 def require_program(path: str, what: str) -> None:
-    """Raises UserError unless ``path`` is a file that may be executed."""
+    """Raise UserError unless ``path`` is an executable file."""
     if not os.path.exists(path):
         raise UserError(f"{what} {path} is not there.")
     if os.path.isdir(path):

@@ -1,8 +1,9 @@
-"""Unity games, by the protocol of ML-Agents (API 1.5.0; Juliani et al. 2018).
+"""Unity games, with the protocol of ML-Agents (API 1.5.0; Juliani et al. 2018).
 
-We serve one gRPC method, ``Exchange``; the game calls it with what happened and gets what to do as the answer. It first
-says who it is (answered by a seed and what we can do), then calls with an empty message, answered by RESET. From then
-on each call has the agents that wait for an action or whose episode ended, each answer STEP with actions, or RESET.
+Myosu serves one gRPC method, ``Exchange``. The game calls it with its state, and the answer is the next command. The
+first call describes the game (answered with a seed and Myosu's capabilities); the second one is empty and is answered
+with RESET. From then on each call has the agents that wait for an action or whose episode ended, and each answer is
+STEP with actions, or RESET.
 """
 
 from __future__ import annotations
@@ -36,24 +37,28 @@ from myosu.envs.engines.unity_values import (
 from myosu.errors import UserError
 
 API_VERSION = "1.5.0"
-#: Where the editor connects, and the first port for builds.
+#: The port that the editor connects to, and the first port for builds.
 EDITOR_PORT, BASE_PORT = 5004, 5005
 CAPABILITIES = ("baseRLCapabilities", "concatenatedPngObservations", "compressedChannelMapping", "hybridActions",
                 "variableLengthObservation", "multiAgentGroups")
 
 
 class UnityEnv(EngineEnv):
-    """One agent of one behaviour in a Unity game; the others get actions that do nothing. When its episode ends, the
-    next one is that of any agent that begins. An agent's reward is its own and its group's.
+    """One agent of one behaviour in a Unity game as a Gymnasium environment.
 
-    build: the file that starts the game, or "": wait until somebody presses Play in the editor.
-    behavior: the one that is trained, where the game has several, with or without "?team=0".
-    time_scale: times real time. no_graphics: without a display (cameras see nothing then). parameters: the game's
-        environment parameters. arguments: further ones of the command line. seed: of the game; each of several
-        engines adds the number of its port after 5005.
-    connect_timeout, answer_timeout: seconds until a game that does not connect, or answer, counts as lost.
+    All other agents take default actions. When the agent's episode ends, the next episode is that of any agent that
+    begins one. The reward is the sum of the agent's and its group's rewards.
 
-    ``info`` has "action_mask" where actions are discrete, and "statistics" where the game sends some.
+    build: the file that starts the game, or "" to wait until Play is pressed in the editor.
+    behavior: the behaviour to train if the game has several, with or without "?team=0".
+    time_scale: speed as a multiple of real time.
+    no_graphics: run without a display; cameras see nothing then.
+    parameters: the game's environment parameters.
+    arguments: more command-line arguments for the game.
+    seed: the game's seed, to which the engine's port − 5004 is added, so that engines differ.
+    connect_timeout, answer_timeout: timeouts in seconds for the game's connection and for each answer.
+
+    ``info`` has "action_mask" if actions are discrete, and "statistics" if the game sends some.
     """
 
     def __init__(self, build: str, behavior: str | None = None, time_scale: float = 20.0, no_graphics: bool = False,
@@ -70,17 +75,17 @@ class UnityEnv(EngineEnv):
 
 
 class UnityLink:
-    """A running game and the server that it calls."""
+    """A running game and the gRPC server that it calls."""
 
     def __init__(self, command: list[str], behavior: str | None, told: bytes, seed: int, connect_timeout: float,
                  answer_timeout: float) -> None:
         self._timeout, self._told = answer_timeout, told
         self._process: EngineProcess | None = None
         self._server = _Server(range(BASE_PORT, 65536) if command else range(EDITOR_PORT, EDITOR_PORT + 1))
-        #: By behaviour: its description, and the agents that wait for an action.
+        #: Description of each behaviour, and its agents that wait for an action.
         self._brains: dict[str, Any] = {}
         self._waiting: dict[str, list[Any]] = {}
-        #: Agents whose episode has been played, or was the newest when another one was chosen.
+        #: Ids of the agents that were waiting when the current one was chosen; the next one must not be among them.
         self._seen: set[int] = set()
         self._agent: int | None = None
         self._name = ""
@@ -98,8 +103,8 @@ class UnityLink:
             raise
 
     def reset(self, seed: int | None) -> tuple[Any, dict[str, Any]]:
-        """The game's own seed is that of the handshake, so ``seed`` decides nothing."""
-        if self._agent is not None:  # in mid-episode
+        """Begin an episode. ``seed`` has no effect, because ML-Agents only sets the seed in the handshake."""
+        if self._agent is not None:  # its episode has not ended
             self._exchange(RESET)
             self._seen.clear()
         deadline = time.monotonic() + self._timeout
@@ -159,7 +164,8 @@ class UnityLink:
             raise self._silent()
 
     def _exchange(self, command: int, actions: Mapping[str, Sequence[Any]] | None = None) -> dict[str, list[Any]]:
-        """Send the command with the actions of those who wait, by behaviour. The agents whose episode ended."""
+        """Send the command with the actions of the waiting agents, by behaviour. Returns the agents whose episode
+        ended, by behaviour."""
         told, self._told = self._told, b""
         self._server.say(UnityInput(rl_input={
             "command": command, "side_channel": told,
@@ -179,7 +185,8 @@ class UnityLink:
         return {name: [info for info in found if info.done] for name, found in infos.items()}
 
     def _go_on(self, deadline: float, actions: Mapping[int | None, Any]) -> dict[str, list[Any]]:
-        """``_exchange`` of a step: ``actions`` of agents of our behaviour, and defaults for all others that wait."""
+        """Send STEP with ``actions`` (by agent) for the trained behaviour, and default actions for all other waiting
+        agents. Returns the agents whose episode ended, by behaviour. Raises EngineLost after ``deadline``."""
         if time.monotonic() > deadline:
             raise EngineLost(f"no agent {self._name and f'of {self._name} '}asked for an action within "
                              f"{self._timeout:g} s (answer_timeout)")
@@ -192,7 +199,7 @@ class UnityLink:
         return self._exchange(STEP, values)
 
     def _choose(self, wanted: str | None) -> str:
-        """The behaviour that is trained, once an agent of it waits."""
+        """Name of the behaviour to train. Waits until one of its agents needs an action."""
         deadline = time.monotonic() + self._timeout
         while True:
             names = sorted(self._brains)
@@ -227,8 +234,8 @@ def _mask(info: Any, branches: list[int]) -> Any:
 
 
 class _DaemonThreads(Executor):
-    """A thread for each call. Python's own pools wait for their threads when the process ends; the call that an
-    environment leaves open that nobody closed would wait for ever."""
+    """Runs each call in a daemon thread. Python's thread pools wait for their threads at exit, which would hang if an
+    environment with an open call was not closed."""
 
     def submit(self, function: Any, /, *arguments: Any, **kwargs: Any) -> Future:
         future: Future = Future()
@@ -244,15 +251,15 @@ class _DaemonThreads(Executor):
 
 
 class _Server:
-    """The gRPC server on this machine's own address, and the one call that is open at a time."""
+    """The gRPC server on the loopback address. At most one call is open at a time."""
 
     def __init__(self, ports: range) -> None:
-        """On the first of ``ports`` that is free. Raises UserError."""
+        """Listen on the first free port of ``ports``. Raises UserError if there is none."""
         self._heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._server = grpc.server(_DaemonThreads(), options=[
             ("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)])
-        # As bytes: what cannot be read is an error of the game, which our thread must hear of.
+        # Messages are parsed in ``hear``, so that the environment's thread gets the error of an invalid one.
         call = grpc.unary_unary_rpc_method_handler(lambda request, _: self._exchange(request))
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(
             f"{PACKAGE}.UnityToExternalProto", {"Exchange": call}),))
@@ -272,7 +279,7 @@ class _Server:
                         "--evaluate-every 0.")
 
     def hear(self, seconds: float, check: Any) -> Any:
-        """The message of the game's next call; None if there is none within so many seconds. Raises EngineLost."""
+        """The message of the game's next call; None after ``seconds`` without one. Raises EngineLost."""
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -294,7 +301,7 @@ class _Server:
         self._answers.put(UnityMessage(header={"status": GOES_ON}, unity_input=content).SerializeToString())
 
     def close(self) -> None:
-        """Let the open call end the game."""
+        """Answer the open call with the end of the game, and stop the server."""
         if self._open:
             self._answers.put(UnityMessage(header={"status": ENDS}).SerializeToString())
         self._server.stop(grace=0.5).wait(1.0)

@@ -1,7 +1,7 @@
-"""ML-Agents' side channels: settings and parameters for the game, statistics from it.
+"""ML-Agents' side channels: settings and parameters for the game, and statistics from it.
 
-The bytes of all messages follow each other: 16 of the channel's id (as .NET writes a Guid), the length of the body as
-int32, the body. Numbers are little-endian, texts have their length in bytes before them as int32.
+Messages are concatenated: 16 bytes of the channel's id (in .NET's Guid format), the length of the body as int32, and
+the body. Numbers are little-endian; strings are preceded by their length in bytes as int32.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ SETTINGS = UUID("e951342c-4f7e-11ea-b238-784f4387d1f7")
 PARAMETERS = UUID("534c891e-810f-11ea-a9d0-822485860400")
 STATISTICS = UUID("a1d8f7b7-cec8-50f9-b78b-d3e165a78520")
 
-#: Kinds of settings and parameters, and ways to put statistics together.
+#: Type codes of settings, and of float parameters.
 _TIME_SCALE, _TARGET_FRAME_RATE, _CAPTURE_FRAME_RATE = 2, 3, 4
 _FLOAT = 0
 
 
 def settings(time_scale: float) -> bytes:
-    """As fast as it can, ``time_scale`` times real time, with the same 60 frames in a second of the game."""
+    """Engine settings: ``time_scale`` times real time, no frame rate limit, 60 frames per second of game time."""
     bodies = (struct.pack("<if", _TIME_SCALE, time_scale), struct.pack("<ii", _TARGET_FRAME_RATE, -1),
               struct.pack("<ii", _CAPTURE_FRAME_RATE, 60))
     return b"".join(_message(SETTINGS, body) for body in bodies)
@@ -34,7 +34,7 @@ def parameters(values: Mapping[str, float]) -> bytes:
 
 
 def read_statistics(data: bytes) -> dict[str, float]:
-    """The newest value of each statistic; messages of other channels are left out. Raises EngineLost."""
+    """The latest value of each statistic. Ignores messages of other channels. Raises EngineLost."""
     found = {}
     try:
         for channel, body in _messages(data):

@@ -1,6 +1,7 @@
-"""The messages of ML-Agents' protocol (API 1.5.0): the fields that we read or write, described for protobuf's runtime.
+"""The messages of ML-Agents' protocol (API 1.5.0) as protobuf classes, built at runtime.
 
-Every class here is made from ``PROTOCOL``; what a message carries beside it is kept by protobuf as unknown fields.
+The classes are made from ``PROTOCOL``, which lists the fields that Myosu reads or writes. Protobuf keeps other fields
+as unknown fields.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 PACKAGE = "communicator_objects"
 
-#: Of each message, number, type and name of its fields; "*" are repeated ones, "map" those by a string.
+#: Fields of each message: number, type and name. "*" marks repeated fields, "map" maps with string keys.
 PROTOCOL = {
-    # what is exchanged
+    # envelope
     "UnityMessageProto": "1 HeaderProto header, 2 UnityOutputProto unity_output, 3 UnityInputProto unity_input",
     "HeaderProto": "1 int32 status, 2 string message",
     "UnityOutputProto": "1 UnityRLOutputProto rl_output, "
@@ -53,11 +54,11 @@ PROTOCOL = {
     "AgentInfoActionPairProto": "1 AgentInfoProto agent_info, 2 AgentActionProto action_info",
 }
 
-#: Values of enumerations, which travel as numbers.
+#: Values of enumerations, which are sent as numbers.
 STEP, RESET = 0, 1
 PNG = 1
 CONTINUOUS = 1
-#: Of ``HeaderProto.status``.
+#: Values of ``HeaderProto.status``.
 GOES_ON, ENDS = 200, 400
 
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -92,7 +93,7 @@ def _set_type(field: Any, kind: str) -> None:
         field.type, field.type_name = _Field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
 
 
-_pool = descriptor_pool.DescriptorPool()  # not the default one, where ML-Agents' own package may have the same names
+_pool = descriptor_pool.DescriptorPool()  # not the default pool, where ML-Agents' own package may use the same names
 _pool.Add(_describe())
 
 

@@ -1,4 +1,4 @@
-"""From ML-Agents' descriptions and observations to spaces and arrays, and from actions back."""
+"""Converts ML-Agents' messages to spaces, observations and masks, and actions to messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def action_space(brain: Any) -> spaces.Space:
-    """Of a ``BrainParametersProto``. Raises UserError where an agent has none, or both kinds."""
+    """Action space of a ``BrainParametersProto``. Raises UserError if it has no actions, or both kinds."""
     spec = brain.action_spec
     continuous, branches = spec.num_continuous_actions, list(spec.discrete_branch_sizes)
     if not continuous and not branches:  # games before API 1.3
@@ -39,14 +39,14 @@ def action_space(brain: Any) -> spaces.Space:
 
 
 def branches_of(space: spaces.Space) -> list[int]:
-    """Choices of each branch; [] of continuous actions."""
+    """Number of choices of each branch; [] for continuous actions."""
     if isinstance(space, spaces.Discrete):
         return [int(space.n)]
     return space.nvec.tolist() if isinstance(space, spaces.MultiDiscrete) else []
 
 
 def observation_space(observations: Sequence[Any]) -> spaces.Space:
-    """Of an agent's ``ObservationProto``s: pictures are uint8, all else float32. Several are a Dict."""
+    """Observation space of an agent's ``ObservationProto``s: uint8 for images, else float32; several are a Dict."""
     parts = [_space(observation) for observation in observations]
     if not parts:
         raise UserError("The agent observes nothing: give it a sensor.")
@@ -66,7 +66,7 @@ def _space(observation: Any) -> spaces.Space:
 
 
 def read_observation(observations: Sequence[Any], space: spaces.Space) -> Any:
-    """What an agent sees, as ``space`` has it. Raises EngineLost where it does not fit."""
+    """Convert an agent's ``ObservationProto``s to an observation in ``space``. Raises EngineLost if they do not fit."""
     names = observation_names(observations)
     if (set(names) != set(space) if isinstance(space, spaces.Dict) else len(names) != 1):
         raise EngineLost(f"the game sent the observations {', '.join(names) or '(none)'}, which it did not have before")
@@ -87,10 +87,12 @@ def _array(observation: Any, space: spaces.Space) -> np.ndarray:
 
 
 def read_picture(data: bytes, shape: tuple[int, ...], mapping: list[int]) -> np.ndarray:
-    """uint8 [*shape] of PNG pictures, one after another, whose channels go where ``mapping`` says (−1: nowhere; several
-    to one place are averaged). Without a mapping, a grey picture is the mean of red, green and blue.
+    """Decode concatenated PNG images to uint8 [*shape].
 
-    ``shape`` is [H, W, C] up to ML-Agents 2, [C, H, W] later; the pictures' own size tells which. Raises EngineLost.
+    ``mapping`` has the target channel of each PNG channel (−1: ignored); PNG channels with the same target are
+    averaged. Without a mapping, a greyscale image is the mean of red, green and blue.
+
+    ``shape`` is [H, W, C] up to ML-Agents 2 and [C, H, W] later, which the size of the images tells. Raises EngineLost.
     """
     try:
         planes = np.concatenate([np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in _pictures(data)],
@@ -112,7 +114,7 @@ def read_picture(data: bytes, shape: tuple[int, ...], mapping: list[int]) -> np.
 
 
 def _pictures(data: bytes) -> list[bytes]:
-    """PNG files out of what holds one after another: each goes on to the end of its last chunk."""
+    """Split concatenated PNG files; each ends with its IEND chunk."""
     found, begin = [], 0
     while begin < len(data):
         if not data.startswith(_SIGNATURE, begin):
@@ -120,7 +122,7 @@ def _pictures(data: bytes) -> list[bytes]:
         place, kind = begin + len(_SIGNATURE), b""
         while kind != b"IEND":
             length, kind = struct.unpack_from(">I4s", data, place)
-            place += 12 + length  # the length itself, the kind, the data and their check sum
+            place += 12 + length  # length, kind, data and checksum
         found.append(data[begin:place])
         begin = place
     if not found:
@@ -129,22 +131,21 @@ def _pictures(data: bytes) -> list[bytes]:
 
 
 def read_mask(forbidden: Sequence[bool], branches: list[int]) -> np.ndarray:
-    """int8 [sum of branches], 1 where an action is legal; theirs says what is forbidden, or nothing at all."""
+    """Action mask, int8 [sum of branches], 1 if legal. ``forbidden`` is the inverse; if empty, all are legal."""
     if forbidden and len(forbidden) != sum(branches):
         raise EngineLost(f"the game sent a mask of {len(forbidden)} for {sum(branches)} actions")
     return 1 - np.array(forbidden or [False] * sum(branches), np.int8)
 
 
 def write_action(action: Any, space: spaces.Space) -> Any:
-    """An ``AgentActionProto``. Games before API 1.3 read the deprecated field."""
+    """Convert an action to an ``AgentActionProto``. Games before API 1.3 read the deprecated field."""
     numbers = np.ravel(action).tolist()
     key = "continuous_actions" if isinstance(space, spaces.Box) else "discrete_actions"
     return AgentAction(**{key: numbers, "vector_actions_deprecated": numbers})
 
 
 def read_action(action: Any, space: spaces.Space) -> np.ndarray:
-    """The inverse of ``write_action``: float32 [n] or int64 [branches]. Raises ValueError where it is of another
-    kind."""
+    """Inverse of ``write_action``: float32 [n] or int64 [branches]. Raises ValueError if the size does not fit."""
     continuous = isinstance(space, spaces.Box)
     numbers = list(action.continuous_actions if continuous else action.discrete_actions)
     numbers = numbers or list(action.vector_actions_deprecated)
@@ -155,7 +156,7 @@ def read_action(action: Any, space: spaces.Space) -> np.ndarray:
 
 
 def default_action(space: spaces.Space, mask: np.ndarray | None) -> Any:
-    """For an agent that nobody plays: nothing, or of each branch the first choice that is legal."""
+    """Action of an agent that is not trained: zeros if continuous, otherwise the first legal choice of each branch."""
     if mask is None:
         return np.zeros(space.shape, np.float32)  # type: ignore[arg-type]
     parts = np.split(mask, np.cumsum(branches_of(space))[:-1])
@@ -163,6 +164,6 @@ def default_action(space: spaces.Space, mask: np.ndarray | None) -> Any:
 
 
 def write_observation(array: np.ndarray, name: str) -> Any:
-    """An ``ObservationProto`` of numbers."""
+    """Convert an array of numbers to an ``ObservationProto``."""
     return Observation(shape=array.shape or (1,), float_data={"data": np.ravel(array).astype(np.float32).tolist()},
                        name=name)

@@ -25,15 +25,17 @@ NOWHERE = 0
 #: Bits of the number of pseudo-liberties (at most 4 · 361) and of the sum of their points (at most 440 each).
 COUNT_BITS, SUM_BITS = 11, 20
 COUNT_MASK = (1 << COUNT_BITS) - 1
-#: The low bit of each of the four neighbours in ``around``.
+#: The lower bit of each of the four neighbours in ``around``.
 EACH_NEAR = 0b01010101
 
 
 def board_fields(size: int) -> list[tuple[Any, ...]]:
-    """stones: EMPTY, BLACK, WHITE or BORDER. chain: for each stone, the head of its chain (one of its points). link:
-    for each stone, the next one of its chain, as a circular list. liberties, length: at the head, of the chain; length
-    is its number of stones. around: the occupants of the eight points around an inner point, two bits each, in the
-    order of ``step_to``. ko: the point that may not be retaken immediately.
+    """Fields of a board record.
+
+    stones: EMPTY, BLACK, WHITE or BORDER. chain: for each stone, the head of its chain (one of its points). link: for
+    each stone, the next stone of its chain, as a circular list. liberties, length: at each head, the pseudo-liberties
+    and the number of stones of its chain. around: the occupants of the eight points around an inner point, two bits
+    each, in the order of ``step_to``. ko: the point that may not be retaken immediately.
     """
     points = (size + 2) ** 2
     return [("liberties", np.int64, (points,)), ("chain", np.int16, (points,)), ("link", np.int16, (points,)),
@@ -146,9 +148,9 @@ def breathes(board, point, colour):
 
 @compiled
 def place(board, point, colour):
-    """Play on the empty ``point`` and remove chains without liberties: the opponent's, or else one's own (suicide).
+    """Play on the empty ``point`` and remove chains without liberties: the opponent's, or else the own chain (suicide).
 
-    Returns (first, count): the removed stones, linked from ``first`` by ``board.link``.
+    Returns (first, count): the removed stones as a circular list in ``board.link`` from ``first``, and their number.
     """
     width, other = width_of(board), BLACK + WHITE - colour
     chain, link, liberties, length = board.chain, board.link, board.liberties, board.length
@@ -159,7 +161,7 @@ def place(board, point, colour):
         near, occupant = point + step, code & 3
         code >>= 2
         head = chain[near]
-        liberties[head] -= lost  # entry NOWHERE, of no chain, is never read
+        liberties[head] -= lost  # entry NOWHERE belongs to no chain and is never read
         gained += as_liberty(near) * (occupant == EMPTY)
         taking |= (occupant == other) & (liberties[head] == 0)
     head = point
@@ -208,7 +210,7 @@ def _change(board, point, colour):
 
 @compiled
 def _join(board, one, other):
-    """Merge two chains, given by their heads; the shorter one is relabelled. Returns the head of the result."""
+    """Merge two chains given by their heads; the shorter one is relabelled. Returns the head of the merged chain."""
     if board.length[one] < board.length[other]:
         one, other = other, one
     board.liberties[one] += board.liberties[other]
@@ -249,8 +251,8 @@ def _take(board, first, gainer):
 
 @compiled
 def is_eye(board, point, colour):
-    """Whether the empty ``point`` is an eye of ``colour``: all neighbours are its stones, and fewer than two of the
-    diagonal points (at the edge none) are the opponent's."""
+    """Whether the empty ``point`` is an eye of ``colour``: all neighbours are its stones (or the border), and fewer
+    than two of the diagonal points (at the edge none) are the opponent's."""
     around = np.int64(board.around[point])
     own = EACH_NEAR * colour  # the border has the bits of both colours
     if around & own != own:

@@ -19,7 +19,7 @@ def stone_grid(state) -> np.ndarray:
 
 
 def draw(state, pixels: int | None = None) -> np.ndarray:
-    """An image of the position, uint8 [H, W, 3], with ``pixels`` between lines."""
+    """An image of the position, uint8 [H, W, 3], with ``pixels`` between adjacent lines."""
     stones = stone_grid(state)
     size = len(stones)
     pixels = pixels or max(24, 400 // size)

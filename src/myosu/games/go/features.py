@@ -1,21 +1,21 @@
-"""The input features of AlphaGo (Silver et al. 2016, extended data table 2) as binary planes. Counts are one-hot over
-eight planes, from 1 to "8 or more".
+"""AlphaGo's input features (Silver et al. 2016, extended data table 2) as binary planes. Counts n are one-hot over
+eight planes, for n = 1, …, 7 and "8 or more".
 
 | planes | 1 where |
 |---|---|
 | 0 OWN, 1 OPPONENT, 2 FREE | there is a stone of the mover, of the opponent, none |
 | 3 ONES | everywhere (convolutions pad with 0) |
-| 4–11 AGE | the stone has been there for so many plies |
-| 12–19 LIBERTIES | the stone's chain has so many liberties |
-| 20–27 CAPTURES | a move here takes so many stones |
-| 28–35 SELF_ATARI | a move here leaves so many of the mover's stones with one liberty |
-| 36–43 LIBERTIES_AFTER | a move here makes a chain with so many liberties |
-| 44 LADDER_CAPTURE | a move here takes a chain of two liberties in a ladder |
-| 45 LADDER_ESCAPE | a move here takes a chain out of atari, and no ladder follows |
-| 46 SENSIBLE | a move here is legal and fills none of the mover's eyes |
+| 4–11 AGE | the stone has been there for n plies |
+| 12–19 LIBERTIES | the stone's chain has n liberties |
+| 20–27 CAPTURES | a move here captures n stones |
+| 28–35 SELF_ATARI | a move here makes a chain of n stones with one liberty |
+| 36–43 LIBERTIES_AFTER | a move here makes a chain with n liberties |
+| 44 LADDER_CAPTURE | a move here captures a chain with two liberties in a ladder |
+| 45 LADDER_ESCAPE | a move here saves a chain from atari, and no ladder captures it |
+| 46 SENSIBLE | a move here is legal and does not fill one of the mover's eyes |
 | 47 BLACK_TO_PLAY | everywhere, if the mover is Black |
 
-The paper's constant plane of zeros is omitted. Features of moves are computed for legal moves only.
+The paper's constant plane of zeros is omitted. Move features are computed for legal moves only.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ OWN, OPPONENT, FREE, ONES = range(4)
 AGE, LIBERTIES, CAPTURES, SELF_ATARI, LIBERTIES_AFTER = range(4, 44, 8)
 LADDER_CAPTURE, LADDER_ESCAPE, SENSIBLE, BLACK_TO_PLAY = range(44, 48)
 FEATURES = 48
-#: Limits of reading a ladder: plies (enough to cross a 19×19 board) and positions. Beyond them it counts as broken.
+#: Limits of a ladder search: plies (enough to cross a 19×19 board) and positions. Beyond them a ladder counts as
+#: broken.
 LADDER_PLIES, LADDER_POSITIONS = 80, 500
 
 
@@ -167,7 +168,7 @@ def caught_in_ladder(boards, prey, first):
                 moves[ply, 0], moves[ply, 1], left[ply] = one, another, 2
                 continue
             caught = False
-        # The result holds at this ply, and at every earlier ply at which it is what the player to move wants.
+        # The result holds at this ply, and at every earlier ply at which the player to move wants it.
         while True:
             if ply == 0:
                 return caught
@@ -229,7 +230,7 @@ def _observe(state, out, boards):
             continue
         out[SENSIBLE, row, column] = not is_eye(state, point, own)
         if not breathes(state, point, own):
-            continue  # a suicide leaves nothing to count
+            continue  # after a suicide there is no chain to count
         taken, length, liberties = after_move(state, point, own)
         if taken > 0:
             out[CAPTURES + min(taken, 8) - 1, row, column] = 1
@@ -241,7 +242,7 @@ def _observe(state, out, boards):
 
 
 def make_observe_features(size: int) -> Callable:
-    """observe(state, out uint8 [FEATURES, size, size]) of a game of Go, compiled."""
+    """Compile ``observe(state, out uint8 [FEATURES, size, size])`` for a game of Go."""
     board_dtype = np.dtype(board_fields(size), align=True)
 
     @compiled

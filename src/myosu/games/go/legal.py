@@ -11,7 +11,7 @@ from myosu.games.playout import mix64
 
 @compiled
 def key_of(point, colour):
-    """Zobrist key of a stone: the XOR of the keys is the position's hash."""
+    """Zobrist key of a stone; a position's hash is the XOR of its stones' keys."""
     return mix64(np.uint64(4 * point + colour))
 
 
@@ -29,8 +29,8 @@ def _chain_key(state, head):
 def _repeats(state, point, colour):
     """Whether a move repeats an earlier position (superko).
 
-    Unless it is suicide the stone stays, so a repetition is possible only where ``colour`` had a stone before: on
-    points from which stones were captured.
+    Unless the move is suicide, the stone stays, so a repetition is possible only on a point where ``colour`` had a
+    stone before that was captured.
     """
     suicide = not breathes(state, point, colour)
     if not suicide and not state.held[point] & colour:

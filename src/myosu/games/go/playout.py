@@ -62,8 +62,8 @@ def place_and_list(scratch, point, colour):
 
 @compiled
 def random_move(scratch, colour):
-    """A random legal point of ``colour`` that fills no eye; NOWHERE: none. (The search starts at a random place of the
-    list, so the choice is not exactly uniform.)"""
+    """A random legal move of ``colour`` that fills no eye; NOWHERE if there is none. (The search starts at a random
+    position of the list, so the choice is not exactly uniform.)"""
     count = np.int64(scratch.empty_count)
     if count == 0:
         return NOWHERE

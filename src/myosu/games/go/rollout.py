@@ -4,14 +4,13 @@ The logit of a move is the sum of the weights of
 
 - ``pattern``: the eight points around it,
 - ``response``: the same pattern with separate weights, if one of the eight points is the opponent's last move,
-- ``place``: the distances from the sides of the board,
+- ``place``: the distances from the edges of the board,
 - ``near``: the distance from the last move,
-- ``tactics``: capturing a chain of one stone, or of more; saving a chain from atari; self-atari (weight at most 0, and
-not
-  for moves that capture).
+- ``tactics``: capturing a chain of one stone, or of more; saving a chain from atari; self-atari (its weight is at most
+  0, and it does not apply to moves that capture).
 
 Patterns are invariant under the eight symmetries and under exchange of colours. Moves that fill an eye are not played.
-AlphaGo's rollout policy has 12-point response patterns and nakade instead.
+AlphaGo's rollout policy has 12-point response patterns and nakade features instead.
 
 ``choose`` samples from the softmax without evaluating every move: the weights of ``pattern`` and ``place`` are stored
 for both colours and updated around every changed stone; ``response``, ``near`` and ``tactics`` are applied to the few
@@ -83,7 +82,7 @@ class RolloutPolicy:
 
     @classmethod
     def load(cls, path: Path) -> RolloutPolicy:
-        """Raises UserError if the file is not a rollout policy."""
+        """Load a policy. Raises UserError if the file is not a rollout policy."""
         try:
             with np.load(path, allow_pickle=False) as found:
                 policy = cls(*(found[field.name] for field in fields(cls)))
@@ -137,7 +136,7 @@ def _find_eyes(boards, found):
 
 @compiled
 def place_of(point, width):
-    """Index of the smaller and the larger distance from the sides of the board."""
+    """Index of the smaller and the larger distance from the edges of the board."""
     size = width - 2
     row, column = point // width - 1, point % width - 1
     row, column = min(row, size - 1 - row), min(column, size - 1 - column)
@@ -146,7 +145,7 @@ def place_of(point, width):
 
 @compiled
 def nearness(point, last, width):
-    """0 for far away from the last move, else 1 to 5: Δrow + Δcolumn + their maximum, from 2 to 6, less one."""
+    """0 if far from the last move, else Δrow + Δcolumn + max(Δrow, Δcolumn) − 1, from 1 to 5."""
     if last == NOWHERE:
         return 0
     rows, columns = abs(point // width - last // width), abs(point % width - last % width)
@@ -173,8 +172,8 @@ def tactics_of(board, point, colour):
 
 
 def rollout_dtype(size: int) -> np.dtype:
-    """A board with the weight of every point for both players (0 on stones), the sum of each row, and the points whose
-    weights are changed for one move, with their old weights."""
+    """A board with the weights of every point for both players (0 on stones), their sums by row, and the points whose
+    weights are changed temporarily for one move, with their old weights."""
     points = (size + 2) ** 2
     return np.dtype([("weight", np.float64, (2, points)), ("row_sum", np.float64, (2, size + 2)),
                      ("old_weight", np.float64, (points,)), ("changed", np.int16, (points,)),
@@ -228,7 +227,7 @@ def play_in_rollout(scratch, point, colour, weights):
 
 @compiled
 def _change(scratch, player, point, weight):
-    """Change a point's weight until ``_restore``."""
+    """Set a point's weight until the next ``_restore``."""
     count = scratch.changes
     scratch.changed[count] = point
     scratch.old_weight[count] = scratch.weight[player, point]
@@ -249,7 +248,7 @@ def _restore(scratch, player):
 
 @compiled
 def _heed_last_move(scratch, player, weights):
-    """Apply ``near`` and ``response``."""
+    """Apply ``near`` and ``response`` to the weights around the last move."""
     _, by_response, _, by_near, _ = weights
     width, last = width_of(scratch), np.int64(scratch.last)
     row, column = last // width, last % width
@@ -268,7 +267,7 @@ def _heed_last_move(scratch, player, weights):
 
 @compiled
 def _heed_atari(scratch, player, weights):
-    """Apply ``tactics`` except self-atari, each once per point, however many chains are concerned."""
+    """Apply ``tactics`` except self-atari. Each feature counts once per point, for any number of chains."""
     tactics, width = weights[4], width_of(scratch)
     for head in range(width + 1, width * width - width - 1):
         if scratch.chain[head] == head and scratch.stones[head] != EMPTY and in_atari(scratch, head):
@@ -335,7 +334,8 @@ def _is_self_atari(scratch, point, colour):
 
 @compiled
 def rollout(scratch, colour, weights):
-    """Play ``scratch`` to the end by the policy. Returns (Black's area minus White's, moves), as ``random_playout``."""
+    """Play ``scratch`` to the end by the policy. Returns (Black's area minus White's, moves), like
+    ``random_playout``."""
     passes, moves, width = 0, 0, width_of(scratch)
     longest = 3 * (width - 2) ** 2
     while passes < 2 and moves < longest:

@@ -1,7 +1,7 @@
-"""Learns the rollout policy from games: maximum likelihood by stochastic gradient ascent.
+"""Learns the rollout policy from games, by maximum likelihood with stochastic gradient ascent.
 
-The gradient of log π(a) is φ(a) − Σ_b π(b) φ(b), with the binary features φ of each move. Steps are Adagrad's (Duchi et
-al. 2011): each feature's gradient is divided by the root of the sum of its squared gradients.
+The gradient of log π(a) is φ(a) − Σ_b π(b) φ(b), with the binary features φ of each move. Step sizes are Adagrad's
+(Duchi et al. 2011): each feature's gradient is divided by the root of the sum of its squared gradients.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ MOST_FEATURES = 8
 
 @dataclass(frozen=True)
 class Fit:
-    """Fit over ``positions``. top1, top5: how often the played move is the most likely one, or among the five most
-    likely. log_likelihood: the mean. uniform: top1 of the uniform policy."""
+    """Fit over ``positions``. top1, top5: fraction of positions whose played move is the most likely one, or among the
+    five most likely. log_likelihood: mean log-likelihood. uniform: top1 of the uniform policy."""
 
     positions: int
     top1: float
@@ -81,8 +81,8 @@ def list_moves(state, codes, points, features):
 
 @compiled
 def _pass_through(state, actions, lengths, chosen, order, codes, weights, squares, rate, totals):
-    """One pass over the games; learns if ``rate`` > 0. Adds to totals [5]: positions, top-1 hits, top-5 hits,
-    log-likelihood, 1 / number of moves."""
+    """One pass over the games, which updates the weights if ``rate`` > 0. Adds to totals [5]: positions, top-1 hits,
+    top-5 hits, log-likelihood, 1 / number of moves."""
     cells = (width_of(state) - 2) ** 2
     points, features = np.empty(cells, np.int64), np.empty((cells, MOST_FEATURES), np.int64)
     chances = np.empty(cells)
@@ -141,7 +141,7 @@ def fit_of(policy: RolloutPolicy, records: list[GoRecord]) -> Fit:
 
 def fit_with_intervals(policy: RolloutPolicy, records: list[GoRecord]) -> dict[str, Any]:
     """``fit_of`` with 95 % intervals ``NAME_ci95`` that resample whole games, because the moves of one game are not
-    independent; and the number of games. Raises UserError if nobody chose a move in ``records``."""
+    independent; and the number of games. Raises UserError if ``records`` contain no chosen moves."""
     parts = [fit_of(policy, [record]) for record in records if record.chosen().any()]
     parts = [part for part in parts if part.positions]
     if not parts:

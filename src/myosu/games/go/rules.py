@@ -1,10 +1,11 @@
 """Go with the Tromp–Taylor rules.
 
-Positional superko: a move may not repeat any earlier position, whoever was to move. Passing is an action; two passes in
-a row end the game. A player's score is its area (stones, and empty points that only its colour reaches), plus ``komi``
-for White. Dead stones are not removed: they must be captured before the end. Suicide, if the setting allows it, removes
-the player's own chain. A game that is still going on after three times as many moves as the board has points is scored
-as it stands. The reward is 1 for a win, −1 for a loss, 0 for a draw (impossible with a half-point komi).
+Positional superko: a move may not repeat any earlier position, regardless of the player to move. Passing is an action;
+two passes in a row end the game. A player's score is its area (stones, and empty points that only its colour reaches),
+plus ``komi`` for White. Dead stones are not removed: they must be captured before the end. Suicide, if the setting
+allows it, removes the player's own chain. A game that reaches ``max_plies`` (by default three times the number of
+points) is scored as it stands. The reward is 1 for a win, −1 for a loss, 0 for a draw (impossible with a half-point
+komi).
 
 Points are named as in GTP: columns A to T without I, rows from 1 at the bottom.
 """
@@ -38,12 +39,14 @@ COLUMNS = "ABCDEFGHJKLMNOPQRST"
 
 
 def state_dtype(size: int, max_plies: int) -> np.dtype:
-    """hashes: of the position after each ply, beginning with the empty board. recent: the last eight occupants of each
-    point, two bits each, the newest lowest. held: bit 0 if Black ever had a stone on the point, bit 1 for White.
-    captures: stones captured by Black and by White. last: the point of the last move, NOWHERE after a pass.
+    """Record of a position.
+
+    hashes: of the position after each ply, beginning with the empty board. recent: the last eight occupants of each
+    point, two bits each, the newest in the lowest bits. held: bit 0 if Black ever had a stone on the point, bit 1 for
+    White. captures: stones captured by Black and by White. last: the point of the last move, NOWHERE after a pass.
     """
     points = (size + 2) ** 2
-    # The fields of the board come last: Numba takes a record that begins like another for a kind of it, and warns.
+    # The fields of the board come last, because Numba warns about a record that begins with the fields of another.
     return np.dtype([("hashes", np.uint64, (max_plies + 1,)), ("recent", np.uint16, (points,)),
                      ("held", np.uint8, (points,)), ("captures", np.int16, (2,)), ("komi", np.float32),
                      ("ply", np.int16), ("last", np.int16), ("passes", np.int8), ("player", np.int8),
@@ -78,7 +81,7 @@ def legal_actions(state, mask):
 @compiled
 def step(state, action):
     if state.over:
-        return 0.0, True  # the record has no room for more plies
+        return 0.0, True  # ``hashes`` has no room for more plies
     width, colour = width_of(state), state.player + 1
     key = state.hashes[state.ply]
     state.ply += 1
@@ -112,7 +115,7 @@ def step(state, action):
 
 @compiled
 def score(state):
-    """Black's area minus White's and komi, in the current position."""
+    """Black's area minus White's area and komi, in the current position."""
     return float(area(state)) - state.komi
 
 
@@ -138,7 +141,8 @@ def to_play(state):
 
 @compiled
 def heuristic(state):
-    """The lead of the player to move as a share of the board, with stones in atari counted as captured."""
+    """The lead of the player to move, less a point for each own stone in atari and plus a point for each of the
+    opponent's, divided by the number of points plus |komi|."""
     width, stones, lead = width_of(state), state.stones, score(state)
     for cell in range((width - 2) ** 2):
         point = point_of(cell, width)
@@ -149,7 +153,7 @@ def heuristic(state):
 
 
 def render(state) -> str:
-    """X is Black, O is White; the last stone is in brackets."""
+    """X is Black, O is White; the last move is in parentheses."""
     grid = stone_grid(state)
     size = len(grid)
     lines = [f"   {' '.join(COLUMNS[:size])}"]
@@ -169,7 +173,7 @@ def point_name(action: int, size: int) -> str:
 
 
 def parse_point(text: str, size: int) -> int:
-    """The action of a point's name or "pass". Raises ValueError for other text."""
+    """The action for a point's name or "pass". Raises ValueError for other text."""
     name = text.strip().upper()
     if name in ("PASS", "PA"):
         return size * size
@@ -182,8 +186,8 @@ def parse_point(text: str, size: int) -> int:
 
 def make_game(size: int = 9, komi: float = 7.5, suicide: bool = False, max_plies: int | None = None,
               features: bool = False) -> Game:
-    """Go on ``size`` × ``size`` points. max_plies: 3 · size² if not given. features: observations are AlphaGo's input
-    features (``go.features``) instead of the last eight positions."""
+    """Go on ``size`` × ``size`` points. suicide: whether it is legal. max_plies: by default 3 · size². features:
+    whether observations are AlphaGo's input features (``go.features``) instead of the last eight positions."""
     plies = max_plies or 3 * size * size
     if not 2 <= size <= 19 or not 2 * size * size <= plies <= 10_000 or abs(komi) > size * size:
         raise ValueError(f"size {size}, komi {komi:g}, max_plies {plies}: the size must be 2 to 19, the komi at most "

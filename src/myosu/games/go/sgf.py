@@ -1,8 +1,8 @@
-"""Reads and writes Go games in SGF (by sgfmill); every move is checked against the rules.
+"""Reads and writes Go games in SGF (with sgfmill); every move read is checked against the rules.
 
 Only the main line is read. Handicap stones, and other black stones set up before the first move, become moves of Black
-that White answers by passing; moves out of turn are treated alike. A game that ended by resignation or on time has its
-result, but no passes at its end.
+with passes of White between them; moves out of turn are treated likewise. A game that ended by resignation or on time
+has its result, but no passes at its end.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from myosu.errors import UserError
 from myosu.games.game import Game
 from myosu.games.go.rules import make_game
 
-#: Maximum size of a file; a game takes a few kilobytes.
+#: Maximum size of a file in bytes; a game takes a few kilobytes.
 MOST_BYTES = 20_000_000
-#: Comments that mark moves which no player chose.
+#: Comments that mark moves that no player chose.
 RANDOM, CLEANUP, HANDICAP = "random", "cleanup", "handicap"
 
 
@@ -31,8 +31,7 @@ class GoRecord:
     """One game.
 
     actions: of Black and White alternately, as in ``make_game(size)``. comments: of each action, "" if there is none.
-    winner: 1 Black, −1 White, 0 a draw, None where the file does not say. result: as the file has it (``B+3.5``,
-    ``W+R``).
+    winner: 1 Black, −1 White, 0 draw, None if the result is unknown. result: as in the file (``B+3.5``, ``W+R``).
     """
 
     size: int
@@ -63,14 +62,14 @@ class GoRecord:
 
 
 def read_sgf(path: Path) -> list[GoRecord]:
-    """The games in a file. Raises UserError with the file's name and the move if something is wrong."""
+    """The games in a file. Raises UserError with the file's name and the move if the file is invalid."""
     if (size := path.stat().st_size) > MOST_BYTES:
         raise UserError(f"{path} has {size / 1e6:.0f} MB; a file of games may have {MOST_BYTES / 1e6:.0f}. Split it.")
     return parse_sgf(path.read_bytes(), str(path))
 
 
 def read_folder(folder: Path) -> tuple[list[GoRecord], list[str]]:
-    """All distinct games in the ``.sgf`` files below ``folder``; and the errors of the files that were skipped.
+    """All distinct games in the ``.sgf`` files below ``folder``, and the errors of the files that were skipped.
 
     Raises UserError if there is no game at all.
     """
@@ -98,7 +97,7 @@ def parse_sgf(data: bytes, name: str) -> list[GoRecord]:
 
 
 def format_sgf(record: GoRecord) -> str:
-    """The text of a file."""
+    """The game as the text of an SGF file."""
     game = sgf.Sgf_game(record.size, encoding="UTF-8")
     root = game.get_root()
     for key, value in (("RE", record.result), ("PB", record.black), ("PW", record.white)):
@@ -142,8 +141,8 @@ def _record(tree, name: str) -> GoRecord:
 
 
 def _open(tree, name: str) -> sgf.Sgf_game:
-    """Parse the tree. Moves are ASCII in every encoding; if the encoding is unknown or wrong, names and comments may be
-    garbled."""
+    """Parse the tree. If the encoding is unknown or wrong, names and comments may be garbled, but moves are ASCII in
+    every encoding."""
     for encoding in (None, "UTF-8", "ISO-8859-1"):
         try:
             game = sgf.Sgf_game.from_coarse_game_tree(tree, override_encoding=encoding)

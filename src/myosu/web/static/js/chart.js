@@ -1,13 +1,13 @@
-// One picture of curves: a line for each run, over an axis that all pictures share.
+// A chart of curves: a line for each run, over an x-axis that all charts share.
 
 import { make, svg } from './dom.js';
 import { savePicture } from './picture.js';
 
 const MARGIN = { left: 46, right: 12, top: 8, bottom: 20 };
-// Pixels from which on a pointer that moves means a part of the axis.
+// Minimum pixels of a drag that selects a part of the axis.
 const DRAG = 8;
 
-// A number as short as it may be read.
+// A number in a short readable form.
 export function short(value) {
   const size = Math.abs(value);
   const [scale, letter] = size >= 1e9 ? [1e9, 'G'] : size >= 1e6 ? [1e6, 'M'] : size >= 1e4 ? [1e3, 'k'] : [1, ''];
@@ -27,7 +27,7 @@ function ticks(low, high, about) {
   return found;
 }
 
-// Of a logarithmic axis: powers of ten, or where these are too few, 1, 2 and 5 of each.
+// Ticks of a logarithmic axis: powers of ten, or if these are too few, their multiples by 1, 2 and 5.
 function logTicks(low, high) {
   const powers = Array.from({ length: Math.ceil(Math.log10(high)) - Math.floor(Math.log10(low)) + 1 }, (_, k) => 10 ** (Math.floor(Math.log10(low)) + k));
   const inside = values => values.filter(value => value >= low * 0.999 && value <= high * 1.001);
@@ -38,7 +38,7 @@ function logTicks(low, high) {
   return finer.length > 1 ? finer : ticks(low, high, 4);
 }
 
-// The point of a curve that is nearest to x.
+// The point of a curve nearest to x.
 function nearest(points, x) {
   let low = 0, high = points.length - 1;
   while (high - low > 1) {
@@ -49,9 +49,9 @@ function nearest(points, x) {
 }
 
 export class Chart {
-  // what: {title, about, names, band, wide, dots}. names: the curves, of which the second is dashed; band: the names of
-  // its lower and upper edge. point(x): called where somebody points at this chart; null when they leave. zoom(low, high):
-  // called for the part of the axis that they choose; without numbers for all of it.
+  // what: {title, about, names, band, wide, dots}. names: the curves; the second is dashed. band: the names of its lower
+  // and upper edge. point(x): called when the pointer is at x of this chart; null when it leaves. zoom(low, high): called
+  // when a part of the axis is selected; without numbers for all of it.
   constructor(what, { point, zoom }) {
     this.what = what;
     this.cursor = null;
@@ -104,9 +104,9 @@ export class Chart {
     });
   }
 
-  // runs: [{name, number, curves, smoothed, spread, findings}]. smoothed: what is drawn in place of a curve, which stays
-  // behind it. spread: of a group of runs the least and the greatest of each curve. view: {low, high, unit, log} of the
-  // axis that all charts share, and whether the other is logarithmic where it can be.
+  // runs: [{name, number, curves, smoothed, spread, findings}]. smoothed: drawn in front of the raw curve. spread: for a
+  // group of runs, minimum and maximum of each curve. view: {low, high, unit} of the shared x-axis; log: whether y-axes
+  // are logarithmic where possible.
   show(runs, view) {
     const { names, band, dots } = this.what;
     const inside = points => (points ?? []).filter(([x]) => x >= view.low && x <= view.high);
@@ -165,7 +165,7 @@ export class Chart {
     return this.view.low + Math.min(1, Math.max(0, share)) * (this.view.high - this.view.low);
   }
 
-  // Show the part of the axis that is being chosen; without numbers none.
+  // Show the part of the axis that is being selected; without numbers none.
   select(low, high) {
     if (!this.selection) return;
     const [start, end] = low === undefined ? [0, 0] : [this.x(low), this.x(high)].sort((a, b) => a - b);
@@ -179,7 +179,7 @@ export class Chart {
     return savePicture(this, runs, this.view.unit);
   }
 
-  // Show what was there at x; of null the newest values.
+  // Show the values at x; for null the newest values.
   point(x) {
     this.cursor = x;
     if (this.element.hidden || !this.lines) return;

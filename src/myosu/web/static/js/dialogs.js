@@ -1,4 +1,4 @@
-// The two dialogs: a new game, and the recorded ones.
+// The two dialogs: for a new game, and for recorded games.
 
 import { $, make } from './dom.js';
 import { checkpointName, result, sideName } from './words.js';
@@ -11,7 +11,7 @@ function closed(dialog) {
   });
 }
 
-// The seats that the person wants, or null.
+// The seats chosen by the person, or null if cancelled.
 export async function newGameDialog(run, seats) {
   const dialog = $('new-dialog');
   const choices = run.players === 1
@@ -63,7 +63,7 @@ function levels(run) {
     : { Easy: [0, 1], Medium: [0, 0.5], Strong: [0, 0] };
 }
 
-// A choice of levels, which sets the fields in ``more``, and says "own" when they are none of these.
+// A menu of levels that sets the fields in ``more``. It shows "own" if their values are of no level.
 function level(run, more) {
   const known = levels(run);
   const simulations = more.querySelector('.simulations');
@@ -84,7 +84,7 @@ function level(run, more) {
   return choice;
 }
 
-// An order for a recorded game, or null.
+// A request for a recorded game, or null if cancelled.
 export async function replaysDialog(run, stored) {
   const dialog = $('replays-dialog');
   let order = null;

@@ -1,4 +1,4 @@
-// Small helpers to make elements; text is always set as text, never as markup.
+// Small helpers that create elements; text is always set as text, never as markup.
 
 export const $ = id => document.getElementById(id);
 

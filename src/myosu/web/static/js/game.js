@@ -1,9 +1,9 @@
-// What the page knows of one game: everything in it was said by the server.
+// The page's state of one game, all of it received from the server.
 
 export class Game {
   constructor(message) {
     this.id = message.id;
-    this.cursor = null;  // a ply that is looked at; null: the newest
+    this.cursor = null;  // the ply on display; null: the newest
     this.review = null;
     this.take(message);
   }
@@ -41,7 +41,7 @@ export class Game {
   get onlyPersons() { return this.seats.every(seat => seat.kind === 'person'); }
   get over() { return this.positions.get(this.newest).over; }
 
-  // Whether a person here may act now.
+  // Whether a person may act now.
   get mayPlay() {
     const position = this.positions.get(this.newest);
     return this.live && !position.over && this.seats[position.to_play].kind === 'person';

@@ -1,4 +1,4 @@
-// What the server says at an address: {data, tag}. The tag is another whenever the data is. Throws what it complains of.
+// The server's answer at an address: {data, tag}. The tag changes whenever the data changes. Throws the server's errors.
 
 export async function post(address, order) {
   const answer = await fetch(address, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(order) });

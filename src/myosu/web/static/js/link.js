@@ -1,5 +1,5 @@
-// All that the page says to the server and hears from it. A published page has another file in this one's place, which
-// offers the same.
+// All communication between the page and the server. A published page replaces this file by another with the same
+// interface.
 
 import { $ } from './dom.js';
 
@@ -10,7 +10,7 @@ export async function ask(address, order) {
   return data;
 }
 
-// The game that the page's address names.
+// The id of the game in the page's address.
 export const addressed = () => location.pathname.match(/^\/game\/([\w-]+)$/)?.[1];
 
 export const showAddress = id => history.pushState(null, '', `/game/${id}`);
@@ -20,7 +20,7 @@ export function offerExports(id) {
   $('as-sgf').href = `/api/games/${id}.sgf`;
 }
 
-// The connection to one game. It comes back by itself when it is lost, and the server then tells the whole game again.
+// The connection to one game. If it is lost, it reconnects by itself, and the server sends the whole game again.
 
 export class Link {
   constructor(id, onMessage, onState, onGone) {

@@ -1,4 +1,4 @@
-// The page: which game is shown, what is sent, what is heard. Rules live on the server; here is only what it said.
+// The page: which game is shown, messages sent and received. The rules are on the server only.
 
 import { $, make, stored } from './dom.js';
 import { Game } from './game.js';
@@ -11,8 +11,8 @@ import { describe, look, number, outcome, playerName, score, title, won } from '
 import { BOARDS } from './boards/kinds.js';
 import { PartBoards, shareOf } from './boards/parts.js';
 
-// asked: the ply that the agent was asked about and has not answered, and whether moves were taken back since.
-// hintAt: the ply at which a hint is wanted. part: the part of the agent whose numbers are on the board; null: the agent's.
+// asked: the ply of the pending request to the agent, and whether moves were taken back since. hintAt: the ply at which a
+// hint is wanted. part: the part of the agent whose numbers are on the board; null: the agent's own.
 const page = { run: null, game: null, link: null, board: null, panel: null, parts: null, part: null, hintAt: null, asked: null, walking: null, connected: false };
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
@@ -40,7 +40,7 @@ async function begin(order) {
   try {
     const { id } = order.id ? order : await ask('/api/games', order);
     showAddress(id);
-    page.ordered = page.game !== null;  // the board gets the focus that the dialog had
+    page.ordered = page.game !== null;  // the board takes over the focus of the dialog
     sit(id);
   } catch (error) {
     complain(error.message);
@@ -61,12 +61,12 @@ function sit(id) {
     document.body.classList.toggle('lost', !connected);
     if (page.game) show();
   }, () => {
-    const { game } = page;  // without a move it was kept nowhere, and another one is as good
+    const { game } = page;  // a game without moves was not saved, so begin a new one
     if (game && !game.recorded && !game.actions.length) begin({ seats: game.seats });
   });
 }
 
-// Messages wait while a move is still seen being made: the agent's answer may come before the last disc has turned.
+// Messages wait while a move is animated: the agent's answer may arrive before the last disc has turned.
 function receive(message) {
   page.queue.push(message);
   work();
@@ -159,7 +159,7 @@ function show(moved = false) {
   if (wanted && !thoughts && !position.over && !page.asked) think();
 }
 
-// The thoughts with the numbers of the chosen part in place of the shares.
+// The thoughts, with the shares replaced by the numbers of the chosen part.
 function ofPart(thoughts) {
   const numbers = thoughts?.parts?.[page.part];
   if (!numbers) return thoughts;
@@ -213,7 +213,7 @@ function think() {
   page.link.send({ type: 'think', ply: game.ply, checkpoint: agent?.checkpoint ?? run.default, simulations: agent?.simulations ?? run.simulations });
 }
 
-// Every position of a game that is over, by the agent as it plays at its usual strength.
+// Review every position of a finished game, with the agent at its usual strength.
 function startReview() {
   const { game, run } = page;
   game.review = new Review(run, game, ply => {
@@ -297,7 +297,7 @@ function listen() {
     const seats = await newGameDialog(page.run, page.game?.recorded ? usualSeats() : page.game?.seats ?? usualSeats());
     if (seats) begin({ seats });
   };
-  // Seats change, as everywhere.
+  // Players swap seats, as is usual.
   $('rematch').onclick = () => begin({ seats: [...page.game.seats].reverse() });
   $('review').onclick = startReview;
   offerSounds();

@@ -1,4 +1,4 @@
-// Beside the board: what the agent thinks, the value over the game, the moves.
+// The panel beside the board: the agent's evaluation, the value over the game, the moves.
 
 import { $, make, svg } from './dom.js';
 import { showReview } from './review.js';
@@ -57,7 +57,7 @@ export class Panel {
     $('mind').replaceChildren(...parts);
   }
 
-  // A bar between the two players; of a player alone, the score that is expected.
+  // A bar between the two players; in a single-player game, the expected score.
   verdict(outlook) {
     const { run } = this;
     if (run.players === 1) return make('p', { class: 'verdict' }, 'Expects a score of ', make('strong', {}, number(outlook).replace('+', '')));
@@ -112,12 +112,12 @@ export class Panel {
 
   moves(game) {
     const list = $('moves');
-    const from = Math.max(0, game.actions.length - 400);  // of a long game the newest
+    const from = Math.max(0, game.actions.length - 400);  // the newest moves of a long game
     if (this.of !== game || this.length > game.actions.length || this.from !== from) {
       list.replaceChildren();
       Object.assign(this, { of: game, length: from, from });
     }
-    // After a move was taken back and another played, the list is written again from where they part.
+    // After an undo and a different move, the list is rewritten from the first difference.
     const known = [...list.children].findIndex((item, k) => Number(item.dataset.action) !== game.actions[from + k]);
     if (known >= 0) {
       while (list.children.length > known) list.lastChild.remove();
@@ -141,7 +141,7 @@ export class Panel {
     $('walk').disabled = game.newest === 0;
   }
 
-  // What the review says of each move, beside its name.
+  // Show the review's mark beside each move.
   marks(game, from) {
     const { moves } = game.review ?? {};
     if (this.marked === moves) return;

@@ -1,4 +1,4 @@
-// A chart as a PNG: its SVG with the styles that the page gives it, its title, and the names of the runs.
+// Save a chart as a PNG: its SVG with the page's computed styles, its title, and the names of the runs.
 
 import { make, svg } from './dom.js';
 

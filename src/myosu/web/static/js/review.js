@@ -1,16 +1,16 @@
-// The review of a game that is over. The agent searches every position, always with the same settings; what a move cost
-// is by how much the value fell for its player.
+// The review of a finished game. The agent searches every position with the same settings. The cost of a move is the
+// drop of the value for its player.
 
 import { $, make } from './dom.js';
 import { amount, moveName, moveNumber, playerName, sideName } from './words.js';
 
-// From which loss on a move is marked, as a share of what counts as decisive in the game. These are lichess's shares.
+// Minimum losses for marks, as fractions of a decisive advantage (see scale). The fractions are those of lichess.
 const MARKS = [[0.3, '??', 'blunder'], [0.2, '?', 'mistake'], [0.1, '?!', 'inaccuracy']];
-// The page may send 40 messages a second.
+// The server accepts 40 messages a second.
 const PAUSE = 30;
 
 export class Review {
-  // ask(ply): sends the question, whose answer goes to `hear`. end: the first seat's return.
+  // ask(ply): sends the request; the answer goes to `hear`. end: the first seat's return.
   constructor(run, game, ask) {
     Object.assign(this, { run, ask, actions: [...game.actions], seats: game.seats, thoughts: new Map() });
     this.end = game.positions.get(game.newest).returns[0];
@@ -19,7 +19,7 @@ export class Review {
   get done() { return this.thoughts.size >= this.actions.length; }
   get share() { return this.thoughts.size / this.actions.length; }
 
-  // Whether it is of this game still, from which moves may have been taken back.
+  // Whether the review still fits the game: moves may have been taken back.
   fits(game) { return String(game.actions) === String(this.actions); }
 
   goOn() {
@@ -32,20 +32,20 @@ export class Review {
     if (this.done) this.judge();
   }
 
-  // moves[k]: {seat, action, best, loss, mark, name} of the action after ply k. mark: '' where nothing was lost.
+  // moves[k]: {seat, action, best, loss, mark, name} of the action at ply k. mark: '' if the loss is small.
   judge() {
     const outlook = [...this.thoughts.values()].map(thoughts => thoughts.outlook);
     const scale = this.scale(outlook);
     this.moves = this.actions.map((action, ply) => {
       const { action: best, to_play: seat } = this.thoughts.get(ply);
       const fell = (outlook[ply] - (outlook[ply + 1] ?? this.end)) * (seat === 0 ? 1 : -1);
-      const loss = action === best ? 0 : Math.max(0, fell);  // the agent's own choice shows how far its values err
+      const loss = action === best ? 0 : Math.max(0, fell);  // a drop after the agent's own choice only shows the error of its values
       const [, mark, name] = MARKS.find(([share]) => loss >= share * scale) ?? [0, '', ''];
       return { seat, action, best, loss, mark, name };
     });
   }
 
-  // What is decisive: the victory; of games for points, a quarter of all points; of one player, the best expected score.
+  // A decisive advantage: a victory; in games for points, a quarter of all points; for one player, the best expected score.
   scale(outlook) {
     const { run } = this;
     if (run.players === 1) return Math.max(1e-6, ...outlook.map(Math.abs));
@@ -53,7 +53,7 @@ export class Review {
     return most > 1 ? most / 4 : most;
   }
 
-  // The next marked move after ply, or before it, as the ply of the position that it led to.
+  // The next marked move after ply (step 1) or before it (step -1), as the ply after the move; null if there is none.
   marked(ply, step) {
     for (let k = ply + step; k >= 1 && k <= this.actions.length; k += step) if (this.moves[k - 1].mark) return k;
     return null;
@@ -71,7 +71,7 @@ export class Review {
   }
 }
 
-// The review in the panel: its progress, then what was wrong with the move that led to the position shown, and a table.
+// The review in the panel: its progress; then the fault of the move that led to the position shown, and a table.
 export function showReview(game, lookAt) {
   const { review } = game;
   const host = $('review-result');

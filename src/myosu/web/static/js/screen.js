@@ -1,10 +1,10 @@
-// The page of a Gymnasium environment: pictures and numbers come in, held actions go out.
+// The page of a Gymnasium environment: it receives images and numbers, and sends the held actions.
 
 import { $, make } from './dom.js';
 
 const SIGNS = { ArrowUp: '↑', ArrowDown: '↓', ArrowLeft: '←', ArrowRight: '→', ' ': 'Space' };
 const LISTED = 50;
-// controls: of {keys, name, action}, those with most keys first. down: the keys that are held; touched: the button.
+// controls: [{keys, name, action}], most keys first. down: the keys that are held. touched: the button that is held.
 const page = { controls: [], down: new Set(), touched: null, held: null, who: 'person', paused: false, turns: false, ended: 0 };
 const number = value => (Number.isInteger(value) ? value : value.toFixed(Math.abs(value) < 10 ? 2 : 1)).toString().replace('-', '−');
 
@@ -81,7 +81,7 @@ function recorded(count) {
   $('recorded').textContent = `${count} recorded`;
 }
 
-// The action of the keys that are down; the longest combination counts.
+// Send the action of the keys that are down; the longest combination counts.
 function hold() {
   const control = page.touched ?? page.controls.find(control => control.keys.every(key => page.down.has(key)));
   const held = control ? JSON.stringify(control.action) : null;
@@ -112,7 +112,7 @@ addEventListener('keydown', event => {
   if (!page.controls.some(control => control.keys.includes(plain(event)))) return;
   event.preventDefault();
   if (event.repeat && !page.turns) return;
-  if (event.repeat) page.held = null;  // a key that repeats makes one step after another
+  if (event.repeat) page.held = null;  // each repetition of a key makes one step
   page.down.add(plain(event));
   hold();
 });

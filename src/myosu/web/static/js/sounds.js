@@ -1,8 +1,8 @@
-// Short quiet sounds of moves and ends, which the browser makes itself. They can be off.
+// Short quiet sounds for moves and ends, synthesised in the browser. They can be switched off.
 
 import { $, stored } from './dom.js';
 
-// Of each event its tones: [frequency in Hz, start and length in seconds].
+// Tones of each event: [frequency in Hz, start and length in seconds].
 const TONES = {
   move: [[420, 0, 0.05]], taken: [[420, 0, 0.05], [300, 0.05, 0.07]],
   won: [[523, 0, 0.12], [659, 0.11, 0.12], [784, 0.22, 0.22]], lost: [[392, 0, 0.14], [330, 0.13, 0.25]], ended: [[440, 0, 0.2]],
@@ -19,7 +19,7 @@ export function offerSounds() {
 export function play(event) {
   if (!event || !$('sounds').checked || !globalThis.AudioContext) return;
   audio ??= new AudioContext();
-  audio.resume();  // a browser keeps it silent until the visitor has clicked or pressed a key
+  audio.resume();  // browsers block sound until the first click or key
   for (const [frequency, start, length] of TONES[event]) {
     const at = audio.currentTime + start;
     const [tone, volume] = [new OscillatorNode(audio, { type: 'triangle', frequency }), new GainNode(audio, { gain: 0 })];
@@ -31,7 +31,7 @@ export function play(event) {
   }
 }
 
-// What is heard when `position` is reached; of Snake, which moves all the time, only meals and the end.
+// The sound for reaching `position`. In Snake, which moves all the time, only meals and the end have one.
 export function soundOf(game, position, won) {
   const { board } = position;
   if (position.over) {

@@ -1,5 +1,5 @@
-// Which curves are shown together, what they are called, and what they tell. A curve that is not named here (another
-// algorithm's) gets a picture of its own, with the name that it was recorded under.
+// The charts: which curves each shows, its title and its description. A curve that is not listed here (of another
+// algorithm) gets its own chart, with the name under which it was recorded.
 
 const strength = 'How strong it is', play = 'How it plays, and what it expects', losses = 'Learning', machine = 'Speed and memory';
 
@@ -12,7 +12,7 @@ export const CHARTS = [
     about: 'Mean over the episodes of each record, from the least to the greatest; with exploration.' },
   { group: strength, names: ['selfplay/reward_first_mean', 'selfplay/reward_second_mean'], title: 'Reward by seat', wide: true,
     about: 'Means of self-play: the first player, and dashed the second.' },
-  // Of one player and of two.
+  // For one player and for two.
   ...['episodes', 'selfplay'].flatMap(place => [
     ['length', 'Length of an episode', 'Steps or moves, on average.'],
     ['policy_entropy', 'Policy entropy', 'How much it varies its moves. Falls with certainty, but not to 0 at once.'],
@@ -40,7 +40,7 @@ export const CHARTS = [
   { group: machine, names: ['memory_mib'], title: 'Memory', about: 'MiB of all processes.' },
 ];
 
-// Edges of bands, counters that only rise, and what is told in words.
+// Edges of bands, counters that only rise, and curves that are shown as text.
 const LEFT_OUT = /^(games|samples|positions|replay_games|actor_restarts|env_restarts|positions_per_second)$|_(min|max|std|low|high)$/;
 
 export function chartsFor(names) {

@@ -1,4 +1,4 @@
-// The recorded games of training: a list of them, and a board on which one is stepped through.
+// The recorded games of training: a list, and a board to step through one.
 
 import { $, make } from './dom.js';
 import { get } from './get.js';
@@ -24,7 +24,7 @@ export class Games {
     });
   }
 
-  // More runs than there were.
+  // Add new runs to the menu.
   offer(runs) {
     $('which-label').hidden = runs.length < 2;
     $('which').append(...runs.slice($('which').options.length).map(run => make('option', { value: run.number }, run.name)));
@@ -74,7 +74,7 @@ export class Games {
     await this.go(0);
   }
 
-  // Positions come in parts, in time for whoever walks on.
+  // Positions are fetched in parts, ahead of the viewer.
   async fetch(ply) {
     const { run, episode } = this;
     if (ply > this.length && this.length || this.positions.has(ply) || this.asked.has(ply)) return;

@@ -1,4 +1,4 @@
-// Runs that differ only in their seed are one group, drawn as a mean and a band. And: which settings differ at all.
+// Groups of runs that differ only in their seed, drawn as a mean and a band; and the settings that differ between runs.
 
 const POINTS = 200;
 
@@ -14,13 +14,13 @@ export function groupsOf(runs) {
   return [...groups.values()];
 }
 
-// [name, values of the runs] of each setting whose values are not all equal.
+// [name, values of the runs] for each setting whose values are not all equal.
 export function differences(runs) {
   const names = [...new Set(runs.flatMap(run => Object.keys(run.settings)))];
   return names.map(name => [name, runs.map(run => run.settings[name] ?? '')]).filter(([, values]) => new Set(values).size > 1);
 }
 
-// One in place of the runs of a group: at each point the mean of the runs, between the least and the greatest of them.
+// One run in place of a group: at each point the mean of the runs, with their minimum and maximum as a band.
 export function merge(runs) {
   if (runs.length === 1) return runs[0];
   const together = what => {
@@ -38,7 +38,7 @@ export function merge(runs) {
     curves: mean, smoothed: smooth.mean, spread: { low: { ...low, ...smooth.low }, high: { ...high, ...smooth.high } } };
 }
 
-// Over the range that all have reached.
+// Mean, minimum and maximum over the range that all curves cover.
 function spread(curves) {
   const start = Math.max(...curves.map(points => points[0][0]));
   const end = Math.min(...curves.map(points => points.at(-1)[0]));
@@ -54,7 +54,7 @@ function spread(curves) {
   return [mean, low, high];
 }
 
-// On the straight line between the two points around x.
+// The value at x, linearly interpolated.
 function valueAt(points, x) {
   const after = points.findIndex(point => point[0] >= x);
   if (after <= 0) return points.at(after)[1];

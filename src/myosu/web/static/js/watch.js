@@ -1,4 +1,4 @@
-// The page to watch: asks every two seconds what is new and draws it.
+// The watch page: polls the server every two seconds and draws the changes.
 
 import { $, make, stored } from './dom.js';
 import { capital, Chart, short } from './chart.js';
@@ -11,7 +11,7 @@ const EVERY = 2000;
 const UNITS = { minutes: 'minutes of training', env_steps: 'steps in the environment', updates: 'gradient steps' };
 const STATES = { running: 'running', finished: 'finished', stopped: 'stopped', starting: 'starting', waiting: 'waiting for its first record', gone: 'its folder is gone' };
 
-// zoomed: the part of the axis that is shown, [low, high], or null for all of it.
+// zoomed: the visible part of the axis, [low, high], or null for all of it.
 const page = { runs: [], charts: new Map(), axis: 'minutes', zoomed: null };
 
 const visible = () => page.runs.filter(run => run.shown);
@@ -41,7 +41,7 @@ async function start() {
   }, 5 * EVERY);
 }
 
-// The runs that the server shows, and those beside them that may be added. Others may have added some.
+// Add the runs that the server shows, and offer those beside them. Other pages may have added some.
 function take(data) {
   if (!data) return;
   for (const { name, settings } of data.runs.slice(page.runs.length)) {
@@ -121,7 +121,7 @@ async function refresh() {
       }
     });
     if (changed) draw();
-    page.runs.forEach(card); // after the charts, which findings lead to
+    page.runs.forEach(card); // after the charts, because findings link to them
     if (changed) table();
   } catch (error) {
     complain(`The server does not answer; trying again. (${error.message})`);
@@ -161,10 +161,10 @@ function since(run) {
   return '';
 }
 
-// Text in which no flag is broken over two lines.
+// Wrap flags in spans, so that none is broken over two lines.
 const withFlags = text => text.split(/(--[a-z][a-z-]*)/).map((part, k) => k % 2 ? make('span', { class: 'flag' }, part) : part);
 
-// What the doctor says of a run: the finding, its cause, what to change, and the way to the curve that shows it.
+// A finding of the doctor: message, cause, advice, and a link to the curve that illustrates it.
 function finding({ check, severity, message, cause, advice, curves }) {
   const chart = [...page.charts.values()].find(one => one.what.names.some(name => curves.includes(name)) && !one.element.hidden);
   const way = chart ? [make('button', { class: 'way', onclick: () => chart.element.scrollIntoView({ behavior: 'smooth', block: 'center' }) }, `See ${chart.what.title.toLowerCase()}`)] : [];
@@ -173,7 +173,7 @@ function finding({ check, severity, message, cause, advice, curves }) {
     ...(advice ? [make('p', {}, make('span', { class: 'faint' }, 'What to change: '), ...withFlags(advice))] : []), ...way);
 }
 
-// What differs between the runs that are shown.
+// The settings that differ between the runs shown.
 function settings() {
   const runs = visible();
   const rows = runs.length > 1 ? differences(runs) : [];
@@ -184,7 +184,7 @@ function settings() {
     make('tbody', {}, ...rows.map(([name, values]) => make('tr', {}, make('th', { scope: 'row' }, name), ...values.map(value => make('td', {}, plain(value))))))));
 }
 
-// What happens before the first update: compilation, then the collection of what is needed to learn.
+// Progress before the first update: compilation, then the collection of positions.
 function beginning(run) {
   if (run.state === 'starting' || (run.state === 'running' && !run.done.env_steps && !run.done.updates)) {
     return [make('progress', { 'aria-label': 'starting' }), make('p', { class: 'about' }, 'Compiling and starting: about a minute at the first training of a game on a machine, seconds later. '
@@ -195,7 +195,7 @@ function beginning(run) {
     make('p', { class: 'about' }, `Collecting the positions to begin with: ${Math.round(100 * run.collected)} %.`)];
 }
 
-// State, figures and findings of one run.
+// The card of a run: its state, figures and findings.
 function card(run) {
   const { done } = run;
   const rate = name => {

@@ -1,6 +1,6 @@
 // Sentences about a game, for the status line and for screen readers.
 
-// What a game looks like: Go of any size looks the same.
+// The appearance of a game: Go of any size looks the same.
 export const look = run => /^go\d/.test(run.game) ? 'go' : run.game;
 
 const SIDES = { othello: ['Black', 'White'], go: ['Black', 'White'], connect_four: ['Red', 'Yellow'], tictactoe: ['Cross', 'Ring'] };
@@ -23,22 +23,22 @@ export const checkpointName = name => name.startsWith('apv:') ? 'AlphaGo’s sea
 
 export const moveName = (run, action) => run.pass === action ? 'pass' : run.names[action];
 
-// The number of the action after ply k, as chess writes it: of two players one for both moves.
+// The number of the action at ply k, as in chess: with two players, both moves share a number.
 export const moveNumber = (run, k) => run.players === 1 ? `${k + 1}.` : `${Math.floor(k / 2) + 1}${k % 2 ? '…' : '.'}`;
 
 export const number = value => String(Math.round(100 * value) / 100).replace('-', '−');
 
-// Whether returns are half the difference of discs; with --rewards outcome they are ±1.
+// Whether returns are half the disc difference; with --rewards outcome they are ±1.
 export const inDiscs = run => run.game === 'othello' && run.reward_range[1] > 1;
 
-// A difference of values, as the game counts.
+// A difference of values in the game's unit.
 export function amount(run, value) {
   if (inDiscs(run)) return `${number(Math.round(20 * value) / 10)} discs`;
   if (run.players === 1) return `${number(value)} points`;
   return run.reward_range[1] > 1 ? number(value) : `${Math.round(50 * value)} %`;
 }
 
-// What a game of these returns came to, as lists tell it.
+// The result of a game with these returns, for lists.
 export function result(run, returns) {
   if (run.players === 1) return `score ${number(returns[0])}`;
   if (returns[0] === 0) return 'draw';
@@ -47,7 +47,7 @@ export function result(run, returns) {
 
 const START_LENGTH = 3;
 
-// The score of a player alone: of Snake what it ate (dying costs a reward, but no target), of Bubble what still hangs.
+// The score of a single player: in Snake the targets eaten (dying costs a reward, but no target), in Bubble the bubbles left.
 export function score(position) {
   const { board } = position;
   if (board.kind === 'snake') return board.body.length - START_LENGTH;
@@ -55,7 +55,7 @@ export function score(position) {
   return position.returns[0];
 }
 
-// What happened in the move that led to `position`.
+// Describe the move that led to `position`.
 export function describe(run, game, position) {
   if (position.last === null) return 'A new game.';
   const who = playerName(game, position.mover);
@@ -77,7 +77,7 @@ export function describe(run, game, position) {
   return game.isPerson(position.to_play) ? `${text} ${turn(run, game, position)}` : text;
 }
 
-// Whether passing is all that is left; in Go it is legal always.
+// Whether passing is the only choice; in Go it is always legal.
 const mustPass = position => position.board.pass === true && position.legal.length === 1;
 
 function turn(run, game, position) {
@@ -109,7 +109,7 @@ export function outcome(run, game, position) {
   return `${who === 'You' ? 'You win' : `${who} (${sideName(run, winner)}) wins`}${count}.`;
 }
 
-// Whether it ended with a person's victory over somebody; a player alone beats nobody.
+// Whether a person won a two-player game.
 export function won(game, position) {
   const lead = position.over && position.returns.length === 2 ? position.returns[0] : 0;
   return lead !== 0 && game.seats[lead > 0 ? 0 : 1].kind === 'person';

@@ -1,9 +1,9 @@
-// Bubble: aim with the mouse or a finger and let go, or with the arrow keys and Enter.
+// Bubble: aim with the mouse or a finger and release, or use the arrow keys and Enter.
 
 import { svg } from '../dom.js';
 
 const STEPS = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -5, ArrowUp: 5, Home: -100, End: 100 };
-const SPEED = 0.045;  // radii a millisecond
+const SPEED = 0.045;  // radii per millisecond
 const still = matchMedia('(prefers-reduced-motion: reduce)');
 
 export class BubbleBoard {
@@ -62,7 +62,7 @@ export class BubbleBoard {
       svg('g', { class: 'moves' }, svg('circle', { r: radius }), svg('circle', { r: radius, class: 'gleam' })));
   }
 
-  // The shot flies its path; then what pops bursts and what hangs loose falls.
+  // The shot flies along its path; then matching bubbles burst and loose ones fall.
   animate(board) {
     const { path, cell, colour, gone } = board.shot;
     const ways = path.slice(1).map(([x, y], k) => Math.hypot(x - path[k][0], y - path[k][1]));
@@ -88,7 +88,7 @@ export class BubbleBoard {
     }
   }
 
-  // The aim line, and what the agent would do.
+  // The aim line, and the agent's preferred shots.
   mark() {
     const { board, game } = this;
     const lines = [];
@@ -109,7 +109,7 @@ export class BubbleBoard {
     this.drawing.setAttribute('aria-disabled', String(!game.mayPlay));
   }
 
-  // Aim at the pointer. False where it is not above the shooter.
+  // Aim at the pointer. Returns false if it is not above the shooter.
   point(event) {
     const box = this.drawing.getBoundingClientRect();
     const unit = box.width / this.board.size[0];

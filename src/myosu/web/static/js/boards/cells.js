@@ -1,16 +1,16 @@
-// A grid of cells that mouse, touch, keyboard and screen readers can use.
+// A grid of cells for mouse, touch, keyboard and screen readers.
 
 import { make } from '../dom.js';
 
 const letters = 'abcdefghijklmnopqrstuvwxyz';
 
-// The name of a cell, as moves are written. upwards: the number of rows, where they are counted from the bottom.
+// The name of a cell in the notation of moves. upwards: the number of rows if they count from the bottom, otherwise 0.
 export const cellName = (cell, columns, files = letters, upwards = 0) =>
   files[cell % columns] + (upwards ? upwards - Math.floor(cell / columns) : Math.floor(cell / columns) + 1);
 
 export class Cells {
-  // label: of the whole grid. on: {choose(cell), enter(cell), leave()}; choose says whether it meant anything, the others
-  // show what it would do.
+  // label: of the whole grid. on: {choose(cell), enter(cell), leave()}; choose returns whether it had an effect, the others
+  // preview it.
   constructor(host, rows, columns, label, on) {
     this.rows = rows;
     this.columns = columns;
@@ -69,7 +69,7 @@ export class Cells {
       Home: [row, 0], End: [row, this.columns - 1],
     }[event.key];
     if (to) this.focus(to[0] * this.columns + to[1]);
-    else if (event.key === ' ' && !this.on.choose(this.focused)) return event.preventDefault();  // and may mean a pause
+    else if (event.key === ' ' && !this.on.choose(this.focused)) return event.preventDefault();  // so the page may take it as pause
     else if (event.key === 'Enter') this.on.choose(this.focused);
     else if (event.key !== ' ') return;
     event.preventDefault();

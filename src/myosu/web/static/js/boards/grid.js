@@ -16,9 +16,9 @@ export class GridBoard {
   }
 
   build(board) {
-    const game = PIECES[look(this.run)] ? look(this.run) : 'othello';  // a game of somebody's own looks like Othello
+    const game = PIECES[look(this.run)] ? look(this.run) : 'othello';  // games of users look like Othello
     this.names = PIECES[game];
-    this.naming = board.files ? [board.files, board.rows] : [];  // Go's letters, and its rows from the bottom
+    this.naming = board.files ? [board.files, board.rows] : [];  // Go's letters, and rows counted from the bottom
     this.host.className = `board ${game}`;
     const frame = make('div', { class: 'frame' });
     this.grid = new Cells(frame, board.rows, board.columns, `${title(this.run)} board`, {
@@ -34,14 +34,14 @@ export class GridBoard {
     this.host.replaceChildren(frame);
   }
 
-  // moved: the position follows the one that was shown, so that what changed may be seen changing.
+  // moved: the position follows the one shown before, so the change may be animated.
   show(position, { game, thoughts, hint, moved }) {
     const board = position.board;
     if (!this.grid) this.build(board);
     this.board = board;
     this.game = game;
     this.position = position;
-    // A click means the option of this cell or, where pieces drop, of its column.
+    // A click selects the option of the cell or, if pieces drop, of its column.
     this.options = new Map();
     for (const [action, cell, flips] of board.options) {
       const option = { action, cell, flips };

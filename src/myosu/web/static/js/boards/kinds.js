@@ -1,4 +1,4 @@
-// The board for each kind of position that the server tells of.
+// The board for each kind of position that the server sends.
 
 import { BubbleBoard } from './bubble.js';
 import { GridBoard } from './grid.js';

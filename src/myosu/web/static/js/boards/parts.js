@@ -1,4 +1,4 @@
-// What each part of an agent thinks, on small boards side by side. A click shows a part's numbers on the large board.
+// The numbers of each part of an agent, on small boards side by side. A click shows a part's numbers on the large board.
 
 import { make, svg } from '../dom.js';
 import { look, moveName } from '../words.js';
@@ -11,14 +11,14 @@ const MEANINGS = {
   visits: 'The share of the simulations that went into each move; the most visited one is played.',
 };
 
-// A share of 1 for every action: a probability as it is, a value as a chance to win.
+// A number in [0, 1] for an action: a probability as it is, a value as a win probability.
 export function shareOf(run, name, number) {
   if (number === null) return null;
   return name === 'prior' || name === 'visits' ? number : (number / run.reward_range[1] + 1) / 2;
 }
 
 export class PartBoards {
-  // choose(name): a part was clicked.
+  // choose(name): called when a part is clicked.
   constructor(host, run, choose) {
     Object.assign(this, { host, run, choose });
   }
@@ -30,7 +30,7 @@ export class PartBoards {
     this.host.replaceChildren(...names.map(name => this.board(position.board, name, thoughts.parts[name], name === chosen, thoughts.action)));
   }
 
-  // action: the agent’s choice, which comes first among equals.
+  // action: the agent’s choice, preferred among equals.
   board(board, name, numbers, chosen, action) {
     const { run } = this;
     const shares = numbers.map(number => shareOf(run, name, number));

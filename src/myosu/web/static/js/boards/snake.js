@@ -1,4 +1,4 @@
-// Snake. It moves with each key, or by itself into the direction of the latest one.
+// Snake. It moves with each key, or by itself in the direction of the last key.
 
 import { make, stored, svg } from '../dom.js';
 import { Cells } from './cells.js';
@@ -17,7 +17,7 @@ export class SnakeBoard {
     this.host.className = 'board snake';
     const frame = make('div', { class: 'frame' });
     this.grid = new Cells(frame, board.rows, board.columns, 'snake board; steer with the arrow keys', { choose: () => false });
-    this.grid.key = () => {};  // arrows steer the snake and do not walk over the cells
+    this.grid.key = () => {};  // arrow keys steer the snake instead of moving the focus
     this.drawing = svg('svg', { viewBox: `0 0 ${board.columns * UNIT} ${board.rows * UNIT}`, 'aria-hidden': 'true' });
     frame.append(this.drawing);
     this.pad = make('div', { class: 'pad' }, ...[[2, '▲', 'up'], [3, '◀', 'left'], [1, '▶', 'right'], [0, '▼', 'down']].map(
@@ -65,7 +65,7 @@ export class SnakeBoard {
       const [x, y] = this.centre(cell);
       shapes.push(svg('circle', { cx: x, cy: y, r: 13, class: 'apple' }), svg('path', { class: 'leaf', d: `M${x} ${y - 11}q2-9 10-9q-1 9-10 9` }));
     }
-    // From the tail on, so that what is nearer to the head lies on top.
+    // From the tail on, so that parts nearer to the head lie on top.
     for (let k = points.length - 1; k > 0; k--) {
       const share = k / points.length;
       shapes.push(svg('line', { x1: points[k][0], y1: points[k][1], x2: points[k - 1][0], y2: points[k - 1][1], class: 'body',

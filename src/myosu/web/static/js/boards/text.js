@@ -10,7 +10,7 @@ export class TextBoard {
 
   show(position, { game, thoughts, hint }) {
     const share = new Map(thoughts?.shares ?? []);
-    // By keyboard, the next move begins where this one was made: all buttons are new ones now.
+    // Keep the keyboard focus among the moves, because all buttons are replaced.
     this.held = this.host.contains(document.activeElement) || (this.held && document.activeElement === document.body);
     this.host.replaceChildren(
       make('pre', {}, position.board.text),

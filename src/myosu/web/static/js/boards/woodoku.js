@@ -1,4 +1,4 @@
-// Woodoku: drag a piece onto the board, or choose it (keys 1 to 3) and then a cell for its middle.
+// Woodoku: drag a piece onto the board, or select it (keys 1 to 3) and then a cell for its middle.
 
 import { make } from '../dom.js';
 import { Cells, cellName } from './cells.js';
@@ -68,7 +68,7 @@ export class WoodokuBoard {
     return `${Math.max(...rows) - Math.min(...rows) + 1} high, ${Math.max(...columns) - Math.min(...columns) + 1} wide`;
   }
 
-  // What is chosen, what the agent would do, where the chosen piece fits.
+  // Highlight the selected piece, the agent's preferred moves, and the cells where the piece fits.
   mark() {
     this.slots.forEach((button, slot) => button.setAttribute('aria-pressed', String(slot === this.slot)));
     const fits = new Set(this.slot === null || !this.game.mayPlay ? [] : this.board.fits[this.slot]);
