@@ -64,7 +64,7 @@ class Config:
     learning_rate: float = 1e-3
     """Adam's learning rate, annealed linearly to 0 over the run."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -124,7 +124,7 @@ class Policy(nn.Module):
 
 
 def make_policy(config: Config, spec: EnvSpec) -> Policy:
-    """On its device."""
+    """Build the policy on its device."""
     return Policy(config, spec).to(device_for(config.device, spec))
 
 

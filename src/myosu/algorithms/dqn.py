@@ -115,7 +115,7 @@ class Config:
     max_grad_norm: float = 10.0
     """Clip the gradient to this norm."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -196,7 +196,7 @@ class QNet(nn.Module):
 
 
 def make_net(config: Config, spec: EnvSpec) -> QNet:
-    """On its device."""
+    """Build the network on its device."""
     return QNet(config, spec).to(device_for(config.device, spec))
 
 

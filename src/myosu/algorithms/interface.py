@@ -135,7 +135,7 @@ def positions_in(agent: Agent, env: VectorEnv, env_ids: np.ndarray) -> dict[str,
 
 @dataclass(frozen=True)
 class Thoughts:
-    """An agent's evaluation of n positions, each from the view of the player to move.
+    """An agent's evaluation of n positions, each from the perspective of the player to move.
 
     action: int64 [n], the actions that ``act`` chooses.
     policy: f32 [n, A], probabilities; 0 where illegal.

@@ -72,7 +72,7 @@ class Config:
     num_envs: int = 16
     """Environments per actor, stepped in parallel."""
     sequence_length: int = 32
-    """Positions per stored sequence; the last one is only used to bootstrap. Returns reach to its end."""
+    """Positions per stored sequence. Returns extend to the last position, which is only used to bootstrap."""
     replay_capacity: int = 100_000
     """Positions that the replay buffer holds, in whole sequences; the oldest are overwritten first."""
     learning_starts: int = 1000
@@ -334,7 +334,7 @@ class Learner:
         self.net = make_net(config, spec).to(self.device)
         self.target = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.parameters, self.target_parameters = FlatParameters(self.net), FlatParameters(self.target)
-        #: Statistics of batch normalisation, which are moving averages themselves.
+        #: Statistics of batch normalisation. They are copied, because they are moving averages already.
         self.statistics = list(zip(self.target.buffers(), self.net.buffers(), strict=True))
         self.optimizer = FlatAdam(self.parameters)
         self.policy = Choices((self.num_actions,), several=False)
@@ -350,7 +350,7 @@ class Learner:
         first = np.eye(1, K + 1, dtype=np.float32)[0]
         later = (1 - first) / np.float32(K)
         #: float32 [4, K + 1]: loss weights of policy, value, reward and planes at step k. The K unrolled steps share
-        #: one weight. Rewards belong to the step before.
+        #: one weight. Rewards belong to the previous step.
         self.weights_along = np.stack([
             first * config.cmpo_loss_weight + later * config.model_loss_weight,
             (first + later) * config.value_loss_weight, np.roll(later, -1) * config.reward_loss_weight,

@@ -235,8 +235,8 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 
 def position_columns(config: Config, spec: EnvSpec) -> Columns:
-    """The replay's columns, from the view of the player to move. value_after: in the last row of a truncated game, the
-    network's value of the final observation; else 0. final_pieces: the owner of each cell at the end."""
+    """The replay's columns, from the perspective of the player to move. value_after: in the last row of a truncated
+    game, the network's value of the final observation; else 0. final_pieces: the owner of each cell at the end."""
     final = {"final_pieces": ((2, *spec.observation_shape[1:]), np.uint8)} if config.ownership_loss_weight else {}
     return final | {
         "observation": (spec.observation_shape, spec.observation_dtype),

@@ -90,7 +90,7 @@ class Config:
     reward_clip: float | None = None
     """Clip rewards, after any normalisation, to ± this; None: to ±10 if they are normalised, else no clipping."""
     reward_scale: float = 1.0
-    """Environment rewards are multiplied by this; 0: learn from GAIL and curiosity alone."""
+    """Environment rewards are multiplied by this, after any clipping; 0: learn from GAIL and curiosity alone."""
     gail_weight: float = 0.0
     """Weight of the reward for imitating ``recordings`` (GAIL); 0: none."""
     gail_discount: float = 0.99
@@ -129,7 +129,7 @@ class Config:
     max_grad_norm: float = 0.5
     """Clip the gradient to this norm; separately for the policy and value networks if they are not shared."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -364,7 +364,7 @@ def _orthogonal(module: nn.Module, gain: float) -> None:
 
 
 def make_net(config: Config, spec: EnvSpec) -> ActorCritic:
-    """On its device."""
+    """Build the network on its device."""
     return ActorCritic(config, spec).to(device_for(config.device, spec))
 
 

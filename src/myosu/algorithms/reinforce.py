@@ -71,7 +71,7 @@ class Config:
     max_grad_norm: float = 100.0
     """Clip the gradient to this norm."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {

@@ -77,7 +77,7 @@ class Config:
     temperature: float | None = None
     """Weight α of the entropy; None: tuned so that the policy's entropy stays at its target."""
     temperature_initial: float = 1.0
-    """Initial temperature when it is tuned."""
+    """Initial temperature if it is tuned."""
     entropy_target: float = -1.0
     """Target entropy (nats) of each component of a continuous action in (−1, 1)."""
     entropy_share: float = 0.3
@@ -127,7 +127,7 @@ class Config:
     anneal_learning_rate: bool = False
     """Anneal the learning rate linearly to 0 over the run."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {

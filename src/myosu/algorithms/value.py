@@ -64,7 +64,7 @@ class Config:
     learning_rate: float = 1e-3
     """Adam's learning rate, annealed linearly to 0 over the run."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -83,7 +83,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
 
 
 class Value(nn.Module):
-    """v(s), float32 [n], from the view of the player to move: tanh of a linear map, times the greatest |reward|."""
+    """v(s), float32 [n], from the perspective of the player to move: tanh of a linear map, times the greatest |reward|."""
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Value(nn.Module):
 
 
 def make_value(config: Config, spec: EnvSpec) -> Value:
-    """On its device."""
+    """Build the value network on its device."""
     return Value(config, spec).to(device_for(config.device, spec))
 
 

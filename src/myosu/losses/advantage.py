@@ -22,8 +22,8 @@ def generalized_advantages(reward, value, acted, terminated, env_ids, discount, 
     only if its environment has no later row.
 
     reward, value: float32 [T]. acted, terminated: bool [T]. env_ids: int64 [T], ≥ 0.
-    discount: γ in [0, 1]; or −γ if two players take turns and values are from the view of the player to move, because
-    one player's gain is the other's loss. gae_lambda: λ in [0, 1].
+    discount: γ in [0, 1]; or −γ if two players take turns and values are from the perspective of the player to move,
+    because one player's gain is the other's loss. gae_lambda: λ in [0, 1].
     """
     advantage = np.zeros(len(reward), np.float32)
     environments = env_ids.max() + 1 if len(env_ids) else 0

@@ -55,7 +55,7 @@ class UnrollSettings:
 
 def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: int, search_weight: float,
                   td_lambda: float = 1.0) -> np.ndarray:
-    """Value targets of the rows (any shape), from the view of the player to move; float32.
+    """Value targets of the rows (any shape), from the perspective of the player to move; float32.
 
     (1 − search_weight)·z + search_weight·v, where v is the search's value of the position and z the λ-return to the end
     of the episode (``lambda_returns``); or, if 0 < ``td_steps`` = n steps end earlier, the bootstrapped n-step return

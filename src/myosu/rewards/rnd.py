@@ -27,7 +27,7 @@ class RandomNetworks(nn.Module):
         self.target.requires_grad_(False)
 
     def forward(self, observation: np.ndarray) -> tuple[Tensor, Tensor]:
-        """f and f̂."""
+        """The outputs of f and f̂."""
         normalized = self.observations(observation)
         return self.target(normalized), self.predictor(normalized)
 
