@@ -83,7 +83,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
 
 
 class Value(nn.Module):
-    """v(s), float32 [n], from the perspective of the player to move: tanh of a linear map, times the greatest |reward|."""
+    """v(s), float32 [n], from the perspective of the player to move: tanh of a linear map, times max |reward|."""
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()

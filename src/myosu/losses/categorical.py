@@ -39,7 +39,7 @@ class Support:
         return cls(low, high, atoms, squeezed=high - low > WIDE)
 
     def points(self, device: torch.device | str = "cpu") -> Tensor:
-        """float32 [atoms]; cached: do not modify."""
+        """The atoms, float32 [atoms]. Cached: do not modify them."""
         return _points(self, device)
 
     def two_hot(self, scalars: Tensor) -> Tensor:
@@ -151,8 +151,8 @@ LOG2_E, LN_2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
 def _exp(x):
     """eˣ of a float32 x ≤ 1 with a relative error of 5e-7: 2ᵏ, made from its bits, times a polynomial of the remainder,
-    which is at most ½ ln 2. Unlike the C library's exp, LLVM can vectorise it."""
-    x = np.float32(-87.0) if x < np.float32(-87.0) else x  # e⁻⁸⁷ is about the least normal float32; NaN stays NaN
+    which is at most ½ ln 2. LLVM can vectorise it, unlike the C library's exp."""
+    x = np.float32(-87.0) if x < np.float32(-87.0) else x  # e⁻⁸⁷ is about the smallest normal float32; NaN stays NaN
     k = np.floor(x * LOG2_E + np.float32(0.5))
     r = x - k * LN_2
     series = np.float32(1 / 720)
