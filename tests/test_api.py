@@ -441,7 +441,7 @@ def test_a_second_ctrl_c_says_what_is_kept(tmp_path, capsys):
         myosu.train("tictactoe", TOY, run=tmp_path / "run", callbacks=[Twice()], handle_signals=True,
                     **{**LOUD, "quiet": False})
     out = capsys.readouterr().out
-    assert "Stopped at once. The last checkpoint" in out and "update-00000010" in out and "--resume" in out
+    assert "Stopped immediately. The last checkpoint" in out and "update-00000010" in out and "--resume" in out
 
 
 # --- a notebook

@@ -107,7 +107,7 @@ def train(env: Env = None, algorithm: str | None = None, *, minutes: float | Non
         started = {"algorithm": algorithm, "preset": preset, "run": run, "opponent": opponent, "env_kwargs": env_kwargs,
                    "rewards": None if rewards == "score" else rewards}
         if fixed := [name for name, value in started.items() if value is not None]:
-            raise UserError(f"resume goes on with a run as it was started: leave out {fixed[0]}.")
+            raise UserError(f"resume continues a run with its own settings: leave out {fixed[0]}.")
         opened = open_run(_folder(resume), trust)
         if env is not None:
             _give_again(opened.config, env)

@@ -17,7 +17,7 @@ from myosu.errors import UserError
 from myosu.processes import one_thread
 
 COMMANDS = {
-    "demo": "play at once, against a small agent that comes with Myosu",
+    "demo": "play immediately against a small agent that comes with Myosu",
     "train": "train an agent on a game, or resume a run",
     "evaluate": "evaluate an agent in a match, with confidence intervals",
     "record": "record games between any players, or demonstrations of a run",
@@ -99,7 +99,7 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        print(f"myosu: {error.filename or 'What is to be kept'} cannot be written: {error.strerror}. Choose a place "
+        print(f"myosu: {error.filename or 'The output'} cannot be written: {error.strerror}. Choose a place "
               "where you may write, or make room there.", file=sys.stderr)
         return 2
 

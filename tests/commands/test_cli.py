@@ -113,7 +113,7 @@ def test_a_terminal_that_knows_ascii_only_gets_other_characters(command):
         ("play nowhere --seat third", "second"),
         ("check nosuch.py", "There is no file 'nosuch.py'"),
         ("check CartPole-v11", "Did you mean 'CartPole-v1'?"),
-        ("check CartPole-v1 --env-kwargs {", "--env-kwargs {: this is no JSON"),
+        ("check CartPole-v1 --env-kwargs {", "--env-kwargs {: this is not JSON"),
         ("check tictactoe --games 0", "--games 0"),
         ("train tictactoe --updates 1 --seed -1", "seed must be from 0 to"),
         ("train tictactoe --updates 1 --seed 18446744073709551616", "seed must be from 0 to"),

@@ -51,7 +51,7 @@ FLAWS = {
     "no chance": ("one-episode", "info", "six different seeds gave the same episode"),
     "endless": ("endless", "warning", "went on for 3000 steps without an end"),
     "time limit": ("time-limit", "warning", "100% of random episodes were terminated at step 30 exactly"),
-    "both ends": ("both-ends", "warning", "30 of 30 ends were terminated and truncated at once"),
+    "both ends": ("both-ends", "warning", "30 of 30 ends were terminated and truncated in the same step"),
     "dying early pays": ("early-end", "warning", "dying early pays: most steps cost 0.1, an end 0.3"),
     "hurry": ("early-end", "info", "look at this: a step costs 1 on average"),
     "high reward": ("reward-scale", "warning", r"are large: up to ±5,000 a step"),

@@ -61,7 +61,7 @@ def test_frames_are_means_of_areas_of_the_brighter_of_two():
 
 
 def test_other_environments_say_so():
-    with pytest.raises(UserError, match=r"CartPoleEnv is no game of Atari's .* leave out --atari"):
+    with pytest.raises(UserError, match=r"CartPoleEnv is not an Atari game .* leave out --atari"):
         AtariFrames(gymnasium.make("CartPole-v1"))
     with pytest.raises(UserError, match=r"skips frames by itself \(frameskip = 4\)"):
         AtariFrames(gymnasium.make(PONG))

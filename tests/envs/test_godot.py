@@ -123,7 +123,7 @@ def test_lost_games_are_counted_and_their_episodes_truncated(game, tmp_path):
 @pytest.mark.parametrize("mode, message", [
     ("dies at once", "the engine ended \\(exit code 3\\): the scene is broken"),
     ("never connects", "has not connected to port .* within 1 s"),
-    ("nonsense at once", "b'hello', which is no JSON"),
+    ("nonsense at once", "b'hello', which is not JSON"),
     ("no spaces", "describes its observations as {}"),
     ("mixed", "mixes discrete and continuous actions"),
 ])

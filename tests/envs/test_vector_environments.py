@@ -217,7 +217,7 @@ def test_what_cannot_be_set_back_is_cut(mode):
         assert step.terminated[place] == owed and step.truncated[place] != owed
         assert step.reward[place] == (2 if owed else 0)
     notice, = second.notices()
-    assert "Counters cannot be set back to where it was" in notice and second.notices() == []
+    assert "Counters cannot be restored" in notice and second.notices() == []
     assert act(second, [0, 0]).observation.tolist() == [[1, 0], [1, 0]]
 
 
@@ -418,7 +418,7 @@ def test_a_run_in_a_vector_environment_of_ones_own(folder, capsys):
     assert "cannot be set back" not in capsys.readouterr().err
     assert run(["train", "--resume", "run", "--env-steps", "200"]) == 0
     output = "".join(capsys.readouterr())
-    assert "my_vectors:Mine cannot be set back to where it was" in " ".join(output.split())
+    assert "my_vectors:Mine cannot be restored" in " ".join(output.split())
     games = [json.loads(line) for line in (folder / "run" / "games.jsonl").read_text().splitlines()]
     whole = [game for game in games if game["returns"][0] == sum(range(1, game["length"] + 1))]
     assert {game["length"] for game in whole} >= {2, 3, 4}

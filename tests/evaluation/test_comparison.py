@@ -1,4 +1,4 @@
-"""Measures over seeds, against numbers worked out by hand and against those of rliable 1.2.0."""
+"""Statistics over seeds, compared with calculations by hand and with rliable 1.2.0."""
 
 import json
 
@@ -21,8 +21,8 @@ from myosu.runs.curves import Curve
 
 
 def test_interquartile_mean_by_hand():
-    assert interquartile_mean(np.array([9.0, 1, 2, 100])) == 5.5  # of 4, one from each end
-    assert interquartile_mean(np.array([1.0, 2, 3])) == 2  # ⌊3 / 4⌋ = 0: all of them
+    assert interquartile_mean(np.array([9.0, 1, 2, 100])) == 5.5  # of 4 values, one is removed at each end
+    assert interquartile_mean(np.array([1.0, 2, 3])) == 2  # ⌊3 / 4⌋ = 0: none is removed
     assert interquartile_mean(np.array([0.0, 1, 2, 3, 50])) == 2
     assert interquartile_mean(np.array([[0.0, 10], [1, 20], [2, 30], [9, 90]]), axis=0).tolist() == [1.5, 25]
 
@@ -35,7 +35,7 @@ def test_probability_of_improvement_by_hand():
     assert improvement(ours, theirs) == pytest.approx((0.875 + 0) / 2)
 
 
-#: Six runs of two tasks, and what rliable 1.2.0 says of them (20,000 and 5,000 resamples).
+#: Six runs of two tasks. The tests compare with the results of rliable 1.2.0 (20,000 and 5,000 resamples).
 OURS = np.array([[0.1, 0.9], [0.4, 0.7], [0.35, 1.1], [0.8, 0.95], [0.2, 0.5], [0.6, 0.65]])
 THEIRS = np.array([[0.15, 0.6], [0.3, 0.62], [0.25, 0.9], [0.5, 0.4], [0.1, 0.45], [0.33, 0.7]])
 
@@ -49,28 +49,28 @@ def test_the_numbers_of_rliable():
 
 
 def test_chance_of_a_difference():
-    """Of all 20 ways to split six runs into three and three, two are as far apart; of 70 of four and four, two."""
+    """Of the 20 splits of six runs into three and three, two are as extreme; of the 70 into four and four, two."""
     three, four = ([np.arange(n) + 9.0] for n in (3, 4))
     assert permutation_p_value(three, [np.arange(3.0)]) == pytest.approx(2 / 20, abs=0.015)
     assert permutation_p_value(four, [np.arange(4.0)]) == pytest.approx(2 / 70, abs=0.008)
     assert permutation_p_value(three, three) == 1
-    # Two games: both splits must fall the same way, (1/20)² on each side.
+    # Two games: both splits must be extreme in the same direction, (1/20)² on each side.
     assert permutation_p_value(three * 2, [np.arange(3.0)] * 2) == pytest.approx(2 / 400, abs=0.003)
 
 
 def test_all_possible_resamples_of_two_runs():
-    # 0 and 1 drawn twice: 00, 01, 10, 11, so the mean is 0, ½ or 1 with ¼, ½, ¼ and 95 % reach from 0 to 1.
+    # Two draws of 0 and 1: 00, 01, 10, 11. The mean is 0, ½ or 1 with probabilities ¼, ½, ¼: 95 % reach from 0 to 1.
     assert bootstrap_interval(all_tasks, [np.array([0.0, 1])]) == (0, 1)
     assert bootstrap_interval(all_tasks, [np.full(5, 3.0)]) == (3, 3)
 
 
 def test_tasks_are_drawn_apart():
-    """Were runs drawn from all tasks together, the mean of two tasks of one value each would vary."""
+    """If runs were drawn from all tasks together, the mean of two tasks of constant value would vary."""
     assert bootstrap_interval(all_tasks, [np.zeros(3), np.ones(3)]) == (0.5, 0.5)
 
 
 def test_curves_are_drawn_as_wholes():
-    curves = np.array([[0.0, 1], [1, 0]])  # of every draw the two points' means add up to 1
+    curves = np.array([[0.0, 1], [1, 0]])  # in every resample, the means of the two points add up to 1
     low, high = curve_interval(curves)
     assert low.tolist() == [0, 0] and high.tolist() == [1, 1]
     assert curve_interval(np.array([[2.0, 3]] * 4)).tolist() == [[2, 3], [2, 3]]

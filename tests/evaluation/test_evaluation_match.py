@@ -1,4 +1,4 @@
-"""Matches: who plays which seat, openings from both sides, and the numbers that come out."""
+"""Matches: seats, openings from both sides, and results."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def othello():
 
 
 class FirstLegal:
-    """An agent (``algorithms.interface.Agent``) that always plays again what it played."""
+    """A deterministic agent (``algorithms.interface.Agent``) that plays the first legal action."""
 
     has_memory = False
 
@@ -36,7 +36,7 @@ class FirstLegal:
 
 
 class Fixed:
-    """Always wants the same action, legal or not."""
+    """Always plays the same action, legal or not."""
 
     name, repeats_itself = "fixed", True
 
@@ -71,7 +71,7 @@ def test_the_histories_replay_to_the_rewards(othello):
 
 
 def test_seats_are_told_apart(tictactoe):
-    """Whoever moves first in random tic-tac-toe wins 737/1260 of the games, and loses 121/420."""
+    """The first player in random tic-tac-toe wins 737/1260 of the games and loses 121/420."""
     result = play_match(tictactoe, RandomPlayer(tictactoe, 1), RandomPlayer(tictactoe, 2), games=4000)
     assert result.opening_plies == 0
     assert result.first_seat.games == result.second_seat.games == 2000
@@ -123,7 +123,7 @@ def test_score_of_pairs_worked_by_hand():
 
 
 def test_intervals_of_short_matches_keep_to_the_rewards_there_are(othello):
-    """Four games of random players, which differ by dozens of discs."""
+    """Four games of random players, whose results differ by dozens of discs."""
     for seed in range(8):
         result = play_match(othello, RandomPlayer(othello, seed), RandomPlayer(othello, 99), games=4, seed=seed)
         for score in (result.overall, result.first_seat, result.second_seat):
@@ -132,13 +132,13 @@ def test_intervals_of_short_matches_keep_to_the_rewards_there_are(othello):
 
 
 def test_episodes_keep_to_the_rewards_there_are_too():
-    """Two games of Woodoku, where nobody can earn less than 0."""
+    """Two games of Woodoku, whose return cannot be less than 0."""
     low, high = play_episodes(load_environment("woodoku"), FirstLegal(), 2, seed=1).to_json()["mean_reward_ci95"]
     assert low == 0 < high
 
 
 class GivesUp:
-    """Plays the first legal action, and gives up after four plies in about every other game."""
+    """Plays the first legal action, and resigns after four plies in about every other game."""
 
     name, repeats_itself = "gives up", True
 
@@ -154,7 +154,7 @@ class GivesUp:
 
 
 def test_a_game_given_up_is_lost_and_the_others_go_on(othello):
-    """From either side; its history ends where it was given up, and the position of the others is untouched."""
+    """For both seats. The history ends at the resignation, and the positions of the other games are not affected."""
     for seat, players in enumerate([(GivesUp(othello), RandomPlayer(othello, 1)),
                                     (RandomPlayer(othello, 1), GivesUp(othello))]):
         result = play_match(othello, *players, games=20, opening_plies=0, seed=0)

@@ -1,4 +1,4 @@
-"""Alpha-beta against plain minimax and solved games; the walk through all replies."""
+"""Alpha-beta compared with plain minimax and known positions; play against all replies."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def after(game, text):
 
 
 def minimax(game, state, depth):
-    """(value, first best action) by plain recursion: no cuts, no shared code."""
+    """(value, first best action) by plain recursion, without pruning and without shared code."""
     best, chosen = -np.inf, -1
     for action in np.flatnonzero(legal_mask(game, state)[0]):
         child, reward, ended = state.copy(), np.empty(1, np.float32), np.empty(1, np.bool_)
@@ -58,8 +58,8 @@ def test_alphabeta_chooses_what_minimax_chooses(name, depth):
 @pytest.mark.parametrize(
     "position, depth, best",
     [
-        ("d a d a d a", 1, "d"),  # four upwards
-        ("a d a d b d", 2, "d"),  # the opponent threatens four upwards
+        ("d a d a d a", 1, "d"),  # four in a column
+        ("a d a d b d", 2, "d"),  # the opponent threatens four in a column
         ("d d e e", 3, "cf"),  # an open three wins
     ],
 )
@@ -74,7 +74,7 @@ def test_alphabeta_never_loses_tictactoe_and_chance_does(tictactoe):
 
 
 def test_losing_lines_are_lost_games(tictactoe):
-    """The greedy player in the second seat takes a1, b1, …: it loses, and the lines show how."""
+    """The greedy player in the second seat plays a1, b1, …: it loses, and the losing lines contain this game."""
     report = walk_all_replies(tictactoe, AlphaBetaPlayer(tictactoe, 1), seat=1)
     assert report.losses == len(report.losing_lines) > 0
     assert report.wins + report.draws + report.losses == report.games
@@ -84,7 +84,7 @@ def test_losing_lines_are_lost_games(tictactoe):
 
 
 def test_every_reply_is_walked(tictactoe):
-    """Against a player that never ends a game early there are at most 9·7·5·3 lines; 8·6·4·2 from the other seat."""
+    """There are at most 8·6·4·2 = 384 lines with the player in the first seat, 9·7·5·3 = 945 in the second."""
     report = exhaustive_report(tictactoe, AlphaBetaPlayer(tictactoe, 9))
     assert report["first_seat"]["games"] <= 384 and report["second_seat"]["games"] <= 945
     assert report["losses"] == report["loss_rate"] == 0 and report["losing_lines"] == []

@@ -1,4 +1,4 @@
-"""Intervals against published tables and numbers worked by hand."""
+"""Confidence intervals, compared with published tables and calculations by hand."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_mean_interval_by_hand():
 
 
 def test_no_mean_lies_beyond_what_is_possible():
-    """−32 and 27: mean −2.5, standard error 29.5, times 12.706; cut at ±32, at one end alone, or not at all."""
+    """−32 and 27: mean −2.5, standard error 29.5, times 12.706; clipped to ±32, at one end only, or not at all."""
     values = np.array([-32.0, 27.0])
     low, high = -2.5 - 12.706205 * 29.5, -2.5 + 12.706205 * 29.5
     assert mean_interval(values) == pytest.approx((low, high), abs=1e-3)
@@ -31,7 +31,7 @@ def test_no_mean_lies_beyond_what_is_possible():
 
 
 def test_a_cut_interval_covers_as_much():
-    """Of 4,000 short matches whose mean is known, rewards ±32 with probabilities 0.9 and 0.1."""
+    """Intervals of 4,000 short matches with rewards ±32 with probabilities 0.9 and 0.1, whose true mean is 25.6."""
     rng = np.random.default_rng(0)
     drawn = np.where(rng.random((4000, 6)) < 0.9, 32.0, -32.0)
     whole, cut = ([mean_interval(values, possible) for values in drawn]
@@ -41,14 +41,14 @@ def test_a_cut_interval_covers_as_much():
 
 
 def test_wilson_by_hand():
-    """8 of 10: centre (0.8 + 3.841459/20) / 1.3841459, and for 10 of 10 the low end is 10 / (10 + 3.841459)."""
+    """8 of 10: centre (0.8 + 3.841459/20) / 1.3841459; 10 of 10: lower end 10 / (10 + 3.841459)."""
     assert wilson_interval(0.8, 10) == pytest.approx((0.490162, 0.943318), abs=1e-5)
     assert wilson_interval(1.0, 10) == pytest.approx((10 / 13.841459, 1.0), abs=1e-6)
     assert wilson_interval(0.0, 10) == pytest.approx((0.0, 3.841459 / 13.841459), abs=1e-6)
 
 
 def test_dependent_games_count_as_their_units():
-    alike = np.repeat(np.array([[1.0], [0.0]] * 10), 2, axis=1)  # both games of a pair end alike: 20 trials, not 40
+    alike = np.repeat(np.array([[1.0], [0.0]] * 10), 2, axis=1)  # equal results within a pair: 20 trials, not 40
     assert rate_interval(alike) == pytest.approx(wilson_interval(0.5, 20))
     opposite = np.tile([1.0, 0.0], (20, 1))  # each pair 1 : 1; never narrower than 40 independent games
     assert rate_interval(opposite) == wilson_interval(0.5, 40)

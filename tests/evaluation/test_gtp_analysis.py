@@ -1,4 +1,4 @@
-"""lz-analyze and kata-analyze, as controllers read them."""
+"""The commands lz-analyze and kata-analyze, in the format that controllers read."""
 
 import io
 import re
@@ -47,7 +47,7 @@ def test_infos_name_every_move_by_order(engine):
 
 
 def test_analysis_goes_on_until_input_comes(engine):
-    """Line after line with more and more visits; then any input, an empty line too, ends it."""
+    """The number of visits increases from line to line, until any input, even an empty line, ends the analysis."""
     enough, said = threading.Event(), []
 
     class Answers(io.StringIO):
@@ -72,7 +72,7 @@ def test_analysis_goes_on_until_input_comes(engine):
 
 
 def test_owners_are_told_in_the_view_of_the_player_to_move(engine):
-    """Black alone has stones: it will own most of the board."""
+    """Only Black has stones, so it will own most of the board."""
     commands = [f"play {'bw'[k % 2]} {'pass' if k % 2 else f'C{k // 2 + 1}'}" for k in range(10)]
     said = answers(engine, *commands, "kata-analyze b ownership true", "play b b2", "kata-analyze ownership true",
                    "quit")
@@ -82,7 +82,7 @@ def test_owners_are_told_in_the_view_of_the_player_to_move(engine):
 
 
 def test_expected_owners_by_hand():
-    """A full board with one eye each: nothing can be played, and all is owned."""
+    """A board of black stones with three eyes: Black owns every point."""
     state = GAME.new_states(1)
     for cell in range(24):
         if cell not in (0, 4):

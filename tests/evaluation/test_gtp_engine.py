@@ -1,4 +1,4 @@
-"""The agent as a GTP engine: the dialect, hostile input, clocks, and whole games with real programs."""
+"""The agent as a GTP engine: the dialect, malformed input, clocks, and whole games with real programs."""
 
 import shlex
 import sys
@@ -68,7 +68,7 @@ def test_a_game_with_mistakes_in_it(engine):
 
 
 def test_scores_and_passes_said_or_not(othello):
-    """Random games, in which the passes are said at random; whoever does not say them takes them back unsaid."""
+    """Random games in which passes are sent or omitted at random; ``undo`` also takes back omitted passes."""
     rng, passes, silent = np.random.default_rng(4), 0, 0
     for _ in range(12):
         engine = GtpEngine(othello, lambda state, history, simulations: 0, 1)
@@ -95,7 +95,7 @@ def test_scores_and_passes_said_or_not(othello):
 
 @needs_grhino
 def test_squares_that_are_left_count_as_grhino_counts_them(othello):
-    """Random games that end before the board is full, one of them by taking every disc."""
+    """Random games that end before the board is full; in one of them a player has no disc left."""
     grhino, rng, margins = GtpPlayer(othello, "gtp-rhino -l 1"), np.random.default_rng(0), []
     try:
         while len(margins) < 4:
@@ -121,7 +121,7 @@ def test_squares_that_are_left_count_as_grhino_counts_them(othello):
 
 
 def test_any_bytes_at_all_get_an_answer_or_none(engine):
-    """And the game goes on."""
+    """Afterwards the engine still works."""
     rng = np.random.default_rng(0)
     words = [*engine.answer("list_commands")[2:].split(), "black", "white", "d3", "pass", "-1", "1e400", "#", "9" * 400]
     words.remove("quit")
@@ -146,7 +146,7 @@ NAMED = {
 
 @pytest.mark.parametrize("names", NAMED.values(), ids=NAMED)
 def test_what_genmove_says_play_takes(names):
-    """Whatever a game calls its actions, the engine's words for them are words of GTP, which our client reads too."""
+    """For any names of actions, the engine uses valid words of GTP, which Myosu's client can also read."""
     game = replace(load_game("tictactoe"), action_name=names.__getitem__, parse_action=names.index)
     order, words = [4, 0, 8, 2, 6, 7, 1, 3, 5], []
     giving = GtpEngine(game, lambda state, history, simulations: order[len(history)], 1)
@@ -171,7 +171,7 @@ def test_names_with_spaces_are_taken_as_people_write_them():
 @pytest.mark.parametrize("picture", ["a\n\nb", "\n\na", "a\n \n\t\n\n", "a\r\n\r\nb", "a\x0b\x0bb", "a\u2028\u2028b",
                                      ""])
 def test_an_answer_ends_where_it_ends(picture):
-    """Our client, which takes an empty line for its end, asks on."""
+    """A client that reads up to an empty line gets the next answer correctly."""
     engine = GtpEngine(replace(load_game("tictactoe"), render=lambda state: picture), lambda *_: 0, 1)
     answer = engine.answer("showboard")
     assert all(line.strip() for line in answer[:-2].split("\n")) and answer.endswith("\n\n")
@@ -182,8 +182,8 @@ def test_an_answer_ends_where_it_ends(picture):
 
 
 def test_lines_of_any_length_take_time_in_proportion(engine):
-    """Twice the length costs twice the time, not four times: 32,000 spaces took 6.6 seconds, these would take a quarter
-    of an hour."""
+    """The time is linear in the length, not quadratic: with quadratic time, 32,000 spaces took 6.6 seconds, and these
+    lines would take a quarter of an hour."""
     for line in ("play b d" + " " * 400_000 + "x y", " " * 400_000, "1" * 400_000, "play" + " b" * 200_000,
                  "1" * 400_000 + " name" + " " * 400_000, "\t" * 400_000 + "name", "name #" + " #" * 200_000):
         assert engine.answer(line) is None or len(engine.answer(line)) < 400_100
@@ -202,7 +202,7 @@ def test_clocks_beyond_reason(engine, clock):
 
 
 def test_a_pace_that_cannot_be_measured():
-    """A clock of the machine too coarse for one simulation, and times that no floating-point number holds."""
+    """Durations of 0, because the machine's clock is too coarse, and times beyond the range of floats."""
     pace = Pace()
     pace.observe(8, 0.0)
     assert pace.simulations(0.1, 64) == 64 and pace.simulations(0.0, 64) == 64
@@ -241,14 +241,14 @@ def test_pace_is_that_of_the_slowest_of_the_last_moves():
 
 
 class Referee:
-    """The clock of one player as the rules of GTP have it."""
+    """The clock of one player according to the rules of GTP."""
 
     def __init__(self, main, period, stones):
         self.left, self.period, self.stones, self.to_make = main, period, stones, 0
 
     def charge(self, seconds):
         self.left -= seconds
-        if self.left < 0 and self.stones and not self.to_make:  # main time goes over into the first period
+        if self.left < 0 and self.stones and not self.to_make:  # the first period begins when the main time is used up
             self.left, self.to_make = self.left + self.period, self.stones + 1
         assert self.left >= 0, "lost on time"
         if self.to_make:
@@ -260,8 +260,8 @@ class Referee:
 @pytest.mark.parametrize("settings", ["4 0 0", "0.5 0 0", "1 3 5", "0 2 10", "3 1 1"])
 @pytest.mark.parametrize("informed", [False, True])
 def test_never_loses_on_time(othello, monkeypatch, settings, informed):
-    """100 simulations of about 20 ms each would be 2 s a move. Time here is counted, not measured: a simulation takes
-    from 15 to 30 ms and everything else 1 ms."""
+    """100 simulations of about 20 ms would take 2 s per move. Time is simulated: a simulation takes 15 to 30 ms,
+    everything else 1 ms."""
     now, asked, rng = [0.0], [], np.random.default_rng(0)
 
     def think(state, history, simulations):
@@ -288,7 +288,7 @@ def test_never_loses_on_time(othello, monkeypatch, settings, informed):
 
 
 def test_the_first_move_knows_nothing_of_what_compiling_took(othello, monkeypatch):
-    """4 seconds for the first thought, then 10 ms a simulation: seven tenths of a 40th of 40 seconds are 70 of them."""
+    """The first search takes 4 s longer; a simulation takes 10 ms. 70 simulations fit into 0.7 · 40 s / 40 moves."""
     now, asked = [0.0], []
 
     def think(state, history, simulations):
@@ -315,7 +315,7 @@ def command(tmp_path_factory):
 
 @needs_grhino
 def test_whole_games_against_grhino(othello, command):
-    """The controller is our own GTP client, which knows the true position; it would name an illegal move."""
+    """The controller is Myosu's GTP client, which knows the rules and raises an error for illegal moves."""
     ours, grhino = GtpPlayer(othello, command), GtpPlayer(othello, "gtp-rhino -l 1")
     try:
         assert ours.send("name") == "Myosu"

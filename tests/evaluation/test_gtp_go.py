@@ -1,4 +1,4 @@
-"""Our engine's Go commands, beside GNU Go's answers where it is installed."""
+"""The engine's Go commands, compared with GNU Go's answers if it is installed."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def engine():
 
 
 def say(engine, *commands):
-    """The answers, without marks and blank lines."""
+    """The answers to ``commands``, without blank lines."""
     return [engine.answer(command).strip() for command in commands]
 
 
@@ -34,7 +34,7 @@ def test_komi_stays_and_counts(engine):
 def test_final_score_counts_the_board_as_it_stands(engine):
     assert say(engine, "final_score") == ["? cannot score: the game is not over"]
     say(engine, "komi 7.5", *(f"play {'bw'[k % 2]} {'DE'[k % 2]}{k // 2 + 1}" for k in range(18)), "play b pass")
-    assert say(engine, "play w pass", "final_score")[-1] == "= W+16.5"  # 36 against 45
+    assert say(engine, "play w pass", "final_score")[-1] == "= W+16.5"  # 36 points against 45, and komi
     assert say(engine, "final_status_list dead", "final_status_list seki") == ["=", "="]
     assert len(say(engine, "final_status_list alive")[0].split()) == 19
     assert say(engine, "final_status_list unwell") == ["? syntax error"]

@@ -1,4 +1,4 @@
-"""Passing a game and mastering it, beside recorded experts."""
+"""Passing and mastering a game, in comparison with recorded experts."""
 
 import json
 
@@ -21,7 +21,7 @@ def result(lengths, won):
 
 
 def test_a_lost_game_counts_as_the_longest():
-    """Two won in 20 and 30 steps, two lost after 60 and, early, after 10: (20 + 30 + 60 + 60) / 4."""
+    """Two games won in 20 and 30 steps, two lost after 60 and 10: (20 + 30 + 60 + 60) / 4."""
     report = result([20, 30, 60, 10], np.array([True, True, False, False]))
     assert report["mean_steps_to_win"] == 42.5 and report["success_rate"] == 0.5
     assert report["mean_success_length"] == 25
@@ -29,7 +29,7 @@ def test_a_lost_game_counts_as_the_longest():
 
 @pytest.fixture
 def experts(tmp_path):
-    """Two won, after 20 and 24 shots, and one lost after 7."""
+    """A recording of two games won after 20 and 24 shots, and one lost after 7."""
     folder = tmp_path / "experts"
     folder.mkdir()
     (folder / "recording.json").write_text(json.dumps({"game": "bubble", "kwargs": {}, "rewards": "score",

@@ -1,4 +1,4 @@
-"""How well an agent predicts recorded games, by hand."""
+"""Predictions of recorded games, compared with calculations by hand."""
 
 import json
 
@@ -26,7 +26,7 @@ POLICY = np.array([0.4, 0.3, 0.15, 0.05, 0.1], np.float32)
 
 
 class Fixed:
-    """The same policy and value everywhere."""
+    """An agent with the same policy and value in every position."""
 
     has_memory = False
 
@@ -45,11 +45,11 @@ def record(actions, unchosen=(), winner=1.0):
 
 def test_accuracies_and_errors_are_those_of_the_chosen_moves():
     found = predict(Fixed(), ENVIRONMENT, [record([0, 1, 4, 2]), record([3, 0, 4, 4], unchosen=[0], winner=-1.0)])
-    # Moves that count: 0, 1, 2 of the first game and 0 of the second; passes count for the value alone.
+    # Counted moves: 0, 1, 2 of the first game and 0 of the second. Passes are counted only for the value.
     assert (found.games, found.positions) == (2, 7)
     assert (found.top1, found.top5) == (pytest.approx(2 / 4), 1.0)
     assert found.log_likelihood == pytest.approx(np.log([0.4, 0.3, 0.15, 0.4]).mean())
-    # Who is to move has won at 0 and 2 of the first game, and at 1 and 3 of the second: ½ (1 − ½)² and ½ (−1 − ½)².
+    # The player to move wins at plies 0 and 2 of the first game, 1 and 3 of the second: ½ (1 − ½)², else ½ (−1 − ½)².
     assert found.value_error == pytest.approx((4 * 0.125 + 3 * 1.125) / 7)
     assert found.by_stage == [(0, 7, pytest.approx(found.value_error))]
     assert found.top1_ci95[0] <= found.top1 <= found.top1_ci95[1]
@@ -70,13 +70,13 @@ def test_long_games_are_asked_about_in_parts(monkeypatch):
 
 
 def test_a_policy_that_knows_nothing_is_right_as_often_as_chance():
-    """Equals are no hits: with five actions alike the played one is third."""
+    """Ties are not hits: if all five actions are equal, the played one is ranked third."""
     found = predict(Fixed(np.full(5, 0.2, np.float32), 0.0), ENVIRONMENT, [record([0, 1])])
     assert (found.top1, found.top5, found.value_error) == (0.0, 1.0, 0.5)
 
 
 def test_intervals_count_games_not_moves():
-    """All moves of a game alike: the interval is that of the number of games."""
+    """If all moves of a game have the same result, the interval depends on the number of games."""
     games = [record([0, 1, 0 + 2, 3], unchosen=[1, 2, 3]) if k % 2 else record([1, 0], unchosen=[1]) for k in range(40)]
     low, high = predict(Fixed(), ENVIRONMENT, games).top1_ci95
     assert low == pytest.approx(0.5 - 1.96 * np.sqrt(0.25 / 40), abs=0.03) and high == pytest.approx(1 - low, abs=0.05)

@@ -1,4 +1,4 @@
-"""Whole games in Quarry, a GTP controller that is not ours, on a screen that nobody sees."""
+"""Whole games in Quarry, an independent GTP controller, on a virtual display."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ pytestmark = pytest.mark.skipif(
     reason="QUARRY, GRHINO, XVFB OR XDOTOOL IS NOT INSTALLED: run scripts/install_program.sh xdotool grhino quarry "
            "xvfb xdotool")
 
-#: What a person would choose in Quarry's dialogs. Time control 1: so much for the game; 3: so much, then for ten moves.
+#: The settings of Quarry's dialogs. Time control 1: a time limit for the game; 3: main time, then a limit for ten
+#: moves.
 CONFIGURATION = """
 [GTP Engine "GRhino"]
 Name = "GRhino"
@@ -55,7 +56,7 @@ Moves per overtime = 10
 
 @contextlib.contextmanager
 def screen():
-    """A display that exists in memory alone."""
+    """A virtual display in memory."""
     reading, writing = os.pipe()
     with subprocess.Popen(["Xvfb", "-displayfd", str(writing), "-screen", "0", "1024x768x24", "-nolisten", "tcp"],
                           pass_fds=[writing], stderr=subprocess.DEVNULL) as server:
@@ -69,14 +70,14 @@ def screen():
 
 
 def said(engine) -> list[tuple[str, str]]:
-    """The controller's commands and their answers, as far as they have been given."""
+    """The controller's commands so far that were answered, with their answers."""
     commands = engine.with_suffix(".asked").read_text().splitlines()
     answers = engine.with_suffix(".answered").read_text().split("\n\n")
     return list(zip(commands, answers[:-1], strict=False))
 
 
 def played(conversation: list[tuple[str, str]]) -> Course:
-    """The game by the rules. The passes that Quarry does not say are put in."""
+    """Replay the game by the rules, with the passes that Quarry omits."""
     game = load_game("othello")
     course = Course(game, 0)
     for command, answer in conversation:
@@ -87,7 +88,7 @@ def played(conversation: list[tuple[str, str]]) -> Course:
         if course.legal_actions()[game.pass_action] and action != game.pass_action:
             course.play(game.pass_action)
         assert words[1] == COLOURS[course.now.to_play]
-        course.play(action)  # which names an illegal one
+        course.play(action)  # raises an error if the action is illegal
     return course
 
 
@@ -111,8 +112,8 @@ def test_a_whole_game_with_a_clock(tmp_path, colour, control, settings):
         with subprocess.Popen([QUARRY], env=surroundings, stderr=subprocess.DEVNULL) as quarry:
             try:
                 press("Quarry Control Center", "alt+n")
-                press("New Game", "alt+f", "alt+p")  # Forward, Play
-                press("Myosu")  # the board's window
+                press("New Game", "alt+f", "alt+p")  # the buttons Forward and Play
+                press("Myosu")  # the window of the board
                 deadline = time.monotonic() + 120
                 while not (course := played(conversation := said(engine))).now.over and time.monotonic() < deadline:
                     assert quarry.poll() is None

@@ -1,4 +1,4 @@
-"""Ratings: known strengths come back, and nothing depends on the order of the games."""
+"""Ratings: known strengths are recovered, and the order of the games does not matter."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from myosu.evaluation.ratings import ELO, Results, connected, fit, intervals, pr
 
 
 def sample(strengths, log_nu, pairings, games, rng):
-    """Games of every one of ``pairings``, drawn from the model."""
+    """Results of ``games`` games of each of ``pairings``, drawn from the model."""
     results = Results.none(len(strengths))
     for i, j in pairings:
         win, draw = probabilities(np.array(strengths[i] - strengths[j]), log_nu)
@@ -21,15 +21,15 @@ def everybody(n):
 
 
 def test_probabilities_by_hand():
-    """ν = 2 between equals: half of the games are drawn. 400 points: ten wins to each loss, drawn games or not."""
+    """ν = 2 between equal players: half of the games are drawn. 400 points: ten wins per loss, regardless of draws."""
     win, draw = probabilities(np.array([0.0, 400 / ELO]), np.log(2))
     assert win[0] == pytest.approx(0.25) and draw[0] == pytest.approx(0.5)
     assert win[1] / (1 - win[1] - draw[1]) == pytest.approx(10)
 
 
 def test_two_players_by_hand():
-    """30 wins, 10 losses, no draw: 400 log10(3) = 191 points, less a little for the prior. Twice as many draws as wins
-    and losses together change the probability of a draw, but hardly the rating: the wins are still 3 to 1."""
+    """30 wins, 10 losses, no draw: 400 log10(3) = 191 points, slightly less due to the prior. Twice as many draws as
+    wins and losses together change the probability of a draw, but hardly the rating: the wins are still 3 to 1."""
     results = Results(np.array([[0, 10.0], [30.0, 0]]), np.zeros((2, 2)))
     assert fit(results).elo()[1] == pytest.approx(400 * np.log10(3), abs=3)
     drawn = Results(results.wins, np.array([[0, 80.0], [80.0, 0]]))
@@ -39,14 +39,14 @@ def test_two_players_by_hand():
 
 
 def test_interval_of_two_players_by_hand():
-    """Of p = 0.75 in 40 games without draws: ± 1.96 / √(n p q) in strength, where the interval is nearly symmetric."""
+    """p = 0.75 in n = 1000 games without draws: ± 1.96 / √(n p q) in strength, as the interval is nearly symmetric."""
     results = Results(np.array([[0, 250.0], [750.0, 0]]), np.zeros((2, 2)))
     low, high = intervals(results, fit(results))[1]
     assert (high - low) / 2 == pytest.approx(ELO * 1.96 / np.sqrt(1000 * 0.75 * 0.25), rel=0.02)
 
 
 def test_the_distance_to_the_mean_is_surer_than_that_to_a_stranger():
-    """Of two players the mean is half way. And of a chain whose first link is weak, the others know each other well."""
+    """With two players, the mean is half way. In the chain only the first player's connection is weak."""
     two = fit(Results(np.array([[0, 40.0], [60.0, 0]]), np.zeros((2, 2))))
     assert two.deviations_from_mean() == pytest.approx(np.sqrt(two.variances()[0, 1]) / 2)
     chain = Results.none(6)
@@ -59,7 +59,7 @@ def test_the_distance_to_the_mean_is_surer_than_that_to_a_stranger():
 @pytest.mark.parametrize("strengths, log_nu, games", [([0, 1, 2, 3.5, 5], -1.0, 20), ([0, 0.3, 0.8, 1, 1.2], 1.0, 20)],
                          ids=["far apart, few draws", "close, many draws"])
 def test_intervals_cover_known_strengths(strengths, log_nu, games):
-    """95 % of them: of 240 with nothing wrong, fewer than 215 or all of them happen once in thousands of times."""
+    """95 % of them: if all is correct, fewer than 215 or all of the 240 occur less than once in a thousand times."""
     rng, hits = np.random.default_rng(1), 0
     truth = ELO * np.array(strengths)
     for _ in range(60):
@@ -70,7 +70,7 @@ def test_intervals_cover_known_strengths(strengths, log_nu, games):
 
 
 def test_large_league_of_neighbours_only():
-    """Twelve players, each of whom met two others: all on one scale, none further off than four standard errors."""
+    """Twelve players who play only their neighbours: all are on one scale, with errors below four standard errors."""
     strengths = np.linspace(0, 11, 12)
     results = sample(strengths, 0.0, [(i, i + 1) for i in range(11)], 400, np.random.default_rng(2))
     best = fit(results)

@@ -1,4 +1,4 @@
-"""Recording games: who plays whom, what nobody chose, nothing twice, nothing lost."""
+"""Recording games: pairings, unchosen moves, no duplicates, nothing lost."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from toy_runs import in_fork
 GREEDY_AND_RANDOM = Settings(("greedy", "random"), opening_plies=2)
 GO5 = make_game(5)
 
-#: Black resigns at its third move; White never moves but by passing.
+#: Black resigns at its third move; White always passes.
 RESIGNS = fake_engine('''
 words = line.split()
 if words[0] == "genmove":
@@ -41,7 +41,7 @@ if words[0] == "genmove":
 else:
     print("=\\n", flush=True)
 ''')
-#: Passes at once, but captures dead stones first: two moves for each colour.
+#: Passes at the first move, but captures dead stones before: two moves for each colour.
 CLEANS = fake_engine('''
 words = line.split()
 if words[0] == "list_commands":
@@ -74,7 +74,7 @@ def test_a_recording_that_is_killed_goes_on_and_every_game_says_who_played_it(tm
     os.waitpid(pid, 0)
     before = lines(folder)
     with open(folder / "games.jsonl", "a") as file:
-        file.write('{"index": 99, "len')  # killed while it wrote
+        file.write('{"index": 99, "len')  # killed while writing a line
     recorded = record_games(folder, "tictactoe", GREEDY_AND_RANDOM, 60, jobs=1)
     after = lines(folder)
     wanted = {*range(60), *(line["index"] for line in before)}
@@ -90,7 +90,7 @@ def test_a_recording_that_is_killed_goes_on_and_every_game_says_who_played_it(tm
     assert {len(record.unchosen) for record in records} == {0, 1, 2}
     for record, seats in zip(records, names, strict=True):
         assert record.unchosen == list(range(len(record.unchosen)))
-        for ply, move in enumerate(record.moves(tictactoe)):  # raises if the outcome is another one
+        for ply, move in enumerate(record.moves(tictactoe)):  # raises an error if the outcome differs
             if move.chosen and seats[move.seat] == "greedy":
                 states, rewards, over = game.new_states(1), np.zeros(1, np.float32), np.zeros(1, bool)
                 for action in record.actions[:ply]:
@@ -141,7 +141,7 @@ def test_random_moves_are_as_many_as_asked_for_and_pass_only_if_they_must():
 
 
 def test_scripted_players_of_a_game_for_one_are_recorded(tmp_path):
-    """Greedy takes the move whose reward and heuristic are the best. Nothing is left of a player's own chance."""
+    """Greedy takes the move with the best reward and heuristic, so that it needs far fewer shots than random."""
     game = make_bubble(rows=2, colours=2)
     environment = Environment("bubble", game_spec(game), game=game)
     shots = {}
@@ -157,7 +157,7 @@ def test_scripted_players_of_a_game_for_one_are_recorded(tmp_path):
 
 @pytest.mark.slow
 def test_demonstrations_of_a_run_are_read_by_what_imitates(tmp_path, capsys):
-    """Whoever acts well in a Gymnasium environment is recorded, and cloned: the clone does the same."""
+    """A trained run in a Gymnasium environment is recorded and cloned; the clone acts in the same way."""
     from myosu import evaluate, load, train
     from myosu.envs.registry import load_environment
 

@@ -1,4 +1,4 @@
-"""Errors of evaluations by stage of the game, by hand on games of tic-tac-toe."""
+"""Errors of evaluations by stage of the game, compared with calculations by hand on games of tic-tac-toe."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_long_games_have_a_position_in_every_stage():
 
 
 def test_errors_by_hand():
-    """One evaluation knows the outcomes, one says 0 always, one the contrary: 0, ½, 2; of the draw 0, 0, 0."""
+    """Evaluations by the outcome, by 0 and by the opposite of the outcome have errors 0, ½ and 2; 0 for the draw."""
     sample = Sample.of([FIRST_WINS, SECOND_WINS, DRAW], TICTACTOE)
     found = compare_evaluations(sample, {"oracle": lambda states: sample.outcome[:len(states)],
                                          "nothing": lambda states: np.zeros(len(states)),
@@ -67,7 +67,7 @@ def prefers(action):
 
 
 def test_rollouts_by_a_network_play_its_policy_and_tell_the_mover():
-    """X has 0 and 1: who plays 2 wins at once if X is to move, else blocks."""
+    """X has 0 and 1, O has 3 and 4: the player to move wins immediately with 2 for X, with 5 for O."""
     run = network_rollouts(prefers(2), TICTACTOE)
     states = np.repeat(position(0, 3, 1, 4), 8)  # X to move
     assert run(states, 0).tolist() == [1.0] * 8
@@ -77,14 +77,14 @@ def test_rollouts_by_a_network_play_its_policy_and_tell_the_mover():
 
 
 def test_rollouts_by_a_network_are_drawn_from_it():
-    """X blocks at 5 and threatens 2. O plays 2 and draws, or 6, each half of the time, for to both it is indifferent;
-    after 6 X wins."""
+    """X blocks at 5 and threatens 2. O plays 2, which leads to a draw, or 6, after which X wins, with probability ½
+    each because the policy is uniform over them."""
     outcomes = network_rollouts(prefers(5), TICTACTOE)(np.repeat(position(0, 3, 1, 4, 8, 7), 400), 0)
     assert set(outcomes) == {0.0, 1.0} and outcomes.mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_mean_of_rollouts():
-    """One cell is left, which wins."""
+    """Only one cell is left, and it wins."""
     last = position(0, 4, 8, 1, 7, 6, 2, 3)
     assert mean_of_rollouts(random_rollouts(TICTACTOE), 5)(np.repeat(last, 3)).tolist() == [1.0] * 3
     uniform = mean_of_rollouts(random_rollouts(TICTACTOE), 4000, seed=1)(position())

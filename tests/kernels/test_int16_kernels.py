@@ -1,4 +1,4 @@
-"""Convolutions in 16-bit integers against torch's, number for number."""
+"""Exact comparison of the 16-bit integer convolutions with torch's."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ from myosu.kernels.int16_kernels import (
 pytestmark = pytest.mark.skipif(not winograd.AVAILABLE, reason="this processor has not AVX2")
 
 CHANNELS = 2 * winograd.LANES
-#: Instructions of a processor with AVX2 and no integer dot products.
+#: Features of a processor with AVX2 but without integer dot products.
 AVX2 = "+64bit,+avx,+avx2,+fma,+bmi,+bmi2,+sse4.2,+popcnt,+f16c,+lzcnt"
 
 
@@ -42,14 +42,14 @@ def padded(boards, like):
 
 
 def convolved(boards, weight):
-    """The exact sums of integers, [B, H, W, C]."""
+    """The exact convolution of integers, [B, H, W, C]."""
     x, weight = torch.from_numpy(boards).double(), torch.from_numpy(weight).double()
     return F.conv2d(x.permute(0, 3, 1, 2), weight, padding=1).permute(0, 2, 3, 1).numpy()
 
 
 @pytest.mark.parametrize(("shape", "blocks"), [((8, 8), 1), ((6, 7), 2), ((3, 3), 1), ((9, 5), 1)])
 def test_a_layer_with_action_planes_is_exact(shape, blocks):
-    """The dynamics' first layer, for more boards than go through it together, from parents in any order."""
+    """The dynamics' first layer, for more boards than are processed together, from parents in any order."""
     channels, boards = blocks * CHANNELS, 37
     rng = np.random.default_rng(0)
     latents = rng.integers(0, 256, (boards, *shape, channels), dtype=np.uint8)
@@ -68,14 +68,14 @@ def test_a_layer_with_action_planes_is_exact(shape, blocks):
     expected = np.clip(exact * scales + biases + 0.5 * x + planes[actions], 0, 255)
     assert ((expected > 0) & (expected < 255)).mean() > 0.3, "the cut must not hide the sums"
     wrong = out.reshape(expected.shape) != np.floor(expected)
-    # Only a sum next to a whole number may fall on its other side, in float32.
+    # In float32, only a sum next to an integer may be truncated to the neighbouring one.
     assert np.abs(expected - np.round(expected))[wrong].max(initial=0) < 1e-3
 
 
 @pytest.mark.parametrize("point", [(0, 0), (1, 1), (1, 3), (3, 4), (5, 2)])
 @pytest.mark.parametrize("channels", [CHANNELS, 8 * CHANNELS])
 def test_the_greatest_sums_do_not_overflow(point, channels):
-    """Inputs and weights whose signs all agree at one point of a transformed tile in the middle of the board."""
+    """Inputs and weights whose products all have the same sign at one point of a transformed tile."""
     index = point[0] * winograd.SIDE + point[1]
     inputs = np.kron(*2 * [winograd.BUTTERFLY @ winograd.SPLIT])[index].reshape(6, 6)
     weight = np.sign(np.kron(*2 * [winograd.KERNEL])[index]).reshape(3, 3) * np.ones((channels, channels, 1, 1))
@@ -97,11 +97,11 @@ def test_the_greatest_sums_do_not_overflow(point, channels):
 
 @pytest.mark.slow
 def test_an_older_processor_computes_the_same():
-    """With AVX2 alone: these convolutions, bytes without integer dot products, a network of both, and learning by
-    vectors that are half as long."""
+    """With AVX2 only: these convolutions, 8-bit kernels without integer dot products, a network of both, and training
+    with shorter vectors."""
     if not llvmlite.binding.get_host_cpu_features().get("avx2"):
         pytest.skip("this processor has not AVX2")
-    environment = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2}  # Numba's cache knows both
+    environment = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": AVX2}  # part of the cache's key
     bytes_, nets = Path(__file__).with_name("test_int8_kernels.py"), Path(__file__).parents[1] / "nets"
     tests = [f"{__file__}::test_a_layer_with_action_planes_is_exact",
              f"{bytes_}::test_sums_are_exact[none-shape9-32-1-1]", f"{bytes_}::test_sums_are_exact[add-shape6-16-3-3]",

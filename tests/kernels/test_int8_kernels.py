@@ -1,4 +1,4 @@
-"""Convolutions of bytes against torch's, number for number."""
+"""Exact comparison of the 8-bit integer convolutions with torch's."""
 
 import os
 import subprocess
@@ -16,12 +16,12 @@ from myosu.kernels.int8_kernels import GROUP, LANES, MAX_COLUMNS, convolve, pack
 
 pytestmark = pytest.mark.skipif(not (LANES or winograd.AVAILABLE), reason="this processor has not AVX2")
 
-#: Instructions of a laptop's processor, whose sums are half as long.
+#: Features of a laptop's processor with AVX-VNNI, whose vectors are half as long as those of AVX-512.
 LAPTOP = "+64bit,+avx,+avx2,+fma,+avxvnni,+bmi,+bmi2,+sse4.2,+popcnt,+f16c,+lzcnt"
 
 
 def drawn(shape, inputs, outputs, taps, seed=0):
-    """A board, weights, their scales and biases, something to add and a plane."""
+    """A random board, weights, scales, biases, residual and plane."""
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 256, (*shape, inputs), dtype=np.uint8)
     weight = rng.integers(-127, 128, (outputs, inputs, taps, taps)).astype(np.int8)
@@ -62,7 +62,7 @@ def test_sums_are_exact(after, shape, inputs, groups, taps):
     assert ((expected > 0) & (expected < 255)).mean() > 0.05, "the cut must not hide the sums"
     expected = np.clip(expected, 0, 255)
     wrong = out != np.floor(expected)
-    # Only a sum next to a whole number may fall on its other side, in float32.
+    # In float32, only a sum next to an integer may be truncated to the neighbouring one.
     assert np.abs(expected - np.round(expected))[wrong].max(initial=0) < 1e-3
 
 

@@ -1,4 +1,4 @@
-"""Learning by Winograd's products against torch's own layers."""
+"""Training with the Winograd kernels, compared with torch's own layers."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The encoder: which axis of a picture is which, and how far its cells hear."""
+"""Tests of the encoder: axes of boards and images, scaling of the inputs, and receptive fields."""
 
 from functools import partial
 
@@ -30,7 +30,7 @@ def test_channels_are_told_from_rows_and_columns(shape, last):
 
 @pytest.mark.parametrize("name, board", [("woodoku", (9, 9)), ("snake", (10, 10)), ("connect_four", (6, 7))])
 def test_boards_are_read_as_boards(name, board):
-    """Woodoku has more planes than rows."""
+    """Woodoku has more planes than rows, so that the shape alone is ambiguous."""
     encoder = Encoder(game_spec(load_game(name)), (8,), channels=4)
     assert encoder.cells == (4, *board)
 
@@ -73,7 +73,7 @@ def test_an_image_gets_512_units_and_a_board_what_suits_it():
 
 
 def seen_by_the_convolutions(encoder, picture):
-    """What comes after the numbers were scaled."""
+    """The input of the first convolution, after scaling."""
     modules = list(encoder.parts[0].convolutions)
     first = next(k for k, module in enumerate(modules) if isinstance(module, _Stem | torch.nn.Conv2d))
     x = picture.float()
@@ -85,7 +85,7 @@ def seen_by_the_convolutions(encoder, picture):
 @pytest.mark.parametrize("side", [7, 30])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_bytes_are_read_as_the_same_picture_in_floats(side, dtype):
-    """Whatever the space says, once they have been seen."""
+    """After ``observe``, bytes and floats up to 255 are scaled in the same way."""
     torch.manual_seed(0)
     bytes_ = torch.randint(0, 256, (50, 3, side, side))
     bytes_[0] = 255
@@ -95,7 +95,7 @@ def test_bytes_are_read_as_the_same_picture_in_floats(side, dtype):
 
 
 def test_codes_of_cells_are_scaled_by_what_was_seen_channel_by_channel():
-    """MiniGrid's codes are 0 to 10, 5 and 2; its space says 255."""
+    """MiniGrid's codes go up to 10, 5 and 2, but its space up to 255."""
     encoder = Encoder(spec((7, 7, 3), observation_bounds=((0.0, 255.0),)), (8,))
     codes = torch.zeros(4, 7, 7, 3)
     codes[0, 0, 0] = torch.tensor([10.0, 5.0, 2.0])
@@ -122,7 +122,7 @@ def test_numbers_up_to_one_stay_as_they_are(dtype, low):
 
 
 class Brightest(gymnasium.Env):
-    """One of two cells is bright: pay for its number. As bytes or as floats."""
+    """One of two cells is bright, as a byte or a float; the reward is 1 for the action with its number."""
 
     action_space = gymnasium.spaces.Discrete(2)
 
@@ -157,8 +157,8 @@ def test_bytes_and_floats_of_a_small_picture_are_learnt_alike(algorithm):
 
 
 def test_what_a_placement_clears_is_learnt_from_rewards():
-    """Of random play, DQN without a future learns what a move earns. Were planes taken for rows, it would take no more
-    lines than by chance, a quarter of those it could."""
+    """From random play, DQN with discount 0 learns the reward of a move. If planes were mistaken for rows, it would
+    clear no more lines than by chance, which is a quarter of those it could."""
     torch.set_num_threads(1)
     game = load_game("woodoku")
     env = NativeVectorEnv(game, 64, 0)

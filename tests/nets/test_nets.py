@@ -11,7 +11,7 @@ from myosu.nets.towers import TowersInNumPy, TwinTowers
 
 
 def trained_net(shape=(3, 8, 8), actions=65, blocks=2, rewards=True):
-    """A net whose weights and running statistics are not at their start."""
+    """A network whose weights and running statistics differ from their initial values."""
     torch.manual_seed(0)
     net = MuZeroNet(shape, actions, channels=16, blocks=blocks, atoms=11, rewards=rewards,
                     consistency=True).train()
@@ -24,7 +24,7 @@ def trained_net(shape=(3, 8, 8), actions=65, blocks=2, rewards=True):
 
 
 def test_pooled_channels_of_a_head_by_hand():
-    """One channel of each kind on two cells: what is located counts where it is; of the other, mean and greatest."""
+    """One channel of each kind on two cells: the located one keeps its cells, the pooled one gives mean and maximum."""
     head = ConvHead(channels=2, cells=2, outputs=1, located=1, pooled=1)
     with torch.no_grad():
         head.project.weight.copy_(torch.eye(2)[:, :, None, None])
@@ -37,12 +37,12 @@ def test_pooled_channels_of_a_head_by_hand():
 
 
 def test_a_head_hears_of_every_channel_wherever_training_has_driven_it():
-    """Latent states are nowhere negative. Under a relu a channel that is negative everywhere would never learn again:
-    of the value's four channels one closed so within 25 updates and three in the end."""
+    """Latent states are never negative. With a relu, a channel that is negative everywhere would get no gradient: one
+    of the value's four channels died like this within 25 updates, and three in the end."""
     head = ConvHead(channels=8, cells=4, outputs=3, located=4, hidden=16)
     with torch.no_grad():
         head.project.bias.fill_(-10.0)
-        head.hidden.weight.abs_().neg_()  # so that the hidden units stay open
+        head.hidden.weight.abs_().neg_()  # so that the hidden units stay active
     head(torch.rand(32, 8, 2, 2)).square().sum().backward()
     assert (head.project.weight.grad.abs().amax((1, 2, 3)) > 0).all()
 
@@ -80,7 +80,8 @@ def test_fused_operators_compute_the_same(shape, actions):
     ((3, 8, 8), 65, 2, True), ((3, 8, 8), 65, 2, False), ((2, 6, 7), 7, 0, False), ((2, 3, 3), 9, 1, True),
     ((4, 5, 5), 75, 2, True)])
 def test_bytes_compute_nearly_the_same(shape, actions, blocks, rewards):
-    """Heads that the kernels read, with pooled channels and without, and one (75 actions) that they do not."""
+    """Heads that the kernels support, with and without pooled channels, and one (75 actions) that they do not
+    support."""
     net = trained_net(shape, actions, blocks, rewards)
     if not int8_fits(net, torch.device("cpu")):
         pytest.skip("this torch or processor does not multiply bytes")
@@ -90,11 +91,11 @@ def test_bytes_compute_nearly_the_same(shape, actions, blocks, rewards):
         quick = Int8MuZero(plain, 64, observation)
         assert bool(quick.heads.layers) == (actions != 75)
         expected, actual = plain.initial(observation), quick.initial(observation)
-        # As far as it has seen activations; beyond, a net of random weights leaves their range.
+        # Only as many steps as were calibrated; later activations of a random network exceed the calibrated range.
         for _ in range(3):
             latent, bytes_ = expected[0], actual[0]
             assert bytes_.dtype == torch.uint8
-            # A byte's step is 0.004. A wrong scale, weight or plane of actions is wrong by tenths.
+            # One step of a byte is 0.004. A wrong scale, weight or action plane causes errors of tenths.
             assert (latent - bytes_ / 255).abs().mean() < 0.01
             for logits, nearly in zip(expected[1:], actual[1:], strict=True):
                 assert logits is None or (logits - nearly).abs().mean() < 0.05 * logits.std()
@@ -108,7 +109,7 @@ def test_every_cell_sees_how_far_away_the_action_is():
         planes = ActionPlanes(65, 8, 8, 4)
         table = planes()
         assert table.shape == (65, 4, 8, 8)
-        # Two right and three down of the action, for two actions; and no two distances look alike.
+        # Two right and three down of the action, for two actions; and all distances have different encodings.
         assert torch.equal(table[8 * 1 + 2, :, 4, 4], table[8 * 4 + 5, :, 7, 7])
         assert torch.equal(table[8 * 1 + 2, :, 4, 4], planes.kernel[:, 7 + 3, 7 + 2])
         assert len(table[0, 0].unique()) == 64
@@ -137,7 +138,7 @@ def test_latents_are_scaled_to_unit_range():
 
 
 def test_gradient_of_the_scaling_is_torchs():
-    """By automatic differentiation through the extremes; boards in either order of their memory."""
+    """Compared with automatic differentiation through minimum and maximum; for boards in both memory layouts."""
     torch.manual_seed(0)
     for x in (torch.randn(6, 8), torch.randn(3, 4, 5, 5),
               torch.randn(3, 4, 5, 5).contiguous(memory_format=torch.channels_last)):
@@ -216,7 +217,7 @@ def test_towers_in_numpy_are_torchs(activation, hidden):
 def test_read_along_an_unroll_the_heads_say_what_each_says_alone(shape, actions, rewards, planes):
     torch.manual_seed(0)
     net = MuZeroNet(shape, actions, channels=16, blocks=1, atoms=11, rewards=rewards, decoded_planes=planes).eval()
-    for parameter in net.parameters():  # the heads begin at 0
+    for parameter in net.parameters():  # the heads are initialised at 0
         parameter.data += 0.1 * torch.randn_like(parameter)
     latents = net.unroll(net.represent(torch.rand(5, *shape)), torch.randint(0, actions, (2, 5)))
     joined, read = torch.cat(latents), net.read(latents)

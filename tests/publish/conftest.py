@@ -1,4 +1,4 @@
-"""For the tests of published pages."""
+"""Fixtures for the tests of published pages."""
 
 import fcntl
 import pickle
@@ -11,9 +11,9 @@ from myosu.publish import compiler
 
 @pytest.fixture(scope="session")
 def compile_once(tmp_path_factory, request):
-    """``compile_for_page``, once for each game in all workers together."""
+    """``compile_for_page``, called only once per game over all workers of the test session."""
     root = tmp_path_factory.getbasetemp()
-    folder = root.parent if hasattr(request.config, "workerinput") else root  # all workers of a session share it
+    folder = root.parent if hasattr(request.config, "workerinput") else root  # shared by all workers of a session
 
     @cache
     def compiled(game: str, rewards: str):

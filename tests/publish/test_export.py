@@ -1,4 +1,4 @@
-"""Exported networks say what the agents say, in runtimes that know nothing of Myosu."""
+"""Exported networks give the same outputs as the agents, in runtimes that do not depend on Myosu."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CASES = {
 
 
 def test_every_algorithm_has_a_case():
-    """REINFORCE's agent is that of cloning, from whose run it starts."""
+    """REINFORCE has the agent class of cloning, so that it needs no case."""
     assert reinforce.Agent is cloning.Agent
     assert {algorithm for _, algorithm, _ in CASES.values()} | {"reinforce"} == set(ALGORITHMS)
 
@@ -61,7 +61,7 @@ def test_every_kind_of_network(tmp_path, case, form):
     assert [path.name for path in files] == [*(part["file"] for part in about["files"]), "export.json"]
     assert all(part["greatest_difference"] <= 1e-4 for part in about["files"])
     first, path = about["files"][0], files[0]
-    # Any number of observations at once, and it does not say the same of all of them.
+    # The batch size is dynamic, and the outputs differ between observations.
     agent, environment, _ = load_agent(run)
     part = exporting.parts_of(agent, environment)[0]
     found = []
@@ -82,7 +82,7 @@ def test_observations_are_of_different_moments(tmp_path):
 
 
 def test_what_differs_is_not_written(tmp_path, monkeypatch):
-    """A file that says something else than the agent, as a fault of an exporter would make it."""
+    """A file whose outputs differ from the agent's, as with an error in an exporter."""
     run = lively_run(tmp_path / "run", *CASES["board"])
     monkeypatch.setattr(exporting, "scale_to_unit", lambda latent: latent)
     with pytest.raises(UserError, match="differs from the agent"):
@@ -101,7 +101,7 @@ def test_what_cannot_be_exported(tmp_path):
 
 
 def test_the_example_of_the_docs(tmp_path):
-    """Nothing but onnxruntime and NumPy chooses what the agent would."""
+    """With only onnxruntime and NumPy, the example chooses the agent's actions."""
     pytest.importorskip("onnxruntime", reason="requirements-dev.lock")
     run = lively_run(tmp_path / "run", *CASES["values"])
     export(run, tmp_path / "dqn", "onnx")

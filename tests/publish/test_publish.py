@@ -1,4 +1,4 @@
-"""Published pages: the rules, the search and the network in WebAssembly say what they say in Python."""
+"""Published pages: the rules, the search and the network give the same results in WebAssembly as in Python."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from toy_runs import TOY
 
 pytestmark = pytest.mark.slow
 
-#: A game that no board is made for, whose rules make an array, call a module's function and may break off.
+#: A game that no board was written for, whose rules allocate an array, call a function of a module and may raise an
+#: exception.
 TICTACTOE_AGAIN = """
 import dataclasses
 
@@ -51,7 +52,7 @@ GAME = dataclasses.replace(tictactoe.GAME, name="again", step=step)
 """
 
 GAMES = ("tictactoe", "connect_four", "othello", "go9", "snake", "woodoku", "bubble")
-#: Of these, whose agents are compared; the others' rules are.
+#: The games whose agents are compared; of the others only the rules are.
 SEARCHED = ("tictactoe", "connect_four", "othello", "snake", "woodoku")
 NODE = shutil.which("node")
 HARNESS = Path(__file__).with_name("published.mjs")
@@ -61,7 +62,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="NODE IS NOT INSTALLED: wha
 
 
 def lively_run(folder: Path, game: str, algorithm: str, settings: dict) -> Path:
-    """A run whose weights are random everywhere, for a fresh network says the same of all positions."""
+    """A run with random weights in all layers, because a new network has the same outputs for all positions."""
     module = load_algorithm(algorithm)
     run = create_run(RunConfig(game, algorithm, module.Config(**settings), TrainConfig(deterministic=True, updates=1)),
                      folder)
@@ -78,7 +79,7 @@ def lively_run(folder: Path, game: str, algorithm: str, settings: dict) -> Path:
 
 
 class Page:
-    """The engine of a published page in Node."""
+    """The engine of a published page, run in Node."""
 
     def __init__(self, folder: Path) -> None:
         assert NODE
@@ -99,7 +100,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory, compile_once):
-    """Publishes a lively run: its folder, and the page in Node."""
+    """A function that publishes a ``lively_run`` and returns its folder and the page in Node."""
     if NODE is None:
         pytest.skip("NODE IS NOT INSTALLED")
     pages, made = [], {}
@@ -122,7 +123,7 @@ def published(tmp_path_factory, compile_once):
 
 
 def courses(game, count: int, ended: bool = False) -> list[Course]:
-    """Games played at random to their end, and back to any position before it unless ``ended``."""
+    """Games played at random to the end, then, unless ``ended``, taken back to a random earlier position."""
     rng, found = np.random.default_rng(3), []
     for number in range(count):
         course = Course(game, number)
@@ -172,7 +173,7 @@ def test_positions_are_the_same_to_the_bit(published, game):
 
 @needs_node
 def test_the_largest_page_of_a_native_game_is_below_a_megabyte(published):
-    """Bubble's, with the network of its preset."""
+    """Bubble has the largest page; with the network of its preset."""
     asked = configure("bubble")
     run, _ = published("bubble", asked.algorithm, **dataclasses.asdict(load_settings(asked)))
     files = [path for path in (run.parent / "site").rglob("*") if path.is_file()]
@@ -181,7 +182,7 @@ def test_the_largest_page_of_a_native_game_is_below_a_megabyte(published):
 
 @needs_node
 def test_a_game_of_ones_own(published, tmp_path):
-    """Of a file: with an array in its rules, and a board that was found by playing."""
+    """A game from a file, with an array in its rules and a grid that is detected by playing."""
     path = tmp_path / "again.py"
     path.write_text(TICTACTOE_AGAIN)
     _, page = published(str(path), "muzero", **MUZERO)
@@ -196,7 +197,8 @@ def test_a_game_of_ones_own(published, tmp_path):
 
 @needs_node
 def test_a_game_without_a_board(published, tmp_path):
-    """The docs' example, whose observation is no picture: its record is shown, its agent's layers are of vectors."""
+    """The docs' example, whose observation is a vector: its state is shown as text, and its agent uses linear
+    layers."""
     path = tmp_path / "nim.py"
     path.write_text(NIM)
     run, page = published(str(path), "muzero", **MUZERO)
@@ -233,7 +235,7 @@ def refused(run, folder: Path, *words: str) -> None:
 
 
 def test_what_cannot_be_published(tmp_path, monkeypatch):
-    """One message, and the folder is as it was."""
+    """A single error message, and the folder is unchanged."""
     def compiled(game, rewards):
         raise AssertionError("seconds of compilation before what takes none")
 
@@ -254,7 +256,7 @@ def test_what_cannot_be_published(tmp_path, monkeypatch):
 
 
 def thoughts(run: Path, page: Page, round_weights):
-    """What Python and the page think of 100 positions, Python with the weights as they are published."""
+    """The results of Python and the page for 100 positions, in Python with the rounded weights of the page."""
     agent, environment, _ = load_agent(run)
     round_weights(agent)
     played = courses(environment.rules, 100)
@@ -296,8 +298,8 @@ def test_muzero_thinks_the_same(published, game, search):
     ("snake", "dqn", {"channels": 8, "blocks": 1, "hidden": (16,)}),
     ("woodoku", "dqn", {"channels": 8, "blocks": 1, "hidden": (16,), "dueling": False})])
 def test_agents_without_a_search_think_the_same(published, game, algorithm, settings):
-    """But for what float16 makes of their weights, of which products are published; so a choice that is close in
-    Python may fall otherwise."""
+    """Up to the rounding of the weights to float16, which applies to products of weights here; so close choices may
+    differ."""
     run, page = published(game, algorithm, **settings)
     ours, theirs = thoughts(run, page, lambda agent: None)
     scale = np.abs(ours.value).max()

@@ -1,4 +1,4 @@
-"""Published pages in a real browser, from a server of plain files."""
+"""Published pages in a real browser, from a static file server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 class Served:
-    """A folder at an address, below /pages/, as hosts of many pages have it."""
+    """A static file server of ``folder``. Pages lie below /pages/, as on hosts of many pages."""
 
     def __init__(self, folder: Path) -> None:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
@@ -70,7 +70,7 @@ def is_over(page: Page) -> bool:
 
 
 def play_on(page: Page, turns: int = 100) -> None:
-    """By keyboard: to the first open cell, or pass."""
+    """Play by keyboard: always the first open cell, or a pass."""
     for _ in range(turns):
         if is_over(page):
             return
@@ -99,7 +99,7 @@ def test_a_whole_game_by_keyboard(new_context, served):
     play_on(page)
     assert is_over(page) and ply_of(page) >= 9
     game = exported(page)
-    course = GameRecord.from_json(game).course()  # by the rules in Python, its returns and its end too
+    course = GameRecord.from_json(game).course()  # replayed by the rules in Python, which check returns and end too
     assert course.now.over and game["players"][0] == {"kind": "person"}
     shown = page.locator("#board .cell").evaluate_all("cells => cells.map(cell => cell.dataset.piece)")
     own, other = course.observation(course.now)[:2].reshape(2, -1)
@@ -110,7 +110,7 @@ def test_a_whole_game_by_keyboard(new_context, served):
     marks = page.locator("#moves button").evaluate_all("buttons => buttons.map(button => button.dataset.mark)")
     assert len(marks) == course.now.ply and "★" in marks
     page.locator("#open-replays").click()
-    page.locator("#replays button", has_text="202").click()  # by its date
+    page.locator("#replays button", has_text="202").click()  # listed by its date
     page.locator('#board[data-ply="0"]').wait_for()
     assert page.locator("#moves li").count() == course.now.ply
 
@@ -192,7 +192,7 @@ def test_two_agents_play_and_the_page_may_stop_them(new_context, served):
 
 
 def test_a_file_is_missing(browser, site, tmp_path):
-    """The page says what is wrong instead of waiting for ever."""
+    """The page shows an error instead of waiting forever."""
     shutil.copytree(site / "pages" / "othello", tmp_path / "page")
     (tmp_path / "page" / "weights.bin").unlink()
     served = Served(tmp_path)

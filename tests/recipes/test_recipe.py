@@ -196,7 +196,7 @@ def test_quick_replaces_settings(small):
     ('"uniform", "rollout"', '"uniform", "expert"', r"evaluators = 'expert' is a stage of the kind record"),
     ('alone = "supervised"', 'random = "supervised"', r"stage league: players must be a table NAME = PLAYER"),
     ('alone = "supervised"', 'alone = "nobody"', r"stage league: There is no opponent 'nobody'"),
-    ("[expert]", "[expert", "is no TOML"),
+    ("[expert]", "[expert", "is not valid TOML"),
     ('go4.py"', 'go5.py"', "go5.py"),
     ('stage = "supervise"', 'stage = "supervise"\ngame = "go9"',
      r"stage supervised: recordings = 'expert' is of .*go4.py, not of go9"),

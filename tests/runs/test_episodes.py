@@ -117,7 +117,7 @@ def test_a_last_line_being_written_is_not_read(tmp_path, capsys, caplog):
     first, second = whole.splitlines(keepends=True)
     (folder / "games.jsonl").write_text(first + "nonsense\n" + first.replace("5", '"5"', 1) + second)
     assert episodes(folder, "--json") == 0 and len(capsys.readouterr().out.splitlines()) == 2  # what is whole is used
-    assert "games.jsonl, line 2, is damaged and left out: it is no JSON" in caplog.text
+    assert "games.jsonl, line 2, is damaged and left out: it is not JSON" in caplog.text
     (folder / "games.jsonl").unlink()
     assert episodes(folder) == 0 and "has ended yet" in capsys.readouterr().out
 
@@ -293,7 +293,7 @@ def test_videos_are_made_beside_the_training(tmp_path, patience):
 
 
 @pytest.mark.parametrize("name, message", [
-    ("Blind", "No more videos are made: filmed_envs:Blind-v0 gives no pictures"),
+    ("Blind", "No more videos are made: filmed_envs:Blind-v0 renders no images"),
     ("Forgetful", "does not show what happened"),
 ])
 def test_training_goes_on_where_videos_fail(tmp_path, capsys, name, message, patience):

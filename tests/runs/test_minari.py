@@ -108,7 +108,7 @@ def test_a_dataset_is_cloned_and_imitated(tmp_path, capsys):
     pupil = myosu.train("CartPole-v1", "cloning", run=tmp_path / "pupil", recordings=("minari:cartpole/ppo-v0",),
                         updates=1000, learning_starts=32, batch_size=32, replay_ratio=4.0, evaluate_every=0,
                         quiet=True, deterministic=True)
-    assert pupil.reason == "all recorded games are learnt from" and pupil.games > 2
+    assert pupil.reason == "all recorded games have been used" and pupil.games > 2
     spec = load_environment("CartPole-v1").spec
     shown = load_demonstrations(("minari:cartpole/ppo-v0",), spec, lambda actions: actions[:, None])
     assert shown["observation"].shape == (pupil.env_steps, 4) and shown["terminated"].sum() == pupil.games

@@ -76,7 +76,7 @@ def test_the_source_follows_from_the_algorithm_and_the_configuration(tmp_path, r
 def test_a_learner_without_an_actor_imitates_recorded_games_until_there_are_no_more(tmp_path, recording):
     result = train(cloning_run(tmp_path / "run", recording), quiet=True)
     records = lowest_free_square(300, seed=0)
-    assert result.reason == "all recorded games are learnt from"
+    assert result.reason == "all recorded games have been used"
     assert (result.games, result.env_steps) == (300, sum(record["length"] for record in records))
     # Every position was sampled replay_ratio times on average.
     assert result.updates == int(Cloning().replay_ratio * result.env_steps) // Cloning().batch_size
@@ -99,7 +99,7 @@ def test_recorded_games_go_on_exactly(tmp_path, recording):
     train(cloning_run(tmp_path / "whole", recording), quiet=True)
     train(cloning_run(tmp_path / "parts", recording, updates=150), quiet=True)
     result = train(open_run(tmp_path / "parts", updates=10**6), quiet=True)
-    assert result.reason == "all recorded games are learnt from" and result.games == 300
+    assert result.reason == "all recorded games have been used" and result.games == 300
     assert same_weights(last_weights(tmp_path / "whole"), last_weights(tmp_path / "parts"))
 
 
@@ -176,7 +176,7 @@ def test_where_it_could_harm_the_learners_process_only_waits(tmp_path, silent, m
     source = ActorProcesses(toy, 1)
     source.publish(learner.weights(), 0)
     assert source.collect(wait=True) == source.collect(wait=True) == []
-    assert source.notices() == ["The learner's process plays no more: RuntimeError: no memory for it"]
+    assert source.notices() == ["The learner's process has stopped acting: RuntimeError: no memory for it"]
     assert source.waits()["learner_wait"] > 0.0
 
 

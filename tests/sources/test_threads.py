@@ -44,7 +44,7 @@ def test_a_full_card_is_told_and_what_to_lower(tmp_path, on_card, monkeypatch, e
         raise error
 
     monkeypatch.setattr(load_algorithm(TOY).Actor, "step", fails)
-    with pytest.raises(UserError, match=r"memory of the card is full\. Lower num_envs"):
+    with pytest.raises(UserError, match=r"memory of the GPU is full\. Lower num_envs"):
         train(toy_run(tmp_path / "run", updates=40, deterministic=False, actors=1), quiet=True)
 
 

@@ -47,7 +47,7 @@ def test_a_run_is_made_once(tmp_path, monkeypatch):
         toy_run(tmp_path / "run", updates=1)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="exists and is no run"):
+    with pytest.raises(UserError, match="exists and is not a run"):
         toy_run(tmp_path / "other", updates=1)
     with pytest.raises(UserError, match=r"config\.json is missing"):
         open_run(tmp_path / "other")
@@ -68,7 +68,7 @@ def test_the_configuration_comes_back(tmp_path):
     with pytest.raises(UserError, match=r"config\.json .* train\.momentum: TrainConfig has no such field"):
         open_run(tmp_path / "run")
     file.write_text(file.read_text()[:50])
-    with pytest.raises(UserError, match=r"config\.json is damaged, for it is no JSON"):
+    with pytest.raises(UserError, match=r"config\.json is damaged, for it is not JSON"):
         open_run(tmp_path / "run")
 
 

@@ -69,7 +69,7 @@ def test_the_spaces_that_we_ship_hold_settings_that_can_be_made(algorithm):
     ("learning_rate = { low = 1 }", "must be a list"),
     ("learning_rate = { low = 2, high = 1 }", "low below high"),
     ("learning_rate = { low = 0.0, high = 1.0, log = true }", "logarithmic"),
-    ("learning_rate = {", "is no TOML"), ("", "is empty"), (None, "cannot be read")])
+    ("learning_rate = {", "is not valid TOML"), ("", "is empty"), (None, "cannot be read")])
 def test_a_space_that_makes_no_sense_is_told(tmp_path, text, message):
     file = tmp_path / "space.toml"
     if text is not None:

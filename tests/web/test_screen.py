@@ -120,7 +120,7 @@ def test_wrong_actions_change_nothing():
 
 
 def test_without_pictures_there_is_nothing_to_see():
-    with pytest.raises(UserError, match="gives no pictures"):
+    with pytest.raises(UserError, match="renders no images"):
         Screen(load_environment("filmed_envs:Blind-v0"), None, None)
 
 

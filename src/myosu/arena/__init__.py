@@ -1,1 +1,1 @@
-"""Leagues: many players rated on one scale; the schedule, the processes that play, and the folder of results."""
+"""Leagues, which rate many players on one scale: schedule, worker processes and the folder of results."""

@@ -1,4 +1,4 @@
-"""The players of a league. They are resolved once, so that a resumed league has the same players."""
+"""The players of a league. Their names are resolved once, so that a resumed league has the same players."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from myosu.runs.reading import Count
 class Entrant:
     """A player of a league.
 
-    name: its name in tables, such as ``s3-40/21001:32`` for a checkpoint with its simulations per move. text: the text
-    from which ``make_opponent`` makes the player. repeats: whether it is deterministic.
+    name: its name in tables, such as ``s3-40/21001:32`` for a checkpoint with its simulations per move. text: the
+    argument of ``make_opponent`` for this player. repeats: whether it is deterministic.
 
-    run, update: for a checkpoint, the folder of its run (None if it was copied out of a run) and its update.
+    run, update, simulations: for a checkpoint, the folder of its run (None if it was copied out of a run), its update,
+    and its simulations per move.
     """
 
     name: str
@@ -31,14 +32,15 @@ class Entrant:
 
 
 def find_entrants(words: list[str], game: Game, simulations: int | None = None) -> list[Entrant]:
-    """The players that the command line names, each once. Random comes first, because it is the zero of the scale.
+    """The players named on the command line, without duplicates. Random comes first, because it is the zero of the
+    scale.
 
-    A word is anything that ``make_opponent`` accepts, or ``RUN/checkpoints`` for every checkpoint that was kept; any
-    folder may be followed by ``:SIMULATIONS``. simulations: per move, for agents named without a number; None for the
-    number they were trained with.
+    A word is anything that ``make_opponent`` accepts, or ``RUN/checkpoints`` for all checkpoints of a run. Any folder
+    may be followed by ``:SIMULATIONS``. simulations: per move, for agents named without a number; None: the number they
+    were trained with.
     """
     if game.num_players != 2:
-        raise UserError(f"A league needs players against each other; {game.name} is a game for one.")
+        raise UserError(f"A league needs players against each other; {game.name} is a single-player game.")
     found: dict[str, Entrant] = {}
     for word in ["random", *words]:
         for entrant in _entrants_of(word, game, simulations):
@@ -54,7 +56,7 @@ def _entrants_of(word: str, game: Game, simulations: int | None) -> list[Entrant
     folder, own_simulations = split_simulations(word)
     path = Path(folder)
     if not path.is_dir() and path.parent.name != "checkpoints":
-        player = make_opponent(word, game)  # raises the error that says what is wrong
+        player = make_opponent(word, game)  # raises an error that explains what is wrong
         player.close()
         return [Entrant(player.name, player.name, player.repeats_itself)]
     if path.name == "checkpoints":
@@ -77,5 +79,5 @@ def _checkpoint_entrant(checkpoint: Checkpoint, game: Game, simulations: int | N
     name = f"{run.name}/{checkpoint.update}" if run else path.name
     text = f"{path}{thought}"
     if thought and Path(text).exists():
-        text = f"{path}/{thought}"  # otherwise the text would mean that other folder
+        text = f"{path}/{thought}"  # otherwise the text would name that other folder
     return Entrant(name + thought, text, True, str(run) if run else None, checkpoint.update, simulations)

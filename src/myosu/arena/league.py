@@ -1,8 +1,8 @@
-"""A league is a folder.
+"""The folder of a league.
 
-    league.json    the game, its openings, and who plays
+    league.json    the game, the settings of its openings, and the players
     games.jsonl    one line for each opening that two players have played from both sides
-    ratings.json   the table as it was when the league last stopped
+    ratings.json   the ratings when the league last stopped
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from myosu.games.game import Game
 from myosu.runs.files import clear_parts, hold_folder, write_json, writing_to
 from myosu.runs.reading import Count, Finite, Range, read_json, read_lines, tell, truncate_lines
 
-#: Openings of a league; each pairing plays them in turn.
+#: Number of openings of a league; each pairing plays them in order.
 OPENINGS = 1000
 
 
@@ -36,8 +36,9 @@ OPENINGS = 1000
 class Pair:
     """One opening played from both sides: ``first`` in the first seat, then in the second.
 
-    first, second: names of players. opening: its number. rewards: of ``first`` in the two games. actions: of both
-    games, the opening included. seconds: time that the games took; they were played together with others.
+    first, second: names of players. opening: number of the opening. rewards: rewards of ``first`` in the two games.
+    actions: actions of the two games, including the opening. seconds: time per opening; several openings are played in
+    parallel.
     """
 
     first: str
@@ -56,10 +57,10 @@ class LeagueFile(TypedDict):
 
 
 class League:
-    """The league in ``folder``, locked by this process until it ends."""
+    """The league in ``folder``, which stays locked until ``close``."""
 
     def __init__(self, folder: Path, game: str, opening_plies: int | None = None, seed: int = 0) -> None:
-        """Create or open the league. Raises UserError if the existing league differs."""
+        """Create or open the league. Raises UserError if an existing league has other settings."""
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -124,7 +125,7 @@ class League:
         return [entrant.name for entrant in self.entrants]
 
     def enter(self, entrants: list[Entrant]) -> None:
-        """Add players. Existing ones do not change."""
+        """Add players that are not in the league yet."""
         texts = {entrant.text for entrant in self.entrants}
         for entrant in entrants:
             if entrant.text in texts:
@@ -138,7 +139,7 @@ class League:
                 **self.settings, "players": [dataclasses.asdict(entrant) for entrant in self.entrants]})
 
     def add(self, pair: Pair) -> None:
-        """Save the result. From then on it survives the end of this process."""
+        """Append the result to ``games.jsonl``, so that it is not lost if this process ends."""
         self._games.write(json.dumps(dataclasses.asdict(pair), separators=(",", ":")) + "\n")
         self._games.flush()
         self.pairs.append(pair)
@@ -152,7 +153,7 @@ class League:
         return results
 
     def costs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Number of games between each two players, and the seconds they took: float64 [n, n] each, symmetric."""
+        """Number of games between each two players, and their total seconds: float64 [n, n] each, symmetric."""
         games, seconds = np.zeros((2, len(self.entrants), len(self.entrants)))
         for pair in self.pairs:
             i, j = self._pairing(pair)
@@ -161,9 +162,9 @@ class League:
         return games + games.T, seconds + seconds.T
 
     def next_openings(self, i: int, j: int, count: int, taken: set[int]) -> list[int]:
-        """Numbers of up to ``count`` openings for the players i < j: the first ones that they have not played and that
-        are not ``taken``. Two deterministic players play an opening only once, because the second time would give the
-        same games. Other pairs start again when all openings were played, with numbers that continue."""
+        """Numbers of up to ``count`` next openings for the players i < j, without those they have played and those
+        ``taken``. Two deterministic players play an opening only once, because they would repeat the same games. Other
+        pairs play the openings again after the last one, with continued numbers."""
         used = self._played[i, j] | taken
         repeat = self.entrants[i].repeats and self.entrants[j].repeats
         most = len(self.openings) if repeat else len(used) + count

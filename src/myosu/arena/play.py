@@ -13,7 +13,7 @@ from myosu.arena.schedule import expected_gains, expected_seconds, next_pairing
 from myosu.arena.workers import Block, Workers
 from myosu.evaluation.ratings import fit
 
-#: Openings that two players play at once, from both sides: agents search several games faster than one.
+#: Openings that two players play in parallel, because agents search a batch of games faster than single ones.
 BLOCK = 4
 
 
@@ -21,8 +21,9 @@ def play_league(league: League, games: float, seconds: float, workers: int,
                 tell: Callable[[int, list[str]], None] = lambda played, notices: None) -> None:
     """Play until there are ``games`` games in total, ``seconds`` have passed, or no pairing has a new game to play.
 
-    Whenever a process is idle, the ratings are fitted again. The process gets the pairing whose game reduces their
-    uncertainty most: per game if ``games`` is the limit, per second if only time is.
+    Whenever a process is idle, the ratings are fitted again, and the process plays the pairing whose games reduce their
+    uncertainty most: per game if ``games`` is finite, else per second.
+
     tell(games played, notices for the user) is called often.
     """
     deadline = time.monotonic() + seconds

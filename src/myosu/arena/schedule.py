@@ -1,4 +1,4 @@
-"""The schedule: the next pairing is the one that reduces the table's uncertainty most, per game or per second."""
+"""Chooses the next pairing: the one that reduces the uncertainty of the ratings most, per game or per second."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import numpy as np
 
 from myosu.evaluation.ratings import Fit, information
 
-#: Gauss–Hermite: nodes and weights of a standard normal.
+#: Gauss–Hermite quadrature: nodes and weights for a standard normal distribution.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 
 
 def expected_gains(best: Fit, pending: np.ndarray, anchor: int) -> np.ndarray:
-    """float64 [n, n]: the expected reduction, by one game of i and j, of the summed variances of the table's
-    differences: those of every player to the player ``anchor`` and to the next weaker one.
+    """Expected reduction of the ratings' uncertainty by one game of i and j, float64 [n, n].
 
-    Let Σ be the covariance of the strengths. A game with Fisher information I about the difference d = e_i − e_j leaves
-    Σ − Σd dᵀΣ · I/(1 + I·v), where v = dᵀΣd. A difference c therefore loses the variance (cᵀΣd)² · I/(1 + I·v). I is
-    largest between equal players and close to 0 if the winner is known in advance. As the true difference is unknown, I
-    is averaged over its distribution. As a result newcomers are placed first, then neighbours are compared, and a
-    pairing that connects many players with the anchor gets many games.
+    It is the reduction of the summed variances of the rating differences between every player and ``anchor``, and
+    between every player and the next weaker one.
 
-    pending: float64 [n, n], symmetric: games in progress, which count as played.
+    Let Σ be the covariance of the strengths. A game with Fisher information I about the difference d = e_i − e_j
+    changes it to Σ − Σd dᵀΣ · I/(1 + I·v), where v = dᵀΣd. The variance of a difference c therefore decreases by
+    (cᵀΣd)² · I/(1 + I·v). I is largest between equal players and close to 0 if the winner is known in advance. As the
+    true difference is unknown, I is averaged over its distribution. As a result, new players are placed first, then
+    neighbours are compared, and a pairing that connects many players with the anchor gets many games.
+
+    pending: float64 [n, n], symmetric: number of games in progress, which count as played.
     """
     strengths, covariance = best.strengths, best.covariance[:-1, :-1]
     spread = np.sqrt(best.variances())
@@ -35,10 +37,11 @@ def expected_gains(best: Fit, pending: np.ndarray, anchor: int) -> np.ndarray:
 
 
 def expected_seconds(games: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """float64 [n, n]: the expected seconds of a game of i and j, the sum of both players' shares.
+    """Expected seconds of a game of i and j, float64 [n, n]: the sum of both players' times.
 
-    games, seconds: float64 [n, n], symmetric: games played and their time. The shares are fitted to all games by least
-    squares. A player without games gets half of the mean time, and no share is below a twentieth of that.
+    games, seconds: float64 [n, n], symmetric: number of games played and their total seconds. The players' times are
+    fitted to all games by least squares. A player without games gets half of the mean seconds of a game, and no player
+    less than a twentieth of that.
     """
     usual = seconds.sum() / games.sum() / 2 if seconds.any() else 1.0
     shares = np.linalg.solve(games + np.diag(games.sum(axis=1) + 1), seconds.sum(axis=1) + usual)
@@ -55,6 +58,6 @@ def next_pairing(gains: np.ndarray, allowed: np.ndarray) -> tuple[int, int] | No
 
 
 def _of_differences(square: np.ndarray) -> np.ndarray:
-    """[n, n]: dᵀ S d for all d = e_i − e_j."""
+    """dᵀ S d for all d = e_i − e_j, [n, n]."""
     own = np.diag(square)
     return np.maximum(own[:, None] + own[None, :] - 2 * square, 0.0)

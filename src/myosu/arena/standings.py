@@ -1,4 +1,4 @@
-"""The table of a league: ratings with intervals, and the results of every pairing."""
+"""The standings of a league: ratings with intervals, and the results of every pairing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from myosu.evaluation.statistics import Z95
 
 @dataclass(frozen=True)
 class Standings:
-    """Players by rating, the best first; all arrays are in this order. not_rated: players that no games connect with
-    random.
+    """Players sorted by rating, the best first; all arrays are in this order.
+
+    not_rated: players that are not connected with random by games.
 
     elo: float64 [n], random = 0. interval: float64 [n, 2], 95 % interval of the difference from random. half_width:
-    float64 [n], half of the 95 % interval of the difference from the league's mean, which is much narrower if only the
-    weakest players have met random. above_next: float64 [n], probability that the player is stronger than the next one;
-    1 for the last. expected: float64 [n, n], the score that the ratings predict for a game.
+    float64 [n], half of the 95 % interval of the difference from the league's mean, which is much smaller if only the
+    weakest players have played random. above_next: float64 [n], probability that the player is stronger than the next
+    one; 1 for the last. expected: float64 [n, n], the expected score of a game according to the ratings.
     """
 
     game: str
@@ -65,8 +66,8 @@ class Standings:
         return f"no games with {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
     def surprises(self) -> list[tuple[int, int, float]]:
-        """Pairings (i, j) in which i scored more than the ratings and chance can explain, with the number of standard
-        deviations. If the model fits the players, less than one league in twenty has any."""
+        """Pairings (i, j) in which i scored significantly more than the ratings predict, with the number of standard
+        deviations. If the model fits the players, fewer than one league in twenty has any."""
         games, scores = self.results.games, self.results.scores
         win_or_draw = np.maximum(self.expected * (1 - self.expected), 1e-3)
         deviations = (scores - games * self.expected) / np.sqrt(np.maximum(games, 1) * win_or_draw)
@@ -76,7 +77,7 @@ class Standings:
         return sorted(((i, j, float(deviations[i, j])) for i, j in found), key=lambda surprise: -surprise[2])
 
     def to_json(self) -> dict[str, Any]:
-        """What ``myosu arena --json`` prints. cross_table: results of the row's player against the column's."""
+        """The output of ``myosu arena --json``. cross_table: results of the row's player against the column's."""
         wins, draws = self.results.wins, self.results.draws
         players = []
         for i, entrant in enumerate(self.entrants):
@@ -114,7 +115,7 @@ def ratings_table(standings: Standings) -> Table:
 
 
 def cross_table(standings: Standings) -> Table:
-    """The score of the row's player against the column's in per cent, and the number of games."""
+    """A table of the row's player's score against the column's, in per cent, and the number of games."""
     n = len(standings.entrants)
     table = Table("", "player", *(str(i + 1) for i in range(n)), box=box.SIMPLE, padding=(0, 0, 0, 1))
     table.columns[1].no_wrap = True

@@ -17,7 +17,7 @@ from myosu.randomness import derive_seed, prepare_process
 
 @dataclass(frozen=True)
 class Block:
-    """Openings that two players, with the indices i < j in the league, play at once."""
+    """Openings that the players with the indices i < j in the league play in parallel."""
 
     i: int
     j: int
@@ -25,7 +25,7 @@ class Block:
 
 
 class Workers:
-    """``count`` processes for ``league``. One that dies is replaced, and its games can be played again."""
+    """``count`` worker processes for ``league``. A process that dies is replaced, and its games can be played again."""
 
     def __init__(self, league: League, count: int) -> None:
         self.league = league
@@ -46,8 +46,10 @@ class Workers:
 
 
 class _Players:
-    """Agents and engines are cached: they start slowly and keep nothing between games. Stochastic players are made
-    anew, so that a game does not depend on earlier games of this process."""
+    """Plays blocks in a worker process.
+
+    Agents and engines are cached, because they start slowly and are stateless. Stochastic players are created again for
+    every block, so that a game does not depend on earlier games of this process."""
 
     def __init__(self, game_name: str, seed: int) -> None:
         prepare_process(seed)

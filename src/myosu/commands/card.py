@@ -24,9 +24,9 @@ class Options:
     license: str | None = None
     """The licence of the agent, such as mit or cc-by-4.0."""
     games: int = 0
-    """Evaluate the agent now in so many games (episodes); 0: the card shows the last evaluation of the training."""
+    """Evaluate the agent now in this many games (episodes); 0: the card shows the last evaluation of the training."""
     opponent: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """With --games, in a game for two: whom it meets, as in myosu evaluate. May be repeated."""
+    """With --games, in a two-player game: its opponent, as in myosu evaluate. May be repeated."""
     trust: bool = False
     """Allow user code that the run names: a game, environment or algorithm in a file or module."""
 

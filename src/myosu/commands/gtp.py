@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
         agent, environment, config = load_agent(options.run, options.simulations, options.seed)
         game = environment.rules
         if game.num_players != 2:
-            raise UserError(f"{game.name} is a game for one; GTP is for two.")
+            raise UserError(f"{game.name} is a single-player game; GTP is for two players.")
         searches = "simulations" in config.algorithm_config
         wanted = (options.simulations or config.algorithm_config["simulations"]) if searches else 1
         player = AgentPlayer(game, agent, "agent")

@@ -17,9 +17,10 @@ ENV_FLAGS = {
                   "function returns: '{\"map\": {\"python\": \"module:function\"}}'.",
     "wrapper": "Put a wrapper around the environment, with arguments as JSON if it needs any: --wrapper module:Class, "
                "--wrapper 'module:Class {\"by\": 2}'. May be repeated; the last one is the outermost.",
-    "frame_stack": "Show so many observations at once, the newest last, outside all other wrappers.",
-    "atari": "Frames of Atari as everybody's: grey, 84 × 84, every fourth, no-ops at the start, four at once.",
-    "max_episode_steps": "Cut episodes after so many steps.",
+    "frame_stack": "Stack this many observations, the newest last, outside all other wrappers.",
+    "atari": "Standard Atari preprocessing: grey, 84 × 84, every fourth frame, no-ops at the start, four frames "
+             "stacked.",
+    "max_episode_steps": "Truncate episodes after this many steps.",
 }
 
 
@@ -62,7 +63,7 @@ def _object(text: str, flag: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{flag}: this is no JSON ({error}).") from None
+        raise UserError(f"{flag}: this is not JSON ({error}).") from None
     if not isinstance(found, dict):
         raise UserError(f"{flag}: it must be an object, such as '{{\"gravity\": -5}}'.")
     return found

@@ -145,7 +145,7 @@ class Table:
 
     def __init__(self, game: Game, player: Player, seat: int) -> None:
         if game.num_players != 2:
-            raise UserError(f"{game.name} is a game for one; there is nobody to play against.")
+            raise UserError(f"{game.name} is a single-player game; there is nobody to play against.")
         self.game, self.player, self.seat = game, player, seat
         self.go_to([])
 

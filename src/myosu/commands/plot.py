@@ -12,7 +12,7 @@ from tyro.conf import Positional
 
 @dataclass
 class Options:
-    """Draw the learning curves of runs of one game into one picture.
+    """Draw the learning curves of runs of one game into one plot.
 
     In two-player games the curves show the mean reward against the opponent of the evaluations, otherwise the mean
     return. Bands are 95 % intervals.

@@ -26,10 +26,10 @@ class Options:
     private: bool = False
     """Make a repository that only you can see."""
     games: int = 0
-    """Evaluate the agent now in so many games (episodes) for its card; 0: it shows the last evaluation of the training.
-    """
+    """Evaluate the agent now in this many games (episodes) for its card; 0: the card shows the last evaluation of the
+    training."""
     opponent: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """With --games, in a game for two: whom it meets, as in myosu evaluate. May be repeated."""
+    """With --games, in a two-player game: its opponent, as in myosu evaluate. May be repeated."""
     trust: bool = False
     """Allow user code that the run names: an environment in a module."""
 

@@ -33,13 +33,13 @@ class Options:
     games: int = 1000
     """Games in the folder at the end."""
     episodes: int | None = None
-    """The same, for environments for one."""
+    """Number of episodes, in single-player environments."""
     jobs: int | None = None
     """Number of processes that play, one core each; all cores by default."""
     opening_plies: int = 0
     """A game begins with a random number of random moves, up to this one."""
     random_moves: float = 0.0
-    """Share of the later moves that are random. Nothing is learnt from random moves."""
+    """Probability that a later move is random. Nothing is learnt from random moves."""
     temperature: float = 0.0
     """Runs draw their moves from their policy to the power of 1 / temperature; 0: they play the likeliest."""
     rewards: Literal["score", "outcome"] = "score"

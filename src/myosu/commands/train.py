@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
                  - {"resume", "quiet", "trust", "cluster", "track"})
         if options["game"] is not None or fixed:
             what = repr(options["game"]) if options["game"] is not None else "--" + min(fixed).replace("_", "-")
-            raise UserError(f"--resume goes on with a run as it was started: leave out {what}.")
+            raise UserError(f"--resume continues a run with its own settings: leave out {what}.")
     elif options["game"] is None:
         raise UserError(f"Which game or environment?\n\n{_trainable()}")
     own = {"algorithm", "preset", "track", "run", "resume", "rewards", "opponent", "quiet", "cluster", "trust",
@@ -109,15 +109,15 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
         "game": "A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a "
                 "class or a function), the path of a .py file that has a game or an environment, godot:PROJECT, or "
                 "unity:BUILD.",
-        "algorithm": f"What learns: {', '.join(ALGORITHMS)}, or the path of your own .py file. By default muzero for "
+        "algorithm": f"The algorithm: {', '.join(ALGORITHMS)}, or the path of your own .py file. By default muzero for "
                      "games for two, ppo for all else.",
         "preset": "A .toml file of the algorithm's settings in place of those for this environment, such as myosu tune "
                   "writes.",
         "track": f"Show the run in another tracker as well: {', '.join(TRACKERS)}.",
         "run": "The run's folder; runs/GAME-ALGORITHM-TIME by default.",
-        "resume": "Go on with the run in this folder, or from one of its checkpoints.",
+        "resume": "Resume the run in this folder, or from one of its checkpoints.",
         "rewards": "score: the game's rewards; outcome: only winning counts.",
-        "opponent": "Who takes the other seat in a game for two, so that ppo and dqn learn it, too: random, greedy, "
+        "opponent": "Plays the other seat of a two-player game, so that ppo, dqn and sac can learn it: random, greedy, "
                     "alphabeta:DEPTH, mcts:SIMULATIONS, gtp:\"COMMAND\", the folder of a run, or pool: "
                     "earlier versions of the learner. By default the learner has both seats.",
         **ENV_FLAGS,

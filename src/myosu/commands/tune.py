@@ -28,7 +28,7 @@ class Options:
     env: Annotated[Positional[str], tyro.conf.arg(metavar="ENV")]
     """A game, a Gymnasium environment's id, or a .py file, as myosu train takes it."""
     algorithm: str
-    """What learns: ppo, dqn, sac, muzero, muesli, or the path of your own .py file (with --space)."""
+    """The algorithm: ppo, dqn, sac, muzero, muesli, or the path of your own .py file (with --space)."""
     trials: int = 30
     """Settings that are tried; bad ones are ended early."""
     env_steps: int = 50_000
@@ -38,7 +38,7 @@ class Options:
     study: Path | None = None
     """The folder of the study; studies/ENV-ALGORITHM by default."""
     final_seeds: int = 3
-    """At the end the best settings and the preset's are trained from so many seeds that the search never used; 0 for
+    """At the end the best settings and the preset's are trained from this many seeds that the search never used; 0 for
     no final figure."""
     evaluation_opponent: str = "random"
     """Opponent of the evaluations in two-player games, as in myosu train. Choose one that the agent does not always

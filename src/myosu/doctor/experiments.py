@@ -171,7 +171,7 @@ def judge_dead(layers: list[tuple[int, int]]) -> Finding | None:
     dead, units = layers[worst]
     total, of = (sum(layer[k] for layer in layers) for k in (0, 1))
     return found("warning", "dead-units", f"{dead} of {units} units of layer {worst + 1} are 0 whatever is shown "
-                 f"({total} of {of} in all layers).", "a step of learning that was too long closed their relu for "
+                 f"({total} of {of} in all layers).", "an update that was too large closed their relu for "
                  "good.",
                  "Lower --learning-rate or --max-grad-norm; normalise layers (--layer-norm).", 0.8)
 

@@ -47,7 +47,7 @@ class AnswerCheck:
             self._double_ends += self._double_at_limit
         if self._double_ends > 0.05 * self._ends:  # in few episodes, the rules may have terminated just at the limit
             self._findings.add("warning", "both-ends", f"{self._double_ends} of {self._ends} ends were terminated and "
-                               "truncated at once.", "terminated: the rules ended the episode, nothing comes after it. "
+                               "truncated in the same step.", "terminated: the rules ended the episode, nothing comes after it. "
                                "truncated: it was cut, and the value of what would have come still counts. An old "
                                "`done` is one of them, never both.")
 

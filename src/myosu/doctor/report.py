@@ -41,7 +41,7 @@ def report(verdict: Verdict) -> str:
              f'<p class="verdict {grave}">{_with_flags(_capital(verdict.sentence))}</p>']
     for title, findings in (("What is wrong", loud), ("Worth knowing", notes)):
         parts += [f"<h2>{title}</h2>", *(_article(finding, verdict.run) for finding in findings)] if findings else []
-    for title, lines in (("Looked at, and nothing wrong seen", verdict.healthy), ("Not judged", verdict.missing)):
+    for title, lines in (("Looked at and found healthy", verdict.healthy), ("Not judged", verdict.missing)):
         parts += [f"<h2>{title}</h2><ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"] if lines else []
     style = _STYLE.read_text(encoding="utf-8")
     return (f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'

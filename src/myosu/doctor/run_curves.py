@@ -121,7 +121,7 @@ def value_explosion(run: RunView) -> Finding | None:
     if mean <= _EXPLODED * greatest:
         return None
     return found("error" if mean > 100 * greatest else "warning", "value-explosion", f"values are {mean:.3g} on "
-                 f"average, but no return passed {greatest:.3g}.", "values that learn from each other have run away.",
+                 f"average, but no return passed {greatest:.3g}.", "bootstrapped values have diverged.",
                  "Lower --learning-rate or --replay-ratio, update the target network more slowly (--tau), "
                  "keep "
                  "--layer-norm and --double; lower --discount.", 0.95)

@@ -54,7 +54,7 @@ def replay_size(run: RunView) -> Finding | None:
     return found("warning", "replay-size", f"the replay holds {capacity:,} positions: {capacity / batch:.1f} batches"
                  + (f", or {episodes:.1f} episodes of {length:.0f} steps." if length else "."), "the replay is too "
                  "small: "
-                 "every batch is of the same few episodes, which are learnt by heart and forgotten at once.",
+                 "every batch is of the same few episodes, to which the network overfits before they are gone.",
                  f"Raise --replay-capacity (known good: {run.known_good.get('replay_capacity', 100_000):,}).", 0.85)
 
 

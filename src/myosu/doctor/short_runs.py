@@ -97,16 +97,16 @@ def judge_settings(own: np.ndarray, good: np.ndarray, differing: dict[str, tuple
     if not _is_better(own, good):
         return None
     own, good = _later(own), _later(good)
-    return _finding(f"trained anew for as long, known good settings earn {good.mean():.4g} an episode and the run's "
-                    f"{own.mean():.4g} ({len(good)} and {len(own)} episodes).", differing)
+    return _finding(f"trained from scratch for the same time, known good settings earn {good.mean():.4g} an episode "
+                    f"and the run's {own.mean():.4g} ({len(good)} and {len(own)} episodes).", differing)
 
 
 def judge_match(won: float, games: int, differing: dict[str, tuple[Any, Any]]) -> Finding | None:
     """won: win rate of the agent trained with the known good settings."""
     if won < _WON:
         return None
-    return _finding(f"trained anew for as long, the agent with known good settings wins {won:.0%} of {games} games "
-                    "against the one with the run's.", differing)
+    return _finding(f"trained from scratch for the same time, the agent with known good settings wins {won:.0%} of "
+                    f"{games} games against the one with the run's.", differing)
 
 
 def judge_one_setting(own: np.ndarray, others: dict[str, np.ndarray],
@@ -117,8 +117,8 @@ def judge_one_setting(own: np.ndarray, others: dict[str, np.ndarray],
     if not better:
         return None
     name = max(better, key=lambda name: float(_later(others[name]).mean()))
-    return _finding(f"trained anew for as long, the run's settings earn {_later(own).mean():.4g} an episode, and "
-                    f"{_later(others[name]).mean():.4g} where only {name} is another ({len(others)} settings were "
+    return _finding(f"trained from scratch for the same time, the run's settings earn {_later(own).mean():.4g} an "
+                    f"episode, and {_later(others[name]).mean():.4g} where only {name} is another ({len(others)} settings were "
                     "tried one at a time).", {name: differing[name]})
 
 
@@ -127,8 +127,8 @@ def judge_one_match(won: dict[str, float], games: int, differing: dict[str, tupl
     name = max(won, key=won.__getitem__)
     if won[name] < _WON:
         return None
-    return _finding(f"trained anew for as long, the agent with another {name} alone wins {won[name]:.0%} of {games} "
-                    f"games against the one with the run's settings ({len(won)} were tried one at a time).",
+    return _finding(f"trained from scratch for the same time, the agent with another {name} alone wins "
+                    f"{won[name]:.0%} of {games} games against the one with the run's settings ({len(won)} were tried one at a time).",
                     {name: differing[name]})
 
 

@@ -64,7 +64,7 @@ class Verdict:
         if self.missing:
             lines.append("Not judged:\n" + "\n".join(f"  {part}" for part in self.missing) + "\n")
         if self.healthy:
-            lines.append(f"Looked at, and nothing wrong seen: {', '.join(self.healthy)}.\n")
+            lines.append(f"Looked at and found healthy: {', '.join(self.healthy)}.\n")
         return "".join(f"{line}\n" for line in lines) + f"{self.name}: {self.sentence}"
 
 

@@ -29,7 +29,7 @@ class AtariFrames(gymnasium.Wrapper):
         super().__init__(env)
         game: Any = env.unwrapped
         if not hasattr(game, "ale"):
-            raise UserError(f"{type(game).__name__} is no game of Atari's (ALE): leave out --atari.")
+            raise UserError(f"{type(game).__name__} is not an Atari game (ALE): leave out --atari.")
         if getattr(game, "_frameskip", 1) != 1:
             raise UserError(f"The environment skips frames by itself (frameskip = {game._frameskip}): make it with "
                             "frameskip = 1.")

@@ -180,7 +180,7 @@ class SingleEnv:
         except (TypeError, ValueError):
             self._fail(f"the reward is {reward!r}.", "It must be one number.")
         if not abs(earned) <= GREATEST:
-            self._fail(f"the reward is {reward}.", "It must be finite, as a float32 too: look for divisions by zero in "
+            self._fail(f"the reward is {reward}.", "It must be finite in float32: look for divisions by zero in "
                        "step(), or scale it.")
         row["reward"][0] = earned
         row["raw_reward"][0] = earned if raw_reward is None else raw_reward

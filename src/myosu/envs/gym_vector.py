@@ -246,7 +246,7 @@ class BatchVectorEnv:
         self._rows["terminated"][cut], self._rows["truncated"][cut] = False, True
         self._rows["final_observation"][cut] = before["observation"][cut]
         self._sent = state["sent"].tolist()
-        self._notices.append(f"{self._name} cannot be set back to where it was: the {np.count_nonzero(cut)} episodes "
+        self._notices.append(f"{self._name} cannot be restored: the {np.count_nonzero(cut)} episodes "
                              "under way were cut, others have begun.")
 
     def _play_again(self, episodes: np.ndarray, actions: list[np.ndarray]) -> None:

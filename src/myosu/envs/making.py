@@ -120,7 +120,7 @@ class EnvMaker:
             except (Exception, SystemExit) as error:
                 given = {name: value for name, value in self.kwargs.items() if name != "render_mode"}
                 if isinstance(error, TypeError) and {"wrapper": ATARI} in given.get(WRAPPERS, ()):
-                    raise UserError(f"{self.name} is no game of Atari's (ALE), for it takes no frameskip and no "
+                    raise UserError(f"{self.name} is not an Atari game (ALE), for it takes no frameskip and no "
                                     "obs_type: leave out --atari.") from error
                 raise UserError(f"{self.name} cannot be made: {describe(error)}. Correct the environment or its "
                                 f"arguments ({given or 'none'}).") from error

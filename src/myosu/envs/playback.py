@@ -185,7 +185,7 @@ class _GymStage:
         remedy = ("It draws by OpenGL: set the environment variable MUJOCO_GL=egl (or osmesa) where there is no "
                   "display." if "gladLoadGL" in what or "mujoco" in what.lower() else "It must take "
                   "render_mode=\"rgb_array\", and its render() then return uint8 [height, width, 3].")
-        return UserError(f"{self._name} gives no pictures: {what.removesuffix('.')}. {remedy}")
+        return UserError(f"{self._name} renders no images: {what.removesuffix('.')}. {remedy}")
 
 
 def as_picture(image: Any) -> np.ndarray | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-#: Per task (game) the scores of its runs, float [runs]; tasks may have different numbers of runs.
+#: The scores of the runs of each task (game), float [runs]; tasks may have different numbers of runs.
 Scores = Sequence[np.ndarray]
 
 Interval = tuple[float, float]
@@ -58,11 +58,11 @@ def bootstrap_interval(statistic: Callable[..., float], *groups: Scores, resampl
 
 
 def permutation_p_value(ours: Scores, theirs: Scores, resamples: int = 5000, seed: int = 0) -> float:
-    """The probability that the probability of improvement is as far from ½ as it is, if it does not matter which group
-    a run belongs to: runs are exchanged at random between the groups, within every task.
+    """p-value of a permutation test of the probability of improvement.
 
-    A bootstrap of few runs says too often that there is a difference: three runs that all beat three others do so in
-    one of ten pairs of groups that are alike.
+    It is the probability, under random exchanges of runs between the groups within every task, that the probability of
+    improvement is at least as far from ½ as observed. With few runs a bootstrap finds a difference too often: if two
+    groups of three runs do not differ, all runs of one still beat all runs of the other in one of ten cases.
     """
     rng = np.random.default_rng(seed)
     seen = abs(improvement(ours, theirs) - 0.5)
@@ -77,14 +77,14 @@ def permutation_p_value(ours: Scores, theirs: Scores, resamples: int = 5000, see
 
 
 def curve_interval(curves: np.ndarray, resamples: int = 2000, seed: int = 0) -> np.ndarray:
-    """float64 [2, points]: at every point the 95 % confidence interval of the interquartile mean of ``curves``, float
-    [runs, points]; whole runs are resampled."""
+    """95 % confidence intervals, float64 [2, points], of the interquartile mean of ``curves``, float [runs, points], at
+    every point. Whole runs are resampled."""
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(curves), size=(resamples, len(curves)))
     return np.percentile(interquartile_mean(curves[drawn], axis=1), (2.5, 97.5), axis=0)
 
 
 def normalize(groups: Sequence[Scores], lowest: Sequence[float], highest: Sequence[float]) -> list[list[np.ndarray]]:
-    """Scores of every task, rescaled so that ``lowest`` becomes 0 and ``highest`` 1 and tasks can be averaged."""
+    """Rescale the scores of every task so that ``lowest`` becomes 0 and ``highest`` 1, to average over tasks."""
     return [[(task - low) / (high - low) if high > low else np.zeros_like(task)
              for task, low, high in zip(group, lowest, highest, strict=True)] for group in groups]

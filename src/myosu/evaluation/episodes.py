@@ -1,4 +1,4 @@
-"""Evaluation of an agent in a single-player environment, over whole episodes."""
+"""Evaluation of an agent in a single-player environment over whole episodes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ MAX_ENVS = 64
 
 @dataclass(frozen=True)
 class EpisodesResult:
-    """reward_range: the least and greatest possible return. Arrays [games]: return, return of the environment's own
-    rewards before any wrapper, number of actions, and whether the episode was truncated. max_steps: of an episode.
-    success_return: in games that can be won, an episode with a greater return is a win; else None."""
+    """Results of evaluation episodes.
+
+    reward_range: the least and greatest possible return. returns, raw_returns, lengths, truncated: arrays [games] with
+    the return, the return of the environment's own rewards before any wrapper, the number of actions, and whether the
+    episode was truncated. max_steps: maximum length of an episode. success_return: in games that can be won, an episode
+    with a greater return is a win; else None."""
 
     game: str
     reward_range: Interval
@@ -36,7 +39,7 @@ class EpisodesResult:
     success_return: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of ``myosu evaluate --json`` that follow from the episodes."""
+        """The fields of ``myosu evaluate --json`` that are computed from the episodes."""
         report = {
             "game": self.game, "games": len(self.returns),
             "mean_reward": float(self.returns.mean()),
@@ -60,19 +63,19 @@ class EpisodesResult:
 
 
 def steps_to_win(lengths: np.ndarray, won: np.ndarray, max_steps: int) -> np.ndarray:
-    """Steps float64 [games] until a game was won; where it was not, all that there may be: giving up is not quick."""
+    """Steps to win, float64 [games]; ``max_steps`` for games that were not won, so that losing fast does not count."""
     return np.where(won, lengths, max_steps).astype(np.float64)
 
 
 class Playing:
-    """``agent`` acts in ``env``, in any number of the environments at once, and remembers for each of them."""
+    """``agent`` acting in ``env``, in any subset of the environments at a time; keeps a recurrent state for each."""
 
     def __init__(self, agent: Agent, env: VectorEnv) -> None:
         self._agent, self._env = agent, env
         self._state: np.ndarray | None = None  # [num_envs, ...]
 
     def send(self, step: Step) -> np.ndarray:
-        """Act on ``step``, whose environments may be none. The actions [n, *action_shape]."""
+        """Send the agent's actions for ``step``, which may contain no environment. Returns them, [n, *action_shape]."""
         ids, spec = step.env_ids, self._env.spec
         if not len(ids):
             return np.zeros((0, *spec.action_shape), spec.action_dtype)
@@ -92,10 +95,10 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
                   most_steps: float = math.inf) -> EpisodesResult:
     """Play ``games`` ≥ 2 whole episodes, each truncated after ``spec.max_steps``.
 
-    Every environment plays a fixed number of episodes and is then left alone. Counting the first ``games`` to end would
-    be biased towards short episodes.
+    Every environment plays a fixed number of episodes and then stops, because counting the first ``games`` episodes to
+    end would be biased towards short ones.
 
-    most_steps: of all episodes together; then running episodes are truncated and no others begin.
+    most_steps: maximum number of steps over all episodes; then running episodes are truncated and no others begin.
     """
     if games < 2:
         raise UserError(f"--games {games}: at least two are needed to estimate the spread.")
@@ -111,7 +114,7 @@ def play_episodes(environment: Environment, agent: Agent, games: int, seed: int 
     try:
         while shares.any():
             player.send(step)
-            step = env.recv()  # of vector environments of others not all need answer together
+            step = env.recv()  # other libraries' vector environments may return only some of the environments
             ids = step.env_ids
             totals[ids] += np.stack([step.reward, step.raw_reward, np.ones(len(ids))], axis=1)
             taken += len(ids)

@@ -1,4 +1,4 @@
-"""A player against every possible reply, in games small enough to enumerate."""
+"""Evaluation of a player against every possible reply, in games small enough to enumerate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SeatReport:
 def walk_all_replies(game: Game, player: Player, seat: int) -> SeatReport:
     """Play ``player`` in ``seat`` against every sequence of the opponent's legal actions.
 
-    Raises UserError when more than ``MAX_LINES`` lines are open at once.
+    Raises UserError if more than ``MAX_LINES`` lines are open at the same time.
     """
     states, totals = game.new_states(1), np.zeros(1)
     histories: list[History] = [[]]
@@ -68,7 +68,7 @@ def walk_all_replies(game: Game, player: Player, seat: int) -> SeatReport:
 
 
 def losing_lines(game: Game, player: Player) -> list[History]:
-    """The games that ``player`` loses, from either seat, against some line of the opponent."""
+    """All games that ``player`` loses, from either seat, over all replies of the opponent."""
     return [line for seat in (0, 1) for line in walk_all_replies(game, player, seat).losing_lines]
 
 

@@ -1,5 +1,5 @@
-"""``lz-analyze`` and ``kata-analyze``, as Sabaki, Lizzie and q5go ask for them: what the search thinks of each move,
-again and again, until any input comes."""
+"""The GTP commands ``lz-analyze`` and ``kata-analyze``, which Sabaki, Lizzie and q5go use: the search's evaluation of
+each move, reported repeatedly until any input arrives."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from myosu.players.apv import APVPlayer, GameTree
 from myosu.players.gtp import COLOURS
 from myosu.players.rollouts import OWNER_ROLLOUTS, expected_owners
 
-#: Nodes and bytes of a tree after which an analysis only repeats what it found.
+#: Nodes and bytes of a tree after which an analysis searches no further and repeats its last results.
 MOST_NODES, MOST_BYTES = 100_000, 2**29
-#: Centiseconds between lines, if the controller does not say; length of a variation.
+#: Default interval between lines, in centiseconds; maximum length of a variation.
 INTERVAL, LINE = 50, 12
-#: Seconds between looks for input once nothing more is searched.
+#: Seconds between checks for input after the search has ended.
 PATIENCE = 0.02
 
 
 class AnalysisEngine(GoEngine):
-    """An engine for Go with the two commands. analyst: searches the engine's positions."""
+    """A Go engine with the two analysis commands. analyst: the player that searches the engine's positions."""
 
     def __init__(self, game: Game, think: Think, simulations: int, analyst: APVPlayer) -> None:
         super().__init__(game, think, simulations)
@@ -34,7 +34,7 @@ class AnalysisEngine(GoEngine):
                            "kata-analyze": lambda words: self._begin(words, kata=True)}
 
     def _begin(self, words: list[str], kata: bool) -> Stream:
-        """Raises Refused where the words are not ``[COLOUR] [INTERVAL] {NAME VALUE}``."""
+        """Parse ``[COLOUR] [INTERVAL] {NAME VALUE}`` and return the analysis. Raises Refused if it cannot run."""
         words = [word.lower() for word in words]
         if words and words[0] in (*COLOURS, *(colour[0] for colour in COLOURS)):
             colour = words.pop(0)
@@ -53,7 +53,7 @@ class AnalysisEngine(GoEngine):
         most = min(MOST_NODES, MOST_BYTES // (self._state.itemsize + 4 * self.game.num_actions))
 
         def run(write: Callable[[str], None], waiting: Callable[[], bool]) -> None:
-            told = 0.0  # when, or never
+            told = 0.0  # time of the last line; 0: never
 
             def tell(trees: list[GameTree]) -> bool:
                 nonlocal told
@@ -71,7 +71,7 @@ class AnalysisEngine(GoEngine):
         return run
 
     def _infos(self, tree: GameTree, kata: bool) -> str:
-        """An ``info`` for each tried move, the most visited first. Winning rates are those of the player to move."""
+        """An ``info`` for each visited move, the most visited first. Winning rates are those of the player to move."""
         children = tree.children()
         order = children[np.lexsort((-tree.nodes["q"][children], -tree.nodes["visits"][children]))]
         found = []
@@ -85,7 +85,7 @@ class AnalysisEngine(GoEngine):
         return " ".join(found)
 
     def _owners(self) -> str:
-        """Who will own each point, rows from the top, +1 for the player to move (KataGo's default)."""
+        """Expected owner of each point, rows from the top, +1 for the player to move (KataGo's default)."""
         found = expected_owners(self.game, self._state, RolloutPolicy.zeros(), OWNER_ROLLOUTS,
                                 int(self._analyst.rng.integers(2**62)))
         return " ownership " + " ".join(f"{owner:.3f}" for owner in (found if self._turn() == 0 else -found))

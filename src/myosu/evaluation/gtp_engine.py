@@ -19,11 +19,11 @@ from myosu.games.game import Game
 from myosu.players.gtp import COLOURS, MoveWords, title
 from myosu.players.player import RESIGNS, History, legal_mask
 
-#: think(state [1], the actions that led to it, simulations) -> action, or RESIGNS.
+#: think(state [1], actions that led to it, simulations) -> action, or RESIGNS.
 Think = Callable[[np.ndarray, History, int], int]
 
 
-#: run(write(text), waiting() -> whether input waits): writes lines until input waits.
+#: run(write(text), waiting() -> whether there is input): writes lines until there is input.
 Stream = Callable[[Callable[[str], None], Callable[[], bool]], None]
 
 
@@ -32,14 +32,14 @@ class Refused(Exception):
 
 
 class InputLines:
-    """Lines as they come, read by a thread, so that a command under way knows of the next one."""
+    """Input lines, read by a thread, so that a running command can check for the next one."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, args=(lines,), daemon=True).start()
 
     def waiting(self) -> bool:
-        """Whether a line, or the end of input, waits."""
+        """Whether a line or the end of input has been read and not yet consumed."""
         return not self._lines.empty()
 
     def __iter__(self) -> Iterator[str]:
@@ -53,12 +53,11 @@ class InputLines:
 
 
 class GtpEngine:
-    """Plays one game at a time, which the controller may set up, play and undo.
+    """A GTP engine for one game at a time, which the controller may set up, play and undo.
 
-    Forced passes may be sent or left out; GRhino and Quarry leave them out. simulations: per move; ``think`` gets fewer
-    if the clock requires it, and is not called if only one action is legal. It also receives the actions of the game so
-    far, whoever chose them, so that an agent with a memory can recall its earlier turns
-    (``players.agent.AgentPlayer``).
+    Forced passes may be sent or omitted; GRhino and Quarry omit them. simulations: per move; ``think`` gets fewer if
+    the clock requires it, and is not called if only one action is legal. ``think`` also receives all actions of the
+    game so far, by both players, so that a recurrent agent can recompute its state (``players.agent.AgentPlayer``).
     """
 
     def __init__(self, game: Game, think: Think, simulations: int) -> None:
@@ -66,14 +65,14 @@ class GtpEngine:
         self._think, self._simulations = think, simulations
         self._clocks, self._pace = Clocks(), Pace()
         self._commands = {name.removeprefix("do_"): getattr(self, name) for name in dir(self) if name.startswith("do_")}
-        #: Commands that answer line by line until any input comes: name → begin(words) -> run(write, waiting), where
-        #: ``begin`` raises Refused.
+        #: Commands that answer line by line until there is input: name → begin(words) -> run(write, waiting), where
+        #: ``begin`` may raise Refused.
         self._streaming: dict[str, Callable[[list[str]], Stream]] = {}
         self._clear()
 
     def warm_up(self) -> None:
-        """Think about the first move, so that everything is compiled and the pace is measured before a clock runs. The
-        time of compilation is not counted."""
+        """Search the first move, so that everything is compiled and the pace is measured before a clock runs. The
+        compilation time is not counted."""
         self._play(int(np.flatnonzero(self._legal())[0]))
         self._clear()
         self._think(self._state, [], 1)
@@ -105,7 +104,7 @@ class GtpEngine:
                 break
 
     def answer(self, line: str) -> str | None:
-        """The complete response to a line; None if the line has no command."""
+        """The complete response to a line; None if the line contains no command."""
         number, words = _split(line)
         if not words:
             return f"?{number} unknown command\n\n" if number else None
@@ -171,7 +170,7 @@ class GtpEngine:
         return ""
 
     def do_komi(self, points: str) -> str:
-        parse_number(points)  # every controller sends it; it has no meaning here
+        parse_number(points)  # every controller sends it; ignored here
         return ""
 
     def do_play(self, colour: str, move: str, *more: str) -> str:
@@ -233,10 +232,10 @@ class GtpEngine:
         self._clocks.set_left(_seat(colour), parse_number(seconds), int(parse_number(stones)))
         return ""
 
-    # --- inside
+    # --- internal
 
     def _generate(self, colour: str) -> int | None:
-        """The action for ``colour``; None if the game is over, which the dialect answers by a pass."""
+        """The action for ``colour``; None if the game is over, which is answered with a pass in this dialect."""
         seat = _seat(colour)
         if self._ended:
             return None
@@ -262,7 +261,7 @@ class GtpEngine:
         return word.upper() if self._words.any_case else word
 
     def _give_turn_to(self, seat: int) -> None:
-        """Insert an implied pass if the player to move can only pass and ``seat`` is the other one."""
+        """Insert an implied pass if it is not the turn of ``seat`` and the player to move can pass."""
         if self._turn() == seat:
             return
         if self.game.pass_action is None or not self._legal()[self.game.pass_action]:
@@ -272,7 +271,7 @@ class GtpEngine:
             raise Refused("illegal move: the game is over")
 
     def _moves_left(self) -> int:
-        """Estimate of the moves that the player to move still has to make, for its time budget."""
+        """Estimated number of moves that the player to move still has to make, for its time budget."""
         return (self.game.max_plies - len(self._moves) + 1) // 2
 
     def _turn(self) -> int:
@@ -295,7 +294,7 @@ class GtpEngine:
 
 
 def _split(line: str) -> tuple[str, list[str]]:
-    """The number before a command, or "", and its words."""
+    """Split a line into the command's number, or "", and its words."""
     text = re.sub(r"[^\x20-\U0010ffff]", "", line.replace("\t", " ")).partition("#")[0]
     words = text.split()
     number = words.pop(0) if words and re.fullmatch(r"\d+", words[0]) else ""

@@ -13,7 +13,7 @@ from myosu.games.go.sgf import read_sgf
 
 
 class GoEngine(GtpEngine):
-    """The engine for Go. Handicap stones are moves of Black that White answers by passing. The Tromp–Taylor rules have
+    """The engine for Go. Handicap stones are moves of Black that White answers with passes. The Tromp–Taylor rules have
     no dead stones: all stones on the board at the end are alive."""
 
     _komi: float | None = None
@@ -34,7 +34,7 @@ class GoEngine(GtpEngine):
         return f"{self._state['komi'][0]:g}"
 
     def do_fixed_handicap(self, stones: str) -> str:
-        """Place the protocol's standard handicap; responds with its points."""
+        """Place the protocol's standard handicap and respond with its points."""
         count, points = _whole_number(stones), _handicap_points(self._size)
         if not 2 <= count <= len(points):
             raise Refused("invalid number of stones")
@@ -62,7 +62,7 @@ class GoEngine(GtpEngine):
         return "\n".join(self.game.action_name(cell) for cell in cells)
 
     def do_loadsgf(self, path: str, move: str = "") -> str:
-        """Load a game; with ``move``, up to before this move, counted from 1. Responds with the colour to move."""
+        """Load a game, with ``move`` only the moves before it (counted from 1). Responds with the colour to move."""
         try:
             record = read_sgf(Path(path))[0]
         except (UserError, OSError) as error:
@@ -98,8 +98,7 @@ class GoEngine(GtpEngine):
 
 
 def _handicap_points(size: int) -> list[int]:
-    """Handicap points: corners, sides and, last, the centre; none on boards below 7×7, no sides and centre on even
-    ones."""
+    """Handicap points: corners, then sides and centre on odd boards above 7×7. None on boards below 7×7."""
     if size < 7:
         return []
     low, middle = (3 if size > 12 else 2), size // 2

@@ -1,4 +1,4 @@
-"""Passing a game and mastering it: winning is one goal, winning in as few steps as experts another."""
+"""Comparison with experts: passing a game means winning it, mastering it winning in as few steps as experts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from myosu.evaluation.episodes import steps_to_win
 from myosu.runs.config import RunConfig
 from myosu.runs.recordings import open_recording
 
-#: Share of games that must be won to pass.
+#: Fraction of games that must be won to pass.
 PASSING_RATE = 0.9
 
 
 def expert_steps(folder: str | Path, environment: Environment, name: str, kwargs: dict[str, Any]) -> np.ndarray:
-    """Steps to win float64 [games] of the recorded games in ``folder``, which must be of ``environment``, made from
-    ``name`` and ``kwargs``. Raises UserError where it cannot be won, or nothing is recorded."""
+    """Steps to win, float64 [games], of the recorded games in ``folder``, which must be of ``environment``, made from
+    ``name`` and ``kwargs``. Raises UserError if the game cannot be won or nothing is recorded."""
     game = environment.game
     if game is None or game.num_players != 1 or game.success_return is None:
         raise UserError(f"{environment.name} is no game for one that can be won, so --experts has no meaning here.")
@@ -34,9 +34,10 @@ def expert_steps(folder: str | Path, environment: Environment, name: str, kwargs
 
 def mastery(report: dict[str, Any], environment: Environment, config: RunConfig, experts: str | Path
             ) -> dict[str, Any]:
-    """``report`` (``evaluation_report``) of a run beside the recorded games of experts: ``expert_games``,
-    ``expert_steps_to_win``; ``passed``: nine games in ten are won; ``mastered``: in no more steps than by the experts,
-    where a lost game counts as one of the greatest length."""
+    """Compare the ``report`` of a run (``evaluation_report``) with recorded games of experts.
+
+    Returns ``expert_games`` and ``expert_steps_to_win``; ``passed``: nine games in ten are won; ``mastered``: the mean
+    number of steps to win is at most the experts', where a game that is not won counts as one of maximum length."""
     steps = expert_steps(experts, environment, config.game, config.env_kwargs)
     return {"expert_games": len(steps), "expert_steps_to_win": float(steps.mean()),
             "passed": report["success_rate"] >= PASSING_RATE,

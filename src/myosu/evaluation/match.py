@@ -1,4 +1,4 @@
-"""Matches of two players, and their results with confidence intervals."""
+"""Matches between two players, with confidence intervals of the results."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Score:
 
     @classmethod
     def of(cls, rewards: np.ndarray, reward_range: Interval = (-math.inf, math.inf)) -> Score:
-        """From rewards [units, games]: units are independent, games within a unit need not be. Intervals are clipped to
-        ``reward_range``."""
+        """Compute the score from rewards [units, games]. Units are independent; games within a unit need not be.
+        The interval of the mean reward is clipped to ``reward_range``."""
         win, draw, loss = rewards > 0, rewards == 0, rewards < 0
         return cls(
             games=rewards.size,
@@ -49,7 +49,7 @@ class Score:
 
 @dataclass(frozen=True)
 class MatchResult:
-    """The result in the view of the first player of ``play_match``.
+    """The result of a match from the view of ``player``.
 
     rewards: float64 [games / 2, 2], the return of each game; column 0 in the first seat, column 1 in the second.
     histories: the actions of those games, in the order of ``rewards.reshape(-1)``.
@@ -67,7 +67,7 @@ class MatchResult:
     second_seat: Score
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of ``myosu evaluate --json`` that follow from the match."""
+        """The fields of ``myosu evaluate --json`` that are computed from the match."""
         seats = {"first_seat": _score_json(self.first_seat), "second_seat": _score_json(self.second_seat)}
         return {"game": self.game, "player": self.player, "opponent": self.opponent, **_score_json(self.overall),
                 **seats, "opening_plies": self.opening_plies,
@@ -76,7 +76,7 @@ class MatchResult:
 
 
 def default_opening_plies(game: Game, opponent: Player) -> int:
-    """Default number of random plies at the beginning: 0 if the opponent is random, else max_plies / 10, at most 8."""
+    """Default number of random opening plies: max_plies / 10 (1 to 8) against a deterministic opponent, else 0."""
     return max(1, min(8, game.max_plies // 10)) if opponent.repeats_itself else 0
 
 
@@ -84,9 +84,10 @@ def play_match(game: Game, player: Player, opponent: Player, games: int, opening
                seed: int = 0) -> MatchResult:
     """Play ``games`` games (an even number) in parallel, half from each seat.
 
-    With openings, games 2k and 2k + 1 start from the same random opening, with exchanged seats, and count as one
-    independent observation. opening_plies: None: ``default_opening_plies``. A game is truncated at ``game.max_plies``,
-    with the rewards so far. A resigned game counts ``reward_of_resigning``.
+    With openings, games 2k and 2k + 1 start from the same random opening with exchanged seats, and count as one
+    independent observation. opening_plies: random plies at the beginning; None: ``default_opening_plies``. A game is
+    truncated at ``game.max_plies`` and keeps the rewards so far. The return of a player who resigns is
+    ``reward_of_resigning``.
     """
     if game.num_players != 2:
         raise UserError(f"A match needs two players; {game.name} is a single-player game.")
@@ -107,7 +108,7 @@ def play_match(game: Game, player: Player, opponent: Player, games: int, opening
 
 def play_openings(game: Game, player: Player, opponent: Player,
                   openings: list[tuple[int, ...]]) -> tuple[np.ndarray, list[History]]:
-    """Play each of ``openings``, all of the same length, from both seats; all games in parallel.
+    """Play each of ``openings``, all of the same length, from both seats, with all games in parallel.
 
     Returns the returns of ``player``, float64 [openings, 2], column 0 in the first seat; and the actions of the games,
     in the order of ``rewards.reshape(-1)``.
@@ -119,7 +120,7 @@ def play_openings(game: Game, player: Player, opponent: Player,
     rewards = np.zeros(games)
     over = np.zeros(games, np.bool_)
     to_play = np.empty(games, np.int8)
-    # Players alternate; each moves in all games that wait for it, so after the first turn both have full batches.
+    # Each player moves in all games in which it is its turn, so after the first turn both have full batches.
     while not over.all():
         for mover, sign in ((player, 1.0), (opponent, -1.0)):
             game.batch.to_play(states, to_play)
@@ -134,14 +135,14 @@ def play_openings(game: Game, player: Player, opponent: Player,
 
 
 def reward_of_resigning(game: Game) -> float:
-    """The return of a player who resigns: the least possible one, because the outcome is not known."""
+    """The return of a player who resigns: the minimum (−1 if unbounded), because the outcome is not known."""
     least = game.reward_range[0]
     return least if math.isfinite(least) else -1.0
 
 
 def random_openings(game: Game, count: int, plies: int, seed: int) -> list[tuple[int, ...]]:
-    """``count`` openings of ``plies`` random legal actions that do not end the game. They are distinct; if the game has
-    fewer, they repeat."""
+    """``count`` openings of ``plies`` random legal actions that do not end the game. They are distinct; if fewer are
+    found, they repeat."""
     openings: dict[tuple[int, ...], None] = {}
     chance = RandomPlayer(game, seed)
     for _ in range(20):

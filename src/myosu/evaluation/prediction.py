@@ -1,4 +1,4 @@
-"""How well an agent predicts recorded games: the moves that were played, and who won."""
+"""Evaluation of an agent's predictions on recorded games: the moves that were played, and the outcome."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from myosu.runs.config import RunConfig
 from myosu.runs.games import GameRecord
 from myosu.runs.recordings import is_held_out, open_recording
 
-#: Errors of the value are told for the plies from 0, from this on, from twice this on …
+#: Value errors are averaged over stages of this many plies.
 STAGE = 20
 RESAMPLINGS = 1000
-#: Positions that an agent is asked about at once; agents that search take 128 at most.
+#: Positions in a batch; agents that search accept at most 128.
 AT_ONCE = 128
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Means over all positions in which a player chose a move, with 95 % intervals: games are resampled, for the
-    positions of one are not independent.
+    """Means over all positions in which a player chose a move, with 95 % bootstrap intervals. Games are resampled,
+    because the positions of a game are not independent.
 
-    top1, top5: how often the played move is the agent's likeliest, or among the five likeliest; passes are not counted.
-    log_likelihood: mean log probability of the played move. value_error: ½ (z − v)², z the outcome and v the agent's
-    value, 0 without one. by_stage: (first ply, positions, value_error).
+    top1, top5: fraction of positions in which the played move is the agent's most probable, or among the five most
+    probable. log_likelihood: mean log probability of the played move. Passes are not counted in these. value_error: ½
+    (z − v)² for the outcome z and the agent's value v, 0 if it has none. by_stage: (first ply, positions, value_error).
     """
 
     games: int
@@ -52,9 +52,10 @@ class Prediction:
 
 def predict(agent: Agent, environment: Environment, records: Iterable[GameRecord],
             plies_of: Callable[[list[Move]], Sequence[int]] | None = None) -> Prediction:
-    """plies_of: the plies of a game that count; by default those whose move was chosen.
+    """Compare the predictions of ``agent`` with ``records``.
 
-    Raises UserError where there is no game, or the agent has a memory or does not choose one of several actions."""
+    plies_of: the plies of a game that are counted; by default those whose move was chosen. Raises UserError if there is
+    no game, if the agent is recurrent, or if it does not choose one discrete action."""
     if agent.has_memory or environment.spec.action_shape or not environment.spec.num_actions:
         raise UserError("Only agents without a memory that choose one action a move can be compared with recorded "
                         "games.")
@@ -85,10 +86,10 @@ def predict_recordings(agent: Agent, environment: Environment, config: RunConfig
                        held_out: bool | None) -> Prediction:
     """``predict`` on the games in ``sources`` (``open_recording``).
 
-    held_out: True: those that the run with ``config`` does not learn from; False: the others, and of them only the
-    positions that it learns from; None: all.
+    held_out: True: only games that the run with ``config`` does not learn from; False: only the positions that it
+    learns from; None: all.
     """
-    kept_plies = getattr(algorithm_of(config), "kept_plies", None)  # of algorithms that do not learn from all
+    kept_plies = getattr(algorithm_of(config), "kept_plies", None)  # of algorithms that skip some plies
     plies_of = partial(kept_plies, load_settings(config)) if kept_plies and held_out is False else None
     share = config.algorithm_config.get("held_out", 0.0)
     records = []
@@ -102,8 +103,8 @@ def predict_recordings(agent: Agent, environment: Environment, config: RunConfig
 
 def _game(agent: Agent, environment: Environment, record: GameRecord,
           plies_of: Callable[[list[Move]], Sequence[int]]) -> np.ndarray:
-    """A row for each move that counts: its ply, its rank among the agent's moves from 0 (NaN of a pass), its log
-    probability, the error of the value."""
+    """A row for each counted move: its ply, its rank by the agent's probability from 0 (NaN for a pass), its log
+    probability, and the error of the value."""
     moves = list(record.moves(environment))
     to_go = np.cumsum([move.rewards for move in reversed(moves)], axis=0)[::-1]
     plies = list(plies_of(moves))
@@ -117,7 +118,7 @@ def _game(agent: Agent, environment: Environment, record: GameRecord,
     policy, values = (np.concatenate([getattr(thought, name) for thought in thoughts]) for name in ("policy", "value"))
     actions = np.array([int(moves[ply].action) for ply in plies])
     chosen = np.take_along_axis(policy, actions[:, None], axis=1)
-    # Of equals half come first, so that a policy that knows nothing ranks in the middle.
+    # Half of the ties are ranked before the move, so that a uniform policy ranks it in the middle.
     ties = ((policy == chosen).sum(1) - 1) / 2
     rows["ply"] = plies
     rows["rank"] = np.where(actions == environment.spec.pass_action, np.nan, (policy > chosen).sum(1) + ties)
@@ -128,7 +129,7 @@ def _game(agent: Agent, environment: Environment, record: GameRecord,
 
 
 def _positions(agent: Agent, environment: Environment, record: GameRecord, plies: list[int]) -> dict[str, Any]:
-    """The states before these plies, for an agent that needs them."""
+    """The states before ``plies``, for an agent that needs them."""
     if environment.game is None or not getattr(agent, "needs_positions", False):
         return {}
     course = replay(environment.game, *record.seed_and_actions())
@@ -136,7 +137,7 @@ def _positions(agent: Agent, environment: Environment, record: GameRecord, plies
 
 
 def interval_over_games(sums: list[Any], counts: np.ndarray) -> Interval:
-    """The bootstrap's interval of Σ sums / Σ counts over games [n]."""
+    """95 % bootstrap interval of Σ sums / Σ counts over games [n]."""
     values = np.array(sums, np.float64)
     drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLINGS, len(values)))
     means = values[drawn].sum(1) / np.maximum(1, counts[drawn].sum(1))

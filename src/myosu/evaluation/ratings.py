@@ -1,16 +1,16 @@
 """Maximum-likelihood ratings on the Elo scale: the Bradley–Terry model with Davidson's extension for draws.
 
 If the strengths of two players differ by δ, the first wins, draws and loses with probabilities in the ratio e^(δ/2) : ν
-: e^(−δ/2). So ten wins per loss are 400 points, however many games are drawn. Davidson's ν is shared by the whole
+: e^(−δ/2). So ten wins per loss are 400 points, regardless of the number of draws. Davidson's ν is shared by the whole
 league and fitted with the strengths. Counting a draw as half a win and half a loss would give the same order, but would
 make a league with many draws look as uncertain as coin tosses, although a draw is evidence that two players are close.
 
 All results are fitted together, so their order does not matter. A player who won every game has no finite
 maximum-likelihood rating; therefore every strength and log ν have a weak normal prior, with a standard deviation of
-1000 points. It shifts the rating of a player with forty games by a few points; only players who won or lost everything
-notice it. Intervals are profile-likelihood intervals, which are asymmetric where the results are: the upper end of an
-undefeated player is far away. Games are treated as independent. Two games from one opening are not quite: where
-openings favour a side, the intervals are slightly too wide.
+1000 points. It shifts the rating of a player with forty games by a few points and matters only for players who won or
+lost everything. Intervals are profile-likelihood intervals, which are asymmetric if the results are: the upper end of
+an undefeated player is far away. Games are treated as independent. Two games from one opening are not quite
+independent: if openings favour a side, the intervals are slightly too wide.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ PRIOR = 1000 / ELO
 
 @dataclass(frozen=True)
 class Results:
-    """Games between n players. wins: float64 [n, n], ``wins[i, j]`` of i against j. draws: float64 [n, n], symmetric:
-    each draw is counted at [i, j] and at [j, i]."""
+    """Results of games between n players. wins: float64 [n, n], ``wins[i, j]`` of i against j. draws: float64 [n, n],
+    symmetric: each draw is counted at [i, j] and at [j, i]."""
 
     wins: np.ndarray
     draws: np.ndarray
@@ -49,19 +49,19 @@ class Results:
 
     @property
     def games(self) -> np.ndarray:
-        """float64 [n, n], symmetric: games between two players."""
+        """Number of games between two players, float64 [n, n], symmetric."""
         return self.wins + self.wins.T + self.draws
 
     @property
     def scores(self) -> np.ndarray:
-        """float64 [n, n]: wins plus half the draws."""
+        """Wins plus half the draws, float64 [n, n]."""
         return self.wins + self.draws / 2
 
 
 @dataclass(frozen=True)
 class Fit:
-    """strengths: float64 [n]; only differences mean anything. log_nu: ln ν of the draws. covariance: float64 [n + 1, n
-    + 1] of strengths and log_nu, the inverse Fisher information."""
+    """Fitted ratings. strengths: float64 [n]; only their differences matter. log_nu: ln ν of the draws. covariance:
+    float64 [n + 1, n + 1] of strengths and log_nu, the inverse Fisher information (with the prior)."""
 
     strengths: np.ndarray
     log_nu: float
@@ -69,28 +69,28 @@ class Fit:
     log_likelihood: float
 
     def elo(self, anchor: int = 0) -> np.ndarray:
-        """float64 [n], with 0 for the player ``anchor``."""
+        """Elo ratings, float64 [n], with 0 for the player ``anchor``."""
         return (self.strengths - self.strengths[anchor]) * ELO
 
     def expected_scores(self) -> np.ndarray:
-        """float64 [n, n]: the expected score of i against j, with 1 for a win and ½ for a draw."""
+        """Expected scores of i against j, float64 [n, n], with 1 for a win and ½ for a draw."""
         win, draw = probabilities(np.subtract.outer(self.strengths, self.strengths), self.log_nu)
         return win + draw / 2
 
     def variances(self) -> np.ndarray:
-        """float64 [n, n]: variances of the differences of strengths."""
+        """Variances of the differences of strengths, float64 [n, n]."""
         covariance = self.covariance[:-1, :-1]
         own = np.diag(covariance)
         return np.maximum(own[:, None] + own[None, :] - 2 * covariance, 0.0)
 
     def deviations_from_mean(self) -> np.ndarray:
-        """float64 [n]: standard errors of the strengths relative to their mean."""
+        """Standard errors of the strengths relative to their mean, float64 [n]."""
         centre = np.eye(len(self.strengths)) - 1 / len(self.strengths)
         return np.sqrt(np.diag(centre @ self.covariance[:-1, :-1] @ centre))
 
 
 def probabilities(difference: np.ndarray, log_nu: float) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of a win and of a draw for a player who is stronger by ``difference``, in its shape."""
+    """Probabilities of a win and of a draw for a player who is stronger by ``difference``, in the same shape."""
     logits = np.stack([difference / 2, np.full_like(difference, log_nu), -difference / 2])
     weights = np.exp(logits - logits.max(axis=0))
     win, draw, _ = weights / weights.sum(axis=0)
@@ -110,7 +110,7 @@ def fit(results: Results) -> Fit:
 
 
 def intervals(results: Results, best: Fit, anchor: int = 0) -> np.ndarray:
-    """float64 [n, 2]: 95 % profile-likelihood intervals of the players' Elo relative to the player ``anchor``."""
+    """95 % profile-likelihood intervals, float64 [n, 2], of the players' Elo relative to the player ``anchor``."""
     ends = np.zeros((len(results.wins), 2))
     for player in range(len(ends)):
         if player != anchor:
@@ -119,7 +119,7 @@ def intervals(results: Results, best: Fit, anchor: int = 0) -> np.ndarray:
 
 
 def connected(results: Results, anchor: int = 0) -> np.ndarray:
-    """bool [n]: whether a player is connected to the player ``anchor`` by games, directly or through others."""
+    """Whether each player is connected to the player ``anchor`` by games, directly or through others, bool [n]."""
     met = results.games > 0
     reached = np.arange(len(met)) == anchor
     while (more := reached | met[reached].any(axis=0)).sum() > reached.sum():
@@ -156,8 +156,8 @@ def _profile_end(results: Results, best: Fit, player: int, anchor: int, side: in
 
 
 def _maximise(results: Results, start: np.ndarray, combine: np.ndarray, offset: np.ndarray | float = 0.0) -> Fit:
-    """Maximise the posterior over parameters = ``combine @ free + offset`` by Newton's method from ``free = start``; it
-    is strictly log-concave."""
+    """Maximise the posterior over parameters = ``combine @ free + offset`` by Newton's method from ``free = start``.
+    The posterior is strictly log-concave."""
     free = start.copy()
     likelihood = _log_likelihood(results, combine @ free + offset)
     for _ in range(200):

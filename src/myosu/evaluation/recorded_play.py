@@ -1,4 +1,4 @@
-"""Plays games of two players, and episodes of an agent, and keeps what is needed to replay them."""
+"""Plays games between two players, or episodes of an agent, and returns records that can be replayed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from myosu.runs.games import GameRecord, Seat
 
 def play_block(game: Game, players: tuple[Player, Player], numbers: Sequence[int], seeds: Sequence[int],
                opening_plies: int = 0, random_moves: float = 0.0) -> list[GameRecord]:
-    """Play the games of these numbers at once, ``players`` in their seats.
+    """Play the games ``numbers`` in parallel, with ``players`` in their seats.
 
-    A game begins with 0 to ``opening_plies`` random moves, and a share ``random_moves`` of the later ones is random;
-    these are ``unchosen``. When an engine that can capture dead stones would pass in Go, it captures them first (the
-    rules count stones on the board as alive). From then on only passes are chosen.
+    A game begins with 0 to ``opening_plies`` random moves, and later moves are random with probability
+    ``random_moves``; random moves are ``unchosen``. When an engine that can capture dead stones would pass in Go, it
+    captures them first (the rules count stones on the board as alive). From then on all moves except passes are
+    ``unchosen``.
     """
     count = len(numbers)
     chances = [np.random.default_rng(seed) for seed in seeds]
@@ -74,14 +75,14 @@ def play_block(game: Game, players: tuple[Player, Player], numbers: Sequence[int
 
 
 def _random_move(game: Game, legal: np.ndarray, chance: np.random.Generator) -> int:
-    """Uniformly among the legal actions; a pass only if it is the only one."""
+    """A uniformly random legal action; a pass only if no other action is legal."""
     actions = np.flatnonzero(legal)
     moves = actions[actions != game.pass_action]
     return int(chance.choice(moves if len(moves) else actions))
 
 
 def record_episodes(environment: Environment, agent: Agent, numbers: Sequence[int], seed: int) -> list[GameRecord]:
-    """One episode of ``agent`` for each of ``numbers``, in environments of their own side by side."""
+    """Record one episode of ``agent`` for each of ``numbers``, each in its own environment, in parallel."""
     env = environment.make(len(numbers), seed)
     try:
         env.reset()
@@ -94,7 +95,7 @@ def record_episodes(environment: Environment, agent: Agent, numbers: Sequence[in
         while len(records) < len(numbers):
             for i, chosen in zip(step.env_ids.tolist(), player.send(step), strict=True):
                 actions[i].append(chosen.tolist())
-            step = env.recv()  # of vector environments of others not all need answer together
+            step = env.recv()  # other libraries' vector environments may return only some of the environments
             for k, i in enumerate(step.env_ids.tolist()):
                 totals[i] += step.reward[k], step.raw_reward[k]
                 if step.terminated[k] or step.truncated[k]:

@@ -1,9 +1,9 @@
-"""Records games between any players, or episodes of an agent, into a folder: what ``myosu record`` does.
+"""Records games between any players, or episodes of an agent, in a folder, for ``myosu record``.
 
-    recording.json   what the games are of, and who plays      games.jsonl   one line a game (``runs/games.py``)
+    recording.json   the environment and the settings      games.jsonl   one line per game (``runs/games.py``)
     sgf/             Go games, one file each
 
-Games are written when they end, so that nothing is lost when the recording is stopped; it goes on where it was.
+Games are written when they end, so that a recording can be stopped at any time and continued later.
 """
 
 from __future__ import annotations
@@ -34,19 +34,22 @@ from myosu.runs.reading import read_json, truncate_lines
 from myosu.runs.recordings import RecordingFile, recorded_lines
 from myosu.runs.sgf import is_go, to_sgf
 
-#: Games that a worker plays at once: agents answer many positions faster than one after another.
+#: Games that a worker plays in parallel, because agents process a batch of positions faster than single ones.
 BLOCK = 16
-#: Who plays the games for one of ours without having learnt it.
+#: Untrained players of Myosu's own single-player games.
 SCRIPTED = ("random", "greedy")
-#: A game that has been there is played again with another seed, so many times.
+#: A duplicate game is played again with another seed, at most this many times.
 MOST_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
 class Settings:
-    """players: as ``make_opponent`` takes them; one plays itself, of several each meets every other, from both seats.
-    opening_plies: a game begins with 0 to so many random moves. random_moves: this share of the later moves is random.
-    temperature: above 0 agents draw their moves, see ``AgentPlayer``. seed: of all of this."""
+    """Settings of a recording.
+
+    players: texts for ``make_opponent``; a single player plays itself, several play a round robin from both seats.
+    opening_plies: a game begins with a random number of random moves, at most this many.
+    random_moves: probability that a later move is random. temperature: above 0 agents draw their moves, see
+    ``AgentPlayer``. seed: seed of the recording."""
 
     players: tuple[str, ...]
     opening_plies: int = 0
@@ -63,7 +66,7 @@ class Settings:
                             "share of random moves below 1.")
 
     def seats(self, number: int) -> tuple[str, str]:
-        """Who plays the game of this number in the first seat, and in the second."""
+        """The players of game ``number`` in the first and the second seat."""
         pairs = list(combinations(self.players, 2)) or [(self.players[0], self.players[0])]
         first, second = pairs[number % len(pairs)]
         return (first, second) if number // len(pairs) % 2 == 0 else (second, first)
@@ -71,8 +74,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Recorded:
-    """games: in the folder. new: those of this call, which took ``seconds``. duplicates: games that were played again
-    because they had been there. given_up: games that were always the same."""
+    """games: number of games in the folder. new: games of this call, which took ``seconds``. duplicates: number of
+    games that were discarded because the folder already had the same game. given_up: games that remained duplicates
+    after all attempts."""
 
     games: int
     new: int
@@ -86,9 +90,10 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
                  tell: Callable[[int, list[str]], None] = lambda done, notices: None) -> Recorded:
     """Play until ``folder`` holds ``games`` games of ``environment`` (see ``load_environment``), in ``jobs`` processes.
 
-    In games for two no game is kept twice. Elsewhere there is one player, a run or, in a game of ours, ``random`` or
-    ``greedy``, and episodes are recorded.
-    tell(games so far, notices) is called often. Raises UserError if the folder was recorded otherwise.
+    In two-player games, duplicates are discarded. In single-player environments, episodes of one player are recorded: a
+    run or, in Myosu's own games, ``random`` or ``greedy``.
+
+    tell(games so far, notices) is called often. Raises UserError if the folder was recorded with other settings.
     """
     begin, environment = time.monotonic(), absolute_name(environment)
     known = load_environment(environment, kwargs, rewards)
@@ -103,7 +108,7 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
             before, duplicates, given_up = len(kept.numbers), 0, 0
             waiting = list(_blocks([number for number in range(games) if number not in kept.numbers], settings, known))
             while waiting or pool.lost or pool.under_way():
-                waiting[:0] = pool.lost  # of a worker that died
+                waiting[:0] = pool.lost  # tasks of worker processes that died
                 pool.lost.clear()
                 while pool.idle() and waiting:
                     pool.start(waiting.pop(0))
@@ -124,7 +129,7 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
 
 
 class KeptGames:
-    """The games in ``folder``. numbers: theirs."""
+    """The games in ``folder``. numbers: the numbers of these games."""
 
     def __init__(self, folder: Path, environment: Environment) -> None:
         self.folder, self.environment = folder, environment
@@ -134,7 +139,7 @@ class KeptGames:
         self._file = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - ``close`` closes it
 
     def add(self, record: GameRecord) -> bool:
-        """Write ``record``, unless there is the same game; returns whether it was written."""
+        """Write ``record`` unless the folder already has the same game. Returns whether it was written."""
         if (key := self._key(record)) in self._seen:
             return False
         if is_go(self.environment.game):
@@ -148,19 +153,19 @@ class KeptGames:
         return True
 
     def _key(self, record: GameRecord) -> Any:
-        """What no two games of a folder share."""
+        """Key that identifies duplicates: the actions of two-player games, else the seed."""
         return tuple(record.actions or ()) if self.environment.spec.num_players == 2 else record.seed
 
     def close(self) -> None:
         self._file.close()
 
 
-#: Numbers of games that are played at once by the same players in the same seats, and how often they were played.
+#: Numbers of games that are played in parallel by the same players in the same seats, and their number of attempts.
 _Task = tuple[tuple[int, ...], int]
 
 
 def _blocks(numbers: Sequence[int], settings: Settings, environment: Environment) -> Iterator[_Task]:
-    """The games in tasks for one worker each."""
+    """Group the games into tasks for a worker."""
     if environment.spec.num_players == 1:
         size = min(BLOCK, environment.most_at_once or BLOCK)
         yield from ((tuple(numbers[k:k + size]), 0) for k in range(0, len(numbers), size))
@@ -194,7 +199,7 @@ def _is_scripted(environment: Environment, player: str) -> bool:
 
 
 def claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
-    """Write what the folder's games are of, or see that it is the same. Raises UserError."""
+    """Write ``recording.json``, or raise UserError if an existing one differs."""
     file = folder / "recording.json"
     wanted: dict[str, Any] = {"game": environment, "kwargs": kwargs, "rewards": rewards,
                               "settings": {**asdict(settings), "players": list(settings.players)}}
@@ -212,7 +217,7 @@ def claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, 
 
 
 class _Recorder:
-    """Plays the games of a task, in a process of its own."""
+    """Plays the games of a task in a worker process."""
 
     def __init__(self, environment: str, kwargs: dict[str, Any], rewards: str, settings: Settings) -> None:
         prepare_process(settings.seed)
@@ -228,7 +233,7 @@ class _Recorder:
             return record_episodes(self.environment, self.agent, numbers, seeds[0]), attempt
         first, second = map(self._player, self.settings.seats(numbers[0]))
         for player in {first, second}:
-            if hasattr(player, "rng"):  # what it does must not depend on earlier tasks of this process
+            if hasattr(player, "rng"):  # its moves must not depend on earlier tasks of this process
                 player.rng = np.random.default_rng(seeds[0])
         return play_block(self.environment.rules, (first, second), numbers, seeds, self.settings.opening_plies,
                           self.settings.random_moves), attempt

@@ -20,7 +20,7 @@ def evaluation_report(agent: Agent, environment: Environment, name: str, opponen
                       simulations: int | None = None, opening_plies: int | None = None, seed: int = 0
                       ) -> dict[str, Any]:
     """JSON report of a match against ``opponent`` (see ``make_opponent``, or "exhaustive"), or of episodes in a
-    single-player environment. simulations: per move of the opponent, if it is a run with a search.
+    single-player environment. simulations: simulations per move of the opponent, if it is a run with a search.
 
     Raises UserError if the opponent does not exist, or is given for a single-player environment.
     """
@@ -34,7 +34,7 @@ def evaluation_report(agent: Agent, environment: Environment, name: str, opponen
 
 def match_report(game: Game, player: Player, opponent: str, games: int, simulations: int | None = None,
                  opening_plies: int | None = None, seed: int = 0) -> dict[str, Any]:
-    """As ``evaluation_report``, of any player."""
+    """``evaluation_report`` of a match for any player."""
     if opponent == "exhaustive":
         return exhaustive_report(game, player)
     other = make_opponent(opponent, game, simulations, seed + 1)

@@ -34,7 +34,7 @@ def _central_probability(t: float, degrees: int) -> float:
 
 def mean_interval(values: np.ndarray, possible: Interval = (-math.inf, math.inf)) -> Interval:
     """Student's t interval of the mean of n ≥ 2 independent ``values``, clipped to the range ``possible`` (extended to
-    the values if they exceed it). No mean lies outside, so the clipped interval still covers 95 %."""
+    the values if they exceed it). The true mean cannot lie outside, so the clipped interval still covers 95 %."""
     n, mean = len(values), float(np.mean(values))
     half = student_quantile(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
     least, greatest = min(possible[0], float(np.min(values))), max(possible[1], float(np.max(values)))
@@ -51,7 +51,7 @@ def wilson_interval(rate: float, n: float) -> Interval:
 
 
 def rate_interval(hits: np.ndarray) -> Interval:
-    """Interval of a rate from 0/1 ``hits`` [units, games]; units are independent, games within a unit need not be.
+    """Interval of a rate from 0/1 ``hits`` [units, games]. Units are independent; games within a unit need not be.
 
     Wilson's interval with the effective sample size: the number of independent games that would have the observed
     variance between units, clipped to [units, units · games].

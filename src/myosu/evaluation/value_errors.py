@@ -1,4 +1,4 @@
-"""Compares ways to evaluate a position by their error in recorded games, by stage of the game (AlphaGo's figure 2b)."""
+"""Compares evaluations of positions by their error in recorded games, per stage of the game (AlphaGo's figure 2b)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from myosu.players.player import legal_mask
 from myosu.players.rollouts import Rollouts
 from myosu.runs.games import GameRecord
 
-#: evaluate(states [n]) -> float [n]: what the player to move will get.
+#: evaluate(states [n]) -> float [n], the expected return of the player to move.
 Evaluate = Callable[[np.ndarray], np.ndarray]
-#: Plies of a stage.
+#: Plies per stage.
 STAGE = 10
-#: Games that a policy network plays at once.
+#: Games that a policy network plays in parallel.
 AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class ErrorByStage:
-    """Means of ½ (z − v)² with 95 % intervals over games: over all positions, and of every stage. by_stage: (first ply,
-    positions, error). microseconds: of the processor, per position."""
+    """Means of ½ (z − v)² over all positions and per stage, with 95 % intervals over games. by_stage: (first ply,
+    positions, error). microseconds: processor time per position."""
 
     error: float
     error_ci95: Interval
@@ -39,8 +39,8 @@ class ErrorByStage:
 
 @dataclass(frozen=True)
 class Sample:
-    """Positions of recorded games: states [n]; outcome float64 [n], z in the view of the player to move; stage int [n],
-    ply // STAGE; game int [n], which one. Of a game there is one position a stage at most."""
+    """Positions of recorded games, at most one per game and stage. states: [n]. outcome: float64 [n], z from the view
+    of the player to move. stage: int [n], ply // STAGE. game: int [n], index of the game."""
 
     states: np.ndarray
     outcome: np.ndarray
@@ -49,8 +49,8 @@ class Sample:
 
     @classmethod
     def of(cls, records: Iterable[GameRecord], game: Game, seed: int = 0) -> Sample:
-        """A position drawn from each stage of each game, of those whose move a player chose. Raises UserError where
-        there is none."""
+        """Draw a position from each stage of each game, among those in which a player chose the move. Raises UserError
+        if there is none."""
         rng, found = np.random.default_rng(seed), []
         for number, record in enumerate(records):
             course = record.course(game)
@@ -66,12 +66,12 @@ class Sample:
 
 
 def compare_evaluations(sample: Sample, evaluations: Mapping[str, Evaluate]) -> dict[str, ErrorByStage]:
-    """The errors of ``evaluations`` by name."""
+    """Measure the error of each of ``evaluations``."""
     return {name: _measure(sample, evaluate) for name, evaluate in evaluations.items()}
 
 
 def _measure(sample: Sample, evaluate: Evaluate) -> ErrorByStage:
-    evaluate(sample.states[:2])  # compiles
+    evaluate(sample.states[:2])  # compile before the timing
     begin = time.process_time()
     values = evaluate(sample.states)
     seconds = time.process_time() - begin
@@ -86,17 +86,17 @@ def _measure(sample: Sample, evaluate: Evaluate) -> ErrorByStage:
 
 
 def network_value(network: Network, game: Game) -> Evaluate:
-    """The value of a network."""
+    """Evaluation by the value of a network."""
     return lambda states: network(states, legal_mask(game, states))[0]
 
 
 def mean_of_rollouts(rollouts: Rollouts, count: int, seed: int = 0) -> Evaluate:
-    """The mean outcome of ``count`` rollouts from each position."""
+    """Evaluation by the mean outcome of ``count`` rollouts from each position."""
     return lambda states: rollouts(np.repeat(states, count), seed).reshape(len(states), count).mean(axis=1)
 
 
 def network_rollouts(network: Network, game: Game, seed: int = 0) -> Rollouts:
-    """Rollouts by a policy network, whose moves are drawn from its policy until the game ends."""
+    """Rollouts in which moves are drawn from a policy network until the game ends."""
     rng = np.random.default_rng(seed)
 
     def run(states: np.ndarray, seed: int) -> np.ndarray:
@@ -115,7 +115,7 @@ def _play_out(network: Network, game: Game, states: np.ndarray, rng: np.random.G
             break
         now = states[running]
         legal = legal_mask(game, now)
-        noise = rng.gumbel(size=legal.shape)  # argmax of logits and Gumbel noise is a draw of the softmax
+        noise = rng.gumbel(size=legal.shape)  # argmax of logits + Gumbel noise samples from the softmax
         actions = np.where(legal, network(now, legal)[1] + noise, -np.inf).argmax(axis=1)
         reward, ended = np.empty(len(now), np.float32), np.empty(len(now), np.bool_)
         game.batch.step(now, actions, reward, ended)

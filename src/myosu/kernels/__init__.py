@@ -1,7 +1,7 @@
-"""Compiled arithmetic for the CPU, and the switch that turns it off."""
+"""Compiled kernels for the CPU, and the switch that disables them."""
 
 import os
 
-#: Use torch's own operations, float32 and automatic differentiation alone: the reference that the compiled kernels and
-#: the closed-form gradients are compared with. Set the environment variable MYOSU_PLAIN=1 before Myosu is imported.
+#: Use only torch's operations, float32 and automatic differentiation, as a reference for the compiled kernels and the
+#: hand-written gradients. To enable it, set the environment variable MYOSU_PLAIN=1 before Myosu is imported.
 PLAIN = os.environ.get("MYOSU_PLAIN") == "1"

@@ -1,4 +1,4 @@
-"""Batch normalisation, sum and relu in one pass, forwards and backwards, of boards [B, H, W, K] in float32."""
+"""Batch normalisation, residual and relu in one pass over boards [B, H, W, K], float32, forward and backward."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GPU operations captured as one CUDA graph, so that launching them costs Python a single call."""
+"""GPU operations captured as one CUDA graph, so that they are launched with a single call from Python."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-#: Held while a graph is captured, because compilers, allocators and libraries are called meanwhile; also held by
-#: timings, which need the GPU for themselves.
+#: Held during the capture of a graph, because compilers, allocators and libraries are called meanwhile. Timings hold it
+#: too, because they need exclusive use of the GPU.
 CAPTURING = threading.Lock()
 
 
@@ -19,12 +19,12 @@ def make_stream(device: torch.device, urgent: bool = False) -> torch.cuda.Stream
 
 def captured(steps: Callable[[], None], stream: torch.cuda.Stream | None,
              warm_up: Callable[[], None] | None = None, wait: bool = True) -> Callable[[], None]:
-    """A function that runs ``steps`` as one CUDA graph. With ``wait`` it returns when they are done; it releases the
-    GIL meanwhile.
+    """Capture ``steps`` as one CUDA graph and return a function that runs it. With ``wait``, this function waits until
+    the graph is done, without holding the GIL.
 
     ``steps`` must read and write the same memory at every call. ``warm_up`` (by default ``steps``) runs three times
     before the capture, so that compilation and autotuning happen outside it. Without a ``stream``, ``steps`` is
-    returned as it is.
+    returned unchanged.
     """
     if stream is None:
         return steps

@@ -2,9 +2,9 @@
 
 The rows of G, multiplied by 4, 6, 6, 24, 24 and 1, are integers, and so are those of Bᵀ; the output transformation
 divides by the same numbers. With inputs in [0, 255] and kernels in steps of ``kernel_units``, transformed inputs and
-kernels are int16 and their sums over the channels int32, so nothing is rounded before the output transformation, in
-float32. VPMADDWD, which every processor with AVX2 has, multiplies 16 pairs of int16: twice as many as an instruction on
-float32.
+kernels fit into int16 and their sums over the channels into int32, so nothing is rounded before the output
+transformation, which is in float32. VPMADDWD, which every processor with AVX2 has, multiplies 16 pairs of int16: twice
+as many as an instruction for float32.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _ROW_SCALES = np.array([4, 6, 6, 24, 24, 1])
 _KERNELS = np.kron(*2 * [(_ROW_SCALES[:, None] * KERNEL).round().astype(np.int64)])
 #: Factors of 6 Aᵀ for those kernels.
 _OUTPUT = (BUTTERFLY, JOIN * (6 / _ROW_SCALES))
-#: Applied to both sides, they give so many times the convolution: ``scales`` of ``convolve`` are to be divided by it.
+#: Applied to both sides, ``_OUTPUT`` gives the convolution times this factor, so divide ``scales`` of ``convolve`` by
+#: it.
 GAIN = 36
 _INPUT = np.kron(*2 * [BUTTERFLY @ SPLIT])
 #: Greatest magnitude of a transformed input at each point, for inputs in [0, 255].
@@ -45,18 +46,18 @@ _GREATEST = 255 * np.maximum(_INPUT.clip(min=0).sum(1), -_INPUT.clip(max=0).sum(
 
 
 def kernel_units(weight: np.ndarray) -> np.ndarray:
-    """The least scale per output channel [outputs] of float weights [outputs, inputs, 3, 3] such that their multiples,
-    rounded, are transformed to int16 and no sum over the channels overflows int32."""
+    """The smallest scale per output channel, [outputs], for float weights [outputs, inputs, 3, 3] such that the rounded
+    multiples, when transformed, fit into int16 and no sum over the channels overflows int32."""
     outputs, inputs = weight.shape[:2]
     points = np.abs(_KERNELS @ weight.transpose(2, 3, 1, 0).reshape(9, -1)).reshape(POINTS, inputs, outputs)
-    rounding = np.abs(_KERNELS).sum(1) / 2  # greatest change of a point where each weight changes by a half
+    rounding = np.abs(_KERNELS).sum(1) / 2  # greatest change of a point if each weight changes by a half
     single, total = 2**15 - 1 - rounding, (2**31 - 1) / _GREATEST - inputs * rounding
     return np.maximum(points.max(1) / single[:, None], points.sum(1) / total[:, None]).max(0)
 
 
 def transform_kernels(weight: np.ndarray) -> np.ndarray:
-    """Integers [outputs, inputs, 3, 3] as ``convolve`` takes them: int16 [36, inputs / 2, outputs, 2], flat, viewed as
-    int32."""
+    """Transform integer weights [outputs, inputs, 3, 3] to the layout of ``convolve``: int16 [36, inputs / 2, outputs,
+    2], flat, viewed as int32."""
     outputs, inputs = weight.shape[:2]
     points = _KERNELS @ weight.transpose(2, 3, 1, 0).reshape(9, -1)
     pairs = points.reshape(POINTS, inputs // 2, 2, outputs).transpose(0, 1, 3, 2)
@@ -64,7 +65,7 @@ def transform_kernels(weight: np.ndarray) -> np.ndarray:
 
 
 def pad_planes(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """float32 [A, rows * columns * channels], padded like a board; shape: (channels, rows, columns)."""
+    """Pad ``planes``, float32 [A, rows * columns * channels], like a board. shape: (channels, rows, columns)."""
     channels, height, width = shape
     margins = ((0, 0), *((1, 1 + -side % TILE) for side in (height, width)), (0, 0))
     return np.pad(planes.reshape(-1, height, width, channels), margins).reshape(len(planes), -1)
@@ -112,9 +113,9 @@ def _finish(typing_context, after, points, points_0, points_row, points_column, 
 @njit(error_model="numpy")
 def convolve(after, x, boards, shape, weights, scales, biases, residual, residual_scale, planes, actions, tiles, points,
              out):
-    """Convolutions of ``boards`` boards with bias, residual and activation; ``after`` as in ``int8_kernels.convolve``.
+    """Convolve ``boards`` boards, with bias, residual and activation; ``after`` as in ``int8_kernels.convolve``.
 
-    shape: (rows, columns, channels), the channels of inputs and outputs, a multiple of 2 · ``LANES``. x, residual, out:
+    shape: (rows, columns, channels); channels of inputs and outputs, a multiple of 2 · ``LANES``. x, residual, out:
     int16 [boards or more, rows + 2, columns + 2, channels] in [0, 255], rows and columns rounded up to whole tiles, and
     zero outside the board; out may be ``x`` or ``residual``. weights: from ``transform_kernels``. scales, biases:
     float32 [channels]. planes: float32 [A, n], padded like a board; plane actions[k] is added to board k. tiles,
@@ -155,8 +156,7 @@ def convolve(after, x, boards, shape, weights, scales, biases, residual, residua
 
 @njit(error_model="numpy")
 def buffers(shape):
-    """(x, y, tiles, points): two sets of zeroed boards, as many as are processed at once, and scratch for
-    ``convolve``."""
+    """Buffers (x, y, tiles, points): two zeroed chunks of boards, and scratch for ``convolve``."""
     height, width, channels = shape
     _, boards, rows = tiles_of(height, width)
     x = np.zeros((boards, -(-height // TILE) * TILE + 2, -(-width // TILE) * TILE + 2, channels), np.int16)
@@ -166,7 +166,7 @@ def buffers(shape):
 
 @njit(error_model="numpy")
 def _pad(board, padded):
-    """Copy uint8 board [rows, columns, channels] into the padded one, int16."""
+    """Copy ``board``, uint8 [rows, columns, channels], into the padded board, int16."""
     for i in range(board.shape[0]):
         for j in range(board.shape[1]):
             for channel in range(board.shape[2]):
@@ -175,7 +175,7 @@ def _pad(board, padded):
 
 @njit(error_model="numpy")
 def _crop(padded, board):
-    """The inverse of ``_pad``."""
+    """Inverse of ``_pad``."""
     for i in range(board.shape[0]):
         for j in range(board.shape[1]):
             for channel in range(board.shape[2]):
@@ -195,7 +195,7 @@ def run_blocks(boards, shape, x, y, weights, scales, biases, residual_scales, pl
 
 @njit(cache=True, error_model="numpy")
 def represent(width, stems, scale, weights, scales, biases, residual_scales, out):
-    """As ``int8_kernels.represent``, with weights from ``transform_kernels``; width: of the board."""
+    """``int8_kernels.represent`` with weights from ``transform_kernels``. width: width of the board."""
     channels = scales.shape[1]
     shape = (stems.shape[1] // (width * channels), width, channels)
     boards_out = out.reshape((-1, *shape))
@@ -214,7 +214,7 @@ def represent(width, stems, scale, weights, scales, biases, residual_scales, out
 @njit(cache=True, error_model="numpy")
 def imagine(width, latents, parents, actions, stem, stem_scales, stem_biases, latent_scale, planes, weights, scales,
             biases, residual_scales, out):
-    """As ``int8_kernels.imagine``, with weights from ``transform_kernels`` and planes that are padded like a board."""
+    """``int8_kernels.imagine`` with weights from ``transform_kernels`` and planes that are padded like a board."""
     channels = scales.shape[1]
     shape = (latents.shape[1] // (width * channels), width, channels)
     boards_in, boards_out = latents.reshape((-1, *shape)), out.reshape((-1, *shape))

@@ -1,9 +1,9 @@
 """8-bit integer convolutions with the instruction VPDPBUSD ("VNNI"), which adds four products of bytes to each int32
 accumulator.
 
-Numba cannot emit that instruction, so ``_convolve_row`` is written in LLVM IR. The accumulators of one board row stay
-in
-registers, cells outside the board are skipped, and a board goes through a whole tower without leaving the L1 cache.
+Numba cannot emit this instruction, so ``_convolve_row`` is written in LLVM IR. The accumulators of one board row stay
+in registers, cells outside the board are skipped, and a board passes through a whole tower without leaving the L1
+cache.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from numba.extending import intrinsic
 
 from myosu.kernels.vectors import INDEX, REAL, SHORT, WORD, PairWriter, Writer, constants, processor_features
 
-#: Products that the instruction adds to one accumulator: uint8 inputs times int8 weights.
+#: Number of products, uint8 input times int8 weight, that the instruction adds to one accumulator.
 QUAD = 4
 
 
 def vector_lanes() -> int:
-    """int32 lanes of the instruction: 16 with AVX-512 VNNI, 8 with AVX-VNNI; 0 where the processor has neither."""
+    """int32 lanes of the instruction: 16 with AVX-512 VNNI, 8 with AVX-VNNI; 0 if the processor has neither."""
     features = processor_features()
     if {"avx512vnni", "avx512bw"} <= features:
         return 16
@@ -31,20 +31,20 @@ def vector_lanes() -> int:
 
 
 LANES = vector_lanes()
-#: Output channels per group: one vector of accumulators.
+#: Output channels per group, which is one vector of accumulators.
 GROUP = LANES or 8
-#: Groups whose accumulators for one board row fit into the 32 (AVX-512) or 16 registers.
+#: Number of groups whose accumulators for one board row fit into the 32 (AVX-512) or 16 registers.
 GROUPS_AT_ONCE = 2 if LANES == 16 else 1
 #: Maximum columns of a board.
 MAX_COLUMNS = 13
-#: Boards that ``read`` processes at once.
+#: One entry for each board that ``read`` processes in parallel.
 ROWS = tuple(range(8))
 
 llvmlite.binding.initialize_native_asmparser()
 
 
 def pack_weights(weight: np.ndarray) -> np.ndarray:
-    """int8 [outputs, inputs, k, k] in the layout of ``convolve``: [groups, k, inputs / 4, k, GROUP, 4], flat.
+    """Arrange int8 [outputs, inputs, k, k] in the layout of ``convolve``: [groups, k, inputs / 4, k, GROUP, 4], flat.
     ``inputs`` must be a multiple of 4; the last group is padded with zeros."""
     outputs, inputs, taps, _ = weight.shape
     whole = np.zeros((-(-outputs // GROUP) * GROUP, inputs, taps, taps), np.int8)
@@ -54,7 +54,7 @@ def pack_weights(weight: np.ndarray) -> np.ndarray:
 
 
 def _dot(context, builder, signature, given):
-    """A function that emits c plus four products of bytes, a (unsigned) times b (signed), in every int32 lane."""
+    """A function that emits c plus four products of bytes, a (unsigned) times b (signed), for every int32 lane."""
     if LANES:
         words = ir.VectorType(WORD, GROUP)
         instruction = ir.InlineAsm(ir.FunctionType(words, [words, words, words]),
@@ -67,7 +67,7 @@ def _dot(context, builder, signature, given):
     eight = ir.Constant(shorts, [8] * 2 * GROUP)
 
     def dot(a, b, c):
-        """The lower and the upper bytes of the int16 lanes, each extended to int16."""
+        """Multiply the lower and the upper bytes of the int16 lanes separately, each extended to int16."""
         a, b = builder.bitcast(a, shorts), builder.bitcast(b, shorts)
         lower = builder.lshr(builder.shl(a, eight), eight), builder.ashr(builder.shl(b, eight), eight)
         upper = builder.lshr(a, eight), builder.ashr(b, eight)
@@ -79,8 +79,8 @@ def _dot(context, builder, signature, given):
 @intrinsic
 def _convolve_row(typing_context, columns, radius, groups, after, x, weights, row, height, inputs, scales, biases,
                   residual, residual_scale, plane, out, channel):
-    """Row ``row`` of ``convolve``, for ``groups`` groups of outputs from ``channel`` on. radius, groups, after and the
-    number of columns are compile-time constants."""
+    """Row ``row`` of ``convolve``, for ``groups`` groups of outputs starting at ``channel``. radius, groups, after and
+    the number of columns are compile-time constants."""
     arguments = (columns, radius, groups, after, x, weights, row, height, inputs, scales, biases, residual,
                  residual_scale, plane, out, channel)
     radius, count, ending = constants(radius, groups, after)
@@ -153,12 +153,12 @@ def convolve(columns, radius, after, x, weights, scales, biases, residual, resid
 
     s = scales · Σ x · weights + biases for every output channel; the sums are exact (int32). ``after`` selects the
     output:
-    "none": s, float32. "relu": s. "add": s + residual · residual_scale. "move": the same + plane. The last three are
-    clipped to [0, 255] and truncated to uint8, so biases that include 0.5 round to the nearest.
+    "none": s, float32. "relu": s. "add": s + residual · residual_scale. "move": s + residual · residual_scale + plane.
+    The last three are clipped to [0, 255] and truncated to uint8; with 0.5 added to the biases this rounds to nearest.
 
-    columns: a tuple as long as the board is wide, at most ``MAX_COLUMNS``. radius: of the kernel, a constant, 0 or 1.
-    x: uint8 [rows * columns * inputs]. weights: from ``pack_weights``. scales, biases: float32 [outputs], a multiple of
-    ``GROUP``. residual: uint8, plane: float32, out: uint8 or float32 [rows * columns * outputs]; out may be
+    columns: a tuple whose length is the width of the board, at most ``MAX_COLUMNS``. radius: 0 (1×1) or 1 (3×3), a
+    constant. x: uint8 [rows * columns * inputs]. weights: from ``pack_weights``. scales, biases: float32 [outputs], a
+    multiple of ``GROUP``. residual: uint8, plane: float32, out: uint8 or float32 [rows * columns * outputs]; out may be
     ``residual``.
     """
     numba.literally(radius)
@@ -196,7 +196,7 @@ def scale_to_unit(x):
     low = high = x[0]
     for value in x:
         low, high = min(low, value), max(high, value)
-    # In float32, for Numba subtracts bytes in 64 bits, at a quarter of the speed.
+    # In float32, because Numba subtracts bytes in 64 bits, at a quarter of the speed.
     first = np.float32(low)
     scale = np.float32(255.0) / max(np.float32(high) - first, np.float32(1.0))
     for j in range(len(x)):
@@ -205,9 +205,10 @@ def scale_to_unit(x):
 
 @njit(cache=True, error_model="numpy")
 def project(columns, weights, scales, biases, latents, features):
-    """Scale the towers' outputs ``latents``, uint8 [B, n], to latent states, in place, and write the outputs of the
-    heads' 1×1 convolution to ``features``: uint8 [m, B or more, cells * 4 + 2 p], four channels per cell for each of m
-    heads; the last head also has the means and maxima over the board of p more channels."""
+    """Scale the towers' outputs to latent states and apply the heads' 1×1 convolution.
+
+    latents: uint8 [B, n], scaled in place. features: uint8 [m, B or more, cells * 4 + 2 p], receives four channels per
+    cell for each of m heads, and for the last head also the means and maxima over the board of p more channels."""
     outputs = len(scales)
     cells = latents.shape[1] // (len(weights) // outputs)
     projected = np.empty(cells * outputs, np.uint8)
@@ -230,7 +231,7 @@ def project(columns, weights, scales, biases, latents, features):
 
 @njit(error_model="numpy")
 def stem_to_bytes(x, scale, out):
-    """out = x · scale, rounded to uint8; x, float32, is nowhere negative."""
+    """out = x · scale, rounded to uint8, for non-negative x, float32."""
     for j in range(len(x)):
         out[j] = np.uint8(min(x[j] * scale + np.float32(0.5), np.float32(255)))
 
@@ -239,7 +240,7 @@ def stem_to_bytes(x, scale, out):
 def represent(columns, stems, scale, weights, scales, biases, residual_scales, out):
     """The residual blocks of the representation, one board at a time.
 
-    stems: float32 [B, n], the first layer's outputs; times ``scale`` they are bytes. out: uint8 [B, n].
+    stems: float32 [B, n], the outputs of the first layer. scale: factor that converts them to bytes. out: uint8 [B, n].
     """
     y = np.empty(stems.shape[1], np.uint8)
     for i in range(len(stems)):
@@ -250,7 +251,7 @@ def represent(columns, stems, scale, weights, scales, biases, residual_scales, o
 @njit(cache=True, error_model="numpy")
 def imagine(columns, latents, parents, actions, stem, stem_scales, stem_biases, latent_scale, planes, weights, scales,
             biases, residual_scales, out):
-    """The dynamics' first layer and residual blocks for ``actions`` [B] from the rows ``parents`` [B] of ``latents``,
+    """The dynamics' first layer and residual blocks, for ``actions`` [B] in the rows ``parents`` [B] of ``latents``,
     uint8 [m, n]. planes: float32 [A, n], the action encodings. out: uint8 [B, n]."""
     y = np.empty(latents.shape[1], np.uint8)
     for i in range(len(parents)):
@@ -268,7 +269,7 @@ def linear(after, x, weights, scales, biases, out):
 
 @njit(cache=True, error_model="numpy")
 def read(features, logits, weights, scales, biases, last_weights, last_scales, last_biases):
-    """The heads: one linear layer, or two with a relu in between where the head's ``last_weights`` is not empty.
+    """The heads: one linear layer, or two with a relu in between if the head's ``last_weights`` are not empty.
 
     features: uint8 [heads, rows, n]; rows is a multiple of ``ROWS``. logits: per head float32 [B, outputs], B ≤ rows.
     The other arguments are tuples with one array per head.

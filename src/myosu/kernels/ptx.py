@@ -1,5 +1,5 @@
-"""Numba functions on an NVIDIA GPU without a CUDA toolkit: Numba's LLVM IR is compiled by llvmlite's nvptx target, and
-the driver loads the PTX. So the game rules and the search have one source for CPU and GPU.
+"""Runs Numba functions on NVIDIA GPUs without a CUDA toolkit: llvmlite's nvptx target compiles Numba's LLVM IR, and the
+driver loads the PTX. So the game rules and the search have the same source on CPU and GPU.
 
 Not supported: allocation, exceptions and the C library. ``math.exp`` is replaced by a polynomial.
 """
@@ -37,9 +37,9 @@ def exp(x):
 
 
 class Kernel:
-    """``function(i, *arguments)`` for every i < count, one GPU thread each.
+    """Runs ``function(i, *arguments)`` for every i < count, each in its own GPU thread.
 
-    signature: Numba types of the arguments: ``CPointer``, int64 or float64. ``function`` reads arrays by
+    signature: Numba types of the arguments: ``CPointer``, int64 or float64. ``function`` accesses arrays with
     ``numba.carray`` and may call other compiled functions.
     """
 
@@ -67,7 +67,7 @@ class Kernel:
     def _handle(self) -> Any:
         device = torch.cuda.current_device()
         if device not in self._handles:
-            torch.cuda.current_stream().synchronize()  # makes the device's context the current one
+            torch.cuda.current_stream().synchronize()  # makes the device's context current
             module, handle = ctypes.c_void_p(), ctypes.c_void_p()
             ptx = compile_ptx(self.function, self.signature)
             _check(_driver().cuModuleLoadData(ctypes.byref(module), ptx.encode()))
@@ -106,7 +106,7 @@ def _check(code: int) -> None:
 
 
 def compile_ptx(function: Callable, signature: list[Any], processor: str = "sm_80") -> str:
-    """PTX with the entry ``kernel``; see ``Kernel``."""
+    """Compile ``function`` to PTX with the entry point ``kernel``; see ``Kernel``."""
     whole = numba.void(numba.int64, *signature)
     scalar_only = {"LOOP_VECTORIZE": 0, "SLP_VECTORIZE": 0}
     before = {name: getattr(numba.core.config, name) for name in scalar_only}
@@ -171,7 +171,7 @@ out:
 
 
 def _for_device(function: Callable, done: dict[int, Any]) -> types.FunctionType:
-    """A copy of a plain function and of everything it calls, compiled without what a GPU lacks."""
+    """A copy of ``function`` in which everything it calls is compiled without features that GPUs lack."""
 
     def there(value: Any) -> Any:
         if value is math:

@@ -1,4 +1,4 @@
-"""Helpers for Numba intrinsics written in LLVM IR: vector registers, and loads and stores of array elements."""
+"""Helpers for Numba intrinsics in LLVM IR: vector registers, and loads and stores of array elements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INDEX, WORD, SHORT, REAL = ir.IntType(64), ir.IntType(32), ir.IntType(16), ir.Fl
 
 
 def processor_features() -> set[str]:
-    """The CPU features that Numba compiles for: "avx2", "avx512f" and so on."""
+    """The CPU features that Numba compiles for, such as "avx2" or "avx512f"."""
     chosen: str | None = getattr(numba.config, "CPU_FEATURES", None)
     if chosen:
         return {name[1:] for name in chosen.split(",") if name.startswith("+")}
@@ -83,15 +83,15 @@ class Writer:
         return self.builder.fmul(a, b) if self.kind == REAL else self.builder.mul(a, b)
 
     def multiply_add(self, a, b, c):
-        """a · b + c; floats fused (rounded once) where the processor supports it."""
+        """a · b + c; for floats fused (rounded once) if the processor supports it."""
         if self.kind != REAL:
             return self.add(self.multiply(a, b), c)
         return self.builder.fadd(self.builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
 
 
 class PairWriter(Writer):
-    """For vectors of int32 whose factors are pairs of int16: ``multiply_add`` adds both products (VPMADDWD and an
-    addition; with VNNI, LLVM makes them one instruction, VPDPWSSD)."""
+    """A writer for vectors of int32 whose factors are pairs of int16. ``multiply_add`` adds both products (VPMADDWD and
+    an addition, which LLVM combines to VPDPWSSD on processors with VNNI)."""
 
     def __init__(self, context, builder, signature, given, lanes: int) -> None:
         super().__init__(context, builder, signature, given, lanes, WORD)

@@ -1,5 +1,5 @@
-"""3×3 convolutions of boards with a quarter of the multiplications: 36 instead of 144 for a tile of 4×4 cells and a
-pair of channels (Winograd's F(4×4, 3×3); Lavin and Gray 2016).
+"""3×3 convolutions of boards by Winograd's F(4×4, 3×3) (Lavin and Gray 2016), with a quarter of the multiplications:
+36 instead of 144 for a tile of 4×4 cells and a pair of channels.
 
     y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A
 
@@ -28,7 +28,7 @@ from myosu.kernels.vectors import INDEX, SHORT, PairWriter, Writer, constants, p
 
 #: Side of an output tile, side of an input tile, and points of a transformed tile.
 TILE, SIDE, POINTS = 4, 6, 36
-#: Tiles per chunk, about: their transformed values and the kernels must fit into the L2 cache.
+#: Approximate number of tiles per chunk. Their transformed values and the kernels must fit into the L2 cache.
 TILES_AT_ONCE = 32
 
 # G, Bᵀ = BUTTERFLY · SPLIT and Aᵀ = JOIN · BUTTERFLY: the factors share sums that are both added and subtracted.
@@ -45,13 +45,13 @@ TRANSFORMS = {"input": (SPLIT, BUTTERFLY), "output": (BUTTERFLY, JOIN),
 _KERNELS = torch.from_numpy(np.kron(KERNEL, KERNEL)).float()
 
 _FEATURES = processor_features()
-#: float32 lanes of a vector register, and matrix rows whose accumulators fit into the 32 (AVX-512) or 16 registers.
+#: float32 lanes of a vector register; matrix rows whose accumulators fit into the 32 (AVX-512) or 16 registers.
 LANES, ROWS = (16, 8) if "avx512bw" in _FEATURES else (8, 4)
 AVAILABLE = "avx512bw" in _FEATURES or {"avx2", "fma"} <= _FEATURES
 
 
 def _writer(context, builder, signature, given, k: int) -> Writer:
-    """A writer for vectors like those of the array argument ``k``: float32, int16, or int32 as pairs of int16."""
+    """A writer for vectors of the dtype of the array argument ``k``: float32, int16, or int32 as pairs of int16."""
     kind = signature.args[k].dtype
     if kind == types.int32:
         return PairWriter(context, builder, signature, given, LANES)
@@ -61,8 +61,8 @@ def _writer(context, builder, signature, given, k: int) -> Writer:
 
 
 def both_sides(write: Writer, matrices: tuple[np.ndarray, ...], columns: Iterable[Sequence]) -> Iterator[Sequence]:
-    """Emit the instructions for the product of ``matrices`` on both sides of a square of vectors, given by its columns,
-    and yield its rows. Column by column and row by row, so that few values wait in registers."""
+    """Emit the instructions that apply ``matrices`` to both sides of a square of vectors, given by its columns, and
+    yield the rows of the result. The order, first all columns, then all rows, keeps few values in registers."""
     def product(lines: Iterable[Sequence]) -> Iterator[Sequence]:
         for line in lines:
             for matrix in matrices:
@@ -91,7 +91,8 @@ def _matrix_times(write: Writer, matrix: np.ndarray, x: Sequence) -> list:
 @intrinsic
 def transform(typing_context, name, add, x, x_0, x_row, x_column, out, out_0, out_row, out_column):
     """Apply the transformation ``name`` to both sides of a square of vectors of ``x``, and write the result to ``out``
-    or add it there. The square begins at index ``x_0``; ``x_row`` and ``x_column`` are its strides."""
+    or, with ``add``, add it to ``out``. The square begins at index ``x_0``; ``x_row`` and ``x_column`` are its
+    strides."""
     steps, adds = constants(name, add)
     matrices = TRANSFORMS[steps]
 
@@ -150,10 +151,11 @@ def _multiply_block(typing_context, vectors, add, a, a_0, a_row, a_step, b, b_0,
 
 @njit(error_model="numpy")
 def multiply(add, a, a_0, a_row, a_step, b, b_0, b_step, out, out_0, out_row, rows, columns, steps):
-    """out[r, c] = Σ_s a[r, s] b[s, c], or += if ``add``: float32, or exact sums in int32 of factors that are pairs of
-    int16, viewed as int32 (their product is the sum of two). Rows are rounded up to a multiple of ``ROWS``; columns
-    must be a multiple of ``LANES``. The arrays are flat: a[r, s] is element a_0 + r · a_row + s · a_step; b and out
-    likewise."""
+    """Matrix product out[r, c] = Σ_s a[r, s] b[s, c], or += if ``add``.
+
+    The arrays are float32, or a and b are pairs of int16 viewed as int32 and out is int32; the product of two pairs is
+    the sum of their two products. Rows are rounded up to a multiple of ``ROWS``; columns must be a multiple of
+    ``LANES``. The arrays are flat: a[r, s] is element a_0 + r · a_row + s · a_step; b and out likewise."""
     numba.literally(add)
     column = 0
     while column < columns:
@@ -179,7 +181,7 @@ def _copy(typing_context, x, x_0, out, out_0):
 
 @njit(error_model="numpy")
 def _board_buffer(height, width, channels, margin):
-    """A zeroed board, padded to whole tiles and by ``margin`` cells on every side; and its row stride in elements."""
+    """A zeroed board, padded to whole tiles and by ``margin`` cells on every side, and its row stride in elements."""
     row_stride = (-(-width // TILE) * TILE + 2 * margin) * channels
     return np.zeros((-(-height // TILE) * TILE + 2 * margin) * row_stride, np.float32), row_stride
 
@@ -205,7 +207,7 @@ def boards_to_points(name, boards, board, shape, margin, buffer, row_stride, til
 
 @njit(error_model="numpy")
 def points_to_boards(name, add, boards, board, shape, margin, buffer, row_stride, tiles, first, stride):
-    """The inverse of ``boards_to_points``. With ``add``, overlapping tiles are summed."""
+    """Inverse of ``boards_to_points``. With ``add``, overlapping tiles are summed."""
     numba.literally(name)
     numba.literally(add)
     height, width, channels = shape
@@ -233,7 +235,7 @@ def tiles_of(height, width):
 
 @njit(error_model="numpy")
 def points_buffer(tiles, channels, dtype):
-    """A buffer [points, tiles, channels], flat, and its stride in elements. Each point is padded by one vector, so that
+    """A flat buffer [points, tiles, channels], and the stride of its points in elements. Each point is padded, so that
     the points do not compete for the same cache sets."""
     stride = tiles * channels + 2 * LANES
     return np.empty(POINTS * stride, dtype), stride
@@ -275,7 +277,7 @@ def scale_add_relu(y, scale, shift, residual, adds, out):
 
 @njit(error_model="numpy")
 def _convolve_chunk(x, first, boards, shape, kernels, outputs, y, y_first):
-    """Convolve ``boards`` boards of ``shape`` from x[first:] into y[y_first:]; both are flat."""
+    """Convolve ``boards`` boards of ``shape`` from x[first:] into y[y_first:]; x and y are flat."""
     height, width, inputs = shape
     each, _, most = tiles_of(height, width)
     in_points, in_stride = points_buffer(most, inputs, np.float32)
@@ -294,8 +296,8 @@ def _convolve_chunk(x, first, boards, shape, kernels, outputs, y, y_first):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def convolve(x, kernels, y, sums, squares):
-    """x [B, H, W, C], kernels [36 C K] → y [B, H, W, K], all float32. Also adds the sums of y's rows and of their
-    squares to ``sums`` and ``squares`` [W K], which is cheap while y is in the cache."""
+    """Convolve x [B, H, W, C] with kernels [36 C K] and write to y [B, H, W, K], all float32. Also adds the sums of y's
+    rows and of their squares to ``sums`` and ``squares`` [W K], which is cheap while y is in the cache."""
     size, height, width, inputs = x.shape
     outputs = y.shape[3]
     _, together, _ = tiles_of(height, width)
@@ -323,8 +325,8 @@ def convolve_add_relu(x, kernels, bias, residual, adds, out):
 @njit(cache=True, error_model="numpy", nogil=True)
 def convolve_backward(grad_sum, y, a, b, c, x, kernels, grad_x, grad_points):
     """Write ∂L/∂x [B, H, W, C] and add the gradient of the transformed kernels to ``grad_points`` [36 C K]. ∂L/∂y [B,
-    H, W, K] = a·grad_sum + b·y + c with a, b, c [W K] (see ``batch_norm.backward``). kernels: those of the transposed
-    weights, [36 K C]. All float32."""
+    H, W, K] = a·grad_sum + b·y + c with a, b, c [W K] (see ``batch_norm.backward``). kernels: [36 K C], of the
+    transposed weights. All float32."""
     size, height, width, inputs = x.shape
     outputs = y.shape[3]
     flat_x, flat_grad_x = x.ravel(), grad_x.ravel()
@@ -357,7 +359,7 @@ def convolve_backward(grad_sum, y, a, b, c, x, kernels, grad_x, grad_points):
 
 
 def transform_kernels(weight: Tensor) -> Tensor:
-    """G g Gᵀ of weights [outputs, inputs, 3, 3], as ``convolve`` takes them: [36 · inputs · outputs]."""
+    """G g Gᵀ of weights [outputs, inputs, 3, 3] in the layout of ``convolve``: [36 · inputs · outputs]."""
     return (_KERNELS @ weight.permute(2, 3, 1, 0).reshape(9, -1)).ravel()
 
 

@@ -1,4 +1,4 @@
-"""A learner's update on a GPU as one captured CUDA graph, which runs while the next batch is sampled."""
+"""A learner's update captured as one CUDA graph, which runs on the GPU while the next batch is sampled."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ Step = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 class CapturedUpdate:
-    """Captures ``step`` (forward, backward, optimiser), a function of named tensors whose shapes and dtypes never
-    change.
+    """Captures ``step`` (forward, backward, optimiser) as a CUDA graph; on other devices ``step`` runs as usual.
 
-    ``step`` must not read computed values on the CPU (no ``item()``, no branches on them). The capture happens at the
-    first call.
+    ``step`` is a function of named tensors whose shapes and dtypes never change. It must not read computed values on
+    the CPU (no ``item()``, no branches on them). The capture happens at the first call.
     """
 
     def __init__(self, step: Step, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -39,7 +38,7 @@ class CapturedUpdate:
         self._run()
 
     def finish(self) -> dict[str, np.ndarray]:
-        """Wait for the update; the results of ``step`` as float32 arrays."""
+        """Wait for the update and return the results of ``step`` as float32 arrays."""
         if self.stream is not None:
             self.stream.synchronize()
         found, start = {}, 0

@@ -1,4 +1,4 @@
-"""Convolution, batch normalisation, residual and relu as one layer, of which residual towers are built."""
+"""Building blocks of residual towers: convolution, batch normalisation, residual and relu as one layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from myosu.kernels import batch_norm, winograd
 
 class ConvNorm(nn.Module):
     """relu(norm(conv(x)) + residual): a 3×3 convolution that keeps the board's size, then batch normalisation, which
-    ``fuse`` folds into it.
+    ``fuse`` folds into the convolution.
 
     On one CPU thread, training uses ``kernels.winograd`` and ``kernels.batch_norm``; otherwise torch's operators.
     """
@@ -53,7 +53,7 @@ class ResidualBlock(nn.Module):
 
 class _ConvNormRelu(torch.autograd.Function):
     """``ConvNorm`` with a hand-written gradient. x: [B, C, H, W]. weight: [K, C, 3, 3]. gain, bias: [K]. residual: [B,
-    K, H, W] or None. norm: its running statistics are updated. Returns [B, K, H, W]."""
+    K, H, W] or None. norm: the module whose running statistics are updated. Returns [B, K, H, W]."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, gain: Tensor, bias: Tensor, residual: Tensor | None,
@@ -96,8 +96,8 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def winograd_fits(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether ``winograd.convolve`` can compute ``conv(x)``, and is faster: with several threads torch's convolution is
-    faster, and channels must be a multiple of the vector width."""
+    """Whether ``winograd.convolve`` supports ``conv(x)`` and is faster. Channels must be multiples of the vector width;
+    with several threads torch's convolution is faster."""
     lanes = winograd.LANES
     return (winograd.AVAILABLE and not kernels.PLAIN and x.device.type == "cpu"
             and x.dtype == conv.weight.dtype == torch.float32

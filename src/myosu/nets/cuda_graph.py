@@ -1,8 +1,8 @@
 """MuZero's model on a GPU, for a search whose trees are on the CPU.
 
 The latent states of all nodes stay on the GPU. One simulation (gather the parents' states, dynamics, prediction, scalar
-outputs) is one captured CUDA graph on its own stream, between two short copies through pinned memory: the search's
-``expand`` exchanges only small arrays. On other devices the same operations run one by one.
+outputs) is one captured CUDA graph on its own stream, between two short copies through pinned memory, so that the
+search's ``expand`` exchanges only small arrays. On other devices the same operations run one by one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class GraphedMuZero:
             host = torch.zeros(*size, dtype=dtype, pin_memory=device.type == "cuda")
             return host, host.to(device)
 
-        #: parents, actions and, in a row of its own, the slot; then prior logits, values and rewards of every tree.
+        #: Inputs: rows of parents, actions and the slot. Outputs: prior logits, values and rewards of every tree.
         self._asked, self.asked = both(3, capacity, dtype=torch.int64)
         self._answer, self.answer = both((self.num_actions + 2) * capacity, dtype=torch.float32)
         observation_dtype = torch.uint8 if self.board else torch.float32
@@ -76,7 +76,7 @@ class GraphedMuZero:
                 self.tower.load(self.net)
 
     def roots(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """value f32 [n] and prior logits f32 [n, A] of observations [n, *shape], n ≤ capacity, whose latent states
+        """Values f32 [n] and prior logits f32 [n, A] of observations [n, *shape], n ≤ capacity. Their latent states
         become the roots. The arrays are overwritten by the next call of any method."""
         self._observed.numpy()[: len(observation)] = observation
         with torch.inference_mode():
@@ -85,8 +85,8 @@ class GraphedMuZero:
         return value, logits
 
     def expand(self, parents: np.ndarray, actions: np.ndarray, slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """reward f32 [n], value f32 [n] and prior logits f32 [n, A] for ``Search.run``. The arrays are overwritten by
-        the next call of any method."""
+        """Rewards f32 [n], values f32 [n] and prior logits f32 [n, A] of new nodes, for ``Search.run``. The arrays are
+        overwritten by the next call of any method."""
         n, asked = len(parents), self._asked.numpy()
         asked[0, :n], asked[1, :n], asked[2] = parents, actions, slot
         with torch.inference_mode():
@@ -94,7 +94,7 @@ class GraphedMuZero:
         return self._answers(n)
 
     def expand_on_card(self, parents: Tensor, actions: Tensor, slot: int) -> tuple[Tensor, Tensor, Tensor]:
-        """``expand`` for a search whose trees are on the GPU, too: int64 [capacity] tensors in, float32 tensors out."""
+        """``expand`` for a search whose trees are also on the GPU: int64 [capacity] tensors in, float32 tensors out."""
         policy, value, reward = self.imagine(parents, actions.clamp(min=0), slot)  # rows that are not read must be
         # valid indices
         rewards = self.no_rewards if reward is None else self.support.mean(reward)
@@ -106,7 +106,7 @@ class GraphedMuZero:
         return numbers[size + self.capacity:][:n], numbers[size:][:n], logits[:n]
 
     def seconds(self) -> float:
-        """Time of one simulation of all searches, in seconds: the minimum of a few."""
+        """Duration in seconds of one simulation of all searches: the minimum of several runs."""
         times = []
         for _ in range(6):
             start = time.perf_counter()
@@ -127,8 +127,8 @@ class GraphedMuZero:
         self._read_out(*self.imagine(*self.asked))
 
     def imagine(self, parents: Tensor, actions: Tensor, slots: Tensor | int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Policy, value and reward logits after ``actions`` in the nodes ``parents``, int64 [capacity]; the new states
-        become the nodes ``slots``."""
+        """Policy, value and reward logits after ``actions`` in the nodes ``parents``, int64 [capacity]. The new states
+        are stored as the nodes ``slots``."""
         parents, targets = parents * self.capacity + self.rows, slots * self.capacity + self.rows
         if self.tower is None:
             latent = self.latents.index_select(0, parents)

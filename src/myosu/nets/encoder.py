@@ -1,4 +1,4 @@
-"""From observations of any environment to features: layers for vectors, convolutions for boards and images."""
+"""Encoders from observations to features: linear layers for vectors, convolutions for boards and images."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch.nn import functional as F
 
 from myosu.envs.vector import EnvSpec, observation_parts
 
-#: The parts of observations [n, *shape] by name; an observation of one part has the name "".
+#: The parts of observations, [n, *shape] each, by name. The only part of a plain observation has the name "".
 Observation = dict[str, Tensor]
 
-#: Pictures up to so many cells a side are boards: read cell by cell, without strides.
+#: Observations of rank 3 with sides of at most this many cells are boards, which are convolved without strides.
 BOARD_SIDE = 24
-#: From so many pixels a side on the convolutions of Mnih et al. 2015 fit.
+#: Images with sides of at least this many pixels use the convolutions of Mnih et al. 2015.
 NATURE_SIDE = 36
-#: Whole numbers of so many kinds at most are codes, as of the pieces on a board: they have no order.
+#: Integers with at most this many different values are categories without an order, such as the pieces on a board.
 MOST_CODES = 16
 
 
 def to_tensors(observation: np.ndarray, device: torch.device | str = "cpu") -> Observation:
-    """Observations [n, *shape], records of several parts among them, in their own dtypes."""
+    """Convert observations [n, *shape] to tensors of the same dtypes; records are split into their parts."""
     return {name: torch.from_numpy(np.ascontiguousarray(part)).to(device)
             for name, part in observation_parts(observation).items()}
 
@@ -32,8 +32,8 @@ def has_pictures(spec: EnvSpec) -> bool:
 
 
 def default_hidden(spec: EnvSpec, hidden: tuple[int, ...]) -> tuple[int, ...]:
-    """Widths of layers that suit the observation: 512 units where a part is an image, as in Mnih et al. 2015, else
-    ``hidden``."""
+    """Widths of the hidden layers: one layer of 512 units if a part of the observation is an image (Mnih et al. 2015),
+    else ``hidden``."""
     images = (part.ndim == 4 and not _is_board(spec, part.shape[1:]) for part in spec.parts().values())
     return (512,) if any(images) else hidden
 
@@ -43,24 +43,26 @@ def _is_board(spec: EnvSpec, shape: tuple[int, ...]) -> bool:
 
 
 class Encoder(nn.Module):
-    """Features float32 [n, ``features``] of observations; the parts of an observation are encoded apart and joined.
+    """Encodes observations as features float32 [n, ``features``]. Each part is encoded separately; the results are
+    concatenated.
 
-    A part of rank 3 is a board (both sides at most ``BOARD_SIDE``: a 3×3 convolution, ``blocks`` residual blocks of
-    ``channels``, then one layer of the last width in ``hidden``) or an image (three strided convolutions, from 36
-    pixels a side on those of Mnih et al. 2015, then such a layer; bytes are divided by 255). Numbers of pictures that
-    may go beyond ±1 are scaled (``Scale``, which learns from ``observe``), or one-hot (``Codes``) where they are whole
-    and of few kinds. Which axis is the channels, ``spec.channels_last`` says. Anything else is flattened and goes
-    through layers of the widths ``hidden``.
+    A part of rank 3 is a board or an image. A board (both sides at most ``BOARD_SIDE``) goes through a 3×3 convolution,
+    ``blocks`` residual blocks of ``channels`` channels, and one linear layer of the last width in ``hidden``. An image
+    goes through three strided convolutions (those of Mnih et al. 2015 from 36 pixels a side on) and the same linear
+    layer; its bytes are divided by 255. Other numbers that can exceed ±1 are divided by a running maximum (``Scale``,
+    updated by ``observe``), or one-hot encoded (``Codes``) if they are integers with few values.
+    ``spec.channels_last`` tells which axis holds the channels. Any other part is flattened and goes through linear
+    layers of the widths ``hidden``.
 
-    learns_scale: whether ``observe`` is of any use.
+    learns_scale: whether ``observe`` has an effect.
 
-    cells: (channels, H, W) where the observation is one board, else None; what is found of each cell then comes beside
-    the features.
+    cells: (channels, H, W) if the observation is a single board, else None. ``forward`` then returns the output of the
+    convolutions beside the features.
 
-    normalize: subtract the running mean of ``observe`` and divide by its standard deviation, then clip to ±10; for
-    parts that are not pictures.
+    normalize: subtract the running mean of ``observe`` and divide by its standard deviation, then clip to ±10; only for
+    parts that are neither boards nor images.
 
-    layer_norm: normalise the outputs of each layer of a vector before ``activation``.
+    layer_norm: apply layer normalisation before ``activation`` in the linear layers of vectors.
     """
 
     def __init__(self, spec: EnvSpec, hidden: tuple[int, ...], channels: int = 32, blocks: int = 1,
@@ -85,7 +87,7 @@ class Encoder(nn.Module):
             self.cells = self.parts[0].cells
 
     def forward(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
-        """Features, and [n, *cells] of a board."""
+        """Return the features and, for a single board, the output of the convolutions [n, *cells], else None."""
         if self.cells is not None:
             return self.parts[0].both(observation[self.names[0]])  # type: ignore[operator]
         found = [part(observation[name] if isinstance(part, Picture) else norm(observation[name].float()))
@@ -103,8 +105,8 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def observe(self, observation: Observation) -> None:
-        """Count observations [n, *shape] into the running mean and deviation of ``normalize``, and the greatest numbers
-        of pictures that are scaled by them."""
+        """Update the running means and deviations of ``normalize`` and the running maxima of ``Scale`` with
+        observations [n, *shape]."""
         for name, norm, part in zip(self.names, self.norms, self.parts, strict=True):
             if isinstance(norm, RunningNorm):
                 norm.observe(observation[name].float())
@@ -113,7 +115,7 @@ class Encoder(nn.Module):
 
 
 class RunningNorm(nn.Module):
-    """(x − mean) / deviation of all that ``observe`` was shown, clipped to ±10; the identity before that."""
+    """(x − mean) / deviation with running statistics from ``observe`` (initially 0 and 1), clipped to ±10."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -127,7 +129,7 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
-        """x: [n, *shape]. Chan's way of joining two means and variances."""
+        """Update the statistics with x [n, *shape], by Chan's formula for combining means and variances."""
         x = x.double()
         n, mean, variance = len(x), x.mean(0), x.var(0, unbiased=False)
         total = self.count + n
@@ -143,7 +145,7 @@ class RunningNorm(nn.Module):
 
 
 def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module], layer_norm: bool) -> nn.Sequential:
-    """Flatten, then a linear layer, its normalisation and ``activation`` for each width in ``hidden``."""
+    """Flatten, then for each width in ``hidden`` a linear layer, optional layer normalisation, and ``activation``."""
     modules: list[nn.Module] = [Flat()]
     for width in hidden:
         modules += [nn.Linear(inputs, width), *([nn.LayerNorm(width)] if layer_norm else []), activation()]
@@ -152,11 +154,11 @@ def layers(inputs: int, hidden: tuple[int, ...], activation: type[nn.Module], la
 
 
 class Picture(nn.Module):
-    """A board or an image [n, *shape] → [n, width]; ``both`` gives what the convolutions found as well."""
+    """Encodes a board or an image, [n, *shape] → [n, width]; ``both`` also returns the output of the convolutions."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype, bounds: tuple[float, float] | None, width: int,
                  channels: int, blocks: int, last: bool) -> None:
-        """bounds: of its numbers, or None where they are not known. last: whether the channels are the last axis of
+        """bounds: (lowest, highest) value, or None if unknown. last: whether the channels are the last axis of
         ``shape``."""
         super().__init__()
         c, h, w = (shape[2], shape[0], shape[1]) if last else shape
@@ -178,7 +180,7 @@ class Picture(nn.Module):
         self.out = nn.Linear(int(np.prod(cells)), width)
 
     def _numbers(self, dtype: np.dtype, bounds: tuple[float, float] | None, channels: int) -> nn.Module | None:
-        """What brings the numbers to about 1; None where they are."""
+        """The module that scales or encodes the inputs; None if they are used as they are."""
         if bounds is None:
             return Bytes() if dtype == np.uint8 and not self.is_board else None
         low, high = bounds
@@ -191,7 +193,7 @@ class Picture(nn.Module):
         return Scale(channels, max(-low, high))
 
     def observe(self, x: Tensor) -> None:
-        """Take notice of the numbers in pictures [n, *shape]."""
+        """Update the running maxima of ``Scale``, if the inputs are scaled, with observations [n, *shape]."""
         for module in self.convolutions:
             if isinstance(module, Scale):
                 module.observe(x)
@@ -202,7 +204,8 @@ class Picture(nn.Module):
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.is_board and x.device.type == "cpu" and torch.is_grad_enabled():
-            # Quicker to learn from, in torch's convolutions; before ``float``, which makes four bytes of one.
+            # Torch trains convolutions faster in this layout. Convert before ``float``, which makes bytes four times as
+            # large.
             x = x.contiguous(memory_format=torch.channels_last)
         found = self.convolutions(x.float())
         return F.relu(self.out(found.flatten(1))), found
@@ -212,16 +215,17 @@ class Picture(nn.Module):
 
 
 def acts_by_cell(num_actions: int, cells: tuple[int, int, int] | None) -> bool:
-    """Whether the actions are layers over the board of ``cells``, (C, H, W): action = layer · H · W + row · W +
-    column."""
+    """Whether the number of actions is a multiple of the cells of the board ``cells`` (C, H, W), so that action =
+    layer · H · W + row · W + column."""
     return cells is not None and num_actions > 0 and num_actions % (cells[1] * cells[2]) == 0
 
 
 class ActionHead(nn.Module):
-    """An output [n, A] for each action: cell by cell where they are cells of the board (``acts_by_cell``), else a
-    linear map of the features.
+    """Outputs [n, A], one per action: a 1×1 convolution if actions are cells of the board (``acts_by_cell``), else a
+    linear layer on the features.
 
-    beside: so many actions after those belong to no cell (passing, in Go); theirs are a linear map of the features.
+    beside: number of last actions that belong to no cell (passing, in Go); their outputs are a linear layer on the
+    features.
     """
 
     def __init__(self, features: int, num_actions: int, cells: tuple[int, int, int] | None, beside: int = 0) -> None:
@@ -238,10 +242,10 @@ class ActionHead(nn.Module):
 
 
 class Flat(nn.Module):
-    """[n, *shape] → [n, product of shape], which is 1 for single numbers."""
+    """[n, *shape] → [n, product of shape]; [n, 1] for scalars."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(x.shape[0], -1)  # len(x) would be a constant to torch.export
+        return x.reshape(x.shape[0], -1)  # torch.export would make len(x) a constant
 
 
 class Bytes(nn.Module):
@@ -252,8 +256,10 @@ class Bytes(nn.Module):
 
 
 class Scale(nn.Module):
-    """Each channel [n, C, H, W] divided by the greatest number that ``observe`` has seen in it. Before that by the
-    greatest there may be: spaces often say more than ever comes (MiniGrid's codes up to 10 lie in a space to 255)."""
+    """Divide each channel of [n, C, H, W] by the greatest absolute value that ``observe`` has seen in it.
+
+    Until the first ``observe`` it divides by the bound of the observation space, which is often much greater than any
+    actual value (MiniGrid's space goes up to 255, its codes only up to 10)."""
 
     def __init__(self, channels: int, bound: float) -> None:
         super().__init__()
@@ -273,8 +279,7 @@ class Scale(nn.Module):
 
 
 class Codes(nn.Module):
-    """Whole numbers from ``low`` to ``high``: [n, C, H, W] → [n, C · (high − low + 1), H, W], a plane of 0 and 1 for
-    each number. As numbers they would have an order."""
+    """One-hot encoding of integers from ``low`` to ``high``: [n, C, H, W] → [n, C · (high − low + 1), H, W]."""
 
     def __init__(self, channels: int, low: int, high: int) -> None:
         super().__init__()
@@ -294,11 +299,11 @@ class ChannelsFirst(nn.Module):
 
 
 class _Stem(nn.Module):
-    """What a cell sees of its neighbours, and of the whole board: a 3×3 convolution, and a linear map of all cells that
-    is the same for each. Without the second, a piece shown in one corner says nothing to the cells of another.
+    """Sum of a 3×3 convolution and a linear layer on the whole board, whose output is the same for every cell. Without
+    the linear layer, a piece in one corner would not affect the cells in another.
 
-    The second begins at 0 (as in ReZero, Bachlechner et al. 2020): where games are local, as Snake is, it would
-    drown the first before anything is learnt.
+    The linear layer is multiplied by a learnt factor that starts at 0 (ReZero, Bachlechner et al. 2020). Otherwise it
+    would dominate the convolution early in training in games with local rules, such as Snake.
     """
 
     def __init__(self, planes: int, height: int, width: int, channels: int) -> None:
@@ -312,7 +317,7 @@ class _Stem(nn.Module):
 
 
 class _Residual(nn.Module):
-    """relu(x + conv(relu(conv(x)))), without normalisation: the data of reinforcement learning drifts."""
+    """relu(x + conv(relu(conv(x)))), without normalisation, because the data distribution drifts in RL."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""All parameters of a network in one vector."""
+"""All parameters of a network as one vector."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from torch import nn
 
 
 class FlatParameters:
-    """Turns the parameters of ``net`` into views of one vector, and their gradients into views of another. The
-    optimiser, the gradient norm and a moving average are then one operation each, which halves the update time of small
-    networks.
+    """Makes the parameters of ``net`` views of one vector, and their gradients views of another. The optimiser step,
+    the gradient norm and a moving average are then one operation each, which halves the update time of small networks.
 
-    vector: the parameter to give to the optimiser. Move the network to its device first, and zero the gradient only by
-    ``zero_gradient``.
+    vector: the parameter to give to the optimiser. Move the network to its device first, and zero the gradient only
+    with ``zero_gradient``.
     """
 
     def __init__(self, net: nn.Module) -> None:
-        #: int64 [stretches, 3]: start and end in the vector, and the number of the part that the stretch belongs to.
+        #: int64 [slices, 3]: start and end in the vector, and the number of the part that the slice belongs to.
         self.parts: np.ndarray | None = None
         parameters = list(net.parameters())
         self.vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
@@ -31,7 +30,7 @@ class FlatParameters:
             start = end
 
     def part(self, module: nn.Module) -> torch.Tensor:
-        """The stretch of ``vector`` that holds the parameters of ``module``, a part of the network."""
+        """The slice of ``vector`` that holds the parameters of ``module``, a part of the network."""
         parameters = list(module.parameters())
         start = parameters[0].data.storage_offset()
         return self.vector.data[start : start + sum(p.numel() for p in parameters)]
@@ -40,30 +39,30 @@ class FlatParameters:
         self.gradient.zero_()
 
     def set_parts(self, part_of: list[torch.Tensor]) -> None:
-        """Let ``clip_gradient`` clip each of several networks that share no parameters by itself.
+        """Make ``clip_gradient`` clip several networks that share no parameters separately.
 
-        part_of: for each parameter of the net, the number (from 0) of the network that it belongs to: one for each of
-        its elements."""
+        part_of: for each parameter of the net, a tensor with the number (from 0) of the network that each of its
+        elements belongs to."""
         numbers = torch.cat([part.flatten() for part in part_of]).numpy()
         starts = np.flatnonzero(np.diff(numbers, prepend=-1))
         self.parts = np.stack([starts, np.append(starts[1:], len(numbers)), numbers[starts]], axis=1)
 
     def clip_gradient(self, max_norm: float) -> float:
-        """Clip the gradient (of each part, see ``set_parts``) to ``max_norm``. Returns the norm of the whole gradient
-        before clipping."""
+        """Clip the gradient (of each part, see ``set_parts``) to the norm ``max_norm``. Returns the norm of the whole
+        gradient before clipping."""
         if self.parts is None:
             norm = float(torch.linalg.vector_norm(self.gradient))
             if norm > max_norm:
                 self.gradient.mul_(max_norm / norm)
             return norm
-        gradient = self.gradient.cpu()  # on a CPU, the gradient itself
+        gradient = self.gradient.cpu()  # no copy if it is on the CPU
         norm = _clip_parts(gradient.numpy(), self.parts, max_norm)
         self.gradient.copy_(gradient)
         return norm
 
     @torch.no_grad()
     def approach(self, other: FlatParameters, share: float) -> None:
-        """θ ← θ + share · (θ_other − θ)."""
+        """Polyak averaging: θ ← θ + share · (θ_other − θ)."""
         self.vector.lerp_(other.vector, share)
 
 
@@ -93,7 +92,7 @@ class FlatAdam:
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract"})
 def _clip_parts(gradient, parts, max_norm):
-    """In place; a tenth of the time that a dozen small operations of torch take."""
+    """Clip in place. Takes a tenth of the time of the dozen small torch operations."""
     squares = np.zeros(parts[:, 2].max() + 1)
     for k in range(len(parts)):
         stretch, total = gradient[parts[k, 0]:parts[k, 1]], np.float32(0.0)

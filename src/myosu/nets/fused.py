@@ -2,9 +2,9 @@
 
 It computes the same function as ``MuZeroNet.for_inference`` about 1.6 times as fast (``benchmarks/network.py``),
 because convolution, bias, residual and relu are one pass over memory, and weights are not repacked at every call.
-torch.compile emits the same operators, but torch calls them private: ``fused`` therefore checks the result against the
-plain module, and callers fall back to that. float32 3×3 convolutions use our own ``winograd`` kernels where they are
-faster.
+torch.compile emits the same operators, but they are private in torch. ``fused`` therefore compares the results with the
+plain module's, and callers fall back to the plain module. float32 3×3 convolutions use our own ``winograd`` kernels
+where they are faster.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class FusedConv:
 
 
 class WinogradConv:
-    """``FusedConv`` for float32 3×3 convolutions, by ``kernels.winograd``."""
+    """``FusedConv`` for float32 3×3 convolutions, computed by ``kernels.winograd``."""
 
     def __init__(self, conv: nn.Conv2d, board: tuple[int, int]) -> None:
         assert conv.bias is not None
@@ -67,7 +67,7 @@ class WinogradConv:
 
 
 class FusedMuZero:
-    """``initial`` and, of a model with dynamics, ``recurrent`` of a board model from ``MuZeroNet.for_inference``."""
+    """``initial`` and (with dynamics) ``recurrent`` of a board model from ``MuZeroNet.for_inference``."""
 
     def __init__(self, net: MuZeroNet, batch: int) -> None:
         representation, dynamics = net.representation, net.dynamics
@@ -89,7 +89,7 @@ class FusedMuZero:
         if isinstance(dynamics, BoardDynamics):
             self.latent_stem, self.latent_tower = conv(dynamics.stem.conv), tower(dynamics.tower)
             self.actions = dynamics.actions().contiguous(memory_format=torch.channels_last)
-        # The heads' 1×1 convolutions read the same latent state: joined into one, they read it once.
+        # The heads' 1×1 convolutions are joined into one, which reads the latent state once.
         self.heads = net.board_heads()
         convs = [head.project for head in self.heads]
         joined = nn.Conv2d(net.latent_shape[0], sum(c.out_channels for c in convs), 1, dtype=self.dtype)
@@ -142,7 +142,7 @@ def board_rows(x: Tensor) -> np.ndarray:
 
 
 def fused(net: MuZeroNet, batch: int) -> FusedMuZero | None:
-    """The fused form of an inference model on the CPU; None where this torch or CPU does not reproduce its outputs."""
+    """The fused form of an inference model on the CPU; None if this torch or CPU does not reproduce its outputs."""
     if not isinstance(net.representation, BoardRepresentation) or not torch.backends.mkldnn.is_available():
         return None
     try:

@@ -1,4 +1,4 @@
-"""The fastest implementation of a model on this machine."""
+"""Chooses the device, precision and implementation of a model for inference on this machine."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LATENT_DTYPES: dict[Precision, torch.dtype] = {
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto``: cuda, else Apple's mps, else the CPU. Raises UserError if the named device is unknown or not
-    available."""
+    """The device called ``name``; ``auto``: cuda, else Apple's mps, else the CPU. Raises UserError if the named device
+    is unknown or not available."""
     if name != "auto":
         kind, _, number = name.partition(":")
         if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()):
@@ -46,8 +46,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def device_for(name: str, spec: EnvSpec) -> torch.device:
-    """The device of a network that reads the observations of ``spec``: as ``choose_device``, but ``auto`` chooses the
-    CPU where nothing is a picture, for small layers run faster there than on an accelerator."""
+    """The device for a network on observations of ``spec``: as ``choose_device``, but ``auto`` chooses the CPU if no
+    part is a board or an image, because small layers run faster there than on an accelerator."""
     return torch.device("cpu") if name == "auto" and not has_pictures(spec) else choose_device(name)
 
 
@@ -55,7 +55,7 @@ def inference_model(net: MuZeroNet, precision: Precision, device: torch.device, 
                     observation: Tensor | None = None) -> InferenceModel:
     """A frozen copy of ``net``, for batches of about ``batch``. Run it under ``torch.inference_mode``.
 
-    int8 needs ``observation`` [n, ...], typical positions to calibrate its scales on, and ``int8_fits(net, device)``.
+    int8 requires ``int8_fits(net, device)`` and ``observation`` [n, ...], typical positions to calibrate its scales.
     """
     with torch.inference_mode():
         if precision == "int8":
@@ -66,9 +66,9 @@ def inference_model(net: MuZeroNet, precision: Precision, device: torch.device, 
 
 
 def choose_precision(net: MuZeroNet, device: torch.device, batch: int) -> Precision:
-    """The precision for inference, by a short timing: bfloat16 if it halves the time (learning gains by it, too), else
-    the faster of bfloat16 and int8, where supported. Either must beat float32 by a fifth, so that timing noise does not
-    decide."""
+    """Choose the precision for inference by a short timing: bfloat16 if it halves the time (it speeds up learning,
+    too), else the faster of bfloat16 and int8, where supported. Either must take at least a fifth less
+    time than float32, so that timing noise does not decide."""
     if kernels.PLAIN:
         return "float32"
     latent = torch.rand(batch, *net.latent_shape, device=device)

@@ -1,10 +1,11 @@
-"""MuZero's board model on a CPU in 8-bit integers, for inference: several times as many evaluations per second on
-processors with integer dot products (``int8_kernels``). Without them, towers are computed by ``int16_kernels``, with
-finer weights.
+"""MuZero's board model on a CPU in 8-bit integers, for inference.
+
+On processors with integer dot products (``int8_kernels``) it makes several times as many evaluations per second.
+Without them, towers are computed by ``int16_kernels``, with finer weights.
 
 Latent states lie in [0, 1] and relu outputs are non-negative, so both are uint8 times a scale. Weights are int8 times a
 scale per output channel. Activation scales are calibrated on real positions. The first layer of the representation
-stays in float32, and so do heads other than the two usual kinds.
+stays in float32, as do the linear layers of heads that ``Int8Heads`` does not support.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ from myosu.nets.muzero import BoardDynamics, BoardRepresentation, MuZeroNet, Pre
 
 #: Scale of a latent state: the value of one step of a byte.
 UNIT = 1 / 255
-#: Whether towers run in ``int16_kernels``, with a quarter of the products: where VPDPBUSD is missing.
+#: Whether towers run in ``int16_kernels``, with a quarter of the multiplications, because VPDPBUSD is missing.
 WINOGRAD = not LANES
 #: The kernels process this many channels at once.
 CHANNELS = 2 * winograd.LANES if WINOGRAD else GROUP
 
 
 class Int8Conv:
-    """A quantised convolution in the form of ``int8_kernels.convolve``.
+    """A quantised convolution in the layout of ``int8_kernels.convolve``.
 
-    inputs: float32 [n, C, H, W], calibration data; as bytes, they are divided by ``unit``. If ``unit_after`` is given,
-    outputs are scaled by 1/unit_after, plus 0.5, then truncated. The mean error that rounding the weights causes on
-    ``inputs`` is corrected in the bias (Nagel et al. 2019): a search averages independent errors out, but values that
-    are all too high make untried moves look better.
+    inputs: float32 [n, C, H, W], calibration data. unit: the value of one step of the input bytes. If ``unit_after`` is
+    given, outputs are multiplied by 1/unit_after, plus 0.5, then truncated. The bias corrects the mean error that
+    rounding the weights causes on ``inputs`` (Nagel et al. 2019): a search averages independent errors out, but a
+    systematic overestimate makes untried moves look better.
     """
 
-    #: Sums of the kernel are this many times the convolution.
+    #: The kernel's sums are the convolution times this factor.
     gain = 1
 
     def __init__(self, conv: nn.Conv2d, inputs: Tensor, unit: float, unit_after: float | None = None) -> None:
@@ -54,7 +55,7 @@ class Int8Conv:
 
     @staticmethod
     def units(weight: Tensor) -> Tensor:
-        """The value of one step of the integer weights of every output channel."""
+        """The value of one step of the integer weights, per output channel."""
         return weight.abs().amax((1, 2, 3)) / 127
 
     @staticmethod
@@ -63,7 +64,7 @@ class Int8Conv:
 
 
 class Int16Conv(Int8Conv):
-    """The same in the form of ``int16_kernels.convolve``, with weights of 9 to 12 bits."""
+    """``Int8Conv`` in the layout of ``int16_kernels.convolve``, with weights of 9 to 12 bits."""
 
     gain = int16_kernels.GAIN
 
@@ -76,13 +77,13 @@ class Int16Conv(Int8Conv):
         return int16_kernels.transform_kernels(weight.to(torch.int64).numpy())
 
 
-#: What computes the towers.
+#: The module that computes the towers.
 kernels = int16_kernels if WINOGRAD else int8_kernels
 TowerConv, TOWER_WEIGHTS = (Int16Conv, np.int32) if WINOGRAD else (Int8Conv, np.int8)
 
 
 class Int8Tower:
-    """Quantised residual blocks. The argument x: float32 [n, C, H, W], calibration inputs; the attribute ``x``: the
+    """Quantised residual blocks. The argument ``x``: float32 [n, C, H, W], calibration inputs; the attribute ``x``: the
     blocks' outputs for them. unit, unit_after: scales of inputs and outputs."""
 
     def __init__(self, blocks: nn.Module, x: Tensor) -> None:
@@ -107,9 +108,11 @@ class Int8Tower:
 
 
 class Int8Heads:
-    """The quantised heads, calibrated on ``latent``, float32 [n, C, H, W]. Their joint 1×1 convolution outputs bytes
-    that span, per channel, the range of its outputs on ``latent``. The linear layers after it are int8, too, if every
-    head has ``QUAD`` spatial channels and only the last one has pooled channels; otherwise they stay in float32."""
+    """The quantised heads, calibrated on ``latent``, float32 [n, C, H, W].
+
+    Their joint 1×1 convolution outputs bytes, which span for each channel the range of its outputs on ``latent``. The
+    linear layers after it are also int8 if every head has ``QUAD`` spatial channels and only the last head has pooled
+    channels; otherwise they stay in float32."""
 
     def __init__(self, float_model: FusedMuZero, latent: Tensor) -> None:
         self.float_model, joined = float_model, float_model.joined
@@ -129,7 +132,7 @@ class Int8Heads:
 
     def _layers(self, head: ConvHead, k: int, unit: Tensor) -> tuple[np.ndarray, ...]:
         """The linear layers of head ``k``, rewritten to read channels scaled to [0, 1] (instead of [low, high]) and in
-        channels-last order. unit: the convolution's outputs on the calibration data, scaled so."""
+        channels-last order. unit: the convolution's outputs on the calibration data, scaled in the same way."""
         located, pooled = slice(QUAD * k, QUAD * (k + 1)), slice(unit.shape[1] - self.pooled, None)
         inputs = unit[:, located].permute(0, 2, 3, 1).flatten(1)
         x = torch.cat([inputs, unit[:, pooled].mean((2, 3)), unit[:, pooled].amax((2, 3))], dim=1)[:, :, None, None]
@@ -170,16 +173,17 @@ class Int8Heads:
 
 
 class Int8MuZero:
-    """``initial`` and, of a model with dynamics, ``recurrent`` of a board model from ``MuZeroNet.for_inference``, with
-    uint8 latent states.
-    observation: [n, ...], positions to calibrate the activation scales on."""
+    """``initial`` and (with dynamics) ``recurrent`` of a board model from ``MuZeroNet.for_inference``, with uint8
+    latent states.
+
+    observation: [n, ...], positions to calibrate the activation scales."""
 
     def __init__(self, net: MuZeroNet, batch: int, observation: Tensor) -> None:
         self.float_model = FusedMuZero(net, batch)
         representation, dynamics = net.representation, net.dynamics
         assert isinstance(representation, BoardRepresentation)
         self.columns = tuple(range(net.latent_shape[2]))
-        #: The board's width as the towers' kernels take it.
+        #: The board's width in the form that the towers' kernels expect.
         self.width = len(self.columns) if WINOGRAD else self.columns
         self.represented = Int8Tower(representation.tower, representation.stem(observation.float()))
         if dynamics is None:
@@ -197,7 +201,7 @@ class Int8MuZero:
         self.heads = Int8Heads(self.float_model, torch.cat([latent, scale_to_unit(self.imagined.x)]))
 
     def initial(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As ``MuZeroNet.initial``; the latent state is uint8."""
+        """``MuZeroNet.initial`` with uint8 latent states."""
         x = self.float_model.observe(observation).permute(0, 2, 3, 1)
         latent = torch.empty_like(x, dtype=torch.uint8)
         kernels.represent(self.width, x.flatten(1).numpy(), np.float32(1 / self.represented.unit),
@@ -211,7 +215,7 @@ class Int8MuZero:
         return self.imagine(boards, np.arange(len(latent)), action.numpy(), torch.empty_like(boards))
 
     def imagine(self, latents: Tensor, parents: np.ndarray, actions: np.ndarray, out: Tensor) -> Prediction:
-        """``recurrent`` from the rows ``parents``, int64 [B], of ``latents``, uint8 [n, H, W, C]; writes the new latent
+        """``recurrent`` from the rows ``parents``, int64 [B], of ``latents``, uint8 [n, H, W, C]. Writes the new latent
         states to ``out`` [B, H, W, C] without an intermediate copy."""
         kernels.imagine(self.width, latents.flatten(1).numpy(), parents, actions, *self.stem, *self.imagined.arrays,
                         out.flatten(1).numpy())
@@ -219,7 +223,8 @@ class Int8MuZero:
         return Prediction(out.permute(0, 3, 1, 2), reward[0] if reward else None, value, policy)
 
     def _predict(self, boards: Tensor) -> list[Tensor]:
-        """The heads' logits from the towers' outputs, uint8 [B, H, W, C], which become latent states in place."""
+        """The heads' logits from the towers' outputs, uint8 [B, H, W, C], which are scaled to latent states in
+        place."""
         features = self.heads.features_buffer(boards)
         project(self.columns, *self.heads.project, boards.flatten(1).numpy(), features.numpy())
         return self.heads.read(features, boards)
@@ -265,12 +270,12 @@ def to_bytes(latent: Tensor) -> Tensor:
 
 
 def unit_of(activations: Tensor) -> float:
-    """The scale at which 255 stands for the greatest of ``activations``."""
+    """The scale at which 255 represents the maximum of ``activations``."""
     return max(float(activations.max()), 1e-6) / 255
 
 
 def _imagined(net: MuZeroNet, observation: Tensor, moves: int = 2) -> tuple[Tensor, Tensor]:
-    """Latent states and actions like those of a search: ``moves`` steps of the greedy policy from ``observation``."""
+    """Latent states and actions as in a search: ``moves`` steps of the greedy policy from ``observation``."""
     latent, _, policy = net.initial(observation)
     latents, actions = [latent], [policy.argmax(dim=1)]
     for _ in range(moves - 1):

@@ -10,17 +10,17 @@ from torch.nn import functional as F
 
 
 class ConvHead(nn.Module):
-    """Head: a 1×1 convolution to spatial and to globally pooled channels, then an MLP; [B, C, H, W] → [B, outputs].
+    """Head: a 1×1 convolution to spatial and globally pooled channels, then an MLP; [B, C, H, W] → [B, outputs].
 
-    located: spatial channels, which keep their cells. pooled: channels of which only the mean and the maximum over the
-    board are kept. Events that mean the same wherever they happen (a snake bites itself) are learnt from pooled
-    channels after a few examples; spatial channels would need examples at every cell. hidden: units of the hidden
-    layer; 0: none.
+    located: number of spatial channels, which keep their cells. pooled: number of channels that are reduced to their
+    mean and maximum over the board. Events whose meaning does not depend on the cell (a snake bites itself) are learnt
+    from pooled channels after a few examples; spatial channels would need examples at every cell. hidden: units of the
+    hidden layer; 0: none.
 
     There is no batch normalisation, because heads read both encoded and imagined latent states, whose statistics
     differ: the running statistics of their mixture would fit neither at inference. There is no relu after the
-    convolution: latent states are nowhere negative, so a few large steps in one direction would make a channel dead for
-    good.
+    convolution: latent states are never negative, so a few large steps in one direction would permanently kill a
+    channel.
     """
 
     def __init__(self, channels: int, cells: int, outputs: int, located: int, pooled: int = 0, hidden: int = 0) -> None:
@@ -36,7 +36,7 @@ class ConvHead(nn.Module):
 
     def read(self, x: Tensor) -> Tensor:
         """The MLP: from the convolution's outputs [B, located + pooled, H, W] to [B, outputs]."""
-        # In the order C, H, W whatever the memory layout: training and inference must agree.
+        # In the order C, H, W for any memory layout, so that training and inference agree.
         located, pooled = x[:, :self.located], x[:, self.located:]
         x = located.reshape(x.shape[0], -1)
         if pooled.shape[1]:
@@ -77,8 +77,8 @@ def mlp(inputs: int, hidden: int, outputs: int, layers: int = 1) -> nn.Sequentia
 
 
 class _ScaleToUnit(torch.autograd.Function):
-    """(x − low) / (high − low + 1e-5) for every row of x [n, m], with a hand-written gradient: autograd through the
-    minimum and maximum takes several times as long as a layer. On the CPU each direction is one pass in Numba."""
+    """(x − low) / (high − low + 1e-5) for every row of x [n, m], with a hand-written gradient, because autograd through
+    the minimum and maximum takes several times as long as a layer. On the CPU each direction is one pass in Numba."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ def _scale_rows_back(grad_outputs, rows, scales, grad_inputs):
 
 
 def scale_to_unit(latent: Tensor) -> Tensor:
-    """Scale every latent state to [0, 1] by its own least and greatest entry (MuZero, appendix G)."""
+    """Scale every latent state to [0, 1] by its own minimum and maximum (MuZero, appendix G)."""
     if latent.dim() == 2:
         return _ScaleToUnit.apply(latent)
     cells = latent.permute(0, 2, 3, 1)  # channels-last, as boards lie in memory

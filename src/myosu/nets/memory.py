@@ -1,4 +1,4 @@
-"""A recurrent encoder: an observation beside what an LSTM remembers of those before it."""
+"""A recurrent encoder: the encoded observation concatenated with the output of an LSTM."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from myosu.nets.encoder import Encoder, Observation, has_pictures
 
 
 class Memory(nn.Module):
-    """[encoded observation, output of an LSTM], float32 [n, ``features``].
+    """Recurrent encoder; returns [encoded observation, output of an LSTM], float32 [n, ``features``].
 
-    The state, float32 [B, ``state_size``], is the LSTM's hidden state and its cell; 0 where episodes begin.
+    The recurrent state, float32 [B, ``state_size``], is the LSTM's hidden state and cell state; 0 at the start of an
+    episode.
     """
 
     def __init__(self, spec: EnvSpec, hidden: tuple[int, ...], channels: int, blocks: int, size: int) -> None:
@@ -25,17 +26,17 @@ class Memory(nn.Module):
         self.features, self.state_size = self.encoder.features + size, 2 * size
 
     def spec(self, spec: EnvSpec) -> EnvSpec:
-        """``spec`` for networks that see this module's output in place of the observation."""
+        """``spec`` for networks whose input is this module's output instead of the observation."""
         return replace(spec, observation_shape=(self.features,), observation_dtype=np.float32, observation_bounds=())
 
     def forward(self, observation: Observation, state: Tensor) -> tuple[Observation, Tensor]:
-        """B sequences of T observations each, as n = B · T rows; and the state [B, ...] before their first steps.
-        Returns the n outputs, and the state after the last steps."""
+        """Encode B sequences of T observations each, given as n = B · T rows, from the state [B, ...] before their
+        first steps. Returns the n outputs and the state after the last steps."""
         x, _ = self.encoder(observation)
         return self.remember(x.view(len(state), -1, x.shape[1]), state)
 
     def remember(self, x: Tensor, state: Tensor) -> tuple[Observation, Tensor]:
-        """As ``forward``, of encoded observations [B, T, ...]."""
+        """``forward`` for observations that are already encoded, [B, T, ...]."""
         hidden, cell = (part[None].contiguous() for part in state.chunk(2, dim=1))
         found, (hidden, cell) = self.lstm(x, (hidden, cell))
         return {"": torch.cat([x, found], dim=2).flatten(0, 1)}, torch.cat([hidden[0], cell[0]], dim=1)

@@ -21,10 +21,10 @@ from myosu.nets.layers import (
 
 
 class Prediction(NamedTuple):
-    """latent [B, ...], reward_logits [B, atoms] or None where rewards are not predicted, value_logits [B, atoms],
-    policy_logits [B, A].
+    """The model's outputs after an action.
 
-    The reward belongs to the player who acted, the value to the player to move in ``latent``.
+    latent: [B, ...]. reward_logits: [B, atoms], or None if rewards are not predicted. value_logits: [B, atoms].
+    policy_logits: [B, A]. The reward belongs to the player who acted, the value to the player to move in ``latent``.
     """
 
     latent: Tensor
@@ -34,9 +34,10 @@ class Prediction(NamedTuple):
 
 
 class Readings(NamedTuple):
-    """The heads' outputs for the K + 1 latent states of B unrolls, flattened time-major: policy_logits [(K + 1) B, A],
-    value_logits [(K + 1) B, atoms]; None without such heads: reward_logits [K B, atoms] of the imagined states, planes
-    [(K + 1) B, planes, H, W]."""
+    """The heads' outputs for the K + 1 latent states of B unrolls, flattened time-major.
+
+    policy_logits: [(K + 1) B, A]. value_logits: [(K + 1) B, atoms]. reward_logits: [K B, atoms], of the imagined
+    states, or None without a reward head. planes: [(K + 1) B, planes, H, W], or None without a decoder."""
 
     policy_logits: Tensor
     value_logits: Tensor
@@ -45,13 +46,14 @@ class Readings(NamedTuple):
 
 
 class MuZeroNet(nn.Module):
-    """``initial`` encodes an observation, ``recurrent`` imagines an action.
+    """MuZero's network: ``initial`` encodes an observation, ``recurrent`` predicts the state after an action.
 
-    Boards and images ([C, H, W]) use residual towers, vectors ([D]) multilayer perceptrons of ``channels`` units.
+    Boards and images ([C, H, W]) use residual towers, vectors ([D]) MLPs with ``channels`` hidden units.
 
-    rewards: have a reward head. consistency: have the projector and predictor of the self-supervised loss.
-    decoded_planes: planes that auxiliary losses read off a latent board. dynamics: False for a network that only
-    evaluates positions (AlphaZero); then only ``initial``, ``represent``, ``read`` and ``unroll`` of no action work.
+    rewards: add a reward head. consistency: add the projector and predictor of the self-supervised loss.
+    decoded_planes: number of planes that auxiliary losses decode from a latent board. dynamics: False for a network
+    that only evaluates positions (AlphaZero); then only ``initial``, ``represent``, ``read`` and ``unroll`` of no
+    action work.
     """
 
     def __init__(self, observation_shape: tuple[int, ...], num_actions: int, channels: int, blocks: int, atoms: int,
@@ -80,14 +82,14 @@ class MuZeroNet(nn.Module):
             self.policy = mlp(channels, channels, num_actions)
             self.value = mlp(channels, channels, atoms)
             self.reward = mlp(channels, channels, atoms) if rewards else None
-        # Value and reward start at the middle of their support and the policy is uniform: no initial noise to unlearn.
+        # Value and reward start at the middle of their support and the policy uniform, so there is no noise to unlearn.
         for head in filter(None, (self.policy, self.value, self.reward)):
             last = last_linear(head)
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         # Only for auxiliary losses: decodes planes from the latent board, cell by cell.
         self.decoder = nn.Conv2d(channels, decoded_planes, 1) if decoded_planes else None
-        # SimSiam's projector and predictor, as EfficientZero uses them for the self-supervised consistency loss.
+        # SimSiam's projector and predictor, for EfficientZero's self-supervised consistency loss.
         latent_size = int(torch.tensor(self.latent_shape).prod())
         self.projector = mlp(latent_size, 128, 128) if consistency else None
         self.predictor = mlp(128, 64, 128) if consistency else None
@@ -96,7 +98,7 @@ class MuZeroNet(nn.Module):
         return scale_to_unit(self.representation(observation))
 
     def start_at_zero(self, points: Tensor) -> None:
-        """Initialise the output biases so that values and rewards start near 0 if the middle of ``points`` is not 0."""
+        """Set the output biases so that values and rewards start near 0 even if the middle of ``points`` is not 0."""
         if points[0] != -points[-1]:
             distance = (torch.arange(len(points)) - points.abs().argmin()).abs()
             for head in filter(None, (self.value, self.reward)):
@@ -108,7 +110,7 @@ class MuZeroNet(nn.Module):
         return latent, self.value(latent), self.policy(latent)
 
     def action_codes(self) -> Tensor:
-        """The encodings of all actions, [A, ...]; compute them once for several calls of ``imagine``."""
+        """The encodings of all actions, [A, ...]. Compute them once for several calls of ``imagine``."""
         assert self.dynamics is not None
         return self.dynamics.codes()
 
@@ -154,7 +156,7 @@ class MuZeroNet(nn.Module):
         return Prediction(latent, reward, self.value(latent), self.policy(latent))
 
     def for_inference(self, dtype: torch.dtype) -> MuZeroNet:
-        """A copy in ``dtype`` with every normalisation folded into its convolution."""
+        """A frozen copy in ``dtype`` with every batch normalisation folded into its convolution."""
         net = copy.deepcopy(self).eval()
         net.projector = net.predictor = net.decoder = None
         for module in net.modules():
@@ -164,8 +166,8 @@ class MuZeroNet(nn.Module):
 
 
 def action_layers(num_actions: int, cells: int) -> int:
-    """Number of layers if action = layer * cells + cell, with at most one further action (a pass); 0 if actions are not
-    the board's cells."""
+    """Number of layers if action = layer * cells + cell, with at most one further action (a pass); 0 if actions do not
+    correspond to cells."""
     return num_actions // cells if num_actions % cells <= 1 else 0
 
 
@@ -200,23 +202,23 @@ class BoardDynamics(nn.Module):
 class ActionPlanes(nn.Module):
     """The encodings of all actions as boards that are added to the latent state, [A, channels, H, W].
 
-    Where actions are the board's cells, in one or several layers, the encoding at a cell depends on its distance and
-    direction from the action: per layer there is one learnt kernel twice as large as the board, shifted to the action.
-    A small convolution of the action's cell would reach only its neighbours, and the tower would have to carry a move
-    across the board before it could flip a long line. Columns likewise. A further action, and actions of any other
-    kind, have one value per channel for all cells.
+    If actions correspond to cells, in one or several layers, the encoding at a cell depends on its distance and
+    direction from the action: each layer has one learnt kernel twice as large as the board, shifted to the action.
+    A small convolution around the action's cell would reach only its neighbours, and the tower would have to carry a
+    move across the board before it could flip a long line. Actions that correspond to columns are encoded in the same
+    way. All other actions have one value per channel, the same for all cells.
     """
 
     def __init__(self, num_actions: int, height: int, width: int, channels: int) -> None:
         super().__init__()
         self.board, self.channels = (height, width), channels
         self.layers = action_layers(num_actions, height * width)
-        # Rows and columns that the actions of one layer span.
+        # Number of rows and columns of the actions of one layer.
         self.reach = (height, width)
         if not self.layers:
             self.layers, self.reach = (1, (1, width)) if num_actions == width else (0, (0, 0))
         others = num_actions - self.layers * self.reach[0] * self.reach[1]
-        # As large as the activations it is added to, so that such an action can open and close channels.
+        # Initialised as large as the activations they are added to, so that an action can switch channels on and off.
         self.others = nn.Parameter(torch.randn(others, channels, 1, 1))
         rows, columns = (max(0, 2 * size - 1) for size in self.reach)
         self.kernel = nn.Parameter(0.05 * torch.randn(self.layers * channels, rows, columns))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 class PopArt(nn.Module):
     """A linear value head, [n, features] → [n, values], whose outputs are normalised by the running mean and standard
-    deviation of the value targets. ``to_rewards`` undoes the normalisation, ``from_rewards`` applies it."""
+    deviation of the value targets. ``from_rewards`` normalises, ``to_rewards`` reverses it."""
 
     #: Lower bound of the standard deviation, so that the first reward after many zeros does not cause huge updates.
     LEAST = 0.1
@@ -20,11 +20,11 @@ class PopArt(nn.Module):
     def __init__(self, features: int, values: int = 1) -> None:
         super().__init__()
         self.linear = nn.Linear(features, values)
-        # At 0: values of an untrained head would be noise, which normalised advantages turn into a policy before the
-        # first reward has come.
+        # Zero weights: the values of an untrained head would be noise, and normalised advantages would train the policy
+        # on it before the first reward.
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
-        shape = (values,) if values > 1 else ()  # (): as it was when there was never more than one
+        shape = (values,) if values > 1 else ()  # () for one value, for compatibility with old checkpoints
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(shape, dtype=torch.float64))
 
@@ -32,20 +32,20 @@ class PopArt(nn.Module):
         return self.linear(x)
 
     def to_rewards(self, value: np.ndarray) -> np.ndarray:
-        """float32 [n, values]."""
+        """Convert normalised values to rewards, float32 [n, values]."""
         mean, deviation = self._moments()
         return value * np.float32(deviation) + np.float32(mean)
 
     def from_rewards(self, target: np.ndarray) -> np.ndarray:
-        """float32 [n, values]."""
+        """Normalise value targets in rewards, float32 [n, values]."""
         mean, deviation = self._moments()
         return (target - np.float32(mean)) / np.float32(deviation)
 
     @torch.no_grad()
     def observe(self, targets: np.ndarray, share: float) -> None:
-        """Move the running mean and variance towards those of the value targets [n, values] by ``share``, and rescale
-        the head so that its predictions, in rewards, stay the same. With a share of 1 the head is left as it is and
-        predicts about the targets' mean: right for an untrained head."""
+        """Move the running mean and variance towards those of the value targets [n, values] by the fraction ``share``,
+        and rescale the head so that its predictions, in rewards, stay the same. With ``share`` 1 the head is not
+        rescaled, so that an untrained head predicts about the targets' mean."""
         mean, deviation = self._moments()
         shift = share * (np.mean(targets, axis=0, dtype=np.float64).reshape(mean.shape) - mean)
         variance = np.var(targets, axis=0, dtype=np.float64).reshape(mean.shape)

@@ -1,4 +1,4 @@
-"""Separate networks that share their input, computed as one product per layer."""
+"""Separate networks with the same input, computed as one batched matrix product per layer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 
 class TwinTowers(nn.Module):
-    """Two MLPs with hidden layers of the widths ``hidden`` that share only their input; each layer of both is one
-    batched product. [n, inputs] → [2, n, ``features``]. Weights start orthogonal with gain √2, biases at 0.
+    """Two separate MLPs with hidden layers of the widths ``hidden``, [n, inputs] → [2, n, ``features``].
+
+    Each layer of both is one batched matrix product. Weights are initialised orthogonally with gain √2, biases at 0.
     """
 
     def __init__(self, inputs: int, hidden: tuple[int, ...], activation: type[nn.Module]) -> None:
@@ -36,8 +37,8 @@ class TwinTowers(nn.Module):
 
 
 class CellTowers(nn.Module):
-    """``count`` networks with a hidden layer of ``width`` units for each cell of a board, from what convolutions found
-    there and from features of the whole board; what is learnt of one cell holds for all.
+    """``count`` separate networks with one hidden layer of ``width`` units, applied to every cell of a board with the
+    same weights. Their inputs are the output of the convolutions at the cell and features of the whole board.
 
     features [n, F], found [n, *cells] → [count, n, outputs, A] for ``num_actions`` A, see ``encoder.acts_by_cell``.
     """
@@ -53,13 +54,13 @@ class CellTowers(nn.Module):
 
         self.near = weights(channels, width, channels**-0.5)
         self.whole, self.bias = weights(features, width, features**-0.5), nn.Parameter(torch.zeros(count, 1, width))
-        # Small outputs at first, so that twins agree on what neither knows
+        # Small initial outputs, so that untrained twins agree
         self.out = weights(width, outputs * (num_actions // area), 0.02)
         self.out_bias = nn.Parameter(torch.zeros(count, 1, self.out.shape[2]))
 
     def forward(self, features: Tensor, found: Tensor) -> Tensor:
         count, _, width = self.near.shape
-        # Products of matrices are quicker than convolutions of one cell
+        # Matrix products are faster than 1×1 convolutions
         cells = found.flatten(2).transpose(1, 2).flatten(0, 1).expand(count, -1, -1)
         board = torch.baddbmm(self.bias, features.expand(count, -1, -1), self.whole)
         x = (torch.bmm(cells, self.near).view(count, len(found), -1, width) + board[:, :, None]).relu()
@@ -68,11 +69,11 @@ class CellTowers(nn.Module):
 
 
 class TowersInNumPy:
-    """``TwinTowers`` (tanh or ReLU) with a linear head on each, forward and backward in NumPy: for networks as small as
-    these, torch's overhead per operation exceeds the operation.
+    """``TwinTowers`` (tanh or ReLU) with a linear head on each, forward and backward in NumPy.
 
-    Weights and gradients share torch's memory. So create it after the network is in its final place on the CPU, and
-    load weights in place, as ``load_state_dict`` does. ``backward`` needs parameters that have ``.grad``.
+    In networks this small, torch's overhead per operation exceeds the operation itself. Weights and gradients share
+    torch's memory. So create this object after the network is in its final place on the CPU, and load weights in place,
+    as ``load_state_dict`` does. ``backward`` requires that all parameters have ``.grad``.
     """
 
     def __init__(self, towers: TwinTowers, first: nn.Linear, second: nn.Linear) -> None:

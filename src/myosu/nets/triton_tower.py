@@ -2,8 +2,8 @@
 
 Each program takes a few boards through all layers: it gathers the parents' latent states, adds the action encodings,
 runs the residual tower, scales to [0, 1], and stores the new latent states and the outputs of the heads' 1×1
-convolution. Between layers a board goes only through a few kilobytes of scratch memory, which stay in cache; run layer
-by layer, a network as small as ours waits for memory nine tenths of the time.
+convolution. Between layers a board's activations are a few kilobytes of scratch memory, which stay in the cache. Run
+layer by layer, a network this small would wait for memory nine tenths of the time.
 
 A 3×3 convolution is nine matrix products [cells, channels] × [channels, channels], one per neighbour.
 """
@@ -30,8 +30,8 @@ class Tile(NamedTuple):
     stages: int
 
 
-#: The tiles to time. Only ones verified on a GPU are listed: with one stage, a program of 2 boards of 64 channels read
-#: out of bounds (Triton 3.6, H200), which kills the process.
+#: The tiles to time. Only tiles that were verified on a GPU are listed: with one stage, a program of 2 boards of 64
+#: channels read out of bounds (Triton 3.6, H200), which kills the process.
 TILES = (Tile(2, 4, 3), Tile(4, 8, 3), Tile(1, 4, 3))
 
 
@@ -86,7 +86,7 @@ def _convolutions(net: MuZeroNet) -> list[nn.Conv2d]:
 
 def step(weights: TowerWeights, latents: Tensor, parents: Tensor, actions: Tensor, targets: Tensor, scratch: Tensor,
          projected: Tensor, tile: Tile) -> None:
-    """latents[targets] = dynamics(latents[parents], actions), and ``projected``, the heads' 1×1 convolution of it.
+    """latents[targets] = dynamics(latents[parents], actions), and writes the heads' 1×1 convolution to ``projected``.
 
     latents: [rows, cells, C]. parents, actions, targets: int64 [B]. projected: [B, cells, P]. scratch: [2, B, cells,
     C].

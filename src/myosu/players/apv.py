@@ -78,7 +78,7 @@ class APVPlayer:
     def __init__(self, game: Game, prior: Network | None, value: Network | None, rollouts: Rollouts | None,
                  config: APVConfig, name: str = "apv", seed: int = 0) -> None:
         if game.num_players != 2:
-            raise UserError(f"{game.name} is a game for one; AlphaGo's search is for two.")
+            raise UserError(f"{game.name} is a single-player game; AlphaGo's search is for two players.")
         if "chance" in (game.state_dtype.names or ()):
             raise UserError(f"A search by the rules of {game.name} would foresee its chance.")
         needs = {"a value network": value is None and config.rollout_weight < 1,

@@ -54,7 +54,7 @@ def _read(algorithm: str, file: Path, config: Any) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"The preset {file} cannot be read: {error.strerror}.") from None
     except ValueError as error:  # tomllib's own, and bytes that are no text
-        raise UserError(f"The preset {file} is no TOML: {error}.") from None
+        raise UserError(f"The preset {file} is not valid TOML: {error}.") from None
     known = [field.name for field in dataclasses.fields(config)]
     for name in fields.keys() - set(known):
         raise UserError(f"The preset {file} sets {name}, which {algorithm} does not have. It has: {', '.join(known)}.")

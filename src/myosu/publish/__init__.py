@@ -1,1 +1,1 @@
-"""An agent as a static page: the game's own rules, the search and the network as WebAssembly, played in the browser."""
+"""Publishes an agent as a static web page, which runs the game's rules, the search and the network in WebAssembly."""

@@ -1,6 +1,6 @@
-"""The process that compiles for the page: ``python -m myosu.publish.compiler GAME REWARDS FOLDER``.
+"""The process that compiles the code of a page: ``python -m myosu.publish.compiler GAME REWARDS FOLDER``.
 
-It writes ``agent.wasm`` and ``module.json`` to the folder. Its environment is ``wasm.ENVIRONMENT``.
+It writes ``agent.wasm`` and ``module.json`` to the folder and runs with the environment variables ``ENVIRONMENT``.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Any
 
 from myosu.errors import UserError
 
-#: Numba does not optimise, and does not use the cache of ordinary runs.
+#: Environment variables with which Numba does not optimise; ``NUMBA_CACHE_DIR`` is set to a temporary folder as well.
 ENVIRONMENT = {"NUMBA_OPT": "0", "NUMBA_LOOP_VECTORIZE": "0", "NUMBA_SLP_VECTORIZE": "0", "NUMBA_CPU_NAME": "generic",
                "NUMBA_CPU_FEATURES": "", "PYTHONWARNINGS": "ignore"}
 
 
 def compile_for_page(game: str, rewards: str) -> tuple[bytes, dict[str, Any]]:
-    """The WebAssembly module of ``game`` (its name, or the path of its file) with the search and the layers of
-    networks, and what ``engine/machine.js`` must know of it. Raises UserError."""
+    """Compile the rules of ``game`` (a name, or the path of a file), the search and the layers of networks.
+
+    Returns the WebAssembly module and its description for ``engine/machine.js``. Raises UserError."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "myosu.publish.compiler", game, rewards, folder]
         done = subprocess.run(command, env={**os.environ, **ENVIRONMENT, "NUMBA_CACHE_DIR": folder}, text=True,

@@ -1,4 +1,4 @@
-"""What the page must know of the game and the agent, beside the compiled code."""
+"""The data that the page needs about the game and the agent in addition to the compiled code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from myosu.web.views import BUBBLE_DEGREES, board_of, bubble_field, pieces
 
 
 def of_rules(game: Game) -> dict[str, Any]:
-    """For ``engine/rules.js`` and ``engine/views.js``."""
+    """Description of the rules for ``engine/rules.js`` and ``engine/views.js``."""
     fields = game.state_dtype.fields
     assert fields is not None
     return {
@@ -36,7 +36,7 @@ def of_rules(game: Game) -> dict[str, Any]:
 
 
 def _board(game: Game) -> dict[str, Any]:
-    """The kind of board that the page draws, and what it must know of it."""
+    """The kind of board that the page draws, and its settings."""
     drawn = board_of(game)
     of, settings = (drawn.func, drawn.keywords) if isinstance(drawn, partial) else (drawn, {})
     match kind := of.__name__.strip("_"):
@@ -50,8 +50,10 @@ def _board(game: Game) -> dict[str, Any]:
 
 
 def _grid_by_playing(game: Game, games: int = 10) -> dict[str, Any] | None:
-    """A grid, if in random games every action (but a pass) fills one cell, each another one, and pieces of the two
-    players are what the first two planes show. Where an action is a column, pieces drop."""
+    """Detect grid games by playing random games; None if the game is not one.
+
+    In a grid game every legal action except a pass fills one cell, different actions fill different cells, and the
+    first two planes of the observation show the two players' pieces. If actions are columns, pieces drop."""
     if game.num_players != 2 or len(game.observation_shape) != 3 or game.observation_shape[0] < 2:
         return None
     columns, rng = game.observation_shape[2], np.random.default_rng(0)
@@ -78,7 +80,8 @@ def _grid_by_playing(game: Game, games: int = 10) -> dict[str, Any] | None:
 
 
 def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], bytes]:
-    """For ``engine/agents.js``, and the network's weights. Raises UserError where the page cannot play it."""
+    """Description of the agent for ``engine/agents.js``, and the network's weights. Raises UserError for agents that
+    the page does not support."""
     programs = Programs(game)
     match agent:
         case alphazero.Agent():

@@ -1,7 +1,7 @@
-"""A trained network for other programs, as ONNX or torch.export files that need nothing of Myosu.
+"""Exports a trained network as ONNX or torch.export files, which do not depend on Myosu.
 
-What is exported is a function of plain tensors with any batch size. Each file is run again when it was made, on
-observations of its environment, and compared with what the agent itself says.
+The exported functions take and return plain tensors of any batch size. Each file is run on observations of the
+environment before it is written, and its outputs are compared with the agent's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from myosu.players.agent import load_agent
 
 Format = Literal["onnx", "torch"]
 OPSET = 18
-#: Maximum difference from the agent's own outputs, for values of about 1.
+#: Maximum difference from the agent's own outputs, relative to outputs greater than 1.
 TOLERANCE = 1e-4
 #: Number of observations for the comparison.
 BATCH = 16
@@ -42,7 +42,7 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Part:
-    """One file. inputs: example inputs by name. expected: the agent's outputs for them, by name."""
+    """One exported file. inputs: example inputs by name. expected: the agent's outputs for them, by name."""
 
     name: str
     module: nn.Module
@@ -51,8 +51,10 @@ class Part:
 
 
 def export(run: Path, folder: Path, form: Format) -> list[Path]:
-    """The network of the agent of ``run`` (as ``find_checkpoint`` takes it) in ``folder``: the files, and beside them
-    ``export.json``, which says what goes in and out. Raises UserError, and then writes nothing."""
+    """Export the network of the agent of ``run`` (see ``find_checkpoint``) to ``folder``.
+
+    Returns the written files, including ``export.json``, which describes inputs and outputs. If it raises UserError,
+    nothing is written."""
     if form == "onnx":
         _need_onnx()
     if folder.exists() and not folder.is_dir():
@@ -83,7 +85,7 @@ def export(run: Path, folder: Path, form: Format) -> list[Path]:
 
 
 def parts_of(agent: Agent, environment: Environment) -> list[Part]:
-    """What there is to be exported of an agent. Raises UserError where it has no network that is known here."""
+    """The parts of an agent that are exported. Raises UserError if the agent's network is not supported."""
     observation = observations(environment)
     parts = observation_parts(observation)
     inputs = {name or "observation": torch.from_numpy(np.ascontiguousarray(part)) for name, part in parts.items()}
@@ -108,7 +110,7 @@ def parts_of(agent: Agent, environment: Environment) -> list[Part]:
 
 
 def observations(environment: Environment) -> np.ndarray:
-    """[BATCH, *shape], some steps after the beginning, each a few more than the one before."""
+    """Observations [BATCH, *shape] after random actions; observation k is from k + 1 steps after the reset."""
     env = environment.make(BATCH, 0)
     spec, rng, ids = env.spec, np.random.default_rng(0), np.arange(BATCH)
     env.reset()
@@ -149,7 +151,7 @@ class Initial(nn.Module):
 
 
 class Recurrent(Initial):
-    """latent, action → latent, value, policy_logits, and the reward where the network foretells it."""
+    """latent, action → latent, value, policy_logits, and reward if the network predicts rewards."""
 
     def forward(self, latent: Tensor, action: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         assert self.net.dynamics is not None
@@ -166,7 +168,7 @@ def scale_to_unit(latent: Tensor) -> Tensor:
 
 
 class PolicyOf(nn.Module):
-    """The parts of the observation, and the memory if there is one → policy, value, and memory."""
+    """Parts of the observation, and the recurrent state if there is one → policy, value, next recurrent state."""
 
     mean: Tensor
     deviation: Tensor
@@ -187,7 +189,7 @@ class PolicyOf(nn.Module):
 
 
 class OutputOf(nn.Module):
-    """The parts of the observation, and the memory if there is one → the output of a network, and the memory."""
+    """Parts of the observation, and the recurrent state if there is one → output of ``net``, next recurrent state."""
 
     def __init__(self, net: nn.Module, names: list[str], memory: Memory | None = None) -> None:
         super().__init__()
@@ -204,7 +206,7 @@ class OutputOf(nn.Module):
 
 @torch.inference_mode()
 def _model_parts(net: MuZeroNet, points: Tensor, inputs: dict[str, Tensor]) -> list[Part]:
-    """The expected outputs come from the network itself, not from the exported modules."""
+    """Parts of a MuZero model. The expected outputs come from the network itself, not from the exported modules."""
     inference = net.for_inference(torch.float32)
     latent, value, policy = inference.initial(inputs["observation"])
 
@@ -267,10 +269,10 @@ def _need_onnx() -> None:
 
 
 def _program(part: Part) -> Any:
-    """The module as torch.export has it, for any number of rows."""
+    """The module as a torch.export program with a dynamic batch size."""
     shapes: Any = tuple({0: torch.export.Dim.DYNAMIC} for _ in part.inputs)
     if isinstance(part.module, PolicyOf | OutputOf):
-        shapes = (shapes,)  # of *given
+        shapes = (shapes,)  # for the argument *given
     with torch.no_grad():
         return torch.export.export(part.module, tuple(x.clone() for x in part.inputs.values()), dynamic_shapes=shapes)
 
@@ -307,7 +309,7 @@ def _run_onnx(content: bytes, inputs: dict[str, Tensor]) -> list[np.ndarray]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Of what torch's exporters say on their way, nothing is for the user."""
+    """Suppress the messages of torch's exporters, which are of no use to the user."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -318,7 +320,7 @@ def _silence() -> Iterator[None]:
 
 
 def _difference(found: list[np.ndarray], expected: dict[str, np.ndarray]) -> float:
-    """The greatest, relative to what is greater than 1."""
+    """Maximum difference; for outputs with a maximum above 1, relative to that maximum."""
     return max(float((np.abs(a - b) / np.maximum(1.0, np.abs(b).max())).max())
                for a, b in zip(found, expected.values(), strict=True))
 

@@ -1,6 +1,6 @@
-"""What the page calls: the rules of a game, the search and the layers of networks, on plain memory.
+"""The functions that the page calls: the rules of a game, the search and the layers of networks, on plain memory.
 
-Every function takes addresses; ``carray`` makes of each the array that it stands for. All is of one position or tree.
+Every function takes addresses, which ``carray`` converts to arrays, and processes a single position or tree.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ INT, REAL, VOID = types.int32, types.float64, types.void
 
 
 def rules(game: Game) -> list[Export]:
-    """init(state, seed), legal_actions(state, mask), step(state, action, reward) → whether the game ended,
+    """The rules: init(state, seed), legal_actions(state, mask), step(state, action, reward) → whether the game ended,
     observe(state, out), to_play(state)."""
     init, legal_actions, step, observe, to_play = (
         game.init, game.legal_actions, game.step, game.observe, game.to_play)
@@ -69,9 +69,10 @@ def rules(game: Game) -> list[Export]:
 
 
 def drawing(game: Game) -> list[Export]:
-    """What the board of a game asks of its rules besides. Of Bubble fly(state, angle, path) → the cell where a shot
-    stops, and ways(state, out), for each cell the angle that leads there; of Go owners(state, out), whose each point
-    is."""
+    """Further functions of the rules that drawing the board needs.
+
+    Bubble: fly(state, angle, path) → the cell where a shot stops, and ways(state, out), which writes for each cell the
+    angle that leads there. Go: owners(state, out), which writes the owner of each point."""
     state = Pointer(numba.from_dtype(game.state_dtype))
     points, width = bubble.PATH_POINTS, bubble.WIDTH
 
@@ -93,9 +94,10 @@ def drawing(game: Game) -> list[Export]:
 
 
 def search(num_actions: int) -> list[Export]:
-    """The kernels of ``search.kernels``, for one tree of ``size`` nodes, over ``num_actions``. chosen: [2], the parent
-    and the action to be tried next. leaf: [3], its reward, discount and value. masks: 1 where ``legal`` says what may
-    be done there, 0 where everything may."""
+    """The kernels of ``search.kernels`` for one tree of ``size`` nodes with ``num_actions`` actions.
+
+    chosen: [2], the parent and the action to try next. leaf: [3], the reward, discount and value of the new node.
+    masks: 1 if ``legal`` is the mask of the new node's legal actions, 0 if all actions are legal."""
     A = num_actions
     node = Pointer(numba.from_dtype(Node))
     long = Pointer(types.int64)
@@ -148,21 +150,21 @@ def search(num_actions: int) -> list[Export]:
     ]
 
 
-#: Arguments of each layer: x for numbers in memory, n for a whole number.
+#: Arguments of each layer: x for the address of float32 numbers, n for an integer.
 LAYERS: dict[Callable, str] = {
     layers.convolve: "xxxxxnnnnnnn", layers.flatten: "xxnnnnn", layers.pool: "xxnn", layers.scale_board: "xnnnn",
     layers.scale_vector: "xn", layers.add_action: "xxxxnnnnnnn", layers.join_action: "xxnnn",
     layers.linear: "xxxxnnn", layers.normalize: "xxxnn", layers.standardize: "xxxn", layers.add: "xxn",
     layers.duel: "xxxn",
 }
-#: Of these, what an observation of the game's own numbers goes into.
+#: Layers that read an observation, in the game's own dtype (o).
 OBSERVED: dict[Callable, str] = {layers.picture: "oxnnnn", layers.plain: "oxn"}
-#: Numbers that an address may be the first of; nothing checks it.
+#: Length of the arrays that addresses are converted to; bounds are not checked.
 ANY = 1 << 28
 
 
 def network(game: Game) -> list[Export]:
-    """The layers, by their names."""
+    """The layers of networks, under their names."""
     observation = Pointer(numba.from_dtype(np.dtype(game.observation_dtype)))
     kinds = {"x": F32, "n": INT, "o": observation}
     return [Export(layer.__name__, VOID(*(kinds[kind] for kind in arguments)), _called(layer, arguments))
@@ -170,7 +172,7 @@ def network(game: Game) -> list[Export]:
 
 
 def _called(layer: Callable, arguments: str) -> Callable:
-    """``layer`` with addresses for its arrays."""
+    """A function that calls ``layer`` with addresses in place of arrays."""
     names = [f"a{k}" for k in range(len(arguments))]
     given = [name if kind == "n" else f"carray({name}, {ANY})"
              for name, kind in zip(names, arguments, strict=True)]

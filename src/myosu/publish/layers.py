@@ -1,8 +1,9 @@
-"""The layers of our networks for one position, as plain loops that Numba compiles for the browser.
+"""The layers of Myosu's networks for one position, as plain loops that Numba compiles for the browser.
 
-Arrays are flat, float32. A board lies cell by cell with an empty border of one cell around it, [H + 2, W + 2, C], so
-that a convolution needs no edges; C is a multiple of 4 (``lanes``), its further channels 0, and ``SPARE`` cells follow,
-for cells are computed four at a time. Every layer that writes a board leaves its border 0.
+Arrays are flat, float32. A board is stored channels-last with a border of one cell, [H + 2, W + 2, C], which is 0, so
+that a convolution needs no special case at the edges. C is the number of channels rounded up to a multiple of 4
+(``lanes``); the additional channels are 0. ``SPARE`` cells follow, because cells are computed four at a time. Every
+layer that writes a board keeps its border 0.
 """
 
 from __future__ import annotations
@@ -14,25 +15,26 @@ import numpy as np
 
 compiled = numba.njit(error_model="numpy", fastmath={"nnan", "nsz", "reassoc", "contract"})
 
-#: Cells behind a board.
+#: Number of additional cells after a board.
 SPARE = 4
 ZERO = np.float32(0)
 
 
 def lanes(channels: int) -> int:
-    """The channels that a board has in memory."""
+    """Number of channels of a board in memory: ``channels`` rounded up to a multiple of 4."""
     return -(-channels // 4) * 4
 
 
 def board_size(height: int, width: int, channels: int) -> int:
-    """Numbers that a board takes in memory."""
+    """Size of a board in memory, in float32 numbers."""
     return ((height + 2) * (width + 2) + SPARE) * lanes(channels)
 
 
 @compiled
 def convolve(x, weights, bias, residual, out, height, width, inputs, outputs, reach, adds, rectifies):
-    """out = conv(x) + bias [+ residual if it ``adds``], relu of that if it ``rectifies``; over 2 · reach + 1 cells a
-    side, reach 0 or 1. weights: [outputs / 4, side, side, inputs, 4]."""
+    """out = conv(x) + bias, + residual if ``adds``, then relu if ``rectifies``.
+
+    The kernel has side = 2 · reach + 1 cells a side; reach is 0 or 1. weights: [outputs / 4, side, side, inputs, 4]."""
     side = 2 * reach + 1
     row, line = side * inputs, (width + 2) * inputs
     first = width + 3
@@ -98,7 +100,7 @@ def clear_border(x, height, width, channels):
 
 @compiled
 def picture(observation, out, planes, height, width, channels):
-    """An observation [planes, H, W] of any numbers as a board of ``channels``."""
+    """Convert an observation [planes, H, W] of any dtype to a board of ``channels`` channels."""
     out[:((height + 2) * (width + 2) + SPARE) * channels] = 0
     for plane in range(planes):
         for row in range(height):
@@ -109,14 +111,14 @@ def picture(observation, out, planes, height, width, channels):
 
 @compiled
 def plain(observation, out, size):
-    """An observation of any numbers as float32."""
+    """Convert an observation of any dtype to float32."""
     for k in range(size):
         out[k] = observation[k]
 
 
 @compiled
 def flatten(board, out, first, count, height, width, channels):
-    """The channels from ``first`` on, ``count`` of them, as [count, H, W]."""
+    """Copy ``count`` channels of a board, starting at ``first``, to [count, H, W]."""
     at = 0
     for channel in range(first, first + count):
         for row in range(height):
@@ -127,7 +129,7 @@ def flatten(board, out, first, count, height, width, channels):
 
 @compiled
 def pool(x, out, channels, cells):
-    """The mean of each channel of [channels, cells], then the greatest of each."""
+    """The mean of each channel of [channels, cells], followed by the maximum of each channel."""
     for channel in range(channels):
         total, most = np.float32(0), x[channel * cells]
         for k in range(channel * cells, (channel + 1) * cells):
@@ -139,7 +141,7 @@ def pool(x, out, channels, cells):
 
 @compiled
 def scale_board(x, height, width, channels, real):
-    """The ``real`` channels of a board to [0, 1], by the least and the greatest number in them (MuZero, appendix G)."""
+    """Scale the first ``real`` channels of a board to [0, 1] by their minimum and maximum (MuZero, appendix G)."""
     line = (width + 2) * channels
     low, high = np.float32(3e38), np.float32(-3e38)
     for row in range(1, height + 1):
@@ -157,7 +159,7 @@ def scale_board(x, height, width, channels, real):
 
 @compiled
 def scale_vector(x, size):
-    """The same of ``size`` numbers."""
+    """Scale a vector of ``size`` numbers to [0, 1] by its minimum and maximum."""
     low, high = np.float32(3e38), np.float32(-3e38)
     for k in range(size):
         low, high = min(low, x[k]), max(high, x[k])
@@ -168,7 +170,7 @@ def scale_vector(x, size):
 
 @compiled
 def add_action(latent, kernel, others, out, action, height, width, channels, layers, rows, columns):
-    """latent + the action as the cells see it (``nets.muzero.ActionPlanes``). kernel: [layers, 2 rows − 1,
+    """out = latent + the encoding of ``action`` (``nets.muzero.ActionPlanes``). kernel: [layers, 2 rows − 1,
     2 columns − 1, channels], others: [n, channels]."""
     placed = layers * rows * columns
     line = (width + 2) * channels
@@ -190,7 +192,7 @@ def add_action(latent, kernel, others, out, action, height, width, channels, lay
 
 @compiled
 def join_action(latent, out, action, size, actions):
-    """latent [size], then the action as one of ``actions`` numbers that is 1."""
+    """Concatenate latent [size] and the one-hot encoding of the action [actions]."""
     for k in range(size):
         out[k] = latent[k]
     for k in range(actions):
@@ -199,7 +201,7 @@ def join_action(latent, out, action, size, actions):
 
 @compiled
 def linear(x, weights, bias, out, inputs, outputs, activation):
-    """out = x weights + bias, then the activation: 0 none, 1 relu, 2 tanh. weights: [inputs, outputs]."""
+    """out = x · weights + bias, then the activation: 0 none, 1 relu, 2 tanh. weights: [inputs, outputs]."""
     for j in range(outputs):
         out[j] = bias[j]
     for i in range(inputs):
@@ -215,7 +217,7 @@ def linear(x, weights, bias, out, inputs, outputs, activation):
 
 @compiled
 def normalize(x, gain, bias, size, rectifies):
-    """Layer normalisation of ``size`` numbers, relu of that if it ``rectifies``."""
+    """Layer normalisation of ``size`` numbers, then relu if ``rectifies``."""
     mean, variance = 0.0, 0.0
     for k in range(size):
         mean += x[k]
@@ -230,7 +232,7 @@ def normalize(x, gain, bias, size, rectifies):
 
 @compiled
 def standardize(x, mean, scale, size):
-    """(x − mean) · scale, within ±10."""
+    """x = (x − mean) · scale, clipped to ±10."""
     for k in range(size):
         x[k] = min(max((x[k] - mean[k]) * scale[k], np.float32(-10)), np.float32(10))
 

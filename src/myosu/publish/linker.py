@@ -1,9 +1,8 @@
-"""Turns one object file of LLVM into a WebAssembly module that a browser runs.
+"""Converts one LLVM object file into a WebAssembly module that browsers can run.
 
-An object file of LLVM is almost a module already. Only two things are missing: it exports nothing, and the addresses of
-its data start at 0. Everything is in one object file (``wasm.py``), so a linker has nothing else to do, and no linker
-has to be installed. The formats: https://webassembly.github.io/spec/core/binary and
-https://github.com/WebAssembly/tool-conventions/blob/main/Linking.md.
+An LLVM object file is almost a module. It only lacks exports, and the addresses of its data start at 0. As everything
+is in one object file (``wasm.py``), nothing else has to be linked, and no linker has to be installed. The formats:
+https://webassembly.github.io/spec/core/binary and https://github.com/WebAssembly/tool-conventions/blob/main/Linking.md.
 """
 
 from __future__ import annotations
@@ -13,16 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 CUSTOM, IMPORT, EXPORT, CODE, DATA = 0, 2, 7, 10, 11
-#: The order in which a module's sections must come (12 counts the data's segments, 13 are exceptions' tags).
+#: The required order of a module's sections (12: the number of data segments, 13: exception tags).
 ORDER = (1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11)
 
-#: Kinds of symbols, and of imports.
+#: Kinds of symbols, kinds of imports, and flags of symbols.
 FUNCTION_SYMBOL, DATA_SYMBOL, SECTION_SYMBOL = 0, 1, 3
 FUNCTION, TABLE, MEMORY, GLOBAL = range(4)
 UNDEFINED, EXPLICIT_NAME = 0x10, 0x40
 
-#: Relocations of indices stay what they are where only one object is linked. Those of addresses are written anew: the
-#: function that writes one, by the relocation's number.
+#: Relocations of indices do not change when only one object is linked. Those of addresses are rewritten: for each type
+#: of relocation, the function that encodes the address.
 OF_INDICES = (0, 1, 2, 6, 7, 20)  # functions, tables, types, globals
 OF_ADDRESSES = {
     3: lambda value: _padded(value, signed=False),
@@ -32,7 +31,7 @@ OF_ADDRESSES = {
 
 
 class UndefinedSymbols(ValueError):
-    """``names`` are called or read, but neither defined nor allowed as imports."""
+    """Raised if ``names`` are called or read, but neither defined nor allowed as imports."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(", ".join(names))
@@ -41,8 +40,8 @@ class UndefinedSymbols(ValueError):
 
 @dataclass(frozen=True)
 class Module:
-    """code: the WebAssembly module. imports: functions that it wants of "env". data_end: the first address that its
-    data leaves free. It also imports its memory (``__linear_memory``) and where its stack is (``__stack_pointer``)."""
+    """A linked module. code: the WebAssembly module. imports: functions that it imports from "env". data_end: the first
+    address after its data. It also imports its memory (``__linear_memory``) and stack pointer (``__stack_pointer``)."""
 
     code: bytes
     imports: list[str]
@@ -51,7 +50,7 @@ class Module:
 
 @dataclass(frozen=True)
 class _Symbol:
-    """index: of the function, or of the segment where data lies at ``offset``."""
+    """A symbol. index: index of the function, or of the segment that contains the data at ``offset``."""
 
     kind: int
     name: str
@@ -61,8 +60,8 @@ class _Symbol:
 
 
 def link(code: bytes, exports: list[str], allowed: set[str], base: int) -> Module:
-    """``code``, an object file, as a module that exports the functions ``exports`` and has its data from the address
-    ``base`` on. allowed: functions that may be imported. Raises UndefinedSymbols."""
+    """Convert the object file ``code`` to a module that exports the functions ``exports`` and whose data starts at the
+    address ``base``. allowed: functions that may be imported. Raises UndefinedSymbols."""
     sections, custom = _sections(code)
     imports = _imported_functions(sections[IMPORT]) if IMPORT in sections else []
     symbols = _symbols(custom["linking"], imports)
@@ -95,7 +94,7 @@ class _Reader:
         return self.data[self.at - 1]
 
     def number(self) -> int:
-        """An unsigned LEB128."""
+        """Read an unsigned LEB128 number."""
         value, shift = 0, 0
         while True:
             byte = self.byte()
@@ -123,7 +122,7 @@ class _Reader:
 
 
 def _sections(code: bytes) -> tuple[dict[int, bytes], dict[str, bytes]]:
-    """The sections by their number, and the custom ones by their name."""
+    """The sections by number, and the custom sections by name."""
     if code[:8] != b"\0asm\1\0\0\0":
         raise ValueError("no WebAssembly object")
     reader, sections, custom = _Reader(code, 8), {}, {}
@@ -152,7 +151,7 @@ def _imported_functions(content: bytes) -> list[str]:
         else:
             if kind == TABLE:
                 reader.byte()
-            for _ in range(1 + (reader.byte() & 1)):  # its least size, and the greatest where that is said
+            for _ in range(1 + (reader.byte() & 1)):  # minimum size, and maximum size if there is one
                 reader.number()
     return names
 
@@ -162,7 +161,7 @@ def _symbols(linking: bytes, imports: list[str]) -> list[_Symbol]:
     assert reader.number() == 2, "another version of LLVM's linking format"
     while True:
         kind, size = reader.byte(), reader.number()
-        if kind == 8:  # the table of symbols
+        if kind == 8:  # the symbol table
             break
         reader.take(size)
     symbols = []
@@ -173,7 +172,7 @@ def _symbols(linking: bytes, imports: list[str]) -> list[_Symbol]:
             name = reader.name()
             place = (0, 0) if undefined else (reader.number(), reader.number())
             if not undefined:
-                reader.number()  # its size
+                reader.number()  # size
             symbols.append(_Symbol(kind, name, *place, undefined))
         elif kind == SECTION_SYMBOL:
             symbols.append(_Symbol(kind, "", reader.number()))
@@ -186,7 +185,7 @@ def _symbols(linking: bytes, imports: list[str]) -> list[_Symbol]:
 
 
 def _segments(data: bytes) -> list[tuple[int, bytes]]:
-    """The address of each segment in the object, and what is in it."""
+    """The address in the object and the content of each segment."""
     reader, segments = _Reader(data), []
     for _ in range(reader.number()):
         assert reader.number() == 0 and reader.byte() == 0x41, "a segment whose address is no constant"
@@ -198,7 +197,7 @@ def _segments(data: bytes) -> list[tuple[int, bytes]]:
 
 def _relocate(section: bytes, relocations: bytes, symbols: list[_Symbol], places: list[int]) -> bytes:
     reader, written = _Reader(relocations), bytearray(section)
-    reader.number()  # the section's index
+    reader.number()  # index of the section
     for kind, offset, symbol, addend in _entries(reader):
         if kind in OF_INDICES:
             continue
@@ -225,7 +224,7 @@ def _leb(value: int) -> bytes:
 
 
 def _padded(value: int, signed: bool) -> bytes:
-    """LEB128 in five bytes, as object files have it, so that any other address fits into its place."""
+    """LEB128 padded to five bytes, as in object files, so that any address fits in place."""
     parts = [value >> shift & 0x7F | 0x80 for shift in (0, 7, 14, 21)]
     return bytes([*parts, value >> 28 & (0x7F if signed else 0x0F)])
 

@@ -1,7 +1,7 @@
-"""From a torch network to what the page runs: a list of layers (``layers.py``) with their numbers, and the weights.
+"""Converts a torch network to programs that the page runs, which are lists of layers (``layers.py``), and weights.
 
-A program is a list of calls [layer, arguments...], each a whole number, or a place in memory: ["buffer", k, offset] is
-that number of buffer k, ["weights", k] the weights k, ["given", name] what the page names so.
+A program is a list of calls [layer, arguments...]. Each argument is an integer or a place in memory: ["buffer", k,
+offset] is a position in buffer k, ["weights", k] the array k of weights, ["given", name] an argument from the page.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from myosu.nets.muzero import (
 from myosu.publish import layers
 from myosu.publish.layers import board_size, lanes
 
-#: A place in memory, as the page reads it.
+#: A place in memory, in the form that the page reads.
 Place = list[Any]
 NONE, RELU, TANH = range(3)
 
 
 class Programs:
-    """Programs over common buffers and weights."""
+    """Programs that share their buffers and weights."""
 
     def __init__(self, game: Game) -> None:
         self.game = game
@@ -50,13 +50,13 @@ class Programs:
         self._calls = self.programs[name] = []
 
     def to_json(self) -> dict[str, Any]:
-        """All but the weights, of which it says where each begins, in their order."""
+        """Buffers, programs, and the start of each array of weights; without the weights themselves."""
         starts = np.cumsum([0, *(weights.size for weights in self.weights)]).tolist()
         return {"buffers": self.buffers, "weights": starts, "programs": self.programs}
 
     def halves(self) -> bytes:
-        """All weights one after another as float16: first the low byte of each, then the high ones. Signs and exponents
-        side by side are a fifteenth less, gzipped."""
+        """All weights concatenated as float16: first all low bytes, then all high bytes. With signs and exponents side
+        by side, the gzipped file is a fifteenth smaller."""
         halves = np.concatenate([np.zeros(0), *(weights.ravel() for weights in self.weights)]).astype("<f2")
         return halves.view(np.uint8).reshape(-1, 2).T.tobytes()
 
@@ -73,7 +73,7 @@ class Programs:
     def call(self, layer: Callable, *arguments: int | Place) -> None:
         self._calls.append([layer.__name__, *arguments])
 
-    # Boards: places of [H + 2, W + 2, lanes(C)].
+    # Boards: [H + 2, W + 2, lanes(C)].
 
     def board(self, channels: int) -> Place:
         return self.buffer(board_size(self.shape[1], self.shape[2], channels))
@@ -86,7 +86,7 @@ class Programs:
 
     def convolution(self, conv: nn.Conv2d, x: Place, relu: bool = False, residual: Place | None = None,
                     bias: Place | None = None, out: Place | None = None) -> Place:
-        """relu(conv(x) + residual). bias: instead of the convolution's own, a place."""
+        """conv(x), + residual if given, then relu if ``relu``. bias: replaces the convolution's own bias."""
         reach = conv.kernel_size[0] // 2
         assert conv.kernel_size in ((1, 1), (3, 3)) and conv.padding == (reach, reach) and conv.stride == (1, 1)
         inputs, outputs = lanes(conv.in_channels), lanes(conv.out_channels)
@@ -103,7 +103,7 @@ class Programs:
 
     def flat(self, board: Place, channels: int, first: int = 0, of: int | None = None, out: Place | None = None
              ) -> Place:
-        """``channels`` of a board, from ``first`` on, ``of`` so many, as [channels, H, W]."""
+        """``channels`` channels of a board with ``of`` channels, starting at ``first``, as [channels, H, W]."""
         out = self.buffer(channels * self.cells) if out is None else out
         self.call(layers.flatten, board, out, first, channels, *self.shape[1:], lanes(of or channels))
         return out
@@ -115,21 +115,21 @@ class Programs:
     # Vectors.
 
     def vector(self) -> Place:
-        """The observation as numbers in a row."""
+        """The observation as a vector."""
         size = int(np.prod(self.shape))
         out = self.buffer(size)
         self.call(layers.plain, ["given", "observation"], out, size)
         return out
 
     def linear(self, weight: Tensor, bias: Tensor, x: Place, activation: int = NONE) -> Place:
-        """weight: [outputs, inputs], as torch has it."""
+        """A linear layer. weight: [outputs, inputs], as in torch."""
         out = self.buffer(len(weight))
         self.call(layers.linear, x, self.keep(weight.t()), self.keep(bias), out, weight.shape[1], len(weight),
                   activation)
         return out
 
     def chain(self, modules: nn.Sequential, x: Place) -> Place:
-        """Linear layers, with normalisations and activations behind them."""
+        """Linear layers, each followed by normalisation and activation where ``modules`` has them."""
         steps = [module for module in modules if isinstance(module, nn.Linear | nn.LayerNorm | nn.ReLU | nn.Tanh)]
         for k, module in enumerate(steps):
             after = steps[k + 1] if k + 1 < len(steps) else None
@@ -151,12 +151,12 @@ def _padded(x: Tensor) -> Tensor:
     return out
 
 
-# MuZero, and Muesli without a search: "initial" leaves a latent state, its policy and its value; "recurrent" makes of
-# the "latent" and "action" that are given the next one, into "next".
+# MuZero, and Muesli without a search: "initial" computes a latent state, its policy and its value; "recurrent" computes
+# the next latent state, "next", from the arguments "latent" and "action".
 
 
 def of_muzero(programs: Programs, net: MuZeroNet, imagines: bool) -> dict[str, Any]:
-    """net: as ``for_inference`` makes it, in float32. imagines: whether "recurrent" is needed too."""
+    """Programs of a MuZero model. net: from ``for_inference``, in float32. imagines: whether to include "recurrent"."""
     boards = isinstance(net.representation, BoardRepresentation)
     channels = net.latent_shape[0]
     size = board_size(net.latent_shape[1], net.latent_shape[2], channels) if boards else channels
@@ -249,14 +249,14 @@ def _as_convolution(linear: nn.Linear) -> nn.Conv2d:
     return conv
 
 
-# PPO and DQN: "initial" leaves what the heads say.
+# PPO and DQN: "initial" computes the outputs of the heads.
 
 
 def of_ppo(programs: Programs, net: ppo.ActorCritic) -> dict[str, Any]:
     if net.cell is not None:
         raise UserError("An agent with a memory (lstm_size) cannot be published yet.")
     programs.begin("initial")
-    # In units of the rewards, and of all discounts together.
+    # The value in units of the rewards, summed over the heads of all discounts.
     mean, deviation = (torch.from_numpy(x.reshape(-1)).float() for x in net.value._moments())
     value = (net.value.linear.weight * deviation[:, None]).sum(0, keepdim=True)
     bias = (net.value.linear.bias * deviation + mean).sum(0, keepdim=True)
@@ -280,7 +280,7 @@ def of_dqn(programs: Programs, net: dqn.QNet) -> dict[str, Any]:
     features, cells = _encode(programs, net.encoder)
     if net.value is None:
         return {"q": _action_head(programs, net.advantage, features, cells)}
-    # Every other feature is of the one stream, the rest of the other: no weight for those.
+    # Even features belong to the value stream, odd ones to the advantages; the other weights are 0.
     size = net.encoder.features
     value = torch.zeros(1, size)
     value[:, ::2] = net.value.weight.detach()
@@ -292,7 +292,7 @@ def of_dqn(programs: Programs, net: dqn.QNet) -> dict[str, Any]:
 
 
 def _encode(programs: Programs, encoder: Encoder) -> tuple[Place, Place | None]:
-    """The features, and what was found of each cell of a board."""
+    """The features and, for a board, the output of the convolutions."""
     part, norm = encoder.parts[0], encoder.norms[0]
     if not isinstance(part, Picture):
         x = programs.vector()
@@ -328,7 +328,7 @@ def _padded_rows(x: Tensor) -> Tensor:
 
 def _action_head(programs: Programs, head: ActionHead, features: Place, cells: Place | None,
                  spread: tuple[int, slice] | None = None) -> Place:
-    """spread: (number of features, which of them it reads)."""
+    """An ``ActionHead``. spread: (number of features, slice of the features that the head reads)."""
     if isinstance(head.out, nn.Conv2d):
         assert cells is not None
         return programs.flat(programs.convolution(head.out, cells), head.out.out_channels)

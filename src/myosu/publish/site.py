@@ -1,4 +1,4 @@
-"""A folder with a page that needs no server, only a static file host."""
+"""Writes the folder of a page, which any static file host can serve."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from myosu.web.room import Room
 
 OURS = Path(__file__).with_name("static")
 WEB = Path(__file__).parent.parent / "web" / "static"
-#: What the page takes from the one that a server gives.
+#: Files of the web application that the page uses.
 TAKEN = ("style.css", "icon.svg", "js/*.js", "js/boards/*.js")
 LEFT_OUT = ("js/watch*.js", "js/link.js", "js/chart.js", "js/get.js", "js/picture.js", "js/screen.js")
 
@@ -28,7 +28,7 @@ POLICY = ("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src '
 
 @dataclass(frozen=True)
 class Published:
-    """bytes: of all files together as a server would send them, gzipped."""
+    """A published page. bytes: total size of all files, gzipped as a server would send them."""
 
     folder: Path
     game: str
@@ -36,8 +36,8 @@ class Published:
 
 
 def publish(run: Path, folder: Path) -> Published:
-    """The agent of ``run``, as ``find_checkpoint`` takes it, as a page in ``folder``, which takes the place of an
-    earlier one. Raises UserError, and then leaves ``folder`` as it was."""
+    """Publish the agent of ``run`` (see ``find_checkpoint``) as a page in ``folder``, replacing an earlier page. If it
+    raises UserError, ``folder`` is unchanged."""
     if folder.exists() and not (folder / "agent.wasm").is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already and holds something else than a published page: choose another "
                         "folder.")
@@ -76,7 +76,7 @@ def _static() -> Iterator[tuple[str, Path]]:
 
 
 def _index(game: str) -> str:
-    """The server's page with addresses that hold in any folder, and without what only a server can do."""
+    """The page of the web application with relative addresses, and without the features that need a server."""
     page = (WEB / "index.html").read_text()
     page = _replaced(page, '="/static/', '="')
     page = _replaced(page, 'class="brand" href="/"', 'class="brand" href="./"')
@@ -98,7 +98,7 @@ def _json(value: object) -> bytes:
 
 
 def _write(files: dict[str, bytes], folder: Path) -> None:
-    """All at once, beside its place and then into it."""
+    """Write the files to a temporary folder, then rename it to ``folder``."""
     temporary = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:

@@ -1,8 +1,8 @@
 """Compiles Python functions with Numba into one WebAssembly module.
 
-Numba generates LLVM IR for this machine. Before optimisation only the names of the target in it are specific to the
+Numba generates LLVM IR for this machine. Before optimisation only the name of the target in the IR is specific to the
 machine, so LLVM's WebAssembly back end can compile it. This runs in a separate process (``compiler.py``), because Numba
-must not optimise there, and because LLVM ends the process if it fails.
+must not optimise, and because LLVM ends the process if it fails.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from numba.core.errors import NumbaError
 from myosu.errors import UserError
 from myosu.publish.linker import Module, UndefinedSymbols, link
 
-#: What every browser of the last years has (the newest is SIMD, since 2021; in Safari since 2023).
+#: WebAssembly features that all current browsers support (the newest is SIMD: 2021, Safari 2023).
 FEATURES = "+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint,+mutable-globals"
 TRIPLE = "wasm32-unknown-unknown"
-#: Functions that the page has for us, most of them in JavaScript's ``Math``.
+#: Functions that the page provides, most of them from JavaScript's ``Math``.
 MATHEMATICS = {name + kind for kind in ("", "f") for name in (
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "pow", "sqrt", "cbrt", "hypot", "fmod", "sin", "cos",
     "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh")}
-#: Memory for arrays that the rules make; the page takes it back after each call.
+#: Functions that allocate arrays for the rules; the page frees the memory after each call.
 ARRAYS = {"NRT_MemInfo_alloc", "NRT_MemInfo_alloc_aligned", "NRT_MemInfo_alloc_safe_aligned"}
-#: What rules call only where they raise an exception: the page then says that they broke off.
+#: Functions that rules call only to raise an exception, which the page then reports.
 RAISING = {"NRT_Allocate", "NRT_Free", "PyErr_SetString", "PyBytes_FromStringAndSize",
            "numba_runtime_build_excinfo_struct"}
-#: Our own functions around the rules are nobody's fault.
+#: File of Myosu's wrappers of the rules, which error messages should not point to.
 OURS = "exports.py"
-#: The data begins behind the stack.
+#: Size of the stack in bytes; the data begins after it.
 STACK = 65536
 
 
 @dataclass(frozen=True)
 class Export:
-    """``function`` [plain Python, which calls compiled functions] under a ``name``, with Numba's ``signature``."""
+    """A function to export as ``name``: plain Python that calls compiled functions, with Numba's ``signature``."""
 
     name: str
     signature: Any
@@ -50,7 +50,7 @@ class Export:
 
 
 def compile_module(exports: list[Export]) -> Module:
-    """All of ``exports`` in one module. Raises UserError with the function that cannot be compiled."""
+    """Compile ``exports`` to one module. Raises UserError, which names the function that cannot be compiled."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple(TRIPLE).create_target_machine(opt=3, features=FEATURES)
@@ -62,7 +62,7 @@ def compile_module(exports: list[Export]) -> Module:
     for function in whole.functions:
         if not function.is_declaration and function.name not in names:
             function.linkage = "internal"
-    # What only the outermost functions call tells Python of an exception; the page does that in its own way.
+    # Functions that only the exports themselves call report exceptions to Python; the page replaces them.
     inner = {name for caller, name in _calls(str(whole)) if caller not in names}
     of_exceptions = {f.name for f in whole.functions if f.is_declaration} - inner
     options = llvm.create_pipeline_tuning_options(speed_level=3)
@@ -79,7 +79,7 @@ def compile_module(exports: list[Export]) -> Module:
 
 
 def _to_llvm(export: Export, machine: llvm.TargetMachine, copies: dict[int, Any]) -> llvm.ModuleRef:
-    """What Numba makes of it, as if this machine were the browser."""
+    """Numba's LLVM IR of ``export``, changed to the target ``machine``."""
     try:
         made = numba.cfunc(export.signature, error_model="numpy")(_plain(export.function, copies))
     except NumbaError as error:
@@ -88,7 +88,7 @@ def _to_llvm(export: Export, machine: llvm.TargetMachine, copies: dict[int, Any]
     text = re.sub(r'target datalayout = ".*"', f'target datalayout = "{machine.target_data}"', text)
     text = re.sub(r'target triple = ".*"', f'target triple = "{TRIPLE}"', text)
     text = re.sub(r"= common (local_unnamed_addr )?global", "= internal global", text)
-    # Nobody counts references to arrays whose memory is taken back all at once.
+    # No reference counting: the memory of all arrays is freed together.
     text = re.sub(r"^define [^\n]*@NRT_(incref|decref)\(.*?^}",
                   r"define linkonce_odr void @NRT_\1(ptr %0) { ret void }", text, flags=re.MULTILINE | re.DOTALL)
     text = re.sub(r"^(@PyExc_\w+) = external global i8", r"\1 = internal global i8 0", text, flags=re.MULTILINE)
@@ -99,7 +99,7 @@ def _to_llvm(export: Export, machine: llvm.TargetMachine, copies: dict[int, Any]
 
 
 def _in_short(error: NumbaError, name: str) -> str:
-    """Of Numba's pages, the innermost line of the rules and the reason."""
+    """A short message from Numba's long error: the innermost line of the rules and the reason."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     places = [place for place in re.findall(r'File "([^"]+)", line (\d+)', text) if not place[0].endswith(OURS)]
     reasons = [line.strip(" -") for line in text.splitlines() if line.strip(" -")]
@@ -109,7 +109,7 @@ def _in_short(error: NumbaError, name: str) -> str:
 
 
 def _first_to_call(names: list[str], copies: dict[int, Any]) -> str:
-    """The Python function that needs one of ``names``. Of all copies, those that others call come first."""
+    """Location and name of the Python function that calls one of ``names``. ``copies`` has callees before callers."""
     for copy in copies.values():
         overloads: list[Any] = list(copy.overloads.values()) if isinstance(copy, Dispatcher) else []
         for compiled in overloads:
@@ -121,7 +121,7 @@ def _first_to_call(names: list[str], copies: dict[int, Any]) -> str:
 
 
 def _plain(function: Callable, copies: dict[int, Any]) -> Callable:
-    """``function`` with copies of all compiled functions that it calls: fresh ones, nothing of them from a cache."""
+    """A copy of ``function`` that calls new copies of all its compiled functions, without anything from a cache."""
     code = function.__code__
     loaded: set[str] = set()
     attributes: set[str] = set()
@@ -143,7 +143,7 @@ def _plain(function: Callable, copies: dict[int, Any]) -> Callable:
     scope, cells = dict(function.__globals__), tuple(types.CellType() for _ in function.__closure__ or ())
     made = types.FunctionType(code, scope, function.__name__, function.__defaults__, cells or None)
     made.__qualname__, made.__module__ = function.__qualname__, function.__module__
-    copies[id(function)] = made  # before what it calls, which may be itself
+    copies[id(function)] = made  # first, because it may call itself
     scope.update({name: copied(scope[name]) for name in loaded & scope.keys()})
     for cell, old in zip(cells, function.__closure__ or (), strict=True):
         cell.cell_contents = copied(old.cell_contents)
@@ -151,7 +151,7 @@ def _plain(function: Callable, copies: dict[int, Any]) -> Callable:
 
 
 def _copy(dispatcher: Dispatcher, copies: dict[int, Any]) -> Any:
-    """copies: of Python functions and of dispatchers, by the identity of what they are copies of."""
+    """Copy a compiled function. copies: copies of Python functions and dispatchers, by the ``id`` of the original."""
     function = dispatcher.py_func
     if id(function) not in copies:
         _plain(function, copies)
@@ -162,7 +162,7 @@ def _copy(dispatcher: Dispatcher, copies: dict[int, Any]) -> Any:
 
 
 def _calls(text: str) -> Iterator[tuple[str, str]]:
-    """In LLVM's language, (the function that calls, the called one)."""
+    """All calls in LLVM IR, as (caller, callee)."""
     name = r'@(?:"([^"]+)"|([\w.$]+))\('
     inside = ""
     for line in text.splitlines():

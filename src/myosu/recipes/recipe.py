@@ -72,7 +72,7 @@ def read_recipe(text: str, quick: bool = False) -> Recipe:
     try:
         data = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{text} is no TOML: {error}.") from None
+        raise UserError(f"{text} is not valid TOML: {error}.") from None
     game = data.pop("game", None)
     if not isinstance(game, str):
         raise UserError(f"{text} does not say which game: it must begin with a line such as game = \"go9\".")

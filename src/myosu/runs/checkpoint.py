@@ -139,7 +139,7 @@ class Checkpoint:
         try:
             yield
         except (*UNFIT, OSError, RecursionError) as error:
-            raise UserError(f"{self.path / name} is damaged, though it has its sum: {describe(error)}. "
+            raise UserError(f"{self.path / name} is damaged, although its checksum is right: {describe(error)}. "
                             f"{_way_out(self.path)}") from error
 
     def save_agent(self, folder: Path, half: bool = False) -> None:
@@ -206,7 +206,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     try:
         data = parse(dict[str, Any], load_json(file), file)
         if data.pop("sha256", None) != _digest(data):
-            raise UserError(f"{file} was cut short or edited, for its contents do not match its sum.")
+            raise UserError(f"{file} was cut short or edited, for its contents do not match its checksum.")
         return Checkpoint(path, parse(Manifest, data, file))
     except UserError as error:
         raise UserError(f"{error} {_way_out(path)}") from None

@@ -92,7 +92,7 @@ def load_json(file: Path) -> Any:
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged, for it is no JSON: {_in_short(error)}.") from None
+        raise UserError(f"{file} is damaged, for it is not JSON: {_in_short(error)}.") from None
 
 
 def read_lines(file: Path, kind: Any = dict[str, Any], last: int | None = None) -> Iterator[Any]:
@@ -136,7 +136,7 @@ def parse_line(line: bytes, kind: Any) -> Any:
     try:
         return _converter(kind)(json.loads(line.decode()))
     except (ValueError, RecursionError) as error:
-        raise DamagedValue(f"it is no JSON ({_in_short(error)})") from None
+        raise DamagedValue(f"it is not JSON ({_in_short(error)})") from None
 
 
 def tell(sentence: str) -> None:

@@ -89,7 +89,7 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
         if (folder / "config.json").is_file():
             raise UserError(f"{folder} already holds a run. Go on with it: myosu train --resume {folder} . "
                             "Or name another folder with --run.")
-        raise UserError(f"{folder} exists and is no run. Name another folder with --run.")
+        raise UserError(f"{folder} exists and is not a run. Name another folder with --run.")
     config = dataclasses.replace(config, game=absolute_name(config.game), algorithm=absolute_name(config.algorithm),
                                  spec=shape_of(config.environment.spec))
     config = dataclasses.replace(config, code={
@@ -132,7 +132,7 @@ def open_run(path: str | Path, trust: bool = False, **changes: Any) -> Run:
     if changes:
         for name in set(changes) - set(LIMITS) - {"actors", "evaluate_every", "evaluation_opponent", "evaluation_games",
                                                   "checkpoint_every_minutes", "keep_every", "video_every"}:
-            raise UserError(f"{name} of a run cannot be changed when it goes on; start a new run for that.")
+            raise UserError(f"{name} of a run cannot be changed when it is resumed; start a new run for that.")
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))
         with writing_to(file):
             write_json(file, config.to_json())

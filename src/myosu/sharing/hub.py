@@ -115,8 +115,8 @@ def _check_size(folder: Path, size: int, name: str) -> None:
     except UserError:
         return  # reported by ``_examine``
     if promised != size:
-        raise UserError(f"{name} is not kept: weights.safetensors has {size} bytes instead of {promised}: it was cut "
-                        "short or edited.")
+        raise UserError(f"{name} was not downloaded: weights.safetensors has {size} bytes instead of {promised}: it was "
+                        "cut short or edited.")
 
 
 def _examine(folder: Path, name: str) -> Checkpoint:
@@ -130,11 +130,11 @@ def _examine(folder: Path, name: str) -> Checkpoint:
     except UserError as error:
         # The checkpoint's own advice refers to a folder that will be deleted.
         text = str(error).replace(f"{folder}/", "").replace("No earlier checkpoint is whole.", "").strip()
-        raise UserError(f"{name} is not kept: {text}") from None
+        raise UserError(f"{name} was not downloaded: {text}") from None
     files = [source for source in config.sources if source.endswith(".py")]
     if files or config.algorithm not in ALGORITHMS:
-        raise UserError(f"{name} is not kept: it names code in files ({', '.join(files) or config.algorithm}), which "
-                        "an agent from elsewhere must not.")
+        raise UserError(f"{name} was not downloaded: it names code in files ({', '.join(files) or config.algorithm}), "
+                        "which an agent from elsewhere must not.")
     return checkpoint
 
 
@@ -143,8 +143,8 @@ def _try_out(place: Path, name: str) -> None:
     try:
         load_agent(place)
     except UserError as error:
-        raise UserError(f"{name} is not kept: this Myosu ({myosu.__version__}) makes no agent of it that fits its "
-                        f"weights. It was made by {find_checkpoint(place).config.myosu}: use that version.") from error
+        raise UserError(f"{name} was not downloaded: its weights do not fit an agent of this version of Myosu "
+                        f"({myosu.__version__}). It was made by {find_checkpoint(place).config.myosu}: use that version.") from error
 
 
 def _public(checkpoint: Checkpoint) -> Checkpoint:

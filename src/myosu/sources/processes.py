@@ -139,7 +139,7 @@ class ActorProcesses:
             raise
         except Exception as error:  # the actor processes continue
             self._acts_here = False
-            self._notices.append(f"The learner's process plays no more: {type(error).__name__}: {error}")
+            self._notices.append(f"The learner's process has stopped acting: {type(error).__name__}: {error}")
             return []
 
     def waits(self) -> dict[str, float]:

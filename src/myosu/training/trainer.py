@@ -80,7 +80,7 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
             except UserError as error:
                 raise trainer.save_after(error) from error
             except KeyboardInterrupt:
-                trainer.progress.say(f"Stopped at once. {_kept(run)}. Go on with: myosu train --resume {run.folder}")
+                trainer.progress.say(f"Stopped immediately. {_kept(run)}. Go on with: myosu train --resume {run.folder}")
                 raise
             finally:
                 trainer.close()
@@ -89,7 +89,7 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
         if "out of memory" not in str(error).lower():
             raise
         settings = load_settings(run.config)
-        raise UserError(f"The memory of the card is full. Lower num_envs ({settings.num_envs}), batch_size "
+        raise UserError(f"The memory of the GPU is full. Lower num_envs ({settings.num_envs}), batch_size "
                         f"({settings.batch_size}) or --actors, then go on with: myosu train "
                         f"--resume {run.folder}") from error
     except (OSError, SafetensorError) as error:
@@ -163,7 +163,7 @@ class Trainer:
                 self._housekeeping("training" if can_learn else "waiting for games")
             self._learn_the_rest(stop)
             if stop:
-                self.progress.say("Saving and stopping. Ctrl-C again stops at once.")
+                self.progress.say("Saving and stopping. Ctrl-C again stops immediately.")
             self.checkpoint()
             self._tell_notices()
             self.source.close()
@@ -200,7 +200,7 @@ class Trainer:
 
     def _exhausted(self) -> str:
         """Why there is nothing left to learn from, in words; "" otherwise."""
-        return "all recorded games are learnt from" if self.source.exhausted and not self.can_learn() else ""
+        return "all recorded games have been used" if self.source.exhausted and not self.can_learn() else ""
 
     def share_done(self) -> float:
         """Fraction of the run that is done, in [0, 1]; schedules follow it. Deterministic runs ignore the clock."""

@@ -33,7 +33,7 @@ def load_space(algorithm: str, kind: Any, file: Path | None = None) -> Space:
     except OSError as error:
         raise UserError(f"The space {place} cannot be read: {error.strerror}.") from None
     except ValueError as error:
-        raise UserError(f"The space {place} is no TOML: {error}.") from None
+        raise UserError(f"The space {place} is not valid TOML: {error}.") from None
     if not space:
         raise UserError(f"The space {place} is empty: name at least one setting of {algorithm}.")
     known = {field.name for field in dataclasses.fields(kind)}

@@ -46,7 +46,7 @@ def parse(text: str | bytes) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        raise UserError("This message is no JSON.") from None
+        raise UserError("This message is not JSON.") from None
     if not isinstance(data, dict):
         raise UserError("A message must be a JSON object.")
     return data

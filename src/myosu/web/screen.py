@@ -116,7 +116,7 @@ class Session:
     def picture(self) -> bytes:
         image = as_picture(self._env.render())
         if image is None:
-            raise UserError(f"{self.screen.environment.name} gives no pictures: its render() must return uint8 "
+            raise UserError(f"{self.screen.environment.name} renders no images: its render() must return uint8 "
                             "[height, width, 3] with render_mode=\"rgb_array\".")
         return png(image)
 

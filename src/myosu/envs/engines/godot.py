@@ -194,7 +194,7 @@ class GodotLink:
         try:
             message = json.loads(data)
         except (ValueError, RecursionError):
-            raise EngineLost(f"the game sent {_short(data)}, which is no JSON") from None
+            raise EngineLost(f"the game sent {_short(data)}, which is not JSON") from None
         if not isinstance(message, dict) or message.get("type", kind) != kind:
             raise EngineLost(f"the game sent {_short(message)} where {kind!r} was due")
         return message
