@@ -1,4 +1,4 @@
-"""One file an algorithm. ``load_algorithm`` imports it by name."""
+"""Algorithms, one file each. ``load_algorithm`` imports them by name."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ALGORITHMS = ("muzero", "alphazero", "muesli", "dqn", "ppo", "sac", "cloning", "
 
 
 def load_algorithm(name: str) -> Any:
-    """The module of the algorithm (see ``interface.Algorithm``); ``name`` may be the path of a file of your own.
+    """The module of an algorithm (see ``interface.Algorithm``). ``name`` may be the path of your own .py file.
 
-    Raises UserError when there is none.
+    Raises UserError if there is none.
     """
     if name.endswith(".py"):
         return _load_file(Path(name))
@@ -30,7 +30,7 @@ def load_algorithm(name: str) -> Any:
 
 
 def algorithm_of(config: RunConfig) -> Any:
-    """The module of a run's algorithm. Raises UserError where its code may not run."""
+    """The module of a run's algorithm. Raises UserError if the run's code is not trusted (``require_trust``)."""
     config.require_trust()
     return load_algorithm(config.algorithm)
 

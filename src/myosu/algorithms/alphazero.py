@@ -1,9 +1,9 @@
 """AlphaZero (Silver et al. 2018): MuZero's search, replay and losses, with the true rules in place of a learnt model.
 
-Every simulation plays its action by the game's compiled rules: rewards, ends of games and legal moves below the root
-are exact, and the network only evaluates positions (policy and value). It learns from the search's policies and the
-outcomes of its own games, as MuZero does with an unroll of no steps. The search is Gumbel's (Danihelka et al. 2022) or
-PUCT. ``docs/decisions/57-positions.md`` says how an agent gets the true state of its game.
+Every simulation plays its action by the game's compiled rules, so rewards, ends of games and legal moves are exact
+below the root, and the network only evaluates positions (policy and value). It is trained on the search's policies and
+the outcomes of its own games, as MuZero with an unroll of 0 steps. The search is Gumbel search (Danihelka et al. 2022)
+or PUCT. ``docs/decisions/57-positions.md`` explains how an agent gets the true state of its game.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Config(muzero.Config):
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    """As ``muzero.resolve``. Raises UserError where there are no rules to search by."""
+    """As ``muzero.resolve``. Raises UserError if the environment has no rules to search by."""
     rules_of(spec)
     return muzero.resolve(config, spec, deterministic)  # type: ignore[return-value]
 
 
 def rules_of(spec: EnvSpec) -> Game:
-    """Raises UserError where the rules are not known, or draw lots."""
+    """The game's rules. Raises UserError if they are unknown or random."""
     if spec.rules is None:
         raise UserError("AlphaZero searches by the rules of a game of Myosu's own, without an opponent inside the "
                         "environment; elsewhere use --algorithm muzero, which learns them.")
@@ -64,7 +64,7 @@ def rules_of(spec: EnvSpec) -> Game:
 
 
 class Planner(muzero.Planner):
-    """The search by the rules of the game: from states to actions. Stores the states of the trees' nodes."""
+    """Search by the rules of the game, from states to actions. Stores the states of the trees' nodes."""
 
     def __init__(self, config: Config, spec: EnvSpec, capacity: int, simulations: int, explore: bool,
                  seed: int) -> None:
@@ -89,7 +89,7 @@ class Planner(muzero.Planner):
         root_value, root_logits = self.evaluate(observation)
 
         def expand(parents: np.ndarray, chosen: np.ndarray, slot: int) -> Expansion:
-            """Play the actions; evaluate the positions in which the game goes on. Elsewhere the value is 0."""
+            """Play the actions and evaluate the positions in which the game goes on; the others have value 0."""
             reward, discount, value = np.zeros(n, np.float32), np.zeros(n, np.float32), np.zeros(n, np.float32)
             logits, legal = np.zeros((n, actions), np.float32), np.zeros((n, actions), np.bool_)
             played = np.flatnonzero(chosen >= 0)

@@ -12,8 +12,8 @@ from myosu.errors import UserError
 
 
 def check_ranges(config: Any, ranges: dict[str, tuple[float, float]]) -> None:
-    """Raises UserError if a field of ``config`` lies outside its range, ends included. What a subclass made a constant
-    is no field."""
+    """Raises UserError if a field of ``config`` is outside its range, which includes both ends. Names that a subclass
+    made class constants are skipped."""
     settable = {field.name for field in fields(config)}
     for name, (low, high) in ranges.items():
         value = getattr(config, name)
@@ -22,7 +22,7 @@ def check_ranges(config: Any, ranges: dict[str, tuple[float, float]]) -> None:
 
 
 def check_not_mixed(algorithm: str, spec: EnvSpec) -> None:
-    """Raises UserError if actions have continuous components and choices at once."""
+    """Raises UserError if actions combine continuous components and choices."""
     if spec.components and spec.num_actions:
         raise UserError(f"{algorithm} supports continuous actions or discrete ones; here they are mixed, "
                         f"{spec.components} continuous components with {len(spec.action_branches)} choices. SAC "

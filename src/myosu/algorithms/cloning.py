@@ -1,8 +1,8 @@
-"""Behavioural cloning (Pomerleau 1991): a policy that does what was done in recorded games. AlphaGo's supervised policy
-(Silver et al. 2016) is this.
+"""Behavioural cloning (Pomerleau 1991): a policy trained by supervised learning on the actions of recorded games, such
+as AlphaGo's supervised policy (Silver et al. 2016).
 
-Read it from top to bottom: the configuration, the policy, what is kept of a game, the learner, the agent. Nobody acts:
-recorded games are played again from their seeds and actions and learnt from.
+Read it from top to bottom: the configuration, the policy, the replay rows of a game, the learner, the agent. There is
+no actor: recorded games are replayed from their seeds and actions.
 """
 
 from __future__ import annotations
@@ -37,35 +37,34 @@ class Config:
     """Behavioural cloning's settings."""
 
     recordings: tuple[str, ...] = ()
-    """Folders of the games that are imitated: runs, what myosu record wrote, or SGF files (Go);
-    or minari:DATASET."""
+    """Folders of games to imitate: runs, recordings of myosu record, or SGF files (Go); or minari:DATASET."""
     held_out: float = 0.1
-    """Share of the games that are not learnt from, but tested on; games with the same opening together."""
+    """Fraction of the games held out for testing. Games with the same opening stay together."""
     symmetries: bool = True
-    """Show every sample under a symmetry of the game drawn at random."""
+    """Augment each sample with a random symmetry of the game."""
     hidden: tuple[int, ...] = (256, 256)
-    """Units of the layers; of pictures, the last one after the convolutions."""
+    """Units of the hidden layers; images and boards have a single one, of the last size, after the convolutions."""
     channels: int = 32
     """Channels of the convolutions that read a board."""
     blocks: int = 1
     """Residual blocks of the convolutions that read a board."""
 
     clean_up: bool = False
-    """Also learn the moves that remove dead stones before the last two passes (docs/decisions/64-clean-up.md)."""
+    """Also imitate the moves that remove dead stones before the last two passes (docs/decisions/64-clean-up.md)."""
     num_envs: int = 1
-    """Of no meaning here: nobody acts."""
+    """Not used: there is no actor."""
     replay_capacity: int = 1_000_000
-    """Steps kept. The oldest go first."""
+    """Steps that the replay buffer holds; the oldest are overwritten first."""
     learning_starts: int = 256
     """Steps read before the first update."""
     replay_ratio: float = 20.0
-    """How often each step is learnt from, on average."""
+    """Times each step is sampled on average."""
     batch_size: int = 256
-    """Steps an update."""
+    """Steps in a minibatch."""
     learning_rate: float = 1e-3
-    """Adam's learning rate; it falls in a line to 0 at the end of the run."""
+    """Adam's learning rate, annealed linearly to 0 over the run."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -86,7 +85,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
 
 
 class Policy(nn.Module):
-    """Logits [n, A] of all choices, or actions [n, C] in (−1, 1), whose bounds these are."""
+    """Policy network: logits [n, A] of all choices, or continuous actions [n, C] in (−1, 1), scaled to their bounds."""
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
@@ -103,19 +102,20 @@ class Policy(nn.Module):
         return outputs.tanh() if self.spec.action_low else outputs
 
     def losses(self, outputs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
-        """−Σ_b log π_b(a_b) of choices, among the legal ones; of continuous actions Σ_c (a_c − π_c)². float32 [n]."""
+        """Losses float32 [n]: −Σ_b log π_b(a_b) over the legal choices, or Σ_c (a_c − π_c)² of continuous actions."""
         if self.spec.action_low:
             return (outputs - action).square().sum(1)
         return -choice_log_probs(outputs, legal, self.branches).gather(1, action).sum(1)
 
     def stored(self, actions: np.ndarray) -> np.ndarray:
-        """The environment's actions [n, *action_shape] as ``losses`` takes them: columns, or between −1 and 1."""
+        """Convert the environment's actions [n, *action_shape] to the format of ``losses``: columns of choices, or
+        continuous actions scaled to [−1, 1]."""
         if self.spec.action_low:
             return 2.0 * (actions - self.low) / (self.high - self.low) - 1.0
         return actions.reshape(len(actions), -1) + self.starts
 
     def actions(self, outputs: Tensor, legal: Tensor) -> np.ndarray:
-        """The likeliest, as the environment takes them."""
+        """The most likely actions, in the environment's format."""
         if self.spec.action_low:
             action = self.low + (self.high - self.low) * 0.5 * (outputs.cpu().numpy() + 1.0)
             return np.clip(action, self.low, self.high)
@@ -124,7 +124,7 @@ class Policy(nn.Module):
 
 
 def make_policy(config: Config, spec: EnvSpec) -> Policy:
-    """On its device."""
+    """Build the policy on its device."""
     return Policy(config, spec).to(device_for(config.device, spec))
 
 
@@ -136,7 +136,7 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 
 def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
-    """The moves of a recorded game to learn from, in games for two those of both players, as one sequence."""
+    """The moves of a recorded game to imitate, as one sequence; in two-player games those of both players."""
     held_out = is_held_out([move.action for move in moves], spec.num_players, config.held_out)
     learnt = moves_to_clone(moves, spec.pass_action if config.clean_up else None)
     if not learnt:
@@ -147,9 +147,9 @@ def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
 
 
 def moves_to_clone(moves: list[Move], pass_action: int | None) -> list[Move]:
-    """The moves that their players chose. With a ``pass_action``, in a game that two passes end, also the captures of
-    dead stones before them: a policy that has never seen these passes while dead stones stand, and loses games that it
-    has won."""
+    """The moves that their players chose. With a ``pass_action``, in a game that ends by two passes, also the captures
+    of dead stones before them: a policy trained without these captures passes while dead stones are on the board, and
+    loses games that it has won."""
     end = len(moves)
     if pass_action is not None and [int(move.action) for move in moves[-2:]] == [pass_action] * 2:
         while end and (not moves[end - 1].chosen or moves[end - 1].action == pass_action):
@@ -158,7 +158,7 @@ def moves_to_clone(moves: list[Move], pass_action: int | None) -> list[Move]:
 
 
 class Learner(SupervisedLearner):
-    """Maximises the likelihood of the recorded actions. accuracy: how often they are the likeliest."""
+    """Maximises the likelihood of the recorded actions. accuracy: fraction of them that are the most likely ones."""
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         torch.manual_seed(seed)
@@ -178,7 +178,7 @@ class Learner(SupervisedLearner):
 
 
 class Agent:
-    """Does what is likeliest to have been done."""
+    """Takes the most likely action."""
 
     has_memory = False
 
@@ -196,7 +196,7 @@ class Agent:
     @torch.inference_mode()
     def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
               starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
-        """Of values it knows nothing: they are 0."""
+        """There is no value network: values are 0."""
         outputs = self.policy(to_tensors(observation, self.device))
         legal = torch.from_numpy(legal_actions).to(self.device)
         policy = F.softmax(outputs.masked_fill(~legal, -torch.inf), dim=1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Recorded games as what reward signals and policies imitate."""
+"""Recorded games as demonstrations for imitation learning (GAIL and cloning losses)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from myosu.runs.recordings import open_recording
 
 def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Callable[[np.ndarray], np.ndarray]
                         ) -> dict[str, np.ndarray]:
-    """Every step of these recorded games (``open_recording``): columns observation [n, ...], legal_actions bool [n, A],
+    """All steps of recorded games (``open_recording``): columns observation [n, ...], legal_actions bool [n, A],
     action, terminated.
 
-    stored: from the environment's actions [n, *action_shape] to those of the algorithm. Raises UserError where one is
-    missing, of an environment with other observations or actions, or has no game that can be played again.
+    stored: maps the environment's actions [n, *action_shape] to the algorithm's. Raises UserError if a recording is
+    missing or comes from an environment with other observations or actions, or if no game can be replayed.
     """
     moves: list[Move] = []
     for source in recordings:
@@ -41,14 +41,14 @@ def load_demonstrations(recordings: tuple[str, ...], spec: EnvSpec, stored: Call
 
 
 def _fits(one: EnvSpec, other: EnvSpec) -> bool:
-    """Whether what is seen and done is the same, as in a game of ours and the Gymnasium environment made of it."""
+    """Whether observations and actions are the same, as for a native game and the Gymnasium environment made of it."""
     names = ("observation_shape", "observation_dtype", "num_actions", "num_players", "action_branches", "action_low",
              "action_high")
     return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 class Imitates(Protocol):
-    """The settings of imitation, as ``Config`` of an algorithm has them."""
+    """The imitation settings of an algorithm's ``Config``."""
 
     @property
     def gail_weight(self) -> float: ...
@@ -62,8 +62,10 @@ class Imitates(Protocol):
 
 def gail_signals(config: Imitates, spec: EnvSpec, stored: Callable[[np.ndarray], np.ndarray],
                  action_features: Callable[[np.ndarray], np.ndarray], epochs: int, seed: int) -> list[GAIL]:
-    """The reward for imitating ``config.recordings``; none where its weight is 0. stored: see ``load_demonstrations``.
-    action_features, epochs: see ``GAIL``. Raises UserError."""
+    """The reward signal for imitating ``config.recordings``; empty if its weight is 0.
+
+    stored: see ``load_demonstrations``, also for the UserError raised. action_features, epochs: see ``GAIL``.
+    """
     if not config.gail_weight:
         return []
     return [GAIL(spec, load_demonstrations(config.recordings, spec, stored), action_features, config.gail_discount,

@@ -65,8 +65,8 @@ class Config:
     """Discount of rewards, in [0, 1]."""
     n_step: int = 3
     """Steps of the return before it bootstraps. With 1, an action that changes nothing is worth less than the best one
-    by the fraction 1 − discount alone. Small errors hide that, and an agent that stands still because of them unlearns
-    it as slowly."""
+    only by the fraction 1 − discount, so small errors hide the difference, and an agent that stands still because of
+    them recovers slowly."""
     epsilon_initial: float = 1.0
     """Probability of a random action at the beginning."""
     epsilon_final: float = 0.05
@@ -115,7 +115,7 @@ class Config:
     max_grad_norm: float = 10.0
     """Clip the gradient to this norm."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -196,7 +196,7 @@ class QNet(nn.Module):
 
 
 def make_net(config: Config, spec: EnvSpec) -> QNet:
-    """On its device."""
+    """Build the network on its device."""
     return QNet(config, spec).to(device_for(config.device, spec))
 
 
@@ -371,6 +371,6 @@ def make_agent(config: Config, spec: EnvSpec, weights: Weights, *, simulations: 
 
 def exploration(config: Config, progress: float) -> float:
     """ε at this point of the run. The learner computes it and sends it with the weights, because a run may end by time,
-    and an actor does not know how many steps the others have made."""
+    and an actor does not know how many steps the other actors have taken."""
     share = 1.0 if config.exploration_fraction == 0 else min(1.0, progress / config.exploration_fraction)
     return config.epsilon_initial + share * (config.epsilon_final - config.epsilon_initial)

@@ -1,4 +1,4 @@
-"""The interface of an algorithm: all that the training loop, the evaluation and the web page use of it."""
+"""The interface of an algorithm, as used by the training loop, the evaluation and the web page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from myosu.replay.replay import Replay, Rows
 from myosu.runs.games import GameRecord
 from myosu.runs.state import State, Weights
 
-#: Recurrent state of n episodes, [n, ...], opaque to callers. Rows may be moved between batches.
+#: Recurrent state of n episodes, [n, ...], opaque to callers. Rows are independent: they may move between batches.
 AgentState = np.ndarray
 
 
@@ -25,7 +25,7 @@ class Config(Protocol):
     num_envs: int  # environments per actor
     replay_capacity: int  # positions
     replay_ratio: float  # samples drawn per position collected
-    learning_starts: int  # collected before the first update
+    learning_starts: int  # positions collected before the first update
     batch_size: int
 
 
@@ -33,8 +33,8 @@ class Config(Protocol):
 class Experience:
     """New data from an actor.
 
-    steps: environment steps taken. sequences: rows to learn from; the rows of one sequence are stored next to each
-    other, in this order. episodes: the finished ones. weights_version: of the acting weights.
+    steps: environment steps taken. sequences: rows for the replay buffer; the rows of one sequence are stored next to
+    each other, in this order. episodes: finished episodes. weights_version: version of the acting weights.
     """
 
     weights_version: int
@@ -60,8 +60,8 @@ class Actor(Protocol):
     env: VectorEnv
 
     def step(self) -> Experience:
-        """Step the ready environments once; returns new experience. Rows may come after each step, rollout or episode;
-        records of episodes come as soon as they end."""
+        """Step the ready environments once and return new experience. Rows may come after each step, rollout or
+        episode; records of episodes come as soon as they end."""
 
     def load_weights(self, weights: Weights, version: int) -> None: ...
 
@@ -72,8 +72,8 @@ class Actor(Protocol):
 
 class Learner(Protocol):
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
-        """One gradient step on ``batch_size`` samples. progress: in [0, 1], the share of the run that is done, for
-        schedules. Returns losses by name; may be ``{}`` on most updates, if computing them is slow."""
+        """One gradient step on ``batch_size`` samples. progress: the completed fraction of the run, in [0, 1], for
+        schedules. Returns losses by name; may be ``{}`` on most updates if computing them is slow."""
 
     def weights(self) -> Weights:
         """The network's parameters that actors and agents need, on the CPU."""
@@ -86,37 +86,37 @@ class Learner(Protocol):
 class Agent(Protocol):
     """A trained policy, without exploration.
 
-    It is stateless. A recurrent agent's state is returned by ``act`` and ``think``, and the caller passes it to the
-    next call, as in Stable-Baselines3. In a two-player game the agent observes each of its own turns, in order, and
-    none of its opponent's.
+    Agents are stateless. A recurrent agent's ``act`` and ``think`` return its recurrent state, and the caller passes it
+    to the next call, as in Stable-Baselines3. In a two-player game the agent observes each of its own turns, in order,
+    and none of its opponent's.
 
     has_memory: whether it is recurrent. If not, it returns the state None and ignores ``state`` and ``starts``.
 
-    An agent that searches by the rules has an attribute ``needs_positions = True``, and ``act`` and ``think`` take one
-    more argument, ``positions`` [n]: the true states of the games, of the game's ``state_dtype``. Whoever calls an
-    agent adds it by ``known_positions`` or ``positions_in``.
+    An agent that searches by the rules has an attribute ``needs_positions = True``, and its ``act`` and ``think`` take
+    one more argument, ``positions`` [n]: the true states of the games, of the game's ``state_dtype``. Callers add it by
+    ``known_positions`` or ``positions_in``.
     """
 
     has_memory: bool
 
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
             starts: np.ndarray | None = None) -> tuple[np.ndarray, AgentState | None]:
-        """Actions [n, *action_shape] for observations [n, *shape] and masks bool [n, A]; and the next state.
+        """Actions [n, *action_shape] for observations [n, *shape] and action masks bool [n, A], and the next state.
 
-        state: [n, ...], returned by the previous call for the same episodes; None if all begin.
-        starts: bool [n], whether an episode begins here, so that its row of ``state`` is ignored; None: none does.
+        state: [n, ...], returned by the previous call for the same episodes; None at the start of all episodes.
+        starts: bool [n], true where an episode begins, whose row of ``state`` is ignored; None: no episode begins.
         """
 
     def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
               starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
-        """``act`` with the policy, value and search behind it; only for agents with one discrete action.
+        """``act`` that also returns the policy, value and search results; only for agents with one discrete action.
 
-        simulations: per move, instead of the agent's own number; ignored by agents without a search.
+        simulations: simulations per move, instead of the agent's own number; ignored by agents without a search.
         """
 
 
 def state_before(count: int, size: int, state: AgentState | None, starts: np.ndarray | None) -> np.ndarray:
-    """float32 [count, size], the state before an ``act``: 0 where episodes begin."""
+    """The recurrent state float32 [count, size] at the beginning of ``act``: 0 where episodes begin."""
     if state is None or not size:
         return np.zeros((count, size), np.float32)
     return state if starts is None else np.where(starts[:, None], np.float32(0.0), state)
@@ -128,24 +128,24 @@ def known_positions(agent: Agent, positions: np.ndarray | None) -> dict[str, Any
 
 
 def positions_in(agent: Agent, env: VectorEnv, env_ids: np.ndarray) -> dict[str, Any]:
-    """As ``known_positions``, of the environments ``env_ids``; only native games show their states."""
+    """``known_positions`` of the environments ``env_ids``; only native games expose their states."""
     states = getattr(env, "states", None)
     return known_positions(agent, None if states is None else states[env_ids])
 
 
 @dataclass(frozen=True)
 class Thoughts:
-    """An agent's evaluation of n positions, each in the view of the player to move.
+    """An agent's evaluation of n positions, each from the perspective of the player to move.
 
-    action: int64 [n], as ``act`` chooses.
+    action: int64 [n], the actions that ``act`` chooses.
     policy: f32 [n, A], probabilities; 0 where illegal.
     value: f32 [n], in units of reward.
     visits: int32 [n, A], visits of the root's children; None without a search.
-    lines: n principal variations, beginning with ``action``. Later actions may be illegal, because a learnt model need
+    lines: n principal variations, beginning with ``action``. Later actions may be illegal, because a learnt model may
     not know the rules.
-    state: as ``act`` returns it.
-    parts: by name, what each of several parts of an agent (AlphaGo's) says of every action, f32 [n, A], NaN where it
-    says nothing. ``prior`` is a probability; the others are values in units of reward, as ``value``.
+    state: the next recurrent state, as returned by ``act``.
+    parts: evaluations of every action by the parts of an agent (AlphaGo's), f32 [n, A] by name, NaN where there is
+    none. ``prior`` is a probability; the others are values in units of reward, as ``value``.
     """
 
     action: np.ndarray
@@ -163,24 +163,24 @@ class SearchingAgent(Agent, Protocol):
     def act(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
             starts: np.ndarray | None = None, simulations: int | None = None
             ) -> tuple[np.ndarray, AgentState | None]:
-        """As ``Agent.act``. simulations: per move, for this call, instead of the agent's own number."""
+        """As ``Agent.act``. simulations: simulations per move for this call, instead of the agent's own number."""
 
 
 class Algorithm(Protocol):
-    """What a module of ``myosu.algorithms`` provides."""
+    """The contents of a module of ``myosu.algorithms``."""
 
     Config: ClassVar[type]
-    #: Where experience comes from by default (the user may set the number of actors). "processes": actors in processes
-    #: on the other cores. "in turn": one actor, alternating with the learner in its process. "only in turn": likewise,
-    #: and not to be changed, for on-policy algorithms. "recorded": recorded games and no actor (``make_rows`` replaces
-    #: ``make_actor``).
+    #: Where experience comes from by default (the user may set the number of actors). "processes": actors in worker
+    #: processes on the other cores. "in turn": one actor, which alternates with the learner in its process. "only in
+    #: turn": the same, but the user may not change it, for on-policy algorithms. "recorded": recorded games and no
+    #: actor (``make_rows`` replaces ``make_actor``).
     SOURCE: Literal["processes", "in turn", "only in turn", "recorded"]
-    #: Optional: False if what is learnt chooses no actions (a value), so that the run plays no evaluations.
+    #: Optional: False if the trained network chooses no actions (a value network), so that the run has no evaluations.
     PLAYS: bool
 
     @staticmethod
     def resolve(config: Any, spec: EnvSpec, deterministic: bool) -> Any:
-        """The configuration with machine-dependent choices fixed, once for a run and all its processes."""
+        """The configuration with machine-dependent settings resolved, once for a run and all its processes."""
 
     @staticmethod
     def make_replay(config: Any, spec: EnvSpec) -> Replay: ...
@@ -190,12 +190,12 @@ class Algorithm(Protocol):
 
     @staticmethod
     def make_rows(config: Any, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
-        """The replay's rows of a recorded game. Only for algorithms with ``SOURCE = "recorded"``, whose ``Config`` has
+        """The replay rows of a recorded game. Only for algorithms with ``SOURCE = "recorded"``, whose ``Config`` has
         ``recordings``: folders of games (``runs.recordings.open_recording``)."""
 
     @staticmethod
     def kept_plies(config: Any, moves: list[Move]) -> np.ndarray:
-        """Optional: the plies of a recorded game that ``make_rows`` keeps, if not those of all chosen moves."""
+        """Optional: the plies of a recorded game that ``make_rows`` keeps, if not all with a ``chosen`` move."""
 
     @staticmethod
     def make_learner(config: Any, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> Learner: ...

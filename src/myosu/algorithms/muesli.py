@@ -1,11 +1,11 @@
-"""Muesli (Hessel et al. 2021): policy optimisation with MuZero's model and no search. Equation numbers are those of the
+"""Muesli (Hessel et al. 2021): policy optimisation with MuZero's model and no search. Equation numbers refer to the
 paper.
 
-Read it from top to bottom: the configuration, the network, how an actor plays, what the learner fits, the agent. The
-policy follows the gradient of returns by Retrace and is held near the clipped-MPO policy: that of a slowly moving
-target network, improved by looking one step ahead with the model. The same improved policy is the target along the
-model's unroll. Rewards belong to the mover and values to the player to move, so between two players the discount is
-negative and nothing else needs to know whose turn it is.
+Read it from top to bottom: the configuration, the network, the actor, the learner's targets, the learner, the agent.
+The policy follows the policy gradient with Retrace returns and is regularised towards the clipped-MPO policy: the
+policy of a slowly moving target network, improved by the model's one-step look-ahead. The same improved policy is the
+target along the model's unroll. Rewards belong to the player who moved and values to the player to move, so for two
+players the discount is negative and the rest of the code does not depend on whose turn it is.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ from myosu.replay.segments import ANSWER_COLUMNS, Segments
 from myosu.runs.state import State, Weights, copied
 
 SOURCE = "in turn"
-#: Of an environment whose observations are anything else, see ``training.start``.
+#: Observations must be a single array; ``training.start`` wraps other environments.
 READS_ONE_ARRAY = True
 
-#: Interval of the metrics in updates: computing them takes time.
+#: Metrics are computed every METRICS_EVERY updates, because computing them is slow.
 METRICS_EVERY = 20
 
 
@@ -59,55 +59,55 @@ class Config:
     """Muesli's settings. Presets for environments: ``myosu/presets/muesli``."""
 
     channels: int = 64
-    """Channels of the residual towers (units of the layers, for vector observations)."""
+    """Channels of the residual towers; units of the layers for vector observations."""
     blocks: int = 1
-    """Residual blocks of the representation and of the dynamics tower, each (layers, for vector observations)."""
+    """Residual blocks of the representation tower and of the dynamics tower; layers for vector observations."""
     atoms: int = 41
-    """Atoms of the categorical value and reward, over the game's reward range."""
+    """Atoms of the categorical value and reward distributions, over the game's reward range."""
     value_range: tuple[float, float] | None = None
-    """Least and greatest value and reward; by default the game's reward range, or ±20,000 where that is not known."""
+    """Lowest and highest value and reward; default: the game's reward range, or ±20,000 if that is unknown."""
     discount: float = 0.99
     """Discount of rewards, in (0, 1]. For two players the library makes it negative."""
 
     num_envs: int = 16
     """Environments per actor, stepped in parallel."""
     sequence_length: int = 32
-    """Positions per stored sequence; the last one is only used to bootstrap. Returns reach to its end."""
+    """Positions per stored sequence. Returns extend to the last position, which is only used to bootstrap."""
     replay_capacity: int = 100_000
-    """Positions stored, in whole sequences. The oldest are overwritten first."""
+    """Positions that the replay buffer holds, in whole sequences; the oldest are overwritten first."""
     learning_starts: int = 1000
     """Positions collected before the first update."""
     replay_ratio: float = 8.0
-    """Samples drawn per position collected."""
+    """Times each collected position is sampled on average."""
     sequence_starts: int | None = None
-    """Number of random positions of each sequence to learn from; None: all. Positions of one board game share its
+    """Random positions of each sampled sequence to learn from; None: all. Positions of one board game share its
     outcome, so a few positions from many games are more informative than all positions of a few games."""
     batch_size: int = 128
     """Positions per update: ``sequence_starts`` of each sequence, or whole sequences."""
     fresh_fraction: float = 0.25
-    """Share of a batch that is sampled from the newest ``num_envs`` sequences; the rest from the whole replay."""
+    """Fraction of a batch that is sampled from the newest ``num_envs`` sequences; the rest from the whole replay."""
     symmetries: bool = True
-    """Augment every sampled sequence by a random symmetry of the game."""
+    """Augment each sampled sequence with a random symmetry of the game."""
 
     unroll_steps: int = 5
-    """Steps that the model is unrolled in training, K."""
+    """Steps K that the model is unrolled in training."""
     lookahead_actions: int = 16
-    """Number of actions of the one-step look-ahead. If there are no more, the clipped-MPO policy is exact over all
-    actions; otherwise it is estimated from this number of samples of the target network's policy."""
+    """Actions in the one-step look-ahead. If the environment has no more actions, the clipped-MPO policy is exact;
+    otherwise it is estimated from this many samples of the target network's policy."""
     retrace: bool = True
-    """False: multi-step returns without Retrace's off-policy corrections."""
+    """Use Retrace's off-policy corrections; False: plain multi-step returns."""
     retrace_lambda: float = 0.95
-    """λ of Retrace, in [0, 1]: with 0 returns bootstrap after one step, with 1 as late as the data are on-policy."""
+    """λ of Retrace, in [0, 1]: 0 bootstraps after one step, 1 as late as the data are on-policy."""
     cmpo_clip: float = 1.0
-    """Clip of normalised advantages in the clipped-MPO policy, c."""
+    """Clip c of normalised advantages in the clipped-MPO policy."""
     advantage_decay: float = 0.99
-    """β, the decay of the moving variance by which advantages are normalised."""
+    """Decay β of the moving variance that normalises advantages."""
     tau: float = 0.1
-    """Soft-update coefficient: after every update, target ← (1 − tau) · target + tau · online network."""
+    """Polyak coefficient τ of the target network's update."""
 
     predict_rewards: bool = True
-    """False if a reward comes only at the end (board games): the absorbing states after the end then keep the outcome
-    as their value, which is learnt faster than a rare reward."""
+    """Predict rewards. False if rewards come only at the end (board games): the absorbing states after the end then
+    keep the outcome as their value, which is learnt faster than a rare reward."""
     cmpo_loss_weight: float = 1.0
     """Weight of the loss that regularises the policy towards the clipped-MPO policy; 0: none."""
     model_loss_weight: float = 1.0
@@ -128,7 +128,7 @@ class Config:
     anneal_learning_rate: bool = True
     """Anneal the learning rate linearly to 0 over the run."""
     max_grad_norm: float = 5.0
-    """Gradient norm above which the gradient is clipped."""
+    """Clip the gradient to this norm."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator if there is one and observations are images or boards, else cpu."""
 
@@ -170,7 +170,8 @@ class Config:
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    """``config``, unchanged. Raises UserError if Muesli does not support the environment."""
+    """``config`` with a replay buffer that fits in this machine's memory. Raises UserError for environments that Muesli
+    does not support."""
     check_model_fits("Muesli", spec)
     if config.reconstruction_loss_weight and len(spec.observation_shape) != 3:
         raise UserError(f"reconstruction_loss_weight needs a board of planes; observations here have the shape "
@@ -207,7 +208,7 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 
 class ActingNetwork:
-    """The network for inference, as actors and agents use it."""
+    """The network of actors and agents: maps observations to policies and values."""
 
     def __init__(self, config: Config, spec: EnvSpec, capacity: int) -> None:
         self.device, self.capacity = device_for(config.device, spec), capacity
@@ -229,7 +230,7 @@ class ActingNetwork:
 
 
 class Actor:
-    """Samples actions from the target network's policy; returns each sequence as soon as it is full."""
+    """Samples actions from the target network's policy and returns each sequence as soon as it is full."""
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.env, self.rng = env, np.random.default_rng([seed, 1])
@@ -281,9 +282,9 @@ class Actor:
 
 
 class Targets(NamedTuple):
-    """Targets by the target network for B sequences of L positions.
+    """The target network's targets for B sequences of L positions.
 
-    returns: float32 [B, L], Retrace's return of each action; 0 in the last row. value: float32 [N], v_prior where
+    returns: float32 [B, L], the Retrace return of each action; 0 in the last row. value: float32 [N], v_prior where
     unrolls start. advantage: float32 [N], returns − v_prior where unrolls start, centred and normalised. policy:
     float32 [B, L, A], π_CMPO.
     """
@@ -297,10 +298,10 @@ class Targets(NamedTuple):
 class LossTargets(NamedTuple):
     """Loss targets and weights for N K-step unrolls, time-major; the weights make each loss a mean.
 
-    log_policy: float32 [(K + 1) N, A], log π of the learning network; −∞ where an action is illegal in the first step.
+    log_policy: float32 [(K + 1) N, A], log π of the online network; −∞ where an action is illegal in the first step.
     action: int64 [N]. advantage: float32 [N], importance-weighted: the factor of −log π(action) in the policy-gradient
-    loss. learns: bool [N], whether an action was taken there. entropy_weight: of each position that learns. policy:
-    float32 [(K + 1) N, A], π_CMPO times its loss's weight. value, value_weight: float32 [(K + 1) N]. reward,
+    loss. learns: bool [N], whether an action was taken there. entropy_weight: for each position with ``learns``.
+    policy: float32 [(K + 1) N, A], π_CMPO times its loss's weight. value, value_weight: float32 [(K + 1) N]. reward,
     reward_weight: float32 [K N]. planes_weight: float32 [(K + 1) N].
     """
 
@@ -320,8 +321,8 @@ class LossTargets(NamedTuple):
 class Learner:
     """Trains the model and its policy on sequences from the replay.
 
-    Torch runs the networks on their device. Targets and closed-form gradients are small arrays, computed by NumPy and
-    Numba on the CPU, where the batch comes from.
+    Torch runs the networks on their device. Targets and closed-form gradients are small arrays, so NumPy and Numba
+    compute them on the CPU, where the batch is.
     """
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
@@ -333,7 +334,7 @@ class Learner:
         self.net = make_net(config, spec).to(self.device)
         self.target = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.parameters, self.target_parameters = FlatParameters(self.net), FlatParameters(self.target)
-        #: Statistics of batch normalisation, which are moving averages themselves.
+        #: Statistics of batch normalisation. They are copied, because they are moving averages already.
         self.statistics = list(zip(self.target.buffers(), self.net.buffers(), strict=True))
         self.optimizer = FlatAdam(self.parameters)
         self.policy = Choices((self.num_actions,), several=False)
@@ -349,7 +350,7 @@ class Learner:
         first = np.eye(1, K + 1, dtype=np.float32)[0]
         later = (1 - first) / np.float32(K)
         #: float32 [4, K + 1]: loss weights of policy, value, reward and planes at step k. The K unrolled steps share
-        #: one weight. Rewards belong to the step before.
+        #: one weight. Rewards belong to the previous step.
         self.weights_along = np.stack([
             first * config.cmpo_loss_weight + later * config.model_loss_weight,
             (first + later) * config.value_loss_weight, np.roll(later, -1) * config.reward_loss_weight,
@@ -389,7 +390,7 @@ class Learner:
             "advantage_deviation": deviation(self.variance, config.advantage_decay, self.updates)}
 
     def _draw(self, replay: Replay) -> dict[str, np.ndarray]:
-        """A batch of sequences: every column [B, L, ...], and "ahead", see ``_ahead``."""
+        """Sample a batch of sequences: every column [B, L, ...], and "ahead", see ``_ahead``."""
         config, length = self.config, self.config.sequence_length
         count, stored = config.batch_size // config.sequence_positions, replay.positions // length
         fresh, newest = round(config.fresh_fraction * count), min(config.num_envs, stored)
@@ -416,7 +417,7 @@ class Learner:
         return ahead.reshape(len(ahead), -1)
 
     def _augmented(self, batch: dict[str, np.ndarray], symmetries: Symmetries) -> dict[str, np.ndarray]:
-        """Every sequence transformed by its own random symmetry."""
+        """Augment each sequence with a random symmetry."""
         drawn = self.rng.integers(0, len(symmetries.actions), len(batch["action"]))
         return batch | {
             "observation": symmetries.observations(batch["observation"], drawn),
@@ -428,7 +429,7 @@ class Learner:
         return torch.from_numpy(array).to(self.device)
 
     def _target_rows(self, batch: dict[str, np.ndarray]) -> np.ndarray | slice:
-        """Rows of the flattened sequences that the target network evaluates: all for Retrace; otherwise the rows of
+        """Rows of the flattened sequences that the target network evaluates: with Retrace all rows, otherwise those of
         unrolls and those where a sequence or an episode is truncated."""
         if self.config.retrace:
             return slice(None)
@@ -436,7 +437,7 @@ class Learner:
 
     @torch.no_grad()
     def _targets(self, batch: dict[str, np.ndarray]) -> Targets:
-        """Targets from the target network's values and its model's one-step look-ahead."""
+        """Compute targets from the target network's values and its model's one-step look-ahead."""
         config, net, acted, ahead = self.config, self.target, batch["acted"], batch["ahead"]
         rows = self._target_rows(batch)
 
@@ -471,8 +472,8 @@ class Learner:
             ahead[0], batch["reward"], acted, batch["terminated"], v_prior, q_prior, trace, np.float32(self.discount))
         self.variance += (1.0 - config.advantage_decay) * (mean_square - self.variance)
         scale = np.float32(deviation(self.variance, config.advantage_decay, self.updates + 1))
-        # Centred, because values lag behind an improving policy: all advantages would be positive and reinforce
-        # whatever the policy does.
+        # Centred, because values lag behind an improving policy: otherwise all advantages would be positive and
+        # reinforce every action.
         centred = (advantage - mean) / scale
         if exact:
             policy = cmpo_policy(log_prior, advantages / scale, np.float32(config.cmpo_clip))
@@ -513,7 +514,7 @@ class Learner:
 
     @torch.no_grad()
     def _gradients(self, outputs: Readings, batch: dict[str, np.ndarray], targets: LossTargets) -> list[Tensor]:
-        """The gradients of ``_losses``' sum with respect to each of ``outputs``, in closed form."""
+        """Closed-form gradients of the sum of ``_losses`` with respect to each of ``outputs``."""
         policy, first = cross_entropy_gradient(targets.log_policy, targets.policy), slice(len(targets.action))
         policy[first] += targets.learns[:, None] * self.policy.gradient(
             targets.log_policy[first], targets.action, -targets.advantage, -targets.entropy_weight)
@@ -528,7 +529,7 @@ class Learner:
         return gradients
 
     def _losses(self, outputs: Readings, batch: dict[str, np.ndarray], targets: LossTargets) -> dict[str, Tensor]:
-        """The weighted losses by name, and their sum "loss", in plain torch: the reference for ``_gradients``."""
+        """Weighted losses by name and their sum "loss", in plain torch: the reference for ``_gradients``."""
         tensor, first = self._tensor, slice(len(targets.action))
         # Illegal logits are finite, but so low that the probability is 0: with −∞, 0 · −∞ would be NaN.
         policy = outputs.policy_logits[first].masked_fill(tensor(np.isneginf(targets.log_policy[first])), -1e9)
@@ -621,9 +622,9 @@ def start_advantages(start, reward, acted, terminated, value, q, trace, discount
 
 @numba.njit(cache=True)
 def unroll_targets(ahead, legal_actions, reward, acted, terminated, returns, policy, weights, discount, keep_outcome):
-    """The targets along the unrolls: learns bool [N] of the first steps; 1 / their number; the mask bool [(K + 1) N, A]
-    (all true after the first step, so that the model learns what is legal); and the fields of ``LossTargets`` from
-    ``policy`` on.
+    """Targets along the unrolls: learns bool [N] of the first steps; 1 / the number of those; the action mask bool
+    [(K + 1) N, A] (all true after the first step, so that the model learns which actions are legal); and the fields of
+    ``LossTargets`` from ``policy`` on.
 
     ahead: int64 [K + 1, N]. weights: float32 [4, K + 1], of policy, value, reward and planes. keep_outcome: whether the
     absorbing states keep the outcome as their value. The other arguments: [B, L, ...], see ``Targets``.
@@ -660,7 +661,7 @@ def unroll_targets(ahead, legal_actions, reward, acted, terminated, returns, pol
 
 @numba.njit(cache=True)
 def unrolled_steps(acted, terminated, ahead):
-    """Which steps k = 0 … K of the unrolls have targets.
+    """Find the steps k = 0 … K of the unrolls that have targets.
 
     acted, terminated: bool [B, L], see ``Segments``. ahead: int64 [K + 1, N], rows of the flattened sequences, see
     ``Learner``. Returns learns: bool [K + 1, N], whether step k belongs to the same episode and has an action; over:
@@ -682,7 +683,7 @@ def unrolled_steps(acted, terminated, ahead):
 @numba.njit(cache=True)
 def absorbing_values(reward, over, discount):
     """Values of the absorbing states after the end, which keep the outcome: r / d, r / d², … for the last reward r, so
-    that v_k = d · v_{k+1}; 0 where not ``over``. reward: float32, over: bool, both [K + 1, N]."""
+    that v_k = d · v_{k+1}; 0 where ``over`` is false. reward: float32, over: bool, both [K + 1, N]."""
     value = np.zeros_like(reward)
     for k in range(1, len(reward)):
         for i in range(reward.shape[1]):

@@ -1,8 +1,8 @@
 """MuZero (Schrittwieser et al. 2020) with the Gumbel search of Danihelka et al. 2022.
 
-Read it from top to bottom: the configuration, the model as the search sees it, how an actor plays, what the learner
-fits, the agent. Rewards belong to the mover and values to the player to move, so between two players the discount
-is negative and nothing else needs to know whose turn it is.
+Read it from top to bottom: the configuration, the planner (model and search), the actor, the learner, the agent.
+Rewards belong to the player who moved and values to the player to move, so for two players the discount is negative and
+the rest of the code does not depend on whose turn it is.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from myosu.search.card import CardSearch
 from myosu.search.kernels import EPSILON
 
 SOURCE = "processes"
-#: Of an environment whose observations are anything else, see ``training.start``.
+#: Observations must be a single array; ``training.start`` wraps other environments.
 READS_ONE_ARRAY = True
-#: Positions of a game that there is room for at first.
+#: Initial room for the positions of a game; it grows.
 FIRST_ROOM = 512
 
-#: Positions that an agent searches at once.
+#: Positions that an agent searches in one batch.
 AGENT_CAPACITY = 128
 #: Length of a principal variation.
 LINE_LENGTH = 8
@@ -63,13 +63,13 @@ class Config:
     """MuZero's settings. Presets for games: ``myosu/presets/muzero``."""
 
     channels: int = 32
-    """Channels of the residual towers (units of the layers, for vector observations)."""
+    """Channels of the residual towers; units of the layers for vector observations."""
     blocks: int = 2
-    """Residual blocks of the representation and of the dynamics tower, each."""
+    """Residual blocks of the representation tower and of the dynamics tower."""
     atoms: int = 41
-    """Atoms of the categorical value and reward, over the game's reward range."""
+    """Atoms of the categorical value and reward distributions, over the game's reward range."""
     value_range: tuple[float, float] | None = None
-    """Least and greatest value and reward; by default the game's reward range, or ±20,000 where that is not known."""
+    """Lowest and highest value and reward; default: the game's reward range, or ±20,000 if that is unknown."""
     discount: float = 1.0
     """Discount of rewards, in (0, 1]. For two players the library makes it negative."""
 
@@ -84,11 +84,11 @@ class Config:
     c_scale: float = 1.0
     """Gumbel: c_scale, see ``c_visit``."""
     least_q_range: float = 0.0
-    """Gumbel: lower bound of the Q range of a node that is rescaled to [0, 1], as a share of the value's range, so that
-    errors of the value do not look like differences between moves."""
+    """Gumbel: lower bound of a node's Q range when it is rescaled to [0, 1], as a fraction of the value range, so that
+    value errors are not magnified into differences between moves."""
     play_least_q_range: float = 0.0
-    """``least_q_range`` of the trained agent. Self-play may profit from moves chosen by errors (exploration); play does
-    not."""
+    """``least_q_range`` of the trained agent. Moves chosen by value errors may help self-play explore, but weaken play.
+    """
     dirichlet_alpha: float = 0.3
     """PUCT: concentration of the noise at the root; about 10 / the typical number of legal actions."""
     temperature: float = 1.0
@@ -99,33 +99,33 @@ class Config:
     num_envs: int = 128
     """Games per actor, played in parallel."""
     replay_capacity: int = 500_000
-    """Positions stored. The oldest are overwritten first."""
+    """Positions that the replay buffer holds; the oldest are overwritten first."""
     replay_ratio: float = 2.0
-    """Samples drawn per position collected; actors or learner wait to maintain it."""
+    """Times each collected position is sampled on average; actors or the learner wait to maintain it."""
     learning_starts: int = 10_000
     """Positions collected before the first update."""
     prioritized: bool = False
-    """Prioritised experience replay (PER): sample positions in proportion to their value error, with importance
+    """Prioritised experience replay: sample positions in proportion to their value error, with importance-sampling
     weights."""
     priority_exponent: float = 0.6
-    """PER's α; β is annealed from 0.4 to 1 over the run."""
+    """α of prioritised replay; its β is annealed from 0.4 to 1 over the run."""
     symmetries: bool = True
-    """Augment every sample by a random symmetry of the game."""
+    """Augment each sample with a random symmetry of the game."""
 
     batch_size: int = 256
-    """Unrolls per update."""
+    """Unrolls in a minibatch."""
     unroll_steps: int = 5
-    """Steps that the model is unrolled in training, K."""
+    """Steps K that the model is unrolled in training."""
     td_steps: int = 0
-    """n of the n-step return in the value target; 0: the return to the end of the game."""
+    """Steps n of the n-step return in the value target; 0: the return to the end of the game."""
     td_lambda: float = 1.0
     """λ of the λ-return in the value target if ``td_steps`` is 0. Below 1 it bootstraps from the search's values of
     later positions, so that a late mistake does not devalue all earlier positions."""
     search_value_weight: float = 0.5
     """Weight of the search's value in the value target; the rest is the return."""
     predict_rewards: bool = True
-    """False if a reward comes only at the end (board games): the absorbing states after the end then keep the outcome
-    as their value, as in MuZero's board games, which is learnt faster than a rare reward."""
+    """Predict rewards. False if rewards come only at the end (board games): the absorbing states after the end then
+    keep the outcome as their value, as in MuZero's board games, which is learnt faster than a rare reward."""
     value_loss_weight: float = 1.0
     """Weight of the value loss."""
     reward_loss_weight: float = 1.0
@@ -136,20 +136,20 @@ class Config:
     """Weight of decoding the observation (binary planes) from every latent state, a cheap auxiliary loss that teaches
     the dynamics the rules."""
     ownership_loss_weight: float = 0.0
-    """Weight of predicting who holds each cell at the end (KataGo's ownership target). The first two planes of the
-    observation must be the pieces of the player to move and of the opponent."""
+    """Weight of predicting which player owns each cell at the end (KataGo's ownership target). The first two planes of
+    the observation must be the pieces of the player to move and of the opponent."""
     reanalyze_fraction: float = 0.0
-    """Reanalyse: share of sampled positions that are searched again with the newest network before the update."""
+    """Reanalyse: fraction of sampled positions that are searched again with a recent network before the update."""
     learning_rate: float = 2e-3
     """AdamW's peak learning rate: linear warm-up over 100 updates, then cosine decay to a twentieth over the run."""
     weight_decay: float = 1e-4
     """AdamW's weight decay."""
     max_grad_norm: float = 5.0
-    """Gradient norm above which the gradient is clipped."""
+    """Clip the gradient to this norm."""
 
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    """Precision of inference and training. int8: only for self-play's inference, the rest is float32. auto: bfloat16 or
-    int8 if a short timing finds it faster than float32 (always float32 in deterministic runs)."""
+    """Precision of inference and training. int8: only for inference in self-play, the rest is float32. auto: bfloat16
+    or int8 if a short benchmark finds it faster than float32 (always float32 in deterministic runs)."""
     device: str = "auto"
     """cpu, cuda or mps; auto: an accelerator if there is one."""
 
@@ -181,7 +181,7 @@ class Config:
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    """``config`` with its precision chosen; float32 in deterministic runs, because a timing is not reproducible."""
+    """``config`` with its precision chosen; float32 in deterministic runs, because benchmarks are not reproducible."""
     check_model_fits("MuZero", spec)
     config = replace(config, replay_capacity=fitting_capacity(position_columns(config, spec), config.replay_capacity))
     if config.precision == "auto" and deterministic:
@@ -235,8 +235,8 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 
 def position_columns(config: Config, spec: EnvSpec) -> Columns:
-    """The replay's columns, in the view of the player to move. value_after: in the last row of a truncated game, the
-    network's value of the final observation; else 0. final_pieces: who holds which cell at the end."""
+    """The replay's columns, from the perspective of the player to move. value_after: in the last row of a truncated
+    game, the network's value of the final observation; else 0. final_pieces: the owner of each cell at the end."""
     final = {"final_pieces": ((2, *spec.observation_shape[1:]), np.uint8)} if config.ownership_loss_weight else {}
     return final | {
         "observation": (spec.observation_shape, spec.observation_dtype),
@@ -250,7 +250,7 @@ def position_columns(config: Config, spec: EnvSpec) -> Columns:
 
 
 def action_dtype(spec: EnvSpec) -> Any:
-    """Of actions as they are stored."""
+    """Dtype of stored actions."""
     return np.int16 if spec.num_actions <= 2**15 else np.int32
 
 
@@ -259,7 +259,7 @@ def _twice_the_room(column: np.ndarray) -> np.ndarray:
 
 
 class Planner:
-    """Model and search: from observations to actions. Stores the latent states of the trees' nodes."""
+    """Model and search: maps observations to actions. Stores the latent states of the trees' nodes."""
 
     def __init__(self, config: Config, spec: EnvSpec, capacity: int, simulations: int, explore: bool,
                  seed: int, trees_on_card: bool | None = None) -> None:
@@ -278,13 +278,13 @@ class Planner:
         self.seen: deque[np.ndarray] = deque(maxlen=64)
         self.moves = 0
         self._model: InferenceModel | None = None
-        #: The searches' model on a GPU. Outside searches, and always on a CPU, ``model`` is used.
+        #: The model for searches on a GPU. Otherwise, and always on a CPU, ``model`` is used.
         self._graphed: GraphedMuZero | None = None
 
     def _store_nodes(self, nodes: int) -> None:
-        """Make room for what is kept of every node of the trees: here its latent state."""
+        """Allocate the storage of the trees' nodes: here their latent states."""
         shape = self.net.latent_shape
-        # Channels-last, as the convolutions read boards.
+        # Channels-last, the layout in which the convolutions read boards.
         stored = (*shape[1:], shape[0]) if len(shape) == 3 else shape
         rows = 0 if self.device.type == "cuda" else nodes  # on a GPU the graphed model stores them
         self.latents = torch.empty(rows, self.capacity, *stored, dtype=LATENT_DTYPES[self.precision],
@@ -406,8 +406,8 @@ class Actor:
         #: The positions of every running game, [n, room, ...]; the room grows with the games.
         self.columns = {name: np.zeros((n, room, *shape), dtype) for name, (shape, dtype) in columns.items()}
         self.moves = np.zeros((n, room), action_dtype(env.spec))
-        #: Per game: plies made, plies stored, random plies still to make, and the first seat's return (after the
-        #: wrappers, and the environment's own).
+        #: Per game: plies played, plies stored, random plies left to play, and the first seat's return (with wrappers,
+        #: and the environment's own).
         self.plies, self.lengths = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self.openings, self.totals, self.raw_totals = self._draw_openings(n), np.zeros(n), np.zeros(n)
         self.sums = {name: np.zeros(n, np.float64) for name in ("policy_entropy", "search_kl", "forced_moves")}
@@ -419,7 +419,7 @@ class Actor:
         return Planner(self.config, self.spec, self.env.num_envs, self.config.simulations, explore=True, seed=seed)
 
     def _roots(self) -> np.ndarray:
-        """What the planner searches from, [n, ...]."""
+        """The planner's input at the roots of the searches, [n, ...]."""
         return self.current.observation
 
     def step(self) -> Experience:
@@ -562,7 +562,7 @@ class Learner:
         #: Rows and batch of the update that is running on the GPU.
         self._pending: tuple[np.ndarray, UnrolledBatch] | None = None
         self.updates = 0
-        # No autocast on a GPU: it multiplies float32 by its tensor cores anyway (TF32).
+        # No autocast on a GPU, which multiplies float32 on its tensor cores anyway (TF32).
         self.autocast = self.device.type != "cuda" and _precision(self.net, config, self_play=False) == "bfloat16"
         least = 1e-3 * (self.support.high - self.support.low)
         self.priorities = (Priorities(config.replay_capacity, config.priority_exponent, least)
@@ -694,17 +694,17 @@ class Learner:
             return self.net.projector(latent.flatten(1)).view(*later.shape[:2], -1)
 
     def _draw(self, replay: Replay, progress: float) -> tuple[np.ndarray, np.ndarray]:
-        """Sampled rows int64 [B], and the importance weights of their losses f32 [B], at most 1."""
+        """Sampled rows int64 [B] and their importance-sampling weights f32 [B], at most 1."""
         size = self.config.batch_size
         if self.priorities is None:
             return replay.sample_rows(size, self.rng), np.ones(size, np.float32)
-        rows = self.priorities.new_rows(replay)[::-1]  # in the order of time
+        rows = self.priorities.new_rows(replay)[::-1]  # in chronological order
         targets = value_targets(replay, rows, self.discount, self.config.td_steps, 0.0, self.config.td_lambda)
         self.priorities.set_errors(rows, replay.columns["search_value"][rows] - targets)
         return self.priorities.draw(size, replay.positions, progress, self.rng)
 
     def _reanalyze(self, replay: Replay, rows: np.ndarray) -> None:
-        """Search the positions again with the current network and store the new policy and value targets."""
+        """Search the positions again with a recent network and store the new policies and search values."""
         if self._planner is None:
             self._planner = Planner(self.config, self.spec, max(1, len(rows)), self.config.simulations, explore=True,
                                     seed=int(self.rng.integers(2**31)))
@@ -778,7 +778,7 @@ class Agent:
                         [line[line >= 0].tolist() for line in lines])
 
     def evaluate(self, observation: np.ndarray, legal_actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As ``Planner.evaluate``, for searches that take this network for a part (``players.apv``)."""
+        """``Planner.evaluate``, for searches that use this network as one of their parts (``players.apv``)."""
         return self.planner.evaluate(observation)
 
 
@@ -811,8 +811,7 @@ def _search_config(config: Config, spec: EnvSpec, simulations: int, explore: boo
 
 
 def _schedule(progress: float, updates: int) -> float:
-    """The factor of the learning rate: linear warm-up over 100 updates, then cosine decay from 1 to 0.05 over the
-    run."""
+    """Factor of the learning rate: linear warm-up over 100 updates, and cosine decay from 1 to 0.05 over the run."""
     return min(1.0, (updates + 1) / 100) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 

@@ -1,5 +1,5 @@
-"""What algorithms that learn from a replay of single steps share: an actor that hands over each step, and samples
-over n of them."""
+"""Shared parts of the off-policy algorithms (DQN, SAC): an actor that returns every step, n-step sampling, and the
+learner's state."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ from myosu.runs.state import State, Weights, copied
 
 
 class Player(Protocol):
-    """A network that acts. tensors: its own, by name."""
+    """The acting network. tensors: its parameters and buffers by name."""
 
     tensors: Weights
 
     def load_weights(self, weights: Weights) -> None: ...
 
     def actions(self, stored: np.ndarray) -> np.ndarray:
-        """The environment's actions [n, *action_shape] of actions as the replay stores them."""
+        """The environment's actions [n, *action_shape] for stored actions."""
 
 
 class StepActor:
-    """Plays, and hands over every step as soon as it is answered. Algorithms add how to ``choose``."""
+    """Plays in ``env`` and returns every step as soon as the environment has answered. Algorithms implement ``choose``.
+    """
 
     def __init__(self, env: VectorEnv, columns: Columns, player: Player, seed: int) -> None:
         self.env, self.network, self.rng = env, player, np.random.default_rng(seed)
-        # No other actor's environments have the same numbers.
+        # Random, so that the env_ids of different actors do not collide.
         first_id = int(np.random.default_rng([seed, 1]).integers(2**42)) << 20
         self.running = RunningSteps(columns, env.num_envs, first_id)
         self.recorder = EpisodeRecorder(env.spec, env.num_envs)
@@ -49,7 +50,7 @@ class StepActor:
         self.recorder.start(self.current)
 
     def choose(self, step: Step) -> Rows:
-        """``action``, as the replay stores it, and other columns that are known before the answer."""
+        """The column ``action``, in the replay's format, and other columns that are known before the step."""
         raise NotImplementedError
 
     def step(self) -> Experience:
@@ -84,10 +85,9 @@ class StepActor:
 
 
 class Sampler:
-    """Draws transitions over up to ``n_step`` steps, uniformly or by priority, with the rewards as the signals see them
-    now.
+    """Samples n-step transitions, uniformly or by priority. Rewards are computed when sampling, by the current signals.
 
-    priorities: of the rows, or None to draw uniformly.
+    priorities: of the rows; None: sample uniformly.
     """
 
     def __init__(self, signals: RewardSignals, n_step: int, priorities: Priorities | None) -> None:
@@ -96,12 +96,12 @@ class Sampler:
         discounts = np.array(signals.discounts, np.float32)
         #: γ^k, float32 [n_step + 1, discounts].
         self.powers = discounts ** np.arange(n_step + 1, dtype=np.float32)[:, None]
-        #: Rows whose n steps are not over yet, which have no priority until then.
+        #: Rows whose n-step window is not complete yet; they get a priority when it is.
         self.waiting = np.zeros(0, np.int64)
 
     def draw(self, replay: Transitions, count: int, progress: float, rng: np.random.Generator
              ) -> tuple[Windows, np.ndarray | None]:
-        """Windows from ``count`` rows and the importance weights of their losses, if they differ."""
+        """Windows from ``count`` sampled rows, and their importance-sampling weights; None if sampling is uniform."""
         if self.priorities is None:
             return replay.sample_windows(count, rng), None
         rows = np.union1d(self.waiting, self.priorities.new_rows(replay))
@@ -113,11 +113,10 @@ class Sampler:
         return replay.windows(rows), importance
 
     def transitions(self, replay: Transitions, windows: Windows) -> dict[str, np.ndarray]:
-        """Transitions over m = n steps, or fewer where the episode ends, from s_t to s_{t+m}.
+        """Transitions from s_t to s_{t+m}, where m = n or fewer steps to the end of the episode.
 
-        reward: Σ_{j<m} γ^j r_{t+j}, float32 [n, discounts]. discount: γ^m, and 0 where the episode terminated, for
-        nothing comes after it; the same shape.
-        next_observation: s_{t+m}, the last one where the episode ended. next_legal_actions: the mask there.
+        reward: Σ_{j<m} γ^j r_{t+j}, float32 [n, discounts]. discount: γ^m, or 0 where the episode terminated; the same
+        shape. next_observation: s_{t+m}, the final observation where the episode ended. next_legal_actions: its mask.
         """
         n, columns = self.n_step, replay.columns
         rewards = self.signals.rewards(replay.view(windows.steps.ravel()))
@@ -134,7 +133,7 @@ class Sampler:
         }
 
     def set_errors(self, windows: Windows, errors: np.ndarray) -> None:
-        """What the values of the windows' first steps were wrong by, float32 [n]."""
+        """Update priorities with the TD errors float32 [n] of the windows' first steps."""
         if self.priorities is not None:
             self.priorities.set_errors(windows.rows, errors)
 
@@ -150,8 +149,8 @@ class Sampler:
 
 
 class StepLearner:
-    """What a learner of a network with a target network and a ``Sampler`` hands out and saves. Algorithms make these
-    fields, and add ``update``."""
+    """Weights and checkpoint state of a learner with an online network, a target network and a ``Sampler``. Algorithms
+    set the fields and implement ``update``."""
 
     net: nn.Module
     target: nn.Module
@@ -164,7 +163,8 @@ class StepLearner:
 
     @cached_property
     def _tensors(self) -> Weights:
-        """The network's parameters and buffers, which stay where they are; finding them takes as long as a copy."""
+        """The network's parameters and buffers. Cached, because collecting them takes as long as copying them; they are
+        updated in place."""
         return self.net.state_dict()
 
     def weights(self) -> Weights:
@@ -184,7 +184,7 @@ class StepLearner:
         self.sampler.load_state_dict(state["sampler"])
 
     def _turned(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Each transition under a symmetry of the game drawn at random."""
+        """Augment each transition with a random symmetry of the game."""
         if self.symmetries is None:
             return batch
         drawn = self.rng.integers(0, len(self.symmetries.actions), len(batch["action"]))

@@ -1,8 +1,8 @@
 """Proximal policy optimisation (Schulman et al. 2017) with generalised advantage estimation.
 
-Read it from top to bottom: the configuration, the network, how the actor collects a rollout, the learner that makes
-advantages of it and goes over it a few times, the agent. A rollout is ``num_envs · rollout_steps`` steps of the current
-policy; it fills the replay, is learnt from in minibatches for ``epochs`` passes, and makes way for the next.
+Read it from top to bottom: the configuration, the network, the actor, which collects rollouts, the learner, which
+computes advantages and trains on them, the agent. A rollout is ``num_envs · rollout_steps`` steps of the current
+policy; it fills the replay, is trained on in minibatches for ``epochs`` passes, and is then replaced by the next.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from myosu.runs.state import State, Weights, copied
 #: Observations as the network reads them: tensors [n, ...] by name, or one array of vectors.
 Inputs = dict[str, Any]
 
-#: The data must come from the policy that learns.
+#: On-policy: the data must come from the current policy.
 SOURCE = "only in turn"
 
 
@@ -58,75 +58,78 @@ class Config:
     """PPO's settings. Presets: ``myosu/presets/ppo``."""
 
     num_envs: int = 8
-    """Environments that are played at once."""
+    """Environments stepped in parallel."""
     rollout_steps: int = 128
-    """Steps in each environment between two rounds of learning."""
+    """Steps in each environment per rollout."""
     epochs: int = 4
-    """Passes over a rollout."""
+    """Passes over each rollout."""
     opening_plies: int = 0
-    """Where PPO plays both seats of a game: games begin with 0 to so many random plies, which nothing is learnt from.
-    Policies that are sure of their moves would play the same few games again and again."""
+    """In self-play, games begin with 0 to this many random plies, which are not trained on. Without them a nearly
+    deterministic policy would play the same few games again and again."""
     batch_size: int = 256
-    """Steps a minibatch. Where it does not divide the rollout of num_envs * rollout_steps, the nearest number that does
-    takes its place."""
+    """Steps in a minibatch. If it does not divide the rollout of num_envs * rollout_steps, the nearest number that does
+    is used."""
 
     hidden: tuple[int, ...] = ()
-    """Widths of the layers: of a policy and a value network of their own or, for pictures and with a memory, of one
-    encoder for both. By default 64 64, of images 512."""
+    """Units of the hidden layers, of separate policy and value networks or, for images, boards and with an LSTM, of one
+    shared encoder. Default: 64 64, for images 512."""
     activation: Literal["tanh", "relu"] = "tanh"
-    """Between these layers."""
+    """Activation function of these layers."""
     channels: int = 32
-    """Channels of the convolutions over a board."""
+    """Channels of the convolutions that read a board."""
     blocks: int = 1
-    """Residual blocks over a board."""
+    """Residual blocks of the convolutions that read a board."""
     lstm_size: int = 0
-    """Units of a memory (LSTM) for what one observation does not show; 0: none."""
+    """Units of the LSTM, for partially observable environments; 0: no LSTM."""
     sequence_length: int = 32
-    """With a memory: steps that its training goes back; it must divide the rollout."""
+    """With an LSTM: steps of truncated backpropagation through time; it must divide the rollout."""
     normalize_observations: bool = False
-    """Subtract the running mean of observations and divide by their deviation; pictures stay as they are."""
+    """Subtract the running mean of observations and divide by their standard deviation; not for images and boards."""
     normalize_rewards: bool = False
-    """Divide rewards by the running deviation of the discounted return."""
+    """Divide rewards by the running standard deviation of the discounted return."""
     reward_clip: float | None = None
-    """Clip rewards, normalised or not, to ± this; None: to ±10 where they are normalised, else not at all."""
+    """Clip rewards, after any normalisation, to ± this; None: to ±10 if they are normalised, else no clipping."""
     reward_scale: float = 1.0
-    """Weight of the environment's rewards among all rewards; 0: the agent learns from the others alone."""
+    """Environment rewards are multiplied by this, after any clipping; 0: learn from GAIL and curiosity alone."""
     gail_weight: float = 0.0
     """Weight of the reward for imitating ``recordings`` (GAIL); 0: none."""
     gail_discount: float = 0.99
     """Discount of that reward, in [0, 1)."""
     recordings: tuple[str, ...] = ()
-    """Folders of the runs whose recorded games are imitated, minari:DATASET, or .demo files."""
+    """Folders of runs whose recorded games are imitated (gail_weight, cloning_weight), minari:DATASET, or .demo
+    files."""
     curiosity: tuple[str, ...] = ()
-    """Rewards for what is new (docs/curiosity.md): rnd, icm, counts, each with a weight and a discount if you like, as
-    in rnd:0.5:0.99."""
+    """Intrinsic rewards (docs/curiosity.md): rnd, icm, counts, each with an optional weight and discount, as in
+    rnd:0.5:0.99."""
 
     discount: float = 0.99
-    """Discount of rewards γ, in [0, 1]."""
+    """Discount γ of rewards, in [0, 1]."""
     gae_lambda: float = 0.95
-    """λ of generalised advantage estimation, in [0, 1]: 0 trusts the value one step on, 1 only the rewards."""
+    """λ of generalised advantage estimation, in [0, 1]: 0 bootstraps after one step, 1 sums all rewards of the rollout.
+    """
     clip_range: float = 0.2
-    """How far the probability of an action may move in a round of learning, as a ratio."""
+    """ε of PPO's clipped objective: probability ratios to the old policy are clipped to 1 ± ε."""
     anneal_clip_range: bool = False
-    """Let the clip range fall to 0 over the run."""
+    """Anneal the clip range linearly to 0 over the run."""
     learning_rate: float = 3e-4
     """Adam's learning rate."""
     anneal_learning_rate: bool = False
-    """Let the learning rate fall to 0 over the run."""
+    """Anneal the learning rate linearly to 0 over the run."""
     normalize_advantages: bool = True
-    """Give the advantages of each minibatch mean 0 and deviation 1."""
+    """Normalise the advantages of each minibatch to mean 0 and standard deviation 1."""
     normalize_values: bool = True
-    """Predict values in units of their own running mean and deviation (PopArt), so that returns may be of any size."""
+    """Normalise value targets by their running mean and standard deviation (PopArt), so that returns may be of any
+    size."""
     value_loss_weight: float = 0.5
-    """Weight of the squared error of the value."""
+    """Weight of the value loss, the squared error."""
     entropy_weight: float = 0.0
-    """Weight of the policy's entropy, which keeps it from settling too soon."""
+    """Weight of the entropy bonus, which prevents premature convergence."""
     cloning_weight: float = 0.0
     """Weight of the loss −log π(a|s) of the actions in ``recordings``; it falls linearly to 0 over the run."""
     max_grad_norm: float = 0.5
-    """Greatest norm of the gradient; of each of the two networks, where policy and value share nothing."""
+    """Clip the gradient to this norm; separately for the policy and value networks if they are not shared."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator if there is one and observations have pictures."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -162,7 +165,7 @@ class Config:
         """Rows that must stay together in a minibatch."""
         return self.sequence_length if self.lstm_size else 1
 
-    # What the loop reads: a rollout fills the replay, and each of its steps is drawn ``epochs`` times.
+    # Read by the training loop: a rollout fills the replay, and each of its steps is drawn ``epochs`` times.
     replay_capacity = learning_starts = rollout_size
 
     @property
@@ -180,7 +183,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
         raise UserError(f"sequence_length = {config.sequence_length} does not divide the rollout of num_envs * "
                         f"rollout_steps = {config.num_envs} * {config.rollout_steps} = {config.rollout_size} steps: "
                         "change one of them.")
-    # The actor keeps as much as the replay.
+    # The actor's buffer is as large as the replay's.
     if fitting_capacity(rollout_columns(config, spec), rows := 4 * config.rollout_size, warn=False) < rows:
         raise UserError(f"A rollout of num_envs * rollout_steps = {config.num_envs} * {config.rollout_steps} steps "
                         f"takes {rows * row_bytes(rollout_columns(config, spec)) / 2**30:.1f} GiB, more than this "
@@ -193,8 +196,8 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
 
 
 def _check_self_play(config: Config) -> None:
-    """Where one network plays both seats, every reward is what the other seat loses, and a memory would mix the seats'
-    observations."""
+    """Raises UserError for settings that self-play does not support: rewards must be zero-sum, and a recurrent state
+    would mix the observations of both seats."""
     for name in ("lstm_size", "curiosity", "gail_weight", "normalize_rewards"):
         if value := getattr(config, name):
             raise UserError(f"{name} = {value} has no meaning where PPO plays both seats of a game. Leave it out, or "
@@ -202,7 +205,7 @@ def _check_self_play(config: Config) -> None:
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
-    """What is to be maximised. Each kind of return among them has a value of its own."""
+    """The rewards to be maximised. Each kind of return has its own value."""
     features = partial(_action_features, spec)
     return [EnvironmentReward(config.discount, config.reward_scale, config.reward_clip, config.normalize_rewards,
                               config.num_envs),
@@ -211,8 +214,8 @@ def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSigna
 
 
 def _action_features(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
-    """What reward signals read of a policy's actions [n, *action_shape]: continuous ones as the environment gets them,
-    within its bounds, or a discriminator would tell a policy from its teachers by what lies outside."""
+    """Features of a policy's actions [n, *action_shape] for reward signals. Continuous actions are clipped to the
+    environment's bounds, or a discriminator would recognise the policy by actions outside of them."""
     if spec.action_low:
         action = policy_action(spec, environment_action(spec, action))
     else:  # as columns of the choices of all branches
@@ -221,8 +224,8 @@ def _action_features(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
 
 
 def returns(config: Config) -> list[tuple[float, bool]]:
-    """``RewardSignals.returns`` of ``reward_signals``, known without the demonstrations, which actors and agents do not
-    have."""
+    """``RewardSignals.returns`` of ``reward_signals``, without the demonstrations, which actors and agents do not have.
+    """
     found = [(config.discount, True)]
     if config.gail_weight:
         found.append((config.gail_discount, True))
@@ -233,11 +236,11 @@ def returns(config: Config) -> list[tuple[float, bool]]:
 
 
 class ActorCritic(nn.Module):
-    """What the policy is made from, and the values of observations, one for each kind of return.
+    """The policy's outputs and the values of observations, one for each kind of return.
 
-    Of vectors: two networks that share nothing. Of pictures, and with a memory: one encoder (and LSTM), two heads.
-    ``forward`` says what is computed; actors and learners ``predict`` and go ``backward``, in NumPy where there are
-    towers on the CPU.
+    Vector observations have separate policy and value networks. Images, boards and LSTMs have one shared encoder (and
+    LSTM) with two heads. ``forward`` defines the computation; actors and learners call ``predict`` and ``backward``,
+    which use NumPy for separate networks on the CPU.
     """
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
@@ -263,15 +266,15 @@ class ActorCritic(nn.Module):
         self.quick: TowersInNumPy | None = None
 
     def settle(self) -> ActorCritic:
-        """The parameters have found their place in memory, and stay there from now on."""
+        """Enable the NumPy path. Call it once the parameters are at their final place in memory."""
         if self.towers and self.value.linear.weight.device.type == "cpu" and not kernels.PLAIN:
             assert isinstance(self.policy.out, nn.Linear)
             self.quick = TowersInNumPy(self.towers, self.policy.out, self.value.linear)
         return self
 
     def tower_of_parameters(self) -> list[Tensor]:
-        """Of each parameter whether it belongs to the policy (0) or to the value (1); of one that both towers have a
-        half of, that of each element."""
+        """For each element of each parameter, whether it belongs to the policy (0) or to the value (1). Parameters of
+        ``towers`` hold both, one half each."""
         found = []
         for name, parameter in self.named_parameters():
             tower = torch.full(parameter.shape, int(name.startswith("value.")))
@@ -282,12 +285,12 @@ class ActorCritic(nn.Module):
 
     def forward(self, observation: Observation, memory: Tensor | None = None,
                 continues: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The policy's outputs [n, P], values [n, returns] in ``PopArt``'s units and, with a memory, what is
-        remembered after the last step, [B, 2 H].
+        """The policy's outputs [n, P], values [n, returns] in ``PopArt``'s units and, with an LSTM, the recurrent state
+        after the last step, [B, 2 H].
 
-        With a memory the n = B · T observations are B sequences of T steps. memory: [B, T, 2 H], what the actor
-        remembered before each step. continues: bool [B, T], the step follows the one before it in the sequence, so
-        that what is remembered comes from there; elsewhere it comes from ``memory``, which is 0 where episodes begin.
+        With an LSTM the n = B · T observations are B sequences of T steps. memory: [B, T, 2 H], the actor's recurrent
+        state before each step. continues: bool [B, T], whether the step follows the previous one of the sequence, so
+        that the recurrent state carries over; elsewhere it is taken from ``memory``, which is 0 where episodes begin.
         """
         x, cells = self.encoder(observation)
         if self.cell is not None:
@@ -313,14 +316,14 @@ class ActorCritic(nn.Module):
         return torch.stack(outputs, dim=1).flatten(0, 1), state
 
     def prepare(self, observation: np.ndarray) -> Inputs:
-        """Observations [n, *shape] for ``predict``."""
+        """Convert observations [n, *shape] to inputs of ``predict``."""
         if self.quick:
             return {"": self.encoder.vectors(observation)}
         return to_tensors(observation, self.value.linear.weight.device)
 
     def predict(self, inputs: Inputs, memory: np.ndarray | None, continues: np.ndarray | None = None
                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """``forward`` from arrays to arrays. Unless gradients are switched off, ``backward`` may follow."""
+        """``forward`` from arrays to arrays. Unless gradients are disabled, ``backward`` may follow."""
         if self.quick:
             outputs, value = self.quick.forward(inputs[""])
             if self.log_std is not None:
@@ -335,7 +338,8 @@ class ActorCritic(nn.Module):
                 None if after is None else after.detach().cpu().numpy())
 
     def backward(self, outputs: np.ndarray, value: np.ndarray) -> None:
-        """Fill the parameters' gradients, until now 0: of a loss whose gradients in the last prediction are these."""
+        """Fill the parameters' gradients, which must be 0, given a loss's gradients with respect to the last
+        prediction."""
         if self.quick:
             if self.log_std is not None:
                 assert self.log_std.grad is not None
@@ -348,7 +352,7 @@ class ActorCritic(nn.Module):
 
     @torch.inference_mode()
     def evaluate(self, observation: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The policy's outputs, values [n, returns] in units of the rewards and new memory [n, 2 H], of n
+        """The policy's outputs, values [n, returns] in units of the rewards and next recurrent states [n, 2 H] of n
         environments."""
         outputs, value, after = self.predict(self.prepare(observation), memory[:, None] if self.cell else None)
         return outputs, self.value.to_rewards(value), memory if after is None else after
@@ -360,7 +364,7 @@ def _orthogonal(module: nn.Module, gain: float) -> None:
 
 
 def make_net(config: Config, spec: EnvSpec) -> ActorCritic:
-    """On its device."""
+    """Build the network on its device."""
     return ActorCritic(config, spec).to(device_for(config.device, spec))
 
 
@@ -371,7 +375,8 @@ def make_policy(spec: EnvSpec) -> Distribution:
 
 
 def environment_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
-    """A policy's action as the environment has it: −1 and 1 are the bounds of a component that has two of them."""
+    """The environment's action for a policy's action: components with two bounds are scaled from [−1, 1] to them, and
+    all are clipped."""
     if not spec.action_low:
         return action
     low, high, half, bounded = _bounds(spec)
@@ -380,7 +385,7 @@ def environment_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
 
 
 def policy_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
-    """The other way round."""
+    """Inverse of ``environment_action``, up to clipping."""
     if not spec.action_low:
         return action
     low, _, half, bounded = _bounds(spec)
@@ -389,15 +394,15 @@ def policy_action(spec: EnvSpec, action: np.ndarray) -> np.ndarray:
 
 
 def _bounds(spec: EnvSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of each component of an action the bounds, half their distance, and whether it has both."""
+    """For each component of an action: low, high, half their distance, and whether both are finite."""
     low, high = np.array(spec.action_low, np.float32), np.array(spec.action_high, np.float32)
     half = (high - low) / 2
     return low, high, half, np.isfinite(half)
 
 
 def rollout_columns(config: Config, spec: EnvSpec) -> Columns:
-    """A row is a step and what was thought of it. ``value`` is in units of the rewards; ``memory`` is what was
-    remembered before."""
+    """The columns of a rollout, one row a step. ``value`` is in units of the rewards; ``memory`` is the recurrent state
+    before the step."""
     return transition_columns(spec, (spec.action_shape, spec.action_dtype)) | {
         "log_prob": ((), np.float32),
         "value": ((len(returns(config)),), np.float32),
@@ -406,16 +411,16 @@ def rollout_columns(config: Config, spec: EnvSpec) -> Columns:
 
 
 def make_replay(config: Config, spec: EnvSpec) -> Replay:
-    """There is room for a rollout whose episodes all end at once: each end, and where each environment stands after the
-    rollout, takes a row as well. Memory that is never written is not taken."""
+    """A replay with room for the longest rollout, in which every step ends an episode: final observations, and each
+    environment's observation after the rollout, take a row as well. Unwritten memory is never allocated by the OS."""
     return Rollout(rollout_columns(config, spec), 2 * config.rollout_size + config.num_envs)
 
 
 class Actor:
-    """Plays ``env`` with the newest policy and hands over a whole rollout at a time.
+    """Plays in ``env`` with the newest policy and returns whole rollouts.
 
-    Environments may answer in any number and order. A row of the rollout is begun when its action is sent and answered
-    when the environment has answered; the last observation of an episode follows as a row in which nobody acted.
+    Environments may answer in any number and order. A row of the rollout is begun when its action is sent, and answered
+    when the environment has answered; the final observation of an episode follows as a row without an action.
     """
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
@@ -429,8 +434,8 @@ class Actor:
         kept = self.columns | {"entropy": ((), np.float32), "answered": ((), np.bool_), "after": ((), np.int64)}
         most = 2 * (config.rollout_size + 2 * env.num_envs)
         self.rollout: Rows = {name: np.zeros((most, *shape), dtype) for name, (shape, dtype) in kept.items()}
-        #: Rows in use, how many of them are answered steps, and the latest of each environment. ``after``: of the last
-        #: observation of an episode, the row of the last step.
+        #: The number of rows in use, the number of answered steps among them, and the latest row of each environment.
+        #: The column ``after`` of a final observation is the row of the episode's last step.
         self.begun = self.complete = 0
         self.row = np.zeros(env.num_envs, np.int64)
         self.memory = np.zeros((env.num_envs, 2 * config.lstm_size), np.float32)
@@ -451,8 +456,8 @@ class Actor:
         return Experience(self.version, steps=len(rows), sequences=sequences, episodes=episodes)
 
     def _open(self, rows: np.ndarray) -> None:
-        """Random plies at the beginning of the games in these rows of ``current``. A game that ends by them begins
-        again, without."""
+        """Play random plies at the beginning of the games in these rows of ``current``. If they end a game, the next
+        one begins without random plies."""
         if self.spec.num_players == 1 or not self.config.opening_plies:
             return
         now, left = self.current, self.rng.integers(0, self.config.opening_plies + 1, len(rows))
@@ -492,8 +497,8 @@ class Actor:
             self._end(rows[ended], after.final_observation[ended], after.truncated[ended])
 
     def _end(self, rows: np.ndarray, observation: np.ndarray, cut: np.ndarray) -> None:
-        """The steps in ``rows`` were the last of their episodes: rows for the last observations. The value of those at
-        which an episode was cut counts."""
+        """Append the final observations of the episodes whose last steps are in ``rows``. Their value is the network's
+        where the episode was truncated (``cut``), else 0."""
         ids, last = self.rollout["env_id"][rows], slice(self.begun, self.begun + len(rows))
         for column in self.rollout.values():
             column[last] = 0
@@ -508,9 +513,9 @@ class Actor:
         self.memory[ids] = 0.0
 
     def _full_rollout(self) -> Rows:
-        """The first ``rollout_size`` answered steps, each environment's in their order, with the ends of their episodes
-        and a last row that shows where the environment stands now, after an end too, for returns that go on across it;
-        other rows stay for the next time."""
+        """A rollout: the first ``rollout_size`` answered steps, in order for each environment, with the final
+        observations of episodes; then, for each environment, a row with its current observation to bootstrap from,
+        also after an episode's end, because some returns continue across it. Other rows stay for the next rollout."""
         begun = {name: column[: self.begun] for name, column in self.rollout.items()}
         acted = begun["acted"]
         rows, left = _complete_rows(acted, begun["answered"], begun["after"], self.config.rollout_size)
@@ -527,8 +532,8 @@ class Actor:
         return full
 
     def _standing(self, left: np.ndarray, played: np.ndarray) -> Rows:
-        """Where those environments are which ``played`` bool [environments]: at steps in the rows ``left``, one an
-        environment, or waiting for an action."""
+        """Rows to bootstrap from, for environments with ``played`` bool [environments]: their steps in the rows
+        ``left`` (at most one each), or their current observations if they wait for an action."""
         now = self.current
         value = self.net.evaluate(now.observation, self.memory[now.env_ids])[1]
         waiting = {"env_id": now.env_ids, "observation": now.observation, "legal_actions": now.legal_actions,
@@ -541,7 +546,7 @@ class Actor:
         return {name: np.concatenate([self.rollout[name][left], values[waits]]) for name, values in waiting.items()}
 
     def _keep(self, rows: np.ndarray) -> None:
-        """Forget all rows but these."""
+        """Drop all rows except these."""
         n = len(rows)
         for column in self.rollout.values():
             column[:n] = column[rows]
@@ -578,7 +583,8 @@ class Actor:
 
 @numba.njit(cache=True)
 def _complete_rows(acted, answered, after, size):
-    """The first ``size`` answered steps, the end of an episode right after its step; and all other rows."""
+    """The rows of the first ``size`` answered steps, each followed by its final observation if any; and all other rows.
+    """
     end = np.full(len(acted), -1)
     for row in range(len(acted)):
         if not acted[row]:
@@ -596,7 +602,7 @@ def _complete_rows(acted, answered, after, size):
 
 
 def _all_first(env: VectorEnv) -> Step:
-    """The first observations of all environments, in however many parts they come."""
+    """The first observations of all environments, which may arrive in several batches."""
     steps = [env.recv()]
     while sum(len(step.env_ids) for step in steps) < env.num_envs:
         steps.append(env.recv())
@@ -605,10 +611,10 @@ def _all_first(env: VectorEnv) -> Step:
 
 @dataclass
 class Batch:
-    """Part of a rollout, shuffled: n steps, or B sequences of T where there is a memory.
+    """A minibatch: n shuffled steps of a rollout, or B sequences of T steps with an LSTM.
 
-    inputs: of the network, [n, ...] each. memory [B, T, 2 H], continues bool [B, T]: see ``ActorCritic.forward``.
-    legal_actions: bool [n, A], or None where all are. action: [n, *action_shape].
+    inputs: the network's inputs, [n, ...] each. memory [B, T, 2 H], continues bool [B, T]: see ``ActorCritic.forward``.
+    legal_actions: bool [n, A], or None if all are legal. action: [n, *action_shape].
     log_prob, advantage: float32 [n]. value_target: float32 [n, returns], in the value head's units.
     """
 
@@ -623,11 +629,11 @@ class Batch:
 
 
 class Lesson(NamedTuple):
-    """What a rollout teaches of its n steps, which lie in the ``rows`` int64 [n] of the replay: with a memory one
-    environment after the other.
+    """Advantages and value targets of a rollout's n steps, which are in the ``rows`` int64 [n] of the replay; with an
+    LSTM sorted by environment.
 
     advantage: float32 [n], the sum over all returns. value_target: float32 [n, returns], in units of the rewards.
-    continues: bool [n], the step follows the one before it here, in the same episode.
+    continues: bool [n], whether the step directly follows the previous entry, in the same episode.
     """
 
     rows: np.ndarray
@@ -637,9 +643,11 @@ class Lesson(NamedTuple):
 
 
 class Learner:
-    """Makes advantages of every rollout and goes over it ``epochs`` times, each time in another order. The losses'
-    gradients in the network's outputs are known in closed form; only from there on does torch differentiate, unless
-    ``kernels.PLAIN`` is set."""
+    """Computes the advantages of each rollout and trains on it for ``epochs`` passes, shuffled anew in each pass.
+
+    The gradients of the losses with respect to the network's outputs are in closed form; autograd is used for the
+    network only, unless ``kernels.PLAIN`` is set.
+    """
 
     _COUNTS: ClassVar = ("updates", "rollouts", "seen_positions", "epoch", "position", "progress", "next_progress")
 
@@ -653,7 +661,7 @@ class Learner:
         self.device = next(self.net.parameters()).device
         self.policy = make_policy(spec)
         self.flat = FlatParameters(self.net)
-        if not self.net.shared:  # or errors of large values would leave the policy nothing
+        if not self.net.shared:  # or a large value gradient would scale the policy's down to nothing
             self.flat.set_parts(self.net.tower_of_parameters())
         self.net.settle()
         self.optimizer = FlatAdam(self.flat, epsilon=1e-5)
@@ -662,18 +670,18 @@ class Learner:
         self.demonstrations = (load_demonstrations(config.recordings, spec, partial(policy_action, spec))
                                if config.cloning_weight else None)
         self.updates = self.rollouts = self.seen_positions = 0
-        #: Of the run when this rollout and the next one were begun.
+        #: The run's progress when this rollout and the next one were begun.
         self.progress = self.next_progress = 0.0
         self.lesson = Lesson(*np.zeros((4, 0)))
-        #: Of the rollout: what signals and values were like when it came.
+        #: Metrics of the current rollout: the signals' losses and the explained variance.
         self.report: dict[str, float] = {}
-        #: Where in the rollout: passes done, minibatches done of this one, and the order of the rows.
+        #: Passes done, minibatches done in this pass, and the order of the rows.
         self.epoch = self.position = 0
         self.order = np.zeros(0, np.int64)
         self.batches: list[Batch] = []
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
-        """The losses come with the last pass over a rollout."""
+        """One gradient step. Losses are returned in the last pass over a rollout only."""
         config = self.config
         assert isinstance(replay, Rollout)
         if replay.total_positions != self.seen_positions:
@@ -719,7 +727,7 @@ class Learner:
         } if last_pass else {}
 
     def _loss(self, batch: Batch, clip_range: float) -> Tensor:
-        """The same loss of what the network has just predicted, in plain torch: the reference of the closed form."""
+        """The loss of the network's last prediction in plain torch: the reference for the closed-form gradients."""
         def tensor(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array).to(self.device)
 
@@ -731,8 +739,8 @@ class Learner:
         return (surrogate + self.config.value_loss_weight * value_loss - self.config.entropy_weight * entropy).mean()
 
     def _clone(self, weight: float) -> float:
-        """Add the gradient of ``weight`` · mean(−log π(a|s)) of recorded steps drawn at random, each under a symmetry
-        of the game. Returns the mean."""
+        """Add the gradient of ``weight`` · mean(−log π(a|s)) over random recorded steps, each augmented with a random
+        symmetry of the game. Returns the mean."""
         assert self.demonstrations is not None
         columns = {name: self.demonstrations[name] for name in ("observation", "legal_actions", "action")}
         count = min(len(columns["action"]), self.config.batch_size)
@@ -754,24 +762,24 @@ class Learner:
         return -float(log_prob.mean())
 
     def _begin_rollout(self, replay: Rollout, progress: float) -> None:
-        """Take in the statistics of a new rollout and make advantages of it."""
+        """Update the running statistics and reward signals with a new rollout, and compute its advantages."""
         config, columns = self.config, replay.columns
         steps = replay.view(np.flatnonzero(columns["acted"][: replay.filled]))
         if self.net.encoder.learns_scale:
             self.net.encoder.observe(to_tensors(steps["observation"], self.device))
         losses = self.signals.update(steps)
         self.lesson = self._make_lesson(replay, steps)
-        if config.normalize_values and np.isfinite(self.lesson.value_target).all():  # else update() says so
+        if config.normalize_values and np.isfinite(self.lesson.value_target).all():  # else update() raises
             self.net.value.observe(self.lesson.value_target, share=0.1 if self.rollouts else 1.0)
         value = columns["value"][self.lesson.rows]
         self.report = losses | {"explained_variance": explained_variance(value, self.lesson.value_target)}
-        # Schedules stand where the run was when the rollout was begun, so that the last one is not learnt from with 0.
+        # Schedules use the progress at the beginning of the rollout, so that the last one is not trained on with 0.
         self.progress, self.next_progress = self.next_progress, progress
         self.seen_positions, self.rollouts = replay.total_positions, self.rollouts + 1
         self.epoch = self.position = 0
 
     def _make_lesson(self, replay: Rollout, steps: View) -> Lesson:
-        """Advantages and value targets for each return, from the stored values and the rewards as they are now."""
+        """Advantages and value targets for each return, from the stored values and the signals' current rewards."""
         config = self.config
         names = ("value", "acted", "terminated", "env_id")
         value, acted, terminated, env_id = (replay.columns[name][: replay.filled] for name in names)
@@ -781,7 +789,7 @@ class Learner:
             generalized_advantages(reward[:, k], value[:, k], acted, terminated, env_id,
                                    self.signed_discount(discount), config.gae_lambda, episodic)
             for k, (discount, episodic) in enumerate(self.signals.returns)], axis=1)
-        # A memory learns from sequences: one environment after the other.
+        # LSTMs are trained on sequences, so rows are sorted by environment.
         rows = steps.rows[np.argsort(env_id[steps.rows], kind="stable")] if config.lstm_size else steps.rows
         continues = np.append(False, replay.columns["next_row"][rows[:-1]] == rows[1:])
         return Lesson(rows, advantage[rows].sum(1), (advantage + value)[rows], continues)
@@ -847,7 +855,7 @@ def _evidence(batch: Batch) -> dict[str, Any]:
 
 
 class Agent:
-    """Takes the likeliest action; of continuous ones, the mean."""
+    """Takes the most likely action; for continuous actions, the mean."""
 
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
         self.spec, self.policy = spec, make_policy(spec)

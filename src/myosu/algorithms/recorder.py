@@ -12,7 +12,7 @@ _ARRAYS = ("actions", "lengths", "unchosen", "to_play", "seeds", "returns", "raw
 
 
 class EpisodeRecorder:
-    """Keeps actions, returns, seed and statistics of the running episode in each of ``num_envs`` environments.
+    """Records actions, returns, seed and statistics of the running episode in each of ``num_envs`` environments.
 
     Call ``start`` with the step after ``reset``, then ``record`` with every answer; any subset of the environments may
     answer.
@@ -22,7 +22,7 @@ class EpisodeRecorder:
         self.spec = spec
         self.actions = np.zeros((num_envs, 64, *spec.action_shape), spec.action_dtype)  # grows with the episodes
         self.lengths = np.zeros(num_envs, np.int64)
-        self.unchosen = np.zeros(num_envs, np.int64)  # random plies that the episode began with
+        self.unchosen = np.zeros(num_envs, np.int64)  # random plies at the beginning of the episode
         self.to_play = np.zeros(num_envs, np.int8)
         self.seeds = np.zeros(num_envs, np.uint64)
         self.returns, self.raw_returns = np.zeros(num_envs), np.zeros(num_envs)  # of the first seat
@@ -37,7 +37,7 @@ class EpisodeRecorder:
         """Add ``step``, the answer to ``actions`` [n, *action_shape]. Returns the episodes that ended with it.
 
         stats: arrays [n] by name, with the same names at every call; an episode's record has their means.
-        chosen: False for the random actions that an episode begins with, which have no ``stats``.
+        chosen: False for random actions at the beginning of an episode, which have no ``stats``.
         """
         ids, t = step.env_ids, self.lengths[step.env_ids]
         if t.max() >= self.actions.shape[1]:

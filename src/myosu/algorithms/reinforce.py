@@ -1,9 +1,9 @@
-"""REINFORCE (Williams 1992) against earlier versions of itself, as AlphaGo's reinforced policy (Silver et al. 2016).
+"""REINFORCE (Williams 1992) against earlier versions of itself, as AlphaGo's RL policy (Silver et al. 2016).
 
-Read it from top to bottom: the configuration, what is kept of the games, the actor, the learner. The network and the
-agent are those of behavioural cloning, from whose run the policy may start. In every iteration the newest policy plays
-``batch_size`` games against one opponent that is drawn evenly from a pool of its earlier versions, half of the games
-from each seat; then one step is taken along
+Read it from top to bottom: the configuration, the replay, the actor, the learner. The network and the agent are those
+of behavioural cloning, and the policy may start from a run of it. In every iteration the newest policy plays
+``batch_size`` games against one opponent that is sampled uniformly from a pool of its earlier versions, half of the
+games from each seat. Then the policy takes one gradient step along
 
     1/n Σ_i Σ_t ∇ log π(a_t^i | s_t^i) (z^i − b^i),
 
@@ -45,32 +45,33 @@ class Config:
     """REINFORCE's settings."""
 
     start: str = ""
-    """The run of cloning (or its checkpoint) whose policy is reinforced, with its network's size; "": a new network."""
+    """Cloning run (or its checkpoint) whose policy and network size to start from; "": a new network."""
     pool_every: int = 20
-    """Updates after which the policy joins the pool of its opponents."""
+    """Updates between two additions of the current policy to the pool of opponents."""
     hidden: tuple[int, ...] = (256,)
-    """Units of the layers; of pictures, the last one after the convolutions. Given by ``start``."""
+    """Units of the hidden layers; images and boards have a single one, of the last size, after the convolutions. Taken
+    from ``start`` if that is given."""
     channels: int = 32
-    """Channels of the convolutions that read a board. Given by ``start``."""
+    """Channels of the convolutions that read a board. Taken from ``start`` if that is given."""
     blocks: int = 3
-    """Residual blocks of the convolutions that read a board. Given by ``start``."""
+    """Residual blocks of the convolutions that read a board. Taken from ``start`` if that is given."""
 
     num_envs: int = 64
-    """Games at once; batch_size is the same."""
+    """Games played in parallel; batch_size is set to the same number."""
     replay_capacity: int = 20_000
-    """Moves kept: those of the last games."""
+    """Moves that the replay buffer holds, raised if needed to fit one iteration."""
     replay_ratio: float = 1.0
-    """Each game is learnt from once."""
+    """Always 1: each game is trained on once."""
     learning_starts: int = 64
-    """Games before the first update; batch_size is the same."""
+    """Games before the first update; always num_envs."""
     batch_size: int = 64
-    """Games an update."""
+    """Games per update; always num_envs."""
     learning_rate: float = 1e-4
     """Adam's learning rate."""
     max_grad_norm: float = 100.0
-    """Greater gradients are scaled down to this norm."""
+    """Clip the gradient to this norm."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -109,8 +110,8 @@ def make_replay(config: Config, spec: EnvSpec) -> GameReplay:
 class Actor:
     """Plays the newest policy against one of the pool; a step is a whole iteration of ``num_envs`` games.
 
-    The pool begins with the first weights. Games are the environments' episodes; nobody moves in one that has ended
-    until all have.
+    The pool begins with the first weights. Each game is an episode of an environment; environments whose game has ended
+    wait until all games have.
     """
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
@@ -199,8 +200,8 @@ def _rows(moves: list[tuple[np.ndarray, np.ndarray, int]], outcome: float, seat:
 
 
 def leave_one_out(outcomes: np.ndarray, seats: np.ndarray) -> np.ndarray:
-    """z − b, float64 [n], with the mean b of the other games from the same seat. So b does not depend on the game's own
-    moves and the gradient stays unbiased. A seat's only game has b = 0."""
+    """Advantages z − b, float64 [n], where b is the mean outcome of the other games from the same seat. So b does not
+    depend on the game's own moves and the gradient stays unbiased. A seat's only game has b = 0."""
     advantages = np.asarray(outcomes, np.float64).copy()
     for seat in (0, 1):
         same = seats == seat
@@ -230,7 +231,7 @@ class Learner:
         advantages = np.repeat(leave_one_out(outcomes, seats), [len(rows) for rows in games])
         self.parameters.zero_gradient()
         loss = entropy = 0.0
-        for part in np.array_split(np.arange(len(advantages)), math.ceil(len(advantages) / 1024)):  # memory
+        for part in np.array_split(np.arange(len(advantages)), math.ceil(len(advantages) / 1024)):  # to limit memory
             legal = torch.from_numpy(batch["legal_actions"][part]).to(self.device)
             action = torch.from_numpy(batch["action"][part])[:, None].to(self.device)
             advantage = torch.from_numpy(advantages[part].astype(np.float32)).to(self.device)

@@ -1,8 +1,8 @@
-"""Soft actor-critic (Haarnoja et al. 2018) for continuous actions, for choices (Christodoulou 2019), one or several
-branches of them, with masks, and for both at once; with a temperature that finds itself and, optionally, a memory.
+"""Soft actor-critic (Haarnoja et al. 2018) for continuous, discrete (Christodoulou 2019), multi-discrete and mixed
+actions, with action masks, automatic temperature tuning and, optionally, an LSTM.
 
-Read it from top to bottom: the configuration, the network, how an actor plays, the learner, the agent. What depends on
-the kind of actions is in ``soft_actions.py``.
+Read it from top to bottom: the configuration, the networks, the actor, the learner, the agent. ``soft_actions.py``
+has the code that depends on the kind of actions.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ from myosu.runs.state import State, Weights
 
 SOURCE = "in turn"
 
-#: The metrics are those of one update in so many: reading them costs time.
+#: Metrics are computed every METRICS_EVERY updates, because reading them back is slow.
 METRICS_EVERY = 50
 
-#: Features [n, F] of what is observed and, of a board, what was found of each cell, [n, C, H, W].
+#: An encoder's outputs: features [n, F] and, for boards, features of each cell [n, C, H, W], else None.
 Seen = tuple[Tensor, Tensor | None]
 
 
@@ -55,77 +55,79 @@ class Config:
     """SAC's settings. Presets for environments: ``myosu/presets/sac``."""
 
     hidden: tuple[int, ...] = (256, 256)
-    """Units of the layers, of the policy and of each critic; of pictures, the last one after the convolutions. Where
-    actions are the cells of a board, policy and critics have a layer of ``channels`` units for each cell."""
+    """Units of the hidden layers of the policy and of each critic; for images, the last number is also the width of the
+    layer after the convolutions. Where actions are the cells of a board, policy and critics have a layer of
+    ``channels`` units for each cell."""
     channels: int = 32
     """Channels of the convolutions that read a board."""
     blocks: int = 1
     """Residual blocks of the convolutions that read a board."""
     lstm_size: int = 0
-    """Units of a memory (LSTM) for what one observation does not show; 0: none."""
+    """Units of the LSTM, for partially observable environments; 0: no LSTM."""
     sequence_length: int = 32
-    """With a memory: steps that follow each other and are learnt from together."""
+    """With an LSTM: successive steps that are trained on together."""
     burn_in: int = 8
-    """With a memory: steps before them that only bring up to date what the actor remembered."""
+    """With an LSTM: steps before each sequence that only refresh the stored recurrent state (Kapturowski et al.
+    2019)."""
 
     discount: float = 0.99
     """Discount of rewards, in [0, 1]."""
     n_step: int = 1
     """Steps of the return before it bootstraps."""
     temperature: float | None = None
-    """Weight of the entropy in what is maximised; None: the policy's entropy is kept at a target."""
+    """Weight α of the entropy; None: tuned so that the policy's entropy stays at its target."""
     temperature_initial: float = 1.0
-    """Where the temperature that finds itself begins."""
+    """Initial temperature if it is tuned."""
     entropy_target: float = -1.0
-    """Entropy (nats) that is aimed at for each component of a continuous action in (−1, 1)."""
+    """Target entropy (nats) of each component of a continuous action in (−1, 1)."""
     entropy_share: float = 0.3
-    """Entropy that is aimed at for each branch of choices, as a share of ln(number of legal choices). Near 1 it cannot
-    be had by any policy that has learnt something, and the temperature grows without bound."""
+    """Target entropy of each branch of discrete actions, as a fraction of ln(number of legal choices). Near 1 only an
+    almost uniform policy reaches it, and the temperature of any other grows without bound."""
     entropy_in_values: bool = True
-    """Values count what entropy will be worth, as SAC has it. Without, it is in the policy's loss alone (as in Asad et
-    al. 2025), which suits choices: what entropy is worth can be more than what the choices are."""
+    """Include the entropy bonus of future steps in the values, as in SAC. Otherwise it is only in the policy's loss
+    (Asad et al. 2025), which suits discrete actions: the bonus can outweigh the rewards that depend on them."""
 
     num_envs: int = 1
-    """Environments that one actor plays at once."""
+    """Environments of each actor."""
     replay_capacity: int = 1_000_000
-    """Observations kept, each with what was done and what came of it. The oldest go first."""
+    """Steps that the replay buffer holds; the oldest are overwritten first."""
     learning_starts: int = 1000
-    """Transitions collected, by actions drawn evenly, before the first update."""
+    """Transitions collected with uniformly random actions before the first update."""
     replay_ratio: float = 256.0
-    """Samples drawn per transition collected: an update follows every ``batch_size / replay_ratio`` steps."""
+    """Times each collected transition is sampled on average: one update every ``batch_size / replay_ratio`` steps."""
     batch_size: int = 256
-    """Transitions an update."""
+    """Transitions in a minibatch."""
     prioritized: bool = False
-    """Draw transitions in proportion to their error, with importance weights (PER)."""
+    """Prioritised experience replay: sample in proportion to the TD error, with importance-sampling weights."""
     priority_exponent: float = 0.6
-    """PER's alpha; its beta goes from 0.4 to 1 over the run."""
+    """α of prioritised replay; its β is annealed from 0.4 to 1 over the run."""
     reward_scale: float = 1.0
-    """Rewards of the environment are learnt from times this; 0: not at all, where there are others."""
+    """Environment rewards are multiplied by this; 0: learn from GAIL and curiosity alone."""
     gail_weight: float = 0.0
-    """Weight of the reward for doing what ``recordings`` do (GAIL); 0: there is none."""
+    """Weight of the reward for imitating ``recordings`` (GAIL); 0: none."""
     gail_discount: float = 0.99
     """Discount of that reward, in [0, 1)."""
     recordings: tuple[str, ...] = ()
-    """Folders of the runs whose recorded games are imitated (gail_weight, cloning_weight), or
+    """Folders of runs whose recorded games are imitated (gail_weight, cloning_weight, cloning_updates), or
     minari:DATASET."""
     curiosity: tuple[str, ...] = ()
-    """Rewards for what is new (docs/curiosity.md): rnd, icm, each with a weight and a discount if you like, as in
+    """Intrinsic rewards (docs/curiosity.md): rnd, icm, each with an optional weight and discount, as in
     rnd:0.5:0.99."""
 
     tau: float = 0.005
-    """How far the target critics go towards those that learn, each update."""
+    """Polyak coefficient τ of the target critics' update."""
     symmetries: bool = True
-    """Show every sample under a symmetry of the game drawn at random; not with a memory."""
+    """Augment each sample with a random symmetry of the game; not with an LSTM."""
     cloning_weight: float = 0.0
     """Weight of the loss −log π(a|s) of the actions in ``recordings``; it falls linearly to 0 over the run."""
     cloning_updates: int = 0
-    """Updates of that loss alone before the first one of the critics, so that the policy begins as a clone."""
+    """Updates on the cloning loss alone before the critics' first one, so that the policy begins as a clone."""
     learning_rate: float = 3e-4
-    """Adam's learning rate, of policy, critics and temperature."""
+    """Adam's learning rate for policy, critics and temperature."""
     anneal_learning_rate: bool = False
-    """Lower the learning rate in a line to 0 at the end of the run."""
+    """Anneal the learning rate linearly to 0 over the run."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -156,7 +158,8 @@ class Config:
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
-    """``config`` with a replay that this machine has memory for. Raises UserError where SAC does not fit."""
+    """``config`` with a replay buffer that fits in this machine's memory. Raises UserError for environments that SAC
+    does not support."""
     if spec.num_players != 1:
         raise UserError(f"SAC is for one player; here are {spec.num_players}. Use muzero.")
     if not np.isfinite(spec.action_low + spec.action_high).all():
@@ -174,7 +177,8 @@ def actions_of(config: Config, spec: EnvSpec) -> SoftActions:
 
 
 def position_columns(config: Config, spec: EnvSpec) -> Columns:
-    """A row is a step; its action is stored as ``soft_actions`` describes, and ``memory`` is the state before it."""
+    """The replay's columns, one row a step. Actions are stored as in ``soft_actions``; ``memory`` is the recurrent
+    state before the step."""
     dtype = np.float32 if spec.components else np.int64
     columns = transition_columns(spec, (spec.action_shape or (1,), dtype))
     return columns | {"memory": ((2 * config.lstm_size,), np.float32)} if config.lstm_size else columns
@@ -188,7 +192,7 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 
 def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSignal]:
-    """What is to be maximised. Each discount among them has values of its own; entropy counts among the first's."""
+    """The rewards to be maximised. Each distinct discount has its own values; entropy belongs to the first."""
     features = partial(action_features, spec)
     return [EnvironmentReward(config.discount, config.reward_scale),
             *gail_signals(config, spec, actions_of(config, spec).stored, features, 1, seed),
@@ -197,12 +201,15 @@ def reward_signals(config: Config, spec: EnvSpec, seed: int) -> list[RewardSigna
 
 
 class Critics(nn.Module):
-    """Two critics, which share no layer but those that look at pictures (``encoder``) and, with ``lstm_size``, the
-    memory, whose output they see in place of the observation. The policy sees the same, but these layers learn from the
-    critics' loss alone, as in DrQ (Yarats et al. 2021): one network looks at a picture in place of three.
+    """Twin critics.
 
-    Values float32 [2, n, D, A] of all choices, or [2, n, D] without choices, for the continuous components ``action``
-    [n, C]; D are the discounts. Where the choices are the cells of a board there is a value for each cell.
+    They share only the image ``encoder`` and, with ``lstm_size``, the ``memory`` (an LSTM), whose output replaces the
+    observation. The policy uses these shared layers too, but they are trained by the critics' loss alone, as in DrQ
+    (Yarats et al. 2021), so one network encodes an image instead of three.
+
+    Values are float32 [2, n, D, A] for all choices, or [2, n, D] without choices, given the continuous components
+    ``action`` [n, C]; D is the number of discounts. Where the choices are the cells of a board, there is a value for
+    each cell.
     """
 
     def __init__(self, config: Config, spec: EnvSpec, discounts: int) -> None:
@@ -213,7 +220,7 @@ class Critics(nn.Module):
         self.by_cell, self.towers = cell_towers(config, spec, self.encoder, 2, discounts), None
         if self.by_cell is None:
             self.towers = TwinTowers(self.encoder.features + spec.components, config.hidden, nn.ReLU)
-            # Small values at first, so that twins agree on what neither knows
+            # Small initial values, so that the twins agree where neither has learnt anything.
             self.weight = nn.Parameter(torch.randn(2, self.towers.features, math.prod(self.shape)) * 0.01)
             self.bias = nn.Parameter(torch.zeros(2, 1, math.prod(self.shape)))
 
@@ -226,7 +233,7 @@ class Critics(nn.Module):
         return torch.baddbmm(self.bias, found, self.weight).view(2, len(features), *self.shape)
 
     def forward(self, observation: Observation, action: Tensor | None = None) -> Tensor:
-        """``values`` of observations, or of what the memory makes of them."""
+        """``values`` of observations, or of outputs of ``memory``."""
         return self.values(self.encoder(observation), action)
 
 
@@ -235,13 +242,13 @@ def make_memory(config: Config, spec: EnvSpec) -> Memory | None:
 
 
 def make_encoder(config: Config, spec: EnvSpec, memory: Memory | None) -> Encoder:
-    """What looks at pictures; of vectors, and of what a memory makes of observations, it has no layers."""
+    """The shared image encoder. It has no layers for vectors and for outputs of ``memory``."""
     seen = memory.spec(spec) if memory else spec
     return Encoder(seen, config.hidden if has_pictures(seen) else (), config.channels, config.blocks)
 
 
 def cell_towers(config: Config, spec: EnvSpec, encoder: Encoder, count: int, outputs: int) -> CellTowers | None:
-    """``count`` networks with ``outputs`` for each action, where actions are the cells of a board; else None."""
+    """``count`` networks with ``outputs`` outputs for each action if actions are cells of a board; else None."""
     if encoder.cells is None or spec.components or spec.action_branches or not acts_by_cell(
             spec.num_actions, encoder.cells):
         return None
@@ -249,7 +256,7 @@ def cell_towers(config: Config, spec: EnvSpec, encoder: Encoder, count: int, out
 
 
 class Policy(nn.Module):
-    """What a policy is made from: ``SoftActions.outputs`` of what ``encoder`` sees."""
+    """The policy network: ``SoftActions.outputs`` outputs from the features of ``encoder``."""
 
     def __init__(self, config: Config, spec: EnvSpec, encoder: Encoder) -> None:
         super().__init__()
@@ -257,7 +264,7 @@ class Policy(nn.Module):
         if self.by_cell is None:
             self.layers = layers(encoder.features, config.hidden, nn.ReLU, layer_norm=False)
             self.head = nn.Linear(config.hidden[-1], actions_of(config, spec).outputs)
-            for parameter in self.head.parameters():  # what can be done is equally likely at first
+            for parameter in self.head.parameters():  # the initial policy is nearly uniform
                 nn.init.normal_(parameter, std=0.01)
 
     def forward(self, seen: Seen) -> Tensor:
@@ -266,7 +273,7 @@ class Policy(nn.Module):
 
 
 class SoftActorCritic(nn.Module):
-    """Critics, policy and the logarithms of the temperatures, one for each entropy."""
+    """Critics, policy and log-temperatures, one for each entropy."""
 
     def __init__(self, config: Config, spec: EnvSpec, discounts: int) -> None:
         super().__init__()
@@ -277,9 +284,9 @@ class SoftActorCritic(nn.Module):
 
 
 class ActingNetwork:
-    """The policy as actors use it: from observations to actions as the replay stores them.
+    """The network of actors and agents: maps observations to actions as the replay stores them.
 
-    state: float32 [n, ``state_size``], what is remembered before these observations; 0 where episodes begin.
+    state: float32 [n, ``state_size``], the recurrent state before these observations; 0 where episodes begin.
     """
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
@@ -298,7 +305,7 @@ class ActingNetwork:
             tensor.copy_(weights[name])
 
     def see(self, observation: np.ndarray, state: np.ndarray) -> tuple[Seen, np.ndarray]:
-        """What the policy and the critics see, and the state after it."""
+        """The input of policy and critics, and the next recurrent state."""
         shown = to_tensors(observation, self.device)
         if self.memory is None:
             return self.encoder(shown), state
@@ -308,7 +315,7 @@ class ActingNetwork:
     @torch.inference_mode()
     def choose(self, observation: np.ndarray, legal_actions: np.ndarray, state: np.ndarray,
                rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
-        """Actions drawn from the policy, or without ``rng`` the likeliest ones; and the state after."""
+        """Actions sampled from the policy, or the most likely ones without ``rng``; and the next recurrent state."""
         seen, after = self.see(observation, state)
         outputs, legal = self.net(seen), torch.from_numpy(legal_actions).to(self.device)
         action = self.kind.mode(outputs, legal) if rng is None else self.kind.sample(outputs, legal, rng)
@@ -316,7 +323,7 @@ class ActingNetwork:
 
 
 class Actor(StepActor):
-    """Draws from the policy; before there is one, from all that can be done, evenly."""
+    """Samples actions from the policy; before the first update, uniformly from the legal ones."""
 
     def __init__(self, config: Config, env: VectorEnv, seed: int) -> None:
         self.player = ActingNetwork(config, env.spec)
@@ -344,8 +351,8 @@ class Actor(StepActor):
 
 
 class Looks(NamedTuple):
-    """What n transitions look like. now: where they begin, with gradients. after: where they lead to, and
-    ``target_after`` the same by the target's encoder and memory."""
+    """Encoded observations of n transitions. now: the first observations, with gradients. after: the next observations.
+    target_after: the next observations, encoded by the target's encoder and LSTM."""
 
     now: Seen
     after: Seen
@@ -353,7 +360,7 @@ class Looks(NamedTuple):
 
 
 class Learner(StepLearner):
-    """Critics, policy and temperatures learn from the same sample at once: one gradient, one step of Adam."""
+    """Trains critics, policy and temperatures on the same minibatch, with one gradient and one step of Adam."""
 
     net: SoftActorCritic
     target: Critics
@@ -368,10 +375,10 @@ class Learner(StepLearner):
         self.net = SoftActorCritic(config, spec, len(self.signals.discounts)).to(self.device)
         self.target = copy.deepcopy(self.net.critics)
         self.parameters = FlatParameters(self.net)
-        #: The critics' own parameters and the targets', each one stretch of memory.
+        #: The parameters of the critics and of the target critics, each a contiguous vector.
         self.of_critics, self.of_target = self.parameters.part(self.net.critics), FlatParameters(self.target).vector
         self.optimizer = FlatAdam(self.parameters)
-        #: The critics as the policy's loss sees them: the same memory, but no gradients go there.
+        #: The critics for the policy's loss: they share the parameters' memory, but get no gradients.
         self.judges = copy.deepcopy(self.net.critics).requires_grad_(False)
         for judge, critic in zip(self.judges.parameters(), self.net.critics.parameters(), strict=True):
             judge.data = critic.data
@@ -442,7 +449,7 @@ class Learner(StepLearner):
         return Looks(self.net.critics.encoder(now), *of_after)
 
     def _remember(self, replay: Sequences, sequences: SequenceBatch) -> Looks:
-        """Both memories go over the sequences, from the state that the actor had at their beginning."""
+        """Run both LSTMs over the sequences, from the recurrent states that the actor stored."""
         assert self.net.critics.memory and self.target.memory
         rows, first, after = sequences.rows, *map(self._tensor, (sequences.first, sequences.after))
         observation = to_tensors(replay.columns["observation"].take(rows.ravel(), axis=0), self.device)
@@ -451,7 +458,7 @@ class Learner(StepLearner):
         return Looks((own[first], None), (own[after].detach(), None), (target[after], None))
 
     def _cloning_loss(self) -> Tensor:
-        """``SoftActions.imitation_losses`` of recorded steps drawn at random, on average."""
+        """Mean of ``SoftActions.imitation_losses`` over a random minibatch of recorded steps."""
         assert self.demonstrations is not None
         rows = self.rng.integers(len(self.demonstrations["action"]), size=self.config.batch_size)
         batch = self._turned({name: self.demonstrations[name][rows]
@@ -461,7 +468,7 @@ class Learner(StepLearner):
         return self.kind.imitation_losses(outputs, legal, action).mean()
 
     def _clone(self) -> None:
-        """Make the policy a clone of the recordings, before anything else is learnt."""
+        """Train the policy on the recordings alone, before the first update."""
         for _ in range(self.config.cloning_updates):
             self.parameters.zero_gradient()
             self._cloning_loss().backward()
@@ -470,8 +477,8 @@ class Learner(StepLearner):
 
     @torch.no_grad()
     def _targets(self, batch: dict[str, np.ndarray], seen: Looks, temperature: Tensor) -> Tensor:
-        """y = R + d · (E_π Q'(s', a') + Σ_b α_b H_b), float32 [n, D, 1]; of branches the mean of their values, as in
-        Tavakoli et al. 2018, equation 6. What the entropies are worth counts among the first discount's rewards."""
+        """y = R + d · (E_π Q'(s', a') + Σ_b α_b H_b), float32 [n, D, 1]. Values are averaged over branches, as in
+        Tavakoli et al. 2018, equation 6. The entropy bonus belongs to the first discount."""
         outputs, legal = self.net.policy(seen.after), self._tensor(batch["next_legal_actions"])
         value, entropy = self.kind.expected(self.target.values, seen.target_after, outputs, legal, self.rng)
         value = value.mean(2)
@@ -486,7 +493,7 @@ def detached(seen: Seen) -> Seen:
 
 
 class Agent:
-    """Takes the likeliest action."""
+    """Takes the most likely action."""
 
     def __init__(self, config: Config, spec: EnvSpec, weights: Weights) -> None:
         self.player = ActingNetwork(config, spec)
@@ -508,7 +515,7 @@ class Agent:
     @torch.inference_mode()
     def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
               starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
-        """The policy, and what the critics say of its likeliest action."""
+        """The policy, and the critics' value of its most likely action."""
         before = state_before(len(observation), self.player.state_size, state, starts)
         seen, after = self.player.see(observation, before)
         logits = self.player.net(seen)

@@ -1,7 +1,7 @@
-"""How soft actor-critic acts and learns with each kind of actions: continuous ones, choices, and both at once.
+"""The action spaces of soft actor-critic: continuous actions, choices (discrete actions), and both at once.
 
 Continuous actions are squashed Gaussians in (−1, 1), scaled to the bounds of the environment. Choices are the columns
-of all branches, as in ``losses.q_learning``. Of mixed actions the continuous components come first.
+of all branches, as in ``losses.q_learning``. In mixed actions the continuous components come first.
 """
 
 from __future__ import annotations
@@ -18,63 +18,65 @@ from myosu.games.playout import random_actions
 from myosu.losses.q_learning import best_columns
 from myosu.losses.soft import by_branch, choice_log_probs, entropies, entropy_targets, squashed
 
-#: log σ of a continuous policy lies between these.
+#: Range of log σ of a continuous policy.
 LOG_STD_RANGE = (-5.0, 2.0)
 
-#: What networks see of observations (``sac.Seen``).
+#: Encoded observations, the input of policy and critics (``sac.Seen``).
 Seen = Any
-#: Twin critics: values float32 [2, n, D, A] of all choices, or [2, n, D] without choices, for the continuous components
-#: [n, C]; D are the discounts.
+#: Twin critics: values float32 [2, n, D, A] for all choices, or [2, n, D] without choices, given the continuous
+#: components [n, C]; D is the number of discounts.
 Critics = Callable[[Seen, Tensor | None], Tensor]
 
 
 class SoftActions(Protocol):
-    """outputs: what the policy network computed, float32 [n, ``outputs``]. legal: bool [n, A]. Actions are stored as
-    ``stored`` makes them. Values and entropies have one column for each of the B branches; of continuous actions there
-    is one.
+    """The operations of soft actor-critic that depend on the action space.
 
-    outputs: the width of these outputs. temperatures: how many entropies are kept at a target, each by its own
+    outputs: number of outputs of the policy network. temperatures: number of entropies, each with its own target and
     temperature.
+
+    Methods take the policy network's ``outputs``, float32 [n, ``outputs``], and ``legal``, bool [n, A]. Stored actions
+    have the format of the method ``stored``. Values have one column for each of the B branches; continuous actions
+    have one.
     """
 
     outputs: int
     temperatures: int
 
     def mode(self, outputs: Tensor, legal: Tensor) -> Tensor:
-        """The likeliest actions, as they are stored."""
+        """The most likely actions, in the stored format."""
 
     def sample(self, outputs: Tensor, legal: Tensor, rng: np.random.Generator) -> Tensor:
-        """Actions drawn from the policy."""
+        """Actions sampled from the policy, in the stored format."""
 
     def random(self, legal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Actions drawn uniformly from the legal ones."""
+        """Uniformly random legal actions, in the stored format."""
 
     def environment_actions(self, stored: np.ndarray) -> np.ndarray:
-        """Stored actions as the environment has them, [n, *action_shape]."""
+        """The environment's actions [n, *action_shape] for stored actions."""
 
     def stored(self, actions: np.ndarray) -> np.ndarray:
-        """The other way round."""
+        """Inverse of ``environment_actions``."""
 
     def chosen(self, critics: Critics, seen: Seen, action: Tensor) -> Tensor:
         """Q of stored actions: float32 [2, n, D, B]."""
 
     def expected(self, critics: Critics, seen: Seen, outputs: Tensor, legal: Tensor,
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """The least Q of both critics of what the policy does, [n, D, B], and its entropies [n, ``temperatures``]. In
-        place of a continuous entropy stands −log π of an action that is drawn."""
+        """Expected Q of the policy, as the minimum of the twin critics, [n, D, B], and the policy's entropies
+        [n, ``temperatures``]. A continuous entropy is estimated by −log π of one sampled action."""
 
     def imitation_losses(self, outputs: Tensor, legal: Tensor, action: Tensor) -> Tensor:
-        """Of stored actions, float32 [n]: −log π(a) of choices, the squared distance of the likeliest action from
-        continuous ones."""
+        """Cloning losses of stored actions, float32 [n]: −log π(a) for choices, the squared distance from the most
+        likely action for continuous components."""
 
     def entropy_targets(self, legal: Tensor) -> Tensor:
-        """What the entropies should be: [n or 1, ``temperatures``]."""
+        """Target entropies, [n or 1, ``temperatures``]."""
 
 
 class ContinuousActions:
-    """Squashed Gaussians. Stored: float32 [n, C] in [−1, 1].
+    """Squashed Gaussians. Actions are stored as float32 [n, C] in [−1, 1].
 
-    entropy_target: in nats, of each component.
+    entropy_target: in nats, for each component.
     """
 
     temperatures = 1
@@ -96,7 +98,7 @@ class ContinuousActions:
         return rng.uniform(-1.0, 1.0, (len(legal), self.components)).astype(np.float32)
 
     def environment_actions(self, stored: np.ndarray) -> np.ndarray:
-        """−1 and 1 are the bounds."""
+        """−1 and 1 are mapped to the bounds."""
         return np.clip(self.low + (self.high - self.low) * 0.5 * (stored + 1.0), self.low, self.high)
 
     def stored(self, actions: np.ndarray) -> np.ndarray:
@@ -117,7 +119,7 @@ class ContinuousActions:
         return torch.full((1, 1), self.entropy_target, device=legal.device)
 
     def drawn(self, outputs: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Actions [n, C] and their log π [n]."""
+        """Sampled actions [n, C] and their log π [n]."""
         mean, log_std = outputs.chunk(2, dim=1)
         low, high = LOG_STD_RANGE
         noise = torch.from_numpy(rng.standard_normal(mean.shape, np.float32)).to(mean.device)
@@ -125,7 +127,8 @@ class ContinuousActions:
 
 
 class Choices:
-    """One choice, or several branches of them; expectations are exact. Stored: int64 [n, B], the chosen columns.
+    """Discrete and multi-discrete actions. Expectations over choices are exact. Actions are stored as the chosen
+    columns, int64 [n, B].
 
     share: see ``losses.soft.entropy_targets``.
     """
@@ -140,7 +143,7 @@ class Choices:
         return best_columns(outputs, legal, self.branches)
 
     def sample(self, outputs: Tensor, legal: Tensor, rng: np.random.Generator) -> Tensor:
-        """The greatest logit with Gumbel's noise is a draw from the policy."""
+        """Gumbel-max sampling: the argmax of logits plus Gumbel noise is a sample from the policy."""
         gumbel = torch.from_numpy(rng.gumbel(size=outputs.shape).astype(np.float32)).to(outputs.device)
         return best_columns(outputs + gumbel, legal, self.branches)
 
@@ -172,9 +175,12 @@ class Choices:
 
 
 class MixedActions:
-    """Continuous components and choices at once (Delalleau et al. 2019), independent of each other given the
-    observation: the critics see the components and have a value for each choice. Stored: float32 [n, C + B], components
-    as in ``ContinuousActions``, then columns as in ``Choices``. The first entropy is that of the components."""
+    """Continuous components and choices at once (Delalleau et al. 2019), independent given the observation.
+
+    The critics take the components as input and have an output for each choice. Actions are stored as float32
+    [n, C + B]: components as in ``ContinuousActions``, then columns as in ``Choices``. The first entropy is that of the
+    components.
+    """
 
     def __init__(self, spec: EnvSpec, entropy_target: float, share: float) -> None:
         self.continuous, self.choices = ContinuousActions(spec, entropy_target), Choices(spec, share)
@@ -208,8 +214,8 @@ class MixedActions:
                  rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         components, logits = self._parts(outputs)
         action, log_prob = self.continuous.drawn(components, rng)
-        # Every branch's value is one of the same return, and the policy maximises their sum. So that this does not
-        # count the components several times, their gradient is that of the mean.
+        # Every branch's value estimates the same return, and the policy maximises the sum over branches. Scaling the
+        # components' gradient by 1 / B makes it that of the mean, so that they are not counted B times.
         share = 1.0 / len(self.choices.branches)
         action = share * action + (1.0 - share) * action.detach()
         value, entropy = self.choices.expected(lambda seen, _: critics(seen, action), seen, logits, legal, rng)
@@ -235,12 +241,12 @@ def make_actions(spec: EnvSpec, entropy_target: float, share: float) -> SoftActi
 
 
 def least(q: Tensor) -> Tensor:
-    """What both critics [2, ...] vouch for, which is overestimated less (Fujimoto et al. 2018)."""
+    """Minimum of the twin critics [2, ...], which reduces overestimation (Fujimoto et al. 2018)."""
     return torch.minimum(q[0], q[1])
 
 
 def columns_of(q: Tensor, columns: Tensor) -> Tensor:
-    """float32 [2, n, D, B] of q [2, n, D, A] and columns int64 [n, B]."""
+    """Values float32 [2, n, D, B] of q [2, n, D, A] at ``columns`` int64 [n, B]."""
     return q.gather(-1, columns[None, :, None].expand(2, -1, q.shape[2], -1))
 
 

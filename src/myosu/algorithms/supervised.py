@@ -1,4 +1,4 @@
-"""What algorithms that learn from recorded games share: how samples are drawn, turned, learnt from and tested on."""
+"""The learner that cloning and value networks share: samples recorded games, augments, trains and tests."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.replay.replay import Replay, Rows
 from myosu.runs.state import State, Weights, copied
 
-#: From a batch of the replay's rows to numbers [n] by name; ``loss`` is what is minimised.
+#: Maps a batch of the replay's rows to measures [n] by name; ``loss`` is minimised.
 Measure = Callable[[Rows], dict[str, Tensor]]
 
 
 class SupervisedLearner:
-    """Minimises ``loss`` of ``network`` by Adam, with a learning rate that falls in a line to 0.
+    """Minimises ``loss`` of ``network`` by Adam, with a learning rate annealed linearly to 0.
 
-    config: with batch_size, learning_rate and symmetries. Rows whose column ``held_out`` is true are never learnt from;
-    their means are reported beside the others as ``held_out_...``.
+    config: has batch_size, learning_rate and symmetries. Rows whose column ``held_out`` is true are never trained on;
+    their mean measures are reported as ``held_out_...``.
     """
 
     def __init__(self, config: Any, network: nn.Module, measure: Measure, symmetries: Symmetries | None,
@@ -54,7 +54,7 @@ class SupervisedLearner:
         return told
 
     def _turned(self, batch: Rows) -> Rows:
-        """Every row under a symmetry of the game drawn at random."""
+        """Augment each row with a random symmetry of the game."""
         if self.symmetries is None:
             return batch
         drawn = self.rng.integers(0, len(self.symmetries.actions), len(batch["observation"]))

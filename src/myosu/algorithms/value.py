@@ -1,8 +1,8 @@
-"""A value network learnt from recorded games, as AlphaGo's (Silver et al. 2016): it predicts the outcome of a position.
+"""A value network trained on recorded games, as AlphaGo's (Silver et al. 2016): it predicts the outcome of a position.
 
-Read it from top to bottom: the configuration, the network, what is kept of a game, the learner, the agent. Nobody acts.
-Successive positions of a game differ by one stone and share their outcome, so that a network that sees whole games
-learns them by heart; the paper learnt from one position of each of 30 million games.
+Read it from top to bottom: the configuration, the network, the replay rows of a game, the learner, the agent. There is
+no actor. Successive positions of a game differ by one stone and share their outcome, so a network trained on whole
+games memorises them; the paper used one position from each of 30 million games.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from myosu.runs.recordings import is_held_out
 from myosu.runs.state import Weights
 
 SOURCE = "recorded"
-#: A value alone chooses no moves, so there is nothing to evaluate in a match.
+#: A value network chooses no moves, so there is nothing to evaluate in a match.
 PLAYS = False
 
 
@@ -37,34 +37,34 @@ class Config:
     """Settings of a value network."""
 
     recordings: tuple[str, ...] = ()
-    """Folders of the games: runs, what myosu record wrote, or SGF files (Go)."""
+    """Folders of games: runs, recordings of myosu record, or SGF files (Go)."""
     positions_per_game: int = 1
-    """Positions kept of each game, drawn at random; 0: all of them, which overfits."""
+    """Random positions kept of each game; 0: all of them, which overfits."""
     held_out: float = 0.1
-    """Share of the games that are not learnt from, but tested on; games with the same opening together."""
+    """Fraction of the games held out for testing. Games with the same opening stay together."""
     symmetries: bool = True
-    """Show every sample under a symmetry of the game drawn at random."""
+    """Augment each sample with a random symmetry of the game."""
     hidden: tuple[int, ...] = (256,)
-    """Units of the layers; of pictures, the last one after the convolutions."""
+    """Units of the hidden layers; images and boards have a single one, of the last size, after the convolutions."""
     channels: int = 32
     """Channels of the convolutions that read a board."""
     blocks: int = 3
     """Residual blocks of the convolutions that read a board."""
 
     num_envs: int = 1
-    """Of no meaning here: nobody acts."""
+    """Not used: there is no actor."""
     replay_capacity: int = 1_000_000
-    """Positions kept. The oldest go first."""
+    """Positions that the replay buffer holds; the oldest are overwritten first."""
     learning_starts: int = 256
     """Positions read before the first update."""
     replay_ratio: float = 20.0
-    """How often each position is learnt from, on average."""
+    """Times each position is sampled on average."""
     batch_size: int = 256
-    """Positions an update."""
+    """Positions in a minibatch."""
     learning_rate: float = 1e-3
-    """Adam's learning rate; it falls in a line to 0 at the end of the run."""
+    """Adam's learning rate, annealed linearly to 0 over the run."""
     device: str = "auto"
-    """cpu, cuda or mps; auto: an accelerator, if there is one and there are pictures to see."""
+    """cpu, cuda or mps; auto: an accelerator if there is one and observations contain images or boards."""
 
     def __post_init__(self) -> None:
         check_ranges(self, {
@@ -83,7 +83,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
 
 
 class Value(nn.Module):
-    """v(s), float32 [n], in the view of the player to move: tanh of a linear map, times the greatest reward."""
+    """v(s), float32 [n], from the perspective of the player to move: tanh of a linear map, times max |reward|."""
 
     def __init__(self, config: Config, spec: EnvSpec) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Value(nn.Module):
 
 
 def make_value(config: Config, spec: EnvSpec) -> Value:
-    """On its device."""
+    """Build the value network on its device."""
     return Value(config, spec).to(device_for(config.device, spec))
 
 
@@ -106,9 +106,9 @@ def make_replay(config: Config, spec: EnvSpec) -> Replay:
 
 
 def kept_plies(config: Config, moves: list[Move]) -> np.ndarray:
-    """The plies, int64 [n], of the positions of a game that are learnt from: of those in which a player chose a move,
-    ``positions_per_game`` at random, the same ones whenever the game is read. None of a game that is not over: its
-    outcome is not known."""
+    """The plies, int64 [n], of the positions of a game to learn from: ``positions_per_game`` random plies in which a
+    player chose the move, the same ones whenever the game is read. A game that is not over has none, because its
+    outcome is unknown."""
     over = bool(moves) and (moves[-1].terminated or moves[-1].truncated)
     plies = np.array([ply for ply, move in enumerate(moves) if move.chosen and over], np.int64)
     if not 0 < config.positions_per_game < len(plies):
@@ -119,8 +119,7 @@ def kept_plies(config: Config, moves: list[Move]) -> np.ndarray:
 
 
 def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
-    """Positions of a recorded game, with the outcome z: what the player to move gets from there to the end,
-    undiscounted."""
+    """Positions of a recorded game, with the outcome z: the undiscounted return of the player to move."""
     plies = kept_plies(config, moves)
     if not len(plies):
         return []
@@ -132,7 +131,7 @@ def make_rows(config: Config, spec: EnvSpec, moves: list[Move]) -> list[Rows]:
 
 
 class Learner(SupervisedLearner):
-    """Minimises ½ (z − v(s))², the error of the paper's figures (a network that knows nothing has ½)."""
+    """Minimises ½ (z − v(s))², the error in the paper's figures. It is ½ for v = 0 and z = ±1."""
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         torch.manual_seed(seed)
@@ -146,7 +145,7 @@ class Learner(SupervisedLearner):
 
 
 class Agent:
-    """Knows the value of a position; its moves are drawn from the legal ones."""
+    """Evaluates positions; its moves are uniformly random legal moves."""
 
     has_memory = False
 
@@ -163,7 +162,7 @@ class Agent:
     @torch.inference_mode()
     def think(self, observation: np.ndarray, legal_actions: np.ndarray, state: AgentState | None = None,
               starts: np.ndarray | None = None, simulations: int | None = None) -> Thoughts:
-        """Of moves it knows nothing: the policy is uniform."""
+        """There is no policy network: the policy is uniform over legal moves."""
         value = self.value(to_tensors(observation, self.device)).cpu().numpy()
         action, _ = self.act(observation, legal_actions)
         policy = (legal_actions / legal_actions.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: A return range wider than ``WIDE`` uses the squeezed support, denser near zero; an unknown or wider one is
-#: ±``WIDEST``.
+#: A return range wider than ``WIDE`` uses the squeezed support, which is denser near zero; unknown ranges and those
+#: wider than ±``WIDEST`` are limited to ±``WIDEST``.
 WIDE, WIDEST = 256.0, 20_000.0
 
 
@@ -31,7 +31,7 @@ class Support:
     @classmethod
     def of_returns(cls, low: float, high: float, atoms: int, num_players: int) -> Support:
         """The support for rewards and values from ``low`` to ``high``, which may be infinite; symmetric for two
-        players, who may win either way."""
+        players, because either may win."""
         low, high = max(low, -WIDEST), min(high, WIDEST)
         if num_players == 2:
             high = max(abs(low), abs(high))
@@ -39,7 +39,7 @@ class Support:
         return cls(low, high, atoms, squeezed=high - low > WIDE)
 
     def points(self, device: torch.device | str = "cpu") -> Tensor:
-        """float32 [atoms]; cached: do not modify."""
+        """The atoms, float32 [atoms]. Cached: do not modify them."""
         return _points(self, device)
 
     def two_hot(self, scalars: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class Support:
         return target.scatter_(-1, index + 1, upper_weight)
 
     def warn_if_outside(self, targets: np.ndarray) -> None:
-        """Warn, once for each support, if a target lies outside it: ``two_hot`` clips it to the nearest end."""
+        """Warn, once for each support, if a target is outside it, because ``two_hot`` clips it to the nearest end."""
         lowest, highest = float(targets.min()), float(targets.max())
         margin = 0.01 * (self.high - self.low)  # a network's bootstrap value may overshoot a little
         if self not in _warned and (lowest < self.low - margin or highest > self.high + margin):
@@ -69,7 +69,7 @@ class Support:
                           "of returns, or scale the rewards of the environment.", stacklevel=2)
 
     def mean(self, logits: Tensor) -> Tensor:
-        """The expected scalar, [..., atoms] → float32 [...]; without gradient."""
+        """The expected scalar, [..., atoms] → float32 [...]; no gradient."""
         if logits.device.type != "cpu":
             return logits.detach().softmax(-1, torch.float32) @ self.points(str(logits.device))
         return torch.from_numpy(self.means(self._rows(logits)).reshape(logits.shape[:-1])).to(logits.device)
@@ -88,11 +88,11 @@ class Support:
         return logits.detach().to("cpu", torch.float32).numpy().reshape(-1, self.atoms)
 
 
-#: Supports that ``warn_if_outside`` has warned of.
+#: Supports that ``warn_if_outside`` has warned about.
 _warned: set[Support] = set()
 
 
-#: Fast-math flags that let LLVM reorder, and so vectorise, sums; infinities and NaN are handled exactly.
+#: Fast-math flags that let LLVM reorder sums, and so vectorise them; infinities and NaN are handled exactly.
 ANY_ORDER = {"contract", "reassoc"}
 
 
@@ -130,8 +130,8 @@ def _gradient(logits, scalars, weights, points):
 
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
 def scaled_softmax(logits):
-    """Softmax up to a factor for each row; float32 [n, atoms]. The second loop runs over the flat array, because
-    vectorising row by row would leave scalar remainders."""
+    """Softmax up to a factor per row; float32 [n, atoms]. The second loop runs over the flat array, because vectorising
+    row by row would leave scalar remainders."""
     scaled = np.empty(logits.shape, np.float32)
     for i in range(len(logits)):
         greatest = np.int32(-2**31)  # rounded to an integer: LLVM vectorises integer maxima, but not float ones
@@ -151,8 +151,8 @@ LOG2_E, LN_2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
 def _exp(x):
     """eˣ of a float32 x ≤ 1 with a relative error of 5e-7: 2ᵏ, made from its bits, times a polynomial of the remainder,
-    which is at most ½ ln 2. Unlike the C library's exp, LLVM can vectorise it."""
-    x = np.float32(-87.0) if x < np.float32(-87.0) else x  # e⁻⁸⁷ is about the least normal float32; NaN stays NaN
+    which is at most ½ ln 2. LLVM can vectorise it, unlike the C library's exp."""
+    x = np.float32(-87.0) if x < np.float32(-87.0) else x  # e⁻⁸⁷ is about the smallest normal float32; NaN stays NaN
     k = np.floor(x * LOG2_E + np.float32(0.5))
     r = x - k * LN_2
     series = np.float32(1 / 720)
@@ -199,7 +199,7 @@ def plane_loss(logits: Tensor, planes: Tensor) -> Tensor:
 
 
 def plane_loss_gradient(logits: Tensor, planes: Tensor) -> Tensor:
-    """The gradient of ``plane_loss`` in the logits, (sigmoid(logits) − planes) / (C H W); [..., C, H, W]."""
+    """Gradient of ``plane_loss`` with respect to the logits, (sigmoid(logits) − planes) / (C H W); [..., C, H, W]."""
     return torch.sigmoid(logits.float()).sub_(planes).div_(logits.shape[-3:].numel())
 
 

@@ -1,5 +1,5 @@
 """Clipped maximum a posteriori policy optimisation (CMPO) and Muesli's other policy losses (Hessel et al. 2021).
-Equation numbers are those of that paper.
+Equation numbers refer to that paper.
 
 A policy is fitted to a target by ``cross_entropy(logits, target)``, which has the gradient of KL(target ‖ π): the two
 differ by the target's entropy, a constant.

@@ -1,5 +1,5 @@
-"""What the distributions and the policy-gradient loss say, in torch's own words, for automatic differentiation: the
-reference that their closed forms are compared with, and that trains where ``kernels.PLAIN`` is set."""
+"""The distributions and the policy-gradient loss in plain torch with autograd: the reference for their closed forms,
+and the training code if ``kernels.PLAIN`` is set."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from myosu.losses.distributions import Choices, Distribution, Gaussian
 
 def log_prob_and_entropy(policy: Distribution, outputs: Tensor, legal: Tensor | None, action: Tensor
                          ) -> tuple[Tensor, Tensor]:
-    """log π(a) and the entropy, [n] each, of a network's outputs [n, size].
+    """log π(a) and the entropy, [n] each, for a network's outputs [n, size].
 
-    legal: bool [n, A], or None where everything is. action: [n, *action_shape].
+    legal: bool [n, A], or None if all actions are legal. action: [n, *action_shape].
     """
     if isinstance(policy, Gaussian):
         mean, log_std = outputs.chunk(2, dim=1)
@@ -22,7 +22,7 @@ def log_prob_and_entropy(policy: Distribution, outputs: Tensor, legal: Tensor | 
         return normal.log_prob(action), normal.entropy()
     assert isinstance(policy, Choices)
     if legal is not None:
-        outputs = outputs.masked_fill(~legal, -1e9)  # so low that its probability is 0, but finite: 0 times it is 0
+        outputs = outputs.masked_fill(~legal, -1e9)  # probability 0, but finite, because 0 · −∞ would be NaN
     columns = action if policy.several else action[:, None]
     branches = [Categorical(logits=logits) for logits in outputs.tensor_split(policy.ends[:-1].tolist(), dim=1)]
     return (torch.stack([branch.log_prob(columns[:, k]) for k, branch in enumerate(branches)]).sum(0),

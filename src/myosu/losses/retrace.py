@@ -14,7 +14,7 @@ def retrace_trace(log_prob, behaviour_log_prob, retrace_lambda):
 
 @numba.njit(cache=True)
 def retrace_returns(reward, discount, value, q, trace):
-    """Retrace's returns, float32 [B, T − 1], as a recursion (Munos et al., equations 3 and 4):
+    """Retrace returns, float32 [B, T − 1], as a recursion (Munos et al., equations 3 and 4):
 
         G_t = r_t + d_t (v_{t+1} + c_{t+1} (G_{t+1} − q_{t+1}))
 
@@ -23,7 +23,7 @@ def retrace_returns(reward, discount, value, q, trace):
     reward: float32 [B, T − 1]. discount: float32 [B, T − 1], 0 where the episode terminated, negative where the
     opponent moves next. value: float32 [B, T], v(s_t) = Σ_a π(a|s_t) Q(s_t, a). q: float32 [B, T], Q(s_t, a_t).
     trace: float32 [B, T], c_t, 0 where no action was taken. q and trace of the last step are not used, nor are its
-    reward and discount, if given.
+    reward and discount if given.
     """
     returns = np.empty((len(value), value.shape[1] - 1), np.float32)
     for b in range(len(value)):

@@ -1,4 +1,4 @@
-"""The parts of soft actor-critic (Haarnoja et al. 2018): squashed Gaussian and categorical policies, entropies and the
+"""Losses of soft actor-critic (Haarnoja et al. 2018): squashed Gaussian and categorical policies, entropies and the
 temperature loss.
 
 Continuous actions are tanh-squashed Gaussians in (−1, 1). The choices of all branches are concatenated to A columns, as

@@ -1,4 +1,4 @@
-"""Observations that are several frames at once, stored frame by frame."""
+"""Frame-stacked observations, stored frame by frame."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ import numpy as np
 
 
 class StackedFrames:
-    """A column [capacity, k, *frame] of a replay in which each frame is stored once: consecutive observations share all
-    but one of theirs. Whatever frames come, they are found by their bytes; ones that no row has any more make room.
+    """A column [capacity, k, *frame] of a replay that stores each distinct frame once, because consecutive observations
+    share all but one of their frames.
 
-    It is read and written as an array is: by a slice or an array of rows, and by ``take``. What is read is a copy.
+    Equal frames are found by a hash of their bytes, and frames that no row uses any more are freed. The column is
+    indexed like an array, by a slice or an array of rows, and by ``take``. Reading returns a copy.
     """
 
     def __init__(self, capacity: int, shape: tuple[int, ...], dtype: Any) -> None:
         self.shape, self.dtype = (capacity, *shape), np.dtype(dtype)
-        #: There is room for a frame a row and some more, and more is made where that is not enough.
+        #: Room for about one frame per row; it grows when that is not enough.
         self._frames = np.zeros((capacity + capacity // 16 + 64, *shape[1:]), dtype)
         self._uses = np.zeros(len(self._frames), np.int64)
         self._index = np.full((capacity, shape[0]), -1, np.int32)
-        self._place: dict[int, int] = {}  # of frames, by their hash
+        self._place: dict[int, int] = {}  # from a frame's hash to its index
         self._free: list[int] = []
         self._next = 0
 
     @property
     def distinct(self) -> int:
-        """Frames that are stored."""
+        """Number of stored frames."""
         return self._next - len(self._free)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """Rows that were never written are 0."""
+        """Copies of rows; rows that were never written are 0."""
         index = self._index[rows]
         found = self._frames[index]
         found[index < 0] = 0
@@ -51,7 +52,7 @@ class StackedFrames:
             self._index[row] = places
 
     def _keep(self, frame: np.ndarray) -> int:
-        """The place of a frame, which has one more use."""
+        """Store a frame, or count one more use of a stored one. Returns its index."""
         key = hash(frame.tobytes())
         place = self._place.get(key, -1)
         if place < 0 or not np.array_equal(self._frames[place], frame):
@@ -75,13 +76,13 @@ class StackedFrames:
             self._free.append(place)
 
     def to_arrays(self, name: str, rows: slice) -> dict[str, np.ndarray]:
-        """What ``from_arrays`` restores the rows from: the frames, and which of them each row has."""
+        """Arrays from which ``from_arrays`` restores the rows: their frames, and the indices of each row's frames."""
         places, index = np.unique(self._index[rows], return_inverse=True)
         return {name: index.reshape(self._index[rows].shape).astype(np.int32) - np.int32(places[0] < 0),
                 f"{name}.frames": self._frames[places[places >= 0]]}
 
     def from_arrays(self, name: str, arrays: dict[str, np.ndarray], rows: slice) -> bool:
-        """Whether they fit."""
+        """Restore rows from the arrays of ``to_arrays``. Returns whether they fit; if not, nothing changes."""
         index, frames = arrays[name], arrays.get(f"{name}.frames")
         if (frames is None or frames.shape[1:] != self._frames.shape[1:] or frames.dtype != self.dtype
                 or index.dtype != np.int32 or index.shape != self._index[rows].shape

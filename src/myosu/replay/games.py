@@ -1,4 +1,4 @@
-"""A replay that counts games, for algorithms that learn from whole games."""
+"""A replay that counts games instead of positions, for algorithms that learn from whole games."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from myosu.replay.replay import Replay
 
 
 class GameReplay(Replay):
-    """Every sequence is a game, and counts as one position for ``learning_starts``, ``batch_size`` and
+    """A replay in which each sequence is a game and counts as one position for ``learning_starts``, ``batch_size`` and
     ``replay_ratio``."""
 
     def _count(self, positions: int) -> None:
         super()._count(1)
 
     def last_games(self, count: int) -> list[np.ndarray]:
-        """The rows, int64 [moves] in their order, of each of the newest ``count`` games, the oldest first. So many must
-        fit into the replay."""
+        """The rows, int64 [moves] in order, of each of the newest ``count`` games, oldest game first. The replay must
+        be large enough for ``count`` games."""
         newest_first = (self.cursor - 1 - np.arange(self.filled)) % self.capacity
         ends = np.flatnonzero(self.columns["remaining"][newest_first] == 1)[:count + 1]
         starts = np.append(ends[1:], self.filled)  # of the next older game, or beyond the oldest row

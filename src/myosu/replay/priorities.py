@@ -1,4 +1,4 @@
-"""Prioritised replay: rows drawn in proportion to their errors, by a sum tree (Schaul et al. 2016)."""
+"""Prioritised replay: rows are sampled in proportion to their errors, by a sum tree (Schaul et al. 2016)."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Priorities:
         self.tree.set(rows, priorities)
 
     def set_greatest(self, rows: np.ndarray) -> None:
-        """Set the greatest priority so far, so that rows with unknown errors are sampled soon."""
+        """Give the rows the greatest priority so far, so that rows with unknown errors are sampled soon."""
         self.tree.set(rows, np.full(len(rows), self.greatest))
 
     def draw(self, count: int, positions: int, progress: float, rng: np.random.Generator
              ) -> tuple[np.ndarray, np.ndarray]:
-        """Sample rows int64 [count]; and the importance weights of their losses, f32 [count], at most 1, for
-        ``positions`` stored positions. β is annealed from 0.4 to 1 with ``progress`` in [0, 1]."""
+        """Sampled rows int64 [count] and their importance-sampling weights f32 [count], at most 1. positions: number of
+        stored positions. β is annealed from 0.4 to 1 with ``progress`` in [0, 1]."""
         rows = self.tree.sample(count, rng)
         return rows, self.tree.importance(rows, positions, beta=0.4 + 0.6 * progress)
 
@@ -73,12 +73,13 @@ class SumTree:
         return self.tree[self.size + rows]
 
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Stratified: one row from each of ``count`` equal shares of the total; int64 [count]."""
+        """Stratified sampling: one row from each of ``count`` equal segments of the total; int64 [count]."""
         targets = (np.arange(count) + rng.random(count)) * (self.total / count)
         return _find(self.tree, self.size, targets)
 
     def importance(self, rows: np.ndarray, count: int, beta: float) -> np.ndarray:
-        """Importance weights w_i = (count · P(i))^−β / max_j w_j, float32 [n], of sampled ``rows`` out of ``count``."""
+        """Importance-sampling weights w_i = (count · P(i))^−β / max_j w_j, float32 [n], of ``rows`` sampled out of
+        ``count``."""
         weights = (count / self.total * self.get(rows)) ** -beta
         return (weights / weights.max()).astype(np.float32)
 
@@ -101,7 +102,7 @@ def _find(tree, size, targets):
         target, node = targets[k], 1
         while node < size:
             node *= 2
-            # Rounding may put a target at the very end of the total: never descend into a subtree of total 0.
+            # Rounding may put a target at the very end of the total, so never descend into a subtree with total 0.
             if target >= tree[node] and tree[node + 1] > 0:
                 target -= tree[node]
                 node += 1

@@ -1,4 +1,4 @@
-"""Preallocated storage of positions."""
+"""The replay buffer."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ Rows = dict[str, np.ndarray]
 Columns = dict[str, tuple[tuple[int, ...], Any]]
 
 
-#: A replay may take so much of the machine's memory.
+#: Fraction of the machine's memory that a replay may use.
 MEMORY_SHARE = 0.5
 
 
 def row_bytes(columns: Columns) -> int:
-    """Of one position, those columns that every replay has included."""
+    """Bytes of one position, including the columns that every replay has."""
     return 8 + sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in columns.values())
 
 
 def fitting_capacity(columns: Columns, capacity: int, warn: bool = True) -> int:
-    """``capacity``, or as many positions as fit into ``MEMORY_SHARE`` of the machine's memory, with a warning. Known
-    before anything is allocated: memory is taken as the replay fills, and a machine would fail hours later."""
+    """``capacity``, or the number of positions that fit into ``MEMORY_SHARE`` of the machine's memory, with a warning.
+    Checked before allocation, because memory is only used up as the replay fills, so a run would fail hours later.
+    Raises UserError if not even one position fits."""
     memory = machine_memory()
     fits = capacity if memory is None else int(MEMORY_SHARE * memory / row_bytes(columns))
     if fits >= capacity:
@@ -53,13 +54,13 @@ def fitting_capacity(columns: Columns, capacity: int, warn: bool = True) -> int:
 class Replay:
     """A ring buffer of positions: one preallocated array [capacity, ...] per column.
 
-    columns: name → (shape, dtype) of one row; and two more, int32 each. ``remaining``: the number of rows from a
-    position to the end of its episode, itself included, so that n-step targets work although older rows are
-    overwritten; an actor that stores rows in another order gives this column itself, with 1 in the last row of an
+    columns: name → (shape, dtype) of one row. Two more columns are added, int32 each. ``remaining``: the number of rows
+    from a position to the end of its episode, itself included, so that n-step targets work although older rows are
+    overwritten; an actor that stores rows in another order provides this column itself, with 1 in the last row of an
     episode. ``version``: the number of updates of the weights that played the position.
 
-    positions: currently stored. total_positions: ever stored; ``learning_starts`` and ``replay_ratio`` count these.
-    rows_written: rows ever written. games: episodes whose last row is stored.
+    positions: number of positions stored now. total_positions: number ever stored; ``learning_starts`` and
+    ``replay_ratio`` refer to it. rows_written: number of rows ever written. games: episodes whose last row is stored.
     """
 
     def __init__(self, columns: Columns, capacity: int) -> None:
@@ -81,7 +82,7 @@ class Replay:
         return min(self.rows_written, self.capacity)
 
     def add(self, sequence: Rows, version: int) -> np.ndarray:
-        """Store rows in place of the oldest ones. Returns their indices, int64 [T]. Raises UserError if they do not
+        """Store rows, overwriting the oldest ones. Returns their indices, int64 [T]. Raises UserError if they do not
         fit."""
         rows = self._next_rows(sequence)
         self._write(rows, sequence, version)
@@ -114,11 +115,11 @@ class Replay:
         self.total_positions += positions
 
     def mark_changed(self, rows: np.ndarray) -> None:
-        """Include rows that were modified from outside (reanalysis) in the next save."""
+        """Include rows that were modified in place (by reanalysis) in the next save."""
         self._changed[rows // BLOCK_ROWS] = True
 
     def sample_rows(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """``count`` stored rows, uniformly; int64 [count]."""
+        """Uniformly sampled stored rows, int64 [count]."""
         return rng.integers(0, self.positions, count)
 
     # --- saving: files of BLOCK_ROWS rows; changed blocks are written to a new file, never in place
@@ -192,5 +193,5 @@ class Replay:
         """Delete the files in ``folder`` that no manifest of ``keep`` names."""
         wanted = {name for manifest in keep for name in manifest["files"]}
         for path in folder.glob("block-*"):
-            if path.name not in wanted and not path.is_dir():  # a folder is none of ours
+            if path.name not in wanted and not path.is_dir():  # folders are not ours
                 path.unlink(missing_ok=True)

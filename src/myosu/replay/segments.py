@@ -14,9 +14,9 @@ ANSWER_COLUMNS: Columns = {"reward": ((), np.float32), "acted": ((), np.bool_), 
 class Segments:
     """Collects sequences of ``length`` rows in each of ``num_envs`` environments.
 
-    Call ``act`` with what is stored of a step, then ``answer`` with the environments' answer, which returns the
-    sequences that are full. Any subset of the environments may act and answer. Every row is followed by its successor,
-    so that values can bootstrap, unless it is terminal:
+    Call ``act`` with the observations, actions and other columns of a step, then ``answer`` with the environments'
+    answer, which returns the sequences that are full. Any subset of the environments may act and answer. Every row that
+    is not terminal is followed by its successor, so that values can bootstrap:
 
     acted: whether an action was taken. False in the last row of a sequence, which is also the first row of the next
     one; and in the row of the final observation of a truncated episode. Other fields of such a row are 0; the last row
@@ -45,7 +45,7 @@ class Segments:
         if (cut := step.truncated).any():
             ids = step.env_ids[cut]
             self.rows["observation"][ids, self.filled[ids]] = step.final_observation[cut]
-            # Final observations carry no mask: all actions count as legal, as after the end of a game.
+            # Final observations have no action mask: all actions count as legal, as after the end of a game.
             self.rows["legal_actions"][ids, self.filled[ids]] = True
             self.rows["remaining"][ids, self.filled[ids]] = 1
             self.filled[ids] += 1

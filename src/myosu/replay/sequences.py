@@ -1,4 +1,4 @@
-"""Sequences of transitions, for learners with a memory."""
+"""Sequences of transitions, for recurrent networks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from myosu.replay.transitions import Transitions, Windows
 
 
 class SequenceBatch(NamedTuple):
-    """B sequences of W rows that follow each other in one episode, and the N transitions in them that are learnt from.
+    """B sequences of W consecutive rows of one episode, and the N transitions in them to train on.
 
     rows: int64 [B, W]; where an episode ends earlier, its last row is repeated.
-    windows: the N transitions, over n steps each.
-    first, after: int64 [N], where each transition begins and where it leads to, as indices into ``rows.ravel()``.
+    windows: the N n-step transitions.
+    first, after: int64 [N], indices of each transition's first and next observation in ``rows.ravel()``.
     """
 
     rows: np.ndarray
@@ -26,9 +26,9 @@ class SequenceBatch(NamedTuple):
 
 
 class Sequences(Transitions):
-    """Transitions that are drawn as sequences of up to ``length``, after up to ``burn_in`` earlier steps of the episode
-    (Kapturowski et al. 2019). ``previous_row`` (int32) is the row before in the same environment, as long as it is
-    stored, or −1."""
+    """Transitions sampled as sequences of up to ``length`` steps, after up to ``burn_in`` earlier steps of the episode
+    (Kapturowski et al. 2019). The column ``previous_row`` (int32) is the previous row of the same environment, or −1;
+    that row may have been overwritten."""
 
     def __init__(self, columns: Columns, capacity: int, steps: int, frames_once: bool, burn_in: int, length: int
                  ) -> None:
@@ -42,15 +42,16 @@ class Sequences(Transitions):
         self.columns["previous_row"][after] = before
 
     def sample_sequences(self, count: int, rng: np.random.Generator) -> SequenceBatch:
-        """``count`` sequences. Each contains a row drawn uniformly, at a random place. Raises UserError if there is
-        none."""
+        """Sample ``count`` sequences. Each contains a uniformly sampled row at a random place. Raises UserError if no
+        row can be sampled."""
         drawn = self.sample_windows(count, rng).rows
         back = rng.integers(0, self.length, count)
         rows, begin = _chains(drawn, back, self.burn_in, self.burn_in + self.length + self.steps,
                               self.columns["next_row"], self.columns["previous_row"])
         places = begin[:, None] + np.arange(self.length)
         first = rows[np.arange(count)[:, None], places]
-        # The repeated last row of an episode has no action, and that of a running one is not complete.
+        # Excludes repeated last rows: at an episode's end they have no action, in a running episode they are not
+        # complete.
         windows = self.windows(first.ravel())
         learnt = np.flatnonzero(windows.complete)
         windows = Windows(*(column[learnt] for column in windows))
@@ -62,14 +63,14 @@ class Sequences(Transitions):
 
 @numba.njit(cache=True)
 def _chains(rows, back, burn_in, width, next_row, previous_row):
-    """Sequences int64 [B, width] of rows that begin up to ``back`` [B] and ``burn_in`` more steps before ``rows`` [B];
-    and how many of the latter there are, [B]."""
+    """Sequences of rows, int64 [B, width], that begin up to ``back`` [B] + ``burn_in`` steps before ``rows`` [B]; and
+    the number of burn-in steps in each, [B]."""
     found, begin = np.empty((len(rows), width), np.int64), np.zeros(len(rows), np.int64)
     for i in range(len(rows)):
         row = rows[i]
         for k in range(back[i] + burn_in):
             before = previous_row[row]
-            if before < 0 or next_row[before] != row:  # or it has been overwritten
+            if before < 0 or next_row[before] != row:  # none, or overwritten
                 break
             row = before
             begin[i] += k >= back[i]

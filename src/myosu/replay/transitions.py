@@ -1,4 +1,4 @@
-"""Raw transitions: what happened, step by step, of many environments mixed; returns are made by whoever learns."""
+"""A replay of raw environment steps, interleaved from many environments; learners compute the returns."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from myosu.errors import UserError
 from myosu.replay.frames import StackedFrames
 from myosu.replay.replay import Columns, Replay, Rows
 
-#: Draws that find nothing to learn from, one after another, before it is the replay that is too small.
+#: Failed draws in a row after which the replay is reported as too small.
 MAX_DRAWS = 1000
 
 
 def transition_columns(spec: EnvSpec, action: tuple[tuple[int, ...], Any]) -> Columns:
-    """What is stored of a step. action: shape and dtype of what the algorithm stores of an action.
+    """The columns of a step. action: shape and dtype of actions as the algorithm stores them.
 
-    env_id: which environment of which actor; its rows come in the order of time.
-    acted: whether there was an action. The last observation of an episode has a row of its own, where there was none:
-        that row is only looked at, as what came after the row before it. Its mask is the last one that is known.
-    reward, terminated, truncated: what came of the action.
+    env_id: identifies the environment and its actor; the rows of one environment are in chronological order.
+    acted: whether an action was taken. The final observation of an episode has its own row without an action, which
+        serves only as the next observation of the previous row. Its action mask is that of the last step.
+    reward, terminated, truncated: results of the action.
     """
     return {
         "observation": (spec.observation_shape, spec.observation_dtype),
@@ -39,7 +39,7 @@ def transition_columns(spec: EnvSpec, action: tuple[tuple[int, ...], Any]) -> Co
 
 
 def stored_columns(spec: EnvSpec, columns: Columns) -> Columns:
-    """``columns`` as ``Transitions`` store them: of several frames at once about one is new in each row."""
+    """``columns`` as ``Transitions`` stores them: with frame stacking about one frame per row is new."""
     if spec.frame_stack < 2:
         return columns
     (frames, *frame), dtype = columns["observation"]
@@ -47,10 +47,10 @@ def stored_columns(spec: EnvSpec, columns: Columns) -> Columns:
 
 
 class RunningSteps:
-    """The step under way in each of ``num_envs`` environments, as an actor keeps it until it is answered.
+    """The current step of each of ``num_envs`` environments, kept by an actor until the environment has answered.
 
-    ``act`` with what was acted on and how, then ``answer``: the rows of as many environments as have answered.
-    first_id: env_ids count from here.
+    Call ``act`` with the observations, actions and other columns, then ``answer``, which returns the rows of those
+    environments that have answered. first_id: env_ids count from here.
     """
 
     def __init__(self, columns: Columns, num_envs: int, first_id: int = 0) -> None:
@@ -64,7 +64,7 @@ class RunningSteps:
             self.steps[name][env_ids] = value
 
     def answer(self, step: Step) -> Rows:
-        """A row for each environment, in the order of ``step``, then the last observations of episodes that ended.
+        """A row for each environment, in the order of ``step``, then the final observations of episodes that ended.
         ``remaining`` is 1 in the last step of an episode, else 0."""
         ended, n = np.flatnonzero(step.terminated | step.truncated), len(step.env_ids)
         ids = np.append(step.env_ids, step.env_ids[ended]) if len(ended) else step.env_ids
@@ -90,10 +90,12 @@ class RunningSteps:
 
 
 class Windows(NamedTuple):
-    """Up to n steps from each of B rows. steps: int64 [B, n], the rows they are in, those beyond ``length`` any row.
-    length: int64 [B], at least 1. after: int64 [B], the row that shows what came after them. terminated: bool [B], the
-    episode ended with the last of them. complete: bool [B], there are n of them or the episode ended; of others more is
-    still to come."""
+    """Windows of up to n steps from each of B rows.
+
+    steps: int64 [B, n], the rows of these steps; arbitrary rows beyond ``length``. length: int64 [B], at least 1.
+    after: int64 [B], the row of the next observation. terminated: bool [B], whether the last step terminated the
+    episode. complete: bool [B], whether the window has n steps or the episode ended; otherwise steps are still to come.
+    """
 
     rows: np.ndarray
     steps: np.ndarray
@@ -104,14 +106,15 @@ class Windows(NamedTuple):
 
 
 class Transitions(Replay):
-    """A ring of the rows of ``transition_columns``. ``next_row`` (int32) is where the row that follows in the same
-    environment lies, and −1 where there is none yet. A row is younger than what it follows and so outlives it: what
-    ``next_row`` says is always there. An observation is stored once.
+    """A ring buffer with the columns of ``transition_columns``, in which every observation is stored once.
 
-    A step is a position from the moment on when ``steps`` steps from it, itself included, or the end of the episode are
-    known; the last observations of episodes, which have rows too, are none.
+    The column ``next_row`` (int32) is the next row of the same environment, or −1 if there is none yet. A row is
+    overwritten before its successor, so ``next_row`` is always valid.
 
-    frames_once: observations are frames at once, see ``StackedFrames``.
+    A step counts as a position once ``steps`` steps from it, itself included, or the end of its episode are known. The
+    rows of final observations are no positions.
+
+    frames_once: observations are stacked frames, see ``StackedFrames``.
     """
 
     def __init__(self, columns: Columns, capacity: int, steps: int = 1, frames_once: bool = False) -> None:
@@ -121,20 +124,20 @@ class Transitions(Replay):
             self.columns["observation"] = StackedFrames(capacity, *stacks)
         self.columns["next_row"] = np.full(capacity, -1, np.int32)
         self.steps = steps
-        #: Of every environment the latest rows, up to ``steps``, that are no positions yet.
+        #: For each environment, its latest rows (at most ``steps``) that are no positions yet.
         self._running: dict[int, list[int]] = {}
 
     def add(self, sequence: Rows, version: int) -> np.ndarray:
         rows = self._next_rows(sequence)
         newest = rows[self.columns["acted"][rows] & (self.columns["next_row"][rows] < 0)]
         for env in self.columns["env_id"][newest].tolist():
-            self._running.pop(env, None)  # what is written over its newest row cannot follow it
+            self._running.pop(env, None)  # its newest row is overwritten, so nothing can follow it
         self._write(rows, sequence, version)
         self._count(self._link(rows, sequence))
         return rows
 
     def _link(self, rows: np.ndarray, sequence: Rows) -> int:
-        """Note what the new rows follow; how many positions there are by them."""
+        """Link the new rows to their predecessors. Returns the number of positions that they complete."""
         before, after, complete = [], [], 0
         for row, env, acted in zip(rows.tolist(), sequence["env_id"].tolist(), sequence["acted"].tolist(), strict=True):
             running = self._running.setdefault(env, [])
@@ -152,13 +155,13 @@ class Transitions(Replay):
         return complete
 
     def _connect(self, new: np.ndarray, before: list[int], after: list[int]) -> None:
-        """Of the ``new`` rows, and of rows ``before`` others: which follows."""
+        """Set the links of the ``new`` rows, and of the rows ``before`` to their successors ``after``."""
         self.columns["next_row"][new] = -1
         self.columns["next_row"][before] = after
 
     def sample_windows(self, count: int, rng: np.random.Generator) -> Windows:
-        """From ``count`` rows, drawn uniformly from those whose windows are complete. Raises UserError if there is
-        none."""
+        """Windows from ``count`` rows, sampled uniformly among those whose windows are complete. Raises UserError if
+        there are none."""
         rows = rng.integers(0, self.filled, count)
         for _ in range(MAX_DRAWS):
             windows = self.windows(rows)
@@ -170,7 +173,7 @@ class Transitions(Replay):
                         "in any environment: raise replay_capacity or lower num_envs.")
 
     def windows(self, rows: np.ndarray) -> Windows:
-        """``steps`` steps from each of the rows int64 [B]."""
+        """Windows of up to ``steps`` steps from each of the rows int64 [B]."""
         columns = self.columns
         return Windows(rows, *_windows(rows, self.steps, columns["next_row"], columns["acted"], columns["terminated"]))
 
@@ -187,8 +190,8 @@ class Transitions(Replay):
 
 
 class View(Mapping[str, np.ndarray]):
-    """Columns of the ``rows`` int64 [n] of a replay, made when they are asked for; ``next_observation`` and
-    ``next_legal_actions`` among them: what came after each of these steps."""
+    """Columns of the ``rows`` int64 [n] of a replay, gathered on access, and ``next_observation`` and
+    ``next_legal_actions``, the observation and action mask after each step."""
 
     def __init__(self, replay: Transitions, rows: np.ndarray) -> None:
         self._columns, self.rows = replay.columns, rows
@@ -210,7 +213,7 @@ class View(Mapping[str, np.ndarray]):
 
 
 class Rollout(Transitions):
-    """Holds the sequence that came last, and nothing else. Its env_ids count from 0."""
+    """Holds only the sequence added last. Its env_ids count from 0."""
 
     def add(self, sequence: Rows, version: int) -> np.ndarray:
         self.columns["remaining"][: self.filled] = 0
@@ -223,7 +226,8 @@ class Rollout(Transitions):
 
 @numba.njit(cache=True)
 def _link_all(env_ids, acted, next_row):
-    """Write for each of the first rows what follows it in its environment, or −1; how many have something."""
+    """Write ``next_row`` of the first rows: the next row of the same environment, or −1. Returns the number of links.
+    """
     latest = np.full(env_ids.max() + 1 if len(env_ids) else 0, -1)
     links = 0
     for row, env in enumerate(env_ids):
@@ -237,7 +241,7 @@ def _link_all(env_ids, acted, next_row):
 
 @numba.njit(cache=True)
 def _windows(rows, steps, next_row, acted, terminated):
-    """What ``Windows`` has beside its rows."""
+    """The fields of ``Windows`` after ``rows``."""
     count = len(rows)
     window, length, after = np.empty((count, steps), np.int64), np.ones(count, np.int64), np.empty(count, np.int64)
     over, complete = np.zeros(count, np.bool_), np.zeros(count, np.bool_)

@@ -13,9 +13,10 @@ from myosu.replay.replay import Replay, Rows
 
 @dataclass
 class UnrolledBatch:
-    """B unrolls of K actions from the sampled rows. Positions after the end of an episode are absorbing: reward 0,
-    random actions, no policy target. Their value is 0; after a truncation it is that of the final observation, and if
-    rewards are not predicted, it is the outcome.
+    """B unrolls of K actions from the sampled rows.
+
+    Positions after the end of an episode are absorbing: reward 0, random actions, no policy target. Their value is 0;
+    after a truncation it is the value of the final observation, and if rewards are not predicted, it is the outcome.
 
     observation: [B, *shape]. next_observations: [B, K, *shape] or None. final_pieces: [B, K+1, 2, H, W] or None.
     action: int64 [B, K]. reward: f32 [B, K].
@@ -54,7 +55,7 @@ class UnrollSettings:
 
 def value_targets(replay: Replay, rows: np.ndarray, discount: float, td_steps: int, search_weight: float,
                   td_lambda: float = 1.0) -> np.ndarray:
-    """Value targets of the rows (any shape), in the view of the player to move; float32.
+    """Value targets of the rows (any shape), from the perspective of the player to move; float32.
 
     (1 − search_weight)·z + search_weight·v, where v is the search's value of the position and z the λ-return to the end
     of the episode (``lambda_returns``); or, if 0 < ``td_steps`` = n steps end earlier, the bootstrapped n-step return
@@ -92,8 +93,8 @@ def lambda_returns(columns: Rows, rows: np.ndarray, discount: float, td_lambda: 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _lambda_returns(rows, remaining, reward, search_value, value_after, discount, td_lambda):
-    """``lambda_returns`` of ``rows`` [n] of a ring buffer, backwards from the end of each episode. A row that is
-    followed by its successor goes on from there, so the rows of an unroll cost one pass."""
+    """``lambda_returns`` of ``rows`` [n] of a ring buffer, backwards from the end of each episode. If a row's successor
+    is the next entry of ``rows``, its return is reused, so the rows of an unroll take one pass."""
     returns, capacity = np.empty(len(rows), np.float32), len(reward)
     z, bootstrapped, followed = 0.0, discount * (1 - td_lambda), discount * td_lambda
     for i in range(len(rows) - 1, -1, -1):
@@ -112,7 +113,7 @@ def _lambda_returns(rows, remaining, reward, search_value, value_after, discount
 
 def sample_unrolled(replay: Replay, rows: np.ndarray, settings: UnrollSettings, rng: np.random.Generator,
                     symmetries: Symmetries | None = None) -> UnrolledBatch:
-    """Unrolls of ``settings.unroll_steps`` actions from ``rows`` int64 [B], each augmented by a random symmetry."""
+    """Unrolls of ``settings.unroll_steps`` actions from ``rows`` int64 [B], each augmented with a random symmetry."""
     columns, batch, discount = replay.columns, len(rows), settings.discount
     offsets = np.arange(settings.unroll_steps + 1)
     along = (rows[:, None] + offsets) % replay.capacity

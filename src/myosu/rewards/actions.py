@@ -1,4 +1,4 @@
-"""Actions as reward signals read them."""
+"""Action features for reward signals."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from myosu.envs.vector import EnvSpec
 
 
 def action_features(spec: EnvSpec, stored: np.ndarray) -> np.ndarray:
-    """float32 [n, C + A]: continuous components as they are, then 1 for each choice that was made. stored: the
-    components float32 [n, C], the columns int64 [n, B] of the choices, or both as float32 [n, C + B]."""
+    """Features float32 [n, C + A]: continuous components unchanged, then one-hot choices.
+
+    stored: the components float32 [n, C], the columns int64 [n, B] of the choices, or both as float32 [n, C + B].
+    """
     c = spec.components
     features = np.zeros((len(stored), c + spec.num_actions), np.float32)
     features[:, :c] = stored[:, :c]

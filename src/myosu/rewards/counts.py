@@ -1,4 +1,4 @@
-"""Episodic counts: a reward for what has not been seen yet in this episode."""
+"""Episodic counts: an intrinsic reward for observations that are new in this episode."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from myosu.rewards.signals import Steps
 
 
 class EpisodicCounts:
-    """r = 1 / √N(s_{t+1}) / σ, where N counts how often an observation came in this episode, this time included.
+    """r = 1 / √N(s_{t+1}) / σ, where N is the number of visits to an observation in this episode, this one included.
 
-    Beside RND it keeps an agent moving on where everything has been seen in earlier episodes (Badia et al. 2020; Henaff
-    et al. 2023). Observations count as the same only if all their numbers are, so it is for grids and boards. Divided
-    by σ, see ``ReturnScale``.
+    Combined with RND it keeps an agent exploring states that it knows from earlier episodes (Badia et al. 2020; Henaff
+    et al. 2023). Observations are the same only if all their numbers are equal, so it suits grids and boards. For the
+    division by σ, see ``ReturnScale``.
 
-    Raises UserError without ``num_envs``: samples of a replay do not show what came before them.
+    Raises UserError without ``num_envs``, because samples of a replay do not contain the steps before them.
     """
 
     name = "counts"
-    episodic = True  # or the end of an episode would pay, after which everything is new again
+    episodic = True  # otherwise ending an episode would pay, because everything is new again after it
 
     def __init__(self, discount: float, weight: float = 1.0, num_envs: int = 0) -> None:
         if not num_envs:
@@ -32,13 +32,13 @@ class EpisodicCounts:
                             "use it with ppo, or rnd or icm here.")
         self.discount, self.weight = discount, weight
         self.scale = ReturnScale(discount, num_envs)
-        #: Of each environment's episode: how often each observation came, by a digest.
+        #: For each environment's episode, the number of visits by the observation's digest.
         self.counts: list[Counter[bytes]] = [Counter() for _ in range(num_envs)]
-        #: Of the steps that ``update`` saw last, in their order.
+        #: Unscaled rewards of the steps of the last ``update``, in order.
         self._latest = np.zeros(0, np.float32)
 
     def rewards(self, steps: Steps) -> np.ndarray:
-        """Of the steps that ``update`` saw last."""
+        """Rewards of the steps of the last ``update``, which must be the same steps."""
         assert len(steps["reward"]) == len(self._latest), "update() comes before, with the same steps"
         return self.scale(self._latest)
 

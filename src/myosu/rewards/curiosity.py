@@ -1,5 +1,5 @@
-"""Curiosity: rewards for what is new, where the environment's own are rare. The signals by their names on the command
-line, and what those that are learnt share."""
+"""Curiosity: intrinsic rewards for novelty, for environments with rare rewards. Parses the setting ``curiosity``, and
+has the base class of the signals that are trained."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ KINDS = ("rnd", "icm", "counts")
 
 #: Normalised observations are clipped to ± this (Burda et al. 2018).
 OBSERVATION_CLIP = 5.0
-#: Steps in a gradient step of what a signal learns.
+#: Steps in a minibatch of a signal's training.
 BATCH_SIZE = 64
-#: Steps whose novelty is computed at once.
+#: Steps whose novelty is computed in one batch.
 PART = 1024
 
 
@@ -48,11 +48,10 @@ def parse_curiosity(text: str, discount: float) -> tuple[str, float, float]:
 
 def curiosity_signals(curiosity: Sequence[str], spec: EnvSpec, action_features: Callable[[np.ndarray], np.ndarray],
                       discount: float, num_envs: int, every: int, seed: int) -> list[RewardSignal]:
-    """The signals that a setting names, see ``parse_curiosity``. Raises UserError.
+    """The signals named by the setting, see ``parse_curiosity``. Raises UserError.
 
-    action_features: maps actions as the algorithm stores them to float32 [n, A]: 1 for each choice that was made, or
-        the components. discount: of signals that name none. num_envs: see ``ReturnScale``. every: see
-        ``LearntCuriosity``.
+    action_features: maps actions as the algorithm stores them to float32 [n, A]: one-hot choices, or the components.
+        discount: default for signals without their own. num_envs: see ``ReturnScale``. every: see ``LearntCuriosity``.
     """
     from myosu.rewards.counts import EpisodicCounts
     from myosu.rewards.icm import ICM
@@ -71,12 +70,12 @@ def curiosity_signals(curiosity: Sequence[str], spec: EnvSpec, action_features: 
 
 
 class ReturnScale:
-    """σ, which brings returns of intrinsic rewards to about 1, whatever their size (Burda et al. 2018): the running
-    standard deviation of their discounted return Σ_k γ^k r_{t−k}, which goes on across the ends of episodes.
+    """σ, which normalises returns of intrinsic rewards to about 1 (Burda et al. 2018): the running standard deviation
+    of their discounted return Σ_k γ^k r_{t−k}, which continues across episode boundaries.
 
-    num_envs: of environments whose steps come to ``observe`` completely and in chronological order, with env_ids from
-        0, as from on-policy learners. 0: steps are samples, whose returns are not known; in place of their deviation
-        stands that of the rewards times 1 / (1 − γ), which it is where rewards change slowly.
+    num_envs: number of environments, all of whose steps are passed to ``observe`` in chronological order, with env_ids
+        from 0, as by on-policy learners. 0: steps are samples, whose returns are unknown; σ is then the standard
+        deviation of the rewards times 1 / (1 − γ), which is that of the returns if rewards change slowly.
     """
 
     def __init__(self, discount: float, num_envs: int) -> None:
@@ -102,7 +101,7 @@ class ReturnScale:
 
 
 class NormalizedObservations(nn.Module):
-    """(x − mean) / deviation of all observations that ``observe`` was shown, clipped to ±5, each number by itself."""
+    """(x − mean) / standard deviation, clipped to ±5, for each element, with the running statistics of ``observe``."""
 
     def __init__(self, spec: EnvSpec) -> None:
         super().__init__()
@@ -114,7 +113,7 @@ class NormalizedObservations(nn.Module):
             norm.observe(x)
 
     def forward(self, observation: np.ndarray) -> Observation:
-        """Tensors float32 by the names of the parts of ``normalized_spec``."""
+        """Normalised observations: float32 tensors by the names of the parts of ``normalized_spec``."""
         found = (norm(x).clamp(-OBSERVATION_CLIP, OBSERVATION_CLIP) for x, norm in self._parts(observation))
         return dict(zip(self.names, found, strict=True))
 
@@ -124,7 +123,7 @@ class NormalizedObservations(nn.Module):
 
 
 def normalized_spec(spec: EnvSpec) -> EnvSpec:
-    """``spec`` of normalised observations: the same parts as float32, without bounds."""
+    """``spec`` for normalised observations: the same parts as float32, without bounds."""
     parts = spec.parts()
     if "" in parts:
         return replace(spec, observation_dtype=np.float32, observation_bounds=())
@@ -133,15 +132,16 @@ def normalized_spec(spec: EnvSpec) -> EnvSpec:
 
 
 class LearntCuriosity:
-    """What RND and ICM share: r = ``novelty`` / σ of ``ReturnScale``, where novelty is the error of a prediction that
-    learns from every step that was taken, so that what is known earns nothing.
+    """Base class of RND and ICM: r = ``novelty`` / σ of ``ReturnScale``. Novelty is the error of a prediction that is
+    trained on every step, so that familiar states earn nothing.
 
-    From whole rollouts (``num_envs``) its returns go on across the ends of episodes, so that an end costs only what
-    it takes to come back (Burda et al. 2018). Samples do not show what came after an end: theirs end there.
+    With whole rollouts (``num_envs``) returns continue across episode boundaries, so that the end of an episode costs
+    only the time to come back (Burda et al. 2018). Samples do not contain the steps after an end, so their returns end
+    there.
 
-    net: all networks, as checkpoints hold them; ``learns`` is the part with the parameters that ``loss`` is for. every:
-    it learns from one in so many calls of ``update``. With the replay ratio of an off-policy learner that is from each
-    step once, as in on-policy learning; from more of them it would know what is new before the policy does.
+    net: all networks, for checkpoints; ``learns`` is the part that is trained by ``loss``. every: train on one in
+    ``every`` calls of ``update``. An off-policy learner sets it to its replay ratio, so that each step is trained on
+    about once, as in on-policy learning; with more training, novelty would vanish before the policy learns from it.
     """
 
     name: str
@@ -157,11 +157,11 @@ class LearntCuriosity:
         self.optimizer = FlatAdam(self.parameters)
 
     def observe(self, steps: Steps) -> None:
-        """Take in what observations are normalised by."""
+        """Update the statistics by which observations are normalised."""
         raise NotImplementedError
 
     def novelty(self, steps: Steps) -> Tensor:
-        """float32 [n], of s_{t+1}, not yet divided by σ."""
+        """The novelty of s_{t+1}, float32 [n], not yet divided by σ."""
         raise NotImplementedError
 
     def loss(self, steps: Steps) -> Tensor:
@@ -171,8 +171,8 @@ class LearntCuriosity:
         return self.scale(self._novelties(steps))
 
     def update(self, steps: Steps) -> dict[str, float]:
-        """One pass over the steps in minibatches. Returns the mean loss, and the mean novelty before that,
-        of the last time."""
+        """Train on the steps in one pass of minibatches, in one of ``every`` calls. Returns the mean loss, and the mean
+        novelty before training, of the latest pass."""
         self.calls += 1
         if (self.calls - 1) % self.every:
             return self.report
@@ -192,7 +192,7 @@ class LearntCuriosity:
 
     @torch.no_grad()
     def _novelties(self, steps: Steps) -> np.ndarray:
-        """``novelty`` part by part: of a rollout of images at once it would take gigabytes."""
+        """``novelty`` in batches, because a whole rollout of images would take gigabytes."""
         count = len(steps["action"])
         parts = (np.arange(first, min(first + PART, count)) for first in range(0, count, PART))
         return np.concatenate([self.novelty(_part(steps, rows)).numpy() for rows in parts])

@@ -21,7 +21,7 @@ class EnvironmentReward:
 
     normalize: divide by σ, the running standard deviation of the discounted return Σ_k γ^k r_{t−k}. Requires that
     ``update`` receives all steps of the ``num_envs`` environments, in chronological order.
-    clip: greatest absolute reward; None: 10 if rewards are normalised, else no clipping.
+    clip: clip rewards to ± this; None: to ±10 if they are normalised, else no clipping.
     """
 
     name = "environment"

@@ -1,5 +1,5 @@
-"""Generative adversarial imitation learning (Ho & Ermon 2016): a discriminator's reward for acting like
-demonstrations."""
+"""Generative adversarial imitation learning (Ho & Ermon 2016): a discriminator rewards acting like the demonstrations.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.rewards.signals import Steps
 
 #: Weight of the gradient penalty max(0, ‖∇h‖ − 1)² (Petzka et al. 2018), which keeps the discriminator from saturating.
-#: The two-sided one, (‖∇h‖ − 1)² (Gulrajani et al. 2017), demands a slope of 1 everywhere: where nothing distinguishes
-#: agent and demonstrations, it pays for going in an arbitrary direction (docs/decisions/63-gail.md).
+#: The two-sided penalty, (‖∇h‖ − 1)² (Gulrajani et al. 2017), demands a slope of 1 everywhere: where agent and
+#: demonstrations cannot be distinguished, it rewards moving in an arbitrary direction (docs/decisions/63-gail.md).
 GRADIENT_PENALTY = 10.0
 
 
-#: About so many of the agent's latest steps tell how often its episodes terminate.
+#: Time constant, in steps, of the moving average that estimates how often the agent's episodes terminate.
 ENDS_WINDOW = 10_000
 
 
 class Discriminator(nn.Module):
-    """The logit, float32 [n], of D(s, a) = P(demonstrated). Vectors are normalised by what ``encoder.observe`` was
-    shown, since slopes are limited and observations may have any unit.
+    """The logit, float32 [n], of D(s, a) = P(demonstrated). Vector observations are normalised by their running mean
+    and deviation (``encoder.observe``), because slopes are limited and observations may have any unit.
 
-    Where actions are cells of a board (``acts_by_cell``), it sees what a convolution found of the action's cell, and
-    nothing else: from all of the board it learns which boards were demonstrated, and not what was done there.
+    Where actions are cells of a board (``acts_by_cell``), its input is the convolution's features of the action's cell
+    only: given the whole board it would learn which boards were demonstrated, and not which actions.
     """
 
     def __init__(self, spec: EnvSpec, action_size: int, hidden: tuple[int, ...]) -> None:
@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
         self.out = nn.Linear(hidden[-1], 1)
 
     def inputs(self, observation: np.ndarray, action: np.ndarray) -> Tensor:
-        """Of observations [n, ...] and action features float32 [n, A]."""
+        """The network's inputs for observations [n, ...] and action features float32 [n, A]."""
         features, cells = self.encoder(to_tensors(observation))
         done = torch.from_numpy(action)
         if cells is None or not self.by_cell:
@@ -66,12 +66,12 @@ class GAIL:
     undecided.
 
     The reward −log(1 − D) is never negative, which favours longer episodes; log D is never positive, which favours
-    early termination. The logit has both signs, and termination is worth staying in an absorbing state for ever
-    (Kostrikov et al. 2019): the last step also earns γ / (1 − γ) · h(absorbing). So the episode length is imitated,
-    too, and neither bias remains.
+    early termination. The logit has both signs, and termination is worth as much as staying in an absorbing state for
+    ever (Kostrikov et al. 2019): the last step also earns γ / (1 − γ) · h(absorbing). So the episode length is also
+    imitated, and neither bias remains.
 
-    h = log(p_E / p_A) is a ratio of occupancies. That of the absorbing state follows from how often episodes terminate;
-    a network would have to learn it from the few ends in a batch, and its error counts γ / (1 − γ) times.
+    h = log(p_E / p_A) is a ratio of occupancies. The ratio of the absorbing state is computed from how often episodes
+    terminate; a network would have to learn it from the few ends in a batch, and its error counts γ / (1 − γ) times.
 
     demonstrations: columns observation [m, ...], action (as the algorithm stores it) and terminated.
     action_features: maps such actions to float32 [n, action_size]. epochs: passes of ``update`` over its steps.
@@ -99,7 +99,7 @@ class GAIL:
             self.net = Discriminator(spec, width, hidden)
         self.parameters = FlatParameters(self.net)
         self.optimizer = FlatAdam(self.parameters)
-        #: Of the agent's latest steps, and of the terminations among them.
+        #: Exponentially weighted numbers of the agent's steps, and of the terminations among them.
         self.steps = self.ends = 0.0
 
     @torch.no_grad()
@@ -110,9 +110,9 @@ class GAIL:
         return logits + np.where(steps["terminated"], after, np.float32(0.0))
 
     def occupancy_logits(self) -> tuple[float, float]:
-        """log(p_E / p_A) of not being in the absorbing state, and of being there. An episode's step terminates with the
-        rate ρ, and then γ / (1 − γ) discounted steps follow: p = ρ γ / (1 − γ) / (1 + ρ γ / (1 − γ)). Half an end more
-        on both sides keeps a rate of 0 finite."""
+        """log(p_E / p_A) of not being in the absorbing state, and of being in it. A step terminates its episode with
+        rate ρ, and then γ / (1 − γ) discounted steps follow: p = ρ γ / (1 − γ) / (1 + ρ γ / (1 − γ)). Half a
+        termination is added on both sides, so that the logarithm of a rate of 0 is finite."""
         ended = self.demonstrations["terminated"]
         own = (self.ends + 0.5) / (self.steps + 1.0)
         shown = (int(ended.sum()) + 0.5) / (len(ended) + 1.0)
@@ -151,7 +151,7 @@ class GAIL:
         return float(loss.detach()), float(((logits.detach() > 0) == (label == 1)).float().mean())
 
     def _gradient_penalty(self, teachers: Tensor, agents: Tensor, count: int) -> Tensor:
-        """max(0, ‖∇h‖ − 1)² at random interpolations of demonstrated and the agent's steps."""
+        """max(0, ‖∇h‖ − 1)² at random interpolations between demonstrated steps and the agent's."""
         share = torch.from_numpy(self.rng.random((count, 1), np.float32))
         between = (share * teachers + (1.0 - share) * agents).requires_grad_()
         (gradient,) = torch.autograd.grad(self.net(between).sum(), between, create_graph=True)

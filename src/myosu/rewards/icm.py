@@ -1,4 +1,4 @@
-"""The intrinsic curiosity module (Pathak et al. 2017): how wrong a model is about what an action leads to."""
+"""The intrinsic curiosity module (Pathak et al. 2017): the prediction error of a forward model."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ BETA = 0.2
 
 
 class Models(nn.Module):
-    """Features φ of observations; an inverse model g, which tells the action from φ(s_t) and φ(s_{t+1}); and a forward
-    model, which predicts φ(s_{t+1}) from φ(s_t) and the action. actions: width of the action's features."""
+    """Features φ of observations; an inverse model, which predicts the action from φ(s_t) and φ(s_{t+1}); and a forward
+    model, which predicts φ(s_{t+1}) from φ(s_t) and the action. actions: number of action features."""
 
     def __init__(self, spec: EnvSpec, actions: int, width: int, features: int) -> None:
         super().__init__()
@@ -31,16 +31,16 @@ class Models(nn.Module):
         self.forwards = nn.Sequential(nn.Linear(features + actions, width), nn.ReLU(), nn.Linear(width, features))
 
     def phi(self, observation: np.ndarray) -> Tensor:
-        """float32 [n, features]"""
+        """The features φ, float32 [n, features]."""
         return self.features(self.encoder(self.observations(observation))[0])
 
 
 class ICM(LearntCuriosity):
-    """r = ½ ‖φ̂(s_{t+1}) − φ(s_{t+1})‖² / σ. Loss: (1 − β) L_I + β ½ ‖φ̂ − φ‖², where L_I is the cross-entropy of each
-    branch of choices, or the squared error of continuous and mixed actions.
+    """r = ½ ‖φ̂(s_{t+1}) − φ(s_{t+1})‖² / σ. Loss: (1 − β) L_I + β ½ ‖φ̂ − φ‖², where L_I is the cross-entropy summed
+    over the branches of choices, or the squared error of continuous and mixed actions.
 
-    φ learns from the inverse model alone, so that it holds what actions can change, and cannot become a constant, which
-    would be easiest to predict.
+    φ is trained by the inverse model's loss alone, so that it represents what actions can change, and does not collapse
+    to a constant, which would be the easiest to predict.
 
     action_features: see ``curiosity_signals``.
     """

@@ -1,4 +1,5 @@
-"""Random network distillation (Burda et al. 2018): what a predictor cannot say yet of a random network's outputs."""
+"""Random network distillation (Burda et al. 2018): the error of a network that predicts a fixed random network's
+outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from myosu.rewards.signals import Steps
 
 
 class RandomNetworks(nn.Module):
-    """A fixed random target f, and a predictor f̂ that is two layers deeper: float32 [n, outputs] of observations."""
+    """A fixed random target f and a predictor f̂ with two more layers; both map observations to float32 [n, outputs]."""
 
     def __init__(self, spec: EnvSpec, width: int, outputs: int) -> None:
         super().__init__()
@@ -26,7 +27,7 @@ class RandomNetworks(nn.Module):
         self.target.requires_grad_(False)
 
     def forward(self, observation: np.ndarray) -> tuple[Tensor, Tensor]:
-        """f and f̂."""
+        """The outputs of f and f̂."""
         normalized = self.observations(observation)
         return self.target(normalized), self.predictor(normalized)
 
@@ -47,9 +48,9 @@ class _Outputs(nn.Module):
 
 
 class RND(LearntCuriosity):
-    """r = mean (f̂(s_{t+1}) − f(s_{t+1}))² / σ, of normalised observations. Divided by σ, see ``ReturnScale``.
+    """r = mean (f̂(s_{t+1}) − f(s_{t+1}))² / σ, for normalised observations. For the division by σ, see ``ReturnScale``.
 
-    Unlike in Burda et al. the rewards of a rollout are those after the predictor has seen it once.
+    Unlike in Burda et al., the rewards of a rollout are computed after the predictor has been trained on it once.
     """
 
     name = "rnd"

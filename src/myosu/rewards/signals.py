@@ -15,19 +15,19 @@ Steps = Mapping[str, np.ndarray]
 
 
 class RewardSignal(Protocol):
-    """A source of rewards. Learners compute rewards when they learn, so a signal may change its rewards of stored
+    """A source of rewards. Learners compute rewards when they train, so a signal may change its rewards for stored
     steps."""
 
     name: str
     weight: float  # of its rewards in the weighted sum
     discount: float  # γ of its returns, in [0, 1]
-    episodic: bool  # its returns end where an episode terminates; else they go on into the next one
+    episodic: bool  # whether its returns end where an episode terminates; else they continue into the next episode
 
     def rewards(self, steps: Steps) -> np.ndarray:
-        """Rewards float32 [n], not yet weighted."""
+        """Unweighted rewards, float32 [n]."""
 
     def update(self, steps: Steps) -> dict[str, float]:
-        """Learn from steps, before ``rewards`` is called for them. Returns losses by name. On-policy learners call it
+        """Train on steps, before ``rewards`` is called for them. Returns losses by name. On-policy learners call it
         once per rollout, with all steps in chronological order; off-policy learners once per sampled batch."""
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -36,9 +36,12 @@ class RewardSignal(Protocol):
 
 
 class RewardSignals:
-    """The signals of one learner. Signals with the same discount that are all episodic, or all not, share one return
-    and one value head. There is one value head per entry of ``returns`` (discount, episodic), and the learner maximises
-    the sum of the returns. Raises UserError if two signals have the same name or all weights are 0."""
+    """The reward signals of one learner.
+
+    Signals that agree in (discount, episodic) share one return and one value head. ``returns`` lists these pairs, and
+    the learner maximises the sum of the returns. Raises UserError if two signals have the same name or all weights are
+    0.
+    """
 
     def __init__(self, signals: Sequence[RewardSignal]) -> None:
         names = [signal.name for signal in signals]
@@ -52,7 +55,7 @@ class RewardSignals:
         self.discounts = [discount for discount, _ in self.returns]
 
     def rewards(self, steps: Steps) -> np.ndarray:
-        """float32 [n, returns]: the weighted sum of the signals of each return."""
+        """The weighted sum of the signals of each return, float32 [n, returns]."""
         sums = np.zeros((len(self.returns), len(steps["reward"])), np.float32)
         for signal in self.signals:
             kind = self.returns.index((signal.discount, signal.episodic))
@@ -60,7 +63,7 @@ class RewardSignals:
         return sums.T
 
     def update(self, steps: Steps) -> dict[str, float]:
-        """Update every signal. Returns the losses by "{signal}_{loss}"."""
+        """Update every signal. Returns losses by the names "{signal}_{loss}"."""
         return {f"{signal.name}_{name}": value for signal in self.signals
                 for name, value in signal.update(steps).items()}
 
