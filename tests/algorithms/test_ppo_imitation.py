@@ -116,7 +116,7 @@ def test_continuous_actions_are_stored_as_the_policy_has_them():
 
 
 @pytest.mark.parametrize("settings, said", [
-    ({"cloning_weight": 0.0}, "nothing is to be made of them"), ({"lstm_size": 8}, "do not go together"),
+    ({"cloning_weight": 0.0}, "have no effect"), ({"lstm_size": 8}, "cannot be combined"),
 ])
 def test_what_does_not_fit_is_told(settings, said):
     with pytest.raises(UserError, match=said):

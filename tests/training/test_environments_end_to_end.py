@@ -127,7 +127,7 @@ def test_a_replay_is_no_greater_than_the_machine_has_memory_for(monkeypatch):
     assert row_bytes(columns) == 480 * 640 * 3 + 4 + 8
     monkeypatch.setattr(replay_module, "machine_memory", lambda: 2000 * row_bytes(columns))
     assert fitting_capacity(columns, 900) == 900
-    with pytest.warns(UserWarning, match=r"replay_capacity = 1,000, for 100,000 positions would take 85\.8 GiB, more"):
+    with pytest.warns(UserWarning, match=r"replay_capacity = 1,000, because 100,000 positions would take 85\.8 GiB"):
         assert fitting_capacity(columns, 100_000) == 1000
     monkeypatch.setattr(replay_module, "machine_memory", lambda: row_bytes(columns))
     with pytest.raises(UserError, match=r"One position takes 0\.00 GiB"):

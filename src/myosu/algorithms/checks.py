@@ -21,6 +21,13 @@ def check_ranges(config: Any, ranges: dict[str, tuple[float, float]]) -> None:
             raise UserError(f"{name} = {value} is impossible: it must be from {low} to {high}.")
 
 
+def check_learning_starts(config: Any) -> None:
+    """Raises UserError if the replay cannot hold the positions that the first update waits for."""
+    if config.learning_starts > config.replay_capacity:
+        raise UserError(f"learning_starts = {config.learning_starts} is more than replay_capacity = "
+                        f"{config.replay_capacity}: lower learning_starts or raise replay_capacity.")
+
+
 def check_not_mixed(algorithm: str, spec: EnvSpec) -> None:
     """Raises UserError if actions combine continuous components and choices."""
     if spec.components and spec.num_actions:

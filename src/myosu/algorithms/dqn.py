@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from myosu.algorithms.checks import check_not_mixed, check_ranges
+from myosu.algorithms.checks import check_learning_starts, check_not_mixed, check_ranges
 from myosu.algorithms.interface import AgentState, Thoughts
 from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
@@ -132,20 +132,18 @@ class Config:
             raise UserError(f"hidden = {self.hidden} is impossible: a layer has 2 units or more.")
         for text in self.curiosity:
             parse_curiosity(text, self.discount)
-        if self.learning_starts > self.replay_capacity:
-            raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
-                            f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
+        check_learning_starts(self)
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     """``config`` with a replay buffer that fits in this machine's memory. Raises UserError for environments that DQN
     cannot learn."""
     if spec.num_players != 1:
-        raise UserError(f"DQN is for one player; here are {spec.num_players}. Use muzero, or put an opponent into the "
-                        "game (--opponent alphabeta:2).")
+        raise UserError(f"DQN is for one player; this game has {spec.num_players}. Use muzero, or put an opponent into "
+                        "the game (--opponent alphabeta:2).")
     check_not_mixed("DQN", spec)
     if not spec.num_actions:
-        raise UserError("DQN needs actions that can be counted (Discrete or MultiDiscrete); here they are continuous "
+        raise UserError("DQN needs discrete actions (Discrete or MultiDiscrete); here they are continuous "
                         "(Box). Use ppo.")
     stored = stored_columns(spec, position_columns(spec))
     return replace(config, replay_capacity=fitting_capacity(stored, config.replay_capacity))

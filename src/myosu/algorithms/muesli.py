@@ -146,7 +146,7 @@ class Config:
             "max_grad_norm": (1e-6, 1e9),
         })
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
+            raise UserError(f"value_range = {self.value_range} is impossible: its first number must be smaller.")
         if self.sequence_starts is not None and not 1 <= self.sequence_starts < self.sequence_length:
             raise UserError(f"sequence_starts = {self.sequence_starts} must be 1 to {self.sequence_length - 1}, one "
                             "less than sequence_length.")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from myosu.algorithms.checks import check_model_fits, check_ranges
+from myosu.algorithms.checks import check_learning_starts, check_model_fits, check_ranges
 from myosu.algorithms.interface import AgentState, Experience, Thoughts
 from myosu.envs.vector import EnvSpec, Step, VectorEnv
 from myosu.errors import NonFiniteLoss, UserError
@@ -170,14 +170,12 @@ class Config:
             "least_q_range": (0.0, 1.0), "play_least_q_range": (0.0, 1.0),
         }
         if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise UserError(f"value_range = {self.value_range} is impossible: the first must be the smaller.")
+            raise UserError(f"value_range = {self.value_range} is impossible: its first number must be smaller.")
         check_ranges(self, ranges)
         if self.td_steps and self.td_lambda < 1:
             raise UserError(f"td_steps = {self.td_steps} and td_lambda = {self.td_lambda:g} are two kinds of return: "
                             "set td_steps to 0 or td_lambda to 1.")
-        if self.learning_starts > self.replay_capacity:
-            raise UserError(f"learning_starts = {self.learning_starts} is more than replay_capacity = "
-                            f"{self.replay_capacity}: lower learning_starts or raise replay_capacity.")
+        check_learning_starts(self)
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
@@ -708,7 +706,7 @@ class Learner:
         if self._planner is None:
             self._planner = Planner(self.config, self.spec, max(1, len(rows)), self.config.simulations, explore=True,
                                     seed=int(self.rng.integers(2**31)))
-        if self.updates % 100 == 0 or self.updates == 0:
+        if self.updates % 100 == 0:
             self._planner.load_weights(self.net.state_dict())
         result, _ = self._planner.plan(replay.columns["observation"][rows], replay.columns["legal_actions"][rows])
         replay.columns["policy"][rows] = result.policy

@@ -142,11 +142,10 @@ class Config:
             "gail_weight": (0.0, 1e9), "cloning_weight": (0.0, 1e6),
         })
         if self.cloning_weight and self.lstm_size:
-            raise UserError("cloning_weight and lstm_size do not go together: what is remembered at a recorded step is "
-                            "not known. Leave one of them out.")
+            raise UserError("cloning_weight and lstm_size cannot be combined, because recordings have no recurrent "
+                            "state. Leave one of them out.")
         if self.recordings and not (self.cloning_weight or self.gail_weight):
-            raise UserError("recordings are given, but nothing is to be made of them: set cloning_weight or "
-                            "gail_weight.")
+            raise UserError("recordings have no effect: set cloning_weight or gail_weight.")
         if self.reward_clip is not None:
             check_ranges(self, {"reward_clip": (1e-9, 1e9)})
         for text in self.curiosity:
@@ -187,10 +186,10 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if fitting_capacity(rollout_columns(config, spec), rows := 4 * config.rollout_size, warn=False) < rows:
         raise UserError(f"A rollout of num_envs * rollout_steps = {config.num_envs} * {config.rollout_steps} steps "
                         f"takes {rows * row_bytes(rollout_columns(config, spec)) / 2**30:.1f} GiB, more than this "
-                        "machine has to spare: lower one of them.")
+                        "machine can spare: lower one of them.")
     size = min(fitting, key=lambda size: abs(math.log(size / config.batch_size)))
     if size != config.batch_size:
-        warnings.warn(f"batch_size = {size}, for {config.batch_size} does not divide the rollout of "
+        warnings.warn(f"batch_size = {size}, because {config.batch_size} does not divide the rollout of "
                       f"{config.num_envs} * {config.rollout_steps} = {config.rollout_size} steps.", stacklevel=1)
     return dataclasses.replace(config, batch_size=size)
 

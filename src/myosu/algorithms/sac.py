@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from myosu.algorithms.checks import check_ranges
+from myosu.algorithms.checks import check_learning_starts, check_ranges
 from myosu.algorithms.demonstrations import gail_signals, load_demonstrations
 from myosu.algorithms.interface import AgentState, Experience, Thoughts, state_before
 from myosu.algorithms.off_policy import Sampler, StepActor, StepLearner
@@ -145,23 +145,21 @@ class Config:
         if not self.hidden or min(self.hidden) < 1:
             raise UserError(f"hidden = {self.hidden} is impossible: it must be one layer or more, of 1 unit or more.")
         if self.lstm_size and self.prioritized:
-            raise UserError("prioritized replay is of single steps, and a memory (lstm_size) needs sequences: choose "
+            raise UserError("prioritized replay samples single steps, but an LSTM (lstm_size) needs sequences: choose "
                             "one of them.")
         if (self.cloning_weight or self.cloning_updates) and self.lstm_size:
-            raise UserError("cloning and lstm_size do not go together: what is remembered at a recorded step is "
-                            "not known. Leave one of them out.")
+            raise UserError("cloning and lstm_size cannot be combined, because recordings have no recurrent state. "
+                            "Leave one of them out.")
         for text in self.curiosity:
             parse_curiosity(text, self.discount)
-        if self.learning_starts > self.replay_capacity:
-            raise UserError(f"learning_starts = {self.learning_starts} never come together in a replay of "
-                            f"replay_capacity = {self.replay_capacity} positions: lower the one or raise the other.")
+        check_learning_starts(self)
 
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     """``config`` with a replay buffer that fits in this machine's memory. Raises UserError for environments that SAC
     does not support."""
     if spec.num_players != 1:
-        raise UserError(f"SAC is for one player; here are {spec.num_players}. Use muzero.")
+        raise UserError(f"SAC is for one player; this game has {spec.num_players}. Use muzero.")
     if not np.isfinite(spec.action_low + spec.action_high).all():
         raise UserError("SAC needs bounds of every component of an action; here some are infinite. Give the Box finite "
                         "bounds (gymnasium.wrappers.RescaleAction), or use ppo.")

@@ -45,7 +45,7 @@ def fitting_capacity(columns: Columns, capacity: int, warn: bool = True) -> int:
         raise UserError(f"One position takes {row_bytes(columns) / 2**30:.2f} GiB, and this machine has "
                         f"{(memory or 0) / 2**30:.1f}: make the observation smaller.")
     if warn:
-        warnings.warn(f"replay_capacity = {fits:,}, for {capacity:,} positions would take "
+        warnings.warn(f"replay_capacity = {fits:,}, because {capacity:,} positions would take "
                       f"{capacity * row_bytes(columns) / 2**30:.1f} GiB, more than {MEMORY_SHARE:.0%} of this "
                       f"machine's {(memory or 0) / 2**30:.1f} GiB.", stacklevel=1)
     return fits
