@@ -10,7 +10,7 @@ import myosu
 
 
 class Corridor(gymnasium.Env):
-    """Find the end of a dark corridor: only the walls at its two ends can be seen, from beside them."""
+    """Find the end of a dark corridor: the agent sees only whether it is in the first or the last place."""
 
     action_space = spaces.Discrete(3)  # left, stay, right
     observation_space = spaces.Box(0, 1, (2,), np.float32)

@@ -117,7 +117,7 @@ def measure_runs(words: list[str]) -> None:
 
 
 class Table:
-    """Counts of verdicts, grouped by a key such as the check."""
+    """Counts of verdicts, by kind of fault or by finding."""
 
     def __init__(self, title: str) -> None:
         self.title = title
