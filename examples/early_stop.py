@@ -1,5 +1,4 @@
-"""Follow a training run with a callback, and end it when the agent is good enough. Usage: python early_stop.py
-[MINUTES]"""
+"""Follow a training run with a callback and end it when it is good enough. Usage: python early_stop.py [MINUTES]"""
 
 import sys
 
