@@ -11,14 +11,14 @@
 # holds Myosu and its .venv, relative to the ssh user's home. Lines with # are comments. `up` copies the token.
 #
 # The token is in ~/.ray/auth_token (or RAY_AUTH_TOKEN_PATH). `head` creates it if it is missing; copy it to every
-# machine. Anyone who has it can run any program on all of them. OBJECT_STORE_MB (128), PORT (6379), CORES and RAY_TMP can
-# be set. Further arguments of `ray start` may follow the IP.
+# machine. Anyone who has it can run any program on all of them. OBJECT_STORE_MB (128), PORT (6379), CORES and RAY_TMP
+# can be set. Further arguments of `ray start` may follow the IP.
 set -eu
 RAY=${RAY:-ray}
 TOKEN=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 export RAY_raylet_start_wait_time_s=${RAY_raylet_start_wait_time_s:-120}
-# A node that misses three health checks of 10 s each is lost: after some 40 s. By Ray's default settings it takes 66 s.
+# A node that misses three health checks of 10 s each is lost: after some 40 s. By Ray's defaults it takes 66 s.
 export RAY_health_check_failure_threshold=${RAY_health_check_failure_threshold:-3}
 # Each idle worker process takes 50 MiB, so none are kept. There is no autoscaler (--no-monitor), and workers' logs are
 # not copied to the learner's terminal (--include-log-monitor); they stay in Ray's folder.

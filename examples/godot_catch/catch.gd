@@ -1,5 +1,5 @@
-# A ball falls and bounces off the walls; the paddle at the bottom must catch it. An episode has five balls; the reward is
-# 1 for each ball caught and -1 for each missed.
+# A ball falls and bounces off the walls; the paddle at the bottom must catch it. An episode has five balls; the reward
+# is 1 for each ball caught and -1 for each missed.
 extends Node2D
 
 const BALLS = 5
