@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs all checks and benchmarks on a GPU machine in less than ten minutes; writes results to a folder.
+# Runs all checks and benchmarks on a GPU machine in less than ten minutes; the results, with the GPU's name, go to a
+# folder.
 # Works without a network: wheels come from `sh scripts/device_wheels.sh FOLDER`.
 #
 #   bash scripts/device_check.sh OUT [WHEELS] [options of benchmarks/device.py, such as --parts network,learner]

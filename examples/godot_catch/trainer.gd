@@ -1,6 +1,6 @@
 # Lets a trainer control the nodes of the group "agents" by the protocol of Godot RL: JSON messages over TCP, each
-# preceded by its length in four bytes. Copy it into a Godot 3 project, attach it to a node of the scene, and give each agent the
-# seven functions that catch.gd has under "what the trainer asks". Without a trainer the game runs normally.
+# preceded by its length in four bytes. Copy it into a Godot 3 project, attach it to a node of the scene, and give each
+# agent the seven functions that catch.gd has under "what the trainer asks". Without a trainer the game runs normally.
 #
 # Command-line options: --port=11008, --action_repeat=8 (physics ticks per action), --speedup=1 (speed relative to real
 # time, for watching; with --fixed-fps the game runs as fast as it can).
