@@ -1,9 +1,9 @@
-"""Simulations per second of AlphaGo's search on 9×9 Go, by the size of its batches and its parts.
+"""Simulations per second of AlphaGo's search on 9×9 Go, for several batch sizes and combinations of parts.
 
     OMP_NUM_THREADS=1 python benchmarks/apv.py [--simulations 400] [--batches 1 8 16 32]
 
-The network is that of AlphaZero's preset, untrained; rollouts are of uniform play without filling eyes. Two threads
-work: the network's, which also holds the tree, and that of the rollouts.
+The network is that of AlphaZero's preset, untrained; rollouts are uniformly random without filling eyes. There are two
+threads: one for the tree and the networks, and one for the rollouts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Environments with very different step times: synchronous stepping (wait for the slowest) against asynchronous.
+"""Throughput of synchronous and asynchronous workers in environments with widely varying step times.
 
-A step sleeps for a log-normal time: 20 ms on average, one in a thousand longer than 200 ms. The reward is that time, so
-the ideal throughput, of workers that never wait, is known.
+A step sleeps for a log-normal time with a mean of 20 ms; one in a thousand is longer than 200 ms. The reward is that
+time, so the ideal throughput, of workers that never wait, is known.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LongTailed(gymnasium.Env):
 
 
 def measure(num_envs: int, seconds: float, min_ready: int | None) -> dict[str, float]:
-    """Steps/s, and its share of the ideal throughput of workers that never wait."""
+    """Steps/s, and its fraction of the ideal throughput of workers that never wait."""
     env = WorkerVectorEnv(LongTailed, num_envs)
     try:
         env.reset()

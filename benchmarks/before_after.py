@@ -1,11 +1,11 @@
-"""Processor time of this checkout beside another one's (an earlier commit), in turn, for the same work.
+"""Compares the processor time of this checkout and another one (an earlier commit), alternating, for the same work.
 
     git worktree add ../before COMMIT
     python benchmarks/before_after.py ../before [--rounds 5] [--only ppo dqn]
 
-Deterministic trainings without evaluations do the same number of steps on both sides. Each is run at a short and a full
-length: their difference is the training, what is left of the short one is the start. A ratio over 1: this checkout is
-faster.
+Deterministic training runs without evaluations do the same number of steps on both sides. Each is run at a short and a
+full length: the difference gives the training time, and the rest is start-up time. A ratio above 1 means that this
+checkout is faster.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[1]
-#: Arguments of `myosu train`, with the length last. By their replay ratios "selfplay" is nearly all searches, "learner"
-#: nearly all updates.
+#: Arguments of `myosu train`, with the length last. Because of the replay ratios, "selfplay" is nearly all search and
+#: "learner" nearly all updates.
 WORK = {
     "selfplay": ["othello", "--replay-ratio", "0.25", "--updates", "12"],
     "learner": ["othello", "--replay-ratio", "32", "--updates", "600"],
@@ -29,7 +29,8 @@ WORK = {
     "dqn": ["CartPole-v1", "--algorithm", "dqn", "--env-steps", "20000"],
     "muesli": ["CartPole-v1", "--algorithm", "muesli", "--env-steps", "30000"],
 }
-#: The short run's length as a share of the full one: past the first updates, so that everything is compiled and loaded.
+#: The short run's length as a fraction of the full one; it lasts past the first updates, so everything is compiled and
+#: loaded.
 SHORT = 1 / 6
 
 
@@ -45,7 +46,7 @@ def processor_seconds(checkout: Path, arguments: list[str]) -> float:
 
 
 def start_and_training(checkout: Path, arguments: list[str]) -> tuple[float, float]:
-    """Processor seconds of the start and of the whole training without it."""
+    """Processor seconds of start-up, and of the whole training without start-up."""
     *rest, length = arguments
     short, full = (processor_seconds(checkout, [*rest, str(round(int(length) * share))]) for share in (SHORT, 1))
     training = (full - short) / (1 - SHORT)

@@ -3,9 +3,8 @@
     sh scripts/setup_cleanrl.sh
     .venv-cleanrl/bin/python benchmarks/cleanrl_run.py CartPole-v1 [--seed 0] [--threads 1 2]
 
-ppo.py is a script without functions to call: it runs as a command, and a replacement of TensorBoard's writer is
-notified of its updates, so nothing is logged. It gets Stable-Baselines3's settings, except that its clip range is
-constant.
+ppo.py is a script without functions to call, so it runs as a command. A replacement of TensorBoard's writer is notified
+of its updates, and nothing is logged. It uses Stable-Baselines3's settings, except that its clip range is constant.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Environment steps a second of actors on a Ray cluster beside actors behind pipes, in turns; what Ray adds in memory.
+"""Environment steps/s of actors on a Ray cluster and of actors behind pipes, alternating; memory overhead of Ray.
 
     RAY_AUTH_TOKEN_PATH=… python benchmarks/cluster.py HOST:PORT [--game tictactoe] [--actors 1] [--rounds 3]
 
-The cluster (scripts/cluster.sh head) is on this machine, and no other. While one side plays, the other's actors are
-held. This process only takes in what comes. On a crowded machine the second ratio is the one to read: it leaves out the
-time for which actors were ready and had no core (Linux's schedstat). Memory is the proportional set size: a page
-that n processes share counts as 1/n in each.
+The cluster (scripts/cluster.sh head) consists of this machine only. While one side plays, the other side's actors are
+paused. This process only receives reports. On a crowded machine, use the second ratio: it leaves out the time for which
+actors were ready but had no core (Linux's schedstat). Memory is the proportional set size: a page that n processes
+share counts as 1/n in each.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from myosu.sources.ray import ClusterActors, require_cluster
 from myosu.training.start import configure
 
 TICKS = os.sysconf("SC_CLK_TCK")
-#: What stands in the command line of Ray's processes.
+#: Text in the command lines of Ray's processes → their names.
 RAYS = {"/gcs_server": "GCS", "/raylet/raylet": "raylet", "/dashboard/dashboard.py": "dashboard (minimal)",
         "ray.util.client.server": "client server", "/autoscaler/_private/monitor.py": "autoscaler",
         "/_private/log_monitor.py": "log monitor", "ray::DashboardAgent": "agent", "ray::RuntimeEnvAgent":
@@ -48,18 +48,18 @@ def processor_seconds(pid: int) -> float:
 
 
 def queued_seconds(pid: int) -> float:
-    """For which the main thread was ready and had no core."""
+    """Seconds for which the main thread of ``pid`` was ready to run but had no core."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def memory(pid: int) -> float:
-    """MiB."""
+    """Proportional set size in MiB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def collect(source, seconds: float) -> int:
-    """Environment steps that came in. The source is not told that the learner waits, or it would play here as well."""
+    """Environment steps received within ``seconds``. ``wait=False``, or the source would also act in this process."""
     steps, end = 0, time.monotonic() + seconds
     while time.monotonic() < end:
         steps += sum(experience.steps for experience in source.collect(wait=False))
@@ -68,7 +68,7 @@ def collect(source, seconds: float) -> int:
 
 
 class Side:
-    """One of the two sources, and the processes that work for it. name, pid: of them."""
+    """One of the two sources, with its processes and measurements."""
 
     def __init__(self, source, weights) -> None:
         before = {child.pid for child in multiprocessing.active_children()}
@@ -86,7 +86,7 @@ class Side:
 
     def play(self, seconds: float) -> None:
         self.source.hold(False)
-        collect(self.source, 1.5)  # the other side's last reports are over, this side's first are in
+        collect(self.source, 1.5)  # the other side's last reports and this side's first have arrived
         began, used = time.monotonic(), {pid: processor_seconds(pid) for pid in self.names}
         queued = sum(map(queued_seconds, self.actors))
         steps = collect(self.source, seconds)

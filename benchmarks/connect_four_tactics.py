@@ -2,8 +2,8 @@
 
     python benchmarks/connect_four_tactics.py RUN...
 
-In positions of games at random, of the agent's games against itself, and of such games after 8 random plies; by its
-likeliest action and by actions drawn from its policy. ``distinct``: the share of different positions among them.
+Measured on positions of random games, of the agent's self-play games, and of such games after 8 random plies, for its
+most probable action and for actions sampled from its policy. ``distinct``: the fraction of distinct positions.
 """
 
 import sys
@@ -19,7 +19,7 @@ GAMES = 1500
 
 
 def wins(states: np.ndarray) -> np.ndarray:
-    """bool [n, 7]: the actions that win at once."""
+    """Mask of the actions that win immediately, bool [n, 7]."""
     found, legal = np.zeros((len(states), 7), np.bool_), legal_mask(GAME, states)
     for action in range(7):
         rows = np.flatnonzero(legal[:, action])
@@ -30,14 +30,14 @@ def wins(states: np.ndarray) -> np.ndarray:
 
 
 def policy(agent, states: np.ndarray) -> np.ndarray:
-    """float32 [n, 7]."""
+    """The agent's policy, float32 [n, 7]."""
     observation = np.zeros((len(states), *GAME.observation_shape), GAME.observation_dtype)
     GAME.batch.observe(states, observation)
     return agent.think(observation, legal_mask(GAME, states)).policy
 
 
 def positions(agent, random_plies: int) -> np.ndarray:
-    """All positions of games that begin with random plies and go on by actions drawn from the policy."""
+    """All positions of games that begin with random plies and continue with actions sampled from the policy."""
     rng, states, found = np.random.default_rng(0), GAME.new_states(GAMES), []
     for ply in range(GAME.max_plies):
         found.append(states.copy())

@@ -45,7 +45,7 @@ TOWERS = ((32, 2), (64, 2), (64, 4))  # channels, blocks
 
 
 class Check:
-    """One session on a GPU: sizes, and where results go."""
+    """A session on a GPU: problem sizes, and the folder for results."""
 
     def __init__(self, device: torch.device, tiny: bool, out: Path) -> None:
         self.device, self.tiny, self.out = device, tiny, out
@@ -176,7 +176,8 @@ def _play(check: Check, count: int, envs: int, on_card: bool) -> dict[str, float
 
 
 def learner(check: Check) -> dict[str, Any]:
-    """Samples/s of Othello's preset at larger batches, its sampling included and alone."""
+    """Samples/s of Othello's preset with larger batches: of whole updates, and of the captured update on the GPU
+    alone."""
     found: dict[str, Any] = {}
     game = load_game("othello")
     for batch in check.size((256, 1024, 4096), (16,)):
@@ -201,7 +202,7 @@ def learner(check: Check) -> dict[str, Any]:
 
 
 def _fill(replay: Any, config: muzero.Config, env: NativeVectorEnv, positions: int) -> None:
-    """Games of an actor with very few simulations."""
+    """Fill a replay with games of an actor that uses very few simulations."""
     quick = muzero.Config(**{**vars(config), "simulations": 1, "channels": 16, "blocks": 0})
     actor = muzero.make_actor(quick, env, seed=0)
     while replay.positions < positions:
@@ -210,7 +211,8 @@ def _fill(replay: Any, config: muzero.Config, env: NativeVectorEnv, positions: i
 
 
 def othello(check: Check) -> dict[str, Any]:
-    """Train Othello from scratch for a given time; the last checkpoint is copied out, to be rated elsewhere."""
+    """Train Othello from scratch for a given time; the last checkpoint is copied to the output, to be rated
+    elsewhere."""
     run = Path(tempfile.mkdtemp()) / "run"
     sizes = check.size(["--minutes", str(check.minutes), "--actors", "3", "--num-envs", "2048", "--batch-size", "512",
                         "--replay-capacity", "2000000", "--replay-ratio", "1.0", "--checkpoint-every-minutes", "60"],
@@ -234,7 +236,7 @@ def othello(check: Check) -> dict[str, Any]:
 
 
 class Pictures:
-    """Environments with negligible cost: random images of Atari's shape, uint8 [4, 84, 84], 4 actions."""
+    """Environments with negligible cost: random images of Atari's shape, uint8 [4, 84, 84], and 4 actions."""
 
     spec = EnvSpec((4, 84, 84), np.uint8, 4, 1, (-1.0, 1.0), 1000)
 

@@ -1,12 +1,12 @@
-"""Random games of Go per second on one core: ours, OpenSpiel's (C++) and, in a process of its own, pgx's (XLA).
+"""Random games of Go per second on one core: Myosu, OpenSpiel (C++) and, in a separate process, pgx (XLA).
 
     sh scripts/setup_mctx.sh    # for pgx
     taskset -c 0 .venv/bin/python benchmarks/go_playouts.py [--size 9] [--rounds 5] [--policy rollout.npz]
 
-Figures are medians over rounds in which all programs take turns, in CPU seconds. Our playouts fill no eyes. Games by
-the full rules, ours and the others', choose among all legal moves (passing only if there is no other move, except in
-OpenSpiel) and end after two passes or, as in OpenSpiel, after twice as many moves as the board has points: compare
-moves per second there. ``--policy`` adds rollouts of a policy from ``scripts/learn_rollout.py``.
+Figures are medians over rounds in which all programs take turns, in CPU seconds. Myosu's playouts do not fill eyes.
+Games with the full rules, in Myosu and the others, choose among all legal moves (passing only if there is no other
+move, except in OpenSpiel). They end after two passes or, as in OpenSpiel, after twice as many moves as the board has
+points; compare moves per second for them. ``--policy`` adds rollouts of a policy from ``scripts/learn_rollout.py``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def our_rollouts(size: int, policy: Path) -> Callable[[int], int]:
 
 
 def our_true_games(size: int) -> Callable[[int], int]:
-    """Games by the full rules with positional superko, as self-play and search use them."""
+    """Games with the full rules, including positional superko, as in self-play and search."""
     game = make_game(size, max_plies=2 * size * size)
 
     def play(games: int) -> int:

@@ -1,4 +1,4 @@
-"""Decisions a second of a game in Godot, with random actions: the engine's own speed and our side of the protocol.
+"""Decisions per second of a Godot game with random actions: the engine's speed plus Myosu's side of the protocol.
 
     python benchmarks/godot_steps.py [godot:PROJECT] [--engines 1] [--decisions 5000] [--workers none]
 """

@@ -1,10 +1,10 @@
-"""A minute of training in which something happens to an engine every second.
+"""A minute of training in which every second an engine is killed, stopped, or sends invalid data.
 
     .venv/bin/python benchmarks/killed_engines.py [--seconds 60] [--game godot|fake]
 
-PPO learns to catch in Godot, and each second one of its engines is killed, or stopped so that it hangs. With ``fake``
-it is the game of tests/fake_godot.py, which may also be told to talk nonsense. Passes if the training ends by itself,
-on time, and counted every one.
+PPO trains on the Godot catch example, and each second one of its engines is killed, or stopped so that it hangs. With
+``fake`` the game is that of tests/fake_godot.py, which can also be made to send invalid data. Passes if the training
+ends by itself, on time, and has counted every failure.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def engines(parent: int, word: bytes) -> list[int]:
     found = []
     for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
         process = Path(f"/proc/{pid}")
-        # T: stopped already; and Python has not become the engine as long as its command is still the launcher's.
+        # T: already stopped. As long as the command is still the launcher's, the process has not become the engine.
         if (word in (process / "cmdline").read_bytes() and b"prctl" not in (process / "cmdline").read_bytes()
                 and (process / "stat").read_text().rpartition(")")[2].split()[0] not in "TZ"):
             found.append(int(pid))
@@ -55,8 +55,8 @@ def main() -> None:
     while training.poll() is None:
         time.sleep(1)
         running = engines(training.pid, word) if training.poll() is None else []
-        # Nothing at the run's start and end, when engines are still starting or already shutting down, and one at a
-        # time, for what happens to an engine that is lost already is not counted twice.
+        # No failures at the run's start and end, when engines are still starting or already shutting down. One at a
+        # time, because a second failure of an engine that is already lost is not counted.
         if len(running) == 4 and 5 < time.monotonic() - begin < options.seconds - 5:
             kind = random.choice(kinds)
             os.kill(random.choice(running), WHAT[kind])

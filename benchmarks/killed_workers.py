@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/killed_workers.py [--seconds 60]
 
-PPO learns CartPole with asynchronous workers. Passes if the training ends by itself, on time, and counted every kill.
+PPO learns CartPole with asynchronous workers. Passes if the training ends by itself, on time, and has counted every
+kill.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Measures how fast an agent learns, in the same way for every library. Imports nothing of Myosu, so it runs in any
+"""Measures how fast an agent learns, in the same way for every library. Does not import Myosu, so it runs in any
 virtual environment.
 
-Everything is derived from a run's evaluations: steps so far, training time (wall clock, without the evaluations) and
-mean return of greedy episodes. If other processes disturb the wall clock, use the CPU time of the training process.
+All figures are derived from a run's evaluations: steps so far, training time (wall-clock time without the evaluations)
+and mean return of greedy episodes. If other processes disturb the wall-clock time, use the CPU time of the training
+process.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ THRESHOLDS = {"CartPole-v1": [475.0, 500.0], "LunarLander-v3": [200.0], "ALE/Pon
 
 
 def make_env(environment: str) -> gymnasium.Env:
-    """As Myosu makes it: Atari's games with --atari."""
+    """The environment as Myosu makes it; Atari games as with --atari."""
     if not environment.startswith("ALE/"):
         return gymnasium.make(environment)
     import ale_py
@@ -46,7 +47,7 @@ class Evaluation(NamedTuple):
 
 
 def steps_per_second(evaluations: list[Evaluation], seconds: str = "seconds") -> float:
-    """Median over the intervals between evaluations, which is robust against a few disturbed ones."""
+    """Median over the intervals between evaluations, which is robust to a few disturbed intervals."""
     windows = pairwise([Evaluation(0, 0.0, 0.0, 0.0), *evaluations])
     return median((after.steps - before.steps) / (getattr(after, seconds) - getattr(before, seconds))
                   for before, after in windows)
@@ -57,12 +58,12 @@ def first_reaching(evaluations: list[Evaluation], threshold: float) -> Evaluatio
 
 
 class Greedy:
-    """Mean return of greedy episodes, played in parallel. act: a batch of observations → actions."""
+    """Mean return of greedy episodes, played in parallel. act: maps a batch of observations to actions."""
 
     def __init__(self, environment: str, episodes: int, seed: int, act: Callable[[np.ndarray], np.ndarray]) -> None:
         self._envs = [make_env(environment) for _ in range(episodes)]
         for k, env in enumerate(self._envs):
-            env.reset(seed=1_000_000 + 1000 * seed + k)  # only once, so that every evaluation starts from other states
+            env.reset(seed=1_000_000 + 1000 * seed + k)  # seed once, so that each evaluation starts from other states
         self._act = act
 
     def mean_return(self) -> float:
@@ -103,7 +104,7 @@ def _now() -> np.ndarray:
 
 
 def quickest_threads(candidates: list[int], work: Callable[[], Any]) -> int:
-    """Set the number of torch's threads with which ``work`` is fastest."""
+    """Set torch's number of threads to the one with which ``work`` is fastest."""
     work()  # warm-up: one-time costs, for example imports
     seconds = {}
     for threads in candidates:
@@ -135,7 +136,7 @@ def arguments(description: str | None, environments: list[str], algorithms: list
 
 
 def report(args: argparse.Namespace, threads: int, evaluations: list[Evaluation]) -> str:
-    """One line of JSON."""
+    """Print the results as one line of JSON."""
     reached = {threshold: first_reaching(evaluations, threshold) for threshold in args.threshold}
     return json.dumps({
         "algorithm": args.algorithm, "environment": args.environment, "seed": args.seed, "threads": threads,

@@ -1,6 +1,6 @@
-"""How much of Muesli's update time is the networks': samples per second of whole updates and of the bare network
-passes, measured alternately. The bare passes are: target network and look-ahead forward; unrolled model forward and
-backward on the same positions; gradient norm and optimiser step. Times are CPU seconds.
+"""The fraction of Muesli's update time that its networks take: samples per second of whole updates and of the bare
+network passes, measured alternately. The bare passes are: target network and look-ahead forward; unrolled model forward
+and backward on the same positions; gradient norm and optimiser step. Times are CPU seconds.
 
     python benchmarks/muesli_learner.py [CartPole-v1] [--rounds 30]
 """

@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/network.py [--towers 2x32 3x64] [--batches 64 128 256 512] [--seconds 0.4]
 
-The tower is the step of a MuZero search: [B, C+1, 8, 8] -> convolution, residual blocks, a policy head (65 logits)
-and two categorical heads (41 atoms). All implementations compute the same function; ``error`` is the greatest
-difference of a logit from float32. Only ``compile`` (``--compile``) needs a compiler on the user's machine.
+The tower is the step of a MuZero search: [B, C+1, 8, 8] -> convolution, residual blocks, a policy head (65 logits) and
+two categorical heads (41 atoms). All implementations compute the same function; ``error`` is the largest difference of
+a logit from float32. Only ``compile`` (``--compile``) needs a compiler on the user's machine.
 """
 
 from __future__ import annotations

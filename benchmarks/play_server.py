@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/play_server.py RUN [--simulations 64] [--games 100] [--messages 10000]
 
-RUN: a trained agent of a two-player game; the games are recorded in RUN/played, as those of any person. The server runs
+RUN: a trained agent of a two-player game; the games are recorded in RUN/played, like games of people. The server runs
 on one core, the clients on the others. All figures are only reported; the benchmark fails only if a game does.
 """
 

@@ -1,11 +1,11 @@
-"""Myosu beside Stable-Baselines3 and CleanRL: steps per second (of wall-clock time, and of the training process's CPU
-time), and the time until greedy episodes reach a mean return R.
+"""Compares Myosu with Stable-Baselines3 and CleanRL: steps per second (of wall-clock time, and of the training
+process's CPU time), and the time until greedy episodes reach a mean return R.
 
     sh scripts/setup_sb3.sh; sh scripts/setup_cleanrl.sh
     .venv/bin/python benchmarks/rl_side_by_side.py CartPole-v1 --algorithm ppo --rivals sb3 cleanrl [--rounds 5]
 
-In every round each library trains once from scratch, in turn, in its own process, with the round's number as the seed
-and the machine to itself. Other libraries use one or two threads, whichever is faster.
+In every round each library trains once from scratch, one after another, in its own process and alone on the machine,
+with the round's number as the seed. Other libraries use one or two threads, whichever is faster.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MYOSU_FLAGS: dict[tuple[str, str], dict[str, object]] = {
     ("LunarLander-v3", "dqn"): {"evaluate-every": 2000, "evaluation-games": 50},
     ("ALE/Pong-v5", "ppo"): {"evaluate-every": 64, "evaluation-games": 2, "atari": True},
 }
-#: What the others are told beside the number of steps.
+#: Arguments for the other libraries in addition to the number of steps.
 RIVAL_FLAGS: dict[tuple[str, str], list[object]] = {
     ("ALE/Pong-v5", "ppo"): ["--evaluate-every", 4096, "--episodes", 2]}
 

@@ -1,9 +1,9 @@
-"""Updates per second of soft actor-critic, Myosu beside Stable-Baselines3, with the same settings on the same machine.
+"""SAC updates per second of Myosu and Stable-Baselines3, with the same settings on the same machine.
 
     .venv/bin/python benchmarks/sac_updates.py myosu
     .venv-sb3/bin/python benchmarks/sac_updates.py sb3
 
-Pendulum-v1, one thread; seconds of the processor, so that other work disturbs little. Run the two side by side.
+Pendulum-v1, one thread, in processor seconds, which depend little on other programs. Run both at the same time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Myosu beside mctx + pgx (Othello self-play) and beside LightZero (Connect Four MuZero), on one core.
+"""Compares Myosu with mctx + pgx (Othello self-play) and with LightZero (Connect Four MuZero), on one core.
 
     sh scripts/setup_mctx.sh; sh scripts/setup_lightzero.sh
     .venv/bin/python benchmarks/side_by_side.py mctx [--batch 256] [--simulations 16]
@@ -61,7 +61,7 @@ class Side:
 
 
 def compare(myosu: Side, others: list[Side], rounds: int, metrics: list[str], targets: list[float]) -> None:
-    """Myosu against the fastest of ``others``, round by round."""
+    """Compare Myosu with the fastest of ``others``, round by round."""
     rows = [[side.measure() for side in (myosu, *others)] for _ in range(rounds)]
     for side in (myosu, *others):
         side.close()
@@ -86,7 +86,7 @@ def beside_mctx(args: argparse.Namespace) -> None:
 
 
 def beside_lightzero(args: argparse.Namespace) -> None:
-    # LightZero's prediction network has a residual block, too: together with its dynamics' block that equals Myosu's
+    # LightZero's prediction network also has a residual block; together with its dynamics' block that equals Myosu's
     # two.
     print("Connect Four, MuZero (PUCT), five 64-channel convolutions a model step, 50 simulations, batches of 256, "
           "6.25 updates a game")

@@ -1,12 +1,12 @@
-"""How far PPO comes with its defaults in small environments of others: the mean return of 100 episodes after a fixed
-number of steps, the median over seeds, and whether it reaches the target.
+"""Results of PPO with default settings in small third-party environments: the mean return of 100 episodes after a fixed
+number of steps, its median over seeds, and whether it reaches the target.
 
     pip install minigrid flappy-bird-gymnasium
     python benchmarks/small_environments.py                                 # all of them with seeds 0 to 4
     python benchmarks/small_environments.py --only FrozenLake Taxi --seeds 0 1 2
 
-Steps are counted, not time, so other work on the machine changes nothing. The interval is from the least to the
-greatest seed: of five, it contains the median of all seeds with 94 %.
+Runs are limited by steps, not time, so other programs on the machine do not affect the results. The interval is from
+the minimum to the maximum over seeds: with five seeds, it contains the median of all seeds with 94 % probability.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """name and flags as they are typed; steps of the training; target: mean return of an episode."""
+    """Name and flags as in the command; number of training steps; target: mean return per episode."""
 
     name: str
     steps: int
@@ -57,7 +57,7 @@ def mean_return(row: Row, seed: int, more: list[str]) -> float:
 
 
 def myosu(*words: object) -> str:
-    """The output of a command."""
+    """Run a command and return its output."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}
     done = subprocess.run([sys.executable, "-m", "myosu.cli", *map(str, words)], capture_output=True, text=True,
                           env=environment)

@@ -1,16 +1,15 @@
-"""The studio's table by a simulated clock: for machines where a day of animations cannot be waited for, or that are
-crowded.
+"""The studio's table with a simulated clock, for busy machines or when a day of animations would take too long.
 
     .venv/bin/python benchmarks/studio_clock.py FOLDER [--columns SAC ...] [--seeds 0] [--rows 6 --colours 4]
 
-As ``studio_table.py``, but nobody sleeps. Each of 16 environments is busy for as long as its animation takes (2 s more
-after an episode) on a clock of its own making. Synchronous environments are read when the last of them is ready,
-asynchronous ones as soon as any is. Acting takes its processor seconds on that clock. So does PPO's learning, which
-acting waits for. SAC learns meanwhile, in a process of its own: its hours are those of the slower of both.
+Like ``studio_table.py``, but without sleeping. On a simulated clock, each of 16 environments is busy for the duration
+of its animation (plus 2 s after an episode). Synchronous environments are read when the last of them is ready,
+asynchronous ones as soon as any is. Acting takes its processor seconds on that clock. So do PPO's updates, which acting
+waits for. SAC learns in parallel, in its own process: its hours are those of the slower of the two.
 
-Every ``--every`` steps the policy plays 100 games (not counted). Passing: nine in ten are cleared. Mastering: the mean
-number of shots (60 where a level is not cleared) is at most that of 21 games of the greedy player, and stays so over
-500 games.
+Every ``--every`` steps the policy plays 100 games, which take no time on the clock. Passing: nine in ten are cleared.
+Mastering: the mean number of shots (60 if a level is not cleared) is at most that of 21 games of the greedy player,
+confirmed over 500 games.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ from studio_table import COLUMNS, EXPERTS, GAIL, table
 
 
 class Clocked:
-    """Games whose answers come after as many seconds of ``now`` as their animation takes. waits_for_all: ``recv`` gives
-    the answers of all that owe one; else of those that are ready, at least one."""
+    """Games whose steps take the duration of their animation on the simulated clock ``now``. waits_for_all: ``recv``
+    returns the steps of all environments that were sent an action; otherwise of those that are ready, at least one."""
 
     def __init__(self, env: NativeVectorEnv, waits_for_all: bool) -> None:
         self.env, self.spec, self.num_envs, self.waits_for_all = env, env.spec, env.num_envs, waits_for_all
@@ -70,7 +69,7 @@ class Clocked:
 
 
 def train(column: str, seed: int, level: Any, experts: float, options: argparse.Namespace) -> dict[str, float]:
-    """One run. Hours and samples until it passed and mastered."""
+    """Train one run; returns hours and samples until it passed and mastered."""
     name, workers, settings, imitates = COLUMNS[column]
     algorithm = load_algorithm(name)
     settings = {**settings, "num_envs": options.envs}
@@ -109,7 +108,7 @@ def train(column: str, seed: int, level: Any, experts: float, options: argparse.
         next_look = steps + options.every * (1 if name == "sac" else 10)
         hours = max(env.now, learning) / 3600
         look = play(level, algorithm.make_agent(config, env.spec, learner.weights()), 100, steps)
-        if look["shots"] <= experts:  # by luck?
+        if look["shots"] <= experts:  # or was it luck?
             look = play(level, algorithm.make_agent(config, env.spec, learner.weights()), 500, steps + 1)
         line = {"steps": steps, "hours": hours, "animated": env.now / 3600, "learning": learning / 3600,
                 "updates": updates, **look}

@@ -1,16 +1,15 @@
-"""Hours until an agent passes and masters a level of Bubble whose steps take as long as their animation would.
+"""Hours until an agent passes and masters a level of Bubble whose steps take as long as their animations.
 
     .venv/bin/python benchmarks/studio_table.py FOLDER [--runs 3] [--time-scale 1] [--rows 6 --colours 4]
 
-Five columns: PPO with synchronous and with asynchronous environments, PPO + GAIL, SAC, SAC + GAIL, each from
-``--runs`` seeds, with 16 environments in processes of their own. GAIL imitates 21 games of the greedy player.
-Passing: nine games in ten are cleared. Mastering: the mean number of shots (60 where a level is not cleared) is at
-most that of the 21 games. Every ``--every`` minutes a checkpoint plays ``--games`` games without animation; training
-stands still meanwhile, and the clock too.
+Five columns: PPO with synchronous and with asynchronous environments, PPO + GAIL, SAC, SAC + GAIL, each with ``--runs``
+seeds and 16 environments in separate processes. GAIL imitates 21 games of the greedy player. Passing: nine games in ten
+are cleared. Mastering: the mean number of shots (60 if a level is not cleared) is at most that of the 21 games. Every
+``--every`` minutes a checkpoint plays ``--games`` games without animation; training and the clock are paused meanwhile.
 
-Everything lies in FOLDER, and the same command goes on where it was stopped. With a time scale above 1 animations are
-that much quicker, and hours are scaled back; then learning seems slower than it is, so keep it low where the
-processor is busy. ``--minutes`` ends each run early. At the end it writes table.md and table.png.
+All files are in FOLDER, and the same command continues after a stop. With a time scale above 1, animations are faster
+by this factor, and hours are scaled back; learning then seems slower than it is, so keep the scale low on a busy
+processor. ``--minutes`` ends each run early. At the end table.md and table.png are written.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ PPO: dict[str, Any] = {"rollout_steps": 32, "batch_size": 256, "epochs": 4, "hid
                        "entropy_weight": 0.01}
 SAC: dict[str, Any] = {"hidden": (128,), "learning_rate": 1e-3, "n_step": 3, "entropy_in_values": False,
                        "temperature_initial": 0.01, "learning_starts": 256, "batch_size": 64, "replay_ratio": 16.0}
-#: Beside the recordings, of each algorithm.
+#: Imitation settings of each algorithm, in addition to the recordings.
 GAIL: dict[str, dict[str, Any]] = {
     "ppo": {"gail_weight": 0.01},
     "sac": {"gail_weight": 0.01, "entropy_share": 0.1, "cloning_weight": 1.0, "cloning_updates": 300},
 }
-#: For each column the algorithm, how its environments wait for each other, its settings, and whether it imitates.
+#: For each column: the algorithm, the kind of workers, its settings, and whether it imitates.
 COLUMNS: dict[str, tuple[str, str, dict[str, Any], bool]] = {
     "synchronous PPO": ("ppo", "synchronous", PPO, False),
     "asynchronous PPO": ("ppo", "asynchronous", PPO, False),
@@ -56,8 +55,8 @@ COLUMNS: dict[str, tuple[str, str, dict[str, Any], bool]] = {
 
 
 class Watch(Callback):
-    """Plays the level with each checkpoint, writes what came of it to ``evaluations.jsonl``, and ends the run when it
-    is mastered. ``seconds`` are those of training."""
+    """Plays the level with each checkpoint, appends the results to ``evaluations.jsonl``, and ends the run when the
+    level is mastered. ``seconds`` is training time."""
 
     def __init__(self, level: Environment, games: int, experts: float, scale: float) -> None:
         self.level, self.games, self.experts, self.scale = level, games, experts, scale
@@ -93,7 +92,7 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
 
 def train(folder: Path, column: str, seed: int, level: dict[str, int], watch: Watch, options: argparse.Namespace
           ) -> None:
-    """One run, unless it has ended; one that was stopped goes on."""
+    """Train one run, unless it has ended; continue it if it was stopped."""
     algorithm, workers, settings, imitates = COLUMNS[column]
     if (folder / "ended").exists():
         return
@@ -110,18 +109,18 @@ def train(folder: Path, column: str, seed: int, level: dict[str, int], watch: Wa
 
 
 def first(lines: list[dict[str, Any]], reached: Callable[[dict[str, Any]], bool], name: str) -> float:
-    """Seconds or steps at the first evaluation that has reached it; infinite if none has."""
+    """Seconds or steps at the first evaluation that reached the goal; infinite if none did."""
     return next((line[name] for line in lines if reached(line)), np.inf)
 
 
 def summary(folder: Path, experts: float, scale: float) -> dict[str, float]:
-    """Of a run: hours and steps until it passed and mastered, samples/s."""
+    """Summary of a run: hours and steps until it passed and mastered, samples/s."""
     lines = evaluations(folder)
     goals = {"pass": lambda line: line["cleared"] >= PASSING_RATE, "master": lambda line: line["shots"] <= experts}
     found = {f"{unit} to {goal}": first(lines, reached, name) * factor for goal, reached in goals.items()
              for unit, name, factor in (("hours", "seconds", scale / 3600), ("samples", "steps", 1))}
     records = [record for record in read_lines(folder / "metrics.jsonl") if record.get("env_steps")]
-    if len(lines) > 2:  # from the second checkpoint on, so without what starting takes
+    if len(lines) > 2:  # from the second checkpoint on, to leave out start-up
         rate = (lines[-1]["steps"] - lines[1]["steps"]) / (lines[-1]["seconds"] - lines[1]["seconds"])
     else:
         rate = records[-1]["env_steps"] / records[-1]["seconds"] if records else np.nan
@@ -130,7 +129,7 @@ def summary(folder: Path, experts: float, scale: float) -> dict[str, float]:
 
 
 def table(columns: dict[str, list[dict[str, float]]], experts: float) -> str:
-    """Means over the runs; where a run did not get there, how many did."""
+    """Means over the runs; if some runs did not reach a goal, the number that did."""
     def cell(runs: list[dict[str, float]], row: str) -> str:
         values = np.array([run[row] for run in runs])
         got = np.isfinite(values)
@@ -148,7 +147,7 @@ def table(columns: dict[str, list[dict[str, float]]], experts: float) -> str:
 
 
 def picture(folders: dict[str, list[Path]], experts: float, scale: float, output: Path) -> None:
-    """Shots over hours, a line a run."""
+    """Plot shots over hours, one line per run."""
     with figure(output) as (_, axes):
         for colour, (name, runs) in zip(COLOURS, folders.items(), strict=False):
             for number, run in enumerate(runs):

@@ -1,4 +1,4 @@
-"""How a value network overfits: the errors on positions learnt from and on held-out games while it learns from
+"""How a value network overfits: errors on training positions and on held-out games while it trains on
 
 - one position of each of N games,
 - all positions of the same N games,
@@ -6,9 +6,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/value_overfitting.py FOLDER [--games 2000] [--updates 1200] -o overfitting.png
 
-FOLDER holds recorded games of Go (``myosu record``, or SGF files). Successive positions of a game share its outcome, so
-that the third sees N positions but few outcomes (Silver et al. 2016, section on the value networks). Intervals: 95 %,
-over held-out games.
+FOLDER holds recorded games of Go (``myosu record``, or SGF files). Positions of a game share its outcome, so the third
+data set has N positions but few outcomes (Silver et al. 2016, section on value networks). Intervals are 95 %, over
+held-out games.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from myosu.nets.encoder import to_tensors
 from myosu.plots.figure import COLOURS, figure
 from myosu.runs.recordings import is_held_out, open_recording
 
-#: Share of the games to test on; positions that errors are measured on at once.
+#: Fraction of the games to test on; batch size for measuring errors.
 HELD_OUT, AT_ONCE = 0.2, 512
-#: Positions that the error on what is learnt from is measured on.
+#: Number of training positions on which the training error is measured.
 MEASURED = 2000
 
 
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def games_of(folder: Path, environment: Environment, count: int) -> tuple[list[list[Move]], list[list[Move]]]:
-    """``count`` games to learn from, and a quarter as many to test on, with other openings."""
+    """``count`` training games, and a quarter as many test games with other openings."""
     parts: tuple[list[list[Move]], list[list[Move]]] = ([], [])
     recording = open_recording(folder)
     recording.require(environment, environment.rules.name, {})
@@ -81,7 +81,8 @@ def games_of(folder: Path, environment: Environment, count: int) -> tuple[list[l
 
 def learn(config: value.Config, environment: Environment, games: list[Rows], test: list[Rows],
           options: argparse.Namespace) -> np.ndarray:
-    """float64 [points, 5]: updates, error on what is learnt from, error on held-out games with its interval."""
+    """Learning curve, float64 [points, 5]: updates, error on training positions, error on held-out games with its
+    interval."""
     config = dataclasses.replace(config, replay_capacity=sum(len(rows["outcome"]) for rows in games))
     replay = value.make_replay(config, environment.spec)
     for rows in games:
@@ -105,7 +106,7 @@ def learn(config: value.Config, environment: Environment, games: list[Rows], tes
 
 @torch.inference_mode()
 def errors_of(learner: value.Learner, rows: Rows) -> np.ndarray:
-    """½ (z − v)², float [n]."""
+    """Errors ½ (z − v)² of positions, float [n]."""
     seen = rows["observation"]
     values = [learner.value(to_tensors(seen[k:k + AT_ONCE])) for k in range(0, len(seen), AT_ONCE)]
     return (0.5 * (torch.from_numpy(rows["outcome"]) - torch.cat(values)).square()).numpy()

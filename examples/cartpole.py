@@ -8,7 +8,7 @@ import myosu
 
 minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
 
-run = myosu.train("CartPole-v1", minutes=minutes)  # PPO, with settings that suit CartPole
+run = myosu.train("CartPole-v1", minutes=minutes)  # PPO with the preset for CartPole
 
 agent = run.agent()
 env = gymnasium.make("CartPole-v1")

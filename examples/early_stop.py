@@ -1,4 +1,4 @@
-"""Hear of a training while it runs, and end it when it is good enough. Usage: python early_stop.py [MINUTES]"""
+"""Follow a training run with a callback and end it when it is good enough. Usage: python early_stop.py [MINUTES]"""
 
 import sys
 
@@ -14,7 +14,7 @@ class GoodEnough(myosu.Callback):
     def on_evaluation(self, evaluation):
         print(f"update {evaluation['update']}: reward {evaluation['mean_reward']:.1f}")
         self.reached = self.reached + 1 if evaluation["mean_reward"] >= self.reward else 0
-        return self.reached < 2  # False ends it
+        return self.reached < 2  # False ends the run
 
     def on_record(self, record):
         print(f"{record['seconds']:.0f} s, {record['env_steps']} steps")

@@ -10,7 +10,7 @@ import myosu
 
 
 class Corridor(gymnasium.Env):
-    """Find the end of a corridor that is dark: only the two doors beside you can be seen."""
+    """Find the end of a dark corridor: the agent sees only whether it is in the first or the last place."""
 
     action_space = spaces.Discrete(3)  # left, stay, right
     observation_space = spaces.Box(0, 1, (2,), np.float32)
@@ -39,11 +39,11 @@ def make_corridor(length: int = 8) -> gymnasium.Env:
 minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
 
 for finding in myosu.check(make_corridor, games=10):
-    print(finding)  # what is wrong with the environment, in plain words; here nothing
+    print(finding)  # mistakes in the environment; here there are none
 
 run = myosu.train(make_corridor, minutes=minutes, env_kwargs={"length": 10}, num_envs=8, evaluation_games=20)
 
-# The run's folder knows the environment's name, not its code: in another program, give it again.
+# The run's folder stores the environment's name, not its code: in another program, pass it again.
 agent = myosu.load(run.folder, env=make_corridor)
 result = myosu.evaluate(agent, games=50)
 low, high = result["mean_reward_ci95"]

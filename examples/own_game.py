@@ -1,4 +1,4 @@
-"""Train MuZero on a game of your own, the one in nim.py. Usage: python own_game.py [MINUTES]"""
+"""Train MuZero on a game of your own, here nim.py. Usage: python own_game.py [MINUTES]"""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ run = myosu.train(game, minutes=minutes, channels=16, blocks=1, simulations=8, n
 agent = run.agent()
 print(f"Won {myosu.evaluate(agent, 'random', games=20)['win_rate']:.0%} against random play.")
 
-# One game of the agent against itself. Whose turn it is and what is legal comes from the environment.
+# One game of the agent against itself. The environment provides the player to move and the legal actions.
 env = myosu.make(game, num_envs=1, seed=1)
 env.reset()
 step = env.recv()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 1_000_000
-#: One file of each kind that is no Python.
+#: One file of each kind that is not Python.
 NEEDED = ("myosu/py.typed", "myosu/presets/muzero/othello.toml", "myosu/web/static/index.html",
           "myosu/publish/static/engine/worker.js", "myosu/demo/agent/weights.safetensors")
 
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def problems(dist: Path) -> list[str]:
-    """What is wrong with the sdist and the wheel in ``dist``; an empty list if nothing is."""
+    """Problems of the sdist and the wheel in ``dist``; an empty list if there are none."""
     text = (ROOT / "src" / "myosu" / "__init__.py").read_text()
     version = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)[1]  # type: ignore[index]
     wheel, sdist = dist / f"myosu-{version}-py3-none-any.whl", dist / f"myosu-{version}.tar.gz"

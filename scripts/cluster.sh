@@ -7,21 +7,21 @@
 #   sh scripts/cluster.sh up HOSTS            start this machine as the head and, by ssh, all others in the file HOSTS
 #   sh scripts/cluster.sh down HOSTS          stop them all
 #
-# HOSTS has one machine a line, this one first: its address in the private network, and (of the others) the folder there
-# that holds Myosu and its .venv, from the ssh user's home. Lines with # are comments. `up` copies the token.
+# HOSTS has one machine per line, this one first: its address in the private network, and for the others the folder that
+# holds Myosu and its .venv, relative to the ssh user's home. Lines with # are comments. `up` copies the token.
 #
-# The token is in ~/.ray/auth_token (or RAY_AUTH_TOKEN_PATH). `head` makes one where there is none; copy it to every
-# machine. Whoever has it can run any program on all of them. OBJECT_STORE_MB (128), PORT (6379), CORES and RAY_TMP can be
-# set. Further arguments of `ray start` may follow the IP.
+# The token is in ~/.ray/auth_token (or RAY_AUTH_TOKEN_PATH). `head` creates it if it is missing; copy it to every
+# machine. Anyone who has it can run any program on all of them. OBJECT_STORE_MB (128), PORT (6379), CORES and RAY_TMP
+# can be set. Further arguments of `ray start` may follow the IP.
 set -eu
 RAY=${RAY:-ray}
 TOKEN=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 export RAY_raylet_start_wait_time_s=${RAY_raylet_start_wait_time_s:-120}
-# A node that does not answer three times, within 10 s each, is lost: after some 40 s. By Ray's own figures it takes 66 s.
+# A node that misses three health checks of 10 s each is lost: after some 40 s. By Ray's defaults it takes 66 s.
 export RAY_health_check_failure_threshold=${RAY_health_check_failure_threshold:-3}
-# Each worker process that waits for work takes 50 MiB: none are kept. Nor are there an autoscaler (--no-monitor) and
-# copies of the workers' logs for the learner's screen (--include-log-monitor); the logs stay in Ray's folder.
+# Each idle worker process takes 50 MiB, so none are kept. There is no autoscaler (--no-monitor), and workers' logs are
+# not copied to the learner's terminal (--include-log-monitor); they stay in Ray's folder.
 export RAY_num_workers_soft_limit=${RAY_num_workers_soft_limit:-0}
 
 case ${1:-} in
@@ -42,7 +42,7 @@ up|down)
     fi
     say=stop
     [ "$1" = down ] || say="join $head:${PORT:-6379} $address"
-    # shellcheck disable=SC2029  # meant to be put together here
+    # shellcheck disable=SC2029  # expanded on this side on purpose
     { [ "$1" = down ] || ssh "$address" 'umask 077; mkdir -p .ray; cat > .ray/auth_token' <"$TOKEN"; } &&
       ssh "$address" "cd '${folder:-myosu}' && RAY=.venv/bin/ray sh scripts/cluster.sh $say" </dev/null >/dev/null ||
       { echo "cluster.sh: $address did not $say; is Myosu in its folder ${folder:-myosu}?" >&2; failed=1; }
@@ -58,7 +58,7 @@ if [ ! -s "$TOKEN" ]; then
   (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' > "$TOKEN")
 fi
 ip=${1:-}; [ $# -eq 0 ] || shift
-# shellcheck disable=SC2086  # the words of $where are arguments
+# shellcheck disable=SC2086  # $where is split into words on purpose
 exec "$RAY" start $where ${ip:+--node-ip-address="$ip"} ${CORES:+--num-cpus="$CORES"} \
   --object-store-memory=$((${OBJECT_STORE_MB:-128} * 1048576)) --include-log-monitor=false \
   --disable-usage-stats "$@"

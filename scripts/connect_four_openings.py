@@ -2,9 +2,10 @@
 
     python scripts/connect_four_openings.py RUN [--simulations 64] [--games 200] [--plies 12]
 
-A game from a random opening is often decided before the first move. Undecided are those of ``--plies`` random discs
-that are drawn by perfect play, as the solver of perfect_connect_four.py tells (four discs take it a minute or more
-each, twelve less than a second). The same player from the usual openings (``myosu evaluate``) is measured beside it.
+A game from a random opening is often decided before the first move. Openings of ``--plies`` random discs count as
+undecided if perfect play draws, according to the solver of perfect_connect_four.py (which takes a minute or more for
+four discs, less than a second for twelve). The same player is also measured from the usual openings (``myosu
+evaluate``).
 """
 
 import argparse

@@ -1,9 +1,10 @@
 #!/bin/bash
-# All that a short visit to a card should find out, in less than ten minutes; results in a folder, the card's name among
-# them. Without a network: wheels come from `sh scripts/device_wheels.sh FOLDER`.
+# Runs all checks and benchmarks on a GPU machine in less than ten minutes; the results, with the GPU's name, go to a
+# folder.
+# Works without a network: wheels come from `sh scripts/device_wheels.sh FOLDER`.
 #
 #   bash scripts/device_check.sh OUT [WHEELS] [options of benchmarks/device.py, such as --parts network,learner]
-#   bash scripts/device_check.sh OUT "" --device cpu --tiny        to try it without a card
+#   bash scripts/device_check.sh OUT "" --device cpu --tiny        to try it without a GPU
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath -m "$1")
@@ -12,7 +13,7 @@ shift $(($# < 2 ? $# : 2))
 mkdir -p "$out"
 python=${PYTHON:-python3}
 if [ -n "$wheels" ]; then
-  # The package itself too, for its entry points; what runs is the source here.
+  # Install the package too, for its entry points; the code that runs is the source here.
   site=$(mktemp -d)
   build=$(mktemp -d)
   cp -r src pyproject.toml "$build"

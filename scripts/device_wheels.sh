@@ -1,9 +1,9 @@
 #!/bin/sh
-# The wheels that a card's machine may lack, for scripts/device_check.sh to install there without a network.
+# Downloads wheels that a GPU machine may lack, for scripts/device_check.sh to install there without a network.
 #
-#   sh scripts/device_wheels.sh FOLDER [PYTHON_VERSION]     3.12 unless said otherwise
+#   sh scripts/device_wheels.sh FOLDER [PYTHON_VERSION]     3.12 by default
 #
-# Torch, Triton, Numba and JAX are taken to be there: they are larger than all others and belong to the card's driver.
+# Torch, Triton, Numba and JAX must be installed there: they are the largest and must match the GPU's driver.
 set -eu
 folder=$1
 python=${2:-3.12}

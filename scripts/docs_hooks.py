@@ -1,5 +1,5 @@
-"""What `make docs` does beyond MkDocs: links that lead out of docs/ are followed and their files taken along, and
-tables of settings are made from the dataclasses.
+"""MkDocs hooks of `make docs`: files outside docs/ that pages link to are added to the site, and tables of settings are
+generated from the dataclasses.
 
 In a page, `<!-- settings: ppo -->` becomes the table of that algorithm's settings, `<!-- settings: train -->` that of
 the training loop's, and `<!-- include: CHANGELOG.md -->` the text of a file of the repository.
@@ -18,7 +18,7 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-#: Where what is not in docs/ has its place on the site.
+#: The folder of the site for files that are not in docs/.
 OUTSIDE = "repository"
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
@@ -26,7 +26,7 @@ MARKER = re.compile(r"<!-- (settings|include): ([\w./-]+) -->")
 
 
 class HouseStyle(griffe.Extension):
-    """Docstrings of Myosu say "name: text" of parameters and fields; in the reference these become lists."""
+    """Turns "name: text" descriptions of parameters and fields in Myosu's docstrings into lists."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is not None:
@@ -36,14 +36,14 @@ class HouseStyle(griffe.Extension):
 
 
 def listed(text: str, names: set[str]) -> str:
-    """The docstring with what it says of each of ``names`` as an item of a list."""
+    """The docstring with its description of each of ``names`` as a list item."""
     if not names:
         return text
     begin = re.compile(rf"(?:^|(?<=\. ))({'|'.join(sorted(names))}): ", re.MULTILINE)
     paragraphs = []
     for paragraph in text.split("\n\n"):
         if begin.search(paragraph):
-            head, *items = begin.split(re.sub(r"\n +", " ", paragraph))  # what is indented goes on with the line above
+            head, *items = begin.split(re.sub(r"\n +", " ", paragraph))  # indented lines continue the line above
             lines = [f"- **{name}**: {' '.join(said.split())}"
                      for name, said in zip(items[::2], items[1::2], strict=True)]
             paragraphs += [*[head.strip()] * bool(head.strip()), "\n".join(lines)]
@@ -53,7 +53,7 @@ def listed(text: str, names: set[str]) -> str:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add what the pages link to outside docs/, and what that links to in turn."""
+    """Add files outside docs/ that the pages link to, and the files that these link to."""
     todo = sorted(DOCS.rglob("*.md"))
     done = set()
     while todo:
@@ -77,7 +77,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     uri = page.file.src_uri
     source = ROOT / uri.removeprefix(f"{OUTSIDE}/") if uri.startswith(f"{OUTSIDE}/") else DOCS / uri
     if source.name == "index.md" and not source.is_file():
-        return markdown  # a listing, whose links are right
+        return markdown  # a generated listing, whose links are correct
     return MARKER.sub(lambda found: _made(found[1], found[2], uri), _moved(markdown, source, uri))
 
 
@@ -102,7 +102,7 @@ def _made(kind: str, name: str, uri: str) -> str:
 
 
 def _targets(page: Path) -> list[Path]:
-    """Files and folders of the repository that a page, or a folder, leads to."""
+    """Files and folders of the repository that a page links to, or the files in a folder."""
     if page.is_dir():
         return [path for path in sorted(page.iterdir()) if path.is_file()]
     text = page.read_text()
@@ -114,7 +114,7 @@ def _targets(page: Path) -> list[Path]:
 
 
 def _resolve(page: Path, link: str) -> Path | None:
-    """What a link on ``page`` leads to in the repository; None if it leads elsewhere."""
+    """The file or folder of the repository that a link on ``page`` points to; None if it points elsewhere."""
     path = link.partition("#")[0]
     if not path or "://" in path or path.startswith("mailto:"):
         return None
@@ -123,7 +123,7 @@ def _resolve(page: Path, link: str) -> Path | None:
 
 
 def _place(target: Path) -> str:
-    """Where the file or folder is on the site, as MkDocs names sources."""
+    """The source path of the file or folder on the site, as MkDocs names it."""
     if target.is_relative_to(DOCS):
         inside = target.relative_to(DOCS).as_posix()
         return f"{inside}/README.md" if target.is_dir() and (target / "README.md").exists() else inside
@@ -132,7 +132,7 @@ def _place(target: Path) -> str:
 
 
 def _moved(markdown: str, source: Path, uri: str) -> str:
-    """The text of ``source`` with links as they must be on the page ``uri``."""
+    """The text of ``source`` with its links adapted to the page ``uri``."""
     def moved(found: re.Match[str]) -> str:
         target = _resolve(source, found[2])
         if target is None:

@@ -1,8 +1,9 @@
-"""Runs every `myosu` command of the documentation's code blocks, each for a moment: documented_commands.py [WORD ...]
+"""Runs every `myosu` command in the documentation's code blocks briefly: documented_commands.py [WORD ...]
 
-For a nightly job: it takes about ten minutes. What the commands name is made first in a temporary folder, and limits
-are cut. With WORDs only the commands that contain one of them run. The end says what was skipped and why; the exit code
-is 1 if a command failed.
+Meant for a nightly job: it takes about ten minutes. The runs and files that the commands need are first created in a
+temporary folder, and limits such as --minutes are reduced. With WORDs, only commands that contain one of them run. Each
+line of output names a command and says whether it ran, failed, or was skipped and why. The exit code is 1 if a command
+failed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 SECONDS = 180
 
-#: What a command needs that this machine does not have or must not touch, and why it is skipped.
+#: Patterns of commands that are skipped, with the reason: they need something that this machine lacks or must not
+#: touch.
 SKIPPED = {
     r"unity:": "needs a game built by Unity (tests/envs/test_unity.py speaks its protocol)",
     r"--cluster": "needs a Ray cluster (tests/sources/test_ray.py starts one)",
@@ -44,9 +46,9 @@ SKIPPED = {
 }
 #: Programs that a command needs.
 PROGRAMS = {"gtp-rhino": "gtp-rhino", "gnugo": "gnugo"}
-#: Python packages that a command needs, beside those of requirements-dev.lock.
+#: Python packages that a command needs in addition to those of requirements-dev.lock.
 PACKAGES = {"envpool:": "envpool"}
-#: What a command names, and what is there instead. In order; the first of equal names counts.
+#: Patterns in commands and their replacements by things that exist here, applied in order.
 STANDINS = [
     (r"(?<=^evaluate )runs/NAME(?= --opponent .?gtp:gtp-rhino)", "runs/othello"),
     (r"(?<=^episodes )runs/NAME|runs/NAME(?= --games 100 --json)|runs/NAME(?= --env-steps)", "runs/pole"),
@@ -61,7 +63,7 @@ STANDINS = [
 
 
 def documented() -> dict[str, str]:
-    """The commands without `myosu`, and the page of each."""
+    """The commands without the word `myosu`, and the page of each."""
     found: dict[str, str] = {}
     for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]):
         if "log" in page.parts:
@@ -74,7 +76,7 @@ def documented() -> dict[str, str]:
 
 
 def why_not(command: str) -> str:
-    """Why a command is skipped; "" if it runs."""
+    """The reason why a command is skipped; "" if it runs."""
     plain = " ".join(shlex.split(command))
     for pattern, reason in SKIPPED.items():
         if re.search(pattern, plain):
@@ -87,7 +89,7 @@ def why_not(command: str) -> str:
 
 
 def shortened(command: str) -> list[str]:
-    """Its words, with what is there in place of what it names, and with small limits."""
+    """The words of the command after ``STANDINS``, with small limits."""
     for pattern, instead in STANDINS:
         command = re.sub(pattern, instead, command)
     words = shlex.split(command)
@@ -102,7 +104,7 @@ def shortened(command: str) -> list[str]:
 
 
 def run(words: list[str], folder: Path) -> str:
-    """What went wrong; "" if nothing did."""
+    """Run the command; returns an error message, "" if it succeeded."""
     process = subprocess.Popen([sys.executable, "-m", "myosu", *words], cwd=folder, stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdin and process.stdout
@@ -124,10 +126,11 @@ def run(words: list[str], folder: Path) -> str:
 
 
 def prepare(folder: Path) -> None:
-    """Two runs of tic-tac-toe, which have been evaluated, one each of CartPole, Go and Othello, a game and a preset."""
+    """Create two runs of tic-tac-toe with evaluations, one run each of CartPole, Go and Othello, a game and a
+    preset."""
     shutil.copy(ROOT / "examples" / "nim.py", folder)
     (folder / "preset.toml").write_text("learning_rate = 1e-3\n")
-    # Counted in updates, for a busy machine may spend minutes on compilation alone.
+    # Limited by updates, because on a busy machine compilation alone may take minutes.
     evaluated = ["--updates", "8", "--evaluate-every", "4"]
     for name, words in (("first", ["tictactoe", *evaluated]), ("second", ["tictactoe", "--seed", "1", *evaluated]),
                         ("pole", ["CartPole-v1", "--algorithm", "ppo", "--env-steps", "4000"]),

@@ -1,7 +1,7 @@
 """Measures an agent's errors in Othello endgames, in discs: endgame.py RUN [--simulations S] [--games N]
 
 The agent plays itself after eight random plies. In positions with few empty squares its move is compared with the best
-one by exhaustive search, to tell whether the model and the search fail.
+one by exhaustive search, to find out whether the model and the search fail.
 """
 
 import argparse
@@ -54,7 +54,8 @@ def step(game: Game, states: np.ndarray, action: np.ndarray) -> tuple[np.ndarray
 
 
 def regret(game: Game, state: np.ndarray, action: np.ndarray, depth: int) -> float:
-    """How much better the best move in ``state`` [1] is than ``action``; ``depth`` plies must reach the end."""
+    """The regret of ``action`` in ``state`` [1] compared with the best move; ``depth`` plies must reach the end of the
+    game."""
     best = compile_alphabeta(game)(state, depth)
     return outcome(game, state, best, depth) - outcome(game, state, action, depth)
 

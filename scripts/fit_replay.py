@@ -2,8 +2,8 @@
 
     python scripts/fit_replay.py RUN --updates 1200 learning_rate=2e-3 batch_size=128
 
-It takes minutes and needs no self-play, so settings or networks can be compared on the same data. Settings that are not
-given are the run's. For MuZero runs of board games with ``reconstruction_loss_weight``.
+It takes minutes and needs no self-play, so settings or networks can be compared on the same data. Other settings are
+those of the run. For MuZero runs of board games with ``reconstruction_loss_weight``.
 """
 
 import argparse

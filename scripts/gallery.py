@@ -13,7 +13,7 @@ from pathlib import Path
 from myosu.errors import UserError
 from myosu.runs.checkpoint import find_checkpoint
 
-#: Of each game its title, and a sentence.
+#: For each game, its title and a sentence about it.
 GAMES = {
     "othello": ("Othello", "Turn the other's discs by enclosing them."),
     "connect_four": ("Connect Four", "Four in a row, and discs fall."),

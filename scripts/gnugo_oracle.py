@@ -25,7 +25,7 @@ ENGINE = "gnugo --mode gtp --chinese-rules --positional-superko --forbid-suicide
 
 
 def difference(engine: GtpPlayer, game: Game, record: GoRecord) -> str | None:
-    """The first disagreement of our rules and GNU Go in a game; None if they agree."""
+    """The first difference between our rules and GNU Go in a game; None if they agree."""
     state, mask = game.new_states(1)[0], np.empty(game.num_actions, np.bool_)
     engine.send("clear_board")
     for ply, action in enumerate(record.actions):
@@ -39,7 +39,7 @@ def difference(engine: GtpPlayer, game: Game, record: GoRecord) -> str | None:
     score, theirs = float(game.score(state)), engine.send("final_score")  # type: ignore[misc]
     if engine.send("final_status_list seki"):
         # In a seki GNU Go counts no empty points, not even those that only one colour reaches; Tromp and Taylor do. Its
-        # final_score is then not always the sum of its own lists, so these are compared.
+        # final_score is then not always the sum of its own lists, so the lists are compared.
         found, width = owners(state), game.observation_shape[-1] + 2
         for vertex in engine.send("final_status_list dame").split():
             score -= (0, 1, -1)[found[point_of(game.parse_action(vertex), width)]]
@@ -48,7 +48,7 @@ def difference(engine: GtpPlayer, game: Game, record: GoRecord) -> str | None:
 
 
 def _listed_area(engine: GtpPlayer, game: Game, state: np.void) -> int:
-    """Black's points less White's, by GNU Go's lists of stones that stay and of territory."""
+    """Black's points minus White's, by GNU Go's lists of living stones and of territory."""
     stones, lead = stone_grid(state).reshape(-1), 0
     for status, sign in (("alive", 0), ("seki", 0), ("black_territory", 1), ("white_territory", -1)):
         for vertex in engine.send(f"final_status_list {status}").split():

@@ -1,4 +1,4 @@
-"""Writes mctx's search trees to files, against which Myosu's are tested (``tests/search/test_search_golden.py``).
+"""Writes mctx's search trees to files, as references for Myosu's (``tests/search/test_search_golden.py``).
 
     sh scripts/setup_mctx.sh && .venv-mctx/bin/python scripts/golden_trees.py
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs a program that the tests use from Debian's packages; does nothing where it is there already.
+# Installs a program that the tests use from Debian's packages; does nothing if it is already installed.
 #
 #   install_program.sh PROGRAM PACKAGE...
 set -euo pipefail

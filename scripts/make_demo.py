@@ -1,6 +1,6 @@
-"""Trains the agent of `myosu demo` and puts it into the package (src/myosu/demo/agent), then says how it plays.
+"""Trains the agent of `myosu demo`, copies it into the package (src/myosu/demo/agent) and evaluates it.
 
-    python scripts/make_demo.py            # five minutes on two cores; --from RUN takes a run that there is
+    python scripts/make_demo.py            # five minutes on two cores; --from RUN uses an existing run
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--from", dest="run", type=Path)
     run = parser.parse_args().run or train(Path(tempfile.mkdtemp()) / "demo")
     shutil.rmtree(AGENT, ignore_errors=True)
-    find_checkpoint(run).save_agent(AGENT, half=True)  # the wheel stays under 1 MB
+    find_checkpoint(run).save_agent(AGENT, half=True)  # so that the wheel stays under 1 MB
     print(f"{AGENT}: {sum(file.stat().st_size for file in AGENT.iterdir()) / 1000:.0f} kB")
     for opponent in OPPONENTS:
         report = myosu.evaluate(AGENT, opponent=opponent, games=100)

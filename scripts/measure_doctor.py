@@ -2,8 +2,8 @@
 faults with one of them in their names, or "healthy".
 
 Each fault of ``tests/faults`` is examined in its own process. Found: a warning or an error names the cause. Hinted: a
-note does, or something close to it is named. Misnamed: only something else is named. For the healthy environments a
-warning is a false alarm. Runs are judged by their records (``run_faults``, ``other_runs``).
+note names it, or something close to it is named. Misnamed: only something else is named. For the healthy environments a
+warning is a false alarm. Runs are diagnosed from their records (``run_faults``, ``other_runs``).
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def examine(source: Any) -> list[Finding]:
 
 
 def apart(source: Any, dies: bool = False) -> tuple[list[Finding], float]:
-    """``examine`` in its own process; and its duration in seconds. dies: as ``myosu check`` does, which says that the
-    process died."""
+    """Findings of ``examine`` in a separate process, and its duration in seconds. dies: run it like ``myosu check``,
+    which reports that the process died."""
     if dies:
         start = time.monotonic()
         return examine_apart(give(source)[0], {}, None, 0)[2], time.monotonic() - start
@@ -117,7 +117,7 @@ def measure_runs(words: list[str]) -> None:
 
 
 class Table:
-    """Counts of verdicts, by something."""
+    """Counts of verdicts, by kind of fault or by finding."""
 
     def __init__(self, title: str) -> None:
         self.title = title

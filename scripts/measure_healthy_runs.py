@@ -2,8 +2,8 @@
 
     python scripts/measure_healthy_runs.py FOLDER --minutes 0.75 --seeds 1 2 3 --only dqn
 
-A line a run: what was said while it trained (``findings.jsonl``) and what ``myosu doctor RUN --minutes 0`` says. Runs
-that lie in FOLDER already are only judged again. Presets of families (a board, Atari) are left out.
+Prints one line per run: the findings while it trained (``findings.jsonl``) and those of ``myosu doctor RUN --minutes
+0``. Runs that are already in FOLDER are only examined again. Presets for families (boards, Atari) are left out.
 """
 
 from __future__ import annotations

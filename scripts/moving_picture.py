@@ -1,4 +1,4 @@
-"""A picture that moves: a game of a run's agent, and beside it how it learnt. For README.md.
+"""Makes an animated image for README.md: a game of a run's agent, beside its learning curve.
 
     python scripts/moving_picture.py runs/NAME docs/images/learns.gif --opponent greedy
 """
@@ -22,7 +22,7 @@ from myosu.players.opponents import make_opponent
 from myosu.plots.figure import COLOURS, GREY, STYLE
 from myosu.runs.curves import Curve, read_curve
 
-#: Seconds of each ply and of the end.
+#: Seconds for which each ply and the end are shown.
 PLY, END = 0.45, 3.0
 
 
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def play(game: Game, agent: AgentPlayer, opponent: str, seed: int) -> list[np.ndarray]:
-    """Pictures uint8 [height, width, 3] of the positions of one game, which the agent begins."""
+    """Images, uint8 [height, width, 3], of the positions of one game, in which the agent moves first."""
     assert game.draw is not None
     state, history = game.new_states(1), []
     reward, ended = np.zeros(1, np.float32), np.zeros(1, np.bool_)
@@ -64,7 +64,7 @@ def play(game: Game, agent: AgentPlayer, opponent: str, seed: int) -> list[np.nd
 
 
 def frame(board: np.ndarray, curve: Curve, share: float, title: str) -> Image.Image:
-    """The board, and the curve as far as ``share`` of it."""
+    """One frame: the board, and the first ``share`` (a fraction) of the curve."""
     with rc_context({**STYLE, "font.size": 9}):
         figure = Figure(figsize=(8, 3.4), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)

@@ -1,9 +1,9 @@
 """Measures an agent against perfect play in Connect Four: perfect_connect_four.py RUN [--simulations S] [--games N]
 
 The positions are the same for every agent: from the thirteenth disc on, from games of alpha-beta with occasional random
-moves. A solver gives the exact outcome of every move, with which the network's value and prior, the value after one
-true step, and the search are compared, to tell which of them fails. With --rules the search also runs with the true
-rules in place of the learnt model, to tell whether the model fails.
+moves. A solver gives the exact outcome of every move. The network's value and prior, the value after one true step, and
+the search are compared with it, to find out which of them fails. With --rules the search also runs with the true rules
+instead of the learnt model, to find out whether the model fails.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Evaluates on a CPU what was trained on a GPU: the last checkpoint against an opponent.
+"""Evaluates the last checkpoint of a GPU training run against an opponent, on a CPU.
 
     python scripts/rate_device_run.py OUT/othello.tar 'gtp:gtp-rhino -l 3' [--games 100] [--simulations 64]
 """

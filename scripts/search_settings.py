@@ -1,5 +1,5 @@
-"""Measures the effect of a search setting on a trained MuZero agent: it plays itself, one side with the setting, the
-other with its training's settings.
+"""Measures the effect of a search setting on a trained MuZero agent: it plays against itself, one side with the
+setting, the other with the run's settings.
 
     python scripts/search_settings.py RUN play_least_q_range=0.25 --games 100 --simulations 64
 """

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A virtual environment of its own for LightZero 0.2, which only the side-by-side benchmark needs (Python 3.11; 2 GB).
-# LightZero and DI-engine come without their declared dependencies, most of which board games never import.
+# Creates a virtual environment for LightZero 0.2, which only the side-by-side benchmark needs (Python 3.11; 2 GB).
+# LightZero and DI-engine are installed without their declared dependencies, most of which board games never import.
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3.11}
@@ -8,7 +8,7 @@ VENV=.venv-lightzero
 [ -d $VENV ] || "$PYTHON" -m venv $VENV
 constraints=$(mktemp)
 trap 'rm -f "$constraints"' EXIT
-# The newest wandb that DI-engine takes wants an older protobuf than the newest tensorboard.
+# The newest wandb that DI-engine accepts needs an older protobuf than the newest tensorboard.
 printf '%s\n' 'torch==2.13.0' 'numpy<2' 'setuptools<81' 'wandb<=0.19.0' 'tensorboard<2.20' > "$constraints"
 pip() { $VENV/bin/python -m pip install --quiet --constraint "$constraints" "$@"; }
 pip torch numpy setuptools

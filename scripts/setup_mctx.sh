@@ -1,5 +1,5 @@
 #!/bin/sh
-# A virtual environment of its own for mctx and pgx, which only the golden trees and the side-by-side benchmark need.
+# Creates a virtual environment for mctx and pgx, which only the golden trees and the side-by-side benchmark need.
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}

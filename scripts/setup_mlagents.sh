@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# An environment of its own (.venv-mlagents) with mlagents_envs 0.28, whose stubs tests/envs/test_unity.py uses; its pins
-# (protobuf below 3.21) do not go with Myosu's.
+# Creates an environment (.venv-mlagents) with mlagents_envs 0.28, whose stubs tests/envs/test_unity.py uses; its pins
+# (protobuf below 3.21) conflict with Myosu's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

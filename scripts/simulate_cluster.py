@@ -1,11 +1,11 @@
-"""Samples/s of one learner whose actors are on 1 to 64 hosts: a discrete-event simulation with measured rates.
+"""Simulates the samples/s of one learner with actors on 1 to 64 hosts, by discrete events with measured rates.
 
     python scripts/simulate_cluster.py [--game othello] [--hosts 1 2 4 8 16 32 64] [--cores 8] [--plot cluster.png]
 
-An actor plays for a report, sends it through the link of the learner's machine, waits until the relay (one process) has
-taken it, and begins the next one: one call in flight an actor, as sources/relay.py does it. Weights go out of the same
-link every two seconds, once to each host. The learner takes what came in, at most at its own rate. What limits each
-size is printed: the actors, the link, the relay or the learner.
+An actor plays the episodes of a report, sends it through the link of the learner's machine, waits until the relay (one
+process) has received it, and begins the next one. There is one call in flight per actor, as in sources/relay.py.
+Weights are sent through the same link every two seconds, once to each host. The learner consumes the received data, at
+most at its own rate. The bottleneck is printed for each size: the actors, the link, the relay or the learner.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Game:
-    """steps: environment steps/s of one core's actor. episode_steps, episode_bytes: of one episode. weights: bytes.
-    learner: samples/s that one core learns from; replay_ratio: samples drawn for each step."""
+    """steps: environment steps/s of an actor on one core. episode_steps, episode_bytes: length and size of an episode.
+    weights: bytes. learner: samples/s of a learner on one core. replay_ratio: samples drawn per step."""
 
     steps: float
     episode_steps: float
@@ -29,13 +29,14 @@ class Game:
     replay_ratio: float
 
 
-#: Othello's preset by the figures of docs/results.md: 150 k evaluations/s a core and 32 a move; an update of 64 samples
-#: in 22.6 ms; 529 bytes a position. "slow" is assumed: an environment of 100 steps/s, 30 kB an episode, and DQN.
+#: Othello's preset, with the figures of docs/results.md: 150 k evaluations/s per core and 32 per move; an update of 64
+#: samples in 22.6 ms; 529 bytes per position. "slow" is assumed: an environment of 100 steps/s, 30 kB per episode, and
+#: DQN.
 GAMES = {
     "othello": Game(4_700, 60, 60 * 529, 0.51e6, 2_830, 0.8),
     "slow": Game(100, 200, 30e3, 5e6, 20_000, 8.0),
 }
-#: Ray 2.60 on two crowded cores: a call of one report costs the relay 2.7 ms; a link between two
+#: Measured with Ray 2.60 on two crowded cores: a call with one report takes the relay 2.7 ms; a link between two
 #: network namespaces carried 40 MB/s.
 CALL_SECONDS, LINK_BYTES = 2.7e-3, 40e6
 WEIGHTS_SECONDS, REPORT_EPISODES, REPORT_SECONDS = 2.0, 32, 1.0
@@ -43,9 +44,9 @@ WEIGHTS_SECONDS, REPORT_EPISODES, REPORT_SECONDS = 2.0, 32, 1.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """steps: environment steps/s that reach the learner; samples: that it learns from. busy: share of the time in which
-    link and relay work; of the learner, what it would
-    need to learn from every step (over 1: the actors have to wait for it)."""
+    """steps: environment steps/s that reach the learner. samples: samples/s that it trains on. busy: fraction of the
+    time for which link and relay are busy; for the learner, the fraction that it would need to train on every step
+    (above 1, the actors have to wait for it)."""
 
     steps: float
     samples: float
@@ -53,7 +54,7 @@ class Outcome:
 
     @property
     def limit(self) -> str:
-        """Of the steps that arrive."""
+        """The bottleneck of the received steps: the link, the relay or the actors."""
         name = max(("link", "relay"), key=lambda name: self.busy[name])
         return name if self.busy[name] > 0.9 else "actors"
 
@@ -63,11 +64,11 @@ def simulate(game: Game, hosts: int, cores: int, seconds: float = 60.0) -> Outco
     actors = hosts * cores - 1
     episodes = max(1.0, min(REPORT_EPISODES, REPORT_SECONDS * game.steps / game.episode_steps))
     play, report = episodes * game.episode_steps / game.steps, episodes * game.episode_bytes
-    # Weights and reports share the link; weights that take more than half of it go out less often.
+    # Weights and reports share the link; weights that would take more than half of it are sent less often.
     weights_share = min(0.5, (hosts - 1) * game.weights / WEIGHTS_SECONDS / LINK_BYTES)
     sending = report / (LINK_BYTES * (1 - weights_share))
     link_free = relay_free = link_busy = relay_busy = steps = 0.0
-    ends = [(play * (actor + 1) / actors, actor) for actor in range(actors)]  # spread over one report's time
+    ends = [(play * (actor + 1) / actors, actor) for actor in range(actors)]  # staggered over the time of one report
     heapq.heapify(ends)
     while ends[0][0] < seconds:
         now, actor = heapq.heappop(ends)

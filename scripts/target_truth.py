@@ -16,7 +16,7 @@ from myosu.replay.unroll import value_targets
 from myosu.runs.checkpoint import find_checkpoint
 
 NEWEST = 40_000
-#: Name → (λ, weight of the search's value).
+#: Name → (λ, weight of the search value).
 TARGETS = {"outcome": (1.0, 0.0), "search": (1.0, 1.0), "half of each": (1.0, 0.5)} | {
     f"λ = {td_lambda}": (td_lambda, 1 - td_lambda) for td_lambda in (0.5, 0.7, 0.8, 0.9, 0.95)}
 

@@ -1,13 +1,13 @@
-"""Tries environments of other people's packages as their users would, and writes the table in docs/environments.md.
+"""Tries environments of third-party packages as a user would, and writes the table in docs/environments.md.
 
-    python scripts/try_environments.py                        # what was not tried yet; stop it whenever you like
+    python scripts/try_environments.py                        # those not tried yet; can be stopped at any time
     python scripts/try_environments.py --only minigrid FlappyBird --again
     python scripts/try_environments.py --table                # only write the table
 
-Each package is installed into ``.venv-envs``, beside what requirements.lock says. Each environment gets a process of
-its own: ``check``, episodes at random, a training of ``--seconds`` with the defaults, episodes of what it learnt (no
-exploration). Results are kept in benchmarks/environments.json after each. Learnt: the mean return is above that of
-random play by more than two standard errors of the difference.
+Each package is installed into ``.venv-envs``, together with the packages of requirements.lock. For each environment, a
+separate process runs ``check``, episodes with random actions, a training run of ``--seconds`` with default settings,
+and episodes of the trained agent without exploration. Results are saved in benchmarks/environments.json after each
+environment. Learnt: the mean return exceeds that of random play by more than two standard errors of the difference.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV, RESULTS, PAGE = ROOT / ".venv-envs", ROOT / "benchmarks" / "environments.json", ROOT / "docs" / "environments.md"
 BEGIN, END = "<!-- tried environments -->\n", "<!-- end of tried environments -->\n"
 EPISODES = 20
-#: Steps of all episodes at random, or of what was learnt, together; and in slow environments the seconds.
+#: Limits of an evaluation, of random play or of the trained agent: total steps, and seconds for slow environments.
 MOST_STEPS, MOST_SECONDS = 5_000, 40.0
-#: A process may take so much longer (seconds) than its training.
+#: Seconds that a process may take in addition to its training.
 PATIENCE = 180.0
 
 
 class Case(NamedTuple):
-    """name: as it is typed. packages: what pip installs, the first of which is named in the table. flags: of ``train``
-    and ``check``."""
+    """name: the environment as in the command. packages: arguments of pip; the table shows the first. flags: of
+    ``train`` and ``check``."""
 
     name: str
     packages: str
@@ -90,7 +90,7 @@ CASES = [
 
 
 def install(packages: str) -> str:
-    """Install into the environment of its own. Why it cannot be; empty where it is there."""
+    """Install into ``.venv-envs``. Returns an error message; empty if it succeeded."""
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if not VENV.exists():
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
@@ -108,7 +108,7 @@ def install(packages: str) -> str:
 
 
 def try_apart(case: Case, seconds: float, check: bool) -> dict[str, Any]:
-    """``try_here`` in a process of its own, which may crash or hang."""
+    """``try_here`` in a separate process, which may crash or hang."""
     command = [str(VENV / "bin" / "python"), __file__, "--one", case.key, "--seconds", str(seconds),
                *["--no-check"] * (not check)]
     environment = {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "OMP_NUM_THREADS": "1"}
@@ -162,7 +162,7 @@ def try_here(case: Case, seconds: float, check: bool) -> dict[str, Any]:
 
 
 def steps_per_second(environment: Any) -> float:
-    """Of one environment at random, in two seconds."""
+    """Steps/s of one environment with random actions, measured for two seconds."""
     env, player = environment.make(1, 0), AtRandom(environment.spec)
     env.reset()
     begin, steps = time.perf_counter(), 0
@@ -175,7 +175,7 @@ def steps_per_second(environment: Any) -> float:
 
 
 def typed(command: list[str]) -> tuple[int, str, str]:
-    """Exit code and output of a command of Myosu's."""
+    """Run a ``myosu`` command; returns exit code, output and errors."""
     from myosu.cli import run
 
     output, errors = io.StringIO(), io.StringIO()
@@ -185,7 +185,7 @@ def typed(command: list[str]) -> tuple[int, str, str]:
 
 
 class AtRandom:
-    """An agent that chooses among the legal actions."""
+    """An agent that plays random legal actions."""
 
     has_memory = False
 
@@ -257,7 +257,7 @@ def main() -> None:
         why_not = install(case.packages)
         result = ({"error": f"cannot be installed: {why_not}"} if why_not else
                   try_apart(case, args.seconds, not args.no_check))
-        if "error" in result:  # without where this machine has things
+        if "error" in result:  # remove paths of this machine
             for here in (f"{VENV.parent}/", f"{sys.base_prefix}/"):
                 result["error"] = result["error"].replace(here, "")
         results[case.key] = result | {"version": version(case), "date": time.strftime("%Y-%m-%d")}
@@ -274,7 +274,7 @@ def write_page(results: dict[str, dict[str, Any]]) -> None:
 
 
 def one_of_each_first(cases: list[Case]) -> list[Case]:
-    """In an order in which every package has had its turn before one has its second."""
+    """Order the cases so that one environment of every package comes before the second of any."""
     turns: dict[str, int] = {}
     order = []
     for case in cases:
@@ -284,7 +284,7 @@ def one_of_each_first(cases: list[Case]) -> list[Case]:
 
 
 def version(case: Case) -> str:
-    """Of the installed package."""
+    """Version of the installed package."""
     name = case.packages.split()[0].partition("[")[0]
     code = f"import importlib.metadata as m; print(m.version({name!r}))"
     done = subprocess.run([str(VENV / "bin" / "python"), "-c", code], capture_output=True, text=True)

@@ -1,10 +1,10 @@
-# A ball falls and bounces off the walls; the paddle at the bottom must be under it. Five balls are an episode, each
-# caught one pays 1 and each missed one -1.
+# A ball falls and bounces off the walls; the paddle at the bottom must catch it. An episode has five balls; the reward
+# is 1 for each ball caught and -1 for each missed.
 extends Node2D
 
 const BALLS = 5
-const PADDLE = 0.12 # half its width; the field is 1 wide and 1 high
-const PADDLE_SPEED = 1.2 # a second
+const PADDLE = 0.12 # half of its width; the field is 1 wide and 1 high
+const PADDLE_SPEED = 1.2 # per second
 const FALL_SPEED = 0.9
 const MAX_DRIFT = 0.6
 

@@ -1,9 +1,9 @@
-# Lets a trainer play the nodes of the group "agents", by the protocol of Godot RL: messages of JSON over TCP, each after
-# four bytes of its length. Copy it into a project of Godot 3, put it on a node of the scene, and give each agent the
-# seven functions that catch.gd has under "what the trainer asks". Without a trainer the game runs as it is.
+# Lets a trainer control the nodes of the group "agents" by the protocol of Godot RL: JSON messages over TCP, each
+# preceded by its length in four bytes. Copy it into a Godot 3 project, attach it to a node of the scene, and give each
+# agent the seven functions that catch.gd has under "what the trainer asks". Without a trainer the game runs normally.
 #
-# From the command line: --port=11008, --action_repeat=8 (physics ticks for each action), --speedup=1 (times real time,
-# where somebody watches; with --fixed-fps the game runs as fast as it can).
+# Command-line options: --port=11008, --action_repeat=8 (physics ticks per action), --speedup=1 (speed relative to real
+# time, for watching; with --fixed-fps the game runs as fast as it can).
 extends Node
 
 export var action_repeat = 8
@@ -33,7 +33,7 @@ func _ready():
 	connected = connected and stream.get_status() == StreamPeerTCP.STATUS_CONNECTED
 	if connected:
 		stream.set_no_delay(true)
-		listen() # until the first action
+		listen() # answer until the first action arrives
 
 func agents():
 	return get_tree().get_nodes_in_group("agents")
@@ -53,7 +53,7 @@ func _physics_process(_delta):
 	say({"type": "step", "obs": observations(), "reward": rewards, "done": ends})
 	listen()
 
-# Answers until there is an action, which begins in this tick.
+# Answer messages until an action arrives; it takes effect in this tick.
 func listen():
 	while true:
 		var message = hear()
@@ -81,7 +81,7 @@ func observations():
 		all.append(agent.get_observation())
 	return all
 
-# An empty message where the trainer has gone.
+# Read a message; an empty one if the trainer has disconnected.
 func hear():
 	if stream.get_status() != StreamPeerTCP.STATUS_CONNECTED:
 		return {}
