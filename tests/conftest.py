@@ -16,6 +16,8 @@ atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from myosu import trust  # noqa: E402
+
 torch.set_num_threads(1)
 
 CHROMIUM = shutil.which("chromium")
@@ -27,6 +29,12 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 def pytest_xdist_auto_num_workers():
     """-n auto: one more than cores, for every worker waits at times: for a cluster, a kill, a slow environment."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(autouse=True)
+def agreed_to_nothing(monkeypatch):
+    """Code that one test agreed to must not run in the next one."""
+    monkeypatch.setattr(trust, "_agreed", set(trust.agreed()))
 
 
 def pytest_collection_modifyitems(items):

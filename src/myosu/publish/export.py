@@ -243,7 +243,8 @@ def _soft_part(player: sac.ActingNetwork, observation: np.ndarray, inputs: dict[
     memory = np.random.default_rng(0).normal(size=(BATCH, player.state_size)).astype(np.float32)
     seen, after = player.see(observation, memory)
     expected = {"policy": player.net(seen).cpu().numpy()}
-    module = OutputOf(player.net.cpu(), list(observation_parts(observation)), player.memory and player.memory.cpu())
+    net = nn.Sequential(player.encoder.cpu(), player.net.cpu())
+    module = OutputOf(net, list(observation_parts(observation)), player.memory and player.memory.cpu())
     if player.memory is None:
         return Part("policy", module, inputs, expected)
     return Part("policy", module, {**inputs, "memory": torch.from_numpy(memory)}, {**expected, "next_memory": after})
