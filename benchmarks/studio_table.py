@@ -42,7 +42,7 @@ SAC: dict[str, Any] = {"hidden": (128,), "learning_rate": 1e-3, "n_step": 3, "en
 #: Imitation settings of each algorithm, in addition to the recordings.
 GAIL: dict[str, dict[str, Any]] = {
     "ppo": {"gail_weight": 0.01},
-    "sac": {"gail_weight": 0.01, "entropy_share": 0.1, "cloning_weight": 1.0, "cloning_updates": 300},
+    "sac": {"gail_weight": 0.01, "target_entropy_scale": 0.1, "cloning_weight": 1.0, "cloning_updates": 300},
 }
 #: For each column: the algorithm, the kind of workers, its settings, and whether it imitates.
 COLUMNS: dict[str, tuple[str, str, dict[str, Any], bool]] = {

@@ -96,9 +96,9 @@ def test_passing_belongs_to_no_cell_and_symmetries_turn_everything_else():
     replay = cloning.make_replay(config, spec)
     [rows] = cloning.make_rows(config, spec, moves)
     replay.add(rows, 0)
-    batch = learner._turned({name: np.repeat(column[:1], 64, axis=0) for name, column in replay.columns.items()})
+    batch = learner._augmented({name: np.repeat(column[:1], 64, axis=0) for name, column in replay.columns.items()})
     assert set(batch["action"].tolist()) == {0, 2, 6, 8}, "a corner is a corner"
-    batch = learner._turned({name: np.repeat(column[2:3], 64, axis=0) for name, column in replay.columns.items()})
+    batch = learner._augmented({name: np.repeat(column[2:3], 64, axis=0) for name, column in replay.columns.items()})
     assert set(batch["action"].tolist()) == {9}
     # The stone of the player to move (a corner) is illegal wherever it was turned to.
     stone = batch["observation"][:, 0].reshape(64, -1).argmax(1)

@@ -118,7 +118,7 @@ def test_samples_are_turned_as_a_whole():
         learner = dqn.make_learner(config, loop.env.spec, game.symmetries, 0)
         windows = loop.replay.sample_windows(256, np.random.default_rng(0))
         batch = learner.sampler.transitions(loop.replay, windows)
-        turned = learner._turned(batch)
+        turned = learner._augmented(batch)
         assert not np.array_equal(turned["observation"], batch["observation"])
         before, after, action = turned["observation"], turned["next_observation"], turned["action"][:, 0]
         going_on = turned["discount"][:, 0] > 0

@@ -117,7 +117,7 @@ def test_illegal_actions_are_not_taken_not_believed_and_no_entropy():
 
 
 def test_continuous_actions_reach_what_pays_between_their_bounds():
-    loop = learnt(Target, steps=2000, learning_rate=5e-3, temperature=None, entropy_target=-2.0)
+    loop = learnt(Target, steps=2000, learning_rate=5e-3, temperature=None, target_entropy=-2.0)
     found, _ = loop.agent().act(np.array([[0.0], [2.0]], np.float32), np.ones((2, 0), bool))
     assert np.abs(found[:, 0] - [0, 2]).max() < 0.15 and found.dtype == np.float32
     assert np.abs(loop.replay.columns["action"]).max() <= 1 < max(np.max(e.actions) for e in loop.episodes), "scaled"
@@ -131,7 +131,7 @@ def test_branches_learn_by_themselves():
 
 def test_mixed_actions():
     """Continuous components and choices at once, with a mask of the choices."""
-    loop = learnt(Aim, steps=2500, learning_rate=5e-3, temperature=None, entropy_target=-2.0, entropy_share=0.2)
+    loop = learnt(Aim, steps=2500, learning_rate=5e-3, temperature=None, target_entropy=-2.0, target_entropy_scale=0.2)
     observation, legal = np.array([[0.0], [1.0]], np.float32), np.array([[True] * 3, [True, True, False]])
     found, _ = loop.agent().act(observation, legal)
     assert found.dtype == np.float32 and found[:, 1].tolist() == [2, 1]
@@ -161,7 +161,7 @@ def test_several_branches_do_not_count_components_several_times():
 
 def test_the_temperature_brings_the_entropy_to_its_target():
     """Of each branch, whose advantages are 1 and 1; half of ln 2 and of ln 3."""
-    loop = learnt(Pair, steps=2500, temperature=None, temperature_initial=0.1, entropy_share=0.5)
+    loop = learnt(Pair, steps=2500, temperature=None, temperature_initial=0.1, target_entropy_scale=0.5)
     outputs = loop.learner.net.policy((torch.ones(1, 1), None))
     found = entropies(choice_log_probs(outputs, torch.ones(1, 5, dtype=torch.bool), (2, 3)), (2, 3))
     assert found.tolist()[0] == pytest.approx([0.5 * math.log(2), 0.5 * math.log(3)], abs=0.08)
@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_told():
     with pytest.raises(UserError, match="bounds"):
         sac.resolve(TINY, unbounded, False)
     for field in ({"batch_size": 0}, {"discount": 1.5}, {"hidden": ()}, {"learning_starts": 10**6},
-                  {"temperature": -1.0}, {"entropy_share": 1.5}):
+                  {"temperature": -1.0}, {"target_entropy_scale": 1.5}):
         with pytest.raises(UserError, match=next(iter(field))):
             dataclasses.replace(TINY, **field)
 

@@ -90,7 +90,7 @@ def test_samples_are_shown_under_symmetries():
     learner = sac.make_learner(CONFIG, GymVectorEnv(Lamp, 1).spec, Symmetries(cells=both, actions=both), 0)
     lit = np.arange(12).repeat(20)
     legal = np.eye(12, dtype=np.bool_)[lit]
-    turned = learner._turned({"observation": lamps()[lit], "next_observation": lamps()[lit], "action": lit[:, None],
+    turned = learner._augmented({"observation": lamps()[lit], "next_observation": lamps()[lit], "action": lit[:, None],
                               "legal_actions": legal, "next_legal_actions": legal, "reward": np.ones(240)})
     shown = turned["observation"].reshape(240, 12).argmax(1)
     assert (shown == turned["action"][:, 0]).all() and 60 < (shown != lit).sum() < 180

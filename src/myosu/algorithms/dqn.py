@@ -287,7 +287,7 @@ class Learner(StepLearner):
         assert isinstance(replay, Transitions)
         windows, importance = self.sampler.draw(replay, config.batch_size, progress, self.rng)
         signal_losses = self.signals.update(replay.view(windows.rows))
-        batch = self._turned(self.sampler.transitions(replay, windows))
+        batch = self._augmented(self.sampler.transitions(replay, windows))
         observation = to_tensors(batch["observation"], self.device)
         for net in (self.net, self.target):
             if net.encoder.learns_scale:

@@ -183,7 +183,7 @@ class StepLearner:
         self.updates = state["updates"]
         self.sampler.load_state_dict(state["sampler"])
 
-    def _turned(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _augmented(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Augment each transition with a random symmetry of the game."""
         if self.symmetries is None:
             return batch

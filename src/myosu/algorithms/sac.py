@@ -78,9 +78,9 @@ class Config:
     """Weight α of the entropy; None: tuned so that the policy's entropy stays at its target."""
     temperature_initial: float = 1.0
     """Initial temperature if it is tuned."""
-    entropy_target: float = -1.0
+    target_entropy: float = -1.0
     """Target entropy (nats) of each component of a continuous action in (−1, 1)."""
-    entropy_share: float = 0.3
+    target_entropy_scale: float = 0.3
     """Target entropy of each branch of discrete actions, as a fraction of ln(number of legal choices). Near 1 only an
     almost uniform policy reaches it, and the temperature of any other grows without bound."""
     entropy_in_values: bool = True
@@ -132,8 +132,8 @@ class Config:
     def __post_init__(self) -> None:
         check_ranges(self, {
             "channels": (1, 4096), "blocks": (0, 100), "discount": (0.0, 1.0), "n_step": (1, 1000),
-            "temperature_initial": (1e-9, 1e9), "entropy_target": (-100.0, math.log(2.0)),
-            "entropy_share": (0.0, 1.0), "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9),
+            "temperature_initial": (1e-9, 1e9), "target_entropy": (-100.0, math.log(2.0)),
+            "target_entropy_scale": (0.0, 1.0), "num_envs": (1, 1_000_000), "replay_capacity": (1, 10**9),
             "learning_starts": (1, 10**9), "replay_ratio": (1e-6, 1e6), "batch_size": (1, 10**6),
             "lstm_size": (0, 4096), "sequence_length": (1, 10_000), "burn_in": (0, 10_000),
             "priority_exponent": (0.0, 10.0), "reward_scale": (0.0, 1e9), "gail_weight": (0.0, 1e9),
@@ -171,7 +171,7 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
 
 
 def actions_of(config: Config, spec: EnvSpec) -> SoftActions:
-    return make_actions(spec, config.entropy_target, config.entropy_share)
+    return make_actions(spec, config.target_entropy, config.target_entropy_scale)
 
 
 def position_columns(config: Config, spec: EnvSpec) -> Columns:
@@ -399,7 +399,7 @@ class Learner(StepLearner):
         else:
             windows, importance = self.sampler.draw(replay, config.batch_size, progress, self.rng)
         signal_losses = self.signals.update(replay.view(windows.rows))
-        batch = self._turned(self.sampler.transitions(replay, windows))
+        batch = self._augmented(self.sampler.transitions(replay, windows))
         seen = remembered or self._look(batch)
         legal = self._tensor(batch["legal_actions"])
         temperature = net.log_temperature.detach().exp()
@@ -459,7 +459,7 @@ class Learner(StepLearner):
         """Mean of ``SoftActions.imitation_losses`` over a random minibatch of recorded steps."""
         assert self.demonstrations is not None
         rows = self.rng.integers(len(self.demonstrations["action"]), size=self.config.batch_size)
-        batch = self._turned({name: self.demonstrations[name][rows]
+        batch = self._augmented({name: self.demonstrations[name][rows]
                               for name in ("observation", "legal_actions", "action")})
         outputs = self.net.policy(self.net.critics.encoder(to_tensors(batch["observation"], self.device)))
         legal, action = self._tensor(batch["legal_actions"]), self._tensor(batch["action"])

@@ -76,17 +76,17 @@ class SoftActions(Protocol):
 class ContinuousActions:
     """Squashed Gaussians. Actions are stored as float32 [n, C] in [−1, 1].
 
-    entropy_target: in nats, for each component.
+    target_entropy: in nats, for each component.
     """
 
     temperatures = 1
 
-    def __init__(self, spec: EnvSpec, entropy_target: float) -> None:
+    def __init__(self, spec: EnvSpec, target_entropy: float) -> None:
         self.components = spec.components
         self.outputs = 2 * self.components
         self.low = np.array(spec.action_low[: self.components], np.float32)
         self.high = np.array(spec.action_high[: self.components], np.float32)
-        self.entropy_target = entropy_target * self.components
+        self.target_entropy = target_entropy * self.components
 
     def mode(self, outputs: Tensor, legal: Tensor) -> Tensor:
         return outputs.chunk(2, dim=1)[0].tanh()
@@ -116,7 +116,7 @@ class ContinuousActions:
         return (self.mode(outputs, legal) - action).square().sum(1)
 
     def entropy_targets(self, legal: Tensor) -> Tensor:
-        return torch.full((1, 1), self.entropy_target, device=legal.device)
+        return torch.full((1, 1), self.target_entropy, device=legal.device)
 
     def drawn(self, outputs: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Sampled actions [n, C] and their log π [n]."""
@@ -130,11 +130,11 @@ class Choices:
     """Discrete and multi-discrete actions. Expectations over choices are exact. Actions are stored as the chosen
     columns, int64 [n, B].
 
-    share: see ``losses.soft.entropy_targets``.
+    scale: see ``losses.soft.entropy_targets``.
     """
 
-    def __init__(self, spec: EnvSpec, share: float) -> None:
-        self.spec, self.share = spec, share
+    def __init__(self, spec: EnvSpec, scale: float) -> None:
+        self.spec, self.scale = spec, scale
         self.branches = spec.action_branches or (spec.num_actions,)
         self.outputs, self.temperatures = spec.num_actions, len(self.branches)
         self.starts = np.cumsum((0, *self.branches[:-1]))
@@ -171,7 +171,7 @@ class Choices:
         return -choice_log_probs(outputs, legal, self.branches).gather(1, action).sum(1)
 
     def entropy_targets(self, legal: Tensor) -> Tensor:
-        return entropy_targets(legal, self.branches, self.share)
+        return entropy_targets(legal, self.branches, self.scale)
 
 
 class MixedActions:
@@ -182,8 +182,8 @@ class MixedActions:
     components.
     """
 
-    def __init__(self, spec: EnvSpec, entropy_target: float, share: float) -> None:
-        self.continuous, self.choices = ContinuousActions(spec, entropy_target), Choices(spec, share)
+    def __init__(self, spec: EnvSpec, target_entropy: float, scale: float) -> None:
+        self.continuous, self.choices = ContinuousActions(spec, target_entropy), Choices(spec, scale)
         self.split = spec.components
         self.outputs = self.continuous.outputs + self.choices.outputs
         self.temperatures = 1 + self.choices.temperatures
@@ -234,10 +234,10 @@ class MixedActions:
         return outputs[:, : self.continuous.outputs], outputs[:, self.continuous.outputs :]
 
 
-def make_actions(spec: EnvSpec, entropy_target: float, share: float) -> SoftActions:
+def make_actions(spec: EnvSpec, target_entropy: float, scale: float) -> SoftActions:
     if not spec.components:
-        return Choices(spec, share)
-    return MixedActions(spec, entropy_target, share) if spec.num_actions else ContinuousActions(spec, entropy_target)
+        return Choices(spec, scale)
+    return MixedActions(spec, target_entropy, scale) if spec.num_actions else ContinuousActions(spec, target_entropy)
 
 
 def least(q: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class SupervisedLearner:
 
     def update(self, replay: Replay, progress: float) -> dict[str, float]:
         rows = replay.sample_rows(self.config.batch_size, self.rng)
-        batch = self._turned({name: column.take(rows, axis=0) for name, column in replay.columns.items()})
+        batch = self._augmented({name: column.take(rows, axis=0) for name, column in replay.columns.items()})
         held_out = torch.from_numpy(batch["held_out"])
         measures = self.measure(batch)
         parts = {f"{prefix}{name}": values[where].mean()
@@ -53,7 +53,7 @@ class SupervisedLearner:
             self.optimizer.step(self.config.learning_rate * (1.0 - progress))
         return told
 
-    def _turned(self, batch: Rows) -> Rows:
+    def _augmented(self, batch: Rows) -> Rows:
         """Augment each row with a random symmetry of the game."""
         if self.symmetries is None:
             return batch

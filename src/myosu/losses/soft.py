@@ -53,10 +53,10 @@ def entropies(log_probs: Tensor, branches: tuple[int, ...]) -> Tensor:
     return -by_branch(log_probs.exp() * log_probs, branches)
 
 
-def entropy_targets(legal: Tensor, branches: tuple[int, ...], share: float) -> Tensor:
-    """Target entropies ``share`` · ln(number of legal choices) of each state and branch, [n, B]; 0 for a single
+def entropy_targets(legal: Tensor, branches: tuple[int, ...], scale: float) -> Tensor:
+    """Target entropies ``scale`` · ln(number of legal choices) of each state and branch, [n, B]; 0 for a single
     choice."""
-    return share * by_branch(legal.float(), branches).log()
+    return scale * by_branch(legal.float(), branches).log()
 
 
 def temperature_loss(log_temperature: Tensor, entropy: Tensor, target: Tensor) -> Tensor:

@@ -223,7 +223,8 @@ def _plainly(value: Any) -> str:
 
 #: Old names of fields in runs of earlier versions.
 RENAMED = {"target_share": "tau", "gradient_clip": "max_grad_norm", "min_positions": "learning_starts",
-           "learning_rate_decay": "anneal_learning_rate"}
+           "learning_rate_decay": "anneal_learning_rate", "entropy_target": "target_entropy",
+           "entropy_share": "target_entropy_scale"}
 
 
 def from_dict(kind: Any, data: dict[str, Any], where: object = "config.json") -> Any:

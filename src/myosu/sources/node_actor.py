@@ -35,7 +35,7 @@ class NodeActor:
         """Load ``weights``, if given, and play until a report is due. Errors are returned in the report."""
         report = self.report(version, weights)
         return Delivery(pickle.dumps(report, pickle.HIGHEST_PROTOCOL), report.version,
-                        report.experience.steps if report.experience else 0, report.error, report.mendable)
+                        report.experience.steps if report.experience else 0, report.error, report.fixable)
 
     def report(self, version: int, weights: bytes | None) -> Report:
         try:
@@ -48,7 +48,7 @@ class NodeActor:
                 experience.extend(actor.step())
             return Report(version, experience, env_notices(actor))
         except UserError as error:
-            return Report(-1, error=str(error), mendable=True)
+            return Report(-1, error=str(error), fixable=True)
         except Exception:
             return Report(-1, error=traceback.format_exc())
 

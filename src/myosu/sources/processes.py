@@ -41,13 +41,13 @@ PUBLISH_SECONDS = 2.0
 
 class Report(NamedTuple):
     """A report of an actor. version: of its weights. notices: messages for the user. error: why the actor ends, ""
-    if it does not. mendable: whether the user can fix the error."""
+    if it does not. fixable: whether the user can fix the error."""
 
     version: int
     experience: Experience | None = None
     notices: tuple[str, ...] = ()
     error: str = ""
-    mendable: bool = False
+    fixable: bool = False
 
 
 class ActorProcesses:
@@ -205,7 +205,7 @@ class ActorProcesses:
             process = self._processes.pop(key)
             end(process)
             reason = last.error if last and last.error else f"it died (exit code {process.exitcode})"
-            if last and last.mendable:
+            if last and last.fixable:
                 raise UserError(reason)
             self._failures += 1
             if self._failures > MAX_FAILURES:
@@ -238,7 +238,7 @@ def _act(connection: Connection, parent: int, config_json: dict[str, Any], given
     except (EOFError, ConnectionError):
         pass  # the learner has ended, or closed the connection to end this actor
     except UserError as error:
-        connection.send(Report(-1, error=str(error), mendable=True))
+        connection.send(Report(-1, error=str(error), fixable=True))
     except Exception:
         connection.send(Report(-1, error=traceback.format_exc()))
     finally:

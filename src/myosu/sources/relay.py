@@ -37,20 +37,20 @@ JOIN_SECONDS = 60.0
 
 
 class Delivery(NamedTuple):
-    """A pickled report, and the parts of it that the relay needs. version, error, mendable: as in ``Report``.
+    """A pickled report, and the parts of it that the relay needs. version, error, fixable: as in ``Report``.
     steps: environment steps in it."""
 
     packed: bytes
     version: int
     steps: int
     error: str
-    mendable: bool
+    fixable: bool
 
 
 class Harvest(NamedTuple):
     """A report of the relay. version: of its weights. reports: pickled reports of actors since the last harvest.
     starts: actors ever started by the run. slots: actors that play now. lost: actors replaced since the last harvest.
-    error, mendable: as in ``Report``. nodes: for each machine, by address, ``actors``, ``env_steps_per_second`` and the
+    error, fixable: as in ``Report``. nodes: for each machine, by address, ``actors``, ``env_steps_per_second`` and the
     mean ``weights_age`` in updates."""
 
     version: int
@@ -61,7 +61,7 @@ class Harvest(NamedTuple):
     notices: tuple[str, ...] = ()
     nodes: dict[str, dict[str, float]] | None = None
     error: str = ""
-    mendable: bool = False
+    fixable: bool = False
 
 
 def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], given: bytes, address: str,
@@ -87,7 +87,7 @@ def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], 
     except (EOFError, BrokenPipeError):
         pass  # the learner has ended, or closed the connection to end this process
     except UserError as error:
-        connection.send(Harvest(-1, error=str(error), mendable=True))
+        connection.send(Harvest(-1, error=str(error), fixable=True))
     except Exception:
         connection.send(Harvest(-1, error=traceback.format_exc()))
 
@@ -96,7 +96,7 @@ def _give_up(connection: Connection, address: str) -> None:
     """End the process with an error, because the main thread is still in ``_connected``."""
     connection.send(Harvest(-1, error=f"cluster = {address}: what answers there did not let this machine join within "
                                       f"{JOIN_SECONDS:g} s. Is it the port of a Ray cluster's head, of this version of "
-                                      "Ray? (docs/scale.md)", mendable=True))
+                                      "Ray? (docs/scale.md)", fixable=True))
     os._exit(1)
 
 
@@ -249,7 +249,7 @@ class _Crew:
                 self.replace(remote, _first_lines(error))
                 continue
             if delivery.error:
-                if delivery.mendable:
+                if delivery.fixable:
                     raise UserError(f"On the node {self.address_of(remote)}: {delivery.error}")
                 self.replace(remote, delivery.error.strip().splitlines()[-1])
                 continue
