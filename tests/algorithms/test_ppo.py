@@ -401,10 +401,10 @@ def test_each_pass_sees_every_step_once(monkeypatch):
 
 def test_values_are_kept_when_their_scale_moves():
     head, x = PopArt(4), torch.randn(5, 4)
-    head.observe(np.array([[1.0], [3.0]]), share=1.0)
+    head.observe(np.array([[1.0], [3.0]]), beta=1.0)
     assert (float(head.mean), float(head.variance)) == (2, 1)
     before = head.to_rewards(head(x).detach().numpy())
-    head.observe(np.array([[10.0], [14.0]]), share=0.1)
+    head.observe(np.array([[10.0], [14.0]]), beta=0.1)
     # mean 2 + 0.1 · 10, variance 0.9 · 1 + 0.1 · 4 + 0.1 · 0.9 · 10²
     assert float(head.mean) == pytest.approx(3) and float(head.variance) == pytest.approx(10.3)
     assert np.allclose(head.to_rewards(head(x).detach().numpy()), before, atol=1e-4)

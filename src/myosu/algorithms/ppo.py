@@ -769,7 +769,7 @@ class Learner:
         losses = self.signals.update(steps)
         self.lesson = self._make_lesson(replay, steps)
         if config.normalize_values and np.isfinite(self.lesson.value_target).all():  # else update() raises
-            self.net.value.observe(self.lesson.value_target, share=0.1 if self.rollouts else 1.0)
+            self.net.value.observe(self.lesson.value_target, beta=0.1 if self.rollouts else 1.0)
         value = columns["value"][self.lesson.rows]
         self.report = losses | {"explained_variance": explained_variance(value, self.lesson.value_target)}
         # Schedules use the progress at the beginning of the rollout, so that the last one is not trained on with 0.

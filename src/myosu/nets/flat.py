@@ -61,9 +61,9 @@ class FlatParameters:
         return norm
 
     @torch.no_grad()
-    def approach(self, other: FlatParameters, share: float) -> None:
-        """Polyak averaging: θ ← θ + share · (θ_other − θ)."""
-        self.vector.lerp_(other.vector, share)
+    def approach(self, other: FlatParameters, tau: float) -> None:
+        """Polyak averaging: θ ← θ + τ · (θ_other − θ)."""
+        self.vector.lerp_(other.vector, tau)
 
 
 class FlatAdam:

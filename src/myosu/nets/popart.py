@@ -42,16 +42,16 @@ class PopArt(nn.Module):
         return (target - np.float32(mean)) / np.float32(deviation)
 
     @torch.no_grad()
-    def observe(self, targets: np.ndarray, share: float) -> None:
-        """Move the running mean and variance towards those of the value targets [n, values] by the fraction ``share``,
-        and rescale the head so that its predictions, in rewards, stay the same. With ``share`` 1 the head is not
+    def observe(self, targets: np.ndarray, beta: float) -> None:
+        """Move the running mean and variance towards those of the value targets [n, values] by the fraction ``beta``,
+        and rescale the head so that its predictions, in rewards, stay the same. With ``beta`` 1 the head is not
         rescaled, so that an untrained head predicts about the targets' mean."""
         mean, deviation = self._moments()
-        shift = share * (np.mean(targets, axis=0, dtype=np.float64).reshape(mean.shape) - mean)
+        shift = beta * (np.mean(targets, axis=0, dtype=np.float64).reshape(mean.shape) - mean)
         variance = np.var(targets, axis=0, dtype=np.float64).reshape(mean.shape)
         self.mean.add_(torch.tensor(shift))
-        self.variance.mul_(1.0 - share).add_(torch.tensor(share * variance + shift**2 * (1.0 - share) / share))
-        if share < 1.0:
+        self.variance.mul_(1.0 - beta).add_(torch.tensor(beta * variance + shift**2 * (1.0 - beta) / beta))
+        if beta < 1.0:
             new_deviation = self._moments()[1]
             weight, bias = self.linear.weight, self.linear.bias
             weight.mul_(torch.tensor(deviation / new_deviation).to(weight).reshape(-1, 1))
