@@ -276,7 +276,7 @@ def test_players_join_later_and_too_few_games_say_so(tmp_path, tictactoe):
     ("--resume nowhere", "There is no league in nowhere"),
     ("othello greedy --league LEAGUE", "a league with game = 'tictactoe', not 'othello'"),
     ("tictactoe greedy --league LEAGUE --seed 5", "seed = 0, not 5"),
-    ("tictactoe greedy --league OTHER", "exists and is no league"),
+    ("tictactoe greedy --league OTHER", "exists and is not a league"),
 ])
 def test_errors_name_what_to_do(tmp_path, tictactoe, capsys, arguments, message):
     from myosu import cli

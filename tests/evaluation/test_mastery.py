@@ -57,7 +57,7 @@ def test_mastering_is_to_need_no_more_steps_than_experts(experts):
 
 
 def test_what_cannot_be_mastered_is_told(experts):
-    with pytest.raises(UserError, match="snake is no game for one that can be won"):
+    with pytest.raises(UserError, match="snake is not a single-player game that can be won"):
         expert_steps(experts, load_environment("snake"), "snake", {})
-    with pytest.raises(UserError, match="no game for one"):
+    with pytest.raises(UserError, match="not a single-player game"):
         expert_steps(experts, load_environment("CartPole-v1"), "CartPole-v1", {})

@@ -179,11 +179,11 @@ def test_demonstrations_of_a_run_are_read_by_what_imitates(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["tictactoe"], "Nobody plays"),
+    (["tictactoe"], "No player is given"),
     (["tictactoe", "--player", "gredy"], "Did you mean 'greedy'"),
-    (["snake", "--player", "alphabeta:2"], "snake is for one: its player must be one run or random or greedy"),
-    (["CartPole-v1", "--player", "greedy"], "CartPole-v1 is for one: its player must be one run (--player"),
-    (["tictactoe", "--player", "random", "--random-moves", "1"], "the share of random moves below 1"),
+    (["snake", "--player", "alphabeta:2"], "snake is single-player: its player must be one run or random or greedy"),
+    (["CartPole-v1", "--player", "greedy"], "CartPole-v1 is single-player: its player must be one run (--player"),
+    (["tictactoe", "--player", "random", "--random-moves", "1"], "the fraction of random moves below 1"),
     (["tictactoe", "--player", "random", "--games", "0"], "--games 0: one at least"),
 ], ids=["nobody", "unknown", "single", "no-rules", "all-random", "none"])
 def test_what_cannot_be_recorded_is_told(tmp_path, capsys, arguments, said):
@@ -194,5 +194,5 @@ def test_what_cannot_be_recorded_is_told(tmp_path, capsys, arguments, said):
 def test_a_folder_with_something_else_is_left_alone(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert myosu(["record", "tictactoe", "--player", "random", "-o", str(tmp_path)]) == 2
-    assert "holds something else than a recording" in capsys.readouterr().err
+    assert "holds something other than a recording" in capsys.readouterr().err
     shutil.rmtree(tmp_path)

@@ -113,7 +113,7 @@ def test_wrong_actions_change_nothing():
     session = Session(Screen(load_environment("filmed_envs:Filmed-v0"), None, None))
     session.start()
     for wrong in (3, -1, 0.5, "x", [1, 2], {}, float("nan")):
-        with pytest.raises(UserError, match="is no action of"):
+        with pytest.raises(UserError, match="is not an action of"):
             session.step(wrong)
     assert session.step(1)["step"] == 1
     session.close()

@@ -76,7 +76,7 @@ class League:
         clear_parts(folder, ".*.part")
         file = folder / "league.json"
         if not file.exists() and any(path.name != ".lock" for path in folder.iterdir()):
-            raise UserError(f"{folder} exists and is no league. Name another folder with --league.")
+            raise UserError(f"{folder} exists and is not a league. Name another folder with --league.")
         known: Any = _read_league(folder) if file.exists() else {}
         game = str(Path(game).resolve()) if game.endswith(".py") else game
         if known:
@@ -107,7 +107,7 @@ class League:
                 self.pairs.append(pair)
                 self._played[self._pairing(pair)].add(pair.opening)
             else:
-                tell(f"{folder / 'games.jsonl'} has games of {pair.first} and {pair.second}, who are not both in "
+                tell(f"{folder / 'games.jsonl'} has games between {pair.first} and {pair.second}, not both in "
                      "league.json: they do not count.")
         self._games = open(folder / "games.jsonl", "a", encoding="utf-8")  # noqa: SIM115
 
@@ -188,5 +188,5 @@ def _read_league(folder: Path) -> LeagueFile:
     league: LeagueFile = read_json(file, LeagueFile)
     names = [player.name for player in league["players"]]
     if "random" not in names or len(set(names)) < len(names):
-        raise UserError(f"{file} is damaged: its players must have different names, and random be one of them.")
+        raise UserError(f"{file} is damaged: its players must have different names, and one of them must be random.")
     return {name: league[name] for name in LeagueFile.__annotations__}  # type: ignore[literal-required, return-value]

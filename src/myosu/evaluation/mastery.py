@@ -22,12 +22,12 @@ def expert_steps(folder: str | Path, environment: Environment, name: str, kwargs
     ``name`` and ``kwargs``. Raises UserError if the game cannot be won or nothing is recorded."""
     game = environment.game
     if game is None or game.num_players != 1 or game.success_return is None:
-        raise UserError(f"{environment.name} is no game for one that can be won, so --experts has no meaning here.")
+        raise UserError(f"{environment.name} is not a single-player game that can be won: leave out --experts.")
     recording = open_recording(folder)
     recording.require(environment, name, kwargs)
     games = [(record.length, record.returns[0] > game.success_return) for record in recording.records()]
     if not games:
-        raise UserError(f"There are no games of experts in {folder}.")
+        raise UserError(f"There are no expert games in {folder}.")
     lengths, won = np.array(games).T
     return steps_to_win(lengths, won.astype(np.bool_), game.max_plies)
 

@@ -57,18 +57,18 @@ def predict(agent: Agent, environment: Environment, records: Iterable[GameRecord
     plies_of: the plies of a game that are counted; by default those whose move was chosen. Raises UserError if there is
     no game, if the agent is recurrent, or if it does not choose one discrete action."""
     if agent.has_memory or environment.spec.action_shape or not environment.spec.num_actions:
-        raise UserError("Only agents without a memory that choose one action a move can be compared with recorded "
+        raise UserError("Only agents without a memory that choose one action per move can be compared with recorded "
                         "games.")
     plies_of = plies_of or (lambda moves: [ply for ply, move in enumerate(moves) if move.chosen])
     games = [game for record in records if len(game := _game(agent, environment, record, plies_of))]
     if not games:
-        raise UserError("There is no game to compare the agent with: none was held out, or nobody chose a move.")
+        raise UserError("There is no game to compare the agent with: none was held out, or no player chose a move.")
     counts = np.array([len(game) for game in games])
     moves = np.array([np.isfinite(game["rank"]).sum() for game in games])
     every = np.concatenate(games)
     played = every[np.isfinite(every["rank"])]
     if not len(played):
-        raise UserError("In none of these games a move was chosen that is no pass.")
+        raise UserError("In these games, players chose no move except passes.")
     stages = every["ply"] // STAGE
     return Prediction(
         games=len(games), positions=len(every),

@@ -59,11 +59,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.players:
-            raise UserError("Nobody plays: name one player or more with --player.")
+            raise UserError("No player is given: name one or more with --player.")
         if self.opening_plies < 0 or not 0 <= self.random_moves < 1 or self.temperature < 0:
             raise UserError(f"--opening-plies {self.opening_plies}, --random-moves {self.random_moves:g}, "
                             f"--temperature {self.temperature:g}: the plies and the temperature must be 0 or more, the "
-                            "share of random moves below 1.")
+                            "fraction of random moves below 1.")
 
     def seats(self, number: int) -> tuple[str, str]:
         """The players of game ``number`` in the first and the second seat."""
@@ -185,10 +185,11 @@ def _check_players(environment: Environment, settings: Settings) -> None:
         if len(settings.players) != 1 or not (_is_scripted(environment, settings.players[0])
                                               or Path(settings.players[0]).exists()):
             or_scripted = f" or {' or '.join(SCRIPTED)}" if environment.game else ""
-            raise UserError(f"{environment.name} is for one: its player must be one run{or_scripted} (--player RUN).")
+            raise UserError(f"{environment.name} is single-player: its player must be one run{or_scripted} "
+                            "(--player RUN).")
         if settings.opening_plies or settings.random_moves or settings.temperature:
-            raise UserError(f"{environment.name} is for one: leave out --opening-plies, --random-moves and "
-                            "--temperature; the run does what it does best.")
+            raise UserError(f"{environment.name} is single-player: leave out --opening-plies, --random-moves and "
+                            "--temperature; the run acts greedily.")
         return
     for text in settings.players:
         make_opponent(text, environment.rules).close()
@@ -205,7 +206,7 @@ def claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, 
                               "settings": {**asdict(settings), "players": list(settings.players)}}
     if not file.exists():
         if any(path.name not in (".lock", ".recording.json.part") for path in folder.iterdir()):
-            raise UserError(f"{folder} holds something else than a recording. Name another folder with -o.")
+            raise UserError(f"{folder} holds something other than a recording. Name another folder with -o.")
         write_json(file, wanted)
         return
     there = read_json(file, RecordingFile)
@@ -213,7 +214,7 @@ def claim(folder: Path, environment: str, kwargs: dict[str, Any], rewards: str, 
     for name, value in flat[1].items():
         if (then := flat[0].get(name)) != value:
             raise UserError(f"{folder} was recorded with {name} {then!r}, not {value!r}. Name another folder with -o, "
-                            "or go on as it was.")
+                            "or continue with the old value.")
 
 
 class _Recorder:

@@ -60,7 +60,7 @@ class Sample:
                 seat = position.to_play
                 found.append((position.state, record.returns[seat] - position.returns[seat], int(stage), number))
         if not found:
-            raise UserError("There is no position to compare evaluations in: no game, or nobody chose a move.")
+            raise UserError("There is no position to compare evaluations in: no game, or no move that a player chose.")
         states, *numbers = zip(*found, strict=True)
         return cls(np.stack(states), *map(np.array, numbers))
 

@@ -85,8 +85,8 @@ def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], bytes]:
     programs = Programs(game)
     match agent:
         case alphazero.Agent():
-            raise UserError("The page cannot search by the rules of a game yet: publish a run of MuZero, or take the "
-                            "network alone by myosu export.")
+            raise UserError("The page cannot search with the rules of a game yet: publish a MuZero run, or export the "
+                            "network alone with myosu export.")
         case muzero.Agent(planner=planner):
             net = planner.net.for_inference(torch.float32)
             described = _search(planner) | network.of_muzero(programs, net, imagines=True)
@@ -99,7 +99,7 @@ def of_agent(agent: Agent, game: Game) -> tuple[dict[str, Any], bytes]:
         case dqn.Agent(player=player):
             described = {"kind": "values", **network.of_dqn(programs, player.net)}
         case _:
-            raise UserError("The page knows the networks of MuZero, Muesli, PPO and DQN, not that of "
+            raise UserError("The page supports the networks of MuZero, Muesli, PPO and DQN, not that of "
                             f"{type(agent).__module__}.")
     return {**described, **programs.to_json()}, programs.halves()
 

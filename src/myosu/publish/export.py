@@ -105,7 +105,7 @@ def parts_of(agent: Agent, environment: Environment) -> list[Part]:
             return [_output_part("policy", net, observation, inputs)]
         case value.Agent(value=net):
             return [_output_part("value", net, observation, inputs)]
-    raise UserError("Only the networks of Myosu's own algorithms are known, not that of "
+    raise UserError("Only networks of Myosu's own algorithms can be exported, not that of "
                     f"{type(agent).__module__}.")
 
 
@@ -265,7 +265,7 @@ def _need_onnx() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"ONNX needs more packages ({error}): pip install \"myosu[onnx]\". Or take --format torch."
+        raise UserError(f"ONNX needs more packages ({error}): pip install \"myosu[onnx]\". Or use --format torch."
                         ) from None
 
 

@@ -188,7 +188,7 @@ def _segments(data: bytes) -> list[tuple[int, bytes]]:
     """The address in the object and the content of each segment."""
     reader, segments = _Reader(data), []
     for _ in range(reader.number()):
-        assert reader.number() == 0 and reader.byte() == 0x41, "a segment whose address is no constant"
+        assert reader.number() == 0 and reader.byte() == 0x41, "a segment whose address is not a constant"
         address = reader.signed()
         assert reader.byte() == 0x0B
         segments.append((address, reader.take(reader.number())))

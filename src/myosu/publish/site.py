@@ -39,7 +39,7 @@ def publish(run: Path, folder: Path) -> Published:
     """Publish the agent of ``run`` (see ``find_checkpoint``) as a page in ``folder``, replacing an earlier page. If it
     raises UserError, ``folder`` is unchanged."""
     if folder.exists() and not (folder / "agent.wasm").is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there already and holds something else than a published page: choose another "
+        raise UserError(f"{folder} exists already and holds something other than a published page: choose another "
                         "folder.")
     agent, environment, config = load_agent(run)
     game = environment.rules

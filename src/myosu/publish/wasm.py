@@ -73,7 +73,7 @@ def compile_module(exports: list[Export]) -> Module:
         return link(machine.emit_object(whole), sorted(names), MATHEMATICS | ARRAYS | RAISING | of_exceptions, STACK)
     except UndefinedSymbols as error:
         python = any(name.startswith(("Py", "numba_gil")) for name in error.names)
-        why = "it needs Python itself, as print does" if python else "what it calls is not there"
+        why = "it needs Python itself, as print does" if python else "it calls a function that is not available"
         raise UserError(f"{_first_to_call(error.names, copies)} cannot be compiled for the browser: {why} "
                         f"({', '.join(error.names)}).") from None
 

@@ -42,7 +42,7 @@ class Seat:
 def parse(text: str | bytes) -> dict[str, Any]:
     """Parse a JSON object of at most ``MAX_BYTES``. Raises UserError."""
     if len(text) > MAX_BYTES:
-        raise UserError(f"A message may have {MAX_BYTES} bytes; this has {len(text)}.")
+        raise UserError(f"A message may have at most {MAX_BYTES} bytes; this one has {len(text)}.")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
@@ -59,12 +59,12 @@ class TooLong(UserError):
 async def read_order(request: Request) -> dict[str, Any]:
     """The JSON object in the body of a request. Raises UserError."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise UserError("An order has content-type: application/json.")
+        raise UserError("A request must have content-type: application/json.")
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > MAX_BYTES:
-            raise TooLong(f"An order may have {MAX_BYTES} bytes.")
+            raise TooLong(f"A request may have at most {MAX_BYTES} bytes.")
     return parse(body)
 
 
@@ -73,7 +73,7 @@ def parse_message(text: str) -> dict[str, Any]:
     data = parse(text)
     kind = data.pop("type", None)
     if not isinstance(kind, str) or kind not in FIELDS:
-        raise UserError(f"There is no message of the type {_short(kind)}. Types: {', '.join(FIELDS)}.")
+        raise UserError(f"There is no message type {_short(kind)}. Types: {', '.join(FIELDS)}.")
     check_fields(data, FIELDS[kind], f"A message of the type {kind!r}")
     return {"type": kind, **data}
 

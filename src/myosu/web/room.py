@@ -128,13 +128,13 @@ class Room:
         """The seats, and the moves with which the game starts."""
         nobody = [Seat("recorded")] * self.game.num_players
         if set(order) == {"episode"}:
-            check_fields(order, {"episode": int}, "An order")
+            check_fields(order, {"episode": int}, "A request")
             return nobody, self.recordings.course(order["episode"])
         if set(order) == {"played"}:
-            check_fields(order, {"played": str}, "An order")
+            check_fields(order, {"played": str}, "A request")
             return nobody, self._played(order["played"])
         if set(order) not in ({"seats"}, {"seats", "from"}):
-            raise UserError("An order has the field seats and perhaps from, or episode alone, or played alone.")
+            raise UserError("A request has the fields seats and optionally from, or only episode, or only played.")
         seats = parse_seats(order["seats"], self.game.num_players, self.checkpoints, self.searches)
         if "from" not in order:
             return seats, Course(self.game, secrets.randbelow(2**53))
@@ -193,7 +193,7 @@ class Room:
         if len(self.tables) >= TABLES:
             idle = [old for old in self.tables.values() if not old.guests]
             if not idle:
-                raise Busy(f"This server holds {TABLES} games, and all are being looked at. Try again later.")
+                raise Busy(f"This server holds {TABLES} games, and all are being watched. Try again later.")
             old = min(idle, key=lambda table: table.last_used)  # it can be loaded again from its file
             old.close()
             del self.tables[old.id]
@@ -235,7 +235,7 @@ class Room:
         except OSError as error:
             if table.id not in self._unkept:
                 self._unkept.add(table.id)
-                table.tell({"type": "error", "message": f"This game will end with the server, for it cannot be "
+                table.tell({"type": "error", "message": f"This game will end with the server, because it cannot be "
                                                         f"saved: {error}"})
 
     def _played_files(self) -> list[Path]:
@@ -251,7 +251,7 @@ class Room:
     def _seats_of(self, record: GameRecord) -> list[Seat]:
         if len(record.players) != self.game.num_players or {player["kind"] for player in record.players} - {
                 "person", "agent", "recorded"}:
-            raise UserError("The file of that game is damaged: its players are not those of such a game.")
+            raise UserError("The file of that game is damaged: its players do not fit the game.")
         return [Seat(player["kind"], player.get("checkpoint", ""), player.get("simulations", 0),  # type: ignore[arg-type]
                      player.get("temperature", 0.0)) for player in record.players]
 

@@ -156,12 +156,12 @@ class Session:
         try:
             action = np.array(chosen, np.float64).reshape(self.spec.action_shape)
         except (ValueError, TypeError):
-            raise UserError(f"{str(chosen)[:60]} is no action of {self.screen.environment.name}.") from None
+            raise UserError(f"{str(chosen)[:60]} is not an action of {self.screen.environment.name}.") from None
         if self.spec.action_low:
             return np.clip(np.nan_to_num(action), self.spec.action_low, self.spec.action_high).astype(
                 self.spec.action_dtype)
         if self.spec.action_branches or not 0 <= action < self.spec.num_actions or action != int(action):
-            raise UserError(f"{str(chosen)[:60]} is no action of {self.screen.environment.name}.")
+            raise UserError(f"{str(chosen)[:60]} is not an action of {self.screen.environment.name}.")
         if not self._row["legal_actions"][0, int(action)]:
             raise UserError("That is not allowed now.")
         return action.astype(self.spec.action_dtype)
@@ -272,7 +272,8 @@ class Show:
         elif kind == "restart":
             self._restart = True
         else:
-            raise UserError(f"{str(kind)[:20]} {str(value)[:20]} is no order. Types: hold, who, pause, speed, restart.")
+            raise UserError(f"{str(kind)[:20]} {str(value)[:20]} is not a command. Types: hold, who, pause, speed, "
+                            "restart.")
 
 
 #: Wait for the next message from the page.

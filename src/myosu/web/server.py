@@ -170,10 +170,10 @@ class Guard:
         headers = dict(scope["headers"])  # the last one of a repeated header
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not self._known(host):
-            return 421, "This server is not known by that name."
+            return 421, "This server does not accept that host name."
         origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1").lower() not in (f"http://{host}", f"https://{host}"):
-            return 403, "Pages of other origins may not speak with this server."
+            return 403, "Pages of other origins may not send requests to this server."
         if len(scope["path"]) > 200:
             return 414, "That address is too long."
         return None
@@ -230,7 +230,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 def _room(connection: Request | WebSocket) -> Room:
     room: Room | Screen | None = connection.app.state.room
     if not isinstance(room, Room):
-        raise Missing("Nobody can play here: this server only shows how runs went, or an environment.")
+        raise Missing("Nobody can play here: this server only shows runs, or an environment.")
     return room
 
 
@@ -241,7 +241,7 @@ async def _sit(websocket: WebSocket) -> None:
         room = _room(websocket)
         table = await room.table(websocket.path_params["id"])
         if len(table.guests) >= GUESTS:
-            raise Busy(f"{GUESTS} look at this game already.")
+            raise Busy(f"{GUESTS} viewers are watching this game already.")
     except UserError as error:
         await websocket.send_json({"type": "error", "message": str(error)})
         return await websocket.close(4404, str(error)[:120])
@@ -304,7 +304,7 @@ class Visitor:
                 self.send({"type": "error", "message": str(error)})
                 if self._refused >= PATIENCE:
                     await asyncio.sleep(0)  # send queued messages first
-                    return await self._websocket.close(1008, "Too many messages that could not be accepted.")
+                    return await self._websocket.close(1008, "Too many invalid messages.")
             else:
                 self._refused = 0
 
@@ -333,7 +333,7 @@ class Visitor:
     def _think(self, ply: int, checkpoint: str, simulations: int) -> None:
         check_strength(checkpoint, simulations, self._room.checkpoints, self._room.searches)
         if self._thinking is not None and not self._thinking.done():
-            raise UserError("The agent still thinks about your last question.")
+            raise UserError("The agent is still thinking about your last question.")
         self._thinking = asyncio.create_task(self._table.think(ply, checkpoint, simulations))
         self._thinking.add_done_callback(self._tell_thoughts)
 
@@ -347,7 +347,7 @@ class Visitor:
         self._allowance = min(BURST, self._allowance + (now - self._seen) * RATE)
         self._seen = now
         if self._allowance < 1:
-            raise UserError(f"Too many messages: {RATE} a second at most.")
+            raise UserError(f"Too many messages: at most {RATE} a second.")
         self._allowance -= 1
 
     async def _write(self) -> None:

@@ -212,7 +212,7 @@ class Table:
 
     def _position(self, ply: int) -> Position:
         if not 0 <= ply <= self.course.now.ply:
-            raise UserError(f"This game has the positions 0 to {self.course.now.ply}; there is no {ply}.")
+            raise UserError(f"This game has positions 0 to {self.course.now.ply}; there is no position {ply}.")
         return self.course.position(ply)
 
     def _expect(self, ply: int) -> None:

@@ -23,7 +23,7 @@ async def _watched(request: Request) -> Response:
 
 async def _watch_more(request: Request) -> Response:
     order = await read_order(request)
-    check_fields(order, {"add": str}, "An order")
+    check_fields(order, {"add": str}, "A request")
     gallery = _gallery(request)
     return JSONResponse({"number": gallery.add(order["add"])}, 201)
 
@@ -32,7 +32,7 @@ async def _csv(request: Request) -> Response:
     gallery = _gallery(request)
     names, runs = request.query_params.getlist("name"), request.query_params.get("runs", "").split(",")
     if not names or not all(run.isdecimal() and run.isascii() and len(run) < 5 for run in runs):
-        raise UserError("name must be that of a curve, and runs the numbers of runs, as in 0,2.")
+        raise UserError("name must be a curve's name, and runs a list of run numbers such as 0,2.")
     text = await asyncio.to_thread(gallery.csv, names, [int(run) for run in runs])
     return PlainTextResponse(text, media_type="text/csv", headers={
         "content-disposition": f'attachment; filename="{re.sub("[^A-Za-z0-9_-]+", "-", names[0])}.csv"'})

@@ -138,7 +138,7 @@ class Watched:
         except UserError as reason:  # its code is not trusted or fails; the curves do not need it
             raise Missing(str(reason)) from None
         if game is None:
-            raise Missing(f"{self._run.config.game} is a Gymnasium environment: its episodes are seen again with "
+            raise Missing(f"{self._run.config.game} is a Gymnasium environment: replay its episodes with "
                           f"myosu episodes {self._run.folder} .")
         return game
 
@@ -223,7 +223,7 @@ class Gallery:
             return shown.index(name)
         folder = self._beside().get(name)  # never open a path from a request
         if folder is None:
-            raise Missing("There is no such run beside those that are shown.")
+            raise Missing("There is no other run of that name in these folders.")
         self.runs.append(Watched(folder))
         return len(self.runs) - 1
 
