@@ -62,7 +62,7 @@ def test_pictures(duel, solo, tmp_path):
     for text in (">Noughts<", ">gradient steps<", ">mean reward against random<", ">duel<"):
         assert text in drawn
     plot_learning([solo], tmp_path / "solo.svg")
-    assert ">mean return of an episode<" in (tmp_path / "solo.svg").read_text()
+    assert ">mean episode return<" in (tmp_path / "solo.svg").read_text()
     plot_learning([duel, duel], tmp_path / "again.svg", "updates", "Noughts")
     assert (tmp_path / "again.svg").read_text() == drawn
     with_metrics(duel, evaluation(10, 0.1, opponent="random"), evaluation(20, 0.2, opponent="alphabeta:3"))

@@ -136,7 +136,7 @@ def test_from_nothing_to_the_table_and_on_where_it_was_stopped(small, tmp_path, 
     assert figures["reinforced"]["player"] == str(folder / ("reinforced/checkpoints/best" if low > 0.5
                                                             else "supervised"))
     small.write_text(small.read_text().replace("games = 16", "games = 17"))
-    with pytest.raises(UserError, match=r"selfplay in .* was begun with other settings: games = 16, now 17"):
+    with pytest.raises(UserError, match=r"selfplay in .* was started with other settings: games = 16, now 17"):
         run_recipe(read_recipe(str(small)), folder)
 
 
@@ -181,19 +181,19 @@ def test_quick_replaces_settings(small):
 
 
 @pytest.mark.parametrize(("before", "after", "said"), [
-    ('["expert"]\nupdates', '["experts"]\nupdates', r"stage supervised: recordings = 'experts' is no earlier stage"),
-    ('start = "supervised"', 'start = "value"', r"stage reinforced: start = 'value' is no earlier stage"),
-    ('start = "supervised"', 'start = "expert"', r"start = 'expert' is a stage of the kind record"),
+    ('["expert"]\nupdates', '["experts"]\nupdates', r"stage supervised: recordings = 'experts' is neither an earlier"),
+    ('start = "supervised"', 'start = "value"', r"stage reinforced: start = 'value' is neither an earlier stage"),
+    ('start = "supervised"', 'start = "expert"', r"start = 'expert' is a record stage"),
     ('start = "supervised"', "", r"stage reinforced: start is missing"),
     ('stage = "rollout"', 'stage = "roll"', r"stage rollout: there is no stage 'roll'. Did you mean 'rollout'"),
     ("batch_size = 32", "batchsize = 32", r"stage supervised: cloning has no setting 'batchsize'"),
     ("games = 24", 'games = "many"', r"stage expert.*games"),
     ('"random"],', '"randm"],', r"stage rating: There is no opponent 'randm'"),
     ('game = "', 'name = "', "does not say which game"),
-    ("value=value", "value=expert", r"stage rating: value of a player = 'expert' is a stage of the kind record"),
+    ("value=value", "value=expert", r"stage rating: value of a player = 'expert' is a record stage"),
     ("simulations=4", "simulation=4", r"stage rating: .*'simulation=4' is no part of it"),
     ('"uniform", "rollout"', '"uniform", "rolout"', r"stage evaluations: evaluators has 'rolout', which is no earlier"),
-    ('"uniform", "rollout"', '"uniform", "expert"', r"evaluators = 'expert' is a stage of the kind record"),
+    ('"uniform", "rollout"', '"uniform", "expert"', r"evaluators = 'expert' is a record stage"),
     ('alone = "supervised"', 'random = "supervised"', r"stage league: players must be a table NAME = PLAYER"),
     ('alone = "supervised"', 'alone = "nobody"', r"stage league: There is no opponent 'nobody'"),
     ("[expert]", "[expert", "is not valid TOML"),
@@ -219,7 +219,7 @@ def test_games_of_another_board_are_told(small, tmp_path, capsys):
     assert myosu(["recipe", str(small), "--folder", str(tmp_path / "out")]) == 2
     assert "are of go9, not of" in capsys.readouterr().err
     small.write_text('game = "tictactoe"\n[rollout]\nstage = "rollout"\nrecordings = ["."]\n')
-    with pytest.raises(UserError, match="learnt for Go alone, not for tictactoe"):
+    with pytest.raises(UserError, match="trained only for Go, not for tictactoe"):
         read_recipe(str(small))
     small.write_text('game = "tictactoe"\n[first]\nstage = "record"\nplayers = ["random"]\ngames = 2\n')
     one = read_recipe(str(small))

@@ -100,7 +100,7 @@ def test_a_replay_of_frames_is_one_of_stacks(tmp_path):
     plain.save(tmp_path / "plain")
     sizes = [sum(file.stat().st_size for file in folder.glob("block-*")) for folder in (tmp_path, tmp_path / "plain")]
     assert sizes[0] < 0.6 * sizes[1]
-    with pytest.raises(UserError, match="has no observation as this replay needs it"):
+    with pytest.raises(UserError, match="has no observation that fits this replay"):
         other = dataclasses.replace(SPEC, observation_shape=(4, 6, 6))
         Transitions(transition_columns(other, ((1,), np.int64)), 200, 1, True).load(tmp_path, manifest)
 

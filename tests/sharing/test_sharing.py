@@ -93,7 +93,7 @@ def other_shapes(manifest):
     (lambda server: server.repos["me/mine"].update({"weights.safetensors": b"short"}), "has 5 bytes instead of"),
     (lambda server: server.repos["me/mine"].pop("weights.safetensors"), "weights.safetensors is missing"),
     (lambda server: server.repos["me/mine"].update({"manifest.json": b"{}"}), "manifest.json"),
-    (lambda server: server.repos["me/mine"].update({"manifest.json": b"{" + b" " * 2_000_000}), "none of Myosu's"),
+    (lambda server: server.repos["me/mine"].update({"manifest.json": b"{" + b" " * 2_000_000}), "not a Myosu manifest"),
     (lambda server: rewrite(server, name_a_file), "names code in files (/tmp/evil.py)"),
     (lambda server: rewrite(server, name_an_algorithm), "names code"),
     (lambda server: rewrite(server, another_format), "Install a newer one"),

@@ -189,7 +189,7 @@ def test_a_preset_that_was_written_is_read(tmp_path):
     ("tune CartPole-v1 --algorithm ppo --final-seeds 1", "no interval"),
     ("tune CartPole-v1 --algorithm ppoo", "Did you mean 'ppo'"),
     ("tune CartPole-v11 --algorithm ppo", "Did you mean 'CartPole-v1'"),
-    ("tune CartPole-v1 --algorithm cloning", "no space of settings for cloning"),
+    ("tune CartPole-v1 --algorithm cloning", "no search space for cloning"),
     ("train CartPole-v1 --algorithm ppo --preset nowhere.toml", "The preset nowhere.toml cannot be read"),
 ])
 def test_bad_input(arguments, message, capsys, tmp_path, monkeypatch):

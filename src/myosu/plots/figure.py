@@ -26,13 +26,13 @@ STYLE: dict[Any, Any] = {
 def figure(path: Path, width: float = 8.0, height: float = 4.5) -> Iterator[tuple[Any, Any]]:
     """Context with a figure and axes of the given size in inches, written to ``path``, a .png or .svg, at the end."""
     if path.suffix not in (".png", ".svg"):
-        raise UserError(f"-o {path}: a picture is a .png or .svg file.")
+        raise UserError(f"-o {path}: a plot must be a .png or .svg file.")
     try:
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise UserError("Pictures need matplotlib: pip install 'myosu[plot]'") from None
+        raise UserError("Plots need matplotlib: pip install 'myosu[plot]'") from None
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(drawn)

@@ -13,7 +13,7 @@ def plot_learning(folders: list[Path], output: Path, course: Course = "minutes",
     """Draw the runs in ``folders``, all of one game, into ``output``, a .png or .svg."""
     curves = [read_curve(folder, course) for folder in folders]
     if len(games := sorted({curve.game for curve in curves})) > 1:
-        raise UserError(f"These runs are of different games ({', '.join(games)}), whose rewards share no axis.")
+        raise UserError(f"These runs are of different games ({', '.join(games)}), whose rewards cannot share an axis.")
     with figure(output) as (_, axes):
         for i, curve in enumerate(curves):
             colour = COLOURS[i % len(COLOURS)]
@@ -26,7 +26,7 @@ def plot_learning(folders: list[Path], output: Path, course: Course = "minutes",
         axes.set_title(games[0] if title is None else title)
         axes.set_xlabel(LABELS[course])
         opponents = dict.fromkeys(opponent for curve in curves for opponent in curve.opponents)
-        axes.set_ylabel(f"mean reward against {', '.join(opponents)}" if opponents else "mean return of an episode")
+        axes.set_ylabel(f"mean reward against {', '.join(opponents)}" if opponents else "mean episode return")
         axes.set_xlim(left=0)
         axes.margins(x=0.02)
         if curves[0].two_players:
@@ -37,7 +37,7 @@ def plot_learning(folders: list[Path], output: Path, course: Course = "minutes",
             axes.legend(loc="best")
         note = "bands: 95 %"
         if any(len(curve.episodes) for curve in curves):
-            note += "; thin: episodes of training, exploring"
+            note += "; thin: training episodes, with exploration"
         axes.annotate(note, (1, 1.02), xycoords="axes fraction", ha="right", fontsize=8, color=GREY)
 
 

@@ -23,7 +23,7 @@ def plot_ratings(standings: Standings, output: Path) -> None:
         else:
             lines[entrant.run or "", entrant.simulations].append(i)
     if not lines:
-        raise UserError("There is no checkpoint among the players that are rated, so nothing to draw over training.")
+        raise UserError("There is no checkpoint among the rated players, so there is nothing to plot over training.")
     updates = {line: [standings.entrants[i].update or 0 for i in players] for line, players in lines.items()}
     minutes = {line: minutes_at(Path(line[0]), updates[line]) for line in lines}
     timed = all(found is not None for found in minutes.values())
@@ -61,7 +61,7 @@ def plot_ratings(standings: Standings, output: Path) -> None:
             axes.annotate(f"not rated yet: {names}\n({standings.why_not()})", (0.01, 0.99), xycoords="axes fraction",
                           va="top", fontsize=8, color=GREY)
         axes.legend(loc="lower right", title_fontsize=8, alignment="left", frameon=True, edgecolor="none",
-                    title="bars of 95 %: thick, of the distance to the\nleague's mean; thin, to random")
+                    title="95 % intervals: thick, of the distance to the\nleague's mean; thin, to random")
 
 
 def _spread(places: list[float], gap: float) -> list[float]:

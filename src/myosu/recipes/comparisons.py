@@ -134,7 +134,7 @@ class League(Stage):
         self.options: LeagueOptions = parse(LeagueOptions, self.settings, self.where)
         if not self.options.players or "random" in self.options.players:
             raise UserError(f"{self.where}: players must be a table NAME = PLAYER with one player or more; random "
-                            "takes part by itself.")
+                            "is always included.")
         self.check_players(self.options.players.values())
 
     def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
@@ -189,8 +189,8 @@ class ValueErrors(Stage):
         self.check_names("recordings", self.options.recordings, ("record",), "games")
         for name in self.options.evaluators:
             if name != "uniform" and name not in self.earlier:
-                raise UserError(f"{self.where}: evaluators has {name!r}, which is no earlier stage and not uniform. "
-                                f"Earlier stages: {', '.join(self.earlier) or 'none'}.")
+                raise UserError(f"{self.where}: evaluators has {name!r}, which is neither an earlier stage nor "
+                                f"uniform. Earlier stages: {', '.join(self.earlier) or 'none'}.")
         named = [name for name in self.options.evaluators if name != "uniform"]
         self.check_names("evaluators", named, self.evaluates, "an evaluator")
 

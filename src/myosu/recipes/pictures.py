@@ -28,10 +28,10 @@ def _losses(name: str, stage: Made, output: Path) -> None:
     metrics = LiveMetrics(stage.folder / "metrics.jsonl")
     metrics.read()
     with figure(output) as (_, axes):
-        for colour, (part, label) in zip(COLOURS, (("loss", "games learnt from"), ("held_out_loss", "held-out games")),
+        for colour, (part, label) in zip(COLOURS, (("loss", "training games"), ("held_out_loss", "held-out games")),
                                          strict=False):
             axes.plot(*metrics.points(f"loss/{part}", "updates").T, color=colour, label=label)
-        axes.set_title(f"{name}: loss while learning")
+        axes.set_title(f"{name}: loss during training")
         axes.set_xlabel("updates")
         axes.set_ylabel("½ (z − v)²" if stage.kind == "value" else "cross-entropy")
         axes.legend()
@@ -44,8 +44,8 @@ def _value_errors(name: str, stage: Made, output: Path) -> None:
             ends = np.array(errors["by_stage_ci95"]).T
             axes.errorbar(plies + 0.4 * k, means, yerr=np.abs(ends - means), color=COLOURS[k % len(COLOURS)], capsize=2,
                           marker=MARKERS[k % len(MARKERS)], markersize=4, linewidth=1.2, label=f"{evaluator}: "
-                          f"{errors['error']:.3f}, {_time(errors['microseconds'])} a position")
-        axes.set_title(f"{name}: error of the value by stage of the game")
+                          f"{errors['error']:.3f}, {_time(errors['microseconds'])} per position")
+        axes.set_title(f"{name}: value error by stage of the game")
         axes.set_xlabel("plies")
         axes.set_ylabel("½ (z − v)²")
         means = [error for errors in stage.figures.values() for _, _, error in errors["by_stage"]]

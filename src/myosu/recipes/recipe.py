@@ -67,8 +67,8 @@ def read_recipe(text: str, quick: bool = False) -> Recipe:
     elif text in recipe_names():
         content = (files(__package__) / f"{text}.toml").read_text(encoding="utf-8")
     else:
-        raise UserError(f"There is no recipe {text!r}. There are {', '.join(recipe_names())}; one of your own: the "
-                        "path of its .toml file.")
+        raise UserError(f"There is no recipe {text!r}. Recipes: {', '.join(recipe_names())}; or give the "
+                        "path of your own .toml file.")
     try:
         data = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
@@ -120,8 +120,8 @@ def run_recipe(recipe: Recipe, folder: Path, until: str | None = None,
         for number, (name, stage) in enumerate(recipe.stages.items(), 1):
             known = log.get(name)
             if known is not None and known["settings"] != stage.described():
-                raise UserError(f"The stage {name} in {folder} was begun with other settings: "
-                                f"{_difference(known['settings'], stage.described())}. To do it again, remove "
+                raise UserError(f"The stage {name} in {folder} was started with other settings: "
+                                f"{_difference(known['settings'], stage.described())}. To run it again, remove "
                                 f"{folder / name} and its entry in recipe.json; or choose another --folder.")
             if known is None or known["figures"] is None:
                 tell(f"Stage {number} of {len(recipe.stages)}: {name} ({stage.kind}){_progress(recipe, made, until)}")

@@ -107,14 +107,14 @@ class Stage:
         for name in names:
             if name in self.earlier:
                 if (kind := self.earlier[name].kind) not in kinds:
-                    raise UserError(f"{self.where}: {setting} = {name!r} is a stage of the kind {kind}; {what} must "
-                                    f"come from one of the kind {' or '.join(kinds)}.")
+                    raise UserError(f"{self.where}: {setting} = {name!r} is a {kind} stage; {what} must "
+                                    f"come from a {' or '.join(kinds)} stage.")
                 if (game := self.earlier[name].game) != self.game:
                     own, other = load_environment(self.game).rules, load_environment(game).rules
                     if own.step is not other.step or own.num_actions != other.num_actions:
-                        raise UserError(f"{self.where}: {setting} = {name!r} is of {game}, not of {self.game}.")
+                        raise UserError(f"{self.where}: {setting} = {name!r} is for {game}, not for {self.game}.")
             elif not Path(name).exists():
-                raise UserError(f"{self.where}: {setting} = {name!r} is no earlier stage of this recipe, and no "
+                raise UserError(f"{self.where}: {setting} = {name!r} is neither an earlier stage of this recipe nor a "
                                 f"folder. Earlier stages: {', '.join(self.earlier) or 'none'}.")
 
     def check_players(self, players: Any) -> None:
@@ -221,7 +221,7 @@ class Training(Stage):
             if (folder / "config.json").is_file():
                 run = open_run(folder)
                 if Checkpoints(run.checkpoints).latest() is None:
-                    tell("  It was stopped before its first checkpoint and begins again.")
+                    tell("  It was stopped before its first checkpoint and starts again.")
             else:
                 self.check_games(made)
                 run = create_run(configure(self.game, self.algorithm, {**self.settings, **self.resolved(made)}), folder)
@@ -330,7 +330,7 @@ class Rollout(Stage):
         self.options: RolloutOptions = parse(RolloutOptions, self.settings, self.where)
         self.check_names("recordings", self.options.recordings, ("record",), "games")
         if not is_go(load_environment(self.game).game):
-            raise UserError(f"{self.where}: a rollout policy is learnt for Go alone, not for {self.game}.")
+            raise UserError(f"{self.where}: a rollout policy is trained only for Go, not for {self.game}.")
 
     def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
         from myosu.games.go.rollout_learning import fit_with_intervals, learn_rollout_policy

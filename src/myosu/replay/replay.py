@@ -174,13 +174,13 @@ class Replay:
                 where = slice(block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
                 if isinstance(column, StackedFrames):
                     if not column.from_arrays(key, arrays, where):
-                        raise UserError(f"The replay file {folder / name} has no {key} as this replay needs it.")
+                        raise UserError(f"The replay file {folder / name} has no {key} that fits this replay.")
                     continue
                 rows = column[where]
                 stored = record_bytes(rows[:0]) if column.dtype.names else rows
                 saved = arrays.get(key)
                 if saved is None or saved.dtype != stored.dtype or saved.shape != (len(rows), *stored.shape[1:]):
-                    raise UserError(f"The replay file {folder / name} has no {key} as this replay needs it.")
+                    raise UserError(f"The replay file {folder / name} has no {key} that fits this replay.")
                 rows[...] = record_of(saved, column.dtype) if column.dtype.names else saved
         self._files = list(manifest["files"])
         self._changed[:] = False

@@ -169,8 +169,8 @@ class Transitions(Replay):
                 return windows
             again = np.flatnonzero(~windows.complete)
             rows[again] = rng.integers(0, self.filled, len(again))
-        raise UserError(f"A replay of {self.capacity} positions does not hold {self.steps + 1} that follow each other "
-                        "in any environment: raise replay_capacity or lower num_envs.")
+        raise UserError(f"A replay of {self.capacity} positions does not hold {self.steps + 1} consecutive ones "
+                        "of any environment: raise replay_capacity or lower num_envs.")
 
     def windows(self, rows: np.ndarray) -> Windows:
         """Windows of up to ``steps`` steps from each of the rows int64 [B]."""

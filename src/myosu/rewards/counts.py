@@ -28,8 +28,8 @@ class EpisodicCounts:
 
     def __init__(self, discount: float, weight: float = 1.0, num_envs: int = 0) -> None:
         if not num_envs:
-            raise UserError("curiosity = counts needs whole episodes in their order, which a replay does not give: "
-                            "use it with ppo, or rnd or icm here.")
+            raise UserError("curiosity = counts needs whole episodes in order, which a replay does not give: "
+                            "use it with ppo, or use rnd or icm here.")
         self.discount, self.weight = discount, weight
         self.scale = ReturnScale(discount, num_envs)
         #: For each environment's episode, the number of visits by the observation's digest.

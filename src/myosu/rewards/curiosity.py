@@ -38,11 +38,11 @@ def parse_curiosity(text: str, discount: float) -> tuple[str, float, float]:
     except ValueError:
         weight = math.nan
     if kind not in KINDS or not 0.0 <= weight < math.inf:
-        raise UserError(f"curiosity = {text!r}: it must be {', '.join(KINDS[:-1])} or {KINDS[-1]}, with a weight and a "
-                        "discount if you like, such as rnd, rnd:0.5 or rnd:0.5:0.99.")
+        raise UserError(f"curiosity = {text!r}: it must be {', '.join(KINDS[:-1])} or {KINDS[-1]}, optionally with "
+                        "a weight and a discount, such as rnd, rnd:0.5 or rnd:0.5:0.99.")
     if not 0.0 <= discount < 1.0:
         raise UserError(f"curiosity = {text!r} with the discount {discount}: it must be from 0 to below 1, because "
-                        f"new things may be found for ever. Give it one of its own: {kind}:{weight:g}:0.99.")
+                        f"novelty rewards may never end. Give it its own discount: {kind}:{weight:g}:0.99.")
     return kind, weight, discount
 
 

@@ -48,7 +48,7 @@ class RewardSignals:
         if len(set(names)) < len(names):
             raise UserError(f"Two reward signals have the same name ({', '.join(names)}): give each its own name.")
         if not any(signal.weight for signal in signals):
-            raise UserError("There is nothing to learn for: all reward signals have the weight 0 "
+            raise UserError("There is nothing to learn: all reward signals have weight 0 "
                             f"({', '.join(names) or 'there is none'}).")
         self.signals = list(signals)
         self.returns = list(dict.fromkeys((signal.discount, signal.episodic) for signal in signals))

@@ -147,7 +147,7 @@ def _figures(evaluations: list[dict[str, Any]]) -> str:
         update = f", update {entry['update']}" if "update" in entry else ""
         rows.append(f"| {named(entry.get('opponent', 'none: it plays alone'))}{update} | {entry['games']} | "
                     f"{entry['mean_reward']:.4g}{_interval(entry, 'mean_reward', '.4g')} | {won} | {drawn} |")
-    return "\n".join(rows) + "\n\nIntervals of 95 %."
+    return "\n".join(rows) + "\n\n95 % intervals."
 
 
 def _interval(entry: dict[str, Any], name: str, form: str) -> str:

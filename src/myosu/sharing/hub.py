@@ -79,9 +79,10 @@ def pull(name: str, folder: Path, revision: str | None = None, endpoint: str | N
             there = {file.path: file.size for file in api.list_repo_tree(name, revision=commit)
                      if hasattr(file, "size")}
             if missing := [file for file in NEEDED if file not in there]:
-                raise UserError(f"{name} holds no agent of Myosu: {', '.join(missing)} is missing.")
+                raise UserError(f"{name} does not hold a Myosu agent: {', '.join(missing)} is missing.")
             if there["manifest.json"] > MANIFEST_BYTES:
-                raise UserError(f"{name}: manifest.json has {there['manifest.json']} bytes; it is none of Myosu's.")
+                raise UserError(f"{name}: manifest.json has {there['manifest.json']} bytes: it is not a Myosu "
+                                "manifest.")
             api.hf_hub_download(name, "manifest.json", revision=commit, local_dir=temporary / "got")
             _check_size(temporary / "got", there["weights.safetensors"], name)
             for file in (NEEDED[1], *(file for file in WELCOME if file in there)):
@@ -101,9 +102,9 @@ def pull(name: str, folder: Path, revision: str | None = None, endpoint: str | N
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if left_out := sorted(there.keys() - {*NEEDED, *WELCOME, ".gitattributes"}):
-        say(f"Left out, for an agent does not need them: {', '.join(left_out)}")
+        say(f"Left out, because an agent does not need them: {', '.join(left_out)}")
     if checkpoint.config.sources:
-        say(f"To play, it needs {', '.join(checkpoint.config.sources)}, which you must install yourself and agree to "
+        say(f"To play, it needs {', '.join(checkpoint.config.sources)}, which you must install yourself and allow "
             "with --trust.")
     return folder / "checkpoints" / place.name
 
@@ -134,7 +135,7 @@ def _examine(folder: Path, name: str) -> Checkpoint:
     files = [source for source in config.sources if source.endswith(".py")]
     if files or config.algorithm not in ALGORITHMS:
         raise UserError(f"{name} was not downloaded: it names code in files ({', '.join(files) or config.algorithm}), "
-                        "which an agent from elsewhere must not.")
+                        "which a downloaded agent must not do.")
     return checkpoint
 
 
@@ -160,7 +161,7 @@ def _public(checkpoint: Checkpoint) -> Checkpoint:
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-        raise UserError(f"{name!r} is no repository on the Hub: write USER/NAME.")
+        raise UserError(f"{name!r} is not a repository on the Hub: write USER/NAME.")
 
 
 def _api(endpoint: str | None) -> Any:
@@ -168,7 +169,7 @@ def _api(endpoint: str | None) -> Any:
         from huggingface_hub import HfApi
         from huggingface_hub.utils import disable_progress_bars
     except ImportError:
-        raise UserError("The Hugging Face Hub needs its package: pip install 'myosu[hub]'") from None
+        raise UserError("The Hugging Face Hub needs a package: pip install 'myosu[hub]'") from None
     disable_progress_bars()
     return HfApi(endpoint=endpoint)
 

@@ -26,23 +26,23 @@ def load_space(algorithm: str, kind: Any, file: Path | None = None) -> Space:
     """
     place = file or files(__package__) / "spaces" / f"{algorithm}.toml"
     if file is None and not place.is_file():
-        raise UserError(f"There is no space of settings for {algorithm} yet: write one and pass it with --space FILE "
+        raise UserError(f"There is no search space for {algorithm} yet: write one and pass it with --space FILE "
                         "(docs/tune.md).")
     try:
         space = tomllib.loads(place.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"The space {place} cannot be read: {error.strerror}.") from None
+        raise UserError(f"The search space {place} cannot be read: {error.strerror}.") from None
     except ValueError as error:
-        raise UserError(f"The space {place} is not valid TOML: {error}.") from None
+        raise UserError(f"The search space {place} is not valid TOML: {error}.") from None
     if not space:
-        raise UserError(f"The space {place} is empty: name at least one setting of {algorithm}.")
+        raise UserError(f"The search space {place} is empty: name at least one setting of {algorithm}.")
     known = {field.name for field in dataclasses.fields(kind)}
     for name, allowed in space.items():
         if name not in known:
-            raise UserError(f"The space {place} names {name}, which {algorithm} does not have. It has: "
+            raise UserError(f"The search space {place} names {name}, which {algorithm} does not have. It has: "
                             f"{', '.join(sorted(known))}.")
         if fault := _fault(allowed):
-            raise UserError(f"The space {place}: {name} {fault}")
+            raise UserError(f"The search space {place}: {name} {fault}")
     return space
 
 

@@ -138,7 +138,7 @@ class Study:
     def best(self) -> tuple[Any, dict[str, Any]]:
         """The best trial, and its settings merged into the preset."""
         if not self._all("COMPLETE"):
-            raise UserError("No trial was trained to its end: there is nothing to choose from. Raise --trials.")
+            raise UserError("No trial completed its training: there is nothing to choose from. Raise --trials.")
         best = self.trials.best_trial
         return best, {**self.plan.base(), **best.user_attrs["settings"]}
 
@@ -237,8 +237,8 @@ class Study:
         for name, value in now.items():
             if then.get(name) != value:
                 raise UserError(f"The study in {self.folder} has {name} = {_short(then.get(name))}, now it is "
-                                f"{_short(value)}: its trials cannot be compared. Go on with the same, or choose "
-                                "another folder with --study.")
+                                f"{_short(value)}: its trials cannot be compared. Continue with the same value, or "
+                                "choose another folder with --study.")
 
 
 class Pruning(Callback):
