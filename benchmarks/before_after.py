@@ -55,7 +55,7 @@ def start_and_training(checkout: Path, arguments: list[str]) -> tuple[float, flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("before", type=Path, help="the other checkout")
+    parser.add_argument("before", type=Path, help="the checkout to compare with")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=list(WORK), default=list(WORK))
     args = parser.parse_args()

@@ -348,8 +348,8 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join([*PARTS, "mctx"]))
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--games", default="CPU:2x2048,CPU:4x2048,CPU:8x1024,card:1x4096,card:2x4096,card:2x8192,"
-                        "card:4x4096,card:2x16384", help="of self-play: where the trees are, actors x games of each")
-    parser.add_argument("--minutes", type=float, default=5.0, help="of training Othello")
+                        "card:4x4096,card:2x16384", help="self-play: where the trees are, actors x games per actor")
+    parser.add_argument("--minutes", type=float, default=5.0, help="minutes of training Othello")
     parser.add_argument("--tiny", action="store_true")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

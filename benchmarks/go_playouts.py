@@ -153,9 +153,9 @@ def main() -> None:
             pgx.append(pgx_moves_per_second(size))
     for name, found in rates.items():
         games, moves = (median(values) for values in zip(*found, strict=True))
-        print(f"{name:>28}: {games:9.0f} games/s  {moves / 1e6:6.3f} M moves/s  {1e9 / moves:7.0f} ns a move")
+        print(f"{name:>28}: {games:9.0f} games/s  {moves / 1e6:6.3f} M moves/s  {1e9 / moves:7.0f} ns per move")
     if pgx:
-        print(f"{'pgx, 64 games at once':>28}: {'':>9}          {median(pgx) / 1e6:6.3f} M moves/s")
+        print(f"{'pgx, 64 parallel games':>28}: {'':>9}          {median(pgx) / 1e6:6.3f} M moves/s")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("game", nargs="?", default=f"godot:{catch}")
     parser.add_argument("--engines", type=int, default=1)
-    parser.add_argument("--decisions", type=int, default=5000, help="of all engines together")
+    parser.add_argument("--decisions", type=int, default=5000, help="decisions of all engines together")
     parser.add_argument("--workers", choices=["none", "synchronous", "asynchronous"], default="none")
     options = parser.parse_args()
     started = time.perf_counter()

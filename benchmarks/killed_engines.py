@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-WHAT = {"killed": signal.SIGKILL, "stopped": signal.SIGSTOP, "told to talk nonsense": signal.SIGUSR1}
+WHAT = {"killed": signal.SIGKILL, "stopped": signal.SIGSTOP, "made to send nonsense": signal.SIGUSR1}
 
 
 def engines(parent: int, word: bytes) -> list[int]:

@@ -122,12 +122,12 @@ def arguments(description: str | None, environments: list[str], algorithms: list
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("environment", choices=environments)
     parser.add_argument("--algorithm", choices=algorithms, default=algorithms[0])
-    parser.add_argument("--steps", type=int, help="as many as the zoo's settings say")
+    parser.add_argument("--steps", type=int, help="default: that of the zoo's settings")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="if several, the fastest is used")
-    parser.add_argument("--evaluate-every", type=int, help="steps; 50 times a run")
-    parser.add_argument("--episodes", type=int, default=50, help="of an evaluation")
-    parser.add_argument("--threshold", type=float, nargs="+", help="mean returns to be reached")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="if several are given, the fastest is used")
+    parser.add_argument("--evaluate-every", type=int, help="steps between evaluations; default: 50 evaluations per run")
+    parser.add_argument("--episodes", type=int, default=50, help="episodes per evaluation")
+    parser.add_argument("--threshold", type=float, nargs="+", help="mean returns to reach")
     args = parser.parse_args()
     args.steps = args.steps or STEPS[args.environment, args.algorithm]
     args.evaluate_every = args.evaluate_every or args.steps // 50

@@ -103,9 +103,9 @@ def configuration(envs: int) -> EasyDict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--envs", type=int, default=8, help="parallel games; LightZero's configuration says 8")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each of the two figures")
-    parser.add_argument("--serve", action="store_true", help="measure whenever a line comes in")
+    parser.add_argument("--envs", type=int, default=8, help="parallel games; LightZero's default is 8")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds for each of the two measurements")
+    parser.add_argument("--serve", action="store_true", help="measure once for each line on stdin")
     args = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["WANDB_MODE"] = "disabled"

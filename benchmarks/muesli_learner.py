@@ -78,7 +78,7 @@ def main() -> None:
           f"({config.batch_size / whole:,.0f} samples/s), bare passes {least * 1e3:.2f} ms "
           f"({config.batch_size / least:,.0f}), ratio {least / whole:.2f}")
     quick = {name: min(found) for name, found in seconds.items()}
-    print(f"least of all: {quick['update'] * 1e3:.2f} and {quick['bare'] * 1e3:.2f} ms, "
+    print(f"minima: {quick['update'] * 1e3:.2f} and {quick['bare'] * 1e3:.2f} ms, "
           f"ratio {quick['bare'] / quick['update']:.2f}")
 
 

@@ -153,8 +153,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--towers", nargs="+", default=["2x32", "3x64"], help="blocks x channels")
     parser.add_argument("--batches", nargs="+", type=int, default=[64, 128, 256, 512])
-    parser.add_argument("--seconds", type=float, default=0.5, help="for each figure")
-    parser.add_argument("--compile", action="store_true", help="torch.compile too (needs a C++ compiler)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="seconds per measurement")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile (needs a C++ compiler)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     for name in args.towers:

@@ -68,16 +68,16 @@ async def load(address: str, run: dict[str, Any], pid: int, options: argparse.Na
     medians = [1000 * statistics.median(game) for game in games]
     used = (processor_seconds(pid) - before) / sum(map(len, games))
     print(f"alone: {options.simulations} simulations answer in {statistics.median(medians):.0f} ms, the median of a "
-          f"game ({', '.join(f'{median:.0f}' for median in medians)}); {1000 * used:.0f} ms of the processor an answer")
+          f"game ({', '.join(f'{median:.0f}' for median in medians)}); {1000 * used:.0f} processor ms per answer")
     begin, before = time.perf_counter(), processor_seconds(pid)
     results = await asyncio.gather(*(play(address, run, seed) for seed in range(options.games)), return_exceptions=True)
     seconds = time.perf_counter() - begin
     good = [result for result in results if isinstance(result, list)]
     waits = sorted(1000 * wait for game in good for wait in game)
     used = (processor_seconds(pid) - before) / len(waits)
-    print(f"{options.games} games at once: {len(results) - len(good)} failed; {len(waits)} answers in {seconds:.1f} s, "
-          f"the median in {statistics.median(waits):.0f} ms, 99 % within {waits[int(0.99 * len(waits))]:.0f} ms; "
-          f"{1000 * used:.0f} ms of the processor an answer")
+    print(f"{options.games} parallel games: {len(results) - len(good)} failed; {len(waits)} answers in {seconds:.1f} "
+          f"s, the median in {statistics.median(waits):.0f} ms, 99 % within {waits[int(0.99 * len(waits))]:.0f} ms; "
+          f"{1000 * used:.0f} processor ms per answer")
     for problem in {repr(result) for result in results if not isinstance(result, list)}:
         print("  ", problem)
     hostile = asyncio.create_task(attack(address, run, options.messages))

@@ -109,8 +109,8 @@ def main() -> None:
     parser.add_argument("--algorithm", choices=["ppo", "dqn"], default="ppo")
     parser.add_argument("--rivals", choices=sorted(RIVALS), nargs="+", default=["sb3"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, help="as many as the zoo's settings say")
-    parser.add_argument("--threshold", type=float, nargs="+", help="mean returns to be reached")
+    parser.add_argument("--steps", type=int, help="default: that of the zoo's settings")
+    parser.add_argument("--threshold", type=float, nargs="+", help="mean returns to reach")
     args = parser.parse_args()
     args.steps = args.steps or STEPS[args.environment, args.algorithm]
     args.threshold = args.threshold or THRESHOLDS[args.environment]

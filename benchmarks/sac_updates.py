@@ -49,7 +49,7 @@ def measure(name: str, update, updates: int) -> None:
         start = time.process_time()
         update(updates)
         rates.append(updates / (time.process_time() - start))
-    print(f"{name}: {sorted(rates)[2]:.0f} updates a processor second (least {min(rates):.0f}, most {max(rates):.0f})")
+    print(f"{name}: {sorted(rates)[2]:.0f} updates per processor second ({min(rates):.0f} to {max(rates):.0f})")
 
 
 if __name__ == "__main__":

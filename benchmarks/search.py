@@ -42,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for config in (GumbelConfig(16), GumbelConfig(50), PUCTConfig(16), PUCTConfig(50)):
         cost = microseconds_per_simulation(config, arguments.batch, arguments.actions, arguments.repeats)
-        print(f"{type(config).__name__:13} {config.num_simulations:3} simulations: {cost:.2f} µs a simulation")
+        print(f"{type(config).__name__:13} {config.num_simulations:3} simulations: {cost:.2f} µs per simulation")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Side:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            sys.exit(f"{self.name} stopped: run it by itself to see why: {' '.join(map(str, self.process.args))}")
+            sys.exit(f"{self.name} stopped. Run it by itself to see why: {' '.join(map(str, self.process.args))}")
         return json.loads(line)
 
 
@@ -70,7 +70,7 @@ def compare(myosu: Side, others: list[Side], rounds: int, metrics: list[str], ta
             rates = [row[k][metric] for row in rows]
             print(f"  {side.name:44} {metric}: {median(rates):10,.1f}  ({min(rates):,.1f} to {max(rates):,.1f})")
         ratios = [row[0][metric] / max(other[metric] for other in row[1:]) for row in rows]
-        print(f"  {'ratio to the quickest':44} {median(ratios):.2f}  ({min(ratios):.2f} to {max(ratios):.2f}); "
+        print(f"  {'ratio to the fastest':44} {median(ratios):.2f}  ({min(ratios):.2f} to {max(ratios):.2f}); "
               f"target {target:g}", flush=True)
 
 
@@ -78,7 +78,7 @@ def beside_mctx(args: argparse.Namespace) -> None:
     network = ("--simulations", args.simulations, "--channels", args.channels, "--blocks", args.blocks,
                "--seconds", args.seconds)
     print(f"Othello, Gumbel MuZero, {args.blocks} + {args.blocks} blocks of {args.channels} channels, "
-          f"{args.simulations} simulations, {args.batch} games at once")
+          f"{args.simulations} simulations, {args.batch} parallel games")
     myosu = Side("Myosu", ".venv", "myosu_selfplay.py", "--envs", args.batch, *network)
     others = [Side(f"mctx + pgx, {dtype}", ".venv-mctx", "pgx_mctx.py", "--batch", args.batch, "--dtype", dtype,
                    *network) for dtype in ("float32", "bfloat16")]
@@ -88,12 +88,12 @@ def beside_mctx(args: argparse.Namespace) -> None:
 def beside_lightzero(args: argparse.Namespace) -> None:
     # LightZero's prediction network also has a residual block; together with its dynamics' block that equals Myosu's
     # two.
-    print("Connect Four, MuZero (PUCT), five 64-channel convolutions a model step, 50 simulations, batches of 256, "
-          "6.25 updates a game")
-    myosu = Side(f"Myosu, {args.envs} games at once", ".venv", "myosu_selfplay.py", "--game", "connect_four",
+    print("Connect Four, MuZero (PUCT), five 64-channel convolutions per model step, 50 simulations, batches of 256, "
+          "6.25 updates per game")
+    myosu = Side(f"Myosu, {args.envs} parallel games", ".venv", "myosu_selfplay.py", "--game", "connect_four",
                  "--search", "puct", "--simulations", 50, "--channels", 64, "--blocks", 2, "--envs", args.envs,
                  "--learn", "--seconds", args.seconds)
-    others = [Side(f"LightZero, {envs} games at once", ".venv-lightzero", "lightzero_connect4.py", "--envs", envs,
+    others = [Side(f"LightZero, {envs} parallel games", ".venv-lightzero", "lightzero_connect4.py", "--envs", envs,
                    "--seconds", args.seconds) for envs in args.lightzero_envs]
     compare(myosu, others, args.rounds, ["collection_steps_per_second", "end_to_end_steps_per_second"], [10.0, 4.0])
 
@@ -110,7 +110,8 @@ def main() -> None:
     mctx.set_defaults(run=beside_mctx)
     lightzero = sides.add_parser("lightzero")
     lightzero.add_argument("--envs", type=int, default=64, help="Myosu's parallel games")
-    lightzero.add_argument("--lightzero-envs", type=int, nargs="+", default=[8, 64], help="its configuration says 8")
+    lightzero.add_argument("--lightzero-envs", type=int, nargs="+", default=[8, 64],
+                           help="LightZero's parallel games; its default is 8")
     lightzero.add_argument("--seconds", type=float, default=6.0)
     lightzero.set_defaults(run=beside_lightzero)
     for side in (mctx, lightzero):

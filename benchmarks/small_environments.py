@@ -68,7 +68,7 @@ def myosu(*words: object) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="WORD", default=[""], help="names with one of these")
+    parser.add_argument("--only", nargs="+", metavar="WORD", default=[""], help="names that contain one of these")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     args, more = parser.parse_known_args()  # the rest goes to myosu train
     for row in ROWS:

@@ -98,8 +98,8 @@ def learn(config: value.Config, environment: Environment, games: list[Rows], tes
             points.append((update, errors_of(learner, seen).mean(), sum(sums) / counts.sum(),
                            *interval_over_games(sums, counts)))
         learner.update(replay, update / (options.updates + 1))
-    print(f"{len(games)} games, {replay.positions} positions: learnt from {points[-1][1]:.3f}, held out "
-          f"{points[-1][2]:.3f} [{points[-1][3]:.3f}, {points[-1][4]:.3f}]; the least on the way "
+    print(f"{len(games)} games, {replay.positions} positions: training error {points[-1][1]:.3f}, held out "
+          f"{points[-1][2]:.3f} [{points[-1][3]:.3f}, {points[-1][4]:.3f}]; the minimum during training "
           f"{min(point[2] for point in points):.3f}", flush=True)
     return np.array(points)
 
@@ -118,8 +118,8 @@ def draw(curves: dict[str, np.ndarray], output: Path) -> None:
             updates, learnt, held_out, low, high = points.T
             axes.fill_between(updates, low, high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(updates, held_out, color=colour, label=f"{name}: held-out games")
-            axes.plot(updates, learnt, color=colour, linestyle=(0, (4, 2)), linewidth=1, label="… what is learnt from")
-        axes.set_title("Value networks: what is learnt from, and held-out games")
+            axes.plot(updates, learnt, color=colour, linestyle=(0, (4, 2)), linewidth=1, label="… training games")
+        axes.set_title("Value networks: training games and held-out games")
         axes.set_xlabel("updates")
         axes.set_ylabel("½ (z − v)²")
         drawn.legend(loc="outside lower center", ncols=2, fontsize=8)

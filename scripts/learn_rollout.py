@@ -32,11 +32,11 @@ def main() -> None:
     learnt_from = [record for record in records if not is_held_out(record.actions, 2, HELD_OUT)]
     policy = learn_rollout_policy(learnt_from, options.epochs)
     policy.save(options.policy)
-    print(f"{len(learnt_from)} games learnt from, {len(held_out)} held out")
+    print(f"{len(learnt_from)} training games, {len(held_out)} held-out games")
     figures = fit_with_intervals(policy, held_out)
     for name in ("top1", "top5", "log_likelihood", "uniform"):
         print(f"{name:>15} {figures[name]:7.4f}  (95 %: {{:.4f}} to {{:.4f}})".format(*figures[f"{name}_ci95"]))
-    print(f"on the games learnt from: {asdict(fit_of(policy, learnt_from))}")
+    print(f"on the training games: {asdict(fit_of(policy, learnt_from))}")
     print(f"tactics {policy.tactics.round(2).tolist()}, near {(policy.near - policy.near[0]).round(2).tolist()}")
 
 

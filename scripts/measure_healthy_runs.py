@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", default="0.75")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--only", nargs="*", default=[], help="words of ALGORITHM/GAME")
+    parser.add_argument("--only", nargs="*", default=[], help="runs whose ALGORITHM/GAME contains one of these")
     options = parser.parse_args()
     names = sorted(f"{path.parent.name}/{path.stem}" for path in PRESETS.glob("*/*.toml")
                    if path.stem not in FAMILIES and (not options.only or any(

@@ -44,7 +44,7 @@ def main() -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     small[0].save(options.output, save_all=True, append_images=small[1:], loop=0, optimize=True,
                   duration=[int(1000 * PLY)] * (len(small) - 1) + [int(1000 * END)])
-    print(f"{options.output}: {len(small)} pictures, {options.output.stat().st_size / 1000:.0f} kB")
+    print(f"{options.output}: {len(small)} frames, {options.output.stat().st_size / 1000:.0f} kB")
 
 
 def play(game: Game, agent: AgentPlayer, opponent: str, seed: int) -> list[np.ndarray]:

@@ -205,7 +205,7 @@ def main() -> None:
     plies, best = np.bitwise_count(states["own"] | states["opponent"]), worth.max(axis=1)
     choice = np.where(worth == FULL, best[:, None], worth).min(axis=1) < best
     print(f"{len(states)} positions, won {np.mean(best == 1):.0%}, drawn {np.mean(best == 0):.0%}; "
-          f"in {choice.sum()} it matters what is played")
+          f"in {choice.sum()} the moves differ in outcome")
 
     def in_parts(find):
         size = planner.capacity
@@ -217,7 +217,7 @@ def main() -> None:
         decided = at & (best != 0)
         right = np.mean(value[decided] * best[decided] > 0)
         print(f"discs {first}–{last - 1}: correlation of the network's value with the outcome "
-              f"{np.corrcoef(value[at], best[at])[0, 1]:.2f}, its sign right in {right:.0%}")
+              f"{np.corrcoef(value[at], best[at])[0, 1]:.2f}, sign correct in {right:.0%}")
 
     def report(name: str, action: np.ndarray) -> None:
         right = worth[np.arange(len(states)), action] == best
@@ -229,10 +229,10 @@ def main() -> None:
 
     report("prior", in_parts(
         lambda part: np.where(legal_mask(game, part), looked_at(planner, game, part)[1], -np.inf).argmax(axis=1)))
-    report("value one true step on", in_parts(lambda part: value_one_step_on(planner, game, part).argmax(axis=1)))
+    report("value after one real move", in_parts(lambda part: value_one_step_on(planner, game, part).argmax(axis=1)))
     report(f"search, {options.simulations} simulations", in_parts(search))
     if options.rules:
-        report("the same, by the rules", in_parts(
+        report("search with the rules", in_parts(
             lambda part: search_by_rules(planner, game, part, options.simulations).action))
 
 

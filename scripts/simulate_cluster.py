@@ -88,8 +88,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--game", choices=list(GAMES), nargs="+", default=list(GAMES))
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
-    parser.add_argument("--cores", type=int, default=8, help="of each host")
-    parser.add_argument("--plot", type=Path, help="a picture of the curves")
+    parser.add_argument("--cores", type=int, default=8, help="cores of each host")
+    parser.add_argument("--plot", type=Path, help="file for a plot of the curves")
     options = parser.parse_args()
     curves = {}
     for name in options.game:

@@ -50,7 +50,7 @@ def main() -> None:
     rows, worth = rows[solved], worth[solved]
     truth, discs = worth.max(axis=1), observation[rows].sum((1, 2, 3))
     played = worth[np.arange(len(rows)), replay.columns["action"][rows]] == truth
-    print(f"{len(rows)} positions; the move played keeps the best outcome in {played.mean():.1%}")
+    print(f"{len(rows)} positions; the played move keeps the best outcome in {played.mean():.1%}")
     print("correlation with the truth, by discs " + ", ".join(f"{low}–{high - 1}" for low, high in PHASES))
     for name, (td_lambda, search_weight) in TARGETS.items():
         target = value_targets(replay, rows, -1.0, 0, search_weight, td_lambda)

@@ -209,7 +209,8 @@ def learnt(result: dict[str, Any]) -> bool:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    rows = ["| environment | package | works | at random | after so many steps | learnt |", "|---|---|---|---|---|---|"]
+    rows = ["| environment | package | works | at random | after training (algorithm, steps) | learnt |",
+            "|---|---|---|---|---|---|"]
     works = 0
     for case in CASES:
         if (result := results.get(case.key)) is None:
@@ -226,7 +227,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     packages = {case.packages.split()[0] for case in tried}
     return (f"{len(tried)} environments of {len(packages)} packages: {works} work, "
             f"{sum(map(learnt, (results[case.key] for case in tried if 'trained' in results[case.key])))} learnt in "
-            "the short time that they were given.\n\n" + "\n".join(rows) + "\n")
+            "this short training.\n\n" + "\n".join(rows) + "\n")
 
 
 def one_line(text: str) -> str:
@@ -236,9 +237,10 @@ def one_line(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="WORD", default=[""], help="names or packages with one of these")
-    parser.add_argument("--seconds", type=float, default=40.0, help="of each training")
-    parser.add_argument("--again", action="store_true", help="also what has been tried")
+    parser.add_argument("--only", nargs="+", metavar="WORD", default=[""],
+                        help="names or packages that contain one of these")
+    parser.add_argument("--seconds", type=float, default=40.0, help="duration of each training")
+    parser.add_argument("--again", action="store_true", help="also repeat what has been tried")
     parser.add_argument("--no-check", action="store_true", help="only train; check can take a minute each")
     parser.add_argument("--table", action="store_true", help="only write the table")
     parser.add_argument("--one", help=argparse.SUPPRESS)
