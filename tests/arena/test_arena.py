@@ -266,7 +266,7 @@ def test_players_join_later_and_too_few_games_say_so(tmp_path, tictactoe):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ("snake greedy", "a game for one"),
+    ("snake greedy", "a single-player game"),
     ("tictactoe", "somebody besides random"),
     ("", "Which game"),
     ("tictactoe gredy", "Did you mean 'greedy'"),

@@ -85,7 +85,7 @@ def test_intervals_count_games_not_moves():
 def test_nothing_to_compare_is_told():
     with pytest.raises(UserError, match="no game to compare"):
         predict(Fixed(), ENVIRONMENT, [record([0, 1], unchosen=[0, 1])])
-    with pytest.raises(UserError, match="no pass"):
+    with pytest.raises(UserError, match="no move except passes"):
         predict(Fixed(), ENVIRONMENT, [record([4, 4])])
 
 

@@ -335,7 +335,7 @@ def test_impossible_parts_are_told(text, told, run):
 def test_other_games_are_told(run):
     with pytest.raises(UserError, match="plays tictactoe, not othello"):
         make_apv(f"apv:network={run}", load_game("othello"))
-    with pytest.raises(UserError, match="game for one"):
+    with pytest.raises(UserError, match="single-player game"):
         make_apv("apv:rollout=uniform", load_game("snake"))
     with pytest.raises(UserError, match="--game"):
         named_apv("apv:rollout=uniform", None)

@@ -251,7 +251,7 @@ def test_what_cannot_be_published(tmp_path, monkeypatch):
     refused(lively_run(tmp_path / "toy", "tictactoe", TOY, {}), page, "MuZero, Muesli, PPO and DQN", "toy_algorithm")
     page.mkdir()
     (page / "thesis.txt").write_text("years of work")
-    refused(run.folder, page, "holds something else")
+    refused(run.folder, page, "holds something other than")
     assert (page / "thesis.txt").read_text() == "years of work" and sorted(tmp_path.glob(".*.part")) == []
 
 

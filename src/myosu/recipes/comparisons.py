@@ -114,8 +114,8 @@ class _Matches:
 
 @dataclass(frozen=True)
 class LeagueOptions:
-    """players: name in the table → player. games: total number of games in the league. simulations: per move, for AlphaGo's
-    searches that do not set their own."""
+    """players: name in the table → player. games: total number of games in the league. simulations: per move, for
+    AlphaGo's searches that do not set their own."""
 
     players: dict[str, str]
     games: int
