@@ -163,7 +163,7 @@ def test_a_script_from_standard_input_trains_with_processes(tmp_path):
 def test_a_run_of_a_python_object_wants_it_again(tmp_path):
     run = myosu.train(Line, "ppo", run=tmp_path / "run", **TINY)
     out = python("import sys, myosu\nmyosu.load(sys.argv[1])", run.folder, code=1)
-    assert "Give it again" in out and "test_api:Line was given to a training as a Python object" in out
+    assert "Pass it again" in out and "test_api:Line was passed to train() as a Python object" in out
     assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "400", "--quiet"]) == 0, "it is known here"
     kept = dict(given._given)
     try:

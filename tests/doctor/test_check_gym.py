@@ -89,7 +89,7 @@ def test_a_planted_fault_is_found(flaw):
     ("step", r"step 3: step\(\) raised ZeroDivisionError"), ("old step", r"step\(\) must return"),
     ("nan", "holds NaN"), ("nan reward", "the reward is nan"), ("list reward", r"the reward is \[1, 2\]"),
     ("shape", r"the observation is int32 \[3\]"), ("long mask", "4 entries for 3 actions"),
-    ("empty mask", "allows nothing"), ("no mask", "at some steps only"),
+    ("empty mask", "allows no action"), ("no mask", "at some steps only"),
 ])
 def test_what_stops_play_is_a_finding(habit, message):
     findings = check(Broken, habit=habit)

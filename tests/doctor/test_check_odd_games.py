@@ -24,7 +24,7 @@ def with_field(*field):
     ((RECORD, (3,)), r"'extra\.seen' is an array of bool"),
     ((np.float16,), "'extra' is of type float16, .* write np.float32"),
     ((np.longdouble, (2,)), "'extra' is an array of float128, .* write np.float32"),
-    (("U8",), "'extra' is of type <U8, .* one number a letter"),
+    (("U8",), "'extra' is of type <U8, .* one number per letter"),
     ((object,), "'extra' is of type object, .* keep numbers in the state"),
     (("M8[s]",), "'extra' is of type datetime64"),
     ((">i4",), "'extra' is of type >i4, .* write int32"),

@@ -67,10 +67,10 @@ def test_an_environment_in_this_folder_is_found(folder, name):
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("mine_two.py", r"mine_two\.py: which environment\? There is: mine_two\.py:Mine, mine_two\.py:Later, .*:Other\."),
+    ("mine_two.py", r"mine_two\.py: which environment\? Available: mine_two\.py:Mine, mine_two\.py:Later, .*:Other\."),
     ("mine_none.py", r"mine_none\.py defines neither a game \(GAME = Game\(\.\.\.\)\) nor an environment"),
     ("mine_none:Mine", r"no environment 'Mine' in mine_none\. It registers nothing with Gymnasium and defines no"),
-    ("mine_registered:Other-v0", r"There is: mine_registered:MineRegistered-v0, mine_registered:Mine\."),
+    ("mine_registered:Other-v0", r"Available: mine_registered:MineRegistered-v0, mine_registered:Mine\."),
     ("nowhere:Mine", r"no module 'nowhere' for 'nowhere:Mine': neither installed nor in the current folder"),
     ("Nowhere-v0", r"no game or environment 'Nowhere-v0'.*module:MyEnv with the module that"),
     ("nowhere.py:Mine", r"There is no file 'nowhere\.py'"),

@@ -34,11 +34,11 @@ def test_names_of_games_and_environments():
     assert load_environment("myosu.envs.probes:myosu/ProbeBoth-v0").spec.num_actions == 2
     with pytest.raises(UserError, match=r"no game or environment 'CartPol-v1'. Did you mean 'CartPole-v1'\?"):
         load_environment("CartPol-v1")
-    with pytest.raises(UserError, match="without arguments: leave out size"):
+    with pytest.raises(UserError, match="takes no arguments: leave out size"):
         load_environment("snake", {"size": 5})
     with pytest.raises(UserError, match="gravitas"):
         load_environment("CartPole-v1", {"gravitas": 1})
-    with pytest.raises(UserError, match="only games of Myosu's own know who won"):
+    with pytest.raises(UserError, match="only Myosu's own games know who won"):
         load_environment("CartPole-v1", rewards="outcome")
     with pytest.raises(UserError, match="needs the rules"):
         assert cartpole.rules

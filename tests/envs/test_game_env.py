@@ -179,7 +179,7 @@ def test_a_window_without_pygame_names_the_remedy(monkeypatch):
 
 
 @pytest.mark.parametrize(("game", "mode", "match"), [
-    (tictactoe.GAME, None, "is a game for 2"), ("snak", None, "Did you mean 'snake'"),
+    (tictactoe.GAME, None, "is a 2-player game"), ("snak", None, "Did you mean 'snake'"),
     ("snake", "rgb", "take one of ansi, human, rgb_array"),
     (replace(snake.GAME, draw=None), "rgb_array", "no draw function"),
 ])

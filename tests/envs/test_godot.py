@@ -105,7 +105,7 @@ def test_a_lost_game_is_started_again(game, tmp_path, mode):
     env.reset(seed=0)
     assert [env.step(1)[2:4] for _ in range(10)] == [(False, False)] * 9 + [(True, False)]
     (notice,) = env.notices()
-    assert notice.endswith("; it was started again.")
+    assert notice.endswith("; it was restarted.")
     env.close()
 
 
@@ -152,7 +152,7 @@ def test_a_game_that_is_always_lost_ends_the_run(game):
 def test_what_is_named_wrongly(tmp_path, capsys, monkeypatch):
     plain = tmp_path / "game.x86_64"
     plain.touch()
-    for name, message in [("godot:nowhere", "The Godot project nowhere is not there"),
+    for name, message in [("godot:nowhere", "The Godot project nowhere does not exist"),
                           (f"godot:{tmp_path}", "has no project.godot"),
                           (f"godot:{plain}", "is not executable")]:
         assert cli.run(["train", name, "--env-steps", "10"]) == 2

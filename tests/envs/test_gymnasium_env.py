@@ -165,7 +165,7 @@ def test_a_mask_in_info():
 @pytest.mark.parametrize(("env", "message"), [
     ("CartPole-v11", r"There is no environment 'CartPole-v11'. Did you mean 'CartPole-v1'\?"),
     ("myosu.nothing:Game-v0", r"module 'myosu.nothing' of .* cannot be imported: ModuleNotFoundError"),
-    ("gym_toys:Nothing-v0", r"no environment 'Nothing-v0' in gym_toys. There is: .*gym_toys:Counter"),
+    ("gym_toys:Nothing-v0", r"no environment 'Nothing-v0' in gym_toys. Available: .*gym_toys:Counter"),
 ])
 def test_unknown_ids(env, message):
     with pytest.raises(UserError, match=message):
@@ -184,7 +184,7 @@ def test_unknown_ids(env, message):
     ("shape", r"step 3: the observation is int32 \[3\]. By its space it must be int32 \[2\]"),
     ("fractions", r"step 3: the observation \(float64\) loses its values in the int32 of its space"),
     ("long mask", r"step 3: the action mask has 4 entries for 3 actions"),
-    ("empty mask", r"step 3: the action mask allows nothing"),
+    ("empty mask", r"step 3: the action mask allows no action"),
     ("no mask", r"step 3: info has an \"action_mask\" at some steps only"),
     ("late mask", r"step 3: info has an \"action_mask\" at some steps only"),
 ])
@@ -253,7 +253,7 @@ class OnlyOne(Counter):
 def test_environments_that_disturb_each_other_are_told_the_way_out():
     alone, both = GymVectorEnv(OnlyOne, 1), GymVectorEnv(OnlyOne, 2)
     start(both)
-    with pytest.raises(UserError, match=r"somebody else .*--env-workers synchronous gives each its own\."):
+    with pytest.raises(UserError, match=r"somebody else .*--env-workers synchronous gives each its own process\."):
         act(both, [0, 0])
     start(alone)
     assert act(alone, [0]).reward.tolist() == [1]

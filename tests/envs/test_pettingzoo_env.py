@@ -111,5 +111,5 @@ def test_text_and_pictures():
 
 
 def test_a_game_for_one_is_refused():
-    with pytest.raises(UserError, match="snake is a game for 1"):
+    with pytest.raises(UserError, match="snake is a 1-player game"):
         PettingZooEnv("snake")

@@ -116,7 +116,7 @@ class Players(ModuleType):
 
 
 @pytest.mark.parametrize("observation_spaces, words", [
-    ([spaces.Discrete(2)] * 3, "has 3 players \\(player_0, player_1, player_2\\).*for two"),
+    ([spaces.Discrete(2)] * 3, "has 3 players \\(player_0, player_1, player_2\\).*two-player"),
     ([spaces.Discrete(2), spaces.Discrete(3)], "different observation spaces"),
     ([spaces.Discrete(2)], "has 1 players")])
 def test_other_numbers_of_players_are_refused(monkeypatch, observation_spaces, words):

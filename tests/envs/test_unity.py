@@ -102,7 +102,7 @@ def test_several_agents_and_behaviours(build):
         env.reset()
         assert [env.step(2)[2] for _ in range(4)] == [False] * 3 + [True]
     env.close()
-    with pytest.raises(UserError, match=r"several behaviours\. There are: Other\?team=0, Walk\?team=0\. Say which"):
+    with pytest.raises(UserError, match=r"several behaviours\. There are: Other\?team=0, Walk\?team=0\. Choose"):
         make(build("two"))
     with pytest.raises(UserError, match=r"no behaviour 'Fly'\. There are: Other\?team=0"):
         make(build("two"), behavior="Fly")
@@ -158,7 +158,7 @@ def test_masks_and_side_channels_that_cannot_be():
             unity_channels.read_statistics(data)
 
 
-BAD = {"dies": r"ended \(exit code 7\)", "hangs": "did not answer within 2 s", "garbage": "no message of ML-Agents",
+BAD = {"dies": r"ended \(exit code 7\)", "hangs": "did not answer within 2 s", "garbage": "not a message of ML-Agents",
        "quits": "ended the connection", "other observation": "observation of 2 numbers", "channels": "side channels"}
 
 
@@ -201,7 +201,8 @@ def test_an_older_minor_version_works(build):
 def test_what_is_named_wrongly(tmp_path, capsys):
     (tmp_path / "plain").touch()
     (tmp_path / "Game_Data").mkdir()
-    for name, message in [("nowhere", "The Unity build nowhere is not there"), ("plain", "is not executable: chmod +x"),
+    for name, message in [("nowhere", "The Unity build nowhere does not exist"),
+                          ("plain", "is not executable: chmod +x"),
                           ("Game_Data", "is a folder: name the file in it")]:
         path = tmp_path / name if (tmp_path / name).exists() else name
         assert cli.run(["train", f"unity:{path}", "--env-steps", "10"]) == 2

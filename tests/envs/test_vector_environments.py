@@ -245,7 +245,7 @@ class Failing(Counters):
 @pytest.mark.parametrize(("habit", "message"), [
     ("raises", r"Failing \(a vector environment of 2\): step\(\) raised ZeroDivisionError"),
     ("old step", r"step\(\) must return \(observations, rewards, terminations, truncations, infos\)"),
-    ("few", "there are 1 observations of 2 environments"),
+    ("few", "there are 1 observations for 2 environments"),
     ("nan", r"Failing \(environment 1\), episode 0 .*, step 1: the reward is nan"),
     ("final", "the infos have no \"final_obs\""), ("mode", "'sometimes'. It must be a gymnasium.vector.AutoresetMode")])
 def test_bad_vector_environments(habit, message):

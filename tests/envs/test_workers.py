@@ -121,7 +121,8 @@ def test_killed_workers():
 
 
 def test_failing_again_and_again_ends_the_run():
-    with pytest.raises(UserError, match=rf"DiesWhenMade .*ended \(exit code 5\), {MAX_FAILURES + 1} times without one"):
+    failures = rf"DiesWhenMade .*ended \(exit code 5\), {MAX_FAILURES + 1} times without an answer"
+    with pytest.raises(UserError, match=failures):
         WorkerVectorEnv(DiesWhenMade, 1)
 
 

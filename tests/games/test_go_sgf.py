@@ -65,7 +65,7 @@ def test_encodings_that_are_unknown_or_not_true_cost_names_alone():
     ("(;SZ[9];B[ba];W[cc];B[ab];W[aa])", "move 4: A9 is illegal"),
     ("(;SZ[9];B[];W[];B[ee])", "move 3: E5 is illegal"),
     ("(;SZ[9]HA[2]AB[gc][cg];W[ee];B[ee])", "move 2: E5 is illegal"),
-    ("(;SZ[9];B[ee];W[zz])", r"move 2: W\[zz\] is no point of a board of 9×9"),
+    ("(;SZ[9];B[ee];W[zz])", r"move 2: W\[zz\] is not a point of a board of 9×9"),
     ("(;SZ[25];B[ee])", "25×25 points; 2 to 19 can be read"),
     ("(;SZ[9]AB[ee]AW[cc];B[gg])", "begins in the middle of a game"),
     ("(;SZ[9];B[ee];AW[cc];B[gg])", "sets up stones in the middle of the game"),

@@ -191,7 +191,7 @@ def test_quick_replaces_settings(small):
     ('"random"],', '"randm"],', r"stage rating: There is no opponent 'randm'"),
     ('game = "', 'name = "', "does not say which game"),
     ("value=value", "value=expert", r"stage rating: value of a player = 'expert' is a stage of the kind record"),
-    ("simulations=4", "simulation=4", r"stage rating: .*'simulation=4' is no part of it"),
+    ("simulations=4", "simulation=4", r"stage rating: .*'simulation=4' is not one of its parts"),
     ('"uniform", "rollout"', '"uniform", "rolout"', r"stage evaluations: evaluators has 'rolout', which is no earlier"),
     ('"uniform", "rollout"', '"uniform", "expert"', r"evaluators = 'expert' is a stage of the kind record"),
     ('alone = "supervised"', 'random = "supervised"', r"stage league: players must be a table NAME = PLAYER"),

@@ -339,7 +339,7 @@ def test_a_record_tells_every_move_again(tmp_path, name):
         other = replace(record, returns=[value + 1 for value in record.returns])
         with pytest.raises(UserError, match="played again it has"):
             list(other.moves())
-    with pytest.raises(UserError, match="recorded actions are no"):
+    with pytest.raises(UserError, match="recorded action must be"):
         list(replace(record, actions=["x"]).moves())
     with pytest.raises(UserError, match="without what is needed"):
         list(replace(record, actions=None).moves())
@@ -347,5 +347,5 @@ def test_a_record_tells_every_move_again(tmp_path, name):
 
 @pytest.mark.parametrize("actions", [[[0, 1]], [300.5], [10**30], [[0], [1, 2]], [float("nan")], ["0"], [None]])
 def test_actions_that_are_none(actions):
-    with pytest.raises(UserError, match="recorded actions are no"):
+    with pytest.raises(UserError, match="recorded action must be"):
         actions_of(load_environment("CartPole-v1").spec, actions)
