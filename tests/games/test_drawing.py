@@ -71,7 +71,7 @@ def test_tictactoe_crosses_and_rings():
     assert ring[30, 45, 2] > ring[30, 45, 0] and cross[30, 30, 0] > cross[30, 30, 2]
 
 
-def test_shapes_may_reach_over_the_border():
+def test_shapes_are_clipped_at_the_border():
     image = drawing.canvas(20, 30, (0, 0, 0))
     drawing.disc(image, 0, 0, 10, (255, 255, 255))
     assert image[0, 0, 0] == 255 and image[19, 29, 0] == 0
