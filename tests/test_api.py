@@ -81,7 +81,7 @@ def test_presets_and_default_algorithm_equal_the_commands(tmp_path):
         assert told["algorithm"] == asked.algorithm == algorithm
         assert dataclasses.asdict(asked.train) == told["train"]
         decided = {name for name, value in told["algorithm_config"].items() if value != asked.algorithm_config[name]}
-        assert decided <= {"device", "precision", "learner_precision"}, "what depends on this machine"
+        assert decided <= {"device", "precision", "learner_precision"}, "only these depend on the machine"
     assert configure("CartPole-v1").train.minutes == 60
 
 
@@ -164,7 +164,7 @@ def test_resuming_a_python_object_needs_it_again(tmp_path):
     run = myosu.train(Line, "ppo", run=tmp_path / "run", **TINY)
     out = python("import sys, myosu\nmyosu.load(sys.argv[1])", run.folder, code=1)
     assert "Give it again" in out and "test_api:Line was given to a training as a Python object" in out
-    assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "400", "--quiet"]) == 0, "it is known here"
+    assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "400", "--quiet"]) == 0, "this process has the object"
     kept = dict(given._given)
     try:
         given._given.clear()
@@ -189,10 +189,10 @@ def test_an_agent_acts_on_one_and_on_many(line, tmp_path):
     observation, _ = env.reset()
     for _ in range(4):
         observation, reward, terminated, _, _ = env.step(agent.act(observation))
-    assert terminated and reward == 1, "as the environment itself has them, dictionaries and actions from 1"
+    assert terminated and reward == 1, "act uses the environment's form: dictionaries, actions from 1"
     many = {"at": np.linspace(0, 0.75, 4, dtype=np.float32)[:, None], "odd": np.array([0, 1, 0, 1])}
     listed = [{"at": many["at"][i], "odd": many["odd"][i]} for i in range(4)]
-    assert agent.act(many).tolist() == agent.act(listed).tolist() == [1] * 4, "as the library has them, from 0"
+    assert agent.act(many).tolist() == agent.act(listed).tolist() == [1] * 4, "actions of a batch count from 0"
     assert agent.act(many, [True, False]).tolist() == [0] * 4
     vector = myosu.make(Line, 3)
     vector.reset()
@@ -378,7 +378,7 @@ def test_a_callback_returning_false_ends_the_run_cleanly(tmp_path, what):
     run = myosu.train("tictactoe", TOY, run=tmp_path / "run", callbacks=[log], **LOUD)
     assert run.reason == f"stopped by Log.on_{what}" and run.updates == 10
     assert [line["update"] for line in run.evaluations] == [10]
-    assert myosu.train(resume=run, quiet=True).updates == 30, "it goes on from there"
+    assert myosu.train(resume=run, quiet=True).updates == 30, "the run resumes"
 
 
 def test_errors_in_callbacks_are_raised(tmp_path):
@@ -424,7 +424,7 @@ def test_one_signal_saves_and_ends_the_run(tmp_path):
     for name in ("int", "term", "hup", "terminal"):
         out, _ = processes[name].communicate(timeout=120)
         assert processes[name].returncode == 130 and (name == "terminal" or "Saving and stopping" in out)
-        assert len(list((tmp_path / name / "checkpoints").glob("update-*"))) == 1, "and the agent is there"
+        assert len(list((tmp_path / name / "checkpoints").glob("update-*"))) == 1, "one checkpoint was saved"
     assert processes["nohup"].poll() is None
     processes["nohup"].send_signal(signal.SIGINT)
     assert "Saving and stopping" in processes["nohup"].communicate(timeout=120)[0]

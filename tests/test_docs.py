@@ -64,8 +64,8 @@ def test_links_have_targets(page):
         if "://" in target:
             continue
         file = page.parent / path if path else page
-        assert file.exists(), f"{target} is not there"
-        assert not anchor or anchor in anchors(file), f"{target} names no heading"
+        assert file.exists(), f"{target} does not exist"
+        assert not anchor or anchor in anchors(file), f"{target} matches no heading"
 
 
 def test_files_that_code_names_exist():

@@ -54,7 +54,7 @@ def program(path: Path) -> str:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_a_notebook_runs(tmp_path, path):
     text = program(path)
-    assert "%" not in {line.strip()[:1] for line in text.splitlines()}, "a command of IPython that nobody translates"
+    assert "%" not in {line.strip()[:1] for line in text.splitlines()}, "an IPython command is not translated"
     assert any(short in text for short in SHORTER.values())
     (tmp_path / "notebook.py").write_text(text)
     done = subprocess.run([sys.executable, "notebook.py"], cwd=tmp_path, capture_output=True, text=True, check=False,

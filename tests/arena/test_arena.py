@@ -79,7 +79,7 @@ def test_newcomers_first_then_neighbours():
     found = gains(with_results([0, 1, 2, 3, 4]))
     assert found[0, 2] > found[0, 4], "a game whose winner is known tells less"
     links = np.diag(found, 1)
-    assert (np.diff(links) < 0).all(), "the nearer a link is to random, the more players hang on it"
+    assert (np.diff(links) < 0).all(), "links nearer to random determine more ratings"
     assert 0 in next_pairing(found, allowed(5))
     results = Results.none(4)
     results.wins[:3, :3] = 20 * (1 - np.eye(3))
@@ -128,7 +128,7 @@ def test_schedule_gives_narrower_intervals_than_round_robin():
         (np.sqrt(variances[0, 1:]), np.sqrt(np.diag(variances, 1))) for variances in (
             fit(scheduled).variances(), fit(everybody).variances()))
     assert ours.mean() < theirs.mean() / 2 and our_steps.mean() < their_steps.mean()
-    assert 1.96 * ELO * ours.mean() < 280, "what random is known by anchors all"
+    assert 1.96 * ELO * ours.mean() < 280, "the anchor random is well connected"
     assert np.abs((fit(scheduled).strengths - LEAGUE - fit(scheduled).strengths[0])[1:] / ours).max() < 4
 
 
@@ -188,7 +188,7 @@ def test_deterministic_players_stop_after_all_openings(tmp_path, tictactoe):
     for number in range(70):
         league.add(Pair("greedy", "alphabeta:4", number, (0.0, 0.0), ([], []), 0.0))
     assert league.next_openings(i, j, 4, set()) == [70, 71] and league.next_openings(i, j, 4, {70, 71}) == []
-    assert league.next_openings(0, j, 80, set()) == list(range(80)), "against chance the games differ all the same"
+    assert league.next_openings(0, j, 80, set()) == list(range(80)), "against random players the openings may repeat"
     league.close()
 
 

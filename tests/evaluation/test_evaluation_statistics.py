@@ -27,7 +27,7 @@ def test_mean_interval_is_clipped_to_possible_values():
     assert mean_interval(values, (-32, 32)) == (-32, 32)
     assert mean_interval(values, (-np.inf, 32)) == pytest.approx((low, 32), abs=1e-3)
     assert mean_interval(values, (-1000, 1000)) == mean_interval(values)
-    assert mean_interval(values, (0, 1)) == (-32, 27), "the range was said wrongly: what was seen is possible"
+    assert mean_interval(values, (0, 1)) == (-32, 27), "values outside the given range widen it"
 
 
 def test_clipping_an_interval_keeps_its_coverage():

@@ -36,14 +36,14 @@ def test_analysis_lists_moves_in_order_of_visits(engine):
     said = answers(engine, "play b c3", "7 lz-analyze w 10", "name")
     assert said[2] == "= Myosu"
     first, *lines = said[1].split("\n")
-    assert first == "=7" and len(lines) == 1, "the next command waited already"
+    assert first == "=7" and len(lines) == 1, "one line only: the next command was already waiting"
     found = INFO.findall(lines[0])
     assert [int(order) for *_, order, _ in found] == list(range(len(found))) and len(found) > 1
     visits = [int(info[1]) for info in found]
     assert visits == sorted(visits, reverse=True) and "C3" not in [info[0] for info in found]
     for move, _, rate, prior, *_, line in found:
         assert line.split()[0] == move and 0 <= int(rate) <= 10000 and 0 < int(prior) <= 10000
-    assert lines[0] == " ".join(match.group(0) for match in INFO.finditer(lines[0])), "nothing else"
+    assert lines[0] == " ".join(match.group(0) for match in INFO.finditer(lines[0])), "the line has only infos"
 
 
 def test_analysis_continues_until_input(engine):

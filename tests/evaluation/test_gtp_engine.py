@@ -232,7 +232,7 @@ def test_clocks_by_hand():
 
 def test_pace_is_the_slowest_of_the_last_moves():
     pace = Pace()
-    assert pace.simulations(0.01, 64) == 64, "nothing is known yet"
+    assert pace.simulations(0.01, 64) == 64, "no move has been measured yet"
     for seconds in (0.1, 0.2, 0.1, 0.1, 0.1, 0.1):
         pace.observe(10, seconds)
     assert pace.simulations(0.5, 64) == 25 and pace.simulations(np.inf, 64) == 64

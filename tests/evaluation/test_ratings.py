@@ -96,9 +96,9 @@ def test_a_player_without_losses_gets_a_finite_rating():
     best = fit(results)
     (low, high), elo = intervals(results, best)[1], best.elo()[1]
     assert 200 < low < elo < high < 5000
-    assert high - elo > 2 * (elo - low), "nothing bounds it from above"
+    assert high - elo > 2 * (elo - low), "no loss bounds the rating from above"
     more = Results(results.wins * 3, results.draws)
-    assert intervals(more, fit(more))[1, 0] > low + 100, "more wins, more sure that it is stronger"
+    assert intervals(more, fit(more))[1, 0] > low + 100, "more wins raise the lower bound"
 
 
 def test_all_draws_give_equal_ratings():

@@ -22,8 +22,8 @@ def test_sampled_positions_have_the_outcome_for_the_mover():
     sample = Sample.of([FIRST_WINS, SECOND_WINS, DRAW], TICTACTOE)
     assert sample.game.tolist() == [0, 1, 2] and sample.stage.tolist() == [0, 0, 0]
     assert sample.outcome[0] == (1.0 if sample.states["player"][0] == 0 else -1.0)
-    assert sample.outcome[1:].tolist() == [1.0, 0.0], "the second player moves and wins; the last move of a draw"
-    assert len({Sample.of([FIRST_WINS], TICTACTOE, seed).states.tobytes() for seed in range(20)}) > 1, "drawn at random"
+    assert sample.outcome[1:].tolist() == [1.0, 0.0], "the second player moves and wins; a draw is 0"
+    assert len({Sample.of([FIRST_WINS], TICTACTOE, seed).states.tobytes() for seed in range(20)}) > 1, "random positions"
     with pytest.raises(UserError, match="no position"):
         Sample.of([], TICTACTOE)
 
@@ -71,7 +71,7 @@ def test_network_rollouts_play_its_policy_and_score_the_mover():
     run = network_rollouts(prefers(2), TICTACTOE)
     states = np.repeat(position(0, 3, 1, 4), 8)  # X to move
     assert run(states, 0).tolist() == [1.0] * 8
-    assert states.tobytes() == np.repeat(position(0, 3, 1, 4), 8).tobytes(), "the positions stay as they are"
+    assert states.tobytes() == np.repeat(position(0, 3, 1, 4), 8).tobytes(), "the positions are not modified"
     against = network_rollouts(prefers(5), TICTACTOE)(np.repeat(position(0, 3, 1, 4, 8), 8), 0)
     assert against.tolist() == [1.0] * 8, "O to move completes 3, 4, 5"
 

@@ -121,7 +121,7 @@ def test_unsupported_bubbles_fall_and_supported_ones_stay():
     board = state["board"].copy()
     board[1, 2] = bubble.LETTERS.index("r")
     popped, fallen, together = bubble.settle(board, 1, 2)
-    assert (popped, fallen, together) == (4, 3, 4), "g and b below, and the b of row 2 that hung on nothing at all"
+    assert (popped, fallen, together) == (4, 3, 4), "g and b below and the unsupported b of row 2 fall"
     state["board"] = board
     assert rows_of(state) == ["b . . . . . . y", ". . . . . . y", ". . . . . . . y"]
 
@@ -142,7 +142,7 @@ def test_a_bubble_in_the_last_row_costs_the_remaining_shots():
     state = lay(column, shots=10)
     assert shoot(state, STRAIGHT) == (pytest.approx(-10 * 0.03), True)
     state = lay(column, "b", shots=10)
-    assert shoot(state, STRAIGHT) == (pytest.approx(1 + 14 * 0.01 - 0.03), True), "what pops does not stay"
+    assert shoot(state, STRAIGHT) == (pytest.approx(1 + 14 * 0.01 - 0.03), True), "a bubble that pops costs nothing"
 
 
 def test_new_colours_are_drawn_from_those_on_the_board():
@@ -157,9 +157,9 @@ def test_new_colours_are_drawn_from_those_on_the_board():
 def test_shots_between_two_cells_and_at_unreachable_cells():
     state = lay([])
     mask = legal(GAME, state)
-    assert mask[:8].all() and not mask[8:].any(), "nothing but the ceiling is there to stop it"
+    assert mask[:8].all() and not mask[8:].any(), "only the ceiling stops a shot"
     state = lay([". . . b . . . ."], "r")
-    assert GAME.step(state, 3) == (pytest.approx(-0.03), False), "taken"
+    assert GAME.step(state, 3) == (pytest.approx(-0.03), False), "the cell is occupied"
     assert rows_of(state) == [". . . b . . . ."] and state["shots"] == 59
     ways = bubble.angles_to_cells(lay([]))
     assert ways[3] == ways[4] == STRAIGHT and (ways[:8] >= 0).all() and (ways[8:] == -1).all()
@@ -203,7 +203,7 @@ def test_observation_planes():
 def test_observation_shows_falling_bubbles():
     state = lay([". . . r r . b .", ". . . g . . ."], "r")
     _, pops, falls = look(GAME, state)[:3].astype(bool)
-    assert np.argwhere(falls).tolist() == np.argwhere(pops).tolist() and pops.any(), "g hangs on r alone"
+    assert np.argwhere(falls).tolist() == np.argwhere(pops).tolist() and pops.any(), "g is supported by r only"
 
 
 def test_observation_is_invariant_under_colour_permutation():
@@ -267,7 +267,7 @@ def test_a_greedy_player_clears_each_level_in_24_shots_and_a_random_one_hardly_a
         shots.append(60 - int(state["shots"]))
     assert abs(np.mean(shots) - 23.7) < 3 * np.std(shots) * math.sqrt(1 / 20 + 1 / 12)
     games = random_games(GAME, 2000, 0)
-    assert (games.returns[:, 0] > 0).mean() < 0.01, "only who clears earns more than he pays"
+    assert (games.returns[:, 0] > 0).mean() < 0.01, "random play rarely has a positive return"
 
 
 def test_levels_and_colours_depend_on_the_seed_only():

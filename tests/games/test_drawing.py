@@ -57,7 +57,7 @@ def test_connect_four_red_yellow_and_gravity():
         image = middles(connect_four.draw(state), 6, 7, 56, 28)
         assert image[5, 0, 0] > 2 * image[5, 0, 1], "red moved first"
     red, green, blue = image[4, 0]
-    assert red > 200 and green > 150 and blue < 120, "yellow lies on it"
+    assert red > 200 and green > 150 and blue < 120, "yellow lies on red"
     assert image[5, 6, 0] > 2 * image[5, 6, 1] and image[3, 0, 2] > 2 * image[3, 0, 0]
 
 

@@ -45,8 +45,8 @@ def test_compiled_loop_is_cached_for_equal_rules_only():
     assert sum_with(once)(NUMBERS) == 6
     again = sum_with(once)
     assert again(NUMBERS) == 6 and was_found(again)
-    assert sum_with(adder(2))(NUMBERS) == 12, "another number in the rule's closure"
-    assert sum_with(once, 5)(NUMBERS) == 11, "another number in the loop's"
+    assert sum_with(adder(2))(NUMBERS) == 12, "another number in the closure of the rule"
+    assert sum_with(once, 5)(NUMBERS) == 11, "another number in the closure of the loop"
     assert sum_with(adder(2))(NUMBERS.astype(np.float64)) == 12.0, "other types"
 
 

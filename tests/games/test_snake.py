@@ -159,7 +159,7 @@ def test_published_bug_targets_overlap():
     assert counts[False] == [15] * 20
     # 15 random cells of 22 are 11.05 different ones on average, and almost never 15.
     assert 10 < np.mean(counts[True]) < 12 and max(counts[True]) < 15
-    assert snake.make_game(False, 5, 30).new_states(1)[0]["targets"].sum() == 22, "as many as there is room for"
+    assert snake.make_game(False, 5, 30).new_states(1)[0]["targets"].sum() == 22, "a target on every free cell"
 
 
 def test_published_bug_circling_never_ends():

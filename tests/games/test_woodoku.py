@@ -212,7 +212,7 @@ def test_rules_commute_with_the_symmetry():
             other["pieces"] = [-1 if piece < 0 else transposed[piece] for piece in state["pieces"]]
             mask, last = legal(game, state), (state["pieces"] >= 0).sum() == 1
             assert np.array_equal(mask[actions], legal(game, other))
-            assert np.array_equal(look(game, state)[4:7].reshape(243), mask), "where the pieces fit is to be seen"
+            assert np.array_equal(look(game, state)[4:7].reshape(243), mask), "the observation shows where pieces fit"
             assert np.array_equal(look(game, state).reshape(18, 81)[:, cells], look(game, other).reshape(18, 81))
             action = int(random.choice(np.flatnonzero(mask)))
             reward, ended = game.step(state, action)
@@ -230,7 +230,7 @@ def test_observation_shows_what_a_placement_would_clear():
             before = np.array([state])[0]
             actions = np.flatnonzero(legal(game, state))
             would_clear = look(game, state)[7:13].reshape(2, 243)
-            assert np.array_equal(state, before), "looking changes nothing"
+            assert np.array_equal(state, before), "observing does not modify the state"
             for action in actions:
                 after = np.array([state])[0]
                 reward, _ = game.step(after, int(action))

@@ -115,7 +115,7 @@ def test_an_opponent_that_resigns_has_lost():
     step = send(env, 2, 2)
     assert step.terminated.tolist() == [False, True] and step.reward.tolist() == [0, 1]
     [(record, seat, _)] = env.finished
-    assert record.adjudicated and record.returns[seat] == 1, "which no replay of its actions would show"
+    assert record.adjudicated and record.returns[seat] == 1, "the moves alone do not show it"
     assert list(record.moves(load_environment("tictactoe")))[-1].terminated
 
 

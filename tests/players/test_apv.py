@@ -148,7 +148,7 @@ def test_an_unexpanded_leaf_is_expanded_as_root():
     first = next(child for child in tree.children() if not tree.edges["expanded"][child])
     state, history = position(int(tree.nodes["action"][first]))
     assert player.choose(state, [history], 1)[0] in np.flatnonzero(legal_mask(TICTACTOE, state)[0])
-    assert player._trees[tuple(history)] is tree, "it was kept"
+    assert player._trees[tuple(history)] is tree, "the tree was kept"
 
 
 # The player in games.

@@ -46,10 +46,10 @@ def test_prior_and_value_parts_by_hand():
 
 def test_untried_moves_have_only_a_prior():
     told = think(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(-0.5), c_puct=0.01), after(4), simulations=2)
-    assert told.visits[0].tolist() == [2] + 8 * [0], "it is worth more than what is untried"
+    assert told.visits[0].tolist() == [2] + 8 * [0], "the tried move is worth more than untried ones"
     assert np.isfinite(told.parts["value"][0]).tolist() == [True] + 8 * [False]
     prior = told.parts["prior"][0]
-    assert np.isnan(prior[4]) and np.nansum(prior) == pytest.approx(1), "the middle is taken"
+    assert np.isnan(prior[4]) and np.nansum(prior) == pytest.approx(1), "the middle is occupied"
 
 
 def test_rollouts_find_immediate_wins():
@@ -61,7 +61,7 @@ def test_rollouts_find_immediate_wins():
     assert set(told.parts) == {"prior", "rollouts"} and told.visits.sum(axis=1).tolist() == [300, 300]
     assert told.policy.sum(axis=1) == pytest.approx(1) and told.lines[0] == [2]
     again = think(agent, states, simulations=20)
-    assert again.visits.sum(axis=1).tolist() == [20, 20], "no tree is kept from question to question"
+    assert again.visits.sum(axis=1).tolist() == [20, 20], "no tree is kept between calls"
 
 
 def test_act_without_positions_is_refused():

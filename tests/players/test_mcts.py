@@ -53,7 +53,7 @@ def test_equal_seeds_choose_equal_moves(tictactoe):
     states = tictactoe.new_states(50)
     first, again, other = (MctsPlayer(tictactoe, 5, seed).choose(states, [[]] * 50) for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
-    assert len(set(first.tolist())) > 1, "the games of one batch have chances of their own"
+    assert len(set(first.tolist())) > 1, "each game of a batch has its own random numbers"
 
 
 def test_zero_simulations_are_refused(tictactoe):

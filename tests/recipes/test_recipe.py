@@ -168,10 +168,10 @@ quick = { about_minutes = 1 }
     recipe, made = read_recipe(str(tmp_path / "r.toml")), {"a": Made(tmp_path, "record", {}, 240.0)}
     assert _progress(recipe, {}, None) == ", 0 minutes so far, about 5 left"
     assert _progress(recipe, {}, "a") == ", 0 minutes so far, about 2 left"
-    assert _progress(recipe, made, None) == ", 4 minutes so far, about 6 left", "half as fast as said"
+    assert _progress(recipe, made, None) == ", 4 minutes so far, about 6 left", "half as fast as announced"
     assert _progress(read_recipe(str(tmp_path / "r.toml"), quick=True), {}, None).endswith("about 3 left")
     recipe.minutes.pop("b")
-    assert _progress(recipe, made, None) == "", "nobody knows"
+    assert _progress(recipe, made, None) == "", "no estimate without minutes of every stage"
 
 
 def test_quick_replaces_settings(small):

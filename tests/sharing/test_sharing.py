@@ -51,7 +51,7 @@ def test_a_pushed_and_pulled_agent_has_equal_weights(run, server, tmp_path):
     sent, came = find_checkpoint(run).weights(), find_checkpoint(tmp_path / "got").weights()
     assert sent.keys() == came.keys() and all(sent[name].equal(came[name]) for name in sent)
     assert "license: \"mit\"" in (tmp_path / "got/README.md").read_text()
-    assert not [path for path in tmp_path.iterdir() if path.name != "got"], "no half is left"
+    assert not [path for path in tmp_path.iterdir() if path.name != "got"], "no partial download is left"
     assert myosu.evaluate(tmp_path / "got", games=4)["games"] == 4
 
 
@@ -174,7 +174,7 @@ def test_card_command_reproduces_the_settings():
     assert command[:5] == ["myosu", "train", "CartPole-v1", "--algorithm", "ppo"]
     assert "--no-anneal-learning-rate" in command
     assert command[command.index("--hidden"):][:3] == ["--hidden", "32", "16"]
-    assert "--epochs" not in command, "the preset has it"
+    assert "--epochs" not in command, "values of the preset are omitted"
     assert command[command.index("--seed") + 1] == "5" and command[command.index("--minutes") + 1] == "3.0"
 
 

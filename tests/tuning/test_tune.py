@@ -95,7 +95,7 @@ def test_a_study_finds_better_settings_and_counts_its_cost(trained, tmp_path):
     assert len(study.done()) == len(trained) == 12
     _, settings = study.best()
     assert abs(np.log10(settings["learning_rate"]) + 3) < 0.3
-    assert settings["clip_range"] == plan().base()["clip_range"], "what is not searched is the preset's"
+    assert settings["clip_range"] == plan().base()["clip_range"], "other settings are the preset's"
     pruned = [trial for trial in study.done() if trial.state.name == "PRUNED"]
     assert pruned and all(trial.user_attrs["env_steps"] < 1000 for trial in pruned)
     spent = study.spent()["search"]
@@ -115,7 +115,7 @@ def test_final_scores_use_new_seeds_and_are_measured_once(trained, tmp_path):
     assert final[2].settings == plan().base()
     assert len(scores.tuned) == len(scores.preset) == 2 and study.spent()["final"]["runs"] == 4
     study.measure(3)
-    assert len(trained) == 6 + 6, "only what was missing"
+    assert len(trained) == 6 + 6, "only the missing runs are trained"
     study.close()
 
 
@@ -130,7 +130,7 @@ def test_a_study_resumes(trained, tmp_path):
     assert len(second.done()) == 3
     second.search(5)
     assert len(second.done()) == 5 and len(trained) == 5
-    assert len({json.dumps(one.settings) for one in trained}) == 5, "it does not draw the same again"
+    assert len({json.dumps(one.settings) for one in trained}) == 5, "no suggestion is repeated"
     second.close()
 
 
