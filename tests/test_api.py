@@ -164,7 +164,7 @@ def test_resuming_a_python_object_needs_it_again(tmp_path):
     run = myosu.train(Line, "ppo", run=tmp_path / "run", **TINY)
     out = python("import sys, myosu\nmyosu.load(sys.argv[1])", run.folder, code=1)
     assert "Give it again" in out and "test_api:Line was given to a training as a Python object" in out
-    assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "400", "--quiet"]) == 0, "this process has the object"
+    assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "400", "--quiet"]) == 0, "known here"
     kept = dict(given._given)
     try:
         given._given.clear()

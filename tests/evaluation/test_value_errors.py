@@ -23,7 +23,7 @@ def test_sampled_positions_have_the_outcome_for_the_mover():
     assert sample.game.tolist() == [0, 1, 2] and sample.stage.tolist() == [0, 0, 0]
     assert sample.outcome[0] == (1.0 if sample.states["player"][0] == 0 else -1.0)
     assert sample.outcome[1:].tolist() == [1.0, 0.0], "the second player moves and wins; a draw is 0"
-    assert len({Sample.of([FIRST_WINS], TICTACTOE, seed).states.tobytes() for seed in range(20)}) > 1, "random positions"
+    assert len({Sample.of([FIRST_WINS], TICTACTOE, seed).states.tobytes() for seed in range(20)}) > 1, "not random"
     with pytest.raises(UserError, match="no position"):
         Sample.of([], TICTACTOE)
 
