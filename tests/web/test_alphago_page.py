@@ -3,7 +3,7 @@
 import re
 
 
-def test_the_boards_side_by_side(new_context, alphago):
+def test_search_parts_are_shown_beside_the_board(new_context, alphago):
     _, address = alphago
     page = new_context(address, viewport={"width": 1200, "height": 1100}).new_page()
     page.goto("/")
