@@ -130,7 +130,7 @@ def test_bad_input_is_reported_on_stderr_with_exit_code_2(arguments, message, ca
     assert exit_code(arguments.split()) == 2
     out, err = capsys.readouterr()
     assert message in err and "Traceback" not in err and out == ""
-    assert not list(tmp_path.iterdir()), "nothing was made"
+    assert not list(tmp_path.iterdir()), "bad input must not create files"
 
 
 def test_interrupted_commands_exit_with_130(monkeypatch, capsys):
@@ -164,7 +164,7 @@ def test_resume_changes_only_what_is_given(trained, tmp_path):
     first, again = (run.config for run in trained)
     assert (again.train.updates, again.train.seed, again.train.minutes) == (20, 3, None)
     assert again.algorithm_config == first.algorithm_config
-    assert exit_code(f"train tictactoe --run {tmp_path}/a".split()) == 2, "the folder holds a run"
+    assert exit_code(f"train tictactoe --run {tmp_path}/a".split()) == 2, "an existing run must not be overwritten"
 
 
 def test_presets_are_defaults_that_flags_override(trained, tmp_path, monkeypatch):
@@ -234,7 +234,7 @@ def test_evaluate_against_each_kind_of_opponent(agent, capsys, opponent, plies):
     report = json.loads(capsys.readouterr().out)
     assert report["opening_plies"] == plies and report["opponent"] == opponent
     if opponent == "another/run":
-        assert report["mean_reward"] == 0, "the same agent from both sides"
+        assert report["mean_reward"] == 0, "an agent against itself scores 0 on average"
 
 
 def test_evaluate_exhaustive_lists_losing_lines(agent, capsys):
@@ -329,4 +329,4 @@ def test_evaluation_opponent_is_stored_as_absolute_path(trained, tmp_path, monke
     assert exit_code(["train", "--resume", "run", "--evaluation-opponent", "./old"]) == 0
     assert trained[-1].config.train.evaluation_opponent == f"{tmp_path}/old"
     assert exit_code(["train", "--resume", "run", "--evaluation-opponent", "nobody"]) == 2
-    assert open_run("run").config.train.evaluation_opponent == f"{tmp_path}/old", "a mistake changes nothing"
+    assert open_run("run").config.train.evaluation_opponent == f"{tmp_path}/old", "a refused option changes nothing"

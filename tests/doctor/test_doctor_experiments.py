@@ -15,10 +15,10 @@ DIFFERING = {"learning_rate": (0.3, 3e-4), "layer_norm": (False, True)}
 def test_search_that_loses_to_its_prior_is_reported():
     won = np.array([1.0] * 30 + [-1.0] * 10)
     assert judge_search(won, 16) is None
-    assert judge_search(np.zeros(40), 16) is None, "draws only, as in tic-tac-toe"
+    assert judge_search(np.zeros(40), 16) is None, "draws are no loss against the prior"
     assert judge_search(np.array([1.0, -1.0] * 30), 16) is None
     assert judge_search(np.array([1.0] * 66 + [-1.0] * 114), 16).check == "search"
-    assert judge_search(np.array([1.0] * 22 + [-1.0] * 38), 16) is None, "as much, but of few games"
+    assert judge_search(np.array([1.0] * 22 + [-1.0] * 38), 16) is None, "the same win rate in too few games"
     found = judge_search(-won, 16)
     assert found.check == "search" and "wins 25% of 40 games" in found.message and "loses 75%" in found.message
     with pytest.raises(UserError, match="only 20 games"):
@@ -62,7 +62,7 @@ def test_known_good_settings_are_compared_in_short_runs(tmp_path, monkeypatch):
 
 def test_search_plays_against_its_prior(tmp_path):
     folder = untrained_run(tmp_path / "run", "tictactoe")
-    assert search_against_prior(folder, 3.0) is None, "an untrained network searches no worse than it guesses"
+    assert search_against_prior(folder, 3.0) is None, "search does not lose to an untrained prior"
     with pytest.raises(UserError, match="only of agents that search"):
         search_against_prior(untrained_run(tmp_path / "snake", "snake"), 1.0)
 

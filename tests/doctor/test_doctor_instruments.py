@@ -152,7 +152,7 @@ def test_a_position_is_solved():
     for action in (0, 3, 1, 4):
         state = after(game, state, action)[0]
     kept, worth = solve_positions(game, np.repeat(state, 2), 10, 5_000, time.monotonic() + 60)
-    assert len(kept) == 1, "the same position once"
+    assert len(kept) == 1, "equal positions are solved only once"
     assert worth[0, 2] == 1 and worth[0, 5] == 0 and worth[0, [6, 7, 8]].tolist() == [-1, -1, -1]
     assert np.isnan(worth[0, [0, 1, 3, 4]]).all()
     assert len(solve_positions(game, game.new_states(1), 10, 3, time.monotonic() + 60)[0]) == 0, "too many nodes"

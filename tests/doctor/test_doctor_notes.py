@@ -103,7 +103,7 @@ def test_finished_run_that_was_still_improving_is_reported():
     found = ended(np.linspace(30, 400, 9))
     assert "--resume" in found[0].advice and found[0].severity == "info"
     assert ended([30, 200, 300, 380, 400, 410, 405, 411, 408]) == [] and ended(np.full(9, 100.0)) == []
-    assert examine_run(alone(0, evaluations=np.linspace(30, 400, 9))) == [], "it is not at its end"
+    assert examine_run(alone(0, evaluations=np.linspace(30, 400, 9))) == [], "the run has not finished"
 
 
 def test_large_first_player_advantage_is_reported():
@@ -114,7 +114,7 @@ def test_large_first_player_advantage_is_reported():
 
 def test_zero_model_loss_weights_are_reported():
     run = muzero(0, settings={"ssl_loss_weight": 0.0, "reconstruction_loss_weight": 0.0})
-    assert examine_run(run) == [], "nothing is known to be better"
+    assert examine_run(run) == [], "there are no known good settings to compare with"
     (found,) = examine_run(dataclasses.replace(run, known_good=MUZERO | {"ssl_loss_weight": 2.0}))
     assert found.check == "model-loss" and found.advice == "Set --ssl-loss-weight 2." and found.severity == "warning"
     lines = [{**line, "win_rate": 1.0} for line in run.evaluations]

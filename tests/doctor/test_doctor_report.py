@@ -50,7 +50,7 @@ def test_report_contains_every_finding_with_its_advice(fault):
         for part in (finding.message[1:], finding.cause[1:], re.sub(r"\s*(--[a-z-]+)\s*", r" \1 ", finding.advice)):
             assert "".join(part.split()) in "".join(text.split())
     assert "a<b>" in text and "<b>" not in page and "gone & lost" in text
-    assert not re.search(r"(src|href)=|url\(|@import|<script", page), "it needs no other file"
+    assert not re.search(r"(src|href)=|url\(|@import|<script", page), "the report must not load other files"
     pictures = page.count("<svg")
     assert pictures >= any(curves_of(finding, run.metrics.names) or column_of(finding) for finding in findings)
 

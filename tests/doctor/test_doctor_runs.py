@@ -75,7 +75,7 @@ def test_values_that_disagree_with_returns_are_reported():
     assert judge_values(-returns, returns).check == "value-sign"
     assert judge_values(1e4 + rng.normal(size=500), returns).check == "value-scale"
     assert judge_values(0.01 * 200 * returns, 200 * returns, scale=0.01) is None
-    assert judge_values(-returns[:50], returns[:50]) is None, "too few to say anything"
+    assert judge_values(-returns[:50], returns[:50]) is None, "50 positions are too few for a finding"
 
 
 def test_dead_units_are_counted():
@@ -101,7 +101,7 @@ def test_failure_to_fit_one_batch_is_reported():
 def test_weak_second_seat_is_reported():
     assert judge_seats(np.array([0.95, 0.9]), 30) is None
     assert "second player's moves" in judge_seats(np.array([0.95, 0.3]), 30).cause
-    assert judge_seats(np.array([0.9, 0.5]), 4) is None, "four games say little"
+    assert judge_seats(np.array([0.9, 0.5]), 4) is None, "four games are too few for a finding"
 
 
 # --- folders

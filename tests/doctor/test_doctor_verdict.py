@@ -52,7 +52,7 @@ def test_few_distinct_lengths_are_not_taken_for_a_time_limit():
     cut = np.where(rng.random(600) < 0.25, 36, rng.integers(8, 33, 600))
     limited = alone(3, "ppo", lengths=cut, truncated=np.zeros(600, bool))
     assert told(limited)["time-limit"].severity == "warning"
-    assert told(dataclasses.replace(limited, native=True))["time-limit"].severity == "info", "60 shots of Bubble"
+    assert told(dataclasses.replace(limited, native=True))["time-limit"].severity == "info", "a native game's limit"
 
 
 def test_random_play_lengths_are_not_taken_for_a_time_limit():

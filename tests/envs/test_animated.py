@@ -33,8 +33,8 @@ def test_step_duration_equals_hand_computed_seconds(monkeypatch):
     flown = np.hypot(*np.diff(path, axis=0).T).sum()
     env.step(np.int64(cell))
     assert slept[1] == pytest.approx((flown / 30 + 3 * 0.05 + 0.5) / 4)
-    assert (state["board"] > 0).sum() == 2, "the ceiling's blue ones"
-    assert animated.animation_seconds(state, 111) == 0.0, "no shot comes there"
+    assert (state["board"] > 0).sum() == 2, "only the blue bubbles at the ceiling are left"
+    assert animated.animation_seconds(state, 111) == 0.0, "no shot reaches that cell"
     with pytest.raises(ValueError, match="time_scale"):
         animated.AnimatedBubble(time_scale=0)
 

@@ -83,7 +83,7 @@ def test_unresolved_names_are_refused_with_a_hint(folder, name, message):
 def test_source_of_every_environment_name_is_known(folder):
     """So that another person's run folder cannot run code that the user has not agreed to."""
     assert source_of("mine_one.py:Mine") == source_of("mine_one.py") == str(folder / "mine_one.py")
-    assert source_of("mine_one:Mine") == "mine_one" and exists("mine_one"), "it would be imported from this folder"
+    assert source_of("mine_one:Mine") == "mine_one" and exists("mine_one"), "the module is in the current folder"
     assert source_of("gymnasium.wrappers:FlattenObservation") is None
     assert absolute_name("mine_one.py:Mine") == f"{folder}/mine_one.py:Mine" and absolute_name("a:B") == "a:B"
 

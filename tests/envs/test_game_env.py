@@ -90,7 +90,7 @@ def test_game_env_plays_the_same_as_the_vector_environment(name):
             assert np.array_equal(observation, there.final_observation[0])
             observation, info = env.reset()
             ends[truncated] += 1
-    assert min(ends) > 0, "both kinds of end came up"
+    assert min(ends) > 0, "episodes were both terminated and truncated"
 
 
 @EACH

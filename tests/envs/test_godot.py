@@ -62,7 +62,7 @@ def test_spaces_rewards_and_ends(game):
     env.reset()
     for _ in range(20):
         *_, terminated, truncated, _ = env.step(0)
-    assert truncated and not terminated, "a game may say that it was cut"
+    assert truncated and not terminated, "the game reported a truncation"
     assert env.notices() == []
     env.close()
 

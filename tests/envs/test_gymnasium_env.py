@@ -197,7 +197,7 @@ def test_contract_violations_are_reported(habit, message):
 
     with pytest.raises(UserError, match=message) as error:
         play()
-    assert re.search(r"\. [A-Z].*\.$", str(error.value)), "a remedy is the last sentence"
+    assert re.search(r"\. [A-Z].*\.$", str(error.value)), "the last sentence must be a remedy"
 
 
 @pytest.mark.parametrize(("attribute", "space"), [

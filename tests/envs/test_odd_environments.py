@@ -75,7 +75,7 @@ def test_text_observations_are_left_out_with_a_warning():
 def test_mask_in_the_observation_becomes_the_action_mask():
     env, row, _ = play("mask")
     assert row["legal_actions"].tolist() == [[True, False, True]]
-    assert env.spec.observation_shape == (3,), "what is left is one part"
+    assert env.spec.observation_shape == (3,), "without the mask the observation has one part"
 
 
 def test_tuple_action_is_decoded_per_part():

@@ -51,7 +51,7 @@ def test_second_seat_moves_second_and_loses_what_the_opponent_wins():
     env = made()
     observation = seated(env, 1, 0, 1, 2)
     assert observation["action_mask"].tolist() == [0] + [1] * 8
-    assert observation["observation"][0, 0].tolist() == [0, 1], "what is the opponent's is in the second plane"
+    assert observation["observation"][0, 0].tolist() == [0, 1], "the opponent's piece is in the second plane"
     assert env.step(3)[1:4] == (0.0, False, False)
     assert env.step(4)[1:4] == (-1.0, True, False)
 

@@ -57,7 +57,7 @@ def test_an_episode_with_masks_settings_and_statistics(build):
     assert env.action_space == spaces.Discrete(3)
     assert env.observation_space == spaces.Box(-np.inf, np.inf, (5,), np.float32)
     observation, info = env.reset()
-    assert observation.tolist() == cells(0) and info["action_mask"].tolist() == [0, 1, 1], "true means forbidden"
+    assert observation.tolist() == cells(0) and info["action_mask"].tolist() == [0, 1, 1], "true is forbidden in Unity"
     answers = [env.step(action) for action in (1, 2, 2, 0, 2, 2, 2)]
     assert [answer[0].argmax() for answer in answers] == [0, 1, 2, 1, 2, 3, 4]
     assert [round(answer[1], 4) for answer in answers] == [-0.1] * 6 + [0.9]
@@ -137,9 +137,9 @@ def test_channels_of_image_observations():
     data = png(colours)
     assert (read_picture(data, (2, 4, 3), []) == colours).all()
     assert (read_picture(data, (3, 2, 4), []) == colours.transpose(2, 0, 1)).all(), "channels first, from package 3 on"
-    assert (read_picture(data, (2, 4, 1), []) == colours[:, :, 1:2]).all(), "grey: of n, n+1, n+2 the mean"
+    assert (read_picture(data, (2, 4, 1), []) == colours[:, :, 1:2]).all(), "one grey channel is the mean of three"
     assert (read_picture(data, (2, 4, 2), [1, 0, 0]) == np.stack(
-        [np.rint(colours[:, :, 1:].mean(2)), colours[:, :, 0]], 2)).all(), "two to one place are averaged"
+        [np.rint(colours[:, :, 1:].mean(2)), colours[:, :, 0]], 2)).all(), "channels mapped to one place are averaged"
     assert (read_picture(data + data, (2, 4, 6), []) == np.concatenate([colours, colours], 2)).all()
     for bad, shape in [(b"", (2, 4, 3)), (data[:-9], (2, 4, 3)), (data + b"x", (2, 4, 3)), (data, (3, 4, 3)),
                        (data, (2, 4, 6))]:
@@ -225,7 +225,7 @@ def test_the_editor_is_waited_for_and_stays_connected(build):
             env.send(np.array([2]), np.array([0]))
             assert env.recv().observation[0].tolist() == cells(1)
             env.close()
-        assert editor.poll() is None, "Play goes on"
+        assert editor.poll() is None, "the editor is still running"
     finally:
         engine_env._close_kept()
         assert editor.wait(10) == 0

@@ -96,7 +96,7 @@ def test_moves_round_trip_through_demo_files(tmp_path):
         back = read_demo(tmp_path / "x.demo", spec)
         back = [episode.observed for episode in back]
         assert [len(episode) for episode in back] == [3, 1]
-        assert back[1][-1].truncated and not back[1][-1].terminated, "what has no end is cut"
+        assert back[1][-1].truncated and not back[1][-1].terminated, "an episode without an end is truncated"
         for before, after in zip(chain(*episodes), chain(*back), strict=True):
             assert after.observation.dtype == before.observation.dtype
             for field in ("observation", "legal_actions", "action", "rewards"):

@@ -133,11 +133,11 @@ def test_video_of_a_game(tictactoe, capsys):
     for action, picture in zip([None, *game["actions"]], pictures, strict=True):
         if action is not None:
             rules.step(state, action)
-        assert np.abs(picture.astype(float) - rules.draw(state)).mean() < 4, "but for what the compression loses"
+        assert np.abs(picture.astype(float) - rules.draw(state)).mean() < 4, "equal but for losses of compression"
     episodes(tictactoe, "--last", 10**6, "--json")
     shown = {line["index"]: line["video"] for line in map(json.loads, capsys.readouterr().out.splitlines())}
     assert {index for index, video in shown.items() if video} == {20} and shown[20] == str(path)
-    assert [file.name for file in path.parent.iterdir()] == [path.name], "nothing is left of making it"
+    assert [file.name for file in path.parent.iterdir()] == [path.name], "no temporary files of the video may stay"
 
 
 def test_video_of_the_best_episode(cartpole, tmp_path, capsys):

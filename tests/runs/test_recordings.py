@@ -56,7 +56,7 @@ def test_a_folder_of_sgf_files_is_a_recording(tmp_path, caplog):
     resigned, ended = recording.records()
     assert "e.sgf, move 2: E5 is illegal" in caplog.text and "1 are damaged, and 2 of another size" in caplog.text
     assert (resigned.returns, resigned.unchosen, resigned.players[0]["name"]) == ([-1.0, 1.0], [0], "Ann")
-    assert ended.unchosen == [], "when to end a game is learnt"
+    assert ended.unchosen == [], "passes that end a game are learnt"
     moves = list(resigned.moves(recording.environment))
     assert [move.chosen for move in moves] == [False, True, True] and moves[-1].rewards.tolist() == [-1.0, 1.0]
 
@@ -92,7 +92,7 @@ def test_games_played_in_the_browser_are_recordings(tmp_path, capsys, caplog):
     assert "20261121-cut.json is damaged" in caplog.text
     assert "a game of othello, the first one in its folder of tictactoe" in caplog.text
     assert [record.index for record in recording.records()] == [0, 1, 2] and recording.origin.game == "tictactoe"
-    assert recording.best(1)[0].index == 2, "among equals the newest"
+    assert recording.best(1)[0].index == 2, "of equally good games, the newest is best"
     assert recording.find(1).actions == LEFT[0] and len(recording.last(2)) == 2
     with pytest.raises(UserError, match=r"no episode 3 in .* it has 3 so far"):
         recording.find(3)
@@ -188,7 +188,7 @@ def test_games_are_held_out_by_their_opening():
     rng = np.random.default_rng(0)
     openings = rng.integers(0, 82, (4000, 8))
     out = [is_held_out([*opening, *rng.integers(0, 82, 5)], 2, 0.2) for opening in openings]
-    assert out == [is_held_out([*opening, 3], 2, 0.2) for opening in openings], "what comes later does not matter"
+    assert out == [is_held_out([*opening, 3], 2, 0.2) for opening in openings], "moves after the opening do not matter"
     assert abs(np.mean(out) - 0.2) < 0.02
     assert not any(is_held_out(opening, 2, 0.0) for opening in openings)
     # A player by itself may begin alike every time: each episode counts by itself.

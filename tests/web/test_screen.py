@@ -131,7 +131,7 @@ def test_the_agent_plays_and_a_person_takes_over(tmp_path):
     assert session.agent_plays
     session.start()
     assert session.step(None)["person"] is False
-    assert session.step(2)["person"] is False, "the agent has played some of it"
+    assert session.step(2)["person"] is False, "the agent has played some of the steps"
     assert [session.step(None)["over"] for _ in range(3)] == [False, False, True]
     assert session.step(1)["person"] is True
     session.close()
