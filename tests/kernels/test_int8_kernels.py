@@ -75,7 +75,7 @@ def test_scaling_to_unit_by_hand():
     assert x.tolist() == [0, 0, 0, 0]
 
 
-def test_a_laptops_instructions_compute_the_same():
+def test_avx_vnni_gives_the_same_results():
     if not llvmlite.binding.get_host_cpu_features().get("avxvnni"):
         pytest.skip("this processor has not AVX-VNNI")
     environment = {**os.environ, "NUMBA_CPU_NAME": "alderlake", "NUMBA_CPU_FEATURES": LAPTOP}
