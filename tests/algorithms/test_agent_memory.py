@@ -105,7 +105,7 @@ def test_memory_in_a_match(agent, othello, opening_plies):
         for ply, action in answers(agent, othello, actions, game % 2).items():
             assert ply < opening_plies or own[ply] == action
         forgot += answers(Forgetful(agent), othello, actions, game % 2) != own
-    assert forgot, "memory decides nothing in these games, so they show nothing"
+    assert forgot, "memory changes no action in these games, so they test nothing"
     itself = play_match(othello, player, player, 4, 2, seed=1)
     for actions in itself.histories:
         told = answers(agent, othello, actions, 0) | answers(agent, othello, actions, 1)
@@ -273,7 +273,7 @@ def test_memory_in_single_player_games(tmp_path):
         played = dict(enumerate(actions))
         assert answers(agent, environment.rules, actions, 0, seed) == played
         forgot += answers(Forgetful(agent), environment.rules, actions, 0, seed) != played
-    assert forgot, "memory decides nothing in these games, so they show nothing"
+    assert forgot, "memory changes no action in these games, so they test nothing"
 
     class Watched:
         """Records what the agent was asked and answered in each environment, whose number travels with the memory:

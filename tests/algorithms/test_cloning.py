@@ -50,7 +50,7 @@ def test_discrete_actions_are_cloned():
     acts, _ = agent.act(SEEN, np.ones((200, 3), bool))
     assert (acts == (SEEN > 0).sum(1)).mean() > 0.93
     acts, _ = agent.act(SEEN, np.tile([True, False, True], (200, 1)))
-    assert not (acts == 1).any(), "the mask holds"
+    assert not (acts == 1).any(), "a masked action was chosen"
     thoughts = agent.think(SEEN, np.tile([True, False, True], (200, 1)))
     assert (thoughts.policy[:, 1] == 0).all() and np.array_equal(thoughts.action, acts)
     state = learner.state_dict()
@@ -97,7 +97,7 @@ def test_symmetries_move_cells_and_leave_passes():
     [rows] = cloning.make_rows(config, spec, moves)
     replay.add(rows, 0)
     batch = learner._augmented({name: np.repeat(column[:1], 64, axis=0) for name, column in replay.columns.items()})
-    assert set(batch["action"].tolist()) == {0, 2, 6, 8}, "a corner is a corner"
+    assert set(batch["action"].tolist()) == {0, 2, 6, 8}, "symmetries map corners to corners"
     batch = learner._augmented({name: np.repeat(column[2:3], 64, axis=0) for name, column in replay.columns.items()})
     assert set(batch["action"].tolist()) == {9}
     # The stone of the player to move (a corner) is illegal wherever it was turned to.

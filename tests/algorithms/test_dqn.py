@@ -62,7 +62,7 @@ def test_illegal_actions_are_not_taken_or_bootstrapped_from(double):
     bootstrap from it."""
     loop = learnt(Forbidden, double=double)
     assert np.abs(values(loop, [0]) - [[1.5, 4.5]]).max() < 0.05 and abs(values(loop, [1])[0, 0] - 1) < 0.05
-    assert values(loop, [1])[0, 1] > 1.5, "the temptation"
+    assert values(loop, [1])[0, 1] > 1.5, "the illegal action must look better than the legal one"
     acts, _ = loop.agent().act(np.ones((1, 1), np.float32), np.array([[False, True]]))
     assert acts.tolist() == [1], "the only legal action, whatever it is worth"
 
@@ -103,7 +103,7 @@ def test_snake_and_woodoku_train_and_store_each_step_once():
         assert sum(e.length for e in loop.episodes) + loop.actor.recorder.lengths.sum() == 640
         assert size == 640 + len(loop.episodes), "each step, and the end of each episode"
         assert replay.positions == replay.windows(np.arange(size)).complete.sum()
-        assert 0 < 640 - replay.positions <= 2 * 32, "what is not complete yet"
+        assert 0 < 640 - replay.positions <= 2 * 32, "only windows that are not complete yet may be missing"
 
 
 def test_symmetries_augment_whole_transitions():
@@ -223,7 +223,7 @@ def test_priorities_favour_large_errors():
     complete = replay.windows(rows).complete
     assert complete[:4].all() and not complete.all()
     priorities = learner.sampler.priorities.tree.get(rows)
-    assert (priorities == np.where(complete, learner.sampler.priorities.greatest, 0.0)).all(), "these are drawn soon"
+    assert (priorities == np.where(complete, learner.sampler.priorities.greatest, 0.0)).all(), "new rows come soon"
 
 
 def test_non_finite_loss_leaves_weights_unchanged():

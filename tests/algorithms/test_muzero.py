@@ -43,7 +43,7 @@ def test_int8_search_is_close_to_float32():
         actor.load_weights(net.state_dict(), version=1)
         actor.planner.search.load_state_dict(noise)
         policies.append(actor.planner.plan(now.observation, now.legal_actions)[0].policy)
-    assert policies[0].max(axis=1).mean() > 0.3, "the network must have opinions"
+    assert policies[0].max(axis=1).mean() > 0.3, "the policies must not be nearly uniform"
     assert np.abs(policies[0] - policies[1]).sum(axis=1).mean() < 0.2
     agent = muzero.make_agent(dataclasses.replace(TINY, precision="int8"), actors[0].spec, net.state_dict())
     assert agent.planner.precision == "float32"
@@ -141,7 +141,7 @@ def test_support_follows_the_reward_range():
     net = muzero.make_net(TINY, dataclasses.replace(single, reward_range=(0.0, 1000.0)))
     _, value, _ = net.eval().initial(torch.zeros(1, *othello.observation_shape, dtype=torch.uint8))
     support = muzero.value_support(TINY, dataclasses.replace(single, reward_range=(0.0, 1000.0)))
-    assert support.mean(value).item() < 30, "what nothing is known of is worth little, not half of all there is"
+    assert support.mean(value).item() < 30, "an untrained value must be near 0, not in the middle of the range"
 
 
 def test_least_q_range_differs_between_play_and_self_play():
@@ -171,7 +171,7 @@ def test_non_finite_loss_reports_its_batch():
     assert np.isnan(caught.value.batch["value"]).any()
     for name, value in learner.weights().items():
         if "norm" not in name:
-            assert torch.equal(value, before[name]), "the weights are as they were"
+            assert torch.equal(value, before[name]), "the weights must be unchanged"
 
 
 def test_settings_unfit_for_the_game_are_refused():

@@ -89,7 +89,7 @@ def test_documented_reward_signal_is_maximised(monkeypatch, algorithm, settings)
     monkeypatch.setattr(algorithm, "reward_signals", lambda *arguments: [*signals(*arguments), names["Calm"]()])
     config = algorithm.Config(hidden=(16,), learning_rate=1e-2, **settings)
     loop = InTurn(algorithm, config, GymVectorEnv(Walk, 8)).run(2500)
-    assert np.mean([sum(episode.actions) for episode in loop.episodes[:10]]) > 2, "it moved at first"
+    assert np.mean([sum(episode.actions) for episode in loop.episodes[:10]]) > 2, "the untrained policy must move"
     seen = np.arange(5, dtype=np.float32)[:, None]
     assert loop.agent().act(seen, np.ones((5, 2), np.bool_))[0].tolist() == [0] * 5
 

@@ -100,7 +100,7 @@ def test_illegal_actions_are_never_taken():
     played = np.array([episode.actions for episode in loop.episodes])
     assert (played[:, 0] == 1).all() and (played != 2).all()
     assert returns(loop.agent(), GymVectorEnv(Forbidden, 2), 2).tolist() == [3.0, 3.0]
-    assert loop.metrics[0]["entropy"] < 0.5 * np.log(2) + 0.01, "of one and of two actions"
+    assert loop.metrics[0]["entropy"] < 0.5 * np.log(2) + 0.01, "mean over states with 1 and with 2 legal actions"
 
 
 class Matching(gymnasium.Env):
@@ -515,7 +515,7 @@ def test_separate_networks_have_gradients_clipped_separately(quick):
     towers = [[], []]
     for name, p in learner.net.named_parameters():
         if name.startswith("towers."):
-            assert torch.equal(p.grad[0], before[name][0]), "small enough as it was"
+            assert torch.equal(p.grad[0], before[name][0]), "a gradient below the limit must not be scaled"
             towers[0].append(p.grad[0].flatten())
             towers[1].append(p.grad[1].flatten())
         else:

@@ -107,7 +107,7 @@ def test_illegal_actions_have_no_part_in_policy_value_or_entropy():
     there is no entropy either."""
     loop = learnt(Forbidden)
     assert np.abs(values(loop, [0]) - [[1.5, 4.5]]).max() < 0.05 and abs(values(loop, [1])[0, 0] - 1) < 0.05
-    assert values(loop, [1])[0, 1] > 1.5, "the temptation"
+    assert values(loop, [1])[0, 1] > 1.5, "the illegal action must look better than the legal one"
     acts, _ = loop.agent().act(np.ones((1, 1), np.float32), np.array([[False, True]]))
     assert acts.tolist() == [1], "the only legal action, whatever it is worth"
     thoughts = loop.agent().think(np.ones((1, 1), np.float32), np.array([[True, False]]))

@@ -115,7 +115,7 @@ def test_training_starts_from_a_cloned_policy(monkeypatch):
     learner._clone()
     agent = sac.make_agent(CONFIG, GymVectorEnv(Lamp, 1).spec, learner.weights())
     assert (agent.act(lamps(), np.ones((12, 12), np.bool_))[0] == done).mean() > 0.8
-    assert torch.equal(learner.of_target, learner.of_critics), "the targets see with the same encoder"
+    assert torch.equal(learner.of_target, learner.of_critics), "the target critics have the cloned encoder"
 
 
 def test_large_cloning_weight_outweighs_rewards(monkeypatch):

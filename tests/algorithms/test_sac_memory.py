@@ -41,7 +41,7 @@ def test_exact_values_of_a_recall_task():
         assert np.abs(q - expected).max() < 0.15, q
     without = dataclasses.replace(SMALL, lstm_size=0)
     loop = InTurn(sac, without, GymVectorEnv(Recall, 4, 0), 0).run(2000)
-    assert abs(returns(loop.agent(), GymVectorEnv(Recall, 4, 1), 40).mean()) < 0.6, "a guess"
+    assert abs(returns(loop.agent(), GymVectorEnv(Recall, 4, 1), 40).mean()) < 0.6, "without memory it can only guess"
 
 
 def test_stored_lstm_states_equal_the_actors():

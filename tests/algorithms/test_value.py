@@ -36,7 +36,7 @@ def test_outcomes_are_from_the_movers_view():
     moves = game_of(3, 1)
     moves[0] = moves[0]._replace(rewards=np.array([0.5, -0.5]))
     assert value.make_rows(CONFIG, SPEC, moves)[0]["outcome"].tolist() == [1.5, -1, 1]
-    assert value.make_rows(CONFIG, SPEC, game_of(5, 1)[:4]) == [], "nobody knows how it would have ended"
+    assert value.make_rows(CONFIG, SPEC, game_of(5, 1)[:4]) == [], "an unfinished game has no outcome"
     assert value.make_rows(CONFIG, SPEC, []) == value.make_rows(CONFIG, SPEC, game_of(3, 1, chosen=set())) == []
 
 
@@ -48,7 +48,7 @@ def test_sampled_position_of_a_game_is_deterministic():
     assert drawn == [value.make_rows(config, SPEC, game)[0]["observation"][:, 1] for game in games]
     assert [value.kept_plies(config, game).tolist() for game in games] == [plies.tolist() for plies in drawn]
     shares = [plies[0] / len(game) for plies, game in zip(drawn, games, strict=True)]
-    assert 0.35 < np.mean(shares) < 0.65 and len(set(shares)) > 20, "anywhere in the game"
+    assert 0.35 < np.mean(shares) < 0.65 and len(set(shares)) > 20, "positions must come from the whole game"
 
 
 def test_loss_is_half_the_squared_error():

@@ -66,7 +66,7 @@ def test_a_layer_with_action_planes_is_exact(shape, blocks):
             np.zeros((0, 0), np.int32), np.zeros((0, channels), np.float32), np.zeros((0, channels), np.float32),
             np.zeros(0, np.float32), out)
     expected = np.clip(exact * scales + biases + 0.5 * x + planes[actions], 0, 255)
-    assert ((expected > 0) & (expected < 255)).mean() > 0.3, "the cut must not hide the sums"
+    assert ((expected > 0) & (expected < 255)).mean() > 0.3, "clipping must not hide the sums"
     wrong = out.reshape(expected.shape) != np.floor(expected)
     # In float32, only a sum next to an integer may be truncated to the neighbouring one.
     assert np.abs(expected - np.round(expected))[wrong].max(initial=0) < 1e-3

@@ -59,7 +59,7 @@ def test_sums_are_exact(after, shape, inputs, groups, taps):
     if after == "none":
         assert np.allclose(out, expected, rtol=1e-5, atol=1e-3)
         return
-    assert ((expected > 0) & (expected < 255)).mean() > 0.05, "the cut must not hide the sums"
+    assert ((expected > 0) & (expected < 255)).mean() > 0.05, "clipping must not hide the sums"
     expected = np.clip(expected, 0, 255)
     wrong = out != np.floor(expected)
     # In float32, only a sum next to an integer may be truncated to the neighbouring one.

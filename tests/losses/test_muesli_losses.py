@@ -173,7 +173,7 @@ def test_retrace_between_two_players_and_at_the_end():
     reward, discount = f32([0, 0, 1, 5]), f32([-1, -1, 0, -1])
     value, q = f32([0.1, 0.2, 0.3, 7, 7]), f32([0.1, 0.2, 0.3, 0.4, 0])
     whole = retrace_returns(reward, discount, value, q, f32([1, 1, 1, 1, 0]))
-    assert np.allclose(whole, f32([1, -1, 1, -2])), "the next game's rows have no part in this one's"
+    assert np.allclose(whole, f32([1, -1, 1, -2])), "returns must not cross the end of a game"
     assert np.allclose(retrace_returns(reward, discount, value, q, f32([0, 0, 0, 0, 0])), f32([-0.2, -0.3, 1, -2]))
 
 

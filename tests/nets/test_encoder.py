@@ -48,7 +48,7 @@ def test_every_cell_sees_the_whole_board_after_an_update():
     def far_away():
         return [encoder({"": board})[1][0, :, 11, 11] for board in (quiet, corner)]
 
-    assert torch.equal(*far_away()), "at first a convolution only"
+    assert torch.equal(*far_away()), "before the first update a cell sees only its neighbourhood"
     sum(x.sum() for x in far_away()).backward()
     with torch.no_grad():
         for parameter in encoder.parameters():
@@ -99,11 +99,11 @@ def test_cell_codes_are_scaled_by_the_maximum_seen_per_channel():
     encoder = Encoder(spec((7, 7, 3), observation_bounds=((0.0, 255.0),)), (8,))
     codes = torch.zeros(4, 7, 7, 3)
     codes[0, 0, 0] = torch.tensor([10.0, 5.0, 2.0])
-    assert seen_by_the_convolutions(encoder, codes).max() == pytest.approx(10 / 255), "before: what the space says"
+    assert seen_by_the_convolutions(encoder, codes).max() == pytest.approx(10 / 255), "at first the bounds count"
     encoder.observe({"": codes})
     assert seen_by_the_convolutions(encoder, codes)[0, :, 0, 0].tolist() == [1, 1, 1]
     encoder.observe({"": codes / 10})
-    assert encoder.parts[0].convolutions[1].greatest.tolist() == [10, 5, 2], "it never shrinks"
+    assert encoder.parts[0].convolutions[1].greatest.tolist() == [10, 5, 2], "the greatest value seen must not shrink"
 
 
 def test_small_integer_ranges_are_one_hot():

@@ -113,7 +113,7 @@ def test_action_planes_encode_distance_to_the_action():
         assert torch.equal(table[8 * 1 + 2, :, 4, 4], table[8 * 4 + 5, :, 7, 7])
         assert torch.equal(table[8 * 1 + 2, :, 4, 4], planes.kernel[:, 7 + 3, 7 + 2])
         assert len(table[0, 0].unique()) == 64
-        assert all(len(plane.unique()) == 1 for plane in table[64]), "to pass looks the same from everywhere"
+        assert all(len(plane.unique()) == 1 for plane in table[64]), "the plane of a pass must be uniform"
         columns = ActionPlanes(7, 6, 7, 4)()
         assert columns.shape == (7, 4, 6, 7) and torch.equal(columns[2, :, 0], columns[2, :, 5])
         assert torch.equal(columns[2, :, 3, 5], columns[3, :, 3, 6])

@@ -44,7 +44,7 @@ def test_truncated_episodes_store_their_final_observation():
     rows, = play(s, [0], [100], [101], [6.0])
     assert table(rows) == [(0, 0, 5, True, False, 0), (1, 0, 0, False, False, 1), (100, 1000, 6, True, False, 0),
                            (101, 0, 0, False, False, 0)]
-    assert rows["legal_actions"][1].all(), "nobody says what is legal there"
+    assert rows["legal_actions"][1].all(), "the mask of a final observation is unknown"
     # Cut just before the end of a sequence, and one step earlier, where no room is left to act once more.
     play(s, [0], [0], [1], [0.0])
     play(s, [0], [1], [2], [0.0])

@@ -58,7 +58,7 @@ def test_sequences_stay_in_their_episodes(steps, capacity):
             burnt += begin[i]
         seen |= set(now.tolist())
     stored = replay.windows(np.flatnonzero(replay.columns["acted"][: replay.filled]))
-    assert seen == set(shown[stored.rows[stored.complete]].tolist()), "everything is learnt from"
+    assert seen == set(shown[stored.rows[stored.complete]].tolist()), "every step must be sampled"
     assert burnt > 200
 
 

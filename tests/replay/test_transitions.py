@@ -50,7 +50,7 @@ def test_rows_of_one_step_by_hand():
     assert rows["observation"].tolist() == [[1], [2], [4]] and rows["reward"].tolist() == [5, 6, 0]
     assert rows["action"].tolist() == [[10], [20], [0]] and rows["remaining"].tolist() == [0, 1, 0]
     assert rows["truncated"].tolist() == [False, True, False] and not rows["terminated"].any()
-    assert rows["legal_actions"].tolist() == [[True, False]] * 3, "of the end, the last mask that is known"
+    assert rows["legal_actions"].tolist() == [[True, False]] * 3, "the final row has the last known mask"
 
 
 def test_three_step_returns_with_truncation_by_hand():
@@ -58,7 +58,7 @@ def test_three_step_returns_with_truncation_by_hand():
     replay.add(play(running, [0], [0], [1], [1.0]), 0)
     replay.add(play(running, [0], [1], [2], [2.0]), 0)
     replay.add(play(running, [0], [2], [3], [4.0]), 0)
-    assert n_step(replay, 3)[0] == [] and replay.positions == 0, "nobody has acted yet at 3"
+    assert n_step(replay, 3)[0] == [] and replay.positions == 0, "no action has been taken at 3 yet"
     # The end comes at 4 for everyone: 2 + 4/2 + 8/4; 4 + 8/2; 8. Cut, so that the value of 4 still counts.
     replay.add(play(running, [0], [3], [4], [8.0], truncated=[0], mask=(True, False)), 0)
     table, batch = n_step(replay, 3)

@@ -221,7 +221,7 @@ def test_rewards_have_both_signs_and_ends_include_absorption():
     same = signal(GAIL, leaves=True)
     for _ in range(200):
         same.update(teachers(True))
-    assert abs(same.rewards(teachers(True))).max() < 0.6, "of those who do the same nothing can be told"
+    assert abs(same.rewards(teachers(True))).max() < 0.6, "identical behaviour cannot be distinguished"
 
 
 def test_discriminator_sees_the_boards_cell_of_the_action():

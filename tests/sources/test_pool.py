@@ -60,12 +60,12 @@ NONE = np.zeros(0, np.int64)
 
 def test_members_are_added_by_steps_and_the_newest_follows():
     pool = pool_of()
-    assert pool.draw(50, NONE).tolist() == [0] * 50, "nobody has learnt anything yet"
+    assert pool.draw(50, NONE).tolist() == [0] * 50, "before training only the initial member exists"
     pool.load_weights(weights(10))
     assert set(pool.draw(200, NONE)) == {0, 1} and pool.agent(1).cell == 10
     pool.load_weights(weights(11))
     pool.count(4)
-    assert pool.agent(1).cell == 10, "it is renewed 20 times between two that stay"
+    assert pool.agent(1).cell == 10, "the newest member is renewed 20 times per permanent member"
     pool.count(1)
     assert pool.agent(1).cell == 11
     pool.load_weights(weights(12))

@@ -155,14 +155,14 @@ def test_learner_process_acts_while_no_experience_arrives(tmp_path, silent):
     waits = source.waits()
     assert waits["learner_act"] > 0.0 and waits["learner_wait"] == waits["actor_wait"] == 0.0
     source._inbox.put(Experience(2, steps=5))
-    assert [one.steps for one in source.collect(wait=True)] == [5], "what came in goes first"
+    assert [one.steps for one in source.collect(wait=True)] == [5], "experience that has arrived must come first"
 
 
 def test_learner_process_only_waits_when_acting_is_unsafe(tmp_path, silent, monkeypatch):
     toy, cart = (create_run(RunConfig(game, TOY, load_algorithm(TOY).Config(), TrainConfig(updates=1)),
                             tmp_path / game).config for game in ("tictactoe", "CartPole-v1"))
     assert ActorProcesses(toy, 1)._acts_here
-    assert not ActorProcesses(cart, 1)._acts_here, "somebody else's environment could end the process"
+    assert not ActorProcesses(cart, 1)._acts_here, "a third-party environment could end the process"
     source = ActorProcesses(toy, 2)  # as many actors as cores
     learner = load_algorithm(TOY).make_learner(load_settings(toy), toy.environment.spec, None, 0)
     source.publish(learner.weights(), 0)

@@ -47,7 +47,7 @@ def test_tracker_receives_records_and_evaluations(stand_in, tmp_path, name):
     (given,) = stand_in.inits
     assert given["project"] == "myosu" and given["name"] == "mine"
     assert given["config"]["game"] == "tictactoe" and given["config"]["seed"] == 0
-    assert str(tmp_path) not in json.dumps(given["config"]), "no folder of this machine"
+    assert str(tmp_path) not in json.dumps(given["config"]), "local paths must not be sent"
     assert stand_in.logs == [
         {"loss/value": 0.125, "run/env_steps": 90.0, "update": 7},
         {"evaluation/mean_reward": 0.5, "evaluation/games": 4.0, "evaluation/mean_reward_low": 0.25,

@@ -165,7 +165,7 @@ def test_replay_ratio_is_held_in_turn(tmp_path):
     assert 0.5 * (result.env_steps - 2 * 8 * 9) - 8 <= 200 * 8 <= 0.5 * result.env_steps
 
 
-def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, monkeypatch):
+def test_processes_keep_replay_ratio_and_replace_a_dead_actor(tmp_path, monkeypatch):
     """The learner is slow, so that the actors must wait, and one of them is killed."""
     folder = tmp_path / "run"
     run = toy_run(folder, {"replay_ratio": 1.0, "replay_capacity": 20_000}, deterministic=False, actors=2,
