@@ -267,7 +267,7 @@ def test_players_join_later_and_too_few_games_say_so(tmp_path, tictactoe):
 
 @pytest.mark.parametrize("arguments, message", [
     ("snake greedy", "a game for one"),
-    ("tictactoe", "somebody besides random"),
+    ("tictactoe", "a player besides random"),
     ("", "Which game"),
     ("tictactoe gredy", "Did you mean 'greedy'"),
     ("tictactoe mcts:many", "mcts:1000"),

@@ -228,8 +228,8 @@ def test_an_environment_without_pictures(tmp_path, capsys, name, message, kind):
     ("--video first", "--video"),
     ("--video 0 -o /proc/film.gif", "/proc/film.gif cannot be written"),
     ("--video 0 -o /proc/film.mp4", "/proc/film.mp4 cannot be written"),
-    ("--last 0", "--last 0: one at least"),
-    ("--best 0", "--best 0: one at least"),
+    ("--last 0", "--last 0: it must be 1 or more"),
+    ("--best 0", "--best 0: it must be 1 or more"),
 ])
 def test_bad_input(tictactoe, capsys, arguments, message):
     assert episodes(tictactoe, *arguments.split()) == 2
