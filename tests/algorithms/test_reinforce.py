@@ -177,7 +177,7 @@ def test_a_run_goes_on_exactly_and_starts_from_the_policy_it_is_given(tmp_path):
 
 def test_what_does_not_fit_is_told(tmp_path):
     assert load_algorithm("reinforce") is reinforce
-    with pytest.raises(UserError, match="needs a game for two"):
+    with pytest.raises(UserError, match="needs a two-player game"):
         reinforce.resolve(reinforce.Config(), load_environment("snake").spec, False)
     with pytest.raises(UserError, match="must be even"):
         reinforce.Config(num_envs=5)

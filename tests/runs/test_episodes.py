@@ -341,7 +341,7 @@ def test_a_record_tells_every_move_again(tmp_path, name):
             list(other.moves())
     with pytest.raises(UserError, match="recorded actions are no"):
         list(replace(record, actions=["x"]).moves())
-    with pytest.raises(UserError, match="without what is needed"):
+    with pytest.raises(UserError, match="so it cannot be replayed"):
         list(replace(record, actions=None).moves())
 
 

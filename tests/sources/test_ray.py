@@ -236,7 +236,7 @@ def test_an_address_where_something_else_answers(monkeypatch):
     relay.run_relay(theirs, os.getppid(), {}, b"", "10.0.0.1:80", None, 0, False)
     signal.signal(signal.SIGTERM, before)
     told = ours.recv()
-    assert told.fixable and "10.0.0.1:80: what answers there" in told.error
+    assert told.fixable and "10.0.0.1:80: the server there" in told.error
 
 
 def test_an_actor_plays_on_before_its_report_has_reached_the_learner():

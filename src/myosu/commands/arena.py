@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     for name, value, least in (("games", options.games, 0), ("minutes", options.minutes, 0),
                                ("workers", options.workers, 1), ("simulations", options.simulations, 1)):
         if value is not None and value < least:
-            raise UserError(f"--{name} {value}: {least} at least.")
+            raise UserError(f"--{name} {value}: it must be {least} or more.")
     trust_if(options.trust)
     from myosu.arena.standings import Standings, cross_table, ratings_table
     from myosu.runs.files import write_json

@@ -55,9 +55,9 @@ def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu tune", args=arguments)
     for name, least in (("trials", 1), ("env_steps", 1), ("final_seeds", 0)):
         if getattr(options, name) < least:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: {least} at least.")
+            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: it must be {least} or more.")
     if options.final_seeds == 1:
-        raise UserError("--final-seeds 1: one run has no interval; 2 at least, or 0 for no final figure.")
+        raise UserError("--final-seeds 1: one run has no interval; choose 2 or more, or 0 for no final figure.")
     check_seed(options.seed)
     import torch
 
