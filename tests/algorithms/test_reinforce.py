@@ -177,7 +177,7 @@ def test_resumed_run_is_exact_and_start_loads_the_given_policy(tmp_path):
 
 def test_unsupported_games_and_settings_are_refused(tmp_path):
     assert load_algorithm("reinforce") is reinforce
-    with pytest.raises(UserError, match="needs a game for two"):
+    with pytest.raises(UserError, match="needs a two-player game"):
         reinforce.resolve(reinforce.Config(), load_environment("snake").spec, False)
     with pytest.raises(UserError, match="must be even"):
         reinforce.Config(num_envs=5)

@@ -267,7 +267,7 @@ def test_players_may_join_later_and_are_unrated_without_games(tmp_path, tictacto
 
 @pytest.mark.parametrize("arguments, message", [
     ("snake greedy", "a game for one"),
-    ("tictactoe", "somebody besides random"),
+    ("tictactoe", "a player besides random"),
     ("", "Which game"),
     ("tictactoe gredy", "Did you mean 'greedy'"),
     ("tictactoe mcts:many", "mcts:1000"),

@@ -184,7 +184,7 @@ def test_demonstrations_of_a_run_are_read_by_imitation(tmp_path, capsys):
     (["snake", "--player", "alphabeta:2"], "snake is for one: its player must be one run or random or greedy"),
     (["CartPole-v1", "--player", "greedy"], "CartPole-v1 is for one: its player must be one run (--player"),
     (["tictactoe", "--player", "random", "--random-moves", "1"], "the share of random moves below 1"),
-    (["tictactoe", "--player", "random", "--games", "0"], "--games 0: one at least"),
+    (["tictactoe", "--player", "random", "--games", "0"], "--games 0: it must be 1 or more"),
 ], ids=["nobody", "unknown", "single", "no-rules", "all-random", "none"])
 def test_impossible_recordings_are_refused(tmp_path, capsys, arguments, said):
     assert myosu(["record", *arguments, "-o", str(tmp_path / "r")]) == 2

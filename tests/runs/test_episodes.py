@@ -228,8 +228,8 @@ def test_environment_without_rendering_is_refused(tmp_path, capsys, name, messag
     ("--video first", "--video"),
     ("--video 0 -o /proc/film.gif", "/proc/film.gif cannot be written"),
     ("--video 0 -o /proc/film.mp4", "/proc/film.mp4 cannot be written"),
-    ("--last 0", "--last 0: one at least"),
-    ("--best 0", "--best 0: one at least"),
+    ("--last 0", "--last 0: it must be 1 or more"),
+    ("--best 0", "--best 0: it must be 1 or more"),
 ])
 def test_invalid_arguments_are_refused(tictactoe, capsys, arguments, message):
     assert episodes(tictactoe, *arguments.split()) == 2
@@ -341,7 +341,7 @@ def test_record_reproduces_every_move(tmp_path, name):
             list(other.moves())
     with pytest.raises(UserError, match="recorded action must be"):
         list(replace(record, actions=["x"]).moves())
-    with pytest.raises(UserError, match="without what is needed"):
+    with pytest.raises(UserError, match="so it cannot be replayed"):
         list(replace(record, actions=None).moves())
 
 

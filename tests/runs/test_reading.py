@@ -55,16 +55,16 @@ def test_valid_data_is_parsed_into_its_types():
     ({"name": "\ud800"}, "name"),
     ({"name": "a\0b"}, "name"),
     ({"inner": []}, r"inner: \[\] is not an object"),
-    ({"inner": {"rate": "1"}}, r"inner\.rate: '1' is no number"),
-    ({"inner": {"rate": True}}, r"inner\.rate: True is no number"),
+    ({"inner": {"rate": "1"}}, r"inner\.rate: '1' is not a number"),
+    ({"inner": {"rate": True}}, r"inner\.rate: True is not a number"),
     ({"inner": {"rate": 1.5}}, r"inner\.rate: 1\.5 must be from 0 to 1"),
     ({"inner": {"rate": math.nan}}, r"inner\.rate: nan must be"),
     ({"inner": {"rate": 10**400}}, r"inner\.rate: a number of 401 digits is too large"),
-    ({"inner": {"rate": 1, "sizes": [1, 2.5]}}, r"inner\.sizes\[1\]: 2\.5 is no whole number"),
+    ({"inner": {"rate": 1, "sizes": [1, 2.5]}}, r"inner\.sizes\[1\]: 2\.5 is not a whole number"),
     ({"inner": {}}, r"inner\.rate: it is missing"),
     ({"inner": {"rate": 1, "momentum": 2}}, r"inner\.momentum: Inner has no such field"),
     ({"limit": "many"}, "limit"),
-    ({"how": "c"}, "how: 'c' is none of 'a', 'b'"),
+    ({"how": "c"}, "how: 'c' is not one of 'a', 'b'"),
     ({"how": ["a"]}, "how"),
     ({"flag": 1}, "flag: 1 is not true or false"),
     ({"anything": {"p": [{"q": 10**500}]}}, r"anything\.p\[0\]\.q: a number of 501 digits is too large"),
@@ -76,7 +76,7 @@ def test_wrong_values_are_reported_with_their_place(change, place):
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "..", "a\nb"])
 def test_file_names_must_not_be_paths(name):
-    with pytest.raises(UserError, match="is no such name"):
+    with pytest.raises(UserError, match="is not a valid name"):
         parse(FileName, name, "here")
     assert parse(FileName, "block-00000-000001.safetensors", "here")
 

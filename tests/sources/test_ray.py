@@ -236,7 +236,7 @@ def test_address_of_another_service_is_reported(monkeypatch):
     relay.run_relay(theirs, os.getppid(), {}, b"", "10.0.0.1:80", None, 0, False)
     signal.signal(signal.SIGTERM, before)
     told = ours.recv()
-    assert told.fixable and "10.0.0.1:80: what answers there" in told.error
+    assert told.fixable and "10.0.0.1:80: the server there" in told.error
 
 
 def test_actor_plays_on_before_its_report_is_collected():

@@ -38,7 +38,7 @@ class FailsLater(Ten):
 
 
 def test_run_with_failing_environment_is_saved_and_resumes(tmp_path):
-    with pytest.raises(UserError, match=r"step\(\) raised SystemExit.*saved; go on with: myosu train --resume"):
+    with pytest.raises(UserError, match=r"step\(\) raised SystemExit.*saved; resume with: myosu train --resume"):
         myosu.train(FailsLater, "ppo", env_steps=1000, run=tmp_path / "run", **SMALL["ppo"], **QUICK)
     first = max(path.name for path in (tmp_path / "run" / "checkpoints").glob("update-*"))
     with pytest.raises(UserError, match="SystemExit"):  # it fails again, after more steps and updates

@@ -69,7 +69,7 @@ def test_failing_tracker_is_reported_once_and_dropped(stand_in, tmp_path, caplog
         for _ in range(3):
             tracker.on_record(RECORD)
     assert [record.getMessage() for record in caplog.records] == [
-        "wandb failed (ConnectionError: the network is down) and is left out. The training goes on; everything is in "
+        "wandb failed (ConnectionError: the network is down) and is disabled. Training continues; everything is in "
         "the run's folder."]
     assert stand_in.finished == 0
 

@@ -28,7 +28,7 @@ def records(folder: Path, kind: str) -> list[dict]:
 
 
 def test_invalid_settings_are_refused_by_name():
-    with pytest.raises(UserError, match="has no end"):
+    with pytest.raises(UserError, match="has no limit"):
         TrainConfig()
     with pytest.raises(UserError, match="minutes must be above 0, not -1"):
         TrainConfig(minutes=-1)
@@ -36,7 +36,7 @@ def test_invalid_settings_are_refused_by_name():
         TrainConfig(minutes=1, deterministic=True)
     with pytest.raises(UserError, match="evaluation_games must be 2 or more"):
         TrainConfig(updates=1, evaluation_games=1)
-    with pytest.raises(UserError, match="evaluation_games = 7: in a game for two an even number"):
+    with pytest.raises(UserError, match="evaluation_games = 7: in a two-player game an even number"):
         create_run(RunConfig("tictactoe", TOY, load_algorithm(TOY).Config(),
                              TrainConfig(updates=1, evaluation_games=7)))
 
@@ -68,7 +68,7 @@ def test_configuration_is_restored_and_damage_reported(tmp_path):
     with pytest.raises(UserError, match=r"config\.json .* train\.momentum: TrainConfig has no such field"):
         open_run(tmp_path / "run")
     file.write_text(file.read_text()[:50])
-    with pytest.raises(UserError, match=r"config\.json is damaged, for it is not JSON"):
+    with pytest.raises(UserError, match=r"config\.json is damaged, because it is not JSON"):
         open_run(tmp_path / "run")
 
 
@@ -215,7 +215,7 @@ def test_unusable_saved_settings_name_the_config_file(tmp_path):
     data = json.loads(file.read_text())
     data["algorithm_config"]["replay_capacity"] = 10**15
     file.write_text(json.dumps(data))
-    with pytest.raises(UserError, match=r"Nothing can be made from the settings in .*config\.json"):
+    with pytest.raises(UserError, match=r"The settings in .*config\.json are unusable"):
         train(open_run(folder, updates=30), quiet=True)
     data["spec"]["num_players"] = 3
     file.write_text(json.dumps(data))
