@@ -97,7 +97,7 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
         _check_environment(folder, findings, healthy, missing, 60 * minutes / 2)
     fatal = {finding.check for finding in findings} & {"crash", "hang", "contract"}
     if fatal:
-        missing.append(f"experiments with its agent: the environment does not survive them ({', '.join(fatal)})")
+        missing.append(f"experiments with its agent: skipped, because the environment fails ({', '.join(fatal)})")
     late: list[str] = []
     for number, experiment in enumerate(EXPERIMENTS if minutes and not fatal else ()):
         # Each experiment gets an equal part of the time that is left, so unused time goes to later ones.
