@@ -39,7 +39,7 @@ def test_the_discount_of_a_game_for_two_may_be_negative():
 def test_a_reward_of_the_wrong_sign_is_a_note_for_it_may_be_a_way_to_a_goal():
     lengths = np.r_[np.full(300, 20), np.full(300, 9)]
     note = told(alone(3, returns=-1.0 * lengths, lengths=lengths))["early-end"]
-    assert note.severity == "info" and "after 20 steps at first and after 9 at last" in note.message
+    assert note.severity == "info" and "after 20 steps at first and after 9 at the end" in note.message
     assert "early-end" not in told(alone(3, returns=1.0 * lengths, lengths=lengths))
     every = np.full(600, 200)
     assert "early-end" not in told(alone(3, returns=-16.0 * every, lengths=every, truncated=np.ones(600, bool)))

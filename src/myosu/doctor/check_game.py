@@ -159,7 +159,7 @@ class _GameCheck:
                 if first[field].tobytes() != second[field].tobytes()]
         if left:
             self.findings.add("error", "init", f"{self.game.name}: init does not write all of {', '.join(left)}, or "
-                              f"writes different values each time: a new game starts with values left by the last one.",
+                              "writes different values each time: a new game starts with values left by the last one.",
                               "Write every field of the state in init; draw random numbers from the seed only.")
 
     def _look(self) -> bool:
@@ -214,7 +214,7 @@ class _GameCheck:
                        f"{place}: they hold whatever was in memory.", f"Write every entry in {rule}, zeros too.")
         else:
             self.error("determinism", f"{rule} gives different results when the same game is played "
-                       f"twice.", _DETERMINISM)
+                       "twice.", _DETERMINISM)
 
     def _check_step(self) -> bool:
         first, second = self.tables
@@ -247,7 +247,7 @@ class _GameCheck:
         now = self.tables[0].seat
         if self.game.num_players == 2 and now == seat:
             self.error("alternation", f"player {seat} moves twice in a row. Search and replay assume that players "
-                       f"alternate, and would give rewards and values to the wrong player.",
+                       "alternate, and would give rewards and values to the wrong player.",
                        "Switch the player on every step; a player who cannot move passes by an action of its own.")
 
     def _check_end(self) -> None:
@@ -276,7 +276,7 @@ def _check_description(game: Game, findings: Findings) -> None:
                      "numbers, the lower first, with 0 between them.")
     if game.num_players == 2 and low != -high:
         findings.add("error", "zero-sum", f"{game.name}: reward_range {game.reward_range} is not symmetric around 0, "
-                     f"but what one player wins the other loses.",
+                     "but what one player wins the other loses.",
                      f"Give ({-max(-low, high):g}, {max(-low, high):g}).")
     names: dict[str, int] = {}
     for action in range(game.num_actions):

@@ -168,7 +168,7 @@ def _check_seeds(player: RandomPlayer, first: list[bytes], findings: Findings) -
         findings.add("info" if rounded else "warning" if differ[0] else "error", "leftover", "episode 0, played again "
                      f"in the same environment with the same seed and actions, differs from {place} on"
                      f"{', at first by less than a thousandth' if rounded else ''}: state of the episodes in between "
-                     f"is left over.", "Reset all state in reset().")
+                     "is left over.", "Reset all state in reset().")
     elif all(player.course(episode, len(first)) == first for episode in range(1, 6)):
         findings.add("info", "one-episode", "six different seeds gave the same episode for the same actions: it has "
                      "no randomness.", "Right for a puzzle, for which an agent may memorise one sequence of actions. "

@@ -84,7 +84,7 @@ def _check_mask(view: Effects, masked: bool, findings: Findings) -> None:
             vote = _whose_mask(view, moment, moment.earlier)
             fresh, stale = fresh + (vote == "now"), stale + (vote == "before")
     if stale >= _FEW_STALE and stale > 2 * fresh:
-        findings.add("warning", "mask-stale", f"the action mask is one step late: where the possible actions had "
+        findings.add("warning", "mask-stale", "the action mask is one step late: where the possible actions had "
                      f"changed, it matched the previous step {stale} times and the current one {fresh} times.",
                      "Compute the mask after the move, from the position that is returned with it.")
         return
@@ -97,7 +97,7 @@ def _check_mask(view: Effects, masked: bool, findings: Findings) -> None:
                      "actions, and an agent tries them again and again. Compare it with what step() refuses.")
     if forbidden >= _FEW_ILLEGAL:
         findings.add("warning", "mask-missing", f"{forbidden} times an action that the mask forbids had the effect of "
-                     f"a legal one.", "The mask leaves out legal actions (an edge, an off-by-one index?), and an "
+                     "a legal one.", "The mask leaves out legal actions (an edge, an off-by-one index?), and an "
                      "agent can never play them. Or step() accepts what it should refuse.")
 
 

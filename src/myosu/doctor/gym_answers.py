@@ -62,7 +62,7 @@ class AnswerCheck:
             self._findings.add("warning" if fits else "error", "observation-dtype", f"{place} is "
                                f"{dtype or type(value).__name__}; its space says {space.dtype}.", "Return "
                                f"np.asarray(observation, dtype=np.{space.dtype}): buffers and networks use the "
-                               f"space's dtype.")
+                               "space's dtype.")
         elif dtype == np.float64:
             self._findings.add("info", "float64", f"{place} is float64.", "Networks compute in float32, and float64 "
                                "takes twice the replay memory: give the Box dtype=np.float32 unless the precision "
@@ -88,7 +88,7 @@ class AnswerCheck:
             if then is not None and not _same(now, then):
                 self._findings.add("error", "live-reference", f"the {what} of {_when(earlier)} was changed by "
                                    f"{_when(answer)}: the environment returned its own array and keeps writing into "
-                                   f"it.", "Return a copy (array.copy()). Myosu copies immediately; a replay that does "
+                                   "it.", "Return a copy (array.copy()). Myosu copies immediately; a replay that does "
                                    f"not would hold the latest {what} many times.")
 
 

@@ -39,7 +39,7 @@ def check_limit(player: RandomPlayer, seconds: float, findings: Findings) -> Non
     if longest >= _LONG and lengths.count(longest) >= _SAME:
         findings.add("warning", "time-limit", f"{lengths.count(longest)} of {len(lengths)} episodes, extended as far "
                      f"as possible, were terminated at exactly step {longest}: this looks like a time limit reported "
-                     f"as termination.", "Report a time limit as truncated=True: from terminated=True the agent "
+                     "as termination.", "Report a time limit as truncated=True: from terminated=True the agent "
                      "learns that nothing of value follows. Right where the rules allow no longer episode.")
 
 

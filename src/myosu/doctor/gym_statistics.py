@@ -66,7 +66,7 @@ def check_time_limit(lengths: np.ndarray, terminated: np.ndarray, longest: int, 
     if len(lengths) >= _FEW and longest >= 20 and (at_longest.mean() >= 0.3 or _all_end(lengths, at_longest)):
         findings.add("warning", "time-limit", f"{at_longest.mean():.0%} of random episodes were terminated at exactly "
                      f"step {longest}, and none lasted longer: this looks like a time limit reported as "
-                     f"termination.", "Report a time limit as truncated=True: from terminated=True the agent learns "
+                     "termination.", "Report a time limit as truncated=True: from terminated=True the agent learns "
                      "that nothing of value follows. Right where every episode has that length by its rules.")
 
 
@@ -101,7 +101,7 @@ def _check_signal(played: Played, findings: Findings) -> None:
     if not rewards.any():
         sure = len(rewards) >= min(gym_play.MAX_STEPS, _MANY)
         findings.add("warning" if sure else "info", "no-signal", f"all rewards of {count} random episodes were "
-                     f"0.", "An untrained agent gets no learning signal. Reward progress towards the goal, start "
+                     "0.", "An untrained agent gets no learning signal. Reward progress towards the goal, start "
                      "nearer to it, or explore by curiosity or demonstrations.")
     elif count >= _FEW and np.ptp(played.returns) == 0 and played.lengths.max() > 1:
         findings.add("info", "no-signal", f"all {count} random episodes had the return {_number(played.returns[0])}: "

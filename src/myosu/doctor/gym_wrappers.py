@@ -110,7 +110,7 @@ def _check_records(layers: list[gymnasium.Env], heard: list[list[float]], findin
             usual = all(type(layers[above]).__module__.startswith("gymnasium.") for above in changing)
             findings.add("info" if usual else "warning", "wrapper-order", f"{_name(layer)} records rewards that "
                          f"{_name(layers[changing[-1]])}, outside of it, changes afterwards: the returns that it "
-                         f"reports are not those that the agent learns from.", "Put the recording wrapper outermost, "
+                         "reports are not those that the agent learns from.", "Put the recording wrapper outermost, "
                          "unless the scores without the change are wanted.")
             return
 

@@ -127,7 +127,7 @@ def _report_hidden(shown: np.ndarray, targets: np.ndarray, names: list[str], sou
         shown, np.concatenate([shown, sources[best]], axis=1))]
     if again[0] - again[1] < _GAIN or again[1] > _LEFT * again[0]:
         return False
-    findings.add("warning", "hidden-information", f"the observation hides something: a small network leaves "
+    findings.add("warning", "hidden-information", "the observation hides something: a small network leaves "
                  f"{again[0]:.0%} of {names[place]} after a step unexplained by observation and action, and "
                  f"{again[1]:.0%} if it knows {best} as well ({len(shown)} random steps).", "Put it into the "
                  "observation (a velocity, the "

@@ -33,7 +33,7 @@ def non_finite(run: RunView) -> Finding | None:
         if wrong.any():
             update = run.metrics.at(name, "updates")[wrong.argmax()]
             return found("error", "not-finite", f"{name} has not been finite since update {update:,.0f}: training "
-                         f"diverged there.", "the values or the gradient overflowed.",
+                         "diverged there.", "the values or the gradient overflowed.",
                          "Lower --learning-rate; look for infinite observations or rewards with myosu check.", 0.7)
     return None
 
@@ -66,7 +66,7 @@ def entropy(run: RunView) -> Finding | None:
         if last < _COLLAPSED * first and at[begun] < at[-1] / 2:
             return found("warning", "entropy", f"the policy's entropy fell from {first:.2g} to {last:.2g}, below "
                          f"{_COLLAPSED:.0%} of its initial value, after {at[begun]:.1f} minutes: it hardly explores "
-                         f"any more.", "the policy converged too early, unless the game is solved.",
+                         "any more.", "the policy converged too early, unless the game is solved.",
                          "Raise --entropy-weight, or lower --learning-rate.", 0.7)
     return None
 
@@ -105,7 +105,7 @@ def value_error(run: RunView) -> Finding | None:
         return None
     return found("warning", "value-error", f"search values miss the outcome by {error:.3g} on average "
                  f"over {games.sum():.0f} games, more than the outcomes' own standard deviation of {deviation:.3g}: "
-                 f"they predict worse than the mean would.", "the values are wrong: of the wrong player, from old "
+                 "they predict worse than the mean would.", "the values are wrong: of the wrong player, from old "
                  "weights, or not learnt yet.", "Check the game with myosu check; look at --td-steps and "
                  "--learning-rate.", 0.6)
 
@@ -132,7 +132,7 @@ def gradient(run: RunView) -> Finding | None:
     if limit is None or len(norm) < _ENOUGH or float(np.median(norm)) < _CLIPPED * limit:
         return None
     return found("warning", "gradient", f"the gradient's norm is {np.median(norm):.3g}, its limit {limit:g}: every "
-                 f"update is clipped to a small fraction of its size.", "rewards or values are badly scaled, or the "
+                 "update is clipped to a small fraction of its size.", "rewards or values are badly scaled, or the "
                  "learning "
                  "rate has "
                  "broken the network.", "Normalise or scale rewards (--normalize-rewards, --reward-scale), or lower "

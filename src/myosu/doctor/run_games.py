@@ -108,7 +108,7 @@ def cut_as_ends(run: RunView) -> Finding | None:
     if some_lengths_only(lengths, int(there.sum())):
         return None
     message = (f"{there.mean():.0%} of {len(lengths)} episodes were terminated at exactly step {longest:.0f}, hardly "
-               f"any shortly before, and none was truncated.")
+               "any shortly before, and none was truncated.")
     if run.native:
         return found("info", "time-limit", message, "the rules limit the number of moves.",
                      "Show in the observation how many are left; otherwise values near the limit cannot be "

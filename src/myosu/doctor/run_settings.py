@@ -30,14 +30,14 @@ def support_width(run: RunView) -> Finding | None:
         return None
     if seen > 1.01 * width:
         return found("error", "support", f"returns reach ±{seen:.4g}, but values are limited to ±{width:.4g}: returns "
-                     f"beyond that cannot be told apart.", "the value's range is too narrow.",
+                     "beyond that cannot be told apart.", "the value's range is too narrow.",
                      f"Set --value-range to include ±{seen:.4g}.", 0.95)
     # In a single-player game, returns seen by a weak agent say nothing of a good agent's returns.
     if width > _WIDE * seen and (run.num_players == 2 or run.settings.get("value_range")):
         steps = 2 * seen / (2 * width / (run.settings["atoms"] - 1))
         return found("warning", "support", f"values may reach ±{width:.4g}, but in {len(run.games)} games no return "
                      f"went beyond ±{seen:.4g}: only about {steps:.1f} of {run.settings['atoms']} atoms lie in that "
-                     f"range.", "the value's support is far too wide, and differences that matter fall between two "
+                     "range.", "the value's support is far too wide, and differences that matter fall between two "
                      "atoms.", f"Set --value-range {-seen:.4g} {seen:.4g}, or the game's reward_range.", 0.9)
     return None
 
