@@ -258,8 +258,7 @@ class _GameCheck:
 
 
 _DETERMINISM = ("All randomness must come from the seed given to init and be kept in the state: no np.random, no "
-                "module "
-                "variables, no field that init leaves unwritten.")
+                "module variables, no field that init leaves unwritten.")
 
 
 def _name(game: Game, action: int) -> str:

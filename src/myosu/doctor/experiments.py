@@ -150,12 +150,11 @@ def judge_values(values: np.ndarray, returns: np.ndarray, scale: float = 1.0) ->
     correlation = float(np.corrcoef(values, returns)[0, 1]) if values.std() > 0 else 0.0
     error = float(np.sqrt(np.square(values - returns).mean()))
     numbers = (f"over {len(values)} positions values and returns correlate by {correlation:+.2f}; the error is "
-               f"{error:.3g}, "
-               f"the returns' deviation {spread:.3g}")
+               f"{error:.3g}, the returns' deviation {spread:.3g}")
     if correlation < -0.2:
         return found("error", "value-sign", f"values predict the opposite of the returns: {numbers}.", "values or "
-                     "rewards "
-                     "belong to the wrong player.", "Look at whose reward step() returns (docs/convention.md).", 0.9)
+                     "rewards belong to the wrong player.", "Look at whose reward step() returns "
+                     "(docs/convention.md).", 0.9)
     if error > 3 * max(spread, float(np.abs(returns).mean())):
         return found("warning", "value-scale", f"values and returns differ in scale: {numbers}.", "values have "
                      "diverged, or have not converged yet.", "Lower --learning-rate; train longer.", 0.6)
@@ -186,15 +185,13 @@ def judge_fit(losses: list[dict[str, float]]) -> Finding | None:
     first, last = float(curve[:part].mean()), float(curve[-part:].mean())
     if not np.isfinite(curve).all():
         return found("error", "fit", f"{name} is not finite while a single batch is fitted.", "the learning rate is "
-                     "too "
-                     "high, or the data contain numbers that are not finite.", "Lower --learning-rate.", 0.9)
+                     "too high, or the data contain numbers that are not finite.", "Lower --learning-rate.", 0.9)
     if first < 1e-6 or last <= _LEFT * first:
         return None
     return found("warning", "fit", f"fitted repeatedly to a few positions, {name} only went from {first:.3g} to "
                  f"{last:.3g}.", "these settings cannot even overfit one batch: the learning rate is far "
-                 "too "
-                 "high or too low, or the network cannot tell the positions apart.", "Change --learning-rate first; "
-                 "then "
+                 "too high or too low, or the network cannot tell the positions apart.", "Change --learning-rate "
+                 "first; then "
                  "look at observations with myosu check.", 0.7)
 
 
@@ -206,8 +203,8 @@ def judge_seats(won: np.ndarray, games: int) -> Finding | None:
         return None
     worse = "second" if won[0] > won[1] else "first"
     return found("warning", "seats", f"against random moves the agent wins {won[0]:.0%} as first and {won[1]:.0%} as "
-                 f"second "
-                 f"player ({games} games each).", f"the {worse} player's moves, rewards or observations are broken.",
+                 f"second player ({games} games each).", f"the {worse} player's moves, rewards or observations are "
+                 "broken.",
                  "Run myosu check on the game.", 0.8)
 
 

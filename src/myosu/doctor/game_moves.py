@@ -201,8 +201,7 @@ class _Placements:
         findings.add("warning", "seat-moves", f"{self.game.name}: the same action does not do the same for both seats: "
                      f"{example}; the cells that their moves take overlap by {np.mean(shared):.0%}.", "An action must "
                      "mean the same cell for both players: check every place in step that reads the player. (Right "
-                     "only if each "
-                     "player sees the board from its own side, and then observe must rotate it as well.)")
+                     "only if each player sees the board from its own side, and then observe must rotate it as well.)")
         return True
 
     def _check_missing(self, findings: Findings) -> None:

@@ -77,8 +77,7 @@ def _check_length(game: Game, played: _Games, findings: Findings) -> None:
     if share > 0:
         findings.add("warning" if share > 0.05 else "info", "truncation", f"{game.name}: {share:.1%} of random games "
                      f"were truncated at max_plies = {game.max_plies}.", "Raise max_plies if the games should end by "
-                     "their "
-                     "rules; a truncated game has no winner to learn from.")
+                     "their rules; a truncated game has no winner to learn from.")
     findings.add("info", "length", f"{game.name}: random games last {played.lengths.mean():.1f} plies "
                  f"({played.lengths.min()} to {played.lengths.max()}).")
 

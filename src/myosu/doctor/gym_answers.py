@@ -49,8 +49,7 @@ class AnswerCheck:
             self._findings.add("warning", "both-ends", f"{self._double_ends} of {self._ends} ends were terminated and "
                                "truncated in the same step.", "terminated: the rules ended the episode, and nothing "
                                "of value follows. truncated: it was cut, and the value of the last observation still "
-                               "counts. An old "
-                               "`done` is one of them, never both.")
+                               "counts. An old `done` is one of them, never both.")
 
     def _check_dtype(self, place: str, space: spaces.Box, value: Any) -> None:
         dtype = getattr(value, "dtype", None)

@@ -53,8 +53,7 @@ def _check_ends(played: Played, limit: int | None, findings: Findings) -> None:
     if limit is None and longest >= (_LONG if not count else DEFAULT_MAX_STEPS):
         findings.add("warning", "endless", f"an episode of random play did not end within {longest} steps, and "
                      "the environment sets no limit.", "Register it with max_episode_steps=1000 or another suitable "
-                     "limit, or "
-                     f"train with --max-episode-steps 1000. Myosu truncates at {DEFAULT_MAX_STEPS}.")
+                     f"limit, or train with --max-episode-steps 1000. Myosu truncates at {DEFAULT_MAX_STEPS}.")
     check_time_limit(played.lengths, played.terminated, longest, findings)
 
 
@@ -141,8 +140,7 @@ def _check_early_end(played: Played, limit: int, findings: Findings) -> None:
     else:
         findings.add("info", "early-end", f"look at this: {numbers}.", "Right if the end is the goal. If it is a "
                      "failure, the best that an agent can learn is to fail immediately: make the end cost more than "
-                     "the "
-                     "steps that it saves.")
+                     "the steps that it saves.")
 
 
 def _living_costs_more(played: Played, limit: int, findings: Findings) -> bool:
@@ -215,7 +213,7 @@ def _check_observations(played: Played, space: spaces.Space, spec: EnvSpec, find
                      "should write them: an integer division makes fractions 0.")
     elif empty and len(played.rewards) >= _ENOUGH:
         findings.add("warning" if planes <= 8 else "info", "constant-observation", f"plane {_few(empty)} of the "
-                     f"observation never changed in "
+                     "observation never changed in "
                      f"{len(played.rewards):,} steps of random play.", "Nothing can be learnt from it. Leave it out, "
                      "or correct the code that should write it: an integer division makes fractions 0.")
     moving = sorted((name for name in spans if name not in constant), key=spans.__getitem__)

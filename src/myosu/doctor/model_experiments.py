@@ -112,9 +112,8 @@ def judge_model(imagined: list[np.ndarray], true: list[np.ndarray], errors: tupl
         return found("warning", "model", "the model does not tell moves apart: where it imagines the move that was "
                      f"made, its values miss those of the true position by {errors[0]:.3g} (mean square), and by "
                      f"{errors[1]:.3g} where it imagines a different one ({len(true[0])} positions).", "actions reach "
-                     "the "
-                     "model wrongly: encoded as different ones, or not at all.", "Look at how actions are encoded for "
-                     "the "
+                     "the model wrongly: encoded as different ones, or not at all.", "Look at how actions are encoded "
+                     "for the "
                      "model and how symmetries move them (myosu check); train longer.", 0.8)
     course = ", ".join(f"{share:.0%}" for share in left)
     return found("warning", "model", f"after 1 to {len(left)} imagined moves the model leaves {course} of the variance "

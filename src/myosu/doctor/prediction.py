@@ -159,8 +159,7 @@ def _check_delay(data: Transitions, findings: Findings) -> None:
             findings.add("warning", "delayed-reward", f"rewards come {steps} step{'s' if steps > 1 else ''} late: a "
                          f"small network leaves {own:.0%} of their variance unexplained by the observation and action "
                          f"of their own step, {earlier:.0%} by those of {when}.", "Pay a reward in the step that "
-                         "earned "
-                         "it: the last one of an episode is lost, and the action that follows gets the credit.")
+                         "earned it: the last one of an episode is lost, and the action that follows gets the credit.")
             return
 
 

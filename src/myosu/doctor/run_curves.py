@@ -123,8 +123,7 @@ def value_explosion(run: RunView) -> Finding | None:
     return found("error" if mean > 100 * greatest else "warning", "value-explosion", f"values are {mean:.3g} on "
                  f"average, but no return exceeded {greatest:.3g}.", "bootstrapped values have diverged.",
                  "Lower --learning-rate or --replay-ratio, update the target network more slowly (--tau), "
-                 "keep "
-                 "--layer-norm and --double; lower --discount.", 0.95)
+                 "keep --layer-norm and --double; lower --discount.", 0.95)
 
 
 def gradient(run: RunView) -> Finding | None:
@@ -133,8 +132,7 @@ def gradient(run: RunView) -> Finding | None:
         return None
     return found("warning", "gradient", f"the gradient's norm is {np.median(norm):.3g}, its limit {limit:g}: every "
                  "update is clipped to a small fraction of its size.", "rewards or values are badly scaled, or the "
-                 "learning "
-                 "rate has "
+                 "learning rate has "
                  "broken the network.", "Normalise or scale rewards (--normalize-rewards, --reward-scale), or lower "
                  "--learning-rate.", 0.6)
 
@@ -165,9 +163,9 @@ def evaluations(run: RunView) -> Finding | None:
     last, best = max(lines[-3:], key=_reward), max(lines, key=_reward)
     if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0] and _is_lost(lines, best):
         return found("warning", "evaluation-fell", f"the last three evaluations ({_interval(last)} at best) are "
-                     f"clearly "
-                     f"below the best ({_interval(best)}, at update {best['update']:,}).", "training has become "
-                     "unstable.", "Lower --learning-rate or anneal it; the best checkpoint is kept as best.", 0.8)
+                     f"clearly below the best ({_interval(best)}, at update {best['update']:,}).", "training has "
+                     "become unstable.", "Lower --learning-rate or anneal it; the best checkpoint is kept as "
+                     "best.", 0.8)
     if _flat(lines) and not _already_good(run):
         return found("warning", "evaluation-flat", f"{len(lines)} evaluations show no improvement: from "
                      f"{_interval(lines[0])} to {_interval(lines[-1])}.", "the agent does not learn.",

@@ -34,7 +34,7 @@ def seats(run: RunView) -> Finding | None:
     lost = float((late < 0).mean())
     if lost > 0.85:
         return found("warning", "seats", f"in self-play the second player won {lost:.0%} of the last {len(late)} "
-                     f"games.",
+                     "games.",
                      "the first player's moves or rewards are broken, because moving first is hardly ever a "
                      "disadvantage.",
                      "Run myosu check on the game.", 0.7)
@@ -68,8 +68,8 @@ def stale_weights(run: RunView) -> Finding | None:
         return None
     return found("warning", "stale-weights", f"the last {len(games)} games were played with weights that were "
                  f"{age:,.0f} updates old, of {done:,.0f} made.", "new weights do not reach the actors, or games take "
-                 "longer than "
-                 "the training.", "Look at the actors' notices; fewer --num-envs make games end sooner.", 0.9)
+                 "longer than the training.", "Look at the actors' notices; fewer --num-envs make games end "
+                 "sooner.", 0.9)
 
 
 def same_returns(run: RunView) -> Finding | None:
@@ -87,8 +87,7 @@ def same_returns(run: RunView) -> Finding | None:
         return found("info", "early-end", f"every step costs {-a_step[0]:.4g} and there is no other reward: the best "
                      f"policy ends the episode as soon as possible. Episodes ended after {lengths[:ENOUGH].mean():.0f} "
                      f"steps at first and after {lengths[-ENOUGH:].mean():.0f} at the end of the run.", "right if the "
-                     "end is the "
-                     "goal (MountainCar); if it is a failure, the reward has the wrong sign.",
+                     "end is the goal (MountainCar); if it is a failure, the reward has the wrong sign.",
                      "If episodes end in failure, reward every step survived, or make failing cost more than all "
                      "steps up to the limit.", 0.5)
     return None

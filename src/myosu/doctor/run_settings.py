@@ -53,8 +53,7 @@ def replay_size(run: RunView) -> Finding | None:
         return None
     return found("warning", "replay-size", f"the replay holds {capacity:,} positions: {capacity / batch:.1f} batches"
                  + (f", or {episodes:.1f} episodes of {length:.0f} steps." if length else "."), "the replay is too "
-                 "small: "
-                 "every batch comes from the same few episodes, and the network overfits to them.",
+                 "small: every batch comes from the same few episodes, and the network overfits to them.",
                  f"Raise --replay-capacity (known good: {run.known_good.get('replay_capacity', 100_000):,}).", 0.85)
 
 
@@ -149,8 +148,8 @@ def mask_width(run: RunView) -> Finding | None:
     if run.algorithm != "dqn" or run.num_actions < 1000:
         return None
     return found("info", "action-space", f"{run.num_actions} actions are explored uniformly at random.", "most "
-                 "actions are never "
-                 "tried where they matter.", "Give a mask of legal actions, or train a policy (ppo, muesli).", 0.5)
+                 "actions are never tried where they matter.", "Give a mask of legal actions, or train a policy (ppo, "
+                 "muesli).", 0.5)
 
 
 SETTINGS = (support_width, replay_size, replay_ratio, learning_rate, discount, simulations, auxiliary_losses,
