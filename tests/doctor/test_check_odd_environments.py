@@ -27,7 +27,7 @@ class Bools(Ten):
     (Ten, "mask", "legal-actions", "of 3 actions 2.0 are legal"),
 ])
 @pytest.mark.filterwarnings("ignore")
-def test_it_is_examined_to_the_end(make, habit, check, message):
+def test_check_of_an_odd_environment_completes(make, habit, check, message):
     findings = {finding.check: finding for finding in check_gym(EnvMaker(make, {"habit": habit}), 2)}
     assert check is None or re.search(message, findings[check].message), findings.keys()
     assert (check == "contract") == any(f.check == "contract" for f in findings.values())

@@ -50,7 +50,7 @@ class Verdict:
             return "its configuration cannot be read, so little could be judged; nothing looks wrong in its records."
         if self.run is None or not self.findings:
             return "nothing looks wrong."
-        return f"nothing is surely wrong, but look at this: {self.findings[0].message}"
+        return f"nothing is certainly wrong, but check this: {self.findings[0].message}"
 
     @property
     def failed(self) -> bool:
