@@ -46,11 +46,11 @@ FLAWS = {
     "live observation": ("live-reference", "error", r"the observation of reset\(\) of episode 0 was changed by step 1"),
     "live mask": ("live-reference", "error", "the action mask of step"),
     "foreign chance": ("determinism", "error", "same seed and given the same actions"),
-    "leftover at reset": ("leftover", "error", r"differently from reset\(\) on"),
-    "leftover later": ("leftover", "warning", "differently from step 4 on"),
+    "leftover at reset": ("leftover", "error", r"differs from reset\(\) on"),
+    "leftover later": ("leftover", "warning", "differs from step 4 on"),
     "no chance": ("one-episode", "info", "six different seeds gave the same episode"),
-    "endless": ("endless", "warning", "went on for 3000 steps without an end"),
-    "time limit": ("time-limit", "warning", "100% of random episodes were terminated at step 30 exactly"),
+    "endless": ("endless", "warning", "did not end within 3000 steps"),
+    "time limit": ("time-limit", "warning", "100% of random episodes were terminated at exactly step 30"),
     "both ends": ("both-ends", "warning", "30 of 30 ends were terminated and truncated in the same step"),
     "dying early pays": ("early-end", "warning", "dying early pays: most steps cost 0.1, an end 0.3"),
     "hurry": ("early-end", "info", "look at this: a step costs 1 on average"),
@@ -156,7 +156,7 @@ def test_findings_contain_advice():
     mountain = check("MountainCar-v0", 12)
     assert "all 12 random episodes had the return -200" in mountain["no-signal"].message
     assert "--max-episode-steps 1000" in check(Walk, flaw="endless")["endless"].advice
-    assert "multiply them by 0.0001" in check(Walk, flaw="high reward")["reward-scale"].advice
+    assert "multiply rewards by 0.0001" in check(Walk, flaw="high reward")["reward-scale"].advice
 
 
 @pytest.mark.usefixtures("brief")

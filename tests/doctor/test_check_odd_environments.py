@@ -23,7 +23,7 @@ class Bools(Ten):
     ("odd_envs:OddTen-v0", "close", "close", r"close\(\) raised RuntimeError: not connected"),
     (Ten, "text", "left-out", r"no network reads \['mission'\] \(Text\)"),
     (Ten, "huge reward", "contract", r"the reward is 1e\+39"), (Ten, "info none", "contract", "info is None"),
-    (Ten, "exits", "contract", "wanted to end the program"), (Ten, "far", "contract", "infinite for a network"),
+    (Ten, "exits", "contract", "tried to end the program"), (Ten, "far", "contract", "infinite for a network"),
     (Ten, "mask", "legal-actions", "of 3 actions 2.0 are legal"),
 ])
 @pytest.mark.filterwarnings("ignore")

@@ -63,7 +63,7 @@ def test_known_good_settings_are_compared_in_short_runs(tmp_path, monkeypatch):
 def test_search_plays_against_its_prior(tmp_path):
     folder = untrained_run(tmp_path / "run", "tictactoe")
     assert search_against_prior(folder, 3.0) is None, "search does not lose to an untrained prior"
-    with pytest.raises(UserError, match="only of agents that search"):
+    with pytest.raises(UserError, match="only for agents that search"):
         search_against_prior(untrained_run(tmp_path / "snake", "snake"), 1.0)
 
 

@@ -153,7 +153,7 @@ def write(folder, habit, name="Mine"):
 
 
 @pytest.mark.parametrize(("habit", "check", "words"), [
-    ("os._exit(7)", "crash", "exit code 7"), ("time.sleep(1000)", "hang", "did not come back"),
+    ("os._exit(7)", "crash", "exit code 7"), ("time.sleep(1000)", "hang", "did not return"),
     ("sys.exit(0)", "contract", "sys.exit(0)"), ("os.kill(os.getpid(), 11)", "crash", "exit code -11"),
 ])
 def test_crashing_and_hanging_environments_are_reported(tmp_path, habit, check, words):

@@ -126,7 +126,7 @@ def test_against_perfect_play(demo, monkeypatch, tmp_path):
     assert against_perfect_play(demo, 90.0).severity == "error"
     monkeypatch.undo()
     assert "at random" in against_perfect_play(untrained_run(tmp_path / "run", "tictactoe"), 90.0).message
-    with pytest.raises(UserError, match="only in games for two"):
+    with pytest.raises(UserError, match="only in Myosu's own two-player games"):
         against_perfect_play(untrained_run(tmp_path / "snake", "snake"), 1.0)
 
 
@@ -289,7 +289,7 @@ def test_one_setting_at_a_time_finds_the_bad_one(tmp_path, monkeypatch):
     settings = {**SMALL, "learning_rate": 3e-7, "gae_lambda": 0.9}
     run = myosu.train(Match, "ppo", env_steps=100, run=tmp_path / "run", **settings)
     found = one_setting_at_a_time(run.folder, 4.6)
-    assert found.check == "settings" and "where only learning_rate is another (2 settings" in found.message
+    assert found.check == "settings" and "with only learning_rate changed (2 settings" in found.message
     assert found.advice.endswith("--learning-rate 0.01.")
     with pytest.raises(UserError, match=r"need 0\.0 minutes"):
         one_setting_at_a_time(run.folder, 1.0)
@@ -302,6 +302,6 @@ def test_judge_one_setting_names_the_bad_setting():
     found = judge_one_setting(poor, {"a": poor + 0.1, "b": good}, differing)
     assert found.cause.endswith("b = 0.1 (known good: 0.001).")
     assert judge_one_setting(good, {"a": good, "b": poor}, differing) is None
-    assert judge_one_match({"a": 0.6, "c": 0.9}, 80, differing).message.count("another c alone") == 1
+    assert judge_one_match({"a": 0.6, "c": 0.9}, 80, differing).message.count("with only c changed") == 1
     assert judge_one_match({"a": 0.6, "c": 0.7}, 80, differing) is None
     assert by_distance(differing) == ["b", "a", "c"]

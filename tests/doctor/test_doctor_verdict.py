@@ -39,7 +39,7 @@ def test_negative_discount_is_accepted_in_two_player_games():
 def test_early_ends_under_negative_rewards_are_only_a_note():
     lengths = np.r_[np.full(300, 20), np.full(300, 9)]
     note = told(alone(3, returns=-1.0 * lengths, lengths=lengths))["early-end"]
-    assert note.severity == "info" and "after 20 steps at first and after 9 at last" in note.message
+    assert note.severity == "info" and "after 20 steps at first and after 9 at the end" in note.message
     assert "early-end" not in told(alone(3, returns=1.0 * lengths, lengths=lengths))
     every = np.full(600, 200)
     assert "early-end" not in told(alone(3, returns=-16.0 * every, lengths=every, truncated=np.ones(600, bool)))
@@ -97,7 +97,7 @@ def test_verdict_sentence_contains_the_advice():
     note = Finding("info", "y", "every step costs 1.", "Pay for it.")
     run = alone(3)
     assert Verdict("run", [rate, note], [], [], run).sentence == "the rate is too high. Set --learning-rate 0.1."
-    assert Verdict("run", [note], [], [], run).sentence.endswith("surely wrong, but look at this: every step costs 1.")
+    assert Verdict("run", [note], [], [], run).sentence.endswith("certainly wrong, but check this: every step costs 1.")
     assert Verdict("run", [], [], [], run).sentence == "nothing looks wrong."
 
 

@@ -98,7 +98,7 @@ def test_damaged_lines_and_nan_are_skipped_with_hints(metrics, tmp_path):
     assert metrics.points("loss/loss", "updates").tolist() == [[10, 0.5]]
     assert metrics.points("evaluation/mean_reward_low", "minutes").tolist() == [[0.2, 2]]
     first, second = hints(metrics)
-    assert "loss/loss is not a finite number since update 20" in first and "4 lines" in second
+    assert "loss/loss has not been finite since update 20" in first and "4 lines" in second
 
 
 def test_thinning_keeps_end_points_and_extremes():
@@ -119,7 +119,7 @@ def test_thinning_keeps_end_points_and_extremes():
     ([record(10 * k, **{"selfplay/value_error": 2.0, "selfplay/reward_first_std": 1.5, "selfplay/reward_first_mean": 0})
       for k in range(30)], "values miss"),
     ([record(1, actor_restarts=2, env_restarts=1)], "2 actor processes and 1 environment process had"),
-    ([evaluation(k, 5.0 - 0.1 * k) for k in range(7)], "nothing has improved"),
+    ([evaluation(k, 5.0 - 0.1 * k) for k in range(7)], "show no improvement"),
     ([evaluation(k, reward) for k, reward in enumerate([0, 7, 9, 8, 2, 3, 2])], "clearly below the best"),
     ([evaluation(k, 0.9, win_rate=0.95) for k in range(7)], None),
     ([evaluation(k, 9.0, opponent="random") for k in range(6)]

@@ -151,7 +151,7 @@ def test_findings_are_shown_beside_their_curves(open_page, runs):
     expect(card.locator("[data-check=entropy]")).to_contain_text("What to change: Raise --entropy-weight")
     note = page.locator("[data-chart='selfplay/policy_entropy'] .notes li")
     expect(note).to_have_count(1)
-    assert note.inner_text() == "short: Entropy: the policy settled too soon, unless the game is solved."
+    assert note.inner_text() == "short: Entropy: the policy converged too early, unless the game is solved."
     expect(page.locator("[data-chart='loss/gradient_norm'] .notes li")).to_have_count(1)
     assert page.locator("[data-chart='loss/loss'] .notes li").count() == 0
     card.get_by_role("button", name="See gradient norm").click()
