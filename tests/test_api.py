@@ -61,7 +61,7 @@ def python(script, *arguments, cwd=None, code=0):
     return done.stdout + done.stderr
 
 
-def test_importing_is_quick_and_imports_nothing_heavy():
+def test_import_is_fast_and_loads_no_heavy_modules():
     heavy = ("torch", "numba", "numpy", "gymnasium", "multiprocessing")
     out = python(f"import sys, myosu; print([name for name in {heavy} if name in sys.modules], dir(myosu))")
     assert out.startswith("[]") and all(name in out for name in ("train", "load", "evaluate", "check", "make", "games"))
@@ -70,7 +70,7 @@ def test_importing_is_quick_and_imports_nothing_heavy():
         myosu.trian  # noqa: B018
 
 
-def test_presets_and_the_default_algorithm_are_those_of_the_command(tmp_path):
+def test_presets_and_default_algorithm_equal_the_commands(tmp_path):
     """PPO for environments and games for one, MuZero for games for two; with the same settings to the last field."""
     for game, algorithm in (("CartPole-v1", "ppo"), ("snake", "ppo"), ("tictactoe", "muzero")):
         run = tmp_path / game
@@ -81,7 +81,7 @@ def test_presets_and_the_default_algorithm_are_those_of_the_command(tmp_path):
         assert told["algorithm"] == asked.algorithm == algorithm
         assert dataclasses.asdict(asked.train) == told["train"]
         decided = {name for name, value in told["algorithm_config"].items() if value != asked.algorithm_config[name]}
-        assert decided <= {"device", "precision", "learner_precision"}, "what depends on this machine"
+        assert decided <= {"device", "precision", "learner_precision"}, "only these depend on the machine"
     assert configure("CartPole-v1").train.minutes == 60
 
 
@@ -102,7 +102,7 @@ def test_an_unknown_setting_is_named():
     (gymnasium.make("CartPole-v1"), "CartPole-v1"),
     (gymnasium.wrappers.RescaleObservation(gymnasium.make("Pendulum-v1"), -1, 1), "python:gymnasium:Pendulum-v1"),
 ])
-def test_what_can_be_trained_on(tmp_path, env, game):
+def test_accepted_kinds_of_environments(tmp_path, env, game):
     run = myosu.train(env, "ppo", run=tmp_path / "run", **TINY)
     config = json.loads((run.folder / "config.json").read_text())
     # Another object of the same name gets a number, so that each name stays that of one object.
@@ -110,7 +110,7 @@ def test_what_can_be_trained_on(tmp_path, env, game):
     assert myosu.evaluate(run, games=2)["games"] == 2
 
 
-def test_a_game_as_a_module_an_object_or_a_file(tmp_path):
+def test_games_are_given_as_module_object_or_file(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("from myosu.games.tictactoe import *\nfrom myosu.games import tictactoe\nfrom dataclasses import "
                     "replace\nGAME = replace(tictactoe.GAME, name='mine')\n")
@@ -122,7 +122,7 @@ def test_a_game_as_a_module_an_object_or_a_file(tmp_path):
     assert myosu.evaluate(run, games=4)["game"] == "other"
 
 
-def test_what_cannot_be_trained_on_is_told(tmp_path):
+def test_impossible_environments_are_refused(tmp_path):
     with pytest.raises(myosu.UserError, match=r"cannot copy this one. Give its class"):
         myosu.train(Line())
     with pytest.raises(myosu.UserError, match="env = 7: give a name"):
@@ -160,11 +160,11 @@ def test_a_script_from_standard_input_trains_with_processes(tmp_path):
     assert python(SCRIPT, tmp_path).splitlines() == ["100 env steps True True"] * 2
 
 
-def test_a_run_of_a_python_object_wants_it_again(tmp_path):
+def test_resuming_a_python_object_needs_it_again(tmp_path):
     run = myosu.train(Line, "ppo", run=tmp_path / "run", **TINY)
     out = python("import sys, myosu\nmyosu.load(sys.argv[1])", run.folder, code=1)
-    assert "Give it again" in out and "test_api:Line was given to a training as a Python object" in out
-    assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "400", "--quiet"]) == 0, "it is known here"
+    assert "Pass it again" in out and "test_api:Line was passed to train() as a Python object" in out
+    assert cli.run(["train", "--resume", str(run.folder), "--env-steps", "400", "--quiet"]) == 0, "known here"
     kept = dict(given._given)
     try:
         given._given.clear()
@@ -189,10 +189,10 @@ def test_an_agent_acts_on_one_and_on_many(line, tmp_path):
     observation, _ = env.reset()
     for _ in range(4):
         observation, reward, terminated, _, _ = env.step(agent.act(observation))
-    assert terminated and reward == 1, "as the environment itself has them, dictionaries and actions from 1"
+    assert terminated and reward == 1, "act uses the environment's form: dictionaries, actions from 1"
     many = {"at": np.linspace(0, 0.75, 4, dtype=np.float32)[:, None], "odd": np.array([0, 1, 0, 1])}
     listed = [{"at": many["at"][i], "odd": many["odd"][i]} for i in range(4)]
-    assert agent.act(many).tolist() == agent.act(listed).tolist() == [1] * 4, "as the library has them, from 0"
+    assert agent.act(many).tolist() == agent.act(listed).tolist() == [1] * 4, "actions of a batch count from 0"
     assert agent.act(many, [True, False]).tolist() == [0] * 4
     vector = myosu.make(Line, 3)
     vector.reset()
@@ -247,7 +247,7 @@ class Repeat(gymnasium.Env):
         return np.zeros(1, np.float32), float(over and action == self.bit), over, False, {}
 
 
-def test_an_agent_remembers_from_call_to_call(tmp_path):
+def test_a_recurrent_agent_keeps_its_state_between_calls(tmp_path):
     run = myosu.train(Repeat, "ppo", run=tmp_path / "run", env_steps=12_000, num_envs=16, rollout_steps=24,
                       batch_size=192, learning_rate=0.01, lstm_size=16, sequence_length=12, evaluate_every=0,
                       quiet=True)
@@ -269,7 +269,7 @@ def test_an_agent_remembers_from_call_to_call(tmp_path):
 # --- what a program finds unchanged
 
 
-def test_training_leaves_signals_threads_and_randomness_alone(tmp_path):
+def test_training_restores_signals_threads_and_random_state(tmp_path):
     handlers = []
 
     class Look(myosu.Callback):
@@ -293,7 +293,7 @@ def test_training_leaves_signals_threads_and_randomness_alone(tmp_path):
     assert handlers == [signal.getsignal(signal.SIGINT)]
 
 
-def test_training_in_a_thread(tmp_path):
+def test_training_works_in_a_thread(tmp_path):
     """The same weights as in the main thread; only there can signals be handled."""
     runs, errors = [], []
 
@@ -309,7 +309,7 @@ def test_training_in_a_thread(tmp_path):
     thread.join()
     myosu.train("tictactoe", TOY, run=tmp_path / "main", deterministic=True, **TOY_TINY)
     assert same_weights(last_weights(tmp_path / "thread"), last_weights(tmp_path / "main"))
-    assert "only a program's main thread can" in errors[0]
+    assert "only in a program's main thread" in errors[0]
 
 
 class Wanders(Line):
@@ -325,7 +325,7 @@ class Wanders(Line):
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_an_environment_that_changes_the_folder_moves_no_run(tmp_path, monkeypatch, named):
+def test_an_environment_that_changes_directory_moves_no_run(tmp_path, monkeypatch, named):
     monkeypatch.chdir(tmp_path)
     run = myosu.train(Wanders, "ppo", run="here" if named else None, deterministic=named,
                       **{**TINY, "evaluate_every": 10, "evaluation_games": 4})
@@ -362,7 +362,7 @@ class Log(myosu.Callback):
 LOUD = {"updates": 30, "evaluate_every": 10, "evaluation_games": 4, "deterministic": True, "quiet": True}
 
 
-def test_callbacks_hear_of_all(tmp_path):
+def test_callbacks_receive_all_events(tmp_path):
     log = Log()
     run = myosu.train("tictactoe", TOY, run=tmp_path / "run", callbacks=[log], **LOUD)
     assert run.reason == "30 updates"
@@ -373,15 +373,15 @@ def test_callbacks_hear_of_all(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["evaluation", "checkpoint"])
-def test_a_callback_that_returns_false_ends_the_run_in_order(tmp_path, what):
+def test_a_callback_returning_false_ends_the_run_cleanly(tmp_path, what):
     log = Log(**{what: False})
     run = myosu.train("tictactoe", TOY, run=tmp_path / "run", callbacks=[log], **LOUD)
     assert run.reason == f"stopped by Log.on_{what}" and run.updates == 10
     assert [line["update"] for line in run.evaluations] == [10]
-    assert myosu.train(resume=run, quiet=True).updates == 30, "it goes on from there"
+    assert myosu.train(resume=run, quiet=True).updates == 30, "the run resumes"
 
 
-def test_a_callbacks_own_error_comes_through(tmp_path):
+def test_errors_in_callbacks_are_raised(tmp_path):
     class Broken(myosu.Callback):
         def on_evaluation(self, evaluation):
             return evaluation["no such thing"]
@@ -405,7 +405,7 @@ def wait_until_it_trains(process, run):
         time.sleep(0.1)
 
 
-def test_signals_save_and_a_second_one_need_not_come(tmp_path):
+def test_one_signal_saves_and_ends_the_run(tmp_path):
     """Ctrl-C, SIGTERM, a closed terminal (whose output fails as well); under nohup the last of them means nothing."""
     ours, theirs = os.openpty()
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -424,13 +424,13 @@ def test_signals_save_and_a_second_one_need_not_come(tmp_path):
     for name in ("int", "term", "hup", "terminal"):
         out, _ = processes[name].communicate(timeout=120)
         assert processes[name].returncode == 130 and (name == "terminal" or "Saving and stopping" in out)
-        assert len(list((tmp_path / name / "checkpoints").glob("update-*"))) == 1, "and the agent is there"
+        assert len(list((tmp_path / name / "checkpoints").glob("update-*"))) == 1, "one checkpoint was saved"
     assert processes["nohup"].poll() is None
     processes["nohup"].send_signal(signal.SIGINT)
     assert "Saving and stopping" in processes["nohup"].communicate(timeout=120)[0]
 
 
-def test_a_second_ctrl_c_says_what_is_kept(tmp_path, capsys):
+def test_a_second_ctrl_c_names_the_last_checkpoint(tmp_path, capsys):
     class Twice(myosu.Callback):
         def on_checkpoint(self, path):
             os.kill(os.getpid(), signal.SIGINT)
@@ -448,7 +448,7 @@ def test_a_second_ctrl_c_says_what_is_kept(tmp_path, capsys):
 # --- a notebook
 
 
-def test_progress_in_a_notebook_is_one_text_written_anew(tmp_path, monkeypatch):
+def test_notebook_progress_is_updated_in_place(tmp_path, monkeypatch):
     shown, updated = [], []
 
     def display(page, raw, display_id):

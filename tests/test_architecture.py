@@ -66,15 +66,15 @@ def wrong_arrows() -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def test_every_room_has_its_place():
+def test_every_package_has_a_layer():
     assert {room_of(file) for file in FILES} <= PLACE.keys()
 
 
-def test_nothing_imports_anything_on_its_right():
+def test_no_package_imports_a_higher_layer():
     assert {arrow: files for arrow, files in wrong_arrows().items() if arrow not in KNOWN} == {}
 
 
-def test_known_exceptions_are_still_there():
+def test_known_exceptions_still_exist():
     assert wrong_arrows().keys() >= KNOWN
 
 
@@ -83,6 +83,6 @@ def test_known_exceptions_are_still_there():
     ("def f():\n    from myosu import trust", {"trust"}), ("import numpy", set()),
     ("if TYPE_CHECKING:\n    from myosu.web import server", set()),
     ("importlib.import_module('myosu.web.server')", {"web"})])
-def test_imports_are_seen(tmp_path, text, rooms):
+def test_imports_of_a_file_are_found(tmp_path, text, rooms):
     (tmp_path / "x.py").write_text(text)
     assert imports_of(tmp_path / "x.py") == rooms

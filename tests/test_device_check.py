@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_every_part_that_a_cpu_has(tmp_path):
+def test_device_check_runs_every_part_on_a_cpu(tmp_path):
     done = subprocess.run(
         ["bash", ROOT / "scripts" / "device_check.sh", tmp_path, "", "--device", "cpu", "--tiny", "--parts",
          "about,network,selfplay,learner,othello,pictures,sac_pictures", "--games", "CPU:2x8"],

@@ -58,14 +58,14 @@ def flags_of():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page):
+def test_links_have_targets(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
         path, _, anchor = target.partition("#")
         if "://" in target:
             continue
         file = page.parent / path if path else page
-        assert file.exists(), f"{target} is not there"
-        assert not anchor or anchor in anchors(file), f"{target} names no heading"
+        assert file.exists(), f"{target} does not exist"
+        assert not anchor or anchor in anchors(file), f"{target} matches no heading"
 
 
 def test_files_that_code_names_exist():
@@ -77,7 +77,7 @@ def test_files_that_code_names_exist():
 
 
 @pytest.mark.parametrize("page", PRESENT, ids=name_of)
-def test_no_long_lines(page):
+def test_docs_have_no_long_lines(page):
     """Tables, and what a command prints, are as wide as they are."""
     long = [line for line in FENCE.sub("", page.read_text()).splitlines()
             if len(line) > 120 and not line.lstrip().startswith(("|", "![")) and " " in line.strip()]
@@ -85,7 +85,7 @@ def test_no_long_lines(page):
 
 
 @pytest.mark.parametrize("page", PRESENT, ids=name_of)
-def test_commands_and_flags_exist(page, flags_of, capsys):
+def test_documented_commands_and_flags_exist(page, flags_of, capsys):
     for words in commands(page):
         command = words[1]
         if not re.fullmatch("[a-z]+", command):

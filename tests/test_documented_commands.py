@@ -25,14 +25,14 @@ def test_every_documented_command_is_run_or_excused():
     assert runs == {f"runs/{name}" for name in ("first", "second", "pole", "go", "othello")}
 
 
-def test_limits_are_cut():
+def test_training_limits_are_shortened():
     assert script.shortened("train othello --minutes 60")[2:4] == ["--minutes", "0.05"]
     assert script.shortened("train --resume runs/NAME --minutes 60")[2:5] == ["runs/first", "--updates", "12"]
     assert script.shortened("train nim.py")[-2:] == ["--minutes", "0.05"]
     assert script.shortened("play CartPole-v1 play it yourself") == ["play", "CartPole-v1", "--no-browser"]
 
 
-def test_what_excuses_a_command_is_there():
+def test_reasons_for_skipped_commands_exist():
     named = re.findall(r"(?:tests|docs)/[\w/.-]+\.(?:py|md)", " ".join(script.SKIPPED.values()))
     assert len(named) > 5 and [path for path in named if not (ROOT / path).is_file()] == []
     documented = script.documented()

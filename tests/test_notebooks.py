@@ -54,7 +54,7 @@ def program(path: Path) -> str:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_a_notebook_runs(tmp_path, path):
     text = program(path)
-    assert "%" not in {line.strip()[:1] for line in text.splitlines()}, "a command of IPython that nobody translates"
+    assert "%" not in {line.strip()[:1] for line in text.splitlines()}, "an IPython command is not translated"
     assert any(short in text for short in SHORTER.values())
     (tmp_path / "notebook.py").write_text(text)
     done = subprocess.run([sys.executable, "notebook.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -65,7 +65,7 @@ def test_a_notebook_runs(tmp_path, path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
-def test_a_notebook_is_kept_without_outputs_and_begins_with_its_installation(path):
+def test_notebooks_have_no_outputs_and_start_with_installation(path):
     code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
     assert '%pip install --quiet "myosu[plot]"' in source(code[0])

@@ -53,13 +53,13 @@ def test_every_declared_dependency_is_pinned_at_an_allowed_version():
     assert not runtime.keys() & dev.keys()
 
 
-def test_the_extra_all_is_every_other_one_for_users():
+def test_extra_all_contains_every_other_user_extra():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (everything,) = extras["all"]
     assert set(everything.removeprefix("myosu[").removesuffix("]").split(",")) == extras.keys() - {"all", "dev", "docs"}
 
 
-def test_no_file_of_packaging_names_a_registry_s_host():
+def test_packaging_files_name_no_registry_host():
     for name in ("pyproject.toml", "Dockerfile", "Makefile", "requirements.lock", "requirements-dev.lock",
                  ".github/workflows/release.yml", "scripts/build_release.py"):
         assert not re.search(r"pypi\.org|pythonhosted|index-url", (ROOT / name).read_text()), name
@@ -79,12 +79,12 @@ def wheel(tmp_path_factory) -> Path:
     return dist
 
 
-def test_the_wheel_and_the_sdist_are_small_and_whole(wheel):
+def test_wheel_and_sdist_are_small_and_complete(wheel):
     assert build_release.problems(wheel) == []
 
 
 @pytest.mark.parametrize("lost", build_release.NEEDED)
-def test_a_wheel_that_lacks_something_is_told(wheel, lost, monkeypatch, tmp_path):
+def test_an_incomplete_wheel_is_reported(wheel, lost, monkeypatch, tmp_path):
     folder = shutil.copytree(wheel, tmp_path / "dist")
     (path,) = folder.glob("*.whl")
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "part", "w") as part:
@@ -96,7 +96,7 @@ def test_a_wheel_that_lacks_something_is_told(wheel, lost, monkeypatch, tmp_path
 
 
 @pytest.mark.slow
-def test_the_wheel_alone_trains_and_plays(wheel, tmp_path):
+def test_an_installed_wheel_trains_and_plays(wheel, tmp_path):
     """With the libraries of this environment; the release workflow installs them into an empty one."""
     (path,) = wheel.glob("*.whl")
     zipfile.ZipFile(path).extractall(tmp_path / "site")
@@ -131,14 +131,14 @@ def fake_python(folder: Path, body: str) -> str:
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 class TestMakefile:
-    def test_an_old_python_is_named(self, fresh):
+    def test_an_old_python_is_reported(self, fresh):
         python = fake_python(fresh, 'case "$1" in --version) echo Python 3.9.2;; *) exit 1;; esac')
         result = make(fresh, "install", python)
         assert result.returncode == 2
         assert "Python 3.11 or newer" in result.stderr and "Python 3.9.2" in result.stderr
         assert not (fresh / ".venv").exists()
 
-    def test_a_missing_venv_module_is_named(self, fresh):
+    def test_a_missing_venv_module_is_reported(self, fresh):
         python = fake_python(fresh, 'case "$2" in *ensurepip*) exit 1;; esac')
         result = make(fresh, "install", python)
         assert result.returncode == 2
@@ -149,7 +149,7 @@ class TestMakefile:
         assert plan.index("-m venv .venv") < plan.index("install --quiet -r requirements.lock")
         assert plan.strip().endswith(".venv/bin/myosu train othello --minutes 3 --run runs/mine")
 
-    def test_an_installed_tree_is_not_installed_again(self, fresh):
+    def test_make_train_skips_a_finished_installation(self, fresh):
         (fresh / ".venv/bin").mkdir(parents=True)
         for name in (".venv/bin/python", ".venv/.installed"):
             (fresh / name).touch()
@@ -157,7 +157,7 @@ class TestMakefile:
         assert "pip" not in plan and "myosu train" in plan
 
 
-def test_an_installation_and_a_home_that_cannot_be_written_get_another_cache(monkeypatch):
+def test_numba_cache_moves_if_its_folders_are_read_only(monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", "")  # so that it is unset again after the test
     monkeypatch.delenv("NUMBA_CACHE_DIR")
     myosu._find_cache()

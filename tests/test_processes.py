@@ -10,7 +10,7 @@ def tell_blocked(connection, parent):
     connection.send(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
 
-def test_no_child_sees_ctrl_c():
+def test_child_processes_block_ctrl_c():
     """Not the first one either, with which multiprocessing starts a process of its own."""
     code = (f"import signal, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
             "from myosu.processes import spawn\n"
@@ -41,6 +41,6 @@ finally:
 """
 
 
-def test_sigterm_within_a_callback_ends_a_process_all_the_same():
+def test_sigterm_within_a_callback_ends_the_process():
     done = subprocess.run([sys.executable, "-c", TERMINATED], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("closed\n", "")

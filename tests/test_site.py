@@ -47,7 +47,7 @@ def test_every_public_name_has_a_page():
 
 
 @pytest.mark.parametrize("name", REFERENCE)
-def test_what_the_reference_names_is_there_and_has_a_docstring(name):
+def test_referenced_names_exist_and_have_docstrings(name):
     thing = found(name)
     assert inspect.getdoc(thing), f"{name} has no docstring"
     if inspect.isclass(thing):
@@ -56,7 +56,7 @@ def test_what_the_reference_names_is_there_and_has_a_docstring(name):
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_every_algorithm_has_a_page_in_the_one_form(name):
+def test_every_algorithm_has_a_page_of_the_common_form(name):
     page = (ROOT / f"docs/algorithms/{name}.md").read_text()
     parts = ["**What it is.**", "**When to use it.**", f"`algorithms/{name}.py`", "## Equations",
              "## What each idea is worth", "## Pitfalls", "## All settings", f"<!-- settings: {name} -->"]
@@ -109,7 +109,7 @@ def site(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_every_link_of_the_site_leads_somewhere(site):
+def test_every_link_of_the_site_has_a_target(site):
     broken = []
     for name, page in site.items():
         if page is None or name == "404.html":
@@ -138,6 +138,6 @@ def simple(parts):
 
 
 @pytest.mark.slow
-def test_the_site_has_what_the_pages_promise(site):
+def test_the_site_has_the_expected_pages_and_anchors(site):
     assert {f"algorithms/{name}.html" for name in ALGORITHMS} | {"changelog.html", "contributing.html"} <= site.keys()
     assert {f"myosu.{name}" for name in myosu.__all__} <= site["api/library.html"].anchors

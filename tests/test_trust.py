@@ -73,7 +73,7 @@ READERS = {
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("field, value", [("algorithm", "evil_module.py"), ("game", "evil_module.py"),
                                           ("game", "evil_module:Evil-v0"), ("game", "GymV26Environment-v0")])
-def test_a_run_from_somebody_else_runs_no_code(alone, capfd, monkeypatch, reader, field, value):
+def test_a_foreign_run_executes_no_code(alone, capfd, monkeypatch, reader, field, value):
     _, marker = make_evil(alone)
     monkeypatch.chdir(alone)
     run = alone / "run"
@@ -99,7 +99,7 @@ def test_a_run_from_somebody_else_runs_no_code(alone, capfd, monkeypatch, reader
     assert not marker.exists()
 
 
-def test_curves_and_lists_need_no_code(alone, monkeypatch, capsys):
+def test_curves_and_lists_execute_no_code(alone, monkeypatch, capsys):
     run = alone / "run"
     train(toy_run(run, updates=20, evaluate_every=10, evaluation_games=4), quiet=True)
     evil, marker = make_evil(alone)
@@ -113,7 +113,7 @@ def test_curves_and_lists_need_no_code(alone, monkeypatch, capsys):
     assert not marker.exists()
 
 
-def test_what_the_person_named_is_no_question_until_it_changes(alone, monkeypatch, capsys):
+def test_code_named_by_the_user_is_trusted_until_it_changes(alone, monkeypatch, capsys):
     own = alone / "my_algorithm.py"
     shutil.copy(TOY, own)
     monkeypatch.setattr("toy_runs.TOY", str(own))
@@ -139,7 +139,7 @@ def test_what_the_person_named_is_no_question_until_it_changes(alone, monkeypatc
     capsys.readouterr()
 
 
-def test_child_processes_inherit_the_decision(alone, monkeypatch, capsys):
+def test_child_processes_inherit_trust(alone, monkeypatch, capsys):
     """The actors and the evaluator are processes of their own."""
     own = alone / "my_algorithm.py"
     shutil.copy(TOY, own)
@@ -159,7 +159,7 @@ def test_child_processes_inherit_the_decision(alone, monkeypatch, capsys):
     assert [line["update"] for line in evaluated if line["kind"] == "evaluation"][-1] == 50
 
 
-def test_a_module_is_found_without_running_its_packages(alone):
+def test_a_module_is_found_without_importing_its_packages(alone):
     (alone / "package").mkdir()
     (alone / "package" / "__init__.py").write_text("raise RuntimeError('ran')")
     (alone / "package" / "inner.py").write_text("x = 1")
@@ -171,11 +171,11 @@ def test_a_module_is_found_without_running_its_packages(alone):
 @pytest.mark.parametrize("name, source", [
     ("othello", None), ("CartPole-v1", None), ("myosu.envs.probes:myosu/ProbeBoth-v0", None), ("ppo", None),
     ("ale_py:ALE/Pong-v5", "ale_py"), ("gtp:gnugo --mode gtp", "gtp:gnugo --mode gtp"), ("myosux:A-v0", "myosux")])
-def test_what_there_is_to_ask_about(name, source):
+def test_source_of_names_the_code_to_trust(name, source):
     assert trust.source_of(name) == source
 
 
-def test_a_game_from_somebody_else_runs_no_code(alone):
+def test_a_foreign_game_executes_no_code(alone):
     evil, marker = make_evil(alone)
     for name in (str(evil), "evil_module:Evil-v0"):
         record = GameRecord(1, [0], [0.0, 0.0], False, False, game=name, players=[{"kind": "person"}] * 2)
@@ -187,7 +187,7 @@ def test_a_game_from_somebody_else_runs_no_code(alone):
     assert not marker.exists()
 
 
-def test_a_league_from_somebody_else_runs_no_code(alone, monkeypatch, capsys):
+def test_a_foreign_league_executes_no_code(alone, monkeypatch, capsys):
     evil, marker = make_evil(alone)
     league = League(alone / "league", "tictactoe")
     league.enter([Entrant("random", "random", False), Entrant("engine", f"gtp:{sys.executable} {evil}", True)])
@@ -202,7 +202,7 @@ def test_a_league_from_somebody_else_runs_no_code(alone, monkeypatch, capsys):
     assert marker.exists()  # as it would have been
 
 
-def test_a_memory_that_cannot_be_used_is_no_error(alone, monkeypatch):
+def test_an_unusable_trust_file_is_no_error(alone, monkeypatch):
     (alone / "state").write_text("a file where a folder should be")
     trust.remember(TOY)
     forget(monkeypatch)

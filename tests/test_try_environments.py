@@ -14,13 +14,13 @@ GOOD = {"algorithm": "ppo", "steps": 12345, "seconds": 40.4, "random": {"mean": 
         "trained": {"mean": 100.0, "error": 5.0}}
 
 
-def test_what_is_tried():
+def test_cases_are_distinct_and_many():
     keys = [case.key for case in script.CASES]
     assert len(keys) == len(set(keys)) >= 40
     assert len({case.packages.split()[0] for case in script.CASES}) >= 20
 
 
-def test_the_table():
+def test_results_table():
     one, two, three = script.CASES[:3]
     table = script.table({one.key: GOOD, two.key: GOOD | {"trained": {"mean": 23.0, "error": 2.0}},
                           three.key: {"error": "no\n| licence", "version": ""}, "what is tried no more": GOOD})
@@ -31,6 +31,6 @@ def test_the_table():
     assert lines[6] == f"| `{three.key}` | gymnasium | no | | | no \\| licence |"
 
 
-def test_the_page_shows_what_was_found():
+def test_the_page_shows_the_results():
     page, results = script.PAGE.read_text(), json.loads(script.RESULTS.read_text())
     assert page.partition(script.BEGIN)[2].partition(script.END)[0] == script.table(results)

@@ -48,7 +48,7 @@ UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT
 HELP = (
     "usage: myosu COMMAND ...\n\nTrain agents that play games, rate them honestly, play against them.\n\n"
     + "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
-    + "\n\nmyosu COMMAND --help tells more.\nBegin with: myosu demo, or: myosu train tictactoe --minutes 2"
+    + "\n\nmyosu COMMAND --help shows a command's flags.\nStart with: myosu demo, or: myosu train tictactoe --minutes 2"
 )
 
 
@@ -67,7 +67,7 @@ def next_steps() -> str:
         steps = [("myosu demo", "play Connect Four against a small agent, now"),
                  ("myosu train tictactoe --minutes 2", "train an agent of your own"),
                  ("myosu train CartPole-v1 --env-steps 50000", "or on any Gymnasium environment"),
-                 ("myosu games", "which games there are")]
+                 ("myosu games", "list the games")]
         text = "Train agents that play games, rate them honestly, play against them."
     width = max(len(command) for command, _ in steps)
     lines = "\n".join(f"  {command:<{width}}  {what}" for command, what in steps)
@@ -99,8 +99,8 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        print(f"myosu: {error.filename or 'The output'} cannot be written: {error.strerror}. Choose a place "
-              "where you may write, or make room there.", file=sys.stderr)
+        print(f"myosu: {error.filename or 'The output'} cannot be written: {error.strerror}. Choose a "
+              "folder where you may write, or free some space there.", file=sys.stderr)
         return 2
 
 

@@ -76,7 +76,7 @@ def opinion(agent, game, actions):
     return int(thoughts.action[0]), float(thoughts.value[0])
 
 
-def test_rows_of_a_state_belong_to_games(agent, othello):
+def test_batched_games_keep_separate_states(agent, othello):
     """Games in one batch, in another order at the next turn and beside one that begins, as each by itself."""
     rng = np.random.default_rng(0)
     observation = rng.integers(0, 2, (2, 3, *othello.observation_shape)).astype(othello.observation_dtype)
@@ -95,7 +95,7 @@ def test_rows_of_a_state_belong_to_games(agent, othello):
 
 
 @pytest.mark.parametrize("opening_plies", [0, 5])
-def test_in_a_match(agent, othello, opening_plies):
+def test_memory_in_a_match(agent, othello, opening_plies):
     """From both seats, against another player and itself, and after an opening that chance has played."""
     player = AgentPlayer(othello, agent, "agent")
     result = play_match(othello, player, RandomPlayer(othello, 3), 8, opening_plies, seed=1)
@@ -105,14 +105,14 @@ def test_in_a_match(agent, othello, opening_plies):
         for ply, action in answers(agent, othello, actions, game % 2).items():
             assert ply < opening_plies or own[ply] == action
         forgot += answers(Forgetful(agent), othello, actions, game % 2) != own
-    assert forgot, "memory decides nothing in these games, so they show nothing"
+    assert forgot, "memory changes no action in these games, so they test nothing"
     itself = play_match(othello, player, player, 4, 2, seed=1)
     for actions in itself.histories:
         told = answers(agent, othello, actions, 0) | answers(agent, othello, actions, 1)
         assert [told[ply] for ply in range(2, len(actions))] == actions[2:]
 
 
-def test_against_every_reply(tmp_path):
+def test_memory_against_every_reply(tmp_path):
     """Lines that branch off from one another have memories of their own."""
     game = load_game("tictactoe")
     agent, _, _ = load_agent(untrained_run(tmp_path / "run", "tictactoe", learnt_by=FOR_TWO))
@@ -123,7 +123,7 @@ def test_against_every_reply(tmp_path):
         assert answers(agent, game, line, seat) == {ply: a for ply, a in enumerate(line) if ply % 2 == seat}
 
 
-def test_over_gtp(run, agent, othello, capsys, monkeypatch):
+def test_memory_over_gtp(run, agent, othello, capsys, monkeypatch):
     """In either seat, after moves that the controller chose for it, and after taking back."""
     rng, course, commands, expected = np.random.default_rng(2), Course(othello, 0), ["clear_board"], []
     colours = ("black", "white")
@@ -155,7 +155,7 @@ def test_over_gtp(run, agent, othello, capsys, monkeypatch):
     assert answered == expected
 
 
-def test_in_pettingzoo(agent, othello):
+def test_memory_in_pettingzoo(agent, othello):
     """Both seats, each with a state of its own; the observation of whoever waits is 0 there, and is not shown."""
     env, states, actions = PettingZooEnv("othello"), {}, []
     env.reset(seed=1)
@@ -198,7 +198,7 @@ def at_the_page(folder, conversation):
     return asyncio.run(talk())
 
 
-def test_at_the_page(run, agent, othello):
+def test_memory_on_the_web_page(run, agent, othello):
     """Against a person, who asks for hints and takes moves back, and after the server was started again."""
     rng = np.random.default_rng(5)
 
@@ -252,7 +252,7 @@ def test_at_the_page(run, agent, othello):
     at_the_page(run, lambda room: go_on(room, name))
 
 
-def test_alone_at_the_page_and_in_episodes(tmp_path):
+def test_memory_in_single_player_games(tmp_path):
     """Snake, where an agent has every turn: what the page plays is what ``play_episodes`` measures."""
     folder = untrained_run(tmp_path / "run", "snake", learnt_by=("ppo", LSTM))
     agent, environment, _ = load_agent(folder)
@@ -273,7 +273,7 @@ def test_alone_at_the_page_and_in_episodes(tmp_path):
         played = dict(enumerate(actions))
         assert answers(agent, environment.rules, actions, 0, seed) == played
         forgot += answers(Forgetful(agent), environment.rules, actions, 0, seed) != played
-    assert forgot, "memory decides nothing in these games, so they show nothing"
+    assert forgot, "memory changes no action in these games, so they test nothing"
 
     class Watched:
         """Records what the agent was asked and answered in each environment, whose number travels with the memory:
@@ -298,7 +298,7 @@ def test_alone_at_the_page_and_in_episodes(tmp_path):
             assert again[0] == action
 
 
-def test_evaluate_prints_what_the_match_gave(run, agent, othello, capsys):
+def test_evaluate_prints_the_match_result(run, agent, othello, capsys):
     assert cli.run(["evaluate", str(run), "--games", "6", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     expected = play_match(othello, AgentPlayer(othello, agent, str(run)), RandomPlayer(othello, 1), 6)

@@ -76,7 +76,7 @@ def untrained(config, game=TICTACTOE, seed=0):
 
 
 @pytest.mark.parametrize(("config", "empty"), [(CONFIGS[0], 4), (CONFIGS[1], 5)], ids=["gumbel", "puct"])
-def test_an_untrained_agent_plays_endgames_as_minimax_does(config, empty):
+def test_untrained_agent_plays_endgames_like_minimax(config, empty):
     """Some plies before the end the rules alone decide: the agent mates, it blocks, and its values (means over all
     simulations) are nearest to the true ones. A search with a wrong sign, illegal moves or rewards of the wrong side
     fails."""
@@ -95,7 +95,7 @@ def observed(positions, game=TICTACTOE):
     return out, legal_mask(game, positions)
 
 
-def test_lines_are_legal_to_their_end():
+def test_principal_variations_are_legal_to_the_end():
     positions = endgames(6, 20, 2)
     thoughts = untrained(SMALL).think(*observed(positions), simulations=200, positions=positions)
     for k in range(20):
@@ -105,7 +105,7 @@ def test_lines_are_legal_to_their_end():
             TICTACTOE.batch.step(state, np.array([action]), np.empty(1, np.float32), ended)
 
 
-def test_impossible_games_and_missing_positions_are_told():
+def test_unsupported_games_and_missing_positions_are_refused():
     with pytest.raises(UserError, match="foresee"):
         alphazero.resolve(SMALL, load_environment("snake").spec, True)
     with pytest.raises(UserError, match="rules of a game"):
@@ -121,14 +121,14 @@ def test_impossible_games_and_missing_positions_are_told():
 
 
 @pytest.mark.parametrize("game", ["tictactoe", "connect_four", "othello", "go9"])
-def test_presets_fit(game):
+def test_presets_make_a_network(game):
     environment = load_environment(game)
     preset = load_preset("alphazero", environment, alphazero.Config)
     make_net(alphazero.Config(**preset), environment.spec)
     assert preset
 
 
-def test_every_game_is_played_and_learnt():
+def test_trains_on_several_board_games():
     for name in ("connect_four", "othello", "go9"):
         config = dataclasses.replace(SMALL, simulations=2, num_envs=2, learning_starts=1, batch_size=4,
                                      ownership_loss_weight=float(name == "go9"))
@@ -138,7 +138,7 @@ def test_every_game_is_played_and_learnt():
         assert loop.metrics and all(np.isfinite(list(losses.values())).all() for losses in loop.metrics)
 
 
-def test_the_network_in_bytes_says_what_it_says_in_float32():
+def test_int8_network_is_close_to_float32():
     config = dataclasses.replace(SMALL, channels=32, blocks=2)
     if muzero._precision(make_net(config, game_spec(TICTACTOE)), dataclasses.replace(
             config, precision="int8"), self_play=True) != "int8":
@@ -194,7 +194,7 @@ def probe(rewards) -> Game:
 
 
 @pytest.mark.parametrize("search", ["gumbel", "puct"])
-def test_values_of_a_probe_are_learnt_by_hand(search):
+def test_exact_values_of_a_two_ply_probe(search):
     """The second mover earns 0.5: the value is 0.5 before that ply and 0.25 − 0.5 before the first, which earns 0.25 at
     once."""
     config = dataclasses.replace(SMALL, search=search, search_value_weight=0.0, simulations=4,
@@ -245,7 +245,7 @@ def test_a_broken_sign_does_not_learn(tmp_path, monkeypatch):
     assert found < 1.0 and error > 0.4, (found, error)
 
 
-def test_goes_on_exactly_after_restoring():
+def test_restored_run_continues_exactly():
     def loop():
         return InTurn(alphazero, SMALL, NativeVectorEnv(TICTACTOE, 8), 3)
 
@@ -262,7 +262,7 @@ def test_goes_on_exactly_after_restoring():
     assert np.array_equal(later["env"]["states"], restored.actor.state_dict()["env"]["states"])
 
 
-def test_a_run_is_played_loaded_and_exported(tmp_path):
+def test_trained_run_is_evaluated_loaded_and_exported(tmp_path):
     run = create_run(RunConfig("tictactoe", "alphazero", SMALL, TrainConfig(
         updates=4, deterministic=True, evaluate_every=4, evaluation_games=4)), tmp_path / "run")
     result = train(run, quiet=True)
@@ -277,7 +277,7 @@ def test_a_run_is_played_loaded_and_exported(tmp_path):
     assert [file.name for file in export(run.folder, tmp_path / "out", "torch")] == ["initial.pt2", "export.json"]
 
 
-def test_the_page_and_the_doctor_give_positions():
+def test_web_page_and_doctor_pass_positions():
     agent = untrained(SMALL)
     thinker, course = Thinker(lambda name: agent), Course(TICTACTOE, 0)
     for action in (0, 3, 1, 4):

@@ -45,12 +45,12 @@ def clone(action_space, does, legal=None, updates=400):
 SEEN = np.random.default_rng(1).uniform(-1, 1, (200, 2)).astype(np.float32)
 
 
-def test_choices_are_cloned():
+def test_discrete_actions_are_cloned():
     agent, learner, replay = clone(spaces.Discrete(3), lambda seen: int(seen[0] > 0) + int(seen[1] > 0))
     acts, _ = agent.act(SEEN, np.ones((200, 3), bool))
     assert (acts == (SEEN > 0).sum(1)).mean() > 0.93
     acts, _ = agent.act(SEEN, np.tile([True, False, True], (200, 1)))
-    assert not (acts == 1).any(), "the mask holds"
+    assert not (acts == 1).any(), "a masked action was chosen"
     thoughts = agent.think(SEEN, np.tile([True, False, True], (200, 1)))
     assert (thoughts.policy[:, 1] == 0).all() and np.array_equal(thoughts.action, acts)
     state = learner.state_dict()
@@ -59,7 +59,7 @@ def test_choices_are_cloned():
     assert [learner.update(replay, 0.5)["loss"] for _ in range(3)] == first
 
 
-def test_branches_are_cloned_by_what_is_legal():
+def test_illegal_choices_of_a_branch_get_no_gradient():
     """The last choice of the second branch was never legal: that it was not made says nothing against it."""
     legal = np.array([True, True, True, True, False])
     agent, learner, _ = clone(spaces.MultiDiscrete([2, 3]), lambda seen: (seen[0] > 0, seen[1] > 0), legal)
@@ -76,7 +76,7 @@ def test_continuous_actions_are_cloned_between_their_bounds():
     assert np.abs(acts - np.stack([1.5 * SEEN[:, 0], 5 + 4 * SEEN[:, 1]], 1)).max(0).tolist() < [0.4, 1.0]
 
 
-def test_what_does_not_fit_is_told():
+def test_unbounded_actions_are_refused():
     assert load_algorithm("cloning") is cloning
     spec = GymVectorEnv(Still, 1, kwargs={"action_space": spaces.Box(-np.inf, 1, (1,))}).spec
     with pytest.raises(UserError, match="bounds"):
@@ -88,7 +88,7 @@ def go_moves(size, actions):
     return list(play_through(Environment("go", game_spec(game), game=game), 0, actions)), game
 
 
-def test_passing_belongs_to_no_cell_and_symmetries_turn_everything_else():
+def test_symmetries_move_cells_and_leave_passes():
     moves, game = go_moves(3, [0, 4, 9, 8])
     spec, config = game_spec(game), cloning.Config(channels=8, batch_size=64, held_out=0.0)
     learner = cloning.make_learner(config, spec, game.symmetries, 0)
@@ -97,7 +97,7 @@ def test_passing_belongs_to_no_cell_and_symmetries_turn_everything_else():
     [rows] = cloning.make_rows(config, spec, moves)
     replay.add(rows, 0)
     batch = learner._augmented({name: np.repeat(column[:1], 64, axis=0) for name, column in replay.columns.items()})
-    assert set(batch["action"].tolist()) == {0, 2, 6, 8}, "a corner is a corner"
+    assert set(batch["action"].tolist()) == {0, 2, 6, 8}, "symmetries map corners to corners"
     batch = learner._augmented({name: np.repeat(column[2:3], 64, axis=0) for name, column in replay.columns.items()})
     assert set(batch["action"].tolist()) == {9}
     # The stone of the player to move (a corner) is illegal wherever it was turned to.
@@ -111,7 +111,7 @@ def test_passing_belongs_to_no_cell_and_symmetries_turn_everything_else():
     ([0, 4, 3, 9, 2, 1], [0, 0, 1, 0, 0, 0], [2]),  # random moves at the end of a game that goes on
     ([0, 4, 9, 9], [0, 1, 1, 1], [1, 2, 3]),
 ])
-def test_captures_of_dead_stones_before_the_last_passes_are_cloned(actions, chosen, learnt):
+def test_captures_of_dead_stones_before_final_passes_are_cloned(actions, chosen, learnt):
     """Without them a policy passes while dead stones stand, which the rules count as alive."""
     moves = [Move(np.zeros(1), np.ones(10, bool), np.int64(action), ply % 2, np.zeros(2), False, False, bool(by_player))
              for ply, (action, by_player) in enumerate(zip(actions, chosen, strict=True))]
@@ -119,7 +119,7 @@ def test_captures_of_dead_stones_before_the_last_passes_are_cloned(actions, chos
     assert cloning.moves_to_clone(moves, None) == [move for move in moves if move.chosen]
 
 
-def test_only_chosen_moves_are_learnt_and_held_out_games_are_only_tested_on():
+def test_unchosen_moves_and_held_out_games_are_not_learnt():
     moves, game = go_moves(3, [0, 4, 9, 8])
     spec, config = game_spec(game), cloning.Config(channels=8, batch_size=64, held_out=0.5)
     [rows] = cloning.make_rows(config, spec, [move._replace(chosen=ply > 1) for ply, move in enumerate(moves)])

@@ -36,7 +36,7 @@ def learnt(env, steps=700, **settings):
 @pytest.mark.parametrize("settings", [
     {}, {"n_step": 3, "prioritized": True},
     {"dueling": False, "double": False, "target_every": 1, "tau": 0.1}])
-def test_probes_are_learnt_to_their_exact_values(settings):
+def test_probes_reach_their_exact_values(settings):
     for name, observations, expected in Q_VALUES:
         loop = learnt(f"myosu/Probe{name}-v0", **settings)
         assert np.abs(values(loop, observations) - expected).max() < 0.05, (name, values(loop, observations))
@@ -51,23 +51,23 @@ def test_advantage_learning_widens_the_gap(name, observations, expected):
 
 
 @pytest.mark.parametrize("n_step", [1, 2, 5])
-def test_what_follows_a_truncation_counts(n_step):
+def test_truncated_episodes_are_bootstrapped(n_step):
     loop = learnt(Endless, n_step=n_step)
     assert abs(values(loop, [1]).item() - 2.0) < 0.05
 
 
 @pytest.mark.parametrize("double", [True, False])
-def test_illegal_actions_are_not_taken_and_not_believed(double):
+def test_illegal_actions_are_not_taken_or_bootstrapped_from(double):
     """Nothing is learnt of the illegal action at 1, but it looks as good as at 0, where it pays 4: that of 0 must not
     bootstrap from it."""
     loop = learnt(Forbidden, double=double)
     assert np.abs(values(loop, [0]) - [[1.5, 4.5]]).max() < 0.05 and abs(values(loop, [1])[0, 0] - 1) < 0.05
-    assert values(loop, [1])[0, 1] > 1.5, "the temptation"
+    assert values(loop, [1])[0, 1] > 1.5, "the illegal action must look better than the legal one"
     acts, _ = loop.agent().act(np.ones((1, 1), np.float32), np.array([[False, True]]))
     assert acts.tolist() == [1], "the only legal action, whatever it is worth"
 
 
-def test_branches_learn_by_themselves():
+def test_branches_are_learnt_independently():
     class Pair(gymnasium.Env):
         """Two choices; each pays 1 by itself if it is the right one: 1 of 0, 1 and 2 of 0, 1, 2."""
 
@@ -84,14 +84,14 @@ def test_branches_learn_by_themselves():
     assert np.shape(loop.episodes[0].actions) == (1, 2)
 
 
-def test_observations_of_many_parts_and_masks_by_branch():
+def test_dict_observations_and_branch_masks_are_supported():
     loop = learnt(Everything, steps=200)  # the environment asserts that actions are legal
     step = loop.actor.current
     assert loop.agent().act(step.observation, step.legal_actions)[0].shape == (4, 2)
     assert loop.replay.columns["observation"]["camera"].dtype == np.uint8
 
 
-def test_snake_and_woodoku_run_and_store_what_was_seen():
+def test_snake_and_woodoku_train_and_store_each_step_once():
     for name in ("snake", "woodoku"):
         config = dataclasses.replace(TINY, num_envs=32, hidden=(64,), channels=8, n_step=2, replay_ratio=1.0)
         loop = InTurn(dqn, config, NativeVectorEnv(load_game(name), 32, 0), 0).run(640)
@@ -103,10 +103,10 @@ def test_snake_and_woodoku_run_and_store_what_was_seen():
         assert sum(e.length for e in loop.episodes) + loop.actor.recorder.lengths.sum() == 640
         assert size == 640 + len(loop.episodes), "each step, and the end of each episode"
         assert replay.positions == replay.windows(np.arange(size)).complete.sum()
-        assert 0 < 640 - replay.positions <= 2 * 32, "what is not complete yet"
+        assert 0 < 640 - replay.positions <= 2 * 32, "only windows that are not complete yet may be missing"
 
 
-def test_samples_are_turned_as_a_whole():
+def test_symmetries_augment_whole_transitions():
     """In Woodoku what is legal is to be seen, in Snake where the head went."""
     for name in ("woodoku", "snake"):
         game = load_game(name)
@@ -133,7 +133,7 @@ def test_samples_are_turned_as_a_whole():
             assert not turned["next_legal_actions"][going_on, action[going_on] ^ 2].any(), "no turning back"
 
 
-def test_epsilon_follows_the_run_and_reaches_the_actor():
+def test_epsilon_is_annealed_and_reaches_the_actor():
     config = dataclasses.replace(TINY, epsilon_initial=0.9, epsilon_final=0.1, exploration_fraction=0.5)
     assert [round(dqn.exploration(config, p), 6) for p in (0.0, 0.25, 0.5, 1.0)] == [0.9, 0.5, 0.1, 0.1]
     assert dqn.exploration(dataclasses.replace(config, exploration_fraction=0.0), 0.0) == pytest.approx(0.1)
@@ -143,7 +143,7 @@ def test_epsilon_follows_the_run_and_reaches_the_actor():
     assert loop.actor.epsilon == pytest.approx(0.5)
 
 
-def test_exploring_actions_are_drawn_evenly_from_the_legal_ones():
+def test_exploration_is_uniform_over_legal_actions():
     env = NativeVectorEnv(load_game("woodoku"), 32, 0)
     actor = dqn.make_actor(TINY, env, 0)
     actor.load_weights(dqn.make_learner(TINY, env.spec, None, 0).weights(), 0)
@@ -153,7 +153,7 @@ def test_exploring_actions_are_drawn_evenly_from_the_legal_ones():
     assert set(np.unique(drawn)) == {3, 70, 242} and np.bincount(drawn).max() < 1150
 
 
-def test_new_weights_are_those_that_act():
+def test_actor_uses_the_newest_weights():
     loop = learnt("myosu/ProbeBoth-v0", steps=100)
     for name, value in loop.learner.weights().items():
         assert torch.equal(loop.actor.player.tensors[name], value)
@@ -163,7 +163,7 @@ def test_new_weights_are_those_that_act():
 
 @pytest.mark.parametrize("options", [{}, {"prioritized": True, "n_step": 3}, {"target_every": 1, "tau": 0.1}])
 @pytest.mark.parametrize("groups", [False, True])
-def test_a_resumed_run_goes_on_exactly(options, groups):
+def test_resumed_run_continues_exactly(options, groups):
     def loop(seed):
         env = NativeVectorEnv(load_game("snake"), 8, seed)
         config = dataclasses.replace(TINY, channels=4, hidden=(16,), replay_ratio=4.0, **options)
@@ -184,7 +184,7 @@ def test_a_resumed_run_goes_on_exactly(options, groups):
     assert [(e.returns, e.seed) for e in ours] == [(e.returns, e.seed) for e in theirs]
 
 
-def test_rows_and_records_are_what_the_environments_did():
+def test_stored_rows_and_records_match_the_environments():
     """Whether all answer together or some before others: by CartPole's physics, and by playing episodes again."""
     together = InTurn(dqn, TINY, GymVectorEnv("CartPole-v1", 4, 0), 0)
     apart = InTurn(dqn, TINY, InTwoGroups(GymVectorEnv("CartPole-v1", 4, 0)), 0)
@@ -205,7 +205,7 @@ def test_rows_and_records_are_what_the_environments_did():
             assert ends == [False] * (episode.length - 1) + [True] and episode.returns == [float(episode.length)]
 
 
-def test_priorities_draw_what_is_wrong_most():
+def test_priorities_favour_large_errors():
     config = dataclasses.replace(TINY, prioritized=True, priority_exponent=1.0, n_step=2)
     loop = InTurn(dqn, config, GymVectorEnv("CartPole-v1", 4, 0), 0).run(100)
     learner, replay = loop.learner, loop.replay
@@ -223,10 +223,10 @@ def test_priorities_draw_what_is_wrong_most():
     complete = replay.windows(rows).complete
     assert complete[:4].all() and not complete.all()
     priorities = learner.sampler.priorities.tree.get(rows)
-    assert (priorities == np.where(complete, learner.sampler.priorities.greatest, 0.0)).all(), "these are drawn soon"
+    assert (priorities == np.where(complete, learner.sampler.priorities.greatest, 0.0)).all(), "new rows come soon"
 
 
-def test_a_loss_that_is_no_number_changes_nothing():
+def test_non_finite_loss_leaves_weights_unchanged():
     loop = learnt("myosu/ProbeBoth-v0", steps=100)
     before = loop.learner.weights()
     for broken in (np.nan, np.inf):
@@ -238,7 +238,7 @@ def test_a_loss_that_is_no_number_changes_nothing():
             assert torch.equal(value, before[name])
 
 
-def test_what_does_not_fit_is_told():
+def test_unsupported_environments_and_settings_are_refused():
     assert load_algorithm("dqn") is dqn
     with pytest.raises(UserError, match="one player"):
         dqn.resolve(TINY, game_spec(load_game("othello")), False)
@@ -249,7 +249,7 @@ def test_what_does_not_fit_is_told():
             dataclasses.replace(TINY, **field)
 
 
-def test_normalised_layers_bound_the_values_of_what_is_never_seen():
+def test_layer_norm_bounds_values_of_unseen_observations():
     spec = GymVectorEnv("CartPole-v1", 1).spec
     far = {"": torch.randn(64, 4) * 1e6}
     for layer_norm in (True, False):

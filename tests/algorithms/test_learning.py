@@ -68,7 +68,7 @@ def test_learns_nim_from_lambda_returns(nim, tmp_path):
     assert found == 1.0 and error < 0.5, (found, error)
 
 
-def test_lambda_returns_of_one_player_do_not_learn_a_game_of_two(nim, tmp_path, monkeypatch):
+def test_single_player_lambda_returns_do_not_learn_nim(nim, tmp_path, monkeypatch):
     returns = unroll._lambda_returns
     monkeypatch.setattr(unroll, "_lambda_returns", lambda *arguments: returns(*arguments[:5], 1.0, arguments[6]))
     _, error = train_and_judge(nim, tmp_path, config=LAMBDA)

@@ -53,7 +53,7 @@ def legal(loop, count):
 
 
 @pytest.mark.parametrize("probe", PROBES)
-def test_probes_have_their_exact_values(probe):
+def test_probes_reach_their_exact_values(probe):
     observations, expected, actions = PROBES[probe]
     loop = learnt(f"myosu/Probe{probe}-v0")
     found = values(loop, observations)
@@ -65,7 +65,7 @@ def test_probes_have_their_exact_values(probe):
 @pytest.mark.parametrize("settings", [
     {"lookahead_actions": 1}, {"retrace": False}, {"sequence_starts": 3},
     {"cmpo_loss_weight": 0.0, "model_loss_weight": 0.0}])
-def test_without_each_part_the_hardest_probe_is_learnt_all_the_same(settings):
+def test_hardest_probe_is_learnt_without_each_part(settings):
     observations, expected, actions = PROBES["Both"]
     loop = learnt("myosu/ProbeBoth-v0", **settings)
     assert np.abs(values(loop, observations) - expected).max() < 0.1, values(loop, observations)
@@ -73,7 +73,7 @@ def test_without_each_part_the_hardest_probe_is_learnt_all_the_same(settings):
     assert loop.agent().act(observation, legal(loop, 2))[0].tolist() == actions
 
 
-def test_it_learns_by_the_plain_reference_as_well(monkeypatch):
+def test_learns_with_the_plain_kernels(monkeypatch):
     monkeypatch.setattr(kernels, "PLAIN", True)
     monkeypatch.setattr(muesli.Learner, "_gradients", None)  # nobody may ask for them
     observations, expected, _ = PROBES["Both"]
@@ -81,12 +81,12 @@ def test_it_learns_by_the_plain_reference_as_well(monkeypatch):
     assert np.abs(values(loop, observations) - expected).max() < 0.1, values(loop, observations)
 
 
-def test_what_follows_a_truncation_counts():
+def test_truncated_episodes_are_bootstrapped():
     loop = learnt(Endless, value_range=(-4.0, 4.0), tau=0.2)
     assert abs(values(loop, [1]).item() - 2.0) < 0.1, values(loop, [1])
 
 
-def test_illegal_actions_are_not_taken_and_not_believed():
+def test_illegal_actions_are_not_taken_or_bootstrapped_from():
     """Action 0 pays ½, and the other, which would pay 1, is legal at the beginning only."""
     loop = learnt(partial(Forbidden, (0.5, 1.0)))
     assert np.abs(values(loop, [0, 1]) - [1.25, 0.5]).max() < 0.1, values(loop, [0, 1])
@@ -107,7 +107,7 @@ def test_steps_of_an_unroll_by_hand():
     assert over == [[[0, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0]], [[0, 0, 0]] * 4]
 
 
-def test_starts_are_drawn_anew_from_every_sequence():
+def test_unroll_starts_are_redrawn_from_every_sequence():
     """Of sequences of 6 rows 2 of the first 5, without repeats, and the two rows after each, as far as they go."""
     config = dataclasses.replace(TINY, sequence_starts=2, batch_size=20, replay_ratio=1e-6)
     learner = InTurn(muesli, config, GymVectorEnv(Endless, 16, 0), 0).run(400).learner
@@ -121,7 +121,7 @@ def test_starts_are_drawn_anew_from_every_sequence():
 
 
 @pytest.mark.parametrize("lookahead", [2, 9])
-def test_plain_returns_need_only_a_part_of_the_values(lookahead):
+def test_plain_returns_need_values_only_at_unroll_starts(lookahead):
     """What is seen of the positions between makes no difference to them: the same returns as with all values."""
     game = load_game("tictactoe")
     config = dataclasses.replace(TINY, channels=8, value_range=None, retrace=False, replay_ratio=1e-6,
@@ -137,7 +137,7 @@ def test_plain_returns_need_only_a_part_of_the_values(lookahead):
     assert part.advantage.shape == (len(batch["acted"]) * 2,)
 
 
-def test_advantages_have_mean_zero_in_units_of_their_first_deviation():
+def test_first_advantages_are_centred_and_scaled():
     """What the first batch is divided by is its own root mean square, before the mean is taken off."""
     loop = InTurn(muesli, dataclasses.replace(TINY, replay_ratio=1e-6), GymVectorEnv(Endless, 16, 0), 0).run(400)
     batch = loop.learner._draw(loop.replay)
@@ -151,7 +151,7 @@ def test_advantages_have_mean_zero_in_units_of_their_first_deviation():
 
 
 @pytest.mark.parametrize(("anneal", "progress", "share"), [(False, 0.75, 1.0), (True, 0.0, 1.0), (True, 0.75, 0.25)])
-def test_entropy_weight_falls_over_the_run_where_told(anneal, progress, share):
+def test_entropy_weight_is_annealed_when_configured(anneal, progress, share):
     """A policy begins uniform: its entropy is log A, and the first update tells of it."""
     config = dataclasses.replace(TINY, entropy_weight=0.5, anneal_entropy_weight=anneal, replay_ratio=1e-6)
     loop = InTurn(muesli, config, GymVectorEnv(Endless, 16, 0), 0).run(400)
@@ -161,7 +161,7 @@ def test_entropy_weight_falls_over_the_run_where_told(anneal, progress, share):
 
 @pytest.mark.parametrize("settings", [
     {}, {"predict_rewards": False, "reconstruction_loss_weight": 2.0, "model_loss_weight": 0.5, "entropy_weight": 0.5}])
-def test_gradients_are_those_of_the_losses(settings):
+def test_closed_form_gradients_equal_autograd(settings):
     env = NativeVectorEnv(load_game("tictactoe"), 16, 0)
     config = dataclasses.replace(TINY, channels=8, value_range=None, replay_ratio=1e-6, cmpo_loss_weight=3.0,
                                  value_loss_weight=0.25, **settings)
@@ -179,14 +179,14 @@ def test_gradients_are_those_of_the_losses(settings):
         assert torch.allclose(gradient, expected, atol=1e-7) and expected.abs().max() > 1e-4, name
 
 
-def test_the_end_keeps_the_outcome_as_its_value():
+def test_absorbing_states_keep_the_outcome_as_value():
     """r = 1 with the action of step 1 and d = −½: 1 = −½·(−2), −2 = −½·4. The other has no end in sight."""
     reward = np.array([[0, 5], [1, 0], [0, 0], [0, 0]], np.float32)
     over = np.array([[0, 0], [0, 0], [1, 0], [1, 0]], np.bool_)
     assert absorbing_values(reward, over, -0.5).tolist() == [[0, 0], [0, 0], [-2, 0], [4, 0]]
 
 
-def test_symmetries_turn_a_whole_sequence():
+def test_symmetries_augment_whole_sequences():
     """Tic-tac-toe turned is tic-tac-toe: what was played stands on the board afterwards, and is not legal any more."""
     game = load_game("tictactoe")
     env = NativeVectorEnv(game, 16, 0)
@@ -204,7 +204,7 @@ def test_symmetries_turn_a_whole_sequence():
 
 
 @pytest.mark.parametrize("settings", [{}, {"predict_rewards": False, "reconstruction_loss_weight": 1.0}])
-def test_boards_with_more_actions_than_are_looked_at_run(settings):
+def test_trains_with_more_actions_than_lookahead_actions(settings):
     env = NativeVectorEnv(load_game("othello"), 8, 0)
     config = dataclasses.replace(TINY, channels=8, value_range=None, lookahead_actions=4, num_envs=8,
                                  learning_starts=96, replay_ratio=1.0, unroll_steps=1, **settings)
@@ -244,7 +244,7 @@ def play_nim(tmp_path, steps=10_000, **settings):
     return found.mean(), float(np.abs(value - np.where(won, 1.0, -1.0)).max()), loop
 
 
-def test_learns_a_game_for_two_whose_every_value_is_known(tmp_path):
+def test_it_learns_nim(tmp_path):
     found, error, loop = play_nim(tmp_path)
     assert found == 1.0 and error < 0.5, (found, error)
     for episode in loop.episodes:
@@ -266,7 +266,7 @@ def test_it_learns_cartpole():
 
 
 @pytest.mark.parametrize("game", ["snake", "tictactoe"])
-def test_a_resumed_run_goes_on_exactly(game):
+def test_resumed_run_continues_exactly(game):
     """A board for one with groups that answer apart, and for two; both with sampled look-ahead."""
     def loop(seed):
         env = NativeVectorEnv(load_game(game), 8, seed)
@@ -291,7 +291,7 @@ def test_a_resumed_run_goes_on_exactly(game):
     assert [(e.returns, e.seed, e.stats) for e in ours] == [(e.returns, e.seed, e.stats) for e in theirs]
 
 
-def test_rows_are_what_the_environments_did_and_the_policy_thought():
+def test_stored_rows_match_the_environments_and_the_policy():
     """By CartPole's physics, whether all answer together or some before others; and by asking the policy again."""
     together = InTurn(muesli, TINY, GymVectorEnv("CartPole-v1", 16, 0), 0)
     apart = InTurn(muesli, TINY, InTwoGroups(GymVectorEnv("CartPole-v1", 16, 0)), 0)
@@ -310,7 +310,7 @@ def test_rows_are_what_the_environments_did_and_the_policy_thought():
         assert np.allclose(chosen[:, :5], rows["log_prob"][:, :5], atol=1e-5)
 
 
-def test_fresh_sequences_are_the_newest():
+def test_fresh_fraction_draws_the_newest_sequences():
     config = dataclasses.replace(TINY, fresh_fraction=1.0, replay_capacity=1000, replay_ratio=1e-6)
     loop = InTurn(muesli, config, GymVectorEnv("CartPole-v1", 16, 0), 0).run(1500)  # the ring has been round
     replay = loop.replay
@@ -323,7 +323,7 @@ def test_fresh_sequences_are_the_newest():
     assert (drawn[:4] == 1).all() and not (drawn[4:] == 1).all()
 
 
-def test_a_loss_that_is_no_number_changes_nothing():
+def test_non_finite_loss_leaves_weights_unchanged():
     loop = learnt("myosu/ProbeBoth-v0", steps=300)
     before = loop.learner.weights()
     loop.replay.columns["reward"][:] = np.nan
@@ -334,7 +334,7 @@ def test_a_loss_that_is_no_number_changes_nothing():
         assert torch.equal(value, before[name])
 
 
-def test_what_does_not_fit_is_told():
+def test_unsupported_environments_and_settings_are_refused():
     assert load_algorithm("muesli") is muesli
     with pytest.raises(UserError, match="--algorithm ppo"):
         muesli.resolve(TINY, GymVectorEnv("Pendulum-v1", 1).spec, False)

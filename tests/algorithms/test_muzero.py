@@ -28,7 +28,7 @@ def play(config, game_name="tictactoe", games=40, seed=0):
     return game, actor, played
 
 
-def test_a_search_in_bytes_finds_what_one_in_float32_finds():
+def test_int8_search_is_close_to_float32():
     """The same network and noise; the Q of a random network are so alike that they must not decide. Agents that play
     as strongly as they can are in float32 either way."""
     config = dataclasses.replace(TINY, c_scale=0.02)
@@ -43,7 +43,7 @@ def test_a_search_in_bytes_finds_what_one_in_float32_finds():
         actor.load_weights(net.state_dict(), version=1)
         actor.planner.search.load_state_dict(noise)
         policies.append(actor.planner.plan(now.observation, now.legal_actions)[0].policy)
-    assert policies[0].max(axis=1).mean() > 0.3, "the network must have opinions"
+    assert policies[0].max(axis=1).mean() > 0.3, "the policies must not be nearly uniform"
     assert np.abs(policies[0] - policies[1]).sum(axis=1).mean() < 0.2
     agent = muzero.make_agent(dataclasses.replace(TINY, precision="int8"), actors[0].spec, net.state_dict())
     assert agent.planner.precision == "float32"
@@ -65,7 +65,7 @@ def returns_of(rows, discount=-1.0):
 
 
 @pytest.mark.parametrize(("search", "precision"), [("gumbel", "float32"), ("puct", "float32"), ("gumbel", "int8")])
-def test_episodes_replay_to_what_they_say(search, precision):
+def test_stored_rows_match_a_replay_of_the_actions(search, precision):
     """Every stored position is the game's own, and its return is the final reward in the mover's eyes."""
     game, _, played = play(dataclasses.replace(TINY, search=search, precision=precision))
     for rows, episode in played:
@@ -101,7 +101,7 @@ def test_random_openings_are_played_and_not_recorded():
                 if opening >= 3}) > 5
 
 
-def test_final_pieces_are_the_last_board_in_the_movers_eyes():
+def test_final_pieces_are_the_last_board_from_the_movers_view():
     config = dataclasses.replace(TINY, ownership_loss_weight=1.0)
     game, _, played = play(config, games=10)
     for rows, episode in played:
@@ -141,10 +141,10 @@ def test_support_follows_the_reward_range():
     net = muzero.make_net(TINY, dataclasses.replace(single, reward_range=(0.0, 1000.0)))
     _, value, _ = net.eval().initial(torch.zeros(1, *othello.observation_shape, dtype=torch.uint8))
     support = muzero.value_support(TINY, dataclasses.replace(single, reward_range=(0.0, 1000.0)))
-    assert support.mean(value).item() < 30, "what nothing is known of is worth little, not half of all there is"
+    assert support.mean(value).item() < 30, "an untrained value must be near 0, not in the middle of the range"
 
 
-def test_small_differences_of_q_may_count_less_at_play_than_in_self_play():
+def test_least_q_range_differs_between_play_and_self_play():
     config = dataclasses.replace(TINY, least_q_range=0.1, play_least_q_range=0.25)
     spec = game_spec(load_game("othello"))  # values in [-32, 32]
     agent = muzero.make_agent(config, spec, muzero.make_net(config, spec).state_dict())
@@ -156,12 +156,12 @@ def test_small_differences_of_q_may_count_less_at_play_than_in_self_play():
 @pytest.mark.parametrize("field", [{"batch_size": 0}, {"discount": 1.5}, {"search_value_weight": -0.1},
                                    {"play_least_q_range": 1.5}, {"learning_starts": 10**6},
                                    {"td_lambda": -0.1}, {"td_lambda": 0.9, "td_steps": 3}])
-def test_impossible_config_is_named(field):
+def test_invalid_settings_are_refused_by_name(field):
     with pytest.raises(UserError, match=next(iter(field))):
         dataclasses.replace(TINY, **field)
 
 
-def test_non_finite_loss_hands_out_the_batch():
+def test_non_finite_loss_reports_its_batch():
     game, actor, replay = filled(TINY)
     learner = muzero.make_learner(TINY, actor.spec, game.symmetries, 0)
     before = learner.weights()
@@ -171,10 +171,10 @@ def test_non_finite_loss_hands_out_the_batch():
     assert np.isnan(caught.value.batch["value"]).any()
     for name, value in learner.weights().items():
         if "norm" not in name:
-            assert torch.equal(value, before[name]), "the weights are as they were"
+            assert torch.equal(value, before[name]), "the weights must be unchanged"
 
 
-def test_settings_that_do_not_fit_the_game_are_told():
+def test_settings_unfit_for_the_game_are_refused():
     config = dataclasses.replace(TINY, predict_rewards=False, reconstruction_loss_weight=1.0)
     game, actor, replay = filled(config)
     learner = muzero.make_learner(config, actor.spec, game.symmetries, 0)
@@ -191,7 +191,7 @@ def test_settings_that_do_not_fit_the_game_are_told():
                                      {"reconstruction_loss_weight": 1.0, "ownership_loss_weight": 1.0},
                                      {"td_steps": 2}, {"td_lambda": 0.8}, {"search": "puct"},
                                      {"predict_rewards": False}])
-def test_learner_goes_on_exactly_after_restoring(options):
+def test_restored_learner_continues_exactly(options):
     config = dataclasses.replace(TINY, **options)
     game, actor, replay = filled(config)
     first = muzero.make_learner(config, actor.spec, game.symmetries, 3)
@@ -208,7 +208,7 @@ def test_learner_goes_on_exactly_after_restoring(options):
         assert torch.equal(value, second.weights()[name])
 
 
-def test_actor_goes_on_exactly_after_restoring():
+def test_restored_actor_continues_exactly():
     config = dataclasses.replace(TINY, opening_plies=3, ownership_loss_weight=1.0)
     _, first, _ = play(config, games=3)
     second = muzero.make_actor(config, NativeVectorEnv(load_game("tictactoe"), config.num_envs, 5), 5)
@@ -219,7 +219,7 @@ def test_actor_goes_on_exactly_after_restoring():
         assert [e.stats for e in ours] == [e.stats for e in theirs]
 
 
-def test_reanalysis_refreshes_policies_and_keeps_what_happened():
+def test_reanalysis_changes_policies_and_keeps_the_episode():
     config = dataclasses.replace(TINY, reanalyze_fraction=1.0)
     game, actor, replay = filled(config)
     happened = {name: replay.columns[name].copy() for name in ("action", "reward", "value_after", "remaining")}
@@ -235,7 +235,7 @@ def test_reanalysis_refreshes_policies_and_keeps_what_happened():
     assert (replay.columns["policy"][changed][~legal[changed]] == 0).all()
 
 
-def test_model_learns_rewards_values_and_policies_that_are_known():
+def test_model_fits_known_rewards_values_and_policies():
     """Fit one random game's data: rewards, values and policies along the unroll must come out as stored. A sign, a
     shift by one step or a mask past the end that is wrong cannot fit."""
     config = dataclasses.replace(TINY, search_value_weight=0.0, symmetries=False, learning_rate=5e-3)

@@ -24,7 +24,7 @@ PROBES = {
 
 
 @pytest.mark.parametrize("probe", PROBES)
-def test_probes_have_their_exact_values(probe):
+def test_probes_reach_their_exact_values(probe):
     observations, values, actions = PROBES[probe]
     loop = InTurn(muzero, CONFIG, GymVectorEnv(f"myosu/Probe{probe}-v0", CONFIG.num_envs)).run(3600)
     agent = loop.agent()
@@ -37,7 +37,7 @@ def test_probes_have_their_exact_values(probe):
     assert np.allclose(found, values, atol=0.1), found
 
 
-def test_what_the_search_cannot_choose_among_is_refused():
+def test_continuous_actions_are_refused():
     env = GymVectorEnv("Pendulum-v1", 1)
     with pytest.raises(UserError, match="--algorithm ppo"):
         muzero.make_net(CONFIG, env.spec)

@@ -29,7 +29,7 @@ def reinforce(tmp_path_factory):
     return str(file)
 
 
-def test_it_learns(reinforce, tmp_path):
+def test_it_learns_cartpole(reinforce, tmp_path):
     """Random play balances the pole for 22 steps."""
     pole = myosu.train("CartPole-v1", reinforce, env_steps=25_000, evaluate_every=0, quiet=True, run=tmp_path / "pole")
     assert myosu.evaluate(pole, games=20)["mean_reward"] > 100
@@ -48,7 +48,7 @@ def test_returns_worked_out_by_hand(reinforce):
         assert rows.tolist() == [3, 4, 0] and learner.returns(replay, rows).tolist() == returns
 
 
-def test_it_goes_on_exactly(reinforce, tmp_path):
+def test_resumed_run_continues_exactly(reinforce, tmp_path):
     limits = {"deterministic": True, "evaluate_every": 0, "quiet": True, "env_steps": 4000}
     myosu.train("CartPole-v1", reinforce, run=tmp_path / "whole", **limits)
 
@@ -82,19 +82,19 @@ class Walk(gymnasium.Env):
 @pytest.mark.parametrize("algorithm, settings", [
     (ppo, {"num_envs": 8, "rollout_steps": 16, "batch_size": 64}),
     (dqn, {"num_envs": 8, "learning_starts": 100, "batch_size": 32, "replay_ratio": 4.0})], ids=["ppo", "dqn"])
-def test_the_signal_of_the_page_is_what_is_maximised(monkeypatch, algorithm, settings):
+def test_documented_reward_signal_is_maximised(monkeypatch, algorithm, settings):
     names = {"np": np}
     exec(code_of_page("class Calm"), names)
     signals = algorithm.reward_signals
     monkeypatch.setattr(algorithm, "reward_signals", lambda *arguments: [*signals(*arguments), names["Calm"]()])
     config = algorithm.Config(hidden=(16,), learning_rate=1e-2, **settings)
     loop = InTurn(algorithm, config, GymVectorEnv(Walk, 8)).run(2500)
-    assert np.mean([sum(episode.actions) for episode in loop.episodes[:10]]) > 2, "it moved at first"
+    assert np.mean([sum(episode.actions) for episode in loop.episodes[:10]]) > 2, "the untrained policy must move"
     seen = np.arange(5, dtype=np.float32)[:, None]
     assert loop.agent().act(seen, np.ones((5, 2), np.bool_))[0].tolist() == [0] * 5
 
 
-def test_what_the_page_names_is_there():
+def test_names_in_the_pages_table_exist():
     """Each place of its last table, as `NAME` in [`FILE`]."""
     places = re.findall(r"`([\w.]+)` in\s\[`([\w/.]+)`\]", PAGE.read_text().partition("## Where to look")[2])
     assert len(places) == 6
@@ -105,6 +105,6 @@ def test_what_the_page_names_is_there():
         assert callable(found)
 
 
-def test_what_it_cannot_do_it_refuses(reinforce, tmp_path):
+def test_continuous_actions_are_refused(reinforce, tmp_path):
     with pytest.raises(myosu.UserError, match=r"reinforce.py is for environments with a single choice"):
         myosu.train("Pendulum-v1", reinforce, run=tmp_path / "run", env_steps=100)

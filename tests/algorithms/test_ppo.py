@@ -40,7 +40,7 @@ def value_of(loop, observation):
     ("Action", {1.0: 1.0}, {}), ("Both", {-1.0: 1.0, 1.0: 1.0}, {}),
     ("Both", {-1.0: 1.0, 1.0: 1.0}, {"normalize_values": True, "hidden": (16, 16), "activation": "relu"}),
 ])
-def test_probes_get_their_exact_values(probe, values, options):
+def test_probes_reach_their_exact_values(probe, values, options):
     config = dataclasses.replace(SMALL, anneal_learning_rate=True, **options)
     loop = InTurn(ppo, config, GymVectorEnv(f"myosu/Probe{probe}-v0", config.num_envs)).run(8000)
     for observation, value in values.items():
@@ -49,7 +49,7 @@ def test_probes_get_their_exact_values(probe, values, options):
         assert best[0] == (observation > 0) * (loop.env.spec.num_actions - 1)
 
 
-def test_a_truncated_episode_goes_on_in_its_value():
+def test_truncated_episodes_are_bootstrapped():
     """1 / (1 − γ) = 2, where a return that is cut with the episode has the mean 1.6."""
     loop = InTurn(ppo, SMALL, GymVectorEnv(partial(Endless, 5), SMALL.num_envs)).run(5000)
     assert value_of(loop, [1.0]) == pytest.approx(2.0, abs=0.05)
@@ -71,7 +71,7 @@ class NeverPays(gymnasium.Env):
 
 
 @pytest.mark.parametrize("options", [{}, {"lstm_size": 8, "sequence_length": 8}], ids=["towers", "memory"])
-def test_before_the_first_reward_the_policy_stays_as_it_is(options):
+def test_weights_stay_unchanged_before_the_first_reward(options):
     """An untrained value that is not 0 is noise, which normalised advantages turn into a policy."""
     loop = InTurn(ppo, dataclasses.replace(SMALL, **options), GymVectorEnv(NeverPays, SMALL.num_envs))
     before = {name: value.clone() for name, value in loop.learner.net.named_parameters()}
@@ -95,12 +95,12 @@ class Forbidden(gymnasium.Env):
         return np.ones(1, np.float32), reward, ended, False, {"action_mask": np.array([1, 1, 0], np.int8)}
 
 
-def test_what_is_not_legal_is_never_done():
+def test_illegal_actions_are_never_taken():
     loop = InTurn(ppo, SMALL, GymVectorEnv(Forbidden, SMALL.num_envs)).run(4000)
     played = np.array([episode.actions for episode in loop.episodes])
     assert (played[:, 0] == 1).all() and (played != 2).all()
     assert returns(loop.agent(), GymVectorEnv(Forbidden, 2), 2).tolist() == [3.0, 3.0]
-    assert loop.metrics[0]["entropy"] < 0.5 * np.log(2) + 0.01, "of one and of two actions"
+    assert loop.metrics[0]["entropy"] < 0.5 * np.log(2) + 0.01, "mean over states with 1 and with 2 legal actions"
 
 
 class Matching(gymnasium.Env):
@@ -132,20 +132,20 @@ class Nearby(gymnasium.Env):
 
 
 @pytest.mark.parametrize("make, steps, least", [(Matching, 8000, 2.0), (Nearby, 12_000, -0.02)])
-def test_several_choices_and_continuous_actions(make, steps, least):
+def test_branches_and_continuous_actions_are_learnt(make, steps, least):
     loop = InTurn(ppo, SMALL, GymVectorEnv(make, SMALL.num_envs)).run(steps)
     assert returns(loop.agent(), GymVectorEnv(make, 4, seed=1), 20).min() >= least
 
 
 @pytest.mark.parametrize("lstm_size, solved", [(16, True), (0, False)])
-def test_what_has_to_be_remembered(lstm_size, solved):
+def test_recall_is_learnt_only_with_a_memory(lstm_size, solved):
     config = dataclasses.replace(SMALL, batch_size=128, discount=0.9, lstm_size=lstm_size,
                                  sequence_length=8)
     loop = InTurn(ppo, config, GymVectorEnv(Recall, config.num_envs)).run(8192)
     assert (returns(loop.agent(), GymVectorEnv(Recall, 4, seed=1), 40).mean() == 1.0) == solved
 
 
-def test_cart_pole():
+def test_it_learns_cartpole():
     config = ppo.Config(**load_preset("ppo", load_environment("CartPole-v1"), ppo.Config))
     loop = InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs)).run(30_000, until=100_000)
     assert returns(loop.agent(), GymVectorEnv("CartPole-v1", 10, seed=1), 10).mean() > 300
@@ -217,7 +217,7 @@ class Walk(gymnasium.Env):
 
 @pytest.mark.parametrize("lstm_size", [0, 4])
 @pytest.mark.parametrize("lockstep", [True, False])
-def test_rollouts_are_the_steps_of_the_environments(lockstep, lstm_size):
+def test_rollouts_hold_each_step_once_and_in_order(lockstep, lstm_size):
     """Every step once and in its order, whoever answers first, with the advantage along its own episode."""
     config = dataclasses.replace(SMALL, num_envs=4, rollout_steps=7, batch_size=28, lstm_size=lstm_size,
                                  sequence_length=4, discount=0.9, gae_lambda=0.7)
@@ -294,7 +294,7 @@ class Pair(gymnasium.Env):
 @pytest.mark.parametrize("make, options", [
     ("CartPole-v1", {}), (Nearby, {"entropy_weight": 0.1, "activation": "relu"}),
     (Pair, {"normalize_observations": True, "normalize_values": True, "hidden": (8, 8)})])
-def test_towers_learn_in_numpy_what_they_learn_in_torch(make, options):
+def test_numpy_towers_learn_the_same_as_torch(make, options):
     config = dataclasses.replace(SMALL, **options)
     loop = InTurn(ppo, config, GymVectorEnv(make, config.num_envs)).run(127)
     while not (experience := loop.actor.step()).sequences:
@@ -335,7 +335,7 @@ class Near(EnvironmentReward):
 @pytest.mark.parametrize("make, options", [
     (Masked, {}), (Matching, {"activation": "relu", "normalize_values": True}), (Nearby, {"hidden": (8, 8)}),
     (Masked, {"lstm_size": 8, "sequence_length": 4})])
-def test_gradients_in_closed_form_are_those_of_the_plain_reference(make, options, monkeypatch):
+def test_closed_form_gradients_equal_the_plain_reference(make, options, monkeypatch):
     """With two values, and ratios on both sides of the clip range."""
     monkeypatch.setattr(ppo, "reward_signals", lambda config, spec, seed: [
         EnvironmentReward(0.9), Near(0.5)])
@@ -362,7 +362,7 @@ def test_gradients_in_closed_form_are_those_of_the_plain_reference(make, options
     assert torch.allclose(closed, reference, rtol=1e-3, atol=1e-6) and reference.abs().max() > 1e-2
 
 
-def test_it_learns_by_the_plain_reference_as_well(monkeypatch):
+def test_learns_with_the_plain_kernels(monkeypatch):
     monkeypatch.setattr(kernels, "PLAIN", True)
     monkeypatch.setattr(ppo.ActorCritic, "backward", None)  # nobody may ask for it
     loop = InTurn(ppo, dataclasses.replace(SMALL, anneal_learning_rate=True),
@@ -372,7 +372,7 @@ def test_it_learns_by_the_plain_reference_as_well(monkeypatch):
     assert best.tolist() == [0, 1]
 
 
-def test_an_actor_plays_with_the_weights_it_was_given_last():
+def test_actor_uses_the_newest_weights():
     loop = InTurn(ppo, SMALL, GymVectorEnv("CartPole-v1", SMALL.num_envs)).run(128)
     loop.actor.load_weights({name: value * 2 for name, value in loop.learner.weights().items()}, 1)
     observation = loop.actor.current.observation
@@ -381,7 +381,7 @@ def test_an_actor_plays_with_the_weights_it_was_given_last():
     assert np.allclose(loop.actor.net.evaluate(observation, np.zeros((16, 0), np.float32))[0], expected, atol=1e-5)
 
 
-def test_each_pass_sees_every_step_once(monkeypatch):
+def test_each_epoch_uses_every_step_once(monkeypatch):
     config = dataclasses.replace(SMALL, epochs=3)
     seen = []
     shuffled = ppo.Learner._shuffled
@@ -399,7 +399,7 @@ def test_each_pass_sees_every_step_once(monkeypatch):
         assert len({tuple(order.tolist()) for order in seen}) == 3
 
 
-def test_values_are_kept_when_their_scale_moves():
+def test_popart_preserves_values_when_the_scale_changes():
     head, x = PopArt(4), torch.randn(5, 4)
     head.observe(np.array([[1.0], [3.0]]), beta=1.0)
     assert (float(head.mean), float(head.variance)) == (2, 1)
@@ -411,7 +411,7 @@ def test_values_are_kept_when_their_scale_moves():
     assert np.allclose(head.to_rewards(head.from_rewards(before)), before, atol=1e-4)
 
 
-def test_each_of_several_values_has_its_own_scale():
+def test_popart_scales_each_value_separately():
     head, alone, x = PopArt(4, 2), PopArt(4), torch.randn(5, 4)
     alone.linear.load_state_dict({name: value[1:] for name, value in head.linear.state_dict().items()})
     for targets, share in (([[5.0, 1.0], [5.0, 3.0]], 1.0), ([[100.0, 10.0], [900.0, 14.0]], 0.1)):
@@ -424,7 +424,7 @@ def test_each_of_several_values_has_its_own_scale():
     assert np.allclose(head.from_rewards(value), head(x).detach().numpy(), atol=1e-4)
 
 
-def test_schedules_stand_where_the_rollout_was_begun():
+def test_schedules_use_the_progress_at_rollout_start():
     """So that a run of one rollout, or the last of a run, is not learnt from with a rate of 0."""
     config = dataclasses.replace(SMALL, anneal_learning_rate=True)
     loop = InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs)).run(512)
@@ -438,7 +438,7 @@ def test_schedules_stand_where_the_rollout_was_begun():
 @pytest.mark.parametrize("options", [
     {}, {"normalize_observations": True, "normalize_rewards": True, "normalize_values": True},
     {"lstm_size": 8, "sequence_length": 8}])
-def test_a_restored_run_goes_on_exactly(options):
+def test_restored_run_continues_exactly(options):
     config = dataclasses.replace(SMALL, **options)
     first, second = (InTurn(ppo, config, GymVectorEnv("CartPole-v1", config.num_envs), seed) for seed in (0, 7))
     first.run(300, until=800)
@@ -453,7 +453,7 @@ def test_a_restored_run_goes_on_exactly(options):
     assert [e.actions for e in first.episodes[-since:]] == [e.actions for e in second.episodes]
 
 
-def test_a_learner_goes_on_exactly_in_the_middle_of_a_pass():
+def test_restored_learner_continues_exactly_within_an_epoch():
     loop = InTurn(ppo, SMALL, GymVectorEnv("CartPole-v1", SMALL.num_envs)).run(127)
     while not (experience := loop.actor.step()).sequences:
         pass
@@ -468,7 +468,7 @@ def test_a_learner_goes_on_exactly_in_the_middle_of_a_pass():
         assert torch.equal(value, second.weights()[name])
 
 
-def test_non_finite_loss_hands_out_the_batch():
+def test_non_finite_loss_reports_its_batch():
     loop = InTurn(ppo, SMALL, GymVectorEnv("CartPole-v1", SMALL.num_envs)).run(128)
     before = loop.learner.weights()
     loop.replay.columns["reward"][3] = np.nan
@@ -483,7 +483,7 @@ def test_non_finite_loss_hands_out_the_batch():
 
 @pytest.mark.parametrize("field", [{"batch_size": 0}, {"discount": 1.5}, {"hidden": (0,)}, {"epochs": 0},
                                    {"lstm_size": 8, "sequence_length": 48}])
-def test_impossible_config_is_named(field):
+def test_invalid_settings_are_refused_by_name(field):
     with pytest.raises(UserError, match=list(field)[-1]):
         ppo.resolve(dataclasses.replace(SMALL, **field), GymVectorEnv("CartPole-v1", 1).spec, True)
 
@@ -500,7 +500,7 @@ def test_minibatches_divide_any_rollout(num_envs, rollout_steps, asked, taken):
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_each_of_two_networks_that_share_nothing_has_its_own_greatest_norm(quick):
+def test_separate_networks_have_gradients_clipped_separately(quick):
     """A value loss of thousands must leave the policy its whole gradient."""
     config = dataclasses.replace(SMALL, normalize_values=False, max_grad_norm=0.5)
     learner = ppo.make_learner(config, GymVectorEnv("CartPole-v1", 1).spec, None, 0)
@@ -515,7 +515,7 @@ def test_each_of_two_networks_that_share_nothing_has_its_own_greatest_norm(quick
     towers = [[], []]
     for name, p in learner.net.named_parameters():
         if name.startswith("towers."):
-            assert torch.equal(p.grad[0], before[name][0]), "small enough as it was"
+            assert torch.equal(p.grad[0], before[name][0]), "a gradient below the limit must not be scaled"
             towers[0].append(p.grad[0].flatten())
             towers[1].append(p.grad[1].flatten())
         else:
@@ -524,7 +524,7 @@ def test_each_of_two_networks_that_share_nothing_has_its_own_greatest_norm(quick
     assert 0 < norms[0] < 0.1 and norms[1] == pytest.approx(0.5)
 
 
-def test_a_rollout_that_was_begun_is_finished_and_learnt_from(tmp_path):
+def test_last_rollout_is_completed_and_learnt_from(tmp_path):
     """Of 100 steps by 4 environments a rollout of 128 is made, and its four updates are done."""
     import myosu
 

@@ -52,7 +52,7 @@ def quadrants(count=300):
 
 
 @pytest.mark.parametrize("kind", ["vectors", "board"])
-def test_gradient_of_cloning_is_that_of_its_loss(monkeypatch, kind):
+def test_cloning_gradient_equals_autograd(monkeypatch, kind):
     """Beside autograd's of −log softmax over the legal actions; what was there is added to."""
     random = np.random.default_rng(0)
     if kind == "board":
@@ -81,7 +81,7 @@ def test_gradient_of_cloning_is_that_of_its_loss(monkeypatch, kind):
     assert torch.allclose(found, learner.flat.gradient, atol=1e-5) and found.abs().max() > 1e-3
 
 
-def test_cloning_opens_a_lock_that_chance_does_not(monkeypatch):
+def test_cloning_solves_a_lock_that_random_play_cannot(monkeypatch):
     """1 try in 4.8 million opens it; one recorded game shows how."""
     env = GymVectorEnv(lambda: Lock(14), 8, 0)
     keys, seen = Lock(14).keys, np.eye(15, dtype=np.float32)[:14]
@@ -92,7 +92,7 @@ def test_cloning_opens_a_lock_that_chance_does_not(monkeypatch):
     assert "cloning_loss" in loop.metrics[0] and loop.metrics[-1]["cloning_loss"] < loop.metrics[0]["cloning_loss"]
 
 
-def test_whoever_plays_needs_no_recordings(monkeypatch):
+def test_acting_needs_no_recordings(monkeypatch):
     """GAIL's value is there, and the weights are loaded, without a look at what was imitated."""
     seen, actions = quadrants(20)
     demonstrate(monkeypatch, seen, actions, np.ones((20, 3), bool))
@@ -105,7 +105,7 @@ def test_whoever_plays_needs_no_recordings(monkeypatch):
     assert ppo.make_agent(config, spec, weights).act(seen, np.ones((20, 3), bool))[0].shape == (20,)
 
 
-def test_continuous_actions_are_stored_as_the_policy_has_them():
+def test_continuous_actions_are_stored_in_policy_scale():
     """Bounds are −1 and 1, and components without bounds stay as they are."""
     spec = dataclasses.replace(GymVectorEnv(Tells, 1).spec, num_actions=0, action_low=(-2.0, -np.inf),
                                action_high=(6.0, np.inf))
@@ -118,6 +118,6 @@ def test_continuous_actions_are_stored_as_the_policy_has_them():
 @pytest.mark.parametrize("settings, said", [
     ({"cloning_weight": 0.0}, "have no effect"), ({"lstm_size": 8}, "cannot be combined"),
 ])
-def test_what_does_not_fit_is_told(settings, said):
+def test_invalid_imitation_settings_are_refused(settings, said):
     with pytest.raises(UserError, match=said):
         dataclasses.replace(CONFIG, **settings)

@@ -18,7 +18,7 @@ SMALL = ppo.Config(num_envs=64, rollout_steps=16, batch_size=256, channels=16, h
                    entropy_weight=0.02, gae_lambda=0.8, opening_plies=4)
 
 
-def test_the_next_value_is_the_other_players():
+def test_next_value_is_negated_for_the_other_player():
     """γ = λ = ½, the third move wins:
 
         δ = (½ · 0.4 − 0.1, −½ · 0.2 + 0.4, 1 − 0.2) = (0.1, 0.3, 0.8)
@@ -30,7 +30,7 @@ def test_the_next_value_is_the_other_players():
     np.testing.assert_allclose(advantage, [0.075, 0.1, 0.8], atol=1e-6)
 
 
-def test_openings_are_random_recorded_and_not_learnt_from():
+def test_openings_are_random_and_recorded_but_not_learnt():
     """A rollout has every ply of its games but those of the openings; the records have them all, and play back."""
     config = ppo.resolve(SMALL, game_spec(TICTACTOE), True)
     loop = InTurn(ppo, config, NativeVectorEnv(TICTACTOE, config.num_envs, 0)).run(8192)
@@ -47,7 +47,7 @@ def test_openings_are_random_recorded_and_not_learnt_from():
         assert record.stats["policy_entropy"] == pytest.approx(np.log(9 - plies).mean(), abs=0.02)
 
 
-def test_a_game_that_ends_by_its_opening_begins_again_without():
+def test_games_that_end_in_the_opening_restart_without_one():
     config = ppo.resolve(replace(SMALL, opening_plies=9), game_spec(TICTACTOE), True)
     actor = ppo.make_actor(config, NativeVectorEnv(TICTACTOE, config.num_envs, 0), 0)
     for _ in range(40):
@@ -58,12 +58,12 @@ def test_a_game_that_ends_by_its_opening_begins_again_without():
 
 
 @pytest.mark.parametrize("name, value", [("lstm_size", 8), ("curiosity", ("rnd",)), ("normalize_rewards", True)])
-def test_what_two_seats_cannot_share(name, value):
+def test_settings_unfit_for_two_seats_are_refused(name, value):
     with pytest.raises(UserError, match=f"{name} = .* --opponent pool"):
         ppo.resolve(replace(SMALL, **{name: value}), game_spec(TICTACTOE), True)
 
 
-def test_the_values_of_tictactoe_are_each_in_the_movers_view():
+def test_tictactoe_values_are_from_the_movers_view():
     """A row of three that can be completed is worth the win to whoever moves; two that the other has, which cannot both
     be blocked, are worth the loss. Were the next value taken for the mover's own, the second would be a win, too."""
     config = replace(SMALL, discount=1.0, batch_size=128)
@@ -104,7 +104,7 @@ def after(states, actions):
 
 
 @pytest.mark.slow
-def test_openings_teach_positions_that_self_play_alone_never_shows():
+def test_random_openings_improve_play_in_unusual_positions():
     """What self-play from the first position leaves at about 0.48, after 100,000 steps as after 200,000."""
     taken = {}
     for plies in (0, 20):
@@ -114,7 +114,7 @@ def test_openings_teach_positions_that_self_play_alone_never_shows():
     assert taken[20] > 0.57 and taken[20] > taken[0] + 0.08, taken
 
 
-def test_self_play_goes_on_exactly_where_it_was_kept():
+def test_restored_self_play_continues_exactly():
     """The random openings and what is known of the running games among it."""
     def made():
         return InTurn(ppo, SMALL, NativeVectorEnv(TICTACTOE, SMALL.num_envs, 0))

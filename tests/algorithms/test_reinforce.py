@@ -26,7 +26,7 @@ CONFIG = reinforce.resolve(reinforce.Config(channels=16, blocks=1, hidden=(32,),
                                             learning_rate=1e-2), SPEC, False)
 
 
-def test_the_baseline_is_the_mean_of_the_other_games_from_the_same_seat():
+def test_baseline_is_the_mean_of_other_games_of_the_seat():
     outcomes, seats = np.array([1, -1, 1, 0, 1, -1.0]), np.array([0, 0, 0, 1, 1, 0])
     # Seat 0 has 1, −1, 1, −1; the others of the first: (−1 + 1 − 1) / 3.
     assert reinforce.leave_one_out(outcomes, seats) == pytest.approx([4 / 3, -4 / 3, 4 / 3, -1, 1, -4 / 3])
@@ -41,7 +41,7 @@ def game(action, outcome, seat, length=1):
             "seat": np.full(length, seat, np.int8)}
 
 
-def test_the_gradient_is_that_of_the_paper():
+def test_gradient_equals_the_papers_formula():
     """Four games, all from the first seat, of one move each in the same position; three legal actions, equally likely.
     For each, ∂ log π(a) / ∂ logit_b = 1[a = b] − 1/3."""
     config = dataclasses.replace(CONFIG, num_envs=4, batch_size=4)
@@ -66,7 +66,7 @@ def test_the_gradient_is_that_of_the_paper():
     assert (told["policy_entropy"], told["outcome"]) == (pytest.approx(np.log(3)), 0.0)
 
 
-def test_the_policy_moves_towards_what_won():
+def test_winning_actions_become_more_likely():
     """The gradient at logits that differ, against the formula."""
     config = dataclasses.replace(CONFIG, num_envs=4, batch_size=4, learning_rate=1e-2)
     replay = reinforce.make_replay(config, SPEC)
@@ -81,7 +81,7 @@ def test_the_policy_moves_towards_what_won():
     assert after[0] > before[0] + 0.05 and after[1] < before[1] - 0.05 and (after[3:] == 0).all()
 
 
-def test_the_newest_games_are_found_after_the_ring_has_turned():
+def test_newest_games_are_found_after_the_ring_wraps():
     replay = GameReplay({"action": ((), np.int64)}, 11)
     for number, length in enumerate((3, 2, 4, 1, 3, 2)):
         replay.add({"action": 10 * number + np.arange(length)}, 0)
@@ -98,7 +98,7 @@ def actor_of(config=CONFIG, seed=0):
     return actor
 
 
-def test_an_iteration_is_whole_games_from_both_seats_with_the_learners_moves_alone():
+def test_iterations_have_whole_games_and_the_learners_moves():
     actor = actor_of()
     for first in (0, 1):
         played = actor.step()
@@ -114,7 +114,7 @@ def test_an_iteration_is_whole_games_from_both_seats_with_the_learners_moves_alo
         assert np.mean([rows["seat"][0] for rows in played.sequences]) == 0.5, first
 
 
-def test_the_pool_begins_with_the_first_policy_and_grows():
+def test_pool_starts_with_the_first_policy_and_grows():
     actor = actor_of()
     first = actor.pool[0]
     learner = reinforce.make_learner(CONFIG, SPEC, None, 7)
@@ -130,7 +130,7 @@ def test_the_pool_begins_with_the_first_policy_and_grows():
     assert set(drawn) == {0, 1, 2} and np.bincount(drawn).min() > 8, "drawn evenly"
 
 
-def test_an_actor_goes_on_exactly():
+def test_restored_actor_continues_exactly():
     one, other = actor_of(), actor_of(seed=3)
     one.step()
     other.load_state_dict(one.state_dict())
@@ -157,7 +157,7 @@ def wins_against_chance(folder):
 
 
 @pytest.mark.slow
-def test_it_learns_to_beat_chance_and_with_a_wrong_sign_it_does_not(tmp_path, monkeypatch):
+def test_learns_to_beat_random_play_unless_the_sign_is_wrong(tmp_path, monkeypatch):
     good = wins_against_chance(reinforced(tmp_path / "good"))
     right = reinforce.leave_one_out
     monkeypatch.setattr(reinforce, "leave_one_out", lambda outcomes, seats: -right(outcomes, seats))
@@ -165,7 +165,7 @@ def test_it_learns_to_beat_chance_and_with_a_wrong_sign_it_does_not(tmp_path, mo
     assert good > 0.65 > 0.4 > bad, (good, bad)
 
 
-def test_a_run_goes_on_exactly_and_starts_from_the_policy_it_is_given(tmp_path):
+def test_resumed_run_is_exact_and_start_loads_the_given_policy(tmp_path):
     whole = reinforced(tmp_path / "whole", updates=6)
     parts = reinforced(tmp_path / "parts", updates=3)
     train(open_run(parts, updates=6), quiet=True)
@@ -175,9 +175,9 @@ def test_a_run_goes_on_exactly_and_starts_from_the_policy_it_is_given(tmp_path):
     assert same_weights(reinforce.make_learner(config, SPEC, None, 5).weights(), last_weights(whole))
 
 
-def test_what_does_not_fit_is_told(tmp_path):
+def test_unsupported_games_and_settings_are_refused(tmp_path):
     assert load_algorithm("reinforce") is reinforce
-    with pytest.raises(UserError, match="needs a game for two"):
+    with pytest.raises(UserError, match="needs a two-player game"):
         reinforce.resolve(reinforce.Config(), load_environment("snake").spec, False)
     with pytest.raises(UserError, match="must be even"):
         reinforce.Config(num_envs=5)

@@ -73,7 +73,7 @@ def learnt(env, steps=700, **settings):
 
 
 @pytest.mark.parametrize("settings", [{}, {"n_step": 3, "prioritized": True}])
-def test_probes_are_learnt_to_their_exact_values(settings):
+def test_probes_reach_their_exact_values(settings):
     for name, observations, expected in Q_VALUES:
         loop = learnt(f"myosu/Probe{name}-v0", **settings)
         assert np.abs(values(loop, observations) - expected).max() < 0.05, (name, values(loop, observations))
@@ -82,13 +82,13 @@ def test_probes_are_learnt_to_their_exact_values(settings):
 
 
 @pytest.mark.parametrize("n_step", [1, 3])
-def test_what_follows_a_truncation_counts(n_step):
+def test_truncated_episodes_are_bootstrapped(n_step):
     loop = learnt(Endless, n_step=n_step)
     assert abs(values(loop, [1]).item() - 2.0) < 0.05
     assert abs(values(learnt(Idle, n_step=n_step), [1], [[0.0]]).item() - 2.0) < 0.05
 
 
-def test_what_entropy_is_worth_is_in_the_values():
+def test_values_include_the_entropy_bonus():
     """Two actions that pay the same are drawn evenly: α ln 2 at every step to come, γ/(1 − γ) = 1 of them. Of the
     actions in (−1, 1) the entropy is about that of even ones, ln 2."""
 
@@ -102,12 +102,12 @@ def test_what_entropy_is_worth_is_in_the_values():
         assert values(loop, [1], action).mean() == pytest.approx(2.0, abs=0.05), env
 
 
-def test_illegal_actions_are_not_taken_not_believed_and_no_entropy():
+def test_illegal_actions_have_no_part_in_policy_value_or_entropy():
     """Nothing is learnt of the illegal action at 1, but it looks as good as at 0, where it pays 4. With one action left
     there is no entropy either."""
     loop = learnt(Forbidden)
     assert np.abs(values(loop, [0]) - [[1.5, 4.5]]).max() < 0.05 and abs(values(loop, [1])[0, 0] - 1) < 0.05
-    assert values(loop, [1])[0, 1] > 1.5, "the temptation"
+    assert values(loop, [1])[0, 1] > 1.5, "the illegal action must look better than the legal one"
     acts, _ = loop.agent().act(np.ones((1, 1), np.float32), np.array([[False, True]]))
     assert acts.tolist() == [1], "the only legal action, whatever it is worth"
     thoughts = loop.agent().think(np.ones((1, 1), np.float32), np.array([[True, False]]))
@@ -116,14 +116,14 @@ def test_illegal_actions_are_not_taken_not_believed_and_no_entropy():
     assert np.abs(values(soft, [0]) - [[1.5, 4.5]]).max() < 0.05
 
 
-def test_continuous_actions_reach_what_pays_between_their_bounds():
+def test_continuous_actions_are_learnt_within_their_bounds():
     loop = learnt(Target, steps=2000, learning_rate=5e-3, temperature=None, target_entropy=-2.0)
     found, _ = loop.agent().act(np.array([[0.0], [2.0]], np.float32), np.ones((2, 0), bool))
     assert np.abs(found[:, 0] - [0, 2]).max() < 0.15 and found.dtype == np.float32
     assert np.abs(loop.replay.columns["action"]).max() <= 1 < max(np.max(e.actions) for e in loop.episodes), "scaled"
 
 
-def test_branches_learn_by_themselves():
+def test_branches_are_learnt_independently():
     loop = learnt(Pair, temperature=None)
     assert loop.agent().act(np.ones((3, 1), np.float32), np.ones((3, 5), np.bool_))[0].tolist() == [[1, 2]] * 3
     assert np.shape(loop.episodes[0].actions) == (1, 2) and loop.learner.net.log_temperature.shape == (2,)
@@ -145,7 +145,7 @@ def test_mixed_actions():
     assert q[0].item() == pytest.approx(3, abs=0.15) and q[1] < 2.5
 
 
-def test_several_branches_do_not_count_components_several_times():
+def test_component_gradients_do_not_grow_with_branches():
     """The gradient of the policy's value with respect to a component is that of one return."""
     spec = EnvSpec((1,), np.float32, 4, 1, (-1.0, 1.0), 9, action_branches=(2, 2), action_low=(-1, 0, 0),
                    action_high=(1, 1, 1))
@@ -159,7 +159,7 @@ def test_several_branches_do_not_count_components_several_times():
     assert gradient[0, 0].item() == pytest.approx(3.0 * (1 - np.tanh(u.item()) ** 2), rel=1e-4)
 
 
-def test_the_temperature_brings_the_entropy_to_its_target():
+def test_temperature_brings_entropy_to_its_target():
     """Of each branch, whose advantages are 1 and 1; half of ln 2 and of ln 3."""
     loop = learnt(Pair, steps=2500, temperature=None, temperature_initial=0.1, target_entropy_scale=0.5)
     outputs = loop.learner.net.policy((torch.ones(1, 1), None))
@@ -169,7 +169,7 @@ def test_the_temperature_brings_the_entropy_to_its_target():
     assert min(temperature) > 0.1 and abs(temperature[0] - temperature[1]) > 0.02
 
 
-def test_observations_of_many_parts_and_masks_by_branch():
+def test_dict_observations_and_branch_masks_are_supported():
     loop = learnt(Everything, steps=200, temperature=None)  # the environment asserts that actions are legal
     step = loop.actor.current
     assert loop.agent().act(step.observation, step.legal_actions)[0].shape == (4, 2)
@@ -187,7 +187,7 @@ def test_drawn_actions_follow_the_policy():
     assert set(np.unique(kind.random(legal.numpy(), np.random.default_rng(0)))) == {0, 1, 2, 3}
 
 
-def test_critics_move_the_target_and_not_the_policy():
+def test_critics_update_the_target_without_policy_gradients():
     loop = learnt("myosu/ProbeBoth-v0", steps=60, tau=1.0)
     learner = loop.learner
     learner.update(loop.replay, 0.0)
@@ -202,7 +202,7 @@ def test_critics_move_the_target_and_not_the_policy():
 
 @pytest.mark.parametrize("env", ["Pendulum-v1", "CartPole-v1"])
 @pytest.mark.parametrize("options", [{}, {"prioritized": True, "n_step": 3}])
-def test_a_resumed_run_goes_on_exactly(env, options):
+def test_resumed_run_continues_exactly(env, options):
     config = dataclasses.replace(TINY, temperature=None, replay_ratio=4.0, **options)
 
     def loop(seed):
@@ -223,7 +223,7 @@ def test_a_resumed_run_goes_on_exactly(env, options):
     assert [e.actions for e in ours] == [e.actions for e in theirs]
 
 
-def test_a_loss_that_is_no_number_changes_nothing():
+def test_non_finite_loss_leaves_weights_unchanged():
     loop = learnt("myosu/ProbeBoth-v0", steps=100)
     before = loop.learner.weights()
     loop.replay.columns["reward"][:] = np.nan
@@ -233,7 +233,7 @@ def test_a_loss_that_is_no_number_changes_nothing():
     assert all(torch.equal(value, before[name]) for name, value in loop.learner.weights().items())
 
 
-def test_what_does_not_fit_is_told():
+def test_unsupported_environments_and_settings_are_refused():
     assert load_algorithm("sac") is sac
     with pytest.raises(UserError, match="one player"):
         sac.resolve(TINY, game_spec(load_game("othello")), False)

@@ -41,12 +41,12 @@ def lamps():
     return np.eye(12, dtype=np.float32).reshape(12, 1, 3, 4)
 
 
-def test_actions_are_cells_where_they_are_layers_over_the_board():
+def test_cell_actions_are_recognised_by_board_shape():
     assert acts_by_cell(12, (5, 3, 4)) and acts_by_cell(24, (5, 3, 4))
     assert not acts_by_cell(13, (5, 3, 4)) and not acts_by_cell(12, None) and not acts_by_cell(0, (5, 3, 4))
 
 
-def test_cell_towers_answer_for_each_cell():
+def test_cell_tower_outputs_depend_on_their_cell_alone():
     """An output is that of its layer and cell, and the towers share nothing."""
     towers = CellTowers(2, (3, 2, 2), 5, 2, 3, 8)
     found = torch.randn(4, 3, 2, 2, requires_grad=True)
@@ -60,7 +60,7 @@ def test_cell_towers_answer_for_each_cell():
     assert not gradient[0].any() and gradient[1].any()
 
 
-def test_what_is_learnt_of_one_cell_holds_for_all():
+def test_learning_generalises_across_cells():
     """The last cell is never lit, so nothing was ever paid there."""
     loop = InTurn(sac, CONFIG, GymVectorEnv(Lamp, 8, 0), 0).run(1000)
     with torch.no_grad():
@@ -69,7 +69,7 @@ def test_what_is_learnt_of_one_cell_holds_for_all():
     assert loop.agent().act(lamps(), np.ones((12, 12), np.bool_))[0].tolist() == list(range(12))
 
 
-def test_the_encoder_learns_from_the_critics_alone():
+def test_encoder_gets_gradients_from_critics_alone():
     loop = InTurn(sac, CONFIG, GymVectorEnv(Lamp, 8, 0), 0).run(64)
     learner = loop.learner
     now = sac.detached(learner.net.critics.encoder({"": torch.from_numpy(lamps())}))
@@ -83,7 +83,7 @@ def test_the_encoder_learns_from_the_critics_alone():
     assert "critics.encoder.parts.0.out.weight" in names and not any("towers" in name for name in names)
 
 
-def test_samples_are_shown_under_symmetries():
+def test_symmetries_augment_samples():
     """Lit cells are moved with the actions: what is paid stays true of each sample."""
     cells = np.arange(12)
     both = np.stack([cells, cells.reshape(3, 4)[:, ::-1].ravel()])
@@ -109,16 +109,16 @@ def shown(monkeypatch):
     return columns["action"][:, 0]
 
 
-def test_it_begins_as_a_clone(monkeypatch):
+def test_training_starts_from_a_cloned_policy(monkeypatch):
     done = shown(monkeypatch)
     learner = sac.make_learner(dataclasses.replace(CONFIG, cloning_updates=200), GymVectorEnv(Lamp, 1).spec, None, 0)
     learner._clone()
     agent = sac.make_agent(CONFIG, GymVectorEnv(Lamp, 1).spec, learner.weights())
     assert (agent.act(lamps(), np.ones((12, 12), np.bool_))[0] == done).mean() > 0.8
-    assert torch.equal(learner.of_target, learner.of_critics), "the targets see with the same encoder"
+    assert torch.equal(learner.of_target, learner.of_critics), "the target critics have the cloned encoder"
 
 
-def test_the_cloning_loss_outweighs_what_pays(monkeypatch):
+def test_large_cloning_weight_outweighs_rewards(monkeypatch):
     """... where its weight is great; without it the lit cell is chosen, see above."""
     done = shown(monkeypatch)
     loop = InTurn(sac, dataclasses.replace(CONFIG, cloning_weight=10.0), GymVectorEnv(Lamp, 8, 0), 0)
@@ -127,7 +127,7 @@ def test_the_cloning_loss_outweighs_what_pays(monkeypatch):
     assert loop.metrics[-1]["cloning_loss"] < 1.0
 
 
-def test_imitation_losses_of_each_kind():
+def test_imitation_losses_of_each_action_kind_by_hand():
     """By hand: −log of a half; 0.5² of a component; both."""
     legal = torch.tensor([[True, True, False]])
     choice = sac.actions_of(CONFIG, EnvSpec((1,), np.float32, 3, 1, (-1.0, 1.0), 9))

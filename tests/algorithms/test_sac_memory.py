@@ -31,7 +31,7 @@ def values(loop, secret):
     return np.array(found), actions
 
 
-def test_values_of_what_has_to_be_remembered():
+def test_exact_values_of_a_recall_task():
     """The last of four actions pays 1 if it is the first observation's, else -1; before that γ, γ² and γ³."""
     loop = InTurn(sac, SMALL, GymVectorEnv(Recall, 4, 0), 0).run(4000)
     for secret in (0, 1):
@@ -41,10 +41,10 @@ def test_values_of_what_has_to_be_remembered():
         assert np.abs(q - expected).max() < 0.15, q
     without = dataclasses.replace(SMALL, lstm_size=0)
     loop = InTurn(sac, without, GymVectorEnv(Recall, 4, 0), 0).run(2000)
-    assert abs(returns(loop.agent(), GymVectorEnv(Recall, 4, 1), 40).mean()) < 0.6, "a guess"
+    assert abs(returns(loop.agent(), GymVectorEnv(Recall, 4, 1), 40).mean()) < 0.6, "without memory it can only guess"
 
 
-def test_states_are_those_that_the_actor_had():
+def test_stored_lstm_states_equal_the_actors():
     """Stored before each step, 0 where an episode begins, whoever answers first; and the learner, with the same
     weights, comes to the same states."""
     config = dataclasses.replace(SMALL, learning_starts=10**3)
@@ -61,7 +61,7 @@ def test_states_are_those_that_the_actor_had():
             row = columns["next_row"][row]
 
 
-def test_sequences_give_what_whole_episodes_give():
+def test_sequences_and_whole_episodes_give_the_same_states():
     """What is seen of a transition in a drawn sequence is what its episode shows when it is gone through from its
     beginning, as long as weights are the same: padding, burn-in and offsets change nothing."""
     config = dataclasses.replace(SMALL, learning_starts=10**3, n_step=2)
@@ -80,7 +80,7 @@ def test_sequences_give_what_whole_episodes_give():
     assert np.abs(seen.after[0][:, :1].numpy() - columns["observation"][sequences.windows.after]).max() == 0
 
 
-def test_the_memory_learns_from_the_critics_alone():
+def test_memory_gets_gradients_from_critics_alone():
     loop = InTurn(sac, SMALL, GymVectorEnv(Recall, 4, 0), 0).run(100)
     learner = loop.learner
     sequences = loop.replay.sample_sequences(8, np.random.default_rng(0))
@@ -92,7 +92,7 @@ def test_the_memory_learns_from_the_critics_alone():
     assert not torch.equal(before["critics.memory.lstm.weight_ih_l0"], after["critics.memory.lstm.weight_ih_l0"])
 
 
-def test_a_resumed_run_goes_on_exactly():
+def test_resumed_run_continues_exactly():
     def loop(seed):
         return InTurn(sac, dataclasses.replace(SMALL, n_step=2), InTwoGroups(GymVectorEnv(Recall, 4, 3)), seed)
 
@@ -105,7 +105,7 @@ def test_a_resumed_run_goes_on_exactly():
         assert torch.equal(value, second.learner.weights()[name]), name
 
 
-def test_what_does_not_fit_is_told():
+def test_long_sequences_and_priorities_are_refused():
     spec = GymVectorEnv(WithoutVelocities, 1).spec
     assert spec.max_steps == 500
     with pytest.raises(UserError, match="sequence_length = 501 is longer than any episode, which ends after 500"):

@@ -27,7 +27,7 @@ def game_of(length, winner, chosen=None, mark=0.0):
                  chosen is None or ply in chosen) for ply in range(length)]
 
 
-def test_a_position_has_the_outcome_in_the_view_of_who_is_to_move():
+def test_outcomes_are_from_the_movers_view():
     [rows] = value.make_rows(CONFIG, SPEC, game_of(5, 1))
     assert rows["outcome"].tolist() == [1, -1, 1, -1, 1]
     [rows] = value.make_rows(CONFIG, SPEC, game_of(4, -1, chosen={1, 2}))
@@ -36,11 +36,11 @@ def test_a_position_has_the_outcome_in_the_view_of_who_is_to_move():
     moves = game_of(3, 1)
     moves[0] = moves[0]._replace(rewards=np.array([0.5, -0.5]))
     assert value.make_rows(CONFIG, SPEC, moves)[0]["outcome"].tolist() == [1.5, -1, 1]
-    assert value.make_rows(CONFIG, SPEC, game_of(5, 1)[:4]) == [], "nobody knows how it would have ended"
+    assert value.make_rows(CONFIG, SPEC, game_of(5, 1)[:4]) == [], "an unfinished game has no outcome"
     assert value.make_rows(CONFIG, SPEC, []) == value.make_rows(CONFIG, SPEC, game_of(3, 1, chosen=set())) == []
 
 
-def test_one_position_of_a_game_is_the_same_whenever_it_is_read():
+def test_sampled_position_of_a_game_is_deterministic():
     config = value.Config(positions_per_game=1)
     games = [game_of(length, 1) for length in range(10, 60)]
     drawn = [value.make_rows(config, SPEC, game)[0]["observation"][:, 1] for game in games]
@@ -48,10 +48,10 @@ def test_one_position_of_a_game_is_the_same_whenever_it_is_read():
     assert drawn == [value.make_rows(config, SPEC, game)[0]["observation"][:, 1] for game in games]
     assert [value.kept_plies(config, game).tolist() for game in games] == [plies.tolist() for plies in drawn]
     shares = [plies[0] / len(game) for plies, game in zip(drawn, games, strict=True)]
-    assert 0.35 < np.mean(shares) < 0.65 and len(set(shares)) > 20, "anywhere in the game"
+    assert 0.35 < np.mean(shares) < 0.65 and len(set(shares)) > 20, "positions must come from the whole game"
 
 
-def test_the_error_is_half_the_squared_difference():
+def test_loss_is_half_the_squared_error():
     learner = value.make_learner(CONFIG, SPEC, None, 0)
     with torch.no_grad():
         learner.value.head.weight.zero_()
@@ -74,7 +74,7 @@ def trained(outcome_of, updates=300):
     return value.make_agent(CONFIG, SPEC, learner.weights()).think(observation, np.ones((4, 2), bool))
 
 
-def test_a_value_that_is_known_is_found():
+def test_known_values_are_learnt():
     thoughts = trained(np.sign)
     assert thoughts.value[0] < -0.5 and thoughts.value[2] > 0.5
     assert np.allclose(thoughts.policy, 0.5)
@@ -82,7 +82,7 @@ def test_a_value_that_is_known_is_found():
     assert flipped.value[0] > 0.5 and flipped.value[2] < -0.5
 
 
-def test_held_out_games_are_tested_on_and_not_learnt_from():
+def test_held_out_games_are_tested_but_not_learnt():
     replay = value.make_replay(CONFIG, SPEC)
     [rows] = value.make_rows(CONFIG, SPEC, game_of(30, 1))
     replay.add(rows | {"held_out": np.ones(30, bool)}, 0)
@@ -92,7 +92,7 @@ def test_held_out_games_are_tested_on_and_not_learnt_from():
     assert list(told) == ["held_out_loss"] and all(before[name].equal(w) for name, w in learner.weights().items())
 
 
-def test_it_learns_who_wins_at_tictactoe(tmp_path):
+def test_learns_who_wins_at_tictactoe(tmp_path):
     """On games of chance that were not learnt from; with its sign turned it is worse than knowing nothing."""
     environment = load_environment("tictactoe")
     players = RandomPlayer(environment.rules, 0), RandomPlayer(environment.rules, 1)
@@ -112,7 +112,7 @@ def test_it_learns_who_wins_at_tictactoe(tmp_path):
     assert learnt < 0.92 * nothing < nothing < turned, (learnt, nothing, turned)
 
 
-def test_what_cannot_be_is_told():
+def test_unbounded_outcomes_and_invalid_settings_are_refused():
     assert load_algorithm("value") is value and not value.PLAYS
     with pytest.raises(UserError, match="range of outcomes"):
         value.resolve(value.Config(), EnvSpec((3,), np.float32, 2, 1, (-np.inf, np.inf), 100), False)

@@ -62,7 +62,7 @@ def gains(results, pending=0.0):
     return expected_gains(fit(results), np.zeros((n, n)) + pending, 0)
 
 
-def test_a_gain_is_what_the_variances_lose():
+def test_expected_gain_is_the_loss_of_variance():
     """By hand, for a game that tells all it can: the sum of variances before, and after one more game's information."""
     best, told = fit(with_results([0, 0, 0, 0])), 0.25
     gain = expected_gains(Fit(best.strengths, -20.0, 1e-8 * best.covariance, 0.0), np.zeros((4, 4)), 0) * 1e8
@@ -79,14 +79,14 @@ def test_newcomers_first_then_neighbours():
     found = gains(with_results([0, 1, 2, 3, 4]))
     assert found[0, 2] > found[0, 4], "a game whose winner is known tells less"
     links = np.diag(found, 1)
-    assert (np.diff(links) < 0).all(), "the nearer a link is to random, the more players hang on it"
+    assert (np.diff(links) < 0).all(), "links nearer to random determine more ratings"
     assert 0 in next_pairing(found, allowed(5))
     results = Results.none(4)
     results.wins[:3, :3] = 20 * (1 - np.eye(3))
     assert 3 in next_pairing(gains(results), allowed(4)), "the newcomer plays first"
 
 
-def test_games_under_way_count():
+def test_pairing_counts_games_under_way():
     nothing, pending = Results.none(4), np.zeros((4, 4))
     first = next_pairing(gains(nothing), allowed(4))
     pending[first] = pending[first[::-1]] = 8
@@ -95,7 +95,7 @@ def test_games_under_way_count():
     assert next_pairing(gains(nothing), np.zeros((4, 4), np.bool_)) is None
 
 
-def test_what_a_game_takes():
+def test_expected_seconds_per_game():
     """Players of 1, 2 and 9 seconds a game; a fourth met nobody, so half of the mean game of 3, 10 and 11 is his."""
     games, shares = np.zeros((4, 4)), np.array([1, 2, 9, 0])
     games[:3, :3] = 1000 * (1 - np.eye(3))
@@ -109,7 +109,7 @@ LEAGUE = np.array([0, 450, 750, 900, 914, 959, 1000, 1038, 1060, 1100, 1150, 120
                    1535, 1648]) / ELO
 
 
-def test_the_schedule_makes_the_table_surer_than_round_robin():
+def test_schedule_gives_narrower_intervals_than_round_robin():
     """592 games of twenty players: intervals to random are less than half of what games of everybody against everybody
     leave, those between neighbours narrower, too, and the true ratings lie within four standard errors."""
     log_nu, rng, n = -2.5, np.random.default_rng(0), len(LEAGUE)
@@ -128,14 +128,14 @@ def test_the_schedule_makes_the_table_surer_than_round_robin():
         (np.sqrt(variances[0, 1:]), np.sqrt(np.diag(variances, 1))) for variances in (
             fit(scheduled).variances(), fit(everybody).variances()))
     assert ours.mean() < theirs.mean() / 2 and our_steps.mean() < their_steps.mean()
-    assert 1.96 * ELO * ours.mean() < 280, "what random is known by anchors all"
+    assert 1.96 * ELO * ours.mean() < 280, "the anchor random is well connected"
     assert np.abs((fit(scheduled).strengths - LEAGUE - fit(scheduled).strengths[0])[1:] / ours).max() < 4
 
 
 # --- real leagues
 
 
-def test_real_players_come_out_in_their_order(tmp_path):
+def test_real_players_are_rated_in_order_of_strength(tmp_path):
     league = make_league(tmp_path, load_game("connect_four"), "greedy", "alphabeta:3", "mcts:400")
     play_league(league, games=240, seconds=600, workers=1)
     standings = Standings.of(league)
@@ -151,7 +151,7 @@ def test_real_players_come_out_in_their_order(tmp_path):
         assert pair.actions[0][:4] == pair.actions[1][:4] == list(league.openings[pair.opening])
 
 
-def test_checkpoints_play_and_are_drawn_over_their_training(tmp_path, tictactoe):
+def test_checkpoints_play_and_are_plotted_over_training(tmp_path, tictactoe):
     run = toy_run(tmp_path / "toy", updates=12, keep_every=4, evaluate_every=4)
     train(run, quiet=True)
     entrants = find_entrants([str(run.checkpoints), str(run.folder), f"{run.checkpoints}/best", "greedy", "greedy",
@@ -170,7 +170,7 @@ def test_checkpoints_play_and_are_drawn_over_their_training(tmp_path, tictactoe)
     assert "minutes of training" in drawn and ">toy<" in drawn and ">greedy  " in drawn and ">random  0<" in drawn
 
 
-def test_runs_of_one_name_are_told_apart(tmp_path, tictactoe):
+def test_runs_of_equal_name_get_distinct_names(tmp_path, tictactoe):
     for name in ("a", "b"):
         train(toy_run(tmp_path / name / "toy", updates=2), quiet=True)
     words = [str(tmp_path / name / "toy") for name in ("a", "b")]
@@ -180,7 +180,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path, tictactoe):
         find_entrants([str(tmp_path / "a" / "toy")], load_game("connect_four"))
 
 
-def test_two_who_repeat_themselves_stop_when_all_openings_are_played(tmp_path, tictactoe):
+def test_deterministic_players_stop_after_all_openings(tmp_path, tictactoe):
     league = make_league(tmp_path, tictactoe, "greedy", "alphabeta:4")
     assert len(league.openings) == 72
     i, j = league.names.index("greedy"), league.names.index("alphabeta:4")
@@ -188,7 +188,7 @@ def test_two_who_repeat_themselves_stop_when_all_openings_are_played(tmp_path, t
     for number in range(70):
         league.add(Pair("greedy", "alphabeta:4", number, (0.0, 0.0), ([], []), 0.0))
     assert league.next_openings(i, j, 4, set()) == [70, 71] and league.next_openings(i, j, 4, {70, 71}) == []
-    assert league.next_openings(0, j, 80, set()) == list(range(80)), "against chance the games differ all the same"
+    assert league.next_openings(0, j, 80, set()) == list(range(80)), "against random players the openings may repeat"
     league.close()
 
 
@@ -197,7 +197,7 @@ def arena(folder, *arguments):
             str(folder), "--games", "160", "--workers", "1", "--json", *arguments]
 
 
-def test_killed_at_any_moment_nothing_is_lost_or_played_twice(tmp_path):
+def test_a_killed_league_loses_and_repeats_no_game(tmp_path):
     games = tmp_path / "games.jsonl"
     process = subprocess.Popen(arena(tmp_path), stdout=subprocess.DEVNULL)
     while not games.exists() or games.read_text().count("\n") < 10:
@@ -221,7 +221,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_played_twice(tmp_path):
     assert games.read_text() == after, "there was nothing left to play"
 
 
-def test_a_worker_that_dies_is_replaced(tmp_path, tictactoe):
+def test_a_dead_worker_is_replaced(tmp_path, tictactoe):
     league = make_league(tmp_path, tictactoe, "greedy")
     pool = Workers(league, 1)
     try:
@@ -237,7 +237,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path, tictactoe):
         league.close()
 
 
-def test_a_failing_engine_stops_the_league_with_its_name(tmp_path, tictactoe):
+def test_a_failing_engine_stops_the_league_and_is_named(tmp_path, tictactoe):
     broken = fake_engine("sys.exit(3) if line.startswith('genmove') else print('=\\n', flush=True)\n")
     league = make_league(tmp_path, tictactoe, f"gtp:{broken}")
     with pytest.raises(UserError, match=r"(?s)The engine gtp:.* ended with exit code 3"):
@@ -245,7 +245,7 @@ def test_a_failing_engine_stops_the_league_with_its_name(tmp_path, tictactoe):
     league.close()
 
 
-def test_players_join_later_and_too_few_games_say_so(tmp_path, tictactoe):
+def test_players_may_join_later_and_are_unrated_without_games(tmp_path, tictactoe):
     league = make_league(tmp_path, tictactoe, "greedy")
     league.add(Pair("random", "greedy", 0, (-1.0, 0.0), ([], []), 0.1))
     league.close()
@@ -267,7 +267,7 @@ def test_players_join_later_and_too_few_games_say_so(tmp_path, tictactoe):
 
 @pytest.mark.parametrize("arguments, message", [
     ("snake greedy", "a single-player game"),
-    ("tictactoe", "somebody besides random"),
+    ("tictactoe", "a player besides random"),
     ("", "Which game"),
     ("tictactoe gredy", "Did you mean 'greedy'"),
     ("tictactoe mcts:many", "mcts:1000"),
@@ -278,7 +278,7 @@ def test_players_join_later_and_too_few_games_say_so(tmp_path, tictactoe):
     ("tictactoe greedy --league LEAGUE --seed 5", "seed = 0, not 5"),
     ("tictactoe greedy --league OTHER", "exists and is not a league"),
 ])
-def test_errors_name_what_to_do(tmp_path, tictactoe, capsys, arguments, message):
+def test_errors_say_what_to_do(tmp_path, tictactoe, capsys, arguments, message):
     from myosu import cli
 
     league, other = tmp_path / "league", tmp_path / "other"

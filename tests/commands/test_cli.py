@@ -75,7 +75,7 @@ def test_help_imports_neither_torch_nor_numba():
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-def test_play_of_a_run_that_is_not_there(capsys):
+def test_play_of_a_missing_run_is_reported(capsys):
     """Not that packages of environments could be installed."""
     assert cli.run(["play", "runs/NAME"]) == 2
     assert capsys.readouterr().err == ("myosu: There is no run runs/NAME. The runs of myosu train are folders in "
@@ -85,7 +85,7 @@ def test_play_of_a_run_that_is_not_there(capsys):
 
 
 @pytest.mark.parametrize("command", ["games", "train --help", "train --help-all", "check tictactoe --games 5"])
-def test_a_terminal_that_knows_ascii_only_gets_other_characters(command):
+def test_ascii_terminal_gets_ascii_output(command):
     done = subprocess.run([sys.executable, "-m", "myosu.cli", *command.split()], capture_output=True, check=False,
                           env={**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0 and done.stdout.isascii() and not done.stderr
@@ -125,12 +125,12 @@ def test_a_terminal_that_knows_ascii_only_gets_other_characters(command):
         ("bench othelo", "Did you mean 'othello'?"),
     ],
 )
-def test_bad_input_is_told_on_stderr_with_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+def test_bad_input_is_reported_on_stderr_with_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert exit_code(arguments.split()) == 2
     out, err = capsys.readouterr()
     assert message in err and "Traceback" not in err and out == ""
-    assert not list(tmp_path.iterdir()), "nothing was made"
+    assert not list(tmp_path.iterdir()), "bad input must not create files"
 
 
 def test_interrupted_commands_exit_with_130(monkeypatch, capsys):
@@ -164,7 +164,7 @@ def test_resume_changes_only_what_is_given(trained, tmp_path):
     first, again = (run.config for run in trained)
     assert (again.train.updates, again.train.seed, again.train.minutes) == (20, 3, None)
     assert again.algorithm_config == first.algorithm_config
-    assert exit_code(f"train tictactoe --run {tmp_path}/a".split()) == 2, "the folder holds a run"
+    assert exit_code(f"train tictactoe --run {tmp_path}/a".split()) == 2, "an existing run must not be overwritten"
 
 
 def test_presets_are_defaults_that_flags_override(trained, tmp_path, monkeypatch):
@@ -193,7 +193,7 @@ def test_every_preset_is_a_valid_configuration():
         settings(**preset)
 
 
-def test_games_as_json(capsys):
+def test_games_command_prints_json(capsys):
     assert exit_code(["games", "--json"]) == 0
     games = {game["name"]: game for game in json.loads(capsys.readouterr().out)}
     assert games["othello"]["actions"] == 65 and {"connect_four", "tictactoe"} <= set(games)
@@ -211,7 +211,7 @@ def test_check_reports_and_exits_with_1_when_rules_are_broken(capsys, tmp_path):
     assert not report["ok"] and any(f["severity"] == "error" for f in report["findings"])
 
 
-def test_evaluate_prints_the_promised_keys_and_nothing_else(agent, capsys):
+def test_evaluate_json_has_only_the_documented_keys(agent, capsys):
     flags = ["--opponent", "random", "--games", "20", "--simulations", "4", "--json"]
     assert exit_code(["evaluate", "some/run", *flags]) == 0
     out, err = capsys.readouterr()
@@ -226,7 +226,7 @@ def test_evaluate_prints_the_promised_keys_and_nothing_else(agent, capsys):
 
 
 @pytest.mark.parametrize("opponent, plies", [("greedy", 1), ("alphabeta:2", 1), ("another/run", 1)])
-def test_evaluate_against_each_kind(agent, capsys, opponent, plies):
+def test_evaluate_against_each_kind_of_opponent(agent, capsys, opponent, plies):
     assert exit_code(["evaluate", "some/run", "--opponent", opponent, "--games", "18"]) == 0
     out = capsys.readouterr().out
     assert "tictactoe against" in out and "16 simulations" in out
@@ -234,10 +234,10 @@ def test_evaluate_against_each_kind(agent, capsys, opponent, plies):
     report = json.loads(capsys.readouterr().out)
     assert report["opening_plies"] == plies and report["opponent"] == opponent
     if opponent == "another/run":
-        assert report["mean_reward"] == 0, "the same agent from both sides"
+        assert report["mean_reward"] == 0, "an agent against itself scores 0 on average"
 
 
-def test_evaluate_exhaustive(agent, capsys):
+def test_evaluate_exhaustive_lists_losing_lines(agent, capsys):
     assert exit_code(["evaluate", "some/run", "--opponent", "exhaustive", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["losses"] == len(report["losing_lines"]) > 0 and report["algorithm"] == "stub"
@@ -249,12 +249,12 @@ def test_evaluate_exhaustive(agent, capsys):
     ("grredy", "Did you mean 'greedy'?"), ("alphabeta:x", "alphabeta:4"), ("alphabeta:0", "alphabeta:0"),
     ("gtp:nosuch-engine", "there is no program 'nosuch-engine'"), ("stockfish", "There is no opponent 'stockfish'"),
 ])
-def test_unknown_opponents(agent, capsys, opponent, message):
+def test_unknown_opponents_are_refused(agent, capsys, opponent, message):
     assert exit_code(["evaluate", "some/run", "--opponent", opponent]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_person_plays_a_whole_game(agent, capsys, monkeypatch):
+def test_person_plays_a_whole_game_in_the_terminal(agent, capsys, monkeypatch):
     """After b2 the agent takes the first free square each time: a1, then b1, and a3 c1 wins for the person."""
     lines = iter(["hint", "moves", "nonsense", "b2", "b2", "a3", "undo", "board", "c2", "a2"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
@@ -265,7 +265,7 @@ def test_a_person_plays_a_whole_game(agent, capsys, monkeypatch):
     assert "The agent plays a1." in out and out.rstrip().endswith("You win. Your reward: +1")
 
 
-def test_undo_and_the_end_of_input(agent, capsys, monkeypatch):
+def test_play_handles_undo_and_end_of_input(agent, capsys, monkeypatch):
     lines = iter(["undo", "a1", "undo", "undo"])
 
     def typed(prompt):
@@ -280,7 +280,7 @@ def test_undo_and_the_end_of_input(agent, capsys, monkeypatch):
     assert "O . ." in out, "a1 was played and taken back"
 
 
-def test_a_person_who_cannot_move_passes(capsys, monkeypatch):
+def test_person_without_moves_passes(capsys, monkeypatch):
     from myosu.commands.play import Table
     from myosu.players.player import RandomPlayer
 
@@ -295,7 +295,7 @@ def test_a_person_who_cannot_move_passes(capsys, monkeypatch):
     assert "You have no move and must pass." in out and len(table.history) >= 30
 
 
-def test_play_needs_two():
+def test_play_refuses_single_player_games():
     from dataclasses import replace
 
     from myosu.commands.play import Table
@@ -312,14 +312,14 @@ def test_play_needs_two():
     ("tictactoe", "runs/none", "There is no run or checkpoint 'runs/none'"),
     ("snake", "greedy", "snake is single-player: there is no opponent 'greedy' in it"),
 ])
-def test_whom_evaluations_cannot_be_played_against(trained, tmp_path, monkeypatch, capsys, game, opponent, message):
+def test_invalid_evaluation_opponents_are_refused(trained, tmp_path, monkeypatch, capsys, game, opponent, message):
     monkeypatch.chdir(tmp_path)
     words = ["train", game, "--algorithm", "ppo" if game == "snake" else "muzero", "--updates", "1", "--run", "run"]
     assert exit_code([*words, "--evaluation-opponent", opponent]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "run").exists() and trained == []
 
 
-def test_the_opponent_of_evaluations_is_found_again_from_any_folder(trained, tmp_path, monkeypatch, capsys):
+def test_evaluation_opponent_is_stored_as_absolute_path(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     untrained_run(tmp_path / "old", "tictactoe")
     words = ["train", "tictactoe", "--updates", "1", "--run", "run", "--evaluation-opponent"]
@@ -329,4 +329,4 @@ def test_the_opponent_of_evaluations_is_found_again_from_any_folder(trained, tmp
     assert exit_code(["train", "--resume", "run", "--evaluation-opponent", "./old"]) == 0
     assert trained[-1].config.train.evaluation_opponent == f"{tmp_path}/old"
     assert exit_code(["train", "--resume", "run", "--evaluation-opponent", "nobody"]) == 2
-    assert open_run("run").config.train.evaluation_opponent == f"{tmp_path}/old", "a mistake changes nothing"
+    assert open_run("run").config.train.evaluation_opponent == f"{tmp_path}/old", "a refused option changes nothing"

@@ -24,7 +24,7 @@ def flags_in(text):
     return {flag for flag in re.findall(r"^[│ ]{1,4}(--[a-z][a-z-]+)", text, re.MULTILINE)}
 
 
-def test_myosu_alone_says_what_to_do_next(capsys, tmp_path, monkeypatch):
+def test_myosu_without_arguments_suggests_next_steps(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.run([]) == 0
     assert "myosu demo" in capsys.readouterr().out
@@ -35,7 +35,7 @@ def test_myosu_alone_says_what_to_do_next(capsys, tmp_path, monkeypatch):
     assert "myosu play runs/new" in capsys.readouterr().out
 
 
-def test_the_commands_that_it_names_exist(tmp_path, monkeypatch):
+def test_suggested_commands_exist(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = cli.next_steps()
     (tmp_path / "runs/a").mkdir(parents=True)
@@ -51,7 +51,7 @@ def test_train_without_a_name_lists_what_can_be_trained(capsys):
     assert max(map(len, said.splitlines())) <= 80
 
 
-def test_the_help_of_train_is_short_and_in_two_parts(capsys, monkeypatch):
+def test_help_of_train_is_short_and_help_all_is_complete(capsys, monkeypatch):
     short = help_of(["train", "CartPole-v1", "--help"], capsys, monkeypatch)
     every = help_of(["train", "CartPole-v1", "--help-all"], capsys, monkeypatch)
     assert len(flags_in(short)) == 10 and flags_in(short) < flags_in(every) and len(flags_in(every)) > 40
@@ -61,12 +61,12 @@ def test_the_help_of_train_is_short_and_in_two_parts(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("algorithm", ["muzero", "sac", "cloning"])
-def test_the_help_of_every_algorithm_shows_what_it_has(algorithm, capsys, monkeypatch):
+def test_short_help_shows_only_the_main_flags(algorithm, capsys, monkeypatch):
     short = flags_in(help_of(["train", "--algorithm", algorithm, "-h"], capsys, monkeypatch))
     assert short <= {f"--{name.replace('_', '-')}" for name in train.FIRST} and "--learning-rate" in short
 
 
-def test_the_demo_plays_the_agent_of_the_package(monkeypatch, tmp_path, capsys):
+def test_demo_plays_the_packaged_agent(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     asked = []
     monkeypatch.setattr(play, "main", lambda arguments: asked.append(arguments) or 0)
@@ -79,13 +79,13 @@ def test_the_demo_plays_the_agent_of_the_package(monkeypatch, tmp_path, capsys):
     assert cli.run(["demo"]) == 0 and (tmp_path / "myosu/demo/played").is_dir(), "games that were played stay"
 
 
-def test_the_demo_needs_no_folder_of_its_own(monkeypatch, tmp_path):
+def test_demo_works_without_a_writable_state_folder(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     assert find_checkpoint(demo.unpack_agent()).config.game == "connect_four"
 
 
-def test_the_demo_plays_well(monkeypatch, tmp_path):
+def test_demo_agent_plays_well(monkeypatch, tmp_path):
     """It won all of 100 games against random and 77 of 100 against greedy when it was made."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     agent = demo.unpack_agent()
@@ -101,6 +101,6 @@ def test_completion_knows_commands_and_flags(shell, capsys):
     assert not end.value.code and all(word in said for word in [*cli.COMMANDS, "learning-rate", "preset"])
 
 
-def test_python_m_myosu_is_the_command():
+def test_python_m_myosu_runs_the_command():
     done = subprocess.run([sys.executable, "-m", "myosu", "--version"], capture_output=True, text=True, check=False)
     assert done.stdout == f"myosu {myosu.__version__}\n"

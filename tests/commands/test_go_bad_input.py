@@ -36,7 +36,7 @@ def said(capsys):
     ("(;SZ[9]RE[B+R];B[ee]C[random];W[cc]C[random])", "nobody chose a move in them"),
     ("", "is not SGF, or cut off"),
 ], ids=["cut-off", "illegal", "no-point", "too-large", "other-size", "no-winner", "nobody-chose", "empty"])
-def test_files_that_cannot_be_learnt_from(tmp_path, capsys, text, message):
+def test_unusable_sgf_files_are_refused(tmp_path, capsys, text, message):
     folder = tmp_path / "sgf"
     folder.mkdir()
     (folder / "one.sgf").write_text(text)
@@ -44,7 +44,7 @@ def test_files_that_cannot_be_learnt_from(tmp_path, capsys, text, message):
     assert message in said(capsys)
 
 
-def test_a_file_of_100_mb_and_a_broken_one_are_named_and_the_others_learnt_from(tmp_path, capsys, caplog):
+def test_huge_and_broken_files_are_reported_and_skipped(tmp_path, capsys, caplog):
     (tmp_path / "good.sgf").write_text(GOOD)
     (tmp_path / "broken.sgf").write_bytes("(;SZ[9]CA[UTF-8]PB[Jörg];B[ee];W[ee])".encode("latin-1"))
     with (tmp_path / "huge.sgf").open("wb") as file:
@@ -54,7 +54,7 @@ def test_a_file_of_100_mb_and_a_broken_one_are_named_and_the_others_learnt_from(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_the_size_is_that_of_most_games(tmp_path):
+def test_board_size_is_that_of_most_games(tmp_path):
     (tmp_path / "a.sgf").write_text("(;SZ[13]RE[B+R];B[ee])")
     for name in ("b", "c"):
         (tmp_path / f"{name}.sgf").write_text(GOOD.replace("gg", f"{name}h"))
@@ -62,7 +62,7 @@ def test_the_size_is_that_of_most_games(tmp_path):
     assert len(list(open_recording(tmp_path).records())) == 2
 
 
-def test_games_that_are_all_held_out(tmp_path, capsys):
+def test_training_refuses_if_all_games_are_held_out(tmp_path, capsys):
     """A network that has nothing to learn from must not count as trained."""
     for number, point in enumerate("abcdefghi"):
         (tmp_path / f"{number}.sgf").write_text(f"(;SZ[9]RE[B+R];B[e{point}];W[c{point}])")
@@ -88,7 +88,7 @@ CUT_OFF = "print('= e5' if line.startswith('genmove') else '=\\n', flush=True); 
     (DIES, "ended with exit code 3"), (OCCUPIED, "answered 'e5', an illegal move"),
     (REFUSES_KOMI, "komi must be 6.5"), (CUT_OFF, "ended with exit code 0"),
 ], ids=["dies", "occupied", "komi", "cut-off"])
-def test_engines_that_fail(tmp_path, capsys, body, message):
+def test_failing_engines_are_reported(tmp_path, capsys, body, message):
     """In a recording of two players, of which one fails sooner or later."""
     folder = tmp_path / "games"
     assert myosu(["record", "go9", "--player", f"gtp:{fake_engine(body)}", "--player", "random", "--games", "4", "-o",
@@ -97,7 +97,7 @@ def test_engines_that_fail(tmp_path, capsys, body, message):
     assert message in text and "The engine gtp:" in text and ("after:" in text)
 
 
-def test_what_was_recorded_before_an_engine_failed_is_kept(tmp_path, capsys):
+def test_games_recorded_before_an_engine_failure_are_kept(tmp_path, capsys):
     """It plays two games by passing and dies in the third; then it is mended, and the recording goes on."""
     mark, engine = tmp_path / "mended", tmp_path / "engine.py"
     engine.write_text(f"""
@@ -120,7 +120,7 @@ for line in sys.stdin:
     assert [record.actions for record in recorded_lines(tmp_path / "games")][:len(before)] == before
 
 
-def test_an_engine_that_resigns_has_lost(tmp_path):
+def test_engine_that_resigns_loses(tmp_path):
     resigns = "print('= resign\\n' if line.startswith('genmove') else '=\\n', flush=True)"
     assert myosu(["record", "go9", "--player", f"gtp:{fake_engine(resigns)}", "--player", "random", "--games", "2",
                   "-o", str(tmp_path), "--jobs", "1", "--opening-plies", "4"]) == 0

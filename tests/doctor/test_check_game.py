@@ -171,7 +171,7 @@ def brief(monkeypatch):
 
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.usefixtures("brief")
-def test_broken_game_is_noticed(name):
+def test_broken_games_are_reported(name):
     game, check = BROKEN[name]
     findings = check_game(game, games=40)
     assert check in {f.check for f in findings if f.severity != "info"}, "\n".join(map(str, findings))
@@ -207,14 +207,14 @@ def othello_without_pass(state, action):
     (othello_without_pass, "alternation"),
 ])
 @pytest.mark.usefixtures("brief")
-def test_othello_bugs_of_the_diary_are_noticed(step, check):
+def test_othello_bugs_from_the_diary_are_reported(step, check):
     findings = check_game(replace(OTHELLO, step=step), games=100)
     assert check in {f.check for f in findings if f.severity != "info"}, "\n".join(map(str, findings))
 
 
 @pytest.mark.parametrize("game", [tictactoe.GAME, connect_four.GAME, othello.GAME, othello.GAME.with_outcome_rewards()],
                          ids=["tictactoe", "connect_four", "othello", "othello outcome"])
-def test_games_of_the_library_pass(game: Game, monkeypatch):
+def test_built_in_games_pass_the_check(game: Game, monkeypatch):
     if game.rewards == "outcome":  # its observations are those of Othello
         monkeypatch.setattr(prediction, "_MOST_OF_GAMES", 640)
     findings = check_game(game, games=60)
@@ -223,7 +223,7 @@ def test_games_of_the_library_pass(game: Game, monkeypatch):
 
 
 @pytest.mark.parametrize("game", [snake.GAME, woodoku.GAME], ids=lambda game: game.name)
-def test_games_for_one_pass(game: Game):
+def test_single_player_games_pass_the_check(game: Game):
     """They have chance events, which differ under a symmetry, and random play earns little of the possible reward."""
     findings = {f.check: f for f in check_game(game, games=20)}
     assert [str(f) for f in findings.values() if f.severity != "info"] == []
@@ -237,7 +237,7 @@ def init_with_an_obstacle(state, seed):
 
 
 @pytest.mark.usefixtures("brief")
-def test_symmetries_are_compared_game_by_game_only_without_chance():
+def test_symmetries_are_compared_per_game_only_without_chance():
     game = replace(TICTACTOE, init=init_with_an_obstacle)
     assert "symmetries" not in {f.check for f in check_game(game, games=20)}
     no_group = replace(game, symmetries=BROKEN["symmetries no group"][0].symmetries)
@@ -245,7 +245,7 @@ def test_symmetries_are_compared_game_by_game_only_without_chance():
 
 
 @pytest.mark.usefixtures("brief")
-def test_finding_says_how_to_get_there():
+def test_finding_lists_the_actions_that_lead_to_it():
     findings = check_game(replace(TICTACTOE, step=step_without_turns), games=20)
     found = next(f for f in findings if f.check == "alternation")
     assert found.history[-1] == "b2"

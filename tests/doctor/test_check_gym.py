@@ -46,11 +46,11 @@ FLAWS = {
     "live observation": ("live-reference", "error", r"the observation of reset\(\) of episode 0 was changed by step 1"),
     "live mask": ("live-reference", "error", "the action mask of step"),
     "foreign chance": ("determinism", "error", "same seed and given the same actions"),
-    "leftover at reset": ("leftover", "error", r"differently from reset\(\) on"),
-    "leftover later": ("leftover", "warning", "differently from step 4 on"),
+    "leftover at reset": ("leftover", "error", r"differs from reset\(\) on"),
+    "leftover later": ("leftover", "warning", "differs from step 4 on"),
     "no chance": ("one-episode", "info", "six different seeds gave the same episode"),
-    "endless": ("endless", "warning", "went on for 3000 steps without an end"),
-    "time limit": ("time-limit", "warning", "100% of random episodes were terminated at step 30 exactly"),
+    "endless": ("endless", "warning", "did not end within 3000 steps"),
+    "time limit": ("time-limit", "warning", "100% of random episodes were terminated at exactly step 30"),
     "both ends": ("both-ends", "warning", "30 of 30 ends were terminated and truncated in the same step"),
     "dying early pays": ("early-end", "warning", "dying early pays: most steps cost 0.1, an end 0.3"),
     "hurry": ("early-end", "info", "look at this: a step costs 1 on average"),
@@ -68,7 +68,7 @@ FLAWS = {
 
 @pytest.mark.parametrize("flaw", FLAWS)
 @pytest.mark.usefixtures("brief")
-def test_a_planted_fault_is_found(flaw):
+def test_planted_faults_are_reported(flaw):
     name, severity, message = FLAWS[flaw]
     findings = check(Walk, flaw=flaw)
     assert name in findings, told(findings)
@@ -89,9 +89,9 @@ def test_a_planted_fault_is_found(flaw):
     ("step", r"step 3: step\(\) raised ZeroDivisionError"), ("old step", r"step\(\) must return"),
     ("nan", "holds NaN"), ("nan reward", "the reward is nan"), ("list reward", r"the reward is \[1, 2\]"),
     ("shape", r"the observation is int32 \[3\]"), ("long mask", "4 entries for 3 actions"),
-    ("empty mask", "allows nothing"), ("no mask", "at some steps only"),
+    ("empty mask", "allows no action"), ("no mask", "at some steps only"),
 ])
-def test_what_stops_play_is_a_finding(habit, message):
+def test_failures_during_play_are_reported_as_findings(habit, message):
     findings = check(Broken, habit=habit)
     found = findings["contract"]
     assert found.severity == "error" and re.search(message, found.message), told(findings)
@@ -105,7 +105,7 @@ REAL = ("CartPole-v1", "Taxi-v4", "MountainCar-v0", "Blackjack-v1", "FrozenLake-
 
 
 @pytest.mark.parametrize("env", [*REAL, Walk], ids=str)
-def test_no_false_alarm(env):
+def test_healthy_environments_cause_no_warnings(env):
     if env == "LunarLander-v3" and importlib.util.find_spec("Box2D") is None:
         pytest.skip("Box2D is not installed")
     findings = check(env)
@@ -115,17 +115,17 @@ def test_no_false_alarm(env):
 
 
 @pytest.mark.usefixtures("brief")
-def test_parts_of_an_observation_are_named():
+def test_findings_name_the_part_of_the_observation():
     findings = check(Everything)
     assert "the observation['speed'] at reset() of episode 0 is float64" in findings["float64"].message
     assert "never changed in random play: ['inner']['flag'][0]." in findings["constant-observation"].message
     assert {name for name, found in findings.items() if found.severity != "info"} == {
         "no-signal", "gymnasium", "constant-observation"}
-    assert "AssertionError" in findings["gymnasium"].message, "its mask is not known to Gymnasium's checker"
+    assert "AssertionError" in findings["gymnasium"].message, "Gymnasium's checker ignores the action mask"
 
 
 @pytest.mark.usefixtures("brief")
-def test_how_pictures_are_read_is_said():
+def test_image_layout_is_reported():
     findings = check("myosu.envs:myosu/Woodoku-v0", episodes=2)
     assert "[18, 9, 9] are read as 9 rows and 9 columns with 18 channels, which come first" in told(findings)
 
@@ -146,21 +146,21 @@ class Rooms(gymnasium.Env):
         return self.observation_space.sample(), 1.0, self.steps == 9, False, {}
 
 
-def test_how_pictures_inside_of_parts_are_read_is_said():
+def test_image_layout_is_reported_for_nested_observations():
     assert ("observations['rooms']['view'] [6, 7, 3] are read as 6 rows and 7 columns with 3 channels, which come last"
             in check(Rooms)["layout"].message)
 
 
 @pytest.mark.usefixtures("brief")
-def test_findings_say_what_to_do():
+def test_findings_contain_advice():
     mountain = check("MountainCar-v0", 12)
     assert "all 12 random episodes had the return -200" in mountain["no-signal"].message
     assert "--max-episode-steps 1000" in check(Walk, flaw="endless")["endless"].advice
-    assert "multiply them by 0.0001" in check(Walk, flaw="high reward")["reward-scale"].advice
+    assert "multiply rewards by 0.0001" in check(Walk, flaw="high reward")["reward-scale"].advice
 
 
 @pytest.mark.usefixtures("brief")
-def test_gymnasium_is_heard_once_and_without_colours():
+def test_gymnasium_warnings_are_reported_once_without_colours():
     class Odd(Walk):
         def step(self, action):
             *answer, ended, cut, info = super().step(action)
@@ -174,7 +174,7 @@ def test_gymnasium_is_heard_once_and_without_colours():
 
 
 @pytest.mark.usefixtures("brief")
-def test_an_assertion_of_gymnasiums_is_an_error():
+def test_failed_gymnasium_assertion_is_an_error():
     class Unseeded(Walk):
         def reset(self, *, seed=None, options=None):
             return super().reset(seed=5)
@@ -185,7 +185,7 @@ def test_an_assertion_of_gymnasiums_is_an_error():
 
 
 @pytest.mark.usefixtures("brief")
-def test_illegal_moves_of_gymnasiums_checker_are_no_error():
+def test_illegal_moves_by_gymnasiums_checker_are_not_an_error():
     class Strict(Walk):
         def step(self, action):
             if not self.mask[action]:
@@ -201,7 +201,7 @@ def test_illegal_moves_of_gymnasiums_checker_are_no_error():
     assert {found.severity for found in findings.values()} <= {"warning", "info"}, told(findings)
 
 
-def test_command(capsys):
+def test_check_command_on_a_gymnasium_environment(capsys):
     class Loud(Walk):
         def reset(self, *, seed=None, options=None):
             print("reset")

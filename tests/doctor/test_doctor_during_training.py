@@ -28,7 +28,7 @@ def until(view, records):
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_a_healthy_run_is_left_in_peace_at_every_moment(name):
+def test_healthy_run_causes_no_findings_at_any_time(name):
     whole = HEALTHY_RUNS[name]()
     for records in range(1, 61, 3):
         assert [str(found) for found in examine_run(until(whole, records)) if found.severity != "info"] == [], records
@@ -38,7 +38,7 @@ def test_a_healthy_run_is_left_in_peace_at_every_moment(name):
     ("learning rate × 100", 0.2), ("support too wide", 0.2), ("replay too small", 0.2), ("absurd replay ratio", 0.1),
     ("too few simulations", 0.1), ("values explode", 1.0), ("entropy collapse", 1.0), ("not finite", 0.8),
     ("reward without information", 1.0)])
-def test_a_fault_is_named_as_soon_as_the_records_show_it(kind, share):
+def test_fault_is_reported_once_the_records_show_it(kind, share):
     for fault in (fault for fault in RUN_FAULTS if fault.kind == kind):
         whole = fault.make()
         when = next(records for records in range(1, 61) if fault.verdict(examine_run(until(whole, records))) == "found")
@@ -77,7 +77,7 @@ def attend(folder, monkeypatch, judgements, seconds=1000.0):
     return said
 
 
-def test_a_finding_is_said_once_and_written_down(folder, monkeypatch):
+def test_each_finding_is_printed_once_and_saved(folder, monkeypatch):
     lr = attending.Finding("warning", "learning-rate", "it is 1", "Lower it.", cause="too high", confidence=0.9)
     passing = attending.Finding("warning", "seats", "by chance")
     note = attending.Finding("info", "action-space", "large")
@@ -91,7 +91,7 @@ def test_a_finding_is_said_once_and_written_down(folder, monkeypatch):
     assert attend(folder, monkeypatch, [[lr], [lr], [lr]]) == []
 
 
-def test_what_fails_in_the_doctor_ends_no_training(folder, monkeypatch):
+def test_doctor_errors_do_not_stop_training(folder, monkeypatch):
     said = []
     doctor = RunDoctor()
     doctor._examine = lambda: 1 / 0
@@ -102,7 +102,7 @@ def test_what_fails_in_the_doctor_ends_no_training(folder, monkeypatch):
     assert len(said) == 1 and "ZeroDivisionError" in said[0]
 
 
-def test_it_takes_no_more_than_its_share_of_the_time(folder, monkeypatch):
+def test_doctor_keeps_to_its_share_of_the_time(folder, monkeypatch):
     """Each examination takes 0.1 s; records come every 5 s."""
     clock, examined = Clock(), []
     monkeypatch.setattr(attending, "time", clock)
@@ -151,7 +151,7 @@ def train(folder, monkeypatch, *environment, record_seconds=0.25, **settings):
     (("CartPole-v1", "dqn"), {"env_steps": 3_000, "evaluate_every": 500, "actors": 0}),
     (("tictactoe",), {"updates": 60, "evaluate_every": 20, "actors": 0}),
 ], ids=["ppo", "dqn", "tictactoe"])
-def test_a_healthy_training_is_left_in_peace(tmp_path, monkeypatch, environment, settings):
+def test_healthy_training_causes_no_findings(tmp_path, monkeypatch, environment, settings):
     assert train(tmp_path / "run", monkeypatch, *environment, **settings) == set()
 
 
@@ -160,5 +160,5 @@ def test_a_healthy_training_is_left_in_peace(tmp_path, monkeypatch, environment,
     ((Noise, "ppo"), {"env_steps": 30_000, "evaluate_every": 0, "rollout_steps": 32, "record_seconds": 0.05},
      {"value", "reward-information"}),
 ], ids=["learning rate", "noise"])
-def test_a_planted_fault_is_said_during_the_training(tmp_path, monkeypatch, environment, settings, checks):
+def test_planted_fault_is_reported_during_training(tmp_path, monkeypatch, environment, settings, checks):
     assert train(tmp_path / "run", monkeypatch, *environment, **settings) & checks

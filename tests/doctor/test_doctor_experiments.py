@@ -12,20 +12,20 @@ from web_runs import untrained_run
 DIFFERING = {"learning_rate": (0.3, 3e-4), "layer_norm": (False, True)}
 
 
-def test_search_that_loses_to_its_own_prior():
+def test_search_that_loses_to_its_prior_is_reported():
     won = np.array([1.0] * 30 + [-1.0] * 10)
     assert judge_search(won, 16) is None
-    assert judge_search(np.zeros(40), 16) is None, "draws only, as in tic-tac-toe"
+    assert judge_search(np.zeros(40), 16) is None, "draws are no loss against the prior"
     assert judge_search(np.array([1.0, -1.0] * 30), 16) is None
     assert judge_search(np.array([1.0] * 66 + [-1.0] * 114), 16).check == "search"
-    assert judge_search(np.array([1.0] * 22 + [-1.0] * 38), 16) is None, "as much, but of few games"
+    assert judge_search(np.array([1.0] * 22 + [-1.0] * 38), 16) is None, "the same win rate in too few games"
     found = judge_search(-won, 16)
     assert found.check == "search" and "wins 25% of 40 games" in found.message and "loses 75%" in found.message
     with pytest.raises(UserError, match="only 20 games"):
         judge_search(-won[:20], 16)
 
 
-def test_settings_that_are_worse_than_known_good_ones():
+def test_settings_worse_than_known_good_ones_are_reported():
     rng = np.random.default_rng(0)
     poor, good = rng.normal(10, 3, 200), np.r_[rng.normal(20, 5, 60), rng.normal(80, 30, 60)]
     found = judge_settings(poor, good, DIFFERING)
@@ -45,7 +45,7 @@ def state(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_known_good_settings_are_tried_beside_the_runs(tmp_path, monkeypatch):
+def test_known_good_settings_are_compared_in_short_runs(tmp_path, monkeypatch):
     folder = untrained_run(tmp_path / "run", "snake", learnt_by=("ppo", {"learning_rate": 0.3, "channels": 4,
                                                                            "blocks": 0, "hidden": (8,)}))
     before = state(folder)
@@ -60,14 +60,14 @@ def test_known_good_settings_are_tried_beside_the_runs(tmp_path, monkeypatch):
     assert state(folder) == before
 
 
-def test_search_is_tried_against_the_prior(tmp_path):
+def test_search_plays_against_its_prior(tmp_path):
     folder = untrained_run(tmp_path / "run", "tictactoe")
-    assert search_against_prior(folder, 3.0) is None, "an untrained network searches no worse than it guesses"
-    with pytest.raises(UserError, match="only of agents that search"):
+    assert search_against_prior(folder, 3.0) is None, "search does not lose to an untrained prior"
+    with pytest.raises(UserError, match="only for agents that search"):
         search_against_prior(untrained_run(tmp_path / "snake", "snake"), 1.0)
 
 
-def test_every_experiment_gets_its_share_of_the_time(tmp_path, monkeypatch):
+def test_time_is_shared_between_experiments(tmp_path, monkeypatch):
     given, said = [], []
 
     def greedy(folder, seconds):

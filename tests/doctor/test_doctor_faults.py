@@ -51,7 +51,7 @@ def only(monkeypatch, looked_for):
 
 
 @pytest.mark.parametrize("words", QUICK)
-def test_faults_of_environments(words, monkeypatch):
+def test_environment_faults_are_reported(words, monkeypatch):
     fault = next(fault for fault in FAULTS if words in str(fault))
     only(monkeypatch, fault.checks)
     findings = check_gym(EnvMaker(fault.make))
@@ -59,7 +59,7 @@ def test_faults_of_environments(words, monkeypatch):
 
 
 @pytest.mark.parametrize("words", GAMES)
-def test_faults_of_games(words, monkeypatch):
+def test_game_faults_are_reported(words, monkeypatch):
     fault = next(fault for fault in FAULTS if words in str(fault))
     only(monkeypatch, fault.checks)
     findings = check_game(fault.make())
@@ -68,18 +68,18 @@ def test_faults_of_games(words, monkeypatch):
 
 @pytest.mark.parametrize("make", [bases.Cart, bases.Garden, bases.Stones, bases.Pig, bases.Kite, bases.Chase, Walled,
                                   _shaped], ids=lambda make: make.__name__)
-def test_healthy_environments(make, monkeypatch):
+def test_healthy_environments_cause_no_warnings(make, monkeypatch):
     monkeypatch.setattr(check_module, "_TRIAL_SECONDS", 3.0)
     monkeypatch.setattr(check_module, "_LIMIT_SECONDS", 1.0)
     assert [str(found) for found in check_gym(EnvMaker(make)) if found.severity != "info"] == []
 
 
 @pytest.mark.parametrize("game", [FIVE, DICE, PAINT], ids=lambda game: game.name)
-def test_healthy_games(game):
+def test_healthy_games_cause_no_warnings(game):
     assert [str(found) for found in check_game(game) if found.severity != "info"] == []
 
 
-def test_what_a_network_cannot_explain():
+def test_unexplained_variance_of_targets():
     rng = np.random.default_rng(0)
     x, groups = rng.normal(size=(2000, 3)), np.arange(2000) // 20
     targets = np.stack([x[:, 0] * x[:, 1], rng.normal(size=2000), x[:, 2] + rng.normal(size=2000)], axis=1)
@@ -87,7 +87,7 @@ def test_what_a_network_cannot_explain():
     assert product < 0.1 and noise > 0.9 and 0.4 < half < 0.65
 
 
-def test_what_equal_observations_tell_is_not_hidden():
+def test_state_visible_in_observations_is_not_reported_as_hidden():
     """A position on 64 cells, shown as one of 64. Rare cells are not learned, but not hidden either."""
     rng = np.random.default_rng(0)
     cells = np.minimum(rng.geometric(0.12, 3000) - 1, 63)
@@ -113,7 +113,7 @@ class Sleepy(Counter):
         return super().step(action)
 
 
-def test_a_slow_environment_is_answered_in_time(monkeypatch):
+def test_check_of_a_slow_environment_ends_in_time(monkeypatch):
     monkeypatch.setattr(gym_play, "MAX_SECONDS", 2.0)
     begun = time.monotonic()
     findings = check_gym(EnvMaker(Sleepy))
@@ -153,22 +153,22 @@ def write(folder, habit, name="Mine"):
 
 
 @pytest.mark.parametrize(("habit", "check", "words"), [
-    ("os._exit(7)", "crash", "exit code 7"), ("time.sleep(1000)", "hang", "did not come back"),
+    ("os._exit(7)", "crash", "exit code 7"), ("time.sleep(1000)", "hang", "did not return"),
     ("sys.exit(0)", "contract", "sys.exit(0)"), ("os.kill(os.getpid(), 11)", "crash", "exit code -11"),
 ])
-def test_the_doctor_survives_what_it_examines(tmp_path, habit, check, words):
+def test_crashing_and_hanging_environments_are_reported(tmp_path, habit, check, words):
     name, is_game, findings = examine_apart(write(tmp_path, habit), {}, None, 0, seconds=20)
     found = next(finding for finding in findings if finding.check == check)
     assert found.severity == "error" and words in found.message and not is_game and name.endswith("mine.py")
 
 
-def test_a_game_for_which_there_was_no_time_does_not_hang():
+def test_game_check_without_time_ends_as_unjudged():
     """As on a busy machine."""
     found = examine_apart("othello", {}, 100_000, 0, seconds=6)[2]
     assert [(finding.severity, finding.check) for finding in found] == [("info", "unjudged")]
 
 
-def test_an_environment_in_a_file(tmp_path, capsys):
+def test_environment_in_a_file_is_checked(tmp_path, capsys):
     path = write(tmp_path, "pass")
     assert cli.run(["check", path]) == 0
     assert "mine.py: the environment keeps the contract" in capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_continuous_components_are_named(monkeypatch):
     assert "component 0 of the action" in found["ignored-actions"].message
 
 
-def test_waiting_is_no_fault(monkeypatch):
+def test_waiting_action_is_not_a_fault(monkeypatch):
     only(monkeypatch, ["dead-actions"])
 
     class Waits(bases.Garden):

@@ -75,7 +75,7 @@ def test_search_against_prior(demo, monkeypatch):
     assert search_against_prior(demo, 1.0).check == "search"
 
 
-def test_seats_swapped(demo, monkeypatch):
+def test_weak_second_seat_is_reported(demo, monkeypatch):
     assert seats_swapped(demo, 1.0) is None
 
     def mirrored(agent, environment):
@@ -107,7 +107,7 @@ def test_model_against_rules(demo, monkeypatch, fault):
     assert model_against_rules(demo, 60.0).check == "model"
 
 
-def test_the_judgement_on_a_model():
+def test_judge_model_reports_an_inaccurate_model():
     rng = np.random.default_rng(0)
     true = [rng.normal(0, 0.5, 300) for _ in range(3)]
     close = [values + 0.2 * rng.normal(size=300) for values in true]
@@ -126,11 +126,11 @@ def test_against_perfect_play(demo, monkeypatch, tmp_path):
     assert against_perfect_play(demo, 90.0).severity == "error"
     monkeypatch.undo()
     assert "at random" in against_perfect_play(untrained_run(tmp_path / "run", "tictactoe"), 90.0).message
-    with pytest.raises(UserError, match="only in games for two"):
+    with pytest.raises(UserError, match="only in Myosu's own two-player games"):
         against_perfect_play(untrained_run(tmp_path / "snake", "snake"), 1.0)
 
 
-def test_the_judgement_on_moves():
+def test_judge_perfect_play_reports_bad_moves():
     rng = np.random.default_rng(0)
     chance, worth = np.full(200, 0.3), rng.choice([-1.0, 0.0, 1.0], 200)
     assert judge_perfect_play(rng.random(200) < 0.8, chance, worth + rng.normal(size=200), worth) is None
@@ -152,7 +152,7 @@ def test_a_position_is_solved():
     for action in (0, 3, 1, 4):
         state = after(game, state, action)[0]
     kept, worth = solve_positions(game, np.repeat(state, 2), 10, 5_000, time.monotonic() + 60)
-    assert len(kept) == 1, "the same position once"
+    assert len(kept) == 1, "equal positions are solved only once"
     assert worth[0, 2] == 1 and worth[0, 5] == 0 and worth[0, [6, 7, 8]].tolist() == [-1, -1, -1]
     assert np.isnan(worth[0, [0, 1, 3, 4]]).all()
     assert len(solve_positions(game, game.new_states(1), 10, 3, time.monotonic() + 60)[0]) == 0, "too many nodes"
@@ -179,7 +179,7 @@ def test_solved_positions_agree_with_plain_negamax():
             solved += 1
 
 
-def test_fit_one_batch(tmp_path):
+def test_fit_one_batch_reports_a_tiny_learning_rate(tmp_path):
     small = {"channels": 8, "blocks": 1, "simulations": 4, "batch_size": 32, "num_envs": 16}
     for rate, check in ((1e-2, None), (1e-7, "fit")):
         settings = {**small, "learning_rate": rate}
@@ -267,7 +267,7 @@ def test_rewards_are_shuffled():
     assert (paid[0].raw_reward == 1).all() and shuffled.num_envs == 64
 
 
-def test_judgements_on_the_control():
+def test_judge_control_reports_runs_no_better_than_shuffled():
     rng = np.random.default_rng(0)
     assert judge_control(rng.normal(9, 1, 30), rng.normal(5, 1, 30)) is None
     assert judge_control(rng.normal(5, 1, 30), rng.normal(5, 1, 30)).check == "shuffled-rewards"
@@ -278,7 +278,7 @@ def test_judgements_on_the_control():
 
 
 @pytest.mark.slow
-def test_one_setting_at_a_time(tmp_path, monkeypatch):
+def test_one_setting_at_a_time_finds_the_bad_one(tmp_path, monkeypatch):
     monkeypatch.setattr(short_runs, "_SECONDS", 1.2)
     good = {"learning_rate": 1e-2, "gae_lambda": 0.95}
 
@@ -289,19 +289,19 @@ def test_one_setting_at_a_time(tmp_path, monkeypatch):
     settings = {**SMALL, "learning_rate": 3e-7, "gae_lambda": 0.9}
     run = myosu.train(Match, "ppo", env_steps=100, run=tmp_path / "run", **settings)
     found = one_setting_at_a_time(run.folder, 4.6)
-    assert found.check == "settings" and "where only learning_rate is another (2 settings" in found.message
+    assert found.check == "settings" and "with only learning_rate changed (2 settings" in found.message
     assert found.advice.endswith("--learning-rate 0.01.")
     with pytest.raises(UserError, match=r"need 0\.0 minutes"):
         one_setting_at_a_time(run.folder, 1.0)
 
 
-def test_judgements_on_single_settings():
+def test_judge_one_setting_names_the_bad_setting():
     rng = np.random.default_rng(0)
     differing = {"a": (1, 2), "b": (0.1, 0.001), "c": (True, False)}
     poor, good = rng.normal(5, 1, 100), rng.normal(9, 1, 100)
     found = judge_one_setting(poor, {"a": poor + 0.1, "b": good}, differing)
     assert found.cause.endswith("b = 0.1 (known good: 0.001).")
     assert judge_one_setting(good, {"a": good, "b": poor}, differing) is None
-    assert judge_one_match({"a": 0.6, "c": 0.9}, 80, differing).message.count("another c alone") == 1
+    assert judge_one_match({"a": 0.6, "c": 0.9}, 80, differing).message.count("with only c changed") == 1
     assert judge_one_match({"a": 0.6, "c": 0.7}, 80, differing) is None
     assert by_distance(differing) == ["b", "a", "c"]

@@ -80,13 +80,13 @@ NOTES = {
 
 
 @pytest.mark.parametrize("note", NOTES)
-def test_the_notes(note):
+def test_notes_are_reported_with_advice(note):
     make, check = NOTES[note]
     found = [finding for finding in check_gym(EnvMaker(make), 15) if finding.check == check]
     assert found and found[0].advice, note
 
 
-def test_scores_below_a_normalisation_are_no_mistake():
+def test_scores_recorded_before_normalisation_are_not_a_fault():
     """As CleanRL records them."""
     below = check_gym(EnvMaker(recorded_below(gymnasium.wrappers.NormalizeReward)), 15)
     assert [finding.severity for finding in below if finding.check == "wrapper-order"] == ["info"]
@@ -94,7 +94,7 @@ def test_scores_below_a_normalisation_are_no_mistake():
     assert "wrapper-order" not in [finding.check for finding in outside]
 
 
-def test_note_10_a_run_that_was_still_rising():
+def test_finished_run_that_was_still_improving_is_reported():
     def ended(evaluations):
         run = alone(0, evaluations=np.asarray(evaluations, float))
         run.metrics.latest = {**run.metrics.latest, "phase": "finished"}
@@ -103,18 +103,18 @@ def test_note_10_a_run_that_was_still_rising():
     found = ended(np.linspace(30, 400, 9))
     assert "--resume" in found[0].advice and found[0].severity == "info"
     assert ended([30, 200, 300, 380, 400, 410, 405, 411, 408]) == [] and ended(np.full(9, 100.0)) == []
-    assert examine_run(alone(0, evaluations=np.linspace(30, 400, 9))) == [], "it is not at its end"
+    assert examine_run(alone(0, evaluations=np.linspace(30, 400, 9))) == [], "the run has not finished"
 
 
-def test_the_diary_a_first_player_who_wins_by_a_wide_margin():
+def test_large_first_player_advantage_is_reported():
     diary = next(fault for fault in OTHER_RUN_FAULTS if "diary's collector" in str(fault)).make()
     found = next(finding for finding in examine_run(diary) if finding.check == "seats")
     assert "the second player's moves" in found.cause and "-2 to 19" in found.message
 
 
-def test_the_diary_a_model_without_its_own_loss():
+def test_zero_model_loss_weights_are_reported():
     run = muzero(0, settings={"ssl_loss_weight": 0.0, "reconstruction_loss_weight": 0.0})
-    assert examine_run(run) == [], "nothing is known to be better"
+    assert examine_run(run) == [], "there are no known good settings to compare with"
     (found,) = examine_run(dataclasses.replace(run, known_good=MUZERO | {"ssl_loss_weight": 2.0}))
     assert found.check == "model-loss" and found.advice == "Set --ssl-loss-weight 2." and found.severity == "warning"
     lines = [{**line, "win_rate": 1.0} for line in run.evaluations]
@@ -126,7 +126,7 @@ def test_the_diary_a_model_without_its_own_loss():
 # --- bad input
 
 
-def test_a_configuration_that_cannot_be_read(tmp_path, capsys):
+def test_unreadable_configuration_is_reported_beside_findings(tmp_path, capsys):
     """Findings from the records are printed; the exit code shows that the examination is incomplete."""
     folder = untrained_run(tmp_path / "run", "tictactoe")
     rows = [{"kind": "training", "update": k, "seconds": 5.0 * k, "games": k, "env_steps": 9 * k, "samples": k,
@@ -137,12 +137,12 @@ def test_a_configuration_that_cannot_be_read(tmp_path, capsys):
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         assert cli.run(["doctor", str(folder)]) == 2
         told = capsys.readouterr().out
-        assert "loss/value_loss is not a finite number" in told and "config.json" in told
+        assert "loss/value_loss has not been finite" in told and "config.json" in told
         assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert read_run(folder)[0].algorithm == ""
 
 
-def test_a_run_of_no_updates(tmp_path, capsys):
+def test_run_without_updates_is_reported(tmp_path, capsys):
     folder = untrained_run(tmp_path / "run", "tictactoe")
     row = {"kind": "training", "update": 0, "seconds": 300.0, "games": 3, "env_steps": 27, "samples": 0,
            "phase": "waiting for games", "replay_positions": 27}
@@ -152,16 +152,16 @@ def test_a_run_of_no_updates(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("check", ["crash", "hang"])
-def test_no_experiment_with_an_environment_that_dies(tmp_path, monkeypatch, check):
+def test_experiments_are_skipped_if_the_environment_crashes(tmp_path, monkeypatch, check):
     folder = untrained_run(tmp_path / "run", "tictactoe")
     monkeypatch.setattr(verdict, "_check_environment", lambda folder, findings, *_: findings.append(
         Finding("error", check, "It is gone.")))
     monkeypatch.setattr(verdict, "EXPERIMENTS", [pytest.fail])
     found = verdict.examine_folder(folder, 1.0, lambda _: None)
-    assert found.failed and any("does not survive" in part for part in found.missing)
+    assert found.failed and any("the environment fails" in part for part in found.missing)
 
 
-def test_an_experiment_that_fails_costs_no_other(tmp_path, monkeypatch):
+def test_failing_experiment_does_not_stop_the_others(tmp_path, monkeypatch):
     def fails(folder, seconds):
         raise ZeroDivisionError("nothing there")
 

@@ -39,7 +39,7 @@ class Text(HTMLParser):
 
 
 @pytest.mark.parametrize("fault", RUN_FAULTS[::3], ids=str)
-def test_every_finding_is_in_it_with_its_advice(fault):
+def test_report_contains_every_finding_with_its_advice(fault):
     run = fault.make()
     findings = examine_run(run)
     page = report(Verdict("runs/a<b>", findings, ["seats"], ["its environment: gone & lost"], run))
@@ -50,7 +50,7 @@ def test_every_finding_is_in_it_with_its_advice(fault):
         for part in (finding.message[1:], finding.cause[1:], re.sub(r"\s*(--[a-z-]+)\s*", r" \1 ", finding.advice)):
             assert "".join(part.split()) in "".join(text.split())
     assert "a<b>" in text and "<b>" not in page and "gone & lost" in text
-    assert not re.search(r"(src|href)=|url\(|@import|<script", page), "it needs no other file"
+    assert not re.search(r"(src|href)=|url\(|@import|<script", page), "the report must not load other files"
     pictures = page.count("<svg")
     assert pictures >= any(curves_of(finding, run.metrics.names) or column_of(finding) for finding in findings)
 
@@ -66,7 +66,7 @@ def test_a_curve_is_drawn_to_scale():
     assert "nan" not in flat.find("path").get("d")
 
 
-def test_a_distribution_counts():
+def test_histogram_bars_are_proportional_to_counts():
     root = ElementTree.fromstring(distribution(np.array([0.0] * 30 + [29.0] * 10 + [15.0] * 15)))
     heights = [float(bar.get("height")) for bar in root.iter("rect")]
     assert len(heights) == 3 and heights[1] / heights[0] == pytest.approx(0.5, abs=0.01)
@@ -74,7 +74,7 @@ def test_a_distribution_counts():
     assert len(list(ElementTree.fromstring(distribution(np.full(5, 7.0))).iter("rect"))) == 1
 
 
-def test_the_verdict_is_the_surest_of_the_gravest():
+def test_verdict_is_the_most_severe_then_most_confident_finding():
     unsure = Finding("warning", "entropy", "it fell", cause="settled", confidence=0.7)
     sure = Finding("warning", "learning-rate", "it is 1", cause="too high", confidence=0.9)
     grave = Finding("error", "fit", "no", cause="broken", confidence=0.3)
@@ -84,7 +84,7 @@ def test_the_verdict_is_the_surest_of_the_gravest():
     assert 'class="verdict good"' in report(Verdict("run", [], [], []))
 
 
-def test_by_the_command(tmp_path, capsys):
+def test_doctor_command_writes_the_html_report(tmp_path, capsys):
     folder, file = untrained_run(tmp_path / "run", "tictactoe"), tmp_path / "report.html"
     assert cli.run(["doctor", str(folder), "--minutes", "0", "--html", str(file)]) == 0
     assert str(file) in capsys.readouterr().out and "nothing looks wrong" in file.read_text().lower()

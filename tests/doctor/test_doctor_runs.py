@@ -23,7 +23,7 @@ ALL_HEALTHY = HEALTHY_RUNS | OTHER_HEALTHY_RUNS | THIRD_HEALTHY_RUNS
 
 
 @pytest.mark.parametrize("fault", [*RUN_FAULTS, *OTHER_RUN_FAULTS, *THIRD_RUN_FAULTS], ids=str)
-def test_a_planted_fault_is_named(fault):
+def test_planted_faults_are_reported(fault):
     findings = examine_run(fault.make())
     assert fault.verdict(findings) == "found", [str(finding) for finding in findings]
     named = next(finding for finding in findings if finding.check in fault.checks)
@@ -32,11 +32,11 @@ def test_a_planted_fault_is_named(fault):
 
 
 @pytest.mark.parametrize("name", ALL_HEALTHY)
-def test_no_false_alarm(name):
+def test_healthy_runs_cause_no_warnings(name):
     assert [str(finding) for finding in examine_run(ALL_HEALTHY[name]()) if finding.severity != "info"] == []
 
 
-def test_the_deviation_is_of_all_games_together():
+def test_deviation_of_returns_is_over_all_games():
     """Within a record of one game the deviation is 0, which caused false alarms for healthy tic-tac-toe and Othello
     runs."""
     seen = [(19, 12.2, 8.4), (4, 6.4, 4.4), (1, 0.0, 11.7), (1, 0.0, 4.4), (11, 9.8, 7.5), (54, 10.3, 7.5),
@@ -50,7 +50,7 @@ def test_the_deviation_is_of_all_games_together():
     assert examine_run(type(run)("muzero", run.settings, Rows(rows))) == []
 
 
-def test_flat_evaluations_are_noticed():
+def test_flat_evaluations_are_reported():
     """By the standard errors, 97 % of runs that learn nothing are reported."""
     told = []
     for seed in range(100):
@@ -60,7 +60,7 @@ def test_flat_evaluations_are_noticed():
     assert np.mean(told) >= 0.9
 
 
-def test_a_policy_that_recovers_is_left_in_peace():
+def test_policy_that_recovers_causes_no_findings():
     """As in a healthy PPO run on CartPole: 494, then 200, then 500 again."""
     course = np.array([20.0, 494, 493, 200, 230, 285, 340, 361, 500])
     for evaluations in range(1, len(course) + 1):
@@ -68,14 +68,14 @@ def test_a_policy_that_recovers_is_left_in_peace():
         assert [finding.check for finding in examine_run(run)] == [], evaluations
 
 
-def test_values_against_returns():
+def test_values_that_disagree_with_returns_are_reported():
     rng = np.random.default_rng(0)
     returns = rng.normal(size=500)
     assert judge_values(returns + 0.5 * rng.normal(size=500), returns) is None
     assert judge_values(-returns, returns).check == "value-sign"
     assert judge_values(1e4 + rng.normal(size=500), returns).check == "value-scale"
     assert judge_values(0.01 * 200 * returns, 200 * returns, scale=0.01) is None
-    assert judge_values(-returns[:50], returns[:50]) is None, "too few to say anything"
+    assert judge_values(-returns[:50], returns[:50]) is None, "50 positions are too few for a finding"
 
 
 def test_dead_units_are_counted():
@@ -91,17 +91,17 @@ def test_dead_units_are_counted():
     assert judge_dead([(0, 8), (7, 10)]) is None
 
 
-def test_one_batch_must_be_learnt_by_heart():
+def test_failure_to_fit_one_batch_is_reported():
     falls = [{"value_loss": loss} for loss in np.geomspace(3, 0.3, 50)]
     assert judge_fit(falls) is None
     assert judge_fit([{"value_loss": 3.0}] * 50).check == "fit"
     assert judge_fit([{"td_error": loss} for loss in (1.0, 3.0, np.nan)]).severity == "error"
 
 
-def test_seats():
+def test_weak_second_seat_is_reported():
     assert judge_seats(np.array([0.95, 0.9]), 30) is None
     assert "second player's moves" in judge_seats(np.array([0.95, 0.3]), 30).cause
-    assert judge_seats(np.array([0.9, 0.5]), 4) is None, "four games say little"
+    assert judge_seats(np.array([0.9, 0.5]), 4) is None, "four games are too few for a finding"
 
 
 # --- folders
@@ -112,7 +112,7 @@ def folder(tmp_path):
     return untrained_run(tmp_path / "run", "tictactoe")
 
 
-def test_a_run_without_records(folder, capsys):
+def test_run_without_records_is_examined(folder, capsys):
     run, missing = read_run(folder)
     assert run.num_players == 2 and run.num_actions == 9 and run.reward_range == (-1, 1)
     assert any("no records" in part for part in missing) and any("no game" in part for part in missing)
@@ -120,13 +120,13 @@ def test_a_run_without_records(folder, capsys):
     assert "nothing looks wrong" in capsys.readouterr().out
 
 
-def test_damaged_lines_are_left_out(folder):
+def test_damaged_lines_are_skipped(folder):
     good = {"returns": [1.0, -1.0], "length": 7, "truncated": False, "env_steps": 7, "weights_version": 0}
     (folder / "games.jsonl").write_text(json.dumps(good) + "\nnonsense\n[]\n{}\n" + json.dumps(good) + '\n{"returns')
     assert len(read_run(folder)[0].games) == 2
 
 
-def test_what_is_no_run(folder, tmp_path, capsys):
+def test_missing_or_damaged_run_is_reported(folder, tmp_path, capsys):
     assert cli.run(["doctor", str(tmp_path)]) == 2 and "There is no run" in capsys.readouterr().err
     before = (folder / "config.json").read_text()
     (folder / "config.json").write_text('{"half')
@@ -140,7 +140,7 @@ def test_what_is_no_run(folder, tmp_path, capsys):
     assert any("nosuchgame" in part for part in told["unread"])
 
 
-def test_nothing_of_the_run_is_changed(folder):
+def test_doctor_does_not_change_the_run_folder(folder):
     def state():
         return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
@@ -149,7 +149,7 @@ def test_nothing_of_the_run_is_changed(folder):
     assert state() == before
 
 
-def test_the_front_door(folder):
+def test_myosu_doctor_function(folder):
     verdict = myosu.doctor(folder, minutes=0)
     assert verdict.findings == [] and "nothing looks wrong" in str(verdict) and not verdict.failed
     assert any("no records" in part for part in verdict.missing)

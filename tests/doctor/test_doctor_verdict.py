@@ -27,42 +27,42 @@ def told(run):
     (0.9, 40, False), (0.95, 500, False), (0.99, 500, False), (0.999, 500, False),
     (0.5, 4, False),  # episodes of four moves need no longer horizon
 ])
-def test_a_short_sighted_agent_is_named(discount, length, named):
+def test_too_small_discount_is_reported(discount, length, named):
     run = alone(3, settings={"discount": discount}, lengths=np.full(600, length) + np.arange(600) % 2)
     assert ("discount" in told(run)) == named
 
 
-def test_the_discount_of_a_game_for_two_may_be_negative():
+def test_negative_discount_is_accepted_in_two_player_games():
     assert "discount" not in told(muzero(3, settings={"discount": -1.0}))
 
 
-def test_a_reward_of_the_wrong_sign_is_a_note_for_it_may_be_a_way_to_a_goal():
+def test_early_ends_under_negative_rewards_are_only_a_note():
     lengths = np.r_[np.full(300, 20), np.full(300, 9)]
     note = told(alone(3, returns=-1.0 * lengths, lengths=lengths))["early-end"]
-    assert note.severity == "info" and "after 20 steps at first and after 9 at last" in note.message
+    assert note.severity == "info" and "after 20 steps at first and after 9 at the end" in note.message
     assert "early-end" not in told(alone(3, returns=1.0 * lengths, lengths=lengths))
     every = np.full(600, 200)
     assert "early-end" not in told(alone(3, returns=-16.0 * every, lengths=every, truncated=np.ones(600, bool)))
 
 
-def test_lengths_of_a_few_kinds_are_the_rules_and_no_limit():
+def test_few_distinct_lengths_are_not_taken_for_a_time_limit():
     rng = np.random.default_rng(0)
     rounds = rng.choice([9, 18, 27, 36], 600)
     assert "time-limit" not in told(alone(3, "ppo", lengths=rounds, truncated=np.zeros(600, bool)))
     cut = np.where(rng.random(600) < 0.25, 36, rng.integers(8, 33, 600))
     limited = alone(3, "ppo", lengths=cut, truncated=np.zeros(600, bool))
     assert told(limited)["time-limit"].severity == "warning"
-    assert told(dataclasses.replace(limited, native=True))["time-limit"].severity == "info", "60 shots of Bubble"
+    assert told(dataclasses.replace(limited, native=True))["time-limit"].severity == "info", "a native game's limit"
 
 
-def test_lengths_of_random_play_that_are_no_limit():
+def test_random_play_lengths_are_not_taken_for_a_time_limit():
     catches = np.repeat([27, 36, 45, 54], [20, 15, 10, 6])
     assert some_lengths_only(catches, 6)
     many = np.r_[np.random.default_rng(0).geometric(0.04, 5000).clip(5, 99), np.full(60, 100)]
     assert not some_lengths_only(many, 60) and not some_lengths_only(np.array([12, 30, 33, 50, 50, 50]), 3)
 
 
-def test_what_the_world_does_by_itself_is_no_effect_of_an_action():
+def test_spontaneous_changes_are_not_effects_of_actions():
     """A passenger appears (value 1) whatever the action; only action 0 moves the lift (value 0)."""
     def trial(*values):
         return Trial(np.array(values, np.float64), 0.0, False, False, bytes(values))
@@ -74,7 +74,7 @@ def test_what_the_world_does_by_itself_is_no_effect_of_an_action():
     assert view.changes(boarding, 0) and not view.changes(boarding, 1)
 
 
-def test_noise_between_policies_is_no_fall():
+def test_evaluation_noise_is_not_reported_as_a_fall():
     noise = np.random.default_rng(13).normal(size=12)
     assert "evaluation-fell" not in told(alone(3, "ppo", returns=np.full(600, -1200.0) + np.arange(600) % 7,
                                                evaluations=-1200 + 40 * noise))
@@ -82,7 +82,7 @@ def test_noise_between_policies_is_no_fall():
     assert "evaluation-fell" in told(alone(3, evaluations=rise_and_fall))
 
 
-def test_only_what_was_looked_at_is_called_well():
+def test_only_what_was_examined_is_called_well():
     well, unjudged = found_well(alone(3, evaluations=np.array([20.0, 90.0])))
     assert "the replay ratio" in well and "evaluations" not in well and "search values fit the outcomes" not in well
     assert unjudged == ["whether it learns: there are 2 evaluations, at least 6 are needed"]
@@ -92,16 +92,16 @@ def test_only_what_was_looked_at_is_called_well():
     assert "both seats" in found_well(muzero(3))[0] and "how episodes end" not in found_well(muzero(3))[0]
 
 
-def test_the_sentence_says_what_to_do():
+def test_verdict_sentence_contains_the_advice():
     rate = Finding("warning", "x", "it is 1.", "Set --learning-rate 0.1.", cause="the rate is too high.")
     note = Finding("info", "y", "every step costs 1.", "Pay for it.")
     run = alone(3)
     assert Verdict("run", [rate, note], [], [], run).sentence == "the rate is too high. Set --learning-rate 0.1."
-    assert Verdict("run", [note], [], [], run).sentence.endswith("surely wrong, but look at this: every step costs 1.")
+    assert Verdict("run", [note], [], [], run).sentence.endswith("certainly wrong, but check this: every step costs 1.")
     assert Verdict("run", [], [], [], run).sentence == "nothing looks wrong."
 
 
-def test_weights_that_never_change_are_named():
+def test_weights_that_never_change_are_reported():
     before = {"body.weight": torch.randn(4, 3), "head.weight": torch.randn(2, 4), "head.bias": torch.zeros(2)}
     frozen = judge_weights(before, {**before, "head.bias": torch.ones(2)}, 500)
     assert frozen.severity == "error" and frozen.check == "frozen-weights" and "not one of 2" in frozen.message
@@ -110,7 +110,7 @@ def test_weights_that_never_change_are_named():
     assert judge_weights(before, {name: weight + 1e-3 for name, weight in before.items()}, 500) is None
 
 
-def test_weights_of_one_checkpoint_are_not_judged(tmp_path):
+def test_weights_check_needs_two_checkpoints(tmp_path):
     folder = untrained_run(tmp_path / "run", "tictactoe")
     with pytest.raises(UserError, match="no two checkpoints"):
         weights_change(folder, 1.0)

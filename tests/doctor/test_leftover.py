@@ -29,7 +29,7 @@ class NewWorld(gymnasium.Wrapper):
 
 @pytest.mark.parametrize(("wrapper", "checks"), [(gymnasium.Wrapper, ["leftover"]), (NewWorld, [])],
                          ids=["kept", "new"])
-def test_the_world_of_a_walker(wrapper, checks, monkeypatch):
+def test_bipedal_walker_world_kept_after_reset_is_reported(wrapper, checks, monkeypatch):
     player = RandomPlayer(EnvMaker(lambda: wrapper(gymnasium.make("BipedalWalker-v3"))), 3)
     findings = Findings()
     first = player.course(0, 100)

@@ -13,7 +13,7 @@ from myosu.envs.native import game_spec
 from myosu.games import bubble
 
 
-def test_seconds_of_a_step_by_hand(monkeypatch):
+def test_step_duration_equals_hand_computed_seconds(monkeypatch):
     """A shot straight up flies 24.25 radii. The next one pops three red bubbles, and the blue one below them falls."""
     slept = []
     monkeypatch.setattr(animated.time, "sleep", slept.append)
@@ -33,13 +33,13 @@ def test_seconds_of_a_step_by_hand(monkeypatch):
     flown = np.hypot(*np.diff(path, axis=0).T).sum()
     env.step(np.int64(cell))
     assert slept[1] == pytest.approx((flown / 30 + 3 * 0.05 + 0.5) / 4)
-    assert (state["board"] > 0).sum() == 2, "the ceiling's blue ones"
-    assert animated.animation_seconds(state, 111) == 0.0, "no shot comes there"
+    assert (state["board"] > 0).sum() == 2, "only the blue bubbles at the ceiling are left"
+    assert animated.animation_seconds(state, 111) == 0.0, "no shot reaches that cell"
     with pytest.raises(ValueError, match="time_scale"):
         animated.AnimatedBubble(time_scale=0)
 
 
-def test_it_is_the_same_game():
+def test_animated_bubble_plays_the_same_game():
     fast, slow = gymnasium.make("myosu/Bubble-v0"), gymnasium.make("myosu/AnimatedBubble-v0", time_scale=math.inf)
     random = np.random.default_rng(0)
     seen = [env.reset(seed=3) for env in (fast, slow)]
@@ -50,7 +50,7 @@ def test_it_is_the_same_game():
         assert seen[0][1:4] == seen[1][1:4]
 
 
-def test_a_tall_board_is_read_by_its_planes_wherever_it_is_played():
+def test_tall_board_is_read_as_planes_first_in_native_and_gym():
     """The shape alone suggests channels last (14 rows of 15 cells with 8 channels), which is wrong."""
     native, gym = game_spec(bubble.GAME), GymVectorEnv("myosu/Bubble-v0", 1).spec
     assert native.planes_first and gym.planes_first

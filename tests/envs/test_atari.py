@@ -33,7 +33,7 @@ def grey(env):
     return env.unwrapped.ale.getScreenGrayscale()
 
 
-def test_frames_are_means_of_areas_of_the_brighter_of_two():
+def test_frames_are_area_means_of_the_maximum_of_two():
     """Compare with a raw game with the same random numbers: no-ops, four frames for each action, sums of rewards,
     sticky actions."""
     env = AtariFrames(gymnasium.make(PONG, frameskip=1, obs_type="ram"))
@@ -60,14 +60,14 @@ def test_frames_are_means_of_areas_of_the_brighter_of_two():
     assert total < 0 and moved > 100  # a random player loses points
 
 
-def test_other_environments_say_so():
+def test_atari_frames_refuse_other_environments():
     with pytest.raises(UserError, match=r"CartPoleEnv is not an Atari game .* leave out --atari"):
         AtariFrames(gymnasium.make("CartPole-v1"))
     with pytest.raises(UserError, match=r"skips frames by itself \(frameskip = 4\)"):
         AtariFrames(gymnasium.make(PONG))
 
 
-def test_pong_by_one_command(tmp_path, capsys):
+def test_one_command_trains_pong(tmp_path, capsys):
     """The id is found; --atari selects frames, stacking, settings and network, which are saved with the run."""
     folder = tmp_path / "run"
     small = ["--num-envs", "2", "--rollout-steps", "16", "--batch-size", "16", "--evaluate-every", "0"]
@@ -83,7 +83,7 @@ def test_pong_by_one_command(tmp_path, capsys):
     assert run(["train", "--resume", str(folder), "--env-steps", "96", "--quiet"]) == 0
 
 
-def test_the_settings_for_atari_are_for_its_frames_only():
+def test_atari_preset_applies_only_with_atari_frames():
     with_frames = load_environment("ALE/Pong-v5", read_environment_flags(atari=True))
     assert load_preset("ppo", with_frames, Config)["entropy_weight"] == 0.01
     assert not load_preset("ppo", load_environment("ALE/Pong-v5", {"frameskip": 4}), Config)

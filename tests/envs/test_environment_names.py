@@ -57,7 +57,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["mine_one.py", "mine_one.py:Mine", "mine_one:Mine", "mine_one:make_Mine",
                                   "mine_registered.py", "mine_registered:MineRegistered-v0", "mine_two:Later"])
-def test_an_environment_in_this_folder_is_found(folder, name):
+def test_environment_in_the_current_folder_is_found(folder, name):
     environment = load_environment(name)
     assert environment.spec.observation_shape == (3,) and environment.spec.num_actions == 2
     env = replace(environment, workers="synchronous").make(2, 0)  # worker processes find it, too
@@ -67,23 +67,23 @@ def test_an_environment_in_this_folder_is_found(folder, name):
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("mine_two.py", r"mine_two\.py: which environment\? There is: mine_two\.py:Mine, mine_two\.py:Later, .*:Other\."),
+    ("mine_two.py", r"mine_two\.py: which environment\? Available: mine_two\.py:Mine, mine_two\.py:Later, .*:Other\."),
     ("mine_none.py", r"mine_none\.py defines neither a game \(GAME = Game\(\.\.\.\)\) nor an environment"),
     ("mine_none:Mine", r"no environment 'Mine' in mine_none\. It registers nothing with Gymnasium and defines no"),
-    ("mine_registered:Other-v0", r"There is: mine_registered:MineRegistered-v0, mine_registered:Mine\."),
+    ("mine_registered:Other-v0", r"Available: mine_registered:MineRegistered-v0, mine_registered:Mine\."),
     ("nowhere:Mine", r"no module 'nowhere' for 'nowhere:Mine': neither installed nor in the current folder"),
     ("Nowhere-v0", r"no game or environment 'Nowhere-v0'.*module:MyEnv with the module that"),
     ("nowhere.py:Mine", r"There is no file 'nowhere\.py'"),
 ])
-def test_what_there_is_is_said(folder, name, message):
+def test_unresolved_names_are_refused_with_a_hint(folder, name, message):
     with pytest.raises(UserError, match=message):
         load_environment(name)
 
 
-def test_the_code_behind_every_name_is_known(folder):
+def test_source_of_every_environment_name_is_known(folder):
     """So that another person's run folder cannot run code that the user has not agreed to."""
     assert source_of("mine_one.py:Mine") == source_of("mine_one.py") == str(folder / "mine_one.py")
-    assert source_of("mine_one:Mine") == "mine_one" and exists("mine_one"), "it would be imported from this folder"
+    assert source_of("mine_one:Mine") == "mine_one" and exists("mine_one"), "the module is in the current folder"
     assert source_of("gymnasium.wrappers:FlattenObservation") is None
     assert absolute_name("mine_one.py:Mine") == f"{folder}/mine_one.py:Mine" and absolute_name("a:B") == "a:B"
 
@@ -100,7 +100,7 @@ def install(folder, package, needs="gymnasium>=1.0", **modules):
                                           for name in ("init", *modules)))
 
 
-def test_a_package_that_registers_what_is_asked_for_is_imported(tmp_path, monkeypatch):
+def test_package_that_registers_the_environment_is_imported(tmp_path, monkeypatch):
     """The package is found among all installed ones by its requirements and its name."""
     registers = 'gymnasium.register("Minefield-8x8-v0", Mine)'
     install(tmp_path, "minefield_env", init=MINE.format(name="Mine", more=registers))
@@ -109,7 +109,7 @@ def test_a_package_that_registers_what_is_asked_for_is_imported(tmp_path, monkey
     assert load_environment("Minefield-8x8-v0").spec.num_actions == 2
 
 
-def test_a_package_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
+def test_package_that_cannot_be_imported_is_reported(tmp_path, monkeypatch):
     """For example MiniWorld without a display: advice to install it would not help."""
     install(tmp_path, "quicksand_env", init='raise RuntimeError("no display")')
     monkeypatch.syspath_prepend(tmp_path)
@@ -117,7 +117,7 @@ def test_a_package_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
         load_environment("Quicksand-v0")
 
 
-def test_a_module_that_registers_what_is_asked_for_is_found_by_its_text(tmp_path, monkeypatch):
+def test_registering_module_is_found_by_its_source_text(tmp_path, monkeypatch):
     """For example ViZDoom, whose package registers nothing itself, or BabyAI, whose package has another name."""
     registers = 'for size in (3, 4):\n    gymnasium.register(f"Swamp-{size}-v0", Mine)'
     install(tmp_path, "bog_games", other='raise RuntimeError("Swamp, but nothing is entered here")',
@@ -126,7 +126,7 @@ def test_a_module_that_registers_what_is_asked_for_is_found_by_its_text(tmp_path
     assert load_environment("Swamp-4-v0").spec.num_actions == 2
 
 
-def test_a_package_of_the_old_gym_is_named(tmp_path, monkeypatch):
+def test_package_for_the_old_gym_is_reported(tmp_path, monkeypatch):
     install(tmp_path, "antique_games", "gym>=0.21",
             init='from gym.envs.registration import register\nregister(id="Antique-v0")')
     monkeypatch.syspath_prepend(tmp_path)
@@ -134,7 +134,7 @@ def test_a_package_of_the_old_gym_is_named(tmp_path, monkeypatch):
         load_environment("Antique-v0")
 
 
-def test_flags_become_arguments():
+def test_flags_become_environment_arguments():
     assert read_environment_flags('{"size": 5}') == {"size": 5}
     assert read_environment_flags(max_episode_steps=9) == {"max_episode_steps": 9}
     assert read_environment_flags(wrapper=["a:B", 'c:D {"by": 2}'], frame_stack=3)["wrappers"] == [
@@ -149,14 +149,14 @@ def test_flags_become_arguments():
             read_environment_flags(**wrong)
 
 
-def test_a_wrapper_that_fails_is_named():
+def test_failing_wrapper_is_reported():
     with pytest.raises(UserError, match=r"CartPole-v1: the wrapper gymnasium.wrappers:FrameStackObservation .* cannot"):
         load_environment("CartPole-v1", {"wrappers": [{"wrapper": "gymnasium.wrappers:FrameStackObservation"}]})
     with pytest.raises(UserError, match=r"module gymnasium.wrappers has no 'FlatenObservation'. Did you mean 'Flatten"):
         load_environment("CartPole-v1", {"wrappers": [{"wrapper": "gymnasium.wrappers:FlatenObservation"}]})
 
 
-def test_no_preset_of_another_environment_is_taken():
+def test_changed_environment_does_not_get_the_preset():
     from myosu.algorithms.ppo import Config
 
     assert load_preset("ppo", load_environment("CartPole-v1"), Config)

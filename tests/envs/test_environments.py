@@ -26,7 +26,7 @@ from myosu.training.trainer import train
 from toy_runs import last_weights, same_weights
 
 
-def test_names_of_games_and_environments():
+def test_load_environment_finds_games_and_gymnasium_ids():
     assert load_environment("snake").game is not None
     cartpole = load_environment("CartPole-v1")
     assert cartpole.game is None and cartpole.spec.max_steps == 500 and cartpole.spec.num_actions == 2
@@ -34,11 +34,11 @@ def test_names_of_games_and_environments():
     assert load_environment("myosu.envs.probes:myosu/ProbeBoth-v0").spec.num_actions == 2
     with pytest.raises(UserError, match=r"no game or environment 'CartPol-v1'. Did you mean 'CartPole-v1'\?"):
         load_environment("CartPol-v1")
-    with pytest.raises(UserError, match="without arguments: leave out size"):
+    with pytest.raises(UserError, match="takes no arguments: leave out size"):
         load_environment("snake", {"size": 5})
     with pytest.raises(UserError, match="gravitas"):
         load_environment("CartPole-v1", {"gravitas": 1})
-    with pytest.raises(UserError, match="only games of Myosu's own know who won"):
+    with pytest.raises(UserError, match="only Myosu's own games know who won"):
         load_environment("CartPole-v1", rewards="outcome")
     with pytest.raises(UserError, match="needs the rules"):
         assert cartpole.rules
@@ -53,7 +53,7 @@ def twice_cartpole():
     return gymnasium.wrappers.RecordEpisodeStatistics(Twice(gymnasium.make("CartPole-v1")))
 
 
-def test_the_reward_below_all_wrappers_is_recorded():
+def test_reward_before_all_wrappers_is_recorded():
     """Independent of the order of wrappers: here the statistics wrapper sees the changed reward."""
     env = GymVectorEnv(twice_cartpole, 3)
     env.reset()
@@ -79,7 +79,7 @@ def follow(env, steps, seed=0, current=None):
 @pytest.mark.parametrize("make", [
     lambda: GymVectorEnv("CartPole-v1", 3, seed=1), lambda: WorkerVectorEnv("CartPole-v1", 2, seed=1),
     lambda: NativeVectorEnv(load_game("snake"), 3, seed=1)])
-def test_environments_go_on_exactly(make):
+def test_environments_continue_exactly_from_their_state(make):
     first, second = make(), make()
     follow(first, 57)  # some episodes have ended, others have not
     state = first.state_dict()
@@ -92,7 +92,7 @@ def test_environments_go_on_exactly(make):
     second.close()
 
 
-def test_the_seed_of_an_episode_begins_it_again():
+def test_episode_seed_reproduces_the_first_observation():
     env = GymVectorEnv("CartPole-v1", 2, seed=7)
     for step in follow(env, 60):
         for i in np.flatnonzero(step.terminated):
@@ -112,7 +112,7 @@ class Left:
         return np.zeros(len(observation), np.int64), None
 
 
-def test_every_environment_plays_its_share_of_episodes():
+def test_evaluation_plays_the_requested_number_of_episodes():
     environment = load_environment("CartPole-v1")
     good, bad = play_episodes(environment, Upright(), 70, seed=1), play_episodes(environment, Left(), 70, seed=1)
     assert len(good.returns) == len(bad.returns) == 70
@@ -141,7 +141,7 @@ def small_run(folder, algorithm="dqn", **limits):
 
 
 @pytest.mark.parametrize("algorithm", SMALL)
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, algorithm):
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch, algorithm):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     limits = {"env_steps": 1000, "deterministic": True}
     train(small_run(whole, algorithm, **limits), quiet=True)
@@ -184,7 +184,7 @@ def test_a_run_of_an_environment_records_and_evaluates(tmp_path, capsys):
     assert environment.name == "CartPole-v1" and agent.act(np.zeros((2, 4), np.float32), np.ones((2, 2), bool))[0].shape
 
 
-def test_workers_that_are_killed_are_replaced_and_counted_while_training(tmp_path, monkeypatch):
+def test_killed_workers_are_replaced_and_counted_in_training(tmp_path, monkeypatch):
     run = small_run(tmp_path / "run", env_steps=1500, env_workers="asynchronous")
     step, killed = dqn.Actor.step, []
 
@@ -202,7 +202,7 @@ def test_workers_that_are_killed_are_replaced_and_counted_while_training(tmp_pat
     assert metrics[-1]["env_restarts"] == 3
 
 
-def test_on_policy_means_in_turn():
+def test_on_policy_algorithms_refuse_actor_processes():
     config = load_algorithm("ppo").Config()
     with pytest.raises(UserError, match="actors = 2: ppo learns only from what its newest policy did"):
         create_run(RunConfig("CartPole-v1", "ppo", config, TrainConfig(updates=1, actors=2)))

@@ -25,7 +25,7 @@ def act(env, actions):
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_native_keeps_the_contract(name):
+def test_native_env_keeps_the_contract(name):
     env, twin = (NativeVectorEnv(GAMES[name], 8, seed=3) for _ in range(2))
     assert check_vector_env(env, 200, seed=1, twin=twin) == []
 
@@ -59,7 +59,7 @@ def test_truncation_keeps_the_last_observation():
     assert np.array_equal(seen[4].observation, seen[9].observation)
 
 
-def test_an_end_at_the_limit_is_no_truncation():
+def test_end_at_the_step_limit_is_not_a_truncation():
     env = NativeVectorEnv(tictactoe.GAME, 1)
     start(env)
     for action in (0, 1, 2, 4, 3, 5, 7, 6):
@@ -68,7 +68,7 @@ def test_an_end_at_the_limit_is_no_truncation():
     assert step.terminated[0] and not step.truncated[0] and step.reward[0] == 0
 
 
-def test_some_environments_at_a_time():
+def test_stepping_a_subset_of_environments():
     env = NativeVectorEnv(tictactoe.GAME, 4)
     start(env)
     env.send(np.array([8, 4]), np.array([3, 1]))
@@ -92,7 +92,7 @@ CHANCE = replace(tictactoe.GAME, init=init_by_chance)
 @pytest.mark.parametrize("actions, ids, message", [
     ([0, 9], [0, 1], "action 9 in the environment 1"), ([-1, 0], [0, 1], "action -1 in the environment 0"),
     ([0, 0], [0, 2], "environment 2"), ([0, 0], [-1, 0], "environment -1"), ([0], [0, 1], "1 actions for 2")])
-def test_nothing_reaches_the_compiled_rules_unchecked(actions, ids, message):
+def test_invalid_actions_and_ids_never_reach_compiled_rules(actions, ids, message):
     env = NativeVectorEnv(tictactoe.GAME, 2)
     with pytest.raises(UserError, match="before reset"):
         env.send(np.array(actions), np.array(ids))
@@ -104,7 +104,7 @@ def test_nothing_reaches_the_compiled_rules_unchecked(actions, ids, message):
     assert all(np.array_equal(value, env.state_dict()[name]) for name, value in before.items())
 
 
-def test_seeds():
+def test_seed_determines_the_episodes():
     def openings(seed, episodes=40):
         env = NativeVectorEnv(CHANCE, 4, seed)
         step, seen = start(env), []
@@ -118,7 +118,7 @@ def test_seeds():
     assert (starts[0] > 10).all() and not np.array_equal(*starts)
 
 
-def test_state_comes_back():
+def test_state_is_restored_exactly():
     env, other = NativeVectorEnv(CHANCE, 6, 9), NativeVectorEnv(CHANCE, 6, 9)
     step = start(env)
     for number in range(7):
@@ -220,12 +220,12 @@ def loses_one(env, step):
     (both_ends, "end"), (wrong_type, "shape"), (reward_at_start, "reset"), (never_ends, "max-steps"),
     (loses_one, "env-ids"),
 ], ids=lambda value: getattr(value, "__name__", value))
-def test_broken_environment_is_noticed(spoil, check):
+def test_broken_environment_is_reported(spoil, check):
     findings = check_vector_env(Spoiled(spoil), 60, twin=Spoiled(spoil))
     assert check in {f.check for f in findings if f.severity == "error"}, "\n".join(map(str, findings))
 
 
-def test_answering_for_another_is_noticed():
+def test_answer_for_another_environment_is_reported():
     class Confused(NativeVectorEnv):
         def recv(self, min_ready=None):
             step = super().recv(min_ready)

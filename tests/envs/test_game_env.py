@@ -46,7 +46,7 @@ def play(env, seed, steps):
     return seen
 
 
-def test_the_id_with_the_package_needs_no_import():
+def test_id_with_the_package_needs_no_import():
     code = ("import gymnasium\n"
             "try: gymnasium.make('myosu/Snake-v0')\n"
             "except gymnasium.error.NamespaceNotFound: pass\n"
@@ -55,14 +55,14 @@ def test_the_id_with_the_package_needs_no_import():
     subprocess.run([sys.executable, "-c", f"import sys\n{code}"], check=True)
 
 
-def test_registered_without_loading_the_games():
+def test_environments_are_registered_without_loading_games():
     code = ("import gymnasium, sys; gymnasium.make('myosu.envs:myosu/ProbeBoth-v0'); "
             "assert 'myosu/Snake-v0' in gymnasium.registry and 'numba' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", [*GAMES, *PROBES])
-def test_gymnasium_finds_nothing(name):
+def test_gymnasium_check_env_passes(name):
     env = gymnasium.make(f"myosu/{name}-v0")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -70,7 +70,7 @@ def test_gymnasium_finds_nothing(name):
 
 
 @EACH
-def test_same_game_as_the_vector_environment(name):
+def test_game_env_plays_the_same_as_the_vector_environment(name):
     game = replace(load_game(GAMES[name]), max_plies=15)
     vector, env, random = NativeVectorEnv(game, 1, seed=5), GameEnv(game), np.random.default_rng(0)
     seeds = (mix64(mix64(mix64(np.uint64(5)) + np.uint64(0)) + np.uint64(episode)) for episode in range(1000))
@@ -90,11 +90,11 @@ def test_same_game_as_the_vector_environment(name):
             assert np.array_equal(observation, there.final_observation[0])
             observation, info = env.reset()
             ends[truncated] += 1
-    assert min(ends) > 0, "both kinds of end came up"
+    assert min(ends) > 0, "episodes were both terminated and truncated"
 
 
 @EACH
-def test_what_it_gives_stays_as_it_was(name):
+def test_returned_arrays_are_not_overwritten(name):
     env, random, given, copies = GameEnv(GAMES[name]), np.random.default_rng(3), [], []
     observation, info = env.reset(seed=3)
     for _ in range(60):
@@ -107,7 +107,7 @@ def test_what_it_gives_stays_as_it_was(name):
 
 
 @EACH
-def test_seeds(name):
+def test_seed_determines_the_game(name):
     one, two, other = (play(GameEnv(GAMES[name]), seed, 100) for seed in (1, 1, 2))
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(one, two, strict=True))
     assert any(not np.array_equal(a[0], b[0]) for a, b in zip(one, other, strict=False))
@@ -117,7 +117,7 @@ def test_seeds(name):
 
 
 @pytest.mark.parametrize("what", ["step", "action_masks", "render"])
-def test_nothing_can_be_done_before_reset(what):
+def test_use_before_reset_is_refused(what):
     """The compiled rules would read and write out of bounds without a state."""
     env = GameEnv("snake-published", render_mode="ansi")
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"snake.*: call reset\(\) before"):
@@ -141,7 +141,7 @@ def test_actions_outside_the_space_are_refused(action):
 
 
 @EACH
-def test_text_and_pictures(name):
+def test_rendering_as_text_and_image(name):
     text, picture = (gymnasium.make(f"myosu/{name}-v0", render_mode=mode) for mode in ("ansi", "rgb_array"))
     for env in (text, picture):
         env.reset(seed=2)
@@ -157,7 +157,7 @@ def test_text_and_pictures(name):
 
 
 @pytest.mark.skipif(not PYGAME, reason="pygame is not installed")
-def test_window():
+def test_human_render_mode_opens_a_window():
     import pygame
 
     env = gymnasium.make("myosu/Snake-v0", render_mode="human")
@@ -172,25 +172,25 @@ def test_window():
     assert pygame.display.get_surface() is None
 
 
-def test_a_window_without_pygame_names_the_remedy(monkeypatch):
+def test_window_without_pygame_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pygame", None)
     with pytest.raises(gymnasium.error.DependencyNotInstalled, match=r"pip install \"myosu\[human\]\""):
         Window("title", 8)
 
 
 @pytest.mark.parametrize(("game", "mode", "match"), [
-    (tictactoe.GAME, None, "is a game for 2"), ("snak", None, "Did you mean 'snake'"),
+    (tictactoe.GAME, None, "is a 2-player game"), ("snak", None, "Did you mean 'snake'"),
     ("snake", "rgb", "take one of ansi, human, rgb_array"),
     (replace(snake.GAME, draw=None), "rgb_array", "no draw function"),
 ])
-def test_what_cannot_be_made_is_named(game, mode, match):
+def test_invalid_games_and_render_modes_are_refused(game, mode, match):
     with pytest.raises(UserError, match=match):
         SingleGame(game, 1, mode)
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL),
                          ids=lambda block: block.splitlines()[0])
-def test_the_page_tells_the_truth(block):
+def test_code_blocks_of_the_documentation_run(block):
     if "pettingzoo" in block:
         pytest.importorskip("pettingzoo")
     exec(block, {})

@@ -62,7 +62,7 @@ def test_spaces_rewards_and_ends(game):
     env.reset()
     for _ in range(20):
         *_, terminated, truncated, _ = env.step(0)
-    assert truncated and not terminated, "a game may say that it was cut"
+    assert truncated and not terminated, "the game reported a truncation"
     assert env.notices() == []
     env.close()
 
@@ -92,7 +92,7 @@ BAD = ("dies", "hangs", "no json", "long", "half", "other message", "no reward",
 
 
 @pytest.mark.parametrize("mode", BAD)
-def test_a_lost_game_is_started_again(game, tmp_path, mode):
+def test_lost_game_is_restarted(game, tmp_path, mode):
     """After any kind of failure the episode is truncated, and the next one is played in a new process."""
     env = make(game(f"{mode}|{tmp_path / 'once'}"), answer_timeout=0.5)
     first = env._link._process
@@ -105,7 +105,7 @@ def test_a_lost_game_is_started_again(game, tmp_path, mode):
     env.reset(seed=0)
     assert [env.step(1)[2:4] for _ in range(10)] == [(False, False)] * 9 + [(True, False)]
     (notice,) = env.notices()
-    assert notice.endswith("; it was started again.")
+    assert notice.endswith("; it was restarted.")
     env.close()
 
 
@@ -131,12 +131,12 @@ def test_lost_games_are_counted_and_their_episodes_truncated(game, tmp_path):
     ("nonsense at once", "b'hello', which is not JSON"),
     ("no spaces", "describes its observations as {}"),
 ])
-def test_games_that_never_work(game, mode, message):
+def test_games_that_never_work_are_refused(game, mode, message):
     with pytest.raises(UserError, match=message):
         make(game(mode), connect_timeout=1.0)
 
 
-def test_a_game_that_is_always_lost_ends_the_run(game):
+def test_game_that_is_always_lost_ends_the_run(game):
     def gone():
         raise EngineLost("the engine is gone")
 
@@ -149,10 +149,10 @@ def test_a_game_that_is_always_lost_ends_the_run(game):
         env.reset()
 
 
-def test_what_is_named_wrongly(tmp_path, capsys, monkeypatch):
+def test_wrong_paths_are_refused(tmp_path, capsys, monkeypatch):
     plain = tmp_path / "game.x86_64"
     plain.touch()
-    for name, message in [("godot:nowhere", "The Godot project nowhere is not there"),
+    for name, message in [("godot:nowhere", "The Godot project nowhere does not exist"),
                           (f"godot:{tmp_path}", "has no project.godot"),
                           (f"godot:{plain}", "is not executable")]:
         assert cli.run(["train", name, "--env-steps", "10"]) == 2
@@ -197,7 +197,7 @@ def test_the_editor_is_waited_for_and_stays_connected(game):
         assert editor is not None and editor.wait(10) == 0
 
 
-def test_a_project_is_code_to_be_trusted(tmp_path, monkeypatch):
+def test_projects_need_trust_like_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "game" / ".import").mkdir(parents=True)
     (tmp_path / "game" / "project.godot").write_text("config_version=4")
@@ -217,7 +217,7 @@ def test_a_project_is_code_to_be_trusted(tmp_path, monkeypatch):
     assert trust.source_of(f"unity:{tmp_path}/x.sh") == f"unity:{tmp_path}/x.sh" and trust.source_of("unity:") is None
 
 
-def test_a_run_from_somebody_else_starts_no_engine(tmp_path, monkeypatch, capsys, game):
+def test_changed_run_folder_starts_no_engine_without_trust(tmp_path, monkeypatch, capsys, game):
     """Its folder names another project or other arguments than the user agreed to."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     run, name = tmp_path / "run", game("plain")
@@ -239,7 +239,7 @@ def test_a_run_from_somebody_else_starts_no_engine(tmp_path, monkeypatch, capsys
 
 
 @needs_godot
-def test_the_project_in_godot():
+def test_example_project_runs_in_godot():
     """Episodes are deterministic given the seed, paddles catch balls, and the process ends with its environment."""
     env = make(f"godot:{PROJECT}")
     pid = env._link._process.pid
@@ -263,7 +263,7 @@ def test_the_project_in_godot():
 
 
 @needs_godot
-def test_an_engine_that_is_killed_hangs_or_is_stopped(tmp_path):
+def test_killed_and_stopped_engines_are_replaced(tmp_path):
     """One engine is killed and then the other one stopped during episodes; the environments continue."""
     env = load_environment(f"godot:{PROJECT}", {"answer_timeout": 1.0}).make(2, 0)
     env.reset()
@@ -283,7 +283,7 @@ def test_an_engine_that_is_killed_hangs_or_is_stopped(tmp_path):
 
 @needs_godot
 @pytest.mark.slow
-def test_it_learns_to_catch(tmp_path):
+def test_training_in_godot_learns_to_catch(tmp_path):
     """With five balls, a random player's return is about −2.7 and a perfect player's is 5."""
     run = tmp_path / "run"
     assert cli.run(["train", f"godot:{PROJECT}", "--run", str(run), "--env-steps", "12000", "--num-envs", "4",

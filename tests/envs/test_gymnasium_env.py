@@ -31,12 +31,12 @@ def act(env, actions):
     ("Blackjack-v1", 20),
     (Everything, 30), *((f"myosu.envs.probes:myosu/Probe{name}-v0", 20) for name in PROBES),
 ], ids=str)
-def test_keeps_the_contract(env, steps):
+def test_gym_env_keeps_the_contract(env, steps):
     one, twin = (GymVectorEnv(env, 3, seed=4) for _ in range(2))
     assert check_vector_env(one, steps, seed=1, twin=twin) == []
 
 
-def test_cartpole_is_gymnasiums():
+def test_cartpole_equals_gymnasiums():
     env = GymVectorEnv("CartPole-v1", 2, seed=1)
     assert env.spec.observation_shape == (4,) and env.spec.observation_dtype == np.float32
     assert env.spec.num_actions == 2 and env.spec.max_steps == 500 and env.spec.num_players == 1
@@ -78,20 +78,20 @@ def test_truncation():
     assert steps[3].final_observation[0, 0] == 4 and steps[3].observation[0, 0] == 0
 
 
-def test_an_end_at_the_limit_is_no_truncation():
+def test_end_at_the_time_limit_is_not_a_truncation():
     env = GymVectorEnv(lambda: gymnasium.wrappers.TimeLimit(Counter(length=4), 4), 1)
     start(env)
     step = [act(env, [0]) for _ in range(4)][-1]
     assert step.terminated[0] and not step.truncated[0]
 
 
-def test_an_environment_that_resets_itself_changes_nothing():
+def test_autoreset_wrapper_changes_nothing():
     plain = GymVectorEnv(Counter, 2)
     wrapped = GymVectorEnv(lambda: gymnasium.wrappers.Autoreset(Counter()), 2)
     assert check_vector_env(plain, 30, twin=wrapped) == []
 
 
-def test_an_everlasting_episode_is_cut(monkeypatch):
+def test_endless_episode_is_truncated(monkeypatch):
     assert GymVectorEnv(Counter, 1).spec.max_steps == DEFAULT_MAX_STEPS
     monkeypatch.setattr("myosu.envs.gym_env.DEFAULT_MAX_STEPS", 6)
     env = GymVectorEnv(Counter, 1, kwargs={"length": 1000})
@@ -144,7 +144,7 @@ def test_parts_of_a_tuple_are_numbered():
     (spaces.Box(-1, 1, (2,), np.float32), [[0.5, 3]], np.array([0.5, 1], np.float32)),
     (spaces.Box(0, np.inf, (1, 2), np.float64), [[-1, 3]], np.array([[0, 3]], np.float64)),
 ], ids=str)
-def test_actions(space, sent, arrives):
+def test_actions_arrive_in_the_environments_own_form(space, sent, arrives):
     env = GymVectorEnv(Counter, 1, kwargs={"action_space": space})
     step = start(env)
     spec = env.spec
@@ -155,7 +155,7 @@ def test_actions(space, sent, arrives):
         act(env, sample_actions(spec, step.legal_actions, seed))
 
 
-def test_a_mask_in_info():
+def test_action_mask_in_info_is_read():
     env = GymVectorEnv("Taxi-v4", 4)
     step = start(env)
     assert np.array_equal(step.legal_actions[2], env._envs[2]._env.unwrapped.action_mask(
@@ -165,9 +165,9 @@ def test_a_mask_in_info():
 @pytest.mark.parametrize(("env", "message"), [
     ("CartPole-v11", r"There is no environment 'CartPole-v11'. Did you mean 'CartPole-v1'\?"),
     ("myosu.nothing:Game-v0", r"module 'myosu.nothing' of .* cannot be imported: ModuleNotFoundError"),
-    ("gym_toys:Nothing-v0", r"no environment 'Nothing-v0' in gym_toys. There is: .*gym_toys:Counter"),
+    ("gym_toys:Nothing-v0", r"no environment 'Nothing-v0' in gym_toys. Available: .*gym_toys:Counter"),
 ])
-def test_unknown_ids(env, message):
+def test_unknown_ids_are_refused(env, message):
     with pytest.raises(UserError, match=message):
         GymVectorEnv(env, 1)
 
@@ -184,11 +184,11 @@ def test_unknown_ids(env, message):
     ("shape", r"step 3: the observation is int32 \[3\]. By its space it must be int32 \[2\]"),
     ("fractions", r"step 3: the observation \(float64\) loses its values in the int32 of its space"),
     ("long mask", r"step 3: the action mask has 4 entries for 3 actions"),
-    ("empty mask", r"step 3: the action mask allows nothing"),
+    ("empty mask", r"step 3: the action mask allows no action"),
     ("no mask", r"step 3: info has an \"action_mask\" at some steps only"),
     ("late mask", r"step 3: info has an \"action_mask\" at some steps only"),
 ])
-def test_what_an_environment_breaks_is_named(habit, message):
+def test_contract_violations_are_reported(habit, message):
     def play():
         env = GymVectorEnv(Broken, 1, kwargs={"habit": habit})
         start(env)
@@ -197,14 +197,14 @@ def test_what_an_environment_breaks_is_named(habit, message):
 
     with pytest.raises(UserError, match=message) as error:
         play()
-    assert re.search(r"\. [A-Z].*\.$", str(error.value)), "a remedy is the last sentence"
+    assert re.search(r"\. [A-Z].*\.$", str(error.value)), "the last sentence must be a remedy"
 
 
 @pytest.mark.parametrize(("attribute", "space"), [
     ("observation_space", spaces.Text(5)), ("observation_space", spaces.Dict({})),
     ("action_space", spaces.Box(0, 5, (2,), np.int64)), ("action_space", spaces.Tuple([spaces.Text(2)])),
 ])
-def test_unsupported_spaces_are_named(attribute, space):
+def test_unsupported_spaces_are_refused(attribute, space):
     def make():
         env = Counter()
         setattr(env, attribute, space)
@@ -215,13 +215,13 @@ def test_unsupported_spaces_are_named(attribute, space):
         GymVectorEnv(make, 1)
 
 
-def test_no_environment():
+def test_object_that_is_not_an_environment_is_refused():
     with pytest.raises(UserError, match=r"made a builtins.dict\. It must make a gymnasium.Env"):
         GymVectorEnv(dict, 1)
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_probes_pay_what_they_say(name):
+def test_probe_environments_pay_the_documented_rewards(name):
     env = GymVectorEnv(f"myosu.envs.probes:myosu/Probe{name}-v0", 20)
     step = start(env)
     for number in range(4):
@@ -250,10 +250,10 @@ class OnlyOne(Counter):
         return super().step(action)
 
 
-def test_environments_that_disturb_each_other_are_told_the_way_out():
+def test_interfering_environments_are_reported_with_a_remedy():
     alone, both = GymVectorEnv(OnlyOne, 1), GymVectorEnv(OnlyOne, 2)
     start(both)
-    with pytest.raises(UserError, match=r"somebody else .*--env-workers synchronous gives each its own\."):
+    with pytest.raises(UserError, match=r"somebody else .*--env-workers synchronous gives each its own process\."):
         act(both, [0, 0])
     start(alone)
     assert act(alone, [0]).reward.tolist() == [1]

@@ -45,12 +45,12 @@ def play(habit, steps=25, make=Ten):
     ("interrupts", r"step 3: step\(\) raised KeyboardInterrupt: .*odd_envs.py"),
     ("exits when made", r"Ten cannot be made: SystemExit: 3"),
 ])
-def test_what_cannot_be_is_named(habit, message):
+def test_invalid_values_and_exits_are_reported(habit, message):
     with pytest.raises(UserError, match=message):
         play(habit)
 
 
-def test_ctrl_c_of_a_person_is_no_fault_of_the_environment():
+def test_ctrl_c_is_not_reported_as_an_environment_fault():
     with pytest.raises(KeyboardInterrupt):
         play("ctrl-c")
 
@@ -58,7 +58,7 @@ def test_ctrl_c_of_a_person_is_no_fault_of_the_environment():
 @pytest.mark.parametrize(("habit", "shape", "choices"), [
     ("int keys", {"0": (3,), "1": (3,)}, 3), ("empty key", {"part0": (3,), "b": (3,)}, 3),
     ("text", {"direction": (4,)}, 3), ("lamps", None, 8), ("tuple", None, 3 + 4 + 4), ("dict", None, 5)])
-def test_spaces_of_many_kinds(habit, shape, choices):
+def test_many_kinds_of_spaces_are_supported(habit, shape, choices):
     env, _, rewards = play(habit)
     assert rewards[9] == (1.0, 1.0, True) and env.spec.num_actions == choices
     if shape:
@@ -66,26 +66,26 @@ def test_spaces_of_many_kinds(habit, shape, choices):
         assert {name: dtype[name].shape for name in dtype.names} == shape
 
 
-def test_what_no_network_reads_is_left_out_by_name():
+def test_text_observations_are_left_out_with_a_warning():
     assert play("text")[0].left_out == ["['mission'] (Text)"]
     with pytest.warns(UserWarning, match=r"odd_envs:Ten: no network reads \['mission'\] \(Text\)"):
         load_environment("odd_envs:Ten", {"habit": "text"})
 
 
-def test_a_mask_in_the_observation_is_a_mask():
+def test_mask_in_the_observation_becomes_the_action_mask():
     env, row, _ = play("mask")
     assert row["legal_actions"].tolist() == [[True, False, True]]
-    assert env.spec.observation_shape == (3,), "what is left is one part"
+    assert env.spec.observation_shape == (3,), "without the mask the observation has one part"
 
 
-def test_the_actions_of_a_tuple_are_each_parts_own():
+def test_tuple_action_is_decoded_per_part():
     env = SingleEnv(EnvMaker(Ten, {"habit": "tuple"}), 0, 0)
     single, pair, lamps = env.decode(np.array([1, 0, 1, 1, 0]))
     assert single == 6 and pair.tolist() == [0, 1] and lamps.tolist() == [1, 0]
     assert env.spec.action_branches == (3, 2, 2, 2, 2)
 
 
-def test_a_limit_of_minus_one_is_none():
+def test_step_limit_of_minus_one_means_no_limit():
     assert play("no limit")[0].spec.max_steps == DEFAULT_MAX_STEPS
 
 
@@ -99,7 +99,7 @@ def test_seeds_fit_into_31_bits():
     assert max(seeds) < 2**31 and len(set(seeds)) == 40 and max(seeds) > 2**29
 
 
-def test_an_error_of_close_is_a_warning_and_comes_once():
+def test_error_in_close_becomes_one_warning():
     env, _, _ = play("close", 1)
     with pytest.warns(UserWarning, match=r"close\(\) raised RuntimeError: not connected"):
         env.close()
@@ -108,14 +108,14 @@ def test_an_error_of_close_is_a_warning_and_comes_once():
         env.close()
 
 
-def test_what_it_does_to_the_process_is_undone():
+def test_changes_to_signal_handler_and_numpy_errors_are_undone():
     handler, errors = signal.getsignal(signal.SIGINT), np.geterr()
     for habit in ("takes Ctrl-C", "numpy errors"):
         EnvMaker(Ten, {"habit": habit})()
     assert signal.getsignal(signal.SIGINT) is handler and np.geterr() == errors
 
 
-def test_an_environment_that_was_only_looked_at_leaves_the_working_folder(monkeypatch, tmp_path):
+def test_loading_an_environment_keeps_the_working_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     spec = load_environment("odd_envs:Ten", {"habit": "changes folder"}).spec
     assert spec.num_actions == 3 and Path.cwd() == tmp_path
@@ -143,21 +143,21 @@ class Exclusive(Ten):
         Exclusive.made -= 1
 
 
-def test_how_many_can_exist_is_told_and_those_made_are_closed():
+def test_too_many_environments_are_reported_and_closed():
     with pytest.raises(UserError, match=r"the port is in use.* This was number 3; .* lower num_envs to 2"):
         GymVectorEnv(Exclusive, 4)
     assert Exclusive.made == 0
     GymVectorEnv(Exclusive, 2).close()
 
 
-def test_a_copy_of_an_environment_steps_itself_alone():
+def test_copied_environment_steps_independently():
     env, _, rewards = play("", 10, lambda: Lookahead(Ten()))
     assert rewards == [(1.0, 1.0, False)] * 9 + [(1.0, 1.0, True)]
     copied = pickle.loads(env._env.snapshot)
     assert type(copied) is Ten and copied.steps == 9
 
 
-def test_wrappers_and_arguments_by_function():
+def test_wrappers_and_arguments_from_functions():
     wrapped = {"wrappers": [{"wrapper": "odd_envs:Doubled", "kwargs": {"by": {"python": "odd_envs:three"}}},
                             {"wrapper": "gymnasium.wrappers:FrameStackObservation", "kwargs": {"stack_size": 4}}],
                "max_episode_steps": 5}
@@ -191,6 +191,6 @@ class TakesNoSeed(gymnasium.Env):
     (TakesNoSeed, {}, r"reset\(\) takes no seed\. .*def reset\(self, \*, seed=None, options=None\)"),
     ("CartPole-v1", read_environment_flags(atari=True), r"CartPole-v1 is not an Atari game .* leave out --atari"),
 ])
-def test_what_is_missing_is_named_with_the_way_out(make, kwargs, message):
+def test_missing_spaces_and_seed_are_reported_with_a_remedy(make, kwargs, message):
     with pytest.raises(UserError, match=message):
         GymVectorEnv(make, 1, kwargs=kwargs).reset()

@@ -20,7 +20,7 @@ EACH = pytest.mark.parametrize("name", ["othello", "connect_four", "tictactoe"])
 
 
 @EACH
-def test_pettingzoo_finds_nothing(name):
+def test_pettingzoo_api_test_passes(name):
     wrapped = OrderEnforcingWrapper(AssertOutOfBoundsWrapper(TerminateIllegalWrapper(PettingZooEnv(name), -1)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -32,7 +32,7 @@ def test_pettingzoo_finds_nothing(name):
 
 
 @EACH
-def test_same_game_as_the_rules(name):
+def test_pettingzoo_env_plays_by_the_rules(name):
     game, random = load_game(name), np.random.default_rng(1)
     env = PettingZooEnv(game)
     for _ in range(10):
@@ -63,7 +63,7 @@ def test_same_game_as_the_rules(name):
         assert env.agents == []
 
 
-def test_who_wins():
+def test_winner_gets_the_reward():
     env = PettingZooEnv("tictactoe")
     env.reset()
     for action in (0, 3, 1, 4, 2):
@@ -88,7 +88,7 @@ def test_truncation_and_outcome_rewards():
 
 
 @pytest.mark.parametrize("action", [4, 9, -1, None])
-def test_illegal_moves(action):
+def test_illegal_moves_are_refused(action):
     env = PettingZooEnv("tictactoe")
     env.reset()
     env.step(4)
@@ -101,7 +101,7 @@ def test_illegal_moves(action):
     assert wrapped.rewards == {"player_0": 0, "player_1": -1} and all(wrapped.terminations.values())
 
 
-def test_text_and_pictures():
+def test_rendering_as_text_and_image():
     text, picture = (PettingZooEnv("othello", mode) for mode in ("ansi", "rgb_array"))
     for env in (text, picture):
         env.reset()
@@ -110,6 +110,6 @@ def test_text_and_pictures():
     assert picture.render().shape == (432, 432, 3)
 
 
-def test_a_game_for_one_is_refused():
-    with pytest.raises(UserError, match="snake is a game for 1"):
+def test_single_player_game_is_refused():
+    with pytest.raises(UserError, match="snake is a 1-player game"):
         PettingZooEnv("snake")

@@ -33,7 +33,7 @@ def seated(env, seat, *cells):
     raise AssertionError("one seat in 50 episodes")
 
 
-def test_a_game_move_by_move():
+def test_rewards_and_masks_move_by_move():
     """PettingZoo numbers cells column by column; the first seat wins with cells 0, 1, 2."""
     env = made()
     observation = seated(env, 0, 3, 4)
@@ -47,16 +47,16 @@ def test_a_game_move_by_move():
     assert rest[:3] == [1.0, True, False]
 
 
-def test_the_second_seat_sees_a_game_that_has_begun_and_pays_for_what_the_opponent_does():
+def test_second_seat_moves_second_and_loses_what_the_opponent_wins():
     env = made()
     observation = seated(env, 1, 0, 1, 2)
     assert observation["action_mask"].tolist() == [0] + [1] * 8
-    assert observation["observation"][0, 0].tolist() == [0, 1], "what is the opponent's is in the second plane"
+    assert observation["observation"][0, 0].tolist() == [0, 1], "the opponent's piece is in the second plane"
     assert env.step(3)[1:4] == (0.0, False, False)
     assert env.step(4)[1:4] == (-1.0, True, False)
 
 
-def test_both_seats_are_played_and_seeds_say_everything():
+def test_both_seats_are_played_and_seeds_determine_episodes():
     vector = GymVectorEnv(load_environment(TICTACTOE).maker, 8, 0)
     twin = GymVectorEnv(load_environment(TICTACTOE).maker, 8, 0)
     assert [str(found) for found in check_vector_env(vector, twin=twin) if found.severity == "error"] == []
@@ -71,14 +71,14 @@ def test_both_seats_are_played_and_seeds_say_everything():
 
 @pytest.mark.parametrize("name, num_actions, parts", [
     ("pettingzoo:connect_four_v3", 7, {"": (6, 7, 2)}), ("pettingzoo:rps_v2", 3, {"": (4,)})])
-def test_what_an_algorithm_sees(name, num_actions, parts):
+def test_spec_leaves_the_mask_out_of_the_observation(name, num_actions, parts):
     """Masks are not part of the observation that networks read."""
     spec = load_environment(name).spec
     assert (spec.num_players, spec.num_actions) == (1, num_actions)
     assert {key: part.shape[1:] for key, part in spec.parts().items()} == parts
 
 
-def test_our_own_games_for_pettingzoo_are_found_by_their_module(monkeypatch):
+def test_pettingzoo_environments_are_found_by_their_module(monkeypatch):
     """So is any other module with an ``env``. Returns are those of the rules."""
     module = ModuleType("my_games")
     module.othello_v0 = ModuleType("my_games.othello_v0")
@@ -116,7 +116,7 @@ class Players(ModuleType):
 
 
 @pytest.mark.parametrize("observation_spaces, words", [
-    ([spaces.Discrete(2)] * 3, "has 3 players \\(player_0, player_1, player_2\\).*for two"),
+    ([spaces.Discrete(2)] * 3, "has 3 players \\(player_0, player_1, player_2\\).*two-player"),
     ([spaces.Discrete(2), spaces.Discrete(3)], "different observation spaces"),
     ([spaces.Discrete(2)], "has 1 players")])
 def test_other_numbers_of_players_are_refused(monkeypatch, observation_spaces, words):
@@ -126,12 +126,12 @@ def test_other_numbers_of_players_are_refused(monkeypatch, observation_spaces, w
 
 
 @pytest.mark.parametrize("name", ["pettingzoo:connect_five_v1", "pettingzoo:../v1", "pettingzoo:"])
-def test_names_that_are_none(name):
+def test_unknown_pettingzoo_names_are_refused(name):
     with pytest.raises(UserError, match="PettingZoo has no environment"):
         load_environment(name)
 
 
-def test_a_run_is_trained_evaluated_and_resumed(tmp_path):
+def test_training_evaluation_and_resuming_in_tictactoe(tmp_path):
     settings = {"num_envs": 4, "rollout_steps": 16, "batch_size": 32, "hidden": (16,), "quiet": True}
     run = myosu.train(TICTACTOE, "ppo", run=tmp_path / "run", updates=8, deterministic=True, evaluation_games=4,
                       evaluate_every=8, **settings)

@@ -57,7 +57,7 @@ def test_an_episode_with_masks_settings_and_statistics(build):
     assert env.action_space == spaces.Discrete(3)
     assert env.observation_space == spaces.Box(-np.inf, np.inf, (5,), np.float32)
     observation, info = env.reset()
-    assert observation.tolist() == cells(0) and info["action_mask"].tolist() == [0, 1, 1], "true means forbidden"
+    assert observation.tolist() == cells(0) and info["action_mask"].tolist() == [0, 1, 1], "true is forbidden in Unity"
     answers = [env.step(action) for action in (1, 2, 2, 0, 2, 2, 2)]
     assert [answer[0].argmax() for answer in answers] == [0, 1, 2, 1, 2, 3, 4]
     assert [round(answer[1], 4) for answer in answers] == [-0.1] * 6 + [0.9]
@@ -102,7 +102,7 @@ def test_several_agents_and_behaviours(build):
         env.reset()
         assert [env.step(2)[2] for _ in range(4)] == [False] * 3 + [True]
     env.close()
-    with pytest.raises(UserError, match=r"several behaviours\. There are: Other\?team=0, Walk\?team=0\. Say which"):
+    with pytest.raises(UserError, match=r"several behaviours\. There are: Other\?team=0, Walk\?team=0\. Choose"):
         make(build("two"))
     with pytest.raises(UserError, match=r"no behaviour 'Fly'\. There are: Other\?team=0"):
         make(build("two"), behavior="Fly")
@@ -113,7 +113,7 @@ def test_several_agents_and_behaviours(build):
         env.close()
 
 
-def test_pictures(build):
+def test_image_observations(build):
     env = make(build("picture"))
     assert env.observation_space["camera"] == spaces.Box(0, 255, (2, 3, 4), np.uint8)
     observation, _ = env.reset()
@@ -132,14 +132,14 @@ def png(array):
     return file.getvalue()
 
 
-def test_channels_of_pictures():
+def test_channels_of_image_observations():
     colours = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
     data = png(colours)
     assert (read_picture(data, (2, 4, 3), []) == colours).all()
     assert (read_picture(data, (3, 2, 4), []) == colours.transpose(2, 0, 1)).all(), "channels first, from package 3 on"
-    assert (read_picture(data, (2, 4, 1), []) == colours[:, :, 1:2]).all(), "grey: of n, n+1, n+2 the mean"
+    assert (read_picture(data, (2, 4, 1), []) == colours[:, :, 1:2]).all(), "one grey channel is the mean of three"
     assert (read_picture(data, (2, 4, 2), [1, 0, 0]) == np.stack(
-        [np.rint(colours[:, :, 1:].mean(2)), colours[:, :, 0]], 2)).all(), "two to one place are averaged"
+        [np.rint(colours[:, :, 1:].mean(2)), colours[:, :, 0]], 2)).all(), "channels mapped to one place are averaged"
     assert (read_picture(data + data, (2, 4, 6), []) == np.concatenate([colours, colours], 2)).all()
     for bad, shape in [(b"", (2, 4, 3)), (data[:-9], (2, 4, 3)), (data + b"x", (2, 4, 3)), (data, (3, 4, 3)),
                        (data, (2, 4, 6))]:
@@ -147,7 +147,7 @@ def test_channels_of_pictures():
             read_picture(bad, shape, [])
 
 
-def test_masks_and_side_channels_that_cannot_be():
+def test_invalid_masks_and_side_channels_are_reported():
     assert read_mask([], [2, 3]).tolist() == [1] * 5
     with pytest.raises(EngineLost, match="mask of 2 for 5"):
         read_mask([True, False], [2, 3])
@@ -158,12 +158,12 @@ def test_masks_and_side_channels_that_cannot_be():
             unity_channels.read_statistics(data)
 
 
-BAD = {"dies": r"ended \(exit code 7\)", "hangs": "did not answer within 2 s", "garbage": "no message of ML-Agents",
+BAD = {"dies": r"ended \(exit code 7\)", "hangs": "did not answer within 2 s", "garbage": "not a message of ML-Agents",
        "quits": "ended the connection", "other observation": "observation of 2 numbers", "channels": "side channels"}
 
 
 @pytest.mark.parametrize("mode", BAD)
-def test_a_lost_game_is_started_again(build, tmp_path, mode):
+def test_lost_game_is_restarted(build, tmp_path, mode):
     env = make(build(f"{mode}|{tmp_path / 'once'}"), answer_timeout=2.0)
     env.reset()
     env.step(2)
@@ -185,7 +185,7 @@ def test_a_lost_game_is_started_again(build, tmp_path, mode):
     ("other version", r"speaks version 2\.0\.0 of ML-Agents' protocol, and Myosu 1\.5\.0.*this one is 2\.3\.0"),
     ("undescribed", "agents of Walk.team=0, a behaviour that it never described"),
 ])
-def test_games_that_never_work(build, capsys, mode, message):
+def test_games_that_never_work_are_refused(build, capsys, mode, message):
     with pytest.raises(UserError, match=message):
         make(build(mode), connect_timeout=1.0 if mode == "never connects" else 20.0)
 
@@ -198,10 +198,11 @@ def test_an_older_minor_version_works(build):
     env.close()
 
 
-def test_what_is_named_wrongly(tmp_path, capsys):
+def test_wrong_paths_are_refused(tmp_path, capsys):
     (tmp_path / "plain").touch()
     (tmp_path / "Game_Data").mkdir()
-    for name, message in [("nowhere", "The Unity build nowhere is not there"), ("plain", "is not executable: chmod +x"),
+    for name, message in [("nowhere", "The Unity build nowhere does not exist"),
+                          ("plain", "is not executable: chmod +x"),
                           ("Game_Data", "is a folder: name the file in it")]:
         path = tmp_path / name if (tmp_path / name).exists() else name
         assert cli.run(["train", f"unity:{path}", "--env-steps", "10"]) == 2
@@ -225,13 +226,13 @@ def test_the_editor_is_waited_for_and_stays_connected(build):
             env.send(np.array([2]), np.array([0]))
             assert env.recv().observation[0].tolist() == cells(1)
             env.close()
-        assert editor.poll() is None, "Play goes on"
+        assert editor.poll() is None, "the editor is still running"
     finally:
         engine_env._close_kept()
         assert editor.wait(10) == 0
 
 
-def test_workers_have_a_port_each_and_lost_builds_are_counted(build):
+def test_each_worker_has_its_port_and_lost_builds_are_counted(build):
     name = build("discrete")
     alone = GymVectorEnv(name, 2)
     ports = [env._env.unwrapped._link._server.port for env in alone._envs]
@@ -255,7 +256,7 @@ def test_workers_have_a_port_each_and_lost_builds_are_counted(build):
 
 
 @pytest.mark.slow
-def test_it_is_trained(build, tmp_path):
+def test_training_in_unity_reaches_the_optimum(build, tmp_path):
     """In a corridor of five cells a random player needs about nine steps; the optimum is four."""
     run = tmp_path / "run"
     assert cli.run(["train", build("discrete"), "--run", str(run), "--env-steps", "2000", "--num-envs", "2",
@@ -269,7 +270,7 @@ def test_it_is_trained(build, tmp_path):
 
 @needs_mlagents
 @pytest.mark.parametrize("mode", ["discrete", "continuous", "branches", "picture"])
-def test_the_same_as_ml_agents_sees(build, mode):
+def test_myosu_and_ml_agents_see_the_same(build, mode):
     """Run the fake client once with ML-Agents and once with Myosu: observations, rewards, ends and masks are equal."""
     moves = ([2, 0, 2, 2, 2, 2, 2, 1] if mode != "continuous" else [1, -1, 1, 1, 1, 1, 1, 0])
     actions = [[move] + [0] * (mode in ("continuous", "branches")) for move in moves]
@@ -308,7 +309,7 @@ def test_the_same_as_ml_agents_sees(build, mode):
 
 
 @needs_mlagents
-def test_ml_agents_own_stubs_understand_ours(build):
+def test_ml_agents_stubs_read_our_messages(build):
     """The fake client uses ML-Agents' generated messages; the server uses Myosu's message descriptions."""
     env = make(build("picture", mlagents_python.PYTHON), arguments=["--stubs", "mlagents"], parameters={"gravity": 1.5})
     observation, info = env.reset()
@@ -319,7 +320,7 @@ def test_ml_agents_own_stubs_understand_ours(build):
 
 
 @needs_mlagents
-def test_every_field_is_that_of_ml_agents():
+def test_protocol_fields_equal_those_of_ml_agents():
     """Numbers, types and names of all fields in ``PROTOCOL``."""
     from myosu.envs.engines.unity_messages import PROTOCOL, message_class
     ours = {name: {field.name: [field.number, field.type if field.type != 14 else 5, field.is_repeated]

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not (FOLDER / "unity_client.exe").is_file() or s
                                 reason="needs Unity's assemblies: bash scripts/setup_unity_assemblies.sh")
 
 
-def test_unitys_client_plays(tmp_path):
+def test_unity_client_plays_an_episode(tmp_path):
     """Handshake, reset, masks, actions, both kinds of ends, settings, parameters and statistics with Unity's code."""
     build = tmp_path / "corridor.x86_64"
     build.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{unity_relay.__file__}' '{FOLDER / 'unity_client.exe'}' "
@@ -55,7 +55,7 @@ def written(tmp_path: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["discrete", "continuous"])
-def test_demonstrations_by_unitys_writer(tmp_path, kind):
+def test_demonstrations_from_unitys_writer_are_read(tmp_path, kind):
     path = written(tmp_path, kind)
     discrete = kind == "discrete"
     spec = EnvSpec((3,), np.dtype(np.float32), 5 if discrete else 0, 1, (-np.inf, np.inf), 100,
@@ -82,6 +82,6 @@ def test_demonstrations_by_unitys_writer(tmp_path, kind):
             assert all(np.array_equal(x, y) for x, y in zip(one, other, strict=True))
 
 
-def test_a_file_of_unitys_without_steps(tmp_path):
+def test_unity_demo_without_steps_is_refused(tmp_path):
     with pytest.raises(UserError, match="has no episodes"):
         read_demo(written(tmp_path, "empty"), load_environment("CartPole-v1").spec)

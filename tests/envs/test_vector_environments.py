@@ -105,7 +105,7 @@ def same(one, two):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("make", [cartpole, Everything], ids=["CartPole", "Everything"])
-def test_gymnasiums_vector_environments_play_the_same_episodes_as_ours(make, mode):
+def test_sync_vector_env_plays_the_same_episodes_as_ours(make, mode):
     """In every mode transitions are identical: seeds, masks, last observations and ends."""
     ours, theirs = GymVectorEnv(make, 3, seed=5), BatchVectorEnv(many(make, mode=mode), 3, seed=5)
     assert theirs.spec == ours.spec and theirs.exact
@@ -118,14 +118,14 @@ def test_gymnasiums_vector_environments_play_the_same_episodes_as_ours(make, mod
     theirs.close()
 
 
-def test_asynchronous_ones_too():
+def test_async_vector_env_plays_the_same_episodes_as_ours():
     ours, theirs = GymVectorEnv(Everything, 2, seed=5), BatchVectorEnv(many(Everything, AsyncVectorEnv), 2, seed=5)
     assert check_vector_env(theirs, 15, twin=ours) == []
     theirs.close()
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_they_go_on_exactly(mode):
+def test_vector_env_continues_exactly_from_its_state(mode):
     first, second = (BatchVectorEnv(many(cartpole, mode=mode), 3, seed=1) for _ in range(2))
     start(first)
     rng = np.random.default_rng(0)
@@ -140,7 +140,7 @@ def test_they_go_on_exactly(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_vector_environment_of_ones_own(mode):
+def test_custom_vector_environment(mode):
     env = BatchVectorEnv(Counters, 2, kwargs={"autoreset_mode": AutoresetMode[mode]})
     first = start(env)
     assert first.observation.tolist() == [[0, 0], [0, 0]] and not env.exact
@@ -161,7 +161,7 @@ def test_a_vector_environment_of_ones_own(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_transition_once_and_in_order(mode):
+def test_every_transition_is_returned_once_and_in_order(mode):
     """In every mode, the rewards of each environment are 1, 2, … until the end, and then 1 again; with masks."""
     env = BatchVectorEnv(Counters, 3, kwargs={"autoreset_mode": AutoresetMode[mode], "masks": True})
     step, seen = start(env), {index: [] for index in range(3)}
@@ -175,7 +175,7 @@ def test_every_transition_once_and_in_order(mode):
         assert rewards == [float(1 + t % (index + 2)) for t in range(len(rewards))]
 
 
-def test_all_end_together():
+def test_next_step_autoreset_when_all_episodes_end():
     """With NEXT_STEP and all episodes ended, ``recv`` steps until they have begun again."""
     env = BatchVectorEnv(Counters, 1)
     start(env)
@@ -183,7 +183,7 @@ def test_all_end_together():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_limit_of_ours(mode):
+def test_step_limit_of_ours_in_a_vector_environment(mode):
     """At Myosu's limit an environment is reset if it can be reset alone; otherwise the next episode continues."""
     kwargs = {"autoreset_mode": AutoresetMode[mode], "max_episode_steps": 2}
     env = BatchVectorEnv(Counters, 3, kwargs=kwargs)
@@ -200,7 +200,7 @@ def test_a_limit_of_ours(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_cannot_be_set_back_is_cut(mode):
+def test_episodes_are_truncated_if_state_cannot_be_restored(mode):
     make = partial(BatchVectorEnv, Counters, 2, kwargs={"autoreset_mode": AutoresetMode[mode]})
     first, second = make(), make()
     start(first)
@@ -245,10 +245,10 @@ class Failing(Counters):
 @pytest.mark.parametrize(("habit", "message"), [
     ("raises", r"Failing \(a vector environment of 2\): step\(\) raised ZeroDivisionError"),
     ("old step", r"step\(\) must return \(observations, rewards, terminations, truncations, infos\)"),
-    ("few", "there are 1 observations of 2 environments"),
+    ("few", "there are 1 observations for 2 environments"),
     ("nan", r"Failing \(environment 1\), episode 0 .*, step 1: the reward is nan"),
     ("final", "the infos have no \"final_obs\""), ("mode", "'sometimes'. It must be a gymnasium.vector.AutoresetMode")])
-def test_bad_vector_environments(habit, message):
+def test_broken_vector_environments_are_reported(habit, message):
     with pytest.raises(UserError, match=message):
         env = BatchVectorEnv(Failing, 2, kwargs={"habit": habit})
         start(env)
@@ -256,7 +256,7 @@ def test_bad_vector_environments(habit, message):
         act(env, [0, 0])
 
 
-def test_how_many_is_asked_for_by_num_envs():
+def test_vector_env_must_accept_num_envs():
     with pytest.raises(UserError, match=r"made a vector environment of 4\. It must take the argument num_envs"):
         BatchVectorEnv(lambda: Counters(4), 2)
     with pytest.raises(UserError, match="Taxi-v4 has no vector form of its own"):
@@ -287,7 +287,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_they_are_found_by_the_names_of_single_ones(folder):
+def test_vector_environments_are_found_by_module_names(folder):
     for name in ("my_vectors.py", "my_vectors:Mine", "my_vectors.py:Mine"):
         environment = load_environment(name)
         assert environment.only_vector and environment.spec.observation_shape == (2,)
@@ -302,7 +302,7 @@ def test_they_are_found_by_the_names_of_single_ones(folder):
     assert isinstance(own, type(gymnasium.make_vec("CartPole-v1").unwrapped))
 
 
-def test_a_registered_one_that_is_nothing_else():
+def test_registered_id_with_only_a_vector_form():
     gymnasium.register("OnlyVectors-v0", vector_entry_point=lambda num_envs=1, **kwargs: Counters(num_envs))
     try:
         environment = load_environment("OnlyVectors-v0")
@@ -321,7 +321,7 @@ class First:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_evaluation(mode):
+def test_evaluation_in_a_vector_environment(mode):
     make = load_environment("CartPole-v1").maker.of(Counters)
     environment = Environment("counters", BatchVectorEnv(Counters, 1).spec,
                               maker=make.with_arguments(autoreset_mode=AutoresetMode[mode]), only_vector=True)
@@ -344,7 +344,7 @@ class Wrapped(gymnasium.vector.VectorWrapper):
 
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
 @pytest.mark.parametrize("algorithm", [ppo, dqn], ids=["ppo", "dqn"])
-def test_learning_in_one_is_learning_in_ours(algorithm, mode):
+def test_learning_in_a_vector_env_gives_the_probes_values(algorithm, mode):
     """The probe's values are known. An algorithm that used the next episode's first observation as this episode's last,
     or learnt from the step of a reset, would learn other values."""
     def make(num_envs):
@@ -365,7 +365,7 @@ def test_learning_in_one_is_learning_in_ours(algorithm, mode):
     assert np.allclose(thoughts.value, [0.5, 1.0], atol=0.1)
 
 
-def test_an_algorithm_that_acts_in_all_together_says_so():
+def test_muzero_refuses_next_step_autoreset():
     config = muzero.Config(channels=8, blocks=0, simulations=2, num_envs=2, learning_starts=1000, batch_size=8,
                            device="cpu")
     with pytest.raises(UserError, match=r"NEXT_STEP.*SAME_STEP or DISABLED"):
@@ -392,7 +392,7 @@ class Pool:
         pass
 
 
-def test_envpool(monkeypatch):
+def test_envpool_environments_are_loaded(monkeypatch):
     monkeypatch.setitem(sys.modules, "envpool", None)
     with pytest.raises(UserError, match=r"envpool:Pong-v5 needs EnvPool .*: pip install envpool"):
         load_environment("envpool:Pong-v5")
@@ -411,11 +411,11 @@ def test_envpool(monkeypatch):
     env.close()
 
 
-def test_a_run_in_a_vector_environment_of_ones_own(folder, capsys):
+def test_training_in_a_custom_vector_environment(folder, capsys):
     """Train, resume and evaluate by the commands; resuming reports that episodes cannot be continued."""
     small = ["--num-envs", "3", "--rollout-steps", "8", "--batch-size", "8", "--evaluate-every", "0"]
     assert run(["train", "my_vectors:Mine", "--algorithm", "ppo", "--env-steps", "100", "--run", "run", *small]) == 0
-    assert "cannot be set back" not in capsys.readouterr().err
+    assert "cannot be restored" not in capsys.readouterr().err
     assert run(["train", "--resume", "run", "--env-steps", "200"]) == 0
     output = "".join(capsys.readouterr())
     assert "my_vectors:Mine cannot be restored" in " ".join(output.split())

@@ -43,7 +43,7 @@ def act(env, actions, ids=None, min_ready=None):
 
 
 @pytest.mark.parametrize("made", ["CartPole-v1", Everything], ids=str)
-def test_the_same_episodes_as_in_process(made):
+def test_workers_play_the_same_episodes_as_in_process(made):
     alone = GymVectorEnv(made, 2, seed=5)
     with workers(made, 2, seed=5) as env:
         assert env.spec == alone.spec
@@ -57,7 +57,7 @@ def test_the_same_episodes_as_in_process(made):
         assert env.restarts == 0 and env.notices() == []
 
 
-def test_first_ready():
+def test_recv_returns_the_first_ready_environment():
     with workers(Slow, 3, kwargs={"length": 100}) as env:
         start(env)
         begun = time.monotonic()
@@ -75,7 +75,7 @@ def test_first_ready():
         assert step.env_ids.tolist() == [2, 0, 1]
 
 
-def test_reset_in_the_middle():
+def test_reset_during_episodes():
     with workers(Counter, 2, seed=3) as env:
         first = start(env)
         act(env, [0, 0])
@@ -86,7 +86,7 @@ def test_reset_in_the_middle():
 
 @pytest.mark.parametrize(("habit", "reason"), [("dies", r"ended \(exit code 3\)"),
                                                ("hangs", r"did not answer within 3 s")])
-def test_a_worker_that_fails_is_replaced(habit, reason, tmp_path):
+def test_failed_worker_is_replaced(habit, reason, tmp_path):
     with workers(FailsOnce, 1, kwargs={"habit": habit, "done": str(tmp_path / "done")}, timeout=3) as env:
         step = start(env)
         seed = step.observation[0, 1]
@@ -102,7 +102,7 @@ def test_a_worker_that_fails_is_replaced(habit, reason, tmp_path):
         assert env.notices() == []
 
 
-def test_killed_workers():
+def test_killed_workers_are_replaced():
     with workers("CartPole-v1", 2) as env:
         now = start(env)
         os.kill(env._workers[1].process.pid, signal.SIGKILL)  # while it is idle
@@ -120,8 +120,9 @@ def test_killed_workers():
         assert env.restarts == 2 and all("SIGKILL" in notice for notice in env.notices())
 
 
-def test_failing_again_and_again_ends_the_run():
-    with pytest.raises(UserError, match=rf"DiesWhenMade .*ended \(exit code 5\), {MAX_FAILURES + 1} times without one"):
+def test_repeated_failures_end_the_run():
+    failures = rf"DiesWhenMade .*ended \(exit code 5\), {MAX_FAILURES + 1} times without an answer"
+    with pytest.raises(UserError, match=failures):
         WorkerVectorEnv(DiesWhenMade, 1)
 
 
@@ -130,7 +131,7 @@ def test_failing_again_and_again_ends_the_run():
     ("step", r"Broken \(environment 0\), episode 0 \(seed \d+\), step 3: step\(\) raised ZeroDivisionError"),
     ("shape", r"step 3: the observation is int32 \[3\]"),
 ])
-def test_what_an_environment_breaks_is_named(habit, message):
+def test_contract_violations_are_reported(habit, message):
     def play():
         with workers(Broken, 1, kwargs={"habit": habit}) as env:
             start(env)
@@ -141,7 +142,7 @@ def test_what_an_environment_breaks_is_named(habit, message):
         play()
 
 
-def test_a_function_of_the_moment():
+def test_lambdas_are_sent_to_worker_processes():
     with workers(lambda: Counter(length=2), 1) as env:
         start(env)
         assert [bool(act(env, [0]).terminated[0]) for _ in range(3)] == [False, True, False]
@@ -150,7 +151,7 @@ def test_a_function_of_the_moment():
         WorkerVectorEnv(lambda: Counter(length=lock), 1)
 
 
-def test_unknown_id():
+def test_unknown_id_is_refused():
     with pytest.raises(UserError, match="Did you mean 'CartPole-v1'"):
         WorkerVectorEnv("CartPol-v1", 1)
 
@@ -168,7 +169,7 @@ def alive(pid):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs /proc")
-def test_workers_of_an_actor_end_with_it():
+def test_workers_end_with_their_actor():
     process, connection = spawn(_actor)
     shape, worker = connection.recv()
     assert shape == (1, 4) and alive(worker)
@@ -202,7 +203,7 @@ class PaysForAProcess(gymnasium.Env):
 
 
 @pytest.mark.parametrize("workers", ["none", "synchronous", "asynchronous"])
-def test_evaluations_play_where_the_training_does(tmp_path, workers):
+def test_evaluations_use_the_same_workers_as_training(tmp_path, workers):
     run = myosu.train(PaysForAProcess, "ppo", env_kwargs={"not_in": os.getpid()}, env_workers=workers, num_envs=2,
                       rollout_steps=8, batch_size=16, env_steps=16, evaluation_games=2, deterministic=True,
                       run=tmp_path / "run", quiet=True)

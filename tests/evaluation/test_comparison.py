@@ -40,7 +40,7 @@ OURS = np.array([[0.1, 0.9], [0.4, 0.7], [0.35, 1.1], [0.8, 0.95], [0.2, 0.5], [
 THEIRS = np.array([[0.15, 0.6], [0.3, 0.62], [0.25, 0.9], [0.5, 0.4], [0.1, 0.45], [0.33, 0.7]])
 
 
-def test_the_numbers_of_rliable():
+def test_results_equal_those_of_rliable():
     ours, theirs = list(OURS.T), list(THEIRS.T)
     assert all_tasks(ours) == pytest.approx(0.6083333333) and all_tasks(theirs) == pytest.approx(0.43)
     assert improvement(ours, theirs) == pytest.approx(0.7291666667)
@@ -48,7 +48,7 @@ def test_the_numbers_of_rliable():
     assert bootstrap_interval(improvement, ours, theirs, resamples=5000) == pytest.approx((0.5, 0.9167), abs=0.02)
 
 
-def test_chance_of_a_difference():
+def test_permutation_p_value():
     """Of the 20 splits of six runs into three and three, two are as extreme; of the 70 into four and four, two."""
     three, four = ([np.arange(n) + 9.0] for n in (3, 4))
     assert permutation_p_value(three, [np.arange(3.0)]) == pytest.approx(2 / 20, abs=0.015)
@@ -64,12 +64,12 @@ def test_all_possible_resamples_of_two_runs():
     assert bootstrap_interval(all_tasks, [np.full(5, 3.0)]) == (3, 3)
 
 
-def test_tasks_are_drawn_apart():
+def test_bootstrap_is_stratified_by_task():
     """If runs were drawn from all tasks together, the mean of two tasks of constant value would vary."""
     assert bootstrap_interval(all_tasks, [np.zeros(3), np.ones(3)]) == (0.5, 0.5)
 
 
-def test_curves_are_drawn_as_wholes():
+def test_bootstrap_resamples_whole_curves():
     curves = np.array([[0.0, 1], [1, 0]])  # in every resample, the means of the two points add up to 1
     low, high = curve_interval(curves)
     assert low.tolist() == [0, 0] and high.tolist() == [1, 1]
@@ -92,12 +92,12 @@ def curve(mean, game="g"):
     ([1, 5, 9, 3], [2, 4, 8, 5], "no difference is shown"), ([9], [1], "too few seeds"),
     ([9, 10, 11], [1, 2], "too few seeds"), ([9, 10, 11], [1, 2, 3], "no difference is shown"),
 ])
-def test_nothing_is_said_of_few_seeds(runs, baseline, words):
+def test_verdict_depends_on_difference_and_seed_count(runs, baseline, words):
     report = compare({"runs": [curve([0, x]) for x in runs], "baseline": [curve([0, x]) for x in baseline]}, ["g"])
     assert words in report["verdict"]
 
 
-def test_several_games_are_normalized():
+def test_scores_of_several_games_are_normalized():
     groups = {"runs": [curve([0, 10], "a"), curve([100, 300], "b")], "baseline": [curve([0, 5], "a"),
                                                                                    curve([100, 200], "b")]}
     report = compare(groups, ["a", "b"])
@@ -105,7 +105,7 @@ def test_several_games_are_normalized():
     assert report["groups"]["baseline"]["interquartile_mean"] == 0.5
 
 
-def test_bad_input(capsys, tmp_path):
+def test_invalid_input_is_refused(capsys, tmp_path):
     assert cli.run(["compare", str(tmp_path)]) == 2
     assert "There is no run" in capsys.readouterr().err
     assert cli.run(["compare"]) == 2

@@ -47,7 +47,7 @@ class Fixed:
         pass
 
 
-def test_a_deterministic_player_scores_exactly_nothing_against_itself(othello):
+def test_a_deterministic_player_scores_zero_against_itself(othello):
     player = AgentPlayer(othello, FirstLegal(), "first")
     result = play_match(othello, player, player, games=20)
     assert result.opening_plies == 8
@@ -57,7 +57,7 @@ def test_a_deterministic_player_scores_exactly_nothing_against_itself(othello):
     assert len({tuple(h) for h in result.histories}) == 10
 
 
-def test_the_histories_replay_to_the_rewards(othello):
+def test_replayed_histories_give_the_rewards(othello):
     result = play_match(othello, RandomPlayer(othello, 1), AlphaBetaPlayer(othello, 1), games=12, seed=3)
     for index, (history, reward) in enumerate(zip(result.histories, result.rewards.reshape(-1), strict=True)):
         state, to_play = othello.new_states(1), np.empty(1, np.int8)
@@ -70,7 +70,7 @@ def test_the_histories_replay_to_the_rewards(othello):
         assert ended[0] and total == reward
 
 
-def test_seats_are_told_apart(tictactoe):
+def test_results_are_reported_per_seat(tictactoe):
     """The first player in random tic-tac-toe wins 737/1260 of the games and loses 121/420."""
     result = play_match(tictactoe, RandomPlayer(tictactoe, 1), RandomPlayer(tictactoe, 2), games=4000)
     assert result.opening_plies == 0
@@ -88,14 +88,14 @@ def test_the_same_seed_gives_the_same_match(othello):
     assert first.histories == again.histories != other.histories
 
 
-def test_openings_differ_while_the_game_has_so_many(tictactoe):
+def test_openings_differ_as_long_as_the_game_has_enough(tictactoe):
     assert len(set(random_openings(tictactoe, 9, 1, seed=0))) == 9
     assert sorted(random_openings(tictactoe, 18, 1, seed=0)) == sorted([(a,) for a in range(9)] * 2)
     with pytest.raises(UserError, match="opening-plies"):
         random_openings(tictactoe, 4, 9, seed=0)
 
 
-def test_games_are_capped(tictactoe):
+def test_games_are_truncated_at_max_plies(tictactoe):
     from dataclasses import replace
 
     short = replace(tictactoe, max_plies=4)
@@ -122,7 +122,7 @@ def test_score_of_pairs_worked_by_hand():
     assert (score.win_rate, score.draw_rate, score.loss_rate) == pytest.approx((4 / 6, 1 / 6, 1 / 6))
 
 
-def test_intervals_of_short_matches_keep_to_the_rewards_there_are(othello):
+def test_intervals_of_short_matches_stay_in_the_reward_range(othello):
     """Four games of random players, whose results differ by dozens of discs."""
     for seed in range(8):
         result = play_match(othello, RandomPlayer(othello, seed), RandomPlayer(othello, 99), games=4, seed=seed)
@@ -131,7 +131,7 @@ def test_intervals_of_short_matches_keep_to_the_rewards_there_are(othello):
             assert -32 <= low <= score.mean_reward <= high <= 32
 
 
-def test_episodes_keep_to_the_rewards_there_are_too():
+def test_intervals_of_episodes_stay_in_the_reward_range():
     """Two games of Woodoku, whose return cannot be less than 0."""
     low, high = play_episodes(load_environment("woodoku"), FirstLegal(), 2, seed=1).to_json()["mean_reward_ci95"]
     assert low == 0 < high
@@ -153,7 +153,7 @@ class GivesUp:
         pass
 
 
-def test_a_game_given_up_is_lost_and_the_others_go_on(othello):
+def test_a_resigned_game_is_lost_and_the_others_continue(othello):
     """For both seats. The history ends at the resignation, and the positions of the other games are not affected."""
     for seat, players in enumerate([(GivesUp(othello), RandomPlayer(othello, 1)),
                                     (RandomPlayer(othello, 1), GivesUp(othello))]):

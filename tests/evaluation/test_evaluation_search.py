@@ -73,7 +73,7 @@ def test_alphabeta_never_loses_tictactoe_and_chance_does(tictactoe):
     assert losing_lines(tictactoe, RandomPlayer(tictactoe))
 
 
-def test_losing_lines_are_lost_games(tictactoe):
+def test_losing_lines_end_in_losses(tictactoe):
     """The greedy player in the second seat plays a1, b1, …: it loses, and the losing lines contain this game."""
     report = walk_all_replies(tictactoe, AlphaBetaPlayer(tictactoe, 1), seat=1)
     assert report.losses == len(report.losing_lines) > 0
@@ -83,7 +83,7 @@ def test_losing_lines_are_lost_games(tictactoe):
     assert [tictactoe.parse_action(m) for m in ["b2", "a1", "c1", "b1", "a3"]] in report.losing_lines
 
 
-def test_every_reply_is_walked(tictactoe):
+def test_every_reply_is_searched(tictactoe):
     """There are at most 8·6·4·2 = 384 lines with the player in the first seat, 9·7·5·3 = 945 in the second."""
     report = exhaustive_report(tictactoe, AlphaBetaPlayer(tictactoe, 9))
     assert report["first_seat"]["games"] <= 384 and report["second_seat"]["games"] <= 945

@@ -32,21 +32,21 @@ def answers(engine, *commands):
     return said.getvalue().split("\n\n")
 
 
-def test_infos_name_every_move_by_order(engine):
+def test_analysis_lists_moves_in_order_of_visits(engine):
     said = answers(engine, "play b c3", "7 lz-analyze w 10", "name")
     assert said[2] == "= Myosu"
     first, *lines = said[1].split("\n")
-    assert first == "=7" and len(lines) == 1, "the next command waited already"
+    assert first == "=7" and len(lines) == 1, "one line only: the next command was already waiting"
     found = INFO.findall(lines[0])
     assert [int(order) for *_, order, _ in found] == list(range(len(found))) and len(found) > 1
     visits = [int(info[1]) for info in found]
     assert visits == sorted(visits, reverse=True) and "C3" not in [info[0] for info in found]
     for move, _, rate, prior, *_, line in found:
         assert line.split()[0] == move and 0 <= int(rate) <= 10000 and 0 < int(prior) <= 10000
-    assert lines[0] == " ".join(match.group(0) for match in INFO.finditer(lines[0])), "nothing else"
+    assert lines[0] == " ".join(match.group(0) for match in INFO.finditer(lines[0])), "the line has only infos"
 
 
-def test_analysis_goes_on_until_input_comes(engine):
+def test_analysis_continues_until_input(engine):
     """The number of visits increases from line to line, until any input, even an empty line, ends the analysis."""
     enough, said = threading.Event(), []
 
@@ -71,7 +71,7 @@ def test_analysis_goes_on_until_input_comes(engine):
     assert said[0] == "=\n" and said[-2:] == ["\n", "= 2\n\n"]
 
 
-def test_owners_are_told_in_the_view_of_the_player_to_move(engine):
+def test_ownership_is_from_the_view_of_the_player_to_move(engine):
     """Only Black has stones, so it will own most of the board."""
     commands = [f"play {'bw'[k % 2]} {'pass' if k % 2 else f'C{k // 2 + 1}'}" for k in range(10)]
     said = answers(engine, *commands, "kata-analyze b ownership true", "play b b2", "kata-analyze ownership true",
@@ -91,7 +91,7 @@ def test_expected_owners_by_hand():
     assert expected_owners(GAME, state, RolloutPolicy.zeros(), 5, 1).tolist() == [1.0] * 25
 
 
-def test_words_that_are_wrong_are_refused(engine):
+def test_invalid_arguments_are_refused(engine):
     said = answers(engine, "lz-analyze w", "kata-analyze b x", "lz-analyze interval -3", "known_command lz-analyze",
                    "play b pass", "play w pass", "lz-analyze")
     assert said[:4] == ["? black is to move", "? syntax error", "? syntax error", "= true"]

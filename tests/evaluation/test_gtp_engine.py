@@ -40,7 +40,7 @@ def say(engine, *lines):
 # --- the dialect
 
 
-def test_ids_comments_and_white_space(engine):
+def test_ids_comments_and_white_space_are_parsed(engine):
     assert engine.answer("7 protocol_version\n") == "=7 2\n\n"
     assert engine.answer("  8\tname # who are you?\r\n") == "=8 Myosu\n\n"
     assert engine.answer("clear_board") == "=\n\n"
@@ -52,7 +52,7 @@ def test_ids_comments_and_white_space(engine):
     assert {"genmove", "undo", "time_left", "set_game"} <= set(engine.answer("list_commands")[2:].split())
 
 
-def test_a_game_with_mistakes_in_it(engine):
+def test_invalid_commands_within_a_game_are_refused(engine):
     assert say(engine, "set_game Othello", "boardsize 8", "komi -3.5", "play Black D3") == ["=\n\n"] * 4
     for line, what in [("play black c4", "white is to move"), ("play white d3", "illegal move"),
                        ("play white pass", "illegal move"), ("play white", "syntax"), ("play white z9", "syntax"),
@@ -67,7 +67,7 @@ def test_a_game_with_mistakes_in_it(engine):
     assert asked == engine.answer("genmove b") and engine.answer("reg_genmove b").startswith("? ")
 
 
-def test_scores_and_passes_said_or_not(othello):
+def test_score_is_right_with_sent_or_omitted_passes(othello):
     """Random games in which passes are sent or omitted at random; ``undo`` also takes back omitted passes."""
     rng, passes, silent = np.random.default_rng(4), 0, 0
     for _ in range(12):
@@ -94,7 +94,7 @@ def test_scores_and_passes_said_or_not(othello):
 
 
 @needs_grhino
-def test_squares_that_are_left_count_as_grhino_counts_them(othello):
+def test_empty_squares_are_scored_as_by_grhino(othello):
     """Random games that end before the board is full; in one of them a player has no disc left."""
     grhino, rng, margins = GtpPlayer(othello, "gtp-rhino -l 1"), np.random.default_rng(0), []
     try:
@@ -120,7 +120,7 @@ def test_squares_that_are_left_count_as_grhino_counts_them(othello):
     assert margins[0].endswith("+64"), margins
 
 
-def test_any_bytes_at_all_get_an_answer_or_none(engine):
+def test_random_bytes_do_not_break_the_engine(engine):
     """Afterwards the engine still works."""
     rng = np.random.default_rng(0)
     words = [*engine.answer("list_commands")[2:].split(), "black", "white", "d3", "pass", "-1", "1e400", "#", "9" * 400]
@@ -145,7 +145,7 @@ NAMED = {
 
 
 @pytest.mark.parametrize("names", NAMED.values(), ids=NAMED)
-def test_what_genmove_says_play_takes(names):
+def test_play_accepts_what_genmove_answers(names):
     """For any names of actions, the engine uses valid words of GTP, which Myosu's client can also read."""
     game = replace(load_game("tictactoe"), action_name=names.__getitem__, parse_action=names.index)
     order, words = [4, 0, 8, 2, 6, 7, 1, 3, 5], []
@@ -161,7 +161,7 @@ def test_what_genmove_says_play_takes(names):
     assert len({word.lower() if "aA" not in "".join(names) else word for word in words}) == 9
 
 
-def test_names_with_spaces_are_taken_as_people_write_them():
+def test_action_names_with_spaces_are_accepted():
     names = NAMED["spaces"]
     game = replace(load_game("tictactoe"), action_name=names.__getitem__, parse_action=names.index)
     engine = GtpEngine(game, lambda state, history, simulations: 0, 1)
@@ -170,7 +170,7 @@ def test_names_with_spaces_are_taken_as_people_write_them():
 
 @pytest.mark.parametrize("picture", ["a\n\nb", "\n\na", "a\n \n\t\n\n", "a\r\n\r\nb", "a\x0b\x0bb", "a\u2028\u2028b",
                                      ""])
-def test_an_answer_ends_where_it_ends(picture):
+def test_answers_contain_no_empty_line(picture):
     """A client that reads up to an empty line gets the next answer correctly."""
     engine = GtpEngine(replace(load_game("tictactoe"), render=lambda state: picture), lambda *_: 0, 1)
     answer = engine.answer("showboard")
@@ -181,7 +181,7 @@ def test_an_answer_ends_where_it_ends(picture):
     assert first and next(lines) == "= Myosu"
 
 
-def test_lines_of_any_length_take_time_in_proportion(engine):
+def test_parsing_time_is_linear_in_line_length(engine):
     """The time is linear in the length, not quadratic: with quadratic time, 32,000 spaces took 6.6 seconds, and these
     lines would take a quarter of an hour."""
     for line in ("play b d" + " " * 400_000 + "x y", " " * 400_000, "1" * 400_000, "play" + " b" * 200_000,
@@ -192,7 +192,7 @@ def test_lines_of_any_length_take_time_in_proportion(engine):
 
 @pytest.mark.parametrize("clock", ["1e308 0 0", "1e308 1e308 1", "0 1e308 1e308", "0 1e-308 1", "-1e308 0 0",
                                    "1e308 0 -7"])
-def test_clocks_beyond_reason(engine, clock):
+def test_extreme_clock_values_are_handled(engine, clock):
     assert say(engine, f"time_settings {clock}", "genmove black", "name")[1:] == ["= E6\n\n", "= Myosu\n\n"]
     left = " ".join(clock.split()[::2])
     assert say(engine, f"time_left white {left}", "genmove white", "name")[2] == "= Myosu\n\n"
@@ -201,7 +201,7 @@ def test_clocks_beyond_reason(engine, clock):
 # --- time
 
 
-def test_a_pace_that_cannot_be_measured():
+def test_pace_handles_zero_durations_and_huge_budgets():
     """Durations of 0, because the machine's clock is too coarse, and times beyond the range of floats."""
     pace = Pace()
     pace.observe(8, 0.0)
@@ -230,9 +230,9 @@ def test_clocks_by_hand():
     assert periods.budget(0, 30) == pytest.approx(1.4), "a new period"
 
 
-def test_pace_is_that_of_the_slowest_of_the_last_moves():
+def test_pace_is_the_slowest_of_the_last_moves():
     pace = Pace()
-    assert pace.simulations(0.01, 64) == 64, "nothing is known yet"
+    assert pace.simulations(0.01, 64) == 64, "no move has been measured yet"
     for seconds in (0.1, 0.2, 0.1, 0.1, 0.1, 0.1):
         pace.observe(10, seconds)
     assert pace.simulations(0.5, 64) == 25 and pace.simulations(np.inf, 64) == 64
@@ -287,7 +287,7 @@ def test_never_loses_on_time(othello, monkeypatch, settings, informed):
     assert answer.startswith("= ") and ply > 50 and 0 < max(asked) < 100
 
 
-def test_the_first_move_knows_nothing_of_what_compiling_took(othello, monkeypatch):
+def test_compile_time_does_not_count_in_the_pace(othello, monkeypatch):
     """The first search takes 4 s longer; a simulation takes 10 ms. 70 simulations fit into 0.7 · 40 s / 40 moves."""
     now, asked = [0.0], []
 

@@ -23,7 +23,7 @@ def say(engine, *commands):
     return [engine.answer(command).strip() for command in commands]
 
 
-def test_komi_stays_and_counts(engine):
+def test_komi_persists_and_is_scored(engine):
     assert say(engine, "get_komi", "komi 0.5", "get_komi") == ["= 7.5", "=", "= 0.5"]
     assert say(engine, "clear_board", "get_komi", "play b e5", "undo", "get_komi") == ["=", "= 0.5", "=", "=", "= 0.5"]
     assert say(engine, "play b e5", "play w pass", "play b pass", "final_score")[-1] == "= B+80.5"
@@ -40,13 +40,13 @@ def test_final_score_counts_the_board_as_it_stands(engine):
     assert say(engine, "final_status_list unwell") == ["? syntax error"]
 
 
-def test_the_game_is_go_of_this_size(engine):
+def test_only_go_of_this_size_is_supported(engine):
     assert say(engine, "list_games", "set_game Go") == ["= Go", "="]
     assert say(engine, "boardsize 9", "boardsize 19") == ["=", "? unacceptable size"]
     assert say(engine, "play b i5", "play b k1", "play b j10") == ["? syntax error"] * 3
 
 
-def test_handicap(engine):
+def test_handicap_commands(engine):
     assert say(engine, "fixed_handicap 2") == ["= C3 G7"]
     assert say(engine, "fixed_handicap 2") == ["? board not empty"]
     assert "white to move" in say(engine, "showboard")[0]
@@ -74,7 +74,7 @@ def test_handicap_stones_are_where_gnugo_puts_them(game):
         theirs.close()
 
 
-def test_loadsgf(engine, tmp_path):
+def test_loadsgf_command(engine, tmp_path):
     path = tmp_path / "game.sgf"
     path.write_text("(;SZ[9]KM[5.5]AB[cg][gc];W[ee];B[cc];W[gg])")
     assert say(engine, f"loadsgf {path}", "get_komi") == ["= black", "= 5.5"]
@@ -88,7 +88,7 @@ def test_loadsgf(engine, tmp_path):
 
 
 @pytest.mark.skipif(find_engine("gnugo") is None, reason="GNU GO IS NOT INSTALLED")
-def test_engines_are_told_the_komi():
+def test_komi_is_sent_to_engines():
     engine = GtpPlayer(make_game(9, komi=3.5), "gnugo --mode gtp")
     assert float(engine.send("get_komi")) == 3.5
     engine.close()

@@ -20,7 +20,7 @@ def result(lengths, won):
                           60, 0.5).to_json()
 
 
-def test_a_lost_game_counts_as_the_longest():
+def test_a_lost_game_counts_the_longest_length():
     """Two games won in 20 and 30 steps, two lost after 60 and 10: (20 + 30 + 60 + 60) / 4."""
     report = result([20, 30, 60, 10], np.array([True, True, False, False]))
     assert report["mean_steps_to_win"] == 42.5 and report["success_rate"] == 0.5
@@ -43,7 +43,7 @@ def experts(tmp_path):
 CONFIG = RunConfig("bubble", "ppo", ppo.Config(), TrainConfig(updates=1))
 
 
-def test_mastering_is_to_need_no_more_steps_than_experts(experts):
+def test_mastered_means_no_more_steps_than_experts(experts):
     environment = load_environment("bubble")
     assert expert_steps(experts, environment, "bubble", {}).tolist() == [20, 24, 60]
     won, steps = np.ones(10, bool), (20 + 24 + 60) / 3
@@ -56,7 +56,7 @@ def test_mastering_is_to_need_no_more_steps_than_experts(experts):
     assert report["mastered"] and not report["passed"], "8 of 10 won, in (8 · 5 + 2 · 60) / 10 = 16 steps"
 
 
-def test_what_cannot_be_mastered_is_told(experts):
+def test_mastery_of_unsuitable_games_is_refused(experts):
     with pytest.raises(UserError, match="snake is not a single-player game that can be won"):
         expert_steps(experts, load_environment("snake"), "snake", {})
     with pytest.raises(UserError, match="not a single-player game"):

@@ -43,7 +43,7 @@ def record(actions, unchosen=(), winner=1.0):
                       unchosen=list(unchosen), adjudicated=True)
 
 
-def test_accuracies_and_errors_are_those_of_the_chosen_moves():
+def test_accuracies_and_errors_use_chosen_moves_only():
     found = predict(Fixed(), ENVIRONMENT, [record([0, 1, 4, 2]), record([3, 0, 4, 4], unchosen=[0], winner=-1.0)])
     # Counted moves: 0, 1, 2 of the first game and 0 of the second. Passes are counted only for the value.
     assert (found.games, found.positions) == (2, 7)
@@ -55,7 +55,7 @@ def test_accuracies_and_errors_are_those_of_the_chosen_moves():
     assert found.top1_ci95[0] <= found.top1 <= found.top1_ci95[1]
 
 
-def test_long_games_are_asked_about_in_parts(monkeypatch):
+def test_long_games_are_evaluated_in_batches(monkeypatch):
     games = [record([0, 1, 4, 2]), record([3, 0, 4, 4], unchosen=[0], winner=-1.0)]
     whole = predict(Fixed(), ENVIRONMENT, games)
     asked = []
@@ -69,7 +69,7 @@ def test_long_games_are_asked_about_in_parts(monkeypatch):
     assert predict(Counting(), ENVIRONMENT, games) == whole and asked == [3, 1, 3]
 
 
-def test_a_policy_that_knows_nothing_is_right_as_often_as_chance():
+def test_ties_of_a_uniform_policy_are_not_hits():
     """Ties are not hits: if all five actions are equal, the played one is ranked third."""
     found = predict(Fixed(np.full(5, 0.2, np.float32), 0.0), ENVIRONMENT, [record([0, 1])])
     assert (found.top1, found.top5, found.value_error) == (0.0, 1.0, 0.5)
@@ -82,14 +82,14 @@ def test_intervals_count_games_not_moves():
     assert low == pytest.approx(0.5 - 1.96 * np.sqrt(0.25 / 40), abs=0.03) and high == pytest.approx(1 - low, abs=0.05)
 
 
-def test_nothing_to_compare_is_told():
+def test_missing_games_to_compare_are_reported():
     with pytest.raises(UserError, match="no game to compare"):
         predict(Fixed(), ENVIRONMENT, [record([0, 1], unchosen=[0, 1])])
     with pytest.raises(UserError, match="no move except passes"):
         predict(Fixed(), ENVIRONMENT, [record([4, 4])])
 
 
-def test_the_command_compares_with_held_out_games(tmp_path, capsys):
+def test_predict_command_compares_with_held_out_games(tmp_path, capsys):
     games = [GameRecord(seed=0, actions=[a, b, c], returns=[1.0, -1.0], terminated=True, truncated=False,
                         index=9 * a + b, adjudicated=True)
              for a in range(9) for b in range(9) for c in (max({0, 1, 2} - {a, b}),) if a != b]

@@ -93,7 +93,7 @@ def played(conversation: list[tuple[str, str]]) -> Course:
 
 
 @pytest.mark.parametrize("colour, control, settings", [("black", 1, "10 0 0"), ("white", 3, "1 5 10")])
-def test_a_whole_game_with_a_clock(tmp_path, colour, control, settings):
+def test_quarry_plays_a_whole_game_with_a_clock(tmp_path, colour, control, settings):
     run, engine = untrained_run(tmp_path / "run", "othello"), tmp_path / "engine"
     command = shlex.join([sys.executable, "-m", "myosu.cli", "gtp", str(run), "--simulations", "300"])
     engine.write_text(f"#!/bin/sh\ntee {shlex.quote(str(engine))}.asked | {command} | "

@@ -45,7 +45,7 @@ def test_interval_of_two_players_by_hand():
     assert (high - low) / 2 == pytest.approx(ELO * 1.96 / np.sqrt(1000 * 0.75 * 0.25), rel=0.02)
 
 
-def test_the_distance_to_the_mean_is_surer_than_that_to_a_stranger():
+def test_deviation_from_mean_is_below_that_from_a_weak_link():
     """With two players, the mean is half way. In the chain only the first player's connection is weak."""
     two = fit(Results(np.array([[0, 40.0], [60.0, 0]]), np.zeros((2, 2))))
     assert two.deviations_from_mean() == pytest.approx(np.sqrt(two.variances()[0, 1]) / 2)
@@ -69,7 +69,7 @@ def test_intervals_cover_known_strengths(strengths, log_nu, games):
     assert 215 <= hits < 240, hits
 
 
-def test_large_league_of_neighbours_only():
+def test_ratings_of_a_league_of_neighbours_only():
     """Twelve players who play only their neighbours: all are on one scale, with errors below four standard errors."""
     strengths = np.linspace(0, 11, 12)
     results = sample(strengths, 0.0, [(i, i + 1) for i in range(11)], 400, np.random.default_rng(2))
@@ -91,24 +91,24 @@ def test_order_of_games_and_players_does_not_matter():
     assert intervals(back, fit(back), 4)[::-1] == pytest.approx(intervals(there, fit(there)), abs=0.05)
 
 
-def test_who_won_everything_is_far_up_but_finite():
+def test_a_player_without_losses_gets_a_finite_rating():
     results = Results(np.array([[0, 0.0], [20.0, 0]]), np.zeros((2, 2)))
     best = fit(results)
     (low, high), elo = intervals(results, best)[1], best.elo()[1]
     assert 200 < low < elo < high < 5000
-    assert high - elo > 2 * (elo - low), "nothing bounds it from above"
+    assert high - elo > 2 * (elo - low), "no loss bounds the rating from above"
     more = Results(results.wins * 3, results.draws)
-    assert intervals(more, fit(more))[1, 0] > low + 100, "more wins, more sure that it is stronger"
+    assert intervals(more, fit(more))[1, 0] > low + 100, "more wins raise the lower bound"
 
 
-def test_all_draws():
+def test_all_draws_give_equal_ratings():
     results = Results(np.zeros((3, 3)), 30 * (1 - np.eye(3)))
     best = fit(results)
     assert best.elo() == pytest.approx(np.zeros(3), abs=1e-6)
     assert np.isfinite(intervals(results, best)).all()
 
 
-def test_who_is_on_one_scale():
+def test_connected_players_are_on_one_scale():
     results = Results.none(5)
     results.add(0, 1, 1)
     results.add(2, 3, 0)

@@ -58,14 +58,14 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "games.jsonl").read_text().splitlines()]
 
 
-def test_three_players_meet_in_turn_from_both_seats():
+def test_three_players_meet_in_all_pairs_and_seats():
     settings = Settings(("a", "b", "c"))
     assert [settings.seats(n) for n in range(6)] == [("a", "b"), ("a", "c"), ("b", "c"), ("b", "a"), ("c", "a"),
                                                      ("c", "b")]
     assert Settings(("a",)).seats(5) == ("a", "a")
 
 
-def test_a_recording_that_is_killed_goes_on_and_every_game_says_who_played_it(tmp_path):
+def test_recording_continues_after_a_kill_and_games_name_players(tmp_path):
     folder = tmp_path / "r"
     pid = in_fork(lambda: record_games(folder, "tictactoe", GREEDY_AND_RANDOM, 600, jobs=1))
     while not (folder / "games.jsonl").is_file() or len((folder / "games.jsonl").read_text().splitlines()) < 16:
@@ -103,7 +103,7 @@ def test_a_recording_that_is_killed_goes_on_and_every_game_says_who_played_it(tm
         record_games(folder, "connect_four", GREEDY_AND_RANDOM, 60, jobs=1)
 
 
-def test_go_is_written_as_sgf_and_players_who_repeat_themselves_are_told(tmp_path, capsys):
+def test_go_is_written_as_sgf_and_repeated_games_are_reported(tmp_path, capsys):
     (tmp_path / "go4.py").write_text("from myosu.games.go import make_game\nGAME = make_game(4)\n")
     assert myosu(["record", str(tmp_path / "go4.py"), "--player", "greedy", "--games", "3", "--jobs", "1",
                   "-o", str(tmp_path / "r")]) == 0
@@ -113,7 +113,7 @@ def test_go_is_written_as_sgf_and_players_who_repeat_themselves_are_told(tmp_pat
     assert game.actions == line["actions"] and game.winner == line["returns"][0] and game.black == "greedy"
 
 
-def test_who_resigns_has_lost_and_it_is_said_that_the_moves_do_not_show_it(tmp_path):
+def test_a_resigned_game_is_lost_and_marked_adjudicated(tmp_path):
     with_resigning = Settings((f"gtp:{RESIGNS}", "random"))
     players = GtpPlayer(GO5, RESIGNS), RandomPlayer(GO5, 0)
     [record] = play_block(GO5, players, [0], [1])
@@ -122,7 +122,7 @@ def test_who_resigns_has_lost_and_it_is_said_that_the_moves_do_not_show_it(tmp_p
     assert with_resigning.seats(0)[0].startswith("gtp:")
 
 
-def test_captures_of_dead_stones_before_a_pass_are_not_learnt_from():
+def test_cleanup_captures_before_a_pass_are_not_training_data():
     engine = GtpPlayer(GO5, CLEANS)
     [record] = play_block(GO5, (engine, engine), [0], [1])
     engine.close()
@@ -130,7 +130,7 @@ def test_captures_of_dead_stones_before_a_pass_are_not_learnt_from():
     assert record.unchosen == [0, 1, 2, 3] and record.terminated and not record.adjudicated
 
 
-def test_random_moves_are_as_many_as_asked_for_and_pass_only_if_they_must():
+def test_random_moves_have_the_asked_share_and_avoid_passing():
     greedy = AlphaBetaPlayer(GO5, 1)
     records = play_block(GO5, (greedy, greedy), list(range(12)), list(range(12)), opening_plies=3, random_moves=0.2)
     later = [ply in record.unchosen for record in records for ply in range(3, record.length)]
@@ -156,7 +156,7 @@ def test_scripted_players_of_a_game_for_one_are_recorded(tmp_path):
 
 
 @pytest.mark.slow
-def test_demonstrations_of_a_run_are_read_by_what_imitates(tmp_path, capsys):
+def test_demonstrations_of_a_run_are_read_by_imitation(tmp_path, capsys):
     """A trained run in a Gymnasium environment is recorded and cloned; the clone acts in the same way."""
     from myosu import evaluate, load, train
     from myosu.envs.registry import load_environment
@@ -184,14 +184,14 @@ def test_demonstrations_of_a_run_are_read_by_what_imitates(tmp_path, capsys):
     (["snake", "--player", "alphabeta:2"], "snake is single-player: its player must be one run or random or greedy"),
     (["CartPole-v1", "--player", "greedy"], "CartPole-v1 is single-player: its player must be one run (--player"),
     (["tictactoe", "--player", "random", "--random-moves", "1"], "the fraction of random moves below 1"),
-    (["tictactoe", "--player", "random", "--games", "0"], "--games 0: one at least"),
+    (["tictactoe", "--player", "random", "--games", "0"], "--games 0: it must be 1 or more"),
 ], ids=["nobody", "unknown", "single", "no-rules", "all-random", "none"])
-def test_what_cannot_be_recorded_is_told(tmp_path, capsys, arguments, said):
+def test_impossible_recordings_are_refused(tmp_path, capsys, arguments, said):
     assert myosu(["record", *arguments, "-o", str(tmp_path / "r")]) == 2
     assert said in capsys.readouterr().err and not (tmp_path / "r").exists()
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path, capsys):
+def test_a_folder_with_other_files_is_refused(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert myosu(["record", "tictactoe", "--player", "random", "-o", str(tmp_path)]) == 2
     assert "holds something other than a recording" in capsys.readouterr().err

@@ -18,17 +18,17 @@ DRAW = GameRecord(seed=0, actions=[0, 4, 8, 1, 7, 6, 2, 5, 3], returns=[0.0, 0.0
                   unchosen=list(range(8)))
 
 
-def test_a_position_of_each_game_and_its_outcome_for_the_player_to_move():
+def test_sampled_positions_have_the_outcome_for_the_mover():
     sample = Sample.of([FIRST_WINS, SECOND_WINS, DRAW], TICTACTOE)
     assert sample.game.tolist() == [0, 1, 2] and sample.stage.tolist() == [0, 0, 0]
     assert sample.outcome[0] == (1.0 if sample.states["player"][0] == 0 else -1.0)
-    assert sample.outcome[1:].tolist() == [1.0, 0.0], "the second player moves and wins; the last move of a draw"
-    assert len({Sample.of([FIRST_WINS], TICTACTOE, seed).states.tobytes() for seed in range(20)}) > 1, "drawn at random"
+    assert sample.outcome[1:].tolist() == [1.0, 0.0], "the second player moves and wins; a draw is 0"
+    assert len({Sample.of([FIRST_WINS], TICTACTOE, seed).states.tobytes() for seed in range(20)}) > 1, "not random"
     with pytest.raises(UserError, match="no position"):
         Sample.of([], TICTACTOE)
 
 
-def test_long_games_have_a_position_in_every_stage():
+def test_positions_of_long_games_cover_every_stage():
     game, rng = load_game("othello"), np.random.default_rng(0)
     course = Course(game, 0)
     while not course.now.over:
@@ -40,7 +40,7 @@ def test_long_games_have_a_position_in_every_stage():
     assert set(np.abs(sample.outcome)) == {abs(course.now.returns[0])}
 
 
-def test_errors_by_hand():
+def test_value_errors_by_hand():
     """Evaluations by the outcome, by 0 and by the opposite of the outcome have errors 0, ½ and 2; 0 for the draw."""
     sample = Sample.of([FIRST_WINS, SECOND_WINS, DRAW], TICTACTOE)
     found = compare_evaluations(sample, {"oracle": lambda states: sample.outcome[:len(states)],
@@ -66,24 +66,24 @@ def prefers(action):
     return lambda states, legal: (np.zeros(len(states)), np.where(np.arange(9) == action, 100.0, 0.0) + 0 * legal)
 
 
-def test_rollouts_by_a_network_play_its_policy_and_tell_the_mover():
+def test_network_rollouts_play_its_policy_and_score_the_mover():
     """X has 0 and 1, O has 3 and 4: the player to move wins immediately with 2 for X, with 5 for O."""
     run = network_rollouts(prefers(2), TICTACTOE)
     states = np.repeat(position(0, 3, 1, 4), 8)  # X to move
     assert run(states, 0).tolist() == [1.0] * 8
-    assert states.tobytes() == np.repeat(position(0, 3, 1, 4), 8).tobytes(), "the positions stay as they are"
+    assert states.tobytes() == np.repeat(position(0, 3, 1, 4), 8).tobytes(), "the positions are not modified"
     against = network_rollouts(prefers(5), TICTACTOE)(np.repeat(position(0, 3, 1, 4, 8), 8), 0)
     assert against.tolist() == [1.0] * 8, "O to move completes 3, 4, 5"
 
 
-def test_rollouts_by_a_network_are_drawn_from_it():
+def test_network_rollouts_sample_from_the_policy():
     """X blocks at 5 and threatens 2. O plays 2, which leads to a draw, or 6, after which X wins, with probability ½
     each because the policy is uniform over them."""
     outcomes = network_rollouts(prefers(5), TICTACTOE)(np.repeat(position(0, 3, 1, 4, 8, 7), 400), 0)
     assert set(outcomes) == {0.0, 1.0} and outcomes.mean() == pytest.approx(0.5, abs=0.1)
 
 
-def test_the_mean_of_rollouts():
+def test_mean_of_rollouts_by_hand():
     """Only one cell is left, and it wins."""
     last = position(0, 4, 8, 1, 7, 6, 2, 3)
     assert mean_of_rollouts(random_rollouts(TICTACTOE), 5)(np.repeat(last, 3)).tolist() == [1.0] * 3

@@ -62,7 +62,7 @@ def greedy(state):
     return best[1]
 
 
-def test_geometry():
+def test_touching_cells_are_two_radii_apart():
     """Rows are √3 apart and odd rows shifted by one radius, so that neighbours touch: their centres are 2 apart."""
     for row, column in ((2, 3), (3, 3)):
         x, y = bubble.middle_of(row, column)
@@ -74,7 +74,7 @@ def test_geometry():
     assert bubble.ANGLES[[0, STRAIGHT, 40]].tolist() == pytest.approx([-math.radians(70), 0, math.radians(70)])
 
 
-def test_straight_shot_stops_below_a_bubble():
+def test_a_straight_shot_stops_below_a_bubble():
     """Halfway between cells 3 and 4 of the ceiling, the shot snaps to the left one. The next shot meets that bubble 1
     to the side, so √(1.85² − 1) below its centre, and the nearest cell is the one below the gap, in row 1."""
     state = lay([], "r")
@@ -85,7 +85,7 @@ def test_straight_shot_stops_below_a_bubble():
     assert path[-1].tolist() == pytest.approx([8, 1 + math.sqrt(1.85**2 - 1)]) and cell == bubble.WIDTH + 3
 
 
-def test_bounces():
+def test_shots_bounce_off_the_walls():
     """At 70° from x = 8 the wall at 15 is 7 away, so the first bounce is 7 / tan 70° = 2.548 up, and the others follow
     every 14 / tan 70° = 5.096. The ceiling is 24.249 up, 21.701 above the first bounce: four more bounces, and then
     0.259 · 14 across."""
@@ -99,14 +99,14 @@ def test_bounces():
     assert mirrored[:, 1].tolist() == pytest.approx(path[:, 1].tolist())
 
 
-def test_narrow_gaps_let_it_through_and_narrower_ones_do_not():
+def test_a_shot_passes_gaps_that_are_wide_enough():
     """Centres 4 apart leave 2 · (2 − 1.85) to spare; nothing passes between two neighbours."""
     through = lay([". . . . . . . .", ". . . . . . .", ". . . . . . . .", ". . r . r . ."])
     assert bubble.flight(through, STRAIGHT)[1] == 3
     assert bubble.flight(lay([". . . . . . . .", ". . . . . . .", ". . . r r . . ."]), STRAIGHT)[1] == 3 * 8 + 3
 
 
-def test_two_stay_three_pop():
+def test_two_bubbles_stay_and_three_pop():
     state = lay([". . . r . . . b"])
     assert shoot(state, STRAIGHT) == (pytest.approx(-0.03), False)
     assert rows_of(state) == [". . . r . . . b", ". . . r . . ."]
@@ -115,37 +115,37 @@ def test_two_stay_three_pop():
     assert rows_of(state) == [". . . . . . . b"]
 
 
-def test_what_hangs_loose_falls_and_what_hangs_elsewhere_stays():
+def test_unsupported_bubbles_fall_and_supported_ones_stay():
     state = lay(["b . . r r . . y", ". . . . . . y", "b . . . . . . y"])
     state["board"][1, 3], state["board"][2, 2], state["board"][3, 2] = (bubble.LETTERS.index(c) for c in "rgb")
     board = state["board"].copy()
     board[1, 2] = bubble.LETTERS.index("r")
     popped, fallen, together = bubble.settle(board, 1, 2)
-    assert (popped, fallen, together) == (4, 3, 4), "g and b below, and the b of row 2 that hung on nothing at all"
+    assert (popped, fallen, together) == (4, 3, 4), "g and b below and the unsupported b of row 2 fall"
     state["board"] = board
     assert rows_of(state) == ["b . . . . . . y", ". . . . . . y", ". . . . . . . y"]
 
 
-def test_clearing_wins():
+def test_clearing_the_board_wins():
     state = lay([". . . r r . . ."], shots=9)
     assert shoot(state, STRAIGHT) == (pytest.approx(1 + 3 * 0.01 - 0.03), True)
     assert rows_of(state) == [] and state["shots"] == 8 and legal(GAME, state).all()
 
 
-def test_last_shot_ends_it():
+def test_the_last_shot_ends_the_game():
     state = lay(["b . . . . . . ."], shots=1)
     assert shoot(state, STRAIGHT) == (pytest.approx(-0.03), True)
 
 
-def test_a_bubble_that_stays_in_the_last_row_pays_for_the_shots_left():
+def test_a_bubble_in_the_last_row_costs_the_remaining_shots():
     column = [". . . b . . . ." if row % 2 == 0 else ". . . b . . ." for row in range(13)]
     state = lay(column, shots=10)
     assert shoot(state, STRAIGHT) == (pytest.approx(-10 * 0.03), True)
     state = lay(column, "b", shots=10)
-    assert shoot(state, STRAIGHT) == (pytest.approx(1 + 14 * 0.01 - 0.03), True), "what pops does not stay"
+    assert shoot(state, STRAIGHT) == (pytest.approx(1 + 14 * 0.01 - 0.03), True), "a bubble that pops costs nothing"
 
 
-def test_colours_follow_what_hangs():
+def test_new_colours_are_drawn_from_those_on_the_board():
     state = lay([". . . r r . . b"], "r", "r")
     shoot(state, STRAIGHT)
     assert bubble.LETTERS[state["current"]] == bubble.LETTERS[state["following"]] == "b"
@@ -154,18 +154,18 @@ def test_colours_follow_what_hangs():
     assert bubble.LETTERS[state["current"]] == "b" and bubble.LETTERS[state["following"]] in "rgb"
 
 
-def test_a_shot_between_two_cells_may_take_either_and_one_at_no_cell_is_lost():
+def test_shots_between_two_cells_and_at_unreachable_cells():
     state = lay([])
     mask = legal(GAME, state)
-    assert mask[:8].all() and not mask[8:].any(), "nothing but the ceiling is there to stop it"
+    assert mask[:8].all() and not mask[8:].any(), "only the ceiling stops a shot"
     state = lay([". . . b . . . ."], "r")
-    assert GAME.step(state, 3) == (pytest.approx(-0.03), False), "taken"
+    assert GAME.step(state, 3) == (pytest.approx(-0.03), False), "the cell is occupied"
     assert rows_of(state) == [". . . b . . . ."] and state["shots"] == 59
     ways = bubble.angles_to_cells(lay([]))
     assert ways[3] == ways[4] == STRAIGHT and (ways[:8] >= 0).all() and (ways[8:] == -1).all()
 
 
-def test_left_and_right_are_alike():
+def test_rules_commute_with_the_mirror_symmetry():
     """The reachable cells and the observation of a mirrored position are mirrored."""
     turned = GAME.symmetries.cells[1]
     for seed in range(20):
@@ -180,7 +180,7 @@ def test_left_and_right_are_alike():
         assert np.array_equal(look(GAME, other).reshape(planes.shape), planes[:, turned])
 
 
-def test_observation():
+def test_observation_planes():
     """Yellow is current and blue is next, so their planes are first; red and green follow."""
     state = lay([". . . r . y y b", ". . . . . b g"], "y", "b", shots=37)
     planes = look(GAME, state)
@@ -200,13 +200,13 @@ def test_observation():
         [[0, 5], [0, 6]], [[0, 3]], [[1, 6]], [[0, 7], [1, 5]]]
 
 
-def test_observation_shows_what_falls():
+def test_observation_shows_falling_bubbles():
     state = lay([". . . r r . b .", ". . . g . . ."], "r")
     _, pops, falls = look(GAME, state)[:3].astype(bool)
-    assert np.argwhere(falls).tolist() == np.argwhere(pops).tolist() and pops.any(), "g hangs on r alone"
+    assert np.argwhere(falls).tolist() == np.argwhere(pops).tolist() and pops.any(), "g is supported by r only"
 
 
-def test_colours_have_no_names():
+def test_observation_is_invariant_under_colour_permutation():
     """A permutation of the colours leaves the observation unchanged."""
     for seed in range(10):
         state = GAME.new_states(1, seed)[0]
@@ -267,10 +267,10 @@ def test_a_greedy_player_clears_each_level_in_24_shots_and_a_random_one_hardly_a
         shots.append(60 - int(state["shots"]))
     assert abs(np.mean(shots) - 23.7) < 3 * np.std(shots) * math.sqrt(1 / 20 + 1 / 12)
     games = random_games(GAME, 2000, 0)
-    assert (games.returns[:, 0] > 0).mean() < 0.01, "only who clears earns more than he pays"
+    assert (games.returns[:, 0] > 0).mean() < 0.01, "random play rarely has a positive return"
 
 
-def test_levels_and_chance_come_from_the_seed():
+def test_levels_and_colours_depend_on_the_seed_only():
     one, two, other = (random_games(GAME, 50, seed) for seed in (3, 3, 4))
     assert np.array_equal(one.returns, two.returns) and np.array_equal(one.lengths, two.lengths)
     assert not np.array_equal(one.returns, other.returns)
@@ -284,7 +284,7 @@ def test_doctor_finds_nothing():
     assert [str(f) for f in check_game(GAME, games=20) if f.severity != "info"] == []
 
 
-def test_names_and_pictures():
+def test_action_names_and_pictures():
     assert [bubble.parse_action(bubble.action_name(a)) for a in range(112)] == list(range(112))
     assert bubble.action_name(19) == "d3" and bubble.parse_action(" H14 ") == 111
     for text in ("", "left", "i1", "a15", "a0", "d"):
@@ -300,12 +300,12 @@ def test_names_and_pictures():
 
 
 @pytest.mark.parametrize("settings", [{"rows": 0}, {"rows": 13}, {"colours": 8}, {"shots": 64}])
-def test_impossible_levels(settings):
+def test_impossible_levels_are_refused(settings):
     with pytest.raises(ValueError, match="there can be"):
         bubble.make_game(**settings)
 
 
-def test_price_of_a_shot_is_at_least_what_a_bubble_earns():
+def test_a_shot_price_below_the_bubble_reward_is_refused():
     with pytest.raises(ValueError, match="must cost"):
         bubble.make_game(bubble_reward=0.1, shot_price=0.05)
 
@@ -324,7 +324,7 @@ class Greedy:
 
 
 @pytest.mark.parametrize("clears", [True, False])
-def test_evaluation_tells_who_clears_and_in_how_many_shots(clears, monkeypatch):
+def test_evaluation_reports_success_rate_and_shots(clears, monkeypatch):
     environment, agent = load_environment("bubble"), Greedy(clears)
 
     def make(self, *arguments):

@@ -57,7 +57,7 @@ def test_connect_four_red_yellow_and_gravity():
         image = middles(connect_four.draw(state), 6, 7, 56, 28)
         assert image[5, 0, 0] > 2 * image[5, 0, 1], "red moved first"
     red, green, blue = image[4, 0]
-    assert red > 200 and green > 150 and blue < 120, "yellow lies on it"
+    assert red > 200 and green > 150 and blue < 120, "yellow lies on red"
     assert image[5, 6, 0] > 2 * image[5, 6, 1] and image[3, 0, 2] > 2 * image[3, 0, 0]
 
 
@@ -71,7 +71,7 @@ def test_tictactoe_crosses_and_rings():
     assert ring[30, 45, 2] > ring[30, 45, 0] and cross[30, 30, 0] > cross[30, 30, 2]
 
 
-def test_shapes_may_reach_over_the_border():
+def test_shapes_are_clipped_at_the_border():
     image = drawing.canvas(20, 30, (0, 0, 0))
     drawing.disc(image, 0, 0, 10, (255, 255, 255))
     assert image[0, 0, 0] == 255 and image[19, 29, 0] == 0

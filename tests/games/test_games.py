@@ -72,7 +72,7 @@ def test_same_as_openspiel(name, spiel_name, games):
     assert passes > 100 or name != "othello"
 
 
-def test_othello_reward_is_discs_less_32_and_zero_sum_with_empty_squares():
+def test_othello_reward_is_discs_minus_32_and_zero_sum():
     state = np.zeros(1, othello.STATE)[0]
     # Black has row 1 except g1 and h1; White has g1. The move h1 ends the game with 8 black discs against none.
     state["own"], state["opponent"] = 0x3F, 0x40
@@ -144,7 +144,7 @@ def test_symmetries_are_a_group(name):
 
 
 @EACH
-def test_names_of_actions_come_back(name):
+def test_action_names_are_parsed_back(name):
     game = GAMES[name]
     assert [game.parse_action(game.action_name(a)) for a in range(game.num_actions)] == list(range(game.num_actions))
     for text in ("", "z9", "i1", "d33"):
@@ -152,7 +152,7 @@ def test_names_of_actions_come_back(name):
             game.parse_action(text)
 
 
-def test_render():
+def test_boards_are_rendered_as_text():
     assert othello.GAME.render(othello.GAME.new_states(1)[0]).splitlines()[4:6] == ["4 . . * O X . . .",
                                                                                     "5 . . . X O * . ."]
     state = connect_four.GAME.new_states(1)[0]

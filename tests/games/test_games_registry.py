@@ -24,7 +24,7 @@ def first_reward(game, actions):
     return [game.step(state, action)[0] for action in actions][-1]
 
 
-def test_example_of_the_docs(nim):
+def test_the_documented_example_game_works(nim):
     game = load_game(str(nim))
     assert [f for f in check_game(game, games=50) if f.severity != "info"] == []
     assert check_vector_env(NativeVectorEnv(game, 4), 50) == []
@@ -32,7 +32,7 @@ def test_example_of_the_docs(nim):
     assert first_reward(game, [2] * 7) == 1.0
 
 
-def test_edited_file_is_loaded_anew(nim):
+def test_an_edited_file_is_loaded_again(nim):
     old = load_game(str(nim))
     assert first_reward(old, [2] * 7) == 1.0
     nim.write_text(NIM.replace("(1.0 if over", "(0.5 if over"))
@@ -41,7 +41,7 @@ def test_edited_file_is_loaded_anew(nim):
     assert load_game(str(nim)) is new
 
 
-def test_two_files_of_one_name_in_one_process_and_from_the_cache(nim):
+def test_files_of_equal_name_do_not_mix_in_process_or_cache(nim):
     other = nim.parent / "other" / "nim.py"
     other.parent.mkdir()
     other.write_text(NIM.replace("(1.0 if over", "(0.5 if over"))
@@ -65,7 +65,7 @@ def test_two_files_of_one_name_in_one_process_and_from_the_cache(nim):
     ("GAME = Game(", "OTHER = Game(", ["GAME"]),
     ('np.dtype([("stones", np.int8), ("player", np.int8)], align=True)', "np.dtype(np.int8)", ["state_dtype"]),
 ])
-def test_broken_file_gives_one_message(nim, old, new, words):
+def test_a_broken_file_gives_a_one_line_message(nim, old, new, words):
     assert old in NIM
     nim.write_text(NIM.replace(old, new))
     with pytest.raises(UserError) as caught:
@@ -74,7 +74,7 @@ def test_broken_file_gives_one_message(nim, old, new, words):
     assert "nim.py" in message and "\n" not in message and all(word in message for word in words), message
 
 
-def test_names():
+def test_unknown_game_names_are_refused_with_suggestions():
     assert {"othello", "connect_four", "tictactoe", "snake", "woodoku"} <= set(game_names())
     with pytest.raises(UserError, match="Did you mean 'othello'"):
         load_game("othelo")
@@ -84,7 +84,7 @@ def test_names():
         load_game("nowhere.py")
 
 
-def test_entry_point_that_cannot_be_loaded(monkeypatch):
+def test_an_entry_point_that_fails_to_load_is_reported(monkeypatch):
     from importlib.metadata import EntryPoint
 
     from myosu.games import registry

@@ -105,7 +105,7 @@ class SlowGo:
 
 
 @pytest.mark.parametrize(("size", "suicide"), [(3, False), (3, True), (5, True)])
-def test_same_as_rules_written_from_their_text(size, suicide):
+def test_game_equals_a_plain_implementation_of_the_rules(size, suicide):
     """Positions repeat often on boards this small."""
     game = go.make_game(size, komi=0.5, suicide=suicide, max_plies=10 * size * size)
     random = np.random.default_rng(size)
@@ -133,7 +133,7 @@ def test_same_as_rules_written_from_their_text(size, suicide):
     assert repeats > 50
 
 
-def test_the_board_keeps_chains_liberties_and_codes():
+def test_board_maintains_chains_liberties_and_codes():
     """Chains, lengths, liberties and the eight points around, recounted after every move."""
     game, state = start(5, suicide=True, max_plies=120)
     random = np.random.default_rng(0)
@@ -184,7 +184,7 @@ def test_ko_may_be_retaken_after_a_move_elsewhere_only():
     assert may(game, state, "C2")
 
 
-def test_sending_two_returning_one():
+def test_superko_forbids_sending_two_returning_one():
     """No stone is retaken immediately, but the position would repeat: superko forbids it, simple ko does not."""
     game, state = start(5)
     play(game, state, "A2 B2 A3 C2 E5 D1 E4 A1 B1 pass C1 A1")
@@ -195,7 +195,7 @@ def test_sending_two_returning_one():
 
 
 @pytest.mark.parametrize("suicide", [False, True])
-def test_suicide(suicide):
+def test_suicide_is_legal_only_if_allowed(suicide):
     game, state = start(3, suicide=suicide)
     play(game, state, "pass A2 pass B3")
     assert not may(game, state, "A3")  # single-stone suicide repeats the position, so it is always illegal
@@ -208,7 +208,7 @@ def test_suicide(suicide):
         assert stones(state)[:3] == ["..O..", ".O...", "O...."] and state["captures"].tolist() == [0, 3]
 
 
-def test_two_passes_end_the_game_and_the_area_counts():
+def test_two_passes_end_the_game_and_area_is_scored():
     game, state = start(5, komi=3.5)
     rewards = play(game, state, "C3 pass pass")
     assert rewards == [(0.0, False), (0.0, False), (1.0, True)]  # 25 points against 3.5
@@ -222,7 +222,7 @@ def test_two_passes_end_the_game_and_the_area_counts():
     assert game.score(state) == 10 - 10 - 7.5
 
 
-def test_a_game_that_is_too_long_is_scored_as_it_stands():
+def test_a_game_at_max_plies_is_scored_as_it_stands():
     game, state = start(5, komi=0.5, max_plies=50)
     random, ended, ply = np.random.default_rng(1), False, 0
     while not ended:
@@ -255,7 +255,7 @@ def test_observation_shows_eight_positions_from_the_movers_side():
 
 
 @pytest.mark.parametrize("name", ["go9", "go9-features"])
-def test_check_finds_nothing(name):
+def test_doctor_finds_nothing(name):
     game = {"go9": go.GO9, "go9-features": go.GO9_FEATURES}[name]
     assert [finding for finding in check_game(game, games=20) if finding.severity != "info"] == []
 
@@ -271,12 +271,12 @@ def test_names_of_points():
 
 
 @pytest.mark.parametrize("settings", [{"size": 1}, {"size": 20}, {"komi": 100}, {"max_plies": 10}])
-def test_settings_that_make_no_game(settings):
+def test_invalid_sizes_are_refused(settings):
     with pytest.raises(ValueError, match="the size must be 2 to 19"):
         go.make_game(**settings)
 
 
-def test_picture_and_text():
+def test_board_is_drawn_and_rendered_as_text():
     game, state = start(9)
     play(game, state, "E5 C3 D3")
     lines = game.render(state).splitlines()
@@ -331,7 +331,7 @@ def test_same_as_openspiel():
         assert theirs.returns()[mover] == reward
 
 
-def test_the_page_is_told_of_stones_captures_and_territory():
+def test_view_shows_stones_captures_and_territory():
     course = Course(go.GO9, 0)
     for move in ["E5", "D5", "C5", "A1", "D6", "B1", "D4", "pass"]:
         course.play(go.GO9.parse_action(move))

@@ -76,7 +76,7 @@ def test_liberties_captures_and_self_atari(game):
     assert planes[features.OWN].sum() == 5 and planes[features.OPPONENT].sum() == 6
 
 
-def test_features_of_moves_are_what_happens_when_they_are_played(game):
+def test_move_features_equal_the_effects_of_the_moves(game):
     """Plays every legal move of random positions and compares captures, liberties and stones in atari."""
     random, seen = np.random.default_rng(0), np.zeros(3, int)
     for seed in range(8):
@@ -106,7 +106,7 @@ def test_features_of_moves_are_what_happens_when_they_are_played(game):
     assert (seen > 10).all()
 
 
-def test_ages(game):
+def test_stone_ages(game):
     state = game.new_states(1)[0]
     for move in ["E5", "C3", "C7", "G7", "D2", "pass", "pass"][:6]:
         game.step(state, game.parse_action(move))
@@ -150,7 +150,7 @@ def test_a_chain_in_atari_escapes_where_the_ladder_is_broken(game):
         assert moves(game, planes, features.LADDER_ESCAPE) == escapes
 
 
-def test_a_chain_in_a_ladder_may_take_its_way_out(game):
+def test_a_chain_escapes_a_ladder_by_capturing(game):
     """As before, but D5 has one liberty: White answers E6 by capturing it at D6."""
     text = LADDER.format(first=".", breaker=".").replace("...XO....", "..OXO....").replace("....XX...", "...OXX...")
     planes = look(game, position(game, text))

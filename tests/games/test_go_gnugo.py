@@ -44,7 +44,7 @@ SEKI = """(;SZ[9];B[ab];W[gd];B[ed];W[ee];B[de];W[fe];B[gg];W[eg];B[he];W[df];B[
 ;B[af];W[ig];B[if];W[cg];B[cd];W[hc];B[bb];W[ci];B[ca];W[ha];B[];W[dg];B[];W[ch];B[];W[di];B[];W[hb];B[];W[])"""
 
 
-def test_a_seki_of_which_gnugo_says_two_things():
+def test_a_seki_that_gnugo_scores_in_two_ways():
     """Black has 30 stones and 8 points, White 34 stones and 6 points: W+9.5 by the rules and by GNU Go's own lists. Its
     final_score is W+8.5."""
     oracle = runpy.run_path(str(SCRIPTS / "gnugo_oracle.py"))
@@ -60,7 +60,7 @@ def test_a_seki_of_which_gnugo_says_two_things():
     assert area == [38, 40] and area[0] - area[1] - 7.5 == -9.5
 
 
-def test_gnugo_beats_chance_and_takes_dead_stones_off():
+def test_gnugo_beats_random_play_and_captures_dead_stones():
     """With these options it plays until the area decides the game. The random player sometimes passes, which must not
     end the game."""
     engine = GtpPlayer(GO9, "gnugo --mode gtp --level 0 --chinese-rules --capture-all-dead --play-out-aftermath "

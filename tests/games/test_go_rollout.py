@@ -83,7 +83,7 @@ def test_moves_are_drawn_from_the_softmax(plies, seed):
     assert (np.abs(counts - draws * expected) <= 5 * deviation + 1).all()
 
 
-def test_weights_are_kept_while_stones_come_and_go():
+def test_incremental_weights_equal_recomputed_ones():
     policy, state = random_policy(), GO9.new_states(1)[0]
     weights, scratch, fresh, colour = policy.weights(), scratch_of(state, policy), scratch_of(state, policy), 1
     taken = 0
@@ -110,7 +110,7 @@ def test_rollouts_end_and_are_scored_by_area():
         assert -81 <= points <= 81 and 40 < moves <= 243 and (board == 0).sum() < 30
 
 
-def test_patterns_are_the_same_in_all_symmetries_and_with_colours_exchanged():
+def test_patterns_are_invariant_under_symmetry_and_colour_swap():
     codes = canonical_codes()
     # Up, left, right, down, and the diagonals: up-left, up-right, down-left, down-right.
     corner = {"up": 1, "right": 1, "up_right": 2}
@@ -131,7 +131,7 @@ def test_patterns_are_the_same_in_all_symmetries_and_with_colours_exchanged():
     assert eyes()[0, code(up=1, left=1, right=1, down=1)] and not eyes()[1, code(up=1, left=1, right=1, down=1)]
 
 
-def test_places_and_nearness():
+def test_place_and_nearness_features():
     assert place_of(1 * 11 + 1, 11) == place_of(9 * 11 + 9, 11) == 0 and place_of(5 * 11 + 5, 11) == 44
     assert place_of(1 * 11 + 4, 11) == place_of(6 * 11 + 9, 11) == place_of(4 * 11 + 1, 11) == 3
     last = 5 * 11 + 5
@@ -139,7 +139,7 @@ def test_places_and_nearness():
     assert nearness(last, NOWHERE, 11) == 0
 
 
-def test_tactics():
+def test_tactical_features():
     state = GO9.new_states(1)[0]
     for move in ["E5", "E6", "A1", "E4", "A5", "D5", "J1", "B1", "H9", "H1", "J9", "G9"]:
         GO9.step(state, GO9.parse_action(move))
@@ -188,7 +188,7 @@ def test_a_policy_is_learnt_from_its_games():
     assert nothing.uniform == pytest.approx(np.exp(nothing.log_likelihood), rel=0.2)
 
 
-def test_the_features_of_a_move_are_numbered_apart():
+def test_feature_numbers_of_a_move_do_not_overlap():
     assert 0 < PATTERNS == RESPONSE < PLACE < NEAR < TACTICS < NOTHING
     state = random_state(40, 7)
     points, features = np.zeros(81, np.int64), np.zeros((81, MOST_FEATURES), np.int64)
@@ -203,7 +203,7 @@ def test_the_features_of_a_move_are_numbered_apart():
         assert (nearness(point, state["last"], 11) in (1, 2)) == (RESPONSE + row[0] in row)
 
 
-def test_saved_policies(tmp_path):
+def test_policies_are_saved_and_loaded(tmp_path):
     policy = random_policy()
     policy.save(tmp_path / "policy.npz")
     again = RolloutPolicy.load(tmp_path / "policy.npz")

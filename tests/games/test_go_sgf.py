@@ -35,11 +35,11 @@ def test_handicap_stones_are_moves_that_white_passes_on():
 
 @pytest.mark.parametrize(("result", "winner"), [("B+R", 1), ("W+T", -1), ("W+Resign", -1), ("B+12.5", 1), ("0", 0),
                                                 ("Draw", 0), ("Void", None), ("?", None), ("", None)])
-def test_results(result, winner):
+def test_sgf_results_are_parsed(result, winner):
     assert read(f"(;SZ[9]RE[{result}];B[ee])").winner == winner
 
 
-def test_moves_after_a_pass_and_moves_that_nobody_chose_are_not_learnt_from():
+def test_cleanup_and_random_moves_are_not_marked_as_chosen():
     record = read("(;SZ[9];B[ee]C[random];W[cc]C[good];B[gg];W[];B[gc];W[cg]C[cleanup];B[];W[])")
     assert record.chosen().tolist() == [False, True, True, False, False, False, False, False]
 
@@ -47,12 +47,12 @@ def test_moves_after_a_pass_and_moves_that_nobody_chose_are_not_learnt_from():
 @pytest.mark.parametrize(("declared", "encoding", "name"), [
     ("UTF-8", "utf-8", "趙治勲"), ("Shift_JIS", "shift_jis", "趙治勲"), ("GB2312", "gb2312", "古力"),
     (None, "latin-1", "Jörg")])
-def test_encodings(declared, encoding, name):
+def test_sgf_encodings_are_read(declared, encoding, name):
     head = f"CA[{declared}]" if declared else ""
     assert read(f"(;SZ[9]{head}PB[{name}];B[ee])".encode(encoding)).black == name
 
 
-def test_encodings_that_are_unknown_or_not_true_cost_names_alone():
+def test_unknown_or_wrong_encodings_do_not_affect_moves():
     assert names(read("(;SZ[9]CA[no-such-code]PB[Ann];B[ee])")) == "E5"
     assert names(read("(;SZ[9]CA[UTF-8]PB[Jörg];B[ee]C[schön])".encode("latin-1"))) == "E5"
 
@@ -65,14 +65,14 @@ def test_encodings_that_are_unknown_or_not_true_cost_names_alone():
     ("(;SZ[9];B[ba];W[cc];B[ab];W[aa])", "move 4: A9 is illegal"),
     ("(;SZ[9];B[];W[];B[ee])", "move 3: E5 is illegal"),
     ("(;SZ[9]HA[2]AB[gc][cg];W[ee];B[ee])", "move 2: E5 is illegal"),
-    ("(;SZ[9];B[ee];W[zz])", r"move 2: W\[zz\] is no point of a board of 9×9"),
+    ("(;SZ[9];B[ee];W[zz])", r"move 2: W\[zz\] is not a point of a board of 9×9"),
     ("(;SZ[25];B[ee])", "25×25 points; 2 to 19 can be read"),
     ("(;SZ[9]AB[ee]AW[cc];B[gg])", "begins in the middle of a game"),
     ("(;SZ[9];B[ee];AW[cc];B[gg])", "sets up stones in the middle of the game"),
     ("(;SZ[nine];B[ee])", "games/one.sgf"),
     ("(;SZ[9]KM[seven];B[ee])", "games/one.sgf"),
 ])
-def test_what_is_wrong_is_named_with_file_and_move(text, message):
+def test_errors_name_file_and_move(text, message):
     with pytest.raises(UserError, match=message) as caught:
         read(text)
     assert "games/one.sgf" in str(caught.value)
@@ -85,7 +85,7 @@ def test_several_games_in_one_file():
         parse_sgf(b"(;SZ[9];B[ee])(;SZ[9];B[ee];W[ee])", "both.sgf")
 
 
-def test_a_folder_leaves_out_what_is_broken_and_says_so(tmp_path):
+def test_broken_files_of_a_folder_are_skipped_and_reported(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "a.sgf").write_text("(;SZ[9];B[ee];W[cc])")
     (tmp_path / "deep" / "again.sgf").write_text("(;SZ[9]PB[other];B[ee];W[cc])")
@@ -100,7 +100,7 @@ def test_a_folder_leaves_out_what_is_broken_and_says_so(tmp_path):
         read_sgf(tmp_path / "huge.sgf")
 
 
-def test_a_folder_without_games(tmp_path):
+def test_a_folder_without_games_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no \.sgf file"):
         read_folder(tmp_path)
     (tmp_path / "broken.sgf").write_text("(;SZ[9];B[ee")
@@ -108,7 +108,7 @@ def test_a_folder_without_games(tmp_path):
         read_folder(tmp_path)
 
 
-def test_what_is_written_is_read_again():
+def test_written_sgf_is_read_back():
     random, state = np.random.default_rng(0), GO9.new_states(1)[0]
     actions = []
     for _ in range(60):

@@ -40,17 +40,17 @@ def was_found(loop) -> bool:
     return bool(loop.stats.cache_hits) and not loop.stats.cache_misses
 
 
-def test_the_same_rules_are_found_and_others_are_not():
+def test_compiled_loop_is_cached_for_equal_rules_only():
     once = adder(1)
     assert sum_with(once)(NUMBERS) == 6
     again = sum_with(once)
     assert again(NUMBERS) == 6 and was_found(again)
-    assert sum_with(adder(2))(NUMBERS) == 12, "another number in the rule's closure"
-    assert sum_with(once, 5)(NUMBERS) == 11, "another number in the loop's"
+    assert sum_with(adder(2))(NUMBERS) == 12, "another number in the closure of the rule"
+    assert sum_with(once, 5)(NUMBERS) == 11, "another number in the closure of the loop"
     assert sum_with(adder(2))(NUMBERS.astype(np.float64)) == 12.0, "other types"
 
 
-def test_games_that_differ_by_a_setting_stay_apart():
+def test_games_with_different_settings_are_cached_separately():
     """Their records are equal but their rules differ: only the corrected snake may move onto its tail's cell."""
     ends = []
     for published in (False, True, False):
@@ -75,7 +75,7 @@ assert game.batch.init.stats.cache_hits and not game.batch.init.stats.cache_miss
 """
 
 
-def test_another_process_finds_them():
+def test_another_process_loads_cached_loops():
     load_game("tictactoe").new_states(1)
     subprocess.run([sys.executable, "-c", SCRIPT], check=True)
 
@@ -102,7 +102,7 @@ def add(one, another):
 
 
 @pytest.mark.parametrize("steps", [(1, 3), (3, 1)])
-def test_an_edited_file_is_another(tmp_path, steps):
+def test_an_edited_file_is_compiled_again(tmp_path, steps):
     found = []
     for step in steps:
         add = module(tmp_path / "rule.py", RULE.format(step=step)).add
@@ -114,7 +114,7 @@ def test_an_edited_file_is_another(tmp_path, steps):
     assert found == [6 * step for step in steps]
 
 
-def test_what_cannot_be_known_again_is_compiled_anew():
+def test_uncached_functions_are_compiled_again():
     @numba.njit
     def add(one, another):  # not cached itself
         return one + another

@@ -78,7 +78,7 @@ class Rules:
 
 @pytest.mark.parametrize(("published", "targets", "channels"),
                          [(False, 1, 1), (False, 3, 1), (True, 1, 1), (True, 3, 2), (True, 30, 4)])
-def test_same_as_the_rules_described(published, targets, channels):
+def test_game_equals_a_plain_implementation_of_the_rules(published, targets, channels):
     game = snake.make_game(published, 5, targets, channels)
     random, eaten, lengths = np.random.default_rng(targets), 0, []
     for seed in range(40):
@@ -104,7 +104,7 @@ def test_same_as_the_rules_described(published, targets, channels):
 
 
 @EACH
-def test_start_turning_back_and_walls(mode):
+def test_start_position_turning_back_and_walls(mode):
     game = SMALL[mode]
     state = game.new_states(1)[0]
     assert game.render(state).replace("*", ".").splitlines()[2] == "# o @ . ."
@@ -118,7 +118,7 @@ def test_start_turning_back_and_walls(mode):
 
 
 @EACH
-def test_eating_grows(mode):
+def test_eating_makes_the_snake_grow(mode):
     game = SMALL[mode]
     state = lay(game, [(2, 0), (2, 1), (2, 2)], [(2, 3)])
     assert game.step(state, RIGHT) == (1.0, False)
@@ -127,7 +127,7 @@ def test_eating_grows(mode):
 
 
 @EACH
-def test_own_body(mode):
+def test_running_into_its_own_body_ends_the_game(mode):
     game = SMALL[mode]
     coil = [(2, 1), (2, 2), (2, 3), (3, 3), (3, 2)]
     assert game.step(lay(game, coil), UP) == (-1.0, True)
@@ -159,7 +159,7 @@ def test_published_bug_targets_overlap():
     assert counts[False] == [15] * 20
     # 15 random cells of 22 are 11.05 different ones on average, and almost never 15.
     assert 10 < np.mean(counts[True]) < 12 and max(counts[True]) < 15
-    assert snake.make_game(False, 5, 30).new_states(1)[0]["targets"].sum() == 22, "as many as there is room for"
+    assert snake.make_game(False, 5, 30).new_states(1)[0]["targets"].sum() == 22, "a target on every free cell"
 
 
 def test_published_bug_circling_never_ends():
@@ -172,7 +172,7 @@ def test_published_bug_circling_never_ends():
     assert rewards == {"fixed": (-1.0, True), "published": (0.0, False)}
 
 
-def test_fixed_observation_tells_the_whole_state():
+def test_fixed_observation_determines_the_state():
     """Reconstructs the state from the observation, except for the offset of the stamps."""
     game, random = snake.GAME, np.random.default_rng(3)
     for seed in range(30):
@@ -235,7 +235,7 @@ def test_doctor_finds_nothing(game):
     assert [str(f) for f in check_game(game, games=30) if f.severity != "info"] == []
 
 
-def test_chance_comes_from_the_seed():
+def test_randomness_depends_on_the_seed_only():
     places = [[game.new_states(1, seed)[0]["targets"].tobytes() for seed in range(20)]
               for game in (snake.GAME, snake.make_game())]
     assert places[0] == places[1] and len(set(places[0])) > 10
@@ -243,7 +243,7 @@ def test_chance_comes_from_the_seed():
     assert np.array_equal(one.lengths, two.lengths) and np.array_equal(one.returns, two.returns)
 
 
-def test_targets_fall_evenly():
+def test_targets_are_uniformly_distributed():
     counts = np.zeros((5, 5))
     for seed in range(2200):
         counts += SMALL["fixed"].new_states(1, seed)[0]["targets"]
@@ -252,7 +252,7 @@ def test_targets_fall_evenly():
     assert (abs(free - 100) < 5 * 9.8).all()  # five standard deviations
 
 
-def test_names_and_pictures():
+def test_action_names_and_pictures():
     assert [snake.parse_action(snake.action_name(a)) for a in range(4)] == [0, 1, 2, 3]
     assert snake.parse_action(" L ") == LEFT
     for text in ("", "x", "leftt"):
@@ -270,6 +270,6 @@ def test_names_and_pictures():
 
 
 @pytest.mark.parametrize("options", [{"size": 4}, {"targets": 0}, {"channels": 3}])
-def test_impossible_options_are_named(options):
+def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match="the size must be"):
         snake.make_game(published=True, **options)

@@ -78,7 +78,7 @@ class Rules:
 
 
 @EACH
-def test_same_as_the_rules_described(mode):
+def test_game_equals_a_plain_implementation_of_the_rules(mode):
     game, random, cleared = MODES[mode], np.random.default_rng(0), 0
     for seed in range(40):
         state = game.new_states(1, seed)[0]
@@ -98,7 +98,7 @@ def test_same_as_the_rules_described(mode):
     assert cleared > 20
 
 
-def test_pieces():
+def test_piece_shapes():
     assert woodoku.CELL_COUNTS.tolist() == [piece.sum() for piece in woodoku.PIECES]
     assert np.bincount(woodoku.CELL_COUNTS[:47]).tolist() == [0, 1, 4, 8, 19, 15], "as published"
     assert np.bincount(woodoku.CELL_COUNTS).tolist() == [0, 1, 4, 8, 21, 15]
@@ -118,7 +118,7 @@ def test_published_bug_two_pieces_are_missing():
         assert drawn & missing == (missing if mode == "fixed" else set())
 
 
-def test_where_a_piece_lies():
+def test_pieces_are_centred_in_their_boxes():
     """A piece is centred in its 5×5 box; an even side is centred on the last cell of its first half."""
     state = lay(woodoku.GAME, "", ["####", "##/#.", "###/#../#.."])
     assert [np.argwhere(box).tolist() for box in woodoku.piece_boxes(state)] == [
@@ -154,7 +154,7 @@ def test_rewards(mode, board, move, piece, straight, reward):
 
 
 @EACH
-def test_move_that_does_not_fit_changes_nothing(mode):
+def test_an_illegal_placement_changes_nothing(mode):
     state = lay(MODES[mode], ROW, ["#", None, "##"], 2)
     before = state.tobytes()
     for move in ("1a1", "2e5", "3i5", "3h1"):
@@ -163,7 +163,7 @@ def test_move_that_does_not_fit_changes_nothing(mode):
 
 
 @EACH
-def test_new_pieces_only_when_all_are_placed(mode):
+def test_new_pieces_come_when_all_are_placed(mode):
     state = lay(MODES[mode], "", ["#", "##", "###"])
     for move, left in (("2a1", [True, False, True]), ("1e5", [False, False, True])):
         play(MODES[mode], state, move)
@@ -173,7 +173,7 @@ def test_new_pieces_only_when_all_are_placed(mode):
 
 
 @EACH
-def test_ends_when_nothing_fits(mode):
+def test_game_ends_when_no_piece_fits(mode):
     checks = " ".join(("#.#.#.#.#", ".#.#.#.#.")[row % 2] for row in range(9))
     state = lay(MODES[mode], checks, ["#", "##", "###"])
     assert play(MODES[mode], state, "1b1") == (1.0, True)
@@ -182,14 +182,14 @@ def test_ends_when_nothing_fits(mode):
     assert play(MODES[mode], state, "1b1") == (1.0, False)
 
 
-def test_published_bug_boxes_cannot_be_left_alone():
+def test_published_bug_boxes_cannot_be_disabled():
     for published, reward in ((False, 1.0), (True, 19.0)):
         game = woodoku.make_game(published, boxes=False)
         state = lay(game, "###...... ###...... ##......." + 6 * " .........", ["#", "##", "###"])
         assert play(game, state, "1c3") == (reward, False)
 
 
-def test_published_bug_straight_is_not_to_be_seen():
+def test_published_bug_straight_is_not_observed():
     same = {mode: np.array_equal(*(look(game, lay(game, ROW, ["#", "##", "###"], straight)) for straight in (1, 17)))
             for mode, game in MODES.items()}
     assert same == {"fixed": False, "published": True}
@@ -212,7 +212,7 @@ def test_rules_commute_with_the_symmetry():
             other["pieces"] = [-1 if piece < 0 else transposed[piece] for piece in state["pieces"]]
             mask, last = legal(game, state), (state["pieces"] >= 0).sum() == 1
             assert np.array_equal(mask[actions], legal(game, other))
-            assert np.array_equal(look(game, state)[4:7].reshape(243), mask), "where the pieces fit is to be seen"
+            assert np.array_equal(look(game, state)[4:7].reshape(243), mask), "the observation shows where pieces fit"
             assert np.array_equal(look(game, state).reshape(18, 81)[:, cells], look(game, other).reshape(18, 81))
             action = int(random.choice(np.flatnonzero(mask)))
             reward, ended = game.step(state, action)
@@ -222,7 +222,7 @@ def test_rules_commute_with_the_symmetry():
     assert woodoku.PUBLISHED.symmetries is None
 
 
-def test_what_a_placement_would_clear_is_to_be_seen():
+def test_observation_shows_what_a_placement_would_clear():
     game, random, seen = woodoku.GAME, np.random.default_rng(5), set()
     for seed in range(60):
         state, ended = game.new_states(1, seed)[0], False
@@ -230,7 +230,7 @@ def test_what_a_placement_would_clear_is_to_be_seen():
             before = np.array([state])[0]
             actions = np.flatnonzero(legal(game, state))
             would_clear = look(game, state)[7:13].reshape(2, 243)
-            assert np.array_equal(state, before), "looking changes nothing"
+            assert np.array_equal(state, before), "observing does not modify the state"
             for action in actions:
                 after = np.array([state])[0]
                 reward, _ = game.step(after, int(action))
@@ -243,7 +243,7 @@ def test_what_a_placement_would_clear_is_to_be_seen():
     assert {0, 1, 2} <= seen
 
 
-def test_random_play_earns_what_was_published():
+def test_random_play_reaches_the_published_score():
     """Published: 77 points in 14.8 moves, with an unknown sample size, assumed to be 100 games. 100,000 games here:
     72.5 in 14.4."""
     games = random_games(woodoku.PUBLISHED, 4000, 0)
@@ -252,7 +252,7 @@ def test_random_play_earns_what_was_published():
         assert abs(values.mean() - published) < margin
 
 
-def test_chance_comes_from_the_seed():
+def test_randomness_depends_on_the_seed_only():
     one, two, other = (random_games(woodoku.GAME, 50, seed) for seed in (3, 3, 4))
     assert np.array_equal(one.returns, two.returns) and np.array_equal(one.lengths, two.lengths)
     assert not np.array_equal(one.returns, other.returns)
@@ -263,7 +263,7 @@ def test_doctor_finds_nothing(mode):
     assert [str(f) for f in check_game(MODES[mode], games=20) if f.severity != "info"] == []
 
 
-def test_names_and_pictures():
+def test_action_names_and_pictures():
     assert [woodoku.parse_action(woodoku.action_name(a)) for a in range(243)] == list(range(243))
     assert woodoku.action_name(81 + 9 * 4 + 2) == "2c5"
     for text in ("", "c5", "4c5", "2j5", "2c0"):

@@ -66,7 +66,7 @@ def test_a_layer_with_action_planes_is_exact(shape, blocks):
             np.zeros((0, 0), np.int32), np.zeros((0, channels), np.float32), np.zeros((0, channels), np.float32),
             np.zeros(0, np.float32), out)
     expected = np.clip(exact * scales + biases + 0.5 * x + planes[actions], 0, 255)
-    assert ((expected > 0) & (expected < 255)).mean() > 0.3, "the cut must not hide the sums"
+    assert ((expected > 0) & (expected < 255)).mean() > 0.3, "clipping must not hide the sums"
     wrong = out.reshape(expected.shape) != np.floor(expected)
     # In float32, only a sum next to an integer may be truncated to the neighbouring one.
     assert np.abs(expected - np.round(expected))[wrong].max(initial=0) < 1e-3
@@ -96,7 +96,7 @@ def test_the_greatest_sums_do_not_overflow(point, channels):
 
 
 @pytest.mark.slow
-def test_an_older_processor_computes_the_same():
+def test_avx2_only_processor_gives_the_same_results():
     """With AVX2 only: these convolutions, 8-bit kernels without integer dot products, a network of both, and training
     with shorter vectors."""
     if not llvmlite.binding.get_host_cpu_features().get("avx2"):
@@ -105,8 +105,8 @@ def test_an_older_processor_computes_the_same():
     bytes_, nets = Path(__file__).with_name("test_int8_kernels.py"), Path(__file__).parents[1] / "nets"
     tests = [f"{__file__}::test_a_layer_with_action_planes_is_exact",
              f"{bytes_}::test_sums_are_exact[none-shape9-32-1-1]", f"{bytes_}::test_sums_are_exact[add-shape6-16-3-3]",
-             f"{nets}/test_nets.py::test_bytes_compute_nearly_the_same[shape0-65-2-True]",
-             f"{nets}/test_conv_norm.py::test_outputs_gradients_and_statistics_are_torchs"]
+             f"{nets}/test_nets.py::test_int8_network_is_close_to_float32[shape0-65-2-True]",
+             f"{nets}/test_conv_norm.py::test_outputs_gradients_and_statistics_equal_torch"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0 and result.stdout.split()[0] == 17 * ".", result.stdout  # none skipped

@@ -59,7 +59,7 @@ def test_sums_are_exact(after, shape, inputs, groups, taps):
     if after == "none":
         assert np.allclose(out, expected, rtol=1e-5, atol=1e-3)
         return
-    assert ((expected > 0) & (expected < 255)).mean() > 0.05, "the cut must not hide the sums"
+    assert ((expected > 0) & (expected < 255)).mean() > 0.05, "clipping must not hide the sums"
     expected = np.clip(expected, 0, 255)
     wrong = out != np.floor(expected)
     # In float32, only a sum next to an integer may be truncated to the neighbouring one.
@@ -75,7 +75,7 @@ def test_scaling_to_unit_by_hand():
     assert x.tolist() == [0, 0, 0, 0]
 
 
-def test_a_laptops_instructions_compute_the_same():
+def test_avx_vnni_gives_the_same_results():
     if not llvmlite.binding.get_host_cpu_features().get("avxvnni"):
         pytest.skip("this processor has not AVX-VNNI")
     environment = {**os.environ, "NUMBA_CPU_NAME": "alderlake", "NUMBA_CPU_FEATURES": LAPTOP}

@@ -28,7 +28,7 @@ def test_two_hot_has_the_scalar_as_its_mean():
     assert torch.allclose(target @ support.points(), scalars, atol=1e-4)
 
 
-def test_squeezed_atoms_are_evenly_spaced_under_h_and_keep_the_mean():
+def test_squeezed_atoms_are_evenly_spaced_and_keep_the_mean():
     # h(3) = √4 − 1 + 0.003 = 1.003, h(8) = 2.008: of three atoms from −8 to 8 the middle one is 0
     assert torch.allclose(squeeze(torch.tensor([3.0, 8.0, -8.0])), torch.tensor([1.003, 2.008, -2.008]))
     assert torch.allclose(unsqueeze(squeeze(torch.tensor([-500.0, 0.0, 7.0], dtype=torch.float64))),
@@ -39,7 +39,7 @@ def test_squeezed_atoms_are_evenly_spaced_under_h_and_keep_the_mean():
     assert torch.allclose(support.two_hot(scalars) @ support.points(), scalars, atol=1e-5)
 
 
-def test_targets_outside_are_told_once():
+def test_targets_outside_the_support_warn_once():
     support = Support(-3.0, 5.0, 17)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

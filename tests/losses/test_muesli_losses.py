@@ -62,7 +62,7 @@ PRIOR, ADVANTAGE = f32(0.5, 0.3, 0.2), f32(0.8, -0.4, 0.1)
 EXACT = cmpo_policy(np.log(PRIOR)[None], ADVANTAGE[None], 1.0)[0]
 
 
-def test_sampled_target_is_proportional_to_the_exact_one_in_expectation():
+def test_sampled_target_is_proportional_to_exact_in_expectation():
     """Summed over all that three draws can bring, each by its probability."""
     actions = np.array(list(itertools.product(range(3), repeat=3)))
     total = PRIOR[actions].prod(-1) @ sampled_cmpo_policy(actions, ADVANTAGE[actions], 3, clip=1.0)
@@ -111,7 +111,7 @@ def test_mean_of_atoms_by_hand_and_by_torch():
     assert gradient[0, :4].isfinite().all(-1).tolist() == [False, False, True, True]
 
 
-def test_gradient_of_a_scalars_cross_entropy_by_hand_and_by_autograd():
+def test_gradient_of_two_hot_cross_entropy_by_hand_and_autograd():
     """Of atoms −2, 0 and 2 with ½, ¼ and ¼: −½ is ¼ and ¾ of the first two, 9 is the last, weighed by 2 and −4."""
     support, logits = Support(-2.0, 2.0, 3), t32([2, 1, 1], [2, 1, 1]).log() + 7
     gradient = support.cross_entropy_gradient(logits, f32(-0.5, 9.0), f32(2, -4))
@@ -150,7 +150,7 @@ def test_gradient_of_the_plane_loss_by_autograd():
     assert torch.allclose(plane_loss_gradient(logits.detach(), planes), expected, atol=1e-7)
 
 
-def test_deviation_forgets_that_it_began_at_nothing():
+def test_deviation_is_corrected_for_its_start_at_zero():
     # Squares 4 and 16 with β = ½: m = 2, then 9; divided by ½ and ¾: 4 and 12.
     assert deviation(2.0, 0.5, 1) == pytest.approx(2.0)
     assert deviation(9.0, 0.5, 2) == pytest.approx(math.sqrt(12))
@@ -173,17 +173,17 @@ def test_retrace_between_two_players_and_at_the_end():
     reward, discount = f32([0, 0, 1, 5]), f32([-1, -1, 0, -1])
     value, q = f32([0.1, 0.2, 0.3, 7, 7]), f32([0.1, 0.2, 0.3, 0.4, 0])
     whole = retrace_returns(reward, discount, value, q, f32([1, 1, 1, 1, 0]))
-    assert np.allclose(whole, f32([1, -1, 1, -2])), "the next game's rows have no part in this one's"
+    assert np.allclose(whole, f32([1, -1, 1, -2])), "returns must not cross the end of a game"
     assert np.allclose(retrace_returns(reward, discount, value, q, f32([0, 0, 0, 0, 0])), f32([-0.2, -0.3, 1, -2]))
 
 
-def test_retrace_with_full_traces_and_q_as_value_is_the_multi_step_return():
+def test_retrace_with_full_traces_is_the_multi_step_return():
     value = f32([5, 6, 7, 8])
     returns = retrace_returns(f32([1, 1, 1]), f32([0.5, 0.5, 0.5]), value, value, f32([1, 1, 1, 1]))
     assert returns.tolist() == [[1.75 + 1, 1.5 + 2, 1 + 4]]
 
 
-def test_retrace_finds_the_target_policys_values_in_data_of_another():
+def test_retrace_finds_target_policy_values_off_policy():
     """A chain of two states that any action leads along; action 1 pays 1, action 0 nothing. Data by ¾, ¼; the target
     policy takes action 1 with ¾. From a Q of nothing its own is found."""
     rng = np.random.default_rng(0)

@@ -15,7 +15,7 @@ def f32(*values):
     return np.array(values, np.float32)
 
 
-def test_advantages_of_mixed_environments():
+def test_advantages_of_interleaved_environments_by_hand():
     """γ = λ = ½. Environment 0 (rows 0, 4, 5): terminated at its second step, so that the value of what is seen then,
     99, counts for nothing. Environment 1 (rows 1, 2, 3, 6, 7): cut at its second step, where the value of what is seen
     is 4, then one step of the next episode, whose next value is 2."""
@@ -28,7 +28,7 @@ def test_advantages_of_mixed_environments():
     assert advantage.tolist() == [0, 2.5, 2, 0, -4, 0, 1, 0]
 
 
-def test_returns_that_are_not_episodic_go_on_across_ends():
+def test_non_episodic_returns_continue_across_episode_ends():
     """The same rows, γ = λ = ½: the values of last observations, 0 and 4, count for nothing. Environment 0 (rows 0, 4,
     5, 8) ends with its second step, and the next episode begins in row 8 with a value of 6. Environment 1 (rows 1, 2,
     3, 6, 7) was cut, and the next episode begins in row 6."""
@@ -57,7 +57,7 @@ def test_surrogate_is_clipped_on_the_side_that_gains():
     assert np.allclose(gradient, [0, 3, -1, 0, -2.25])  # −ρ A where it is not clipped
 
 
-def test_the_surrogates_gradient_is_torchs_for_every_sample():
+def test_surrogate_gradient_equals_torch_for_every_sample():
     """Half of the samples within the range once had the gradient 0, by rounding."""
     rng = np.random.default_rng(0)
     log_ratio, advantage = (rng.standard_normal(1000).astype(np.float32) * scale for scale in (np.float32(0.2), 1))
@@ -69,7 +69,7 @@ def test_the_surrogates_gradient_is_torchs_for_every_sample():
     assert 0 < (gradient == 0).sum() < 200
 
 
-def test_measures_of_an_update():
+def test_kl_clip_fraction_and_explained_variance_by_hand():
     log_ratio = np.log(f32(2, 0.5))
     assert approximate_kl(log_ratio) == pytest.approx((1 - math.log(2) - 0.5 + math.log(2)) / 2)
     assert clip_fraction(np.log(f32(1.3, 0.9, 0.7, 1.0)), 0.2) == 0.5
@@ -78,7 +78,7 @@ def test_measures_of_an_update():
     assert explained_variance(f32(1, 2, 3), f32(5, 5, 5)) == 0
 
 
-def test_choices_that_are_not_legal_have_no_part():
+def test_illegal_choices_have_no_probability_or_gradient():
     """Probabilities ¼ and ¾ among the two that are legal: H = ¼ ln 4 + ¾ ln 4/3."""
     policy = Choices((4,), several=False)
     parameters = policy.normalize(np.tile(f32(50, 0, math.log(3), -3), (2, 1)), np.array([[0, 1, 1, 0]] * 2, bool))
@@ -89,7 +89,7 @@ def test_choices_that_are_not_legal_have_no_part():
     assert np.allclose(gradient, [[0, 0.75, -0.75, 0], [0, -0.25, 0.25, 0]])
 
 
-def test_thousands_of_choices_and_great_logits_stay_finite():
+def test_many_choices_and_large_logits_stay_finite():
     policy, rng = Choices((5000,), several=False), np.random.default_rng(0)
     legal = rng.random((3, 5000)) < 0.01
     legal[0] = False
@@ -140,7 +140,7 @@ def test_gradients_of_gaussians_are_those_of_torch():
     assert policy.mode(parameters).tolist() == parameters[:, :2].tolist()
 
 
-def test_samples_come_as_often_as_they_should():
+def test_samples_follow_the_distribution():
     policy, rng = Choices((3, 2), several=True), np.random.default_rng(3)
     outputs = np.tile(np.log(f32(0.5, 0.3, 0.2, 0.9, 0.1)), (40_000, 1))
     action = policy.sample(policy.normalize(outputs, np.tile(np.array([1, 0, 1, 1, 1], bool), (40_000, 1))), rng)

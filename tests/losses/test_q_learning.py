@@ -22,7 +22,7 @@ def test_best_columns_are_legal():
     assert best_columns(q, everything, (1, 2)).tolist() == [[0, 2], [0, 1]], "columns count over all branches"
 
 
-def test_bootstrapped_is_reward_plus_discounted_value_of_the_chosen():
+def test_bootstrapped_target_by_hand():
     reward, discount = torch.tensor([1.0, 1.0, -2.0]), torch.tensor([0.5, 0.0, 0.25])
     next_q = torch.tensor([[4.0, 8.0], [100.0, 100.0], [4.0, 8.0]])
     assert bootstrapped(reward, discount, next_q, torch.tensor([[1], [1], [0]])).tolist() == [5.0, 1.0, -1.0]
@@ -37,7 +37,7 @@ def test_huber_is_square_then_straight():
     assert error.grad.tolist() == [0.0, 0.5, -1.0, 1.0, -1.0]
 
 
-def test_importance_weights_undo_the_choice():
+def test_importance_weights_by_hand():
     tree = SumTree(4)
     tree.set(np.arange(3), np.array([1.0, 1.0, 2.0]))  # chances 1/4, 1/4, 1/2; count · P = 3/4, 3/4, 3/2
     assert np.allclose(tree.importance(np.array([0, 2]), 3, beta=1.0), [1.0, 0.5])

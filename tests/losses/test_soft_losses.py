@@ -50,13 +50,13 @@ def test_masked_entropy_is_that_of_the_legal_choices():
     assert by_branch(log_probs.exp(), (3, 2)).flatten().tolist() == pytest.approx([1.0] * 4)
 
 
-def test_targets_follow_what_is_legal():
+def test_entropy_targets_follow_the_legal_choices():
     legal = torch.tensor([[True, True, True, True, False], [True, False, False, True, True]])
     found = entropy_targets(legal, (3, 2), 0.5).flatten().tolist()
     assert found == pytest.approx([0.5 * math.log(3), 0.0, 0.0, 0.5 * math.log(2)])
 
 
-def test_temperature_falls_where_there_is_entropy_to_spare():
+def test_temperature_falls_when_entropy_exceeds_its_target():
     """By branch, and nothing goes back into the policy."""
     log_temperature = torch.zeros(2, requires_grad=True)
     entropy = torch.tensor([[1.0, 0.2], [2.0, 0.2]], requires_grad=True)

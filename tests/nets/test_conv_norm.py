@@ -21,7 +21,7 @@ def layer_and_input(shape, inputs, outputs, boards):
     return layer, torch.randn(boards, inputs, *shape), torch.randn(boards, outputs, *shape)
 
 
-def test_a_tile_by_hand():
+def test_winograd_tile_by_hand():
     transform_input, transform_output = (
         second @ first for first, second in (winograd.TRANSFORMS["input"], winograd.TRANSFORMS["output"]))
     seen = np.array([1.0, 2, 3, 4, 5, 6])
@@ -32,7 +32,7 @@ def test_a_tile_by_hand():
 @pytest.mark.parametrize("added", [True, False])
 @pytest.mark.parametrize(("shape", "inputs", "outputs", "boards"), [
     ((8, 8), 32, 32, 19), ((6, 7), 64, 64, 5), ((3, 3), 16, 48, 3), ((9, 13), 32, 16, 7), ((1, 2), 16, 16, 70)])
-def test_outputs_gradients_and_statistics_are_torchs(shape, inputs, outputs, boards, added):
+def test_outputs_gradients_and_statistics_equal_torch(shape, inputs, outputs, boards, added):
     layer, x, residual = layer_and_input(shape, inputs, outputs, boards)
     exact, grad_output = copy.deepcopy(layer).double(), torch.randn(boards, outputs, *shape)
     found = []
@@ -47,14 +47,14 @@ def test_outputs_gradients_and_statistics_are_torchs(shape, inputs, outputs, boa
         assert torch.allclose(ours, expected, rtol=0, atol=3e-5 * float(expected.abs().max()))
 
 
-def test_channels_that_are_no_vector_learn_by_torch():
+def test_unsupported_channel_counts_fall_back_to_torch():
     layer, x, _ = layer_and_input((3, 3), 12, 20, 4)
     assert not winograd_fits(layer.conv, x)
     layer(x).sum().backward()
     assert layer.conv.weight.grad.abs().sum() > 0
 
 
-def test_what_is_no_number_stays_so():
+def test_nan_is_propagated():
     layer, x, _ = layer_and_input((4, 4), 16, 16, 3)
     x[1, 2, 3, 3] = torch.nan
     out = layer(x)

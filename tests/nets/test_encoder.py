@@ -23,23 +23,23 @@ def spec(shape, **fields):
 @pytest.mark.parametrize("shape, last", [
     ((3, 84, 84), False), ((84, 84, 3), True), ((210, 160, 3), True), ((3, 210, 160), False), ((8, 8, 1), True),
     ((13, 10, 10), False), ((10, 10, 13), True), ((2, 6, 7), False), ((6, 7, 2), True)])
-def test_channels_are_told_from_rows_and_columns(shape, last):
+def test_channel_axis_is_detected_from_the_shape(shape, last):
     assert spec(shape).channels_last(shape) is last
     assert not spec(shape, planes_first=True).channels_last(shape)
 
 
 @pytest.mark.parametrize("name, board", [("woodoku", (9, 9)), ("snake", (10, 10)), ("connect_four", (6, 7))])
-def test_boards_are_read_as_boards(name, board):
+def test_board_axes_of_games_are_detected(name, board):
     """Woodoku has more planes than rows, so that the shape alone is ambiguous."""
     encoder = Encoder(game_spec(load_game(name)), (8,), channels=4)
     assert encoder.cells == (4, *board)
 
 
-def test_a_board_of_our_own_may_have_any_shape():
+def test_planes_first_boards_may_have_any_shape():
     assert Encoder(spec((20, 6, 7), planes_first=True), (8,), channels=4).cells == (4, 6, 7)
 
 
-def test_after_a_while_every_cell_hears_of_all_others():
+def test_every_cell_sees_the_whole_board_after_an_update():
     torch.manual_seed(0)
     encoder = Encoder(spec((2, 12, 12), planes_first=True), (8,), channels=4, blocks=0)
     quiet, corner = torch.zeros(1, 2, 12, 12), torch.zeros(1, 2, 12, 12)
@@ -48,7 +48,7 @@ def test_after_a_while_every_cell_hears_of_all_others():
     def far_away():
         return [encoder({"": board})[1][0, :, 11, 11] for board in (quiet, corner)]
 
-    assert torch.equal(*far_away()), "at first a convolution only"
+    assert torch.equal(*far_away()), "before the first update a cell sees only its neighbourhood"
     sum(x.sum() for x in far_away()).backward()
     with torch.no_grad():
         for parameter in encoder.parameters():
@@ -65,7 +65,7 @@ def test_pictures_of_every_size_have_features(side, channels_last):
     assert encoder({"": torch.zeros(2, *shape, dtype=torch.uint8)})[0].shape == (2, 16)
 
 
-def test_an_image_gets_512_units_and_a_board_what_suits_it():
+def test_default_hidden_is_512_for_images_and_kept_for_others():
     assert default_hidden(spec((4, 84, 84)), (64, 64)) == (512,) == default_hidden(spec((25, 9, 3)), (64, 64))
     for small in (spec((30, 24, 24), planes_first=True), spec((300,))):
         assert default_hidden(small, (64, 64)) == (64, 64)
@@ -84,7 +84,7 @@ def seen_by_the_convolutions(encoder, picture):
 
 @pytest.mark.parametrize("side", [7, 30])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_bytes_are_read_as_the_same_picture_in_floats(side, dtype):
+def test_uint8_and_float_images_are_scaled_alike(side, dtype):
     """After ``observe``, bytes and floats up to 255 are scaled in the same way."""
     torch.manual_seed(0)
     bytes_ = torch.randint(0, 256, (50, 3, side, side))
@@ -94,19 +94,19 @@ def test_bytes_are_read_as_the_same_picture_in_floats(side, dtype):
     assert torch.allclose(seen_by_the_convolutions(encoder, bytes_), bytes_ / 255, atol=1e-6)
 
 
-def test_codes_of_cells_are_scaled_by_what_was_seen_channel_by_channel():
+def test_cell_codes_are_scaled_by_the_maximum_seen_per_channel():
     """MiniGrid's codes go up to 10, 5 and 2, but its space up to 255."""
     encoder = Encoder(spec((7, 7, 3), observation_bounds=((0.0, 255.0),)), (8,))
     codes = torch.zeros(4, 7, 7, 3)
     codes[0, 0, 0] = torch.tensor([10.0, 5.0, 2.0])
-    assert seen_by_the_convolutions(encoder, codes).max() == pytest.approx(10 / 255), "before: what the space says"
+    assert seen_by_the_convolutions(encoder, codes).max() == pytest.approx(10 / 255), "at first the bounds count"
     encoder.observe({"": codes})
     assert seen_by_the_convolutions(encoder, codes)[0, :, 0, 0].tolist() == [1, 1, 1]
     encoder.observe({"": codes / 10})
-    assert encoder.parts[0].convolutions[1].greatest.tolist() == [10, 5, 2], "it never shrinks"
+    assert encoder.parts[0].convolutions[1].greatest.tolist() == [10, 5, 2], "the greatest value seen must not shrink"
 
 
-def test_few_whole_numbers_are_one_hot():
+def test_small_integer_ranges_are_one_hot():
     encoder = Encoder(EnvSpec((2, 3, 3), np.int8, 2, 1, (-1.0, 1.0), 9, observation_bounds=((-2.0, 3.0),)), (8,))
     picture = torch.zeros(1, 2, 3, 3)
     picture[0, 0, 0, 0], picture[0, 1, 2, 2] = -2, 3
@@ -116,7 +116,7 @@ def test_few_whole_numbers_are_one_hot():
 
 
 @pytest.mark.parametrize(("dtype", "low"), [(np.bool_, 0.0), (np.uint8, 0.0), (np.float32, -1.0)])
-def test_numbers_up_to_one_stay_as_they_are(dtype, low):
+def test_inputs_bounded_by_one_are_not_scaled(dtype, low):
     encoder = Encoder(EnvSpec((2, 5, 5), dtype, 2, 1, (-1.0, 1.0), 9, observation_bounds=((low, 1.0),)), (8,))
     assert not encoder.learns_scale and isinstance(encoder.parts[0].convolutions[0], _Stem)
 
@@ -146,7 +146,7 @@ class Brightest(gymnasium.Env):
 
 
 @pytest.mark.parametrize("algorithm", [ppo, dqn])
-def test_bytes_and_floats_of_a_small_picture_are_learnt_alike(algorithm):
+def test_small_uint8_and_float_images_are_learnt_alike(algorithm):
     config = {ppo: ppo.Config(num_envs=8, rollout_steps=16, batch_size=64, learning_rate=3e-3, channels=8),
               dqn: dqn.Config(num_envs=8, learning_starts=64, replay_ratio=16.0, discount=0.0, channels=8)}[algorithm]
     earned = []
@@ -156,7 +156,7 @@ def test_bytes_and_floats_of_a_small_picture_are_learnt_alike(algorithm):
     assert min(earned) > 0.9, earned
 
 
-def test_what_a_placement_clears_is_learnt_from_rewards():
+def test_woodoku_line_clears_are_learnt_from_rewards():
     """From random play, DQN with discount 0 learns the reward of a move. If planes were mistaken for rows, it would
     clear no more lines than by chance, which is a quarter of those it could."""
     torch.set_num_threads(1)

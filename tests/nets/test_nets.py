@@ -23,7 +23,7 @@ def trained_net(shape=(3, 8, 8), actions=65, blocks=2, rewards=True):
     return net.eval()
 
 
-def test_pooled_channels_of_a_head_by_hand():
+def test_head_with_pooled_channels_by_hand():
     """One channel of each kind on two cells: the located one keeps its cells, the pooled one gives mean and maximum."""
     head = ConvHead(channels=2, cells=2, outputs=1, located=1, pooled=1)
     with torch.no_grad():
@@ -36,7 +36,7 @@ def test_pooled_channels_of_a_head_by_hand():
     assert head(board.flip(3)).item() == 2 + 10 + 400 + 5000
 
 
-def test_a_head_hears_of_every_channel_wherever_training_has_driven_it():
+def test_head_channels_keep_a_gradient_when_negative():
     """Latent states are never negative. With a relu, a channel that is negative everywhere would get no gradient: one
     of the value's four channels died like this within 25 updates, and three in the end."""
     head = ConvHead(channels=8, cells=4, outputs=3, located=4, hidden=16)
@@ -79,7 +79,7 @@ def test_fused_operators_compute_the_same(shape, actions):
 @pytest.mark.parametrize(("shape", "actions", "blocks", "rewards"), [
     ((3, 8, 8), 65, 2, True), ((3, 8, 8), 65, 2, False), ((2, 6, 7), 7, 0, False), ((2, 3, 3), 9, 1, True),
     ((4, 5, 5), 75, 2, True)])
-def test_bytes_compute_nearly_the_same(shape, actions, blocks, rewards):
+def test_int8_network_is_close_to_float32(shape, actions, blocks, rewards):
     """Heads that the kernels support, with and without pooled channels, and one (75 actions) that they do not
     support."""
     net = trained_net(shape, actions, blocks, rewards)
@@ -104,7 +104,7 @@ def test_bytes_compute_nearly_the_same(shape, actions, blocks, rewards):
             assert bytes_.equal(kept), "the integers wrote over their input"
 
 
-def test_every_cell_sees_how_far_away_the_action_is():
+def test_action_planes_encode_distance_to_the_action():
     with torch.no_grad():
         planes = ActionPlanes(65, 8, 8, 4)
         table = planes()
@@ -113,7 +113,7 @@ def test_every_cell_sees_how_far_away_the_action_is():
         assert torch.equal(table[8 * 1 + 2, :, 4, 4], table[8 * 4 + 5, :, 7, 7])
         assert torch.equal(table[8 * 1 + 2, :, 4, 4], planes.kernel[:, 7 + 3, 7 + 2])
         assert len(table[0, 0].unique()) == 64
-        assert all(len(plane.unique()) == 1 for plane in table[64]), "to pass looks the same from everywhere"
+        assert all(len(plane.unique()) == 1 for plane in table[64]), "the plane of a pass must be uniform"
         columns = ActionPlanes(7, 6, 7, 4)()
         assert columns.shape == (7, 4, 6, 7) and torch.equal(columns[2, :, 0], columns[2, :, 5])
         assert torch.equal(columns[2, :, 3, 5], columns[3, :, 3, 6])
@@ -137,7 +137,7 @@ def test_latents_are_scaled_to_unit_range():
     assert torch.allclose(scaled.flatten(1).amax(1), torch.ones(4), atol=1e-4)
 
 
-def test_gradient_of_the_scaling_is_torchs():
+def test_gradient_of_scale_to_unit_equals_autograd():
     """Compared with automatic differentiation through minimum and maximum; for boards in both memory layouts."""
     torch.manual_seed(0)
     for x in (torch.randn(6, 8), torch.randn(3, 4, 5, 5),
@@ -158,14 +158,14 @@ def test_gradient_is_scaled():
     assert torch.equal(x.grad, torch.full((3,), 0.5))
 
 
-def test_vectors_get_a_multilayer_model():
+def test_vector_observations_get_an_mlp():
     net = trained_net((4,), 2)
     latent, value, policy = net.initial(torch.rand(3, 4))
     assert latent.shape == (3, 16) and value.shape == (3, 11) and policy.shape == (3, 2)
     assert net.recurrent(latent, torch.tensor([0, 1, 0])).reward_logits.shape == (3, 11)
 
 
-def test_adam_on_one_vector_is_torchs():
+def test_flat_adam_equals_torch():
     torch.manual_seed(0)
     nets = [torch.nn.Linear(3, 2) for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
@@ -189,7 +189,7 @@ def test_adam_on_one_vector_is_torchs():
 
 @pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.ReLU])
 @pytest.mark.parametrize("hidden", [(6,), (6, 5), (4, 7, 3)])
-def test_towers_in_numpy_are_torchs(activation, hidden):
+def test_numpy_towers_equal_torch(activation, hidden):
     torch.manual_seed(0)
     net = torch.nn.ModuleList([TwinTowers(3, hidden, activation), *(torch.nn.Linear(hidden[-1], n) for n in (2, 1))])
     for parameter in net.parameters():
@@ -214,7 +214,7 @@ def test_towers_in_numpy_are_torchs(activation, hidden):
 
 @pytest.mark.parametrize(("shape", "actions", "rewards", "planes"), [
     ((3, 8, 8), 65, False, 5), ((2, 6, 7), 7, True, 0), ((1, 4, 4), 48, True, 3), ((6,), 4, True, 0)])
-def test_read_along_an_unroll_the_heads_say_what_each_says_alone(shape, actions, rewards, planes):
+def test_joint_read_along_an_unroll_equals_each_head_alone(shape, actions, rewards, planes):
     torch.manual_seed(0)
     net = MuZeroNet(shape, actions, channels=16, blocks=1, atoms=11, rewards=rewards, decoded_planes=planes).eval()
     for parameter in net.parameters():  # the heads are initialised at 0
@@ -229,7 +229,7 @@ def test_read_along_an_unroll_the_heads_say_what_each_says_alone(shape, actions,
 
 
 @pytest.mark.parametrize("row", [[3.0, -2.0, 5.0], [-4.0, -1.0, -9.0], [0.0, -0.0, 0.0], [1e-40, 1.0, 1e30, -1e30]])
-def test_rows_are_scaled_between_their_extremes_whatever_their_signs(row):
+def test_rows_of_any_sign_are_scaled_to_unit_range(row):
     rows, scales = np.array([row], np.float32), np.empty((1, 1), np.float32)
     low, high = rows.min(), rows.max()
     out = np.empty_like(rows)
@@ -237,7 +237,7 @@ def test_rows_are_scaled_between_their_extremes_whatever_their_signs(row):
     assert np.allclose(out, (rows - low) / (high - low + 1e-5), rtol=1e-5, atol=0)
 
 
-def test_a_row_with_what_is_no_number_is_none():
+def test_scale_rows_keeps_nan():
     rows = np.array([[0.0, np.nan, 2.0], [0.0, 1.0, 2.0]], np.float32)
     scale_rows(rows, rows, np.empty((2, 1), np.float32))
     assert np.isnan(rows[0, 1]) and not np.isnan(rows[1]).any()

@@ -75,7 +75,7 @@ def test_a_game_move_by_move():
 
 
 @pytest.mark.parametrize("game", [TICTACTOE, OTHELLO, load_game("connect_four"), OTHELLO.with_outcome_rewards()])
-def test_rewards_are_those_of_the_whole_game_by_the_rules(game):
+def test_rewards_equal_those_of_the_replayed_game(game):
     env, step = started(game, RandomPlayer(game, 1), num_envs=6, seed=3)
     random, seeds, totals, games, seats = np.random.default_rng(0), step.seed.copy(), np.zeros((2, 6)), 0, []
     while games < 60:
@@ -97,7 +97,7 @@ def test_rewards_are_those_of_the_whole_game_by_the_rules(game):
     assert abs(np.mean(seats) - 0.5) < 0.1
 
 
-def test_truncation_is_seen_from_the_learner():
+def test_truncation_happens_on_the_learners_turn():
     """Truncated after at least four plies, with the learner to move: in the first seat after four, in the second after
     five."""
     short = replace(TICTACTOE, max_plies=4)
@@ -115,11 +115,11 @@ def test_an_opponent_that_resigns_has_lost():
     step = send(env, 2, 2)
     assert step.terminated.tolist() == [False, True] and step.reward.tolist() == [0, 1]
     [(record, seat, _)] = env.finished
-    assert record.adjudicated and record.returns[seat] == 1, "which no replay of its actions would show"
+    assert record.adjudicated and record.returns[seat] == 1, "the moves alone do not show it"
     assert list(record.moves(load_environment("tictactoe")))[-1].terminated
 
 
-def test_goes_on_where_it_was_kept():
+def test_play_continues_from_a_saved_state():
     """With a random opponent."""
     def play(env, step, plies, seed):
         random, seen = np.random.default_rng(seed), []
@@ -137,7 +137,7 @@ def test_goes_on_where_it_was_kept():
     assert play(other, step, 20, 1)[1] == seen
 
 
-def test_keeps_the_contract_of_environments():
+def test_environment_passes_the_vector_env_check():
     env, twin = (AgainstEnv(OTHELLO, RandomPlayer(OTHELLO, 1), 4, 2) for _ in range(2))
     assert [str(finding) for finding in check_vector_env(env, twin=twin) if finding.severity != "info"] == []
 
@@ -161,7 +161,7 @@ def test_ppo_learns_tictactoe_against_a_random_player(tmp_path):
         assert replay(TICTACTOE, record.seed, record.actions).now.returns == tuple(record.returns)
 
 
-def test_dqn_trains_against_alphabeta_and_goes_on(tmp_path):
+def test_dqn_trains_against_alphabeta_and_resumes(tmp_path):
     settings = {"num_envs": 4, "learning_starts": 64, "batch_size": 16, "deterministic": True, "evaluation_games": 10,
                 "evaluate_every": 20, "quiet": True, **TINY}
     run = myosu.train("tictactoe", "dqn", opponent="alphabeta:2", run=tmp_path / "run", updates=30, **settings)
@@ -173,7 +173,7 @@ def test_dqn_trains_against_alphabeta_and_goes_on(tmp_path):
 @pytest.mark.parametrize(("env", "opponent", "words"), [
     ("snake", "random", "single-player"), ("CartPole-v1", "random", "single-player"),
     ("tictactoe", "nobody", "no opponent 'nobody'")])
-def test_impossible_opponents(env, opponent, words):
+def test_impossible_opponents_are_refused(env, opponent, words):
     with pytest.raises(UserError, match=words):
         myosu.train(env, "ppo", opponent=opponent, updates=1, quiet=True)
     assert make_opponent("random", TICTACTOE).name == "random"

@@ -101,7 +101,7 @@ def test_virtual_loss_spreads_a_batch_by_hand():
     assert chosen(tree, new) == [0] and leaves.tolist() == [1, 1, 1]
 
 
-def test_both_means_are_kept_and_mixed_by_hand():
+def test_value_and_rollout_means_are_mixed_by_hand():
     """λ = 1/4. The leaf has v = 0.8 and z = −1, so its value is 0.75 · 0.8 − 0.25 = 0.35. With a reward of 0.1 for the
     mover, q = 0.1 − 0.35. The root, whose first value was 0, has v̄ = (0 + 0.1 − 0.8) / 2 and z̄ = (0 + 0.1 + 1) / 2."""
     tree = hand_tree(rollout_weight=0.25)
@@ -139,7 +139,7 @@ def test_a_leaf_is_expanded_at_its_threshold():
     assert sum(asked) == np.count_nonzero(~edges["ended"]) + np.count_nonzero(edges["expanded"]) + 1
 
 
-def test_a_kept_leaf_becomes_a_root_with_moves():
+def test_an_unexpanded_leaf_is_expanded_as_root():
     """With a high threshold, the node after a move has no priors yet. As a root it is expanded for any number of
     simulations."""
     player = APVPlayer(TICTACTOE, fixed(), fixed(), random_rollouts(TICTACTOE), APVConfig(
@@ -148,7 +148,7 @@ def test_a_kept_leaf_becomes_a_root_with_moves():
     first = next(child for child in tree.children() if not tree.edges["expanded"][child])
     state, history = position(int(tree.nodes["action"][first]))
     assert player.choose(state, [history], 1)[0] in np.flatnonzero(legal_mask(TICTACTOE, state)[0])
-    assert player._trees[tuple(history)] is tree, "it was kept"
+    assert player._trees[tuple(history)] is tree, "the tree was kept"
 
 
 # The player in games.
@@ -164,7 +164,7 @@ def endgame_player(part):
 
 
 @pytest.mark.parametrize("part", ["rollouts", "value", "both"])
-def test_mates_and_blocks(part):
+def test_search_finds_wins_and_blocks(part):
     """X at 0 and 1 wins at 2; O at 0 and 4 must be blocked at 8. Several games in one call, each in its own tree."""
     player = endgame_player(part)
     games = [position(0, 3, 1, 4), position(5, 0, 7, 4), position(0, 4, 8)]
@@ -224,7 +224,7 @@ def test_search_goes_on_in_the_kept_tree():
     player.close()
 
 
-def test_each_position_is_asked_about_once_and_in_batches():
+def test_positions_are_evaluated_once_and_in_batches():
     asked = []
     network = fixed(asked=asked)
     config = APVConfig(simulations=160, rollout_weight=0.0, batch_size=16, c_puct=1.5)
@@ -240,7 +240,7 @@ def test_each_position_is_asked_about_once_and_in_batches():
     assert sum(apart) == sum(asked)
 
 
-def test_resigns_what_is_lost_and_never_by_default():
+def test_resigns_lost_positions_only_if_configured():
     lost, history = position(0, 8, 1, 3, 4)  # X threatens 2 and 7
     config = dataclasses.replace(ROLLOUTS, resign=-0.8)
     resigning = APVPlayer(TICTACTOE, None, None, random_rollouts(TICTACTOE), config)
@@ -253,7 +253,7 @@ def test_resigns_what_is_lost_and_never_by_default():
     assert said.getvalue().split("\n\n")[5:7] == ["= resign", "="], said.getvalue()
 
 
-def test_limits():
+def test_time_limit_and_goes_on_end_a_search():
     """The time limit ends a search before its simulations do, and so does ``goes_on``."""
     config = dataclasses.replace(ROLLOUTS, simulations=10_000_000, seconds=0.05)
     player = APVPlayer(TICTACTOE, None, None, random_rollouts(TICTACTOE), config)
@@ -264,7 +264,7 @@ def test_limits():
     assert player.think(state, [history], goes_on=lambda trees: answers.pop(0))[0].visits == 1 + 3 * 8
 
 
-def test_rollouts_know_who_moves():
+def test_rollout_outcomes_are_from_the_view_of_the_mover():
     """Outcomes are in the view of the player to move, in positions with known outcomes."""
     state, _ = position(0, 4, 8, 1, 7, 6, 2, 3)  # only 5 is left: X completes 2, 5, 8
     assert random_rollouts(TICTACTOE)(state.repeat(5), 3).tolist() == [1.0] * 5
@@ -308,7 +308,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_parts_are_named(run, tmp_path, monkeypatch):
+def test_parts_are_parsed_from_the_player_name(run, tmp_path, monkeypatch):
     player = make_opponent(f"apv:network={run},rollout=uniform,lambda=0.25,simulations=9,batch=2,threshold=2",
                            TICTACTOE)
     assert player.prior is player.value is not None and player.rollouts is not None
@@ -327,12 +327,12 @@ def test_parts_are_named(run, tmp_path, monkeypatch):
     ("apv:rollout=policy.npz", "only Go"), ("apv:network=RUN,lambda=0.5", "rollouts"),
     ("apv:rollout=uniform,batch=1,batch_size=2", "twice"), ("apv:value=nowhere", "nowhere"),
 ])
-def test_impossible_parts_are_told(text, told, run):
+def test_impossible_parts_are_refused(text, told, run):
     with pytest.raises(UserError, match=told):
         make_opponent(text.replace("RUN", str(run)), TICTACTOE)
 
 
-def test_other_games_are_told(run):
+def test_runs_of_other_games_are_refused(run):
     with pytest.raises(UserError, match="plays tictactoe, not othello"):
         make_apv(f"apv:network={run}", load_game("othello"))
     with pytest.raises(UserError, match="single-player game"):
@@ -341,7 +341,7 @@ def test_other_games_are_told(run):
         named_apv("apv:rollout=uniform", None)
 
 
-def test_plays_by_gtp(run, monkeypatch, capsys):
+def test_apv_plays_by_gtp(run, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"play b b2\ngenmove w\nquit\n")))
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(said := io.BytesIO(), write_through=True))
     assert gtp([f"apv:network={run},simulations=8"]) == 0
@@ -356,7 +356,7 @@ def test_game_tree_grows_with_its_states():
     assert tree.states[0].tobytes() == TICTACTOE.new_states(1)[0].tobytes()
 
 
-def test_plays_in_a_league():
+def test_apv_plays_in_a_league():
     entrants = find_entrants(["apv:rollout=uniform,simulations=2"], TICTACTOE)
     assert [entrant.name for entrant in entrants] == ["random", "apv:rollout=uniform,simulations=2"]
     assert not entrants[1].repeats and make_opponent(entrants[1].text, TICTACTOE).config.simulations == 2

@@ -34,7 +34,7 @@ def think(agent, states, **more):
     return agent.think(np.zeros((len(states), 1)), legal_mask(TICTACTOE, states), positions=states, **more)
 
 
-def test_each_part_by_hand():
+def test_prior_and_value_parts_by_hand():
     """A value of 0.5 for the next player is −0.5 for the player to move, less than the 0 of an untried move. So nine
     simulations try all nine moves once."""
     told = think(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(0.5), c_puct=0.01), after())
@@ -44,15 +44,15 @@ def test_each_part_by_hand():
     assert told.value[0] == pytest.approx((0.5 - 9 * 0.5) / 10)
 
 
-def test_moves_that_were_not_tried_have_a_prior_and_nothing_else():
+def test_untried_moves_have_only_a_prior():
     told = think(agent_of(says(0.0, np.log([0.6] + 8 * [0.05])), says(-0.5), c_puct=0.01), after(4), simulations=2)
-    assert told.visits[0].tolist() == [2] + 8 * [0], "it is worth more than what is untried"
+    assert told.visits[0].tolist() == [2] + 8 * [0], "the tried move is worth more than untried ones"
     assert np.isfinite(told.parts["value"][0]).tolist() == [True] + 8 * [False]
     prior = told.parts["prior"][0]
-    assert np.isnan(prior[4]) and np.nansum(prior) == pytest.approx(1), "the middle is taken"
+    assert np.isnan(prior[4]) and np.nansum(prior) == pytest.approx(1), "the middle is occupied"
 
 
-def test_rollouts_see_the_end_of_the_game():
+def test_rollouts_find_immediate_wins():
     """X (0, 1) to move wins at 2; O (3, 4) threatens 5. Both positions are in one batch."""
     states = np.concatenate([after(0, 3, 1, 4), after(0, 3, 1, 4, 8)])  # then O to move wins at 5
     agent = agent_of(rollouts=True, simulations=300)
@@ -61,9 +61,9 @@ def test_rollouts_see_the_end_of_the_game():
     assert set(told.parts) == {"prior", "rollouts"} and told.visits.sum(axis=1).tolist() == [300, 300]
     assert told.policy.sum(axis=1) == pytest.approx(1) and told.lines[0] == [2]
     again = think(agent, states, simulations=20)
-    assert again.visits.sum(axis=1).tolist() == [20, 20], "no tree is kept from question to question"
+    assert again.visits.sum(axis=1).tolist() == [20, 20], "no tree is kept between calls"
 
 
-def test_it_needs_the_true_positions():
+def test_act_without_positions_is_refused():
     with pytest.raises(UserError, match="searches by the rules"):
         agent_of(rollouts=True).act(np.zeros((1, 1)), np.ones((1, 9), np.bool_))

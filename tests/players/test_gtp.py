@@ -29,7 +29,7 @@ def answering(genmove: str, otherwise: str = "print('=\\n', flush=True)") -> str
 
 
 @needs_grhino
-def test_grhino_plays_whole_games_and_beats_chance(othello):
+def test_grhino_plays_whole_games_and_beats_random_play(othello):
     engine = GtpPlayer(othello, "gtp-rhino -l 1")
     try:
         result = play_match(othello, engine, RandomPlayer(othello, 1), games=12, seed=1)
@@ -40,7 +40,7 @@ def test_grhino_plays_whole_games_and_beats_chance(othello):
 
 
 @needs_grhino
-def test_grhino_keeps_the_games_apart_and_counts_as_we_do(othello):
+def test_grhino_switches_between_games_and_scores_agree(othello):
     """One process switches between games; its final scores agree with the rewards."""
     engine = GtpPlayer(othello, "gtp-rhino -l 1")
     try:
@@ -87,7 +87,7 @@ def test_an_engine_that_refuses_our_move_is_named(othello):
         GtpPlayer(othello, refusing, timeout=5).choose(othello.new_states(1), [[19]])
 
 
-def test_a_pass_that_the_engine_has_no_word_for_is_left_out(othello):
+def test_passes_unknown_to_the_engine_are_not_sent(othello):
     """Like GRhino, which passes implicitly."""
     without_pass = "print('? syntax error\\n' if 'pass' in line else '=\\n', flush=True)"
     engine = GtpPlayer(othello, answering("print('= a1\\n', flush=True)", without_pass), timeout=5)
@@ -96,7 +96,7 @@ def test_a_pass_that_the_engine_has_no_word_for_is_left_out(othello):
     engine.close()
 
 
-def test_engines_that_cannot_start(othello):
+def test_engines_that_cannot_start_are_reported(othello):
     with pytest.raises(UserError, match="there is no program 'gtp-nonesuch'"):
         GtpPlayer(othello, "gtp-nonesuch -l 1")
     with pytest.raises(UserError, match="exit code 0"):
@@ -140,7 +140,7 @@ def test_an_engine_that_resigns_has_lost(tmp_path):
     assert {len(history) for history in result.histories} == {4, 5} and np.all(mirrored.rewards == -1)
 
 
-def test_a_game_given_up_counts_as_the_worst_one(othello):
+def test_resigning_gives_the_minimum_reward(othello):
     """A resigning player gets the minimum reward; −1 if the rewards are unbounded."""
     assert reward_of_resigning(othello) == -32 and reward_of_resigning(othello.with_outcome_rewards()) == -1
     assert reward_of_resigning(replace(othello, reward_range=(-np.inf, np.inf))) == -1
@@ -155,7 +155,7 @@ def test_a_game_given_up_counts_as_the_worst_one(othello):
     ("a\0b", "there is no program|cannot be started"),
     ("{folder}/not_a_program", "cannot be started: .*Exec format error"),
 ])
-def test_command_lines_that_are_none(othello, tmp_path, command, message):
+def test_invalid_command_lines_are_refused(othello, tmp_path, command, message):
     (tmp_path / "not_a_program").write_bytes(b"\x7fELF nothing")
     (tmp_path / "not_a_program").chmod(0o755)
     with pytest.raises(UserError, match=message):
@@ -165,7 +165,7 @@ def test_command_lines_that_are_none(othello, tmp_path, command, message):
 @pytest.mark.parametrize("text", ["alphabeta:", "alphabeta:x", "alphabeta:-1", "alphabeta:0", "alphabeta:" + "9" * 5000,
                                   "alphabeta:\u00b2", "mcts:1.5", "mcts:" + "9" * 5000, "runs/none:" + "9" * 50,
                                   "exhaustive", "nobody", ""])
-def test_players_that_do_not_exist(othello, text):
+def test_unknown_players_are_refused(othello, text):
     with pytest.raises(UserError):
         make_opponent(text, othello)
 
@@ -175,7 +175,7 @@ def simulations_of(player, game):
     return player._agent.think(course.observation(course.now)[None], course.legal_actions()[None]).visits.sum()
 
 
-def test_a_folder_wins_over_a_number_of_simulations(tmp_path, monkeypatch):
+def test_an_existing_folder_has_precedence_over_simulations(tmp_path, monkeypatch):
     """``othello:3`` is that folder if it exists, else three simulations per move of ``othello``; also in leagues."""
     monkeypatch.chdir(tmp_path)
     untrained_run(tmp_path / "runs" / "a", "tictactoe")
@@ -191,7 +191,7 @@ def test_a_folder_wins_over_a_number_of_simulations(tmp_path, monkeypatch):
     assert simulations_of(make_opponent(entrant.text, game), game) == 4
 
 
-def test_an_engine_that_never_ends_its_answer(othello):
+def test_an_endless_answer_is_reported(othello):
     for body, message in [("while True: print('= x', flush=True)", "had not ended its answer after 1 s|gave no answer"),
                           ("while True: print('= ' + 100_000 * 'x', end='', flush=True)", "a line of more than")]:
         with pytest.raises(UserError, match=message):

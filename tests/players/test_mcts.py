@@ -27,7 +27,7 @@ def choice(game, player, moves):
     ("b1 a1 b3 a2", "b2"),
     ("c3 b2 c1", "c2"),
 ])
-def test_wins_and_blocks_from_either_seat(tictactoe, moves, best):
+def test_finds_wins_and_blocks_from_either_seat(tictactoe, moves, best):
     assert choice(tictactoe, MctsPlayer(tictactoe, 500), moves) == best
 
 
@@ -41,7 +41,7 @@ def test_more_simulations_are_stronger():
     assert play_match(game, MctsPlayer(game, 10), RandomPlayer(game), games=40).overall.win_rate > 0.7
 
 
-def test_passes_and_long_games():
+def test_plays_long_games_with_passes():
     """Othello has positions in which only the pass is legal, and long games."""
     game = load_game("othello")
     result = play_match(game, MctsPlayer(game, 20), RandomPlayer(game, 1), games=20)
@@ -49,13 +49,13 @@ def test_passes_and_long_games():
     assert any(64 in history for history in result.histories), "no game had a pass"
 
 
-def test_the_same_seed_chooses_the_same(tictactoe):
+def test_equal_seeds_choose_equal_moves(tictactoe):
     states = tictactoe.new_states(50)
     first, again, other = (MctsPlayer(tictactoe, 5, seed).choose(states, [[]] * 50) for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
-    assert len(set(first.tolist())) > 1, "the games of one batch have chances of their own"
+    assert len(set(first.tolist())) > 1, "each game of a batch has its own random numbers"
 
 
-def test_impossible_numbers_are_refused(tictactoe):
+def test_zero_simulations_are_refused(tictactoe):
     with pytest.raises(UserError, match="mcts:0: the number of simulations per move"):
         MctsPlayer(tictactoe, 0)

@@ -19,7 +19,7 @@ def pachi(game, playouts=500):
     return GtpPlayer(game, f"{PACHI} -r chinese -s 1 -t ={playouts} threads=1,pass_all_alive,resign_threshold=0")
 
 
-def test_it_plays_whole_games_and_takes_dead_stones_off():
+def test_pachi_plays_whole_games_and_captures_dead_stones():
     """Every move is legal, and Pachi wins by area, because it captures dead stones before it passes."""
     game = make_game(7)
     engine = pachi(game)
@@ -31,7 +31,7 @@ def test_it_plays_whole_games_and_takes_dead_stones_off():
     assert len({tuple(history) for history in result.histories}) == 4
 
 
-def test_it_is_told_the_komi_and_the_size():
+def test_komi_and_size_are_sent_to_pachi():
     game = make_game(7, komi=30.5)
     engine = pachi(game)
     try:

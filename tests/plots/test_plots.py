@@ -45,7 +45,7 @@ def solo(tmp_path):
     return with_metrics(folder, *played, evaluation(3, 4.0, env_steps=300))
 
 
-def test_curves_over_each_course(duel, solo):
+def test_curves_over_minutes_steps_and_updates(duel, solo):
     curve = read_curve(duel)
     assert curve.two_players and curve.course.tolist() == [1, 2] and curve.mean.tolist() == [-0.5, 0.75]
     assert curve.interval.tolist() == [[-1.5, 1.5], [-0.25, 2.75]] and curve.episodes.shape == (0, 2)
@@ -56,7 +56,7 @@ def test_curves_over_each_course(duel, solo):
     assert minutes_at(duel, [0, 10, 20]).tolist() == [0, 1, 2]
 
 
-def test_pictures(duel, solo, tmp_path):
+def test_learning_plots_are_written(duel, solo, tmp_path):
     plot_learning([duel, duel], tmp_path / "duel.svg", "updates", "Noughts")
     drawn = (tmp_path / "duel.svg").read_text()
     for text in (">Noughts<", ">gradient steps<", ">mean reward against random<", ">duel<"):
@@ -72,7 +72,7 @@ def test_pictures(duel, solo, tmp_path):
     assert (tmp_path / "new" / "solo.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_cannot_be_drawn(duel, solo, tmp_path, capsys):
+def test_impossible_plots_are_refused(duel, solo, tmp_path, capsys):
     with pytest.raises(UserError, match=r"different games \(snake, tictactoe\)"):
         plot_learning([duel, solo], tmp_path / "both.png")
     with_metrics(duel, evaluation(1, 0.0))
@@ -87,7 +87,7 @@ def test_what_cannot_be_drawn(duel, solo, tmp_path, capsys):
     assert "a .png or .svg file" in said and "Which run?" in said and "There is no run in" in said
 
 
-def test_labels_are_moved_apart_and_no_further():
+def test_overlapping_labels_are_spread_minimally():
     assert _spread([100, 50, 0], 10) == [100, 50, 0]
     assert _spread([50, 48, 0], 10) == [54, 44, 0]
     assert _spread([50, 50, 50, 39], 10) == pytest.approx([62.25, 52.25, 42.25, 32.25])

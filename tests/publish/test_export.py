@@ -52,7 +52,7 @@ def test_every_algorithm_has_a_case():
 
 @pytest.mark.parametrize("form", ["onnx", "torch"])
 @pytest.mark.parametrize("case", CASES)
-def test_every_kind_of_network(tmp_path, case, form):
+def test_every_kind_of_network_is_exported(tmp_path, case, form):
     if form == "onnx":
         pytest.importorskip("onnxruntime", reason="requirements-dev.lock")
     run = lively_run(tmp_path / "run", *CASES[case])
@@ -75,13 +75,13 @@ def test_every_kind_of_network(tmp_path, case, form):
     assert set(first["inputs"]) == set(part.inputs)
 
 
-def test_observations_are_of_different_moments(tmp_path):
+def test_check_observations_are_diverse(tmp_path):
     _, environment, _ = load_agent(lively_run(tmp_path / "run", *CASES["board"]))
     found = observations(environment)
     assert len(np.unique(found.reshape(len(found), -1), axis=0)) > 10
 
 
-def test_what_differs_is_not_written(tmp_path, monkeypatch):
+def test_a_differing_export_is_not_written(tmp_path, monkeypatch):
     """A file whose outputs differ from the agent's, as with an error in an exporter."""
     run = lively_run(tmp_path / "run", *CASES["board"])
     monkeypatch.setattr(exporting, "scale_to_unit", lambda latent: latent)
@@ -90,7 +90,7 @@ def test_what_differs_is_not_written(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_exported(tmp_path):
+def test_impossible_exports_are_refused(tmp_path):
     with pytest.raises(UserError, match="toy_algorithm"):
         export(lively_run(tmp_path / "toy", "tictactoe", TOY, {}), tmp_path / "out", "torch")
     with pytest.raises(UserError, match="There is no run"):
@@ -100,7 +100,7 @@ def test_what_cannot_be_exported(tmp_path):
         export(lively_run(tmp_path / "run", *CASES["values"]), tmp_path / "file", "torch")
 
 
-def test_the_example_of_the_docs(tmp_path):
+def test_the_documented_example_works(tmp_path):
     """With only onnxruntime and NumPy, the example chooses the agent's actions."""
     pytest.importorskip("onnxruntime", reason="requirements-dev.lock")
     run = lively_run(tmp_path / "run", *CASES["values"])

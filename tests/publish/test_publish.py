@@ -146,7 +146,7 @@ def perft(course: Course, position, depth: int) -> int:
 @pytest.mark.parametrize("game, depth, known", [
     ("tictactoe", 9, 255168), ("connect_four", 6, 117649), ("othello", 6, 8200), ("snake", 6, None),
     ("woodoku", 2, None), ("go9", 2, 81 * 81 + 82), ("bubble", 2, None)])
-def test_perft(published, game, depth, known):
+def test_page_perft_equals_known_counts(published, game, depth, known):
     _, page = published(game, "muzero", **MUZERO)
     if known is None:
         course = Course(load_game(game), 5)
@@ -156,7 +156,7 @@ def test_perft(published, game, depth, known):
 
 @needs_node
 @pytest.mark.parametrize("game", GAMES)
-def test_positions_are_the_same_to_the_bit(published, game):
+def test_page_positions_equal_python_bit_for_bit(published, game):
     _, page = published(game, "muzero", **MUZERO)
     rules = load_game(game)
     for course in [*courses(rules, 100), *courses(rules, 20, ended=True)]:
@@ -181,7 +181,7 @@ def test_the_largest_page_of_a_native_game_is_below_a_megabyte(published):
 
 
 @needs_node
-def test_a_game_of_ones_own(published, tmp_path):
+def test_a_game_from_a_file_is_published(published, tmp_path):
     """A game from a file, with an array in its rules and a grid that is detected by playing."""
     path = tmp_path / "again.py"
     path.write_text(TICTACTOE_AGAIN)
@@ -196,7 +196,7 @@ def test_a_game_of_ones_own(published, tmp_path):
 
 
 @needs_node
-def test_a_game_without_a_board(published, tmp_path):
+def test_a_game_without_a_board_is_published(published, tmp_path):
     """The docs' example, whose observation is a vector: its state is shown as text, and its agent uses linear
     layers."""
     path = tmp_path / "nim.py"
@@ -218,7 +218,7 @@ def test_a_game_without_a_board(published, tmp_path):
     ("seen = np.zeros(10, np.int64)", "seen = np.sort(np.zeros(10).astype(np.str_))",
      ["again.py, line 11: step cannot be compiled for the browser"]),
 ])
-def test_rules_that_cannot_be_compiled_for_the_browser(tmp_path, old, new, words):
+def test_rules_that_do_not_compile_for_the_browser_are_reported(tmp_path, old, new, words):
     path = tmp_path / "again.py"
     assert old in TICTACTOE_AGAIN
     path.write_text(TICTACTOE_AGAIN.replace(old, new))
@@ -234,7 +234,7 @@ def refused(run, folder: Path, *words: str) -> None:
     assert all(word in str(caught.value) for word in words), caught.value
 
 
-def test_what_cannot_be_published(tmp_path, monkeypatch):
+def test_impossible_publications_are_refused(tmp_path, monkeypatch):
     """A single error message, and the folder is unchanged."""
     def compiled(game, rewards):
         raise AssertionError("seconds of compilation before what takes none")
@@ -272,7 +272,7 @@ def halved(module):
 @needs_node
 @pytest.mark.parametrize("search", ["gumbel", "puct"])
 @pytest.mark.parametrize("game", SEARCHED)
-def test_muzero_thinks_the_same(published, game, search):
+def test_muzero_on_the_page_equals_python(published, game, search):
     run, page = published(game, "muzero", **MUZERO, search=search)
 
     def round_weights(agent):
@@ -297,7 +297,7 @@ def test_muzero_thinks_the_same(published, game, search):
     ("woodoku", "ppo", {"channels": 8, "blocks": 0, "hidden": (16,)}),
     ("snake", "dqn", {"channels": 8, "blocks": 1, "hidden": (16,)}),
     ("woodoku", "dqn", {"channels": 8, "blocks": 1, "hidden": (16,), "dueling": False})])
-def test_agents_without_a_search_think_the_same(published, game, algorithm, settings):
+def test_agents_without_search_on_the_page_equal_python(published, game, algorithm, settings):
     """Up to the rounding of the weights to float16, which applies to products of weights here; so close choices may
     differ."""
     run, page = published(game, algorithm, **settings)

@@ -90,7 +90,7 @@ def exported(page: Page) -> dict:
     return json.loads(Path(download.value.path()).read_text())
 
 
-def test_a_whole_game_by_keyboard(new_context, served):
+def test_a_whole_game_is_played_by_keyboard(new_context, served):
     page = new_context(served.address).new_page()
     page.goto("/pages/othello/")
     wait_for_turn(page)
@@ -115,7 +115,7 @@ def test_a_whole_game_by_keyboard(new_context, served):
     assert page.locator("#moves li").count() == course.now.ply
 
 
-def test_undo_a_hint_and_the_other_side(new_context, served):
+def test_undo_hint_and_switching_sides(new_context, served):
     page = new_context(served.address).new_page()
     page.goto("/pages/othello/")
     wait_for_turn(page)
@@ -132,7 +132,7 @@ def test_undo_a_hint_and_the_other_side(new_context, served):
     assert exported(page)["players"][0]["kind"] == "agent"
 
 
-def test_a_game_is_there_again_after_the_page_was_closed(new_context, served):
+def test_a_game_is_restored_after_the_page_was_closed(new_context, served):
     context = new_context(served.address)
     page = context.new_page()
     page.goto("/pages/othello/")
@@ -148,7 +148,7 @@ def test_a_game_is_there_again_after_the_page_was_closed(new_context, served):
     again.locator("#replays button").wait_for()  # exactly one
 
 
-def test_offline_once_loaded(new_context, site):
+def test_page_works_offline_once_loaded(new_context, site):
     served = Served(site)
     context = new_context(served.address)
     page = context.new_page()
@@ -165,7 +165,7 @@ def test_offline_once_loaded(new_context, site):
     assert ply_of(page) >= 2
 
 
-def test_small_and_dark(new_context, served):
+def test_page_fits_small_screens_and_dark_mode(new_context, served):
     page = new_context(served.address, viewport={"width": 320, "height": 640}, color_scheme="dark").new_page()
     for game in ("othello", "snake"):
         page.goto(f"/pages/{game}/")
@@ -174,7 +174,7 @@ def test_small_and_dark(new_context, served):
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(19, 21, 25)"
 
 
-def test_two_agents_play_and_the_page_may_stop_them(new_context, served):
+def test_two_agents_play_and_can_be_stopped(new_context, served):
     page = new_context(served.address).new_page()
     page.goto("/pages/snake/")
     wait_for_turn(page)
@@ -191,7 +191,7 @@ def test_two_agents_play_and_the_page_may_stop_them(new_context, served):
     assert len(replay(load_game("snake"), game["seed"], game["actions"]).actions) == ply
 
 
-def test_a_file_is_missing(browser, site, tmp_path):
+def test_a_missing_file_is_reported(browser, site, tmp_path):
     """The page shows an error instead of waiting forever."""
     shutil.copytree(site / "pages" / "othello", tmp_path / "page")
     (tmp_path / "page" / "weights.bin").unlink()

@@ -101,7 +101,7 @@ def small(tmp_path):
 
 
 @pytest.mark.slow
-def test_from_nothing_to_the_table_and_on_where_it_was_stopped(small, tmp_path, capsys):
+def test_a_recipe_runs_to_the_end_and_resumes_after_a_stop(small, tmp_path, capsys):
     folder = tmp_path / "out"
     assert myosu(["recipe", str(small), "--folder", str(folder), "--until", "supervised"]) == 0
     assert "Stage 2 of 9: supervised" in capsys.readouterr().out and not (folder / "rollout").exists()
@@ -140,7 +140,7 @@ def test_from_nothing_to_the_table_and_on_where_it_was_stopped(small, tmp_path, 
         run_recipe(read_recipe(str(small)), folder)
 
 
-def test_matches_that_have_ended_are_not_played_again(tmp_path):
+def test_finished_matches_are_not_played_again(tmp_path):
     pairs = [["greedy", "random"], ["random", "greedy"]]
     stage = Rate("rating", "tictactoe", {"pairs": pairs, "games": 20, "jobs": 1}, {}, "here")
     ended = {"games": 20, "win_rate": 0.123, "win_rate_ci95": [0.1, 0.2]}
@@ -152,7 +152,7 @@ def test_matches_that_have_ended_are_not_played_again(tmp_path):
     assert len(told) == 1 and json.loads((tmp_path / "matches.json").read_text()) == figures
 
 
-def test_what_is_left_is_told_at_the_pace_so_far(tmp_path):
+def test_remaining_time_is_estimated_from_the_pace_so_far(tmp_path):
     (tmp_path / "r.toml").write_text('''game = "tictactoe"
 [a]
 stage = "record"
@@ -168,10 +168,10 @@ quick = { about_minutes = 1 }
     recipe, made = read_recipe(str(tmp_path / "r.toml")), {"a": Made(tmp_path, "record", {}, 240.0)}
     assert _progress(recipe, {}, None) == ", 0 minutes so far, about 5 left"
     assert _progress(recipe, {}, "a") == ", 0 minutes so far, about 2 left"
-    assert _progress(recipe, made, None) == ", 4 minutes so far, about 6 left", "half as fast as said"
+    assert _progress(recipe, made, None) == ", 4 minutes so far, about 6 left", "half as fast as announced"
     assert _progress(read_recipe(str(tmp_path / "r.toml"), quick=True), {}, None).endswith("about 3 left")
     recipe.minutes.pop("b")
-    assert _progress(recipe, made, None) == "", "nobody knows"
+    assert _progress(recipe, made, None) == "", "no estimate without minutes of every stage"
 
 
 def test_quick_replaces_settings(small):
@@ -191,7 +191,7 @@ def test_quick_replaces_settings(small):
     ('"random"],', '"randm"],', r"stage rating: There is no opponent 'randm'"),
     ('game = "', 'name = "', "does not say which game"),
     ("value=value", "value=expert", r"stage rating: value of a player = 'expert' is a record stage"),
-    ("simulations=4", "simulation=4", r"stage rating: .*'simulation=4' is no part of it"),
+    ("simulations=4", "simulation=4", r"stage rating: .*'simulation=4' is not one of its parts"),
     ('"uniform", "rollout"', '"uniform", "rolout"', r"stage evaluations: evaluators has 'rolout', which is neither an"),
     ('"uniform", "rollout"', '"uniform", "expert"', r"evaluators = 'expert' is a record stage"),
     ('alone = "supervised"', 'random = "supervised"', r"stage league: players must be a table NAME = PLAYER"),
@@ -204,7 +204,7 @@ def test_quick_replaces_settings(small):
 ], ids=["no-stage", "later-stage", "wrong-kind", "missing", "unknown-kind", "setting", "type", "player", "part",
         "part-setting", "no-evaluator", "evaluator-kind", "random", "league-player", "no-game", "toml", "no-file",
         "other-board", "about"])
-def test_what_is_wrong_is_told_before_anything_runs(small, before, after, said):
+def test_invalid_recipes_are_refused_before_running(small, before, after, said):
     text = small.read_text()
     assert before in text
     small.write_text(text.replace(before, after, 1))
@@ -212,7 +212,7 @@ def test_what_is_wrong_is_told_before_anything_runs(small, before, after, said):
         read_recipe(str(small))
 
 
-def test_games_of_another_board_are_told(small, tmp_path, capsys):
+def test_recordings_of_another_game_are_refused(small, tmp_path, capsys):
     (tmp_path / "sgf").mkdir()
     (tmp_path / "sgf" / "a.sgf").write_text("(;SZ[9]RE[W+R];B[ee])")
     small.write_text(f'game = "{tmp_path}/go4.py"\n[rollout]\nstage = "rollout"\nrecordings = ["{tmp_path}/sgf"]\n')
@@ -227,7 +227,7 @@ def test_games_of_another_board_are_told(small, tmp_path, capsys):
         run_recipe(one, tmp_path, until="last")
 
 
-def test_the_recipes_that_come_with_it_can_be_read(monkeypatch):
+def test_shipped_recipes_can_be_read(monkeypatch):
     """GNU Go need not be installed to read one."""
     monkeypatch.setattr("myosu.recipes.stages.make_opponent", lambda *_, **__: type("Engine", (), {
         "close": lambda self: None})())

@@ -26,7 +26,7 @@ def stacks(count, rng, envs=3):
         yield now
 
 
-def test_a_ring_of_stacks_is_an_array():
+def test_stacked_frames_read_like_an_array():
     """Written over many times, in pieces, at random places too: what is read is what an array would hold."""
     rng = np.random.default_rng(0)
     column, array = StackedFrames(100, (4, 6, 5), np.uint8), np.zeros((100, 4, 6, 5), np.uint8)
@@ -49,7 +49,7 @@ def test_a_ring_of_stacks_is_an_array():
     assert column.distinct == len(np.unique(array[0], axis=0))
 
 
-def test_frames_that_share_nothing_fit_too():
+def test_stacks_without_shared_frames_fit():
     rng = np.random.default_rng(0)
     column, array = StackedFrames(50, (3, 4, 4), np.uint8), rng.integers(0, 256, (50, 3, 4, 4), dtype=np.uint8)
     for _ in range(3):
@@ -57,7 +57,7 @@ def test_frames_that_share_nothing_fit_too():
     assert np.array_equal(column[:], array) and column.distinct == 150
 
 
-def test_frames_with_the_same_hash(monkeypatch):
+def test_frames_with_equal_hashes_are_kept_apart(monkeypatch):
     monkeypatch.setattr("myosu.replay.frames.hash", lambda value: 7, raising=False)
     rng = np.random.default_rng(0)
     column, array = StackedFrames(20, (2, 3, 3), np.uint8), np.zeros((20, 2, 3, 3), np.uint8)
@@ -85,7 +85,7 @@ def filled(frames_once, count=500):
     return replay
 
 
-def test_a_replay_of_frames_is_one_of_stacks(tmp_path):
+def test_frame_replay_equals_replay_of_stacks(tmp_path):
     """Drawn, saved and loaded: the same as without; and what is saved are frames, not stacks."""
     once, plain = filled(True), filled(False)
     assert isinstance(once.columns["observation"], StackedFrames)

@@ -77,7 +77,7 @@ def test_lambda_returns_by_hand():
     assert np.allclose(value_targets(replay, np.array([2]), 0.5, 0, 0.0, 0.5), [2 + 0.5 * (0.1 + 0.5 * 2.075)])
 
 
-def test_returns_are_made_of_rewards_and_what_was_to_come():
+def test_lambda_returns_equal_a_backward_recursion():
     """By the formula, row by row from the end, in a ring; asked for in any order, alone or one after another."""
     rng, replay = np.random.default_rng(0), Replay(COLUMNS, 40)
     for length, value_after in ((9, 0.0), (30, 0.7), (12, -0.3)):  # the first is overwritten
@@ -96,7 +96,7 @@ def test_returns_are_made_of_rewards_and_what_was_to_come():
     assert whole[-1] == pytest.approx(columns["reward"][rows[-1]] + 0.5 * -0.3, rel=1e-6)
 
 
-def test_sequences_end_with_the_rows_of():
+def test_unrolled_samples_end_with_their_game():
     replay = Replay(COLUMNS, 16)
     replay.add(rows_of(3, first=0, rewards=[0, 0, 1]), version=0)
     replay.add(rows_of(5, first=3, rewards=[0, 0, 0, 0, -1]), version=0)
@@ -141,7 +141,7 @@ def test_symmetry_moves_board_policy_and_action_together():
     assert set(batch.action[:, 0]) == {0, 2, 6, 8}, "corner a1 goes to the four corners"
 
 
-def test_symmetry_turns_planes_that_stand_for_directions():
+def test_symmetry_permutes_direction_planes():
     """Planes 0 and 1: a right and a left neighbour. The mirrored board has them exchanged, in later positions too."""
     columns = {**COLUMNS, "observation": ((2, 1, 3), np.uint8), "policy": ((2,), np.float16)}
     replay = Replay(columns, 16)
@@ -160,7 +160,7 @@ def test_symmetry_turns_planes_that_stand_for_directions():
     assert set(batch.action[:, 0]) == {0, 1}
 
 
-def test_saved_replay_is_the_same_and_incremental(tmp_path):
+def test_replay_is_saved_incrementally_and_restored(tmp_path):
     capacity = 2 * BLOCK_ROWS + 100
     replay = Replay(COLUMNS, capacity)
     for k in range(2100):
@@ -195,7 +195,7 @@ def test_sum_tree_draws_in_proportion():
     assert set(tree.sample(100, np.random.default_rng(0))) == {0, 1}
 
 
-def test_rows_in_another_order_say_themselves_where_episodes_end():
+def test_given_remaining_column_marks_episode_ends():
     replay = Replay({"reward": ((), np.float32)}, 4)
     replay.add({"reward": np.zeros(3, np.float32), "remaining": np.array([0, 1, 0])}, version=2)
     assert replay.games == 1 and replay.columns["remaining"].tolist() == [0, 1, 0, 0]
@@ -204,7 +204,7 @@ def test_rows_in_another_order_say_themselves_where_episodes_end():
     assert replay.columns["version"].tolist() == [3, 3, 2, 3]
 
 
-def test_observations_of_several_parts_are_stored_and_saved(tmp_path):
+def test_dict_observations_are_stored_and_saved(tmp_path):
     record = np.dtype([("camera", np.uint8, (2, 2)), ("speed", np.float32)], align=True)
     replay = Replay({"observation": ((), record)}, 10)
     observation = np.zeros(3, record)

@@ -27,7 +27,7 @@ def table(rows):
     return list(zip(*(rows[name].tolist() for name in names), strict=True))
 
 
-def test_the_last_row_is_only_looked_at_and_begins_the_next_sequence():
+def test_last_row_bootstraps_and_starts_the_next_sequence():
     s = Segments(COLUMNS, 1, 3)
     assert play(s, [0], [0], [1], [5.0]) == []
     first, = play(s, [0], [1], [2], [6.0])
@@ -38,13 +38,13 @@ def test_the_last_row_is_only_looked_at_and_begins_the_next_sequence():
     assert table(second) == [(2, 20, 7, True, True, 1), (100, 1000, 8, True, False, 0), (101, 0, 0, False, False, 0)]
 
 
-def test_the_final_observation_of_an_episode_that_was_cut_has_a_row():
+def test_truncated_episodes_store_their_final_observation():
     s = Segments(COLUMNS, 1, 4)
     assert play(s, [0], [0], [1], [5.0], truncated=[0]) == []
     rows, = play(s, [0], [100], [101], [6.0])
     assert table(rows) == [(0, 0, 5, True, False, 0), (1, 0, 0, False, False, 1), (100, 1000, 6, True, False, 0),
                            (101, 0, 0, False, False, 0)]
-    assert rows["legal_actions"][1].all(), "nobody says what is legal there"
+    assert rows["legal_actions"][1].all(), "the mask of a final observation is unknown"
     # Cut just before the end of a sequence, and one step earlier, where no room is left to act once more.
     play(s, [0], [0], [1], [0.0])
     play(s, [0], [1], [2], [0.0])
@@ -55,7 +55,7 @@ def test_the_final_observation_of_an_episode_that_was_cut_has_a_row():
     assert [(row[0], row[3]) for row in table(rows)] == [(0, True), (1, True), (2, False), (100, False)]
 
 
-def test_environments_that_answer_apart():
+def test_environments_that_step_at_different_times():
     s = Segments(COLUMNS, 3, 2)
     ends = play(s, [2, 0], [1, 2], [3, 4], [1.0, 2.0], truncated=[0])
     assert [table(rows) for rows in ends] == [[(1, 10, 1, True, False, 0), (3, 0, 0, False, False, 0)],
@@ -63,7 +63,7 @@ def test_environments_that_answer_apart():
     assert len(play(s, [1], [7], [8], [1.0])) == 1
 
 
-def test_goes_on_after_restoring():
+def test_restored_segments_continue():
     first, second = Segments(COLUMNS, 1, 3), Segments(COLUMNS, 1, 3)
     play(first, [0], [0], [1], [1.0])
     second.load_state_dict(first.state_dict())

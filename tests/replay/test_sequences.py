@@ -58,11 +58,11 @@ def test_sequences_stay_in_their_episodes(steps, capacity):
             burnt += begin[i]
         seen |= set(now.tolist())
     stored = replay.windows(np.flatnonzero(replay.columns["acted"][: replay.filled]))
-    assert seen == set(shown[stored.rows[stored.complete]].tolist()), "everything is learnt from"
+    assert seen == set(shown[stored.rows[stored.complete]].tolist()), "every step must be sampled"
     assert burnt > 200
 
 
-def test_no_step_is_learnt_from_much_more_than_others():
+def test_steps_are_sampled_about_equally_often():
     replay = filled(500, [40, 40])
     rng, counts = np.random.default_rng(0), np.zeros(40)
     for _ in range(300):
@@ -71,7 +71,7 @@ def test_no_step_is_learnt_from_much_more_than_others():
     assert counts.min() > 0.4 * counts.mean() and counts.max() < 1.7 * counts.mean(), counts
 
 
-def test_what_is_saved_is_restored(tmp_path):
+def test_saved_sequences_are_restored(tmp_path):
     replay = filled(40, [9, 12, 5, 20])
     manifest = replay.save(tmp_path)
     other = Sequences(COLUMNS, 40, 1, False, 2, 3)

@@ -43,22 +43,22 @@ def n_step(replay, n):
     return list(zip(*(np.ravel(batch[name]).round(4).tolist() for name in names), strict=True)), batch
 
 
-def test_rows_of_an_answer():
+def test_rows_of_one_step_by_hand():
     running = RunningSteps(COLUMNS, 3, first_id=100)
     rows = play(running, [2, 0], [1, 2], [3, 4], [5.0, 6.0], truncated=[0], mask=(True, False))
     assert rows["env_id"].tolist() == [102, 100, 100] and rows["acted"].tolist() == [True, True, False]
     assert rows["observation"].tolist() == [[1], [2], [4]] and rows["reward"].tolist() == [5, 6, 0]
     assert rows["action"].tolist() == [[10], [20], [0]] and rows["remaining"].tolist() == [0, 1, 0]
     assert rows["truncated"].tolist() == [False, True, False] and not rows["terminated"].any()
-    assert rows["legal_actions"].tolist() == [[True, False]] * 3, "of the end, the last mask that is known"
+    assert rows["legal_actions"].tolist() == [[True, False]] * 3, "the final row has the last known mask"
 
 
-def test_three_steps_by_hand_and_truncation_within_them():
+def test_three_step_returns_with_truncation_by_hand():
     replay, running = Transitions(COLUMNS, 20, steps=3), RunningSteps(COLUMNS, 1)
     replay.add(play(running, [0], [0], [1], [1.0]), 0)
     replay.add(play(running, [0], [1], [2], [2.0]), 0)
     replay.add(play(running, [0], [2], [3], [4.0]), 0)
-    assert n_step(replay, 3)[0] == [] and replay.positions == 0, "nobody has acted yet at 3"
+    assert n_step(replay, 3)[0] == [] and replay.positions == 0, "no action has been taken at 3 yet"
     # The end comes at 4 for everyone: 2 + 4/2 + 8/4; 4 + 8/2; 8. Cut, so that the value of 4 still counts.
     replay.add(play(running, [0], [3], [4], [8.0], truncated=[0], mask=(True, False)), 0)
     table, batch = n_step(replay, 3)
@@ -72,7 +72,7 @@ def test_three_steps_by_hand_and_truncation_within_them():
     assert (replay.positions, replay.total_positions, replay.filled, replay.games) == (6, 6, 8, 2)
 
 
-def test_environments_that_answer_apart():
+def test_environments_that_step_at_different_times():
     replay, running = Transitions(COLUMNS, 20), RunningSteps(COLUMNS, 3)
     replay.add(play(running, [0, 2], [1, 2], [3, 4], [1.0, 2.0]), 0)
     replay.add(play(running, [1, 2], [5, 4], [6, 7], [1.0, 4.0]), 0)
@@ -84,7 +84,7 @@ def test_environments_that_answer_apart():
     assert sorted(n_step(replay, 2)[0])[:2] == [(1, 10, 1.5, 0.25, 8), (2, 20, 4.0, 0.25, 7)]
 
 
-def test_actors_with_the_same_environments_do_not_mix():
+def test_actors_have_distinct_environment_ids():
     env = GymVectorEnv("CartPole-v1", 4, 0)
     actors = [dqn.make_actor(CONFIG, env, seed) for seed in (0, 1)]
     first_ids = [actor.running.first_id for actor in actors]
@@ -119,7 +119,7 @@ class Chain(gymnasium.Env):
 
 @pytest.mark.parametrize("n", [1, 2, 5])
 @pytest.mark.parametrize("groups", [False, True])
-def test_every_window_in_a_ring_that_went_round_is_what_happened(n, groups):
+def test_windows_of_a_wrapped_ring_match_a_full_record(n, groups):
     """Against a record of all that happened, kept beside: whatever can be drawn is whole, and all that is whole can."""
     env = GymVectorEnv(Chain, 4, 0)
     config = dataclasses.replace(CONFIG, n_step=n)
@@ -166,7 +166,7 @@ def test_every_window_in_a_ring_that_went_round_is_what_happened(n, groups):
     assert replay.total_positions == steps - sum(map(len, replay._running.values()))
 
 
-def test_what_follows_is_known_again_after_loading(tmp_path):
+def test_links_between_rows_are_restored(tmp_path):
     running = RunningSteps(COLUMNS, 2)
     first, second = Transitions(COLUMNS, 9, 2), Transitions(COLUMNS, 9, 2)
     for k in range(7):
@@ -185,7 +185,7 @@ def test_what_follows_is_known_again_after_loading(tmp_path):
     assert np.array_equal(third.columns["next_row"], second.columns["next_row"])
 
 
-def test_a_replay_of_other_columns_is_refused(tmp_path):
+def test_replay_with_missing_columns_is_refused(tmp_path):
     older = {name: column for name, column in COLUMNS.items() if name != "acted"}
     replay = Replay(older, 9)
     replay.add({name: np.zeros((1, *shape), dtype) for name, (shape, dtype) in older.items()}, 0)
@@ -193,7 +193,7 @@ def test_a_replay_of_other_columns_is_refused(tmp_path):
         Transitions(COLUMNS, 9).load(tmp_path, replay.save(tmp_path))
 
 
-def test_a_ring_too_small_for_its_environments_is_told():
+def test_ring_too_small_for_its_environments_is_reported():
     replay, running = Transitions(COLUMNS, 2), RunningSteps(COLUMNS, 2)
     for k in range(5):
         replay.add(play(running, [0, 1], [k, k], [k + 1, k + 1], [0.0, 0.0]), 0)
@@ -201,7 +201,7 @@ def test_a_ring_too_small_for_its_environments_is_told():
         replay.sample_windows(4, np.random.default_rng(0))
 
 
-def test_a_rollout_makes_way_for_the_next():
+def test_new_rollout_replaces_the_last():
     replay, running = Rollout(COLUMNS, 10), RunningSteps(COLUMNS, 1)
     replay.add(play(running, [0], [0], [1], [1.0], terminated=[0]), 0)
     assert (replay.positions, replay.total_positions, replay.filled, replay.games) == (1, 1, 2, 1)
@@ -212,7 +212,7 @@ def test_a_rollout_makes_way_for_the_next():
     assert (replay.filled, replay.games) == (2, 1) and replay.view(np.array([0]))["next_observation"] == 7
 
 
-def test_a_rollout_links_its_rows_as_the_ring_does():
+def test_rollout_and_ring_link_rows_alike():
     """Three environments mixed, with ends of episodes and rows that nothing follows yet."""
     sequence = dict(zip(("env_id", "acted"), np.array([
         [0, 2, 1, 2, 0, 0, 2, 2, 1], [1, 1, 1, 0, 1, 0, 1, 1, 1]]), strict=True))

@@ -90,7 +90,7 @@ def dense(x, linear):
     return x @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
 
 
-def test_rnd_pays_what_the_predictor_gets_wrong():
+def test_rnd_rewards_the_prediction_error():
     rnd, steps = RND(SPEC, 0.5), steps_of(SPEC, 1100)
     rnd.update(steps)
     x = rnd.net.observations(steps["next_observation"])[""].numpy()
@@ -108,7 +108,7 @@ def test_rnd_pays_what_the_predictor_gets_wrong():
     assert len(rnd.net.predictor.layers) == 5 and len(rnd.net.target.layers) == 1
 
 
-def test_rnd_pays_less_for_what_it_has_seen_and_the_target_stays():
+def test_rnd_rewards_fall_with_visits_and_the_target_stays():
     known, new = ({**steps_of(SPEC, 64), "next_observation": np.tile(np.eye(5, dtype=np.float32)[places], (32, 1))}
                   for places in ([0, 1], [2, 3]))
     rnd = RND(SPEC, 0.9)
@@ -140,7 +140,7 @@ def test_icm_by_hand():
     assert torch.allclose(found, expected, atol=1e-6) and expected.abs().max() > 1e-3
 
 
-def test_icm_is_not_curious_about_what_it_can_predict():
+def test_icm_rewards_predictable_steps_less():
     """Action 1 swaps two places, action 0 leads to where it has never gone."""
     icm = ICM(SPEC, partial(action_features, SPEC), 0.9)
     places = np.eye(5, dtype=np.float32)
@@ -152,7 +152,7 @@ def test_icm_is_not_curious_about_what_it_can_predict():
     assert icm.novelty(steps).max() < 0.05 * icm.novelty(elsewhere).min()
 
 
-def test_continuous_actions_are_told_by_their_squared_error():
+def test_icm_uses_squared_error_for_continuous_actions():
     spec = GymVectorEnv("Pendulum-v1", 1).spec
     icm, rng = ICM(spec, partial(action_features, spec), 0.9), np.random.default_rng(0)
     steps = {"observation": rng.normal(size=(8, 3)).astype(np.float32), "action": np.ones((8, 1), np.float32),
@@ -163,7 +163,7 @@ def test_continuous_actions_are_told_by_their_squared_error():
     assert icm.loss(steps).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_counts_are_of_one_episode_in_one_environment():
+def test_counts_are_per_episode_and_environment():
     counts = EpisodicCounts(0.9, num_envs=2)
     counts.scale = lambda rewards: rewards
     counts.scale.observe = lambda rewards, steps: None
@@ -178,11 +178,11 @@ def test_counts_are_of_one_episode_in_one_environment():
 
 @pytest.mark.parametrize("text, expected", [("rnd", ("rnd", 0.3, 0.97)), ("icm:2", ("icm", 2.0, 0.97)),
                                             ("counts:0:0.5", ("counts", 0.0, 0.5))])
-def test_what_a_setting_means(text, expected):
+def test_curiosity_settings_are_parsed(text, expected):
     assert parse_curiosity(text, 0.97) == expected
 
 
-def test_what_cannot_be_had_is_told():
+def test_invalid_curiosity_settings_are_refused():
     for text in ("rdn", "rnd:much", "rnd:-1", "rnd:1:0.9:2", "rnd:inf", "rnd:nan", ""):
         with pytest.raises(UserError, match="it must be rnd, icm or counts"):
             dataclasses.replace(PPO, curiosity=(text,))
@@ -201,7 +201,7 @@ def test_what_cannot_be_had_is_told():
 @pytest.mark.parametrize("algorithm, config, curiosity, steps, returns", [
     (ppo, PPO, ("rnd", "icm:0.1", "counts:0.1:0.9"), 600, [(0.97, True), (0.97, False), (0.9, True)]),
     (sac, SAC, ("rnd:0.3:0.9",), 400, [(0.97, True), (0.9, True)]), (dqn, DQN, ("icm",), 300, [(0.99, True)])])
-def test_a_curious_run_is_resumed_exactly(algorithm, config, curiosity, steps, returns):
+def test_run_with_curiosity_is_resumed_exactly(algorithm, config, curiosity, steps, returns):
     config = dataclasses.replace(config, curiosity=curiosity)
     first, second = (InTurn(algorithm, config, GymVectorEnv(lambda: Lock(4), 8, 0), seed) for seed in (0, 7))
     first.run(steps, until=2 * steps)
@@ -219,7 +219,7 @@ def test_a_curious_run_is_resumed_exactly(algorithm, config, curiosity, steps, r
 @pytest.mark.parametrize("algorithm, config, curiosity, steps, opens", [
     (ppo, PPO, (), 20_000, False), (ppo, PPO, ("rnd",), 20_000, True), (ppo, PPO, ("rnd", "counts:0.1"), 20_000, True),
     pytest.param(sac, SAC, ("rnd",), 8000, True, marks=pytest.mark.slow)])
-def test_curiosity_finds_what_chance_does_not(algorithm, config, curiosity, steps, opens):
+def test_curiosity_solves_a_lock_that_random_play_cannot(algorithm, config, curiosity, steps, opens):
     """A lock of 14 numbers from 0 to 2: 1 try in 4.8 million opens it."""
     loop = InTurn(algorithm, dataclasses.replace(config, curiosity=curiosity), GymVectorEnv(lambda: Lock(14), 8, 0), 0)
     last = np.mean([episode.returns[0] for episode in loop.run(steps).episodes[-20:]])

@@ -132,7 +132,7 @@ BOTH_WAYS = pytest.mark.parametrize("kind, leaves, imitates", [
 
 @pytest.mark.slow
 @BOTH_WAYS
-def test_neither_living_nor_dying_pays_by_itself(monkeypatch, kind, leaves, imitates):
+def test_gail_has_no_survival_or_termination_bias_with_sac(monkeypatch, kind, leaves, imitates):
     monkeypatch.setattr(sac, "reward_signals", lambda config, spec, seed: [signal(kind, leaves)])
     loop = InTurn(sac, CONFIG, GymVectorEnv(Door, 4, 0), 0).run(1500)
     lengths = np.mean([episode.length for episode in loop.episodes[-8:]])
@@ -140,7 +140,7 @@ def test_neither_living_nor_dying_pays_by_itself(monkeypatch, kind, leaves, imit
 
 
 @BOTH_WAYS
-def test_neither_pays_for_ppo_either(monkeypatch, kind, leaves, imitates):
+def test_gail_has_no_survival_or_termination_bias_with_ppo(monkeypatch, kind, leaves, imitates):
     monkeypatch.setattr(ppo, "reward_signals", lambda config, spec, seed: [
         signal(kind, leaves, features=ppo._action_features, epochs=4)])
     loop = InTurn(ppo, PPO, GymVectorEnv(Door, 8, 0), 0).run(8000)
@@ -150,7 +150,7 @@ def test_neither_pays_for_ppo_either(monkeypatch, kind, leaves, imitates):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind, learns", [(GAIL, True), (TwoSided, False)])
-def test_imitation_helps_where_the_game_pays_too(monkeypatch, kind, learns):
+def test_imitation_helps_beside_environment_rewards(monkeypatch, kind, learns):
     """With the weight 1, which is far more than the game's own reward. Without imitation the return is about 0.4 after
     these 1,500 steps; a penalty that demands slopes pays for going in some direction, as far as −3."""
     config = sac.Config(hidden=(64, 64), n_step=5, entropy_in_values=False, num_envs=4, replay_capacity=10_000,
@@ -165,7 +165,7 @@ def test_imitation_helps_where_the_game_pays_too(monkeypatch, kind, learns):
 
 @pytest.mark.parametrize("unit", [1.0, 1e-3])
 @pytest.mark.parametrize("kind, fair", [(GAIL, True), (TwoSided, False)])
-def test_nothing_is_paid_where_nothing_distinguishes(kind, fair, unit):
+def test_indistinguishable_behaviour_gets_no_reward(kind, fair, unit):
     """... and in any unit of the observations something is where something does."""
     spec, rng = EnvSpec((4,), np.float32, 3, 1, (-1.0, 1.0), 100), np.random.default_rng(0)
 
@@ -206,7 +206,7 @@ def test_cart_pole_is_imitated_without_its_reward(monkeypatch):
     assert found >= 450, found
 
 
-def test_rewards_have_both_signs_and_ends_what_follows_them():
+def test_rewards_have_both_signs_and_ends_include_absorption():
     gail = signal(GAIL, leaves=True)
     mixed = {"observation": np.ones((64, 1), np.float32), "action": np.arange(64)[:, None] % 2,
              "terminated": np.arange(64) % 2 == 1}
@@ -221,10 +221,10 @@ def test_rewards_have_both_signs_and_ends_what_follows_them():
     same = signal(GAIL, leaves=True)
     for _ in range(200):
         same.update(teachers(True))
-    assert abs(same.rewards(teachers(True))).max() < 0.6, "of those who do the same nothing can be told"
+    assert abs(same.rewards(teachers(True))).max() < 0.6, "identical behaviour cannot be distinguished"
 
 
-def test_of_a_board_it_sees_the_cell_of_the_action():
+def test_discriminator_sees_the_boards_cell_of_the_action():
     """Experts choose the cell that is lit, which is never the last one; what is learnt of the others holds there."""
     spec, rng = EnvSpec((1, 3, 4), np.float32, 12, 1, (0.0, 1.0), 10, planes_first=True), np.random.default_rng(0)
     boards = np.eye(12, dtype=np.float32).reshape(12, 1, 3, 4)
@@ -240,7 +240,7 @@ def test_of_a_board_it_sees_the_cell_of_the_action():
     assert last[11] - last[:11].max() > 0.3, last.round(2)
 
 
-def test_what_it_has_learnt_is_restored():
+def test_discriminator_is_restored():
     first, second = signal(GAIL, True), signal(GAIL, True, seed=5)
     steps = teachers(False)
     first.update(steps)
@@ -250,7 +250,7 @@ def test_what_it_has_learnt_is_restored():
     assert np.array_equal(first.rewards(steps), second.rewards(steps))
 
 
-def test_recorded_games_are_imitated_and_resumed(tmp_path):
+def test_imitation_of_recorded_games_is_resumed(tmp_path):
     """From the folder of one run to the reward of another, with two discounts."""
     limits = TrainConfig(env_steps=400, deterministic=True, evaluate_every=0)
     small = sac.Config(hidden=(16,), num_envs=4, learning_starts=64, batch_size=32, replay_ratio=4.0,
@@ -283,7 +283,7 @@ def test_recorded_games_are_imitated_and_resumed(tmp_path):
         sac.make_learner(imitates, GymVectorEnv("Pendulum-v1", 1).spec, None, 0)
 
 
-def test_what_cannot_be_imitated_is_told():
+def test_empty_demonstrations_and_discount_one_are_refused():
     nothing = {name: column[:0] for name, column in teachers(True).items()}
     with pytest.raises(UserError, match="no steps"):
         GAIL(SPEC, nothing, partial(action_features, SPEC), 0.9)

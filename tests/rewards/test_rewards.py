@@ -141,7 +141,7 @@ def test_algorithms_clip_and_scale(algorithm, config, value):
 # --- several
 
 
-def test_signals_of_one_discount_are_one_return():
+def test_signals_with_equal_discount_share_one_return():
     steps = steps_of([(1.0, 2.0)])
     signals = RewardSignals([
         EnvironmentReward(0.9), Toy(lambda s: 10 * s["reward"], 0.99, weight=0.5, name="a"),
@@ -151,7 +151,7 @@ def test_signals_of_one_discount_are_one_return():
     assert signals.rewards(steps).tolist() == [[4, 5, 7], [5, 10, 7]]
 
 
-def test_signals_that_do_not_go_together_are_refused():
+def test_duplicate_names_and_zero_weights_are_refused():
     with pytest.raises(UserError, match="the same name"):
         RewardSignals([EnvironmentReward(0.9), EnvironmentReward(0.9)])
     for none in ([], [EnvironmentReward(0.9, weight=0.0), Toy(None, weight=0.0)]):
@@ -172,7 +172,7 @@ def test_ppo_learns_a_value_for_each_discount(monkeypatch, discount, expected):
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-def test_each_value_goes_on_where_an_episode_was_cut(monkeypatch, normalize):
+def test_each_value_is_bootstrapped_after_truncation(monkeypatch, normalize):
     """1 / (1 − ½) = 2 and 1 / (1 − ¾) = 4."""
     with_signals(monkeypatch, ppo, lambda: Toy(lambda s: np.ones(len(s["reward"])), 0.75))
     config = dataclasses.replace(PPO, normalize_values=normalize)
@@ -180,7 +180,7 @@ def test_each_value_goes_on_where_an_episode_was_cut(monkeypatch, normalize):
     assert np.abs(values(loop, [1]) - [[2.0, 4.0]]).max() < 0.1
 
 
-def test_targets_of_a_rollout_go_on_across_ends_or_not(monkeypatch):
+def test_rollout_targets_of_episodic_and_continuing_signals(monkeypatch):
     """Two steps, at 0 and 1, and the end, where the second one pays 1, γ = ½; a bonus of 1 for each step, γ = ¾. With
     λ = 0 a target is r + γ V(s'): after the end V(s') is 0 for the environment's, and V(0) of the next episode for the
     bonus, in the last step of the rollout too."""
@@ -204,7 +204,7 @@ def test_targets_of_a_rollout_go_on_across_ends_or_not(monkeypatch):
     assert lesson.advantage == pytest.approx((expected - steps["value"]).sum(1), abs=1e-5)
 
 
-def test_ppo_learns_values_that_go_on_across_ends(monkeypatch):
+def test_ppo_learns_non_episodic_values(monkeypatch):
     """1 / (1 − ¾) = 4 wherever it stands, beside the environment's ½ and 1."""
     with_signals(monkeypatch, ppo, lambda: Toy(lambda s: np.ones(len(s["reward"])), 0.75, episodic=False))
     loop = learnt(ppo, PPO, "myosu/ProbeDiscount-v0", 8000)
@@ -212,14 +212,14 @@ def test_ppo_learns_values_that_go_on_across_ends(monkeypatch):
 
 
 @pytest.mark.parametrize("algorithm, config, steps", [(ppo, PPO, 8000), (dqn, DQN, 1500)])
-def test_a_signal_sees_what_came_next_the_ends_of_episodes_too(monkeypatch, algorithm, config, steps):
+def test_signals_see_next_observations_at_episode_ends_too(monkeypatch, algorithm, config, steps):
     """Pays what is seen next: 1 at 0, and 2 at 1, where the episode ends."""
     with_signals(monkeypatch, algorithm, lambda: Toy(lambda s: s["next_observation"][:, 0]))
     loop = learnt(algorithm, config, "myosu/ProbeDiscount-v0", steps)
     assert np.abs(values(loop, [0, 1]) - [[1 + 0.5 * 3], [3.0]]).max() < 0.08
 
 
-def test_dqn_has_one_discount(monkeypatch):
+def test_dqn_refuses_a_second_discount(monkeypatch):
     with_signals(monkeypatch, dqn, lambda: Toy(None, 0.9))
     with pytest.raises(UserError, match="one value of one discount"):
         dqn.make_learner(DQN, GymVectorEnv("CartPole-v1", 1).spec, None, 0)
@@ -229,7 +229,7 @@ def test_dqn_has_one_discount(monkeypatch):
 
 
 @pytest.mark.parametrize("learns", [True, False])
-def test_ppo_follows_a_signal_that_is_learnt(monkeypatch, learns):
+def test_ppo_follows_a_learnt_signal(monkeypatch, learns):
     """Action 1 pays 1, action 0 −1, until spite has learnt that: what was bad is good then."""
     with_signals(monkeypatch, ppo, lambda: Spite(patience=0 if learns else 10**9))
     loop = learnt(ppo, PPO, "myosu/ProbeAction-v0", 8000)
@@ -239,7 +239,7 @@ def test_ppo_follows_a_signal_that_is_learnt(monkeypatch, learns):
 
 
 @pytest.mark.parametrize("options", [{}, {"n_step": 3, "prioritized": True}])
-def test_dqn_unlearns_what_is_stored_when_a_signal_changes_its_mind(monkeypatch, options):
+def test_dqn_relabels_stored_steps_when_a_signal_changes(monkeypatch, options):
     """Not one step is played after the signal has begun to learn; before that Q is −1 and 1."""
     with_signals(monkeypatch, dqn, lambda: Spite(patience=10**9))
     config = dataclasses.replace(DQN, anneal_learning_rate=False, **options)
@@ -254,7 +254,7 @@ def test_dqn_unlearns_what_is_stored_when_a_signal_changes_its_mind(monkeypatch,
 
 
 @pytest.mark.parametrize("algorithm, config", [(ppo, PPO), (dqn, DQN)])
-def test_what_signals_have_learnt_is_restored(monkeypatch, algorithm, config):
+def test_learnt_signals_are_restored(monkeypatch, algorithm, config):
     with_signals(monkeypatch, algorithm, lambda: Spite(patience=200))
     first, second = (InTurn(algorithm, config, GymVectorEnv("CartPole-v1", config.num_envs, 0), seed)
                      for seed in (0, 7))

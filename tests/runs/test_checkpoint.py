@@ -27,7 +27,7 @@ def run(tmp_path) -> Path:
     return folder
 
 
-def test_state_comes_back_as_it_was(tmp_path):
+def test_state_is_restored_exactly(tmp_path):
     generator = np.random.default_rng(5)
     optimiser = torch.optim.Adam([torch.nn.Parameter(torch.ones(3))])
     optimiser.param_groups[0]["params"][0].sum().backward()
@@ -49,12 +49,12 @@ def test_state_comes_back_as_it_was(tmp_path):
     assert loaded["optimiser"]["state"][0]["exp_avg"].equal(state["optimiser"]["state"][0]["exp_avg"])
 
 
-def test_state_that_cannot_be_held_is_named(tmp_path):
+def test_unsupported_state_is_refused(tmp_path):
     with pytest.raises(TypeError, match=r"state\.actor\.1 is a set"):
         save_state(tmp_path, {"actor": [0, {1, 2}]})
 
 
-def test_latest_two_can_be_resumed_from_and_the_rest_keep_weights(run):
+def test_latest_two_are_resumable_and_the_rest_keep_weights(run):
     found = [find_checkpoint(path) for path in Checkpoints(run / "checkpoints").paths()]
     assert [checkpoint.update for checkpoint in found] == [20, 40, 60]
     assert [checkpoint.resumable for checkpoint in found] == [False, True, True]
@@ -87,7 +87,7 @@ def test_best_and_latest_and_run_and_checkpoint_load(run):
     assert agent.act(observation, legal)[0].shape == (3,)
 
 
-def test_agent_of_another_game_and_missing_things_are_named(run, tmp_path):
+def test_wrong_game_and_missing_checkpoints_are_refused(run, tmp_path):
     with pytest.raises(UserError, match="plays tictactoe, not othello"):
         load_agent(run, game="othello")
     with pytest.raises(UserError, match="no run or checkpoint"):
@@ -114,7 +114,7 @@ def edit(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [cut, edit, Path.unlink])
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.safetensors", "state.json", "manifest.json", "replay"])
-def test_damage_is_named_and_the_previous_checkpoint_offered(run, name, damage):
+def test_damage_is_reported_and_previous_checkpoint_offered(run, name, damage):
     latest, previous = find_checkpoint(run), run / "checkpoints" / "update-00000040"
     file = latest.path / name if name != "replay" else run / "replay" / next(iter(latest.manifest["replay_files"]))
     damage(file)
@@ -127,7 +127,7 @@ def test_damage_is_named_and_the_previous_checkpoint_offered(run, name, damage):
     assert train(open_run(previous, updates=80), quiet=True).updates == 80
 
 
-def test_nothing_in_a_checkpoint_is_a_pickle(run):
+def test_checkpoints_contain_no_pickles(run):
     for path in run.rglob("*"):
         assert path.suffix in ("", ".json", ".jsonl", ".safetensors", ".0") or "tfevents" in path.name
         if path.suffix == ".json":
@@ -157,7 +157,7 @@ def test_no_space_left_keeps_the_previous_checkpoint(run, monkeypatch, call):
     assert train(open_run(run), quiet=True).updates == 80
 
 
-def test_a_full_disk(tmp_path):
+def test_full_disk_keeps_a_resumable_checkpoint(tmp_path):
     """The real thing, where this process may mount: safetensors tells of it in other words than the system."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -171,13 +171,13 @@ def test_a_full_disk(tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
-def test_weights_of_another_network_are_told(run, monkeypatch):
+def test_weights_of_another_network_are_refused(run, monkeypatch):
     monkeypatch.setattr(Checkpoint, "weights", lambda self: {"another.weight": torch.zeros(3)})
     with pytest.raises(UserError, match="another version of Myosu"):
         load_agent(run)
 
 
-def test_training_that_cannot_take_its_weights_back_is_told(tmp_path, monkeypatch):
+def test_resuming_with_weights_of_another_network_is_refused(tmp_path, monkeypatch):
     train(toy_run(tmp_path / "run", updates=20), quiet=True)
     state = find_checkpoint(tmp_path / "run").state()
     state["learner"]["model"] = {"another.weight": torch.zeros(3)}

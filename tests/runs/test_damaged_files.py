@@ -24,7 +24,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_reader_of_damaged_files(whole, tmp_path, seed):
+def test_damaged_files_cause_no_unexpected_errors(whole, tmp_path, seed):
     logging.disable()  # notices of damaged lines
     try:
         result = run_cases(COUNT // 4, seed, whole, tmp_path)
@@ -34,7 +34,7 @@ def test_every_reader_of_damaged_files(whole, tmp_path, seed):
     assert result.refused >= result.cases / 3  # else the damage would not be worth the name
 
 
-def test_what_is_whole_is_read_without_a_word(whole, tmp_path, caplog, monkeypatch):
+def test_intact_files_are_read_without_messages(whole, tmp_path, caplog, monkeypatch):
     """The same readers, of files that nobody damaged."""
     monkeypatch.setattr("damage.damage", lambda file, rng, evil: __import__("damage").Case(file, "not at all"))
     result = run_cases(6, 0, whole, tmp_path)

@@ -50,7 +50,7 @@ PAIRS = [pair(1, 1, mask=[True, False]), pair(2, 0, reward=0.5), pair(3, 7, rewa
          pair(4, 1, reward=9.0), pair(5, 7, reward=-1.0, done=True, cut=True), pair(6, 0), pair(7, 1, reward=0.25)]
 
 
-def test_rewards_and_ends_belong_to_the_pair_before(tmp_path):
+def test_rewards_and_ends_belong_to_the_previous_pair(tmp_path):
     file_of(PAIRS).write(tmp_path / "walk.demo")
     episodes = read_demo(tmp_path / "walk.demo", CARTPOLE)
     told = [[(move.observation[0], int(move.action), move.rewards[0], move.terminated, move.truncated)
@@ -62,7 +62,7 @@ def test_rewards_and_ends_belong_to_the_pair_before(tmp_path):
     assert first.observation.dtype == np.float32 and first.observation.shape == (4,)
 
 
-def test_files_are_laid_out_as_unitys_and_written_back_equal(tmp_path):
+def test_demo_files_have_unitys_layout_and_round_trip(tmp_path):
     one, other = tmp_path / "one.demo", tmp_path / "other.demo"
     made = file_of(PAIRS, mean_reward=0.5)
     made.write(one)
@@ -79,7 +79,7 @@ def test_files_are_laid_out_as_unitys_and_written_back_equal(tmp_path):
         DemoFile(DemonstrationMeta(demonstration_name=40 * "x"), brain(), []).write(other)
 
 
-def test_moves_come_back_as_they_were(tmp_path):
+def test_moves_round_trip_through_demo_files(tmp_path):
     """Of an environment with a dictionary of observations and continuous actions too."""
     rng = np.random.default_rng(0)
     for name in ("CartPole-v1", "Pendulum-v1", "Blackjack-v1", "myosu.envs.probes:myosu/ProbeBoth-v0"):
@@ -96,7 +96,7 @@ def test_moves_come_back_as_they_were(tmp_path):
         back = read_demo(tmp_path / "x.demo", spec)
         back = [episode.observed for episode in back]
         assert [len(episode) for episode in back] == [3, 1]
-        assert back[1][-1].truncated and not back[1][-1].terminated, "what has no end is cut"
+        assert back[1][-1].truncated and not back[1][-1].terminated, "an episode without an end is truncated"
         for before, after in zip(chain(*episodes), chain(*back), strict=True):
             assert after.observation.dtype == before.observation.dtype
             for field in ("observation", "legal_actions", "action", "rewards"):
@@ -112,7 +112,7 @@ def refuse(path, message, spec=CARTPOLE):
     assert str(path) in str(found.value)
 
 
-def test_what_cannot_be_read_is_told(tmp_path):
+def test_unreadable_demo_files_are_refused(tmp_path):
     path = tmp_path / "bad.demo"
     refuse(path, "cannot be read: No such file")
     file_of(PAIRS).write(path)
@@ -141,7 +141,7 @@ def test_what_cannot_be_read_is_told(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_is_written_to_a_file_and_cloned_from_it(tmp_path, capsys):
+def test_run_is_exported_to_demo_and_cloned(tmp_path, capsys):
     """The whole way: a run's episodes, a .demo file, an agent that imitates it."""
     teacher, pupil, file = tmp_path / "teacher", tmp_path / "pupil", tmp_path / "cartpole.demo"
     myosu.train("CartPole-v1", run=teacher, env_steps=20000, evaluate_every=0, quiet=True)
@@ -163,7 +163,7 @@ def test_a_run_is_written_to_a_file_and_cloned_from_it(tmp_path, capsys):
 
 
 @needs_mlagents
-def test_ml_agents_own_package_reads_what_we_write(tmp_path):
+def test_ml_agents_package_reads_our_demo_files(tmp_path):
     """Message by message, with its generated stubs."""
     file_of(PAIRS, mean_reward=0.5).write(tmp_path / "walk.demo")
     code = """

@@ -89,7 +89,7 @@ def cartpole(tmp_path_factory):
     return random_run(tmp_path_factory.mktemp("runs") / "cartpole", "CartPole-v1")
 
 
-def test_the_list(tictactoe, capsys):
+def test_episodes_command_lists_the_last_episodes(tictactoe, capsys):
     games = lines(tictactoe)
     assert episodes(tictactoe, "--last", 12, "--json") == 0
     shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -103,13 +103,13 @@ def test_the_list(tictactoe, capsys):
                                str(game["seed"]), str(game["weights_version"]), *["actions"] * ("actions" in game)]
 
 
-def test_the_best(cartpole, capsys):
+def test_episodes_command_lists_the_best_episodes(cartpole, capsys):
     assert episodes(cartpole, "--best", 5, "--json") == 0
     shown = [json.loads(line)["returns"][0] for line in capsys.readouterr().out.splitlines()]
     assert shown == sorted((game["returns"][0] for game in lines(cartpole)), reverse=True)[:5]
 
 
-def test_a_last_line_being_written_is_not_read(tmp_path, capsys, caplog):
+def test_incomplete_last_line_is_not_read(tmp_path, capsys, caplog):
     folder = random_run(tmp_path / "run", "filmed_envs:Filmed-v0", 2)
     whole = (folder / "games.jsonl").read_text()
     (folder / "games.jsonl").write_text(whole + '{"index": 2, "env')
@@ -122,7 +122,7 @@ def test_a_last_line_being_written_is_not_read(tmp_path, capsys, caplog):
     assert episodes(folder) == 0 and "has ended yet" in capsys.readouterr().out
 
 
-def test_a_video_of_a_game(tictactoe, capsys):
+def test_video_of_a_game(tictactoe, capsys):
     game = next(game for game in lines(tictactoe) if game["index"] == 20)
     assert episodes(tictactoe, "--video", 20) == 0
     path = tictactoe / "videos" / "episode-000020.mp4"
@@ -133,14 +133,14 @@ def test_a_video_of_a_game(tictactoe, capsys):
     for action, picture in zip([None, *game["actions"]], pictures, strict=True):
         if action is not None:
             rules.step(state, action)
-        assert np.abs(picture.astype(float) - rules.draw(state)).mean() < 4, "but for what the compression loses"
+        assert np.abs(picture.astype(float) - rules.draw(state)).mean() < 4, "equal but for losses of compression"
     episodes(tictactoe, "--last", 10**6, "--json")
     shown = {line["index"]: line["video"] for line in map(json.loads, capsys.readouterr().out.splitlines())}
     assert {index for index, video in shown.items() if video} == {20} and shown[20] == str(path)
-    assert [file.name for file in path.parent.iterdir()] == [path.name], "nothing is left of making it"
+    assert [file.name for file in path.parent.iterdir()] == [path.name], "no temporary files of the video may stay"
 
 
-def test_a_video_of_the_best_episode(cartpole, tmp_path, capsys):
+def test_video_of_the_best_episode(cartpole, tmp_path, capsys):
     best = max((game for game in lines(cartpole) if "actions" in game), key=lambda game: game["returns"])
     assert episodes(cartpole, "--video", "best", "-o", tmp_path / "new" / "best.mp4", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
@@ -149,13 +149,13 @@ def test_a_video_of_the_best_episode(cartpole, tmp_path, capsys):
         assert reader.get_meta_data()["fps"] == 50 and sum(1 for _ in reader) == best["length"] + 1
 
 
-def test_gif(tictactoe, tmp_path):
+def test_gif_has_a_frame_for_every_position(tictactoe, tmp_path):
     game = lines(tictactoe)[0]
     assert episodes(tictactoe, "--video", 0, "-o", tmp_path / "a.gif") == 0
     assert len(frames(tmp_path / "a.gif")) == game["length"] + 1
 
 
-def test_odd_pictures_are_padded(tmp_path):
+def test_frames_of_odd_size_are_padded(tmp_path):
     folder = random_run(tmp_path / "run", "filmed_envs:Filmed-v0", 1)
     assert episodes(folder, "--video", 0) == 0
     pictures = frames(folder / "videos" / "episode-000000.mp4")
@@ -167,7 +167,7 @@ def test_odd_pictures_are_padded(tmp_path):
     ("snake", {}), ("woodoku", {}), ("CartPole-v1", {}), ("filmed_envs:Filmed-v0", {"max_episode_steps": 3}),
     ("Pendulum-v1", {"max_episode_steps": 4}),
 ])
-def test_the_same_comes_of_the_same_seed_and_actions(name, kwargs):
+def test_same_seed_and_actions_replay_the_same_episode(name, kwargs):
     if name in ("CartPole-v1", "Pendulum-v1"):
         pytest.importorskip("pygame")
     environment = load_environment(name, kwargs)
@@ -181,7 +181,7 @@ def test_the_same_comes_of_the_same_seed_and_actions(name, kwargs):
 
 
 @pytest.mark.parametrize("name", ["othello", "connect_four"])
-def test_both_seats_get_theirs(name):
+def test_replay_gives_both_seats_their_returns(name):
     rules = load_game(name)
     state, mask, actions, totals = rules.new_states(1)[0], np.zeros(rules.num_actions, np.bool_), [], [0.0, 0.0]
     rng, ended = np.random.default_rng(1), False
@@ -198,7 +198,7 @@ def test_both_seats_get_theirs(name):
     assert np.array_equal(last, rules.draw(state))
 
 
-def test_an_environment_that_forgets_is_told(tmp_path, capsys):
+def test_video_of_a_nondeterministic_environment_warns(tmp_path, capsys):
     folder = random_run(tmp_path / "run", "filmed_envs:Forgetful-v0", 1)
     assert episodes(folder, "--video", 0) == 1
     message = capsys.readouterr().err
@@ -211,7 +211,7 @@ def test_an_environment_that_forgets_is_told(tmp_path, capsys):
     ("filmed_envs:Counter-v0", "unexpected keyword argument 'render_mode'"),
     ("filmed_envs:Blind-v0", "render() gave NoneType"),
 ])
-def test_an_environment_without_pictures(tmp_path, capsys, name, message, kind):
+def test_environment_without_rendering_is_refused(tmp_path, capsys, name, message, kind):
     folder = random_run(tmp_path / "run", name, 1)
     assert episodes(folder, "--video", 0, "-o", folder / "videos" / f"episode-0.{kind}") == 2
     error = capsys.readouterr().err
@@ -228,21 +228,21 @@ def test_an_environment_without_pictures(tmp_path, capsys, name, message, kind):
     ("--video first", "--video"),
     ("--video 0 -o /proc/film.gif", "/proc/film.gif cannot be written"),
     ("--video 0 -o /proc/film.mp4", "/proc/film.mp4 cannot be written"),
-    ("--last 0", "--last 0: one at least"),
-    ("--best 0", "--best 0: one at least"),
+    ("--last 0", "--last 0: it must be 1 or more"),
+    ("--best 0", "--best 0: it must be 1 or more"),
 ])
-def test_bad_input(tictactoe, capsys, arguments, message):
+def test_invalid_arguments_are_refused(tictactoe, capsys, arguments, message):
     assert episodes(tictactoe, *arguments.split()) == 2
     out, err = capsys.readouterr()
     assert message in err and "Traceback" not in err and out == ""
 
 
-def test_no_run(tmp_path, capsys):
+def test_missing_run_is_reported(tmp_path, capsys):
     assert episodes(tmp_path / "nowhere") == 2
     assert "it is neither a run, nor a folder" in capsys.readouterr().err
 
 
-def test_without_imageio(tictactoe, tmp_path, capsys, monkeypatch):
+def test_missing_imageio_is_reported(tictactoe, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     assert episodes(tictactoe, "--video", 0, "-o", tmp_path / "a.mp4") == 2
     assert capsys.readouterr().err == 'myosu: Videos need imageio: pip install "myosu[video]"\n'
@@ -266,7 +266,7 @@ def test_which_episodes_are_filmed(tmp_path):
         TrainConfig(updates=1, video_every=-1)
 
 
-def test_an_index_that_comes_again_loses_its_old_video(tmp_path):
+def test_reused_episode_index_deletes_its_old_video(tmp_path):
     folder = random_run(tmp_path / "run", "filmed_envs:Filmed-v0", 5)
     (folder / "videos").mkdir()
     for index in range(5):
@@ -282,7 +282,7 @@ def patience(monkeypatch):
     monkeypatch.setattr("myosu.training.trainer.VIDEO_SECONDS", 500)
 
 
-def test_videos_are_made_beside_the_training(tmp_path, patience):
+def test_videos_are_made_during_training(tmp_path, patience):
     folder = tmp_path / "run"
     result = train(toy_run(folder, updates=100, video_every=7), quiet=True)
     videos = find_videos(folder)
@@ -296,7 +296,7 @@ def test_videos_are_made_beside_the_training(tmp_path, patience):
     ("Blind", "No more videos are made: filmed_envs:Blind-v0 renders no images"),
     ("Forgetful", "does not show what happened"),
 ])
-def test_training_goes_on_where_videos_fail(tmp_path, capsys, name, message, patience):
+def test_training_continues_if_videos_fail(tmp_path, capsys, name, message, patience):
     settings = load_algorithm("ppo").Config(num_envs=2, rollout_steps=16, batch_size=32)
     run = create_run(RunConfig(f"filmed_envs:{name}-v0", "ppo", settings,
                                TrainConfig(env_steps=500, evaluate_every=0, video_every=5)), tmp_path / "run")
@@ -305,12 +305,12 @@ def test_training_goes_on_where_videos_fail(tmp_path, capsys, name, message, pat
     assert capsys.readouterr().out.count(message) == 1
 
 
-def test_filming_does_without_torch():
+def test_video_process_does_not_import_torch():
     script = "import sys, myosu.training.videos; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-def test_a_video_process_that_dies_is_told_once(tmp_path):
+def test_dead_video_process_is_reported_once(tmp_path):
     run = toy_run(tmp_path / "run", updates=1, video_every=1)
     videos = VideoProcess(run)
     videos.submit({"index": 0})
@@ -322,7 +322,7 @@ def test_a_video_process_that_dies_is_told_once(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "filmed_envs:Filmed-v0", "tictactoe", "snake"])
-def test_a_record_tells_every_move_again(tmp_path, name):
+def test_record_reproduces_every_move(tmp_path, name):
     """One record for native games and Gymnasium environments: what the player saw, did and earned."""
     environment = load_environment(name)
     for episode in played(environment, 3, seed=5):
@@ -339,13 +339,13 @@ def test_a_record_tells_every_move_again(tmp_path, name):
         other = replace(record, returns=[value + 1 for value in record.returns])
         with pytest.raises(UserError, match="played again it has"):
             list(other.moves())
-    with pytest.raises(UserError, match="recorded actions are no"):
+    with pytest.raises(UserError, match="recorded action must be"):
         list(replace(record, actions=["x"]).moves())
-    with pytest.raises(UserError, match="without what is needed"):
+    with pytest.raises(UserError, match="so it cannot be replayed"):
         list(replace(record, actions=None).moves())
 
 
 @pytest.mark.parametrize("actions", [[[0, 1]], [300.5], [10**30], [[0], [1, 2]], [float("nan")], ["0"], [None]])
-def test_actions_that_are_none(actions):
-    with pytest.raises(UserError, match="recorded actions are no"):
+def test_invalid_recorded_actions_are_refused(actions):
+    with pytest.raises(UserError, match="recorded action must be"):
         actions_of(load_environment("CartPole-v1").spec, actions)

@@ -16,12 +16,12 @@ from toy_runs import toy_run
 pytestmark = pytest.mark.slow
 
 
-def test_kills_lose_nothing_and_leave_nothing_behind(tmp_path):
+def test_killed_runs_lose_no_checkpoint_and_leave_no_parts(tmp_path):
     result = kill_runs(12, 1, tmp_path)
     assert result.faults == [] and result.kills == 12 and result.in_checkpoint >= 3
 
 
-def test_parts_of_killed_writes_are_cleared_at_the_next_start(tmp_path):
+def test_partial_files_are_removed_at_the_next_start(tmp_path):
     run = tmp_path / "run"
     train(toy_run(run, updates=20), quiet=True)
     parts = [run / "checkpoints" / ".update-00000001.part", run / ".config.json.part", run / ".metrics.jsonl.part",
@@ -51,7 +51,7 @@ def read_only(tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
-def test_places_that_cannot_be_written_are_told_in_a_sentence(read_only, capsys):
+def test_read_only_folders_are_reported_in_one_sentence(read_only, capsys):
     run = str(read_only / "run")
     assert cli.run(["plot", run, "-o", str(read_only.parent / "x.png")]) == 0  # to be read is enough
     assert find_checkpoint(run).state()
@@ -67,7 +67,7 @@ def test_places_that_cannot_be_written_are_told_in_a_sentence(read_only, capsys)
         assert error.count("\n") == 1, (command, error)
 
 
-def test_two_trainings_at_the_same_instant(tmp_path):
+def test_second_run_in_the_same_folder_is_refused(tmp_path):
     """The lock comes before the first file: whoever comes second is told, and has changed nothing."""
     held = toy_run(tmp_path / "run", updates=5)
     with pytest.raises(Exception, match="already holds a run"):

@@ -51,7 +51,7 @@ def records_of(environment, episodes, seed=0):
 
 @pytest.mark.parametrize("name, kwargs", [
     ("CartPole-v1", {}), ("Pendulum-v1", {"max_episode_steps": 20}), ("snake", {}), ("pettingzoo:tictactoe_v3", {})])
-def test_out_and_in_again(name, kwargs):
+def test_episodes_round_trip_through_minari(name, kwargs):
     environment = load_environment(name, kwargs)
     records = records_of(environment, 4)
     assert write_minari("test/random-v0", environment, records) == 4
@@ -67,7 +67,7 @@ def test_out_and_in_again(name, kwargs):
         assert episode.returns == pytest.approx(record.returns) and episode.truncated == record.truncated
 
 
-def test_what_minari_sees():
+def test_minari_dataset_has_spaces_seeds_and_ends():
     """One observation more than actions, the environment's own spaces, seeds, and what ended it."""
     environment = load_environment("CartPole-v1")
     records = records_of(environment, 3)
@@ -90,7 +90,7 @@ def test_what_minari_sees():
     spaces.Discrete(3, start=2), spaces.MultiDiscrete([2, 3], start=[1, 5]), spaces.MultiBinary(3),
     spaces.Box(-2, 3, (2, 2), np.float32), spaces.Tuple([spaces.Discrete(3, start=-1), spaces.MultiBinary(2)]),
     spaces.Dict({"b": spaces.Discrete(2), "a": spaces.MultiDiscrete([4, 5])})], ids=lambda space: type(space).__name__)
-def test_actions_both_ways(space):
+def test_actions_round_trip_to_their_space(space):
     space.seed(0)
     for _ in range(10):
         action = space.sample()
@@ -98,7 +98,7 @@ def test_actions_both_ways(space):
         assert space.contains(again) and str(again) == str(action)
 
 
-def test_a_dataset_is_cloned_and_imitated(tmp_path, capsys):
+def test_exported_minari_dataset_is_cloned(tmp_path, capsys):
     """By what the command writes of a run's recorded episodes."""
     settings = {"num_envs": 4, "rollout_steps": 32, "batch_size": 64, "hidden": (16,), "quiet": True}
     teacher = myosu.train("CartPole-v1", "ppo", run=tmp_path / "teacher", env_steps=1500, deterministic=True,
@@ -114,7 +114,7 @@ def test_a_dataset_is_cloned_and_imitated(tmp_path, capsys):
     assert shown["observation"].shape == (pupil.env_steps, 4) and shown["terminated"].sum() == pupil.games
 
 
-def test_what_does_not_fit_is_told(tmp_path):
+def test_mismatched_datasets_are_refused(tmp_path):
     cartpole, othello = load_environment("CartPole-v1"), load_environment("othello")
     records = records_of(cartpole, 2)
     write_minari("test/random-v0", cartpole, records)
@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_told(tmp_path):
 
 @pytest.mark.parametrize("observation, action, words", [
     ([np.nan, 0], 1, "holds NaN"), ([0, 0], 2, "which is not legal")])
-def test_damaged_episodes_are_told(observation, action, words):
+def test_damaged_episodes_are_refused(observation, action, words):
     buffer = minari.data_collector.EpisodeBuffer(id=0, observations=np.array([[0, 0], observation, [0, 0]], np.float32),
                            actions=np.array([0, action]), rewards=[0.0, 1.0], terminations=[False, True],
                            truncations=[False, False], infos={"action_mask": [np.array([1, 1, 0])] * 3})

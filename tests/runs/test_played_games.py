@@ -46,7 +46,7 @@ def record_of(course: Course) -> GameRecord:
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_every_position_of_a_course_is_found_again(name):
+def test_every_position_of_a_game_is_restored(name):
     course, states = random_course(name, 2**53 - 1)
     assert course.now.over and course.now.ply == len(course.actions) == len(states) - 1
     for ply in np.random.default_rng(0).permutation(len(states)):
@@ -63,7 +63,7 @@ def test_every_position_of_a_course_is_found_again(name):
         course.play(course.game.num_actions)
 
 
-def test_seats_share_what_is_earned():
+def test_returns_match_the_displayed_score():
     course, _ = random_course("othello", 3)
     black, white = course.now.returns
     discs = view(course, course.now)["board"]["score"]
@@ -72,7 +72,7 @@ def test_seats_share_what_is_earned():
     assert snake.now.returns[0] == len(view(snake, snake.now)["board"]["body"]) - 3 - 1
 
 
-def test_what_the_page_is_told_of_an_option_is_what_playing_it_does():
+def test_shown_effect_of_a_move_equals_playing_it():
     course, _ = random_course("othello", 5, plies=20)
     before = view(course, course.now)["board"]
     assert [option[0] for option in before["options"]] == view(course, course.now)["legal"]
@@ -87,7 +87,7 @@ def test_what_the_page_is_told_of_an_option_is_what_playing_it_does():
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_a_kept_game_is_played_again(name, tmp_path):
+def test_saved_game_is_replayed(name, tmp_path):
     course, _ = random_course(name, 77)
     kept = record_of(course)
     write_game(tmp_path / "1.json", kept)
@@ -101,7 +101,7 @@ def test_a_kept_game_is_played_again(name, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [{"format": 2}, {"actions": [1, "2"]}, {"seed": "1"}, {"returns": None}])
-def test_files_that_are_no_games(tmp_path, damage, caplog):
+def test_damaged_game_files_are_refused(tmp_path, damage, caplog):
     course, _ = random_course("tictactoe", 1)
     write_game(tmp_path / "whole.json", record_of(course))
     (tmp_path / "bad.json").write_text(json.dumps({**record_of(course).to_json(), **damage}))
@@ -113,7 +113,7 @@ def test_files_that_are_no_games(tmp_path, damage, caplog):
         GameRecord.from_json([])
 
 
-def test_sgf():
+def test_othello_sgf_export():
     game = load_game("othello")
     moves = "c4 e3 f2 e2 f6 g2 f3 e6 f4 c3 d1 c6 h2 f1 b7 c5 b2 c2 c1 e1 d2 b1 d6 b4 a4 a1 a2 b3 pass"
     course = replay(game, 0, [game.parse_action(move) for move in moves.split()])
@@ -124,7 +124,7 @@ def test_sgf():
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_thoughts_are_those_that_act(tmp_path, name):
+def test_think_and_act_choose_the_same_move(tmp_path, name):
     agent, environment, _ = load_agent(untrained_run(tmp_path / "run", name))
     course, _ = random_course(name, 9, plies=4)
     observation, legal = course.observation(course.now)[None], course.legal_actions()[None]
@@ -142,7 +142,7 @@ def test_thoughts_are_those_that_act(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_the_move_has_the_greatest_share(tmp_path, name):
+def test_chosen_move_has_the_greatest_share(tmp_path, name):
     """In every position: a page must not show a greater number beside another move."""
     agent, _, _ = load_agent(untrained_run(tmp_path / "run", name))
     for seed in range(30):
@@ -153,7 +153,7 @@ def test_the_move_has_the_greatest_share(tmp_path, name):
         assert share[found.action[0]] == share.max() and share.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_temperature():
+def test_temperature_shapes_the_choice_of_moves():
     thought = Thought(2, np.array([0.1, 0.0, 0.6, 0.3], np.float32), 0.0, None, [2])
     rng = np.random.default_rng(0)
     drawn = {t: np.bincount([choose(thought, t, rng) for _ in range(2000)], minlength=4) / 2000
@@ -166,7 +166,7 @@ def test_temperature():
         [choose(searched, 1, rng) for _ in range(2000)]) / 2000 == pytest.approx([1 / 8, 1 / 2, 1 / 4, 1 / 8], abs=0.05)
 
 
-def test_the_greatest_share_is_the_move_and_comes_first():
+def test_chosen_move_is_first_and_has_the_greatest_share():
     """Of equal ones too; a policy that likes another move better, as Gumbel's search may, changes nothing."""
     thought = Thought(3, np.array([0.82, 0.05, 0.05, 0.008, 0.072], np.float32), 0.1, np.array([2, 0, 13, 13, 4]), [3])
     told = thought_to_json(thought, [3])
@@ -175,7 +175,7 @@ def test_the_greatest_share_is_the_move_and_comes_first():
     assert told["shares"][0] == [0, 0.82] and told["visits"] is None
 
 
-def test_play_says_what_to_install(monkeypatch, capsys, tmp_path):
+def test_play_without_uvicorn_says_what_to_install(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
     monkeypatch.delitem(__import__("sys").modules, "myosu.web.server", raising=False)
     monkeypatch.delattr("myosu.web.server", raising=False)

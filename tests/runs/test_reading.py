@@ -41,7 +41,7 @@ WHOLE = {"name": "x", "inner": {"rate": 1, "sizes": [3, 4]}, "limit": None, "how
          "anything": {"p": [1, "q", None, math.inf]}}
 
 
-def test_what_is_whole_comes_back_in_its_types():
+def test_valid_data_is_parsed_into_its_types():
     outer = parse(Outer, WHOLE, "file")
     assert outer == Outer("x", Inner(1.0, (3, 4)), None, "b", True, {"p": [1, "q", None, math.inf]})
     assert type(outer.inner.rate) is float
@@ -55,41 +55,41 @@ def test_what_is_whole_comes_back_in_its_types():
     ({"name": "\ud800"}, "name"),
     ({"name": "a\0b"}, "name"),
     ({"inner": []}, r"inner: \[\] is not an object"),
-    ({"inner": {"rate": "1"}}, r"inner\.rate: '1' is no number"),
-    ({"inner": {"rate": True}}, r"inner\.rate: True is no number"),
+    ({"inner": {"rate": "1"}}, r"inner\.rate: '1' is not a number"),
+    ({"inner": {"rate": True}}, r"inner\.rate: True is not a number"),
     ({"inner": {"rate": 1.5}}, r"inner\.rate: 1\.5 must be from 0 to 1"),
     ({"inner": {"rate": math.nan}}, r"inner\.rate: nan must be"),
     ({"inner": {"rate": 10**400}}, r"inner\.rate: a number of 401 digits is too large"),
-    ({"inner": {"rate": 1, "sizes": [1, 2.5]}}, r"inner\.sizes\[1\]: 2\.5 is no whole number"),
+    ({"inner": {"rate": 1, "sizes": [1, 2.5]}}, r"inner\.sizes\[1\]: 2\.5 is not a whole number"),
     ({"inner": {}}, r"inner\.rate: it is missing"),
     ({"inner": {"rate": 1, "momentum": 2}}, r"inner\.momentum: Inner has no such field"),
     ({"limit": "many"}, "limit"),
-    ({"how": "c"}, "how: 'c' is none of 'a', 'b'"),
+    ({"how": "c"}, "how: 'c' is not one of 'a', 'b'"),
     ({"how": ["a"]}, "how"),
     ({"flag": 1}, "flag: 1 is not true or false"),
     ({"anything": {"p": [{"q": 10**500}]}}, r"anything\.p\[0\]\.q: a number of 501 digits is too large"),
 ])
-def test_what_is_wrong_is_named_with_its_place(change, place):
+def test_wrong_values_are_reported_with_their_place(change, place):
     with pytest.raises(UserError, match=f"^here is damaged.*: {place}"):
         parse(Outer, WHOLE | change, "here")
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "..", "a\nb"])
-def test_names_of_files_are_no_paths(name):
-    with pytest.raises(UserError, match="is no such name"):
+def test_file_names_must_not_be_paths(name):
+    with pytest.raises(UserError, match="is not a valid name"):
         parse(FileName, name, "here")
     assert parse(FileName, "block-00000-000001.safetensors", "here")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"index": 1' + b"0" * 5000, b"nul",
                                      b"[" * 900 + b"]" * 900])
-def test_files_that_are_no_json(tmp_path, content):
+def test_invalid_json_files_are_refused(tmp_path, content):
     (tmp_path / "file.json").write_bytes(content)
     with pytest.raises(UserError, match=r"file\.json is damaged"):
         read_json(tmp_path / "file.json", Line)
 
 
-def test_places_that_are_no_files(tmp_path):
+def test_missing_files_and_directories_are_refused(tmp_path):
     with pytest.raises(UserError, match="is missing"):
         read_json(tmp_path / "none.json", Line)
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
@@ -106,7 +106,7 @@ def damaged_lines(file: Path) -> list[int]:
     return [1, 2, 5, 6, 7, 8, 9]
 
 
-def test_damaged_lines_are_left_out_with_one_notice(tmp_path, caplog):
+def test_damaged_lines_are_skipped_with_one_notice(tmp_path, caplog):
     file = tmp_path / "lines.jsonl"
     whole = damaged_lines(file)
     for _ in range(2):
@@ -116,7 +116,7 @@ def test_damaged_lines_are_left_out_with_one_notice(tmp_path, caplog):
     assert "lines.jsonl, line 1, is damaged and left out" in notice and "So are 2 more lines" in notice
 
 
-def test_truncation_keeps_what_is_whole_and_a_copy_of_what_was_not(tmp_path, caplog):
+def test_truncation_keeps_valid_lines_and_copies_the_damaged(tmp_path, caplog):
     file = tmp_path / "lines.jsonl"
     whole = damaged_lines(file)
     before = file.read_bytes()
@@ -128,7 +128,7 @@ def test_truncation_keeps_what_is_whole_and_a_copy_of_what_was_not(tmp_path, cap
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lines.jsonl", "lines.jsonl.damaged"]
 
 
-def test_parts_are_cleared_when_nobody_writes_them(tmp_path):
+def test_old_partial_files_are_removed(tmp_path):
     (tmp_path / ".a.part").mkdir()
     (tmp_path / ".a.part" / "weights").touch()
     (tmp_path / ".b.part").touch()

@@ -34,7 +34,7 @@ def sgf(folder, **files):
     return folder
 
 
-def test_a_record_is_read_as_it_was_written(tmp_path):
+def test_records_round_trip(tmp_path):
     record = GameRecord(seed=7, actions=[4, 0, 8, 2], returns=[-1.0, 1.0], terminated=True, truncated=False, index=3,
                         players=SEATS, unchosen=[0, 1], adjudicated=True)
     recording = open_recording(write(tmp_path / "r", record))
@@ -56,12 +56,12 @@ def test_a_folder_of_sgf_files_is_a_recording(tmp_path, caplog):
     resigned, ended = recording.records()
     assert "e.sgf, move 2: E5 is illegal" in caplog.text and "1 are damaged, and 2 of another size" in caplog.text
     assert (resigned.returns, resigned.unchosen, resigned.players[0]["name"]) == ([-1.0, 1.0], [0], "Ann")
-    assert ended.unchosen == [], "when to end a game is learnt"
+    assert ended.unchosen == [], "passes that end a game are learnt"
     moves = list(resigned.moves(recording.environment))
     assert [move.chosen for move in moves] == [False, True, True] and moves[-1].rewards.tolist() == [-1.0, 1.0]
 
 
-def test_games_are_learnt_from_where_the_rules_are_the_same(tmp_path):
+def test_recording_fits_environments_with_the_same_rules(tmp_path):
     recording = open_recording(sgf(tmp_path, a="(;SZ[9]RE[W+R];B[ee])"))
     for name in ("go9", "go9-features"):
         recording.require(load_environment(name), name, {})
@@ -82,7 +82,7 @@ def played_in_the_page(folder, *games, game="tictactoe", **fields):
 WON, LEFT = ([4, 0, 8, 1, 2, 5, 6], [1.0, -1.0]), ([4, 0], [0.0, 0.0])
 
 
-def test_games_that_people_played_are_recordings_like_all_others(tmp_path, capsys, caplog):
+def test_games_played_in_the_browser_are_recordings(tmp_path, capsys, caplog):
     """Listed, found by number, played again, learnt from; a damaged file costs only itself."""
     folder = played_in_the_page(tmp_path / "played", WON, LEFT, WON)
     (folder / "20261121-120000-abc.json").with_stem("20261121-cut").write_text('{"format": 1, "ga')
@@ -92,7 +92,7 @@ def test_games_that_people_played_are_recordings_like_all_others(tmp_path, capsy
     assert "20261121-cut.json is damaged" in caplog.text
     assert "a game of othello, the first one in its folder of tictactoe" in caplog.text
     assert [record.index for record in recording.records()] == [0, 1, 2] and recording.origin.game == "tictactoe"
-    assert recording.best(1)[0].index == 2, "among equals the newest"
+    assert recording.best(1)[0].index == 2, "of equally good games, the newest is best"
     assert recording.find(1).actions == LEFT[0] and len(recording.last(2)) == 2
     with pytest.raises(UserError, match=r"no episode 3 in .* it has 3 so far"):
         recording.find(3)
@@ -132,14 +132,14 @@ def test_episodes_are_written_as_sgf(tmp_path, capsys, caplog):
     assert not (tmp_path / "x").exists()
 
 
-def test_what_was_observed_needs_an_environment(tmp_path):
+def test_observed_recordings_need_an_environment_name(tmp_path):
     for source in (tmp_path / "x.demo", "minari:a/b-v0"):
         with pytest.raises(UserError, match="holds observations without the name of an environment"):
             open_recording(source)
 
 
 @pytest.mark.parametrize("returns", [[], [1.0], [1.0, -1.0, 0.0]])
-def test_a_record_with_returns_of_other_seats_is_refused(returns):
+def test_record_with_a_wrong_number_of_returns_is_refused(returns):
     record = GameRecord(0, WON[0], returns, True, False, game="tictactoe")
     with pytest.raises(UserError, match="was written with"):
         record.course()
@@ -158,7 +158,7 @@ def test_lines_of_earlier_versions_are_read(written, expected):
     assert GameRecord.of_line(parse(GameLine, record.to_line(), "here")) == record
 
 
-def test_what_is_no_recording_is_told(tmp_path):
+def test_invalid_recordings_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"no recorded games in .*nothing"):
         open_recording(tmp_path / "nothing")
     with pytest.raises(UserError, match="says who won"):
@@ -168,7 +168,7 @@ def test_what_is_no_recording_is_told(tmp_path):
         open_recording(tmp_path / "r").environment  # noqa: B018
 
 
-def test_a_game_is_written_as_sgf_with_what_nobody_chose():
+def test_sgf_keeps_unchosen_moves():
     passes = 2 * [81]
     record = GameRecord(seed=0, actions=[40, 0, 41, 1, *passes], returns=[-1.0, 1.0], terminated=True, truncated=False,
                         players=SEATS, unchosen=[0, 3], adjudicated=False)
@@ -188,7 +188,7 @@ def test_games_are_held_out_by_their_opening():
     rng = np.random.default_rng(0)
     openings = rng.integers(0, 82, (4000, 8))
     out = [is_held_out([*opening, *rng.integers(0, 82, 5)], 2, 0.2) for opening in openings]
-    assert out == [is_held_out([*opening, 3], 2, 0.2) for opening in openings], "what comes later does not matter"
+    assert out == [is_held_out([*opening, 3], 2, 0.2) for opening in openings], "moves after the opening do not matter"
     assert abs(np.mean(out) - 0.2) < 0.02
     assert not any(is_held_out(opening, 2, 0.0) for opening in openings)
     # A player by itself may begin alike every time: each episode counts by itself.
@@ -197,7 +197,7 @@ def test_games_are_held_out_by_their_opening():
     assert len({is_held_out(episode, 2, 0.2) for episode in episodes}) == 1
 
 
-def test_no_game_to_learn_from_is_told(tmp_path):
+def test_recording_without_usable_games_is_refused(tmp_path):
     wrong = GameRecord(seed=0, actions=[4, 4], returns=[0.0, 0.0], terminated=True, truncated=False)
     folders = write(tmp_path / "none"), write(tmp_path / "wrong", wrong)
     for folder, said in zip(folders, ("name folders", "all 1 were left out"), strict=True):

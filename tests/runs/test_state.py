@@ -7,7 +7,7 @@ from myosu.runs.state import require_moments
 
 
 @pytest.mark.parametrize("wrong", ["x", 3.0, torch.zeros(2, 2), None])
-def test_what_an_optimizer_keeps_must_fit(wrong):
+def test_invalid_optimizer_state_is_refused(wrong):
     parameter = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.Adam([parameter])
     parameter.sum().backward()

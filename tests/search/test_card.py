@@ -56,7 +56,7 @@ class TableOnCard:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_search_on_a_card_equals_mctx(path, device):
+def test_gpu_search_equals_mctx(path, device):
     golden = dict(np.load(path))
     case = json.loads(str(golden["case"]))
     simulations = case["num_simulations"]
@@ -72,7 +72,7 @@ def test_search_on_a_card_equals_mctx(path, device):
     assert_equals_mctx(golden, case, search._nodes[:batch], result)
 
 
-def test_what_is_no_number_is_reported():
+def test_nan_is_reported():
     search = CardSearch(GumbelConfig(4), 2, 3, seed=0, device=torch.device("cpu"))
 
     def expand(parents, actions, slot):
@@ -90,7 +90,7 @@ def test_kernels_become_ptx(name):
     assert ".extern" not in text
 
 
-def test_a_card_that_is_not_there_is_told(monkeypatch):
+def test_missing_gpu_is_reported(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"device = cuda: this torch .* finds none here"):
         choose_device("cuda")
@@ -98,14 +98,14 @@ def test_a_card_that_is_not_there_is_told(monkeypatch):
 
 @pytest.mark.parametrize("name, what", [("gpu", "there is no such device"), ("cuda:x", "there is no such device"),
                                         ("meta", "there is no such device"), ("cuda:2", "there are only 2 here")])
-def test_a_device_that_nobody_has_is_told(monkeypatch, name, what):
+def test_unknown_device_is_reported(monkeypatch, name, what):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UserError, match=f"device = {name}: {what}"):
         choose_device(name)
 
 
-def test_exponential():
+def test_ptx_exponential_equals_numpy():
     x = np.concatenate([np.linspace(-50, 1, 1001), [-1e9]])
     np.testing.assert_allclose([ptx.exp(value) for value in x], np.exp(np.maximum(x, -700)), rtol=2e-15)
 
@@ -145,7 +145,7 @@ def test_graphed_model_equals_the_plain_one(shape, actions, rewards, device):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
 @pytest.mark.parametrize(("channels", "blocks"), [(32, 2), (64, 2), (64, 4)])
 @pytest.mark.parametrize("rewards", [False, True])
-def test_towers_in_one_kernel_are_as_exact_as_torch_in_bfloat16(channels, blocks, rewards):
+def test_triton_tower_is_as_exact_as_torch_in_bfloat16(channels, blocks, rewards):
     from myosu.nets import triton_tower
 
     torch.manual_seed(0)
@@ -178,7 +178,7 @@ def test_towers_in_one_kernel_are_as_exact_as_torch_in_bfloat16(channels, blocks
             assert error(ours) < max(1e-2, 1.5 * error(theirs))
 
 
-def test_towers_in_one_kernel_by_tritons_interpreter():
+def test_triton_tower_in_the_interpreter():
     """In float32 on the CPU, because the interpreter lacks bfloat16; in a process of its own, because the interpreter
     is selected once per process."""
     pytest.importorskip("triton", reason="Triton is not installed")
@@ -204,7 +204,7 @@ def rules_kernel(game):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["othello", "connect_four", "tictactoe", "snake", "woodoku"])
-def test_rules_on_a_card_equal_those_of_the_cpu(name, device):
+def test_rules_on_a_gpu_equal_those_on_the_cpu(name, device):
     game, count = load_game(name), 64
     kernel = rules_kernel(game)
     states = game.new_states(count, seed=3)
@@ -228,7 +228,7 @@ def test_rules_on_a_card_equal_those_of_the_cpu(name, device):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("name", "counts"), [
     ("othello", [4, 12, 56, 244, 1396, 8200]), ("connect_four", [7, 49, 343, 2401, 16807, 117649])])
-def test_perft_on_a_card(name, counts, device):
+def test_perft_on_a_gpu(name, counts, device):
     game = load_game(name)
     kernel = rules_kernel(game)
     states = game.new_states(1)

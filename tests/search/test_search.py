@@ -116,7 +116,7 @@ def test_sequential_halving_by_hand():
 
 @rule
 @pytest.mark.parametrize("discount", [-1.0, 0.97])
-def test_properties(config, discount):
+def test_search_invariants_hold(config, discount):
     for seed in range(5):
         logits, value, legal, expand = random_problem(33, 9, 24, seed)
         result = Search(config, 40, 9, seed).run(logits, value, legal, expand)
@@ -175,7 +175,7 @@ def test_random_state_survives_json(config):
 
 
 @rule
-def test_trees_of_a_batch_are_independent_and_leave_nothing_behind(config):
+def test_batched_trees_are_independent_and_reset(config):
     logits, value, legal, expand = random_problem(12, 9, 24)
     noise = np.random.default_rng(1).dirichlet(np.ones(9), 12).astype(np.float32)
     search = Search(config, 12, 9, seed=0)
@@ -280,7 +280,7 @@ def test_terminal_leaf_is_backed_up_again_by_hand():
     assert result.visits.tolist() == [[3]] and result.value.tolist() == [0.75] and result.q.tolist() == [[1.0]]
 
 
-def test_illegal_actions_of_a_leaf_take_no_share_of_its_prior():
+def test_illegal_actions_of_a_leaf_get_no_prior():
     """Logits (0, 100, 0) with the middle action illegal give each of the others 1/2."""
     search = Search(PUCTConfig(1, dirichlet_fraction=0.0), 1, 3, seed=0)
     legal = np.array([[True, False, True]])
@@ -334,7 +334,7 @@ def test_entropy_and_kl():
 
 
 @rule
-def test_bad_input_is_named(config):
+def test_invalid_input_is_reported(config):
     logits, value, legal, expand = random_problem(4, 9, 24)
     search = Search(config, 4, 9, seed=0)
     with pytest.raises(ValueError, match="up to 4 positions"):
@@ -348,7 +348,7 @@ def test_bad_input_is_named(config):
         search.run(logits, value, legal, lambda *_: Expansion(nan, value, value, logits))
 
 
-def test_bad_config_is_named():
+def test_invalid_settings_are_refused_by_name():
     with pytest.raises(UserError, match="num_simulations is 0"):
         GumbelConfig(num_simulations=0)
     with pytest.raises(UserError, match=r"dirichlet_fraction is 1\.5"):

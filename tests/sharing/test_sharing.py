@@ -42,7 +42,7 @@ def rewrite(server, change):
     files["manifest.json"] = json.dumps({**manifest, "sha256": _digest(manifest)}).encode()
 
 
-def test_an_agent_that_went_over_the_hub_has_the_same_weights_and_plays(run, server, tmp_path):
+def test_a_pushed_and_pulled_agent_has_equal_weights(run, server, tmp_path):
     address = push(run, "me/mine", "mit", endpoint=server.endpoint)
     assert address.endswith("me/mine")
     assert set(server.repos["me/mine"]) == {"manifest.json", "weights.safetensors", "README.md"}
@@ -51,11 +51,11 @@ def test_an_agent_that_went_over_the_hub_has_the_same_weights_and_plays(run, ser
     sent, came = find_checkpoint(run).weights(), find_checkpoint(tmp_path / "got").weights()
     assert sent.keys() == came.keys() and all(sent[name].equal(came[name]) for name in sent)
     assert "license: \"mit\"" in (tmp_path / "got/README.md").read_text()
-    assert not [path for path in tmp_path.iterdir() if path.name != "got"], "no half is left"
+    assert not [path for path in tmp_path.iterdir() if path.name != "got"], "no partial download is left"
     assert myosu.evaluate(tmp_path / "got", games=4)["games"] == 4
 
 
-def test_only_what_an_agent_needs_is_fetched(run, server, tmp_path):
+def test_only_needed_files_are_fetched(run, server, tmp_path):
     push(run, "me/mine", endpoint=server.endpoint)
     server.repos["me/mine"] |= {"evil.py": b"raise SystemExit('ran')", "model.pkl": b"x", "sub/x.bin": b"y"}
     told = []
@@ -102,7 +102,7 @@ def other_shapes(manifest):
     (lambda server: server.repos.clear(), "Is the name right?"),
 ], ids=["a flipped bit", "short weights", "no weights", "an empty manifest", "a huge manifest", "a game in a file",
         "a strange algorithm", "another format", "other shapes", "no login", "no repository"])
-def test_what_cannot_be_used_is_told_and_not_kept(run, server, tmp_path, damage, message):
+def test_unusable_repositories_are_reported_and_not_kept(run, server, tmp_path, damage, message):
     push(run, "me/mine", endpoint=server.endpoint)
     damage(server)
     with pytest.raises(UserError) as error:
@@ -111,7 +111,7 @@ def test_what_cannot_be_used_is_told_and_not_kept(run, server, tmp_path, damage,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_there_is_left_alone(run, server, tmp_path):
+def test_pulling_into_an_existing_folder_is_refused(run, server, tmp_path):
     push(run, "me/mine", endpoint=server.endpoint)
     (tmp_path / "got").mkdir()
     with pytest.raises(UserError, match="exists already"):
@@ -119,14 +119,14 @@ def test_a_folder_that_is_there_is_left_alone(run, server, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mine", "me/../mine", "me/mine/more", "", "me/ mine"])
-def test_names_of_repositories(run, name, tmp_path):
+def test_invalid_repository_names_are_refused(run, name, tmp_path):
     with pytest.raises(UserError, match="USER/NAME"):
         push(run, name)
     with pytest.raises(UserError, match="USER/NAME"):
         pull(name, tmp_path / "got")
 
 
-def test_code_of_ones_own_and_folders_of_this_machine_are_not_pushed(run, server, tmp_path):
+def test_own_code_and_local_folders_are_not_pushed(run, server, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     checkpoint = find_checkpoint(copy)
@@ -144,7 +144,7 @@ def test_code_of_ones_own_and_folders_of_this_machine_are_not_pushed(run, server
     assert "me/other" not in server.repos
 
 
-def test_a_card_says_what_was_trained_and_how_good_it_is(run, tmp_path):
+def test_card_states_the_training_and_the_results(run, tmp_path):
     lines = [{"kind": "evaluation", "update": 1, "game": "tictactoe", "opponent": "greedy", "games": 40,
               "mean_reward": 0.5, "mean_reward_ci95": [0.25, 0.75], "win_rate": 0.7, "win_rate_ci95": [0.55, 0.85],
               "draw_rate": 0.1, "training_seconds": 60.0, "env_steps": 500}]
@@ -160,24 +160,24 @@ def test_a_card_says_what_was_trained_and_how_good_it_is(run, tmp_path):
     assert "None was given" in write_card(copy, tmp_path / "second").read_text()
 
 
-def test_settings_that_name_folders_are_shown_without_them():
+def test_absolute_folders_in_settings_are_shortened():
     settings = {"recordings": ["/home/someone/runs/a", "runs/b"], "hidden": [8, 8], "activation": "tanh",
                 "device": None}
     assert without_folders(settings) == {"recordings": ["a", "runs/b"], "hidden": [8, 8], "activation": "tanh",
                                          "device": None}
 
 
-def test_the_command_of_a_card_makes_the_same_settings():
+def test_card_command_reproduces_the_settings():
     given = {"minutes": 3.0, "seed": 5, "learning_rate": 0.0123, "anneal_learning_rate": False, "hidden": (32, 16)}
     config = configure("CartPole-v1", "ppo", given)
     command = train_command(config).split()
     assert command[:5] == ["myosu", "train", "CartPole-v1", "--algorithm", "ppo"]
     assert "--no-anneal-learning-rate" in command
     assert command[command.index("--hidden"):][:3] == ["--hidden", "32", "16"]
-    assert "--epochs" not in command, "the preset has it"
+    assert "--epochs" not in command, "values of the preset are omitted"
     assert command[command.index("--seed") + 1] == "5" and command[command.index("--minutes") + 1] == "3.0"
 
 
-def test_a_card_of_an_agent_without_evaluations(run, tmp_path):
+def test_card_of_an_agent_without_evaluations(run, tmp_path):
     folder = Checkpoints(run / "checkpoints").latest()
     assert "It was not evaluated." in write_card(folder, tmp_path / "card").read_text()

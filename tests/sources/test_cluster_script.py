@@ -30,7 +30,7 @@ def run(tmp_path):
     return run
 
 
-def test_every_host_of_the_file_gets_the_token_and_joins(tmp_path, run):
+def test_every_listed_host_gets_the_token_and_joins(tmp_path, run):
     (tmp_path / "hosts").write_text("# the lab\n10.0.0.1\n\n10.0.0.2 myosu\n10.0.0.3\n")
     done = run("up", "hosts")
     assert done.returncode == 0, done.stderr
@@ -45,13 +45,13 @@ def test_every_host_of_the_file_gets_the_token_and_joins(tmp_path, run):
     assert [line.split(": ")[1] for line in (tmp_path / "log").read_text().splitlines()[3:]] == ["stop"] * 3
 
 
-def test_a_host_that_does_not_answer_is_named_and_the_others_join(tmp_path, run):
+def test_unreachable_host_is_named_and_the_others_join(tmp_path, run):
     (tmp_path / "hosts").write_text("10.0.0.1\n10.0.0.9\n10.0.0.2\n")
     done = run("up", "hosts")
     assert done.returncode == 1 and "10.0.0.9 did not join" in done.stderr
     assert "10.0.0.2" in (tmp_path / "log").read_text().splitlines()[-1]
 
 
-def test_a_file_that_is_not_there(run):
+def test_missing_hosts_file_is_reported(run):
     done = run("up", "nowhere")
     assert done.returncode == 2 and "cannot read the file of hosts nowhere" in done.stderr

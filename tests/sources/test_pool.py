@@ -58,14 +58,14 @@ def pool_of(every=100, window=3, latest=0.5, kind=Sure):
 NONE = np.zeros(0, np.int64)
 
 
-def test_members_stay_after_so_many_steps_and_the_newest_follows_the_learner():
+def test_members_are_added_by_steps_and_the_newest_follows():
     pool = pool_of()
-    assert pool.draw(50, NONE).tolist() == [0] * 50, "nobody has learnt anything yet"
+    assert pool.draw(50, NONE).tolist() == [0] * 50, "before training only the initial member exists"
     pool.load_weights(weights(10))
     assert set(pool.draw(200, NONE)) == {0, 1} and pool.agent(1).cell == 10
     pool.load_weights(weights(11))
     pool.count(4)
-    assert pool.agent(1).cell == 10, "it is renewed 20 times between two that stay"
+    assert pool.agent(1).cell == 10, "the newest member is renewed 20 times per permanent member"
     pool.count(1)
     assert pool.agent(1).cell == 11
     pool.load_weights(weights(12))
@@ -76,7 +76,7 @@ def test_members_stay_after_so_many_steps_and_the_newest_follows_the_learner():
     assert {number: pool.agent(number).cell for number in (1, 2)} == {1: 12, 2: 13}
 
 
-def test_who_is_drawn():
+def test_opponents_are_drawn_by_window_and_latest_share():
     pool = pool_of(every=1, window=3, latest=0.4)
     for number in range(1, 7):
         pool.load_weights(weights(number))
@@ -90,7 +90,7 @@ def test_who_is_drawn():
     assert set(pool.weights) == {4, 5, 6, 7}
 
 
-def test_members_are_rated_above_play_at_random():
+def test_members_are_rated_relative_to_random_play():
     """The learner wins 3 of 4 games against member 0, then 2 of 4 against member 1 with a draw and a loss. Games
     against the newest member, a copy of the learner, do not count."""
     pool = pool_of()
@@ -124,7 +124,7 @@ def played(env, games, seed=0):
 
 
 @pytest.mark.parametrize("kind", [Sure, Remembers])
-def test_every_game_is_played_by_the_member_that_was_drawn(monkeypatch, kind):
+def test_drawn_member_plays_the_whole_game(monkeypatch, kind):
     monkeypatch.setattr("myosu.sources.pool.EXPLORATION", 0.0)
     pool = pool_of(every=1, window=3, kind=kind)
     for cell in (3, 7):
@@ -147,7 +147,7 @@ def test_every_game_is_played_by_the_member_that_was_drawn(monkeypatch, kind):
 
 
 @pytest.mark.parametrize("plies", [3, 7])
-def test_games_begin_with_random_plies_which_are_nobodys(plies):
+def test_games_begin_with_random_unchosen_plies(plies):
     """Five or more random plies can end the game, which then begins again without them."""
     pool = Pool(PoolSettings(1, 3, 0.5, plies), lambda weights: Sure(int(weights["cell"])), 0)
     pool.load_weights(weights(3))
@@ -162,7 +162,7 @@ def test_games_begin_with_random_plies_which_are_nobodys(plies):
         assert any(ply % 2 == game.seat for ply in range(opening, game.record.length)), "the learner has moved"
 
 
-def test_goes_on_where_it_was_kept():
+def test_restored_pool_continues_exactly():
     def made():
         pool = pool_of(every=20)
         env = AgainstPool(TICTACTOE, pool, 4, 0)
@@ -194,7 +194,7 @@ def nim(tmp_path_factory):
     return str(file)
 
 
-def test_a_run_is_resumed_exactly(nim, tmp_path):
+def test_run_against_the_pool_is_resumed_exactly(nim, tmp_path):
     settings = {"num_envs": 4, "rollout_steps": 32, "batch_size": 64, "hidden": (16,), "pool_every": 100,
                 "deterministic": True, "evaluate_every": 0, "quiet": True, "opponent": "pool"}
     whole = myosu.train(nim, "ppo", run=tmp_path / "whole", updates=32, **settings)
@@ -205,7 +205,7 @@ def test_a_run_is_resumed_exactly(nim, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_actor_in_a_process_of_its_own_plays_on_and_so_does_a_resumed_one(nim, tmp_path, monkeypatch):
+def test_actor_process_plays_against_the_pool_and_is_resumed(nim, tmp_path, monkeypatch):
     """At ``learning_starts`` the learner has 64 · 8 / 16 updates to do, and the actor waits for them. Then it continues
     with newer weights, and versions of them join its pool."""
     monkeypatch.setattr("myosu.sources.processes.PUBLISH_SECONDS", 0.0)
@@ -234,7 +234,7 @@ LEARNS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
-def test_nim_is_learnt_from_nobody_but_itself(nim, tmp_path, algorithm):
+def test_nim_is_learnt_by_pool_self_play(nim, tmp_path, algorithm):
     """Nim with 21 stones, which the first player wins. The evaluation tries every reply to the agent in both seats."""
     steps, settings = LEARNS[algorithm]
     run = myosu.train(nim, algorithm, opponent="pool", run=tmp_path / "run", env_steps=steps, pool_every=1000,
@@ -250,12 +250,12 @@ def test_nim_is_learnt_from_nobody_but_itself(nim, tmp_path, algorithm):
 @pytest.mark.parametrize("settings, words", [
     ({"pool_every": 0}, "pool_every must be 1 or more"), ({"pool_window": 0}, "pool_window must be 1 or more"),
     ({"pool_latest": 1.5}, "pool_latest must be from 0 to 1")])
-def test_impossible_settings(settings, words):
+def test_invalid_pool_settings_are_refused(settings, words):
     with pytest.raises(UserError, match=words):
         TrainConfig(updates=1, **settings)
 
 
-def test_a_pool_is_no_opponent_elsewhere():
+def test_pool_is_refused_outside_two_player_training():
     for env in ("snake", "CartPole-v1"):
         with pytest.raises(UserError, match="single-player"):
             myosu.train(env, "ppo", opponent="pool", updates=1, quiet=True)

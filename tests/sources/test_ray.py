@@ -89,7 +89,7 @@ def collect_until(actors: ClusterActors, enough) -> list:
 
 
 @needs_ray
-def test_a_run_trains_in_the_cluster_and_is_resumed(tmp_path, cluster):
+def test_run_trains_on_the_cluster_and_is_resumed(tmp_path, cluster):
     run = toy_run(tmp_path / "run", games=2000, deterministic=False, actors=2)
     first = train(run, quiet=True, cluster=cluster)
     assert first.games >= 2000
@@ -105,7 +105,7 @@ def test_a_run_trains_in_the_cluster_and_is_resumed(tmp_path, cluster):
 
 
 @needs_ray
-def test_actors_and_the_relay_are_replaced_when_killed(tmp_path, cluster):
+def test_killed_actors_and_relay_are_replaced(tmp_path, cluster):
     actors = published(toy_run(tmp_path / "run", updates=1, deterministic=False), cluster)
     try:
         found = collect_until(actors, bool)
@@ -131,7 +131,7 @@ def test_actors_and_the_relay_are_replaced_when_killed(tmp_path, cluster):
 
 
 @needs_ray
-def test_newer_weights_reach_all_actors_and_held_ones_wait(tmp_path, cluster):
+def test_new_weights_reach_all_actors_and_held_actors_wait(tmp_path, cluster):
     run = toy_run(tmp_path / "run", updates=1, deterministic=False)
     actors = published(run, cluster)
     try:
@@ -155,7 +155,7 @@ def test_newer_weights_reach_all_actors_and_held_ones_wait(tmp_path, cluster):
 
 
 @needs_ray
-def test_what_a_person_can_mend_on_a_node_ends_the_training(tmp_path, cluster):
+def test_user_error_on_a_node_ends_training(tmp_path, cluster):
     run = toy_run(tmp_path / "run", updates=1, deterministic=False)
     actors = ClusterActors(run.config, cluster, 1)
     object.__setattr__(run.config, "game", "not_there")  # an environment that this node lacks
@@ -168,7 +168,7 @@ def test_what_a_person_can_mend_on_a_node_ends_the_training(tmp_path, cluster):
 
 
 @needs_ray
-def test_without_the_token_it_is_refused(tmp_path, cluster, monkeypatch):
+def test_wrong_token_is_refused(tmp_path, cluster, monkeypatch):
     wrong = tmp_path / "token"
     wrong.write_text("0" * 64)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(wrong))
@@ -185,13 +185,13 @@ def test_without_the_token_it_is_refused(tmp_path, cluster, monkeypatch):
 
 @pytest.mark.parametrize("address, what", [("nowhere", "give HOST:PORT"), ("127.0.0.1:x", "give HOST:PORT"),
                                            ("127.0.0.1:{free}", "nothing answers there")])
-def test_an_address_where_nothing_answers(monkeypatch, address, what):
+def test_invalid_or_unreachable_address_is_reported(monkeypatch, address, what):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     with pytest.raises(UserError, match=what):
         require_cluster(configure("tictactoe"), address.replace("{free}", str(free_port())))
 
 
-def test_without_ray_it_says_what_to_install(monkeypatch):
+def test_missing_ray_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'myosu\[ray\]'"):
         require_cluster(configure("tictactoe"), "auto")
@@ -201,12 +201,12 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     (configure("snake", "ppo"), "ppo acts and learns in turn"),
     (configure("tictactoe", settings={"deterministic": True, "updates": 1}), "deterministic"),
     (configure("tictactoe", settings={"actors": 0}), "actors = 0")])
-def test_runs_without_actors_have_no_use_for_a_cluster(config, what):
+def test_cluster_is_refused_for_runs_without_actors(config, what):
     with pytest.raises(UserError, match=what):
         require_cluster(config, "auto")
 
 
-def test_the_command_tells_it_and_makes_no_folder(tmp_path):
+def test_command_reports_unreachable_cluster_and_makes_no_folder(tmp_path):
     pretend = ("import importlib.util as u, sys; found = u.find_spec; "
                "u.find_spec = lambda name, *rest: name == 'ray' or found(name, *rest); from myosu.cli import main; ")
     command = ["myosu", "train", "tictactoe", "--cluster", f"127.0.0.1:{free_port()}", "--run", str(tmp_path / "run")]
@@ -221,7 +221,7 @@ def test_the_relay_imports_neither_torch_nor_numba():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_address_where_something_else_answers(monkeypatch):
+def test_address_of_another_service_is_reported(monkeypatch):
     """Ray itself would try to connect for minutes."""
     ours, theirs = multiprocessing.Pipe()
 
@@ -236,10 +236,10 @@ def test_an_address_where_something_else_answers(monkeypatch):
     relay.run_relay(theirs, os.getppid(), {}, b"", "10.0.0.1:80", None, 0, False)
     signal.signal(signal.SIGTERM, before)
     told = ours.recv()
-    assert told.fixable and "10.0.0.1:80: what answers there" in told.error
+    assert told.fixable and "10.0.0.1:80: the server there" in told.error
 
 
-def test_an_actor_plays_on_before_its_report_has_reached_the_learner():
+def test_actor_plays_on_before_its_report_is_collected():
     crew = _Crew.__new__(_Crew)
     played = []
     handle = SimpleNamespace(play=SimpleNamespace(remote=lambda *call: played.append(call) or f"call {len(played)}"))
@@ -280,7 +280,7 @@ def test_an_actor_reports_after_enough_episodes_or_a_second(tmp_path):
     assert len(report.experience.episodes) >= 32 and delivery.steps == report.experience.steps > 0
 
 
-def test_a_learner_that_waits_does_not_hold_its_source(tmp_path):
+def test_waiting_learner_does_not_hold_its_source(tmp_path):
     """Regression: with a full replay buffer after resuming, and a source that did not know its number of actors yet,
     both waited for each other."""
     trainer = Trainer(toy_run(tmp_path / "run", updates=1, deterministic=False), quiet=True)

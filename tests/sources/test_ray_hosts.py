@@ -35,7 +35,7 @@ def namespaces():
             ip("netns", "del", name)
 
 
-def test_a_host_that_is_killed_and_one_that_is_cut_off(tmp_path, namespaces, capsys):
+def test_training_survives_a_killed_and_a_disconnected_host(tmp_path, namespaces, capsys):
     here, there = namespaces
     script = Path(__file__).with_name("ray_hosts.py")
     done = subprocess.run(["ip", "netns", "exec", here, sys.executable, str(script), str(tmp_path), here, there],

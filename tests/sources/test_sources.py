@@ -61,7 +61,7 @@ def cloning_run(folder, *recordings, **limits):
                       folder)
 
 
-def test_the_source_follows_from_the_algorithm_and_the_configuration(tmp_path, recording):
+def test_source_is_chosen_by_algorithm_and_configuration(tmp_path, recording):
     def source(**train):
         return make_source(toy_run(tmp_path / str(len(list(tmp_path.iterdir()))), updates=1, **train).config)
 
@@ -73,7 +73,7 @@ def test_the_source_follows_from_the_algorithm_and_the_configuration(tmp_path, r
         cloning_run(tmp_path / "none", recording, deterministic=False, actors=2)
 
 
-def test_a_learner_without_an_actor_imitates_recorded_games_until_there_are_no_more(tmp_path, recording):
+def test_learner_without_actor_trains_on_all_recorded_games(tmp_path, recording):
     result = train(cloning_run(tmp_path / "run", recording), quiet=True)
     records = lowest_free_square(300, seed=0)
     assert result.reason == "all recorded games have been used"
@@ -95,7 +95,7 @@ def imitates(folder):
     return np.mean(right)
 
 
-def test_recorded_games_go_on_exactly(tmp_path, recording):
+def test_run_on_recorded_games_is_resumed_exactly(tmp_path, recording):
     train(cloning_run(tmp_path / "whole", recording), quiet=True)
     train(cloning_run(tmp_path / "parts", recording, updates=150), quiet=True)
     result = train(open_run(tmp_path / "parts", updates=10**6), quiet=True)
@@ -103,7 +103,7 @@ def test_recorded_games_go_on_exactly(tmp_path, recording):
     assert same_weights(last_weights(tmp_path / "whole"), last_weights(tmp_path / "parts"))
 
 
-def test_games_that_go_differently_are_left_out_and_counted(tmp_path, recording, capsys):
+def test_unreplayable_games_are_skipped_and_counted(tmp_path, recording, capsys):
     other = toy_run(tmp_path / "other", updates=1).folder
     records = lowest_free_square(10, seed=2)
     records[3]["actions"][1] = records[3]["actions"][0]
@@ -120,7 +120,7 @@ def test_games_that_go_differently_are_left_out_and_counted(tmp_path, recording,
         train(cloning_run(tmp_path / "wrong", snake), quiet=True)
 
 
-def test_a_run_goes_on_with_another_kind_of_source(tmp_path):
+def test_run_resumes_with_another_kind_of_source(tmp_path):
     """From an actor in turn to processes and back. No two actors of a run play the same games."""
     folder = tmp_path / "run"
     create_run(RunConfig("tictactoe", TOY, load_algorithm(TOY).Config(),
@@ -140,7 +140,7 @@ def silent(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 2)
 
 
-def test_the_learners_process_acts_while_nothing_comes_in(tmp_path, silent):
+def test_learner_process_acts_while_no_experience_arrives(tmp_path, silent):
     config = toy_run(tmp_path / "run", updates=1, deterministic=False).config
     learner = load_algorithm(TOY).make_learner(load_settings(config), config.environment.spec, None, 0)
     source = ActorProcesses(config, 1)
@@ -155,14 +155,14 @@ def test_the_learners_process_acts_while_nothing_comes_in(tmp_path, silent):
     waits = source.waits()
     assert waits["learner_act"] > 0.0 and waits["learner_wait"] == waits["actor_wait"] == 0.0
     source._inbox.put(Experience(2, steps=5))
-    assert [one.steps for one in source.collect(wait=True)] == [5], "what came in goes first"
+    assert [one.steps for one in source.collect(wait=True)] == [5], "experience that has arrived must come first"
 
 
-def test_where_it_could_harm_the_learners_process_only_waits(tmp_path, silent, monkeypatch):
+def test_learner_process_only_waits_when_acting_is_unsafe(tmp_path, silent, monkeypatch):
     toy, cart = (create_run(RunConfig(game, TOY, load_algorithm(TOY).Config(), TrainConfig(updates=1)),
                             tmp_path / game).config for game in ("tictactoe", "CartPole-v1"))
     assert ActorProcesses(toy, 1)._acts_here
-    assert not ActorProcesses(cart, 1)._acts_here, "somebody else's environment could end the process"
+    assert not ActorProcesses(cart, 1)._acts_here, "a third-party environment could end the process"
     source = ActorProcesses(toy, 2)  # as many actors as cores
     learner = load_algorithm(TOY).make_learner(load_settings(toy), toy.environment.spec, None, 0)
     source.publish(learner.weights(), 0)
@@ -180,7 +180,7 @@ def test_where_it_could_harm_the_learners_process_only_waits(tmp_path, silent, m
     assert source.waits()["learner_wait"] > 0.0
 
 
-def test_a_run_whose_learner_plays_itself_goes_on(tmp_path, silent, monkeypatch):
+def test_run_whose_learner_acts_is_resumed(tmp_path, silent, monkeypatch):
     monkeypatch.setattr("myosu.training.trainer.RECORD_SECONDS", 0.02)
     folder = tmp_path / "run"
     train(toy_run(folder, updates=30, deterministic=False), quiet=True)
@@ -195,7 +195,7 @@ def test_a_run_whose_learner_plays_itself_goes_on(tmp_path, silent, monkeypatch)
     assert all(0.0 <= record["learner_act_share"] <= 1.0 for record in records)
 
 
-def test_waiting_counts_while_it_lasts():
+def test_stopwatch_counts_while_running():
     watch = Stopwatch()
     with watch.running():
         time.sleep(0.01)
@@ -206,7 +206,7 @@ def test_waiting_counts_while_it_lasts():
     assert 0.01 <= during < during + 0.01 <= after == watch.seconds
 
 
-def test_checkpoints_from_before_there_were_sources_go_on(tmp_path, monkeypatch):
+def test_old_checkpoints_without_source_state_resume(tmp_path, monkeypatch):
     """Old checkpoints have the state of the actors next to the learner's."""
     folder = tmp_path / "run"
     train(toy_run(folder, updates=60, evaluate_every=30, evaluation_games=4), quiet=True)

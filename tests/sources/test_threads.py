@@ -27,7 +27,7 @@ def test_a_run_with_actors_in_threads(tmp_path, on_card):
     assert not [thread for thread in threading.enumerate() if thread.name == "actor"]
 
 
-def test_what_an_actor_raises_ends_the_training(tmp_path, on_card, monkeypatch):
+def test_actor_exception_ends_training(tmp_path, on_card, monkeypatch):
     def fails(self):
         raise ValueError("this actor fails")
 
@@ -39,7 +39,7 @@ def test_what_an_actor_raises_ends_the_training(tmp_path, on_card, monkeypatch):
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"),
                                    RuntimeError("CUDA error: out of memory"),
                                    RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB)")], ids=str)
-def test_a_full_card_is_told_and_what_to_lower(tmp_path, on_card, monkeypatch, error):
+def test_full_gpu_memory_says_which_settings_to_lower(tmp_path, on_card, monkeypatch, error):
     def fails(self):
         raise error
 

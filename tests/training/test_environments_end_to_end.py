@@ -37,8 +37,8 @@ class FailsLater(Ten):
         return super().step(action)
 
 
-def test_a_run_whose_environment_fails_is_saved_and_goes_on(tmp_path):
-    with pytest.raises(UserError, match=r"step\(\) raised SystemExit.*saved; go on with: myosu train --resume"):
+def test_run_with_failing_environment_is_saved_and_resumes(tmp_path):
+    with pytest.raises(UserError, match=r"step\(\) raised SystemExit.*saved; resume with: myosu train --resume"):
         myosu.train(FailsLater, "ppo", env_steps=1000, run=tmp_path / "run", **SMALL["ppo"], **QUICK)
     first = max(path.name for path in (tmp_path / "run" / "checkpoints").glob("update-*"))
     with pytest.raises(UserError, match="SystemExit"):  # it fails again, after more steps and updates
@@ -48,7 +48,7 @@ def test_a_run_whose_environment_fails_is_saved_and_goes_on(tmp_path):
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn", "muzero", "muesli"])
 @pytest.mark.parametrize("habit", ["text", "mask", "int keys", "empty key"])
-def test_every_algorithm_reads_unusual_observations(tmp_path, algorithm, habit):
+def test_every_algorithm_trains_on_unusual_observations(tmp_path, algorithm, habit):
     ended = myosu.train("odd_envs:Ten", algorithm, env_steps=64, run=tmp_path / "run", env_kwargs={"habit": habit},
                         **SMALL[algorithm], **QUICK)
     assert ended.updates > 0
@@ -95,7 +95,7 @@ def environment(make):
     return load_environment(myosu.api.give(make)[0])
 
 
-def test_environments_that_have_played_their_share_are_left_alone():
+def test_finished_environments_are_not_stepped_further():
     """For 70 episodes, 6 environments play two (of 2 and 3 steps) and 58 environments play one (of 2 steps)."""
     agent = Still()
     result = play_episodes(environment(Longer), agent, 70)
@@ -108,7 +108,7 @@ def test_any_number_of_episodes(games):
     assert len(play_episodes(environment(Ten), Still(), games).returns) == games
 
 
-def test_an_evaluation_of_agents_that_walk_in_circles_ends():
+def test_evaluation_of_endless_episodes_stops():
     class Endless(Ten):
         def step(self, action):
             observation, reward, _, _, info = super().step(action)
@@ -122,7 +122,7 @@ def test_an_evaluation_of_agents_that_walk_in_circles_ends():
 # --- memory
 
 
-def test_a_replay_is_no_greater_than_the_machine_has_memory_for(monkeypatch):
+def test_replay_capacity_is_limited_by_machine_memory(monkeypatch):
     columns = {"observation": ((480, 640, 3), np.uint8), "reward": ((), np.float32)}
     assert row_bytes(columns) == 480 * 640 * 3 + 4 + 8
     monkeypatch.setattr(replay_module, "machine_memory", lambda: 2000 * row_bytes(columns))
@@ -134,7 +134,7 @@ def test_a_replay_is_no_greater_than_the_machine_has_memory_for(monkeypatch):
         fitting_capacity(columns, 5)
 
 
-def test_a_rollout_that_does_not_fit_is_refused_before_it_begins(monkeypatch, tmp_path):
+def test_rollout_too_large_for_memory_is_refused_at_start(monkeypatch, tmp_path):
     monkeypatch.setattr(replay_module, "machine_memory", lambda: 10_000)
     with pytest.raises(UserError, match=r"A rollout of num_envs \* rollout_steps = 8 \* 128 steps takes .* GiB"):
         myosu.train("CartPole-v1", "ppo", env_steps=64, run=tmp_path / "run", rollout_steps=128, **QUICK)
@@ -144,7 +144,7 @@ def test_a_rollout_that_does_not_fit_is_refused_before_it_begins(monkeypatch, tm
 # --- one array
 
 
-def test_one_array_of_a_picture_and_numbers():
+def test_one_array_joins_image_and_numbers():
     from gym_toys import Everything
 
     env = OneArray(Everything())

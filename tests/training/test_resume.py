@@ -195,7 +195,7 @@ def test_concurrent_run_is_killed_then_interrupted_then_finished(tmp_path):
     second.send_signal(signal.SIGINT)
     output, _ = second.communicate(timeout=60)
     assert second.returncode == 0
-    assert f"Going on from {folder}" in output and f"myosu train --resume {folder}" in output
+    assert f"Resuming from {folder}" in output and f"myosu train --resume {folder}" in output
 
     update = saved()
     result = train(open_run(folder, updates=update + 50), quiet=True)

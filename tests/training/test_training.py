@@ -27,8 +27,8 @@ def records(folder: Path, kind: str) -> list[dict]:
     return [line for line in lines if line["kind"] == kind]
 
 
-def test_impossible_settings_are_named():
-    with pytest.raises(UserError, match="has no end"):
+def test_invalid_settings_are_refused_by_name():
+    with pytest.raises(UserError, match="has no limit"):
         TrainConfig()
     with pytest.raises(UserError, match="minutes must be above 0, not -1"):
         TrainConfig(minutes=-1)
@@ -36,12 +36,12 @@ def test_impossible_settings_are_named():
         TrainConfig(minutes=1, deterministic=True)
     with pytest.raises(UserError, match="evaluation_games must be 2 or more"):
         TrainConfig(updates=1, evaluation_games=1)
-    with pytest.raises(UserError, match="evaluation_games = 7: in a game for two an even number"):
+    with pytest.raises(UserError, match="evaluation_games = 7: in a two-player game an even number"):
         create_run(RunConfig("tictactoe", TOY, load_algorithm(TOY).Config(),
                              TrainConfig(updates=1, evaluation_games=7)))
 
 
-def test_a_run_is_made_once(tmp_path, monkeypatch):
+def test_existing_folder_is_not_overwritten(tmp_path, monkeypatch):
     run = toy_run(tmp_path / "run", updates=1)
     with pytest.raises(UserError, match=f"--resume {run.folder}"):
         toy_run(tmp_path / "run", updates=1)
@@ -56,7 +56,7 @@ def test_a_run_is_made_once(tmp_path, monkeypatch):
     assert create_run(config).folder.name.startswith("tictactoe-toy_algorithm-20")
 
 
-def test_the_configuration_comes_back(tmp_path):
+def test_configuration_is_restored_and_damage_reported(tmp_path):
     run = toy_run(tmp_path / "run", {"learning_rate": 0.5}, updates=7)
     assert open_run(tmp_path / "run").config == run.config
     assert open_run(tmp_path / "run", updates=9).config.train.updates == 9
@@ -68,12 +68,12 @@ def test_the_configuration_comes_back(tmp_path):
     with pytest.raises(UserError, match=r"config\.json .* train\.momentum: TrainConfig has no such field"):
         open_run(tmp_path / "run")
     file.write_text(file.read_text()[:50])
-    with pytest.raises(UserError, match=r"config\.json is damaged, for it is not JSON"):
+    with pytest.raises(UserError, match=r"config\.json is damaged, because it is not JSON"):
         open_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize("limit", [{"updates": 30}, {"games": 90}, {"env_steps": 500}])
-def test_the_first_limit_ends_it(tmp_path, limit):
+def test_training_ends_at_its_limit(tmp_path, limit):
     result = train(toy_run(tmp_path / "run", **{"updates": 10**9, **limit}), quiet=True)
     done = {"updates": result.updates, "games": result.games, "env_steps": result.env_steps}
     (name, value), = limit.items()
@@ -81,7 +81,7 @@ def test_the_first_limit_ends_it(tmp_path, limit):
     assert result.reason == f"{value} {name.replace('_', ' ')}"
 
 
-def test_metrics_and_games_join(tmp_path):
+def test_metrics_and_game_records_agree(tmp_path):
     folder = tmp_path / "run"
     result = train(toy_run(folder, updates=200, evaluate_every=100, evaluation_games=10), quiet=True)
     games = [json.loads(line) for line in (folder / "games.jsonl").read_text().splitlines()]
@@ -100,7 +100,7 @@ def test_metrics_and_games_join(tmp_path):
     assert list((folder / "tensorboard").iterdir())
 
 
-def test_evaluations_are_against_the_opponent_that_was_named(tmp_path, capsys):
+def test_evaluations_use_the_configured_opponent(tmp_path, capsys):
     """The best checkpoint counts only evaluations against the current opponent."""
     other = toy_run(tmp_path / "Other", updates=1)
     train(other, quiet=True)
@@ -120,14 +120,14 @@ def test_evaluations_are_against_the_opponent_that_was_named(tmp_path, capsys):
         "checkpoint": f"update-{best['update']:08}", "mean_reward": best["mean_reward"], "opponent": str(other.folder)}
 
 
-def test_an_opponent_that_is_none_is_named_before_training(tmp_path):
+def test_invalid_opponent_is_refused_before_training(tmp_path):
     run = toy_run(tmp_path / "run", updates=10, evaluation_opponent="alphabeta:x")
     with pytest.raises(UserError, match="alphabeta:x: write the depth as a number"):
         train(run, quiet=True)
     assert not list(run.checkpoints.glob("*")) and not (run.folder / "games.jsonl").exists()
 
 
-def test_an_opponent_that_fails_is_told_and_training_goes_on(tmp_path, capsys):
+def test_failing_opponent_is_reported_and_training_continues(tmp_path, capsys):
     """The opponent is an engine that exits when it has to move."""
     (tmp_path / "engine.py").write_text("import sys\nfor line in sys.stdin:\n    if line.startswith('genmove'):\n"
                                         "        sys.exit(3)\n    print('=\\n', flush=True)\n")
@@ -140,7 +140,7 @@ def test_an_opponent_that_fails_is_told_and_training_goes_on(tmp_path, capsys):
         assert f"The evaluation of update {update} failed: The engine {engine} ended with exit code 3" in said
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_evidence(tmp_path):
+def test_non_finite_loss_stops_training_and_saves_the_state(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(UserError, match="the loss is nan") as caught:
         train(toy_run(folder, {"broken_at": 50}, updates=100, evaluate_every=20, evaluation_games=4), quiet=True)
@@ -165,7 +165,7 @@ def test_replay_ratio_is_held_in_turn(tmp_path):
     assert 0.5 * (result.env_steps - 2 * 8 * 9) - 8 <= 200 * 8 <= 0.5 * result.env_steps
 
 
-def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, monkeypatch):
+def test_processes_keep_replay_ratio_and_replace_a_dead_actor(tmp_path, monkeypatch):
     """The learner is slow, so that the actors must wait, and one of them is killed."""
     folder = tmp_path / "run"
     run = toy_run(folder, {"replay_ratio": 1.0, "replay_capacity": 20_000}, deterministic=False, actors=2,
@@ -198,7 +198,7 @@ def test_processes_hold_the_ratio_survive_a_dead_actor_and_evaluate(tmp_path, mo
     assert [line["update"] for line in records(folder, "evaluation")][1:] == [500]
 
 
-def test_time_left_is_that_of_the_limit_that_comes_first():
+def test_time_left_follows_the_nearest_limit():
     assert time_left(60, {"minutes": (1, 10), "updates": (900, 1000)}) == "about 0:07 left"
     assert time_left(60, {"updates": (0, 1000)}) == "time left unknown yet"
 
@@ -207,7 +207,7 @@ def test_sparkline():
     assert sparkline([0.0, 1.0, 0.5]) == "▁█▅" and sparkline([3.0]) == "▁"
 
 
-def test_settings_from_which_nothing_can_be_made(tmp_path):
+def test_unusable_saved_settings_name_the_config_file(tmp_path):
     """Settings read from a file: the error message names the file."""
     folder = tmp_path / "run"
     train(toy_run(folder, updates=20), quiet=True)
@@ -215,7 +215,7 @@ def test_settings_from_which_nothing_can_be_made(tmp_path):
     data = json.loads(file.read_text())
     data["algorithm_config"]["replay_capacity"] = 10**15
     file.write_text(json.dumps(data))
-    with pytest.raises(UserError, match=r"Nothing can be made from the settings in .*config\.json"):
+    with pytest.raises(UserError, match=r"The settings in .*config\.json are unusable"):
         train(open_run(folder, updates=30), quiet=True)
     data["spec"]["num_players"] = 3
     file.write_text(json.dumps(data))
@@ -239,7 +239,7 @@ def test_a_run_of_one_rollout_learns_from_it(tmp_path):
     ("dqn", dqn.Config(num_envs=4, hidden=(8,), batch_size=16, replay_capacity=300, learning_starts=50, n_step=3,
                        prioritized=True)),
 ])
-def test_raw_rows_and_what_is_made_of_them_are_resumed(tmp_path, algorithm, config):
+def test_interrupted_rollouts_and_replay_are_resumed_exactly(tmp_path, algorithm, config):
     """Interrupt in the middle of a rollout (ppo), and after the ring buffer has wrapped around (dqn)."""
     def new_run(name):
         return create_run(RunConfig("CartPole-v1", algorithm, config,

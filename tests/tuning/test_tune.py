@@ -54,7 +54,7 @@ def trained(monkeypatch):
 
 
 @pytest.mark.parametrize("algorithm", SHIPPED)
-def test_the_spaces_that_we_ship_hold_settings_that_can_be_made(algorithm):
+def test_shipped_spaces_hold_valid_settings(algorithm):
     kind = load_algorithm(algorithm).Config
     space = load_space(algorithm, kind)
     for name, allowed in space.items():
@@ -70,7 +70,7 @@ def test_the_spaces_that_we_ship_hold_settings_that_can_be_made(algorithm):
     ("learning_rate = { low = 2, high = 1 }", "low below high"),
     ("learning_rate = { low = 0.0, high = 1.0, log = true }", "logarithmic"),
     ("learning_rate = {", "is not valid TOML"), ("", "is empty"), (None, "cannot be read")])
-def test_a_space_that_makes_no_sense_is_told(tmp_path, text, message):
+def test_invalid_spaces_are_refused(tmp_path, text, message):
     file = tmp_path / "space.toml"
     if text is not None:
         file.write_text(text)
@@ -78,7 +78,7 @@ def test_a_space_that_makes_no_sense_is_told(tmp_path, text, message):
         load_space("ppo", load_algorithm("ppo").Config, file)
 
 
-def test_suggestions_are_of_the_space_and_the_search_begins_at_the_preset():
+def test_suggestions_lie_in_the_space_and_start_at_the_preset():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     study.enqueue_trial(inside(SPACE, {"learning_rate": 2e-3, "num_envs": 16, "hidden": (16, 16)}))
     first = suggest(study.ask(), SPACE)
@@ -89,13 +89,13 @@ def test_suggestions_are_of_the_space_and_the_search_begins_at_the_preset():
     assert {tuple(one["hidden"]) for one in drawn} == {(8,), (16, 16)}
 
 
-def test_a_study_finds_what_is_better_and_counts_what_it_spent(trained, tmp_path):
+def test_a_study_finds_better_settings_and_counts_its_cost(trained, tmp_path):
     study = Study(plan(), tmp_path / "study", say=lambda text: None)
     study.search(12)
     assert len(study.done()) == len(trained) == 12
     _, settings = study.best()
     assert abs(np.log10(settings["learning_rate"]) + 3) < 0.3
-    assert settings["clip_range"] == plan().base()["clip_range"], "what is not searched is the preset's"
+    assert settings["clip_range"] == plan().base()["clip_range"], "other settings are the preset's"
     pruned = [trial for trial in study.done() if trial.state.name == "PRUNED"]
     assert pruned and all(trial.user_attrs["env_steps"] < 1000 for trial in pruned)
     spent = study.spent()["search"]
@@ -104,7 +104,7 @@ def test_a_study_finds_what_is_better_and_counts_what_it_spent(trained, tmp_path
     study.close()
 
 
-def test_the_final_figure_has_seeds_of_its_own_and_is_measured_once(trained, tmp_path):
+def test_final_scores_use_new_seeds_and_are_measured_once(trained, tmp_path):
     study = Study(plan(), tmp_path / "study", say=lambda text: None)
     study.search(6)
     searched = {one.seed for one in trained}
@@ -115,11 +115,11 @@ def test_the_final_figure_has_seeds_of_its_own_and_is_measured_once(trained, tmp
     assert final[2].settings == plan().base()
     assert len(scores.tuned) == len(scores.preset) == 2 and study.spent()["final"]["runs"] == 4
     study.measure(3)
-    assert len(trained) == 6 + 6, "only what was missing"
+    assert len(trained) == 6 + 6, "only the missing runs are trained"
     study.close()
 
 
-def test_a_study_goes_on_where_it_was(trained, tmp_path):
+def test_a_study_resumes(trained, tmp_path):
     first = Study(plan(), tmp_path / "study", say=lambda text: None)
     first.search(3)
     first.trials.ask()  # a trial that a kill interrupted
@@ -130,11 +130,11 @@ def test_a_study_goes_on_where_it_was(trained, tmp_path):
     assert len(second.done()) == 3
     second.search(5)
     assert len(second.done()) == 5 and len(trained) == 5
-    assert len({json.dumps(one.settings) for one in trained}) == 5, "it does not draw the same again"
+    assert len({json.dumps(one.settings) for one in trained}) == 5, "no suggestion is repeated"
     second.close()
 
 
-def test_a_study_of_something_else_is_refused_and_left_alone(trained, tmp_path):
+def test_another_plans_study_is_refused_and_unchanged(trained, tmp_path):
     Study(plan(), tmp_path / "study").close()
     before = load_json(tmp_path / "study" / "study.json")
     for changes, message in (({"space": {"num_envs": [4, 8]}}, "space"), ({"algorithm": "dqn"}, "algorithm"),
@@ -144,7 +144,7 @@ def test_a_study_of_something_else_is_refused_and_left_alone(trained, tmp_path):
     assert load_json(tmp_path / "study" / "study.json") == before
 
 
-def test_a_folder_of_other_things_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="holds no study"):
         Study(plan(), tmp_path)
@@ -170,13 +170,13 @@ def test_evaluations_are_reported_once_at_each_mark():
     assert going_on is False and pruning.pruned
 
 
-def test_the_difference_is_that_of_pairs():
+def test_difference_is_paired():
     mean, (low, high) = Scores([3.0, 5.0, 4.0], [1.0, 2.0, 3.0]).difference
     # Differences 2, 3, 1: mean 2, deviation 1, and 2 ± 4.303 * 1 / sqrt(3).
     assert mean == 2.0 and np.allclose((low, high), (2 - 2.4843, 2 + 2.4843), atol=1e-3)
 
 
-def test_a_preset_that_was_written_is_read(tmp_path):
+def test_a_written_preset_is_read_back(tmp_path):
     kind, settings = load_algorithm("ppo").Config, {"learning_rate": 1.25e-05, "hidden": [16, 16],
                                                     "anneal_learning_rate": True, "activation": "tanh"}
     write_preset(settings, tmp_path / "preset.toml", "a comment\nof two lines")
@@ -192,14 +192,14 @@ def test_a_preset_that_was_written_is_read(tmp_path):
     ("tune CartPole-v1 --algorithm cloning", "no search space for cloning"),
     ("train CartPole-v1 --algorithm ppo --preset nowhere.toml", "The preset nowhere.toml cannot be read"),
 ])
-def test_bad_input(arguments, message, capsys, tmp_path, monkeypatch):
+def test_invalid_input_is_refused(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.run(arguments.split()) == 2
     assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-def test_the_command_ends_in_a_preset_that_train_takes(tmp_path, capsys, monkeypatch):
+def test_tune_command_writes_a_preset_that_train_accepts(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "space.toml").write_text("learning_rate = { low = 1e-4, high = 1e-2, log = true }\n")
     command = "tune CartPole-v1 --algorithm ppo --space space.toml --trials 1 --env-steps 300 --final-seeds 0 " \

@@ -3,12 +3,12 @@
 import re
 
 
-def test_the_boards_side_by_side(new_context, alphago):
+def test_search_parts_are_shown_beside_the_board(new_context, alphago):
     _, address = alphago
     page = new_context(address, viewport={"width": 1200, "height": 1100}).new_page()
     page.goto("/")
     page.locator("#board[data-turn=person]").wait_for()
-    assert not page.locator(".part").count(), "nothing is shown unless it is asked for"
+    assert not page.locator(".part").count(), "search parts are shown only on request"
     page.locator(".switch").click()
     page.locator(".part").first.wait_for()
     assert page.locator(".part strong").all_inner_texts() == ["Prior", "Value", "Rollouts", "Visits"]
@@ -22,7 +22,7 @@ def test_the_boards_side_by_side(new_context, alphago):
     assert rollouts != shares and most <= int(best[2]) and (most == int(best[2]) or best[1] == "pass")
     page.locator(".part[data-part=rollouts]").click()
     page.locator(".part[data-part=rollouts][aria-pressed=false]").wait_for()
-    assert page.locator("#board .note").all_inner_texts() == shares, "the shares are back"
+    assert page.locator("#board .note").all_inner_texts() == shares, "the board shows the shares again"
     assert re.search(r"(Black|White) by [\d.]+", page.locator(".territory").inner_text())
     page.locator("#hint").click()
     page.locator(".cell.hinted").click()

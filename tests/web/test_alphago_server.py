@@ -10,7 +10,7 @@ from myosu.runs.recordings import open_recording
 from myosu.web.room import Room
 
 
-def test_a_move_with_its_parts(alphago):
+def test_thoughts_contain_the_parts_of_the_search(alphago):
     room, address = alphago
     with httpx.Client(base_url=address, timeout=60) as client:
         about = client.get("/api/run").json()
@@ -42,7 +42,7 @@ def test_a_move_with_its_parts(alphago):
     assert position["board"]["komi"] == 7.5
 
 
-def test_a_finished_game_names_the_search(alphago):
+def test_finished_game_names_its_search(alphago):
     room, address = alphago
     with httpx.Client(base_url=address, timeout=60) as client:
         agent = {"kind": "agent", "checkpoint": room.default, "simulations": 1, "temperature": 0}
@@ -66,6 +66,6 @@ def test_a_finished_game_names_the_search(alphago):
     assert np.isfinite(kept["returns"]).all()
 
 
-def test_a_search_without_a_run_has_no_place_for_its_games():
+def test_search_without_a_run_is_refused():
     with pytest.raises(UserError, match="names no run as its network, prior or value"):
         Room("apv:rollout=uniform")

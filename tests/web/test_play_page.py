@@ -128,7 +128,7 @@ def click_a_move(page: Page, course: Course, number: int) -> None:
 
 
 @pytest.mark.parametrize("game", WIDTHS)
-def test_a_whole_game_by_clicks(open_page, served, game):
+def test_whole_game_by_clicks(open_page, served, game):
     """The board on screen is the game's true state after every move, and the game is saved as a demonstration."""
     page = open_page(game)
     if game == "snake":
@@ -175,7 +175,7 @@ def test_undo_hint_and_thoughts(open_page):
     page.locator("#curve svg").wait_for()
 
 
-def test_asked_while_the_agent_thinks(open_page):
+def test_hint_and_undo_while_the_agent_thinks(open_page):
     """A hint, and an undo, while an evaluation is requested.
 
     One answer serves both requests, and the evaluation of a position that was taken back is not shown at another.
@@ -226,7 +226,7 @@ def server_process(run, port: int):
         process.stdout.close()
 
 
-def test_a_server_killed_in_the_middle_of_a_game(browser, tmp_path):
+def test_game_continues_after_the_server_is_killed(browser, tmp_path):
     """The game continues once a server runs again: by itself, after a reload, and from the list of games."""
     run = untrained_run(tmp_path / "run", "tictactoe")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -262,7 +262,7 @@ def test_a_server_killed_in_the_middle_of_a_game(browser, tmp_path):
     context.close()
 
 
-def test_two_tabs_with_one_game_and_one_with_another(open_page):
+def test_two_tabs_share_a_game_beside_a_third(open_page):
     page = open_page("tictactoe")
     other = open_page("tictactoe", page.context)
     assert other.url != page.url
@@ -279,7 +279,7 @@ def test_two_tabs_with_one_game_and_one_with_another(open_page):
 
 
 @pytest.mark.parametrize("game", WIDTHS)
-def test_a_phone_needs_no_sideways_scrolling(open_page, game):
+def test_phone_needs_no_sideways_scrolling(open_page, game):
     page = open_page(game, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     box = page.locator("#board .grid").bounding_box()
@@ -323,7 +323,7 @@ def walk_to(page: Page, cell: int, columns: int) -> None:
 @pytest.mark.parametrize("game, columns, name", [("tictactoe", 3, "Tic-tac-toe board"),
                                                  ("connect_four", 7, "Connect Four board"),
                                                  ("othello", 8, "Othello board")])
-def test_by_keyboard_alone(open_page, game, columns, name):
+def test_whole_game_by_keyboard(open_page, game, columns, name):
     """A whole game as the second player, with the messages to a screen reader."""
     page = open_page(game)
     page.keyboard.press("n")
@@ -347,7 +347,7 @@ def test_by_keyboard_alone(open_page, game, columns, name):
     assert page.get_by_role("grid", name=name).get_by_role("gridcell").count() == len(on_screen(page))
 
 
-def test_woodoku_by_keyboard_alone(open_page):
+def test_woodoku_by_keyboard(open_page):
     page = open_page("woodoku")
     tab_to(page, ".cell")
     while not is_over(page):
@@ -401,7 +401,7 @@ def test_snake_is_steered_by_swipes(open_page):
     assert page.evaluate("scrollY") == 0
 
 
-def test_snake_goes_on_by_itself_and_is_steered_on_the_way(open_page):
+def test_snake_moves_by_itself_and_is_steered_by_taps(open_page):
     page = open_page("snake", **PHONE)
     page.locator("#drive").select_option("110")
     page.locator(".pad .up").tap()
@@ -412,7 +412,7 @@ def test_snake_goes_on_by_itself_and_is_steered_on_the_way(open_page):
     assert set(actions) == {2, 3} and actions == sorted(actions)
 
 
-def test_woodoku_pieces_are_dragged_by_a_finger(open_page):
+def test_woodoku_by_touch(open_page):
     """The piece hangs above the finger; where it does not fit it goes back."""
     page = open_page("woodoku", **PHONE)
     course = check_board(page)
@@ -432,7 +432,7 @@ def test_woodoku_pieces_are_dragged_by_a_finger(open_page):
     assert check_board(page).now.ply == 2 and page.evaluate("scrollY") == 0
 
 
-def test_a_game_without_a_board_by_keyboard_alone(new_context, tmp_path):
+def test_game_without_a_board_by_keyboard(new_context, tmp_path):
     """Shown as text. The focus stays among the moves, so that repeated Enter plays the game."""
     (tmp_path / "nim.py").write_text(NIM)
     run = untrained_run(tmp_path / "run", str(tmp_path / "nim.py"))
@@ -454,7 +454,7 @@ def test_a_game_without_a_board_by_keyboard_alone(new_context, tmp_path):
         page.close()
 
 
-def test_a_pass(open_page, served):
+def test_forced_pass_is_shown(open_page, served):
     page = open_page("othello")
     table = served.rooms["othello"].tables[page.url.rpartition("/")[2]]
     moves = "c4 e3 f2 e2 f6 g2 f3 e6 f4 c3 d1 c6 h2 f1 b7 c5 b2 c2 c1 e1 d2 b1 d6 b4 a4 a1 a2 b3"
@@ -494,7 +494,7 @@ def test_watching_two_agents_replaying_and_playing_on(open_page):
     assert check_board(page).actions == course.actions[:3]
 
 
-def test_a_recorded_game_move_by_move(open_page, served):
+def test_recorded_game_is_replayed_move_by_move(open_page, served):
     page = open_page("tictactoe")
     while not is_over(page):
         play_clicks(page, 1)
@@ -509,7 +509,7 @@ def test_a_recorded_game_move_by_move(open_page, served):
 
 
 @pytest.mark.parametrize("game", ["othello", "tictactoe"])
-def test_the_greatest_number_on_the_board_is_the_move(open_page, game):
+def test_greatest_number_on_the_board_is_the_agents_move(open_page, game):
     """It is the move of the hint, and the first in the table that explains the numbers."""
     page = open_page(game)
     for _ in range(3):
@@ -561,7 +561,7 @@ def test_bubble_by_mouse(open_page, served):
 
 
 @pytest.mark.parametrize("width", [320, 1000])
-def test_the_scores_of_bubble_fit(open_page, width):
+def test_bubble_scores_fit_the_width(open_page, width):
     page = open_page("bubble", viewport={"width": width, "height": 640})
     page.locator("#scores .score").nth(2).wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -586,7 +586,7 @@ def test_bubble_by_keyboard(open_page):
     assert check_bubbles(page).actions == [*course.actions, bubble.flight(course.now.state, 0)[1]]
 
 
-def test_bubble_by_a_finger(open_page):
+def test_bubble_by_touch(open_page):
     """The shot is aimed by sliding a finger and fired by lifting it; below the shooter nothing is fired."""
     page = open_page("bubble", **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -616,7 +616,7 @@ def contrast(page: Page, foreground: str, background: str) -> float:
     }""", [foreground, background])
 
 
-def test_a_rematch_changes_seats_and_only_a_victory_is_in_the_colour_of_victory(open_page):
+def test_rematch_swaps_seats_and_only_wins_have_the_win_colour(open_page):
     page = open_page("tictactoe")
     page.locator("#rematch").wait_for(state="hidden")
     while not is_over(page):
@@ -632,7 +632,7 @@ def test_a_rematch_changes_seats_and_only_a_victory_is_in_the_colour_of_victory(
     assert page.url != game
 
 
-def test_levels_set_what_is_behind_more(open_page):
+def test_levels_set_simulations_and_temperature(open_page):
     page = open_page("tictactoe")
     page.keyboard.press("n")
     group = page.locator("#strengths fieldset:visible")
@@ -648,7 +648,7 @@ def test_levels_set_what_is_behind_more(open_page):
     assert level.input_value() == "own"
 
 
-def test_dots_and_hints_are_seen(open_page):
+def test_dots_and_hints_have_enough_contrast(open_page):
     """Contrast of the dot on an open square against the board, and of a hint's two colours: at least 3:1."""
     page = open_page("othello")
     dot = page.locator(".cell.open .piece, .cell.clickable .piece").first.evaluate(
@@ -664,7 +664,7 @@ def test_dots_and_hints_are_seen(open_page):
 
 
 @pytest.mark.parametrize("game", ["tictactoe", "snake"])
-def test_a_review(open_page, served, game):
+def test_review_of_a_finished_game(open_page, served, game):
     """After a game: the agent's evaluation of every position, marks beside the moves, a ring around the best move."""
     page = open_page(game)
     assert page.locator("#review").is_hidden()
@@ -695,7 +695,7 @@ def test_a_review(open_page, served, game):
     assert page.locator("#review-result").is_hidden()
 
 
-def test_sounds_can_be_off(open_page):
+def test_sounds_can_be_switched_off(open_page):
     page = open_page("tictactoe")
     page.evaluate("""() => {
         globalThis.heard = 0;
@@ -733,7 +733,7 @@ SEEN = [
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_hints_of_every_board_are_seen(open_page, scheme):
+def test_hints_of_every_board_have_enough_contrast(open_page, scheme):
     page = open_page("tictactoe", color_scheme=scheme)
     for html, mark, part, colour, ground in SEEN:
         seen, below = page.evaluate("""([html, mark, part, colour, ground]) => {

@@ -37,7 +37,7 @@ def judged(players, most, actions, end, thoughts):
     return json.loads(answer.stdout)
 
 
-def test_what_moves_cost():
+def test_review_computes_the_cost_of_moves():
     """The values for the first seat are 0, 0.1, −0.05, −0.25, −0.1, and it loses at the end.
 
     The costs of its moves are 0 (the value rose), 0 (its best move: the drop only shows the error of the values) and
@@ -54,7 +54,7 @@ def test_what_moves_cost():
     assert (second["best"], second["of"], second["marked"]) == (0, 2, [1, 0, 0])
 
 
-def test_a_game_for_points_and_one_alone():
+def test_review_of_score_games_and_single_player_games():
     """Othello counts to 32, of which 8 are decisive: from 1.6 on it is a mistake, from 2.4 on a blunder. For one
     player, the greatest expected score is decisive."""
     found = judged(2, 32.0, [1, 2, 3], -3.0, [(0, 0, 2.0), (1, 0, 0.3), (0, 0, 2.2)])

@@ -37,7 +37,7 @@ def keys_of(env, spec) -> dict:
     return {control.keys: control.action for control in find_controls(env, spec).controls}
 
 
-def test_keys_follow_from_the_names_of_actions():
+def test_keys_follow_from_action_names():
     atari = Named(("NOOP", "FIRE", "UP", "RIGHT", "LEFT", "UPRIGHT", "UPFIRE"))
     controls = find_controls(atari, discrete(7))
     assert controls.idle == 0
@@ -51,7 +51,7 @@ def test_keys_follow_from_the_names_of_actions():
     assert keys_of(Named(), discrete(2)) == {("1",): 0, ("2",): 1}
 
 
-def test_an_environments_own_keys_come_first():
+def test_own_keys_of_an_environment_come_first():
     own = Named(("stay", "jump", "run"), {(ord("w"),): 1, (1073741903, ord("w")): 2, (): 0})
     assert find_controls(own, discrete(3)).controls == (
         Control(("w",), "jump", 1), Control(("ArrowRight", "w"), "run", 2))
@@ -67,7 +67,7 @@ def test_keys_of_gymnasiums_environments(env_id, keys):
     assert keys_of(gymnasium.make(env_id), load_environment(env_id).spec) == keys
 
 
-def test_what_has_no_keys_can_only_be_watched():
+def test_unsuitable_action_spaces_get_no_keys():
     spec = SimpleNamespace(action_low=(-1.0,) * 6, action_high=(1.0,) * 6, action_branches=(), num_actions=0)
     assert find_controls(Named(), spec).controls == ()
     spec = SimpleNamespace(action_low=(-np.inf,), action_high=(np.inf,), action_branches=(), num_actions=0)
@@ -75,7 +75,7 @@ def test_what_has_no_keys_can_only_be_watched():
     assert find_controls(Named(), discrete(21)).controls == ()
 
 
-def test_a_picture_as_png():
+def test_image_is_encoded_as_png():
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     imageio = pytest.importorskip("imageio.v3")
     assert np.array_equal(imageio.imread(png(image)), image)
@@ -89,7 +89,7 @@ def recorder(tmp_path):
         recorder.close()
 
 
-def test_what_a_person_played_is_recorded_and_learnt_from(tmp_path, recorder):
+def test_human_play_is_recorded_and_learnt_from(tmp_path, recorder):
     session = Session(Screen(load_environment("filmed_envs:Filmed-v0"), None, recorder))
     session.start()
     states = [session.step(action) for action in (0, 1, 2, 1, 0)]
@@ -109,7 +109,7 @@ def test_what_a_person_played_is_recorded_and_learnt_from(tmp_path, recorder):
     assert [move.action.item() for move in moves] == [0, 1, 2, 1, 0] and moves[-1].terminated
 
 
-def test_wrong_actions_change_nothing():
+def test_wrong_actions_are_refused():
     session = Session(Screen(load_environment("filmed_envs:Filmed-v0"), None, None))
     session.start()
     for wrong in (3, -1, 0.5, "x", [1, 2], {}, float("nan")):
@@ -119,7 +119,7 @@ def test_wrong_actions_change_nothing():
     session.close()
 
 
-def test_without_pictures_there_is_nothing_to_see():
+def test_environment_without_images_is_refused():
     with pytest.raises(UserError, match="renders no images"):
         Screen(load_environment("filmed_envs:Blind-v0"), None, None)
 
@@ -131,13 +131,13 @@ def test_the_agent_plays_and_a_person_takes_over(tmp_path):
     assert session.agent_plays
     session.start()
     assert session.step(None)["person"] is False
-    assert session.step(2)["person"] is False, "the agent has played some of it"
+    assert session.step(2)["person"] is False, "the agent has played some of the steps"
     assert [session.step(None)["over"] for _ in range(3)] == [False, False, True]
     assert session.step(1)["person"] is True
     session.close()
 
 
-def test_the_page(new_context, recorder, tmp_path):
+def test_screen_page_in_the_browser(new_context, recorder, tmp_path):
     expect = pytest.importorskip("playwright.sync_api").expect
     expect.set_options(timeout=20_000)
     with serving(Screen(load_environment("filmed_envs:Filmed-v0"), None, recorder)) as address:

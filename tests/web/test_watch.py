@@ -48,7 +48,7 @@ def updates(metrics):
     return metrics.at("loss/loss", "updates").tolist()
 
 
-def test_a_growing_file(metrics, tmp_path):
+def test_growing_metrics_file_is_read(metrics, tmp_path):
     file = tmp_path / "metrics.jsonl"
     metrics.read()
     assert metrics.names == [] and metrics.latest == {}
@@ -69,7 +69,7 @@ def test_a_growing_file(metrics, tmp_path):
     assert "memory_mib" not in metrics.names
 
 
-def test_a_file_that_was_cut_replaced_or_deleted(metrics, tmp_path):
+def test_truncated_replaced_or_deleted_metrics_file(metrics, tmp_path):
     file = tmp_path / "metrics.jsonl"
     write(file, *map(record, range(5)))
     metrics.read()
@@ -89,7 +89,7 @@ def test_a_file_that_was_cut_replaced_or_deleted(metrics, tmp_path):
     assert updates(metrics) == [10]
 
 
-def test_damaged_lines_and_numbers(metrics, tmp_path):
+def test_damaged_lines_and_nan_are_skipped_with_hints(metrics, tmp_path):
     file = tmp_path / "metrics.jsonl"
     file.write_text('nonsense\n[]\n{"kind": "other"}\n{"kind": "training"}\n')
     write(file, record(1), record(2, **{"loss/loss": float("nan")}), evaluation(20, 3.0), mode="a")
@@ -98,10 +98,10 @@ def test_damaged_lines_and_numbers(metrics, tmp_path):
     assert metrics.points("loss/loss", "updates").tolist() == [[10, 0.5]]
     assert metrics.points("evaluation/mean_reward_low", "minutes").tolist() == [[0.2, 2]]
     first, second = hints(metrics)
-    assert "loss/loss is not a finite number since update 20" in first and "4 lines" in second
+    assert "loss/loss has not been finite since update 20" in first and "4 lines" in second
 
 
-def test_thinning_keeps_the_ends_and_the_extremes():
+def test_thinning_keeps_end_points_and_extremes():
     values = np.random.default_rng(0).normal(size=10_001)
     values[[4321, 8765]] = 50, -50
     points = np.stack([np.arange(10_001.0), values], axis=1)
@@ -119,7 +119,7 @@ def test_thinning_keeps_the_ends_and_the_extremes():
     ([record(10 * k, **{"selfplay/value_error": 2.0, "selfplay/reward_first_std": 1.5, "selfplay/reward_first_mean": 0})
       for k in range(30)], "values miss"),
     ([record(1, actor_restarts=2, env_restarts=1)], "2 actor processes and 1 environment process had"),
-    ([evaluation(k, 5.0 - 0.1 * k) for k in range(7)], "nothing has improved"),
+    ([evaluation(k, 5.0 - 0.1 * k) for k in range(7)], "show no improvement"),
     ([evaluation(k, reward) for k, reward in enumerate([0, 7, 9, 8, 2, 3, 2])], "clearly below the best"),
     ([evaluation(k, 0.9, win_rate=0.95) for k in range(7)], None),
     ([evaluation(k, 9.0, opponent="random") for k in range(6)]
@@ -128,14 +128,14 @@ def test_thinning_keeps_the_ends_and_the_extremes():
     ([record(k, **{"selfplay/policy_entropy": 2.0 / (k + 1), "loss/explained_variance": 0.1,
                    "selfplay/value_error": 1.0, "selfplay/reward_first_std": 1.5}) for k in range(40)], None),
 ])
-def test_hints(metrics, tmp_path, lines, words):
+def test_hints_about_training_problems(metrics, tmp_path, lines, words):
     write(tmp_path / "metrics.jsonl", *lines)
     metrics.read()
     found = hints(metrics)
     assert found == [] if words is None else len(found) == 1 and words in found[0]
 
 
-def test_states_of_a_run(tmp_path):
+def test_states_of_a_watched_run(tmp_path):
     folder = untrained_run(tmp_path / "run", "tictactoe")
     watched = Watched(folder)
     minutes = Shown("minutes")
@@ -161,7 +161,7 @@ def test_states_of_a_run(tmp_path):
     assert watched.look(minutes)[1]["state"] == "gone"
 
 
-def test_how_much_is_collected_before_the_first_update(tmp_path):
+def test_progress_of_collecting_before_the_first_update(tmp_path):
     folder = untrained_run(tmp_path / "run", "tictactoe")
     needed = open_run(folder).config.algorithm_config["learning_starts"]
     watched = Watched(folder)
@@ -170,7 +170,7 @@ def test_how_much_is_collected_before_the_first_update(tmp_path):
         assert watched.look(Shown("minutes"))[1]["collected"] == share
 
 
-def test_a_part_of_the_axis_and_smoothing(tmp_path):
+def test_zoomed_and_smoothed_curves(tmp_path):
     folder = untrained_run(tmp_path / "run", "tictactoe")
     write(folder / "metrics.jsonl", *(record(k, noise=float(k % 2)) for k in range(2000)))
     watched = Watched(folder)
@@ -182,7 +182,7 @@ def test_a_part_of_the_axis_and_smoothing(tmp_path):
     assert watched.look(Shown("updates"))[1]["smoothed"] == {}
 
 
-def test_a_moving_mean_by_hand():
+def test_moving_mean_equals_hand_computed_values():
     points = np.array([[0, 1.0], [1, 3.0], [5, 8.0], [6, 0.0]])
     assert smooth(points, 2).tolist() == [[0, 2], [1, 2], [5, 4], [6, 4]]
     assert smooth(points, 100).tolist() == [[x, 3] for x in (0, 1, 5, 6)]
@@ -200,7 +200,7 @@ def runs(tmp_path_factory):
     return folders
 
 
-def test_the_server(runs):
+def test_watch_server_answers(runs):
     with serving(Room(runs[0]), *runs) as address, httpx.Client(base_url=address, timeout=30) as client:
         told = client.get("/api/watch").json()
         assert [run["name"] for run in told["runs"]] == ["first", "second"] and told["play"] and told["others"] == []
@@ -235,7 +235,7 @@ def test_the_server(runs):
         assert client.get("/api/watch", headers={"origin": "http://evil.example"}).status_code == 403
 
 
-def test_a_server_without_anything_to_play(runs):
+def test_watch_server_without_play(runs):
     with serving(None, runs[1]) as address, httpx.Client(base_url=address, timeout=30) as client:
         told = client.get("/api/watch").json()
         assert [run["name"] for run in told["runs"]] == ["second"] and not told["play"]
@@ -245,7 +245,7 @@ def test_a_server_without_anything_to_play(runs):
         assert client.post("/api/games", json={"seats": []}).status_code == 404
 
 
-def test_a_run_is_added(tmp_path):
+def test_run_is_added_to_the_watched_ones(tmp_path):
     shown, other = (untrained_run(tmp_path / "runs" / name, "tictactoe") for name in ("shown", "other"))
     untrained_run(tmp_path / "elsewhere", "tictactoe")
     with serving(None, shown) as address, httpx.Client(base_url=address, timeout=30) as client:
@@ -260,7 +260,7 @@ def test_a_run_is_added(tmp_path):
         assert client.get("/api/watch/1").json()["name"] == "other"
 
 
-def test_a_gymnasium_run(tmp_path):
+def test_watching_a_gymnasium_run(tmp_path):
     """Its curves are shown; its episodes are shown by another command."""
     from myosu.algorithms import ppo
     from myosu.runs.config import RunConfig, TrainConfig
@@ -275,7 +275,7 @@ def test_a_gymnasium_run(tmp_path):
     assert "myosu episodes" in watched.games()["why"]
 
 
-def test_the_command_says_what_it_misses(tmp_path, capsys):
+def test_watch_command_reports_a_missing_run(tmp_path, capsys):
     assert cli.run(["watch"]) == 2 and cli.run(["watch", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "Which run?" in said and "There is no run in" in said

@@ -58,7 +58,7 @@ def line(page, chart, run):
     return page.locator(f"[data-chart='{chart}'] .line.run{run}")
 
 
-def test_curves_grow_while_one_looks_on(open_page, runs):
+def test_curves_grow_while_the_page_is_open(open_page, runs):
     page = open_page()
     long, short = line(page, "evaluation/mean_reward", 0), line(page, "evaluation/mean_reward", 1)
     expect(long).to_have_attribute("data-points", "5")
@@ -101,7 +101,7 @@ def test_other_axes_and_values_by_keyboard(open_page):
     expect(page.get_by_label("Updates", exact=True)).to_be_checked()
 
 
-def test_a_game_is_stepped_through(open_page):
+def test_recorded_game_is_stepped_through(open_page):
     page = open_page()
     pieces = page.locator("#board .cell")
     seen = []
@@ -123,7 +123,7 @@ def test_a_game_is_stepped_through(open_page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone(open_page, scheme):
+def test_watch_page_fits_a_phone(open_page, scheme):
     page = open_page(viewport={"width": 320, "height": 740}, has_touch=True, is_mobile=True, color_scheme=scheme)
     expect(line(page, "evaluation/mean_reward", 0)).to_have_attribute("data-points", "5")
     assert page.evaluate("document.documentElement.scrollWidth") == 320
@@ -132,7 +132,7 @@ def test_a_phone(open_page, scheme):
     assert right <= 320
 
 
-def test_the_weight_of_the_page(open_page):
+def test_watch_page_loads_less_than_300_kb(open_page):
     page = open_page()
     sizes = page.evaluate("performance.getEntriesByType('resource').filter(entry => entry.name.includes('/static/'))"
                           ".map(entry => [new URL(entry.name).host, entry.decodedBodySize])")
@@ -140,7 +140,7 @@ def test_the_weight_of_the_page(open_page):
     assert sum(size for _, size in sizes) < 300_000
 
 
-def test_findings_lie_beside_their_curves(open_page, runs):
+def test_findings_are_shown_beside_their_curves(open_page, runs):
     """Findings of the second run, whose entropy collapses and gradient is always clipped; none of the first."""
     page = open_page()
     assert page.locator(".health .bad").count() == 0 and page.locator(".notes li").count() == 0
@@ -151,7 +151,7 @@ def test_findings_lie_beside_their_curves(open_page, runs):
     expect(card.locator("[data-check=entropy]")).to_contain_text("What to change: Raise --entropy-weight")
     note = page.locator("[data-chart='selfplay/policy_entropy'] .notes li")
     expect(note).to_have_count(1)
-    assert note.inner_text() == "short: Entropy: the policy settled too soon, unless the game is solved."
+    assert note.inner_text() == "short: Entropy: the policy converged too early, unless the game is solved."
     expect(page.locator("[data-chart='loss/gradient_norm'] .notes li")).to_have_count(1)
     assert page.locator("[data-chart='loss/loss'] .notes li").count() == 0
     card.get_by_role("button", name="See gradient norm").click()
@@ -214,7 +214,7 @@ def test_runs_are_hidden_and_added(open_page, runs):
     expect(line(page, "loss/loss", 1)).to_have_count(1)
 
 
-def test_seeds_are_grouped_and_other_settings_are_told_apart(new_context, tmp_path):
+def test_seeds_are_grouped_and_other_settings_kept_apart(new_context, tmp_path):
     """Two runs that differ in the seed, with losses 1 and 3, and a run with a different number of simulations."""
     folders = []
     for name, seed, simulations, loss in (("a", 0, 4, 1.0), ("b", 1, 4, 3.0), ("c", 0, 5, 9.0)):
@@ -237,7 +237,7 @@ def test_seeds_are_grouped_and_other_settings_are_told_apart(new_context, tmp_pa
         assert page.locator("[data-chart='loss/loss'] .band").count() == 1
 
 
-def test_a_picture_and_the_numbers_of_a_curve(open_page):
+def test_curve_is_saved_as_image_and_csv(open_page):
     page = open_page()
     chart = page.locator("[data-chart='loss/loss']")
     chart.hover()
@@ -255,7 +255,7 @@ def test_a_picture_and_the_numbers_of_a_curve(open_page):
     assert len(rows) == 1 + 1000 + 7 and rows[1] == "long,loss/loss,0.0,0.0,0.0,1.0"  # all, not only the 400 drawn
 
 
-def test_the_first_minute(new_context, tmp_path):
+def test_progress_before_the_first_update_is_shown(new_context, tmp_path):
     """A run in training without records, and one that collects positions before its first update."""
     folder = untrained_run(tmp_path / "run", "tictactoe")
     lock = open_run(folder).lock()

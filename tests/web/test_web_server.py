@@ -89,7 +89,7 @@ async def play_to_the_end(socket, seed=0) -> list[int]:
         legal = position["legal"]
 
 
-def test_a_game_is_played_saved_and_played_again(client, address, room):
+def test_game_is_played_saved_and_replayed(client, address, room):
     game_id = new_game(client)
     actions = talk(address, game_id, play_to_the_end)
     answer = client.get(f"/api/games/{game_id}.json")
@@ -103,7 +103,7 @@ def test_a_game_is_played_saved_and_played_again(client, address, room):
         open_recording(room.folder / "played").records())[-1].actions
 
 
-def test_thoughts_undo_looks_and_a_new_game_from_a_position(client, address):
+def test_thoughts_undo_looking_back_and_branching(client, address):
     game_id = new_game(client)
 
     async def conversation(socket):
@@ -130,7 +130,7 @@ def test_thoughts_undo_looks_and_a_new_game_from_a_position(client, address):
     assert client.get(f"/api/games/{branch}.json").json()["actions"] == [0]
 
 
-def test_two_agents_play_to_the_end_while_somebody_looks(client, address):
+def test_two_agents_play_a_watched_game_to_the_end(client, address):
     game_id = new_game(client, AGENT, {**AGENT, "checkpoint": "update-00000002", "temperature": 1})
 
     async def conversation(socket):
@@ -165,7 +165,7 @@ BAD_MESSAGES = [
 ]
 
 
-def test_every_bad_message_is_answered_and_the_game_stands(client, address):
+def test_every_bad_message_is_answered_and_the_game_is_unchanged(client, address):
     game_id = new_game(client, PERSON, PERSON)
 
     async def conversation(socket):
@@ -182,7 +182,7 @@ def test_every_bad_message_is_answered_and_the_game_stands(client, address):
     talk(address, game_id, conversation)
 
 
-def test_a_flood_is_cut_off_and_no_other_game_is_disturbed(client, address):
+def test_flooding_client_is_disconnected_without_other_effects(client, address):
     flooded, other = new_game(client, PERSON, PERSON), new_game(client)
 
     async def conversation(socket):
@@ -203,7 +203,7 @@ def test_a_flood_is_cut_off_and_no_other_game_is_disturbed(client, address):
     assert len(client.get(f"/api/games/{flooded}.json").json()["actions"]) == 0
 
 
-def test_messages_that_are_too_long(client, address):
+def test_too_long_messages_close_the_connection(client, address):
     game_id = new_game(client, PERSON, PERSON)
 
     async def conversation(socket):
@@ -222,7 +222,7 @@ def test_messages_that_are_too_long(client, address):
     "/static//etc/passwd", "/static/%00", "/api/games/..%2f..%2fconfig.json", "/game/../../config.json.txt",
     "/api/games/nobody.json", "/%2e%2e/config.json",
 ])
-def test_no_path_leads_out(address, path):
+def test_paths_outside_the_served_folders_are_refused(address, path):
     host, port = address.removeprefix("http://").split(":")
 
     async def get() -> bytes:
@@ -242,12 +242,12 @@ def test_no_path_leads_out(address, path):
     {"played": "../../config"}, {"episode": 10**9}, {"seats": [PERSON, AGENT], "from": {"game": "x", "ply": 0}},
     {"seats": [PERSON, AGENT], "from": 3}, {"seats": [PERSON, {**AGENT, "kind": "recorded"}]},
 ])
-def test_orders_that_cannot_be_met(client, order):
+def test_invalid_requests_for_games_are_refused(client, order):
     answer = client.post("/api/games", json=order)
     assert answer.status_code in (400, 404) and len(answer.json()["error"]) > 10
 
 
-def test_strangers_are_kept_out(client, address, room):
+def test_foreign_origins_and_hosts_are_refused(client, address, room):
     assert client.get("/api/run").status_code == 200
     assert client.get("/api/run", headers={"origin": "http://evil.example"}).status_code == 403
     assert client.get("/api/run", headers={"host": "evil.example"}).status_code == 421
@@ -268,7 +268,7 @@ def test_strangers_are_kept_out(client, address, room):
     assert "default-src 'none'" in headers["content-security-policy"] and headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_game_that_is_not_there(address):
+def test_missing_game_is_reported(address):
     async def knock():
         async with websockets.connect(f"ws{address.removeprefix('http')}/api/games/nobody") as socket:
             message = await hear(socket)
@@ -279,7 +279,7 @@ def test_a_game_that_is_not_there(address):
     assert message["type"] == "error" and "no such game" in message["message"] and code == 4404
 
 
-def test_an_agent_that_cannot_be_loaded_is_named_and_stops_nothing(tmp_path):
+def test_unloadable_agent_is_reported_and_the_server_continues(tmp_path):
     folder = untrained_run(tmp_path / "run", "tictactoe", (1, 2))
     (folder / "checkpoints" / "update-00000001" / "weights.safetensors").write_bytes(b"cut short")
     with serving(Room(folder)) as address, httpx.Client(base_url=address, timeout=30) as client:
@@ -295,7 +295,7 @@ def test_an_agent_that_cannot_be_loaded_is_named_and_stops_nothing(tmp_path):
         Room(folder / "checkpoints" / "update-00000001")
 
 
-def test_many_games_at_once_share_searches(client, address, room):
+def test_simultaneous_games_share_batched_searches(client, address, room):
     games = [new_game(client) for _ in range(30)]
     before = room.thinker.batches, room.thinker.thoughts
 
@@ -332,7 +332,7 @@ def opened(room, *seats, **order):
     return asyncio.run(room.open({"seats": list(seats or [PERSON, PERSON]), **order}))
 
 
-def test_another_server_goes_on_with_the_games_of_the_last(folder):
+def test_new_server_continues_the_open_games(folder):
     room = Room(folder)
     left = opened(room, PERSON, {**AGENT, "temperature": 0.5})
     left.course.play(3)
@@ -360,7 +360,7 @@ def test_another_server_goes_on_with_the_games_of_the_last(folder):
     assert later.course.actions == [3, 1, 4]
 
 
-def test_a_game_that_ended_elsewhere_is_taken_back_and_ends_in_the_same_file(folder):
+def test_undone_finished_game_is_saved_to_the_same_file(folder):
     table = opened(Room(folder))
     for ply, action in enumerate((0, 3, 1, 4, 2)):
         table.play(ply, action)
@@ -375,7 +375,7 @@ def test_a_game_that_ended_elsewhere_is_taken_back_and_ends_in_the_same_file(fol
     assert kept.actions == [0, 3, 1, 4, 8, 5] and kept.taken_back == 1 and kept.returns == [-1, 1]
 
 
-def test_a_game_that_cannot_be_kept_says_so_once_and_goes_on(folder):
+def test_failure_to_save_a_game_is_reported_once(folder):
     (folder / "played").write_text("not a folder")
     table, guest = opened(Room(folder)), Bystander()
     table.guests.add(guest)
@@ -385,7 +385,7 @@ def test_a_game_that_cannot_be_kept_says_so_once_and_goes_on(folder):
     assert "will end with the server" in guest.heard[0]["message"]
 
 
-def test_of_many_kept_games_the_oldest_goes(folder, monkeypatch):
+def test_oldest_of_too_many_open_games_is_deleted(folder, monkeypatch):
     monkeypatch.setattr("myosu.web.open_games.KEPT", 2)
     room = Room(folder)
     first, second, third = (opened(room) for _ in range(3))
@@ -397,7 +397,7 @@ def test_of_many_kept_games_the_oldest_goes(folder, monkeypatch):
     assert {path.stem for path in (folder / "played" / "open").iterdir()} == {first.id, third.id}
 
 
-def test_when_the_room_is_full_a_game_that_nobody_looks_at_makes_place(folder, monkeypatch):
+def test_full_room_drops_a_game_that_nobody_watches(folder, monkeypatch):
     monkeypatch.setattr("myosu.web.room.TABLES", 3)
     room = Room(folder)
     watched, begun = opened(room), opened(room)
@@ -415,7 +415,7 @@ def test_when_the_room_is_full_a_game_that_nobody_looks_at_makes_place(folder, m
         opened(room)
 
 
-def test_the_agent_gets_ready_when_a_game_begins(folder):
+def test_agent_is_warmed_up_when_a_game_begins(folder):
     """Before the first move, because compilation may take long."""
     room = Room(folder)
     with serving(room, folder) as address, httpx.Client(base_url=address, timeout=30) as client:
@@ -432,7 +432,7 @@ async def eventually(condition):
             await asyncio.sleep(0.01)
 
 
-def test_the_usual_port_where_it_is_free():
+def test_usual_port_is_taken_if_free():
     with server.listen("127.0.0.1", 0) as free:
         usual = free.getsockname()[1]
     with server.listen("127.0.0.1", 0, usual) as first, server.listen("127.0.0.1", 0, usual) as second:
@@ -443,7 +443,7 @@ def test_the_usual_port_where_it_is_free():
         server.listen("127.0.0.1", 65536)
 
 
-def test_the_page_is_light():
+def test_static_files_are_smaller_than_300_kb():
     assert sum(path.stat().st_size for path in server.STATIC.rglob("*") if path.is_file()) < 300_000
 
 
@@ -496,7 +496,7 @@ def idle_connections(address, count, sent=b""):
 @pytest.mark.parametrize("sent", [
     b"", b"GET /api/run HTTP/1.1\r\nHo", b"GET /api/run HTTP/1.1\r\nHost: localhost\r\n\r\n",
 ], ids=["nothing", "half a request", "a request, and nothing more"])
-def test_connections_that_are_idle_make_room(room, monkeypatch, sent):
+def test_idle_connections_do_not_block_the_server(room, monkeypatch, sent):
     """50 idle connections to a server with a limit of 30: its running games continue."""
     monkeypatch.setattr(server, "CONNECTIONS", 30)
     with serving(Room(room.folder)) as address, httpx.Client(base_url=address, timeout=20) as client:
@@ -511,7 +511,7 @@ def test_connections_that_are_idle_make_room(room, monkeypatch, sent):
         assert 5 <= len(talk(address, game_id, conversation)) <= 9
 
 
-def test_a_server_full_of_games_says_so(room, monkeypatch):
+def test_full_server_refuses_new_connections(room, monkeypatch):
     """Existing connections stay open."""
     monkeypatch.setattr(server, "CONNECTIONS", 8)
     with serving(Room(room.folder)) as address, httpx.Client(base_url=address, timeout=20) as client:

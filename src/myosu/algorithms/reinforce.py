@@ -85,7 +85,7 @@ class Config:
 
 def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if spec.num_players != 2 or spec.action_shape:
-        raise UserError("reinforce plays against itself: it needs a game for two, one action a move.")
+        raise UserError("reinforce plays against itself: it needs a two-player game with one action per move.")
     longest = config.num_envs * (spec.max_steps + 1) // 2
     config = replace(config, batch_size=config.num_envs, learning_starts=config.num_envs, replay_ratio=1.0,
                      replay_capacity=max(config.replay_capacity, longest))

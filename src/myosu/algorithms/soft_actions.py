@@ -175,7 +175,7 @@ class Choices:
 
 
 class MixedActions:
-    """Continuous components and choices at once (Delalleau et al. 2019), independent given the observation.
+    """Continuous components and choices together (Delalleau et al. 2019), independent given the observation.
 
     The critics take the components as input and have an output for each choice. Actions are stored as float32
     [n, C + B]: components as in ``ContinuousActions``, then columns as in ``Choices``. The first entropy is that of the

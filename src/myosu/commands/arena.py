@@ -24,7 +24,7 @@ GAMES_A_PLAYER = 100
 
 @dataclass
 class Options:
-    """Run a league: rate players of any kind on one scale, on which the random player is 0.
+    """Run a league: rate players of any kind on one scale, with the random player at 0.
 
     Each opening is played from both sides. The next game is the one that reduces uncertainty most. Finished games are
     kept in the league's folder. The same command, or --resume, continues the league, and new players may join.
@@ -56,7 +56,7 @@ class Options:
     json: bool = False
     """Print JSON only."""
     trust: bool = False
-    """Allow user code and engines that runs and the league on disk name."""
+    """Allow user code and engines that are named by runs and by the league on disk."""
 
 
 def main(arguments: list[str]) -> int:
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     for name, value, least in (("games", options.games, 0), ("minutes", options.minutes, 0),
                                ("workers", options.workers, 1), ("simulations", options.simulations, 1)):
         if value is not None and value < least:
-            raise UserError(f"--{name} {value}: {least} at least.")
+            raise UserError(f"--{name} {value}: it must be {least} or more.")
     trust_if(options.trust)
     from myosu.arena.standings import Standings, cross_table, ratings_table
     from myosu.runs.files import write_json
@@ -88,8 +88,8 @@ def main(arguments: list[str]) -> int:
             score = standings.results.scores[i, j] / standings.results.games[i, j]
             first, second = standings.entrants[i].name, standings.entrants[j].name
             console.print(f"{first} scored {score:.0%} against {second}, the ratings say "
-                          f"{standings.expected[i, j]:.0%} ({deviations:.1f} standard deviations): one number cannot "
-                          "tell all of them.", markup=False)
+                          f"{standings.expected[i, j]:.0%} ({deviations:.1f} standard deviations): one number per "
+                          "player cannot express this.", markup=False)
         if standings.not_rated:
             names = ", ".join(entrant.name for entrant in standings.not_rated)
             console.print(f"Not rated yet: {names} ({standings.why_not()}).", markup=False)
@@ -111,7 +111,7 @@ def _open(options: Options) -> Any:
 
     if options.resume is not None:
         if options.game is not None or options.league is not None:
-            raise UserError("--resume goes on with a league as it is: leave out the game, the players and --league.")
+            raise UserError("--resume continues a league as it is: leave out the game, the players and --league.")
         return League.open(options.resume)
     if options.game is None:
         raise UserError("Which game, and who plays? For example: myosu arena othello greedy alphabeta:3 "
@@ -121,7 +121,7 @@ def _open(options: Options) -> Any:
     trust.remember(trust.source_of(options.game), *engines)
     entrants = find_entrants(list(options.players), load_game(options.game), options.simulations)
     if len(entrants) < 2:
-        raise UserError("A league needs somebody besides random: name players, such as greedy, mcts:1000 or a run.")
+        raise UserError("A league needs a player besides random: name players, such as greedy, mcts:1000 or a run.")
     league = League(options.league or default_folder(options.game), options.game, options.opening_plies, options.seed)
     league.enter(entrants)
     return league

@@ -16,7 +16,7 @@ from myosu.errors import UserError
 
 @dataclass
 class Options:
-    """Play a game or a Gymnasium environment at random, and say in plain words what is wrong with it."""
+    """Play a game or a Gymnasium environment at random, and report in plain words what is wrong with it."""
 
     game: Annotated[Positional[str], tyro.conf.arg(metavar="GAME")]
     """A game's name, a Gymnasium environment's id (module:Id-v0 imports the module first), module:MyEnv (a class or a
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     from myosu.doctor.apart import examine_apart
 
     if options.games is not None and options.games < 1:
-        raise UserError(f"--games {options.games}: play one at least.")
+        raise UserError(f"--games {options.games}: it must be 1 or more.")
     kwargs = read_environment_flags(**{flag: getattr(options, flag) for flag in ENV_FLAGS})
     name, is_game, findings = examine_apart(options.game, kwargs, options.games, options.seed)
     failed = any(finding.severity == "error" for finding in findings)

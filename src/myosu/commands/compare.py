@@ -51,11 +51,12 @@ def main(arguments: list[str]) -> int:
     games = sorted({curve.game for group in groups.values() for curve in group})
     for name, group in groups.items():
         if lacking := sorted(set(games) - {curve.game for curve in group}):
-            raise UserError(f"The {name} hold no run of {', '.join(lacking)}: compare the same games on both sides.")
+            raise UserError(f"The {name} have no run of {', '.join(lacking)}: compare the same games on both sides.")
     report = compare(groups, games)
     if options.output:
         if len(games) > 1:
-            raise UserError(f"-o: the runs are of different games ({', '.join(games)}), whose rewards share no axis.")
+            raise UserError(f"-o: the runs are of different games ({', '.join(games)}), whose rewards cannot share an "
+                            "axis.")
         plot_comparison(groups, options.output, options.x, games[0])
     if options.json:
         print(json_module.dumps(report, indent=1))
@@ -102,20 +103,21 @@ def compare(groups: dict[str, list[Any]], games: list[str]) -> dict[str, Any]:
 def _verdict(report: dict[str, Any], seeds: int) -> str:
     low, high = report["probability_ci95"]
     if seeds < LEAST_SEEDS:
-        return f"too few seeds ({seeds} on a side) to say which is better: train {LEAST_SEEDS} or more, better 5 to 10"
+        return (f"too few seeds ({seeds} on a side) to say which is better: train {LEAST_SEEDS} or more, "
+                "preferably 5 to 10")
     sure = report["permutation_p_value"] < SURE
     if sure and low > 0.5:
         return "the runs are better than the baseline"
     if sure and high < 0.5:
         return "the runs are worse than the baseline"
-    return "no difference is shown: train more seeds, or take it that there is none that matters"
+    return "no difference is shown: train more seeds, or accept that there is none that matters"
 
 
 def _print(report: dict[str, Any], output: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", "runs", "interquartile mean", "95 %", "mean", "least to greatest",
+    table = Table("", "runs", "interquartile mean", "95 %", "mean", "min to max",
                   title=", ".join(report["games"]) + (", normalised" if report["normalized"] else ""))
     for name, group in report["groups"].items():
         interval = "–" if group["ci95"] is None else "{:.4g} to {:.4g}".format(*group["ci95"])
@@ -126,7 +128,7 @@ def _print(report: dict[str, Any], output: Path | None) -> None:
     if "verdict" in report:
         low, high = report["probability_ci95"]
         console.print(f"A run beats one of the baseline with probability {report['probability_of_improvement']:.2f} "
-                      f"[{low:.2f}, {high:.2f}] (by chance as far from ½ with probability "
+                      f"[{low:.2f}, {high:.2f}] (permutation test: p = "
                       f"{report['permutation_p_value']:.2g}): {report['verdict']}.")
     if output:
         console.print(str(output))

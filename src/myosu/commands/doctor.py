@@ -25,7 +25,7 @@ class Options:
     minutes: float = 1.0
     """Time limit of the experiments with the run's agent and its environment; 0 for none."""
     html: Path | None = None
-    """Write a report with plots into this file too: one page, to read in a browser or to print."""
+    """Also write a report with plots to this file: one page, to read in a browser or to print."""
     json: bool = False
     """Print JSON only."""
 

@@ -21,8 +21,8 @@ from myosu.runs.videos import VIDEO_FORMATS, find_videos, video_path
 
 @dataclass
 class Options:
-    """List recorded games, make the video of one from its seed and actions, or write those whose actions were recorded
-    in another form."""
+    """List recorded games, make the video of one from its seed and actions, or convert those whose actions were
+    recorded to another format."""
 
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder, one of myosu record, of games that people played (RUN/played) or of SGF files, or the file of one
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu episodes", args=arguments)
     for name, value in (("last", options.last), ("best", options.best)):
         if value is not None and value < 1:
-            raise UserError(f"--{name} {value}: one at least.")
+            raise UserError(f"--{name} {value}: it must be 1 or more.")
     if options.output is not None and options.video is None:
         raise UserError("-o names the file of a video: add --video INDEX, or --video best.")
     if options.output is not None and options.output.suffix not in VIDEO_FORMATS:
@@ -107,7 +107,7 @@ def _write_demo(options: Options, path: Path, recording: Recording) -> int:
         raise UserError(f"--demo {path}: the file must end in {SUFFIX}.")
     environment = recording.environment
     if environment.spec.num_players != 1:
-        raise UserError(f"--demo {path}: a {SUFFIX} file holds what one player did; {environment.name} has two.")
+        raise UserError(f"--demo {path}: a {SUFFIX} file holds the actions of one player; {environment.name} has two.")
     moves = (record.moves(environment) for record in _chosen(options, recording))
     count = write_demo(path, environment.name, environment.spec, moves)
     print(f"{count} episodes: {path}")
@@ -129,7 +129,8 @@ def _write_sgf(options: Options, folder: Path, recording: Recording) -> int:
 
     rules, written = recording.environment.rules, 0
     if not has_sgf(rules):
-        raise UserError(f"--sgf {folder}: games of Go and Othello can be written as SGF, not of {rules.name}.")
+        raise UserError(f"--sgf {folder}: only games of Go and Othello can be written as SGF, not those "
+                        f"of {rules.name}.")
     for record in _chosen(options, recording):
         try:
             text = to_sgf(record, rules)

@@ -18,11 +18,11 @@ from myosu.errors import UserError
 
 @dataclass
 class Options:
-    """Let the agent of a run play: in a two-player game a match, half of the games from each seat; otherwise whole
-    episodes.
+    """Evaluate the agent of a run: in two-player games by a match, with half of the games from each seat; otherwise by
+    whole episodes.
 
     Against a deterministic opponent, every game begins with a random opening that is played from both sides. All
-    intervals cover 95 %.
+    intervals are 95 % confidence intervals.
     """
 
     run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
@@ -43,10 +43,10 @@ class Options:
     """Instead of playing: compare the agent with the recorded games in this folder (of a run, of myosu record, or of
     SGF files): how often it would have played the same, and how well its value predicts who won. May be repeated."""
     experts: Path | None = None
-    """In games for one that can be won: recorded games of experts. Tells whether the agent passes (wins nine games in
-    ten) and masters the game (needs no more steps to win than they do)."""
+    """In single-player games that can be won: recorded games of experts. Reports whether the agent passes (wins nine
+    games in ten) and masters the game (needs no more steps to win than they do)."""
     part: Literal["held-out", "learnt-from", "all"] = "held-out"
-    """Which of the recorded games: those that the run, as it is configured, held out, the others, or all."""
+    """Which of the recorded games: those that the run's configuration holds out, the others, or all."""
     seed: int = 0
     """Seed of the openings and of the random opponent."""
     json: bool = False
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     trust_if(options.trust)
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
-        raise UserError(f"--simulations {options.simulations}: one at least.")
+        raise UserError(f"--simulations {options.simulations}: it must be 1 or more.")
     import torch
 
     from myosu.evaluation.mastery import mastery
@@ -103,9 +103,9 @@ def _compare(agent: Any, environment: Any, config: Any, options: Options) -> int
         print(json_module.dumps({"run": str(options.run), "part": options.part, **asdict(report)}, indent=1))
         return 0
     table = Table(f"{config.game}, {options.part} games", f"{report.games} games, {report.positions} positions")
-    table.add_row("the move played is the likeliest", _with_interval(vars(report), "top1", ".1%"))
-    table.add_row("... among the five likeliest", _with_interval(vars(report), "top5", ".1%"))
-    table.add_row("log-likelihood of a move", f"{report.log_likelihood:.3f}")
+    table.add_row("recorded move is the most likely", _with_interval(vars(report), "top1", ".1%"))
+    table.add_row("... among the five most likely", _with_interval(vars(report), "top5", ".1%"))
+    table.add_row("log-likelihood per move", f"{report.log_likelihood:.3f}")
     table.add_row("error of the value, ½ (z − v)²", _with_interval(vars(report), "value_error", ".3f"))
     for first, positions, error in report.by_stage:
         table.add_row(f"  from ply {first} on", f"{error:.3f}, {positions} positions")
@@ -130,7 +130,7 @@ def _print(report: dict[str, Any]) -> None:
     elif report["distinct_games"] < report["games"]:
         console.print(f"Only {report['distinct_games']} of these games differ, so the intervals are too narrow; "
                       "--opening-plies varies them.")
-    thought = f", {report['simulations']} simulations a move" if report["simulations"] else ""
+    thought = f", {report['simulations']} simulations per move" if report["simulations"] else ""
     console.print(f"{report['algorithm']}{thought}, {report['seconds']:.1f} s; intervals of 95 %")
 
 
@@ -140,21 +140,21 @@ def _print_episodes(report: dict[str, Any]) -> None:
     for name in ("std", "min", "median", "max"):
         table.add_row(name, f"{report[f'{name}_reward']:.2f}")
     if report["mean_raw_reward"] != report["mean_reward"]:
-        table.add_row("mean reward below all wrappers", f"{report['mean_raw_reward']:.2f}")
+        table.add_row("mean reward before all wrappers", f"{report['mean_raw_reward']:.2f}")
     table.add_row("mean length", f"{report['mean_length']:.1f} steps")
     if "success_rate" in report:
         table.add_row("won", _with_interval(report, "success_rate", ".1%"))
         if report["mean_success_length"] is not None:
-            table.add_row("mean length of those", f"{report['mean_success_length']:.1f} steps")
-        table.add_row("steps to win, the limit where lost", _with_interval(report, "mean_steps_to_win", ".1f"))
+            table.add_row("mean length of won episodes", f"{report['mean_success_length']:.1f} steps")
+        table.add_row("steps to win (the limit if lost)", _with_interval(report, "mean_steps_to_win", ".1f"))
     if "expert_games" in report:
         table.add_row(f"... of experts, {report['expert_games']} games", f"{report['expert_steps_to_win']:.1f}")
         table.add_row("passed (90 % won)", "yes" if report["passed"] else "no")
         table.add_row("mastered (no more steps than experts)", "yes" if report["mastered"] else "no")
-    table.add_row("cut by a limit", f"{report['truncated_rate']:.1%}")
+    table.add_row("truncated by a limit", f"{report['truncated_rate']:.1%}")
     console = Console()
     console.print(table)
-    thought = f", {report['simulations']} simulations a move" if report["simulations"] else ""
+    thought = f", {report['simulations']} simulations per move" if report["simulations"] else ""
     console.print(f"{report['algorithm']}{thought}, {report['seconds']:.1f} s; interval of 95 %")
 
 

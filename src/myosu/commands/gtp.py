@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     trust_if(options.trust)
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
-        raise UserError(f"--simulations {options.simulations}: one at least.")
+        raise UserError(f"--simulations {options.simulations}: it must be 1 or more.")
     import torch
 
     from myosu.evaluation.gtp_analysis import AnalysisEngine

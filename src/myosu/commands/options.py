@@ -13,12 +13,12 @@ from myosu.errors import UserError
 
 #: Help texts of the flags for making a Gymnasium environment.
 ENV_FLAGS = {
-    "env_kwargs": "Arguments of a Gymnasium environment, as JSON: '{\"gravity\": -5}'. What JSON cannot say is what a "
-                  "function returns: '{\"map\": {\"python\": \"module:function\"}}'.",
+    "env_kwargs": "Arguments of a Gymnasium environment, as JSON: '{\"gravity\": -5}'. For a value that JSON "
+                  "cannot express, name a function that returns it: '{\"map\": {\"python\": \"module:function\"}}'.",
     "wrapper": "Put a wrapper around the environment, with arguments as JSON if it needs any: --wrapper module:Class, "
                "--wrapper 'module:Class {\"by\": 2}'. May be repeated; the last one is the outermost.",
     "frame_stack": "Stack this many observations, the newest last, outside all other wrappers.",
-    "atari": "Standard Atari preprocessing: grey, 84 × 84, every fourth frame, no-ops at the start, four frames "
+    "atari": "Standard Atari preprocessing: greyscale, 84 × 84, every fourth frame, no-ops at the start, four frames "
              "stacked.",
     "max_episode_steps": "Truncate episodes after this many steps.",
 }
@@ -71,7 +71,7 @@ def _object(text: str, flag: str) -> dict[str, Any]:
 
 def _at_least_one(value: int, flag: str) -> None:
     if value < 1:
-        raise UserError(f"{flag} {value}: 1 at least.")
+        raise UserError(f"{flag} {value}: it must be 1 or more.")
 
 
 def trust_if(wanted: bool) -> None:

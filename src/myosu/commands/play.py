@@ -41,7 +41,7 @@ class Options:
     """Simulations per move (more is stronger and slower); by default the number the run was trained with. In the
     browser, the default of a new game."""
     record: Path | None = None
-    """Folder for the episodes that you play of a Gymnasium environment, as myosu record makes it. Cloning and GAIL can
+    """Folder in which your episodes of a Gymnasium environment are recorded, as by myosu record. Cloning and GAIL can
     learn from it."""
     terminal: bool = False
     """Play in the terminal."""
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     trust_if(options.trust)
     check_seed(options.seed)
     if options.simulations is not None and options.simulations < 1:
-        raise UserError(f"--simulations {options.simulations}: one at least.")
+        raise UserError(f"--simulations {options.simulations}: it must be 1 or more.")
     server = None if options.terminal else import_server("Or play with --terminal.")
     playing = _environment_of(options) if server else None
     if options.record is not None and playing is None:
@@ -91,8 +91,8 @@ def _environment_of(options: Options) -> tuple[Environment, RunConfig | None] | 
             raise UserError(f"There is no run {options.run}. The runs of myosu train are folders in runs/.") from None
         raise UserError(f"{options.run} is neither a run nor an environment. {error}") from None
     if environment.game is not None:
-        raise UserError(f"Nobody plays {options.run} yet: myosu train {options.run}, then myosu play with the run's "
-                        "folder.")
+        raise UserError(f"There is no agent for {options.run} yet: run myosu train {options.run}, then myosu play with "
+                        "the run's folder.")
     return environment, None
 
 
@@ -193,7 +193,7 @@ class Table:
             case "quit" | "exit" | "q":
                 return False
             case "" | "help" | "?":
-                print(f"Write {self._help()}.")
+                print(f"Enter {self._help()}.")
             case "moves":
                 print(" ".join(self.legal))
             case "board":
@@ -212,7 +212,7 @@ class Table:
         try:
             action = self.game.parse_action(text)
         except ValueError as error:
-            print(f"{error}. Or write {self._help()}.")
+            print(f"{error}. Or enter {self._help()}.")
             return
         if not 0 <= action < self.game.num_actions or self.game.action_name(action) not in self.legal:
             print(f"{text} is not legal here. Legal: {' '.join(self.legal)}")
@@ -245,7 +245,7 @@ class Table:
         print(self.game.render(self.state[0]), end="\n\n")
 
     def _help(self) -> str:
-        return f"a move such as {self.legal[0]}, or moves (what is legal), hint, undo, board, quit"
+        return f"a move such as {self.legal[0]}, or moves (lists the legal ones), hint, undo, board, quit"
 
     @staticmethod
     def _read() -> str:

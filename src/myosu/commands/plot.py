@@ -21,7 +21,7 @@ class Options:
     runs: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
     """Folders of runs."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FILE")]
-    """The picture, a .png or .svg."""
+    """The image file, a .png or .svg."""
     x: Literal["minutes", "env_steps", "updates"] = "minutes"
     """The x axis: minutes of training, environment steps, or gradient steps."""
     title: str | None = None

@@ -12,7 +12,7 @@ from tyro.conf import Positional
 
 @dataclass
 class Options:
-    """Fetch an agent from the Hugging Face Hub. Its sums are checked, and nothing that it brings is executed."""
+    """Fetch an agent from the Hugging Face Hub. Its checksums are verified, and none of its files are executed."""
 
     name: Annotated[Positional[str], tyro.conf.arg(metavar="USER/NAME")]
     """The repository."""

@@ -20,11 +20,11 @@ class Options:
     run: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run's folder (its latest checkpoint), RUN/checkpoints/best, or the folder of one checkpoint."""
     name: Annotated[Positional[str], tyro.conf.arg(metavar="USER/NAME")]
-    """The repository; it is made if there is none."""
+    """The repository; it is created if it does not exist."""
     license: str | None = None
     """The licence of the agent, such as mit or cc-by-4.0."""
     private: bool = False
-    """Make a repository that only you can see."""
+    """Make the repository private."""
     games: int = 0
     """Evaluate the agent now in this many games (episodes) for its card; 0: the card shows the last evaluation of the
     training."""

@@ -15,15 +15,15 @@ from tyro.conf import Positional
 
 @dataclass
 class Options:
-    """Run a pipeline: record games, learn from them, rate what was learnt. Every stage has a folder of its own.
+    """Run a pipeline: record games, learn from them, rate the agents. Every stage has a folder of its own.
 
-    The same command goes on with a pipeline that was stopped.
+    The same command resumes a pipeline that was stopped.
     """
 
     recipe: Annotated[Positional[str], tyro.conf.arg(metavar="RECIPE")]
     """A recipe that comes with Myosu (alphago9), or the path of a .toml file."""
     folder: Path | None = None
-    """Where the stages are; runs/RECIPE by default, runs/RECIPE-quick with --quick."""
+    """Folder of the stages; runs/RECIPE by default, runs/RECIPE-quick with --quick."""
     quick: bool = False
     """The short form of the recipe."""
     until: str | None = None
@@ -49,14 +49,14 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:  # training saves itself, and files of other stages are kept
         made = None
     if made is None:
-        console.print("Stopped. The same command goes on.")
+        console.print("Stopped. The same command resumes it.")
         return 130
     try:
         pictures = draw_pictures(made, folder)
     except UserError as error:  # matplotlib is not installed
-        console.print(f"No pictures: {error}", markup=False)
+        console.print(f"No plots: {error}", markup=False)
     else:
-        console.print(f"Pictures: {', '.join(map(str, pictures))}" if pictures else "", markup=False)
+        console.print(f"Plots: {', '.join(map(str, pictures))}" if pictures else "", markup=False)
     if options.json:
         print(json_module.dumps({name: {"kind": one.kind, "seconds": one.seconds, **one.figures}
                                  for name, one in made.items()}, indent=1))

@@ -20,7 +20,7 @@ class Options:
     """Record games between any players, or episodes of a run, for algorithms that learn from them (cloning, value,
     GAIL). Go games are written as SGF, too.
 
-    The same command goes on with a recording that was stopped, or makes it longer. No game for two is kept twice.
+    The same command resumes a recording that was stopped, or extends it. No two-player game is kept twice.
     """
 
     game: Annotated[Positional[str], tyro.conf.arg(metavar="GAME")]
@@ -28,8 +28,9 @@ class Options:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]
     """The folder of the recording."""
     player: UseAppendAction[tuple[str, ...]] = ()
-    """Who plays: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND" or a run. May be repeated: one player
-    plays itself, of several each meets every other, from both seats. In games for one: a run, random or greedy."""
+    """Who plays: random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, gtp:"COMMAND" or a run. May be repeated: a single
+    player plays itself; several players all meet each other, from both seats. In single-player games: a run, random or
+    greedy."""
     games: int = 1000
     """Games in the folder at the end."""
     episodes: int | None = None
@@ -39,9 +40,9 @@ class Options:
     opening_plies: int = 0
     """A game begins with a random number of random moves, up to this one."""
     random_moves: float = 0.0
-    """Probability that a later move is random. Nothing is learnt from random moves."""
+    """Probability that a later move is random. Random moves are not trained on."""
     temperature: float = 0.0
-    """Runs draw their moves from their policy to the power of 1 / temperature; 0: they play the likeliest."""
+    """Runs sample their moves from their policy to the power of 1 / temperature; 0: they play the most likely one."""
     rewards: Literal["score", "outcome"] = "score"
     """outcome: only winning counts."""
     env_kwargs: str = "{}"
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
     games = options.games if options.episodes is None else options.episodes
     for flag, value in (("--jobs", options.jobs), ("--games", games)):
         if value is not None and value < 1:
-            raise UserError(f"{flag} {value}: one at least.")
+            raise UserError(f"{flag} {value}: it must be 1 or more.")
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from myosu.evaluation.recording import Settings, record_games
@@ -77,7 +78,7 @@ def main(arguments: list[str]) -> int:
         recorded = record_games(options.output, options.game, settings, games, options.jobs,
                                 read_environment_flags(options.env_kwargs), options.rewards, tell)
     print(f"{options.output} holds {recorded.games} games, {recorded.new} of them new, in {recorded.seconds:.0f} s"
-          + (f"; {recorded.duplicates} had been there and were played again" if recorded.duplicates else "") + ".")
+          + (f"; {recorded.duplicates} were duplicates and were played again" if recorded.duplicates else "") + ".")
     if recorded.given_up:
         print(f"{recorded.given_up} were always the same: raise --opening-plies, --random-moves or --temperature.")
     return 0

@@ -110,10 +110,10 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
                 "class or a function), the path of a .py file that has a game or an environment, godot:PROJECT, or "
                 "unity:BUILD.",
         "algorithm": f"The algorithm: {', '.join(ALGORITHMS)}, or the path of your own .py file. By default muzero for "
-                     "games for two, ppo for all else.",
+                     "two-player games, otherwise ppo.",
         "preset": "A .toml file of the algorithm's settings in place of those for this environment, such as myosu tune "
                   "writes.",
-        "track": f"Show the run in another tracker as well: {', '.join(TRACKERS)}.",
+        "track": f"Also log the run to another tracker: {', '.join(TRACKERS)}.",
         "run": "The run's folder; runs/GAME-ALGORITHM-TIME by default.",
         "resume": "Resume the run in this folder, or from one of its checkpoints.",
         "rewards": "score: the game's rewards; outcome: only winning counts.",
@@ -123,7 +123,7 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
         **ENV_FLAGS,
         "quiet": "Show no progress.",
         "cluster": "HOST:PORT of a Ray cluster's head, or auto: actors on all its machines (docs/scale.md).",
-        "trust": "With --resume: run code of its own that the run names.",
+        "trust": "With --resume: allow user code that the run names.",
     }
     fields: list[tuple[str, Any, Any]] = [
         ("game", Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")], None),
@@ -154,8 +154,8 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
             fields.append((field.name, types[field.name], values.get(field.name, default)))
         help_of.update(field_docs(kind))
     help_of["minutes"] += f" {DEFAULT_MINUTES:g} where no limit is given."
-    about = ("Train an agent on a game or an environment, or go on with a run. The first limit ends it. Defaults are "
-             "those that suit the environment.")
+    about = ("Train an agent on a game or an environment, or resume a run. The first limit that is reached ends it. "
+             "Defaults are those that suit the environment.")
     if only:
         about += f"\n\nThese are the settings that people change first; --help-all shows all {len(fields)}."
         fields = sorted((field for field in fields if field[0] in only), key=lambda field: only.index(field[0]))

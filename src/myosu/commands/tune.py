@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class Options:
-    """Search for the best settings of an algorithm on a game or an environment, with Optuna. What was found ends in a
-    preset file for myosu train --preset. The same command goes on with a study that was interrupted; a greater --trials
-    extends one."""
+    """Search for the best settings of an algorithm on a game or an environment, with Optuna. The result is a
+    preset file for myosu train --preset. The same command resumes an interrupted study; a greater --trials extends
+    it."""
 
     env: Annotated[Positional[str], tyro.conf.arg(metavar="ENV")]
     """A game, a Gymnasium environment's id, or a .py file, as myosu train takes it."""
     algorithm: str
     """The algorithm: ppo, dqn, sac, muzero, muesli, or the path of your own .py file (with --space)."""
     trials: int = 30
-    """Settings that are tried; bad ones are ended early."""
+    """Number of trials; bad ones are pruned."""
     env_steps: int = 50_000
-    """Steps of each training, those of the final figure included."""
+    """Environment steps of each training run, including those for the final figure."""
     space: Path | None = None
-    """A .toml file that says which settings are searched and where, in place of Myosu's own (docs/tune.md)."""
+    """A .toml file that defines the search space, in place of Myosu's own (docs/tune.md)."""
     study: Path | None = None
     """The folder of the study; studies/ENV-ALGORITHM by default."""
     final_seeds: int = 3
@@ -55,9 +55,9 @@ def main(arguments: list[str]) -> int:
     options = tyro.cli(Options, prog="myosu tune", args=arguments)
     for name, least in (("trials", 1), ("env_steps", 1), ("final_seeds", 0)):
         if getattr(options, name) < least:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: {least} at least.")
+            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: it must be {least} or more.")
     if options.final_seeds == 1:
-        raise UserError("--final-seeds 1: one run has no interval; 2 at least, or 0 for no final figure.")
+        raise UserError("--final-seeds 1: one run has no interval; choose 2 or more, or 0 for no final figure.")
     check_seed(options.seed)
     import torch
 
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
             study.search(options.trials)
             scores = study.measure(options.final_seeds) if options.final_seeds else None
         except KeyboardInterrupt:
-            print(f"\nInterrupted after {len(study.done())} trials. The same command goes on.")
+            print(f"\nInterrupted after {len(study.done())} trials. The same command resumes the study.")
             raise
         _report(study, scores, options, shlex.join(["myosu", "tune", *arguments]))
     return 0
@@ -95,7 +95,7 @@ def _report(study: Study, scores: Scores | None, options: Options, command: str)
     pruned = sum(trial.state.name == "PRUNED" for trial in done)
     failed = sum(trial.state.name == "FAIL" for trial in done)
     lines = [f"search: {len(done)} trials ({pruned} pruned, {failed} failed), {_budget(spent['search'])}; best mean "
-             f"reward {best.value:.4g} (trial {best.number}), the greatest of many noisy numbers, so too high"]
+             f"reward {best.value:.4g} (trial {best.number}), the maximum of many noisy numbers, so too high"]
     if scores:
         mean, (low, high) = scores.difference
         verdict = "better" if low > 0 else "worse" if high < 0 else "no difference is shown"

@@ -113,8 +113,8 @@ def check_dead(view: Effects, num_actions: int, findings: Findings, passes: set[
         findings.add("info" if waits else "warning", "mask-illegal" if masked else "dead-actions",
                      f"{_names(sure)} of {num_actions} never did anything{where}, tried at "
                      f"{min(rates[action][0] for action in sure)} moments or more.", "Right if that is how one waits "
-                     "(a game of ours says so by pass_action); otherwise step() forgets it, and exploration wastes its "
-                     "time on it. What can never be done does not belong into the action space.")
+                     "(a Myosu game declares it as pass_action); otherwise step() ignores it, and exploration wastes "
+                     "its time on it. Remove actions that can never be played from the action space.")
     return dead
 
 
@@ -153,8 +153,8 @@ def check_aliases(view: Effects, dead: set[int], findings: Findings) -> None:
         one, two = alike[0]
         more = f" (and {len(alike) - 1} other pairs)" if len(alike) > 1 else ""
         findings.add("warning", "aliased-actions", f"actions {one} and {two}{more} always did the same, at all of "
-                     f"{len(together[alike[0]])} moments at which both were tried.", "Most likely one of them is "
-                     "translated wrongly in step(): look at the table of directions, at modulo and at bool().")
+                     f"{len(together[alike[0]])} moments at which both were tried.", "Most likely step() decodes one "
+                     "of them wrongly: look at the table of directions, at modulo and at bool().")
 
 
 def check_merging(view: Effects, findings: Findings) -> None:
@@ -172,8 +172,8 @@ def check_merging(view: Effects, findings: Findings) -> None:
     if merged >= _FEW and merged >= _MERGED * len(view.moments):
         findings.add("warning", "mask-illegal", f"in {merged} of {len(view.moments)} random positions two legal "
                      f"actions led to exactly the same position (such as {example}), though elsewhere they do not.",
-                     "Most likely step cuts an impossible action down to a possible one: legal_actions must list the "
-                     "possible one only. Right if pieces are alike and it is all the same which of them moves.")
+                     "Most likely step clips an illegal action to a legal one: legal_actions must list the legal one "
+                     "only. Right if pieces are identical and it does not matter which of them moves.")
 
 
 def _names(actions: list[int]) -> str:

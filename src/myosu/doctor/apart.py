@@ -55,7 +55,7 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
     except (EOFError, ConnectionError):
         process.join(5)
         findings.append(Finding("error", "crash", f"{kind} ended the process that examined it (exit code "
-                                f"{process.exitcode}).", "Training would end in the same way: look for os._exit, "
+                                f"{process.exitcode}).", "Training would crash in the same way: look for os._exit, "
                                 "crashes of compiled code and memory. What was found before stands."))
         finished = True
     finally:
@@ -70,11 +70,11 @@ def examine_apart(name: str, kwargs: Mapping[str, Any], games: int | None, seed:
 
 def _too_long(name: str, seconds: float, hangs: bool) -> Finding:
     if not hangs:
-        return Finding("info", "unjudged", f"not judged: all that was to come after {seconds:.0f} s; {name} is slow, "
+        return Finding("info", "unjudged", f"not judged: everything after {seconds:.0f} s; {name} is slow, "
                        "or the machine is busy.")
-    return Finding("error", "hang", f"{name} did not come back: after {seconds:.0f} s random play had still not ended.",
-                   "A step or a reset waits for ever, or takes many seconds: look for loops without an end and for "
-                   "waiting on something outside.")
+    return Finding("error", "hang", f"{name} did not return: after {seconds:.0f} s random play had still not ended.",
+                   "A step or a reset hangs, or takes many seconds: look for endless loops and for waiting on "
+                   "something outside.")
 
 
 def _examine(connection: Connection, parent: int, name: str, given: bytes, kwargs: dict[str, Any], games: int | None,
@@ -115,8 +115,7 @@ def _examine(connection: Connection, parent: int, name: str, given: bytes, kwarg
         except UserError as error:
             tell("unusable", str(error))
         except SystemExit as error:
-            tell("unusable", f"{name} wanted to end the program while it was made: "
-                 f"sys.exit({error.code}).")
+            tell("unusable", f"{name} tried to end the program while it was made: sys.exit({error.code}).")
         except Exception as error:
             told(Finding("error", "crash", f"{name} cannot be examined any further: {describe(error)}.",
                          "What was found before stands. If the cause is not in the environment, it is a fault of "

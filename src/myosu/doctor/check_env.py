@@ -99,7 +99,7 @@ class _EnvCheck:
         for mask in spec.branch_masks(step.legal_actions):
             nothing |= ~mask.any(1)
         if nothing.any():
-            self.error("legal-actions", f"environment {ids[np.flatnonzero(nothing)[0]]} has no legal action to offer.",
+            self.error("legal-actions", f"environment {ids[np.flatnonzero(nothing)[0]]} has no legal action.",
                        "An episode in which nothing can be done is over; a player who cannot move passes.")
             return False
         seats = step.to_play
@@ -132,7 +132,8 @@ class _EnvCheck:
             self.error("reward-range", f"environment {ids[outside[0]]} gave reward {after.reward[outside[0]]:g}, "
                        f"outside reward_range ({low:g}, {high:g}).")
         if (after.terminated & after.truncated).any():
-            self.error("end", "an episode is both terminated and truncated.", "What ends by its rules is not cut.")
+            self.error("end", "an episode is both terminated and truncated.", "An episode that ends by its rules is "
+                       "not truncated.")
         if spec.num_players == 2 and (~ended & (after.to_play == seats)).any():
             place = ids[np.flatnonzero(~ended & (after.to_play == seats))[0]]
             self.error("alternation", f"in environment {place} the same player moves twice in a row.",
@@ -147,11 +148,11 @@ class _EnvCheck:
                            f"sum to {self.returns[ids[wide[0]]].tolist()}, outside reward_range.")
         long = np.flatnonzero((self.lengths[ids] > spec.max_steps) | (~ended & (self.lengths[ids] >= spec.max_steps)))
         if len(long):
-            self.error("max-steps", f"environment {ids[long[0]]} went on beyond max_steps = {spec.max_steps}.",
+            self.error("max-steps", f"environment {ids[long[0]]} continued beyond max_steps = {spec.max_steps}.",
                        "Truncate the episode at max_steps.")
         finals = as_vectors(after.final_observation)
         if finals[~ended].any():
-            self.error("final-observation", "final_observation must be 0 where the episode goes on.")
+            self.error("final-observation", "final_observation must be 0 where the episode continues.")
         self.episodes += int(ended.sum())
         self.blank_finals += int((~finals[ended].any(1)).sum())
         self.copied_finals += int((finals[ended] == as_vectors(after.observation)[ended]).all(1).sum())
@@ -164,13 +165,13 @@ class _EnvCheck:
             if not np.array_equal(getattr(now, name), kept) or np.shares_memory(getattr(now, name),
                                                                                getattr(after, name)):
                 self.error("aliasing", f"{name} of an earlier step changes when the environments step again.",
-                           "Give out fresh arrays: replay keeps them.")
+                           "Return fresh arrays: the replay keeps them.")
 
     def same(self, one: Step, two: Step, number: int) -> None:
         for name in ("env_ids", *_FIELDS):
             if not np.array_equal(getattr(one, name), getattr(two, name)):
                 self.error("determinism", f"step {number}: {name} differs between two environments made with the same "
-                           "seed and given the same actions.", "Derive all chance from the seed.")
+                           "seed and given the same actions.", "Derive all randomness from the seed.")
 
     def first_ready(self, env: VectorEnv, now: Step) -> None:
         """Act in all environments, then receive those that are ready, one or more at a time. Each must answer once."""
@@ -187,11 +188,11 @@ class _EnvCheck:
 
     def totals(self) -> None:
         if not self.episodes:
-            self.findings.add("warning", "episodes", "no episode ended: nothing about ends was checked.",
+            self.findings.add("warning", "episodes", "no episode ended: the ends of episodes were not checked.",
                               "Check with more steps.")
         elif self.blank_finals == self.episodes:
             self.error("final-observation", f"final_observation was 0 at all {self.episodes} ends of episodes.",
-                       "Keep the true last observation before starting again.")
+                       "Keep the true last observation before resetting.")
         elif self.copied_finals == self.episodes:
             self.error("final-observation", f"final_observation was the first observation of the next episode at all "
-                       f"{self.episodes} ends of episodes.", "Keep the true last observation before starting again.")
+                       f"{self.episodes} ends of episodes.", "Keep the true last observation before resetting.")

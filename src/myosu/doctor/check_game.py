@@ -45,8 +45,8 @@ def check_game(game: Game, games: int = 200, seed: int = 0,
     if large:
         findings.add("warning", "state-size", f"{game.name}: a state takes {game.state_dtype.itemsize:,} bytes. Search "
                      "keeps one for every node of its trees, thousands at once.", "Keep in the state only what "
-                     "changes: constant tables belong in module variables, and what can be calculated need not be "
-                     "kept.")
+                     "changes: constant tables belong in module variables, and values that can be computed from the "
+                     "rest need not be kept.")
         findings.unjudged("what moves do, symmetries, hidden information and statistics", "the state is too large")
     elif not findings.errors():  # these checks need correct rules
         check_symmetries(game, findings, seed)
@@ -159,8 +159,8 @@ class _GameCheck:
                 if first[field].tobytes() != second[field].tobytes()]
         if left:
             self.findings.add("error", "init", f"{self.game.name}: init does not write all of {', '.join(left)}, or "
-                              "writes something else each time: a new game starts with what the last one left there.",
-                              "Write every field of the state in init; take chance from the seed only.")
+                              "writes different values each time: a new game starts with values left by the last one.",
+                              "Write every field of the state in init; draw random numbers from the seed only.")
 
     def _look(self) -> bool:
         """Observe both copies and compare. Returns False if the game cannot go on."""
@@ -213,7 +213,8 @@ class _GameCheck:
             self.error(f"{rule}-unwritten", f"{rule} leaves {len(unwritten)} of {size} entries unwritten, the first at "
                        f"{place}: they hold whatever was in memory.", f"Write every entry in {rule}, zeros too.")
         else:
-            self.error("determinism", f"{rule} gives something else when the same game is played twice.", _DETERMINISM)
+            self.error("determinism", f"{rule} gives different results when the same game is played "
+                       "twice.", _DETERMINISM)
 
     def _check_step(self) -> bool:
         first, second = self.tables
@@ -245,18 +246,19 @@ class _GameCheck:
     def _check_turn(self, seat: int) -> None:
         now = self.tables[0].seat
         if self.game.num_players == 2 and now == seat:
-            self.error("alternation", f"player {seat} moves twice in a row. Search and replay take it that players "
+            self.error("alternation", f"player {seat} moves twice in a row. Search and replay assume that players "
                        "alternate, and would give rewards and values to the wrong player.",
                        "Switch the player on every step; a player who cannot move passes by an action of its own.")
 
     def _check_end(self) -> None:
         if not self.tables[0].mask.array.all():
             self.error("end-mask", "the game is over, but not all actions are legal.",
-                       "After the end write True for every action, so that code which looks once more is never stuck.")
+                       "After the end write True for every action, so that code that asks once more always finds a "
+                       "legal action.")
 
 
-_DETERMINISM = ("All chance must come from the seed given to init and be kept in the state: no np.random, no module "
-                "variables, no field that init leaves unwritten.")
+_DETERMINISM = ("All randomness must come from the seed given to init and be kept in the state: no np.random, no "
+                "module variables, no field that init leaves unwritten.")
 
 
 def _name(game: Game, action: int) -> str:
@@ -272,8 +274,8 @@ def _check_description(game: Game, findings: Findings) -> None:
         findings.add("error", "reward-range", f"{game.name}: reward_range {game.reward_range} must be two finite "
                      "numbers, the lower first, with 0 between them.")
     if game.num_players == 2 and low != -high:
-        findings.add("error", "zero-sum", f"{game.name}: reward_range {game.reward_range} is not the same on both "
-                     "sides of 0, but what one player wins the other loses.",
+        findings.add("error", "zero-sum", f"{game.name}: reward_range {game.reward_range} is not symmetric around 0, "
+                     "but what one player wins the other loses.",
                      f"Give ({-max(-low, high):g}, {max(-low, high):g}).")
     names: dict[str, int] = {}
     for action in range(game.num_actions):
@@ -293,7 +295,7 @@ def _check_description(game: Game, findings: Findings) -> None:
             parsed = f"{type(error).__name__}: {error}"
         if parsed != action:
             findings.add("error", "action-names", f"{game.name}: action {action} is called {name!r}, but parse_action "
-                         f"of that gives {parsed!r}.", "parse_action must undo action_name.")
+                         f"of that gives {parsed!r}.", "parse_action must be the inverse of action_name.")
     try:
         game.render(game.new_states(1)[0])
     except Exception as error:
@@ -313,4 +315,4 @@ def _check_draw(game: Game, findings: Findings) -> None:
         fault = f"fails: {type(error).__name__}: {error}"
     if fault:
         findings.add("error", "draw", f"{game.name}: draw on the start position {fault}.",
-                     "draw takes one state and returns a picture, uint8 [height, width, 3].")
+                     "draw takes one state and returns an image, uint8 [height, width, 3].")

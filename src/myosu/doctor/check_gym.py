@@ -76,11 +76,11 @@ def check_gym(maker: EnvMaker, episodes: int = 50, seed: int = 0,
     if player.speed > _SLOW:
         _check_with_gymnasium(maker, findings)
     else:
-        findings.unjudged("what Gymnasium's own checker looks at, and chance that no seed rules",
+        findings.unjudged("what Gymnasium's own checker looks at, and randomness that no seed controls",
                           f"the environment makes {player.speed:.1f} steps/s")
     _tell_layout(player.spec, findings)
     if "rgb_array" not in (player.watch.metadata.get("render_modes") or ()):
-        findings.add("info", "render", "it cannot be drawn: \"rgb_array\" is not among its render_modes.", "Pictures "
+        findings.add("info", "render", "it cannot be rendered: \"rgb_array\" is not among its render_modes.", "Images "
                      "show mistakes that numbers hide. Return uint8 [height, width, 3] from render(): the page and "
                      "videos of training use it.")
     if left_out := player.left_out:
@@ -128,7 +128,7 @@ def _tell_layout(spec: EnvSpec, findings: Findings) -> None:
         shape, place = part.shape[1:], "".join(f"[{key!r}]" for key in name.split("/")[1:])
         if len(shape) == 2 and min(shape) >= _BOARD:
             findings.add("info", "layout", f"observations{place} {list(shape)} are read as {shape[0] * shape[1]} "
-                         "numbers beside each other, without rows and columns.", "If this is a board or a picture, "
+                         "numbers in a flat vector, without rows and columns.", "If this is a board or an image, "
                          f"add an axis for its channels ([1, {shape[0]}, {shape[1]}]): then convolutions read it.")
         if len(shape) == 3:
             last = spec.channels_last(shape)
@@ -136,7 +136,7 @@ def _tell_layout(spec: EnvSpec, findings: Findings) -> None:
             findings.add("info", "layout", f"observations{place} {list(shape)} are read as {rows} rows and {columns} "
                          f"columns with {channels} channels, which come {'last' if last else 'first'}.",
                          "If that is not so, change the order of the axes: an agent hardly learns from a board whose "
-                         "channels are taken for its rows.")
+                         "channels are mistaken for its rows.")
 
 
 def _check_twin(maker: EnvMaker, seed: int, speed: float, findings: Findings) -> None:
@@ -166,13 +166,13 @@ def _check_seeds(player: RandomPlayer, first: list[bytes], findings: Findings) -
         place = f"step {differ[0]}" if differ[0] else "reset()"
         rounded = _differ_by_rounding(first[differ[0]], again[differ[0]], player.spec)
         findings.add("info" if rounded else "warning" if differ[0] else "error", "leftover", "episode 0, played again "
-                     f"in the same environment with the same seed and actions, goes differently from {place} on"
-                     f"{', at first by less than a thousandth' if rounded else ''}: something of the episodes between "
-                     "is left.", "Set everything anew in reset().")
+                     f"in the same environment with the same seed and actions, differs from {place} on"
+                     f"{', at first by less than a thousandth' if rounded else ''}: state of the episodes in between "
+                     "is left over.", "Reset all state in reset().")
     elif all(player.course(episode, len(first)) == first for episode in range(1, 6)):
-        findings.add("info", "one-episode", "six different seeds gave the same episode for the same actions: there is "
-                     "no chance in it.", "Right for a puzzle, of which an agent may learn one sequence of actions by "
-                     "heart. Otherwise reset() does not use its seed: take chance from self.np_random.")
+        findings.add("info", "one-episode", "six different seeds gave the same episode for the same actions: it has "
+                     "no randomness.", "Right for a puzzle, for which an agent may memorise one sequence of actions. "
+                     "Otherwise reset() does not use its seed: draw random numbers from self.np_random.")
 
 
 def _differ_by_rounding(one: bytes, two: bytes, spec: EnvSpec) -> bool:
@@ -204,7 +204,7 @@ def _check_with_gymnasium(maker: EnvMaker, findings: Findings) -> None:
     place = last.filename
     if last.name == "close":
         findings.add("warning", "close", f"close() raised {describe(failure)}.", "Close once, and only what was "
-                     "opened. A training warns of it and goes on.")
+                     "opened. Training warns of it and continues.")
     elif isinstance(failure, gymnasium.error.Error) or place in (env_checker.__file__, passive_env_checker.__file__):
         _tell("error", _plain(str(failure)), findings)
     elif all(found.check != "contract" for found in findings.list):

@@ -45,7 +45,7 @@ def values_against_returns(folder: Path, seconds: float) -> Finding | None:
     """Compare the agent's values with the returns that followed."""
     agent, environment, config = load_agent(folder)
     if config.opponent is not None:
-        raise UserError(f"its values are of games against {config.opponent}, not against itself")
+        raise UserError(f"its values are for games against {config.opponent}, not against itself")
     played = play(agent, environment, config.algorithm_config.get("discount", 1.0), min(seconds, 60.0))
     return judge_values(played.values, played.returns, config.algorithm_config.get("reward_scale", 1.0))
 
@@ -55,12 +55,12 @@ def dead_units(folder: Path, seconds: float) -> Finding | None:
     agent, environment, _ = load_agent(folder)
     observations = np.unique(_observations(agent, environment, min(seconds, 20.0)), axis=0)
     if len(observations) < _DIFFERENT:
-        raise UserError(f"only {len(observations)} different positions were met in the time")
+        raise UserError(f"only {len(observations)} different positions were reached in the time")
     net: Any = next((module for module in _modules(agent) if hasattr(module, "initial")), None)
     layers = dead_shares(lambda: net.initial(torch.from_numpy(observations)) if net is not None else agent.act(
         observations, _all_legal(environment, len(observations))))
     if not layers:
-        raise UserError("its network has no relu that could be watched")
+        raise UserError("its network has no ReLU to examine")
     return judge_dead(layers)
 
 
@@ -78,7 +78,7 @@ def fit_one_batch(folder: Path, seconds: float) -> Finding | None:
     until = time.monotonic() + seconds / 2
     while replay.positions < settings.batch_size:
         if time.monotonic() > until:
-            raise UserError("too few games came together in the time")
+            raise UserError("too few games were collected in the time")
         for sequence in actor.step().sequences:
             replay.add(sequence, 0)
     actor.env.close()
@@ -103,7 +103,7 @@ def seats_swapped(folder: Path, seconds: float) -> Finding | None:
 
     agent, environment, _ = load_agent(folder)
     if environment.game is None or environment.spec.num_players != 2:
-        raise Unsuited("only in games for two")
+        raise Unsuited("only in two-player games")
     begun = time.monotonic()
     player, games = AgentPlayer(environment.game, agent, "agent"), 0
     won, lengths = np.zeros(2), np.zeros(2)
@@ -122,7 +122,7 @@ def search_against_prior(folder: Path, seconds: float) -> Finding | None:
 
     agent, environment, config = load_agent(folder)
     if environment.game is None or environment.spec.num_players != 2 or "simulations" not in config.algorithm_config:
-        raise Unsuited("only of agents that search, in games for two")
+        raise Unsuited("only for agents that search, in two-player games")
     prior, _, _ = load_agent(folder, simulations=1)
     players = [AgentPlayer(environment.game, one, name) for one, name in ((agent, "search"), (prior, "prior"))]
     until = time.monotonic() + seconds
@@ -150,15 +150,14 @@ def judge_values(values: np.ndarray, returns: np.ndarray, scale: float = 1.0) ->
     correlation = float(np.corrcoef(values, returns)[0, 1]) if values.std() > 0 else 0.0
     error = float(np.sqrt(np.square(values - returns).mean()))
     numbers = (f"over {len(values)} positions values and returns correlate by {correlation:+.2f}; the error is "
-               f"{error:.3g}, "
-               f"the returns' deviation {spread:.3g}")
+               f"{error:.3g}, the returns' deviation {spread:.3g}")
     if correlation < -0.2:
-        return found("error", "value-sign", f"values say the opposite of what comes: {numbers}.", "values or rewards "
-                     "belong to the wrong player.", "Look at whose reward step() returns (docs/convention.md).", 0.9)
+        return found("error", "value-sign", f"values predict the opposite of the returns: {numbers}.", "values or "
+                     "rewards belong to the wrong player.", "Look at whose reward step() returns "
+                     "(docs/convention.md).", 0.9)
     if error > 3 * max(spread, float(np.abs(returns).mean())):
-        return found("warning", "value-scale", f"values are of another size than returns: {numbers}.", "values have "
-                     "run "
-                     "away, or are still far from learnt.", "Lower --learning-rate; train longer.", 0.6)
+        return found("warning", "value-scale", f"values and returns differ in scale: {numbers}.", "values have "
+                     "diverged, or have not converged yet.", "Lower --learning-rate; train longer.", 0.6)
     return None
 
 
@@ -170,9 +169,8 @@ def judge_dead(layers: list[tuple[int, int]]) -> Finding | None:
         return None
     dead, units = layers[worst]
     total, of = (sum(layer[k] for layer in layers) for k in (0, 1))
-    return found("warning", "dead-units", f"{dead} of {units} units of layer {worst + 1} are 0 whatever is shown "
-                 f"({total} of {of} in all layers).", "an update that was too large closed their relu for "
-                 "good.",
+    return found("warning", "dead-units", f"{dead} of {units} units of layer {worst + 1} are 0 for every observation "
+                 f"({total} of {of} in all layers).", "an update that was too large made their ReLU inactive for good.",
                  "Lower --learning-rate or --max-grad-norm; normalise layers (--layer-norm).", 0.8)
 
 
@@ -187,15 +185,13 @@ def judge_fit(losses: list[dict[str, float]]) -> Finding | None:
     first, last = float(curve[:part].mean()), float(curve[-part:].mean())
     if not np.isfinite(curve).all():
         return found("error", "fit", f"{name} is not finite while a single batch is fitted.", "the learning rate is "
-                     "too "
-                     "high, or the data hold numbers that are not finite.", "Lower --learning-rate.", 0.9)
+                     "too high, or the data contain numbers that are not finite.", "Lower --learning-rate.", 0.9)
     if first < 1e-6 or last <= _LEFT * first:
         return None
-    return found("warning", "fit", f"fitted again and again to a few positions, {name} went from {first:.3g} to "
-                 f"{last:.3g} only.", "these settings cannot even learn one batch by heart: the learning rate is far "
-                 "too "
-                 "high or too low, or the network cannot tell the positions apart.", "Change --learning-rate first; "
-                 "then "
+    return found("warning", "fit", f"fitted repeatedly to a few positions, {name} only went from {first:.3g} to "
+                 f"{last:.3g}.", "these settings cannot even overfit one batch: the learning rate is far "
+                 "too high or too low, or the network cannot tell the positions apart.", "Change --learning-rate "
+                 "first; then "
                  "look at observations with myosu check.", 0.7)
 
 
@@ -207,8 +203,8 @@ def judge_seats(won: np.ndarray, games: int) -> Finding | None:
         return None
     worse = "second" if won[0] > won[1] else "first"
     return found("warning", "seats", f"against random moves the agent wins {won[0]:.0%} as first and {won[1]:.0%} as "
-                 f"second "
-                 f"player ({games} games each).", f"the {worse} player's moves, rewards or observations are broken.",
+                 f"second player ({games} games each).", f"the {worse} player's moves, rewards or observations are "
+                 "broken.",
                  "Run myosu check on the game.", 0.8)
 
 
@@ -220,7 +216,7 @@ def judge_search(outcomes: np.ndarray, simulations: int) -> Finding | None:
     if mean > -3 * max(error, 1e-9) or mean > -_LOSES:
         return None
     wins, losses = (outcomes > 0).mean(), (outcomes < 0).mean()
-    return found("warning", "search", f"with {simulations} simulations a move the agent wins {wins:.0%} of "
+    return found("warning", "search", f"with {simulations} simulations per move the agent wins {wins:.0%} of "
                  f"{len(outcomes)} games against its own policy without search, and loses {losses:.0%}.", "what the "
                  "search relies on is wrong: the values, the signs of rewards between players, or the learnt model.",
                  "Run myosu check on the game; look at the value's error (selfplay/value_error); train longer before "
@@ -246,7 +242,7 @@ def play(agent: Any, environment: Environment, discount: float, seconds: float) 
     """
     spec, until = environment.spec, time.monotonic() + seconds
     if spec.action_branches or spec.action_low:
-        raise Unsuited("only of agents that make a single choice")
+        raise Unsuited("only for agents that make a single choice per step")
     env = environment.make(_ENVS, 7)
     env.reset()
     step, every = env.recv(_ENVS), np.arange(_ENVS)

@@ -66,8 +66,8 @@ def _check_planes(game: Game, positions: Positions, findings: Findings) -> None:
     if constant:
         findings.add("warning" if shape[0] <= _FEW_PLANES else "info", "constant-observation", f"{game.name}: plane "
                      f"{', '.join(map(str, constant))} of the observation was the same in all of "
-                     f"{len(positions.states)} random positions.", "Nothing can be learnt from it: correct what should "
-                     "write it (an integer division makes fractions 0), or leave it out.")
+                     f"{len(positions.states)} random positions.", "Nothing can be learnt from it: correct the code "
+                     "that should write it (an integer division makes fractions 0), or leave it out.")
 
 
 def _check_heuristic(game: Game, positions: Positions, findings: Findings) -> None:
@@ -77,7 +77,7 @@ def _check_heuristic(game: Game, positions: Positions, findings: Findings) -> No
     guesses = np.array([game.heuristic(state) for state in positions.states])
     if np.ptp(guesses) == 0:
         findings.add("warning", "heuristic", f"{game.name}: heuristic gives {guesses[0]:g} in all of {len(guesses)} "
-                     "random positions.", "Only alpha-beta reads it, and sees no difference between positions.")
+                     "random positions.", "Only alpha-beta uses it, and a constant cannot rank positions.")
         return
     for seat in range(game.num_players):
         of_seat = (positions.seats == seat) & (positions.progress > 0.5)
@@ -86,7 +86,7 @@ def _check_heuristic(game: Game, positions: Positions, findings: Findings) -> No
                 correlation := np.corrcoef(x, y)[0, 1]) < -max(_AGAINST, _ERRORS / np.sqrt(len(x))):
             findings.add("warning", "heuristic", f"{game.name}: the higher the heuristic for seat {seat} to move, the "
                          f"less it earned in {len(x)} positions of random games (correlation {correlation:+.2f}).",
-                         "heuristic(state) is a guess at what the player to move will earn, whichever seat that is. "
+                         "heuristic(state) estimates what the player to move will earn, whichever seat that is. "
                          "If it is right, step gives rewards to the wrong player.")
             return
 
@@ -160,7 +160,7 @@ class _Placements:
         if len(known):
             findings.add("warning", "mask-illegal", f"{message}; plane {known[0]} of the observation shows exactly "
                          "those that do.", "legal_actions lists more than observe shows as "
-                         "legal: both must ask the same.")
+                         "legal: both must use the same rule.")
         else:
             findings.add("info", "mask-illegal", f"{message}.", "Right where turning pieces over is a gain (Ataxx); in "
                          "Othello a move that turns none is illegal.")
@@ -175,7 +175,7 @@ class _Placements:
             if shares[worse, column] - shares[1 - worse, column] > _MORE_OFTEN:
                 findings.add("warning", "seat-moves", f"{self.game.name}: {shares[worse, column]:.0%} of the moves of "
                              f"seat {worse} {what}, of seat {1 - worse} {shares[1 - worse, column]:.0%}.",
-                             "The rules are not the same for both: look at every place that reads the player. "
+                             "The rules are not the same for both: check every place that reads the player. "
                              "Self-play will show one seat winning by far.")
                 return True
         return False
@@ -199,9 +199,9 @@ class _Placements:
         if len(shared) < 3 or (float(np.mean(shared)) >= _SHARED and not sure):
             return False
         findings.add("warning", "seat-moves", f"{self.game.name}: the same action does not do the same for both seats: "
-                     f"{example}; of what their moves take they share {np.mean(shared):.0%}.", "An action means one "
-                     "place whoever moves: look at every place in step that reads the player. (Right only if each "
-                     "player sees the board from its own side, and then observe must turn it as well.)")
+                     f"{example}; the cells that their moves take overlap by {np.mean(shared):.0%}.", "An action must "
+                     "mean the same cell for both players: check every place in step that reads the player. (Right "
+                     "only if each player sees the board from its own side, and then observe must rotate it as well.)")
         return True
 
     def _check_missing(self, findings: Findings) -> None:
@@ -221,10 +221,10 @@ class _Placements:
         if missing < _FEW and 0 < len(never) <= len(self.taken) / 4:
             findings.add("warning", "mask-missing", f"{self.game.name}: nobody ever took cell "
                          f"{', '.join(map(str, never[:8].tolist()))} in {len(self.moves)} random positions, and no "
-                         "legal move would.", "legal_actions forgets them: look at its loop's bounds and at what it "
-                         "takes for full.")
+                         "legal move would.", "legal_actions leaves them out: check its loop's bounds and its test "
+                         "for a full cell.")
         if missing >= _FEW:
             findings.add("warning", "mask-missing", f"{self.game.name}: {missing} times in {len(self.moves)} random "
                          f"positions legal_actions left out an action whose cell was free ({example}).",
-                         "Agents can never play what the mask forgets: look at its loop's bounds. Right if the rules "
+                         "Agents can never play what the mask leaves out: check its loop's bounds. Right if the rules "
                          "forbid free cells.")

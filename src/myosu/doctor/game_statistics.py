@@ -76,8 +76,8 @@ def _check_length(game: Game, played: _Games, findings: Findings) -> None:
     share = played.truncated.mean()
     if share > 0:
         findings.add("warning" if share > 0.05 else "info", "truncation", f"{game.name}: {share:.1%} of random games "
-                     f"were cut at max_plies = {game.max_plies}.", "Raise max_plies if the games should end by their "
-                     "rules; a cut game has no winner to learn from.")
+                     f"were truncated at max_plies = {game.max_plies}.", "Raise max_plies if the games should end by "
+                     "their rules; a truncated game has no winner to learn from.")
     findings.add("info", "length", f"{game.name}: random games last {played.lengths.mean():.1f} plies "
                  f"({played.lengths.min()} to {played.lengths.max()}).")
 
@@ -86,7 +86,8 @@ def _check_rewards(game: Game, played: _Games, findings: Findings) -> None:
     seen, allowed = float(np.abs(played.returns).max()), max(map(abs, game.reward_range))
     if seen == 0:
         findings.add("warning", "no-reward", f"{game.name}: in {len(played.lengths)} random games nobody ever earned "
-                     "a reward other than 0.", "If that is right, the game gives a beginner nothing to learn from.")
+                     "a reward other than 0.", "If that is right, the game gives an untrained agent nothing to learn "
+                     "from.")
     elif seen < allowed / 4:
         # In a single-player game, random play says little of what can be earned: good play may well earn the rest.
         severity: Literal["warning", "info"] = "warning" if game.num_players == 2 else "info"
@@ -112,12 +113,12 @@ def _check_who_earns(game: Game, played: _Games, findings: Findings) -> None:
     draws = float((reward == 0).mean())
     if (reward > 0).any() and not (reward < 0).any() and draws >= 0.2:
         findings.add("warning", "draws", f"{game.name}: {draws:.0%} of random games are draws (reward 0), and nobody "
-                     "ever lost by the last move. This is what a game looks like that records a draw whenever the "
+                     "ever lost by the last move. This looks like a game that records a draw whenever the "
                      "player who moved last did not win.",
                      "Right where only the player who moves can win; where the last mover may lose, step must return "
                      "a negative reward then.")
     if (reward < 0).any() and not (reward > 0).any():
-        findings.add("warning", "reward-owner", f"{game.name}: whoever makes the last move never wins "
+        findings.add("warning", "reward-owner", f"{game.name}: the player who makes the last move never wins "
                      f"({(reward < 0).mean():.0%} of random games are lost by it).",
                      "Right where the last move loses. Otherwise the reward goes to the wrong player. " + _OWNER)
 

@@ -34,8 +34,8 @@ def check_symmetries(game: Game, findings: Findings, seed: int, games: int = 20)
     for one in range(len(symmetries.cells)):
         for two in range(len(symmetries.cells)):
             if tuple(part[one][part[two]].tobytes() for part in parts) not in rows:
-                findings.add("error", "symmetries", f"{game.name}: symmetry {two} after symmetry {one} is none of "
-                             "them.", "Add the missing ones, or correct cells and actions: they must go together.")
+                findings.add("error", "symmetries", f"{game.name}: symmetry {two} after symmetry {one} is not one of "
+                             "them.", "Add the missing ones, or correct cells and actions: they must match.")
                 return
     if _has_chance(game, seed):
         return  # the rules are symmetric on average only, because chance differs between the games

@@ -25,12 +25,11 @@ def check_actions(player: RandomPlayer, usual_length: float, seconds: float, fin
         return
     moments = try_moments(player, actions, usual_length, seconds)
     if len(moments) < _FEW:
-        findings.unjudged("what each action does", f"in {seconds:.0f} s only {len(moments)} moments could be played "
-                          "again")
+        findings.unjudged("what each action does", f"in {seconds:.0f} s only {len(moments)} moments could be replayed")
         return
     view = Effects(moments, single=not (spec.action_low or spec.action_branches))
     if view.ignored():
-        findings.add("warning", "ignored-actions", f"at none of {len(moments)} moments did it matter what was done: "
+        findings.add("warning", "ignored-actions", f"the action made no difference at any of {len(moments)} moments: "
                      f"all of {len(actions)} actions led to the same observations and rewards.", "step() does not use "
                      "its action, or rounds or clips it away.")
     elif spec.action_low or spec.action_branches:
@@ -85,21 +84,21 @@ def _check_mask(view: Effects, masked: bool, findings: Findings) -> None:
             vote = _whose_mask(view, moment, moment.earlier)
             fresh, stale = fresh + (vote == "now"), stale + (vote == "before")
     if stale >= _FEW_STALE and stale > 2 * fresh:
-        findings.add("warning", "mask-stale", f"the action mask is late by a step: where what is possible had changed, "
-                     f"it was that of the step before {stale} times and that of now {fresh} times.",
-                     "Make the mask after the move, from the position that is returned with it.")
+        findings.add("warning", "mask-stale", "the action mask is one step late: where the possible actions had "
+                     f"changed, it matched the previous step {stale} times and the current one {fresh} times.",
+                     "Compute the mask after the move, from the position that is returned with it.")
         return
     if deadly > _SHARE_DEADLY * legal:  # in few cases, they are blunders that the rules allow
         useless += deadly
     if useless >= _FEW_ILLEGAL and useless > _SHARE_ILLEGAL * legal:
         share = f"{useless} of {legal} actions that the mask allows did nothing where they were tried ({example}, for "
         findings.add("warning", "mask-illegal" if masked else "mask-all-true", f"{share}one), though they do something "
-                     "elsewhere." + ("" if masked else " The mask never forbids anything."), "The mask lists what is "
-                     "not legal: an agent tries it again and again. Compare it with what step() refuses.")
+                     "elsewhere." + ("" if masked else " The mask never forbids anything."), "The mask allows illegal "
+                     "actions, and an agent tries them again and again. Compare it with what step() refuses.")
     if forbidden >= _FEW_ILLEGAL:
-        findings.add("warning", "mask-missing", f"{forbidden} times an action that the mask forbids did what legal "
-                     "ones do.", "The mask forgets legal actions (an edge, an index one off?), and an agent can never "
-                     "play them. Or step() takes what it should refuse.")
+        findings.add("warning", "mask-missing", f"{forbidden} times an action that the mask forbids had the effect of "
+                     "a legal one.", "The mask leaves out legal actions (an edge, an off-by-one index?), and an "
+                     "agent can never play them. Or step() accepts what it should refuse.")
 
 
 def _signature(view: Effects, moment: Moment, action: int) -> tuple:

@@ -47,10 +47,9 @@ class AnswerCheck:
             self._double_ends += self._double_at_limit
         if self._double_ends > 0.05 * self._ends:  # in few episodes, the rules may have terminated just at the limit
             self._findings.add("warning", "both-ends", f"{self._double_ends} of {self._ends} ends were terminated and "
-                               "truncated in the same step.", "terminated: the rules ended the episode, nothing comes "
-                               "after it. truncated: it was cut, and the value of what would have come still counts. "
-                               "An old "
-                               "`done` is one of them, never both.")
+                               "truncated in the same step.", "terminated: the rules ended the episode, and nothing "
+                               "of value follows. truncated: it was cut, and the value of the last observation still "
+                               "counts. An old `done` is one of them, never both.")
 
     def _check_dtype(self, place: str, space: spaces.Box, value: Any) -> None:
         dtype = getattr(value, "dtype", None)
@@ -61,11 +60,12 @@ class AnswerCheck:
             fits = dtype is None or (isinstance(dtype, np.dtype) and np.can_cast(dtype, space.dtype))
             self._findings.add("warning" if fits else "error", "observation-dtype", f"{place} is "
                                f"{dtype or type(value).__name__}; its space says {space.dtype}.", "Return "
-                               f"np.asarray(observation, dtype=np.{space.dtype}): buffers and networks are made for "
-                               "what the space says.")
+                               f"np.asarray(observation, dtype=np.{space.dtype}): buffers and networks use the "
+                               "space's dtype.")
         elif dtype == np.float64:
-            self._findings.add("info", "float64", f"{place} is float64.", "Networks calculate in float32, and replay "
-                               "holds twice as much of it: give the Box dtype=np.float32 unless the digits matter.")
+            self._findings.add("info", "float64", f"{place} is float64.", "Networks compute in float32, and float64 "
+                               "takes twice the replay memory: give the Box dtype=np.float32 unless the precision "
+                               "matters.")
 
     def _check_bounds(self, place: str, space: spaces.Box, value: np.ndarray) -> None:
         # Because of float32 rounding, a value at its bound may lie slightly outside.
@@ -79,15 +79,15 @@ class AnswerCheck:
 
     def _outside(self, place: str, what: str) -> None:
         self._findings.add("error", "observation-space", f"{place} {what}.", "Correct the observation or the bounds of "
-                           "observation_space: tools scale by them, and clip to them.")
+                           "observation_space: tools scale and clip observations by them.")
 
     def _check_unchanged(self, earlier: Answer, answer: Answer) -> None:
         for what, now, then in (("observation", earlier.observation, earlier.observation_then),
                                 ("action mask", earlier.mask, earlier.mask_then)):
             if then is not None and not _same(now, then):
                 self._findings.add("error", "live-reference", f"the {what} of {_when(earlier)} was changed by "
-                                   f"{_when(answer)}: the environment returned its own array and goes on writing "
-                                   "into it.", "Return a copy (array.copy()). Myosu copies at once; a replay that does "
+                                   f"{_when(answer)}: the environment returned its own array and keeps writing into "
+                                   "it.", "Return a copy (array.copy()). Myosu copies immediately; a replay that does "
                                    f"not would hold the latest {what} many times.")
 
 

@@ -37,11 +37,10 @@ def check_limit(player: RandomPlayer, seconds: float, findings: Findings) -> Non
             break  # too few can reach the same length any more
     longest = max(lengths)
     if longest >= _LONG and lengths.count(longest) >= _SAME:
-        findings.add("warning", "time-limit", f"{lengths.count(longest)} of {len(lengths)} episodes that were made to "
-                     f"last as long as could be found were terminated at step {longest} exactly: this is what a time "
-                     "limit looks like that is reported as an end by the rules.", "A time limit is truncated=True: by "
-                     "terminated=True the agent learns that nothing of value comes after it. Right where no episode "
-                     "can be longer by its rules.")
+        findings.add("warning", "time-limit", f"{lengths.count(longest)} of {len(lengths)} episodes, extended as far "
+                     f"as possible, were terminated at exactly step {longest}: this looks like a time limit reported "
+                     "as termination.", "Report a time limit as truncated=True: from terminated=True the agent "
+                     "learns that nothing of value follows. Right where the rules allow no longer episode.")
 
 
 def _another_end(player: RandomPlayer, episode: int, actions: list[np.ndarray], rng: np.random.Generator,

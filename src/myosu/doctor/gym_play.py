@@ -96,7 +96,7 @@ class Watch(gymnasium.Wrapper):
         try:
             return call()
         except SystemExit as error:
-            raise RuntimeError(f"it wanted to end the program: sys.exit({error.code})") from error
+            raise RuntimeError(f"it tried to end the program: sys.exit({error.code})") from error
         finally:
             self.seconds += time.perf_counter() - start
             Watch.calls += 1

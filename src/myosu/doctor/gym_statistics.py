@@ -51,9 +51,9 @@ def _report_episodes(played: Played, findings: Findings) -> None:
 def _check_ends(played: Played, limit: int | None, findings: Findings) -> None:
     count, longest = len(played.lengths), max(played.lengths.max(initial=0), played.open_steps)
     if limit is None and longest >= (_LONG if not count else DEFAULT_MAX_STEPS):
-        findings.add("warning", "endless", f"an episode of random play went on for {longest} steps without an end, and "
-                     "the environment sets no limit.", "Register it with max_episode_steps=1000 or what suits it, or "
-                     f"train with --max-episode-steps 1000. Myosu cuts at {DEFAULT_MAX_STEPS}.")
+        findings.add("warning", "endless", f"an episode of random play did not end within {longest} steps, and "
+                     "the environment sets no limit.", "Register it with max_episode_steps=1000 or another suitable "
+                     f"limit, or train with --max-episode-steps 1000. Myosu truncates at {DEFAULT_MAX_STEPS}.")
     check_time_limit(played.lengths, played.terminated, longest, findings)
 
 
@@ -63,11 +63,10 @@ def check_time_limit(lengths: np.ndarray, terminated: np.ndarray, longest: int, 
     if some_lengths_only(lengths, int(at_longest.sum())):
         return
     if len(lengths) >= _FEW and longest >= 20 and (at_longest.mean() >= 0.3 or _all_end(lengths, at_longest)):
-        findings.add("warning", "time-limit", f"{at_longest.mean():.0%} of random episodes were terminated at step "
-                     f"{longest} exactly, and none went on longer: this is what a time limit looks like that is "
-                     "reported as an end by the rules.", "A time limit is truncated=True: by terminated=True the agent "
-                     "learns that nothing of value comes after it. Right where every episode has that length by its "
-                     "rules.")
+        findings.add("warning", "time-limit", f"{at_longest.mean():.0%} of random episodes were terminated at exactly "
+                     f"step {longest}, and none lasted longer: this looks like a time limit reported as "
+                     "termination.", "Report a time limit as truncated=True: from terminated=True the agent learns "
+                     "that nothing of value follows. Right where every episode has that length by its rules.")
 
 
 def some_lengths_only(lengths: np.ndarray, longest: int) -> bool:
@@ -101,9 +100,8 @@ def _check_signal(played: Played, findings: Findings) -> None:
     if not rewards.any():
         sure = len(rewards) >= min(gym_play.MAX_STEPS, _MANY)
         findings.add("warning" if sure else "info", "no-signal", f"all rewards of {count} random episodes were "
-                     f"0.", "Nothing tells a "
-                     "beginner what is good. Reward steps towards the goal, begin nearer to it, or explore by "
-                     "curiosity or demonstrations.")
+                     "0.", "An untrained agent gets no learning signal. Reward progress towards the goal, start "
+                     "nearer to it, or explore by curiosity or demonstrations.")
     elif count >= _FEW and np.ptp(played.returns) == 0 and played.lengths.max() > 1:
         findings.add("info", "no-signal", f"all {count} random episodes had the return {_number(played.returns[0])}: "
                      "random play never sees that one action is better than another.", "Right where the goal is far "
@@ -137,12 +135,12 @@ def _check_early_end(played: Played, limit: int, findings: Findings) -> None:
     # Avoidable by staying where it costs little, as shaping intends.
     avoidable = float(np.percentile(going_on[going_on <= 0], 95)) > step / 2
     if not avoidable and (last < 1.5 * step or (going_on > 0).any()):
-        findings.add("warning", "early-end", f"dying early pays: {numbers}.", "Let the end cost more than the steps "
-                     "that it saves, or pay for what is wanted instead of charging for time.")
+        findings.add("warning", "early-end", f"dying early pays: {numbers}.", "Make the end cost more than the steps "
+                     "that it saves, or reward the goal instead of charging for time.")
     else:
         findings.add("info", "early-end", f"look at this: {numbers}.", "Right if the end is the goal. If it is a "
-                     "failure, the best that an agent can learn is to fail at once: let the end cost more than the "
-                     "steps that it saves.")
+                     "failure, the best that an agent can learn is to fail immediately: make the end cost more than "
+                     "the steps that it saves.")
 
 
 def _living_costs_more(played: Played, limit: int, findings: Findings) -> bool:
@@ -162,8 +160,8 @@ def _living_costs_more(played: Played, limit: int, findings: Findings) -> bool:
         return False
     findings.add("warning", "early-end", f"dying early pays: most steps cost {_number(cost)}, an end "
                  f"{_number(penalty)} (at worst {_number(worst)}), and living to the limit of {limit} steps "
-                 f"{_number(cost * limit)}.", "Who cannot reach the goal yet learns to end the episode "
-                 "at once. Let steps cost nothing, or an end more than all the steps that it saves.")
+                 f"{_number(cost * limit)}.", "An agent that cannot reach the goal yet learns to end the episode "
+                 "immediately. Let steps cost nothing, or make an end cost more than all the steps that it saves.")
     return True
 
 
@@ -181,8 +179,8 @@ def _check_reward_scale(played: Played, findings: Findings) -> None:
         return
     factor = 10.0 ** -round(np.log10(max(largest, usual / 10)))
     findings.add(severity, "reward-scale", f"rewards or returns are {what}: up to ±{_number(largest)} a step, returns "
-                 f"about ±{_number(usual)}.", "Values and losses are of that size, and steps of learning are made for "
-                 "about 1: train with --normalize-rewards where the algorithm has it, or multiply them by "
+                 f"about ±{_number(usual)}.", "Values and losses have that scale, but learning rates are tuned for "
+                 "about 1: train with --normalize-rewards where the algorithm has it, or multiply rewards by "
                  f"{factor:g} in gymnasium.wrappers.TransformReward.")
 
 
@@ -200,7 +198,7 @@ def _check_observations(played: Played, space: spaces.Space, spec: EnvSpec, find
             flat = values.reshape(len(values), -1).astype(np.float64)
             components |= {f"{name}[{index}]": flat[:, index] for index in range(flat.shape[1])}
         elif (values == values[0]).all():
-            components[f"the picture{name}"] = np.zeros(len(values))
+            components[f"the image{name}"] = np.zeros(len(values))
         elif values.ndim == 4:
             axis = 3 if spec.channels_last(values.shape[1:]) else 1
             planes = max(planes, values.shape[axis])
@@ -211,13 +209,13 @@ def _check_observations(played: Played, space: spaces.Space, spec: EnvSpec, find
         findings.add("warning" if len(constant) == len(spans) else _severity_of(constant, spans, played),
                      "constant-observation",
                      f"{len(constant)} of {len(spans)} components of the observation never changed in random play: "
-                     f"{_few(constant)}.", "Nothing can be learnt from them. Leave them out, or correct what should "
-                     "write them: an integer division makes fractions 0.")
+                     f"{_few(constant)}.", "Nothing can be learnt from them. Leave them out, or correct the code that "
+                     "should write them: an integer division makes fractions 0.")
     elif empty and len(played.rewards) >= _ENOUGH:
         findings.add("warning" if planes <= 8 else "info", "constant-observation", f"plane {_few(empty)} of the "
-                     f"observation never changed in "
+                     "observation never changed in "
                      f"{len(played.rewards):,} steps of random play.", "Nothing can be learnt from it. Leave it out, "
-                     "or correct what should draw there: an integer division makes fractions 0.")
+                     "or correct the code that should write it: an integer division makes fractions 0.")
     moving = sorted((name for name in spans if name not in constant), key=spans.__getitem__)
     if moving:
         _check_spans(moving[0], moving[-1], components, findings)
@@ -244,8 +242,9 @@ def _check_spans(narrowest: str, widest: str, components: dict[str, np.ndarray],
         what = f"{loud}, and the largest number is {_number(largest)}"
     else:
         return
-    findings.add("warning", "observation-scale", f"observations are badly scaled: {what}.", "A network hears the "
-                 "loudest component only, and large numbers shake it. Train PPO with --normalize-observations, or "
+    findings.add("warning", "observation-scale", f"observations are badly scaled: {what}.", "The largest component "
+                 "dominates the network, and large inputs make training unstable. Train PPO with "
+                 "--normalize-observations, or "
                  "divide each component by its range in the environment.")
 
 
@@ -255,12 +254,12 @@ def _check_integers(name: str, values: np.ndarray, box: spaces.Space, findings: 
     if values.ndim >= 3 and isinstance(box, spaces.Box) and box.high.max() >= 100 and largest == 1 and not np.any(
             values != values.astype(np.int64)):
         findings.add("warning", "integer-division", f"the observation{name} holds only 0 and 1, though its space "
-                     f"goes to {box.high.max():g}: this is what bytes look like that were divided as integers.",
-                     "Divide floats (picture.astype(np.float32) / 255), or leave it to Myosu, which scales pictures; "
-                     "where 0 and 1 are all there is, give the Box high=1.")
+                     f"goes to {box.high.max():g}: this looks like bytes divided as integers.",
+                     "Divide as floats (image.astype(np.float32) / 255), or leave it to Myosu, which scales images; "
+                     "if 0 and 1 are the only values, give the Box high=1.")
     elif values.dtype.kind in "iu" and values.ndim <= 2 and largest > 10:
         findings.add("info", "integers", f"the observation{name} holds {values.dtype} numbers up to {largest:g}.",
-                     "Networks want about 1: train PPO with --normalize-observations, or divide them in the "
+                     "Networks need inputs of about 1: train PPO with --normalize-observations, or divide them in the "
                      "environment, as floats: divided as integers, all become 0.")
 
 
@@ -269,9 +268,9 @@ def _check_actions(played: Played, spec: EnvSpec, findings: Findings) -> None:
         return
     useless, legal = played.useless / len(played.rewards), float(played.legal.mean())
     if spec.num_actions > _MANY_ACTIONS and useless > 0.5:
-        findings.add("warning", "useless-moves", f"{useless:.0%} of random moves changed nothing that is to be seen, "
-                     f"among {spec.num_actions} actions: exploration hardly ever finds one that does something.",
-                     "Say what is legal in info[\"action_mask\"] (or by a method action_masks()), or use fewer "
+        findings.add("warning", "useless-moves", f"{useless:.0%} of random moves changed nothing in the observation, "
+                     f"among {spec.num_actions} actions: exploration hardly ever finds one that has an effect.",
+                     "Give the legal actions in info[\"action_mask\"] (or by a method action_masks()), or use fewer "
                      "actions.")
     if legal < 1:
         findings.add("info", "legal-actions", f"of {spec.num_actions} actions {legal * spec.num_actions:.1f} are legal "

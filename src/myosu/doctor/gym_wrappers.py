@@ -71,10 +71,10 @@ def _judge(layers: list[gymnasium.Env], paid: list[list[float]], findings: Findi
     silent = [place for place, total in enumerate(paid) if all(reward != reward for reward in total)]
     inner = [place for place in silent if any(total == total for total in paid[-1]) and place < len(layers) - 1]
     if inner:
-        findings.add("warning", "wrapper-skipped", f"the wrapper {_name(layers[inner[0]])} is never asked for a step: "
-                     f"{_name(layers[inner[0] - 1])}, outside of it, steps the environment below it.", "In a "
+        findings.add("warning", "wrapper-skipped", f"the wrapper {_name(layers[inner[0]])} is never stepped: "
+                     f"{_name(layers[inner[0] - 1])}, outside of it, steps the environment below it directly.", "In a "
                      "wrapper's step() call self.env.step(), never self.unwrapped.step() or self.env.unwrapped.step(): "
-                     "what the wrappers between do to rewards and observations is lost.")
+                     "otherwise the changes that the wrappers in between make to rewards and observations are lost.")
         return
     heard = [total for place, total in enumerate(paid) if place not in silent]
     names = [_name(layer) for place, layer in enumerate(layers) if place not in silent]
@@ -83,7 +83,7 @@ def _judge(layers: list[gymnasium.Env], paid: list[list[float]], findings: Findi
         shaped = [k for k in range(len(base)) if abs(heard[place][k] - base[k]) > 1e-9]
         if len(shaped) > 10 and all(abs(outer[k] - base[k]) <= 1e-9 for k in shaped):
             findings.add("warning", "reward-flattened", f"{names[place]} changed the reward of {len(shaped)} steps, "
-                         f"but what comes out of {names[0]} is the environment's own again.", "Return the reward that "
+                         f"but {names[0]} returns the environment's own reward again.", "Return the reward that "
                          "self.env.step() gave.")
             return
     _check_records([layer for place, layer in enumerate(layers) if place not in silent], heard, findings)
@@ -110,8 +110,8 @@ def _check_records(layers: list[gymnasium.Env], heard: list[list[float]], findin
             usual = all(type(layers[above]).__module__.startswith("gymnasium.") for above in changing)
             findings.add("info" if usual else "warning", "wrapper-order", f"{_name(layer)} records rewards that "
                          f"{_name(layers[changing[-1]])}, outside of it, changes afterwards: the returns that it "
-                         "reports are not those that are learnt from.", "Put what records outermost, unless the "
-                         "scores without the change are wanted.")
+                         "reports are not those that the agent learns from.", "Put the recording wrapper outermost, "
+                         "unless the scores without the change are wanted.")
             return
 
 

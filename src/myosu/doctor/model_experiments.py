@@ -41,7 +41,7 @@ def model_against_rules(folder: Path, seconds: float) -> Finding | None:
     planner: Any = getattr(agent, "planner", None)
     game, net = environment.game, getattr(planner, "net", None)
     if game is None or net is None or getattr(net, "dynamics", None) is None or planner.device.type != "cpu":
-        raise Unsuited("only of agents with a learnt model, in games of Myosu's own, on the CPU")
+        raise Unsuited("only for agents with a learnt model, in Myosu's own games, on the CPU")
     until = time.monotonic() + seconds / 2
     states = positions_of_play(game, agent, until)
     imagined, true, errors = [], [], (0.0, 1.0)
@@ -73,9 +73,9 @@ def against_perfect_play(folder: Path, seconds: float) -> Finding | None:
     agent, environment, _ = load_agent(folder)
     game = environment.game
     if game is None or environment.spec.num_players != 2:
-        raise Unsuited("only in games for two of Myosu's own")
+        raise Unsuited("only in Myosu's own two-player games")
     if agent.has_memory:
-        raise Unsuited("only of agents without memory, for the positions come in no order")
+        raise Unsuited("only for agents without memory, because the positions are not in sequence")
     solve_positions(game, game.new_states(1), 1, 1, time.monotonic())  # compile before the time counts
     begun = time.monotonic()
     states = positions_of_play(game, agent, begun + seconds / 3)[::-1]  # latest positions first
@@ -111,8 +111,9 @@ def judge_model(imagined: list[np.ndarray], true: list[np.ndarray], errors: tupl
     if left[0] < _BROKEN:
         return found("warning", "model", "the model does not tell moves apart: where it imagines the move that was "
                      f"made, its values miss those of the true position by {errors[0]:.3g} (mean square), and by "
-                     f"{errors[1]:.3g} where it imagines another one ({len(true[0])} positions).", "actions reach the "
-                     "model wrongly: encoded as other ones, or not at all.", "Look at how actions are encoded for the "
+                     f"{errors[1]:.3g} where it imagines a different one ({len(true[0])} positions).", "actions reach "
+                     "the model wrongly: encoded as different ones, or not at all.", "Look at how actions are encoded "
+                     "for the "
                      "model and how symmetries move them (myosu check); train longer.", 0.8)
     course = ", ".join(f"{share:.0%}" for share in left)
     return found("warning", "model", f"after 1 to {len(left)} imagined moves the model leaves {course} of the variance "
@@ -134,13 +135,13 @@ def judge_perfect_play(right: np.ndarray, chance: np.ndarray, values: np.ndarray
                f"{right.mean():.0%} (at random {chance.mean():.0%}), and its values correlate with the true ones by "
                f"{correlation:+.2f}")
     if right.mean() < chance.mean() - _WORSE * error or correlation < -0.2:
-        return found("error", "perfect-play", f"the agent prefers what loses: {numbers}.", "values or rewards belong "
+        return found("error", "perfect-play", f"the agent prefers losing moves: {numbers}.", "values or rewards belong "
                      "to the wrong player.", "Run myosu check on the game; look at whose reward step() returns "
                      "(docs/convention.md).", 0.9)
     if right.mean() > chance.mean() + _BETTER * error:
         return None
-    return found("warning", "perfect-play", f"the agent does not see the ends of games: {numbers}.", "it has learnt "
-                 "nothing yet of what wins, or its search reads a model that is wrong.", "Train longer; compare search "
+    return found("warning", "perfect-play", f"the agent does not see the ends of games: {numbers}.", "it has not "
+                 "learnt yet what wins, or its search uses a wrong model.", "Train longer; compare search "
                  "against prior and model against rules above.", 0.6)
 
 

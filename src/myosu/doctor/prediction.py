@@ -94,7 +94,7 @@ def _check_hidden(data: Transitions, findings: Findings) -> None:
     if not names:
         return
     before = np.concatenate([_earlier(shown, data.first, 1), data.first[:, None]], axis=1)
-    sources = {"what was shown and done a step before": before} | {
+    sources = {"the previous observation and action": before} | {
         f"its attribute {name}": values for name, values in _categories(data).items()}
     if _report_hidden(shown, targets, names, sources, data.groups, findings) or len(sources) == 1:
         return
@@ -127,9 +127,10 @@ def _report_hidden(shown: np.ndarray, targets: np.ndarray, names: list[str], sou
         shown, np.concatenate([shown, sources[best]], axis=1))]
     if again[0] - again[1] < _GAIN or again[1] > _LEFT * again[0]:
         return False
-    findings.add("warning", "hidden-information", f"the observation hides something: of {names[place]} after a "
-                 f"step, a small network leaves {again[0]:.0%} unexplained by observation and action, and "
-                 f"{again[1]:.0%} if it knows {best} as well ({len(shown)} random steps).", "Show it (a velocity, the "
+    findings.add("warning", "hidden-information", "the observation hides something: a small network leaves "
+                 f"{again[0]:.0%} of {names[place]} after a step unexplained by observation and action, and "
+                 f"{again[1]:.0%} if it knows {best} as well ({len(shown)} random steps).", "Put it into the "
+                 "observation (a velocity, the "
                  "opponent, the die), or stack the last observations (gymnasium.wrappers.FrameStackObservation), or "
                  "train with a memory (ppo --lstm-size). Right if the game is one of hidden information.")
     return True
@@ -156,9 +157,9 @@ def _check_delay(data: Transitions, findings: Findings) -> None:
         if own - (earlier := left(steps)) >= _DELAY_GAIN:
             when = "the step before" if steps == 1 else f"{steps} steps before"
             findings.add("warning", "delayed-reward", f"rewards come {steps} step{'s' if steps > 1 else ''} late: a "
-                         f"small network leaves {own:.0%} of their variance unexplained by what was seen and done in "
-                         f"their own step, {earlier:.0%} by that of {when}.", "Pay a reward in the step that earned "
-                         "it: the last one of an episode is lost, and the action that follows gets the credit.")
+                         f"small network leaves {own:.0%} of their variance unexplained by the observation and action "
+                         f"of their own step, {earlier:.0%} by those of {when}.", "Pay a reward in the step that "
+                         "earned it: the last one of an episode is lost, and the action that follows gets the credit.")
             return
 
 

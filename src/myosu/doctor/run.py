@@ -15,8 +15,8 @@ CHECKS: tuple[Check, ...] = (*run_curves.CURVES, *run_settings.SETTINGS, *run_ga
 #: Checks that only give notes are not listed.
 _LOOKS_AT: dict[Check, tuple[str, tuple[str, ...]]] = {
     run_curves.non_finite: ("losses and gradients are finite", ("loss/loss", "loss/value_loss", "loss/policy_loss")),
-    run_curves.value_explosion: ("values stay within the returns", ("loss/q_mean",)),
-    run_curves.entropy: ("the policy goes on exploring", run_curves.ENTROPIES),
+    run_curves.value_explosion: ("values stay within the range of returns", ("loss/q_mean",)),
+    run_curves.entropy: ("the policy keeps exploring", run_curves.ENTROPIES),
     run_curves.explained_variance: ("the value explains the returns", ("loss/explained_variance",)),
     run_curves.value_error: ("search values fit the outcomes", ("selfplay/value_error",)),
     run_curves.overfitting: ("no overfitting of the replay", ("selfplay/value_error",)),

@@ -32,8 +32,8 @@ def non_finite(run: RunView) -> Finding | None:
         wrong = ~np.isfinite(run.metrics.values(name))
         if wrong.any():
             update = run.metrics.at(name, "updates")[wrong.argmax()]
-            return found("error", "not-finite", f"{name} is not a finite number since update {update:,.0f}: training "
-                         "has gone wrong there.", "the values or the gradient overflowed.",
+            return found("error", "not-finite", f"{name} has not been finite since update {update:,.0f}: training "
+                         "diverged there.", "the values or the gradient overflowed.",
                          "Lower --learning-rate; look for infinite observations or rewards with myosu check.", 0.7)
     return None
 
@@ -44,7 +44,7 @@ def no_updates(run: RunView) -> Finding | None:
     if latest.get("update") == 0 and latest.get("seconds", 0) > 120:
         return found("warning", "no-updates", f"after {latest['seconds'] / 60:.0f} minutes no update has been made: "
                      f"{latest.get('replay_positions', 0):,.0f} of --learning-starts {least:,} are collected.",
-                     "playing is too slow for so many positions, or the run is too short.",
+                     "playing is too slow to collect this many positions, or the run is too short.",
                      "Lower --learning-starts, or train longer.", 0.95)
     return None
 
@@ -52,8 +52,8 @@ def no_updates(run: RunView) -> Finding | None:
 def restarts(run: RunView) -> Finding | None:
     counts = {"actor": run.metrics.latest.get("actor_restarts"), "environment": run.metrics.latest.get("env_restarts")}
     parts = [f"{count} {what} process{'es' if count > 1 else ''}" for what, count in counts.items() if count]
-    return found("warning", "restarts", f"{' and '.join(parts)} had to be started again.", "the environment fails, or "
-                 "memory ran out.", "Look for errors in the terminal, and at the memory.", 0.7) if parts else None
+    return found("warning", "restarts", f"{' and '.join(parts)} had to be restarted.", "the environment fails, or "
+                 "memory ran out.", "Look for errors in the terminal, and check memory use.", 0.7) if parts else None
 
 
 def entropy(run: RunView) -> Finding | None:
@@ -65,8 +65,8 @@ def entropy(run: RunView) -> Finding | None:
         begun = int((values < _COLLAPSED * first).argmax())
         if last < _COLLAPSED * first and at[begun] < at[-1] / 2:
             return found("warning", "entropy", f"the policy's entropy fell from {first:.2g} to {last:.2g}, below "
-                         f"{_COLLAPSED:.0%} of what it was, after {at[begun]:.1f} minutes: it hardly tries anything "
-                         "new any more.", "the policy settled too soon, unless the game is solved.",
+                         f"{_COLLAPSED:.0%} of its initial value, after {at[begun]:.1f} minutes: it hardly explores "
+                         "any more.", "the policy converged too early, unless the game is solved.",
                          "Raise --entropy-weight, or lower --learning-rate.", 0.7)
     return None
 
@@ -79,9 +79,9 @@ def explained_variance(run: RunView) -> Finding | None:
     return found("warning", "reward-information" if flat else "value", "the value predicts returns hardly better "
                  f"than their mean would: its explained variance is {mean:.3f}"
                  + (", and evaluations do not improve." if flat else "."),
-                 "rewards have little to do with what is seen and done." if flat else "the value network does not "
-                 "learn.", "Look at the reward with myosu check; scale it (--normalize-rewards), or show what it "
-                 "depends on.", 0.7 if flat else 0.5)
+                 "rewards hardly depend on observations and actions." if flat else "the value network does not "
+                 "learn.", "Look at the reward with myosu check; scale it (--normalize-rewards), or put what it "
+                 "depends on into the observation.", 0.7 if flat else 0.5)
 
 
 def value_error(run: RunView) -> Finding | None:
@@ -105,9 +105,9 @@ def value_error(run: RunView) -> Finding | None:
         return None
     return found("warning", "value-error", f"search values miss the outcome by {error:.3g} on average "
                  f"over {games.sum():.0f} games, more than the outcomes' own standard deviation of {deviation:.3g}: "
-                 f"they "
-                 "say less than the mean would.", "the values are wrong: of the wrong player, of old weights, or not "
-                 "learnt yet.", "Check the game with myosu check; look at --td-steps and --learning-rate.", 0.6)
+                 "they predict worse than the mean would.", "the values are wrong: of the wrong player, from old "
+                 "weights, or not learnt yet.", "Check the game with myosu check; look at --td-steps and "
+                 "--learning-rate.", 0.6)
 
 
 def value_explosion(run: RunView) -> Finding | None:
@@ -121,10 +121,9 @@ def value_explosion(run: RunView) -> Finding | None:
     if mean <= _EXPLODED * greatest:
         return None
     return found("error" if mean > 100 * greatest else "warning", "value-explosion", f"values are {mean:.3g} on "
-                 f"average, but no return passed {greatest:.3g}.", "bootstrapped values have diverged.",
+                 f"average, but no return exceeded {greatest:.3g}.", "bootstrapped values have diverged.",
                  "Lower --learning-rate or --replay-ratio, update the target network more slowly (--tau), "
-                 "keep "
-                 "--layer-norm and --double; lower --discount.", 0.95)
+                 "keep --layer-norm and --double; lower --discount.", 0.95)
 
 
 def gradient(run: RunView) -> Finding | None:
@@ -132,8 +131,8 @@ def gradient(run: RunView) -> Finding | None:
     if limit is None or len(norm) < _ENOUGH or float(np.median(norm)) < _CLIPPED * limit:
         return None
     return found("warning", "gradient", f"the gradient's norm is {np.median(norm):.3g}, its limit {limit:g}: every "
-                 "update is cut to a small part of itself.", "rewards or values are out of scale, or the learning "
-                 "rate has "
+                 "update is clipped to a small fraction of its size.", "rewards or values are badly scaled, or the "
+                 "learning rate has "
                  "broken the network.", "Normalise or scale rewards (--normalize-rewards, --reward-scale), or lower "
                  "--learning-rate.", 0.6)
 
@@ -153,10 +152,8 @@ def overfitting(run: RunView) -> Finding | None:
         return None
     return found("warning", "overfitting", f"since the {('first', 'second', 'third', 'last')[best]} quarter of the run "
                  f"the value's loss on the replay fell to {fell:.0%}, but its error on fresh games rose to "
-                 f"{rose:.0%}.", "the network learns the replay "
-                 "by "
-                 "heart.", "Raise --replay-capacity, lower --replay-ratio, raise --weight-decay, or take a smaller "
-                 "network.", 0.8)
+                 f"{rose:.0%}.", "the network overfits to the replay.", "Raise --replay-capacity, lower "
+                 "--replay-ratio, raise --weight-decay, or use a smaller network.", 0.8)
 
 
 def evaluations(run: RunView) -> Finding | None:
@@ -166,11 +163,11 @@ def evaluations(run: RunView) -> Finding | None:
     last, best = max(lines[-3:], key=_reward), max(lines, key=_reward)
     if last["mean_reward_ci95"][1] < best["mean_reward_ci95"][0] and _is_lost(lines, best):
         return found("warning", "evaluation-fell", f"the last three evaluations ({_interval(last)} at best) are "
-                     f"clearly "
-                     f"below the best ({_interval(best)}, at update {best['update']:,}).", "training has become "
-                     "unstable.", "Lower --learning-rate, let it decay; the best checkpoint is kept as best.", 0.8)
+                     f"clearly below the best ({_interval(best)}, at update {best['update']:,}).", "training has "
+                     "become unstable.", "Lower --learning-rate or anneal it; the best checkpoint is kept as "
+                     "best.", 0.8)
     if _flat(lines) and not _already_good(run):
-        return found("warning", "evaluation-flat", f"over {len(lines)} evaluations nothing has improved: from "
+        return found("warning", "evaluation-flat", f"{len(lines)} evaluations show no improvement: from "
                      f"{_interval(lines[0])} to {_interval(lines[-1])}.", "the agent does not learn.",
                      "Run myosu doctor on the run and on its environment.", 0.6)
     return None
@@ -247,14 +244,13 @@ def still_rising(run: RunView) -> Finding | None:
     if last - before < 2 * _SURE * float(np.hypot(at_before, at_last)):
         return None
     return found("info", "still-rising", f"evaluations were still rising at the end: from {before:.4g} to {last:.4g} "
-                 "on average in the last two thirds of the run.", "the run ended before it had learnt all that it "
-                 "could.",
-                 "Go on with it: myosu train --resume RUN --minutes (or --updates, --env-steps) with a later limit. "
+                 "on average in the last two thirds of the run.", "the run ended before learning levelled off.",
+                 "Resume it with a later limit: myosu train --resume RUN --minutes (or --updates, --env-steps). "
                  "The weights are kept.", 0.8)
 
 
 def damaged(run: RunView) -> Finding | None:
-    return found("warning", "damaged", f"{run.metrics.damaged} lines of metrics.jsonl cannot be read and are left out.",
+    return found("warning", "damaged", f"{run.metrics.damaged} lines of metrics.jsonl cannot be read and are skipped.",
                  "the machine stopped while they were written.", "", 0.9) if run.metrics.damaged else None
 
 

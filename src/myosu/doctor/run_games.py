@@ -26,16 +26,17 @@ def seats(run: RunView) -> Finding | None:
                 worse = "second" if gap > 0 else "first"
                 return found("warning", "seats", f"against the same opponent the agent wins {first['win_rate']:.0%} as "
                              f"first and {second['win_rate']:.0%} as second player.", f"the {worse} player's moves, "
-                             "rewards or observations are broken.", "Run myosu check on the game: it compares what "
-                             "moves do for both seats.", 0.8)
+                             "rewards or observations are broken.", "Run myosu check on the game: it compares the "
+                             "effects of moves for both seats.", 0.8)
     late = run.returns[-max(ENOUGH, len(run.games) // 4):]
     if len(late) < ENOUGH:
         return None
     lost = float((late < 0).mean())
     if lost > 0.85:
         return found("warning", "seats", f"in self-play the second player won {lost:.0%} of the last {len(late)} "
-                     f"games.",
-                     "the first player's moves or rewards are broken, for moving first hardly ever harms.",
+                     "games.",
+                     "the first player's moves or rewards are broken, because moving first is hardly ever a "
+                     "disadvantage.",
                      "Run myosu check on the game.", 0.7)
     early = run.returns[: max(ENOUGH, len(run.games) // 10)]
     if float((late > 0).mean()) > 0.97 and float((early > 0).mean()) > 0.85:
@@ -47,8 +48,8 @@ def seats(run: RunView) -> Finding | None:
     if len(np.unique(np.abs(late))) > 3 and float((late > 0).mean()) > 0.9 and late.mean() > _ONE_SIDED * spread:
         return found("warning", "seats", f"in self-play the first player earned {late.mean():.3g} ± {spread:.2g} in "
                      f"the last {len(late)} games, from {late.min():.3g} to {late.max():.3g}, and won "
-                     f"{(late > 0).mean():.0%}.", "the second player's moves or rewards are broken, or "
-                     "the game favours whoever begins.", "Run myosu check on the game: it compares what moves do for "
+                     f"{(late > 0).mean():.0%}.", "the second player's moves or rewards are broken, or the game "
+                     "favours the first player.", "Run myosu check on the game: it compares the effects of moves for "
                      "both seats.", 0.5)
     return None
 
@@ -65,9 +66,10 @@ def stale_weights(run: RunView) -> Finding | None:
     # Long games, and games that began before the last updates, are played by slightly older weights.
     if age < 200 or age < 0.25 * done:
         return None
-    return found("warning", "stale-weights", f"the last {len(games)} games were played by weights that were {age:,.0f} "
-                 f"updates old, of {done:,.0f} made.", "new weights do not reach the actors, or games take longer than "
-                 "the training.", "Look at the actors' notices; fewer --num-envs make games end sooner.", 0.9)
+    return found("warning", "stale-weights", f"the last {len(games)} games were played with weights that were "
+                 f"{age:,.0f} updates old, of {done:,.0f} made.", "new weights do not reach the actors, or games take "
+                 "longer than the training.", "Look at the actors' notices; fewer --num-envs make games end "
+                 "sooner.", 0.9)
 
 
 def same_returns(run: RunView) -> Finding | None:
@@ -77,17 +79,17 @@ def same_returns(run: RunView) -> Finding | None:
     returns, lengths = run.returns, run.column("length")
     if np.ptp(returns) == 0:
         return found("warning", "reward-information", f"all {len(returns)} episodes had the return {returns[0]:.4g}.",
-                     "rewards tell nothing apart: what the agent does makes no difference to them.",
+                     "rewards do not depend on what the agent does.",
                      "Reward progress; check the environment with myosu check.", 0.9)
     a_step = returns / np.maximum(lengths, 1)
     if run.num_players == 1 and a_step[0] < 0 and np.allclose(a_step, a_step[0], rtol=1e-6) and (
             not run.column("truncated").all()):
-        return found("info", "early-end", f"every step costs {-a_step[0]:.4g} and nothing else is ever paid: the best "
-                     f"that an agent can do is to end an episode soon. They ended after {lengths[:ENOUGH].mean():.0f} "
-                     f"steps at first and after {lengths[-ENOUGH:].mean():.0f} at last.", "right if the end is the "
-                     "goal (MountainCar); if it is a failure, the reward has the wrong sign.",
-                     "If an episode ends by failing, pay for every step that it goes on, or take more for failing "
-                     "than all steps until the limit cost.", 0.5)
+        return found("info", "early-end", f"every step costs {-a_step[0]:.4g} and there is no other reward: the best "
+                     f"policy ends the episode as soon as possible. Episodes ended after {lengths[:ENOUGH].mean():.0f} "
+                     f"steps at first and after {lengths[-ENOUGH:].mean():.0f} at the end of the run.", "right if the "
+                     "end is the goal (MountainCar); if it is a failure, the reward has the wrong sign.",
+                     "If episodes end in failure, reward every step survived, or make failing cost more than all "
+                     "steps up to the limit.", 0.5)
     return None
 
 
@@ -104,13 +106,14 @@ def cut_as_ends(run: RunView) -> Finding | None:
         return None  # many episodes also end shortly before it
     if some_lengths_only(lengths, int(there.sum())):
         return None
-    message = (f"{there.mean():.0%} of {len(lengths)} episodes ended by the rules at step {longest:.0f} exactly, "
-               "hardly one shortly before, and none was cut.")
+    message = (f"{there.mean():.0%} of {len(lengths)} episodes were terminated at exactly step {longest:.0f}, hardly "
+               "any shortly before, and none was truncated.")
     if run.native:
-        return found("info", "time-limit", message, "the rules limit the moves.",
-                     "Let the observation show how many are left, or values near the limit cannot be learnt.", 0.5)
+        return found("info", "time-limit", message, "the rules limit the number of moves.",
+                     "Show in the observation how many are left; otherwise values near the limit cannot be "
+                     "learnt.", 0.5)
     return found("warning", "time-limit", message,
-                 "a limit of time is reported as an end: values of good positions near it are learnt as 0.",
+                 "a time limit is reported as termination: good positions near it are learnt to be worth 0.",
                  "Report it as truncated=True, not terminated.", 0.8)
 
 

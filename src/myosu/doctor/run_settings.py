@@ -29,15 +29,15 @@ def support_width(run: RunView) -> Finding | None:
     if not np.isfinite(width) or seen == 0:
         return None
     if seen > 1.01 * width:
-        return found("error", "support", f"returns reach ±{seen:.4g}, but values end at ±{width:.4g}: what lies "
-                     "beyond cannot be told apart.", "the value's range is too narrow.",
-                     f"Set --value-range to hold ±{seen:.4g}.", 0.95)
+        return found("error", "support", f"returns reach ±{seen:.4g}, but values are limited to ±{width:.4g}: returns "
+                     "beyond that cannot be told apart.", "the value's range is too narrow.",
+                     f"Set --value-range to include ±{seen:.4g}.", 0.95)
     # In a single-player game, returns seen by a weak agent say nothing of a good agent's returns.
     if width > _WIDE * seen and (run.num_players == 2 or run.settings.get("value_range")):
         steps = 2 * seen / (2 * width / (run.settings["atoms"] - 1))
         return found("warning", "support", f"values may reach ±{width:.4g}, but in {len(run.games)} games no return "
-                     f"went beyond ±{seen:.4g}: of {run.settings['atoms']} atoms about {steps:.1f} lie among what "
-                     "happens.", "the value's support is far too wide, and differences that matter fall between two "
+                     f"went beyond ±{seen:.4g}: only about {steps:.1f} of {run.settings['atoms']} atoms lie in that "
+                     "range.", "the value's support is far too wide, and differences that matter fall between two "
                      "atoms.", f"Set --value-range {-seen:.4g} {seen:.4g}, or the game's reward_range.", 0.9)
     return None
 
@@ -53,8 +53,7 @@ def replay_size(run: RunView) -> Finding | None:
         return None
     return found("warning", "replay-size", f"the replay holds {capacity:,} positions: {capacity / batch:.1f} batches"
                  + (f", or {episodes:.1f} episodes of {length:.0f} steps." if length else "."), "the replay is too "
-                 "small: "
-                 "every batch is of the same few episodes, to which the network overfits before they are gone.",
+                 "small: every batch comes from the same few episodes, and the network overfits to them.",
                  f"Raise --replay-capacity (known good: {run.known_good.get('replay_capacity', 100_000):,}).", 0.85)
 
 
@@ -65,14 +64,13 @@ def replay_ratio(run: RunView) -> Finding | None:
         return None  # recorded games are few; held-out games show overfitting
     ratio, good = run.settings["replay_ratio"], run.known_good.get("replay_ratio")
     if ratio > _REUSE or (good and ratio > 16 * good):
-        return found("warning", "replay-ratio", f"every position is drawn {ratio:g} times"
-                     + (f"; known good are {good:g}." if good else "."), "the replay ratio is far too high: what few "
-                     "episodes show is learnt by heart, and values run away.", "Lower --replay-ratio.", 0.8)
+        return found("warning", "replay-ratio", f"every position is sampled {ratio:g} times"
+                     + (f"; known good: {good:g}." if good else "."), "the replay ratio is far too high: the network "
+                     "overfits to few episodes, and values diverge.", "Lower --replay-ratio.", 0.8)
     if ratio < 0.01 or (good and ratio < good / 50):
-        return found("warning", "replay-ratio", f"a position is drawn {ratio:g} times on average"
-                     + (f"; known good are {good:g}." if good else "."), "the replay ratio is far too low: most of "
-                     "what "
-                     "is played is never learnt from.", "Raise --replay-ratio.", 0.8)
+        return found("warning", "replay-ratio", f"a position is sampled {ratio:g} times on average"
+                     + (f"; known good: {good:g}." if good else "."), "the replay ratio is far too low: most "
+                     "positions are never trained on.", "Raise --replay-ratio.", 0.8)
     return None
 
 
@@ -81,18 +79,18 @@ def learning_rate(run: RunView) -> Finding | None:
     rate, good = run.settings.get("learning_rate"), run.known_good.get("learning_rate")
     kl, limit = run.last("loss/approx_kl"), run.settings.get("max_grad_norm")
     norm = run.last("loss/gradient_norm")
-    signs = [f"approximate KL {np.mean(kl):.2g} an update"] if len(kl) else []
+    signs = [f"approximate KL {np.mean(kl):.2g} per update"] if len(kl) else []
     signs += [f"gradient norm {np.median(norm):.3g} against its limit of {limit:g}"] if len(norm) and limit else []
     told = f" ({', '.join(signs)})" if signs else ""
     wild = len(kl) >= 5 and float(np.mean(kl)) > 0.3
     if wild or (rate and good and rate > _RATE * good):
         return found("warning", "learning-rate", f"the learning rate is {rate:g}"
-                     + (f"; known good is {good:g}" if good else "") + f"{told}.", "the learning rate is far too high: "
+                     + (f"; known good: {good:g}" if good else "") + f"{told}.", "the learning rate is far too high: "
                      "each update undoes the last one.", f"Set --learning-rate {good or (rate or 1e-3) / 10:g}.",
                      0.9 if wild or not len(kl) else 0.7)
     if rate and good and rate < good / _RATE:
-        return found("warning", "learning-rate", f"the learning rate is {rate:g}; known good is {good:g}{told}.",
-                     "the learning rate is far too low: hardly anything is learnt in the time.",
+        return found("warning", "learning-rate", f"the learning rate is {rate:g}; known good: {good:g}{told}.",
+                     "the learning rate is far too low: hardly anything is learnt in the time available.",
                      f"Set --learning-rate {good:g}.", 0.8)
     return None
 
@@ -107,8 +105,8 @@ def discount(run: RunView) -> Finding | None:
     if horizon > needed / _NEARER:
         return None
     return found("warning", "discount", f"with a discount of {rate:g} rewards count for about {horizon:.1f} steps; "
-                 f"episodes last {length:.0f}" + (f", and known good is {good:g}." if good < 1 else "."),
-                 "the agent is short-sighted: what an action leads to later does not count.",
+                 f"episodes last {length:.0f}" + (f", and the known good discount is {good:g}." if good < 1 else "."),
+                 "the agent is short-sighted: later consequences of an action do not count.",
                  f"Set --discount {good:g}.", 0.85)
 
 
@@ -122,10 +120,9 @@ def simulations(run: RunView) -> Finding | None:
     least = min(run.num_actions / 2, 50) if puct else min(run.num_actions, _SIMULATIONS)
     if count >= least:
         return None
-    return found("warning", "simulations", f"{count} simulations a move for {run.num_actions} actions"
+    return found("warning", "simulations", f"{count} simulations per move for {run.num_actions} actions"
                  + (", of which PUCT must visit each before it can prefer one." if puct else "."),
-                 "the search is too small to find anything that the policy does not know, so nothing is learnt from "
-                 "it.",
+                 "the search is too small to improve on the policy, so nothing is learnt from it.",
                  f"Raise --simulations (known good: {run.known_good.get('simulations', 16)})"
                  + (" or use --search gumbel." if puct else "."), 0.85)
 
@@ -139,10 +136,10 @@ def auxiliary_losses(run: RunView) -> Finding | None:
         return None
     loses = run.evaluations[-1].get("win_rate", 1.0) < _WON
     listed = ", ".join(f"{name} = {value:g}" for name, value in good.items())
-    message = f"{' and '.join(names)} are 0; known good is {listed}."
+    message = f"{' and '.join(names)} are 0; known good: {listed}."
     flags = ", ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in good.items())
-    return found("warning" if loses else "info", "model-loss", message, "the model is taught by rewards and values "
-                 "alone, which say little of what a move does: the search then plans with a model that has hardly "
+    return found("warning" if loses else "info", "model-loss", message, "the model is trained on rewards and values "
+                 "alone, which say little about what a move does: the search then plans with a model that has hardly "
                  "learnt the rules.", f"Set {flags}.", 0.7)
 
 
@@ -150,8 +147,9 @@ def mask_width(run: RunView) -> Finding | None:
     """Purely random exploration (DQN's ε) of a large action space."""
     if run.algorithm != "dqn" or run.num_actions < 1000:
         return None
-    return found("info", "action-space", f"{run.num_actions} actions are explored by chance.", "most actions are never "
-                 "tried where they matter.", "Give a mask of legal actions, or train with a policy (ppo, muesli).", 0.5)
+    return found("info", "action-space", f"{run.num_actions} actions are explored uniformly at random.", "most "
+                 "actions are never tried where they matter.", "Give a mask of legal actions, or train a policy (ppo, "
+                 "muesli).", 0.5)
 
 
 SETTINGS = (support_width, replay_size, replay_ratio, learning_rate, discount, simulations, auxiliary_losses,

@@ -97,7 +97,7 @@ def judge_settings(own: np.ndarray, good: np.ndarray, differing: dict[str, tuple
     if not _is_better(own, good):
         return None
     own, good = _later(own), _later(good)
-    return _finding(f"trained from scratch for the same time, known good settings earn {good.mean():.4g} an episode "
+    return _finding(f"trained from scratch for the same time, known good settings earn {good.mean():.4g} per episode "
                     f"and the run's {own.mean():.4g} ({len(good)} and {len(own)} episodes).", differing)
 
 
@@ -117,8 +117,8 @@ def judge_one_setting(own: np.ndarray, others: dict[str, np.ndarray],
     if not better:
         return None
     name = max(better, key=lambda name: float(_later(others[name]).mean()))
-    return _finding(f"trained from scratch for the same time, the run's settings earn {_later(own).mean():.4g} an "
-                    f"episode, and {_later(others[name]).mean():.4g} where only {name} is another ({len(others)} "
+    return _finding(f"trained from scratch for the same time, the run's settings earn {_later(own).mean():.4g} per "
+                    f"episode, and {_later(others[name]).mean():.4g} with only {name} changed ({len(others)} "
                     "settings were tried one at a time).", {name: differing[name]})
 
 
@@ -127,7 +127,7 @@ def judge_one_match(won: dict[str, float], games: int, differing: dict[str, tupl
     name = max(won, key=won.__getitem__)
     if won[name] < _WON:
         return None
-    return _finding(f"trained from scratch for the same time, the agent with another {name} alone wins "
+    return _finding(f"trained from scratch for the same time, the agent with only {name} changed wins "
                     f"{won[name]:.0%} of {games} games against the one with the run's settings ({len(won)} were tried "
                     "one at a time).",
                     {name: differing[name]})
@@ -140,7 +140,7 @@ def judge_control(own: np.ndarray, control: np.ndarray) -> Finding | None:
     error = float(np.sqrt(own.var() / len(own) + control.var() / len(control)))
     if own.mean() - control.mean() > _LEARNT * error:
         return None
-    return _no_better(f"the run's agent earns {own.mean():.4g} ± {own.std():.2g} an episode, one that was trained for "
+    return _no_better(f"the run's agent earns {own.mean():.4g} ± {own.std():.2g} per episode, one that was trained for "
                       f"a short time on shuffled rewards {control.mean():.4g} ± {control.std():.2g} ({len(own)} and "
                       f"{len(control)} episodes).")
 
@@ -182,15 +182,15 @@ def _finding(message: str, differing: dict[str, tuple[Any, Any]]) -> Finding:
     flags = " ".join(f"--{name.replace('_', '-')} {good}" for name, (_, good) in list(differing.items())[:6]
                      if isinstance(good, (int, float, str)) and not isinstance(good, bool))
     which = "one of the settings that differ" if len(differing) > 1 else "this setting"
-    return found("warning", "settings", message, f"{which}: {listed}.", f"Begin with the known good ones: {flags}.",
+    return found("warning", "settings", message, f"{which}: {listed}.", f"Start with the known good ones: {flags}.",
                  0.85 if len(differing) > 1 else 0.9)
 
 
 def _no_better(message: str) -> Finding:
     return found("warning", "shuffled-rewards", message, "nothing that the agent does well comes from its rewards: "
-                 "they do not depend on what it does, it has not met any yet, or it does not learn from them.",
-                 "Run myosu check on the environment; if that is healthy, reward progress, explore more, or begin with "
-                 "the preset's settings.", 0.6)
+                 "they do not depend on what it does, it has not received any yet, or it does not learn from them.",
+                 "Run myosu check on the environment; if that is healthy, reward progress, explore more, or start "
+                 "with the preset's settings.", 0.6)
 
 
 # --- short runs

@@ -50,7 +50,7 @@ class Verdict:
             return "its configuration cannot be read, so little could be judged; nothing looks wrong in its records."
         if self.run is None or not self.findings:
             return "nothing looks wrong."
-        return f"nothing is surely wrong, but look at this: {self.findings[0].message}"
+        return f"nothing is certainly wrong, but check this: {self.findings[0].message}"
 
     @property
     def failed(self) -> bool:
@@ -97,7 +97,7 @@ def examine_folder(folder: Path, minutes: float, say: Callable[[str], None]) -> 
         _check_environment(folder, findings, healthy, missing, 60 * minutes / 2)
     fatal = {finding.check for finding in findings} & {"crash", "hang", "contract"}
     if fatal:
-        missing.append(f"experiments with its agent: the environment does not survive them ({', '.join(fatal)})")
+        missing.append(f"experiments with its agent: skipped, because the environment fails ({', '.join(fatal)})")
     late: list[str] = []
     for number, experiment in enumerate(EXPERIMENTS if minutes and not fatal else ()):
         # Each experiment gets an equal part of the time that is left, so unused time goes to later ones.

@@ -109,8 +109,8 @@ def find_given(name: str) -> Game | Callable[..., gymnasium.Env] | None:
         return None
     found = _given.get(name)
     if found is None:
-        raise UserError(f"{name.removeprefix(OBJECT)} was given to a training as a Python object, which a run's folder "
-                        "does not hold. Give it again: myosu.train(env, resume=RUN), myosu.load(RUN, env=env).")
+        raise UserError(f"{name.removeprefix(OBJECT)} was passed to train() as a Python object, which a run's folder "
+                        "does not contain. Pass it again: myosu.train(env, resume=RUN), myosu.load(RUN, env=env).")
     assert not isinstance(found, Registration)
     return found
 
@@ -131,7 +131,7 @@ def pack_given(name: str) -> bytes:
         return cloudpickle.dumps((name, _given[name]))
     except Exception as error:
         raise UserError(f"{name.removeprefix(OBJECT)} cannot be sent to another process: {type(error).__name__}: "
-                        f"{error}. Give a function that makes all it needs by itself.") from error
+                        f"{error}. Give a function that creates everything it needs itself.") from error
 
 
 def unpack_given(data: bytes) -> None:

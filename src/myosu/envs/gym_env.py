@@ -114,8 +114,8 @@ class SingleEnv:
 
     def __init__(self, make: EnvMaker, index: int, seed: int, beside_others: bool = False) -> None:
         self._remedy = "Correct the environment." if not beside_others else (
-            "Correct the environment; if several of it in one process disturb each other, --env-workers synchronous "
-            "gives each its own.")
+            "Correct the environment; if several in one process interfere with each other, --env-workers synchronous "
+            "gives each its own process.")
         self._name, self._seed = f"{make.name} (environment {index})", (seed, index)
         self._env = make()
         self._layout = Layout(self._env.observation_space, self._env.action_space, make.name)
@@ -173,7 +173,7 @@ class SingleEnv:
         reward. Returns whether the episode ended."""
         if not isinstance(answer, tuple) or len(answer) != 5:
             self._fail("step() must return (observation, reward, terminated, truncated, info).", "Gymnasium's "
-                       "documentation says how to move an environment over from gym.")
+                       "documentation describes how to migrate an environment from gym.")
         observation, reward, terminated, truncated, info = answer
         try:
             earned = float(reward)
@@ -249,8 +249,8 @@ class SingleEnv:
     def _take_first(self, row: dict[str, np.ndarray], answer: Any) -> None:
         row["seed"][0] = self._episode_seed
         if not isinstance(answer, tuple) or len(answer) != 2:
-            self._fail("reset() must return (observation, info).", "Gymnasium's documentation says how to move an "
-                       "environment over from gym.")
+            self._fail("reset() must return (observation, info).", "Gymnasium's documentation describes how to "
+                       "migrate an environment from gym.")
         observation, info = answer
         self._write(row["observation"], observation)
         self._write_mask(row["legal_actions"], observation, info)
@@ -268,12 +268,12 @@ class SingleEnv:
 
     def _write_mask(self, target: np.ndarray, observation: Any, info: Any) -> None:
         if type(info) is not dict and not isinstance(info, Mapping):  # the second is slow
-            self._fail(f"info is {info!r}.", "It must be a dictionary, {} where there is nothing to say.")
+            self._fail(f"info is {info!r}.", "It must be a dictionary, which may be empty: {}.")
         if not self.spec.num_actions:
             return
         self._mask_place = place = self._mask_place or self._place_of_masks(info)
         if (place == "info") != ("action_mask" in info) and place in ("info", "nowhere"):
-            self._fail("info has an \"action_mask\" at some steps only.", "Give it at reset() and at every step.")
+            self._fail("info has an \"action_mask\" at some steps only.", "Return it from reset() and every step().")
         if place == "nowhere":
             target[:] = True
             return
@@ -292,7 +292,7 @@ class SingleEnv:
                        "It must have one for each" + (", branch after branch." if branches else "."))
         for branch in self.spec.branch_masks(mask):
             if not branch.any():
-                self._fail("the action mask allows nothing.", "Where nothing can be done the episode is over: return "
+                self._fail("the action mask allows no action.", "If no action is legal, end the episode with "
                            "terminated=True, or allow an action that does nothing.")
         target[0] = mask
 
@@ -394,7 +394,7 @@ class GymVectorEnv:
                 raise
             self.num_envs = index
             self.close()
-            raise UserError(f"{error} This was number {index + 1}; if so many cannot exist at once (a fixed port, a "
+            raise UserError(f"{error} This was number {index + 1}; if this many cannot exist together (a fixed port, a "
                             f"device), lower num_envs to {index}.") from error
 
     def reset(self) -> None:

@@ -110,9 +110,9 @@ class BatchVectorEnv:
         self._answered = False
         ids = np.array([index for index in self._sent if not self._late[index]])
         if len(ids) < min(min_ready or 1, len(self._sent)):
-            raise UserError(f"{self._name} begins an episode one step after the end of the one before (NEXT_STEP), but "
-                            "this algorithm acts in all environments together. Make it with autoreset_mode SAME_STEP "
-                            "or DISABLED, or learn by ppo, dqn, sac or muesli.")
+            raise UserError(f"{self._name} begins an episode one step after the previous one ended (NEXT_STEP), but "
+                            "this algorithm steps all environments together. Make it with autoreset_mode SAME_STEP "
+                            "or DISABLED, or use ppo, dqn, sac or muesli.")
         self._sent = [index for index in self._sent if self._late[index]]
         step = step_of(self._rows, ids)
         self._log.end(ids[step.terminated | step.truncated])
@@ -205,7 +205,7 @@ class BatchVectorEnv:
         """Split a batch of observations into a list."""
         observations = self._call("reset() or step", lambda: list(iterate(self._vector.observation_space, batch)))
         if len(observations) != self.num_envs:
-            raise self._error(f"there are {len(observations)} observations of {self.num_envs} environments.")
+            raise self._error(f"there are {len(observations)} observations for {self.num_envs} environments.")
         return observations
 
     def _some_action(self, index: int) -> np.ndarray:
@@ -246,8 +246,8 @@ class BatchVectorEnv:
         self._rows["terminated"][cut], self._rows["truncated"][cut] = False, True
         self._rows["final_observation"][cut] = before["observation"][cut]
         self._sent = state["sent"].tolist()
-        self._notices.append(f"{self._name} cannot be restored: the {np.count_nonzero(cut)} episodes "
-                             "under way were cut, others have begun.")
+        self._notices.append(f"{self._name} cannot be restored: the {np.count_nonzero(cut)} unfinished "
+                             "episodes were truncated, and new ones have begun.")
 
     def _play_again(self, episodes: np.ndarray, actions: list[np.ndarray]) -> None:
         """Replay the same episodes with the same actions. Shorter ones begin later, so that all reach the present

@@ -104,11 +104,11 @@ class EnvMaker:
                             "vector.")
         env = self._made(num_envs)
         if not isinstance(env, VectorEnv):
-            raise UserError(f"{self.name} made a {_kind(env)}, no gymnasium.vector.VectorEnv. Leave out --env-workers "
-                            "vector.")
+            raise UserError(f"{self.name} made a {_kind(env)}, not a gymnasium.vector.VectorEnv. Leave out "
+                            "--env-workers vector.")
         if env.num_envs != num_envs:
             raise UserError(f"{self.name} made a vector environment of {env.num_envs}. It must take the argument "
-                            f"num_envs and make as many as that says, here {num_envs}.")
+                            f"num_envs and make that many, here {num_envs}.")
         return env
 
     def _made(self, num_envs: int | None) -> Any:
@@ -120,8 +120,8 @@ class EnvMaker:
             except (Exception, SystemExit) as error:
                 given = {name: value for name, value in self.kwargs.items() if name != "render_mode"}
                 if isinstance(error, TypeError) and {"wrapper": ATARI} in given.get(WRAPPERS, ()):
-                    raise UserError(f"{self.name} is not an Atari game (ALE), for it takes no frameskip and no "
-                                    "obs_type: leave out --atari.") from error
+                    raise UserError(f"{self.name} is not an Atari game (ALE), because it takes no frameskip and "
+                                    "no obs_type: leave out --atari.") from error
                 raise UserError(f"{self.name} cannot be made: {describe(error)}. Correct the environment or its "
                                 f"arguments ({given or 'none'}).") from error
 
@@ -245,7 +245,7 @@ def find_source(name: str) -> Source:
             near = difflib.get_close_matches(name, gymnasium.registry, n=1)
             raise UserError(f"There is no environment {name!r}.{''.join(failed)} "
                             f"{f'Did you mean {near[0]!r}? ' if near else ''}"
-                            f"An environment of your own: module:{name}, with the module that registers it.")
+                            f"For an environment of your own, write module:{name} with the module that registers it.")
         return gymnasium.registry[name]
     if module == "pettingzoo":
         return find_pettingzoo(name)
@@ -258,7 +258,7 @@ def find_source(name: str) -> Source:
         return partial(TwoPlayerEnv, getattr(found, env_id).__name__, name)
     if callable(made := getattr(found, env_id, None)):
         if inspect.isclass(made) and not issubclass(made, (gymnasium.Env, VectorEnv)):
-            raise UserError(f"{name} is a class, but no gymnasium.Env.{_if_old(made)}")
+            raise UserError(f"{name} is a class, but not a gymnasium.Env.{_if_old(made)}")
         return made
     raise UserError(f"There is no environment {env_id!r} in {module}. {_what_there_is(found, module)}")
 
@@ -286,7 +286,7 @@ def _what_there_is(module: Any, name: str, registered: list[str] | None = None) 
     offers = [f"{name}:{what}" for what in (*ids, *(kind.__name__ for kind in _classes(module)))]
     if offers:
         more = f" and {len(offers) - 8} more" if len(offers) > 8 else ""
-        return f"There is: {', '.join(offers[:8])}{more}."
+        return f"Available: {', '.join(offers[:8])}{more}."
     return f"It registers nothing with Gymnasium and defines no class of gymnasium.Env.{_if_old(module)}"
 
 

@@ -13,7 +13,7 @@ import gymnasium
 from myosu.errors import describe
 
 #: Advice for environments of the old gym.
-OLD_GYM = (" It is made for gym, which came before Gymnasium: pip install \"shimmy[gym-v26]\" and name it as "
+OLD_GYM = (" It is made for gym, Gymnasium's predecessor: pip install \"shimmy[gym-v26]\" and name it as "
            "GymV26Environment-v0 --env-kwargs '{\"env_id\": \"module:Id-v0\"}' (GymV21Environment-v0 where step() "
            "returns four values).")
 #: Modules that register environments although their packages do not require Gymnasium.

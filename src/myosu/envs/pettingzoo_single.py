@@ -41,8 +41,8 @@ def find_pettingzoo(name: str) -> Callable[..., gymnasium.Env]:
         module = f"pettingzoo.{family}.{game}"
         if game.isidentifier() and importlib.util.find_spec(f"pettingzoo.{family}") is not None and _exists(module):
             return partial(TwoPlayerEnv, module, name)
-    raise UserError(f"PettingZoo has no environment {game!r}. Names are such as pettingzoo:connect_four_v3; of other "
-                    "packages module:name, as mpe2:simple_push_v3.")
+    raise UserError(f"PettingZoo has no environment {game!r}. Write a name such as pettingzoo:connect_four_v3, or for "
+                    "other packages module:name, such as mpe2:simple_push_v3.")
 
 
 def _exists(module: str) -> bool:
@@ -73,14 +73,14 @@ class TwoPlayerEnv(gymnasium.Env):
         self.metadata, self.render_mode = self._env.metadata, render_mode
         self.players = list(self._env.possible_agents)
         if len(self.players) != 2:
-            raise UserError(f"{name} has {len(self.players)} players ({', '.join(self.players[:8])}). Environments of "
-                            "PettingZoo can be trained in where they are for two, with an opponent inside; put more "
-                            "of them into the environment yourself, as a gymnasium.Env.")
+            raise UserError(f"{name} has {len(self.players)} players ({', '.join(self.players[:8])}). Only "
+                            "two-player environments of PettingZoo can be trained in, with a built-in opponent; for "
+                            "more players, write a gymnasium.Env that contains the opponents.")
         for kind in ("observation", "action"):
             first, second = (getattr(self._env, f"{kind}_space")(player) for player in self.players)
             if first != second:
                 raise UserError(f"The players of {name} have different {kind} spaces ({first} and {second}): one agent "
-                                "cannot learn both seats.")
+                                "cannot learn to play both seats.")
         self.observation_space = self._env.observation_space(self.players[0])
         self.action_space = self._env.action_space(self.players[0])
         self.player = self.players[0]

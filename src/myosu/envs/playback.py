@@ -47,7 +47,7 @@ def actions_of(spec: EnvSpec, actions: list[Any]) -> np.ndarray:
     except (ValueError, TypeError, OverflowError):
         fits = False
     if len(actions) and not fits:
-        raise UserError(f"The recorded actions are no {spec.action_dtype} {list(spec.action_shape)} each.")
+        raise UserError(f"Each recorded action must be {spec.action_dtype} {list(spec.action_shape)}.")
     return found if len(actions) else np.zeros((0, *spec.action_shape), spec.action_dtype)
 
 
@@ -182,7 +182,7 @@ class _GymStage:
             raise self._error(describe(cause if isinstance(cause, Exception) else error)) from error
 
     def _error(self, what: str) -> UserError:
-        remedy = ("It draws by OpenGL: set the environment variable MUJOCO_GL=egl (or osmesa) where there is no "
+        remedy = ("It draws with OpenGL: set the environment variable MUJOCO_GL=egl (or osmesa) if there is no "
                   "display." if "gladLoadGL" in what or "mujoco" in what.lower() else "It must take "
                   "render_mode=\"rgb_array\", and its render() then return uint8 [height, width, 3].")
         return UserError(f"{self._name} renders no images: {what.removesuffix('.')}. {remedy}")

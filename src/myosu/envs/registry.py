@@ -54,7 +54,8 @@ class Environment:
     def rules(self) -> Game:
         """The native game. Raises UserError for a Gymnasium environment."""
         if self.game is None:
-            raise UserError(f"{self.name} is a Gymnasium environment; this needs the rules of a game of Myosu's own.")
+            raise UserError(f"{self.name} is a Gymnasium environment; this needs the rules of one of Myosu's own "
+                            "games.")
         return self.game
 
     @property
@@ -96,7 +97,7 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
     given = find_given(name)
     if isinstance(given, Game) or name in game_names() or (name.endswith(".py") and defines_game(name)):
         if kwargs:
-            raise UserError(f"{name} is a game without arguments: leave out {', '.join(kwargs)}.")
+            raise UserError(f"{name} is a game and takes no arguments: leave out {', '.join(kwargs)}.")
         game = given if isinstance(given, Game) else load_game(name)
         game = game.with_outcome_rewards() if rewards == "outcome" else game
         return Environment(name, game_spec(game), game=game)
@@ -107,7 +108,7 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
         note_registration(name)
     maker = EnvMaker(given or name, kwargs)
     if rewards != "score":
-        raise UserError(f"--rewards {rewards}: only games of Myosu's own know who won; {name} is a Gymnasium "
+        raise UserError(f"--rewards {rewards}: only Myosu's own games know who won; {name} is a Gymnasium "
                         "environment.")
     here = os.getcwd()
     try:
@@ -116,7 +117,7 @@ def load_environment(name: str, kwargs: Mapping[str, Any] | None = None, rewards
     finally:
         os.chdir(here)  # an environment may change the folder, but relative paths are still read from this one
     if probe.left_out and parent_process() is None:
-        warnings.warn(f"{name}: no network reads {', '.join(probe.left_out)} of the observation; it is left out.",
+        warnings.warn(f"{name}: no network reads {', '.join(probe.left_out)} of the observation; it is ignored.",
                       stacklevel=1)
     return Environment(name, probe.spec, maker=maker, only_vector=isinstance(probe.gym_env, OneOfVector))
 
@@ -128,5 +129,5 @@ def _nothing_called(name: str, failed: str) -> str:
         return f"There is no game or environment {name!r}.{failed}"
     return (f"There is no game or environment {name!r}. "
             f"{f'Did you mean {near[0]!r}?' if near else 'Games: ' + ', '.join(game_names()) + '.'} If it comes with a "
-            "package, install that (pip install ale-py, minigrid, …). One of your own: the path of its .py file, or "
-            "module:Id-v0 or module:MyEnv with the module that registers or defines it.")
+            "package, install that (pip install ale-py, minigrid, …). For one of your own, give the path of its .py "
+            "file, or module:Id-v0 or module:MyEnv with the module that registers or defines it.")

@@ -22,8 +22,8 @@ class SingleGame:
     def __init__(self, game: str | Game, num_players: int, render_mode: str | None) -> None:
         self.game = game = load_game(game) if isinstance(game, str) else game
         if game.num_players != num_players:
-            raise UserError(f"{game.name} is a game for {game.num_players}. Games for one are Gymnasium environments "
-                            "(myosu.envs.game_env.GameEnv), games for two are PettingZoo environments "
+            raise UserError(f"{game.name} is a {game.num_players}-player game. Single-player games are Gymnasium "
+                            "environments (myosu.envs.game_env.GameEnv), two-player games are PettingZoo environments "
                             "(myosu.envs.pettingzoo_env.PettingZooEnv).")
         if render_mode not in (None, *RENDER_MODES):
             raise UserError(f"There is no render mode {render_mode!r}: take one of {', '.join(RENDER_MODES)}.")

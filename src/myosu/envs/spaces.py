@@ -46,7 +46,7 @@ class Layout:
         if found is None:
             raise UserError(f"{name}: the observation space {observation_space} is not supported. Box, Discrete, "
                             "MultiDiscrete, MultiBinary and Dict or Tuple of these are. A wrapper of your own "
-                            "(gymnasium.ObservationWrapper) can make one of others: --wrapper module:Class")
+                            "(gymnasium.ObservationWrapper) can convert other spaces: --wrapper module:Class")
         self.shape, self.dtype = found
 
     def spec(self, max_steps: int) -> EnvSpec:
@@ -75,7 +75,7 @@ class Layout:
         if branches is None:
             raise UserError(f"{self.name}: the action space {space} is not supported{_unsupported(space)}. Discrete, "
                             "MultiDiscrete, MultiBinary, Box of floats, and Tuple and Dict of these are; a wrapper of "
-                            "your own (gymnasium.ActionWrapper) can turn another one into those: --wrapper "
+                            "your own (gymnasium.ActionWrapper) can convert other spaces: --wrapper "
                             "module:Class")
         return branches, (), ()
 
@@ -139,7 +139,7 @@ class Layout:
             except (ValueError, TypeError):
                 fits = False
             if not fits:
-                raise BadValue(f"{what} is {value!r}, outside its space {space}.", "Correct the one or the other.")
+                raise BadValue(f"{what} is {value!r}, outside its space {space}.", "Correct one of the two.")
             _one_hot(target[0], space, value)
 
 
@@ -228,17 +228,17 @@ def _write_array(target: np.ndarray, value: Any, what: str) -> None:
     try:
         array = np.asarray(value)
     except ValueError:
-        raise BadValue(f"{what} is no array.", f"It must be {target.dtype} {list(target.shape[1:])}.") from None
+        raise BadValue(f"{what} is not an array.", f"It must be {target.dtype} {list(target.shape[1:])}.") from None
     if array.shape != target.shape[1:] or array.dtype.kind not in "biuf":
         raise BadValue(f"{what} is {array.dtype} {list(array.shape)}.", f"By its space it must be {target.dtype} "
-                       f"{list(target.shape[1:])}: correct the one or the other.")
+                       f"{list(target.shape[1:])}: correct one of the two.")
     if array.dtype.kind == "f" and not _fits_float32(array).all():
         wrong = array[~_fits_float32(array)].ravel()[0]
         if not np.isfinite(wrong):
             raise BadValue(f"{what} holds NaN or infinity.", "Look for divisions by zero and for values that grow "
                            "without bound.")
-        raise BadValue(f"{what} holds {wrong:.4g}, which is infinite for a network (float32).", "Clip it to what means "
-                       "something, as the end of a sensor's range.")
+        raise BadValue(f"{what} holds {wrong:.4g}, which is infinite for a network (float32).", "Clip it to a "
+                       "meaningful bound, such as the end of a sensor's range.")
     target[0] = array
     if target.dtype.kind != "f" and array.dtype != target.dtype and not (target[0] == array).all():
         raise BadValue(f"{what} ({array.dtype}) loses its values in the {target.dtype} of its space.",

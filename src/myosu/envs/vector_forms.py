@@ -46,8 +46,8 @@ def last_of(vector: VectorEnv, infos: Any, index: int) -> Any:
     """The last observation of an episode that ended in SAME_STEP mode. Raises ValueError if there is none."""
     final = infos.get("final_obs") if isinstance(infos, Mapping) else None
     if final is None:
-        raise ValueError("an episode ended, and the infos have no \"final_obs\", its last observation, as they must in "
-                         "the mode SAME_STEP")
+        raise ValueError("an episode ended, but the infos have no \"final_obs\", its last observation, which the mode "
+                         "SAME_STEP requires")
     if isinstance(final, np.ndarray) and final.dtype == object:
         return final[index]
     return list(iterate(vector.observation_space, final))[index]

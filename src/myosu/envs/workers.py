@@ -65,7 +65,7 @@ class WorkerVectorEnv:
             self._make = cloudpickle.dumps(make)
         except Exception as error:
             raise UserError(f"{make.name} cannot be sent to a worker process: {type(error).__name__}: {error}. Give a "
-                            "function that makes all it needs by itself.") from error
+                            "function that creates everything it needs itself.") from error
         self._notices: list[str] = []
         self._log = EpisodeLog(num_envs)
         self._memory: SharedMemory | None = None
@@ -112,7 +112,7 @@ class WorkerVectorEnv:
         self._rows["action"][env_ids] = actions
         self._log.act(self._rows["action"][env_ids], env_ids)
         for index in env_ids.tolist():
-            assert index not in self._sent, f"environment {index} has not answered the action before"
+            assert index not in self._sent, f"environment {index} has not answered the previous action"
             self._sent.append(index)
             self._request(index, start=False)
 
@@ -201,7 +201,7 @@ class WorkerVectorEnv:
             self._spec = self._spec or message
             if message != self._spec:
                 raise UserError(f"{self._name}: two environments differ in their spaces or limits ({self._spec} and "
-                                f"{message}). All that train together must be of one kind.")
+                                f"{message}). Environments that train together must be alike.")
             if self._memory is not None:
                 return  # a replaced worker; its first observation follows
         elif message:  # notices: its engine was restarted
@@ -218,7 +218,7 @@ class WorkerVectorEnv:
         notice = f"{self._name} (environment {index}, episode {self._log.episodes[index]}): its worker {reason}"
         worker.failures += 1
         if worker.failures > MAX_FAILURES:
-            raise UserError(f"{notice}, {worker.failures} times without one answer. Try the environment alone, and "
+            raise UserError(f"{notice}, {worker.failures} times without an answer. Try the environment alone, and "
                             "give it more time (timeout) if it is only slow.")
         self._notices.append(f"{notice}; it was restarted.")
         self.restarts += 1

@@ -417,7 +417,7 @@ def parse_action(text: str) -> int:
     text = text.strip().lower()
     column, row = text[:1], text[1:]
     if column not in tuple("abcdefgh") or row not in map(str, range(1, ROWS + 1)):
-        raise ValueError(f"{text!r} is no cell: write a column a to h and a row 1 to {ROWS}, such as d3")
+        raise ValueError(f"{text!r} is not a cell: write a column a to h and a row 1 to {ROWS}, such as d3")
     return WIDTH * (int(row) - 1) + "abcdefgh".index(column)
 
 

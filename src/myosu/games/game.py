@@ -174,7 +174,7 @@ def _check_sizes(game: Game) -> None:
     if not isinstance(shape, tuple) or not all(isinstance(n, (int, np.integer)) and n > 0 for n in shape):
         raise wrong("observation_shape", "a tuple of whole numbers, such as (2, 3, 3) or (9,)")
     if not isinstance(limits, tuple) or len(limits) != 2 or not all(isinstance(r, (int, float)) for r in limits):
-        raise wrong("reward_range", "the least and the greatest reward, such as (-1.0, 1.0)")
+        raise wrong("reward_range", "the lowest and the highest reward, such as (-1.0, 1.0)")
 
 
 def _check_types(game: Game) -> None:
@@ -211,7 +211,7 @@ def _compiled_instead(base: np.dtype, shape: tuple[int, ...]) -> str:
     if base.kind == "f":
         return "write np.float32 or np.float64"
     if base.kind == "U":
-        return "write an array of np.uint8 or np.uint32, one number a letter"
+        return "write an array of np.uint8 or np.uint32, one number per letter"
     return "keep numbers in the state, and arrays of numbers"
 
 

@@ -78,9 +78,9 @@ class APVPlayer:
     def __init__(self, game: Game, prior: Network | None, value: Network | None, rollouts: Rollouts | None,
                  config: APVConfig, name: str = "apv", seed: int = 0) -> None:
         if game.num_players != 2:
-            raise UserError(f"{game.name} is a single-player game; AlphaGo's search is for two players.")
+            raise UserError(f"{game.name} is a single-player game; AlphaGo's search needs a two-player game.")
         if "chance" in (game.state_dtype.names or ()):
-            raise UserError(f"A search by the rules of {game.name} would foresee its chance.")
+            raise UserError(f"A search by the rules of {game.name} would foresee its random events.")
         needs = {"a value network": value is None and config.rollout_weight < 1,
                  "rollouts": rollouts is None and config.rollout_weight > 0}
         for part, missing in needs.items():

@@ -58,8 +58,8 @@ def run_of(text: str) -> str:
     given = _parsed(text)
     run = next((given[name] for name in PARTS[:3] if name in given), None)
     if run is None:
-        raise UserError(f"{text} names no run as its network, prior or value, which would tell the game. (myosu gtp "
-                        "and myosu evaluate take the game from --game NAME.)")
+        raise UserError(f"{text} names no run as its network, prior or value, which would determine the game. (myosu "
+                        "gtp and myosu evaluate take the game from --game NAME.)")
     return run
 
 
@@ -70,7 +70,7 @@ def _parsed(text: str) -> dict[str, str]:
         name, equals, value = word.partition("=")
         name = SHORT.get(name, name)
         if not equals or not value or name not in (*PARTS, *names):
-            raise UserError(f"{text}: {word!r} is no part of it. Write NAME=VALUE with one of "
+            raise UserError(f"{text}: {word!r} is not one of its parts. Write NAME=VALUE with one of "
                             f"{', '.join((*PARTS, *sorted(names | set(SHORT))))}: {SPELLING}.")
         if name in found:
             raise UserError(f"{text}: {name} is given twice.")
@@ -94,14 +94,14 @@ def _network(run: str, game: Game, seed: int) -> Network:
     if own.state_dtype != game.state_dtype or own.num_actions != game.num_actions:
         raise UserError(f"{run} plays {own.name}, not {game.name}.")
     if agent.has_memory:
-        raise UserError(f"{run} has a memory, which a search cannot give it: take a network without one.")
+        raise UserError(f"{run} is recurrent, which the search does not support: use a network without a memory.")
     return network_of(agent, own)
 
 
 def _rollouts(word: str, game: Game) -> Rollouts:
     if not is_go(game):
         if word != "uniform":
-            raise UserError(f"rollout={word}: only Go has learnt rollout policies; in {game.name} take "
+            raise UserError(f"rollout={word}: only Go has trained rollout policies; in {game.name} use "
                             "rollout=uniform.")
         return random_rollouts(game)
     return linear_rollouts(game, _policy(word))

@@ -15,7 +15,7 @@ from myosu.players.mcts import MctsPlayer
 from myosu.players.player import Player, RandomPlayer
 
 SPELLINGS = ('random, greedy, alphabeta:DEPTH, mcts:SIMULATIONS, apv:PARTS, gtp:"COMMAND", exhaustive (small games), '
-             'or the folder of a run or checkpoint, with :SIMULATIONS if you like')
+             'or the folder of a run or checkpoint, optionally with :SIMULATIONS')
 
 
 def make_opponent(text: str, game: Game, simulations: int | None = None, seed: int = 0) -> Player:
@@ -51,8 +51,8 @@ def make_opponent(text: str, game: Game, simulations: int | None = None, seed: i
         agent, _, _ = load_agent(path, own_simulations or simulations, seed, game=game.name)
         return AgentPlayer(game, agent, text)
     if text == "pool":
-        raise UserError("pool is no player by itself: it stands for a run's own earlier versions, with --opponent pool "
-                        "in training.")
+        raise UserError("pool is not a player: it stands for a run's own earlier versions. Use it with "
+                        "--opponent pool in training.")
     if text == "exhaustive":
         raise UserError("exhaustive is not a player: it tries every reply. Use it with myosu evaluate.")
     near = difflib.get_close_matches(kind, ["random", "greedy", "alphabeta", "mcts", "apv", "gtp", "exhaustive"], n=1)

@@ -170,8 +170,8 @@ class Checkpoint:
         try:
             yield
         except UNFIT as error:
-            raise UserError(f"What is in {self.path} does not fit what {self.config.algorithm} has now, as if it came "
-                            f"from another version of Myosu: {describe(error)}. Use that version, or train again."
+            raise UserError(f"The state in {self.path} does not fit {self.config.algorithm}, as if it was written by "
+                            f"another version of Myosu: {describe(error)}. Use that version, or train again."
                             ) from error
 
     def check_replay(self, folder: Path) -> None:
@@ -186,11 +186,11 @@ class Checkpoint:
         else:
             file, expected = folder / name, self.manifest["replay_files"][name]
         if expected is None:
-            problem = "is not part of this checkpoint any more (only the latest ones keep what training needs)"
+            problem = "is no longer part of this checkpoint (only the latest ones keep the training state)"
         elif not file.is_file():
             problem = "is missing"
         elif (size := file.stat().st_size) != expected["bytes"]:
-            problem = f"has {size} bytes instead of {expected['bytes']}: it was cut short or edited"
+            problem = f"has {size} bytes instead of {expected['bytes']}: it was truncated or edited"
         elif sha256(file) != expected["sha256"]:
             problem = "was changed after it was written"
         else:
@@ -206,7 +206,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     try:
         data = parse(dict[str, Any], load_json(file), file)
         if data.pop("sha256", None) != _digest(data):
-            raise UserError(f"{file} was cut short or edited, for its contents do not match its checksum.")
+            raise UserError(f"{file} was truncated or edited: its contents do not match its checksum.")
         return Checkpoint(path, parse(Manifest, data, file))
     except UserError as error:
         raise UserError(f"{error} {_way_out(path)}") from None
@@ -386,6 +386,6 @@ def _way_out(damaged: Path) -> str:
         except (UserError, OSError):
             continue
         if whole:
-            use = f"go on from it with: myosu train --resume {path}" if checkpoint.resumable else "it can be played"
+            use = f"resume from it with: myosu train --resume {path}" if checkpoint.resumable else "it can be played"
             return f"The previous good checkpoint is {path}; {use}"
-    return "No earlier checkpoint is whole."
+    return "No earlier checkpoint is intact."

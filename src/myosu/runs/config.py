@@ -62,7 +62,7 @@ class TrainConfig:
     pool_latest: float = 0.5
     """With --opponent pool: probability that the opponent of a game is the learner's current version."""
     pool_opening_plies: int = 0
-    """With --opponent pool: games begin with 0 to this many random plies, which are not learnt from."""
+    """With --opponent pool: games begin with 0 to this many random plies, which are not trained on."""
     checkpoint_every_minutes: float = 2.0
     """Minutes between checkpoints. Each evaluation and the end of training save one too."""
     keep_every: int = 1000
@@ -89,9 +89,9 @@ class TrainConfig:
         _require(self.keep_every >= 1, "keep_every", self.keep_every, "1 or more")
         _require(self.video_every >= 0, "video_every", self.video_every, "0 (none) or more")
         if all(getattr(self, name) is None for name in LIMITS):
-            raise UserError("The training has no end: set minutes, updates, games or env_steps.")
+            raise UserError("The training has no limit: set minutes, updates, games or env_steps.")
         if self.deterministic and self.updates is None and self.games is None and self.env_steps is None:
-            raise UserError("A deterministic run cannot be limited by minutes alone, for time does not repeat: "
+            raise UserError("A deterministic run cannot be limited by minutes alone, because times vary: "
                             "set updates, games or env_steps as well.")
 
 
@@ -152,7 +152,7 @@ class RunConfig:
         for name, then in (self.spec or {}).items():
             if now.get(name) != then:
                 raise UserError(f"The rules of {self.game!r} have changed since this run was made: {name} was "
-                                f"{_plainly(then)}, now it is {_plainly(now.get(name))}. Bring back what it was, or "
+                                f"{_plainly(then)}, now it is {_plainly(now.get(name))}. Restore the old rules, or "
                                 "start a new run.")
         return dataclasses.replace(environment, workers=self.train.env_workers)
 
@@ -189,7 +189,7 @@ class RunConfig:
         except (MemoryError, RuntimeError, TypeError, ValueError, OverflowError) as error:
             if self.read_from is None:
                 raise
-            raise UserError(f"Nothing can be made from the settings in {self.read_from}: "
+            raise UserError(f"The settings in {self.read_from} are unusable: "
                             f"{describe(error).splitlines()[0]}") from error
 
     def to_json(self) -> dict[str, Any]:

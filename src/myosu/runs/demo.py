@@ -66,18 +66,18 @@ class DemoFile:
         try:
             meta, _ = _message(DemonstrationMeta, data[:_META], 0)
             if meta.api_version != VERSION:
-                raise UserError(f"{path} is a demonstration of version {meta.api_version}, not {VERSION} (or no .demo "
-                                "file at all).")
+                raise UserError(f"{path} is a demonstration of version {meta.api_version}, not {VERSION} (or not a "
+                                ".demo file).")
             brain, place = _message(BrainParameters, data, _BEGIN)
             pairs = []
             for _ in range(meta.number_steps):
                 pair, place = _message(AgentInfoActionPair, data, place)
                 pairs.append(pair)
         except _Short:
-            raise UserError(f"{path} is truncated, or no .demo file: it ends before all that it announces. Copy it "
+            raise UserError(f"{path} is truncated, or not a .demo file: it ends before its last step. Copy it "
                             "again, or record it again.") from None
         except DecodeError as error:
-            raise UserError(f"{path} is damaged, or no .demo file: {error}.") from error
+            raise UserError(f"{path} is damaged, or not a .demo file: {error}.") from error
         return cls(meta, brain, pairs)
 
     def write(self, path: Path) -> None:
@@ -86,7 +86,7 @@ class DemoFile:
         head = _delimited(self.meta)
         if len(head) > _META:
             raise UserError(f"The name {self.meta.demonstration_name!r} of the demonstration is too long: up to "
-                            f"{_MAX_NAME} letters fit.")
+                            f"{_MAX_NAME} letters are allowed.")
         with path.open("wb") as file:
             file.write(head.ljust(_BEGIN, b"\0") + _delimited(self.brain))
             file.writelines(_delimited(pair) for pair in self.pairs)
@@ -97,8 +97,8 @@ def read_demo(path: str | Path, spec: EnvSpec) -> list[GameRecord]:
     """Read the episodes in a file, for an environment of ``spec``; the last one may be incomplete. Raises UserError if
     their observations or actions do not match the spec, or if there is no episode."""
     file = DemoFile.read(Path(path))
-    nothing = UserError(f"{path} has no episodes: it holds {len(file.pairs)} observations, and nothing that was done "
-                        "and led to another one.")
+    nothing = UserError(f"{path} has no episodes: it holds {len(file.pairs)} observations, and no action that "
+                        "led to another one.")
     if len(file.pairs) < 2:
         raise nothing
     try:
@@ -227,7 +227,7 @@ def _row(observations: Any, spec: EnvSpec) -> np.ndarray:
         with np.errstate(invalid="ignore"):
             part[0] = given.reshape(part.shape[1:])
         if part.dtype.kind != "f" and not np.array_equal(part[0], given.reshape(part.shape[1:])):
-            raise ValueError(f"its observations are no numbers of {part.dtype}, as those of the environment")
+            raise ValueError(f"its observations are not numbers of {part.dtype}, as the environment's are")
     return row[0]
 
 

@@ -59,8 +59,8 @@ def writing_to(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}. Choose a place where you may write, or "
-                        "make room there.") from error
+        raise UserError(f"{path} cannot be written: {error.strerror or error}. Choose a folder where you may write, "
+                        "or free some space there.") from error
 
 
 #: Age in seconds at which a partly written file counts as abandoned, where no lock shows it.

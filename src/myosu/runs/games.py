@@ -193,7 +193,7 @@ class GameRecord:
     def seed_and_actions(self) -> tuple[int, list[Any]]:
         """The seed and the actions, from which it can be replayed. Raises UserError if they were not kept."""
         if self.actions is None or self.seed is None:
-            raise UserError("This game was recorded without what is needed to see it again.")
+            raise UserError("This game was recorded without its seed or its actions, so it cannot be replayed.")
         return self.seed, self.actions
 
     def _agrees(self, returns: Any) -> bool:
@@ -223,7 +223,7 @@ class GameRecord:
     def from_json(cls, data: Any, where: object = "The game") -> GameRecord:
         """Inverse of ``to_json``. Raises UserError naming ``where`` if ``data`` is no game as in ``docs/play.md``."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise UserError(f"{where} is no game in the format {FORMAT} of docs/play.md.")
+            raise UserError(f"{where} is not a game in the format {FORMAT} of docs/play.md.")
         return cls._of(parse(GameFile, data, where))
 
     @classmethod

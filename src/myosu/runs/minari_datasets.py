@@ -40,8 +40,8 @@ def read_minari(source: str, spec: EnvSpec) -> Iterator[GameRecord]:
     try:
         dataset = minari.load_dataset(name)
     except Exception as error:
-        raise UserError(f"There is no dataset {name!r} of Minari on this machine ({error}). What there is: minari list "
-                        f"local. To get it: minari download {name}") from error
+        raise UserError(f"There is no dataset {name!r} of Minari on this machine ({error}). List those that are: "
+                        f"minari list local. Download it: minari download {name}") from error
     layout = Layout(dataset.observation_space, dataset.action_space, name)
     theirs = layout.spec(spec.max_steps)
     for part in COMMON:
@@ -66,7 +66,7 @@ def write_minari(name: str, environment: Environment, records: Iterable[GameReco
     from minari.data_collector import EpisodeBuffer
 
     if environment.spec.num_players != 1:
-        raise UserError(f"{environment.name} is for two players; Minari's datasets are of one.")
+        raise UserError(f"{environment.name} is for two players; Minari's datasets are for one.")
     if name in minari.list_local_datasets():
         raise UserError(f"There is a dataset {name!r} already. Take another name, or: minari delete {name}")
     observation_space, action_space = _spaces(environment)
@@ -95,7 +95,7 @@ def write_minari(name: str, environment: Environment, records: Iterable[GameReco
                 action_space=action_space, author="Myosu", data_format="hdf5",
                 description=f"Episodes of {environment.name}, recorded by Myosu.")
     except ValueError as error:
-        raise UserError(f"Minari does not write the dataset {name!r}: {error}") from error
+        raise UserError(f"Minari cannot write the dataset {name!r}: {error}") from error
     return len(buffers)
 
 

@@ -92,7 +92,7 @@ def load_json(file: Path) -> Any:
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged, for it is not JSON: {_in_short(error)}.") from None
+        raise UserError(f"{file} is damaged, because it is not JSON: {_in_short(error)}.") from None
 
 
 def read_lines(file: Path, kind: Any = dict[str, Any], last: int | None = None) -> Iterator[Any]:
@@ -215,7 +215,7 @@ def _only(kind: type, value: Any) -> Any:
 
 def _integer(value: Any) -> int:
     if type(value) is not int:
-        raise DamagedValue(f"{_short(value)} is no whole number")
+        raise DamagedValue(f"{_short(value)} is not a whole number")
     return _small(value)
 
 
@@ -223,7 +223,7 @@ def _float(value: Any) -> float:
     if type(value) is float:
         return value
     if type(value) is not int:
-        raise DamagedValue(f"{_short(value)} is no number")
+        raise DamagedValue(f"{_short(value)} is not a number")
     return float(_small(value))
 
 
@@ -240,9 +240,9 @@ def _text(value: Any) -> str:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise DamagedValue(f"{_short(text)} is no text") from None
+            raise DamagedValue(f"{_short(text)} is not valid text") from None
     if "\0" in text:
-        raise DamagedValue(f"{_short(text)} is no text")
+        raise DamagedValue(f"{_short(text)} is not valid text")
     return text
 
 
@@ -267,7 +267,7 @@ def _checked(inner: _Converter, rules: tuple[Any, ...]) -> _Converter:
                            else f"from {rule.least:g} to {rule.greatest:g}")
                 raise DamagedValue(f"{_short(value)} must be {allowed}")
             if isinstance(rule, Pattern) and not re.fullmatch(rule.regex, value, re.ASCII):
-                raise DamagedValue(f"{_short(value)} is no such name")
+                raise DamagedValue(f"{_short(value)} is not a valid name")
         return value
     return convert
 
@@ -275,7 +275,7 @@ def _checked(inner: _Converter, rules: tuple[Any, ...]) -> _Converter:
 def _literal(allowed: tuple[Any, ...]) -> _Converter:
     def convert(value: Any) -> Any:
         if not any(type(value) is type(each) and value == each for each in allowed):
-            raise DamagedValue(f"{_short(value)} is none of {', '.join(map(repr, allowed))}")
+            raise DamagedValue(f"{_short(value)} is not one of {', '.join(map(repr, allowed))}")
         return value
     return convert
 
@@ -287,7 +287,7 @@ def _one_of(kinds: tuple[Any, ...]) -> _Converter:
     def convert(value: Any) -> Any:
         if value is None and type(None) in kinds:
             return None
-        wrong = DamagedValue(f"{_short(value)} is of a wrong type")
+        wrong = DamagedValue(f"{_short(value)} has the wrong type")
         if named and isinstance(value, dict):  # lines of several kinds, which the field "kind" distinguishes
             said = value.get("kind")
             tried = [named[said,]] if isinstance(said, str) and (said,) in named else [*named.values()]

@@ -170,8 +170,8 @@ def _of_list(games: list[GameRecord], last: int | None) -> Iterator[GameRecord]:
 def _observed(source: str | Path, spec: EnvSpec | None, read: Callable[[str, EnvSpec], Iterable[GameRecord]]
               ) -> Recording:
     if spec is None:
-        raise UserError(f"{source} holds observations without the name of an environment: its episodes can be learnt "
-                        "from, but not be listed or played again.")
+        raise UserError(f"{source} holds observations without the name of an environment: its episodes can be trained "
+                        "on, but not listed or replayed.")
 
     def episodes(last: int | None) -> Iterator[GameRecord]:
         found = read(str(source), spec)

@@ -87,7 +87,7 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {
             ".lock", ".config.json.part"}):
         if (folder / "config.json").is_file():
-            raise UserError(f"{folder} already holds a run. Go on with it: myosu train --resume {folder} . "
+            raise UserError(f"{folder} already holds a run. Resume it: myosu train --resume {folder} . "
                             "Or name another folder with --run.")
         raise UserError(f"{folder} exists and is not a run. Name another folder with --run.")
     config = dataclasses.replace(config, game=absolute_name(config.game), algorithm=absolute_name(config.algorithm),

@@ -62,7 +62,7 @@ class RecordedGames:
             if not self._learnable:
                 raise UserError(f"There is nothing to learn from in {', '.join(self._settings.recordings)}: the "
                                 f"{self._read - self._left_out} games that could be read are all held out for testing, "
-                                "or nobody chose a move in them. Record more, or hold out a smaller share.")
+                                "or nobody chose a move in them. Record more, or hold out a smaller fraction.")
             self.exhausted = True
             if self._left_out > 1:
                 self._notices.append(f"{self._left_out} of {self._read} recorded games were left out.")

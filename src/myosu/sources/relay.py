@@ -94,7 +94,7 @@ def run_relay(connection: Connection, parent: int, config_json: dict[str, Any], 
 
 def _give_up(connection: Connection, address: str) -> None:
     """End the process with an error, because the main thread is still in ``_connected``."""
-    connection.send(Harvest(-1, error=f"cluster = {address}: what answers there did not let this machine join within "
+    connection.send(Harvest(-1, error=f"cluster = {address}: the server there did not let this machine join within "
                                       f"{JOIN_SECONDS:g} s. Is it the port of a Ray cluster's head, of this version of "
                                       "Ray? (docs/scale.md)", fixable=True))
     os._exit(1)
@@ -206,7 +206,7 @@ class _Crew:
         if isinstance(there, str):
             return f"does not answer: {there}"
         if there["Myosu"] is None:
-            return "has no Myosu. Install the one that is here, into the Python that Ray runs with."
+            return "has no Myosu. Install this machine's version in the Python that runs Ray."
         differing = [f"{name} {there[name]}, here {here[name]}" for name in here if there[name] != here[name]]
         return f"has {'; '.join(differing)}. Install the same on all nodes." if differing else ""
 

@@ -137,7 +137,7 @@ class Progress:
                 ("steps", f"{record['env_steps']:,} ({rates['env_steps']:.0f}/s)"),
                 ("updates", f"{record['update']:,} ({rates['updates']:.1f}/s)"),
                 ("replay", f"{record['replay_positions']:,} positions, {record['replay_games']:,} {self._games}, "
-                           f"{record['replay_ratio']:.2f} samples a position"),
+                           f"{record['replay_ratio']:.2f} samples per position"),
             ]
             if "learner_wait_share" in record:
                 acts = f" and plays {record['learner_act_share']:.0%}" if record["learner_act_share"] else ""

@@ -90,7 +90,7 @@ def create_run(config: RunConfig, folder: str | Path | None = None) -> Run:
                         "actors.")
     games, players = config.train.evaluation_games, config.environment.spec.num_players
     if games is not None and players == 2 and (games < 4 or games % 2):
-        raise UserError(f"evaluation_games = {games}: in a game for two an even number from 4, for half of them are "
-                        "played from each seat.")
+        raise UserError(f"evaluation_games = {games}: in a two-player game an even number from 4, because half of "
+                        "them are played from each seat.")
     settings = algorithm.resolve(load_settings(config), config.learner_spec, config.train.deterministic)
     return create_folder(dataclasses.replace(config, algorithm_config=dataclasses.asdict(settings)), folder)

@@ -44,7 +44,7 @@ def stop_signals(handle: bool) -> Iterator[list[int]]:
     SIGHUP under nohup, stay ignored.
     """
     if handle and threading.current_thread() is not threading.main_thread():
-        raise UserError("handle_signals=True: only a program's main thread can. Leave it out in other threads.")
+        raise UserError("handle_signals=True works only in a program's main thread. Leave it out in other threads.")
     received: list[int] = []
 
     def note(number: int, frame: Any) -> None:

@@ -165,7 +165,7 @@ class Tracker(Callback):
             yield
         except Exception as error:
             self._backend = None
-            _log.warning("%s failed (%s: %s) and is left out. The training goes on; everything is in the run's folder.",
+            _log.warning("%s failed (%s: %s) and is disabled. Training continues; everything is in the run's folder.",
                          self._name, type(error).__name__, error)
 
 

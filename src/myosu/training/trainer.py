@@ -80,7 +80,7 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
             except UserError as error:
                 raise trainer.save_after(error) from error
             except KeyboardInterrupt:
-                trainer.progress.say(f"Stopped immediately. {_kept(run)}. Go on with: myosu train --resume "
+                trainer.progress.say(f"Stopped immediately. {_kept(run)}. Resume with: myosu train --resume "
                                      f"{run.folder}")
                 raise
             finally:
@@ -91,12 +91,12 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
             raise
         settings = load_settings(run.config)
         raise UserError(f"The memory of the GPU is full. Lower num_envs ({settings.num_envs}), batch_size "
-                        f"({settings.batch_size}) or --actors, then go on with: myosu train "
+                        f"({settings.batch_size}) or --actors, then resume with: myosu train "
                         f"--resume {run.folder}") from error
     except (OSError, SafetensorError) as error:
         if not _out_of_space(error):
             raise
-        raise UserError(f"No space is left for {run.folder}. {_kept(run)}. Make room, then go on with: "
+        raise UserError(f"No space is left for {run.folder}. {_kept(run)}. Free some space, then resume with: "
                         f"myosu train --resume {run.folder}") from error
     finally:
         os.close(lock)
@@ -141,10 +141,10 @@ class Trainer:
         self._last = dict.fromkeys(("record", "checkpoint", "notices"), time.monotonic())
         self.progress = Progress(run, self.two_players, quiet)
         if checkpoint:
-            self.progress.say(f"Going on from {checkpoint.path}")
+            self.progress.say(f"Resuming from {checkpoint.path}")
             if self.limit_reached() and (not self._evaluates or self._evaluated == self.updates):
-                raise UserError(f"{run.folder} has reached its end ({self.limit_reached()}). To train on, set a later "
-                                f"one: myosu train --resume {run.folder} --minutes M (or --updates, --games, "
+                raise UserError(f"{run.folder} has reached its end ({self.limit_reached()}). To train on, set a higher "
+                                f"limit: myosu train --resume {run.folder} --minutes M (or --updates, --games, "
                                 "--env-steps).")
 
     # --- the loop
@@ -393,7 +393,7 @@ class Trainer:
             self.checkpoint()
         except Exception:  # the first error is the one to report
             return error
-        return UserError(f"{error} The run is saved; go on with: myosu train --resume {self.run.folder}")
+        return UserError(f"{error} The run is saved; resume with: myosu train --resume {self.run.folder}")
 
     def keep_evidence(self, error: NonFiniteLoss) -> str:
         """Save the batch that caused the non-finite loss. Returns the message for the user."""
@@ -403,7 +403,7 @@ class Trainer:
             folder = self.run.folder / f"nonfinite-update-{self.updates:08d}"
             folder.mkdir(exist_ok=True)
             save_state(folder, error.batch)
-            message += f" The batch that did it is in {folder}."
+            message += f" The batch that caused it is in {folder}."
         if huge := _greatest_observation(error.batch):
             return f"{message} {huge}"
         message += f" The last good checkpoint is {latest}." if latest else " There was no checkpoint yet."
@@ -468,4 +468,4 @@ def _out_of_space(error: Exception) -> bool:
 
 def _kept(run: Run) -> str:
     latest = Checkpoints(run.checkpoints).latest()
-    return f"The last checkpoint, {latest}, is whole" if latest else "There was no checkpoint yet"
+    return f"The last checkpoint, {latest}, is intact" if latest else "There was no checkpoint yet"

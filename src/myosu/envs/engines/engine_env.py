@@ -103,13 +103,13 @@ class EngineEnv(gymnasium.Env):
         if self._link is None:
             self._link = self._connect()
             if (self._link.observation_space, self._link.action_space) != (self.observation_space, self.action_space):
-                raise UserError(f"{self.name}: started again, the game has other spaces: {self.observation_space}, "
-                                f"{self.action_space}, and now {self._link.observation_space}, "
+                raise UserError(f"{self.name}: after a restart the game has other spaces: {self.observation_space}, "
+                                f"{self.action_space} before, and now {self._link.observation_space}, "
                                 f"{self._link.action_space}.")
         return self._link
 
     def _lose(self, lost: EngineLost) -> None:
-        self._notices.append(f"{lost}; it was started again.")
+        self._notices.append(f"{lost}; it was restarted.")
         link, self._link = self._link, None
         if link is not None:
             link.close()

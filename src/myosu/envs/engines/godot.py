@@ -72,7 +72,7 @@ def _command(project: Path, show: bool) -> list[str]:
         return [str(project), *([] if show else ["--headless"])]
     settings = project / "project.godot"
     if not settings.is_file():
-        raise UserError(f"{project} is no Godot project: it has no project.godot.")
+        raise UserError(f"{project} is not a Godot project: it has no project.godot.")
     found = re.search(r"^config_version\s*=\s*(\d+)", settings.read_text(errors="replace"), re.MULTILINE)
     version = int(found[1]) if found else 0
     if version not in PROGRAMS:
@@ -81,8 +81,8 @@ def _command(project: Path, show: bool) -> list[str]:
     program = os.environ.get("MYOSU_GODOT") or next(filter(shutil.which, PROGRAMS[version]), None)
     if program is None or shutil.which(program) is None:
         raise UserError(f"{project} needs Godot {version - 1}: {program or ', '.join(PROGRAMS[version])} is not on "
-                        "PATH. Debian and Ubuntu have godot3-server; another one is named by the environment variable "
-                        "MYOSU_GODOT.")
+                        "PATH. Debian and Ubuntu have godot3-server; to use another program, set the environment "
+                        "variable MYOSU_GODOT.")
     headless = ["--headless"] if version == 5 else ["--no-window"] if "server" not in program else []
     # Fixed frames per second, so that the game does not wait for real time.
     return [program, "--path", str(project), "--fixed-fps", "60", *([] if show else headless)]
@@ -187,14 +187,14 @@ class GodotLink:
         deadline = time.monotonic() + self._timeout
         (length,) = struct.unpack("<I", self._read(4, deadline))
         if length > MAX_MESSAGE:
-            raise EngineLost(f"the game announced a message of {length} bytes, which is none of Godot RL's")
+            raise EngineLost(f"the game announced a message of {length} bytes, which is not one of Godot RL's")
         data = self._read(length, deadline)
         try:
             message = json.loads(data)
         except (ValueError, RecursionError):
             raise EngineLost(f"the game sent {_short(data)}, which is not JSON") from None
         if not isinstance(message, dict) or message.get("type", kind) != kind:
-            raise EngineLost(f"the game sent {_short(message)} where {kind!r} was due")
+            raise EngineLost(f"the game sent {_short(message)} where {kind!r} was expected")
         return message
 
     def _read(self, count: int, deadline: float) -> bytes:
@@ -232,8 +232,8 @@ def _listen(port: int) -> socket.socket:
     try:
         return socket.create_server(("127.0.0.1", port))
     except OSError as error:
-        raise UserError(f"Port {port} of this machine, where Godot's editor connects, is taken ({error.strerror}): end "
-                        "the other training, or name a project for one with its own port.") from error
+        raise UserError(f"Port {port} of this machine, where Godot's editor connects, is taken ({error.strerror}): "
+                        "stop the other training run, or name a project, which gets its own port.") from error
 
 
 def _number_of_agents(info: dict[str, Any]) -> int:
@@ -260,8 +260,8 @@ def _read_spaces(info: dict[str, Any]) -> tuple[list[str], dict[str, spaces.Spac
                 raise ValueError
         assert kinds
     except (AttributeError, AssertionError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise EngineLost(f"the game describes its observations as {_short(described)}, which is none of Godot RL's "
-                         "spaces") from error
+        raise EngineLost(f"the game describes its observations as {_short(described)}, which is not one of Godot "
+                         "RL's spaces") from error
     return list(kinds), kinds
 
 
@@ -278,7 +278,7 @@ def _read_actions(info: dict[str, Any]) -> tuple[dict[str, int], dict[str, int]]
         types = {kind for _, kind, _ in actions}
         assert actions and types <= {"discrete", "continuous"} and all(size > 0 for *_, size in actions)
     except (AttributeError, AssertionError, KeyError, TypeError, ValueError) as error:
-        raise EngineLost(f"the game describes its actions as {_short(described)}, which is none of Godot RL's "
+        raise EngineLost(f"the game describes its actions as {_short(described)}, which is not one of Godot RL's "
                          "spaces") from error
     continuous = {name: size for name, kind, size in actions if kind == "continuous"}
     return continuous, {name: size for name, kind, size in actions if kind == "discrete"}

@@ -71,7 +71,7 @@ class EngineProcess:
 def require_program(path: str, what: str) -> None:
     """Raise UserError unless ``path`` is an executable file."""
     if not os.path.exists(path):
-        raise UserError(f"{what} {path} is not there.")
+        raise UserError(f"{what} {path} does not exist.")
     if os.path.isdir(path):
         raise UserError(f"{what} {path} is a folder: name the file in it that starts the game.")
     if not os.access(path, os.X_OK):

@@ -206,7 +206,7 @@ class UnityLink:
             fits = [name for name in names if wanted in (None, name, name.partition("?")[0])]
             if names and len(fits) != 1:
                 wrong = "The game has several behaviours" if fits else f"The game has no behaviour {wanted!r}"
-                raise UserError(f"{wrong}. There are: {', '.join(names)}. Say which one is trained: --env-kwargs "
+                raise UserError(f"{wrong}. There are: {', '.join(names)}. Choose the one to train: --env-kwargs "
                                 f"'{{\"behavior\": \"{names[0]}\"}}'")
             if fits and self._waiting.get(fits[0]):
                 return fits[0]
@@ -275,7 +275,7 @@ class _Server:
             except RuntimeError:
                 continue
         raise UserError(f"Port {ports[0]} of this machine, where Unity's editor connects, is taken. The editor can "
-                        "serve only one environment: end the other training, and add --num-envs 1 --actors 0 "
+                        "serve only one environment: stop the other training run, and add --num-envs 1 --actors 0 "
                         "--evaluate-every 0.")
 
     def hear(self, seconds: float, check: Any) -> Any:
@@ -293,7 +293,7 @@ class _Server:
             try:
                 return UnityMessage.FromString(data)
             except DecodeError as error:
-                raise EngineLost("the game sent what is no message of ML-Agents") from error
+                raise EngineLost("the game sent data that is not a message of ML-Agents") from error
 
     def say(self, content: Any) -> None:
         """Answer the open call."""

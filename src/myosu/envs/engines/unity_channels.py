@@ -57,7 +57,7 @@ def _messages(data: bytes) -> Iterator[tuple[UUID, bytes]]:
         (length,) = struct.unpack_from("<i", data, place + 16)
         place += 20 + length
         if length < 0 or place > len(data):
-            raise ValueError(f"a message of {length} bytes where {len(data)} are all")
+            raise ValueError(f"a message of {length} bytes where only {len(data)} were sent")
         yield channel, data[place - length:place]
 
 

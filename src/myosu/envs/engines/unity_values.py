@@ -53,7 +53,7 @@ def observation_space(observations: Sequence[Any]) -> spaces.Space:
     """Observation space of an agent's ``ObservationProto``s: uint8 for images, else float32; several are a Dict."""
     parts = [_space(observation) for observation in observations]
     if not parts:
-        raise UserError("The agent observes nothing: give it a sensor.")
+        raise UserError("The agent has no observations: give it a sensor.")
     return parts[0] if len(parts) == 1 else spaces.Dict(dict(zip(observation_names(observations), parts, strict=True)))
 
 
@@ -85,8 +85,8 @@ def _array(observation: Any, space: spaces.Space) -> np.ndarray:
         return read_picture(observation.compressed_data, space.shape, list(observation.compressed_channel_mapping))
     data = np.array(observation.float_data.data, np.float32)
     if tuple(observation.shape) != space.shape or data.size != np.prod(space.shape, dtype=int):
-        raise EngineLost(f"the game sent an observation of {data.size} numbers {list(observation.shape)} where it was "
-                         f"{list(space.shape)}")
+        raise EngineLost(f"the game sent an observation of {data.size} numbers {list(observation.shape)} where "
+                         f"{list(space.shape)} was expected")
     return data.reshape(space.shape)
 
 
@@ -102,17 +102,17 @@ def read_picture(data: bytes, shape: tuple[int, ...], mapping: list[int]) -> np.
         planes = np.concatenate([np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in _pictures(data)],
                                 axis=2).astype(np.float32)
     except (OSError, ValueError, struct.error) as error:
-        raise EngineLost(f"the game sent a picture that is no PNG ({error})") from error
+        raise EngineLost(f"the game sent an image that is not a PNG ({error})") from error
     first = len(shape) == 3 and shape[1:] == planes.shape[:2] and shape[:2] != planes.shape[:2]
     if len(shape) != 3 or (shape[1:] if first else shape[:2]) != planes.shape[:2]:
-        raise EngineLost(f"the game sent a picture of {list(planes.shape[:2])} for an observation {list(shape)}")
+        raise EngineLost(f"the game sent an image of {list(planes.shape[:2])} for an observation {list(shape)}")
     channels = shape[0] if first else shape[2]
     if not mapping:
         mapping = [0, 0, 0] if channels == 1 else [*range(channels), *[-1] * planes.shape[2]]
     places = np.array(mapping[:planes.shape[2]])
     means = [planes[:, :, np.flatnonzero(places == channel)] for channel in range(channels)]
     if any(part.shape[2] == 0 for part in means):
-        raise EngineLost(f"the game sent {planes.shape[2]} channels of pictures for an observation {list(shape)}")
+        raise EngineLost(f"the game sent {planes.shape[2]} image channels for an observation {list(shape)}")
     picture = np.stack([np.rint(part.mean(axis=2)) for part in means], axis=0 if first else 2)
     return picture.astype(np.uint8)
 
@@ -137,7 +137,7 @@ def _pictures(data: bytes) -> list[bytes]:
 def read_mask(forbidden: Sequence[bool], branches: list[int]) -> np.ndarray:
     """Action mask, int8 [sum of branches], 1 if legal. ``forbidden`` is the inverse; if empty, all are legal."""
     if forbidden and len(forbidden) != sum(branches):
-        raise EngineLost(f"the game sent a mask of {len(forbidden)} for {sum(branches)} actions")
+        raise EngineLost(f"the game sent an action mask of {len(forbidden)} for {sum(branches)} actions")
     return 1 - np.array(forbidden or [False] * sum(branches), np.int8)
 
 
@@ -158,7 +158,7 @@ def read_action(action: Any, space: spaces.Space) -> np.ndarray:
     components = components_of(space)
     size = components + len(branches_of(space))
     if len(numbers) != size:
-        raise ValueError(f"an action of {len(numbers)} numbers where there are {size}")
+        raise ValueError(f"an action of {len(numbers)} numbers where {size} were expected")
     return np.array(numbers, np.float32 if components else np.int64)
 
 

@@ -156,8 +156,8 @@ def _open(tree, name: str) -> sgf.Sgf_game:
                 try:
                     node.get_move()
                 except ValueError:
-                    raise UserError(f"{name}, move {moves}: {_raw(node)} is no point of a board of {game.get_size()}×"
-                                    f"{game.get_size()}.") from None
+                    raise UserError(f"{name}, move {moves}: {_raw(node)} is not a point of a board of "
+                                    f"{game.get_size()}×{game.get_size()}.") from None
             return game
         except (LookupError, UnicodeError):
             continue
@@ -166,7 +166,7 @@ def _open(tree, name: str) -> sgf.Sgf_game:
             if "encoding" in problem.lower():
                 continue
             raise UserError(f"{name}: {problem}.") from None
-    raise UserError(f"{name}: its encoding is not known.")
+    raise UserError(f"{name}: its encoding is unknown.")
 
 
 def _raw(node) -> str:
@@ -190,7 +190,7 @@ def _check_moves(record: GoRecord, name: str) -> None:
     if wrong is not None:
         said = sum(comment != HANDICAP for comment in record.comments[:wrong + 1])
         raise UserError(f"{name}, move {said}: {game.action_name(record.actions[wrong])} is illegal"
-                        " (occupied, suicide, a position that has been there, or after the end).")
+                        " (occupied, suicide, a repeated position, or after the end).")
 
 
 def first_illegal(game: Game, actions: Iterable[int]) -> int | None:
