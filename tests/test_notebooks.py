@@ -16,7 +16,7 @@ SHORTER = {"MINUTES = 1.0": "MINUTES = 0.03", "STEPS = 20_000": "STEPS = 1_000"}
 #: What each must have printed in the end.
 SAID = {
     "train_and_evaluate": ["of 500 steps (95 %:", "One episode:", "pole"],
-    "bring_your_own": ["Against random moves it wins", "0.92 is the best", "nothing wrong seen"],
+    "bring_your_own": ["Against random moves it wins", "0.92 is the best", "nothing looks wrong"],
     "read_a_run": ["rate-0.0025-seed-2: ", "runs: ", "baseline: ", "beats one of the lower with probability"],
 }
 
