@@ -92,15 +92,16 @@ def test_held_out_games_are_tested_but_not_learnt():
     assert list(told) == ["held_out_loss"] and all(before[name].equal(w) for name, w in learner.weights().items())
 
 
-def test_learns_who_wins_at_tictactoe(tmp_path):
+def test_learns_who_wins_at_tictactoe(tmp_path, capsys):
     """On games of chance that were not learnt from; with its sign turned it is worse than knowing nothing."""
     environment = load_environment("tictactoe")
     players = RandomPlayer(environment.rules, 0), RandomPlayer(environment.rules, 1)
     records = play_block(environment.rules, players, range(1500), range(1500))
     folder = write(tmp_path / "r", *records[:1200])
     run = train("tictactoe", "value", recordings=(str(folder),), positions_per_game=0, channels=16, blocks=1,
-                updates=300, learning_starts=10**6, replay_ratio=1000.0, batch_size=128, quiet=True,
-                run=tmp_path / "run").folder
+                updates=300, learning_starts=10**6, replay_ratio=1000.0, batch_size=128, run=tmp_path / "run").folder
+    out = capsys.readouterr().out
+    assert "myosu evaluate" in out and "myosu play" not in out, "a value network cannot play"
     agent, unseen = load(run).agent, records[1200:]
     learnt = predict(agent, environment, unseen).value_error
     agent.value.head.weight.data *= -1

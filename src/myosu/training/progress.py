@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from myosu.algorithms import algorithm_of
 from myosu.runs.run import Run
 from myosu.trust import OBJECT
 
@@ -115,8 +116,10 @@ class Progress:
         if self._run.config.game.startswith(OBJECT):  # a Python object, which a command cannot name
             return (f'  myosu.evaluate("{folder}")\n'
                     f'  myosu.train(env, resume="{folder}"{"" if interrupted else ", minutes=M"})')
-        then = f"--opponent greedy --games 200\n  myosu play {folder}" if self._two_players else "--games 100"
-        return (f"  myosu evaluate {folder} {then}\n"
+        then = f" --opponent greedy --games 200\n  myosu play {folder}" if self._two_players else " --games 100"
+        if not getattr(algorithm_of(self._run.config), "PLAYS", True):
+            then = ""  # a value network is evaluated on held-out games
+        return (f"  myosu evaluate {folder}{then}\n"
                 f"  myosu train --resume {folder}{'' if interrupted else ' --minutes M'}")
 
     def _table(self, status: Status) -> Table:
