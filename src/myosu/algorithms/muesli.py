@@ -401,7 +401,7 @@ class Learner:
         columns = {name: replay.columns[name] for name in self.columns}
         batch = {name: rows.reshape(-1, length, *rows.shape[1:]).take(drawn, 0) for name, rows in columns.items()}
         if self.symmetries is not None:
-            batch = self._augmented(batch, self.symmetries)
+            batch = self.symmetries.augment(batch, self.rng)
         batch["ahead"] = self.ahead if config.sequence_starts is None else self._ahead(count)
         return batch
 
@@ -415,15 +415,6 @@ class Learner:
             first = self.rng.permuted(first, axis=1)[:, :starts]
         ahead = np.minimum(first + np.arange(self.config.unroll_steps + 1)[:, None, None], last)
         return ahead.reshape(len(ahead), -1)
-
-    def _augmented(self, batch: dict[str, np.ndarray], symmetries: Symmetries) -> dict[str, np.ndarray]:
-        """Augment each sequence with a random symmetry."""
-        drawn = self.rng.integers(0, len(symmetries.actions), len(batch["action"]))
-        return batch | {
-            "observation": symmetries.observations(batch["observation"], drawn),
-            "legal_actions": symmetries.by_action(batch["legal_actions"], drawn),
-            "action": symmetries.moved(batch["action"], drawn),
-        }
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)

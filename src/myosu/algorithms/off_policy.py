@@ -185,15 +185,7 @@ class StepLearner:
 
     def _augmented(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Augment each transition with a random symmetry of the game."""
-        if self.symmetries is None:
-            return batch
-        drawn = self.rng.integers(0, len(self.symmetries.actions), len(batch["action"]))
-        turned = {"action": self.symmetries.moved(batch["action"], drawn)}
-        for name in batch.keys() & {"observation", "next_observation"}:
-            turned[name] = self.symmetries.observations(batch[name], drawn)
-        for name in batch.keys() & {"legal_actions", "next_legal_actions"}:
-            turned[name] = self.symmetries.by_action(batch[name], drawn)
-        return batch | turned
+        return batch if self.symmetries is None else self.symmetries.augment(batch, self.rng)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)

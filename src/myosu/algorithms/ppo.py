@@ -746,10 +746,7 @@ class Learner:
         rows = self.rng.integers(len(columns["action"]), size=count)
         batch = {name: column[rows] for name, column in columns.items()}
         if self.symmetries is not None:
-            drawn = self.rng.integers(len(self.symmetries.actions), size=count)
-            batch = {"observation": self.symmetries.observations(batch["observation"], drawn),
-                     "legal_actions": self.symmetries.by_action(batch["legal_actions"], drawn),
-                     "action": self.symmetries.moved(batch["action"][:, None], drawn)[:, 0]}
+            batch = self.symmetries.augment(batch, self.rng)
         gradient = self.flat.gradient.clone()
         self.flat.zero_gradient()
         outputs, values, _ = self.net.predict(self.net.prepare(batch["observation"]), None)

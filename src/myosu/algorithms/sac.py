@@ -460,7 +460,7 @@ class Learner(StepLearner):
         assert self.demonstrations is not None
         rows = self.rng.integers(len(self.demonstrations["action"]), size=self.config.batch_size)
         batch = self._augmented({name: self.demonstrations[name][rows]
-                              for name in ("observation", "legal_actions", "action")})
+                                 for name in ("observation", "legal_actions", "action")})
         outputs = self.net.policy(self.net.critics.encoder(to_tensors(batch["observation"], self.device)))
         legal, action = self._tensor(batch["legal_actions"]), self._tensor(batch["action"])
         return self.kind.imitation_losses(outputs, legal, action).mean()

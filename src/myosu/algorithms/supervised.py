@@ -55,14 +55,7 @@ class SupervisedLearner:
 
     def _augmented(self, batch: Rows) -> Rows:
         """Augment each row with a random symmetry of the game."""
-        if self.symmetries is None:
-            return batch
-        drawn = self.rng.integers(0, len(self.symmetries.actions), len(batch["observation"]))
-        turned = {"observation": self.symmetries.observations(batch["observation"], drawn)}
-        if "action" in batch:
-            turned["legal_actions"] = self.symmetries.by_action(batch["legal_actions"], drawn)
-            turned["action"] = self.symmetries.moved(batch["action"].astype(np.int64)[:, None], drawn)[:, 0]
-        return batch | turned
+        return batch if self.symmetries is None else self.symmetries.augment(batch, self.rng)
 
     def weights(self) -> Weights:
         return copied(self.network.state_dict())

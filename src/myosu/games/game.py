@@ -65,6 +65,21 @@ class Symmetries:
         """Arrays indexed by action (policies, masks), [B, ..., A], permuted."""
         return _moved(values, self.actions, drawn, rows)
 
+    def augment(self, batch: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Transform each of the B rows by a random symmetry: the columns ``observation``, ``legal_actions`` (both also
+        with ``next_`` before them) and ``action``, integers [B] or [B, n]. Other columns stay as they are."""
+        drawn = rng.integers(0, len(self.actions), len(batch["observation"]))
+        turned = {}
+        for name, values in batch.items():
+            if name in ("observation", "next_observation"):
+                turned[name] = self.observations(values, drawn)
+            elif name in ("legal_actions", "next_legal_actions"):
+                turned[name] = self.by_action(values, drawn)
+            elif name == "action":
+                actions = values.astype(np.int64, copy=False).reshape(len(drawn), -1)
+                turned[name] = self.moved(actions, drawn).reshape(values.shape)
+        return batch | turned
+
 
 def _moved(values: np.ndarray, permutations: np.ndarray, drawn: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
     shape = values.shape if rows is None else (*rows.shape, *values.shape[1:])

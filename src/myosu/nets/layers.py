@@ -115,13 +115,13 @@ def _extremes(row):
     bits = row.view(np.int32)
     low, high = np.int32(2**31 - 1), np.int32(-2**31)
     for j in range(len(bits)):
-        place = _augmented(bits[j])
+        place = _turned(bits[j])
         low, high = min(low, place), max(high, place)
-    return np.int32(_augmented(low)).view(np.float32), np.int32(_augmented(high)).view(np.float32)
+    return np.int32(_turned(low)).view(np.float32), np.int32(_turned(high)).view(np.float32)
 
 
 @numba.njit(error_model="numpy")
-def _augmented(bits):
+def _turned(bits):
     return bits ^ ((bits >> np.int32(31)) & np.int32(2**31 - 1))
 
 
