@@ -77,7 +77,8 @@ def _algorithm_and_preset(arguments: list[str]) -> tuple[str, dict[str, Any]]:
         return algorithm or ALGORITHMS[0], {}
     environment = load_environment(
         known.game, read_environment_flags(**{name: getattr(known, name) for name in ENV_FLAGS}), known.rewards)
-    algorithm = algorithm or default_algorithm(environment, known.opponent)
+    if algorithm is None:
+        algorithm = default_algorithm(environment, known.opponent)
     return algorithm, load_preset(algorithm, environment, load_algorithm(algorithm).Config, known.preset)
 
 
@@ -143,7 +144,7 @@ def _options(algorithm: str | None, preset: dict[str, Any], only: Sequence[str] 
         ("cluster", str | None, None),
         ("trust", bool, False),
     ]
-    kinds = [TrainConfig, *(load_algorithm(name).Config for name in ([algorithm] if algorithm else ALGORITHMS))]
+    kinds = [TrainConfig, *(load_algorithm(name).Config for name in (ALGORITHMS if algorithm is None else [algorithm]))]
     for kind in kinds:
         types = get_type_hints(kind)
         values = {} if kind is TrainConfig else preset

@@ -58,6 +58,8 @@ def _top_modules(distribution: importlib.metadata.Distribution) -> list[str]:
 def _modules_that_mention(env_id: str, packages: list[importlib.metadata.Distribution]) -> list[str]:
     """Modules whose text contains the first word of ``env_id`` and "register"; the least nested ones come first."""
     word = re.split(r"-|/", env_id.rpartition("/")[2])[0]
+    if not word:  # it is in every text
+        return []
     found = []
     for file in (file for package in packages for file in package.files or [] if file.suffix == ".py"):
         with suppress(OSError, ValueError):

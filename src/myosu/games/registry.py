@@ -71,7 +71,7 @@ def load_file(path: Path) -> ModuleType:
     path = path.resolve()
     # Numba's cache is keyed by the module name, so two files, or two versions of one file, must not share a name.
     digest = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:12]
-    name = f"myosu_game_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{digest}"
+    name = f"myosu_file_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -81,7 +81,7 @@ def load_file(path: Path) -> ModuleType:
     try:
         # Compiled here, because the import system's cache does not notice a second edit within one second.
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         if isinstance(error, SyntaxError):
             line = error.lineno
@@ -90,7 +90,7 @@ def load_file(path: Path) -> ModuleType:
             line = inside[-1] if inside else None
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        raise UserError(f"{path}, line {line}: {kind}{reason}") from error
+        raise UserError(f"{path}{'' if line is None else f', line {line}'}: {kind}{reason}") from error
     return module
 
 

@@ -21,7 +21,7 @@ from myosu.envs.given import code_of
 from myosu.envs.making import absolute_name
 from myosu.errors import UserError
 from myosu.runs.config import LIMITS, RunConfig, shape_of
-from myosu.runs.files import ABANDONED, clear_parts, hold_folder, write_json, writing_to
+from myosu.runs.files import ABANDONED, clear_parts, hold_folder, remove, write_json, writing_to
 from myosu.runs.reading import load_json
 
 
@@ -40,6 +40,15 @@ class Run:
     @property
     def replay(self) -> Path:
         return self.folder / "replay"
+
+    def discard_if_unused(self) -> None:
+        """Remove the folder if it holds no checkpoint, no episode and nothing else that is not made anew: a run that
+        failed at its start."""
+        made = {"config.json", ".lock", "checkpoints", "replay", "tensorboard", "games.jsonl", "metrics.jsonl"}
+        episodes = self.folder / "games.jsonl"
+        if ({path.name for path in self.folder.iterdir()} <= made and not any(self.checkpoints.iterdir())
+                and not (episodes.exists() and episodes.stat().st_size)):
+            remove(self.folder)
 
     def lock(self) -> int:
         """Lock the folder for training until this process ends or closes the returned descriptor, and remove partly

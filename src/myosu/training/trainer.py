@@ -90,14 +90,14 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
         if "out of memory" not in str(error).lower():
             raise
         settings = load_settings(run.config)
-        raise UserError(f"The memory of the GPU is full. Lower num_envs ({settings.num_envs}), batch_size "
-                        f"({settings.batch_size}) or --actors, then resume with: myosu train "
-                        f"--resume {run.folder}") from error
+        raise UserError("The memory of the GPU is full. Lower --actors"
+                        f"{_then_resume(run)}, or start a new run with a lower num_envs ({settings.num_envs}) or "
+                        f"batch_size ({settings.batch_size}).") from error
     except (OSError, SafetensorError) as error:
         if not _out_of_space(error):
             raise
-        raise UserError(f"No space is left for {run.folder}. {_kept(run)}. Free some space, then resume with: "
-                        f"myosu train --resume {run.folder}") from error
+        raise UserError(f"No space is left for {run.folder}. {_kept(run)}. Free some space{_then_resume(run)}."
+                        ) from error
     finally:
         os.close(lock)
 
@@ -464,6 +464,11 @@ def _greatest_observation(batch: dict[str, Any]) -> str:
 def _out_of_space(error: Exception) -> bool:
     # safetensors reports system errors as text only.
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or f"os error {errno.ENOSPC}" in str(error)
+
+
+def _then_resume(run: Run) -> str:
+    """The end of an advice: how to continue a run that has a checkpoint."""
+    return f", then resume with: myosu train --resume {run.folder}" if Checkpoints(run.checkpoints).latest() else ""
 
 
 def _kept(run: Run) -> str:
