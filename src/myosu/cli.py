@@ -43,7 +43,7 @@ COMMANDS = {
 }
 
 #: System errors that the user can fix by choosing another folder.
-UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ELOOP)
 
 HELP = (
     "usage: myosu COMMAND ...\n\nTrain agents that play games, rate them honestly, play against them.\n\n"

@@ -22,6 +22,8 @@ ENV_FLAGS = {
              "stacked.",
     "max_episode_steps": "Truncate episodes after this many steps.",
 }
+#: Greatest value of --frame-stack.
+MOST_FRAMES = 1000
 
 
 def check_seed(seed: int) -> None:
@@ -44,7 +46,8 @@ def read_environment_flags(env_kwargs: str = "{}", wrapper: Sequence[str] = (), 
         kwargs = {"frameskip": 1, "obs_type": "ram", **kwargs}
         wrappers.insert(0, {"wrapper": ATARI})
     if (stacked := frame_stack if frame_stack is not None or not atari else 4) is not None:
-        _at_least_one(stacked, "--frame-stack")
+        if not 1 <= stacked <= MOST_FRAMES:
+            raise UserError(f"--frame-stack {stacked}: it must be from 1 to {MOST_FRAMES}.")
         wrappers.append({"wrapper": "gymnasium.wrappers:FrameStackObservation", "kwargs": {"stack_size": stacked}})
     if max_episode_steps is not None:
         _at_least_one(max_episode_steps, "--max-episode-steps")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
+import os
 import re
 import sys
 import traceback
@@ -66,7 +67,7 @@ def defines_game(file: str) -> bool:
 
 def load_file(path: Path) -> ModuleType:
     """Load the file ``path`` as a module. Raises UserError if there is no such file or its code fails."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, also False if the path is impossible
         raise UserError(f"There is no file {str(path)!r}.")
     path = path.resolve()
     # Numba's cache is keyed by the module name, so two files, or two versions of one file, must not share a name.

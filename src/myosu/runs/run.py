@@ -93,6 +93,11 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
     """Create the folder of a new run (``default_folder`` by default). Raises UserError if it already has contents."""
     # Absolute, because an environment may change the working directory.
     folder = Path(folder or default_folder(config)).absolute()
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{str(folder)!r} is not valid UTF-8, which the files of a run need. Name another folder with "
+                        "--run.") from None
     if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {
             ".lock", ".config.json.part"}):
         if (folder / "config.json").is_file():

@@ -90,9 +90,11 @@ def train(run: Run, quiet: bool = False, callbacks: Sequence[Callback] = (),
         if "out of memory" not in str(error).lower():
             raise
         settings = load_settings(run.config)
-        raise UserError("The memory of the GPU is full. Lower --actors"
-                        f"{_then_resume(run)}, or start a new run with a lower num_envs ({settings.num_envs}) or "
-                        f"batch_size ({settings.batch_size}).") from error
+        fixed = f"num_envs ({settings.num_envs}) or batch_size ({settings.batch_size})"  # not changed by resuming
+        again = _then_resume(run)
+        raise UserError("The memory of the GPU is full. Lower " + (
+            f"--actors{again}, or start a new run with a lower {fixed}." if again else f"--actors, {fixed}.")
+                        ) from error
     except (OSError, SafetensorError) as error:
         if not _out_of_space(error):
             raise
