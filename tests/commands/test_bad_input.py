@@ -1,5 +1,8 @@
 """Input that the commands refuse: one message with what to do, exit code 2, and nothing is left behind."""
 
+import errno
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -162,6 +165,39 @@ def test_full_memory_names_only_settings_that_a_resumed_run_can_change(folder, m
     monkeypatch.setattr(Checkpoints, "latest", lambda self: self)
     with pytest.raises(UserError, match=r"Lower --actors, then resume with: .*, or start a new run with a lower num_e"):
         train(run, quiet=True)
+
+
+@pytest.mark.slow
+def test_training_goes_on_when_the_reader_of_its_output_ends(folder):
+    """As in ``myosu train … | head -1``."""
+    path, module = folder
+    words = [word for word in SMALL if word != "--quiet"]
+    process = subprocess.Popen([sys.executable, "-m", "myosu", "train", f"{module}:Line", *words],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (0, "")
+    assert list((path / "run" / "checkpoints").glob("update-*"))
+
+
+def test_a_table_whose_reader_has_ended_is_no_error():
+    process = subprocess.Popen([sys.executable, "-m", "myosu", "games"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (0, "")
+
+
+def test_a_full_disk_leaves_no_folder(folder, monkeypatch):
+    path, module = folder
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    config = configure(f"{module}:Line", "ppo")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="cannot be written: No space left"):
+        create_run(config, path / "run")
+    assert not (path / "run").exists()
 
 
 def test_a_path_that_is_too_long_is_reported(folder, capsys):

@@ -46,7 +46,7 @@ class Run:
         failed at its start."""
         made = {"config.json", ".lock", "checkpoints", "replay", "tensorboard", "games.jsonl", "metrics.jsonl"}
         episodes = self.folder / "games.jsonl"
-        if ({path.name for path in self.folder.iterdir()} <= made and not any(self.checkpoints.iterdir())
+        if ({path.name for path in self.folder.iterdir()} <= made and not any(self.checkpoints.glob("*"))
                 and not (episodes.exists() and episodes.stat().st_size)):
             remove(self.folder)
 
@@ -115,9 +115,13 @@ def create_folder(config: RunConfig, folder: str | Path | None = None) -> Run:
         if (folder / "config.json").exists():
             raise UserError(f"{folder} already holds a run that another process has just begun.")
         with writing_to(folder):
-            write_json(folder / "config.json", config.to_json())
-            for part in ("checkpoints", "replay", "tensorboard"):
-                (folder / part).mkdir(exist_ok=True)
+            try:
+                write_json(folder / "config.json", config.to_json())
+                for part in ("checkpoints", "replay", "tensorboard"):
+                    (folder / part).mkdir(exist_ok=True)
+            except OSError:
+                Run(folder, config).discard_if_unused()
+                raise
     finally:
         os.close(lock)
     if config.read_from is None:
