@@ -58,6 +58,8 @@ class Made:
         return str(self.folder)
 
 
+#: What is wrong with a stage whose settings cannot be parsed.
+WRONG = "has a wrong setting"
 #: The kinds of stages that can provide each part of AlphaGo's search (``players.apv_name``).
 PARTS_OF_APV = {"network": ("supervise", "reinforce"), "prior": ("supervise", "reinforce"), "value": ("value",),
                 "rollout": ("rollout",)}
@@ -161,7 +163,7 @@ class Record(Stage):
     kind = "record"
 
     def check(self) -> None:
-        self.options: RecordOptions = parse(RecordOptions, self.settings, self.where)
+        self.options: RecordOptions = parse(RecordOptions, self.settings, self.where, WRONG)
         self.check_players(self.options.players)
 
     def run(self, folder: Path, made: dict[str, Made], tell: Tell) -> Figures | None:
@@ -327,7 +329,7 @@ class Rollout(Stage):
     kind = "rollout"
 
     def check(self) -> None:
-        self.options: RolloutOptions = parse(RolloutOptions, self.settings, self.where)
+        self.options: RolloutOptions = parse(RolloutOptions, self.settings, self.where, WRONG)
         self.check_names("recordings", self.options.recordings, ("record",), "games")
         if not is_go(load_environment(self.game).game):
             raise UserError(f"{self.where}: a rollout policy is trained only for Go, not for {self.game}.")
