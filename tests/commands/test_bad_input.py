@@ -218,3 +218,12 @@ def test_a_folder_whose_name_is_not_utf8_is_refused(folder):
 def test_frame_stacks_have_a_limit(frames, capsys):
     assert f"--frame-stack {frames}: it must be from 1 to" in refused(
         ["train", "CartPole-v1", "--frame-stack", frames], capsys)
+
+
+@pytest.mark.parametrize("arguments", ["arena tictactoe random greedy --minutes nan",
+                                       "record tictactoe -o out --player random --temperature nan",
+                                       "record tictactoe -o out --player random --temperature inf"])
+def test_numbers_that_are_not_finite_are_refused(arguments, folder, capsys):
+    path, _ = folder
+    assert arguments.split()[-1] in refused(arguments.split(), capsys)
+    assert len(list(path.iterdir())) == 1

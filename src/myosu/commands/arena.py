@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     check_seed(options.seed)
     for name, value, least in (("games", options.games, 0), ("minutes", options.minutes, 0),
                                ("workers", options.workers, 1), ("simulations", options.simulations, 1)):
-        if value is not None and value < least:
+        if value is not None and not value >= least:  # nan is not either
             raise UserError(f"--{name} {value}: it must be {least} or more.")
     trust_if(options.trust)
     from myosu.arena.standings import Standings, cross_table, ratings_table

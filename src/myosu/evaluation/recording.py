@@ -8,6 +8,7 @@ Games are written when they end, so that a recording can be stopped at any time 
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +61,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.players:
             raise UserError("No player is given: name one or more with --player.")
-        if self.opening_plies < 0 or not 0 <= self.random_moves < 1 or self.temperature < 0:
+        if self.opening_plies < 0 or not (0 <= self.random_moves < 1 and 0 <= self.temperature < math.inf):
             raise UserError(f"--opening-plies {self.opening_plies}, --random-moves {self.random_moves:g}, "
                             f"--temperature {self.temperature:g}: the plies and the temperature must be 0 or more, the "
                             "fraction of random moves below 1.")
