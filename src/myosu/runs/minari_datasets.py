@@ -7,6 +7,7 @@ Among recordings, ``minari:DATASET`` names a dataset on this machine, such as ``
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -67,6 +68,8 @@ def write_minari(name: str, environment: Environment, records: Iterable[GameReco
 
     if environment.spec.num_players != 1:
         raise UserError(f"{environment.name} is for two players; Minari's datasets are for one.")
+    if not re.fullmatch(r"[\w/-]+-v\d+", name):
+        raise UserError(f"{name!r} cannot name a dataset of Minari: write it as NAME-v0 or FOLDER/NAME-v0.")
     if name in minari.list_local_datasets():
         raise UserError(f"There is a dataset {name!r} already. Take another name, or: minari delete {name}")
     observation_space, action_space = _spaces(environment)

@@ -46,7 +46,7 @@ class Run:
         failed at its start."""
         made = {"config.json", ".lock", "checkpoints", "replay", "tensorboard", "games.jsonl", "metrics.jsonl"}
         episodes = self.folder / "games.jsonl"
-        if ({path.name for path in self.folder.iterdir()} <= made and not any(self.checkpoints.glob("*"))
+        if ({path.name for path in self.folder.glob("*")} <= made and not any(self.checkpoints.glob("*"))
                 and not (episodes.exists() and episodes.stat().st_size)):
             remove(self.folder)
 
