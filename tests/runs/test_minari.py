@@ -49,6 +49,12 @@ def records_of(environment, episodes, seed=0):
     return found
 
 
+@pytest.mark.parametrize("name", ["x", "", "a b-v0", "x-v"])
+def test_names_that_minari_does_not_take_are_refused(name):
+    with pytest.raises(UserError, match="cannot name a dataset of Minari"):
+        write_minari(name, load_environment("CartPole-v1"), [])
+
+
 @pytest.mark.parametrize("name, kwargs", [
     ("CartPole-v1", {}), ("Pendulum-v1", {"max_episode_steps": 20}), ("snake", {}), ("pettingzoo:tictactoe_v3", {})])
 def test_episodes_round_trip_through_minari(name, kwargs):

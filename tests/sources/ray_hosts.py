@@ -101,12 +101,6 @@ def main(folder: Path, here: str, there: str) -> dict:
     hosts = Hosts(folder, there)
     watched = Watched(folder / "run", hosts.address)
     both = set(ADDRESSES)
-
-    def rejoin() -> None:
-        watched.actors.hold(True)  # leaves the processor to the new node's processes
-        hosts.node = hosts.join()
-        watched.actors.hold(False)
-
     try:
         watched.until(lambda: watched.playing() == both)
         watched.longest_wait = 0.0
@@ -114,7 +108,7 @@ def main(folder: Path, here: str, there: str) -> dict:
         hosts.kill_node()
         noticed = watched.until(lambda: ADDRESSES[1] not in watched.actors.nodes)
         began = time.monotonic()
-        rejoin()
+        hosts.node = hosts.join()
         watched.until(lambda: watched.playing() == both)
         killed = noticed, time.monotonic() - began
 
@@ -123,7 +117,7 @@ def main(folder: Path, here: str, there: str) -> dict:
         ip("-n", here, "link", "set", "eth0", "up")
         began = time.monotonic()
         hosts.kill_node()  # remaining processes: Ray ends a node that was declared dead when it learns of it
-        rejoin()
+        hosts.node = hosts.join()
         watched.until(lambda: watched.playing() == both)
         return {"killed": killed, "cut": (noticed, time.monotonic() - began), "longest_wait": watched.longest_wait,
                 "seeds": watched.seeds, "notices": watched.notices}
