@@ -95,7 +95,7 @@ BAD = ("dies", "hangs", "no json", "long", "half", "other message", "no reward",
 def test_lost_game_is_restarted(game, tmp_path, mode):
     """After any kind of failure the episode is truncated, and the next one is played in a new process."""
     env = make(game(f"{mode}|{tmp_path / 'once'}"), answer_timeout=0.5)
-    first = env._link._process
+    first = env.engine.link._process
     env.reset(seed=0)
     env.step(1)
     env.step(1)
@@ -142,8 +142,8 @@ def test_game_that_is_always_lost_ends_the_run(game):
 
     env = make(game("plain"))
     env.reset()
-    env._connect = gone
-    os.kill(env._link._process.pid, signal.SIGKILL)
+    env.engine._connect = gone
+    os.kill(env.engine.link._process.pid, signal.SIGKILL)
     assert env.step(0)[3]
     with pytest.raises(UserError, match="is gone, 3 times in a row"):
         env.reset()
@@ -242,7 +242,7 @@ def test_changed_run_folder_starts_no_engine_without_trust(tmp_path, monkeypatch
 def test_example_project_runs_in_godot():
     """Episodes are deterministic given the seed, paddles catch balls, and the process ends with its environment."""
     env = make(f"godot:{PROJECT}")
-    pid = env._link._process.pid
+    pid = env.engine.link._process.pid
     courses = []
     for seed in (3, 3, 4):
         observation, _ = env.reset(seed=seed)
@@ -271,7 +271,7 @@ def test_killed_and_stopped_engines_are_replaced(tmp_path):
     lost = 0
     for k in range(60):
         if k in (20, 40):
-            os.kill(env._envs[k // 20 - 1]._env.unwrapped._link._process.pid,
+            os.kill(env._envs[k // 20 - 1]._env.unwrapped.engine.link._process.pid,
                     signal.SIGKILL if k == 20 else signal.SIGSTOP)
         env.send(np.array([1, 1]), np.arange(2))
         lost += env.recv().truncated.sum()
@@ -296,7 +296,7 @@ def test_training_in_godot_learns_to_catch(tmp_path):
 @needs_godot
 def test_engines_end_with_the_process_that_started_them(tmp_path):
     code = (f"import myosu, time; env = myosu.make('godot:{PROJECT}', 1); env.reset(); env.recv()\n"
-            "print(env._envs[0]._env.unwrapped._link._process.pid, flush=True); time.sleep(60)")
+            "print(env._envs[0]._env.unwrapped.engine.link._process.pid, flush=True); time.sleep(60)")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         pid = int(process.stdout.readline())
         os.kill(pid, signal.SIGSTOP)  # so that it cannot notice that the connection is closed

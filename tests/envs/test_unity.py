@@ -235,11 +235,11 @@ def test_the_editor_is_waited_for_and_stays_connected(build):
 def test_each_worker_has_its_port_and_lost_builds_are_counted(build):
     name = build("discrete")
     alone = GymVectorEnv(name, 2)
-    ports = [env._env.unwrapped._link._server.port for env in alone._envs]
+    ports = [env._env.unwrapped.engine.link._server.port for env in alone._envs]
     assert len(set(ports)) == 2 and min(ports) >= 5005
     alone.reset()
     alone.recv()
-    os.kill(alone._envs[1]._env.unwrapped._link._process.pid, signal.SIGKILL)
+    os.kill(alone._envs[1]._env.unwrapped.engine.link._process.pid, signal.SIGKILL)
     alone.send(np.array([2, 2]), np.arange(2))
     step = alone.recv()
     assert step.truncated.tolist() == [False, True] and step.observation.argmax(1).tolist() == [1, 0]
