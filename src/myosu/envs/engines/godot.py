@@ -263,9 +263,10 @@ class GodotLink:
 
     def _gone(self) -> EngineLost:
         if self._process is not None:
-            time.sleep(0.05)  # so that the message can say how the process ended, and not only the connection
             try:
-                self._process.check()
+                for _ in range(20):  # so that the message can say how the process ended, and not only the connection
+                    self._process.check()
+                    time.sleep(0.05)
             except EngineLost as lost:
                 return lost
         return EngineLost("the game closed the connection")
