@@ -26,7 +26,7 @@ from myosu.players.alphabeta import AlphaBetaPlayer, compile_alphabeta
 from myosu.players.player import legal_mask
 
 GAME = load_game("connect_four")
-GAMES = 2000
+GAMES = 6000
 
 
 def observe(states: np.ndarray) -> np.ndarray:

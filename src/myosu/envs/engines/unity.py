@@ -224,7 +224,7 @@ class UnityLink:
             raise EngineLost(f"no agent {self._name and f'of {self._name} '}asked for an action within "
                              f"{self._timeout:g} s (answer_timeout)")
         slots = {slot.id: slot for slot in self._slots if slot.action is not None}
-        values = {}
+        values: dict[str, list[Any]] = {}
         for name, waiting in self._waiting.items():
             space, values[name] = action_space(self._brains[name]), []
             for info in waiting:
