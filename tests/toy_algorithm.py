@@ -10,6 +10,7 @@ import torch
 from myosu.algorithms.interface import Experience
 from myosu.envs.vector import EnvSpec
 from myosu.errors import NonFiniteLoss
+from myosu.nets.flat import FlatAdam, FlatParameters
 from myosu.replay.replay import Replay
 from myosu.runs.games import GameRecord
 
@@ -106,7 +107,8 @@ class Learner:
     def __init__(self, config, spec, seed):
         self.config, self.updates = config, 0
         self.model = make_model(spec, seed)
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.parameters = FlatParameters(self.model)
+        self.optimiser = FlatAdam(self.parameters)
         self.rng = np.random.default_rng(seed)
 
     def update(self, replay, progress):
@@ -124,11 +126,9 @@ class Learner:
             loss = loss * float("nan")
         if not torch.isfinite(loss):
             raise NonFiniteLoss(f"the loss is {loss.item()}", {"observation": observation, "outcome": outcome})
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * (1 - progress)
-        self.optimiser.zero_grad()
+        self.parameters.zero_gradient()
         loss.backward()
-        self.optimiser.step()
+        self.optimiser.step(self.config.learning_rate * (1 - progress))
         return {"value": value.item(), "policy": policy.item(), "progress": progress}
 
     def weights(self):
