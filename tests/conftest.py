@@ -4,6 +4,7 @@ busy machine that takes a hundred times as long. And a real browser for the test
 import atexit
 import fcntl
 import hashlib
+import multiprocessing
 import os
 import shutil
 import tempfile
@@ -25,7 +26,8 @@ from numba.core.caching import FunctionCache  # noqa: E402
 from numba.core.compiler_lock import global_compiler_lock  # noqa: E402
 from numba.core.dispatcher import Dispatcher  # noqa: E402
 
-from myosu import trust  # noqa: E402
+from fork_server import ForkServer  # noqa: E402
+from myosu import processes, trust  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -52,6 +54,8 @@ def compile_in_one_worker() -> None:
 
 
 compile_in_one_worker()
+if "forkserver" in multiprocessing.get_all_start_methods():
+    processes.SPAWN = ForkServer()
 
 
 @pytest.hookimpl(optionalhook=True)
