@@ -71,6 +71,7 @@ def agreed_to_nothing(monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name != "test_ray_hosts.py")  # it waits for minutes: others run meanwhile
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ class Config:
     learning_rate: float = 0.05
     broken_at: int = 0
     """The update at which the loss becomes NaN; 0 for never."""
+    pause: float = 0.0
+    """Seconds for which an actor sleeps before each step, so that actors of many processes do not use all cores."""
 
 
 def resolve(config, spec, deterministic):
@@ -49,6 +52,7 @@ def make_model(spec: EnvSpec, seed: int) -> torch.nn.Linear:
 
 class Actor:
     def __init__(self, config, env, seed):
+        self.config = config
         self.env, self.spec, self.rng, self.version = env, env.spec, np.random.default_rng(seed), 0
         self.model = make_model(env.spec, seed)
         env.reset()
@@ -58,6 +62,7 @@ class Actor:
         self.games = [[] for _ in range(env.num_envs)]
 
     def step(self):
+        time.sleep(self.config.pause)
         n = self.env.num_envs
         with torch.no_grad():
             logits = self.model(torch.from_numpy(self.observation.reshape(n, -1)).float())[:, :-1].numpy()
