@@ -316,8 +316,8 @@ def test_playouts_end_as_the_rules_score_them():
 
 def test_same_as_openspiel():
     pyspiel = pytest.importorskip("pyspiel")
-    spiel = pyspiel.load_game("go", {"board_size": 9, "komi": 7.5, "max_game_length": 243})
-    game, random = go.GO9, np.random.default_rng(2)
+    spiel = pyspiel.load_game("go", {"board_size": 9, "komi": 7.5, "max_game_length": 400})
+    game, random = go.make_game(9, max_plies=400), np.random.default_rng(2)
     state = game.new_states(1)[0]
     for _ in range(15):
         game.init(state, np.uint64(0))
