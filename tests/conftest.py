@@ -4,9 +4,9 @@ busy machine that takes a hundred times as long. And a real browser for the test
 import atexit
 import fcntl
 import hashlib
-import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def compile_in_one_worker() -> None:
 
 
 compile_in_one_worker()
-if "forkserver" in multiprocessing.get_all_start_methods():
+if sys.platform == "linux":  # elsewhere to fork a process that has imported torch is not safe
     processes.SPAWN = ForkServer()
 
 
