@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from myosu import kernels
@@ -21,7 +21,8 @@ def inference_encoder(encoder: Encoder, batch: int = 8) -> Encode:
     """A faster form of ``encoder`` with its present weights, for batches of about ``batch``, if it encodes a single
     board on the CPU, and this torch and processor reproduce its outputs; otherwise ``encoder`` itself."""
     weight = next(encoder.parameters())
-    if encoder.cells is None or weight.device.type != "cpu" or kernels.PLAIN or not torch.backends.mkldnn.is_available():
+    runs = weight.device.type == "cpu" and torch.backends.mkldnn.is_available() and not kernels.PLAIN
+    if encoder.cells is None or not runs:
         return encoder
     picture = encoder.parts[0]
     assert isinstance(picture, Picture)
