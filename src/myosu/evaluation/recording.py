@@ -93,8 +93,9 @@ def record_games(folder: Path, environment: str, settings: Settings, games: int,
                  tell: Callable[[int, list[str]], None] = lambda done, notices: None) -> Recorded:
     """Play until ``folder`` holds ``games`` games of ``environment`` (see ``load_environment``), in ``jobs`` processes.
 
-    In two-player games, duplicates are discarded, and a game in which an engine crashes is played again. In single-player environments, episodes of one player are recorded: a
-    run or, in Myosu's own games, ``random`` or ``greedy``.
+    In two-player games, duplicates are discarded, and a game in which an engine crashes is played again. In
+    single-player environments, episodes of one player are recorded: a run or, in Myosu's own games, ``random`` or
+    ``greedy``.
 
     tell(games so far, notices) is called often. Raises UserError if the folder was recorded with other settings, or if
     an engine fails.
