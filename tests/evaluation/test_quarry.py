@@ -17,7 +17,7 @@ from myosu.games import load_game
 from myosu.players.gtp import COLOURS, find_engine
 from web_runs import untrained_run
 
-QUARRY, GRHINO, GNUGO = find_engine("quarry"), find_engine("gtp-rhino"), find_engine("gnugo")
+QUARRY, GRHINO = find_engine("quarry"), find_engine("gtp-rhino")
 
 pytestmark = pytest.mark.skipif(
     not (QUARRY and GRHINO and shutil.which("Xvfb") and shutil.which("xdotool")),
@@ -35,15 +35,10 @@ Supported games = "Reversi"
 [GTP Engine "Myosu"]
 Name = "Myosu"
 Command line = "{myosu}"
-Supported games = "Reversi Go"
-
-[GTP Engine "GNU Go"]
-Name = "GNU Go"
-Command line = "{gnugo} --mode gtp --level 1"
-Supported games = "Go"
+Supported games = "Reversi"
 
 [New Game Parameters]
-Game = "{game}"
+Game = "Reversi"
 White is computer = true
 Engine playing white = "{white}"
 Black is computer = true
@@ -56,13 +51,6 @@ Time limit for game = 00:10
 Main time = 00:01
 Overtime period length = 00:05
 Moves per overtime = 10
-
-[New Go Game Parameters]
-Board size = 9
-Handicap is fixed = true
-Fixed handicap = 0
-Komi = 7.5
-Time control type = 0
 """
 
 
@@ -88,30 +76,31 @@ def said(engine) -> list[tuple[str, str]]:
     return list(zip(commands, answers[:-1], strict=False))
 
 
-def played(conversation: list[tuple[str, str]], name: str) -> Course:
-    """Replay the game by the rules, with the passes that Quarry omits in Othello."""
-    game = load_game(name)
+def played(conversation: list[tuple[str, str]]) -> Course:
+    """Replay the game by the rules, with the passes that Quarry omits."""
+    game = load_game("othello")
     course = Course(game, 0)
     for command, answer in conversation:
         words = command.split()
-        if words[0] not in ("play", "genmove") or course.now.over:
+        if words[0] not in ("play", "genmove"):
             continue
         action = game.parse_action((words[2] if words[0] == "play" else answer[2:]).lower())
-        if name == "othello" and course.legal_actions()[game.pass_action] and action != game.pass_action:
+        if course.legal_actions()[game.pass_action] and action != game.pass_action:
             course.play(game.pass_action)
         assert words[1] == COLOURS[course.now.to_play]
         course.play(action)  # raises an error if the action is illegal
     return course
 
 
-def watch_game(tmp_path, name: str, arguments: list[str], settings: dict[str, object]) -> list[tuple[str, str]]:
-    """A whole game in Quarry, and what it asked our engine for. arguments: those of ``myosu gtp``."""
-    engine = tmp_path / "engine"
-    command = shlex.join([sys.executable, "-m", "myosu.cli", "gtp", *arguments])
+@pytest.mark.parametrize("colour, control, settings", [("black", 1, "10 0 0"), ("white", 3, "1 5 10")])
+def test_quarry_plays_a_whole_game_with_a_clock(tmp_path, colour, control, settings):
+    run, engine = untrained_run(tmp_path / "run", "othello"), tmp_path / "engine"
+    command = shlex.join([sys.executable, "-m", "myosu.cli", "gtp", str(run), "--simulations", "300"])
     engine.write_text(f"#!/bin/sh\ntee {shlex.quote(str(engine))}.asked | {command} | "
                       f"tee {shlex.quote(str(engine))}.answered\n")
     engine.chmod(0o755)
-    (tmp_path / ".quarry").write_text(CONFIGURATION.format(grhino=GRHINO, gnugo=GNUGO, myosu=engine, **settings))
+    seats = dict.fromkeys(COLOURS, "GRhino") | {colour: "Myosu"}
+    (tmp_path / ".quarry").write_text(CONFIGURATION.format(grhino=GRHINO, myosu=engine, control=control, **seats))
     with screen() as display:
         surroundings = {**os.environ, "DISPLAY": display, "HOME": str(tmp_path)}
 
@@ -126,32 +115,12 @@ def watch_game(tmp_path, name: str, arguments: list[str], settings: dict[str, ob
                 press("New Game", "alt+f", "alt+p")  # the buttons Forward and Play
                 press("Myosu")  # the window of the board
                 deadline = time.monotonic() + 120
-                while not (course := played(conversation := said(engine), name)).now.over and (
-                        time.monotonic() < deadline):
+                while not (course := played(conversation := said(engine))).now.over and time.monotonic() < deadline:
                     assert quarry.poll() is None
                     time.sleep(0.2)
             finally:
                 quarry.kill()
     assert course.now.over, conversation[-3:]
     assert [answer for _, answer in conversation if not answer.startswith("=")] == []
-    return conversation
-
-
-@pytest.mark.parametrize("colour, control, settings", [("black", 1, "10 0 0"), ("white", 3, "1 5 10")])
-def test_quarry_plays_a_whole_game_with_a_clock(tmp_path, colour, control, settings):
-    run = untrained_run(tmp_path / "run", "othello")
-    seats = dict.fromkeys(COLOURS, "GRhino") | {colour: "Myosu"}
-    conversation = watch_game(tmp_path, "othello", [str(run), "--simulations", "300"],
-                              {"game": "Reversi", "control": control, **seats})
     commands = [command for command, _ in conversation]
     assert f"time_settings {settings}" in commands and any(line.startswith(f"time_left {colour}") for line in commands)
-
-
-@pytest.mark.skipif(GNUGO is None, reason="GNU GO IS NOT INSTALLED: run scripts/install_program.sh gnugo gnugo")
-def test_quarry_plays_a_whole_game_of_go(tmp_path):
-    """AlphaGo's search with random rollouts against GNU Go on 9×9 points."""
-    conversation = watch_game(tmp_path, "go9", ["apv:rollout=uniform", "--game", "go9", "--simulations", "40"],
-                              {"game": "Go", "control": 0, "black": "Myosu", "white": "GNU Go"})
-    commands = [command for command, _ in conversation]
-    assert "boardsize 9" in commands and any(command.startswith("komi 7.5") for command in commands)
-    assert sum(command.startswith("genmove") for command in commands) > 15
