@@ -23,7 +23,8 @@ from myosu.nets.popart import PopArt
 from myosu.presets import load_preset
 from myosu.rewards.environment import EnvironmentReward
 
-SMALL = ppo.Config(num_envs=16, rollout_steps=8, batch_size=64, hidden=(16,), learning_rate=1e-2, discount=0.5)
+SMALL = ppo.Config(num_envs=16, rollout_steps=8, batch_size=64, hidden=(16,), learning_rate=1e-2, desired_kl=0.0,
+                   discount=0.5)
 
 
 def value_of(loop, observation):
@@ -370,6 +371,27 @@ def test_learns_with_the_plain_kernels(monkeypatch):
     assert [value_of(loop, [shown]) for shown in (-1.0, 1.0)] == pytest.approx([1.0, 1.0], abs=0.03)
     best, _ = loop.agent().act(np.array([[-1.0], [1.0]], np.float32), np.ones((2, 2), bool))
     assert best.tolist() == [0, 1]
+
+
+def test_learning_rate_follows_the_divergence_of_the_policy():
+    """Of a constant log ratio r the divergence is e^r − 1 − r: 0.0013 for 0.05, 0.0107 for 0.145 and 0.050 for 0.3."""
+    config = dataclasses.replace(SMALL, learning_rate=1e-3, desired_kl=0.01)
+    learner = ppo.make_learner(config, GymVectorEnv("CartPole-v1", 1).spec, None, 0)
+
+    def rate(log_ratio):
+        return learner._learning_rate(np.full(64, log_ratio, np.float32))
+
+    assert rate(0.05) == rate(0.3) == 1e-3, "not in the first pass"
+    learner.epoch = 1
+    assert rate(0.05) == pytest.approx(1.5e-3)
+    assert rate(0.0) == rate(0.145) == rate(-0.145) == pytest.approx(1.5e-3)
+    assert rate(0.3) == pytest.approx(1e-3)
+    assert [rate(0.3) for _ in range(7)][-2:] == pytest.approx([1e-4, 1e-4])
+    assert [rate(0.05) for _ in range(13)][-2:] == pytest.approx([1e-2, 1e-2])
+    copy = ppo.make_learner(config, GymVectorEnv("CartPole-v1", 1).spec, None, 1)
+    copy.load_state_dict(learner.state_dict())
+    copy.config = learner.config = dataclasses.replace(config, desired_kl=0.0)
+    assert copy._learning_rate(np.zeros(64, np.float32)) == pytest.approx(1e-2), "part of a checkpoint"
 
 
 def test_actor_uses_the_newest_weights():
