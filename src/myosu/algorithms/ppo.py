@@ -127,6 +127,9 @@ class Config:
     """Weight of the value loss, the squared error."""
     entropy_weight: float = 0.0
     """Weight of the entropy bonus, which prevents premature convergence."""
+    noise_correlation: float = 0.0
+    """Correlation of the noise of continuous actions between one step and the next, in [0, 1). Independent noise (0)
+    hardly moves an environment that sums many actions up, such as a car that must gather speed."""
     cloning_weight: float = 0.0
     """Weight of the loss −log π(a|s) of the actions in ``recordings``; it falls linearly to 0 over the run."""
     max_grad_norm: float = 0.5
@@ -143,7 +146,7 @@ class Config:
             "clip_range": (0.0, 10.0), "learning_rate": (0.0, 10.0),
             "desired_kl": (0.0, 10.0), "value_loss_weight": (0.0, 1e6),
             "entropy_weight": (0.0, 1e6), "max_grad_norm": (1e-6, 1e9), "reward_scale": (0.0, 1e9),
-            "gail_weight": (0.0, 1e9), "cloning_weight": (0.0, 1e6),
+            "gail_weight": (0.0, 1e9), "noise_correlation": (0.0, 0.9999), "cloning_weight": (0.0, 1e6),
         })
         if self.cloning_weight and self.lstm_size:
             raise UserError("cloning_weight and lstm_size cannot be combined, because recordings have no recurrent "
@@ -180,6 +183,9 @@ def resolve(config: Config, spec: EnvSpec, deterministic: bool) -> Config:
     if spec.num_players == 2:
         _check_self_play(config)
     check_not_mixed("PPO", spec)
+    if config.noise_correlation and not spec.action_low:
+        raise UserError(f"noise_correlation = {config.noise_correlation} has no meaning for discrete actions: leave it "
+                        "out.")
     fitting = [size for size in range(config.unroll, config.rollout_size + 1, config.unroll)
                if config.rollout_size % size == 0 and (size > 1 or not config.normalize_advantages)]
     if not fitting:
@@ -442,6 +448,9 @@ class Actor:
         self.begun = self.complete = 0
         self.row = np.zeros(env.num_envs, np.int64)
         self.memory = np.zeros((env.num_envs, 2 * config.lstm_size), np.float32)
+        #: Each environment's standard normal noise of its latest continuous action.
+        self.noise = np.random.default_rng([seed, 2]).standard_normal((env.num_envs, len(env.spec.action_low)),
+                                                                      np.float32)
         env.reset()
         self.current = _all_first(env)
         self.recorder.start(self.current)
@@ -479,7 +488,7 @@ class Actor:
         memory = self.memory[ids]
         outputs, value, self.memory[ids] = self.net.evaluate(now.observation, memory)
         parameters = self.policy.normalize(outputs, now.legal_actions)
-        action = self.policy.sample(parameters, self.rng)
+        action = self._sample(parameters, ids)
         for name, values in {
             "observation": now.observation, "legal_actions": now.legal_actions, "action": action, "value": value,
             "log_prob": self.policy.log_prob(parameters, action), "entropy": self.policy.entropy(parameters),
@@ -490,6 +499,20 @@ class Actor:
         self.row[ids] = np.arange(rows.start, rows.stop)
         self.begun = rows.stop
         self.env.send(environment_action(self.spec, action), ids)
+
+    def _sample(self, parameters: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Actions of the environments ``ids``. The noise of continuous actions is an autoregressive process,
+
+            ε_t = ρ ε_{t−1} + √(1 − ρ²) ξ_t,  ξ_t standard normal,
+
+        so that each ε_t is standard normal and ``log_prob`` is right for each step alone. Hollenstein et al. 2024 use
+        correlated noise in PPO in the same way."""
+        if not isinstance(self.policy, Gaussian):
+            return self.policy.sample(parameters, self.rng)
+        rho = np.float32(self.config.noise_correlation)
+        fresh = self.rng.standard_normal((len(ids), self.policy.components), np.float32)
+        self.noise[ids] = rho * self.noise[ids] + np.sqrt(1 - rho * rho) * fresh
+        return self.policy.action(parameters, self.noise[ids])
 
     def _answer(self, after: Step, rows: np.ndarray) -> None:
         for name in ("reward", "terminated", "truncated"):
@@ -567,7 +590,7 @@ class Actor:
             "env": self.env.state_dict(), "current": vars(self.current), "rng": self.rng.bit_generator.state,
             "weights": dict(self.net.state_dict()), "version": self.version, "recorder": self.recorder.state_dict(),
             "rollout": {name: column[: self.begun] for name, column in self.rollout.items()},
-            "complete": self.complete, "row": self.row, "memory": self.memory,
+            "complete": self.complete, "row": self.row, "memory": self.memory, "noise": self.noise,
         })
 
     def load_state_dict(self, state: State) -> None:
@@ -579,6 +602,7 @@ class Actor:
         self.recorder.load_state_dict(state["recorder"])
         for name in ("complete", "row", "memory"):
             setattr(self, name, state[name])
+        self.noise = state.get("noise", self.noise)  # runs of earlier versions have none
         self.begun = len(state["rollout"]["reward"])
         for name, column in self.rollout.items():
             column[: self.begun] = state["rollout"][name]
@@ -652,8 +676,7 @@ class Learner:
     network only, unless ``kernels.PLAIN`` is set.
     """
 
-    _COUNTS: ClassVar = ("updates", "rollouts", "seen_positions", "epoch", "position", "progress", "next_progress",
-                         "rate_factor")
+    _COUNTS: ClassVar = ("updates", "rollouts", "seen_positions", "epoch", "position", "progress", "next_progress")
 
     def __init__(self, config: Config, spec: EnvSpec, symmetries: Symmetries | None, seed: int) -> None:
         self.config, self.symmetries = config, symmetries
@@ -847,7 +870,7 @@ class Learner:
         return copy.deepcopy({
             "net": self.weights(), "optimizer": self.optimizer.state_dict(), "rng": self.rng.bit_generator.state,
             "order": self.order, "lesson": self.lesson._asdict(), "report": self.report,
-            "signals": self.signals.state_dict(), **{name: getattr(self, name) for name in self._COUNTS},
+            "signals": self.signals.state_dict(), "rate_factor": self.rate_factor, **{name: getattr(self, name) for name in self._COUNTS},
         })
 
     def load_state_dict(self, state: State) -> None:
@@ -857,6 +880,7 @@ class Learner:
         self.order, self.batches = state["order"], []
         self.lesson, self.report = Lesson(**state["lesson"]), state["report"]
         self.signals.load_state_dict(state["signals"])
+        self.rate_factor = state.get("rate_factor", 1.0)  # runs of earlier versions have none
         for name in self._COUNTS:
             setattr(self, name, state[name])
 
